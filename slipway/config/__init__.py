@@ -1,0 +1,1 @@
+"""config.pbtxt and the server's options: read, complete, normalise, validate."""

@@ -1,0 +1,1 @@
+"""From a checkpoint to a verified entry of a model repository."""

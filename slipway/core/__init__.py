@@ -1,0 +1,1 @@
+"""Values without I/O, clock or transport: tensors, requests, batches, statistics."""

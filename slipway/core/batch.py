@@ -1,0 +1,69 @@
+"""Stack the requests of a batch into one array per input, and split the outputs back.
+
+Rows are counted, not requests: a request of 3 rows owns 3 consecutive rows of every stacked tensor. For a model
+without batch dimension a batch is one request and nothing is stacked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from slipway.core.request import InferRequest
+from slipway.core.signature import ModelSignature
+from slipway.core.tensor import Tensor
+from slipway.errors import internal
+
+
+def stack(requests: Sequence[InferRequest], signature: ModelSignature) -> dict[str, np.ndarray]:
+    """Return each input of the batch as one array, in the shape the backend sees (`reshape` applied)."""
+    if len(requests) == 1:
+        return {name: _backend_view(tensor, signature) for name, tensor in requests[0].inputs.items()}
+    return {
+        name: np.concatenate([_backend_view(request.inputs[name], signature) for request in requests])
+        for name in requests[0].inputs
+    }
+
+
+def _backend_view(tensor: Tensor, signature: ModelSignature) -> np.ndarray:
+    spec = signature.inputs.get(tensor.name)
+    if spec is None or spec.reshape is None:
+        return tensor.array
+    return tensor.array.reshape(apply_reshape(tensor.shape, spec.dims, spec.reshape, signature.max_batch_size > 0))
+
+
+def apply_reshape(
+    shape: tuple[int, ...], dims: tuple[int, ...], target: tuple[int, ...], batched: bool
+) -> tuple[int, ...]:
+    """Return `target` with each -1 replaced by the matching variable dimension of `shape`, batch dimension kept."""
+    batch, actual = (shape[:1], shape[1:]) if batched else ((), shape)
+    variable = iter(size for size, declared in zip(actual, dims, strict=True) if declared == -1)
+    return batch + tuple(next(variable) if size == -1 else size for size in target)
+
+
+def split(outputs: Mapping[str, np.ndarray], rows: Sequence[int], signature: ModelSignature) -> list[list[Tensor]]:
+    """Return the output tensors of each request; raise INTERNAL when an output lacks the batch's rows."""
+    if signature.max_batch_size == 0:
+        return [[_client_tensor(name, array, signature) for name, array in outputs.items()]]
+    total = sum(rows)
+    for name, array in outputs.items():
+        if array.ndim == 0 or array.shape[0] != total:
+            raise internal(
+                f"output '{name}' of model '{signature.model_name}' has shape {list(array.shape)} "
+                f"for a batch of {total} rows"
+            )
+    per_request: list[list[Tensor]] = []
+    start = 0
+    for count in rows:
+        part = slice(start, start + count)
+        per_request.append([_client_tensor(name, array[part], signature) for name, array in outputs.items()])
+        start += count
+    return per_request
+
+
+def _client_tensor(name: str, array: np.ndarray, signature: ModelSignature) -> Tensor:
+    spec = signature.outputs.get(name)
+    if spec is not None and spec.reshape is not None:
+        array = array.reshape(apply_reshape(array.shape, spec.reshape, spec.dims, signature.max_batch_size > 0))
+    return Tensor.from_array(name, array)

@@ -1,0 +1,143 @@
+"""Hold a request against a model's signature, before it is queued.
+
+The texts and codes are Triton's (`infer_request.cc`); specification: triton.md section 6. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from slipway.core.bytes_codec import TruncatedElementError, count_elements
+from slipway.core.request import InferRequest
+from slipway.core.signature import ModelSignature, TensorSpec
+from slipway.core.tensor import Tensor
+from slipway.datatypes import BY_NAME
+from slipway.errors import SlipwayError, invalid
+
+_BATCH_NOTE = (
+    "NOTE: Setting a non-zero max_batch_size in the model config requires a batch dimension to be prepended to each "
+    "input shape. If you want to specify the full shape including the batch dim in your input dims config, try "
+    "setting max_batch_size to zero. See the model configuration docs for more info on max_batch_size."
+)
+
+
+def check_request(request: InferRequest, signature: ModelSignature) -> int:
+    """Return the request's rows (batch size; 1 without batch dimension), or raise `SlipwayError` (INVALID_ARG)."""
+    for name in request.outputs:
+        if name not in signature.outputs:
+            raise _refused(request, f"unexpected inference output '{name}' for model '{signature.model_name}'")
+    inputs = request.inputs
+    if inputs.keys() != signature.inputs.keys():
+        _check_names(request, signature)
+    rows = 0
+    batched = signature.max_batch_size > 0
+    for name, tensor in inputs.items():
+        spec = signature.inputs[name]
+        if tensor.datatype != spec.datatype:
+            raise _refused(
+                request,
+                f"inference input '{name}' data-type is '{tensor.datatype}', but model '{signature.model_name}' "
+                f"expects '{spec.datatype}'",
+            )
+        shape = tensor.shape
+        if batched:
+            if not shape or not _fits(shape[1:], spec.dims):
+                raise _shape_error(request, tensor, spec, signature)
+            if rows == 0:
+                rows = shape[0]
+            elif rows != shape[0]:
+                raise _refused(
+                    request, f"input '{name}' batch size does not match other inputs for '{signature.model_name}'"
+                )
+        elif not _fits(shape, spec.dims):
+            raise _shape_error(request, tensor, spec, signature)
+        if not tensor.is_decoded:
+            _check_bytes(request, tensor, signature)
+    if not batched:
+        return 1
+    if rows > signature.max_batch_size:
+        raise _refused(
+            request,
+            f"inference request batch-size must be <= {signature.max_batch_size} for '{signature.model_name}'",
+        )
+    return rows
+
+
+def _refused(request: InferRequest, message: str) -> SlipwayError:
+    return invalid(request.log_prefix + message)
+
+
+def _fits(shape: Sequence[int], dims: tuple[int, ...]) -> bool:
+    if len(shape) != len(dims):
+        return False
+    for size, declared in zip(shape, dims, strict=True):  # noqa: SIM110  twice as fast as all() on short shapes
+        if declared not in (size, -1):
+            return False
+    return True
+
+
+def _shape_error(request: InferRequest, tensor: Tensor, spec: TensorSpec, signature: ModelSignature) -> SlipwayError:
+    batched = signature.max_batch_size > 0
+    expected = ((-1,) if batched else ()) + spec.dims
+    return _refused(
+        request,
+        f"unexpected shape for input '{tensor.name}' for model '{signature.model_name}'. "
+        f"Expected {_dims(expected)}, got {_dims(tensor.shape)}. " + (_BATCH_NOTE if batched else ""),
+    )
+
+
+def _dims(dims: Sequence[int]) -> str:
+    return "[" + ",".join(map(str, dims)) + "]"
+
+
+def _check_names(request: InferRequest, signature: ModelSignature) -> None:
+    given, declared = request.inputs, signature.inputs
+    required = signature.required_inputs
+    if len(given) > len(declared) or len(given) < len(required):
+        raise _refused(request, _count_message(request, signature))
+    for name in given:
+        if name not in declared:
+            raise _refused(request, f"unexpected inference input '{name}' for model '{signature.model_name}'")
+    if not required <= given.keys():
+        raise _refused(request, _count_message(request, signature))
+
+
+def _count_message(request: InferRequest, signature: ModelSignature) -> str:
+    given, declared, required = request.inputs, signature.inputs, signature.required_inputs
+    missing = [name for name in declared if name in required and name not in given]
+    if len(required) == len(declared):
+        message = f"expected {len(declared)} inputs but got {len(given)} inputs for model '{signature.model_name}'. "
+    else:
+        message = (
+            f"expected number of inputs between {len(required)} and {len(declared)} but got {len(given)} inputs "
+            f"for model '{signature.model_name}'. "
+        )
+    got = f"Got input(s) [{_quoted(list(given))}]"
+    tail = f", but missing required input(s) [{_quoted(missing)}]. Please provide all required input(s)."
+    return message + got + tail
+
+
+def _quoted(names: Sequence[str]) -> str:
+    return ",".join(f"'{name}'" for name in names)
+
+
+def _check_bytes(request: InferRequest, tensor: Tensor, signature: ModelSignature) -> None:
+    expected = tensor.element_count
+    if tensor.datatype != "BYTES":
+        size = len(tensor.raw)
+        wanted = expected * BY_NAME[tensor.datatype].size
+        if size != wanted:
+            raise _refused(
+                request,
+                f"input byte size mismatch for input '{tensor.name}' for model '{signature.model_name}'. "
+                f"Expected {wanted}, got {size}",
+            )
+        return
+    where = f"inference input '{tensor.name}' for model '{signature.model_name}'"
+    try:
+        count = count_elements(tensor.raw)
+    except TruncatedElementError as error:
+        kind = "length indicator" if error.in_length else "data"
+        raise _refused(request, f"incomplete string {kind} for {where}, expecting {expected}") from None
+    if count != expected:
+        raise _refused(request, f"expected {expected} string elements for {where}, got {count}")

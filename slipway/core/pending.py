@@ -1,0 +1,86 @@
+"""A request on its way: the one owner of its answers.
+
+The dataplane makes a `Pending` for each accepted request. Whoever holds it may answer through `send` (any thread) or
+`deliver` (event-loop thread); a front gets each answer through its callback exactly once and in order. After the final
+answer every further one is dropped. `cancel` marks it: schedulers drop a cancelled request before execution, and
+backends may poll `cancelled`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from slipway.core.request import InferRequest, InferResponse
+
+Deliver = Callable[[InferResponse], None]
+
+
+class Loop(Protocol):
+    """The part of an asyncio event loop that worker threads need."""
+
+    def call_soon_threadsafe(self, callback: Callable[..., object], *args: object) -> object:
+        """Run `callback` on the loop's thread soon."""
+
+
+class Pending:
+    """A request with its place to answer. `rows` is its batch size (1 where the model has no batch dimension)."""
+
+    __slots__ = (
+        "_callback",
+        "_on_cancel",
+        "arrival_ns",
+        "cancelled",
+        "finished",
+        "loop",
+        "model_signature_key",
+        "observe",
+        "request",
+        "responses",
+        "rows",
+    )
+
+    def __init__(self, request: InferRequest, rows: int, arrival_ns: int, loop: Loop, callback: Deliver) -> None:
+        self.request = request
+        self.rows = rows
+        self.arrival_ns = arrival_ns  # time.monotonic_ns() when the dataplane accepted it
+        self.loop = loop
+        self.cancelled = False
+        self.finished = False
+        self.responses = 0  # answers delivered so far, the empty final one not counted
+        self.observe: Callable[[Pending, InferResponse], None] | None = None  # statistics, before the front sees it
+        self.model_signature_key: object = None  # the batcher's cache of what may be merged with this request
+        self._callback = callback
+        self._on_cancel: list[Callable[[], None]] = []
+
+    def send(self, response: InferResponse) -> None:
+        """Answer from any thread."""
+        self.loop.call_soon_threadsafe(self.deliver, response)
+
+    def deliver(self, response: InferResponse) -> None:
+        """Answer from the event-loop thread; ignored after the final answer."""
+        if self.finished:
+            return
+        if response.final:
+            self.finished = True
+        if not response.empty:
+            self.responses += 1
+        if self.observe is not None:
+            self.observe(self, response)
+        self._callback(response)
+
+    def on_cancel(self, action: Callable[[], None]) -> None:
+        """Run `action` on the loop's thread when the request is cancelled, at once if it is already."""
+        if self.cancelled:
+            action()
+        else:
+            self._on_cancel.append(action)
+
+    def cancel(self) -> None:
+        """Mark the request as no longer wanted (event-loop thread); harmless after the final answer."""
+        if self.cancelled or self.finished:
+            return
+        self.cancelled = True
+        actions, self._on_cancel = self._on_cancel, []
+        for action in actions:
+            action()

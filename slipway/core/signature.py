@@ -1,0 +1,37 @@
+"""What a model takes and gives, frozen for the hot path.
+
+Built once per load from the normalised ModelConfig (config/signature.py); `core/check.py` holds requests against it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """One declared input or output. `dims` exclude the batch dimension; -1 is variable.
+
+    `reshape` is what the backend sees instead of `dims` (None: the same). `labels` holds the lines of the label file.
+    """
+
+    name: str
+    datatype: str
+    dims: tuple[int, ...]
+    reshape: tuple[int, ...] | None = None
+    optional: bool = False
+    ragged: bool = False
+    labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSignature:
+    """The declared inputs and outputs of one model version; `max_batch_size` 0 means no batch dimension."""
+
+    model_name: str
+    max_batch_size: int
+    inputs: dict[str, TensorSpec]
+    outputs: dict[str, TensorSpec]
+    decoupled: bool = False
+    required_inputs: frozenset[str] = frozenset()
+    enforce_output_shapes: bool = False

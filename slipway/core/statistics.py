@@ -1,0 +1,147 @@
+"""Counters of one model version: what the statistics extension and the metrics endpoint show.
+
+Pure counting: durations come in as nanoseconds, `now_ms` as milliseconds since the epoch. Only the event-loop thread
+writes. Source: Triton `extension_statistics.md`, `infer_stats.cc`; histogram buckets in microseconds.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from dataclasses import dataclass, field
+
+from slipway.errors import FailureReason
+
+
+@dataclass(slots=True)
+class Duration:
+    """How often something happened and how long it took altogether."""
+
+    count: int = 0
+    ns: int = 0
+
+    def add(self, ns: int) -> None:
+        """Count one more occurrence that took `ns` nanoseconds."""
+        self.count += 1
+        self.ns += ns
+
+
+class Histogram:
+    """Counts of observations per bucket; `bounds` are inclusive upper bounds, the last bucket is +Inf."""
+
+    __slots__ = ("bounds", "counts", "total")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.total = 0.0
+
+    def observe(self, value: float) -> None:
+        """Count `value` in its bucket."""
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += value
+
+
+@dataclass(slots=True)
+class BatchDurations:
+    """Executions of one batch size."""
+
+    compute_input: Duration = field(default_factory=Duration)
+    compute_infer: Duration = field(default_factory=Duration)
+    compute_output: Duration = field(default_factory=Duration)
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """The clock readings (monotonic nanoseconds) of one execution, in order."""
+
+    start: int
+    input_end: int
+    output_start: int
+    end: int
+
+
+REQUEST_BUCKETS_US = (1000.0, 5000.0, 25000.0, 50000.0, 100000.0)
+PHASE_BUCKETS_US = (100.0, 1000.0, 5000.0, 10000.0, 50000.0)
+FIRST_RESPONSE_BUCKETS_MS = (100.0, 500.0, 2000.0, 5000.0)
+
+
+class ModelStatistics:
+    """Everything counted for one model version."""
+
+    __slots__ = (
+        "batches",
+        "compute_infer",
+        "compute_infer_histogram",
+        "compute_input",
+        "compute_input_histogram",
+        "compute_output",
+        "compute_output_histogram",
+        "execution_count",
+        "fail",
+        "failures",
+        "first_response_histogram_ms",
+        "inference_count",
+        "last_inference_ms",
+        "load_seconds",
+        "pending",
+        "queue",
+        "queue_histogram",
+        "request_histogram",
+        "success",
+    )
+
+    def __init__(self) -> None:
+        self.inference_count = 0  # rows executed
+        self.execution_count = 0  # executions
+        self.last_inference_ms = 0
+        self.success = Duration()
+        self.fail = Duration()
+        self.queue = Duration()
+        self.compute_input = Duration()
+        self.compute_infer = Duration()
+        self.compute_output = Duration()
+        self.batches: dict[int, BatchDurations] = {}
+        self.failures: dict[FailureReason, int] = dict.fromkeys(FailureReason, 0)
+        self.pending = 0  # requests waiting for execution
+        self.load_seconds = 0.0
+        self.request_histogram = Histogram(REQUEST_BUCKETS_US)
+        self.queue_histogram = Histogram(PHASE_BUCKETS_US)
+        self.compute_input_histogram = Histogram(PHASE_BUCKETS_US)
+        self.compute_infer_histogram = Histogram(REQUEST_BUCKETS_US)
+        self.compute_output_histogram = Histogram(PHASE_BUCKETS_US)
+        self.first_response_histogram_ms = Histogram(FIRST_RESPONSE_BUCKETS_MS)
+
+    def record_execution(self, rows: int, timing: Timing, now_ms: int) -> None:
+        """Count one execution of `rows` rows."""
+        self.execution_count += 1
+        self.inference_count += rows
+        self.last_inference_ms = now_ms
+        batch = self.batches.get(rows)
+        if batch is None:
+            batch = self.batches[rows] = BatchDurations()
+        batch.compute_input.add(timing.input_end - timing.start)
+        batch.compute_infer.add(timing.output_start - timing.input_end)
+        batch.compute_output.add(timing.end - timing.output_start)
+
+    def record_success(self, arrival_ns: int, timing: Timing, end_ns: int) -> None:
+        """Count one answered request that arrived at `arrival_ns` and was executed as `timing` says."""
+        queue = timing.start - arrival_ns
+        compute_input = timing.input_end - timing.start
+        infer = timing.output_start - timing.input_end
+        output = timing.end - timing.output_start
+        total = end_ns - arrival_ns
+        self.success.add(total)
+        self.queue.add(queue)
+        self.compute_input.add(compute_input)
+        self.compute_infer.add(infer)
+        self.compute_output.add(output)
+        self.request_histogram.observe(total / 1000)
+        self.queue_histogram.observe(queue / 1000)
+        self.compute_input_histogram.observe(compute_input / 1000)
+        self.compute_infer_histogram.observe(infer / 1000)
+        self.compute_output_histogram.observe(output / 1000)
+
+    def record_failure(self, duration_ns: int, reason: FailureReason) -> None:
+        """Count one failed request."""
+        self.fail.add(duration_ns)
+        self.failures[reason] += 1

@@ -1,0 +1,101 @@
+"""A named tensor in one of two forms: the bytes it came in, or a numpy array.
+
+Either form is made from the other when first asked for, so a tensor that only passes through is never decoded and
+a model's output is never copied before a front asks for its bytes. Tensors are immutable by convention: arrays made
+from received bytes are read-only views of them.
+"""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+
+from slipway.core.bytes_codec import decode_bytes, encode_bytes
+from slipway.datatypes import BY_NAME, datatype_of
+from slipway.errors import internal
+
+Raw = bytes | memoryview
+
+
+class Tensor:
+    """A tensor `name` of `datatype` (a protocol name such as "FP32") and `shape`, batch dimension included."""
+
+    __slots__ = ("_array", "_raw", "datatype", "name", "shape")
+
+    def __init__(
+        self,
+        name: str,
+        datatype: str,
+        shape: tuple[int, ...],
+        *,
+        raw: Raw | None = None,
+        array: np.ndarray | None = None,
+    ) -> None:
+        self.name = name
+        self.datatype = datatype
+        self.shape = shape
+        self._raw = raw
+        self._array = array
+
+    @classmethod
+    def from_array(cls, name: str, array: np.ndarray) -> Tensor:
+        """Return the tensor of a numpy array; raise `SlipwayError` (INTERNAL) for a dtype the protocol lacks."""
+        datatype = datatype_of(array.dtype)
+        if datatype is None:
+            raise internal(f"tensor '{name}' has numpy type '{array.dtype}', which the protocol cannot carry")
+        return cls(name, datatype.name, array.shape, array=array)
+
+    @property
+    def array(self) -> np.ndarray:
+        """The numpy form, shaped; BYTES are an object array of `bytes`. ValueError when bytes and shape differ."""
+        if self._array is None:
+            self._array = _to_array(self._raw or b"", self.datatype, self.shape)
+        return self._array
+
+    @property
+    def raw(self) -> Raw:
+        """The wire form: little-endian, row-major; BYTES with length prefixes."""
+        if self._raw is None:
+            self._raw = _to_raw(self.array)
+        return self._raw
+
+    @property
+    def is_decoded(self) -> bool:
+        """Whether the numpy form exists already."""
+        return self._array is not None
+
+    @property
+    def element_count(self) -> int:
+        """Return the product of the dimensions; 1 for a scalar."""
+        return prod(self.shape)
+
+    def reshaped(self, shape: tuple[int, ...]) -> Tensor:
+        """Return the same data under another shape of equal element count."""
+        array = None if self._array is None else self._array.reshape(shape)
+        return Tensor(self.name, self.datatype, shape, raw=self._raw, array=array)
+
+    def renamed(self, name: str) -> Tensor:
+        """Return the same data under another name."""
+        return Tensor(name, self.datatype, self.shape, raw=self._raw, array=self._array)
+
+    def __repr__(self) -> str:
+        return f"Tensor({self.name!r}, {self.datatype}, {list(self.shape)})"
+
+
+def _to_array(raw: Raw, datatype: str, shape: tuple[int, ...]) -> np.ndarray:
+    if datatype == "BYTES":
+        elements = decode_bytes(raw)
+        array = np.empty(len(elements), dtype=np.object_)
+        array[:] = elements
+        return array.reshape(shape)
+    return np.frombuffer(raw, dtype=BY_NAME[datatype].numpy).reshape(shape)
+
+
+def _to_raw(array: np.ndarray) -> Raw:
+    if array.dtype.kind in "SUO":
+        return encode_bytes(array.ravel().tolist())
+    if array.dtype.kind == "V":  # ml_dtypes' bfloat16 does not export the buffer protocol
+        return array.tobytes()
+    contiguous = np.ascontiguousarray(array)
+    return contiguous.data.cast("B") if contiguous.size else b""

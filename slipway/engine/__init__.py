@@ -1,0 +1,1 @@
+"""Loaded models, their life cycle, and the dataplane that every front calls."""

@@ -1,0 +1,74 @@
+"""The one error tree of the project, with transport-neutral codes.
+
+A `SlipwayError` says what went wrong in words a client may read: it names models and tensors, never paths or
+internals. The fronts map `Code` to a status with one table each (rest/, rpc/); nothing below them knows a transport.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class Code(Enum):
+    """Triton's eight error codes (TRITONSERVER_Error_Code); the value is the word Triton prints in logs."""
+
+    UNKNOWN = "Unknown"
+    INTERNAL = "Internal"
+    NOT_FOUND = "Not found"
+    INVALID_ARG = "Invalid argument"
+    UNAVAILABLE = "Unavailable"
+    UNSUPPORTED = "Unsupported"
+    ALREADY_EXISTS = "Already exists"
+    CANCELLED = "Cancelled"
+
+
+class FailureReason(Enum):
+    """Label `reason` of the metric nv_inference_request_failure."""
+
+    REJECTED = "REJECTED"  # a queue policy refused it
+    CANCELED = "CANCELED"
+    BACKEND = "BACKEND"  # the model raised
+    OTHER = "OTHER"
+
+
+class SlipwayError(Exception):
+    """An error with a code and a message that may be shown to a client as it stands."""
+
+    def __init__(self, code: Code, message: str, *, reason: FailureReason = FailureReason.OTHER) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.reason = reason
+
+    def __repr__(self) -> str:
+        return f"SlipwayError({self.code.name}, {self.message!r})"
+
+
+def invalid(message: str) -> SlipwayError:
+    """Return the error for a request the client got wrong."""
+    return SlipwayError(Code.INVALID_ARG, message)
+
+
+def not_found(message: str) -> SlipwayError:
+    """Return the error for a model, version or region that does not exist."""
+    return SlipwayError(Code.NOT_FOUND, message)
+
+
+def unavailable(message: str, *, reason: FailureReason = FailureReason.OTHER) -> SlipwayError:
+    """Return the error for something that exists but cannot serve now."""
+    return SlipwayError(Code.UNAVAILABLE, message, reason=reason)
+
+
+def unsupported(message: str) -> SlipwayError:
+    """Return the error for a feature that is not offered."""
+    return SlipwayError(Code.UNSUPPORTED, message)
+
+
+def internal(message: str, *, reason: FailureReason = FailureReason.OTHER) -> SlipwayError:
+    """Return the error for a failure on the server's side."""
+    return SlipwayError(Code.INTERNAL, message, reason=reason)
+
+
+def cancelled(message: str = "") -> SlipwayError:
+    """Return the error for a request whose client went away."""
+    return SlipwayError(Code.CANCELLED, message, reason=FailureReason.CANCELED)

@@ -1,0 +1,1 @@
+"""N executions of one loaded model: inline, in threads, in child processes."""

@@ -1,0 +1,42 @@
+"""The seam between schedulers and executions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from slipway.core.pending import Pending
+from slipway.core.request import InferResponse
+from slipway.core.statistics import Timing
+
+
+@dataclass(slots=True)
+class Outcome:
+    """How one execution ended: an answer per request (None: it answers by itself), and when."""
+
+    responses: Sequence[InferResponse | None]
+    timing: Timing
+
+
+Finished = Callable[[Outcome], None]
+
+
+class Instance(Protocol):
+    """One execution slot of a model. All methods are called on the event-loop thread.
+
+    `depth` batches may be started before the first has finished (1 but for child processes, whose pipe is kept full).
+    """
+
+    name: str
+    depth: int
+
+    def start(self, batch: Sequence[Pending], finished: Finished) -> None:
+        """Begin executing; call `finished` once on the loop's thread, possibly before returning. Never raises: a
+        failed execution is an Outcome whose responses carry errors."""
+
+    async def check_ready(self) -> None:
+        """Raise `SlipwayError` when the instance cannot serve now."""
+
+    async def close(self) -> None:
+        """Finish what was started, then release everything."""

@@ -1,0 +1,1 @@
+"""Directories of models: layout, versions, differences between two scans."""

@@ -1,0 +1,1 @@
+"""The HTTP front: decode, call the dataplane, encode."""

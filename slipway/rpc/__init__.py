@@ -1,0 +1,1 @@
+"""The gRPC front: decode, call the dataplane, encode."""

@@ -1,0 +1,1 @@
+"""Codecs between bytes and requests. Pure: no sockets, no models."""
