@@ -1,0 +1,88 @@
+"""A tensor has two forms; each is made from the other when first asked for."""
+
+from __future__ import annotations
+
+import ml_dtypes
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from slipway.core.bytes_codec import TruncatedElementError, count_elements, decode_bytes, encode_bytes
+from slipway.core.tensor import Tensor
+from slipway.datatypes import BY_NAME, datatype_of
+from slipway.errors import SlipwayError
+
+NUMERIC = [row for row in BY_NAME.values() if row.size]
+
+
+@given(data=st.data())
+@pytest.mark.parametrize("row", [row for row in NUMERIC if row.name != "BF16"], ids=lambda row: row.name)
+def test_numeric_arrays_survive_the_wire_form(row, data):
+    array = data.draw(hnp.arrays(row.numpy, hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4)))
+    sent = Tensor.from_array("x", array)
+    received = Tensor("x", row.name, sent.shape, raw=bytes(sent.raw))
+    assert received.array.tobytes() == array.tobytes()
+    assert received.array.shape == array.shape
+
+
+def test_bf16_is_the_upper_half_of_fp32():
+    array = np.array([1.0, -2.5], dtype=ml_dtypes.bfloat16)
+    assert bytes(Tensor.from_array("x", array).raw) == b"\x80\x3f\x20\xc0"
+
+
+@given(st.lists(st.binary(max_size=20), max_size=20))
+def test_bytes_survive_the_wire_form(elements):
+    raw = encode_bytes(elements)
+    assert decode_bytes(raw) == elements
+    assert count_elements(raw) == len(elements)
+
+
+@given(st.lists(st.binary(max_size=20), min_size=1, max_size=5), st.data())
+def test_a_cut_bytes_buffer_is_refused_and_never_read_past_its_end(elements, data):
+    raw = encode_bytes(elements)
+    ends = {0}
+    for element in elements:
+        ends.add(max(ends) + 4 + len(element))
+    cut = data.draw(st.integers(0, len(raw)).filter(lambda size: size not in ends))
+    for read in (decode_bytes, count_elements):
+        with pytest.raises(TruncatedElementError):
+            read(raw[:cut])
+
+
+def test_a_lying_length_prefix_is_refused():
+    for read in (decode_bytes, count_elements):
+        with pytest.raises(TruncatedElementError):
+            read(b"\xff\xff\xff\xffabc")
+
+
+def test_text_is_encoded_as_utf8():
+    tensor = Tensor.from_array("x", np.array(["grüß", b"\x00\xff", "ok"], dtype=object))
+    assert decode_bytes(tensor.raw) == ["grüß".encode(), b"\x00\xff", b"ok"]
+    assert tensor.datatype == "BYTES"
+
+
+def test_received_arrays_are_views_and_read_only():
+    body = bytearray(np.arange(4, dtype=np.float32).tobytes())
+    array = Tensor("x", "FP32", (4,), raw=memoryview(body).toreadonly()).array
+    body[:4] = np.float32(9).tobytes()
+    assert array[0] == 9
+    assert not array.flags.writeable
+
+
+def test_strided_outputs_are_sent_row_by_row():
+    array = np.arange(6, dtype=np.int32).reshape(2, 3).T
+    assert bytes(Tensor.from_array("x", array).raw) == np.ascontiguousarray(array).tobytes()
+
+
+def test_renaming_and_reshaping_keep_the_data():
+    tensor = Tensor("x", "INT8", (4,), raw=b"\x01\x02\x03\x04")
+    assert tensor.renamed("y").reshaped((2, 2)).array.tolist() == [[1, 2], [3, 4]]
+    assert tensor.array.tolist() == [1, 2, 3, 4]
+
+
+def test_a_dtype_without_a_protocol_name_is_refused():
+    assert datatype_of(np.dtype(np.complex64)) is None
+    with pytest.raises(SlipwayError, match="complex64"):
+        Tensor.from_array("x", np.zeros(1, np.complex64))
