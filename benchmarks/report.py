@@ -1,0 +1,94 @@
+"""Rows of a benchmark: what was measured, against what, and the ratio that was promised."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from slipway import __version__
+
+RESULTS = Path(__file__).parent / "results"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One comparison. `ratio` is better when higher if `at_least` is set, when lower if `at_most` is."""
+
+    name: str
+    value: float
+    unit: str
+    reference: float | None = None
+    at_least: float | None = None
+    at_most: float | None = None
+
+    @property
+    def ratio(self) -> float | None:
+        """Return value / reference, where there is a reference."""
+        return None if self.reference is None else self.value / self.reference
+
+    @property
+    def verdict(self) -> str:
+        """Return "met", "missed" or "" where nothing was promised."""
+        measured = self.value if self.ratio is None else self.ratio
+        if self.at_least is not None:
+            return "met" if measured >= self.at_least else "missed"
+        if self.at_most is not None:
+            return "met" if measured <= self.at_most else "missed"
+        return ""
+
+    def cells(self) -> tuple[str, ...]:
+        """Return the row as it is printed."""
+        reference = "" if self.reference is None else f"{self.reference:,.1f}"
+        ratio = "" if self.ratio is None else f"{self.ratio:.2f}"
+        bound = ""
+        if self.at_least is not None:
+            bound = f">= {self.at_least:g}"
+        elif self.at_most is not None:
+            bound = f"<= {self.at_most:g}"
+        return (self.name, f"{self.value:,.1f}", self.unit, reference, ratio, bound, self.verdict)
+
+
+HEADER = ("measured", "slipway", "unit", "reference", "ratio", "promised", "")
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Return the rows as aligned text."""
+    lines = [HEADER, *(row.cells() for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(HEADER))]
+    text = []
+    for line in lines:
+        first = line[0].ljust(widths[0])
+        rest = [cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)]
+        text.append("  ".join([first, *rest]).rstrip())
+    return "\n".join([text[0], "-" * max(map(len, text)), *text[1:]])
+
+
+def machine() -> dict[str, object]:
+    """Return what the figures depend on."""
+    model = platform.processor()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
+        model = names[0] if names else model
+    return {"cpu": model, "cores": os.cpu_count(), "python": sys.version.split()[0], "slipway": __version__}
+
+
+def save(section: str, rows: Sequence[Row]) -> Path:
+    """Write a dated result file and return its path."""
+    RESULTS.mkdir(exist_ok=True)
+    now = datetime.now(UTC)
+    path = RESULTS / f"{now:%Y-%m-%d}-{section}.json"
+    content = {
+        "section": section,
+        "date": f"{now:%Y-%m-%dT%H:%M:%SZ}",
+        "machine": machine(),
+        "rows": [{**asdict(row), "ratio": row.ratio, "verdict": row.verdict} for row in rows],
+    }
+    path.write_text(json.dumps(content, indent=1) + "\n")
+    return path
