@@ -1,1 +1,1 @@
-"""From a checkpoint to a verified entry of a model repository."""
+"""From a checkpoint to a model repository, with a numeric gate before anything is written."""

@@ -1,0 +1,63 @@
+"""The tokenizer of a checkpoint, with truncation and padding written into it.
+
+The file it makes needs nothing but the `tokenizers` library: the served tokenizer model opens it and encodes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from slipway.convert.source import Source
+from slipway.errors import invalid
+
+if TYPE_CHECKING:
+    from tokenizers import Encoding, Tokenizer
+
+_FILES: Final = (("tokenizer.json",), ("vocab.txt",), ("vocab.json", "merges.txt"))
+ENCODING_FIELDS: Final = {"input_ids": "ids", "attention_mask": "attention_mask", "token_type_ids": "type_ids"}
+
+
+def load_reference_tokenizer(source: Source) -> Any:
+    """Return the tokenizer as `transformers` opens it; raise `SlipwayError` when its files are missing or corrupt."""
+    from transformers import AutoTokenizer
+
+    directory = source.directory
+    if not any(all((directory / name).is_file() for name in names) for names in _FILES):
+        choices = " or ".join(" with ".join(names) for names in _FILES)
+        raise invalid(f"'{directory}' has no tokenizer: expected {choices}")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
+    except Exception as error:  # transformers and its Rust core raise types without a common root
+        raise invalid(f"cannot open the tokenizer of '{directory}': {first_line(error)}") from error
+    if not tokenizer.is_fast or tokenizer.pad_token_id is None:
+        raise invalid(f"the tokenizer of '{directory}' has no fast form or no padding token")
+    return tokenizer
+
+
+def build_tokenizer(source: Source, reference: Any) -> Tokenizer:
+    """Return a copy of the reference that truncates to the model's length and pads a batch to its longest row."""
+    from tokenizers import Tokenizer, normalizers
+
+    tokenizer = Tokenizer.from_str(reference.backend_tokenizer.to_str())
+    tokenizer.enable_truncation(source.max_length)
+    tokenizer.enable_padding(
+        pad_id=reference.pad_token_id, pad_token=reference.pad_token, pad_type_id=reference.pad_token_type_id
+    )
+    if source.lowercase:
+        steps = [normalizers.Lowercase()] + ([tokenizer.normalizer] if tokenizer.normalizer else [])
+        tokenizer.normalizer = normalizers.Sequence(steps)
+    return tokenizer
+
+
+def encode(tokenizer: Tokenizer, texts: Sequence[str], names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Return each encoder input as INT64 [rows, longest]."""
+    encodings: list[Encoding] = tokenizer.encode_batch(list(texts))
+    return {name: np.array([getattr(e, ENCODING_FIELDS[name]) for e in encodings], dtype=np.int64) for name in names}
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's text, or its type where it has none."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
