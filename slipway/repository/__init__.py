@@ -1,1 +1,1 @@
-"""Directories of models: layout, versions, differences between two scans."""
+"""Directories of models: what is in them, what changed, which versions a policy picks. Knows nothing of loading."""

@@ -1,0 +1,58 @@
+"""A model whose files came with the load request: written to a temporary directory of its own, and nowhere else.
+
+The reasons of a refusal go to the log; the client only learns that the model could not be polled, as in Triton.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+
+from slipway.errors import internal, invalid
+
+_MAX_COMPONENT_BYTES = 255  # NAME_MAX of the file systems in use
+
+
+def check_files(files: Mapping[str, bytes], *, has_config: bool) -> None:
+    """Raise INVALID_ARG when the files of a load request may not be written as they are."""
+    if files and not has_config:
+        raise invalid("Load parameter 'config' must be specified for model file override")
+    for path in files:
+        _check_path(path)
+
+
+def _check_path(path: str) -> None:
+    parts = PurePosixPath(path).parts
+    if not parts or path.endswith("/") or "\0" in path or "\\" in path:
+        raise invalid(f"Invalid file parameter 'file:{path}': a relative path of a file is expected")
+    for part in parts:
+        if part in {"/", ".."}:
+            raise invalid(f"Invalid file parameter 'file:{path}' must stay within model directory.")
+        if len(part.encode()) > _MAX_COMPONENT_BYTES:
+            raise invalid(f"Invalid file parameter 'file:{part[:32]}...': a path component is longer than 255 bytes")
+
+
+def write_files(model_name: str, files: Mapping[str, bytes]) -> Path:
+    """Write checked files below a new temporary directory; return the model directory, named as the model.
+
+    The caller removes its parent. Raises INTERNAL when the disk refuses.
+    """
+    root = Path(tempfile.mkdtemp(prefix="slipway-model-"))
+    directory = root / model_name
+    try:
+        directory.mkdir()
+        for path, content in files.items():
+            target = directory / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
+    except OSError as error:
+        remove_files(directory)
+        raise internal(f"the files of model '{model_name}' cannot be written: {error.strerror}") from error
+    return directory
+
+
+def remove_files(model_directory: Path) -> None:
+    """Remove what `write_files` made; what is left behind by a failing disk is the system's temporary rubbish."""
+    shutil.rmtree(model_directory.parent, ignore_errors=True)

@@ -1,0 +1,115 @@
+"""What lies in the model repositories: directories of models, and their version directories.
+
+Only looks: reads no config and writes no log. What it passes over is part of what it returns, so that the caller can
+name it. Rules: Triton docs/user_guide/model_repository.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+CONFIG_FILE = "config.pbtxt"
+CONFIGS_DIRECTORY = "configs"
+# Directories of a model that are no versions and no mistake either.
+SIDE_DIRECTORIES = frozenset({"warmup", "initial_state", CONFIGS_DIRECTORY})
+
+
+@dataclass(frozen=True, slots=True)
+class RepositoryScan:
+    """Models by name; `duplicates` stand in several repositories; `strays` are (folder, why it is no model)."""
+
+    models: dict[str, Path] = field(default_factory=dict)
+    duplicates: frozenset[str] = frozenset()
+    strays: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class VersionScan:
+    """Version directories by number; `ignored` are (folder, why it is no version)."""
+
+    paths: dict[int, Path]
+    ignored: tuple[tuple[str, str], ...] = ()
+
+
+def is_single_model(path: Path) -> bool:
+    """Return whether a repository path is really one model's own directory."""
+    return (path / CONFIG_FILE).is_file()
+
+
+def scan_repositories(repositories: Iterable[Path]) -> RepositoryScan:
+    """Return the models of all repositories; one that cannot be read counts as empty and as a stray."""
+    models: dict[str, Path] = {}
+    duplicates: set[str] = set()
+    strays: list[tuple[str, str]] = []
+    for repository in repositories:
+        for path in _model_directories(repository, strays):
+            reason = stray_reason(path)
+            if reason:
+                strays.append((path.name, reason))
+            elif path.name in models:
+                duplicates.add(path.name)
+            else:
+                models[path.name] = path
+    return RepositoryScan(dict(sorted(models.items())), frozenset(duplicates), tuple(strays))
+
+
+def _model_directories(repository: Path, strays: list[tuple[str, str]]) -> Iterator[Path]:
+    if is_single_model(repository):
+        yield repository.resolve()
+        return
+    try:
+        yield from sorted(path for path in repository.iterdir() if path.is_dir())
+    except OSError as error:
+        strays.append((repository.name, f"cannot be read: {error.strerror}"))
+
+
+def stray_reason(path: Path) -> str:
+    """Return why a folder of a repository is no model, or "" for one that may be a model."""
+    if path.name != path.name.strip():
+        return "its name begins or ends with a blank"
+    if is_single_model(path) or (path / CONFIGS_DIRECTORY).is_dir() or scan_versions(path).paths:
+        return ""
+    return f"it holds neither {CONFIG_FILE} nor a version directory"
+
+
+def find_model(repositories: Iterable[Path], name: str) -> list[Path]:
+    """Return the directories called `name`, one for each repository that has it, without listing the rest."""
+    found = []
+    for repository in repositories:
+        if is_single_model(repository):
+            path = repository.resolve()
+            if path.name == name:
+                found.append(path)
+        elif _is_directory(repository / name):
+            found.append(repository / name)
+    return found
+
+
+def _is_directory(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # a name longer than the file system allows
+        return False
+
+
+def scan_versions(model_directory: Path) -> VersionScan:
+    """Return the version directories of a model; one that vanishes meanwhile is simply not there."""
+    paths: dict[int, Path] = {}
+    ignored: list[tuple[str, str]] = []
+    try:
+        folders = sorted(path for path in model_directory.iterdir() if path.is_dir())
+    except OSError:
+        return VersionScan({})
+    for path in folders:
+        name = path.name
+        if name in SIDE_DIRECTORIES or name.startswith((".", "__")):
+            continue
+        if not (name.isascii() and name.isdigit()):
+            ignored.append((name, "which fails to convert to integral number"))
+        elif len(name) > 1 and name[0] == "0":
+            ignored.append((name, "which contains leading zeros in its directory name"))
+        else:
+            paths[int(name)] = path
+    return VersionScan(dict(sorted(paths.items())), tuple(ignored))

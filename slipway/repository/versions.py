@@ -1,0 +1,31 @@
+"""Which versions of a model are served: the version policy of its config. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from tritonclient.grpc import model_config_pb2
+
+
+@dataclass(frozen=True, slots=True)
+class VersionChoice:
+    """The versions to serve, ascending, and those a `specific` policy names although they do not exist."""
+
+    served: tuple[int, ...]
+    missing: tuple[int, ...] = ()
+
+
+def choose_versions(policy: model_config_pb2.ModelVersionPolicy, available: Iterable[int]) -> VersionChoice:
+    """Return what `policy` picks of the `available` versions; an empty policy means the latest one."""
+    existing = sorted(available)
+    if policy.HasField("all"):
+        return VersionChoice(tuple(existing))
+    if policy.HasField("specific"):
+        wanted = sorted(set(policy.specific.versions))
+        return VersionChoice(
+            tuple(version for version in wanted if version in existing),
+            tuple(version for version in wanted if version not in existing),
+        )
+    latest = max(1, policy.latest.num_versions)
+    return VersionChoice(tuple(existing[-latest:]))
