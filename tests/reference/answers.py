@@ -1,0 +1,89 @@
+"""Send a case to a server and bring the answer into a form that two servers can be compared by."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+from dataclasses import dataclass
+
+import grpc
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
+from tritonclient.grpc import service_pb2_grpc
+
+from tests.reference.grpc_cases import GrpcCase
+from tests.reference.http_cases import HttpCase
+
+TIMEOUT_S = 20
+SHOWN_HEADERS = ("Content-Type", "Inference-Header-Content-Length", "Content-Encoding", "Accept-Encoding")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a client can see of an answer."""
+
+    status: str
+    content: object
+
+    def __str__(self) -> str:
+        return f"{self.status} {self.content!r}"
+
+
+# A traceback names where each server keeps the model; the file name and line stay.
+_PATH = re.compile(r"(?:/[^\s/:()]+)+/(?=[^\s/]+\.py)")
+
+
+def _neutral(text: str) -> str:
+    return _PATH.sub("", text)
+
+
+def ask_http(port: int, case: HttpCase) -> Answer:
+    """Return the answer to an HTTP case: status, chosen headers, and the body decoded where it is JSON."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_S)
+    try:
+        connection.request(case.method, case.path, body=case.body, headers=case.headers)
+        response = connection.getresponse()
+        body = response.read()
+    finally:
+        connection.close()
+    headers = {name: response.headers[name] for name in SHOWN_HEADERS if name in response.headers}
+    return Answer(str(response.status), (headers, _content(headers, body)))
+
+
+def _content(headers: dict[str, str], body: bytes) -> object:
+    size = headers.pop("Inference-Header-Content-Length", None)
+    if size is not None:
+        return json.loads(body[: int(size)]), body[int(size) :]
+    if headers.get("Content-Type") == "application/json" and body:
+        return json.loads(_neutral(body.decode()))
+    return _neutral(body.decode(errors="backslashreplace"))
+
+
+def ask_grpc(stub: service_pb2_grpc.GRPCInferenceServiceStub, case: GrpcCase) -> Answer:
+    """Return the answer to a gRPC case: status code, details, and the message or messages."""
+    call = getattr(stub, case.method)
+    try:
+        if isinstance(case.request, tuple):
+            stream = call(iter(case.request), timeout=TIMEOUT_S, metadata=case.metadata)
+            answers: list[object] = []
+            try:
+                answers.extend(_message(message) for message in stream)
+            except grpc.RpcError as error:
+                answers.append((error.code().name, _neutral(error.details() or "")))
+            return Answer("STREAM", answers)
+        return Answer("OK", _message(call(case.request, timeout=TIMEOUT_S, metadata=case.metadata)))
+    except grpc.RpcError as error:
+        return Answer(error.code().name, _neutral(error.details() or ""))
+
+
+def _message(message: Message) -> object:
+    return _neutral_values(MessageToDict(message, preserving_proto_field_name=True))
+
+
+def _neutral_values(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _neutral_values(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_neutral_values(item) for item in value]
+    return _neutral(value) if isinstance(value, str) else value
