@@ -1,0 +1,111 @@
+"""One face for tritonclient's HTTP and gRPC clients, as far as `slipway infer` needs it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, Final
+
+import numpy as np
+
+from slipway.errors import SlipwayError, invalid, unavailable
+
+DEFAULT_URL: Final = {"http": "localhost:8000", "grpc": "localhost:8001"}
+Answer = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True, slots=True)
+class InputTensor:
+    """A tensor to send."""
+
+    datatype: str
+    array: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class ModelDescription:
+    """What the server says about a model: datatypes and shapes by input name; `most_rows` 0 means no batches."""
+
+    name: str
+    inputs: dict[str, str]
+    shapes: dict[str, tuple[int, ...]]
+    most_rows: int
+
+    @property
+    def text_input(self) -> str:
+        """The one string input; raise `SlipwayError` where there is none or more than one."""
+        names = [name for name, datatype in self.inputs.items() if datatype == "BYTES"]
+        if len(names) != 1:
+            declared = ", ".join(f"{name} {datatype}" for name, datatype in self.inputs.items())
+            raise invalid(f"model '{self.name}' has {len(names)} string inputs ({declared}); use --inputs")
+        return names[0]
+
+    def text_array(self, texts: Sequence[str]) -> InputTensor:
+        """Return texts in the shape of the string input: [rows, 1, ...], or [1] of a model without batches."""
+        shape = self.shapes[self.text_input]
+        array = np.array([text.encode() for text in texts], dtype=np.object_)
+        return InputTensor("BYTES", array.reshape(len(texts), *([1] * (len(shape) - 1))))
+
+
+class Client:
+    """A connection to one server."""
+
+    def __init__(self, module: Any, connection: Any, url: str) -> None:
+        self._module = module
+        self._connection = connection
+        self._url = url
+
+    def describe(self, model: str, version: str) -> ModelDescription:
+        """Return the model's inputs and batch limit; raise `SlipwayError` when it is not there."""
+        as_json = {} if self._module.__name__.endswith("http") else {"as_json": True}
+        metadata = self._call(self._connection.get_model_metadata, model, version, **as_json)
+        config = self._call(self._connection.get_model_config, model, version, **as_json)
+        inputs = metadata.get("inputs", [])
+        most_rows = int(config.get("config", config).get("max_batch_size", 0))
+        return ModelDescription(
+            model,
+            {each["name"]: each["datatype"] for each in inputs},
+            {each["name"]: tuple(int(size) for size in each.get("shape", ())) for each in inputs},
+            most_rows or (0 if any(int(each["shape"][0]) == -1 for each in inputs if each.get("shape")) else 1),
+        )
+
+    def infer(self, model: ModelDescription, inputs: Mapping[str, InputTensor], version: str) -> Answer:
+        """Return the outputs by name; raise `SlipwayError` with the server's text when it refuses."""
+        tensors = []
+        for name, tensor in inputs.items():
+            sent = self._module.InferInput(name, list(tensor.array.shape), tensor.datatype)
+            sent.set_data_from_numpy(tensor.array)
+            tensors.append(sent)
+        result = self._call(self._connection.infer, model.name, tensors, model_version=version)
+        response = result.get_response()
+        outputs = response["outputs"] if isinstance(response, dict) else response.outputs
+        names = [each["name"] if isinstance(each, dict) else each.name for each in outputs]
+        return {name: result.as_numpy(name) for name in names}
+
+    def _call(self, method: Any, *arguments: Any, **options: Any) -> Any:
+        from tritonclient.utils import InferenceServerException
+
+        try:
+            return method(*arguments, **options)
+        except InferenceServerException as error:
+            message = error.message() or str(error)
+            if "StatusCode.UNAVAILABLE" in (error.status() or "") and "connect" in message:
+                raise self._unreachable() from None
+            raise invalid(message) from None
+        except OSError:
+            raise self._unreachable() from None
+
+    def _unreachable(self) -> SlipwayError:
+        return unavailable(f"no server answers at {self._url}")
+
+
+def open_client(url: str | None, protocol: str) -> Client:
+    """Return a client for `url` ("host:port", a scheme is allowed; https means TLS)."""
+    address = url or DEFAULT_URL[protocol]
+    scheme, separator, rest = address.partition("://")
+    if separator:
+        address = rest.rstrip("/")
+    module = import_module(f"tritonclient.{protocol}")
+    secure = bool(separator) and scheme in ("https", "grpcs")
+    return Client(module, module.InferenceServerClient(address, ssl=secure), address)

@@ -1,0 +1,157 @@
+"""`slipway infer`: send text lines or JSON tensors to a running server and print the answers."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+
+from slipway.cli.client import Answer, InputTensor, ModelDescription, open_client
+from slipway.cli.parser import CommandParser
+from slipway.datatypes import BY_NAME
+from slipway.errors import invalid
+
+BATCH = 16
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Send the requests in order and print each answer as it comes; 0 when all were answered."""
+    options = _parser().parse_args(arguments)
+    client = open_client(options.url, options.protocol)
+    model = client.describe(options.model, options.model_version)
+    output = options.output_file.open("w", encoding="utf-8") if options.output_file else nullcontext(sys.stdout)
+    with output as stream:
+        if options.inputs is not None or (options.input_file and options.input_file.suffix == ".json"):
+            text = options.inputs if options.inputs is not None else _read(options.input_file)
+            answer = client.infer(model, _json_inputs(model, text), options.model_version)
+            _print_answer(stream, answer, as_json=options.json or bool(options.output_file))
+            return 0
+        texts = options.text or _read(options.input_file).splitlines()
+        write = _line_writer(options)
+        for batch in _batches(texts, model, options.batch):
+            answer = client.infer(model, {model.text_input: model.text_array(batch)}, options.model_version)
+            for row, text in enumerate(batch):
+                write(stream, text, {name: _row(array, row, len(batch)) for name, array in answer.items()})
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = CommandParser(prog="slipway infer", description=__doc__)
+    parser.add_argument("model", metavar="MODEL")
+    given = parser.add_mutually_exclusive_group(required=True)
+    given.add_argument("--text", action="append", help="a text for the model's string input; may be repeated")
+    given.add_argument("--inputs", metavar="JSON", help="tensors by name, such as '{\"x\": [[1, 2]]}'")
+    given.add_argument(
+        "--input-file", metavar="FILE", type=Path, help="a text per line, or tensors by name where FILE ends in .json"
+    )
+    parser.add_argument("--output-file", metavar="FILE", type=Path, help="write answers there, one line per text")
+    parser.add_argument("--json", action="store_true", help="print answers as JSON, one line per text")
+    parser.add_argument("--url", help="host:port (default: localhost:8000, or 8001 for gRPC)")
+    parser.add_argument("--protocol", choices=("http", "grpc"), default="http")
+    parser.add_argument("--model-version", metavar="N", default="", help="default: by the model's version policy")
+    parser.add_argument(
+        "--batch", metavar="ROWS", type=int, default=BATCH, help=f"texts per request (default: {BATCH})"
+    )
+    return parser
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise invalid(f"'{path}' is not UTF-8: {error.reason} at byte {error.start}") from None
+
+
+def _batches(texts: Sequence[str], model: ModelDescription, limit: int) -> Iterator[Sequence[str]]:
+    size = max(1, min(limit, model.most_rows or limit))
+    for start in range(0, len(texts), size):
+        yield texts[start : start + size]
+
+
+def _json_inputs(model: ModelDescription, text: str) -> dict[str, InputTensor]:
+    try:
+        given = json.loads(text)
+    except ValueError as error:
+        raise invalid(f"the inputs are not JSON: {error}") from None
+    if not isinstance(given, dict):
+        raise invalid('the inputs must be an object of tensors by name, such as {"x": [[1, 2]]}')
+    unknown = given.keys() - model.inputs.keys()
+    if unknown:
+        raise invalid(f"model '{model.name}' has no input '{min(unknown)}'; inputs: {', '.join(model.inputs)}")
+    return {name: _tensor(name, values, model.inputs[name]) for name, values in given.items()}
+
+
+def _tensor(name: str, values: Any, datatype: str) -> InputTensor:
+    try:
+        array = np.array(values, dtype=BY_NAME[datatype].numpy)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise invalid(f"input '{name}' does not hold {datatype} values: {error}") from None
+    return InputTensor(datatype, array)
+
+
+def _row(array: np.ndarray, row: int, rows: int) -> np.ndarray:
+    """Return one text's part of an output; a model without batch dimension answers one text at a time."""
+    return array[row] if rows > 1 or (array.ndim > 1 and len(array) == 1) else array
+
+
+def _line_writer(options: argparse.Namespace) -> Any:
+    if options.json or (options.output_file and options.output_file.suffix in (".json", ".jsonl")):
+        return _write_json
+    return _write_plain if options.output_file else _write_readable
+
+
+def _write_json(stream: TextIO, text: str, outputs: Answer) -> None:
+    values = {name: _python(array) for name, array in outputs.items()}
+    stream.write(json.dumps({"text": text, **values}, ensure_ascii=False) + "\n")
+
+
+def _write_plain(stream: TextIO, text: str, outputs: Answer) -> None:
+    """Write only the answer where it is one string, so that N lines give N lines; JSON otherwise."""
+    arrays = list(outputs.values())
+    if len(arrays) == 1 and arrays[0].dtype == np.object_ and arrays[0].size == 1:
+        stream.write(str(_python(arrays[0].reshape(()))).replace("\n", " ") + "\n")
+    else:
+        _write_json(stream, text, outputs)
+
+
+def _write_readable(stream: TextIO, text: str, outputs: Answer) -> None:
+    stream.write(f"{text}\n")
+    _print_answer(stream, outputs, as_json=False, indent="  ")
+
+
+def _print_answer(stream: TextIO, outputs: Answer, *, as_json: bool, indent: str = "") -> None:
+    if as_json:
+        stream.write(json.dumps({name: _python(array) for name, array in outputs.items()}, ensure_ascii=False) + "\n")
+        return
+    for name, array in outputs.items():
+        shape = "x".join(map(str, array.shape)) or "scalar"
+        stream.write(f"{indent}{name} [{shape}] {_readable(array)}\n")
+
+
+def _readable(array: np.ndarray, shown: int = 8) -> str:
+    values: Iterable[Any] = array.ravel()[:shown].tolist()
+    words = [_word(value) for value in values]
+    return " ".join(words) + (" ..." if array.size > shown else "")
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _python(array: np.ndarray) -> Any:
+    values = array.astype(np.float64) if array.dtype.kind == "V" else array  # bfloat16 has no Python form
+    return _text(values.tolist())
+
+
+def _text(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_text(each) for each in value]
+    return value.decode(errors="replace") if isinstance(value, bytes) else value

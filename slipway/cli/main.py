@@ -1,0 +1,65 @@
+"""The command table of `slipway`: finds the command, runs it, turns a known error into one line and exit code 1."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Final
+
+from slipway import __version__
+from slipway.errors import SlipwayError
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command: `run(arguments) -> exit code` in `module`, imported when the command is used."""
+
+    name: str
+    module: str
+    summary: str
+
+
+COMMANDS: Final = {
+    command.name: command
+    for command in (
+        Command("serve", "slipway.cli.serve", "serve a model repository over HTTP and gRPC"),
+        Command("infer", "slipway.cli.infer", "send text or tensors to a running server"),
+        Command("convert", "slipway.cli.convert", "turn a Hugging Face text encoder into a verified model repository"),
+    )
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code: 0, or 1 with the cause on standard error."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words and words[0] in ("--version", "-V"):
+        print(f"slipway {__version__}")
+        return 0
+    if not words or words[0] in ("--help", "-h", "help"):
+        print(_usage())
+        return 0 if words else 1
+    command = COMMANDS.get(words[0])
+    if command is None:
+        print(f"error: unknown command '{words[0]}'\n{_usage()}", file=sys.stderr)
+        return 1
+    run: Callable[[Sequence[str]], int] = import_module(command.module).run
+    try:
+        return run(words[1:])
+    except (SlipwayError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130  # what a shell expects of a command ended by Ctrl-C
+
+
+def _usage() -> str:
+    lines = [f"  {command.name:<9} {command.summary}" for command in COMMANDS.values()]
+    return "\n".join(
+        ["usage: slipway COMMAND [options]", "", *lines, "", "slipway COMMAND --help lists a command's options."]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,54 @@
+"""Log lines as tritonserver writes them."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from slipway.cli.log_format import TABLE, SeverityFilter, TritonFormatter
+
+
+def record(message: str = "hello", level: int = logging.INFO, **extra: object) -> logging.LogRecord:
+    made = logging.LogRecord("slipway.test", level, "/somewhere/engine.py", 123, message, (), None)
+    made.created, made.process = 1716235405.829575, 3355
+    made.__dict__.update(extra)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("level", "letter"), [(logging.DEBUG, "I"), (logging.INFO, "I"), (logging.WARNING, "W"), (logging.ERROR, "E")]
+)
+def test_the_default_line_has_severity_time_process_and_source(level, letter):
+    line = TritonFormatter().format(record(level=level))
+    assert line == f'{letter}0520 20:03:25.829575 3355 engine.py:123] "hello"'
+
+
+def test_the_iso8601_line_has_seconds_in_utc(level=logging.INFO):
+    assert TritonFormatter("ISO8601").format(record()) == '2024-05-20T20:03:25Z 3355 I engine.py:123] "hello"'
+
+
+def test_a_message_cannot_forge_a_line():
+    line = TritonFormatter().format(record('x"\nE0520 20:03:25.000000 1 a.py:1] "forged \x1b[31m'))
+    assert "\n" not in line
+    assert "\x1b" not in line
+    assert line.endswith(r'"x\"\nE0520 20:03:25.000000 1 a.py:1] \"forged \u001b[31m"')
+
+
+def test_escaping_can_be_switched_off():
+    assert TritonFormatter(escape=False).format(record("a\nb")).endswith("engine.py:123] a\nb")
+
+
+def test_a_table_is_printed_as_it_stands():
+    assert TritonFormatter().format(record("+--+\n|  |", **TABLE)).endswith("engine.py:123] \n+--+\n|  |\n")
+
+
+@pytest.mark.parametrize(
+    ("switched_off", "level"), [("info", logging.INFO), ("warning", logging.WARNING), ("error", logging.ERROR)]
+)
+def test_each_severity_can_be_switched_off(switched_off, level):
+    switches = {"info": True, "warning": True, "error": True, switched_off: False}
+    severities = SeverityFilter(verbose=0, **switches)
+    assert not severities.filter(record(level=level))
+    assert not severities.filter(record(level=logging.DEBUG))
+    assert SeverityFilter(verbose=1, **switches).filter(record(level=logging.DEBUG))

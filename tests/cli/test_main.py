@@ -1,0 +1,38 @@
+"""The command table: what runs, what is refused, with which exit code."""
+
+from __future__ import annotations
+
+import pytest
+
+from slipway import __version__
+from slipway.cli.main import COMMANDS, main
+
+
+def test_version_is_printed(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"slipway {__version__}\n"
+
+
+def test_help_names_every_command(capsys):
+    assert main(["--help"]) == 0
+    printed = capsys.readouterr().out
+    assert all(f"  {name} " in printed for name in COMMANDS)
+
+
+@pytest.mark.parametrize("arguments", [["sevre"], ["--bogus"]])
+def test_an_unknown_command_is_named_and_fails(capsys, arguments):
+    assert main(arguments) == 1
+    assert f"error: unknown command '{arguments[0]}'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["infer", "convert"])
+def test_wrong_usage_is_one_line_and_exit_code_1(capsys, command):
+    with pytest.raises(SystemExit) as caught:
+        main([command, "--bogus"])
+    assert caught.value.code == 1
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_known_error_is_one_line_and_exit_code_1(capsys, tmp_path):
+    assert main(["convert", str(tmp_path / "no"), "--name", "m", "--repository", str(tmp_path / "r")]) == 1
+    assert capsys.readouterr().err == f"error: '{tmp_path / 'no'}' is not a directory\n"
