@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from slipway.core.request import InferRequest, InferResponse
+from slipway.core.statistics import Timing
 
 Deliver = Callable[[InferResponse], None]
 
@@ -31,6 +32,7 @@ class Pending:
         "_on_cancel",
         "arrival_ns",
         "cancelled",
+        "dequeue",
         "finished",
         "loop",
         "model_signature_key",
@@ -38,6 +40,7 @@ class Pending:
         "request",
         "responses",
         "rows",
+        "timing",
     )
 
     def __init__(self, request: InferRequest, rows: int, arrival_ns: int, loop: Loop, callback: Deliver) -> None:
@@ -49,6 +52,8 @@ class Pending:
         self.finished = False
         self.responses = 0  # answers delivered so far, the empty final one not counted
         self.observe: Callable[[Pending, InferResponse], None] | None = None  # statistics, before the front sees it
+        self.dequeue: Callable[[Pending], None] | None = None  # set while queued: frees the place when cancelled
+        self.timing: Timing | None = None  # of the execution that answered, for an ensemble to add up
         self.model_signature_key: object = None  # the batcher's cache of what may be merged with this request
         self._callback = callback
         self._on_cancel: list[Callable[[], None]] = []
@@ -63,6 +68,8 @@ class Pending:
             return
         if response.final:
             self.finished = True
+            if self._on_cancel:
+                self._on_cancel.clear()  # an action may hold what holds this request: leave no reference cycle
         if not response.empty:
             self.responses += 1
         if self.observe is not None:
@@ -73,7 +80,7 @@ class Pending:
         """Run `action` on the loop's thread when the request is cancelled, at once if it is already."""
         if self.cancelled:
             action()
-        else:
+        elif not self.finished:
             self._on_cancel.append(action)
 
     def cancel(self) -> None:
@@ -84,3 +91,5 @@ class Pending:
         actions, self._on_cancel = self._on_cancel, []
         for action in actions:
             action()
+        if self.dequeue is not None:
+            self.dequeue(self)

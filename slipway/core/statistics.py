@@ -111,10 +111,10 @@ class ModelStatistics:
         self.compute_output_histogram = Histogram(PHASE_BUCKETS_US)
         self.first_response_histogram_ms = Histogram(FIRST_RESPONSE_BUCKETS_MS)
 
-    def record_execution(self, rows: int, timing: Timing, now_ms: int) -> None:
-        """Count one execution of `rows` rows."""
+    def record_execution(self, rows: int, timing: Timing, now_ms: int, failed_rows: int = 0) -> None:
+        """Count one execution of `rows` rows; those of failed requests are no inferences (as Triton counts)."""
         self.execution_count += 1
-        self.inference_count += rows
+        self.inference_count += rows - failed_rows
         self.last_inference_ms = now_ms
         batch = self.batches.get(rows)
         if batch is None:
