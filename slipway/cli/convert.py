@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from slipway.cli.parser import CommandParser
-from slipway.cli.table import render_table
+from slipway.core.table import render_table
 from slipway.convert.text_model import Conversion, convert_text_model
 
 

@@ -14,7 +14,7 @@ import os
 import time
 from typing import Final
 
-TABLE: Final = {"table": True}
+TABLE: Final = {"table": True}  # the other side is server.py, which may not import this file
 _SEVERITY: Final = {
     logging.DEBUG: "I",
     logging.INFO: "I",

@@ -24,7 +24,7 @@ def test_the_default_line_has_severity_time_process_and_source(level, letter):
     assert line == f'{letter}0520 20:03:25.829575 3355 engine.py:123] "hello"'
 
 
-def test_the_iso8601_line_has_seconds_in_utc(level=logging.INFO):
+def test_the_iso8601_line_has_seconds_in_utc():
     assert TritonFormatter("ISO8601").format(record()) == '2024-05-20T20:03:25Z 3355 I engine.py:123] "hello"'
 
 

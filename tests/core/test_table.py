@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from slipway.cli.table import render_table
+from slipway.core.table import render_table
 
 
 def test_columns_are_as_wide_as_their_widest_cell_and_cells_may_have_lines():
