@@ -1,0 +1,55 @@
+"""The classification extension: an output as its top classes, "value:index[:label]".
+
+Source: Triton extension_classification.md; values are printed as C++ `std::to_string` prints them.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Final
+
+import numpy as np
+
+from slipway.core.tensor import Tensor
+from slipway.errors import invalid
+
+_SUPPORTED: Final = frozenset(
+    ("UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP32", "FP64")
+)
+_MAX_ELEMENTS: Final = 1_000_000
+
+
+def classify(tensor: Tensor, classes: int, labels: tuple[str, ...], *, batched: bool) -> Tensor:
+    """Return the BYTES tensor of the `classes` highest values, per row where `batched`; ties go to the lower index.
+
+    NaN sorts last. The shape is [batch, k] or [k], k at most the number of elements (of a row).
+    """
+    if tensor.datatype not in _SUPPORTED:
+        raise invalid(f"class result not available for output due to unsupported type '{tensor.datatype}'")
+    if tensor.element_count > _MAX_ELEMENTS:
+        raise invalid(
+            f"class result not available for output '{tensor.name}' with {tensor.element_count} elements, "
+            f"more than {_MAX_ELEMENTS}"
+        )
+    rows = tensor.shape[0] if batched else 1
+    per_row = prod(tensor.shape[1:]) if batched else tensor.element_count
+    values = tensor.array.reshape(rows, per_row)
+    count = min(classes, per_row)
+    elements = [_entry(value, index, labels) for row in values for value, index in _top(row, count)]
+    array = np.empty(len(elements), np.object_)
+    array[:] = elements
+    shape = (rows, count) if batched else (count,)
+    return Tensor(tensor.name, "BYTES", shape, array=array.reshape(shape))
+
+
+def _top(row: np.ndarray, count: int) -> list[tuple[float | int, int]]:
+    if row.dtype.kind == "f":
+        order = np.argsort(-row, kind="stable")[:count]
+    else:  # unsigned values have no negative: sort upwards from the far end, so that ties stay in order
+        order = (row.size - 1 - np.argsort(row[::-1], kind="stable")[::-1])[:count]
+    return list(zip(row[order].tolist(), order.tolist(), strict=True))
+
+
+def _entry(value: float, index: int, labels: tuple[str, ...]) -> bytes:
+    text = f"{value:.6f}:{index}" if isinstance(value, float) else f"{value}:{index}"
+    return (f"{text}:{labels[index]}" if index < len(labels) else text).encode()

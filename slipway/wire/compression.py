@@ -1,0 +1,73 @@
+"""Content codings of HTTP bodies: gzip and deflate, with a hard cap on what a body may grow to."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable
+from typing import Final
+
+from slipway.errors import SlipwayError, invalid
+
+CODINGS: Final = ("gzip", "deflate")
+_ANY_HEADER: Final = 32 + zlib.MAX_WBITS  # zlib finds out whether the header is gzip's or zlib's
+_WINDOW: Final = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
+_FASTEST: Final = 1
+
+
+def input_too_large(size: int | str, limit: int) -> SlipwayError:
+    """Return the error for a body above the limit; `size` is its number of bytes, or words where it is not known."""
+    return invalid(
+        f"Request body of {size} bytes exceeds the maximum allowed input size of {limit} bytes. "
+        "Use --http-max-input-size to increase the limit."
+    )
+
+
+def decompress(body: bytes | bytearray, limit: int) -> bytearray:
+    """Return the decoded body; raise INVALID_ARG when it is damaged, cut short, or larger than `limit` bytes."""
+    if not body:
+        raise invalid("nothing to be decompressed")
+    decoded = bytearray()
+    remaining: bytes | bytearray = body
+    while remaining:  # a gzip file may have several members
+        decoder = zlib.decompressobj(_ANY_HEADER)
+        try:
+            decoded += decoder.decompress(remaining, limit - len(decoded) + 1)
+        except zlib.error:
+            raise invalid("failed to decompress the request body: invalid compressed data") from None
+        if len(decoded) > limit:
+            raise input_too_large(f"more than {limit}", limit)
+        if not decoder.eof:
+            raise invalid("failed to decompress the request body: the compressed data is cut short")
+        remaining = decoder.unused_data
+    return decoded
+
+
+def compress(parts: Iterable[bytes | memoryview], coding: str) -> bytes:
+    """Return the parts as one body in `coding` (a member of `CODINGS`)."""
+    encoder = zlib.compressobj(_FASTEST, zlib.DEFLATED, _WINDOW[coding])
+    return b"".join([*(encoder.compress(part) for part in parts), encoder.flush()])
+
+
+def choose_coding(accept_encoding: str) -> str:
+    """Return the coding of `CODINGS` that an Accept-Encoding header prefers, "" for none.
+
+    The highest q-value wins, then the order of the header; `*` and unknown codings mean none, as in Triton.
+    """
+    best, best_quality = "", 0.0
+    for item in accept_encoding.split(","):
+        name, _, parameters = item.partition(";")
+        quality = _quality(parameters)
+        if quality > best_quality and (coding := name.strip().lower()) in (*CODINGS, "identity"):
+            best, best_quality = coding, quality
+    return "" if best == "identity" else best
+
+
+def _quality(parameters: str) -> float:
+    key, _, value = parameters.partition("=")
+    if key.strip().lower() != "q":
+        return 1.0
+    try:
+        quality = float(value)
+    except ValueError:
+        return 0.0
+    return quality if 0.0 <= quality <= 1.0 else 0.0

@@ -1,0 +1,117 @@
+"""The generate extension: a flat JSON object to an `InferRequest`, an `InferResponse` to a flat JSON object.
+
+Source: Triton extension_generate.md. A member named like an input is that input; any other is a request parameter.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+import orjson
+
+from slipway.core.request import InferRequest, InferResponse
+from slipway.core.signature import ModelSignature, TensorSpec
+from slipway.core.tensor import Tensor
+from slipway.errors import SlipwayError, internal, invalid
+from slipway.wire.encode import json_data
+from slipway.wire.json_tensor import decode_tensor
+from slipway.wire.json_text import NON_OBJECT_MEMBERS, NON_STRING, malformed, parse, too_deep, unparsable
+from slipway.wire.parameters import custom_parameter
+
+_MEMBERS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_NESTED: Final = "parameters"
+
+
+def decode_generate(body: bytes | bytearray, model_version: str, signature: ModelSignature) -> InferRequest:
+    """Return the request of a generate call; raise `SlipwayError` with Triton's text."""
+    request = InferRequest(signature.model_name, model_version)
+    for key, value in _members(body).items():
+        if key == _NESTED and key not in signature.inputs:
+            _add_nested(request, value, signature)
+        else:
+            _add(request, key, value, signature)
+    return request
+
+
+def encode_generate(response: InferResponse) -> bytes:
+    """Return the flat JSON object of an answer; tensors of one element are scalars."""
+    document: dict[str, Any] = {"id": response.id} if response.id else {}
+    document["model_name"] = response.model_name
+    document["model_version"] = response.model_version
+    document.update(response.parameters)
+    for tensor in response.outputs:
+        document[tensor.name] = _value(tensor)
+    return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _members(text: bytes | bytearray | msgspec.Raw) -> dict[str, msgspec.Raw]:
+    if not bytes(text[:1] if isinstance(text, (bytes, bytearray)) else text):
+        raise malformed("The document is empty.")
+    try:
+        return _MEMBERS.decode(text)
+    except RecursionError:
+        raise too_deep() from None
+    except msgspec.ValidationError:
+        raise internal(NON_OBJECT_MEMBERS) from None
+    except msgspec.DecodeError as error:
+        raise malformed(str(error)) from None
+
+
+def _add_nested(request: InferRequest, value: msgspec.Raw, signature: ModelSignature) -> None:
+    if not bytes(value).startswith(b"{"):
+        raise internal("Expected JSON object for keyword: 'parameters': attempt to access JSON non-object as object")
+    try:
+        for key, member in _members(value).items():
+            _add(request, key, member, signature)
+    except SlipwayError as error:
+        raise SlipwayError(error.code, f"Converting keyword: 'parameters': {error.message}") from None
+
+
+def _add(request: InferRequest, key: str, value: msgspec.Raw, signature: ModelSignature) -> None:
+    spec = signature.inputs.get(key)
+    if spec is not None:
+        if key in request.inputs:
+            raise invalid(f"{request.log_prefix}input '{key}' already exists in request")
+        request.inputs[key] = _tensor(spec, value, batched=signature.max_batch_size > 0)
+        return
+    parameter = custom_parameter(key, parse(bytes(value)))
+    if key == "id":
+        if not isinstance(parameter, str):
+            raise unparsable("id", NON_STRING)
+        request.id = parameter
+    request.parameters[key] = parameter
+
+
+def _tensor(spec: TensorSpec, value: msgspec.Raw, *, batched: bool) -> Tensor:
+    text = bytes(value)
+    if not text.startswith(b"["):
+        text = b"[" + text + b"]"
+    if spec.datatype == "BYTES":
+        values = parse(text)
+        return decode_tensor(spec.name, spec.datatype, deduce_shape(spec.dims, len(values), batched=batched), values)
+    count = text.count(b",") + 1 if text.strip(b"[] \t\r\n") else 0
+    return decode_tensor(spec.name, spec.datatype, deduce_shape(spec.dims, count, batched=batched), msgspec.Raw(text))
+
+
+def deduce_shape(dims: tuple[int, ...], count: int, *, batched: bool) -> tuple[int, ...]:
+    """Return the shape `count` elements take: the last variable dimension (the batch is the first one) takes them."""
+    shape = [-1, *dims] if batched else list(dims)
+    fixed = prod(size for size in shape if size != -1)
+    variable = count // fixed if fixed else 0
+    for axis in range(len(shape) - 1, -1, -1):
+        if shape[axis] == -1:
+            shape[axis], variable = variable, 1
+    return tuple(shape)
+
+
+def _value(tensor: Tensor) -> Any:
+    data = json_data(tensor)
+    if tensor.element_count != 1:
+        return data
+    if isinstance(data, orjson.Fragment):
+        value = float(tensor.array.reshape(-1)[0])
+        return orjson.Fragment(str(value).replace("inf", "Infinity").replace("nan", "NaN"))
+    return data[0].item() if isinstance(data, np.ndarray) else data[0]

@@ -1,0 +1,175 @@
+"""The JSON part of an infer request, as typed structs.
+
+`read_document` decodes straight into the structs. A document that does not fit them is read a second time without
+types: either it is valid after all (NaN in its data), or the error names the first wrong field in Triton's words.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+
+import msgspec
+
+from slipway.errors import internal
+from slipway.wire.json_text import (
+    NON_ARRAY,
+    NON_BOOLEAN,
+    NON_OBJECT_MEMBERS,
+    NON_STRING,
+    NON_UNSIGNED,
+    missing,
+    parse,
+    unparsable,
+)
+
+Unsigned = Annotated[int, msgspec.Meta(ge=0)]
+NO_DATA: Final = msgspec.Raw(b"")
+
+
+class InputParameters(msgspec.Struct, gc=False):
+    """`parameters` of one input; -1 is "not given"."""
+
+    binary_data_size: Unsigned = -1
+    shared_memory_region: str | None = None
+
+
+class Input(msgspec.Struct, gc=False):
+    """One entry of `inputs`; `data` is its text, or its value where the document was read without types."""
+
+    name: str
+    shape: tuple[Unsigned, ...]
+    datatype: str
+    data: msgspec.Raw = NO_DATA
+    parameters: InputParameters | None = None
+
+
+class OutputParameters(msgspec.Struct, gc=False):
+    """`parameters` of one requested output."""
+
+    binary_data: bool | None = None
+    classification: Unsigned = 0
+    shared_memory_region: str | None = None
+
+
+class Output(msgspec.Struct, gc=False):
+    """One entry of `outputs`."""
+
+    name: str
+    parameters: OutputParameters | None = None
+
+
+class Document(msgspec.Struct, gc=False):
+    """The whole JSON part; `parameters` keep their JSON values."""
+
+    inputs: list[Input]
+    id: str = ""
+    parameters: dict[str, Any] | None = None
+    outputs: list[Output] = []
+
+
+_DECODER: Final = msgspec.json.Decoder(Document)
+_MAX_UNSIGNED: Final = 2**64 - 1
+
+
+def read_document(text: bytes | memoryview) -> Document:
+    """Return the parsed JSON part of an infer request; raise `SlipwayError` with Triton's text."""
+    try:
+        return _DECODER.decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        return _untyped_document(parse(text))
+
+
+def _untyped_document(document: object) -> Document:
+    members = document if isinstance(document, dict) else {}
+    identifier = members.get("id", "")
+    if not isinstance(identifier, str):
+        raise unparsable("id", NON_STRING)
+    parameters = members.get("parameters")
+    if "parameters" in members and not isinstance(parameters, dict):
+        raise internal(f"failed to get request params.: {NON_OBJECT_MEMBERS}")
+    return Document(
+        inputs=[_input(entry) for entry in _array(members, "inputs", required=True)],
+        id=identifier,
+        parameters=parameters,
+        outputs=[_output(entry) for entry in _array(members, "outputs", required=False)],
+    )
+
+
+def _array(members: dict[str, Any], field: str, *, required: bool) -> list[Any]:
+    if field not in members:
+        if required:
+            raise unparsable(field, missing(field))
+        return []
+    if not isinstance(members[field], list):
+        raise unparsable(field, NON_ARRAY)
+    entries: list[Any] = members[field]
+    return entries
+
+
+def _input(entry: object) -> Input:
+    members = entry if isinstance(entry, dict) else {}
+    name = _string(members, "name")
+    if "shape" not in members:
+        raise unparsable("shape", missing("shape"))
+    if not isinstance(members["shape"], list):
+        raise unparsable("shape", NON_ARRAY)
+    shape = tuple(_unsigned("shape", size) for size in members["shape"])
+    parameters = _members(members, "parameters")
+    return Input(
+        name=name,
+        shape=shape,
+        datatype=_string(members, "datatype"),
+        data=members.get("data", NO_DATA),
+        parameters=InputParameters(
+            binary_data_size=_optional_unsigned(parameters, "binary_data_size", -1),
+            shared_memory_region=_optional_string(parameters, "shared_memory_region"),
+        ),
+    )
+
+
+def _output(entry: object) -> Output:
+    members = entry if isinstance(entry, dict) else {}
+    parameters = _members(members, "parameters")
+    binary = parameters.get("binary_data")
+    if "binary_data" in parameters and not isinstance(binary, bool):
+        raise unparsable("binary_data", NON_BOOLEAN)
+    classes = parameters.get("classification", 0)
+    if type(classes) is not int or not 0 <= classes <= _MAX_UNSIGNED:
+        raise internal(f"Unable to set 'classification': {NON_UNSIGNED}")
+    return Output(
+        name=_string(members, "name"),
+        parameters=OutputParameters(
+            binary_data=binary,
+            classification=classes,
+            shared_memory_region=_optional_string(parameters, "shared_memory_region"),
+        ),
+    )
+
+
+def _members(members: dict[str, Any], field: str) -> dict[str, Any]:
+    """Return an object member; Triton ignores one of another type."""
+    value = members.get(field)
+    return value if isinstance(value, dict) else {}
+
+
+def _string(members: dict[str, Any], field: str) -> str:
+    if field not in members:
+        raise unparsable(field, missing(field))
+    value = members[field]
+    if not isinstance(value, str):
+        raise unparsable(field, NON_STRING)
+    return value
+
+
+def _optional_string(members: dict[str, Any], field: str) -> str | None:
+    return _string(members, field) if field in members else None
+
+
+def _unsigned(field: str, value: object) -> int:
+    if type(value) is not int or not 0 <= value <= _MAX_UNSIGNED:
+        raise unparsable(field, NON_UNSIGNED)
+    return value
+
+
+def _optional_unsigned(members: dict[str, Any], field: str, default: int) -> int:
+    return _unsigned(field, members[field]) if field in members else default

@@ -1,0 +1,126 @@
+"""An infer request on the wire (JSON, then the binary tensors in input order) into an `InferRequest`.
+
+Binary tensors are views of the body: nothing is copied or decoded here. Shapes against byte sizes and the model's
+signature are the dataplane's to check. Source: KServe v2, Triton extension_binary_data.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from slipway.core.request import InferRequest
+from slipway.core.tensor import Tensor
+from slipway.datatypes import BY_NAME
+from slipway.errors import SlipwayError, invalid, unsupported
+from slipway.wire.infer_document import NO_DATA, Input, Output, read_document
+from slipway.wire.json_tensor import decode_tensor
+from slipway.wire.parameters import apply_parameters
+
+SHARED_MEMORY_DISABLED: Final = (
+    "Client shared memory is disabled. Start the server with '--allow-client-shm=true' to enable."
+)
+
+
+@dataclass(slots=True, eq=False)
+class OutputEncoding:
+    """How one requested output is to be sent; `classes` > 0 asks for the top classes instead of the tensor."""
+
+    binary: bool
+    classes: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class ResponseEncoding:
+    """How an answer is to be sent: `outputs` by name, all outputs as `binary` says where there are none."""
+
+    binary: bool = False
+    outputs: dict[str, OutputEncoding] = field(default_factory=dict)
+
+
+def decode_infer(
+    model_name: str, model_version: str, body: bytes | bytearray, json_size: int
+) -> tuple[InferRequest, ResponseEncoding]:
+    """Return the request whose JSON part is the first `json_size` bytes of `body`, and how to encode its answer.
+
+    Raise `SlipwayError` with Triton's text. The tensors stay views of `body`.
+    """
+    view = memoryview(body).toreadonly()
+    document = read_document(view[:json_size])
+    request = InferRequest(model_name, model_version, document.id)
+    encoding = ResponseEncoding()
+    if document.parameters is not None:
+        encoding.binary = apply_parameters(request, document.parameters)
+    offset = json_size
+    inputs = request.inputs
+    for entry in document.inputs:
+        name = entry.name
+        if name in inputs:
+            raise invalid(f"{request.log_prefix}input '{name}' already exists in request")
+        if entry.datatype not in BY_NAME:
+            raise invalid(f"invalid datatype for input {name}")
+        parameters = entry.parameters
+        if parameters is None or parameters.binary_data_size < 0 or parameters.shared_memory_region is not None:
+            inputs[name] = _json_input(entry)
+            continue
+        if entry.data is not NO_DATA:
+            raise _one_source(entry)
+        end = offset + parameters.binary_data_size
+        if end > len(view):
+            raise invalid(
+                f"unexpected size for input '{name}', expecting {end - len(view)} additional bytes "
+                f"for model '{model_name}'"
+            )
+        inputs[name] = Tensor(name, entry.datatype, entry.shape, raw=view[offset:end])
+        offset = end
+    if offset != len(view):
+        raise invalid(f"unexpected additional input data for model '{model_name}'")
+    if document.outputs:
+        _request_outputs(request, encoding, document.outputs)
+    return request, encoding
+
+
+def _json_input(entry: Input) -> Tensor:
+    parameters = entry.parameters
+    region = None if parameters is None else parameters.shared_memory_region
+    if (region is None) == (entry.data is NO_DATA) or (parameters is not None and parameters.binary_data_size >= 0):
+        raise _one_source(entry)
+    if region is not None:
+        raise unsupported(SHARED_MEMORY_DISABLED)
+    return decode_tensor(entry.name, entry.datatype, entry.shape, entry.data)
+
+
+def _one_source(entry: Input) -> SlipwayError:
+    given = []
+    if entry.data is not NO_DATA:
+        given.append("'data'")
+    if entry.parameters is not None and entry.parameters.binary_data_size >= 0:
+        given.append("'binary_data_size'")
+    if entry.parameters is not None and entry.parameters.shared_memory_region is not None:
+        given.append("'shared_memory_region'")
+    return invalid(
+        "Input must set only one of the following fields: 'data', 'binary_data_size' in 'parameters', "
+        "'shared_memory_region' in 'parameters'. But " + (f"set {' '.join(given)}" if given else "no field is set")
+    )
+
+
+def _request_outputs(request: InferRequest, encoding: ResponseEncoding, outputs: list[Output]) -> None:
+    for output in outputs:
+        if output.name in encoding.outputs:
+            raise invalid(f"{request.log_prefix}output '{output.name}' already exists in request")
+        encoding.outputs[output.name] = _output_encoding(output, binary=encoding.binary)
+    request.outputs = tuple(encoding.outputs)
+
+
+def _output_encoding(output: Output, *, binary: bool) -> OutputEncoding:
+    parameters = output.parameters
+    if parameters is None:
+        return OutputEncoding(binary)
+    if parameters.shared_memory_region is not None:
+        for other, given in (("classification", parameters.classification), ("binary_data", parameters.binary_data)):
+            if given:
+                raise invalid(f"Output can't set both 'shared_memory_region' and '{other}'")
+        raise unsupported(SHARED_MEMORY_DISABLED)
+    if parameters.binary_data is not None:
+        binary = parameters.binary_data
+    return OutputEncoding(binary, parameters.classification)

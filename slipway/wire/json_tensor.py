@@ -1,0 +1,202 @@
+"""JSON tensor data ("data": [...]) into numpy arrays.
+
+Numbers go from the JSON text straight into numpy, in pieces, so 64 MiB of digits never become Python objects. Whatever
+is not plainly an array of in-range numbers takes the exact path, which knows Triton's words for what is wrong.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+
+from slipway.core.tensor import Tensor
+from slipway.datatypes import BY_NAME, DataType
+from slipway.errors import SlipwayError, internal, invalid
+from slipway.wire.json_text import MAX_DEPTH, NON_ARRAY, NON_BOOLEAN, NON_UNSIGNED, parse, too_deep, unparsable
+
+_MAX_SIZE: Final = 2**63 - 1
+_DATA_DEPTH: Final = 3  # `data` stands inside the document, the inputs array and the input
+_MAX_DIMS: Final = 32  # numpy 1.26 holds no more
+_PIECE: Final = 4 << 20  # characters parsed at a time, so the 64-bit intermediate stays small
+_SPACE_AND_BRACKETS: Final = b"[] \t\r\n"
+_INTEGER_TEXT: Final = b"0123456789-,"
+_FLOAT_TEXT: Final = b"0123456789-,.eE+"
+_MISMATCH: Final = "Shape does not match true shape of 'data' field"
+
+_STRINGS: Final = msgspec.json.Decoder(list[str])
+
+JsonData = msgspec.Raw | list[Any]
+
+
+def decode_tensor(name: str, datatype: str, shape: tuple[int, ...], data: object) -> Tensor:
+    """Return the tensor of a JSON `data` field (its text, or its parsed value); raise `SlipwayError` as Triton does."""
+    if datatype in ("FP16", "BF16"):
+        raise invalid(
+            f"receiving {datatype} data via JSON is not supported. Please use the binary data format for input {name}"
+        )
+    row = BY_NAME[datatype]
+    count = element_count(name, shape, row.size)
+    array = _from_text(bytes(data), row, count) if isinstance(data, msgspec.Raw) else None
+    if array is None:
+        values = flatten(parse(data) if isinstance(data, msgspec.Raw) else data)
+        if len(values) != count:
+            raise unparsable("data", _MISMATCH)
+        array = _from_values(values, row, name)
+    return Tensor(name, datatype, shape, array=array.reshape(shape))
+
+
+def element_count(name: str, shape: tuple[int, ...], element_size: int) -> int:
+    """Return the product of the dimensions; raise INVALID_ARG when it or the byte size passes 2^63 - 1."""
+    count = prod(shape)
+    if count > _MAX_SIZE:
+        raise invalid(f"shape of input '{name}' causes total element count to exceed maximum size of {_MAX_SIZE}")
+    if count * element_size > _MAX_SIZE:
+        raise invalid(f"byte size overflow for input '{name}'")
+    if len(shape) > _MAX_DIMS:
+        raise invalid(f"input '{name}' has {len(shape)} dimensions, more than the {_MAX_DIMS} that are supported")
+    return count
+
+
+def flatten(value: object) -> list[Any]:
+    """Return the leaves of nested lists in order; raise `SlipwayError` for a non-list or too deep a nesting."""
+    if not isinstance(value, list):
+        raise unparsable("data", NON_ARRAY)
+    depth = _DATA_DEPTH + 1
+    while any(isinstance(item, list) for item in value):
+        depth += 1
+        if depth > MAX_DEPTH:
+            raise too_deep()
+        value = [leaf for item in value for leaf in (item if isinstance(item, list) else (item,))]
+    return value
+
+
+def _from_text(text: bytes, row: DataType, count: int) -> np.ndarray | None:
+    """Return the flat array of plain JSON data, or None where only the exact path can tell."""
+    if not text.startswith(b"["):
+        return None
+    if row.name == "BYTES":
+        try:
+            strings = _STRINGS.decode(text)
+        except msgspec.DecodeError:
+            return None
+        return _bytes_array([string.encode() for string in strings]) if len(strings) == count else None
+    _check_depth(text)
+    flat = text.translate(None, _SPACE_AND_BRACKETS)
+    if row.name == "BOOL":
+        if flat.translate(None, b"truefals,"):
+            return None
+        flat = flat.replace(b"true", b"1").replace(b"false", b"0")
+    elif flat.translate(None, _FLOAT_TEXT if row.numpy.kind == "f" else _INTEGER_TEXT):
+        return None
+    if not flat:
+        return np.empty(0, row.numpy) if count == 0 else None
+    if flat.count(b",") + 1 != count or b",," in flat or flat[:1] == b"," or flat[-1:] == b",":
+        return None
+    return _from_digits(flat, row, count)
+
+
+def _from_digits(flat: bytes, row: DataType, count: int) -> np.ndarray | None:
+    """Return the array of comma-separated numbers, or None when one does not fit the datatype."""
+    kind = row.numpy.kind
+    wide = np.dtype(np.float64 if kind == "f" else np.uint64 if row.name == "UINT64" else np.int64)
+    if row.name == "UINT64" and b"-" in flat:
+        return None
+    array = np.empty(count, row.numpy)
+    start = filled = 0
+    while start < len(flat):
+        end = len(flat) if len(flat) - start <= _PIECE else flat.find(b",", start + _PIECE)
+        end = len(flat) if end < 0 else end
+        piece = np.fromstring(flat[start:end], dtype=wide, sep=",")
+        if not _fits(piece, row):
+            return None
+        with np.errstate(over="ignore"):  # 1e39 as FP32 is Infinity, as in Triton
+            array[filled : filled + piece.size] = piece
+        filled += piece.size
+        start = end + 1
+    return array if filled == count else None
+
+
+def _fits(piece: np.ndarray, row: DataType) -> bool:
+    """Return whether every number was read exactly; numpy saturates what passes 64 bits, so the ends are doubtful."""
+    if row.numpy.kind == "f":
+        return bool(np.isfinite(piece).all())
+    if row.numpy.kind == "b":
+        return True
+    low, high = piece.min(), piece.max()
+    limits = np.iinfo(row.numpy)
+    if row.size == 8:
+        return bool(high < limits.max and (row.name == "UINT64" or low > limits.min))
+    return bool(low >= limits.min and high <= limits.max)
+
+
+def _check_depth(text: bytes) -> None:
+    """Raise INVALID_ARG when numeric data is nested deeper than the limit."""
+    allowed = MAX_DEPTH - _DATA_DEPTH
+    if text.count(b"[") <= allowed:
+        return
+    depth = 0
+    for start in range(0, len(text), _PIECE):
+        codes = np.frombuffer(text, np.uint8, min(_PIECE, len(text) - start), start)
+        depths = depth + np.cumsum((codes == ord("[")).astype(np.int32) - (codes == ord("]")))
+        if depths.max() > allowed:
+            raise too_deep()
+        depth = int(depths[-1])
+
+
+def _from_values(values: list[Any], row: DataType, name: str) -> np.ndarray:
+    kind = row.numpy.kind
+    if kind == "O":
+        return _bytes_array([_utf8(value) for value in values])
+    if kind == "b":
+        _require(values, (bool,), NON_BOOLEAN)
+    elif kind == "f":
+        _require(values, (int, float), "attempt to access JSON non-number as double")
+        with np.errstate(over="ignore"):
+            return np.array([float(value) for value in values], np.float64).astype(row.numpy)
+    else:
+        _check_integers(values, row, name)
+    return np.array(values, row.numpy)
+
+
+def _require(values: list[Any], types: tuple[type, ...], reason: str) -> None:
+    for value in values:
+        if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+            raise unparsable("data", reason)
+
+
+def _check_integers(values: list[Any], row: DataType, name: str) -> None:
+    signed = row.numpy.kind == "i"
+    low, high = (-(2**63), 2**63 - 1) if signed else (0, 2**64 - 1)
+    reason = "attempt to access JSON non-signed-integer as signed-integer" if signed else NON_UNSIGNED
+    limits = np.iinfo(row.numpy)
+    for value in values:
+        if type(value) is not int or not low <= value <= high:
+            raise unparsable("data", reason)
+        if not limits.min <= value <= limits.max:  # Triton wraps these silently
+            raise _out_of_range(value, row, name)
+
+
+def _out_of_range(value: int, row: DataType, name: str) -> SlipwayError:
+    limits = np.iinfo(row.numpy)
+    return invalid(
+        f"Unable to parse 'data': {value} is out of range for input '{name}' of data-type {row.name}, "
+        f"which holds {limits.min} to {limits.max}"
+    )
+
+
+def _utf8(value: object) -> bytes:
+    if not isinstance(value, str):
+        raise internal("Unable to parse JSON bytes array: attempt to access JSON non-string as string")
+    try:
+        return value.encode()
+    except UnicodeEncodeError:
+        raise internal("failed to parse the request JSON buffer: The surrogate pair in string is invalid.") from None
+
+
+def _bytes_array(elements: list[bytes]) -> np.ndarray:
+    array = np.empty(len(elements), np.object_)
+    array[:] = elements
+    return array

@@ -1,0 +1,79 @@
+"""Parse untrusted JSON text into plain Python values, in Triton's words when it is not JSON.
+
+msgspec parses strict JSON. Python's parser is the second opinion, because Triton's accepts the tokens NaN, Infinity
+and -Infinity; it builds a Python object per number, so it only sees documents of bounded size.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import msgspec
+
+from slipway.errors import SlipwayError, internal, invalid
+
+MAX_DEPTH = 100
+MAX_UNTYPED_BYTES = 8 << 20  # Python objects take up to 16 times the bytes of their JSON
+
+
+def parse(text: bytes | memoryview) -> Any:
+    """Return the value of a JSON document; raise `SlipwayError` (INTERNAL, as Triton) when it is malformed."""
+    if len(text) > MAX_UNTYPED_BYTES:
+        raise malformed(
+            f"a document of more than {MAX_UNTYPED_BYTES} bytes must be plain JSON of the expected form; "
+            "use the binary data format for large tensors"
+        )
+    try:
+        return msgspec.json.decode(text)
+    except RecursionError:
+        raise too_deep() from None
+    except msgspec.DecodeError as error:
+        reason = str(error)
+    try:
+        return json.loads(str(text, "utf-8-sig"), parse_float=_finite)
+    except RecursionError:
+        raise too_deep() from None
+    except ValueError as error:
+        raise malformed(reason if isinstance(error, json.JSONDecodeError) else str(error)) from None
+
+
+def parse_object(body: bytes | memoryview) -> dict[str, Any]:
+    """Return the members of a JSON object; an empty body and any other JSON value count as an empty object."""
+    value = parse(body) if len(body) else {}
+    return value if isinstance(value, dict) else {}
+
+
+def malformed(reason: str) -> SlipwayError:
+    """Return the error for text that is not JSON."""
+    return internal(f"failed to parse the request JSON buffer: {reason}")
+
+
+def too_deep() -> SlipwayError:
+    """Return the error for JSON nested deeper than `MAX_DEPTH` levels."""
+    return invalid(f"JSON nesting depth exceeds maximum allowed limit ({MAX_DEPTH})")
+
+
+def unparsable(field: str, reason: str) -> SlipwayError:
+    """Return the error for a field of the wrong JSON type (Triton answers 500 to these)."""
+    return internal(f"Unable to parse '{field}': {reason}")
+
+
+NON_STRING = "attempt to access JSON non-string as string"
+NON_BOOLEAN = "attempt to access JSON non-boolean as boolean"
+NON_UNSIGNED = "attempt to access JSON non-unsigned-integer as unsigned-integer"
+NON_ARRAY = "attempt to access JSON non-array as array"
+NON_OBJECT_MEMBERS = "attempt to get members for non-object"
+
+
+def missing(field: str) -> str:
+    """Return the reason for a required member that is not there."""
+    return f"attempt to access non-existing object member '{field}'"
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError("Number too big to be stored in double.")
+    return value

@@ -1,0 +1,75 @@
+"""Request parameters: the reserved ones to the fields of `InferRequest`, the rest to its `parameters`."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from slipway.core.request import SEQUENCE_END, SEQUENCE_START, InferRequest, Parameter
+from slipway.errors import SlipwayError, internal, invalid, unsupported
+from slipway.wire.json_text import NON_BOOLEAN, NON_OBJECT_MEMBERS, NON_STRING, NON_UNSIGNED, unparsable
+
+_MAX_CORRELATION_ID: Final = 128
+_RESERVED_PREFIX: Final = "triton_"
+
+
+def apply_parameters(request: InferRequest, parameters: object) -> bool:
+    """Move the members of a request's `parameters` to where they belong; return `binary_data_output`."""
+    if not isinstance(parameters, dict):
+        raise internal(f"failed to get request params.: {NON_OBJECT_MEMBERS}")
+    binary = False
+    for key, value in parameters.items():
+        if key == "binary_data_output":
+            binary = _boolean(key, value)
+        elif key == "sequence_id":
+            request.correlation_id = _correlation_id(value)
+        elif key == "sequence_start":
+            request.flags |= SEQUENCE_START * _boolean(key, value)
+        elif key == "sequence_end":
+            request.flags |= SEQUENCE_END * _boolean(key, value)
+        elif key == "priority":
+            request.priority = unsigned(key, value)
+        elif key == "timeout":
+            request.timeout_us = unsigned(key, value)
+        elif key.startswith(_RESERVED_PREFIX):
+            raise invalid(
+                "parameter keys starting with 'triton_' are reserved for Triton usage and should not be specified."
+            )
+        else:
+            request.parameters[key] = custom_parameter(key, value)
+    return binary
+
+
+def custom_parameter(key: str, value: Any) -> Parameter:
+    """Return a parameter a model may see; raise INVALID_ARG for null, arrays and objects."""
+    if isinstance(value, int) and not isinstance(value, bool) and not -(2**63) <= value < 2**63:
+        return float(value)  # as Triton: an integer of more than 64 bits is a double
+    if not isinstance(value, (str, int, float)):
+        raise invalid(f"parameter '{key}' has invalid type. It should be either 'int', 'bool', or 'string'.")
+    return value
+
+
+def unsigned(key: str, value: object) -> int:
+    """Return `value` if it is an integer from 0 to 2^64 - 1; raise Triton's error otherwise."""
+    if type(value) is not int or not 0 <= value < 2**64:
+        raise unparsable(key, NON_UNSIGNED)
+    return value
+
+
+def _boolean(key: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise unparsable(key, NON_BOOLEAN)
+    return value
+
+
+def _correlation_id(value: object) -> int | str:
+    if isinstance(value, str):
+        if len(value) > _MAX_CORRELATION_ID:
+            raise _too_long()
+        return value
+    if type(value) is not int or not 0 <= value < 2**64:
+        raise unparsable("sequence_id", NON_STRING)
+    return value
+
+
+def _too_long() -> SlipwayError:
+    return unsupported(f"string correlation ID cannot be longer than {_MAX_CORRELATION_ID} characters")
