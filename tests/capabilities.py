@@ -155,7 +155,9 @@ def main() -> int:
     totals = Counter(outcomes.state(capability) for capability in NAMES)
     for capability, name in NAMES.items():
         print(f"{capability} {outcomes.state(capability)} {name}")
-    print(f"{len(NAMES)} capabilities: {totals['passed']} passed, {totals['failed']} failed, {totals['missing']} missing")
+    print(
+        f"{len(NAMES)} capabilities: {totals['passed']} passed, {totals['failed']} failed, {totals['missing']} missing"
+    )
     return 1 if totals["failed"] else 0
 
 

@@ -1,0 +1,74 @@
+"""`slipway infer` against a real server."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from slipway.cli.main import main
+from tests.server.repositories import add_identity
+from tests.server.running import running_server
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    repository = tmp_path_factory.mktemp("models")
+    add_identity(repository, "echo", datatype="STRING", dims="[ 1 ]")
+    add_identity(repository, "numbers")
+    with running_server(repository) as running:
+        yield running
+
+
+@pytest.fixture(params=["http", "grpc"])
+def connection(request, server):
+    return ["--protocol", request.param, "--url", getattr(server, request.param)]
+
+
+def test_texts_are_answered_one_by_one(capsys, connection):
+    assert main(["infer", "echo", "--text", "größer", "--text", "b", *connection]) == 0
+    assert capsys.readouterr().out == "größer\n  OUTPUT0 [1] größer\nb\n  OUTPUT0 [1] b\n"
+
+
+def test_answers_as_json_are_one_line_per_text(capsys, connection):
+    assert main(["infer", "echo", "--text", "a", "--text", "b", "--json", *connection]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert lines == [{"text": "a", "OUTPUT0": ["a"]}, {"text": "b", "OUTPUT0": ["b"]}]
+
+
+def test_a_file_of_n_lines_gives_a_file_of_n_lines_in_order(tmp_path, connection):
+    lines = [f"line {number}" for number in range(40)]
+    (tmp_path / "in.txt").write_text("\n".join(lines) + "\n")
+    files = ["--input-file", str(tmp_path / "in.txt"), "--output-file", str(tmp_path / "out.txt")]
+    assert main(["infer", "echo", *files, *connection]) == 0
+    assert (tmp_path / "out.txt").read_text().splitlines() == lines
+
+
+def test_tensors_are_given_as_json_by_name(capsys, connection):
+    assert main(["infer", "numbers", "--inputs", '{"INPUT0": [[1, 2.5]]}', *connection]) == 0
+    assert capsys.readouterr().out == "OUTPUT0 [1x2] 1 2.5\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nobody", "--text", "a"], "Request for unknown model: 'nobody' is not found"),
+        (["numbers", "--text", "a"], "model 'numbers' has 0 string inputs (INPUT0 FP32); use --inputs"),
+        (["numbers", "--inputs", "{"], "the inputs are not JSON"),
+        (["numbers", "--inputs", '{"x": 1}'], "model 'numbers' has no input 'x'; inputs: INPUT0"),
+        (["numbers", "--inputs", '{"INPUT0": ["a"]}'], "input 'INPUT0' does not hold FP32 values"),
+        (["echo", "--input-file", "/nowhere"], "No such file or directory"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_1(capsys, connection, arguments, message):
+    assert main(["infer", *arguments, *connection]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert message in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("protocol", ["http", "grpc"])
+def test_a_server_that_is_not_there_is_named(capsys, protocol):
+    assert main(["infer", "m", "--text", "a", "--protocol", protocol, "--url", "127.0.0.1:1"]) == 1
+    assert capsys.readouterr().err == "error: no server answers at 127.0.0.1:1\n"

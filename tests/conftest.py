@@ -1,0 +1,26 @@
+"""What every test may use: real servers on ports of the system, and a check of the capability marks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from tests.capabilities import NAMES
+from tests.server.running import RunningServer, running_server
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Refuse a capability id that the list does not have."""
+    for item in items:
+        for mark in item.iter_markers("capability"):
+            if mark.args[0] not in NAMES:
+                raise pytest.UsageError(f"{item.nodeid}: no capability '{mark.args[0]}' in tests/capabilities.py")
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., RunningServer]]:
+    """Start `slipway serve REPOSITORY [flags]`; every server is stopped when the test ends."""
+    with ExitStack() as stack:
+        yield lambda *arguments: stack.enter_context(running_server(*arguments))

@@ -1,0 +1,138 @@
+"""A server's life: what it loads, how it starts and fails to, how it ends."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import psutil
+import pytest
+import tritonclient.http
+
+from tests.server.calls import infer
+from tests.server.repositories import add_identity, add_python_identity, write_config
+
+ONES = {"INPUT0": np.ones((1, 4), dtype=np.float32)}
+
+
+def post(address: str, path: str, body: object = None) -> object:
+    request = urllib.request.Request(f"http://{address}{path}", json.dumps(body or {}).encode(), method="POST")
+    with urllib.request.urlopen(request) as response:
+        return json.loads(response.read() or b"null")
+
+
+@pytest.mark.capability("4.1")
+def test_explicit_mode_loads_only_the_listed_models(serve, tmp_path):
+    for name in ("first", "second", "third"):
+        add_identity(tmp_path, name)
+    server = serve(tmp_path, "--model-control-mode=explicit", "--load-model=first", "--load-model=third")
+    with urllib.request.urlopen(f"http://{server.http}/v2/health/ready") as response:
+        assert response.status == 200
+    index = post(server.http, "/v2/repository/index")
+    assert {entry["name"]: entry.get("state") for entry in index} == {
+        "first": "READY",
+        "second": None,
+        "third": "READY",
+    }
+
+
+@pytest.mark.capability("4.11")
+def test_models_are_loaded_unloaded_listed_and_described_on_request(serve, tmp_path):
+    add_identity(tmp_path, "m")
+    server = serve(tmp_path, "--model-control-mode=explicit")
+    with tritonclient.http.InferenceServerClient(server.http) as client:
+        assert not client.is_model_ready("m")
+        client.load_model("m")
+        assert client.is_model_ready("m")
+        assert client.get_model_config("m")["max_batch_size"] == 16
+        assert infer(client, "m", ONES, "OUTPUT0").tolist() == [[1, 1, 1, 1]]
+        client.unload_model("m")
+        assert not client.is_model_ready("m")
+        (entry,) = client.get_model_repository_index()
+        assert (entry["name"], entry["state"], entry["reason"]) == ("m", "UNAVAILABLE", "unloaded")
+
+
+@pytest.mark.capability("4.18")
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_server_and_its_children_with_exit_code_0(serve, tmp_path, stop):
+    add_python_identity(tmp_path)
+    server = serve(tmp_path)
+    with tritonclient.http.InferenceServerClient(server.http) as client:
+        infer(client, "python_identity", ONES, "OUTPUT0")
+    family = psutil.Process(server.process.pid).children(recursive=True)
+    assert family
+    server.process.send_signal(stop)
+    server.process.send_signal(stop)  # impatience changes nothing
+    assert server.process.wait(40) == 0
+    assert not [child for child in family if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
+
+
+@pytest.mark.capability("2.19")
+def test_what_is_in_flight_is_answered_before_the_server_ends(serve, tmp_path):
+    add_identity(tmp_path)
+    config = tmp_path / "identity" / "config.pbtxt"
+    config.write_text(config.read_text() + 'parameters { key: "execute_delay_ms" value { string_value: "700" } }\n')
+    server = serve(tmp_path)
+
+    def ask() -> list[list[float]]:
+        with tritonclient.http.InferenceServerClient(server.http, network_timeout=30) as client:
+            return infer(client, "identity", ONES, "OUTPUT0").tolist()
+
+    with ThreadPoolExecutor(2) as pool:
+        answers = [pool.submit(ask) for _ in range(2)]
+        waiting = 'nv_inference_pending_request_count{model="identity",version="1"} 1'
+        while waiting not in metrics(server.metrics):  # one is executed, the other queued
+            time.sleep(0.01)
+        assert server.stop() == 0
+        assert [answer.result() for answer in answers] == [[[1, 1, 1, 1]]] * 2
+    with pytest.raises(urllib.error.URLError):
+        metrics(server.metrics)
+
+
+def metrics(address: str) -> str:
+    with urllib.request.urlopen(f"http://{address}/metrics") as response:
+        return response.read().decode()
+
+
+def run_serve(*arguments: object) -> subprocess.CompletedProcess[str]:
+    ports = ("--http-port", "0", "--grpc-port", "0", "--metrics-port", "0")
+    command = [sys.executable, "-m", "slipway", "serve", *map(str, arguments), *ports]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_a_model_that_fails_ends_the_start_with_a_table_and_exit_code_1(tmp_path):
+    add_identity(tmp_path)
+    write_config(tmp_path, "broken", 'backend: "onnxruntime"\n')
+    result = run_serve(tmp_path)
+    assert result.returncode == 1
+    assert "| broken" in result.stderr
+    assert "UNAVAILABLE: " in result.stderr
+    assert result.stderr.rstrip().endswith("error: creating server: Internal - failed to load all models")
+
+
+def test_a_model_that_fails_does_not_end_the_server_when_told_so(serve, tmp_path):
+    add_identity(tmp_path)
+    write_config(tmp_path, "broken", 'backend: "onnxruntime"\n')
+    server = serve(tmp_path, "--exit-on-error=false", "--strict-readiness=false")
+    with tritonclient.http.InferenceServerClient(server.http) as client:
+        assert client.is_server_ready()
+        assert client.is_model_ready("identity")
+        assert not client.is_model_ready("broken")
+
+
+def test_a_repository_that_is_not_there_ends_the_start(tmp_path):
+    result = run_serve(tmp_path / "no")
+    assert result.returncode == 1
+    assert "error: creating server: " in result.stderr
+
+
+def test_a_server_without_models_is_small_and_quick(serve, tmp_path):
+    server = serve(tmp_path)
+    assert psutil.Process(server.process.pid).memory_info().rss < 130e6
