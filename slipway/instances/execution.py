@@ -1,0 +1,54 @@
+"""Run one batch on an executor and turn whatever happens into an `Outcome`. Used by every in-process instance."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from time import monotonic_ns
+
+from slipway.backends.api import Executor
+from slipway.core.pending import Pending
+from slipway.core.request import InferResponse
+from slipway.core.statistics import Timing
+from slipway.errors import Code, FailureReason, SlipwayError, internal
+from slipway.instances.api import Outcome
+
+_LOG = logging.getLogger("slipway.instances")
+
+
+def execute(executor: Executor, batch: Sequence[Pending], name: str) -> Outcome:
+    """Run `batch`; a failure of the whole batch is an error answer to each of its requests. Never raises."""
+    start = monotonic_ns()
+    try:
+        execution = executor.execute(batch)
+    except SlipwayError as error:
+        return failed(batch, error, start)
+    except (Exception, SystemExit) as error:  # noqa: BLE001  a model's code and its library may raise anything
+        _LOG.exception("execution failed on model instance '%s'", name)
+        return failed(batch, unexpected(name, error), start)
+    responses = execution.responses
+    if len(responses) != len(batch):
+        count = f"{len(responses)} answers to {len(batch)} requests"
+        return failed(batch, internal(f"model instance '{name}' gave {count}"), start)
+    return Outcome(responses, Timing(start, execution.input_end, execution.output_start, monotonic_ns()))
+
+
+def unexpected(name: str, error: BaseException) -> SlipwayError:
+    """Return what a client learns of an exception nobody foresaw: its kind. Its text may hold paths; it is logged."""
+    message = f"Failed to process the request(s) for model instance '{name}', message: {type(error).__name__}"
+    return internal(message, reason=FailureReason.BACKEND)
+
+
+def failed(batch: Sequence[Pending], error: SlipwayError, start: int) -> Outcome:
+    """Return the outcome of an execution, begun at `start`, that failed as a whole.
+
+    Each request gets an error of its own, without traceback: a shared one would hold the frames, and so the batch.
+    """
+    end = monotonic_ns()
+    reason = FailureReason.CANCELED if error.code is Code.CANCELLED else FailureReason.BACKEND
+    responses = [InferResponse(error=SlipwayError(error.code, error.message, reason=reason)) for _ in batch]
+    responses = execution.responses
+    if len(responses) != len(batch):
+        count = f"{len(responses)} answers to {len(batch)} requests"
+        return failed(batch, internal(f"model instance '{name}' gave {count}"), start)
+    return Outcome(responses, Timing(start, start, end, end))

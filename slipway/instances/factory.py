@@ -1,0 +1,49 @@
+"""Open the instances of a loaded model, each where its backend wants to run."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Final
+
+from slipway.backends.api import InstanceSpec, LoadedModel, ModelContext, Placement
+from slipway.instances.api import Instance
+from slipway.instances.inline import InlineInstance
+from slipway.instances.thread import ThreadInstance
+
+Open = Callable[[LoadedModel, ModelContext, InstanceSpec], Awaitable[Instance]]
+
+
+async def open_instances(model: LoadedModel, context: ModelContext, specs: Sequence[InstanceSpec]) -> list[Instance]:
+    """Open one instance per spec, all at the same time. When one fails, close the others and raise its error."""
+    opener = _OPEN[model.placement]
+    opened = await asyncio.gather(*(opener(model, context, spec) for spec in specs), return_exceptions=True)
+    failures = [result for result in opened if isinstance(result, BaseException)]
+    instances = [result for result in opened if not isinstance(result, BaseException)]
+    if failures:
+        await asyncio.gather(*(instance.close() for instance in instances), return_exceptions=True)
+        raise failures[0]
+    return instances
+
+
+async def _open_inline(model: LoadedModel, context: ModelContext, spec: InstanceSpec) -> Instance:  # noqa: ARG001
+    return InlineInstance(spec.name, await asyncio.to_thread(model.open, spec))
+
+
+async def _open_thread(model: LoadedModel, context: ModelContext, spec: InstanceSpec) -> Instance:  # noqa: ARG001
+    instance = ThreadInstance(spec.name, asyncio.get_running_loop())
+    await instance.open(lambda: model.open(spec))
+    return instance
+
+
+async def _open_process(model: LoadedModel, context: ModelContext, spec: InstanceSpec) -> Instance:
+    from slipway.instances.process import open_process  # only python models need child processes
+
+    return await open_process(model, context, spec)
+
+
+_OPEN: Final[Mapping[Placement, Open]] = {
+    Placement.INLINE: _open_inline,
+    Placement.THREAD: _open_thread,
+    Placement.PROCESS: _open_process,
+}

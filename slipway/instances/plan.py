@@ -1,0 +1,109 @@
+"""How many instances a model gets, what they are called, and how many CPU threads each may use.
+
+Reads the machine's limits (cgroups, affinity, devices) and the model's config; opens nothing. Names as Triton's
+`model_config_utils.cc` (NormalizeInstanceGroup) and `backend_model.cc` give them: `<group>_<index>`.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from tritonclient.grpc import model_config_pb2
+
+from slipway.backends.api import InstanceSpec
+
+_LOG = logging.getLogger("slipway.instances")
+_CGROUP: Final = Path("/sys/fs/cgroup")
+_GPUS: Final = Path("/proc/driver/nvidia/gpus")
+_Group = model_config_pb2.ModelInstanceGroup
+
+# Parameters by which a model's author sets the threads of one instance (specification of the backends' own READMEs).
+_THREAD_PARAMETERS: Final = ("intra_op_thread_count", "INTRA_OP_THREAD_COUNT", "NUM_THREADS")
+
+
+def cpu_limit(cgroup: Path = _CGROUP) -> int:
+    """Return how many CPUs this process may use: its affinity, cut by the quota of its cgroup (version 2 or 1)."""
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = _quota(cgroup)
+    return available if quota is None else max(1, min(available, math.ceil(quota)))
+
+
+def _quota(cgroup: Path) -> float | None:
+    """Return the cgroup's CPU quota in CPUs, None without one."""
+    try:
+        quota, period = (cgroup / "cpu.max").read_text().split()
+    except (OSError, ValueError):
+        try:
+            quota = (cgroup / "cpu" / "cpu.cfs_quota_us").read_text().strip()
+            period = (cgroup / "cpu" / "cpu.cfs_period_us").read_text().strip()
+        except OSError:
+            return None
+    if not quota.isdecimal() or not period.isdecimal() or int(period) == 0:  # "max" in version 2, -1 in version 1
+        return None
+    return int(quota) / int(period)
+
+
+def gpu_count(directory: Path = _GPUS) -> int:
+    """Return how many NVIDIA GPUs the driver shows."""
+    try:
+        return sum(1 for _ in directory.iterdir())
+    except OSError:
+        return 0
+
+
+def threads_per_instance(config: model_config_pb2.ModelConfig, cpus: int | None = None) -> int:
+    """Return the CPU threads one instance may use: its share of `cpus` (all there are), unless the config tells."""
+    for name in _THREAD_PARAMETERS:
+        if name in config.parameters:
+            value = config.parameters[name].string_value
+            if value.isdecimal() and int(value) > 0:
+                return int(value)
+    available = cpu_limit() if cpus is None else cpus
+    return max(1, available // max(1, len(instance_specs(config, warn=False))))
+
+
+def instance_specs(
+    config: model_config_pb2.ModelConfig, gpus: int | None = None, *, warn: bool = True
+) -> list[InstanceSpec]:
+    """Return one spec per execution slot. A group for GPUs runs on the CPU, with a warning, where there is none.
+
+    Passive groups take no requests in Triton and load nothing here.
+    """
+    available = gpu_count() if gpus is None else gpus
+    specs: list[InstanceSpec] = []
+    groups = config.instance_group or [_Group(name=config.name)]
+    for position, group in enumerate(groups):
+        if group.passive:
+            continue
+        name = group.name or f"{config.name}_{position}"
+        if group.kind == _Group.KIND_GPU and not available and warn:
+            _LOG.warning("model '%s': instance group '%s' asks for a GPU, runs on the CPU", config.name, name)
+        for index in range(max(1, group.count)):
+            specs.extend(
+                InstanceSpec(f"{name}_{index}", len(specs) + offset, kind, device)
+                for offset, (kind, device) in enumerate(_devices(group, available))
+            )
+    return specs
+
+
+def _devices(group: model_config_pb2.ModelInstanceGroup, gpus: int) -> list[tuple[str, int]]:
+    if group.kind == _Group.KIND_MODEL:
+        return [("MODEL", 0)]
+    if group.kind == _Group.KIND_CPU or not gpus:
+        return [("CPU", 0)]
+    return [("GPU", device) for device in group.gpus or range(gpus)]
+
+
+def describe_plan(specs: Sequence[InstanceSpec], threads: int) -> str:
+    """Return a line for the start table, such as `2 x CPU, 4 threads each`."""
+    counts: dict[str, int] = {}
+    for spec in specs:
+        place = f"GPU {spec.device_id}" if spec.kind == "GPU" else spec.kind
+        counts[place] = counts.get(place, 0) + 1
+    places = " + ".join(f"{count} x {place}" for place, count in counts.items()) or "none"
+    return f"{places}, {threads} thread{'s' if threads != 1 else ''} each"

@@ -1,0 +1,99 @@
+"""An instance with a thread of its own, for libraries that release the GIL while they compute.
+
+The executor lives and dies in that thread, since libraries may tie state to the thread that made it. Work arrives
+through a queue; what is done returns to the event loop through `call_soon_threadsafe`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Sequence
+from queue import SimpleQueue
+from threading import Thread
+
+from slipway.backends.api import Executor
+from slipway.core.pending import Pending
+from slipway.errors import internal
+from slipway.instances.api import Finished
+from slipway.instances.execution import execute
+
+Batch = tuple[Sequence[Pending], Finished]
+Errand = Callable[[], object]
+
+
+class ThreadInstance:
+    """Executes in its own thread. Implements `instances.api.Instance`; `open` starts the thread."""
+
+    depth = 1
+
+    def __init__(self, name: str, loop: asyncio.AbstractEventLoop) -> None:
+        self.name = name
+        self._loop = loop
+        self._work: SimpleQueue[Batch | Errand | None] = SimpleQueue()
+        self._thread = Thread(target=self._run, name=name, daemon=True)
+        self._executor: Executor
+
+    async def open(self, make: Callable[[], Executor]) -> None:
+        """Start the thread and make the executor in it; raise what `make` raises."""
+
+        def adopt() -> None:
+            self._executor = make()
+
+        self._thread.start()
+        try:
+            await self._in_thread(adopt)
+        except BaseException:
+            self._work.put(None)
+            raise
+
+    def start(self, batch: Sequence[Pending], finished: Finished) -> None:
+        """Hand `batch` to the thread."""
+        self._work.put((batch, finished))
+
+    async def check_ready(self) -> None:
+        """Raise `SlipwayError` when the executor cannot serve; asked after what is being executed."""
+        await self._in_thread(self._executor.check_ready)
+
+    async def close(self) -> None:
+        """Finish what was started, release the executor and end the thread."""
+        try:
+            await self._in_thread(self._executor.close)
+        finally:
+            self._work.put(None)
+            await asyncio.to_thread(self._thread.join)
+
+    async def _in_thread(self, errand: Errand) -> None:
+        done: asyncio.Future[None] = self._loop.create_future()
+
+        def run() -> None:
+            error: BaseException | None = None
+            try:
+                errand()
+            except SystemExit:  # would end the server if it reached the event loop
+                error = internal(f"model instance '{self.name}' tried to exit")
+            except BaseException as raised:  # noqa: BLE001  handed to whoever waits
+                error = raised
+            self._loop.call_soon_threadsafe(_settle, done, error)
+
+        self._work.put(run)
+        await done
+
+    def _run(self) -> None:
+        take, answer, name = self._work.get, self._loop.call_soon_threadsafe, self.name
+        while (work := take()) is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits for an answer any more
+                if isinstance(work, tuple):
+                    answer(work[1], execute(self._executor, work[0], name))
+                else:
+                    work()
+            del work  # a waiting thread must not keep the last batch alive
+
+
+def _settle(done: asyncio.Future[None], error: BaseException | None) -> None:
+    if done.done():
+        return
+    if error is None:
+        done.set_result(None)
+    else:
+        done.set_exception(error)

@@ -1,0 +1,119 @@
+"""What happens to every answer of a model: stamped, cut to the requested outputs, counted, delivered.
+
+The one place that writes a response's model name, version and id, and that counts requests and executions of a model
+with instances. Knows neither queues nor instances.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+
+from slipway.core.pending import Pending
+from slipway.core.request import InferResponse
+from slipway.core.signature import ModelSignature
+from slipway.core.statistics import ModelStatistics
+from slipway.errors import Code, FailureReason, SlipwayError
+from slipway.instances.api import Outcome
+
+_LOG = logging.getLogger("slipway.scheduling")
+
+
+def failure_reason(error: SlipwayError) -> FailureReason:
+    """Return the label under which a failed execution counts: the model's fault unless the error knows better."""
+    if error.code is Code.CANCELLED:
+        return FailureReason.CANCELED
+    return FailureReason.BACKEND if error.reason is FailureReason.OTHER else error.reason
+
+
+class Completion:
+    """Answers the requests of one model version and keeps those that answer by themselves until they are done.
+
+    `settled` is called when the last of those had its final answer.
+    """
+
+    def __init__(
+        self, signature: ModelSignature, statistics: ModelStatistics, version: str, settled: Callable[[], None]
+    ) -> None:
+        self._name = signature.model_name
+        self._decoupled = signature.decoupled
+        self._version = version
+        self._statistics = statistics
+        self._settled = settled
+        self._answering: set[Pending] = set()  # executed, but their final answer is still to come
+        self._answered: dict[Pending, tuple[SlipwayError | None, int]] = {}  # final answer before the execution's end
+        self._erred: dict[Pending, SlipwayError] = {}  # had an error among its answers, the final one is to come
+        self.observe = self._observe  # bound once, set on every request
+
+    @property
+    def unanswered(self) -> int:
+        """Return how many executed requests still answer by themselves."""
+        return len(self._answering)
+
+    def finish(self, batch: Sequence[Pending], outcome: Outcome) -> None:
+        """Count an execution and deliver its answers."""
+        timing = outcome.timing
+        responses = outcome.responses
+        rows = failed = 0
+        for pending, response in zip(batch, responses, strict=True):
+            rows += pending.rows
+            if response is not None and response.error is not None:
+                failed += pending.rows
+        self._statistics.record_execution(rows, timing, time.time_ns() // 1_000_000, failed)
+        for pending, response in zip(batch, responses, strict=True):
+            pending.timing = timing
+            if response is not None:
+                _deliver(pending, response)
+            elif pending in self._answered:
+                self._record(pending, *self._answered.pop(pending))
+            elif not pending.finished:
+                self._answering.add(pending)
+
+    def refuse(self, pending: Pending, error: SlipwayError, now: int) -> None:
+        """Answer a request that is not executed with `error`, at `now` (monotonic ns)."""
+        self._statistics.record_failure(now - pending.arrival_ns, error.reason)
+        pending.observe = None
+        pending.deliver(InferResponse(self._name, self._version, pending.request.id, error=error))
+
+    def _observe(self, pending: Pending, response: InferResponse) -> None:
+        request = pending.request
+        response.model_name = self._name
+        response.model_version = self._version
+        response.id = request.id
+        if request.outputs and len(response.outputs) != len(request.outputs):
+            response.outputs = [tensor for tensor in response.outputs if tensor.name in request.outputs]
+        if self._decoupled and pending.responses == 1 and not response.empty:
+            milliseconds = (time.monotonic_ns() - pending.arrival_ns) / 1e6
+            self._statistics.first_response_histogram_ms.observe(milliseconds)
+        if not response.final:
+            if response.error is not None:
+                self._erred[pending] = response.error
+            return
+        error = response.error
+        if error is None and self._erred:
+            error = self._erred.pop(pending, None)
+        timing = pending.timing
+        if pending in self._answering:
+            self._answering.remove(pending)
+            self._record(pending, error, time.monotonic_ns())
+            if not self._answering:
+                self._settled()
+        elif timing is None:
+            self._answered[pending] = (error, time.monotonic_ns())
+        else:
+            self._record(pending, error, timing.end)
+
+    def _record(self, pending: Pending, error: SlipwayError | None, end_ns: int) -> None:
+        timing = pending.timing
+        if error is None and timing is not None:
+            self._statistics.record_success(pending.arrival_ns, timing, end_ns)
+        elif error is not None:
+            self._statistics.record_failure(end_ns - pending.arrival_ns, failure_reason(error))
+
+
+def _deliver(pending: Pending, response: InferResponse) -> None:
+    try:
+        pending.deliver(response)
+    except Exception:  # noqa: BLE001  whoever takes this answer is broken; its batch-mates must still get theirs
+        _LOG.exception("an answer could not be handed over")

@@ -1,0 +1,184 @@
+"""Carries a batcher's decisions out: feeds free instances, keeps one timer, answers what is refused or cancelled.
+
+Runs on the event-loop thread. What to execute together and when is decided in `batcher.py`; what becomes of answers,
+in `completion.py`. A lone request on a free instance goes straight to it: no queue, no task, no future.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from slipway.core.pending import Pending
+from slipway.core.signature import ModelSignature
+from slipway.core.statistics import ModelStatistics
+from slipway.errors import FailureReason, SlipwayError, cancelled, unavailable
+from slipway.instances.api import Instance
+from slipway.scheduling.batcher import Dispatch, Idle, WaitUntil
+from slipway.scheduling.completion import Completion
+from slipway.scheduling.pool import InstancePool
+from slipway.scheduling.queue import QueueFullError
+
+STOPPED = "Server is stopping, scheduler for model has stopped accepting new inference requests"
+
+
+class Line(Protocol):
+    """The waiting requests of a model and the decision which go next (`batcher.Batcher`, `batcher.Fifo`)."""
+
+    immediate: bool
+
+    def push(self, item: Pending, now: int, *, priority: int = 0, timeout: int = 0) -> None:
+        """Queue a request; raise `QueueFullError`."""
+
+    def remove(self, item: Pending) -> bool:
+        """Forget a request; return whether it was waiting."""
+
+    def expire(self, now: int) -> list[Pending]:
+        """Return the requests whose timeout rejects them."""
+
+    def next_deadline(self) -> int | None:
+        """Return when to call `expire`."""
+
+    def poll(self, now: int) -> Dispatch[Pending] | WaitUntil | Idle:
+        """Return what to do with a free instance."""
+
+    def __len__(self) -> int: ...
+
+
+class InstanceScheduler:
+    """Schedules one model version on its instances. Implements `scheduling.api.Scheduler`.
+
+    `key` gives what must be equal between requests of one batch; None where any two may be merged.
+    """
+
+    def __init__(
+        self,
+        signature: ModelSignature,
+        statistics: ModelStatistics,
+        version: str,
+        *,
+        instances: Sequence[Instance],
+        line: Line,
+        key: Callable[[Pending], object] | None = None,
+    ) -> None:
+        self._statistics = statistics
+        self._line = line
+        self._key = key
+        self._completion = Completion(signature, statistics, version, self._check_drained)
+        self._pool = InstancePool(instances, self._completion, self._freed)
+        self._pumping = False  # set while requests are started: an inline instance finishes inside `start`
+        self._closed = False
+        self._drained: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_ns = 0
+
+    def submit(self, pending: Pending) -> None:
+        """Execute the request now if an instance is free, else queue it. Raise UNAVAILABLE when it is refused."""
+        if self._closed:
+            raise self._refused(pending, STOPPED, FailureReason.OTHER)
+        pending.observe = self._completion.observe
+        line = self._line
+        if self._pumping or not self._pool.free or not line.immediate or line:
+            self._enqueue(pending)
+            return
+        self._pumping = True
+        try:
+            self._pool.take().start((pending,))
+        finally:
+            self._pumping = False
+        if line:
+            self._pump()
+
+    async def drain(self) -> None:
+        """Refuse new requests and return when every accepted one is answered."""
+        self._closed = True
+        if self._unfinished():
+            if self._drained is None:
+                self._drained = asyncio.get_running_loop().create_future()
+            await asyncio.shield(self._drained)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _enqueue(self, pending: Pending) -> None:
+        request = pending.request
+        if self._key is not None:
+            pending.model_signature_key = self._key(pending)
+        try:
+            self._line.push(pending, time.monotonic_ns(), priority=request.priority, timeout=request.timeout_us * 1000)
+        except QueueFullError:
+            raise self._refused(pending, "Exceeds maximum queue size", FailureReason.REJECTED) from None
+        pending.dequeue = self._cancelled
+        self._statistics.pending += 1
+        if not self._pumping:
+            self._pump()
+
+    def _pump(self) -> None:
+        """Start whatever can be started. Loops where an instance finishes at once, so the stack stays flat."""
+        line, pool = self._line, self._pool
+        wake: int | None = None
+        self._pumping = True
+        try:
+            while line:
+                now = time.monotonic_ns()
+                for pending in line.expire(now):
+                    self._leave(pending)
+                    error = unavailable("Request timeout expired", reason=FailureReason.REJECTED)
+                    self._completion.refuse(pending, error, now)
+                wake = line.next_deadline()
+                if not pool.free:
+                    break
+                decision = line.poll(now)
+                if not isinstance(decision, Dispatch):
+                    wake = decision.time if isinstance(decision, WaitUntil) else None
+                    break
+                for pending in decision.items:
+                    self._leave(pending)
+                pool.take().start(decision.items)
+        finally:
+            self._pumping = False
+        if line and wake is not None:
+            self._wake_at(wake)
+
+    def _freed(self) -> None:
+        if self._line and not self._pumping:
+            self._pump()
+        self._check_drained()
+
+    def _leave(self, pending: Pending) -> None:
+        pending.dequeue = None
+        self._statistics.pending -= 1
+
+    def _cancelled(self, pending: Pending) -> None:
+        if self._line.remove(pending):
+            self._leave(pending)
+            self._completion.refuse(pending, cancelled(), time.monotonic_ns())
+            self._check_drained()
+
+    def _refused(self, pending: Pending, message: str, reason: FailureReason) -> SlipwayError:
+        self._statistics.record_failure(time.monotonic_ns() - pending.arrival_ns, reason)
+        return unavailable(pending.request.log_prefix + message, reason=reason)
+
+    def _wake_at(self, when_ns: int) -> None:
+        """Pump again at `when_ns`; an earlier timer that is set already will set the next one itself."""
+        if self._timer is not None:
+            if self._timer_ns <= when_ns:
+                return
+            self._timer.cancel()
+        self._timer_ns = when_ns
+        delay = max(0, when_ns - time.monotonic_ns()) / 1e9
+        self._timer = asyncio.get_running_loop().call_later(delay, self._woken)
+
+    def _woken(self) -> None:
+        self._timer = None
+        self._pump()
+        self._check_drained()
+
+    def _unfinished(self) -> bool:
+        return bool(self._line) or self._pool.busy > 0 or self._completion.unanswered > 0
+
+    def _check_drained(self) -> None:
+        if self._drained is not None and not self._drained.done() and not self._unfinished():
+            self._drained.set_result(None)

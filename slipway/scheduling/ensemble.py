@@ -1,0 +1,96 @@
+"""Runs ensembles: carries out what `ensemble_graph` finds ready by submitting requests to the composing models.
+
+Runs on the event-loop thread and executes nothing itself: a step is an ordinary request, so the composing models'
+own schedulers queue, batch, refuse and count it. Source of texts and counting: the real server's answers and /stats.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from tritonclient.grpc import model_config_pb2
+
+from slipway.core.pending import Pending
+from slipway.core.signature import ModelSignature
+from slipway.core.statistics import ModelStatistics
+from slipway.errors import FailureReason, invalid, unavailable
+from slipway.scheduling.driver import STOPPED
+from slipway.scheduling.ensemble_graph import EnsembleGraph, Step, mixed_origins
+from slipway.scheduling.ensemble_run import EnsembleContext, RunningRequest, SignatureOf, Submit
+
+
+def graph_of(config: model_config_pb2.ModelConfig, signature: ModelSignature) -> EnsembleGraph:
+    """Return the dataflow that an ensemble's configuration describes."""
+    steps = (
+        Step(
+            index,
+            step.model_name,
+            "" if step.model_version == -1 else str(step.model_version),
+            dict(step.input_map),
+            dict(step.output_map),
+        )
+        for index, step in enumerate(config.ensemble_scheduling.step)
+    )
+    return EnsembleGraph(steps, signature.outputs)
+
+
+class EnsembleScheduler:
+    """Answers requests by running the steps of an ensemble. Implements `scheduling.api.Scheduler`.
+
+    `submit` starts a request on a composing model, as a dataplane does; `signature_of` tells what a composing model
+    (name, version or "") takes and gives. Raises INVALID_ARG for a graph that cannot be run.
+    """
+
+    def __init__(
+        self,
+        config: model_config_pb2.ModelConfig,
+        signature: ModelSignature,
+        statistics: ModelStatistics,
+        submit: Submit,
+        *,
+        signature_of: SignatureOf,
+        version: str,
+    ) -> None:
+        self._context = EnsembleContext(signature, statistics, version, submit, signature_of, self._ended)
+        self._graph = graph_of(config, signature)
+        self._pruned: dict[frozenset[str], EnsembleGraph] = {}
+        self._running = 0
+        self._closed = False
+        self._drained: asyncio.Future[None] | None = None
+        if mixed_origins(self._graph, lambda step: signature_of(step.model_name, step.model_version).decoupled):
+            name = signature.model_name
+            raise invalid(
+                f"in ensemble {name}, step of model '{name}' receives inputs originated from different decoupled models"
+            )
+
+    def submit(self, pending: Pending) -> None:
+        """Run the request through the graph. Raise UNAVAILABLE when the model is going away."""
+        if self._closed:
+            self._context.statistics.record_failure(time.monotonic_ns() - pending.arrival_ns, FailureReason.OTHER)
+            raise unavailable(pending.request.log_prefix + STOPPED)
+        self._running += 1
+        graph = self._graph_for(pending.request.outputs)
+        RunningRequest(self._context, pending, graph).begin()
+
+    async def drain(self) -> None:
+        """Refuse new requests and return when every accepted one is answered."""
+        self._closed = True
+        if self._running:
+            if self._drained is None:
+                self._drained = asyncio.get_running_loop().create_future()
+            await asyncio.shield(self._drained)
+
+    def _ended(self) -> None:
+        self._running -= 1
+        if not self._running and self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
+
+    def _graph_for(self, outputs: tuple[str, ...]) -> EnsembleGraph:
+        names = frozenset(outputs)
+        if not names or names == frozenset(self._graph.outputs):
+            return self._graph
+        graph = self._pruned.get(names)
+        if graph is None:
+            graph = self._pruned[names] = self._graph.pruned([name for name in self._graph.outputs if name in names])
+        return graph

@@ -1,0 +1,172 @@
+"""The dataflow of an ensemble: which steps can run, on which tensors, and when an answer is complete.
+
+Pure: tensors are anything, nothing is executed here. Steps are joined by the names of ensemble tensors. A decoupled
+step may answer a call any number of times; each answer after the first opens a new *iteration*, and tensors are only
+ever combined within one iteration, which `mixed_origins` makes sure is all that an ensemble needs. A run ends when
+nothing is ready and no call is open, so there is no state in which it waits for nothing.
+Source: Triton `ensemble_scheduler.cc` and answers of the real server.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One composing model; `inputs` and `outputs` map its tensor names to ensemble tensors."""
+
+    index: int
+    model_name: str
+    model_version: str  # "" for the latest
+    inputs: Mapping[str, str]
+    outputs: Mapping[str, str]
+
+
+@dataclass(eq=False, slots=True)
+class StepCall(Generic[Value]):
+    """A step to be run on `inputs` (its model's names); `outputs` are the names of which answers are needed."""
+
+    step: Step
+    iteration: int
+    inputs: dict[str, Value]
+    outputs: tuple[str, ...]
+    answers: int = 0
+
+
+class EnsembleGraph:
+    """The steps that lead to `outputs`, and who uses each ensemble tensor (index -1: the ensemble's answer)."""
+
+    def __init__(self, steps: Iterable[Step], outputs: Iterable[str]) -> None:
+        self.steps = tuple(steps)
+        self.outputs = tuple(outputs)
+        self.needs = {step.index: frozenset(step.inputs.values()) for step in self.steps}
+        self.needs[ANSWER] = frozenset(self.outputs)
+        self.users: dict[str, list[int]] = {}
+        for index, names in self.needs.items():
+            for name in names:
+                self.users.setdefault(name, []).append(index)
+        self.by_index = {step.index: step for step in self.steps}
+        self.wanted = {
+            step.index: tuple(name for name, tensor in step.outputs.items() if tensor in self.users)
+            for step in self.steps
+        }
+
+    def pruned(self, outputs: Sequence[str]) -> EnsembleGraph:
+        """Return the graph of only the steps that some of `outputs` depend on."""
+        makers = {tensor: step for step in self.steps for tensor in step.outputs.values()}
+        kept: dict[int, Step] = {}
+        open_names = list(outputs)
+        while open_names:
+            step = makers.get(open_names.pop())
+            if step is not None and step.index not in kept:
+                kept[step.index] = step
+                open_names.extend(step.inputs.values())
+        return EnsembleGraph((kept[index] for index in sorted(kept)), outputs)
+
+
+ANSWER = -1
+
+
+class EnsembleRun(Generic[Value]):
+    """One request on its way through a graph. Take calls from `calls` and answers from `answers` after each event."""
+
+    def __init__(self, graph: EnsembleGraph, inputs: Mapping[str, Value]) -> None:
+        self._graph = graph
+        # per iteration and tensor: its value (None: the step answered without it) and how many still have to use it
+        self._tensors: dict[int, dict[str, tuple[Value | None, int]]] = {}
+        self._iterations = 0
+        self._open = 0
+        self.calls: deque[StepCall[Value]] = deque()
+        self.answers: deque[dict[str, Value]] = deque()
+        declared = {name: inputs.get(name) for names in graph.needs.values() for name in names if self._is_input(name)}
+        self._store(0, declared)
+
+    @property
+    def done(self) -> bool:
+        """Return whether nothing is ready and nothing is being waited for."""
+        return not self.calls and self._open == 0
+
+    def take(self) -> StepCall[Value]:
+        """Return the next call to make; it is open until its final answer."""
+        self._open += 1
+        return self.calls.popleft()
+
+    def answer(self, call: StepCall[Value], outputs: Mapping[str, Value] | None, *, final: bool) -> None:
+        """Take one answer to an open call: its outputs by the model's names, None for an empty closing answer."""
+        if final:
+            self._open -= 1
+        if outputs is None:
+            return
+        iteration = call.iteration
+        if call.answers:
+            self._iterations += 1
+            iteration = self._iterations
+        call.answers += 1
+        names = call.step.outputs
+        self._store(iteration, {names[name]: outputs.get(name) for name in call.outputs})
+
+    def _is_input(self, name: str) -> bool:
+        return all(name not in step.outputs.values() for step in self._graph.steps)
+
+    def _store(self, iteration: int, tensors: Mapping[str, Value | None]) -> None:
+        graph = self._graph
+        known = self._tensors.setdefault(iteration, {})
+        for name, value in tensors.items():
+            known[name] = (value, len(graph.users[name]))
+        touched = sorted({index for name in tensors for index in graph.users[name]})
+        for index in touched:
+            if graph.needs[index] <= known.keys():
+                self._fire(index, iteration, known)
+        if not known:
+            del self._tensors[iteration]
+
+    def _fire(self, index: int, iteration: int, known: dict[str, tuple[Value | None, int]]) -> None:
+        """Make the call or the answer whose last tensor has come, and forget the tensors nobody else uses."""
+        values = {name: known[name][0] for name in self._graph.needs[index]}
+        if index == ANSWER:
+            ordered = ((name, values[name]) for name in self._graph.outputs)
+            self.answers.append({name: value for name, value in ordered if value is not None})
+        else:
+            step = self._graph.by_index[index]
+            pairs = ((name, values[tensor]) for name, tensor in step.inputs.items())
+            inputs = {name: value for name, value in pairs if value is not None}
+            self.calls.append(StepCall(step, iteration, inputs, self._graph.wanted[index]))
+        for name in values:
+            value, users = known[name]
+            if users == 1:
+                del known[name]
+            else:
+                known[name] = (value, users - 1)
+
+
+def mixed_origins(graph: EnsembleGraph, decoupled: Callable[[Step], bool]) -> Step | None:
+    """Return a step (or, for the ensemble's answer, the last step) that combines tensors of different decoupled
+    origins, which Triton refuses: their answers could not be told to belong together."""
+    makers = {tensor: step for step in graph.steps for tensor in step.outputs.values()}
+    known: dict[str, frozenset[int]] = {}
+
+    def origins(tensor: str, above: frozenset[str]) -> frozenset[int]:
+        if tensor in known or tensor in above:  # a cycle has no origin; it is refused elsewhere
+            return known.get(tensor, frozenset())
+        step = makers.get(tensor)
+        if step is None:
+            found = frozenset((ANSWER,))
+        elif decoupled(step):
+            found = frozenset((step.index,))
+        else:
+            found = frozenset().union(*(origins(name, above | {tensor}) for name in step.inputs.values()))
+        known[tensor] = found
+        return found
+
+    for step in graph.steps:
+        if len(frozenset().union(*(origins(name, frozenset()) for name in step.inputs.values()))) > 1:
+            return step
+    if len(frozenset().union(*(origins(name, frozenset()) for name in graph.outputs))) > 1:
+        return graph.steps[-1]
+    return None

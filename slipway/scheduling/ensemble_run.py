@@ -1,0 +1,243 @@
+"""One request on its way through an ensemble: submits the steps that are ready and takes up their answers.
+
+Runs on the event-loop thread. Which step is ready is decided in `ensemble_graph.py`. However a step ends (refused,
+failed, cancelled, without an answer), the request gets its final answer, and steps still under way are cancelled.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from slipway.core.pending import Deliver, Pending
+from slipway.core.request import InferRequest, InferResponse
+from slipway.core.signature import ModelSignature, TensorSpec
+from slipway.core.statistics import ModelStatistics, Timing
+from slipway.core.tensor import Tensor
+from slipway.errors import FailureReason, SlipwayError, cancelled, invalid
+from slipway.scheduling.ensemble_graph import EnsembleGraph, EnsembleRun, StepCall
+
+DEADLOCK = "unexpected deadlock, at least one output is not set while no more ensemble steps can be made"
+
+Submit = Callable[[InferRequest, Deliver], Pending]
+SignatureOf = Callable[[str, str], ModelSignature]
+
+
+@dataclass(frozen=True, slots=True)
+class EnsembleContext:
+    """What all requests to one ensemble share; `ended` is called after each request's final answer."""
+
+    signature: ModelSignature
+    statistics: ModelStatistics
+    version: str
+    submit: Submit
+    signature_of: SignatureOf
+    ended: Callable[[], None]
+
+
+class _Call:
+    """A step under way: hands each answer on, together with itself."""
+
+    __slots__ = ("begin_ns", "pending", "run", "step_call")
+
+    def __init__(self, run: RunningRequest, step_call: StepCall[Tensor]) -> None:
+        self.run = run
+        self.step_call = step_call
+        self.pending: Pending | None = None  # from submission to the final answer; then None, to leave no cycle
+        self.begin_ns = time.monotonic_ns()
+
+    def receive(self, response: InferResponse) -> None:
+        self.run.receive(self, response)
+
+
+class RunningRequest:
+    """A request to an ensemble. Answers are taken up in a loop: models that answer at once keep the stack flat."""
+
+    __slots__ = ("_begin_ns", "_busy", "_calls", "_context", "_ended", "_flow", "_inbox", "_pending", "_spent")
+
+    def __init__(self, context: EnsembleContext, pending: Pending, graph: EnsembleGraph) -> None:
+        self._context = context
+        self._pending = pending
+        self._flow: EnsembleRun[Tensor] = EnsembleRun(graph, pending.request.inputs)
+        self._calls: set[_Call] = set()
+        self._inbox: deque[tuple[_Call, InferResponse]] = deque()
+        self._busy = False
+        self._ended = False
+        self._begin_ns = time.monotonic_ns()
+        self._spent = [0, 0, 0]  # ns of compute input, infer and output, over all steps
+
+    def begin(self) -> None:
+        """Submit the steps that need only the request's own inputs."""
+        self._pending.on_cancel(self._cancel)
+        self._advance()
+
+    def receive(self, call: _Call, response: InferResponse) -> None:
+        """Take an answer of a step."""
+        if self._ended:
+            return
+        self._inbox.append((call, response))
+        if not self._busy:
+            self._advance()
+
+    def _advance(self) -> None:
+        self._busy = True
+        try:
+            while not self._ended:
+                if self._flow.calls:
+                    self._launch(self._flow.take())
+                elif self._inbox:
+                    self._absorb(*self._inbox.popleft())
+                else:
+                    break
+        finally:
+            self._busy = False
+        if not self._ended and self._flow.done:
+            self._finish()
+
+    def _launch(self, step_call: StepCall[Tensor]) -> None:
+        call = _Call(self, step_call)
+        self._calls.add(call)
+        try:
+            pending = self._context.submit(self._step_request(step_call), call.receive)
+        except SlipwayError as error:
+            self._calls.discard(call)
+            self._fail(error)
+            return
+        if self._ended:
+            pending.cancel()
+        else:
+            call.pending = pending
+
+    def _step_request(self, call: StepCall[Tensor]) -> InferRequest:
+        request, step = self._pending.request, call.step
+        signature = self._context.signature_of(step.model_name, step.model_version)
+        return InferRequest(
+            step.model_name,
+            step.model_version,
+            request.id,
+            inputs={name: _fit(tensor, name, signature.inputs, signature) for name, tensor in call.inputs.items()},
+            outputs=call.outputs,
+            parameters=request.parameters,
+            priority=request.priority,
+            timeout_us=request.timeout_us,
+            correlation_id=request.correlation_id,
+            flags=request.flags,
+        )
+
+    def _absorb(self, call: _Call, response: InferResponse) -> None:
+        if response.error is not None:
+            self._fail(response.error)
+            return
+        if response.final:
+            self._close(call)
+        outputs = None if response.empty else {tensor.name: tensor for tensor in response.outputs}
+        flow = self._flow
+        flow.answer(call.step_call, outputs, final=response.final)
+        if self._context.signature.decoupled:
+            while flow.answers:
+                answer = self._response(flow.answers.popleft())
+                if flow.done and not flow.answers:
+                    self._succeed(answer)
+                else:
+                    self._send(answer)
+
+    def _close(self, call: _Call) -> None:
+        """Add up what the step took; one that answered before its execution ended counts from end to end."""
+        self._calls.discard(call)
+        pending, call.pending = call.pending, None
+        timing = pending.timing if pending is not None else None
+        spent = self._spent
+        if timing is None:
+            spent[1] += time.monotonic_ns() - call.begin_ns
+        else:
+            spent[0] += timing.input_end - timing.start
+            spent[1] += timing.output_start - timing.input_end
+            spent[2] += timing.end - timing.output_start
+
+    def _finish(self) -> None:
+        """Give the final answer once every step is through."""
+        if self._flow.answers:
+            self._succeed(self._response(self._flow.answers.popleft()))
+        elif self._context.signature.decoupled:
+            self._succeed(InferResponse(empty=True))
+        else:
+            self._fail(invalid(DEADLOCK))
+
+    def _response(self, tensors: dict[str, Tensor]) -> InferResponse:
+        signature = self._context.signature
+        return InferResponse(
+            outputs=[_fit(tensor, name, signature.outputs, signature) for name, tensor in tensors.items()]
+        )
+
+    def _send(self, response: InferResponse) -> None:
+        """Deliver one of several answers."""
+        response.final = False
+        self._deliver(response)
+
+    def _succeed(self, response: InferResponse) -> None:
+        """Count the request as executed, the steps' durations as its own, and deliver the final answer."""
+        pending, statistics = self._pending, self._context.statistics
+        compute_input, infer, output = self._spent
+        start = self._begin_ns
+        infer_end = start + compute_input + infer
+        timing = Timing(start, start + compute_input, infer_end, infer_end + output)
+        pending.timing = timing
+        statistics.record_execution(pending.rows, timing, time.time_ns() // 1_000_000)
+        statistics.record_success(pending.arrival_ns, timing, time.monotonic_ns())
+        self._end(response)
+
+    def _fail(self, error: SlipwayError) -> None:
+        """Answer with a step's error under the ensemble's name. It counts as OTHER; the step's own model has the cause."""
+        message = f"in ensemble '{self._context.signature.model_name}', {error.message}"
+        self._end_with(SlipwayError(error.code, message))
+
+    def _cancel(self) -> None:
+        if not self._ended:
+            self._end_with(cancelled())
+
+    def _end_with(self, error: SlipwayError) -> None:
+        reason = FailureReason.OTHER if error.reason is not FailureReason.CANCELED else error.reason
+        self._context.statistics.record_failure(time.monotonic_ns() - self._pending.arrival_ns, reason)
+        self._end(InferResponse(error=error))
+
+    def _end(self, response: InferResponse) -> None:
+        """Deliver the final answer and cancel what is still under way."""
+        self._ended = True
+        calls, self._calls = self._calls, set()
+        self._inbox.clear()
+        for call in calls:
+            pending, call.pending = call.pending, None
+            if pending is not None:
+                pending.cancel()
+        try:
+            self._deliver(response)
+        finally:
+            self._context.ended()
+
+    def _deliver(self, response: InferResponse) -> None:
+        pending, context = self._pending, self._context
+        response.model_name = context.signature.model_name
+        response.model_version = context.version
+        response.id = pending.request.id
+        if context.signature.decoupled and not pending.responses and not response.empty:
+            milliseconds = (time.monotonic_ns() - pending.arrival_ns) / 1e6
+            context.statistics.first_response_histogram_ms.observe(milliseconds)
+        pending.deliver(response)
+
+
+def _fit(tensor: Tensor, name: str, specs: dict[str, TensorSpec], signature: ModelSignature) -> Tensor:
+    """Return `tensor` as `name` of `signature`, with a batch dimension of 1 added or dropped if only one side has it."""
+    if tensor.name != name:
+        tensor = tensor.renamed(name)
+    spec = specs.get(name)
+    if spec is None:
+        return tensor
+    rank = len(spec.dims) + (signature.max_batch_size > 0)
+    shape = tensor.shape
+    if len(shape) == rank - 1:
+        return tensor.reshaped((1, *shape))
+    if len(shape) == rank + 1 and shape[0] == 1:
+        return tensor.reshaped(shape[1:])
+    return tensor

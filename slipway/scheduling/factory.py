@@ -1,0 +1,88 @@
+"""Which scheduler a model's configuration asks for, built from config.pbtxt's words (microseconds, level numbers)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from tritonclient.grpc import model_config_pb2
+
+from slipway.core.pending import Pending
+from slipway.core.signature import ModelSignature
+from slipway.core.statistics import ModelStatistics
+from slipway.errors import unsupported
+from slipway.instances.api import Instance
+from slipway.scheduling.api import Scheduler
+from slipway.scheduling.batcher import Batcher, BatchRules, Fifo
+from slipway.scheduling.driver import InstanceScheduler
+from slipway.scheduling.ordered import OrderedScheduler
+from slipway.scheduling.queue import QueuePolicy, RequestQueue
+
+_NS_PER_US: Final = 1000
+_DELAY: Final = model_config_pb2.ModelQueuePolicy.DELAY
+
+
+def build_scheduler(
+    config: model_config_pb2.ModelConfig,
+    signature: ModelSignature,
+    instances: Sequence[Instance],
+    statistics: ModelStatistics,
+    version: str,
+) -> Scheduler:
+    """Return the scheduler of one model version that has instances (an ensemble has none: `EnsembleScheduler`).
+
+    Raise UNSUPPORTED for a scheduling choice that is not offered.
+    """
+    if config.HasField("sequence_batching"):
+        raise unsupported(f"model '{config.name}' asks for sequence batching, which this version does not offer")
+    if not config.HasField("dynamic_batching"):
+        return InstanceScheduler(signature, statistics, version, instances=instances, line=Fifo())
+    batching = config.dynamic_batching
+    rules = BatchRules(
+        max_rows=max(1, config.max_batch_size),
+        preferred_rows=frozenset(batching.preferred_batch_size),
+        max_delay=batching.max_queue_delay_microseconds * _NS_PER_US,
+    )
+    scheduler = InstanceScheduler(
+        signature,
+        statistics,
+        version,
+        instances=instances,
+        line=Batcher(rules, request_queue(batching)),
+        key=merge_key(signature),
+    )
+    return OrderedScheduler(scheduler) if batching.preserve_ordering else scheduler
+
+
+def request_queue(batching: model_config_pb2.ModelDynamicBatching) -> RequestQueue[Pending]:
+    """Return the queue with one policy per priority level; a level without its own has the default policy."""
+    default = _policy(batching.default_queue_policy)
+    levels = max(1, batching.priority_levels)
+    own = batching.priority_queue_policy
+    policies = [_policy(own[level]) if level in own else default for level in range(1, levels + 1)]
+    return RequestQueue(policies, batching.default_priority_level or 1)
+
+
+def _policy(policy: model_config_pb2.ModelQueuePolicy) -> QueuePolicy:
+    return QueuePolicy(
+        max_queue_size=policy.max_queue_size,
+        default_timeout=policy.default_timeout_microseconds * _NS_PER_US,
+        allow_timeout_override=policy.allow_timeout_override,
+        delay_expired=policy.timeout_action == _DELAY,
+    )
+
+
+def merge_key(signature: ModelSignature) -> Callable[[Pending], object] | None:
+    """Return what must be equal between the requests of a batch: the shapes that may differ and are not ragged, and
+    which optional inputs are there. None where any two requests fit together."""
+    variable = tuple(name for name, spec in signature.inputs.items() if -1 in spec.dims and not spec.ragged)
+    optional = tuple(name for name, spec in signature.inputs.items() if spec.optional)
+    if signature.max_batch_size == 0 or not (variable or optional):
+        return None
+
+    def key(pending: Pending) -> object:
+        inputs = pending.request.inputs
+        shapes = tuple([inputs[name].shape[1:] for name in variable if name in inputs])
+        return (shapes, tuple([name in inputs for name in optional])) if optional else shapes
+
+    return key

@@ -1,0 +1,120 @@
+"""The waiting line of one model: priority levels, each with its own queue policy.
+
+Pure: items are any distinct hashable values, times are integers on the caller's clock. Knows nothing of batches,
+instances or event loops. Source: Triton `ModelQueuePolicy`, batcher.md "Queue Policy", scheduler_utils.cc.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item", bound=Hashable)
+
+
+class QueueFullError(Exception):
+    """The level's `max_queue_size` is reached."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueuePolicy:
+    """What one priority level allows; 0 means no limit, no timeout."""
+
+    max_queue_size: int = 0
+    default_timeout: int = 0
+    allow_timeout_override: bool = False
+    delay_expired: bool = False  # timeout_action DELAY: an expired item waits behind the others; else it is rejected
+
+    def timeout(self, requested: int) -> int:
+        """Return the timeout of an item that asks for `requested`: Triton only ever lets a request shorten it."""
+        if self.allow_timeout_override and 0 < requested < self.default_timeout:
+            return requested
+        return self.default_timeout
+
+
+class _Level(Generic[Item]):
+    """One priority level, first in first out. `nearest` is at or before the earliest deadline (0: there is none)."""
+
+    __slots__ = ("delayed", "nearest", "policy", "waiting")
+
+    def __init__(self, policy: QueuePolicy) -> None:
+        self.policy = policy
+        self.waiting: OrderedDict[Item, tuple[int, int]] = OrderedDict()  # enqueued, deadline (0: none)
+        self.delayed: OrderedDict[Item, tuple[int, int]] = OrderedDict()
+        self.nearest = 0
+
+    def push(self, item: Item, now: int, requested_timeout: int) -> None:
+        limit = self.policy.max_queue_size
+        if limit and len(self.waiting) + len(self.delayed) >= limit:
+            raise QueueFullError
+        timeout = self.policy.timeout(requested_timeout)
+        deadline = now + timeout if timeout else 0
+        if deadline and (not self.nearest or deadline < self.nearest):
+            self.nearest = deadline
+        self.waiting[item] = (now, deadline)
+
+    def expire(self, now: int) -> list[Item]:
+        """Take out the items past their deadline; return those to reject."""
+        if not self.nearest or now < self.nearest:
+            return []
+        ordered = not self.policy.allow_timeout_override  # then deadlines stand in the order of arrival
+        expired: list[Item] = []
+        self.nearest = 0
+        for item, (_, deadline) in self.waiting.items():
+            if deadline <= now:
+                expired.append(item)
+                continue
+            self.nearest = min(self.nearest or deadline, deadline)
+            if ordered:
+                break
+        for item in expired:
+            place = self.waiting.pop(item)
+            if self.policy.delay_expired:
+                self.delayed[item] = place
+        return [] if self.policy.delay_expired else expired
+
+
+class RequestQueue(Generic[Item]):
+    """Items in the order in which they are to be executed: by level, then by arrival, delayed ones last in a level.
+
+    `policies` holds one policy per level, most urgent first; a priority of 0 or beyond the last level means
+    `default_level` (both count from 1).
+    """
+
+    __slots__ = ("_default_level", "_levels")
+
+    def __init__(self, policies: Sequence[QueuePolicy] = (QueuePolicy(),), default_level: int = 1) -> None:
+        self._levels: list[_Level[Item]] = [_Level(policy) for policy in policies]
+        self._default_level = default_level
+
+    def push(self, item: Item, now: int, *, priority: int = 0, timeout: int = 0) -> None:
+        """Append `item` to its level; raise `QueueFullError` when the level is full."""
+        if not 0 < priority <= len(self._levels):
+            priority = self._default_level
+        self._levels[priority - 1].push(item, now, timeout)
+
+    def remove(self, item: Item) -> bool:
+        """Take `item` out, wherever it stands; return whether it was here."""
+        return any(
+            part.pop(item, None) is not None for level in self._levels for part in (level.waiting, level.delayed)
+        )
+
+    def expire(self, now: int) -> list[Item]:
+        """Apply the timeouts: move items to the end of their level, or take them out and return them."""
+        return [item for level in self._levels if level.nearest for item in level.expire(now)]
+
+    def next_deadline(self) -> int | None:
+        """Return a time at or before the earliest deadline, at which `expire` should be called."""
+        return min((level.nearest for level in self._levels if level.nearest), default=None)
+
+    def entries(self) -> Iterator[tuple[Item, int]]:
+        """Yield each item with the time it was pushed, in execution order."""
+        for level in self._levels:
+            for part in (level.waiting, level.delayed):
+                for item, (enqueued, _) in part.items():
+                    yield item, enqueued
+
+    def __len__(self) -> int:
+        return sum(len(level.waiting) + len(level.delayed) for level in self._levels)
