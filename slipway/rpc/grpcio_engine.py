@@ -1,0 +1,196 @@
+"""The listener on grpcio's asyncio server: every RPC, TLS, compression. Always available.
+
+Messages cross this border as bytes: what they mean is decided in inference.py, stream.py and service.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, Final
+
+from slipway.engine.api import Dataplane
+from slipway.errors import SlipwayError, unavailable
+from slipway.rpc.in_flight import InFlight
+from slipway.rpc.inference import UnaryInference
+from slipway.rpc.options import COMPRESSION_LEVELS, NO_AGE_LIMIT, GrpcOptions
+from slipway.rpc.service import MODEL_INFER, MODEL_STREAM_INFER, Service
+from slipway.rpc.status import GRPC_STATUS
+from slipway.rpc.stream import InferStream, StreamFailedError
+from slipway.wire.protobuf_response import MAX_MESSAGE_BYTES
+
+_ERROR_METADATA: Final = ("triton_grpc_error", "true")
+
+
+class _Call:
+    """One ModelInfer call. The future exists only where the answer does not come at once."""
+
+    __slots__ = ("answered", "error", "payload", "waiter")
+
+    def __init__(self) -> None:
+        self.payload = b""
+        self.error: SlipwayError | None = None
+        self.answered = False
+        self.waiter: asyncio.Future[None] | None = None
+
+
+def _reply(call: _Call, payload: bytes, error: SlipwayError | None) -> None:
+    call.payload, call.error, call.answered = payload, error, True
+    if call.waiter is not None and not call.waiter.done():
+        call.waiter.set_result(None)
+
+
+class GrpcioEngine:
+    """A grpc.aio server on one address."""
+
+    def __init__(self, dataplane: Dataplane, service: Service, in_flight: InFlight, options: GrpcOptions) -> None:
+        import grpc
+
+        self._dataplane = dataplane
+        self._service = service
+        self._in_flight = in_flight
+        self._options = options
+        self._inference: UnaryInference[_Call] = UnaryInference(dataplane, in_flight, _reply)
+        self._streams: set[InferStream] = set()
+        self._codes = {code.value[0]: code for code in grpc.StatusCode}
+        self._server: Any = None
+
+    async def start(self, target: str) -> int:
+        """Listen on `target` ("host:port" or "unix:path"); return the port (unix: 1); raise UNAVAILABLE."""
+        import grpc
+
+        self._server = grpc.aio.server(options=_channel_arguments(self._options))
+        self._server.add_generic_rpc_handlers(self._handlers())
+        try:
+            credentials = _credentials(self._options)
+            if credentials is None or target.startswith("unix:"):
+                port: int = self._server.add_insecure_port(target)
+            else:
+                port = self._server.add_secure_port(target, credentials)
+        except RuntimeError:
+            raise unavailable(f"failed to start the gRPC service: cannot bind to {target}") from None
+        await self._server.start()
+        return port
+
+    def end_streams(self) -> None:
+        """Let every stream end once its open requests are answered."""
+        for stream in self._streams:
+            stream.end_input()
+
+    async def stop(self, grace_s: float) -> None:
+        """Close the port, wait for open calls up to `grace_s` seconds, then cancel them."""
+        await self._server.stop(grace_s)
+
+    def _handlers(self) -> list[Any]:
+        import grpc
+
+        rows: dict[str, dict[str, Any]] = {}
+        for path in self._service.methods:
+            _add(rows, path, grpc.unary_unary_rpc_method_handler(self._cold(path)))
+        _add(rows, MODEL_INFER, grpc.unary_unary_rpc_method_handler(self._model_infer))
+        _add(rows, MODEL_STREAM_INFER, grpc.stream_stream_rpc_method_handler(self._model_stream_infer))
+        return [grpc.method_handlers_generic_handler(service, methods) for service, methods in rows.items()]
+
+    def _cold(self, path: str) -> Callable[[bytes, Any], Awaitable[bytes]]:
+        async def call(payload: bytes, context: Any) -> bytes:
+            try:
+                return await self._service.call(path, payload)
+            except SlipwayError as error:
+                return await self._abort(context, error)
+
+        return call
+
+    async def _model_infer(self, payload: bytes, context: Any) -> bytes:
+        call = _Call()
+        pending = self._inference.start(call, payload)
+        if not call.answered:
+            call.waiter = asyncio.get_running_loop().create_future()
+            try:
+                await call.waiter
+            except asyncio.CancelledError:  # the client went away or its deadline passed
+                if pending is not None:
+                    pending.cancel()
+                raise
+        if call.error is not None:
+            return await self._abort(context, call.error)
+        return call.payload
+
+    async def _abort(self, context: Any, error: SlipwayError) -> bytes:
+        await context.abort(self._codes[GRPC_STATUS[error.code]], error.message)
+        return b""  # abort raises
+
+    async def _model_stream_infer(self, _: Any, context: Any) -> None:
+        errors_end_stream = _ERROR_METADATA in (tuple(item) for item in context.invocation_metadata())
+        stream = InferStream(self._dataplane, self._in_flight, errors_end_stream=errors_end_stream)
+        self._streams.add(stream)
+        reader = asyncio.ensure_future(_read(context, stream))
+        try:
+            while (answer := await stream.next_answer()) is not None:
+                await context.write(answer)
+        except StreamFailedError as failure:
+            await context.abort(self._codes[failure.status], failure.message)
+        finally:
+            self._streams.discard(stream)
+            stream.cancel()
+            reader.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await reader
+
+
+async def _read(context: Any, stream: InferStream) -> None:
+    import grpc
+
+    try:
+        while (payload := await context.read()) is not grpc.aio.EOF:
+            stream.receive(payload)
+            await stream.room()
+    finally:
+        stream.end_input()
+
+
+def _add(rows: dict[str, dict[str, Any]], path: str, handler: Any) -> None:
+    service, _, method = path.removeprefix("/").partition("/")
+    rows.setdefault(service, {})[method] = handler
+
+
+def _channel_arguments(options: GrpcOptions) -> list[tuple[str, int]]:
+    arguments = {
+        "grpc.max_send_message_length": MAX_MESSAGE_BYTES,
+        "grpc.max_receive_message_length": MAX_MESSAGE_BYTES,
+        "grpc.so_reuseport": int(options.reuse_grpc_port),
+        "grpc.keepalive_time_ms": options.grpc_keepalive_time,
+        "grpc.keepalive_timeout_ms": options.grpc_keepalive_timeout,
+        "grpc.keepalive_permit_without_calls": int(options.grpc_keepalive_permit_without_calls),
+        "grpc.http2.max_pings_without_data": options.grpc_http2_max_pings_without_data,
+        "grpc.http2.min_ping_interval_without_data_ms": options.grpc_http2_min_recv_ping_interval_without_data,
+        "grpc.http2.max_ping_strikes": options.grpc_http2_max_ping_strikes,
+    }
+    level = COMPRESSION_LEVELS[options.grpc_infer_response_compression_level]
+    if level:
+        arguments["grpc.default_compression_level"] = level
+    if options.grpc_max_connection_age != NO_AGE_LIMIT:
+        arguments["grpc.max_connection_age_ms"] = options.grpc_max_connection_age
+        arguments["grpc.max_connection_age_grace_ms"] = options.grpc_max_connection_age_grace
+    return list(arguments.items())
+
+
+def _credentials(options: GrpcOptions) -> Any:
+    """Return the TLS credentials, None for an insecure port; raise UNAVAILABLE for files that cannot be read."""
+    import grpc
+
+    if not (options.grpc_use_ssl or options.grpc_use_ssl_mutual):
+        return None
+    key, certificate = _pem(options.grpc_server_key, "key"), _pem(options.grpc_server_cert, "certificate")
+    root = _pem(options.grpc_root_cert, "root certificate") if options.grpc_root_cert else None
+    return grpc.ssl_server_credentials(
+        [(key, certificate)], root_certificates=root, require_client_auth=options.grpc_use_ssl_mutual
+    )
+
+
+def _pem(path: str, what: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise unavailable(f"failed to start the gRPC service: cannot read its {what} file: {error.strerror}") from None

@@ -1,0 +1,39 @@
+"""How many requests are being worked on, so that a shutdown can wait for them and refuse the others."""
+
+from __future__ import annotations
+
+import asyncio
+
+from slipway.errors import SlipwayError, unavailable
+
+
+class InFlight:
+    """Counts accepted requests; event-loop thread only."""
+
+    __slots__ = ("_idle", "count", "stopping")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.stopping = False
+        self._idle = asyncio.Event()
+
+    def leave(self) -> None:
+        """Count one request as answered."""
+        self.count -= 1
+        if self.stopping and self.count == 0:
+            self._idle.set()
+
+    def refusal(self) -> SlipwayError:
+        """Return what a request gets that comes after `stop`."""
+        return unavailable("GRPC server is shutting down and has stopped accepting new requests.")
+
+    async def stop(self, grace_s: float) -> bool:
+        """Refuse new requests and wait for the accepted ones; return whether all were answered in time."""
+        self.stopping = True
+        if self.count == 0:
+            return True
+        try:
+            await asyncio.wait_for(self._idle.wait(), grace_s)
+        except TimeoutError:
+            return False
+        return True

@@ -1,0 +1,86 @@
+"""The gRPC front: chooses the engine, starts it, and stops it without losing an accepted request."""
+
+from __future__ import annotations
+
+import logging
+from importlib.util import find_spec
+from typing import Protocol
+
+from slipway.engine.api import Dataplane
+from slipway.errors import unsupported
+from slipway.rpc.grpcio_engine import GrpcioEngine
+from slipway.rpc.in_flight import InFlight
+from slipway.rpc.options import GrpcOptions
+from slipway.rpc.service import Service
+
+_logger = logging.getLogger("slipway.rpc")
+
+
+class GrpcEngine(Protocol):
+    """A way to speak gRPC."""
+
+    async def start(self, target: str) -> int:
+        """Listen on `target`; return the bound port."""
+
+    def end_streams(self) -> None:
+        """Let every stream end once its open requests are answered."""
+
+    async def stop(self, grace_s: float) -> None:
+        """Close the port; open calls may finish within `grace_s` seconds."""
+
+
+def choose_engine(options: GrpcOptions) -> tuple[str, str]:
+    """Return the engine ("native" or "grpcio") and why; raise UNSUPPORTED for native with what it cannot do."""
+    missing = options.needs_grpcio()
+    if options.grpc_engine == "grpcio":
+        return "grpcio", "as asked"
+    installed = find_spec("pygrpc_native") is not None
+    if options.grpc_engine == "native":
+        if missing:
+            raise unsupported(f"--grpc-engine native does not offer {missing}, use --grpc-engine grpcio")
+        if not installed:
+            raise unsupported("--grpc-engine native needs a package: pip install pygrpc-native")
+        return "native", "as asked"
+    if missing:
+        return "grpcio", f"{missing} is asked for"
+    if not installed:
+        return "grpcio", "pygrpc-native is not installed"
+    return "native", "pygrpc-native is installed"
+
+
+class GrpcListener:
+    """Serves one dataplane over gRPC. Construct, `start`, `stop`."""
+
+    def __init__(self, dataplane: Dataplane, options: GrpcOptions) -> None:
+        self._dataplane = dataplane
+        self._options = options
+        self._in_flight: InFlight | None = None
+        self._engine: GrpcEngine | None = None
+
+    async def start(self) -> int:
+        """Bind and serve; return the port. Raise `SlipwayError` when that is not possible."""
+        name, reason = choose_engine(self._options)
+        self._in_flight = InFlight()
+        service = Service(self._dataplane)
+        if name == "native":
+            from slipway.rpc.native_engine import NativeEngine
+
+            self._engine = NativeEngine(self._dataplane, service, self._in_flight, self._options)
+        else:
+            self._engine = GrpcioEngine(self._dataplane, service, self._in_flight, self._options)
+        port = await self._engine.start(self._options.target)
+        _logger.info("Started GRPCInferenceService at %s:%d (%s: %s)", self._options.grpc_address, port, name, reason)
+        return port
+
+    async def stop(self, grace_s: float) -> None:
+        """Refuse new requests, answer the accepted ones for up to `grace_s` seconds, then close the port."""
+        if self._engine is None or self._in_flight is None:
+            return
+        drained = await self._in_flight.stop(grace_s)
+        self._engine.end_streams()
+        # What is drained still has to leave the socket buffers; what is not is given up.
+        await self._engine.stop(_FLUSH_S if drained else 0)
+        self._engine = None
+
+
+_FLUSH_S = 1.0

@@ -1,0 +1,123 @@
+"""The listener on pygrpc-native: HTTP/2 and gRPC framing in Rust, outside the interpreter lock.
+
+Unary RPCs arrive as batches of events (its low-level API; its asyncio server is half as fast) and are answered by
+call id. What that server does not speak, bidirectional streams above all, it passes on to a grpcio engine behind a
+Unix socket that only this process's user can open.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+import tempfile
+import threading
+from pathlib import Path
+from typing import Any, Final
+
+from slipway.core.pending import Pending
+from slipway.engine.api import Dataplane
+from slipway.errors import SlipwayError, internal, unavailable
+from slipway.rpc.grpcio_engine import GrpcioEngine
+from slipway.rpc.in_flight import InFlight
+from slipway.rpc.inference import UnaryInference
+from slipway.rpc.options import GrpcOptions
+from slipway.rpc.service import MODEL_INFER, Service
+from slipway.rpc.status import GRPC_STATUS
+
+_BATCH: Final = 64
+_CANCEL: Final = 1  # pygrpc_native.EVENT_CANCEL: the client went away or its deadline passed
+
+_logger = logging.getLogger("slipway.rpc")
+
+
+class NativeEngine:
+    """A NativeGrpcFront on one port, with a grpcio engine for the streams."""
+
+    def __init__(self, dataplane: Dataplane, service: Service, in_flight: InFlight, options: GrpcOptions) -> None:
+        self._service = service
+        self._options = options
+        self._inference: UnaryInference[int] = UnaryInference(dataplane, in_flight, self._reply)
+        self._streams = GrpcioEngine(dataplane, service, in_flight, options)
+        self._paths = [MODEL_INFER, *service.methods]  # method id -> path; 0 is the hot one
+        self._calls: dict[int, Pending | asyncio.Task[None]] = {}  # what can be cancelled, by call id
+        self._directory = ""
+        self._front: Any = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def start(self, target: str) -> int:
+        """Listen on `target` ("host:port"); return the port; raise `SlipwayError` (UNAVAILABLE)."""
+        from pygrpc_native import NativeGrpcFront
+
+        options = self._options
+        try:
+            self._front = NativeGrpcFront(
+                target,
+                [(path, False) for path in self._paths],
+                keepalive_time_ms=options.grpc_keepalive_time,
+                keepalive_timeout_ms=options.grpc_keepalive_timeout,
+                keepalive_permit_without_calls=options.grpc_keepalive_permit_without_calls,
+                reuse_port=options.reuse_grpc_port,
+            )
+        except OSError:
+            raise unavailable(f"failed to start the gRPC service: cannot bind to {target}") from None
+        self._directory = tempfile.mkdtemp(prefix="slipway-grpc-")
+        path = str(Path(self._directory) / "streams.sock")
+        await self._streams.start(f"unix:{path}")
+        self._front.set_fallback(path)
+        self._loop = asyncio.get_running_loop()
+        self._front.start()
+        threading.Thread(target=self._receive, args=(self._front, self._loop), name="grpc-events", daemon=True).start()
+        return int(self._front.bound_port)
+
+    def end_streams(self) -> None:
+        """Let every stream end once its open requests are answered."""
+        self._streams.end_streams()
+
+    async def stop(self, grace_s: float) -> None:
+        """Close the port; open streams may finish within `grace_s` seconds, other calls are cancelled."""
+        await self._streams.stop(grace_s)
+        for call in list(self._calls.values()):
+            call.cancel()
+        await asyncio.get_running_loop().run_in_executor(None, self._front.close)
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+    def _receive(self, front: Any, loop: asyncio.AbstractEventLoop) -> None:
+        """Carry events from the server's threads to the loop (a thread of its own; ends when the port closes)."""
+        while (events := front.recv_batch(_BATCH)) is not None:
+            try:
+                loop.call_soon_threadsafe(self._handle, events)
+            except RuntimeError:  # the loop was closed without `stop`
+                front.close()
+                return
+
+    def _handle(self, events: list[tuple[int, int, int, bytes, object]]) -> None:
+        calls, start = self._calls, self._inference.start
+        for kind, call_id, method_id, payload, _ in events:
+            if kind == _CANCEL:
+                call = calls.pop(call_id, None)
+                if call is not None:
+                    call.cancel()
+            elif method_id == 0:
+                pending = start(call_id, payload)
+                if pending is not None:
+                    calls[call_id] = pending
+            else:
+                task = asyncio.ensure_future(self._cold(call_id, self._paths[method_id], payload))
+                calls[call_id] = task
+
+    def _reply(self, call_id: int, payload: bytes, error: SlipwayError | None) -> None:
+        self._calls.pop(call_id, None)
+        if error is None:
+            self._front.respond(call_id, payload)
+        else:
+            self._front.fail(call_id, GRPC_STATUS[error.code], error.message)
+
+    async def _cold(self, call_id: int, path: str, payload: bytes) -> None:
+        try:
+            self._reply(call_id, await self._service.call(path, payload), None)
+        except SlipwayError as error:
+            self._reply(call_id, b"", error)
+        except Exception:  # whatever went wrong, the client is owed an answer
+            _logger.exception("%s failed", path)
+            self._reply(call_id, b"", internal("internal error"))

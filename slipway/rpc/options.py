@@ -1,0 +1,50 @@
+"""What the gRPC front can be told; names and defaults are those of tritonserver's flags."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+# --grpc-infer-response-compression-level -> grpc_compression_level
+COMPRESSION_LEVELS: Final = {"none": 0, "low": 1, "medium": 2, "high": 3}
+NO_AGE_LIMIT: Final = 0
+
+
+@dataclass(frozen=True, slots=True)
+class GrpcOptions:
+    """Settings of one listener; times in milliseconds, certificates are paths of PEM files."""
+
+    grpc_address: str = "127.0.0.1"
+    grpc_port: int = 8001
+    reuse_grpc_port: bool = False
+    grpc_engine: str = "auto"  # auto, grpcio or native
+    grpc_use_ssl: bool = False
+    grpc_use_ssl_mutual: bool = False
+    grpc_server_cert: str = ""
+    grpc_server_key: str = ""
+    grpc_root_cert: str = ""
+    grpc_infer_response_compression_level: str = "none"
+    grpc_keepalive_time: int = 7_200_000
+    grpc_keepalive_timeout: int = 20_000
+    grpc_keepalive_permit_without_calls: bool = False
+    grpc_http2_max_pings_without_data: int = 2
+    grpc_http2_min_recv_ping_interval_without_data: int = 300_000
+    grpc_http2_max_ping_strikes: int = 2
+    grpc_max_connection_age: int = NO_AGE_LIMIT
+    grpc_max_connection_age_grace: int = NO_AGE_LIMIT
+
+    @property
+    def target(self) -> str:
+        """The address to bind, as gRPC writes it."""
+        host = f"[{self.grpc_address}]" if ":" in self.grpc_address else self.grpc_address
+        return f"{host}:{self.grpc_port}"
+
+    def needs_grpcio(self) -> str:
+        """Return what is asked for that only grpcio offers, "" for nothing."""
+        if self.grpc_use_ssl or self.grpc_use_ssl_mutual:
+            return "TLS"
+        if self.grpc_infer_response_compression_level != "none":
+            return "response compression"
+        if self.grpc_max_connection_age != NO_AGE_LIMIT:
+            return "a maximum connection age"
+        return ""

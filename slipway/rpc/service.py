@@ -1,0 +1,152 @@
+"""Every unary RPC but ModelInfer, as one table: path -> message class and handler.
+
+A handler takes a decoded message and returns one, or raises `SlipwayError`. Knows no engine; what the server does not
+offer yet is a row of the table too, with the text it answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from google.protobuf.message import DecodeError, Message
+from grpc_health.v1 import health_pb2
+from tritonclient.grpc import service_pb2 as pb
+
+from slipway.engine.api import Dataplane, TensorMetadata
+from slipway.errors import SlipwayError, internal, unsupported
+from slipway.wire import protobuf
+from slipway.wire.infer_request import SHARED_MEMORY_DISABLED
+from slipway.wire.protobuf_request import requested_version
+
+INFERENCE_SERVICE: Final = "inference.GRPCInferenceService"
+MODEL_INFER: Final = f"/{INFERENCE_SERVICE}/ModelInfer"
+MODEL_STREAM_INFER: Final = f"/{INFERENCE_SERVICE}/ModelStreamInfer"
+HEALTH_CHECK: Final = "/grpc.health.v1.Health/Check"
+
+Handler = Callable[[Any], Awaitable[Message]]
+
+_UNSUPPORTED: Final = {
+    "SystemSharedMemoryStatus": (pb.SystemSharedMemoryStatusRequest, SHARED_MEMORY_DISABLED),
+    "SystemSharedMemoryRegister": (pb.SystemSharedMemoryRegisterRequest, SHARED_MEMORY_DISABLED),
+    "SystemSharedMemoryUnregister": (pb.SystemSharedMemoryUnregisterRequest, SHARED_MEMORY_DISABLED),
+    "CudaSharedMemoryStatus": (pb.CudaSharedMemoryStatusRequest, SHARED_MEMORY_DISABLED),
+    "CudaSharedMemoryRegister": (pb.CudaSharedMemoryRegisterRequest, SHARED_MEMORY_DISABLED),
+    "CudaSharedMemoryUnregister": (pb.CudaSharedMemoryUnregisterRequest, SHARED_MEMORY_DISABLED),
+    "TraceSetting": (pb.TraceSettingRequest, "the server does not support trace settings"),
+    "LogSettings": (pb.LogSettingsRequest, "the server does not support log settings"),
+}
+
+
+class Service:
+    """The cold RPCs of one dataplane."""
+
+    def __init__(self, dataplane: Dataplane) -> None:
+        self._dataplane = dataplane
+        self._background: set[asyncio.Task[None]] = set()
+        handlers: dict[str, tuple[type[Message], Handler]] = {
+            "ServerLive": (pb.ServerLiveRequest, self._server_live),
+            "ServerReady": (pb.ServerReadyRequest, self._server_ready),
+            "ModelReady": (pb.ModelReadyRequest, self._model_ready),
+            "ServerMetadata": (pb.ServerMetadataRequest, self._server_metadata),
+            "ModelMetadata": (pb.ModelMetadataRequest, self._model_metadata),
+            "ModelConfig": (pb.ModelConfigRequest, self._model_config),
+            "ModelStatistics": (pb.ModelStatisticsRequest, self._model_statistics),
+            "RepositoryIndex": (pb.RepositoryIndexRequest, self._repository_index),
+            "RepositoryModelLoad": (pb.RepositoryModelLoadRequest, self._load),
+            "RepositoryModelUnload": (pb.RepositoryModelUnloadRequest, self._unload),
+        }
+        handlers |= {name: (message, _refuse(text)) for name, (message, text) in _UNSUPPORTED.items()}
+        self.methods = {f"/{INFERENCE_SERVICE}/{name}": row for name, row in handlers.items()}
+        self.methods[HEALTH_CHECK] = (health_pb2.HealthCheckRequest, self._health)
+
+    async def call(self, path: str, payload: bytes) -> bytes:
+        """Return the encoded answer of the RPC `path`; raise `SlipwayError`."""
+        message_class, handler = self.methods[path]
+        try:
+            message = message_class.FromString(payload)
+        except DecodeError:
+            raise internal("Unable to parse request") from None
+        return (await handler(message)).SerializeToString()
+
+    async def _health(self, _: health_pb2.HealthCheckRequest) -> health_pb2.HealthCheckResponse:
+        """Answer for the whole server: Triton ignores the service's name."""
+        status = health_pb2.HealthCheckResponse.SERVING if self._dataplane.ready() else _NOT_SERVING
+        return health_pb2.HealthCheckResponse(status=status)
+
+    async def _server_live(self, _: pb.ServerLiveRequest) -> pb.ServerLiveResponse:
+        return pb.ServerLiveResponse(live=self._dataplane.live())
+
+    async def _server_ready(self, _: pb.ServerReadyRequest) -> pb.ServerReadyResponse:
+        return pb.ServerReadyResponse(ready=self._dataplane.ready())
+
+    async def _model_ready(self, message: pb.ModelReadyRequest) -> pb.ModelReadyResponse:
+        version = requested_version(message.version)
+        try:
+            ready = await self._dataplane.model_ready(message.name, version)
+        except SlipwayError:  # over gRPC the reason is not told, for unknown models neither
+            ready = False
+        return pb.ModelReadyResponse(ready=ready)
+
+    async def _server_metadata(self, _: pb.ServerMetadataRequest) -> pb.ServerMetadataResponse:
+        metadata = self._dataplane.server_metadata()
+        return pb.ServerMetadataResponse(name=metadata.name, version=metadata.version, extensions=metadata.extensions)
+
+    async def _model_metadata(self, message: pb.ModelMetadataRequest) -> pb.ModelMetadataResponse:
+        metadata = self._dataplane.model_metadata(message.name, requested_version(message.version))
+        return pb.ModelMetadataResponse(
+            name=metadata.name,
+            versions=metadata.versions,
+            platform=metadata.platform,
+            inputs=map(_tensor_metadata, metadata.inputs),
+            outputs=map(_tensor_metadata, metadata.outputs),
+        )
+
+    async def _model_config(self, message: pb.ModelConfigRequest) -> pb.ModelConfigResponse:
+        config = self._dataplane.model_config(message.name, requested_version(message.version))
+        return pb.ModelConfigResponse(config=config)
+
+    async def _model_statistics(self, message: pb.ModelStatisticsRequest) -> pb.ModelStatisticsResponse:
+        response = pb.ModelStatisticsResponse()
+        for row in self._dataplane.model_statistics(message.name, requested_version(message.version)):
+            protobuf.model_statistics(row.name, row.version, row.statistics, message=response.model_stats.add())
+        return response
+
+    async def _repository_index(self, message: pb.RepositoryIndexRequest) -> pb.RepositoryIndexResponse:
+        protobuf.refuse_repository_name(message.repository_name)
+        rows = self._dataplane.repository_index(message.ready)
+        return protobuf.repository_index((row.name, row.version, row.state, row.reason) for row in rows)
+
+    async def _load(self, message: pb.RepositoryModelLoadRequest) -> pb.RepositoryModelLoadResponse:
+        protobuf.refuse_repository_name(message.repository_name)
+        config, files = protobuf.load_parameters(message)
+        await self._to_its_end(self._dataplane.load_model(message.model_name, config, files))
+        return pb.RepositoryModelLoadResponse()
+
+    async def _unload(self, message: pb.RepositoryModelUnloadRequest) -> pb.RepositoryModelUnloadResponse:
+        protobuf.refuse_repository_name(message.repository_name)
+        dependents = protobuf.unload_dependents(message)
+        await self._to_its_end(self._dataplane.unload_model(message.model_name, dependents))
+        return pb.RepositoryModelUnloadResponse()
+
+    async def _to_its_end(self, work: Any) -> None:
+        """Await `work`, which goes on when the client does not wait for it: half a load helps nobody."""
+        task = asyncio.ensure_future(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+        await asyncio.shield(task)
+
+
+_NOT_SERVING: Final = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+def _tensor_metadata(tensor: TensorMetadata) -> pb.ModelMetadataResponse.TensorMetadata:
+    return pb.ModelMetadataResponse.TensorMetadata(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
+
+
+def _refuse(text: str) -> Handler:
+    async def refuse(_: Message) -> Message:
+        raise unsupported(text)
+
+    return refuse

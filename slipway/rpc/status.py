@@ -1,0 +1,21 @@
+"""Error codes to gRPC status codes: the one table of this transport (specification: triton.md section 6)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from slipway.errors import Code
+
+# Numbers of https://grpc.github.io/grpc/core/md_doc_statuscodes.html; both engines take them.
+RESOURCE_EXHAUSTED: Final = 8
+
+GRPC_STATUS: Final = {
+    Code.UNKNOWN: 2,
+    Code.INTERNAL: 13,
+    Code.NOT_FOUND: 5,
+    Code.INVALID_ARG: 3,
+    Code.UNAVAILABLE: 14,
+    Code.UNSUPPORTED: 12,
+    Code.ALREADY_EXISTS: 6,
+    Code.CANCELLED: 1,
+}

@@ -1,0 +1,230 @@
+"""One ModelStreamInfer call: requests in, answers out in the right order, bounded memory. Knows no engine.
+
+Answers of models that are not decoupled leave in the order of their requests; answers of decoupled models leave as
+they come. An error is an answer too, unless the client asked for a true gRPC status (metadata `triton_grpc_error`).
+
+A client that reads slowly cannot make the server hoard. While more than `PAUSE_BYTES` or `PAUSE_ANSWERS` wait to be
+written no further request is read, which the client feels through HTTP/2 flow control; decoupled models that produce
+all the same end the stream with RESOURCE_EXHAUSTED once `LIMIT_BYTES` wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Sequence
+from functools import partial
+from typing import Final
+
+from tritonclient.grpc import service_pb2
+
+from slipway.core.pending import Pending
+from slipway.core.request import InferResponse
+from slipway.core.signature import ModelSignature
+from slipway.core.tensor import Raw
+from slipway.engine.api import Dataplane
+from slipway.errors import SlipwayError, internal
+from slipway.rpc.in_flight import InFlight
+from slipway.rpc.inference import classify_outputs
+from slipway.rpc.status import GRPC_STATUS, RESOURCE_EXHAUSTED
+from slipway.wire.protobuf_request import DecodedRequest, decode_request, parse_request, requested_version
+from slipway.wire.protobuf_response import encode_stream_refusal, encode_stream_response, encode_stream_status
+
+PAUSE_BYTES: Final = 16 * 2**20
+PAUSE_ANSWERS: Final = 1024
+LIMIT_BYTES: Final = 256 * 2**20
+_ANSWER_OVERHEAD: Final = 128  # bytes object and queue entry, so that a flood of tiny answers counts
+
+_logger = logging.getLogger("slipway.rpc")
+
+
+class StreamFailedError(Exception):
+    """The stream ends with this gRPC status."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+
+
+class _Exchange:
+    """One request of the stream. `answer` waits there for its turn when the order is kept."""
+
+    __slots__ = ("answer", "decoupled", "id", "open")
+
+    def __init__(self, request_id: str) -> None:
+        self.id = request_id
+        self.decoupled = False
+        self.answer: bytes | None = None
+        self.open = True
+
+
+class InferStream:
+    """The state of one stream; all methods run on the event-loop thread."""
+
+    def __init__(self, dataplane: Dataplane, in_flight: InFlight, *, errors_end_stream: bool) -> None:
+        self._dataplane = dataplane
+        self._in_flight = in_flight
+        self._errors_end_stream = errors_end_stream
+        self._open: dict[_Exchange, Pending | None] = {}
+        self._ordered: deque[_Exchange] = deque()  # not decoupled, not yet in `_outgoing`
+        self._outgoing: deque[bytes] = deque()
+        self._waiting_bytes = 0
+        self._input_ended = False
+        self._failure: StreamFailedError | None = None
+        self._changed = asyncio.Event()  # for the writer
+        self._room = asyncio.Event()  # for the reader
+        self._room.set()
+
+    def receive(self, payload: bytes) -> None:
+        """Take one request message; whatever is wrong with it becomes an answer."""
+        if self._input_ended:
+            return
+        try:
+            message, raws = parse_request(payload)
+        except SlipwayError as error:
+            self._fail(GRPC_STATUS[error.code], error.message)
+            return
+        exchange = _Exchange(message.id)
+        self._open[exchange] = None
+        self._in_flight.count += 1
+        try:
+            self._submit(exchange, message, raws)
+        except SlipwayError as error:
+            self._refuse(exchange, error)
+        except Exception:  # whatever went wrong, the client is owed an answer
+            _logger.exception("ModelStreamInfer failed")
+            self._refuse(exchange, internal("internal error"))
+        self._update_room()
+
+    def end_input(self) -> None:
+        """The client sends no more, or the server takes no more; open requests are still answered."""
+        self._input_ended = True
+        self._changed.set()
+        self._room.set()
+
+    def cancel(self) -> None:
+        """Cancel every open request: nobody waits for the answers."""
+        opened, self._open = self._open, {}
+        for exchange, pending in opened.items():
+            exchange.open = False
+            self._in_flight.leave()
+            if pending is not None:
+                pending.cancel()
+        self._ordered.clear()
+        self.end_input()
+
+    async def room(self) -> None:
+        """Return when another request may be read."""
+        await self._room.wait()
+
+    async def next_answer(self) -> bytes | None:
+        """Return the next message to write, None at the end; raise `StreamFailedError`."""
+        while not self._outgoing:
+            if self._failure is not None:
+                raise self._failure
+            if self._input_ended and not self._open:
+                return None
+            self._changed.clear()
+            await self._changed.wait()
+        answer = self._outgoing.popleft()
+        self._waiting_bytes -= len(answer) + _ANSWER_OVERHEAD
+        self._update_room()
+        return answer
+
+    def _submit(self, exchange: _Exchange, message: service_pb2.ModelInferRequest, raws: Sequence[Raw]) -> None:
+        self._ordered.append(exchange)
+        if self._in_flight.stopping:
+            raise self._in_flight.refusal()
+        name, version = message.model_name, requested_version(message.model_version)
+        signature = self._dataplane.signature(name, version)
+        if signature.decoupled:
+            exchange.decoupled = True
+            self._ordered.pop()
+        try:
+            decoded = decode_request(message, raws)
+        except SlipwayError:
+            self._dataplane.record_rejected(name, version)
+            raise
+        pending = self._dataplane.submit(decoded.request, partial(self._deliver, exchange, decoded, signature))
+        if exchange.open:
+            self._open[exchange] = pending
+
+    def _refuse(self, exchange: _Exchange, error: SlipwayError) -> None:
+        """Answer a request that was never executed."""
+        if self._errors_end_stream:
+            self._fail(GRPC_STATUS[error.code], error.message)
+        elif exchange.open:
+            self._send(exchange, encode_stream_refusal(error.message, exchange.id))
+            self._close(exchange)
+
+    def _deliver(
+        self, exchange: _Exchange, decoded: DecodedRequest, signature: ModelSignature, response: InferResponse
+    ) -> None:
+        if not exchange.open:
+            return
+        request, final = decoded.request, response.final
+        answer: bytes | None
+        try:
+            answer = _encode(decoded, signature, response)
+        except SlipwayError as error:
+            if self._errors_end_stream:
+                self._fail(GRPC_STATUS[error.code], error.message)
+                return
+            answer = encode_stream_status(request, message=error.message, final=final)
+        except Exception:  # what a model returned may be anything; the scheduler that delivers it must not suffer
+            _logger.exception("the response of model '%s' cannot be sent", response.model_name)
+            answer = encode_stream_status(request, message="the response cannot be encoded", final=final)
+        if answer is not None:
+            self._send(exchange, answer)
+        if final and exchange.open:
+            self._close(exchange)
+
+    def _close(self, exchange: _Exchange) -> None:
+        exchange.open = False
+        del self._open[exchange]
+        self._in_flight.leave()
+        self._changed.set()
+
+    def _send(self, exchange: _Exchange, answer: bytes) -> None:
+        self._waiting_bytes += len(answer) + _ANSWER_OVERHEAD
+        if exchange.decoupled:
+            self._outgoing.append(answer)
+            if self._waiting_bytes > LIMIT_BYTES and len(self._outgoing) > 1:
+                self._outgoing.clear()
+                self._fail(RESOURCE_EXHAUSTED, "the client reads its answers too slowly, too many wait for it")
+        else:
+            exchange.answer = answer
+            while self._ordered and (ready := self._ordered[0].answer) is not None:
+                self._ordered.popleft()
+                self._outgoing.append(ready)
+        self._update_room()
+        self._changed.set()
+
+    def _fail(self, status: int, message: str) -> None:
+        """End the stream after the answers that already wait."""
+        self._failure = StreamFailedError(status, message)
+        self.cancel()
+
+    def _update_room(self) -> None:
+        waiting = len(self._outgoing) + len(self._ordered)
+        if (self._waiting_bytes > PAUSE_BYTES or waiting > PAUSE_ANSWERS) and not self._input_ended:
+            self._room.clear()
+        else:
+            self._room.set()
+
+
+def _encode(decoded: DecodedRequest, signature: ModelSignature, response: InferResponse) -> bytes | None:
+    """Return the message of an answer, None for one that is not sent; raise `SlipwayError` for its error."""
+    if response.error is not None:
+        raise response.error
+    if response.empty:
+        if not signature.decoupled:
+            raise internal("received an unexpected null response")
+        return encode_stream_status(decoded.request) if decoded.empty_final else None
+    if not signature.decoupled and not response.final:  # one answer per request; the final one is it
+        return None
+    if decoded.classes:
+        classify_outputs(response, decoded.classes, signature)
+    return encode_stream_response(response)
