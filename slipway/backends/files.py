@@ -1,0 +1,24 @@
+"""Where the file of a model version is, and that it stays inside the model's own directory.
+
+A configuration may come from a client (load with override), so its file name is not trusted.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from slipway.errors import invalid, unavailable
+
+
+def model_file(model_name: str, version_directory: Path, file_name: str) -> Path:
+    """Return the path of `file_name` in the version directory; raise when it is missing or lies elsewhere."""
+    relative = Path(file_name)
+    if relative.is_absolute() or ".." in relative.parts:
+        raise invalid(f"unable to load model '{model_name}', file name '{file_name}' leaves the version directory")
+    path = version_directory / relative
+    if not path.exists():
+        raise unavailable(
+            f"unable to find '{version_directory.name}/{file_name}' for model instance '{model_name}'; "
+            f"put the file there or set default_model_filename"
+        )
+    return path

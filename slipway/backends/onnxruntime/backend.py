@@ -1,0 +1,77 @@
+"""The backend `onnxruntime`: completes, loads and opens ONNX models.
+
+One session, and with it one copy of the weights, serves all instances of a version.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from tritonclient.grpc import model_config_pb2
+
+from slipway.backends.api import CompletionContext, InstanceSpec, ModelContext, Placement
+from slipway.backends.files import model_file
+from slipway.backends.onnxruntime.check import check_config
+from slipway.backends.onnxruntime.complete import complete_from_graph, is_complete
+from slipway.backends.onnxruntime.graph import graph_of
+from slipway.backends.onnxruntime.options import metadata_options, run_options, session_options
+from slipway.backends.onnxruntime.session import GraphRunner, open_session
+from slipway.backends.stacked import StackedExecutor
+from slipway.errors import unavailable
+
+_log = logging.getLogger("slipway.onnxruntime")
+_DEFAULT_FILE = "model.onnx"
+
+
+class OnnxRuntimeBackend:
+    """Runs ONNX graphs on the CPU."""
+
+    def complete(self, config: model_config_pb2.ModelConfig, context: CompletionContext) -> None:
+        """Fill inputs, outputs and batching from the graph, unless inputs and outputs are both given."""
+        name = config.name or context.model_directory.name
+        if is_complete(config):
+            _log.info("skipping model configuration auto-complete for '%s': inputs and outputs already specified", name)
+            return
+        if context.version_directory is None:
+            return
+        path = _graph_file(name, context.version_directory, config)
+        directories = (context.version_directory, context.model_directory)
+        graph = graph_of(open_session(path, metadata_options(config, directories), name))
+        default = int(context.backend_config.get("default-max-batch-size", context.default_max_batch_size))
+        complete_from_graph(config, graph, name, default)
+
+    def load(self, context: ModelContext) -> LoadedOnnxModel:
+        """Open the session and hold the configuration against its graph."""
+        path = _graph_file(context.name, context.version_directory, context.config)
+        session = open_session(path, session_options(context), context.name)
+        runner = GraphRunner(session, context.config, run_options(context.config))
+        check_config(context.config, runner.graph)
+        return LoadedOnnxModel(context, runner)
+
+
+class LoadedOnnxModel:
+    """One loaded version."""
+
+    placement = Placement.THREAD
+
+    def __init__(self, context: ModelContext, runner: GraphRunner) -> None:
+        self._signature = context.signature
+        self._version = context.version
+        self._runner: GraphRunner | None = runner
+
+    def open(self, instance: InstanceSpec) -> StackedExecutor:
+        """Return an executor on the shared session."""
+        if self._runner is None:
+            raise unavailable(f"instance '{instance.name}' opened after its model was unloaded")
+        return StackedExecutor(self._signature, self._version, self._runner.run)
+
+    def unload(self) -> None:
+        """Let the session go; its memory is free once every executor is closed."""
+        self._runner = None
+
+
+def _graph_file(name: str, version_directory: Path, config: model_config_pb2.ModelConfig) -> Path:
+    """Return the graph's path; a directory of that name holds the graph and its external data."""
+    path = model_file(name, version_directory, config.default_model_filename or _DEFAULT_FILE)
+    return path / _DEFAULT_FILE if path.is_dir() else path

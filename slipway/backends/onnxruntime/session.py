@@ -1,0 +1,166 @@
+"""One onnxruntime session: opened once per model version, run by all its instances at the same time.
+
+The edge to the library: numpy forms it does not take are converted here, and its errors become SlipwayErrors in
+Triton's words, without paths.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+from tritonclient.grpc import model_config_pb2
+
+from slipway.backends.onnxruntime.graph import Graph, graph_of
+from slipway.errors import FailureReason, SlipwayError, internal, invalid, unsupported
+
+_ERROR = re.compile(r"^\[ONNXRuntimeError\] : (\d+) : \w+ : ", re.ASCII)
+_SOURCE_FILE = re.compile(r"/onnxruntime_src/\S+ ")
+_EXTERNAL_DATA = re.compile(r"(External data path validation failed for initializer: .*?\.) .*", re.DOTALL)
+_BFLOAT16 = 16  # TensorProto.DataType.BFLOAT16
+
+Arrays = dict[str, np.ndarray]
+
+
+def open_session(path: Path, options: Any, model_name: str) -> Any:
+    """Return the InferenceSession of the model file; raise INTERNAL with onnxruntime's reason, without the path.
+
+    onnxruntime itself refuses external data outside the model's directory (absolute, `..`, symbolic links).
+    """
+    import onnxruntime
+
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"], enable_fallback=0)
+    except Exception as error:  # the library raises classes of its own below Exception, and RuntimeError
+        text = _message(error)
+        for directory in {str(path.parent), str(path.resolve().parent)}:
+            text = text.replace(directory + "/", "")
+        text = _EXTERNAL_DATA.sub(r"\1 External data must be a file inside the model's directory.", text)
+        raise internal(f"unable to load model '{model_name}': {text}") from error
+
+
+class GraphRunner:
+    """Runs a session on numpy arrays. Strings are `bytes` in object arrays, bfloat16 is ml_dtypes'."""
+
+    def __init__(self, session: Any, config: model_config_pb2.ModelConfig, run_options: Any) -> None:
+        self.graph: Graph = graph_of(session)
+        self._session = session
+        self._model_name = config.name
+        self._run_options = run_options
+        inputs = {**self.graph.inputs, **self.graph.initializers}
+        self._adapt_inputs = {
+            name: adapt
+            for name, tensor in inputs.items()
+            if (adapt := self._input_adapter(name, tensor.config_type, tensor.dims)) is not None
+        }
+        self._adapt_outputs = _output_adapters(self.graph, config)
+        self._bfloat16 = self._needs_ort_values()
+
+    def run(self, inputs: Arrays, names: Sequence[str]) -> Arrays:
+        """Return the outputs `names`; raise INTERNAL (reason BACKEND) when the graph fails. Thread-safe."""
+        adapt = self._adapt_inputs
+        if adapt:
+            inputs = {name: adapt[name](array) if name in adapt else array for name, array in inputs.items()}
+        try:
+            if self._bfloat16:
+                outputs = self._run_ort_values(inputs, names)
+            else:
+                outputs = dict(zip(names, self._session.run(names, inputs, self._run_options), strict=True))
+        except Exception as error:  # the library raises classes of its own below Exception, RuntimeError, ValueError
+            raise internal(_message(error), reason=FailureReason.BACKEND) from error
+        for name, adapt_output in self._adapt_outputs.items():
+            if name in outputs:
+                outputs[name] = adapt_output(outputs[name])
+        return outputs
+
+    def _input_adapter(
+        self, name: str, config_type: str, dims: tuple[int, ...]
+    ) -> Callable[[np.ndarray], np.ndarray] | None:
+        if config_type == "TYPE_STRING":
+            return lambda array: self._to_text(name, array)
+        if not dims:
+            return lambda array: array.reshape(()) if array.size == 1 else array
+        return None
+
+    def _to_text(self, name: str, array: np.ndarray) -> np.ndarray:
+        """Return the strings as `str`, which is all onnxruntime takes."""
+        try:
+            elements = [element if isinstance(element, str) else element.decode() for element in array.ravel()]
+        except UnicodeDecodeError:
+            raise invalid(f"input '{name}' of model '{self._model_name}' holds a string that is not UTF-8") from None
+        text = np.empty(len(elements), dtype=np.object_)
+        text[:] = elements
+        return text.reshape(array.shape)
+
+    def _needs_ort_values(self) -> bool:
+        graph = self.graph
+        types = {tensor.config_type for part in (graph.inputs, graph.outputs) for tensor in part.values()}
+        if {"TYPE_BF16", "TYPE_STRING"} <= types:
+            raise unsupported(
+                f"unable to load model '{self._model_name}': onnxruntime cannot pass BF16 and string tensors together"
+            )
+        return "TYPE_BF16" in types
+
+    def _run_ort_values(self, inputs: Arrays, names: Sequence[str]) -> Arrays:
+        """Run a graph with bfloat16 tensors, which numpy itself does not know and `session.run` refuses."""
+        values = {name: _to_ort_value(array) for name, array in inputs.items()}
+        outputs = self._session.run_with_ort_values(names, values, self._run_options)
+        return {name: _from_ort_value(value) for name, value in zip(names, outputs, strict=True)}
+
+
+def _output_adapters(
+    graph: Graph, config: model_config_pb2.ModelConfig
+) -> Mapping[str, Callable[[np.ndarray], np.ndarray]]:
+    adapters: dict[str, Callable[[np.ndarray], np.ndarray]] = {}
+    for declared in config.output:
+        tensor = graph.outputs.get(declared.name)
+        if tensor is None:
+            continue
+        if tensor.config_type == "TYPE_STRING":
+            adapters[declared.name] = _to_bytes
+        elif not tensor.dims:
+            dims = tuple(declared.reshape.shape if declared.HasField("reshape") else declared.dims)
+            adapters[declared.name] = partial(_scalar, dims)
+    return adapters
+
+
+def _scalar(dims: tuple[int, ...], array: np.ndarray) -> np.ndarray:
+    """Return a scalar under its declared dims, all 1; what is none (a graph of unknown rank) as it is."""
+    return np.asarray(array).reshape(dims) if np.ndim(array) == 0 else array
+
+
+def _to_bytes(array: np.ndarray) -> np.ndarray:
+    elements = np.empty(array.size, dtype=np.object_)
+    elements[:] = [element.encode() for element in array.ravel()]
+    return elements.reshape(array.shape)
+
+
+def _to_ort_value(array: np.ndarray) -> Any:
+    from onnxruntime import OrtValue
+
+    array = np.ascontiguousarray(array).reshape(array.shape)
+    if array.dtype == ml_dtypes.bfloat16:
+        return OrtValue.ortvalue_from_numpy_with_onnx_type(array.view(np.uint16), _BFLOAT16)
+    return OrtValue.ortvalue_from_numpy(array)
+
+
+def _from_ort_value(value: Any) -> np.ndarray:
+    if value.data_type() != "tensor(bfloat16)":
+        return np.asarray(value.numpy())
+    shape = tuple(value.shape())
+    raw = ctypes.string_at(value.data_ptr(), 2 * int(np.prod(shape)))
+    return np.frombuffer(raw, dtype=ml_dtypes.bfloat16).reshape(shape)
+
+
+def _message(error: Exception) -> str:
+    """Return Triton's form of an onnxruntime error, without the source files of its build."""
+    if isinstance(error, SlipwayError):
+        return error.message
+    text = _ERROR.sub(r"onnx runtime error \1: ", str(error).strip())
+    return _SOURCE_FILE.sub("", text)

@@ -1,0 +1,56 @@
+"""The `parameters` of a model configuration, read as numbers and words with errors that name the key.
+
+Knows no backend: each states its own keys.
+"""
+
+from __future__ import annotations
+
+from tritonclient.grpc import model_config_pb2
+
+from slipway.errors import SlipwayError, invalid
+
+_BOOLEANS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+
+
+class Parameters:
+    """The string parameters of one model."""
+
+    def __init__(self, config: model_config_pb2.ModelConfig) -> None:
+        self._model = config.name
+        self._values: dict[str, str] = {key: value.string_value.strip() for key, value in config.parameters.items()}
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._values
+
+    def text(self, key: str) -> str:
+        """Return the value of `key`, "" when it is not set."""
+        return self._values.get(key, "")
+
+    def integer(self, key: str, default: int = 0) -> int:
+        """Return `key` as a whole number; raise INVALID_ARG when it is none."""
+        value = self._values.get(key)
+        if value is None:
+            return default
+        try:
+            return int(value)
+        except ValueError:
+            raise self._refused(key, value, "integral number") from None
+
+    def boolean(self, key: str, default: bool) -> bool:
+        """Return `key` as a truth value; raise INVALID_ARG when it is none."""
+        value = self._values.get(key)
+        if value is None:
+            return default
+        try:
+            return _BOOLEANS[value.lower()]
+        except KeyError:
+            raise self._refused(key, value, "boolean") from None
+
+    def starting_with(self, prefix: str) -> dict[str, str]:
+        """Return the keys that start with `prefix`, with their values."""
+        return {key: value for key, value in self._values.items() if key.startswith(prefix)}
+
+    def _refused(self, key: str, value: str, kind: str) -> SlipwayError:
+        return invalid(
+            f"unable to load model '{self._model}', parameter '{key}': failed to convert '{value}' to {kind}"
+        )

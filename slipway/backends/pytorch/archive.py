@@ -1,0 +1,71 @@
+"""What kind of torch file a path is, told from its table of contents before torch reads it.
+
+A pickle runs code when it is loaded. TorchScript has a restricted reader of its own; in torch.export archives every
+part that would be unpickled is held against `weights_only` first; plain checkpoints are refused.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from enum import Enum
+from pathlib import Path
+
+from slipway.errors import SlipwayError, invalid
+
+
+class Kind(Enum):
+    """The torch files that can be served."""
+
+    TORCHSCRIPT = "TorchScript"
+    EXPORTED = "torch.export"
+
+
+def kind_of(path: Path, model_name: str) -> Kind:
+    """Return the kind of the file; raise INVALID_ARG, with what to do, for one that cannot be served."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            # every entry lies below one folder, named as the file was when it was saved
+            entries = {name.partition("/")[2] for name in archive.namelist()}
+    except zipfile.BadZipFile:
+        raise _refused(model_name, path, "neither a TorchScript nor a torch.export file") from None
+    if "constants.pkl" in entries and any(entry.startswith("code/") for entry in entries):
+        return Kind.TORCHSCRIPT
+    if any(entry.startswith("data/aotinductor/") for entry in entries):
+        raise _refused(model_name, path, "compiled by AOTInductor, which is not supported")
+    if any(entry.startswith("models/") for entry in entries):
+        return Kind.EXPORTED
+    if "data.pkl" in entries:
+        raise _refused(model_name, path, "a checkpoint saved with torch.save, a pickle without the model's code")
+    raise _refused(model_name, path, "neither a TorchScript nor a torch.export file")
+
+
+def refuse_pickles(path: Path, model_name: str) -> None:
+    """Raise INVALID_ARG when reading a torch.export file would unpickle more than tensors and plain values."""
+    with zipfile.ZipFile(path) as archive:
+        for name in archive.namelist():
+            if name.endswith("_config.json"):
+                payloads = json.loads(archive.read(name)).get("config", {}).values()
+                pickled = any(payload.get("use_pickle") for payload in payloads)
+            else:
+                pickled = name.endswith(".pt") and not _only_tensors(archive.read(name))
+            if pickled:
+                raise _refused(model_name, path, "holding pickled objects, which can run code when they are loaded")
+
+
+def _only_tensors(data: bytes) -> bool:
+    import torch
+
+    try:
+        torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except Exception:  # noqa: BLE001  any failure of the restricted reader means the unrestricted one would be used
+        return False
+    return True
+
+
+def _refused(model_name: str, path: Path, what: str) -> SlipwayError:
+    return invalid(
+        f"unable to load model '{model_name}': '{path.name}' is {what}. Save the model with "
+        f"torch.export.save(torch.export.export(...)) or as TorchScript."
+    )

@@ -1,0 +1,107 @@
+"""The backend `pytorch`: loads and opens TorchScript and torch.export models.
+
+One module, and with it one copy of the weights, serves all instances of a version.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from tritonclient.grpc import model_config_pb2
+
+from slipway.backends.api import CompletionContext, InstanceSpec, ModelContext, Placement
+from slipway.backends.files import model_file
+from slipway.backends.parameters import Parameters
+from slipway.backends.pytorch.module import TorchModule, open_module
+from slipway.backends.stacked import StackedExecutor
+from slipway.errors import internal, unavailable, unsupported
+
+_log = logging.getLogger("slipway.pytorch")
+_IGNORED = ("ENABLE_JIT_EXECUTOR", "ENABLE_JIT_PROFILING", "ENABLE_TENSOR_FUSER", "TORCH_COMPILE_OPTIONAL_PARAMETERS")
+
+
+class PyTorchBackend:
+    """Runs torch modules on the CPU."""
+
+    def complete(self, config: model_config_pb2.ModelConfig, context: CompletionContext) -> None:
+        """Name the file where only a torch.export file is there; inputs and outputs cannot be told from a module."""
+        directory = context.version_directory
+        if not config.default_model_filename and directory is not None:
+            config.default_model_filename = _default_file(config, directory)
+        if not config.input or not config.output:
+            _log.warning(
+                "skipping model configuration auto-complete for '%s': not supported for pytorch backend; write the "
+                "inputs and outputs into config.pbtxt",
+                config.name or context.model_directory.name,
+            )
+
+    def load(self, context: ModelContext) -> LoadedTorchModel:
+        """Read the module and match its arguments with the configuration."""
+        config = context.config
+        if config.runtime.endswith(".py"):
+            raise unsupported(
+                f"unable to load model '{context.name}', runtime '{config.runtime}' of the pytorch backend is not "
+                f'supported; use backend "python" with a model.py'
+            )
+        for kind, declared in (("input", config.input), ("output", config.output)):
+            if not declared:
+                raise internal(f"model configuration must contain at least one {kind}, none were specified.")
+        file_name = config.default_model_filename or _default_file(config, context.version_directory)
+        forward = open_module(model_file(context.name, context.version_directory, file_name), context.name)
+        parameters = Parameters(config)
+        for key in _IGNORED:
+            if key in parameters:
+                _log.warning("model '%s': parameter '%s' is ignored", context.name, key)
+        module = TorchModule(
+            forward,
+            context.signature,
+            inference_mode=parameters.boolean("INFERENCE_MODE", True),
+            optimized=not parameters.boolean("DISABLE_OPTIMIZED_EXECUTION", False),
+        )
+        _set_interop_threads(context.name, parameters)
+        return LoadedTorchModel(context, module, parameters)
+
+
+class LoadedTorchModel:
+    """One loaded version."""
+
+    placement = Placement.THREAD
+
+    def __init__(self, context: ModelContext, module: TorchModule, parameters: Parameters) -> None:
+        self._signature = context.signature
+        self._version = context.version
+        self._module: TorchModule | None = module
+        explicit = parameters.integer("INTRA_OP_THREAD_COUNT") or parameters.integer("NUM_THREADS")
+        self._threads = explicit if explicit > 0 else context.threads
+
+    def open(self, instance: InstanceSpec) -> StackedExecutor:
+        """Return an executor on the shared module. Called in the thread it will run in: torch's count is per thread."""
+        import torch
+
+        if self._module is None:
+            raise unavailable(f"instance '{instance.name}' opened after its model was unloaded")
+        torch.set_num_threads(self._threads)
+        return StackedExecutor(self._signature, self._version, self._module.run)
+
+    def unload(self) -> None:
+        """Let the module go; its memory is free once every executor is closed."""
+        self._module = None
+
+
+def _default_file(config: model_config_pb2.ModelConfig, version_directory: Path) -> str:
+    exported = config.platform == "torch_aoti" or not (version_directory / "model.pt").exists()
+    return "model.pt2" if exported and (version_directory / "model.pt2").exists() else "model.pt"
+
+
+def _set_interop_threads(model_name: str, parameters: Parameters) -> None:
+    """Set torch's process-wide count of inter-op threads, which it takes only once."""
+    import torch
+
+    count = parameters.integer("INTER_OP_THREAD_COUNT") or parameters.integer("NUM_INTEROP_THREADS")
+    if count <= 0 or count == torch.get_num_interop_threads():
+        return
+    try:
+        torch.set_num_interop_threads(count)
+    except RuntimeError:
+        _log.warning("model '%s': inter-op threads are set already for this process, %d is ignored", model_name, count)

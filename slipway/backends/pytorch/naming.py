@@ -1,0 +1,63 @@
+"""Which declared tensor is which argument or result of a torch module.
+
+Pure. The rules are those of Triton's pytorch backend (triton.md, section 21): names of forward()'s arguments, else
+`<name>__<index>`, else the order of the configuration; each rule applies to all names or to none.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Sequence
+
+from slipway.errors import invalid
+
+_log = logging.getLogger("slipway.pytorch")
+_INDEXED = re.compile(r"__(\d+)\Z", re.ASCII)
+
+
+def argument_order(model_name: str, names: Sequence[str], arguments: Sequence[str]) -> tuple[str, ...]:
+    """Return the declared input of each of forward()'s `arguments`; raise INVALID_ARG when they do not match up."""
+    if len(names) != len(arguments):
+        raise invalid(
+            f"unable to load model '{model_name}', configuration expects {len(names)} inputs, model provides "
+            f"{len(arguments)}"
+        )
+    if set(names) == set(arguments):
+        return tuple(arguments)
+    positions = _indices(names)
+    if positions is None:
+        _log.warning(
+            "inputs %s of model '%s' are neither input arguments to the model nor do they follow the <name>__<index> "
+            "naming convention. Falling back to enforcing strict ordering from model configuration.",
+            ", ".join(names),
+            model_name,
+        )
+        return tuple(names)
+    if sorted(positions) != list(range(len(arguments))):
+        raise invalid(
+            f"unable to load model '{model_name}', inputs {', '.join(names)} do not name the indices 0 to "
+            f"{len(arguments) - 1} once each"
+        )
+    return tuple(name for _, name in sorted(zip(positions, names, strict=True)))
+
+
+def result_indices(model_name: str, names: Sequence[str]) -> dict[str, int]:
+    """Return the position in forward()'s results of each declared output."""
+    positions = _indices(names)
+    if positions is None:
+        if len(names) > 1:
+            _log.warning(
+                "outputs %s of model '%s' do not follow the <name>__<index> naming convention. Falling back to "
+                "enforcing strict ordering from model configuration.",
+                ", ".join(names),
+                model_name,
+            )
+        positions = list(range(len(names)))
+    return dict(zip(names, positions, strict=True))
+
+
+def _indices(names: Sequence[str]) -> list[int] | None:
+    matches = [_INDEXED.search(name) for name in names]
+    found = [int(match[1]) for match in matches if match is not None]
+    return found if len(found) == len(names) else None

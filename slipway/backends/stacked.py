@@ -1,0 +1,92 @@
+"""Run a batch as one call on stacked arrays: the executor of every backend whose model is a function of tensors.
+
+Knows neither the library that computes nor what is computed. A batch that fails is run again request by request, so
+that one poisonous request costs its batch-mates time and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from time import monotonic_ns
+
+import numpy as np
+
+from slipway.backends.api import Execution
+from slipway.core.batch import split, stack
+from slipway.core.pending import Pending
+from slipway.core.request import InferRequest, InferResponse
+from slipway.core.signature import ModelSignature
+from slipway.errors import SlipwayError, unavailable
+
+Run = Callable[[dict[str, np.ndarray], Sequence[str]], dict[str, np.ndarray]]
+
+
+class StackedExecutor:
+    """One instance of a model given as `run(inputs, output names) -> outputs`.
+
+    Arrays have the shapes the model sees: batch dimension first where there is one, `reshape` applied. `run` raises
+    `SlipwayError` with reason BACKEND when the model fails.
+    """
+
+    __slots__ = ("_names", "_run", "_signature", "_version")
+
+    def __init__(self, signature: ModelSignature, version: int, run: Run) -> None:
+        self._signature = signature
+        self._version = str(version)
+        self._run = run
+        self._names = tuple(signature.outputs)
+
+    def execute(self, batch: Sequence[Pending]) -> Execution:
+        """Run the batch; raise `SlipwayError` when its only request failed."""
+        requests = [pending.request for pending in batch]
+        names = self._wanted(requests)
+        inputs = stack(requests, self._signature)
+        input_end = monotonic_ns()
+        try:
+            outputs = self._run(inputs, names)
+        except SlipwayError:
+            if len(batch) == 1:
+                raise
+            return Execution([self._alone(pending) for pending in batch], input_end, monotonic_ns())
+        output_start = monotonic_ns()
+        return Execution(self._answers(outputs, requests, batch), input_end, output_start)
+
+    def check_ready(self) -> None:
+        """Do nothing: a loaded model can always serve."""
+
+    def close(self) -> None:
+        """Forget the model, so that its weights can go."""
+        self._run = _closed
+
+    def _wanted(self, requests: Sequence[InferRequest]) -> tuple[str, ...]:
+        """Return the outputs that some request of the batch asks for."""
+        wanted: set[str] = set()
+        for request in requests:
+            if not request.outputs:
+                return self._names
+            wanted.update(request.outputs)
+        return tuple(name for name in self._names if name in wanted)
+
+    def _alone(self, pending: Pending) -> InferResponse:
+        requests = [pending.request]
+        try:
+            outputs = self._run(stack(requests, self._signature), self._wanted(requests))
+            return self._answers(outputs, requests, [pending])[0]
+        except SlipwayError as error:
+            return InferResponse(self._signature.model_name, self._version, pending.request.id, error=error)
+
+    def _answers(
+        self, outputs: dict[str, np.ndarray], requests: Sequence[InferRequest], batch: Sequence[Pending]
+    ) -> list[InferResponse]:
+        model_name, version = self._signature.model_name, self._version
+        answers = []
+        parts = split(outputs, [pending.rows for pending in batch], self._signature)
+        for request, tensors in zip(requests, parts, strict=True):
+            wanted = request.outputs
+            chosen = [tensor for tensor in tensors if tensor.name in wanted] if wanted else tensors
+            answers.append(InferResponse(model_name, version, request.id, chosen))
+        return answers
+
+
+def _closed(_inputs: dict[str, np.ndarray], _names: Sequence[str]) -> dict[str, np.ndarray]:
+    raise unavailable("the model is unloaded")
