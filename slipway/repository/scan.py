@@ -6,7 +6,7 @@ name it. Rules: Triton docs/user_guide/model_repository.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,11 +18,13 @@ SIDE_DIRECTORIES = frozenset({"warmup", "initial_state", CONFIGS_DIRECTORY})
 
 @dataclass(frozen=True, slots=True)
 class RepositoryScan:
-    """Models by name; `duplicates` stand in several repositories; `strays` are (folder, why it is no model)."""
+    """Models by name; `duplicates` stand in several repositories; `strays` are (folder, why it is no model);
+    `unreadable` are (repository, why)."""
 
     models: dict[str, Path] = field(default_factory=dict)
     duplicates: frozenset[str] = frozenset()
     strays: tuple[tuple[str, str], ...] = ()
+    unreadable: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +41,18 @@ def is_single_model(path: Path) -> bool:
 
 
 def scan_repositories(repositories: Iterable[Path]) -> RepositoryScan:
-    """Return the models of all repositories; one that cannot be read counts as empty and as a stray."""
+    """Return the models of all repositories."""
     models: dict[str, Path] = {}
     duplicates: set[str] = set()
     strays: list[tuple[str, str]] = []
+    unreadable: list[tuple[str, str]] = []
     for repository in repositories:
-        for path in _model_directories(repository, strays):
+        try:
+            directories = _model_directories(repository)
+        except OSError as error:
+            unreadable.append((str(repository), error.strerror or str(error)))
+            continue
+        for path in directories:
             reason = stray_reason(path)
             if reason:
                 strays.append((path.name, reason))
@@ -52,17 +60,13 @@ def scan_repositories(repositories: Iterable[Path]) -> RepositoryScan:
                 duplicates.add(path.name)
             else:
                 models[path.name] = path
-    return RepositoryScan(dict(sorted(models.items())), frozenset(duplicates), tuple(strays))
+    return RepositoryScan(dict(sorted(models.items())), frozenset(duplicates), tuple(strays), tuple(unreadable))
 
 
-def _model_directories(repository: Path, strays: list[tuple[str, str]]) -> Iterator[Path]:
+def _model_directories(repository: Path) -> list[Path]:
     if is_single_model(repository):
-        yield repository.resolve()
-        return
-    try:
-        yield from sorted(path for path in repository.iterdir() if path.is_dir())
-    except OSError as error:
-        strays.append((repository.name, f"cannot be read: {error.strerror}"))
+        return [repository.resolve()]
+    return sorted(path for path in repository.iterdir() if path.is_dir())
 
 
 def stray_reason(path: Path) -> str:

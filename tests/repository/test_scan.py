@@ -56,7 +56,8 @@ def test_a_path_that_is_one_models_directory_is_that_model(tmp_path):
 
 
 def test_a_repository_that_is_not_there_is_named(tmp_path):
-    assert scan_repositories([tmp_path / "gone"]).strays == (("gone", "cannot be read: No such file or directory"),)
+    scan = scan_repositories([tmp_path / "gone"])
+    assert scan.unreadable == ((str(tmp_path / "gone"), "No such file or directory"),)
 
 
 def test_versions_are_the_plain_numbers(tmp_path):

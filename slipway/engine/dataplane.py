@@ -1,0 +1,240 @@
+"""The one service object behind both transports: finds the model, checks the request, hands it to its scheduler.
+
+Everything here runs on the event loop and returns at once, but for loads. Knows no transport.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Mapping, Sequence
+from time import monotonic_ns
+from typing import Any, TypeVar
+
+from tritonclient.grpc import model_config_pb2
+
+from slipway.config.options import ServerOptions
+from slipway.core.check import check_request
+from slipway.core.metrics import MetricRegistry
+from slipway.core.pending import Deliver, Pending
+from slipway.core.request import InferRequest, InferResponse
+from slipway.core.signature import ModelSignature
+from slipway.engine import views
+from slipway.engine.api import IndexEntry, ModelMetadata, ServerMetadata, VersionStatistics
+from slipway.engine.failures import LoadFailure
+from slipway.engine.host import EngineHost
+from slipway.engine.lifecycle import Lifecycle
+from slipway.engine.loading import Loader
+from slipway.engine.modes import Control, require_explicit
+from slipway.engine.serving import ServingTable, View, parse_version
+from slipway.engine.source import LoadRequest
+from slipway.engine.states import StateTable
+from slipway.errors import FailureReason, SlipwayError, internal, invalid, unavailable, unsupported
+from slipway.repository.names import check_model_name
+from slipway.repository.scan import scan_repositories
+
+_log = logging.getLogger("slipway.engine")
+Result = TypeVar("Result")
+
+
+class _OneAnswer:
+    """Keeps the answer of a request that has one, and wakes who waits for it."""
+
+    __slots__ = ("response", "waiter")
+
+    def __init__(self) -> None:
+        self.response: InferResponse | None = None
+        self.waiter: asyncio.Future[None] | None = None
+
+    def __call__(self, response: InferResponse) -> None:
+        if self.response is None or not response.empty:
+            self.response = response
+        if response.final and self.waiter is not None and not self.waiter.done():
+            self.waiter.set_result(None)
+
+
+class Engine:
+    """`engine.api.Dataplane`. Construct it, then `await start()` on the event loop that will call it."""
+
+    def __init__(self, options: ServerOptions, *, version: str) -> None:
+        self.metrics = MetricRegistry()
+        self._options = options
+        self._version = version
+        self._states = StateTable()
+        self._serving = ServingTable(self._states)
+        self._public, self._internal = self._serving.public, self._serving.internal
+        self._host = EngineHost(self.metrics)
+        self._loader = Loader(options, self._host, self.submit_inside, self.signature_inside)
+        self._lifecycle = Lifecycle(self._loader, self._serving, self._states)
+        self._control = Control(options, self._lifecycle, self._states)
+        self._operations: set[asyncio.Task[Any]] = set()
+        self._loop: asyncio.AbstractEventLoop
+        self._started = False
+
+    async def start(self) -> dict[str, LoadFailure]:
+        """Load what the control mode asks for; return the models that failed, and why."""
+        self._loop = asyncio.get_running_loop()
+        self._host.attach(self)
+        failed = await self._control.start()
+        self._started = True
+        return failed
+
+    async def shutdown(self, timeout: float) -> bool:  # noqa: ASYNC109  a bounded drain, not a cancelled one
+        """Refuse new requests, finish the accepted ones, release the models; return whether `timeout` seconds were
+        enough."""
+        self._serving.close()
+        try:
+            async with asyncio.timeout(timeout):
+                await self._control.stop()
+                await self._lifecycle.shutdown()
+        except TimeoutError:
+            _log.error("models are still busy after %g seconds: leaving them", timeout)
+            return False
+        finally:
+            self._loader.threads.shutdown(wait=False, cancel_futures=True)
+        return True
+
+    # Inference
+
+    def submit(self, request: InferRequest, deliver: Deliver) -> Pending:
+        """Accept a client's request."""
+        return self._submit(self._public, request, deliver)
+
+    def submit_inside(self, request: InferRequest, deliver: Deliver) -> Pending:
+        """Accept a request of an ensemble or of a model's business logic."""
+        return self._submit(self._internal, request, deliver)
+
+    def _submit(self, view: View, request: InferRequest, deliver: Deliver) -> Pending:
+        try:
+            model = view[request.model_name][request.model_version]
+        except KeyError:
+            model = self._serving.find(view, request.model_name, request.model_version)
+        arrival = monotonic_ns()
+        try:
+            rows = check_request(request, model.signature)
+        except SlipwayError as error:
+            model.statistics.record_failure(monotonic_ns() - arrival, error.reason)
+            raise
+        pending = Pending(request, rows, arrival, self._loop, deliver)
+        model.scheduler.submit(pending)
+        return pending
+
+    async def infer(self, request: InferRequest) -> InferResponse:
+        """Return the one answer of a request; cancelling the task cancels it."""
+        if self.signature(request.model_name, request.model_version).decoupled:
+            raise unsupported(
+                f"model '{request.model_name}' is decoupled: it answers with any number of responses, use streaming"
+            )
+        answer = _OneAnswer()
+        pending = self._submit(self._public, request, answer)
+        if not pending.finished:
+            answer.waiter = self._loop.create_future()
+            try:
+                await answer.waiter
+            except asyncio.CancelledError:
+                pending.cancel()
+                raise
+        response = answer.response
+        if response is None or response.empty:
+            raise internal(f"model '{request.model_name}' closed the request without an answer")
+        if response.error is not None:
+            raise response.error
+        return response
+
+    def record_rejected(self, name: str, version: str) -> None:
+        """Count a request that a front could not decode."""
+        model = self._public.get(name, {}).get(version)
+        if model is not None:
+            model.statistics.record_failure(0, FailureReason.OTHER)
+
+    # What there is
+
+    def live(self) -> bool:
+        """Return whether the server answers at all."""
+        return self._started
+
+    def ready(self) -> bool:
+        """Return whether requests are taken and, with strict readiness, every wanted model is ready."""
+        if not self._started or self._serving.closed:
+            return False
+        return not self._options.strict_readiness or self._states.all_ready()
+
+    def server_metadata(self) -> ServerMetadata:
+        """Return name, version and extensions."""
+        return ServerMetadata(self._options.id, self._version, views.EXTENSIONS)
+
+    async def model_ready(self, name: str, version: str) -> bool:
+        """Return whether a version serves and each of its instances says it can."""
+        if version:
+            parse_version(version)
+        try:
+            model = self._serving.find(self._public, name, version)
+            for instance in model.instances:
+                await instance.check_ready()
+        except SlipwayError as error:
+            _log.debug("'%s' is not ready: %s", name, error.message)
+            return False
+        return True
+
+    def model_metadata(self, name: str, version: str) -> ModelMetadata:
+        """Return a model's metadata."""
+        model = self._serving.find(self._public, name, version)
+        numbers = [model.version] if version else [each.version for each in self._serving.versions(name)]
+        return views.metadata(model, numbers)
+
+    def model_config(self, name: str, version: str) -> model_config_pb2.ModelConfig:
+        """Return a model's configuration."""
+        return self._serving.find(self._public, name, version).config
+
+    def signature(self, name: str, version: str) -> ModelSignature:
+        """Return what a version takes and gives."""
+        return self._serving.find(self._public, name, version).signature
+
+    def signature_inside(self, name: str, version: str) -> ModelSignature:
+        """Return what a version takes and gives, for ensembles and models."""
+        return self._serving.find(self._internal, name, version).signature
+
+    def model_statistics(self, name: str, version: str) -> Sequence[VersionStatistics]:
+        """Return the counters of a version, of all versions of a model, or of all models."""
+        if not name:
+            return [views.statistics(model) for model in self._serving.all()]
+        models = self._serving.versions(name)
+        if not models:
+            raise invalid(f"requested model '{name}' is not available")
+        if not version:
+            return [views.statistics(model) for model in models]
+        number = parse_version(version)
+        found = [views.statistics(model) for model in models if model.version == number]
+        if not found:
+            raise invalid(f"requested model version is not available for model '{name}'")
+        return found
+
+    def repository_index(self, ready_only: bool) -> Sequence[IndexEntry]:
+        """Return every model of the repositories with its state."""
+        scan = scan_repositories(self._options.model_repository)
+        return views.index(self._states, scan.models, scan.duplicates, ready_only=ready_only)
+
+    # Model control
+
+    async def load_model(self, name: str, config: str | None, files: Mapping[str, bytes]) -> None:
+        """Load or reload a model."""
+        require_explicit(self._options)
+        check_model_name(name)
+        failed = await self._operate(self._lifecycle.load({name: LoadRequest(config, files)}))
+        if name in failed:
+            raise failed[name].error(name)
+
+    async def unload_model(self, name: str, unload_dependents: bool) -> None:
+        """Start unloading a model."""
+        require_explicit(self._options)
+        await self._operate(self._lifecycle.unload(name, unload_dependents=unload_dependents))
+
+    async def _operate(self, operation: Coroutine[Any, Any, Result]) -> Result:
+        """Run an operation to its end, even when the client who asked for it goes away."""
+        if self._serving.closed:
+            operation.close()
+            raise unavailable("Server is stopping, models can no longer be loaded or unloaded")
+        task = self._loop.create_task(operation)
+        self._operations.add(task)
+        task.add_done_callback(self._operations.discard)
+        return await asyncio.shield(task)

@@ -1,0 +1,69 @@
+"""Why a model could not be loaded, and the words in which a client, a table or an ensemble is told. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from slipway.errors import SlipwayError, internal, invalid
+
+
+@dataclass(frozen=True, slots=True)
+class LoadFailure:
+    """`detail` is for the log and the operator. A `polled` model never got as far as being loaded: its files or its
+    config are wrong, and Triton does not tell clients more than that."""
+
+    detail: str
+    polled: bool = False
+
+    def error(self, name: str) -> SlipwayError:
+        """Return the error for the client who asked for the load."""
+        if self.polled:
+            return internal(f"failed to load '{name}', failed to poll from model repository")
+        return invalid(f"load failed for model '{name}': {self.detail}\n")
+
+
+NOT_FOUND = LoadFailure("model not found in any model repository.", polled=True)
+NOT_UNIQUE = LoadFailure("not unique across all model repositories", polled=True)
+
+
+def no_version(name: str) -> LoadFailure:
+    """Return the failure of a model without a version to serve."""
+    return LoadFailure(f"at least one version must be available under the version policy of model '{name}'")
+
+
+def failed_versions(errors: Mapping[int, SlipwayError]) -> LoadFailure:
+    """Return the failure of a model some of whose versions failed."""
+    return LoadFailure(
+        "".join(
+            f"version {version} is at UNAVAILABLE state: {version_reason(error)};" for version, error in errors.items()
+        )
+    )
+
+
+def version_reason(error: SlipwayError) -> str:
+    """Return the reason that the repository index gives for a version."""
+    return f"{error.code.value}: {error.message}"
+
+
+def missing_parts(name: str, missing: Iterable[str]) -> LoadFailure:
+    """Return the failure of an ensemble some of whose models do not exist."""
+    return LoadFailure(
+        f"ensemble {name} contains models that are not available or ambiguous: {', '.join(sorted(missing))}"
+    )
+
+
+def failed_part(name: str, part: str, failure: LoadFailure | None) -> LoadFailure:
+    """Return the failure of an ensemble one of whose models failed to load."""
+    reason = f". Model '{part}' loading failed with error: {failure.detail}" if failure else ""
+    return LoadFailure(f"ensemble '{name}' depends on '{part}' which has no loaded version{reason}")
+
+
+def missing_part_version(name: str, part: str, version: int) -> LoadFailure:
+    """Return the failure of an ensemble that asks for a version of a model that does not serve."""
+    return LoadFailure(f"ensemble '{name}' depends on '{part}' whose required version {version} is not loaded")
+
+
+def circular(name: str) -> LoadFailure:
+    """Return the failure of an ensemble that contains itself."""
+    return LoadFailure(f"circular dependency between ensembles: '{name}' depends on itself")

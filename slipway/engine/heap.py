@@ -1,0 +1,17 @@
+"""The garbage collector's one place.
+
+What start-up and loads leave behind (modules, configs, weights' wrappers) lives long and is large; walking it in
+every full collection is what gives Python servers pauses of 50-400 ms. It is therefore collected once and then moved
+out of the collector's sight. Per-request objects form no cycles and are freed by their reference counts.
+"""
+
+from __future__ import annotations
+
+import gc
+
+
+def settle_heap() -> None:
+    """Collect everything, the cycles of unloaded models included, and hide what survives from later collections."""
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()

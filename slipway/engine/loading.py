@@ -1,0 +1,178 @@
+"""From a model's source to a version that can serve: complete, check, load, open instances, warm up.
+
+What blocks runs in the load threads; instances and schedulers are made on the event loop. Whatever was opened before
+a step failed is closed again. Knows nothing of states or of what served before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from tritonclient.grpc import model_config_pb2
+
+from slipway.backends.api import CompletionContext, Host, LoadedModel, ModelContext
+from slipway.backends.registry import find_backend
+from slipway.config.complete import complete_from_files
+from slipway.config.normalise import normalise
+from slipway.config.options import ServerOptions
+from slipway.config.signature import build_signature
+from slipway.config.validate import validate
+from slipway.core.pending import Deliver, Pending
+from slipway.core.request import InferRequest
+from slipway.core.signature import ModelSignature
+from slipway.core.statistics import ModelStatistics
+from slipway.engine.dependencies import is_ensemble
+from slipway.engine.failures import LoadFailure
+from slipway.engine.model import ModelVersion, release
+from slipway.engine.source import LoadRequest, PollError, Source, read_source
+from slipway.engine.warmup import warm_up
+from slipway.errors import SlipwayError, internal, invalid
+from slipway.instances.factory import open_instances
+from slipway.instances.plan import cpu_limit, describe_plan, instance_specs, threads_per_instance
+from slipway.scheduling.ensemble import EnsembleScheduler
+from slipway.scheduling.factory import build_scheduler
+
+_log = logging.getLogger("slipway.engine")
+
+Submit = Callable[[InferRequest, Deliver], Pending]
+SignatureOf = Callable[[str, str], ModelSignature]
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """What the blocking half of a load gives; an ensemble has no context and no loaded model."""
+
+    config: model_config_pb2.ModelConfig
+    signature: ModelSignature
+    context: ModelContext | None = None
+    loaded: LoadedModel | None = None
+
+
+class Loader:
+    """Loads versions. `submit` and `signature_of` are how ensembles reach their models, `host` how models reach the
+    server."""
+
+    def __init__(self, options: ServerOptions, host: Host, submit: Submit, signature_of: SignatureOf) -> None:
+        self.threads = ThreadPoolExecutor(options.model_load_thread_count, thread_name_prefix="load")
+        self._options = options
+        self._host = host
+        self._submit = submit
+        self._signature_of = signature_of
+
+    async def read(self, name: str, request: LoadRequest) -> Source | LoadFailure:
+        """Return the model as it lies on disk, or as the request wants it."""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(
+                self.threads, read_source, name, request, self._options
+            )
+        except PollError as error:
+            return error.failure
+
+    async def load(self, source: Source, version: int) -> ModelVersion:
+        """Return a version ready to serve; raise `SlipwayError` when the last attempt failed."""
+        for attempts_left in range(self._options.model_load_retry_count, -1, -1):
+            try:
+                return await self._load(source, version)
+            except SlipwayError as error:
+                if attempts_left == 0:
+                    raise
+                _log.warning("loading '%s' version %d again after: %s", source.name, version, error.message)
+        raise AssertionError("the range above is never empty")
+
+    async def _load(self, source: Source, version: int) -> ModelVersion:
+        begin = time.monotonic()
+        label = f"'{source.name}' version {version}"
+        try:
+            opened = await asyncio.get_running_loop().run_in_executor(self.threads, self._open, source, version)
+            model = await self._assemble(source, version, opened)
+        except SlipwayError:
+            raise
+        except Exception as error:  # backends map what they foresee; a load must fail, not the server
+            _log.exception("loading %s failed", label)
+            raise internal(f"unexpected {type(error).__name__} while loading") from error
+        model.statistics.load_seconds = time.monotonic() - begin
+        return model
+
+    def _open(self, source: Source, version: int) -> _Opened:
+        config = model_config_pb2.ModelConfig()
+        config.CopyFrom(source.config)
+        path = source.versions[version]
+        ensemble = is_ensemble(config)
+        if not self._options.disable_auto_complete_config:
+            complete_from_files(config, source.directory, path)
+        backend = None if ensemble else find_backend(config.backend, self._options.backend_directory)
+        if backend is not None and not self._options.disable_auto_complete_config:
+            backend.complete(config, self._completion(config.backend, source.directory, path))
+        normalise(config)
+        problems = validate(config, source.directory)
+        if problems:
+            raise invalid("; ".join(problems))
+        signature = build_signature(config, source.directory)
+        if backend is None:
+            return _Opened(config, signature)
+        context = self._context(source, version, config, signature)
+        return _Opened(config, signature, context, backend.load(context))
+
+    def _completion(self, backend: str, directory: Path, version_directory: Path) -> CompletionContext:
+        settings = self._settings(backend)
+        return CompletionContext(
+            model_directory=directory,
+            version_directory=version_directory,
+            default_max_batch_size=int(settings.get("default-max-batch-size", "4")),
+            backend_config=settings,
+        )
+
+    def _settings(self, backend: str) -> Mapping[str, str]:
+        """Return the --backend-config settings of a backend; those without a backend name hold for all."""
+        return {**self._options.backend_config.get("", {}), **self._options.backend_config.get(backend, {})}
+
+    def _context(
+        self, source: Source, version: int, config: model_config_pb2.ModelConfig, signature: ModelSignature
+    ) -> ModelContext:
+        return ModelContext(
+            name=source.name,
+            version=version,
+            model_directory=source.directory,
+            version_directory=source.versions[version],
+            config=config,
+            signature=signature,
+            backend_config=self._settings(config.backend),
+            threads=threads_per_instance(config, cpu_limit()),
+            host=self._host,
+        )
+
+    async def _assemble(self, source: Source, version: int, opened: _Opened) -> ModelVersion:
+        config, signature, statistics = opened.config, opened.signature, ModelStatistics()
+        if opened.context is None or opened.loaded is None:
+            ensemble = EnsembleScheduler(
+                config, signature, statistics, self._submit, signature_of=self._signature_of, version=str(version)
+            )
+            return ModelVersion(
+                source.name, version, config=config, signature=signature, statistics=statistics, scheduler=ensemble
+            )
+        label = f"'{source.name}' version {version}"
+        instances = []
+        specs = instance_specs(config)
+        _log.info("%s: %s", label, describe_plan(specs, opened.context.threads))
+        try:
+            instances = await open_instances(opened.loaded, opened.context, specs)
+            await warm_up(config, signature, source.directory, instances)
+            return ModelVersion(
+                source.name,
+                version,
+                config=config,
+                signature=signature,
+                statistics=statistics,
+                scheduler=build_scheduler(config, signature, instances, statistics, str(version)),
+                instances=instances,
+                loaded=opened.loaded,
+            )
+        except BaseException:
+            await release(label, instances, opened.loaded, self.threads)
+            raise

@@ -1,0 +1,106 @@
+"""The model control modes: which models load at start, and who may change that later.
+
+`none` loads everything once, `poll` follows the repositories, `explicit` does as it is told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+
+from slipway.config.options import ServerOptions
+from slipway.engine.failures import NOT_UNIQUE, LoadFailure
+from slipway.engine.lifecycle import Lifecycle
+from slipway.engine.source import LoadRequest
+from slipway.engine.states import StateTable
+from slipway.errors import unavailable
+from slipway.repository.diff import diff
+from slipway.repository.fingerprint import Fingerprint, fingerprint
+from slipway.repository.scan import RepositoryScan, is_single_model, scan_repositories
+
+_log = logging.getLogger("slipway.repository")
+
+EVERYTHING = "*"  # --load-model=*
+
+
+def require_explicit(options: ServerOptions) -> None:
+    """Raise UNAVAILABLE, in Triton's words, where clients may not load and unload."""
+    if options.model_control_mode != "explicit":
+        raise unavailable("explicit model load / unload is not allowed if polling is enabled")
+
+
+class Control:
+    """Loads what the mode asks for: at start, and in mode `poll` ever after."""
+
+    def __init__(self, options: ServerOptions, lifecycle: Lifecycle, states: StateTable) -> None:
+        self._options = options
+        self._lifecycle = lifecycle
+        self._states = states
+        self._seen: dict[str, Fingerprint] = {}
+        self._named: set[tuple[str, str]] = set()  # what the log has named already
+        self._polling: asyncio.Task[None] | None = None
+
+    async def start(self) -> dict[str, LoadFailure]:
+        """Load what the mode wants at start; return why some models failed."""
+        for repository in self._options.model_repository:
+            if is_single_model(repository):
+                _log.warning("'%s' is the directory of one model: serving it alone", repository)
+        mode = self._options.model_control_mode
+        if mode == "poll":
+            failed = await self.poll()
+            self._polling = asyncio.get_running_loop().create_task(self._poll_for_ever())
+            return failed
+        if mode == "explicit" and EVERYTHING not in self._options.load_model:
+            return await self._load(self._options.load_model)
+        scan = await asyncio.to_thread(self._scan)
+        duplicates = dict.fromkeys(sorted(scan.duplicates), NOT_UNIQUE)
+        return {**await self._load(scan.models.keys() - scan.duplicates), **duplicates}
+
+    async def stop(self) -> None:
+        """Stop polling."""
+        if self._polling is not None:
+            self._polling.cancel()
+            await asyncio.wait([self._polling])
+
+    async def poll(self) -> dict[str, LoadFailure]:
+        """Load what is new or looks different, unload what is gone; return why some models failed."""
+        scan = await asyncio.to_thread(self._scan)
+        if scan.unreadable and self._seen:  # a file system that hiccups is no reason to unload everything
+            return {}
+        models = {name: path for name, path in scan.models.items() if name not in scan.duplicates}
+        now = await asyncio.to_thread(_fingerprints, models)
+        kept = {name: look for name, look in self._seen.items() if name in scan.duplicates}
+        difference = diff(self._seen, now | kept)
+        self._seen = now | kept
+        for name in difference.removed:
+            await self._lifecycle.unload(name)
+            self._states.forget(name)
+        return await self._load((*difference.added, *difference.changed))
+
+    async def _poll_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(self._options.repository_poll_secs)
+            try:
+                await self.poll()
+            except Exception:  # noqa: BLE001  whatever happened in this round, the next change must still be noticed
+                _log.exception("polling the model repositories failed")
+
+    async def _load(self, names: Iterable[str]) -> dict[str, LoadFailure]:
+        requests = {name: LoadRequest() for name in sorted(names)}
+        return await self._lifecycle.load(requests) if requests else {}
+
+    def _scan(self) -> RepositoryScan:
+        scan = scan_repositories(self._options.model_repository)
+        problems = {(name, f"is not a model: {why}") for name, why in scan.strays}
+        problems |= {(name, f"cannot be read: {why}") for name, why in scan.unreadable}
+        problems |= {(name, NOT_UNIQUE.detail) for name in scan.duplicates}
+        for name, why in sorted(problems - self._named):
+            _log.warning("'%s' %s", name, why)
+        self._named = problems
+        return scan
+
+
+def _fingerprints(models: dict[str, Path]) -> dict[str, Fingerprint]:
+    return {name: fingerprint(path) for name, path in models.items()}

@@ -1,0 +1,70 @@
+"""How versions go away: what they accepted is finished, then instances, weights and files are released.
+
+Runs behind the operation that took them out of service. Holds no reference to a version that is gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+
+from slipway.engine.heap import settle_heap
+from slipway.engine.model import ModelVersion
+from slipway.engine.serving import ServingTable, Versions
+from slipway.engine.source import Source
+from slipway.engine.states import Row, StateTable
+
+_log = logging.getLogger("slipway.engine")
+
+
+@dataclass(slots=True, eq=False)
+class Departure:
+    """Versions of one model that go together. `rows` are those of versions that nothing replaces; `hidden` is what
+    models may still call until the departure's turn; `source` goes with its last version."""
+
+    name: str
+    models: Sequence[ModelVersion]
+    rows: Mapping[int, Row] = field(default_factory=dict)
+    hidden: Versions | None = None
+    source: Source | None = None
+
+
+class Retirement:
+    """The versions on their way out."""
+
+    def __init__(self, serving: ServingTable, states: StateTable, threads: Executor) -> None:
+        self._serving = serving
+        self._states = states
+        self._threads = threads
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def begin(self, waves: Iterable[Sequence[Departure]]) -> None:
+        """Retire groups one after another: first what calls, then what is called."""
+        task = asyncio.get_running_loop().create_task(self._retire([list(wave) for wave in waves]))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def finished(self) -> None:
+        """Return when everything that began is gone."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def _retire(self, waves: list[list[Departure]]) -> None:
+        while waves:
+            await asyncio.gather(*(self._depart(departure) for departure in waves.pop(0)))
+        settle_heap()
+
+    async def _depart(self, departure: Departure) -> None:
+        name = departure.name
+        if departure.hidden is not None:
+            self._serving.drop(name, departure.hidden)
+        await asyncio.gather(*(model.retire(self._threads) for model in departure.models))
+        for model in departure.models:
+            _log.info("successfully unloaded '%s' version %d", name, model.version)
+        for version, row in departure.rows.items():
+            self._states.finish_unload(name, version, row)
+        if departure.source is not None:
+            departure.source.discard()

@@ -1,0 +1,167 @@
+"""What a model is loaded from: its directory, its config as written, its versions. Reads files; loads nothing."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tritonclient.grpc import model_config_pb2
+
+from slipway.config.options import ServerOptions
+from slipway.config.parse import parse_config, parse_config_json
+from slipway.engine import failures
+from slipway.engine.failures import LoadFailure
+from slipway.errors import SlipwayError, invalid
+from slipway.repository.fingerprint import Fingerprint, fingerprint
+from slipway.repository.overrides import check_files, remove_files, write_files
+from slipway.repository.scan import CONFIG_FILE, CONFIGS_DIRECTORY, find_model, scan_versions
+from slipway.repository.versions import choose_versions
+
+_log = logging.getLogger("slipway.repository")
+
+
+class PollError(Exception):
+    """A model cannot be read; `failure` says why."""
+
+    def __init__(self, failure: LoadFailure) -> None:
+        super().__init__(failure.detail)
+        self.failure = failure
+
+
+@dataclass(frozen=True, slots=True)
+class LoadRequest:
+    """What a load asks for besides the name: nothing, a config to use, or a config and a directory of files."""
+
+    config: str | None = None  # JSON
+    files: Mapping[str, bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Source:
+    """A model as it lies on disk. `config` is as its author wrote it; `fingerprint` was taken before it was read."""
+
+    name: str
+    directory: Path
+    fingerprint: Fingerprint
+    config: model_config_pb2.ModelConfig
+    versions: dict[int, Path]  # those that the version policy picks
+    override: str | None = None  # the JSON that stood in for config.pbtxt
+    temporary: bool = False  # the directory was written for this load alone
+
+    def shares_config(self, other: Source) -> bool:
+        """Return whether all that the versions have in common is the same in both."""
+        return self.fingerprint.shared == other.fingerprint.shared and self.override == other.override
+
+    def same_version(self, other: Source, version: int) -> bool:
+        """Return whether a version's own files are the same in both."""
+        stamp = self.fingerprint.versions.get(version)
+        return stamp is not None and stamp == other.fingerprint.versions.get(version)
+
+    def is_retained_by(self, other: Source) -> bool:
+        """Return whether `other`, a look at the repository, leaves the override that this source came with in force:
+        nothing has changed there since."""
+        return (
+            self.override is not None
+            and not self.temporary
+            and other.override is None
+            and self.fingerprint == other.fingerprint
+        )
+
+    def discard(self) -> None:
+        """Remove the directory if it was written for this load."""
+        if self.temporary:
+            remove_files(self.directory)
+
+
+def read_source(name: str, request: LoadRequest, options: ServerOptions) -> Source:
+    """Return the model as it is now, or as the request wants it; raise `PollError`, after naming it in the log."""
+    try:
+        return _read(name, request, options)
+    except SlipwayError as error:
+        failure = LoadFailure(error.message, polled=True)
+    except PollError as error:
+        failure = error.failure
+    _log.error("failed to poll model '%s': %s", name, failure.detail)
+    raise PollError(failure)
+
+
+def _read(name: str, request: LoadRequest, options: ServerOptions) -> Source:
+    check_files(request.files, has_config=request.config is not None)
+    override = None if request.config is None else _parse_override(request.config)
+    if not request.files:
+        return _look(name, _find(name, options.model_repository), request, override, options)
+    directory = write_files(name, request.files)
+    try:
+        return _look(name, directory, request, override, options)
+    except BaseException:
+        remove_files(directory)
+        raise
+
+
+def _look(
+    name: str,
+    directory: Path,
+    request: LoadRequest,
+    override: model_config_pb2.ModelConfig | None,
+    options: ServerOptions,
+) -> Source:
+    look = fingerprint(directory)
+    config = override if override is not None else _read_config(directory, options.model_config_name)
+    if config.name and config.name != name:
+        raise invalid(
+            f"unexpected directory name '{name}' for model '{config.name}', directory name must equal model name"
+        )
+    config.name = name
+    return Source(
+        name=name,
+        directory=directory,
+        fingerprint=look,
+        config=config,
+        versions=_pick_versions(name, directory, config),
+        override=request.config,
+        temporary=bool(request.files),
+    )
+
+
+def _parse_override(text: str) -> model_config_pb2.ModelConfig:
+    try:
+        return parse_config_json(text)
+    except SlipwayError as error:
+        raise invalid(f"Invalid config override: {error.message}") from error
+
+
+def _find(name: str, repositories: Sequence[Path]) -> Path:
+    found = find_model(repositories, name)
+    if not found:
+        raise PollError(failures.NOT_FOUND)
+    if len(found) > 1:
+        raise PollError(failures.NOT_UNIQUE)
+    return found[0]
+
+
+def _read_config(directory: Path, config_name: str) -> model_config_pb2.ModelConfig:
+    path = directory / CONFIG_FILE
+    if config_name:
+        custom = directory / CONFIGS_DIRECTORY / f"{config_name}.pbtxt"
+        path = custom if custom.is_file() else path
+    if not path.is_file():
+        return model_config_pb2.ModelConfig()
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise invalid(f"{path.name} cannot be read: {error}") from error
+    return parse_config(text, str(path))
+
+
+def _pick_versions(name: str, directory: Path, config: model_config_pb2.ModelConfig) -> dict[int, Path]:
+    scan = scan_versions(directory)
+    for folder, reason in scan.ignored:
+        _log.warning("ignore version directory '%s' of model '%s' %s", folder, name, reason)
+    choice = choose_versions(config.version_policy, scan.paths)
+    for version in choice.missing:
+        _log.error("version %d is specified for model '%s', but the version directory is not present", version, name)
+    if not choice.served:
+        raise PollError(failures.no_version(name))
+    return {version: scan.paths[version] for version in choice.served}

@@ -1,0 +1,80 @@
+"""The state of every model version, as the repository index and readiness show it. Pure.
+
+A row is replaced, never changed, so whoever finishes an unload can tell whether the row is still the one it began.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+
+
+class State(Enum):
+    """States of a model version; the value is the word of the repository index."""
+
+    LOADING = "LOADING"
+    READY = "READY"
+    UNLOADING = "UNLOADING"
+    UNAVAILABLE = "UNAVAILABLE"
+
+
+# What a version may turn into; None stands for "never seen".
+TRANSITIONS: dict[State | None, frozenset[State]] = {
+    None: frozenset({State.LOADING}),
+    State.LOADING: frozenset({State.READY, State.UNAVAILABLE, State.UNLOADING}),
+    State.READY: frozenset({State.READY, State.UNLOADING}),  # to itself: replaced by a reload
+    State.UNLOADING: frozenset({State.LOADING, State.UNAVAILABLE}),
+    State.UNAVAILABLE: frozenset({State.LOADING, State.UNAVAILABLE}),  # to itself: a failed one is given up
+}
+
+UNLOADED = "unloaded"  # Triton's reason for a version that was there and is not wanted any more
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Row:
+    """One version's state and, for UNAVAILABLE, the reason."""
+
+    state: State
+    reason: str = ""
+
+
+class StateTable:
+    """Rows by model and version."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str, dict[int, Row]] = {}
+
+    def set(self, name: str, version: int, state: State, reason: str = "") -> Row:
+        """Put a version into `state` and return its row; raise ValueError for a transition that does not exist."""
+        rows = self._rows.setdefault(name, {})
+        before = rows[version].state if version in rows else None
+        if state not in TRANSITIONS[before]:
+            raise ValueError(f"'{name}' version {version} cannot turn from {before} to {state}")
+        row = rows[version] = Row(state, reason)
+        return row
+
+    def finish_unload(self, name: str, version: int, row: Row) -> None:
+        """Turn a version UNAVAILABLE, unless it has been loaded again or forgotten since `row` was set."""
+        if self._rows.get(name, {}).get(version) is row:
+            self.set(name, version, State.UNAVAILABLE, UNLOADED)
+
+    def forget(self, name: str) -> None:
+        """Drop a model that left the repositories."""
+        self._rows.pop(name, None)
+
+    def versions(self, name: str) -> list[tuple[int, Row]]:
+        """Return a model's rows by ascending version; none for a model that was never loaded."""
+        return sorted(self._rows.get(name, {}).items())
+
+    def names(self) -> Iterator[str]:
+        """Return the models that were loaded, or failed to, at some time."""
+        return iter(self._rows)
+
+    def all_ready(self) -> bool:
+        """Return whether every version is READY; one that was unloaded on purpose does not count."""
+        return all(
+            row.state is State.READY or (row.state is State.UNAVAILABLE and row.reason == UNLOADED)
+            for rows in self._rows.values()
+            for row in rows.values()
+        )

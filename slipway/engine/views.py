@@ -1,0 +1,77 @@
+"""What clients see of a loaded model: metadata, statistics, index rows. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from slipway.core.signature import ModelSignature, TensorSpec
+from slipway.engine.api import IndexEntry, ModelMetadata, TensorMetadata, VersionStatistics
+from slipway.engine.dependencies import is_ensemble
+from slipway.engine.model import ModelVersion
+from slipway.engine.states import State, StateTable
+
+# Triton's list, in Triton's order (core server.cc).
+EXTENSIONS = (
+    "classification",
+    "sequence",
+    "model_repository",
+    "model_repository(unload_dependents)",
+    "schedule_policy",
+    "model_configuration",
+    "system_shared_memory",
+    "cuda_shared_memory",
+    "binary_tensor_data",
+    "parameters",
+    "statistics",
+    "trace",
+    "logging",
+)
+
+DUPLICATE = "model appears in two or more repositories"
+
+
+def metadata(model: ModelVersion, versions: Iterable[int]) -> ModelMetadata:
+    """Return a model's metadata; `versions` are those to be named."""
+    config, signature = model.config, model.signature
+    return ModelMetadata(
+        name=model.name,
+        versions=tuple(str(version) for version in versions),
+        platform=config.platform or config.backend,
+        inputs=_tensors(signature.inputs.values(), signature),
+        outputs=_tensors(signature.outputs.values(), signature),
+    )
+
+
+def _tensors(specs: Iterable[TensorSpec], signature: ModelSignature) -> tuple[TensorMetadata, ...]:
+    batch = (-1,) if signature.max_batch_size > 0 else ()
+    return tuple(TensorMetadata(spec.name, spec.datatype, batch + spec.dims) for spec in specs)
+
+
+def statistics(model: ModelVersion) -> VersionStatistics:
+    """Return a version's counters with what they are labelled by."""
+    return VersionStatistics(
+        name=model.name,
+        version=str(model.version),
+        statistics=model.statistics,
+        has_response_cache=model.config.response_cache.enable,
+        metric_tags=dict(model.config.metric_tags),
+        is_ensemble=is_ensemble(model.config),
+    )
+
+
+def index(
+    states: StateTable, present: Iterable[str], duplicates: Iterable[str], *, ready_only: bool
+) -> list[IndexEntry]:
+    """Return the repository index: the models `present` in the repositories, and those that serve without being so."""
+    twice = set(duplicates)
+    here = set(present) | twice
+    serving = {name for name in states.names() if any(row.state is State.READY for _, row in states.versions(name))}
+    entries: list[IndexEntry] = []
+    for name in sorted(here | serving):
+        rows = states.versions(name)
+        if name in twice and name not in serving:
+            rows_of = [IndexEntry(name, state=State.UNAVAILABLE.value, reason=DUPLICATE)]
+        else:
+            rows_of = [IndexEntry(name, str(version), row.state.value, row.reason) for version, row in rows]
+        entries.extend(rows_of or [IndexEntry(name)])
+    return [entry for entry in entries if entry.state == State.READY.value] if ready_only else entries
