@@ -8,7 +8,7 @@ from slipway.core.request import InferRequest
 from slipway.core.tensor import Tensor
 from slipway.datatypes import BY_NAME
 from slipway.errors import Code, SlipwayError
-from tests.backends.models import arrays, context, infer, open_instance, pending
+from tests.backends.models import arrays, context, ignore, infer, open_instance, pending
 
 
 def pair(index: int, data_type: str = "TYPE_FP32", dims: str = "[-1]", more: str = "") -> str:
@@ -36,7 +36,7 @@ def test_every_datatype_comes_back_unchanged(tmp_path, row):
 def test_a_tensor_passes_through_undecoded(tmp_path):
     executor = open_instance(load(tmp_path, pair(0, dims="[2]")))
     tensor = Tensor("INPUT0", "FP32", (2,), raw=memoryview(bytes(8)))
-    request = Pending(InferRequest("m", inputs={"INPUT0": tensor}), 1, 0, None, lambda response: None)
+    request = Pending(InferRequest("m", inputs={"INPUT0": tensor}), 1, 0, None, ignore)
     (output,) = executor.execute([request]).responses[0].outputs
     assert output.name == "OUTPUT0"
     assert not output.is_decoded

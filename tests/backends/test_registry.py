@@ -25,7 +25,7 @@ def test_an_unknown_backend_is_refused_in_tritons_words():
 
 
 def test_a_missing_library_names_the_pip_command(monkeypatch):
-    monkeypatch.setattr(registry, "find_spec", lambda name: None)
+    monkeypatch.setattr(registry, "find_spec", lambda _name: None)
     with pytest.raises(SlipwayError) as caught:
         find_backend("pytorch")
     assert caught.value.code is Code.UNAVAILABLE

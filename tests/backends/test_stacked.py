@@ -75,14 +75,14 @@ def test_a_single_failing_request_raises():
 
 
 def test_an_output_without_the_batchs_rows_is_an_error_that_names_it():
-    executor = StackedExecutor(BATCHED, 1, lambda inputs, names: {name: np.zeros((1, 2)) for name in names})
+    executor = StackedExecutor(BATCHED, 1, lambda _inputs, names: {name: np.zeros((1, 2)) for name in names})
     with pytest.raises(SlipwayError, match=r"output 'Y' of model 'm' has shape \[1, 2\] for a batch of 2 rows"):
         executor.execute([pending(rows(1)), pending(rows(2))])
 
 
 def test_a_model_without_batch_dimension_may_answer_in_any_shape():
     signature = ModelSignature("m", 0, {"X": TensorSpec("X", "FP32", (2,))}, {"Y": TensorSpec("Y", "FP32", (1,))})
-    executor = StackedExecutor(signature, 1, lambda inputs, names: {"Y": np.ones((2, 3), np.float32)})
+    executor = StackedExecutor(signature, 1, lambda _inputs, _names: {"Y": np.ones((2, 3), np.float32)})
     answer = arrays(executor.execute([pending({"X": np.ones(2, np.float32)})]).responses[0])
     assert answer["Y"].shape == (2, 3)
 
