@@ -1,0 +1,141 @@
+"""The HTTP front as one callable: finds the route of an exchange and runs its handler.
+
+Source of the routes: KServe v2, Triton's extensions (http_server.cc matches paths as a whole: a trailing slash is
+another path). A model's name is one percent-encoded path segment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, NamedTuple
+from urllib.parse import unquote
+
+from slipway.engine.api import Dataplane
+from slipway.errors import SlipwayError, invalid, unsupported
+from slipway.rest import generate, health, infer, metadata, repository
+from slipway.rest.context import Context, RestOptions, Route, Target
+from slipway.rest.exchange import JSON, Exchange
+from slipway.rest.status import error_body
+from slipway.wire.infer_request import SHARED_MEMORY_DISABLED
+
+_MAX_VERSION: Final = 2**63 - 1
+_MAX_REMEMBERED: Final = 4096  # paths; beyond it somebody is making them up
+
+
+class Match(NamedTuple):
+    """A route found for a path: the one method it answers, its handler, what the path names."""
+
+    method: bytes
+    handler: Route
+    target: Target = Target()
+
+
+def _no_shared_memory(*_: object) -> None:
+    raise unsupported(SHARED_MEMORY_DISABLED)
+
+
+def _no_repository_name(*_: object) -> None:
+    raise unsupported("'repository_name' specification is not supported")
+
+
+_FIXED: Final = {
+    "/v2": Match(b"GET", metadata.server),
+    "/v2/health/live": Match(b"GET", health.live),
+    "/v2/health/ready": Match(b"GET", health.ready),
+    "/v2/models/stats": Match(b"GET", metadata.statistics),
+    "/v2/repository/index": Match(b"POST", repository.index),
+    "/v2/systemsharedmemory/status": Match(b"GET", _no_shared_memory),
+    "/v2/systemsharedmemory/unregister": Match(b"POST", _no_shared_memory),
+    "/v2/cudasharedmemory/status": Match(b"GET", _no_shared_memory),
+    "/v2/cudasharedmemory/unregister": Match(b"POST", _no_shared_memory),
+}
+_MODEL: Final = {
+    "": (b"GET", metadata.model),
+    "ready": (b"GET", health.model_ready),
+    "config": (b"GET", metadata.config),
+    "stats": (b"GET", metadata.statistics),
+    "infer": (b"POST", infer.infer),
+    "generate": (b"POST", generate.generate),
+    "generate_stream": (b"POST", generate.generate_stream),
+}
+_REPOSITORY: Final = {"load": repository.load, "unload": repository.unload}
+_SHARED_MEMORY: Final = {"status": b"GET", "register": b"POST", "unregister": b"POST"}
+
+
+def build_app(dataplane: Dataplane, options: RestOptions | None = None) -> Callable[[Exchange], None]:
+    """Return the handler of a listener that serves `dataplane`."""
+    return App(Context(dataplane, options or RestOptions())).handle
+
+
+class App:
+    """Routes exchanges to handlers; errors they raise become answers."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._matches: dict[bytes, Match] = {}
+
+    def handle(self, exchange: Exchange) -> None:
+        """Answer the exchange, or start what will."""
+        try:
+            match = self._matches.get(exchange.path) or self._remember(exchange.path)
+            if match is None:
+                exchange.answer(404, JSON, error_body("Not Found"))
+            elif match.method != exchange.method:
+                exchange.answer(405, JSON, error_body("Method Not Allowed"))
+            else:
+                match.handler(self._context, exchange, match.target)
+        except SlipwayError as error:
+            exchange.fail(error)
+        except Exception as error:  # noqa: BLE001  a defect must not cost other clients their connections
+            exchange.fail_unexpectedly(error)
+
+    def _remember(self, path: bytes) -> Match | None:
+        match = find(path)
+        if match is not None:
+            if len(self._matches) >= _MAX_REMEMBERED:
+                self._matches.clear()
+            self._matches[path] = match
+        return match
+
+
+def find(path: bytes) -> Match | None:
+    """Return the route of a path (without its query), None when there is none; raise for an absurd version."""
+    text = path.decode("latin-1")
+    fixed = _FIXED.get(text)
+    if fixed is not None:
+        return fixed
+    match text.split("/")[1:]:
+        case ["v2", "models", name, *rest] if name:
+            return _model_route(name, rest)
+        case ["v2", "repository", "models", name, action] if name and action in _REPOSITORY:
+            return Match(b"POST", _REPOSITORY[action], Target(unquote(name)))
+        case ["v2", "repository", repository_name, "index"] if repository_name:
+            return Match(b"POST", _no_repository_name)
+        case ["v2", "repository", repository_name, "models", name, action] if action in _REPOSITORY:
+            return Match(b"POST", _no_repository_name) if repository_name and name else None
+        case ["v2", "systemsharedmemory" | "cudasharedmemory", "region", name, action] if action in _SHARED_MEMORY:
+            return Match(_SHARED_MEMORY[action], _no_shared_memory) if name else None
+    return None
+
+
+def _model_route(name: str, rest: list[str]) -> Match | None:
+    version = ""
+    if len(rest) >= 2 and rest[0] == "versions":
+        version, rest = rest[1], rest[2:]
+        if not (version.isascii() and version.isdigit()):
+            return None
+    if len(rest) > 1 or (rest and rest[0] not in _MODEL) or rest == [""]:
+        return None
+    method, handler = _MODEL[rest[0] if rest else ""]
+    return Match(method, handler, Target(unquote(name), _version(version)))
+
+
+def _version(text: str) -> str:
+    if not text:
+        return ""
+    if len(text) > 19 or int(text) > _MAX_VERSION:
+        raise invalid(
+            f"failed to get model version from specified version string '{text[:64]}' (details: stol), "
+            "version should be an integral value > 0"
+        )
+    return str(int(text))

@@ -1,0 +1,34 @@
+"""Health: /v2/health/live, /v2/health/ready, /v2/models/NAME/ready."""
+
+from __future__ import annotations
+
+from slipway.errors import SlipwayError
+from slipway.rest.context import Context, Target
+from slipway.rest.exchange import JSON, Exchange
+from slipway.rest.status import error_body
+
+
+def live(context: Context, exchange: Exchange, _: Target) -> None:
+    """Answer 200 while the server lives."""
+    exchange.answer(200 if context.dataplane.live() else 400)
+
+
+def ready(context: Context, exchange: Exchange, _: Target) -> None:
+    """Answer 200 when the server can serve."""
+    exchange.answer(200 if context.dataplane.ready() else 400)
+
+
+def model_ready(context: Context, exchange: Exchange, target: Target) -> None:
+    """Answer 200 when the model can serve; the model itself may be asked."""
+    exchange.run(_model_ready(context, exchange, target))
+
+
+async def _model_ready(context: Context, exchange: Exchange, target: Target) -> None:
+    try:
+        is_ready = await context.dataplane.model_ready(target.model, target.version)
+    except SlipwayError:
+        is_ready = False  # Triton gives every reason the same answer
+    if is_ready:
+        exchange.answer(200)
+    else:
+        exchange.answer(400, JSON, error_body("Model version not ready"))

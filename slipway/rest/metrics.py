@@ -1,0 +1,228 @@
+"""GET /metrics: Prometheus text with Triton's names, labels and help texts.
+
+Source: Triton metrics.md and the text of the real server (prometheus-cpp: labels sorted, `le` last, integers without
+decimals).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from slipway.core.statistics import Histogram, ModelStatistics
+from slipway.engine.api import Dataplane, VersionStatistics
+from slipway.errors import FailureReason
+from slipway.rest.exchange import JSON, Exchange
+from slipway.rest.processor import ProcessorGauges
+from slipway.rest.status import error_body
+
+_TEXT: Final = b"Content-Type: text/plain; charset=utf-8\r\n"
+_PATHS: Final = (b"/metrics", b"/metrics/")
+_ESCAPES: Final = str.maketrans({"\\": "\\\\", "\n": "\\n", '"': '\\"'})
+
+Labels = Sequence[tuple[str, str]]
+Sample = tuple[str, Labels, float]  # suffix of the name, labels in order, value
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsOptions:
+    """What is shown (tritonserver's --metrics-config and --allow-cpu-metrics)."""
+
+    counter_latencies: bool = True
+    histogram_latencies: bool = True
+    cpu: bool = True
+
+
+_COUNTERS: Final[tuple[tuple[str, str, Callable[[ModelStatistics], float]], ...]] = (
+    (
+        "nv_inference_count",
+        "Number of inferences performed (does not include cached requests)",
+        lambda counted: counted.inference_count,
+    ),
+    (
+        "nv_inference_exec_count",
+        "Number of model executions performed (does not include cached requests)",
+        lambda counted: counted.execution_count,
+    ),
+)
+_DURATIONS: Final[tuple[tuple[str, str, Callable[[ModelStatistics], float]], ...]] = (
+    (
+        "nv_inference_request_duration_us",
+        "Cumulative inference request duration in microseconds (includes cached requests)",
+        lambda counted: counted.success.ns // 1000,
+    ),
+    (
+        "nv_inference_queue_duration_us",
+        "Cumulative inference queuing duration in microseconds (includes cached requests)",
+        lambda counted: counted.queue.ns // 1000,
+    ),
+    (
+        "nv_inference_compute_input_duration_us",
+        "Cumulative compute input duration in microseconds (does not include cached requests)",
+        lambda counted: counted.compute_input.ns // 1000,
+    ),
+    (
+        "nv_inference_compute_infer_duration_us",
+        "Cumulative compute inference duration in microseconds (does not include cached requests)",
+        lambda counted: counted.compute_infer.ns // 1000,
+    ),
+    (
+        "nv_inference_compute_output_duration_us",
+        "Cumulative inference compute output duration in microseconds (does not include cached requests)",
+        lambda counted: counted.compute_output.ns // 1000,
+    ),
+)
+_HISTOGRAMS: Final[tuple[tuple[str, str, Callable[[ModelStatistics], Histogram]], ...]] = (
+    (
+        "nv_inference_first_response_histogram_ms",
+        "Duration from request to first response in milliseconds",
+        lambda counted: counted.first_response_histogram_ms,
+    ),
+    (
+        "nv_inference_request_duration_histogram_us",
+        "Histogram of inference request duration in microseconds (includes cached requests)",
+        lambda counted: counted.request_histogram,
+    ),
+    (
+        "nv_inference_queue_duration_histogram_us",
+        "Histogram of inference queuing duration in microseconds (includes cached requests)",
+        lambda counted: counted.queue_histogram,
+    ),
+    (
+        "nv_inference_compute_input_duration_histogram_us",
+        "Histogram of compute input duration in microseconds (does not include cached requests)",
+        lambda counted: counted.compute_input_histogram,
+    ),
+    (
+        "nv_inference_compute_infer_duration_histogram_us",
+        "Histogram of compute inference duration in microseconds (does not include cached requests)",
+        lambda counted: counted.compute_infer_histogram,
+    ),
+    (
+        "nv_inference_compute_output_duration_histogram_us",
+        "Histogram of inference compute output duration in microseconds (does not include cached requests)",
+        lambda counted: counted.compute_output_histogram,
+    ),
+)
+_MACHINE: Final = {
+    "nv_pinned_memory_pool_total_bytes": "Pinned memory pool total memory size, in bytes",
+    "nv_pinned_memory_pool_used_bytes": "Pinned memory pool used memory size, in bytes",
+    "nv_cpu_utilization": "CPU utilization rate [0.0 - 1.0]",
+    "nv_cpu_memory_total_bytes": "CPU total memory (RAM), in bytes",
+    "nv_cpu_memory_used_bytes": "CPU used memory (RAM), in bytes",
+}
+_NO_PINNED_MEMORY: Final = {"nv_pinned_memory_pool_total_bytes": 0.0, "nv_pinned_memory_pool_used_bytes": 0.0}
+
+
+def build_metrics_app(dataplane: Dataplane, options: MetricsOptions | None = None) -> Callable[[Exchange], None]:
+    """Return the handler of the metrics listener: /metrics, nothing else."""
+    options = options or MetricsOptions()
+    gauges = ProcessorGauges()
+
+    def handle(exchange: Exchange) -> None:
+        if exchange.method != b"GET":
+            exchange.answer(405, JSON, error_body("Method Not Allowed"))
+        elif exchange.path not in _PATHS:
+            exchange.answer(200, _TEXT)
+        else:
+            machine = _NO_PINNED_MEMORY | (gauges.read() if options.cpu else {})
+            exchange.answer(200, _TEXT, render(dataplane, machine, options).encode())
+
+    return handle
+
+
+def render(dataplane: Dataplane, machine: Mapping[str, float], options: MetricsOptions) -> str:
+    """Return the whole text; `machine` holds the gauges that belong to no model."""
+    versions = dataplane.model_statistics("", "")
+    labelled = [(_labels(version), version.statistics) for version in versions]
+    lines: list[str] = []
+    _family(
+        lines,
+        "nv_inference_request_success",
+        "Number of successful inference requests, all batch sizes",
+        "counter",
+        [("", labels, counted.success.count) for labels, counted in labelled],
+    )
+    _family(
+        lines,
+        "nv_inference_request_failure",
+        "Number of failed inference requests, all batch sizes",
+        "counter",
+        [
+            ("", _labels(version, reason), version.statistics.failures[reason])
+            for version in versions
+            for reason in FailureReason
+        ],
+    )
+    for name, text, value in _COUNTERS + (_DURATIONS if options.counter_latencies else ()):
+        _family(lines, name, text, "counter", [("", labels, value(counted)) for labels, counted in labelled])
+    if options.histogram_latencies:
+        for name, text, histogram in _HISTOGRAMS:
+            samples = [sample for labels, counted in labelled for sample in _buckets(labels, histogram(counted))]
+            _family(lines, name, text, "histogram", samples)
+    _family(
+        lines,
+        "nv_inference_pending_request_count",
+        "Instantaneous number of pending requests awaiting execution per-model.",
+        "gauge",
+        [("", labels, counted.pending) for labels, counted in labelled],
+    )
+    _family(
+        lines,
+        "nv_model_load_duration_secs",
+        "Model load time in seconds",
+        "gauge",
+        [("", labels, counted.load_seconds) for labels, counted in labelled],
+    )
+    for name, amount in machine.items():
+        _family(lines, name, _MACHINE[name], "gauge", [("", (), amount)])
+    _custom(lines, dataplane)
+    return "\n".join(lines) + "\n"
+
+
+def _custom(lines: list[str], dataplane: Dataplane) -> None:
+    for family in dataplane.metrics.families():
+        samples: list[Sample] = []
+        for labels, metric in family.series():
+            if metric.histogram is None:
+                samples.append(("", labels, metric.value))
+            else:
+                samples += _buckets(labels, metric.histogram)
+        _family(lines, family.name, family.description, family.kind, samples)
+
+
+def _labels(version: VersionStatistics, reason: FailureReason | None = None) -> Labels:
+    labels = {"model": version.name, "version": version.version}
+    if reason is not None:
+        labels["reason"] = reason.value
+    for key, value in (version.metric_tags or {}).items():
+        labels[f"_{key}"] = value
+    return sorted(labels.items())
+
+
+def _buckets(labels: Labels, histogram: Histogram) -> Iterable[Sample]:
+    counts = list(histogram.counts)
+    yield "_count", labels, sum(counts)
+    yield "_sum", labels, histogram.total
+    seen = 0
+    for bound, count in zip((*map(_number, histogram.bounds), "+Inf"), counts, strict=True):
+        seen += count
+        yield "_bucket", (*labels, ("le", bound)), seen
+
+
+def _family(lines: list[str], name: str, text: str, kind: str, samples: Iterable[Sample]) -> None:
+    described = text.replace("\\", "\\\\").replace("\n", "\\n")
+    lines.append(f"# HELP {name} {described}")
+    lines.append(f"# TYPE {name} {kind}")
+    for suffix, labels, value in samples:
+        shown = ",".join(f'{key}="{label.translate(_ESCAPES)}"' for key, label in labels)
+        lines.append(f"{name}{suffix}{{{shown}}} {_number(value)}" if shown else f"{name}{suffix} {_number(value)}")
+
+
+def _number(value: float) -> str:
+    """Return the shortest text; integers without a decimal point, as prometheus-cpp writes them."""
+    if not math.isfinite(value):
+        return "Nan" if math.isnan(value) else "+Inf" if value > 0 else "-Inf"
+    return str(int(value)) if value == int(value) else repr(float(value))
