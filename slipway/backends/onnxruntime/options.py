@@ -90,13 +90,16 @@ def _execution_mode(onnxruntime: Any, parameters: Parameters) -> Any:
 
 
 def _set_threads(options: Any, context: ModelContext, parameters: Parameters) -> None:
-    """Size the session's one thread pool so that its workers and the calling instances fill the CPU and no more.
+    """Size the session's one thread pool: a lone request uses the CPU share of all instances.
 
-    Instances share one session and therefore one pool, in which each of them computes too; n instances of t threads
-    want n * (t - 1) workers. Measured with MiniLM, 2 cores, 2 callers, 16 / 128 tokens: one thread each 605 / 144
-    sequences/s with p99 4.3 / 17 ms; a pool of two without spinning 536 / 130 and 6.8 / 25; spinning 524 / 105 and
-    9.8 / 33. So several instances do not spin. One instance alone gains from spinning inside a run (16 tokens: median
-    1.9 instead of 2.2 ms) and must not burn a core between runs (2 ms apart: 4.0 ms of CPU each instead of 6.4).
+    Instances share one session and so one pool, in which each of them computes too. Measured with MiniLM on 2 cores,
+    2 instances, 16 / 128 tokens. A pool of the whole share: a lone request takes 2.1 / 8.9 ms, both busy 536 / 130
+    sequences/s. One thread per instance: 3.2 / 13.4 ms and 605 / 144. The lone request wins, since a busy server can
+    ask for the other with intra_op_thread_count.
+
+    Spinning workers take the core from the other instances (both busy 524 / 105), so several instances do not spin.
+    One instance gains from spinning inside a run (16 tokens: 1.9 instead of 2.2 ms) and must not burn a core between
+    runs (2 ms apart: 4.0 ms of CPU each instead of 6.4).
     """
     default_intra, default_inter = (_setting(context, f"{kind}_op_thread_count") for kind in ("intra", "inter"))
     if _setting(context, "enable-global-threadpool"):
@@ -105,8 +108,9 @@ def _set_threads(options: Any, context: ModelContext, parameters: Parameters) ->
         return
     intra = parameters.integer("intra_op_thread_count") or default_intra
     inter = parameters.integer("inter_op_thread_count") or default_inter
-    instances = max(sum(group.count for group in context.config.instance_group), 1)
-    options.intra_op_num_threads = intra if intra > 0 else (context.threads - 1) * instances + 1
+    groups = context.config.instance_group
+    instances = max(sum(max(group.count, 1) for group in groups if not group.passive), 1)
+    options.intra_op_num_threads = intra if intra > 0 else context.threads * instances
     options.inter_op_num_threads = inter if inter > 0 else context.threads
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if instances == 1 else "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")

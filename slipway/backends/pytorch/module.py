@@ -47,7 +47,8 @@ def open_module(path: Path, model_name: str) -> Forward:
         raise
     except Exception as error:  # torch raises whatever its readers meet
         _log.debug("loading %s failed", path, exc_info=True)
-        raise internal(f"failed to load model '{model_name}': {last_line(error)}") from error
+        text = last_line(error).replace(f"{path.parent}/", "")
+        raise internal(f"failed to load model '{model_name}': {text}") from error
 
 
 def _open_torchscript(path: Path) -> Forward:

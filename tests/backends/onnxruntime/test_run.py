@@ -195,11 +195,10 @@ def test_graph_levels_are_tritons(tmp_path, level, name):
     assert made.graph_optimization_level == getattr(onnxruntime.GraphOptimizationLevel, wanted)
 
 
-@pytest.mark.parametrize(("threads", "instances", "pool"), [(2, 1, 2), (1, 2, 1), (4, 4, 13)])
-def test_pool_and_callers_together_fill_the_cpu(tmp_path, threads, instances, pool):
+@pytest.mark.parametrize(("threads", "instances", "pool"), [(2, 1, 2), (1, 2, 2), (4, 4, 16)])
+def test_a_lone_request_may_use_the_share_of_all_instances(tmp_path, threads, instances, pool):
     made = session_options(tmp_path, f"instance_group {{ count: {instances} }}", threads=threads)
     assert made.intra_op_num_threads == pool
-    assert pool - 1 + instances == threads * instances
 
 
 def test_several_instances_do_not_spin(tmp_path):
