@@ -16,7 +16,7 @@ from slipway.core.batch import split, stack
 from slipway.core.pending import Pending
 from slipway.core.request import InferRequest, InferResponse
 from slipway.core.signature import ModelSignature
-from slipway.errors import SlipwayError, unavailable
+from slipway.errors import FailureReason, SlipwayError, unavailable
 
 Run = Callable[[dict[str, np.ndarray], Sequence[str]], dict[str, np.ndarray]]
 
@@ -73,7 +73,9 @@ class StackedExecutor:
             outputs = self._run(stack(requests, self._signature), self._wanted(requests))
             return self._answers(outputs, requests, [pending])[0]
         except SlipwayError as error:
-            return InferResponse(self._signature.model_name, self._version, pending.request.id, error=error)
+            # an error of its own: the caught one's traceback holds the frames, and so the batch, until it is answered
+            answer = SlipwayError(error.code, error.message, reason=FailureReason.BACKEND)
+            return InferResponse(self._signature.model_name, self._version, pending.request.id, error=answer)
 
     def _answers(
         self, outputs: dict[str, np.ndarray], requests: Sequence[InferRequest], batch: Sequence[Pending]
