@@ -47,8 +47,4 @@ def failed(batch: Sequence[Pending], error: SlipwayError, start: int) -> Outcome
     end = monotonic_ns()
     reason = FailureReason.CANCELED if error.code is Code.CANCELLED else FailureReason.BACKEND
     responses = [InferResponse(error=SlipwayError(error.code, error.message, reason=reason)) for _ in batch]
-    responses = execution.responses
-    if len(responses) != len(batch):
-        count = f"{len(responses)} answers to {len(batch)} requests"
-        return failed(batch, internal(f"model instance '{name}' gave {count}"), start)
     return Outcome(responses, Timing(start, start, end, end))

@@ -84,10 +84,8 @@ def instance_specs(
         if group.kind == _Group.KIND_GPU and not available and warn:
             _LOG.warning("model '%s': instance group '%s' asks for a GPU, runs on the CPU", config.name, name)
         for index in range(max(1, group.count)):
-            specs.extend(
-                InstanceSpec(f"{name}_{index}", len(specs) + offset, kind, device)
-                for offset, (kind, device) in enumerate(_devices(group, available))
-            )
+            for kind, device in _devices(group, available):
+                specs.append(InstanceSpec(f"{name}_{index}", len(specs), kind, device))  # noqa: PERF401  numbers itself
     return specs
 
 

@@ -189,7 +189,7 @@ class RunningRequest:
         self._end(response)
 
     def _fail(self, error: SlipwayError) -> None:
-        """Answer with a step's error under the ensemble's name. It counts as OTHER; the step's own model has the cause."""
+        """Answer with a step's error under the ensemble's name. It counts as OTHER: the step's model has the cause."""
         message = f"in ensemble '{self._context.signature.model_name}', {error.message}"
         self._end_with(SlipwayError(error.code, message))
 
@@ -228,7 +228,7 @@ class RunningRequest:
 
 
 def _fit(tensor: Tensor, name: str, specs: dict[str, TensorSpec], signature: ModelSignature) -> Tensor:
-    """Return `tensor` as `name` of `signature`, with a batch dimension of 1 added or dropped if only one side has it."""
+    """Return `tensor` as `name` of `signature`, with a batch dimension of 1 added or dropped where needed."""
     if tensor.name != name:
         tensor = tensor.renamed(name)
     spec = specs.get(name)
