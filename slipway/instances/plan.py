@@ -85,7 +85,7 @@ def instance_specs(
             _LOG.warning("model '%s': instance group '%s' asks for a GPU, runs on the CPU", config.name, name)
         for index in range(max(1, group.count)):
             for kind, device in _devices(group, available):
-                specs.append(InstanceSpec(f"{name}_{index}", len(specs), kind, device))  # noqa: PERF401  numbers itself
+                specs.append(InstanceSpec(f"{name}_{index}", len(specs), kind, device))
     return specs
 
 

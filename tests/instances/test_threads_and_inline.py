@@ -123,7 +123,7 @@ def test_an_unforeseen_exception_is_logged_and_answered_without_its_text(placeme
 @pytest.mark.parametrize("placement", PLACEMENTS)
 def test_a_wrong_number_of_answers_is_an_error_to_every_request(placement):
     async def run():
-        (instance,) = await opened(Model(placement, lambda batch: [InferResponse()]))
+        (instance,) = await opened(Model(placement, lambda _: [InferResponse()]))
         outcome = await outcome_of(instance, 2)
         await instance.close()
         assert [response.error.message for response in outcome.responses] == [

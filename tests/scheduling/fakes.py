@@ -35,7 +35,7 @@ class Client:
         self.scheduler = scheduler
         self.answers: dict[str, list[InferResponse]] = {}
         self.order: list[str] = []  # ids in the order of their final answers
-        self.on_answer: Callable[[InferResponse], None] = lambda response: None
+        self.on_answer: Callable[[InferResponse], None] = lambda _: None
 
     def send(self, id: str, values=((1.0, 2.0),), **fields) -> Pending:  # noqa: A002  the request's own field name
         pending = self.pending(id, values, **fields)
@@ -77,11 +77,13 @@ class HeldInstance:
         self.name = name
         self.depth = depth
         self.started: list[tuple[Sequence[Pending], Finished]] = []
+        self.has_started = asyncio.Event()
         self.batches: list[list[str]] = []  # ids, as executed
 
     def start(self, batch, finished):
         self.batches.append([pending.request.id for pending in batch])
         self.started.append((batch, finished))
+        self.has_started.set()
 
     def finish(self, responses=None, position=0):
         batch, finished = self.started.pop(position)
@@ -99,7 +101,7 @@ class HeldInstance:
 class Doubling:
     """An executor: Y = 2 X, each request by itself. `wait` runs first, in the executor's thread."""
 
-    def __init__(self, wait: Callable[[Sequence[Pending]], object] = lambda batch: None):
+    def __init__(self, wait: Callable[[Sequence[Pending]], object] = lambda _: None):
         self.wait = wait
 
     def execute(self, batch):

@@ -13,8 +13,8 @@ class Item:
     model_signature_key: object = None
 
 
-def batcher(max_rows=8, preferred=(), delay=0, policies=(QueuePolicy(),)):
-    return Batcher(BatchRules(max_rows, frozenset(preferred), delay), RequestQueue(policies))
+def batcher(max_rows=8, preferred=(), delay=0, policies=()):
+    return Batcher(BatchRules(max_rows, frozenset(preferred), delay), RequestQueue(policies or [QueuePolicy()]))
 
 
 def filled(rows, **rules):

@@ -29,11 +29,6 @@ def scheduled(instances, batching=None, signature=None):
 DYNAMIC = {"max_queue_delay_microseconds": 0}
 
 
-async def until(condition):
-    while not condition():
-        await asyncio.sleep(0)
-
-
 def test_the_default_scheduler_runs_requests_one_by_one_in_order_of_arrival():
     async def run():
         instance = HeldInstance()
@@ -92,7 +87,7 @@ def test_sixteen_concurrent_requests_need_fewer_than_sixteen_executions():
     async def run():
         release = threading.Event()
         instance = ThreadInstance("m_0", asyncio.get_running_loop())
-        await instance.open(lambda: Doubling(lambda batch: release.wait(60)))
+        await instance.open(lambda: Doubling(lambda _: release.wait(60)))
         client, statistics = scheduled([instance], DYNAMIC)
         for index in range(16):
             client.send(str(index), [[index, index]])
@@ -248,9 +243,11 @@ def test_a_queue_timeout_rejects_even_while_no_instance_is_free():
         instance = HeldInstance()
         policy = {"default_timeout_microseconds": 1000}
         client, statistics = scheduled([instance], {"default_queue_policy": policy})
+        rejected = asyncio.Event()
+        client.on_answer = lambda _: rejected.set()
         client.send("running")
         client.send("waiting")
-        await until(lambda: client.answers["waiting"])
+        await rejected.wait()
         assert (client.error("waiting").code, client.error("waiting").message) == (
             Code.UNAVAILABLE,
             "Request timeout expired",
@@ -285,7 +282,7 @@ def test_requests_wait_for_company_no_longer_than_the_delay():
         client.send("a")
         client.send("b")
         assert instance.batches == []
-        await until(lambda: instance.started)
+        await instance.has_started.wait()
         assert instance.batches == [["a", "b"]]
         instance.finish()
 

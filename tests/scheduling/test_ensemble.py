@@ -41,7 +41,7 @@ class Server:
     def hold(self, name, signature=None, **batching):
         return self.add(HeldInstance(name), signature or signature_of(name), **batching)
 
-    def signature_of(self, name, version):
+    def signature_of(self, name, _version):
         if name not in self.models:
             raise not_found(f"Request for unknown model: '{name}' is not found")
         return self.models[name][0]
@@ -167,10 +167,11 @@ def test_a_step_that_times_out_in_its_queue_ends_the_ensemble():
         server.double("a")
         held = server.hold("b", default_queue_policy={"default_timeout_microseconds": 1000})
         client, _ = server.ensemble(CHAIN)
+        rejected = asyncio.Event()
+        client.on_answer = lambda _: rejected.set()
         client.send("p0")
         client.send("p1")
-        while not client.answers["p1"]:
-            await asyncio.sleep(0)
+        await rejected.wait()
         assert client.error("p1").message == "in ensemble 'e', Request timeout expired"
         held.finish()
 
@@ -216,7 +217,8 @@ def test_a_step_that_closes_without_an_answer_is_an_error_not_a_hang():
         held.finish([InferResponse(empty=True)])
         assert client.error("r").code is Code.INVALID_ARG
         assert client.error("r").message == (
-            "in ensemble 'e', unexpected deadlock, at least one output is not set while no more ensemble steps can be made"
+            "in ensemble 'e', unexpected deadlock, at least one output is not set "
+            "while no more ensemble steps can be made"
         )
 
     asyncio.run(run())
@@ -331,7 +333,7 @@ def test_an_ensemble_may_be_a_step_of_another():
         server = Server()
         server.double("a")
         server.double("b")
-        inner, _ = server.ensemble(CHAIN)
+        server.ensemble(CHAIN)
         server.models["inner"] = server.models["e"]
         client, statistics = server.ensemble([("inner", {"X": "X"}, {"Y": "Y"})])
         client.send("r")

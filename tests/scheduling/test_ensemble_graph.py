@@ -136,7 +136,7 @@ def test_tensors_of_different_decoupled_origins_may_not_meet():
         [step(0, {"in": "x"}, {"out": "a"}), step(1, {"left": "a", "right": "x"}, {"out": "y"})], ["y"]
     )
     assert mixed_origins(with_input, lambda step: step.index in decoupled_first).index == 1
-    assert mixed_origins(with_input, lambda step: False) is None
+    assert mixed_origins(with_input, lambda _: False) is None
     assert mixed_origins(DIAMOND, lambda step: step.index == 0) is None
     assert mixed_origins(DIAMOND, lambda step: step.index == 1).index == 3
     outputs = EnsembleGraph([step(0, {"in": "x"}, {"out": "a"}), step(1, {"in": "x"}, {"out": "b"})], ["a", "b"])
