@@ -2,7 +2,7 @@
 
 Unary RPCs arrive as batches of events (its low-level API; its asyncio server is half as fast) and are answered by
 call id. What that server does not speak, bidirectional streams above all, it passes on to a grpcio engine behind a
-Unix socket that only this process's user can open.
+Unix socket that only this process's user can open. It decompresses gzip requests but not deflate (UNIMPLEMENTED).
 """
 
 from __future__ import annotations
@@ -54,6 +54,7 @@ class NativeEngine:
             self._front = NativeGrpcFront(
                 target,
                 [(path, False) for path in self._paths],
+                call_details=True,  # not read, but without it cancelled unary calls are not reported
                 keepalive_time_ms=options.grpc_keepalive_time,
                 keepalive_timeout_ms=options.grpc_keepalive_timeout,
                 keepalive_permit_without_calls=options.grpc_keepalive_permit_without_calls,
