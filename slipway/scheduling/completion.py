@@ -81,7 +81,7 @@ class Completion:
         response.model_name = self._name
         response.model_version = self._version
         response.id = request.id
-        if request.outputs and len(response.outputs) != len(request.outputs):
+        if request.outputs:
             response.outputs = [tensor for tensor in response.outputs if tensor.name in request.outputs]
         if self._decoupled and pending.responses == 1 and not response.empty:
             milliseconds = (time.monotonic_ns() - pending.arrival_ns) / 1e6

@@ -51,6 +51,8 @@ class EnsembleGraph:
         for index, names in self.needs.items():
             for name in names:
                 self.users.setdefault(name, []).append(index)
+        made = {tensor for step in self.steps for tensor in step.outputs.values()}
+        self.sources = tuple(name for name in self.users if name not in made)  # the ensemble's own inputs
         self.by_index = {step.index: step for step in self.steps}
         self.wanted = {
             step.index: tuple(name for name, tensor in step.outputs.items() if tensor in self.users)
@@ -84,8 +86,7 @@ class EnsembleRun(Generic[Value]):
         self._open = 0
         self.calls: deque[StepCall[Value]] = deque()
         self.answers: deque[dict[str, Value]] = deque()
-        declared = {name: inputs.get(name) for names in graph.needs.values() for name in names if self._is_input(name)}
-        self._store(0, declared)
+        self._store(0, {name: inputs.get(name) for name in graph.sources})
 
     @property
     def done(self) -> bool:
@@ -110,9 +111,6 @@ class EnsembleRun(Generic[Value]):
         call.answers += 1
         names = call.step.outputs
         self._store(iteration, {names[name]: outputs.get(name) for name in call.outputs})
-
-    def _is_input(self, name: str) -> bool:
-        return all(name not in step.outputs.values() for step in self._graph.steps)
 
     def _store(self, iteration: int, tensors: Mapping[str, Value | None]) -> None:
         graph = self._graph

@@ -28,6 +28,12 @@ def signature_of(name="m", *, dims=(2,), max_batch_size=8, decoupled=False, inpu
     )
 
 
+class WatchedTensor(Tensor):
+    """A tensor whose end can be seen."""
+
+    __slots__ = ("__weakref__",)
+
+
 class Client:
     """Sends requests to a scheduler and keeps the answers of each, in `answers` by request id."""
 

@@ -1,7 +1,9 @@
 """Schedulers over instances: who is executed when, with whom, and that every request gets exactly its own answer."""
 
 import asyncio
+import gc
 import threading
+import weakref
 
 import pytest
 from tritonclient.grpc import model_config_pb2
@@ -9,12 +11,11 @@ from tritonclient.grpc import model_config_pb2
 from slipway.core.request import InferResponse
 from slipway.core.signature import ModelSignature, TensorSpec
 from slipway.core.statistics import ModelStatistics
-from slipway.core.tensor import Tensor
 from slipway.errors import Code, FailureReason, SlipwayError, internal
 from slipway.instances.inline import InlineInstance
 from slipway.instances.thread import ThreadInstance
 from slipway.scheduling.factory import build_scheduler
-from tests.scheduling.fakes import Client, Doubling, HeldInstance, doubled, signature_of
+from tests.scheduling.fakes import Client, Doubling, HeldInstance, WatchedTensor, doubled, signature_of
 
 
 def scheduled(instances, batching=None, signature=None):
@@ -65,6 +66,17 @@ def test_only_requested_outputs_are_given():
         values = client.pending("unsent").request.inputs["X"]
         instance.finish([InferResponse(outputs=[values.renamed("Y"), values.renamed("Z")])])
         assert [tensor.name for tensor in client.answers["a"][0].outputs] == ["Z"]
+
+    asyncio.run(run())
+
+
+def test_a_requested_output_that_the_model_left_out_is_not_replaced_by_another():
+    async def run():
+        instance = HeldInstance()
+        client, _ = scheduled([instance], signature=signature_of(outputs=("Y", "Z")))
+        client.send("a", outputs=("Z",))
+        instance.finish()  # gives Y only
+        assert client.answers["a"][0].outputs == []
 
     asyncio.run(run())
 
@@ -456,19 +468,13 @@ def test_batches_are_spread_over_the_instances_before_one_gets_a_second():
 
 
 def test_a_request_leaves_no_reference_cycle_behind():
-    import gc
-    import weakref
-
-    class Watched(Tensor):
-        __slots__ = ("__weakref__",)
-
     async def run():
         instance = HeldInstance()
         client, _ = scheduled([instance], {"preserve_ordering": True})
         watched = []
         for id_ in ("a", "b", "c"):
             pending = client.send(id_)
-            tensor = Watched("X", "FP32", (1, 2), raw=b"\0" * 8)
+            tensor = WatchedTensor("X", "FP32", (1, 2), raw=b"\0" * 8)
             pending.request.inputs = {"X": tensor}
             watched.append(weakref.ref(tensor))
         pending.cancel()

@@ -1,7 +1,9 @@
 """Ensembles over real schedulers: texts and counts are the real server's answers to the same ensembles."""
 
 import asyncio
+import gc
 import time
+import weakref
 
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ from slipway.errors import Code, FailureReason, SlipwayError, internal, not_foun
 from slipway.instances.inline import InlineInstance
 from slipway.scheduling.ensemble import EnsembleScheduler
 from slipway.scheduling.factory import build_scheduler
-from tests.scheduling.fakes import Client, Doubling, HeldInstance, signature_of
+from tests.scheduling.fakes import Client, Doubling, HeldInstance, WatchedTensor, signature_of
 
 
 class Server:
@@ -385,5 +387,31 @@ def test_drain_waits_for_running_ensembles():
         held.finish()
         await draining
         assert client.output("r") == [[4.0, 8.0]]
+
+    asyncio.run(run())
+
+
+def test_a_request_to_an_ensemble_leaves_no_reference_cycle_behind():
+    async def run():
+        server = Server()
+        server.double("a")
+        held = server.hold("b")
+        client, _ = server.ensemble(CHAIN)
+        watched = []
+        gc.disable()
+        try:
+            for id_ in ("answered", "failed", "cancelled"):
+                tensor = WatchedTensor("X", "FP32", (1, 2), raw=b"\0" * 8)
+                watched.append(weakref.ref(tensor))
+                pending = client.send(id_, inputs={"X": tensor})
+            pending.cancel()
+            held.finish()
+            held.finish([InferResponse(error=internal("no"))])
+            del pending, tensor
+            client.answers.clear()
+            server.requests.clear()
+            assert [reference() for reference in watched] == [None] * 3
+        finally:
+            gc.enable()
 
     asyncio.run(run())

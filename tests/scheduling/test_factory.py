@@ -1,0 +1,54 @@
+import pytest
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2
+
+from slipway.core.signature import ModelSignature, TensorSpec
+from slipway.core.statistics import ModelStatistics
+from slipway.errors import Code, SlipwayError
+from slipway.scheduling.factory import build_scheduler, merge_key, request_queue
+from slipway.scheduling.queue import QueueFullError
+from tests.scheduling.fakes import HeldInstance, signature_of
+
+
+def batching(text):
+    return text_format.Parse(text, model_config_pb2.ModelDynamicBatching())
+
+
+def test_microseconds_of_the_config_become_nanoseconds_of_the_clock():
+    queue = request_queue(batching("default_queue_policy { default_timeout_microseconds: 7 }"))
+    queue.push("a", 0)
+    assert queue.next_deadline() == 7000
+
+
+def test_a_level_without_a_policy_of_its_own_has_the_default_one():
+    queue = request_queue(
+        batching(
+            "priority_levels: 2 default_priority_level: 2 default_queue_policy { max_queue_size: 1 } "
+            "priority_queue_policy { key: 1 value { timeout_action: DELAY default_timeout_microseconds: 1 } }"
+        )
+    )
+    queue.push("a", 0, priority=1)
+    queue.push("b", 0, priority=1)
+    queue.push("c", 0)
+    with pytest.raises(QueueFullError):
+        queue.push("d", 0, priority=2)
+    assert queue.expire(2000) == []
+    assert [item for item, _ in queue.entries()] == ["a", "b", "c"]
+
+
+def test_models_whose_requests_always_fit_together_need_no_key():
+    assert merge_key(signature_of(dims=(2,))) is None
+    assert merge_key(signature_of(dims=(-1,), max_batch_size=0)) is None
+
+
+def test_ragged_inputs_may_differ_in_shape():
+    ragged = TensorSpec("X", "FP32", (-1,), ragged=True)
+    assert merge_key(ModelSignature("m", 8, {"X": ragged}, {})) is None
+
+
+def test_sequence_batching_is_refused_rather_than_ignored():
+    config = model_config_pb2.ModelConfig(name="m")
+    config.sequence_batching.SetInParent()
+    with pytest.raises(SlipwayError) as refused:
+        build_scheduler(config, signature_of(), [HeldInstance()], ModelStatistics(), "1")
+    assert refused.value.code is Code.UNSUPPORTED
