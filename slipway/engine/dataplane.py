@@ -82,7 +82,8 @@ class Engine:
     async def shutdown(self, timeout: float) -> bool:  # noqa: ASYNC109  a bounded drain, not a cancelled one
         """Refuse new requests, finish the accepted ones, release the models; return whether `timeout` seconds were
         enough."""
-        self._serving.close()
+        self._serving.closed = True
+        self._public = {}
         try:
             async with asyncio.timeout(timeout):
                 await self._control.stop()

@@ -85,10 +85,9 @@ class Lifecycle:
                     self._states.set(name, version, State.UNAVAILABLE, UNLOADED)
 
     async def shutdown(self) -> None:
-        """Refuse clients, finish what was accepted and release everything."""
-        self._serving.close()
+        """Finish what was accepted and release everything, once no operation runs any more."""
         await self._claims.idle()
-        self._take_down(set(self._serving.internal))
+        self._take_down(set(self._serving.public))
         await self._retirement.finished()
 
     def _composition(self) -> dict[str, frozenset[str]]:
@@ -247,7 +246,7 @@ class Lifecycle:
     def _take_down(self, names: set[str]) -> None:
         """Take models out of service, those that call others first."""
         waves, _ = load_waves(self._composition(), names)
-        departures = [[self._hide(name) for name in wave if name in self._serving.internal] for wave in reversed(waves)]
+        departures = [[self._hide(name) for name in wave if name in self._serving.public] for wave in reversed(waves)]
         self._retirement.begin([wave for wave in departures if wave])
 
     def _hide(self, name: str) -> Departure:

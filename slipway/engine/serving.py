@@ -34,24 +34,16 @@ class ServingTable:
         ordered = sorted(models, key=lambda model: model.version)
         versions = {str(model.version): model for model in ordered}
         versions[""] = ordered[-1]
-        self.internal[name] = versions
-        if not self.closed:
-            self.public[name] = versions
+        self.public[name] = self.internal[name] = versions
 
     def hide(self, name: str) -> Versions:
         """Take a model away from clients and return what served; models may still call it until `drop`."""
-        self.public.pop(name, None)
-        return self.internal.get(name, {})
+        return self.public.pop(name)
 
     def drop(self, name: str, hidden: Versions) -> None:
         """Take what `hide` returned away from everybody; a model that was loaded again meanwhile stays."""
         if self.internal.get(name) is hidden:
             del self.internal[name]
-
-    def close(self) -> None:
-        """Take all models away from clients for good."""
-        self.closed = True
-        self.public.clear()
 
     def versions(self, name: str) -> list[ModelVersion]:
         """Return the versions of a model that clients reach, ascending."""
@@ -66,7 +58,7 @@ class ServingTable:
         versions = view.get(name, {})
         if version in versions:
             return versions[version]
-        if self.closed and view is self.public:
+        if self.closed and view is not self.internal:
             raise unavailable("Server is stopping, scheduler for model has stopped accepting new inference requests")
         rows = dict(self._states.versions(name))
         if version == "":
