@@ -38,7 +38,7 @@ class NativeEngine:
         self._service = service
         self._options = options
         self._inference: UnaryInference[int] = UnaryInference(dataplane, in_flight, self._reply)
-        self._streams = GrpcioEngine(dataplane, service, in_flight, options)
+        self._streams_engine = GrpcioEngine(dataplane, service, in_flight, options)
         self._paths = [MODEL_INFER, *service.methods]  # method id -> path; 0 is the hot one
         self._calls: dict[int, Pending | asyncio.Task[None]] = {}  # what can be cancelled, by call id
         self._directory = ""
@@ -64,7 +64,7 @@ class NativeEngine:
             raise unavailable(f"failed to start the gRPC service: cannot bind to {target}") from None
         self._directory = tempfile.mkdtemp(prefix="slipway-grpc-")
         path = str(Path(self._directory) / "streams.sock")
-        await self._streams.start(f"unix:{path}")
+        await self._streams_engine.start(f"unix:{path}")
         self._front.set_fallback(path)
         self._loop = asyncio.get_running_loop()
         self._front.start()
@@ -73,11 +73,11 @@ class NativeEngine:
 
     def end_streams(self) -> None:
         """Let every stream end once its open requests are answered."""
-        self._streams.end_streams()
+        self._streams_engine.end_streams()
 
     async def stop(self, grace_s: float) -> None:
         """Close the port; open streams may finish within `grace_s` seconds, other calls are cancelled."""
-        await self._streams.stop(grace_s)
+        await self._streams_engine.stop(grace_s)
         for call in list(self._calls.values()):
             call.cancel()
         await asyncio.get_running_loop().run_in_executor(None, self._front.close)
