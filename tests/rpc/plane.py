@@ -103,7 +103,11 @@ class Plane:
         config = model_config_pb2.ModelConfig(name=name, max_batch_size=signature.max_batch_size)
         for side, specs in ((config.input, signature.inputs), (config.output, signature.outputs)):
             for spec in specs.values():
-                side.add(name=spec.name, data_type=model_config_pb2.DataType.Value(f"TYPE_{spec.datatype}".replace("BYTES", "STRING")), dims=spec.dims)
+                side.add(
+                    name=spec.name,
+                    data_type=model_config_pb2.DataType.Value(f"TYPE_{spec.datatype}".replace("BYTES", "STRING")),
+                    dims=spec.dims,
+                )
         config.model_transaction_policy.decoupled = signature.decoupled
         return config
 
