@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from tritonclient.grpc import model_config_pb2
 
@@ -56,10 +56,11 @@ class Lifecycle:
         """Load models, with those that they are composed of; return why some failed. Unchanged versions stay."""
         names = frozenset(requests)
         while True:
-            claimed = names | dependents(self._composition(), names)
+            claimed = self._with_dependents(names)
             async with self._claims.hold(claimed):
                 sources, failed = await self._read(requests)
-                if sources.keys() | failed.keys() <= claimed:
+                names |= sources.keys() | failed.keys()
+                if self._with_dependents(names) <= claimed:
                     await self._load_all(sources, failed)
                     for name in requests:
                         if name in self._records:
@@ -68,27 +69,36 @@ class Lifecycle:
                     return failed
             for source in sources.values():  # it takes more models than were claimed: once more, with all of them
                 source.discard()
-            names |= sources.keys() | failed.keys()
 
     async def unload(self, name: str, *, unload_dependents: bool = False) -> None:
         """Take a model out of service, and the ensembles that need it. With `unload_dependents` also what it is
         composed of, unless that was asked for by name or another ensemble needs it. Returns when that has begun."""
-        composition = self._composition()
-        targets = {name} | (components(composition, [name]) if unload_dependents else frozenset())
-        async with self._claims.hold(frozenset(targets) | dependents(composition, targets)):
-            targets = {name} | self._freed_with(name) if unload_dependents else {name}
-            self._take_down(targets | dependents(self._composition(), targets))
-            for target in targets:
-                self._records.pop(target, None)
-            for version, row in self._states.versions(name):
-                if row.state is State.UNAVAILABLE:  # it had failed: now it is not wanted any more
-                    self._states.set(name, version, State.UNAVAILABLE, UNLOADED)
+        claimed: frozenset[str] = frozenset()
+        while True:
+            async with self._claims.hold(claimed):
+                targets = {name} | self._freed_with(name) if unload_dependents else {name}
+                affected = self._with_dependents(targets)
+                if affected <= claimed:
+                    self._take_down(affected)
+                    self._forget(targets)
+                    return
+            claimed = affected
 
     async def shutdown(self) -> None:
         """Finish what was accepted and release everything, once no operation runs any more."""
         await self._claims.idle()
-        self._take_down(set(self._serving.public))
+        self._take_down(list(self._serving.public))
         await self._retirement.finished()
+
+    def _with_dependents(self, names: Iterable[str]) -> frozenset[str]:
+        return frozenset(names) | dependents(self._composition(), names)
+
+    def _forget(self, names: Iterable[str]) -> None:
+        for name in names:
+            self._records.pop(name, None)
+            for version, row in self._states.versions(name):
+                if row.state is State.UNAVAILABLE:  # it had failed: now it is not wanted any more
+                    self._states.set(name, version, State.UNAVAILABLE, UNLOADED)
 
     def _composition(self) -> dict[str, frozenset[str]]:
         return {name: record.parts for name, record in self._records.items() if record.parts}
@@ -147,7 +157,7 @@ class Lifecycle:
         failure = self._unfit_part(serving[-1].config, {})
         if failure is not None:
             _log.error("ensemble '%s' stops serving: %s", name, failure.detail)
-            self._take_down({name} | dependents(self._composition(), [name]))
+            self._take_down(self._with_dependents([name]))
 
     async def _load_one(self, source: Source, failed: Mapping[str, LoadFailure]) -> LoadFailure | None:
         name = source.name
@@ -243,7 +253,7 @@ class Lifecycle:
     def _unloading(self, name: str, versions: Iterable[int]) -> dict[int, Row]:
         return {version: self._states.set(name, version, State.UNLOADING) for version in versions}
 
-    def _take_down(self, names: set[str]) -> None:
+    def _take_down(self, names: Collection[str]) -> None:
         """Take models out of service, those that call others first."""
         waves, _ = load_waves(self._composition(), names)
         departures = [[self._hide(name) for name in wave if name in self._serving.public] for wave in reversed(waves)]

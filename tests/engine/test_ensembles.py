@@ -116,9 +116,9 @@ def test_a_model_is_reloaded_under_a_running_ensemble(tmp_path):
         (
             ["a", "broken"],
             (
-                "ensemble 'x' depends on 'broken' which has no loaded version. Model 'broken' loading failed with error: "
-                "version 1 is at UNAVAILABLE state: Invalid argument: unable to find backend library for backend 'nope', "
-                "try specifying runtime on the model configuration.;"
+                "ensemble 'x' depends on 'broken' which has no loaded version. Model 'broken' loading failed with "
+                "error: version 1 is at UNAVAILABLE state: Invalid argument: unable to find backend library for "
+                "backend 'nope', try specifying runtime on the model configuration.;"
             ),
         ),
         (["x"], "circular dependency between ensembles: 'x' depends on itself"),

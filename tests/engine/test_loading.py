@@ -199,16 +199,16 @@ def test_a_load_whose_client_goes_away_is_finished(tmp_path):
             "empty",
             Code.INVALID_ARG,
             (
-                "load failed for model 'empty': at least one version must be available under the version policy of model "
-                "'empty'\n"
+                "load failed for model 'empty': at least one version must be available under the version policy of "
+                "model 'empty'\n"
             ),
         ),
         (
             "unknown_backend",
             Code.INVALID_ARG,
             (
-                "load failed for model 'unknown_backend': version 1 is at UNAVAILABLE state: Invalid argument: unable to "
-                "find backend library for backend 'nope', try specifying runtime on the model configuration.;\n"
+                "load failed for model 'unknown_backend': version 1 is at UNAVAILABLE state: Invalid argument: unable "
+                "to find backend library for backend 'nope', try specifying runtime on the model configuration.;\n"
             ),
         ),
     ],
