@@ -18,7 +18,7 @@ from slipway.core.tensor import Tensor
 from slipway.errors import SlipwayError, internal, invalid
 from slipway.wire.encode import json_data
 from slipway.wire.json_tensor import decode_tensor
-from slipway.wire.json_text import NON_OBJECT_MEMBERS, NON_STRING, malformed, parse, too_deep, unparsable
+from slipway.wire.json_text import NON_OBJECT_MEMBERS, NON_STRING, NOT_JSON, malformed, parse, too_deep, unparsable
 from slipway.wire.parameters import custom_parameter
 
 _MEMBERS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -56,7 +56,7 @@ def _members(text: bytes | bytearray | msgspec.Raw) -> dict[str, msgspec.Raw]:
         raise too_deep() from None
     except msgspec.ValidationError:
         raise internal(NON_OBJECT_MEMBERS) from None
-    except msgspec.DecodeError as error:
+    except NOT_JSON as error:
         raise malformed(str(error)) from None
 
 

@@ -17,6 +17,7 @@ from slipway.wire.json_text import (
     NON_OBJECT_MEMBERS,
     NON_STRING,
     NON_UNSIGNED,
+    NOT_JSON,
     missing,
     parse,
     unparsable,
@@ -75,7 +76,7 @@ def read_document(text: bytes | memoryview) -> Document:
     """Return the parsed JSON part of an infer request; raise `SlipwayError` with Triton's text."""
     try:
         return _DECODER.decode(text)
-    except (msgspec.DecodeError, RecursionError):
+    except (*NOT_JSON, RecursionError):
         return _untyped_document(parse(text))
 
 

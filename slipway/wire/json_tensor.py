@@ -15,7 +15,16 @@ import numpy as np
 from slipway.core.tensor import Tensor
 from slipway.datatypes import BY_NAME, DataType
 from slipway.errors import SlipwayError, internal, invalid
-from slipway.wire.json_text import MAX_DEPTH, NON_ARRAY, NON_BOOLEAN, NON_UNSIGNED, parse, too_deep, unparsable
+from slipway.wire.json_text import (
+    MAX_DEPTH,
+    NON_ARRAY,
+    NON_BOOLEAN,
+    NON_UNSIGNED,
+    NOT_JSON,
+    parse,
+    too_deep,
+    unparsable,
+)
 
 _MAX_SIZE: Final = 2**63 - 1
 _DATA_DEPTH: Final = 3  # `data` stands inside the document, the inputs array and the input
@@ -80,7 +89,7 @@ def _from_text(text: bytes, row: DataType, count: int) -> np.ndarray | None:
     if row.name == "BYTES":
         try:
             strings = _STRINGS.decode(text)
-        except msgspec.DecodeError:
+        except NOT_JSON:
             return None
         return _bytes_array([string.encode() for string in strings]) if len(strings) == count else None
     _check_depth(text)

@@ -14,11 +14,12 @@ import msgspec
 
 from slipway.errors import SlipwayError, internal, invalid
 
+NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError)  # what msgspec raises for text that does not fit
 MAX_DEPTH = 100
 MAX_UNTYPED_BYTES = 8 << 20  # Python objects take up to 16 times the bytes of their JSON
 
 
-def parse(text: bytes | memoryview) -> Any:
+def parse(text: bytes | bytearray | memoryview) -> Any:
     """Return the value of a JSON document; raise `SlipwayError` (INTERNAL, as Triton) when it is malformed."""
     if len(text) > MAX_UNTYPED_BYTES:
         raise malformed(
@@ -29,7 +30,7 @@ def parse(text: bytes | memoryview) -> Any:
         return msgspec.json.decode(text)
     except RecursionError:
         raise too_deep() from None
-    except msgspec.DecodeError as error:
+    except NOT_JSON as error:
         reason = str(error)
     try:
         return json.loads(str(text, "utf-8-sig"), parse_float=_finite)
@@ -39,7 +40,7 @@ def parse(text: bytes | memoryview) -> Any:
         raise malformed(reason if isinstance(error, json.JSONDecodeError) else str(error)) from None
 
 
-def parse_object(body: bytes | memoryview) -> dict[str, Any]:
+def parse_object(body: bytes | bytearray | memoryview) -> dict[str, Any]:
     """Return the members of a JSON object; an empty body and any other JSON value count as an empty object."""
     value = parse(body) if len(body) else {}
     return value if isinstance(value, dict) else {}
