@@ -29,7 +29,7 @@ def check_request(request: InferRequest, signature: ModelSignature) -> int:
     inputs = request.inputs
     if inputs.keys() != signature.inputs.keys():
         _check_names(request, signature)
-    rows = 0
+    rows = -1  # until the first input
     batched = signature.max_batch_size > 0
     for name, tensor in inputs.items():
         spec = signature.inputs[name]
@@ -41,9 +41,9 @@ def check_request(request: InferRequest, signature: ModelSignature) -> int:
             )
         shape = tensor.shape
         if batched:
-            if not shape or not _fits(shape[1:], spec.dims):
+            if not shape or shape[0] < 0 or not _fits(shape[1:], spec.dims):
                 raise _shape_error(request, tensor, spec, signature)
-            if rows == 0:
+            if rows == -1:
                 rows = shape[0]
             elif rows != shape[0]:
                 raise _refused(
@@ -60,7 +60,7 @@ def check_request(request: InferRequest, signature: ModelSignature) -> int:
             request,
             f"inference request batch-size must be <= {signature.max_batch_size} for '{signature.model_name}'",
         )
-    return rows
+    return max(rows, 0)
 
 
 def _refused(request: InferRequest, message: str) -> SlipwayError:
@@ -71,7 +71,7 @@ def _fits(shape: Sequence[int], dims: tuple[int, ...]) -> bool:
     if len(shape) != len(dims):
         return False
     for size, declared in zip(shape, dims, strict=True):  # noqa: SIM110  twice as fast as all() on short shapes
-        if declared not in (size, -1):
+        if declared != size and (declared != -1 or size < 0):
             return False
     return True
 

@@ -33,6 +33,7 @@ class UnaryInference(Generic[Call]):
         self._dataplane = dataplane
         self._in_flight = in_flight
         self._reply = reply
+        self._early: dict[Call, InferResponse] = {}  # answers that came before their final flag
 
     def start(self, call: Call, payload: bytes) -> Pending | None:
         """Begin answering `call`; `reply` is called exactly once, possibly before this returns (then None).
@@ -72,8 +73,12 @@ class UnaryInference(Generic[Call]):
         return self._dataplane.submit(decoded.request, deliver)
 
     def _deliver(self, call: Call, response: InferResponse) -> None:
-        if not response.final:  # a model that is not decoupled has one answer; the final one is it
+        if not response.final:
+            self._early[call] = response
             return
+        if self._early:
+            early = self._early.pop(call, response)
+            response = early if response.empty else response
         if response.error is not None:
             self._answer(call, b"", response.error)
             return

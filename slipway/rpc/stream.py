@@ -51,12 +51,13 @@ class StreamFailedError(Exception):
 class _Exchange:
     """One request of the stream. `answer` waits there for its turn when the order is kept."""
 
-    __slots__ = ("answer", "decoupled", "id", "open")
+    __slots__ = ("answer", "decoupled", "early", "id", "open")
 
     def __init__(self, request_id: str) -> None:
         self.id = request_id
         self.decoupled = False
         self.answer: bytes | None = None
+        self.early: InferResponse | None = None  # an only answer that came before its final flag
         self.open = True
 
 
@@ -164,6 +165,13 @@ class InferStream:
     ) -> None:
         if not exchange.open:
             return
+        if not exchange.decoupled:
+            if not response.final:
+                exchange.early = response
+                return
+            if response.empty and exchange.early is not None:
+                response = exchange.early
+                response.final = True
         request, final = decoded.request, response.final
         answer: bytes | None
         try:
@@ -223,8 +231,6 @@ def _encode(decoded: DecodedRequest, signature: ModelSignature, response: InferR
         if not signature.decoupled:
             raise internal("received an unexpected null response")
         return encode_stream_status(decoded.request) if decoded.empty_final else None
-    if not signature.decoupled and not response.final:  # one answer per request; the final one is it
-        return None
     if decoded.classes:
         classify_outputs(response, decoded.classes, signature)
     return encode_stream_response(response)

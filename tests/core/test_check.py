@@ -112,6 +112,18 @@ def test_a_missing_batch_dimension_is_explained():
         check_request(request(fp32("A", 16)), signature(A))
 
 
+@pytest.mark.parametrize("shape", [(-1, -16), (1, -16), (-1, 16)])
+def test_a_negative_dimension_fits_nothing(shape):
+    tensor = Tensor("B", "FP32", shape, raw=bytes(64))
+    with pytest.raises(SlipwayError, match="unexpected shape for input 'B'"):
+        check_request(request(tensor), signature(B))
+
+
+def test_an_empty_batch_beside_a_full_one_is_refused():
+    with pytest.raises(SlipwayError, match="input 'B' batch size does not match other inputs for 'm'"):
+        check_request(request(fp32("A", 0, 16), fp32("B", 2, 4)), signature(A, B))
+
+
 def test_a_request_without_id_is_named_so():
     with pytest.raises(SlipwayError, match=r"^\[request id: <id_unknown>\] "):
         check_request(request(id=""), signature(A))

@@ -35,7 +35,7 @@ class RunningServer:
         """Return when `condition`, evaluated on the server's loop, is true."""
 
         async def wait():
-            while not condition():
+            while not condition():  # noqa: ASYNC110  what changes are the plane's plain lists
                 await asyncio.sleep(0.002)
 
         self.run(asyncio.wait_for(wait(), 20))

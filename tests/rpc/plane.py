@@ -49,6 +49,8 @@ SIGNATURES = {
         ),
         model("count", [TensorSpec("N", "INT32", (1,))], [TensorSpec("I", "INT32", (1,))], decoupled=True),
         model("flood", [TensorSpec("N", "INT32", (1,))], [TensorSpec("I", "UINT8", (-1,))], decoupled=True),
+        model("early", [TensorSpec("INPUT0", "FP32", (-1,))], [TensorSpec("OUTPUT0", "FP32", (-1,))]),
+        model("nothing", [TensorSpec("INPUT0", "FP32", (-1,))], [TensorSpec("OUTPUT0", "FP32", (-1,))]),
         model("failing", [TensorSpec("INPUT0", "FP32", (-1,))], [TensorSpec("OUTPUT0", "FP32", (-1,))]),
         model("broken", [TensorSpec("INPUT0", "FP32", (-1,))], [TensorSpec("OUTPUT0", "FP32", (-1,))]),
         model("silent", [TensorSpec("INPUT0", "FP32", (-1,))], [TensorSpec("OUTPUT0", "FP32", (-1,))]),
@@ -111,7 +113,7 @@ class Plane:
         config.model_transaction_policy.decoupled = signature.decoupled
         return config
 
-    def model_statistics(self, name, version):
+    def model_statistics(self, name, version):  # noqa: ARG002  the seam's arguments
         if name and name not in SIGNATURES:
             raise invalid(f"requested model '{name}' is not available")
         statistics = ModelStatistics()
@@ -129,7 +131,7 @@ class Plane:
     async def unload_model(self, name, unload_dependents):
         self.loads.append((name, unload_dependents))
 
-    def record_rejected(self, name, version):
+    def record_rejected(self, name, version):  # noqa: ARG002  the seam's arguments
         self.rejected.append(name)
 
     async def infer(self, request):
@@ -151,6 +153,15 @@ class Plane:
     def run_late(self, pending):
         delay = float(pending.request.inputs["INPUT0"].array[0])
         pending.loop.call_later(delay, self.run_identity, pending)
+
+    def run_early(self, pending):
+        request = pending.request
+        outputs = [request.inputs["INPUT0"].renamed("OUTPUT0")]
+        pending.deliver(InferResponse("early", "1", request.id, outputs, final=False))
+        pending.deliver(InferResponse("early", "1", request.id, empty=True))
+
+    def run_nothing(self, pending):
+        pending.deliver(InferResponse("nothing", "1", pending.request.id, empty=True))
 
     def run_count(self, pending):
         self._count(pending, 0, int(pending.request.inputs["N"].array[0]))

@@ -53,6 +53,11 @@ def test_an_answer_that_comes_later_is_delivered(client):
     np.testing.assert_array_equal(client.infer("late", [tensor(delay)]).as_numpy("OUTPUT0"), delay)
 
 
+def test_an_answer_whose_final_flag_comes_alone_is_delivered(client):
+    pair = np.ones(2, np.float32)
+    np.testing.assert_array_equal(client.infer("early", [tensor(pair)]).as_numpy("OUTPUT0"), pair)
+
+
 def test_strings_keep_every_byte(client):
     words = np.array([b"", b"a\0b", "über".encode(), b"\xff\xfe"], object)
     result = client.infer("text", [tensor(words, "TEXT", "BYTES")])
@@ -103,11 +108,14 @@ def test_classification_of_strings_is_refused(client):
             "identity",
             "abc",
             "INVALID_ARGUMENT",
-            "failed to get model version from specified version string 'abc' (details: stol), "
-            "version should be an integral value > 0",
+            (
+                "failed to get model version from specified version string 'abc' (details: stol), "
+                "version should be an integral value > 0"
+            ),
         ),
         ("failing", "", "INVALID_ARGUMENT", "boom"),
         ("broken", "", "INTERNAL", "the response cannot be encoded"),
+        ("nothing", "", "INTERNAL", "received an unexpected null response"),
         (
             "count",
             "",

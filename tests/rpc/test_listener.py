@@ -154,8 +154,7 @@ def test_stop_gives_up_on_what_is_not_answered_within_the_grace(engine):
         serving(GrpcOptions(grpc_port=0, grpc_engine=engine)) as server,
         grpc_client.InferenceServerClient(server.url) as client,
     ):
-        errors = []
-        client.async_infer("silent", [silent()], callback=lambda result, error: errors.append(error), request_id="h")
+        client.async_infer("silent", [silent()], callback=lambda **_: None, request_id="h")
         server.wait_until(lambda: server.plane.held)
         server.run(server.listener.stop(0.05))
         server.wait_until(lambda: server.plane.cancelled == ["h"])
@@ -251,7 +250,7 @@ class _Proxy:
         import threading
 
         self.listening = socket.create_server(("127.0.0.1", 0))
-        self.url = "127.0.0.1:{}".format(self.listening.getsockname()[1])
+        self.url = f"127.0.0.1:{self.listening.getsockname()[1]}"
         self.threads = [threading.Thread(target=self._accept)]
         self.threads[0].start()
         return self

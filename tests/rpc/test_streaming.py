@@ -56,6 +56,16 @@ def test_answers_keep_the_order_of_the_requests(stub):
     assert all(is_final(answer) for answer in answers)
 
 
+def test_an_only_answer_whose_final_flag_comes_alone_is_the_final_one(stub):
+    (answer,) = ask(stub, infer_request("early", np.ones(2, np.float32), "e"))
+    assert (answer.infer_response.id, is_final(answer), answer.error_message) == ("e", True, "")
+
+
+def test_a_model_that_answers_nothing_is_an_error(stub):
+    (answer,) = ask(stub, infer_request("nothing", np.ones(2, np.float32), "n"))
+    assert answer.error_message == "received an unexpected null response"
+
+
 def test_answers_of_a_decoupled_model_overtake_a_slow_request(stub):
     answers = ask(stub, late(0.1, "slow"), count(3, "many"))
     assert [answer.infer_response.id for answer in answers] == ["many", "many", "many", "slow"]

