@@ -1,0 +1,110 @@
+"""config.pbtxt and JSON overrides into ModelConfig, with errors that say where and what to do.
+
+The real protobuf parsers do the work. What they would choke on (size, nesting) is refused before they see it, and an
+unknown field is answered with the nearest name of the message it stands in.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator
+
+from google.protobuf import json_format, text_format
+from google.protobuf.descriptor import Descriptor
+from tritonclient.grpc import model_config_pb2
+
+from slipway.errors import Code, SlipwayError
+
+MAX_BYTES = 16 << 20
+MAX_DEPTH = 64  # ModelConfig itself nests 7 deep
+
+_UNKNOWN_FIELD = re.compile(r'Message type "(?P<message>[\w.]+)" has no field named "(?P<field>\w+)"')
+_TOKEN = re.compile(r"""#[^\n]*|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|[{}<>\[\]]""")
+
+
+class ConfigError(SlipwayError):
+    """A configuration that cannot be read. `line` and `column` count from 1; 0 where the place is not known."""
+
+    def __init__(self, message: str, line: int = 0, column: int = 0) -> None:
+        super().__init__(Code.INVALID_ARG, message)
+        self.line = line
+        self.column = column
+
+
+def parse_config(text: str, file_name: str) -> model_config_pb2.ModelConfig:
+    """Return the configuration written in `text` (protobuf text format); raise `ConfigError` naming `file_name`."""
+    _check_size(text, file_name)
+    _check_depth(_braces(text), file_name)
+    config = model_config_pb2.ModelConfig()
+    try:
+        text_format.Parse(text, config)
+    except text_format.ParseError as error:
+        raise _located(error, file_name) from None
+    except (RecursionError, UnicodeError, ValueError) as error:
+        raise ConfigError(f"{file_name}: {error}") from None
+    return config
+
+
+def parse_config_json(text: str) -> model_config_pb2.ModelConfig:
+    """Return the configuration written in `text` (proto-JSON; quoted integers are accepted); raise `ConfigError`."""
+    _check_size(text, "config")
+    _check_depth(_braces(text), "config")
+    config = model_config_pb2.ModelConfig()
+    try:
+        json_format.Parse(text, config, max_recursion_depth=MAX_DEPTH)
+    except (json_format.ParseError, RecursionError) as error:
+        message = str(error)
+        raise ConfigError(f"config: {message}{_suggestion(message)}") from None
+    return config
+
+
+def _check_size(text: str, file_name: str) -> None:
+    if len(text) > MAX_BYTES:
+        raise ConfigError(f"{file_name} has {len(text)} characters, more than the {MAX_BYTES} allowed")
+
+
+def _braces(text: str) -> Iterator[tuple[str, int]]:
+    """Yield each bracket outside of strings and comments with its position."""
+    for token in _TOKEN.finditer(text):
+        if token[0] in "{}<>[]":
+            yield token[0], token.start()
+
+
+def _check_depth(braces: Iterator[tuple[str, int]], file_name: str) -> None:
+    depth = 0
+    for brace, _ in braces:
+        depth += 1 if brace in "{<[" else -1
+        if depth > MAX_DEPTH:
+            raise ConfigError(f"{file_name} nests more than {MAX_DEPTH} levels deep")
+
+
+def _located(error: text_format.ParseError, file_name: str) -> ConfigError:
+    message = str(error)
+    line, column = error.GetLine() or 0, error.GetColumn() or 0
+    cause = re.sub(r"^\d+:\d+ : ", "", message)
+    place = f"{file_name}:{line}:{column}" if line else file_name
+    return ConfigError(f"{place}: {cause}{_suggestion(cause)}", line, column)
+
+
+def _suggestion(message: str) -> str:
+    """Return the nearest known field name, as half a sentence, when `message` tells of an unknown one."""
+    found = _UNKNOWN_FIELD.search(message)
+    if found is None:
+        return ""
+    descriptor = _messages().get(found["message"])
+    names = [field.name for field in descriptor.fields] if descriptor else []
+    nearest = difflib.get_close_matches(found["field"], names, n=1, cutoff=0.5)
+    return f" Did you mean '{nearest[0]}'?" if nearest else f" Known fields: {', '.join(sorted(names))}."
+
+
+def _messages() -> dict[str, Descriptor]:
+    """Return the message types reachable from ModelConfig, by full name."""
+    found: dict[str, Descriptor] = {}
+    waiting = [model_config_pb2.ModelConfig.DESCRIPTOR]
+    while waiting:
+        descriptor = waiting.pop()
+        if descriptor.full_name not in found:
+            found[descriptor.full_name] = descriptor
+            waiting.extend(field.message_type for field in descriptor.fields if field.message_type)
+    return found

@@ -1,0 +1,57 @@
+"""The frozen `ModelSignature` of a normalised configuration, label files read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tritonclient.grpc import model_config_pb2
+
+from slipway.core.signature import ModelSignature, TensorSpec
+from slipway.datatypes import BY_CONFIG_NAME
+from slipway.errors import invalid
+
+
+def build_signature(config: model_config_pb2.ModelConfig, model_directory: Path) -> ModelSignature:
+    """Return what the model takes and gives; raise INVALID_ARG for a label file that cannot be read."""
+    inputs = {
+        declared.name: _spec(declared, optional=declared.optional, ragged=declared.allow_ragged_batch)
+        for declared in config.input
+    }
+    outputs = {
+        declared.name: _spec(declared, labels=tuple(_labels(declared, model_directory))) for declared in config.output
+    }
+    return ModelSignature(
+        config.name,
+        config.max_batch_size,
+        inputs,
+        outputs,
+        decoupled=config.model_transaction_policy.decoupled,
+        required_inputs=frozenset(name for name, spec in inputs.items() if not spec.optional),
+    )
+
+
+def _spec(declared: Any, *, optional: bool = False, ragged: bool = False, labels: tuple[str, ...] = ()) -> TensorSpec:
+    return TensorSpec(
+        declared.name,
+        BY_CONFIG_NAME[model_config_pb2.DataType.Name(declared.data_type)].name,
+        tuple(declared.dims),
+        reshape=tuple(declared.reshape.shape) if declared.HasField("reshape") else None,
+        optional=optional,
+        ragged=ragged,
+        labels=labels,
+    )
+
+
+def _labels(declared: model_config_pb2.ModelOutput, model_directory: Path) -> list[str]:
+    """Return the lines of the output's label file; `validate` has seen to it that it lies inside the directory."""
+    if not declared.label_filename:
+        return []
+    try:
+        text: str = (model_directory / declared.label_filename).read_text(encoding="utf-8")
+        return text.splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise invalid(
+            f"cannot read label file '{declared.label_filename}' of output '{declared.name}': {reason}"
+        ) from None
