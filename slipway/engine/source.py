@@ -10,7 +10,7 @@ from pathlib import Path
 from tritonclient.grpc import model_config_pb2
 
 from slipway.config.options import ServerOptions
-from slipway.config.parse import parse_config, parse_config_json
+from slipway.config.parse import MAX_BYTES, parse_config, parse_config_json
 from slipway.engine import failures
 from slipway.engine.failures import LoadFailure
 from slipway.errors import SlipwayError, invalid
@@ -148,11 +148,16 @@ def _read_config(directory: Path, config_name: str) -> model_config_pb2.ModelCon
         path = custom if custom.is_file() else path
     if not path.is_file():
         return model_config_pb2.ModelConfig()
+    label = f"{directory.name}/{path.name}"  # what a client may see of the path
     try:
+        if path.stat().st_size > MAX_BYTES:
+            raise invalid(f"{label} is larger than {MAX_BYTES} bytes")
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise invalid(f"{path.name} cannot be read: {error}") from error
-    return parse_config(text, str(path))
+    except OSError as error:
+        raise invalid(f"{label} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise invalid(f"{label} is not UTF-8: {error.reason} at byte {error.start}") from error
+    return parse_config(text, label)
 
 
 def _pick_versions(name: str, directory: Path, config: model_config_pb2.ModelConfig) -> dict[int, Path]:
