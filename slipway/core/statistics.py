@@ -50,9 +50,11 @@ class BatchDurations:
     compute_output: Duration = field(default_factory=Duration)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Timing:
     """The clock readings (monotonic nanoseconds) of one execution, in order."""
+
+    # Not frozen: one is made per execution, and a frozen one costs three times as much to make.
 
     start: int
     input_end: int

@@ -60,7 +60,6 @@ class Completion:
             rows += pending.rows
             if response is not None and response.error is not None:
                 failed += pending.rows
-        self._statistics.record_execution(rows, timing, time.time_ns() // 1_000_000, failed)
         for pending, response in zip(batch, responses, strict=True):
             pending.timing = timing
             if response is not None:
@@ -69,6 +68,7 @@ class Completion:
                 self._record(pending, *self._answered.pop(pending))
             elif not pending.finished:
                 self._answering.add(pending)
+        self._statistics.record_execution(rows, timing, time.time_ns() // 1_000_000, failed)
 
     def refuse(self, pending: Pending, error: SlipwayError, now: int) -> None:
         """Answer a request that is not executed with `error`, at `now` (monotonic ns)."""
