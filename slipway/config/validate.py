@@ -1,0 +1,141 @@
+"""Everything that is wrong with one completed and normalised configuration, all problems at once, in Triton's words.
+
+Texts were read from NVIDIA's tritonserver 2.51. Stricter than Triton in what would only fail or exhaust the machine
+later: names given twice, files outside the model's directory, absurd counts, unknown enum values. How an ensemble
+fits its models is `validate_ensemble.py`; nothing here looks at another model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
+from tritonclient.grpc import model_config_pb2
+
+from slipway.config.complete import ENSEMBLE
+from slipway.config.validate_ensemble import composition_problems
+from slipway.config.validate_scheduling import dynamic_problems, instance_problems
+from slipway.config.validate_sequence import sequence_problems
+from slipway.config.validate_tensors import batch_problems, tensor_problems
+
+MAX_VERSIONS: Final = 1024  # named one by one in a version policy
+
+
+def validate(config: model_config_pb2.ModelConfig, model_directory: Path) -> list[str]:
+    """Return the problems of `config`, none if it can be served; looks only at file names, not into files."""
+    unknown = [
+        f"field '{field}' has the unknown value {value} for {config.name}" for field, value in _unknown_enums(config)
+    ]
+    if unknown:  # the other checks name enum values
+        return unknown
+    return [
+        *_batch_size_problems(config),
+        *tensor_problems(config),
+        *batch_problems(config),
+        *_scheduler_problems(config),
+        *_cache_problems(config),
+        *_version_problems(config),
+        *_file_problems(config, model_directory),
+    ]
+
+
+def _unknown_enums(message: Message) -> Iterator[tuple[str, int]]:
+    """Yield enum fields whose number has no name: proto3 lets them through."""
+    field: Any  # protobuf has two descriptor classes; only one has types
+    for field, value in message.ListFields():
+        if field.type == FieldDescriptor.TYPE_MESSAGE:
+            for part in _messages(field, value):
+                yield from _unknown_enums(part)
+        elif field.type == FieldDescriptor.TYPE_ENUM:
+            numbers = value if field.is_repeated else [value]
+            yield from ((field.name, number) for number in numbers if number not in field.enum_type.values_by_number)
+
+
+def _messages(field: Any, value: Any) -> list[Message]:
+    if not field.is_repeated:
+        return [value]
+    if field.message_type.GetOptions().map_entry:
+        return [part for part in value.values() if isinstance(part, Message)]
+    return list(value)
+
+
+def _batch_size_problems(config: model_config_pb2.ModelConfig) -> Iterator[str]:
+    if config.max_batch_size < 0:
+        yield f"'max_batch_size' must be non-negative value for {config.name}"
+
+
+def _scheduler_problems(config: model_config_pb2.ModelConfig) -> Iterator[str]:
+    name = config.name
+    choice = config.WhichOneof("scheduling_choice")
+    if choice == "ensemble_scheduling":
+        yield from composition_problems(config)
+        return
+    if config.platform == ENSEMBLE:
+        yield f"ensemble scheduling must be set for ensemble {name} whose platform is ensemble"
+        return
+    if choice == "dynamic_batching":
+        yield from dynamic_problems(config)
+    elif choice == "sequence_batching":
+        yield from sequence_problems(config)
+    yield from instance_problems(config)
+
+
+def _cache_problems(config: model_config_pb2.ModelConfig) -> Iterator[str]:
+    if not config.response_cache.enable:
+        return
+    advice = "Please disable the response cache."
+    if config.HasField("sequence_batching"):
+        scheduler = "sequence batching scheduler"
+        yield f"Response Cache does not currently support model {config.name} with {scheduler}. {advice}"
+    if config.model_transaction_policy.decoupled:
+        policy = "'decoupled' transaction policy"
+        yield f"Response Cache does not currently support model {config.name} with {policy}. {advice}"
+
+
+def _version_problems(config: model_config_pb2.ModelConfig) -> Iterator[str]:
+    count = len(config.version_policy.specific.versions)
+    if count > MAX_VERSIONS:
+        yield f"version policy must name at most {MAX_VERSIONS} versions, but names {count} for {config.name}"
+
+
+def _file_problems(config: model_config_pb2.ModelConfig, directory: Path) -> Iterator[str]:
+    """Yield the files that leave their directory: a config may come from a client, who could read them that way.
+
+    A model's own file may be a link, as the stores of model hubs make them: only its name is looked at.
+    """
+    for name in [config.default_model_filename, *config.cc_model_filenames.values()]:
+        if _leaves(name):
+            yield f"model file '{name}' must stay within the version directory for {config.name}"
+    for output in config.output:
+        name = output.label_filename
+        if _leaves(name) or _links_out(directory, name):
+            yield (
+                f"label file '{name}' of output '{output.name}' must stay within the model directory for {config.name}"
+            )
+    for sample in config.model_warmup:
+        for tensor, source in sample.inputs.items():
+            name = source.input_data_file
+            if _leaves(name) or _links_out(directory / "warmup", name):
+                yield (
+                    f"warmup file '{name}' of input '{tensor}' must stay within the model's warmup directory "
+                    f"for {config.name}"
+                )
+
+
+def _leaves(name: str) -> bool:
+    """Return whether a file name is absolute, climbs or cannot be a name."""
+    path = Path(name)
+    return path.is_absolute() or ".." in path.parts or "\0" in name
+
+
+def _links_out(directory: Path, name: str) -> bool:
+    """Return whether links lead from `directory` to a file outside of it."""
+    if not name:
+        return False
+    try:
+        return not (directory / name).resolve().is_relative_to(directory.resolve())
+    except (OSError, RuntimeError):  # a loop of links
+        return True

@@ -1,0 +1,100 @@
+"""What is wrong with sequence batching: its strategy, control tensors and states. Pure; texts are Triton's.
+
+Source: Triton `model_config_utils.cc` (rules), the real server's answers (texts).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from tritonclient.grpc import model_config_pb2
+
+_Control: Final = model_config_pb2.ModelSequenceBatching.Control
+_VALUES: Final = ("int32_false_true", "fp32_false_true", "bool_false_true")
+_ANY_VALUES: Final = "'int32_false_true', 'fp32_false_true' or 'bool_false_true'"
+_ALL_VALUES: Final = "'int32_false_true', 'fp32_false_true' and 'bool_false_true'"
+_ID_DATATYPES: Final = (
+    model_config_pb2.TYPE_UINT64,
+    model_config_pb2.TYPE_INT64,
+    model_config_pb2.TYPE_UINT32,
+    model_config_pb2.TYPE_INT32,
+    model_config_pb2.TYPE_STRING,
+)
+
+
+def sequence_problems(config: model_config_pb2.ModelConfig) -> Iterator[str]:
+    """Yield the problems of `sequence_batching`."""
+    yield from _strategy_problems(config)
+    yield from _control_problems(config)
+    for state in config.sequence_batching.state:
+        yield from _state_problems(state)
+
+
+def _strategy_problems(config: model_config_pb2.ModelConfig) -> Iterator[str]:
+    name, sequence = config.name, config.sequence_batching
+    strategy = sequence.WhichOneof("strategy_choice")
+    if strategy == "oldest":
+        sizes = sequence.oldest.preferred_batch_size
+        if any(size <= 0 for size in sizes):
+            yield f"sequence batching preferred batch size must be positive for {name}"
+        if any(size > config.max_batch_size for size in sizes):
+            yield f"sequence batching preferred batch size must be <= max batch size for {name}"
+    elif strategy == "direct" and not 0 <= sequence.direct.minimum_slot_utilization <= 1:
+        yield f"sequence batching minimum slot utilization must be in range (0.0, 1.0] for {name}"
+
+
+def _control_problems(config: model_config_pb2.ModelConfig) -> Iterator[str]:
+    tensors: set[str] = set()
+    kinds: set[int] = set()
+    for tensor in config.sequence_batching.control_input:
+        if not tensor.name:
+            yield f"sequence batching control tensor must have a name for {config.name}"
+        elif tensor.name in tensors:
+            yield (
+                f"sequence batching control tensor '{tensor.name}' is specified for multiple control kinds "
+                f"for {config.name}"
+            )
+        tensors.add(tensor.name)
+        for control in tensor.control:
+            kind = _Control.Kind.Name(control.kind)
+            if control.kind in kinds:
+                yield f"sequence batching specifies multiple {kind} tensors for {config.name}"
+            kinds.add(control.kind)
+            yield from _value_problems(control, f"{kind} for {config.name}")
+
+
+def _value_problems(control: model_config_pb2.ModelSequenceBatching.Control, place: str) -> Iterator[str]:
+    given = [field for field in _VALUES if getattr(control, field)]
+    if control.kind == _Control.CONTROL_SEQUENCE_CORRID:
+        if given:
+            yield f"sequence batching must not specify either {_ANY_VALUES} for {place}"
+        if control.data_type not in _ID_DATATYPES:
+            yield (
+                f"unexpected data type for control {place}. Allowed data types are TYPE_UINT64, TYPE_INT64, "
+                "TYPE_UINT32, TYPE_INT32 and TYPE_STRING"
+            )
+    elif not given:
+        yield f"sequence batching must specify either {_ANY_VALUES} for {place}"
+    elif len(given) > 1:
+        yield f"sequence batching specifies more than one from {_ALL_VALUES} for {place}"
+    elif len(getattr(control, given[0])) != 2:
+        yield f"sequence batching control '{given[0]}' must have exactly 2 entries for {place}"
+
+
+def _state_problems(state: model_config_pb2.ModelSequenceBatching.State) -> Iterator[str]:
+    name = state.input_name
+    if len(state.initial_state) > 1:
+        yield (
+            f"initial_state field for state input '{name}' must contain exactly one or zero element. "
+            f"Found '{len(state.initial_state)}' elements."
+        )
+    for initial in state.initial_state:
+        if not initial.name:
+            yield f"Field 'name' must be set when using initial_state for state input '{name}'."
+        if initial.data_type != state.data_type:
+            yield (
+                f"The data type used for 'initial_state' field of state '{name}' does not match the state data type."
+            )
+        if initial.WhichOneof("state_data") is None:
+            yield f"initial_state setting expects state'{name}' to have state_data set"
