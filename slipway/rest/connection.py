@@ -2,6 +2,7 @@
 
 httptools parses; everything that could grow without end is bounded here (head, header count, chunks, body, time).
 Requests of one connection are answered one at a time: while one is in work, pipelined ones wait and reading pauses.
+A client that repeats itself sends the same head, byte for byte, with each request; such a head is not parsed again.
 After a refusal the connection lingers: the answer and end-of-file are sent, input is read and dropped, so a client in
 the middle of a large upload still gets to see why.
 """
@@ -26,6 +27,9 @@ from slipway.wire.compression import input_too_large
 Handler = Callable[[Exchange], None]
 
 _CLOSE: Final = b"Connection: close\r\n"
+_HEAD_END: Final = b"\r\n\r\n"
+_MAX_REPEATED: Final = 64 << 10  # bytes of a request worth remembering the head of
+_FRAMING: Final = (b"transfer-encoding", b"upgrade", b"expect")
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -58,20 +62,26 @@ class HttpConnection(asyncio.Protocol):
 
     __slots__ = (
         "_body",
+        "_body_size",
         "_chunked_bytes",
         "_chunks",
         "_connections",
         "_current",
         "_handler",
+        "_head",
         "_head_bytes",
         "_headers",
         "_keep_alive",
         "_limits",
         "_mark",
+        "_messages",
+        "_method",
         "_parser",
+        "_path",
         "_phase",
         "_refused",
         "_repeated",
+        "_repeated_size",
         "_still_s",
         "_stopping",
         "_swept_mark",
@@ -96,6 +106,11 @@ class HttpConnection(asyncio.Protocol):
         self._mark = 0  # changes with every progress but that of a head
         self._swept_mark = -1
         self._still_s = 0.0
+        self._head = b""  # of the request before this one, which `_method`, `_path` and `_headers` tell
+        self._repeated_size = -1  # bytes of that request; -1 when its head must not be taken for the next one's
+        self._messages = 0  # in the data that came last
+        self._method = self._path = b""
+        self._body_size = 0
         self.on_message_begin()
         self._phase = Phase.IDLE
 
@@ -120,17 +135,25 @@ class HttpConnection(asyncio.Protocol):
         """Parse what came; refuse what is not HTTP or has too large a head."""
         if self._refused:
             return
-        was_in_head = self._phase is Phase.HEAD
+        phase = self._phase
+        if len(data) == self._repeated_size and self._current is None and data.startswith(self._head):
+            exchange = Exchange(self, self._method, self._path, self._headers, data[len(self._head) :])
+            self._start(exchange, self._keep_alive, self._version)
+            return
+        self._repeated_size = -1
+        self._messages = 0
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
             self._ignore_upgrade(data[upgrade.args[0] :])
         except httptools.HttpParserError as error:
             self._refuse(400, f"malformed HTTP request: {error}")
-        if was_in_head and self._phase is Phase.HEAD:
+        if phase is Phase.HEAD and self._phase is Phase.HEAD:
             self._head_bytes += len(data)
             if self._head_bytes > self._limits.head:
                 self._refuse(431, f"the request head exceeds {self._limits.head} bytes")
+        elif phase is Phase.IDLE and self._phase is Phase.IDLE and not self._refused:
+            self._remember_head(data)
 
     def pause_writing(self) -> None:
         """Read no further requests while the client does not read its answers."""
@@ -210,13 +233,27 @@ class HttpConnection(asyncio.Protocol):
             return
         self._phase = Phase.IDLE
         parser = self._parser
-        exchange = Exchange(self, parser.get_method(), self._url.partition(b"?")[0], self._headers, self._body)
+        self._method = parser.get_method()
+        self._path = self._url.partition(b"?")[0]
+        exchange = Exchange(self, self._method, self._path, self._headers, self._body)
+        self._messages += 1
+        self._body_size = len(self._body)
         self._body = b""
         if self._current is None:
             self._start(exchange, parser.should_keep_alive(), parser.get_http_version())
         else:
             self._waiting.append(partial(self._start, exchange, parser.should_keep_alive(), parser.get_http_version()))
             self._transport.pause_reading()
+
+    def _remember_head(self, data: bytes) -> None:
+        """Keep the head of `data` if it was one whole request whose framing its head alone decides."""
+        size = self._body_size
+        head = data[: len(data) - size]
+        whole = self._messages == 1 and len(data) <= _MAX_REPEATED and head.endswith(_HEAD_END)
+        framed = self._headers.get(b"content-length", b"") == b"%d" % size
+        if whole and framed and not any(name in self._headers for name in _FRAMING):
+            self._head = head
+            self._repeated_size = len(data)
 
     # answers
 
