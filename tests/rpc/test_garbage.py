@@ -1,0 +1,67 @@
+"""Answered requests are freed by reference counting alone, so that the collector can be kept out of the way."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import itertools
+
+import numpy as np
+import pytest
+from tritonclient.grpc import service_pb2
+
+from slipway.rpc.in_flight import InFlight
+from slipway.rpc.inference import UnaryInference
+from slipway.rpc.stream import InferStream
+from tests.rpc.plane import Plane
+
+
+@pytest.fixture(autouse=True)
+def no_collector():
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def payload(model, array, name="INPUT0", datatype="FP32"):
+    message = service_pb2.ModelInferRequest(model_name=model)
+    message.inputs.add(name=name, datatype=datatype, shape=array.shape)
+    message.raw_input_contents.append(array.tobytes())
+    return message.SerializeToString()
+
+
+def test_model_infer_leaves_no_cycles_answered_or_refused():
+    async def run():
+        plane, all_answered, answered = Plane(), asyncio.Event(), itertools.count(1)
+
+        def reply(call, payload, error):
+            if next(answered) == 80:
+                all_answered.set()
+
+        inference = UnaryInference(plane, InFlight(), reply)
+        for _ in range(20):
+            for model in ("identity", "failing", "nope"):
+                inference.start(1, payload(model, np.ones((1, 2), np.float32)))
+            inference.start(1, payload("late", np.zeros(1, np.float32)))
+        await all_answered.wait()
+        plane.requests.clear()
+        return gc.collect()
+
+    assert asyncio.run(run()) == 0
+
+
+def test_a_stream_leaves_no_cycles_once_its_requests_are_answered():
+    async def run():
+        plane = Plane()
+        stream = InferStream(plane, InFlight(), errors_end_stream=False)
+        for _ in range(20):
+            for model in ("identity", "nope", "early"):
+                stream.receive(payload(model, np.ones((1, 2), np.float32)))
+            stream.receive(payload("count", np.array([2], np.int32), "N", "INT32"))
+        stream.end_input()
+        while await stream.next_answer() is not None:
+            plane.requests.clear()
+        return gc.collect()
+
+    assert asyncio.run(run()) == 0
