@@ -66,4 +66,4 @@ def missing_part_version(name: str, part: str, version: int) -> LoadFailure:
 
 def circular(name: str) -> LoadFailure:
     """Return the failure of an ensemble that contains itself."""
-    return LoadFailure(f"circular dependency between ensembles: '{name}' depends on itself")
+    return LoadFailure(f"circular dependency between ensembles: {name} -> ... -> {name}")

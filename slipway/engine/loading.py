@@ -18,7 +18,6 @@ from tritonclient.grpc import model_config_pb2
 
 from slipway.backends.api import CompletionContext, Host, LoadedModel, ModelContext
 from slipway.backends.registry import find_backend
-from slipway.config.complete import complete_from_files
 from slipway.config.normalise import normalise
 from slipway.config.options import ServerOptions
 from slipway.config.signature import build_signature
@@ -104,8 +103,6 @@ class Loader:
         config.CopyFrom(source.config)
         path = source.versions[version]
         ensemble = is_ensemble(config)
-        if not self._options.disable_auto_complete_config:
-            complete_from_files(config, source.directory, path)
         backend = None if ensemble else find_backend(config.backend, self._options.backend_directory)
         if backend is not None and not self._options.disable_auto_complete_config:
             backend.complete(config, self._completion(config.backend, source.directory, path))

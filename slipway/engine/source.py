@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tritonclient.grpc import model_config_pb2
 
+from slipway.config.complete import complete_from_files
 from slipway.config.options import ServerOptions
 from slipway.config.parse import MAX_BYTES, parse_config, parse_config_json
 from slipway.engine import failures
@@ -16,8 +17,8 @@ from slipway.engine.failures import LoadFailure
 from slipway.errors import SlipwayError, invalid
 from slipway.repository.fingerprint import Fingerprint, fingerprint
 from slipway.repository.overrides import check_files, remove_files, write_files
-from slipway.repository.scan import CONFIG_FILE, CONFIGS_DIRECTORY, find_model, scan_versions
-from slipway.repository.versions import choose_versions
+from slipway.repository.scan import CONFIG_FILE, CONFIGS_DIRECTORY, VersionScan, find_model, scan_versions
+from slipway.repository.versions import VersionChoice, choose_versions
 
 _log = logging.getLogger("slipway.repository")
 
@@ -40,7 +41,8 @@ class LoadRequest:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Source:
-    """A model as it lies on disk. `config` is as its author wrote it; `fingerprint` was taken before it was read."""
+    """A model as it lies on disk. `config` is as its author wrote it, with the backend that its files tell;
+    `fingerprint` was taken before any of them was read."""
 
     name: str
     directory: Path
@@ -114,12 +116,18 @@ def _look(
             f"unexpected directory name '{name}' for model '{config.name}', directory name must equal model name"
         )
     config.name = name
+    scan = scan_versions(directory)
+    choice = choose_versions(config.version_policy, scan.paths)
+    complete_from_files(config, directory, scan.paths[choice.served[-1]] if choice.served else None)
+    _name_odd_versions(name, scan, choice)
+    if not choice.served:
+        raise PollError(failures.no_version(name))
     return Source(
         name=name,
         directory=directory,
         fingerprint=look,
         config=config,
-        versions=_pick_versions(name, directory, config),
+        versions={version: scan.paths[version] for version in choice.served},
         override=request.config,
         temporary=bool(request.files),
     )
@@ -160,13 +168,8 @@ def _read_config(directory: Path, config_name: str) -> model_config_pb2.ModelCon
     return parse_config(text, label)
 
 
-def _pick_versions(name: str, directory: Path, config: model_config_pb2.ModelConfig) -> dict[int, Path]:
-    scan = scan_versions(directory)
+def _name_odd_versions(name: str, scan: VersionScan, choice: VersionChoice) -> None:
     for folder, reason in scan.ignored:
         _log.warning("ignore version directory '%s' of model '%s' %s", folder, name, reason)
-    choice = choose_versions(config.version_policy, scan.paths)
     for version in choice.missing:
         _log.error("version %d is specified for model '%s', but the version directory is not present", version, name)
-    if not choice.served:
-        raise PollError(failures.no_version(name))
-    return {version: scan.paths[version] for version in choice.served}

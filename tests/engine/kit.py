@@ -46,7 +46,7 @@ def ensemble(repository, name, *parts, config_extra=""):
     )
     config = f"""
     platform: "ensemble"
-    max_batch_size: 8
+    max_batch_size: 4
     input {{ name: "INPUT0" data_type: TYPE_FP32 dims: [ -1 ] }}
     output {{ name: "OUTPUT0" data_type: TYPE_FP32 dims: [ -1 ] }}
     ensemble_scheduling {{ {steps} }}

@@ -121,8 +121,8 @@ def test_a_model_is_reloaded_under_a_running_ensemble(tmp_path):
                 "backend 'nope', try specifying runtime on the model configuration.;"
             ),
         ),
-        (["x"], "circular dependency between ensembles: 'x' depends on itself"),
-        (["y"], "circular dependency between ensembles: 'x' depends on itself"),
+        (["x"], "circular dependency between ensembles: x -> ... -> x"),
+        (["y"], "circular dependency between ensembles: x -> ... -> x"),
     ],
 )
 def test_an_ensemble_that_cannot_be_served_says_why(repository, parts, text):
@@ -149,5 +149,21 @@ def test_an_ensemble_asks_for_a_version_that_serves(repository):
             assert engine.failed["e"].detail == ("ensemble 'e' depends on 'a' whose required version 7 is not loaded")
             assert engine.failed.keys() == {"e", "outer"}
             assert await answer(engine, "a") == [1.0, 2.0]
+
+    run(scenario)
+
+
+def test_an_ensemble_stops_serving_when_a_reloaded_model_does_not_fit_it_any_more(repository):
+    config = (repository / "a" / "config.pbtxt").read_text()
+
+    async def scenario():
+        async with explicit(repository, load_model=("e",)) as engine:
+            (repository / "a" / "config.pbtxt").write_text(config.replace("max_batch_size: 8", "max_batch_size: 1"))
+            await engine.load_model("a", None, {})
+            with refused(Code.NOT_FOUND, "Request for unknown model: 'e' has no available versions"):
+                await answer(engine, "e")
+            (repository / "a" / "config.pbtxt").write_text(config + "# whole again")
+            await engine.load_model("a", None, {})
+            assert await answer(engine, "e") == [1.0, 2.0]
 
     run(scenario)
