@@ -1,7 +1,8 @@
 """One HTTP/1.1 connection: bytes to `Exchange`s and back, in order, within limits. Knows no routes and no models.
 
 httptools parses; everything that could grow without end is bounded here (head, header count, chunks, body, time).
-Requests of one connection are answered one at a time: while one is in work, pipelined ones wait and reading pauses.
+Requests of one connection are answered one at a time: while one is in work, pipelined ones wait. Reading pauses when
+many or large ones do, not before: it is reading that tells whether the client is still there.
 A client that repeats itself sends the same head, byte for byte, with each request; such a head is not parsed again.
 After a refusal the connection lingers: the answer and end-of-file are sent, input is read and dropped, so a client in
 the middle of a large upload still gets to see why.
@@ -28,7 +29,9 @@ Handler = Callable[[Exchange], None]
 
 _CLOSE: Final = b"Connection: close\r\n"
 _HEAD_END: Final = b"\r\n\r\n"
-_MAX_REPEATED: Final = 64 << 10  # bytes of a request worth remembering the head of
+_SMALL: Final = 64 << 10  # bytes of a request: its head is worth remembering, its body may wait in memory
+_MAX_WAITING: Final = 32  # pipelined requests
+_VERSIONS: Final = ("1.1", "1.0")
 _FRAMING: Final = (b"transfer-encoding", b"upgrade", b"expect")
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -71,6 +74,7 @@ class HttpConnection(asyncio.Protocol):
         "_head",
         "_head_bytes",
         "_headers",
+        "_is_unread",
         "_keep_alive",
         "_limits",
         "_mark",
@@ -102,6 +106,7 @@ class HttpConnection(asyncio.Protocol):
         self._keep_alive = True
         self._version = "1.1"
         self._stopping = False
+        self._is_unread = False  # the client leaves answers in the socket
         self._refused = False  # what still comes is dropped
         self._mark = 0  # changes with every progress but that of a head
         self._swept_mark = -1
@@ -136,7 +141,7 @@ class HttpConnection(asyncio.Protocol):
         if self._refused:
             return
         phase = self._phase
-        if len(data) == self._repeated_size and self._current is None and data.startswith(self._head):
+        if len(data) == self._repeated_size and self._is_free() and data.startswith(self._head):
             exchange = Exchange(self, self._method, self._path, self._headers, data[len(self._head) :])
             self._start(exchange, self._keep_alive, self._version)
             return
@@ -157,10 +162,12 @@ class HttpConnection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """Read no further requests while the client does not read its answers."""
+        self._is_unread = True
         self._transport.pause_reading()
 
     def resume_writing(self) -> None:
         """Read on."""
+        self._is_unread = False
         if not self._waiting:
             self._transport.resume_reading()
 
@@ -195,13 +202,16 @@ class HttpConnection(asyncio.Protocol):
         self._phase = Phase.BODY
         self._mark += 1
         headers = self._headers
+        if self._parser.get_http_version() not in _VERSIONS:
+            self._refuse(505, "only HTTP/1.0 and HTTP/1.1 are spoken here")
+            return
         if len(headers) > self._limits.headers:
             self._refuse(431, f"more than {self._limits.headers} headers")
             return
         length = headers.get(b"content-length")
         if length is not None and int(length) > self._limits.body:
             self._refuse_with(input_too_large(int(length), self._limits.body))
-        elif b"expect" in headers and self._current is None and not self._refused:
+        elif b"expect" in headers and self._is_free() and not self._refused:
             self._transport.write(_CONTINUE)
 
     def on_body(self, data: bytes) -> None:
@@ -239,17 +249,21 @@ class HttpConnection(asyncio.Protocol):
         self._messages += 1
         self._body_size = len(self._body)
         self._body = b""
-        if self._current is None:
+        if self._is_free():
             self._start(exchange, parser.should_keep_alive(), parser.get_http_version())
-        else:
-            self._waiting.append(partial(self._start, exchange, parser.should_keep_alive(), parser.get_http_version()))
+            return
+        self._waiting.append(partial(self._start, exchange, parser.should_keep_alive(), parser.get_http_version()))
+        if len(self._waiting) >= _MAX_WAITING or self._body_size > _SMALL:
             self._transport.pause_reading()
+
+    def _is_free(self) -> bool:
+        return self._current is None and not self._waiting
 
     def _remember_head(self, data: bytes) -> None:
         """Keep the head of `data` if it was one whole request whose framing its head alone decides."""
         size = self._body_size
         head = data[: len(data) - size]
-        whole = self._messages == 1 and len(data) <= _MAX_REPEATED and head.endswith(_HEAD_END)
+        whole = self._messages == 1 and len(data) <= _SMALL and head.endswith(_HEAD_END)
         framed = self._headers.get(b"content-length", b"") == b"%d" % size
         if whole and framed and not any(name in self._headers for name in _FRAMING):
             self._head = head
@@ -289,7 +303,7 @@ class HttpConnection(asyncio.Protocol):
     def _start_waiting(self) -> None:
         while self._waiting and self._current is None:
             self._waiting.popleft()()
-        if not self._waiting and not self._transport.is_closing():
+        if not self._waiting and not self._is_unread and not self._transport.is_closing():
             self._transport.resume_reading()
 
     def _start(self, exchange: Exchange, keep_alive: bool, version: str) -> None:
@@ -310,7 +324,7 @@ class HttpConnection(asyncio.Protocol):
         self._refused = True
         self._phase = Phase.IDLE
         self._body = b""
-        if self._current is None:
+        if self._is_free():
             self._send_refusal(status, message)
         else:
             self._waiting.append(partial(self._send_refusal, status, message))

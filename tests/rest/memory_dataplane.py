@@ -37,6 +37,7 @@ def later(_: MemoryDataplane, pending: Pending) -> None:
 def never(plane: MemoryDataplane, pending: Pending) -> None:
     """Do not answer; note when the request is cancelled."""
     plane.waiting.append(pending)
+    plane.began.set()
     pending.on_cancel(plane.cancelled.set)
 
 
@@ -75,6 +76,7 @@ class MemoryDataplane:
     def __init__(self) -> None:
         self.metrics = MetricRegistry()
         self.waiting: list[Pending] = []
+        self.began = asyncio.Event()
         self.cancelled = asyncio.Event()
         self.is_ready = True
         self.loaded: list[tuple[str, str | None, Mapping[str, bytes]]] = []
@@ -89,7 +91,7 @@ class MemoryDataplane:
             "never": (signature("never", 8, IN0="FP32 -1"), never),
             "fail": (signature("fail", 8, IN0="FP32 -1"), fail),
             "count": (signature("count", 0, IN0="INT32 1", decoupled=True), count),
-            "odd name/é": (signature("odd name/é", 8, IN0="FP32 -1"), echo),
+            "odd name é": (signature("odd name é", 8, IN0="FP32 -1"), echo),
         }
         self.statistics = {name: ModelStatistics() for name in self.models}
 
@@ -163,4 +165,5 @@ class MemoryDataplane:
         self.unloaded.append((name, unload_dependents))
 
     def record_rejected(self, name: str, version: str) -> None:
+        self.signature(name, version)
         self.statistics[name].record_failure(0, FailureReason.OTHER)

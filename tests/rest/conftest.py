@@ -1,0 +1,112 @@
+"""A listener on a real socket, in an event loop of its own thread, so that blocking clients can be used."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import socket
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import pytest
+
+from slipway.rest.app import build_app
+from slipway.rest.connection import Handler, Limits
+from slipway.rest.context import RestOptions
+from slipway.rest.listener import HttpListener
+from tests.rest.memory_dataplane import MemoryDataplane
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An HTTP answer."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A running front: its port and its dataplane."""
+
+    port: int
+    plane: MemoryDataplane
+
+    @property
+    def url(self) -> str:
+        """Return what tritonclient calls the URL."""
+        return f"127.0.0.1:{self.port}"
+
+    def ask(self, method: str, path: str, body: bytes | None = None, **headers: str) -> Answer:
+        """Send a request on a new connection; underscores in header names are dashes."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        try:
+            named = {name.replace("_", "-"): value for name, value in headers.items()}
+            connection.request(method, path, body=body, headers=named)
+            response = connection.getresponse()
+            return Answer(response.status, dict(response.headers), response.read())
+        finally:
+            connection.close()
+
+    def connect(self) -> socket.socket:
+        """Return a new connection."""
+        return socket.create_connection(("127.0.0.1", self.port), timeout=30)
+
+    def send(self, *pieces: bytes) -> bytes:
+        """Send pieces on a new connection; return all that comes back until the server closes."""
+        with self.connect() as connection:
+            for piece in pieces:
+                connection.sendall(piece)
+            return read_to_end(connection)
+
+
+def read_to_end(connection: socket.socket) -> bytes:
+    """Return what arrives until the server closes."""
+    parts = []
+    while part := connection.recv(65536):
+        parts.append(part)
+    return b"".join(parts)
+
+
+@contextmanager
+def serve(plane: MemoryDataplane, handler: Handler, limits: Limits | None = None) -> Iterator[Served]:
+    """Serve `handler` in a thread of its own until the block ends."""
+    started: Future[tuple[int, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
+
+    async def run() -> None:
+        listener = HttpListener(handler, host="127.0.0.1", port=0, limits=limits)
+        done = asyncio.Event()
+        started.set_result((await listener.start(), asyncio.get_running_loop(), done))
+        await done.wait()
+        await listener.stop(grace_s=5.0)
+
+    thread = threading.Thread(target=asyncio.run, args=(run(),))
+    thread.start()
+    port, loop, done = started.result(30)
+    try:
+        yield Served(port, plane)
+    finally:
+        loop.call_soon_threadsafe(done.set)
+        thread.join(30)
+
+
+@pytest.fixture
+def served() -> Iterator[Served]:
+    """Serve the five tiny models with default limits."""
+    plane = MemoryDataplane()
+    with serve(plane, build_app(plane)) as running:
+        yield running
+
+
+@pytest.fixture
+def small() -> Iterator[Served]:
+    """Serve with small limits."""
+    plane = MemoryDataplane()
+    options = RestOptions(max_input_size=4096)
+    limits = Limits(body=4096, head=2048, headers=20, repeated_headers=3, chunks=10, linger_s=0.5)
+    with serve(plane, build_app(plane, options), limits) as running:
+        yield running
