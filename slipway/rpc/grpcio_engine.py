@@ -25,19 +25,25 @@ _ERROR_METADATA: Final = ("triton_grpc_error", "true")
 
 
 class _Call:
-    """One ModelInfer call. The future exists only where the answer does not come at once."""
+    """One ModelInfer call. The future exists only where the answer does not come at once.
 
-    __slots__ = ("answered", "error", "payload", "waiter")
+    An error is kept as status and message: the exception's traceback would hold the request, and this call, in a cycle.
+    """
+
+    __slots__ = ("answered", "message", "payload", "status", "waiter")
 
     def __init__(self) -> None:
         self.payload = b""
-        self.error: SlipwayError | None = None
+        self.status = 0
+        self.message = ""
         self.answered = False
         self.waiter: asyncio.Future[None] | None = None
 
 
 def _reply(call: _Call, payload: bytes, error: SlipwayError | None) -> None:
-    call.payload, call.error, call.answered = payload, error, True
+    call.payload, call.answered = payload, True
+    if error is not None:
+        call.status, call.message = GRPC_STATUS[error.code], error.message
     if call.waiter is not None and not call.waiter.done():
         call.waiter.set_result(None)
 
@@ -95,16 +101,20 @@ class GrpcioEngine:
 
     def _cold(self, path: str) -> Callable[[bytes, Any], Awaitable[bytes]]:
         async def call(payload: bytes, context: Any) -> bytes:
+            answer = self._service.call(path, payload)
+            del payload  # as in `_model_infer`
             try:
-                return await self._service.call(path, payload)
+                return await answer
             except SlipwayError as error:
-                return await self._abort(context, error)
+                await context.abort(self._codes[GRPC_STATUS[error.code]], error.message)
+                raise  # abort has raised already
 
         return call
 
     async def _model_infer(self, payload: bytes, context: Any) -> bytes:
         call = _Call()
         pending = self._inference.start(call, payload)
+        del payload  # grpcio's abort leaves a cycle through this frame; the request must not hang on it
         if not call.answered:
             call.waiter = asyncio.get_running_loop().create_future()
             try:
@@ -113,13 +123,9 @@ class GrpcioEngine:
                 if pending is not None:
                     pending.cancel()
                 raise
-        if call.error is not None:
-            return await self._abort(context, call.error)
+        if call.status:
+            await context.abort(self._codes[call.status], call.message)
         return call.payload
-
-    async def _abort(self, context: Any, error: SlipwayError) -> bytes:
-        await context.abort(self._codes[GRPC_STATUS[error.code]], error.message)
-        return b""  # abort raises
 
     async def _model_stream_infer(self, _: Any, context: Any) -> None:
         errors_end_stream = _ERROR_METADATA in (tuple(item) for item in context.invocation_metadata())

@@ -91,6 +91,7 @@ class NativeEngine:
             except RuntimeError:  # the loop was closed without `stop`
                 front.close()
                 return
+            del events  # or the last batch, messages and all, would live until the next one comes
 
     def _handle(self, events: list[tuple[int, int, int, bytes, object]]) -> None:
         calls, start = self._calls, self._inference.start

@@ -73,7 +73,7 @@ class InferStream:
         self._outgoing: deque[bytes] = deque()
         self._waiting_bytes = 0
         self._input_ended = False
-        self._failure: StreamFailedError | None = None
+        self._failure: tuple[int, str] | None = None  # gRPC status and message
         self._changed = asyncio.Event()  # for the writer
         self._room = asyncio.Event()  # for the reader
         self._room.set()
@@ -124,7 +124,7 @@ class InferStream:
         """Return the next message to write, None at the end; raise `StreamFailedError`."""
         while not self._outgoing:
             if self._failure is not None:
-                raise self._failure
+                raise StreamFailedError(*self._failure)
             if self._input_ended and not self._open:
                 return None
             self._changed.clear()
@@ -212,7 +212,7 @@ class InferStream:
 
     def _fail(self, status: int, message: str) -> None:
         """End the stream after the answers that already wait."""
-        self._failure = StreamFailedError(status, message)
+        self._failure = status, message
         self.cancel()
 
     def _update_room(self) -> None:

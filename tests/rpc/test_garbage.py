@@ -6,7 +6,9 @@ import asyncio
 import gc
 import itertools
 
+import grpc
 import numpy as np
+import psutil
 import pytest
 from tritonclient.grpc import service_pb2
 
@@ -22,6 +24,26 @@ def no_collector():
     gc.disable()
     yield
     gc.enable()
+
+
+MEGABYTE = 2**20
+
+
+def test_refused_requests_do_not_pile_up_in_memory(server):
+    body = payload("identity", np.zeros((1, 8 * MEGABYTE), np.uint8))
+    memory = psutil.Process().memory_info
+    with grpc.insecure_channel(server.url) as channel:
+        infer = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
+
+        def refuse():
+            with pytest.raises(grpc.RpcError, match="byte size mismatch"):
+                infer(body, timeout=20)
+
+        refuse()
+        before = memory().rss
+        for _ in range(20):
+            refuse()
+    assert memory().rss - before < 80 * MEGABYTE
 
 
 def payload(model, array, name="INPUT0", datatype="FP32"):
