@@ -13,11 +13,13 @@ _LENGTH = struct.Struct("<I")
 
 
 class TruncatedElementError(ValueError):
-    """The buffer ends inside a length prefix (`in_length`) or inside an element."""
+    """The buffer ends inside a length prefix (`in_length`) or an element: of `needed` bytes `available` are left."""
 
-    def __init__(self, *, in_length: bool) -> None:
+    def __init__(self, needed: int, available: int, *, in_length: bool) -> None:
         super().__init__("incomplete string length indicator" if in_length else "incomplete string data")
         self.in_length = in_length
+        self.needed = needed
+        self.available = available
 
 
 def encode_bytes(elements: Iterable[object]) -> bytes:
@@ -32,15 +34,16 @@ def encode_bytes(elements: Iterable[object]) -> bytes:
 
 def count_elements(raw: bytes | memoryview) -> int:
     """Return how many elements `raw` holds; raise `TruncatedElementError` where it is cut short."""
-    offset, end, count = 0, len(raw), 0
+    offset, end, count, size = 0, len(raw), 0, 0
     unpack = _LENGTH.unpack_from
     while offset < end:
         if end - offset < 4:
-            raise TruncatedElementError(in_length=True)
-        offset += 4 + unpack(raw, offset)[0]
+            raise TruncatedElementError(4, end - offset, in_length=True)
+        size = unpack(raw, offset)[0]
+        offset += 4 + size
         count += 1
     if offset > end:
-        raise TruncatedElementError(in_length=False)
+        raise TruncatedElementError(size, end - offset + size, in_length=False)
     return count
 
 
@@ -51,10 +54,10 @@ def decode_bytes(raw: bytes | memoryview) -> list[bytes]:
     unpack = _LENGTH.unpack_from
     while offset < end:
         if end - offset < 4:
-            raise TruncatedElementError(in_length=True)
+            raise TruncatedElementError(4, end - offset, in_length=True)
         start = offset + 4
         offset = start + unpack(raw, offset)[0]
         if offset > end:
-            raise TruncatedElementError(in_length=False)
+            raise TruncatedElementError(offset - start, end - start, in_length=False)
         elements.append(bytes(raw[start:offset]))
     return elements

@@ -14,6 +14,7 @@ from slipway.core.tensor import Tensor
 from slipway.datatypes import BY_NAME
 from slipway.errors import SlipwayError, invalid
 
+_MAX_NAMES = 100  # that an error lists; a request may come with a million
 _BATCH_NOTE = (
     "NOTE: Setting a non-zero max_batch_size in the model config requires a batch dimension to be prepended to each "
     "input shape. If you want to specify the full shape including the batch dim in your input dims config, try "
@@ -25,7 +26,7 @@ def check_request(request: InferRequest, signature: ModelSignature) -> int:
     """Return the request's rows (batch size; 1 without batch dimension), or raise `SlipwayError` (INVALID_ARG)."""
     for name in request.outputs:
         if name not in signature.outputs:
-            raise _refused(request, f"unexpected inference output '{name}' for model '{signature.model_name}'")
+            raise invalid(f"unexpected inference output '{name}' for model '{signature.model_name}'")
     inputs = request.inputs
     if inputs.keys() != signature.inputs.keys():
         _check_names(request, signature)
@@ -78,6 +79,11 @@ def _fits(shape: Sequence[int], dims: tuple[int, ...]) -> bool:
 
 def _shape_error(request: InferRequest, tensor: Tensor, spec: TensorSpec, signature: ModelSignature) -> SlipwayError:
     batched = signature.max_batch_size > 0
+    if batched and not tensor.shape:
+        return _refused(
+            request,
+            f"input '{tensor.name}' has no shape but model requires batch dimension for '{signature.model_name}'",
+        )
     expected = ((-1,) if batched else ()) + spec.dims
     return _refused(
         request,
@@ -97,7 +103,7 @@ def _check_names(request: InferRequest, signature: ModelSignature) -> None:
         raise _refused(request, _count_message(request, signature))
     for name in given:
         if name not in declared:
-            raise _refused(request, f"unexpected inference input '{name}' for model '{signature.model_name}'")
+            raise invalid(f"unexpected inference input '{name}' for model '{signature.model_name}'")
     if not required <= given.keys():
         raise _refused(request, _count_message(request, signature))
 
@@ -118,14 +124,14 @@ def _count_message(request: InferRequest, signature: ModelSignature) -> str:
 
 
 def _quoted(names: Sequence[str]) -> str:
-    return ",".join(f"'{name}'" for name in names)
+    shown = ",".join(f"'{name}'" for name in names[:_MAX_NAMES])
+    return shown if len(names) <= _MAX_NAMES else f"{shown},..."
 
 
 def _check_bytes(request: InferRequest, tensor: Tensor, signature: ModelSignature) -> None:
-    expected = tensor.element_count
     if tensor.datatype != "BYTES":
         size = len(tensor.raw)
-        wanted = expected * BY_NAME[tensor.datatype].size
+        wanted = tensor.element_count * BY_NAME[tensor.datatype].size
         if size != wanted:
             raise _refused(
                 request,
@@ -133,11 +139,26 @@ def _check_bytes(request: InferRequest, tensor: Tensor, signature: ModelSignatur
                 f"Expected {wanted}, got {size}",
             )
         return
+    _check_elements(request, tensor, signature)
+
+
+def _check_elements(request: InferRequest, tensor: Tensor, signature: ModelSignature) -> None:
+    expected = tensor.element_count
     where = f"inference input '{tensor.name}' for model '{signature.model_name}'"
     try:
         count = count_elements(tensor.raw)
     except TruncatedElementError as error:
-        kind = "length indicator" if error.in_length else "data"
-        raise _refused(request, f"incomplete string {kind} for {where}, expecting {expected}") from None
-    if count != expected:
+        if error.in_length:
+            raise _refused(
+                request,
+                f"incomplete string length indicator for {where}, expecting {error.needed} bytes but only "
+                f"{error.available} bytes available. Please make sure the string length indicator is in one buffer.",
+            ) from None
+        raise invalid(
+            f"incomplete string data for inference input '{tensor.name}', expecting string of length {error.needed} "
+            f"but only {error.available} bytes available"
+        ) from None
+    if count > expected:
+        raise _refused(request, f"unexpected number of string elements {count} for {where}, expecting {expected}")
+    if count < expected:
         raise _refused(request, f"expected {expected} string elements for {where}, got {count}")

@@ -104,6 +104,8 @@ def deduce_shape(dims: tuple[int, ...], count: int, *, batched: bool) -> tuple[i
     for axis in range(len(shape) - 1, -1, -1):
         if shape[axis] == -1:
             shape[axis], variable = variable, 1
+    if batched and shape[0] == 0:  # no elements are a row without elements, not no row
+        shape[0] = 1
     return tuple(shape)
 
 

@@ -31,13 +31,14 @@ def parse(text: bytes | bytearray | memoryview) -> Any:
     except RecursionError:
         raise too_deep() from None
     except NOT_JSON as error:
-        reason = str(error)
+        reason = "Invalid encoding in string." if isinstance(error, UnicodeDecodeError) else str(error)
     try:
         return json.loads(str(text, "utf-8-sig"), parse_float=_finite)
     except RecursionError:
         raise too_deep() from None
     except ValueError as error:
-        raise malformed(reason if isinstance(error, json.JSONDecodeError) else str(error)) from None
+        is_ours = not isinstance(error, (json.JSONDecodeError, UnicodeDecodeError))
+        raise malformed(str(error) if is_ours else reason) from None
 
 
 def parse_object(body: bytes | bytearray | memoryview) -> dict[str, Any]:

@@ -61,14 +61,22 @@ def test_an_empty_batch_is_zero_rows():
             "input 'B' batch size does not match other inputs for 'm'",
         ),
         (
-            request(fp32("A", 1, 16), fp32("X", 1, 16)),
-            signature(A, B),
-            "unexpected inference input 'X' for model 'm'",
+            request(Tensor("A", "FP32", (), raw=b"\0" * 4)),
+            signature(A),
+            "input 'A' has no shape but model requires batch dimension for 'm'",
         ),
         (
-            request(fp32("A", 1, 16), outputs=("NO",)),
-            signature(A),
-            "unexpected inference output 'NO' for model 'm'",
+            request(Tensor("T", "BYTES", (1, 2), raw=b"\1\0")),
+            signature(TEXT),
+            (
+                "incomplete string length indicator for inference input 'T' for model 'm', expecting 4 bytes but only "
+                "2 bytes available. Please make sure the string length indicator is in one buffer."
+            ),
+        ),
+        (
+            request(Tensor("T", "BYTES", (1, 2), raw=b"\0\0\0\0" * 3)),
+            signature(TEXT),
+            "unexpected number of string elements 3 for inference input 'T' for model 'm', expecting 2",
         ),
         (
             request(Tensor("A", "INT32", (1, 16), raw=b"\0" * 64)),
@@ -105,6 +113,41 @@ def test_refusals_use_tritons_words(given, sign, text):
         check_request(given, sign)
     assert caught.value.code is Code.INVALID_ARG
     assert caught.value.message == f"[request id: 7] {text}"
+
+
+@pytest.mark.parametrize(
+    ("given", "sign", "text"),
+    [
+        (
+            request(fp32("A", 1, 16), fp32("X", 1, 16)),
+            signature(A, B),
+            "unexpected inference input 'X' for model 'm'",
+        ),
+        (
+            request(fp32("A", 1, 16), outputs=("NO",)),
+            signature(A),
+            "unexpected inference output 'NO' for model 'm'",
+        ),
+        (
+            request(Tensor("T", "BYTES", (1, 2), raw=b"\xff\xff\xff\xffab")),
+            signature(TEXT),
+            (
+                "incomplete string data for inference input 'T', expecting string of length 4294967295 but only 2 bytes "
+                "available"
+            ),
+        ),
+    ],
+)
+def test_some_refusals_do_not_name_the_request(given, sign, text):
+    with pytest.raises(SlipwayError) as caught:
+        check_request(given, sign)
+    assert caught.value.message == text
+
+
+def test_an_error_lists_a_hundred_names_at_most():
+    with pytest.raises(SlipwayError) as caught:
+        check_request(request(*(fp32(f"X{number}", 1, 16) for number in range(1000))), signature(A))
+    assert "'X99',...]" in caught.value.message
 
 
 def test_a_missing_batch_dimension_is_explained():
