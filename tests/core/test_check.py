@@ -132,8 +132,8 @@ def test_refusals_use_tritons_words(given, sign, text):
             request(Tensor("T", "BYTES", (1, 2), raw=b"\xff\xff\xff\xffab")),
             signature(TEXT),
             (
-                "incomplete string data for inference input 'T', expecting string of length 4294967295 but only 2 bytes "
-                "available"
+                "incomplete string data for inference input 'T', expecting string of length 4294967295 but only 2 "
+                "bytes available"
             ),
         ),
     ],
