@@ -7,8 +7,8 @@ import os
 from contextlib import asynccontextmanager, contextmanager
 
 import numpy as np
-from slipway.config.options import ServerOptions
 
+from slipway.config.options import ServerOptions
 from slipway.core.request import InferRequest
 from slipway.core.tensor import Tensor
 from slipway.engine.dataplane import Engine

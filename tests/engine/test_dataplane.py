@@ -1,8 +1,8 @@
 import asyncio
 
 import pytest
-from slipway.config.options import ServerOptions
 
+from slipway.config.options import ServerOptions
 from slipway.core.request import InferResponse
 from slipway.engine.api import TensorMetadata
 from slipway.engine.dataplane import Engine
