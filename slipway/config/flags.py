@@ -1,0 +1,222 @@
+"""Command-line flags read off a dataclass: one field is one flag, its metadata says how its text is read.
+
+`option()` declares a field, `Kind` is a way to read a value, `read_flags` turns words into field values, `usage` is the
+help text. Knows neither tritonserver's flags nor what a value means; the texts of mistakes are tritonserver's.
+"""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Final
+
+_TRUE: Final = ("true", "on", "1")
+_FALSE: Final = ("false", "off", "0")
+_KEY: Final = "flag"  # of a field's metadata
+_INT64: Final = 2**63 - 1
+_WHOLE: Final = re.compile("[+-]?[0-9]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """How a value is written: `read` raises `ValueError` with the text of the mistake."""
+
+    placeholder: str
+    read: Callable[[str], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """One flag; `gather` makes the field's value of all that were given, None keeps the last.
+
+    `deprecated` are old names that still work, with a warning.
+    """
+
+    name: str
+    kind: Kind
+    section: str
+    help: str
+    aliases: tuple[str, ...] = ()
+    deprecated: tuple[str, ...] = ()
+    gather: Callable[[Iterable[Any]], Any] | None = None
+
+
+@dataclass(slots=True)
+class Reading:
+    """What the words of a command line say: raw texts by flag name, the rest, and what is wrong."""
+
+    given: list[tuple[str, str]]
+    positional: list[str]
+    problems: list[str]
+
+
+# Kinds of values
+
+
+def _read_boolean(text: str) -> bool:
+    word = text.lower()
+    if word not in _TRUE + _FALSE:
+        raise ValueError(f"invalid value for bool option: {text}")
+    return word in _TRUE
+
+
+def _read_float(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise ValueError(f"Invalid option value. Got {text}") from None
+    if not 0 < value < float("inf"):
+        raise ValueError(f"Provided option value is out of bound. Got {text}")
+    return value
+
+
+BOOLEAN: Final = Kind("BOOL", _read_boolean)
+TEXT: Final = Kind("TEXT", str)
+DIRECTORY: Final = Kind("DIRECTORY", Path)
+POSITIVE_FLOAT: Final = Kind("NUMBER", _read_float)
+
+
+def whole(low: int = 0, high: int = _INT64) -> Kind:
+    """Return the kind of whole numbers from `low` to `high`."""
+
+    def read(text: str) -> int:
+        if not _WHOLE.fullmatch(text):  # int() would take "1_000" and other scripts' digits
+            raise ValueError(f"Invalid option value. Got {text}")
+        value = int(text) if len(text) < 30 else _INT64 + 1
+        if not low <= value <= high:
+            raise ValueError(f"Provided option value is out of bound. Got {text}")
+        return value
+
+    return Kind("N", read)
+
+
+def choice(*words: str) -> Kind:
+    """Return the kind of one of `words`."""
+
+    def read(text: str) -> str:
+        if text not in words:
+            raise ValueError(f"invalid argument {text}; it is one of {', '.join(words)}")
+        return text
+
+    return Kind("|".join(words), read)
+
+
+# The flags of a dataclass
+
+
+def option(
+    section: str,
+    default: object,
+    kind: Kind,
+    text: str,
+    *,
+    aliases: tuple[str, ...] = (),
+    deprecated: tuple[str, ...] = (),
+    gather: Callable[[Iterable[Any]], Any] | None = None,
+) -> Any:
+    """Return a dataclass field that is also a flag; a mutable `default` is copied for every instance."""
+    flag = Flag("", kind, section, text, aliases, deprecated, gather)
+    if isinstance(default, dict):
+        return field(default_factory=default.copy, metadata={_KEY: flag})
+    return field(default=default, metadata={_KEY: flag})
+
+
+def flags_of(options: type) -> Iterator[Flag]:
+    """Yield the flags of a dataclass in the order of its fields, named like them."""
+    for each in fields(options):
+        flag = each.metadata.get(_KEY)
+        if flag is not None:
+            name = each.name.replace("_", "-")
+            yield Flag(name, flag.kind, flag.section, flag.help, flag.aliases, flag.deprecated, flag.gather)
+
+
+def field_name(flag: Flag) -> str:
+    """Return the name of the field that `flag` sets."""
+    return flag.name.replace("-", "_")
+
+
+# Reading
+
+
+def read_words(arguments: Sequence[str], kinds: Mapping[str, Kind]) -> Reading:
+    """Split a command line into flags of `kinds` (`--flag=value`, `--flag value`) and the rest.
+
+    A boolean flag needs no value: the next word is one only if it is a boolean word.
+    """
+    reading = Reading([], [], [])
+    words = list(reversed(arguments))
+    while words:
+        word = words.pop()
+        if not word.startswith("-"):
+            reading.positional.append(word)
+            continue
+        name, equals, value = word.removeprefix("--").partition("=")
+        kind = kinds.get(name)
+        if kind is None or not word.startswith("--"):
+            reading.problems.append(f"unrecognized option '{word}'{_suggestion(name, kinds)}")
+            continue
+        if not equals and kind is BOOLEAN:
+            value = words.pop() if words and words[-1].lower() in _TRUE + _FALSE else _TRUE[0]
+        elif not equals and (not words or words[-1].startswith("--")):
+            reading.problems.append(f"option '--{name}' requires an argument")
+            continue
+        elif not equals:
+            value = words.pop()
+        reading.given.append((name, value))
+    return reading
+
+
+def _suggestion(name: str, kinds: Mapping[str, Kind]) -> str:
+    close = get_close_matches(name, kinds, 1)
+    return f"; did you mean '--{close[0]}'?" if close else ""
+
+
+def read_values(given: Iterable[tuple[str, str]], flags: Iterable[Flag], problems: list[str]) -> dict[str, Any]:
+    """Return field values by field name; what cannot be read is added to `problems`."""
+    by_name = {name: flag for flag in flags for name in (flag.name, *flag.aliases, *flag.deprecated)}
+    values: dict[str, list[Any]] = {}
+    for name, text in given:
+        flag = by_name.get(name)
+        if flag is None:
+            continue
+        try:
+            value = flag.kind.read(text)
+        except ValueError as error:
+            problems.append(f'Bad option: "--{name}". {error}')
+        else:
+            values.setdefault(flag.name, []).append(value)
+    read = {}
+    for name, found in values.items():
+        flag = by_name[name]
+        read[field_name(flag)] = flag.gather(found) if flag.gather else found[-1]
+    return read
+
+
+# Help
+
+
+def usage(head: str, flags: Iterable[Flag], defaults: object) -> str:
+    """Return the help text: `head`, then the flags by section with the values they have in `defaults`."""
+    sections: dict[str, list[str]] = {}
+    for flag in flags:
+        repeat = " (repeatable)" if flag.gather else ""
+        names = ", ".join(f"--{name}" for name in (flag.name, *flag.aliases))
+        shown = _shown(getattr(defaults, field_name(flag)))
+        text = textwrap.wrap(f"{flag.help}{repeat}{shown}", 100)
+        lines = sections.setdefault(flag.section, [])
+        lines.append("\n".join([f"  {names} {flag.kind.placeholder}", *(f"      {line}" for line in text)]))
+    return "\n\n".join([head, *(f"{name}:\n" + "\n".join(lines) for name, lines in sections.items())])
+
+
+def _shown(default: Any) -> str:
+    if isinstance(default, bool):
+        return f" [{str(default).lower()}]"
+    if isinstance(default, dict):
+        default = [f"{name}={str(value).lower()}" for name, value in default.items()]
+    if isinstance(default, tuple | list):
+        default = " ".join(map(str, default))
+    return f" [{default}]" if default != "" else ""

@@ -1,0 +1,262 @@
+"""What `slipway serve` can be told: tritonserver's flags as one frozen dataclass, and the command line read into it.
+
+A field is a flag: its name, help text and default stand here and nowhere else. Addresses are local unless told
+otherwise, which is safer than tritonserver's 0.0.0.0. Knows no part of the server.
+"""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import combinations
+from pathlib import Path
+from typing import Final
+
+from slipway.config import unserved
+from slipway.config.flags import (
+    BOOLEAN,
+    DIRECTORY,
+    TEXT,
+    Kind,
+    choice,
+    flags_of,
+    option,
+    read_values,
+    read_words,
+    usage,
+    whole,
+)
+from slipway.errors import invalid
+
+_USAGE: Final = """usage: slipway serve [REPOSITORY] [--flag=value | --flag value ...]
+
+Serve the models of a Triton model repository over HTTP and gRPC. The flags are tritonserver's; booleans are true, on,
+1, false, off or 0, and a boolean flag without a value is true."""
+_DEFAULT_BATCH: Final = "default-max-batch-size"
+_LOCAL: Final = "127.0.0.1"
+_EVERYWHERE: Final = ("0.0.0.0", "::")  # noqa: S104  compared with, never bound
+_METRICS: Final = {"counter_latencies": True, "histogram_latencies": False}
+
+# Kinds of values that only this server has
+
+
+def _read_backend_setting(text: str) -> tuple[str, str, str]:
+    head, equals, value = text.partition("=")
+    backend, comma, setting = head.rpartition(",")
+    if not equals or not setting:
+        raise ValueError(f"--backend-config option format is '<backend name>,<setting>=<value>'. Got {text}")
+    if comma and not backend:
+        raise ValueError(
+            "No backend specified. --backend-config option format is <backend name>,<setting>=<value> or "
+            f"<setting>=<value>. Got {text}"
+        )
+    if setting == _DEFAULT_BATCH:
+        whole(0, 2**31 - 1).read(value)
+    return backend, setting, value
+
+
+def _by_backend(settings: Iterable[tuple[str, str, str]]) -> dict[str, dict[str, str]]:
+    gathered: dict[str, dict[str, str]] = {}
+    for backend, setting, value in settings:
+        gathered.setdefault(backend, {})[setting] = value
+    return gathered
+
+
+def _read_metrics_setting(text: str) -> tuple[str, bool]:
+    setting, equals, value = text.partition("=")
+    if not equals or not setting:
+        raise ValueError(f"--metrics-config option format is <setting>=<value>. Got {text}")
+    if setting == "summary_quantiles" or (setting == "summary_latencies" and BOOLEAN.read(value)):
+        raise ValueError("summaries are not supported yet")
+    if setting not in (*_METRICS, "summary_latencies"):
+        raise ValueError(f"unknown setting '{setting}'; it is one of {', '.join(_METRICS)}")
+    return setting, BOOLEAN.read(value)
+
+
+def _metrics(settings: Iterable[tuple[str, bool]]) -> dict[str, bool]:
+    given = dict(settings)
+    return {name: given.get(name, default) for name, default in _METRICS.items()}
+
+
+def _read_config_name(text: str) -> str:
+    if not text:
+        raise ValueError("Error: empty argument for --model-config-name")
+    if text != Path(text).name or " " in text:
+        raise ValueError(f"the name of a file without '.pbtxt', directory and spaces is expected. Got {text}")
+    return text
+
+
+_PORT: Final = whole(0, 65535)
+_COUNT: Final = whole(0, 2**31 - 1)
+_AT_LEAST_ONE: Final = whole(1, 2**31 - 1)
+_BACKEND_SETTING: Final = Kind("[BACKEND,]SETTING=VALUE", _read_backend_setting)
+_METRICS_SETTING: Final = Kind("SETTING=VALUE", _read_metrics_setting)
+
+# Sections of the help text
+
+_server = partial(option, "Server")
+_logging = partial(option, "Logging")
+_models = partial(option, "Model repository")
+_http = partial(option, "HTTP")
+_grpc = partial(option, "gRPC")
+_measures = partial(option, "Metrics")
+_backend = partial(option, "Backends")
+
+
+@dataclass(frozen=True, slots=True)
+class ServerOptions:
+    """Every setting of a server; the field `x_y` is the flag `--x-y`. `warnings` are for the log, once it is there."""
+
+    id: str = _server("triton", TEXT, "Name of this server in its metadata.")
+    exit_timeout_secs: int = _server(30, _COUNT, "Seconds that requests in flight are given when the server ends.")
+
+    log_verbose: int = _logging(0, _COUNT, "Verbose messages: 0 for none, 1 and more for all.")
+    log_info: bool = _logging(True, BOOLEAN, "Write information.")
+    log_warning: bool = _logging(True, BOOLEAN, "Write warnings.")
+    log_error: bool = _logging(True, BOOLEAN, "Write errors.")
+    log_format: str = _logging("default", choice("default", "ISO8601"), "Form of a log line.")
+    log_file: str = _logging("", TEXT, "File that gets the log instead of standard error.")
+
+    model_repository: tuple[Path, ...] = _models(
+        (), DIRECTORY, "Directory with one directory per model; REPOSITORY is short for it.",
+        aliases=("model-store",), gather=tuple,
+    )  # fmt: skip
+    exit_on_error: bool = _models(True, BOOLEAN, "End when a model fails to load at start.")
+    disable_auto_complete_config: bool = _models(
+        False, BOOLEAN, "Do not derive what config.pbtxt leaves out.", deprecated=("strict-model-config",)
+    )
+    strict_readiness: bool = _models(True, BOOLEAN, "Be ready only when every model is.")
+    model_control_mode: str = _models(
+        "none", choice("none", "poll", "explicit"),
+        "Load all models once (none), follow changes of the repository (poll), or load on request (explicit).",
+    )  # fmt: skip
+    repository_poll_secs: int = _models(15, _AT_LEAST_ONE, "Seconds between two looks at the repository in mode poll.")
+    load_model: tuple[str, ...] = _models(
+        (), TEXT, "Model to load at start in mode explicit; * alone is every model.", gather=tuple
+    )
+    model_config_name: str = _models(
+        "", Kind("NAME", _read_config_name), "Read configs/NAME.pbtxt of a model instead of config.pbtxt, if it exists."
+    )
+    model_load_thread_count: int = _models(4, _AT_LEAST_ONE, "Models that are loaded at the same time.")
+    model_load_retry_count: int = _models(0, _COUNT, "How often a load that failed is tried again.")
+
+    allow_http: bool = _http(True, BOOLEAN, "Serve HTTP.")
+    http_address: str = _http(_LOCAL, TEXT, "Address to listen on; 0.0.0.0 is every interface.")
+    http_port: int = _http(8000, _PORT, "Port to listen on; 0 is one the system chooses.")
+    reuse_http_port: bool = _http(False, BOOLEAN, "Share the port with other servers that have this flag.")
+    http_max_input_size: int = _http(64 << 20, whole(-(2**63)), "Largest request body in bytes, decompressed.")
+
+    allow_grpc: bool = _grpc(True, BOOLEAN, "Serve gRPC.")
+    grpc_address: str = _grpc(_LOCAL, TEXT, "Address to listen on; 0.0.0.0 is every interface.")
+    grpc_port: int = _grpc(8001, _PORT, "Port to listen on; 0 is one the system chooses.")
+    reuse_grpc_port: bool = _grpc(False, BOOLEAN, "Share the port with other servers that have this flag.")
+    grpc_engine: str = _grpc(
+        "auto", choice("auto", "grpcio", "native"),
+        "Library that speaks gRPC; auto is the fastest one that is installed and can do what is asked.",
+    )  # fmt: skip
+    grpc_use_ssl: bool = _grpc(False, BOOLEAN, "Encrypt connections (TLS).")
+    grpc_use_ssl_mutual: bool = _grpc(False, BOOLEAN, "Encrypt connections and demand a certificate of the client.")
+    grpc_server_cert: str = _grpc("", TEXT, "PEM file with the server's certificate.")
+    grpc_server_key: str = _grpc("", TEXT, "PEM file with the server's key.")
+    grpc_root_cert: str = _grpc("", TEXT, "PEM file with the certificate that signs those of clients.")
+    grpc_infer_response_compression_level: str = _grpc(
+        "none", choice("none", "low", "medium", "high"),
+        "Compression of responses.",
+    )  # fmt: skip
+    grpc_keepalive_time: int = _grpc(7_200_000, _COUNT, "Milliseconds of silence before a keepalive ping.")
+    grpc_keepalive_timeout: int = _grpc(20_000, _COUNT, "Milliseconds to wait for the answer to a ping.")
+    grpc_keepalive_permit_without_calls: bool = _grpc(False, BOOLEAN, "Ping connections without calls too.")
+    grpc_http2_max_pings_without_data: int = _grpc(2, _COUNT, "Pings in a row without data; 0 is no limit.")
+    grpc_http2_min_recv_ping_interval_without_data: int = _grpc(
+        300_000, _COUNT, "Milliseconds that a client must let pass between two pings without data."
+    )
+    grpc_http2_max_ping_strikes: int = _grpc(2, _COUNT, "Pings too many before a connection ends; 0 is no limit.")
+    grpc_max_connection_age: int = _grpc(0, _COUNT, "Milliseconds that a connection may last; 0 is no limit.")
+    grpc_max_connection_age_grace: int = _grpc(0, _COUNT, "Milliseconds that calls get after that age.")
+
+    allow_metrics: bool = _measures(True, BOOLEAN, "Serve Prometheus metrics.")
+    allow_cpu_metrics: bool = _measures(True, BOOLEAN, "Measure the processor and the memory.")
+    metrics_address: str = _measures("", TEXT, "Address to listen on; the HTTP address when not given.")
+    metrics_port: int = _measures(8002, _PORT, "Port to listen on; 0 is one the system chooses.")
+    metrics_config: Mapping[str, bool] = _measures(
+        _METRICS, _METRICS_SETTING, "Which latencies are measured.", gather=_metrics
+    )
+
+    backend_directory: tuple[Path, ...] = _backend(
+        (Path("/opt/tritonserver/backends"),), DIRECTORY, "Where backends written in Python are found.", gather=tuple
+    )
+    backend_config: Mapping[str, Mapping[str, str]] = _backend(
+        {}, _BACKEND_SETTING, "Setting of one backend, or of all.", gather=_by_backend
+    )
+
+    warnings: tuple[str, ...] = ()
+
+
+def parse_options(arguments: Sequence[str]) -> ServerOptions:
+    """Return the options of a command line; print the help text and exit with 0 when it is asked for.
+
+    Raise INVALID_ARG with everything that is wrong.
+    """
+    flags = tuple(flags_of(ServerOptions))
+    if "--help" in arguments or "-h" in arguments:
+        sys.stdout.write(usage(_USAGE, flags, ServerOptions()) + _unserved_usage())
+        raise SystemExit(0)
+    names = {name: flag.kind for flag in flags for name in (flag.name, *flag.aliases, *flag.deprecated)}
+    reading = read_words(arguments, names | unserved.KINDS)
+    problems = reading.problems + [f"Unexpected argument: {word}" for word in reading.positional[1:]]
+    values = read_values(
+        [("model-repository", word) for word in reading.positional[:1]] + reading.given, flags, problems
+    )
+    problems += unserved.refuse(reading.given)
+    old = dict.fromkeys(name for name, _ in reading.given)
+    warnings = [
+        f"--{name} is deprecated; use --{flag.name}" for flag in flags for name in flag.deprecated if name in old
+    ]
+    options = ServerOptions(**values, warnings=(*warnings, *unserved.warn(reading.given)))
+    problems += _contradictions(options) if not problems else []
+    if problems:
+        raise invalid("; ".join(problems))
+    return options
+
+
+def _unserved_usage() -> str:
+    lists = {"Accepted without effect": list(unserved.WITHOUT_EFFECT), "Not supported yet": list(unserved.UNSUPPORTED)}
+    text = ""
+    for head, names in lists.items():
+        words = " ".join(f"--{name}" for name in names)
+        text += f"\n\n{head}:\n" + textwrap.indent(textwrap.fill(words, 106, break_on_hyphens=False), "  ")
+    return text + "\n"
+
+
+def _contradictions(options: ServerOptions) -> Iterator[str]:
+    if not options.model_repository:
+        yield "--model-repository must be specified"
+    if options.load_model and options.model_control_mode != "explicit":
+        yield "Use of '--load-model' requires setting '--model-control-mode=explicit' as well."
+    if "*" in options.load_model and len(options.load_model) > 1:
+        yield "Wildcard model name '*' must be the ONLY startup model if specified at all."
+    if options.http_max_input_size <= 0:
+        yield "--http-max-input-size must be greater than 0."
+    for one, other in combinations(_listeners(options), 2):
+        yield from _collision(*one, *other)
+
+
+def _listeners(options: ServerOptions) -> Iterator[tuple[str, str, int]]:
+    if options.allow_http:
+        yield "HTTP", options.http_address, options.http_port
+    if options.allow_grpc:
+        yield "GRPC", options.grpc_address, options.grpc_port
+    if options.allow_metrics:
+        yield "metrics", options.metrics_address or options.http_address, options.metrics_port
+
+
+def _collision(one: str, address: str, port: int, other: str, other_address: str, other_port: int) -> Iterator[str]:
+    shared = address == other_address or address in _EVERYWHERE or other_address in _EVERYWHERE
+    if port and port == other_port and shared:
+        yield (
+            f"The server cannot listen to {one} requests and {other} requests at the same address and port "
+            f"{address}:{port}"
+        )

@@ -1,0 +1,103 @@
+"""tritonserver's flags that set nothing here: accepted with a warning, or refused unless they ask for nothing.
+
+A start script written for tritonserver runs when what it asks for is served, and fails with the reason when it is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from slipway.config.flags import BOOLEAN, TEXT, Kind
+
+_NO_GPU: Final = "no GPU memory is managed here"
+_NO_GPU_METRICS: Final = "GPUs are not measured"
+_ONE_LOOP: Final = "one event loop serves all connections"
+_NO_POOL: Final = "requests are not pooled"
+
+# Flag -> how it is written, why it changes nothing.
+WITHOUT_EFFECT: Final[dict[str, tuple[Kind, str]]] = {
+    "enable-peer-access": (BOOLEAN, _NO_GPU),
+    "pinned-memory-pool-byte-size": (TEXT, _NO_GPU),
+    "cuda-memory-pool-byte-size": (TEXT, _NO_GPU),
+    "cuda-virtual-address-size": (TEXT, _NO_GPU),
+    "min-supported-compute-capability": (TEXT, _NO_GPU),
+    "model-load-gpu-limit": (TEXT, _NO_GPU),
+    "allow-gpu-metrics": (BOOLEAN, _NO_GPU_METRICS),
+    "metrics-interval-ms": (TEXT, "metrics are measured when they are asked for"),
+    "buffer-manager-thread-count": (TEXT, "tensors are not copied by threads of their own"),
+    "http-thread-count": (TEXT, _ONE_LOOP),
+    "grpc-infer-thread-count": (TEXT, _ONE_LOOP),
+    "grpc-infer-allocation-pool-size": (TEXT, _NO_POOL),
+    "grpc-max-response-pool-size": (TEXT, _NO_POOL),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Unsupported:
+    """A feature that is not built, with its verb; `off` are the values, in lower case, that do not ask for it."""
+
+    feature: str
+    off: tuple[str, ...] = ()
+    kind: Kind = TEXT
+
+
+_FALSE: Final = ("false", "off", "0")
+_TRACING: Final = "tracing is"
+_CACHE: Final = "the response cache is"
+_RATE: Final = "the rate limiter is"
+_SAGEMAKER: Final = "SageMaker is"
+_VERTEX: Final = "Vertex AI is"
+_FORWARD: Final = "forwarding headers is"
+_RESTRICT: Final = "restricting APIs is"
+
+UNSUPPORTED: Final[dict[str, Unsupported]] = {
+    "allow-client-shm": Unsupported("shared memory is", _FALSE, BOOLEAN),
+    "model-namespacing": Unsupported("model namespacing is", _FALSE, BOOLEAN),
+    "http-header-forward-pattern": Unsupported(_FORWARD, ("",)),
+    "grpc-header-forward-pattern": Unsupported(_FORWARD, ("",)),
+    "http-restricted-api": Unsupported(_RESTRICT),
+    "grpc-restricted-protocol": Unsupported(_RESTRICT),
+    "trace-config": Unsupported(_TRACING, ("level=off",)),
+    "trace-file": Unsupported(_TRACING, ("",)),
+    "trace-level": Unsupported(_TRACING, ("off",)),
+    "trace-rate": Unsupported(_TRACING, ("1000",)),
+    "trace-count": Unsupported(_TRACING, ("-1",)),
+    "trace-log-frequency": Unsupported(_TRACING, ("0",)),
+    "cache-config": Unsupported(_CACHE),
+    "cache-directory": Unsupported(_CACHE, ("/opt/tritonserver/caches",)),
+    "response-cache-byte-size": Unsupported(_CACHE, ("0",)),
+    "rate-limit": Unsupported(_RATE, ("off",)),
+    "rate-limit-resource": Unsupported(_RATE),
+    "host-policy": Unsupported("pinning models to processors is"),
+    "repoagent-directory": Unsupported("repository agents are", ("/opt/tritonserver/repoagents",)),
+    "allow-sagemaker": Unsupported(_SAGEMAKER, _FALSE, BOOLEAN),
+    "sagemaker-port": Unsupported(_SAGEMAKER, ("8080",)),
+    "sagemaker-safe-port-range": Unsupported(_SAGEMAKER),
+    "sagemaker-thread-count": Unsupported(_SAGEMAKER, ("8",)),
+    "allow-vertex-ai": Unsupported(_VERTEX, _FALSE, BOOLEAN),
+    "vertex-ai-port": Unsupported(_VERTEX, ("8080",)),
+    "vertex-ai-thread-count": Unsupported(_VERTEX, ("8",)),
+    "vertex-ai-default-model": Unsupported(_VERTEX, ("",)),
+}
+
+KINDS: Final[dict[str, Kind]] = {name: kind for name, (kind, _) in WITHOUT_EFFECT.items()} | {
+    name: row.kind for name, row in UNSUPPORTED.items()
+}
+
+
+def refuse(given: Iterable[tuple[str, str]]) -> list[str]:
+    """Return one text for each given flag (name, value) that asks for a feature that is not built."""
+    problems = []
+    for name, text in given:
+        row = UNSUPPORTED.get(name)
+        if row is not None and text.lower() not in row.off:
+            problems.append(f"--{name}: {row.feature} not supported yet")
+    return list(dict.fromkeys(problems))
+
+
+def warn(given: Iterable[tuple[str, str]]) -> list[str]:
+    """Return one text for each given flag (name, value) that changes nothing."""
+    names = dict.fromkeys(name for name, _ in given if name in WITHOUT_EFFECT)
+    return [f"--{name} has no effect: {WITHOUT_EFFECT[name][1]}" for name in names]
