@@ -279,8 +279,10 @@ class HttpConnection(asyncio.Protocol):
         """Return whether the client understands chunked answers; end-of-file ends them otherwise."""
         return self._version == "1.1"
 
-    def send(self, data: bytes) -> None:
-        """Write a part of a streamed answer; a client that does not read it is cut off."""
+    def send(self, exchange: Exchange, data: bytes) -> None:
+        """Write a part of the streamed answer to the request in work; a client that does not read it is cut off."""
+        if self._current is not exchange:
+            return
         self._transport.write(data)
         if self._transport.get_write_buffer_size() > self._limits.unsent:
             self._transport.abort()

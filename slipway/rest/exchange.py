@@ -81,7 +81,7 @@ class Exchange:
 
     def stream(self, data: bytes) -> None:
         """Send a piece of a streamed answer."""
-        self._connection.send(b"%x\r\n%b\r\n" % (len(data), data) if self.chunked else data)
+        self._connection.send(self, b"%x\r\n%b\r\n" % (len(data), data) if self.chunked else data)
 
     def end_stream(self) -> None:
         """Send the end of a streamed answer."""

@@ -381,6 +381,22 @@ def test_a_stream_nobody_reads_is_cut_off():
     run(test)
 
 
+def test_a_stream_to_a_client_that_left_is_cancelled_and_written_no_more():
+    def test():
+        plane = MemoryDataplane()
+        body = b'{"IN0":[1.0]}'
+        made, wire = connection(handler=build_app(plane))
+        made.data_received(
+            b"POST /v2/models/never/generate_stream HTTP/1.1\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+        )
+        made.connection_lost(None)
+        assert plane.waiting[0].cancelled
+        echo(plane, plane.waiting[0])
+        assert wire.written == b""
+
+    run(test)
+
+
 def test_only_the_first_answer_counts():
     def test():
         found: list[Exchange] = []
