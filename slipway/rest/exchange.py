@@ -75,9 +75,8 @@ class Exchange:
         self.answered = True
         self.chunked = self._connection.speaks_chunked()
         framing = b"Transfer-Encoding: chunked\r\n" if self.chunked else b""
-        self._connection.send(
-            b"%b%b%b%b\r\n" % (STATUS_LINE[status], headers, framing, self._connection.closing_line())
-        )
+        head = b"%b%b%b%b\r\n" % (STATUS_LINE[status], headers, framing, self._connection.closing_line())
+        self._connection.send(self, head)
 
     def stream(self, data: bytes) -> None:
         """Send a piece of a streamed answer."""
