@@ -1,5 +1,5 @@
 # Slipway's commands. A fresh machine needs Python 3.11 or newer, pip and make.
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || echo python3)
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 

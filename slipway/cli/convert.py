@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from slipway.cli.parser import CommandParser
-from slipway.core.table import render_table
 from slipway.convert.text_model import Conversion, convert_text_model
+from slipway.core.table import render_table
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -1,0 +1,1 @@
+"""Triton Python models: the `triton_python_backend_utils` surface, and what runs one `TritonPythonModel`."""

@@ -1,0 +1,109 @@
+"""The two error types of `triton_python_backend_utils`, and how a model's exception is told to a client.
+
+A client sees Triton's form: the type, the text and the frames of the model's own code, innermost first. Triton prints
+absolute paths; here they are relative to the model (or to the import path), so no path of the server leaks.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from enum import IntEnum
+from pathlib import Path
+from typing import ClassVar, Final
+
+from slipway.errors import Code, FailureReason, SlipwayError
+
+_OWN_PACKAGE: Final = str(Path(__file__).parent.parent.parent)
+
+
+class TritonModelException(Exception):  # noqa: N818  the name models catch
+    """The exception that `triton_python_backend_utils` raises, and that models may raise from any hook."""
+
+
+class ErrorCode(IntEnum):
+    """The codes of a `TritonError`."""
+
+    UNKNOWN = 0
+    INTERNAL = 1
+    NOT_FOUND = 2
+    INVALID_ARG = 3
+    UNAVAILABLE = 4
+    UNSUPPORTED = 5
+    ALREADY_EXISTS = 6
+    CANCELLED = 7
+
+
+class TritonError:
+    """An error that answers one request, with a code (INTERNAL unless told)."""
+
+    __slots__ = ("_code", "_message")
+
+    UNKNOWN: ClassVar[ErrorCode] = ErrorCode.UNKNOWN
+    INTERNAL: ClassVar[ErrorCode] = ErrorCode.INTERNAL
+    NOT_FOUND: ClassVar[ErrorCode] = ErrorCode.NOT_FOUND
+    INVALID_ARG: ClassVar[ErrorCode] = ErrorCode.INVALID_ARG
+    UNAVAILABLE: ClassVar[ErrorCode] = ErrorCode.UNAVAILABLE
+    UNSUPPORTED: ClassVar[ErrorCode] = ErrorCode.UNSUPPORTED
+    ALREADY_EXISTS: ClassVar[ErrorCode] = ErrorCode.ALREADY_EXISTS
+    CANCELLED: ClassVar[ErrorCode] = ErrorCode.CANCELLED
+
+    def __init__(self, message: str, code: ErrorCode = ErrorCode.INTERNAL) -> None:
+        if not isinstance(message, str) or not isinstance(code, ErrorCode):
+            raise TypeError(f"TritonError(message: str, code: TritonError.<CODE>), got {message!r} and {code!r}")
+        self._message = message
+        self._code = code
+
+    def message(self) -> str:
+        """Return the text."""
+        return self._message
+
+    def code(self) -> ErrorCode:
+        """Return the code."""
+        return self._code
+
+
+def to_server_error(error: TritonError) -> SlipwayError:
+    """Return the error of one request as the server's own."""
+    return SlipwayError(Code[error.code().name], error.message(), reason=FailureReason.BACKEND)
+
+
+def to_triton_error(error: SlipwayError) -> TritonError:
+    """Return a server error as a model sees it in a BLS response."""
+    return TritonError(error.message, ErrorCode[error.code.name])
+
+
+def describe_exception(error: BaseException, model_directory: str) -> str:
+    """Return `Type: text`, and the frames of the code outside this server, innermost first."""
+    text = str(error) or "<EMPTY MESSAGE>"
+    frames = [
+        f"  {_public_path(frame.filename, model_directory)}({frame.lineno}): {frame.name}\n"
+        for frame in reversed(traceback.extract_tb(error.__traceback__))
+        if not frame.filename.startswith((_OWN_PACKAGE, "<frozen "))
+    ]
+    head = f"{type(error).__name__}: {text}"
+    return head + "\n\nAt:\n" + "".join(frames) if frames else head
+
+
+def execution_error(instance_name: str, message: str) -> SlipwayError:
+    """Return the error that answers every request of a batch whose execution failed."""
+    text = f"Failed to process the request(s) for model '{instance_name}', message: {message}"
+    return SlipwayError(Code.INTERNAL, text, reason=FailureReason.BACKEND)
+
+
+def unhealthy_error(instance_name: str) -> SlipwayError:
+    """Return the error that answers the requests inside a process that died."""
+    text = (
+        f"Failed to process the request(s) for model instance '{instance_name}', "
+        f"message: Stub process '{instance_name}' is not healthy."
+    )
+    return SlipwayError(Code.INTERNAL, text, reason=FailureReason.BACKEND)
+
+
+def _public_path(file_name: str, model_directory: str) -> str:
+    roots = [model_directory, *sorted(sys.path, key=len, reverse=True)]
+    path = Path(file_name)
+    for root in roots:
+        if root and path.is_relative_to(root):
+            return str(path.relative_to(root))
+    return path.name

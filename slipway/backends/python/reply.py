@@ -1,0 +1,103 @@
+"""How a request that a model holds is answered: once by `execute`'s return, or through response senders.
+
+The rules of sending and their texts are Triton's (response_sender.cc). A request that a model lets go without its
+final answer is answered with an error: Triton would leave the client waiting for ever.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Protocol
+
+from slipway.backends.python.errors import TritonModelException
+from slipway.backends.python.response import InferenceResponse
+
+RESPONSE_COMPLETE_FINAL: Final = 1
+
+
+class Sink(Protocol):
+    """Where the answers to one request go. Every method may be called from any thread."""
+
+    def send(self, response: InferenceResponse | None, final: bool) -> None:
+        """Pass one answer on; None only closes a decoupled request."""
+
+    def is_cancelled(self) -> bool:
+        """Return whether the client no longer wants the answer."""
+
+    def abandon(self) -> None:
+        """Answer with an error: the model let the request go."""
+
+
+class Reply:
+    """The answering state of one request, shared by the request and its response senders."""
+
+    __slots__ = ("_sink", "closed", "decoupled", "sent")
+
+    def __init__(self, sink: Sink, decoupled: bool) -> None:
+        self._sink = sink
+        self.decoupled = decoupled
+        self.closed = False
+        self.sent = 0
+
+    @property
+    def complete(self) -> bool:
+        """Whether the client has its final answer."""
+        return self.closed or (self.sent > 0 and not self.decoupled)
+
+    def is_cancelled(self) -> bool:
+        """Return whether the client no longer wants the answer."""
+        return self._sink.is_cancelled()
+
+    def send(self, response: InferenceResponse | None, flags: int) -> None:
+        """Pass one answer on; raise `TritonModelException` where Triton's sender does."""
+        if flags not in (0, RESPONSE_COMPLETE_FINAL):
+            raise TritonModelException("Unable to send response. Unsupported flag provided.")
+        if response is None and flags == 0:
+            raise TritonModelException(
+                "Inference Response object must be provided when the response flags is set to zero."
+            )
+        if response is not None and not isinstance(response, InferenceResponse):
+            raise TypeError(f"send(response: InferenceResponse, flags: int), got {type(response)}")
+        if not self.decoupled:
+            if response is not None and self.sent:
+                raise TritonModelException(
+                    "Unable to send response. Non-decoupled model cannot send more than one response."
+                )
+            if response is None and not self.sent:
+                raise TritonModelException(
+                    "Unable to send response. Non-decoupled model cannot send complete final before sending a response."
+                )
+        if self.closed:
+            raise TritonModelException("Unable to send response. Response sender has been closed.")
+        self._pass_on(response, flags == RESPONSE_COMPLETE_FINAL)
+
+    def _pass_on(self, response: InferenceResponse | None, final: bool) -> None:
+        already_answered = self.sent > 0
+        if final:
+            self.closed = True
+        if response is not None:
+            self.sent += 1
+        if self.decoupled:
+            self._sink.send(response, final)
+        elif not already_answered:
+            self._sink.send(response, final=True)  # the one answer is the last one, flagged or not
+
+    def __del__(self) -> None:
+        if not self.complete:
+            self._sink.abandon()
+
+
+class InferenceResponseSender:
+    """`pb_utils.InferenceResponseSender`: answers one request at any time, from any thread."""
+
+    __slots__ = ("_reply",)
+
+    def __init__(self, reply: Reply) -> None:
+        self._reply = reply
+
+    def send(self, response: InferenceResponse | None = None, flags: int = 0) -> None:
+        """Send an answer; `flags=TRITONSERVER_RESPONSE_COMPLETE_FINAL` closes the request."""
+        self._reply.send(response, flags)
+
+    def is_cancelled(self) -> bool:
+        """Return whether the client no longer wants the answer."""
+        return self._reply.is_cancelled()

@@ -1,0 +1,23 @@
+"""What the names of `triton_python_backend_utils` are bound to: one loaded Python model."""
+
+from __future__ import annotations
+
+from slipway.backends.python.errors import TritonModelException
+from slipway.backends.python.server import Server
+
+
+class ModelScope:
+    """One instance of a Python model: its server, its directories, and whether it executes requests yet."""
+
+    def __init__(self, server: Server, instance_name: str, model_directory: str, version_directory: str) -> None:
+        self.server = server
+        self.instance_name = instance_name
+        self.model_directory = model_directory
+        self.version_directory = version_directory
+        self.serving = False
+
+    def require_serving(self) -> Server:
+        """Return the server; raise `TritonModelException` outside of execution, where Triton has no BLS."""
+        if not self.serving:
+            raise TritonModelException("BLS is only supported during the 'execute' function.")
+        return self.server

@@ -1,0 +1,124 @@
+"""The module `triton_python_backend_utils`, as one model sees it.
+
+Each model gets a module of its own whose server-bound names (requests, metrics, model control) belong to it, so
+models that share a process never act in each other's name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any, Final
+
+from slipway.backends.python import constants, errors, functions, metric, response
+from slipway.backends.python.bls import ResponseIterator
+from slipway.backends.python.errors import TritonModelException
+from slipway.backends.python.logger import Logger, LogLevel
+from slipway.backends.python.model_config import ModelConfig
+from slipway.backends.python.reply import RESPONSE_COMPLETE_FINAL, InferenceResponseSender
+from slipway.backends.python.request import InferenceRequest
+from slipway.backends.python.scope import ModelScope
+from slipway.backends.python.tensor import Tensor
+from slipway.errors import SlipwayError
+
+MODULE_NAME: Final = "triton_python_backend_utils"
+
+_SHARED: Final[Mapping[str, object]] = {
+    "Tensor": Tensor,
+    "InferenceResponse": response.InferenceResponse,
+    "InferenceResponseSender": InferenceResponseSender,
+    "ResponseIterator": ResponseIterator,
+    "TritonError": errors.TritonError,
+    "TritonModelException": TritonModelException,
+    "PreferredMemory": constants.PreferredMemory,
+    "MemoryType": constants.MemoryType,
+    "InferenceTrace": constants.InferenceTrace,
+    "Logger": Logger,
+    "LogLevel": LogLevel,
+    "Metric": metric.Metric,
+    "MetricKind": metric.MetricKind,
+    "ModelConfig": ModelConfig,
+    "TRITONSERVER_MEMORY_GPU": constants.MemoryType.TRITONSERVER_MEMORY_GPU,
+    "TRITONSERVER_MEMORY_CPU": constants.MemoryType.TRITONSERVER_MEMORY_CPU,
+    "TRITONSERVER_REQUEST_FLAG_SEQUENCE_START": constants.REQUEST_FLAG_SEQUENCE_START,
+    "TRITONSERVER_REQUEST_FLAG_SEQUENCE_END": constants.REQUEST_FLAG_SEQUENCE_END,
+    "TRITONSERVER_REQUEST_RELEASE_ALL": constants.REQUEST_RELEASE_ALL,
+    "TRITONSERVER_REQUEST_RELEASE_RESCHEDULE": constants.REQUEST_RELEASE_RESCHEDULE,
+    "TRITONSERVER_RESPONSE_COMPLETE_FINAL": RESPONSE_COMPLETE_FINAL,
+    "TRITON_STRING_TO_NUMPY": functions.TRITON_STRING_TO_NUMPY,
+    "get_input_tensor_by_name": functions.get_input_tensor_by_name,
+    "get_output_tensor_by_name": functions.get_output_tensor_by_name,
+    "get_input_config_by_name": functions.get_input_config_by_name,
+    "get_output_config_by_name": functions.get_output_config_by_name,
+    "using_decoupled_model_transaction_policy": functions.using_decoupled_model_transaction_policy,
+    "triton_to_numpy_type": functions.triton_to_numpy_type,
+    "numpy_to_triton_type": functions.numpy_to_triton_type,
+    "triton_string_to_numpy": functions.triton_string_to_numpy,
+    "serialize_byte_tensor": functions.serialize_byte_tensor,
+    "deserialize_bytes_tensor": functions.deserialize_bytes_tensor,
+}
+
+
+class ModelControl:
+    """`load_model` and its kin, bound to one model."""
+
+    def __init__(self, scope: ModelScope) -> None:
+        self._scope = scope
+
+    def load_model(self, model_name: str, config: str = "", files: Mapping[str, bytes] | None = None) -> None:
+        """Load or reload a model and wait for it; `files` override the repository's by relative path."""
+        if files is not None and not isinstance(files, Mapping):
+            raise TritonModelException(
+                f"failed to load model '{model_name}', files should be a dictionary of file paths and file contents"
+            )
+        for content in (files or {}).values():
+            if not isinstance(content, bytes):
+                raise TypeError(f"load_model takes file contents of type bytes, found {type(content)}")
+        try:
+            self._scope.server.load_model(model_name, config or None, dict(files or {}))
+        except SlipwayError as error:
+            raise TritonModelException(f"Failed to load model: {self._what}{error.message}") from error
+
+    def unload_model(self, model_name: str, unload_dependents: bool = False) -> None:
+        """Unload a model, with `unload_dependents` those it is made of too."""
+        try:
+            self._scope.server.unload_model(model_name, unload_dependents)
+        except SlipwayError as error:
+            raise TritonModelException(f"Failed to unload model: {self._what}{error.message}") from error
+
+    def is_model_ready(self, model_name: str, model_version: str = "") -> bool:
+        """Return whether a model can serve."""
+        try:
+            return self._scope.server.is_model_ready(model_name, model_version)
+        except SlipwayError:  # Triton answers False for an unknown model
+            return False
+
+    def get_model_dir(self) -> str:
+        """Return the directory of the running model version."""
+        return self._scope.version_directory
+
+    @property
+    def _what(self) -> str:
+        return f"Failed to process the request for model '{self._scope.instance_name}', message: "
+
+
+def build_surface(scope: ModelScope) -> ModuleType:
+    """Return the module for the model of `scope`."""
+    control = ModelControl(scope)
+    members: dict[str, Any] = {
+        **_SHARED,
+        "InferenceRequest": bound_request_type(scope),
+        "MetricFamily": type("MetricFamily", (metric.MetricFamily,), {"scope": scope}),
+        "load_model": control.load_model,
+        "unload_model": control.unload_model,
+        "is_model_ready": control.is_model_ready,
+        "get_model_dir": control.get_model_dir,
+    }
+    module = ModuleType(MODULE_NAME, "What a Triton Python model may use.")
+    vars(module).update(members)
+    return module
+
+
+def bound_request_type(scope: ModelScope) -> type[InferenceRequest]:
+    """Return the request type of one model."""
+    return type("InferenceRequest", (InferenceRequest,), {"scope": scope, "__slots__": ()})

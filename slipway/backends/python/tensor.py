@@ -1,0 +1,218 @@
+"""`pb_utils.Tensor`: a named array as a Python model sees it.
+
+Triton gives a model arrays it may write to, so an input is decoded on first use into memory of its own unless it
+already lies in writable memory (a child's shared memory). numpy has no BF16: such tensors travel through DLPack only.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+
+from slipway.backends.python.errors import TritonModelException
+from slipway.core.bytes_codec import decode_bytes
+from slipway.core.tensor import Raw
+from slipway.core.tensor import Tensor as ServerTensor
+from slipway.datatypes import BY_NAME
+
+_CPU: Final = 1  # kDLCPU of dlpack.h
+TRITON_CODES: Final[dict[str, int]] = {
+    "BOOL": 1,
+    "UINT8": 2,
+    "UINT16": 3,
+    "UINT32": 4,
+    "UINT64": 5,
+    "INT8": 6,
+    "INT16": 7,
+    "INT32": 8,
+    "INT64": 9,
+    "FP16": 10,
+    "FP32": 11,
+    "FP64": 12,
+    "BYTES": 13,
+    "BF16": 14,
+}
+_DATATYPES: Final = {BY_NAME[name].numpy: name for name in TRITON_CODES if name != "BF16"}
+_NO_STRINGS: Final = "DLPack does not have support for string tensors."
+_NOT_DLPACK: Final = (
+    "Provided tensor is not supported. Tensor must be a DLPack capsule or have `__dlpack__` and "
+    "`__dlpack_device__` attributes"
+)
+
+
+class Tensor:
+    """A tensor of a request or a response."""
+
+    __slots__ = ("_array", "_datatype", "_name", "_shape", "_source")
+
+    def __init__(self, name: str, array: np.ndarray) -> None:
+        if not isinstance(name, str) or not isinstance(array, np.ndarray):
+            raise TypeError(f"Tensor(name: str, array: numpy.ndarray), got {type(name)} and {type(array)}")
+        if not name:
+            raise TritonModelException("Tensor name cannot be an empty string.")
+        datatype = _DATATYPES.get(array.dtype)
+        if datatype is None:
+            if array.dtype.kind != "S":
+                raise TritonModelException("NumPy dtype is not supported.")
+            datatype = "BYTES"
+        self._name = name
+        self._datatype = datatype
+        self._array: np.ndarray | None = array if array.flags.c_contiguous else np.ascontiguousarray(array)
+        self._shape: tuple[int, ...] = array.shape
+        self._source: Raw | np.ndarray | None = None
+
+    @classmethod
+    def received(cls, name: str, datatype: str, shape: tuple[int, ...], source: Raw | np.ndarray) -> Tensor:
+        """Return a tensor the server gives to a model: `source` is its wire form or an array others may hold."""
+        tensor = cls.__new__(cls)
+        tensor._name = name
+        tensor._datatype = datatype
+        tensor._array = None
+        tensor._shape = shape
+        tensor._source = source
+        return tensor
+
+    def name(self) -> str:
+        """Return the name."""
+        return self._name
+
+    def shape(self) -> list[int]:
+        """Return the dimensions."""
+        return list(self._shape)
+
+    def triton_dtype(self) -> int:
+        """Return the datatype's number (`TRITONSERVER_DataType`)."""
+        return TRITON_CODES[self._datatype]
+
+    def is_cpu(self) -> bool:
+        """Return True: tensors live in main memory here."""
+        return True
+
+    def as_numpy(self) -> np.ndarray:
+        """Return the array, the same object each time; BYTES are an object array of `bytes`."""
+        if self._datatype == "BF16":
+            raise TritonModelException(
+                "Tensor dtype is BF16 and cannot be converted to NumPy. Use to_dlpack() and from_dlpack() instead."
+            )
+        return self._decoded()
+
+    def _decoded(self) -> np.ndarray:
+        if self._array is None:
+            self._array = _own_array(self._source if self._source is not None else b"", self._datatype, self._shape)
+            self._source = None
+        return self._array
+
+    def server_tensor(self, name: str | None = None) -> ServerTensor:
+        """Return the tensor as a value of the server, which nothing the model does later can change."""
+        name = name or self._name
+        source = self._source
+        if source is not None:
+            if isinstance(source, np.ndarray):
+                return ServerTensor(name, self._datatype, self._shape, array=source)
+            return ServerTensor(name, self._datatype, self._shape, raw=source)
+        array = self._decoded()
+        if self._datatype == "BYTES":
+            return ServerTensor(name, "BYTES", self._shape, array=_byte_elements(array))
+        return ServerTensor(name, self._datatype, self._shape, raw=array.tobytes())
+
+    def to_dlpack(self) -> Any:
+        """Return a DLPack capsule of the array."""
+        return self.__dlpack__()
+
+    def __dlpack__(self, **options: Any) -> Any:
+        if self._datatype == "BYTES":
+            raise TritonModelException(_NO_STRINGS)
+        array = self._decoded()
+        if self._datatype == "BF16":
+            import torch  # numpy cannot export BF16
+
+            return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16).__dlpack__()
+        if not array.flags.writeable:
+            array = array.copy()
+        return array.__dlpack__(**{key: value for key, value in options.items() if key != "stream"})
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return (_CPU, 0)
+
+    @classmethod
+    def from_dlpack(cls, name: str, tensor: Any) -> Tensor:
+        """Return a tensor on the memory of a DLPack capsule, or of any object with `__dlpack__`."""
+        if not isinstance(name, str):
+            raise TypeError(f"from_dlpack(name: str, tensor: object), got {type(name)}")
+        if not name:
+            raise TritonModelException("Tensor name cannot be an empty string.")
+        if type(tensor).__name__ == "PyCapsule":
+            tensor = _CapsuleOwner(tensor)
+        elif not hasattr(tensor, "__dlpack__") or not hasattr(tensor, "__dlpack_device__"):
+            raise TritonModelException(_NOT_DLPACK)
+        if tensor.__dlpack_device__()[0] != _CPU:
+            raise TritonModelException("Tensor is stored in GPU; this server takes tensors in main memory only.")
+        array, datatype = _import_dlpack(tensor)
+        if not array.flags.c_contiguous:
+            raise TritonModelException(
+                "DLPack tensor is not contiguous. Only contiguous DLPack tensors that are stored in C-Order are "
+                "supported."
+            )
+        made = cls.received(name, datatype, array.shape, b"")
+        made._array, made._source = array, None
+        return made
+
+
+class _CapsuleOwner:
+    """Gives a bare capsule the two methods that importers ask for."""
+
+    def __init__(self, capsule: Any) -> None:
+        self._capsule = capsule
+
+    def __dlpack__(self, **_: Any) -> Any:
+        return self._capsule
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return (_CPU, 0)
+
+
+def _import_dlpack(source: Any) -> tuple[np.ndarray, str]:
+    try:
+        array = np.from_dlpack(source)
+    except (BufferError, RuntimeError, TypeError) as error:
+        return _import_bfloat16(source, error)
+    datatype = _DATATYPES.get(array.dtype)
+    if datatype is None:
+        raise TritonModelException("DLPack dtype is not supported.")
+    return array, datatype
+
+
+def _import_bfloat16(source: Any, error: Exception) -> tuple[np.ndarray, str]:
+    """Take a BF16 tensor through torch, which can view it as integers; `error` is why numpy could not."""
+    try:
+        import torch
+    except ImportError:
+        raise TritonModelException(f"DLPack tensor cannot be read: {error}") from error
+    tensor = torch.from_dlpack(source._capsule if isinstance(source, _CapsuleOwner) else source)
+    if tensor.dtype is not torch.bfloat16:
+        raise TritonModelException(f"DLPack tensor cannot be read: {error}") from error
+    return tensor.detach().view(torch.int16).numpy().view(BY_NAME["BF16"].numpy), "BF16"
+
+
+def _own_array(source: Raw | np.ndarray, datatype: str, shape: tuple[int, ...]) -> np.ndarray:
+    if isinstance(source, np.ndarray):
+        return source.copy()
+    if datatype == "BYTES":
+        elements = decode_bytes(source)
+        array = np.empty(len(elements), dtype=np.object_)
+        array[:] = elements
+        return array.reshape(shape)
+    array = np.frombuffer(source, dtype=BY_NAME[datatype].numpy).reshape(shape)
+    return array if array.flags.behaved else array.copy()
+
+
+def _byte_elements(array: np.ndarray) -> np.ndarray:
+    elements = array.ravel().tolist()
+    copy = np.empty(len(elements), dtype=np.object_)
+    copy[:] = [item if type(item) is bytes else _encoded(item) for item in elements]
+    return copy.reshape(array.shape)
+
+
+def _encoded(item: object) -> bytes:
+    return bytes(item) if isinstance(item, bytes) else str(item).encode()

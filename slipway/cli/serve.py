@@ -1,0 +1,25 @@
+"""`slipway serve [REPOSITORY]`: tritonserver's flags, its log, its exit codes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from slipway.cli.log_format import SeverityFilter, install_logging
+from slipway.config.options import parse_options
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Serve until a signal ends it; return 0, or 1 when the start failed."""
+    options = parse_options(arguments)
+    severities = SeverityFilter(
+        verbose=options.log_verbose, info=options.log_info, warning=options.log_warning, error=options.log_error
+    )
+    install_logging(severities, style=options.log_format, file=options.log_file)
+    for warning in options.warnings:
+        logging.getLogger("slipway.options").warning("%s", warning)
+    import uvloop  # after the options: --help and mistakes need no event loop
+
+    from slipway import server
+
+    return uvloop.run(server.run(options))
