@@ -28,6 +28,8 @@ from slipway.rpc.status import GRPC_STATUS
 _BATCH: Final = 64
 _CANCEL: Final = 1  # pygrpc_native.EVENT_CANCEL: the client went away or its deadline passed
 
+Event = tuple[int, int, int, bytes, object]  # kind, call id, method id, message, client
+
 _logger = logging.getLogger("slipway.rpc")
 
 
@@ -43,7 +45,7 @@ class NativeEngine:
         self._calls: dict[int, Pending | asyncio.Task[None]] = {}  # what can be cancelled, by call id
         self._directory = ""
         self._front: Any = None
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._turn = threading.Lock()  # held while the loop takes events itself
 
     async def start(self, target: str) -> int:
         """Listen on `target` ("host:port"); return the port; raise `SlipwayError` (UNAVAILABLE)."""
@@ -66,9 +68,10 @@ class NativeEngine:
         path = str(Path(self._directory) / "streams.sock")
         await self._streams_engine.start(f"unix:{path}")
         self._front.set_fallback(path)
-        self._loop = asyncio.get_running_loop()
         self._front.start()
-        threading.Thread(target=self._receive, args=(self._front, self._loop), name="grpc-events", daemon=True).start()
+        self._turn.acquire()
+        receive = (self._front, asyncio.get_running_loop())
+        threading.Thread(target=self._receive, args=receive, name="grpc-events", daemon=True).start()
         return int(self._front.bound_port)
 
     def end_streams(self) -> None:
@@ -84,7 +87,7 @@ class NativeEngine:
         shutil.rmtree(self._directory, ignore_errors=True)
 
     def _receive(self, front: Any, loop: asyncio.AbstractEventLoop) -> None:
-        """Carry events from the server's threads to the loop (a thread of its own; ends when the port closes)."""
+        """Wait for events off the loop (a thread of its own; ends when the port closes)."""
         while (events := front.recv_batch(_BATCH)) is not None:
             try:
                 loop.call_soon_threadsafe(self._handle, events)
@@ -92,8 +95,22 @@ class NativeEngine:
                 front.close()
                 return
             del events  # or the last batch, messages and all, would live until the next one comes
+            self._turn.acquire()
 
-    def _handle(self, events: list[tuple[int, int, int, bytes, object]]) -> None:
+    def _handle(self, events: list[Event]) -> None:
+        """Start what came, then look for more: only when there is nothing does the waiting thread get its turn back.
+
+        A hop between threads costs as much as a small inference; under load there are next to none this way, and one
+        batch per pass of the loop leaves room for everything else on it.
+        """
+        self._start(events)
+        more = self._front.recv_batch(_BATCH, 0)
+        if more:
+            asyncio.get_running_loop().call_soon(self._handle, more)
+        else:
+            self._turn.release()
+
+    def _start(self, events: list[Event]) -> None:
         calls, start = self._calls, self._inference.start
         for kind, call_id, method_id, payload, _ in events:
             if kind == _CANCEL:
@@ -105,8 +122,7 @@ class NativeEngine:
                 if pending is not None:
                     calls[call_id] = pending
             else:
-                task = asyncio.ensure_future(self._cold(call_id, self._paths[method_id], payload))
-                calls[call_id] = task
+                calls[call_id] = asyncio.ensure_future(self._cold(call_id, self._paths[method_id], payload))
 
     def _reply(self, call_id: int, payload: bytes, error: SlipwayError | None) -> None:
         self._calls.pop(call_id, None)
