@@ -9,8 +9,9 @@ import asyncio
 import logging
 import signal
 import sys
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import fields
+from functools import partial
 from typing import Any, Final, Protocol
 
 from slipway import __version__
@@ -48,8 +49,9 @@ async def run(options: ServerOptions) -> int:
     stopping = _stop_event()
     engine = Engine(options, version=__version__)
     listeners: list[Listener] = []
-    code = 0
+    failure: SlipwayError | None = None
     try:
+        _check_repositories(options)
         failed = await _unless(stopping, engine.start())
         if failed is not None:
             _report(engine, failed)
@@ -59,15 +61,12 @@ async def run(options: ServerOptions) -> int:
             settle_heap()
             await stopping.wait()
     except SlipwayError as error:
-        _say(f"error: creating server: {error.code.value} - {error.message}")
-        code = 1
+        failure = error
     await _drain(engine, listeners, options.exit_timeout_secs)
-    return code
-
-
-def _say(line: str) -> None:
-    """Write to standard error whatever the log settings are."""
-    sys.stderr.write(line + "\n")
+    if failure is None:
+        return 0
+    sys.stderr.write(f"error: creating server: {failure.code.value} - {failure.message}\n")
+    return 1
 
 
 def _stop_event() -> asyncio.Event:
@@ -77,6 +76,12 @@ def _stop_event() -> asyncio.Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, event.set)
     return event
+
+
+def _check_repositories(options: ServerOptions) -> None:
+    missing = [path for path in options.model_repository if not path.is_dir()]
+    if missing and options.exit_on_error:
+        raise internal(f"failed to stat file {missing[0]}")
 
 
 async def _unless(
@@ -129,29 +134,28 @@ def _plan(engine: Engine) -> Iterator[tuple[str, str, str, str]]:
 async def _listen(engine: Engine, options: ServerOptions, listeners: list[Listener]) -> None:
     """Start every front that is asked for; `listeners` gets those that run, for the caller to stop."""
     if options.allow_grpc:
-        shared = {each.name: getattr(options, each.name) for each in fields(GrpcOptions)}
-        grpc = GrpcListener(engine, GrpcOptions(**shared))
-        await grpc.start()
+        settings = GrpcOptions(**{each.name: getattr(options, each.name) for each in fields(GrpcOptions)})
+        grpc = GrpcListener(engine, settings)
+        await grpc.start()  # logs its address itself, with the library it chose
         listeners.append(grpc)
     if options.allow_http:
-        limits = Limits(body=options.http_max_input_size)
-        http = HttpListener(
-            build_app(engine, RestOptions(max_input_size=options.http_max_input_size)),
-            host=options.http_address,
-            port=options.http_port,
-            limits=limits,
-            reuse_port=options.reuse_http_port,
-        )
-        port = await http.start()
-        listeners.append(http)
-        _log.info("Started HTTPService at %s:%d", options.http_address, port)
+        limit = options.http_max_input_size
+        app = build_app(engine, RestOptions(max_input_size=limit))
+        http = partial(HttpListener, app, limits=Limits(body=limit), reuse_port=options.reuse_http_port)
+        await _listen_http("HTTPService", http, options.http_address, options.http_port, listeners)
     if options.allow_metrics:
+        app = build_metrics_app(engine, MetricsOptions(**options.metrics_config, cpu=options.allow_cpu_metrics))
         host = options.metrics_address or options.http_address
-        settings = MetricsOptions(**options.metrics_config, cpu=options.allow_cpu_metrics)
-        metrics = HttpListener(build_metrics_app(engine, settings), host=host, port=options.metrics_port)
-        port = await metrics.start()
-        listeners.append(metrics)
-        _log.info("Started Metrics Service at %s:%d", host, port)
+        await _listen_http("Metrics Service", partial(HttpListener, app), host, options.metrics_port, listeners)
+
+
+async def _listen_http(
+    name: str, make: Callable[..., HttpListener], host: str, port: int, listeners: list[Listener]
+) -> None:
+    listener = make(host=host, port=port)
+    bound = await listener.start()
+    listeners.append(listener)
+    _log.info("Started %s at %s:%d", name, host, bound)
 
 
 async def _drain(engine: Engine, listeners: Sequence[Listener], seconds: float) -> None:

@@ -130,7 +130,7 @@ def test_a_model_that_fails_does_not_end_the_server_when_told_so(serve, tmp_path
 def test_a_repository_that_is_not_there_ends_the_start(tmp_path):
     result = run_serve(tmp_path / "no")
     assert result.returncode == 1
-    assert "error: creating server: " in result.stderr
+    assert result.stderr.endswith(f"error: creating server: Internal - failed to stat file {tmp_path / 'no'}\n")
 
 
 def test_a_server_without_models_is_small_and_quick(serve, tmp_path):
