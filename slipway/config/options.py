@@ -38,7 +38,7 @@ Serve the models of a Triton model repository over HTTP and gRPC. The flags are 
 _DEFAULT_BATCH: Final = "default-max-batch-size"
 _LOCAL: Final = "127.0.0.1"
 _EVERYWHERE: Final = ("0.0.0.0", "::")  # noqa: S104  compared with, never bound
-_METRICS: Final = {"counter_latencies": True, "histogram_latencies": False}
+_METRICS: Final = {"counter_latencies": True, "histogram_latencies": True}
 
 # Kinds of values that only this server has
 
