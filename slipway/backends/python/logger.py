@@ -19,6 +19,8 @@ class LogLevel(IntEnum):
     VERBOSE = 3
 
 
+Level = LogLevel  # inside `Logger` the name LogLevel is Triton's attribute
+
 _LEVELS: Final = {
     LogLevel.INFO: logging.INFO,
     LogLevel.WARNING: logging.WARNING,
@@ -36,14 +38,14 @@ def _log(level: int, message: str) -> None:
 class Logger:
     """The log of the server that runs the model."""
 
-    LogLevel: ClassVar = LogLevel
+    LogLevel: ClassVar[type[LogLevel]] = LogLevel
     INFO: ClassVar = LogLevel.INFO
     WARNING: ClassVar = LogLevel.WARNING
     ERROR: ClassVar = LogLevel.ERROR
     VERBOSE: ClassVar = LogLevel.VERBOSE
 
     @staticmethod
-    def log(message: str, level: LogLevel = LogLevel.INFO) -> None:
+    def log(message: str, level: Level = LogLevel.INFO) -> None:
         """Log a line at `level`."""
         _log(_LEVELS[LogLevel(level)], message)
 

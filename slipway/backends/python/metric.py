@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from enum import IntEnum
+from itertools import pairwise
 from typing import Any, ClassVar, Final
 
 from slipway.backends.python.errors import TritonModelException
@@ -109,7 +110,7 @@ class MetricFamily:
         if self._kind is MetricKind.HISTOGRAM and buckets is None:
             raise TritonModelException("Failed to create metric. Missing required buckets.")
         bounds = [float(bound) for bound in buckets or ()]
-        if any(low >= high for low, high in zip(bounds, bounds[1:], strict=False)):
+        if any(low >= high for low, high in pairwise(bounds)):
             raise self._not_created("Bucket Boundaries must be strictly sorted")
         return Metric(self._family, self._kind, labels, bounds, self._what)
 

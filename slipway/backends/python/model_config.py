@@ -46,7 +46,9 @@ class ModelConfig:
 
     def add_input(self, input: Mapping[str, Any]) -> None:  # noqa: A002  Triton's parameter name
         """Add an input, a dict of name, data_type, dims and optional; ValueError when the configuration differs."""
-        self._add("input", input, ("name", "data_type", "dims", "optional"), "'name', 'data_type', 'dims' and 'optional'")
+        self._add(
+            "input", input, ("name", "data_type", "dims", "optional"), "'name', 'data_type', 'dims' and 'optional'"
+        )
 
     def add_output(self, output: Mapping[str, Any]) -> None:
         """Add an output, a dict of name, data_type and dims; ValueError when the configuration differs."""
@@ -98,9 +100,7 @@ class ModelConfig:
             raise self._conflict(name, "optional", tensor, configured)
         configured.update(tensor)
 
-    def _conflict(
-        self, name: str, key: str, tensor: Mapping[str, Any], configured: Mapping[str, Any]
-    ) -> ValueError:
+    def _conflict(self, name: str, key: str, tensor: Mapping[str, Any], configured: Mapping[str, Any]) -> ValueError:
         return ValueError(
             f"model '{self._name}', tensor '{name}': the model expects {key} {tensor[key]} but the model configuration "
             f"specifies {key} {configured[key]}"

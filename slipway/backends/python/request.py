@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Mapping, Sequence
 from json import dumps
-from typing import Any, ClassVar
+from typing import ClassVar, Protocol, Self
 
 from slipway.backends.python import bls
 from slipway.backends.python.constants import InferenceTrace, PreferredMemory
@@ -14,6 +14,16 @@ from slipway.backends.python.response import InferenceResponse, checked_paramete
 from slipway.backends.python.scope import ModelScope
 from slipway.backends.python.tensor import Tensor
 from slipway.core.request import InferRequest, Parameter
+
+
+class Received(Protocol):
+    """What the server tells a model of a request besides its tensors (`InferRequest`, or a child's message)."""
+
+    id: str
+    correlation_id: int | str
+    flags: int
+    timeout_us: int
+    parameters: dict[str, Parameter]
 
 
 class InferenceRequest:
@@ -35,7 +45,7 @@ class InferenceRequest:
     )
     scope: ClassVar[ModelScope | None] = None
 
-    def __init__(  # noqa: PLR0913  Triton's constructor
+    def __init__(  # noqa: PLR0913, PLR0917  Triton's constructor
         self,
         request_id: str = "",
         correlation_id: int | str = 0,
@@ -45,7 +55,7 @@ class InferenceRequest:
         model_version: int = -1,
         flags: int = 0,
         timeout: int = 0,
-        preferred_memory: PreferredMemory | None = None,
+        preferred_memory: PreferredMemory | None = None,  # noqa: ARG002  outputs are always in main memory here
         trace: InferenceTrace | None = None,
         parameters: Mapping[str, Parameter] | None = None,
     ) -> None:
@@ -58,10 +68,11 @@ class InferenceRequest:
         for tensor in inputs:
             if not isinstance(tensor, Tensor):
                 raise TritonModelException(
-                    f"Input tensor for request with id '{request_id}' and model name '{model_name}' should not be empty."
+                    f"Input tensor for request with id '{request_id}' and model name '{model_name}' should not be "
+                    "empty."
                 )
         self._id = request_id
-        self._correlation_id = correlation_id
+        self._correlation_id: int | str = correlation_id
         self._inputs = list(inputs)
         self._outputs: Sequence[str] = tuple(requested_output_names)
         self._model_name = model_name
@@ -74,22 +85,25 @@ class InferenceRequest:
         self.reply: Reply | None = None
 
     @classmethod
-    def received(cls, request: InferRequest, inputs: list[Tensor], outputs: Sequence[str], reply: Reply) -> Any:
+    def received(cls, request: Received, inputs: list[Tensor], outputs: Sequence[str], reply: Reply) -> Self:
         """Return a request that the server gives to a model; `outputs` are the names to answer with."""
         made = cls.__new__(cls)
-        made._id = request.id
-        made._correlation_id = request.correlation_id
-        made._inputs = inputs
-        made._outputs = outputs
-        made._model_name = request.model_name
-        made._model_version = -1
-        made._flags = request.flags
-        made._timeout_us = request.timeout_us
-        made._trace = None
-        made._parameters = request.parameters
-        made.release_flags = 0
-        made.reply = reply
+        made._adopt(request, inputs, outputs, reply)
         return made
+
+    def _adopt(self, request: Received, inputs: list[Tensor], outputs: Sequence[str], reply: Reply) -> None:
+        self._id = request.id
+        self._correlation_id = request.correlation_id
+        self._inputs = inputs
+        self._outputs = outputs
+        self._model_name = ""
+        self._model_version = -1
+        self._flags = request.flags
+        self._timeout_us = request.timeout_us
+        self._trace = None
+        self._parameters = request.parameters
+        self.release_flags = 0
+        self.reply = reply
 
     def inputs(self) -> list[Tensor]:
         """Return the input tensors."""

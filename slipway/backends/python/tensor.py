@@ -6,7 +6,7 @@ already lies in writable memory (a child's shared memory). numpy has no BF16: su
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import numpy as np
 
@@ -63,15 +63,25 @@ class Tensor:
         self._source: Raw | np.ndarray | None = None
 
     @classmethod
-    def received(cls, name: str, datatype: str, shape: tuple[int, ...], source: Raw | np.ndarray) -> Tensor:
+    def received(cls, name: str, datatype: str, shape: tuple[int, ...], source: Raw | np.ndarray) -> Self:
         """Return a tensor the server gives to a model: `source` is its wire form or an array others may hold."""
         tensor = cls.__new__(cls)
-        tensor._name = name
-        tensor._datatype = datatype
-        tensor._array = None
-        tensor._shape = shape
-        tensor._source = source
+        tensor._adopt(name, datatype, shape, None, source)
         return tensor
+
+    def _adopt(
+        self,
+        name: str,
+        datatype: str,
+        shape: tuple[int, ...],
+        array: np.ndarray | None,
+        source: Raw | np.ndarray | None,
+    ) -> None:
+        self._name = name
+        self._datatype = datatype
+        self._shape = shape
+        self._array = array
+        self._source = source
 
     def name(self) -> str:
         """Return the name."""
@@ -136,7 +146,7 @@ class Tensor:
         return (_CPU, 0)
 
     @classmethod
-    def from_dlpack(cls, name: str, tensor: Any) -> Tensor:
+    def from_dlpack(cls, name: str, tensor: Any) -> Self:
         """Return a tensor on the memory of a DLPack capsule, or of any object with `__dlpack__`."""
         if not isinstance(name, str):
             raise TypeError(f"from_dlpack(name: str, tensor: object), got {type(name)}")
@@ -154,8 +164,8 @@ class Tensor:
                 "DLPack tensor is not contiguous. Only contiguous DLPack tensors that are stored in C-Order are "
                 "supported."
             )
-        made = cls.received(name, datatype, array.shape, b"")
-        made._array, made._source = array, None
+        made = cls.__new__(cls)
+        made._adopt(name, datatype, array.shape, array, None)
         return made
 
 
@@ -163,10 +173,10 @@ class _CapsuleOwner:
     """Gives a bare capsule the two methods that importers ask for."""
 
     def __init__(self, capsule: Any) -> None:
-        self._capsule = capsule
+        self.capsule = capsule
 
     def __dlpack__(self, **_: Any) -> Any:
-        return self._capsule
+        return self.capsule
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return (_CPU, 0)
@@ -186,10 +196,10 @@ def _import_dlpack(source: Any) -> tuple[np.ndarray, str]:
 def _import_bfloat16(source: Any, error: Exception) -> tuple[np.ndarray, str]:
     """Take a BF16 tensor through torch, which can view it as integers; `error` is why numpy could not."""
     try:
-        import torch
+        import torch.utils.dlpack
     except ImportError:
         raise TritonModelException(f"DLPack tensor cannot be read: {error}") from error
-    tensor = torch.from_dlpack(source._capsule if isinstance(source, _CapsuleOwner) else source)
+    tensor = torch.utils.dlpack.from_dlpack(source.capsule if isinstance(source, _CapsuleOwner) else source)
     if tensor.dtype is not torch.bfloat16:
         raise TritonModelException(f"DLPack tensor cannot be read: {error}") from error
     return tensor.detach().view(torch.int16).numpy().view(BY_NAME["BF16"].numpy), "BF16"

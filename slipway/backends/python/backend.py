@@ -1,0 +1,92 @@
+"""The backend `python`: Triton's Python models, in child processes or, on request, in threads of the server."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Final
+
+from tritonclient.grpc import model_config_pb2
+
+from slipway.backends.api import CompletionContext, Executor, InstanceSpec, ModelContext, Placement
+from slipway.backends.python.arguments import initialize_arguments, model_file
+from slipway.backends.python.completion import complete_config
+from slipway.backends.python.errors import describe_exception
+from slipway.backends.python.host_server import HostServer
+from slipway.backends.python.importing import ImportSpace
+from slipway.backends.python.model import PythonModel
+from slipway.backends.python.scope import ModelScope
+from slipway.backends.python.surface import build_surface
+from slipway.backends.python.thread import ThreadExecutor
+from slipway.errors import internal, invalid
+
+_LOG = logging.getLogger("slipway.python")
+_PLACEMENTS: Final = {"process": Placement.PROCESS, "thread": Placement.THREAD}
+
+
+class PythonBackend:
+    """Runs `<version>/model.py`, or the one `model_file` of a Python-based backend for all its models."""
+
+    def __init__(self, model_file: Path | None = None) -> None:
+        self._model_file = model_file
+
+    def complete(self, config: model_config_pb2.ModelConfig, context: CompletionContext) -> None:
+        """Fill `config` from the model's `auto_complete_config`, run in a child process."""
+        file = self._model_file
+        if file is None:
+            if context.version_directory is None:
+                return
+            file = model_file(context.version_directory, config.default_model_filename)
+        complete_config(config, file, context.model_directory)
+
+    def load(self, context: ModelContext) -> LoadedPython:
+        """Check what can be checked without running the model; its instances are opened one by one."""
+        file = self._model_file or model_file(context.version_directory, context.config.default_model_filename)
+        if "EXECUTION_ENV_PATH" in context.config.parameters:
+            _LOG.warning(
+                "model '%s': EXECUTION_ENV_PATH is ignored, the model runs in the server's own environment",
+                context.name,
+            )
+        return LoadedPython(context, file, placement(context))
+
+
+def placement(context: ModelContext) -> Placement:
+    """Return where the model runs, by its parameter EXECUTION_MODE; a process of its own unless told otherwise."""
+    mode = "process"
+    if "EXECUTION_MODE" in context.config.parameters:
+        mode = context.config.parameters["EXECUTION_MODE"].string_value
+    if mode.lower() not in _PLACEMENTS:
+        raise invalid(f"model '{context.name}': EXECUTION_MODE is '{mode}', expected 'process' or 'thread'")
+    return _PLACEMENTS[mode.lower()]
+
+
+class LoadedPython:
+    """One version of a Python model. Nothing is shared between its instances, as in Triton."""
+
+    def __init__(self, context: ModelContext, file: Path, placement: Placement) -> None:
+        self.placement = placement
+        self.file = file
+        self._context = context
+
+    def open(self, instance: InstanceSpec) -> Executor:
+        """Import and initialize the model in this thread (thread mode only)."""
+        context = self._context
+        directories = [self.file.parent, self.file.parent.parent]
+        version_directory = str(context.version_directory)
+        scope = ModelScope(HostServer(context.host), instance.name, str(context.model_directory), version_directory)
+        surface = build_surface(scope)
+        space = ImportSpace(directories, surface)
+        model = PythonModel(scope, context.name, context.signature.decoupled)
+        try:
+            try:
+                module = space.import_module(self.file.stem)
+            except BaseException as error:  # noqa: BLE001  importing runs user code
+                raise internal(describe_exception(error, scope.model_directory)) from None
+            model.start(module, initialize_arguments(context, instance))
+        except BaseException:
+            space.close()
+            raise
+        return ThreadExecutor(model, surface.InferenceRequest, context.signature, space.close)
+
+    def unload(self) -> None:
+        """Do nothing: each instance has released what it held."""

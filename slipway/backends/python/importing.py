@@ -1,0 +1,105 @@
+"""Import a model's `model.py`.
+
+In a process of its own a model is imported as Triton does it: the version's and the model's directory at the end of
+`sys.path`, the module named `<version>.model`. In the server's process it gets a private import space: its modules
+live in a package of their own, and `import helper` in one of them finds the model's own helper.py first, so two models
+with equally named files never meet. (`importlib.import_module("helper")` is not redirected there.)
+"""
+
+from __future__ import annotations
+
+import builtins
+import importlib
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from importlib.util import find_spec
+from itertools import count
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final
+
+from slipway.backends.python.surface import MODULE_NAME
+
+_NUMBERS: Final = count()
+
+
+def import_alone(model_file: Path, surface: ModuleType) -> ModuleType:
+    """Import `model_file` (<model>/<version>/model.py) into a process that runs this model only."""
+    version_directory = model_file.parent
+    sys.modules[MODULE_NAME] = surface
+    sys.path += [str(version_directory), str(version_directory.parent)]
+    return importlib.import_module(f"{version_directory.name}.{model_file.stem}")
+
+
+class _Loader(SourceFileLoader):
+    """Runs a module with the `__import__` of its model."""
+
+    def __init__(self, name: str, path: str, model_builtins: Mapping[str, Any]) -> None:
+        super().__init__(name, path)
+        self._builtins = model_builtins
+
+    def exec_module(self, module: ModuleType) -> None:
+        vars(module)["__builtins__"] = self._builtins
+        super().exec_module(module)
+
+
+class ImportSpace(MetaPathFinder):
+    """The private modules of one model in a shared process."""
+
+    def __init__(self, directories: Sequence[Path], surface: ModuleType) -> None:
+        self._directories = [str(directory) for directory in directories]
+        self._surface = surface
+        self._package = f"_slipway_model_{next(_NUMBERS)}"
+        self._import: Callable[..., ModuleType] = builtins.__import__
+        self._builtins = {**vars(builtins), "__import__": self._import_for_model}
+        package = ModuleType(self._package)
+        package.__path__ = self._directories
+        sys.modules[self._package] = package
+        sys.meta_path.insert(0, self)
+
+    def import_module(self, name: str) -> ModuleType:
+        """Import the model's own module `name`."""
+        return importlib.import_module(f"{self._package}.{name}")
+
+    def close(self) -> None:
+        """Forget the model's modules."""
+        sys.meta_path.remove(self)
+        own = self._package + "."
+        for name in [name for name in sys.modules if name == self._package or name.startswith(own)]:
+            del sys.modules[name]
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Find a module of the private package."""
+        if not fullname.startswith(self._package + "."):
+            return None
+        spec = PathFinder.find_spec(fullname, path, target)
+        if spec is not None and isinstance(spec.loader, SourceFileLoader):
+            spec.loader = _Loader(fullname, spec.loader.path, self._builtins)
+        return spec
+
+    def _import_for_model(
+        self,
+        name: str,
+        globals: Mapping[str, object] | None = None,  # noqa: A002  the parameters of __import__
+        locals: Mapping[str, object] | None = None,  # noqa: A002
+        fromlist: Sequence[str] | None = (),
+        level: int = 0,
+    ) -> ModuleType:
+        top = name.partition(".")[0]
+        if level == 0 and top == MODULE_NAME:
+            return self._surface
+        if level != 0 or not self._is_own(top):
+            return self._import(name, globals, locals, fromlist, level)
+        module = self._import(f"{self._package}.{name}", globals, locals, fromlist, 0)
+        return module if fromlist else sys.modules[f"{self._package}.{top}"]
+
+    def _is_own(self, top: str) -> bool:
+        """Return whether a top-level name is the model's; a bare directory only where nothing else has that name."""
+        if f"{self._package}.{top}" in sys.modules:
+            return True
+        spec = PathFinder.find_spec(top, self._directories)
+        return spec is not None and (spec.origin is not None or find_spec(top) is None)

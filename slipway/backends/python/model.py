@@ -1,0 +1,201 @@
+"""One `TritonPythonModel` and its hooks, run in the current process.
+
+Whatever user code does wrong becomes an error of the server: nothing here lets an exception of a model pass. Knows
+neither schedulers nor processes; answers go to each request's `Reply` or are returned.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from inspect import iscoroutine
+from types import ModuleType
+from typing import Any, Final
+
+from slipway.backends.python.constants import REQUEST_RELEASE_RESCHEDULE
+from slipway.backends.python.coroutines import CoroutineThread
+from slipway.backends.python.errors import TritonError, describe_exception, execution_error
+from slipway.backends.python.reply import RESPONSE_COMPLETE_FINAL
+from slipway.backends.python.request import InferenceRequest
+from slipway.backends.python.response import InferenceResponse
+from slipway.backends.python.scope import ModelScope
+from slipway.errors import Code, FailureReason, SlipwayError, internal, unavailable
+
+_LOG = logging.getLogger("slipway.python")
+_READY_TIMEOUT_S: Final = 5.0  # Triton's
+
+Answer = InferenceResponse | SlipwayError | None  # None: the request is answered through its sender
+
+
+class PythonModel:
+    """One instance of a Python model; `start` runs the user's constructor and `initialize`."""
+
+    def __init__(self, scope: ModelScope, model_name: str, decoupled: bool) -> None:
+        self._scope = scope
+        self._name = scope.instance_name
+        self._model_name = model_name
+        self._decoupled = decoupled
+        self._user: Any = None
+        self._execute: Any = None
+        self._coroutines = CoroutineThread(scope.instance_name)
+        self._ready_thread: ThreadPoolExecutor | None = None
+
+    @property
+    def has_ready_check(self) -> bool:
+        """Whether the model defines `is_ready`."""
+        return hasattr(self._user, "is_ready")
+
+    def start(self, module: ModuleType, arguments: Mapping[str, str]) -> None:
+        """Make the model and initialize it; raise `SlipwayError` with its exception's text and frames."""
+        try:
+            self._user = module.TritonPythonModel()
+            if not hasattr(self._user, "execute"):
+                raise internal(f"Python model '{self._model_name}' does not implement `execute` method.")
+            if hasattr(self._user, "initialize"):
+                self._result(self._user.initialize(dict(arguments)))
+        except SlipwayError:
+            raise
+        except BaseException as error:  # user code may raise anything, SystemExit too
+            raise self._load_error(error) from None
+        self._execute = self._user.execute
+        self._scope.serving = True
+
+    def _load_error(self, error: BaseException) -> SlipwayError:
+        return internal(describe_exception(error, self._scope.model_directory))
+
+    def execute(self, requests: list[InferenceRequest]) -> Sequence[Answer]:
+        """Run one batch and return an answer per request. Never raises."""
+        try:
+            returned = self._execute(requests)
+            if iscoroutine(returned):
+                if self._decoupled:
+                    self._start_execution(returned, requests)
+                    return [None] * len(requests)
+                returned = self._coroutines.start(returned).result()
+        except BaseException as error:  # noqa: BLE001  user code may raise anything, SystemExit too
+            return self._failed(requests, describe_exception(error, self._scope.model_directory))
+        problem = self._problem(requests, returned)
+        if problem:
+            return self._failed(requests, problem)
+        if self._decoupled:
+            return [self._unsent(request) for request in requests]
+        return [
+            self._unsent(request) if response is None else self._accepted(request, response)
+            for request, response in zip(requests, returned, strict=True)
+        ]
+
+    def _problem(self, requests: Sequence[InferenceRequest], returned: Any) -> str:
+        """Return what is wrong with the value `execute` returned, "" for nothing."""
+        if self._decoupled:
+            if returned is None:
+                return ""
+            return f"Python model '{self._name}' is using the decoupled mode and the execute function must return None."
+        if not isinstance(returned, list):
+            return f"Expected a list in the execute return, found type '{type(returned)}'."
+        if len(returned) != len(requests):
+            return (
+                "Number of InferenceResponse objects do not match the number of InferenceRequest objects. "
+                f"InferenceRequest(s) size is:{len(requests)}, and InferenceResponse(s) size is:{len(returned)}\n"
+            )
+        for request, response in zip(requests, returned, strict=True):
+            if request.release_flags == REQUEST_RELEASE_RESCHEDULE and response is not None:
+                return (
+                    "Expected a None object in the execute function return list for reschduled request, found type "
+                    f"'{type(response)}'."
+                )
+            if response is not None and not isinstance(response, InferenceResponse):
+                return (
+                    "Expected an 'InferenceResponse' object in the execute function return list, found type "
+                    f"'{type(response)}'."
+                )
+        return ""
+
+    def _accepted(self, request: InferenceRequest, response: InferenceResponse) -> Answer:
+        reply = request.reply
+        if reply is None or reply.sent:
+            _LOG.error(
+                "model instance '%s': Unable to send response. Non-decoupled model cannot send more than one response.",
+                self._name,
+            )
+            return None
+        reply.closed = True
+        return response
+
+    def _unsent(self, request: InferenceRequest) -> Answer:
+        """Return the answer to a request that `execute` gave none: its sender owns it, unless it is to be run again."""
+        reply = request.reply
+        if request.release_flags != REQUEST_RELEASE_RESCHEDULE or reply is None or reply.complete:
+            return None
+        reply.closed = True
+        text = f"Model '{self._model_name}' rescheduled a request, which needs an iterative sequence scheduler."
+        return SlipwayError(Code.UNSUPPORTED, text, reason=FailureReason.BACKEND)
+
+    def _failed(self, requests: Sequence[InferenceRequest], message: str) -> Sequence[Answer]:
+        error = execution_error(self._name, message)
+        _LOG.error("%s", error.message)
+        answers: list[Answer] = []
+        for request in requests:
+            reply = request.reply
+            if reply is None or reply.complete:
+                answers.append(None)
+            else:
+                reply.closed = True
+                answers.append(SlipwayError(error.code, error.message, reason=error.reason))
+        return answers
+
+    def _start_execution(self, coroutine: Any, requests: Sequence[InferenceRequest]) -> None:
+        """Run a decoupled model's coroutine in the background; its failure answers the requests still open."""
+
+        def ended(done: Future[Any]) -> None:
+            if done.cancelled():
+                message = "the model was unloaded"
+            elif (raised := done.exception()) is not None:
+                message = describe_exception(raised, self._scope.model_directory)
+            else:
+                message = self._problem(requests, done.result())
+            if not message:
+                return
+            error = execution_error(self._name, message)
+            _LOG.error("%s", error.message)
+            for request in requests:
+                reply = request.reply
+                if reply is not None and not reply.complete:
+                    reply.send(InferenceResponse(error=TritonError(error.message)), RESPONSE_COMPLETE_FINAL)
+
+        self._coroutines.start(coroutine).add_done_callback(ended)
+
+    def _result(self, returned: Any) -> Any:
+        return self._coroutines.start(returned).result() if iscoroutine(returned) else returned
+
+    def check_ready(self) -> None:
+        """Raise UNAVAILABLE when the model's own `is_ready` says no, raises, or takes more than five seconds."""
+        if not self.has_ready_check:
+            return
+        if self._ready_thread is None:
+            self._ready_thread = ThreadPoolExecutor(1, thread_name_prefix=f"{self._name} is_ready")
+        future = self._ready_thread.submit(lambda: self._result(self._user.is_ready()))
+        refusal = f"Model '{self._model_name}' is not ready (user-defined check failed)."
+        try:
+            ready = future.result(_READY_TIMEOUT_S)
+        except TimeoutError:
+            future.cancel()
+            raise unavailable("Timed out waiting for user-defined is_ready() response") from None
+        except BaseException as error:
+            _LOG.exception("is_ready of model instance '%s' failed", self._name)
+            raise unavailable(refusal) from error
+        if not ready:
+            raise unavailable(refusal)
+
+    def finalize(self) -> None:
+        """Run the model's `finalize`; its exception is logged."""
+        self._scope.serving = False
+        try:
+            if hasattr(self._user, "finalize"):
+                self._result(self._user.finalize())
+        except BaseException:
+            _LOG.exception("finalize of model instance '%s' failed", self._name)
+        self._user = self._execute = None
+        self._coroutines.close()
+        if self._ready_thread is not None:
+            self._ready_thread.shutdown(wait=False, cancel_futures=True)

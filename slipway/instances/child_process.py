@@ -1,0 +1,133 @@
+"""A running child process and its socket, on the event loop: sends packed frames, hands received ones over.
+
+Nothing here waits: what the socket does not take is kept and sent when it can be. Knows nothing of batches.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from slipway.backends.python.environment import child_command
+from slipway.instances.frames import RECEIVE, Frame, FrameReader, Packed
+
+_SEND_BUFFER: Final = 1 << 20
+_DESCRIPTORS: Final = socket.CMSG_SPACE(16 * 4)
+_KILL_AFTER_S: Final = 10.0  # for `finalize`
+
+
+class ChildProcess:
+    """One child. `received(frames)` and `lost()` are called on the loop's thread; `lost` once, when the link ends."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        received: Callable[[list[Frame]], None],
+        lost: Callable[[], None],
+    ) -> None:
+        self._loop = loop
+        self._received = received
+        self._lost = lost
+        self._frames = FrameReader()
+        self._unsent: deque[Packed] = deque()
+        self._socket: socket.socket
+        self._process: subprocess.Popen[bytes]
+        self._connected = False
+
+    def start(self, environment: Mapping[str, str]) -> None:
+        """Start the process. Called on the main thread: the child dies with the thread that started it."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+            theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+            ours.setblocking(False)
+            command = child_command("slipway.instances.child", str(theirs.fileno()))
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()], env=dict(environment)
+            )
+        self._socket = ours
+        self._connected = True
+        self._loop.add_reader(ours.fileno(), self._readable)
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return self._process.pid
+
+    def send(self, packed: Packed) -> None:
+        """Send a frame, now or when the socket takes it; dropped when the link has ended."""
+        if not self._connected:
+            packed.close()
+            return
+        if self._unsent:
+            self._unsent.append(packed)
+            return
+        self._unsent.append(packed)
+        self._flush()
+
+    def _flush(self) -> None:
+        unsent = self._unsent
+        while unsent:
+            packed = unsent[0]
+            try:
+                if packed.descriptor < 0:
+                    sent = self._socket.send(packed.data)
+                else:
+                    sent = socket.send_fds(self._socket, [packed.data], [packed.descriptor])
+                    packed.close()
+            except BlockingIOError:
+                self._loop.add_writer(self._socket.fileno(), self._flush)
+                return
+            except OSError:
+                return  # the other end is gone: reading will say so
+            if sent < len(packed.data):
+                packed.data = packed.data[sent:]
+            else:
+                unsent.popleft()
+        self._loop.remove_writer(self._socket.fileno())
+
+    def _readable(self) -> None:
+        buffer = bytearray(RECEIVE)
+        try:
+            size, ancillary, _, _ = self._socket.recvmsg_into([buffer], _DESCRIPTORS)
+        except BlockingIOError:
+            return
+        except OSError:
+            size, ancillary = 0, []
+        if size == 0:
+            self.disconnect()
+            self._lost()
+            return
+        descriptors: list[int] = []
+        for level, kind, data in ancillary:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                descriptors.extend(memoryview(data).cast("i"))
+        del buffer[size:]
+        self._received(self._frames.feed(buffer, descriptors))
+
+    def disconnect(self) -> None:
+        """Close the link; a living child then ends by itself."""
+        if not self._connected:
+            return
+        self._connected = False
+        self._loop.remove_reader(self._socket.fileno())
+        self._loop.remove_writer(self._socket.fileno())
+        self._socket.close()
+        self._frames.close()
+        while self._unsent:
+            self._unsent.popleft().close()
+
+    async def wait(self) -> str:
+        """Wait for the process to end, killing it after a while; return how it ended, in words."""
+        try:
+            code = await asyncio.to_thread(self._process.wait, _KILL_AFTER_S)
+        except subprocess.TimeoutExpired:
+            os.kill(self._process.pid, signal.SIGKILL)
+            code = await asyncio.to_thread(self._process.wait)
+        return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"

@@ -1,0 +1,317 @@
+"""An instance in a child process of its own: sends batches, answers them, survives the child's death.
+
+Runs on the event loop without a thread. `depth` batches are in the child's pipe so that it never waits for work. When
+the child dies, only the oldest unanswered batch can have been begun, so only its requests fail (and those that were
+still answering through senders); the others are sent to the next child. Source of the texts: python_be.cc.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from time import monotonic_ns
+from typing import Any, Final
+
+import msgspec
+
+from slipway.backends.api import InstanceSpec, LoadedModel, ModelContext
+from slipway.backends.python.arguments import initialize_arguments
+from slipway.backends.python.backend import LoadedPython
+from slipway.backends.python.environment import child_environment
+from slipway.backends.python.errors import execution_error, unhealthy_error
+from slipway.backends.python.reshape import Reshapes
+from slipway.core.pending import Pending
+from slipway.core.request import InferResponse
+from slipway.core.statistics import Timing
+from slipway.core.tensor import Raw
+from slipway.errors import SlipwayError, internal, unavailable
+from slipway.instances import messages
+from slipway.instances.api import Finished, Outcome
+from slipway.instances.child_process import ChildProcess
+from slipway.instances.child_services import ChildServices
+from slipway.instances.frames import Frame, pack
+
+_LOG: Final = logging.getLogger("slipway.instances")
+_DEPTH: Final = 2
+_READY_SECONDS: Final = 5.0
+_FIRST_PAUSE_S: Final = 0.1
+_LONGEST_PAUSE_S: Final = 30.0
+_LARGE: Final = 4 << 20  # bytes: copying more into shared memory would hold the event loop up
+
+
+async def open_process(model: LoadedModel, context: ModelContext, spec: InstanceSpec) -> ProcessInstance:
+    """Return an instance whose child has initialized the model; raise `SlipwayError` with the model's traceback."""
+    if not isinstance(model, LoadedPython):
+        raise internal(f"model '{context.name}' cannot run in a child process")
+    instance = ProcessInstance(model, context, spec)
+    await instance.open()
+    return instance
+
+
+class _Batch:
+    """A batch that has no outcome yet."""
+
+    __slots__ = ("finished", "requests", "serial", "start")
+
+    def __init__(self, serial: int, requests: Sequence[Pending], finished: Finished) -> None:
+        self.serial = serial
+        self.requests = requests
+        self.finished = finished
+        self.start = monotonic_ns()
+
+
+class ProcessInstance:
+    """Implements `instances.api.Instance`."""
+
+    depth = _DEPTH
+
+    def __init__(self, model: LoadedPython, context: ModelContext, spec: InstanceSpec) -> None:
+        self.name = spec.name
+        self._begin = messages.Start(
+            context.name,
+            spec.name,
+            str(model.file),
+            str(context.model_directory),
+            str(context.version_directory),
+            initialize_arguments(context, spec),
+            tuple(context.signature.outputs),
+            context.signature.decoupled,
+            _LOG.getEffectiveLevel(),
+        )
+        self._environment = child_environment(context.threads)
+        self._outputs = context.signature.outputs
+        self._reshapes = Reshapes(context.signature)
+        self._host = context.host
+        self._loop = asyncio.get_running_loop()
+        self._child: ChildProcess
+        self._services: ChildServices
+        self._serial = 0
+        self._batches: dict[int, _Batch] = {}  # sent or waiting for a child, oldest first
+        self._answering: dict[tuple[int, int], Pending] = {}  # executed, answer through their senders
+        self._loaded: asyncio.Future[messages.Loaded] = self._loop.create_future()
+        self._checks: dict[int, asyncio.Future[None]] = {}
+        self._has_ready_check = False
+        self._healthy = False
+        self._closing = False
+        self._restart: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Start a child and wait until it has loaded the model."""
+        self._loaded = self._loop.create_future()
+        self._child = ChildProcess(self._loop, self._received, self._lost)
+        self._services = ChildServices(self._host, self._loop, self._send)
+        self._child.start(self._environment)
+        self._send(self._begin, ())
+        loaded = await self._loaded
+        if loaded.error is not None:
+            self._child.disconnect()
+            self._services.close()
+            await self._child.wait()
+            raise internal(loaded.error)
+        self._has_ready_check = loaded.has_ready_check
+        self._healthy = True
+
+    # Batches
+
+    def start(self, batch: Sequence[Pending], finished: Finished) -> None:
+        """Send `batch` to the child, or to the next one while there is none."""
+        self._serial += 1
+        sent = self._batches[self._serial] = _Batch(self._serial, batch, finished)
+        if self._healthy:
+            self._send_batch(sent)
+        elif self._restart is None or self._closing:
+            self._fail(sent, unhealthy_error(self.name))
+
+    def _send_batch(self, batch: _Batch) -> None:
+        blobs: list[Raw] = []
+        shape_of = self._reshapes.model_shape if self._reshapes.inputs else None
+        heads = tuple(messages.request_head(pending.request, blobs, shape_of) for pending in batch.requests)
+        message = messages.encode(messages.Execute(batch.serial, heads))
+        for index, pending in enumerate(batch.requests):
+            pending.on_cancel(_Cancellation(self, batch.serial, index))
+        if sum(map(len, blobs)) > _LARGE:
+            self._loop.create_task(self._send_large(batch, message, blobs))
+        else:
+            self._send_packed(batch, message, blobs)
+
+    async def _send_large(self, batch: _Batch, message: bytes, blobs: Sequence[Raw]) -> None:
+        child = self._child
+        try:
+            packed = await asyncio.to_thread(pack, message, blobs)
+        except OSError as error:
+            self._fail(batch, execution_error(self.name, f"no memory for its inputs: {error.strerror}"))
+            return
+        if child is self._child:
+            child.send(packed)
+        else:
+            packed.close()  # another child was started meanwhile and has been sent the batch
+
+    def _send_packed(self, batch: _Batch, message: bytes, blobs: Sequence[Raw]) -> None:
+        try:
+            self._child.send(pack(message, blobs))
+        except OSError as error:
+            self._fail(batch, execution_error(self.name, f"no memory for its inputs: {error.strerror}"))
+
+    def _send(self, message: msgspec.Struct, blobs: Sequence[Raw]) -> None:
+        self._child.send(pack(messages.encode(message), blobs))
+
+    def cancel(self, serial: int, index: int) -> None:
+        """Tell the child that nobody waits for a request any more."""
+        if self._healthy and (serial in self._batches or (serial, index) in self._answering):
+            self._send(messages.Cancel(serial, index), ())
+
+    # What the child says
+
+    def _received(self, frames: list[Frame]) -> None:
+        for frame in frames:
+            message: Any = messages.decode_from_child(frame.message)
+            if type(message) is messages.Done:
+                self._done(message, frame.blob)
+            elif type(message) is messages.Sent:
+                self._sent(message, frame.blob)
+            elif type(message) is messages.Loaded:
+                self._loaded.set_result(message)
+            elif type(message) is messages.Ready:
+                self._checked(message)
+            else:
+                self._services.receive(message, frame.blob)
+
+    def _done(self, message: messages.Done, blob: memoryview) -> None:
+        batch = self._batches.pop(message.serial)
+        reader = messages.BlobReader(blob)
+        responses: list[InferResponse | None] = []
+        for index, head in enumerate(message.answers):
+            responses.append(None if head is None else self._client_answer(reader.answer(head)))
+            if head is None and not batch.requests[index].finished:
+                self._answering[message.serial, index] = batch.requests[index]
+        timing = Timing(message.start, message.input_end, message.output_start, monotonic_ns())
+        batch.finished(Outcome(responses, timing))
+
+    def _sent(self, message: messages.Sent, blob: memoryview) -> None:
+        key = (message.serial, message.index)
+        batch = self._batches.get(message.serial)
+        pending = self._answering.get(key) if batch is None else batch.requests[message.index]
+        if message.answer.final:
+            self._answering.pop(key, None)
+        if pending is not None:
+            pending.deliver(self._client_answer(messages.BlobReader(blob).answer(message.answer)))
+
+    def _client_answer(self, response: InferResponse) -> InferResponse:
+        """Return the answer with the declared outputs only, in the shapes that clients see."""
+        outputs = response.outputs
+        if any(tensor.name not in self._outputs for tensor in outputs):
+            response.outputs = outputs = [tensor for tensor in outputs if tensor.name in self._outputs]
+        if self._reshapes.outputs:
+            try:
+                response.outputs = [self._reshapes.client_tensor(tensor) for tensor in outputs]
+            except SlipwayError as unfit:
+                return InferResponse(error=unfit, final=response.final)
+        return response
+
+    def _checked(self, message: messages.Ready) -> None:
+        check = self._checks.pop(message.call, None)
+        if check is None or check.done():
+            return
+        if message.error is None:
+            check.set_result(None)
+        else:
+            check.set_exception(messages.to_error(message.error))
+
+    # Health
+
+    async def check_ready(self) -> None:
+        """Raise `SlipwayError` (UNAVAILABLE) when the child is not there or the model says no."""
+        if not self._healthy:
+            raise unavailable(f"Stub process '{self.name}' is not healthy.")
+        if not self._has_ready_check:
+            return
+        self._serial += 1
+        check = self._checks[self._serial] = self._loop.create_future()
+        self._send(messages.CheckReady(self._serial), ())
+        try:
+            async with asyncio.timeout(_READY_SECONDS):
+                await check
+        except TimeoutError:
+            raise unavailable("Timed out waiting for user-defined is_ready() response") from None
+
+    def _lost(self) -> None:
+        """The child is gone: fail what it was at, and start another."""
+        self._services.close()
+        if not self._loaded.done():
+            self._loaded.set_result(messages.Loaded("the process of the model ended while it was loading"))
+            return
+        if self._closing:
+            return
+        self._healthy = False
+        for check in self._checks.values():
+            if not check.done():
+                check.set_exception(unavailable(f"Stub process '{self.name}' is not healthy."))
+        self._checks.clear()
+        # Set before anybody is answered: an answer may bring the next batch at once.
+        self._restart = self._loop.create_task(self._start_again())
+        answering, self._answering = self._answering, {}
+        for pending in answering.values():
+            pending.deliver(InferResponse(error=unhealthy_error(self.name)))
+        oldest = next(iter(self._batches.values()), None)
+        if oldest is not None:
+            self._fail(oldest, unhealthy_error(self.name))
+
+    def _fail(self, batch: _Batch, error: SlipwayError) -> None:
+        self._batches.pop(batch.serial, None)
+        end = monotonic_ns()
+        responses = [
+            None
+            if pending.finished
+            else InferResponse(error=SlipwayError(error.code, error.message, reason=error.reason))
+            for pending in batch.requests
+        ]
+        batch.finished(Outcome(responses, Timing(batch.start, batch.start, end, end)))
+
+    async def _start_again(self) -> None:
+        pause = _FIRST_PAUSE_S
+        _LOG.error("model instance '%s' lost its process: %s; starting another", self.name, await self._child.wait())
+        while not self._closing:
+            try:
+                await self.open()
+            except SlipwayError as error:
+                _LOG.error("model instance '%s' did not start again: %s", self.name, error.message)
+                for batch in list(self._batches.values()):
+                    self._fail(batch, unhealthy_error(self.name))
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE_S)
+            else:
+                self._restart = None
+                _LOG.info("model instance '%s' runs again as process %d", self.name, self._child.pid)
+                for batch in list(self._batches.values()):
+                    self._send_batch(batch)
+                return
+
+    async def close(self) -> None:
+        """Let the model finalize, and end the process; kill it when it does not."""
+        self._closing = True
+        if self._restart is not None:
+            self._restart.cancel()
+            await asyncio.wait([self._restart])
+        if self._healthy:
+            self._send(messages.Close(), ())
+        ended = await self._child.wait()
+        self._child.disconnect()
+        self._services.close()
+        self._healthy = False
+        if ended != "exit code 0":
+            _LOG.warning("the process of model instance '%s' ended with %s", self.name, ended)
+
+
+class _Cancellation:
+    """Cancels one request of a batch; no closure, so a request that was answered holds nothing."""
+
+    __slots__ = ("_index", "_instance", "_serial")
+
+    def __init__(self, instance: ProcessInstance, serial: int, index: int) -> None:
+        self._instance = instance
+        self._serial = serial
+        self._index = index
+
+    def __call__(self) -> None:
+        self._instance.cancel(self._serial, self._index)
