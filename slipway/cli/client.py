@@ -106,6 +106,9 @@ def open_client(url: str | None, protocol: str) -> Client:
     scheme, separator, rest = address.partition("://")
     if separator:
         address = rest.rstrip("/")
-    module = import_module(f"tritonclient.{protocol}")
+    try:
+        module = import_module(f"tritonclient.{protocol}")
+    except ImportError as error:  # tritonclient leaves what HTTP needs to an extra of its own
+        raise unavailable(f"--protocol {protocol} needs {error.name}: pip install 'slipway[{protocol}]'") from None
     secure = bool(separator) and scheme in ("https", "grpcs")
     return Client(module, module.InferenceServerClient(address, ssl=secure), address)

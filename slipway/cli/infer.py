@@ -43,7 +43,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = CommandParser(prog="slipway infer", description=__doc__)
-    parser.add_argument("model", metavar="MODEL")
+    parser.add_argument("model", metavar="MODEL", help="name of a model that the server has loaded")
     given = parser.add_mutually_exclusive_group(required=True)
     given.add_argument("--text", action="append", help="a text for the model's string input; may be repeated")
     given.add_argument("--inputs", metavar="JSON", help="tensors by name, such as '{\"x\": [[1, 2]]}'")
@@ -52,8 +52,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--output-file", metavar="FILE", type=Path, help="write answers there, one line per text")
     parser.add_argument("--json", action="store_true", help="print answers as JSON, one line per text")
-    parser.add_argument("--url", help="host:port (default: localhost:8000, or 8001 for gRPC)")
-    parser.add_argument("--protocol", choices=("http", "grpc"), default="http")
+    parser.add_argument("--url", help="host:port (default: localhost:8001, or 8000 for HTTP)")
+    parser.add_argument(
+        "--protocol", choices=("grpc", "http"), default="grpc", help="default: grpc; http needs the extra 'http'"
+    )
     parser.add_argument("--model-version", metavar="N", default="", help="default: by the model's version policy")
     parser.add_argument(
         "--batch", metavar="ROWS", type=int, default=BATCH, help=f"texts per request (default: {BATCH})"

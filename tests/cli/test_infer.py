@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 
@@ -72,3 +73,12 @@ def test_a_mistake_is_one_line_and_exit_code_1(capsys, connection, arguments, me
 def test_a_server_that_is_not_there_is_named(capsys, protocol):
     assert main(["infer", "m", "--text", "a", "--protocol", protocol, "--url", "127.0.0.1:1"]) == 1
     assert capsys.readouterr().err == "error: no server answers at 127.0.0.1:1\n"
+
+
+def test_a_client_library_that_is_missing_is_named_with_the_command_that_installs_it(capsys, monkeypatch):
+    monkeypatch.delitem(sys.modules, "tritonclient.http", raising=False)
+    monkeypatch.setitem(sys.modules, "gevent", None)  # as Python marks a module that cannot be imported
+    for name in [name for name in sys.modules if name.startswith(("tritonclient.http.", "geventhttpclient"))]:
+        monkeypatch.delitem(sys.modules, name)
+    assert main(["infer", "m", "--text", "a", "--protocol", "http"]) == 1
+    assert capsys.readouterr().err == "error: --protocol http needs gevent: pip install 'slipway[http]'\n"
