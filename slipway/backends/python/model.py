@@ -50,8 +50,6 @@ class PythonModel:
         """Make the model and initialize it; raise `SlipwayError` with its exception's text and frames."""
         try:
             self._user = module.TritonPythonModel()
-            if not hasattr(self._user, "execute"):
-                raise internal(f"Python model '{self._model_name}' does not implement `execute` method.")
             if hasattr(self._user, "initialize"):
                 self._result(self._user.initialize(dict(arguments)))
         except SlipwayError:
@@ -60,9 +58,6 @@ class PythonModel:
             raise self._load_error(error) from None
         self._execute = self._user.execute
         self._scope.serving = True
-
-    def _load_error(self, error: BaseException) -> SlipwayError:
-        return internal(describe_exception(error, self._scope.model_directory))
 
     def execute(self, requests: list[InferenceRequest]) -> Sequence[Answer]:
         """Run one batch and return an answer per request. Never raises."""
@@ -73,7 +68,7 @@ class PythonModel:
                     self._start_execution(returned, requests)
                     return [None] * len(requests)
                 returned = self._coroutines.start(returned).result()
-        except BaseException as error:  # noqa: BLE001  user code may raise anything, SystemExit too
+        except (Exception, SystemExit) as error:  # noqa: BLE001  user code may raise anything
             return self._failed(requests, describe_exception(error, self._scope.model_directory))
         problem = self._problem(requests, returned)
         if problem:
@@ -178,10 +173,10 @@ class PythonModel:
         refusal = f"Model '{self._model_name}' is not ready (user-defined check failed)."
         try:
             ready = future.result(_READY_TIMEOUT_S)
-        except TimeoutError:
-            future.cancel()
-            raise unavailable("Timed out waiting for user-defined is_ready() response") from None
-        except BaseException as error:
+        except (Exception, SystemExit) as error:
+            if not future.done():
+                future.cancel()
+                raise unavailable("Timed out waiting for user-defined is_ready() response") from None
             _LOG.exception("is_ready of model instance '%s' failed", self._name)
             raise unavailable(refusal) from error
         if not ready:
@@ -193,7 +188,7 @@ class PythonModel:
         try:
             if hasattr(self._user, "finalize"):
                 self._result(self._user.finalize())
-        except BaseException:
+        except (Exception, SystemExit):  # noqa: BLE001  logged whole; the instance must end
             _LOG.exception("finalize of model instance '%s' failed", self._name)
         self._user = self._execute = None
         self._coroutines.close()

@@ -88,7 +88,7 @@ class InferenceRequest:
     def received(cls, request: Received, inputs: list[Tensor], outputs: Sequence[str], reply: Reply) -> Self:
         """Return a request that the server gives to a model; `outputs` are the names to answer with."""
         made = cls.__new__(cls)
-        made._adopt(request, inputs, outputs, reply)
+        made._adopt(request, inputs, outputs, reply)  # noqa: SLF001  of its own class
         return made
 
     def _adopt(self, request: Received, inputs: list[Tensor], outputs: Sequence[str], reply: Reply) -> None:

@@ -66,7 +66,7 @@ class Tensor:
     def received(cls, name: str, datatype: str, shape: tuple[int, ...], source: Raw | np.ndarray) -> Self:
         """Return a tensor the server gives to a model: `source` is its wire form or an array others may hold."""
         tensor = cls.__new__(cls)
-        tensor._adopt(name, datatype, shape, None, source)
+        tensor._adopt(name, datatype, shape, None, source)  # noqa: SLF001  of its own class
         return tensor
 
     def _adopt(
@@ -165,7 +165,7 @@ class Tensor:
                 "supported."
             )
         made = cls.__new__(cls)
-        made._adopt(name, datatype, array.shape, array, None)
+        made._adopt(name, datatype, array.shape, array, None)  # noqa: SLF001  of its own class
         return made
 
 
