@@ -52,10 +52,10 @@ class PythonModel:
             self._user = module.TritonPythonModel()
             if hasattr(self._user, "initialize"):
                 self._result(self._user.initialize(dict(arguments)))
-        except SlipwayError:
-            raise
-        except BaseException as error:  # user code may raise anything, SystemExit too
-            raise self._load_error(error) from None
+        except (Exception, SystemExit) as error:
+            raise internal(describe_exception(error, self._scope.model_directory)) from None
+        if not hasattr(self._user, "execute"):
+            raise internal(f"Python model '{self._model_name}' does not implement `execute` method.")
         self._execute = self._user.execute
         self._scope.serving = True
 
