@@ -52,7 +52,7 @@ class PythonModel:
             self._user = module.TritonPythonModel()
             if hasattr(self._user, "initialize"):
                 self._result(self._user.initialize(dict(arguments)))
-        except (Exception, SystemExit) as error:
+        except (Exception, SystemExit) as error:  # noqa: BLE001  user code may raise anything
             raise internal(describe_exception(error, self._scope.model_directory)) from None
         if not hasattr(self._user, "execute"):
             raise internal(f"Python model '{self._model_name}' does not implement `execute` method.")
