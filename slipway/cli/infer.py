@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
+import orjson
 
 from slipway.cli.client import Answer, InputTensor, ModelDescription, open_client
 from slipway.cli.parser import CommandParser
@@ -109,15 +110,14 @@ def _line_writer(options: argparse.Namespace) -> Any:
 
 
 def _write_json(stream: TextIO, text: str, outputs: Answer) -> None:
-    values = {name: _python(array) for name, array in outputs.items()}
-    stream.write(json.dumps({"text": text, **values}, ensure_ascii=False) + "\n")
+    stream.write(_json({"text": text, **{name: _json_value(array) for name, array in outputs.items()}}))
 
 
 def _write_plain(stream: TextIO, text: str, outputs: Answer) -> None:
     """Write only the answer where it is one string, so that N lines give N lines; JSON otherwise."""
     arrays = list(outputs.values())
     if len(arrays) == 1 and arrays[0].dtype == np.object_ and arrays[0].size == 1:
-        stream.write(str(_python(arrays[0].reshape(()))).replace("\n", " ") + "\n")
+        stream.write(_word(arrays[0].item()).replace("\n", " ") + "\n")
     else:
         _write_json(stream, text, outputs)
 
@@ -129,7 +129,7 @@ def _write_readable(stream: TextIO, text: str, outputs: Answer) -> None:
 
 def _print_answer(stream: TextIO, outputs: Answer, *, as_json: bool, indent: str = "") -> None:
     if as_json:
-        stream.write(json.dumps({name: _python(array) for name, array in outputs.items()}, ensure_ascii=False) + "\n")
+        stream.write(_json({name: _json_value(array) for name, array in outputs.items()}))
         return
     for name, array in outputs.items():
         shape = "x".join(map(str, array.shape)) or "scalar"
@@ -148,12 +148,16 @@ def _word(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def _python(array: np.ndarray) -> Any:
-    values = array.astype(np.float64) if array.dtype.kind == "V" else array  # bfloat16 has no Python form
-    return _text(values.tolist())
+def _json(values: dict[str, Any]) -> str:
+    """Return one line of JSON; numbers have the digits that their datatype carries."""
+    return orjson.dumps(values, option=orjson.OPT_SERIALIZE_NUMPY).decode() + "\n"
 
 
-def _text(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_text(each) for each in value]
-    return value.decode(errors="replace") if isinstance(value, bytes) else value
+def _json_value(array: np.ndarray) -> Any:
+    if array.dtype.kind == "O":
+        return _strings(array.tolist())
+    return np.ascontiguousarray(array, np.float32 if array.dtype.kind == "V" else None)  # JSON has no bfloat16
+
+
+def _strings(value: Any) -> Any:
+    return [_strings(each) for each in value] if isinstance(value, list) else _word(value)
