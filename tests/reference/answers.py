@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 
 import grpc
+import numpy as np
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 from tritonclient.grpc import service_pb2_grpc
@@ -16,6 +17,8 @@ from tests.reference.grpc_cases import GrpcCase
 from tests.reference.http_cases import HttpCase
 
 TIMEOUT_S = 20
+OK = 200
+_FP32_MAX = float(np.finfo(np.float32).max)
 SHOWN_HEADERS = ("Content-Type", "Inference-Header-Content-Length", "Content-Encoding", "Accept-Encoding")
 
 
@@ -31,7 +34,7 @@ class Answer:
 
 
 # A traceback names where each server keeps the model; the file name and line stay.
-_PATH = re.compile(r"(?:/[^\s/:()]+)+/(?=[^\s/]+\.py)")
+_PATH = re.compile(r"[^\s:()]*/(?=[^\s/]+\.py)")
 
 
 def _neutral(text: str) -> str:
@@ -48,16 +51,30 @@ def ask_http(port: int, case: HttpCase) -> Answer:
     finally:
         connection.close()
     headers = {name: response.headers[name] for name in SHOWN_HEADERS if name in response.headers}
+    if response.status != OK or not body:
+        headers.pop("Content-Type", None)  # see differences.py
     return Answer(str(response.status), (headers, _content(headers, body)))
 
 
 def _content(headers: dict[str, str], body: bytes) -> object:
     size = headers.pop("Inference-Header-Content-Length", None)
     if size is not None:
-        return json.loads(body[: int(size)]), body[int(size) :]
-    if headers.get("Content-Type") == "application/json" and body:
-        return json.loads(_neutral(body.decode()))
+        return _json(body[: int(size)]), body[int(size) :]
+    if body.startswith((b"{", b"[")):
+        return _json(body)
+    if body.startswith(b"data: "):
+        return [_json(event.removeprefix(b"data: ")) for event in body.removesuffix(b"\n\n").split(b"\n\n")]
     return _neutral(body.decode(errors="backslashreplace"))
+
+
+def _json(text: bytes) -> object:
+    return json.loads(_neutral(text.decode()), parse_float=_as_fp32)
+
+
+def _as_fp32(text: str) -> float:
+    """Return a number as FP32 holds it; one beyond its range (an FP64 output) as it is."""
+    value = float(text)
+    return value if abs(value) > _FP32_MAX else float(np.float32(value))
 
 
 def ask_grpc(stub: service_pb2_grpc.GRPCInferenceServiceStub, case: GrpcCase) -> Answer:
