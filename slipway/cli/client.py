@@ -108,7 +108,8 @@ def open_client(url: str | None, protocol: str) -> Client:
         address = rest.rstrip("/")
     try:
         module = import_module(f"tritonclient.{protocol}")
-    except ImportError as error:  # tritonclient leaves what HTTP needs to an extra of its own
-        raise unavailable(f"--protocol {protocol} needs {error.name}: pip install 'slipway[{protocol}]'") from None
+    except (ImportError, RuntimeError):  # tritonclient turns the first into the second
+        command = f"pip install 'slipway[{protocol}]'"
+        raise unavailable(f"--protocol {protocol} needs tritonclient[{protocol}]: {command}") from None
     secure = bool(separator) and scheme in ("https", "grpcs")
     return Client(module, module.InferenceServerClient(address, ssl=secure), address)

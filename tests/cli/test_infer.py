@@ -76,9 +76,9 @@ def test_a_server_that_is_not_there_is_named(capsys, protocol):
 
 
 def test_a_client_library_that_is_missing_is_named_with_the_command_that_installs_it(capsys, monkeypatch):
-    monkeypatch.delitem(sys.modules, "tritonclient.http", raising=False)
-    monkeypatch.setitem(sys.modules, "gevent", None)  # as Python marks a module that cannot be imported
-    for name in [name for name in sys.modules if name.startswith(("tritonclient.http.", "geventhttpclient"))]:
+    for name in [name for name in sys.modules if name.startswith(("tritonclient.http", "geventhttpclient"))]:
         monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "gevent", None)  # as Python marks a module that cannot be imported
     assert main(["infer", "m", "--text", "a", "--protocol", "http"]) == 1
-    assert capsys.readouterr().err == "error: --protocol http needs gevent: pip install 'slipway[http]'\n"
+    expected = "error: --protocol http needs tritonclient[http]: pip install 'slipway[http]'\n"
+    assert capsys.readouterr().err == expected
