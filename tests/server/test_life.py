@@ -56,6 +56,8 @@ def test_models_are_loaded_unloaded_listed_and_described_on_request(serve, tmp_p
         client.unload_model("m")
         assert not client.is_model_ready("m")
         (entry,) = client.get_model_repository_index()
+        while entry["state"] == "UNLOADING":  # the answer comes when unloading has begun, as from Triton
+            (entry,) = client.get_model_repository_index()
         assert (entry["name"], entry["state"], entry["reason"]) == ("m", "UNAVAILABLE", "unloaded")
 
 
