@@ -148,10 +148,12 @@ class Outcomes:
 
 
 def main() -> int:
-    """Print one line per capability and the totals; 1 when one failed or the tests could not be collected."""
+    """Print one line per capability and the totals; 1 when one failed or a test file could not be read."""
     outcomes = Outcomes()
     with contextlib.redirect_stdout(sys.stderr):  # pytest's own report must not mix with the list
-        code = pytest.main(["-m", "capability", "-q", "--no-header"], plugins=[outcomes])
+        code = pytest.main(
+            ["-m", "capability", "-q", "--no-header", "--continue-on-collection-errors"], plugins=[outcomes]
+        )
     totals = Counter(outcomes.state(capability) for capability in NAMES)
     for capability, name in NAMES.items():
         print(f"{capability} {outcomes.state(capability)} {name}")
