@@ -119,7 +119,7 @@ class Tensor:
         source = self._source
         if source is not None:
             if isinstance(source, np.ndarray):
-                return ServerTensor(name, self._datatype, self._shape, array=source)
+                return ServerTensor(name, self._datatype, self._shape, array=source.reshape(self._shape))
             return ServerTensor(name, self._datatype, self._shape, raw=source)
         array = self._decoded()
         if self._datatype == "BYTES":
@@ -207,7 +207,7 @@ def _import_bfloat16(source: Any, error: Exception) -> tuple[np.ndarray, str]:
 
 def _own_array(source: Raw | np.ndarray, datatype: str, shape: tuple[int, ...]) -> np.ndarray:
     if isinstance(source, np.ndarray):
-        return source.copy()
+        return source.reshape(shape).copy()  # the config may reshape it for the model
     if datatype == "BYTES":
         elements = decode_bytes(source)
         array = np.empty(len(elements), dtype=np.object_)
