@@ -24,7 +24,10 @@ class Format:
     platform: str
 
 
+# In the order in which Triton looks for them.
 FORMATS: Final = (
+    Format("model.savedmodel", "tensorflow", "tensorflow_savedmodel"),
+    Format("model.graphdef", "tensorflow", "tensorflow_graphdef"),
     Format("model.plan", "tensorrt", "tensorrt_plan"),
     Format("model.onnx", "onnxruntime", "onnxruntime_onnx"),
     Format("model.xml", "openvino", ""),
@@ -33,8 +36,7 @@ FORMATS: Final = (
     Format("model.py", "python", ""),
 )
 ENSEMBLE: Final = "ensemble"
-_BY_BACKEND: Final = {row.backend: row for row in reversed(FORMATS)}
-_BY_PLATFORM: Final = {row.platform: row for row in FORMATS if row.platform}
+_PLATFORM_BACKENDS: Final = frozenset(row.backend for row in FORMATS if row.platform)
 
 
 def complete_from_files(
@@ -49,49 +51,58 @@ def complete_from_files(
         return
     if not config.backend:
         _complete_backend(config, version_directory)
-    if not config.default_model_filename and config.backend in _BY_BACKEND:
-        config.default_model_filename = _file_name(config, version_directory)
-    _check_agreement(config)
+    _complete_format(config, version_directory)
+    if config.backend in _PLATFORM_BACKENDS and not _formats(config):
+        raise invalid(f"unexpected 'platform' and 'backend' pair, got:{config.platform}, {config.backend}")
 
 
 def _complete_backend(config: model_config_pb2.ModelConfig, version_directory: Path | None) -> None:
-    """Set the backend from, in this order: the platform, the model file found, the model's name (`x.<backend>`)."""
-    found = _BY_PLATFORM.get(config.platform)
-    if found is None and not config.platform:
-        found = next((row for row in FORMATS if _exists(version_directory, row.file_name)), None)
-        if found is not None:
-            config.platform = found.platform
-            config.default_model_filename = config.default_model_filename or found.file_name
-    if found is not None:
-        config.backend = found.backend
+    """Set the backend from what the config tells; if that is nothing, from the files or the name (`x.<backend>`)."""
+    if config.platform or config.default_model_filename:
+        told = next((row for row in FORMATS if _is_told(row, config)), None)
+        if told is None:
+            raise invalid(f"unexpected platform type '{config.platform}' for {config.name}")
+        config.backend = told.backend
         return
-    _, dot, suffix = config.name.rpartition(".")
-    if not dot or not suffix or config.platform:
+    found = next((row for row in FORMATS if _exists(version_directory, row.file_name)), None)
+    if found is not None:
+        config.backend, config.platform = found.backend, found.platform
+        return
+    _, _, suffix = config.name.rpartition(".") if "." in config.name else ("", "", "")
+    if not suffix:
         raise invalid(
             f"Invalid model name: Could not determine backend for model '{config.name}' with no backend in model "
             "configuration. Expected model name of the form 'model.<backend_name>'."
         )
     config.backend = suffix
+    config.default_model_filename = f"model.{suffix}"
+
+
+def _is_told(row: Format, config: model_config_pb2.ModelConfig) -> bool:
+    platform, file_name = str(config.platform), str(config.default_model_filename)
+    return file_name == row.file_name or (platform != "" and platform == row.platform)
+
+
+def _complete_format(config: model_config_pb2.ModelConfig, version_directory: Path | None) -> None:
+    """Set the platform and the file name that go with the backend: of several, those of the file that is there."""
+    rows = _formats(config)
+    if not rows:
+        return
+    row = next((row for row in rows if _exists(version_directory, row.file_name)), rows[0])
+    config.platform = config.platform or row.platform
+    runs_script = config.backend == "pytorch" and config.runtime == "model.py"  # which finds its files itself
+    if not config.default_model_filename and not runs_script:
+        config.default_model_filename = row.file_name
+
+
+def _formats(config: model_config_pb2.ModelConfig) -> list[Format]:
+    """Return the formats of the config's backend that its platform, if it has one, allows."""
+    return [
+        row
+        for row in FORMATS
+        if row.backend == config.backend and (not row.platform or config.platform in ("", row.platform))
+    ]
 
 
 def _exists(directory: Path | None, file_name: str) -> bool:
     return directory is not None and (directory / file_name).exists()
-
-
-def _file_name(config: model_config_pb2.ModelConfig, version_directory: Path | None) -> str:
-    """Return the default file name of the backend: of several (model.pt, model.pt2) the one that is there."""
-    by_platform = _BY_PLATFORM.get(config.platform)
-    if by_platform is not None:
-        return by_platform.file_name
-    names = [row.file_name for row in FORMATS if row.backend == config.backend]
-    return next((name for name in names if _exists(version_directory, name)), names[0])
-
-
-def _check_agreement(config: model_config_pb2.ModelConfig) -> None:
-    """Refuse a platform that belongs to another backend than the one given."""
-    owner = _BY_PLATFORM.get(config.platform)
-    if owner is not None and owner.backend != config.backend:
-        raise invalid(
-            f"model '{config.name}' has platform '{config.platform}', which belongs to backend '{owner.backend}', "
-            f"but names backend '{config.backend}': remove one of them"
-        )

@@ -1,7 +1,8 @@
 """Write the defaults that Triton writes into a configuration, so that what is shown is what runs.
 
-Source: triton.md section 10 "Normalise", compared field by field with the real server. One difference is intended:
-KIND_GPU is kept as written where there is no GPU; the instances then run on the CPU (`instances/plan.py`).
+Source: triton.md section 10 "Normalise", compared field by field with the real server. Two differences are intended:
+KIND_GPU is kept as written where there is no GPU, the instances then run on the CPU (`instances/plan.py`); and an
+onnxruntime model without a count gets one instance, not Triton's two, which would halve the threads of a request.
 """
 
 from __future__ import annotations

@@ -16,7 +16,8 @@ from tritonclient.grpc import model_config_pb2
 
 from slipway.errors import Code, SlipwayError
 
-MAX_BYTES = 16 << 20
+MAX_BYTES = 4 << 20  # the text parser takes a second for 1 MB of numbers; a step of an ensemble is about 120 bytes
+MAX_MESSAGE = 400  # the parsers quote what they choke on, however long it is
 MAX_DEPTH = 64  # ModelConfig itself nests 7 deep
 
 _UNKNOWN_FIELD = re.compile(r'Message type "(?P<message>[\w.]+)" has no field named "(?P<field>\w+)"')
@@ -42,7 +43,7 @@ def parse_config(text: str, file_name: str) -> model_config_pb2.ModelConfig:
     except text_format.ParseError as error:
         raise _located(error, file_name) from None
     except (RecursionError, UnicodeError, ValueError) as error:
-        raise ConfigError(f"{file_name}: {error}") from None
+        raise ConfigError(f"{file_name}: {_shorten(str(error))}") from None
     return config
 
 
@@ -50,12 +51,14 @@ def parse_config_json(text: str) -> model_config_pb2.ModelConfig:
     """Return the configuration written in `text` (proto-JSON; quoted integers are accepted); raise `ConfigError`."""
     _check_size(text, "config")
     _check_depth(_braces(text), "config")
+    if not text.lstrip().startswith("{"):  # the parser takes an empty list for an empty message
+        raise ConfigError("config: a JSON object is expected")
     config = model_config_pb2.ModelConfig()
     try:
         json_format.Parse(text, config, max_recursion_depth=MAX_DEPTH)
     except (json_format.ParseError, RecursionError) as error:
-        message = str(error)
-        raise ConfigError(f"config: {message}{_suggestion(message)}") from None
+        message = str(error).partition("\n")[0]  # what follows is a list of names in another spelling
+        raise ConfigError(f"config: {_shorten(message)}{_suggestion(message)}") from None
     return config
 
 
@@ -84,7 +87,13 @@ def _located(error: text_format.ParseError, file_name: str) -> ConfigError:
     line, column = error.GetLine() or 0, error.GetColumn() or 0
     cause = re.sub(r"^\d+:\d+ : ", "", message)
     place = f"{file_name}:{line}:{column}" if line else file_name
-    return ConfigError(f"{place}: {cause}{_suggestion(cause)}", line, column)
+    return ConfigError(f"{place}: {_shorten(cause)}{_suggestion(cause)}", line, column)
+
+
+def _shorten(message: str) -> str:
+    """Return `message`, its middle left out when it is long: what is wrong stands at one of its ends."""
+    half = MAX_MESSAGE // 2
+    return message if len(message) <= MAX_MESSAGE else f"{message[:half]} ... {message[-half:]}"
 
 
 def _suggestion(message: str) -> str:

@@ -7,6 +7,7 @@ fits its models is `validate_ensemble.py`; nothing here looks at another model.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -19,9 +20,10 @@ from slipway.config.complete import ENSEMBLE
 from slipway.config.validate_ensemble import composition_problems
 from slipway.config.validate_scheduling import dynamic_problems, instance_problems
 from slipway.config.validate_sequence import sequence_problems
-from slipway.config.validate_tensors import batch_problems, tensor_problems
+from slipway.config.validate_tensors import MAX_DIMS, batch_problems, tensor_problems
 
 MAX_VERSIONS: Final = 1024  # named one by one in a version policy
+MAX_WARMUP_ELEMENTS: Final = 1 << 28  # of one tensor, made before the model is asked
 
 
 def validate(config: model_config_pb2.ModelConfig, model_directory: Path) -> list[str]:
@@ -38,7 +40,9 @@ def validate(config: model_config_pb2.ModelConfig, model_directory: Path) -> lis
         *_scheduler_problems(config),
         *_cache_problems(config),
         *_version_problems(config),
+        *_agent_problems(config),
         *_file_problems(config, model_directory),
+        *_warmup_problems(config),
     ]
 
 
@@ -101,6 +105,23 @@ def _version_problems(config: model_config_pb2.ModelConfig) -> Iterator[str]:
         yield f"version policy must name at most {MAX_VERSIONS} versions, but names {count} for {config.name}"
 
 
+def _agent_problems(config: model_config_pb2.ModelConfig) -> Iterator[str]:
+    """Yield the repository agents: a model whose files one was to check or to fetch is not served without it."""
+    for agent in config.model_repository_agents.agents:
+        yield f"unable to find repo agent '{agent.name}' for {config.name}: repository agents are not supported yet"
+
+
+def _warmup_problems(config: model_config_pb2.ModelConfig) -> Iterator[str]:
+    for sample in config.model_warmup:
+        for tensor, source in sample.inputs.items():
+            sizes = (sample.batch_size, *source.dims)
+            if len(sizes) > MAX_DIMS + 1 or math.prod(max(1, size) for size in sizes) > MAX_WARMUP_ELEMENTS:
+                yield (
+                    f"warmup sample '{sample.name}' may have at most {MAX_WARMUP_ELEMENTS} elements and {MAX_DIMS} "
+                    f"dims in input '{tensor}' for {config.name}"
+                )
+
+
 def _file_problems(config: model_config_pb2.ModelConfig, directory: Path) -> Iterator[str]:
     """Yield the files that leave their directory: a config may come from a client, who could read them that way.
 
@@ -115,6 +136,14 @@ def _file_problems(config: model_config_pb2.ModelConfig, directory: Path) -> Ite
             yield (
                 f"label file '{name}' of output '{output.name}' must stay within the model directory for {config.name}"
             )
+    for state in config.sequence_batching.state:
+        for initial in state.initial_state:
+            name = initial.data_file
+            if _leaves(name) or _links_out(directory / "initial_state", name):
+                yield (
+                    f"initial state file '{name}' of state '{state.input_name}' must stay within the model's "
+                    f"initial_state directory for {config.name}"
+                )
     for sample in config.model_warmup:
         for tensor, source in sample.inputs.items():
             name = source.input_data_file

@@ -94,9 +94,11 @@ def batch_problems(config: model_config_pb2.ModelConfig) -> Iterator[str]:
     for row in config.batch_output:
         kind = model_config_pb2.BatchOutput.Kind.Name(row.kind)
         yield from _source_problems(f"batch output kind '{kind}'", row.source_input, inputs, name)
-        for target in row.target_name:
+        for target in dict.fromkeys(row.target_name):
             if target not in outputs:
                 yield f"unknown target output name '{target}' for {name}"
+            if list(row.target_name).count(target) > 1:
+                yield f"target output name '{target}' can only be specified once for {name}"
 
 
 def _source_problems(label: str, sources: Sequence[str], inputs: set[str], name: str) -> Iterator[str]:

@@ -1,11 +1,12 @@
 """What a configuration leaves out is filled in as Triton fills it in; what is shown is byte for byte what Triton shows.
 
-The expected JSON was read from GET /config of NVIDIA's tritonserver 2.51 for the same config.pbtxt.
+`shown.json` holds what GET /config of NVIDIA's tritonserver 2.51 gave for the config.pbtxt beside it.
 """
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -17,18 +18,7 @@ from slipway.config.signature import build_signature
 from slipway.errors import SlipwayError
 
 IO = 'input [{ name: "x" data_type: TYPE_FP32 dims: [ 4 ] }] output [{ name: "y" data_type: TYPE_FP32 dims: [ 4 ] }]\n'
-SHOWN_IO = (
-    '"input":[{"name":"x","data_type":"TYPE_FP32","format":"FORMAT_NONE","dims":[4],"is_shape_tensor":false,'
-    '"allow_ragged_batch":false,"optional":false,"is_non_linear_format_io":false}],'
-    '"output":[{"name":"y","data_type":"TYPE_FP32","dims":[4],"label_filename":"","is_shape_tensor":false,'
-    '"is_non_linear_format_io":false}],"batch_input":[],"batch_output":[],'
-    '"optimization":{"priority":"PRIORITY_DEFAULT","input_pinned_memory":{"enable":true},'
-    '"output_pinned_memory":{"enable":true},"gather_kernel_buffer_threshold":0,"eager_batching":false},'
-)
-SHOWN_TAIL = (
-    '"gpus":[],"secondary_devices":[],"profile":[],"passive":false,"host_policy":""}],'
-    '"default_model_filename":"model.py","cc_model_filenames":{},"metric_tags":{},"parameters":{},"model_warmup":[]}'
-)
+SHOWN = json.loads((Path(__file__).parent / "shown.json").read_text(encoding="utf-8"))
 
 
 def completed(tmp_path, text, *files, name="m"):
@@ -42,21 +32,10 @@ def completed(tmp_path, text, *files, name="m"):
     return config
 
 
-def test_a_plain_python_model_is_shown_as_triton_shows_it(tmp_path):
-    config = completed(tmp_path, 'backend: "python"\n' + IO, "model.py")
-    expected = (
-        '{"name":"m","platform":"","backend":"python","runtime":"","version_policy":{"latest":{"num_versions":1}},'
-        '"max_batch_size":0,' + SHOWN_IO + '"instance_group":[{"name":"m","kind":"KIND_CPU","count":1,' + SHOWN_TAIL
-    )
-    assert config_json(config).decode() == expected
-
-
-def test_dynamic_batching_prefers_the_largest_batch(tmp_path):
-    config = completed(tmp_path, 'backend: "python"\nmax_batch_size: 8\ndynamic_batching {}\n' + IO)
-    assert (
-        '"dynamic_batching":{"preferred_batch_size":[8],"max_queue_delay_microseconds":0,"preserve_ordering":false,'
-        '"priority_levels":0,"default_priority_level":0,"priority_queue_policy":{}}'
-    ) in config_json(config).decode()
+@pytest.mark.parametrize("row", SHOWN, ids=lambda row: row["model"])
+def test_a_python_model_is_shown_byte_for_byte_as_triton_shows_it(tmp_path, row):
+    config = completed(tmp_path, row["config"], "model.py", name=row["model"])
+    assert config_json(config).decode() == row["shown"]
 
 
 def test_unnamed_instance_groups_are_numbered_and_auto_becomes_cpu(tmp_path):
@@ -76,48 +55,69 @@ def test_what_was_written_is_kept(tmp_path):
     assert shown["version_policy"] == {"all": {}}
 
 
-def test_numbers_are_shown_as_short_as_they_are_written(tmp_path):
-    text = (
-        'backend: "python" sequence_batching { direct { minimum_slot_utilization: 0.3 } control_input '
-        '[ { name: "S" control [ { kind: CONTROL_SEQUENCE_START fp32_false_true: [ 0, 1 ] } ] } ] }'
-    )
-    shown = config_json(completed(tmp_path, text)).decode()
-    assert '"minimum_slot_utilization":0.3' in shown
-    assert '"fp32_false_true":[0,1]' in shown
-    assert '"max_sequence_idle_microseconds":1000000' in shown
-
-
 @pytest.mark.parametrize(
-    ("file", "backend", "platform"),
+    ("text", "files", "expected"),
     [
-        ("model.onnx", "onnxruntime", "onnxruntime_onnx"),
-        ("model.pt", "pytorch", "pytorch_libtorch"),
-        ("model.pt2", "pytorch", "torch_aoti"),
-        ("model.py", "python", ""),
-        ("model.plan", "tensorrt", "tensorrt_plan"),
-        ("model.xml", "openvino", ""),
+        ("", ["model.onnx"], ("onnxruntime", "onnxruntime_onnx", "model.onnx")),
+        ('backend: "onnxruntime"', ["model.onnx"], ("onnxruntime", "onnxruntime_onnx", "model.onnx")),
+        ('platform: "onnxruntime_onnx"', [], ("onnxruntime", "onnxruntime_onnx", "model.onnx")),
+        (
+            'backend: "onnxruntime" default_model_filename: "other.onnx"',
+            ["other.onnx"],
+            ("onnxruntime", "onnxruntime_onnx", "other.onnx"),
+        ),
+        ("", ["model.pt"], ("pytorch", "pytorch_libtorch", "model.pt")),
+        ('backend: "pytorch"', [], ("pytorch", "pytorch_libtorch", "model.pt")),
+        ('platform: "pytorch_libtorch"', ["model.pt2"], ("pytorch", "pytorch_libtorch", "model.pt")),
+        ('backend: "pytorch" runtime: "model.py"', ["model.py"], ("pytorch", "pytorch_libtorch", "")),
+        ("", ["model.xml"], ("openvino", "", "model.xml")),
+        ('backend: "tensorrt"', [], ("tensorrt", "tensorrt_plan", "model.plan")),
+        ("", ["model.graphdef"], ("tensorflow", "tensorflow_graphdef", "model.graphdef")),
+        ("", ["model.py"], ("python", "", "model.py")),
+        ("", ["model.py", "model.onnx"], ("onnxruntime", "onnxruntime_onnx", "model.onnx")),
+        ('backend: "identity"', ["model.onnx"], ("identity", "", "")),
+        ('backend: "identity" platform: "foo"', [], ("identity", "foo", "")),
+        ('backend: "python" platform: "onnxruntime_onnx"', [], ("python", "onnxruntime_onnx", "model.py")),
     ],
 )
-def test_the_file_found_names_the_backend(tmp_path, file, backend, platform):
-    config = completed(tmp_path, "", file)
-    assert (config.name, config.backend, config.platform) == ("m", backend, platform)
-    assert config.default_model_filename == file
+def test_backend_platform_and_file_name_are_completed_as_triton_does(tmp_path, text, files, expected):
+    config = completed(tmp_path, text, *files)
+    assert (config.backend, config.platform, config.default_model_filename) == expected
+
+
+@pytest.mark.parametrize("text", ["", 'backend: "pytorch"', 'platform: "torch_aoti"'])
+def test_an_exported_torch_program_is_known_by_its_file_or_platform(tmp_path, text):
+    config = completed(tmp_path, text, "model.pt2")
+    assert (config.backend, config.platform, config.default_model_filename) == ("pytorch", "torch_aoti", "model.pt2")
 
 
 def test_the_backend_may_stand_in_the_models_name(tmp_path):
-    assert completed(tmp_path, "", name="thing.identity").backend == "identity"
+    config = completed(tmp_path, "", name="thing.identity")
+    assert (config.backend, config.default_model_filename) == ("identity", "model.identity")
 
 
-def test_a_model_of_no_known_kind_is_refused_in_tritons_words(tmp_path):
-    with pytest.raises(SlipwayError, match="Could not determine backend for model 'm' with no backend in model config"):
-        completed(tmp_path, IO)
-
-
-def test_platform_and_backend_must_agree(tmp_path):
-    both = completed(tmp_path, 'platform: "pytorch_libtorch" backend: "pytorch"', name="fine")
-    assert both.default_model_filename == "model.pt"
-    with pytest.raises(SlipwayError, match="belongs to backend 'onnxruntime'"):
-        completed(tmp_path, 'platform: "onnxruntime_onnx" backend: "pytorch"', name="wrong")
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            IO,
+            (
+                "Invalid model name: Could not determine backend for model 'm' with no backend in model "
+                "configuration. Expected model name of the form 'model.<backend_name>'."
+            ),
+        ),
+        ('platform: "nope"', "unexpected platform type 'nope' for m"),
+        ('default_model_filename: "other.onnx"', "unexpected platform type '' for m"),
+        (
+            'platform: "onnxruntime_onnx" backend: "pytorch"',
+            "unexpected 'platform' and 'backend' pair, got:onnxruntime_onnx, pytorch",
+        ),
+    ],
+)
+def test_a_model_of_no_known_kind_is_refused_in_tritons_words(tmp_path, text, message):
+    with pytest.raises(SlipwayError) as caught:
+        completed(tmp_path, text)
+    assert caught.value.message == message
 
 
 def test_an_ensemble_has_no_instances_and_no_optimisation(tmp_path):

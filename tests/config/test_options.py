@@ -66,9 +66,10 @@ def test_grpc_settings_and_their_defaults_are_those_of_the_front():
 
 
 def test_metrics_settings_are_those_of_the_front():
-    options = parse_options(["models", "--metrics-config=histogram_latencies=true", "--allow-cpu-metrics=off"])
+    options = parse_options(["models", "--metrics-config=histogram_latencies=false", "--allow-cpu-metrics=off"])
     made = MetricsOptions(**options.metrics_config, cpu=options.allow_cpu_metrics)
-    assert made == MetricsOptions(counter_latencies=True, histogram_latencies=True, cpu=False)
+    assert made == MetricsOptions(counter_latencies=True, histogram_latencies=False, cpu=False)
+    assert MetricsOptions(**ServerOptions().metrics_config) == MetricsOptions()
 
 
 @pytest.mark.parametrize("given", [["--http-port=0"], ["--http-port", "0"], ["--http-port=1", "--http-port=0"]])

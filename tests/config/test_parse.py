@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
+from google.protobuf import text_format
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tritonclient.grpc import model_config_pb2
 
 from slipway.config.parse import MAX_BYTES, MAX_DEPTH, ConfigError, parse_config, parse_config_json
+from slipway.config.render import config_json
 from slipway.errors import Code
 
 
@@ -54,3 +61,93 @@ def test_json_overrides_accept_quoted_integers_and_name_unknown_fields():
         parse_config_json('{"max_batch_sice": 1}')
     with pytest.raises(ConfigError):
         parse_config_json("{nope")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "5", "null", '"name"', " [{}]"])
+def test_an_override_is_a_json_object(text):
+    with pytest.raises(ConfigError, match="a JSON object is expected"):
+        parse_config_json(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"max_batch_size": 1e400}',
+        '{"max_batch_size": NaN}',
+        '{"max_batch_size": ' + "9" * 5000 + "}",
+        '{"max_batch_size": 2147483648}',
+        '{"name": "\\ud800"}',
+        '{"name": "a", "name": "b"}',
+        '{"input": [null]}',
+        '{"parameters": {"a": "x"}}',
+        '{"dynamic_batching": {}, "sequence_batching": {}}',
+        '{"input": [{"' + "x" * 1_000_000 + '": 1}]}',
+        '{"max_batch_size": "' + "x" * 1_000_000 + '"}',
+    ],
+)
+def test_a_wrong_override_is_told_in_one_short_line(text):
+    with pytest.raises(ConfigError) as caught:
+        parse_config_json(text)
+    assert "\n" not in caught.value.message
+    assert len(caught.value.message) < 2000
+
+
+def test_a_long_line_is_not_told_whole():
+    with pytest.raises(ConfigError, match=r"Couldn't parse integer: nope$") as caught:
+        parse_config("input { dims: [ " + "1, " * 100_000 + "nope ] }", "f")
+    assert len(caught.value.message) < 1000
+
+
+@settings(deadline=None)  # the machine may be busy
+@given(st.text(max_size=200))
+def test_any_text_is_a_configuration_or_a_config_error(text):
+    for parse in (lambda: parse_config(text, "f"), lambda: parse_config_json(text)):
+        with suppress(ConfigError):
+            assert isinstance(parse(), model_config_pb2.ModelConfig)
+
+
+SIZES = st.integers(-(2**63), 2**63 - 1)
+NAMES = st.text(max_size=5)
+TENSORS = st.builds(
+    dict, name=NAMES, data_type=st.integers(0, 14), dims=st.lists(SIZES, max_size=4), allow_ragged_batch=st.booleans()
+)
+CONFIGS = st.builds(
+    model_config_pb2.ModelConfig,
+    name=NAMES,
+    max_batch_size=st.integers(-(2**31), 2**31 - 1),
+    input=st.lists(TENSORS, max_size=3),
+    metric_tags=st.dictionaries(NAMES, NAMES, max_size=3),
+    parameters=st.dictionaries(NAMES, NAMES.map(lambda text: {"string_value": text}), max_size=3),
+    dynamic_batching=st.none()
+    | st.builds(
+        dict,
+        max_queue_delay_microseconds=st.integers(0, 2**64 - 1),
+        priority_queue_policy=st.dictionaries(
+            st.integers(0, 2**64 - 1), st.builds(dict, max_queue_size=st.integers(0, 2**32 - 1)), max_size=3
+        ),
+    ),
+    instance_group=st.lists(st.builds(dict, kind=st.integers(0, 3), count=st.integers(0, 9)), max_size=2),
+    model_warmup=st.lists(
+        st.builds(dict, inputs=st.dictionaries(NAMES, st.builds(dict, zero_data=st.booleans()), max_size=2)), max_size=2
+    ),
+)
+
+
+@settings(deadline=None)
+@given(CONFIGS)
+def test_what_is_shown_is_read_back_as_the_same_configuration(config):
+    assert parse_config_json(config_json(config).decode()) == config
+
+
+@settings(deadline=None)
+@given(CONFIGS)
+def test_what_protobuf_writes_is_read_back_as_the_same_configuration(config):
+    assert parse_config(text_format.MessageToString(config), "f") == config
+
+
+@settings(deadline=None)
+@given(st.floats(width=32, allow_nan=False, allow_infinity=False))
+def test_a_float_is_shown_as_a_number_that_is_read_back_as_the_same(value):
+    config = model_config_pb2.ModelConfig()
+    config.sequence_batching.direct.minimum_slot_utilization = value
+    assert parse_config_json(config_json(config).decode()) == config

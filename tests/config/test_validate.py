@@ -7,56 +7,24 @@ from __future__ import annotations
 
 import pytest
 
-from slipway.config.normalise import normalise
-from slipway.config.parse import parse_config, parse_config_json
+from slipway.config.parse import parse_config_json
 from slipway.config.validate import validate
-
-X = '{ name: "x" data_type: TYPE_FP32 dims: [ 4 ] }'
-Y = '{ name: "y" data_type: TYPE_FP32 dims: [ 4 ] }'
-IO = f"input [{X}] output [{Y}] "
-START = 'control_input [{ name: "S" control [{ kind: CONTROL_SEQUENCE_START int32_false_true: [ 0, 1 ] }] }]'
-END = START.replace("_START", "_END")
-OTHER_START = START.replace('"S"', '"T"')
-
-
-def problems(directory, text):
-    config = parse_config(f'name: "m" {text}', "config.pbtxt")
-    if not (config.platform or config.backend):
-        config.backend = "python"
-    normalise(config)
-    return validate(config, directory)
-
-
-def io(tensor, output=Y, extra=""):
-    return f"input [{tensor}] output [{output}] {extra}"
-
-
-def x(fields, extra=""):
-    return io(f'{{ name: "x" data_type: TYPE_FP32 {fields} }}', extra=extra)
-
-
-def dynamic(fields, size=8):
-    return f"{IO} max_batch_size: {size} dynamic_batching {{ {fields} }}"
-
-
-def control(fields):
-    return f'{IO} sequence_batching {{ control_input [{{ name: "S" control [{{ {fields} }}] }}] }}'
-
-
-def group(fields):
-    return f"{IO} instance_group [{{ {fields} }}]"
-
-
-def oldest(fields, size=8):
-    return f"{IO} max_batch_size: {size} sequence_batching {{ {START} oldest {{ {fields} }} }}"
-
-
-def state(fields):
-    return (
-        f'{IO} sequence_batching {{ {START} state [{{ input_name: "si" output_name: "so" data_type: TYPE_INT32 '
-        f"dims: [ 1 ] {fields} }}] }}"
-    )
-
+from tests.config.texts import (
+    END,
+    IO,
+    OTHER_START,
+    START,
+    X,
+    Y,
+    control,
+    dynamic,
+    group,
+    io,
+    oldest,
+    problems,
+    state,
+    x,
+)
 
 SERVED = {
     "plain": IO,
@@ -307,33 +275,6 @@ def test_names_given_twice_are_refused(tmp_path):
     ]
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        (group("count: 1000000000"), "at most 1024 instances are allowed, but 1000000000 are asked for, for m"),
-        (
-            IO + "instance_group [{ count: 1000 }, { count: 1000 }]",
-            "at most 1024 instances are allowed, but 2000 are asked for, for m",
-        ),
-        (
-            group(f"kind: KIND_GPU count: 512 gpus: {[0, 1, 2]}"),
-            "at most 1024 instances are allowed, but 1536 are asked for, for m",
-        ),
-        (
-            dynamic("priority_levels: 1000000000 default_priority_level: 1"),
-            "at most 1024 priority levels are allowed, but 1000000000 are asked for, for m",
-        ),
-        (
-            f"{IO} version_policy {{ specific {{ versions: {list(range(2000))} }} }}",
-            "version policy must name at most 1024 versions, but names 2000 for m",
-        ),
-        (x(f"dims: {[2**62] * 100_000} reshape {{ shape: [ 1 ] }}"), "model input 'x' has more than 63 dims for m"),
-    ],
-)
-def test_absurd_counts_are_refused_before_anything_is_made(tmp_path, text, expected):
-    assert problems(tmp_path, text) == [expected]
-
-
 def test_a_negative_gpu_is_refused(tmp_path):
     assert problems(tmp_path, group("kind: KIND_GPU gpus: [ 0, -2 ]")) == [
         "instance group m_0 of model m specifies invalid or unsupported gpu id -2"
@@ -352,52 +293,3 @@ def test_a_number_that_names_no_enum_value_is_refused(tmp_path, field, text):
     config = parse_config_json(text)
     config.name = "m"
     assert validate(config, tmp_path) == [f"field '{field}' has the unknown value 99 for m"]
-
-
-# Files
-
-
-def label(name):
-    return io(X, f'{{ name: "y" data_type: TYPE_FP32 dims: [ 4 ] label_filename: "{name}" }}')
-
-
-def warmup(name):
-    return (
-        f'{IO} model_warmup [{{ name: "w" batch_size: 1 inputs {{ key: "x" value {{ data_type: TYPE_FP32 '
-        f'dims: [ 4 ] input_data_file: "{name}" }} }} }}]'
-    )
-
-
-def model_file(name):
-    return f'{IO} default_model_filename: "{name}"'
-
-
-OUTSIDE = ["../secret", "sub/../../secret", "/etc/hostname", "a\\000b"]
-
-
-@pytest.mark.parametrize("name", OUTSIDE)
-@pytest.mark.parametrize("make", [label, warmup, model_file])
-def test_a_file_outside_of_the_model_is_refused(tmp_path, make, name):
-    (problem,) = problems(tmp_path, make(name))
-    assert "must stay within the" in problem
-    assert str(tmp_path) not in problem
-
-
-@pytest.mark.parametrize(("make", "place"), [(label, "."), (warmup, "warmup")])
-def test_a_link_out_of_the_model_is_refused(tmp_path, make, place):
-    model = tmp_path / "m"
-    (model / place).mkdir(parents=True)
-    (tmp_path / "secret").write_text("s")
-    (model / place / "inside").write_text("i")
-    (model / place / "out").symlink_to(tmp_path / "secret")
-    (model / place / "in").symlink_to(model / place / "inside")
-    (model / place / "loop").symlink_to(model / place / "loop")
-    assert problems(model, make("in")) == []
-    assert len(problems(model, make("out"))) == 1
-
-
-def test_a_model_directory_may_itself_be_a_link(tmp_path):
-    (tmp_path / "store").mkdir()
-    (tmp_path / "store" / "labels.txt").write_text("a")
-    (tmp_path / "m").symlink_to(tmp_path / "store")
-    assert problems(tmp_path / "m", label("labels.txt")) == []
