@@ -25,7 +25,9 @@ class CoroutineThread:
                 self._loop = asyncio.new_event_loop()
                 self._thread = Thread(target=self._loop.run_forever, name=f"{self._name} coroutines", daemon=True)
                 self._thread.start()
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        future: Future[Any] = Future()
+        asyncio.run_coroutine_threadsafe(_settle(future, coroutine), self._loop)
+        return future
 
     def close(self) -> None:
         """Cancel what still runs, and end the thread."""
@@ -35,6 +37,17 @@ class CoroutineThread:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+
+async def _settle(future: Future[Any], coroutine: Coroutine[Any, Any, Any]) -> None:
+    try:
+        result = await coroutine
+    except asyncio.CancelledError:
+        future.cancel()
+    except BaseException as error:  # noqa: BLE001  SystemExit too: it would end the loop and leave everybody waiting
+        future.set_exception(error)
+    else:
+        future.set_result(result)
 
 
 async def _cancel_all() -> None:
