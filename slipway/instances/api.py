@@ -25,7 +25,8 @@ Finished = Callable[[Outcome], None]
 class Instance(Protocol):
     """One execution slot of a model. All methods are called on the event-loop thread.
 
-    `depth` batches may be started before the first has finished (1 but for child processes, whose pipe is kept full).
+    `depth` batches may be started before the first has finished: it finds its next work without waiting for the event
+    loop. A scheduler uses more than one only where nothing is lost by committing requests early.
     """
 
     name: str

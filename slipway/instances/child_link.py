@@ -7,21 +7,25 @@ busy, a reader thread takes over for good and the main thread gets its work from
 
 from __future__ import annotations
 
-import os
 import socket
 import threading
 from collections.abc import Callable, Sequence
 from itertools import count
 from queue import SimpleQueue
-from typing import Any
+from time import monotonic_ns
+from typing import Any, Final
 
 import msgspec
 
 from slipway.core.tensor import Raw
 from slipway.instances import messages
-from slipway.instances.frames import RECEIVE, Frame, FrameReader, pack
+from slipway.instances.frames import Frame, FrameReader, pack
 
 Receive = Callable[[messages.ToChild, memoryview], bool]  # returns whether the main thread has to see the message
+
+
+_HOLD_NS: Final = 100_000
+_HOLD_FRAMES: Final = 16
 
 
 class ServerGoneError(Exception):
@@ -37,6 +41,8 @@ class ChildLink:
         self._frames = FrameReader()
         self._ready: list[Frame] = []
         self._sending = threading.Lock()
+        self._held: list[bytes] = []
+        self._held_since = 0
         self._reading = threading.Lock()  # guards the two fields below
         self._main_reads = False
         self._reader: threading.Thread | None = None
@@ -49,20 +55,45 @@ class ChildLink:
         """Return a number for a call."""
         return next(self._numbers)
 
-    def send(self, message: msgspec.Struct, blobs: Sequence[Raw] = ()) -> None:
-        """Send a message with its tensors; raise `ServerGoneError`."""
+    def send(self, message: msgspec.Struct, blobs: Sequence[Raw] = (), *, more: bool = False) -> None:
+        """Send a message with its tensors; raise `ServerGoneError`.
+
+        With `more`, a small one may wait for the next, but not longer than a moment: one call, and one wake-up of the
+        server, then serve several.
+        """
         packed = pack(messages.encode(message), blobs)
         try:
             with self._sending:
                 if packed.descriptor < 0:
-                    self._connection.sendall(packed.data)
+                    self._held.append(packed.data)
+                    if more and self._holds():
+                        return
+                    self._send_held()
                 else:
+                    self._send_held()
                     sent = socket.send_fds(self._connection, [packed.data], [packed.descriptor])
                     self._connection.sendall(packed.data[sent:])
         except OSError as error:
             raise ServerGoneError from error
         finally:
             packed.close()
+
+    def _holds(self) -> bool:
+        now = monotonic_ns()
+        if len(self._held) == 1:
+            self._held_since = now
+        return now - self._held_since < _HOLD_NS and len(self._held) < _HOLD_FRAMES
+
+    def _send_held(self) -> None:
+        if self._held:
+            data = self._held[0] if len(self._held) == 1 else b"".join(self._held)
+            self._held.clear()
+            self._connection.sendall(data)
+
+    @property
+    def has_work(self) -> bool:
+        """Whether the main thread's next message is here already."""
+        return bool(self._ready) or not self._work.empty()
 
     def call(self, make: Callable[[int], msgspec.Struct]) -> float | bool | None:
         """Send the call that `make(number)` gives and wait for what it returns; raise `SlipwayError`."""
@@ -131,19 +162,10 @@ class ChildLink:
             self._ready = self._read_frames()
 
     def _read_frames(self) -> list[Frame]:
-        buffer = bytearray(RECEIVE)
-        descriptors: list[int] = []
-        ancillary_size = socket.CMSG_SPACE(16 * 4)
         try:
-            size, ancillary, _, _ = self._connection.recvmsg_into([buffer], ancillary_size)
+            frames = self._frames.receive(self._connection)
         except OSError as error:
             raise ServerGoneError from error
-        if size == 0:
+        if frames is None:
             raise ServerGoneError
-        for level, kind, data in ancillary:
-            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-                descriptors.extend(memoryview(data).cast("i"))
-        for descriptor in descriptors:
-            os.set_inheritable(descriptor, False)
-        del buffer[size:]
-        return self._frames.feed(buffer, descriptors)
+        return frames

@@ -15,10 +15,10 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from slipway.backends.python.environment import child_command
-from slipway.instances.frames import RECEIVE, Frame, FrameReader, Packed
+from slipway.instances.frames import Frame, FrameReader, Packed
 
 _SEND_BUFFER: Final = 1 << 20
-_DESCRIPTORS: Final = socket.CMSG_SPACE(16 * 4)
+_JOINED: Final = 64 << 10  # bytes
 _KILL_AFTER_S: Final = 10.0  # for `finalize`
 
 
@@ -39,6 +39,7 @@ class ChildProcess:
         self._socket: socket.socket
         self._process: subprocess.Popen[bytes]
         self._connected = False
+        self._waiting = False  # for the socket to take more
 
     def start(self, environment: Mapping[str, str]) -> None:
         """Start the process. Called on the main thread: the child dies with the thread that started it."""
@@ -65,15 +66,15 @@ class ChildProcess:
         if not self._connected:
             packed.close()
             return
-        if self._unsent:
-            self._unsent.append(packed)
-            return
         self._unsent.append(packed)
-        self._flush()
+        if len(self._unsent) == 1 and not self._waiting:
+            # At the end of this turn of the loop: what else it brings goes out in the same call.
+            self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
         unsent = self._unsent
-        while unsent:
+        while unsent and self._connected:
+            self._join_small()
             packed = unsent[0]
             try:
                 if packed.descriptor < 0:
@@ -82,7 +83,9 @@ class ChildProcess:
                     sent = socket.send_fds(self._socket, [packed.data], [packed.descriptor])
                     packed.close()
             except BlockingIOError:
-                self._loop.add_writer(self._socket.fileno(), self._flush)
+                if not self._waiting:
+                    self._waiting = True
+                    self._loop.add_writer(self._socket.fileno(), self._flush)
                 return
             except OSError:
                 return  # the other end is gone: reading will say so
@@ -90,26 +93,33 @@ class ChildProcess:
                 packed.data = packed.data[sent:]
             else:
                 unsent.popleft()
-        self._loop.remove_writer(self._socket.fileno())
+        if self._waiting:
+            self._waiting = False
+            self._loop.remove_writer(self._socket.fileno())
+
+    def _join_small(self) -> None:
+        """Join the frames at the head that have no descriptor, up to what one call may take."""
+        unsent = self._unsent
+        if len(unsent) < 2 or unsent[0].descriptor >= 0:
+            return
+        parts, size = [], 0
+        while unsent and unsent[0].descriptor < 0 and size < _JOINED:
+            parts.append(unsent.popleft().data)
+            size += len(parts[-1])
+        unsent.appendleft(Packed(b"".join(parts)))
 
     def _readable(self) -> None:
-        buffer = bytearray(RECEIVE)
         try:
-            size, ancillary, _, _ = self._socket.recvmsg_into([buffer], _DESCRIPTORS)
+            frames = self._frames.receive(self._socket)
         except BlockingIOError:
             return
         except OSError:
-            size, ancillary = 0, []
-        if size == 0:
+            frames = None
+        if frames is not None:
+            self._received(frames)
+        else:
             self.disconnect()
             self._lost()
-            return
-        descriptors: list[int] = []
-        for level, kind, data in ancillary:
-            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-                descriptors.extend(memoryview(data).cast("i"))
-        del buffer[size:]
-        self._received(self._frames.feed(buffer, descriptors))
 
     def disconnect(self) -> None:
         """Close the link; a living child then ends by itself."""

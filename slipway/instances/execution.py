@@ -10,7 +10,7 @@ from slipway.backends.api import Executor
 from slipway.core.pending import Pending
 from slipway.core.request import InferResponse
 from slipway.core.statistics import Timing
-from slipway.errors import Code, FailureReason, SlipwayError, internal
+from slipway.errors import Code, FailureReason, SlipwayError, cancelled, internal
 from slipway.instances.api import Outcome
 
 _LOG = logging.getLogger("slipway.instances")
@@ -19,6 +19,8 @@ _LOG = logging.getLogger("slipway.instances")
 def execute(executor: Executor, batch: Sequence[Pending], name: str) -> Outcome:
     """Run `batch`; a failure of the whole batch is an error answer to each of its requests. Never raises."""
     start = monotonic_ns()
+    if len(batch) == 1 and batch[0].cancelled:  # while it waited for its turn
+        return failed(batch, cancelled(), start)
     try:
         execution = executor.execute(batch)
     except SlipwayError as error:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import socket
 import struct
 from collections import deque
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ _HEAD: Final = struct.Struct("<IQ?")  # bytes of the message, bytes of the tenso
 SHARED_FROM: Final = 64 << 10  # bytes: a copy through the socket is cheaper below (memfd, two maps: about 40 us)
 MAX_FRAME: Final = 1 << 40
 RECEIVE: Final = 256 << 10
+_DESCRIPTORS: Final = socket.CMSG_SPACE(16 * 4)
 
 
 @dataclass(slots=True)
@@ -37,6 +39,20 @@ class FrameReader:
     def __init__(self) -> None:
         self._rest = bytearray()
         self._descriptors: deque[int] = deque()
+        self._buffer = bytearray(RECEIVE)  # one for all reads: a fresh one costs its zeros, 10 us
+
+    def receive(self, connection: socket.socket) -> list[Frame] | None:
+        """Read once and return the frames that are complete; None at the end of the stream. Raise OSError."""
+        size, ancillary, _, _ = connection.recvmsg_into([self._buffer], _DESCRIPTORS)
+        if size == 0:
+            return None
+        descriptors: list[int] = []
+        for level, kind, data in ancillary:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                descriptors.extend(memoryview(data).cast("i"))
+        for descriptor in descriptors:
+            os.set_inheritable(descriptor, False)
+        return self.feed(self._buffer[:size], descriptors)
 
     def feed(self, data: bytearray, descriptors: Sequence[int] = ()) -> list[Frame]:
         """Return the frames that are complete with `data`, which is taken over."""
@@ -56,7 +72,8 @@ class FrameReader:
             start = body + message_size + inline
             blob = self._map(blob_size) if shared else view[body + message_size : start]
             frames.append(Frame(view[body : body + message_size], blob))
-        self._rest = bytearray(view[start:])
+        if start < end or self._rest:
+            self._rest = bytearray(view[start:])
         return frames
 
     def _map(self, size: int) -> memoryview:

@@ -33,7 +33,7 @@ from slipway.instances.child_services import ChildServices
 from slipway.instances.frames import Frame, pack
 
 _LOG: Final = logging.getLogger("slipway.instances")
-_DEPTH: Final = 2
+_DEPTH: Final = 8
 _READY_SECONDS: Final = 5.0
 _FIRST_PAUSE_S: Final = 0.1
 _LONGEST_PAUSE_S: Final = 30.0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 from threading import Thread
@@ -15,7 +16,7 @@ from threading import Thread
 from slipway.backends.api import Executor
 from slipway.core.pending import Pending
 from slipway.errors import internal
-from slipway.instances.api import Finished
+from slipway.instances.api import Finished, Outcome
 from slipway.instances.execution import execute
 
 Batch = tuple[Sequence[Pending], Finished]
@@ -25,7 +26,7 @@ Errand = Callable[[], object]
 class ThreadInstance:
     """Executes in its own thread. Implements `instances.api.Instance`; `open` starts the thread."""
 
-    depth = 1
+    depth = 8  # of a queue that the thread works off without waiting for the event loop in between
 
     def __init__(self, name: str, loop: asyncio.AbstractEventLoop) -> None:
         self.name = name
@@ -33,6 +34,8 @@ class ThreadInstance:
         self._work: SimpleQueue[Batch | Errand | None] = SimpleQueue()
         self._thread = Thread(target=self._run, name=name, daemon=True)
         self._executor: Executor
+        self._outcomes: deque[tuple[Finished, Outcome]] = deque()
+        self._announced = False  # the event loop is about to look at `_outcomes`
 
     async def open(self, make: Callable[[], Executor]) -> None:
         """Start the thread and make the executor in it; raise what `make` raises."""
@@ -80,14 +83,24 @@ class ThreadInstance:
         await done
 
     def _run(self) -> None:
-        take, answer, name = self._work.get, self._loop.call_soon_threadsafe, self.name
+        take, name = self._work.get, self.name
         while (work := take()) is not None:
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits for an answer any more
                 if isinstance(work, tuple):
-                    answer(work[1], execute(self._executor, work[0], name))
+                    self._outcomes.append((work[1], execute(self._executor, work[0], name)))
+                    if not self._announced:  # waking the loop costs more than a small execution
+                        self._announced = True
+                        self._loop.call_soon_threadsafe(self._hand_over)
                 else:
                     work()
             del work  # a waiting thread must not keep the last batch alive
+
+    def _hand_over(self) -> None:
+        self._announced = False
+        outcomes = self._outcomes
+        while outcomes:
+            finished, outcome = outcomes.popleft()
+            finished(outcome)
 
 
 def _settle(done: asyncio.Future[None], error: BaseException | None) -> None:

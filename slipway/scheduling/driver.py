@@ -62,12 +62,13 @@ class InstanceScheduler:
         instances: Sequence[Instance],
         line: Line,
         key: Callable[[Pending], object] | None = None,
+        pipelined: bool = False,
     ) -> None:
         self._statistics = statistics
         self._line = line
         self._key = key
         self._completion = Completion(signature, statistics, version, self._check_drained)
-        self._pool = InstancePool(instances, self._completion, self._freed)
+        self._pool = InstancePool(instances, self._completion, self._freed, pipelined=pipelined)
         self._pumping = False  # set while requests are started: an inline instance finishes inside `start`
         self._closed = False
         self._drained: asyncio.Future[None] | None = None

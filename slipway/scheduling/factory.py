@@ -36,7 +36,10 @@ def build_scheduler(
     if config.HasField("sequence_batching"):
         raise unsupported(f"model '{config.name}' asks for sequence batching, which this version does not offer")
     if not config.HasField("dynamic_batching"):
-        return InstanceScheduler(signature, statistics, version, instances=instances, line=Fifo())
+        # One instance works its requests off in order whatever is done, so they may be handed to it early. Several
+        # instances, or a batch that still may grow, are better served by whoever is free first.
+        pipelined = len(instances) == 1
+        return InstanceScheduler(signature, statistics, version, instances=instances, line=Fifo(), pipelined=pipelined)
     batching = config.dynamic_batching
     rules = BatchRules(
         max_rows=max(1, config.max_batch_size),

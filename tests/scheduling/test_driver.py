@@ -451,18 +451,25 @@ def test_a_client_that_asks_again_at_every_answer_keeps_the_stack_flat():
     asyncio.run(run())
 
 
-def test_batches_are_spread_over_the_instances_before_one_gets_a_second():
+def test_a_lone_instance_is_given_as_many_batches_as_it_is_deep():
+    async def run():
+        instance = HeldInstance("m_0", depth=2)
+        client, statistics = scheduled([instance])
+        for id_ in "abc":
+            client.send(id_)
+        assert (len(instance.started), statistics.pending) == (2, 1)
+
+    asyncio.run(run())
+
+
+def test_of_several_instances_each_is_given_one_batch_at_a_time():
     async def run():
         instances = [HeldInstance("m_0", depth=2), HeldInstance("m_1", depth=2)]
-        client, _ = scheduled(instances)
-        for id_ in "abcde":
+        client, statistics = scheduled(instances)
+        for id_ in "abc":
             client.send(id_)
-        assert sorted(len(instance.started) for instance in instances) == [2, 2]
-        instances[0].finish()  # e starts on it
-        instances[1].finish()
-        instances[1].finish()
-        client.send("f")
-        assert [len(instance.started) for instance in instances] == [2, 1]
+        assert [len(instance.started) for instance in instances] == [1, 1]
+        assert statistics.pending == 1
 
     asyncio.run(run())
 
