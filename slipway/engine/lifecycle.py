@@ -28,6 +28,7 @@ from slipway.errors import SlipwayError
 
 _log = logging.getLogger("slipway.engine")
 _PLAIN = LoadRequest()
+_LATEST = -1  # `model_version` of a step that takes whatever version serves
 
 
 class _Record:
@@ -201,7 +202,7 @@ class Lifecycle:
             models = {model.version: model for model in self._serving.versions(step.model_name)}
             if not models:
                 return failures.failed_part(config.name, step.model_name, failed.get(step.model_name))
-            if step.model_version > 0 and step.model_version not in models:
+            if step.model_version != _LATEST and step.model_version not in models:
                 return failures.missing_part_version(config.name, step.model_name, step.model_version)
             configs[step.model_name] = models[max(models)].config
         problems = validate_ensemble(config, configs) if parts else []

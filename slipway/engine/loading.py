@@ -110,11 +110,20 @@ class Loader:
         problems = validate(config, source.directory)
         if problems:
             raise invalid("; ".join(problems))
+        if ensemble:
+            self._derive_decoupled(config)
         signature = build_signature(config, source.directory)
         if backend is None:
             return _Opened(config, signature)
         context = self._context(source, version, config, signature)
         return _Opened(config, signature, context, backend.load(context))
+
+    def _derive_decoupled(self, config: model_config_pb2.ModelConfig) -> None:
+        """Let an ensemble be decoupled exactly when one of its steps is, whatever its file says, as in Triton."""
+        config.model_transaction_policy.decoupled = any(
+            self._signature_of(step.model_name, str(step.model_version) if step.model_version > 0 else "").decoupled
+            for step in config.ensemble_scheduling.step
+        )
 
     def _completion(self, backend: str, directory: Path, version_directory: Path) -> CompletionContext:
         settings = self._settings(backend)

@@ -3,7 +3,7 @@ import asyncio
 import pytest
 
 from slipway.errors import Code
-from tests.engine.kit import adder, answer, delay, ensemble, explicit, identity, refused, rows, serving, until
+from tests.engine.kit import adder, answer, delay, ensemble, explicit, identity, refused, request, rows, serving, until
 
 
 @pytest.fixture
@@ -165,5 +165,47 @@ def test_an_ensemble_stops_serving_when_a_reloaded_model_does_not_fit_it_any_mor
             (repository / "a" / "config.pbtxt").write_text(config + "# whole again")
             await engine.load_model("a", None, {})
             assert await answer(engine, "e") == [1.0, 2.0]
+
+    run(scenario)
+
+
+REPEAT = """
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+
+class TritonPythonModel:
+    def execute(self, requests):
+        for request in requests:
+            sender = request.get_response_sender()
+            for value in (1, 2):
+                tensor = pb_utils.Tensor("OUTPUT0", np.array([[value]], np.float32))
+                sender.send(pb_utils.InferenceResponse([tensor]))
+            sender.send(flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+"""
+DECOUPLED = """
+backend: "python"
+max_batch_size: 8
+input { name: "INPUT0" data_type: TYPE_FP32 dims: [ -1 ] }
+output { name: "OUTPUT0" data_type: TYPE_FP32 dims: [ -1 ] }
+model_transaction_policy { decoupled: true }
+parameters { key: "EXECUTION_MODE" value { string_value: "thread" } }
+"""
+
+
+def test_an_ensemble_is_decoupled_exactly_when_a_step_is(repository):
+    identity(repository, "repeat", config=DECOUPLED)
+    (repository / "repeat" / "1" / "model.py").write_text(REPEAT)
+    ensemble(repository, "undeclared", "repeat")
+    ensemble(repository, "declared", "a", config_extra="model_transaction_policy { decoupled: true }")
+
+    async def scenario():
+        async with explicit(repository, load_model=("undeclared", "declared")) as engine:
+            assert engine.signature("undeclared", "").decoupled
+            assert not engine.signature("declared", "").decoupled
+            answers = []
+            engine.submit(request("undeclared"), answers.append)
+            await until(lambda: answers and answers[-1].final)
+            assert [response.outputs[0].array.item() for response in answers if response.outputs] == [1, 2]
 
     run(scenario)
