@@ -42,10 +42,12 @@ class CoroutineThread:
 async def _settle(future: Future[Any], coroutine: Coroutine[Any, Any, Any]) -> None:
     try:
         result = await coroutine
-    except asyncio.CancelledError:
-        future.cancel()
     except BaseException as error:  # noqa: BLE001  SystemExit too: it would end the loop and leave everybody waiting
-        future.set_exception(error)
+        task = asyncio.current_task()
+        if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+            future.cancel()
+        else:
+            future.set_exception(error)
     else:
         future.set_result(result)
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from inspect import iscoroutine
+from threading import Thread
 from types import ModuleType
 from typing import Any, Final
 
@@ -39,7 +40,6 @@ class PythonModel:
         self._user: Any = None
         self._execute: Any = None
         self._coroutines = CoroutineThread(scope.instance_name)
-        self._ready_thread: ThreadPoolExecutor | None = None
 
     @property
     def has_ready_check(self) -> bool:
@@ -52,7 +52,7 @@ class PythonModel:
             self._user = module.TritonPythonModel()
             if hasattr(self._user, "initialize"):
                 self._result(self._user.initialize(dict(arguments)))
-        except (Exception, SystemExit) as error:  # noqa: BLE001  user code may raise anything
+        except BaseException as error:  # noqa: BLE001  user code may raise anything
             raise internal(describe_exception(error, self._scope.model_directory)) from None
         if not hasattr(self._user, "execute"):
             raise internal(f"Python model '{self._model_name}' does not implement `execute` method.")
@@ -68,7 +68,7 @@ class PythonModel:
                     self._start_execution(returned, requests)
                     return [None] * len(requests)
                 returned = self._coroutines.start(returned).result()
-        except (Exception, SystemExit) as error:  # noqa: BLE001  user code may raise anything
+        except BaseException as error:  # noqa: BLE001  user code may raise anything
             return self._failed(requests, describe_exception(error, self._scope.model_directory))
         problem = self._problem(requests, returned)
         if problem:
@@ -167,20 +167,25 @@ class PythonModel:
         """Raise UNAVAILABLE when the model's own `is_ready` says no, raises, or takes more than five seconds."""
         if not self.has_ready_check:
             return
-        if self._ready_thread is None:
-            self._ready_thread = ThreadPoolExecutor(1, thread_name_prefix=f"{self._name} is_ready")
-        future = self._ready_thread.submit(lambda: self._result(self._user.is_ready()))
+        answer: Future[Any] = Future()
+        # A daemon: a check that never returns must not keep the server from ending.
+        Thread(target=self._ask_ready, args=(answer,), name=f"{self._name} is_ready", daemon=True).start()
         refusal = f"Model '{self._model_name}' is not ready (user-defined check failed)."
         try:
-            ready = future.result(_READY_TIMEOUT_S)
-        except (Exception, SystemExit) as error:
-            if not future.done():
-                future.cancel()
+            ready = answer.result(_READY_TIMEOUT_S)
+        except BaseException as error:
+            if not answer.done():
                 raise unavailable("Timed out waiting for user-defined is_ready() response") from None
             _LOG.exception("is_ready of model instance '%s' failed", self._name)
             raise unavailable(refusal) from error
         if not ready:
             raise unavailable(refusal)
+
+    def _ask_ready(self, answer: Future[Any]) -> None:
+        try:
+            answer.set_result(self._result(self._user.is_ready()))
+        except BaseException as error:  # noqa: BLE001  user code may raise anything
+            answer.set_exception(error)
 
     def finalize(self) -> None:
         """Run the model's `finalize`; its exception is logged."""
@@ -188,9 +193,7 @@ class PythonModel:
         try:
             if hasattr(self._user, "finalize"):
                 self._result(self._user.finalize())
-        except (Exception, SystemExit):  # noqa: BLE001  logged whole; the instance must end
+        except BaseException:  # noqa: BLE001  logged whole; the instance must end
             _LOG.exception("finalize of model instance '%s' failed", self._name)
         self._user = self._execute = None
         self._coroutines.close()
-        if self._ready_thread is not None:
-            self._ready_thread.shutdown(wait=False, cancel_futures=True)
