@@ -1,19 +1,27 @@
 """The execution slots of one model version: which are free, and which batch each is working on.
 
 Knows neither the order nor the grouping of requests; `freed` is called after each execution, when its answers are out.
+
+A pipelined instance is handed several batches at once, so that it finds its next work without waiting for the event
+loop: worth it where an execution is shorter than a wake-up (model.py in a thread: 66 against 27 us a request). While
+executions take longer, it gets one at a time: what waits is then still in the queue, where it can be cancelled.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from slipway.core.pending import Pending
 from slipway.instances.api import Instance, Outcome
 from slipway.scheduling.completion import Completion
 
+_QUICK_NS: Final = 200_000
+_QUICK_STREAK: Final = 64  # executions in a row
+
 
 class Slot:
-    """One batch at a time on one instance; a pipelined instance of depth 2 has two slots."""
+    """One batch at a time on one instance."""
 
     __slots__ = ("_batch", "_finished", "_instance", "_pool")
 
@@ -32,15 +40,15 @@ class Slot:
         """Take the end of the execution: free the slot, then deliver the answers."""
         batch, self._batch = self._batch, ()
         pool = self._pool
-        pool.free.append(self)
+        pool.put_back(self, outcome.timing.end - outcome.timing.start)
         pool.completion.finish(batch, outcome)
         pool.freed()
 
 
 class InstancePool:
-    """All slots of a model version; `free` are those without a batch, the one used last at the end.
+    """All slots of a model version; `free` are those that may take a batch, the one used last at the end.
 
-    `pipelined` gives an instance as many slots as it is deep, one otherwise.
+    Each instance has one slot; `pipelined` adds as many as it is deep while its executions are quick.
     """
 
     def __init__(
@@ -48,14 +56,30 @@ class InstancePool:
     ) -> None:
         self.completion = completion
         self.freed = freed
-        self.free = [Slot(self, instance) for instance in instances for _ in range(instance.depth if pipelined else 1)]
-        self._size = len(self.free)
+        self.busy = 0  # batches in execution
+        self.free = [Slot(self, instance) for instance in instances]
+        deeper = [instance for instance in instances for _ in range(instance.depth - 1)] if pipelined else []
+        self._spare = [Slot(self, instance) for instance in deeper]
+        self._extra = 0  # spare slots in use
+        self._quick = 0  # quick executions in a row
 
     def take(self) -> Slot:
         """Return a free slot; one used lately, whose memory is warm."""
+        self.busy += 1
         return self.free.pop()
 
-    @property
-    def busy(self) -> int:
-        """Return how many batches are being executed."""
-        return self._size - len(self.free)
+    def put_back(self, slot: Slot, duration_ns: int) -> None:
+        """Take a slot back after an execution of `duration_ns`."""
+        self.busy -= 1
+        self.free.append(slot)
+        if duration_ns < _QUICK_NS:
+            self._quick += 1
+            if self._quick == _QUICK_STREAK:
+                self._extra += len(self._spare)
+                self.free[:0] = self._spare
+                self._spare.clear()
+            return
+        self._quick = 0
+        while self._extra and self.free:
+            self._extra -= 1
+            self._spare.append(self.free.pop())

@@ -91,11 +91,11 @@ class HeldInstance:
         self.started.append((batch, finished))
         self.has_started.set()
 
-    def finish(self, responses=None, position=0):
+    def finish(self, responses=None, position=0, duration_ns=0):
         batch, finished = self.started.pop(position)
         now = time.monotonic_ns()
         answers = [doubled(pending) for pending in batch] if responses is None else responses
-        finished(Outcome(answers, Timing(now, now, now, now)))
+        finished(Outcome(answers, Timing(now - duration_ns, now, now, now)))
 
     async def check_ready(self):
         pass

@@ -451,13 +451,28 @@ def test_a_client_that_asks_again_at_every_answer_keeps_the_stack_flat():
     asyncio.run(run())
 
 
-def test_a_lone_instance_is_given_as_many_batches_as_it_is_deep():
+def test_a_lone_instance_is_given_as_many_batches_as_it_is_deep_while_they_are_quick():
     async def run():
-        instance = HeldInstance("m_0", depth=2)
+        instance = HeldInstance("m_0", depth=3)
         client, statistics = scheduled([instance])
-        for id_ in "abc":
-            client.send(id_)
-        assert (len(instance.started), statistics.pending) == (2, 1)
+
+        def begun_of_five():
+            for id_ in "abcde":
+                client.send(id_)
+            begun = len(instance.started)
+            while instance.started:
+                instance.finish()
+            return begun
+
+        assert begun_of_five() == 1
+        for _ in range(64):
+            client.send("quick")
+            instance.finish()
+        assert begun_of_five() == 3
+        client.send("slow")
+        instance.finish(duration_ns=1_000_000)
+        assert begun_of_five() == 1
+        assert statistics.pending == 0
 
     asyncio.run(run())
 
