@@ -1,0 +1,153 @@
+"""Models that run other models."""
+
+from __future__ import annotations
+
+import pytest
+
+EXEC = "return [text(*texts(call('{model}', 'return [text(1, 2)]').exec()))]"
+REFUSALS = {
+    "call('nope', '')": "Model nope - Error when running inference: Failed for execute the inference request. Model "
+    "'nope' is not ready.",
+    "call('other', '', model_version=7)": "Model other - Error when running inference: Failed for execute the "
+    "inference request. Model 'other' is not ready.",
+    "call('stream', '')": "Model stream - Error when running inference: Model stream is using the decoupled. The "
+    "current BLS request call doesn't support models using the decoupled transaction policy. Please use "
+    "'decoupled=True' argument to the 'exec' or 'async_exec' calls for decoupled models.'",
+    "call('other', '', requested_output_names=['BAD'])": "Model other - Error when running inference: unexpected "
+    "inference output 'BAD' for model 'other'",
+    "pb_utils.InferenceRequest(model_name='other', requested_output_names=[], inputs=[pb_utils.Tensor('X', np.zeros(1))])": (
+        "Model other - Error when running inference: unexpected inference input 'X' for model 'other'"
+    ),
+    "pb_utils.InferenceRequest(model_name='other', requested_output_names=[], inputs=[pb_utils.Tensor('CODE', np.zeros(1))])": (
+        "Model other - Error when running inference: [request id: <id_unknown>] inference input 'CODE' data-type is "
+        "'FP64', but model 'other' expects 'BYTES'"
+    ),
+}
+
+
+def test_a_model_runs_another_and_gets_its_answer(lab):
+    assert lab.ask(EXEC.format(model="other")) == ["1", "2"]
+
+
+def test_a_coroutine_runs_several_models_at_a_time(lab):
+    body = """
+    answers = await asyncio.gather(*(call("other", f"return [text({n})]").async_exec() for n in range(3)))
+    return [text(*(texts(answer)[0] for answer in answers))]
+    """
+    assert lab.ask(body, model="async_lab") == ["0", "1", "2"]
+
+
+def test_async_exec_needs_a_running_loop(lab):
+    assert lab.ask("attempt(lambda: call('other', '').async_exec())") == "RuntimeError: no running event loop"
+
+
+@pytest.mark.parametrize("call", ["{call}.exec()", "await {call}.async_exec()"])
+@pytest.mark.parametrize(("request_", "message"), REFUSALS.items())
+def test_a_refusal_is_an_error_answer_with_tritons_text(lab, call, request_, message):
+    body = f"return [text(*texts({call.format(call=request_)}))]"
+    assert lab.ask(body, model="async_lab") == ["INTERNAL", message]
+
+
+def test_an_error_of_the_called_model_comes_as_it_is(lab):
+    body = """
+    script = "return [pb_utils.InferenceResponse(error=pb_utils.TritonError('gone', pb_utils.TritonError.NOT_FOUND))]"
+    return [text(*texts(call("other", script).exec()))]
+    """
+    assert lab.ask(body) == ["NOT_FOUND", "gone"]
+    code, message = lab.ask("return [text(*texts(call('other', 'raise ValueError(7)').exec()))]")
+    assert code == "INTERNAL"
+    assert message.startswith("Failed to process the request(s) for model 'other_0', message: ValueError: 7\n\nAt:\n")
+
+
+def test_a_stream_gives_its_answers_as_they_come_and_an_empty_last_one(lab):
+    body = """
+    script = "[sender().send(text(n)) for n in range(3)]; sender().send(flags=1)"
+    answers = [texts(answer) for answer in call("stream", script).exec(decoupled=True)]
+    return [text(*answers)]
+    """
+    assert lab.ask(body) == ["['0']", "['1']", "['2']", "[]"]
+
+
+def test_a_stream_of_a_coroutine_is_an_ordinary_iterator(lab):
+    body = """
+    script = "sender().send(text('a')); sender().send(text('b'), 1)"
+    return [text(*(texts(answer) for answer in await call("stream", script).async_exec(decoupled=True)))]
+    """
+    assert lab.ask(body, model="async_lab") == ["['a']", "['b']"]
+
+
+def test_a_model_that_is_not_decoupled_gives_a_stream_of_one_answer(lab):
+    body = "return [text(*(texts(answer) for answer in call('other', 'return [text(1)]').exec(decoupled=True)))]"
+    assert lab.ask(body) == "['1']"
+
+
+def test_an_error_ends_a_stream(lab):
+    body = """
+    script = "sender().send(text('a')); raise ValueError('late')"
+    return [text(*(answer.has_error() for answer in call("stream", script).exec(decoupled=True)))]
+    """
+    assert lab.ask(body) == ["False", "True"]
+
+
+def test_a_stream_that_is_cancelled_tells_the_called_model(lab):
+    body = """
+    script = '''
+    s = sender(); s.send(text("first"))
+    while not s.is_cancelled(): time.sleep(0.001)
+    s.send(text("seen"), 1)'''
+    answers = call("stream", script).exec(decoupled=True)
+    first = texts(next(answers))
+    answers.cancel()
+    return [text(first, *(texts(answer) for answer in answers))]
+    """
+    assert lab.ask(body) == ["['first']", "['seen']"]
+
+
+def test_a_stream_that_is_dropped_tells_the_called_model(lab):
+    body = """
+    script = '''
+    s = sender(); s.send(text("first"))
+    while not s.is_cancelled(): time.sleep(0.001)
+    s.send(flags=1)'''
+    next(call("stream", script).exec(decoupled=True))
+    return [text("dropped")]
+    """
+    assert lab.ask(body) == "dropped"
+    assert lab.ask("sender().send(text('free again'), 1)", model="stream") == "free again"
+
+
+def test_what_a_request_says_of_itself_reaches_the_called_model(lab):
+    body = """
+    say = "return [text(request.request_id(), request.correlation_id(), request.flags(), request.timeout(), request.parameters())]"
+    more = dict(request_id="me", correlation_id="seq", flags=3, timeout=5_000_000, parameters={"a": 1, "b": True, "c": "x"})
+    return [text(*texts(call("other", say, **more).exec()))]
+    """
+    assert lab.ask(body) == ["me", "seq", "3", "5000000", '{"a":1,"b":true,"c":"x"}']
+
+
+@pytest.mark.parametrize("kind", ["FP32", "BF16", "STRING", "BOOL"])
+def test_tensors_reach_the_called_model_and_come_back(lab, kind):
+    from slipway.core.tensor import Tensor
+
+    raw = {"FP32": b"\0\0\x80?", "BF16": b"\x80?", "BOOL": b"\1", "STRING": b"\3\0\0\0a\0b"}[kind]
+    datatype = "BYTES" if kind == "STRING" else kind
+    body = f"""
+    given = pb_utils.get_input_tensor_by_name(request, "IN_{kind}")
+    again = "t = request.inputs()[1]; return [pb_utils.InferenceResponse([pb_utils.Tensor.from_dlpack('OUT_{kind}', t) if '{kind}' != 'STRING' else pb_utils.Tensor('OUT_STRING', t.as_numpy())])]"
+    asked = call("other", again)
+    asked.inputs().append(given)
+    asked = pb_utils.InferenceRequest(model_name="other", requested_output_names=["OUT_{kind}"], inputs=asked.inputs())
+    return [asked.exec()]
+    """
+    [output] = lab.response(body, tensors=[Tensor(f"IN_{kind}", datatype, (1, 1), raw=raw)]).outputs
+    assert (output.datatype, output.shape, bytes(output.raw)) == (datatype, (1, 1), raw)
+
+
+def test_many_threads_of_a_model_may_run_another(lab):
+    body = """
+    from concurrent.futures import ThreadPoolExecutor
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda n: texts(call("other", f"return [text({n})]").exec())[0], range(40)))
+    return [text(answers == [str(n) for n in range(40)])]
+    """
+    assert lab.ask(body) == "True"
