@@ -176,7 +176,7 @@ def test_a_reloaded_model_leaves_nothing_behind(tmp_path):
 
     def alive(kind):
         gc.unfreeze()
-        return sum(isinstance(thing, kind) for thing in gc.get_objects())
+        return sum(type(thing) is kind for thing in gc.get_objects())
 
     async def scenario():
         async with explicit(tmp_path, load_model=("m",)) as engine:
