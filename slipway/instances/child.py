@@ -119,6 +119,7 @@ class Child:
         self._outputs = start.outputs
         self._decoupled = start.decoupled
         logging.basicConfig(level=start.log_level, handlers=[ForwardingHandler(self.link)])
+        logging.getLogger("slipway.model").setLevel(logging.DEBUG)  # the server's level may change: it decides
         scope = ModelScope(self._server, start.instance_name, start.model_directory, start.version_directory)
         surface = build_surface(scope)
         self._request_type = surface.InferenceRequest

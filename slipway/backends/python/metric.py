@@ -47,19 +47,19 @@ class Metric:
             raise self._refused("increment", "does not support Increment")
         if self._kind is MetricKind.COUNTER and value < 0:
             raise self._refused("increment", "can only be incremented monotonically by non-negative values.")
-        self._series.increment(value)
+        self._series.increment(float(value))
 
     def set(self, value: float) -> None:
         """Replace a gauge's value."""
         if self._kind is not MetricKind.GAUGE:
             raise self._refused("set", "does not support Set")
-        self._series.set(value)
+        self._series.set(float(value))
 
     def observe(self, value: float) -> None:
         """Count `value` in a histogram."""
         if self._kind is not MetricKind.HISTOGRAM:
             raise self._refused("observe", "does not support Observe")
-        self._series.observe(value)
+        self._series.observe(float(value))
 
     def value(self) -> float:
         """Return the value of a counter or gauge."""

@@ -22,6 +22,7 @@ from slipway.backends.python.tensor import Tensor
 from slipway.errors import SlipwayError
 
 MODULE_NAME: Final = "triton_python_backend_utils"
+_FILE: Final = "file:"  # how Triton tells files from other parameters of a load
 
 _SHARED: Final[Mapping[str, object]] = {
     "Tensor": Tensor,
@@ -66,16 +67,20 @@ class ModelControl:
         self._scope = scope
 
     def load_model(self, model_name: str, config: str = "", files: Mapping[str, bytes] | None = None) -> None:
-        """Load or reload a model and wait for it; `files` override the repository's by relative path."""
+        """Load or reload a model and wait for it; `files` override the repository's, by "file:<relative path>"."""
         if files is not None and not isinstance(files, Mapping):
             raise TritonModelException(
                 f"failed to load model '{model_name}', files should be a dictionary of file paths and file contents"
             )
-        for content in (files or {}).values():
-            if not isinstance(content, bytes):
-                raise TypeError(f"load_model takes file contents of type bytes, found {type(content)}")
+        contents: dict[str, bytes] = {}
+        for name, content in (files or {}).items():
+            if not isinstance(name, str) or not isinstance(content, bytes):
+                raise TypeError(f"load_model takes files as str and bytes, found {type(name)} and {type(content)}")
+            if not name.startswith(_FILE):
+                raise TritonModelException(f"failed to load model '{model_name}', unrecognized parameter '{name}'")
+            contents[name.removeprefix(_FILE)] = content
         try:
-            self._scope.server.load_model(model_name, config or None, dict(files or {}))
+            self._scope.server.load_model(model_name, config or None, contents)
         except SlipwayError as error:
             raise TritonModelException(f"Failed to load model: {self._what}{error.message}") from error
 

@@ -54,7 +54,7 @@ class TritonPythonModel:
 """
 
 
-def write_model(repository, name, source, *, mode="process", io=TEXT_IO, config="", batch=0, prelude=PRELUDE):
+def write_model(repository, name, source, *, mode="process", io=TEXT_IO, config="", batch=0, prelude=PRELUDE):  # noqa: PLR0913  all that models differ in
     """Write a Python model; `source` is the body of model.py behind the prelude."""
     directory = repository / name / "1"
     directory.mkdir(parents=True, exist_ok=True)

@@ -28,7 +28,8 @@ SENDING = methods("""
                 threading.Thread(target=self.later, args=(request,)).start()
             elif code == "error":
                 sender.send(reply("good"))
-                sender.send(pb_utils.InferenceResponse(error=pb_utils.TritonError("bad", pb_utils.TritonError.NOT_FOUND)), 1)
+                error = pb_utils.TritonError("bad", pb_utils.TritonError.NOT_FOUND)
+                sender.send(pb_utils.InferenceResponse(error=error), 1)
             elif code == "raise after sending":
                 sender.send(reply("first"))
                 raise ValueError("late")
