@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Final
@@ -40,6 +41,7 @@ class ChildProcess:
         self._process: subprocess.Popen[bytes]
         self._connected = False
         self._waiting = False  # for the socket to take more
+        self._exit = -1  # a descriptor that is readable when the process has ended
 
     def start(self, environment: Mapping[str, str]) -> None:
         """Start the process. Called on the main thread: the child dies with the thread that started it."""
@@ -55,6 +57,9 @@ class ChildProcess:
         self._socket = ours
         self._connected = True
         self._loop.add_reader(ours.fileno(), self._readable)
+        if sys.platform == "linux":  # elsewhere a process that the model forked hides the end of the stream
+            self._exit = os.pidfd_open(self._process.pid)
+            self._loop.add_reader(self._exit, self._exited)
 
     @property
     def pid(self) -> int:
@@ -118,6 +123,21 @@ class ChildProcess:
         if frames is not None:
             self._received(frames)
         else:
+            self._end()
+
+    def _exited(self) -> None:
+        """Take what the process said before it ended; what it forked may hold the socket open and say no more."""
+        frames: list[Frame] | None = []
+        while frames is not None and self._connected:
+            self._received(frames)
+            try:
+                frames = self._frames.receive(self._socket)
+            except OSError:  # nothing is left
+                frames = None
+        self._end()
+
+    def _end(self) -> None:
+        if self._connected:
             self.disconnect()
             self._lost()
 
@@ -129,6 +149,9 @@ class ChildProcess:
         self._loop.remove_reader(self._socket.fileno())
         self._loop.remove_writer(self._socket.fileno())
         self._socket.close()
+        if self._exit >= 0:
+            self._loop.remove_reader(self._exit)
+            os.close(self._exit)
         self._frames.close()
         while self._unsent:
             self._unsent.popleft().close()

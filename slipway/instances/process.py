@@ -1,8 +1,8 @@
 """An instance in a child process of its own: sends batches, answers them, survives the child's death.
 
 Runs on the event loop without a thread. `depth` batches are in the child's pipe so that it never waits for work. When
-the child dies, only the oldest unanswered batch can have been begun, so only its requests fail (and those that were
-still answering through senders); the others are sent to the next child. Source of the texts: python_be.cc.
+the child dies, only the unanswered batch sent first can have been begun, so only its requests fail (and those that
+were still answering through senders); the others are sent to the next child. Source of the texts: python_be.cc.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ _DEPTH: Final = 8
 _READY_SECONDS: Final = 5.0
 _FIRST_PAUSE_S: Final = 0.1
 _LONGEST_PAUSE_S: Final = 30.0
+_PATIENCE_S: Final = 1.0  # requests wait for a child no longer than that many seconds and its start
+_STABLE_S: Final = 10.0  # a child that served so long did not die of its start
 _LARGE: Final = 4 << 20  # bytes: copying more into shared memory would hold the event loop up
 
 
@@ -52,13 +54,14 @@ async def open_process(model: LoadedModel, context: ModelContext, spec: Instance
 class _Batch:
     """A batch that has no outcome yet."""
 
-    __slots__ = ("finished", "requests", "serial", "start")
+    __slots__ = ("finished", "requests", "sent", "serial", "start")
 
     def __init__(self, serial: int, requests: Sequence[Pending], finished: Finished) -> None:
         self.serial = serial
         self.requests = requests
         self.finished = finished
         self.start = monotonic_ns()
+        self.sent = False  # to the child there is now
 
 
 class ProcessInstance:
@@ -87,12 +90,15 @@ class ProcessInstance:
         self._child: ChildProcess
         self._services: ChildServices
         self._serial = 0
-        self._batches: dict[int, _Batch] = {}  # sent or waiting for a child, oldest first
+        self._batches: dict[int, _Batch] = {}  # sent in this order, or waiting to be
         self._answering: dict[tuple[int, int], Pending] = {}  # executed, answer through their senders
         self._loaded: asyncio.Future[messages.Loaded] = self._loop.create_future()
         self._checks: dict[int, asyncio.Future[None]] = {}
         self._has_ready_check = False
         self._healthy = False
+        self._healthy_since = 0.0
+        self._pause = 0.0  # before the next start
+        self._down = False  # requests are refused until a start succeeds
         self._closing = False
         self._restart: asyncio.Task[None] | None = None
 
@@ -107,9 +113,10 @@ class ProcessInstance:
         if loaded.error is not None:
             self._child.disconnect()
             self._services.close()
-            await self._child.wait()
-            raise internal(loaded.error)
+            ended = await self._child.wait()
+            raise internal(loaded.error or f"the process of the model ended while it was loading: {ended}")
         self._has_ready_check = loaded.has_ready_check
+        self._healthy_since = self._loop.time()
         self._healthy = True
 
     # Batches
@@ -120,7 +127,7 @@ class ProcessInstance:
         sent = self._batches[self._serial] = _Batch(self._serial, batch, finished)
         if self._healthy:
             self._send_batch(sent)
-        elif self._restart is None or self._closing:
+        elif self._restart is None or self._closing or self._down:
             self._fail(sent, unhealthy_error(self.name))
 
     def _send_batch(self, batch: _Batch) -> None:
@@ -143,15 +150,20 @@ class ProcessInstance:
             self._fail(batch, execution_error(self.name, f"no memory for its inputs: {error.strerror}"))
             return
         if child is self._child:
+            self._batches[batch.serial] = self._batches.pop(batch.serial)  # others went ahead of it meanwhile
+            batch.sent = True
             child.send(packed)
         else:
             packed.close()  # another child was started meanwhile and has been sent the batch
 
     def _send_packed(self, batch: _Batch, message: bytes, blobs: Sequence[Raw]) -> None:
         try:
-            self._child.send(pack(message, blobs))
+            packed = pack(message, blobs)
         except OSError as error:
             self._fail(batch, execution_error(self.name, f"no memory for its inputs: {error.strerror}"))
+            return
+        batch.sent = True
+        self._child.send(packed)
 
     def _send(self, message: msgspec.Struct, blobs: Sequence[Raw]) -> None:
         self._child.send(pack(messages.encode(message), blobs))
@@ -239,7 +251,7 @@ class ProcessInstance:
         """The child is gone: fail what it was at, and start another."""
         self._services.close()
         if not self._loaded.done():
-            self._loaded.set_result(messages.Loaded("the process of the model ended while it was loading"))
+            self._loaded.set_result(messages.Loaded(""))  # how it ended is known when it is waited for
             return
         if self._closing:
             return
@@ -253,9 +265,11 @@ class ProcessInstance:
         answering, self._answering = self._answering, {}
         for pending in answering.values():
             pending.deliver(InferResponse(error=unhealthy_error(self.name)))
-        oldest = next(iter(self._batches.values()), None)
-        if oldest is not None:
-            self._fail(oldest, unhealthy_error(self.name))
+        begun = next((batch for batch in self._batches.values() if batch.sent), None)
+        for batch in self._batches.values():
+            batch.sent = False
+        if begun is not None:
+            self._fail(begun, unhealthy_error(self.name))
 
     def _fail(self, batch: _Batch, error: SlipwayError) -> None:
         self._batches.pop(batch.serial, None)
@@ -269,23 +283,33 @@ class ProcessInstance:
         batch.finished(Outcome(responses, Timing(batch.start, batch.start, end, end)))
 
     async def _start_again(self) -> None:
-        pause = _FIRST_PAUSE_S
+        """Start children until one serves: the first at once, those after it the later, the more often they failed."""
         _LOG.error("model instance '%s' lost its process: %s; starting another", self.name, await self._child.wait())
+        if self._loop.time() - self._healthy_since > _STABLE_S:
+            self._pause = 0.0
         while not self._closing:
+            if self._pause > _PATIENCE_S:
+                self._go_down()
+            await asyncio.sleep(self._pause)
+            self._pause = min(max(2 * self._pause, _FIRST_PAUSE_S), _LONGEST_PAUSE_S)
             try:
                 await self.open()
             except SlipwayError as error:
                 _LOG.error("model instance '%s' did not start again: %s", self.name, error.message)
-                for batch in list(self._batches.values()):
-                    self._fail(batch, unhealthy_error(self.name))
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, _LONGEST_PAUSE_S)
+                self._go_down()
             else:
                 self._restart = None
+                self._down = False
                 _LOG.info("model instance '%s' runs again as process %d", self.name, self._child.pid)
                 for batch in list(self._batches.values()):
                     self._send_batch(batch)
                 return
+
+    def _go_down(self) -> None:
+        """Refuse what waits for a child, and what comes, until one has started."""
+        self._down = True
+        for batch in list(self._batches.values()):
+            self._fail(batch, unhealthy_error(self.name))
 
     async def close(self) -> None:
         """Let the model finalize, and end the process; kill it when it does not."""
@@ -295,6 +319,8 @@ class ProcessInstance:
             await asyncio.wait([self._restart])
         if self._healthy:
             self._send(messages.Close(), ())
+        else:
+            self._child.disconnect()
         ended = await self._child.wait()
         self._child.disconnect()
         self._services.close()
