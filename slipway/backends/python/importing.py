@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
-from importlib.util import find_spec
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from itertools import count
 from pathlib import Path
 from types import ModuleType
@@ -26,11 +26,21 @@ _NUMBERS: Final = count()
 
 
 def import_alone(model_file: Path, surface: ModuleType) -> ModuleType:
-    """Import `model_file` (<model>/<version>/model.py) into a process that runs this model only."""
-    version_directory = model_file.parent
+    """Import `model_file` (<model>/<version>/model.py, or a backend's) into a process that runs this model only."""
+    directory = model_file.parent
     sys.modules[MODULE_NAME] = surface
-    sys.path += [str(version_directory), str(version_directory.parent)]
-    return importlib.import_module(f"{version_directory.name}.{model_file.stem}")
+    sys.path += [str(directory), str(directory.parent)]
+    name = model_file.stem
+    if directory.name.isdecimal():  # a version; a backend may have the name of an installed package
+        name = f"{directory.name}.{name}"
+        package = sys.modules[directory.name] = ModuleType(directory.name)
+        package.__path__ = [str(directory)]
+    spec = spec_from_file_location(name, model_file)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"'{model_file.name}' is not a Python source file")
+    module = sys.modules[name] = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 class _Loader(SourceFileLoader):
