@@ -19,7 +19,7 @@ import msgspec
 
 from slipway.core.tensor import Raw
 from slipway.instances import messages
-from slipway.instances.frames import Frame, FrameReader, pack
+from slipway.instances.frames import Frame, Frames
 
 Receive = Callable[[messages.ToChild, memoryview], bool]  # returns whether the main thread has to see the message
 
@@ -38,7 +38,7 @@ class ChildLink:
     def __init__(self, connection: socket.socket, receive: Receive) -> None:
         self._connection = connection
         self._receive = receive
-        self._frames = FrameReader()
+        self._frames = Frames()
         self._ready: list[Frame] = []
         self._sending = threading.Lock()
         self._held: list[bytes] = []
@@ -61,7 +61,7 @@ class ChildLink:
         With `more`, a small one may wait for the next, but not longer than a moment: one call, and one wake-up of the
         server, then serve several.
         """
-        packed = pack(messages.encode(message), blobs)
+        packed = self._frames.pack(messages.encode(message), blobs)
         try:
             with self._sending:
                 if packed.descriptor < 0:

@@ -12,11 +12,12 @@ import socket
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from slipway.backends.python.environment import child_command
-from slipway.instances.frames import Frame, FrameReader, Packed
+from slipway.core.tensor import Raw
+from slipway.instances.frames import Frame, Frames, Packed
 
 _SEND_BUFFER: Final = 1 << 20
 _JOINED: Final = 64 << 10  # bytes
@@ -35,7 +36,7 @@ class ChildProcess:
         self._loop = loop
         self._received = received
         self._lost = lost
-        self._frames = FrameReader()
+        self._frames = Frames()
         self._unsent: deque[Packed] = deque()
         self._socket: socket.socket
         self._process: subprocess.Popen[bytes]
@@ -65,6 +66,10 @@ class ChildProcess:
     def pid(self) -> int:
         """The process id."""
         return self._process.pid
+
+    def pack(self, message: bytes, blobs: Sequence[Raw]) -> Packed:
+        """Return a frame to send, from any thread. Raise OSError when there is no memory for large tensors."""
+        return self._frames.pack(message, blobs)
 
     def send(self, packed: Packed) -> None:
         """Send a frame, now or when the socket takes it; dropped when the link has ended."""

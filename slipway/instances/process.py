@@ -30,7 +30,7 @@ from slipway.instances import messages
 from slipway.instances.api import Finished, Outcome
 from slipway.instances.child_process import ChildProcess
 from slipway.instances.child_services import ChildServices
-from slipway.instances.frames import Frame, pack
+from slipway.instances.frames import Frame
 
 _LOG: Final = logging.getLogger("slipway.instances")
 _DEPTH: Final = 8
@@ -145,7 +145,7 @@ class ProcessInstance:
     async def _send_large(self, batch: _Batch, message: bytes, blobs: Sequence[Raw]) -> None:
         child = self._child
         try:
-            packed = await asyncio.to_thread(pack, message, blobs)
+            packed = await asyncio.to_thread(child.pack, message, blobs)
         except OSError as error:
             self._fail(batch, execution_error(self.name, f"no memory for its inputs: {error.strerror}"))
             return
@@ -158,7 +158,7 @@ class ProcessInstance:
 
     def _send_packed(self, batch: _Batch, message: bytes, blobs: Sequence[Raw]) -> None:
         try:
-            packed = pack(message, blobs)
+            packed = self._child.pack(message, blobs)
         except OSError as error:
             self._fail(batch, execution_error(self.name, f"no memory for its inputs: {error.strerror}"))
             return
@@ -166,7 +166,7 @@ class ProcessInstance:
         self._child.send(packed)
 
     def _send(self, message: msgspec.Struct, blobs: Sequence[Raw]) -> None:
-        self._child.send(pack(messages.encode(message), blobs))
+        self._child.send(self._child.pack(messages.encode(message), blobs))
 
     def cancel(self, serial: int, index: int) -> None:
         """Tell the child that nobody waits for a request any more."""

@@ -1,0 +1,131 @@
+"""Pieces of anonymous shared memory (memfd), lent by one end of a link to the other and used again.
+
+Fresh memory costs a page fault per 4 KiB, far more than the copy itself (measured for 4 MiB: 5.6 ms fresh, 0.4 ms used
+again), so the lender keeps what the borrower gives back. A borrower gives a piece back when its last view of it has
+gone. Nothing appears in /dev/shm. Knows neither frames nor messages.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import sys
+import weakref
+from collections import defaultdict, deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from threading import Lock
+from typing import Final
+
+import numpy as np
+
+from slipway.core.tensor import Raw
+
+AVAILABLE: Final = sys.platform == "linux"
+KEPT: Final = 64 << 20  # bytes that wait for their next use with their pages; those of other free pieces are given up
+
+
+@dataclass(slots=True, eq=False)
+class Segment:
+    """One piece. `descriptor` is for its first journey to the borrower, and -1 afterwards."""
+
+    number: int
+    memory: mmap.mmap
+    descriptor: int
+    has_pages: bool = True
+
+
+class Lender:
+    """Writes tensors into pieces. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._free: defaultdict[int, list[Segment]] = defaultdict(list)  # by size
+        self._lent: dict[int, Segment] = {}
+        self._kept = 0
+        self._last = 0
+        self._lock = Lock()
+
+    def lend(self, blobs: Sequence[Raw], size: int) -> tuple[int, int]:
+        """Return the number of a piece that holds `blobs`, `size` bytes in all, and a descriptor of it that the caller
+        owns, or -1 where the borrower has it already. Raise OSError when there is no memory."""
+        segment = self._take(1 << (size - 1).bit_length())
+        descriptor, segment.descriptor = segment.descriptor, -1
+        offset = 0
+        for blob in blobs:
+            end = offset + len(blob)
+            segment.memory[offset:end] = blob
+            offset = end
+        return segment.number, descriptor
+
+    def _take(self, capacity: int) -> Segment:
+        with self._lock:
+            free = self._free[capacity]
+            segment = free.pop() if free else self._make(capacity)
+            if segment.descriptor < 0 and segment.has_pages:
+                self._kept -= capacity
+            segment.has_pages = True
+            self._lent[segment.number] = segment
+            return segment
+
+    def _make(self, capacity: int) -> Segment:
+        descriptor = os.memfd_create("slipway-tensors", os.MFD_CLOEXEC)
+        try:
+            os.ftruncate(descriptor, capacity)
+            memory = mmap.mmap(descriptor, capacity)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        self._last += 1
+        return Segment(self._last, memory, descriptor)
+
+    def take_back(self, numbers: Iterable[int]) -> None:
+        """Take pieces that the borrower has given back."""
+        with self._lock:
+            for number in numbers:
+                segment = self._lent.pop(number)
+                capacity = len(segment.memory)
+                if self._kept + capacity <= KEPT:
+                    self._kept += capacity
+                else:
+                    segment.memory.madvise(mmap.MADV_REMOVE)
+                    segment.has_pages = False
+                self._free[capacity].append(segment)
+
+
+class _Loan(weakref.ref[np.ndarray]):
+    """Tells when the last view of a piece has gone."""
+
+    __slots__ = ("number",)
+    number: int
+
+
+class Borrower:
+    """Gives out views of the other end's pieces; `returned` are the numbers to tell the lender of."""
+
+    def __init__(self) -> None:
+        self._memories: dict[int, mmap.mmap] = {}
+        self._loans: dict[int, _Loan] = {}
+        self.returned: deque[int] = deque()
+
+    def knows(self, number: int) -> bool:
+        """Return whether a piece has come before."""
+        return number in self._memories
+
+    def adopt(self, number: int, descriptor: int) -> None:
+        """Map a piece that comes for the first time; the descriptor is closed."""
+        try:
+            self._memories[number] = mmap.mmap(descriptor, os.fstat(descriptor).st_size)
+        finally:
+            os.close(descriptor)
+
+    def view(self, number: int, size: int) -> memoryview:
+        """Return the first `size` bytes of a piece, writable; it is given back when no view of them is left."""
+        array = np.frombuffer(self._memories[number], np.uint8, size)
+        loan = self._loans[number] = _Loan(array, self._ended)
+        loan.number = number
+        return array.data
+
+    def _ended(self, loan: weakref.ref[np.ndarray]) -> None:
+        number = loan.number  # type: ignore[attr-defined]
+        del self._loans[number]
+        self.returned.append(number)
