@@ -159,10 +159,10 @@ def test_many_requests_leave_no_descriptor_behind(tmp_path):
                     await ask(engine, 1)
                     await engine.infer(InferRequest("echo", inputs={"IN": Tensor.from_array("IN", large)}))
 
-            await some(20)
+            await asyncio.gather(*(some(20) for _ in range(4)))
             before = open_descriptors()
             await asyncio.gather(*(some(50) for _ in range(4)))
-            assert open_descriptors() <= before + 2
+            assert open_descriptors() <= before + 8  # pieces of shared memory, as many as were ever in use at once
 
     asyncio.run(run())
 
