@@ -214,11 +214,11 @@ def _head(answer: Answer, blobs: list[Raw]) -> messages.AnswerHead | None:
 
 
 def _answer(response: InferenceResponse, *, final: bool) -> InferResponse:
-    """Return a model's answer as the server's value; the server holds it against the declared outputs."""
+    """Return a model's answer as the server's value, to be sent at once; the server knows the declared outputs."""
     error = response.error()
     if error is not None:
         return InferResponse(error=to_server_error(error), final=final)
-    outputs = [tensor.server_tensor() for tensor in response.output_tensors()]
+    outputs = [tensor.server_tensor(copy=False) for tensor in response.output_tensors()]
     return InferResponse(outputs=outputs, parameters=response.parameter_values or {}, final=final)
 
 

@@ -113,18 +113,19 @@ class Tensor:
             self._source = None
         return self._array
 
-    def server_tensor(self, name: str | None = None) -> ServerTensor:
-        """Return the tensor as a value of the server, which nothing the model does later can change."""
-        name = name or self._name
+    def server_tensor(self, *, copy: bool = True) -> ServerTensor:
+        """Return the tensor as a value of the server; without `copy` it is good until the model writes to its array."""
         source = self._source
         if source is not None:
             if isinstance(source, np.ndarray):
-                return ServerTensor(name, self._datatype, self._shape, array=source.reshape(self._shape))
-            return ServerTensor(name, self._datatype, self._shape, raw=source)
+                return ServerTensor(self._name, self._datatype, self._shape, array=source.reshape(self._shape))
+            return ServerTensor(self._name, self._datatype, self._shape, raw=source)
         array = self._decoded()
+        if not copy:
+            return ServerTensor(self._name, self._datatype, self._shape, array=array)
         if self._datatype == "BYTES":
-            return ServerTensor(name, "BYTES", self._shape, array=_byte_elements(array))
-        return ServerTensor(name, self._datatype, self._shape, raw=array.tobytes())
+            return ServerTensor(self._name, "BYTES", self._shape, array=_byte_elements(array))
+        return ServerTensor(self._name, self._datatype, self._shape, raw=array.tobytes())
 
     def to_dlpack(self) -> Any:
         """Return a DLPack capsule of the array."""
