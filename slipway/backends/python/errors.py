@@ -6,6 +6,7 @@ absolute paths; here they are relative to the model (or to the import path), so 
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from enum import IntEnum
@@ -14,7 +15,7 @@ from typing import ClassVar, Final
 
 from slipway.errors import Code, FailureReason, SlipwayError
 
-_OWN_PACKAGE: Final = str(Path(__file__).parent.parent.parent)
+_OWN_PACKAGE: Final = str(Path(__file__).parent.parent.parent) + os.sep
 
 
 class TritonModelException(Exception):  # noqa: N818  the name models catch

@@ -69,7 +69,7 @@ class PythonModel:
                     return [None] * len(requests)
                 returned = self._coroutines.start(returned).result()
         except BaseException as error:  # noqa: BLE001  user code may raise anything
-            return self._failed(requests, describe_exception(error, self._scope.model_directory))
+            return self._failed(requests, self._told(error))
         problem = self._problem(requests, returned)
         if problem:
             return self._failed(requests, problem)
@@ -79,6 +79,13 @@ class PythonModel:
             self._unsent(request) if response is None else self._accepted(request, response)
             for request, response in zip(requests, returned, strict=True)
         ]
+
+    def _told(self, error: BaseException) -> str:
+        """Return what a client is told of `error`, and let its frames go: they hold the requests, and a coroutine's
+        the future that holds the error."""
+        text = describe_exception(error, self._scope.model_directory)
+        error.__traceback__ = None
+        return text
 
     def _problem(self, requests: Sequence[InferenceRequest], returned: Any) -> str:
         """Return what is wrong with the value `execute` returned, "" for nothing."""
@@ -146,7 +153,7 @@ class PythonModel:
             if done.cancelled():
                 message = "the model was unloaded"
             elif (raised := done.exception()) is not None:
-                message = describe_exception(raised, self._scope.model_directory)
+                message = self._told(raised)
             else:
                 message = self._problem(requests, done.result())
             if not message:

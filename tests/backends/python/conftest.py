@@ -7,7 +7,7 @@ import pytest
 from tests.backends.python.lab import LABS, Lab, write_lab
 
 
-@pytest.fixture(scope="session", params=["thread", "process"])
+@pytest.fixture(scope="package", params=["thread", "process"])
 def lab(request, tmp_path_factory):
     repository = tmp_path_factory.mktemp("labs")
     for name in LABS:

@@ -317,3 +317,23 @@ def test_an_unknown_execution_mode_is_refused(tmp_path):
     config = directory.parent / "config.pbtxt"
     config.write_text(config.read_text().replace('"thread"', '"fiber"'))
     assert "EXECUTION_MODE is 'fiber', expected 'process' or 'thread'" in failure(tmp_path, "m")
+
+
+def test_a_ready_check_that_does_not_answer_is_not_waited_for(tmp_path, monkeypatch):
+    monkeypatch.setattr("slipway.backends.python.model._READY_TIMEOUT_S", 0.01)
+    source = methods("""
+    def initialize(self, args): self.released = threading.Event()
+    def is_ready(self): return self.released.wait()
+    def finalize(self): self.released.set()
+    def execute(self, requests): return [reply("x") for _ in requests]
+    """)
+    write_model(tmp_path, "m", source, mode="thread")
+
+    async def scenario(engine):
+        [instance] = engine._serving.find(engine._public, "m", "").instances
+        with pytest.raises(SlipwayError) as caught:
+            await instance.check_ready()
+        assert caught.value.message == "Timed out waiting for user-defined is_ready() response"
+        assert await infer_text(engine, "m", "x") == ["x"]
+
+    served(tmp_path, scenario)
