@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -98,6 +99,47 @@ def test_what_is_in_flight_is_answered_before_the_server_ends(serve, tmp_path):
         metrics(server.metrics)
 
 
+@pytest.mark.parametrize("mode", ["process", "thread"])
+def test_what_takes_longer_than_the_exit_timeout_is_given_up(serve, tmp_path, mode):
+    version = write_config(
+        tmp_path,
+        "slow",
+        f"""backend: "python"
+parameters {{ key: "EXECUTION_MODE" value {{ string_value: "{mode}" }} }}
+max_batch_size: 1
+input [ {{ name: "INPUT0" data_type: TYPE_FP32 dims: [ -1 ] }} ]
+output [ {{ name: "OUTPUT0" data_type: TYPE_FP32 dims: [ -1 ] }} ]
+""",
+    )
+    (version / "model.py").write_text(
+        """import pathlib
+import time
+
+
+class TritonPythonModel:
+    def execute(self, requests):
+        pathlib.Path(__file__).with_name("started").touch()
+        time.sleep(60)
+"""
+    )
+    server = serve(tmp_path, "--exit-timeout-secs=1")
+    family = psutil.Process(server.process.pid).children(recursive=True)
+
+    def ask() -> np.ndarray:
+        with tritonclient.http.InferenceServerClient(server.http) as client:
+            return infer(client, "slow", ONES, "OUTPUT0")
+
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(ask)
+        while not (version / "started").exists():
+            time.sleep(0.01)
+        started = time.monotonic()
+        assert server.stop() == 0
+        assert time.monotonic() - started < 15
+        assert isinstance(answer.exception(), Exception)
+    assert not [child for child in family if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
+
+
 def metrics(address: str) -> str:
     with urllib.request.urlopen(f"http://{address}/metrics") as response:
         return response.read().decode()
@@ -117,6 +159,16 @@ def test_a_model_that_fails_ends_the_start_with_a_table_and_exit_code_1(tmp_path
     assert "| broken" in result.stderr
     assert "UNAVAILABLE: " in result.stderr
     assert result.stderr.rstrip().endswith("error: creating server: Internal - failed to load all models")
+
+
+def test_the_log_goes_to_a_file_in_the_form_that_is_asked_for(tmp_path):
+    repository, log = tmp_path / "models", tmp_path / "log"
+    write_config(repository, "broken", 'backend: "onnxruntime"\n')
+    result = run_serve(repository, "--log-file", log, "--log-format=ISO8601", "--log-info=false")
+    assert result.stderr == "error: creating server: Internal - failed to load all models\n"
+    lines = log.read_text().splitlines()
+    assert lines
+    assert all(re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ \d+ [WE] \w+\.py:\d+\] \"", line) for line in lines)
 
 
 def test_a_model_that_fails_does_not_end_the_server_when_told_so(serve, tmp_path):
