@@ -88,7 +88,6 @@ DIFFERENCES: dict[str, str] = {
     "http:generate repeat none": _GENERATE,
     "http:generate repeat three": _GENERATE,
     "http:generate moody": _GENERATE,
-    "grpc:* parameter custom": "Parameters keep the order of the message; Triton gives a hash table's.",
     "grpc:bad with true error": (
         "`triton_grpc_error` ends the stream with a true status, as documented; Triton 2.51 does not know it."
     ),

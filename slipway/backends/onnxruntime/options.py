@@ -43,6 +43,7 @@ def metadata_options(config: model_config_pb2.ModelConfig, directories: Sequence
     options.log_severity_level = _QUIET
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = 1
+    options.use_per_session_threads = not _threads_are_shared()
     options.add_session_config_entry("session.disable_prepacking", "1")
     _register_operators(options, config, directories)
     return options
@@ -131,6 +132,11 @@ def _share_threads(intra: int, inter: int) -> None:
     import onnxruntime
 
     onnxruntime.set_global_thread_pool_sizes(intra, inter)
+
+
+def _threads_are_shared() -> bool:
+    """Return whether the shared pools exist; onnxruntime then refuses sessions with pools of their own."""
+    return _share_threads.cache_info().currsize > 0
 
 
 def _register_operators(options: Any, config: model_config_pb2.ModelConfig, directories: Sequence[Path]) -> None:
