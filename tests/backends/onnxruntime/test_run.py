@@ -1,7 +1,7 @@
 import logging
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from multiprocessing import get_context
-from pathlib import Path
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import onnxruntime
@@ -256,16 +256,24 @@ def test_the_arena_can_be_shrunk_after_every_run(tmp_path):
     assert answer["y"].tolist() == [1, 1]
 
 
-def run_with_shared_threads(directory: Path) -> list[float]:
-    text = 'input { name: "x" data_type: TYPE_FP32 dims: [2] } output { name: "y" data_type: TYPE_FP32 dims: [2] } '
-    settings = {"enable_global_threadpool": "1", "intra_op_thread_count": "2"}
-    assert not session_options(directory, text, **settings).use_per_session_threads
-    OnnxRuntimeBackend().complete(parse(""), completion(directory))  # the next model's graph is read from a session too
-    return infer(open_instance(load(directory, text, **settings)), {"x": np.ones(2, np.float32)})["y"].tolist()
+SHARED_POOL = """
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from tests.backends.models import infer, open_instance
+from tests.backends.onnxruntime.test_run import load, session_options
+
+text = 'input { name: "x" data_type: TYPE_FP32 dims: [2] } output { name: "y" data_type: TYPE_FP32 dims: [2] } '
+settings = {"enable_global_threadpool": "1", "intra_op_thread_count": "2"}
+assert not session_options(Path(sys.argv[1]), text, **settings).use_per_session_threads
+print(infer(open_instance(load(Path(sys.argv[1]), text, **settings)), {"x": np.ones(2, np.float32)})["y"].tolist())
+"""
 
 
 def test_sessions_can_share_one_thread_pool(tmp_path):
     directory = graphs.identity(tmp_path, FLOAT, [2])
     # Once a process has the shared pool it can open no session with a pool of its own: this one must not be ours.
-    with ProcessPoolExecutor(1, get_context("spawn")) as child:
-        assert child.submit(run_with_shared_threads, directory).result() == [1, 1]
+    command = [sys.executable, "-c", SHARED_POOL, str(directory)]
+    assert subprocess.check_output(command, text=True) == "[1.0, 1.0]\n"
