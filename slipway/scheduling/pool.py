@@ -16,8 +16,11 @@ from slipway.core.pending import Pending
 from slipway.instances.api import Instance, Outcome
 from slipway.scheduling.completion import Completion
 
-_QUICK_NS: Final = 200_000
-_QUICK_STREAK: Final = 64  # executions in a row
+# Quick executions earn a point, slow ones lose many: a busy machine makes some of a quick model's look slow.
+_QUICK_NS: Final = 500_000
+_ENOUGH: Final = 64
+_MOST: Final = 128
+_LOST: Final = 32
 
 
 class Slot:
@@ -40,7 +43,7 @@ class Slot:
         """Take the end of the execution: free the slot, then deliver the answers."""
         batch, self._batch = self._batch, ()
         pool = self._pool
-        pool.put_back(self, outcome.timing.end - outcome.timing.start)
+        pool.put_back(self, outcome.timing.output_start - outcome.timing.start)
         pool.completion.finish(batch, outcome)
         pool.freed()
 
@@ -61,7 +64,7 @@ class InstancePool:
         deeper = [instance for instance in instances for _ in range(instance.depth - 1)] if pipelined else []
         self._spare = [Slot(self, instance) for instance in deeper]
         self._extra = 0  # spare slots in use
-        self._quick = 0  # quick executions in a row
+        self._points = 0
 
     def take(self) -> Slot:
         """Return a free slot; one used lately, whose memory is warm."""
@@ -73,13 +76,14 @@ class InstancePool:
         self.busy -= 1
         self.free.append(slot)
         if duration_ns < _QUICK_NS:
-            self._quick += 1
-            if self._quick == _QUICK_STREAK:
-                self._extra += len(self._spare)
-                self.free[:0] = self._spare
-                self._spare.clear()
+            if self._points < _MOST:
+                self._points += 1
+                if self._points == _ENOUGH:
+                    self._extra += len(self._spare)
+                    self.free[:0] = self._spare
+                    self._spare.clear()
             return
-        self._quick = 0
-        while self._extra and self.free:
+        self._points = max(self._points - _LOST, 0)
+        while self._points < _ENOUGH and self._extra and self.free:
             self._extra -= 1
             self._spare.append(self.free.pop())

@@ -469,7 +469,9 @@ def test_a_lone_instance_is_given_as_many_batches_as_it_is_deep_while_they_are_q
             client.send("quick")
             instance.finish()
         assert begun_of_five() == 3
-        client.send("slow")
+        client.send("slow once")
+        instance.finish(duration_ns=1_000_000)
+        client.send("slow again")
         instance.finish(duration_ns=1_000_000)
         assert begun_of_five() == 1
         assert statistics.pending == 0
