@@ -63,7 +63,11 @@ class Completion:
         for pending, response in zip(batch, responses, strict=True):
             pending.timing = timing
             if response is not None:
+                unanswered = not pending.finished
                 _deliver(pending, response)
+                if unanswered and response.final:  # counted when the answer is on its way: the client need not wait
+                    error = self._erred.pop(pending, response.error) if self._erred else response.error
+                    self._record(pending, error, timing.end)
             elif pending in self._answered:
                 self._record(pending, *self._answered.pop(pending))
             elif not pending.finished:
@@ -90,19 +94,18 @@ class Completion:
             if response.error is not None:
                 self._erred[pending] = response.error
             return
+        if pending.timing is not None and pending not in self._answering:
+            return  # `finish` delivers it, and counts it then
         error = response.error
         if error is None and self._erred:
             error = self._erred.pop(pending, None)
-        timing = pending.timing
         if pending in self._answering:
             self._answering.remove(pending)
             self._record(pending, error, time.monotonic_ns())
             if not self._answering:
                 self._settled()
-        elif timing is None:
-            self._answered[pending] = (error, time.monotonic_ns())
         else:
-            self._record(pending, error, timing.end)
+            self._answered[pending] = (error, time.monotonic_ns())
 
     def _record(self, pending: Pending, error: SlipwayError | None, end_ns: int) -> None:
         timing = pending.timing
