@@ -27,6 +27,15 @@ def rss_mb(pid: int) -> float:
     raise ProcessLookupError(pid)
 
 
+def settled_rss_mb(pid: int) -> float:
+    """Return the least resident memory of the next second: a replaced version goes a moment after the load returns."""
+    readings = []
+    for _ in range(10):
+        time.sleep(0.1)
+        readings.append(rss_mb(pid))
+    return min(readings)
+
+
 def empty_server() -> list[Row]:
     """Measure a server without models: resident memory, and seconds until it is ready."""
     seconds, memory = [], []
@@ -93,9 +102,9 @@ def soak() -> list[Row]:
             requests(REQUESTS)
             after_requests = rss_mb(pid)
             reloads(RELOADS // 4)
-            before_reloads = rss_mb(pid)
+            before_reloads = settled_rss_mb(pid)
             reloads(RELOADS)
-            after_reloads = rss_mb(pid)
+            after_reloads = settled_rss_mb(pid)
             client.close()
     return [
         Row(f"memory after {REQUESTS:,} requests", after_requests, "MB", before_requests, at_most=1.03),
