@@ -19,7 +19,7 @@ from time import monotonic_ns
 from types import ModuleType
 from typing import Any, Final
 
-from slipway.backends.python.errors import describe_exception, to_server_error
+from slipway.backends.python.errors import abandoned, describe_exception, to_server_error
 from slipway.backends.python.importing import import_alone
 from slipway.backends.python.model import Answer, PythonModel
 from slipway.backends.python.reply import Reply
@@ -29,7 +29,7 @@ from slipway.backends.python.surface import build_surface
 from slipway.backends.python.tensor import Tensor
 from slipway.core.request import InferResponse
 from slipway.core.tensor import Raw
-from slipway.errors import FailureReason, SlipwayError, internal
+from slipway.errors import SlipwayError, internal
 from slipway.instances import messages
 from slipway.instances.child_link import ChildLink, ServerGoneError
 from slipway.instances.child_server import ChildServer
@@ -75,8 +75,7 @@ class RequestSink:
 
     def abandon(self) -> None:
         """Answer with an error: the model let the request go."""
-        text = f"Model '{self._child.model_name}' released a request without sending its final response."
-        self._pass_on(InferResponse(error=internal(text, reason=FailureReason.BACKEND)))
+        self._pass_on(InferResponse(error=abandoned(self._child.model_name)))
 
     def _pass_on(self, response: InferResponse) -> None:
         blobs: list[Raw] = []

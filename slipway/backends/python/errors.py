@@ -101,6 +101,15 @@ def unhealthy_error(instance_name: str) -> SlipwayError:
     return SlipwayError(Code.INTERNAL, text, reason=FailureReason.BACKEND)
 
 
+def abandoned(model_name: str) -> SlipwayError:
+    """Return the error of a request whose model let it go without its final answer."""
+    return SlipwayError(
+        Code.INTERNAL,
+        f"Model '{model_name}' released a request without sending its final response.",
+        reason=FailureReason.BACKEND,
+    )
+
+
 def _public_path(file_name: str, model_directory: str) -> str:
     roots = [model_directory, *sorted(sys.path, key=len, reverse=True)]
     path = Path(file_name)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from time import monotonic_ns
 
 from slipway.backends.api import Execution
-from slipway.backends.python.errors import to_server_error
+from slipway.backends.python.errors import abandoned, to_server_error
 from slipway.backends.python.model import Answer, PythonModel
 from slipway.backends.python.reply import Reply
 from slipway.backends.python.request import InferenceRequest
@@ -20,7 +20,7 @@ from slipway.backends.python.tensor import Tensor
 from slipway.core.pending import Pending
 from slipway.core.request import InferResponse
 from slipway.core.signature import ModelSignature
-from slipway.errors import FailureReason, SlipwayError, internal
+from slipway.errors import SlipwayError
 
 
 class ThreadExecutor:
@@ -105,13 +105,6 @@ class Translation:
         if answer.parameter_values:
             response.parameters = answer.parameter_values
         return response
-
-
-def abandoned(model_name: str) -> SlipwayError:
-    """Return the error of a request whose model let it go without its final answer."""
-    return internal(
-        f"Model '{model_name}' released a request without sending its final response.", reason=FailureReason.BACKEND
-    )
 
 
 class _PendingSink:
