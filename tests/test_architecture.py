@@ -23,6 +23,7 @@ ROWS = {
     "backends": 3,
     "instances": 4,
     "scheduling": 5,
+    "lint": 5,
     "engine": 6,
     "rest": 7,
     "rpc": 7,

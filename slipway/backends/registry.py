@@ -32,8 +32,10 @@ _TABLE = {
     "onnxruntime": _Row(
         "slipway.backends.onnxruntime.backend", "OnnxRuntimeBackend", "onnxruntime", "pip install onnxruntime"
     ),
+    "openvino": _Row("slipway.backends.openvino.backend", "OpenVinoBackend", "openvino", 'pip install "slipway[openvino]"'),
     "python": _Row("slipway.backends.python.backend", "PythonBackend"),
     "pytorch": _Row("slipway.backends.pytorch.backend", "PyTorchBackend", "torch", 'pip install "slipway[torch]"'),
+    "tensorrt": _Row("slipway.backends.tensorrt.backend", "TensorRtBackend"),  # it explains itself where it cannot run
 }
 
 

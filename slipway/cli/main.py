@@ -26,7 +26,11 @@ COMMANDS: Final = {
     for command in (
         Command("serve", "slipway.cli.serve", "serve a model repository over HTTP and gRPC"),
         Command("infer", "slipway.cli.infer", "send text or tensors to a running server"),
-        Command("convert", "slipway.cli.convert", "turn a Hugging Face text encoder into a verified model repository"),
+        Command("convert", "slipway.cli.convert", "turn a checkpoint into a verified, optimised model repository"),
+        Command("convert-module", "slipway.cli.convert_module", "turn a PyTorch script and its weights into models"),
+        Command("check", "slipway.cli.check", "find what is wrong or slow in a model repository"),
+        Command("config", "slipway.cli.config", "create a config.pbtxt, or show the one that is in force"),
+        Command("verify", "slipway.cli.verify", "send every model an example and print PASS or FAIL"),
     )
 }
 
@@ -55,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _usage() -> str:
-    lines = [f"  {command.name:<9} {command.summary}" for command in COMMANDS.values()]
+    lines = [f"  {command.name:<14} {command.summary}" for command in COMMANDS.values()]
     return "\n".join(
         ["usage: slipway COMMAND [options]", "", *lines, "", "slipway COMMAND --help lists a command's options."]
     )
