@@ -1,7 +1,8 @@
 """Run a batch as one call on stacked arrays: the executor of every backend whose model is a function of tensors.
 
 Knows neither the library that computes nor what is computed. A batch that fails is run again request by request, so
-that one poisonous request costs its batch-mates time and nothing else.
+that one poisonous request costs its batch-mates time and nothing else. Where the signature has a padding rule, requests of
+different lengths are padded when they are stacked, never when they run alone.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ class StackedExecutor:
     ) -> list[InferResponse]:
         model_name, version = self._signature.model_name, self._version
         answers = []
-        parts = split(outputs, [pending.rows for pending in batch], self._signature)
+        parts = split(outputs, [pending.rows for pending in batch], self._signature, requests=requests)
         for request, tensors in zip(requests, parts, strict=True):
             wanted = request.outputs
             chosen = [tensor for tensor in tensors if tensor.name in wanted] if wanted else tensors

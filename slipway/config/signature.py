@@ -7,13 +7,15 @@ from typing import Any
 
 from tritonclient.grpc import model_config_pb2
 
+from slipway.config.padding import padding_rule
 from slipway.core.signature import ModelSignature, TensorSpec
 from slipway.datatypes import BY_CONFIG_NAME
 from slipway.errors import invalid
 
 
 def build_signature(config: model_config_pb2.ModelConfig, model_directory: Path) -> ModelSignature:
-    """Return what the model takes and gives; raise INVALID_ARG for a label file that cannot be read."""
+    """Return what the model takes and gives; raise INVALID_ARG for a label file that cannot be
+    read or batching by length that cannot be done."""
     inputs = {
         declared.name: _spec(declared, optional=declared.optional, ragged=declared.allow_ragged_batch)
         for declared in config.input
@@ -28,6 +30,7 @@ def build_signature(config: model_config_pb2.ModelConfig, model_directory: Path)
         outputs,
         decoupled=config.model_transaction_policy.decoupled,
         required_inputs=frozenset(name for name, spec in inputs.items() if not spec.optional),
+        padding=padding_rule(config),
     )
 
 

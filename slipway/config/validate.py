@@ -17,6 +17,7 @@ from google.protobuf.message import Message
 from tritonclient.grpc import model_config_pb2
 
 from slipway.config.complete import ENSEMBLE
+from slipway.config.padding import padding_problems
 from slipway.config.validate_ensemble import composition_problems
 from slipway.config.validate_scheduling import dynamic_problems, instance_problems
 from slipway.config.validate_sequence import sequence_problems
@@ -38,6 +39,7 @@ def validate(config: model_config_pb2.ModelConfig, model_directory: Path) -> lis
         *tensor_problems(config),
         *batch_problems(config),
         *_scheduler_problems(config),
+        *padding_problems(config),
         *_cache_problems(config),
         *_version_problems(config),
         *_agent_problems(config),

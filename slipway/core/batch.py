@@ -1,7 +1,8 @@
 """Stack the requests of a batch into one array per input, and split the outputs back.
 
 Rows are counted, not requests: a request of 3 rows owns 3 consecutive rows of every stacked tensor. For a model
-without batch dimension a batch is one request and nothing is stacked.
+without batch dimension a batch is one request and nothing is stacked. Where the signature has a padding rule, requests
+of a batch may differ in length: they are padded to the longest, and their outputs cut back.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from slipway.core.padding import stack_padded, trim_outputs
 from slipway.core.request import InferRequest
 from slipway.core.signature import ModelSignature
 from slipway.core.tensor import Tensor
@@ -20,17 +22,31 @@ def stack(requests: Sequence[InferRequest], signature: ModelSignature) -> dict[s
     """Return each input of the batch as one array, in the shape the backend sees (`reshape` applied)."""
     if len(requests) == 1:
         return {name: _backend_view(tensor, signature) for name, tensor in requests[0].inputs.items()}
-    return {
-        name: np.concatenate([_backend_view(request.inputs[name], signature) for request in requests])
-        for name in requests[0].inputs
-    }
+    stacked = _concatenated if signature.padding is None else _padded
+    return {name: stacked([request.inputs[name] for request in requests], signature) for name in requests[0].inputs}
+
+
+def _concatenated(tensors: Sequence[Tensor], signature: ModelSignature) -> np.ndarray:
+    return np.concatenate([_backend_view(tensor, signature) for tensor in tensors])
+
+
+def _padded(tensors: Sequence[Tensor], signature: ModelSignature) -> np.ndarray:
+    name = tensors[0].name
+    value = None if signature.padding is None else signature.padding.pad_value(name)
+    if value is None or len({tensor.shape[1:] for tensor in tensors}) == 1:
+        return _concatenated(tensors, signature)
+    return _reshaped(name, stack_padded([tensor.array for tensor in tensors], value), signature)
 
 
 def _backend_view(tensor: Tensor, signature: ModelSignature) -> np.ndarray:
-    spec = signature.inputs.get(tensor.name)
+    return _reshaped(tensor.name, tensor.array, signature)
+
+
+def _reshaped(name: str, array: np.ndarray, signature: ModelSignature) -> np.ndarray:
+    spec = signature.inputs.get(name)
     if spec is None or spec.reshape is None:
-        return tensor.array
-    return tensor.array.reshape(apply_reshape(tensor.shape, spec.dims, spec.reshape, signature.max_batch_size > 0))
+        return array
+    return array.reshape(apply_reshape(array.shape, spec.dims, spec.reshape, signature.max_batch_size > 0))
 
 
 def apply_reshape(
@@ -42,8 +58,17 @@ def apply_reshape(
     return batch + tuple(next(variable) if size == -1 else size for size in target)
 
 
-def split(outputs: Mapping[str, np.ndarray], rows: Sequence[int], signature: ModelSignature) -> list[list[Tensor]]:
-    """Return the output tensors of each request; raise INTERNAL when an output lacks the batch's rows."""
+def split(
+    outputs: Mapping[str, np.ndarray],
+    rows: Sequence[int],
+    signature: ModelSignature,
+    *,
+    requests: Sequence[InferRequest] = (),
+) -> list[list[Tensor]]:
+    """Return the output tensors of each request, those that grew with its padded inputs cut back to its own sizes.
+
+    Raise INTERNAL when an output lacks the batch's rows. `requests` are only looked at where there is a padding rule.
+    """
     if signature.max_batch_size == 0:
         return [[_client_tensor(name, array, signature) for name, array in outputs.items()]]
     total = sum(rows)
@@ -59,7 +84,11 @@ def split(outputs: Mapping[str, np.ndarray], rows: Sequence[int], signature: Mod
         part = slice(start, start + count)
         per_request.append([_client_tensor(name, array[part], signature) for name, array in outputs.items()])
         start += count
-    return per_request
+    rule = signature.padding
+    if rule is None or not rule.trims or len(requests) < 2:
+        return per_request
+    inputs = [request.inputs for request in requests]
+    return trim_outputs(per_request, inputs, rule.trims, model=signature.model_name)
 
 
 def _client_tensor(name: str, array: np.ndarray, signature: ModelSignature) -> Tensor:

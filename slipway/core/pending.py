@@ -9,7 +9,7 @@ backends may poll `cancelled`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from slipway.core.request import InferRequest, InferResponse
 from slipway.core.statistics import Timing
@@ -54,7 +54,7 @@ class Pending:
         self.observe: Callable[[Pending, InferResponse], None] | None = None  # statistics, before the front sees it
         self.dequeue: Callable[[Pending], None] | None = None  # set while queued: frees the place when cancelled
         self.timing: Timing | None = None  # of the execution that answered, for an ensemble to add up
-        self.model_signature_key: object = None  # the batcher's cache of what may be merged with this request
+        self.model_signature_key: Any = None  # the batcher's cache of what may be merged with this request
         self._callback = callback
         self._on_cancel: list[Callable[[], None]] = []
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from slipway.core.padding import PaddingRule
+
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
@@ -26,7 +28,10 @@ class TensorSpec:
 
 @dataclass(frozen=True, slots=True)
 class ModelSignature:
-    """The declared inputs and outputs of one model version; `max_batch_size` 0 means no batch dimension."""
+    """The declared inputs and outputs of one model version; `max_batch_size` 0 means no batch dimension.
+
+    `padding` says how requests of different lengths may be batched, None that they may not.
+    """
 
     model_name: str
     max_batch_size: int
@@ -35,3 +40,4 @@ class ModelSignature:
     decoupled: bool = False
     required_inputs: frozenset[str] = frozenset()
     enforce_output_shapes: bool = False
+    padding: PaddingRule | None = None

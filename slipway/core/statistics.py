@@ -40,6 +40,11 @@ class Histogram:
         self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
 
+    def add(self, value: float, times: int) -> None:
+        """Count `value` in its bucket as if it was observed `times` times."""
+        self.counts[bisect_left(self.bounds, value)] += times
+        self.total += value * times
+
 
 @dataclass(slots=True)
 class BatchDurations:
@@ -62,6 +67,15 @@ class Timing:
     end: int
 
 
+@dataclass(slots=True)
+class TokenCount:
+    """Tokens of executed requests, and the padding between those of one batch (`core.padding.count_tokens`)."""
+
+    own: int = 0
+    padding: int = 0
+
+
+BATCH_SIZE_BUCKETS = tuple(float(2**power) for power in range(11))  # rows: 1 to 1024
 REQUEST_BUCKETS_US = (1000.0, 5000.0, 25000.0, 50000.0, 100000.0)
 PHASE_BUCKETS_US = (100.0, 1000.0, 5000.0, 10000.0, 50000.0)
 FIRST_RESPONSE_BUCKETS_MS = (100.0, 500.0, 2000.0, 5000.0)
@@ -90,6 +104,7 @@ class ModelStatistics:
         "queue_histogram",
         "request_histogram",
         "success",
+        "tokens",
     )
 
     def __init__(self) -> None:
@@ -106,6 +121,7 @@ class ModelStatistics:
         self.failures: dict[FailureReason, int] = dict.fromkeys(FailureReason, 0)
         self.pending = 0  # requests waiting for execution
         self.load_seconds = 0.0
+        self.tokens: TokenCount | None = None  # of a model whose requests are batched by length
         self.request_histogram = Histogram(REQUEST_BUCKETS_US)
         self.queue_histogram = Histogram(PHASE_BUCKETS_US)
         self.compute_input_histogram = Histogram(PHASE_BUCKETS_US)
@@ -147,3 +163,18 @@ class ModelStatistics:
         """Count one failed request."""
         self.fail.add(duration_ns)
         self.failures[reason] += 1
+
+    def batch_sizes(self) -> Histogram:
+        """Return the rows of all executions, by powers of two."""
+        histogram = Histogram(BATCH_SIZE_BUCKETS)
+        for rows, durations in self.batches.items():
+            histogram.add(rows, durations.compute_infer.count)
+        return histogram
+
+
+def padding_share(statistics: ModelStatistics) -> float:
+    """Return which part of the tokens of all executed batches was padding (0 where nothing was padded or counted)."""
+    counted = statistics.tokens
+    if counted is None or not counted.padding:
+        return 0.0
+    return counted.padding / (counted.own + counted.padding)

@@ -1,7 +1,7 @@
 """GET /metrics: Prometheus text with Triton's names, labels and help texts.
 
 Source: Triton metrics.md and the text of the real server (prometheus-cpp: labels sorted, `le` last, integers without
-decimals).
+decimals). The families slipway_* are there only while a model is that has something to show in them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from slipway.core.statistics import Histogram, ModelStatistics
+from slipway.core.statistics import Histogram, ModelStatistics, TokenCount
 from slipway.engine.api import Dataplane, VersionStatistics
 from slipway.errors import FailureReason
 from slipway.rest.exchange import JSON, Exchange
@@ -106,6 +106,19 @@ _HISTOGRAMS: Final[tuple[tuple[str, str, Callable[[ModelStatistics], Histogram]]
         lambda counted: counted.compute_output_histogram,
     ),
 )
+# Of models whose requests are batched by length.
+_TOKENS: Final[tuple[tuple[str, str, Callable[[TokenCount], int]], ...]] = (
+    (
+        "slipway_inference_token_count",
+        "Number of tokens of executed requests, without the padding of their batches",
+        lambda counted: counted.own,
+    ),
+    (
+        "slipway_inference_padding_count",
+        "Number of padding tokens between the requests of executed batches",
+        lambda counted: counted.padding,
+    ),
+)
 _MACHINE: Final = {
     "nv_pinned_memory_pool_total_bytes": "Pinned memory pool total memory size, in bytes",
     "nv_pinned_memory_pool_used_bytes": "Pinned memory pool used memory size, in bytes",
@@ -176,10 +189,21 @@ def render(dataplane: Dataplane, machine: Mapping[str, float], options: MetricsO
         "gauge",
         [("", labels, counted.load_seconds) for labels, counted in labelled],
     )
+    _batching_by_length(lines, labelled)
     for name, amount in machine.items():
         _family(lines, name, _MACHINE[name], "gauge", [("", (), amount)])
     _custom(lines, dataplane)
     return "\n".join(lines) + "\n"
+
+
+def _batching_by_length(lines: list[str], labelled: Sequence[tuple[Labels, ModelStatistics]]) -> None:
+    shown = [(labels, counted, counted.tokens) for labels, counted in labelled if counted.tokens is not None]
+    if not shown:
+        return
+    for name, text, value in _TOKENS:
+        _family(lines, name, text, "counter", [("", labels, value(tokens)) for labels, _, tokens in shown])
+    samples = [sample for labels, counted, _ in shown for sample in _buckets(labels, counted.batch_sizes())]
+    _family(lines, "slipway_batch_size", "Histogram of the rows of model executions", "histogram", samples)
 
 
 def _custom(lines: list[str], dataplane: Dataplane) -> None:

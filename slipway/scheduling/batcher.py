@@ -18,7 +18,10 @@ class Batchable(Hashable, Protocol):
     """What may be batched: `rows` count towards the batch size; items merge only when their keys are equal."""
 
     rows: int
-    model_signature_key: object
+
+    @property
+    def model_signature_key(self) -> object:
+        """What must be equal between the items of a batch."""
 
 
 Item = TypeVar("Item", bound=Batchable)
@@ -56,7 +59,7 @@ class BatchRules:
 
 
 class Batcher(Generic[Item]):
-    """Dynamic batching over a `RequestQueue`."""
+    """Dynamic batching over a `RequestQueue`: a batch is what stands at its head."""
 
     def __init__(self, rules: BatchRules, queue: RequestQueue[Item]) -> None:
         self._max_rows = rules.max_rows

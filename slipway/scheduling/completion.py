@@ -10,10 +10,11 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 
+from slipway.core.padding import PaddingRule, count_tokens
 from slipway.core.pending import Pending
 from slipway.core.request import InferResponse
 from slipway.core.signature import ModelSignature
-from slipway.core.statistics import ModelStatistics
+from slipway.core.statistics import ModelStatistics, TokenCount
 from slipway.errors import Code, FailureReason, SlipwayError
 from slipway.instances.api import Outcome
 
@@ -40,6 +41,9 @@ class Completion:
         self._decoupled = signature.decoupled
         self._version = version
         self._statistics = statistics
+        self._padding = signature.padding
+        if self._padding is not None:
+            statistics.tokens = TokenCount()
         self._settled = settled
         self._answering: set[Pending] = set()  # executed, but their final answer is still to come
         self._answered: dict[Pending, tuple[SlipwayError | None, int]] = {}  # final answer before the execution's end
@@ -73,6 +77,8 @@ class Completion:
             elif not pending.finished:
                 self._answering.add(pending)
         self._statistics.record_execution(rows, timing, time.time_ns() // 1_000_000, failed)
+        if self._padding is not None:
+            self._record_tokens(batch, self._padding)
 
     def refuse(self, pending: Pending, error: SlipwayError, now: int) -> None:
         """Answer a request that is not executed with `error`, at `now` (monotonic ns)."""
@@ -106,6 +112,16 @@ class Completion:
                 self._settled()
         else:
             self._answered[pending] = (error, time.monotonic_ns())
+
+    def _record_tokens(self, batch: Sequence[Pending], rule: PaddingRule) -> None:
+        """Count tokens as if all rows were as long as the longest: so is what a stacked backend computes, and a
+        python model that stacks its requests by itself."""
+        sizes = [rule.sizes(pending.request.inputs) for pending in batch]
+        own, padding = count_tokens([pending.rows for pending in batch], sizes)
+        counted = self._statistics.tokens
+        if counted is not None:
+            counted.own += own
+            counted.padding += padding
 
     def _record(self, pending: Pending, error: SlipwayError | None, end_ns: int) -> None:
         timing = pending.timing

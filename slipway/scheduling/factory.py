@@ -14,7 +14,9 @@ from slipway.errors import unsupported
 from slipway.instances.api import Instance
 from slipway.scheduling.api import Scheduler
 from slipway.scheduling.batcher import Batcher, BatchRules, Fifo
-from slipway.scheduling.driver import InstanceScheduler
+from slipway.scheduling.driver import InstanceScheduler, Line
+from slipway.scheduling.length_batcher import LengthBatcher
+from slipway.scheduling.lengths import length_key
 from slipway.scheduling.ordered import OrderedScheduler
 from slipway.scheduling.queue import QueuePolicy, RequestQueue
 
@@ -46,15 +48,20 @@ def build_scheduler(
         preferred_rows=frozenset(batching.preferred_batch_size),
         max_delay=batching.max_queue_delay_microseconds * _NS_PER_US,
     )
-    scheduler = InstanceScheduler(
-        signature,
-        statistics,
-        version,
-        instances=instances,
-        line=Batcher(rules, request_queue(batching)),
-        key=merge_key(signature),
-    )
+    line, key = _batching_line(rules, request_queue(batching), signature)
+    scheduler = InstanceScheduler(signature, statistics, version, instances=instances, line=line, key=key)
     return OrderedScheduler(scheduler) if batching.preserve_ordering else scheduler
+
+
+def _batching_line(
+    rules: BatchRules, queue: RequestQueue[Pending], signature: ModelSignature
+) -> tuple[Line, Callable[[Pending], object] | None]:
+    """Return the batcher and what it is told of each request: which others it may be merged with."""
+    rule = signature.padding
+    if rule is None:
+        return Batcher(rules, queue), merge_key(signature)
+    line = LengthBatcher(rules, queue, max_share=rule.max_share, max_tokens=rule.max_tokens)
+    return line, length_key(signature, rule)
 
 
 def request_queue(batching: model_config_pb2.ModelDynamicBatching) -> RequestQueue[Pending]:
@@ -63,7 +70,10 @@ def request_queue(batching: model_config_pb2.ModelDynamicBatching) -> RequestQue
     levels = max(1, batching.priority_levels)
     own = batching.priority_queue_policy
     policies = [_policy(own[level]) if level in own else default for level in range(1, levels + 1)]
-    return RequestQueue(policies, batching.default_priority_level or 1)
+    default_level = (
+        batching.default_priority_level if batching.priority_levels else 0
+    )  # without levels it means nothing
+    return RequestQueue(policies, default_level or 1)
 
 
 def _policy(policy: model_config_pb2.ModelQueuePolicy) -> QueuePolicy:

@@ -7,7 +7,7 @@ instances or event loops. Source: Triton `ModelQueuePolicy`, batcher.md "Queue P
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -108,6 +108,14 @@ class RequestQueue(Generic[Item]):
     def next_deadline(self) -> int | None:
         """Return a time at or before the earliest deadline, at which `expire` should be called."""
         return min((level.nearest for level in self._levels if level.nearest), default=None)
+
+    def tiers(self) -> Iterator[Iterable[tuple[Item, int]]]:
+        """Yield the items that stand equal, each with the time it was pushed: a level's waiting ones, then its delayed
+        ones, level by level."""
+        for level in self._levels:
+            for part in (level.waiting, level.delayed):
+                if part:
+                    yield ((item, enqueued) for item, (enqueued, _) in part.items())
 
     def entries(self) -> Iterator[tuple[Item, int]]:
         """Yield each item with the time it was pushed, in execution order."""

@@ -1,0 +1,180 @@
+"""Length-aware batching as config.pbtxt states it: `parameters` keys that Triton ignores, read into a `PaddingRule`.
+
+LENGTH_BATCHING_PAD_VALUES turns it on and names the pad value of each input that has variable dims. All mistakes are
+found at once; each names the key, its value and the model. Looks at nothing but the one configuration.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+import numpy as np
+from tritonclient.grpc import model_config_pb2
+
+from slipway.core.padding import PaddedInput, PaddingRule, Trim
+from slipway.datatypes import BY_CONFIG_NAME, DataType
+from slipway.errors import invalid
+
+PAD_VALUES: Final = "LENGTH_BATCHING_PAD_VALUES"  # "input_ids=1 attention_mask=0"
+TRIM_OUTPUTS: Final = "LENGTH_BATCHING_TRIM_OUTPUTS"  # "last_hidden_state.0=input_ids.0", dims without the batch
+MAX_PADDING_SHARE: Final = "LENGTH_BATCHING_MAX_PADDING_SHARE"
+MAX_TOKENS: Final = "LENGTH_BATCHING_MAX_TOKENS"
+DEFAULT_SHARE: Final = 0.1
+
+_PREFIX: Final = "LENGTH_BATCHING_"
+_KEYS: Final = (PAD_VALUES, TRIM_OUTPUTS, MAX_PADDING_SHARE, MAX_TOKENS)
+
+
+def padding_problems(config: model_config_pb2.ModelConfig) -> list[str]:
+    """Return what is wrong with the length-batching keys of `config`."""
+    reader = _Reader(config)
+    reader.rule()
+    return reader.problems
+
+
+def padding_rule(config: model_config_pb2.ModelConfig) -> PaddingRule | None:
+    """Return the rule that the keys of `config` state, None without them; raise INVALID_ARG with all problems."""
+    reader = _Reader(config)
+    rule = reader.rule()
+    if reader.problems:
+        raise invalid("; ".join(reader.problems))
+    return rule
+
+
+class _Reader:
+    """Reads the keys of one model and keeps what is wrong with them."""
+
+    def __init__(self, config: model_config_pb2.ModelConfig) -> None:
+        self.problems: list[str] = []
+        self._config = config
+        self._values = {
+            key: value.string_value.strip() for key, value in config.parameters.items() if key.startswith(_PREFIX)
+        }
+        self._inputs: dict[str, Any] = {tensor.name: tensor for tensor in config.input}
+        self._outputs: dict[str, Any] = {tensor.name: tensor for tensor in config.output}
+
+    def rule(self) -> PaddingRule | None:
+        """Return the rule, None where it is off or something is wrong."""
+        for key in self._values:
+            if key not in _KEYS:
+                self._refuse(key, f"there is no such key, only {', '.join(_KEYS)}")
+            elif PAD_VALUES not in self._values:
+                self._refuse(key, f"it means nothing without {PAD_VALUES}")
+        if PAD_VALUES not in self._values:
+            return None
+        self._check_batching()
+        inputs, trims, share, tokens = self._padded_inputs(), self._trims(), self._share(), self._tokens()
+        return None if self.problems else PaddingRule(inputs, trims, share, tokens)
+
+    def _refuse(self, key: str, reason: str) -> None:
+        self.problems.append(f"parameter '{key}' is '{self._values[key]}', but {reason} for {self._config.name}")
+
+    def _check_batching(self) -> None:
+        size = self._config.max_batch_size
+        if size < 2:
+            self._refuse(PAD_VALUES, f"batching by length needs max_batch_size > 1, not {size},")
+        if not self._config.HasField("dynamic_batching"):
+            self._refuse(PAD_VALUES, "batching by length needs dynamic_batching { }, which is not set,")
+
+    def _padded_inputs(self) -> tuple[PaddedInput, ...]:
+        padded: dict[str, PaddedInput] = {}
+        for name, text in self._pairs(PAD_VALUES, "name=value"):
+            tensor = self._inputs.get(name)
+            if tensor is None:
+                self._refuse(PAD_VALUES, f"there is no input '{name}', only {_quoted(self._inputs)},")
+            elif name in padded:
+                self._refuse(PAD_VALUES, f"it names input '{name}' twice")
+            elif -1 not in tensor.dims:
+                self._refuse(PAD_VALUES, f"input '{name}' has no variable dims to pad ({list(tensor.dims)})")
+            else:
+                axes = tuple(axis for axis, size in enumerate(tensor.dims, 1) if size == -1)
+                padded[name] = PaddedInput(name, self._pad_value(tensor, text), axes)
+        missing = [name for name, tensor in self._inputs.items() if -1 in tensor.dims and name not in padded]
+        if missing and not self.problems:
+            self._refuse(PAD_VALUES, f"it must name each input with variable dims and lacks {_quoted(missing)}")
+        elif not padded and not self.problems:
+            self._refuse(PAD_VALUES, "it names no input, and no input has variable dims: remove the key")
+        return tuple(padded.values())
+
+    def _pad_value(self, tensor: Any, text: str) -> float:
+        datatype = BY_CONFIG_NAME.get(model_config_pb2.DataType.Name(tensor.data_type))
+        if datatype is None:  # TYPE_INVALID is reported where tensors are checked
+            return 0
+        value = _number(text, datatype)
+        if datatype.name == "BYTES":
+            self._refuse(PAD_VALUES, f"input '{tensor.name}' is TYPE_STRING, which cannot be padded,")
+        elif value is None:
+            self._refuse(PAD_VALUES, f"'{text}' of input '{tensor.name}' is no {datatype.config_name} value")
+        return value or 0
+
+    def _trims(self) -> tuple[Trim, ...]:
+        trims: list[Trim] = []
+        for left, right in self._pairs(TRIM_OUTPUTS, "output.dim=input.dim"):
+            output = self._variable_dim(left, "output", self._outputs)
+            source = self._variable_dim(right, "input", self._inputs)
+            if output is None or source is None:
+                continue
+            if any((trim.output, trim.axis) == output for trim in trims):
+                self._refuse(TRIM_OUTPUTS, f"it names '{left}' twice")
+            trims.append(Trim(*output, *source))
+        return tuple(trims)
+
+    def _variable_dim(self, text: str, kind: str, tensors: dict[str, Any]) -> tuple[str, int] | None:
+        """Return the tensor and axis that "name.dim" means, the batch dimension counted."""
+        name, _, number = text.rpartition(".")
+        tensor = tensors.get(name)
+        if tensor is None:
+            self._refuse(TRIM_OUTPUTS, f"'{text}' is not the dim of an {kind}: give {kind}.dim of {_quoted(tensors)}")
+        elif not number.isdecimal() or int(number) >= len(tensor.dims) or tensor.dims[int(number)] != -1:
+            self._refuse(TRIM_OUTPUTS, f"'{text}' is no variable dim of {kind} '{name}' ({list(tensor.dims)})")
+        else:
+            return name, int(number) + 1
+        return None
+
+    def _share(self) -> float:
+        text = self._values.get(MAX_PADDING_SHARE, str(DEFAULT_SHARE))
+        try:
+            share = float(text)
+        except ValueError:
+            share = math.nan
+        if not 0 <= share <= 1:
+            self._refuse(MAX_PADDING_SHARE, "it must be a number from 0 to 1")
+        return share
+
+    def _tokens(self) -> int:
+        text = self._values.get(MAX_TOKENS, "0")
+        if not text.isdecimal():
+            self._refuse(MAX_TOKENS, "it must be a whole number, 0 for no limit,")
+            return 0
+        return int(text)
+
+    def _pairs(self, key: str, form: str) -> list[tuple[str, str]]:
+        pairs = []
+        for entry in self._values.get(key, "").split():
+            left, equals, right = entry.rpartition("=")
+            if equals and left and right:
+                pairs.append((left, right))
+            else:
+                self._refuse(key, f"'{entry}' does not have the form {form}")
+        return pairs
+
+
+def _number(text: str, datatype: DataType) -> float | None:
+    """Return the value that `text` gives a tensor of `datatype`, None when it has none such."""
+    dtype = datatype.numpy
+    try:
+        if dtype.kind in "iub":
+            value = int(text)
+            low, high = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+            return value if low <= value <= high else None
+        number = float(text)
+        with np.errstate(over="ignore"):
+            overflows = math.isfinite(number) and not math.isfinite(float(np.asarray(number).astype(dtype)))
+    except ValueError:
+        return None
+    return None if math.isnan(number) or overflows else number
+
+
+def _quoted(names: Any) -> str:
+    return ", ".join(f"'{name}'" for name in names) or "none"

@@ -1,0 +1,144 @@
+"""Which of the waiting requests join the first one in a batch, so that little is padded.
+
+Pure: items tell their rows and lengths; nothing here knows queues, clocks or tensors. The batch grows around its first
+item, each step by the shorter or the longer neighbour in length that adds less padding, oldest first among equals.
+Rows and tokens are never exceeded; the share of padding is held by ending at the last step that kept to it, as a step
+too far may be made good by the next ones. Costs a sort of the candidates and a few sums per step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Generic, NamedTuple, Protocol, TypeVar
+
+from slipway.core.padding import longest
+from slipway.scheduling.lengths import Lengths
+
+
+class Measured(Hashable, Protocol):
+    """What is batched by length: its rows, and its lengths under the name of what decides about merging."""
+
+    rows: int
+
+    @property
+    def model_signature_key(self) -> Lengths:
+        """The item's lengths; only items with equal `key` are given to one group."""
+
+
+Item = TypeVar("Item", bound=Measured)
+
+
+@dataclass(frozen=True, slots=True)
+class LengthLimits:
+    """What a batch may hold. `max_tokens` 0: any number; a batch of one item may exceed it and `max_rows`."""
+
+    max_rows: int
+    preferred_rows: frozenset[int]
+    max_share: float
+    max_tokens: int = 0
+
+
+class _Size(NamedTuple):
+    """A batch's rows, places (an empty request takes one too), longest sizes and tokens: its own, and all.
+
+    A named tuple, since several are made per request and a frozen dataclass costs three times as much.
+    """
+
+    rows: int
+    places: int
+    sizes: tuple[int, ...]
+    own: int
+    total: int
+
+    @property
+    def padding(self) -> int:
+        return self.total - self.own
+
+    def with_item(self, rows: int, lengths: Lengths) -> _Size:
+        sizes = self.sizes if lengths.sizes == self.sizes else longest((self.sizes, lengths.sizes))
+        count = self.rows + rows
+        return _Size(count, self.places + (rows or 1), sizes, self.own + rows * lengths.tokens, count * prod(sizes))
+
+
+class LengthGroup(Generic[Item]):
+    """The batch around `head`; after each `extend`, `items` are what may be executed together.
+
+    `preferred` of them make the best preferred size (0: none). All candidates have the `key` of the head.
+    """
+
+    def __init__(self, head: Item, limits: LengthLimits) -> None:
+        lengths = head.model_signature_key
+        own = head.rows * lengths.tokens
+        self.key = lengths.key
+        self.preferred = int((head.rows or 1) in limits.preferred_rows)
+        self._limits = limits
+        self._path: list[Item] = [head]  # in the order of joining
+        self._kept = 1  # of them: the last step that held the share of padding
+        self._size = _Size(head.rows, head.rows or 1, lengths.sizes, own, own)  # of what is kept
+        self._crowded = False
+
+    @property
+    def items(self) -> list[Item]:
+        """The items of the batch, `head` first."""
+        return self._path[: self._kept]
+
+    @property
+    def rows(self) -> int:
+        """The places that the items take."""
+        return self._size.places
+
+    @property
+    def full(self) -> bool:
+        """Whether an item of fitting length found no room, or none would."""
+        size, most = self._size, self._limits.max_tokens
+        out_of_tokens = most > 0 and (size.rows + 1) * prod(size.sizes) > most
+        return self._crowded or out_of_tokens or size.places >= self._limits.max_rows
+
+    def extend(self, candidates: Sequence[Item]) -> None:
+        """Take in those of `candidates` (oldest first) that fit best."""
+        shorter, longer = _neighbours(candidates, prod(self._size.sizes))
+        limits, path, size = self._limits, self._path, self._size
+        del path[self._kept :]
+        while (shorter or longer) and size.places < limits.max_rows:
+            item, larger = _cheaper(size, shorter, longer)
+            lawful = larger.padding <= limits.max_share * larger.total
+            keeps = lawful and self._kept == len(path)  # what joined before is kept too
+            if not _has_room(larger, limits):
+                self._crowded |= keeps
+                continue
+            if keeps and not self.preferred and larger.places > max(limits.preferred_rows):
+                self.preferred = self._kept
+            path.append(item)
+            size = larger
+            if lawful:
+                self._keep(size)
+
+    def _keep(self, size: _Size) -> None:
+        self._kept = len(self._path)
+        self._size = size
+        if size.places in self._limits.preferred_rows:
+            self.preferred = self._kept
+
+
+def _has_room(size: _Size, limits: LengthLimits) -> bool:
+    return size.places <= limits.max_rows and (not limits.max_tokens or size.total <= limits.max_tokens)
+
+
+def _tokens(item: Measured) -> int:
+    return item.model_signature_key.tokens
+
+
+def _neighbours(candidates: Sequence[Item], tokens: int) -> tuple[list[Item], list[Item]]:
+    """Return the candidates shorter than `tokens`, and the others: nearest last, and among equals the oldest last."""
+    shorter = sorted((item for item in candidates if _tokens(item) < tokens), key=_tokens, reverse=True)
+    longer = sorted((item for item in candidates if _tokens(item) >= tokens), key=_tokens)
+    return shorter[::-1], longer[::-1]
+
+
+def _cheaper(size: _Size, shorter: list[Item], longer: list[Item]) -> tuple[Item, _Size]:
+    """Take the next item from the side that adds less padding; return it with the size of the batch it makes."""
+    offers = [(size.with_item(side[-1].rows, side[-1].model_signature_key), side) for side in (shorter, longer) if side]
+    larger, side = min(offers, key=lambda offer: offer[0].padding)
+    return side.pop(), larger
