@@ -1,8 +1,8 @@
 """Run a batch as one call on stacked arrays: the executor of every backend whose model is a function of tensors.
 
 Knows neither the library that computes nor what is computed. A batch that fails is run again request by request, so
-that one poisonous request costs its batch-mates time and nothing else. Where the signature has a padding rule, requests of
-different lengths are padded when they are stacked, never when they run alone.
+that one poisonous request costs its batch-mates time and nothing else. Where the signature has a padding rule, requests
+of different lengths are padded when they are stacked, never when they run alone.
 """
 
 from __future__ import annotations

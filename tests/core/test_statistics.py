@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from slipway.core.metrics import MetricRegistry
-from slipway.core.statistics import Histogram, ModelStatistics, Timing
+from slipway.core.statistics import Histogram, ModelStatistics, Timing, TokenCount, padding_share
 from slipway.errors import FailureReason, SlipwayError
 
 
@@ -38,6 +38,23 @@ def test_bucket_bounds_are_inclusive():
         histogram.observe(value)
     assert histogram.counts == [1, 2, 1]
     assert histogram.total == 7.5
+
+
+def test_batch_sizes_are_shown_by_powers_of_two():
+    statistics = ModelStatistics()
+    for rows in (1, 1, 3, 4, 2000):
+        statistics.record_execution(rows, Timing(0, 1, 3, 4), 99)
+    histogram = statistics.batch_sizes()
+    assert histogram.bounds[:4] == (1, 2, 4, 8)
+    assert histogram.counts == [2, 0, 2, *[0] * 8, 1]
+    assert histogram.total == 2009
+
+
+def test_the_share_of_padding_is_of_all_tokens():
+    statistics = ModelStatistics()
+    assert padding_share(statistics) == 0
+    statistics.tokens = TokenCount(own=90, padding=10)
+    assert padding_share(statistics) == 0.1
 
 
 def test_a_series_lives_while_somebody_uses_it():
