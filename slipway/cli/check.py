@@ -1,0 +1,64 @@
+"""`slipway check`: find what is wrong or slow in a model repository, and mend what can be mended safely.
+
+Opens the model files, and runs the auto_complete_config of a Python model that declares no inputs or outputs, in a
+process of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from slipway.cli.parser import CommandParser
+from slipway.lint.check import check_repository
+from slipway.lint.fixing import plan_changes, write_change
+from slipway.lint.model import Machine
+from slipway.lint.printing import report_document, report_text
+from slipway.lint.rules import RULES
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Check, fix where asked, print; 1 when errors are left, else 0."""
+    options = _parser().parse_args(arguments)
+    if options.rules:
+        print("\n".join(f"{rule:<32} {sentence}" for rule, sentence in RULES.items()))
+        return 0
+    if options.repository is None:
+        _parser().error("the following arguments are required: REPOSITORY")
+    if options.dry_run and not options.fix:
+        _parser().error("--dry-run goes with --fix")
+    logging.getLogger("slipway").addHandler(logging.NullHandler())  # findings say what the log would
+    machine = Machine.here()
+    report = check_repository(options.repository, machine)
+    changes = plan_changes(report.findings) if options.fix else []
+    if changes and not options.dry_run:
+        for change in changes:
+            write_change(change)
+        report = check_repository(options.repository, machine)
+    if options.json:
+        print(json.dumps(report_document(report, changes, written=not options.dry_run), indent=2))
+    else:
+        print("".join(f"{change.diff}\n" for change in changes), end="")
+        print(report_text(report, colour=_colour(refused=options.no_color)))
+    return 1 if report.errors else 0
+
+
+def _parser() -> CommandParser:
+    parser = CommandParser(prog="slipway check", description=__doc__)
+    parser.add_argument(
+        "repository", metavar="REPOSITORY", type=Path, nargs="?", help="a model repository, or one model's directory"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    parser.add_argument("--fix", action="store_true", help="write the changes that are safe, and show them as a diff")
+    parser.add_argument("--dry-run", action="store_true", help="with --fix: show the changes, write nothing")
+    parser.add_argument("--no-color", action="store_true", help="print without colours, as in a pipe")
+    parser.add_argument("--rules", action="store_true", help="list the rules")
+    return parser
+
+
+def _colour(*, refused: bool) -> bool:
+    return sys.stdout.isatty() and not refused and not os.environ.get("NO_COLOR")

@@ -1,0 +1,111 @@
+"""All rules over a repository, or over one model: the whole story of `slipway check`.
+
+One model's mistakes never hide another's. Reads and reports; writes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from slipway.config.validate import validate
+from slipway.config.validate_ensemble import composition_problems
+from slipway.errors import not_found
+from slipway.lint.ensembles import ensemble_findings
+from slipway.lint.finding import Finding, Severity, count
+from slipway.lint.graph import graph_findings
+from slipway.lint.layout import layout_findings, repository_findings
+from slipway.lint.model import Machine, Model
+from slipway.lint.reading import Read, missing_files, read_model
+from slipway.lint.settings import RULES, preferred_edits
+from slipway.lint.texts import find_problems
+from slipway.repository.scan import is_single_model, scan_repositories, stray_reason
+
+_SIZE_RULES = frozenset({"preferred-size-unsorted", "preferred-size-above-max", "preferred-size-not-positive"})
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What was looked at, and what was found, in the order of models and lines."""
+
+    repository: Path
+    models: tuple[str, ...]
+    findings: tuple[Finding, ...]
+
+    @property
+    def errors(self) -> int:
+        """How many errors there are."""
+        return count(self.findings, Severity.ERROR)
+
+
+def check_repository(repository: Path, machine: Machine) -> Report:
+    """Check a repository, or the one model whose directory it is; raise NOT_FOUND where there is nothing."""
+    if not repository.is_dir():
+        raise not_found(f"'{repository}' is no directory; give a model repository or a model's directory")
+    if _is_model(repository):
+        return _check_model(repository, machine)
+    scan = scan_repositories([repository])
+    reads = {name: read_model(path, name, machine) for name, path in scan.models.items()}
+    models = {name: read.model for name, read in reads.items()}
+    findings = list(repository_findings(repository, scan))
+    for read in reads.values():
+        findings += _sorted(_model_findings(read, models, machine))
+    return Report(repository, tuple(models), tuple(findings))
+
+
+def _check_model(directory: Path, machine: Machine) -> Report:
+    """Check one model; the models of an ensemble's steps are its neighbours, or theirs."""
+    name = directory.resolve().name
+    read = read_model(directory, name, machine)
+    models = {name: read.model}
+    waiting = [read.model]
+    while waiting:
+        for step in waiting.pop().config.ensemble_scheduling.step:
+            neighbour = directory.resolve().parent / step.model_name
+            if step.model_name and step.model_name not in models and neighbour.is_dir():
+                models[step.model_name] = read_model(neighbour, step.model_name, machine).model
+                waiting.append(models[step.model_name])
+    return Report(directory, (name,), tuple(_sorted(_model_findings(read, models, machine))))
+
+
+def _is_model(path: Path) -> bool:
+    """Return whether a path is a model's own directory: with a config, or with versions in it and no models."""
+    return is_single_model(path) or (not stray_reason(path.resolve()) and not scan_repositories([path]).models)
+
+
+def _model_findings(read: Read, models: dict[str, Model], machine: Machine) -> Iterator[Finding]:
+    yield from read.findings
+    model = read.model
+    if not read.is_readable:
+        return
+    edits = preferred_edits(model)  # one change for all that is wrong with the list
+    for finding in _rule_findings(read, models, machine):
+        yield replace(finding, edits=edits) if finding.rule in _SIZE_RULES else finding
+
+
+def _rule_findings(read: Read, models: dict[str, Model], machine: Machine) -> Iterator[Finding]:
+    model = read.model
+    yield from layout_findings(model)
+    if any(finding.rule.startswith(("platform-", "backend-unknown")) for finding in read.findings):
+        return
+    if model.is_ensemble:
+        problems = [text for text in validate(model.config, model.directory) if text not in _composition(model)]
+        yield from find_problems(model, problems)
+        yield from ensemble_findings(model, models)
+    else:
+        yield from find_problems(model, validate(model.config, model.directory))
+        for rule in RULES:
+            yield from rule(model, machine)
+        if not missing_files(model) and not read.findings:
+            yield from graph_findings(model)
+
+
+def _composition(model: Model) -> list[str]:
+    """Return what `validate` says of an ensemble's own steps, which `ensemble_findings` says too."""
+    return composition_problems(model.config)
+
+
+def _sorted(findings: Iterator[Finding]) -> list[Finding]:
+    """Return the findings by place, each once."""
+    return sorted(dict.fromkeys(findings), key=lambda each: (str(each.file), each.line, each.column, each.rule))

@@ -1,0 +1,53 @@
+"""What the linter says: findings with a rule, a place in a file, the way out, and the edits that take it.
+
+Values only; who makes them and who prints them stands elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+
+
+class Severity(Enum):
+    """How bad a finding is: an error keeps a model from being served as written, the others do not."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    HINT = "hint"
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """Replace the characters from `start` to `end` of the finding's file by `text`."""
+
+    start: int
+    end: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One finding. `line` and `column` count from 1; 0 where the finding is about a whole file or directory."""
+
+    severity: Severity
+    rule: str
+    model: str  # "" for what belongs to no model
+    file: Path
+    message: str
+    line: int = 0
+    column: int = 0
+    fix: str = ""  # what to do, in words
+    edits: tuple[Edit, ...] = field(default=(), compare=False)  # the same as safe changes of the file, where it can be
+
+    @property
+    def place(self) -> str:
+        """The place as editors and terminals understand it."""
+        return f"{self.file}:{self.line}:{self.column}" if self.line else str(self.file)
+
+
+def count(findings: Iterable[Finding], severity: Severity) -> int:
+    """Return how many of the findings are of one severity."""
+    return sum(finding.severity is severity for finding in findings)

@@ -1,0 +1,98 @@
+"""Findings' edits written into their files: what a person typed around them, comments included, stays.
+
+A file is written whole and renamed into place, and only when what came out can still be read. Knows no rule.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from slipway.errors import invalid
+from slipway.lint.finding import Edit, Finding
+from slipway.lint.syntax import read_text
+
+_SEPARATOR = re.compile(r"[ \t]*[,;]")
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One file before and after its edits."""
+
+    file: Path
+    before: str
+    after: str
+
+    @property
+    def diff(self) -> str:
+        """The change as a unified diff."""
+        name = str(self.file)
+        lines = difflib.unified_diff(
+            self.before.splitlines(keepends=True), self.after.splitlines(keepends=True), name, f"{name} (fixed)"
+        )
+        return "".join(line if line.endswith("\n") else f"{line}\n" for line in lines)
+
+
+def plan_changes(findings: Iterable[Finding]) -> list[Change]:
+    """Return the changes that the findings' edits make; a file that would be no better for them is left out."""
+    edits: dict[Path, list[Edit]] = {}
+    for finding in findings:
+        edits.setdefault(finding.file, []).extend(finding.edits)
+    changes = []
+    for file, wanted in edits.items():
+        if not wanted:
+            continue
+        before = file.read_text(encoding="utf-8")
+        change = Change(file, before, apply_edits(before, wanted))
+        if _is_better(change):
+            changes.append(change)
+    return changes
+
+
+def apply_edits(text: str, edits: Iterable[Edit]) -> str:
+    """Return `text` with the edits made, from the end to the beginning; of overlapping ones the first is made."""
+    kept: list[Edit] = []
+    for edit in sorted(dict.fromkeys(edits), key=lambda each: (each.start, each.end)):
+        if not kept or edit.start >= kept[-1].end:
+            kept.append(edit)
+    for edit in reversed(kept):
+        text = _remove(text, edit) if not edit.text else text[: edit.start] + edit.text + text[edit.end :]
+    return text
+
+
+def write_change(change: Change) -> None:
+    """Write the file beside itself and rename it into place, with the permissions it had."""
+    mode = change.file.stat().st_mode
+    with tempfile.NamedTemporaryFile(
+        "w", encoding="utf-8", newline="", dir=change.file.parent, prefix=".slipway-", delete=False
+    ) as handle:
+        temporary = Path(handle.name)
+        try:
+            handle.write(change.after)
+            handle.flush()
+            temporary.chmod(mode & 0o777)
+            temporary.replace(change.file)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise invalid(f"cannot write '{change.file}': {error.strerror}") from error
+
+
+def _remove(text: str, edit: Edit) -> str:
+    """Return `text` without the edit's span, the comma behind it, and the line if nothing else stood on it."""
+    separator = _SEPARATOR.match(text, edit.end)
+    start, end = edit.start, separator.end() if separator else edit.end
+    line_start = text.rfind("\n", 0, start) + 1
+    line_end = text.find("\n", end)
+    if line_end >= 0 and not text[line_start:start].strip() and not text[end:line_end].strip():
+        return text[:line_start] + text[line_end + 1 :]
+    return text[:start] + text[end:].removeprefix(" ")
+
+
+def _is_better(change: Change) -> bool:
+    """Return whether what the edits made can be read, or has fewer mistakes than before."""
+    mistakes, left = (len(read_text(text, "", change.file).findings) for text in (change.before, change.after))
+    return change.after != change.before and (left == 0 or left < mistakes)

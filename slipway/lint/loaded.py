@@ -1,0 +1,31 @@
+"""The linter's word at load: what is legal but slow in a config that is about to serve.
+
+Looks at the config alone; errors are the load's own. Opens no model file a second time.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from tritonclient.grpc import model_config_pb2
+
+from slipway.lint.finding import Severity
+from slipway.lint.layout import label_findings
+from slipway.lint.model import Machine, Model
+from slipway.lint.settings import LOAD_RULES
+from slipway.repository.scan import CONFIG_FILE
+
+_LOG = logging.getLogger("slipway.lint")
+_LEVELS = {Severity.WARNING: logging.WARNING, Severity.HINT: logging.INFO}
+
+
+def log_findings(config: model_config_pb2.ModelConfig, directory: Path) -> None:
+    """Log the warnings and hints about a completed, normalised and validated config that is no ensemble's."""
+    model = Model(config.name, directory, directory / CONFIG_FILE, written=config, config=config)
+    machine = Machine.here()
+    findings = [finding for rule in LOAD_RULES for finding in rule(model, machine)]
+    for finding in (*findings, *label_findings(model)):
+        level = _LEVELS.get(finding.severity)
+        if level is not None:
+            _LOG.log(level, "model '%s': %s; %s [%s]", model.name, finding.message, finding.fix, finding.rule)

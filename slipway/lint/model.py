@@ -1,0 +1,82 @@
+"""One model as the linter sees it: its directory, its text with places, its completed configuration.
+
+Values and the way from a field to a finding with a place. Opens no model file; who fills a `Model` is `reading.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tritonclient.grpc import model_config_pb2
+
+from slipway.config.complete import ENSEMBLE
+from slipway.instances.plan import cpu_limit, gpu_count
+from slipway.lint.document import Document
+from slipway.lint.document import Path as FieldPath
+from slipway.lint.finding import Edit, Finding, Severity
+from slipway.repository.scan import VersionScan
+from slipway.repository.versions import VersionChoice
+
+# Backends that compute a graph on the CPU's cores. A Python model does what it likes with its threads, and rarely
+# gains from being handed more than one request at a time.
+GRAPH_BACKENDS = frozenset({"onnxruntime", "openvino", "pytorch", "tensorrt"})
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What the models are to run on."""
+
+    cpus: int
+    gpus: int
+
+    @classmethod
+    def here(cls) -> Machine:
+        """Return this machine, within the limits of the process's cgroup."""
+        return cls(cpu_limit(), gpu_count())
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """`written` is the config as its author wrote it, `config` the completed and normalised one; `is_whole` says that
+    all of it is known, so that other models may be held against it."""
+
+    name: str
+    directory: Path
+    file: Path
+    document: Document = field(default_factory=Document)
+    written: model_config_pb2.ModelConfig = field(default_factory=model_config_pb2.ModelConfig)
+    config: model_config_pb2.ModelConfig = field(default_factory=model_config_pb2.ModelConfig)
+    versions: VersionScan = field(default_factory=lambda: VersionScan({}))
+    served: VersionChoice = field(default_factory=lambda: VersionChoice(()))
+    is_whole: bool = True
+
+    @property
+    def is_ensemble(self) -> bool:
+        """Whether the model is composed of others."""
+        return bool(self.config.platform == ENSEMBLE or self.config.HasField("ensemble_scheduling"))
+
+    @property
+    def version_directory(self) -> Path | None:
+        """The directory of the newest version that is served, None without one."""
+        return self.versions.paths[self.served.served[-1]] if self.served.served else None
+
+    def finding(
+        self,
+        rule: str,
+        message: str,
+        path: FieldPath = (),
+        *,
+        severity: Severity = Severity.ERROR,
+        fix: str = "",
+        edits: tuple[Edit, ...] = (),
+    ) -> Finding:
+        """Return a finding about the field at `path`, or the nearest one around it that is written."""
+        line, column = self.document.place(self.document.offset(path)) if self.document.text else (0, 0)
+        return Finding(severity, rule, self.name, self.file, message, line, column, fix, edits)
+
+    def finding_of_file(
+        self, rule: str, message: str, file: Path, *, severity: Severity = Severity.ERROR, fix: str = ""
+    ) -> Finding:
+        """Return a finding about a file or directory of the model."""
+        return Finding(severity, rule, self.name, file, message, fix=fix)

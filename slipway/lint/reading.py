@@ -1,0 +1,144 @@
+"""A model directory into a `Model`: read its text, complete it from its files and its backend, normalise.
+
+What goes wrong on the way becomes findings; the rest of the model is looked at all the same. A Python model's
+`auto_complete_config` is run, in a child process, where its config leaves inputs or outputs out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from tritonclient.grpc import model_config_pb2
+
+from slipway.backends.api import CompletionContext
+from slipway.backends.registry import find_backend
+from slipway.config.complete import FORMATS, complete_from_files
+from slipway.config.normalise import normalise
+from slipway.config.parse import MAX_BYTES
+from slipway.errors import Code, SlipwayError
+from slipway.lint.document import Document
+from slipway.lint.finding import Finding, Severity
+from slipway.lint.model import Machine, Model
+from slipway.lint.syntax import read_text
+from slipway.lint.texts import find_problem
+from slipway.repository.scan import CONFIG_FILE, scan_versions
+from slipway.repository.versions import choose_versions
+
+DEFAULT_MAX_BATCH_SIZE: Final = 4  # what the server completes with
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A model and what was wrong with reading it; `config` of the model is empty where the text cannot be read."""
+
+    model: Model
+    findings: tuple[Finding, ...] = ()
+    is_readable: bool = True
+
+
+def read_model(directory: Path, name: str, machine: Machine) -> Read:
+    """Return the model of a directory; raises nothing for what can be wrong with one."""
+    file = directory / CONFIG_FILE
+    try:
+        text = _text(file)
+    except (OSError, UnicodeDecodeError, ValueError) as error:
+        cause = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        finding = Finding(Severity.ERROR, "config-unreadable", name, file, f"it cannot be read: {cause}")
+        return Read(Model(name, directory, file, is_whole=False), (finding,), is_readable=False)
+    reading = read_text(text, name, file)
+    if reading.config is None:
+        model = Model(name, directory, file, reading.document, is_whole=False)
+        return Read(model, reading.findings, is_readable=False)
+    return _complete(_written(name, directory, reading.document, reading.config), machine)
+
+
+def _text(file: Path) -> str:
+    if not file.is_file():
+        return ""
+    if file.stat().st_size > MAX_BYTES:
+        raise ValueError(f"it is larger than {MAX_BYTES} bytes")
+    return file.read_text(encoding="utf-8")
+
+
+def _written(name: str, directory: Path, document: Document, written: model_config_pb2.ModelConfig) -> Model:
+    versions = scan_versions(directory)
+    served = choose_versions(written.version_policy, versions.paths)
+    config = model_config_pb2.ModelConfig()
+    config.CopyFrom(written)
+    config.name = name  # a wrong one is a finding of its own; what follows is about the directory's model
+    file = directory / CONFIG_FILE
+    return Model(name, directory, file, document, written, config, versions, served)
+
+
+def _complete(model: Model, machine: Machine) -> Read:
+    """Complete the model's config in place; a finding where that cannot be done."""
+    findings = _complete_fields(model, machine)
+    normalise(model.config)
+    is_whole = not findings and bool(model.config.input or model.config.output)
+    whole = Model(
+        model.name,
+        model.directory,
+        model.file,
+        model.document,
+        model.written,
+        model.config,
+        model.versions,
+        model.served,
+        is_whole,
+    )
+    return Read(whole, tuple(findings))
+
+
+def _complete_fields(model: Model, machine: Machine) -> list[Finding]:
+    config = model.config
+    try:
+        complete_from_files(config, model.directory, model.version_directory)
+    except SlipwayError as error:
+        return [find_problem(model, error.message)]
+    if model.is_ensemble:
+        return []
+    try:
+        backend = find_backend(config.backend)
+    except SlipwayError as error:
+        return [_backend_problem(model, error)]
+    if missing_files(model) or (config.backend == "tensorrt" and not machine.gpus):
+        return []  # layout.py and settings.py say so
+    settings = CompletionContext(model.directory, model.version_directory, DEFAULT_MAX_BATCH_SIZE)
+    if config.backend == "python" and config.input and config.output:
+        return []  # the linter runs no more of a user's code than it must
+    try:
+        backend.complete(config, settings)
+    except SlipwayError as error:
+        finding = find_problem(model, error.message)
+        return [finding if finding.rule != "config-invalid" else _unreadable(model, error)]
+    return []
+
+
+def _backend_problem(model: Model, error: SlipwayError) -> Finding:
+    if error.code is Code.UNAVAILABLE:
+        return model.finding("backend-not-installed", error.message, ("backend",), severity=Severity.WARNING)
+    known = ", ".join(dict.fromkeys(row.backend for row in FORMATS if row.backend != "tensorflow"))
+    fix = f"write one of {known}, or give the server the directory of a Python-based backend"
+    return model.finding("backend-unknown", error.message, ("backend",), fix=fix)
+
+
+def _unreadable(model: Model, error: SlipwayError) -> Finding:
+    """Return the finding of a completion that failed: the model's code, or a model file that cannot be opened."""
+    if model.config.backend == "python":
+        return model.finding("completion-failed", error.message, fix="correct auto_complete_config in model.py")
+    directory = model.version_directory or model.directory
+    file = directory / (model.config.default_model_filename or "")
+    return model.finding_of_file("graph-unreadable", error.message, file, fix="export or copy the model again")
+
+
+def missing_files(model: Model) -> list[Path]:
+    """Return the files that the backend opens and the served versions do not have."""
+    if model.is_ensemble or model.config.runtime.endswith(".py"):  # a script finds its files itself
+        return []
+    names = [model.config.default_model_filename] if model.config.default_model_filename else []
+    names = names or [row.file_name for row in FORMATS if row.backend == model.config.backend][:1]
+    names += [f"{name.removesuffix('.xml')}.bin" for name in names if name.endswith(".xml")]
+    directories = [model.versions.paths[version] for version in model.served.served]
+    return [directory / name for directory in directories for name in names if not (directory / name).exists()]

@@ -1,0 +1,147 @@
+"""Settings that one config shows to be wrong, without effect here, or slow.
+
+Pure, over a completed config and the machine; each rule is a function of both. What Triton itself refuses is
+`texts.py`. Specification: source-systems.md section 4.4, rules 2 and 5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from tritonclient.grpc import model_config_pb2
+
+from slipway.instances.plan import instance_specs, threads_per_instance
+from slipway.lint.document import Step
+from slipway.lint.finding import Edit, Finding, Severity
+from slipway.lint.model import GRAPH_BACKENDS, Machine, Model
+
+Rule = Callable[[Model, Machine], Iterator[Finding]]
+_Group: Final = model_config_pb2.ModelInstanceGroup
+
+
+def preferred_sizes(model: Model, _: Machine) -> Iterator[Finding]:
+    """Yield lists of preferred sizes that are not ascending, each once; the edit also drops what cannot be used."""
+    for parent in (("dynamic_batching",), ("sequence_batching", "oldest")):
+        path: tuple[Step, ...] = (*parent, "preferred_batch_size")
+        holder = model.written
+        for step in parent:
+            holder = getattr(holder, step)
+        sizes = list(holder.preferred_batch_size)
+        best = sorted(set(sizes))
+        if sizes == best:
+            continue
+        message = f"preferred_batch_size {sizes} is not ascending with each size once"
+        fix = f"write {[size for size in best if 0 < size <= model.config.max_batch_size]}"
+        yield model.finding("preferred-size-unsorted", message, path, severity=Severity.WARNING, fix=fix)
+
+
+def preferred_edits(model: Model) -> tuple[Edit, ...]:
+    """Return what sorts the preferred sizes, once each, and drops those that max_batch_size does not allow."""
+    sizes = list(model.written.dynamic_batching.preferred_batch_size)
+    best = sorted({size for size in sizes if 0 < size <= model.config.max_batch_size})
+    block = next(iter(model.document.values(("dynamic_batching",))), None)
+    entries = [entry for entry in block.entries if entry.name == "preferred_batch_size"] if block else []
+    if sizes == best or len(entries) != 1:  # several entries may have comments between them
+        return ()
+    text = f"preferred_batch_size: [ {', '.join(map(str, best))} ]" if best else ""
+    return (Edit(entries[0].start, entries[0].end, text),)
+
+
+def dynamic_without_batches(model: Model, _: Machine) -> Iterator[Finding]:
+    """Yield dynamic batching of a model that takes no batches: nothing would ever be joined."""
+    if model.config.HasField("dynamic_batching") and model.config.max_batch_size == 0:
+        message = "dynamic_batching is set, but max_batch_size is 0, so that no two requests can run together"
+        fix = "set max_batch_size to 1 or more (the first axis then leaves dims), or remove dynamic_batching"
+        yield model.finding("batching-without-max-batch-size", message, ("dynamic_batching",), fix=fix)
+
+
+def instance_count(model: Model, _: Machine) -> Iterator[Finding]:
+    """Yield instance groups without an instance; the edit removes the count, which then is 1."""
+    for index, group in enumerate(model.document.values(("instance_group",))):
+        entry = next((entry for entry in group.entries if entry.name == "count" and entry.values), None)
+        if entry is None or model.written.instance_group[index].count > 0:
+            continue
+        message = f"instance_group {index} has count {entry.values[0].text}; it must be at least 1"
+        path = ("instance_group", index, "count")
+        edits = (Edit(entry.start, entry.end, ""),)
+        yield model.finding("instance-count", message, path, fix="remove count, which then is 1", edits=edits)
+
+
+def gpu_words(model: Model, machine: Machine) -> Iterator[Finding]:
+    """Yield what asks for a GPU where there is none: it runs on the CPU instead, or not at all."""
+    if machine.gpus:
+        return
+    for path, word in _gpu_words(model.config):
+        message = f"{word} asks for a GPU, and this machine has none"
+        fix = "nothing, where the model is meant for another machine; else remove it"
+        if path == ("backend",):
+            fix = "serve it on a machine with a GPU, or use the ONNX file it was built from with onnxruntime"
+        yield model.finding("gpu-on-cpu-host", message, path, severity=Severity.WARNING, fix=fix)
+
+
+def _gpu_words(config: model_config_pb2.ModelConfig) -> Iterator[tuple[tuple[Step, ...], str]]:
+    if config.backend == "tensorrt":
+        yield ("backend",), "backend 'tensorrt'"
+    for index, group in enumerate(config.instance_group):
+        if group.kind == _Group.KIND_GPU:
+            yield ("instance_group", index, "kind"), "KIND_GPU"
+    if config.optimization.cuda.graphs:
+        yield ("optimization", "cuda", "graphs"), "optimization.cuda.graphs"
+    for index, accelerator in enumerate(config.optimization.execution_accelerators.gpu_execution_accelerator):
+        path = ("optimization", "execution_accelerators", "gpu_execution_accelerator", index)
+        yield path, f"gpu_execution_accelerator '{accelerator.name}'"
+
+
+def no_dynamic_batching(model: Model, _: Machine) -> Iterator[Finding]:
+    """Yield models that take batches and are given single requests."""
+    config = model.config
+    if config.backend not in GRAPH_BACKENDS or config.max_batch_size < 2 or config.WhichOneof("scheduling_choice"):
+        return
+    message = f"the model takes batches of {config.max_batch_size}, but requests run one by one"
+    ending = "" if model.document.text.endswith("\n") else "\n"
+    end = len(model.document.text)
+    edits = (Edit(end, end, f"{ending}dynamic_batching {{}}\n"),) if end else ()
+    path = ("max_batch_size",)
+    fix = "add dynamic_batching {}"
+    yield model.finding("no-dynamic-batching", message, path, severity=Severity.HINT, fix=fix, edits=edits)
+
+
+def threads_over_cores(model: Model, machine: Machine) -> Iterator[Finding]:
+    """Yield models whose instances together ask for more threads than there are cores."""
+    config = model.config
+    if config.backend not in GRAPH_BACKENDS:
+        return
+    instances = len([spec for spec in instance_specs(config, machine.gpus, warn=False) if spec.kind != "GPU"])
+    threads = threads_per_instance(config, machine.cpus)
+    if instances * threads <= machine.cpus:
+        return
+    message = (
+        f"{instances} instances with {threads} threads each want {instances * threads} cores, this machine has "
+        f"{machine.cpus}"
+    )
+    path = ("instance_group", 0, "count") if config.instance_group[0].count > 1 else ("parameters",)
+    fix = f"ask for {max(1, machine.cpus // threads)} instances, or fewer threads each"
+    yield model.finding("threads-over-cores", message, path, severity=Severity.WARNING, fix=fix)
+
+
+def undeclared_tensors(model: Model, _: Machine) -> Iterator[Finding]:
+    """Yield models without inputs or outputs, where nothing could tell them."""
+    config = model.config
+    for kind, declared in (("input", config.input), ("output", config.output)):
+        if not declared and not (kind == "input" and config.batch_input):
+            severity = Severity.ERROR if config.backend == "pytorch" or model.is_ensemble else Severity.WARNING
+            message = f"no {kind} is declared, and the model's files do not tell any"
+            fix = f"declare each {kind}: {kind} [ {{ name: ... data_type: ... dims: ... }} ]"
+            yield model.finding("tensors-undeclared", message, (kind,), severity=severity, fix=fix)
+
+
+# What the config alone tells, cheaply enough for every load; the rules about GPUs and those that a load refuses anyway
+# are not among them, since the server itself says so once.
+LOAD_RULES: Final[tuple[Rule, ...]] = (
+    preferred_sizes,
+    no_dynamic_batching,
+    threads_over_cores,
+    undeclared_tensors,
+)
+RULES: Final[tuple[Rule, ...]] = (*LOAD_RULES, dynamic_without_batches, instance_count, gpu_words)

@@ -1,0 +1,150 @@
+"""A config.pbtxt as text: every place where it cannot be read, not only the first.
+
+The parser of `config/parse.py` finds the mistakes; a field that it refuses is blanked out and the rest read again.
+Templates left unfilled are found first, since the parser only says "$" of them. Knows no rule about values.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from google.protobuf.descriptor import Descriptor, EnumDescriptor
+from tritonclient.grpc import model_config_pb2
+
+from slipway.config.parse import ConfigError, parse_config
+from slipway.lint.document import Document, Entry, scan
+from slipway.lint.finding import Edit, Finding, Severity
+
+MAX_MISTAKES: Final = 20  # a file with more is not a config.pbtxt
+SURE: Final = 0.8  # how alike a name must be to be put in place of an unknown one
+
+_TEMPLATE: Final = re.compile(r"\$\{[^}\n]*\}")
+_COMMENT_OR_STRING: Final = re.compile(r"""\#[^\n]*|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'""")
+_UNKNOWN_FIELD: Final = re.compile(r'Message type "(?P<type>[\w.]+)" has no field named "(?P<given>\w+)"')
+_UNKNOWN_VALUE: Final = re.compile(r'Enum type "(?P<type>[\w.]+)" has no value named (?P<given>\w+)')
+_UNCLOSED: Final = 'Expected "}"'  # what follows it would be the same mistake again
+_POOL: Final = model_config_pb2.DESCRIPTOR.pool
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A text with its outline; `config` is None where the text cannot be read as it stands."""
+
+    document: Document
+    config: model_config_pb2.ModelConfig | None
+    findings: tuple[Finding, ...] = ()
+
+
+def read_text(text: str, model: str, file: Path) -> Reading:
+    """Return what `text` says, or all that keeps it from being read."""
+    reader = _Reader(scan(text), model, file)
+    templates = list(reader.templates())
+    try:
+        config = parse_config(text, file.name)
+    except ConfigError as error:
+        places = {(finding.line, finding.column) for finding in templates}  # where the parser only says "$"
+        mistakes = [each for each in reader.mistakes(error) if (each.line, each.column) not in places]
+        return Reading(reader.document, None, (*templates, *mistakes))
+    return Reading(reader.document, config if not templates else None, tuple(templates))
+
+
+class _Reader:
+    """One file on its way through the parser."""
+
+    def __init__(self, document: Document, model: str, file: Path) -> None:
+        self.document = document
+        self._model = model
+        self._file = file
+
+    def templates(self) -> Iterator[Finding]:
+        """Yield the `${...}` outside of comments."""
+        comments = [match.span() for match in _COMMENT_OR_STRING.finditer(self.document.text) if match[0][0] == "#"]
+        for match in _TEMPLATE.finditer(self.document.text):
+            if any(start <= match.start() < end for start, end in comments):
+                continue
+            key = _key(self.document.chain(match.start()))
+            message = f"'{key}' still holds the template {match[0]}"
+            fix = f"put the value of {key} in its place"
+            yield self._finding("template-unfilled", match.start(), message, fix=fix)
+
+    def mistakes(self, error: ConfigError) -> Iterator[Finding]:
+        """Yield the first mistake, blank out the field that holds it, and go on until the rest can be read."""
+        text = self.document.text
+        for _ in range(MAX_MISTAKES):
+            offset = self.document.offset_of(error.line, error.column) if error.line else 0
+            yield self._mistake(error, offset)
+            chain = self.document.chain(offset)
+            blanked = _blank(text, chain[-1]) if chain and error.line else text
+            if blanked == text or _UNCLOSED in error.message:
+                return
+            text = blanked
+            try:
+                parse_config(text, self._file.name)
+            except ConfigError as following:
+                error = following
+            else:
+                return
+
+    def _mistake(self, error: ConfigError, offset: int) -> Finding:
+        cause = re.sub(rf"^{re.escape(self._file.name)}(:\d+:\d+)?:? ", "", error.message)
+        for rule, pattern in (("unknown-field", _UNKNOWN_FIELD), ("unknown-value", _UNKNOWN_VALUE)):
+            found = pattern.search(cause)
+            if found is not None:
+                return self._unknown(rule, offset, cause[found.start() :], found)
+        if not error.line:
+            return Finding(Severity.ERROR, "syntax-error", self._model, self._file, cause)
+        fix = (
+            "close the bracket that is open here" if _UNCLOSED in cause else "correct the value or the punctuation here"
+        )
+        return self._finding("syntax-error", offset, cause, fix=fix)
+
+    def _unknown(self, rule: str, offset: int, cause: str, found: re.Match[str]) -> Finding:
+        """Return the finding of a name that its message or enum does not have; renaming is safe when it is sure."""
+        nearest, sure = nearest_name(found["given"], _names(rule, found["type"]))
+        edits = (Edit(offset, offset + len(found["given"]), nearest),) if sure else ()
+        fix = f"write {nearest} instead of {found['given']}" if nearest else f"remove {found['given']}"
+        return self._finding(rule, offset, cause, fix=fix, edits=edits)
+
+    def _finding(self, rule: str, offset: int, message: str, *, fix: str = "", edits: tuple[Edit, ...] = ()) -> Finding:
+        line, column = self.document.place(offset)
+        return Finding(Severity.ERROR, rule, self._model, self._file, message, line, column, fix, edits)
+
+
+def nearest_name(given: str, names: Sequence[str]) -> tuple[str, bool]:
+    """Return the name that was probably meant ("" for none), and whether that is sure."""
+    endings = [name for name in names if name.endswith(f"_{given.upper()}")]  # FP32 for TYPE_FP32, CPU for KIND_CPU
+    if len(endings) == 1:
+        return endings[0], True
+    close = difflib.get_close_matches(given, names, n=2, cutoff=SURE)
+    if len(close) == 1:
+        return close[0], True
+    near = close or difflib.get_close_matches(given, names, n=1, cutoff=0.5)
+    return (near[0], False) if near else ("", False)
+
+
+def _names(rule: str, type_name: str) -> list[str]:
+    if rule == "unknown-value":
+        enum: EnumDescriptor = _POOL.FindEnumTypeByName(type_name)
+        return [value.name for value in enum.values]
+    message: Descriptor = _POOL.FindMessageTypeByName(type_name)
+    return [each.name for each in message.fields]
+
+
+def _key(chain: Sequence[Entry]) -> str:
+    """Return the dotted name of the innermost entry, by its `key` where it stands in a map."""
+    names: list[str] = []
+    for entry in chain:
+        names.append(entry.name)
+        for value in entry.values:
+            names += [inner.values[0].text.strip("\"'") for inner in value.entries if inner.name == "key"][:1]
+    return ".".join(names) or "the file"
+
+
+def _blank(text: str, entry: Entry) -> str:
+    hidden = re.sub(r"[^\n]", " ", text[entry.start : entry.end])
+    return text[: entry.start] + hidden + text[entry.end :]
