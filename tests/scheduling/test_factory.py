@@ -36,6 +36,13 @@ def test_a_level_without_a_policy_of_its_own_has_the_default_one():
     assert [item for item, _ in queue.entries()] == ["a", "b", "c"]
 
 
+def test_a_default_level_means_nothing_without_levels():
+    queue = request_queue(batching("default_priority_level: 3"))
+    queue.push("a", 0)
+    queue.push("b", 0, priority=3)
+    assert [item for item, _ in queue.entries()] == ["a", "b"]
+
+
 def test_models_whose_requests_always_fit_together_need_no_key():
     assert merge_key(signature_of(dims=(2,))) is None
     assert merge_key(signature_of(dims=(-1,), max_batch_size=0)) is None
