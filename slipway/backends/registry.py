@@ -32,7 +32,9 @@ _TABLE = {
     "onnxruntime": _Row(
         "slipway.backends.onnxruntime.backend", "OnnxRuntimeBackend", "onnxruntime", "pip install onnxruntime"
     ),
-    "openvino": _Row("slipway.backends.openvino.backend", "OpenVinoBackend", "openvino", 'pip install "slipway[openvino]"'),
+    "openvino": _Row(
+        "slipway.backends.openvino.backend", "OpenVinoBackend", "openvino", 'pip install "slipway[openvino]"'
+    ),
     "python": _Row("slipway.backends.python.backend", "PythonBackend"),
     "pytorch": _Row("slipway.backends.pytorch.backend", "PyTorchBackend", "torch", 'pip install "slipway[torch]"'),
     "tensorrt": _Row("slipway.backends.tensorrt.backend", "TensorRtBackend"),  # it explains itself where it cannot run

@@ -12,8 +12,8 @@ from tritonclient.grpc import model_config_pb2
 
 from slipway.backends.api import CompletionContext, InstanceSpec, ModelContext, Placement
 from slipway.backends.files import model_file
-from slipway.backends.onnxruntime.check import check_config
-from slipway.backends.onnxruntime.complete import complete_from_graph, is_complete
+from slipway.backends.graph_check import check_config
+from slipway.backends.graph_complete import complete_from_graph, is_complete
 from slipway.backends.onnxruntime.graph import graph_of
 from slipway.backends.onnxruntime.options import metadata_options, run_options, session_options
 from slipway.backends.onnxruntime.session import GraphRunner, open_session

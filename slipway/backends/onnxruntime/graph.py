@@ -1,14 +1,11 @@
-"""What an ONNX graph takes and gives, as onnxruntime reports it.
-
-Values only: read once from a session, then compared with (check.py) or written into (complete.py) a configuration.
-"""
+"""What an ONNX graph takes and gives, as an onnxruntime session reports it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any, Protocol
 
+from slipway.backends.graph import Graph, GraphTensor
 from slipway.errors import unsupported
 
 # onnxruntime's names of element types -> config.pbtxt's. What is missing here the protocol cannot carry.
@@ -29,29 +26,6 @@ CONFIG_TYPES = {
     "bfloat16": "TYPE_BF16",
 }
 _CONTAINERS = {"seq": "ONNX_TYPE_SEQUENCE", "map": "ONNX_TYPE_MAP", "sparse_tensor": "ONNX_TYPE_SPARSETENSOR"}
-
-
-@dataclass(frozen=True, slots=True)
-class GraphTensor:
-    """One input or output of a graph. `dims` include the batch dimension; -1 is variable; () a scalar or unknown."""
-
-    name: str
-    config_type: str
-    dims: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Graph:
-    """All of them, by name. `initializers` are weights a request may override."""
-
-    inputs: Mapping[str, GraphTensor]
-    outputs: Mapping[str, GraphTensor]
-    initializers: Mapping[str, GraphTensor]
-
-    @property
-    def can_batch(self) -> bool:
-        """Whether every input and output has a variable first dimension."""
-        return all(tensor.dims[:1] == (-1,) for tensor in (*self.inputs.values(), *self.outputs.values()))
 
 
 class _Session(Protocol):

@@ -17,7 +17,8 @@ import ml_dtypes
 import numpy as np
 from tritonclient.grpc import model_config_pb2
 
-from slipway.backends.onnxruntime.graph import Graph, graph_of
+from slipway.backends.graph import Graph, as_declared, as_scalar, scalar_outputs
+from slipway.backends.onnxruntime.graph import graph_of
 from slipway.errors import FailureReason, SlipwayError, internal, invalid, unsupported
 
 _ERROR = re.compile(r"^\[ONNXRuntimeError\] : (\d+) : \w+ : ", re.ASCII)
@@ -85,7 +86,7 @@ class GraphRunner:
         if config_type == "TYPE_STRING":
             return lambda array: self._to_text(name, array)
         if not dims:
-            return lambda array: array.reshape(()) if array.size == 1 else array
+            return as_scalar
         return None
 
     def _to_text(self, name: str, array: np.ndarray) -> np.ndarray:
@@ -117,22 +118,9 @@ class GraphRunner:
 def _output_adapters(
     graph: Graph, config: model_config_pb2.ModelConfig
 ) -> Mapping[str, Callable[[np.ndarray], np.ndarray]]:
-    adapters: dict[str, Callable[[np.ndarray], np.ndarray]] = {}
-    for declared in config.output:
-        tensor = graph.outputs.get(declared.name)
-        if tensor is None:
-            continue
-        if tensor.config_type == "TYPE_STRING":
-            adapters[declared.name] = _to_bytes
-        elif not tensor.dims:
-            dims = tuple(declared.reshape.shape if declared.HasField("reshape") else declared.dims)
-            adapters[declared.name] = partial(_scalar, dims)
-    return adapters
-
-
-def _scalar(dims: tuple[int, ...], array: np.ndarray) -> np.ndarray:
-    """Return a scalar under its declared dims, all 1; what is none (a graph of unknown rank) as it is."""
-    return np.asarray(array).reshape(dims) if np.ndim(array) == 0 else array
+    scalars = {name: partial(as_declared, dims) for name, dims in scalar_outputs(config, graph).items()}
+    strings = {name: _to_bytes for name, tensor in graph.outputs.items() if tensor.config_type == "TYPE_STRING"}
+    return {**scalars, **strings}
 
 
 def _to_bytes(array: np.ndarray) -> np.ndarray:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from slipway.backends.onnxruntime.check import check_config
-from slipway.backends.onnxruntime.graph import Graph, GraphTensor
+from slipway.backends.graph import Graph, GraphTensor
+from slipway.backends.graph_check import check_config
 from slipway.errors import Code, SlipwayError
 from tests.backends.models import parse
 

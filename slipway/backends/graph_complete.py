@@ -1,6 +1,7 @@
 """Fill a configuration from a graph: inputs, outputs, batching.
 
-Pure. The rules are those of Triton's onnxruntime backend (triton.md, section 10).
+Pure, and the same for every backend that can read its graph. The rules are those of Triton's onnxruntime backend
+(triton.md, section 10).
 """
 
 from __future__ import annotations
@@ -11,10 +12,10 @@ from typing import Any
 
 from tritonclient.grpc import model_config_pb2
 
-from slipway.backends.onnxruntime.graph import Graph, GraphTensor
+from slipway.backends.graph import Graph, GraphTensor
 from slipway.errors import invalid
 
-_log = logging.getLogger("slipway.onnxruntime")
+_log = logging.getLogger("slipway.graph")
 
 
 def is_complete(config: model_config_pb2.ModelConfig) -> bool:
@@ -63,5 +64,5 @@ def _add_tensors(declared: Any, tensors: Iterable[GraphTensor], batched: bool) -
         entry.dims.extend(tensor.dims[1:] if batched else tensor.dims)
         if not entry.dims:
             entry.dims.append(1)
-            if batched:  # without batch dimension an empty reshape is not a valid configuration; session.py adapts
+            if batched:  # without batch dimension an empty reshape is not a valid configuration; the backend adapts
                 entry.reshape.SetInParent()

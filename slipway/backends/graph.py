@@ -1,0 +1,55 @@
+"""What the graph of a model takes and gives, whichever library reads it.
+
+Values only: read once from a file, then compared with (graph_check.py) or written into (graph_complete.py) a
+configuration. Knows no library.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from tritonclient.grpc import model_config_pb2
+
+
+@dataclass(frozen=True, slots=True)
+class GraphTensor:
+    """One input or output of a graph. `dims` include the batch dimension; -1 is variable; () a scalar or unknown."""
+
+    name: str
+    config_type: str
+    dims: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """All of them, by name. `initializers` are weights a request may override."""
+
+    inputs: Mapping[str, GraphTensor]
+    outputs: Mapping[str, GraphTensor]
+    initializers: Mapping[str, GraphTensor]
+
+    @property
+    def can_batch(self) -> bool:
+        """Whether every input and output has a variable first dimension."""
+        return all(tensor.dims[:1] == (-1,) for tensor in (*self.inputs.values(), *self.outputs.values()))
+
+
+def scalar_outputs(config: model_config_pb2.ModelConfig, graph: Graph) -> dict[str, tuple[int, ...]]:
+    """Return the declared dims of each output that the graph gives as a scalar, or without saying its shape."""
+    return {
+        declared.name: tuple(declared.reshape.shape if declared.HasField("reshape") else declared.dims)
+        for declared in config.output
+        if declared.name in graph.outputs and not graph.outputs[declared.name].dims
+    }
+
+
+def as_scalar(array: np.ndarray) -> np.ndarray:
+    """Return an array of one element as the scalar a graph wants; what is none as it is."""
+    return array.reshape(()) if array.size == 1 else array
+
+
+def as_declared(dims: tuple[int, ...], array: np.ndarray) -> np.ndarray:
+    """Return a scalar under its declared dims, all 1; what is none (a graph of unknown rank) as it is."""
+    return np.asarray(array).reshape(dims) if np.ndim(array) == 0 else array
