@@ -1,40 +1,138 @@
-"""`slipway convert`: a checkpoint directory to a model repository."""
+"""`slipway convert`: a checkpoint to a verified, optimised entry of a model repository."""
 
 from __future__ import annotations
 
+import shlex
+import signal
+import sys
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
 
 from slipway.cli.parser import CommandParser
-from slipway.convert.text_model import Conversion, convert_text_model
+from slipway.cli.progress import progress_line
+from slipway.convert.conversion import Conversion, convert
+from slipway.convert.options import LENGTHS, ConvertOptions
+from slipway.convert.report import CANDIDATE_HEADERS, candidate_rows
+from slipway.convert.source import HYPOTHESIS, Task
+from slipway.convert.variants import AUTO, ENGINES, PRECISIONS
 from slipway.core.table import render_table
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Convert, print what was compared and what to type next; 0 on success."""
-    parser = CommandParser(prog="slipway convert", description=__doc__)
-    parser.add_argument("source", metavar="SOURCE", type=Path, help="a Hugging Face or sentence-transformers directory")
-    parser.add_argument(
-        "--name", required=True, help="name of the ensemble; the other models are NAME-tokenizer and NAME-model"
-    )
-    parser.add_argument("--repository", metavar="DIR", type=Path, required=True, help="model repository to write into")
-    parser.add_argument("--overwrite", action="store_true", help="replace models of these names")
-    options = parser.parse_args(arguments)
-    conversion = convert_text_model(
-        options.source, name=options.name, repository=options.repository, overwrite=options.overwrite
-    )
-    print(_report(conversion, options.repository))
+    """Convert, print what was compared, measured and chosen, and what to type next; 0 on success."""
+    options = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, _interrupt)  # what was begun is removed, as on Ctrl-C
+    command = shlex.join(["slipway", "convert", *arguments])
+    with progress_line(sys.stderr) as progress:
+        conversion = convert(options.source, _options(options, command), progress)
+    if options.json:
+        sys.stdout.write(conversion.report.json().decode() + "\n")
+    else:
+        print(_summary(conversion, options.repository))
     return 0
 
 
-def _report(conversion: Conversion, repository: Path) -> str:
-    rows = [(check.name, f"{check.difference:.1e}") for check in conversion.checks]
+def _interrupt(signum: int, _: FrameType | None) -> None:
+    raise SystemExit(128 + signum)
+
+
+def _parser() -> CommandParser:
+    parser = CommandParser(prog="slipway convert", description=__doc__)
+    parser.add_argument(
+        "source",
+        metavar="SOURCE",
+        help="a Hugging Face or sentence-transformers directory, the id of a model on the hub, an .onnx file, or a "
+        "TorchScript or torch.export file (.pt, .pt2)",
+    )
+    parser.add_argument(
+        "--name", required=True, help="name to ask for; a text model adds NAME-tokenizer, NAME-model and NAME-answer"
+    )
+    parser.add_argument("--repository", metavar="DIR", type=Path, required=True, help="model repository to write into")
+    parser.add_argument("--engine", choices=(AUTO, *ENGINES), default=AUTO, help="what runs the model (default: auto)")
+    parser.add_argument(
+        "--precision",
+        choices=(AUTO, *PRECISIONS),
+        default=AUTO,
+        help="auto takes the fastest that passes the gate; fp32 keeps every digit (default: auto)",
+    )
+    parser.add_argument(
+        "--task", type=_task, metavar="TASK", help=f"default: what its head is for; {', '.join(t.value for t in Task)}"
+    )
+    parser.add_argument(
+        "--lengths", type=_lengths, default=LENGTHS, metavar="N,N", help="tokens a row to measure at (default: 32,128)"
+    )
+    parser.add_argument(
+        "--calibration", type=Path, metavar="FILE", help="typical input for int8: a text per line, or .npz for a graph"
+    )
+    parser.add_argument(
+        "--input", action="append", default=[], metavar="NAME:TYPE:DIMS", help="input of a TorchScript file, in order"
+    )
+    parser.add_argument(
+        "--hypothesis-template", default=HYPOTHESIS, help=f"of zero-shot labels (default: '{HYPOTHESIS}')"
+    )
+    parser.add_argument("--compare", action="store_true", help="measure the exported graph without optimisation too")
+    parser.add_argument("--accept", action="store_true", help="write the named engine and precision whatever the gate")
+    parser.add_argument("--overwrite", action="store_true", help="replace models of these names")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="read the source, say what would be tried, write nothing"
+    )
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    return parser
+
+
+def _task(text: str) -> Task:
+    return Task(text)
+
+
+def _lengths(text: str) -> tuple[int, ...]:
+    lengths = tuple(sorted({int(part) for part in text.split(",")}))
+    if lengths[0] < 1:
+        raise ValueError(text)
+    return lengths
+
+
+def _options(options: Namespace, command: str) -> ConvertOptions:
+    return ConvertOptions(
+        name=options.name,
+        repository=options.repository,
+        engine=options.engine,
+        precision=options.precision,
+        task=options.task,
+        lengths=options.lengths,
+        calibration=options.calibration,
+        inputs=tuple(options.input),
+        hypothesis=options.hypothesis_template,
+        accept=options.accept,
+        compare=options.compare,
+        overwrite=options.overwrite,
+        dry_run=options.dry_run,
+        command=command,
+    )
+
+
+def _summary(conversion: Conversion, repository: Path) -> str:
+    report = conversion.report
+    lines = [f"{report.source}: {report.task}, compared with {report.reference}"]
+    if not conversion.written:
+        lines += [f"would try {', '.join(each.label for each in report.candidates)}"]
+        lines += [f"would not try {each.label}: {each.reason}" for each in report.skipped]
+        return "\n".join([*lines, f"would write {', '.join(conversion.models)} to {repository}"])
+    lines.append(render_table(CANDIDATE_HEADERS, candidate_rows(report.candidates)))
+    lines += [f"{each.label}: {problem}" for each in report.candidates for problem in each.problems]
+    lines += [f"not tried: {each.label}: {each.reason}" for each in report.skipped]
     return "\n".join(
         [
-            f"compared with transformers in FP32 ({len(rows)} checks):",
-            render_table(("input", "largest difference"), rows),
-            f"wrote {', '.join(conversion.models)} to {repository} in {conversion.seconds:.1f} s",
-            f"input text BYTES [1], output {conversion.output}; at most {conversion.source.max_length} tokens per text",
-            f"next: slipway serve {repository}",
+            *lines,
+            f"chosen: {report.chosen}: {report.why}",
+            f"scheduling: {report.batching.why if report.batching else ''}",
+            f"wrote {', '.join(conversion.models)} to {repository} in {report.seconds:.1f} s",
+            f"report: {next(path for path in _reports(repository, conversion.models) if path.is_file())}",
+            f"next: slipway check {repository} && slipway serve {repository}",
         ]
     )
+
+
+def _reports(repository: Path, models: Sequence[str]) -> list[Path]:
+    return [repository / name / "report.md" for name in models]

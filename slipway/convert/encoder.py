@@ -1,7 +1,7 @@
-"""The torch side of a conversion: open the checkpoint, put pooling on top, trace it to ONNX.
+"""The torch side of a text model: open the checkpoint, put the task's head on top, trace it.
 
-`transformers` computes the network; only pooling and normalising are ours. Nothing here decides whether the result is
-good enough (gate.py) or where it goes (package.py).
+`transformers` computes the network; only pooling, normalising and the choice of outputs are ours. Nothing here decides
+whether the result is good enough (gate.py) or where it goes (package.py).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from slipway.convert.source import Source, Task
+from slipway.convert.tasks import TASKS
 from slipway.convert.tokenizer import first_line
 from slipway.errors import invalid
 
@@ -22,10 +23,10 @@ OPSET: Final = 17  # the first with LayerNormalization; every onnxruntime and Tr
 
 @contextlib.contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """Keep progress bars, tracer warnings and loading reports of torch and transformers off the terminal."""
+    """Keep progress bars, tracer warnings and loading reports of the libraries off the terminal."""
     from transformers.utils import logging as transformers_logging
 
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "transformers")]
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "transformers", "nncf", "root")]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -43,9 +44,9 @@ def quiet_libraries() -> Iterator[None]:
 def load_network(source: Source) -> Any:
     """Return the checkpoint as a torch module in FP32; raise `SlipwayError` when an array is missing or unreadable."""
     import torch
-    from transformers import AutoModel, AutoModelForSequenceClassification
+    import transformers
 
-    loader = AutoModelForSequenceClassification if source.task is Task.CLASSIFICATION else AutoModel
+    loader = getattr(transformers, TASKS[source.task].auto_class)
     try:
         network, report = loader.from_pretrained(
             source.directory,
@@ -70,12 +71,12 @@ def _has_safetensors(directory: Path) -> bool | None:
 
 
 def _is_unused(key: str, task: Task) -> bool:
-    """Return whether an absent array does not matter: BERT's pooler is not on the way to the output."""
-    return task is not Task.CLASSIFICATION and key.startswith("pooler.")
+    """Return whether an absent array does not matter: BERT's pooler is on the way to sequence labels only."""
+    return TASKS[task].auto_class != "AutoModelForSequenceClassification" and "pooler." in key
 
 
 def build_encoder(source: Source, network: Any) -> Any:
-    """Return a torch module from the source's inputs (positional, INT64 [rows, tokens]) to its one FP32 output."""
+    """Return a torch module from the source's inputs (positional, INT64) to the tuple of its task's FP32 outputs."""
     import torch
 
     class Encoder(torch.nn.Module):
@@ -85,46 +86,63 @@ def build_encoder(source: Source, network: Any) -> Any:
             super().__init__()
             self.network = network
 
-        def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
-            answer = self.network(**dict(zip(source.input_names, inputs, strict=True)))
-            if source.task is Task.CLASSIFICATION:
-                return torch.as_tensor(answer.logits)
-            hidden: torch.Tensor = answer.last_hidden_state
-            return hidden if source.task is Task.HIDDEN_STATES else self.pool(hidden, inputs[1])
-
-        def pool(self, hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-            weights = mask.unsqueeze(-1).to(hidden.dtype)
-            if source.pooling == "cls":
-                pooled = hidden[:, 0]
-            elif source.pooling == "max":
-                pooled = torch.where(weights > 0, hidden, torch.full_like(hidden, -1e9)).amax(1)
-            else:
-                count = weights.sum(1).clamp(min=1e-9)
-                pooled = (hidden * weights).sum(1) / (count if source.pooling == "mean" else count.sqrt())
-            return torch.nn.functional.normalize(pooled, dim=-1) if source.normalise else pooled
+        def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            return _HEADS[source.task](source, self.network, inputs)
 
     return Encoder().eval()
 
 
-def export_onnx(source: Source, encoder: Any, path: Path) -> None:
-    """Trace `encoder` to an ONNX file with variable rows and tokens."""
+def _ask(source: Source, network: Any, inputs: tuple[Any, ...]) -> Any:
+    return network(**dict(zip(source.input_names, inputs, strict=True)))
+
+
+def _logits(source: Source, network: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    return (_ask(source, network, inputs).logits,)
+
+
+def _hidden_states(source: Source, network: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    return (_ask(source, network, inputs).last_hidden_state,)
+
+
+def _embedding(source: Source, network: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     import torch
 
-    # Two rows of unequal length: a trace must see padding, or it would take "nothing is masked" for a constant.
-    ids = torch.arange(14).remainder(source.vocabulary_size).reshape(2, 7)
-    mask = torch.ones_like(ids)
-    mask[1, 4:] = 0
-    example = (ids, mask, torch.zeros_like(ids))[: len(source.input_names)]
-    axes = {name: {0: "rows", 1: "tokens"} for name in source.input_names}
-    axes[source.task.value] = {0: "rows", 1: "tokens"} if source.task is Task.HIDDEN_STATES else {0: "rows"}
-    with torch.inference_mode():
-        torch.onnx.export(
-            encoder,
-            example,
-            str(path),
-            input_names=list(source.input_names),
-            output_names=[source.task.value],
-            dynamic_axes=axes,
-            opset_version=OPSET,
-            dynamo=False,  # the newer exporter needs onnxscript and ten times as long
-        )
+    hidden = _ask(source, network, inputs).last_hidden_state
+    weights = inputs[1].unsqueeze(-1).to(hidden.dtype)
+    if source.pooling == "cls":
+        pooled = hidden[:, 0]
+    elif source.pooling == "max":
+        pooled = torch.where(weights > 0, hidden, torch.full_like(hidden, -1e9)).amax(1)
+    else:
+        count = weights.sum(1).clamp(min=1e-9)
+        pooled = (hidden * weights).sum(1) / (count if source.pooling == "mean" else count.sqrt())
+    return (torch.nn.functional.normalize(pooled, dim=-1) if source.normalise else pooled,)
+
+
+def _score(source: Source, network: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    logits = _ask(source, network, inputs).logits[:, :1]
+    return (logits if source.raw_score else logits.sigmoid(),)
+
+
+def _spans(source: Source, network: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    answer = _ask(source, network, inputs)
+    return answer.start_logits, answer.end_logits
+
+
+def _entailment(source: Source, network: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Ask every label of every text as a row of its own: [texts, labels, tokens] -> [texts, labels]."""
+    texts, labels, tokens = inputs[0].shape
+    flat = tuple(tensor.reshape(-1, tokens) for tensor in inputs)
+    return (_ask(source, network, flat).logits[:, source.entailment].reshape(texts, labels),)
+
+
+_HEADS: Final = {
+    Task.CLASSIFICATION: _logits,
+    Task.EMBEDDING: _embedding,
+    Task.HIDDEN_STATES: _hidden_states,
+    Task.MASK: _logits,
+    Task.QUESTIONS: _spans,
+    Task.RERANKING: _score,
+    Task.TOKENS: _logits,
+    Task.ZERO_SHOT: _entailment,
+}

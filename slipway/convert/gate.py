@@ -1,135 +1,238 @@
-"""The numeric gate: what was exported against `transformers` in FP32, before anything is written.
+"""The numeric gate: what a candidate gives against what the source gives, before anything is written.
 
-The reference sees every row alone and without padding, and its pooling is computed here in numpy, so a mistake in the
-exported head, in masking or in batching shows as a difference.
+Pure, over arrays: `run` is the candidate as it would be served. Every row of every case is compared with the same row
+alone and without padding in the reference, and with itself alone in the candidate: an answer must not depend on whom
+it shares a batch with.
+
+Criteria (Thresholds): FP32 by the largest absolute difference, relative where outputs are large; reduced precision by
+the label that wins and by direction. Directions are averaged over the rows; the worst row is reported beside.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 
-from slipway.convert.source import Source, Task
-from slipway.convert.tokenizer import encode
-from slipway.errors import SlipwayError, invalid
+from slipway.convert.subject import Arrays, Case, Interface, Subject
+from slipway.errors import SlipwayError
 
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer
+Run = Callable[[Arrays], Arrays]
 
-TOLERANCE: Final = 1e-4
-SHORT: Final = 9
-
-TEXTS: Final = (
-    "The cat sat on the mat.",
-    "Stocks rallied and the British pound gained.",
-    "A quarterly report: revenue rose 4.2% to $1,300 million, but margins fell; analysts had expected the opposite.",
-    "naïve café, Straße, Ελληνικά, 東京, 🙂 and\ttabs\nand lines",
-    "Hi",
-    "",
-    "word " * 600,  # longer than any encoder here takes: truncation
-)
+TOLERANCE: Final = 1e-4  # FP32; of the largest output where that is above 1
+AGREEMENT: Final = 0.99  # share of rows whose winning label may not change
+COSINE: Final = 0.999
+COSINE_INT8_EMBEDDING: Final = 0.995
+_ALONE_ELEMENTS: Final = 1 << 12  # cases larger than this are not run again row by row: that would double the gate
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
-    """One comparison that was made: largest absolute difference over all rows."""
+class Thresholds:
+    """What one precision must hold; 0 where a figure is not asked for."""
 
-    name: str
-    difference: float
-
-
-def check_tokenizer(tokenizer: Tokenizer, reference: Any, source: Source) -> Check:
-    """Raise `SlipwayError` unless both tokenizers give the same ids for every text, padding aside."""
-    encoded = encode(tokenizer, TEXTS, ("input_ids", "attention_mask"))
-    for text, ids, mask in zip(TEXTS, encoded["input_ids"], encoded["attention_mask"], strict=True):
-        cased = text.lower() if source.lowercase else text
-        expected = reference(cased, truncation=True, max_length=source.max_length)["input_ids"]
-        if ids[mask == 1].tolist() != list(expected):
-            raise invalid(f"the exported tokenizer and transformers disagree on {text[:40]!r}; nothing was written")
-    return Check("tokenizer ids on real text", 0.0)
+    difference: float = 0.0
+    agreement: float = 0.0
+    cosine: float = 0.0
 
 
-def check_encoder(source: Source, network: Any, path: Path, tokenizer: Tokenizer, max_batch: int) -> list[Check]:
-    """Return every comparison made; raise `SlipwayError` saying by how much when one exceeds `TOLERANCE`."""
-    import onnxruntime
+def thresholds(precision: str, interface: Interface) -> Thresholds:
+    """Return the criteria of a precision."""
+    if precision == "fp32":
+        return Thresholds(difference=TOLERANCE)
+    cosine = COSINE_INT8_EMBEDDING if precision == "int8" and interface.embeds else COSINE
+    return Thresholds(agreement=AGREEMENT if interface.compares_labels else 0.0, cosine=cosine)
 
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    try:
-        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # the error types of onnxruntime are private to its extension module
-        raise invalid(f"onnxruntime cannot open the exported model: {error}") from error
-    checks = []
-    for name, inputs in _cases(source, tokenizer, max_batch):
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """How far a candidate is from the reference over all rows; `batch_*` from itself alone.
+
+    `difference` is relative to the largest output of its row where that is above 1.
+    """
+
+    rows: int = 0
+    difference: float = 0.0
+    worst_case: str = ""
+    agreement: float = 1.0
+    cosine: float = 1.0
+    worst_cosine: float = 1.0
+    batch_difference: float = 0.0
+    batch_cosine: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The gate's answer: figures, and each broken criterion in words (none: passed)."""
+
+    figures: Figures
+    problems: tuple[str, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        """Whether every criterion holds."""
+        return not self.problems
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """One case and what each of its rows must give."""
+
+    case: Case
+    rows: tuple[Arrays, ...]
+
+
+def expectations(subject: Subject) -> list[Expectation]:
+    """Ask the reference once for everything that candidates are compared with."""
+    return [
+        Expectation(case, tuple(_first_row(subject.reference(alone), subject.interface) for alone in case.alone))
+        for case in subject.cases()
+    ]
+
+
+def judge(run: Run, expected: Sequence[Expectation], precision: str, interface: Interface) -> Verdict:
+    """Return how a candidate of `precision` does. A candidate that fails to answer does not pass."""
+    comparison = _Comparison(interface)
+    for expectation in expected:
         try:
-            answer = session.run([source.task.value], inputs)[0]
-        except Exception as error:  # as above
-            raise invalid(f"the exported model fails on {name}: {error}; nothing was written") from error
-        checks.append(Check(name, _difference(source, network, inputs, answer)))
-    worst = max(checks, key=lambda check: np.inf if np.isnan(check.difference) else check.difference)
-    if not worst.difference <= TOLERANCE:
-        raise _too_far(worst)
-    return checks
+            comparison.add(expectation, run)
+        except SlipwayError as error:
+            return Verdict(comparison.figures(), (f"it fails on {expectation.case.name}: {error.message}",))
+        except _ShapeError as error:
+            return Verdict(comparison.figures(), (f"{error} on {expectation.case.name}",))
+    figures = comparison.figures()
+    return Verdict(figures, tuple(_problems(figures, thresholds(precision, interface))))
 
 
-def _too_far(check: Check) -> SlipwayError:
-    return invalid(
-        f"the exported model differs from transformers by {check.difference:.3g} on {check.name} "
-        f"(allowed: {TOLERANCE:g}); nothing was written"
+def _problems(figures: Figures, limits: Thresholds) -> Iterator[str]:
+    """Yield what is broken; every comparison is written so that NaN breaks it."""
+    if limits.difference:
+        if not figures.difference <= limits.difference:
+            yield (
+                f"it differs from the reference by {figures.difference:.3g} on {figures.worst_case} "
+                f"(allowed: {limits.difference:g})"
+            )
+        elif not figures.batch_difference <= limits.difference:
+            found = f"{figures.batch_difference:.3g} (allowed: {limits.difference:g})"
+            yield f"a row alone and in a batch differ by {found}"
+    if limits.agreement and not figures.agreement >= limits.agreement:
+        yield (
+            f"the winning label is the reference's on {figures.agreement:.2%} of {figures.rows} rows "
+            f"(required: {limits.agreement:.0%})"
+        )
+    if limits.cosine:
+        if not figures.cosine >= limits.cosine:
+            yield f"its cosine to the reference is {figures.cosine:.5f} (required: {limits.cosine:g})"
+        if not figures.batch_cosine >= limits.cosine:
+            found = f"{figures.batch_cosine:.5f} (required: {limits.cosine:g})"
+            yield f"the cosine of a row alone to itself in a batch is {found}"
+
+
+class _ShapeError(Exception):
+    """An output is not of the shape that the reference gives."""
+
+
+class _Comparison:
+    """Adds up the figures of one candidate."""
+
+    def __init__(self, interface: Interface) -> None:
+        self._interface = interface
+        self._figures = Figures()
+        self._agreements: list[np.ndarray] = []
+        self._pairs: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
+        self._batch_pairs: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
+
+    def add(self, expectation: Expectation, run: Run) -> None:
+        """Run one case and compare every row."""
+        case = expectation.case
+        answer = run(case.batch)
+        small = max(array.size for array in case.batch.values()) <= _ALONE_ELEMENTS
+        for row, (expected, alone) in enumerate(zip(expectation.rows, case.alone, strict=True)):
+            found = {
+                name: _cut(name, _row(array, row, self._interface), expected[name]) for name, array in answer.items()
+            }
+            self._compare(case.name, found, expected)
+            if small and len(case.alone) > 1:
+                single = _first_row(run(alone), self._interface)
+                self._compare_alone(found, {name: _cut(name, array, found[name]) for name, array in single.items()})
+
+    def _compare(self, name: str, found: Arrays, expected: Arrays) -> None:
+        figures = self._figures
+        difference = _distance(found, expected)
+        worse = not difference <= figures.difference
+        self._figures = replace(
+            figures,
+            rows=figures.rows + 1,
+            difference=difference if worse else figures.difference,
+            worst_case=name if worse else figures.worst_case,
+        )
+        for output, array in found.items():
+            self._pairs.setdefault(output, []).append((array, expected[output]))
+            if self._interface.compares_labels:
+                self._agreements.append(np.ravel(array.argmax(-1) == expected[output].argmax(-1)))
+
+    def _compare_alone(self, found: Arrays, single: Arrays) -> None:
+        difference = float(np.maximum(self._figures.batch_difference, _distance(found, single)))
+        self._figures = replace(self._figures, batch_difference=difference)
+        for output, array in found.items():
+            self._batch_pairs.setdefault(output, []).append((array, single[output]))
+
+    def figures(self) -> Figures:
+        """Return the figures of all rows so far."""
+        cosines = [_cosines(pairs) for pairs in self._pairs.values()]
+        batch = [_cosines(pairs) for pairs in self._batch_pairs.values()]
+        return replace(
+            self._figures,
+            agreement=float(np.concatenate(self._agreements).mean()) if self._agreements else 1.0,
+            cosine=min((float(each.mean()) for each in cosines), default=1.0),
+            worst_cosine=min((float(each.min()) for each in cosines), default=1.0),
+            batch_cosine=min((float(each.mean()) for each in batch), default=1.0),
+        )
+
+
+def _row(array: np.ndarray, row: int, interface: Interface) -> np.ndarray:
+    return np.asarray(array[row] if interface.max_batch_size else array)
+
+
+def _first_row(answer: Arrays, interface: Interface) -> Arrays:
+    return {name: _row(array, 0, interface) for name, array in answer.items()}
+
+
+def _cut(name: str, array: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """Return the part of a padded row that belongs to the row."""
+    fits = array.ndim == expected.ndim and all(
+        have >= want for have, want in zip(array.shape, expected.shape, strict=True)
     )
+    if not fits:
+        raise _ShapeError(f"output '{name}' has shape {list(array.shape)}, the reference {list(expected.shape)}")
+    return array[tuple(slice(size) for size in expected.shape)]
 
 
-def _cases(source: Source, tokenizer: Tokenizer, max_batch: int) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
-    yield f"real text, {len(TEXTS)} padded rows", encode(tokenizer, TEXTS, source.input_names)
-    yield "real text, one row", encode(tokenizer, TEXTS[:1], source.input_names)
-    random = np.random.default_rng(0)
-    longest = source.max_length
-    short = min(SHORT, longest)
-    shapes = ((1, 1), (1, short), (2, short), (max_batch, short), (1, longest), (2, longest))
-    for rows, tokens in shapes:
-        yield f"random ids, {rows} x {tokens}", _random(source, random, [tokens] * rows)
-        if rows > 1 and tokens > 1:
-            lengths = [1 + row * (tokens - 1) // (rows - 1) for row in range(rows)]
-            yield f"random ids, {rows} x {tokens} padded", _random(source, random, lengths)
-
-
-def _random(source: Source, random: np.random.Generator, lengths: Sequence[int]) -> dict[str, np.ndarray]:
-    ids = random.integers(0, source.vocabulary_size - 1, (len(lengths), max(lengths)), dtype=np.int64)
-    ids += ids >= source.padding_id  # padding inside a text is not a case
-    mask = (np.arange(max(lengths)) < np.array(lengths)[:, None]).astype(np.int64)
-    ids[mask == 0] = source.padding_id
-    arrays = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
-    return {name: arrays[name] for name in source.input_names}
-
-
-def _difference(source: Source, network: Any, inputs: dict[str, np.ndarray], answer: np.ndarray) -> float:
+def _distance(found: Arrays, expected: Arrays) -> float:
+    """Return the largest absolute difference of one row, relative to its largest value where that is above 1."""
     worst = 0.0
-    for row, length in enumerate(inputs["attention_mask"].sum(1)):
-        expected = _reference(source, network, inputs["input_ids"][row, :length])
-        actual = answer[row, :length] if source.task is Task.HIDDEN_STATES else answer[row]
-        worst = float(np.maximum(worst, np.abs(actual - expected).max()))  # np.maximum keeps NaN, max() would not
+    for name, array in found.items():
+        if array.size == 0:
+            continue
+        one, other = array.astype(np.float64), expected[name].astype(np.float64)
+        scale = max(1.0, float(np.abs(other).max()))
+        worst = float(np.maximum(worst, np.abs(one - other).max() / scale))  # np.maximum keeps NaN, max() would not
     return worst
 
 
-def _reference(source: Source, network: Any, ids: np.ndarray) -> np.ndarray:
-    """Return what one text must give: transformers' network on the row alone, pooled in numpy."""
-    import torch
+def _cosines(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    """Return the cosine of each row's last dim; of all rows together where that has one element, or none is left."""
+    if all(one.ndim == 0 or one.shape[-1] <= 1 for one, _ in pairs):
+        pairs = [
+            (np.array([one.ravel() for one, _ in pairs]).ravel(), np.array([two.ravel() for _, two in pairs]).ravel())
+        ]
+    return np.concatenate([np.ravel(_cosine(one.astype(np.float64), two.astype(np.float64))) for one, two in pairs])
 
-    with torch.inference_mode():
-        answer = network(input_ids=torch.from_numpy(ids[None].copy()))
-    if source.task is Task.CLASSIFICATION:
-        return np.asarray(answer.logits[0].numpy())
-    hidden: np.ndarray = answer.last_hidden_state[0].numpy()
-    if source.task is Task.HIDDEN_STATES:
-        return hidden
-    pooled = {
-        "cls": lambda: hidden[0],
-        "mean": lambda: hidden.mean(0),
-        "max": lambda: hidden.max(0),
-        "mean_sqrt_len_tokens": lambda: hidden.sum(0) / np.sqrt(len(hidden)),
-    }[source.pooling]()
-    return np.asarray(pooled / np.linalg.norm(pooled) if source.normalise else pooled)
+
+def _cosine(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    lengths = np.linalg.norm(one, axis=-1) * np.linalg.norm(other, axis=-1)
+    same = np.asarray((one == other).all(-1), np.float64)  # two zero vectors have no direction but are the same
+    with np.errstate(invalid="ignore", divide="ignore"):
+        cosines = np.where(lengths == 0, same, (one * other).sum(-1) / lengths)
+    return np.asarray(cosines)

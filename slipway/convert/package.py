@@ -1,155 +1,205 @@
-"""Lay a converted text model out as three models of a repository: tokenizer, encoder and their ensemble.
+"""Lay a converted model out for the repository: configs, labels and the Python models around it.
 
-Everything is written to a temporary directory on the repository's file system and renamed at the end; what was there
-before survives any failure.
+A text model becomes a tokenizer, the model, where words are to be answered a model for that, and the ensemble of all;
+any other becomes one model. Files of the model itself are build.py's.
 """
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
+from slipway.config.padding import MAX_PADDING_SHARE, MAX_TOKENS, PAD_VALUES, TRIM_OUTPUTS
+from slipway.convert.batching import PADDING_SHARE, Plan
+from slipway.convert.build import Built
 from slipway.convert.source import Source, Task
-from slipway.errors import SlipwayError, invalid
+from slipway.convert.subject import Interface
+from slipway.convert.tasks import TASKS, tokenizer_outputs
+from slipway.core.signature import TensorSpec
+from slipway.datatypes import BY_NAME
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 VERSION = "1"
+LABELS = "labels.txt"
 
 
-def model_names(name: str) -> tuple[str, str, str]:
-    """Return the names of tokenizer, encoder and ensemble, in the order in which they must appear."""
-    return f"{name}-tokenizer", f"{name}-model", name
+def model_name(name: str) -> str:
+    """Return the name of the model inside a text model's ensemble."""
+    return f"{name}-model"
 
 
-def write_models(directory: Path, name: str, source: Source, dims: Sequence[int], max_batch: int) -> None:
-    """Write configs, tokenizer code and labels; the caller adds `tokenizer.json` and `model.onnx`."""
-    tokenizer, encoder, ensemble = model_names(name)
-    output = pb.ModelOutput(name=source.task.value, data_type=pb.TYPE_FP32, dims=list(dims))
-    if source.task is Task.CLASSIFICATION and source.labels:
-        output.label_filename = "labels.txt"
-    for config in (
-        _tokenizer_config(tokenizer, source, max_batch),
-        _encoder_config(encoder, source, output, max_batch),
-        _ensemble_config(ensemble, (tokenizer, encoder), source, output, max_batch),
-    ):
-        (directory / config.name / VERSION).mkdir(parents=True)
-        (directory / config.name / "config.pbtxt").write_text(text_format.MessageToString(config))
-        if any(each.label_filename for each in config.output):
-            (directory / config.name / "labels.txt").write_text("".join(f"{label}\n" for label in source.labels))
-    code = files("slipway.convert").joinpath("tokenizer_model.py.txt").read_text()
-    (directory / tokenizer / VERSION / "model.py").write_text(code)
-    (directory / ensemble / VERSION / ".gitkeep").touch()  # Triton wants the directory, git drops an empty one
+def text_model_names(name: str) -> tuple[str, ...]:
+    """Return all names a text model may take in a repository, in the order in which they must appear."""
+    return f"{name}-tokenizer", model_name(name), f"{name}-answer", name
 
 
-def _id_tensors(source: Source) -> list[tuple[str, list[int]]]:
-    return [(name, [-1]) for name in source.input_names]
+def write_config(directory: Path, config: pb.ModelConfig) -> None:
+    """Write `config` into the model's directory, which must exist."""
+    (directory / "config.pbtxt").write_text(text_format.MessageToString(config))
 
 
-def _tokenizer_config(name: str, source: Source, max_batch: int) -> pb.ModelConfig:
+def model_config(
+    name: str, interface: Interface, built: Built, plan: Plan, labels: Sequence[str] = ()
+) -> pb.ModelConfig:
+    """Return the config of the model itself, as `plan` wants it scheduled."""
+    parameters = dict(built.parameters)
+    config = pb.ModelConfig(
+        name=name,
+        backend=built.backend,
+        platform=built.platform,
+        max_batch_size=interface.max_batch_size,
+        input=[_input(spec) for spec in interface.inputs],
+        output=[_output(spec, labels) for spec in interface.outputs],
+        instance_group=[pb.ModelInstanceGroup(count=plan.instances, kind=pb.ModelInstanceGroup.KIND_CPU)],
+    )
+    if built.graph_level:
+        config.optimization.graph.level = built.graph_level
+    if plan.instances > 1 and built.backend == "onnxruntime":
+        parameters["intra_op_thread_count"] = "1"  # else each instance would use all cores
+    if plan.max_tokens:
+        config.dynamic_batching.SetInParent()
+        parameters |= _length_batching(interface, plan)
+    for key, value in parameters.items():
+        config.parameters[key].string_value = value
+    return config
+
+
+def _length_batching(interface: Interface, plan: Plan) -> dict[str, str]:
+    if not interface.pad_values:
+        return {}
+    trims = " ".join(f"{output}.{dim}={name}.{axis}" for output, dim, name, axis in interface.trims)
+    return {
+        PAD_VALUES: " ".join(f"{name}={value}" for name, value in interface.pad_values.items()),
+        MAX_PADDING_SHARE: f"{PADDING_SHARE:g}",
+        MAX_TOKENS: str(plan.max_tokens),
+        **({TRIM_OUTPUTS: trims} if trims else {}),
+    }
+
+
+def _input(spec: TensorSpec) -> pb.ModelInput:
+    return pb.ModelInput(name=spec.name, data_type=_type(spec), dims=spec.dims)
+
+
+def _output(spec: TensorSpec, labels: Sequence[str] = ()) -> pb.ModelOutput:
+    output = pb.ModelOutput(name=spec.name, data_type=_type(spec), dims=spec.dims)
+    if labels and spec.dims == (len(labels),):
+        output.label_filename = LABELS
+    return output
+
+
+def _type(spec: TensorSpec) -> int:
+    return int(pb.DataType.Value(BY_NAME[spec.datatype].config_name))
+
+
+def write_text_models(
+    directory: Path, name: str, source: Source, interface: Interface, tokenizer: Tokenizer, mask_id: int | None
+) -> tuple[str, ...]:
+    """Write the models around the encoder of a text model; return the names of all, the encoder's included."""
+    around = [_tokenizer_config(f"{name}-tokenizer", source, interface)]
+    row = TASKS[source.task]
+    if row.answer:
+        around.append(_answer_config(f"{name}-answer", source, interface, mask_id))
+    for config in around:
+        _write_python_model(directory, config, source, tokenizer)
+    ensemble = _ensemble_config(name, source, interface)
+    (directory / name / VERSION).mkdir(parents=True)
+    (directory / name / VERSION / ".gitkeep").touch()  # Triton wants the directory, git drops an empty one
+    write_config(directory / name, ensemble)
+    if any(output.label_filename for output in ensemble.output):
+        write_labels(directory / name, source.labels)
+    return (around[0].name, model_name(name), *(config.name for config in around[1:]), name)
+
+
+def write_labels(directory: Path, labels: Sequence[str]) -> None:
+    """Write one label per line, as label files and the answering models want them."""
+    lines = (" ".join(label.splitlines()) for label in labels)
+    (directory / LABELS).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+def _write_python_model(directory: Path, config: pb.ModelConfig, source: Source, tokenizer: Tokenizer) -> None:
+    version = directory / config.name / VERSION
+    version.mkdir(parents=True)
+    write_config(version.parent, config)
+    row = TASKS[source.task]
+    answers = config.name.endswith("-answer")
+    template = f"answer_{row.answer}.py.txt" if answers else "tokenizer_model.py.txt"
+    (version / "model.py").write_text(files("slipway.convert").joinpath(template).read_text(encoding="utf-8"))
+    if not answers or source.task is Task.MASK:
+        tokenizer.save(str(version / "tokenizer.json"))
+    if answers and source.task in (Task.CLASSIFICATION, Task.TOKENS):
+        write_labels(version, source.labels)
+
+
+def _python_config(
+    name: str, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], max_batch: int, parameters: dict[str, str]
+) -> pb.ModelConfig:
+    # Slipway runs it in a thread of the server instead of a child process; Triton ignores the key.
+    parameters = {"EXECUTION_MODE": "thread", **parameters}
     return pb.ModelConfig(
         name=name,
         backend="python",
         max_batch_size=max_batch,
-        input=[_text_input()],
-        output=[pb.ModelOutput(name=each, data_type=pb.TYPE_INT64, dims=dims) for each, dims in _id_tensors(source)],
+        input=[_input(spec) for spec in inputs],
+        output=[_output(spec) for spec in outputs],
         instance_group=[pb.ModelInstanceGroup(count=1, kind=pb.ModelInstanceGroup.KIND_CPU)],
-        # Slipway runs it in a thread of the server instead of a child process; Triton ignores the key.
-        parameters={"EXECUTION_MODE": pb.ModelParameter(string_value="thread")},
+        parameters={key: pb.ModelParameter(string_value=value) for key, value in parameters.items()},
     )
 
 
-def _encoder_config(name: str, source: Source, output: pb.ModelOutput, max_batch: int) -> pb.ModelConfig:
-    return pb.ModelConfig(
-        name=name,
-        backend="onnxruntime",
-        max_batch_size=max_batch,
-        input=[pb.ModelInput(name=each, data_type=pb.TYPE_INT64, dims=dims) for each, dims in _id_tensors(source)],
-        output=[output],
-        dynamic_batching=pb.ModelDynamicBatching(),
-    )
+def _tokenizer_config(name: str, source: Source, interface: Interface) -> pb.ModelConfig:
+    parameters = {"PROMPT": source.prompt} if source.prompt else {}
+    if source.task is Task.ZERO_SHOT:
+        parameters["HYPOTHESIS"] = source.hypothesis
+    outputs = tokenizer_outputs(source)
+    return _python_config(name, TASKS[source.task].texts, outputs, interface.max_batch_size, parameters)
 
 
-def _ensemble_config(
-    name: str, steps: tuple[str, str], source: Source, output: pb.ModelOutput, max_batch: int
-) -> pb.ModelConfig:
-    tokenizer, encoder = steps
-    ids = {each: each for each in source.input_names}
+def _answer_config(name: str, source: Source, interface: Interface, mask_id: int | None) -> pb.ModelConfig:
+    row = TASKS[source.task]
+    known = {spec.name: spec for spec in (*row.texts, *tokenizer_outputs(source), *interface.outputs)}
+    parameters = {"MULTI_LABEL": "true"} if source.multi_label and source.task is Task.CLASSIFICATION else {}
+    if mask_id is not None:
+        parameters["MASK_ID"] = str(mask_id)
+    inputs = [known[each] for each in row.answer_inputs]
+    return _python_config(name, inputs, row.answer_outputs(source), interface.max_batch_size, parameters)
+
+
+def _ensemble_config(name: str, source: Source, interface: Interface) -> pb.ModelConfig:
+    row = TASKS[source.task]
+    texts = [spec.name for spec in row.texts]
+    ids = [spec.name for spec in tokenizer_outputs(source)]
+    results = [spec.name for spec in interface.outputs]
+    steps = [
+        _step(f"{name}-tokenizer", texts, ids),
+        _step(model_name(name), [spec.name for spec in interface.inputs], results),
+    ]
+    words = row.answer_outputs(source)
+    # Logits of every token of a vocabulary are megabytes that nobody asked for: those of a whole text only.
+    outputs = [spec for spec in interface.outputs if not row.answer or spec.dims == (len(source.labels),)]
+    if row.answer:
+        steps.append(_step(f"{name}-answer", row.answer_inputs, [spec.name for spec in words]))
     return pb.ModelConfig(
         name=name,
         platform="ensemble",
-        max_batch_size=max_batch,
-        input=[_text_input()],
-        output=[output],
-        ensemble_scheduling=pb.ModelEnsembling(
-            step=[
-                pb.ModelEnsembling.Step(
-                    model_name=tokenizer, model_version=-1, input_map={"text": "text"}, output_map=ids
-                ),
-                pb.ModelEnsembling.Step(
-                    model_name=encoder, model_version=-1, input_map=ids, output_map={output.name: output.name}
-                ),
-            ]
-        ),
+        max_batch_size=interface.max_batch_size,
+        input=[_input(spec) for spec in row.texts],
+        output=[_output(spec, source.labels) for spec in (*outputs, *words)],
+        ensemble_scheduling=pb.ModelEnsembling(step=steps),
     )
 
 
-def _text_input() -> pb.ModelInput:
-    return pb.ModelInput(name="text", data_type=pb.TYPE_STRING, dims=[1])
-
-
-@contextmanager
-def staged(repository: Path, name: str, *, overwrite: bool) -> Iterator[Path]:
-    """Yield a temporary directory whose models move into `repository` when the block ends without an error."""
-    names = model_names(name)
-    taken = [each for each in names if (repository / each).exists()]
-    if taken and not overwrite:
-        raise invalid(f"'{repository / taken[0]}' exists already; --overwrite replaces it")
-    created, staging = _make_directories(repository)
-    try:
-        yield staging / "new"
-        _replace(repository, staging, names)
-    except BaseException:
-        if created:
-            repository.rmdir()
-        raise
-    finally:
-        shutil.rmtree(staging)
-
-
-def _make_directories(repository: Path) -> tuple[bool, Path]:
-    """Return whether the repository is new, and a directory beside it: a server may be watching the inside."""
-    existed = repository.is_dir()
-    try:
-        repository.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=".slipway-", dir=repository.resolve().parent))
-        (staging / "new").mkdir()
-    except OSError as error:
-        raise _cannot_write(repository, error) from error
-    return not existed, staging
-
-
-def _replace(repository: Path, staging: Path, names: Sequence[str]) -> None:
-    """Move the new models in and the old ones out; on a failure put everything back as it was."""
-    old = staging / "old"
-    old.mkdir()
-    moved: list[tuple[Path, Path]] = []
-    try:
-        for name in names:
-            for start, end in ((repository / name, old / name), (staging / "new" / name, repository / name)):
-                if start.exists():
-                    start.rename(end)
-                    moved.append((start, end))
-    except OSError as error:
-        for start, end in reversed(moved):
-            end.rename(start)
-        raise _cannot_write(repository, error) from error
-
-
-def _cannot_write(repository: Path, error: OSError) -> SlipwayError:
-    return invalid(f"cannot write to the repository '{repository}': {error.strerror}")
+def _step(model: str, inputs: Sequence[str], outputs: Sequence[str]) -> pb.ModelEnsembling.Step:
+    """Return a step whose tensors have the names that its model gives them."""
+    return pb.ModelEnsembling.Step(
+        model_name=model,
+        model_version=-1,
+        input_map={each: each for each in inputs},
+        output_map={each: each for each in outputs},
+    )

@@ -17,11 +17,16 @@ from slipway.errors import invalid
 
 
 class Task(Enum):
-    """What the converted model answers with; the value is the name of its output."""
+    """What the converted model is for; the value is what `--task` takes."""
 
-    EMBEDDING = "embedding"  # FP32 [hidden], pooled as sentence-transformers does
-    HIDDEN_STATES = "last_hidden_state"  # FP32 [tokens, hidden]
-    CLASSIFICATION = "logits"  # FP32 [labels]
+    EMBEDDING = "embedding"
+    HIDDEN_STATES = "hidden-states"
+    CLASSIFICATION = "text-classification"
+    TOKENS = "token-classification"
+    QUESTIONS = "question-answering"
+    MASK = "fill-mask"
+    RERANKING = "reranking"
+    ZERO_SHOT = "zero-shot"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +42,38 @@ FAMILIES: Final[dict[str, Family]] = {
     "albert": Family(),
     "bert": Family(),
     "camembert": _FAIRSEQ,
+    "deberta-v2": Family(),
     "distilbert": Family(token_types=False),
     "electra": Family(),
+    "modernbert": Family(token_types=False),
     "mpnet": _FAIRSEQ,
     "roberta": _FAIRSEQ,
     "xlm-roberta": _FAIRSEQ,
 }
 _CLASSIFIER: Final = "ForSequenceClassification"
-_ENCODER_SUFFIXES: Final = ("Model", "ForMaskedLM", "ForPreTraining")
+# The task that a head was trained for, by the end of the architecture's name.
+_HEADS: Final = {
+    _CLASSIFIER: Task.CLASSIFICATION,
+    "ForTokenClassification": Task.TOKENS,
+    "ForQuestionAnswering": Task.QUESTIONS,
+    "ForMaskedLM": Task.MASK,
+    "ForPreTraining": Task.HIDDEN_STATES,
+    "Model": Task.HIDDEN_STATES,
+}
+# What else the weights of a head can serve.
+_ALSO: Final = {
+    Task.CLASSIFICATION: (Task.RERANKING, Task.ZERO_SHOT, Task.HIDDEN_STATES),
+    Task.RERANKING: (Task.CLASSIFICATION, Task.HIDDEN_STATES),
+    Task.ZERO_SHOT: (Task.CLASSIFICATION, Task.HIDDEN_STATES),
+    Task.TOKENS: (Task.HIDDEN_STATES,),
+    Task.QUESTIONS: (Task.HIDDEN_STATES,),
+    Task.MASK: (Task.HIDDEN_STATES,),
+    Task.EMBEDDING: (Task.HIDDEN_STATES,),
+    Task.HIDDEN_STATES: (),
+}
+HYPOTHESIS: Final = "This example is {}."  # of the zero-shot pipeline of transformers
+
+_ACTIVATION: Final = "sbert_ce_default_activation_function"  # of cross-encoders before sentence-transformers 4
 
 POOLING_MODES: Final = ("cls", "mean", "max", "mean_sqrt_len_tokens")
 _POOLING_KEYS: Final = {  # the boolean keys of sentence-transformers before version 5
@@ -68,7 +97,12 @@ class Source:
     pooling: str = ""
     normalise: bool = False
     lowercase: bool = False
+    prompt: str = ""  # put before every text
     labels: tuple[str, ...] = ()
+    multi_label: bool = False  # each label is a question of its own: sigmoid instead of softmax
+    raw_score: bool = False  # reranking: the logit itself is the score
+    entailment: int = 0  # zero-shot: the label that means "yes"
+    hypothesis: str = HYPOTHESIS
 
     @property
     def input_names(self) -> tuple[str, ...]:
@@ -76,7 +110,7 @@ class Source:
         return ("input_ids", "attention_mask", *(("token_type_ids",) if self.family.token_types else ()))
 
 
-def read_source(directory: Path) -> Source:
+def read_source(directory: Path, *, task: Task | None = None, hypothesis: str = HYPOTHESIS) -> Source:
     """Return what `directory` holds; raise `SlipwayError` naming the file and the reason when it is unusable."""
     if not directory.is_dir():
         raise invalid(f"'{directory}' is not a directory")
@@ -90,29 +124,54 @@ def read_source(directory: Path) -> Source:
             f"supported model types: {', '.join(FAMILIES)}"
         )
     sentence = _sentence_transformers(directory)
+    labels = _labels(config)
+    found = Task.EMBEDDING if sentence else _task(architecture, model_type, labels)
+    chosen = _choose(found, task, architecture)
+    if chosen is Task.ZERO_SHOT and ("{}" not in hypothesis or "entailment" not in _lower(labels)):
+        raise invalid("zero-shot needs a label 'entailment' and a hypothesis template with {} in it")
     padding_id = int(config.get("pad_token_id") or 0)
     positions = int(config.get("max_position_embeddings", 512)) - (padding_id + 1 if family.offset_positions else 0)
     return Source(
         directory=directory,
-        family=family,
-        task=Task.EMBEDDING if sentence else _task(architecture, model_type),
+        family=family if int(config.get("type_vocab_size", 1)) else Family(token_types=False),
+        task=chosen,
         max_length=min(positions, *_declared_lengths(directory)),
         vocabulary_size=int(config["vocab_size"]),
         padding_id=padding_id,
-        labels=_labels(config) if architecture.endswith(_CLASSIFIER) else (),
-        **(sentence or {}),
+        labels=labels if found not in (Task.EMBEDDING, Task.HIDDEN_STATES, Task.MASK, Task.QUESTIONS) else (),
+        multi_label=config.get("problem_type") == "multi_label_classification",
+        raw_score="Identity" in str(config.get("sentence_transformers") or config.get(_ACTIVATION) or ""),
+        entailment=_lower(labels).index("entailment") if chosen is Task.ZERO_SHOT else 0,
+        hypothesis=hypothesis,
+        **((sentence or {}) if chosen is Task.EMBEDDING else {}),
     )
 
 
-def _task(architecture: str, model_type: str) -> Task:
-    if architecture.endswith(_CLASSIFIER):
-        return Task.CLASSIFICATION
-    if not architecture or architecture.endswith(_ENCODER_SUFFIXES):
-        return Task.HIDDEN_STATES
-    raise invalid(
-        f"architecture '{architecture}' is not supported; supported for model_type '{model_type}': "
-        f"the encoder (*{', *'.join(_ENCODER_SUFFIXES)}), *{_CLASSIFIER}, and sentence-transformers directories"
-    )
+def _task(architecture: str, model_type: str, labels: tuple[str, ...]) -> Task:
+    task = next((task for suffix, task in _HEADS.items() if architecture.endswith(suffix)), None)
+    if architecture and task is None:
+        raise invalid(
+            f"architecture '{architecture}' is not supported; supported for model_type '{model_type}': "
+            f"*{', *'.join(_HEADS)}, and sentence-transformers directories"
+        )
+    if task is not Task.CLASSIFICATION:
+        return task or Task.HIDDEN_STATES
+    if "entailment" in _lower(labels):
+        return Task.ZERO_SHOT
+    return Task.RERANKING if len(labels) == 1 else task
+
+
+def _choose(found: Task, asked: Task | None, architecture: str) -> Task:
+    if asked is None or asked is found:
+        return found
+    if asked not in _ALSO[found]:
+        choices = ", ".join(task.value for task in (found, *_ALSO[found]))
+        raise invalid(f"'{architecture}' cannot serve the task '{asked.value}'; it can serve: {choices}")
+    return asked
+
+
+def _lower(labels: tuple[str, ...]) -> list[str]:
+    return [label.lower() for label in labels]
 
 
 def _sentence_transformers(directory: Path) -> dict[str, Any] | None:
@@ -131,14 +190,22 @@ def _sentence_transformers(directory: Path) -> dict[str, Any] | None:
             raise invalid(f"{path}: module '{kind}' is not supported; supported: Transformer, Pooling, Normalize")
     if not pooling:
         raise invalid(f"{path}: no Pooling module, so what one embedding per text would be is not defined")
-    general = directory / "config_sentence_transformers.json"
-    if general.exists() and _json_object(general).get("default_prompt_name"):
-        raise invalid(
-            f"{general}: a default prompt is not supported; remove 'default_prompt_name' and prefix the texts"
-        )
     transformer = directory / "sentence_bert_config.json"
     lowercase = transformer.exists() and bool(_json_object(transformer).get("do_lower_case"))
-    return {"pooling": pooling, "normalise": normalise, "lowercase": lowercase}
+    return {"pooling": pooling, "normalise": normalise, "lowercase": lowercase, "prompt": _prompt(directory)}
+
+
+def _prompt(directory: Path) -> str:
+    """Return the default prompt of a sentence-transformers directory, "" where it has none."""
+    path = directory / "config_sentence_transformers.json"
+    general = _json_object(path) if path.exists() else {}
+    name = general.get("default_prompt_name")
+    if name is None:
+        return ""
+    prompts = general.get("prompts") or {}
+    if name not in prompts:
+        raise invalid(f"{path}: the default prompt '{name}' is not among the prompts: {', '.join(prompts) or 'none'}")
+    return str(prompts[name])
 
 
 def _pooling_mode(path: Path) -> str:
@@ -166,7 +233,8 @@ def _declared_lengths(directory: Path) -> Iterator[int]:
 
 
 def _labels(config: dict[str, Any]) -> tuple[str, ...]:
-    names = {int(index): str(name) for index, name in (config.get("id2label") or {}).items()}
+    default = {index: f"LABEL_{index}" for index in range(int(config.get("num_labels") or 2))}  # as transformers does
+    names = {int(index): str(name) for index, name in (config.get("id2label") or default).items()}
     return tuple(names[index] for index in sorted(names))
 
 

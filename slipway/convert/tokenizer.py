@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from slipway.convert.source import Source
+from slipway.convert.tasks import TASKS
 from slipway.errors import invalid
 
 if TYPE_CHECKING:
@@ -52,10 +53,32 @@ def build_tokenizer(source: Source, reference: Any) -> Tokenizer:
     return tokenizer
 
 
-def encode(tokenizer: Tokenizer, texts: Sequence[str], names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Return each encoder input as INT64 [rows, longest]."""
+def encode_texts(source: Source, tokenizer: Tokenizer, texts: Sequence[str]) -> dict[str, np.ndarray]:
+    """Return the inputs of a row for each text; where the task takes pairs, each text with its neighbour."""
+    if len(TASKS[source.task].texts) == 1:
+        return encode(tokenizer, [source.prompt + text for text in texts], source.input_names)
+    neighbours = [*texts[1:], *texts[:1]]
+    return encode(tokenizer, list(zip(texts, neighbours, strict=True)), source.input_names)
+
+
+def encode(
+    tokenizer: Tokenizer, texts: Sequence[str] | Sequence[tuple[str, str]], names: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """Return each encoder input of texts, or of pairs, as INT64 [rows, longest]."""
     encodings: list[Encoding] = tokenizer.encode_batch(list(texts))
     return {name: np.array([getattr(e, ENCODING_FIELDS[name]) for e in encodings], dtype=np.int64) for name in names}
+
+
+def check_tokenizer(tokenizer: Tokenizer, reference: Any, source: Source, texts: Sequence[str]) -> None:
+    """Raise `SlipwayError` unless both tokenizers give the same ids for every text, padding aside."""
+    paired = len(TASKS[source.task].texts) > 1
+    encoded = encode_texts(source, tokenizer, texts)
+    for row, text in enumerate(texts):
+        words = [source.prompt + text, *([texts[(row + 1) % len(texts)]] if paired else [])]
+        cased = [word.lower() if source.lowercase else word for word in words]
+        expected = reference(*cased, truncation=True, max_length=source.max_length)["input_ids"]
+        if encoded["input_ids"][row][encoded["attention_mask"][row] == 1].tolist() != list(expected):
+            raise invalid(f"the exported tokenizer and transformers disagree on {text[:40]!r}; nothing was written")
 
 
 def first_line(error: BaseException) -> str:

@@ -9,7 +9,8 @@ import pytest
 import tritonclient.grpc
 import tritonclient.http
 
-from slipway.convert.text_model import convert_text_model
+from slipway.convert.conversion import convert
+from slipway.convert.options import ConvertOptions
 from tests.server.repositories import (
     MINILM,
     TinyClassifier,
@@ -51,7 +52,7 @@ def server(models: Path) -> Iterator[RunningServer]:
 def minilm(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository with the converted MiniLM sentence encoder."""
     repository = tmp_path_factory.mktemp("minilm")
-    convert_text_model(MINILM, name="minilm", repository=repository)
+    convert(MINILM, ConvertOptions("minilm", repository, "onnxruntime", "fp32", lengths=(16,)))
     return repository
 
 

@@ -1,0 +1,135 @@
+"""Make the files of one variant: the ONNX graph, its quantised forms, OpenVINO's, TorchScript.
+
+Every engine but pytorch starts from the one ONNX file that was exported. Nothing here judges what was made.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from slipway.convert.subject import Arrays, Subject
+from slipway.convert.tokenizer import first_line
+from slipway.convert.variants import PLAIN, SMOOTHED, UNOPTIMISED, Variant
+from slipway.errors import invalid
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """What a variant needs in its config.pbtxt."""
+
+    backend: str
+    platform: str = ""
+    parameters: dict[str, str] = field(default_factory=dict)
+    graph_level: int = 0  # optimization.graph.level
+
+
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """What builders share: the subject, the exported graph, rows to calibrate with."""
+
+    subject: Subject
+    graph: Path
+    calibration: Sequence[Arrays]
+
+
+Builder = Callable[[Workshop, Variant, Path], Built]
+
+
+def build(workshop: Workshop, variant: Variant, directory: Path) -> Built:
+    """Write the variant's files into the version directory; raise `SlipwayError` when its tools cannot."""
+    try:
+        return _BUILDERS[variant.engine](workshop, variant, directory)
+    except OSError:
+        raise
+    except Exception as error:  # converters raise types without a common root
+        raise invalid(f"{variant.label} cannot be made: {first_line(error)}") from error
+
+
+def _onnxruntime(workshop: Workshop, variant: Variant, directory: Path) -> Built:
+    target = directory / "model.onnx"
+    built = Built("onnxruntime", "onnxruntime_onnx")
+    if variant.precision == "fp32":
+        _link_graph(workshop.graph, directory)
+        return Built("onnxruntime", "onnxruntime_onnx", graph_level=2) if variant.method == UNOPTIMISED else built
+    if variant.precision == "fp16":
+        import onnx
+        from onnxruntime.transformers.float16 import convert_float_to_float16
+
+        model = convert_float_to_float16(onnx.load(workshop.graph), keep_io_types=True)
+        onnx.save(model, target)
+        return built
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    with _quiet():  # it advises a preparation step that only static quantisation needs
+        quantize_dynamic(workshop.graph, target, weight_type=QuantType.QInt8, per_channel=True)
+    return built
+
+
+def _link_graph(graph: Path, directory: Path) -> None:
+    """Put the graph and the files of its external data into `directory`, without copying where the disk allows."""
+    for file in graph.parent.iterdir():
+        try:
+            os.link(file, directory / file.name)
+        except OSError:
+            shutil.copyfile(file, directory / file.name)
+
+
+def _openvino(workshop: Workshop, variant: Variant, directory: Path) -> Built:
+    import openvino
+
+    model = openvino.Core().read_model(workshop.graph)
+    if variant.precision == "int8":
+        model = _quantise(model, variant, workshop.calibration)
+    openvino.save_model(model, directory / "model.xml", compress_to_fp16=variant.precision == "fp16")
+    # Said in so many words: left to itself, OpenVINO rounds to bfloat16 wherever the CPU can.
+    hint = "bf16" if variant.precision == "bf16" else "f32"
+    return Built("openvino", parameters={"INFERENCE_PRECISION_HINT": hint})
+
+
+def _quantise(model: Any, variant: Variant, rows: Sequence[Arrays]) -> Any:
+    import nncf
+    from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters, AdvancedSmoothQuantParameters
+
+    off = -1.0
+    alphas = {SMOOTHED: AdvancedSmoothQuantParameters(), PLAIN: AdvancedSmoothQuantParameters(matmul=off)}
+    with _quiet():
+        return nncf.quantize(
+            model,
+            nncf.Dataset(list(rows)),
+            model_type=nncf.ModelType.TRANSFORMER,
+            subset_size=len(rows),
+            advanced_parameters=AdvancedQuantizationParameters(smooth_quant_alphas=alphas[variant.method]),
+        )
+
+
+def _pytorch(workshop: Workshop, variant: Variant, directory: Path) -> Built:
+    workshop.subject.export_torch(directory / "model.pt", variant.precision)
+    return Built("pytorch", "pytorch_libtorch")
+
+
+@contextlib.contextmanager
+def _quiet() -> Any:
+    """Keep progress bars and advice of the quantisers off the terminal; both write to standard output or the log."""
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.CRITICAL)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        root.setLevel(level)
+
+
+_BUILDERS: Final[dict[str, Builder]] = {
+    "onnxruntime": _onnxruntime,
+    "openvino": _openvino,
+    "pytorch": _pytorch,
+}

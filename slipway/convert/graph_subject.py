@@ -1,0 +1,145 @@
+"""An ONNX file as a subject of conversion: it is its own reference, run by onnxruntime in FP32."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from slipway.backends.onnxruntime.graph import Graph, GraphTensor, graph_of
+from slipway.convert.sampling import IDS, MASK, Sampler
+from slipway.convert.subject import Arrays, Case, Interface
+from slipway.convert.tokenizer import first_line
+from slipway.core.signature import TensorSpec
+from slipway.datatypes import BY_CONFIG_NAME
+from slipway.errors import invalid
+
+MAX_BATCH_SIZE: Final = 16
+_VECTORS: Final = frozenset({"embedding", "embeddings", "sentence_embedding", "last_hidden_state", "pooler_output"})
+_CALIBRATION_ROWS: Final = 100
+
+
+class GraphSubject:
+    """One ONNX file. Implements `subject.Subject`."""
+
+    reference_name = "the ONNX file in onnxruntime, FP32, row by row"
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._session = _open(path)
+        self.interface = interface_of(graph_of(self._session))
+        self._sampler = Sampler(self.interface, _limits(path, self.interface))
+
+    def cases(self) -> list[Case]:
+        """Return random values in several batch sizes and lengths."""
+        return list(self._sampler.cases())
+
+    def reference(self, alone: Arrays) -> Arrays:
+        """Run the file itself."""
+        names = [spec.name for spec in self.interface.outputs]
+        try:
+            return dict(zip(names, self._session.run(names, alone), strict=True))
+        except Exception as error:  # the error types of onnxruntime are private to its extension module
+            raise invalid(f"'{self._path}' itself fails on random values: {first_line(error)}") from error
+
+    def sample(self, length: int, rows: int) -> Arrays:
+        """Return random rows of `length`."""
+        return self._sampler.rows(np.random.default_rng(length), [length] * rows)
+
+    def calibration(self, texts: Sequence[str]) -> list[Arrays]:  # noqa: ARG002  a graph has no words
+        """Return random rows: a graph without its tokenizer can be asked nothing else."""
+        random = np.random.default_rng(1)
+        return [self._sampler.rows(random, [int(random.integers(1, 129))]) for _ in range(_CALIBRATION_ROWS)]
+
+    def export_onnx(self, path: Path) -> None:
+        """Copy the file and its external data."""
+        shutil.copyfile(self._path, path)
+        for name in external_files(self._path):
+            target = path.parent / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(self._path.parent / name, target)
+
+    def export_torch(self, path: Path, precision: str) -> None:  # noqa: ARG002
+        """Refuse: torch does not read ONNX."""
+        raise invalid("an ONNX file cannot become a torch model: choose the engine onnxruntime or openvino")
+
+
+def _open(path: Path) -> Any:
+    import onnxruntime
+
+    external_files(path)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # as above
+        raise invalid(f"onnxruntime cannot open '{path}': {first_line(error)}") from error
+
+
+def external_files(path: Path) -> list[str]:
+    """Return the files of the graph's external data; raise `SlipwayError` for one outside its folder, or missing."""
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        model = onnx.load(str(path), load_external_data=False)
+    except (DecodeError, OSError) as error:
+        raise invalid(f"'{path}' is no ONNX file, or it is truncated: {first_line(error)}") from error
+    names = dict.fromkeys(
+        entry.value for tensor in model.graph.initializer for entry in tensor.external_data if entry.key == "location"
+    )
+    folder = path.parent.resolve()
+    for name in names:
+        target = (folder / name).resolve()
+        if not target.is_relative_to(folder):
+            raise invalid(f"'{path}' has external data in '{name}', outside of its own folder: move the file beside it")
+        if not target.is_file():
+            raise invalid(f"'{path}' has external data in '{name}', which is not there")
+    return list(names)
+
+
+def interface_of(graph: Graph) -> Interface:
+    """Return the interface of a graph: batched where every tensor has a variable first dim."""
+    batched = graph.can_batch
+    inputs = tuple(_spec(tensor, batched=batched) for tensor in graph.inputs.values())
+    outputs = tuple(_spec(tensor, batched=batched) for tensor in graph.outputs.values())
+    names = {spec.name for spec in outputs}
+    pads = {spec.name: 0 for spec in inputs if -1 in spec.dims}
+    maskable = batched and {IDS, MASK} <= pads.keys()
+    return Interface(
+        inputs,
+        outputs,
+        MAX_BATCH_SIZE if batched else 0,
+        pad_values=pads if maskable else {},
+        trims=tuple(_trims(outputs)) if maskable else (),
+        compares_labels=names == {"logits"},
+        embeds=bool(names & _VECTORS),
+    )
+
+
+def _spec(tensor: GraphTensor, *, batched: bool) -> TensorSpec:
+    dims = tensor.dims[1:] if batched else tensor.dims
+    return TensorSpec(tensor.name, BY_CONFIG_NAME[tensor.config_type].name, dims)
+
+
+def _trims(outputs: Sequence[TensorSpec]) -> Iterator[tuple[str, int, str, int]]:
+    for spec in outputs:
+        if spec.dims[:1] == (-1,):
+            yield spec.name, 0, IDS, 0
+
+
+def _limits(path: Path, interface: Interface) -> dict[str, int]:
+    """Return the size of the table that each integer input looks up, where one does so directly."""
+    import onnx
+
+    graph = onnx.load(str(path), load_external_data=False).graph
+    tables = {tensor.name: tensor.dims[0] for tensor in graph.initializer if tensor.dims}
+    names = {spec.name for spec in interface.inputs}
+    return {
+        node.input[1]: tables[node.input[0]]
+        for node in graph.node
+        if node.op_type == "Gather" and node.input[1] in names and node.input[0] in tables
+    }

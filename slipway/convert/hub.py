@@ -1,0 +1,38 @@
+"""Fetch a checkpoint from a model hub: only the files a conversion reads, and never one that runs code."""
+
+from __future__ import annotations
+
+import re
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final
+
+from slipway.convert.tokenizer import first_line
+from slipway.errors import invalid
+
+_ID: Final = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+_FILES: Final = ("*.json", "*.txt", "*.model", "*.safetensors", "1_Pooling/*", "2_Normalize/*")
+_PICKLES: Final = ("pytorch_model*.bin",)
+
+
+def is_hub_id(source: str) -> bool:
+    """Return whether `source` can be the id of a model on a hub, such as `intfloat/e5-small-v2`."""
+    return _ID.fullmatch(source) is not None and not Path(source).exists() and not Path(source).suffix[1:].isalpha()
+
+
+def fetch(source: str) -> Path:
+    """Return the local directory of the hub's model `source`; raise `SlipwayError` when it cannot be had."""
+    if find_spec("huggingface_hub") is None:
+        raise invalid("fetching from a hub needs huggingface_hub: pip install 'slipway[convert]'")
+    from huggingface_hub import snapshot_download
+
+    try:
+        directory = Path(snapshot_download(source, allow_patterns=list(_FILES)))
+        if not any(directory.glob("*.safetensors")):
+            directory = Path(snapshot_download(source, allow_patterns=[*_FILES, *_PICKLES]))
+    except Exception as error:  # its own errors, those of its HTTP client and OSError have no common root
+        raise invalid(
+            f"'{source}' is no file or directory here, and as a model of the hub it cannot be fetched: "
+            f"{first_line(error)}"
+        ) from error
+    return directory

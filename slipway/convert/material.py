@@ -1,0 +1,136 @@
+"""Open a source of any kind: what it is, what models it becomes, and what lies around the model itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Final
+
+from slipway.convert.encoder import load_network, quiet_libraries
+from slipway.convert.graph_subject import GraphSubject
+from slipway.convert.hub import fetch, is_hub_id
+from slipway.convert.module_subject import ModuleSubject
+from slipway.convert.options import ConvertOptions
+from slipway.convert.package import model_name, text_model_names, write_text_models
+from slipway.convert.report import Report, source_hash
+from slipway.convert.sampling import read_calibration
+from slipway.convert.source import Task, read_source
+from slipway.convert.subject import Arrays, Subject
+from slipway.convert.tasks import TASKS
+from slipway.convert.text_subject import TEXTS, TextSubject
+from slipway.convert.tokenizer import build_tokenizer, check_tokenizer, load_reference_tokenizer
+from slipway.convert.variants import Skipped
+from slipway.errors import invalid
+
+_TORCH_FILES: Final = (".pt", ".pt2", ".pth", ".ts")
+_MOST_TEXTS: Final = 300  # of a calibration file; more bring nothing but time
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """An opened source. `model` is the name of the model itself, `models` those of all that are written, `taken`
+    those that may stand in the way; `write_around` writes everything but the model itself into a directory."""
+
+    path: Path
+    subject: Subject
+    model: str
+    models: tuple[str, ...]
+    taken: tuple[str, ...]
+    task: str
+    labels: tuple[str, ...]
+    write_around: Callable[[Path], object]
+    takes_text: bool
+
+    def start_report(self, options: ConvertOptions, skipped: Sequence[Skipped]) -> Report:
+        """Return the report of a conversion that begins."""
+        sample = "a built-in sample of English text and random ids" if self.takes_text else "random values"
+        return Report(
+            source=str(self.path),
+            source_sha256=source_hash(self.path),
+            task=self.task,
+            reference=self.subject.reference_name,
+            models=self.models,
+            lengths=options.lengths,
+            calibration=f"the file {options.calibration}" if options.calibration else f"{sample} (no file was given)",
+            reproduce=options.command,
+            skipped=list(skipped),
+        )
+
+    def calibration_rows(self, path: Path | None) -> Sequence[Arrays]:
+        """Return the rows to quantise with: of a file, a text per line or arrays in .npz; else of the sample."""
+        if path is None:
+            return self.subject.calibration(sample_texts())
+        if not self.takes_text:
+            return read_calibration(path, self.subject.interface)
+        try:
+            lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        except (OSError, UnicodeDecodeError) as error:
+            raise invalid(f"calibration file '{path}' cannot be read as UTF-8 text: {error}") from None
+        texts = [line for line in lines if line][:_MOST_TEXTS]
+        if not texts:
+            raise invalid(f"calibration file '{path}' holds no text")
+        return self.subject.calibration(texts)
+
+
+def sample_texts() -> list[str]:
+    """Return the built-in sample: sentences of news, reviews, questions, instructions."""
+    return files("slipway.convert").joinpath("sample.txt").read_text(encoding="utf-8").splitlines()
+
+
+@contextmanager
+def open_material(source: str | Path, options: ConvertOptions, progress: Progress) -> Iterator[Material]:
+    """Yield the opened source with the libraries kept quiet; raise `SlipwayError` when it cannot be converted."""
+    with quiet_libraries():
+        path = Path(source)
+        if is_hub_id(str(source)):
+            progress(f"fetching {source}")
+            path = fetch(str(source))
+        progress(f"reading {source}")
+        if path.is_file():
+            yield _single_model(path, options)
+        elif path.is_dir():
+            yield _text_model(path, options)
+        else:
+            raise invalid(f"'{source}' is not a directory, a file, or the id of a model on a hub")
+
+
+def _single_model(path: Path, options: ConvertOptions) -> Material:
+    if path.suffix == ".onnx":
+        subject: Subject = GraphSubject(path)
+    elif path.suffix in _TORCH_FILES:
+        subject = ModuleSubject(path, options.inputs)
+    else:
+        endings = ", ".join((".onnx", *_TORCH_FILES))
+        raise invalid(f"'{path}' is of no known kind: expected a directory or a file that ends in {endings}")
+    name = options.name
+    return Material(path, subject, name, (name,), (name,), path.suffix[1:], (), lambda _: None, takes_text=False)
+
+
+def _text_model(path: Path, options: ConvertOptions) -> Material:
+    source = read_source(path, task=options.task, hypothesis=options.hypothesis)
+    reference = load_reference_tokenizer(source)
+    network = load_network(source)
+    tokenizer = build_tokenizer(source, reference)
+    check_tokenizer(tokenizer, reference, source, TEXTS)
+    subject = TextSubject(source, network, tokenizer, sample_texts())
+    mask_id = None
+    if source.task is Task.MASK:
+        mask_id = reference.mask_token_id
+        if mask_id is None:
+            raise invalid(f"the tokenizer of '{path}' has no mask token to fill")
+    name, row = options.name, TASKS[source.task]
+    models = tuple(each for each in text_model_names(name) if row.answer or not each.endswith("-answer"))
+    labels = source.labels if source.task is Task.CLASSIFICATION else ()
+
+    def write_around(directory: Path) -> None:
+        write_text_models(directory, name, source, subject.interface, tokenizer, mask_id)
+
+    return Material(
+        path, subject, model_name(name), models, text_model_names(name), source.task.value, labels, write_around,
+        takes_text=True,
+    )  # fmt: skip

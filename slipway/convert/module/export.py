@@ -1,0 +1,75 @@
+"""Trace the reference to ONNX: opset 17, constants folded, the batch axis and every variable dimension dynamic."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any, Final
+
+from slipway.convert.module.io_config import IoTensor, ModelIo
+from slipway.convert.module.reference import Reference, example
+from slipway.errors import invalid
+
+OPSET: Final = 17
+_BATCH: Final = "batch_size"
+
+
+def export_onnx(reference: Reference, io: ModelIo, path: Path, *, rows: int, length: int) -> None:
+    """Write `path`; raise INVALID_ARG with PyTorch's reason when the model cannot be traced."""
+    import torch
+
+    tensors = (*io.inputs, *io.outputs)
+    arguments = reference.tensors(example(io.inputs, rows=rows, length=length, limit=reference.limit))
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")  # the tracer's remarks: what it got wrong, the comparison finds
+            torch.onnx.export(
+                reference.network,
+                arguments,
+                str(path),
+                dynamo=False,
+                opset_version=OPSET,
+                do_constant_folding=True,
+                input_names=[tensor.name for tensor in io.inputs],
+                output_names=[tensor.name for tensor in io.outputs],
+                dynamic_axes={tensor.name: _axes(tensor) for tensor in tensors},
+            )
+    except Exception as error:  # of torch's tracer, exporter or the user's code
+        text = " ".join(str(error).split())
+        raise invalid(f"torch.onnx.export failed with {type(error).__name__}: {text[:400]}") from error
+    if any(other != path for other in path.parent.iterdir()):
+        raise invalid("the model is larger than 2 GiB, which one ONNX file cannot hold; try `slipway convert`")
+    _declare_outputs(path, io)
+
+
+def _axes(tensor: IoTensor) -> dict[int, str]:
+    variable = {axis: f"{tensor.name}_{axis}" for axis, size in enumerate(tensor.shape, 1) if size < 0}
+    return {0: _BATCH, **variable}
+
+
+def _declare_outputs(path: Path, io: ModelIo) -> None:
+    """Write the declared sizes of outputs into the graph where the exporter left them open.
+
+    Triton's onnxruntime backend, and ours, load a model only when both say the same of an output.
+    """
+    import onnx
+
+    model = onnx.load(path)
+    changed = [_declare(output, tensor) for output, tensor in zip(model.graph.output, io.outputs, strict=True)]
+    if any(changed):
+        onnx.save(model, path)
+
+
+def _declare(output: Any, tensor: IoTensor) -> bool:
+    wanted: list[int | str] = [_BATCH, *tensor.shape]
+    shape = output.type.tensor_type.shape
+    found = [size.dim_value or size.dim_param for size in shape.dim]
+    if len(found) == len(wanted) and all(want in (-1, size) for want, size in zip(wanted, found, strict=True)):
+        return False
+    del shape.dim[:]
+    for axis, size in enumerate(wanted):
+        if isinstance(size, int) and size > 0:
+            shape.dim.add(dim_value=size)
+        else:
+            shape.dim.add(dim_param=_BATCH if axis == 0 else f"{tensor.name}_{axis}")
+    return True

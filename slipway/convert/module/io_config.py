@@ -1,0 +1,134 @@
+"""What the user says the model takes and gives (`--model-io-config`, `--triton-inputs`), read into frozen values.
+
+Pure. Shapes are without the batch axis; -1 is a variable dimension.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from slipway.datatypes import BY_NAME, DataType
+from slipway.errors import invalid
+
+# The names that numpy and PyTorch share -> the protocol's.
+DATATYPES: Final = {
+    "bool": "BOOL",
+    "uint8": "UINT8",
+    "int8": "INT8",
+    "int16": "INT16",
+    "int32": "INT32",
+    "int64": "INT64",
+    "float16": "FP16",
+    "float32": "FP32",
+    "float64": "FP64",
+}
+
+
+class _Tensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    name: str
+    dtype: str
+    shape: list[int]
+
+
+class _Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    inputs: list[_Tensor]
+    outputs: list[_Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class IoTensor:
+    """One input or output of the model."""
+
+    name: str
+    datatype: DataType
+    shape: tuple[int, ...]
+
+    def filled(self, rows: int, length: int) -> tuple[int, ...]:
+        """Return a whole shape: `rows` in front, `length` for each variable dimension."""
+        return (rows, *(length if size < 0 else size for size in self.shape))
+
+    def accepts(self, shape: Sequence[int]) -> bool:
+        """Return whether an array's shape, batch axis first, is as declared."""
+        sizes = shape[1:]
+        return len(shape) == len(self.shape) + 1 and all(
+            declared in (-1, size) for declared, size in zip(self.shape, sizes, strict=True)
+        )
+
+    def __str__(self) -> str:
+        return f"'{self.name}' {self.datatype.name} {list(self.shape)}"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelIo:
+    """All inputs, in the order of the arguments of `forward`, and all outputs, in the order it returns them."""
+
+    inputs: tuple[IoTensor, ...]
+    outputs: tuple[IoTensor, ...]
+
+    @property
+    def is_variable(self) -> bool:
+        """Whether an input has a variable dimension besides the batch axis."""
+        return any(-1 in tensor.shape for tensor in self.inputs)
+
+    def listed(self, names: Sequence[str]) -> tuple[IoTensor, ...]:
+        """Return the inputs of these names in the order of the arguments."""
+        return tuple(tensor for tensor in self.inputs if tensor.name in names)
+
+
+def parse_model_io(text: str) -> ModelIo:
+    """Return what the JSON text declares; raise INVALID_ARG with every mistake in it."""
+    try:
+        document = msgspec.json.decode(text, type=_Document)
+    except msgspec.DecodeError as error:
+        raise invalid(f"Invalid model IO configuration: {error}") from None
+    problems = list(_problems(document))
+    if problems:
+        raise invalid(f"Invalid model IO configuration: {'; '.join(problems)}")
+    return ModelIo(_tensors(document.inputs), _tensors(document.outputs))
+
+
+def _tensors(tensors: Sequence[_Tensor]) -> tuple[IoTensor, ...]:
+    return tuple(IoTensor(each.name, BY_NAME[DATATYPES[each.dtype]], tuple(each.shape)) for each in tensors)
+
+
+def _problems(document: _Document) -> Iterator[str]:
+    for kind, tensors in (("inputs", document.inputs), ("outputs", document.outputs)):
+        if not tensors:
+            yield f"'{kind}' is empty"
+    names = [tensor.name for tensor in (*document.inputs, *document.outputs)]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield f"the name '{name}' is given more than once"
+    for tensor in (*document.inputs, *document.outputs):
+        yield from _tensor_problems(tensor)
+
+
+def _tensor_problems(tensor: _Tensor) -> Iterator[str]:
+    if not tensor.name:
+        yield "a tensor has an empty name"
+    if tensor.dtype not in DATATYPES:
+        reason = " (strings are no tensors in PyTorch)" if tensor.dtype in ("string", "str", "bytes") else ""
+        yield f"'{tensor.name}' has the unknown dtype '{tensor.dtype}'{reason}; known: {', '.join(DATATYPES)}"
+    if any(size < 1 and size != -1 for size in tensor.shape):
+        yield f"'{tensor.name}' has the shape {tensor.shape}; a size is 1 or more, or -1 where it varies"
+
+
+def choose_inputs(io: ModelIo, text: str) -> tuple[str, ...] | None:
+    """Return the names of `--triton-inputs`, None when it is not given; raise INVALID_ARG for unknown and repeated
+    names."""
+    if not text.strip():
+        return None
+    names = [name.strip() for name in text.split(",")]
+    known = [tensor.name for tensor in io.inputs]
+    problems = [
+        f"'{name}' is no input of --model-io-config (inputs: {', '.join(known)})"
+        for name in dict.fromkeys(names)
+        if name not in known
+    ]
+    problems += [f"'{name}' is given more than once" for name in dict.fromkeys(names) if names.count(name) > 1]
+    if problems:
+        raise invalid(f"--triton-inputs {text}: {'; '.join(problems)}")
+    return tuple(names)

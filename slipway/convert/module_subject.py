@@ -1,0 +1,147 @@
+"""A TorchScript or torch.export file as a subject of conversion: it is its own reference, run by torch in FP32."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from slipway.convert.sampling import Sampler
+from slipway.convert.subject import Arrays, Case, Interface
+from slipway.convert.tokenizer import first_line
+from slipway.convert.tracing import export_onnx, export_torch
+from slipway.core.signature import TensorSpec
+from slipway.datatypes import BY_NAME, datatype_of
+from slipway.errors import SlipwayError, invalid
+
+MAX_BATCH_SIZE: Final = 16
+_CALIBRATION_ROWS: Final = 100
+_INPUT: Final = re.compile(r"(?P<name>[A-Za-z_]\w*):(?P<datatype>\w+):(?P<dims>-?\d+(,-?\d+)*)")
+
+
+class ModuleSubject:
+    """One file that torch can run without the code it was made from. Implements `subject.Subject`."""
+
+    reference_name = "the module in torch, FP32, row by row"
+
+    def __init__(self, path: Path, declared: Sequence[str]) -> None:
+        self._module, inputs = _open(path, [parse_input(text) for text in declared])
+        self._path = path
+        self.interface = self._explore(inputs)
+        self._sampler = Sampler(self.interface, {})
+
+    def _explore(self, inputs: Sequence[TensorSpec]) -> Interface:
+        """Find out by running it which dims of its outputs follow its inputs'."""
+        batched = all(spec.dims[:1] == (-1,) for spec in inputs)
+        own = tuple(TensorSpec(spec.name, spec.datatype, spec.dims[1:] if batched else spec.dims) for spec in inputs)
+        probe = Interface(own, (), MAX_BATCH_SIZE if batched else 0)
+        sampler = Sampler(probe, {})
+        answers = [self._run(sampler.rows(np.random.default_rng(0), [size] * rows)) for rows, size in ((2, 5), (3, 7))]
+        if batched and any(first.shape[:1] != (2,) for first in answers[0]):
+            shape = next(list(first.shape) for first in answers[0] if first.shape[:1] != (2,))
+            raise invalid(f"'{self._path}' gives an output of shape {shape} for 2 rows: its first dim is no batch")
+        outputs = []
+        for index, (first, second) in enumerate(zip(*answers, strict=True)):
+            dims = tuple(a if a == b else -1 for a, b in zip(first.shape, second.shape, strict=True))
+            name = "output" if len(answers[0]) == 1 else f"output__{index}"
+            datatype = datatype_of(first.dtype)
+            if datatype is None:
+                raise invalid(f"'{self._path}' gives an output of type {first.dtype}, which the protocol lacks")
+            outputs.append(TensorSpec(name, datatype.name, dims[1:] if batched else dims))
+        return Interface(own, tuple(outputs), probe.max_batch_size)
+
+    def cases(self) -> list[Case]:
+        """Return random values in several batch sizes and lengths."""
+        return list(self._sampler.cases())
+
+    def reference(self, alone: Arrays) -> Arrays:
+        """Run the module itself."""
+        return dict(zip((spec.name for spec in self.interface.outputs), self._run(alone), strict=True))
+
+    def sample(self, length: int, rows: int) -> Arrays:
+        """Return random rows of `length`."""
+        return self._sampler.rows(np.random.default_rng(length), [length] * rows)
+
+    def calibration(self, texts: Sequence[str]) -> list[Arrays]:  # noqa: ARG002  a module has no words
+        """Return random rows."""
+        random = np.random.default_rng(1)
+        return [self._sampler.rows(random, [int(random.integers(1, 129))]) for _ in range(_CALIBRATION_ROWS)]
+
+    def export_onnx(self, path: Path) -> None:
+        """Trace the module to an ONNX file."""
+        export_onnx(self._module, self._example(), self.interface, path)
+
+    def export_torch(self, path: Path, precision: str) -> None:
+        """Trace the module to TorchScript."""
+        export_torch(self._module, self._example(), path, precision)
+
+    def _example(self) -> Arrays:
+        return self._sampler.rows(np.random.default_rng(2), [7, 7])
+
+    def _run(self, inputs: Arrays) -> list[np.ndarray]:
+        import torch
+
+        with torch.inference_mode():
+            try:
+                answer = self._module(*(torch.from_numpy(array) for array in inputs.values()))
+            except Exception as error:  # a module raises whatever it likes
+                shapes = {name: list(array.shape) for name, array in inputs.items()}
+                raise invalid(f"'{self._path}' fails on random inputs {shapes}: {first_line(error)}") from error
+        answers = answer if isinstance(answer, (tuple, list)) else (answer,)
+        if not all(isinstance(each, torch.Tensor) for each in answers):
+            raise invalid(f"'{self._path}' answers with something else than tensors, which cannot be served")
+        return [each.numpy() for each in answers]
+
+
+def parse_input(text: str) -> TensorSpec:
+    """Return what `NAME:TYPE:DIMS` declares, such as `x:FP32:-1,2`; dims include the batch dimension."""
+    found = _INPUT.fullmatch(text)
+    if found is None or found["datatype"] not in BY_NAME:
+        raise invalid(
+            f"'{text}' declares no input: expected NAME:TYPE:DIMS such as x:FP32:-1,2 with a type of "
+            f"{', '.join(BY_NAME)}"
+        )
+    return TensorSpec(found["name"], found["datatype"], tuple(int(size) for size in found["dims"].split(",")))
+
+
+def _open(path: Path, declared: Sequence[TensorSpec]) -> tuple[Any, Sequence[TensorSpec]]:
+    """Return the module and its inputs; TorchScript does not tell them, an exported program does."""
+    import torch
+
+    try:
+        with zipfile.ZipFile(path) as archive:
+            scripted = any("/code/" in name for name in archive.namelist())
+        if scripted:
+            module = torch.jit.load(str(path), map_location="cpu").eval()  # type: ignore[no-untyped-call]
+        else:
+            program = torch.export.load(str(path))
+            return program.module(), declared or _program_inputs(program)
+    except SlipwayError:
+        raise
+    except Exception as error:  # zipfile, torch.jit and torch.export have no common root
+        raise invalid(f"'{path}' is no TorchScript or torch.export file: {first_line(error)}") from error
+    if not declared:
+        raise invalid(f"'{path}' is TorchScript, which does not tell its inputs: name each with --input NAME:TYPE:DIMS")
+    return module, declared
+
+
+def _program_inputs(program: Any) -> list[TensorSpec]:
+    user_inputs = set(program.graph_signature.user_inputs)
+    return [
+        _placeholder(node.name, node.meta["val"])
+        for node in program.graph.nodes
+        if node.op == "placeholder" and node.name in user_inputs
+    ]
+
+
+def _placeholder(name: str, value: Any) -> TensorSpec:
+    import torch
+
+    datatype = datatype_of(torch.empty(0, dtype=value.dtype).numpy().dtype)
+    if datatype is None:
+        raise invalid(f"input '{name}' has type {value.dtype}, which the protocol lacks")
+    return TensorSpec(name, datatype.name, tuple(size if isinstance(size, int) else -1 for size in value.shape))

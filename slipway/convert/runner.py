@@ -1,0 +1,116 @@
+"""Run a model directory as the server would: through its backend, without a server.
+
+What is verified and measured is then what is served: the same config, the same backend, the same session options.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic_ns
+
+from slipway.backends.api import Executor, Host, InstanceSpec, LoadedModel, ModelContext, Placement
+from slipway.backends.registry import find_backend
+from slipway.config.normalise import normalise
+from slipway.config.parse import parse_config
+from slipway.config.signature import build_signature
+from slipway.config.validate import validate
+from slipway.convert.subject import Arrays
+from slipway.core.metrics import MetricRegistry
+from slipway.core.pending import Deliver, Pending
+from slipway.core.request import InferRequest, InferResponse
+from slipway.core.tensor import Tensor
+from slipway.errors import invalid, unsupported
+from slipway.instances.plan import cpu_limit, instance_specs, threads_per_instance
+
+
+class _NoServer:
+    """A host that offers nothing: a model under conversion calls no other."""
+
+    def __init__(self) -> None:
+        self.metrics = MetricRegistry()
+
+    def submit(self, request: InferRequest, deliver: Deliver) -> Callable[[], None]:  # noqa: ARG002
+        """Refuse."""
+        raise unsupported(f"model '{request.model_name}' cannot be asked during a conversion")
+
+    def load_model(self, name: str, config: str | None, files: Mapping[str, bytes]) -> None:  # noqa: ARG002
+        """Refuse."""
+        raise unsupported(f"model '{name}' cannot be loaded during a conversion")
+
+    def unload_model(self, name: str, unload_dependents: bool) -> None:  # noqa: ARG002
+        """Refuse."""
+        raise unsupported(f"model '{name}' cannot be unloaded during a conversion")
+
+    def is_model_ready(self, name: str, version: str) -> bool:  # noqa: ARG002
+        """Return False: there is no other model."""
+        return False
+
+    def is_decoupled(self, name: str, version: str) -> bool:  # noqa: ARG002
+        """Refuse."""
+        raise unsupported(f"model '{name}' cannot be asked during a conversion")
+
+
+class _NoLoop:
+    """A loop nobody waits on: answers of a stacked model are returned, not sent."""
+
+    def call_soon_threadsafe(self, callback: Callable[..., object], *args: object) -> object:
+        """Run the callback at once."""
+        return callback(*args)
+
+
+@dataclass(slots=True)
+class OpenModel:
+    """A loaded model with its instances; `run` may be called on different instances at the same time."""
+
+    name: str
+    loaded: LoadedModel
+    executors: Sequence[Executor]
+
+    def run(self, inputs: Arrays, instance: int = 0) -> Arrays:
+        """Return every output; raise `SlipwayError` when the model fails."""
+        tensors = {name: Tensor.from_array(name, array) for name, array in inputs.items()}
+        request = InferRequest(self.name, inputs=tensors)
+        rows = next(iter(inputs.values())).shape[0] if inputs else 1
+        pending = Pending(request, rows, monotonic_ns(), _NoLoop(), _ignore)
+        response = self.executors[instance].execute((pending,)).responses[0]
+        if response is None or response.error is not None:
+            raise invalid("it gives no answer") if response is None or response.error is None else response.error
+        return {tensor.name: tensor.array for tensor in response.outputs}
+
+    def close(self) -> None:
+        """Release everything."""
+        for executor in self.executors:
+            executor.close()
+        self.loaded.unload()
+
+
+def open_model(directory: Path) -> OpenModel:
+    """Load version 1 of the model in `directory` as written; raise `SlipwayError` as the server would."""
+    config = parse_config((directory / "config.pbtxt").read_text(), f"{directory.name}/config.pbtxt")
+    normalise(config)
+    problems = validate(config, directory)
+    if problems:
+        raise invalid("; ".join(problems))
+    host: Host = _NoServer()
+    context = ModelContext(
+        name=config.name,
+        version=1,
+        model_directory=directory,
+        version_directory=directory / "1",
+        config=config,
+        signature=build_signature(config, directory),
+        backend_config={},
+        threads=threads_per_instance(config, cpu_limit()),
+        host=host,
+    )
+    loaded = find_backend(config.backend).load(context)
+    if loaded.placement is not Placement.THREAD:
+        raise unsupported(f"backend '{config.backend}' cannot be measured without a server")
+    specs: list[InstanceSpec] = instance_specs(config, warn=False)
+    return OpenModel(config.name, loaded, [loaded.open(spec) for spec in specs])
+
+
+def _ignore(_: InferResponse) -> None:
+    """Take an answer that was returned already."""
