@@ -34,6 +34,7 @@ from slipway.engine.warmup import warm_up
 from slipway.errors import SlipwayError, internal, invalid
 from slipway.instances.factory import open_instances
 from slipway.instances.plan import cpu_limit, describe_plan, instance_specs, threads_per_instance
+from slipway.lint.loaded import log_findings
 from slipway.scheduling.ensemble import EnsembleScheduler
 from slipway.scheduling.factory import build_scheduler
 
@@ -115,6 +116,8 @@ class Loader:
         signature = build_signature(config, source.directory)
         if backend is None:
             return _Opened(config, signature)
+        if version == max(source.versions):  # once per load: the config is the same for all versions
+            log_findings(config, source.directory)
         context = self._context(source, version, config, signature)
         return _Opened(config, signature, context, backend.load(context))
 

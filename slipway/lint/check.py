@@ -18,7 +18,7 @@ from slipway.lint.graph import graph_findings
 from slipway.lint.layout import layout_findings, repository_findings
 from slipway.lint.model import Machine, Model
 from slipway.lint.reading import Read, missing_files, read_model
-from slipway.lint.settings import RULES, preferred_edits
+from slipway.lint.settings import RULES, preferred_edits, undeclared_tensors
 from slipway.lint.texts import find_problems
 from slipway.repository.scan import is_single_model, scan_repositories, stray_reason
 
@@ -96,7 +96,8 @@ def _rule_findings(read: Read, models: dict[str, Model], machine: Machine) -> It
     else:
         yield from find_problems(model, validate(model.config, model.directory))
         for rule in RULES:
-            yield from rule(model, machine)
+            if rule is not undeclared_tensors or not read.findings:  # else something kept them from being told
+                yield from rule(model, machine)
         if not missing_files(model) and not read.findings:
             yield from graph_findings(model)
 

@@ -5,15 +5,17 @@ The weights are read as far as the backend's library must to tell names, types a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from tritonclient.grpc import model_config_pb2
 
 from slipway.backends.api import CompletionContext
-from slipway.backends.onnxruntime.check import check_config
-from slipway.backends.onnxruntime.graph import Graph, GraphTensor, graph_of
+from slipway.backends.graph import Graph, GraphTensor
+from slipway.backends.graph_check import check_config
+from slipway.backends.onnxruntime.graph import graph_of
 from slipway.backends.onnxruntime.options import metadata_options
 from slipway.backends.onnxruntime.session import open_session
 from slipway.backends.pytorch.module import TorchModule, open_module
@@ -30,17 +32,35 @@ _UNKNOWN: Final = ("config-invalid", "platform-backend")
 
 def graph_findings(model: Model) -> Iterator[Finding]:
     """Yield how the config and the model file of the newest served version disagree."""
-    check = _CHECKS.get(model.config.backend)
     directory = model.version_directory
-    if check is None or directory is None:
+    if directory is None:
         return
     try:
-        check(model, directory)
+        if model.config.backend == "pytorch":
+            _check_torch(model, directory)
+        elif model.config.backend in _GRAPHS:
+            graph = _GRAPHS[model.config.backend](model, directory)
+            yield from _disagreements(model, graph)
     except SlipwayError as error:
-        if error.code is Code.UNAVAILABLE:  # the library is not installed: a finding of its own
-            return
+        if error.code is not Code.UNAVAILABLE:  # else the library is not installed: a finding of its own
+            yield from (_finding(model, directory, text) for text in error.message.split("\n"))
+
+
+def _disagreements(model: Model, graph: Graph) -> Iterator[Finding]:
+    try:
+        check_config(model.config, graph)
+    except SlipwayError as error:
         for text in error.message.split("\n"):
-            yield _finding(model, directory, text)
+            finding = find_problem(model, text)
+            yield replace(finding, fix=_count_fix(model, graph)) if finding.rule == "input-count" else finding
+
+
+def _count_fix(model: Model, graph: Graph) -> str:
+    declared = {tensor.name for tensor in model.config.input}
+    missing = [tensor for name, tensor in graph.inputs.items() if name not in declared]
+    if not missing:
+        return "remove the inputs that the model does not take"
+    return "declare " + ", ".join(f"{tensor.name} ({tensor.config_type})" for tensor in missing)
 
 
 def _finding(model: Model, directory: Path, text: str) -> Finding:
@@ -51,11 +71,11 @@ def _finding(model: Model, directory: Path, text: str) -> Finding:
     return model.finding_of_file("graph-unreadable", text, file, fix="export or copy the model again")
 
 
-def _check_onnx(model: Model, directory: Path) -> None:
+def _onnx_graph(model: Model, directory: Path) -> Graph:
     path = directory / model.config.default_model_filename
     path = path / "model.onnx" if path.is_dir() else path
     options = metadata_options(model.config, (directory, model.directory))
-    check_config(model.config, graph_of(open_session(path, options, model.name)))
+    return graph_of(open_session(path, options, model.name))
 
 
 def _check_torch(model: Model, directory: Path) -> None:
@@ -71,8 +91,8 @@ def _check_torch(model: Model, directory: Path) -> None:
     TorchModule(forward, signature, inference_mode=True, optimized=True)
 
 
-def _check_by_completion(model: Model, directory: Path) -> None:
-    """Let the backend complete an empty config, and hold the declared one against what it found."""
+def _completed_graph(model: Model, directory: Path) -> Graph:
+    """Let the backend complete an empty config: what it fills in is what the model file has."""
     config = model.config
     blank = model_config_pb2.ModelConfig(
         name=config.name,
@@ -82,31 +102,23 @@ def _check_by_completion(model: Model, directory: Path) -> None:
     )
     context = CompletionContext(model.directory, directory, DEFAULT_MAX_BATCH_SIZE)
     find_backend(config.backend).complete(blank, context)
-    if blank.input and blank.output:
-        check_config(config, _graph(blank))
+    axis = (-1,) if blank.max_batch_size > 0 else ()
+    return Graph(_tensors(blank.input, axis), _tensors(blank.output, axis), {})
 
 
-def _graph(config: model_config_pb2.ModelConfig) -> Graph:
-    """Return the tensors of a completed config with their batch axis, as `check_config` wants them."""
-    axis = (-1,) if config.max_batch_size > 0 else ()
-
-    def tensors(
-        declared: Iterator[model_config_pb2.ModelInput | model_config_pb2.ModelOutput],
-    ) -> dict[str, GraphTensor]:
-        return {
-            each.name: GraphTensor(each.name, model_config_pb2.DataType.Name(each.data_type), (*axis, *_dims(each)))
-            for each in declared
-        }
-
-    return Graph(tensors(config.input), tensors(config.output), {})
+def _tensors(declared: Iterable[Any], axis: tuple[int, ...]) -> dict[str, GraphTensor]:
+    """Return completed tensors with their batch axis, as `check_config` wants them."""
+    return {
+        each.name: GraphTensor(each.name, model_config_pb2.DataType.Name(each.data_type), (*axis, *_dims(each)))
+        for each in declared
+    }
 
 
-def _dims(declared: model_config_pb2.ModelInput | model_config_pb2.ModelOutput) -> tuple[int, ...]:
+def _dims(declared: Any) -> tuple[int, ...]:
     return tuple(declared.reshape.shape if declared.HasField("reshape") else declared.dims)
 
 
-_CHECKS: Final[dict[str, Callable[[Model, Path], None]]] = {
-    "onnxruntime": _check_onnx,
-    "openvino": _check_by_completion,
-    "pytorch": _check_torch,
+_GRAPHS: Final[dict[str, Callable[[Model, Path], Graph]]] = {
+    "onnxruntime": _onnx_graph,
+    "openvino": _completed_graph,
 }

@@ -99,12 +99,12 @@ def _complete_fields(model: Model, machine: Machine) -> list[Finding]:
         return [find_problem(model, error.message)]
     if model.is_ensemble:
         return []
+    if missing_files(model) or (config.backend == "tensorrt" and not machine.gpus):
+        return []  # layout.py and settings.py say so
     try:
         backend = find_backend(config.backend)
     except SlipwayError as error:
         return [_backend_problem(model, error)]
-    if missing_files(model) or (config.backend == "tensorrt" and not machine.gpus):
-        return []  # layout.py and settings.py say so
     settings = CompletionContext(model.directory, model.version_directory, DEFAULT_MAX_BATCH_SIZE)
     if config.backend == "python" and config.input and config.output:
         return []  # the linter runs no more of a user's code than it must
@@ -126,10 +126,10 @@ def _backend_problem(model: Model, error: SlipwayError) -> Finding:
 
 def _unreadable(model: Model, error: SlipwayError) -> Finding:
     """Return the finding of a completion that failed: the model's code, or a model file that cannot be opened."""
+    file = (model.version_directory or model.directory) / model.config.default_model_filename
     if model.config.backend == "python":
-        return model.finding("completion-failed", error.message, fix="correct auto_complete_config in model.py")
-    directory = model.version_directory or model.directory
-    file = directory / (model.config.default_model_filename or "")
+        fix = "correct auto_complete_config, or declare inputs and outputs in config.pbtxt"
+        return model.finding_of_file("completion-failed", error.message.partition("\n")[0], file, fix=fix)
     return model.finding_of_file("graph-unreadable", error.message, file, fix="export or copy the model again")
 
 
@@ -137,8 +137,11 @@ def missing_files(model: Model) -> list[Path]:
     """Return the files that the backend opens and the served versions do not have."""
     if model.is_ensemble or model.config.runtime.endswith(".py"):  # a script finds its files itself
         return []
-    names = [model.config.default_model_filename] if model.config.default_model_filename else []
-    names = names or [row.file_name for row in FORMATS if row.backend == model.config.backend][:1]
+    standard = [row.file_name for row in FORMATS if row.backend == model.config.backend][:1]
+    given = model.config.default_model_filename
+    if not standard or ".." in Path(given).parts:  # the backend opens no file, or this is `file-outside`
+        return []
+    names = [given] if given else standard
     names += [f"{name.removesuffix('.xml')}.bin" for name in names if name.endswith(".xml")]
     directories = [model.versions.paths[version] for version in model.served.served]
     return [directory / name for directory in directories for name in names if not (directory / name).exists()]

@@ -121,7 +121,7 @@ def threads_over_cores(model: Model, machine: Machine) -> Iterator[Finding]:
         f"{machine.cpus}"
     )
     path = ("instance_group", 0, "count") if config.instance_group[0].count > 1 else ("parameters",)
-    fix = f"ask for {max(1, machine.cpus // threads)} instances, or fewer threads each"
+    fix = f"write count: {max(1, machine.cpus // threads)}, or fewer threads for each instance"
     yield model.finding("threads-over-cores", message, path, severity=Severity.WARNING, fix=fix)
 
 
@@ -130,7 +130,7 @@ def undeclared_tensors(model: Model, _: Machine) -> Iterator[Finding]:
     config = model.config
     for kind, declared in (("input", config.input), ("output", config.output)):
         if not declared and not (kind == "input" and config.batch_input):
-            severity = Severity.ERROR if config.backend == "pytorch" or model.is_ensemble else Severity.WARNING
+            severity = Severity.ERROR if config.backend == "pytorch" else Severity.WARNING
             message = f"no {kind} is declared, and the model's files do not tell any"
             fix = f"declare each {kind}: {kind} [ {{ name: ... data_type: ... dims: ... }} ]"
             yield model.finding("tensors-undeclared", message, (kind,), severity=severity, fix=fix)

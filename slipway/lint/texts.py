@@ -20,6 +20,11 @@ Match = re.Match[str]
 Place = Callable[[Match, Model], tuple[Step, ...]]
 
 TOKENIZER_TENSORS: Final = frozenset({"input_ids", "attention_mask", "token_type_ids", "position_ids"})
+_TOKENIZER_RULES: Final = {
+    "tensor-not-in-graph": "tokenizer-input-unknown",
+    "step-input-unknown": "tokenizer-input-unknown",
+    "step-input-unmapped": "tokenizer-input-missing",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +68,10 @@ def _place(row: _Row, found: Match, model: Model) -> tuple[Step, ...]:
 
 def _tokenizer_rule(rule: str, found: Match) -> str:
     """Return the rule for tokenizers where the tensor is one of theirs: their users look for other words."""
-    if found.groupdict().get("tensor") not in TOKENIZER_TENSORS:
+    groups = found.groupdict()
+    if groups.get("tensor") not in TOKENIZER_TENSORS or groups.get("kind") == "output":
         return rule
-    return {"step-input-unknown": "tokenizer-input-unknown", "step-input-unmapped": "tokenizer-input-missing"}.get(
-        rule, rule
-    )
+    return _TOKENIZER_RULES.get(rule, rule)
 
 
 # Places that take a look at the config
@@ -126,12 +130,15 @@ def _mapped_tensor(found: Match, model: Model) -> tuple[Step, ...]:
 
 def _choose_tensor(found: Match) -> str:
     allowed = found["allowed"].split(", ")
+    if found["tensor"] in TOKENIZER_TENSORS:
+        return f"remove {found['tensor']} here and from the input_map of ensembles: the model does not take it"
     close = difflib.get_close_matches(found["tensor"], allowed, n=1)
     if close:
         return f"write {close[0]} instead of {found['tensor']}"
     return f"remove {found['tensor']}, or rename it to one of {found['allowed']}"
 
 
+_BATCH_TENSOR: Final = "name one of the model's inputs or outputs, in a kind and data type that batches have"
 _STEP: Final = ("ensemble_scheduling", "step", "{index}")
 _TENSOR: Final = r"model (?P<kind>input|output) '(?P<tensor>[^']*)' "
 _BATCH_AXIS: Final = (
@@ -173,8 +180,8 @@ ROWS: Final = (
     ),
     _row("tensorrt-only", "only supported for (the )?TensorRT platform", (), "remove the word"),
     _row("input-format", "NHWC/NCHW require 3 dims", ("input",), "write 3 dims or remove the format"),
-    _row("batch-tensors", "batch input|source input name", ("batch_input",)),
-    _row("batch-tensors", "batch output|target output", ("batch_output",)),
+    _row("batch-tensors", "batch input|source input name", ("batch_input",), _BATCH_TENSOR),
+    _row("batch-tensors", "batch output|target output", ("batch_output",), _BATCH_TENSOR),
     # config/validate_scheduling.py, validate_sequence.py
     _row(
         "preferred-size-not-positive",
@@ -188,9 +195,24 @@ ROWS: Final = (
         _preferred(lambda size, limit: size > limit),
         "remove it, or raise max_batch_size",
     ),
-    _row("priority-levels", "priority level", ("dynamic_batching", "priority_levels")),
-    _row("preserve-ordering", "'preserve_ordering' is true", ("dynamic_batching", "preserve_ordering")),
-    _row("sequence-batching", "sequence batching|for control|initial_state", ("sequence_batching",)),
+    _row(
+        "preserve-ordering",
+        "'preserve_ordering' is true",
+        ("dynamic_batching", "preserve_ordering"),
+        "remove preserve_ordering, or the priority levels and delays",
+    ),
+    _row(
+        "priority-levels",
+        "priority level",
+        ("dynamic_batching", "priority_levels"),
+        "number the levels from 1 to priority_levels",
+    ),
+    _row(
+        "sequence-batching",
+        "sequence batching|for control|initial_state",
+        ("sequence_batching",),
+        "give each control tensor a name and one pair of values, each state its initial data",
+    ),
     _row(
         "instance-group",
         "instance group (?P<group>.*) of model .* but specifies one or more GPUs",
@@ -218,7 +240,7 @@ ROWS: Final = (
         "write the backend alone: onnxruntime, openvino, pytorch, python",
     ),
     _row("platform-backend", "Could not determine backend", (), "write backend, or put the model's file in place"),
-    # How an ensemble fits its models.
+    # What the backends say, when they complete a config and when they hold it against the model file.
     _row(
         "batch-axis-fixed",
         "model does not support batching|for the model to support batching",
@@ -231,6 +253,7 @@ ROWS: Final = (
         ("{kind}", "@{tensor}", "name"),
         _choose_tensor,
     ),
+    _row("tensor-not-in-graph", "do not name the indices|model takes a dictionary of", ("input",), "rename the inputs"),
     _row("input-count", "configuration expects \\d+ inputs", ("input",)),
     _row(
         "datatype-not-graph",
@@ -240,7 +263,7 @@ ROWS: Final = (
     ),
     _row(
         "dims-not-graph",
-        "tensor '(?P<tensor>.*)'",
+        "model '[^']*', (scalar )?tensor '(?P<tensor>[^']*)'",
         lambda found, model: _declared(found["tensor"], model),
         "write the dims that the model has, without the batch axis when max_batch_size is above 0",
     ),

@@ -1,0 +1,114 @@
+"""What the linter looks at: whole repositories, single models, good ones and bad ones side by side."""
+
+from __future__ import annotations
+
+import pytest
+
+from slipway.errors import Code, SlipwayError
+from slipway.lint.check import check_repository
+from slipway.lint.finding import Severity
+from slipway.lint.model import Machine
+from tests.backends.pytorch.modules import SimpleNet, script
+from tests.lint.repositories import BATCHES, IO, ONNX, THROUGH_A, chain, ensemble, model, onnx_model, python_model, wrap
+
+MACHINE = Machine(cpus=4, gpus=0)
+
+
+def rules(repository, machine=MACHINE):
+    return [finding.rule for finding in check_repository(repository, machine).findings]
+
+
+def test_a_good_repository_has_no_findings(tmp_path):
+    chain(tmp_path)
+    onnx_model(tmp_path)
+    onnx_model(tmp_path, None, name="without_config")
+    assert rules(tmp_path) == []
+
+
+def test_one_bad_model_hides_nothing_of_the_others(tmp_path):
+    model(tmp_path, "max_batch_size: }", name="a")
+    model(tmp_path, BATCHES.replace("identity", "nobody"), name="b")
+    onnx_model(tmp_path, ONNX.replace('"x"', '"z"'), name="c")
+    assert rules(tmp_path) == ["syntax-error", "backend-unknown", "tensor-not-in-graph"]
+
+
+def test_a_single_models_directory_is_checked_alone(tmp_path):
+    onnx_model(tmp_path, ONNX.replace('"x"', '"z"'))
+    model(tmp_path, "nonsense", name="other")
+    report = check_repository(tmp_path / "m", MACHINE)
+    assert (report.models, [finding.rule for finding in report.findings]) == (("m",), ["tensor-not-in-graph"])
+    assert report.findings[0].file == tmp_path / "m" / "config.pbtxt"
+
+
+def test_a_single_ensemble_is_held_against_its_neighbours(tmp_path):
+    chain(tmp_path, BATCHES.replace("8", "4"))
+    assert rules(tmp_path / "e") == ["ensemble-batch-size"]
+
+
+def test_a_single_model_without_a_config_is_a_model_too(tmp_path):
+    onnx_model(tmp_path, None)
+    assert check_repository(tmp_path / "m", MACHINE).models == ("m",)
+
+
+def test_nothing_is_said_of_how_an_ensemble_fits_a_model_that_cannot_be_read(tmp_path):
+    wrap(tmp_path, THROUGH_A.replace("between", "OUTPUT0"))
+    model(tmp_path, "nonsense", name="a")
+    assert rules(tmp_path) == ["unknown-field"]
+
+
+def test_a_missing_model_is_answered_with_the_nearest_name(tmp_path):
+    model(tmp_path, BATCHES, name="finbert_model")
+    ensemble(tmp_path, THROUGH_A.replace('"a"', '"finbert-model"').replace("between", "OUTPUT0"))
+    [finding] = check_repository(tmp_path, MACHINE).findings
+    assert (finding.rule, finding.fix) == ("step-model-missing", "write finbert_model instead of finbert-model")
+
+
+def test_an_ensemble_may_have_an_empty_version_directory(tmp_path):
+    chain(tmp_path)
+    assert list((tmp_path / "e" / "1").iterdir()) == []
+    assert rules(tmp_path) == []
+
+
+def test_words_for_gpus_are_fine_where_there_is_one(tmp_path):
+    model(tmp_path, BATCHES + "instance_group [ { kind: KIND_GPU } ]")
+    assert rules(tmp_path) == ["gpu-on-cpu-host"]
+    assert rules(tmp_path, Machine(cpus=4, gpus=1)) == []
+
+
+def test_a_tensorrt_plan_on_a_host_without_gpu_is_a_warning_that_names_the_alternative(tmp_path):
+    (model(tmp_path, f'backend: "tensorrt"\n{IO}') / "1" / "model.plan").write_bytes(b"plan")
+    [finding] = check_repository(tmp_path, MACHINE).findings
+    assert (finding.rule, finding.severity) == ("gpu-on-cpu-host", Severity.WARNING)
+    assert "onnxruntime" in finding.fix
+
+
+def test_a_python_model_with_one_instance_on_many_cores_is_no_finding(tmp_path):
+    python_model(tmp_path, "class TritonPythonModel: ...", f'backend: "python"\n{IO}')
+    assert rules(tmp_path, Machine(cpus=64, gpus=0)) == []
+
+
+def test_a_graph_that_takes_an_input_the_tokenizer_does_not_know_says_so(tmp_path):
+    onnx_model(tmp_path, ONNX.replace('"x"', '"token_type_ids"'))
+    [finding] = check_repository(tmp_path, MACHINE).findings
+    assert finding.rule == "tokenizer-input-unknown"
+    assert finding.fix.startswith("remove token_type_ids here and from the input_map")
+
+
+def test_the_arguments_of_a_torchscript_module_are_held_against_the_inputs(tmp_path):
+    two = IO.replace("} ]\n", '}, { name: "INPUT1" data_type: TYPE_FP32 dims: [ 4 ] } ]\n', 1)
+    directory = model(tmp_path, f'backend: "pytorch"\n{two}')
+    script(directory, SimpleNet())
+    assert rules(tmp_path) == ["input-count"]
+
+
+def test_a_library_that_is_not_installed_is_a_warning(tmp_path, monkeypatch):
+    monkeypatch.setattr("slipway.backends.registry.find_spec", lambda _: None)
+    onnx_model(tmp_path)
+    [finding] = check_repository(tmp_path, MACHINE).findings
+    assert (finding.rule, finding.severity) == ("backend-not-installed", Severity.WARNING)
+
+
+def test_a_directory_that_does_not_exist_is_refused(tmp_path):
+    with pytest.raises(SlipwayError) as caught:
+        check_repository(tmp_path / "nowhere", MACHINE)
+    assert caught.value.code is Code.NOT_FOUND
