@@ -147,7 +147,7 @@ def engine_runner(plan: Path, output_types: dict[str, np.dtype]) -> Run:
     inputs = [name for name in names if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
 
     def run(arrays: Arrays) -> Arrays:
-        stream = torch.cuda.Stream()
+        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         with torch.cuda.stream(stream):
             tensors = {name: torch.from_numpy(arrays[name]).cuda().contiguous() for name in inputs}
             for name, tensor in tensors.items():

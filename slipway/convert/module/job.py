@@ -1,0 +1,244 @@
+"""The whole story of `slipway convert-module`: what is asked for, in order, in a scratch directory; then all of it is
+put in place at once.
+
+Says what it does through a function it is given; prints nothing itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from slipway.backends.graph_check import check_config
+from slipway.backends.onnxruntime.graph import graph_of
+from slipway.convert.module import tensorrt
+from slipway.convert.module.checkpoint import load_weights
+from slipway.convert.module.export import OPSET, export_onnx
+from slipway.convert.module.gate import LIMITS, figures_table, judge, measure, onnx_runner
+from slipway.convert.module.graph import served_inputs
+from slipway.convert.module.io_config import IoTensor, ModelIo, choose_inputs, parse_model_io
+from slipway.convert.module.layout import FILES, ONNX, TENSORRT, alias_config, config_text, model_config
+from slipway.convert.module.options import ModuleOptions, check_options
+from slipway.convert.module.placement import place, scratch_near
+from slipway.convert.module.precision import lower
+from slipway.convert.module.reference import Case, Reference, example
+from slipway.convert.module.script import build_module
+from slipway.errors import invalid, unavailable
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Voice:
+    """Where progress and warnings go."""
+
+    say: Say
+    warn: Say
+
+
+@dataclass(slots=True)
+class _Work:
+    """A conversion under way: the artefact of each kind, and what goes where in the end (target -> source)."""
+
+    options: ModuleOptions
+    io: ModelIo
+    listed: tuple[str, ...] | None
+    scratch: Path
+    voice: Voice
+    artefacts: dict[str, Path] = field(default_factory=dict)
+    files: dict[Path, Path] = field(default_factory=dict)
+
+    def keeps(self, path: Path) -> bool:
+        """Return whether a file that is there already stays, and say so."""
+        if not path.exists() or self.options.overwrite:
+            return False
+        self.voice.say(f"kept '{path}': it exists already; --overwrite replaces it")
+        return True
+
+
+def convert_module(options: ModuleOptions, voice: Voice) -> None:
+    """Do every stage that is asked for; raise `SlipwayError`, with nothing written, when one cannot be done right."""
+    io = parse_model_io(options.model_io_config)
+    listed = choose_inputs(io, options.triton_inputs)
+    check_options(options, io)
+    missing_engine = tensorrt.refusal() if options.generate_trt else ""
+    if missing_engine and not (options.generate_onnx or options.generate_triton_config):
+        raise unavailable(_no_engine(options, missing_engine))
+    with scratch_near(options.triton_repo) as scratch:
+        work = _Work(options, io, listed, scratch, voice)
+        _onnx_stage(work, serves_onnx=not options.generate_trt or bool(missing_engine))
+        inputs = _inputs(work)
+        if missing_engine:
+            voice.warn(f"warning: {_no_engine(options, missing_engine)}")
+        else:
+            _engine_stage(work, inputs)
+        _models(work, inputs)
+        place(work.files)
+    for target in work.files:
+        voice.say(f"wrote '{target}'")
+
+
+def _no_engine(options: ModuleOptions, reason: str) -> str:
+    name = f"{options.model_name}_{ONNX}"
+    return (
+        f"no TensorRT engine was built: {reason}. Serve the ONNX model '{name}' with `slipway serve "
+        f"{options.triton_repo}`, or make a faster one for this machine with `slipway convert {options.onnx_path} "
+        f"--name {options.model_name} --repository {options.triton_repo} --engine openvino`; run --generate-trt on "
+        f"a machine with an NVIDIA GPU and `pip install tensorrt`"
+    )
+
+
+# ONNX
+
+
+def _onnx_stage(work: _Work, *, serves_onnx: bool) -> None:
+    """Export the model, or take the ONNX file that is there; the precision is the engine's business where there is
+    one."""
+    options = work.options
+    if not options.generate_onnx:
+        work.voice.say("ONNX export: not asked for")
+    elif not work.keeps(options.onnx_path):
+        precision = _precision(options) if serves_onnx else "fp32"
+        work.artefacts[ONNX] = work.files[options.onnx_path] = _export(work, precision)
+        return
+    if options.onnx_path.is_file():
+        work.artefacts[ONNX] = options.onnx_path
+
+
+def _precision(options: ModuleOptions) -> str:
+    if options.use_fp16 and options.use_int8:
+        raise invalid("an ONNX model is either fp16 or int8: give --use-fp16 or --use-int8, not both")
+    return "int8" if options.use_int8 else "fp16" if options.use_fp16 else "fp32"
+
+
+def _export(work: _Work, precision: str) -> Path:
+    options, say = work.options, work.voice.say
+    say(f"running the code of '{options.model_script_path}' to build '{options.model_class_name}'")
+    module = build_module(options.model_script_path, options.model_class_name)
+    load_weights(module, options.ckpt_path, allow_pickle=options.allow_pickle)
+    reference = Reference(module, work.io, options.device)
+    reference.settle_limit(rows=options.rows, length=options.length)
+    path = _new_file(work, "fp32", FILES[ONNX])
+    export_onnx(reference, work.io, path, rows=options.rows, length=options.length)
+    cases = reference.cases(options)
+    say(f"exported to ONNX, opset {OPSET}; integers of the examples are below {reference.limit}")
+    _pass_gate(work, path, cases, "fp32")
+    if precision == "fp32":
+        return path
+    lowered = _new_file(work, precision, FILES[ONNX])
+    lower(path, lowered, precision)
+    say(f"{precision}: {path.stat().st_size:,} bytes became {lowered.stat().st_size:,}")
+    _pass_gate(work, lowered, cases, precision)
+    return lowered
+
+
+def _new_file(work: _Work, folder: str, name: str) -> Path:
+    (work.scratch / folder).mkdir()
+    return work.scratch / folder / name
+
+
+def _pass_gate(work: _Work, path: Path, cases: Sequence[Case], precision: str) -> None:
+    _, run = onnx_runner(path)
+    figures = measure(cases, run)
+    work.voice.say(f"{precision} ONNX compared with PyTorch:\n{figures_table(figures)}")
+    judge(f"the {precision} ONNX model", figures, LIMITS[precision])
+
+
+# TensorRT
+
+
+def _engine_stage(work: _Work, inputs: Sequence[IoTensor]) -> None:
+    options = work.options
+    if not options.generate_trt:
+        work.voice.say("TensorRT engine: not asked for")
+    elif not work.keeps(options.engine_path):
+        work.artefacts[TENSORRT] = work.files[options.engine_path] = _build(work, inputs)
+        return
+    if options.engine_path.is_file():
+        work.artefacts[TENSORRT] = options.engine_path
+
+
+def _build(work: _Work, inputs: Sequence[IoTensor]) -> Path:
+    options, source = work.options, work.artefacts.get(ONNX)
+    if source is None:
+        raise invalid(f"--generate-trt starts from '{options.onnx_path}', which is not there; add --generate-onnx")
+    plan = _new_file(work, TENSORRT, FILES[TENSORRT])
+    shapes = tensorrt.profiles(inputs, most_rows=options.max_batch_size, length=options.length)
+    settings = tensorrt.EngineSettings(shapes, options.memory_pool_limit, options.use_fp16, options.use_int8)
+    cases = _onnx_cases(source, work.io, options)
+    best = shapes[0].optimal[0]
+    samples = [example(work.io.inputs, rows=best, length=options.length, limit=2)]
+    tensorrt.build_engine(source, plan, settings, samples)
+    run = tensorrt.engine_runner(plan, {each.name: each.datatype.numpy for each in work.io.outputs})
+    figures = measure(cases, run)
+    work.voice.say(f"TensorRT engine compared with the ONNX model:\n{figures_table(figures)}")
+    # TF32 is always on, and has the 10 bits of mantissa that FP16 has.
+    judge("the TensorRT engine", figures, LIMITS["int8" if options.use_int8 else "fp16"])
+    return plan
+
+
+def _onnx_cases(source: Path, io: ModelIo, options: ModuleOptions) -> list[Case]:
+    """Return examples with the answers of the ONNX file: it may be older than this run, and stands for the model."""
+    _, run = onnx_runner(source)
+    cases = []
+    for rows in sorted({1, options.max_batch_size}):
+        inputs = example(io.inputs, rows=rows, length=options.length, limit=2)
+        cases.append(Case(f"batch {rows}", inputs, run(inputs)))
+    return cases
+
+
+# The repository
+
+
+def _inputs(work: _Work) -> tuple[IoTensor, ...]:
+    """Return the inputs that the models take: those of the graph, where there is one."""
+    if ONNX not in work.artefacts:
+        return work.io.listed(work.listed) if work.listed else work.io.inputs
+    session, _ = onnx_runner(work.artefacts[ONNX])
+    graph = graph_of(session)
+    inputs = served_inputs(work.io, work.listed, graph)
+    vanished = [each.name for each in work.io.inputs if each.name not in graph.inputs]
+    if vanished:
+        work.voice.say(f"the model does not use {', '.join(vanished)}: the exported graph has no such input")
+    check_config(model_config(work.options, work.io, ONNX, inputs), graph)
+    return inputs
+
+
+def _models(work: _Work, inputs: Sequence[IoTensor]) -> None:
+    """Add the files of the repository for every artefact there is."""
+    if not work.artefacts:
+        raise invalid(
+            f"there is nothing to configure: neither '{work.options.onnx_path}' nor '{work.options.engine_path}' "
+            f"exists; add --generate-onnx"
+        )
+    for kind, artefact in work.artefacts.items():
+        directory = work.options.triton_repo / f"{work.options.model_name}_{kind}"
+        _add(work, directory / "1" / FILES[kind], artefact)
+        if work.options.generate_triton_config:
+            config = config_text(model_config(work.options, work.io, kind, inputs))
+            _add(work, directory / "config.pbtxt", _text(work, f"{kind}.pbtxt", config))
+    if not work.options.generate_triton_config:
+        work.voice.say("Triton configuration: not asked for")
+    elif work.options.serve_name:
+        _add_alias(work, inputs)
+
+
+def _add_alias(work: _Work, inputs: Sequence[IoTensor]) -> None:
+    kind = TENSORRT if TENSORRT in work.artefacts else ONNX
+    config = alias_config(work.options, work.io, f"{work.options.model_name}_{kind}", inputs)
+    directory = work.options.triton_repo / work.options.serve_name
+    _add(work, directory / "config.pbtxt", _text(work, "alias.pbtxt", config_text(config)))
+    if not (directory / "1").is_dir():  # Triton wants the directory, git drops an empty one
+        work.files[directory / "1" / ".gitkeep"] = _text(work, ".gitkeep", "")
+
+
+def _add(work: _Work, target: Path, source: Path) -> None:
+    if not work.keeps(target):
+        work.files[target] = source
+
+
+def _text(work: _Work, name: str, text: str) -> Path:
+    path = work.scratch / name
+    path.write_text(text)
+    return path

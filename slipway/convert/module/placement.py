@@ -1,0 +1,70 @@
+"""Put finished files where they belong: all are copied to the file systems of their targets first, then renamed.
+
+Until the first rename nothing that was there has changed, and a failure leaves no trace. Copies, not moves: a file may
+have several targets, on several file systems.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from slipway.errors import invalid
+
+
+@dataclass(frozen=True, slots=True)
+class _Move:
+    """A rename that is left to do."""
+
+    prepared: Path
+    target: Path
+
+
+@contextmanager
+def scratch_near(target: Path) -> Iterator[Path]:
+    """Yield a directory for work in progress on the file system of `target`."""
+    with ExitStack() as stack:
+        yield _temporary(stack, _missing(target).parent)
+
+
+def place(files: Mapping[Path, Path]) -> None:
+    """Copy each source to its target, given as target -> source; raise INVALID_ARG when one cannot be written."""
+    groups: dict[Path, list[Path]] = {}
+    for target in files:
+        groups.setdefault(_missing(target), []).append(target)
+    try:
+        with ExitStack() as stack:
+            moves = [_prepare(stack, root, targets, files) for root, targets in groups.items()]
+            for move in moves:
+                move.prepared.replace(move.target)
+    except OSError as error:
+        where = error.filename2 or error.filename or next(iter(files))
+        reason = error.strerror or error
+        raise invalid(f"cannot write '{where}': {reason}; what was there before is unchanged") from error
+
+
+def _missing(target: Path) -> Path:
+    """Return the first directory on the way to `target` that is not there, or `target` itself."""
+    target = target.absolute()
+    for path in reversed(target.parents):
+        if not path.exists():
+            return path
+    return target
+
+
+def _prepare(stack: ExitStack, root: Path, targets: Sequence[Path], files: Mapping[Path, Path]) -> _Move:
+    """Copy what belongs below `root` into a directory beside it; one rename then puts it in place."""
+    staging = _temporary(stack, root.parent)
+    for target in targets:
+        copy = staging / target.absolute().relative_to(root.parent)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(files[target], copy)
+    return _Move(staging / root.name, root)
+
+
+def _temporary(stack: ExitStack, directory: Path) -> Path:
+    return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=".slipway-", dir=directory)))
