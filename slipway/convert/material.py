@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Final
@@ -114,6 +114,8 @@ def _single_model(path: Path, options: ConvertOptions) -> Material:
 def _text_model(path: Path, options: ConvertOptions) -> Material:
     source = read_source(path, task=options.task, hypothesis=options.hypothesis)
     reference = load_reference_tokenizer(source)
+    if "token_type_ids" not in reference.model_input_names:  # the network was trained without: all are zero
+        source = replace(source, family=replace(source.family, token_types=False))
     network = load_network(source)
     tokenizer = build_tokenizer(source, reference)
     check_tokenizer(tokenizer, reference, source, TEXTS)

@@ -75,8 +75,9 @@ def check_tokenizer(tokenizer: Tokenizer, reference: Any, source: Source, texts:
     encoded = encode_texts(source, tokenizer, texts)
     for row, text in enumerate(texts):
         words = [source.prompt + text, *([texts[(row + 1) % len(texts)]] if paired else [])]
-        cased = [word.lower() if source.lowercase else word for word in words]
-        expected = reference(*cased, truncation=True, max_length=source.max_length)["input_ids"]
+        # as lists of one: an empty second text alone would count as none
+        cased = [[word.lower() if source.lowercase else word] for word in words]
+        expected = reference(*cased, truncation=True, max_length=source.max_length)["input_ids"][0]
         if encoded["input_ids"][row][encoded["attention_mask"][row] == 1].tolist() != list(expected):
             raise invalid(f"the exported tokenizer and transformers disagree on {text[:40]!r}; nothing was written")
 

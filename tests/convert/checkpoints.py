@@ -12,9 +12,10 @@ WORDS = (
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
 LENGTH = 40
+TOKEN_TYPES = ("albert", "bert", "electra")  # families whose tokenizers tell first and second texts apart
 
 
-def write_tokenizer(directory: Path) -> int:
+def write_tokenizer(directory: Path, *, token_types: bool = True) -> int:
     """Write a BERT tokenizer over `WORDS` and return its vocabulary size."""
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
@@ -32,6 +33,7 @@ def write_tokenizer(directory: Path) -> int:
         sep_token="[SEP]",
         mask_token="[MASK]",
         model_max_length=LENGTH,
+        model_input_names=["input_ids", *(["token_type_ids"] if token_types else []), "attention_mask"],
     )
     fast.save_pretrained(directory)
     return len(vocabulary)
@@ -50,7 +52,7 @@ def write_checkpoint(directory: Path, model_type: str = "bert", head: str = "Mod
     if model_type in ("albert", "electra"):
         sizes["embedding_size"] = 32
     config = transformers.CONFIG_MAPPING[model_type](
-        vocab_size=write_tokenizer(directory),
+        vocab_size=write_tokenizer(directory, token_types=model_type in TOKEN_TYPES),
         max_position_embeddings=LENGTH + 1,  # families that count positions from the padding id need one more
         pad_token_id=0,
         bos_token_id=2,

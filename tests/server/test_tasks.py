@@ -1,0 +1,192 @@
+"""Every task that `slipway convert` knows, converted, served and asked with words; transformers is the reference."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tritonclient.grpc
+from tritonclient.utils import InferenceServerException
+
+from slipway.convert.conversion import convert
+from slipway.convert.options import ConvertOptions
+from slipway.convert.source import Task
+from tests.convert.checkpoints import write_checkpoint
+from tests.server.running import running_server
+
+TEXTS = ("The cat sat on the mat.", "Stocks rallied, and the British pound gained but fell.", "hi")
+TAGS = {0: "O", 1: "B-PER", 2: "I-PER", 3: "B-LOC", 4: "I-LOC"}
+NLI = {0: "contradiction", 1: "neutral", 2: "entailment"}
+MOODS = {0: "positive", 1: "negative", 2: "neutral"}
+HEADS = {
+    "moods": ("ForSequenceClassification", MOODS, {}),
+    "topics": ("ForSequenceClassification", MOODS, {"problem_type": "multi_label_classification"}),
+    "entities": ("ForTokenClassification", TAGS, {}),
+    "answers": ("ForQuestionAnswering", {}, {}),
+    "masks": ("ForMaskedLM", {}, {}),
+    "ranks": ("ForSequenceClassification", {0: "LABEL_0"}, {}),
+    "zero": ("ForSequenceClassification", NLI, {}),
+}
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    root = tmp_path_factory.mktemp("sources")
+    return {
+        name: write_checkpoint(root / name, head=head, **({"id2label": labels} if labels else {}), **changes)
+        for name, (head, labels, changes) in HEADS.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def client(sources, tmp_path_factory) -> Iterator[tritonclient.grpc.InferenceServerClient]:
+    """A client of a server that has all of them."""
+    repository = tmp_path_factory.mktemp("tasks")
+    for name, source in sources.items():
+        convert(source, ConvertOptions(name, repository, "onnxruntime", "fp32", lengths=(8,)))
+    with running_server(repository) as server, tritonclient.grpc.InferenceServerClient(server.grpc) as connected:
+        yield connected
+
+
+def ask(
+    client: tritonclient.grpc.InferenceServerClient, model: str, **columns: list[list[str]]
+) -> dict[str, np.ndarray]:
+    """Return every output of one request."""
+    inputs = []
+    for name, rows in columns.items():
+        array = np.array([[cell.encode() for cell in row] for row in rows], dtype=np.object_)
+        inputs.append(tritonclient.grpc.InferInput(name, array.shape, "BYTES"))
+        inputs[-1].set_data_from_numpy(array)
+    result = client.infer(model, inputs)
+    return {output.name: result.as_numpy(output.name) for output in result.get_response().outputs}
+
+
+def network(source: Path, auto: str):
+    import transformers
+
+    return (
+        getattr(transformers, auto).from_pretrained(source).eval(),
+        transformers.AutoTokenizer.from_pretrained(source),
+    )
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    powers = np.exp(logits - logits.max(-1, keepdims=True))
+    return powers / powers.sum(-1, keepdims=True)
+
+
+def logits_of(source: Path, auto: str, *texts: str) -> np.ndarray:
+    import torch
+
+    model, tokenizer = network(source, auto)
+    with torch.no_grad():
+        return model(**tokenizer(*texts, return_tensors="pt")).logits[0].numpy()
+
+
+def test_classification_gives_label_and_scores_for_every_row(client, sources):
+    answer = ask(client, "moods", text=[[text] for text in TEXTS])
+    for row, text in enumerate(TEXTS):
+        logits = logits_of(sources["moods"], "AutoModelForSequenceClassification", text)
+        np.testing.assert_allclose(answer["logits"][row], logits, atol=1e-4)
+        np.testing.assert_allclose(answer["scores"][row], softmax(logits), atol=1e-4)
+        assert answer["label"][row, 0].decode() == MOODS[int(logits.argmax())]
+
+
+def test_labels_that_exclude_nothing_are_scored_one_by_one(client, sources):
+    answer = ask(client, "topics", text=[[TEXTS[0]]])
+    logits = logits_of(sources["topics"], "AutoModelForSequenceClassification", TEXTS[0])
+    np.testing.assert_allclose(answer["scores"][0], 1 / (1 + np.exp(-logits)), atol=1e-4)
+
+
+def test_token_classification_groups_tokens_into_entities_as_the_pipeline_does(client, sources):
+    import transformers
+
+    model, tokenizer = network(sources["entities"], "AutoModelForTokenClassification")
+    pipeline = transformers.pipeline(
+        "token-classification", model=model, tokenizer=tokenizer, aggregation_strategy="simple"
+    )
+    answer = ask(client, "entities", text=[[text] for text in TEXTS])
+    found = 0
+    for row, text in enumerate(TEXTS):
+        entities = json.loads(answer["entities"][row, 0])
+        expected = pipeline(text)
+        found += len(expected)
+        assert [(each["entity"], each["start"], each["end"]) for each in entities] == [
+            (each["entity_group"], each["start"], each["end"]) for each in expected
+        ]
+        assert [each["score"] for each in entities] == pytest.approx([each["score"] for each in expected], abs=1e-4)
+        assert all(each["word"] == text[each["start"] : each["end"]] for each in entities)
+    assert found
+
+
+def test_question_answering_finds_the_likeliest_span_of_the_context(client, sources):
+    import torch
+
+    question, context = "a cat?", "The dog sat on the mat and the British pound gained."
+    answer = ask(client, "answers", question=[[question]], context=[[context]])
+    model, tokenizer = network(sources["answers"], "AutoModelForQuestionAnswering")
+    encoded = tokenizer(question, context, return_tensors="pt", return_offsets_mapping=True)
+    places = encoded.pop("offset_mapping")[0].tolist()
+    with torch.no_grad():
+        output = model(**encoded)
+    inside = np.array([sequence == 1 for sequence in encoded.sequence_ids(0)])
+    start = softmax(np.where(inside, output.start_logits[0].numpy(), -np.inf))
+    end = softmax(np.where(inside, output.end_logits[0].numpy(), -np.inf))
+    spans = [(a, b) for a in range(len(start)) for b in range(a, min(a + 15, len(end)))]
+    best = max(spans, key=lambda span: start[span[0]] * end[span[1]])
+    span = [places[best[0]][0], places[best[1]][1]]
+    assert answer["span"][0].tolist() == span
+    assert answer["answer"][0, 0].decode() == context[span[0] : span[1]]
+    assert answer["score"][0, 0] == pytest.approx(start[best[0]] * end[best[1]], abs=1e-4)
+
+
+def test_fill_mask_gives_the_five_likeliest_words(client, sources):
+    import transformers
+
+    model, tokenizer = network(sources["masks"], "AutoModelForMaskedLM")
+    expected = transformers.pipeline("fill-mask", model=model, tokenizer=tokenizer, top_k=5)(
+        "the [MASK] sat on the mat"
+    )
+    answer = ask(client, "masks", text=[["the [MASK] sat on the mat"]])
+    assert answer["scores"][0] == pytest.approx([each["score"] for each in expected], abs=1e-4)
+    assert [word.decode() for word in answer["tokens"][0]] == [each["token_str"].strip() for each in expected]
+
+
+def test_a_text_without_mask_is_refused_by_name(client):
+    with pytest.raises(InferenceServerException, match=r"every text needs the mask token '\[MASK\]'"):
+        ask(client, "masks", text=[["nothing to fill"]])
+
+
+def test_reranking_scores_every_pair_of_query_and_text(client, sources):
+    query = "a cat"
+    answer = ask(client, "ranks", query=[[query]] * 3, text=[[text] for text in TEXTS])
+    logits = [logits_of(sources["ranks"], "AutoModelForSequenceClassification", query, text)[0] for text in TEXTS]
+    np.testing.assert_allclose(answer["score"][:, 0], 1 / (1 + np.exp(-np.array(logits))), atol=1e-4)
+
+
+def test_zero_shot_chooses_among_the_labels_of_the_request(client, sources):
+    labels = [["cat", "dog", "revenue"], ["stocks", "mat", "cafe"]]
+    answer = ask(client, "zero", text=[[TEXTS[0]], [TEXTS[1]]], labels=labels)
+    for row in range(2):
+        entailment = np.array(
+            [
+                logits_of(
+                    sources["zero"], "AutoModelForSequenceClassification", TEXTS[row], f"This example is {label}."
+                )[2]
+                for label in labels[row]
+            ]
+        )
+        np.testing.assert_allclose(answer["scores"][row], softmax(entailment), atol=1e-4)
+        assert answer["label"][row, 0].decode() == labels[row][int(entailment.argmax())]
+
+
+def test_a_head_may_serve_another_task_when_asked(sources, tmp_path):
+    conversion = convert(
+        sources["zero"],
+        ConvertOptions("m", tmp_path / "models", "onnxruntime", "fp32", Task.CLASSIFICATION, lengths=(8,)),
+    )
+    assert conversion.report.task == "text-classification"
+    assert conversion.models == ("m-tokenizer", "m-model", "m-answer", "m")
