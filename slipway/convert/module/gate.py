@@ -59,7 +59,8 @@ def compare(case: str, output: str, found: np.ndarray, expected: np.ndarray) -> 
         return Figure(case, output, np.inf, 0.0, 0.0)
     one, other = found.astype(np.float64), expected.astype(np.float64)
     same = (one == other) | (np.isnan(one) & np.isnan(other))
-    apart = np.abs(np.where(same, 0.0, one - other))
+    with np.errstate(invalid="ignore"):  # infinity less infinity, which `same` puts right
+        apart = np.abs(np.where(same, 0.0, one - other))
     difference = float(np.nan_to_num(apart, nan=np.inf, posinf=np.inf).max(initial=0.0))
     usable = np.isfinite(one) & np.isfinite(other)
     largest = float(np.abs(other[usable]).max(initial=0.0))

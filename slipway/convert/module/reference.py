@@ -11,7 +11,7 @@ import numpy as np
 from slipway.convert.module.io_config import IoTensor, ModelIo
 from slipway.convert.module.options import ModuleOptions
 from slipway.datatypes import datatype_of
-from slipway.errors import SlipwayError, invalid
+from slipway.errors import SlipwayError, invalid, unavailable
 
 # Integers are drawn below the first of these that the model takes: many are ids, and a small model has few.
 ID_LIMITS: Final = (1000, 2)
@@ -43,9 +43,13 @@ def _array(tensor: IoTensor, shape: tuple[int, ...], generator: np.random.Genera
 
 
 class Reference:
-    """A model in evaluation mode, called with arrays by name."""
+    """A model in evaluation mode, called with arrays by name; UNAVAILABLE for a device that is not there."""
 
     def __init__(self, module: Any, io: ModelIo, device: str) -> None:
+        import torch
+
+        if device == "cuda" and not torch.cuda.is_available():
+            raise unavailable("--device cuda: PyTorch finds no NVIDIA GPU here; leave it out to use the CPU")
         self._io = io
         self._device = device
         self.network = _flat(module).to(device).eval()
