@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import signal
 import sys
-from argparse import Namespace
+from argparse import ArgumentTypeError, Namespace
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
@@ -83,14 +83,18 @@ def _parser() -> CommandParser:
 
 
 def _task(text: str) -> Task:
-    return Task(text)
+    try:
+        return Task(text)
+    except ValueError:
+        known = ", ".join(task.value for task in Task)
+        raise ArgumentTypeError(f"there is no task '{text}', only {known}") from None
 
 
 def _lengths(text: str) -> tuple[int, ...]:
-    lengths = tuple(sorted({int(part) for part in text.split(",")}))
-    if lengths[0] < 1:
-        raise ValueError(text)
-    return lengths
+    parts = text.split(",")
+    if not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise ArgumentTypeError(f"expected whole numbers of tokens such as 32,128, not '{text}'")
+    return tuple(sorted({int(part) for part in parts}))
 
 
 def _options(options: Namespace, command: str) -> ConvertOptions:

@@ -119,7 +119,9 @@ def _open(path: Path, declared: Sequence[TensorSpec]) -> tuple[Any, Sequence[Ten
             module = torch.jit.load(str(path), map_location="cpu").eval()  # type: ignore[no-untyped-call]
         else:
             program = torch.export.load(str(path))
-            return program.module(), declared or _program_inputs(program)
+            module = program.module()
+            module.train = lambda mode=True: module  # noqa: ARG005  it would raise, and every exporter calls it
+            return module, declared or _program_inputs(program)
     except SlipwayError:
         raise
     except Exception as error:  # zipfile, torch.jit and torch.export have no common root
