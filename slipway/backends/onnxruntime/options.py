@@ -14,6 +14,7 @@ from typing import Any
 from tritonclient.grpc import model_config_pb2
 
 from slipway.backends.api import ModelContext
+from slipway.backends.instance_count import instance_count
 from slipway.backends.parameters import Parameters
 from slipway.errors import invalid
 
@@ -109,8 +110,7 @@ def _set_threads(options: Any, context: ModelContext, parameters: Parameters) ->
         return
     intra = parameters.integer("intra_op_thread_count") or default_intra
     inter = parameters.integer("inter_op_thread_count") or default_inter
-    groups = context.config.instance_group
-    instances = max(sum(max(group.count, 1) for group in groups if not group.passive), 1)
+    instances = instance_count(context.config)
     options.intra_op_num_threads = intra if intra > 0 else context.threads * instances
     options.inter_op_num_threads = inter if inter > 0 else context.threads
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if instances == 1 else "0")

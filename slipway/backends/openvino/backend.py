@@ -1,0 +1,138 @@
+"""The backend `openvino`: completes, loads and opens OpenVINO IR (`model.xml`), and ONNX files where they are named.
+
+One compiled model, and with it one copy of the weights, serves all instances of a version; each has a request.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from tritonclient.grpc import model_config_pb2
+
+from slipway.backends.api import CompletionContext, InstanceSpec, ModelContext, Placement
+from slipway.backends.files import model_file
+from slipway.backends.graph import Graph, scalar_outputs
+from slipway.backends.graph_check import check_config
+from slipway.backends.graph_complete import complete_from_graph, is_complete
+from slipway.backends.openvino.graph import graph_of, port_name
+from slipway.backends.openvino.library import compile_model, open_core, read_model
+from slipway.backends.openvino.options import Options, compile_options, extension_of, shaping_of
+from slipway.backends.openvino.runner import Binding, RequestRunner
+from slipway.backends.openvino.shapes import apply_shapes, fixed_rows, without_fixed_rows
+from slipway.backends.stacked import StackedExecutor
+from slipway.errors import invalid, unavailable
+
+_log = logging.getLogger("slipway.openvino")
+_DEFAULT_FILE = "model.xml"
+_ONNX_FILE = "model.onnx"
+
+
+class OpenVinoBackend:
+    """Runs OpenVINO and ONNX graphs on the CPU."""
+
+    def complete(self, config: model_config_pb2.ModelConfig, context: CompletionContext) -> None:
+        """Fill inputs, outputs and batching from the graph, unless inputs and outputs are both given."""
+        name = config.name or context.model_directory.name
+        if is_complete(config):
+            _log.info("skipping model configuration auto-complete for '%s': inputs and outputs already specified", name)
+            return
+        if context.version_directory is None:
+            return
+        core = _core(name, extension_of(name, config))
+        model = read_model(core, _graph_file(name, context.version_directory, config), name)
+        shaping = shaping_of(config)
+        apply_shapes(model, config, shaping, name)
+        graph = graph_of(model, config)
+        graph = without_fixed_rows(graph, fixed_rows(graph, config, shaping))
+        default = int(context.backend_config.get("default-max-batch-size", context.default_max_batch_size))
+        complete_from_graph(config, graph, name, default)
+
+    def load(self, context: ModelContext) -> LoadedOpenVinoModel:
+        """Read and compile the model and hold the configuration against its graph."""
+        path = _graph_file(context.name, context.version_directory, context.config)
+        return load_graph(context, path, compile_options(context))
+
+
+def load_graph(context: ModelContext, path: Path, options: Options) -> LoadedOpenVinoModel:
+    """Return the loaded model of a graph file; raise INVALID_ARG where the configuration disagrees with it."""
+    config = context.config
+    core = _core(context.name, options.extension)
+    model = read_model(core, path, context.name)
+    shaping = shaping_of(config)
+    apply_shapes(model, config, shaping, context.name)
+    graph = graph_of(model, config)
+    rows = fixed_rows(graph, config, shaping)
+    check_config(config, without_fixed_rows(graph, rows))
+    _warn_of_doubles(context.name, graph)
+    properties = {**options.properties, "INFERENCE_PRECISION_HINT": _possible_precision(core, context.name, options)}
+    compiled = compile_model(core, model, properties, context.name)
+    inputs, outputs = ({declared.name for declared in part} for part in (config.input, config.output))
+    binding = Binding(
+        context.name,
+        graph,
+        {port_name(port, inputs): index for index, port in enumerate(model.inputs)},
+        {port_name(port, outputs): index for index, port in enumerate(model.outputs)},
+        scalar_outputs(config, graph),
+        rows,
+        shaping.pad_batches,
+    )
+    return LoadedOpenVinoModel(context, compiled, binding)
+
+
+class LoadedOpenVinoModel:
+    """One loaded version."""
+
+    placement = Placement.THREAD
+
+    def __init__(self, context: ModelContext, compiled: Any, binding: Binding) -> None:
+        self._signature = context.signature
+        self._version = context.version
+        self._compiled = compiled
+        self._binding = binding
+
+    def open(self, instance: InstanceSpec) -> StackedExecutor:
+        """Return an executor with a request of its own on the shared compiled model."""
+        if self._compiled is None:
+            raise unavailable(f"instance '{instance.name}' opened after its model was unloaded")
+        runner = RequestRunner(self._compiled.create_infer_request(), self._binding)
+        return StackedExecutor(self._signature, self._version, runner.run)
+
+    def unload(self) -> None:
+        """Let the compiled model go; its memory is free once every executor is closed."""
+        self._compiled = None
+
+
+def _graph_file(name: str, version_directory: Path, config: model_config_pb2.ModelConfig) -> Path:
+    """Return the graph's path; a directory named model.onnx holds the graph and its external data."""
+    path = model_file(name, version_directory, config.default_model_filename or _DEFAULT_FILE)
+    return path / _ONNX_FILE if (path / _ONNX_FILE).is_file() else path
+
+
+def _core(model_name: str, extension: str) -> Any:
+    try:
+        return open_core(extension)
+    except RuntimeError as error:
+        raise invalid(
+            f"unable to load model '{model_name}', parameter 'CPU_EXTENSION_PATH': "
+            f"'{Path(extension).name}' is no library of OpenVINO operators"
+        ) from error
+
+
+def _possible_precision(core: Any, model_name: str, options: Options) -> str:
+    """Return the precision asked for if this CPU computes in it, else f32: the library would take what it likes."""
+    wanted = str(options.properties["INFERENCE_PRECISION_HINT"])
+    needed = {"bf16": "BF16", "f16": "FP16"}.get(wanted, "FP32")
+    if needed in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        return wanted
+    _log.warning("model '%s': this CPU does not compute in %s, the model runs in f32", model_name, wanted)
+    return "f32"
+
+
+def _warn_of_doubles(model_name: str, graph: Graph) -> None:
+    tensors = (*graph.inputs.values(), *graph.outputs.values())
+    if any(tensor.config_type == "TYPE_FP64" for tensor in tensors):
+        _log.warning(
+            "model '%s': OpenVINO computes FP64 in FP32; for doubles serve it with the backend onnxruntime", model_name
+        )

@@ -1,0 +1,74 @@
+"""The edge to OpenVINO: importing it, reading and compiling models, and its errors in our words, without paths.
+
+Knows neither configurations nor requests.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from slipway.errors import internal
+
+# What stands around the reason: where in the library's source it was thrown, and the condition that did not hold.
+_TRACE = re.compile(
+    r"(Caught exception: )?Exception from \S+:\d+:|Check '.*?' failed at \S+:\d+:?|^Loading input model$", re.ASCII
+)
+_OUTSIDE = re.compile(r"Path '(.*?)' resolves to '.*?' which is outside the base directory '.*?'")
+
+
+def import_openvino() -> Any:
+    """Return the module `openvino`, imported without its telemetry. Import it (and nncf) nowhere before this.
+
+    `import openvino` sends an event over the network and writes an identifier below the home directory, unless the
+    package `openvino_telemetry` is missing: it is declared missing.
+    """
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # None: refuse to import it
+    import openvino
+
+    return openvino
+
+
+def open_core(extension: str = "") -> Any:
+    """Return a Core of its own for one model (0.6 ms), with the library of custom operators `extension` in it.
+
+    Files are read, not mapped: a mapped file that somebody overwrites takes the whole server down (SIGBUS). Mapping
+    would save 10 MB of 173 for a model of 91 MB.
+    """
+    core = import_openvino().Core()
+    core.set_property({"ENABLE_MMAP": False})
+    if extension:
+        core.add_extension(extension)
+    return core
+
+
+def read_model(core: Any, path: Path, model_name: str) -> Any:
+    """Return the openvino.Model of the file; raise INTERNAL with the reason when it cannot be read.
+
+    OpenVINO itself refuses external data of ONNX files outside the model's directory (absolute, `..`, links).
+    """
+    try:
+        return core.read_model(path)
+    except Exception as error:  # the library raises RuntimeError, and subclasses of Exception in its frontends
+        raise internal(f"unable to load model '{model_name}': {reason_of(error, path)}") from error
+
+
+def compile_model(core: Any, model: Any, properties: Mapping[str, Any], model_name: str) -> Any:
+    """Return the openvino.CompiledModel for the CPU; raise INTERNAL with the reason when it cannot be compiled."""
+    try:
+        return core.compile_model(model, "CPU", dict(properties))
+    except Exception as error:  # as above
+        raise internal(f"unable to load model '{model_name}': {reason_of(error)}") from error
+
+
+def reason_of(error: Exception, path: Path | None = None) -> str:
+    """Return what an error of the library says, without source files of its build and directories of ours."""
+    lines = [" ".join(_TRACE.sub("", line).split()) for line in str(error).splitlines()]
+    text = " ".join(line for line in lines if line) or type(error).__name__
+    text = _OUTSIDE.sub(r"'\1' is refused. External data must be a file inside the model's directory.", text)
+    for directory in {path.parent, path.resolve().parent} if path else set():
+        text = text.replace(f"{directory}/", "")
+    return text

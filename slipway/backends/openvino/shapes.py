@@ -1,0 +1,73 @@
+"""Give a graph the shapes its configuration asks for, before it is checked and compiled.
+
+As in Triton's OpenVINO backend: a batch is of any size unless SKIP_OV_DYNAMIC_BATCHSIZE keeps the graph's own, and
+RESHAPE_IO_LAYERS replaces the graph's input shapes by the declared ones.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from tritonclient.grpc import model_config_pb2
+
+from slipway.backends.graph import Graph, GraphTensor
+from slipway.backends.openvino.graph import port_dims, port_name
+from slipway.backends.openvino.library import import_openvino, reason_of
+from slipway.backends.openvino.options import Shaping
+from slipway.errors import invalid
+
+Shapes = dict[str, tuple[int, ...]]
+
+
+def apply_shapes(model: Any, config: model_config_pb2.ModelConfig, shaping: Shaping, model_name: str) -> None:
+    """Reshape the openvino.Model in place where asked; raise INVALID_ARG when the graph cannot take the shapes."""
+    declared = {each.name for each in config.input}
+    present = {port_name(port, declared): port_dims(port) for port in model.inputs}
+    wanted = wanted_shapes(present, config, shaping)
+    if wanted == present:
+        return
+    openvino = import_openvino()
+    ports = {port_name(port, declared): port for port in model.inputs}
+    try:
+        model.reshape({ports[name]: openvino.PartialShape(list(dims)) for name, dims in wanted.items() if dims})
+    except Exception as error:  # the library raises RuntimeError, and subclasses of Exception of its own
+        given = ", ".join(f"'{name}' {list(dims)}" for name, dims in sorted(wanted.items()))
+        raise invalid(
+            f"unable to load model '{model_name}', the graph cannot take the input shapes {given}: "
+            f"{reason_of(error)}; set max_batch_size to 0 or the parameter SKIP_OV_DYNAMIC_BATCHSIZE to YES"
+        ) from error
+
+
+def wanted_shapes(present: Shapes, config: model_config_pb2.ModelConfig, shaping: Shaping) -> Shapes:
+    """Return the shape that each input is to have; pure."""
+    wanted = dict(present)
+    batched = config.max_batch_size > 0
+    for each in config.input if shaping.reshape_layers else ():
+        if each.name in wanted:
+            dims = tuple(each.reshape.shape if each.HasField("reshape") else each.dims)
+            wanted[each.name] = (wanted[each.name][:1] or (-1,)) + dims if batched else dims
+    if batched and not shaping.fixed_batch:
+        wanted = {name: (-1, *dims[1:]) if dims else dims for name, dims in wanted.items()}
+    return wanted
+
+
+def fixed_rows(graph: Graph, config: model_config_pb2.ModelConfig, shaping: Shaping) -> int:
+    """Return the only batch size that the graph takes, 0 where it takes any."""
+    if not shaping.fixed_batch or config.max_batch_size == 0:
+        return 0
+    sizes = {tensor.dims[0] for tensor in graph.inputs.values() if tensor.dims}
+    return config.max_batch_size if sizes == {config.max_batch_size} else 0
+
+
+def without_fixed_rows(graph: Graph, rows: int) -> Graph:
+    """Return the graph as a configuration describes it: a batch dimension of exactly `rows` is the batch dimension."""
+
+    def freed(tensor: GraphTensor) -> GraphTensor:
+        return replace(tensor, dims=(-1, *tensor.dims[1:])) if rows and tensor.dims[:1] == (rows,) else tensor
+
+    return Graph(
+        {name: freed(tensor) for name, tensor in graph.inputs.items()},
+        {name: freed(tensor) for name, tensor in graph.outputs.items()},
+        graph.initializers,
+    )
