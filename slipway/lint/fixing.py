@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import re
-import tempfile
+import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,20 +65,21 @@ def apply_edits(text: str, edits: Iterable[Edit]) -> str:
 
 
 def write_change(change: Change) -> None:
-    """Write the file beside itself and rename it into place, with the permissions it had."""
-    mode = change.file.stat().st_mode
-    with tempfile.NamedTemporaryFile(
-        "w", encoding="utf-8", newline="", dir=change.file.parent, prefix=".slipway-", delete=False
-    ) as handle:
-        temporary = Path(handle.name)
-        try:
-            handle.write(change.after)
-            handle.flush()
-            temporary.chmod(mode & 0o777)
-            temporary.replace(change.file)
-        except OSError as error:
-            temporary.unlink(missing_ok=True)
-            raise invalid(f"cannot write '{change.file}': {error.strerror}") from error
+    """Write the changed file."""
+    write_text(change.file, change.after)
+
+
+def write_text(file: Path, text: str) -> None:
+    """Write the file beside itself and rename it into place, with the permissions it had; raise INVALID_ARG."""
+    temporary = file.with_name(f".slipway-{secrets.token_hex(8)}")
+    try:
+        mode = file.stat().st_mode & 0o777 if file.exists() else 0o644
+        temporary.write_text(text, encoding="utf-8", newline="")
+        temporary.chmod(mode)
+        temporary.replace(file)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise invalid(f"cannot write '{file}': {error.strerror}") from error
 
 
 def _remove(text: str, edit: Edit) -> str:

@@ -5,6 +5,7 @@ The weights are read as far as the backend's library must to tell names, types a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -92,26 +93,44 @@ def _check_torch(model: Model, directory: Path) -> None:
 
 
 def _completed_graph(model: Model, directory: Path) -> Graph:
-    """Let the backend complete an empty config: what it fills in is what the model file has."""
-    config = model.config
-    blank = model_config_pb2.ModelConfig(
-        name=config.name,
-        backend=config.backend,
-        platform=config.platform,
-        default_model_filename=config.default_model_filename,
-    )
+    """Let the backend complete what is left out: with the inputs left out it tells the graph's, and likewise outputs.
+
+    The other half stays, since the backend may give the graph the shapes that it declares.
+    """
+    return Graph(_completed(model, directory, "input"), _completed(model, directory, "output"), {})
+
+
+def _completed(model: Model, directory: Path, field: str) -> dict[str, GraphTensor]:
+    config = model_config_pb2.ModelConfig()
+    config.CopyFrom(model.config)
+    config.ClearField(field)
     context = CompletionContext(model.directory, directory, DEFAULT_MAX_BATCH_SIZE)
-    find_backend(config.backend).complete(blank, context)
-    axis = (-1,) if blank.max_batch_size > 0 else ()
-    return Graph(_tensors(blank.input, axis), _tensors(blank.output, axis), {})
+    find_backend(config.backend).complete(config, context)
+    axis = (-1,) if config.max_batch_size > 0 else ()
+    tensors = _tensors(getattr(config, field), axis)
+    names = {declared.name for declared in getattr(model.config, field)}
+    spare = [name for name in tensors if name not in names]
+    for declared in getattr(model.config, field):
+        if spare and declared.name not in tensors and _is_alias(model, directory, declared.name):
+            shape = (*axis, *_dims(declared))
+            del tensors[spare.pop()]  # which of the graph's tensors it names only a load can tell
+            tensors[declared.name] = GraphTensor(declared.name, _type_name(declared), shape)
+    return tensors
+
+
+def _is_alias(model: Model, directory: Path, name: str) -> bool:
+    """Return whether an OpenVINO file gives the name to one of its tensors, which may have several."""
+    text = (directory / model.config.default_model_filename).read_text(encoding="utf-8", errors="replace")
+    return any(name in match[1].split(",") for match in re.finditer(r'\bnames="([^"]*)"', text))
 
 
 def _tensors(declared: Iterable[Any], axis: tuple[int, ...]) -> dict[str, GraphTensor]:
     """Return completed tensors with their batch axis, as `check_config` wants them."""
-    return {
-        each.name: GraphTensor(each.name, model_config_pb2.DataType.Name(each.data_type), (*axis, *_dims(each)))
-        for each in declared
-    }
+    return {each.name: GraphTensor(each.name, _type_name(each), (*axis, *_dims(each))) for each in declared}
+
+
+def _type_name(declared: Any) -> str:
+    return str(model_config_pb2.DataType.Name(declared.data_type))
 
 
 def _dims(declared: Any) -> tuple[int, ...]:
