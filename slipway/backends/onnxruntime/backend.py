@@ -10,12 +10,13 @@ from pathlib import Path
 
 from tritonclient.grpc import model_config_pb2
 
-from slipway.backends.api import CompletionContext, InstanceSpec, ModelContext, Placement
+from slipway.backends.api import CompletionContext, InstanceSpec, LoadedModel, ModelContext, Placement
 from slipway.backends.files import model_file
 from slipway.backends.graph_check import check_config
 from slipway.backends.graph_complete import complete_from_graph, is_complete
+from slipway.backends.onnxruntime.accelerator import load_accelerated
 from slipway.backends.onnxruntime.graph import graph_of
-from slipway.backends.onnxruntime.options import metadata_options, run_options, session_options
+from slipway.backends.onnxruntime.options import metadata_options, run_options, session_options, warn_of_gpu_words
 from slipway.backends.onnxruntime.session import GraphRunner, open_session
 from slipway.backends.stacked import StackedExecutor
 from slipway.errors import unavailable
@@ -41,9 +42,13 @@ class OnnxRuntimeBackend:
         default = int(context.backend_config.get("default-max-batch-size", context.default_max_batch_size))
         complete_from_graph(config, graph, name, default)
 
-    def load(self, context: ModelContext) -> LoadedOnnxModel:
-        """Open the session and hold the configuration against its graph."""
+    def load(self, context: ModelContext) -> LoadedModel:
+        """Open the session, or its accelerator's equal, and hold the configuration against its graph."""
         path = _graph_file(context.name, context.version_directory, context.config)
+        warn_of_gpu_words(context.config)
+        accelerated = load_accelerated(context, path)
+        if accelerated is not None:
+            return accelerated
         session = open_session(path, session_options(context), context.name)
         runner = GraphRunner(session, context.config, run_options(context.config))
         check_config(context.config, runner.graph)

@@ -20,6 +20,8 @@ from slipway.errors import invalid
 
 _log = logging.getLogger("slipway.onnxruntime")
 
+ACCELERATOR = "openvino"  # the execution accelerator that CPUs have: accelerator.py
+
 _QUIET = 4  # only what kills the process: every other error is raised, and a client could flood the log
 _GRAPH_LEVELS = {-1: "ORT_ENABLE_BASIC", 1: "ORT_ENABLE_EXTENDED", 2: "ORT_DISABLE_ALL"}  # the rest: ORT_ENABLE_ALL
 _SHRINKAGE = "memory.enable_memory_arena_shrinkage"
@@ -66,7 +68,6 @@ def session_options(context: ModelContext) -> Any:
     for key, value in parameters.starting_with("session.").items():
         options.add_session_config_entry(key, value)
     _register_operators(options, context.config, (context.version_directory, context.model_directory))
-    _warn_of_accelerators(context.config, parameters)
     return options
 
 
@@ -149,9 +150,12 @@ def _register_operators(options: Any, config: model_config_pb2.ModelConfig, dire
         options.register_custom_ops_library(str(path))
 
 
-def _warn_of_accelerators(config: model_config_pb2.ModelConfig, parameters: Parameters) -> None:
+def warn_of_gpu_words(config: model_config_pb2.ModelConfig) -> None:
+    """Name what does nothing on a CPU, once each: accelerators but OpenVINO, and the parameters of GPUs."""
+    parameters = Parameters(config)
     accelerators = config.optimization.execution_accelerators
-    named = (*accelerators.gpu_execution_accelerator, *accelerators.cpu_execution_accelerator)
+    named = [each for each in accelerators.cpu_execution_accelerator if each.name.lower() != ACCELERATOR]
+    named = [*accelerators.gpu_execution_accelerator, *named]
     words = [f"execution accelerator '{accelerator.name}'" for accelerator in named]
     words += [f"parameter '{key}'" for key in _GPU_PARAMETERS if key in parameters]
     if config.optimization.cuda.graphs:

@@ -19,10 +19,10 @@ from slipway.backends.graph_complete import complete_from_graph, is_complete
 from slipway.backends.openvino.graph import graph_of, port_name
 from slipway.backends.openvino.library import compile_model, open_core, read_model
 from slipway.backends.openvino.options import Options, compile_options, extension_of, shaping_of
-from slipway.backends.openvino.runner import Binding, RequestRunner
+from slipway.backends.openvino.runner import Binding, Fixed, RequestRunner
 from slipway.backends.openvino.shapes import apply_shapes, fixed_rows, without_fixed_rows
 from slipway.backends.stacked import StackedExecutor
-from slipway.errors import invalid, unavailable
+from slipway.errors import invalid, unavailable, unsupported
 
 _log = logging.getLogger("slipway.openvino")
 _DEFAULT_FILE = "model.xml"
@@ -52,19 +52,26 @@ class OpenVinoBackend:
     def load(self, context: ModelContext) -> LoadedOpenVinoModel:
         """Read and compile the model and hold the configuration against its graph."""
         path = _graph_file(context.name, context.version_directory, context.config)
-        return load_graph(context, path, compile_options(context))
+        options = compile_options(context)
+        core = _core(context.name, options.extension)
+        model = read_model(core, path, context.name)
+        shaping = shaping_of(context.config)
+        apply_shapes(model, context.config, shaping, context.name)
+        graph = graph_of(model, context.config)
+        rows = fixed_rows(graph, context.config, shaping)
+        check_config(context.config, without_fixed_rows(graph, rows))
+        return _loaded(context, core, model, options, Fixed(rows, pads=shaping.pad_batches))
 
 
-def load_graph(context: ModelContext, path: Path, options: Options) -> LoadedOpenVinoModel:
-    """Return the loaded model of a graph file; raise INVALID_ARG where the configuration disagrees with it."""
-    config = context.config
+def load_checked_graph(context: ModelContext, path: Path, options: Options) -> LoadedOpenVinoModel:
+    """Return the loaded model of a graph file that the configuration is known to describe."""
     core = _core(context.name, options.extension)
-    model = read_model(core, path, context.name)
-    shaping = shaping_of(config)
-    apply_shapes(model, config, shaping, context.name)
+    return _loaded(context, core, read_model(core, path, context.name), options, Fixed())
+
+
+def _loaded(context: ModelContext, core: Any, model: Any, options: Options, fixed: Fixed) -> LoadedOpenVinoModel:
+    config = context.config
     graph = graph_of(model, config)
-    rows = fixed_rows(graph, config, shaping)
-    check_config(config, without_fixed_rows(graph, rows))
     _warn_of_doubles(context.name, graph)
     properties = {**options.properties, "INFERENCE_PRECISION_HINT": _possible_precision(core, context.name, options)}
     compiled = compile_model(core, model, properties, context.name)
@@ -75,9 +82,10 @@ def load_graph(context: ModelContext, path: Path, options: Options) -> LoadedOpe
         {port_name(port, inputs): index for index, port in enumerate(model.inputs)},
         {port_name(port, outputs): index for index, port in enumerate(model.outputs)},
         scalar_outputs(config, graph),
-        rows,
-        shaping.pad_batches,
+        fixed,
     )
+    if lost := (inputs - binding.inputs.keys()) | (outputs - binding.outputs.keys()):
+        raise unsupported(f"OpenVINO does not keep these tensors of the graph: {', '.join(sorted(lost))}")
     return LoadedOpenVinoModel(context, compiled, binding)
 
 

@@ -24,11 +24,18 @@ _CUT: Final = frozenset({"TYPE_INT64", "TYPE_UINT64", "TYPE_UINT32"})
 
 
 @dataclass(frozen=True, slots=True)
+class Fixed:
+    """`rows`, where not 0, is the only batch size that a graph takes; `pads`: smaller batches are filled up to it."""
+
+    rows: int = 0
+    pads: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Binding:
     """Where the tensors of a configuration are in a compiled model; the same for all its requests.
 
-    `scalars` are the declared dims of outputs that the graph gives as scalars; `rows`, where not 0, is the only batch
-    size that the graph takes, and `pads` whether smaller batches are filled up to it.
+    `scalars` are the declared dims of outputs that the graph gives as scalars.
     """
 
     model_name: str
@@ -36,8 +43,7 @@ class Binding:
     inputs: Mapping[str, int]
     outputs: Mapping[str, int]
     scalars: Mapping[str, tuple[int, ...]]
-    rows: int = 0
-    pads: bool = False
+    fixed: Fixed = Fixed()
 
 
 class RequestRunner:
@@ -51,7 +57,7 @@ class RequestRunner:
     def run(self, inputs: Arrays, names: Sequence[str]) -> Arrays:
         """Return the outputs `names`; raise INTERNAL (reason BACKEND) when the graph fails."""
         binding = self._binding
-        given = _row_count(inputs) if binding.rows else 0
+        given = _row_count(inputs) if binding.fixed.rows else 0
         lent = [(binding.inputs[name], self._lend(name, array)) for name, array in inputs.items()]
         try:
             for index, tensor in lent:
@@ -78,7 +84,7 @@ class RequestRunner:
             self._refuse_large(name, array)
         if not tensor.dims:
             array = as_scalar(array)
-        if binding.rows and array.shape[0] != binding.rows:
+        if binding.fixed.rows and array.shape[0] != binding.fixed.rows:
             array = self._fill(array)
         if not array.flags.carray:
             array = array.copy()
@@ -96,8 +102,8 @@ class RequestRunner:
 
     def _fill(self, array: np.ndarray) -> np.ndarray:
         """Return the array with rows of zeros up to the graph's batch size, as Triton does."""
-        rows = self._binding.rows
-        if not self._binding.pads:
+        rows = self._binding.fixed.rows
+        if not self._binding.fixed.pads:
             raise internal(
                 f"expected requests with batch size '{rows}', got '{array.shape[0]}'... this error can be avoided by "
                 f"setting 'ENABLE_BATCH_PADDING' parameter in model configuration to 'YES' at a performance cost.",
@@ -111,7 +117,7 @@ class RequestRunner:
             array = array.view(ml_dtypes.bfloat16)
         if name in binding.scalars:
             array = as_declared(binding.scalars[name], array)
-        return array[:given] if binding.rows else array
+        return array[:given] if binding.fixed.rows else array
 
 
 def _row_count(inputs: Arrays) -> int:

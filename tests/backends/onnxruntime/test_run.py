@@ -238,7 +238,7 @@ def test_words_for_gpus_are_warned_of_once_each(tmp_path, caplog):
         "cuda { graphs: true } } " + parameter("gpu_mem_limit", 1)
     )
     with caplog.at_level(logging.WARNING, "slipway.onnxruntime"):
-        session_options(tmp_path, text)
+        options.warn_of_gpu_words(parse(text))
     assert [record.getMessage().split(": ")[1].split(" is ")[0] for record in caplog.records] == [
         "execution accelerator 'tensorrt'",
         "parameter 'gpu_mem_limit'",

@@ -1,0 +1,107 @@
+"""The CPU execution accelerator `openvino`: an ONNX file that OpenVINO runs in onnxruntime's place.
+
+Parameters are those of Triton's onnxruntime backend, `optimization.execution_accelerators.cpu_execution_accelerator`.
+An accelerator makes a model faster, it does not decide whether the model loads: what OpenVINO cannot run onnxruntime
+runs, with a warning that says why.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final
+
+from tritonclient.grpc import model_config_pb2
+
+from slipway.backends.api import LoadedModel, ModelContext
+from slipway.backends.graph_check import check_config
+from slipway.backends.onnxruntime.graph import graph_of
+from slipway.backends.onnxruntime.options import ACCELERATOR, metadata_options
+from slipway.backends.onnxruntime.session import open_session
+from slipway.errors import SlipwayError, invalid
+
+_log = logging.getLogger("slipway.onnxruntime")
+
+_PRECISIONS: Final = {"": "f32", "FP32": "f32", "ACCURACY": "f32", "FP16": "f16", "BF16": "bf16"}
+_KNOWN: Final = ("device_type", "precision", "num_of_threads", "num_streams")
+_CPU = re.compile(r"CPU(_FP32|_FP16)?", re.ASCII)
+
+
+def load_accelerated(context: ModelContext, path: Path) -> LoadedModel | None:
+    """Return the model on OpenVINO where its configuration asks for that; None: it is for onnxruntime to load.
+
+    Raise INVALID_ARG for a parameter that makes no sense.
+    """
+    parameters = _parameters(context.config)
+    if parameters is None:
+        return None
+    changes = accelerator_properties(context.name, parameters)
+    if find_spec("openvino") is None:
+        _warn(context.name, "needs the package 'openvino', install it with: pip install \"slipway[openvino]\"")
+        return None
+    from slipway.backends.openvino.backend import load_checked_graph
+    from slipway.backends.openvino.options import Options, default_properties
+
+    _check(context, path)
+    try:
+        return load_checked_graph(context, path, Options({**default_properties(context), **changes}))
+    except SlipwayError as error:
+        _warn(context.name, f"cannot run this model ({error.message})")
+        return None
+
+
+def _check(context: ModelContext, path: Path) -> None:
+    """Hold the configuration against the graph as onnxruntime sees it, so that the accelerator changes no check."""
+    directories = (context.version_directory, context.model_directory)
+    session = open_session(path, metadata_options(context.config, directories), context.name)
+    check_config(context.config, graph_of(session))
+
+
+def accelerator_properties(model_name: str, parameters: Mapping[str, str]) -> dict[str, Any]:
+    """Return the OpenVINO properties that an accelerator's parameters set; raise INVALID_ARG for nonsense."""
+    for key in sorted(parameters.keys() - set(_KNOWN)):
+        _log.warning(
+            "model '%s': parameter '%s' of execution accelerator '%s' is ignored", model_name, key, ACCELERATOR
+        )
+    device = parameters.get("device_type", "").upper()
+    if device and not _CPU.fullmatch(device):
+        _log.warning("model '%s': device_type %s is ignored, the model runs on the CPU", model_name, device)
+        device = ""
+    precision = parameters.get("precision", "").upper() or device.removeprefix("CPU").removeprefix("_")
+    if precision not in _PRECISIONS:
+        raise _refused(model_name, "precision", precision, "FP32, FP16 or BF16")
+    numbers = {
+        "INFERENCE_NUM_THREADS": _number(model_name, "num_of_threads", parameters),
+        "NUM_STREAMS": _number(model_name, "num_streams", parameters),
+    }
+    set_numbers = {name: number for name, number in numbers.items() if number}
+    return {"INFERENCE_PRECISION_HINT": _PRECISIONS[precision], **set_numbers}
+
+
+def _parameters(config: model_config_pb2.ModelConfig) -> Mapping[str, str] | None:
+    for accelerator in config.optimization.execution_accelerators.cpu_execution_accelerator:
+        if accelerator.name.lower() == ACCELERATOR:
+            return {key: value.strip() for key, value in accelerator.parameters.items()}
+    return None
+
+
+def _number(model_name: str, key: str, parameters: Mapping[str, str]) -> int:
+    value = parameters.get(key, "0")
+    if not value.isdecimal():
+        raise _refused(model_name, key, value, "a non-negative number")
+    return int(value)
+
+
+def _refused(model_name: str, key: str, value: str, expected: str) -> SlipwayError:
+    return invalid(
+        f"unable to load model '{model_name}', expected the parameter '{key}' of execution accelerator '{ACCELERATOR}' to be "
+        f"{expected}, got {value}"
+    )
+
+
+def _warn(model_name: str, reason: str) -> None:
+    text = "model '%s': execution accelerator '%s' %s; the model runs on onnxruntime"
+    _log.warning(text, model_name, ACCELERATOR, reason)
