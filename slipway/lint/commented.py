@@ -31,9 +31,9 @@ def config_text(draft: Draft, machine: Machine) -> str:
 def _head(draft: Draft) -> Iterator[str]:
     config, name = draft.config, draft.config.name
     kind = "ensemble" if draft.file is None else "model"
-    beside = "an empty directory 1" if draft.file is None else f"1/{draft.file.name}"
+    beside = "an empty directory 1" if draft.file is None else f"the file {_quoted(f'1/{draft.file.name}')}"
     yield f"# The {kind} {_quoted(name)}, made by `slipway config create`. NVIDIA Triton reads it too."
-    yield f"# Its place is the directory {_quoted(name)} of a repository, as config.pbtxt beside {_quoted(beside)}."
+    yield f"# Its place is the directory {_quoted(name)} of a repository, as config.pbtxt beside {beside}."
     yield f"name: {_quoted(config.name)}  # must be the directory's name"
     if config.platform:
         yield f"platform: {_quoted(config.platform)}"

@@ -112,3 +112,20 @@ def test_a_directory_that_does_not_exist_is_refused(tmp_path):
     with pytest.raises(SlipwayError) as caught:
         check_repository(tmp_path / "nowhere", MACHINE)
     assert caught.value.code is Code.NOT_FOUND
+
+
+def test_an_openvino_model_is_held_against_its_config_by_any_of_its_names(tmp_path):
+    openvino = pytest.importorskip("openvino")
+    config = ONNX.replace("onnxruntime", "openvino")
+    for name, text in (
+        ("good", config),
+        ("alias", config.replace('"x"', '"also"')),
+        ("bad", config.replace('"y"', '"z"')),
+    ):
+        directory = onnx_model(tmp_path, text, name=name)
+        graph = openvino.convert_model(directory / "1" / "model.onnx")
+        (directory / "1" / "model.onnx").unlink()
+        graph.inputs[0].get_tensor().set_names({"x", "also"})
+        openvino.save_model(graph, directory / "1" / "model.xml")
+    [finding] = check_repository(tmp_path, MACHINE).findings
+    assert (finding.model, finding.rule, finding.line) == ("bad", "tensor-not-in-graph", 5)
