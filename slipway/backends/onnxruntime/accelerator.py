@@ -63,9 +63,7 @@ def _check(context: ModelContext, path: Path) -> None:
 def accelerator_properties(model_name: str, parameters: Mapping[str, str]) -> dict[str, Any]:
     """Return the OpenVINO properties that an accelerator's parameters set; raise INVALID_ARG for nonsense."""
     for key in sorted(parameters.keys() - set(_KNOWN)):
-        _log.warning(
-            "model '%s': parameter '%s' of execution accelerator '%s' is ignored", model_name, key, ACCELERATOR
-        )
+        _log.warning("model '%s': parameter '%s' of accelerator '%s' is ignored", model_name, key, ACCELERATOR)
     device = parameters.get("device_type", "").upper()
     if device and not _CPU.fullmatch(device):
         _log.warning("model '%s': device_type %s is ignored, the model runs on the CPU", model_name, device)
@@ -97,8 +95,8 @@ def _number(model_name: str, key: str, parameters: Mapping[str, str]) -> int:
 
 def _refused(model_name: str, key: str, value: str, expected: str) -> SlipwayError:
     return invalid(
-        f"unable to load model '{model_name}', expected the parameter '{key}' of execution accelerator '{ACCELERATOR}' to be "
-        f"{expected}, got {value}"
+        f"unable to load model '{model_name}', expected the parameter '{key}' of accelerator '{ACCELERATOR}' to be {expected}, "
+        f"got {value}"
     )
 
 

@@ -64,6 +64,16 @@ def test_what_openvino_cannot_run_onnxruntime_runs(tmp_path, caplog):
     assert infer(open_instance(model), {"x": np.array([[b"a"]], object)})["y"].tolist() == [[b"a"]]
 
 
+def test_a_model_whose_weights_requests_may_replace_stays_on_onnxruntime(tmp_path, caplog):
+    default = graphs.weights("b", np.array([1, 2], np.float32))
+    inputs = [("a", FLOAT, [2]), ("b", FLOAT, [2])]
+    directory = graphs.write(tmp_path, [("Add", ["a", "b"], ["y"])], inputs, [("y", FLOAT, [2])], [default])
+    a, b, y = (f'name: "{name}" data_type: TYPE_FP32 dims: [2]' for name in "aby")
+    text = f"input {{ {a} }} input {{ {b} optional: true }} output {{ {y} }} "
+    assert isinstance(load(directory, text + accelerated()), LoadedOnnxModel)
+    assert "does not keep these tensors of the graph: b" in messages(caplog)[0]
+
+
 def test_the_checks_are_those_of_onnxruntime(tmp_path):
     io = 'input {{ name: "x" data_type: TYPE_FP32 dims: [2] }} output {{ name: "{}" data_type: TYPE_FP32 dims: [2] }} '
     directory = graphs.identity(tmp_path, FLOAT, [1, 2])
@@ -100,7 +110,7 @@ def test_a_parameter_that_makes_no_sense_fails_the_load(tmp_path, given):
     key, value = given
     code, message = refusal(graphs.two_outputs(tmp_path), accelerated(**{key: value}))
     assert code is Code.INVALID_ARG
-    assert f"parameter '{key}' of execution accelerator 'openvino'" in message
+    assert f"parameter '{key}' of accelerator 'openvino'" in message
     assert value in message
 
 
@@ -108,6 +118,6 @@ def test_other_devices_and_unknown_parameters_are_warned_of(caplog):
     with caplog.at_level(logging.WARNING, "slipway.onnxruntime"):
         accelerator_properties("m", {"device_type": "GPU_FP16", "cache_dir": "x"})
     assert caplog.messages == [
-        "model 'm': parameter 'cache_dir' of execution accelerator 'openvino' is ignored",
+        "model 'm': parameter 'cache_dir' of accelerator 'openvino' is ignored",
         "model 'm': device_type GPU_FP16 is ignored, the model runs on the CPU",
     ]
