@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 
 from slipway.backends.graph_check import check_config
@@ -62,6 +63,7 @@ def convert_module(options: ModuleOptions, voice: Voice) -> None:
     io = parse_model_io(options.model_io_config)
     listed = choose_inputs(io, options.triton_inputs)
     check_options(options, io)
+    _check_libraries()
     missing_engine = tensorrt.refusal() if options.generate_trt else ""
     if missing_engine and not (options.generate_onnx or options.generate_triton_config):
         raise unavailable(_no_engine(options, missing_engine))
@@ -77,6 +79,12 @@ def convert_module(options: ModuleOptions, voice: Voice) -> None:
         place(work.files)
     for target in work.files:
         voice.say(f"wrote '{target}'")
+
+
+def _check_libraries() -> None:
+    missing = [name for name in ("torch", "onnx") if find_spec(name) is None]
+    if missing:
+        raise unavailable(f"converting needs {', '.join(missing)}: pip install 'slipway[convert]'")
 
 
 def _no_engine(options: ModuleOptions, reason: str) -> str:

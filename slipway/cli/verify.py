@@ -1,0 +1,115 @@
+"""`slipway verify`: send every model an example and print PASS or FAIL, the reason and what usually helps.
+
+With a repository the models are loaded in this process; with --url those of a running server are asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from slipway.cli.parser import CommandParser
+from slipway.convert.verify.local import model_directories, verify_repository
+from slipway.convert.verify.probe import Probe, Verdict
+from slipway.core.table import render_table
+from slipway.errors import invalid
+
+_DEFAULT_PORT: Final = 8001
+_TIMEOUT_S: Final = 60.0
+_WIDTH: Final = 80
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Verify and print; 0 when every model passes, else 1."""
+    options = _options(arguments)
+    verdicts = _verdicts(options)
+    asked = options.model or [each.model for each in verdicts]
+    missing = [name for name in asked if name not in {each.model for each in verdicts}]
+    verdicts += [Verdict(name, "-", reason="the server has no such model that is loaded") for name in missing]
+    if not verdicts:
+        raise invalid("there is no model to verify: the repository is empty, or nothing is loaded")
+    print(_document(verdicts) if options.json else _report(verdicts))
+    return 0 if all(each.passed for each in verdicts) else 1
+
+
+def _options(arguments: Sequence[str]) -> Any:
+    parser = CommandParser(prog="slipway verify", description=__doc__)
+    parser.add_argument("repository", metavar="REPOSITORY", type=Path, nargs="?", help="model repository to load")
+    parser.add_argument(
+        "--repo", metavar="REPOSITORY", type=Path, help="the same; with --url, where warm-up files are read from"
+    )
+    parser.add_argument(
+        "--url",
+        metavar="HOST:PORT",
+        help=f"gRPC address of a running server (default port: {_DEFAULT_PORT}); models that it failed to load fail",
+    )
+    parser.add_argument("--model", metavar="NAME", action="append", default=[], help="only this one; may be repeated")
+    parser.add_argument(
+        "--timeout",
+        metavar="SECONDS",
+        type=float,
+        default=_TIMEOUT_S,
+        help=f"how long a model may take to answer (default: {_TIMEOUT_S:g})",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    options = parser.parse_args(arguments)
+    if options.repository is not None and (options.repo is not None or options.url is not None):
+        parser.error("give REPOSITORY, --repo or --url; files of warm-up samples for --url are --repo")
+    options.repo = options.repo or options.repository
+    if options.repo is None and options.url is None:
+        parser.error("give a REPOSITORY, or --url of a running server")
+    return options
+
+
+def _verdicts(options: Any) -> list[Verdict]:
+    if options.url is None:
+        logging.getLogger("slipway").addHandler(logging.NullHandler())  # the verdicts say what the log would
+        return asyncio.run(verify_repository(options.repo, options.model, options.timeout))
+    url = options.url.removeprefix("grpc://").rstrip("/")
+    url = url if ":" in url else f"{url}:{_DEFAULT_PORT}"
+    directories = model_directories(options.repo) if options.repo else {}
+    return Probe(url, timeout_s=options.timeout, directories=directories).run(options.model)
+
+
+# Printing
+
+
+def _report(verdicts: Sequence[Verdict]) -> str:
+    table = render_table(("model", "version", "result", "ms", "answer"), [_row(each) for each in verdicts])
+    failed = [each for each in verdicts if not each.passed]
+    lines = [table, f"{len(verdicts) - len(failed)} passed, {len(failed)} failed"]
+    for advice in dict.fromkeys(each.advice for each in failed):
+        names = ", ".join(f"'{each.model}'" for each in failed if each.advice == advice)
+        lines.append(textwrap.fill(f"{names}: {advice}", _WIDTH + 20, subsequent_indent="  "))
+    return "\n".join(lines)
+
+
+def _row(verdict: Verdict) -> tuple[str, ...]:
+    milliseconds = "-" if verdict.milliseconds is None else f"{verdict.milliseconds:.1f}"
+    answer = list(verdict.answer)
+    for line in verdict.reason.splitlines():
+        answer += textwrap.wrap(line, _WIDTH, break_on_hyphens=False)
+    result = "PASS" if verdict.passed else "FAIL"
+    return verdict.model, verdict.version, result, milliseconds, "\n".join(answer)
+
+
+def _document(verdicts: Sequence[Verdict]) -> str:
+    models = [
+        {
+            "model": each.model,
+            "version": each.version,
+            "passed": each.passed,
+            "sent": each.sent,
+            "milliseconds": None if each.milliseconds is None else round(each.milliseconds, 3),
+            "answer": list(each.answer),
+            "reason": each.reason,
+            "advice": each.advice,
+        }
+        for each in verdicts
+    ]
+    return json.dumps({"passed": all(each.passed for each in verdicts), "models": models}, indent=2)

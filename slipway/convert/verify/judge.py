@@ -1,0 +1,62 @@
+"""Whether an answer is one: every declared output there, of its datatype and shape, with numbers that are numbers.
+
+Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from tritonclient.grpc import model_config_pb2 as pb
+
+from slipway.datatypes import BY_CONFIG_NAME
+
+_FLOATS: Final = ("FP16", "BF16", "FP32", "FP64")
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One tensor of an answer."""
+
+    name: str
+    datatype: str
+    array: np.ndarray
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.datatype} [{','.join(map(str, self.array.shape))}]"
+
+
+def output_problems(config: pb.ModelConfig, outputs: Sequence[Output], rows: int | None) -> Iterator[str]:
+    """Yield what is wrong with the outputs of one response; `rows` is the batch size that was sent."""
+    answered = {output.name: output for output in outputs}
+    for declared in config.output:
+        output = answered.get(declared.name)
+        if output is None:
+            yield f"output '{declared.name}' is declared, and missing in the answer"
+        else:
+            yield from _declaration_problems(declared, output, rows)
+    for output in outputs:
+        yield from _number_problems(output)
+
+
+def _declaration_problems(declared: Any, output: Output, rows: int | None) -> Iterator[str]:
+    config_type = BY_CONFIG_NAME.get(pb.DataType.Name(declared.data_type))
+    if config_type is None or config_type.name != output.datatype:
+        expected = config_type.name if config_type else "no data type"
+        yield f"output '{output.name}' is declared as {expected}, and answered as {output.datatype}"
+    dims = tuple(declared.dims) if rows is None else (rows, *declared.dims)
+    shape = output.array.shape
+    if len(dims) != len(shape) or any(want not in (-1, size) for want, size in zip(dims, shape, strict=True)):
+        batch = "" if rows is None else f" for a batch of {rows}"
+        yield f"output '{output.name}' is declared as {list(dims)}{batch}, and answered as {list(shape)}"
+
+
+def _number_problems(output: Output) -> Iterator[str]:
+    if output.datatype not in _FLOATS:
+        return
+    wrong = output.array.size - int(np.isfinite(output.array).sum())
+    if wrong:
+        yield f"output '{output.name}' holds NaN or infinity in {wrong} of {output.array.size} values"
