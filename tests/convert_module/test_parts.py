@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slipway.convert.module.gate import LIMITS, compare, judge
+from slipway.cli.main import main
+from slipway.convert.module.gate import LIMITS, compare, graph_cases, judge
 from slipway.convert.module.io_config import parse_model_io
 from slipway.convert.module.options import parse_batch_sizes, parse_bytes
 from slipway.convert.module.placement import place
-from slipway.convert.module.tensorrt import InputProfile, profiles, refusal
+from slipway.convert.module.tensorrt import EngineSettings, InputProfile, profiles, refusal
 from slipway.errors import SlipwayError
-from tests.convert_module.model import IO_CONFIG, io_config
+from tests.convert_module.model import IO_CONFIG, SCRIPT, command, io_config, write_model
 
 OUTPUTS = [("o", "float32", [1])]
 
@@ -81,6 +85,19 @@ def test_the_best_batch_is_no_larger_than_the_largest():
     assert (ids.optimal, ids.largest) == ((4, 128), (4, 128))
 
 
+def test_sparse_weights_and_tf32_are_always_on_and_precisions_as_asked():
+    assert EngineSettings((), 1, fp16=False, int8=False).flags == ("SPARSE_WEIGHTS", "TF32")
+    assert EngineSettings((), 1, fp16=True, int8=True).flags == ("SPARSE_WEIGHTS", "TF32", "FP16", "INT8")
+
+
+def test_an_onnx_file_gives_the_cases_that_an_engine_is_compared_on(tmp_path):
+    write_model(tmp_path, script=SCRIPT.replace("1000", "10"))
+    assert main(["convert-module", *command(tmp_path)]) == 0
+    cases = graph_cases(tmp_path / "model.onnx", parse_model_io(IO_CONFIG), rows=[1, 8], length=128)
+    assert [case.rows for case in cases] == [1, 8]
+    assert cases[1].expected["output"].shape == (8, 1)
+
+
 def test_a_machine_without_tensorrt_says_what_is_missing():
     assert "tensorrt" in refusal() or "GPU" in refusal()
 
@@ -125,6 +142,17 @@ def test_files_go_to_directories_that_are_there_and_to_those_that_are_not(tmp_pa
     assert [target.read_text() for target in targets] == ["new"] * 4
     assert (tmp_path / "old/mine").read_text() == "mine"
     assert not list(tmp_path.rglob(".slipway-*"))
+
+
+def test_targets_may_lie_on_another_file_system(tmp_path):
+    other = Path("/dev/shm")  # noqa: S108
+    if not other.is_dir() or other.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("needs a second file system")
+    source = tmp_path / "source"
+    source.write_text("new")
+    with TemporaryDirectory(dir=other) as directory:
+        place({Path(directory) / "a": source, tmp_path / "b/c": source})
+        assert (Path(directory) / "a").read_text() == (tmp_path / "b/c").read_text() == source.read_text() == "new"
 
 
 def test_a_target_that_cannot_be_written_leaves_the_others_as_they_were(tmp_path):

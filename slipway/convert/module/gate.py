@@ -12,9 +12,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from slipway.convert.module.reference import Arrays, Case
+from slipway.convert.module.io_config import ModelIo
+from slipway.convert.module.reference import ID_LIMITS, Arrays, Case, example
 from slipway.core.table import render_table
-from slipway.errors import invalid
+from slipway.errors import SlipwayError, invalid
 
 _COSINE: Final = 0.999
 
@@ -126,3 +127,17 @@ def onnx_runner(path: Path) -> tuple[Any, Run]:
         return dict(zip(outputs, answer, strict=True))
 
     return session, run
+
+
+def graph_cases(path: Path, io: ModelIo, *, rows: Sequence[int], length: int) -> list[Case]:
+    """Return examples of these batch sizes with the answers of an ONNX file: it stands for the model where the model
+    was not built in this run."""
+    _, run = onnx_runner(path)
+    for limit in ID_LIMITS:
+        inputs = [example(io.inputs, rows=each, length=length, limit=limit) for each in rows]
+        try:
+            return [Case(f"batch {each}", arrays, run(arrays)) for each, arrays in zip(rows, inputs, strict=True)]
+        except SlipwayError:  # an id that the embedding has not
+            if limit == ID_LIMITS[-1]:
+                raise
+    return []

@@ -16,14 +16,14 @@ from slipway.backends.onnxruntime.graph import graph_of
 from slipway.convert.module import tensorrt
 from slipway.convert.module.checkpoint import load_weights
 from slipway.convert.module.export import OPSET, export_onnx
-from slipway.convert.module.gate import LIMITS, figures_table, judge, measure, onnx_runner
+from slipway.convert.module.gate import LIMITS, figures_table, graph_cases, judge, measure, onnx_runner
 from slipway.convert.module.graph import served_inputs
 from slipway.convert.module.io_config import IoTensor, ModelIo, choose_inputs, parse_model_io
 from slipway.convert.module.layout import FILES, ONNX, TENSORRT, alias_config, config_text, model_config
 from slipway.convert.module.options import ModuleOptions, check_options
 from slipway.convert.module.placement import place, scratch_near
 from slipway.convert.module.precision import lower
-from slipway.convert.module.reference import Case, Reference, example
+from slipway.convert.module.reference import Case, Reference
 from slipway.convert.module.script import build_module
 from slipway.errors import invalid, unavailable
 
@@ -174,9 +174,9 @@ def _build(work: _Work, inputs: Sequence[IoTensor]) -> Path:
     plan = _new_file(work, TENSORRT, FILES[TENSORRT])
     shapes = tensorrt.profiles(inputs, most_rows=options.max_batch_size, length=options.length)
     settings = tensorrt.EngineSettings(shapes, options.memory_pool_limit, options.use_fp16, options.use_int8)
-    cases = _onnx_cases(source, work.io, options)
     best = shapes[0].optimal[0]
-    samples = [example(work.io.inputs, rows=best, length=options.length, limit=2)]
+    cases = graph_cases(source, work.io, rows=sorted({1, best, options.max_batch_size}), length=options.length)
+    samples = [case.inputs for case in cases if case.rows == best]
     tensorrt.build_engine(source, plan, settings, samples)
     run = tensorrt.engine_runner(plan, {each.name: each.datatype.numpy for each in work.io.outputs})
     figures = measure(cases, run)
@@ -184,16 +184,6 @@ def _build(work: _Work, inputs: Sequence[IoTensor]) -> Path:
     # TF32 is always on, and has the 10 bits of mantissa that FP16 has.
     judge("the TensorRT engine", figures, LIMITS["int8" if options.use_int8 else "fp16"])
     return plan
-
-
-def _onnx_cases(source: Path, io: ModelIo, options: ModuleOptions) -> list[Case]:
-    """Return examples with the answers of the ONNX file: it may be older than this run, and stands for the model."""
-    _, run = onnx_runner(source)
-    cases = []
-    for rows in sorted({1, options.max_batch_size}):
-        inputs = example(io.inputs, rows=rows, length=options.length, limit=2)
-        cases.append(Case(f"batch {rows}", inputs, run(inputs)))
-    return cases
 
 
 # The repository

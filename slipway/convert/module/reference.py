@@ -27,6 +27,11 @@ class Case:
     inputs: Arrays
     expected: Arrays
 
+    @property
+    def rows(self) -> int:
+        """The batch size."""
+        return len(next(iter(self.inputs.values())))
+
 
 def example(tensors: Sequence[IoTensor], *, rows: int, length: int, limit: int) -> Arrays:
     """Return random arrays for `tensors`: floats are normal, integers lie in 0 .. limit-1; always the same ones."""

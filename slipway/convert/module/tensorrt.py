@@ -40,6 +40,12 @@ class EngineSettings:
     fp16: bool
     int8: bool
 
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """Names of the builder flags that are set."""
+        precisions = (("FP16", self.fp16), ("INT8", self.int8))
+        return ("SPARSE_WEIGHTS", "TF32", *(name for name, wanted in precisions if wanted))
+
 
 def profiles(inputs: Sequence[IoTensor], *, most_rows: int, length: int) -> tuple[InputProfile, ...]:
     """Return one profile per input: 1 to `most_rows` rows, best for 8; a variable dimension runs from 1 to
@@ -90,16 +96,15 @@ def build_engine(onnx: Path, plan: Path, settings: EngineSettings, samples: Sequ
 def _builder_config(trt: Any, builder: Any, settings: EngineSettings, samples: Sequence[Arrays]) -> Any:
     config = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, settings.workspace)
-    config.set_flag(trt.BuilderFlag.SPARSE_WEIGHTS)
-    config.set_flag(trt.BuilderFlag.TF32)
-    if settings.fp16:
-        config.set_flag(trt.BuilderFlag.FP16)
+    for flag in settings.flags:
+        if not hasattr(trt.BuilderFlag, flag):  # later versions take the precision from the graph alone
+            raise unavailable(f"TensorRT {trt.__version__} has no builder flag {flag}; versions 8.6 to 10 have it")
+        config.set_flag(getattr(trt.BuilderFlag, flag))
     profile = builder.create_optimization_profile()
     for each in settings.profiles:
         profile.set_shape(each.name, each.smallest, each.optimal, each.largest)
     config.add_optimization_profile(profile)
     if settings.int8:
-        config.set_flag(trt.BuilderFlag.INT8)
         config.int8_calibrator = _calibrator(trt, samples)
         config.set_calibration_profile(profile)
     return config
@@ -111,7 +116,7 @@ def _calibrator(trt: Any, samples: Sequence[Arrays]) -> Any:
 
     class Samples(trt.IInt8EntropyCalibrator2):  # type: ignore[misc]  # its base is known when tensorrt is there
         def __init__(self) -> None:
-            super().__init__()
+            trt.IInt8EntropyCalibrator2.__init__(self)  # NVIDIA's bindings want the base by name
             self._waiting = list(samples)
             self._held: list[Any] = []  # device memory must outlive the call that returns its address
 
