@@ -95,8 +95,8 @@ def _number(model_name: str, key: str, parameters: Mapping[str, str]) -> int:
 
 def _refused(model_name: str, key: str, value: str, expected: str) -> SlipwayError:
     return invalid(
-        f"unable to load model '{model_name}', expected the parameter '{key}' of accelerator '{ACCELERATOR}' to be {expected}, "
-        f"got {value}"
+        f"unable to load model '{model_name}', expected the parameter '{key}' of accelerator '{ACCELERATOR}' "
+        f"to be {expected}, got {value}"
     )
 
 

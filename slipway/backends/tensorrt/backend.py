@@ -1,0 +1,102 @@
+"""The backend `tensorrt`: completes, loads and opens TensorRT plans (`model.plan`).
+
+One engine per GPU, and with it one copy of the weights, serves all instances there; each has an execution context.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from tritonclient.grpc import model_config_pb2
+
+from slipway.backends.api import CompletionContext, InstanceSpec, ModelContext, Placement
+from slipway.backends.files import model_file
+from slipway.backends.graph import scalar_outputs
+from slipway.backends.graph_check import check_config
+from slipway.backends.graph_complete import complete_from_graph, is_complete
+from slipway.backends.stacked import StackedExecutor
+from slipway.backends.tensorrt.graph import Plan, describe
+from slipway.backends.tensorrt.library import Engine, read_plan, require_tensorrt
+from slipway.backends.tensorrt.profiles import allowed_profiles, check_profiles, largest_batch
+from slipway.backends.tensorrt.runner import ContextRunner
+from slipway.errors import unavailable
+
+_log = logging.getLogger("slipway.tensorrt")
+_DEFAULT_FILE = "model.plan"
+
+
+class TensorRtBackend:
+    """Runs TensorRT plans on NVIDIA GPUs; says what to do instead where there is none."""
+
+    def complete(self, config: model_config_pb2.ModelConfig, context: CompletionContext) -> None:
+        """Fill inputs, outputs and batching from the plan, unless inputs and outputs are both given."""
+        name = config.name or context.model_directory.name
+        if is_complete(config) or context.version_directory is None:
+            _log.info("skipping model configuration auto-complete for '%s'", name)
+            return
+        path = model_file(name, context.version_directory, config.default_model_filename or _DEFAULT_FILE)
+        plan = describe(read_plan(require_tensorrt(name), path, 0, name).engine)
+        complete_from_graph(config, plan.graph, name, largest_batch(plan.profiles))
+
+    def load(self, context: ModelContext) -> LoadedPlan:
+        """Read the plan and hold the configuration against it; raise UNAVAILABLE where it cannot run."""
+        name, config = context.name, context.config
+        path = model_file(name, context.version_directory, config.default_model_filename or _DEFAULT_FILE)
+        tensorrt = require_tensorrt(name)
+        engine = read_plan(tensorrt, path, 0, name)
+        plan = describe(engine.engine)
+        check_config(config, plan.graph)
+        numbers = allowed_profiles(config, len(plan.profiles))
+        check_profiles(config, [plan.profiles[number] for number in numbers])
+        return LoadedPlan(context, tensorrt, path, plan=plan, profiles=numbers, first=engine)
+
+
+class LoadedPlan:
+    """One loaded version: its engine on every GPU that has instances."""
+
+    placement = Placement.THREAD
+
+    def __init__(
+        self,
+        context: ModelContext,
+        tensorrt: Any,
+        path: Path,
+        *,
+        plan: Plan,
+        profiles: tuple[int, ...],
+        first: Engine,
+    ) -> None:
+        self._context: ModelContext | None = context
+        self._tensorrt = tensorrt
+        self._path = path
+        self._plan = plan
+        self._profiles = {number: plan.profiles[number] for number in profiles}
+        self._engines = {0: first}  # by GPU
+        self._lock = Lock()  # instances open in threads of their own
+
+    def open(self, instance: InstanceSpec) -> StackedExecutor:
+        """Return an executor with an execution context of its own on its GPU's engine."""
+        context = self._context
+        if context is None:
+            raise unavailable(f"instance '{instance.name}' opened after its model was unloaded")
+        device = instance.device_id if instance.kind == "GPU" else 0
+        with self._lock:
+            if device not in self._engines:
+                self._engines[device] = read_plan(self._tensorrt, self._path, device, context.name)
+        runner = ContextRunner(
+            self._engines[device],
+            device,
+            plan=self._plan,
+            profiles=self._profiles,
+            scalars=scalar_outputs(context.config, self._plan.graph),
+            model_name=context.name,
+        )
+        return StackedExecutor(context.signature, context.version, runner.run)
+
+    def unload(self) -> None:
+        """Let the engines go; their memory is free once every executor is closed."""
+        self._engines.clear()
+        self._context = None

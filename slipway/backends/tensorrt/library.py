@@ -1,0 +1,93 @@
+"""The edge to TensorRT: whether it can run here at all, and reading plans.
+
+A host without a GPU is the usual case: its refusal names what is missing and what to do instead, without importing
+anything heavy to find out.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final
+
+from slipway.errors import internal, unavailable
+
+_log = logging.getLogger("slipway.tensorrt")
+
+_GPUS: Final = (Path("/proc/driver/nvidia/gpus"), Path("/dev/dxg"))  # the second is a GPU seen from Windows' WSL
+_OTHERWISE: Final = (
+    "Serve the model's ONNX file with the backend onnxruntime or openvino instead, or make a model for this machine "
+    "with: slipway convert --engine openvino"
+)
+
+
+def require_tensorrt(model_name: str) -> Any:
+    """Return the module `tensorrt`; raise UNAVAILABLE, with the alternative, where a plan cannot run."""
+    missing = _missing()
+    if missing:
+        raise unavailable(
+            f"unable to load model '{model_name}': a TensorRT plan runs on an NVIDIA GPU only, and {missing}. "
+            f"{_OTHERWISE}"
+        )
+    import tensorrt
+
+    return tensorrt
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """A tensorrt.ICudaEngine with the runtime and the log that must live as long as it does."""
+
+    engine: Any
+    runtime: Any
+    log: Any
+
+
+def read_plan(tensorrt: Any, path: Path, device: int, model_name: str) -> Engine:
+    """Return the engine of the file on GPU `device`; raise INTERNAL with the library's reason."""
+    import torch
+
+    log = _logger(tensorrt)
+    tensorrt.init_libnvinfer_plugins(log, "")
+    with torch.cuda.device(device):
+        runtime = tensorrt.Runtime(log)
+        engine = runtime.deserialize_cuda_engine(path.read_bytes())
+    if engine is None:
+        raise internal(
+            f"unable to load model '{model_name}': TensorRT {tensorrt.__version__} cannot read {path.name}: "
+            f"{log.last or 'no reason given'}. A plan runs only with the TensorRT version and on the kind of GPU it "
+            f"was built with; build it again on this machine"
+        )
+    return Engine(engine, runtime, log)
+
+
+def _missing() -> str:
+    """Return what a plan needs and this host does not have, "" for nothing."""
+    if not any(place.exists() for place in _GPUS):
+        return "this host has none"
+    for package, install in (("tensorrt", "pip install tensorrt"), ("torch", 'pip install "slipway[torch]"')):
+        if find_spec(package) is None:
+            return f"the package '{package}' is not installed here ({install})"
+    import torch
+
+    return "" if torch.cuda.is_available() else "torch finds none here: it needs a build with CUDA and a driver"
+
+
+def _logger(tensorrt: Any) -> Any:
+    """Return a tensorrt.ILogger that writes into our log and keeps the last error, which calls do not return."""
+
+    class Log(tensorrt.ILogger):  # type: ignore[misc]
+        def __init__(self) -> None:
+            tensorrt.ILogger.__init__(self)
+            self.last = ""
+
+        def log(self, severity: Any, message: str) -> None:
+            if severity in (tensorrt.ILogger.ERROR, tensorrt.ILogger.INTERNAL_ERROR):
+                self.last = message
+                _log.error("%s", message)
+            elif severity == tensorrt.ILogger.WARNING:
+                _log.warning("%s", message)
+
+    return Log()
