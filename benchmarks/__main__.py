@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 
+from benchmarks.conversion import conversion
 from benchmarks.encoder import overhead
 from benchmarks.memory import memory
 from benchmarks.reference import CannotRunError
 from benchmarks.report import Row, save, table
 from benchmarks.throughput import grpc, http
 
-SECTIONS = {"http": http, "grpc": grpc, "encoder": overhead, "memory": memory}
+SECTIONS = {"http": http, "grpc": grpc, "encoder": overhead, "conversion": conversion, "memory": memory}
 
 
 def main() -> int:

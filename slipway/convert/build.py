@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from slipway.backends.openvino.library import import_openvino
 from slipway.convert.machine import has_bfloat16
 from slipway.convert.subject import Arrays, Subject
 from slipway.convert.tokenizer import first_line
@@ -86,8 +87,7 @@ def _link_graph(graph: Path, directory: Path) -> None:
 
 
 def _openvino(workshop: Workshop, variant: Variant, directory: Path) -> Built:
-    import openvino
-
+    openvino = import_openvino()  # without its telemetry, and so before nncf, which has the same
     model = openvino.Core().read_model(workshop.graph)
     if variant.precision == "int8":
         model = _quantise(model, variant, workshop.calibration)
@@ -104,6 +104,7 @@ def _quantise(model: Any, variant: Variant, rows: Sequence[Arrays]) -> Any:
 
     alpha = -1.0 if variant.method == PLAIN else _ALPHA  # -1 turns it off
     kept = _narrowing(model) if variant.method == PARTLY else []
+    nncf.set_log_level(logging.CRITICAL)
     with _quiet():
         return nncf.quantize(
             model,

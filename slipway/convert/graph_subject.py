@@ -9,7 +9,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from slipway.backends.onnxruntime.graph import Graph, GraphTensor, graph_of
+from slipway.backends.graph import Graph, GraphTensor
+from slipway.backends.onnxruntime.graph import graph_of
 from slipway.convert.sampling import IDS, MASK, Sampler
 from slipway.convert.subject import Arrays, Case, Interface
 from slipway.convert.tokenizer import first_line

@@ -120,7 +120,7 @@ def _open(path: Path, declared: Sequence[TensorSpec]) -> tuple[Any, Sequence[Ten
         else:
             program = torch.export.load(str(path))
             module = program.module()
-            module.train = lambda mode=True: module  # noqa: ARG005  it would raise, and every exporter calls it
+            module.train = lambda mode=True: module  # type: ignore[method-assign]  # noqa: ARG005  it would raise, and every exporter calls it
             return module, declared or _program_inputs(program)
     except SlipwayError:
         raise

@@ -35,4 +35,7 @@ def test_wrong_usage_is_one_line_and_exit_code_1(capsys, command):
 
 def test_a_known_error_is_one_line_and_exit_code_1(capsys, tmp_path):
     assert main(["convert", str(tmp_path / "no"), "--name", "m", "--repository", str(tmp_path / "r")]) == 1
-    assert capsys.readouterr().err == f"error: '{tmp_path / 'no'}' is not a directory\n"
+    assert (
+        capsys.readouterr().err
+        == f"error: '{tmp_path / 'no'}' is not a directory, a file, or the id of a model on a hub\n"
+    )

