@@ -17,12 +17,17 @@ from typing import Any, Final
 
 from slipway.backends.openvino.library import import_openvino
 from slipway.convert.machine import has_bfloat16
+from slipway.convert.module.io_config import IoTensor
+from slipway.convert.module.tensorrt import EngineSettings, build_engine, profiles
 from slipway.convert.subject import Arrays, Subject
 from slipway.convert.tokenizer import first_line
 from slipway.convert.variants import PARTLY, PLAIN, UNOPTIMISED, Variant
+from slipway.datatypes import BY_NAME
 from slipway.errors import invalid
 
 _ALPHA: Final = 0.85  # of SmoothQuant; on MiniLM 0.5, 0.7, 0.85, 0.95 give cosines 0.991, 0.997, 0.9976, 0.9967
+
+_WORKSPACE: Final = 1 << 30  # bytes TensorRT may use while it tries kernels
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +38,7 @@ class Built:
     platform: str = ""
     parameters: dict[str, str] = field(default_factory=dict)
     graph_level: int = 0  # optimization.graph.level
+    on_gpu: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +145,17 @@ def _pytorch(workshop: Workshop, variant: Variant, directory: Path) -> Built:
     return Built("pytorch", "pytorch_libtorch")
 
 
+def _tensorrt(workshop: Workshop, variant: Variant, directory: Path) -> Built:
+    interface = workshop.subject.interface
+    if not interface.max_batch_size:
+        raise invalid("a TensorRT engine needs a batch dimension, and this model has none")
+    inputs = [IoTensor(spec.name, BY_NAME[spec.datatype], spec.dims) for spec in interface.inputs]
+    shapes = profiles(inputs, most_rows=interface.max_batch_size, length=interface.longest)
+    settings = EngineSettings(shapes, _WORKSPACE, fp16=variant.precision == "fp16", int8=False, tf32=False)
+    build_engine(workshop.graph, directory / "model.plan", settings, ())
+    return Built("tensorrt", "tensorrt_plan", on_gpu=True)
+
+
 @contextlib.contextmanager
 def _quiet() -> Any:
     """Keep progress bars and advice of the quantisers off the terminal; both write to standard output or the log."""
@@ -156,4 +173,5 @@ _BUILDERS: Final[dict[str, Builder]] = {
     "onnxruntime": _onnxruntime,
     "openvino": _openvino,
     "pytorch": _pytorch,
+    "tensorrt": _tensorrt,
 }

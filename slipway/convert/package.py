@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 VERSION = "1"
 LABELS = "labels.txt"
+_CPU, _GPU = pb.ModelInstanceGroup.KIND_CPU, pb.ModelInstanceGroup.KIND_GPU
 
 
 def model_name(name: str) -> str:
@@ -57,7 +58,7 @@ def model_config(
         max_batch_size=interface.max_batch_size,
         input=[_input(spec) for spec in interface.inputs],
         output=[_output(spec, labels) for spec in interface.outputs],
-        instance_group=[pb.ModelInstanceGroup(count=plan.instances, kind=pb.ModelInstanceGroup.KIND_CPU)],
+        instance_group=[pb.ModelInstanceGroup(count=plan.instances, kind=_GPU if built.on_gpu else _CPU)],
     )
     if built.graph_level:
         config.optimization.graph.level = built.graph_level
@@ -148,7 +149,7 @@ def _python_config(
         max_batch_size=max_batch,
         input=[_input(spec) for spec in inputs],
         output=[_output(spec) for spec in outputs],
-        instance_group=[pb.ModelInstanceGroup(count=1, kind=pb.ModelInstanceGroup.KIND_CPU)],
+        instance_group=[pb.ModelInstanceGroup(count=1, kind=_CPU)],
         parameters={key: pb.ModelParameter(string_value=value) for key, value in parameters.items()},
     )
 

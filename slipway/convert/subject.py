@@ -33,6 +33,7 @@ class Interface:
     trims: tuple[tuple[str, int, str, int], ...] = ()
     compares_labels: bool = False  # arg-max over the last dim of each output is the answer
     embeds: bool = False  # the output is a vector that is compared by its direction
+    longest: int = 512  # tokens of a row, for engines that are built for a range of shapes
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,6 +58,7 @@ class TextSubject:
             trims=tuple((output.name, 0, first, 0) for output in outputs if output.dims[0] == -1),
             compares_labels=row.compares_labels,
             embeds=source.task in (Task.EMBEDDING, Task.HIDDEN_STATES),
+            longest=source.max_length,
         )
 
     def cases(self) -> list[Case]:

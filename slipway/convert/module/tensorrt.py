@@ -39,12 +39,13 @@ class EngineSettings:
     workspace: int
     fp16: bool
     int8: bool
+    tf32: bool = True  # rounds FP32 to 10 bits of mantissa: off where digits are held to 1e-4
 
     @property
     def flags(self) -> tuple[str, ...]:
         """Names of the builder flags that are set."""
-        precisions = (("FP16", self.fp16), ("INT8", self.int8))
-        return ("SPARSE_WEIGHTS", "TF32", *(name for name, wanted in precisions if wanted))
+        choices = (("TF32", self.tf32), ("FP16", self.fp16), ("INT8", self.int8))
+        return ("SPARSE_WEIGHTS", *(name for name, wanted in choices if wanted))
 
 
 def profiles(inputs: Sequence[IoTensor], *, most_rows: int, length: int) -> tuple[InputProfile, ...]:
@@ -100,6 +101,8 @@ def _builder_config(trt: Any, builder: Any, settings: EngineSettings, samples: S
         if not hasattr(trt.BuilderFlag, flag):  # later versions take the precision from the graph alone
             raise unavailable(f"TensorRT {trt.__version__} has no builder flag {flag}; versions 8.6 to 10 have it")
         config.set_flag(getattr(trt.BuilderFlag, flag))
+    if not settings.tf32 and hasattr(trt.BuilderFlag, "TF32"):  # it is on unless cleared
+        config.clear_flag(trt.BuilderFlag.TF32)
     profile = builder.create_optimization_profile()
     for each in settings.profiles:
         profile.set_shape(each.name, each.smallest, each.optimal, each.largest)
