@@ -20,10 +20,12 @@ PAD_VALUES: Final = "LENGTH_BATCHING_PAD_VALUES"  # "input_ids=1 attention_mask=
 TRIM_OUTPUTS: Final = "LENGTH_BATCHING_TRIM_OUTPUTS"  # "last_hidden_state.0=input_ids.0", dims without the batch
 MAX_PADDING_SHARE: Final = "LENGTH_BATCHING_MAX_PADDING_SHARE"
 MAX_TOKENS: Final = "LENGTH_BATCHING_MAX_TOKENS"
+LENGTH_STEP: Final = "LENGTH_BATCHING_LENGTH_STEP"  # lengths are padded to a multiple of it
 DEFAULT_SHARE: Final = 0.1
 
 _PREFIX: Final = "LENGTH_BATCHING_"
-_KEYS: Final = (PAD_VALUES, TRIM_OUTPUTS, MAX_PADDING_SHARE, MAX_TOKENS)
+MAX_STEP: Final = 1024
+_KEYS: Final = (PAD_VALUES, TRIM_OUTPUTS, MAX_PADDING_SHARE, MAX_TOKENS, LENGTH_STEP)
 
 
 def padding_problems(config: model_config_pb2.ModelConfig) -> list[str]:
@@ -65,7 +67,8 @@ class _Reader:
             return None
         self._check_batching()
         inputs, trims, share, tokens = self._padded_inputs(), self._trims(), self._share(), self._tokens()
-        return None if self.problems else PaddingRule(inputs, trims, share, tokens)
+        step = self._step()
+        return None if self.problems else PaddingRule(inputs, trims, share, tokens, step)
 
     def _refuse(self, key: str, reason: str) -> None:
         self.problems.append(f"parameter '{key}' is '{self._values[key]}', but {reason} for {self._config.name}")
@@ -147,6 +150,13 @@ class _Reader:
         if not text.isdecimal():
             self._refuse(MAX_TOKENS, "it must be a whole number, 0 for no limit,")
             return 0
+        return int(text)
+
+    def _step(self) -> int:
+        text = self._values.get(LENGTH_STEP, "1")
+        if not text.isdecimal() or not 1 <= int(text) <= MAX_STEP:
+            self._refuse(LENGTH_STEP, f"it must be a whole number from 1 to {MAX_STEP}")
+            return 1
         return int(text)
 
     def _pairs(self, key: str, form: str) -> list[tuple[str, str]]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
-from slipway.config.padding import MAX_PADDING_SHARE, MAX_TOKENS, PAD_VALUES, TRIM_OUTPUTS
+from slipway.config.padding import LENGTH_STEP, MAX_PADDING_SHARE, MAX_TOKENS, PAD_VALUES, TRIM_OUTPUTS
 from slipway.convert.batching import PADDING_SHARE, Plan
 from slipway.convert.build import Built
 from slipway.convert.source import Source, Task
@@ -66,13 +66,13 @@ def model_config(
         parameters["intra_op_thread_count"] = "1"  # else each instance would use all cores
     if plan.max_tokens:
         config.dynamic_batching.SetInParent()
-        parameters |= _length_batching(interface, plan)
+        parameters |= _length_batching(interface, built, plan)
     for key, value in parameters.items():
         config.parameters[key].string_value = value
     return config
 
 
-def _length_batching(interface: Interface, plan: Plan) -> dict[str, str]:
+def _length_batching(interface: Interface, built: Built, plan: Plan) -> dict[str, str]:
     if not interface.pad_values:
         return {}
     trims = " ".join(f"{output}.{dim}={name}.{axis}" for output, dim, name, axis in interface.trims)
@@ -81,6 +81,7 @@ def _length_batching(interface: Interface, plan: Plan) -> dict[str, str]:
         MAX_PADDING_SHARE: f"{PADDING_SHARE:g}",
         MAX_TOKENS: str(plan.max_tokens),
         **({TRIM_OUTPUTS: trims} if trims else {}),
+        **({LENGTH_STEP: str(built.length_step)} if built.length_step > 1 else {}),
     }
 
 

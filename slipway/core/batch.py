@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from slipway.core.padding import stack_padded, trim_outputs
+from slipway.core.padding import PaddingRule, longest, stack_padded, trim_outputs
 from slipway.core.request import InferRequest
 from slipway.core.signature import ModelSignature
 from slipway.core.tensor import Tensor
@@ -20,22 +20,33 @@ from slipway.errors import internal
 
 def stack(requests: Sequence[InferRequest], signature: ModelSignature) -> dict[str, np.ndarray]:
     """Return each input of the batch as one array, in the shape the backend sees (`reshape` applied)."""
-    if len(requests) == 1:
+    rule = signature.padding
+    if len(requests) == 1 and (rule is None or rule.step == 1):
         return {name: _backend_view(tensor, signature) for name, tensor in requests[0].inputs.items()}
-    stacked = _concatenated if signature.padding is None else _padded
-    return {name: stacked([request.inputs[name] for request in requests], signature) for name in requests[0].inputs}
+    columns = {name: [request.inputs[name] for request in requests] for name in requests[0].inputs}
+    if rule is None:
+        return {name: _concatenated(tensors, signature) for name, tensors in columns.items()}
+    return {name: _padded(tensors, requests[0], rule, signature) for name, tensors in columns.items()}
 
 
 def _concatenated(tensors: Sequence[Tensor], signature: ModelSignature) -> np.ndarray:
+    if len(tensors) == 1:
+        return _backend_view(tensors[0], signature)
     return np.concatenate([_backend_view(tensor, signature) for tensor in tensors])
 
 
-def _padded(tensors: Sequence[Tensor], signature: ModelSignature) -> np.ndarray:
+def _padded(tensors: Sequence[Tensor], first: InferRequest, rule: PaddingRule, signature: ModelSignature) -> np.ndarray:
     name = tensors[0].name
-    value = None if signature.padding is None else signature.padding.pad_value(name)
-    if value is None or len({tensor.shape[1:] for tensor in tensors}) == 1:
+    padded = rule.padded_input(name)
+    if padded is None:
         return _concatenated(tensors, signature)
-    return _reshaped(name, stack_padded([tensor.array for tensor in tensors], value), signature)
+    inner = list(longest([tensor.shape[1:] for tensor in tensors]))
+    if len(padded.axes) == 1:
+        axis = padded.axes[0] - 1
+        (inner[axis],) = rule.rounded((inner[axis],), first.inputs)
+    if all(list(tensor.shape[1:]) == inner for tensor in tensors):
+        return _concatenated(tensors, signature)
+    return _reshaped(name, stack_padded([tensor.array for tensor in tensors], padded.value, tuple(inner)), signature)
 
 
 def _backend_view(tensor: Tensor, signature: ModelSignature) -> np.ndarray:
@@ -85,10 +96,10 @@ def split(
         per_request.append([_client_tensor(name, array[part], signature) for name, array in outputs.items()])
         start += count
     rule = signature.padding
-    if rule is None or not rule.trims or len(requests) < 2:
+    if rule is None or not rule.trims or not requests:
         return per_request
     inputs = [request.inputs for request in requests]
-    return trim_outputs(per_request, inputs, rule.trims, model=signature.model_name)
+    return trim_outputs(per_request, inputs, rule, model=signature.model_name)
 
 
 def _client_tensor(name: str, array: np.ndarray, signature: ModelSignature) -> Tensor:

@@ -41,13 +41,16 @@ class PaddingRule:
     """How requests of different lengths may be batched. The first input, or the first that a request has, measures:
     its padding may be at most `max_share` of its tokens in a batch, and those at most `max_tokens` (0: any number).
 
-    A token is one element of the variable dimensions of one row.
+    A token is one element of the variable dimensions of one row. Where all padded inputs of a request are equally long,
+    they are padded to a multiple of `step`, alone in a batch too: libraries that prepare themselves for every new shape
+    (OpenVINO: 10 ms and 2 MB for each with MiniLM) see fewer of them.
     """
 
     inputs: tuple[PaddedInput, ...]
     trims: tuple[Trim, ...] = ()
     max_share: float = 0.1
     max_tokens: int = 0
+    step: int = 1
 
     def sizes(self, inputs: Mapping[str, Tensor]) -> tuple[int, ...]:
         """Return the variable sizes of the input that measures."""
@@ -58,9 +61,27 @@ class PaddingRule:
                 return tuple([shape[axis] for axis in padded.axes])
         return ()
 
-    def pad_value(self, name: str) -> float | None:
-        """Return what an input is padded with, None where its sizes are fixed."""
-        return next((padded.value for padded in self.inputs if padded.name == name), None)
+    def rounded(self, sizes: tuple[int, ...], inputs: Mapping[str, Tensor]) -> tuple[int, ...]:
+        """Return the `sizes` that an input of a request with `inputs` is padded to, alone in a batch."""
+        return self.up(sizes) if self.step > 1 and self._is_plain(inputs) else sizes
+
+    def up(self, sizes: tuple[int, ...]) -> tuple[int, ...]:
+        """Return each size as the next multiple of `step`."""
+        return tuple([-(-size // self.step) * self.step for size in sizes])
+
+    def _is_plain(self, inputs: Mapping[str, Tensor]) -> bool:
+        """Return whether each padded input has one variable dimension, all of them of one size, which is not 0: any
+        other size may mean something that padding would change."""
+        found = {
+            inputs[padded.name].shape[padded.axes[0]] if len(padded.axes) == 1 else 0
+            for padded in self.inputs
+            if padded.name in inputs
+        }
+        return len(found) == 1 and 0 not in found
+
+    def padded_input(self, name: str) -> PaddedInput | None:
+        """Return how an input is padded, None where its sizes are fixed."""
+        return next((padded for padded in self.inputs if padded.name == name), None)
 
 
 def longest(sizes: Iterable[Sequence[int]]) -> tuple[int, ...]:
@@ -68,16 +89,17 @@ def longest(sizes: Iterable[Sequence[int]]) -> tuple[int, ...]:
     return tuple(map(max, zip(*sizes, strict=True)))
 
 
-def count_tokens(rows: Sequence[int], sizes: Sequence[tuple[int, ...]]) -> tuple[int, int]:
+def count_tokens(rows: Sequence[int], inputs: Sequence[Mapping[str, Tensor]], rule: PaddingRule) -> tuple[int, int]:
     """Return the tokens of a batch's requests, and how many padding ones are added when each row is as long as the
-    longest."""
+    longest is padded to."""
+    sizes = [rule.sizes(tensors) for tensors in inputs]
     own = sum(count * prod(size) for count, size in zip(rows, sizes, strict=True))
-    return own, sum(rows) * prod(longest(sizes)) - own
+    return own, sum(rows) * prod(rule.rounded(longest(sizes), inputs[0])) - own
 
 
-def stack_padded(arrays: Sequence[np.ndarray], value: float) -> np.ndarray:
-    """Return the rows of all arrays as one; shorter dimensions are filled with `value` at their end."""
-    inner = longest([array.shape[1:] for array in arrays])
+def stack_padded(arrays: Sequence[np.ndarray], value: float, inner: tuple[int, ...]) -> np.ndarray:
+    """Return the rows of all arrays as one, of shape `inner` each; shorter dimensions are filled with `value` at their
+    end."""
     stacked = np.full((sum(len(array) for array in arrays), *inner), value, dtype=arrays[0].dtype)
     start = 0
     for array in arrays:
@@ -87,15 +109,15 @@ def stack_padded(arrays: Sequence[np.ndarray], value: float) -> np.ndarray:
 
 
 def trim_outputs(
-    answers: Sequence[list[Tensor]], inputs: Sequence[Mapping[str, Tensor]], trims: Sequence[Trim], *, model: str
+    answers: Sequence[list[Tensor]], inputs: Sequence[Mapping[str, Tensor]], rule: PaddingRule, *, model: str
 ) -> list[list[Tensor]]:
     """Return each request's outputs cut to its own sizes; raise INTERNAL when an output does not follow its input."""
     trimmed = [list(outputs) for outputs in answers]
-    for trim in trims:
+    for trim in rule.trims:
         if trim.input not in inputs[0]:  # optional, and in none of the requests
             continue
         own = [tensors[trim.input].shape[trim.input_axis] for tensors in inputs]
-        padded = max(own)
+        (padded,) = rule.rounded((max(own),), inputs[0])
         if min(own) == padded:
             continue
         for outputs, size in zip(trimmed, own, strict=True):

@@ -116,8 +116,8 @@ class Completion:
     def _record_tokens(self, batch: Sequence[Pending], rule: PaddingRule) -> None:
         """Count tokens as if all rows were as long as the longest: so is what a stacked backend computes, and a
         python model that stacks its requests by itself."""
-        sizes = [rule.sizes(pending.request.inputs) for pending in batch]
-        own, padding = count_tokens([pending.rows for pending in batch], sizes)
+        inputs = [pending.request.inputs for pending in batch]
+        own, padding = count_tokens([pending.rows for pending in batch], inputs, rule)
         counted = self._statistics.tokens
         if counted is not None:
             counted.own += own

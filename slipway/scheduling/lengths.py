@@ -19,7 +19,8 @@ from slipway.core.tensor import Tensor
 
 @dataclass(frozen=True, slots=True)
 class Lengths:
-    """A request's `sizes` in the input that measures, their product, and the `key` that its batch-mates share."""
+    """A request's `sizes` in the input that measures, as padded for a batch of its own, their product, and the
+    `key` that its batch-mates share."""
 
     key: object
     sizes: tuple[int, ...]
@@ -32,7 +33,7 @@ def length_key(signature: ModelSignature, rule: PaddingRule) -> Callable[[Pendin
 
     def measure(pending: Pending) -> Lengths:
         inputs = pending.request.inputs
-        sizes = rule.sizes(inputs)
+        sizes = rule.rounded(rule.sizes(inputs), inputs)
         form = padding_form(_variable_sizes(inputs, rule))
         key = (form, tuple([name in inputs for name in optional])) if optional else form
         return Lengths(key, sizes, prod(sizes))

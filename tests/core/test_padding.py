@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -61,7 +63,7 @@ def test_padding_comes_before_reshaping():
     ("shapes", "expected"), [([(1, 0), (2, 3)], (3, 3)), ([(0, 5), (1, 2)], (1, 5)), ([(0, 1), (0, 2)], (0, 2))]
 )
 def test_empty_requests_can_be_padded_too(shapes, expected):
-    assert stack_padded([np.zeros(shape, np.float32) for shape in shapes], 7.0).shape == expected
+    assert stack_padded([np.zeros(shape, np.float32) for shape in shapes], 7.0, expected[1:]).shape == expected
 
 
 def test_outputs_that_follow_an_input_are_cut_and_others_are_not():
@@ -90,6 +92,31 @@ def test_an_optional_input_that_is_absent_trims_nothing():
 
 
 def test_tokens_are_elements_of_the_variable_dims_and_padding_is_what_rows_lack_to_the_longest():
-    assert count_tokens([1, 2], [(3,), (5,)]) == (13, 2)
-    assert count_tokens([1, 1], [(2, 6), (3, 4)]) == (24, 12)
-    assert count_tokens([4], [(7,)]) == (28, 0)
+    def counted(rows, lengths, step=1):
+        return count_tokens(rows, [request(1, length).inputs for length in lengths], replace(RULE, step=step))
+
+    assert counted([1, 2], [3, 5]) == (13, 2)
+    assert counted([4], [7]) == (28, 0)
+    assert counted([4], [7], step=4) == (28, 4)
+    assert counted([1, 2], [3, 5], step=4) == (13, 11)
+
+
+def test_a_step_pads_every_request_and_its_outputs_are_cut_back():
+    own = signature(replace(RULE, step=4))
+    alone = request(2, 3)
+    stacked = stack([alone], own)
+    assert stacked["x"].shape == (2, 4, 2)
+    assert (stacked["x"][:, 3] == 9).all()
+    (answer,) = split({"y": np.zeros((2, 4, 2))}, [2], own, requests=[alone])
+    assert answer[0].shape == (2, 3, 2)
+    assert stack([request(1, 4)], own)["x"].shape == (1, 4, 2)
+    assert stack([request(1, 2), request(1, 5)], own)["x"].shape == (2, 8, 2)
+
+
+def test_a_step_leaves_alone_what_it_might_change():
+    rule = PaddingRule((*RULE.inputs, PaddedInput("w", 0, (1,))), step=4)
+    tensors = request(1, 3).inputs
+    broadcast = {**tensors, "w": Tensor.from_array("w", np.ones((1, 1), np.int64))}
+    assert rule.rounded((3,), tensors) == (4,)
+    assert rule.rounded((3,), broadcast) == (3,)
+    assert rule.rounded((0,), request(1, 0).inputs) == (0,)

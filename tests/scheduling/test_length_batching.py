@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from dataclasses import replace
 
 import numpy as np
 from hypothesis import given, settings
@@ -105,12 +106,14 @@ def values(response):
     st.sampled_from([0, 5]),
     st.sampled_from([0.0, 0.1, 0.3, 1.0]),
     st.sampled_from([0, 24]),
+    st.sampled_from([1, 4]),
 )
-def test_any_mixture_in_any_order_of_arrival_is_answered_as_each_request_alone(arrivals, delay, share, most):
-    own = signature()
+def test_any_mixture_in_any_order_of_arrival_is_answered_as_each_request_alone(arrivals, delay, share, most, step):
+    rule = replace(RULE, step=step)
+    own = signature(rule)
     executor = StackedExecutor(own, 1, run)
     line = LengthBatcher(BatchRules(6, max_delay=delay), RequestQueue(), max_share=share, max_tokens=most)
-    measure = length_key(own, RULE)
+    measure = length_key(own, rule)
     waiting, answered = [], {}
 
     def serve(now):
@@ -118,8 +121,9 @@ def test_any_mixture_in_any_order_of_arrival_is_answered_as_each_request_alone(a
             batch = decision.items
             assert waiting[0] in batch
             rows = sum(each.rows for each in batch)
-            tokens = rows * max(each.request.inputs["ids"].shape[1] for each in batch)
-            content = sum(each.request.inputs["ids"].element_count for each in batch)
+            lengths = [each.model_signature_key.tokens for each in batch]
+            tokens = rows * max(lengths)
+            content = sum(each.rows * length for each, length in zip(batch, lengths, strict=True))
             assert sum(max(1, each.rows) for each in batch) <= 6
             assert tokens - content <= share * tokens
             assert len(batch) == 1 or not most or tokens <= most
