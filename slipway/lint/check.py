@@ -17,7 +17,7 @@ from slipway.lint.finding import Finding, Severity, count
 from slipway.lint.graph import graph_findings
 from slipway.lint.layout import layout_findings, repository_findings
 from slipway.lint.model import Machine, Model
-from slipway.lint.reading import Read, missing_files, read_model
+from slipway.lint.reading import Read, missing_files, read_model, unreadable_file
 from slipway.lint.settings import RULES, preferred_edits, undeclared_tensors
 from slipway.lint.texts import find_problems
 from slipway.repository.scan import is_single_model, scan_repositories, stray_reason
@@ -80,8 +80,11 @@ def _model_findings(read: Read, models: dict[str, Model], machine: Machine) -> I
     if not read.is_readable:
         return
     edits = preferred_edits(model)  # one change for all that is wrong with the list
-    for finding in _rule_findings(read, models, machine):
-        yield replace(finding, edits=edits) if finding.rule in _SIZE_RULES else finding
+    try:
+        for finding in _rule_findings(read, models, machine):
+            yield replace(finding, edits=edits) if finding.rule in _SIZE_RULES else finding
+    except OSError as error:
+        yield unreadable_file(model.name, model.directory, error)
 
 
 def _rule_findings(read: Read, models: dict[str, Model], machine: Machine) -> Iterator[Finding]:

@@ -14,11 +14,14 @@ from typing import Final
 
 MAX_DEPTH: Final = 64  # what the parser takes (config/parse.py)
 
+# A string that nobody closes ends with its line, and a template holds no other: each alternative that begins also ends,
+# so that no text makes the scan go back over itself.
+TEMPLATE: Final = r"\$\{[^${}\n]*\}"
 _TOKEN: Final = re.compile(
-    r"""(?P<comment>\#[^\n]*)
-      | (?P<string>"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*')
-      | (?P<word>\$\{[^}\n]*\}|[^\s{}<>\[\]:,;"'\#]+)
-      | (?P<mark>[{}<>\[\]:,;])""",
+    rf"""(?P<comment>\#[^\n]*)
+      | (?P<string>"(?:\\.|[^"\\\n])*"?|'(?:\\.|[^'\\\n])*'?)
+      | (?P<word>{TEMPLATE}|[^\s{{}}<>\[\]:,;"'\#]+)
+      | (?P<mark>[{{}}<>\[\]:,;])""",
     re.VERBOSE,
 )
 _CLOSING: Final = {"{": "}", "<": ">"}
@@ -94,6 +97,10 @@ class Document:
     def offset_of(self, line: int, column: int) -> int:
         """Return the offset of a line and column."""
         return min(self._lines[min(line, len(self._lines)) - 1] + column - 1, len(self.text))
+
+    def comments(self) -> Iterator[tuple[int, int]]:
+        """Yield where each comment starts and ends."""
+        return (match.span() for match in _TOKEN.finditer(self.text) if match.lastgroup == "comment")
 
     def chain(self, offset: int) -> list[Entry]:
         """Return the entries around an offset, outermost first."""

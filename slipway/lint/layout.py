@@ -5,6 +5,7 @@ Looks at names and label files only; what stands inside model files is `graph.py
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 from collections.abc import Iterator
@@ -101,17 +102,30 @@ def label_findings(model: Model) -> Iterator[Finding]:
     """Yield label files that are not there or do not fit their output."""
     for output in model.config.output:
         name = output.label_filename
-        if not name or Path(name).is_absolute() or ".." in Path(name).parts:  # the latter is `file-outside`
+        if not name or not _is_inside(model.directory, name):  # the latter is `file-outside`
             continue
         path = ("output", Named(output.name), "label_filename")
         try:
-            lines = len((model.directory / name).read_text(encoding="utf-8").splitlines())
+            lines = _line_count(model.directory / name)
         except (OSError, UnicodeDecodeError) as error:
             cause = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
             message = f"the label file '{name}' of output '{output.name}' cannot be read: {cause}"
             yield model.finding("label-file-missing", message, path, fix="put the file beside config.pbtxt")
             continue
         yield from _label_count(model, output, lines)
+
+
+def _is_inside(directory: Path, name: str) -> bool:
+    try:
+        return (directory / name).resolve().is_relative_to(directory.resolve())
+    except (OSError, RuntimeError, ValueError):  # a loop of links, or no name at all
+        return False
+
+
+def _line_count(file: Path) -> int:
+    if file.exists() and not file.is_file():  # a directory, or a pipe that nobody may ever write to
+        raise OSError(errno.EINVAL, "it is no file")
+    return len(file.read_text(encoding="utf-8").splitlines())
 
 
 def _label_count(model: Model, output: model_config_pb2.ModelOutput, lines: int) -> Iterator[Finding]:

@@ -42,11 +42,25 @@ def read_model(directory: Path, name: str, machine: Machine) -> Read:
     """Return the model of a directory; raises nothing for what can be wrong with one."""
     file = directory / CONFIG_FILE
     try:
-        text = _text(file)
-    except (OSError, UnicodeDecodeError, ValueError) as error:
-        cause = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        finding = Finding(Severity.ERROR, "config-unreadable", name, file, f"it cannot be read: {cause}")
-        return Read(Model(name, directory, file, is_whole=False), (finding,), is_readable=False)
+        return _read(directory, name, machine, _text(file))
+    except ValueError as error:
+        fix = "write it as UTF-8 text, as `slipway config create` does"
+        finding = Finding(Severity.ERROR, "config-unreadable", name, file, f"it cannot be read: {error}", fix=fix)
+    except OSError as error:
+        finding = unreadable_file(name, file, error)
+    return Read(Model(name, directory, file, is_whole=False), (finding,), is_readable=False)
+
+
+def unreadable_file(model: str, nearest: Path, error: OSError) -> Finding:
+    """Return the finding of a file or directory that may not be read; `nearest` where the error names none."""
+    file = Path(error.filename) if isinstance(error.filename, str) else nearest
+    fix = "let the user who runs the server read it (chmod, chown)"
+    cause = error.strerror or error
+    return Finding(Severity.ERROR, "file-unreadable", model, file, f"it cannot be read: {cause}", fix=fix)
+
+
+def _read(directory: Path, name: str, machine: Machine, text: str) -> Read:
+    file = directory / CONFIG_FILE
     reading = read_text(text, name, file)
     if reading.config is None:
         model = Model(name, directory, file, reading.document, is_whole=False)
@@ -144,4 +158,9 @@ def missing_files(model: Model) -> list[Path]:
     names = [given] if given else standard
     names += [f"{name.removesuffix('.xml')}.bin" for name in names if name.endswith(".xml")]
     directories = [model.versions.paths[version] for version in model.served.served]
-    return [directory / name for directory in directories for name in names if not (directory / name).exists()]
+    return [directory / name for directory in directories for name in names if not _is_there(directory / name)]
+
+
+def _is_there(path: Path) -> bool:
+    """Return whether a file or directory is there; a pipe or device, which may never end, is not one."""
+    return path.is_file() or path.is_dir()

@@ -24,6 +24,7 @@ RULES: Final[dict[str, str]] = {
     "version-ignored": "version directories are called by a number without leading zeros",
     "version-empty": "a version directory holds the model's files; only an ensemble's may be empty",
     "file-missing": "the file that the backend opens lies in each version that is served",
+    "file-unreadable": "files and directories may be read by the one who checks",
     "label-file-missing": "label files exist and are text",
     "label-count": "a label file has one line for each element of its output",
     # platform and backend; see reading.py

@@ -10,6 +10,7 @@ import difflib
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -17,14 +18,13 @@ from google.protobuf.descriptor import Descriptor, EnumDescriptor
 from tritonclient.grpc import model_config_pb2
 
 from slipway.config.parse import ConfigError, parse_config
-from slipway.lint.document import Document, Entry, scan
+from slipway.lint.document import TEMPLATE, Document, Entry, scan
 from slipway.lint.finding import Edit, Finding, Severity
 
 MAX_MISTAKES: Final = 20  # a file with more is not a config.pbtxt
 SURE: Final = 0.8  # how alike a name must be to be put in place of an unknown one
 
-_TEMPLATE: Final = re.compile(r"\$\{[^}\n]*\}")
-_COMMENT_OR_STRING: Final = re.compile(r"""\#[^\n]*|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'""")
+_TEMPLATE: Final = re.compile(TEMPLATE)
 _UNKNOWN_FIELD: Final = re.compile(r'Message type "(?P<type>[\w.]+)" has no field named "(?P<given>\w+)"')
 _UNKNOWN_VALUE: Final = re.compile(r'Enum type "(?P<type>[\w.]+)" has no value named (?P<given>\w+)')
 _UNCLOSED: Final = 'Expected "}"'  # what follows it would be the same mistake again
@@ -62,15 +62,20 @@ class _Reader:
         self._file = file
 
     def templates(self) -> Iterator[Finding]:
-        """Yield the `${...}` outside of comments."""
-        comments = [match.span() for match in _COMMENT_OR_STRING.finditer(self.document.text) if match[0][0] == "#"]
-        for match in _TEMPLATE.finditer(self.document.text):
-            if any(start <= match.start() < end for start, end in comments):
-                continue
+        """Yield the first `${...}` outside of comments."""
+        for match in islice(_TEMPLATE.finditer(self._uncommented()), MAX_MISTAKES):
             key = _key(self.document.chain(match.start()))
             message = f"'{key}' still holds the template {match[0]}"
             fix = f"put the value of {key} in its place"
             yield self._finding("template-unfilled", match.start(), message, fix=fix)
+
+    def _uncommented(self) -> str:
+        """Return the text with blanks for its comments, so that all else keeps its place."""
+        text, parts, end = self.document.text, [], 0
+        for start, stop in self.document.comments():
+            parts += [text[end:start], " " * (stop - start)]
+            end = stop
+        return "".join([*parts, text[end:]])
 
     def mistakes(self, error: ConfigError) -> Iterator[Finding]:
         """Yield the first mistake, blank out the field that holds it, and go on until the rest can be read."""
@@ -97,7 +102,8 @@ class _Reader:
             if found is not None:
                 return self._unknown(rule, offset, cause[found.start() :], found)
         if not error.line:
-            return Finding(Severity.ERROR, "syntax-error", self._model, self._file, cause)
+            fix = "write the file anew: `slipway config create` makes one from the model file"
+            return Finding(Severity.ERROR, "syntax-error", self._model, self._file, cause, fix=fix)
         fix = (
             "close the bracket that is open here" if _UNCLOSED in cause else "correct the value or the punctuation here"
         )

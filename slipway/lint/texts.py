@@ -56,7 +56,7 @@ def find_problem(model: Model, text: str) -> Finding:
             continue
         fix = row.fix(found) if callable(row.fix) else row.fix.format(**found.groupdict())
         return model.finding(_tokenizer_rule(row.rule, found), text, _place(row, found, model), fix=fix)
-    return model.finding("config-invalid", text)
+    return model.finding("config-invalid", text, fix="correct what the text names; it is what the server would say")
 
 
 def _place(row: _Row, found: Match, model: Model) -> tuple[Step, ...]:

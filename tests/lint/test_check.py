@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
+import subprocess
+import sys
+
 import pytest
 
 from slipway.errors import Code, SlipwayError
@@ -129,3 +135,44 @@ def test_an_openvino_model_is_held_against_its_config_by_any_of_its_names(tmp_pa
         openvino.save_model(graph, directory / "1" / "model.xml")
     [finding] = check_repository(tmp_path, MACHINE).findings
     assert (finding.model, finding.rule, finding.line) == ("bad", "tensor-not-in-graph", 5)
+
+
+LABELLED = 'backend: "identity"\nmax_batch_size: 8\n' + IO[:-4] + 'label_filename: "labels.txt" } ]\n'
+
+
+def test_a_label_file_that_a_link_leads_out_to_is_not_read(tmp_path):
+    (model(tmp_path, LABELLED) / "labels.txt").symlink_to("/dev/zero")
+    assert rules(tmp_path) == ["file-outside"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are POSIX")
+def test_a_pipe_is_no_label_file_and_no_model_file(tmp_path):
+    os.mkfifo(model(tmp_path, LABELLED, name="a") / "labels.txt")
+    os.mkfifo(model(tmp_path, ONNX, name="b") / "1" / "model.onnx")
+    assert rules(tmp_path) == ["label-file-missing", "file-missing"]
+
+
+def test_a_file_that_may_not_be_read_hides_nothing_of_the_other_models(tmp_path):
+    """In a process of its own, without root's right to read everything."""
+    onnx_model(tmp_path, ONNX.replace('"x"', '"z"'), name="a")
+    (model(tmp_path, name="b") / "config.pbtxt").chmod(0)
+    (onnx_model(tmp_path, name="c") / "1").chmod(0)
+    document = json.loads(_as_a_plain_user("check", str(tmp_path), "--json"))
+    (tmp_path / "c" / "1").chmod(0o700)
+    found = [(finding["rule"], finding["file"]) for finding in document["findings"]]
+    assert found == [
+        ("tensor-not-in-graph", f"{tmp_path}/a/config.pbtxt"),
+        ("file-unreadable", f"{tmp_path}/b/config.pbtxt"),
+        ("file-unreadable", f"{tmp_path}/c/1/model.onnx"),
+    ]
+
+
+def _as_a_plain_user(*words):
+    drop = []
+    if os.geteuid() == 0:
+        if not shutil.which("setpriv"):
+            pytest.skip("root may read everything, and there is no setpriv to give that up with")
+        drop = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-all"]
+    done = subprocess.run([*drop, sys.executable, "-m", "slipway", *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stderr
+    return done.stdout

@@ -62,3 +62,14 @@ def test_no_text_is_too_broken_to_be_scanned_and_read(tmp_path_factory, text):
 
 def test_deep_nesting_is_passed_over():
     assert scan("a {" * 5000).entries
+
+
+def test_a_string_that_nobody_closes_ends_with_its_line():
+    document = scan('name: "m\nbackend: "identity"\n')
+    assert [entry.name for entry in document.entries] == ["name", "backend"]
+
+
+@pytest.mark.parametrize("text", ['name: "' + '\\"' * 300_000, "a: " + "${" * 300_000])
+def test_a_long_line_of_what_never_closes_is_read_once(text):
+    """Reading on to the end of the line for each of its signs would take minutes."""
+    assert scan(text).entries

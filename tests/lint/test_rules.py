@@ -18,8 +18,9 @@ from tests.lint.repositories import CASES
 
 GOLDEN = Path(__file__).parent / "golden"
 MACHINE = Machine(cpus=4, gpus=0)
-# What no repository alone can show: a library that is not there, and a text that no row of the table knows.
-ELSEWHERE = {"backend-not-installed", "config-invalid"}
+# What no repository alone can show: a library that is not there, a file that may not be read, and a text that no row of
+# the table knows.
+ELSEWHERE = {"backend-not-installed", "file-unreadable", "config-invalid"}
 
 
 def report(tmp_path, monkeypatch, rule):
@@ -46,6 +47,7 @@ def test_a_finding_names_its_file_and_says_what_to_do(tmp_path, monkeypatch, rul
         assert str(finding.file).startswith("models")
         assert finding.rule in RULES
         assert finding.message
+        assert finding.fix
 
 
 def test_every_rule_has_a_case():

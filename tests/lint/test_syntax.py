@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from slipway.lint.syntax import nearest_name, read_text
+from slipway.lint.syntax import MAX_MISTAKES, nearest_name, read_text
 
 
 def findings(text):
@@ -48,3 +48,9 @@ def test_an_open_bracket_is_reported_once():
 )
 def test_a_name_is_sure_when_one_alone_is_close(given, names, nearest):
     assert nearest_name(given, names) == nearest
+
+
+def test_a_file_full_of_templates_shows_the_first_of_them():
+    text = "max_batch_size: ${size} # ${comment}\n" * 50
+    found = [rule for rule, *_ in findings(text)]
+    assert found.count("template-unfilled") == MAX_MISTAKES
