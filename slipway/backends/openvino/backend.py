@@ -16,8 +16,10 @@ from slipway.backends.files import model_file
 from slipway.backends.graph import Graph, scalar_outputs
 from slipway.backends.graph_check import check_config
 from slipway.backends.graph_complete import complete_from_graph, is_complete
+from slipway.backends.instance_count import instance_count
+from slipway.backends.openvino.compilation import Compilation
 from slipway.backends.openvino.graph import graph_of, port_name
-from slipway.backends.openvino.library import compile_model, open_core, read_model
+from slipway.backends.openvino.library import open_core, read_model
 from slipway.backends.openvino.options import Options, compile_options, extension_of, shaping_of
 from slipway.backends.openvino.runner import Binding, Fixed, RequestRunner
 from slipway.backends.openvino.shapes import apply_shapes, fixed_rows, without_fixed_rows
@@ -74,7 +76,7 @@ def _loaded(context: ModelContext, core: Any, model: Any, options: Options, fixe
     graph = graph_of(model, config)
     _warn_of_doubles(context.name, graph)
     properties = {**options.properties, "INFERENCE_PRECISION_HINT": _possible_precision(core, context.name, options)}
-    compiled = compile_model(core, model, properties, context.name)
+    compilation = Compilation(core, model, properties, context.name)
     inputs, outputs = ({declared.name for declared in part} for part in (config.input, config.output))
     binding = Binding(
         context.name,
@@ -86,7 +88,7 @@ def _loaded(context: ModelContext, core: Any, model: Any, options: Options, fixe
     )
     if lost := (inputs - binding.inputs.keys()) | (outputs - binding.outputs.keys()):
         raise unsupported(f"OpenVINO does not keep these tensors of the graph: {', '.join(sorted(lost))}")
-    return LoadedOpenVinoModel(context, compiled, binding)
+    return LoadedOpenVinoModel(context, compilation, binding)
 
 
 class LoadedOpenVinoModel:
@@ -94,22 +96,23 @@ class LoadedOpenVinoModel:
 
     placement = Placement.THREAD
 
-    def __init__(self, context: ModelContext, compiled: Any, binding: Binding) -> None:
+    def __init__(self, context: ModelContext, compilation: Compilation, binding: Binding) -> None:
         self._signature = context.signature
         self._version = context.version
-        self._compiled = compiled
+        self._compilation: Compilation | None = compilation
+        self._alone = instance_count(context.config) == 1
         self._binding = binding
 
     def open(self, instance: InstanceSpec) -> StackedExecutor:
         """Return an executor with a request of its own on the shared compiled model."""
-        if self._compiled is None:
+        if self._compilation is None:
             raise unavailable(f"instance '{instance.name}' opened after its model was unloaded")
-        runner = RequestRunner(self._compiled.create_infer_request(), self._binding)
+        runner = RequestRunner(self._compilation, self._binding, alone=self._alone)
         return StackedExecutor(self._signature, self._version, runner.run)
 
     def unload(self) -> None:
         """Let the compiled model go; its memory is free once every executor is closed."""
-        self._compiled = None
+        self._compilation = None
 
 
 def _graph_file(name: str, version_directory: Path, config: model_config_pb2.ModelConfig) -> Path:

@@ -14,8 +14,9 @@ import ml_dtypes
 import numpy as np
 
 from slipway.backends.graph import Graph, as_declared, as_scalar
+from slipway.backends.openvino.compilation import Compilation
 from slipway.backends.openvino.library import import_openvino, reason_of
-from slipway.errors import FailureReason, internal, invalid
+from slipway.errors import FailureReason, SlipwayError, internal, invalid
 
 Arrays = dict[str, np.ndarray]
 
@@ -47,11 +48,14 @@ class Binding:
 
 
 class RequestRunner:
-    """Runs one openvino.InferRequest. For one thread at a time."""
+    """Runs one openvino.InferRequest. For one thread at a time. `alone`: no other runner uses the compilation."""
 
-    def __init__(self, request: Any, binding: Binding) -> None:
-        self._request = request
+    def __init__(self, compilation: Compilation, binding: Binding, *, alone: bool) -> None:
+        self._compilation = compilation
+        self._compiled = compilation.current()
+        self._request = self._compiled.create_infer_request()
         self._binding = binding
+        self._alone = alone
         self._openvino = import_openvino()
 
     def run(self, inputs: Arrays, names: Sequence[str]) -> Arrays:
@@ -60,18 +64,34 @@ class RequestRunner:
         given = _row_count(inputs) if binding.fixed.rows else 0
         lent = [(binding.inputs[name], self._lend(name, array)) for name, array in inputs.items()]
         try:
+            outputs = self._infer(lent, names)
+        except SlipwayError:
+            if self._alone:
+                raise
+            outputs = self._infer(lent, names)  # another runner's failure may have been the cause
+        for name in names:
+            outputs[name] = self._as_declared(name, outputs[name], given)
+        return outputs
+
+    def _infer(self, lent: Sequence[tuple[int, Any]], names: Sequence[str]) -> Arrays:
+        self._renew()
+        try:
             for index, tensor in lent:
                 self._request.set_input_tensor(index, tensor)
             # Not infer(): with one thread it swallows errors and leaves the outputs of an earlier call (2026.4). This
             # way costs 20 to 50 microseconds more.
             self._request.start_async()
             self._request.wait()
-            outputs = {name: _copy(self._request.get_output_tensor(binding.outputs[name]).data) for name in names}
+            return {name: _copy(self._request.get_output_tensor(self._binding.outputs[name]).data) for name in names}
         except Exception as error:  # the library raises RuntimeError, and subclasses of Exception of its own
+            self._compilation.spoil(self._compiled)
             raise internal(f"OpenVINO: {reason_of(error)}", reason=FailureReason.BACKEND) from error
-        for name in names:
-            outputs[name] = self._as_declared(name, outputs[name], given)
-        return outputs
+
+    def _renew(self) -> None:
+        """Leave a compiled model in which an execution failed."""
+        compiled = self._compilation.current()
+        if compiled is not self._compiled:
+            self._compiled, self._request = compiled, compiled.create_infer_request()
 
     def _lend(self, name: str, array: np.ndarray) -> Any:
         """Return a tensor on the array's memory; on a copy where the library could not or must not use that.

@@ -134,6 +134,31 @@ def test_an_input_that_the_graph_refuses_fails_its_own_request_only(tmp_path, th
     assert infer(executor, {"x": np.ones((1, 2), np.float32)})["y"].tolist() == [[2, 3]]
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_request_that_the_graph_refuses_leaves_no_trace_in_the_next_ones(tmp_path, count):
+    vectors = [(name, FLOAT, ["rows", name]) for name in "ab"]
+    nodes = [
+        ("Mul", ["a", "b"], ["kept"]),
+        ("ReduceSum", ["b", "axes"], ["count"]),
+        ("ReduceSum", ["kept", "axes"], ["total"]),
+        ("Div", ["total", "count"], ["y"]),
+    ]
+    axes = graphs.weights("axes", np.array([1], np.int64))
+    directory = graphs.write(tmp_path, nodes, vectors, [("y", FLOAT, ["rows", 1])], [axes])
+    dims = " ".join(f'input {{ name: "{name}" data_type: TYPE_FP32 dims: [ -1 ] }}' for name in "ab")
+    loaded = load(
+        directory, f"max_batch_size: 8 instance_group {{ count: {count} kind: KIND_CPU }} {dims}", file="model.onnx"
+    )
+    executors = [open_instance(loaded, index) for index in range(count)]
+    for step in range(24):
+        executor = executors[step % count]
+        good = {name: np.full((1 + step % 3, 3 + step % 2), 2, np.float32) for name in "ab"}
+        assert (infer(executor, good)["y"] == 2).all()
+        with pytest.raises(SlipwayError, match="OpenVINO"):
+            infer(executor, {"a": good["a"], "b": np.ones((1 + step % 3, 6), np.float32)})
+        assert (infer(executor, good)["y"] == 2).all()
+
+
 def test_a_fixed_first_dimension_takes_batches_of_any_size(tmp_path):
     directory = to_ir(graphs.identity(tmp_path, FLOAT, [1, 2]))
     executor = open_instance(load(directory, "max_batch_size: 8"))
