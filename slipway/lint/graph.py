@@ -23,11 +23,13 @@ from slipway.backends.pytorch.module import TorchModule, open_module
 from slipway.backends.registry import find_backend
 from slipway.config.signature import build_signature
 from slipway.errors import Code, SlipwayError
-from slipway.lint.finding import Finding
+from slipway.lint.document import Named, Value
+from slipway.lint.finding import Edit, Finding
 from slipway.lint.model import Model
 from slipway.lint.reading import DEFAULT_MAX_BATCH_SIZE
 from slipway.lint.texts import find_problem
 
+_ABOUT: Final = re.compile(r"(?:for (?P<kind>input|output)|, tensor) '(?P<name>[^']*)'")
 _UNKNOWN: Final = ("config-invalid", "platform-backend")
 
 
@@ -52,8 +54,38 @@ def _disagreements(model: Model, graph: Graph) -> Iterator[Finding]:
         check_config(model.config, graph)
     except SlipwayError as error:
         for text in error.message.split("\n"):
-            finding = find_problem(model, text)
-            yield replace(finding, fix=_count_fix(model, graph)) if finding.rule == "input-count" else finding
+            yield _with_graphs_word(find_problem(model, text), model, graph)
+
+
+def _with_graphs_word(finding: Finding, model: Model, graph: Graph) -> Finding:
+    """Return the finding with the fix that only the graph can tell, and with its edit where the field is written."""
+    if finding.rule == "input-count":
+        return replace(finding, fix=_count_fix(model, graph))
+    found = _ABOUT.search(finding.message)
+    if found is None or finding.rule not in ("datatype-not-graph", "dims-not-graph"):
+        return finding
+    is_input = found["kind"] == "input" or any(each.name == found["name"] for each in model.config.input)
+    kind = "input" if is_input and found["kind"] != "output" else "output"
+    tensor = {**graph.initializers, **(graph.inputs if kind == "input" else graph.outputs)}[found["name"]]
+    field, text = "data_type", tensor.config_type
+    if finding.rule == "dims-not-graph":
+        field, text = "dims", _dims_text(model, kind, tensor)
+    if not text:
+        return finding
+    part = model.document.find((kind, Named(tensor.name)))
+    entries = [entry for entry in part.entries if entry.name == field] if isinstance(part, Value) else []
+    edits = (Edit(entries[0].start, entries[0].end, f"{field}: {text}"),) if len(entries) == 1 else ()
+    return replace(finding, fix=f"write {field}: {text}", edits=edits)
+
+
+def _dims_text(model: Model, kind: str, tensor: GraphTensor) -> str:
+    """Return the dims that the graph has, "" where it takes more than dims to say the same."""
+    declared = next(each for each in getattr(model.config, kind) if each.name == tensor.name)
+    has_batches = model.config.max_batch_size > 0
+    dims = tensor.dims[1:] if has_batches else tensor.dims
+    if declared.HasField("reshape") or not dims or (has_batches and tensor.dims[0] != -1):
+        return ""
+    return f"[ {', '.join(map(str, dims))} ]"
 
 
 def _count_fix(model: Model, graph: Graph) -> str:

@@ -44,6 +44,7 @@ RULES: Final[dict[str, str]] = {
     "preserve-ordering": "preserve_ordering goes with one priority level and no delayed requests",
     "sequence-batching": "sequence batching has the control tensors and states that it needs",
     "batch-tensors": "batch_input and batch_output name tensors of the model, in kinds that fit",
+    "length-batching": "batching by length has pad values and limits that fit the tensors",
     "response-cache": "the response cache is asked for where it can work",
     "instance-group": "an instance group's kind, gpus and profiles go together",
     "limit-exceeded": "counts and sizes are within what one machine can hold",
@@ -58,6 +59,7 @@ RULES: Final[dict[str, str]] = {
     "instance-count": "an instance group has at least one instance",
     "gpu-on-cpu-host": "no GPU is asked for on a machine without one",
     "no-dynamic-batching": "a model that takes batches is given some",
+    "output-untrimmed": "with batching by length, outputs that vary in length lose the padding",
     "threads-over-cores": "instances times threads is at most the number of cores",
     "tensors-undeclared": "a model has at least one input and one output",
     # the model file itself; see graph.py

@@ -11,8 +11,9 @@ from typing import Final
 
 from tritonclient.grpc import model_config_pb2
 
+from slipway.config.padding import TRIM_OUTPUTS, padding_problems, padding_rule
 from slipway.instances.plan import instance_specs, threads_per_instance
-from slipway.lint.document import Step
+from slipway.lint.document import Named, Step
 from slipway.lint.finding import Edit, Finding, Severity
 from slipway.lint.model import GRAPH_BACKENDS, Machine, Model
 
@@ -121,8 +122,33 @@ def threads_over_cores(model: Model, machine: Machine) -> Iterator[Finding]:
         f"{machine.cpus}"
     )
     path = ("instance_group", 0, "count") if config.instance_group[0].count > 1 else ("parameters",)
-    fix = f"write count: {max(1, machine.cpus // threads)}, or fewer threads for each instance"
+    most = max(1, machine.cpus // threads)
+    counts = f"count: {most}" if len(config.instance_group) == 1 else f"counts that add up to {most}"
+    fix = f"write {counts}, or fewer threads for each instance"
     yield model.finding("threads-over-cores", message, path, severity=Severity.WARNING, fix=fix)
+
+
+def untrimmed_outputs(model: Model, _: Machine) -> Iterator[Finding]:
+    """Yield outputs that may be as long as the longest request of a batch, and come back so to the shorter ones."""
+    if padding_problems(model.config):  # which is `length-batching`
+        return
+    rule = padding_rule(model.config)
+    if rule is None:
+        return
+    trimmed = {(trim.output, trim.axis) for trim in rule.trims}
+    source = f"{rule.inputs[0].name}.{rule.inputs[0].axes[0] - 1}"
+    for output in model.config.output:
+        dims = [
+            axis - 1 for axis, size in enumerate(output.dims, 1) if size == -1 and (output.name, axis) not in trimmed
+        ]
+        for dim in dims:
+            message = (
+                f"dim {dim} of output '{output.name}' varies, and {TRIM_OUTPUTS} does not name it: a request that "
+            )
+            message += "was padded gets the padding back in its answer"
+            fix = f"add {output.name}.{dim}={source} to {TRIM_OUTPUTS}, if the one is as long as the other"
+            path = ("output", Named(output.name), "dims", dim)
+            yield model.finding("output-untrimmed", message, path, severity=Severity.HINT, fix=fix)
 
 
 def undeclared_tensors(model: Model, _: Machine) -> Iterator[Finding]:
@@ -142,6 +168,7 @@ LOAD_RULES: Final[tuple[Rule, ...]] = (
     preferred_sizes,
     no_dynamic_batching,
     threads_over_cores,
+    untrimmed_outputs,
     undeclared_tensors,
 )
 RULES: Final[tuple[Rule, ...]] = (*LOAD_RULES, dynamic_without_batches, instance_count, gpu_words)

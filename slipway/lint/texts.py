@@ -125,6 +125,15 @@ def _mapped_tensor(found: Match, model: Model) -> tuple[Step, ...]:
     return ("ensemble_scheduling",)
 
 
+def _first_with(field: str, model: Model) -> tuple[Step, ...]:
+    """Return the first tensor or instance group that has the field."""
+    for name in ("input", "output", "instance_group"):
+        for index, value in enumerate(model.document.values((name,))):
+            if any(entry.name == field and entry.values[0].text.lstrip("-").isdigit() for entry in value.entries):
+                return (name, index, field)
+    return ()
+
+
 # What to do
 
 
@@ -147,6 +156,20 @@ _BATCH_AXIS: Final = (
 )
 
 ROWS: Final = (
+    # config/validate.py: a number that is no value of its enum
+    _row(
+        "unknown-value",
+        "^field '(?P<field>\\w+)' has the unknown value",
+        lambda found, model: _first_with(found["field"], model),
+        "write the name of a value, such as TYPE_FP32 or KIND_CPU",
+    ),
+    # config/padding.py
+    _row(
+        "length-batching",
+        r"^parameter '(?P<key>LENGTH_BATCHING_\w+)' is ",
+        lambda found, _: ("parameters", Named(found["key"], "key"), "value"),
+        "correct the value, or remove every LENGTH_BATCHING_ key: requests of different lengths then run apart",
+    ),
     # config/validate.py
     _row("max-batch-size-negative", "'max_batch_size' must be non-negative", ("max_batch_size",), "write 0 or more"),
     _row("response-cache", "Response Cache does not", ("response_cache",), "remove response_cache"),
@@ -266,6 +289,12 @@ ROWS: Final = (
         "model '[^']*', (scalar )?tensor '(?P<tensor>[^']*)'",
         lambda found, model: _declared(found["tensor"], model),
         "write the dims that the model has, without the batch axis when max_batch_size is above 0",
+    ),
+    _row(
+        "dims-not-graph",
+        "for ragged input '(?P<tensor>[^']*)'",
+        ("input", "@{tensor}", "allow_ragged_batch"),
+        "remove allow_ragged_batch, or export the model with one variable axis for all rows of {tensor}",
     ),
     _row("optional-input", "optional input '(?P<tensor>.*)' is", ("input", "@{tensor}", "optional"), "remove optional"),
     # config/validate_ensemble.py

@@ -214,6 +214,13 @@ def completion(repository: Path) -> None:
     python_model(repository, code + '        raise ValueError("no such tokenizer")\n')
 
 
+VARIABLE = BATCHES.replace("[ 4 ]", "[ -1 ]") + "dynamic_batching { }\n"
+
+
+def lengths(pad_values: str) -> str:
+    return f'parameters {{ key: "LENGTH_BATCHING_PAD_VALUES" value {{ string_value: "{pad_values}" }} }}'
+
+
 GROUP = 'instance_group [ {{ name: "g" {} }} ]'
 SEQUENCE = "sequence_batching { oldest { preferred_batch_size: [ 16 ] } }"
 
@@ -254,6 +261,8 @@ CASES: dict[str, Write] = {
         "sequence_batching { control_input [ { control [ { kind: CONTROL_SEQUENCE_START } ] } ] }"
     ),
     "batch-tensors": add('batch_input [ { target_name: "n" data_type: TYPE_INT64 source_input: "z" } ]'),
+    "length-batching": add(lengths("x=no z=0")),
+    "output-untrimmed": add(lengths("INPUT0=0"), VARIABLE),
     "response-cache": add("response_cache { enable: true }\nmodel_transaction_policy { decoupled: true }"),
     "instance-group": add(GROUP.format("kind: KIND_CPU gpus: [ 0 ]")),
     "limit-exceeded": add(GROUP.format("count: 2000")),

@@ -7,15 +7,30 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from slipway.errors import Code, SlipwayError
 from slipway.lint.check import check_repository
 from slipway.lint.finding import Severity
-from slipway.lint.model import Machine
+from slipway.lint.model import Machine, Model
+from slipway.lint.texts import find_problem
 from tests.backends.pytorch.modules import SimpleNet, script
-from tests.lint.repositories import BATCHES, IO, ONNX, THROUGH_A, chain, ensemble, model, onnx_model, python_model, wrap
+from tests.lint.repositories import (
+    BATCHES,
+    IO,
+    ONNX,
+    THROUGH_A,
+    VARIABLE,
+    chain,
+    ensemble,
+    lengths,
+    model,
+    onnx_model,
+    python_model,
+    wrap,
+)
 
 MACHINE = Machine(cpus=4, gpus=0)
 
@@ -135,6 +150,41 @@ def test_an_openvino_model_is_held_against_its_config_by_any_of_its_names(tmp_pa
         openvino.save_model(graph, directory / "1" / "model.xml")
     [finding] = check_repository(tmp_path, MACHINE).findings
     assert (finding.model, finding.rule, finding.line) == ("bad", "tensor-not-in-graph", 5)
+
+
+def test_a_text_that_no_rule_knows_is_an_error_all_the_same():
+    found = find_problem(Model("m", Path("m"), Path("m/config.pbtxt")), "the moon is in the wrong phase for m")
+    assert (found.severity, found.rule, found.message) == (
+        Severity.ERROR,
+        "config-invalid",
+        "the moon is in the wrong phase for m",
+    )
+    assert found.fix
+
+
+@pytest.mark.parametrize(
+    ("config", "line"),
+    [
+        (ONNX.replace("TYPE_FP32", "99", 1), 4),
+        (ONNX + "instance_group [ { kind: 77 } ]\n", 6),
+    ],
+)
+def test_a_number_that_is_no_value_of_its_enum_is_found_before_rules_ask_for_its_name(tmp_path, config, line):
+    onnx_model(tmp_path, config)
+    [finding] = check_repository(tmp_path, MACHINE).findings
+    assert (finding.rule, finding.line) == ("unknown-value", line)
+
+
+def test_several_groups_are_told_what_their_counts_may_add_up_to(tmp_path):
+    onnx_model(tmp_path, ONNX + "instance_group [ { count: 4 }, { count: 8 } ]\n")
+    [finding] = check_repository(tmp_path, MACHINE).findings
+    assert finding.fix == "write counts that add up to 4, or fewer threads for each instance"
+
+
+def test_outputs_whose_variable_dims_are_trimmed_are_no_finding(tmp_path):
+    trim = 'parameters { key: "LENGTH_BATCHING_TRIM_OUTPUTS" value { string_value: "OUTPUT0.0=INPUT0.0" } }\n'
+    model(tmp_path, f"{VARIABLE}{lengths('INPUT0=0')}\n{trim}")
+    assert rules(tmp_path) == []
 
 
 LABELLED = 'backend: "identity"\nmax_batch_size: 8\n' + IO[:-4] + 'label_filename: "labels.txt" } ]\n'

@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from onnx import TensorProto
 
 from slipway.errors import SlipwayError
 from slipway.lint.check import check_repository
 from slipway.lint.finding import Edit, Finding, Severity
 from slipway.lint.fixing import Change, apply_edits, plan_changes, write_change
 from slipway.lint.model import Machine
-from tests.lint.repositories import ONNX, onnx_model
+from tests.backends.onnxruntime import graphs
+from tests.lint.repositories import ONNX, model, onnx_model
 
 MACHINE = Machine(cpus=4, gpus=0)
 
@@ -23,6 +25,28 @@ def fixed(repository, config):
         write_change(change)
     left = {finding.rule for finding in check_repository(repository, MACHINE).findings}
     return (directory / "config.pbtxt").read_text(), left
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("data_type: TYPE_FP32", "data_type: TYPE_INT32"),
+        ("dims: [ -1 ]", "dims: [ -1, 3 ]"),
+    ],
+)
+def test_what_the_graph_says_of_a_tensor_takes_the_place_of_what_is_written(tmp_path, right, wrong):
+    assert fixed(tmp_path, ONNX.replace(right, wrong)) == (ONNX, set())
+
+
+def test_a_string_that_the_graph_takes_is_called_as_configurations_call_it(tmp_path):
+    graphs.identity(model(tmp_path, ONNX), TensorProto.STRING)
+    fixes = {finding.fix for finding in check_repository(tmp_path, MACHINE).findings}
+    assert fixes == {"write data_type: TYPE_STRING"}
+
+
+def test_dims_with_a_reshape_are_left_to_their_author(tmp_path):
+    text = ONNX.replace("dims: [ -1 ] }", "dims: [ 2, 2 ] reshape { shape: [ 2, 2 ] } }", 1)
+    assert fixed(tmp_path, text) == (text, {"dims-not-graph"})
 
 
 @pytest.mark.parametrize(
