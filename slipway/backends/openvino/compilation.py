@@ -4,8 +4,8 @@ A failed execution leaves the library's graph half in its shapes (2026.4): opera
 of the refused request and believe that they are those of the request before. The next request shaped like that one then
 fails as well, and so does every other until one of another shape comes. Another request object does not help, nor does
 `release_memory()`; a new graph does (0.2 s for a model of 91 MB). The model that was read is kept for that: it shares
-FP32 weights with the compiled one; for INT8 it costs a fifth of its file. (Exporting the compiled one would cost nothing
-until it is needed, but small graphs cannot be imported again.)
+FP32 weights with the compiled one; for INT8 it costs a fifth of its file. (Exporting the compiled one costs nothing
+before it is needed, but small graphs cannot be imported again.)
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto
 
-from slipway.compilations.openvino import backend
+from slipway.backends.openvino import compilation
 from slipway.backends.openvino.library import import_openvino, open_core
 from slipway.backends.openvino.options import compile_options, shaping_of
 from slipway.errors import Code, SlipwayError
