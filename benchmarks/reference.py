@@ -71,6 +71,13 @@ def install_server() -> Path:
     return home
 
 
+def add_library(name: str) -> None:
+    """Install a package, without what it depends on, for the Python models of the reference server."""
+    packages = _site_packages(install_server())
+    if not (packages / name).exists():
+        _checked(sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", packages, name)
+
+
 def _site_packages(home: Path) -> Path:
     return home / "lib/python3.11/site-packages"
 

@@ -41,6 +41,18 @@ def test_embeddings_equal_sentence_transformers_over_both_transports(sentences):
     assert query @ right > 0.5 > query @ wrong
 
 
+@pytest.mark.capability("3.19")
+def test_a_query_is_nearer_to_its_passage_than_to_another(sentences):
+    """E5's contract: texts with `query: ` or `passage: ` before them, unit vectors of 384 dims, compared by cosine."""
+    with tritonclient.grpc.InferenceServerClient(sentences.grpc) as client:
+        rows = texts(f"query: {QUERY}", f"passage: {RIGHT}", f"passage: {WRONG}")
+        query, right, wrong = infer(client, "minilm", rows, "embedding")
+    assert query.shape == (384,)
+    for vector in (query, right, wrong):
+        assert np.linalg.norm(vector) == pytest.approx(1, abs=1e-5)
+    assert query @ right > 0.5 > query @ wrong
+
+
 def test_text_that_is_not_utf8_is_refused_and_the_model_goes_on(sentences):
     from tritonclient.utils import InferenceServerException
 
