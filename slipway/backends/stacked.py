@@ -2,7 +2,7 @@
 
 Knows neither the library that computes nor what is computed. A batch that fails is run again request by request, so
 that one poisonous request costs its batch-mates time and nothing else. Where the signature has a padding rule, requests
-of different lengths are padded when they are stacked, never when they run alone.
+of different lengths are padded when they are stacked; alone they are only rounded up to the rule's step.
 """
 
 from __future__ import annotations

@@ -134,6 +134,19 @@ def test_the_token_limit_is_a_whole_number(value):
     assert "it must be a whole number, 0 for no limit, for m" in only_problem({"PAD_VALUES": PADS, "MAX_TOKENS": value})
 
 
+@pytest.mark.parametrize("value", ["0", "-4", "1.5", "1025", ""])
+def test_the_step_of_lengths_is_a_whole_number_from_1_to_1024(value):
+    problem = only_problem({"PAD_VALUES": PADS, "LENGTH_STEP": value})
+    assert problem == (
+        f"parameter 'LENGTH_BATCHING_LENGTH_STEP' is '{value}', but it must be a whole number from 1 to 1024 for m"
+    )
+
+
+def test_a_step_of_lengths_becomes_part_of_the_rule(tmp_path):
+    rule = build_signature(model({"PAD_VALUES": PADS, "LENGTH_STEP": "8"}), tmp_path).padding
+    assert rule.step == 8
+
+
 def test_keys_that_would_have_no_effect_are_refused():
     assert "it means nothing without LENGTH_BATCHING_PAD_VALUES" in only_problem({"MAX_TOKENS": "5"})
     assert "there is no such key" in only_problem({"PAD_VALUES": PADS, "PAD_VALUE": "1"})

@@ -1,8 +1,8 @@
 """The CPU execution accelerator `openvino`: an ONNX file that OpenVINO runs in onnxruntime's place.
 
 Parameters are those of Triton's onnxruntime backend, `optimization.execution_accelerators.cpu_execution_accelerator`.
-An accelerator makes a model faster, it does not decide whether the model loads: what OpenVINO cannot run onnxruntime
-runs, with a warning that says why.
+An accelerator makes a model faster, it does not decide whether the model loads or how many digits it has: what OpenVINO
+cannot run, or not in the graph's own types, onnxruntime runs, with a warning that says why.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any, Final
 from tritonclient.grpc import model_config_pb2
 
 from slipway.backends.api import LoadedModel, ModelContext
+from slipway.backends.graph import Graph
 from slipway.backends.graph_check import check_config
 from slipway.backends.onnxruntime.graph import graph_of
 from slipway.backends.onnxruntime.options import ACCELERATOR, metadata_options
@@ -45,7 +46,10 @@ def load_accelerated(context: ModelContext, path: Path) -> LoadedModel | None:
     from slipway.backends.openvino.backend import load_checked_graph
     from slipway.backends.openvino.options import Options, default_properties
 
-    _check(context, path)
+    graph = _checked_graph(context, path)
+    if any(tensor.config_type == "TYPE_FP64" for tensor in (*graph.inputs.values(), *graph.outputs.values())):
+        _warn(context.name, "computes FP64 in FP32")
+        return None
     try:
         return load_checked_graph(context, path, Options({**default_properties(context), **changes}))
     except SlipwayError as error:
@@ -53,11 +57,13 @@ def load_accelerated(context: ModelContext, path: Path) -> LoadedModel | None:
         return None
 
 
-def _check(context: ModelContext, path: Path) -> None:
-    """Hold the configuration against the graph as onnxruntime sees it, so that the accelerator changes no check."""
+def _checked_graph(context: ModelContext, path: Path) -> Graph:
+    """Return the graph as onnxruntime sees it, held against the configuration: the accelerator changes no check."""
     directories = (context.version_directory, context.model_directory)
     session = open_session(path, metadata_options(context.config, directories), context.name)
-    check_config(context.config, graph_of(session))
+    graph = graph_of(session)
+    check_config(context.config, graph)
+    return graph
 
 
 def accelerator_properties(model_name: str, parameters: Mapping[str, str]) -> dict[str, Any]:

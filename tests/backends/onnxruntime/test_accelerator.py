@@ -64,6 +64,16 @@ def test_what_openvino_cannot_run_onnxruntime_runs(tmp_path, caplog):
     assert infer(open_instance(model), {"x": np.array([[b"a"]], object)})["y"].tolist() == [[b"a"]]
 
 
+def test_doubles_stay_on_onnxruntime_which_keeps_their_digits(tmp_path, caplog):
+    with caplog.at_level(logging.WARNING, "slipway.onnxruntime"):
+        model = load(graphs.identity(tmp_path, TensorProto.DOUBLE), accelerated())
+    assert isinstance(model, LoadedOnnxModel)
+    (warning,) = messages(caplog)
+    assert "execution accelerator 'openvino' computes FP64 in FP32; the model runs on onnxruntime" in warning
+    third = np.full((1, 2), 1 / 3)
+    assert np.array_equal(infer(open_instance(model), {"x": third})["y"], third)
+
+
 def test_a_model_whose_weights_requests_may_replace_stays_on_onnxruntime(tmp_path, caplog):
     default = graphs.weights("b", np.array([1, 2], np.float32))
     inputs = [("a", FLOAT, [2]), ("b", FLOAT, [2])]
