@@ -10,12 +10,14 @@ import json
 import logging
 import os
 import sys
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
+from slipway.cli.output import others_on_stderr
 from slipway.cli.parser import CommandParser
-from slipway.lint.check import check_repository
-from slipway.lint.fixing import plan_changes, write_change
+from slipway.lint.check import Report, check_repository
+from slipway.lint.fixing import Change, plan_changes, write_change
 from slipway.lint.model import Machine
 from slipway.lint.printing import report_document, report_text
 from slipway.lint.rules import RULES
@@ -32,6 +34,18 @@ def run(arguments: Sequence[str]) -> int:
     if options.dry_run and not options.fix:
         _parser().error("--dry-run goes with --fix")
     logging.getLogger("slipway").addHandler(logging.NullHandler())  # findings say what the log would
+    with others_on_stderr():
+        report, changes = _report(options)
+    if options.json:
+        print(json.dumps(report_document(report, changes, written=not options.dry_run), indent=2))
+    else:
+        print("".join(f"{change.diff}\n" for change in changes), end="")
+        print(report_text(report, colour=_colour(refused=options.no_color)))
+    return 1 if report.errors else 0
+
+
+def _report(options: Namespace) -> tuple[Report, list[Change]]:
+    """Return what is left to find, and the changes that were made, or would be."""
     machine = Machine.here()
     report = check_repository(options.repository, machine)
     changes = plan_changes(report.findings) if options.fix else []
@@ -39,12 +53,7 @@ def run(arguments: Sequence[str]) -> int:
         for change in changes:
             write_change(change)
         report = check_repository(options.repository, machine)
-    if options.json:
-        print(json.dumps(report_document(report, changes, written=not options.dry_run), indent=2))
-    else:
-        print("".join(f"{change.diff}\n" for change in changes), end="")
-        print(report_text(report, colour=_colour(refused=options.no_color)))
-    return 1 if report.errors else 0
+    return report, changes
 
 
 def _parser() -> CommandParser:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from google.protobuf import text_format
 
+from slipway.cli.output import others_on_stderr
 from slipway.cli.parser import CommandParser
 from slipway.config.render import config_object
 from slipway.errors import invalid
@@ -52,7 +53,9 @@ def _create(options: Namespace) -> int:
     machine = Machine.here()
     if options.output is not None and options.output.exists() and not options.overwrite:
         raise invalid(f"'{options.output}' exists already; --overwrite replaces it")
-    text = config_text(_draft(options, machine), machine)
+    with others_on_stderr():
+        draft = _draft(options, machine)
+    text = config_text(draft, machine)
     if options.output is None:
         print(text, end="")
     else:
@@ -85,7 +88,8 @@ def _whole_model(path: Path, machine: Machine) -> Model:
 
 
 def _show(options: Namespace) -> int:
-    config = _whole_model(options.model, Machine.here()).config
+    with others_on_stderr():
+        config = _whole_model(options.model, Machine.here()).config
     if options.json:
         print(json.dumps(config_object(config), indent=2))
     else:

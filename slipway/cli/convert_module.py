@@ -115,7 +115,7 @@ def _add_sizes(parser: argparse.ArgumentParser) -> None:
         "--input-size",
         nargs=2,
         metavar=("BATCH", "LENGTH"),
-        type=_size,
+        type=_argument(_size),
         default=(None, DEFAULT_LENGTH),
         help=f"example input: rows, None for one, and what stands for -1 in shapes (default: (None, {DEFAULT_LENGTH}))",
     )
@@ -160,7 +160,11 @@ def _add_serving(parser: argparse.ArgumentParser) -> None:
 
 
 def _size(text: str) -> int | None:
-    return None if text == "None" else int(text)
+    if text == "None":
+        return None
+    if not text.isdecimal():
+        raise ValueError(f"'{text}' is no size; expected a whole number, or None for a batch of one")
+    return int(text)
 
 
 def _argument(read: Callable[[str], Any]) -> Callable[[str], Any]:

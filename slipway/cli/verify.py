@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from slipway.cli.output import others_on_stderr
 from slipway.cli.parser import CommandParser
 from slipway.convert.verify.local import model_directories, verify_repository
 from slipway.convert.verify.probe import Probe, Verdict
@@ -27,7 +28,8 @@ _WIDTH: Final = 80
 def run(arguments: Sequence[str]) -> int:
     """Verify and print; 0 when every model passes, else 1."""
     options = _options(arguments)
-    verdicts = _verdicts(options)
+    with others_on_stderr():
+        verdicts = _verdicts(options)
     asked = options.model or [each.model for each in verdicts]
     missing = [name for name in asked if name not in {each.model for each in verdicts}]
     verdicts += [Verdict(name, "-", reason="the server has no such model that is loaded") for name in missing]
@@ -63,6 +65,8 @@ def _options(arguments: Sequence[str]) -> Any:
     options.repo = options.repo or options.repository
     if options.repo is None and options.url is None:
         parser.error("give a REPOSITORY, or --url of a running server")
+    if not 0 < options.timeout < float("inf"):
+        parser.error(f"--timeout is {options.timeout:g}; it must be a number of seconds above 0")
     return options
 
 
@@ -70,7 +74,8 @@ def _verdicts(options: Any) -> list[Verdict]:
     if options.url is None:
         logging.getLogger("slipway").addHandler(logging.NullHandler())  # the verdicts say what the log would
         return asyncio.run(verify_repository(options.repo, options.model, options.timeout))
-    url = options.url.removeprefix("grpc://").rstrip("/")
+    url = options.url.partition("://")[2] or options.url  # a scheme says nothing that gRPC's clients could use
+    url = url.rstrip("/")
     url = url if ":" in url else f"{url}:{_DEFAULT_PORT}"
     directories = model_directories(options.repo) if options.repo else {}
     return Probe(url, timeout_s=options.timeout, directories=directories).run(options.model)

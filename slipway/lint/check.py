@@ -97,9 +97,9 @@ def _rule_findings(read: Read, models: dict[str, Model], machine: Machine) -> It
         yield from find_problems(model, problems)
         yield from ensemble_findings(model, models)
     else:
-        problems = list(find_problems(model, validate(model.config, model.directory)))
-        yield from problems
-        if any(problem.rule == "unknown-value" for problem in problems):  # the rules name enum values
+        found = list(find_problems(model, validate(model.config, model.directory)))
+        yield from found
+        if any(finding.rule == "unknown-value" for finding in found):  # the rules name enum values
             return
         for rule in RULES:
             if rule is not undeclared_tensors or not read.findings:  # else something kept them from being told

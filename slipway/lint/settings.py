@@ -138,14 +138,13 @@ def untrimmed_outputs(model: Model, _: Machine) -> Iterator[Finding]:
     trimmed = {(trim.output, trim.axis) for trim in rule.trims}
     source = f"{rule.inputs[0].name}.{rule.inputs[0].axes[0] - 1}"
     for output in model.config.output:
-        dims = [
-            axis - 1 for axis, size in enumerate(output.dims, 1) if size == -1 and (output.name, axis) not in trimmed
-        ]
-        for dim in dims:
+        for dim, size in enumerate(output.dims):
+            if size != -1 or (output.name, dim + 1) in trimmed:
+                continue
             message = (
-                f"dim {dim} of output '{output.name}' varies, and {TRIM_OUTPUTS} does not name it: a request that "
+                f"dim {dim} of output '{output.name}' varies, and {TRIM_OUTPUTS} does not name it: a request that was "
+                f"padded gets the padding back in its answer"
             )
-            message += "was padded gets the padding back in its answer"
             fix = f"add {output.name}.{dim}={source} to {TRIM_OUTPUTS}, if the one is as long as the other"
             path = ("output", Named(output.name), "dims", dim)
             yield model.finding("output-untrimmed", message, path, severity=Severity.HINT, fix=fix)

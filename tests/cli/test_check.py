@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from slipway.cli.main import main
-from tests.lint.repositories import BATCHES, CASES, ONNX, chain, model, onnx_model
+from tests.lint.repositories import BATCHES, CASES, ONNX, chain, model, onnx_model, python_model
 
 # Rules 1 to 6 of the specification: ensembles, batch sizes, directories, graphs, instances, platforms and fields.
 SPECIFIED = (
@@ -104,3 +104,24 @@ def test_colours_are_for_terminals(tmp_path, capsys, monkeypatch):
         monkeypatch.setenv("NO_COLOR", variable)
         main(["check", str(tmp_path), *arguments])
         assert "\x1b" not in capsys.readouterr().out
+
+
+PRINTS = """import sys
+
+class TritonPythonModel:
+    @staticmethod
+    def auto_complete_config(config):
+        print("a word of the model's own", flush=True)
+        config.add_input({"name": "x", "data_type": "TYPE_FP32", "dims": [1]})
+        config.add_output({"name": "y", "data_type": "TYPE_FP32", "dims": [1]})
+        return config
+"""
+
+
+@pytest.mark.parametrize("words", [["check", "--json"], ["config", "show", "--json"]])
+def test_what_a_model_prints_stays_out_of_the_document(tmp_path, words):
+    python_model(tmp_path, PRINTS)
+    command = [sys.executable, "-m", "slipway", *words, str(tmp_path / "m")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)
+    assert "a word of the model's own" in done.stderr

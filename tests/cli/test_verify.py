@@ -323,3 +323,33 @@ def test_verification_leaves_no_library_loaded_that_no_model_needs(tmp_path):
 )
 def test_usual_causes_have_their_advice(reason, advice):
     assert advice in advise(reason)
+
+
+def test_what_a_model_prints_stays_out_of_the_document(tmp_path):
+    add_python(tmp_path, "loud", 'print("a word of its own", flush=True)\nreturn [answer(array) for array in arrays]')
+    command = [sys.executable, "-m", "slipway", "verify", str(tmp_path), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["passed"]
+
+
+def test_a_model_file_that_is_none_and_a_name_that_is_none_get_advice_of_their_own(tmp_path, capsys):
+    add_identity(tmp_path)
+    (write_config(tmp_path, "cut", 'backend: "onnxruntime"\n') / "model.onnx").write_bytes(b"")
+    _, verdicts = verify(capsys, tmp_path)
+    assert "broken or was not copied whole" in verdicts["cut"]["advice"]
+    _, verdicts = verify(capsys, tmp_path, "--model", "nobody")
+    assert "no model of that name" in verdicts["nobody"]["advice"]
+
+
+@pytest.mark.parametrize("seconds", ["0", "-3", "nan", "inf"])
+def test_a_time_limit_that_is_none_is_refused(tmp_path, capsys, seconds):
+    with pytest.raises(SystemExit):
+        main(["verify", str(tmp_path), f"--timeout={seconds}"])
+    assert "above 0" in capsys.readouterr().err
+
+
+def test_an_address_may_be_written_as_a_url(tmp_path, capsys):
+    add_identity(tmp_path)
+    with running_server(tmp_path) as server:
+        code, _ = verify(capsys, "--url", f"http://{server.grpc}/")
+    assert code == 0

@@ -542,3 +542,15 @@ def test_the_alias_is_an_ensemble_of_the_one_model(tmp_path):
 )
 def test_an_alias_that_cannot_be_is_refused(tmp_path, capsys, changes, message):
     assert message in one_line_error(capsys, *command(tmp_path, **changes))
+
+
+@pytest.mark.parametrize("size", ["abc", "-1", "1.5"])
+def test_an_example_size_that_is_none_is_refused_in_words(tmp_path, capsys, size):
+    assert f"'{size}' is no size" in refused_usage(capsys, *command(tmp_path), "--input-size", "8", size)
+
+
+def test_a_repository_that_cannot_be_made_is_named(tmp_path, capsys):
+    write_model(tmp_path)
+    (tmp_path / "file").write_text("")
+    error = one_line_error(capsys, *command(tmp_path, triton_repo=tmp_path / "file" / "repo"))
+    assert f"cannot write in '{tmp_path}/file'" in error

@@ -26,9 +26,14 @@ class _Move:
 
 @contextmanager
 def scratch_near(target: Path) -> Iterator[Path]:
-    """Yield a directory for work in progress on the file system of `target`."""
+    """Yield a directory for work in progress on the file system of `target`; raise INVALID_ARG without one."""
+    parent = _missing(target).parent
     with ExitStack() as stack:
-        yield _temporary(stack, _missing(target).parent)
+        try:
+            scratch = _temporary(stack, parent)
+        except OSError as error:
+            raise invalid(f"cannot write in '{parent}': {error.strerror}; choose a place for '{target}'") from error
+        yield scratch
 
 
 def place(files: Mapping[Path, Path]) -> None:

@@ -73,7 +73,21 @@ TABLE: Final = (
         "ran out of memory.",
     ),
     _row(
-        r"unable to find '|no such file|not found in any model|does not exist|nosuchfile",
+        r"not found in any model repository|has no such model",
+        "There is no model of that name: look at the names with `slipway verify` without --model, or load it first "
+        "(--load-model=NAME, or POST /v2/repository/models/NAME/load) where the server loads what it is told to.",
+    ),
+    _row(
+        r"no graph was found|protobuf parsing failed|load model from .* failed|unexpected end|truncated",
+        "The model file is broken or was not copied whole (a Git LFS pointer of some 130 bytes is a usual one): export "
+        "or copy it again.",
+    ),
+    _row(
+        r"parameter '[^']+'|EXECUTION_MODE",
+        "A `parameters` entry of config.pbtxt has a value that the backend cannot use: correct it or take it out.",
+    ),
+    _row(
+        r"unable to find '|no such file|does not exist|nosuchfile",
         "A file is missing: it belongs into REPOSITORY/MODEL/VERSION/, such as m/1/model.onnx; another name needs "
         "default_model_filename in config.pbtxt. Weights of an ONNX model may lie beside it in files of their own, "
         "which have to come along.",
