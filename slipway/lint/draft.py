@@ -64,7 +64,10 @@ def _model_file(path: Path) -> Path:
     found = next((directory / row.file_name for row in FORMATS if (directory / row.file_name).exists()), None)
     if found is None:
         expected = ", ".join(row.file_name for row in _SUFFIXES.values())
-        raise invalid(f"'{directory}' holds no model file; expected one of {expected}")
+        raise invalid(
+            f"'{directory}' holds no model file; expected one of {expected}; an ensemble is made of its models' "
+            f"directories with --pipeline"
+        )
     return found
 
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Final
 
 from tritonclient.grpc import model_config_pb2
 
 from slipway.config.validate_ensemble import validate_ensemble
 from slipway.lint.document import Step
-from slipway.lint.finding import Finding
+from slipway.lint.finding import Edit, Finding
 from slipway.lint.model import Model
 from slipway.lint.texts import find_problem
 
@@ -25,10 +26,23 @@ _UNCONNECTED: Final = re.compile(r"is not written: .*, '(?P<tensor>.*)', is not 
 def ensemble_findings(ensemble: Model, models: Mapping[str, Model]) -> Iterator[Finding]:
     """Yield what is wrong with an ensemble; `models` are all of the repository, by name, broken ones included."""
     configs = {name: model.config for name, model in models.items() if model.is_whole}
+    edits = _batch_size_edits(ensemble, configs)
     for text in validate_ensemble(ensemble.config, configs):
-        if _MISSING not in text:
-            yield _cycle(ensemble, text) or find_problem(ensemble, text)
+        if _MISSING in text:
+            continue
+        finding = _cycle(ensemble, text) or find_problem(ensemble, text)
+        yield replace(finding, edits=edits) if finding.rule == "ensemble-batch-size" else finding
     yield from _missing(ensemble, models)
+
+
+def _batch_size_edits(ensemble: Model, configs: Mapping[str, model_config_pb2.ModelConfig]) -> tuple[Edit, ...]:
+    """Return what writes the smallest max_batch_size of the steps; none where a step takes no batches at all."""
+    names = {step.model_name for step in ensemble.config.ensemble_scheduling.step}
+    smallest = min((configs[name].max_batch_size for name in names if name in configs), default=0)
+    value = ensemble.document.find(("max_batch_size", 0))
+    if value is None or smallest < 1:  # without batches the ensemble's dims would be other ones too
+        return ()
+    return (Edit(value.start, value.end, str(smallest)),)
 
 
 def _missing(ensemble: Model, models: Mapping[str, Model]) -> Iterator[Finding]:

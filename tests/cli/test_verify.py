@@ -353,3 +353,10 @@ def test_an_address_may_be_written_as_a_url(tmp_path, capsys):
     with running_server(tmp_path) as server:
         code, _ = verify(capsys, "--url", f"http://{server.grpc}/")
     assert code == 0
+
+
+def test_an_ensemble_of_too_many_rows_is_told_where_the_number_is_mended():
+    reason = (
+        "ensemble e allows maximum batch size 16, but it contains model m which only allows maximum batch size to be 8"
+    )
+    assert "check REPOSITORY --fix" in advise(reason)

@@ -13,7 +13,7 @@ from slipway.lint.finding import Edit, Finding, Severity
 from slipway.lint.fixing import Change, apply_edits, plan_changes, write_change
 from slipway.lint.model import Machine
 from tests.backends.onnxruntime import graphs
-from tests.lint.repositories import ONNX, model, onnx_model
+from tests.lint.repositories import BATCHES, ONNX, chain, model, onnx_model
 
 MACHINE = Machine(cpus=4, gpus=0)
 
@@ -106,3 +106,16 @@ def test_a_file_that_cannot_be_replaced_leaves_nothing_beside_it(tmp_path):
 def test_a_change_shows_as_a_unified_diff():
     diff = Change(Path("m/config.pbtxt"), "a\nb\n", "a\nc\n").diff
     assert diff == "--- m/config.pbtxt\n+++ m/config.pbtxt (fixed)\n@@ -1,2 +1,2 @@\n a\n-b\n+c\n"
+
+
+def test_an_ensemble_is_given_the_smallest_batch_size_of_its_models(tmp_path):
+    chain(tmp_path, BATCHES.replace("max_batch_size: 8", "max_batch_size: 4"), size=16)
+    for change in plan_changes(check_repository(tmp_path, MACHINE).findings):
+        write_change(change)
+    assert "max_batch_size: 4\n" in (tmp_path / "e" / "config.pbtxt").read_text()
+    assert check_repository(tmp_path, MACHINE).findings == ()
+
+
+def test_an_ensemble_of_a_model_without_batches_is_left_to_its_author(tmp_path):
+    chain(tmp_path, BATCHES.replace("max_batch_size: 8", "max_batch_size: 0"))
+    assert plan_changes(check_repository(tmp_path, MACHINE).findings) == []

@@ -103,6 +103,11 @@ TABLE: Final = (
         "the file has; take its data_type over.",
     ),
     _row(
+        r"ensemble .* allows maximum batch size .* only allows",
+        "An ensemble takes no more rows than the smallest of its models: `slipway check REPOSITORY --fix` writes that "
+        "number.",
+    ),
+    _row(
         r"batch[- _]size|max_batch|support batching|first dimension must be",
         "The batch axis: with max_batch_size above 0, dims leave the first dimension out and the model must take any "
         "size there; a model with a fixed first dimension has max_batch_size: 0 and whole shapes in dims.",
