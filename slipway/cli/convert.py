@@ -18,6 +18,7 @@ from slipway.convert.report import CANDIDATE_HEADERS, candidate_rows
 from slipway.convert.source import HYPOTHESIS, Task
 from slipway.convert.variants import AUTO, ENGINES, PRECISIONS
 from slipway.core.table import render_table
+from slipway.errors import invalid
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -25,8 +26,11 @@ def run(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, _interrupt)  # what was begun is removed, as on Ctrl-C
     command = shlex.join(["slipway", "convert", *arguments])
-    with progress_line(sys.stderr) as progress:
-        conversion = convert(options.source, _options(options, command), progress)
+    try:
+        with progress_line(sys.stderr) as progress:
+            conversion = convert(options.source, _options(options, command), progress)
+    except KeyboardInterrupt:
+        raise invalid("interrupted, nothing was written; the same command begins anew") from None
     if options.json:
         sys.stdout.write(conversion.report.json().decode() + "\n")
     else:
@@ -34,8 +38,8 @@ def run(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _interrupt(signum: int, _: FrameType | None) -> None:
-    raise SystemExit(128 + signum)
+def _interrupt(_signum: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 def _parser() -> CommandParser:
@@ -67,7 +71,11 @@ def _parser() -> CommandParser:
         "--calibration", type=Path, metavar="FILE", help="typical input for int8: a text per line, or .npz for a graph"
     )
     parser.add_argument(
-        "--input", action="append", default=[], metavar="NAME:TYPE:DIMS", help="input of a TorchScript file, in order"
+        "--input",
+        action="append",
+        default=[],
+        metavar="NAME:TYPE:DIMS[:LIMIT]",
+        help="input of a TorchScript file, in order; LIMIT: the first integer that is too large",
     )
     parser.add_argument(
         "--hypothesis-template", default=HYPOTHESIS, help=f"of zero-shot labels (default: '{HYPOTHESIS}')"

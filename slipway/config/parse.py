@@ -21,7 +21,8 @@ MAX_MESSAGE = 400  # the parsers quote what they choke on, however long it is
 MAX_DEPTH = 64  # ModelConfig itself nests 7 deep
 
 _UNKNOWN_FIELD = re.compile(r'Message type "(?P<message>[\w.]+)" has no field named "(?P<field>\w+)"')
-_TOKEN = re.compile(r"""#[^\n]*|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|[{}<>\[\]]""")
+# The closing quote is optional: else each quote of an unclosed string would be tried as a beginning.
+_TOKEN = re.compile(r"""#[^\n]*|"(?:\\.|[^"\\\n])*"?|'(?:\\.|[^'\\\n])*'?|[{}<>\[\]]""")
 
 
 class ConfigError(SlipwayError):

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from slipway.convert.measure import rows_per_second_together, seconds_per_run
+from slipway.convert.measure import real_lengths, rows_per_second_together, seconds_per_run, tokens_per_row
 from slipway.convert.runner import OpenModel
 from slipway.convert.subject import Subject
 from slipway.instances.plan import cpu_limit
@@ -25,7 +25,7 @@ _SECONDS: Final = 0.4
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """Rows per second of batches of `rows` rows of `length` tokens."""
+    """Rows per second of batches of `rows` rows of `length` tokens each."""
 
     length: int
     rows: int
@@ -63,8 +63,12 @@ def plan_batching(reopen: Reopen, subject: Subject, lengths: Sequence[int]) -> P
 def _rates(model: OpenModel, subject: Subject, lengths: Sequence[int]) -> list[Rate]:
     sizes = [size for size in (1, 2, 4, 8, 16) if size <= subject.interface.max_batch_size]
     return [
-        Rate(length, rows, rows / seconds_per_run(model, subject.sample(length, rows), _SECONDS))
-        for length in lengths
+        Rate(
+            tokens_per_row(subject, length),
+            rows,
+            rows / seconds_per_run(model, subject.sample(length, rows), _SECONDS),
+        )
+        for length in real_lengths(subject, lengths)
         for rows in sizes
     ]
 
@@ -72,7 +76,12 @@ def _rates(model: OpenModel, subject: Subject, lengths: Sequence[int]) -> list[R
 def _instance_rates(model: OpenModel, subject: Subject, lengths: Sequence[int]) -> list[Rate]:
     try:
         return [
-            Rate(length, 1, rows_per_second_together(model, subject.sample(length, 1), _SECONDS)) for length in lengths
+            Rate(
+                tokens_per_row(subject, length),
+                1,
+                rows_per_second_together(model, subject.sample(length, 1), _SECONDS),
+            )
+            for length in real_lengths(subject, lengths)
         ]
     finally:
         model.close()

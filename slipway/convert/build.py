@@ -30,6 +30,7 @@ _ALPHA: Final = 0.85  # of SmoothQuant; on MiniLM 0.5, 0.7, 0.85, 0.95 give cosi
 # OpenVINO prepares itself for each shape that it has not seen: with MiniLM, 10 ms and 2 MB. Lengths of 4, 8, 12 ...
 # cost 4 % of padding and take 37 MB where all lengths take 243.
 _LENGTH_STEP: Final = 4
+_LONGEST: Final = 512  # of an engine's rows, where the source does not tell
 _WORKSPACE: Final = 1 << 30  # bytes TensorRT may use while it tries kernels
 
 
@@ -89,11 +90,13 @@ def _onnxruntime(workshop: Workshop, variant: Variant, directory: Path) -> Built
 
 def _link_graph(graph: Path, directory: Path) -> None:
     """Put the graph and the files of its external data into `directory`, without copying where the disk allows."""
-    for file in graph.parent.iterdir():
+    for file in (each for each in graph.parent.rglob("*") if each.is_file()):
+        target = directory / file.relative_to(graph.parent)
+        target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            os.link(file, directory / file.name)
+            os.link(file, target)
         except OSError:
-            shutil.copyfile(file, directory / file.name)
+            shutil.copyfile(file, target)
 
 
 def _openvino(workshop: Workshop, variant: Variant, directory: Path) -> Built:
@@ -105,7 +108,8 @@ def _openvino(workshop: Workshop, variant: Variant, directory: Path) -> Built:
     # Said in so many words: left to itself, OpenVINO rounds to bfloat16 wherever the CPU can.
     rounds = variant.precision == "bf16" or (variant.method == PARTLY and has_bfloat16())
     hint = "bf16" if rounds else "f32"
-    fits = workshop.subject.interface.longest % _LENGTH_STEP == 0  # a longest row must not become longer
+    longest = workshop.subject.interface.longest
+    fits = longest > 0 and longest % _LENGTH_STEP == 0  # a longest row must not become longer
     return Built("openvino", parameters={"INFERENCE_PRECISION_HINT": hint}, length_step=_LENGTH_STEP if fits else 1)
 
 
@@ -155,7 +159,7 @@ def _tensorrt(workshop: Workshop, variant: Variant, directory: Path) -> Built:
     if not interface.max_batch_size:
         raise invalid("a TensorRT engine needs a batch dimension, and this model has none")
     inputs = [IoTensor(spec.name, BY_NAME[spec.datatype], spec.dims) for spec in interface.inputs]
-    shapes = profiles(inputs, most_rows=interface.max_batch_size, length=interface.longest)
+    shapes = profiles(inputs, most_rows=interface.max_batch_size, length=interface.longest or _LONGEST)
     settings = EngineSettings(shapes, _WORKSPACE, fp16=variant.precision == "fp16", int8=False, tf32=False)
     build_engine(workshop.graph, directory / "model.plan", settings, ())
     return Built("tensorrt", "tensorrt_plan", on_gpu=True)

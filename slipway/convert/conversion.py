@@ -64,8 +64,9 @@ def convert(source: str | Path, options: ConvertOptions, progress: Progress = la
             return Conversion(material.models, report, written=False)
         with staged(options.repository, material.taken, overwrite=options.overwrite) as (new, work):
             run = _Run(material, options, report, progress, work)
-            winner = run.choose(run.try_all([*variants, *_comparisons(options, variants)]))
-            run.finish(winner, new, started)
+            expected = run.expect()
+            winner = run.choose(run.try_all([*variants, *_comparisons(options, variants)], expected))
+            run.finish(winner, expected, new, started)
     return Conversion(material.models, report, written=True)
 
 
@@ -79,6 +80,16 @@ def _comparisons(options: ConvertOptions, variants: Sequence[Variant]) -> list[V
     """Return what is measured only to be compared with: the exported graph as it is, no fusions."""
     plain = Variant("onnxruntime", "fp32", UNOPTIMISED)
     return [plain] if options.compare and any(variant.engine == "onnxruntime" for variant in variants) else []
+
+
+def _check_ranges(variant: Variant, subject: Subject) -> None:
+    """Refuse to quantise what nobody knows the values of: calibrated and compared on 0 and 1, anything passes."""
+    unknown = subject.interface.unknown_ranges
+    if variant.precision == "int8" and unknown:
+        raise invalid(
+            f"the values of input '{unknown[0]}' are not known; tell the first that is too large with "
+            f"--input {unknown[0]}:TYPE:DIMS:LIMIT"
+        )
 
 
 def _candidate(variant: Variant, status: str = REFUSED) -> Candidate:
@@ -107,7 +118,12 @@ class _Run:
         self._progress = progress
         self._work = work
 
-    def try_all(self, variants: Sequence[Variant]) -> list[_Made]:
+    def expect(self) -> list[Expectation]:
+        """Ask the reference for everything that candidates are compared with."""
+        self._progress("asking the reference")
+        return expectations(self._subject)
+
+    def try_all(self, variants: Sequence[Variant], expected: Sequence[Expectation]) -> list[_Made]:
         """Make, verify and measure every variant; one that cannot be made is reported and costs nothing else."""
         self._progress("exporting")
         graph = self._work / "graph" / "model.onnx"
@@ -116,8 +132,6 @@ class _Run:
         if any(variant.engine != "pytorch" for variant in variants):
             self._subject.export_onnx(graph)
         workshop = Workshop(self._subject, graph, calibration)
-        self._progress("asking the reference")
-        expected = expectations(self._subject)
         return [made for variant in variants if (made := self._try(workshop, variant, expected)) is not None]
 
     def _try(self, workshop: Workshop, variant: Variant, expected: Sequence[Expectation]) -> _Made | None:
@@ -128,6 +142,7 @@ class _Run:
         (directory / VERSION).mkdir(parents=True)
         try:
             self._progress(f"making {variant.label}")
+            _check_ranges(variant, self._subject)
             built = build(workshop, variant, directory / VERSION)
             self._configure(directory, built, _ONE_INSTANCE)
             model = open_model(directory)
@@ -155,21 +170,22 @@ class _Run:
         candidate.problems = verdict.problems
         if verdict.passed:
             candidate.status = PASSED
-        elif not self._options.accept:
-            return
-        else:
+        elif self._options.accept and candidate.method != UNOPTIMISED:
             candidate.status = ACCEPTED
+        else:
+            return
         self._progress(f"measuring {candidate.label}")
         candidate.speeds = measure(model, self._subject, self._options.lengths)
 
     def choose(self, made: Sequence[_Made]) -> _Made:
         """Return the fastest candidate that passed; raise `SlipwayError` saying by how much the others failed."""
-        passed = [each for each in made if each.candidate.status in (PASSED, ACCEPTED)]
+        passed = [each for each in made if each.candidate.status == PASSED]
+        passed = passed or [each for each in made if each.candidate.status == ACCEPTED]
         if not passed:
             raise invalid(self._refusal())
         winner = max(passed, key=lambda each: each.candidate.rows_per_second)
         report, candidate = self._report, winner.candidate
-        lengths = " and ".join(map(str, self._options.lengths))
+        lengths = " and ".join(str(speed.length) for speed in candidate.speeds)
         if candidate.status == PASSED:
             candidate.status = CHOSEN
             report.why = f"the fastest of {len(passed)} that passed the gate, at {lengths} tokens on this machine"
@@ -187,11 +203,13 @@ class _Run:
         refused += [f"{each.label}: {each.reason}" for each in self._report.skipped]
         return f"no candidate passed the gate, nothing was written: {' | '.join(refused)}"
 
-    def finish(self, winner: _Made, new: Path, started: float) -> None:
+    def finish(self, winner: _Made, expected: Sequence[Expectation], new: Path, started: float) -> None:
         """Plan the scheduling of the winner and write every model."""
         self._progress("measuring batches")
         plan = plan_batching(lambda count: self._reopen(winner, count), self._subject, self._options.lengths)
         self._configure(winner.directory, winner.built, plan)
+        self._progress("verifying what will be served")
+        self._verify_again(winner, expected)
         self._report.batching = plan
         self._report.seconds = time.monotonic() - started
         self._report.write(winner.directory)
@@ -202,6 +220,16 @@ class _Run:
         names = sorted(path.name for path in new.iterdir())
         if names != sorted(self._material.models):
             raise AssertionError(f"wrote {names}, announced {sorted(self._material.models)}")
+
+    def _verify_again(self, winner: _Made, expected: Sequence[Expectation]) -> None:
+        """Hold the model to the reference once more with its final config: instances, padding to a step."""
+        model = open_model(winner.directory)
+        try:
+            verdict = judge(model.run, expected, winner.candidate.precision, self._subject.interface)
+        finally:
+            model.close()
+        if not verdict.passed and winner.candidate.status != ACCEPTED:
+            raise invalid(f"with its final configuration {'; '.join(verdict.problems)}; nothing was written")
 
     def _reopen(self, winner: _Made, instances: int) -> OpenModel:
         self._configure(winner.directory, winner.built, Plan(instances, 0))

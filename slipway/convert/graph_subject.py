@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
@@ -28,11 +30,13 @@ class GraphSubject:
 
     reference_name = "the ONNX file in onnxruntime, FP32, row by row"
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, declared: Mapping[str, int] = MappingProxyType({})) -> None:
+        """Open the file; `declared` holds the first value that is too large for an integer input."""
         self._path = path
         self._session = _open(path)
-        self.interface = interface_of(graph_of(self._session))
-        self._sampler = Sampler(self.interface, _limits(path, self.interface))
+        interface = interface_of(graph_of(self._session))
+        self._sampler = Sampler(interface, {**_limits(path, interface), **declared})
+        self.interface = replace(interface, unknown_ranges=self._sampler.unknown_ranges())
 
     def cases(self) -> list[Case]:
         """Return random values in several batch sizes and lengths."""
@@ -108,6 +112,9 @@ def interface_of(graph: Graph) -> Interface:
     inputs = tuple(_spec(tensor, batched=batched) for tensor in graph.inputs.values())
     outputs = tuple(_spec(tensor, batched=batched) for tensor in graph.outputs.values())
     names = {spec.name for spec in outputs}
+    words = [spec.name for spec in outputs if spec.datatype == "BYTES"]
+    if words:
+        raise invalid(f"output '{words[0]}' gives strings, and the gate compares numbers")
     pads = {spec.name: 0 for spec in inputs if -1 in spec.dims}
     maskable = batched and {IDS, MASK} <= pads.keys()
     return Interface(
@@ -133,14 +140,17 @@ def _trims(outputs: Sequence[TensorSpec]) -> Iterator[tuple[str, int, str, int]]
 
 
 def _limits(path: Path, interface: Interface) -> dict[str, int]:
-    """Return the size of the table that each integer input looks up, where one does so directly."""
+    """Return the size of the table that each integer input looks up, directly or as another type."""
     import onnx
 
     graph = onnx.load(str(path), load_external_data=False).graph
     tables = {tensor.name: tensor.dims[0] for tensor in graph.initializer if tensor.dims}
-    names = {spec.name for spec in interface.inputs}
-    return {
-        node.input[1]: tables[node.input[0]]
-        for node in graph.node
-        if node.op_type == "Gather" and node.input[1] in names and node.input[0] in tables
-    }
+    origin = {spec.name: spec.name for spec in interface.inputs}
+    limits: dict[str, int] = {}
+    for node in graph.node:  # in the order of computation
+        if node.op_type in ("Cast", "Identity", "Reshape", "Squeeze", "Unsqueeze") and node.input[0] in origin:
+            origin[node.output[0]] = origin[node.input[0]]
+        elif node.op_type == "Gather" and node.input[1] in origin and node.input[0] in tables:
+            name = origin[node.input[1]]
+            limits[name] = min(tables[node.input[0]], limits.get(name, tables[node.input[0]]))
+    return limits

@@ -12,6 +12,7 @@ from slipway.errors import invalid
 
 _ID: Final = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _FILES: Final = ("*.json", "*.txt", "*.model", "*.safetensors", "1_Pooling/*", "2_Normalize/*")
+_OTHERS: Final = ("onnx/*", "openvino/*", "*/*/*")  # the same weights in other forms
 _PICKLES: Final = ("pytorch_model*.bin",)
 
 
@@ -27,9 +28,10 @@ def fetch(source: str) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        directory = Path(snapshot_download(source, allow_patterns=list(_FILES)))
+        directory = Path(snapshot_download(source, allow_patterns=list(_FILES), ignore_patterns=list(_OTHERS)))
         if not any(directory.glob("*.safetensors")):
-            directory = Path(snapshot_download(source, allow_patterns=[*_FILES, *_PICKLES]))
+            patterns = [*_FILES, *_PICKLES]
+            directory = Path(snapshot_download(source, allow_patterns=patterns, ignore_patterns=list(_OTHERS)))
     except Exception as error:  # its own errors, those of its HTTP client and OSError have no common root
         raise invalid(
             f"'{source}' is no file or directory here, and as a model of the hub it cannot be fetched: "

@@ -12,7 +12,7 @@ from typing import Final
 from slipway.convert.encoder import load_network, quiet_libraries
 from slipway.convert.graph_subject import GraphSubject
 from slipway.convert.hub import fetch, is_hub_id
-from slipway.convert.module_subject import ModuleSubject
+from slipway.convert.module_subject import ModuleSubject, parse_input, parse_limits
 from slipway.convert.options import ConvertOptions
 from slipway.convert.package import model_name, text_model_names, write_text_models
 from slipway.convert.report import Report, source_hash
@@ -37,6 +37,7 @@ class Material:
     those that may stand in the way; `write_around` writes everything but the model itself into a directory."""
 
     path: Path
+    origin: str  # what people call it
     subject: Subject
     model: str
     models: tuple[str, ...]
@@ -50,7 +51,7 @@ class Material:
         """Return the report of a conversion that begins."""
         sample = "a built-in sample of English text and random ids" if self.takes_text else "random values"
         return Report(
-            source=str(self.path),
+            source=self.origin,
             source_sha256=source_hash(self.path),
             task=self.task,
             reference=self.subject.reference_name,
@@ -86,32 +87,37 @@ def sample_texts() -> list[str]:
 def open_material(source: str | Path, options: ConvertOptions, progress: Progress) -> Iterator[Material]:
     """Yield the opened source with the libraries kept quiet; raise `SlipwayError` when it cannot be converted."""
     with quiet_libraries():
-        path = Path(source)
+        path, origin = Path(source), str(source)
         if is_hub_id(str(source)):
             progress(f"fetching {source}")
             path = fetch(str(source))
+            origin = f"{source} at revision {path.name}"
         progress(f"reading {source}")
         if path.is_file():
-            yield _single_model(path, options)
+            yield _single_model(path, origin, options)
         elif path.is_dir():
-            yield _text_model(path, options)
+            yield _text_model(path, origin, options)
         else:
             raise invalid(f"'{source}' is not a directory, a file, or the id of a model on a hub")
 
 
-def _single_model(path: Path, options: ConvertOptions) -> Material:
+def _single_model(path: Path, origin: str, options: ConvertOptions) -> Material:
     if path.suffix == ".onnx":
-        subject: Subject = GraphSubject(path)
+        for text in options.inputs:
+            parse_input(text)
+        subject: Subject = GraphSubject(path, parse_limits(options.inputs))
     elif path.suffix in _TORCH_FILES:
         subject = ModuleSubject(path, options.inputs)
     else:
         endings = ", ".join((".onnx", *_TORCH_FILES))
         raise invalid(f"'{path}' is of no known kind: expected a directory or a file that ends in {endings}")
     name = options.name
-    return Material(path, subject, name, (name,), (name,), path.suffix[1:], (), lambda _: None, takes_text=False)
+    return Material(
+        path, origin, subject, name, (name,), (name,), path.suffix[1:], (), lambda _: None, takes_text=False
+    )
 
 
-def _text_model(path: Path, options: ConvertOptions) -> Material:
+def _text_model(path: Path, origin: str, options: ConvertOptions) -> Material:
     source = read_source(path, task=options.task, hypothesis=options.hypothesis)
     reference = load_reference_tokenizer(source)
     if "token_type_ids" not in reference.model_input_names:  # the network was trained without: all are zero
@@ -133,6 +139,9 @@ def _text_model(path: Path, options: ConvertOptions) -> Material:
         write_text_models(directory, name, source, subject.interface, tokenizer, mask_id)
 
     return Material(
-        path, subject, model_name(name), models, text_model_names(name), source.task.value, labels, write_around,
+        path,
+        origin,
+        subject,
+        model_name(name), models, text_model_names(name), source.task.value, labels, write_around,
         takes_text=True,
     )  # fmt: skip

@@ -34,7 +34,19 @@ class Speed:
 
 def measure(model: OpenModel, subject: Subject, lengths: Sequence[int]) -> tuple[Speed, ...]:
     """Return the speed at each length, on the model's first instance."""
-    return tuple(_speed(model, subject, length) for length in lengths)
+    return tuple(_speed(model, subject, length) for length in real_lengths(subject, lengths))
+
+
+def real_lengths(subject: Subject, lengths: Sequence[int]) -> list[int]:
+    """Return the lengths that the model can have, each once: one above its longest is its longest."""
+    longest = subject.interface.longest
+    return sorted({min(length, longest) if longest else length for length in lengths})
+
+
+def tokens_per_row(subject: Subject, length: int) -> int:
+    """Return the elements of the first input in a row of `length`: labels count too, where a row has several."""
+    sample = subject.sample(length, 1)
+    return max(1, int(sample[subject.interface.inputs[0].name].size))
 
 
 def _speed(model: OpenModel, subject: Subject, length: int) -> Speed:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import zipfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,7 +21,7 @@ from slipway.errors import SlipwayError, invalid
 
 MAX_BATCH_SIZE: Final = 16
 _CALIBRATION_ROWS: Final = 100
-_INPUT: Final = re.compile(r"(?P<name>[A-Za-z_]\w*):(?P<datatype>\w+):(?P<dims>-?\d+(,-?\d+)*)")
+_INPUT: Final = re.compile(r"(?P<name>[A-Za-z_]\w*):(?P<datatype>\w+):(?P<dims>-?\d+(,-?\d+)*)(:(?P<limit>\d+))?")
 
 
 class ModuleSubject:
@@ -29,23 +30,28 @@ class ModuleSubject:
     reference_name = "the module in torch, FP32, row by row"
 
     def __init__(self, path: Path, declared: Sequence[str]) -> None:
-        self._module, inputs = _open(path, [parse_input(text) for text in declared])
         self._path = path
-        self.interface = self._explore(inputs)
-        self._sampler = Sampler(self.interface, {})
+        self._limits = parse_limits(declared)
+        self._module, inputs = _open(path, [parse_input(text) for text in declared])
+        interface = self._explore(inputs)
+        self._sampler = Sampler(interface, self._limits)
+        self.interface = replace(interface, unknown_ranges=self._sampler.unknown_ranges())
 
     def _explore(self, inputs: Sequence[TensorSpec]) -> Interface:
         """Find out by running it which dims of its outputs follow its inputs'."""
         batched = all(spec.dims[:1] == (-1,) for spec in inputs)
         own = tuple(TensorSpec(spec.name, spec.datatype, spec.dims[1:] if batched else spec.dims) for spec in inputs)
         probe = Interface(own, (), MAX_BATCH_SIZE if batched else 0)
-        sampler = Sampler(probe, {})
+        sampler = Sampler(probe, self._limits)
         answers = [self._run(sampler.rows(np.random.default_rng(0), [size] * rows)) for rows, size in ((2, 5), (3, 7))]
         if batched and any(first.shape[:1] != (2,) for first in answers[0]):
             shape = next(list(first.shape) for first in answers[0] if first.shape[:1] != (2,))
             raise invalid(f"'{self._path}' gives an output of shape {shape} for 2 rows: its first dim is no batch")
         outputs = []
         for index, (first, second) in enumerate(zip(*answers, strict=True)):
+            if first.ndim != second.ndim:
+                shapes = f"{list(first.shape)} and {list(second.shape)}"
+                raise invalid(f"'{self._path}' gives outputs of different rank for different inputs: {shapes}")
             dims = tuple(a if a == b else -1 for a, b in zip(first.shape, second.shape, strict=True))
             name = "output" if len(answers[0]) == 1 else f"output__{index}"
             datatype = datatype_of(first.dtype)
@@ -94,6 +100,9 @@ class ModuleSubject:
         answers = answer if isinstance(answer, (tuple, list)) else (answer,)
         if not all(isinstance(each, torch.Tensor) for each in answers):
             raise invalid(f"'{self._path}' answers with something else than tensors, which cannot be served")
+        bfloat16 = next((each for each in answers if each.dtype == torch.bfloat16), None)
+        if bfloat16 is not None:
+            raise invalid(f"'{self._path}' answers in bfloat16, which numpy lacks: let it return .float()")
         return [each.numpy() for each in answers]
 
 
@@ -102,10 +111,16 @@ def parse_input(text: str) -> TensorSpec:
     found = _INPUT.fullmatch(text)
     if found is None or found["datatype"] not in BY_NAME:
         raise invalid(
-            f"'{text}' declares no input: expected NAME:TYPE:DIMS such as x:FP32:-1,2 with a type of "
-            f"{', '.join(BY_NAME)}"
+            f"'{text}' declares no input: expected NAME:TYPE:DIMS such as x:FP32:-1,2, or NAME:TYPE:DIMS:LIMIT with "
+            f"the first integer that is too large; types: {', '.join(BY_NAME)}"
         )
     return TensorSpec(found["name"], found["datatype"], tuple(int(size) for size in found["dims"].split(",")))
+
+
+def parse_limits(declared: Sequence[str]) -> dict[str, int]:
+    """Return the limits among declarations `NAME:TYPE:DIMS:LIMIT`."""
+    found = [_INPUT.fullmatch(text) for text in declared]
+    return {match["name"]: int(match["limit"]) for match in found if match is not None and match["limit"]}
 
 
 def _open(path: Path, declared: Sequence[TensorSpec]) -> tuple[Any, Sequence[TensorSpec]]:

@@ -166,7 +166,7 @@ def _tokenizer_config(name: str, source: Source, interface: Interface) -> pb.Mod
 def _answer_config(name: str, source: Source, interface: Interface, mask_id: int | None) -> pb.ModelConfig:
     row = TASKS[source.task]
     known = {spec.name: spec for spec in (*row.texts, *tokenizer_outputs(source), *interface.outputs)}
-    parameters = {"MULTI_LABEL": "true"} if source.multi_label and source.task is Task.CLASSIFICATION else {}
+    parameters = {"SCORES": source.scores} if source.task is Task.CLASSIFICATION else {}
     if mask_id is not None:
         parameters["MASK_ID"] = str(mask_id)
     inputs = [known[each] for each in row.answer_inputs]

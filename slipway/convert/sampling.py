@@ -5,6 +5,7 @@ Knows the names that every exporter of encoders uses; everything else is filled 
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -19,13 +20,15 @@ from slipway.errors import invalid
 IDS: Final = "input_ids"
 MASK: Final = "attention_mask"
 SHORT: Final = 9
+_FLAGS: Final = ("mask", "token_type_ids")  # names of inputs that hold nothing but 0 and 1
 _LONG: Final = 64
 _BATCH: Final = 16
 _ROWS: Final = 64  # of random rows, for the share of equal labels to mean something
 
 
 class Sampler:
-    """Makes inputs of an interface. `limits` holds, for integer inputs, the first value that is too large."""
+    """Makes inputs of an interface. `limits` holds, for integer inputs, the first value that is too large; of others
+    only 0 and 1 are tried, which says little of what quantising does to them (`unknown_ranges`)."""
 
     def __init__(self, interface: Interface, limits: Mapping[str, int]) -> None:
         self._interface = interface
@@ -34,6 +37,16 @@ class Sampler:
         strings = [spec.name for spec in interface.inputs if spec.datatype == "BYTES"]
         if strings:
             raise invalid(f"input '{strings[0]}' takes strings: what to compare the model on cannot be made up")
+
+    def unknown_ranges(self) -> tuple[str, ...]:
+        """Return the integer inputs whose values are not known, masks and types of tokens excepted."""
+        return tuple(
+            spec.name
+            for spec in self._interface.inputs
+            if np.dtype(BY_NAME[spec.datatype].numpy).kind in "iu"
+            and spec.name not in self._limits
+            and not spec.name.endswith(_FLAGS)
+        )
 
     def cases(self) -> Iterator[Case]:
         """Yield batches of 1, 2 and max rows, of lengths 1, short and long, with padded rows where there is a mask."""
@@ -97,9 +110,9 @@ class Sampler:
 def read_calibration(path: Path, interface: Interface) -> list[Arrays]:
     """Return the rows of an .npz file that has an array for each input; raise `SlipwayError` naming what is wrong."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:  # a .npy is no context manager
         raise invalid(f"calibration file '{path}' is no .npz file of arrays: {error}") from None
     names = [spec.name for spec in interface.inputs]
     missing = [name for name in names if name not in arrays]

@@ -99,7 +99,7 @@ class Source:
     lowercase: bool = False
     prompt: str = ""  # put before every text
     labels: tuple[str, ...] = ()
-    multi_label: bool = False  # each label is a question of its own: sigmoid instead of softmax
+    scores: str = "softmax"  # what makes scores of logits: softmax, sigmoid (each label by itself), none
     raw_score: bool = False  # reranking: the logit itself is the score
     entailment: int = 0  # zero-shot: the label that means "yes"
     hypothesis: str = HYPOTHESIS
@@ -129,22 +129,49 @@ def read_source(directory: Path, *, task: Task | None = None, hypothesis: str = 
     chosen = _choose(found, task, architecture)
     if chosen is Task.ZERO_SHOT and ("{}" not in hypothesis or "entailment" not in _lower(labels)):
         raise invalid("zero-shot needs a label 'entailment' and a hypothesis template with {} in it")
-    padding_id = int(config.get("pad_token_id") or 0)
+    padding_id = _padding_id(config, family)
     positions = int(config.get("max_position_embeddings", 512)) - (padding_id + 1 if family.offset_positions else 0)
     return Source(
         directory=directory,
         family=family if int(config.get("type_vocab_size", 1)) else Family(token_types=False),
         task=chosen,
         max_length=min(positions, *_declared_lengths(directory)),
-        vocabulary_size=int(config["vocab_size"]),
+        vocabulary_size=_integer(config, "vocab_size", directory),
         padding_id=padding_id,
         labels=labels if found not in (Task.EMBEDDING, Task.HIDDEN_STATES, Task.MASK, Task.QUESTIONS) else (),
-        multi_label=config.get("problem_type") == "multi_label_classification",
-        raw_score="Identity" in str(config.get("sentence_transformers") or config.get(_ACTIVATION) or ""),
+        scores=_scores(config, labels),
+        raw_score=_is_raw(config),
         entailment=_lower(labels).index("entailment") if chosen is Task.ZERO_SHOT else 0,
         hypothesis=hypothesis,
         **((sentence or {}) if chosen is Task.EMBEDDING else {}),
     )
+
+
+def _integer(config: dict[str, Any], key: str, directory: Path) -> int:
+    value = config.get(key)
+    if not isinstance(value, int):
+        raise invalid(f"{directory / 'config.json'}: '{key}' should be a whole number and is {value!r}")
+    return value
+
+
+def _padding_id(config: dict[str, Any], family: Family) -> int:
+    """Return the padding id, where the config does not tell transformers' default of the family."""
+    value = config.get("pad_token_id")
+    return int(value) if value is not None else int(family.offset_positions)
+
+
+def _scores(config: dict[str, Any], labels: tuple[str, ...]) -> str:
+    """Return what the pipeline of transformers makes of this classifier's logits."""
+    problem = config.get("problem_type")
+    if problem == "regression":
+        return "none"
+    return "sigmoid" if problem == "multi_label_classification" or len(labels) == 1 else "softmax"
+
+
+def _is_raw(config: dict[str, Any]) -> bool:
+    """Return whether a reranker's logit itself is its score, as sentence-transformers reads its config."""
+    activation = str(config.get("sentence_transformers") or config.get(_ACTIVATION) or "")
+    return "Identity" in activation or config.get("problem_type") == "regression"
 
 
 def _task(architecture: str, model_type: str, labels: tuple[str, ...]) -> Task:
@@ -180,10 +207,11 @@ def _sentence_transformers(directory: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     pooling, normalise = "", False
-    for module in _json(path):
-        kind = str(module["type"]).rpartition(".")[2]
+    modules = _json(path)
+    for module in modules if isinstance(modules, list) else [modules]:
+        kind = str(module.get("type") if isinstance(module, dict) else module).rpartition(".")[2]
         if kind == "Pooling":
-            pooling = _pooling_mode(directory / str(module["path"]) / "config.json")
+            pooling = _pooling_mode(directory / str(module.get("path", "")) / "config.json")
         elif kind == "Normalize":
             normalise = True
         elif kind != "Transformer":
@@ -210,6 +238,8 @@ def _prompt(directory: Path) -> str:
 
 def _pooling_mode(path: Path) -> str:
     config = _json_object(path)
+    if config.get("include_prompt") is False:
+        raise invalid(f"{path}: pooling without the prompt (include_prompt) is not supported")
     chosen = [mode for key, mode in _POOLING_KEYS.items() if config.get(key)]
     chosen += [key for key, on in config.items() if key.startswith("pooling_mode_") and on and key not in _POOLING_KEYS]
     if "pooling_mode" in config:
@@ -234,7 +264,10 @@ def _declared_lengths(directory: Path) -> Iterator[int]:
 
 def _labels(config: dict[str, Any]) -> tuple[str, ...]:
     default = {index: f"LABEL_{index}" for index in range(int(config.get("num_labels") or 2))}  # as transformers does
-    names = {int(index): str(name) for index, name in (config.get("id2label") or default).items()}
+    try:
+        names = {int(index): str(name) for index, name in (config.get("id2label") or default).items()}
+    except (AttributeError, ValueError):
+        raise invalid(f"config.json: 'id2label' should map numbers to names and is {config['id2label']!r}") from None
     return tuple(names[index] for index in sorted(names))
 
 

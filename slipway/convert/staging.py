@@ -5,6 +5,8 @@ What was there before survives any failure. Knows models by their names only.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -29,26 +31,38 @@ def staged(repository: Path, names: Sequence[str], *, overwrite: bool) -> Iterat
         yield staging / "new", staging / "work"
         _replace(repository, staging, names)
     except BaseException as error:
-        if created:
-            repository.rmdir()
+        shutil.rmtree(staging)
+        with contextlib.suppress(OSError):  # somebody else put something there meanwhile: it is theirs now
+            for directory in created:
+                directory.rmdir()
         if isinstance(error, OSError):
             raise _cannot_write(repository, error) from error
         raise
-    finally:
-        shutil.rmtree(staging)
+    shutil.rmtree(staging)
 
 
-def _make_directories(repository: Path) -> tuple[bool, Path]:
-    """Return whether the repository is new, and a directory beside it: a server may be watching the inside."""
-    existed = repository.is_dir()
+def _make_directories(repository: Path) -> tuple[list[Path], Path]:
+    """Return the directories that had to be made, innermost first, and one to work in.
+
+    That one lies beside the repository, for a server may be watching the inside; inside of it where the repository is
+    a file system of its own, or its parent may not be written.
+    """
+    missing = [path for path in (repository, *repository.parents) if not path.exists()]
     try:
         repository.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=".slipway-", dir=repository.resolve().parent))
+        staging = Path(tempfile.mkdtemp(prefix=".slipway-", dir=_place(repository)))
         (staging / "new").mkdir()
         (staging / "work").mkdir()
     except OSError as error:
         raise _cannot_write(repository, error) from error
-    return not existed, staging
+    return missing, staging
+
+
+def _place(repository: Path) -> Path:
+    inside = repository.resolve()
+    beside = inside.parent
+    renames = inside.stat().st_dev == beside.stat().st_dev
+    return beside if renames and os.access(beside, os.W_OK) else inside
 
 
 def _replace(repository: Path, staging: Path, names: Sequence[str]) -> None:
@@ -60,12 +74,13 @@ def _replace(repository: Path, staging: Path, names: Sequence[str]) -> None:
         for name in names:
             for start, end in ((repository / name, old / name), (staging / "new" / name, repository / name)):
                 if start.exists():
-                    start.rename(end)
                     moved.append((start, end))
-    except OSError as error:
+                    start.rename(end)
+    except BaseException:  # an interruption too, be it between two lines
         for start, end in reversed(moved):
-            end.rename(start)
-        raise _cannot_write(repository, error) from error
+            if end.exists() and not start.exists():
+                end.rename(start)
+        raise
 
 
 def _cannot_write(repository: Path, error: OSError) -> SlipwayError:

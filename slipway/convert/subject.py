@@ -33,7 +33,8 @@ class Interface:
     trims: tuple[tuple[str, int, str, int], ...] = ()
     compares_labels: bool = False  # arg-max over the last dim of each output is the answer
     embeds: bool = False  # the output is a vector that is compared by its direction
-    longest: int = 512  # tokens of a row, for engines that are built for a range of shapes
+    longest: int = 0  # tokens of a row; 0 where it is not known
+    unknown_ranges: tuple[str, ...] = ()  # integer inputs of which nobody knows what values they take
 
 
 @dataclass(frozen=True, slots=True)

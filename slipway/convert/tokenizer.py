@@ -28,7 +28,10 @@ def load_reference_tokenizer(source: Source) -> Any:
     directory = source.directory
     if not any(all((directory / name).is_file() for name in names) for names in _FILES):
         choices = " or ".join(" with ".join(names) for names in _FILES)
-        raise invalid(f"'{directory}' has no tokenizer: expected {choices}")
+        raise invalid(
+            f"'{directory}' has no tokenizer: expected {choices}; of a sentencepiece model, transformers makes one: "
+            f"AutoTokenizer.from_pretrained(directory).save_pretrained(directory)"
+        )
     try:
         tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
     except Exception as error:  # transformers and its Rust core raise types without a common root

@@ -50,6 +50,12 @@ def test_deep_nesting_and_huge_files_are_refused_before_they_are_parsed():
         parse_config_json('{"parameters":' + '{"a":' * 100_000)
 
 
+def test_quotes_that_are_never_closed_cost_no_more_than_their_length():
+    for parse in (lambda text: parse_config(text, "f"), parse_config_json):
+        with pytest.raises(ConfigError):
+            parse('{"' + '\\"' * 100_000)  # each was once tried as a beginning: minutes
+
+
 def test_brackets_in_strings_and_comments_do_not_nest():
     text = "# " + "{" * 200 + '\nname: "' + "[" * 200 + "\"\nparameters { key: '}' value { string_value: '<<<' } }"
     assert parse_config(text, "f").name == "[" * 200

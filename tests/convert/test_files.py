@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from slipway.convert.conversion import convert
+from slipway.convert.graph_subject import GraphSubject
 from slipway.convert.options import ConvertOptions
 from slipway.convert.runner import open_model
 from slipway.errors import SlipwayError
@@ -147,3 +149,47 @@ def test_a_graph_is_calibrated_with_arrays_from_a_file(tmp_path):
     np.savez(tmp_path / "other.npz", x=np.ones(3))
     with pytest.raises(SlipwayError, match="does not fit the model: it lacks 'input_ids'"):
         convert(path, options(tmp_path, calibration=tmp_path / "other.npz", overwrite=True))
+
+
+def test_values_of_integers_that_nobody_knows_are_not_quantised_on_trust(tmp_path):
+    import torch
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        net = torch.nn.Sequential(torch.nn.Embedding(100, 16), torch.nn.Linear(16, 4)).eval()
+        torch.jit.save(torch.jit.trace(net, torch.zeros(1, 3, dtype=torch.int64)), str(tmp_path / "net.pt"))
+    declared = ("ids:INT64:-1,-1",)
+    with pytest.raises(SlipwayError, match=r"values of input 'ids' are not known; tell .*--input ids:TYPE:DIMS:LIMIT"):
+        convert(tmp_path / "net.pt", options(tmp_path, precision="int8", inputs=declared))
+    conversion = convert(
+        tmp_path / "net.pt", options(tmp_path, precision="int8", inputs=("ids:INT64:-1,-1:100",), accept=True)
+    )
+    assert conversion.written
+
+
+def test_ids_that_are_cast_before_their_table_are_known_too(tmp_path):
+    path = write_encoder_graph(tmp_path / "encoder.onnx")
+    model = onnx.load(str(path))
+    gather = next(node for node in model.graph.node if node.op_type == "Gather")
+    gather.input[1] = "narrow_ids"
+    model.graph.node.insert(0, onnx.helper.make_node("Cast", ["input_ids"], ["narrow_ids"], to=onnx.TensorProto.INT32))
+    onnx.save(model, str(path))
+    subject = GraphSubject(path)
+    assert subject.interface.unknown_ranges == ()
+    assert subject.sample(64, 4)["input_ids"].max() > VOCABULARY // 2
+
+
+def test_external_data_in_a_folder_of_its_own_comes_along(tmp_path):
+    folder = tmp_path / "source"
+    (folder / "data").mkdir(parents=True)
+    convert(write_external(folder / "encoder.onnx", "data/weights.bin"), options(tmp_path))
+    assert (tmp_path / "models/m/1/data/weights.bin").is_file()
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", b"PK\x03\x04broken"])
+def test_a_calibration_file_that_is_none_is_refused_in_one_line(tmp_path, content):
+    (tmp_path / "rows.npz").write_bytes(content)
+    path = write_encoder_graph(tmp_path / "encoder.onnx")
+    with pytest.raises(SlipwayError, match=r"calibration file .* is no \.npz file of arrays") as caught:
+        convert(path, options(tmp_path, calibration=tmp_path / "rows.npz"))
+    assert "\n" not in str(caught.value)

@@ -141,3 +141,26 @@ def test_a_candidate_that_fails_to_answer_is_refused_with_its_error():
 def test_a_candidate_of_another_shape_is_refused():
     found = verdict(lambda inputs: {"y": network(inputs)["y"][:, :3]})
     assert found.problems == ("output 'y' has shape [3], the reference [4] on rows",)
+
+
+def test_one_row_of_garbage_among_many_good_ones_is_refused():
+    def spoiled(inputs):
+        answer = network(inputs)["y"].copy()
+        if len(answer) == ROWS:
+            answer[5] = np.roll(answer[5], 1) * np.array([1, -1, 1, -1], np.float32)
+        return {"y": answer}
+
+    problems = verdict(spoiled, "int8", compares_labels=False, embeds=True).problems
+    assert any("its cosine to the reference is as low as" in problem for problem in problems)
+
+
+def test_scores_that_hardly_differ_must_keep_their_order():
+    class Scores(Subject):
+        def reference(self, alone):
+            return {"y": 0.5 + 0.01 * np.tanh(network(alone)["y"][:, :1])}
+
+    expected = expectations(Scores())
+    interface = replace(INTERFACE, compares_labels=False)
+    assert judge(lambda inputs: Scores().reference(inputs), expected, "bf16", interface).passed
+    constant = judge(lambda inputs: {"y": np.full((len(inputs["x"]), 1), 0.5)}, expected, "bf16", interface)
+    assert not constant.passed

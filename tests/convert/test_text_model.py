@@ -95,6 +95,16 @@ def test_a_plain_encoder_answers_with_hidden_states(tmp_path):
     assert answer(tmp_path / "models", "m", TEXTS).shape[0::2] == (3, 32)
 
 
+def test_a_default_prompt_stands_before_every_text(tmp_path):
+    source = add_sentence_transformers(write_checkpoint(tmp_path / "source"))
+    prompts = {"default_prompt_name": "query", "prompts": {"query": "the cat "}}
+    (source / "config_sentence_transformers.json").write_text(json.dumps(prompts))
+    convert_text_model(source, name="m", repository=tmp_path / "models")
+    config = (tmp_path / "models/m-tokenizer/config.pbtxt").read_text()
+    assert 'key: "PROMPT"' in config
+    assert 'string_value: "the cat "' in config
+
+
 def test_text_is_truncated_to_the_length_the_model_was_made_for(tmp_path):
     source = add_sentence_transformers(write_checkpoint(tmp_path / "source"))
     convert_text_model(source, name="m", repository=tmp_path / "models")
@@ -149,7 +159,20 @@ def edit_json(path: Path, **changes: object) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
+def drop_vocabulary(source: Path) -> None:
+    config = json.loads((source / "config.json").read_text())
+    del config["vocab_size"]
+    (source / "config.json").write_text(json.dumps(config))
+
+
 SPOILED = {
+    "'vocab_size' should be a whole number and is None": drop_vocabulary,
+    "'id2label' should map numbers to names": lambda source: edit_json(source / "config.json", id2label={"x": "y"}),
+    "module '1' is not supported": lambda source: (source / "modules.json").write_text("[1]"),
+    "pooling without the prompt": lambda source: edit_json(source / "1_Pooling/config.json", include_prompt=False),
+    "the default prompt 'q' is not among the prompts: none": lambda source: (
+        source / "config_sentence_transformers.json"
+    ).write_text('{"default_prompt_name": "q"}'),
     "has no config.json": lambda source: (source / "config.json").unlink(),
     "config.json: Expecting property name": lambda source: (source / "config.json").write_text("{,"),
     r"'T5ForConditionalGeneration' \(model_type 't5'\) is not supported; supported model types: albert, bert": (

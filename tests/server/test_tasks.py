@@ -28,6 +28,7 @@ HEADS = {
     "answers": ("ForQuestionAnswering", {}, {}),
     "masks": ("ForMaskedLM", {}, {}),
     "ranks": ("ForSequenceClassification", {0: "LABEL_0"}, {}),
+    "grades": ("ForSequenceClassification", MOODS, {"problem_type": "regression"}),
     "zero": ("ForSequenceClassification", NLI, {}),
 }
 
@@ -57,7 +58,7 @@ def ask(
     """Return every output of one request."""
     inputs = []
     for name, rows in columns.items():
-        array = np.array([[cell.encode() for cell in row] for row in rows], dtype=np.object_)
+        array = np.array([[cell.encode() for cell in row] for row in rows], dtype=np.object_).reshape(len(rows), -1)
         inputs.append(tritonclient.grpc.InferInput(name, array.shape, "BYTES"))
         inputs[-1].set_data_from_numpy(array)
     result = client.infer(model, inputs)
@@ -99,6 +100,22 @@ def test_labels_that_exclude_nothing_are_scored_one_by_one(client, sources):
     answer = ask(client, "topics", text=[[TEXTS[0]]])
     logits = logits_of(sources["topics"], "AutoModelForSequenceClassification", TEXTS[0])
     np.testing.assert_allclose(answer["scores"][0], 1 / (1 + np.exp(-logits)), atol=1e-4)
+
+
+def test_regression_gives_its_numbers_as_they_are(client, sources):
+    answer = ask(client, "grades", text=[[TEXTS[0]]])
+    np.testing.assert_array_equal(answer["scores"], answer["logits"])
+
+
+def test_a_question_about_nothing_has_no_answer(client):
+    answer = ask(client, "answers", question=[["a cat?"]], context=[[""]])
+    assert (answer["answer"][0, 0], answer["score"][0, 0], answer["span"][0].tolist()) == (b"", 0, [0, 0])
+
+
+@pytest.mark.parametrize("labels", [[[]], [["cat"]]])
+def test_zero_shot_with_nothing_to_choose_from_is_refused(client, labels):
+    with pytest.raises(InferenceServerException, match=r"'labels' has [01] labels, and it takes two to choose"):
+        ask(client, "zero", text=[[TEXTS[0]]], labels=labels)
 
 
 def test_token_classification_groups_tokens_into_entities_as_the_pipeline_does(client, sources):

@@ -1,14 +1,14 @@
 """`auto_complete_config` of a Python model, run in a child process of its own.
 
-The child reads the job from its standard input and answers on a pipe, so the model may print as it likes.
+The child reads the job from its standard input and answers in a file, so the model may print as it likes.
 """
 
 from __future__ import annotations
 
 import ast
 import json
-import os
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from slipway.config.render import config_json
 from slipway.errors import internal
 
 _HOOK = "auto_complete_config"
+LIMIT_SECONDS = 120  # importing a large library takes a while; a hook that hangs must not hang the server
 _FIELDS = ("input", "output", "max_batch_size", "dynamic_batching", "model_transaction_policy")  # all a model may set
 
 
@@ -33,7 +34,7 @@ def complete_config(config: model_config_pb2.ModelConfig, model_file: Path, mode
         "model_directory": str(model_directory),
         "model_name": config.name or model_directory.name,
     }
-    completed = _run_child(json.dumps(job).encode())
+    completed = _run_child(json.dumps(job).encode(), job["model_name"])
     if "error" in completed:
         raise internal(completed["error"])
     if completed["config"] is not None:
@@ -52,19 +53,23 @@ def may_define_hook(source: bytes) -> bool:
     return True
 
 
-def _run_child(job: bytes) -> Any:
-    reader, writer = os.pipe()
-    try:
+def _run_child(job: bytes, model_name: str) -> Any:
+    with tempfile.TemporaryFile() as results:  # a pipe would block a child with more to say than it holds
         process = subprocess.Popen(
-            child_command("slipway.backends.python.completion_child", str(writer)),
+            child_command("slipway.backends.python.completion_child", str(results.fileno())),
             stdin=subprocess.PIPE,
-            pass_fds=(writer,),
+            pass_fds=(results.fileno(),),
             env=child_environment(threads=1),
         )
-    finally:
-        os.close(writer)
-    with process, os.fdopen(reader, "rb") as results:
-        process.communicate(job)
+        with process:
+            try:
+                process.communicate(job, timeout=LIMIT_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise internal(
+                    f"{_HOOK} of model '{model_name}' did not return within {LIMIT_SECONDS} s and was ended"
+                ) from None
+        results.seek(0)
         result = results.read()
     if not result:
         raise internal(

@@ -1,4 +1,4 @@
-"""The child process that runs one model's `auto_complete_config`: job on standard input, result on the given pipe."""
+"""The child process that runs one model's `auto_complete_config`: job on standard input, result in the given file."""
 
 from __future__ import annotations
 
@@ -73,8 +73,8 @@ def main() -> None:
     """Run the job and leave."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(filename)s:%(lineno)d %(message)s")
     result = complete(json.loads(sys.stdin.buffer.read()))
-    with os.fdopen(int(sys.argv[1]), "w", encoding="utf-8") as pipe:
-        json.dump(result, pipe)
+    with os.fdopen(int(sys.argv[1]), "w", encoding="utf-8") as file:
+        json.dump(result, file)
 
 
 if __name__ == "__main__":

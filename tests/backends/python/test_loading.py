@@ -246,6 +246,21 @@ def test_nothing_is_completed_where_the_server_is_told_so(tmp_path):
     served(tmp_path, scenario, disable_auto_complete_config=True)
 
 
+def test_a_hook_that_hangs_fails_the_load_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr("slipway.backends.python.completion.LIMIT_SECONDS", 1)
+    completing(tmp_path, "import time; time.sleep(600)")
+    assert "auto_complete_config of model 'm' did not return within 1 s" in failure(tmp_path, "m")
+
+
+def test_a_configuration_larger_than_a_pipe_is_completed(tmp_path):
+    lines = [
+        "for index in range(2000):",
+        "    config.add_output({'name': f'OUT{index}', 'data_type': 'TYPE_STRING', 'dims': [-1]})",
+    ]
+    completing(tmp_path, *lines, io=TEXT_IO)
+    served(tmp_path, lambda _: asyncio.sleep(0))
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     {
