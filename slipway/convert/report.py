@@ -114,8 +114,8 @@ class Report:
             "",
             *_markdown_table(CANDIDATE_HEADERS, candidate_rows(self.candidates)),
         ]
-        for candidate in self.candidates:
-            lines += [f"- {candidate.label}: {problem}" for problem in candidate.problems]
+        refusals = [f"- {each.label}: {problem}" for each in self.candidates for problem in each.problems]
+        lines += ["", *refusals] if refusals else []
         if self.skipped:
             lines += ["", "## Not tried", "", *(f"- {row.label}: {row.reason}" for row in self.skipped)]
         if self.batching and self.batching.rates:

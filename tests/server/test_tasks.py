@@ -87,6 +87,7 @@ def logits_of(source: Path, auto: str, *texts: str) -> np.ndarray:
         return model(**tokenizer(*texts, return_tensors="pt")).logits[0].numpy()
 
 
+@pytest.mark.capability("4.16")
 def test_classification_gives_label_and_scores_for_every_row(client, sources):
     answer = ask(client, "moods", text=[[text] for text in TEXTS])
     for row, text in enumerate(TEXTS):
