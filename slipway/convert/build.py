@@ -114,12 +114,12 @@ def _openvino(workshop: Workshop, variant: Variant, directory: Path) -> Built:
 
 
 def _quantise(model: Any, variant: Variant, rows: Sequence[Arrays]) -> Any:
-    import nncf
+    nncf = _import_nncf()
     from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters, AdvancedSmoothQuantParameters
 
     alpha = -1.0 if variant.method == PLAIN else _ALPHA  # -1 turns it off
     kept = _narrowing(model) if variant.method == PARTLY else []
-    nncf.set_log_level(logging.CRITICAL)
+    logging.getLogger("nncf").setLevel(logging.CRITICAL)  # its own function would silence the root's handlers too
     with _quiet():
         return nncf.quantize(
             model,
@@ -131,6 +131,15 @@ def _quantise(model: Any, variant: Variant, rows: Sequence[Arrays]) -> Any:
                 smooth_quant_alphas=AdvancedSmoothQuantParameters(matmul=alpha)
             ),
         )
+
+
+def _import_nncf() -> Any:
+    """Return the module `nncf`; what it makes of every logger that anybody creates from then on is undone."""
+    logger_class = logging.getLoggerClass()
+    import nncf
+
+    logging.setLoggerClass(logger_class)
+    return nncf
 
 
 def _narrowing(model: Any) -> list[str]:
