@@ -31,6 +31,7 @@ from slipway.errors import SlipwayError, invalid
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _ONE_INSTANCE: Final = Plan(1, 0)
+_NEAR: Final = 0.6  # of the fastest: one busy moment of the machine costs less
 
 Progress = Callable[[str], None]  # told what is done next
 
@@ -183,6 +184,7 @@ class _Run:
         passed = passed or [each for each in made if each.candidate.status == ACCEPTED]
         if not passed:
             raise invalid(self._refusal())
+        self._measure_again(passed)
         winner = max(passed, key=lambda each: each.candidate.rows_per_second)
         report, candidate = self._report, winner.candidate
         lengths = " and ".join(str(speed.length) for speed in candidate.speeds)
@@ -197,6 +199,20 @@ class _Run:
             )
         report.chosen = candidate.label
         return winner
+
+    def _measure_again(self, passed: Sequence[_Made]) -> None:
+        """Give those near the front a second run, and keep the better: another process may have taken the first."""
+        best = max(each.candidate.rows_per_second for each in passed)
+        finalists = [each for each in passed if each.candidate.rows_per_second > _NEAR * best]
+        for each in finalists if len(finalists) > 1 else ():
+            self._progress(f"measuring {each.candidate.label} again")
+            model = open_model(each.directory)
+            try:
+                again = measure(model, self._subject, self._options.lengths)
+            finally:
+                model.close()
+            pairs = zip(each.candidate.speeds, again, strict=True)
+            each.candidate.speeds = tuple(min(pair, key=lambda speed: speed.latency_ms) for pair in pairs)
 
     def _refusal(self) -> str:
         refused = [f"{each.label}: {'; '.join(each.problems)}" for each in self._report.candidates if each.problems]
