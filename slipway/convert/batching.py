@@ -50,14 +50,13 @@ def plan_batching(reopen: Reopen, subject: Subject, lengths: Sequence[int]) -> P
     """Measure batches on one instance, and rows on one instance per core; return what serves most rows."""
     if subject.interface.max_batch_size < 2:
         return Plan(1, 0, why="the model has no batch dimension")
-    one = reopen(1)
-    try:
-        rates = tuple(_rates(one, subject, lengths))
-    finally:
-        one.close()
+    with reopen(1) as model:
+        rates = _rates(model, subject, lengths)
     cores = cpu_limit()
-    instance_rates = () if cores == 1 else tuple(_instance_rates(reopen(cores), subject, lengths))
-    return decide(rates, instance_rates, cores)
+    if cores == 1:
+        return decide(rates, (), cores)
+    with reopen(cores) as model:
+        return decide(rates, _instance_rates(model, subject, lengths), cores)
 
 
 def _rates(model: OpenModel, subject: Subject, lengths: Sequence[int]) -> list[Rate]:
@@ -74,17 +73,10 @@ def _rates(model: OpenModel, subject: Subject, lengths: Sequence[int]) -> list[R
 
 
 def _instance_rates(model: OpenModel, subject: Subject, lengths: Sequence[int]) -> list[Rate]:
-    try:
-        return [
-            Rate(
-                tokens_per_row(subject, length),
-                1,
-                rows_per_second_together(model, subject.sample(length, 1), _SECONDS),
-            )
-            for length in real_lengths(subject, lengths)
-        ]
-    finally:
-        model.close()
+    return [
+        Rate(tokens_per_row(subject, length), 1, rows_per_second_together(model, subject.sample(length, 1), _SECONDS))
+        for length in real_lengths(subject, lengths)
+    ]
 
 
 def decide(rates: Sequence[Rate], instance_rates: Sequence[Rate], cores: int) -> Plan:

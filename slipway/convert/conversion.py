@@ -137,8 +137,6 @@ class _Run:
 
     def _try(self, workshop: Workshop, variant: Variant, expected: Sequence[Expectation]) -> _Made | None:
         begin = time.monotonic()
-        candidate = _candidate(variant)
-        self._report.candidates.append(candidate)
         directory = self._work / variant.slug / self._material.model
         (directory / VERSION).mkdir(parents=True)
         try:
@@ -148,14 +146,12 @@ class _Run:
             self._configure(directory, built, _ONE_INSTANCE)
             model = open_model(directory)
         except SlipwayError as error:
-            candidate.problems = (error.message,)
             self._report.skipped.append(Skipped(variant.label, error.message))
-            self._report.candidates.remove(candidate)
             return None
-        try:
+        candidate = _candidate(variant)
+        self._report.candidates.append(candidate)
+        with model:
             self._verify(model, candidate, expected)
-        finally:
-            model.close()
         candidate.bytes = directory_bytes(directory / VERSION)
         candidate.seconds = time.monotonic() - begin
         if variant.method == UNOPTIMISED and candidate.status == PASSED:
@@ -206,11 +202,8 @@ class _Run:
         finalists = [each for each in passed if each.candidate.rows_per_second > _NEAR * best]
         for each in finalists if len(finalists) > 1 else ():
             self._progress(f"measuring {each.candidate.label} again")
-            model = open_model(each.directory)
-            try:
+            with open_model(each.directory) as model:
                 again = measure(model, self._subject, self._options.lengths)
-            finally:
-                model.close()
             pairs = zip(each.candidate.speeds, again, strict=True)
             each.candidate.speeds = tuple(min(pair, key=lambda speed: speed.latency_ms) for pair in pairs)
 
@@ -239,11 +232,8 @@ class _Run:
 
     def _verify_again(self, winner: _Made, expected: Sequence[Expectation]) -> None:
         """Hold the model to the reference once more with its final config: instances, padding to a step."""
-        model = open_model(winner.directory)
-        try:
+        with open_model(winner.directory) as model:
             verdict = judge(model.run, expected, winner.candidate.precision, self._subject.interface)
-        finally:
-            model.close()
         if not verdict.passed and winner.candidate.status != ACCEPTED:
             raise invalid(f"with its final configuration {'; '.join(verdict.problems)}; nothing was written")
 

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Final
-
-import numpy as np
 
 from slipway.backends.graph import Graph, GraphTensor
 from slipway.backends.onnxruntime.graph import graph_of
+from slipway.convert.declared import DeclaredInput, limits_of
 from slipway.convert.sampling import IDS, MASK, Sampler
-from slipway.convert.subject import Arrays, Case, Interface
+from slipway.convert.subject import MAX_BATCH_SIZE, Arrays, Case, Interface
 from slipway.convert.tokenizer import first_line
 from slipway.core.signature import TensorSpec
 from slipway.datatypes import BY_CONFIG_NAME
 from slipway.errors import invalid
 
-MAX_BATCH_SIZE: Final = 16
 _VECTORS: Final = frozenset({"embedding", "embeddings", "sentence_embedding", "last_hidden_state", "pooler_output"})
-_CALIBRATION_ROWS: Final = 100
 
 
 class GraphSubject:
@@ -30,12 +26,14 @@ class GraphSubject:
 
     reference_name = "the ONNX file in onnxruntime, FP32, row by row"
 
-    def __init__(self, path: Path, declared: Mapping[str, int] = MappingProxyType({})) -> None:
-        """Open the file; `declared` holds the first value that is too large for an integer input."""
+    def __init__(self, path: Path, declared: Sequence[DeclaredInput] = ()) -> None:
+        """Open the file; of what is declared only the limits count: the graph tells the rest itself."""
         self._path = path
+        model = _read(path)
+        self._external = external_files(model, path)
         self._session = _open(path)
         interface = interface_of(graph_of(self._session))
-        self._sampler = Sampler(interface, {**_limits(path, interface), **declared})
+        self._sampler = Sampler(interface, {**_limits(model.graph, interface), **limits_of(declared)})
         self.interface = replace(interface, unknown_ranges=self._sampler.unknown_ranges())
 
     def cases(self) -> list[Case]:
@@ -52,17 +50,16 @@ class GraphSubject:
 
     def sample(self, length: int, rows: int) -> Arrays:
         """Return random rows of `length`."""
-        return self._sampler.rows(np.random.default_rng(length), [length] * rows)
+        return self._sampler.sample(length, rows)
 
     def calibration(self, texts: Sequence[str]) -> list[Arrays]:  # noqa: ARG002  a graph has no words
         """Return random rows: a graph without its tokenizer can be asked nothing else."""
-        random = np.random.default_rng(1)
-        return [self._sampler.rows(random, [int(random.integers(1, 129))]) for _ in range(_CALIBRATION_ROWS)]
+        return self._sampler.calibration()
 
     def export_onnx(self, path: Path) -> None:
         """Copy the file and its external data."""
         shutil.copyfile(self._path, path)
-        for name in external_files(self._path):
+        for name in self._external:
             target = path.parent / name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(self._path.parent / name, target)
@@ -75,7 +72,6 @@ class GraphSubject:
 def _open(path: Path) -> Any:
     import onnxruntime
 
-    external_files(path)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     try:
@@ -84,15 +80,19 @@ def _open(path: Path) -> Any:
         raise invalid(f"onnxruntime cannot open '{path}': {first_line(error)}") from error
 
 
-def external_files(path: Path) -> list[str]:
-    """Return the files of the graph's external data; raise `SlipwayError` for one outside its folder, or missing."""
+def _read(path: Path) -> Any:
+    """Return the onnx.ModelProto of the file, external data left where it is."""
     import onnx
     from google.protobuf.message import DecodeError
 
     try:
-        model = onnx.load(str(path), load_external_data=False)
+        return onnx.load(str(path), load_external_data=False)
     except (DecodeError, OSError) as error:
         raise invalid(f"'{path}' is no ONNX file, or it is truncated: {first_line(error)}") from error
+
+
+def external_files(model: Any, path: Path) -> list[str]:
+    """Return the files of the graph's external data; raise `SlipwayError` for one outside its folder, or missing."""
     names = dict.fromkeys(
         entry.value for tensor in model.graph.initializer for entry in tensor.external_data if entry.key == "location"
     )
@@ -139,11 +139,8 @@ def _trims(outputs: Sequence[TensorSpec]) -> Iterator[tuple[str, int, str, int]]
             yield spec.name, 0, IDS, 0
 
 
-def _limits(path: Path, interface: Interface) -> dict[str, int]:
+def _limits(graph: Any, interface: Interface) -> dict[str, int]:
     """Return the size of the table that each integer input looks up, directly or as another type."""
-    import onnx
-
-    graph = onnx.load(str(path), load_external_data=False).graph
     tables = {tensor.name: tensor.dims[0] for tensor in graph.initializer if tensor.dims}
     origin = {spec.name: spec.name for spec in interface.inputs}
     limits: dict[str, int] = {}

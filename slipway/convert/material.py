@@ -9,10 +9,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
+from slipway.convert.declared import parse_input
 from slipway.convert.encoder import load_network, quiet_libraries
 from slipway.convert.graph_subject import GraphSubject
 from slipway.convert.hub import fetch, is_hub_id
-from slipway.convert.module_subject import ModuleSubject, parse_input, parse_limits
+from slipway.convert.module_subject import ModuleSubject
 from slipway.convert.options import ConvertOptions
 from slipway.convert.package import model_name, text_model_names, write_text_models
 from slipway.convert.report import Report, source_hash
@@ -102,18 +103,26 @@ def open_material(source: str | Path, options: ConvertOptions, progress: Progres
 
 
 def _single_model(path: Path, origin: str, options: ConvertOptions) -> Material:
+    declared = [parse_input(text) for text in options.inputs]
     if path.suffix == ".onnx":
-        for text in options.inputs:
-            parse_input(text)
-        subject: Subject = GraphSubject(path, parse_limits(options.inputs))
+        subject: Subject = GraphSubject(path, declared)
     elif path.suffix in _TORCH_FILES:
-        subject = ModuleSubject(path, options.inputs)
+        subject = ModuleSubject(path, declared)
     else:
         endings = ", ".join((".onnx", *_TORCH_FILES))
         raise invalid(f"'{path}' is of no known kind: expected a directory or a file that ends in {endings}")
     name = options.name
     return Material(
-        path, origin, subject, name, (name,), (name,), path.suffix[1:], (), lambda _: None, takes_text=False
+        path=path,
+        origin=origin,
+        subject=subject,
+        model=name,
+        models=(name,),
+        taken=(name,),
+        task=path.suffix[1:],
+        labels=(),
+        write_around=lambda _: None,
+        takes_text=False,
     )
 
 
@@ -139,9 +148,14 @@ def _text_model(path: Path, origin: str, options: ConvertOptions) -> Material:
         write_text_models(directory, name, source, subject.interface, tokenizer, mask_id)
 
     return Material(
-        path,
-        origin,
-        subject,
-        model_name(name), models, text_model_names(name), source.task.value, labels, write_around,
+        path=path,
+        origin=origin,
+        subject=subject,
+        model=model_name(name),
+        models=models,
+        taken=text_model_names(name),
+        task=source.task.value,
+        labels=labels,
+        write_around=write_around,
         takes_text=True,
-    )  # fmt: skip
+    )

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import re
 import zipfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
+from slipway.convert.declared import DeclaredInput, limits_of
 from slipway.convert.sampling import Sampler
-from slipway.convert.subject import Arrays, Case, Interface
+from slipway.convert.subject import MAX_BATCH_SIZE, Arrays, Case, Interface
 from slipway.convert.tokenizer import first_line
 from slipway.convert.tracing import export_onnx, export_torch
 from slipway.core.signature import TensorSpec
-from slipway.datatypes import BY_NAME, datatype_of
+from slipway.datatypes import datatype_of
 from slipway.errors import SlipwayError, invalid
-
-MAX_BATCH_SIZE: Final = 16
-_CALIBRATION_ROWS: Final = 100
-_INPUT: Final = re.compile(r"(?P<name>[A-Za-z_]\w*):(?P<datatype>\w+):(?P<dims>-?\d+(,-?\d+)*)(:(?P<limit>\d+))?")
 
 
 class ModuleSubject:
@@ -29,10 +25,10 @@ class ModuleSubject:
 
     reference_name = "the module in torch, FP32, row by row"
 
-    def __init__(self, path: Path, declared: Sequence[str]) -> None:
+    def __init__(self, path: Path, declared: Sequence[DeclaredInput]) -> None:
         self._path = path
-        self._limits = parse_limits(declared)
-        self._module, inputs = _open(path, [parse_input(text) for text in declared])
+        self._limits = limits_of(declared)
+        self._module, inputs = _open(path, [each.spec for each in declared])
         interface = self._explore(inputs)
         self._sampler = Sampler(interface, self._limits)
         self.interface = replace(interface, unknown_ranges=self._sampler.unknown_ranges())
@@ -70,12 +66,11 @@ class ModuleSubject:
 
     def sample(self, length: int, rows: int) -> Arrays:
         """Return random rows of `length`."""
-        return self._sampler.rows(np.random.default_rng(length), [length] * rows)
+        return self._sampler.sample(length, rows)
 
     def calibration(self, texts: Sequence[str]) -> list[Arrays]:  # noqa: ARG002  a module has no words
         """Return random rows."""
-        random = np.random.default_rng(1)
-        return [self._sampler.rows(random, [int(random.integers(1, 129))]) for _ in range(_CALIBRATION_ROWS)]
+        return self._sampler.calibration()
 
     def export_onnx(self, path: Path) -> None:
         """Trace the module to an ONNX file."""
@@ -104,23 +99,6 @@ class ModuleSubject:
         if bfloat16 is not None:
             raise invalid(f"'{self._path}' answers in bfloat16, which numpy lacks: let it return .float()")
         return [each.numpy() for each in answers]
-
-
-def parse_input(text: str) -> TensorSpec:
-    """Return what `NAME:TYPE:DIMS` declares, such as `x:FP32:-1,2`; dims include the batch dimension."""
-    found = _INPUT.fullmatch(text)
-    if found is None or found["datatype"] not in BY_NAME:
-        raise invalid(
-            f"'{text}' declares no input: expected NAME:TYPE:DIMS such as x:FP32:-1,2, or NAME:TYPE:DIMS:LIMIT with "
-            f"the first integer that is too large; types: {', '.join(BY_NAME)}"
-        )
-    return TensorSpec(found["name"], found["datatype"], tuple(int(size) for size in found["dims"].split(",")))
-
-
-def parse_limits(declared: Sequence[str]) -> dict[str, int]:
-    """Return the limits among declarations `NAME:TYPE:DIMS:LIMIT`."""
-    found = [_INPUT.fullmatch(text) for text in declared]
-    return {match["name"]: int(match["limit"]) for match in found if match is not None and match["limit"]}
 
 
 def _open(path: Path, declared: Sequence[TensorSpec]) -> tuple[Any, Sequence[TensorSpec]]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic_ns
+from typing import Self
 
 from slipway.backends.api import Executor, Host, InstanceSpec, LoadedModel, ModelContext, Placement
 from slipway.backends.registry import find_backend
@@ -79,7 +80,10 @@ class OpenModel:
             raise invalid("it gives no answer") if response is None or response.error is None else response.error
         return {tensor.name: tensor.array for tensor in response.outputs}
 
-    def close(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         """Release everything."""
         for executor in self.executors:
             executor.close()

@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from slipway.convert.subject import Arrays, Case, Interface
+from slipway.convert.subject import MAX_BATCH_SIZE, Arrays, Case, Interface
 from slipway.core.signature import TensorSpec
 from slipway.datatypes import BY_NAME
 from slipway.errors import invalid
@@ -22,7 +22,8 @@ MASK: Final = "attention_mask"
 SHORT: Final = 9
 _FLAGS: Final = ("mask", "token_type_ids")  # names of inputs that hold nothing but 0 and 1
 _LONG: Final = 64
-_BATCH: Final = 16
+_CALIBRATION_ROWS: Final = 100
+_CALIBRATION_LENGTH: Final = 128
 _ROWS: Final = 64  # of random rows, for the share of equal labels to mean something
 
 
@@ -57,14 +58,25 @@ class Sampler:
                 yield Case(f"random values, size {size}", inputs, (inputs,))
             return
         lengths = (1, SHORT, _LONG) if self._variable else (SHORT,)
-        for rows in (1, 2, _BATCH):
+        for rows in (1, 2, MAX_BATCH_SIZE):
             for length in lengths:
                 yield self._case(f"random values, {rows} x {length}", self.rows(random, [length] * rows))
                 if self._masked and rows > 1 and length > 1:
                     spread = [1 + row * (length - 1) // (rows - 1) for row in range(rows)]
                     yield self._case(f"random values, {rows} x {length} padded", self.rows(random, spread))
-        for start in range(0, _ROWS, _BATCH):
-            yield self._case(f"random rows {start}-{start + _BATCH - 1}", self.rows(random, [SHORT] * _BATCH))
+        for start in range(0, _ROWS, MAX_BATCH_SIZE):
+            batch = self.rows(random, [SHORT] * MAX_BATCH_SIZE)
+            yield self._case(f"random rows {start}-{start + MAX_BATCH_SIZE - 1}", batch)
+
+    def sample(self, length: int, rows: int) -> Arrays:
+        """Return rows of `length`, the same whenever they are asked for."""
+        return self.rows(np.random.default_rng(length), [length] * rows)
+
+    def calibration(self) -> list[Arrays]:
+        """Return single rows of all lengths, for what has no words to be calibrated with."""
+        random = np.random.default_rng(1)
+        lengths = (int(random.integers(1, _CALIBRATION_LENGTH + 1)) for _ in range(_CALIBRATION_ROWS))
+        return [self.rows(random, [length]) for length in lengths]
 
     @property
     def _variable(self) -> bool:

@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 import numpy as np
 
 from slipway.core.signature import TensorSpec
 
 Arrays = dict[str, np.ndarray]
+
+MAX_BATCH_SIZE: Final = 16
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ import numpy as np
 
 from slipway.convert.encoder import build_encoder
 from slipway.convert.source import Source, Task
-from slipway.convert.subject import Arrays, Case, Interface
+from slipway.convert.subject import MAX_BATCH_SIZE, Arrays, Case, Interface
 from slipway.convert.tasks import TASKS, encoder_inputs
 from slipway.convert.tokenizer import encode, encode_texts
 from slipway.convert.tracing import export_onnx, export_torch
@@ -22,7 +22,6 @@ from slipway.convert.tracing import export_onnx, export_torch
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-MAX_BATCH_SIZE: Final = 16
 SHORT: Final = 9
 _MOST_TOKENS: Final = 2048  # of a row of the gate
 _MOST_LOGITS: Final = 16_000_000  # of a row of the gate: 64 MB, and BERT's vocabulary at 512 tokens
@@ -121,7 +120,9 @@ class TextSubject:
         """Return what one text must give: transformers' network on its tokens alone, pooled in numpy."""
         if self._source.task is not Task.ZERO_SHOT:
             return _REFERENCES[self._source.task](self._source, self._answer(alone))
-        labels = [_alone({name: array[0] for name, array in alone.items()}, row) for row in range(alone_labels(alone))]
+        labels = [
+            _alone({name: array[0] for name, array in alone.items()}, row) for row in range(alone["input_ids"].shape[1])
+        ]
         logits = [self._answer(each).logits[0, self._source.entailment] for each in labels]
         return {"entailment": np.array([logits], np.float32)}
 
@@ -157,11 +158,6 @@ class TextSubject:
         # Two rows of unequal length: a trace must see padding, or it would take "nothing is masked" for a constant.
         longest = min(7, self._source.max_length)
         return self._random(np.random.default_rng(2), [longest, max(1, longest // 2)])
-
-
-def alone_labels(alone: Arrays) -> int:
-    """Return how many labels a zero-shot row asks for."""
-    return int(alone["input_ids"].shape[1])
 
 
 def _alone(batch: Arrays, row: int) -> Arrays:

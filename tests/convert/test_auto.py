@@ -128,11 +128,8 @@ def test_a_candidate_that_fails_is_not_written_unless_it_is_accepted(tmp_path):
 
 
 def test_what_is_served_is_what_was_verified(converted):
-    model = open_model(converted[1] / "finbert-model")
-    try:
+    with open_model(converted[1] / "finbert-model") as model:
         answer = model.run(_example())
-    finally:
-        model.close()
     assert answer["logits"].shape == (2, 3)
 
 

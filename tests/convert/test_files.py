@@ -32,11 +32,8 @@ def options(tmp_path: Path, engine: str = "onnxruntime", precision: str = "fp32"
 
 
 def run(tmp_path: Path, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    model = open_model(tmp_path / "models" / "m")
-    try:
+    with open_model(tmp_path / "models" / "m") as model:
         return model.run(inputs)
-    finally:
-        model.close()
 
 
 def config(tmp_path: Path) -> model_config_pb2.ModelConfig:
