@@ -7,11 +7,13 @@ Pure, and the same for every backend that can read its graph. The rules are thos
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 from tritonclient.grpc import model_config_pb2
 
+from slipway.backends.api import CompletionContext
 from slipway.backends.graph import Graph, GraphTensor
 from slipway.errors import invalid
 
@@ -21,6 +23,19 @@ _log = logging.getLogger("slipway.graph")
 def is_complete(config: model_config_pb2.ModelConfig) -> bool:
     """Return whether inputs and outputs are both given, so that the graph need not be looked at."""
     return bool((config.input or config.batch_input) and config.output)
+
+
+def complete_unless_given(
+    config: model_config_pb2.ModelConfig, context: CompletionContext, read: Callable[[str, Path], Graph]
+) -> None:
+    """Fill `config` in place from the graph that `read(model name, version directory)` returns, unless inputs and
+    outputs are both given."""
+    name = config.name or context.model_directory.name
+    if is_complete(config):
+        _log.info("skipping model configuration auto-complete for '%s': inputs and outputs already specified", name)
+    elif context.version_directory is not None:
+        default = int(context.backend_config.get("default-max-batch-size", context.default_max_batch_size))
+        complete_from_graph(config, read(name, context.version_directory), name, default)
 
 
 def complete_from_graph(

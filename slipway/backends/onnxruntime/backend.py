@@ -5,15 +5,15 @@ One session, and with it one copy of the weights, serves all instances of a vers
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 from tritonclient.grpc import model_config_pb2
 
 from slipway.backends.api import CompletionContext, InstanceSpec, LoadedModel, ModelContext, Placement
 from slipway.backends.files import model_file
+from slipway.backends.graph import Graph
 from slipway.backends.graph_check import check_config
-from slipway.backends.graph_complete import complete_from_graph, is_complete
+from slipway.backends.graph_complete import complete_unless_given
 from slipway.backends.onnxruntime.accelerator import load_accelerated
 from slipway.backends.onnxruntime.graph import graph_of
 from slipway.backends.onnxruntime.options import metadata_options, run_options, session_options, warn_of_gpu_words
@@ -21,7 +21,6 @@ from slipway.backends.onnxruntime.session import GraphRunner, open_session
 from slipway.backends.stacked import StackedExecutor
 from slipway.errors import unavailable
 
-_log = logging.getLogger("slipway.onnxruntime")
 _DEFAULT_FILE = "model.onnx"
 
 
@@ -30,17 +29,12 @@ class OnnxRuntimeBackend:
 
     def complete(self, config: model_config_pb2.ModelConfig, context: CompletionContext) -> None:
         """Fill inputs, outputs and batching from the graph, unless inputs and outputs are both given."""
-        name = config.name or context.model_directory.name
-        if is_complete(config):
-            _log.info("skipping model configuration auto-complete for '%s': inputs and outputs already specified", name)
-            return
-        if context.version_directory is None:
-            return
-        path = _graph_file(name, context.version_directory, config)
-        directories = (context.version_directory, context.model_directory)
-        graph = graph_of(open_session(path, metadata_options(config, directories), name))
-        default = int(context.backend_config.get("default-max-batch-size", context.default_max_batch_size))
-        complete_from_graph(config, graph, name, default)
+
+        def read(name: str, version_directory: Path) -> Graph:
+            options = metadata_options(config, (version_directory, context.model_directory))
+            return graph_of(open_session(_graph_file(name, version_directory, config), options, name))
+
+        complete_unless_given(config, context, read)
 
     def load(self, context: ModelContext) -> LoadedModel:
         """Open the session, or its accelerator's equal, and hold the configuration against its graph."""

@@ -15,7 +15,7 @@ from slipway.backends.api import CompletionContext, InstanceSpec, ModelContext, 
 from slipway.backends.files import model_file
 from slipway.backends.graph import Graph, scalar_outputs
 from slipway.backends.graph_check import check_config
-from slipway.backends.graph_complete import complete_from_graph, is_complete
+from slipway.backends.graph_complete import complete_unless_given
 from slipway.backends.instance_count import instance_count
 from slipway.backends.openvino.compilation import Compilation
 from slipway.backends.openvino.graph import graph_of, port_name
@@ -36,20 +36,16 @@ class OpenVinoBackend:
 
     def complete(self, config: model_config_pb2.ModelConfig, context: CompletionContext) -> None:
         """Fill inputs, outputs and batching from the graph, unless inputs and outputs are both given."""
-        name = config.name or context.model_directory.name
-        if is_complete(config):
-            _log.info("skipping model configuration auto-complete for '%s': inputs and outputs already specified", name)
-            return
-        if context.version_directory is None:
-            return
-        core = _core(name, extension_of(name, config))
-        model = read_model(core, _graph_file(name, context.version_directory, config), name)
-        shaping = shaping_of(config)
-        apply_shapes(model, config, shaping, name)
-        graph = graph_of(model, config)
-        graph = without_fixed_rows(graph, fixed_rows(graph, config, shaping))
-        default = int(context.backend_config.get("default-max-batch-size", context.default_max_batch_size))
-        complete_from_graph(config, graph, name, default)
+
+        def read(name: str, version_directory: Path) -> Graph:
+            core = _core(name, extension_of(name, config))
+            model = read_model(core, _graph_file(name, version_directory, config), name)
+            shaping = shaping_of(config)
+            apply_shapes(model, config, shaping, name)
+            graph = graph_of(model, config)
+            return without_fixed_rows(graph, fixed_rows(graph, config, shaping))
+
+        complete_unless_given(config, context, read)
 
     def load(self, context: ModelContext) -> LoadedOpenVinoModel:
         """Read and compile the model and hold the configuration against its graph."""
