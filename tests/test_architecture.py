@@ -18,7 +18,7 @@ ROWS = {
     "config": 1.5,
     "repository": 2,
     "wire": 2,
-    "transformer": 2.5,
+    "transformer": 2.4,
     "checkpoints": 2.5,
     "backends": 3,
     "instances": 4,

@@ -1,0 +1,151 @@
+"""What is asked of an engine and what it gives: values, and the seam between engines and what uses them.
+
+One `Row` is one sequence with its own way of decoding; an engine runs rows of different lengths and settings
+together and reports to a `Listener` as it goes, so that a short row is answered while a long one goes on. Knows no
+tensor library but numpy, no file format and no protocol.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Protocol
+
+import numpy as np
+
+
+class Search(Enum):
+    """Which rule orders, finishes and stops hypotheses (`decoding/beam.py`, `decoding/sampling.py`)."""
+
+    SAMPLE = "sample"  # one hypothesis: greedy, top-k, nucleus, by the row's figures
+    HUGGING_FACE = "hugging_face"  # beam: score / length ** penalty, a pool of the finished; FasterTransformer's too
+    LIGHTSEQ = "lightseq"  # beam: finished hypotheses stay in the beam; GNMT penalty, negative: average at the end
+    GNMT = "gnmt"  # beam: GNMT penalty, alive and finished sets (tensor2tensor)
+    BRANCHES = "branches"  # the first step's best `beam_width` tokens, each followed greedily (LightSeq topk_greedy)
+
+
+@dataclass(frozen=True, slots=True)
+class Decoding:
+    """How one row is decoded. The defaults are greedy search.
+
+    `top_k` 0 and `top_p` 0 are greedy; one of them samples from the best k or the nucleus p; both: the nucleus within
+    the best k. Words are token sequences. `seed` makes a row's draws its own, whatever it is batched with.
+    """
+
+    max_tokens: int  # generated tokens, the end token included
+    min_tokens: int = 0  # the end token is banned before
+    start_id: int = 0  # the decoder's first input (not for decoder-only models: they start with the row's ids)
+    end_id: int = 1
+    search: Search = Search.SAMPLE
+    beam_width: int = 1
+    length_penalty: float = 0.0
+    early_stopping: bool = False  # HUGGING_FACE: stop at `beam_width` finished hypotheses
+    diversity: float = 0.0
+    top_k: int = 0
+    top_p: float = 0.0
+    temperature: float = 1.0
+    seed: int = 0
+    repetition_penalty: float = 1.0  # multiplicative
+    presence_penalty: float = 0.0  # subtracted
+    top_p_decay: float = 1.0  # factual nucleus (Lee et al. 2022): p shrinks with every token ...
+    top_p_min: float = 1e-6  # ... to no less than this ...
+    top_p_reset_id: int = -1  # ... and starts again at this token
+    bad_words: tuple[tuple[int, ...], ...] = ()
+    stop_words: tuple[tuple[int, ...], ...] = ()
+    log_probabilities: bool = False  # whether the per-token figures are wanted; the total is always given
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Row:
+    """One sequence: the encoder's input, or the prompt of a decoder-only model. `ids` is int64 [tokens], no padding.
+
+    Images are `pixels` float32 [channels, height, width] instead. `hidden` float32 [tokens, hidden] is input that was
+    embedded elsewhere (FasterTransformer's BERT). `prompt` float32 [rows, hidden] is a p-tuning table that came with
+    the request; `prompt_task` is the index of a stored one.
+    """
+
+    ids: np.ndarray
+    decoding: Decoding | None = None
+    pixels: np.ndarray | None = None
+    hidden: np.ndarray | None = None
+    adapter_task: int | None = None
+    prompt_task: int | None = None
+    prompt: np.ndarray | None = None
+    source_language: int = 0
+    target_language: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Hypothesis:
+    """One generated sequence: ids without the start token, with the end token where it was generated.
+
+    `log_probability` is the sum of the full softmax's log-probabilities; `score` what it is ordered by.
+    `log_probabilities` has one figure per token where they were wanted.
+    """
+
+    ids: tuple[int, ...]
+    log_probability: float
+    score: float
+    log_probabilities: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """An encoder's (or, of a decoder-only model, the prompt's) last hidden state, float32 [tokens, hidden], and the
+    attention probabilities, float32 [layers, heads, tokens, tokens], where they were wanted."""
+
+    hidden: np.ndarray
+    attentions: np.ndarray | None = None
+
+
+class Listener(Protocol):
+    """Who hears of a generation as it goes. Called on the engine's thread; must not block."""
+
+    def token(self, row: int, token: int, log_probability: float) -> bool:
+        """A row without beam has one token more. Return True to have the row stopped (its client is gone)."""
+
+    def done(self, row: int, hypotheses: Sequence[Hypothesis]) -> None:
+        """A row is finished: its hypotheses, best first (one without beam). Called once per row, in any order."""
+
+
+@dataclass(slots=True)
+class Collected:
+    """A listener that waits for everything: `results[row]` are the row's hypotheses."""
+
+    results: dict[int, list[Hypothesis]] = field(default_factory=dict)
+
+    def token(self, row: int, token: int, log_probability: float) -> bool:  # noqa: ARG002
+        """Go on."""
+        return False
+
+    def done(self, row: int, hypotheses: Sequence[Hypothesis]) -> None:
+        """Keep the row's hypotheses."""
+        self.results[row] = list(hypotheses)
+
+
+class Engine(Protocol):
+    """A transformer that computes. One engine serves all instances of a model; every method may be called from several
+    threads at once. Errors are `SlipwayError`s; a row's figures were checked by who made the row."""
+
+    def refusal(self, row: Row) -> str:
+        """Return why this engine cannot run the row exactly as asked, "" when it can."""
+
+    def generate(self, rows: Sequence[Row], listener: Listener) -> None:
+        """Decode all rows, each by its own `decoding`; return when `listener.done` was called for each."""
+
+    def encode(self, rows: Sequence[Row], *, attentions: bool = False) -> list[Encoded]:
+        """Return the hidden states of each row."""
+
+    def score(self, rows: Sequence[Row]) -> list[float]:
+        """Return the mean negative log-probability of each row's own tokens after the first (decoder-only models)."""
+
+    def close(self) -> None:
+        """Release the weights."""
+
+
+def collect(engine: Engine, rows: Sequence[Row]) -> list[list[Hypothesis]]:
+    """Generate for all rows and return the hypotheses of each, best first."""
+    collected = Collected()
+    engine.generate(rows, collected)
+    return [collected.results[index] for index in range(len(rows))]

@@ -1,0 +1,179 @@
+"""What a transformer is, without its numbers: a frozen description that readers write and engines execute.
+
+A specification is complete: an engine needs nothing but it and the arrays that `weights.expected_shapes` lists. It
+knows no file format, no engine and no way of decoding.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from math import sqrt
+
+from slipway.errors import invalid
+
+
+class Norm(Enum):
+    """How a normalisation layer computes."""
+
+    LAYER = "layer"  # mean and variance, scale and bias
+    RMS = "rms"  # root mean square, scale only
+
+
+class Activation(Enum):
+    """The non-linearity of a feed-forward block."""
+
+    RELU = "relu"
+    GELU = "gelu"  # with the error function
+    GELU_TANH = "gelu_tanh"  # the tanh approximation ("gelu_new", T5's "gated-gelu", LightSeq, FasterTransformer)
+    SILU = "silu"
+
+
+class Positions(Enum):
+    """How a stack knows the order of its tokens."""
+
+    NONE = "none"
+    TABLE = "table"  # an array of one row per position, learned or sinusoidal, added to the embedding
+    RELATIVE = "relative"  # T5: a bias per head and distance bucket, added to the attention scores of every layer
+
+
+class Gate(Enum):
+    """How a mixture of experts picks the experts of a token."""
+
+    SOFT = "soft"  # softmax over the router's scores, the best `top_k` weighted by their probabilities
+    HARD = "hard"  # every token of a row goes to the one expert that the row's language names
+
+
+class Languages(Enum):
+    """How a multilingual LightSeq model uses its language embedding (`multilg_type`)."""
+
+    NONE = 0
+    EVERY_TOKEN = 1  # the source language is added to every source token, the target language to every target token
+    PREFIX_TOKEN = 2  # the source language's row stands before the source; the target language's is the start token
+    TARGET_IN_SOURCE = 3  # the target language's row stands before the source
+
+
+@dataclass(frozen=True, slots=True)
+class Experts:
+    """A mixture of experts in the feed-forward blocks of some layers."""
+
+    count: int
+    top_k: int  # 1 or 2; of no meaning for a hard gate
+    gate: Gate
+    layers: tuple[int, ...]  # the layers that have experts
+
+
+@dataclass(frozen=True, slots=True)
+class Vision:
+    """Images as input: square patches through a convolution, a class token before them."""
+
+    image_size: int
+    patch_size: int
+    channels: int = 3
+
+    @property
+    def tokens(self) -> int:
+        """The length of the sequence: one per patch, and the class token."""
+        return (self.image_size // self.patch_size) ** 2 + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """An encoder or a decoder: an embedding and `layers` equal layers.
+
+    A pre-norm layer computes x + f(norm(x)), a post-norm layer norm(x + f(x)). The position table
+    begins with position 0 (readers cut off the rows that BART keeps for itself). `attention_scale` multiplies query
+    times key.
+    """
+
+    layers: int
+    hidden: int
+    heads: int
+    head_size: int
+    inner: int
+    vocabulary: int  # 0 where images come in
+    norm: Norm = Norm.LAYER
+    norm_epsilon: float = 1e-5
+    pre_norm: bool = False
+    activation: Activation = Activation.RELU
+    gated: bool = False  # activation(x A) * (x B) instead of activation(x A)
+    attention_bias: bool = True
+    feed_forward_bias: bool = True
+    positions: Positions = Positions.TABLE
+    position_rows: int = 0  # rows of the table: the longest sequence; 0 without a table
+    relative_buckets: int = 0
+    relative_max_distance: int = 128
+    embedding_scale: float = 1.0
+    embedding_norm: bool = False  # a normalisation after the embedding (BERT, BART)
+    final_norm: bool = False  # a normalisation after the last layer (pre-norm stacks)
+    token_types: int = 0  # rows of BERT's segment embedding
+    attention_scale: float = 1.0
+    padding_id: int | None = None  # tokens with this id embed to zero and are masked (LightSeq, tensor2tensor)
+    languages: int = 0  # rows of the language embedding
+    experts: Experts | None = None
+    adapter_tasks: int = 0  # tasks of IA3: element-wise scales of keys, values and the inner activation
+    vision: Vision | None = None
+
+    @property
+    def attention(self) -> int:
+        """The width of queries, keys and values."""
+        return self.heads * self.head_size
+
+    def has_experts(self, layer: int) -> bool:
+        """Return whether `layer` has a mixture of experts instead of one feed-forward block."""
+        return self.experts is not None and layer in self.experts.layers
+
+
+@dataclass(frozen=True, slots=True)
+class Transformer:
+    """An architecture: encoder, decoder or both, and how hidden states become scores over the vocabulary.
+
+    With both, each decoder layer has cross-attention. `start_id` and `end_id` are what generation starts and ends with
+    unless a request says otherwise.
+    """
+
+    encoder: Stack | None = None
+    decoder: Stack | None = None
+    shared_embedding: bool = False  # the decoder embeds with the encoder's token table
+    tied_head: bool = True  # the head is the decoder's token table
+    head_bias: bool = False
+    logit_scale: float = 1.0
+    start_id: int = 0
+    end_id: int = 1
+    language_mode: Languages = Languages.NONE
+    language_experts: tuple[tuple[int, int], ...] = ()  # hard gates: language id -> expert
+    prompts: tuple[tuple[str, int], ...] = field(default=())  # p-tuning: task name -> rows of its prompt table
+    prompt_start_id: int = 0  # ids from here on are rows of the task's prompt table
+
+    def __post_init__(self) -> None:
+        if self.encoder is None and self.decoder is None:
+            raise invalid("a transformer needs an encoder, a decoder or both")
+        for name, stack in (("encoder", self.encoder), ("decoder", self.decoder)):
+            if stack is not None:
+                _check(name, stack)
+
+    @property
+    def has_cross_attention(self) -> bool:
+        """Whether decoder layers look at an encoder."""
+        return self.encoder is not None and self.decoder is not None
+
+
+def standard_scale(head_size: int) -> float:
+    """Return 1 / sqrt(head size), the attention scale of everything but T5 (Vaswani et al. 2017, eq. 1)."""
+    return 1.0 / sqrt(head_size)
+
+
+def _check(name: str, stack: Stack) -> None:
+    """Refuse what no engine can run, naming the figure."""
+    sizes = {"layers": stack.layers, "hidden": stack.hidden, "heads": stack.heads, "head_size": stack.head_size}
+    for size, value in (*sizes.items(), ("inner", stack.inner)):
+        if value < 1:
+            raise invalid(f"{name}: {size} is {value}, expected a positive number")
+    if stack.positions is Positions.RELATIVE and stack.relative_buckets < 4:
+        raise invalid(f"{name}: relative positions need at least 4 buckets, got {stack.relative_buckets}")
+    if stack.positions is Positions.TABLE and stack.position_rows < 1:
+        raise invalid(f"{name}: a table of positions needs rows, got {stack.position_rows}")
+    if stack.vision is None and stack.vocabulary < 1:
+        raise invalid(f"{name}: the vocabulary is empty")
+    if stack.experts is not None and not 1 <= stack.experts.top_k <= min(2, stack.experts.count):
+        raise invalid(f"{name}: {stack.experts.top_k} of {stack.experts.count} experts per token, expected 1 or 2")

@@ -1,0 +1,185 @@
+"""The arrays of a transformer under canonical names, read one at a time.
+
+Linear weights are [out, in], as torch and CTranslate2 keep them. A `Weights` holds no numbers itself: each array is
+made when asked for (a view of a mapped file, a transposed or dequantised copy), so that loading needs the memory of the
+engine's own form and one array more. `expected_shapes` is the closed world: a reader that gives exactly these names in
+these shapes gives a whole model.
+
+    encoder.embedding.{tokens [V,D], positions [P,D], types [T,D], languages [n,D], norm.{scale,bias} [D]}
+    encoder.embedding.{patch.weight [D,C,p,p], patch.bias [D], class [D]}                        images
+    encoder.relative_bias [buckets, heads]
+    encoder.layers.<i>.self_attention.{norm.*, query.*, key.*, value.* [A,D], output.* [D,A]}
+    encoder.layers.<i>.self_attention.{key_scale, value_scale} [tasks,A]                         IA3
+    encoder.layers.<i>.feed_forward.{norm.*, up.* [F,D], gated.* [F,D], down.* [D,F], scale [tasks,F]}
+    encoder.layers.<i>.feed_forward.{router.weight [E,D], up.weight [E,F,D], up.bias [E,F], ...} experts
+    encoder.final_norm.*
+    decoder.*, the same with decoder.layers.<i>.cross_attention.*
+    head.weight [V,D], head.bias [V], prompts.<task> [n,D]
+
+`up` is what the activation sees; `gated` is the other factor of a gated block. A normalisation belongs to the block
+it stands before (pre-norm) or after (post-norm).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from slipway.errors import invalid
+from slipway.transformer.spec import Gate, Norm, Positions, Stack, Transformer
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Array:
+    """One array, not yet in memory: its shape, and how to get it (float32, float16 or ml_dtypes.bfloat16)."""
+
+    shape: Shape
+    read: Callable[[], np.ndarray]
+
+
+class Weights(Mapping[str, np.ndarray]):
+    """A transformer's arrays by canonical name; each access reads. Made by a checkpoint reader."""
+
+    def __init__(self, arrays: Mapping[str, Array]) -> None:
+        self._arrays = dict(arrays)
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        array = self._arrays[name]
+        value = array.read()
+        if value.shape != array.shape:
+            raise invalid(f"array '{name}' has shape {list(value.shape)}, expected {list(array.shape)}")
+        return value
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._arrays)
+
+    def __len__(self) -> int:
+        return len(self._arrays)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._arrays  # without reading
+
+    @property
+    def shapes(self) -> dict[str, Shape]:
+        """The shape of every array, without reading one."""
+        return {name: array.shape for name, array in self._arrays.items()}
+
+    @property
+    def elements(self) -> int:
+        """The number of parameters."""
+        return sum(int(np.prod(shape)) for shape in self.shapes.values())
+
+
+def check_complete(spec: Transformer, weights: Weights, source: str) -> None:
+    """Raise INVALID_ARG naming every missing, unused and misshapen array of `weights` at once; reads none."""
+    expected, given = expected_shapes(spec), weights.shapes
+    problems = [f"missing: {name} {list(shape)}" for name, shape in expected.items() if name not in given]
+    problems += [f"unused: {name} {list(shape)}" for name, shape in given.items() if name not in expected]
+    problems += [
+        f"{name} has shape {list(given[name])}, expected {list(shape)}"
+        for name, shape in expected.items()
+        if name in given and given[name] != shape
+    ]
+    if problems:
+        raise invalid(f"{source} is not the checkpoint its configuration describes:\n  " + "\n  ".join(problems))
+
+
+def expected_shapes(spec: Transformer) -> dict[str, Shape]:
+    """Return the name and shape of every array of a transformer, in the order of computation."""
+    shapes: dict[str, Shape] = {}
+    for name, stack in (("encoder", spec.encoder), ("decoder", spec.decoder)):
+        if stack is not None:
+            own_tokens = name == "encoder" or not spec.shared_embedding
+            shapes |= _stack(name, stack, own_tokens=own_tokens, cross=name == "decoder" and spec.has_cross_attention)
+    if spec.decoder is not None:
+        if not spec.tied_head:
+            shapes["head.weight"] = (spec.decoder.vocabulary, spec.decoder.hidden)
+        if spec.head_bias:
+            shapes["head.bias"] = (spec.decoder.vocabulary,)
+    outer = spec.encoder or spec.decoder
+    assert outer is not None  # noqa: S101  a transformer has a stack
+    shapes |= {f"prompts.{task}": (rows, outer.hidden) for task, rows in spec.prompts}
+    return shapes
+
+
+def token_table(spec: Transformer) -> str:
+    """Return the name of the decoder's token table, which is also a tied head."""
+    return "encoder.embedding.tokens" if spec.shared_embedding else "decoder.embedding.tokens"
+
+
+def _stack(name: str, stack: Stack, *, own_tokens: bool, cross: bool) -> dict[str, Shape]:
+    shapes = _embedding(f"{name}.embedding", stack, own_tokens=own_tokens)
+    if stack.positions is Positions.RELATIVE:
+        shapes[f"{name}.relative_bias"] = (stack.relative_buckets, stack.heads)
+    for layer in range(stack.layers):
+        prefix = f"{name}.layers.{layer}"
+        shapes |= _attention(f"{prefix}.self_attention", stack)
+        if cross:
+            shapes |= _attention(f"{prefix}.cross_attention", stack)
+        shapes |= _feed_forward(f"{prefix}.feed_forward", stack, layer)
+    if stack.final_norm:
+        shapes |= _norm(f"{name}.final_norm", stack)
+    return shapes
+
+
+def _embedding(prefix: str, stack: Stack, *, own_tokens: bool) -> dict[str, Shape]:
+    hidden = stack.hidden
+    shapes: dict[str, Shape] = {}
+    if stack.vision is not None:
+        patch = stack.vision.patch_size
+        shapes[f"{prefix}.patch.weight"] = (hidden, stack.vision.channels, patch, patch)
+        shapes[f"{prefix}.patch.bias"] = (hidden,)
+        shapes[f"{prefix}.class"] = (hidden,)
+    elif own_tokens:
+        shapes[f"{prefix}.tokens"] = (stack.vocabulary, hidden)
+    if stack.positions is Positions.TABLE:
+        shapes[f"{prefix}.positions"] = (stack.position_rows, hidden)
+    if stack.token_types:
+        shapes[f"{prefix}.types"] = (stack.token_types, hidden)
+    if stack.languages:
+        shapes[f"{prefix}.languages"] = (stack.languages, hidden)
+    if stack.embedding_norm:
+        shapes |= _norm(f"{prefix}.norm", stack)
+    return shapes
+
+
+def _norm(prefix: str, stack: Stack) -> dict[str, Shape]:
+    names = ("scale", "bias") if stack.norm is Norm.LAYER else ("scale",)
+    return {f"{prefix}.{name}": (stack.hidden,) for name in names}
+
+
+def _linear(prefix: str, out: int, into: int, *, bias: bool) -> dict[str, Shape]:
+    weight: dict[str, Shape] = {f"{prefix}.weight": (out, into)}
+    return weight | {f"{prefix}.bias": (out,)} if bias else weight
+
+
+def _attention(prefix: str, stack: Stack) -> dict[str, Shape]:
+    shapes = _norm(f"{prefix}.norm", stack)
+    for part in ("query", "key", "value"):
+        shapes |= _linear(f"{prefix}.{part}", stack.attention, stack.hidden, bias=stack.attention_bias)
+    shapes |= _linear(f"{prefix}.output", stack.hidden, stack.attention, bias=stack.attention_bias)
+    if stack.adapter_tasks:
+        shapes |= {f"{prefix}.{part}_scale": (stack.adapter_tasks, stack.attention) for part in ("key", "value")}
+    return shapes
+
+
+def _feed_forward(prefix: str, stack: Stack, layer: int) -> dict[str, Shape]:
+    hidden, inner, bias = stack.hidden, stack.inner, stack.feed_forward_bias
+    wide = {"up": (inner, hidden)} | ({"gated": (inner, hidden)} if stack.gated else {}) | {"down": (hidden, inner)}
+    shapes = _norm(f"{prefix}.norm", stack)
+    experts: Shape = ()
+    if stack.has_experts(layer) and stack.experts is not None:
+        experts = (stack.experts.count,)
+        if stack.experts.gate is Gate.SOFT:
+            shapes[f"{prefix}.router.weight"] = (stack.experts.count, hidden)
+    for part, (out, into) in wide.items():
+        shapes[f"{prefix}.{part}.weight"] = (*experts, out, into)
+        if bias:
+            shapes[f"{prefix}.{part}.bias"] = (*experts, out)
+    if stack.adapter_tasks:
+        shapes[f"{prefix}.scale"] = (stack.adapter_tasks, inner)
+    return shapes
