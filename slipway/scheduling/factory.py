@@ -87,9 +87,10 @@ def _policy(policy: model_config_pb2.ModelQueuePolicy) -> QueuePolicy:
 
 def merge_key(signature: ModelSignature) -> Callable[[Pending], object] | None:
     """Return what must be equal between the requests of a batch: the shapes that may differ and are not ragged, and
-    which optional inputs are there. None where any two requests fit together."""
+    which optional inputs are there, ragged ones excepted: a backend that takes those reads request by request. None
+    where any two requests fit together."""
     variable = tuple(name for name, spec in signature.inputs.items() if -1 in spec.dims and not spec.ragged)
-    optional = tuple(name for name, spec in signature.inputs.items() if spec.optional)
+    optional = tuple(name for name, spec in signature.inputs.items() if spec.optional and not spec.ragged)
     if signature.max_batch_size == 0 or not (variable or optional):
         return None
 

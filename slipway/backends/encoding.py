@@ -1,0 +1,79 @@
+"""Run requests through a transformer engine's encoder: the executor of backends that answer with hidden states.
+
+The sibling of `generation.py`: rows of all requests of a batch run together, whatever their lengths.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from time import monotonic_ns
+from typing import Protocol
+
+from slipway.backends.api import Execution
+from slipway.core.pending import Pending
+from slipway.core.request import InferRequest, InferResponse
+from slipway.core.tensor import Tensor
+from slipway.errors import SlipwayError
+from slipway.transformer.generation import Encoded, Engine, Row
+
+
+class EncodingJob(Protocol):
+    """One request as the encoder sees it."""
+
+    rows: Sequence[Row]
+    attentions: bool  # whether the attention probabilities are wanted
+
+    def answer(self, results: Sequence[Encoded]) -> list[Tensor]:
+        """Return the output tensors of `results`, one per row."""
+
+
+class EncodingExecutor:
+    """One instance: all instances share `engine`. `read` makes a job of a request, or raises `SlipwayError`."""
+
+    def __init__(self, engine: Engine, read: Callable[[InferRequest], EncodingJob]) -> None:
+        self._engine = engine
+        self._read = read
+
+    def execute(self, batch: Sequence[Pending]) -> Execution:
+        """Encode all rows of the requests that can be read; the others are answered with their errors."""
+        jobs = [self._job(pending) for pending in batch]
+        input_end = monotonic_ns()
+        readable = [job for job in jobs if not isinstance(job, SlipwayError)]
+        try:
+            answers = iter(self._encode(readable))
+        except SlipwayError:
+            if len(readable) == 1:
+                raise
+            answers = iter([self._alone(job) for job in readable])
+        output_start = monotonic_ns()
+        responses = [InferResponse(error=job) if isinstance(job, SlipwayError) else next(answers) for job in jobs]
+        return Execution(responses, input_end, output_start)
+
+    def check_ready(self) -> None:
+        """Do nothing: a loaded engine can always serve."""
+
+    def close(self) -> None:
+        """Do nothing: the loaded model owns the engine."""
+
+    def _job(self, pending: Pending) -> EncodingJob | SlipwayError:
+        try:
+            return self._read(pending.request)
+        except SlipwayError as error:
+            return SlipwayError(error.code, error.message, reason=error.reason)  # without the traceback's frames
+
+    def _encode(self, jobs: Sequence[EncodingJob]) -> list[InferResponse]:
+        """Run all jobs together. Attention probabilities cost a slower path: only who asks for them takes it."""
+        results: dict[int, list[Encoded]] = {}
+        for attentions in (False, True):
+            group = [index for index, job in enumerate(jobs) if job.attentions is attentions]
+            rows = [row for index in group for row in jobs[index].rows]
+            encoded = iter(self._engine.encode(rows, attentions=attentions) if rows else ())
+            for index in group:
+                results[index] = [next(encoded) for _ in jobs[index].rows]
+        return [InferResponse(outputs=job.answer(results[index])) for index, job in enumerate(jobs)]
+
+    def _alone(self, job: EncodingJob) -> InferResponse:
+        try:
+            return self._encode([job])[0]
+        except SlipwayError as error:
+            return InferResponse(error=SlipwayError(error.code, error.message, reason=error.reason))
