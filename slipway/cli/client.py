@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from queue import SimpleQueue
 from typing import Any, Final
 
 import numpy as np
@@ -72,16 +73,36 @@ class Client:
 
     def infer(self, model: ModelDescription, inputs: Mapping[str, InputTensor], version: str) -> Answer:
         """Return the outputs by name; raise `SlipwayError` with the server's text when it refuses."""
+        sent = self._tensors(inputs)
+        return _outputs(self._call(self._connection.infer, model.name, sent, model_version=version))
+
+    def stream(self, model: str, inputs: Mapping[str, InputTensor], version: str) -> Iterator[Answer]:
+        """Yield every answer of a decoupled model as it comes (gRPC only); raise `SlipwayError` for an error."""
+        answers: SimpleQueue[tuple[Any, Any]] = SimpleQueue()
+        self._connection.start_stream(lambda result, error: answers.put((result, error)))
+        try:
+            self._connection.async_stream_infer(
+                model, self._tensors(inputs), model_version=version, enable_empty_final_response=True
+            )
+            final = False
+            while not final:
+                result, error = answers.get()
+                if error is not None:
+                    raise invalid(error.message() or str(error))
+                response = result.get_response()
+                final = response.parameters["triton_final_response"].bool_param
+                if response.outputs:
+                    yield _outputs(result)
+        finally:
+            self._connection.stop_stream(cancel_requests=True)
+
+    def _tensors(self, inputs: Mapping[str, InputTensor]) -> list[Any]:
         tensors = []
         for name, tensor in inputs.items():
             sent = self._module.InferInput(name, list(tensor.array.shape), tensor.datatype)
             sent.set_data_from_numpy(tensor.array)
             tensors.append(sent)
-        result = self._call(self._connection.infer, model.name, tensors, model_version=version)
-        response = result.get_response()
-        outputs = response["outputs"] if isinstance(response, dict) else response.outputs
-        names = [each["name"] if isinstance(each, dict) else each.name for each in outputs]
-        return {name: result.as_numpy(name) for name in names}
+        return tensors
 
     def _call(self, method: Any, *arguments: Any, **options: Any) -> Any:
         from tritonclient.utils import InferenceServerException
@@ -98,6 +119,13 @@ class Client:
 
     def _unreachable(self) -> SlipwayError:
         return unavailable(f"no server answers at {self._url}")
+
+
+def _outputs(result: Any) -> Answer:
+    response = result.get_response()
+    outputs = response["outputs"] if isinstance(response, dict) else response.outputs
+    names = [each["name"] if isinstance(each, dict) else each.name for each in outputs]
+    return {name: result.as_numpy(name) for name in names}
 
 
 def open_client(url: str | None, protocol: str) -> Client:

@@ -15,6 +15,7 @@ import orjson
 
 from slipway.cli.client import Answer, InputTensor, ModelDescription, open_client
 from slipway.cli.parser import CommandParser
+from slipway.cli.request_file import read_request
 from slipway.datatypes import BY_NAME
 from slipway.errors import invalid
 
@@ -24,7 +25,11 @@ BATCH = 16
 def run(arguments: Sequence[str]) -> int:
     """Send the requests in order and print each answer as it comes; 0 when all were answered."""
     options = _parser().parse_args(arguments)
-    client = open_client(options.url, options.protocol)
+    if options.request is not None:
+        return _send_file(options)
+    if options.model is None:
+        raise invalid("which model? name one: slipway infer MODEL --text ...")
+    client = open_client(options.url, options.protocol or "grpc")
     model = client.describe(options.model, options.model_version)
     output = options.output_file.open("w", encoding="utf-8") if options.output_file else nullcontext(sys.stdout)
     with output as stream:
@@ -44,24 +49,68 @@ def run(arguments: Sequence[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = CommandParser(prog="slipway infer", description=__doc__)
-    parser.add_argument("model", metavar="MODEL", help="name of a model that the server has loaded")
+    parser.add_argument("model", metavar="MODEL", nargs="?", help="name of a model that the server has loaded")
     given = parser.add_mutually_exclusive_group(required=True)
     given.add_argument("--text", action="append", help="a text for the model's string input; may be repeated")
     given.add_argument("--inputs", metavar="JSON", help="tensors by name, such as '{\"x\": [[1, 2]]}'")
     given.add_argument(
         "--input-file", metavar="FILE", type=Path, help="a text per line, or tensors by name where FILE ends in .json"
     )
+    given.add_argument(
+        "--request", metavar="FILE", type=Path, help="a request file of FasterTransformer's issue_request.py (JSON)"
+    )
+    parser.add_argument("--params", metavar="JSON", default="", help="merged into the --request file before it is sent")
+    parser.add_argument(
+        "-t", "--test-growth", action="store_true", help="fail unless every streamed answer has one token more"
+    )
     parser.add_argument("--output-file", metavar="FILE", type=Path, help="write answers there, one line per text")
     parser.add_argument("--json", action="store_true", help="print answers as JSON, one line per text")
     parser.add_argument("--url", help="host:port (default: localhost:8001, or 8000 for HTTP)")
     parser.add_argument(
-        "--protocol", choices=("grpc", "http"), default="grpc", help="default: grpc; http needs the extra 'http'"
+        "--protocol", choices=("grpc", "http"), help="default: grpc, or as --request says; http needs the extra 'http'"
     )
     parser.add_argument("--model-version", metavar="N", default="", help="default: by the model's version policy")
     parser.add_argument(
         "--batch", metavar="ROWS", type=int, default=BATCH, help=f"texts per request (default: {BATCH})"
     )
     return parser
+
+
+def _send_file(options: argparse.Namespace) -> int:
+    """Send one written-down request; print its answer, or every answer of a stream."""
+    request = read_request(_read(options.request), options.params)
+    protocol = options.protocol or request.protocol
+    client = open_client(options.url or request.url or None, protocol)
+    model, version = options.model or request.model, options.model_version
+    if not request.streams:
+        answer = client.infer(client.describe(model, version), request.tensors, version)
+        _print_whole(answer, as_json=options.json)
+        return 0
+    if protocol != "grpc":
+        raise invalid(f"a stream needs the protocol grpc, the request says {protocol}")
+    tokens: list[int] = []
+    for answer in client.stream(model, request.tensors, version):
+        before, tokens = tokens, _tokens(answer)
+        print(_json({"tokens": tokens}) if options.json else f"tokens {tokens}", end="" if options.json else "\n")
+        if options.test_growth and (len(tokens) != len(before) + 1 or tokens[: len(before)] != before):
+            raise invalid(f"the stream went from {len(before)} to {len(tokens)} tokens, expected one more")
+    return 0
+
+
+def _tokens(answer: Answer) -> list[int]:
+    """Return the tokens of the first row's best hypothesis so far."""
+    missing = {"output_ids", "sequence_length"} - answer.keys()
+    if missing:
+        raise invalid(f"a streamed answer lacks {' and '.join(sorted(missing))}: this model's tokens cannot be shown")
+    return [int(token) for token in answer["output_ids"][0, 0, : int(answer["sequence_length"][0, 0])]]
+
+
+def _print_whole(answer: Answer, *, as_json: bool) -> None:
+    if as_json:
+        _print_answer(sys.stdout, answer, as_json=True)
+        return
+    for name, array in answer.items():
+        print(f"{name}:\n{array}")
 
 
 def _read(path: Path) -> str:

@@ -1,0 +1,108 @@
+"""Requests written down as JSON, in the form of FasterTransformer's `issue_request.py`.
+
+    {"config": {"protocol": "grpc", "url": "host:port", "model_name": "...", "stream_api": true},
+     "request": [{"name": "input_ids", "data": [[1, 2]], "dtype": "uint32"}, ...]}
+
+`config` and all its keys may be missing. Knows neither the command line nor a client.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from slipway.cli.client import InputTensor
+from slipway.datatypes import datatype_of
+from slipway.errors import invalid
+
+_DEFAULT_MODEL: Final = "fastertransformer"
+_CONFIG: Final = {"protocol": str, "url": str, "model_name": str, "stream_api": bool, "verbose": bool}
+
+
+@dataclass(frozen=True, slots=True)
+class RequestFile:
+    """One request: the tensors by name, and where it goes ("" where the file leaves that open)."""
+
+    tensors: dict[str, InputTensor]
+    model: str
+    protocol: str
+    url: str
+    streams: bool
+
+
+def read_request(text: str, changes: str = "") -> RequestFile:
+    """Return the request of a JSON text after merging `changes`, JSON of the same form, into it.
+
+    In `request`, tensors are merged by name; everything else as objects. Raise INVALID_ARG for what is no request.
+    """
+    content = _object(text, "the request file")
+    if changes:
+        content = _merged(content, _object(changes, "--params"))
+    config = content.get("config", {})
+    if not isinstance(config, dict):
+        raise invalid("'config' of the request file is not an object")
+    for key, kind in _CONFIG.items():
+        if key in config and not isinstance(config[key], kind):
+            raise invalid(f"'config.{key}' of the request file is {config[key]!r}, expected a {kind.__name__}")
+    tensors = content.get("request")
+    if not isinstance(tensors, list) or not tensors:
+        raise invalid("'request' of the request file is not a list of tensors")
+    return RequestFile(
+        dict(_tensor(each) for each in tensors),
+        model=config.get("model_name", _DEFAULT_MODEL),
+        protocol=config.get("protocol", "http"),
+        url=config.get("url", ""),
+        streams=config.get("stream_api", False),
+    )
+
+
+def _object(text: str, what: str) -> dict[str, Any]:
+    try:
+        content = json.loads(text)
+    except ValueError as error:
+        raise invalid(f"{what} is not JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise invalid(f"{what} is not a JSON object")
+    return content
+
+
+def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    result = dict(base)
+    for key, value in changes.items():
+        old = result.get(key)
+        if isinstance(old, dict) and isinstance(value, dict):
+            result[key] = _merged(old, value)
+        elif key == "request" and isinstance(old, list) and isinstance(value, list):
+            result[key] = _merged_tensors(old, value)
+        else:
+            result[key] = value
+    return result
+
+
+def _merged_tensors(base: list[Any], changes: list[Any]) -> list[Any]:
+    by_name = {each.get("name"): each for each in base if isinstance(each, dict)}
+    for each in changes:
+        if isinstance(each, dict):
+            by_name[each.get("name")] = {**by_name.get(each.get("name"), {}), **each}
+    return list(by_name.values())
+
+
+def _tensor(content: Any) -> tuple[str, InputTensor]:
+    if not isinstance(content, dict) or not isinstance(content.get("name"), str):
+        raise invalid(f"a tensor of the request file needs a name, got {str(content)[:80]}")
+    name = content["name"]
+    missing = [key for key in ("data", "dtype") if key not in content]
+    if missing:
+        raise invalid(f"tensor '{name}' of the request file lacks {' and '.join(missing)}")
+    try:
+        array = np.array(content["data"], dtype=np.dtype(content["dtype"]))
+    except (TypeError, ValueError, OverflowError) as error:
+        raise invalid(f"tensor '{name}' of the request file does not hold {content['dtype']} values: {error}") from None
+    datatype = datatype_of(array.dtype)
+    if datatype is None:
+        raise invalid(f"tensor '{name}' of the request file has dtype {content['dtype']}, which cannot be sent")
+    return name, InputTensor(datatype.name, array)
