@@ -1,0 +1,69 @@
+"""BERT: an encoder alone, norms after each block, learned positions, token types. Heads are not read."""
+
+from __future__ import annotations
+
+from slipway.checkpoints.huggingface.settings import Settings
+from slipway.checkpoints.huggingface.table import Draft, From, Stored, Table, linear, norm, prefix_of
+from slipway.errors import unsupported
+from slipway.transformer.spec import Stack, Transformer, standard_scale
+
+# The answer is the last hidden state: what stands on top of it has no place.
+_IGNORABLE = (
+    r"(bert\.)?pooler\..*",
+    r"(bert\.)?embeddings\.position_ids",
+    r"cls\..*",
+    r"classifier\..*",
+    r"qa_outputs\..*",
+)
+
+
+def read_bert(settings: Settings, stored: Stored) -> Draft:
+    """Return the architecture and table of a BERT checkpoint, without pooler and task heads."""
+    layers, heads, hidden, inner, positions, vocabulary = settings.sizes(
+        "num_hidden_layers",
+        "num_attention_heads",
+        "hidden_size",
+        "intermediate_size",
+        "max_position_embeddings",
+        "vocab_size",
+    )
+    kind = settings.config.get("position_embedding_type") or "absolute"
+    if kind != "absolute" or settings.flag("is_decoder", default=False):
+        raise unsupported(f"{settings.path}: only BERT encoders with absolute positions are supported")
+    head_size = hidden // heads
+    encoder = Stack(
+        layers=layers,
+        hidden=hidden,
+        heads=heads,
+        head_size=head_size,
+        inner=inner,
+        vocabulary=vocabulary,
+        norm_epsilon=settings.number("layer_norm_eps", 1e-12),
+        activation=settings.activation("hidden_act", "gelu"),
+        position_rows=positions,
+        embedding_norm=True,
+        token_types=settings.size("type_vocab_size", 2),
+        attention_scale=standard_scale(head_size),
+    )
+    prefix = prefix_of(stored, "bert.")
+    embeddings = f"{prefix}embeddings"
+    table: Table = {
+        "encoder.embedding.tokens": From((f"{embeddings}.word_embeddings.weight",)),
+        "encoder.embedding.positions": From((f"{embeddings}.position_embeddings.weight",)),
+        "encoder.embedding.types": From((f"{embeddings}.token_type_embeddings.weight",)),
+        **norm("encoder.embedding.norm", f"{embeddings}.LayerNorm"),
+    }
+    for layer in range(layers):
+        table |= _layer(f"encoder.layers.{layer}", f"{prefix}encoder.layer.{layer}")
+    return Draft(Transformer(encoder=encoder), table, _IGNORABLE)
+
+
+def _layer(canonical: str, stored: str) -> Table:
+    table: Table = {}
+    for part in ("query", "key", "value"):
+        table |= linear(f"{canonical}.self_attention.{part}", f"{stored}.attention.self.{part}")
+    table |= linear(f"{canonical}.self_attention.output", f"{stored}.attention.output.dense")
+    table |= norm(f"{canonical}.self_attention.norm", f"{stored}.attention.output.LayerNorm")
+    table |= linear(f"{canonical}.feed_forward.up", f"{stored}.intermediate.dense")
+    table |= linear(f"{canonical}.feed_forward.down", f"{stored}.output.dense")
+    return table | norm(f"{canonical}.feed_forward.norm", f"{stored}.output.LayerNorm")

@@ -1,0 +1,79 @@
+"""GPT-2: a decoder alone, norms before each block, fused query-key-value, [in, out] weights (Conv1D)."""
+
+from __future__ import annotations
+
+from slipway.checkpoints.huggingface.settings import Settings
+from slipway.checkpoints.huggingface.table import (
+    TRANSPOSED,
+    Draft,
+    From,
+    Stored,
+    Table,
+    norm,
+    own_head,
+    prefix_of,
+    third,
+)
+from slipway.errors import unsupported
+from slipway.transformer.spec import Stack, Transformer, standard_scale
+
+# Causal masks that old versions saved with each layer.
+_IGNORABLE = (r"(.*\.)?h\.\d+\.attn\.(bias|masked_bias)",)
+
+
+def read_gpt2(settings: Settings, stored: Stored) -> Draft:
+    """Return the architecture and table of a GPT-2 checkpoint."""
+    layers, heads, hidden, positions, vocabulary = settings.sizes(
+        "n_layer", "n_head", "n_embd", "n_positions", "vocab_size"
+    )
+    for key in ("scale_attn_by_inverse_layer_idx", "add_cross_attention"):
+        if settings.flag(key, default=False):
+            raise unsupported(f"{settings.path}: '{key}' is true, and only GPT-2 without it is supported")
+    head_size = hidden // heads
+    prefix = prefix_of(stored, "transformer.")
+    tokens = f"{prefix}wte.weight"
+    own = own_head(stored, "lm_head.weight", (tokens,))
+    end = settings.token_id("eos_token_id", default=vocabulary - 1)
+    decoder = Stack(
+        layers=layers,
+        hidden=hidden,
+        heads=heads,
+        head_size=head_size,
+        inner=settings.size("n_inner", 4 * hidden),
+        vocabulary=vocabulary,
+        norm_epsilon=settings.number("layer_norm_epsilon", 1e-5),
+        pre_norm=True,
+        activation=settings.activation("activation_function", "gelu_new"),
+        position_rows=positions,
+        final_norm=True,
+        attention_scale=standard_scale(head_size) if settings.flag("scale_attn_weights", default=True) else 1.0,
+    )
+    start = settings.token_id("bos_token_id", default=end)
+    spec = Transformer(decoder=decoder, tied_head=not own, start_id=start, end_id=end)
+    table: Table = {
+        "decoder.embedding.tokens": From((tokens,) if own else (tokens, "lm_head.weight")),
+        "decoder.embedding.positions": From((f"{prefix}wpe.weight",)),
+        "head.weight": From(("lm_head.weight",)),
+        **norm("decoder.final_norm", f"{prefix}ln_f"),
+    }
+    for layer in range(layers):
+        table |= _layer(f"decoder.layers.{layer}", f"{prefix}h.{layer}")
+    return Draft(spec, table, _IGNORABLE)
+
+
+def _layer(canonical: str, stored: str) -> Table:
+    table = norm(f"{canonical}.self_attention.norm", f"{stored}.ln_1")
+    table |= norm(f"{canonical}.feed_forward.norm", f"{stored}.ln_2")
+    for index, part in enumerate(("query", "key", "value")):
+        for each in ("weight", "bias"):
+            table[f"{canonical}.self_attention.{part}.{each}"] = From((f"{stored}.attn.c_attn.{each}",), third(index))
+    table |= _conv1d(f"{canonical}.self_attention.output", f"{stored}.attn.c_proj")
+    table |= _conv1d(f"{canonical}.feed_forward.up", f"{stored}.mlp.c_fc")
+    return table | _conv1d(f"{canonical}.feed_forward.down", f"{stored}.mlp.c_proj")
+
+
+def _conv1d(canonical: str, stored: str) -> Table:
+    return {
+        f"{canonical}.weight": From((f"{stored}.weight",), TRANSPOSED),
+        f"{canonical}.bias": From((f"{stored}.bias",)),
+    }

@@ -1,0 +1,72 @@
+"""Read a Hugging Face directory: one row per model type, everything else is the families'.
+
+Never imports transformers. Weights are mapped and read one at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from slipway.checkpoints.checkpoint import Checkpoint
+from slipway.checkpoints.huggingface.bart import read_bart
+from slipway.checkpoints.huggingface.bert import read_bert
+from slipway.checkpoints.huggingface.gpt2 import read_gpt2
+from slipway.checkpoints.huggingface.settings import Settings, read_settings
+from slipway.checkpoints.huggingface.stored import open_stored
+from slipway.checkpoints.huggingface.t5 import read_t5
+from slipway.checkpoints.huggingface.table import Draft, Stored, assemble
+from slipway.checkpoints.huggingface.vit import read_vit
+from slipway.errors import unsupported
+
+FAMILIES: Final[dict[str, Callable[[Settings, Stored], Draft]]] = {
+    "bart": read_bart,
+    "bert": read_bert,
+    "gpt2": read_gpt2,
+    "m2m_100": read_bart,
+    "marian": read_bart,
+    "mbart": read_bart,
+    "mt5": read_t5,
+    "t5": read_t5,
+    "vit": read_vit,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class HuggingFaceCheckpoint(Checkpoint):
+    """A checkpoint with what its settings say besides: ids that a decoder is made to begin or end with, padding."""
+
+    model_type: str
+    padding_id: int | None
+    end_ids: tuple[int, ...]  # all that end a text; `spec.end_id` is the first
+    forced_first_id: int | None  # mBART's and M2M100's target language, BART's <s>
+
+
+def read_huggingface(directory: Path) -> HuggingFaceCheckpoint:
+    """Return the checkpoint in `directory`, its arrays unread.
+
+    Raise UNSUPPORTED for an architecture without a row here, INVALID_ARG when files are missing or damaged, or when
+    the arrays are not exactly those that config.json describes (all differences at once).
+    """
+    settings = read_settings(directory)
+    family = FAMILIES.get(settings.model_type)
+    if family is None:
+        raise unsupported(
+            f"'{directory}': architecture '{settings.architecture}' (model_type '{settings.model_type}') is not "
+            f"supported; supported model types: {', '.join(FAMILIES)}"
+        )
+    stored = open_stored(directory)
+    draft = family(settings, stored)
+    forced = settings.token_ids("forced_bos_token_id")
+    padding = settings.token_ids("pad_token_id")
+    return HuggingFaceCheckpoint(
+        source=str(directory),
+        spec=draft.spec,
+        weights=assemble(draft, stored, f"'{directory}'"),
+        model_type=settings.model_type,
+        padding_id=padding[0] if padding else None,
+        end_ids=settings.token_ids("eos_token_id"),
+        forced_first_id=forced[0] if forced else None,
+    )

@@ -1,0 +1,87 @@
+"""One .safetensors file, mapped: an array costs no memory until it is read, and then only page cache.
+
+The format: eight bytes of header length (little endian), a JSON header {name: {dtype, shape, data_offsets}}, the
+numbers. It is read here and not through the `safetensors` package because that gives numpy no bfloat16.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import ml_dtypes
+import numpy as np
+
+from slipway.errors import SlipwayError, invalid
+from slipway.transformer.weights import Array
+
+_DTYPES: Final[Mapping[str, np.dtype[Any]]] = {
+    "F64": np.dtype(np.float64),
+    "F32": np.dtype(np.float32),
+    "F16": np.dtype(np.float16),
+    "BF16": np.dtype(ml_dtypes.bfloat16),
+    "I64": np.dtype(np.int64),
+    "I32": np.dtype(np.int32),
+    "U8": np.dtype(np.uint8),
+    "BOOL": np.dtype(np.bool_),
+}
+_LARGEST_HEADER: Final = 100_000_000  # the limit of the format's own library
+_LENGTH_BYTES: Final = 8
+
+
+def open_safetensors(path: Path) -> dict[str, Array]:
+    """Return every array of the file, unread; raise INVALID_ARG when the file is cut short or not of the format."""
+    with path.open("rb") as file:
+        try:
+            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except ValueError:
+            raise invalid(f"'{path.name}' is empty") from None
+    header, start = _header(path, data)
+    arrays, problems = {}, []
+    for name, entry in header.items():
+        if name == "__metadata__":
+            continue
+        try:
+            arrays[name] = _array(data, start, entry)
+        except SlipwayError as error:
+            problems.append(f"{name}: {error.message}")
+    if problems:
+        raise invalid(f"'{path.name}' is damaged:\n  " + "\n  ".join(problems))
+    return arrays
+
+
+def _header(path: Path, data: mmap.mmap) -> tuple[dict[str, Any], int]:
+    """Return the header and where the numbers begin."""
+    size = struct.unpack("<Q", data[:_LENGTH_BYTES])[0] if len(data) >= _LENGTH_BYTES else 0
+    if not 2 <= size <= min(_LARGEST_HEADER, len(data) - _LENGTH_BYTES):
+        raise invalid(f"'{path.name}' is not a safetensors file: a header of {size} bytes in a file of {len(data)}")
+    try:
+        header = json.loads(data[_LENGTH_BYTES : _LENGTH_BYTES + size])
+    except ValueError as error:
+        raise invalid(f"'{path.name}' is not a safetensors file: {error}") from None
+    if not isinstance(header, dict):
+        raise invalid(f"'{path.name}' is not a safetensors file: its header is no JSON object")
+    return header, _LENGTH_BYTES + size
+
+
+def _array(data: mmap.mmap, start: int, entry: Any) -> Array:
+    try:
+        dtype, shape, (begin, end) = str(entry["dtype"]), tuple(map(int, entry["shape"])), entry["data_offsets"]
+    except (KeyError, TypeError, ValueError):
+        raise invalid(f"its header entry {entry!r} is not of the format") from None
+    if dtype not in _DTYPES:
+        raise invalid(f"numbers of type {dtype} are not supported, only {', '.join(_DTYPES)}")
+    count = int(np.prod(shape, dtype=np.int64))
+    if end - begin != count * _DTYPES[dtype].itemsize:
+        raise invalid(f"{end - begin} bytes for {dtype} {list(shape)}, expected {count * _DTYPES[dtype].itemsize}")
+    if begin < 0 or start + end > len(data):
+        raise invalid(f"it ends at byte {start + end} of a file of {len(data)}: the file is incomplete")
+
+    def read() -> np.ndarray:
+        return np.frombuffer(data, _DTYPES[dtype], count, start + begin).reshape(shape)
+
+    return Array(shape, read)

@@ -1,0 +1,121 @@
+"""config.json and generation_config.json of a Hugging Face directory, with values of the right kind or an error.
+
+Knows no architecture: which keys matter is the families' business.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from slipway.errors import invalid
+from slipway.transformer.spec import Activation
+
+# `hidden_act` and its like; what transformers calls "gelu_new" and "gelu_pytorch_tanh" is the same tanh approximation.
+ACTIVATIONS: Final = {
+    "relu": Activation.RELU,
+    "gelu": Activation.GELU,
+    "gelu_new": Activation.GELU_TANH,
+    "gelu_pytorch_tanh": Activation.GELU_TANH,
+    "gelu_fast": Activation.GELU_TANH,
+    "silu": Activation.SILU,
+    "swish": Activation.SILU,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The two JSON files of one directory; what generation_config.json says goes before config.json."""
+
+    path: Path
+    config: Mapping[str, Any]
+    generation: Mapping[str, Any]
+
+    @property
+    def architecture(self) -> str:
+        """The class that wrote the checkpoint, "" where the config does not say."""
+        names = self.config.get("architectures")
+        return str(names[0]) if isinstance(names, list) and names else ""
+
+    @property
+    def model_type(self) -> str:
+        """The family's name, "" where the config does not say."""
+        return str(self.config.get("model_type") or "")
+
+    def sizes(self, *names: str) -> tuple[int, ...]:
+        """Return the positive whole numbers of these names; raise INVALID_ARG naming every one that is none."""
+        values = [self.config.get(name) for name in names]
+        bad = [
+            f"'{name}' is {json.dumps(value)}"
+            for name, value in zip(names, values, strict=True)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1
+        ]
+        if bad:
+            raise invalid(f"{self.path}: expected positive whole numbers, but {', '.join(bad)}")
+        return tuple(int(value) for value in values if value is not None)
+
+    def size(self, name: str, default: int) -> int:
+        """Return one positive whole number, `default` where it is absent or null."""
+        return default if self.config.get(name) is None else self.sizes(name)[0]
+
+    def flag(self, name: str, *, default: bool) -> bool:
+        """Return a truth value, `default` where it is absent or null."""
+        value = self.config.get(name)
+        if value is not None and not isinstance(value, bool):
+            raise invalid(f"{self.path}: '{name}' should be true or false and is {json.dumps(value)}")
+        return default if value is None else value
+
+    def number(self, name: str, default: float) -> float:
+        """Return a number, `default` where it is absent or null."""
+        value = self.config.get(name)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+            raise invalid(f"{self.path}: '{name}' should be a number and is {json.dumps(value)}")
+        return default if value is None else float(value)
+
+    def activation(self, name: str, default: str) -> Activation:
+        """Return the activation that `name` names."""
+        return self.known_activation(str(self.config.get(name) or default))
+
+    def known_activation(self, value: str) -> Activation:
+        """Return the activation called `value`; raise INVALID_ARG listing those that are known."""
+        if value not in ACTIVATIONS:
+            raise invalid(f"{self.path}: activation '{value}' is not known, only {', '.join(ACTIVATIONS)}")
+        return ACTIVATIONS[value]
+
+    def token_ids(self, name: str) -> tuple[int, ...]:
+        """Return the ids of a token setting such as eos_token_id, which may be one or a list; () where unset."""
+        value = self.generation.get(name)
+        value = self.config.get(name) if value is None else value
+        values = value if isinstance(value, list) else [] if value is None else [value]
+        if not all(isinstance(each, int) and not isinstance(each, bool) for each in values):
+            raise invalid(f"{self.path}: '{name}' should be a token id and is {json.dumps(value)}")
+        return tuple(values)
+
+    def token_id(self, *names: str, default: int) -> int:
+        """Return the first id of the first of these settings that is set."""
+        return next((ids[0] for name in names if (ids := self.token_ids(name))), default)
+
+
+def read_settings(directory: Path) -> Settings:
+    """Return the settings of `directory`; raise INVALID_ARG when config.json is missing or no JSON object."""
+    if not directory.is_dir():
+        raise invalid(f"'{directory}' is not a directory")
+    path = directory / "config.json"
+    if not path.is_file():
+        raise invalid(f"'{directory}' has no config.json, so it is not a Hugging Face checkpoint")
+    generation = directory / "generation_config.json"
+    return Settings(path, read_json(path), read_json(generation) if generation.is_file() else {})
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the object in a JSON file; raise INVALID_ARG when it holds anything else."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise invalid(f"{path}: {error}") from None
+    if not isinstance(value, dict):
+        raise invalid(f"{path}: expected a JSON object")
+    return value

@@ -1,0 +1,158 @@
+"""A family's table: which stored array becomes which canonical one, and how; and the closed-world check over it.
+
+`assemble` names every missing, unused and misshapen array under its stored name before any is read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from slipway.errors import invalid
+from slipway.transformer.spec import Transformer
+from slipway.transformer.weights import Array, Shape, Weights, check_complete, expected_shapes
+
+Stored = Mapping[str, Array]
+_BLOCK = 1 << 22  # elements compared at once
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """How a stored array becomes a canonical one: its shape, and its numbers."""
+
+    shape: Callable[[Shape], Shape]
+    apply: Callable[[np.ndarray], np.ndarray]
+
+
+AS_IS = Change(lambda shape: shape, lambda array: array)
+TRANSPOSED = Change(lambda shape: shape[::-1], lambda array: array.T)  # GPT-2's Conv1D keeps [in, out]
+FLAT = Change(lambda shape: shape[-1:], lambda array: array.reshape(-1))  # [1, ..., 1, n]
+UNBATCHED = Change(lambda shape: shape[1:], lambda array: array[0])  # [1, rows, n]
+
+
+def without_rows(count: int) -> Change:
+    """Return the change that drops the first `count` rows."""
+    return Change(lambda shape: (shape[0] - count, *shape[1:]), lambda array: array[count:])
+
+
+def third(index: int) -> Change:
+    """Return the change that takes query, key or value out of GPT-2's fused [in, 3 out], or its bias [3 out]."""
+
+    def cut(array: np.ndarray) -> np.ndarray:
+        size = array.shape[-1] // 3
+        return array[..., index * size : (index + 1) * size].T
+
+    return Change(lambda shape: (shape[-1] // 3, *shape[:-1]), cut)
+
+
+@dataclass(frozen=True, slots=True)
+class From:
+    """Where one canonical array comes from: the first of `names` that is stored, changed; or `made` of nothing."""
+
+    names: tuple[str, ...]
+    change: Change = AS_IS
+    made: Callable[[], np.ndarray] | None = None  # used when no name is stored
+
+
+Table = dict[str, From]
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What a family makes of a checkpoint: the architecture, its table, and patterns of names that need no place."""
+
+    spec: Transformer
+    table: Table
+    ignorable: tuple[str, ...] = ()
+    duplicates: Mapping[str, str] | None = None  # names that must hold the same numbers as another
+
+
+def linear(canonical: str, stored: str, *, bias: bool = True) -> Table:
+    """Return the rows of a linear layer that is kept as torch keeps it."""
+    return {f"{canonical}.{part}": From((f"{stored}.{part}",)) for part in ("weight", "bias")[: 1 + bias]}
+
+
+def norm(canonical: str, stored: str, *, bias: bool = True) -> Table:
+    """Return the rows of a normalisation; checkpoints of TensorFlow's time call its arrays gamma and beta."""
+    rows: Table = {f"{canonical}.scale": From((f"{stored}.weight", f"{stored}.gamma"))}
+    return rows | {f"{canonical}.bias": From((f"{stored}.bias", f"{stored}.beta"))} if bias else rows
+
+
+def prefix_of(stored: Stored, prefix: str) -> str:
+    """Return `prefix` where names begin with it: models with a head have one, bare models have none."""
+    return prefix if any(name.startswith(prefix) for name in stored) else ""
+
+
+def same_numbers(one: Array, other: Array) -> bool:
+    """Return whether two stored arrays are equal; stops at the first block that differs."""
+    if one.shape != other.shape:
+        return False
+    first, second = one.read().reshape(-1), other.read().reshape(-1)
+    blocks = range(0, first.size, _BLOCK)
+    return all(np.array_equal(first[at : at + _BLOCK], second[at : at + _BLOCK]) for at in blocks)
+
+
+def own_head(stored: Stored, head: str, tokens: Sequence[str]) -> bool:
+    """Return whether a stored head is another array than the first stored of `tokens`: a tied one may be stored twice.
+
+    The numbers decide and not `tie_word_embeddings`: transformers 5 writes true for all T5 models.
+    """
+    table = next((name for name in tokens if name in stored), None)
+    return head in stored and table is not None and not same_numbers(stored[head], stored[table])
+
+
+def assemble(draft: Draft, stored: Stored, source: str) -> Weights:
+    """Return the canonical weights; raise INVALID_ARG naming everything missing, unused and misshapen at once."""
+    expected = expected_shapes(draft.spec)
+    unplaced = expected.keys() - draft.table.keys()
+    if unplaced:
+        raise AssertionError(f"the table has no row for {sorted(unplaced)}")
+    arrays: dict[str, Array] = {}
+    problems: list[str] = []
+    used: set[str] = set()
+    for canonical, shape in expected.items():
+        origin = draft.table[canonical]
+        used.update(origin.names)  # further names are duplicates of the first
+        name = next((each for each in origin.names if each in stored), None)
+        if name is None and origin.made is not None:
+            arrays[canonical] = Array(shape, origin.made)
+        elif name is None:
+            problems.append(f"missing: {origin.names[0]} {list(shape)}")
+        else:
+            arrays[canonical] = _changed(stored[name], origin.change)
+            if arrays[canonical].shape != shape:
+                problems.append(_misshapen(name, stored[name].shape, canonical, arrays[canonical].shape, shape))
+    problems += _unused(stored, used | (draft.duplicates or {}).keys(), draft.ignorable)
+    problems = problems or list(_different(stored, draft.duplicates or {}))
+    if problems:
+        raise invalid(f"{source} is not the checkpoint its config.json describes:\n  " + "\n  ".join(problems))
+    weights = Weights(arrays)
+    check_complete(draft.spec, weights, source)
+    return weights
+
+
+def _changed(array: Array, change: Change) -> Array:
+    def read() -> np.ndarray:
+        value = change.apply(array.read())
+        return value.astype(np.float32) if value.dtype == np.float64 else value
+
+    return Array(change.shape(array.shape), read)
+
+
+def _misshapen(name: str, stored: Shape, canonical: str, found: Shape, expected: Shape) -> str:
+    return f"{name} has shape {list(stored)}, which makes {canonical} {list(found)}, expected {list(expected)}"
+
+
+def _unused(stored: Stored, used: set[str], ignorable: Sequence[str]) -> Iterator[str]:
+    for name, array in stored.items():
+        if name not in used and not any(re.fullmatch(pattern, name) for pattern in ignorable):
+            yield f"unused: {name} {list(array.shape)}"
+
+
+def _different(stored: Stored, duplicates: Mapping[str, str]) -> Iterator[str]:
+    for name, original in duplicates.items():
+        if name in stored and original in stored and not same_numbers(stored[name], stored[original]):
+            yield f"{name} should be the same array as {original}, and its numbers differ"
