@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import log
+
 import numpy as np
 
 
@@ -17,11 +19,12 @@ def fairseq_positions(rows: int, hidden: int, offset: int) -> np.ndarray:
     """Return M2M100's table, float32 [rows, hidden], which begins with position `offset` (the padding id and one).
 
     As tensor2tensor: frequencies from 1 to 1 / 10000 in equal ratios, sines, cosines, a zero where hidden is odd.
-    Computed in float32 like the original: position 1000 in float64 would differ in the fifth digit.
+    By torch in float32 like the original: another exponential's last bit is the fifth digit at position 1000.
     """
+    import torch
+
     half = hidden // 2
-    step = np.float32(np.log(10000.0) / (half - 1))
-    frequencies = np.exp(np.arange(half, dtype=np.float32) * -step)
-    angles = np.arange(offset, offset + rows, dtype=np.float32)[:, None] * frequencies
-    table = np.concatenate([np.sin(angles), np.cos(angles)], axis=1)
-    return np.asarray(np.pad(table, ((0, 0), (0, hidden % 2))).astype(np.float32))
+    frequencies = torch.exp(torch.arange(half).float() * -(log(10000.0) / (half - 1)))
+    angles = torch.arange(offset, offset + rows).float()[:, None] * frequencies
+    table: np.ndarray = torch.cat([torch.sin(angles), torch.cos(angles)], dim=1).numpy()
+    return np.pad(table, ((0, 0), (0, hidden % 2)))
