@@ -91,7 +91,7 @@ class Stack:
     heads: int
     head_size: int
     inner: int
-    vocabulary: int  # 0 where images come in
+    vocabulary: int  # 0 where images or embedded input come in
     norm: Norm = Norm.LAYER
     norm_epsilon: float = 1e-5
     pre_norm: bool = False
@@ -113,6 +113,7 @@ class Stack:
     experts: Experts | None = None
     adapter_tasks: int = 0  # tasks of IA3: element-wise scales of keys, values and the inner activation
     vision: Vision | None = None
+    embedded_input: bool = False  # hidden states come in, no table of tokens (FasterTransformer's BERT)
 
     @property
     def attention(self) -> int:
@@ -173,7 +174,7 @@ def _check(name: str, stack: Stack) -> None:
         raise invalid(f"{name}: relative positions need at least 4 buckets, got {stack.relative_buckets}")
     if stack.positions is Positions.TABLE and stack.position_rows < 1:
         raise invalid(f"{name}: a table of positions needs rows, got {stack.position_rows}")
-    if stack.vision is None and stack.vocabulary < 1:
+    if stack.vision is None and not stack.embedded_input and stack.vocabulary < 1:
         raise invalid(f"{name}: the vocabulary is empty")
     if stack.experts is not None and not 1 <= stack.experts.top_k <= min(2, stack.experts.count):
         raise invalid(f"{name}: {stack.experts.top_k} of {stack.experts.count} experts per token, expected 1 or 2")

@@ -134,7 +134,7 @@ def _embedding(prefix: str, stack: Stack, *, own_tokens: bool) -> dict[str, Shap
         shapes[f"{prefix}.patch.weight"] = (hidden, stack.vision.channels, patch, patch)
         shapes[f"{prefix}.patch.bias"] = (hidden,)
         shapes[f"{prefix}.class"] = (hidden,)
-    elif own_tokens:
+    elif own_tokens and not stack.embedded_input:
         shapes[f"{prefix}.tokens"] = (stack.vocabulary, hidden)
     if stack.positions is Positions.TABLE:
         shapes[f"{prefix}.positions"] = (stack.position_rows, hidden)
