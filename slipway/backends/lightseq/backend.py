@@ -1,0 +1,113 @@
+"""The backend `lightseq`: completes, loads and opens models exported for ByteDance's LightSeq.
+
+One engine on one device, and with it one copy of the weights, serves all instances there. What a model type takes
+and gives is `model_types.py`, what its requests become is `jobs.py`.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from threading import Lock
+
+from tritonclient.grpc import model_config_pb2
+
+from slipway.backends.api import CompletionContext, Executor, InstanceSpec, ModelContext, Placement
+from slipway.backends.lightseq.declared import check_interface, complete_interface, warn_of_differences
+from slipway.backends.lightseq.files import lightseq_file
+from slipway.backends.lightseq.model_types import INTERFACES, SCORING, Interface, Task, task_of
+from slipway.backends.lightseq.opening import PERPLEXITY, check_method, executor_of
+from slipway.backends.lightseq.settings import Settings, read_settings, with_norm_epsilon
+from slipway.checkpoints.lightseq.reader import LightSeqCheckpoint, read_lightseq
+from slipway.errors import unavailable
+from slipway.transformer.engines import EngineOptions, OpenEngine, open_engine
+
+_log = logging.getLogger("slipway.lightseq")
+
+
+class LightSeqBackend:
+    """Runs LightSeq's Transformer, Bert, Gpt, Moe, T5, MT5 and Vit models and their quantised forms."""
+
+    def complete(self, config: model_config_pb2.ModelConfig, context: CompletionContext) -> None:
+        """Fill in inputs and outputs and correct outputs that are declared wrongly."""
+        task = task_of(read_settings(config).model_type, config.name)
+        if task is Task.CONTINUE and context.version_directory is not None:
+            checkpoint = _read(config, context.model_directory, context.version_directory)
+            interface = _interface(task, checkpoint)
+        else:
+            interface = INTERFACES[task]
+        complete_interface(config, interface, context.default_max_batch_size)
+
+    def load(self, context: ModelContext) -> LoadedLightSeqModel:
+        """Read the model file; the engine is opened where the first instance wants to run."""
+        config = context.config
+        settings = read_settings(config)
+        task = task_of(settings.model_type, context.name)
+        checkpoint = _read(config, context.model_directory, context.version_directory)
+        interface = _interface(task, checkpoint)
+        check_interface(config, interface)
+        warn_of_differences(config, interface)
+        check_method(task, checkpoint)
+        return LoadedLightSeqModel(context, settings, task, checkpoint)
+
+
+class LoadedLightSeqModel:
+    """One loaded version."""
+
+    placement = Placement.THREAD
+
+    def __init__(self, context: ModelContext, settings: Settings, task: Task, checkpoint: LightSeqCheckpoint) -> None:
+        self._context = context
+        self._settings = settings
+        self._task = task
+        self._checkpoint: LightSeqCheckpoint | None = checkpoint
+        self._engines: dict[str, OpenEngine] = {}
+        self._lock = Lock()  # instances are opened in threads of their own
+
+    def open(self, instance: InstanceSpec) -> Executor:
+        """Return an executor on the device's engine, opened when it is the first there."""
+        checkpoint = self._checkpoint
+        if checkpoint is None:
+            raise unavailable(f"instance '{instance.name}' opened after its model was unloaded")
+        device = f"cuda:{instance.device_id}" if instance.kind == "GPU" else "cpu"
+        return executor_of(self._task, self._engine(checkpoint, device), checkpoint, self._settings)
+
+    def unload(self) -> None:
+        """Release the engines and the file."""
+        with self._lock:
+            for engine in self._engines.values():
+                engine.close()
+            self._engines.clear()
+        self._checkpoint = None
+
+    def _engine(self, checkpoint: LightSeqCheckpoint, device: str) -> OpenEngine:
+        with self._lock:
+            if device not in self._engines:
+                self._engines[device] = self._opened(checkpoint, device)
+            return self._engines[device]
+
+    def _opened(self, checkpoint: LightSeqCheckpoint, device: str) -> OpenEngine:
+        context, settings = self._context, self._settings
+        options = EngineOptions(
+            engine=settings.engine,
+            compute_type=settings.compute_type,
+            device=device,
+            threads=context.threads,
+            workers=max(1, sum(max(1, group.count) for group in context.config.instance_group)),
+        )
+        spec = with_norm_epsilon(checkpoint.spec, settings.norm_epsilon)
+        engine = open_engine(spec, checkpoint.weights, options, name=context.name)
+        quantised = settings.model_type.startswith("Quant")
+        note = ", the file's int8 weights are dequantised" if quantised else ""
+        _log.info("model '%s' version %d: %s%s", context.name, context.version, engine.description, note)
+        return engine
+
+
+def _read(config: model_config_pb2.ModelConfig, model_directory: Path, version_directory: Path) -> LightSeqCheckpoint:
+    path = lightseq_file(config.name, config.default_model_filename, model_directory, version_directory)
+    return read_lightseq(path, read_settings(config).model_type)
+
+
+def _interface(task: Task, checkpoint: LightSeqCheckpoint) -> Interface:
+    scores = task is Task.CONTINUE and checkpoint.conf.sampling_method == PERPLEXITY
+    return SCORING if scores else INTERFACES[task]

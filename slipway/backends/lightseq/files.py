@@ -1,0 +1,37 @@
+"""Where a LightSeq model's file is: beside config.pbtxt, or in the version directory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from slipway.errors import invalid, unavailable
+
+EXTENSIONS: Final = (".pb", ".hdf5")
+
+
+def lightseq_file(model_name: str, file_name: str, model_directory: Path, version_directory: Path) -> Path:
+    """Return the path of `default_model_filename`, the model directory's before the version's.
+
+    Raise INVALID_ARG when none is named or its extension is unknown, UNAVAILABLE when it is in neither place.
+    """
+    if not file_name:
+        raise invalid(
+            f"unable to load model '{model_name}': default_model_filename must name the model file beside config.pbtxt"
+        )
+    relative = Path(file_name)
+    if relative.is_absolute() or ".." in relative.parts:
+        raise invalid(f"unable to load model '{model_name}', file name '{file_name}' leaves the model directory")
+    if relative.suffix not in EXTENSIONS:
+        raise invalid(
+            f"unable to load model '{model_name}': file '{file_name}' has an unknown extension. "
+            f"Supported extensions: {', '.join(EXTENSIONS)}"
+        )
+    for directory in (model_directory, version_directory):
+        if (directory / relative).is_file():
+            return directory / relative
+    raise unavailable(
+        f"unable to find '{file_name}' for model '{model_name}', neither in '{model_directory.name}/' nor in "
+        f"'{model_directory.name}/{version_directory.name}/'; put the file beside config.pbtxt or correct "
+        f"default_model_filename"
+    )

@@ -1,0 +1,200 @@
+"""Requests of LightSeq models as jobs of the engine: rows to run, and results as LightSeq's output tensors.
+
+One reader per task. Knows neither batches nor schedulers: `backends/generation.py` and `backends/encoding.py` run jobs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from slipway.backends.lightseq.decoding import DecodingRules, row_seed, seed_of
+from slipway.backends.lightseq.requests import TokenInput
+from slipway.core.request import InferRequest
+from slipway.core.tensor import Tensor
+from slipway.errors import invalid
+from slipway.transformer.generation import Encoded, Hypothesis, Row
+from slipway.transformer.spec import Vision
+
+
+@dataclass(frozen=True, slots=True)
+class TranslationJob:
+    """Source ids to `target_ids` INT32 [rows, K, L] and `target_scores` FP32 [rows, K].
+
+    L is as long as the request's longest hypothesis; what is shorter is filled with the end token, which the last
+    column is even of hypotheses that were cut off.
+    """
+
+    request: InferRequest
+    rows: Sequence[Row]
+    rules: DecodingRules
+    columns: int
+
+    def answer(self, results: Sequence[Sequence[Hypothesis]]) -> list[Tensor]:
+        """Return ids and scores, the best hypothesis of each row first."""
+        shape = (len(results), self.rules.width)
+        longest = max((self._columns(one) for row in results for one in row), default=1)
+        ids = np.full((*shape, longest), self.rules.end_id, np.int32)
+        scores = np.zeros(shape, np.float32)
+        for row, hypotheses in enumerate(results):
+            for place, hypothesis in enumerate(hypotheses):
+                kept = hypothesis.ids[: longest - 1]
+                ids[row, place, : len(kept)] = kept
+                scores[row, place] = self.rules.score(hypothesis)
+        return _chosen(self.request, {"target_ids": ids, "target_scores": scores})
+
+    def _columns(self, hypothesis: Hypothesis) -> int:
+        ended = hypothesis.ids[-1:] == (self.rules.end_id,)
+        return min(self.columns, len(hypothesis.ids) + (not ended))
+
+
+@dataclass(frozen=True, slots=True)
+class TranslationReader:
+    """Makes jobs of requests to encoder-decoder models."""
+
+    tokens: TokenInput
+    rules: DecodingRules
+    seed: int | None = None
+
+    def __call__(self, request: InferRequest) -> TranslationJob:
+        """Return the job of `request`; raise INVALID_ARG for one that the model cannot take."""
+        batch = self.tokens.read(request)
+        self.tokens.check_filled(request, batch)
+        columns, seed = self.rules.columns(batch.length), seed_of(request, self.seed)
+        rows = [
+            Row(
+                row.ids,
+                self.rules.translation(columns, row_seed(seed, index)),
+                source_language=row.source_language,
+                target_language=row.target_language,
+            )
+            for index, row in enumerate(batch.rows)
+        ]
+        return TranslationJob(request, rows, self.rules, columns)
+
+
+@dataclass(frozen=True, slots=True)
+class ContinuationJob:
+    """Prompts to `result` INT32 [rows, L]: each prompt without its padding, what follows it, and end tokens."""
+
+    request: InferRequest
+    prompts: Sequence[np.ndarray]
+    end_id: int
+    rows: Sequence[Row] = ()
+    open: Sequence[int] = field(default=())  # the prompts that leave room: one row each
+
+    def answer(self, results: Sequence[Sequence[Hypothesis]]) -> list[Tensor]:
+        """Return prompts and continuations as one tensor."""
+        following = {index: row[0].ids for index, row in zip(self.open, results, strict=True)}
+        whole = [[*prompt, *following.get(index, ())] for index, prompt in enumerate(self.prompts)]
+        ids = np.full((len(whole), max(map(len, whole), default=0)), self.end_id, np.int32)
+        for row, tokens in zip(ids, whole, strict=True):
+            row[: len(tokens)] = tokens
+        return _chosen(self.request, {"result": ids})
+
+
+@dataclass(frozen=True, slots=True)
+class ContinuationReader:
+    """Makes jobs of requests to decoder-only models that generate."""
+
+    tokens: TokenInput
+    rules: DecodingRules
+    seed: int | None = None
+
+    def __call__(self, request: InferRequest) -> ContinuationJob:
+        """Return the job of `request`; raise INVALID_ARG for one that the model cannot take."""
+        batch = self.tokens.read(request)
+        self.tokens.check_filled(request, batch)
+        seed = seed_of(request, self.seed)
+        prompts = [row.ids for row in batch.rows]
+        decodings = [self.rules.continuation(len(ids), row_seed(seed, index)) for index, ids in enumerate(prompts)]
+        rows = {index: Row(prompts[index], decoding) for index, decoding in enumerate(decodings) if decoding}
+        return ContinuationJob(request, prompts, self.rules.end_id, list(rows.values()), list(rows))
+
+
+@dataclass(frozen=True, slots=True)
+class ScoringJob:
+    """Texts to `result` FP32 [rows]: the mean negative log-probability of each row's tokens after the first."""
+
+    request: InferRequest
+    rows: Sequence[Row]
+
+    def answer(self, scores: Sequence[float]) -> list[Tensor]:
+        """Return one figure per row."""
+        return _chosen(self.request, {"result": np.array(scores, np.float32)})
+
+
+@dataclass(frozen=True, slots=True)
+class ScoringReader:
+    """Makes jobs of requests to decoder-only models whose file says `ppl`."""
+
+    tokens: TokenInput
+
+    def __call__(self, request: InferRequest) -> ScoringJob:
+        """Return the job of `request`; raise INVALID_ARG for rows of less than two tokens."""
+        batch = self.tokens.read(request)
+        self.tokens.check_filled(request, batch, least=2)
+        return ScoringJob(request, [Row(row.ids) for row in batch.rows])
+
+
+@dataclass(frozen=True, slots=True)
+class EncodingJob:
+    """Ids or pixels to `encoder_output` FP32 [rows, length, hidden]; zeros stand where a row has padding."""
+
+    request: InferRequest
+    rows: Sequence[Row]
+    open: Sequence[int]  # the rows of the answer that are not padding alone: one row of the engine each
+    shape: tuple[int, int, int]
+    attentions: bool = False
+
+    def answer(self, results: Sequence[Encoded]) -> list[Tensor]:
+        """Return the hidden states as one tensor."""
+        states = np.zeros(self.shape, np.float32)
+        for index, result in zip(self.open, results, strict=True):
+            states[index, : len(result.hidden)] = result.hidden
+        return _chosen(self.request, {"encoder_output": states})
+
+
+@dataclass(frozen=True, slots=True)
+class TextEncodingReader:
+    """Makes jobs of requests to encoders of text."""
+
+    tokens: TokenInput
+    hidden: int
+
+    def __call__(self, request: InferRequest) -> EncodingJob:
+        """Return the job of `request`; raise INVALID_ARG for one that the model cannot take."""
+        batch = self.tokens.read(request)
+        rows = {index: Row(row.ids) for index, row in enumerate(batch.rows) if len(row.ids)}
+        return EncodingJob(request, list(rows.values()), list(rows), (len(batch.rows), batch.length, self.hidden))
+
+
+@dataclass(frozen=True, slots=True)
+class ImageEncodingReader:
+    """Makes jobs of requests to encoders of images."""
+
+    name: str
+    vision: Vision
+    hidden: int
+
+    def __call__(self, request: InferRequest) -> EncodingJob:
+        """Return the job of `request`; raise INVALID_ARG for images of another size."""
+        images = request.inputs[self.name].array
+        images = images[None] if images.ndim == 3 else images
+        expected = (self.vision.channels, self.vision.image_size, self.vision.image_size)
+        if images.shape[1:] != expected:
+            raise invalid(
+                f"{request.log_prefix}input '{self.name}' of model '{request.model_name}' has shape "
+                f"{list(images.shape)}, expected [rows, {', '.join(map(str, expected))}]"
+            )
+        no_ids = np.zeros(0, np.int64)
+        rows = [Row(no_ids, pixels=np.ascontiguousarray(image, np.float32)) for image in images]
+        return EncodingJob(request, rows, range(len(rows)), (len(rows), self.vision.tokens, self.hidden))
+
+
+def _chosen(request: InferRequest, arrays: dict[str, np.ndarray]) -> list[Tensor]:
+    """Return the arrays that `request` asks for, all where it names none."""
+    wanted = request.outputs or tuple(arrays)
+    return [Tensor.from_array(name, array) for name, array in arrays.items() if name in wanted]

@@ -1,0 +1,80 @@
+"""LightSeq's model types: what each is asked with and what it answers.
+
+A table, from LightSeq's own registry and example configurations. Knows no file format and no engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from slipway.errors import invalid
+
+
+class Task(Enum):
+    """What a model type does with a request."""
+
+    TRANSLATE = "translate"  # source ids to target ids and scores
+    CONTINUE = "continue"  # a prompt to the prompt and what follows, or to its perplexity
+    ENCODE = "encode"  # ids to hidden states
+    ENCODE_IMAGES = "encode images"  # pixels to hidden states
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """An input or output as a configuration declares it. `rank` counts the batch dimension."""
+
+    name: str
+    datatype: str  # of config.pbtxt, such as TYPE_INT32
+    rank: int
+
+
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """The tensors of a task."""
+
+    input: Declared
+    outputs: tuple[Declared, ...]
+
+
+_HIDDEN_STATES: Final = (Declared("encoder_output", "TYPE_FP32", 3),)  # [rows, tokens, hidden]
+
+INTERFACES: Final[Mapping[Task, Interface]] = {
+    Task.TRANSLATE: Interface(
+        Declared("source_ids", "TYPE_INT32", 2),
+        (Declared("target_ids", "TYPE_INT32", 3), Declared("target_scores", "TYPE_FP32", 2)),
+    ),
+    Task.CONTINUE: Interface(Declared("token_ids", "TYPE_INT32", 2), (Declared("result", "TYPE_INT32", 2),)),
+    Task.ENCODE: Interface(Declared("token_ids", "TYPE_INT32", 2), _HIDDEN_STATES),
+    Task.ENCODE_IMAGES: Interface(Declared("pixel_values", "TYPE_FP32", 4), _HIDDEN_STATES),
+}
+# A Gpt whose file says `ppl` scores instead of generating: one number per row.
+SCORING: Final = Interface(Declared("token_ids", "TYPE_INT32", 2), (Declared("result", "TYPE_FP32", 1),))
+
+TASKS: Final[Mapping[str, Task]] = {
+    "Transformer": Task.TRANSLATE,
+    "QuantTransformer": Task.TRANSLATE,
+    "Moe": Task.TRANSLATE,
+    "T5": Task.TRANSLATE,
+    "MT5": Task.TRANSLATE,
+    "Bert": Task.ENCODE,
+    "QuantBert": Task.ENCODE,
+    "Gpt": Task.CONTINUE,
+    "QuantGpt": Task.CONTINUE,
+    "Vit": Task.ENCODE_IMAGES,
+    "QuantVit": Task.ENCODE_IMAGES,
+}
+
+
+def task_of(model_type: str, model_name: str) -> Task:
+    """Return what `model_type` does; raise INVALID_ARG with all types for one that LightSeq does not have."""
+    try:
+        return TASKS[model_type]
+    except KeyError:
+        given = f"is '{model_type}'" if model_type else "is missing"
+        raise invalid(
+            f"Model not supported: parameter 'model_type' of model '{model_name}' {given}; "
+            f"write one of {', '.join(TASKS)}"
+        ) from None

@@ -1,0 +1,101 @@
+"""From a checkpoint and an engine to the executor of an instance: the file's limits and rules as readers of requests.
+
+The one place that knows both LightSeq's `model_conf` and the readers.
+"""
+
+from __future__ import annotations
+
+from slipway.backends.api import Executor
+from slipway.backends.encoding import EncodingExecutor
+from slipway.backends.generation import GenerationExecutor
+from slipway.backends.lightseq.decoding import DecodingRules
+from slipway.backends.lightseq.jobs import (
+    ContinuationReader,
+    ImageEncodingReader,
+    ScoringReader,
+    TextEncodingReader,
+    TranslationReader,
+)
+from slipway.backends.lightseq.model_types import INTERFACES, Task
+from slipway.backends.lightseq.requests import TokenInput
+from slipway.backends.lightseq.scoring import ScoringExecutor
+from slipway.backends.lightseq.settings import Settings
+from slipway.checkpoints.lightseq.reader import LightSeqCheckpoint
+from slipway.errors import invalid
+from slipway.transformer.generation import Engine
+from slipway.transformer.spec import Stack
+
+PERPLEXITY = "ppl"
+_METHODS = {
+    Task.TRANSLATE: ("beam_search", "topk", "topp", "topk_greedy"),
+    Task.CONTINUE: ("topk", "topp", PERPLEXITY),
+}
+
+
+def check_method(task: Task, checkpoint: LightSeqCheckpoint) -> None:
+    """Raise INVALID_ARG when the file's sampling method is none of its model type's."""
+    methods = _METHODS.get(task)
+    if methods is not None and checkpoint.conf.sampling_method not in methods:
+        raise invalid(
+            f"Unsupported sampling_method '{checkpoint.conf.sampling_method}' in {checkpoint.source}: this model type "
+            f"has {', '.join(methods)}; export again with -g"
+        )
+
+
+def executor_of(task: Task, engine: Engine, checkpoint: LightSeqCheckpoint, settings: Settings) -> Executor:
+    """Return an executor that does `task` on `engine`, the way the checkpoint's file says."""
+    spec = checkpoint.spec
+    if task is Task.TRANSLATE:
+        translation = TranslationReader(_tokens(task, checkpoint), _rules(checkpoint), settings.seed)
+        return GenerationExecutor(engine, translation)
+    if task is Task.CONTINUE:
+        tokens = _tokens(task, checkpoint)
+        if checkpoint.conf.sampling_method == PERPLEXITY:
+            return ScoringExecutor(engine, ScoringReader(tokens))
+        return GenerationExecutor(engine, ContinuationReader(tokens, _rules(checkpoint), settings.seed))
+    stack = _reading_stack(checkpoint)
+    if stack.vision is None:
+        return EncodingExecutor(engine, TextEncodingReader(_tokens(task, checkpoint), stack.hidden))
+    name = INTERFACES[task].input.name
+    return EncodingExecutor(engine, ImageEncodingReader(name, stack.vision, stack.hidden))
+
+
+def _tokens(task: Task, checkpoint: LightSeqCheckpoint) -> TokenInput:
+    stack, conf = _reading_stack(checkpoint), checkpoint.conf
+    return TokenInput(
+        INTERFACES[task].input.name,
+        stack.vocabulary,
+        conf.max_step,
+        padding_id=conf.padding_id,
+        languages=checkpoint.spec.language_mode,
+        language_rows=_languages(checkpoint),
+        pads_front=task is Task.CONTINUE,
+    )
+
+
+def _rules(checkpoint: LightSeqCheckpoint) -> DecodingRules:
+    conf, spec = checkpoint.conf, checkpoint.spec
+    return DecodingRules(
+        conf.sampling_method,
+        spec.start_id,
+        spec.end_id,
+        conf.max_step,
+        beam_width=conf.beam_size,
+        length_penalty=conf.length_penalty,
+        diversity=conf.diverse_lambda,
+        top_k=conf.topk,
+        top_p=conf.topp,
+        extra=conf.extra_decode_length,
+    )
+
+
+def _languages(checkpoint: LightSeqCheckpoint) -> int:
+    """Return how many languages both sides know."""
+    stacks = (checkpoint.spec.encoder, checkpoint.spec.decoder)
+    return min((stack.languages for stack in stacks if stack is not None and stack.languages), default=0)
+
+
+def _reading_stack(checkpoint: LightSeqCheckpoint) -> Stack:
+    stack = checkpoint.spec.encoder or checkpoint.spec.decoder
+    assert stack is not None  # noqa: S101  a transformer has a stack
+    return stack

@@ -1,0 +1,58 @@
+"""Slipway's own keys among a LightSeq model's `parameters`: which engine computes, how exactly, with which seed."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from tritonclient.grpc import model_config_pb2
+
+from slipway.backends.parameters import Parameters
+from slipway.errors import invalid
+from slipway.transformer.spec import Transformer
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What `parameters` says. `seed` None: every request draws its own; `norm_epsilon` None: the file format's."""
+
+    model_type: str
+    engine: str = "auto"
+    compute_type: str = "float32"
+    seed: int | None = None
+    norm_epsilon: float | None = None
+
+
+def read_settings(config: model_config_pb2.ModelConfig) -> Settings:
+    """Return the settings of a model; raise INVALID_ARG for a value that cannot be read."""
+    parameters = Parameters(config)
+    return Settings(
+        model_type=parameters.text("model_type"),
+        engine=parameters.text("ENGINE") or "auto",
+        compute_type=parameters.text("COMPUTE_TYPE") or "float32",
+        seed=parameters.integer("RANDOM_SEED") if "RANDOM_SEED" in parameters else None,
+        norm_epsilon=_epsilon(parameters.text("LAYER_NORM_EPSILON"), config.name),
+    )
+
+
+def with_norm_epsilon(spec: Transformer, epsilon: float | None) -> Transformer:
+    """Return `spec` with another epsilon in every normalisation; LightSeq's own is 1e-12 whatever was trained."""
+    if epsilon is None:
+        return spec
+    encoder, decoder = (stack and replace(stack, norm_epsilon=epsilon) for stack in (spec.encoder, spec.decoder))
+    return replace(spec, encoder=encoder, decoder=decoder)
+
+
+def _epsilon(text: str, model_name: str) -> float | None:
+    if not text:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < 1:
+        raise invalid(
+            f"unable to load model '{model_name}', parameter 'LAYER_NORM_EPSILON' is '{text}': give a number from 0 "
+            f"to 1, such as 1e-5"
+        )
+    return value
