@@ -52,9 +52,11 @@ def check_interface(config: model_config_pb2.ModelConfig, interface: Interface) 
     ]
     if not any(tensor.name == wanted.name for tensor in config.input):
         problems.append(f"input '{wanted.name}' is not declared")
-    for tensor in config.input:
-        if tensor.name == wanted.name and tensor.data_type not in _accepted(wanted):
-            problems.append(f"input '{tensor.name}' is declared {_type_name(tensor)}, expected {wanted.datatype}")
+    problems += [
+        f"input '{tensor.name}' is declared {_type_name(tensor)}, expected {wanted.datatype}"
+        for tensor in config.input
+        if tensor.name == wanted.name and tensor.data_type not in _accepted(wanted)
+    ]
     problems += [
         f"there is no output '{tensor.name}', only {', '.join(outputs)}"
         for tensor in config.output
@@ -107,4 +109,4 @@ def _accepted(declared: Declared) -> tuple[Any, ...]:
 
 
 def _type_name(tensor: Any) -> str:
-    return model_config_pb2.DataType.Name(tensor.data_type)
+    return str(model_config_pb2.DataType.Name(tensor.data_type))

@@ -6,7 +6,7 @@ One reader per task. Knows neither batches nor schedulers: `backends/generation.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from slipway.transformer.generation import Encoded, Hypothesis, Row
 from slipway.transformer.spec import Vision
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class TranslationJob:
     """Source ids to `target_ids` INT32 [rows, K, L] and `target_scores` FP32 [rows, K].
 
@@ -75,7 +75,7 @@ class TranslationReader:
         return TranslationJob(request, rows, self.rules, columns)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ContinuationJob:
     """Prompts to `result` INT32 [rows, L]: each prompt without its padding, what follows it, and end tokens."""
 
@@ -83,7 +83,7 @@ class ContinuationJob:
     prompts: Sequence[np.ndarray]
     end_id: int
     rows: Sequence[Row] = ()
-    open: Sequence[int] = field(default=())  # the prompts that leave room: one row each
+    open: Sequence[int] = ()  # the prompts that leave room: one row each
 
     def answer(self, results: Sequence[Sequence[Hypothesis]]) -> list[Tensor]:
         """Return prompts and continuations as one tensor."""
@@ -114,7 +114,7 @@ class ContinuationReader:
         return ContinuationJob(request, prompts, self.rules.end_id, list(rows.values()), list(rows))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ScoringJob:
     """Texts to `result` FP32 [rows]: the mean negative log-probability of each row's tokens after the first."""
 
@@ -139,7 +139,7 @@ class ScoringReader:
         return ScoringJob(request, [Row(row.ids) for row in batch.rows])
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class EncodingJob:
     """Ids or pixels to `encoder_output` FP32 [rows, length, hidden]; zeros stand where a row has padding."""
 

@@ -44,7 +44,6 @@ def check_method(task: Task, checkpoint: LightSeqCheckpoint) -> None:
 
 def executor_of(task: Task, engine: Engine, checkpoint: LightSeqCheckpoint, settings: Settings) -> Executor:
     """Return an executor that does `task` on `engine`, the way the checkpoint's file says."""
-    spec = checkpoint.spec
     if task is Task.TRANSLATE:
         translation = TranslationReader(_tokens(task, checkpoint), _rules(checkpoint), settings.seed)
         return GenerationExecutor(engine, translation)

@@ -48,7 +48,8 @@ class TokenInput:
     """How the rows of one model's requests are read.
 
     A row ends at its last id that is not `padding_id`; padding inside a row is left to the engine, which masks it.
-    `pads_front` removes padding before a row too: a prompt begins with its first token. `language_rows` counts the languages.
+    `pads_front` removes padding before a row too: a prompt begins with its first token.
+    `language_rows` counts the languages.
     """
 
     name: str

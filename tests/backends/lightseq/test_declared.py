@@ -49,9 +49,9 @@ def test_a_reshape_of_a_corrected_output_goes_with_its_dims():
 
 
 def test_a_score_per_row_is_declared_as_one_number():
-    text = BERT.split("output")[0] + 'output [ { name: "result" data_type: TYPE_INT32 dims: [ -1 ] } ]'
+    text = BERT.split("output", maxsplit=1)[0] + 'output [ { name: "result" data_type: TYPE_INT32 dims: [ -1 ] } ]'
     assert shown(completed(text, SCORING).output) == [("result", "TYPE_FP32", [-1])]
-    assert shown(completed(BERT.split("output")[0], SCORING).output) == [("result", "TYPE_FP32", [1])]
+    assert shown(completed(BERT.split("output", maxsplit=1)[0], SCORING).output) == [("result", "TYPE_FP32", [1])]
 
 
 def test_requests_merge_whatever_their_lengths_are_unless_a_scheduler_is_declared():

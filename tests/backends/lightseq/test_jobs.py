@@ -149,7 +149,7 @@ def test_perplexity_needs_two_tokens_and_gives_one_number_per_row():
     job = read(request("token_ids", ids([3, 4, 1], [5, 6, 7])))
     assert [row.ids.tolist() for row in job.rows] == [[3, 4], [5, 6, 7]]
     assert outputs(job, [0.5, 1.5])["result"].tolist() == [0.5, 1.5]
-    with pytest.raises(SlipwayError, match="at least 2 tokens .* but row 1 has fewer"):
+    with pytest.raises(SlipwayError, match=r"at least 2 tokens .* but row 1 has fewer"):
         read(request("token_ids", ids([3, 4], [5, 1])))
 
 

@@ -48,7 +48,7 @@ def test_a_row_longer_than_max_step_is_refused_in_lightseqs_words():
 
 
 def test_ids_outside_the_vocabulary_are_listed():
-    with pytest.raises(SlipwayError, match="vocabulary of 20: -3, 20, 99$"):
+    with pytest.raises(SlipwayError, match=r"vocabulary of 20: -3, 20, 99$"):
         read(PLAIN, [20, -3, 4], [99, 1, 1])
 
 
