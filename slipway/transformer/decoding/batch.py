@@ -1,0 +1,97 @@
+"""Rows that are decoded together, each by its own rule: what an engine drives.
+
+An engine feeds `tokens` of `rows`, gives the scores to `step` and reorders its caches by the parents it gets back. A
+row's result depends on nothing but its own scores: plain greedy rows are picked together because that is faster, all
+others go through their own `Row`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+
+import torch
+from torch import Tensor
+
+from slipway.errors import internal
+from slipway.transformer.decoding import greedy
+from slipway.transformer.decoding.line import Line
+from slipway.transformer.decoding.row import Row, open_row
+from slipway.transformer.generation import Decoding, Listener
+
+
+class DecodingBatch:
+    """The hypotheses of several rows, side by side; those of one row are neighbours and rows keep their order.
+
+    `rows` and `tokens` are int64 [n] on the device: the row each hypothesis belongs to and the token it feeds next.
+    `alive` is False when every row is finished.
+    """
+
+    def __init__(
+        self,
+        decodings: Sequence[Decoding],
+        prompts: Sequence[Sequence[int]],
+        listener: Listener,
+        *,
+        device: torch.device | str,
+    ) -> None:
+        if len(decodings) != len(prompts) or not all(len(prompt) for prompt in prompts):
+            raise internal(f"{len(decodings)} rows to decode need as many prompts that are not empty")
+        self._device = torch.device(device)
+        self._slots: list[Line | Row] = [
+            Line(index, decoding, listener)
+            if greedy.is_plain(decoding)
+            else open_row(index, decoding, prompt, listener, self._device)
+            for index, (decoding, prompt) in enumerate(zip(decodings, prompts, strict=True))
+        ]
+        self._widths = [1] * len(self._slots)
+        self.rows = torch.arange(len(self._slots), device=self._device)
+        self.tokens = self._tensor([int(prompt[-1]) for prompt in prompts])
+
+    @property
+    def alive(self) -> bool:
+        """Whether any row goes on."""
+        return bool(self._slots)
+
+    def step(self, logits: Tensor) -> Tensor | None:
+        """Continue every hypothesis by the scores float32 [n, vocabulary] of what follows it; the scores are only read.
+
+        Return int64 [m], the hypothesis that each of the new ones continues, or None when nothing moved.
+        """
+        parents: list[int] = []
+        tokens: list[int] = []
+        slots: list[Line | Row] = []
+        widths: list[int] = []
+        first = 0
+        for slot, width, (origins, following) in zip(self._slots, self._widths, self._moves(logits), strict=True):
+            if origins:
+                slots.append(slot)
+                widths.append(len(origins))
+                parents.extend(first + origin for origin in origins)
+                tokens.extend(following)
+            first += width
+        self._slots, self._widths = slots, widths
+        self.tokens = self._tensor(tokens)
+        if parents == list(range(first)):
+            return None
+        self.rows = self._tensor([slot.index for slot, width in zip(slots, widths, strict=True) for _ in range(width)])
+        return self._tensor(parents)
+
+    def _moves(self, logits: Tensor) -> Iterator[tuple[Sequence[int], Sequence[int]]]:
+        """Have each row choose and yield the parents (counted within the row) and tokens of its new hypotheses."""
+        spans = list(zip(accumulate(self._widths, initial=0), self._widths, strict=False))
+        lines = [(slot, first) for slot, (first, _) in zip(self._slots, spans, strict=True) if isinstance(slot, Line)]
+        choices: Iterator[tuple[int, float]] = iter(())
+        if lines:
+            alone = len(lines) == len(self._slots)
+            scores = logits if alone else logits[self._tensor([first for _, first in lines])]
+            choices = greedy.pick(scores, [line for line, _ in lines])
+        for slot, (first, width) in zip(self._slots, spans, strict=True):
+            if isinstance(slot, Line):
+                token, figure = next(choices)
+                yield ((0,), (token,)) if slot.accept(token, figure, figure) else ((), ())
+            else:
+                yield slot.step(logits[first : first + width])
+
+    def _tensor(self, values: Sequence[int]) -> Tensor:
+        return torch.tensor(values, dtype=torch.int64, device=self._device)

@@ -1,0 +1,85 @@
+"""Beam search as LightSeq does it: finished hypotheses keep their place in the beam until all have ended.
+
+A score is log-probability / GNMT penalty of the hypothesis's own length, end token included. With a negative penalty
+nothing is normalised while searching, and at the end the sum is divided by the tokens before the end. What reaches the
+last column is given the end token there, for free. Knows no other rule.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from slipway.transformer.decoding.candidates import Distribution
+from slipway.transformer.decoding.length import gnmt_penalty
+from slipway.transformer.decoding.path import Path
+from slipway.transformer.decoding.rule import Move
+from slipway.transformer.decoding.words import StopWords
+from slipway.transformer.generation import Decoding, Hypothesis
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A hypothesis in the beam: alive with the parent it continues, or finished."""
+
+    path: Path
+    score: float  # normalised, without diversity
+    parent: int | None
+
+
+class LightSeqBeam:
+    """The alive and the finished hypotheses of one row's beam."""
+
+    def __init__(self, decoding: Decoding) -> None:
+        self.paths: list[Path] = [Path()]
+        self._decoding = decoding
+        self._stop_words = StopWords.of(decoding.stop_words)
+        self._finished: list[_Place] = []
+
+    def advance(self, distribution: Distribution) -> Move:
+        """Fill the beam with the best of what goes on and what has ended; end when all have, or at the last column."""
+        if self._decoding.max_tokens == 1:  # the first column is the last one
+            ended = _Place(Path().extended(self._decoding.end_id, 0.0), 0.0, None)
+            return Move(finished=self._results([ended] * self._decoding.beam_width))
+        length = len(self.paths[0].ids) + 1
+        places = self._best(distribution, length)
+        self._finished = [place for place in places if place.parent is None or self._ends(place.path)]
+        alive = [place for place in places if not (place.parent is None or self._ends(place.path))]
+        if not alive or length >= self._decoding.max_tokens - 1:
+            return Move(finished=self._results(places))
+        self._finished = [_Place(place.path, place.score, None) for place in self._finished]
+        self.paths = [place.path for place in alive]
+        return Move([place.parent or 0 for place in alive], [place.path.ids[-1] for place in alive])
+
+    def _best(self, distribution: Distribution, length: int) -> list[_Place]:
+        """Return the beam's next places, best first.
+
+        Diversity takes its figure off once per rank, from 1, in a parent's list; a finished one is alone in its list.
+        """
+        decoding = self._decoding
+        rate = decoding.diversity
+        factor = 1.0 if decoding.length_penalty < 0 else 1.0 / gnmt_penalty(length, decoding.length_penalty)
+        width = decoding.beam_width
+        candidates = distribution.best(self.paths, width, per_parent=width, factor=factor, per_rank=-rate)
+        ranked = [(place.score - rate, place) for place in self._finished]
+        ranked += [
+            (candidate.score - rate, _Place(candidate.path, candidate.path.total * factor, candidate.parent))
+            for candidate in candidates
+        ]
+        ranked.sort(key=lambda entry: entry[0], reverse=True)
+        return [place for _, place in ranked[:width]]
+
+    def _ends(self, path: Path) -> bool:
+        return path.ids[-1] == self._decoding.end_id or self._stop_words.match(path.ids)
+
+    def _results(self, places: list[_Place]) -> list[Hypothesis]:
+        """Return the beam's hypotheses, best first, the end token in the last column of what was still alive."""
+        decoding = self._decoding
+        results = []
+        for place in places:
+            path, score = place.path, place.score
+            if decoding.length_penalty < 0:
+                score = path.total / max(1, sum(token != decoding.end_id for token in path.ids))
+            if not self._ends(path):
+                path = path.extended(decoding.end_id, 0.0)
+            results.append(path.hypothesis(score, figures=decoding.log_probabilities))
+        return sorted(results, key=lambda result: result.score, reverse=True)

@@ -1,0 +1,49 @@
+"""Greedy search for many rows at once: the fast path, a handful of kernels however many rows there are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from slipway.transformer.decoding.line import Line
+from slipway.transformer.decoding.scores import normalise
+from slipway.transformer.generation import Decoding, Search
+
+
+def is_plain(decoding: Decoding) -> bool:
+    """Return whether the most probable token of the raw scores is the answer (but for the end token's ban)."""
+    return (
+        decoding.search is Search.SAMPLE
+        and (decoding.top_k == 1 or (decoding.top_k == 0 and decoding.top_p == 0.0))
+        and decoding.temperature == 1.0
+        and decoding.repetition_penalty == 1.0
+        and decoding.presence_penalty == 0.0
+        and not decoding.bad_words
+    )
+
+
+def pick(logits: Tensor, lines: Sequence[Line]) -> Iterator[tuple[int, float]]:
+    """Return the best token of each line and its log-probability.
+
+    Of equal scores the lowest id wins (torch promises the first index of a maximum).
+    """
+    logits = _without_early_ends(logits, lines)
+    ends = torch.tensor([line.decoding.end_id for line in lines], dtype=torch.int64, device=logits.device)
+    logits, total = normalise(logits, ends)
+    best, tokens = logits.max(dim=-1)
+    # One transfer for both; float64 holds every token id exactly.
+    ids, figures = torch.stack((tokens.double(), best.double() - total.double())).tolist()
+    return zip(map(int, ids), figures, strict=True)
+
+
+def _without_early_ends(logits: Tensor, lines: Sequence[Line]) -> Tensor:
+    """Return the scores with the end token banned where a line is too short to end; the caller's are not written."""
+    size = logits.shape[-1]
+    banned = [(row, line.decoding.end_id) for row, line in enumerate(lines) if not line.may_end]
+    banned = [(row, end) for row, end in banned if 0 <= end < size]
+    if not banned:
+        return logits
+    rows, ends = torch.tensor(banned, dtype=torch.int64, device=logits.device).unbind(-1)
+    return logits.index_put((rows, ends), logits.new_tensor(-torch.inf))

@@ -1,0 +1,70 @@
+"""Choosing one token of one distribution: the best, or a draw from the best k, the nucleus, or both.
+
+A draw is one uniform number of the row's own generator and a walk down the sorted probabilities, so what a row gets
+does not depend on its batch-mates, and the numbers are the same on every device.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from slipway.transformer.decoding.nucleus import Nucleus
+from slipway.transformer.generation import Decoding
+
+MOST_CANDIDATES = 1024  # FasterTransformer's largest top_k
+_WIDTHS = (64, 1024)  # a nucleus is looked for among so many before the whole vocabulary is sorted (0.1, 0.5, 3 ms)
+
+
+class Sampler:
+    """How one row chooses, and its random numbers."""
+
+    def __init__(self, decoding: Decoding) -> None:
+        self._top_k = 1 if not (decoding.top_k or decoding.top_p) else min(decoding.top_k, MOST_CANDIDATES)
+        self._nucleus = Nucleus(decoding)
+        self._random = torch.Generator().manual_seed(decoding.seed)
+
+    def choose(self, logits: Tensor, total: Tensor) -> tuple[int, float, float]:
+        """Return a token of the scores float32 [vocabulary], its log-probability, and the figure reported for it.
+
+        `total` is the logarithm of the scores' sum of exponentials. The figure is normalised within the best k where
+        a draw is from them; greedy search and the pure nucleus report the full softmax's.
+        """
+        if self._top_k == 1:
+            best, index = logits.max(dim=-1)
+            token, figure = int(index), float(best.double() - total.double())
+            self._nucleus.follow(token)
+            return token, figure, figure
+        point = float(torch.rand((), generator=self._random, dtype=torch.float64)) * self._nucleus.mass
+        draw = self._among_best if self._top_k else self._in_nucleus
+        token, log_probability, figure = draw(logits, total, point)
+        self._nucleus.follow(token)
+        return token, log_probability, figure
+
+    def _among_best(self, logits: Tensor, total: Tensor, point: float) -> tuple[int, float, float]:
+        """Draw from the best k: `point` is a share of their mass."""
+        best, ids = logits.topk(min(self._top_k, logits.shape[-1]))
+        shares = best.double().softmax(dim=-1)
+        place = _place(shares, point)
+        token, score, share = int(ids[place]), float(best[place].double() - total.double()), float(shares[place].log())
+        return token, score, share
+
+    def _in_nucleus(self, logits: Tensor, total: Tensor, point: float) -> tuple[int, float, float]:
+        """Draw from the smallest set with the nucleus's mass: `point` is a share of the whole."""
+        size = logits.shape[-1]
+        for width in (*(width for width in _WIDTHS if width < size), size):
+            best, ids = logits.topk(width)
+            logarithms = best.double() - total.double()
+            shares = logarithms.exp()
+            if width == size or float(shares.sum()) > point:
+                break
+        place = _place(shares, point)
+        figure = float(logarithms[place])
+        return int(ids[place]), figure, figure
+
+
+def _place(shares: Tensor, point: float) -> int:
+    """Return where a walk down the sorted `shares` passes `point`; never at something impossible."""
+    sums = shares.cumsum(dim=-1)
+    place = int(torch.searchsorted(sums, sums.new_tensor(point), right=True))
+    return min(place, int((shares > 0).sum()) - 1)  # rounding may leave the sum a little below 1

@@ -1,0 +1,35 @@
+"""Log-probabilities of one step, finite whatever a model gives.
+
+A broken or overflowing model must harm nobody but its own row: a score that is not a number counts as impossible, an
+infinite one as the largest there is, and a hypothesis that is left without any possible token can only end.
+"""
+
+from __future__ import annotations
+
+import logging
+
+import torch
+from torch import Tensor
+
+_LOGGER = logging.getLogger(__name__)
+_LARGEST = 1e30  # sums and differences of two such figures still fit in float32
+
+
+def normalise(logits: Tensor, end_ids: Tensor) -> tuple[Tensor, Tensor]:
+    """Return scores [n, vocabulary] without NaN or +inf, and the logarithm of their sum of exponentials [n].
+
+    `end_ids` int64 [n] names the token that is left to a hypothesis to which everything is impossible. The scores are
+    the ones that were given when nothing is wrong with them.
+    """
+    total = torch.logsumexp(logits, dim=-1)
+    if bool(torch.isfinite(total).all()):
+        return logits, total
+    logits = logits.nan_to_num(nan=-torch.inf, posinf=_LARGEST, neginf=-torch.inf)
+    total = torch.logsumexp(logits, dim=-1)
+    hopeless = torch.isinf(total).nonzero().flatten()
+    if len(hopeless):
+        _LOGGER.warning("no token has a finite score in %d of %d hypotheses: they end here", len(hopeless), len(logits))
+        ends = end_ids[hopeless]
+        logits[hopeless, ends.where((ends >= 0) & (ends < logits.shape[-1]), 0)] = 0.0
+        total = total.index_fill(0, hopeless, 0.0)
+    return logits, total

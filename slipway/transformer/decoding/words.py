@@ -1,0 +1,63 @@
+"""Words as token sequences: which tokens would complete a forbidden one, and whether one was just completed.
+
+Both look words up by the last tokens of what was generated, so a list of 100 000 entries costs no more per step than
+a list of one. Knows no tensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+Words = Iterable[Sequence[int]]
+
+
+@dataclass(slots=True)
+class StopWords:
+    """Words that end a hypothesis when its tail equals one of them."""
+
+    words: frozenset[tuple[int, ...]]
+    lengths: dict[int, set[int]] = field(default_factory=dict)  # last token -> lengths of the words that end with it
+
+    @classmethod
+    def of(cls, words: Words) -> StopWords:
+        """Index words by their last token; empty ones are left out."""
+        index = cls(frozenset(tuple(word) for word in words if word))
+        for word in index.words:
+            index.lengths.setdefault(word[-1], set()).add(len(word))
+        return index
+
+    def match(self, ids: Sequence[int]) -> bool:
+        """Return whether `ids` ends with one of the words."""
+        lengths = self.lengths.get(ids[-1]) if ids else None
+        return lengths is not None and any(tuple(ids[-length:]) in self.words for length in lengths)
+
+
+@dataclass(slots=True)
+class BadWords:
+    """Words that must not be generated: the single-token ones, and what may not follow the beginning of a longer one.
+
+    Token 0 is never banned (FasterTransformer pads its word lists with it).
+    """
+
+    always: tuple[int, ...]
+    after: dict[tuple[int, ...], tuple[int, ...]]  # all tokens but the last -> the last ones
+    lengths: dict[int, set[int]] = field(default_factory=dict)  # last token of a beginning -> lengths of beginnings
+
+    @classmethod
+    def of(cls, words: Words) -> BadWords:
+        """Index words by their beginning."""
+        after: dict[tuple[int, ...], set[int]] = {}
+        for word in words:
+            if word and word[-1] != 0:
+                after.setdefault(tuple(word[:-1]), set()).add(word[-1])
+        always = tuple(sorted(after.pop((), set())))
+        index = cls(always, {beginning: tuple(sorted(last)) for beginning, last in after.items()})
+        for beginning in after:
+            index.lengths.setdefault(beginning[-1], set()).add(len(beginning))
+        return index
+
+    def following(self, ids: Sequence[int]) -> list[int]:
+        """Return the tokens that would complete a longer word after the generated `ids`."""
+        lengths = self.lengths.get(ids[-1], ()) if ids else ()
+        return [token for length in lengths for token in self.after.get(tuple(ids[-length:]), ())]
