@@ -16,7 +16,7 @@ from slipway.backends.api import CompletionContext, Executor, InstanceSpec, Mode
 from slipway.backends.lightseq.declared import check_interface, complete_interface, warn_of_differences
 from slipway.backends.lightseq.files import lightseq_file
 from slipway.backends.lightseq.model_types import INTERFACES, SCORING, Interface, Task, task_of
-from slipway.backends.lightseq.opening import PERPLEXITY, check_method, executor_of
+from slipway.backends.lightseq.opening import PERPLEXITY, executor_of
 from slipway.backends.lightseq.settings import Settings, read_settings, with_norm_epsilon
 from slipway.checkpoints.lightseq.reader import LightSeqCheckpoint, read_lightseq
 from slipway.errors import unavailable
@@ -47,7 +47,6 @@ class LightSeqBackend:
         interface = _interface(task, checkpoint)
         check_interface(config, interface)
         warn_of_differences(config, interface)
-        check_method(task, checkpoint)
         return LoadedLightSeqModel(context, settings, task, checkpoint)
 
 

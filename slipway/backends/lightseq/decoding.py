@@ -13,6 +13,7 @@ from typing import Final
 
 from slipway.core.request import InferRequest
 from slipway.errors import invalid
+from slipway.transformer.decoding.length import gnmt_penalty
 from slipway.transformer.generation import Decoding, Hypothesis, Search
 
 SEED_PARAMETER: Final = "random_seed"
@@ -47,6 +48,8 @@ class DecodingRules:
 
     def translation(self, columns: int, seed: int) -> Decoding:
         """Return the decoding of a row with at most `columns` columns; the last is the end token's."""
+        if self.method == "beam_search" and self.beam_width > 1:
+            return replace(self._base(columns), seed=seed)  # the search itself puts the end token there
         return replace(self._base(max(1, columns - 1)), seed=seed)
 
     def continuation(self, prompt_length: int, seed: int) -> Decoding | None:
@@ -63,7 +66,7 @@ class DecodingRules:
         if self.length_penalty < 0:
             ended = bool(hypothesis.ids) and hypothesis.ids[-1] == self.end_id
             return hypothesis.log_probability / max(1, length - ended)
-        return float(hypothesis.log_probability * ((5 + length) / 6) ** -self.length_penalty)
+        return hypothesis.log_probability / gnmt_penalty(length, self.length_penalty)
 
     def _base(self, max_tokens: int) -> Decoding:
         plain = Decoding(max_tokens, start_id=self.start_id, end_id=self.end_id)

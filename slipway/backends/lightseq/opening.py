@@ -21,25 +21,10 @@ from slipway.backends.lightseq.requests import TokenInput
 from slipway.backends.lightseq.scoring import ScoringExecutor
 from slipway.backends.lightseq.settings import Settings
 from slipway.checkpoints.lightseq.reader import LightSeqCheckpoint
-from slipway.errors import invalid
 from slipway.transformer.generation import Engine
 from slipway.transformer.spec import Stack
 
 PERPLEXITY = "ppl"
-_METHODS = {
-    Task.TRANSLATE: ("beam_search", "topk", "topp", "topk_greedy"),
-    Task.CONTINUE: ("topk", "topp", PERPLEXITY),
-}
-
-
-def check_method(task: Task, checkpoint: LightSeqCheckpoint) -> None:
-    """Raise INVALID_ARG when the file's sampling method is none of its model type's."""
-    methods = _METHODS.get(task)
-    if methods is not None and checkpoint.conf.sampling_method not in methods:
-        raise invalid(
-            f"Unsupported sampling_method '{checkpoint.conf.sampling_method}' in {checkpoint.source}: this model type "
-            f"has {', '.join(methods)}; export again with -g"
-        )
 
 
 def executor_of(task: Task, engine: Engine, checkpoint: LightSeqCheckpoint, settings: Settings) -> Executor:
@@ -95,6 +80,6 @@ def _languages(checkpoint: LightSeqCheckpoint) -> int:
 
 
 def _reading_stack(checkpoint: LightSeqCheckpoint) -> Stack:
-    stack = checkpoint.spec.encoder or checkpoint.spec.decoder
+    stack: Stack | None = checkpoint.spec.encoder or checkpoint.spec.decoder
     assert stack is not None  # noqa: S101  a transformer has a stack
     return stack

@@ -46,7 +46,10 @@ def test_beam_search_follows_the_file():
 def test_the_answer_is_as_wide_as_source_and_extra_length_or_max_step_the_start_token_counted(length, columns):
     job = job_of(BEAM, [3] * length)
     assert job.columns == columns
-    assert job.rows[0].decoding.max_tokens == columns - 1  # the last column is the end token's
+    assert job.rows[0].decoding.max_tokens == columns  # the search puts the end token into the last one
+    greedy = job_of(rules("beam_search", beam_width=1, extra=4), [3] * length)
+    assert greedy.columns == columns
+    assert greedy.rows[0].decoding.max_tokens == columns - 1
 
 
 def test_sampling_goes_on_to_max_step_with_one_hypothesis():
