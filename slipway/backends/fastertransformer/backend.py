@@ -1,0 +1,131 @@
+"""The backend `fastertransformer`: completes, loads and opens models.
+
+One engine, and with it one copy of the weights, serves all instances of a version. Which engine it is, and in which
+type it computes, is decided in `transformer/engines.py`; how requests are read, in the `interface_*` modules.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+from tritonclient.grpc import model_config_pb2
+
+from slipway.backends.api import CompletionContext, Executor, InstanceSpec, ModelContext, Placement
+from slipway.backends.encoding import EncodingExecutor
+from slipway.backends.fastertransformer.configuration import (
+    Configuration,
+    ModelType,
+    data_type_of,
+    model_type,
+    read_configuration,
+)
+from slipway.backends.fastertransformer.declared import complete_interface
+from slipway.backends.fastertransformer.interface_beta import IDS, BetaInterface
+from slipway.backends.fastertransformer.interface_current import GPT_FORM, T5_FORM, CurrentInterface
+from slipway.backends.fastertransformer.interface_encoder import BertInterface, T5EncoderInterface
+from slipway.backends.fastertransformer.paths import checkpoint_directory
+from slipway.backends.generation import GenerationExecutor, ReadJob
+from slipway.backends.instance_count import instance_count
+from slipway.checkpoints.fastertransformer.reader import read_fastertransformer
+from slipway.core.signature import ModelSignature
+from slipway.errors import invalid, unavailable
+from slipway.transformer.engines import EngineOptions, OpenEngine, open_engine
+from slipway.transformer.generation import Engine
+from slipway.transformer.spec import Transformer
+
+_log = logging.getLogger("slipway.fastertransformer")
+_GPU: Final = model_config_pb2.ModelInstanceGroup.KIND_GPU
+# What a model type cannot do without, by interface.
+_INPUTS: Final = {
+    ModelType.T5: (("input_ids", "max_output_len"), (IDS,)),
+    ModelType.GPT: (("input_ids", "request_output_len"), (IDS, "REQUEST_OUTPUT_LEN")),
+    ModelType.T5_ENCODER: (("input_ids",),),
+    ModelType.BERT: (("input_hidden_state",),),
+}
+
+
+class FasterTransformerBackend:
+    """Serves FasterTransformer checkpoints."""
+
+    def complete(self, config: model_config_pb2.ModelConfig, context: CompletionContext) -> None:  # noqa: ARG002
+        """Fill in the interface of the model type where the file leaves it out."""
+        complete_interface(config, model_type(config), data_type_of(config))
+
+    def load(self, context: ModelContext) -> LoadedFasterTransformer:
+        """Find and read the checkpoint and open an engine on it."""
+        configuration = read_configuration(context.config)
+        _check_interface(context, configuration.type)
+        if any(group.kind == _GPU for group in context.config.instance_group):
+            _log.warning("model '%s': instance groups do not choose the device, DEVICE does", context.name)
+        directory = checkpoint_directory(
+            context, configuration.values.get("model_checkpoint_path", ""), configuration.tensor_parallel
+        )
+        checkpoint = read_fastertransformer(directory, kind=configuration.type.value, parameters=configuration.values)
+        options = EngineOptions(
+            engine=configuration.engine,
+            compute_type=configuration.compute_type,
+            device=configuration.device,
+            threads=context.threads,
+            workers=instance_count(context.config),
+        )
+        engine = open_engine(checkpoint.spec, checkpoint.weights, options, name=context.name)
+        try:
+            opener = _executor(context.signature, checkpoint.spec, configuration, engine)
+        except BaseException:
+            engine.close()
+            raise
+        return LoadedFasterTransformer(engine, opener)
+
+
+class LoadedFasterTransformer:
+    """One loaded version; all executors share `engine`."""
+
+    placement = Placement.THREAD
+
+    def __init__(self, engine: OpenEngine, open_executor: Callable[[], Executor]) -> None:
+        self._engine: OpenEngine | None = engine
+        self._open_executor = open_executor
+
+    def open(self, instance: InstanceSpec) -> Executor:
+        """Return an executor on the shared engine."""
+        if self._engine is None:
+            raise unavailable(f"instance '{instance.name}' opened after its model was unloaded")
+        return self._open_executor()
+
+    def unload(self) -> None:
+        """Release the weights."""
+        if self._engine is not None:
+            self._engine.close()
+            self._engine = None
+
+
+def _check_interface(context: ModelContext, kind: ModelType) -> None:
+    """Refuse a configuration whose inputs are those of no interface of its model type."""
+    wanted = _INPUTS[kind]
+    if not any(set(names) <= context.signature.inputs.keys() for names in wanted):
+        choices = " or ".join(" and ".join(f"'{name}'" for name in names) for names in wanted)
+        raise invalid(
+            f"unable to load model '{context.name}': model type {kind.value} needs the inputs {choices}; config.pbtxt "
+            f"declares {', '.join(context.signature.inputs) or 'none'}. Without any inputs and outputs it is completed"
+        )
+
+
+def _executor(
+    signature: ModelSignature, spec: Transformer, configuration: Configuration, engine: Engine
+) -> Callable[[], Executor]:
+    """Return what opens an executor; the interface is the one that config.pbtxt declares."""
+    limits, kind = configuration.limits, configuration.type
+    if kind is ModelType.T5_ENCODER:
+        return partial(EncodingExecutor, engine, T5EncoderInterface(signature, spec, limits).read)
+    if kind is ModelType.BERT:
+        return partial(EncodingExecutor, engine, BertInterface(signature, spec, limits).read)
+    read: ReadJob
+    if IDS in signature.inputs:
+        read = BetaInterface(signature, spec, configuration).read
+    else:
+        form = T5_FORM if kind is ModelType.T5 else GPT_FORM
+        read = CurrentInterface(signature, spec, limits, form=form, engine=engine).read
+    return partial(GenerationExecutor, engine, read, streams=signature.decoupled)

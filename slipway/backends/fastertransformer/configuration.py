@@ -1,0 +1,195 @@
+"""What a FasterTransformer config.pbtxt says in its `parameters`, read once into a frozen value.
+
+Upstream's keys are read as leniently as upstream reads them: a count that is no number is 0, and logged. Slipway's own
+keys (ENGINE, COMPUTE_TYPE, DEVICE, MAX_INPUT_LEN, MAX_OUTPUT_LEN) are strict. Opens no file and no engine.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Final
+
+from tritonclient.grpc import model_config_pb2
+
+from slipway.backends.parameters import Parameters
+from slipway.errors import invalid, unsupported
+
+_log = logging.getLogger("slipway.fastertransformer")
+_GPUS: Final = Path("/proc/driver/nvidia/gpus")
+_ENGINES: Final = ("auto", "ctranslate2", "torch")
+_COMPUTE_TYPES: Final = ("float32", "bfloat16", "float16", "int8")
+_HALF_TYPES: Final = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
+MAX_INPUT: Final = 8192  # tokens of one sequence; attention needs memory for their square
+MAX_OUTPUT: Final = 16384
+MAX_BEAMS: Final = 64  # FasterTransformer's own limit
+
+
+class ModelType(Enum):
+    """`model_type` of config.pbtxt."""
+
+    T5 = "T5"
+    T5_ENCODER = "T5-Encoder"
+    GPT = "GPT"
+    BERT = "bert"
+
+    @property
+    def generates(self) -> bool:
+        """Whether it answers with tokens rather than with hidden states."""
+        return self in (ModelType.T5, ModelType.GPT)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The longest sequences a request may bring and ask for; what a client may make the server allocate."""
+
+    input_tokens: int = MAX_INPUT
+    output_tokens: int = MAX_OUTPUT
+    output_elements: int = 1 << 26  # rows x beams x tokens of one request: 256 MiB of ids
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """The parameters of one model. `values` are all of them, as written."""
+
+    model: str
+    type: ModelType
+    data_type: str  # fp32, fp16, bf16; "" where the file does not say
+    tensor_parallel: int
+    engine: str
+    compute_type: str
+    device: str
+    limits: Limits
+    values: Mapping[str, str]
+
+    def whole(self, key: str, default: int = 0) -> int:
+        """Return an upstream count; one that is no number is 0, and logged."""
+        return lenient_integer(self.model, self.values, key, default)
+
+    def number(self, key: str, default: float) -> float:
+        """Return an upstream figure; raise INVALID_ARG when it is no number."""
+        text = self.values.get(key, "")
+        try:
+            return float(text) if text else default
+        except ValueError:
+            raise invalid(f"unable to load model '{self.model}', parameter '{key}': '{text}' is no number") from None
+
+
+def read_configuration(config: model_config_pb2.ModelConfig) -> Configuration:
+    """Return the parameters of `config`; raise UNSUPPORTED for a model type that is not served."""
+    values = values_of(config)
+    parameters = Parameters(config)
+    data_type = data_type_of(config)
+    device = _device(parameters)
+    kind = model_type(config)
+    pipeline = lenient_integer(config.name, values, "pipeline_para_size", 1)
+    ranks = lenient_integer(config.name, values, "tensor_para_size", 1)
+    if pipeline > 1 or ranks > 1:
+        _log.info(
+            "model '%s': a checkpoint split %d x %d ways is merged and runs on one device", config.name, ranks, pipeline
+        )
+    return Configuration(
+        model=config.name,
+        type=kind,
+        data_type=data_type,
+        tensor_parallel=ranks,
+        engine=_choice(parameters, "ENGINE", _ENGINES, "auto"),
+        compute_type=_compute_type(config.name, parameters, kind, data_type, device),
+        device=device,
+        limits=Limits(_limit(parameters, "MAX_INPUT_LEN", MAX_INPUT), _limit(parameters, "MAX_OUTPUT_LEN", MAX_OUTPUT)),
+        values=values,
+    )
+
+
+def values_of(config: model_config_pb2.ModelConfig) -> dict[str, str]:
+    """Return the string parameters of `config`."""
+    return {key: value.string_value.strip() for key, value in config.parameters.items()}
+
+
+def model_type(config: model_config_pb2.ModelConfig) -> ModelType:
+    """Return the model type that `config` names; raise UNSUPPORTED for another."""
+    text = values_of(config).get("model_type", "")
+    try:
+        return ModelType(text)
+    except ValueError:
+        served = ", ".join(each.value for each in ModelType)
+        raise unsupported(
+            f"Unknown model \"{text}\": parameter 'model_type' of model '{config.name}' must be one of {served}"
+        ) from None
+
+
+def data_type_of(config: model_config_pb2.ModelConfig) -> str:
+    """Return `data_type` (or what the first interface's `is_half` means), "" where neither is given."""
+    values = values_of(config)
+    text = values.get("data_type", "").lower()
+    if not text and "is_half" in values:
+        return "fp16" if lenient_integer(config.name, values, "is_half", 0) else "fp32"
+    if text and text not in _HALF_TYPES:
+        raise invalid(
+            f"unable to load model '{config.name}', parameter 'data_type' is '{text}', "
+            f"expected {', '.join(_HALF_TYPES)}"
+        )
+    return text
+
+
+def lenient_integer(model: str, values: Mapping[str, str], key: str, default: int) -> int:
+    """Return a count as upstream reads it: what is no number is 0, and logged."""
+    text = values.get(key, "")
+    if not text:
+        return default
+    try:
+        return int(text)
+    except ValueError:
+        _log.warning("model '%s': parameter '%s' is '%s', which is no number: 0 is used", model, key, text)
+        return 0
+
+
+def _choice(parameters: Parameters, key: str, words: tuple[str, ...], default: str) -> str:
+    text = parameters.text(key) or default
+    if text not in words:
+        raise invalid(f"parameter '{key}' is '{text}', expected one of {', '.join(words)}")
+    return text
+
+
+def _limit(parameters: Parameters, key: str, default: int) -> int:
+    value = parameters.integer(key, default)
+    if value < 1:
+        raise invalid(f"parameter '{key}' is {value}, expected a positive number of tokens")
+    return value
+
+
+def _device(parameters: Parameters) -> str:
+    """Return where to compute: FasterTransformer's files say KIND_CPU and mean every GPU there is."""
+    text = parameters.text("DEVICE") or "auto"
+    if text != "auto":
+        return text
+    if not _GPUS.is_dir():
+        return "cpu"
+    import torch  # only where the driver shows a GPU: a server on CTranslate2 alone never pays for it
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _compute_type(model: str, parameters: Parameters, kind: ModelType, data_type: str, device: str) -> str:
+    explicit = parameters.text("COMPUTE_TYPE")
+    if explicit:
+        return _choice(parameters, "COMPUTE_TYPE", _COMPUTE_TYPES, explicit)
+    if lenient_integer(model, values_of_parameters(parameters), "int8_mode", 0):
+        if kind is ModelType.GPT:
+            return "int8"
+        _log.warning(
+            "model '%s': int8_mode is ignored for %s; COMPUTE_TYPE: int8 is what it asks for", model, kind.value
+        )
+    if device != "cpu":
+        return _HALF_TYPES[data_type or "fp32"]
+    if data_type not in ("", "fp32"):
+        _log.info("model '%s': data_type %s is computed in float32 on a CPU", model, data_type)
+    return "float32"
+
+
+def values_of_parameters(parameters: Parameters) -> dict[str, str]:
+    """Return all parameters as written."""
+    return parameters.starting_with("")
