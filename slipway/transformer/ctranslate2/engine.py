@@ -1,0 +1,162 @@
+"""The engine that computes with CTranslate2: exact, or refused with a reason.
+
+The model is converted once into the cache and loaded from there; one loaded model serves all callers. Knows no other
+engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from slipway.errors import internal, invalid, unsupported
+from slipway.transformer.ctranslate2 import support
+from slipway.transformer.ctranslate2.batches import Reporter, groups, hypotheses
+from slipway.transformer.ctranslate2.cache import Cache, default_directory, digest
+from slipway.transformer.ctranslate2.library import VERSION, Library, check_device
+from slipway.transformer.ctranslate2.threads import available_cores, candidates, fastest, remember, remembered
+from slipway.transformer.generation import Decoding, Encoded, Hypothesis, Listener, Row
+from slipway.transformer.spec import Transformer
+from slipway.transformer.weights import Weights
+
+STORED_BYTES: Final = {"float32": 4, "float16": 2, "bfloat16": 2, "int8": 1}  # per parameter, about
+SMALL: Final = 2**22  # parameters; below, a second thread never pays
+
+
+class CTranslate2Engine:
+    """A specification and its weights, loaded into CTranslate2. `threads` 0: what a short measurement finds fastest.
+
+    Raises INVALID_ARG where `support.why_not` has a reason, UNAVAILABLE where the device or room for the converted
+    model is missing. `description` says what computes how.
+    """
+
+    def __init__(
+        self,
+        spec: Transformer,
+        weights: Weights,
+        *,
+        device: str = "cpu",
+        compute_type: str = "float32",
+        threads: int = 0,
+        workers: int = 1,
+        cache_directory: Path | None = None,
+    ) -> None:
+        reason = support.why_not(spec)
+        if reason:
+            raise invalid(f"CTranslate2 cannot express this architecture: {reason}; use engine 'torch'")
+        check_device(device, compute_type)
+        self._spec = spec
+        self._device, self._compute_type, self._workers = device, compute_type, workers
+        self._parameters = weights.elements
+        cache = Cache(cache_directory or default_directory())
+        self._path = self._converted(cache, weights)
+        try:
+            self._threads, self._library = self._loaded(threads)
+        except RuntimeError:  # the entry is damaged, or another process made room: once more from the weights
+            cache.discard(self._path)
+            self._path = self._converted(cache, weights)
+            self._threads, self._library = self._loaded(threads)
+        count = f"{self._threads} thread{'s' if self._threads > 1 else ''}" if device == "cpu" else device
+        self.description = f"ctranslate2 {compute_type}, {count}, cached at {self._path}"
+
+    def refusal(self, row: Row) -> str:
+        """Return why the row would not be run exactly as asked, "" when it is."""
+        return support.refusal(self._spec, row)
+
+    def generate(self, rows: Sequence[Row], listener: Listener) -> None:
+        """Decode all rows; each is answered as soon as its last token is there."""
+        self._check(rows)
+        decodings = [_decoding(row) for row in rows]
+        for row, decoding in enumerate(decodings):
+            if decoding.max_tokens < 1:
+                listener.done(row, [Hypothesis((), 0.0, 0.0)])
+        prompts = [row.ids.size if self._spec.encoder is None else 0 for row in rows]
+        for group in groups(decodings, prompts):
+            sources = [rows[row].ids for row in group.rows]
+            starts = [decodings[row].start_id for row in group.rows]
+            if group.beam is None:
+                self._library.greedy(sources, starts, Reporter(group, decodings, listener), group)
+            else:
+                for row, finished in zip(group.rows, self._library.beam(sources, starts, group), strict=True):
+                    listener.done(row, hypotheses(finished, group.beam))
+
+    def encode(self, rows: Sequence[Row], *, attentions: bool = False) -> list[Encoded]:
+        """Return the last hidden states of an encoder-only model's rows."""
+        reason = support.no_states(self._spec, attentions=attentions)
+        if reason:
+            raise unsupported(f"CTranslate2 {reason}; use engine 'torch'")
+        self._check(rows)
+        if not rows:
+            return []
+        states = self._library.encode([row.ids for row in rows])
+        return [Encoded(state[: row.ids.size]) for state, row in zip(states, rows, strict=True)]
+
+    def score(self, rows: Sequence[Row]) -> list[float]:
+        """Return the mean negative log-probability of each row's own tokens after the first."""
+        if self._spec.encoder is not None:
+            raise unsupported("only decoder-only models score their own tokens")
+        self._check(rows)
+        short = [index for index, row in enumerate(rows) if row.ids.size < 2]
+        if short:
+            raise invalid(f"rows {short} have fewer than 2 tokens: there is nothing to score")
+        return [-float(np.mean(figures)) for figures in self._library.score([row.ids for row in rows])] if rows else []
+
+    def close(self) -> None:
+        """Release the weights."""
+        self._library.close()
+
+    def _converted(self, cache: Cache, weights: Weights) -> Path:
+        def write(directory: Path) -> None:
+            from slipway.transformer.ctranslate2.model import write_model
+
+            write_model(self._spec, weights, directory, storage=self._compute_type)
+
+        name = digest(self._spec, weights, self._compute_type, VERSION)
+        return cache.entry(name, write, needed_bytes=self._parameters * STORED_BYTES[self._compute_type])
+
+    def _loaded(self, threads: int) -> tuple[int, Library]:
+        if not threads and (self._device != "cpu" or self._parameters < SMALL):
+            threads = 1
+        threads = threads or remembered(self._path, self._workers)
+        if threads:
+            return threads, self._open(threads)
+        threads, library = fastest(candidates(available_cores(), self._workers), self._open, Library.trial)
+        remember(self._path, self._workers, threads)
+        return threads, library
+
+    def _open(self, threads: int) -> Library:
+        return Library(
+            self._spec,
+            self._path,
+            device=self._device,
+            compute_type=self._compute_type,
+            threads=threads,
+            workers=self._workers,
+        )
+
+    def _check(self, rows: Sequence[Row]) -> None:
+        """Raise what the library would compute wrongly without a word: a refused row, an id out of the vocabulary."""
+        stack = self._spec.encoder or self._spec.decoder
+        assert stack is not None  # noqa: S101  a transformer has a stack
+        problems = []
+        for index, row in enumerate(rows):
+            reason = self.refusal(row)
+            if reason:
+                raise unsupported(
+                    f"row {index}: CTranslate2 does not do {reason} exactly; use engine 'torch' or 'auto'"
+                )
+            if row.ids.min() < 0 or row.ids.max() >= stack.vocabulary:
+                problems.append(f"row {index} has ids outside the vocabulary of {stack.vocabulary}")
+            if row.ids.size > stack.position_rows > 0:
+                problems.append(f"row {index} has {row.ids.size} tokens, the model has {stack.position_rows} positions")
+        if problems:
+            raise invalid("; ".join(problems))
+
+
+def _decoding(row: Row) -> Decoding:
+    if row.decoding is None:
+        raise internal("a row to generate for has no decoding")
+    return row.decoding

@@ -1,0 +1,111 @@
+"""What CTranslate2 can express, and what it computes exactly as asked: the reasons against, as sentences.
+
+Reasons are few and fixed texts, so that each is logged once. Knows the specification and the rows, not the library.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+import numpy as np
+
+from slipway.transformer.generation import Decoding, Row, Search
+from slipway.transformer.spec import Languages, Positions, Stack, Transformer
+
+LARGEST_VARIABLE: Final = 2**32 - 1  # the file keeps a variable's size in 32 bits
+
+
+def why_not(spec: Transformer) -> str:
+    """Return why CTranslate2 cannot express the architecture, "" when it can."""
+    return _joined(_architecture(spec))
+
+
+def refusal(spec: Transformer, row: Row) -> str:
+    """Return why CTranslate2 would not run the row exactly as asked, "" when it does."""
+    reasons = [*_inputs(spec, row), *([] if row.decoding is None else _decoding(row.decoding))]
+    return _joined(reasons)
+
+
+def no_states(spec: Transformer, *, attentions: bool) -> str:
+    """Return why the library gives no hidden states of the model, "" when it does."""
+    if attentions:
+        return "does not give attention probabilities"
+    return "gives hidden states of encoder-only models only" if spec.decoder is not None else ""
+
+
+def _joined(reasons: Iterable[str]) -> str:
+    return "; ".join(dict.fromkeys(reasons))
+
+
+def _architecture(spec: Transformer) -> Iterator[str]:
+    for name, stack in (("encoder", spec.encoder), ("decoder", spec.decoder)):
+        if stack is not None:
+            yield from _stack(name, stack)
+    if spec.encoder is not None and spec.decoder is not None:
+        if spec.encoder.norm_epsilon != spec.decoder.norm_epsilon:
+            yield "the encoder's and the decoder's normalisations have different epsilons"
+        if spec.encoder.token_types:
+            yield "an encoder with token types in front of a decoder"
+    if spec.decoder is not None and spec.decoder.token_types:
+        yield "token types in the decoder"
+    if spec.head_bias and spec.logit_scale != 1.0:
+        yield "a head with both a bias and a scale"
+    if spec.language_mode is not Languages.NONE:
+        yield "language embeddings"
+
+
+def _stack(name: str, stack: Stack) -> Iterator[str]:
+    if stack.vision is not None:
+        yield "images as input"
+    if stack.embedded_input:
+        yield "input that is embedded elsewhere"
+    if stack.experts is not None:
+        yield "a mixture of experts"
+    if stack.languages:
+        yield "language embeddings"
+    if stack.positions is Positions.NONE:
+        yield f"an {name} without positions" if name == "encoder" else f"a {name} without positions"
+    if max(stack.vocabulary, stack.inner) * stack.hidden * 4 > LARGEST_VARIABLE:
+        yield "an array of more than 4 GiB"
+
+
+def _inputs(spec: Transformer, row: Row) -> Iterator[str]:
+    if row.pixels is not None or row.hidden is not None:
+        yield "input that is not tokens"
+    elif row.ids.size == 0:
+        yield "an empty sequence"
+    if row.adapter_task is not None:
+        yield "an adapter task"
+    if row.prompt is not None or row.prompt_task is not None:
+        yield "a prompt table"
+    stack = spec.encoder or spec.decoder
+    if stack is not None and stack.padding_id is not None and bool(np.any(row.ids == stack.padding_id)):
+        yield "padding inside a sequence"
+
+
+def _decoding(decoding: Decoding) -> Iterator[str]:
+    if decoding.search is Search.HUGGING_FACE:
+        yield from _beam(decoding)
+    elif decoding.search is not Search.SAMPLE:
+        yield f"'{decoding.search.value}' beam search"
+    elif decoding.top_k != 1 and (decoding.top_k > 1 or decoding.top_p > 0.0):
+        yield "sampling with a seed for each row"
+    if decoding.repetition_penalty != 1.0 or decoding.presence_penalty != 0.0:
+        yield "a repetition or presence penalty"
+    if decoding.temperature != 1.0:
+        yield "a temperature"  # greedy ids are the same, their log-probabilities are not
+    if any(len(word) > 1 for word in decoding.bad_words):
+        yield "bad words of several tokens"
+
+
+def _beam(decoding: Decoding) -> Iterator[str]:
+    """The library's beam search ends at `beam_width` finished hypotheses, and gives their totals at the end."""
+    if not decoding.early_stopping:
+        yield "beam search without early stopping"
+    if decoding.diversity != 0.0:
+        yield "diverse beam search"
+    if decoding.stop_words:
+        yield "stop words in beam search"
+    if decoding.log_probabilities:
+        yield "log-probabilities of each token in beam search"
