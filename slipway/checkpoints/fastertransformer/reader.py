@@ -66,7 +66,8 @@ def _describe(directory: Path, kind: str, parameters: Mapping[str, str]) -> Desc
     elif kind == "bert":
         description = bert.describe(ini)
     else:
-        description = t5.describe(ini, encoder_only=kind == "T5-Encoder", own_head=_has_own_head(directory, ini))
+        whole = kind == "T5"
+        description = t5.describe(ini, encoder_only=not whole, own_head=whole and _has_own_head(directory))
     ini.finish(inert)
     return description
 
@@ -98,16 +99,13 @@ def _position_rows(directory: Path, ini: Ini) -> int:
     return size // row if size % row == 0 else 0
 
 
-def _has_own_head(directory: Path, ini: Ini) -> bool:
+def _has_own_head(directory: Path) -> bool:
     """Return whether there is a head that is not the token table.
 
     Converters write the head of tied models too; the same numbers need no second place in memory.
     """
-    head, table = directory / f"lm_head.weight{SUFFIX}", directory / f"shared.weight_T{SUFFIX}"
-    if not head.is_file():
-        return False
-    tied = ini.section("decoder").boolean("tie_word_embeddings", default=True)
-    return not (tied and table.is_file() and filecmp.cmp(head, table, shallow=False))
+    head, table = directory / f"{t5.HEAD}{SUFFIX}", directory / f"shared.weight_T{SUFFIX}"
+    return head.is_file() and not (table.is_file() and filecmp.cmp(head, table, shallow=False))
 
 
 def _ways(directory: Path, description: Description) -> int:

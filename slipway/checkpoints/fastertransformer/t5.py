@@ -20,6 +20,7 @@ from slipway.errors import invalid
 from slipway.transformer.spec import Norm, Positions, Stack, Transformer, standard_scale
 
 BUCKETS: Final = ("relative_attention_num_buckets_or_max_pos_seq_len", "relative_attention_num_buckets")
+HEAD: Final = "lm_head.weight"  # written by converters for tied models too
 _EPSILON: Final = 1e-6
 _DISTANCE: Final = 128  # the original knows no other
 _POSITIONS: Final = {"relative": Positions.RELATIVE, "0": Positions.RELATIVE} | {
@@ -53,7 +54,7 @@ def describe(ini: Ini, *, encoder_only: bool, own_head: bool) -> Description:
     encoder = _stack(ini, encoder_section, structure)
     tables, prompt_start = prompts(ini, encoder_section, encoder.vocabulary)
     types = encoder_section.data_type()
-    unread = (T5_UNREAD, "decoder.", "lm_head.", "shared.")
+    unread = (T5_UNREAD, HEAD, "decoder.", "shared.")
     if encoder_only:
         unread_section = ini.section("decoder")
         unread_section.used.update(unread_section.values)
@@ -83,7 +84,7 @@ def describe(ini: Ini, *, encoder_only: bool, own_head: bool) -> Description:
         prompts=tables,
         prompt_start_id=prompt_start,
     )
-    return Description(spec, T5, encoder_type=types, decoder_type=section.data_type(), unread=(T5_UNREAD,))
+    return Description(spec, T5, encoder_type=types, decoder_type=section.data_type(), unread=(T5_UNREAD, HEAD))
 
 
 def sections(spec: Transformer, *, data_type: str) -> dict[str, dict[str, object]]:
@@ -136,7 +137,7 @@ def _stack(ini: Ini, section: Section, structure: Section) -> Stack:
         norm_epsilon=section.number("layer_norm_epsilon", default=_EPSILON),
         pre_norm=True,
         activation=kind,
-        gated=gated or structure.boolean("use_gated_activation", default=False),
+        gated=structure.boolean("use_gated_activation", default=False) or gated,
         attention_bias=with_bias,
         feed_forward_bias=with_bias,
         positions=positions,

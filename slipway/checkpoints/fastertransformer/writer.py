@@ -27,7 +27,7 @@ from slipway.checkpoints.fastertransformer.sections import (
     written,
 )
 from slipway.checkpoints.fastertransformer.staging import staged
-from slipway.errors import invalid
+from slipway.errors import invalid, unsupported
 from slipway.transformer.spec import Transformer
 from slipway.transformer.weights import token_table
 
@@ -40,7 +40,7 @@ class _File:
     """One file, or one per rank: the canonical arrays it is made of, and how they lie in it."""
 
     place: Place
-    names: tuple[str, ...]  # three of a fused file, one otherwise
+    names: tuple[str, ...]  # three of a fused file; otherwise one, or several that must be equal
     data_type: str
 
 
@@ -79,8 +79,7 @@ def _files(spec: Transformer, description: Description, options: WriteOptions) -
     found: dict[str, _File] = {}
     for name, where in locate(Path(), description, options.ways).items():
         before = found.get(where.place.file)
-        fused = before is not None and where.place.part is not None
-        names = (*before.names, name) if before is not None and fused else (name,)
+        names = (*before.names, name) if before is not None else (name,)
         found[where.place.file] = _File(where.place, names, where.data_type)
     if description.table is T5:
         tokens = token_table(spec) if spec.decoder is not None else "encoder.embedding.tokens"
@@ -105,7 +104,11 @@ def _write(directory: Path, file: _File, weights: Mapping[str, np.ndarray], ways
 def _stored(file: _File, weights: Mapping[str, np.ndarray]) -> np.ndarray:
     """Return the array of all ranks as it lies in the file."""
     parts = [weights[name].T if file.place.transposed else weights[name] for name in file.names]
-    return parts[0] if file.place.part is None else np.stack(parts, axis=-2)
+    if file.place.part is not None:
+        return np.stack(parts, axis=-2)
+    if not all(np.array_equal(parts[0], part) for part in parts[1:]):
+        raise unsupported(f"FasterTransformer has one file for {' and '.join(file.names)}, which differ here")
+    return parts[0]
 
 
 def _cast(values: np.ndarray, file: _File) -> np.ndarray:
