@@ -1,13 +1,15 @@
+import numpy as np
 import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from slipway.core.signature import ModelSignature, TensorSpec
 from slipway.core.statistics import ModelStatistics
+from slipway.core.tensor import Tensor
 from slipway.errors import Code, SlipwayError
 from slipway.scheduling.factory import build_scheduler, merge_key, request_queue
 from slipway.scheduling.queue import QueueFullError
-from tests.scheduling.fakes import HeldInstance, signature_of
+from tests.scheduling.fakes import Client, HeldInstance, signature_of
 
 
 def batching(text):
@@ -51,6 +53,17 @@ def test_models_whose_requests_always_fit_together_need_no_key():
 def test_ragged_inputs_may_differ_in_shape():
     ragged = TensorSpec("X", "FP32", (-1,), ragged=True)
     assert merge_key(ModelSignature("m", 8, {"X": ragged}, {})) is None
+
+
+def test_requests_with_and_without_an_optional_input_are_merged_only_where_it_is_ragged():
+    ids = TensorSpec("ids", "INT32", (-1,), ragged=True)
+    for ragged, merged in ((True, True), (False, False)):
+        seed = TensorSpec("seed", "INT32", (1,), optional=True, ragged=ragged)
+        key = merge_key(ModelSignature("m", 8, {"ids": ids, "seed": seed}, {}))
+        given = {"ids": Tensor.from_array("ids", np.zeros((1, 3), np.int32))}
+        seeded = {**given, "seed": Tensor.from_array("seed", np.ones((1, 1), np.int32))}
+        keys = [key and key(Client().pending("1", inputs=inputs)) for inputs in (given, seeded)]
+        assert (keys[0] == keys[1]) is merged
 
 
 def test_sequence_batching_is_refused_rather_than_ignored():
