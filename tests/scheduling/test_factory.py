@@ -3,13 +3,15 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
+from slipway.core.pending import Pending
+from slipway.core.request import InferRequest
 from slipway.core.signature import ModelSignature, TensorSpec
 from slipway.core.statistics import ModelStatistics
 from slipway.core.tensor import Tensor
 from slipway.errors import Code, SlipwayError
 from slipway.scheduling.factory import build_scheduler, merge_key, request_queue
 from slipway.scheduling.queue import QueueFullError
-from tests.scheduling.fakes import Client, HeldInstance, signature_of
+from tests.scheduling.fakes import HeldInstance, signature_of
 
 
 def batching(text):
@@ -62,7 +64,7 @@ def test_requests_with_and_without_an_optional_input_are_merged_only_where_it_is
         key = merge_key(ModelSignature("m", 8, {"ids": ids, "seed": seed}, {}))
         given = {"ids": Tensor.from_array("ids", np.zeros((1, 3), np.int32))}
         seeded = {**given, "seed": Tensor.from_array("seed", np.ones((1, 1), np.int32))}
-        keys = [key and key(Client().pending("1", inputs=inputs)) for inputs in (given, seeded)]
+        keys = [key and key(Pending(InferRequest("m", inputs=inputs), 1, 0, None, print)) for inputs in (given, seeded)]
         assert (keys[0] == keys[1]) is merged
 
 
