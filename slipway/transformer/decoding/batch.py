@@ -15,6 +15,7 @@ from torch import Tensor
 
 from slipway.errors import internal
 from slipway.transformer.decoding import greedy
+from slipway.transformer.decoding.figures import check
 from slipway.transformer.decoding.line import Line
 from slipway.transformer.decoding.row import Row, open_row
 from slipway.transformer.generation import Decoding, Listener
@@ -24,7 +25,7 @@ class DecodingBatch:
     """The hypotheses of several rows, side by side; those of one row are neighbours and rows keep their order.
 
     `rows` and `tokens` are int64 [n] on the device: the row each hypothesis belongs to and the token it feeds next.
-    `alive` is False when every row is finished.
+    `alive` is False when every row is finished. Raises an internal error for figures that no rule is defined for.
     """
 
     def __init__(
@@ -37,6 +38,8 @@ class DecodingBatch:
     ) -> None:
         if len(decodings) != len(prompts) or not all(len(prompt) for prompt in prompts):
             raise internal(f"{len(decodings)} rows to decode need as many prompts that are not empty")
+        for index, decoding in enumerate(decodings):
+            check(index, decoding)
         self._device = torch.device(device)
         self._slots: list[Line | Row] = [
             Line(index, decoding, listener)

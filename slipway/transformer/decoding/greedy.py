@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from math import isfinite
 
 import torch
 from torch import Tensor
@@ -30,12 +31,18 @@ def pick(logits: Tensor, lines: Sequence[Line]) -> Iterator[tuple[int, float]]:
     Of equal scores the lowest id wins (torch promises the first index of a maximum).
     """
     logits = _without_early_ends(logits, lines)
-    ends = torch.tensor([line.decoding.end_id for line in lines], dtype=torch.int64, device=logits.device)
-    logits, total = normalise(logits, ends)
-    best, tokens = logits.max(dim=-1)
-    # One transfer for both; float64 holds every token id exactly.
-    ids, figures = torch.stack((tokens.double(), best.double() - total.double())).tolist()
+    ids, figures = _best(logits, torch.logsumexp(logits, dim=-1))
+    if not all(map(isfinite, figures)):  # the usual case does without this check on the device
+        ends = torch.tensor([line.decoding.end_id for line in lines], dtype=torch.int64, device=logits.device)
+        ids, figures = _best(*normalise(logits, ends))
     return zip(map(int, ids), figures, strict=True)
+
+
+def _best(logits: Tensor, total: Tensor) -> tuple[list[float], list[float]]:
+    """Return token and log-probability of the best in each row, in one transfer: float64 holds every id exactly."""
+    best, tokens = logits.max(dim=-1)
+    ids, figures = torch.stack((tokens.double(), best.double() - total.double())).tolist()
+    return ids, figures
 
 
 def _without_early_ends(logits: Tensor, lines: Sequence[Line]) -> Tensor:

@@ -6,6 +6,8 @@ does not depend on its batch-mates, and the numbers are the same on every device
 
 from __future__ import annotations
 
+from math import inf
+
 import torch
 from torch import Tensor
 
@@ -13,7 +15,7 @@ from slipway.transformer.decoding.nucleus import Nucleus
 from slipway.transformer.generation import Decoding
 
 MOST_CANDIDATES = 1024  # FasterTransformer's largest top_k
-_WIDTHS = (64, 1024)  # a nucleus is looked for among so many before the whole vocabulary is sorted (0.1, 0.5, 3 ms)
+_WIDTHS = (64, 1024)  # a nucleus is looked for among so many before all the rest is sorted (0.1, 0.5, 3 ms)
 
 
 class Sampler:
@@ -22,7 +24,7 @@ class Sampler:
     def __init__(self, decoding: Decoding) -> None:
         self._top_k = 1 if not (decoding.top_k or decoding.top_p) else min(decoding.top_k, MOST_CANDIDATES)
         self._nucleus = Nucleus(decoding)
-        self._random = torch.Generator().manual_seed(decoding.seed)
+        self._random = torch.Generator().manual_seed(decoding.seed % 2**64)
 
     def choose(self, logits: Tensor, total: Tensor) -> tuple[int, float, float]:
         """Return a token of the scores float32 [vocabulary], its log-probability, and the figure reported for it.
@@ -50,14 +52,22 @@ class Sampler:
         return token, score, share
 
     def _in_nucleus(self, logits: Tensor, total: Tensor, point: float) -> tuple[int, float, float]:
-        """Draw from the smallest set with the nucleus's mass: `point` is a share of the whole."""
-        size = logits.shape[-1]
-        for width in (*(width for width in _WIDTHS if width < size), size):
-            best, ids = logits.topk(width)
+        """Draw from the smallest set with the nucleus's mass: `point` is a share of the whole.
+
+        Each look sorts what the former ones left over: among equal scores, frequent in bfloat16, a longer list may
+        have another order, and a token would be counted twice.
+        """
+        left = logits.shape[-1]
+        for width in (*_WIDTHS, left):
+            best, ids = logits.topk(min(width, left))
             logarithms = best.double() - total.double()
             shares = logarithms.exp()
-            if width == size or float(shares.sum()) > point:
+            mass = float(shares.sum())
+            left -= len(ids)
+            if mass > point or not left or float(best[-1]) == -inf:
                 break
+            point -= mass
+            logits = logits.index_fill(0, ids, -inf)
         place = _place(shares, point)
         figure = float(logarithms[place])
         return int(ids[place]), figure, figure
@@ -67,4 +77,4 @@ def _place(shares: Tensor, point: float) -> int:
     """Return where a walk down the sorted `shares` passes `point`; never at something impossible."""
     sums = shares.cumsum(dim=-1)
     place = int(torch.searchsorted(sums, sums.new_tensor(point), right=True))
-    return min(place, int((shares > 0).sum()) - 1)  # rounding may leave the sum a little below 1
+    return min(place, max(0, int((shares > 0).sum()) - 1))  # rounding may leave the sum a little below 1

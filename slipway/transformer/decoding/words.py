@@ -59,5 +59,5 @@ class BadWords:
 
     def following(self, ids: Sequence[int]) -> list[int]:
         """Return the tokens that would complete a longer word after the generated `ids`."""
-        lengths = self.lengths.get(ids[-1], ()) if ids else ()
+        lengths = [length for length in self.lengths.get(ids[-1], ()) if length <= len(ids)] if ids else []
         return [token for length in lengths for token in self.after.get(tuple(ids[-length:]), ())]
