@@ -135,7 +135,7 @@ def read_ini(path: Path) -> Ini:
         interpolation=None, strict=False, allow_no_value=True, inline_comment_prefixes=(";",)
     )
     try:
-        parser.read_string(path.read_text(encoding="utf-8"), source=str(path))
+        parser.read_string(path.read_text(encoding="utf-8-sig"), source=str(path))
     except OSError as error:
         raise invalid(f"cannot read '{path}': {error.strerror}") from error
     except UnicodeDecodeError as error:

@@ -69,9 +69,9 @@ def activation_name(kind: Activation, *, gated: bool) -> str:
     return next(name for name, meaning in ACTIVATIONS.items() if meaning == (given, gated))
 
 
-def prompts(ini: Ini, section: Section, vocabulary: int) -> tuple[tuple[tuple[str, int], ...], int]:
-    """Return the stored prompt tables (task name, rows) and the first id that is no token."""
-    start = section.integer("prompt_learning_start_id", default=vocabulary + 1, low=0)
+def prompts(ini: Ini, section: Section, *, start: int) -> tuple[tuple[tuple[str, int], ...], int]:
+    """Return the stored prompt tables (task name, rows) and the first id that is no token, `start` unless told."""
+    first = section.integer("prompt_learning_start_id", default=start, low=0)
     kind = section.integer("prompt_learning_type", default=0, low=0, high=P_TUNING)
     count = section.integer("num_tasks", default=0, low=0, high=MOST_TASKS)
     if kind == _PREFIX and count:
@@ -85,7 +85,7 @@ def prompts(ini: Ini, section: Section, vocabulary: int) -> tuple[tuple[tuple[st
         tasks.append((name, task.integer("prompt_length")))
     if len(dict(tasks)) != len(tasks):
         section.problem("two tasks have the same name")
-    return (tuple(tasks) if kind == P_TUNING else ()), start
+    return (tuple(tasks) if kind == P_TUNING else ()), first
 
 
 def prompt_sections(spec: Transformer) -> tuple[dict[str, object], dict[str, dict[str, object]]]:

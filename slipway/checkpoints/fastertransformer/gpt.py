@@ -42,12 +42,13 @@ def describe(ini: Ini, *, own_head: bool, position_rows: int) -> Description:
         raise invalid(f"'{ini.source}' has no section [gpt], only {ini.names}: is model_type GPT right?")
     _refuse(ini, section)
     decoder = _stack(section, position_rows)
-    tables, prompt_start = prompts(ini, section, decoder.vocabulary)
+    end_id = section.integer("end_id", low=0)
+    tables, prompt_start = prompts(ini, section, start=end_id + 1)
     spec = Transformer(
         decoder=decoder,
         tied_head=not own_head,
         start_id=section.integer("start_id", low=0),
-        end_id=section.integer("end_id", low=0),
+        end_id=end_id,
         prompts=tables,
         prompt_start_id=prompt_start,
     )
@@ -87,8 +88,8 @@ def _refuse(ini: Ini, section: Section) -> None:
     variant = section.text("model_variant")
     if variant.startswith("bloom") or section.boolean("use_attention_linear_bias", default=False):
         raise refused(ini.source, "attention biases that grow linearly with distance (ALiBi, BLOOM)")
-    if section.integer("adapter_inter_size", default=0, low=0):
-        raise refused(ini.source, "adapters (adapter_inter_size)")
+    if section.boolean("has_adapters", default=False) or section.integer("adapter_inter_size", default=0, low=0):
+        raise refused(ini.source, "adapters (has_adapters, adapter_inter_size)")
     if section.integer("expert_num", "num_experts", default=0, low=0):
         raise refused(ini.source, "GPT with a mixture of experts (expert_num)")
 

@@ -52,7 +52,7 @@ def describe(ini: Ini, *, encoder_only: bool, own_head: bool) -> Description:
     if not encoder_section.values:
         raise invalid(f"'{ini.source}' has no section [encoder], only {ini.names}: is model_type T5 right?")
     encoder = _stack(ini, encoder_section, structure)
-    tables, prompt_start = prompts(ini, encoder_section, encoder.vocabulary)
+    tables, prompt_start = prompts(ini, encoder_section, start=encoder.vocabulary + 1)
     types = encoder_section.data_type()
     unread = (T5_UNREAD, HEAD, "decoder.", "shared.")
     if encoder_only:
