@@ -1,0 +1,1 @@
+"""LightSeq's model files, `.pb` and `.hdf5`: read, written, exported."""

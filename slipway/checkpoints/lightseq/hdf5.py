@@ -1,0 +1,195 @@
+"""Read a `.hdf5` file by the tables of `schema.py`: settings at once, arrays as places in the mapped file.
+
+Arrays may be flat or shaped, float32 or float64 (exporters pass Python lists), strings are arrays of character codes.
+h5py only tells where things are; chunked or compressed datasets, which nobody writes but anybody may, go through it.
+"""
+
+from __future__ import annotations
+
+import logging
+import mmap
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from slipway.checkpoints.lightseq.contents import Contents, Setting, Stored
+from slipway.checkpoints.lightseq.schema import ARRAY_KINDS, Kind, Message
+from slipway.errors import invalid
+
+_LOG: Final = logging.getLogger("slipway.checkpoints")
+STACKS: Final = ("encoder_stack", "decoder_stack")
+
+
+def read_hdf5(path: Path, schema: Message) -> Contents:
+    """Return what `path` holds; raise INVALID_ARG when it is no HDF5 file, or naming everything of a wrong kind."""
+    import h5py
+
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        reason = " ".join(str(error).split())
+        raise invalid(f"'{path}' is no HDF5 file that can be read: {reason}") from None
+    with file:
+        scan = _Scan(path, file)
+        scan.message(schema, "")
+    if scan.problems:
+        raise invalid(f"'{path}' is no LightSeq model of this type:\n  " + "\n  ".join(scan.problems))
+    for name in scan.unknown:
+        _LOG.warning("%s: skipped unknown '%s'", path, name)
+    return Contents(str(path), scan.arrays, scan.settings, scan.layers)
+
+
+class _Scan:
+    """One walk over an open file: what was found so far."""
+
+    def __init__(self, path: Path, file: Any) -> None:
+        self._path = path
+        self._file = file
+        with path.open("rb") as raw:
+            self._buffer = mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_COPY)
+        self._late = _LateReader(path)
+        self.arrays: dict[str, Stored] = {}
+        self.settings: dict[str, Setting] = {}
+        self.layers: dict[str, int] = {}
+        self.problems: list[str] = []
+        self.unknown: list[str] = []
+
+    def message(self, schema: Message, prefix: str) -> None:
+        """Take what the schema names below `prefix`, and note what it does not name."""
+        group = self._file[prefix] if prefix else self._file
+        counts = tuple(f"n_{stack}" for stack in STACKS) if prefix == "model_conf/" else ()
+        self.unknown += [f"{prefix}{name}" for name in group if schema.named(name) is None and name not in counts]
+        for known in schema.fields.values():
+            path = f"{prefix}{known.name}"
+            node = group.get(known.name)
+            if known.kind is Kind.STACK:
+                self.stack(path, known.message)
+            elif node is None:
+                continue
+            elif known.message is not None:
+                if self.is_group(path, node):
+                    self.message(known.message, f"{path}/")
+            elif not hasattr(node, "dtype"):
+                self.problems.append(f"{path} is a group, expected a dataset")
+            elif known.kind in ARRAY_KINDS:
+                self.array(path, node, known.kind)
+            else:
+                self.setting(path, node, known.kind)
+
+    def stack(self, path: str, layer: Message | None) -> None:
+        """Take the layers of a stack: as many as `model_conf/n_...` says."""
+        assert layer is not None  # noqa: S101  a stack has a message
+        node = self._file.get(f"model_conf/n_{path}")
+        if node is None:
+            self.problems.append(f"model_conf/n_{path} is missing")
+            return
+        self.setting(f"model_conf/n_{path}", node, Kind.INT)
+        count = self.settings.pop(f"model_conf/n_{path}", 0)
+        assert isinstance(count, int)  # noqa: S101  Kind.INT
+        held = self._file.get(path)
+        present = {name for name in held if name.isdecimal()} if hasattr(held, "keys") else set()
+        self.layers[path] = min(count, len(present) + 1)  # a number made of noise must not make a loop
+        for index in range(count):
+            if str(index) not in present:
+                self.problems.append(f"{path}/{index} is missing: model_conf/n_{path} is {count}")
+                return
+            if self.is_group(f"{path}/{index}", held[str(index)]):
+                self.message(layer, f"{path}/{index}/")
+        self.unknown += [f"{path}/{name}" for name in present if int(name) >= count]
+
+    def is_group(self, path: str, node: Any) -> bool:
+        """Return whether `node` has something inside, noting a problem when it does not."""
+        if hasattr(node, "keys"):
+            return True
+        self.problems.append(f"{path} is a dataset, expected a group")
+        return False
+
+    def array(self, path: str, node: Any, kind: Kind) -> None:
+        """Note a dataset of numbers."""
+        wanted = "ui" if kind is Kind.BYTES else "fui"
+        if node.size and node.dtype.kind not in wanted:  # an empty list is float64
+            expected = "uint8" if kind is Kind.BYTES else "floats"
+            self.problems.append(f"{path} is {node.dtype}, expected {expected}")
+            return
+        if kind is Kind.BYTES and node.size and node.dtype.itemsize != 1:
+            self.problems.append(f"{path} is {node.dtype}, expected uint8")
+            return
+        read = partial(_mapped, self._buffer, *place) if (place := _place(node)) else partial(self._late.read, path)
+        target = np.dtype(np.uint8 if kind is Kind.BYTES else np.float32)
+        self.arrays[path] = Stored(int(node.size or 0), kind is Kind.BYTES, partial(_cast, read, target))
+
+    def setting(self, path: str, node: Any, kind: Kind) -> None:
+        """Decode a dataset that is one value, a text or a list of integers."""
+        value = np.asarray(node[()]).reshape(-1)
+        if kind is Kind.STRING:
+            text = _text(value)
+            if text is None:
+                self.problems.append(f"{path} is {value.dtype}, expected character codes (int8)")
+            else:
+                self.settings[path] = text
+            return
+        if value.dtype.kind not in "fuib" or (kind in (Kind.INT, Kind.INTS) and not _whole(value)):
+            self.problems.append(f"{path} is {value.dtype} {value[:4].tolist()}, expected {kind.value}")
+        elif kind is Kind.INTS:
+            self.settings[path] = tuple(int(each) for each in value)
+        elif value.size != 1:
+            self.problems.append(f"{path} has {value.size} values, expected 1")
+        else:
+            types: dict[Kind, type[int | float | bool]] = {Kind.INT: int, Kind.FLOAT: float, Kind.BOOL: bool}
+            self.settings[path] = types[kind](value[0])
+
+
+def _whole(value: np.ndarray) -> bool:
+    return value.dtype.kind != "f" or bool((np.isfinite(value) & (value == np.round(value))).all())
+
+
+def _text(value: np.ndarray) -> str | None:
+    """Return the text of character codes or of HDF5's own strings, None when it is neither."""
+    if value.dtype.kind in "ui":
+        return bytes(value.astype(np.uint8)).decode("latin-1")
+    if value.size == 0:
+        return ""
+    if value.dtype.kind in "SO":
+        return b"".join(each.encode() if isinstance(each, str) else bytes(each) for each in value).decode("latin-1")
+    return None
+
+
+def _place(node: Any) -> tuple[int, int, np.dtype[Any]] | None:
+    """Return where a contiguous dataset lies in the file, None when it has to be read through h5py."""
+    if node.chunks is not None or node.compression is not None or node.file.userblock_size or node.external:
+        return None
+    offset = node.id.get_offset()
+    return None if offset is None else (offset, int(node.size), node.dtype)
+
+
+def _mapped(buffer: mmap.mmap, offset: int, size: int, kind: np.dtype[Any]) -> np.ndarray:
+    return np.frombuffer(buffer, kind, size, offset)
+
+
+def _cast(read: Any, target: np.dtype[Any]) -> np.ndarray:
+    value: np.ndarray = read()
+    return value.reshape(-1).view(np.uint8) if target == np.uint8 else value.reshape(-1).astype(target, copy=False)
+
+
+@dataclass(slots=True)
+class _LateReader:
+    """Reads datasets through h5py, opening the file again; keeps the last, as one is often asked for in parts."""
+
+    path: Path
+    _last: tuple[str, np.ndarray] | None = field(default=None)
+
+    def read(self, name: str) -> np.ndarray:
+        """Return a whole dataset."""
+        import h5py
+
+        last = self._last
+        if last is not None and last[0] == name:
+            return last[1]
+        self._last = None  # its memory is free before the next is read
+        with h5py.File(self.path, "r") as file:
+            value = np.asarray(file[name][()])
+        self._last = (name, value)
+        return value

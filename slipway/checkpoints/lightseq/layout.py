@@ -1,0 +1,201 @@
+"""Which array of a LightSeq file holds which canonical arrays, and where inside: one table, read and written by it.
+
+Kernels are [in, out], canonical weights [out, in]; query, key and value share one array; the keys and values of the
+cross-attention of all layers are one array of the target embedding. Post-norm files keep each norm one block late:
+the engine normalises before a block, so the slot of the first block holds the embedding's norm, and the slot of the
+stack holds the last block's (source-systems.md, 1.3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import prod
+from typing import Final
+
+import numpy as np
+
+from slipway.transformer.spec import Positions, Stack, Transformer
+from slipway.transformer.weights import Shape, expected_shapes
+
+Place = tuple[int | slice, ...]
+_ALL: Final = slice(None)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A canonical array inside one of the file: what `place` cuts out, with the last two axes swapped for weights."""
+
+    name: str
+    place: Place
+    swapped: bool
+
+    def cut(self, array: np.ndarray) -> np.ndarray:
+        """Return the canonical array as a view of the file's, which has the slot's shape."""
+        piece = array[self.place]
+        return piece.swapaxes(-1, -2) if self.swapped else piece
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One array of a file: its path, its shape, what it is made of."""
+
+    path: str
+    shape: Shape
+    parts: tuple[Part, ...]
+
+    @property
+    def size(self) -> int:
+        """The number of values."""
+        return prod(self.shape)
+
+    @property
+    def field(self) -> str:
+        """The name of the field, without the path."""
+        return self.path.rpartition("/")[2]
+
+    @property
+    def clip_path(self) -> str:
+        """Where the clip of a quantised array is."""
+        name = "emb" if self.field == "token_embedding" else self.field
+        return f"{self.path.rpartition('/')[0]}/{name}_clip_max"
+
+
+# File fields of a layer: the block they belong to, and the canonical linear layers inside.
+_Row = tuple[str, str, tuple[str, ...]]
+_QKV: Final = ("query", "key", "value")
+_FEED_FORWARD: Final[tuple[_Row, ...]] = (
+    ("ffn_first_{}", "feed_forward", ("up",)),
+    ("ffn_second_{}", "feed_forward", ("down",)),
+)
+_GATED: Final[tuple[_Row, ...]] = (
+    ("ffn_first_{}", "feed_forward", ("up",)),
+    ("ffn_second_{}", "feed_forward", ("gated",)),  # hf_mt5_export.py: wi_1, and wo is the third
+    ("ffn_third_{}", "feed_forward", ("down",)),
+)
+_ENCODER: Final[tuple[_Row, ...]] = (
+    ("multihead_project_{}_qkv", "self_attention", _QKV),
+    ("multihead_project_{}_output", "self_attention", ("output",)),
+)
+_DECODER: Final[tuple[_Row, ...]] = (
+    ("self_project_{}_qkv", "self_attention", _QKV),
+    ("self_project_{}_output", "self_attention", ("output",)),
+    ("encdec_project_{}_q", "cross_attention", ("query",)),
+    ("encdec_project_{}_output", "cross_attention", ("output",)),
+)
+_ENCODER_NORMS: Final = (("multihead_norm", "self_attention"), ("ffn_norm", "feed_forward"))
+_DECODER_NORMS: Final = (("self_norm", "self_attention"), ("encdec_norm", "cross_attention"), _ENCODER_NORMS[1])
+
+
+def slots(spec: Transformer, *, transposed_tokens: bool = False) -> list[Slot]:
+    """Return the arrays of the file of `spec`, which is what the canonical arrays of the same spec are made into.
+
+    A decoder alone (Gpt) is kept where the others keep their encoder; `transposed_tokens` is QuantGpt's [h, V].
+    A shared embedding is in the file twice.
+    """
+    shapes = expected_shapes(spec)
+    if spec.encoder is not None and spec.decoder is not None:
+        tokens = "encoder.embedding.tokens" if spec.shared_embedding else "decoder.embedding.tokens"
+        return [
+            *_embedding("src_embedding", "encoder", spec.encoder, shapes),
+            *_layers("encoder_stack", "encoder", spec.encoder, shapes, cross=False),
+            _linear("trg_embedding/token_embedding", tokens, shapes),
+            *_embedding("trg_embedding", "decoder", spec.decoder, shapes, skip="tokens"),
+            *_cross_keys_and_values(spec.decoder, shapes),
+            *_head(spec, shapes),
+            *_layers("decoder_stack", "decoder", spec.decoder, shapes, cross=True),
+        ]
+    name, stack = ("encoder", spec.encoder) if spec.encoder is not None else ("decoder", spec.decoder)
+    assert stack is not None  # noqa: S101  a transformer has a stack
+    first = [_linear("src_embedding/token_embedding", f"{name}.embedding.tokens", shapes)] if transposed_tokens else []
+    return [
+        *first,
+        *_embedding("src_embedding", name, stack, shapes, skip="tokens" if transposed_tokens else ""),
+        *_layers("encoder_stack", name, stack, shapes, cross=False),
+    ]
+
+
+def _embedding(group: str, name: str, stack: Stack, shapes: Mapping[str, Shape], skip: str = "") -> Iterator[Slot]:
+    positions = f"{name}.relative_bias" if stack.positions is Positions.RELATIVE else f"{name}.embedding.positions"
+    fields = {
+        "token_embedding": "" if skip == "tokens" else f"{name}.embedding.tokens",
+        "conv_weight": f"{name}.embedding.patch.weight",
+        "conv_bias": f"{name}.embedding.patch.bias",
+        "cls_embedding": f"{name}.embedding.class",
+        "position_embedding": positions,
+        "lang_emb": f"{name}.embedding.languages",
+    }
+    for field, canonical in fields.items():
+        if canonical in shapes:
+            yield _whole(f"{group}/{field}", canonical, shapes)
+    yield from _norms(group, name, stack, shapes, cross=group == "trg_embedding")
+
+
+def _norms(group: str, name: str, stack: Stack, shapes: Mapping[str, Shape], *, cross: bool) -> Iterator[Slot]:
+    """Yield the norms of a whole stack: the same order in file and model, which a post-norm model begins earlier."""
+    rows = _DECODER_NORMS if cross else _ENCODER_NORMS
+    layers = "decoder_stack" if cross else "encoder_stack"
+    places = [f"{layers}/{layer}/{field}" for layer in range(stack.layers) for field, _ in rows]
+    blocks = [f"{name}.layers.{layer}.{block}.norm" for layer in range(stack.layers) for _, block in rows]
+    ordered = [*blocks, f"{name}.final_norm"] if stack.pre_norm else [f"{name}.embedding.norm", *blocks]
+    for place, canonical in zip([*places, f"{group}/norm"], ordered, strict=True):
+        for part in ("scale", "bias"):
+            if f"{canonical}.{part}" in shapes:
+                yield _whole(f"{place}_{part}", f"{canonical}.{part}", shapes)
+
+
+def _layers(group: str, name: str, stack: Stack, shapes: Mapping[str, Shape], *, cross: bool) -> Iterator[Slot]:
+    rows = (*(_DECODER if cross else _ENCODER), *(_GATED if stack.gated else _FEED_FORWARD))
+    for layer in range(stack.layers):
+        for field, block, parts in rows:
+            prefix = f"{name}.layers.{layer}.{block}"
+            for word, kind in (("kernel", "weight"), ("bias", "bias")):
+                names = [f"{prefix}.{part}.{kind}" for part in parts]
+                path = f"{group}/{layer}/{field.format(word)}"
+                if names[0] not in shapes:
+                    continue
+                yield _packed(path, (3,), names, shapes) if len(names) > 1 else _linear(path, names[0], shapes)
+        router = f"{name}.layers.{layer}.feed_forward.router.weight"
+        if router in shapes:
+            yield _linear(f"{group}/{layer}/gate_kernel", router, shapes)
+
+
+def _cross_keys_and_values(stack: Stack, shapes: Mapping[str, Shape]) -> Iterator[Slot]:
+    for word, kind in (("kernel", "weight"), ("bias", "bias")):
+        names = [
+            f"decoder.layers.{layer}.cross_attention.{part}.{kind}"
+            for layer in range(stack.layers)
+            for part in ("key", "value")
+        ]
+        if names[0] in shapes:
+            yield _packed(f"trg_embedding/encode_output_project_{word}_kv", (stack.layers, 2), names, shapes)
+
+
+def _head(spec: Transformer, shapes: Mapping[str, Shape]) -> Iterator[Slot]:
+    if spec.head_bias:
+        yield _whole("trg_embedding/shared_bias", "head.bias", shapes)
+    if not spec.tied_head:
+        yield _linear("trg_embedding/lm_head", "head.weight", shapes)
+
+
+def _whole(path: str, name: str, shapes: Mapping[str, Shape]) -> Slot:
+    """Return the slot of an array that is kept as it is."""
+    return Slot(path, shapes[name], (Part(name, (), swapped=False),))
+
+
+def _linear(path: str, name: str, shapes: Mapping[str, Shape]) -> Slot:
+    """Return the slot of one weight [..., out, in], kept as [..., in, out], or of its bias."""
+    if name.endswith(".bias"):
+        return _whole(path, name, shapes)
+    *outer, out, into = shapes[name]
+    return Slot(path, (*outer, into, out), (Part(name, (), swapped=True),))
+
+
+def _packed(path: str, grid: Shape, names: list[str], shapes: Mapping[str, Shape]) -> Slot:
+    """Return the slot of equal weights side by side, [in, *grid, out], or of their biases, [*grid, out]."""
+    first = shapes[names[0]]
+    weight = len(first) == 2
+    outer: Place = (_ALL,) if weight else ()
+    places = [(*outer, *(int(each) for each in position)) for position in np.ndindex(*grid)]
+    parts = tuple(Part(name, place, swapped=weight) for name, place in zip(names, places, strict=True))
+    return Slot(path, (*first[1:], *grid, first[0]), parts)

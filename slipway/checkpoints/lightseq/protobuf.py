@@ -1,0 +1,167 @@
+"""Read a `.pb` file by the tables of `schema.py`: settings at once, arrays as places in the mapped file.
+
+Knows nothing of what the arrays are for. Memory: the field table; pages of the file come and go with their use.
+"""
+
+from __future__ import annotations
+
+import logging
+import mmap
+from collections import Counter
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from slipway.checkpoints.lightseq.contents import Contents, Setting, Stored
+from slipway.checkpoints.lightseq.schema import ARRAY_KINDS, Field, Kind, Message
+from slipway.checkpoints.lightseq.wire import (
+    DELIMITED,
+    FIXED32,
+    NAMES,
+    VARINT,
+    Buffer,
+    Token,
+    WireError,
+    floats,
+    read_float,
+    signed,
+    tokens,
+    varints,
+)
+from slipway.errors import SlipwayError, invalid
+
+_LOG: Final = logging.getLogger("slipway.checkpoints")
+_WIRE_TYPES: Final = {
+    Kind.FLOATS: (DELIMITED, FIXED32),
+    Kind.BYTES: (DELIMITED,),
+    Kind.FLOAT: (FIXED32,),
+    Kind.INT: (VARINT,),
+    Kind.INTS: (DELIMITED, VARINT),
+    Kind.BOOL: (VARINT,),
+    Kind.STRING: (DELIMITED,),
+    Kind.MESSAGE: (DELIMITED,),
+    Kind.STACK: (DELIMITED,),
+}
+
+
+def read_protobuf(path: Path, schema: Message) -> Contents:
+    """Return what `path` holds; raise INVALID_ARG naming file, offset and field where it is no such message."""
+    size = path.stat().st_size
+    if size == 0:
+        raise invalid(f"'{path}' is empty, expected a LightSeq model")
+    with path.open("rb") as file:
+        # Copy on write: arrays may be handed to libraries that refuse read-only memory.
+        buffer = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+    scan = _Scan(str(path), buffer)
+    try:
+        scan.message(schema, "", 0, size)
+    except WireError as error:
+        raise scan.error(error) from None
+    for name, count in scan.unknown.items():
+        _LOG.warning("%s: skipped %d unknown field(s) '%s'", path, count, name)
+    return Contents(str(path), scan.arrays(), scan.settings, dict(scan.layers))
+
+
+@dataclass(slots=True)
+class _Scan:
+    """One walk over a file: what was found so far, and where it is."""
+
+    path: str
+    buffer: Buffer
+    settings: dict[str, Setting] = field(default_factory=dict)
+    layers: Counter[str] = field(default_factory=Counter)
+    unknown: Counter[str] = field(default_factory=Counter)
+    places: dict[str, list[Token]] = field(default_factory=dict)
+    kinds: dict[str, Kind] = field(default_factory=dict)
+    where: str = ""  # the message being read
+
+    def message(self, schema: Message, prefix: str, start: int, end: int) -> None:
+        """Take the fields of one message."""
+        outer, self.where = self.where, prefix
+        for token in tokens(self.buffer, start, end):
+            known = schema.fields.get(token.number)
+            if known is None:
+                self.unknown[f"{prefix}{token.number}"] += 1
+                continue
+            if token.wire_type not in _WIRE_TYPES[known.kind]:
+                raise WireError(
+                    f"field '{prefix}{known.name}' ({token.number}) is {NAMES[token.wire_type]}, "
+                    f"expected {known.kind.value}",
+                    token.tag_start,
+                )
+            self.take(known, f"{prefix}{known.name}", token)
+        self.where = outer
+
+    def take(self, known: Field, path: str, token: Token) -> None:
+        """Take one field: go into messages, note arrays, decode settings (the last one counts, as in protobuf)."""
+        if known.message is not None:
+            inside = path
+            if known.kind is Kind.STACK:
+                inside = f"{path}/{self.layers[path]}"
+                self.layers[path] += 1
+            self.message(known.message, f"{inside}/", token.start, token.end)
+        elif known.kind in ARRAY_KINDS:
+            self.array(known.kind, path, token)
+        else:
+            self.settings[path] = self.setting(known.kind, path, token)
+
+    def array(self, kind: Kind, path: str, token: Token) -> None:
+        """Note a piece of an array: floats may come in several, of bytes the last counts."""
+        if kind is Kind.FLOATS and token.wire_type == DELIMITED and (token.end - token.start) % 4:
+            raise WireError(f"field '{path}' has {token.end - token.start} bytes, no whole floats", token.tag_start)
+        self.kinds[path] = kind
+        if kind is Kind.BYTES:
+            self.places[path] = [token]
+        else:
+            self.places.setdefault(path, []).append(token)
+
+    def setting(self, kind: Kind, path: str, token: Token) -> Setting:
+        """Return the value of a field that is no array."""
+        if kind is Kind.FLOAT:
+            return read_float(self.buffer, token.end - 4)
+        if kind is Kind.BOOL:
+            return token.value != 0
+        if kind is Kind.INT:
+            return signed(token.value)
+        if kind is Kind.STRING:
+            return self.text(path, token)
+        before = self.settings.get(path, ())
+        assert isinstance(before, tuple)  # noqa: S101  only Kind.INTS is left
+        if token.wire_type == VARINT:
+            return (*before, signed(token.value))
+        return (*before, *(signed(value) for value in varints(self.buffer, token.start, token.end)))
+
+    def text(self, path: str, token: Token) -> str:
+        """Return a string field."""
+        try:
+            return bytes(self.buffer[token.start : token.end]).decode()
+        except UnicodeDecodeError:
+            raise WireError(f"field '{path}' is no text", token.tag_start) from None
+
+    def arrays(self) -> dict[str, Stored]:
+        """Return the arrays found."""
+        return {path: _stored(self.buffer, self.kinds[path], pieces) for path, pieces in self.places.items()}
+
+    def error(self, error: WireError) -> SlipwayError:
+        """Return the error with file, offset and message."""
+        inside = f" in {self.where.rstrip('/')}" if self.where else ""
+        return invalid(
+            f"'{self.path}' is no LightSeq model of this type: {error} (offset {error.offset}{inside}); "
+            f"check model_type, and that the file is complete"
+        )
+
+
+def _stored(buffer: Buffer, kind: Kind, pieces: list[Token]) -> Stored:
+    if kind is Kind.BYTES:
+        size = pieces[0].end - pieces[0].start
+        return Stored(size, quantised=True, read=partial(np.frombuffer, buffer, np.uint8, size, pieces[0].start))
+    size = sum(each.repeats if each.wire_type == FIXED32 else (each.end - each.start) // 4 for each in pieces)
+    return Stored(size, quantised=False, read=partial(_read_floats, buffer, pieces))
+
+
+def _read_floats(buffer: Buffer, pieces: list[Token]) -> np.ndarray:
+    views = [floats(buffer, each) for each in pieces]
+    return views[0] if len(views) == 1 else np.concatenate(views)
