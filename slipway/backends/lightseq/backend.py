@@ -16,8 +16,8 @@ from slipway.backends.api import CompletionContext, Executor, InstanceSpec, Mode
 from slipway.backends.lightseq.declared import check_interface, complete_interface, warn_of_differences
 from slipway.backends.lightseq.files import lightseq_file
 from slipway.backends.lightseq.model_types import INTERFACES, SCORING, Interface, Task, task_of
-from slipway.backends.lightseq.opening import PERPLEXITY, executor_of
-from slipway.backends.lightseq.settings import Settings, read_settings, with_norm_epsilon
+from slipway.backends.lightseq.opening import PERPLEXITY, engine_of, executor_of
+from slipway.backends.lightseq.settings import Settings, read_settings
 from slipway.checkpoints.lightseq.reader import LightSeqCheckpoint, read_lightseq
 from slipway.errors import unavailable
 from slipway.transformer.engines import EngineOptions, OpenEngine, open_engine
@@ -88,23 +88,23 @@ class LoadedLightSeqModel:
     def _opened(self, checkpoint: LightSeqCheckpoint, device: str) -> OpenEngine:
         context, settings = self._context, self._settings
         options = EngineOptions(
-            engine=settings.engine,
+            engine=engine_of(self._task, checkpoint, settings),
             compute_type=settings.compute_type,
             device=device,
             threads=context.threads,
             workers=max(1, sum(max(1, group.count) for group in context.config.instance_group)),
         )
-        spec = with_norm_epsilon(checkpoint.spec, settings.norm_epsilon)
-        engine = open_engine(spec, checkpoint.weights, options, name=context.name)
-        quantised = settings.model_type.startswith("Quant")
-        note = ", the file's int8 weights are dequantised" if quantised else ""
+        opened = checkpoint.checkpoint
+        engine = open_engine(opened.spec, opened.weights, options, name=context.name)
+        note = ", the file's int8 weights are dequantised" if checkpoint.conf.quantised else ""
         _log.info("model '%s' version %d: %s%s", context.name, context.version, engine.description, note)
         return engine
 
 
 def _read(config: model_config_pb2.ModelConfig, model_directory: Path, version_directory: Path) -> LightSeqCheckpoint:
     path = lightseq_file(config.name, config.default_model_filename, model_directory, version_directory)
-    return read_lightseq(path, read_settings(config).model_type)
+    settings = read_settings(config)
+    return read_lightseq(path, settings.model_type, norm_epsilon=settings.norm_epsilon)
 
 
 def _interface(task: Task, checkpoint: LightSeqCheckpoint) -> Interface:

@@ -5,6 +5,8 @@ The one place that knows both LightSeq's `model_conf` and the readers.
 
 from __future__ import annotations
 
+import numpy as np
+
 from slipway.backends.api import Executor
 from slipway.backends.encoding import EncodingExecutor
 from slipway.backends.generation import GenerationExecutor
@@ -21,10 +23,23 @@ from slipway.backends.lightseq.requests import TokenInput
 from slipway.backends.lightseq.scoring import ScoringExecutor
 from slipway.backends.lightseq.settings import Settings
 from slipway.checkpoints.lightseq.reader import LightSeqCheckpoint
-from slipway.transformer.generation import Engine
-from slipway.transformer.spec import Stack
+from slipway.transformer.ctranslate2 import support
+from slipway.transformer.generation import Engine, Row
+from slipway.transformer.spec import Stack, Transformer
 
 PERPLEXITY = "ppl"
+
+
+def engine_of(task: Task, checkpoint: LightSeqCheckpoint, settings: Settings) -> str:
+    """Return the engine to open. All rows of a model are decoded alike, so where `auto` would open CTranslate2 only to
+    have it refuse every row, torch alone is opened: the weights are loaded once."""
+    if settings.engine != "auto" or task not in (Task.TRANSLATE, Task.CONTINUE):
+        return settings.engine
+    if checkpoint.conf.sampling_method == PERPLEXITY:
+        return settings.engine
+    token = np.array([int(checkpoint.conf.padding_id == 0)], np.int64)  # any that is not padding
+    probe = Row(token, _rules(checkpoint).translation(columns=3, seed=0))
+    return "torch" if support.refusal(checkpoint.checkpoint.spec, probe) else settings.engine
 
 
 def executor_of(task: Task, engine: Engine, checkpoint: LightSeqCheckpoint, settings: Settings) -> Executor:
@@ -51,18 +66,18 @@ def _tokens(task: Task, checkpoint: LightSeqCheckpoint) -> TokenInput:
         stack.vocabulary,
         conf.max_step,
         padding_id=conf.padding_id,
-        languages=checkpoint.spec.language_mode,
-        language_rows=_languages(checkpoint),
+        mode=checkpoint.checkpoint.spec.language_mode,
+        languages=_languages(checkpoint.checkpoint.spec),
         pads_front=task is Task.CONTINUE,
     )
 
 
 def _rules(checkpoint: LightSeqCheckpoint) -> DecodingRules:
-    conf, spec = checkpoint.conf, checkpoint.spec
+    conf = checkpoint.conf
     return DecodingRules(
         conf.sampling_method,
-        spec.start_id,
-        spec.end_id,
+        conf.start_id,
+        conf.end_id,
         conf.max_step,
         beam_width=conf.beam_size,
         length_penalty=conf.length_penalty,
@@ -73,13 +88,15 @@ def _rules(checkpoint: LightSeqCheckpoint) -> DecodingRules:
     )
 
 
-def _languages(checkpoint: LightSeqCheckpoint) -> int:
-    """Return how many languages both sides know."""
-    stacks = (checkpoint.spec.encoder, checkpoint.spec.decoder)
-    return min((stack.languages for stack in stacks if stack is not None and stack.languages), default=0)
+def _languages(spec: Transformer) -> frozenset[int]:
+    """Return the languages that both sides embed and, where languages choose experts, that have one."""
+    stacks = (spec.encoder, spec.decoder)
+    embedded = min((stack.languages for stack in stacks if stack is not None and stack.languages), default=0)
+    known = frozenset(range(embedded))
+    return known & {language for language, _ in spec.language_experts} if spec.language_experts else known
 
 
 def _reading_stack(checkpoint: LightSeqCheckpoint) -> Stack:
-    stack: Stack | None = checkpoint.spec.encoder or checkpoint.spec.decoder
+    stack: Stack | None = checkpoint.checkpoint.spec.encoder or checkpoint.checkpoint.spec.decoder
     assert stack is not None  # noqa: S101  a transformer has a stack
     return stack

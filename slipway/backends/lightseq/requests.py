@@ -49,15 +49,15 @@ class TokenInput:
 
     A row ends at its last id that is not `padding_id`; padding inside a row is left to the engine, which masks it.
     `pads_front` removes padding before a row too: a prompt begins with its first token.
-    `language_rows` counts the languages.
+    `languages` are those there are.
     """
 
     name: str
     vocabulary: int
     max_step: int
     padding_id: int | None = None
-    languages: Languages = Languages.NONE
-    language_rows: int = 0
+    mode: Languages = Languages.NONE
+    languages: frozenset[int] = frozenset()
     pads_front: bool = False
 
     def read(self, request: InferRequest) -> TokenBatch:
@@ -69,7 +69,7 @@ class TokenInput:
         rows = [TokenRow(self._trimmed(row)) for row in tokens]
         if languages is not None:
             rows = [TokenRow(row.ids, *map(int, pair)) for row, pair in zip(rows, languages, strict=True)]
-        return TokenBatch(rows, ids.shape[1] - _LENGTH_LESS[self.languages])
+        return TokenBatch(rows, ids.shape[1] - _LENGTH_LESS[self.mode])
 
     def check_filled(self, request: InferRequest, batch: TokenBatch, least: int = 1) -> None:
         """Raise INVALID_ARG naming the rows with fewer than `least` tokens."""
@@ -82,7 +82,7 @@ class TokenInput:
             )
 
     def _split(self, ids: np.ndarray) -> tuple[np.ndarray | None, np.ndarray]:
-        if self.languages is Languages.NONE:
+        if self.mode is Languages.NONE:
             return None, ids
         return ids[:, :_PREFIX], ids[:, _PREFIX:]
 
@@ -97,7 +97,7 @@ class TokenInput:
     def _check_lengths(self, request: InferRequest, ids: np.ndarray) -> None:
         if ids.ndim != 2:
             raise self._refused(request, f"has shape {list(ids.shape)}, expected [rows, tokens]")
-        least = _PREFIX + 1 if self.languages is not Languages.NONE else 1
+        least = _PREFIX + 1 if self.mode is not Languages.NONE else 1
         if ids.shape[1] < least:
             wanted = "source language, target language and at least one token" if least > 1 else "at least one token"
             raise self._refused(request, f"has {ids.shape[1]} ids per row, expected {wanted}")
@@ -115,11 +115,11 @@ class TokenInput:
             found = sorted(set(tokens[outside].tolist()))
             raise self._refused(request, f"has ids outside the vocabulary of {self.vocabulary}: {_listed(found)}")
         if languages is not None:
-            strange = sorted(set(languages[(languages < 0) | (languages >= self.language_rows)].tolist()))
+            strange = sorted(set(languages.ravel().tolist()) - self.languages)
             if strange:
                 raise self._refused(
                     request,
-                    f"begins with the source and the target language, ids from 0 to {self.language_rows - 1}, "
+                    f"begins with the source and the target language, of {_listed(sorted(self.languages))}, "
                     f"but has {_listed(strange)}",
                 )
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from tritonclient.grpc import model_config_pb2
 
 from slipway.backends.parameters import Parameters
 from slipway.errors import invalid
-from slipway.transformer.spec import Transformer
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +34,6 @@ def read_settings(config: model_config_pb2.ModelConfig) -> Settings:
     )
 
 
-def with_norm_epsilon(spec: Transformer, epsilon: float | None) -> Transformer:
-    """Return `spec` with another epsilon in every normalisation; LightSeq's own is 1e-12 whatever was trained."""
-    if epsilon is None:
-        return spec
-    encoder, decoder = (stack and replace(stack, norm_epsilon=epsilon) for stack in (spec.encoder, spec.decoder))
-    return replace(spec, encoder=encoder, decoder=decoder)
-
-
 def _epsilon(text: str, model_name: str) -> float | None:
     if not text:
         return None
@@ -50,9 +41,9 @@ def _epsilon(text: str, model_name: str) -> float | None:
         value = float(text)
     except ValueError:
         value = math.nan
-    if not 0 <= value < 1:
+    if not 0 < value < 1:
         raise invalid(
-            f"unable to load model '{model_name}', parameter 'LAYER_NORM_EPSILON' is '{text}': give a number from 0 "
-            f"to 1, such as 1e-5"
+            f"unable to load model '{model_name}', parameter 'LAYER_NORM_EPSILON' is '{text}': give a number "
+            f"between 0 and 1, such as 1e-5"
         )
     return value

@@ -70,7 +70,7 @@ def test_rows_of_padding_alone_are_named():
     ("mode", "length"), [(Languages.EVERY_TOKEN, 3), (Languages.PREFIX_TOKEN, 4), (Languages.TARGET_IN_SOURCE, 4)]
 )
 def test_a_multilingual_row_begins_with_its_languages(mode, length):
-    tokens = TokenInput("source_ids", 20, 6, padding_id=1, languages=mode, language_rows=3)
+    tokens = TokenInput("source_ids", 20, 6, padding_id=1, mode=mode, languages=frozenset(range(3)))
     batch = read(tokens, [2, 0, 7, 8, 1], [1, 2, 9, 1, 1])
     assert [(row.source_language, row.target_language, row.ids.tolist()) for row in batch.rows] == [
         (2, 0, [7, 8]),
@@ -81,8 +81,8 @@ def test_a_multilingual_row_begins_with_its_languages(mode, length):
 
 @pytest.mark.capability("1.20")
 def test_a_multilingual_row_has_at_least_three_ids_and_languages_that_exist():
-    tokens = TokenInput("source_ids", 20, 6, languages=Languages.EVERY_TOKEN, language_rows=3)
+    tokens = TokenInput("source_ids", 20, 6, mode=Languages.EVERY_TOKEN, languages=frozenset(range(3)))
     with pytest.raises(SlipwayError, match="source language, target language and at least one token"):
         read(tokens, [0, 1])
-    with pytest.raises(SlipwayError, match="ids from 0 to 2, but has -1, 3"):
+    with pytest.raises(SlipwayError, match="of 0, 1, 2, but has -1, 3"):
         read(tokens, [3, 0, 5], [0, -1, 5])
