@@ -16,7 +16,7 @@ import numpy as np
 
 
 class Search(Enum):
-    """Which rule orders, finishes and stops hypotheses (`decoding/beam.py`, `decoding/sampling.py`)."""
+    """Which rule orders, finishes and stops hypotheses (`decoding/beam_*.py`, `decoding/sampling.py`)."""
 
     SAMPLE = "sample"  # one hypothesis: greedy, top-k, nucleus, by the row's figures
     HUGGING_FACE = "hugging_face"  # beam: score / length ** penalty, a pool of the finished; FasterTransformer's too
