@@ -29,6 +29,7 @@ log = logging.getLogger("slipway.transformer")
 _one_at_a_time = threading.Lock()  # models that load together must not time each other
 
 Model = TypeVar("Model")
+Clock = Callable[[], float]
 
 
 def available_cores() -> int:
@@ -43,7 +44,11 @@ def candidates(cores: int, workers: int) -> list[int]:
 
 
 def fastest(
-    numbers: Sequence[int], load: Callable[[int], Model], run: Callable[[Model, int], None]
+    numbers: Sequence[int],
+    load: Callable[[int], Model],
+    run: Callable[[Model, int], None],
+    *,
+    clock: Clock = time.perf_counter,
 ) -> tuple[int, Model]:
     """Return the best number of threads and the model loaded with it; `run` is timed for each of `BATCHES`.
 
@@ -55,7 +60,7 @@ def fastest(
         for threads in numbers:
             model = None  # released before the next is loaded
             model = load(threads)
-            costs[threads] = prod([_seconds(partial(run, model, batch)) for batch in BATCHES])
+            costs[threads] = prod([_seconds(partial(run, model, batch), clock) for batch in BATCHES])
     best = numbers[0]
     for threads in numbers[1:]:
         if costs[threads] * GAIN ** len(BATCHES) < costs[best]:
@@ -90,14 +95,14 @@ def remember(directory: Path, workers: int, threads: int) -> None:
         log.debug("cannot remember the number of threads: %s", error)
 
 
-def _seconds(run: Callable[[], None]) -> float:
+def _seconds(run: Callable[[], None], clock: Clock) -> float:
     """Return the shortest of a few runs after one that warms up."""
     run()
-    shortest, end = float("inf"), time.perf_counter() + SECONDS
+    shortest, end = float("inf"), clock() + SECONDS
     for _ in range(REPEATS):
-        start = time.perf_counter()
+        start = clock()
         run()
-        now = time.perf_counter()
+        now = clock()
         shortest = min(shortest, now - start)
         if now > end:
             break
