@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import logging
 import mmap
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -32,7 +34,7 @@ def read_hdf5(path: Path, schema: Message) -> Contents:
     except OSError as error:
         reason = " ".join(str(error).split())
         raise invalid(f"'{path}' is no HDF5 file that can be read: {reason}") from None
-    with file:
+    with file, _damage_named(path):
         scan = _Scan(path, file)
         scan.message(schema, "")
     if scan.problems:
@@ -42,10 +44,23 @@ def read_hdf5(path: Path, schema: Message) -> Contents:
     return Contents(str(path), scan.arrays, scan.settings, scan.layers)
 
 
+@contextmanager
+def _damage_named(path: Path) -> Iterator[None]:
+    """Turn what h5py raises over damaged metadata into one error; it has no exception of its own."""
+    try:
+        yield
+    except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
+        reason = " ".join(str(error).split())
+        raise invalid(f"'{path}' is a damaged HDF5 file: {reason}") from None
+
+
 class _Scan:
     """One walk over an open file: what was found so far."""
 
     def __init__(self, path: Path, file: Any) -> None:
+        import h5py
+
+        self._group, self._dataset = h5py.Group, h5py.Dataset
         self._path = path
         self._file = file
         with path.open("rb") as raw:
@@ -72,8 +87,8 @@ class _Scan:
             elif known.message is not None:
                 if self.is_group(path, node):
                     self.message(known.message, f"{path}/")
-            elif not hasattr(node, "dtype"):
-                self.problems.append(f"{path} is a group, expected a dataset")
+            elif not isinstance(node, self._dataset):
+                self.problems.append(f"{path} is a {type(node).__name__.lower()}, expected a dataset")
             elif known.kind in ARRAY_KINDS:
                 self.array(path, node, known.kind)
             else:
@@ -90,7 +105,7 @@ class _Scan:
         count = self.settings.pop(f"model_conf/n_{path}", 0)
         assert isinstance(count, int)  # noqa: S101  Kind.INT
         held = self._file.get(path)
-        present = {name for name in held if name.isdecimal()} if hasattr(held, "keys") else set()
+        present = {name for name in held if name.isdecimal()} if isinstance(held, self._group) else set()
         self.layers[path] = min(count, len(present) + 1)  # a number made of noise must not make a loop
         for index in range(count):
             if str(index) not in present:
@@ -102,9 +117,9 @@ class _Scan:
 
     def is_group(self, path: str, node: Any) -> bool:
         """Return whether `node` has something inside, noting a problem when it does not."""
-        if hasattr(node, "keys"):
+        if isinstance(node, self._group):
             return True
-        self.problems.append(f"{path} is a dataset, expected a group")
+        self.problems.append(f"{path} is a {type(node).__name__.lower()}, expected a group")
         return False
 
     def array(self, path: str, node: Any, kind: Kind) -> None:
@@ -117,7 +132,13 @@ class _Scan:
         if kind is Kind.BYTES and node.size and node.dtype.itemsize != 1:
             self.problems.append(f"{path} is {node.dtype}, expected uint8")
             return
-        read = partial(_mapped, self._buffer, *place) if (place := _place(node)) else partial(self._late.read, path)
+        place = _place(node)
+        if place is not None and place[0] + place[1] * place[2].itemsize > len(self._buffer):
+            self.problems.append(
+                f"{path} should end at {place[0] + place[1] * place[2].itemsize}, behind the file's end"
+            )
+            return
+        read = partial(_mapped, self._buffer, *place) if place else partial(self._late.read, path)
         target = np.dtype(np.uint8 if kind is Kind.BYTES else np.float32)
         self.arrays[path] = Stored(int(node.size or 0), kind is Kind.BYTES, partial(_cast, read, target))
 
@@ -189,7 +210,7 @@ class _LateReader:
         if last is not None and last[0] == name:
             return last[1]
         self._last = None  # its memory is free before the next is read
-        with h5py.File(self.path, "r") as file:
+        with _damage_named(self.path), h5py.File(self.path, "r") as file:
             value = np.asarray(file[name][()])
         self._last = (name, value)
         return value
