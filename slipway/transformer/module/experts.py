@@ -1,0 +1,68 @@
+"""A mixture of experts: each token goes through the few feed-forward blocks that its gate names."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from slipway.errors import invalid
+from slipway.transformer.module.arrays import Arrays
+from slipway.transformer.module.attention import with_no_task
+from slipway.transformer.module.features import Features
+from slipway.transformer.module.linear import Linear, activate
+from slipway.transformer.spec import Experts, Gate, Stack
+
+
+class MixtureOfExperts:
+    """The experts of one layer and their gate."""
+
+    def __init__(self, arrays: Arrays, prefix: str, stack: Stack, experts: Experts) -> None:
+        self._stack = stack
+        self._experts = experts
+        soft = experts.gate is Gate.SOFT
+        self._router = arrays.tensor(f"{prefix}.router.weight").t().contiguous() if soft else None
+        self._wide = _each(arrays, [f"{prefix}.up", *([f"{prefix}.gated"] if stack.gated else [])], experts.count)
+        self._down = _each(arrays, [f"{prefix}.down"], experts.count)
+        self._scale = with_no_task(arrays.tensor(f"{prefix}.scale")) if stack.adapter_tasks else None
+
+    def __call__(self, x: Tensor, features: Features) -> Tensor:
+        """Return the weighted sum of each token's experts, [tokens, hidden]."""
+        weights, chosen = self._choose(x, features)
+        result = torch.zeros_like(x)
+        for expert in torch.bincount(chosen.flatten()).nonzero().flatten().tolist():
+            tokens, rank = torch.nonzero(chosen == expert, as_tuple=True)
+            own = None if features.tasks is None else features.tasks[tokens]
+            computed = self._run(expert, x[tokens], own)
+            result.index_add_(0, tokens, computed * weights[tokens, rank, None])
+        return result
+
+    def _choose(self, x: Tensor, features: Features) -> tuple[Tensor, Tensor]:
+        """Return the weight and the index of each token's experts, [tokens, k] each."""
+        if self._router is not None:
+            probabilities = torch.matmul(x, self._router).float().softmax(-1)
+            weights, chosen = probabilities.topk(self._experts.top_k, dim=-1)
+            return weights.to(x.dtype), chosen
+        if features.experts is None:
+            raise invalid("the experts are chosen by language: the row must name one")
+        return x.new_ones(x.shape[0], 1), features.experts[:, None]
+
+    def _run(self, expert: int, x: Tensor, tasks: Tensor | None) -> Tensor:
+        if self._stack.gated:
+            up, gated = self._wide[expert](x).chunk(2, dim=-1)
+            inner = activate(self._stack.activation, up).mul_(gated)
+        else:
+            inner = self._wide[expert](x, self._stack.activation)
+        if self._scale is not None and tasks is not None:
+            inner = inner * self._scale[tasks]
+        return self._down[expert](inner)
+
+
+def _each(arrays: Arrays, prefixes: list[str], count: int) -> list[Linear]:
+    """Return one linear layer per expert of arrays that hold all of them."""
+    weight = torch.cat([arrays.tensor(f"{prefix}.weight") for prefix in prefixes], dim=1)
+    bias = None
+    if f"{prefixes[0]}.bias" in arrays:
+        bias = torch.cat([arrays.tensor(f"{prefix}.bias") for prefix in prefixes], dim=1)
+    return [
+        arrays.form(weight[expert].clone(), None if bias is None else bias[expert].clone()) for expert in range(count)
+    ]

@@ -1,0 +1,84 @@
+"""Matrix products, the form that each device and dtype likes best.
+
+On the CPU weights are kept in oneDNN's blocked form. Measured on two cores (Sapphire Rapids, float32, 768 -> 3072,
+microseconds): 4 tokens 330 against 500 of the plain form, 8 tokens 500 against 740, 1024 tokens equal; one token is
+the only case where the plain form wins, by a tenth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from slipway.transformer.spec import Activation
+
+_ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
+    Activation.RELU: torch.relu,
+    Activation.GELU: functional.gelu,
+    Activation.GELU_TANH: lambda x: functional.gelu(x, approximate="tanh"),
+    Activation.SILU: functional.silu,
+}
+# oneDNN's names: what to do with the product before it is written, and by which algorithm
+_FUSED = {
+    None: ("none", ""),
+    Activation.RELU: ("relu", ""),
+    Activation.GELU: ("gelu", "none"),
+    Activation.GELU_TANH: ("gelu", "tanh"),
+    Activation.SILU: ("swish", ""),
+}
+
+
+class Linear(Protocol):
+    """x [tokens, in] -> activation(x W^T + b) [tokens, out]."""
+
+    def __call__(self, x: Tensor, activation: Activation | None = None) -> Tensor:
+        """Return the product, through `activation` where one is given."""
+
+
+def activate(activation: Activation, x: Tensor) -> Tensor:
+    """Return the non-linearity of x."""
+    return _ACTIVATIONS[activation](x)
+
+
+class PlainLinear:
+    """torch's own product: on CUDA, and on CPUs without oneDNN."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        self._weight = weight.contiguous()
+        self._bias = bias
+
+    def __call__(self, x: Tensor, activation: Activation | None = None) -> Tensor:
+        """Return the product, through `activation` where one is given."""
+        y = functional.linear(x, self._weight, self._bias)
+        return y if activation is None else activate(activation, y)
+
+
+class PackedLinear:
+    """A product with weights in oneDNN's blocked form, activations applied while the result is in the cache."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        operators: Any = torch.ops.mkldnn
+        self._weight = operators._reorder_linear_weight(weight.contiguous(), None)  # noqa: SLF001
+        self._product = operators._linear_pointwise.default  # noqa: SLF001
+        self._bias = bias
+
+    def __call__(self, x: Tensor, activation: Activation | None = None) -> Tensor:
+        """Return the product, through `activation` where one is given."""
+        name, algorithm = _FUSED[activation]
+        y: Tensor = self._product(x, self._weight, self._bias, name, [], algorithm)
+        return y
+
+
+def can_pack(dtype: torch.dtype) -> bool:
+    """Return whether this CPU multiplies weights of `dtype` in oneDNN's form."""
+    operators: Any = torch.ops.mkldnn
+    available: Callable[[], bool] = torch.backends.mkldnn.is_available
+    if not (available() and hasattr(operators, "_linear_pointwise")):
+        return False
+    if dtype is torch.bfloat16:
+        return bool(operators._is_mkldnn_bf16_supported())  # noqa: SLF001
+    return dtype is torch.float32 or bool(operators._is_mkldnn_fp16_supported())  # noqa: SLF001

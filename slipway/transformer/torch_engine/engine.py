@@ -1,0 +1,216 @@
+"""The torch engine: one network with its weights, any number of threads that ask for something.
+
+Steps of different callers take turns, because two products that share the cores are slower than one after the other;
+what a caller decides between two steps runs beside another's step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from threading import Lock
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from slipway.errors import SlipwayError, invalid, unavailable, unsupported
+from slipway.transformer.decoding.batch import DecodingBatch
+from slipway.transformer.generation import Encoded, Hypothesis, Listener, Row
+from slipway.transformer.module.arrays import Arrays
+from slipway.transformer.module.decoder_state import DecoderState
+from slipway.transformer.module.network import Network
+from slipway.transformer.spec import Transformer
+from slipway.transformer.torch_engine import chunks
+from slipway.transformer.torch_engine.inputs import Inputs
+from slipway.transformer.torch_engine.refusal import problems
+
+_DTYPES = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+    "int8": torch.float32,  # everything but the linear layers
+}
+_SCORED_AT_ONCE = 256  # tokens whose scores over the vocabulary are in memory together
+
+
+class TorchEngine:
+    """A `generation.Engine` on torch. `weights` are read once, array by array, and not kept.
+
+    `threads` 0 leaves the number that torch has. Raises UNSUPPORTED for a dtype or device that cannot be had.
+    """
+
+    def __init__(
+        self,
+        spec: Transformer,
+        weights: Mapping[str, np.ndarray],
+        *,
+        device: str = "cpu",
+        dtype: str = "float32",
+        threads: int = 0,
+    ) -> None:
+        where = _device(device, dtype)
+        self._spec = spec
+        self._threads = threads
+        self._turn = Lock()
+        with self._computing():
+            arrays = Arrays(weights, device=where, dtype=_DTYPES[dtype], int8=dtype == "int8")
+            network = Network(spec, arrays)
+        self._network: Network | None = network
+        self._device = where
+
+    def refusal(self, row: Row) -> str:
+        """Return why the row cannot be computed, "" when it can."""
+        reasons = list(problems(self._spec, row))
+        if row.decoding is not None and self._spec.decoder is None:
+            reasons.append("the model is an encoder and generates nothing")
+        return "; ".join(reasons)
+
+    def generate(self, rows: Sequence[Row], listener: Listener) -> None:
+        """Decode all rows, each by its own `decoding`; return when `listener.done` was called for each."""
+        network = self._opened()
+        if self._spec.decoder is None:
+            raise unsupported("the model is an encoder and generates nothing")
+        self._check(rows)
+        for chunk in chunks.for_decoding(self._spec, rows):
+            self._decode(network, [rows[index] for index in chunk], _Renumbered(listener, chunk))
+
+    def encode(self, rows: Sequence[Row], *, attentions: bool = False) -> list[Encoded]:
+        """Return each row's last hidden states, and its attention probabilities where they are wanted."""
+        network = self._opened()
+        self._check(rows)
+        results: dict[int, Encoded] = {}
+        for chunk in chunks.for_encoding(self._spec, rows):
+            with self._computing():
+                sequences = Inputs(network).outer([rows[index] for index in chunk])
+                seen: list[Tensor] | None = [] if attentions else None
+                hidden = network.encode(sequences, seen)
+                split = torch.split(hidden.float().cpu(), sequences.layout.lengths)
+                results |= {
+                    index: Encoded(own.numpy(), None if seen is None else _attentions(seen, place, len(own)))
+                    for place, (index, own) in enumerate(zip(chunk, split, strict=True))
+                }
+        return [results[index] for index in range(len(rows))]
+
+    def score(self, rows: Sequence[Row]) -> list[float]:
+        """Return the mean negative log-probability of each row's tokens after the first, 0 for a row of one token."""
+        network = self._opened()
+        if self._spec.encoder is not None:
+            raise unsupported("only decoder-only models score their own input")
+        self._check(rows)
+        results: dict[int, float] = {}
+        for chunk in chunks.for_encoding(self._spec, rows):
+            own = [rows[index] for index in chunk]
+            with self._computing():
+                sequences = Inputs(network).outer(own)
+                hidden = torch.split(network.encode(sequences), sequences.layout.lengths)
+                results |= {
+                    index: _mean_loss(network.scores, states, row)
+                    for index, row, states in zip(chunk, own, hidden, strict=True)
+                }
+        return [results[index] for index in range(len(rows))]
+
+    def close(self) -> None:
+        """Release the weights; what is asked later is refused."""
+        self._network = None
+
+    def _decode(self, network: Network, rows: Sequence[Row], listener: Listener) -> None:
+        decodings = [row.decoding for row in rows if row.decoding is not None]
+        with_encoder = self._spec.encoder is not None
+        prompts = [[row.decoding.start_id] if with_encoder and row.decoding else row.ids.tolist() for row in rows]
+        with self._computing():
+            batch = DecodingBatch(decodings, prompts, listener, device=self._device)
+            state, scores = self._begin(network, rows, batch)
+        while True:
+            with torch.inference_mode():
+                parents = batch.step(scores)
+            if not batch.alive:
+                return
+            with self._computing():
+                if parents is not None:
+                    state.reorder(parents, batch.rows)
+                scores = network.step(state, batch.tokens)
+
+    def _begin(self, network: Network, rows: Sequence[Row], batch: DecodingBatch) -> tuple[DecoderState, Tensor]:
+        """Return the state behind the rows' prompts and the scores of what follows."""
+        inputs = Inputs(network)
+        expected = chunks.expected_tokens(rows, self._spec)
+        if self._spec.encoder is None:
+            state = network.begin(len(rows), expected=expected)
+            sequences = inputs.outer(rows, right=True)
+            hidden = network.prompt(state, sequences)
+            return state, network.scores(hidden.index_select(0, sequences.layout.last))
+        sequences = inputs.outer(rows)
+        encoded = network.encode(sequences)
+        state = network.begin(len(rows), expected=expected, encoded=(encoded, sequences))
+        state.take_features(inputs.decoder_features(rows))
+        return state, network.scores(state.step(batch.tokens, inputs.starts(rows)))
+
+    def _check(self, rows: Sequence[Row]) -> None:
+        found = [(index, reason) for index, row in enumerate(rows) if (reason := self.refusal(row))]
+        if found:
+            raise invalid("; ".join(f"row {index}: {reason}" for index, reason in found))
+
+    def _opened(self) -> Network:
+        if self._network is None:
+            raise unavailable("the engine is closed")
+        return self._network
+
+    @contextmanager
+    def _computing(self) -> Iterator[None]:
+        """One caller computes at a time, with the engine's threads, without gradients."""
+        with self._turn, torch.inference_mode():
+            if self._threads and torch.get_num_threads() != self._threads:
+                torch.set_num_threads(self._threads)
+            yield
+
+
+class _Renumbered:
+    """A listener for some rows of a larger request."""
+
+    def __init__(self, listener: Listener, numbers: Sequence[int]) -> None:
+        self._listener = listener
+        self._numbers = numbers
+
+    def token(self, row: int, token: int, log_probability: float) -> bool:
+        return self._listener.token(self._numbers[row], token, log_probability)
+
+    def done(self, row: int, hypotheses: Sequence[Hypothesis]) -> None:
+        self._listener.done(self._numbers[row], hypotheses)
+
+
+def _device(device: str, dtype: str) -> torch.device:
+    if dtype not in _DTYPES:
+        raise unsupported(f"compute type '{dtype}' is not one of {', '.join(_DTYPES)}")
+    try:
+        where = torch.device(device)
+    except RuntimeError as error:
+        raise _no_device(device) from error
+    if where.type not in ("cpu", "cuda"):
+        raise _no_device(device)
+    if where.type == "cuda" and (where.index or 0) >= torch.cuda.device_count():
+        raise unsupported(f"device '{device}' is not there: torch sees {torch.cuda.device_count()} CUDA devices")
+    if dtype == "int8" and where.type == "cuda":
+        raise unsupported("compute type 'int8' runs on the CPU only: take bfloat16 or float16 on a GPU")
+    return where
+
+
+def _no_device(device: str) -> SlipwayError:
+    return unsupported(f"device '{device}' is not one of cpu, cuda, cuda:N")
+
+
+def _attentions(layers: Sequence[Tensor], row: int, length: int) -> np.ndarray:
+    """Return a row's probabilities, float32 [layers, heads, tokens, tokens]."""
+    seen: np.ndarray = torch.stack([layer[row, :, :length, :length] for layer in layers]).float().cpu().numpy()
+    return seen
+
+
+def _mean_loss(scores: Callable[[Tensor], Tensor], states: Tensor, row: Row) -> float:
+    targets = torch.from_numpy(np.asarray(row.ids[1:], np.int64)).to(states.device)
+    if not len(targets):
+        return 0.0
+    total = 0.0
+    batches = torch.split(states[:-1], _SCORED_AT_ONCE), torch.split(targets, _SCORED_AT_ONCE)
+    for own, following in zip(*batches, strict=True):
+        total += float(torch.nn.functional.cross_entropy(scores(own), following, reduction="sum"))
+    return total / len(targets)
