@@ -13,8 +13,9 @@ from types import FrameType
 from slipway.cli.parser import CommandParser
 from slipway.cli.progress import progress_line
 from slipway.convert.conversion import Conversion, convert
+from slipway.convert.generation.variants import COMPUTE_TYPES
+from slipway.convert.generation.variants import ENGINES as GENERATION_ENGINES
 from slipway.convert.options import LENGTHS, ConvertOptions
-from slipway.convert.report import CANDIDATE_HEADERS, candidate_rows
 from slipway.convert.source import HYPOTHESIS, Task
 from slipway.convert.variants import AUTO, ENGINES, PRECISIONS
 from slipway.core.table import render_table
@@ -51,15 +52,29 @@ def _parser() -> CommandParser:
         "TorchScript or torch.export file (.pt, .pt2)",
     )
     parser.add_argument(
-        "--name", required=True, help="name to ask for; a text model adds NAME-tokenizer, NAME-model and NAME-answer"
+        "--name",
+        required=True,
+        help="name to ask for; a text model adds NAME-tokenizer, NAME-model and NAME-answer, one that generates "
+        "NAME-tokenizer, NAME-model, NAME-detokenizer and NAME-stream",
     )
     parser.add_argument("--repository", metavar="DIR", type=Path, required=True, help="model repository to write into")
-    parser.add_argument("--engine", choices=(AUTO, *ENGINES), default=AUTO, help="what runs the model (default: auto)")
+    parser.add_argument(
+        "--engine",
+        choices=(AUTO, *ENGINES, *GENERATION_ENGINES),
+        default=AUTO,
+        help="what runs the model (default: auto)",
+    )
     parser.add_argument(
         "--precision",
         choices=(AUTO, *PRECISIONS),
         default=AUTO,
         help="auto takes the fastest that passes the gate; fp32 keeps every digit (default: auto)",
+    )
+    parser.add_argument(
+        "--compute-type",
+        choices=(AUTO, *COMPUTE_TYPES),
+        default=AUTO,
+        help="of models that generate text, in place of --precision (default: auto, the fastest that passes the gate)",
     )
     parser.add_argument(
         "--task", type=_task, metavar="TASK", help=f"default: what its head is for; {', '.join(t.value for t in Task)}"
@@ -111,6 +126,7 @@ def _options(options: Namespace, command: str) -> ConvertOptions:
         repository=options.repository,
         engine=options.engine,
         precision=options.precision,
+        compute_type=options.compute_type,
         task=options.task,
         lengths=options.lengths,
         calibration=options.calibration,
@@ -131,14 +147,15 @@ def _summary(conversion: Conversion, repository: Path) -> str:
         lines += [f"would try {', '.join(each.label for each in report.candidates)}"]
         lines += [f"would not try {each.label}: {each.reason}" for each in report.skipped]
         return "\n".join([*lines, f"would write {', '.join(conversion.models)} to {repository}"])
-    lines.append(render_table(CANDIDATE_HEADERS, candidate_rows(report.candidates)))
+    lines.append(render_table(report.headers, [each.cells() for each in report.candidates]))
     lines += [f"{each.label}: {problem}" for each in report.candidates for problem in each.problems]
     lines += [f"not tried: {each.label}: {each.reason}" for each in report.skipped]
     return "\n".join(
         [
             *lines,
             f"chosen: {report.chosen}: {report.why}",
-            f"scheduling: {report.batching.why if report.batching else ''}",
+            *([f"scheduling: {report.batching.why}"] if report.batching else []),
+            *report.lines_after(),
             f"wrote {', '.join(conversion.models)} to {repository} in {report.seconds:.1f} s",
             f"report: {next(path for path in _reports(repository, conversion.models) if path.is_file())}",
             f"next: slipway check {repository} && slipway serve {repository}",

@@ -18,7 +18,9 @@ from typing import Final
 from slipway.convert.batching import Plan, plan_batching
 from slipway.convert.build import Built, Workshop, build
 from slipway.convert.gate import Expectation, expectations, judge, thresholds
-from slipway.convert.material import Material, open_material
+from slipway.convert.generation.conversion import convert_generation
+from slipway.convert.generation.source import generates
+from slipway.convert.material import Material, locate, open_material, sample_texts
 from slipway.convert.measure import measure
 from slipway.convert.options import ConvertOptions
 from slipway.convert.package import VERSION, model_config, write_config, write_labels
@@ -26,7 +28,7 @@ from slipway.convert.report import ACCEPTED, CHOSEN, COMPARED, PASSED, REFUSED, 
 from slipway.convert.runner import OpenModel, open_model
 from slipway.convert.staging import staged
 from slipway.convert.subject import Subject
-from slipway.convert.variants import UNOPTIMISED, Skipped, Variant, choose_variants
+from slipway.convert.variants import AUTO, UNOPTIMISED, Skipped, Variant, choose_variants
 from slipway.errors import SlipwayError, invalid
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
@@ -54,11 +56,17 @@ def convert(source: str | Path, options: ConvertOptions, progress: Progress = la
     started = time.monotonic()
     if not _NAME.fullmatch(options.name):
         raise invalid(f"'{options.name}' is not a model name: use letters, digits, '_', '-' and '.'")
+    path, origin = locate(source, progress)
+    if generates(path):
+        models, told = convert_generation(path, origin, options, sample_texts(), progress)
+        return Conversion(models, told, written=not options.dry_run)
+    if options.compute_type != AUTO:
+        raise invalid("--compute-type is for models that generate text; others have --precision")
     variants, skipped = choose_variants(options.engine, options.precision)
-    if options.accept and len(variants) > 1 and "auto" in (options.engine, options.precision):
+    if options.accept and len(variants) > 1 and AUTO in (options.engine, options.precision):
         raise invalid("--accept overrides the gate for one engine and precision: name both")
     _require_libraries()
-    with open_material(source, options, progress) as material:
+    with open_material(path, origin, options, progress) as material:
         report = material.start_report(options, skipped)
         if options.dry_run:
             report.candidates = [_candidate(variant, "to be tried") for variant in variants]

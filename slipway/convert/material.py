@@ -84,22 +84,27 @@ def sample_texts() -> list[str]:
     return files("slipway.convert").joinpath("sample.txt").read_text(encoding="utf-8").splitlines()
 
 
+def locate(source: str | Path, progress: Progress) -> tuple[Path, str]:
+    """Return where the source lies, fetched from a hub if it is not here, and what people call it."""
+    if not is_hub_id(str(source)):
+        return Path(source), str(source)
+    progress(f"fetching {source}")
+    with quiet_libraries():
+        path = fetch(str(source))
+    return path, f"{source} at revision {path.name}"
+
+
 @contextmanager
-def open_material(source: str | Path, options: ConvertOptions, progress: Progress) -> Iterator[Material]:
+def open_material(path: Path, origin: str, options: ConvertOptions, progress: Progress) -> Iterator[Material]:
     """Yield the opened source with the libraries kept quiet; raise `SlipwayError` when it cannot be converted."""
     with quiet_libraries():
-        path, origin = Path(source), str(source)
-        if is_hub_id(str(source)):
-            progress(f"fetching {source}")
-            path = fetch(str(source))
-            origin = f"{source} at revision {path.name}"
-        progress(f"reading {source}")
+        progress(f"reading {origin}")
         if path.is_file():
             yield _single_model(path, origin, options)
         elif path.is_dir():
             yield _text_model(path, origin, options)
         else:
-            raise invalid(f"'{source}' is not a directory, a file, or the id of a model on a hub")
+            raise invalid(f"'{origin}' is not a directory, a file, or the id of a model on a hub")
 
 
 def _single_model(path: Path, origin: str, options: ConvertOptions) -> Material:

@@ -20,6 +20,7 @@ class ConvertOptions:
     repository: Path
     engine: str = AUTO
     precision: str = AUTO
+    compute_type: str = AUTO  # of models that generate
     task: Task | None = None
     lengths: tuple[int, ...] = LENGTHS
     calibration: Path | None = None

@@ -56,8 +56,8 @@ def model_config(
         backend=built.backend,
         platform=built.platform,
         max_batch_size=interface.max_batch_size,
-        input=[_input(spec) for spec in interface.inputs],
-        output=[_output(spec, labels) for spec in interface.outputs],
+        input=[model_input(spec) for spec in interface.inputs],
+        output=[model_output(spec, labels) for spec in interface.outputs],
         instance_group=[pb.ModelInstanceGroup(count=plan.instances, kind=_GPU if built.on_gpu else _CPU)],
     )
     if built.graph_level:
@@ -85,11 +85,13 @@ def _length_batching(interface: Interface, built: Built, plan: Plan) -> dict[str
     }
 
 
-def _input(spec: TensorSpec) -> pb.ModelInput:
+def model_input(spec: TensorSpec) -> pb.ModelInput:
+    """Return an input of a config."""
     return pb.ModelInput(name=spec.name, data_type=_type(spec), dims=spec.dims)
 
 
-def _output(spec: TensorSpec, labels: Sequence[str] = ()) -> pb.ModelOutput:
+def model_output(spec: TensorSpec, labels: Sequence[str] = ()) -> pb.ModelOutput:
+    """Return an output of a config, with a label file where it has one value per label."""
     output = pb.ModelOutput(name=spec.name, data_type=_type(spec), dims=spec.dims)
     if labels and spec.dims == (len(labels),):
         output.label_filename = LABELS
@@ -139,17 +141,18 @@ def _write_python_model(directory: Path, config: pb.ModelConfig, source: Source,
         write_labels(version, source.labels)
 
 
-def _python_config(
+def python_config(
     name: str, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], max_batch: int, parameters: dict[str, str]
 ) -> pb.ModelConfig:
+    """Return the config of one of the Python models around a model."""
     # Slipway runs it in a thread of the server instead of a child process; Triton ignores the key.
     parameters = {"EXECUTION_MODE": "thread", **parameters}
     return pb.ModelConfig(
         name=name,
         backend="python",
         max_batch_size=max_batch,
-        input=[_input(spec) for spec in inputs],
-        output=[_output(spec) for spec in outputs],
+        input=[model_input(spec) for spec in inputs],
+        output=[model_output(spec) for spec in outputs],
         instance_group=[pb.ModelInstanceGroup(count=1, kind=_CPU)],
         parameters={key: pb.ModelParameter(string_value=value) for key, value in parameters.items()},
     )
@@ -160,7 +163,7 @@ def _tokenizer_config(name: str, source: Source, interface: Interface) -> pb.Mod
     if source.task is Task.ZERO_SHOT:
         parameters["HYPOTHESIS"] = source.hypothesis
     outputs = tokenizer_outputs(source)
-    return _python_config(name, TASKS[source.task].texts, outputs, interface.max_batch_size, parameters)
+    return python_config(name, TASKS[source.task].texts, outputs, interface.max_batch_size, parameters)
 
 
 def _answer_config(name: str, source: Source, interface: Interface, mask_id: int | None) -> pb.ModelConfig:
@@ -170,7 +173,7 @@ def _answer_config(name: str, source: Source, interface: Interface, mask_id: int
     if mask_id is not None:
         parameters["MASK_ID"] = str(mask_id)
     inputs = [known[each] for each in row.answer_inputs]
-    return _python_config(name, inputs, row.answer_outputs(source), interface.max_batch_size, parameters)
+    return python_config(name, inputs, row.answer_outputs(source), interface.max_batch_size, parameters)
 
 
 def _ensemble_config(name: str, source: Source, interface: Interface) -> pb.ModelConfig:
@@ -179,25 +182,25 @@ def _ensemble_config(name: str, source: Source, interface: Interface) -> pb.Mode
     ids = [spec.name for spec in tokenizer_outputs(source)]
     results = [spec.name for spec in interface.outputs]
     steps = [
-        _step(f"{name}-tokenizer", texts, ids),
-        _step(model_name(name), [spec.name for spec in interface.inputs], results),
+        ensemble_step(f"{name}-tokenizer", texts, ids),
+        ensemble_step(model_name(name), [spec.name for spec in interface.inputs], results),
     ]
     words = row.answer_outputs(source)
     # Logits of every token of a vocabulary are megabytes that nobody asked for: those of a whole text only.
     outputs = [spec for spec in interface.outputs if not row.answer or spec.dims == (len(source.labels),)]
     if row.answer:
-        steps.append(_step(f"{name}-answer", row.answer_inputs, [spec.name for spec in words]))
+        steps.append(ensemble_step(f"{name}-answer", row.answer_inputs, [spec.name for spec in words]))
     return pb.ModelConfig(
         name=name,
         platform="ensemble",
         max_batch_size=interface.max_batch_size,
-        input=[_input(spec) for spec in row.texts],
-        output=[_output(spec, source.labels) for spec in (*outputs, *words)],
+        input=[model_input(spec) for spec in row.texts],
+        output=[model_output(spec, source.labels) for spec in (*outputs, *words)],
         ensemble_scheduling=pb.ModelEnsembling(step=steps),
     )
 
 
-def _step(model: str, inputs: Sequence[str], outputs: Sequence[str]) -> pb.ModelEnsembling.Step:
+def ensemble_step(model: str, inputs: Sequence[str], outputs: Sequence[str]) -> pb.ModelEnsembling.Step:
     """Return a step whose tensors have the names that its model gives them."""
     return pb.ModelEnsembling.Step(
         model_name=model,

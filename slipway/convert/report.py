@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import orjson
 
@@ -22,9 +22,13 @@ from slipway.convert.measure import Speed
 from slipway.convert.variants import Skipped
 
 _PACKAGES: Final = (
-    "slipway", "torch", "transformers", "tokenizers", "onnx", "onnxruntime", "openvino", "nncf", "numpy",
+    "slipway", "torch", "transformers", "tokenizers", "onnx", "onnxruntime", "openvino", "nncf", "numpy", "ctranslate2",
 )  # fmt: skip
 _BLOCK: Final = 1 << 20
+
+CANDIDATE_HEADERS: Final = (
+    "candidate", "gate", "difference", "same label", "cosine", "in a batch", "length: ms, rows/s", "MB",
+)  # fmt: skip
 
 CHOSEN: Final = "chosen"
 PASSED: Final = "passed"
@@ -48,6 +52,10 @@ class Candidate:
     speeds: tuple[Speed, ...] = ()
     bytes: int = 0
     seconds: float = 0.0
+
+    def cells(self) -> tuple[str, ...]:
+        """Return the candidate as a row of the report's table."""
+        return _candidate_row(self)
 
     @property
     def rows_per_second(self) -> float:
@@ -79,6 +87,12 @@ class Report:
     created: str = field(default_factory=lambda: datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
     versions: dict[str, str] = field(default_factory=lambda: dict(_versions()))
     machine: str = field(default_factory=describe_machine)
+
+    headers: ClassVar[tuple[str, ...]] = CANDIDATE_HEADERS
+
+    def lines_after(self) -> list[str]:
+        """Return what else the Markdown form has to say, at its end."""
+        return []
 
     def document(self) -> dict[str, Any]:
         """Return the report as plain values."""
@@ -112,7 +126,7 @@ class Report:
             "",
             "## Candidates",
             "",
-            *_markdown_table(CANDIDATE_HEADERS, candidate_rows(self.candidates)),
+            *_markdown_table(self.headers, [each.cells() for each in self.candidates]),
         ]
         refusals = [f"- {each.label}: {problem}" for each in self.candidates for problem in each.problems]
         lines += ["", *refusals] if refusals else []
@@ -120,17 +134,7 @@ class Report:
             lines += ["", "## Not tried", "", *(f"- {row.label}: {row.reason}" for row in self.skipped)]
         if self.batching and self.batching.rates:
             lines += ["", "## Rows per second by batch", "", *_markdown_table(*_rate_table(self.batching))]
-        return "\n".join([*lines, ""])
-
-
-CANDIDATE_HEADERS: Final = (
-    "candidate", "gate", "difference", "same label", "cosine", "in a batch", "length: ms, rows/s", "MB",
-)  # fmt: skip
-
-
-def candidate_rows(candidates: Iterable[Candidate]) -> list[tuple[str, ...]]:
-    """Return one row of cells per candidate, for CANDIDATE_HEADERS."""
-    return [_candidate_row(candidate) for candidate in candidates]
+        return "\n".join([*lines, *self.lines_after(), ""])
 
 
 def _candidate_row(candidate: Candidate) -> tuple[str, ...]:

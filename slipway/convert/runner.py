@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from time import monotonic_ns
 from typing import Self
@@ -71,14 +72,26 @@ class OpenModel:
 
     def run(self, inputs: Arrays, instance: int = 0) -> Arrays:
         """Return every output; raise `SlipwayError` when the model fails."""
+        return self.run_together([inputs], instance)[0]
+
+    def run_together(self, requests: Sequence[Arrays], instance: int = 0) -> list[Arrays]:
+        """Return the outputs of each request, all executed as one batch; raise `SlipwayError` when one fails."""
+        answers: list[InferResponse | None] = [None] * len(requests)
+        batch = tuple(self._pending(inputs, answers, index) for index, inputs in enumerate(requests))
+        returned = self.executors[instance].execute(batch).responses
+        outputs = []
+        for own, sent in zip(returned, answers, strict=True):
+            response = own or sent  # some models send their answers themselves
+            if response is None or response.error is not None:
+                raise invalid("it gives no answer") if response is None or response.error is None else response.error
+            outputs.append({tensor.name: tensor.array for tensor in response.outputs})
+        return outputs
+
+    def _pending(self, inputs: Arrays, answers: list[InferResponse | None], index: int) -> Pending:
         tensors = {name: Tensor.from_array(name, array) for name, array in inputs.items()}
-        request = InferRequest(self.name, inputs=tensors)
         rows = next(iter(inputs.values())).shape[0] if inputs else 1
-        pending = Pending(request, rows, monotonic_ns(), _NoLoop(), _ignore)
-        response = self.executors[instance].execute((pending,)).responses[0]
-        if response is None or response.error is not None:
-            raise invalid("it gives no answer") if response is None or response.error is None else response.error
-        return {tensor.name: tensor.array for tensor in response.outputs}
+        request = InferRequest(self.name, inputs=tensors)
+        return Pending(request, rows, monotonic_ns(), _NoLoop(), partial(answers.__setitem__, index))
 
     def __enter__(self) -> Self:
         return self
@@ -114,7 +127,3 @@ def open_model(directory: Path) -> OpenModel:
         raise unsupported(f"backend '{config.backend}' cannot be measured without a server")
     specs: list[InstanceSpec] = instance_specs(config, warn=False)
     return OpenModel(config.name, loaded, [loaded.open(spec) for spec in specs])
-
-
-def _ignore(_: InferResponse) -> None:
-    """Take an answer that was returned already."""

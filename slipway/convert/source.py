@@ -27,6 +27,10 @@ class Task(Enum):
     MASK = "fill-mask"
     RERANKING = "reranking"
     ZERO_SHOT = "zero-shot"
+    TEXT_TO_TEXT = "text2text-generation"
+    TRANSLATION = "translation"
+    SUMMARIZATION = "summarization"
+    TEXT_GENERATION = "text-generation"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +139,7 @@ def read_source(directory: Path, *, task: Task | None = None, hypothesis: str = 
         directory=directory,
         family=family if int(config.get("type_vocab_size", 1)) else Family(token_types=False),
         task=chosen,
-        max_length=min(positions, *_declared_lengths(directory)),
+        max_length=min(positions, *declared_lengths(directory)),
         vocabulary_size=_integer(config, "vocab_size", directory),
         padding_id=padding_id,
         labels=labels if found not in (Task.EMBEDDING, Task.HIDDEN_STATES, Task.MASK, Task.QUESTIONS) else (),
@@ -253,7 +257,8 @@ def _pooling_mode(path: Path) -> str:
     return str(chosen[0])
 
 
-def _declared_lengths(directory: Path) -> Iterator[int]:
+def declared_lengths(directory: Path) -> Iterator[int]:
+    """Yield every length, in tokens, that a directory sets for its texts; a huge one comes last."""
     for file, key in (("sentence_bert_config.json", "max_seq_length"), ("tokenizer_config.json", "model_max_length")):
         path = directory / file
         length = _json_object(path).get(key) if path.exists() else None

@@ -89,6 +89,8 @@ _TABLE: Final = (
 
 def choose_variants(engine: str, precision: str) -> tuple[list[Variant], list[Skipped]]:
     """Return what to try and what not; raise INVALID_ARG when what is asked for does not exist or cannot run here."""
+    if engine not in (AUTO, *ENGINES):
+        raise invalid(f"engine '{engine}' runs models that generate text; for others choose {', '.join(ENGINES)}")
     asked = [
         row for row in _TABLE if engine in (AUTO, row.variant.engine) and precision in (AUTO, row.variant.precision)
     ]

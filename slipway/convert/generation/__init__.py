@@ -1,0 +1,1 @@
+"""Conversion of models that generate text, and (`served.py`) what the models it writes run on."""

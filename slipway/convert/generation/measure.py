@@ -1,0 +1,45 @@
+"""How many tokens a second a served model generates: rows alone and rows together, all of forced length."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from slipway.convert.generation.gate import greedy
+from slipway.convert.generation.questions import random_ids
+from slipway.convert.generation.served import IDS, MASK
+from slipway.convert.generation.source import GenerationSource
+from slipway.convert.measure import seconds_per_run
+from slipway.convert.runner import OpenModel
+
+_BATCHES: Final = (1, 8)
+_SOURCE: Final = 32  # tokens read
+_NEW: Final = 32  # tokens generated
+_SECONDS: Final = 1.5  # per figure at most
+
+
+@dataclass(frozen=True, slots=True)
+class TokenSpeed:
+    """Generated tokens per second with `batch` rows at once."""
+
+    batch: int
+    source_tokens: int
+    new_tokens: int
+    tokens_per_second: float
+
+
+def measure_tokens(model: OpenModel, source: GenerationSource) -> tuple[TokenSpeed, ...]:
+    """Return the speed of each batch size."""
+    return tuple(_speed(model, source, batch) for batch in _BATCHES)
+
+
+def _speed(model: OpenModel, source: GenerationSource, batch: int) -> TokenSpeed:
+    tokens = min(_SOURCE, source.max_length)
+    new = min(_NEW, source.room(tokens))
+    random = np.random.default_rng(batch)
+    ids = np.stack([random_ids(source, tokens, random) for _ in range(batch)])
+    limits = np.full((batch, 1), new, np.uint32)
+    request = {IDS: ids, MASK: np.ones_like(ids), **greedy(limits, least=new)}
+    return TokenSpeed(batch, tokens, new, batch * new / seconds_per_run(model, request, _SECONDS))

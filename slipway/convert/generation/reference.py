@@ -1,0 +1,72 @@
+"""What transformers generates: greedy ids of one row at a time, with the margins that tell a tie from a mistake."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from slipway.convert.generation.source import GenerationSource
+from slipway.convert.tokenizer import first_line
+from slipway.errors import invalid
+
+_TIE: Final = 1e-4  # of the largest score: float32 sums in another order differ by less than 1e-5 on real models
+NAME: Final = "transformers in float32, one row at a time, greedy"
+
+
+@dataclass(frozen=True, slots=True)
+class Generated:
+    """The ids of one row, without the start token or prompt, and per step the tokens that are as good as the best."""
+
+    ids: tuple[int, ...]
+    ties: tuple[frozenset[int], ...]
+
+
+class Reference:
+    """The checkpoint as transformers runs it."""
+
+    def __init__(self, source: GenerationSource) -> None:
+        import torch
+        import transformers
+
+        self._continues = source.continues
+        loader = transformers.AutoModelForCausalLM if source.continues else transformers.AutoModelForSeq2SeqLM
+        try:
+            self._network: Any = loader.from_pretrained(source.directory, local_files_only=True, dtype=torch.float32)
+        except Exception as error:  # safetensors, torch and transformers raise types without a common root
+            raise invalid(f"cannot load the weights of '{source.directory}': {first_line(error)}") from error
+        self._network.eval()
+        checkpoint = source.checkpoint
+        ends = list(checkpoint.end_ids) or [source.spec.end_id]
+        # Greedy and nothing else: what the checkpoint itself asks for must not come in by a back door.
+        self._network.generation_config = transformers.GenerationConfig(
+            do_sample=False,
+            num_beams=1,
+            eos_token_id=ends,
+            pad_token_id=checkpoint.padding_id if checkpoint.padding_id is not None else ends[0],
+            decoder_start_token_id=None if source.continues else source.spec.start_id,
+        )
+
+    def generate(self, ids: np.ndarray, max_tokens: int) -> Generated:
+        """Return what follows `ids`, int64 [tokens]."""
+        import torch
+
+        row = torch.from_numpy(ids)[None]
+        with torch.inference_mode():
+            made = self._network.generate(
+                row,
+                attention_mask=torch.ones_like(row),
+                max_new_tokens=max_tokens,
+                output_logits=True,
+                return_dict_in_generate=True,
+            )
+        first = row.shape[1] if self._continues else 1
+        ties = tuple(_ties(step[0].numpy()) for step in made.logits)
+        return Generated(tuple(made.sequences[0, first:].tolist()), ties)
+
+
+def _ties(logits: np.ndarray) -> frozenset[int]:
+    best = logits.max()
+    near = np.flatnonzero(logits >= best - _TIE * max(1.0, float(np.abs(best))))
+    return frozenset(near.tolist())

@@ -1,0 +1,167 @@
+"""What a directory with a generating model holds: architecture, task, lengths, and how it wants to be decoded.
+
+Only JSON and the shapes of arrays are read here. Whatever generation_config.json asks for and cannot be done is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from slipway.checkpoints.huggingface.reader import HuggingFaceCheckpoint, read_huggingface
+from slipway.checkpoints.huggingface.settings import Settings, read_settings
+from slipway.convert.source import Task, declared_lengths
+from slipway.errors import invalid
+from slipway.transformer.spec import Positions, Stack, Transformer
+
+_TEXT_TO_TEXT: Final = (Task.TEXT_TO_TEXT, Task.TRANSLATION, Task.SUMMARIZATION)
+# Of each model type that generates, the tasks it may be asked for; the first is the default.
+TASKS: Final[Mapping[str, tuple[Task, ...]]] = {
+    "bart": (Task.TEXT_TO_TEXT, Task.SUMMARIZATION, Task.TRANSLATION),
+    "gpt2": (Task.TEXT_GENERATION,),
+    "m2m_100": (Task.TRANSLATION, Task.TEXT_TO_TEXT),
+    "marian": (Task.TRANSLATION, Task.TEXT_TO_TEXT),
+    "mbart": (Task.TRANSLATION, Task.TEXT_TO_TEXT, Task.SUMMARIZATION),
+    "mt5": _TEXT_TO_TEXT,
+    "t5": _TEXT_TO_TEXT,
+}
+# Architectures that have a head; GPT-2's and BART's is their embedding, so a model without one generates too.
+_HEADS: Final = ("ForConditionalGeneration", "MTModel", "LMHeadModel", "GPT2Model", "BartModel")
+_DEFAULT_TOKENS: Final = 128
+_UNBOUNDED: Final = 1 << 20  # transformers writes a huge number where a tokenizer has no limit
+
+# Of generation_config.json, what has a place: its name there -> the argument's.
+_COPIED: Final = {
+    "num_beams": "beam_width",
+    "length_penalty": "len_penalty",
+    "repetition_penalty": "repetition_penalty",
+    "max_new_tokens": "max_output_len",
+    "min_new_tokens": "min_length",
+}
+_SAMPLING: Final = {"temperature": "temperature", "top_k": "runtime_top_k", "top_p": "runtime_top_p"}
+# ... and what has none, with the value that asks for nothing.
+_IGNORED: Final[Mapping[str, tuple[Any, ...]]] = {
+    "no_repeat_ngram_size": (0,),
+    "encoder_no_repeat_ngram_size": (0,),
+    "num_beam_groups": (1,),
+    "bad_words_ids": (),
+    "suppress_tokens": ([],),
+    "begin_suppress_tokens": ([],),
+    "typical_p": (1.0,),
+    "min_p": (),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationSource:
+    """A checkpoint that generates. `max_length` counts the source's tokens, special ones included; `defaults` are
+    arguments by name; `notes` is what the served model does otherwise than transformers."""
+
+    directory: Path
+    checkpoint: HuggingFaceCheckpoint
+    task: Task
+    max_length: int
+    defaults: Mapping[str, str]
+    notes: tuple[str, ...]
+
+    @property
+    def spec(self) -> Transformer:
+        """The architecture."""
+        return self.checkpoint.spec
+
+    @property
+    def decoder(self) -> Stack:
+        """The decoder, which every source here has."""
+        if self.spec.decoder is None:
+            raise invalid(f"'{self.directory}' is an encoder alone and generates nothing")
+        return self.spec.decoder
+
+    @property
+    def continues(self) -> bool:
+        """Whether it goes on with its prompt, and has no encoder to read a source."""
+        return self.spec.encoder is None
+
+    def room(self, tokens: int) -> int:
+        """Return how many tokens can be generated for a row of `tokens`; a huge number where nothing limits it."""
+        if self.decoder.positions is not Positions.TABLE:
+            return _UNBOUNDED
+        return self.decoder.position_rows - (tokens if self.continues else 0)
+
+
+def generates(directory: Path) -> bool:
+    """Return whether the directory's config.json describes a model that this package converts."""
+    if not (directory / "config.json").is_file():
+        return False
+    settings = read_settings(directory)
+    return settings.model_type in TASKS and settings.architecture.endswith(_HEADS)
+
+
+def read_generation_source(directory: Path, task: Task | None) -> GenerationSource:
+    """Return what `directory` holds; raise `SlipwayError` naming the file and the reason when it is unusable."""
+    settings = read_settings(directory)
+    tasks = TASKS[settings.model_type]
+    if task is not None and task not in tasks:
+        choices = ", ".join(each.value for each in tasks)
+        raise invalid(f"'{settings.architecture}' cannot serve the task '{task.value}'; it can serve: {choices}")
+    checkpoint = read_huggingface(directory)
+    spec = checkpoint.spec
+    reader = spec.encoder or spec.decoder
+    assert reader is not None  # noqa: S101  a transformer has a stack
+    rows = reader.position_rows if reader.positions is Positions.TABLE else _UNBOUNDED
+    defaults = _defaults(settings, continues=spec.encoder is None, rows=rows)
+    # A prompt shares its positions with what follows.
+    kept = min(int(defaults["max_output_len"]), rows // 2) if spec.encoder is None else 0
+    return GenerationSource(
+        directory=directory,
+        checkpoint=checkpoint,
+        task=task or tasks[0],
+        max_length=min(rows - kept, _UNBOUNDED, *declared_lengths(directory)),
+        defaults=defaults,
+        notes=tuple(_notes(settings, checkpoint)),
+    )
+
+
+def _wishes(settings: Settings) -> Mapping[str, Any]:
+    """Return how the checkpoint wants to be decoded: old ones say it in config.json."""
+    return settings.generation or settings.config
+
+
+def _defaults(settings: Settings, *, continues: bool, rows: int) -> dict[str, str]:
+    """Return the default of each argument that the checkpoint sets."""
+    wishes = _wishes(settings)
+    copied = _COPIED | (_SAMPLING if wishes.get("do_sample") is True else {})
+    defaults = {name: _number(settings, wishes, key) for key, name in copied.items() if wishes.get(key) is not None}
+    if wishes.get("do_sample") is True:
+        defaults.setdefault("runtime_top_k", "50")  # as transformers
+        defaults.pop("beam_width", None)
+    if wishes.get("early_stopping") is True:
+        defaults["early_stopping"] = "1"
+    if not continues:  # both lengths of transformers count the start token
+        for key, name in (("max_length", "max_output_len"), ("min_length", "min_length")):
+            if wishes.get(key):
+                defaults.setdefault(name, str(max(0, int(float(_number(settings, wishes, key))) - 1)))
+    defaults.setdefault("max_output_len", str(max(1, min(_DEFAULT_TOKENS, rows // 2))))
+    return defaults
+
+
+def _number(settings: Settings, wishes: Mapping[str, Any], key: str) -> str:
+    value = wishes[key]
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise invalid(f"{settings.path.parent}: '{key}' should be a number and is {value!r}")
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _notes(settings: Settings, checkpoint: HuggingFaceCheckpoint) -> list[str]:
+    wishes = _wishes(settings)
+    notes = [
+        f"generation_config.json sets {key} to {wishes[key]!r}, which has no counterpart here"
+        for key, nothing in _IGNORED.items()
+        if wishes.get(key) is not None and wishes[key] not in nothing
+    ]
+    if wishes.get("do_sample") is True and (wishes.get("num_beams") or 1) > 1:
+        notes.append("generation_config.json samples within beams; here it samples without")
+    if checkpoint.forced_first_id is not None:
+        notes.append(f"generation_config.json forces {checkpoint.forced_first_id} as the first token; here it is free")
+    return notes

@@ -1,0 +1,89 @@
+"""Tiny random checkpoints that generate text, with tokenizers trained on the spot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+LINES = (
+    "the cat sat on the mat and looked at the dog",
+    "stocks rallied and the british pound gained against the dollar",
+    "a quarterly report: revenue rose 4.2% to $1,300 million, but margins fell",
+    "naïve café, Straße, Ελληνικά, 東京, 🙂 and tabs",
+    "translate english to german: how are you today?",
+)
+_SIZES = {"encoder_layers": 2, "decoder_layers": 2, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32}
+_HEADS = {"encoder_attention_heads": 2, "decoder_attention_heads": 2, "d_model": 16, "max_position_embeddings": 64}
+
+
+def unigram_tokenizer(directory: Path, model_max_length: int) -> int:
+    """Write a sentencepiece-like tokenizer: <pad> 0, </s> 1 after each text; return its size."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.decoder = decoders.Metaspace()
+    trainer = trainers.UnigramTrainer(
+        vocab_size=120, special_tokens=["<pad>", "</s>", "<unk>"], unk_token="<unk>", show_progress=False
+    )
+    tokenizer.train_from_iterator(LINES * 20, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="$A </s>", pair="$A </s> $B </s>", special_tokens=[("</s>", 1)]
+    )
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="<pad>",
+        eos_token="</s>",
+        unk_token="<unk>",
+        model_max_length=model_max_length,
+    ).save_pretrained(directory)
+    return tokenizer.get_vocab_size()
+
+
+def bytes_tokenizer(directory: Path) -> int:
+    """Write GPT-2's kind of tokenizer, whose tokens are bytes; <|endoftext|> is its last id; return its size."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=300, initial_alphabet=alphabet, show_progress=False)
+    tokenizer.train_from_iterator(LINES * 5, trainer)
+    tokenizer.add_special_tokens(["<|endoftext|>"])
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|endoftext|>").save_pretrained(directory)
+    return tokenizer.get_vocab_size()
+
+
+def write_generator(directory: Path, family: str, **changes: Any) -> Path:
+    """Write a random checkpoint with its tokenizer into `directory`; `changes` go into config.json's values."""
+    import torch
+    import transformers as hf
+
+    torch.manual_seed(3)
+    directory.mkdir(parents=True, exist_ok=True)
+    if family == "gpt2":
+        size = bytes_tokenizer(directory)
+        end = {"bos_token_id": size - 1, "eos_token_id": size - 1}
+        settings = {"vocab_size": size, "n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 96, **end}
+        model = hf.GPT2LMHeadModel(hf.GPT2Config(**settings | changes))
+    elif family == "t5":
+        size = unigram_tokenizer(directory, model_max_length=48)
+        settings = {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 2, "num_heads": 2, "decoder_start_token_id": 0}
+        model = hf.T5ForConditionalGeneration(hf.T5Config(vocab_size=size, **settings | changes))
+    else:
+        size = unigram_tokenizer(directory, model_max_length=48)
+        ids = {"pad_token_id": 0, "eos_token_id": 1, "bos_token_id": 1, "decoder_start_token_id": 0}
+        config = {"marian": hf.MarianConfig, "bart": hf.BartConfig}[family]
+        network = {"marian": hf.MarianMTModel, "bart": hf.BartForConditionalGeneration}[family]
+        extra = {"forced_eos_token_id": None, "scale_embedding": family == "marian"}
+        model = network(config(vocab_size=size, **_SIZES, **_HEADS, **ids, **extra | changes))
+    model.eval()
+    with torch.no_grad():  # louder weights than a random start has: texts of many tokens, differences that show
+        for name, parameter in model.named_parameters():
+            if parameter.ndim > 1 and parameter.requires_grad and "relative" not in name:
+                parameter.normal_(0, 0.4)
+    model.save_pretrained(directory)
+    return directory
