@@ -1,0 +1,110 @@
+"""`slipway lightseq`: models to LightSeq files, with the options of LightSeq's export scripts."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from slipway.checkpoints.lightseq.conf import GPT_METHODS, SEARCH_METHODS, WIDTHS
+from slipway.checkpoints.lightseq.export import SOURCES, Exported, ExportOptions, export
+from slipway.checkpoints.lightseq.served import make_entry, write_config
+from slipway.cli.parser import CommandParser
+
+_RAW: Final = argparse.RawDescriptionHelpFormatter
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Export a model, say where it is and what to type next; 0 on success."""
+    given = vars(_parser().parse_args(arguments))
+    repository, name = given.pop("repository"), given.pop("name")
+    del given["action"]
+    if (repository is None) != (name is None):
+        _parser().error("--repository and --name go together")
+    asked = ExportOptions(**given)
+    if repository is None:
+        print(_summary(export(asked)))
+    else:
+        print(_summary(_export_to(repository, name, asked)))
+        print(f"next: slipway check {repository} && slipway serve {repository}")
+    return 0
+
+
+def _parser() -> CommandParser:
+    parser = CommandParser(prog="slipway lightseq", description=__doc__)
+    actions = parser.add_subparsers(dest="action", required=True, metavar="export")
+    _add_export(actions.add_parser("export", description=_description(), formatter_class=_RAW, help="write a file"))
+    return parser
+
+
+def _description() -> str:
+    sources = [f"  {source.name:<9} {source.summary}, as {source.model_type}" for source in SOURCES.values()]
+    return "\n".join(["Export a model to a LightSeq file, .pb or .hdf5. Sources:", "", *sources])
+
+
+def _add_export(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--source", choices=tuple(SOURCES), help="what the model is (default: found out)")
+    parser.add_argument(
+        "--model",
+        "-m",
+        type=Path,
+        default=Path("checkpoint_best.pt"),
+        help="Hugging Face directory or fairseq checkpoint (default: checkpoint_best.pt)",
+    )
+    parser.add_argument(
+        "--output",
+        "-o",
+        type=Path,
+        metavar="FILE",
+        help="file to write; .pb or .hdf5 (default: LightSeq's name for the model, fairseq: the checkpoint's)",
+    )
+    parser.add_argument("--hdf5", "-hdf5", action="store_true", help="write .hdf5 (default of all sources but fairseq)")
+    parser.add_argument("--ptq", action="store_true", help="quantise to 8 bits: Transformer, Bert, Gpt and Vit")
+    _add_decoding(parser)
+    group = parser.add_argument_group("model repository")
+    group.add_argument("--repository", type=Path, metavar="DIR", help="also write config.pbtxt: a model to serve")
+    group.add_argument("--name", help="name of that model")
+
+
+def _add_decoding(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("what the file says about decoding (default: as LightSeq's scripts)")
+    methods = tuple(dict.fromkeys([*SEARCH_METHODS, *GPT_METHODS]))
+    group.add_argument(
+        "--generation-method",
+        "--generation_method",
+        "-g",
+        choices=methods,
+        help="default: beam_search, and topk for hf-gpt2, which also knows topp and ppl",
+    )
+    group.add_argument("--beam-size", type=int, choices=WIDTHS, help="width of beam_search and topk_greedy")
+    group.add_argument("--max-step", type=int, metavar="N", help="most tokens of a sequence")
+    group.add_argument("--extra-decode-length", type=int, metavar="N", help="most tokens beyond the source's")
+    group.add_argument("--length-penalty", type=float, metavar="X", help="negative: mean of the tokens")
+    group.add_argument("--diverse-lambda", type=float, metavar="X", default=0.0, help="(default: 0)")
+    group.add_argument("--topk", type=int, choices=WIDTHS, default=1, help="(default: 1, which is greedy)")
+    group.add_argument("--topp", type=float, metavar="P", default=0.75, help="(default: 0.75)")
+    group.add_argument(
+        "--activation-clip", type=float, metavar="X", help="clip of 8-bit activations (default: 16, fairseq 45)"
+    )
+
+
+def _export_to(repository: Path, name: str, asked: ExportOptions) -> Exported:
+    """Export into a new entry of a model repository; the entry goes when that fails."""
+    entry = make_entry(repository, name)
+    try:
+        exported = export(replace(asked, directory=entry))
+        write_config(entry, exported.path.name, exported.conf)
+    except BaseException:  # an interruption too
+        shutil.rmtree(entry)
+        raise
+    return exported
+
+
+def _summary(exported: Exported) -> str:
+    conf = exported.conf
+    size = exported.path.stat().st_size / 1e6
+    method = f", {conf.sampling_method}" if conf.sampling_method else ""
+    return f"wrote {exported.path}: {conf.model_type}, {size:.1f} MB, up to {conf.max_step} tokens{method}"
