@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: install demo test lint bench capabilities
+.PHONY: install demo test lint bench bench-gpu capabilities
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -26,6 +26,9 @@ test: lint
 
 bench: install
 	$(BIN)/python -m benchmarks
+
+bench-gpu: install
+	$(BIN)/python -m benchmarks generation-gpu
 
 capabilities: install
 	$(BIN)/python -m tests.capabilities

@@ -28,7 +28,9 @@ class _Row:
 
 
 _TABLE = {
+    "fastertransformer": _Row("slipway.backends.fastertransformer.backend", "FasterTransformerBackend"),
     "identity": _Row("slipway.backends.identity", "IdentityBackend"),
+    "lightseq": _Row("slipway.backends.lightseq.backend", "LightSeqBackend"),
     "onnxruntime": _Row(
         "slipway.backends.onnxruntime.backend", "OnnxRuntimeBackend", "onnxruntime", "pip install onnxruntime"
     ),

@@ -28,6 +28,15 @@ COMMANDS: Final = {
         Command("infer", "slipway.cli.infer", "send text or tensors to a running server"),
         Command("convert", "slipway.cli.convert", "turn a checkpoint into a verified, optimised model repository"),
         Command("convert-module", "slipway.cli.convert_module", "turn a PyTorch script and its weights into models"),
+        Command(
+            "huggingface_t5_ckpt_convert",
+            "slipway.cli.huggingface_t5_ckpt_convert",
+            "turn a Hugging Face T5 into a FasterTransformer checkpoint",
+        ),
+        Command(
+            "t5_ckpt_convert", "slipway.cli.t5_ckpt_convert", "the same in the layout of FasterTransformer 5.0 beta"
+        ),
+        Command("lightseq", "slipway.cli.lightseq", "export models to LightSeq files"),
         Command("check", "slipway.cli.check", "find what is wrong or slow in a model repository"),
         Command("config", "slipway.cli.config", "create a config.pbtxt, or show the one that is in force"),
         Command("verify", "slipway.cli.verify", "send every model an example and print PASS or FAIL"),
@@ -59,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _usage() -> str:
-    lines = [f"  {command.name:<14} {command.summary}" for command in COMMANDS.values()]
+    lines = [f"  {command.name:<28} {command.summary}" for command in COMMANDS.values()]
     return "\n".join(
         ["usage: slipway COMMAND [options]", "", *lines, "", "slipway COMMAND --help lists a command's options."]
     )
