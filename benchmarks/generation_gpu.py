@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from slipway.transformer.engines import EngineOptions, open_engine
 
 from benchmarks.reference import CannotRunError
 from benchmarks.report import Row
 from benchmarks.toys import write_t5_base
 from slipway.checkpoints.huggingface.reader import read_huggingface
+from slipway.transformer.engines import EngineOptions, open_engine
 from slipway.transformer.generation import Decoding, Search, collect
 from slipway.transformer.generation import Row as Sequence
 
