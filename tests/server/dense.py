@@ -117,9 +117,8 @@ class Dense:
         return np.where(shares >= kept, shares, 0)
 
     def expert(self, x: np.ndarray, prefix: str, expert: int) -> np.ndarray:
-        up, down = (
-            (self.weights[f"{prefix}.{part}.{kind}"][expert] for kind in ("weight", "bias")) for part in ("up", "down")
-        )
-        up_weight, up_bias = up
-        down_weight, down_bias = down
-        return np.maximum(x @ up_weight.T + up_bias, 0) @ down_weight.T + down_bias
+        parts = {
+            key: self.weights[f"{prefix}.{key}"][expert] for key in ("up.weight", "up.bias", "down.weight", "down.bias")
+        }
+        inner = np.maximum(x @ parts["up.weight"].T + parts["up.bias"], 0)
+        return inner @ parts["down.weight"].T + parts["down.bias"]
