@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,7 +22,6 @@ from tests.server.fastertransformer_models import (
     BETA,
     VOCABULARY,
     add_model,
-    cut,
     generate,
     shipped_interface,
     tiny_t5,
@@ -32,7 +30,7 @@ from tests.server.fastertransformer_models import (
 )
 from tests.server.running import RunningServer, running_server
 
-SENTENCES = [[5, 17, 33, 8, 1], [9, 40, 1], [21, 22, 23, 24, 25, 26, 1], [50, 1]]
+SENTENCES = [[5, 17, 33, 8, 40, 12, 1], [9, 40, 1], [21, 22, 23, 24, 25, 26, 27, 28, 1], [50, 1]]
 PROMPTS = (("summary", 3), ("question", 2))
 
 
@@ -47,7 +45,7 @@ class Models:
 def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
     root = tmp_path_factory.mktemp("fastertransformer")
     repository, scratch = root / "models", root / "hf"
-    t5, gated = tiny_t5(), tiny_t5(1, feed_forward_proj="gated-gelu", tie_word_embeddings=False)
+    t5, gated = tiny_t5(), tiny_t5(1, feed_forward_proj="gated-gelu")
     for ways in (1, 2, 4):
         version = add_model(repository, f"t5_tp{ways}", "T5", shipped_interface(), tensor_para_size=str(ways))
         checkpoint = write_checkpoint(t5, version / f"{ways}-gpu", scratch / "t5", ways=ways)
@@ -299,9 +297,8 @@ def test_requests_of_different_lengths_and_arguments_are_batched(server, grpc):
 def test_tasks_change_the_answer_and_unknown_ones_are_refused(server, grpc):
     first, second = (generated(ask(grpc, "tasks", SENTENCES[:1], ia3_tasks=task)) for task in (0, 1))
     assert first != second
-    assert ask(grpc, "tasks", [SENTENCES[0]] * 2, ia3_tasks=[[1], [0]])["output_ids"][:, 0].tolist() == [
-        row["output_ids"][0, 0].tolist() for row in (ask(grpc, "tasks", SENTENCES[:1], ia3_tasks=n) for n in (1, 0))
-    ]
+    both = ask(grpc, "tasks", [SENTENCES[0]] * 2, ia3_tasks=[[1], [0]])
+    assert [generated(both, 0), generated(both, 1)] == [second, first]
     virtual = [VOCABULARY, VOCABULARY + 1, 5, 1]
     prompted = [generated(ask(grpc, "tasks", [virtual], prompt_learning_task_name_ids=task)) for task in (0, 1)]
     assert prompted[0] != prompted[1]
@@ -342,6 +339,5 @@ def test_a_bad_request_is_refused_and_its_neighbours_are_answered(grpc, argument
 
 
 def test_the_config_that_is_shown_has_the_interface_that_was_filled_in(grpc):
-    config = json.loads(json.dumps(grpc.get_model_config("filled", as_json=True)))["config"]
+    config = grpc.get_model_config("filled", as_json=True)["config"]
     assert {"input_ids", "runtime_top_k", "presence_penalty"} <= {each["name"] for each in config["input"]}
-    assert cut([5, 1, 7], 1) == [5, 1]
