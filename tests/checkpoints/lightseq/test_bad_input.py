@@ -35,12 +35,14 @@ def pb_of(tmp_path, values, **conf):
     return path
 
 
+@pytest.mark.capability("1.17")
 def test_another_extension_is_refused_naming_the_two(tmp_path):
     with pytest.raises(SlipwayError, match=r"Supported extensions are: \.pb, \.hdf5") as caught:
         read_lightseq(tmp_path / "model.onnx", "Transformer")
     assert caught.value.code is Code.UNSUPPORTED
 
 
+@pytest.mark.capability("1.17")
 def test_an_unknown_model_type_is_refused_naming_all(tmp_path):
     with pytest.raises(SlipwayError, match="Model not supported") as caught:
         read_lightseq(tmp_path / "model.pb", "Llama")
@@ -51,6 +53,7 @@ def test_a_missing_file_is_named(tmp_path):
     assert str(tmp_path / "model.pb") in refused(tmp_path / "model.pb")
 
 
+@pytest.mark.capability("1.17")
 def test_wrong_sizes_are_all_named_in_the_engines_words(tmp_path, values):
     wrong = dict(values)
     for path in (
@@ -68,6 +71,7 @@ def test_wrong_sizes_are_all_named_in_the_engines_words(tmp_path, values):
     assert "decoder_stack/0/self_norm_scale is missing" in message
 
 
+@pytest.mark.capability("1.17")
 def test_missing_datasets_of_an_hdf5_are_all_named(tmp_path, values):
     gone = ("trg_embedding/position_embedding", "decoder_stack/0/ffn_first_kernel", "encoder_stack/0/ffn_norm_scale")
     path = tmp_path / "transformer.hdf5"

@@ -78,6 +78,7 @@ def assert_same(weights, expected):
         np.testing.assert_array_equal(weights[name], array, err_msg=name)
 
 
+@pytest.mark.capability("1.4")
 @pytest.mark.parametrize("packed", [True, False])
 def test_a_pb_of_googles_protobuf_is_read(packed, values, tmp_path):
     path = tmp_path / "transformer.pb"
@@ -147,6 +148,7 @@ def write_hdf5(path, values, *, dtype, shaped, options=None, conf=None, without=
         file.create_dataset("model_conf/n_decoder_stack", data=np.int64(other.DECODERS))
 
 
+@pytest.mark.capability("1.5")
 @pytest.mark.parametrize("shaped", [True, False])
 @pytest.mark.parametrize("dtype", ["<f4", "<f8", ">f4"])
 @pytest.mark.parametrize("options", [None, {"compression": "gzip"}, {"chunks": True}], ids=["plain", "gzip", "chunks"])

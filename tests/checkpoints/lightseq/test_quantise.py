@@ -14,12 +14,14 @@ from tests.checkpoints.lightseq.models import checkpoint, conf_of, spec_of
 GOLDEN = np.array([-1, 0, 0.5, 1], np.float32)
 
 
+@pytest.mark.capability("1.10")
 def test_golden_bytes_of_quantisation():
     result = quantise(GOLDEN, 1.0)
     assert result.dtype == np.uint8
     assert result.tolist() == [0, 127, 191, 254]
 
 
+@pytest.mark.capability("1.10")
 def test_golden_values_of_dequantisation():
     np.testing.assert_allclose(dequantise(quantise(GOLDEN, 1.0), 1.0), [-1, 0, 0.50394, 1], atol=1e-5)
 
@@ -42,6 +44,7 @@ def test_a_tensor_without_positive_values_keeps_its_numbers():
     assert weight_clip(np.zeros(3, np.float32)) == 1.0
 
 
+@pytest.mark.capability("1.11")
 @pytest.mark.parametrize("base", ["Transformer", "Bert", "Gpt"])
 @pytest.mark.parametrize("suffix", [".pb", ".hdf5"])
 def test_an_8_bit_file_is_at_most_three_tenths_of_the_float_file(base, suffix, tmp_path):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from slipway.checkpoints.lightseq import writer
 from slipway.checkpoints.lightseq.reader import read_lightseq
 from slipway.checkpoints.lightseq.writer import write_lightseq
 from slipway.transformer.spec import Experts, Gate, Languages
@@ -107,3 +109,31 @@ def test_a_failed_write_leaves_what_was_there(tmp_path):
         write_lightseq(path, source, conf_of("QuantBert"))
     assert path.read_bytes() == b"before"
     assert [each.name for each in tmp_path.iterdir()] == ["model.pb"]
+
+
+def test_a_model_too_large_for_protobuf_becomes_hdf5(tmp_path, monkeypatch):
+    spec = spec_of("Gpt")
+    size = write_lightseq(tmp_path / "fits.pb", checkpoint(spec), conf_of("Gpt")).stat().st_size
+    monkeypatch.setattr(writer, "_PROTOBUF_LIMIT", size)
+    path = write_lightseq(tmp_path / "model.pb", checkpoint(spec), conf_of("Gpt"))
+    assert path == tmp_path / "model.hdf5"
+    assert read_lightseq(path, "Gpt").checkpoint.spec == spec
+
+
+@both_formats
+def test_reading_needs_the_memory_of_one_array(suffix, tmp_path):
+    spec = spec_of("Gpt")
+    wide = replace(spec.decoder, hidden=256, head_size=128, inner=1024, vocabulary=2000, attention_scale=128**-0.5)
+    source = checkpoint(replace(spec, decoder=wide))
+    path = write_lightseq(tmp_path / f"model{suffix}", source, conf_of("Gpt"))
+    largest = max(array.nbytes for array in source.weights.values())
+    tracemalloc.start()
+    try:
+        weights = read_lightseq(path, "Gpt").checkpoint.weights
+        for name in weights:
+            weights[name].sum()
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 1.5 * largest + 2e6
+    assert path.stat().st_size > 3 * largest
