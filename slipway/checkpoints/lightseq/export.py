@@ -201,7 +201,10 @@ def _named(options: ExportOptions, source: Source) -> Path:
 
 
 def _read_fairseq(options: ExportOptions, source: Source) -> tuple[Checkpoint, LightSeqConf]:
-    from slipway.checkpoints.lightseq.fairseq import END, PADDING, read_fairseq  # torch takes seconds to import
+    try:
+        from slipway.checkpoints.lightseq.fairseq import END, PADDING, read_fairseq  # torch takes seconds to import
+    except ImportError:
+        raise unavailable("fairseq checkpoints need torch: pip install 'slipway[generate]'") from None
 
     checkpoint = read_fairseq(options.model, options.max_step or source.max_step)
     conf = _conf(options, source, checkpoint)

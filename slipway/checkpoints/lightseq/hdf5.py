@@ -19,16 +19,24 @@ import numpy as np
 
 from slipway.checkpoints.lightseq.contents import Contents, Setting, Stored
 from slipway.checkpoints.lightseq.schema import ARRAY_KINDS, Kind, Message
-from slipway.errors import invalid
+from slipway.errors import invalid, unavailable
 
 _LOG: Final = logging.getLogger("slipway.checkpoints")
 STACKS: Final = ("encoder_stack", "decoder_stack")
 
 
+def load_h5py() -> Any:
+    """Return the library; raise UNAVAILABLE with what to install where it is missing."""
+    try:
+        import h5py
+    except ImportError:
+        raise unavailable(".hdf5 files need h5py: pip install 'slipway[generate]'") from None
+    return h5py
+
+
 def read_hdf5(path: Path, schema: Message) -> Contents:
     """Return what `path` holds; raise INVALID_ARG when it is no HDF5 file, or naming everything of a wrong kind."""
-    import h5py
-
+    h5py = load_h5py()
     try:
         file = h5py.File(path, "r")
     except OSError as error:
@@ -58,8 +66,7 @@ class _Scan:
     """One walk over an open file: what was found so far."""
 
     def __init__(self, path: Path, file: Any) -> None:
-        import h5py
-
+        h5py = load_h5py()
         self._group, self._dataset = h5py.Group, h5py.Dataset
         self._path = path
         self._file = file
@@ -204,13 +211,11 @@ class _LateReader:
 
     def read(self, name: str) -> np.ndarray:
         """Return a whole dataset."""
-        import h5py
-
         last = self._last
         if last is not None and last[0] == name:
             return last[1]
         self._last = None  # its memory is free before the next is read
-        with _damage_named(self.path), h5py.File(self.path, "r") as file:
+        with _damage_named(self.path), load_h5py().File(self.path, "r") as file:
             value = np.asarray(file[name][()])
         self._last = (name, value)
         return value

@@ -7,15 +7,14 @@ from pathlib import Path
 import numpy as np
 
 from slipway.checkpoints.lightseq.contents import Setting
+from slipway.checkpoints.lightseq.hdf5 import load_h5py
 from slipway.checkpoints.lightseq.output import Output
 from slipway.checkpoints.lightseq.schema import ARRAY_KINDS, Field, Kind, Message
 
 
 def write_hdf5(path: Path, schema: Message, output: Output) -> None:
     """Write the datasets of `output` to `path`."""
-    import h5py
-
-    with h5py.File(path, "w") as file:
+    with load_h5py().File(path, "w") as file:
         for name, known in schema.leaves(output.layers):
             if name in output.late:
                 file.create_dataset(name, data=np.float32(output.late[name]()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import struct
+import sys
 from dataclasses import replace
 
 import h5py
@@ -185,6 +186,12 @@ def test_an_hdf5_that_is_none_is_refused(data, tmp_path):
     path = tmp_path / "model.hdf5"
     path.write_bytes(data)
     assert f"'{path}' is no HDF5 file that can be read" in refused(path)
+
+
+def test_without_h5py_an_hdf5_says_what_to_install(tmp_path, monkeypatch):
+    (tmp_path / "model.hdf5").write_bytes(b"anything")
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    assert "pip install 'slipway[generate]'" in refused(tmp_path / "model.hdf5")
 
 
 def test_an_hdf5_cut_off_is_refused(tmp_path, values):
