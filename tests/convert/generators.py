@@ -8,8 +8,8 @@ from typing import Any
 LINES = (
     "the cat sat on the mat and looked at the dog",
     "stocks rallied and the british pound gained against the dollar",
-    "a quarterly report: revenue rose 4.2% to $1,300 million, but margins fell",
-    "naïve café, Straße, Ελληνικά, 東京, 🙂 and tabs",
+    "revenue rose 4.2% to $1,300 million",
+    "naïve café, Straße, Ελληνικά, 東京, 🙂",
     "translate english to german: how are you today?",
 )
 _SIZES = {"encoder_layers": 2, "decoder_layers": 2, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32}

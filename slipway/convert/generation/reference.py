@@ -37,6 +37,9 @@ class Reference:
         except Exception as error:  # safetensors, torch and transformers raise types without a common root
             raise invalid(f"cannot load the weights of '{source.directory}': {first_line(error)}") from error
         self._network.eval()
+        encoder, decoder = source.spec.encoder, source.decoder
+        # The cache of transformers counts the encoder's layers and breaks where the decoder has more (5.23).
+        self._use_cache = encoder is None or decoder.layers <= encoder.layers
         checkpoint = source.checkpoint
         ends = list(checkpoint.end_ids) or [source.spec.end_id]
         # Greedy and nothing else: what the checkpoint itself asks for must not come in by a back door.
@@ -58,6 +61,7 @@ class Reference:
                 row,
                 attention_mask=torch.ones_like(row),
                 max_new_tokens=max_tokens,
+                use_cache=self._use_cache,
                 output_logits=True,
                 return_dict_in_generate=True,
             )

@@ -140,8 +140,10 @@ class GenerationModel:
 
     def _request(self, inputs: Mapping[str, np.ndarray], reply: Reply) -> _Request:
         """Return the request as rows; raise `SlipwayError` naming the row and what it may not be."""
-        ids = inputs[IDS].reshape(-1, inputs[IDS].shape[-1]).astype(np.int64)
-        mask = inputs[MASK].reshape(ids.shape) != 0 if MASK in inputs else np.ones(ids.shape, np.bool_)
+        ids = np.atleast_2d(inputs[IDS]).astype(np.int64)
+        mask = np.atleast_2d(inputs.get(MASK, np.ones_like(ids))) != 0
+        if mask.shape != ids.shape:
+            raise invalid(f"'{IDS}' has shape {list(ids.shape)} and '{MASK}' {list(mask.shape)}, expected the same")
         values = read_values(inputs, len(ids), self._defaults)
         rows, problems = [], []
         for index, (row, kept, each) in enumerate(zip(ids, mask, values, strict=True)):
