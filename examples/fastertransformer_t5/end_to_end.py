@@ -22,7 +22,6 @@ import tritonclient.http
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 PREFIX = "translate English to German: "
-MODEL = "fastertransformer"
 PORTS = {"http": 8000, "grpc": 8001}
 
 
@@ -75,6 +74,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("-topp", "--topp", type=float, default=0.0, help="default: 0.0")
     parser.add_argument("-i", "--protocol", choices=tuple(PORTS), default="http", help="default: http")
     parser.add_argument("-u", "--url", default="", help="host:port (default: localhost:8000, 8001 for gRPC)")
+    parser.add_argument("--model_name", default="fastertransformer", help="as served (default: fastertransformer)")
     parser.add_argument("--BLEU_threshold", type=float, help="fail below this score")
     parser.add_argument("-max_ite", "--max_ite", type=int, default=100000, help="most batches (default: 100000)")
     return parser.parse_args(arguments)
@@ -100,14 +100,14 @@ def translate(sentences: Sequence[str], options: argparse.Namespace) -> Translat
     module: Any = getattr(tritonclient, options.protocol)
     answers = []
     with module.InferenceServerClient(options.url or f"localhost:{PORTS[options.protocol]}") as client:
-        beta = "INPUT_ID" in input_names(client.get_model_metadata(MODEL))
+        beta = "INPUT_ID" in input_names(client.get_model_metadata(options.model_name))
         begin = time.perf_counter()
         for batch in batches(sentences, options.batch_size):
             tokens = tokenizer([PREFIX + each for each in batch], padding=True, return_tensors="np")
             ids = tokens.input_ids.astype(np.uint32)
             lengths = tokens.attention_mask.sum(axis=1, keepdims=True).astype(np.uint32)
             arrays = {"INPUT_ID": ids, "REQUEST_INPUT_LEN": lengths} if beta else current(ids, lengths, options)
-            result = client.infer(MODEL, [tensor(module, name, array) for name, array in arrays.items()])
+            result = client.infer(options.model_name, [tensor(module, name, array) for name, array in arrays.items()])
             outputs = ("OUTPUT0", "OUTPUT1") if beta else ("output_ids", "sequence_length")
             answers.append([result.as_numpy(name) for name in outputs])
         seconds = time.perf_counter() - begin

@@ -1,9 +1,9 @@
 """Makes a T5 in the form of Hugging Face, small enough to train on the spot: config.json, weights and a tokenizer.
 
-It learns to translate phrases such as "two red dogs" to German in a quarter of a minute, so that the steps of the README, BLEU
-included, have something to show without a download. A real T5 takes its place unchanged. Beside it stand a test set
-in the form of FasterTransformer's own (`test.en`, `test.de`: sentencepiece pieces between blanks) and a request for
-`issue_request.py` (`request.json`).
+It learns to translate phrases such as "two red dogs" to German in a quarter of a minute, so that the steps of the
+README, BLEU included, have something to show without a download. A real T5 takes its place unchanged. Beside it stand a
+test set in the form of FasterTransformer's own (`test.en`, `test.de`: sentencepiece pieces between blanks) and, for
+`issue_request.py`, a request (`request.json`).
 """
 
 from __future__ import annotations
