@@ -92,6 +92,32 @@ def tiny_bart(seed: int = 0, **settings: Any) -> Any:
     return loud(BartForConditionalGeneration(BartConfig(**(sizes | settings))))
 
 
+def counting_bart() -> Any:
+    """Return a BART taught in seconds to count from its first source token to the next multiple of seven, then end."""
+    import torch
+    from transformers import BartConfig, BartForConditionalGeneration
+
+    torch.manual_seed(0)
+    sizes: dict[str, Any] = {"vocab_size": 40, "d_model": 32, "max_position_embeddings": 64, "dropout": 0.0}
+    for side in ("encoder", "decoder"):
+        sizes |= {f"{side}_layers": 1, f"{side}_attention_heads": 2, f"{side}_ffn_dim": 64}
+    model = BartForConditionalGeneration(BartConfig(**sizes, init_std=0.1)).train()
+    optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
+    for _ in range(150):
+        source = torch.randint(3, 40, (64, 5))
+        rows = [counted(first) for first in source[:, 0].tolist()]
+        labels = torch.tensor([row + [-100] * (8 - len(row)) for row in rows])
+        optimizer.zero_grad()
+        model(input_ids=source, labels=labels).loss.backward()
+        optimizer.step()
+    return model.eval()
+
+
+def counted(first: int) -> list[int]:
+    """Return what `counting_bart` answers."""
+    return [*range(first, min(first + 7 - first % 7, 40)), 2]
+
+
 def tiny_bert(seed: int = 0, **settings: Any) -> Any:
     """Return a random BERT of 40 tokens that pads with 0."""
     import torch
@@ -151,3 +177,26 @@ def toy_conf(model_type: str = "Transformer", **settings: Any) -> LightSeqConf:
     plain: dict[str, Any] = {"max_step": 16, "sampling_method": "beam_search", "extra_decode_length": 16}
     plain |= {"padding_id": 1, "start_id": 0, "end_id": 2}
     return LightSeqConf(model_type, **(plain | settings))
+
+
+def tiny_t5(seed: int = 0, *, gated: bool = False) -> Any:
+    """Return a random T5 of 40 tokens, or an mT5 (gated, a head of its own): starts and pads with 0, ends with 1."""
+    import torch
+    from transformers import MT5Config, MT5ForConditionalGeneration, T5Config, T5ForConditionalGeneration
+
+    torch.manual_seed(seed)
+    sizes = {"vocab_size": 40, "d_model": 16, "d_kv": 4, "d_ff": 32, "num_layers": 2, "num_heads": 4}
+    if gated:
+        config = MT5Config(**sizes, feed_forward_proj="gated-gelu", tie_word_embeddings=False, decoder_start_token_id=0)
+        return loud(MT5ForConditionalGeneration(config), 0.4)
+    return loud(T5ForConditionalGeneration(T5Config(**sizes, decoder_start_token_id=0)), 0.4)
+
+
+def tiny_vit(seed: int = 0) -> Any:
+    """Return a random ViT for images of 16 by 16 in patches of 4."""
+    import torch
+    from transformers import ViTConfig, ViTModel
+
+    torch.manual_seed(seed)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 32}
+    return loud(ViTModel(ViTConfig(**sizes, image_size=16, patch_size=4), add_pooling_layer=False))
