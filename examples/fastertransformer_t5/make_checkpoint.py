@@ -1,6 +1,6 @@
 """Makes a T5 in the form of Hugging Face, small enough to train on the spot: config.json, weights and a tokenizer.
 
-It learns to translate phrases such as "two red dogs" to German in a quarter of a minute, so that the steps of the
+It learns to translate phrases such as "two red dogs sleep" to German in a quarter of a minute, so that the steps of the
 README, BLEU included, have something to show without a download. A real T5 takes its place unchanged. Beside it stand a
 test set in the form of FasterTransformer's own (`test.en`, `test.de`: sentencepiece pieces between blanks) and, for
 `issue_request.py`, a request (`request.json`).
@@ -12,6 +12,7 @@ import argparse
 import json
 import random
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ WORDS = (
     {"two": "zwei", "three": "drei", "four": "vier", "five": "fünf", "six": "sechs", "seven": "sieben"},
     {"red": "rote", "blue": "blaue", "green": "grüne", "small": "kleine", "big": "große", "old": "alte"},
     {"dogs": "Hunde", "cats": "Katzen", "birds": "Vögel", "trees": "Bäume", "cars": "Autos", "houses": "Häuser"},
+    {"sleep": "schlafen", "wait": "warten", "fall": "fallen"},
 )
 TEST_LINES = 40
 SPECIAL = ("<pad>", "</s>", "<unk>")  # the ids 0, 1 and 2, as in T5
@@ -62,12 +64,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def phrases(generator: random.Random) -> list[tuple[str, str]]:
     """Return all English phrases with their translations, shuffled."""
-    found = [
-        (f"{number} {adjective} {noun}", f"{WORDS[0][number]} {WORDS[1][adjective]} {WORDS[2][noun]}")
-        for number in WORDS[0]
-        for adjective in WORDS[1]
-        for noun in WORDS[2]
-    ]
+    found = []
+    for chosen in product(*WORDS):
+        german = [table[word] for table, word in zip(WORDS, chosen, strict=True)]
+        found.append((" ".join(chosen), " ".join(german)))
     generator.shuffle(found)
     return found
 
@@ -121,7 +121,7 @@ def write_test_set(folder: Path, tokenizer: PreTrainedTokenizerFast, pairs: Sequ
         lines = [" ".join(tokenizer.tokenize(pair[column])) for pair in pairs]
         (folder / f"test.{suffix}").write_text("\n".join(lines) + "\n", encoding="utf-8")
     ids = tokenizer(PREFIX + pairs[0][0]).input_ids
-    tensors = [("input_ids", [ids]), ("sequence_length", [[len(ids)]]), ("max_output_len", [[16]])]
+    tensors = [("input_ids", [ids]), ("sequence_length", [[len(ids)]]), ("max_output_len", [[32]])]
     request = {"request": [{"name": name, "data": data, "dtype": "uint32"} for name, data in tensors]}
     (folder / "request.json").write_text(json.dumps(request, indent=2) + "\n", encoding="utf-8")
 
