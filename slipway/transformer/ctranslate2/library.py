@@ -5,6 +5,8 @@ Knows nothing of exactness, of conversion and of the cache.
 
 from __future__ import annotations
 
+import atexit
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +24,8 @@ COMPUTE_TYPES: Final = {"cpu": ("float32", "int8"), "cuda": ("float32", "float16
 TRIAL_TOKENS: Final = 4
 # Any length to this power is 1, as to the power 0; but 0 has the library end a search early, with fewer hypotheses.
 NO_PENALTY: Final = 1e-30
+
+_libraries: weakref.WeakSet[Library] = weakref.WeakSet()
 
 Ids = Sequence[int] | np.ndarray
 Callback = Callable[[Any], bool]
@@ -61,7 +65,7 @@ class Library:
         name, index = split_device(device)
         self._spec = spec
         self._vocabulary = spec.decoder.vocabulary if spec.decoder is not None else 0
-        self._model = kind(
+        self._open: Any = kind(
             str(path),
             name,
             device_index=index,
@@ -69,6 +73,7 @@ class Library:
             inter_threads=workers,
             intra_threads=threads,
         )
+        _libraries.add(self)
 
     def greedy(self, sources: Sequence[Ids], starts: Sequence[int], callback: Callback, group: Group) -> None:
         """Generate until the callback has ended every row. Starts are for models with an encoder."""
@@ -134,8 +139,21 @@ class Library:
             self.greedy(rows, [0] * batch, lambda _: False, group)
 
     def close(self) -> None:
-        """Release the weights; what is still computing ends first."""
-        self._model.unload_model()
+        """Release the weights, as soon as nothing computes with them."""
+        self._open = None  # the library's own `unload_model` leaves threads behind that abort the process at its end
+
+    @property
+    def _model(self) -> Any:
+        if self._open is None:
+            raise unavailable("the model was unloaded")
+        return self._open
+
+
+@atexit.register
+def _close_all() -> None:
+    """Close what is open before the interpreter goes: a model that outlives it ends the process with an abort."""
+    for library in list(_libraries):
+        library.close()
 
 
 @contextmanager

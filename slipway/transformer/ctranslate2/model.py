@@ -23,6 +23,7 @@ from ctranslate2.specs import (
     TransformerSpec,
 )
 
+from slipway.transformer.ctranslate2.pages import Pages
 from slipway.transformer.ctranslate2.variables import Deferred, Quantised
 from slipway.transformer.spec import Activation, Norm, Positions, Stack, Transformer
 from slipway.transformer.weights import Weights, token_table
@@ -51,6 +52,7 @@ class _Builder:
         self._weights = weights
         self._shapes = weights.shapes
         self._int8 = storage == "int8"
+        self._pages = Pages()
         self._float = "float32" if self._int8 else storage
 
     def build(self) -> Any:
@@ -169,7 +171,9 @@ class _Builder:
         return (sum(shape[0] for shape in shapes), *first[1:])
 
     def _read(self, names: tuple[str, ...]) -> np.ndarray:
-        return self._weights[names[0]] if len(names) == 1 else np.concatenate([self._weights[name] for name in names])
+        self._pages.release()  # what was read before is written by now
+        arrays = [self._pages.read(self._weights[name]) for name in names]
+        return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
 
 def _common(stack: Stack) -> dict[str, Any]:

@@ -95,6 +95,8 @@ def _decoding(decoding: Decoding) -> Iterator[str]:
         yield "a repetition or presence penalty"
     if decoding.temperature != 1.0:
         yield "a temperature"  # greedy ids are the same, their log-probabilities are not
+    if decoding.forced:
+        yield "forced first tokens"
     if any(len(word) > 1 for word in decoding.bad_words):
         yield "bad words of several tokens"
 

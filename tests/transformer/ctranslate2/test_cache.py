@@ -6,6 +6,7 @@ import errno
 import os
 import threading
 from dataclasses import replace
+from pathlib import Path
 from weakref import ref
 
 import numpy as np
@@ -14,6 +15,7 @@ import pytest
 from slipway.errors import Code, SlipwayError
 from slipway.transformer.ctranslate2.cache import Cache, default_directory, digest
 from slipway.transformer.ctranslate2.engine import CTranslate2Engine
+from slipway.transformer.ctranslate2.pages import Pages
 from slipway.transformer.generation import Decoding, Row, collect
 from slipway.transformer.weights import Array, Weights
 
@@ -177,3 +179,20 @@ def test_conversion_holds_one_array_at_a_time(opened, tmp_path):
     weights = Weights({name: Array(shape, lambda name=name: read(name)) for name, shape in shapes.items()})
     write_model(checkpoint.spec, weights, tmp_path, storage="float32")
     assert most <= 3  # queries, keys and values stand side by side
+
+
+def test_reading_a_mapped_file_leaves_no_page_of_it_in_memory(tmp_path):
+    path = tmp_path / "weights"
+    np.ones(2**23, np.float32).tofile(path)
+    pages = Pages()
+    array = pages.read(np.memmap(path, np.float32, mode="c").reshape(2**11, -1)[1:].view(np.ndarray))
+    assert array.sum() == array.size
+    before = mapped_bytes()
+    pages.release()
+    assert before - mapped_bytes() > 2**24
+    assert array.sum() == array.size
+
+
+def mapped_bytes():
+    [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("RssFile")]
+    return int(line.split()[1]) * 1024

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -111,7 +114,7 @@ def test_a_stop_word_ends_a_row(opened):
     _, engine = opened("gpt2")
     row = Row(np.array([3, 4, 5]), Decoding(12, end_id=-1))
     ids = collect(engine, [row])[0][0].ids
-    place = next(index for index in range(1, 12) if ids[index - 1 : index + 1] not in list(zip(ids, ids[1:index])))
+    place = next(index for index in range(1, 12) if ids[index - 1 : index + 1] not in pairwise(ids[:index]))
     stopped = replace(row, decoding=Decoding(12, end_id=-1, stop_words=(ids[place - 1 : place + 1], (99, 98, 97))))
     assert collect(engine, [stopped])[0][0].ids == ids[: place + 1]
 
@@ -209,3 +212,26 @@ def test_a_device_or_compute_type_that_is_not_there_is_named(opened, tmp_path):
     with pytest.raises(SlipwayError, match="device 'cuda:99' is not there"):
         load(device="cuda:99")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_process_that_does_not_close_its_engine_ends_well(opened):
+    entry = opened(FREE)[1].description.partition("cached at ")[2]
+    program = f"""
+from pathlib import Path
+from slipway.transformer.ctranslate2.library import Library
+from slipway.transformer.spec import Positions, Stack, Transformer
+stack = Stack(2, 32, 4, 8, 48, 61, positions=Positions.RELATIVE, relative_buckets=8)
+options = dict(device="cpu", compute_type="float32", threads=1, workers=1)
+library = Library(Transformer(stack, stack), Path({entry!r}), **options)
+library.trial(2)
+"""
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_a_closed_engine_says_so(opened, tmp_path):
+    tiny, _ = opened("gpt2")
+    engine = CTranslate2Engine(tiny.checkpoint.spec, tiny.checkpoint.weights, cache_directory=tmp_path)
+    engine.close()
+    with pytest.raises(SlipwayError, match="unloaded"):
+        collect(engine, [Row(np.array([3]), Decoding(2))])
