@@ -65,8 +65,8 @@ class TokenInput:
         ids = np.atleast_2d(request.inputs[self.name].array).astype(np.int64)
         self._check_lengths(request, ids)
         languages, tokens = self._split(ids)
-        self._check_ids(request, languages, tokens)
         rows = [TokenRow(self._trimmed(row)) for row in tokens]
+        self._check_ids(request, languages, rows)
         if languages is not None:
             rows = [TokenRow(row.ids, *map(int, pair)) for row, pair in zip(rows, languages, strict=True)]
         return TokenBatch(rows, ids.shape[1] - _LENGTH_LESS[self.mode])
@@ -107,12 +107,11 @@ class TokenInput:
                 f"'{request.model_name}' has {ids.shape[1]} ids per row, the model takes {self.max_step}"
             )
 
-    def _check_ids(self, request: InferRequest, languages: np.ndarray | None, tokens: np.ndarray) -> None:
-        outside = (tokens < 0) | (tokens >= self.vocabulary)
-        if self.padding_id is not None:
-            outside &= tokens != self.padding_id
+    def _check_ids(self, request: InferRequest, languages: np.ndarray | None, rows: list[TokenRow]) -> None:
+        ids = np.concatenate([row.ids for row in rows]) if rows else np.zeros(0, np.int64)
+        outside = (ids < 0) | (ids >= self.vocabulary)
         if outside.any():
-            found = sorted(set(tokens[outside].tolist()))
+            found = sorted(set(ids[outside].tolist()))
             raise self._refused(request, f"has ids outside the vocabulary of {self.vocabulary}: {_listed(found)}")
         if languages is not None:
             strange = sorted(set(languages.ravel().tolist()) - self.languages)

@@ -27,15 +27,15 @@ class ScoringExecutor:
         """Score all rows of the requests that can be read; the others are answered with their errors."""
         jobs = [self._job(pending) for pending in batch]
         input_end = monotonic_ns()
-        rows = [row for job in jobs if isinstance(job, ScoringJob) for row in job.rows]
-        scores = iter(self._engine.score(rows) if rows else ())
+        readable = [job for job in jobs if isinstance(job, ScoringJob)]
+        try:
+            answers = iter(self._score(readable))
+        except SlipwayError:
+            if len(readable) == 1:
+                raise
+            answers = iter([self._alone(job) for job in readable])
         output_start = monotonic_ns()
-        responses = [
-            InferResponse(outputs=job.answer([next(scores) for _ in job.rows]))
-            if isinstance(job, ScoringJob)
-            else InferResponse(error=job)
-            for job in jobs
-        ]
+        responses = [next(answers) if isinstance(job, ScoringJob) else InferResponse(error=job) for job in jobs]
         return Execution(responses, input_end, output_start)
 
     def check_ready(self) -> None:
@@ -49,3 +49,14 @@ class ScoringExecutor:
             return self._read(pending.request)
         except SlipwayError as error:
             return SlipwayError(error.code, error.message, reason=error.reason)  # without the traceback's frames
+
+    def _score(self, jobs: Sequence[ScoringJob]) -> list[InferResponse]:
+        rows = [row for job in jobs for row in job.rows]
+        scores = iter(self._engine.score(rows) if rows else ())
+        return [InferResponse(outputs=job.answer([next(scores) for _ in job.rows])) for job in jobs]
+
+    def _alone(self, job: ScoringJob) -> InferResponse:
+        try:
+            return self._score([job])[0]
+        except SlipwayError as error:
+            return InferResponse(error=SlipwayError(error.code, error.message, reason=error.reason))

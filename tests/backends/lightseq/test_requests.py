@@ -32,8 +32,11 @@ def test_a_prompt_loses_padding_on_both_sides():
     assert rows_of(prompt, [1, 1, 4, 5], [4, 5, 1, 1]) == [[4, 5], [4, 5]]
 
 
-def test_a_padding_id_outside_the_vocabulary_is_no_mistake():
-    assert rows_of(TokenInput("source_ids", 20, 6, padding_id=20), [3, 20]) == [[3]]
+def test_a_padding_id_outside_the_vocabulary_is_no_mistake_at_the_end_of_a_row():
+    beyond = TokenInput("source_ids", 20, 6, padding_id=20)
+    assert rows_of(beyond, [3, 20]) == [[3]]
+    with pytest.raises(SlipwayError, match="vocabulary of 20: 20"):  # nothing can be embedded as it
+        read(beyond, [3, 20, 4])
 
 
 def test_one_row_without_batch_dimension_is_a_batch_of_one():
