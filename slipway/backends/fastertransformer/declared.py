@@ -103,14 +103,16 @@ _OUTPUTS: Final = {
 
 
 def complete_interface(config: model_config_pb2.ModelConfig, kind: ModelType, data_type: str) -> None:
-    """Fill in the current interface where `config` has neither inputs nor outputs; set what follows `data_type`."""
-    if not config.input and not config.output:
-        if config.max_batch_size == 0:
-            config.max_batch_size = MAX_BATCH
-            if config.WhichOneof("scheduling_choice") is None:
-                config.dynamic_batching.SetInParent()
+    """Fill in the inputs and outputs of the current interface where `config` has none; set what follows `data_type`."""
+    beta = {"INPUT_ID", "OUTPUT0"} & {declared.name for declared in (*config.input, *config.output)}
+    if not config.input and not config.output and config.max_batch_size == 0:
+        config.max_batch_size = MAX_BATCH
+        if config.WhichOneof("scheduling_choice") is None:
+            config.dynamic_batching.SetInParent()
+    if not config.input and not beta:
         for row in _INPUTS[kind]:
             _declare(config.input.add(), row)
+    if not config.output and not beta:
         for row in _OUTPUTS[kind]:
             _declare(config.output.add(), row)
     if data_type:

@@ -141,3 +141,16 @@ output { name: "output_ids" data_type: TYPE_INT64 dims: [ -1, -1 ] }"""
     assert [declared.name for declared in config.input] == ["input_ids"]
     assert config.input[0].data_type == config.output[0].data_type == model_config_pb2.TYPE_INT64
     assert not config.HasField("dynamic_batching")
+
+
+def test_outputs_alone_may_be_left_out():
+    config = parse('max_batch_size: 8\ninput { name: "input_ids" data_type: TYPE_UINT32 dims: [ -1 ] }')
+    complete_interface(config, ModelType.T5, "")
+    assert [declared.name for declared in config.output][:2] == ["output_ids", "sequence_length"]
+    assert (len(config.input), config.max_batch_size) == (1, 8)
+
+
+def test_the_first_interface_is_not_mixed_with_the_current_one():
+    config = parse('input { name: "INPUT_ID" data_type: TYPE_UINT32 dims: [ -1 ] }')
+    complete_interface(config, ModelType.T5, "")
+    assert not config.output

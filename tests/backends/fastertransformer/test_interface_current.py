@@ -237,6 +237,14 @@ def test_a_request_without_rows_has_an_answer_without_rows():
     assert arrays(job.answer([]))["output_ids"].shape[:2] == (0, 1)
 
 
+def test_a_model_without_batch_dimension_is_asked_and_answers_without():
+    request = t5_request([[5, 6]], tokens=3)
+    request.inputs["input_ids"] = request.inputs["input_ids"].reshaped((2,))
+    job = read(request)
+    assert [row.ids.tolist() for row in job.rows] == [[5, 6]]
+    assert arrays(job.answer([[hypothesis(7, 1)]]))["output_ids"].tolist() == [[7, 1, 0]]
+
+
 def test_gpt_answers_with_the_prompt_before_what_was_generated():
     job = read(gpt_request([[5, 6, 7], [8, 0, 0]], [3, 1], tokens=[2, 4]), gpt())
     assert [row.decoding.max_tokens for row in job.rows] == [2, 4]
