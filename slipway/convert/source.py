@@ -54,6 +54,8 @@ FAMILIES: Final[dict[str, Family]] = {
     "roberta": _FAIRSEQ,
     "xlm-roberta": _FAIRSEQ,
 }
+# Those of generation/source.py, which reads them.
+GENERATING: Final = ("bart", "gpt2", "m2m_100", "marian", "mbart", "mt5", "t5")
 _CLASSIFIER: Final = "ForSequenceClassification"
 # The task that a head was trained for, by the end of the architecture's name.
 _HEADS: Final = {
@@ -125,7 +127,7 @@ def read_source(directory: Path, *, task: Task | None = None, hypothesis: str = 
     if family is None:
         raise invalid(
             f"architecture '{architecture or model_type}' (model_type '{model_type}') is not supported; "
-            f"supported model types: {', '.join(FAMILIES)}"
+            f"supported model types: {', '.join(FAMILIES)}; with a head that generates text: {', '.join(GENERATING)}"
         )
     sentence = _sentence_transformers(directory)
     labels = _labels(config)

@@ -53,6 +53,7 @@ class Decoding:
     top_p_reset_id: int = -1  # ... and starts again at this token
     bad_words: tuple[tuple[int, ...], ...] = ()
     stop_words: tuple[tuple[int, ...], ...] = ()
+    forced: tuple[int, ...] = ()  # the first generated tokens, not chosen: a target language (M2M100, mBART)
     log_probabilities: bool = False  # whether the per-token figures are wanted; the total is always given
 
 

@@ -18,9 +18,10 @@ from slipway.convert.generation import gate
 from slipway.convert.generation.gate import Question, judge
 from slipway.convert.generation.reference import Generated
 from slipway.convert.generation.report import GenerationReport
+from slipway.convert.generation.source import TASKS
 from slipway.convert.options import ConvertOptions
 from slipway.convert.runner import open_model
-from slipway.convert.source import Task
+from slipway.convert.source import GENERATING, Task
 from slipway.errors import SlipwayError
 from tests.convert.generators import write_generator
 
@@ -147,6 +148,22 @@ def test_defaults_come_from_the_generation_config(sources, tmp_path):
     assert report.notes == ["generation_config.json sets no_repeat_ngram_size to 3, which has no counterpart here"]
 
 
+def test_a_first_token_that_the_checkpoint_forces_is_forced_and_rules_ctranslate2_out(tmp_path):
+    source = write_generator(tmp_path / "source", "bart")
+    path = source / "generation_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"forced_bos_token_id": 7}))
+    report = convert(source, ConvertOptions("m", tmp_path / "models", compute_type="float32")).report
+    assert report.chosen == "torch float32"
+    assert report.skipped[0].reason == "CTranslate2 cannot do forced first tokens"
+    with open_model(tmp_path / "models/m-model") as model:
+        ids = np.array([[5, 9, 1]])
+        default = model.run({"input_ids": ids})
+        other = model.run({"input_ids": ids, "forced_first_id": np.array([[11]], np.uint32)})
+        with pytest.raises(SlipwayError, match="forced_first_id is 9999, the vocabulary has"):
+            model.run({"input_ids": ids, "forced_first_id": np.array([[9999]], np.uint32)})
+    assert (default["output_ids"][0, 0, 0], other["output_ids"][0, 0, 0]) == (7, 11)
+
+
 def test_torch_files_convert_like_safetensors(tmp_path):
     source = write_generator(tmp_path / "source", "t5")
     torch.save(load_file(source / "model.safetensors"), source / "pytorch_model.bin")
@@ -204,6 +221,10 @@ def test_a_damaged_checkpoint_is_refused_with_every_name(tmp_path):
     del arrays["encoder.final_layer_norm.weight"]
     save_file(arrays, source / "model.safetensors")
     assert "missing: encoder.final_layer_norm.weight [16]" in refusal(source, plain(tmp_path / "models"))
+
+
+def test_every_model_type_that_is_announced_has_its_tasks():
+    assert tuple(TASKS) == GENERATING
 
 
 def question(expected: list[int], ties: list[set[int]]) -> Question:

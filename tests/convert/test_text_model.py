@@ -175,8 +175,8 @@ SPOILED = {
     ).write_text('{"default_prompt_name": "q"}'),
     "has no config.json": lambda source: (source / "config.json").unlink(),
     "config.json: Expecting property name": lambda source: (source / "config.json").write_text("{,"),
-    r"'T5ForConditionalGeneration' \(model_type 't5'\) is not supported; supported model types: albert, bert": (
-        lambda source: edit_json(source / "config.json", model_type="t5", architectures=["T5ForConditionalGeneration"])
+    r"'LlamaForCausalLM' \(model_type 'llama'\) is not supported; supported model types: albert, bert": (
+        lambda source: edit_json(source / "config.json", model_type="llama", architectures=["LlamaForCausalLM"])
     ),
     "cannot load the weights": lambda source: (source / "model.safetensors").write_bytes(b"garbage"),
     "cannot load the weights .*no file named": lambda source: (source / "model.safetensors").unlink(),

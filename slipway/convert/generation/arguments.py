@@ -32,6 +32,8 @@ class Argument:
 
 _MOST_BEAMS: Final = 64
 NUM_RETURN: Final = "num_return_sequences"
+FORCED: Final = "forced_first_id"  # the target language of M2M100 and mBART, a token id
+_OWN: Final = (NUM_RETURN, FORCED)  # what `Decoding` has not, or in another form
 ARGUMENTS: Final = (
     Argument("max_output_len", "UINT32", "max_tokens", 1),
     Argument("min_length", "UINT32", "min_tokens", 0),
@@ -45,6 +47,7 @@ ARGUMENTS: Final = (
     Argument("early_stopping", "BOOL", "early_stopping", 0, 1),
     Argument("random_seed", "UINT64", "seed", 0),
     Argument(NUM_RETURN, "UINT32", NUM_RETURN, 1, _MOST_BEAMS),
+    Argument(FORCED, "UINT32", FORCED, 0),
 )
 # transformers' own default: scores of beams are per token. Of no meaning without beams.
 BASE: Final[Values] = {"length_penalty": 1.0, NUM_RETURN: 1}
@@ -94,12 +97,13 @@ def read_values(inputs: Mapping[str, np.ndarray], rows: int, defaults: Values) -
 
 def decoding_of(values: Values, *, most_tokens: int, start_id: int, end_ids: Sequence[int]) -> Decoding:
     """Return how a row is decoded. `most_tokens` is what its positions allow; more was refused before."""
-    fields: dict[str, Any] = {name: value for name, value in values.items() if name != NUM_RETURN}
+    fields: dict[str, Any] = {name: value for name, value in values.items() if name not in _OWN}
     return Decoding(
         **fields | {"max_tokens": min(int(values["max_tokens"]), most_tokens)},
         start_id=start_id,
         end_id=end_ids[0],
         search=Search.HUGGING_FACE if values.get("beam_width", 1) > 1 else Search.SAMPLE,
+        forced=(int(values[FORCED]),) if FORCED in values else (),
         stop_words=tuple((end,) for end in end_ids[1:]),
     )
 

@@ -58,7 +58,7 @@ def convert_generation(
     started = time.monotonic()
     _require_libraries()
     source = read_generation_source(path, options.task)
-    variants, skipped = choose_generation_variants(options.engine, _compute_type(options), source.spec)
+    variants, skipped = choose_generation_variants(options.engine, _compute_type(options), source)
     if options.accept and len(variants) > 1:
         raise invalid("--accept overrides the gate for one candidate: name --engine and --compute-type")
     names = generation_names(options.name)

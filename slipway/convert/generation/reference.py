@@ -48,6 +48,7 @@ class Reference:
             num_beams=1,
             eos_token_id=ends,
             pad_token_id=checkpoint.padding_id if checkpoint.padding_id is not None else ends[0],
+            forced_bos_token_id=checkpoint.forced_first_id,
             decoder_start_token_id=None if source.continues else source.spec.start_id,
         )
 

@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol, cast
 import numpy as np
 
 from slipway.checkpoints.huggingface.reader import HuggingFaceCheckpoint, read_huggingface
-from slipway.convert.generation.arguments import NUM_RETURN, Values, decoding_of, default_values, read_values
+from slipway.convert.generation.arguments import FORCED, NUM_RETURN, Values, decoding_of, default_values, read_values
 from slipway.errors import SlipwayError, cancelled, invalid, unsupported
 from slipway.transformer.engines import EngineOptions, OpenEngine, open_engine
 from slipway.transformer.generation import Hypothesis, Row
@@ -164,6 +164,8 @@ class GenerationModel:
         encoder = self._spec.encoder
         if encoder is not None and encoder.positions is Positions.TABLE and ids.size > encoder.position_rows:
             raise invalid(f"it has {ids.size} tokens, and the encoder has {encoder.position_rows} positions")
+        if values.get(FORCED, 0) >= self._decoder.vocabulary:
+            raise invalid(f"{FORCED} is {values[FORCED]:g}, the vocabulary has {self._decoder.vocabulary}")
         most = self._most_tokens(ids.size)
         if "max_output_len" in inputs and values["max_tokens"] > most:
             raise invalid(f"max_output_len is {values['max_tokens']:g}, and {most} tokens are possible")

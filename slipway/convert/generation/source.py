@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from slipway.checkpoints.huggingface.reader import HuggingFaceCheckpoint, read_huggingface
 from slipway.checkpoints.huggingface.settings import Settings, read_settings
+from slipway.convert.generation.arguments import FORCED
 from slipway.convert.source import Task, declared_lengths
 from slipway.errors import invalid
 from slipway.transformer.spec import Positions, Stack, Transformer
@@ -29,6 +30,7 @@ TASKS: Final[Mapping[str, tuple[Task, ...]]] = {
 }
 # Architectures that have a head; GPT-2's and BART's is their embedding, so a model without one generates too.
 _HEADS: Final = ("ForConditionalGeneration", "MTModel", "LMHeadModel", "GPT2Model", "BartModel")
+_MULTILINGUAL: Final = ("m2m_100", "mbart")
 _DEFAULT_TOKENS: Final = 128
 _UNBOUNDED: Final = 1 << 20  # transformers writes a huge number where a tokenizer has no limit
 
@@ -111,6 +113,8 @@ def read_generation_source(directory: Path, task: Task | None) -> GenerationSour
     assert reader is not None  # noqa: S101  a transformer has a stack
     rows = reader.position_rows if reader.positions is Positions.TABLE else _UNBOUNDED
     defaults = _defaults(settings, continues=spec.encoder is None, rows=rows)
+    if checkpoint.forced_first_id is not None:
+        defaults[FORCED] = str(checkpoint.forced_first_id)
     # A prompt shares its positions with what follows.
     kept = min(int(defaults["max_output_len"]), rows // 2) if spec.encoder is None else 0
     return GenerationSource(
@@ -162,6 +166,6 @@ def _notes(settings: Settings, checkpoint: HuggingFaceCheckpoint) -> list[str]:
     ]
     if wishes.get("do_sample") is True and (wishes.get("num_beams") or 1) > 1:
         notes.append("generation_config.json samples within beams; here it samples without")
-    if checkpoint.forced_first_id is not None:
-        notes.append(f"generation_config.json forces {checkpoint.forced_first_id} as the first token; here it is free")
+    if checkpoint.model_type in _MULTILINGUAL and checkpoint.forced_first_id is None:
+        notes.append(f"the target language is the request's to name: its token's id as {FORCED}")
     return notes

@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Final
 
+import numpy as np
+
+from slipway.convert.generation.source import GenerationSource
 from slipway.convert.machine import has_bfloat16
 from slipway.convert.variants import AUTO, Skipped
 from slipway.errors import invalid
 from slipway.transformer.ctranslate2 import support
-from slipway.transformer.spec import Transformer
+from slipway.transformer.generation import Decoding, Row
 
 ENGINES: Final = ("ctranslate2", "torch")
 COMPUTE_TYPES: Final = ("float32", "bfloat16", "int8")
@@ -46,7 +49,7 @@ _TABLE: Final = (
 
 
 def choose_generation_variants(
-    engine: str, compute_type: str, spec: Transformer
+    engine: str, compute_type: str, source: GenerationSource
 ) -> tuple[list[GenerationVariant], list[Skipped]]:
     """Return what to try and what not; raise INVALID_ARG when what is asked for does not exist or cannot run here."""
     if engine not in (AUTO, *ENGINES):
@@ -55,7 +58,7 @@ def choose_generation_variants(
     if not asked:
         has = ", ".join(row.compute_type for row in _TABLE if row.engine == engine)
         raise invalid(f"engine '{engine}' has no compute type '{compute_type}' here; it has: {has}")
-    obstacles = {row: _obstacle(row, spec) for row in asked}
+    obstacles = {row: _obstacle(row, source) for row in asked}
     tried = [row for row, reason in obstacles.items() if not reason]
     skipped = [Skipped(row.label, reason) for row, reason in obstacles.items() if reason]
     if not tried:
@@ -63,13 +66,15 @@ def choose_generation_variants(
     return tried, skipped
 
 
-def _obstacle(row: GenerationVariant, spec: Transformer) -> str:
+def _obstacle(row: GenerationVariant, source: GenerationSource) -> str:
     """Return why a variant cannot run here, "" if it can."""
     if find_spec(row.engine) is None:
         return f"{row.engine} is not installed: {_INSTALL}"
     if row.engine == "ctranslate2":
-        reason = support.why_not(spec)
-        return f"CTranslate2 cannot express {reason}" if reason else ""
+        forced = source.checkpoint.forced_first_id
+        usual = Decoding(1, forced=() if forced is None else (forced,))
+        reason = support.why_not(source.spec) or support.refusal(source.spec, Row(np.ones(1, np.int64), usual))
+        return f"CTranslate2 cannot do {reason}" if reason else ""
     if row.compute_type == "bfloat16" and not has_bfloat16():
         return "this CPU has no bfloat16 instructions"
     return ""

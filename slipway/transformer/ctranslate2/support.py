@@ -27,6 +27,33 @@ def refusal(spec: Transformer, row: Row) -> str:
     return _joined(reasons)
 
 
+def impossible(spec: Transformer, row: Row) -> str:
+    """Return why no engine can run the row (of tokens), "" when one can: the library would answer nonsense instead."""
+    return _joined(_impossible(spec, row))
+
+
+def _impossible(spec: Transformer, row: Row) -> Iterator[str]:
+    outer = spec.encoder or spec.decoder
+    assert outer is not None  # noqa: S101  a transformer has a stack
+    tokens = 0 if row.decoding is None else row.decoding.max_tokens
+    if row.ids.size == 0:
+        yield "the row has no tokens"
+    elif int(row.ids.min()) < 0 or int(row.ids.max()) >= outer.vocabulary:
+        wrong = int(row.ids.min()) if int(row.ids.min()) < 0 else int(row.ids.max())
+        yield f"token id {wrong} is not in the vocabulary of {outer.vocabulary}"
+    if row.decoding is not None and spec.decoder is None:
+        yield "the model is an encoder and generates nothing"
+    length = row.ids.size + (max(tokens - 1, 0) if spec.encoder is None else 0)  # the last token is not fed back
+    if length > outer.position_rows > 0:
+        yield f"{length} tokens are more than the model's {outer.position_rows} positions"
+    if spec.encoder is None or spec.decoder is None or row.decoding is None:
+        return
+    if tokens > spec.decoder.position_rows > 0:
+        yield f"{tokens} tokens to generate are more than the decoder's {spec.decoder.position_rows} positions"
+    if not 0 <= row.decoding.start_id < spec.decoder.vocabulary:
+        yield f"start id {row.decoding.start_id} is not in the vocabulary of {spec.decoder.vocabulary}"
+
+
 def no_states(spec: Transformer, *, attentions: bool) -> str:
     """Return why the library gives no hidden states of the model, "" when it does."""
     if attentions:
@@ -49,8 +76,6 @@ def _architecture(spec: Transformer) -> Iterator[str]:
             yield "an encoder with token types in front of a decoder"
     if spec.decoder is not None and spec.decoder.token_types:
         yield "token types in the decoder"
-    if spec.head_bias and spec.logit_scale != 1.0:
-        yield "a head with both a bias and a scale"
     if spec.language_mode is not Languages.NONE:
         yield "language embeddings"
 
@@ -73,8 +98,7 @@ def _stack(name: str, stack: Stack) -> Iterator[str]:
 def _inputs(spec: Transformer, row: Row) -> Iterator[str]:
     if row.pixels is not None or row.hidden is not None:
         yield "input that is not tokens"
-    elif row.ids.size == 0:
-        yield "an empty sequence"
+        return
     if row.adapter_task is not None:
         yield "an adapter task"
     if row.prompt is not None or row.prompt_task is not None:
@@ -82,6 +106,8 @@ def _inputs(spec: Transformer, row: Row) -> Iterator[str]:
     stack = spec.encoder or spec.decoder
     if stack is not None and stack.padding_id is not None and bool(np.any(row.ids == stack.padding_id)):
         yield "padding inside a sequence"
+    if row.decoding is not None and spec.decoder is not None and spec.decoder.padding_id is not None:
+        yield "a decoder that does not look at padding"
 
 
 def _decoding(decoding: Decoding) -> Iterator[str]:

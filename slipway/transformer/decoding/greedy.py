@@ -22,6 +22,7 @@ def is_plain(decoding: Decoding) -> bool:
         and decoding.repetition_penalty == 1.0
         and decoding.presence_penalty == 0.0
         and not decoding.bad_words
+        and not decoding.forced
     )
 
 

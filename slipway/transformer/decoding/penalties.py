@@ -1,7 +1,7 @@
 """What changes a row's scores before anything is selected, in FasterTransformer's order.
 
-Banned words, temperature, repetition or presence penalty, end token too early. Works on the scores of one row's
-hypotheses [n, vocabulary]; the caller's tensor is never written.
+Banned words, temperature, repetition or presence penalty, end token too early; before all of them, forced tokens. Works
+on the scores of one row's hypotheses [n, vocabulary]; the caller's tensor is never written.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ class Penalties:
     def apply(self, logits: Tensor, generated: Sequence[Sequence[int]]) -> Tensor:
         """Return the scores to select from; `generated` has the ids of each hypothesis."""
         decoding = self._decoding
+        if len(generated[0]) < len(decoding.forced):
+            return _only(logits, decoding.forced[len(generated[0])])
         changed = self._ban_words(logits, generated)
         if decoding.temperature != 1.0:
             changed = changed / (decoding.temperature + _TEMPERATURE_EPSILON)
@@ -77,3 +79,8 @@ class Penalties:
         penalty = self._decoding.repetition_penalty
         scores = torch.where(scores < 0, scores * penalty, scores / penalty) - self._decoding.presence_penalty
         return logits.scatter(1, self._seen, scores)  # an id seen twice is written twice, with the same score
+
+
+def _only(logits: Tensor, token: int) -> Tensor:
+    """Return scores under which `token` is certain, as transformers forces a first token."""
+    return torch.full_like(logits, -torch.inf).index_fill(1, torch.tensor([token], device=logits.device), 0.0)

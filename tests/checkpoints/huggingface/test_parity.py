@@ -10,7 +10,7 @@ import torch
 import transformers as hf
 
 from slipway.checkpoints.huggingface.reader import HuggingFaceCheckpoint, read_huggingface
-from slipway.transformer.generation import Decoding, Row, collect
+from slipway.transformer.generation import Decoding, Row, Search, collect
 from slipway.transformer.torch_engine.engine import TorchEngine
 from tests.checkpoints.huggingface.tiny import ENCODER_DECODERS, GENERATING, VOCABULARY, save_model
 
@@ -48,6 +48,22 @@ def test_greedy_ids_are_those_of_transformers_at_several_lengths_at_once(family,
     expected = [greedy(model, ids, start=start, end=checkpoint.spec.end_id) for ids in rows]
     assert generated(checkpoint, rows) == expected
     assert len({*expected}) > 1  # the weights are loud enough for rows to differ
+
+
+@pytest.mark.parametrize("beams", [1, 4])
+def test_a_forced_first_token_is_that_of_transformers(beams, tmp_path):
+    model = save_model("m2m_100", tmp_path)
+    checkpoint = read_huggingface(tmp_path)
+    search = Search.HUGGING_FACE if beams > 1 else Search.SAMPLE
+    decoding = Decoding(NEW, start_id=2, end_id=2, search=search, beam_width=beams, length_penalty=1.0, forced=(17,))
+    rows = rows_of_ids()
+    found = collect(TorchEngine(checkpoint.spec, checkpoint.weights), [Row(ids, decoding) for ids in rows])
+    for ids, hypotheses in zip(rows, found, strict=True):
+        row = torch.from_numpy(ids)[None]
+        made = model.generate(
+            row, max_new_tokens=NEW, num_beams=beams, do_sample=False, forced_bos_token_id=17, use_cache=False
+        )
+        assert hypotheses[0].ids == tuple(token for token in made[0, 1:].tolist() if token != 1)  # 1 pads
 
 
 def test_separate_vocabularies_and_heads_compute_as_in_transformers(tmp_path):
