@@ -31,11 +31,12 @@ class LightSeqBackend:
     def complete(self, config: model_config_pb2.ModelConfig, context: CompletionContext) -> None:
         """Fill in inputs and outputs and correct outputs that are declared wrongly."""
         task = task_of(read_settings(config).model_type, config.name)
-        if task is Task.CONTINUE and context.version_directory is not None:
-            checkpoint = _read(config, context.model_directory, context.version_directory)
-            interface = _interface(task, checkpoint)
-        else:
-            interface = INTERFACES[task]
+        interface = INTERFACES[task]
+        if context.version_directory is not None:
+            directories = context.model_directory, context.version_directory
+            lightseq_file(config.name, config.default_model_filename, *directories)
+            if task is Task.CONTINUE:  # what a Gpt answers with depends on its file
+                interface = _interface(task, _read(config, *directories))
         complete_interface(config, interface, context.default_max_batch_size)
 
     def load(self, context: ModelContext) -> LoadedLightSeqModel:

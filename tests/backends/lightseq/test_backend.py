@@ -163,8 +163,13 @@ def test_hard_experts_without_languages_of_their_own_are_refused_per_request(tmp
 def test_a_missing_file_is_a_load_error_that_names_both_places(tmp_path):
     context = prepared(tmp_path, "Gpt", *gpt())
     (context.model_directory / "model.hdf5").unlink()
-    with pytest.raises(SlipwayError, match="neither in 'm/' nor in 'm/1/'"):
-        LightSeqBackend().load(context)
+    directories = CompletionContext(context.model_directory, context.version_directory, 4)
+    for attempt in (
+        lambda: LightSeqBackend().load(context),
+        lambda: LightSeqBackend().complete(context.config, directories),
+    ):
+        with pytest.raises(SlipwayError, match="neither in 'm/' nor in 'm/1/'"):
+            attempt()
 
 
 def test_states_of_padding_are_zeros_whatever_the_engine(tmp_path):
