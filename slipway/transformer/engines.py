@@ -113,7 +113,7 @@ class OpenEngine:
         self._general = general
         self._open_general = open_general
         self._reason = reason
-        self._torch_name = f"torch {torch_type(options.compute_type)}, {options.device}"
+        self._torch_name = f"torch {options.compute_type}, {options.device}"
         self._lock = threading.Lock()
         self._said: dict[str, None] = {}  # reasons for torch, in the order they came up
 
@@ -127,10 +127,12 @@ class OpenEngine:
 
     def refusal(self, row: Row) -> str:
         """Return why no open engine can run the row exactly as asked, "" when one can."""
-        reason = self._exact.refusal(row) if self._exact is not None else ""
-        if self._exact is not None and (not reason or self._open_general is None):
-            return reason
-        return self._other(reason).refusal(row)
+        if self._exact is None:
+            return self._other("").refusal(row)
+        inexact = support.refusal(self._spec, row)
+        if inexact and self._open_general is not None:
+            return self._other(inexact).refusal(row)
+        return self._exact.refusal(row)
 
     def generate(self, rows: Sequence[Row], listener: Listener) -> None:
         """Decode all rows, first those of CTranslate2, then those of torch."""
@@ -163,7 +165,7 @@ class OpenEngine:
         """Return which engine does which rows; `for_all` is a reason why torch has to do all of them."""
         if self._exact is None:
             return [(self._other(""), list(range(len(rows))))]
-        reasons = [for_all or self._exact.refusal(row) for row in rows]
+        reasons = [for_all or support.refusal(self._spec, row) for row in rows]
         refused = [index for index, reason in enumerate(reasons) if reason]
         if refused and self._open_general is None:
             raise unsupported(
@@ -208,11 +210,6 @@ class _Part:
         self.listener.done(self.rows[row], hypotheses)
 
 
-def torch_type(compute_type: str) -> str:
-    """Return what the torch engine computes in: it has no int8 of its own."""
-    return "float32" if compute_type == "int8" else compute_type
-
-
 def _against_ctranslate2(spec: Transformer, options: EngineOptions) -> str:
     """Return why an automatic choice is torch from the start, "" when it is not."""
     if options.device != "cpu":
@@ -245,10 +242,7 @@ def _open_torch(spec: Transformer, weights: Weights, options: EngineOptions, nam
         raise unavailable(f"model '{name}' cannot be computed: {missing} {state}: {INSTALL}")
     from slipway.transformer.torch_engine.engine import TorchEngine
 
-    dtype = torch_type(options.compute_type)
-    if dtype != options.compute_type:
-        log.info("model '%s': the torch engine computes in %s, not in %s", name, dtype, options.compute_type)
-    return TorchEngine(spec, weights, device=options.device, dtype=dtype, threads=options.threads)
+    return TorchEngine(spec, weights, device=options.device, dtype=options.compute_type, threads=options.threads)
 
 
 def _installed(library: str) -> bool:

@@ -64,7 +64,8 @@ class CTranslate2Engine:
 
     def refusal(self, row: Row) -> str:
         """Return why the row would not be run exactly as asked, "" when it is."""
-        return support.refusal(self._spec, row)
+        inexact = support.refusal(self._spec, row)
+        return f"CTranslate2 does not do this exactly: {inexact}" if inexact else support.impossible(self._spec, row)
 
     def generate(self, rows: Sequence[Row], listener: Listener) -> None:
         """Decode all rows; each is answered as soon as its last token is there."""
@@ -95,14 +96,16 @@ class CTranslate2Engine:
         return [Encoded(state[: row.ids.size]) for state, row in zip(states, rows, strict=True)]
 
     def score(self, rows: Sequence[Row]) -> list[float]:
-        """Return the mean negative log-probability of each row's own tokens after the first."""
+        """Return the mean negative log-probability of each row's tokens after the first, 0 for a row of one token."""
         if self._spec.encoder is not None:
             raise unsupported("only decoder-only models score their own tokens")
         self._check(rows)
-        short = [index for index, row in enumerate(rows) if row.ids.size < 2]
-        if short:
-            raise invalid(f"rows {short} have fewer than 2 tokens: there is nothing to score")
-        return [-float(np.mean(figures)) for figures in self._library.score([row.ids for row in rows])] if rows else []
+        long = [index for index, row in enumerate(rows) if row.ids.size > 1]
+        scores = dict.fromkeys(range(len(rows)), 0.0)  # one token has nothing to be scored
+        if long:
+            found = self._library.score([rows[index].ids for index in long])
+            scores |= {index: -float(np.mean(figures)) for index, figures in zip(long, found, strict=True)}
+        return list(scores.values())
 
     def close(self) -> None:
         """Release the weights."""
@@ -138,22 +141,12 @@ class CTranslate2Engine:
         )
 
     def _check(self, rows: Sequence[Row]) -> None:
-        """Raise what the library would compute wrongly without a word: a refused row, an id out of the vocabulary."""
-        stack = self._spec.encoder or self._spec.decoder
-        assert stack is not None  # noqa: S101  a transformer has a stack
-        problems = []
-        for index, row in enumerate(rows):
-            reason = self.refusal(row)
-            if reason:
-                raise unsupported(
-                    f"row {index}: CTranslate2 does not do {reason} exactly; use engine 'torch' or 'auto'"
-                )
-            if row.ids.min() < 0 or row.ids.max() >= stack.vocabulary:
-                problems.append(f"row {index} has ids outside the vocabulary of {stack.vocabulary}")
-            if row.ids.size > stack.position_rows > 0:
-                problems.append(f"row {index} has {row.ids.size} tokens, the model has {stack.position_rows} positions")
-        if problems:
-            raise invalid("; ".join(problems))
+        """Raise what the library would compute wrongly without a word."""
+        found = [(index, reason) for index, row in enumerate(rows) if (reason := self.refusal(row))]
+        if found:
+            inexact = any(support.refusal(self._spec, rows[index]) for index, _ in found)
+            text = "; ".join(f"row {index}: {reason}" for index, reason in found)
+            raise unsupported(f"{text}; use engine 'torch' or 'auto'") if inexact else invalid(text)
 
 
 def _decoding(row: Row) -> Decoding:

@@ -145,7 +145,7 @@ class Library:
     @property
     def _model(self) -> Any:
         if self._open is None:
-            raise unavailable("the model was unloaded")
+            raise unavailable("the engine is closed")
         return self._open
 
 

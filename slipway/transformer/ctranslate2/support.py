@@ -76,6 +76,8 @@ def _architecture(spec: Transformer) -> Iterator[str]:
             yield "an encoder with token types in front of a decoder"
     if spec.decoder is not None and spec.decoder.token_types:
         yield "token types in the decoder"
+    if spec.encoder is None and spec.decoder is not None and spec.decoder.positions is Positions.RELATIVE:
+        yield "relative positions of a prompt"  # measured: version 4.8 computes something else
     if spec.language_mode is not Languages.NONE:
         yield "language embeddings"
 

@@ -150,7 +150,7 @@ def test_decoding_that_would_not_be_exact_is_refused_with_its_reason(opened, cha
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
-        (Row(np.array([], dtype=np.int64)), "empty"),
+        (Row(np.array([], dtype=np.int64)), "no tokens"),
         (Row(np.array([3]), pixels=np.zeros((3, 4, 4), np.float32)), "not tokens"),
         (Row(np.array([3]), adapter_task=0), "adapter"),
         (Row(np.array([3]), prompt_task=0), "prompt"),
@@ -161,12 +161,27 @@ def test_input_that_the_library_does_not_take_is_refused(opened, row, reason):
     assert reason in engine.refusal(row)
 
 
-def test_wrong_ids_and_too_many_are_named_and_nothing_runs(opened):
+def test_rows_that_no_engine_can_run_are_named_and_nothing_runs(opened):
     _, engine = opened("bart")
-    bad = [Row(np.array([3, 61]), Decoding(3)), Row(np.arange(65) % 50, Decoding(3)), Row(np.array([-1]), Decoding(3))]
-    with pytest.raises(SlipwayError, match=r"row 0 .*vocabulary of 61.*row 1 has 65 .* 64.*row 2") as caught:
+    bad = [
+        Row(np.array([3, 61]), Decoding(3)),
+        Row(np.arange(65) % 50, Decoding(3)),
+        Row(np.array([-1]), Decoding(3)),
+        Row(np.array([3]), Decoding(65)),
+        Row(np.array([3]), Decoding(3, start_id=99)),
+        Row(np.array([4]), Decoding(3)),
+    ]
+    with pytest.raises(SlipwayError) as caught:
         collect(engine, bad)
     assert caught.value.code is Code.INVALID_ARG
+    assert caught.value.message == (
+        "row 0: token id 61 is not in the vocabulary of 61; row 1: 65 tokens are more than the model's 64 positions; "
+        "row 2: token id -1 is not in the vocabulary of 61; row 3: 65 tokens to generate are more than the decoder's "
+        "64 positions; row 4: start id 99 is not in the vocabulary of 61"
+    )
+    gpt2 = opened("gpt2")[1]
+    assert gpt2.refusal(Row(np.array([3, 4]), Decoding(63))) == ""
+    assert "65 tokens" in gpt2.refusal(Row(np.array([3, 4]), Decoding(64)))
 
 
 def test_encoding_and_scoring_say_what_they_are_for(opened):
@@ -177,8 +192,9 @@ def test_encoding_and_scoring_say_what_they_are_for(opened):
         with pytest.raises(SlipwayError) as caught:
             call()
         assert caught.value.code is Code.UNSUPPORTED
-    with pytest.raises(SlipwayError, match="fewer than 2 tokens"):
-        opened("gpt2")[1].score([Row(np.array([3]))])
+    with pytest.raises(SlipwayError, match="generates nothing"):
+        collect(bert, [row])
+    assert opened("gpt2")[1].score([Row(np.array([3]))]) == [0.0]
     assert bert.encode([]) == []
 
 
@@ -233,5 +249,5 @@ def test_a_closed_engine_says_so(opened, tmp_path):
     tiny, _ = opened("gpt2")
     engine = CTranslate2Engine(tiny.checkpoint.spec, tiny.checkpoint.weights, cache_directory=tmp_path)
     engine.close()
-    with pytest.raises(SlipwayError, match="unloaded"):
+    with pytest.raises(SlipwayError, match="closed"):
         collect(engine, [Row(np.array([3]), Decoding(2))])

@@ -38,4 +38,3 @@ def test_what_a_stack_cannot_have_is_named(changes, reason):
 def test_reasons_are_collected():
     reason = why_not(replace(BOTH, encoder=replace(STACK, languages=2), language_mode=Languages.EVERY_TOKEN))
     assert reason == "language embeddings"
-    assert "head" in why_not(replace(BOTH, head_bias=True, logit_scale=0.5))

@@ -1,0 +1,192 @@
+"""The choice of engine, per model and per row."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from slipway.errors import Code, SlipwayError
+from slipway.transformer import engines
+from slipway.transformer.engines import EngineOptions, open_engine
+from slipway.transformer.generation import Decoding, Row, collect
+from slipway.transformer.spec import Experts, Gate, Stack, Transformer
+from slipway.transformer.weights import Array, Weights, expected_shapes
+
+STACK = Stack(layers=2, hidden=16, heads=2, head_size=8, inner=24, vocabulary=40, position_rows=20, attention_scale=0.4)
+SPEC = Transformer(encoder=STACK, decoder=STACK)
+EXPERTS = replace(SPEC, decoder=replace(STACK, experts=Experts(2, 1, Gate.SOFT, (1,))))
+IDS = np.array([5, 9, 3])
+GREEDY = Row(IDS, Decoding(6, end_id=-1))
+SAMPLED = Row(IDS, Decoding(6, end_id=-1, top_k=5, seed=3))
+BEAM = Row(IDS, Decoding(6, end_id=1, beam_width=2, search=engines.support.Search.HUGGING_FACE))
+
+
+def random_weights(spec):
+    generator = np.random.default_rng(1)
+    arrays = {}
+    for name, shape in expected_shapes(spec).items():
+        array = (generator.standard_normal(shape) * shape[-1] ** -0.5 + ("scale" in name)).astype(np.float32)
+        arrays[name] = Array(shape, lambda array=array: array)
+    return Weights(arrays)
+
+
+@pytest.fixture
+def opened(tmp_path):
+    """Open an engine of the specification; closed after the test."""
+    open_ones = []
+
+    def open_with(spec=SPEC, **options):
+        engine = open_engine(
+            spec, random_weights(spec), EngineOptions(cache_directory=tmp_path, **options), name="tiny"
+        )
+        open_ones.append(engine)
+        return engine
+
+    yield open_with
+    for engine in open_ones:
+        engine.close()
+
+
+def ids(results):
+    return [[hypothesis.ids for hypothesis in row] for row in results]
+
+
+def test_an_automatic_engine_gives_each_row_to_the_engine_that_runs_it_exactly(opened, caplog):
+    caplog.set_level(logging.INFO, "slipway.transformer")
+    auto, torch = opened(), opened(engine="torch")
+    assert auto.description.startswith("ctranslate2 float32, 1 thread, cached at ")
+    assert "torch" not in auto.description
+    rows = [SAMPLED, GREEDY, BEAM, GREEDY, SAMPLED]
+    assert [auto.refusal(row) for row in rows] == [""] * 5
+    assert ids(collect(auto, rows)) == ids(collect(torch, rows))
+    assert auto.description.endswith(
+        "; torch float32, cpu for sampling with a seed for each row, beam search without early stopping"
+    )
+    said = [record.getMessage() for record in caplog.records if "where CTranslate2 cannot" in record.getMessage()]
+    assert said == [
+        "model 'tiny' computes with torch float32, cpu where CTranslate2 cannot: sampling with a seed for each row",
+        "model 'tiny' computes with torch float32, cpu where CTranslate2 cannot: beam search without early stopping",
+    ]
+
+
+def test_greedy_rows_alone_never_open_torch(opened):
+    auto = opened()
+    assert len(collect(auto, [GREEDY, GREEDY])) == 2
+    assert auto._general is None
+    bad = Row(np.array([99]), GREEDY.decoding)
+    assert "vocabulary" in auto.refusal(bad)
+    with pytest.raises(SlipwayError, match="vocabulary") as caught:
+        collect(auto, [GREEDY, bad])
+    assert caught.value.code is Code.INVALID_ARG
+    assert auto._general is None
+
+
+def test_torch_is_opened_once_whoever_asks(opened):
+    auto, results = opened(), []
+    barrier = threading.Barrier(4)
+
+    def work():
+        barrier.wait()
+        results.append((ids(collect(auto, [SAMPLED])), auto._general))
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(results) == 4
+    assert all(result[0] == results[0][0] and result[1] is results[0][1] for result in results)
+
+
+def test_hidden_states_and_scores_come_from_the_engine_that_has_them(opened):
+    encoder = replace(SPEC, decoder=None)
+    auto = opened(encoder)
+    [plain] = auto.encode([Row(IDS)])
+    assert auto._general is None
+    [seen] = auto.encode([Row(IDS)], attentions=True)
+    assert seen.attentions.shape == (2, 2, 3, 3)
+    np.testing.assert_allclose(plain.hidden, seen.hidden, atol=1e-5)
+    [state] = opened().encode([Row(IDS)])
+    assert state.hidden.shape == (3, 16)
+    decoder = replace(SPEC, encoder=None)
+    rows = [Row(IDS), Row(IDS[:2])]
+    assert opened(decoder).score(rows) == pytest.approx(opened(decoder, engine="torch").score(rows), abs=1e-5)
+
+
+def test_an_architecture_that_ctranslate2_cannot_express_is_torchs(opened, caplog):
+    caplog.set_level(logging.INFO, "slipway.transformer")
+    auto = opened(EXPERTS)
+    assert auto.description == "torch float32, cpu (CTranslate2 cannot: a mixture of experts)"
+    assert "model 'tiny' computes with torch: a mixture of experts" in caplog.messages
+    assert auto.refusal(GREEDY) == ""
+    assert len(collect(auto, [GREEDY, SAMPLED])) == 2
+    with pytest.raises(SlipwayError, match=r"model 'tiny': .*a mixture of experts; use engine 'torch'") as caught:
+        opened(EXPERTS, engine="ctranslate2")
+    assert caught.value.code is Code.INVALID_ARG
+
+
+def test_a_compute_type_of_torch_alone_is_torchs(opened):
+    auto = opened(compute_type="bfloat16")
+    assert auto.description.startswith("torch bfloat16, cpu (CTranslate2 cannot: ")
+    assert len(collect(auto, [GREEDY])[0][0].ids) == 6
+
+
+def test_int8_is_ctranslate2s_and_torchs_where_it_must(opened):
+    auto = opened(compute_type="int8")
+    assert auto.description.startswith("ctranslate2 int8, 1 thread")
+    assert [len(row[0].ids) for row in collect(auto, [GREEDY, SAMPLED])] == [6, 6]
+    assert "; torch int8, cpu for sampling" in auto.description
+
+
+def test_a_named_engine_refuses_what_it_cannot_do_with_the_remedy(opened):
+    named = opened(engine="ctranslate2")
+    assert named.refusal(GREEDY) == ""
+    assert "sampling" in named.refusal(SAMPLED)
+    with pytest.raises(SlipwayError, match=r"model 'tiny': .*sampling.*'auto' or 'torch'") as caught:
+        collect(named, [GREEDY, SAMPLED])
+    assert caught.value.code is Code.UNSUPPORTED
+    assert len(collect(named, [GREEDY])) == 1
+
+
+def test_options_that_do_not_exist_are_named_all_at_once():
+    with pytest.raises(SlipwayError) as caught:
+        EngineOptions("jax", "int3", "tpu", threads=-1, workers=0).check()
+    assert caught.value.code is Code.INVALID_ARG
+    for text in (
+        "'jax'",
+        "auto, ctranslate2, torch",
+        "'int3'",
+        "float16, int8",
+        "'tpu'",
+        "threads is -1",
+        "workers is 0",
+    ):
+        assert text in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("missing", "engine", "text"),
+    [
+        ({"ctranslate2"}, "ctranslate2", "not installed"),
+        ({"torch"}, "torch", "torch is not installed"),
+        ({"ctranslate2", "torch"}, "auto", "neither CTranslate2 nor torch is installed"),
+    ],
+)
+def test_missing_libraries_are_named_with_the_command(opened, monkeypatch, missing, engine, text):
+    monkeypatch.setattr(engines, "find_spec", lambda name: None if name in missing else object())
+    with pytest.raises(SlipwayError, match=text) as caught:
+        opened(engine=engine)
+    assert caught.value.code is Code.UNAVAILABLE
+    assert 'pip install "slipway[generate]"' in caught.value.message
+
+
+def test_without_ctranslate2_torch_does_everything_and_says_so(opened, monkeypatch):
+    monkeypatch.setattr(engines, "find_spec", lambda name: None if name == "ctranslate2" else object())
+    auto = opened()
+    assert auto.description.startswith("torch float32, cpu (CTranslate2 cannot: ")
+    assert "not installed" in auto.description
+    assert len(collect(auto, [GREEDY])) == 1
