@@ -10,7 +10,7 @@ from torch import Tensor
 
 from slipway.transformer.module.int8 import Int8Linear
 from slipway.transformer.module.linear import Linear, PackedLinear, PlainLinear, can_pack
-from slipway.transformer.module.norm import LayerNorm, RmsNorm
+from slipway.transformer.module.norm import LayerNorm, RmsNorm, RmsNormByLength
 from slipway.transformer.spec import Norm, Stack
 
 
@@ -45,11 +45,12 @@ class Arrays:
             return Int8Linear(weight, bias)
         return PackedLinear(weight, bias) if self._packed else PlainLinear(weight, bias)
 
-    def norm(self, prefix: str, stack: Stack) -> LayerNorm | RmsNorm:
+    def norm(self, prefix: str, stack: Stack) -> LayerNorm | RmsNorm | RmsNormByLength:
         """Return the normalisation layer under `prefix`."""
         scale = self.tensor(f"{prefix}.scale")
         if stack.norm is Norm.RMS:
-            return RmsNorm(scale, stack.norm_epsilon)
+            by_length = self.device.type == "cpu" and self.dtype is torch.float32
+            return (RmsNormByLength if by_length else RmsNorm)(scale, stack.norm_epsilon)
         return LayerNorm(scale, self.tensor(f"{prefix}.bias"), stack.norm_epsilon)
 
 

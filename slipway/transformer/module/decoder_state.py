@@ -9,7 +9,7 @@ from slipway.transformer.module.cache import Cache, Newest
 from slipway.transformer.module.cross import Crossing
 from slipway.transformer.module.embedding import Replaced
 from slipway.transformer.module.features import Features
-from slipway.transformer.module.layout import Layout
+from slipway.transformer.module.layout import Layout, hidden_key
 from slipway.transformer.module.stack import StackNetwork
 
 
@@ -77,6 +77,6 @@ class DecoderState:
         newest = self._like.new_zeros(1, count)
         hidden = self._decoder.hidden_keys(tokens)
         if hidden is not None:
-            newest.masked_fill_(hidden[None], torch.finfo(newest.dtype).min)
+            newest.masked_fill_(hidden[None], hidden_key(newest.dtype))
         self._mask = torch.cat([before, newest])
         return self._mask

@@ -13,6 +13,15 @@ import torch
 from torch import Tensor
 
 
+def hidden_key(dtype: torch.dtype) -> float:
+    """Return what is added to the scores of a key that nobody may look at.
+
+    Not minus infinity, because softmax over a row without any key would be NaN; half of the lowest number, because
+    distances are added to it. The future is minus infinity: a token may always look at itself.
+    """
+    return torch.finfo(dtype).min / 2
+
+
 class Layout:
     """Where the tokens of rows with these lengths stand. `even`: all rows are equally long, the grid is a view."""
 
@@ -58,11 +67,11 @@ class Layout:
         return flat if self.even else flat.index_select(0, self._cells)
 
     def key_mask(self, hidden_tokens: Tensor | None, dtype: torch.dtype) -> Tensor | None:
-        """Return what is added to the scores of keys, [rows, width]: the lowest number for empty cells and for tokens
+        """Return what is added to the scores of keys, [rows, width]: `hidden_key` for empty cells and for tokens
         where `hidden_tokens` (bool [tokens]) is true; None when every key is seen."""
         if self.even and hidden_tokens is None:
             return None
-        lowest = torch.finfo(dtype).min  # not -inf: a row without any key would become NaN
+        lowest = hidden_key(dtype)
         count = sum(self.lengths)
         values = torch.zeros(count, dtype=dtype, device=self._device)
         if hidden_tokens is not None:

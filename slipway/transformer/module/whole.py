@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor
 
 from slipway.transformer.module.attention import attend, attend_openly
@@ -53,11 +52,11 @@ def whole_bias(
     if key_mask is not None:
         parts.append(key_mask[:, None, None, :])
     if causal and layout.width > 1:
-        future = like.new_full((layout.width, layout.width), torch.finfo(like.dtype).min).triu(1)
+        future = like.new_full((layout.width, layout.width), float("-inf")).triu(1)
         parts.append(future[None, None])
     if not parts:
         return None
     bias = parts[0]
     for part in parts[1:]:
         bias = bias + part
-    return bias.clamp_min(torch.finfo(like.dtype).min) if len(parts) > 1 else bias
+    return bias
