@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 
@@ -13,8 +18,23 @@ from slipway.checkpoints.fastertransformer.sections import WriteOptions
 from slipway.checkpoints.fastertransformer.writer import write_fastertransformer
 from slipway.checkpoints.huggingface.reader import read_huggingface
 from slipway.transformer.weights import Array, Weights, expected_shapes
+from tests.server.running import RunningServer, running_server
 
 VOCABULARY = 60
+
+
+@contextmanager
+def served(repository: Path, *flags: str) -> Iterator[RunningServer]:
+    """Run a server that keeps converted models in a directory of its own, and whose idle threads leave the cores to
+    others: spinning ones make models this small many times slower on a busy machine."""
+    with (
+        tempfile.TemporaryDirectory() as cache,
+        patch.dict(os.environ, SLIPWAY_CACHE_DIR=cache, OMP_WAIT_POLICY="PASSIVE"),
+        running_server(repository, *flags) as server,
+    ):
+        yield server
+
+
 CURRENT = """input [
   {{ name: "input_ids" data_type: TYPE_UINT32 dims: [ -1 ] }},
   {{ name: "sequence_length" data_type: TYPE_UINT32 dims: [ 1 ] reshape: {{ shape: [ ] }} }},
@@ -65,6 +85,19 @@ output [
 """
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch use one thread: with models this small more only wait for each other."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def loud(model: Any, scale: float = 0.3) -> Any:
     """Return a transformers model whose weights are large enough for a mistake to show, in evaluation mode."""
     import torch
@@ -90,18 +123,16 @@ def tiny_t5(seed: int = 0, steps: int = 120, **settings: Any) -> Any:
     figures = {"vocab_size": VOCABULARY, "d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_heads": 4}
     figures |= {"decoder_start_token_id": 0, "dropout_rate": 0.0}
     model = T5ForConditionalGeneration(T5Config(**figures | settings))
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # steps this small only wait for each other on more
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
-    for _ in range(steps):
-        size = int(torch.randint(2, 9, ()))
-        source = torch.randint(3, VOCABULARY, (32, size))
-        end = torch.ones((32, 1), dtype=torch.int64)
-        loss = model(input_ids=torch.cat([source, end], 1), labels=torch.cat([source.flip(1), end], 1)).loss
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    torch.set_num_threads(threads)
+    with one_thread():
+        for _ in range(steps):
+            size = int(torch.randint(2, 9, ()))
+            source = torch.randint(3, VOCABULARY, (32, size))
+            end = torch.ones((32, 1), dtype=torch.int64)
+            loss = model(input_ids=torch.cat([source, end], 1), labels=torch.cat([source.flip(1), end], 1)).loss
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
     return model.eval()
 
 
@@ -183,7 +214,7 @@ def generate(model: Any, ids: list[int], tokens: int, **options: Any) -> list[li
 
     given = {"do_sample": False, "max_new_tokens": tokens, "pad_token_id": 0, **options}
     table = torch.tensor([ids])
-    with torch.no_grad():
+    with torch.no_grad(), one_thread():
         rows = model.generate(table, attention_mask=torch.ones_like(table), **given).tolist()
     start = 1 if model.config.is_encoder_decoder else len(ids)
     return [cut(row[start:], model.config.eos_token_id) for row in rows]

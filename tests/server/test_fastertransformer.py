@@ -23,12 +23,13 @@ from tests.server.fastertransformer_models import (
     VOCABULARY,
     add_model,
     generate,
+    served,
     shipped_interface,
     tiny_t5,
     with_tasks,
     write_checkpoint,
 )
-from tests.server.running import RunningServer, running_server
+from tests.server.running import RunningServer
 
 SENTENCES = [[5, 17, 33, 8, 40, 12, 1], [9, 40, 1], [21, 22, 23, 24, 25, 26, 27, 28, 1], [50, 1]]
 PROMPTS = (("summary", 3), ("question", 2))
@@ -59,7 +60,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
         top_k="1",
         is_half="1",
     )
-    filled = "max_batch_size: 16\ndynamic_batching { max_queue_delay_microseconds: 100000 }\n"
+    filled = (
+        "max_batch_size: 16\ndynamic_batching { preferred_batch_size: [ 4 ] max_queue_delay_microseconds: 300000 }\n"
+    )
     version = add_model(repository, "filled", "T5", "", ENGINE="torch")
     write_checkpoint(gated, version, scratch / "gated")
     version = add_model(repository, "tasks", "T5", data_type="fp32")
@@ -75,7 +78,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
 
 @pytest.fixture(scope="module")
 def server(models: Models) -> Iterator[RunningServer]:
-    with running_server(models.repository) as running:
+    with served(models.repository) as running:
         yield running
 
 
@@ -124,6 +127,12 @@ def generated(answer: dict[str, np.ndarray], row: int = 0, beam: int = 0) -> lis
     return answer["output_ids"][row, beam, : answer["sequence_length"][row, beam]].tolist()
 
 
+@pytest.fixture
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("SLIPWAY_CACHE_DIR", str(tmp_path / "cache"))
+
+
+@pytest.mark.usefixtures("own_cache")
 @pytest.mark.capability("0.5")
 def test_the_documents_own_steps_end_in_a_ready_model(models, serve, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -147,6 +156,7 @@ def test_the_documents_own_steps_end_in_a_ready_model(models, serve, tmp_path, m
     assert "is the directory of one model: serving it alone" in running.log
 
 
+@pytest.mark.usefixtures("own_cache")
 @pytest.mark.capability("0.6")
 def test_parent_relative_and_absent_paths_serve_and_a_wrong_one_is_unavailable(models, serve, tmp_path, monkeypatch):
     checkpoint = models.repository / "t5_tp1/1/1-gpu"

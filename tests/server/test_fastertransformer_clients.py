@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from slipway.cli.main import main as slipway
+from tests.server import fastertransformer_models
 from tests.server.fastertransformer_models import (
     BETA,
     add_model,
@@ -22,7 +23,7 @@ from tests.server.fastertransformer_models import (
     tiny_t5,
     write_checkpoint,
 )
-from tests.server.running import RunningServer, running_server
+from tests.server.running import RunningServer
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "fastertransformer_t5"
@@ -75,7 +76,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     add_model(repository, "sample_stream", "T5", stream, model_checkpoint_path=directory)
     add_model(repository, "sample_encoder", "T5-Encoder", model_checkpoint_path=directory)
     write_checkpoint(tiny_gpt2(50257), add_model(repository, "sample_gpt", "GPT"), root / "gpt")
-    with running_server(repository) as running:
+    with fastertransformer_models.served(repository) as running:
         yield Served(running.http, running.grpc, root / "t5-tiny")
 
 
@@ -206,10 +207,11 @@ def test_a_server_that_is_not_there_is_an_error_and_no_traceback(served):
 
 @pytest.mark.slow
 @pytest.mark.capability("0.22")
-def test_four_instances_need_little_more_memory_than_one(serve, tmp_path):
+def test_four_instances_need_little_more_memory_than_one(serve, tmp_path, monkeypatch):
     import psutil
     import tritonclient.http
 
+    monkeypatch.setenv("SLIPWAY_CACHE_DIR", str(tmp_path / "cache"))
     sizes = {}
     weights = tiny_t5(steps=0, d_model=512, d_kv=64, num_heads=8, d_ff=2048, num_layers=4, vocab_size=4000)
     for count in (1, 4):

@@ -13,8 +13,8 @@ import tritonclient.http
 from tritonclient.utils import InferenceServerException
 
 from tests.server.calls import tensors
-from tests.server.fastertransformer_models import add_model, tiny_bert, tiny_t5, write_checkpoint
-from tests.server.running import RunningServer, running_server
+from tests.server.fastertransformer_models import add_model, served, tiny_bert, tiny_t5, write_checkpoint
+from tests.server.running import RunningServer
 
 IDS = np.array([[5, 17, 33, 8, 1], [9, 40, 1, 0, 0]], np.uint32)
 LENGTHS = np.array([[5], [3]], np.uint32)
@@ -48,7 +48,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Models]:
             repository, f"encoder_{data_type}", "T5-Encoder", SHIPPED, data_type=data_type, model_checkpoint_path=path
         )
     write_checkpoint(t5, add_model(repository, "filled", "T5-Encoder"), root / "hf", encoder_only=True)
-    with running_server(repository) as running:
+    with served(repository) as running:
         yield Models(running, t5)
 
 
@@ -106,16 +106,15 @@ def test_the_metadata_follow_data_type(models, data_type, name):
     np.testing.assert_allclose(result.as_numpy("output_hidden_state")[0] / scale, expected / scale, atol=0.01)
 
 
-def test_bert_goes_on_from_embedded_tokens(serve, tmp_path):
+def test_bert_goes_on_from_embedded_tokens(tmp_path):
     import torch
 
     bert, repository = tiny_bert(), tmp_path / "models"
     write_checkpoint(bert, add_model(repository, "bert", "bert", data_type="fp32"), tmp_path / "hf", ways=2)
-    running = serve(repository)
     hidden = np.random.default_rng(0).normal(size=(2, 5, 32)).astype(np.float32)
     lengths = LENGTHS.astype(np.int32)
     wrong = {"input_hidden_state": hidden[:, :, :5], "sequence_lengths": lengths}
-    with tritonclient.grpc.InferenceServerClient(running.grpc) as client:
+    with served(repository) as running, tritonclient.grpc.InferenceServerClient(running.grpc) as client:
         arrays = {"input_hidden_state": hidden, "sequence_lengths": lengths}
         got = client.infer("bert", tensors(tritonclient.grpc, arrays)).as_numpy("output_hidden_state")
         with pytest.raises(InferenceServerException, match="the model's hidden size is 32"):

@@ -13,10 +13,11 @@ import tritonclient.grpc
 import tritonclient.http
 from tritonclient.utils import InferenceServerException
 
+from tests.server import fastertransformer_models
 from tests.server.calls import tensors
 from tests.server.fastertransformer_models import add_model, generate, tiny_gpt2, write_checkpoint
 from tests.server.repositories import write_config
-from tests.server.running import RunningServer, running_server
+from tests.server.running import RunningServer
 
 VOCABULARY = 60
 PROMPTS = [[5, 17, 33, 8], [9, 40], [21, 22, 23, 24, 25, 26]]
@@ -229,7 +230,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     write_checkpoint(gpt, version / "2-gpu", root / "hf", ways=2)
     (version / "2-gpu" / "config.ini").unlink()  # the first interface has its sizes in config.pbtxt
     add_ensemble(repository)
-    with running_server(repository) as running:
+    with fastertransformer_models.served(repository) as running:
         yield Served(running, gpt)
 
 
