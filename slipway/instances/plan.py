@@ -16,14 +16,12 @@ from typing import Final
 from tritonclient.grpc import model_config_pb2
 
 from slipway.backends.api import InstanceSpec
+from slipway.backends.parameters import explicit_threads
 
 _LOG = logging.getLogger("slipway.instances")
 _CGROUP: Final = Path("/sys/fs/cgroup")
 _GPUS: Final = Path("/proc/driver/nvidia/gpus")
 _Group = model_config_pb2.ModelInstanceGroup
-
-# Parameters by which a model's author sets the threads of one instance (specification of the backends' own READMEs).
-_THREAD_PARAMETERS: Final = ("intra_op_thread_count", "INTRA_OP_THREAD_COUNT", "NUM_THREADS")
 
 
 def cpu_limit(cgroup: Path = _CGROUP) -> int:
@@ -58,11 +56,9 @@ def gpu_count(directory: Path = _GPUS) -> int:
 
 def threads_per_instance(config: model_config_pb2.ModelConfig, cpus: int | None = None) -> int:
     """Return the CPU threads one instance may use: its share of `cpus` (all there are), unless the config tells."""
-    for name in _THREAD_PARAMETERS:
-        if name in config.parameters:
-            value = config.parameters[name].string_value
-            if value.isdecimal() and int(value) > 0:
-                return int(value)
+    explicit = explicit_threads(config)
+    if explicit:
+        return explicit
     available = cpu_limit() if cpus is None else cpus
     return max(1, available // max(1, len(instance_specs(config, warn=False))))
 

@@ -50,7 +50,7 @@ class Languages(Enum):
     NONE = 0
     EVERY_TOKEN = 1  # the source language is added to every source token, the target language to every target token
     PREFIX_TOKEN = 2  # the source language's row stands before the source; the target language's is the start token
-    TARGET_IN_SOURCE = 3  # the target language's row stands before the source
+    TARGET_IN_SOURCE = 3  # the target language's row stands before the source, and is the start token
 
 
 @dataclass(frozen=True, slots=True)

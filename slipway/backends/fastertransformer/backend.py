@@ -29,6 +29,7 @@ from slipway.backends.fastertransformer.interface_encoder import BertInterface, 
 from slipway.backends.fastertransformer.paths import checkpoint_directory
 from slipway.backends.generation import GenerationExecutor, ReadJob
 from slipway.backends.instance_count import instance_count
+from slipway.backends.parameters import explicit_threads
 from slipway.checkpoints.fastertransformer.reader import read_fastertransformer
 from slipway.core.signature import ModelSignature
 from slipway.errors import invalid, unavailable
@@ -68,7 +69,7 @@ class FasterTransformerBackend:
             engine=configuration.engine,
             compute_type=configuration.compute_type,
             device=configuration.device,
-            threads=context.threads,
+            threads=explicit_threads(context.config),
             workers=instance_count(context.config),
         )
         engine = open_engine(checkpoint.spec, checkpoint.weights, options, name=context.name)

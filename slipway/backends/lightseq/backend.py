@@ -13,11 +13,13 @@ from threading import Lock
 from tritonclient.grpc import model_config_pb2
 
 from slipway.backends.api import CompletionContext, Executor, InstanceSpec, ModelContext, Placement
+from slipway.backends.instance_count import instance_count
 from slipway.backends.lightseq.declared import check_interface, complete_interface, warn_of_differences
 from slipway.backends.lightseq.files import lightseq_file
 from slipway.backends.lightseq.model_types import INTERFACES, SCORING, Interface, Task, task_of
 from slipway.backends.lightseq.opening import PERPLEXITY, engine_of, executor_of
 from slipway.backends.lightseq.settings import Settings, read_settings
+from slipway.backends.parameters import explicit_threads
 from slipway.checkpoints.lightseq.reader import LightSeqCheckpoint, read_lightseq
 from slipway.errors import unavailable
 from slipway.transformer.engines import EngineOptions, OpenEngine, open_engine
@@ -92,8 +94,8 @@ class LoadedLightSeqModel:
             engine=engine_of(self._task, checkpoint, settings),
             compute_type=settings.compute_type,
             device=device,
-            threads=context.threads,
-            workers=max(1, sum(max(1, group.count) for group in context.config.instance_group)),
+            threads=explicit_threads(context.config),
+            workers=instance_count(context.config),
         )
         opened = checkpoint.checkpoint
         engine = open_engine(opened.spec, opened.weights, options, name=context.name)

@@ -27,7 +27,7 @@ class Embedding:
     def __init__(self, arrays: Arrays, prefix: str, stack: Stack, *, tokens: Tensor | None = None) -> None:
         self._stack = stack
         self.tokens = tokens
-        if stack.vision is None and tokens is None:
+        if tokens is None and not (stack.vision or stack.embedded_input):
             self.tokens = arrays.tensor(f"{prefix}.tokens")
         table = stack.positions is Positions.TABLE
         self._positions = arrays.tensor(f"{prefix}.positions") if table else None

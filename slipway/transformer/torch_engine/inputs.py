@@ -15,6 +15,8 @@ from slipway.transformer.module.layout import Layout
 from slipway.transformer.module.network import Network, Sequences
 from slipway.transformer.spec import Gate, Languages, Stack, Transformer
 
+_STARTING = (Languages.PREFIX_TOKEN, Languages.TARGET_IN_SOURCE)  # a language's row begins source and answer
+
 
 class Inputs:
     """Makes the inputs of a network's outer stack (the encoder, or the only decoder) and of its decoder."""
@@ -48,7 +50,7 @@ class Inputs:
 
     def starts(self, rows: Sequence[Row]) -> Replaced | None:
         """Return what stands for the rows' first decoder tokens, None where they are plain ids."""
-        if self._spec.language_mode is not Languages.PREFIX_TOKEN or self._network.decoder is None:
+        if self._spec.language_mode not in _STARTING or self._network.decoder is None:
             return None
         languages = self._network.decoder.embedding.languages
         assert languages is not None  # noqa: S101  checked by `refusal`
@@ -111,7 +113,7 @@ class Inputs:
 
 def prefix_length(spec: Transformer) -> int:
     """Return how many tokens stand before a row's own: one where a language does."""
-    return 1 if spec.language_mode in (Languages.PREFIX_TOKEN, Languages.TARGET_IN_SOURCE) else 0
+    return 1 if spec.language_mode in _STARTING else 0
 
 
 def outer_length(spec: Transformer, row: Row) -> int:
