@@ -50,13 +50,17 @@ class Cache:
         """Continue the hypotheses that `parents` names, int64 [new hypotheses]."""
         count = parents.shape[0]
         for layer, buffer in enumerate(self._buffers):
-            before = self._view(layer, self.length, self.hypotheses)
+            before = self.view(layer)
             size = self.length * count * self._width
             if self._spare.numel() < size:
                 self._spare = buffer.new_empty(max(buffer.numel(), size + size // 2))
             torch.index_select(before, 1, parents, out=self._spare[:size].view(self.length, count, self._width))
             self._buffers[layer], self._spare = self._spare, buffer
         self.hypotheses = count
+
+    def view(self, layer: int) -> Tensor:
+        """Return a layer's keys and values, [tokens, hypotheses, 2 attention]."""
+        return self._view(layer, self.length, self.hypotheses)
 
     def _view(self, layer: int, tokens: int, hypotheses: int) -> Tensor:
         return self._buffers[layer][: tokens * hypotheses * self._width].view(tokens, hypotheses, self._width)

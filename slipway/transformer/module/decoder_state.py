@@ -17,55 +17,55 @@ class DecoderState:
     """Some hypotheses of some rows in the middle of decoding. Used by one generation; nothing in it is shared."""
 
     def __init__(self, decoder: StackNetwork, like: Tensor, *, rows: int, expected: int) -> None:
-        self._decoder = decoder
+        self.decoder = decoder
         self._like = like
-        self._features = Features()  # per row
-        self._own = Features()  # per hypothesis
-        self._mask: Tensor | None = None  # [columns, hypotheses] what is added to the scores of earlier tokens
-        self._positions = torch.zeros(rows, dtype=torch.int64, device=like.device)  # of the next token
+        self._row_features = Features()  # per row
+        self.features = Features()  # per hypothesis
+        self.mask: Tensor | None = None  # [columns, hypotheses] what is added to the scores of earlier tokens
+        self.positions = torch.zeros(rows, dtype=torch.int64, device=like.device)  # of the next token
         self.cache = Cache(decoder.stack, like, expected=expected)
         self.crossing: Crossing | None = None
 
     def look_at(self, encoded: Tensor, layout: Layout, key_mask: Tensor | None, features: Features) -> None:
         """Keep what cross-attention needs of an encoder's packed hidden states; `features` are per row."""
         per_token = features.select(layout.row_of_token)
-        memories = [layer.memory(encoded, per_token) for layer in self._decoder.layers]
-        self.crossing = Crossing(self._decoder.stack, memories, layout, key_mask)
+        memories = [layer.memory(encoded, per_token) for layer in self.decoder.layers]
+        self.crossing = Crossing(self.decoder.stack, memories, layout, key_mask)
 
     def take_features(self, features: Features) -> None:
         """Take what the decoder's tokens bring along, per row."""
-        self._features = self._own = features
+        self._row_features = self.features = features
 
     def take_prompts(self, layout: Layout, features: Features, hidden_keys: Tensor | None) -> None:
         """Go on behind prompts that are in the cache now."""
         self.take_features(features)
         mask = layout.key_mask(hidden_keys, self._like.dtype)
-        self._mask = None if mask is None else mask.t().contiguous()
-        self._positions = torch.tensor(layout.lengths, dtype=torch.int64, device=self._like.device)
+        self.mask = None if mask is None else mask.t().contiguous()
+        self.positions = torch.tensor(layout.lengths, dtype=torch.int64, device=self._like.device)
 
     def reorder(self, parents: Tensor, rows: Tensor) -> None:
         """Continue the hypotheses `parents`, int64 [n], which belong to `rows`, sorted int64 [n]."""
         self.cache.reorder(parents)
-        self._positions = self._positions.index_select(0, parents)
-        self._own = self._features.select(rows)
-        if self._mask is not None:
-            self._mask = self._mask.index_select(1, parents)
+        self.positions = self.positions.index_select(0, parents)
+        self.features = self._row_features.select(rows)
+        if self.mask is not None:
+            self.mask = self.mask.index_select(1, parents)
         if self.crossing is not None:
             self.crossing.follow(rows.tolist())
 
     def step(self, tokens: Tensor, replaced: Replaced | None = None) -> Tensor:
         """Take one token per hypothesis and return its hidden state, [n, hidden]."""
-        decoder = self._decoder
-        x = decoder.embedding(tokens, self._positions, self._own, replaced)
-        hidden = decoder(x, Newest(decoder.stack, self.cache, self._bias(tokens)), self.crossing, self._own)
+        decoder = self.decoder
+        x = decoder.embedding(tokens, self.positions, self.features, replaced)
+        hidden = decoder(x, Newest(decoder.stack, self.cache, self._bias(tokens)), self.crossing, self.features)
         self.cache.advance(tokens.shape[0])
-        self._positions = self._positions + 1
+        self.positions = self.positions + 1
         return hidden
 
     def _bias(self, tokens: Tensor) -> Tensor | None:
         """Return what is added to the scores of the newest token, [n or 1, heads or 1, 1, columns]."""
-        bias = None if self._decoder.relative is None else self._decoder.relative.last(self.cache.length + 1)
-        if self._mask is None and self._decoder.stack.padding_id is None:
+        bias = None if self.decoder.relative is None else self.decoder.relative.last(self.cache.length + 1)
+        if self.mask is None and self.decoder.stack.padding_id is None:
             return bias
         mask = self._grow_mask(tokens).t()[:, None, None, :]
         return mask if bias is None else bias + mask
@@ -73,10 +73,10 @@ class DecoderState:
     def _grow_mask(self, tokens: Tensor) -> Tensor:
         """Return the mask with the newest tokens' column: a padding token is not looked at, by itself neither."""
         count = tokens.shape[0]
-        before = self._like.new_zeros(self.cache.length, count) if self._mask is None else self._mask
+        before = self._like.new_zeros(self.cache.length, count) if self.mask is None else self.mask
         newest = self._like.new_zeros(1, count)
-        hidden = self._decoder.hidden_keys(tokens)
+        hidden = self.decoder.hidden_keys(tokens)
         if hidden is not None:
             newest.masked_fill_(hidden[None], hidden_key(newest.dtype))
-        self._mask = torch.cat([before, newest])
-        return self._mask
+        self.mask = torch.cat([before, newest])
+        return self.mask

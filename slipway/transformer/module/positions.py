@@ -45,6 +45,11 @@ class RelativeBias:
         by_distance, middle = self._upto(length)
         return by_distance[None, :, None, middle + 1 - length : middle + 1]
 
+    def upto(self, distances: Tensor) -> Tensor:
+        """Return the bias of keys at these distances (key - query, int64 [n], at most 0 matter), [1, heads, 1, n]."""
+        by_distance, middle = self._upto(distances.shape[0])
+        return by_distance[:, (distances + middle).clamp(0, 2 * middle)][None, :, None]
+
     def _upto(self, reach: int) -> tuple[Tensor, int]:
         """Return the bias by distance and the index of distance 0."""
         by_distance = self._by_distance

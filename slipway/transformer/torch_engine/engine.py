@@ -24,6 +24,7 @@ from slipway.transformer.spec import Transformer
 from slipway.transformer.torch_engine import chunks
 from slipway.transformer.torch_engine.inputs import Inputs
 from slipway.transformer.torch_engine.refusal import problems
+from slipway.transformer.torch_engine.stepping import stepping
 
 _DTYPES = {
     "float32": torch.float32,
@@ -121,6 +122,7 @@ class TorchEngine:
         with self._computing():
             batch = DecodingBatch(decodings, prompts, listener, device=self._device)
             state, scores = self._begin(network, rows, batch)
+            steps = stepping(network, state, rows)
         while True:
             with torch.inference_mode():
                 parents = batch.step(scores)
@@ -128,8 +130,8 @@ class TorchEngine:
                 return
             with self._computing():
                 if parents is not None:
-                    state.reorder(parents, batch.rows)
-                scores = network.step(state, batch.tokens)
+                    steps.reorder(parents, batch.rows)
+                scores = steps.step(batch.tokens)
 
     def _begin(self, network: Network, rows: Sequence[Row], batch: DecodingBatch) -> tuple[DecoderState, Tensor]:
         """Return the state behind the rows' prompts and the scores of what follows."""

@@ -20,6 +20,8 @@ def problems(spec: Transformer, row: Row) -> Iterator[str]:
     elif row.hidden is not None:
         if row.hidden.ndim != 2 or row.hidden.shape[1] != outer.hidden:
             yield f"embedded input has shape {list(row.hidden.shape)}, expected [tokens, {outer.hidden}]"
+    elif outer.embedded_input:
+        yield f"the model takes embedded input of shape [tokens, {outer.hidden}], got ids"
     else:
         yield from _ids(spec, outer, row)
     if outer_length(spec, row) < 1:

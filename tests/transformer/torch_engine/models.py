@@ -55,13 +55,16 @@ class Dense:
         head = self.arrays[token_table(spec) if spec.tied_head else "head.weight"]
         return head @ x[-1] * spec.logit_scale + (self.arrays["head.bias"] if spec.head_bias else 0)
 
-    def greedy(self, row: Row) -> list[int]:
+    def greedy(self, row: Row) -> tuple[list[int], float]:
         generated: list[int] = []
+        total = 0.0
         while len(generated) < row.decoding.max_tokens:
-            generated.append(int(self.scores(row, generated).argmax()))
+            best = self.scores(row, generated).log_softmax(-1).max(-1)
+            generated.append(int(best.indices))
+            total += float(best.values)
             if generated[-1] == row.decoding.end_id:
                 break
-        return generated
+        return generated, total
 
     def tokens(self, name: str, stack: Stack, ids: Tensor, row: Row, *, outer: bool) -> Tensor:
         spec, get = self.spec, self.arrays
@@ -69,11 +72,12 @@ class Dense:
         own = row.source_language if name == "encoder" else row.target_language
         lines = []
         mode = spec.language_mode
-        if outer and mode in (Languages.PREFIX_TOKEN, Languages.TARGET_IN_SOURCE):
+        starting = mode in (Languages.PREFIX_TOKEN, Languages.TARGET_IN_SOURCE)
+        if outer and starting:
             prefix = row.source_language if mode is Languages.PREFIX_TOKEN else row.target_language
             lines.append(get["encoder.embedding.languages"][prefix])
         for place, token in enumerate(ids.tolist()):
-            if not outer and place == 0 and mode is Languages.PREFIX_TOKEN:
+            if not outer and place == 0 and starting:
                 lines.append(get["decoder.embedding.languages"][own])
             elif outer and (spec.prompts or row.prompt is not None) and token >= spec.prompt_start_id:
                 prompt = (

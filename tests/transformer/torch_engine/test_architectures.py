@@ -97,8 +97,10 @@ def test_encoding_and_greedy_decoding_are_those_of_the_reference(name):
     assert [engine.refusal(row) for row in rows] == [""] * len(rows)
     for row, encoded in zip(rows, engine.encode(rows), strict=True):
         np.testing.assert_allclose(encoded.hidden, dense.encode(row).numpy(), atol=1e-4)
-    found = [list(hypotheses[0].ids) for hypotheses in collect(engine, rows)]
-    assert found == [dense.greedy(row) for row in rows]
+    for row, (found,) in zip(rows, collect(engine, rows), strict=True):
+        ids, total = dense.greedy(row)
+        assert list(found.ids) == ids
+        assert found.log_probability == pytest.approx(total, abs=1e-3)
 
 
 @pytest.mark.capability("1.12")
@@ -111,10 +113,13 @@ def test_a_mixture_of_experts_adds_up_to_the_dense_sum_over_all_experts(name):
 
 
 def test_embedded_input_enters_the_layers_as_it_is():
-    spec = Transformer(replace(BASE, positions=Positions.NONE, position_rows=0))
-    weights = random_weights(spec)
-    engine = TorchEngine(spec, weights)
-    ids = np.array([3, 4, 5])
+    stack = replace(BASE, positions=Positions.NONE, position_rows=0)
+    weights = random_weights(Transformer(stack))
+    ids, none = np.array([3, 4, 5]), np.zeros(0, np.int64)
     embedded = weights["encoder.embedding.tokens"][ids]
-    (plain,), (given,) = engine.encode([Row(ids)]), engine.encode([Row(np.zeros(0, np.int64), hidden=embedded)])
+    (plain,) = TorchEngine(Transformer(stack), weights).encode([Row(ids)])
+    engine = TorchEngine(Transformer(replace(stack, vocabulary=0, embedded_input=True)), weights)
+    (given,) = engine.encode([Row(none, hidden=embedded)])
     np.testing.assert_allclose(given.hidden, plain.hidden, atol=1e-6)
+    assert "embedded" in engine.refusal(Row(ids))
+    assert "expected [tokens, 12]" in engine.refusal(Row(none, hidden=embedded[:, :5]))
