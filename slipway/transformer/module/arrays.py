@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -57,9 +58,23 @@ class Arrays:
 def as_tensor(array: np.ndarray) -> Tensor:
     """Return a tensor with a copy of an array's numbers; bfloat16 arrays are ml_dtypes', which torch does not know."""
     copy = np.array(array, order="C")
+    let_go(array)
     if copy.dtype.name == "bfloat16":
         return torch.from_numpy(copy.view(np.uint16)).view(torch.bfloat16)
     return torch.from_numpy(copy)
+
+
+def let_go(array: np.ndarray) -> None:
+    """Drop the pages of the mapped file that an array is a view of.
+
+    They stay in the system's cache and come back when they are read again. Kept, they would count as this process's
+    memory until the last array is read, and loading would seem to need the weights twice.
+    """
+    owner: object = array
+    while isinstance(owner, np.ndarray | memoryview):
+        owner = owner.base if isinstance(owner, np.ndarray) else owner.obj
+    if isinstance(owner, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        owner.madvise(mmap.MADV_DONTNEED)
 
 
 def joined(parts: Sequence[Tensor]) -> Tensor:
