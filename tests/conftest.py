@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
@@ -9,6 +10,10 @@ import pytest
 
 from tests.capabilities import NAMES
 from tests.server.running import RunningServer, running_server
+
+# Before torch is imported anywhere, and for every server that a test starts: waiting OpenMP threads that spin take the
+# cores from whatever else runs beside a test.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
