@@ -9,7 +9,6 @@ from importlib import import_module
 from typing import Final
 
 from slipway import __version__
-from slipway.cli.process_environment import begin_again
 from slipway.errors import SlipwayError
 
 
@@ -58,8 +57,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if command is None:
         print(f"error: unknown command '{words[0]}'\n{_usage()}", file=sys.stderr)
         return 1
-    if command.name == "serve" and arguments is None:  # typed in a shell, so this process is ours to replace
-        begin_again()
     run: Callable[[Sequence[str]], int] = import_module(command.module).run
     try:
         return run(words[1:])
