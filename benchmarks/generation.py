@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -165,9 +166,9 @@ def _mixed(served: _Served) -> Row:
             list(pool.map(ask, order))
             return sum(MIXED_LENGTHS) / (time.perf_counter() - started)
 
-    alone, together = zip(*((timed(1), timed(CONCURRENCY)) for _ in range(2)), strict=True)
+    alone, together = timed(1), timed(CONCURRENCY)
     name = f"T5-base, 32 requests of 8-128 tokens, concurrency {CONCURRENCY} against 1"
-    return Row(name, max(together), "tok/s", max(alone), at_least=1.5)
+    return Row(name, together, "tok/s", alone, at_least=1.5)
 
 
 def _agreement(root: Path) -> list[Row]:
@@ -184,13 +185,15 @@ def _bert(root: Path) -> list[Row]:
     import torch
 
     source, written = write_bert_base(root)
-    directory = root / "bert" / "bert"
-    (directory / "1").mkdir(parents=True)
-    shutil.move(written, directory / "bert.hdf5")
-    (directory / "config.pbtxt").write_text(
-        'backend: "lightseq"\nmax_batch_size: 8\ndefault_model_filename: "bert.hdf5"\n'
-        'parameters { key: "model_type" value { string_value: "Bert" } }\n'
-    )
+    for compute_type in ("float32", "int8"):
+        directory = root / "bert" / compute_type
+        (directory / "1").mkdir(parents=True)
+        (directory / "bert.hdf5").hardlink_to(written)
+        (directory / "config.pbtxt").write_text(
+            'backend: "lightseq"\nmax_batch_size: 8\ndefault_model_filename: "bert.hdf5"\n'
+            'parameters { key: "model_type" value { string_value: "Bert" } }\n'
+            f'parameters {{ key: "COMPUTE_TYPE" value {{ string_value: "{compute_type}" }} }}\n'
+        )
     import transformers
 
     model = transformers.BertModel.from_pretrained(source, add_pooling_layer=False).eval()
@@ -204,19 +207,22 @@ def _bert(root: Path) -> list[Row]:
                     with torch.inference_mode():
                         return model(torch.from_numpy(given)).last_hidden_state.numpy()
 
-                def ours(given: np.ndarray = ids) -> np.ndarray:
-                    answer = served.client.infer("bert", [_tensor("token_ids", given.astype(np.int32))])
+                def ours(model: str, given: np.ndarray = ids) -> np.ndarray:
+                    answer = served.client.infer(model, [_tensor("token_ids", given.astype(np.int32))])
                     return answer.as_numpy("encoder_output")
 
                 repeats = max(1, 256 // (batch * tokens // 8))
-                speeds, answers = _alternate(
-                    {"transformers": _repeated(reference, repeats), "slipway": _repeated(ours, repeats)},
-                    batch * repeats,
-                )
+                runs = {
+                    "transformers": _repeated(reference, repeats),
+                    "float32": _repeated(partial(ours, "float32"), repeats),
+                    "int8": _repeated(partial(ours, "int8"), repeats),
+                }
+                speeds, answers = _alternate(runs, batch * repeats)
                 what = f"BERT-base through lightseq, {tokens} tokens, batch {batch}"
-                rows.append(Row(what, speeds["slipway"], "seq/s", speeds["transformers"], at_least=1.5))
-                difference = float(np.abs(answers["slipway"] - answers["transformers"]).max())
-                rows.append(Row(f"{what}: largest difference", difference, "", at_most=2e-3))
+                for kind, most in (("float32", 2e-3), ("int8", None)):
+                    rows.append(Row(f"{what}, {kind}", speeds[kind], "seq/s", speeds["transformers"], at_least=1.5))
+                    difference = float(np.abs(answers[kind] - answers["transformers"]).max())
+                    rows.append(Row(f"{what}, {kind}: largest difference", difference, "", at_most=most))
     return rows
 
 

@@ -51,7 +51,12 @@ class Row:
             bound = f">= {self.at_least:g}"
         elif self.at_most is not None:
             bound = f"<= {self.at_most:g}"
-        return (self.name, f"{self.value:,.1f}", self.unit, reference, ratio, bound, self.verdict)
+        return (self.name, _figure(self.value), self.unit, reference, ratio, bound, self.verdict)
+
+
+def _figure(value: float) -> str:
+    """Return a measurement with one decimal, or three digits where that would hide it."""
+    return f"{value:,.1f}" if value == 0 or abs(value) >= 1 else f"{value:.3g}"
 
 
 HEADER = ("measured", "slipway", "unit", "reference", "ratio", "promised", "")

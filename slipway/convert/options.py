@@ -20,7 +20,6 @@ class ConvertOptions:
     repository: Path
     engine: str = AUTO
     precision: str = AUTO
-    compute_type: str = AUTO  # of models that generate
     task: Task | None = None
     lengths: tuple[int, ...] = LENGTHS
     calibration: Path | None = None
@@ -30,4 +29,5 @@ class ConvertOptions:
     compare: bool = False
     overwrite: bool = False
     dry_run: bool = False
+    compute_type: str = AUTO  # of models that generate
     command: str = ""  # how to do it again, for the report

@@ -65,12 +65,11 @@ class Dense:
             table = self.weights[f"{prefix}.languages"]
             if mode is Languages.EVERY_TOKEN:
                 x = x + table[self.languages[name]]
-            elif mode is Languages.PREFIX_TOKEN and name == "encoder":
-                x = np.concatenate([table[self.languages[name]][None], x])
-            elif mode is Languages.PREFIX_TOKEN:
+            elif name == "decoder":  # types 2 and 3: the target language is the start token
                 x[0] = table[self.languages[name]]
-            elif name == "encoder":
-                x = np.concatenate([table[self.languages["decoder"]][None], x])
+            else:
+                first = self.languages["encoder" if mode is Languages.PREFIX_TOKEN else "decoder"]
+                x = np.concatenate([table[first][None], x])
         return x + self.weights[f"{prefix}.positions"][: len(x)]
 
     def tokens(self, name: str) -> np.ndarray:

@@ -27,7 +27,7 @@ from slipway.backends.fastertransformer.interface_beta import IDS, BetaInterface
 from slipway.backends.fastertransformer.interface_current import GPT_FORM, T5_FORM, CurrentInterface
 from slipway.backends.fastertransformer.interface_encoder import BertInterface, T5EncoderInterface
 from slipway.backends.fastertransformer.paths import checkpoint_directory
-from slipway.backends.generation import GenerationExecutor, ReadJob
+from slipway.backends.generation import GenerationExecutor, ReadJob, preferred_engine
 from slipway.backends.instance_count import instance_count
 from slipway.backends.parameters import explicit_threads
 from slipway.checkpoints.fastertransformer.reader import read_fastertransformer
@@ -66,13 +66,15 @@ class FasterTransformerBackend:
         )
         checkpoint = read_fastertransformer(directory, kind=configuration.type.value, parameters=configuration.values)
         options = EngineOptions(
-            engine=configuration.engine,
+            engine=_engine(configuration),
             compute_type=configuration.compute_type,
             device=configuration.device,
             threads=explicit_threads(context.config),
             workers=instance_count(context.config),
         )
         engine = open_engine(checkpoint.spec, checkpoint.weights, options, name=context.name)
+        _log.info("model '%s': %s", context.name, engine.description)
+        context.config.parameters["slipway_engine"].string_value = engine.description
         try:
             opener = _executor(context.signature, checkpoint.spec, configuration, engine)
         except BaseException:
@@ -101,6 +103,12 @@ class LoadedFasterTransformer:
         if self._engine is not None:
             self._engine.close()
             self._engine = None
+
+
+def _engine(configuration: Configuration) -> str:
+    if not configuration.type.generates:
+        return configuration.engine
+    return preferred_engine(configuration.engine, configuration.compute_type, configuration.device)
 
 
 def _check_interface(context: ModelContext, kind: ModelType) -> None:

@@ -99,6 +99,7 @@ class LoadedLightSeqModel:
         )
         opened = checkpoint.checkpoint
         engine = open_engine(opened.spec, opened.weights, options, name=context.name)
+        context.config.parameters["slipway_engine"].string_value = engine.description
         note = ", the file's int8 weights are dequantised" if checkpoint.conf.quantised else ""
         _log.info("model '%s' version %d: %s%s", context.name, context.version, engine.description, note)
         return engine
