@@ -28,7 +28,7 @@ from benchmarks.toys import write_bert_base, write_t5_base, write_trained_toy
 
 SOURCE_TOKENS: Final = 32
 NEW_TOKENS: Final = 64
-TURNS: Final = 3
+TURNS: Final = 2
 CONCURRENCY: Final = 16
 MIXED_LENGTHS: Final = tuple(int(length) for length in np.linspace(8, 128, 32))
 MEGABYTE: Final = 1e6

@@ -22,7 +22,7 @@ from slipway.transformer.generation import Engine, Hypothesis, Row
 
 
 def preferred_engine(engine: str, compute_type: str, device: str) -> str:
-    """Return the engine to open for a model that generates: torch for `auto` in float32 on a CPU, where it is installed.
+    """Return the engine to open for a model that generates: for `auto` in float32 on a CPU torch, if it is installed.
 
     T5-base on two cores, tokens/s at 1 and 8 rows: torch 30 and 137, CTranslate2 19 and 87 (37 and 110 without packed
     weights); torch decodes beams and samples too, so the weights are in memory once.
