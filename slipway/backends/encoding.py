@@ -42,7 +42,7 @@ class EncodingExecutor:
         try:
             answers = iter(self._encode(readable))
         except SlipwayError:
-            if len(readable) == 1:
+            if len(batch) == 1:
                 raise
             answers = iter([self._alone(job) for job in readable])
         output_start = monotonic_ns()

@@ -97,7 +97,7 @@ def read_configuration(config: model_config_pb2.ModelConfig) -> Configuration:
         data_type=data_type,
         tensor_parallel=ranks,
         engine=_choice(parameters, "ENGINE", _ENGINES, "auto"),
-        compute_type=_compute_type(config.name, parameters, kind, data_type, device),
+        compute_type=_compute_type(parameters, values, kind, data_type=data_type, device=device, model=config.name),
         device=device,
         limits=Limits(_limit(parameters, "MAX_INPUT_LEN", MAX_INPUT), _limit(parameters, "MAX_OUTPUT_LEN", MAX_OUTPUT)),
         values=values,
@@ -173,11 +173,13 @@ def _device(parameters: Parameters) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _compute_type(model: str, parameters: Parameters, kind: ModelType, data_type: str, device: str) -> str:
+def _compute_type(
+    parameters: Parameters, values: Mapping[str, str], kind: ModelType, *, data_type: str, device: str, model: str
+) -> str:
     explicit = parameters.text("COMPUTE_TYPE")
     if explicit:
         return _choice(parameters, "COMPUTE_TYPE", _COMPUTE_TYPES, explicit)
-    if lenient_integer(model, values_of_parameters(parameters), "int8_mode", 0):
+    if lenient_integer(model, values, "int8_mode", 0):
         if kind is ModelType.GPT:
             return "int8"
         _log.warning(
@@ -188,8 +190,3 @@ def _compute_type(model: str, parameters: Parameters, kind: ModelType, data_type
     if data_type not in ("", "fp32"):
         _log.info("model '%s': data_type %s is computed in float32 on a CPU", model, data_type)
     return "float32"
-
-
-def values_of_parameters(parameters: Parameters) -> dict[str, str]:
-    """Return all parameters as written."""
-    return parameters.starting_with("")

@@ -31,7 +31,7 @@ class ScoringExecutor:
         try:
             answers = iter(self._score(readable))
         except SlipwayError:
-            if len(readable) == 1:
+            if len(batch) == 1:
                 raise
             answers = iter([self._alone(job) for job in readable])
         output_start = monotonic_ns()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from slipway.checkpoints.huggingface.settings import Settings
-from slipway.checkpoints.huggingface.table import Draft, From, Stored, Table, linear, norm, prefix_of
+from slipway.checkpoints.huggingface.table import Draft, From, Stored, Table, encoder_layer, norm, prefix_of
 from slipway.errors import unsupported
 from slipway.transformer.spec import Stack, Transformer, standard_scale
 
@@ -54,16 +54,10 @@ def read_bert(settings: Settings, stored: Stored) -> Draft:
         **norm("encoder.embedding.norm", f"{embeddings}.LayerNorm"),
     }
     for layer in range(layers):
-        table |= _layer(f"encoder.layers.{layer}", f"{prefix}encoder.layer.{layer}")
+        table |= encoder_layer(
+            f"encoder.layers.{layer}",
+            f"{prefix}encoder.layer.{layer}",
+            attention="attention.self",
+            norms=("attention.output.LayerNorm", "output.LayerNorm"),
+        )
     return Draft(Transformer(encoder=encoder), table, _IGNORABLE)
-
-
-def _layer(canonical: str, stored: str) -> Table:
-    table: Table = {}
-    for part in ("query", "key", "value"):
-        table |= linear(f"{canonical}.self_attention.{part}", f"{stored}.attention.self.{part}")
-    table |= linear(f"{canonical}.self_attention.output", f"{stored}.attention.output.dense")
-    table |= norm(f"{canonical}.self_attention.norm", f"{stored}.attention.output.LayerNorm")
-    table |= linear(f"{canonical}.feed_forward.up", f"{stored}.intermediate.dense")
-    table |= linear(f"{canonical}.feed_forward.down", f"{stored}.output.dense")
-    return table | norm(f"{canonical}.feed_forward.norm", f"{stored}.output.LayerNorm")

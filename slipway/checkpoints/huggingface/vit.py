@@ -10,6 +10,7 @@ from slipway.checkpoints.huggingface.table import (
     From,
     Stored,
     Table,
+    encoder_layer,
     linear,
     norm,
     prefix_of,
@@ -54,16 +55,10 @@ def read_vit(settings: Settings, stored: Stored) -> Draft:
         **norm("encoder.final_norm", f"{prefix}layernorm"),
     }
     for layer in range(layers):
-        table |= _layer(f"encoder.layers.{layer}", f"{prefix}encoder.layer.{layer}")
+        table |= encoder_layer(
+            f"encoder.layers.{layer}",
+            f"{prefix}encoder.layer.{layer}",
+            attention="attention.attention",
+            norms=("layernorm_before", "layernorm_after"),
+        )
     return Draft(Transformer(encoder=encoder), table, _IGNORABLE)
-
-
-def _layer(canonical: str, stored: str) -> Table:
-    table: Table = {}
-    for part in ("query", "key", "value"):
-        table |= linear(f"{canonical}.self_attention.{part}", f"{stored}.attention.attention.{part}")
-    table |= linear(f"{canonical}.self_attention.output", f"{stored}.attention.output.dense")
-    table |= norm(f"{canonical}.self_attention.norm", f"{stored}.layernorm_before")
-    table |= linear(f"{canonical}.feed_forward.up", f"{stored}.intermediate.dense")
-    table |= linear(f"{canonical}.feed_forward.down", f"{stored}.output.dense")
-    return table | norm(f"{canonical}.feed_forward.norm", f"{stored}.layernorm_after")
