@@ -23,7 +23,7 @@ import tritonclient.grpc
 
 from benchmarks.memory import rss_mb
 from benchmarks.reference import slipway_server
-from benchmarks.report import Row
+from benchmarks.report import Row, table
 from benchmarks.toys import write_bert_base, write_t5_base, write_trained_toy
 
 SOURCE_TOKENS: Final = 32
@@ -32,6 +32,7 @@ TURNS: Final = 2
 CONCURRENCY: Final = 16
 MIXED_LENGTHS: Final = tuple(int(length) for length in np.linspace(8, 128, 32))
 MEGABYTE: Final = 1e6
+END: Final = 1
 NO_END: Final = 32127  # an id that random weights do not choose: generation runs to its limit
 
 
@@ -39,7 +40,11 @@ def generation() -> list[Row]:
     """Measure T5-base, BERT-base and the memory they take."""
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
-        return [*_t5(root), *_agreement(root), *_bert(root), *_memory(root)]
+        rows: list[Row] = []
+        for part in (_t5, _agreement, _bert, _memory):
+            rows += (found := part(root))
+            print(table(found), flush=True)  # minutes pass between the parts
+        return rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +54,7 @@ class _Served:
     client: tritonclient.grpc.InferenceServerClient
     pid: int
 
-    def generate(self, model: str, ids: np.ndarray, tokens: int, beams: int = 1) -> np.ndarray:
+    def generate(self, model: str, ids: np.ndarray, tokens: int, *, beams: int = 1, end_id: int = NO_END) -> np.ndarray:
         """Return output ids [batch, tokens] of the best hypothesis of every row of `ids` [batch, source]."""
         rows = len(ids)
         column = np.ones((rows, 1), np.uint32)
@@ -58,7 +63,7 @@ class _Served:
             "sequence_length": column * ids.shape[1],
             "max_output_len": column * tokens,
             "beam_width": column * beams,
-            "end_id": column * NO_END,
+            "end_id": column * end_id,
         }
         if beams > 1:
             inputs["len_penalty"] = np.ones((rows, 1), np.float32)
@@ -125,8 +130,8 @@ def _t5(root: Path) -> list[Row]:
         for batch, beams, promised in ((1, 1, (1.7, 3.0)), (8, 1, (1.5, 2.2)), (1, 4, (2.0, None))):
             runs = {
                 "transformers": lambda: reference(batch, beams),  # noqa: B023  called before the next turn
-                "float32": lambda: served.generate("float32", ids[:batch], NEW_TOKENS, beams),  # noqa: B023
-                "int8": lambda: served.generate("int8", ids[:batch], NEW_TOKENS, beams),  # noqa: B023
+                "float32": lambda: served.generate("float32", ids[:batch], NEW_TOKENS, beams=beams),  # noqa: B023
+                "int8": lambda: served.generate("int8", ids[:batch], NEW_TOKENS, beams=beams),  # noqa: B023
             }
             speeds, answers = _alternate(runs, batch * NEW_TOKENS)
             what = f"T5-base, batch {batch}" + (f", beam {beams}" if beams > 1 else "")
@@ -177,7 +182,7 @@ def _agreement(root: Path) -> list[Row]:
     for compute_type in ("float32", "int8"):
         _write_t5_model(root / "toy", compute_type, checkpoint, compute_type)
     with _serving(root / "toy", root / "log") as served:
-        exact, rounded = (served.generate(kind, ids, tokens) for kind in ("float32", "int8"))
+        exact, rounded = (served.generate(kind, ids, tokens, end_id=END) for kind in ("float32", "int8"))
     return [Row("trained toy T5, int8: tokens as float32's", float(np.mean(exact == rounded)), "")]
 
 

@@ -5,9 +5,10 @@ The sibling of `generation.py`: rows of all requests of a batch run together, wh
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from time import monotonic_ns
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from slipway.backends.api import Execution
 from slipway.core.pending import Pending
@@ -27,20 +28,24 @@ class EncodingJob(Protocol):
         """Return the output tensors of `results`, one per row."""
 
 
-class EncodingExecutor:
-    """One instance: all instances share `engine`. `read` makes a job of a request, or raises `SlipwayError`."""
+Job = TypeVar("Job")
 
-    def __init__(self, engine: Engine, read: Callable[[InferRequest], EncodingJob]) -> None:
-        self._engine = engine
+
+class TogetherExecutor(ABC, Generic[Job]):
+    """One instance: all instances share `engine`. `read` makes a job of a request, or raises `SlipwayError`; `run`
+    answers the jobs of a batch with one call to the engine."""
+
+    def __init__(self, engine: Engine, read: Callable[[InferRequest], Job]) -> None:
+        self.engine = engine
         self._read = read
 
     def execute(self, batch: Sequence[Pending]) -> Execution:
-        """Encode all rows of the requests that can be read; the others are answered with their errors."""
+        """Run all rows of the requests that can be read; the others are answered with their errors."""
         jobs = [self._job(pending) for pending in batch]
         input_end = monotonic_ns()
         readable = [job for job in jobs if not isinstance(job, SlipwayError)]
         try:
-            answers = iter(self._encode(readable))
+            answers = iter(self.run(readable))
         except SlipwayError:
             if len(batch) == 1:
                 raise
@@ -49,31 +54,39 @@ class EncodingExecutor:
         responses = [InferResponse(error=job) if isinstance(job, SlipwayError) else next(answers) for job in jobs]
         return Execution(responses, input_end, output_start)
 
+    @abstractmethod
+    def run(self, jobs: Sequence[Job]) -> list[InferResponse]:
+        """Return the answer to each job; raise `SlipwayError` when the call failed as a whole."""
+
     def check_ready(self) -> None:
         """Do nothing: a loaded engine can always serve."""
 
     def close(self) -> None:
         """Do nothing: the loaded model owns the engine."""
 
-    def _job(self, pending: Pending) -> EncodingJob | SlipwayError:
+    def _job(self, pending: Pending) -> Job | SlipwayError:
         try:
             return self._read(pending.request)
         except SlipwayError as error:
             return SlipwayError(error.code, error.message, reason=error.reason)  # without the traceback's frames
 
-    def _encode(self, jobs: Sequence[EncodingJob]) -> list[InferResponse]:
+    def _alone(self, job: Job) -> InferResponse:
+        try:
+            return self.run([job])[0]
+        except SlipwayError as error:
+            return InferResponse(error=SlipwayError(error.code, error.message, reason=error.reason))
+
+
+class EncodingExecutor(TogetherExecutor[EncodingJob]):
+    """Answers with the hidden states of the rows."""
+
+    def run(self, jobs: Sequence[EncodingJob]) -> list[InferResponse]:
         """Run all jobs together. Attention probabilities cost a slower path: only who asks for them takes it."""
         results: dict[int, list[Encoded]] = {}
         for attentions in (False, True):
             group = [index for index, job in enumerate(jobs) if job.attentions is attentions]
             rows = [row for index in group for row in jobs[index].rows]
-            encoded = iter(self._engine.encode(rows, attentions=attentions) if rows else ())
+            encoded = iter(self.engine.encode(rows, attentions=attentions) if rows else ())
             for index in group:
                 results[index] = [next(encoded) for _ in jobs[index].rows]
         return [InferResponse(outputs=job.answer(results[index])) for index, job in enumerate(jobs)]
-
-    def _alone(self, job: EncodingJob) -> InferResponse:
-        try:
-            return self._encode([job])[0]
-        except SlipwayError as error:
-            return InferResponse(error=SlipwayError(error.code, error.message, reason=error.reason))
