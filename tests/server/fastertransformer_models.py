@@ -17,7 +17,7 @@ from slipway.checkpoints.checkpoint import Checkpoint
 from slipway.checkpoints.fastertransformer.sections import WriteOptions
 from slipway.checkpoints.fastertransformer.writer import write_fastertransformer
 from slipway.checkpoints.huggingface.reader import read_huggingface
-from slipway.transformer.weights import Array, Weights, expected_shapes
+from slipway.transformer.weights import Array, Weights, expected_shapes, token_table
 from tests.server.running import RunningServer, running_server
 
 VOCABULARY = 60
@@ -174,8 +174,13 @@ def write_checkpoint(model: Any, target: Path, scratch: Path, **options: Any) ->
     return checkpoint
 
 
+def prompt_tokens(task: int, rows: int) -> list[int]:
+    """Return the plain tokens whose vectors are the prompt table of a task (`with_tasks`)."""
+    return [7 + 11 * task + row for row in range(rows)]
+
+
 def with_tasks(checkpoint: Checkpoint, *, adapters: int, prompts: tuple[tuple[str, int], ...]) -> Checkpoint:
-    """Return the checkpoint with random IA3 scales and prompt tables added."""
+    """Return the checkpoint with random IA3 scales, and prompt tables that stand for `prompt_tokens`."""
     encoder, decoder = checkpoint.spec.encoder, checkpoint.spec.decoder
     assert encoder is not None
     assert decoder is not None
@@ -187,10 +192,14 @@ def with_tasks(checkpoint: Checkpoint, *, adapters: int, prompts: tuple[tuple[st
         prompt_start_id=encoder.vocabulary,
     )
     generator = np.random.default_rng(5)
+    tokens = checkpoint.weights[token_table(checkpoint.spec)]
+    added = {f"prompts.{name}": tokens[prompt_tokens(task, rows)] for task, (name, rows) in enumerate(prompts)}
     arrays = {}
     for name, shape in expected_shapes(spec).items():
-        given = name in checkpoint.weights
-        value = checkpoint.weights[name] if given else generator.normal(1.0, 0.5, shape).astype(np.float32)
+        if name in checkpoint.weights:
+            value = checkpoint.weights[name]
+        else:
+            value = added.get(name, generator.normal(1.0, 0.5, shape).astype(np.float32))
         arrays[name] = Array(shape, lambda value=value: value)
     return Checkpoint(checkpoint.source, spec, Weights(arrays))
 

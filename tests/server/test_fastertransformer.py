@@ -23,6 +23,7 @@ from tests.server.fastertransformer_models import (
     VOCABULARY,
     add_model,
     generate,
+    prompt_tokens,
     served,
     shipped_interface,
     tiny_t5,
@@ -311,6 +312,8 @@ def test_tasks_change_the_answer_and_unknown_ones_are_refused(server, grpc):
     assert [generated(both, 0), generated(both, 1)] == [second, first]
     virtual = [VOCABULARY, VOCABULARY + 1, 5, 1]
     prompted = [generated(ask(grpc, "tasks", [virtual], prompt_learning_task_name_ids=task)) for task in (0, 1)]
+    plain = [[*prompt_tokens(task, 2), 5, 1] for task in (0, 1)]
+    assert prompted == [generated(ask(grpc, "tasks", [row])) for row in plain]
     assert prompted[0] != prompted[1]
     for rows, arguments, reason in (
         (SENTENCES[:1], {"ia3_tasks": 2}, "is 2, expected one of the tasks 0 to 1"),
