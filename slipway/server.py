@@ -17,11 +17,12 @@ from typing import Any, Final, Protocol
 from slipway import __version__
 from slipway.config.options import ServerOptions
 from slipway.core.table import render_table
+from slipway.cores import cpu_limit
 from slipway.engine.dataplane import Engine
 from slipway.engine.failures import LoadFailure
 from slipway.engine.heap import settle_heap
 from slipway.errors import SlipwayError, internal
-from slipway.instances.plan import cpu_limit, describe_plan, instance_specs, threads_per_instance
+from slipway.instances.plan import describe_plan, instance_specs, threads_per_instance
 from slipway.rest.app import build_app
 from slipway.rest.connection import Limits
 from slipway.rest.context import RestOptions

@@ -13,6 +13,7 @@ ROOT = Path(__file__).parent.parent / "slipway"
 # each other.
 ROWS = {
     "datatypes": 0,
+    "cores": 0,
     "errors": 0,
     "core": 1,
     "config": 1.5,

@@ -14,7 +14,7 @@ from typing import Final
 from slipway.convert.measure import real_lengths, rows_per_second_together, seconds_per_run, tokens_per_row
 from slipway.convert.runner import OpenModel
 from slipway.convert.subject import Subject
-from slipway.instances.plan import cpu_limit
+from slipway.cores import cpu_limit
 
 PADDING_SHARE: Final = 0.1  # of a batch; the time it costs is at most as large
 _ENOUGH: Final = 0.95  # of the best rate: larger batches only add waiting

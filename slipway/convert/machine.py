@@ -6,7 +6,7 @@ import platform
 from functools import cache
 from pathlib import Path
 
-from slipway.instances.plan import cpu_limit
+from slipway.cores import cpu_limit
 
 
 def describe_machine() -> str:

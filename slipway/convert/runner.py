@@ -23,8 +23,9 @@ from slipway.core.metrics import MetricRegistry
 from slipway.core.pending import Deliver, Pending
 from slipway.core.request import InferRequest, InferResponse
 from slipway.core.tensor import Tensor
+from slipway.cores import cpu_limit
 from slipway.errors import invalid, unsupported
-from slipway.instances.plan import cpu_limit, instance_specs, threads_per_instance
+from slipway.instances.plan import instance_specs, threads_per_instance
 
 
 class _NoServer:

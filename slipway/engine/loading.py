@@ -26,6 +26,7 @@ from slipway.core.pending import Deliver, Pending
 from slipway.core.request import InferRequest
 from slipway.core.signature import ModelSignature
 from slipway.core.statistics import ModelStatistics
+from slipway.cores import cpu_limit
 from slipway.engine.dependencies import is_ensemble
 from slipway.engine.failures import LoadFailure
 from slipway.engine.model import ModelVersion, release
@@ -33,7 +34,7 @@ from slipway.engine.source import LoadRequest, PollError, Source, read_source
 from slipway.engine.warmup import warm_up
 from slipway.errors import SlipwayError, internal, invalid
 from slipway.instances.factory import open_instances
-from slipway.instances.plan import cpu_limit, describe_plan, instance_specs, threads_per_instance
+from slipway.instances.plan import describe_plan, instance_specs, threads_per_instance
 from slipway.lint.loaded import log_findings
 from slipway.scheduling.ensemble import EnsembleScheduler
 from slipway.scheduling.factory import build_scheduler

@@ -7,8 +7,6 @@ Reads the machine's limits (cgroups, affinity, devices) and the model's config; 
 from __future__ import annotations
 
 import logging
-import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -17,33 +15,11 @@ from tritonclient.grpc import model_config_pb2
 
 from slipway.backends.api import InstanceSpec
 from slipway.backends.parameters import explicit_threads
+from slipway.cores import cpu_limit
 
 _LOG = logging.getLogger("slipway.instances")
-_CGROUP: Final = Path("/sys/fs/cgroup")
 _GPUS: Final = Path("/proc/driver/nvidia/gpus")
 _Group = model_config_pb2.ModelInstanceGroup
-
-
-def cpu_limit(cgroup: Path = _CGROUP) -> int:
-    """Return how many CPUs this process may use: its affinity, cut by the quota of its cgroup (version 2 or 1)."""
-    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = _quota(cgroup)
-    return available if quota is None else max(1, min(available, math.ceil(quota)))
-
-
-def _quota(cgroup: Path) -> float | None:
-    """Return the cgroup's CPU quota in CPUs, None without one."""
-    try:
-        quota, period = (cgroup / "cpu.max").read_text().split()
-    except (OSError, ValueError):
-        try:
-            quota = (cgroup / "cpu" / "cpu.cfs_quota_us").read_text().strip()
-            period = (cgroup / "cpu" / "cpu.cfs_period_us").read_text().strip()
-        except OSError:
-            return None
-    if not quota.isdecimal() or not period.isdecimal() or int(period) == 0:  # "max" in version 2, -1 in version 1
-        return None
-    return int(quota) / int(period)
 
 
 def gpu_count(directory: Path = _GPUS) -> int:

@@ -11,7 +11,8 @@ from pathlib import Path
 from tritonclient.grpc import model_config_pb2
 
 from slipway.config.complete import ENSEMBLE
-from slipway.instances.plan import cpu_limit, gpu_count
+from slipway.cores import cpu_limit
+from slipway.instances.plan import gpu_count
 from slipway.lint.document import Document
 from slipway.lint.document import Path as FieldPath
 from slipway.lint.finding import Edit, Finding, Severity

@@ -15,9 +15,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from slipway.cores import cpu_limit
 from slipway.errors import SlipwayError, invalid, unavailable, unsupported
 from slipway.transformer.ctranslate2 import support
-from slipway.transformer.ctranslate2.threads import available_cores
 from slipway.transformer.generation import Encoded, Engine, Hypothesis, Listener, Row
 from slipway.transformer.spec import Transformer
 from slipway.transformer.weights import Weights
@@ -243,7 +243,7 @@ def _open_torch(spec: Transformer, weights: Weights, options: EngineOptions, nam
         raise unavailable(f"model '{name}' cannot be computed: {missing} {state}: {INSTALL}")
     from slipway.transformer.torch_engine.engine import TorchEngine
 
-    threads = options.threads or available_cores()  # left alone, torch may take one in threads it has not started
+    threads = options.threads or cpu_limit()  # left alone, torch may take one in threads it has not started
     return TorchEngine(spec, weights, device=options.device, dtype=options.compute_type, threads=threads)
 
 

@@ -1,11 +1,10 @@
-import os
 
 import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from slipway.backends.api import InstanceSpec
-from slipway.instances.plan import cpu_limit, describe_plan, gpu_count, instance_specs, threads_per_instance
+from slipway.instances.plan import describe_plan, gpu_count, instance_specs, threads_per_instance
 
 
 def config(text=""):
@@ -66,26 +65,6 @@ def test_passive_groups_take_no_requests():
 )
 def test_threads_are_the_instances_share_unless_the_config_tells(text, cpus, threads):
     assert threads_per_instance(config(text), cpus) == threads
-
-
-@pytest.mark.parametrize(
-    ("files", "limit"),
-    [
-        ({}, None),
-        ({"cpu.max": "max 100000\n"}, None),
-        ({"cpu.max": "100000 100000\n"}, 1),
-        ({"cpu.max": "10000 100000\n"}, 1),
-        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, None),
-        ({"cpu/cpu.cfs_quota_us": "100000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 1),
-        ({"cpu.max": "nonsense\n"}, None),
-    ],
-)
-def test_the_cpu_limit_is_the_affinity_cut_by_the_cgroups_quota(tmp_path, files, limit):
-    for name, text in files.items():
-        path = tmp_path / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(text)
-    assert cpu_limit(tmp_path) == (len(os.sched_getaffinity(0)) if limit is None else limit)
 
 
 def test_gpus_are_counted_by_what_the_driver_shows(tmp_path):

@@ -12,12 +12,13 @@ from typing import Final
 
 import numpy as np
 
+from slipway.cores import cpu_limit
 from slipway.errors import internal, invalid, unsupported
 from slipway.transformer.ctranslate2 import support
 from slipway.transformer.ctranslate2.batches import Reporter, groups, hypotheses
 from slipway.transformer.ctranslate2.cache import Cache, default_directory, digest
 from slipway.transformer.ctranslate2.library import VERSION, Library, check_device
-from slipway.transformer.ctranslate2.threads import available_cores, candidates, fastest, remember, remembered
+from slipway.transformer.ctranslate2.threads import candidates, fastest, remember, remembered
 from slipway.transformer.generation import Decoding, Encoded, Hypothesis, Listener, Row
 from slipway.transformer.spec import Transformer
 from slipway.transformer.weights import Weights
@@ -126,7 +127,7 @@ class CTranslate2Engine:
         threads = threads or remembered(self._path, self._workers)
         if threads:
             return threads, self._open(threads)
-        threads, library = fastest(candidates(available_cores(), self._workers), self._open, Library.trial)
+        threads, library = fastest(candidates(cpu_limit(), self._workers), self._open, Library.trial)
         remember(self._path, self._workers, threads)
         return threads, library
 

@@ -19,6 +19,8 @@ from math import prod
 from pathlib import Path
 from typing import Final, TypeVar
 
+from slipway.cores import cpu_limit
+
 BATCHES: Final = (1, 8)
 SECONDS: Final = 0.3  # per batch size
 REPEATS: Final = 3
@@ -30,11 +32,6 @@ _one_at_a_time = threading.Lock()  # models that load together must not time eac
 
 Model = TypeVar("Model")
 Clock = Callable[[], float]
-
-
-def available_cores() -> int:
-    """Return the number of cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def candidates(cores: int, workers: int) -> list[int]:
@@ -110,7 +107,7 @@ def _seconds(run: Callable[[], None], clock: Clock) -> float:
 
 
 def _machine(workers: int) -> str:
-    return f"{_processor()}, {available_cores()} cores, {workers} workers"
+    return f"{_processor()}, {cpu_limit()} cores, {workers} workers"
 
 
 def _processor() -> str:

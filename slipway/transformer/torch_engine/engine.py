@@ -1,14 +1,11 @@
 """The torch engine: one network with its weights, any number of threads that ask for something.
 
-Steps of different callers take turns, because two products that share the cores are slower than one after the other;
-what a caller decides between two steps runs beside another's step.
+What they ask for is done on a lane (`lane.py`), step by step in turn with what others want.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from threading import Lock
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -23,6 +20,7 @@ from slipway.transformer.module.network import Network
 from slipway.transformer.spec import Transformer
 from slipway.transformer.torch_engine import chunks
 from slipway.transformer.torch_engine.inputs import Inputs
+from slipway.transformer.torch_engine.lane import LANES, Work, aside
 from slipway.transformer.torch_engine.refusal import problems
 from slipway.transformer.torch_engine.stepping import stepping
 
@@ -52,13 +50,14 @@ class TorchEngine:
     ) -> None:
         where = _device(device, dtype)
         self._spec = spec
-        self._threads = threads
-        self._turn = Lock()
-        with self._computing():
-            arrays = Arrays(weights, device=where, dtype=_DTYPES[dtype], int8=dtype == "int8")
-            network = Network(spec, arrays)
-        self._network: Network | None = network
         self._device = where
+        self._threads = threads or torch.get_num_threads()
+
+        def load() -> Network:
+            return Network(spec, Arrays(weights, device=where, dtype=_DTYPES[dtype], int8=dtype == "int8"))
+
+        self._network: Network | None = aside(load, self._threads)
+        self._lane = LANES.acquire(str(where), self._threads)
 
     def refusal(self, row: Row) -> str:
         """Return why the row cannot be computed, "" when it can."""
@@ -74,24 +73,14 @@ class TorchEngine:
             raise unsupported("the model is an encoder and generates nothing")
         self._check(rows)
         for chunk in chunks.for_decoding(self._spec, rows):
-            self._decode(network, [rows[index] for index in chunk], _Renumbered(listener, chunk))
+            work = self._decode(network, [rows[index] for index in chunk], _Renumbered(listener, chunk))
+            self._lane.run(work, self._threads)
 
     def encode(self, rows: Sequence[Row], *, attentions: bool = False) -> list[Encoded]:
         """Return each row's last hidden states, and its attention probabilities where they are wanted."""
         network = self._opened()
         self._check(rows)
-        results: dict[int, Encoded] = {}
-        for chunk in chunks.for_encoding(self._spec, rows):
-            with self._computing():
-                sequences = Inputs(network).outer([rows[index] for index in chunk])
-                seen: list[Tensor] | None = [] if attentions else None
-                hidden = network.encode(sequences, seen)
-                split = torch.split(hidden.float().cpu(), sequences.layout.lengths)
-                results |= {
-                    index: Encoded(own.numpy(), None if seen is None else _attentions(seen, place, len(own)))
-                    for place, (index, own) in enumerate(zip(chunk, split, strict=True))
-                }
-        return [results[index] for index in range(len(rows))]
+        return self._lane.run(self._encode(network, rows, attentions=attentions), self._threads)
 
     def score(self, rows: Sequence[Row]) -> list[float]:
         """Return the mean negative log-probability of each row's tokens after the first, 0 for a row of one token."""
@@ -99,39 +88,56 @@ class TorchEngine:
         if self._spec.encoder is not None:
             raise unsupported("only decoder-only models score their own input")
         self._check(rows)
+        return self._lane.run(self._score(network, rows), self._threads)
+
+    def close(self) -> None:
+        """Release the weights when what was asked for is done; what is asked later is refused."""
+        if self._network is not None:
+            self._network = None
+            LANES.release(self._lane)
+
+    def _encode(self, network: Network, rows: Sequence[Row], *, attentions: bool) -> Work[list[Encoded]]:
+        results: dict[int, Encoded] = {}
+        for chunk in chunks.for_encoding(self._spec, rows):
+            sequences = Inputs(network).outer([rows[index] for index in chunk])
+            seen: list[Tensor] | None = [] if attentions else None
+            hidden = network.encode(sequences, seen)
+            split = torch.split(hidden.float().cpu(), sequences.layout.lengths)
+            results |= {
+                index: Encoded(own.numpy(), None if seen is None else _attentions(seen, place, len(own)))
+                for place, (index, own) in enumerate(zip(chunk, split, strict=True))
+            }
+            yield
+        return [results[index] for index in range(len(rows))]
+
+    def _score(self, network: Network, rows: Sequence[Row]) -> Work[list[float]]:
         results: dict[int, float] = {}
         for chunk in chunks.for_encoding(self._spec, rows):
             own = [rows[index] for index in chunk]
-            with self._computing():
-                sequences = Inputs(network).outer(own)
-                hidden = torch.split(network.encode(sequences), sequences.layout.lengths)
-                results |= {
-                    index: _mean_loss(network.scores, states, row)
-                    for index, row, states in zip(chunk, own, hidden, strict=True)
-                }
+            sequences = Inputs(network).outer(own)
+            hidden = torch.split(network.encode(sequences), sequences.layout.lengths)
+            results |= {
+                index: _mean_loss(network.scores, states, row)
+                for index, row, states in zip(chunk, own, hidden, strict=True)
+            }
+            yield
         return [results[index] for index in range(len(rows))]
 
-    def close(self) -> None:
-        """Release the weights; what is asked later is refused."""
-        self._network = None
-
-    def _decode(self, network: Network, rows: Sequence[Row], listener: Listener) -> None:
+    def _decode(self, network: Network, rows: Sequence[Row], listener: Listener) -> Work[None]:
         decodings = [row.decoding for row in rows if row.decoding is not None]
         with_encoder = self._spec.encoder is not None
         prompts = [[row.decoding.start_id] if with_encoder and row.decoding else row.ids.tolist() for row in rows]
-        with self._computing():
-            batch = DecodingBatch(decodings, prompts, listener, device=self._device)
-            state, scores = self._begin(network, rows, batch)
-            steps = stepping(network, state, rows)
+        batch = DecodingBatch(decodings, prompts, listener, device=self._device)
+        state, scores = self._begin(network, rows, batch)
+        steps = stepping(network, state, rows)
         while True:
-            with torch.inference_mode():
-                parents = batch.step(scores)
+            parents = batch.step(scores)
             if not batch.alive:
                 return
-            with self._computing():
-                if parents is not None:
-                    steps.reorder(parents, batch.rows)
-                scores = steps.step(batch.tokens)
+            yield
+            if parents is not None:
+                steps.reorder(parents, batch.rows)
+            scores = steps.step(batch.tokens)
 
     def _begin(self, network: Network, rows: Sequence[Row], batch: DecodingBatch) -> tuple[DecoderState, Tensor]:
         """Return the state behind the rows' prompts and the scores of what follows."""
@@ -157,14 +163,6 @@ class TorchEngine:
         if self._network is None:
             raise unavailable("the engine is closed")
         return self._network
-
-    @contextmanager
-    def _computing(self) -> Iterator[None]:
-        """One caller computes at a time, with the engine's threads, without gradients."""
-        with self._turn, torch.inference_mode():
-            if self._threads and torch.get_num_threads() != self._threads:
-                torch.set_num_threads(self._threads)
-            yield
 
 
 class _Renumbered:

@@ -1,0 +1,29 @@
+"""How many processors there are for a process."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from slipway.cores import cpu_limit
+
+
+@pytest.mark.parametrize(
+    ("files", "limit"),
+    [
+        ({}, None),
+        ({"cpu.max": "max 100000\n"}, None),
+        ({"cpu.max": "100000 100000\n"}, 1),
+        ({"cpu.max": "10000 100000\n"}, 1),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, None),
+        ({"cpu/cpu.cfs_quota_us": "100000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 1),
+        ({"cpu.max": "nonsense\n"}, None),
+    ],
+)
+def test_the_cpu_limit_is_the_affinity_cut_by_the_cgroups_quota(tmp_path, files, limit):
+    for name, text in files.items():
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    assert cpu_limit(tmp_path) == (len(os.sched_getaffinity(0)) if limit is None else limit)
