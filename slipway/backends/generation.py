@@ -9,7 +9,6 @@ answered alone.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from importlib.util import find_spec
 from time import monotonic_ns
 from typing import Protocol
 
@@ -19,16 +18,6 @@ from slipway.core.request import InferRequest, InferResponse
 from slipway.core.tensor import Tensor
 from slipway.errors import FailureReason, SlipwayError, cancelled, unsupported
 from slipway.transformer.generation import Engine, Hypothesis, Row
-
-
-def preferred_engine(engine: str, compute_type: str, device: str) -> str:
-    """Return the engine to open for a model that generates: for `auto` in float32 on a CPU torch, if it is installed.
-
-    T5-base on two cores, tokens/s at 1 and 8 rows: torch 30 and 137, CTranslate2 19 and 87 (37 and 110 without packed
-    weights); torch decodes beams and samples too, so the weights are in memory once.
-    """
-    own = engine == "auto" and compute_type == "float32" and device == "cpu" and find_spec("torch") is not None
-    return "torch" if own else engine
 
 
 class GenerationJob(Protocol):

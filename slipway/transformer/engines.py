@@ -1,70 +1,36 @@
-"""The choice of engine: CTranslate2 on a CPU for what it does exactly, torch for everything else and on GPUs.
+"""One or two engines behind the seam of one: what opens them, and which of them runs which row.
 
-The choice is made per row: a row that CTranslate2 would not run exactly as asked goes to the torch engine, which is
-opened when the first such row comes. Knows no format of checkpoints and nothing of either engine but its seam.
+What a model is opened with is decided in `choice.py`. Where that is CTranslate2, a row that it would not run exactly as
+asked goes to torch, which is opened when the first such row comes. Knows no format of checkpoints.
 """
 
 from __future__ import annotations
 
 import logging
-import re
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
-from pathlib import Path
-from typing import TYPE_CHECKING, Final
 
 from slipway.cores import cpu_limit
-from slipway.errors import SlipwayError, invalid, unavailable, unsupported
+from slipway.errors import SlipwayError, unavailable, unsupported
+from slipway.transformer.choice import SMALL, faster, why_torch
 from slipway.transformer.ctranslate2 import support
 from slipway.transformer.generation import Encoded, Engine, Hypothesis, Listener, Row
+from slipway.transformer.libraries import INSTALL, installed
+from slipway.transformer.options import EngineOptions
 from slipway.transformer.spec import Transformer
 from slipway.transformer.weights import Weights
-
-if TYPE_CHECKING:
-    from slipway.transformer.ctranslate2.engine import CTranslate2Engine
-
-ENGINES: Final = ("auto", "ctranslate2", "torch")
-COMPUTE_TYPES: Final = ("float32", "bfloat16", "float16", "int8")
-CPU_TYPES: Final = ("float32", "int8")  # of CTranslate2
-DEVICE: Final = re.compile(r"cpu|cuda(:\d+)?")
-INSTALL: Final = 'pip install "slipway[generate]"'
 
 log = logging.getLogger("slipway.transformer")
 
 
-@dataclass(frozen=True, slots=True)
-class EngineOptions:
-    """What a model's configuration says about its engine. `threads` 0 is the engine's choice; `workers` calls run at
-    once; `cache_directory` is where converted models are kept, None the user's cache."""
-
-    engine: str = "auto"
-    compute_type: str = "float32"
-    device: str = "cpu"
-    threads: int = 0
-    workers: int = 1
-    cache_directory: Path | None = None
-
-    def check(self) -> None:
-        """Raise INVALID_ARG naming everything that is not a choice."""
-        problems = []
-        if self.engine not in ENGINES:
-            problems.append(f"engine '{self.engine}' does not exist, choose one of {', '.join(ENGINES)}")
-        if self.compute_type not in COMPUTE_TYPES:
-            problems.append(f"compute type '{self.compute_type}' does not exist, one of {', '.join(COMPUTE_TYPES)}")
-        if not DEVICE.fullmatch(self.device):
-            problems.append(f"device '{self.device}' is neither cpu nor cuda nor cuda:N")
-        if self.threads < 0:
-            problems.append(f"threads is {self.threads}, expected 0 (the engine's choice) or more")
-        if self.workers < 1:
-            problems.append(f"workers is {self.workers}, expected 1 or more")
-        if problems:
-            raise invalid("; ".join(problems))
-
-
-def open_engine(spec: Transformer, weights: Weights, options: EngineOptions, *, name: str) -> OpenEngine:
+def open_engine(
+    spec: Transformer, weights: Weights, options: EngineOptions, *, name: str, typical: Row | None = None
+) -> OpenEngine:
     """Return the engine that the options ask for, ready to compute; `name` is the model's, for messages.
+
+    `typical` is a row decoded as all rows of the model are, if they are all decoded alike: an automatic choice opens no
+    engine that would refuse it.
 
     Raises INVALID_ARG for options that do not exist or an architecture that the engine cannot express, UNAVAILABLE
     where a library, a device or room for the converted model is missing.
@@ -77,20 +43,23 @@ def open_engine(spec: Transformer, weights: Weights, options: EngineOptions, *, 
     if options.engine == "torch":
         return OpenEngine(spec, name, options, exact=None, general=open_torch(), open_general=None)
     if options.engine == "ctranslate2":
-        if not _installed("ctranslate2"):
+        if not installed("ctranslate2"):
             raise unavailable(f"model '{name}': engine 'ctranslate2' is not installed: {INSTALL}")
         try:
             exact = _open_ctranslate2(spec, weights, options)
         except SlipwayError as error:
             raise SlipwayError(error.code, f"model '{name}': {error.message}") from error
         return OpenEngine(spec, name, options, exact=exact, general=None, open_general=None)
-    reason = _against_ctranslate2(spec, options)
+    reason = why_torch(spec, options, typical)
+    if not reason and installed("torch") and weights.elements >= SMALL:
+        reason, engine = faster(spec, options, lambda: _open_ctranslate2(spec, weights, options), open_torch)
+    else:
+        engine = open_torch() if reason else _open_ctranslate2(spec, weights, options)
     if reason:
         if options.device == "cpu":
             log.info("model '%s' computes with torch: %s", name, reason)
-        return OpenEngine(spec, name, options, exact=None, general=open_torch(), open_general=None, reason=reason)
-    exact = _open_ctranslate2(spec, weights, options)
-    return OpenEngine(spec, name, options, exact=exact, general=None, open_general=open_torch)
+        return OpenEngine(spec, name, options, exact=None, general=engine, open_general=None, reason=reason)
+    return OpenEngine(spec, name, options, exact=engine, general=None, open_general=open_torch)
 
 
 class OpenEngine:
@@ -103,7 +72,7 @@ class OpenEngine:
         name: str,
         options: EngineOptions,
         *,
-        exact: CTranslate2Engine | None,
+        exact: Engine | None,
         general: Engine | None,
         open_general: Callable[[], Engine] | None,
         reason: str = "",
@@ -116,13 +85,14 @@ class OpenEngine:
         self._reason = reason
         self._torch_name = f"torch {options.compute_type}, {options.device}"
         self._lock = threading.Lock()
+        self._closed = False
         self._said: dict[str, None] = {}  # reasons for torch, in the order they came up
 
     @property
     def description(self) -> str:
         """What computes how, and why: for statistics and logs."""
         if self._exact is None:
-            return self._torch_name + (f" (CTranslate2 cannot: {self._reason})" if self._reason else "")
+            return self._torch_name + (f" ({self._reason})" if self._reason else "")
         said = f"; {self._torch_name} for {', '.join(self._said)}" if self._said else ""
         return self._exact.description + said
 
@@ -158,6 +128,7 @@ class OpenEngine:
     def close(self) -> None:
         """Release the weights of both."""
         with self._lock:
+            self._closed = True
             engines = [engine for engine in (self._exact, self._general) if engine is not None]
         for engine in engines:
             engine.close()
@@ -188,6 +159,8 @@ class OpenEngine:
         with self._lock:
             if self._general is None:
                 assert self._open_general is not None  # noqa: S101  _parts and refusal ask before
+                if self._closed:
+                    raise unavailable(f"model '{self._name}': the engine is closed")
                 self._general = self._open_general()
             if reason and reason not in self._said:
                 self._said[reason] = None
@@ -211,18 +184,7 @@ class _Part:
         self.listener.done(self.rows[row], hypotheses)
 
 
-def _against_ctranslate2(spec: Transformer, options: EngineOptions) -> str:
-    """Return why an automatic choice is torch from the start, "" when it is not."""
-    if options.device != "cpu":
-        return "torch is the engine for CUDA"
-    if not _installed("ctranslate2"):
-        return f"CTranslate2 is not installed ({INSTALL})"
-    if options.compute_type not in CPU_TYPES:
-        return f"CTranslate2 computes on a CPU in {' and '.join(CPU_TYPES)}, not in {options.compute_type}"
-    return support.why_not(spec)
-
-
-def _open_ctranslate2(spec: Transformer, weights: Weights, options: EngineOptions) -> CTranslate2Engine:
+def _open_ctranslate2(spec: Transformer, weights: Weights, options: EngineOptions) -> Engine:
     from slipway.transformer.ctranslate2.engine import CTranslate2Engine
 
     return CTranslate2Engine(
@@ -237,15 +199,11 @@ def _open_ctranslate2(spec: Transformer, weights: Weights, options: EngineOption
 
 
 def _open_torch(spec: Transformer, weights: Weights, options: EngineOptions, name: str) -> Engine:
-    if not _installed("torch"):
-        missing = "torch" if _installed("ctranslate2") else "neither CTranslate2 nor torch"
+    if not installed("torch"):
+        missing = "torch" if installed("ctranslate2") else "neither CTranslate2 nor torch"
         state = "is not installed" if missing == "torch" else "is installed"
         raise unavailable(f"model '{name}' cannot be computed: {missing} {state}: {INSTALL}")
     from slipway.transformer.torch_engine.engine import TorchEngine
 
     threads = options.threads or cpu_limit()  # left alone, torch may take one in threads it has not started
     return TorchEngine(spec, weights, device=options.device, dtype=options.compute_type, threads=threads)
-
-
-def _installed(library: str) -> bool:
-    return find_spec(library) is not None

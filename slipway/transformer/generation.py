@@ -127,7 +127,12 @@ class Collected:
 
 class Engine(Protocol):
     """A transformer that computes. One engine serves all instances of a model; every method may be called from several
-    threads at once. Errors are `SlipwayError`s; a row's figures were checked by who made the row."""
+    threads at once. Errors are `SlipwayError`s; a row's figures were checked by who made the row. `description` says
+    what computes how."""
+
+    @property
+    def description(self) -> str:
+        """What computes how: for statistics and logs."""
 
     def refusal(self, row: Row) -> str:
         """Return why this engine cannot run the row exactly as asked, "" when it can."""

@@ -10,8 +10,9 @@ from slipway.core.pending import Pending
 from slipway.core.request import InferRequest
 from slipway.core.tensor import Tensor
 from slipway.errors import Code, internal, invalid
-from slipway.transformer.engines import EngineOptions, open_engine
+from slipway.transformer.engines import open_engine
 from slipway.transformer.generation import Decoding, Row, Search
+from slipway.transformer.options import EngineOptions
 from slipway.transformer.spec import Stack, Transformer, standard_scale
 from slipway.transformer.weights import Array, Weights, expected_shapes
 

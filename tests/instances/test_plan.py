@@ -1,4 +1,3 @@
-
 import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2

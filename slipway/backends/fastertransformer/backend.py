@@ -27,14 +27,15 @@ from slipway.backends.fastertransformer.interface_beta import IDS, BetaInterface
 from slipway.backends.fastertransformer.interface_current import GPT_FORM, T5_FORM, CurrentInterface
 from slipway.backends.fastertransformer.interface_encoder import BertInterface, T5EncoderInterface
 from slipway.backends.fastertransformer.paths import checkpoint_directory
-from slipway.backends.generation import GenerationExecutor, ReadJob, preferred_engine
+from slipway.backends.generation import GenerationExecutor, ReadJob
 from slipway.backends.instance_count import instance_count
 from slipway.backends.parameters import explicit_threads
 from slipway.checkpoints.fastertransformer.reader import read_fastertransformer
 from slipway.core.signature import ModelSignature
 from slipway.errors import invalid, unavailable
-from slipway.transformer.engines import EngineOptions, OpenEngine, open_engine
+from slipway.transformer.engines import OpenEngine, open_engine
 from slipway.transformer.generation import Engine
+from slipway.transformer.options import EngineOptions
 from slipway.transformer.spec import Transformer
 
 _log = logging.getLogger("slipway.fastertransformer")
@@ -66,7 +67,7 @@ class FasterTransformerBackend:
         )
         checkpoint = read_fastertransformer(directory, kind=configuration.type.value, parameters=configuration.values)
         options = EngineOptions(
-            engine=_engine(configuration),
+            engine=configuration.engine,
             compute_type=configuration.compute_type,
             device=configuration.device,
             threads=explicit_threads(context.config),
@@ -103,12 +104,6 @@ class LoadedFasterTransformer:
         if self._engine is not None:
             self._engine.close()
             self._engine = None
-
-
-def _engine(configuration: Configuration) -> str:
-    if not configuration.type.generates:
-        return configuration.engine
-    return preferred_engine(configuration.engine, configuration.compute_type, configuration.device)
 
 
 def _check_interface(context: ModelContext, kind: ModelType) -> None:

@@ -17,12 +17,13 @@ from slipway.backends.instance_count import instance_count
 from slipway.backends.lightseq.declared import check_interface, complete_interface, warn_of_differences
 from slipway.backends.lightseq.files import lightseq_file
 from slipway.backends.lightseq.model_types import INTERFACES, SCORING, Interface, Task, task_of
-from slipway.backends.lightseq.opening import PERPLEXITY, engine_of, executor_of
+from slipway.backends.lightseq.opening import PERPLEXITY, executor_of, typical_row
 from slipway.backends.lightseq.settings import Settings, read_settings
 from slipway.backends.parameters import explicit_threads
 from slipway.checkpoints.lightseq.reader import LightSeqCheckpoint, read_lightseq
 from slipway.errors import unavailable
-from slipway.transformer.engines import EngineOptions, OpenEngine, open_engine
+from slipway.transformer.engines import OpenEngine, open_engine
+from slipway.transformer.options import EngineOptions
 
 _log = logging.getLogger("slipway.lightseq")
 
@@ -91,14 +92,15 @@ class LoadedLightSeqModel:
     def _opened(self, checkpoint: LightSeqCheckpoint, device: str) -> OpenEngine:
         context, settings = self._context, self._settings
         options = EngineOptions(
-            engine=engine_of(self._task, checkpoint, settings),
+            engine=settings.engine,
             compute_type=settings.compute_type,
             device=device,
             threads=explicit_threads(context.config),
             workers=instance_count(context.config),
         )
         opened = checkpoint.checkpoint
-        engine = open_engine(opened.spec, opened.weights, options, name=context.name)
+        typical = typical_row(self._task, checkpoint)
+        engine = open_engine(opened.spec, opened.weights, options, name=context.name, typical=typical)
         context.config.parameters["slipway_engine"].string_value = engine.description
         note = ", the file's int8 weights are dequantised" if checkpoint.conf.quantised else ""
         _log.info("model '%s' version %d: %s%s", context.name, context.version, engine.description, note)

@@ -23,23 +23,18 @@ from slipway.backends.lightseq.requests import TokenInput
 from slipway.backends.lightseq.scoring import ScoringExecutor
 from slipway.backends.lightseq.settings import Settings
 from slipway.checkpoints.lightseq.reader import LightSeqCheckpoint
-from slipway.transformer.ctranslate2 import support
 from slipway.transformer.generation import Engine, Row
 from slipway.transformer.spec import Stack, Transformer
 
 PERPLEXITY = "ppl"
 
 
-def engine_of(task: Task, checkpoint: LightSeqCheckpoint, settings: Settings) -> str:
-    """Return the engine to open. All rows of a model are decoded alike, so where `auto` would open CTranslate2 only to
-    have it refuse every row, torch alone is opened: the weights are loaded once."""
-    if settings.engine != "auto" or task not in (Task.TRANSLATE, Task.CONTINUE):
-        return settings.engine
-    if checkpoint.conf.sampling_method == PERPLEXITY:
-        return settings.engine
+def typical_row(task: Task, checkpoint: LightSeqCheckpoint) -> Row | None:
+    """Return a row decoded as the file says, as all rows of a generating model are; None for other models."""
+    if task not in (Task.TRANSLATE, Task.CONTINUE) or checkpoint.conf.sampling_method == PERPLEXITY:
+        return None
     token = np.array([int(checkpoint.conf.padding_id == 0)], np.int64)  # any that is not padding
-    probe = Row(token, _rules(checkpoint).translation(columns=3, seed=0))
-    return "torch" if support.refusal(checkpoint.checkpoint.spec, probe) else settings.engine
+    return Row(token, _rules(checkpoint).translation(columns=3, seed=0))
 
 
 def executor_of(task: Task, engine: Engine, checkpoint: LightSeqCheckpoint, settings: Settings) -> Executor:

@@ -18,8 +18,9 @@ import numpy as np
 from slipway.checkpoints.huggingface.reader import HuggingFaceCheckpoint, read_huggingface
 from slipway.convert.generation.arguments import FORCED, NUM_RETURN, Values, decoding_of, default_values, read_values
 from slipway.errors import SlipwayError, cancelled, invalid, unsupported
-from slipway.transformer.engines import EngineOptions, OpenEngine, open_engine
+from slipway.transformer.engines import OpenEngine, open_engine
 from slipway.transformer.generation import Hypothesis, Row
+from slipway.transformer.options import EngineOptions
 from slipway.transformer.spec import Positions
 
 IDS: Final = "input_ids"

@@ -18,9 +18,9 @@ from slipway.transformer.ctranslate2 import support
 from slipway.transformer.ctranslate2.batches import Reporter, groups, hypotheses
 from slipway.transformer.ctranslate2.cache import Cache, default_directory, digest
 from slipway.transformer.ctranslate2.library import VERSION, Library, check_device
-from slipway.transformer.ctranslate2.threads import candidates, fastest, remember, remembered
 from slipway.transformer.generation import Decoding, Encoded, Hypothesis, Listener, Row
 from slipway.transformer.spec import Transformer
+from slipway.transformer.trial import fastest, remember, remembered
 from slipway.transformer.weights import Weights
 
 STORED_BYTES: Final = {"float32": 4, "float16": 2, "bfloat16": 2, "int8": 1}  # per parameter, about
@@ -124,11 +124,15 @@ class CTranslate2Engine:
     def _loaded(self, threads: int) -> tuple[int, Library]:
         if not threads and (self._device != "cpu" or self._parameters < SMALL):
             threads = 1
-        threads = threads or remembered(self._path, self._workers)
+        question = f"threads for {self._workers} workers"
+        choices = thread_choices(cpu_limit(), self._workers)
+        known = remembered(self._path, question)
+        if not threads and known in map(str, choices):
+            threads = int(known)
         if threads:
             return threads, self._open(threads)
-        threads, library = fastest(candidates(cpu_limit(), self._workers), self._open, Library.trial)
-        remember(self._path, self._workers, threads)
+        threads, library = fastest(choices, self._open, Library.trial, Library.close)
+        remember(self._path, question, str(threads))
         return threads, library
 
     def _open(self, threads: int) -> Library:
@@ -148,6 +152,12 @@ class CTranslate2Engine:
             inexact = any(support.refusal(self._spec, rows[index]) for index, _ in found)
             text = "; ".join(f"row {index}: {reason}" for index, reason in found)
             raise unsupported(f"{text}; use engine 'torch' or 'auto'") if inexact else invalid(text)
+
+
+def thread_choices(cores: int, workers: int) -> list[int]:
+    """Return the numbers of threads worth a try when `workers` calls may run at once."""
+    most = max(1, cores // workers)
+    return sorted({1, max(1, most // 2), most})
 
 
 def _decoding(row: Row) -> Decoding:

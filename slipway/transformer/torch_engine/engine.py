@@ -52,6 +52,7 @@ class TorchEngine:
         self._spec = spec
         self._device = where
         self._threads = threads or torch.get_num_threads()
+        self.description = f"torch {dtype}, {device}"
 
         def load() -> Network:
             return Network(spec, Arrays(weights, device=where, dtype=_DTYPES[dtype], int8=dtype == "int8"))

@@ -75,9 +75,15 @@ def answers(executor, *requests):
 )
 def test_the_engine_that_can_decode_as_the_file_says_is_the_only_one_opened(tmp_path, caplog, settings, engine):
     caplog.set_level(logging.INFO, "slipway.lightseq")
-    model, _ = opened(prepared(tmp_path, "Transformer", random_checkpoint(toy_spec()), toy_conf(**settings)))
+    context = prepared(
+        tmp_path, "Transformer", random_checkpoint(toy_spec()), toy_conf(**settings), COMPUTE_TYPE="int8"
+    )
+    model, _ = opened(context)
     model.unload()
-    assert f"model 'm' version 1: {engine} float32" in caplog.text
+    assert f"model 'm' version 1: {engine} int8" in caplog.text
+    shown = context.config.parameters["slipway_engine"].string_value
+    assert shown.startswith(f"{engine} int8")
+    assert ("CTranslate2 cannot: " in shown) is (engine == "torch")
 
 
 def test_the_engine_may_be_named(tmp_path, caplog):

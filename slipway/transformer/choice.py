@@ -1,0 +1,80 @@
+"""The automatic choice of engine: torch, or CTranslate2 on a CPU where it does exactly what is asked and is faster.
+
+In float32 torch is faster and keeps the weights in memory once. T5-base, two cores of Sapphire Rapids and of Zen 5,
+tokens/s: one row torch 30 and 102, CTranslate2 37 and 54; eight rows 137 and 480 against 110 and 188. In int8 it
+depends on the processor (`trial.py`), so it is measured. Opens engines through functions; knows neither.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+
+from slipway.transformer.ctranslate2 import support
+from slipway.transformer.ctranslate2.cache import default_directory
+from slipway.transformer.generation import Decoding, Engine, Row, collect
+from slipway.transformer.libraries import INSTALL, installed
+from slipway.transformer.options import EngineOptions
+from slipway.transformer.spec import Transformer
+from slipway.transformer.trial import fastest, remember, remembered
+
+CPU_TYPES: Final = ("float32", "int8")  # of CTranslate2
+SMALL: Final = 2**22  # parameters; below, nobody notices which engine it is
+TRIAL_TOKENS: Final = 8
+
+
+def why_torch(spec: Transformer, options: EngineOptions, typical: Row | None = None) -> str:
+    """Return why an automatic choice is torch without a trial, "" when it is not; `typical` as in `open_engine`."""
+    if options.device != "cpu":
+        return "the engine for CUDA"
+    if not installed("ctranslate2"):
+        return f"CTranslate2 is not installed: {INSTALL}"
+    if options.compute_type not in CPU_TYPES:
+        return f"CTranslate2 computes on a CPU in {' and '.join(CPU_TYPES)}, not in {options.compute_type}"
+    cannot = support.why_not(spec) or support.refusal(spec, typical or probe(spec))
+    if cannot:
+        return f"CTranslate2 cannot: {cannot}"
+    if options.compute_type == "float32" and installed("torch"):
+        return "faster than CTranslate2 in float32, with the weights in memory once"
+    return ""
+
+
+def faster(
+    spec: Transformer, options: EngineOptions, open_ctranslate2: Callable[[], Engine], open_torch: Callable[[], Engine]
+) -> tuple[str, Engine]:
+    """Return the engine that is faster on this machine, and why it is torch ("" where it is not).
+
+    What was measured for the architecture is remembered: speed does not depend on the weights.
+    """
+    architecture = hashlib.sha256(repr(spec).encode()).hexdigest()[:16]
+    question = f"{options.compute_type} engine of {architecture}, {options.threads} threads, {options.workers} workers"
+    directory = options.cache_directory or default_directory()
+    openers = {"ctranslate2": open_ctranslate2, "torch": open_torch}
+    row = probe(spec)
+
+    def run(engine: Engine, batch: int) -> None:
+        if row.decoding is None:
+            engine.encode([row] * batch)
+        else:
+            collect(engine, [row] * batch)
+
+    choice = remembered(directory, question)
+    if choice in openers:
+        engine = openers[choice]()
+    else:
+        choice, engine = fastest(tuple(openers), lambda name: openers[name](), run, lambda engine: engine.close())
+        remember(directory, question, choice)
+    return "faster than CTranslate2 on this machine, as measured" if choice == "torch" else "", engine
+
+
+def probe(spec: Transformer) -> Row:
+    """Return a short row as most are: tokens that are not padding, decoded greedily if the model decodes."""
+    outer = spec.encoder or spec.decoder
+    assert outer is not None  # noqa: S101  a transformer has a stack
+    tables = [stack.position_rows for stack in (spec.encoder, spec.decoder) if stack is not None]
+    tokens = min([TRIAL_TOKENS, *(max(1, rows // 2) for rows in tables if rows)])
+    ids = np.full(tokens, int(outer.padding_id == 0), np.int64)
+    return Row(ids, None if spec.decoder is None else Decoding(tokens, start_id=0, end_id=-1))

@@ -1,0 +1,43 @@
+"""What a model's configuration says about the engine that computes it: values and their check."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from slipway.errors import invalid
+
+ENGINES: Final = ("auto", "ctranslate2", "torch")
+COMPUTE_TYPES: Final = ("float32", "bfloat16", "float16", "int8")
+DEVICE: Final = re.compile(r"cpu|cuda(:\d+)?")
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """What a model's configuration says about its engine. `threads` 0 is the engine's choice; `workers` calls run at
+    once; `cache_directory` is where converted models are kept, None the user's cache."""
+
+    engine: str = "auto"
+    compute_type: str = "float32"
+    device: str = "cpu"
+    threads: int = 0
+    workers: int = 1
+    cache_directory: Path | None = None
+
+    def check(self) -> None:
+        """Raise INVALID_ARG naming everything that is not a choice."""
+        problems = []
+        if self.engine not in ENGINES:
+            problems.append(f"engine '{self.engine}' does not exist, choose one of {', '.join(ENGINES)}")
+        if self.compute_type not in COMPUTE_TYPES:
+            problems.append(f"compute type '{self.compute_type}' does not exist, one of {', '.join(COMPUTE_TYPES)}")
+        if not DEVICE.fullmatch(self.device):
+            problems.append(f"device '{self.device}' is neither cpu nor cuda nor cuda:N")
+        if self.threads < 0:
+            problems.append(f"threads is {self.threads}, expected 0 (the engine's choice) or more")
+        if self.workers < 1:
+            problems.append(f"workers is {self.workers}, expected 1 or more")
+        if problems:
+            raise invalid("; ".join(problems))
