@@ -116,18 +116,24 @@ class _Run:
         self._left = len(job.rows)
         self._tokens: list[list[int]] = [[] for _ in job.rows]
         self._log_probabilities: list[list[float]] = [[] for _ in job.rows]
+        self._figures: list[list[float]] = [[] for _ in job.rows]
 
-    def token(self, row: int, token: int, log_probability: float) -> bool:
+    def token(self, row: int, token: int, log_probability: float, figure: float) -> bool:
         """Take one more token of a row; return whether nobody wants the rest."""
         if self.pending.cancelled:
             return True
         if self.streams:
             self._tokens[row].append(token)
             self._log_probabilities[row].append(log_probability)
+            self._figures[row].append(figure)
             reached = min(len(tokens) for tokens, result in zip(self._tokens, self._results, strict=True) if not result)
             if reached > self.partial_answers:
                 self._send_partial(reached)
         return False
+
+    def wanted(self) -> bool:
+        """Return whether the client still waits."""
+        return not self.pending.cancelled
 
     def done(self, row: int, hypotheses: Sequence[Hypothesis]) -> None:
         """Take a finished row; answer when it was the last."""
@@ -153,15 +159,16 @@ class _Run:
     def _send_partial(self, reached: int) -> None:
         self.partial_answers = reached
         so_far = [
-            result or (_hypothesis(tokens[:reached], figures[:reached]),)
-            for result, tokens, figures in zip(self._results, self._tokens, self._log_probabilities, strict=True)
+            result or (_hypothesis(tokens[:reached], sum(log_probabilities[:reached]), figures[:reached]),)
+            for result, tokens, log_probabilities, figures in zip(
+                self._results, self._tokens, self._log_probabilities, self._figures, strict=True
+            )
         ]
         self.pending.send(InferResponse(outputs=self.job.answer(so_far), final=False))
 
 
-def _hypothesis(tokens: Sequence[int], log_probabilities: Sequence[float]) -> Hypothesis:
-    total = sum(log_probabilities)
-    return Hypothesis(tuple(tokens), total, total, tuple(log_probabilities))
+def _hypothesis(tokens: Sequence[int], total: float, figures: Sequence[float]) -> Hypothesis:
+    return Hypothesis(tuple(tokens), total, total, tuple(figures))
 
 
 class _Dispatch:
@@ -170,10 +177,14 @@ class _Dispatch:
     def __init__(self, runs: Sequence[_Run]) -> None:
         self._owners = [(run, index) for run in runs for index in range(len(run.job.rows))]
 
-    def token(self, row: int, token: int, log_probability: float) -> bool:
+    def token(self, row: int, token: int, log_probability: float, figure: float) -> bool:
         """Pass one token on."""
         run, index = self._owners[row]
-        return run.token(index, token, log_probability)
+        return run.token(index, token, log_probability, figure)
+
+    def wanted(self, row: int) -> bool:
+        """Return whether the row's client still waits."""
+        return self._owners[row][0].wanted()
 
     def done(self, row: int, hypotheses: Sequence[Hypothesis]) -> None:
         """Pass a finished row on."""

@@ -177,8 +177,11 @@ class _Part:
     rows: Sequence[int]
     listener: Listener
 
-    def token(self, row: int, token: int, log_probability: float) -> bool:
-        return self.listener.token(self.rows[row], token, log_probability)
+    def token(self, row: int, token: int, log_probability: float, figure: float) -> bool:
+        return self.listener.token(self.rows[row], token, log_probability, figure)
+
+    def wanted(self, row: int) -> bool:
+        return self.listener.wanted(self.rows[row])
 
     def done(self, row: int, hypotheses: Sequence[Hypothesis]) -> None:
         self.listener.done(self.rows[row], hypotheses)

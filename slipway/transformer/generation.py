@@ -103,11 +103,19 @@ class Encoded:
 class Listener(Protocol):
     """Who hears of a generation as it goes. Called on the engine's thread; must not block."""
 
-    def token(self, row: int, token: int, log_probability: float) -> bool:
-        """A row without beam has one token more. Return True to have the row stopped (its client is gone)."""
+    def token(self, row: int, token: int, log_probability: float, figure: float) -> bool:
+        """A row without beam has one token more. Return True to have the row stopped (its client is gone).
+
+        `log_probability` is the full softmax's, `figure` what is reported for the token: a draw from the best k is
+        normalised among them.
+        """
+
+    def wanted(self, row: int) -> bool:
+        """Return whether anybody still waits for a row that is searched with beams; asked at every step."""
 
     def done(self, row: int, hypotheses: Sequence[Hypothesis]) -> None:
-        """A row is finished: its hypotheses, best first (one without beam). Called once per row, in any order."""
+        """A row is finished: its hypotheses, best first (one without beam; none for beams that nobody wanted). Called
+        once per row, in any order."""
 
 
 @dataclass(slots=True)
@@ -116,9 +124,13 @@ class Collected:
 
     results: dict[int, list[Hypothesis]] = field(default_factory=dict)
 
-    def token(self, row: int, token: int, log_probability: float) -> bool:  # noqa: ARG002
+    def token(self, row: int, token: int, log_probability: float, figure: float) -> bool:  # noqa: ARG002
         """Go on."""
         return False
+
+    def wanted(self, row: int) -> bool:  # noqa: ARG002
+        """Go on."""
+        return True
 
     def done(self, row: int, hypotheses: Sequence[Hypothesis]) -> None:
         """Keep the row's hypotheses."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -53,10 +55,18 @@ class Job:
         limit = int(request.inputs["limit"].array[0])
         width = int(request.inputs["beams"].array[0]) if "beams" in request.inputs else 1
         search = Search.SAMPLE if width == 1 else Search.HUGGING_FACE
-        self.rows = [Row(row, Decoding(limit, end_id=NO_END, search=search, beam_width=width)) for row in ids]
+        decoding = Decoding(limit, end_id=NO_END, search=search, beam_width=width)
+        if "k" in request.inputs:
+            decoding = replace(decoding, top_k=int(request.inputs["k"].array[0]), seed=3, log_probabilities=True)
+        self.rows = [Row(row, decoding) for row in ids]
 
     def answer(self, results):
-        return [Tensor.from_array("ids", np.array([token for result in results for token in result[0].ids], np.int64))]
+        best = [result[0] for result in results]
+        return [
+            Tensor.from_array("ids", np.array([token for each in best for token in each.ids], np.int64)),
+            Tensor.from_array("figures", np.array([figure for each in best for figure in each.log_probabilities])),
+            Tensor.from_array("totals", np.array([each.log_probability for each in best])),
+        ]
 
 
 class Loop:
@@ -66,11 +76,13 @@ class Loop:
         callback(*arguments)
 
 
-def ask(answers, name, ids, limit, beams=1):
+def ask(answers, name, ids, limit, beams=1, k=0):
     request = InferRequest("m", id=name)
     given = {"ids": np.array(ids, np.int64), "limit": np.array([limit])}
     if beams > 1:
         given["beams"] = np.array([beams])
+    if k:
+        given["k"] = np.array([k])
     request.inputs = {key: Tensor.from_array(key, value) for key, value in given.items()}
     return Pending(request, len(ids), 0, Loop(), lambda response: answers.append((name, response)))
 
@@ -115,6 +127,39 @@ def test_a_streamed_request_gets_one_token_more_with_every_answer_and_an_empty_e
     whole = alone(engine, [[1, 2]], 5)
     assert [tokens_of(response) for response in responses[:-1]] == [whole[: count + 1] for count in range(5)]
     assert responses[-1].empty
+
+
+def test_a_streamed_token_is_told_with_the_figures_that_an_unstreamed_answer_has(engine):
+    streamed, whole = [], []
+    GenerationExecutor(engine, Job, streams=True).execute([ask(streamed, "one", [[1, 2]], 5, k=4)])
+    GenerationExecutor(engine, Job).execute([ask(whole, "one", [[1, 2]], 5, k=4)])
+    ids, figures, totals = (tensor.array for tensor in whole[0][1].outputs)
+    assert not np.isclose(figures.sum(), totals[0], rtol=1e-3)  # within the best four, and within all
+    for count, (_, response) in enumerate(streamed[:-1], start=1):
+        told_ids, told_figures, told_totals = (tensor.array for tensor in response.outputs)
+        assert told_ids.tolist() == ids[:count].tolist()
+        np.testing.assert_allclose(told_figures, figures[:count], rtol=1e-6)
+    np.testing.assert_allclose(told_totals, totals, rtol=1e-6)
+
+
+def test_a_cancelled_beam_search_stops_and_its_batch_mates_go_on(engine):
+    answers, partial = [], []
+    gone = ask(answers, "gone", [[1]], 60, beams=3)
+    other = ask(partial, "other", [[2]], 20)
+    order = []
+    gone.observe = lambda _, response: order.append("gone")  # noqa: ARG005
+
+    def watch(_, response):
+        if len(partial) == 2:
+            gone.cancel()
+        if response.final:
+            order.append("other")
+
+    other.observe = watch
+    GenerationExecutor(engine, Job, streams=True).execute([gone, other])
+    assert answers[-1][1].error.code is Code.CANCELLED
+    assert order == ["gone", "other"]  # not after its sixty tokens
+    assert tokens_of(partial[-2][1]) == alone(engine, [[2]], 20)
 
 
 def test_a_streamed_beam_is_answered_once(engine):

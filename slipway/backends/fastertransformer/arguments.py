@@ -132,6 +132,13 @@ class Arguments:
         where = "" if row is None else f" of row {row}"
         self.problems.append(f"'{name}'{where} {problem}")
 
+    def check_size(self, name: str, beams: int, width: int, most: int) -> None:
+        """Note an answer of more than `most` elements, before anything is allocated for it."""
+        elements = self.rows * beams * width
+        if elements > most:
+            what = f"{self.rows} rows of {beams} beams of {width} tokens make {elements} output elements"
+            self.refuse(name, f"is too much: {what}, at most {most} are allowed")
+
     def check(self) -> None:
         """Raise INVALID_ARG with all problems found so far."""
         if self.problems:

@@ -63,11 +63,6 @@ def with_sampling(decoding: Decoding, top_k: int, top_p: float) -> Decoding:
     return replace(decoding, top_k=top_k, top_p=0.0 if top_k and top_p == 1.0 else top_p)
 
 
-def scaled_temperature(temperature: float) -> float:
-    """Return what logits are divided by: FasterTransformer adds 1e-6. 1 stays 1, which engines need not apply."""
-    return 1.0 if temperature == 1.0 else temperature + 1e-6
-
-
 def _plain(arguments: Arguments, spec: Transformer, limits: Sequence[int]) -> list[Decoding]:
     """Return what holds for every search."""
     starts, ends = _ids(arguments, "start_id", spec.start_id, spec), _ids(arguments, "end_id", spec.end_id, spec)
@@ -85,7 +80,7 @@ def _plain(arguments: Arguments, spec: Transformer, limits: Sequence[int]) -> li
                 min_tokens=min(minima[row], limit),
                 start_id=starts[row],
                 end_id=ends[row],
-                temperature=scaled_temperature(temperatures[row]),
+                temperature=temperatures[row],
                 repetition_penalty=repetitions[row],
                 presence_penalty=presences[row],
                 bad_words=bannable(bad[row]),

@@ -15,7 +15,7 @@ import numpy as np
 
 from slipway.backends.fastertransformer.arguments import MAX_TOP_K, Arguments
 from slipway.backends.fastertransformer.configuration import MAX_BEAMS, Configuration, ModelType
-from slipway.backends.fastertransformer.decodings import output_stack, scaled_temperature, with_beams, with_sampling
+from slipway.backends.fastertransformer.decodings import output_stack, with_beams, with_sampling
 from slipway.backends.fastertransformer.outputs import Layout, Results, declared, token_arrays
 from slipway.backends.fastertransformer.sequences import Prompts, check_ids, input_stack, read_lengths
 from slipway.core.request import InferRequest
@@ -38,11 +38,12 @@ class BetaJob:
     rows: Sequence[Row]
     signature: ModelSignature
     layout: Layout
+    batched: bool
 
     def answer(self, results: Results) -> list[Tensor]:
         """Return the ids, and how many of them were generated."""
         ids, lengths = token_arrays(results, self.layout)
-        return declared(self.signature, {"OUTPUT0": ids, "OUTPUT1": lengths})
+        return declared(self.signature, {"OUTPUT0": ids, "OUTPUT1": lengths}, batched=self.batched)
 
 
 class BetaInterface:
@@ -57,6 +58,7 @@ class BetaInterface:
             ("max_input_len", "max_seq_len") if self._with_prompt else ("max_encoder_seq_len", "max_decoding_seq_len")
         )
         limits = configuration.limits
+        self._most_elements = limits.output_elements
         self._longest_input = min(configuration.whole(keys[0]) or limits.input_tokens, limits.input_tokens)
         self._longest_output = min(configuration.whole(keys[1]) or _DEFAULT_LONGEST, limits.output_tokens)
         positions = output_stack(spec).position_rows
@@ -70,6 +72,9 @@ class BetaInterface:
         if IDS not in request.inputs:
             raise invalid(f"{request.log_prefix}'{IDS}' is missing")
         table = request.inputs[IDS].array.astype(np.int64)
+        batched = table.ndim > 1
+        if not batched:  # max_batch_size 0
+            table = table[None]
         if table.ndim == 3:  # GPT's is [rows, 1, tokens]
             if table.shape[1] != 1:
                 raise invalid(f"{request.log_prefix}'{IDS}' has shape {list(table.shape)}, expected [rows, 1, tokens]")
@@ -81,16 +86,17 @@ class BetaInterface:
         none = [None] * len(table)
         check_ids(arguments, IDS, sequences, Prompts(none, none), self._spec)
         limits = self._limits(arguments, lengths)
+        steps = max(limits, default=0)
+        width = table.shape[1] + steps if self._with_prompt else self._longest_output
+        arguments.check_size(IDS, self._beams, width, self._most_elements)
         arguments.check()
         rows = [
             Row(ids, replace(self._decoding, max_tokens=limit, min_tokens=min(self._decoding.min_tokens, limit)))
             for ids, limit in zip(sequences, limits, strict=True)
         ]
-        steps = max(limits, default=0)
-        width = table.shape[1] + steps if self._with_prompt else self._longest_output
         prompts = sequences if self._with_prompt else None
         layout = Layout(self._beams, width, steps, [self._decoding.end_id] * len(rows), prompts)
-        return BetaJob(rows, self._signature, layout)
+        return BetaJob(rows, self._signature, layout, batched)
 
     def _limits(self, arguments: Arguments, lengths: Sequence[int]) -> list[int]:
         """Return how many tokens each row may generate: the start token takes one of T5's places."""
@@ -138,7 +144,7 @@ def _decoding(configuration: Configuration, spec: Transformer, beams: int) -> De
         max_tokens=1,
         start_id=spec.start_id,
         end_id=spec.end_id,
-        temperature=scaled_temperature(figures["temperature"]),
+        temperature=figures["temperature"],
         repetition_penalty=figures["repetition_penalty"],
     )
     if beams > 1:

@@ -97,7 +97,11 @@ class CurrentInterface:
         prompts = read_prompts(arguments, self._spec)
         sequences = self._sequences(arguments, table, prompts)
         beams = self._beams(arguments)
-        limits = self._output_limits(arguments, [len(ids) for ids in sequences], beams)
+        limits = self._output_limits(arguments, [len(ids) for ids in sequences])
+        steps = max(limits, default=0)
+        width = steps + table.shape[1] if self._form.with_prompt else steps
+        if not arguments.problems:
+            arguments.check_size(self._form.limit, beams, width, self._limits.output_elements)
         tasks = read_adapter_tasks(arguments, self._spec)
         decodings = read_decodings(arguments, self._spec, beams, limits)
         arguments.check()
@@ -107,8 +111,6 @@ class CurrentInterface:
                 sequences, decodings, tasks, prompts.tasks, prompts.tables, strict=True
             )
         ]
-        steps = max(limits, default=0)
-        width = steps + table.shape[1] if self._form.with_prompt else steps
         ends = [decoding.end_id for decoding in decodings]
         layout = Layout(beams, width, steps, ends, sequences if self._form.with_prompt else None)
         return CurrentJob(
@@ -134,8 +136,8 @@ class CurrentInterface:
         arguments.refuse("beam_width", f"is {beams}, expected 1 to {MAX_BEAMS}")
         return 1
 
-    def _output_limits(self, arguments: Arguments, lengths: Sequence[int], beams: int) -> list[int]:
-        """Return how many tokens each row may generate: checked before anything is allocated for them."""
+    def _output_limits(self, arguments: Arguments, lengths: Sequence[int]) -> list[int]:
+        """Return how many tokens each row may generate."""
         form, most, stack = self._form, self._limits.output_tokens, output_stack(self._spec)
         if form.limit_per_row:
             limits = arguments.whole(form.limit, 0)
@@ -149,12 +151,6 @@ class CurrentInterface:
                 arguments.refuse(
                     form.limit, f"makes {reach} tokens, the model has {stack.position_rows} positions", row
                 )
-        elements = arguments.rows * beams * max(limits, default=0)
-        if elements > self._limits.output_elements and not arguments.problems:
-            what = f"{arguments.rows} rows of {beams} beams make {elements} output elements"
-            arguments.refuse(
-                form.limit, f"is {max(limits)}: {what}, at most {self._limits.output_elements} are allowed"
-            )
         return limits
 
     def _embeddings(self, arguments: Arguments, rows: Sequence[Row]) -> np.ndarray | None:

@@ -35,6 +35,9 @@ class Reply(Protocol):
     def token(self, row: int, token: int) -> bool:
         """A row that is not searched with beams has one token more. Return True when nobody wants the rest."""
 
+    def wanted(self) -> bool:
+        """Return whether anybody still waits; asked of requests that are searched with beams."""
+
     def answer(self, arrays: Mapping[str, np.ndarray]) -> None:
         """The request is done: its output tensors."""
 
@@ -198,12 +201,18 @@ class _Dispatch:
         self._pad = pad
         self._owners = [(request, row) for request in requests for row in range(len(request.rows))]
 
-    def token(self, row: int, token: int, log_probability: float) -> bool:  # noqa: ARG002
+    def token(self, row: int, token: int, log_probability: float, figure: float) -> bool:  # noqa: ARG002
         """Pass one token on."""
         request, index = self._owners[row]
         request.tokens += 1
         request.stopped = request.stopped or request.reply.token(index, token)
         return request.stopped
+
+    def wanted(self, row: int) -> bool:
+        """Return whether the row's client still waits."""
+        request, _ = self._owners[row]
+        request.stopped = request.stopped or not request.reply.wanted()
+        return not request.stopped
 
     def done(self, row: int, hypotheses: Sequence[Hypothesis]) -> None:
         """Keep a row's hypotheses; answer when it was the last."""

@@ -32,7 +32,7 @@ class Line:
         self._total += log_probability
         if self.decoding.log_probabilities:
             self._figures.append(figure)
-        cancelled = self._listener.token(self.index, token, log_probability)
+        cancelled = self._listener.token(self.index, token, log_probability, figure)
         ends = token == self.decoding.end_id or self._stop_words.match(self.ids)
         if not (cancelled or ends or len(self.ids) >= self.decoding.max_tokens):
             return True

@@ -79,7 +79,10 @@ class SearchedRow:
         self._rule = RULES[decoding.search](decoding)
 
     def step(self, logits: Tensor) -> tuple[Sequence[int], Sequence[int]]:
-        """Continue the hypotheses by the rule and report the results when it has ended."""
+        """Continue the hypotheses by the rule and report the results when it has ended, or none when nobody waits."""
+        if not self._listener.wanted(self.index):
+            self._listener.done(self.index, [])
+            return (), ()
         changed = self._penalties.apply(logits, [path.ids for path in self._rule.paths])
         ends = torch.full((len(logits),), self._end_id, device=logits.device)
         move = self._rule.advance(Distribution(*normalise(changed, ends)))

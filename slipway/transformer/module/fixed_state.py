@@ -12,6 +12,7 @@ from torch import Tensor
 from slipway.transformer.module.attention import attend
 from slipway.transformer.module.decoder_state import DecoderState
 from slipway.transformer.module.layout import hidden_key
+from slipway.transformer.spec import Positions
 
 
 class FixedState:
@@ -26,6 +27,9 @@ class FixedState:
         self.tokens = torch.zeros(rows, dtype=torch.int64, device=like.device)
         self._position = torch.full((1,), length, dtype=torch.int64, device=like.device)
         self._places = state.positions.clone()  # of the next token in its row
+        stack = self._decoder.stack
+        self._last_place = stack.position_rows - 1 if stack.positions is Positions.TABLE else None
+        self._relative = None if self._decoder.relative is None else self._decoder.relative.kept(capacity)
         self._columns = torch.arange(capacity, device=like.device)
         self._mask = like.new_zeros(capacity, rows)
         if state.mask is not None:
@@ -36,7 +40,10 @@ class FixedState:
 
     def step(self) -> Tensor:
         """Take one token per row from `tokens` and return its hidden state, [rows, hidden]."""
-        x = self._decoder.embedding(self.tokens, self._places, self._features)
+        places = self._places  # those of finished rows go on, past the end of the table
+        if self._last_place is not None:
+            places = places.clamp(max=self._last_place)
+        x = self._decoder.embedding(self.tokens, places, self._features)
         hidden = self._decoder(x, _Newest(self, self._bias()), self._crossing, self._features)
         self._position.add_(1)
         self._places.add_(1)
@@ -68,9 +75,9 @@ class FixedState:
             self._mask.index_copy_(0, self._position, newest)
         later = self._mask.masked_fill((self._columns > self._position)[:, None], float("-inf"))
         bias = later.t()[:, None, None, :]
-        if self._decoder.relative is None:
+        if self._relative is None:
             return bias.contiguous()
-        return bias + self._decoder.relative.upto(self._columns - self._position)
+        return bias + self._relative(self._columns - self._position)
 
 
 class _Newest:

@@ -45,10 +45,9 @@ class RelativeBias:
         by_distance, middle = self._upto(length)
         return by_distance[None, :, None, middle + 1 - length : middle + 1]
 
-    def upto(self, distances: Tensor) -> Tensor:
-        """Return the bias of keys at these distances (key - query, int64 [n], at most 0 matter), [1, heads, 1, n]."""
-        by_distance, middle = self._upto(distances.shape[0])
-        return by_distance[:, (distances + middle).clamp(0, 2 * middle)][None, :, None]
+    def kept(self, reach: int) -> KeptBias:
+        """Return the bias of distances below `reach` for whoever needs it to stay where it is in memory."""
+        return KeptBias(*self._upto(reach))
 
     def _upto(self, reach: int) -> tuple[Tensor, int]:
         """Return the bias by distance and the index of distance 0."""
@@ -60,3 +59,16 @@ class RelativeBias:
             by_distance = self._table[bucket].t().contiguous()
             self._by_distance, self._reach = by_distance, reach
         return by_distance, by_distance.shape[1] // 2
+
+
+class KeptBias:
+    """The bias by distance, [heads, 2 reach - 1], with distance 0 at `middle`. A recorded step reads it where it is, so
+    it is kept as long as the step, whatever a longer sequence makes of the layer's own."""
+
+    def __init__(self, by_distance: Tensor, middle: int) -> None:
+        self._by_distance = by_distance
+        self._middle = middle
+
+    def __call__(self, distances: Tensor) -> Tensor:
+        """Return the bias of keys at these distances (key - query, int64 [n], at most 0 matter), [1, heads, 1, n]."""
+        return self._by_distance[:, (distances + self._middle).clamp(0, 2 * self._middle)][None, :, None]

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from slipway.errors import SlipwayError, invalid, unavailable, unsupported
+from slipway.errors import SlipwayError, internal, invalid, unavailable, unsupported
 from slipway.transformer.decoding.batch import DecodingBatch
 from slipway.transformer.generation import Encoded, Hypothesis, Listener, Row
 from slipway.transformer.module.arrays import Arrays
@@ -20,7 +20,7 @@ from slipway.transformer.module.network import Network
 from slipway.transformer.spec import Transformer
 from slipway.transformer.torch_engine import chunks
 from slipway.transformer.torch_engine.inputs import Inputs
-from slipway.transformer.torch_engine.lane import LANES, Work, aside
+from slipway.transformer.torch_engine.lane import LANES, Result, Work, aside
 from slipway.transformer.torch_engine.refusal import problems
 from slipway.transformer.torch_engine.stepping import stepping
 
@@ -75,13 +75,13 @@ class TorchEngine:
         self._check(rows)
         for chunk in chunks.for_decoding(self._spec, rows):
             work = self._decode(network, [rows[index] for index in chunk], _Renumbered(listener, chunk))
-            self._lane.run(work, self._threads)
+            self._compute(work)
 
     def encode(self, rows: Sequence[Row], *, attentions: bool = False) -> list[Encoded]:
         """Return each row's last hidden states, and its attention probabilities where they are wanted."""
         network = self._opened()
         self._check(rows)
-        return self._lane.run(self._encode(network, rows, attentions=attentions), self._threads)
+        return self._compute(self._encode(network, rows, attentions=attentions))
 
     def score(self, rows: Sequence[Row]) -> list[float]:
         """Return the mean negative log-probability of each row's tokens after the first, 0 for a row of one token."""
@@ -89,13 +89,20 @@ class TorchEngine:
         if self._spec.encoder is not None:
             raise unsupported("only decoder-only models score their own input")
         self._check(rows)
-        return self._lane.run(self._score(network, rows), self._threads)
+        return self._compute(self._score(network, rows))
 
     def close(self) -> None:
         """Release the weights when what was asked for is done; what is asked later is refused."""
         if self._network is not None:
             self._network = None
             LANES.release(self._lane)
+
+    def _compute(self, work: Work[Result]) -> Result:
+        """Have the lane do `work`; what torch raises is mapped here, once."""
+        try:
+            return self._lane.run(work, self._threads)
+        except (RuntimeError, MemoryError) as error:  # torch's own are RuntimeErrors, want of memory too
+            raise internal(f"torch failed: {error}") from error
 
     def _encode(self, network: Network, rows: Sequence[Row], *, attentions: bool) -> Work[list[Encoded]]:
         results: dict[int, Encoded] = {}
@@ -173,8 +180,11 @@ class _Renumbered:
         self._listener = listener
         self._numbers = numbers
 
-    def token(self, row: int, token: int, log_probability: float) -> bool:
-        return self._listener.token(self._numbers[row], token, log_probability)
+    def token(self, row: int, token: int, log_probability: float, figure: float) -> bool:
+        return self._listener.token(self._numbers[row], token, log_probability, figure)
+
+    def wanted(self, row: int) -> bool:
+        return self._listener.wanted(self._numbers[row])
 
     def done(self, row: int, hypotheses: Sequence[Hypothesis]) -> None:
         self._listener.done(self._numbers[row], hypotheses)

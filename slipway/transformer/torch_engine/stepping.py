@@ -86,7 +86,7 @@ class Fixed:
                 self._fixed.rewind(1)
         torch.cuda.current_stream(self._slots.device).wait_stream(beside)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # a model that is loading allocates beside it
             self._scores = self._run()  # recorded, not run
         self._graph = graph
 

@@ -94,3 +94,16 @@ def test_gpt_brings_a_middle_dimension_and_asks_for_its_own_length():
         read(request([[[5, 6]]], [[2]], REQUEST_OUTPUT_LEN=[[9]]))
     with pytest.raises(SlipwayError, match=r"expected \[rows, 1, tokens\]"):
         read(request([[[5, 6], [5, 6]]], [[2]], REQUEST_OUTPUT_LEN=[[2]]))
+
+
+def test_a_model_without_a_batch_axis_is_asked_and_answered_for_one_row():
+    job = interface(max_decoding_seq_len="4").read(request([5, 6], [2]))
+    assert [row.ids.tolist() for row in job.rows] == [[5, 6]]
+    got = arrays(job.answer([[hypothesis(8, 1)]]))
+    assert (got["OUTPUT0"].tolist(), got["OUTPUT1"].tolist()) == ([[8, 1, 0, 0]], [2])
+
+
+def test_the_size_of_an_answer_is_checked_before_it_is_made():
+    wide = np.zeros((1, 1, 1 << 25), np.uint32)
+    with pytest.raises(SlipwayError, match="output elements, at most 67108864 are allowed"):
+        interface("GPT", "[ -1, -1 ]", gpt(), beam_width="4").read(request(wide, [[1]], REQUEST_OUTPUT_LEN=[[1]]))

@@ -31,7 +31,7 @@ class Heard(Collected):
     stop_at: dict[int, int] = field(default_factory=dict)
     counts: dict[int, int] = field(default_factory=dict)
 
-    def token(self, row, token, log_probability):  # noqa: ARG002
+    def token(self, row, token, log_probability, figure):  # noqa: ARG002
         self.events.append(("token", row, token))
         self.counts[row] = self.counts.get(row, 0) + 1
         return self.counts[row] == self.stop_at.get(row)
@@ -89,7 +89,7 @@ def test_a_listener_that_fails_fails_the_call_and_not_the_engine(opened):
     _, engine = opened("bart")
 
     class Failing(Collected):
-        def token(self, row, token, log_probability):  # noqa: ARG002
+        def token(self, row, token, log_probability, figure):  # noqa: ARG002
             raise KeyError(token)
 
     with pytest.raises(KeyError):

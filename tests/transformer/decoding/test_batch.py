@@ -80,7 +80,7 @@ class Impatient(Collected):
         super().__init__()
         self.heard: list[tuple[int, int, float]] = []
 
-    def token(self, row: int, token: int, log_probability: float) -> bool:
+    def token(self, row: int, token: int, log_probability: float, figure: float) -> bool:  # noqa: ARG002
         self.heard.append((row, token, log_probability))
         return row == 0 and sum(heard == 0 for heard, *_ in self.heard) == 2
 

@@ -15,6 +15,7 @@ from slipway.errors import Code, SlipwayError
 from slipway.transformer.generation import Collected, Decoding, Row, Search, collect
 from slipway.transformer.spec import Transformer
 from slipway.transformer.torch_engine import chunks
+from slipway.transformer.torch_engine import engine as engine_module
 from slipway.transformer.torch_engine.engine import TorchEngine
 from tests.checkpoints.huggingface.tiny import VOCABULARY, save_model
 from tests.transformer.torch_engine.models import random_weights
@@ -73,7 +74,7 @@ def test_the_listener_hears_every_token_and_can_stop_a_row():
     heard: list[tuple[int, int]] = []
 
     class Stopping(Collected):
-        def token(self, row, token, log_probability):  # noqa: ARG002
+        def token(self, row, token, log_probability, figure):  # noqa: ARG002
             heard.append((row, token))
             return row == 1 and len([each for each in heard if each[0] == 1]) == 3
 
@@ -207,3 +208,37 @@ def test_devices_and_compute_types_that_are_not_there_are_named(options, words):
     spec = ARCHITECTURES["post-norm"]
     with pytest.raises(SlipwayError, match=words):
         TorchEngine(spec, random_weights(spec), **options)
+
+
+def test_what_torch_raises_is_an_error_of_the_call_and_the_engine_goes_on(monkeypatch):
+    spec = ARCHITECTURES["post-norm"]
+    engine, rows = TorchEngine(spec, random_weights(spec)), rows_for(spec)
+
+    def exhausted(*_):
+        raise torch.OutOfMemoryError("no memory for 4 GiB")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine_module, "stepping", exhausted)
+        with pytest.raises(SlipwayError, match="torch failed: no memory for 4 GiB") as caught:
+            collect(engine, rows)
+        assert caught.value.code is Code.INTERNAL
+    assert len(collect(engine, rows)) == len(rows)
+
+
+@pytest.mark.parametrize("search", [Search.HUGGING_FACE, Search.LIGHTSEQ, Search.GNMT, Search.BRANCHES])
+def test_beams_that_nobody_waits_for_any_more_are_given_up(search):
+    asked: list[int] = []
+
+    class Leaving(Collected):
+        def wanted(self, row):
+            asked.append(row)
+            return row != 1 or asked.count(1) < 3
+
+    spec = ARCHITECTURES["post-norm"]
+    engine, listener = TorchEngine(spec, random_weights(spec)), Leaving()
+    beams = replace(DECODING, end_id=29, search=search, beam_width=2)
+    rows = [replace(row, decoding=beams) for row in rows_for(spec)]
+    engine.generate(rows, listener)
+    assert listener.results[1] == []
+    assert asked.count(1) == 3
+    assert listener.results[0][0].ids == collect(engine, rows)[0][0].ids

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from slipway.transformer.generation import collect
+from slipway.transformer.generation import Row, collect
+from slipway.transformer.module.positions import RelativeBias
 from slipway.transformer.torch_engine import engine as engine_module
 from slipway.transformer.torch_engine.engine import TorchEngine
 from slipway.transformer.torch_engine.stepping import Fixed
@@ -56,3 +57,32 @@ def test_a_gpu_gives_the_ids_of_the_cpu(name):
         assert found[0].ids == own[0].ids
     for own, found in zip(expected.encode(rows), gpu.encode(rows), strict=True):
         np.testing.assert_allclose(found.hidden, own.hidden, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["decoder", "decoder-padding", "post-norm"])
+def test_a_finished_row_never_walks_past_the_table_of_positions(name, monkeypatch):
+    spec = ARCHITECTURES[name]
+    stack = spec.encoder or spec.decoder
+    random, most = np.random.default_rng(7), stack.position_rows
+    limits = (2, most - 2)
+    prompts = [random.integers(5, stack.vocabulary, length) for length in (most - 2, 2)]
+    rows = [
+        Row(ids, replace(DECODING, end_id=-1, max_tokens=tokens)) for ids, tokens in zip(prompts, limits, strict=True)
+    ]
+    engine = TorchEngine(spec, random_weights(spec))
+    growing = collect(engine, rows)
+    monkeypatch.setattr(
+        engine_module, "stepping", lambda network, state, _rows: Fixed(network, state, most, record=False)
+    )
+    assert [row[0].ids for row in collect(engine, rows)] == [row[0].ids for row in growing]
+
+
+def test_a_recorded_step_keeps_the_bias_it_reads():
+    bias = RelativeBias(torch.arange(32.0).view(8, 4), furthest=20, both_ways=False)
+    kept = bias.kept(6)
+    before = kept(torch.arange(-5, 1)).clone()
+    held = kept._by_distance
+    bias.last(500)  # a longer sequence: the layer has a new table
+    assert bias._by_distance is not held
+    assert torch.equal(kept(torch.arange(-5, 1)), before)
+    assert torch.equal(before, bias.last(6))
