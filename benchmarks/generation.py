@@ -41,7 +41,7 @@ def generation() -> list[Row]:
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
         rows: list[Row] = []
-        for part in (_t5, _agreement, _bert, _memory):
+        for part in (t5, _agreement, bert, _memory):
             rows += (found := part(root))
             print(table(found), flush=True)  # minutes pass between the parts
         return rows
@@ -106,10 +106,11 @@ def _write_t5_model(repository: Path, name: str, checkpoint: Path, compute_type:
     )
 
 
-def _t5(root: Path) -> list[Row]:
+def t5(root: Path, **settings: int) -> list[Row]:
+    """Measure T5-base against `transformers`; `settings` are those of T5Config that shall differ."""
     import torch
 
-    source, checkpoint = write_t5_base(root)
+    source, checkpoint = write_t5_base(root, **settings)
     for compute_type in ("float32", "int8"):
         _write_t5_model(root / "t5", compute_type, checkpoint, compute_type)
     import transformers
@@ -186,10 +187,11 @@ def _agreement(root: Path) -> list[Row]:
     return [Row("trained toy T5, int8: tokens as float32's", float(np.mean(exact == rounded)), "")]
 
 
-def _bert(root: Path) -> list[Row]:
+def bert(root: Path, **settings: int) -> list[Row]:
+    """Measure BERT-base against `transformers`; `settings` are those of BertConfig that shall differ."""
     import torch
 
-    source, written = write_bert_base(root)
+    source, written = write_bert_base(root, **settings)
     for compute_type in ("float32", "int8"):
         directory = root / "bert" / compute_type
         (directory / "1").mkdir(parents=True)

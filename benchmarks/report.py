@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import platform
@@ -84,11 +85,11 @@ def machine() -> dict[str, object]:
     return {"cpu": model, "cores": os.cpu_count(), "python": sys.version.split()[0], "slipway": __version__}
 
 
-def save(section: str, rows: Sequence[Row]) -> Path:
+def save(section: str, rows: Sequence[Row], directory: Path = RESULTS) -> Path:
     """Write a dated result file and return its path."""
-    RESULTS.mkdir(exist_ok=True)
+    directory.mkdir(exist_ok=True)
     now = datetime.now(UTC)
-    path = RESULTS / f"{now:%Y-%m-%d}-{section}.json"
+    path = directory / f"{now:%Y-%m-%d}-{section}.json"
     content = {
         "section": section,
         "date": f"{now:%Y-%m-%dT%H:%M:%SZ}",
@@ -97,3 +98,13 @@ def save(section: str, rows: Sequence[Row]) -> Path:
     }
     path.write_text(json.dumps(content, indent=1) + "\n")
     return path
+
+
+def newest(section: str) -> list[Row]:
+    """Return the rows of the newest result that is kept of a section."""
+    path = max(RESULTS.glob(f"????-??-??-{section}.json"))
+    fields = {field.name for field in dataclasses.fields(Row)}
+    return [
+        Row(**{name: value for name, value in row.items() if name in fields})
+        for row in json.loads(path.read_text())["rows"]
+    ]

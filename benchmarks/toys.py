@@ -23,13 +23,17 @@ def _converted(source: Path, directory: Path) -> Path:
     return directory / "1-gpu"
 
 
-def write_t5_base(root: Path) -> tuple[Path, Path]:
-    """Write T5-base with random weights; return its Hugging Face directory and its FasterTransformer checkpoint."""
+def write_t5_base(root: Path, **settings: int) -> tuple[Path, Path]:
+    """Write T5-base with random weights; return its Hugging Face directory and its FasterTransformer checkpoint.
+
+    `settings` are those of T5Config that shall differ.
+    """
     import torch
     from transformers import T5Config, T5ForConditionalGeneration
 
     torch.manual_seed(0)
-    config = T5Config(d_model=768, d_kv=64, d_ff=3072, num_layers=12, num_heads=12, decoder_start_token_id=0)
+    base = {"d_model": 768, "d_kv": 64, "d_ff": 3072, "num_layers": 12, "num_heads": 12}
+    config = T5Config(decoder_start_token_id=0, **base | settings)
     source = root / "t5-hf"
     T5ForConditionalGeneration(config).save_pretrained(source)
     return source, _converted(source, root / "t5-ft")
@@ -58,13 +62,16 @@ def write_trained_toy(root: Path) -> tuple[Path, np.ndarray, int]:
     return _converted(source, root / "toy-ft"), sources, _TOY_TOKENS
 
 
-def write_bert_base(root: Path) -> tuple[Path, Path]:
-    """Write BERT-base with random weights; return its Hugging Face directory and its LightSeq file."""
+def write_bert_base(root: Path, **settings: int) -> tuple[Path, Path]:
+    """Write BERT-base with random weights; return its Hugging Face directory and its LightSeq file.
+
+    `settings` are those of BertConfig that shall differ.
+    """
     import torch
     from transformers import BertConfig, BertModel
 
     torch.manual_seed(0)
     source, target = root / "bert-hf", root / "bert.hdf5"
-    BertModel(BertConfig(), add_pooling_layer=False).eval().save_pretrained(source)
+    BertModel(BertConfig(**settings), add_pooling_layer=False).eval().save_pretrained(source)
     _slipway("lightseq", "export", "--source", "hf-bert", "--model", str(source), "--output", str(target))
     return source, target

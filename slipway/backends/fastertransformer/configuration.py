@@ -17,11 +17,10 @@ from tritonclient.grpc import model_config_pb2
 
 from slipway.backends.parameters import Parameters
 from slipway.errors import invalid, unsupported
+from slipway.transformer.options import COMPUTE_TYPES, ENGINES
 
 _log = logging.getLogger("slipway.fastertransformer")
 _GPUS: Final = Path("/proc/driver/nvidia/gpus")
-_ENGINES: Final = ("auto", "ctranslate2", "torch")
-_COMPUTE_TYPES: Final = ("float32", "bfloat16", "float16", "int8")
 _HALF_TYPES: Final = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 MAX_INPUT: Final = 8192  # tokens of one sequence; attention needs memory for their square
 MAX_OUTPUT: Final = 16384
@@ -35,11 +34,6 @@ class ModelType(Enum):
     T5_ENCODER = "T5-Encoder"
     GPT = "GPT"
     BERT = "bert"
-
-    @property
-    def generates(self) -> bool:
-        """Whether it answers with tokens rather than with hidden states."""
-        return self in (ModelType.T5, ModelType.GPT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +90,7 @@ def read_configuration(config: model_config_pb2.ModelConfig) -> Configuration:
         type=kind,
         data_type=data_type,
         tensor_parallel=ranks,
-        engine=_choice(parameters, "ENGINE", _ENGINES, "auto"),
+        engine=_choice(parameters, "ENGINE", ENGINES, "auto"),
         compute_type=_compute_type(parameters, values, kind, data_type=data_type, device=device, model=config.name),
         device=device,
         limits=Limits(_limit(parameters, "MAX_INPUT_LEN", MAX_INPUT), _limit(parameters, "MAX_OUTPUT_LEN", MAX_OUTPUT)),
@@ -178,7 +172,7 @@ def _compute_type(
 ) -> str:
     explicit = parameters.text("COMPUTE_TYPE")
     if explicit:
-        return _choice(parameters, "COMPUTE_TYPE", _COMPUTE_TYPES, explicit)
+        return _choice(parameters, "COMPUTE_TYPE", COMPUTE_TYPES, explicit)
     if lenient_integer(model, values, "int8_mode", 0):
         if kind is ModelType.GPT:
             return "int8"
