@@ -1,8 +1,9 @@
 """The automatic choice of engine: torch, or CTranslate2 on a CPU where it does exactly what is asked and is faster.
 
-In float32 torch is faster and keeps the weights in memory once. T5-base, two cores of Sapphire Rapids and of Zen 5,
-tokens/s: one row torch 30 and 102, CTranslate2 37 and 54; eight rows 137 and 480 against 110 and 188. In int8 it
-depends on the processor (`trial.py`), so it is measured. Opens engines through functions; knows neither.
+In float32 torch is faster and keeps the weights in memory once. T5-base, two cores of Zen 5, tokens/s: one row torch
+101, CTranslate2 74; eight rows 470 and 278. In int8 they are close (151 and 137, 774 and 734) and it depends on the
+processor, so it is measured; CTranslate2 has to be worth it, as torch runs every row and shares its threads with other
+models (`torch_engine/lane.py`). Opens engines through functions; knows neither.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def faster(
     architecture = hashlib.sha256(repr(spec).encode()).hexdigest()[:16]
     question = f"{options.compute_type} engine of {architecture}, {options.threads} threads, {options.workers} workers"
     directory = options.cache_directory or default_directory()
-    openers = {"ctranslate2": open_ctranslate2, "torch": open_torch}
+    openers = {"torch": open_torch, "ctranslate2": open_ctranslate2}
     row = probe(spec)
 
     def run(engine: Engine, batch: int) -> None:
@@ -67,7 +68,7 @@ def faster(
     else:
         choice, engine = fastest(tuple(openers), lambda name: openers[name](), run, lambda engine: engine.close())
         remember(directory, question, choice)
-    return "faster than CTranslate2 on this machine, as measured" if choice == "torch" else "", engine
+    return "CTranslate2 is not faster on this machine, as measured" if choice == "torch" else "", engine
 
 
 def probe(spec: Transformer) -> Row:

@@ -42,14 +42,15 @@ def open_engine(
 
     if options.engine == "torch":
         return OpenEngine(spec, name, options, exact=None, general=open_torch(), open_general=None)
-    if options.engine == "ctranslate2":
+    if options.engine != "auto":
         if not installed("ctranslate2"):
-            raise unavailable(f"model '{name}': engine 'ctranslate2' is not installed: {INSTALL}")
+            raise unavailable(f"model '{name}': engine '{options.engine}' is not installed: {INSTALL}")
         try:
             exact = _open_ctranslate2(spec, weights, options)
         except SlipwayError as error:
             raise SlipwayError(error.code, f"model '{name}': {error.message}") from error
-        return OpenEngine(spec, name, options, exact=exact, general=None, open_general=None)
+        others = open_torch if options.engine == "ctranslate2+torch" else None
+        return OpenEngine(spec, name, options, exact=exact, general=None, open_general=others)
     reason = why_torch(spec, options, typical)
     if not reason and installed("torch") and weights.elements >= SMALL:
         reason, engine = faster(spec, options, lambda: _open_ctranslate2(spec, weights, options), open_torch)
@@ -142,7 +143,7 @@ class OpenEngine:
         if refused and self._open_general is None:
             raise unsupported(
                 f"model '{self._name}': engine 'ctranslate2' does not do this exactly as asked: {reasons[refused[0]]}; "
-                "set the engine to 'auto' or 'torch'"
+                "set the engine to 'ctranslate2+torch' or 'torch'"
             )
         parts: list[tuple[Engine, list[int]]] = []
         accepted = [index for index, reason in enumerate(reasons) if not reason]

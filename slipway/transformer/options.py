@@ -9,7 +9,8 @@ from typing import Final
 
 from slipway.errors import invalid
 
-ENGINES: Final = ("auto", "ctranslate2", "torch")
+# The third takes CTranslate2 for the rows that it runs exactly as asked, and torch for all others.
+ENGINES: Final = ("auto", "ctranslate2", "ctranslate2+torch", "torch")
 COMPUTE_TYPES: Final = ("float32", "bfloat16", "float16", "int8")
 DEVICE: Final = re.compile(r"cpu|cuda(:\d+)?")
 

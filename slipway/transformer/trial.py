@@ -1,8 +1,8 @@
 """Which of several ways to compute is the fastest: measured once per model and machine, remembered beside the model.
 
-Neither more threads nor another engine is faster for every model on every processor. T5-base in int8 on two cores,
-one row, tokens/s: CTranslate2 67 with one thread and 40 with two; CTranslate2 and torch 71 and 50 on Sapphire Rapids,
-77 and 163 on Zen 5. Knows no library: what is timed is a function.
+Neither more threads nor another engine is faster for every model on every processor. T5-base in int8 on two cores of
+Zen 5, one row, tokens/s: CTranslate2 77 with one thread and 137 with two, torch 151. Knows no library: what is timed is
+a function.
 """
 
 from __future__ import annotations

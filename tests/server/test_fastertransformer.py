@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +14,19 @@ import tritonclient.grpc
 import tritonclient.http
 from tritonclient.utils import InferenceServerException
 
+from slipway.checkpoints.fastertransformer.reader import read_fastertransformer
 from slipway.checkpoints.fastertransformer.sections import WriteOptions
 from slipway.checkpoints.fastertransformer.writer import write_fastertransformer
 from slipway.cli.main import main as slipway
+from slipway.transformer.generation import Decoding, Row, Search, collect
+from slipway.transformer.torch_engine.engine import TorchEngine
 from tests.server.calls import tensors
 from tests.server.fastertransformer_models import (
     BETA,
     VOCABULARY,
     add_model,
     generate,
+    one_thread,
     prompt_tokens,
     served,
     shipped_interface,
@@ -62,7 +66,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
         is_half="1",
     )
     filled = (
-        "max_batch_size: 16\ndynamic_batching { preferred_batch_size: [ 4 ] max_queue_delay_microseconds: 300000 }\n"
+        "max_batch_size: 16\ndynamic_batching { preferred_batch_size: [ 4 ] max_queue_delay_microseconds: 2000000 }\n"
     )
     version = add_model(repository, "filled", "T5", "", ENGINE="torch")
     write_checkpoint(gated, version, scratch / "gated")
@@ -90,9 +94,9 @@ def grpc(server: RunningServer) -> Iterator[tritonclient.grpc.InferenceServerCli
 
 
 TYPES = {"random_seed": np.uint64, "is_return_log_probs": np.bool_, "ia3_tasks": np.int32}
-TYPES |= dict.fromkeys(("bad_words_list", "stop_words_list"), np.int32)
+TYPES |= dict.fromkeys(("bad_words_list", "stop_words_list", "min_length"), np.int32)
 FLOATS = "runtime_top_p temperature len_penalty repetition_penalty beam_search_diversity_rate top_p_decay top_p_min"
-TYPES |= dict.fromkeys(FLOATS.split(), np.float32)
+TYPES |= dict.fromkeys((*FLOATS.split(), "presence_penalty"), np.float32)
 
 
 def padded(rows: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
@@ -102,13 +106,19 @@ def padded(rows: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
     return ids, np.array([[len(row)] for row in rows], np.uint32)
 
 
-def ask(client: Any, model: str, rows: list[list[int]], tokens: int = 12, **arguments: Any) -> dict[str, np.ndarray]:
-    """Send one request; an argument that is no array holds for every row."""
+def question(rows: list[list[int]], tokens: int = 12, **arguments: Any) -> dict[str, np.ndarray]:
+    """Return the inputs of one request; an argument that is no array holds for every row."""
     ids, lengths = padded(rows)
     arrays = {"input_ids": ids, "sequence_length": lengths, "max_output_len": np.full_like(lengths, tokens)}
     for name, value in arguments.items():
         dtype = TYPES.get(name, np.uint32)
         arrays[name] = np.asarray(value, dtype) if np.ndim(value) else np.full(lengths.shape, value, dtype)
+    return arrays
+
+
+def ask(client: Any, model: str, rows: list[list[int]], tokens: int = 12, **arguments: Any) -> dict[str, np.ndarray]:
+    """Send one request."""
+    arrays = question(rows, tokens, **arguments)
     module = tritonclient.grpc if isinstance(client, tritonclient.grpc.InferenceServerClient) else tritonclient.http
     result = client.infer(model, tensors(module, arrays))
     response = result.get_response()
@@ -298,7 +308,7 @@ def test_requests_of_different_lengths_and_arguments_are_batched(server, grpc):
             arrays |= {name: np.full((1, 1), value, TYPES.get(name, np.uint32)) for name, value in given.items()}
             answers.append(client.async_infer("batched", tensors(tritonclient.http, arrays)))
         results = [answer.get_result() for answer in answers]
-        statistics = client.get_inference_statistics("batched")["model_stats"][0]
+        statistics = counted(client, "batched", 4)
     for result, expected in zip(results, alone, strict=True):
         assert np.array_equal(result.as_numpy("output_ids"), expected["output_ids"])
     assert statistics["execution_count"] < statistics["inference_count"] == 4
@@ -342,13 +352,123 @@ def test_tasks_change_the_answer_and_unknown_ones_are_refused(server, grpc):
         {"bad_words_list": [[[7, 8], [5, -1]]]},
     ],
 )
-def test_a_bad_request_is_refused_and_its_neighbours_are_answered(grpc, arguments):
-    expected = generated(ask(grpc, "batched", SENTENCES[:1]))
-    with pytest.raises(InferenceServerException) as raised:
-        ask(grpc, "batched", SENTENCES[1:2], **arguments)
-    assert raised.value.status() == "StatusCode.INVALID_ARGUMENT"
+def test_a_bad_request_is_refused_and_its_neighbours_are_answered(models, server, arguments):
+    """Eight at once, the fourth of them bad, and the model waits for batches of four."""
+    expected = [generate(models.t5, sentence, 12)[0] for sentence in SENTENCES[:3]]
+    requests = [question([SENTENCES[number % 3]]) for number in range(8)]
+    requests[3] = question(SENTENCES[:1], **arguments)
+    with tritonclient.http.InferenceServerClient(server.http, concurrency=8) as client:
+        before = counted(client, "batched", 0)
+        calls = [client.async_infer("batched", tensors(tritonclient.http, request)) for request in requests]
+        with pytest.raises(InferenceServerException) as raised:
+            calls.pop(3).get_result()
+        results = [call.get_result() for call in calls]
+        after = counted(client, "batched", finished(before) + 8)
+    assert raised.value.status() == "400"
     assert next(iter(arguments)).replace("tokens", "max_output_len") in raised.value.message()
-    assert generated(ask(grpc, "batched", SENTENCES[:1])) == expected
+    for number, result in zip([0, 1, 2, 4, 5, 6, 7], results, strict=True):
+        answer = {name: result.as_numpy(name) for name in ("output_ids", "sequence_length")}
+        assert generated(answer) == expected[number % 3]
+    assert after["execution_count"] - before["execution_count"] < 7
+    assert executions_of_one(after) == executions_of_one(before)  # nobody was alone, the bad one neither
+    assert after["inference_stats"]["fail"]["count"] - before["inference_stats"]["fail"]["count"] == 1
+
+
+def finished(statistics: dict[str, Any]) -> int:
+    """Return how many requests had their last answer."""
+    return sum(statistics["inference_stats"][outcome].get("count", 0) for outcome in ("success", "fail"))
+
+
+def counted(client: tritonclient.http.InferenceServerClient, model: str, requests: int) -> dict[str, Any]:
+    """Return a model's statistics with so many requests in them: an answer may come before it is counted."""
+    while True:
+        statistics = client.get_inference_statistics(model)["model_stats"][0]
+        if finished(statistics) >= requests:
+            return statistics
+
+
+def executions_of_one(statistics: dict[str, Any]) -> int:
+    """Return how many batches had one row."""
+    return sum(each["compute_infer"]["count"] for each in statistics["batch_stats"] if each["batch_size"] == 1)
+
+
+@pytest.fixture(scope="module")
+def engine(models: Models) -> Iterator[TorchEngine]:
+    """The network of `filled`, without a server around it."""
+    checkpoint = read_fastertransformer(models.repository / "filled" / "1", kind="T5")
+    engine = TorchEngine(checkpoint.spec, checkpoint.weights, threads=1)
+    yield engine
+    engine.close()
+
+
+def by_engine(engine: TorchEngine, sentence: list[int], decodings: list[Decoding]) -> list[list[list[int]]]:
+    """Return the hypotheses of one sentence under each decoding."""
+    ids = np.array(sentence, np.int64)
+    with one_thread():
+        results = collect(engine, [Row(ids, decoding) for decoding in decodings])
+    return [[list(hypothesis.ids) for hypothesis in hypotheses] for hypotheses in results]
+
+
+def test_a_minimal_length_keeps_the_end_away_row_by_row(grpc, engine):
+    plain = generated(ask(grpc, "filled", SENTENCES[:1], 16))
+    end = plain[2]
+    answer = ask(grpc, "filled", [SENTENCES[0]] * 2, 16, end_id=end, min_length=[[0], [10]])
+    rows = [generated(answer, row) for row in range(2)]
+    assert rows[0] == plain[: plain.index(end) + 1]
+    assert end not in rows[1][:10]
+    decoding = Decoding(max_tokens=16, end_id=end, min_tokens=10)
+    assert rows[1:] == by_engine(engine, SENTENCES[0], [decoding])[0]
+
+
+def test_a_presence_penalty_that_outweighs_everything_lets_no_token_come_twice(grpc):
+    answer = ask(grpc, "filled", [SENTENCES[0]] * 2, 24, min_length=24, presence_penalty=[[0.0], [1000.0]])
+    plain, punished = generated(answer, 0), generated(answer, 1)
+    assert len(plain) == len(punished) == 24
+    assert len(set(plain)) < 24
+    assert len({0, *punished}) == 25  # the start token counts as seen
+
+
+def test_diversity_changes_the_beams_of_its_row_and_only_those(grpc, engine):
+    rates = [[0.0], [2.5]]
+    answer = ask(grpc, "filled", [SENTENCES[0]] * 2, 10, beam_width=3, beam_search_diversity_rate=rates)
+    beams = [[generated(answer, row, beam) for beam in range(3)] for row in range(2)]
+    plain = Decoding(max_tokens=10, search=Search.HUGGING_FACE, beam_width=3)
+    assert beams == by_engine(engine, SENTENCES[0], [plain, replace(plain, diversity=2.5)])
+    assert beams[0] != beams[1]
+
+
+def test_the_factual_nucleus_shrinks_stops_at_its_floor_and_starts_again(grpc, engine):
+    """Drawn with the same seeds: a nucleus that stays, one that halves, one with a floor, one with a reset."""
+    begin = float(np.float32(0.9))  # as it arrives
+    plain = Decoding(max_tokens=16, min_tokens=16, top_p=begin, temperature=1.5)
+    seeds = range(4)
+    halved = [replace(plain, seed=seed, top_p_decay=0.5) for seed in seeds]
+    drawn = [token for beams in by_engine(engine, SENTENCES[0], halved) for token in beams[0]]
+    common = int(np.bincount(drawn).argmax())
+    decodings = [
+        *(replace(plain, seed=seed) for seed in seeds),
+        *halved,
+        *(replace(decoding, top_p_min=0.75) for decoding in halved),
+        *(replace(decoding, top_p_reset_id=common) for decoding in halved),
+    ]
+    answer = ask(
+        grpc,
+        "filled",
+        [SENTENCES[0]] * 16,
+        16,
+        min_length=16,
+        runtime_top_p=0.9,
+        temperature=1.5,
+        random_seed=[[seed] for _ in range(4) for seed in seeds],
+        top_p_decay=[[decoding.top_p_decay] for decoding in decodings],
+        top_p_min=[[decoding.top_p_min] for decoding in decodings],
+        top_p_reset_ids=[[decoding.top_p_reset_id % 2**32] for decoding in decodings],
+    )
+    rows = [generated(answer, row) for row in range(16)]
+    assert rows == [beams[0] for beams in by_engine(engine, SENTENCES[0], decodings)]
+    stays, halves, floor, reset = (rows[at : at + 4] for at in (0, 4, 8, 12))
+    assert halves not in (stays, floor, reset)
+    assert stays not in (floor, reset)
 
 
 def test_the_config_that_is_shown_has_the_interface_that_was_filled_in(grpc):

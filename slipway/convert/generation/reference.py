@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -10,6 +11,7 @@ import numpy as np
 from slipway.convert.generation.source import GenerationSource
 from slipway.convert.tokenizer import first_line
 from slipway.errors import invalid
+from slipway.transformer.aside import aside
 
 _TIE: Final = 1e-4  # of the largest score: float32 sums in another order differ by less than 1e-5 on real models
 NAME: Final = "transformers in float32, one row at a time, greedy"
@@ -32,8 +34,12 @@ class Reference:
 
         self._continues = source.continues
         loader = transformers.AutoModelForCausalLM if source.continues else transformers.AutoModelForSeq2SeqLM
+
+        def load() -> Any:
+            return loader.from_pretrained(source.directory, local_files_only=True, dtype=torch.float32)
+
         try:
-            self._network: Any = loader.from_pretrained(source.directory, local_files_only=True, dtype=torch.float32)
+            self._network: Any = _compute(load)
         except Exception as error:  # safetensors, torch and transformers raise types without a common root
             raise invalid(f"cannot load the weights of '{source.directory}': {first_line(error)}") from error
         self._network.eval()
@@ -57,8 +63,9 @@ class Reference:
         import torch
 
         row = torch.from_numpy(ids)[None]
-        with torch.inference_mode():
-            made = self._network.generate(
+
+        def generate() -> Any:
+            return self._network.generate(
                 row,
                 attention_mask=torch.ones_like(row),
                 max_new_tokens=max_tokens,
@@ -66,9 +73,22 @@ class Reference:
                 output_logits=True,
                 return_dict_in_generate=True,
             )
+
+        made = _compute(generate)
         first = row.shape[1] if self._continues else 1
         ties = tuple(_ties(step[0].numpy()) for step in made.logits)
         return Generated(tuple(made.sequences[0, first:].tolist()), ties)
+
+
+def _compute(job: Callable[[], Any]) -> Any:
+    """Return what `job` does, aside: a team of threads that stayed would slow the candidates."""
+    import torch
+
+    def compute() -> Any:
+        with torch.inference_mode():
+            return job()
+
+    return aside(compute)
 
 
 def _ties(logits: np.ndarray) -> frozenset[int]:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
-from typing import Any, Final, Protocol, cast
+from typing import Final, Protocol
 
 import numpy as np
 
@@ -92,8 +92,8 @@ class GenerationModel:
         self._longest = int(parameters.get("LONGEST_OUTPUT", _LONGEST))
         self._defaults.setdefault("max_tokens", min(128, self._longest))
         options = EngineOptions(
-            engine=cast("Any", parameters.get("ENGINE", "auto")),
-            compute_type=cast("Any", parameters.get("COMPUTE_TYPE", "float32")),
+            engine=parameters.get("ENGINE", "auto"),
+            compute_type=parameters.get("COMPUTE_TYPE", "float32"),
             device=parameters.get("DEVICE", "cpu"),
             threads=int(parameters.get("THREADS", "0")),
             cache_directory=directory / CACHE,

@@ -22,8 +22,8 @@ _INSTALL: Final = "pip install 'slipway[generate]'"
 
 @dataclass(frozen=True, slots=True)
 class GenerationVariant:
-    """One way to run the model. `served_by` is what the config asks for: with `auto` beams and sampling work too,
-    which CTranslate2 does not do exactly as asked and torch does."""
+    """One way to run the model. `served_by` is what the config asks for: beams and sampling work too, which
+    CTranslate2 does not do exactly as asked and torch does."""
 
     engine: str
     compute_type: str
@@ -41,10 +41,11 @@ class GenerationVariant:
 
 
 _TABLE: Final = (
-    GenerationVariant("ctranslate2", "float32", "auto"),
-    GenerationVariant("ctranslate2", "int8", "auto"),
+    GenerationVariant("ctranslate2", "float32", "ctranslate2+torch"),
+    GenerationVariant("ctranslate2", "int8", "ctranslate2+torch"),
     GenerationVariant("torch", "float32", "torch"),
     GenerationVariant("torch", "bfloat16", "torch"),
+    GenerationVariant("torch", "int8", "torch"),
 )
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from slipway.cores import cpu_limit
 from slipway.errors import internal, invalid, unsupported
+from slipway.transformer.aside import aside
 from slipway.transformer.ctranslate2 import support
 from slipway.transformer.ctranslate2.batches import Reporter, groups, hypotheses
 from slipway.transformer.ctranslate2.cache import Cache, default_directory, digest
@@ -136,13 +137,15 @@ class CTranslate2Engine:
         return threads, library
 
     def _open(self, threads: int) -> Library:
-        return Library(
-            self._spec,
-            self._path,
-            device=self._device,
-            compute_type=self._compute_type,
-            threads=threads,
-            workers=self._workers,
+        return aside(
+            lambda: Library(
+                self._spec,
+                self._path,
+                device=self._device,
+                compute_type=self._compute_type,
+                threads=threads,
+                workers=self._workers,
+            )
         )
 
     def _check(self, rows: Sequence[Row]) -> None:
@@ -151,7 +154,7 @@ class CTranslate2Engine:
         if found:
             inexact = any(support.refusal(self._spec, rows[index]) for index, _ in found)
             text = "; ".join(f"row {index}: {reason}" for index, reason in found)
-            raise unsupported(f"{text}; use engine 'torch' or 'auto'") if inexact else invalid(text)
+            raise unsupported(f"{text}; use engine 'torch' or 'ctranslate2+torch'") if inexact else invalid(text)
 
 
 def thread_choices(cores: int, workers: int) -> list[int]:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from slipway.errors import SlipwayError, internal, invalid, unavailable, unsupported
+from slipway.transformer.aside import aside
 from slipway.transformer.decoding.batch import DecodingBatch
 from slipway.transformer.generation import Encoded, Hypothesis, Listener, Row
 from slipway.transformer.module.arrays import Arrays
@@ -20,7 +21,7 @@ from slipway.transformer.module.network import Network
 from slipway.transformer.spec import Transformer
 from slipway.transformer.torch_engine import chunks
 from slipway.transformer.torch_engine.inputs import Inputs
-from slipway.transformer.torch_engine.lane import LANES, Result, Work, aside
+from slipway.transformer.torch_engine.lane import LANES, Result, Work, computing
 from slipway.transformer.torch_engine.refusal import problems
 from slipway.transformer.torch_engine.stepping import stepping
 
@@ -55,9 +56,10 @@ class TorchEngine:
         self.description = f"torch {dtype}, {device}"
 
         def load() -> Network:
-            return Network(spec, Arrays(weights, device=where, dtype=_DTYPES[dtype], int8=dtype == "int8"))
+            with computing(self._threads):
+                return Network(spec, Arrays(weights, device=where, dtype=_DTYPES[dtype], int8=dtype == "int8"))
 
-        self._network: Network | None = aside(load, self._threads)
+        self._network: Network | None = aside(load)
         self._lane = LANES.acquire(str(where), self._threads)
 
     def refusal(self, row: Row) -> str:

@@ -10,8 +10,9 @@ Two products that share the cores would be slower than one after the other anywa
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from queue import SimpleQueue
 from threading import Lock, Thread
 from typing import Any, Final, TypeVar
@@ -89,8 +90,8 @@ class _Errand:
 
     def advance(self) -> bool:
         """Do one step and return whether there are more."""
-        _compute_with(self._threads)
         try:
+            _compute_with(self._threads)
             next(self._work)
         except StopIteration as end:
             self.outcome.set_result(end.value)
@@ -136,25 +137,14 @@ class Lanes:
 LANES: Final = Lanes()
 
 
-def aside(job: Callable[[], Result], threads: int) -> Result:
-    """Return what `job` does in a thread of its own, whose team ends with it: for what would hold up a lane."""
-    outcome: Future[Result] = Future()
-
-    def run() -> None:
-        _compute_with(threads)
-        try:
-            with torch.inference_mode():
-                outcome.set_result(job())
-        except BaseException as error:  # noqa: BLE001  handed to whoever waits
-            outcome.set_exception(error)
-
-    thread = Thread(target=run, name="torch aside", daemon=True)
-    thread.start()
-    thread.join()
-    return outcome.result()
+@contextmanager
+def computing(threads: int) -> Iterator[None]:
+    """Have torch compute with so many threads and without gradients, whatever this thread asks of it."""
+    _compute_with(threads)
+    with torch.inference_mode():
+        yield
 
 
 def _compute_with(threads: int) -> None:
-    """Have torch compute with so many threads whatever this thread asks of it."""
     if torch.get_num_threads() != threads:
         torch.set_num_threads(threads)
