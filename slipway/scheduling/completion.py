@@ -62,7 +62,8 @@ class Completion:
         rows = failed = 0
         for pending, response in zip(batch, responses, strict=True):
             rows += pending.rows
-            if response is not None and response.error is not None:
+            error = self._answered.get(pending, (None, 0))[0] if response is None else response.error
+            if error is not None:
                 failed += pending.rows
         for pending, response in zip(batch, responses, strict=True):
             pending.timing = timing

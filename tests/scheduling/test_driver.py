@@ -441,6 +441,18 @@ def test_a_request_with_an_error_among_its_answers_counts_as_failed():
     asyncio.run(run())
 
 
+def test_a_request_that_was_refused_before_its_execution_ended_is_no_inference():
+    async def run():
+        instance = HeldInstance()
+        client, statistics = scheduled([instance])
+        client.send("a").deliver(InferResponse(error=internal("refused")))
+        instance.finish([None])
+        assert statistics.failures[FailureReason.BACKEND] == 1
+        assert (statistics.execution_count, statistics.inference_count) == (1, 0)
+
+    asyncio.run(run())
+
+
 def test_a_client_that_asks_again_at_every_answer_keeps_the_stack_flat():
     async def run():
         client, statistics = scheduled([InlineInstance("m_0", Doubling())])

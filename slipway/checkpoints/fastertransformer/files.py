@@ -24,6 +24,8 @@ from slipway.transformer.weights import Array, Shape, expected_shapes
 
 DTYPES: Final = {"fp32": np.dtype("<f4"), "fp16": np.dtype("<f2"), "bf16": np.dtype(ml_dtypes.bfloat16)}
 SUFFIX: Final = ".bin"
+# FasterTransformer reads these as fp32 whatever config.ini says, and its Megatron converter writes the first so.
+_OFTEN_FLOAT: Final = ("shared.bias", "decoder.final_layer_norm.bias")
 
 _RANK: Final = re.compile(r"(.+)\.(\d+)")
 _log = logging.getLogger("slipway.fastertransformer")
@@ -75,7 +77,10 @@ def locate(directory: Path, description: Description, ways: int) -> dict[str, St
 
 def _stored(directory: Path, where: Place, whole: Shape, ways: int, data_type: str) -> Stored:
     if where.split is None:
-        return Stored(where, (directory / f"{where.file}{SUFFIX}",), whole, data_type)
+        path = directory / f"{where.file}{SUFFIX}"
+        if where.file in _OFTEN_FLOAT and path.is_file() and path.stat().st_size == 4 * prod(whole):
+            data_type = "fp32"
+        return Stored(where, (path,), whole, data_type)
     own = list(whole)
     own[where.split] //= ways
     paths = tuple(directory / f"{where.file}.{rank}{SUFFIX}" for rank in range(ways))

@@ -191,3 +191,11 @@ def test_positions_of_opt_and_norms_after_each_block_are_read(tmp_path):
     read = read_fastertransformer(tmp_path / "model", kind="GPT")
     assert read.spec.decoder.positions is Positions.TABLE
     assert_same(read, checkpoint)
+
+
+def test_a_bias_that_megatrons_converter_leaves_in_fp32_is_read_as_that(tmp_path):
+    checkpoint = written(tmp_path, with_bias(), data_type="fp16")
+    for name in ("shared.bias.bin", "decoder.final_layer_norm.bias.bin"):
+        path = tmp_path / "model" / name
+        np.fromfile(path, "<f2").astype("<f4").tofile(path)
+    assert_same(read_fastertransformer(tmp_path / "model", kind="T5"), checkpoint)
