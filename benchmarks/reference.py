@@ -146,8 +146,13 @@ def _wait_until_ready(process: subprocess.Popen[bytes], ports: Ports, log: Path)
 
 
 @contextmanager
-def reference_server(repository: Path, log: Path, *flags: str) -> Iterator[tuple[Ports, int]]:
-    """Run NVIDIA's tritonserver on `repository`; yield its ports and process id."""
+def reference_server(
+    repository: Path, log: Path, *flags: str, libraries: Sequence[Path] = ()
+) -> Iterator[tuple[Ports, int]]:
+    """Run NVIDIA's tritonserver on `repository`; yield its ports and process id.
+
+    Its Python models find what its own environment has not in the folders `libraries`.
+    """
     home = install_server()
     packages = _site_packages(home)
     server = packages / "pytriton/tritonserver"
@@ -167,8 +172,13 @@ def reference_server(repository: Path, log: Path, *flags: str) -> Iterator[tuple
         *("--http-port", ports.http, "--grpc-port", ports.grpc, "--metrics-port", ports.metrics),
         *flags,
     ]
-    with running(command, ports, log, env) as pid:
-        yield ports, pid
+    found = packages / "libraries.pth"  # its python backend does not look at PYTHONPATH
+    found.write_text("".join(f"{folder}\n" for folder in libraries))
+    try:
+        with running(command, ports, log, env) as pid:
+            yield ports, pid
+    finally:
+        found.unlink()
 
 
 @contextmanager

@@ -9,5 +9,6 @@ INSTALL: Final = 'pip install "slipway[generate]"'
 
 
 def installed(library: str) -> bool:
-    """Return whether a library can be imported; it is not."""
-    return find_spec(library) is not None
+    """Return whether a library can be imported; it is not. A folder of its name on the path is no library."""
+    found = find_spec(library)
+    return found is not None and found.origin is not None

@@ -7,6 +7,7 @@ import logging
 import threading
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -269,7 +270,9 @@ def test_options_that_do_not_exist_are_named_all_at_once():
     ],
 )
 def test_missing_libraries_are_named_with_the_command(opened, monkeypatch, missing, engine, text):
-    monkeypatch.setattr(libraries, "find_spec", lambda name: None if name in missing else object())
+    monkeypatch.setattr(
+        libraries, "find_spec", lambda name: None if name in missing else SimpleNamespace(origin="here")
+    )
     with pytest.raises(SlipwayError, match=text) as caught:
         opened(engine=engine)
     assert caught.value.code is Code.UNAVAILABLE
@@ -277,16 +280,27 @@ def test_missing_libraries_are_named_with_the_command(opened, monkeypatch, missi
 
 
 def test_without_ctranslate2_torch_does_everything_and_says_so(opened, monkeypatch):
-    monkeypatch.setattr(libraries, "find_spec", lambda name: None if name == "ctranslate2" else object())
+    monkeypatch.setattr(
+        libraries, "find_spec", lambda name: None if name == "ctranslate2" else SimpleNamespace(origin="here")
+    )
     auto = opened()
     assert auto.description.startswith("torch float32, cpu (CTranslate2 is not installed: pip install ")
     assert len(collect(auto, [GREEDY])) == 1
 
 
 def test_without_torch_ctranslate2_does_what_it_can(opened, monkeypatch):
-    monkeypatch.setattr(libraries, "find_spec", lambda name: None if name == "torch" else object())
+    monkeypatch.setattr(
+        libraries, "find_spec", lambda name: None if name == "torch" else SimpleNamespace(origin="here")
+    )
     auto = opened()
     assert auto.description.startswith("ctranslate2 float32, 1 thread")
     assert len(collect(auto, [GREEDY])) == 1
     with pytest.raises(SlipwayError, match="torch is not installed"):
         collect(auto, [SAMPLED])
+
+
+def test_a_folder_of_the_librarys_name_is_not_the_library(monkeypatch, tmp_path):
+    (tmp_path / "lib_that_is_not_there").mkdir()  # as converted weights lie beside a checkpoint
+    monkeypatch.syspath_prepend(tmp_path)
+    assert not libraries.installed("lib_that_is_not_there")
+    assert libraries.installed("numpy")
