@@ -172,13 +172,12 @@ def reference_server(
         *("--http-port", ports.http, "--grpc-port", ports.grpc, "--metrics-port", ports.metrics),
         *flags,
     ]
-    found = packages / "libraries.pth"  # its python backend does not look at PYTHONPATH
-    found.write_text("".join(f"{folder}\n" for folder in libraries))
-    try:
+    # Its python backend does not look at PYTHONPATH, but at the path files of its own environment.
+    with tempfile.NamedTemporaryFile("w", dir=packages, suffix=".pth") as path_file:
+        path_file.write("".join(f"{folder}\n" for folder in libraries))
+        path_file.flush()
         with running(command, ports, log, env) as pid:
             yield ports, pid
-    finally:
-        found.unlink()
 
 
 @contextmanager

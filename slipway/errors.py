@@ -40,6 +40,10 @@ class SlipwayError(Exception):
         self.message = message
         self.reason = reason
 
+    def without_frames(self, *, reason: FailureReason | None = None) -> SlipwayError:
+        """Return the same error as if it were raised nowhere: a traceback's frames would keep a batch alive."""
+        return SlipwayError(self.code, self.message, reason=reason or self.reason)
+
     def __repr__(self) -> str:
         return f"SlipwayError({self.code.name}, {self.message!r})"
 

@@ -68,13 +68,13 @@ class TogetherExecutor(ABC, Generic[Job]):
         try:
             return self._read(pending.request)
         except SlipwayError as error:
-            return SlipwayError(error.code, error.message, reason=error.reason)  # without the traceback's frames
+            return error.without_frames()
 
     def _alone(self, job: Job) -> InferResponse:
         try:
             return self.run([job])[0]
         except SlipwayError as error:
-            return InferResponse(error=SlipwayError(error.code, error.message, reason=error.reason))
+            return InferResponse(error=error.without_frames())
 
 
 class EncodingExecutor(TogetherExecutor[EncodingJob]):

@@ -194,4 +194,4 @@ class _Dispatch:
 
 def _fail(pending: Pending, error: SlipwayError) -> None:
     reason = FailureReason.CANCELED if pending.cancelled else error.reason
-    pending.send(InferResponse(error=SlipwayError(error.code, error.message, reason=reason)))
+    pending.send(InferResponse(error=error.without_frames(reason=reason)))

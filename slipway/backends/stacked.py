@@ -75,7 +75,7 @@ class StackedExecutor:
             return self._answers(outputs, requests, [pending])[0]
         except SlipwayError as error:
             # an error of its own: the caught one's traceback holds the frames, and so the batch, until it is answered
-            answer = SlipwayError(error.code, error.message, reason=FailureReason.BACKEND)
+            answer = error.without_frames(reason=FailureReason.BACKEND)
             return InferResponse(self._signature.model_name, self._version, pending.request.id, error=answer)
 
     def _answers(

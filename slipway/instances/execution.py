@@ -48,5 +48,5 @@ def failed(batch: Sequence[Pending], error: SlipwayError, start: int) -> Outcome
     """
     end = monotonic_ns()
     reason = FailureReason.CANCELED if error.code is Code.CANCELLED else FailureReason.BACKEND
-    responses = [InferResponse(error=SlipwayError(error.code, error.message, reason=reason)) for _ in batch]
+    responses = [InferResponse(error=error.without_frames(reason=reason)) for _ in batch]
     return Outcome(responses, Timing(start, start, end, end))

@@ -275,10 +275,7 @@ class ProcessInstance:
         self._batches.pop(batch.serial, None)
         end = monotonic_ns()
         responses = [
-            None
-            if pending.finished
-            else InferResponse(error=SlipwayError(error.code, error.message, reason=error.reason))
-            for pending in batch.requests
+            None if pending.finished else InferResponse(error=error.without_frames()) for pending in batch.requests
         ]
         batch.finished(Outcome(responses, Timing(batch.start, batch.start, end, end)))
 

@@ -17,16 +17,24 @@ Result = TypeVar("Result")
 
 
 def aside(job: Callable[[], Result]) -> Result:
-    """Return or raise what `job` does, on a thread of its own."""
+    """Return or raise what `job` does, on a thread of its own. A process that ends waits for it."""
+    # An error leads to its frames: none of them may lead back to where it is kept, or both wait for the collector.
     outcome: Future[Result] = Future()
 
-    def run() -> None:
+    def run(outcome: Future[Result]) -> None:
         try:
             outcome.set_result(job())
         except BaseException as error:  # noqa: BLE001  handed to whoever waits
             outcome.set_exception(error)
+        finally:
+            del outcome
 
-    thread = Thread(target=run, name="aside", daemon=True)
+    # No daemon: a thread that is ended within a library's work aborts the process.
+    thread = Thread(target=run, args=(outcome,), name="aside")
     thread.start()
-    thread.join()
-    return outcome.result()
+    try:
+        result = outcome.result()  # not `join`: interrupted in it, Python 3.11 takes the thread for ended
+    finally:
+        del outcome
+    thread.join()  # with its team
+    return result

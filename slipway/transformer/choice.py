@@ -10,37 +10,33 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from importlib.metadata import version
 from typing import Final
 
-import numpy as np
-
+from slipway.errors import SlipwayError
 from slipway.transformer.ctranslate2 import support
 from slipway.transformer.ctranslate2.cache import default_directory
-from slipway.transformer.generation import Decoding, Engine, Row, collect
+from slipway.transformer.generation import Engine, Row, collect
 from slipway.transformer.libraries import INSTALL, installed
 from slipway.transformer.options import EngineOptions
 from slipway.transformer.spec import Transformer
-from slipway.transformer.trial import fastest, remember, remembered
+from slipway.transformer.trial import fastest, remember, remembered, trial_row
 
 CPU_TYPES: Final = ("float32", "int8")  # of CTranslate2
-SMALL: Final = 2**22  # parameters; below, nobody notices which engine it is
-TRIAL_TOKENS: Final = 8
 
 
 def why_torch(spec: Transformer, options: EngineOptions, typical: Row | None = None) -> str:
     """Return why an automatic choice is torch without a trial, "" when it is not; `typical` as in `open_engine`."""
     if options.device != "cpu":
         return "the engine for CUDA"
+    if options.compute_type == "float32" and installed("torch"):
+        return "faster than CTranslate2 in float32, with the weights in memory once"
     if not installed("ctranslate2"):
         return f"CTranslate2 is not installed: {INSTALL}"
     if options.compute_type not in CPU_TYPES:
         return f"CTranslate2 computes on a CPU in {' and '.join(CPU_TYPES)}, not in {options.compute_type}"
-    cannot = support.why_not(spec) or support.refusal(spec, typical or probe(spec))
-    if cannot:
-        return f"CTranslate2 cannot: {cannot}"
-    if options.compute_type == "float32" and installed("torch"):
-        return "faster than CTranslate2 in float32, with the weights in memory once"
-    return ""
+    cannot = support.why_not(spec) or support.refusal(spec, typical or trial_row(spec))
+    return f"CTranslate2 cannot: {cannot}" if cannot else ""
 
 
 def faster(
@@ -48,13 +44,12 @@ def faster(
 ) -> tuple[str, Engine]:
     """Return the engine that is faster on this machine, and why it is torch ("" where it is not).
 
-    What was measured for the architecture is remembered: speed does not depend on the weights.
+    What was measured for the architecture is remembered: speed does not depend on the weights. Where CTranslate2 cannot
+    be tried (no room for the converted model, say), the engine is torch.
     """
-    architecture = hashlib.sha256(repr(spec).encode()).hexdigest()[:16]
-    question = f"{options.compute_type} engine of {architecture}, {options.threads} threads, {options.workers} workers"
-    directory = options.cache_directory or default_directory()
     openers = {"torch": open_torch, "ctranslate2": open_ctranslate2}
-    row = probe(spec)
+    directory, question = options.cache_directory or default_directory(), _question(spec, options)
+    row = trial_row(spec)
 
     def run(engine: Engine, batch: int) -> None:
         if row.decoding is None:
@@ -66,16 +61,16 @@ def faster(
     if choice in openers:
         engine = openers[choice]()
     else:
-        choice, engine = fastest(tuple(openers), lambda name: openers[name](), run, lambda engine: engine.close())
+        try:
+            choice, engine = fastest(tuple(openers), lambda name: openers[name](), run, lambda engine: engine.close())
+        except SlipwayError as error:
+            return f"CTranslate2 could not be tried: {error.message}", open_torch()
         remember(directory, question, choice)
     return "CTranslate2 is not faster on this machine, as measured" if choice == "torch" else "", engine
 
 
-def probe(spec: Transformer) -> Row:
-    """Return a short row as most are: tokens that are not padding, decoded greedily if the model decodes."""
-    outer = spec.encoder or spec.decoder
-    assert outer is not None  # noqa: S101  a transformer has a stack
-    tables = [stack.position_rows for stack in (spec.encoder, spec.decoder) if stack is not None]
-    tokens = min([TRIAL_TOKENS, *(max(1, rows // 2) for rows in tables if rows)])
-    ids = np.full(tokens, int(outer.padding_id == 0), np.int64)
-    return Row(ids, None if spec.decoder is None else Decoding(tokens, start_id=0, end_id=-1))
+def _question(spec: Transformer, options: EngineOptions) -> str:
+    architecture = hashlib.sha256(repr(spec).encode()).hexdigest()[:16]
+    libraries = ", ".join(f"{library} {version(library)}" for library in ("torch", "ctranslate2"))
+    setting = f"{options.compute_type}, {options.threads} threads, {options.workers} workers"
+    return f"engine of {architecture}, {setting}, {libraries}"

@@ -13,12 +13,13 @@ from dataclasses import dataclass
 
 from slipway.cores import cpu_limit
 from slipway.errors import SlipwayError, unavailable, unsupported
-from slipway.transformer.choice import SMALL, faster, why_torch
+from slipway.transformer.choice import faster, why_torch
 from slipway.transformer.ctranslate2 import support
 from slipway.transformer.generation import Encoded, Engine, Hypothesis, Listener, Row
 from slipway.transformer.libraries import INSTALL, installed
 from slipway.transformer.options import EngineOptions
 from slipway.transformer.spec import Transformer
+from slipway.transformer.trial import SMALL
 from slipway.transformer.weights import Weights
 
 log = logging.getLogger("slipway.transformer")

@@ -111,7 +111,8 @@ class Listener(Protocol):
         """
 
     def wanted(self, row: int) -> bool:
-        """Return whether anybody still waits for a row that is searched with beams; asked at every step."""
+        """Return whether anybody still waits for a row that is searched with beams. Asked at every step, or before and
+        after where an engine cannot be stopped in between."""
 
     def done(self, row: int, hypotheses: Sequence[Hypothesis]) -> None:
         """A row is finished: its hypotheses, best first (one without beam; none for beams that nobody wanted). Called

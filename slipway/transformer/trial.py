@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import platform
 import threading
 import time
@@ -17,15 +16,23 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from math import prod
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Final, TypeVar
 
+import numpy as np
+
 from slipway.cores import cpu_limit
+from slipway.transformer.generation import Decoding, Row
+from slipway.transformer.spec import Transformer
 
 BATCHES: Final = (1, 8)
 SECONDS: Final = 0.3  # per batch size
 REPEATS: Final = 3
 GAIN: Final = 1.1  # a later choice must be worth it: more threads are taken from what else runs
 FILE: Final = "trials.json"
+SMALL: Final = 2**22  # parameters; below, a model is too small for a trial to tell anything
+READ: Final = 64  # tokens of a trial's row that is only read ...
+GENERATED: Final = 8  # ... and of one that is continued, as many as it is continued by
 
 log = logging.getLogger("slipway.transformer")
 _one_at_a_time = threading.RLock()  # models that load together must not time each other; a way may try its own
@@ -71,6 +78,16 @@ def fastest(
     return best, load(best)
 
 
+def trial_row(spec: Transformer) -> Row:
+    """Return a row as most are: tokens that are not padding, decoded greedily if the model decodes."""
+    outer = spec.encoder or spec.decoder
+    assert outer is not None  # noqa: S101  a transformer has a stack
+    tables = [stack.position_rows for stack in (spec.encoder, spec.decoder) if stack is not None]
+    tokens = min([READ if spec.decoder is None else GENERATED, *(max(1, rows // 2) for rows in tables if rows)])
+    ids = np.full(tokens, int(outer.padding_id == 0), np.int64)
+    return Row(ids, None if spec.decoder is None else Decoding(tokens, start_id=0, end_id=-1))
+
+
 def remembered(directory: Path, question: str) -> str:
     """Return what was answered on a machine like this one, "" when nothing was."""
     try:
@@ -82,17 +99,18 @@ def remembered(directory: Path, question: str) -> str:
 
 def remember(directory: Path, question: str, answer: str) -> None:
     """Keep what was measured for the next start."""
-    try:
-        known = json.loads((directory / FILE).read_text())
-    except (OSError, ValueError):
-        known = None
-    known = known if isinstance(known, dict) else {}  # a damaged file is written anew
-    unfinished = directory / f"{FILE}.{os.getpid()}"
-    try:
-        unfinished.write_text(json.dumps({**known, _key(question): answer}))
-        unfinished.rename(directory / FILE)
-    except OSError as error:  # measured again next time
-        log.debug("cannot remember which way is the fastest: %s", error)
+    with _one_at_a_time:
+        try:
+            known = json.loads((directory / FILE).read_text())
+        except (OSError, ValueError):
+            known = None
+        known = known if isinstance(known, dict) else {}  # a damaged file is written anew
+        try:
+            with NamedTemporaryFile("w", dir=directory, prefix=FILE, delete=False) as unfinished:
+                json.dump({**known, _key(question): answer}, unfinished)
+            Path(unfinished.name).rename(directory / FILE)
+        except OSError as error:  # measured again next time
+            log.debug("cannot remember which way is the fastest: %s", error)
 
 
 def _seconds(run: Callable[[], None], clock: Clock) -> float:

@@ -217,8 +217,8 @@ def test_hidden_states_and_scores_come_from_the_engine_that_has_them(opened):
 
 def test_an_architecture_that_ctranslate2_cannot_express_is_torchs(opened, caplog):
     caplog.set_level(logging.INFO, "slipway.transformer")
-    auto = opened(EXPERTS)
-    assert auto.description == "torch float32, cpu (CTranslate2 cannot: a mixture of experts)"
+    auto = opened(EXPERTS, **INT8)
+    assert auto.description == "torch int8, cpu (CTranslate2 cannot: a mixture of experts)"
     assert "model 'tiny' computes with torch: CTranslate2 cannot: a mixture of experts" in caplog.messages
     assert auto.refusal(GREEDY) == ""
     assert len(collect(auto, [GREEDY, SAMPLED])) == 2
@@ -283,8 +283,8 @@ def test_without_ctranslate2_torch_does_everything_and_says_so(opened, monkeypat
     monkeypatch.setattr(
         libraries, "find_spec", lambda name: None if name == "ctranslate2" else SimpleNamespace(origin="here")
     )
-    auto = opened()
-    assert auto.description.startswith("torch float32, cpu (CTranslate2 is not installed: pip install ")
+    auto = opened(**INT8)
+    assert auto.description.startswith("torch int8, cpu (CTranslate2 is not installed: pip install ")
     assert len(collect(auto, [GREEDY])) == 1
 
 

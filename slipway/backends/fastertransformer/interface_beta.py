@@ -72,8 +72,8 @@ class BetaInterface:
         if IDS not in request.inputs:
             raise invalid(f"{request.log_prefix}'{IDS}' is missing")
         table = request.inputs[IDS].array.astype(np.int64)
-        batched = table.ndim > 1
-        if not batched:  # max_batch_size 0
+        batched = self._signature.max_batch_size > 0
+        if not batched:
             table = table[None]
         if table.ndim == 3:  # GPT's is [rows, 1, tokens]
             if table.shape[1] != 1:

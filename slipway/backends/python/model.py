@@ -143,7 +143,7 @@ class PythonModel:
                 answers.append(None)
             else:
                 reply.closed = True
-                answers.append(SlipwayError(error.code, error.message, reason=error.reason))
+                answers.append(error.without_frames())
         return answers
 
     def _start_execution(self, coroutine: Any, requests: Sequence[InferenceRequest]) -> None:

@@ -24,7 +24,8 @@ from slipway.transformer.weights import Array, Shape, expected_shapes
 
 DTYPES: Final = {"fp32": np.dtype("<f4"), "fp16": np.dtype("<f2"), "bf16": np.dtype(ml_dtypes.bfloat16)}
 SUFFIX: Final = ".bin"
-# FasterTransformer reads these as fp32 whatever config.ini says, and its Megatron converter writes the first so.
+# FasterTransformer reads these as fp32 whatever config.ini says (T5DecodingWeight.cc, loadModel), and its
+# megatron_t5_ckpt_convert.py writes the first so.
 _OFTEN_FLOAT: Final = ("shared.bias", "decoder.final_layer_norm.bias")
 
 _RANK: Final = re.compile(r"(.+)\.(\d+)")

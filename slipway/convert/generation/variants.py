@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import Final
 
 import numpy as np
@@ -14,10 +13,10 @@ from slipway.convert.variants import AUTO, Skipped
 from slipway.errors import invalid
 from slipway.transformer.ctranslate2 import support
 from slipway.transformer.generation import Decoding, Row
+from slipway.transformer.libraries import INSTALL, installed
 
 ENGINES: Final = ("ctranslate2", "torch")
 COMPUTE_TYPES: Final = ("float32", "bfloat16", "int8")
-_INSTALL: Final = "pip install 'slipway[generate]'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +68,8 @@ def choose_generation_variants(
 
 def _obstacle(row: GenerationVariant, source: GenerationSource) -> str:
     """Return why a variant cannot run here, "" if it can."""
-    if find_spec(row.engine) is None:
-        return f"{row.engine} is not installed: {_INSTALL}"
+    if not installed(row.engine):
+        return f"{row.engine} is not installed: {INSTALL}"
     if row.engine == "ctranslate2":
         forced = source.checkpoint.forced_first_id
         usual = Decoding(1, forced=() if forced is None else (forced,))

@@ -16,16 +16,15 @@ from slipway.cores import cpu_limit
 from slipway.errors import internal, invalid, unsupported
 from slipway.transformer.aside import aside
 from slipway.transformer.ctranslate2 import support
-from slipway.transformer.ctranslate2.batches import Reporter, groups, hypotheses
+from slipway.transformer.ctranslate2.batches import Group, Reporter, groups, hypotheses
 from slipway.transformer.ctranslate2.cache import Cache, default_directory, digest
 from slipway.transformer.ctranslate2.library import VERSION, Library, check_device
 from slipway.transformer.generation import Decoding, Encoded, Hypothesis, Listener, Row
 from slipway.transformer.spec import Transformer
-from slipway.transformer.trial import fastest, remember, remembered
+from slipway.transformer.trial import SMALL, fastest, remember, remembered, trial_row
 from slipway.transformer.weights import Weights
 
 STORED_BYTES: Final = {"float32": 4, "float16": 2, "bfloat16": 2, "int8": 1}  # per parameter, about
-SMALL: Final = 2**22  # parameters; below, a second thread never pays
 
 
 class CTranslate2Engine:
@@ -83,8 +82,15 @@ class CTranslate2Engine:
             if group.beam is None:
                 self._library.greedy(sources, starts, Reporter(group, decodings, listener), group)
             else:
-                for row, finished in zip(group.rows, self._library.beam(sources, starts, group), strict=True):
-                    listener.done(row, hypotheses(finished, group.beam))
+                self._beam(group, sources, starts, listener)
+
+    def _beam(self, group: Group, sources: Sequence[np.ndarray], starts: Sequence[int], listener: Listener) -> None:
+        """Search with beams. The library tells nothing before the end, so rows are asked for before and after."""
+        assert group.beam is not None  # noqa: S101  the caller's choice
+        waiting = any(listener.wanted(row) for row in group.rows)
+        results = self._library.beam(sources, starts, group) if waiting else [[] for _ in group.rows]
+        for row, finished in zip(group.rows, results, strict=True):
+            listener.done(row, hypotheses(finished, group.beam) if listener.wanted(row) else [])
 
     def encode(self, rows: Sequence[Row], *, attentions: bool = False) -> list[Encoded]:
         """Return the last hidden states of an encoder-only model's rows."""
@@ -132,7 +138,8 @@ class CTranslate2Engine:
             threads = int(known)
         if threads:
             return threads, self._open(threads)
-        threads, library = fastest(choices, self._open, Library.trial, Library.close)
+        ids = trial_row(self._spec).ids
+        threads, library = fastest(choices, self._open, lambda library, batch: library.trial(ids, batch), Library.close)
         remember(self._path, question, str(threads))
         return threads, library
 

@@ -21,7 +21,6 @@ from slipway.transformer.spec import Transformer
 
 VERSION: Final[str] = ctranslate2.__version__
 COMPUTE_TYPES: Final = {"cpu": ("float32", "int8"), "cuda": ("float32", "float16", "bfloat16", "int8")}
-TRIAL_TOKENS: Final = 4
 # Any length to this power is 1, as to the power 0; but 0 has the library end a search early, with fewer hypotheses.
 NO_PENALTY: Final = 1e-30
 
@@ -127,15 +126,13 @@ class Library:
         with failures():
             return [list(result.log_probs) for result in self._model.score_batch(_names(rows), max_input_length=0)]
 
-    def trial(self, batch: int) -> None:
-        """Do a little of what the model is for, to be timed."""
-        tables = [stack.position_rows for stack in (self._spec.encoder, self._spec.decoder) if stack is not None]
-        tokens = min([TRIAL_TOKENS, *(max(1, rows // 2) for rows in tables if rows)])
-        rows = [[0] * tokens] * batch
+    def trial(self, ids: Ids, batch: int) -> None:
+        """Do a little of what the model is for, to be timed: read `ids`, and generate as many."""
+        rows = [ids] * batch
         if self._spec.decoder is None:
             self.encode(rows)
         else:
-            group = Group(tuple(range(batch)), Bans(), tokens)
+            group = Group(tuple(range(batch)), Bans(), len(ids))
             self.greedy(rows, [0] * batch, lambda _: False, group)
 
     def close(self) -> None:

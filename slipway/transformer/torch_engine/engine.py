@@ -5,7 +5,9 @@ What they ask for is done on a lane (`lane.py`), step by step in turn with what 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from threading import Lock
 
 import numpy as np
 import torch
@@ -59,8 +61,10 @@ class TorchEngine:
             with computing(self._threads):
                 return Network(spec, Arrays(weights, device=where, dtype=_DTYPES[dtype], int8=dtype == "int8"))
 
-        self._network: Network | None = aside(load)
-        self._lane = LANES.acquire(str(where), self._threads)
+        with _failures():
+            self._network: Network | None = aside(load)
+        self._lane, self._threads = LANES.acquire(str(where), self._threads)
+        self._closing = Lock()
 
     def refusal(self, row: Row) -> str:
         """Return why the row cannot be computed, "" when it can."""
@@ -75,9 +79,7 @@ class TorchEngine:
         if self._spec.decoder is None:
             raise unsupported("the model is an encoder and generates nothing")
         self._check(rows)
-        for chunk in chunks.for_decoding(self._spec, rows):
-            work = self._decode(network, [rows[index] for index in chunk], _Renumbered(listener, chunk))
-            self._compute(work)
+        self._compute(self._generate(network, rows, listener))
 
     def encode(self, rows: Sequence[Row], *, attentions: bool = False) -> list[Encoded]:
         """Return each row's last hidden states, and its attention probabilities where they are wanted."""
@@ -95,20 +97,25 @@ class TorchEngine:
 
     def close(self) -> None:
         """Release the weights when what was asked for is done; what is asked later is refused."""
-        if self._network is not None:
-            self._network = None
-            LANES.release(self._lane)
+        with self._closing:
+            if self._network is not None:
+                self._network = None
+                LANES.release(self._lane, self._threads)
 
     def _compute(self, work: Work[Result]) -> Result:
-        """Have the lane do `work`; what torch raises is mapped here, once."""
-        try:
+        """Have the lane do `work`."""
+        with _failures():
             return self._lane.run(work, self._threads)
-        except (RuntimeError, MemoryError) as error:  # torch's own are RuntimeErrors, want of memory too
-            raise internal(f"torch failed: {error}") from error
+
+    def _generate(self, network: Network, rows: Sequence[Row], listener: Listener) -> Work[None]:
+        for chunk in chunks.for_decoding(self._spec, rows):
+            yield from self._decode(network, [rows[index] for index in chunk], _Renumbered(listener, chunk))
 
     def _encode(self, network: Network, rows: Sequence[Row], *, attentions: bool) -> Work[list[Encoded]]:
         results: dict[int, Encoded] = {}
         for chunk in chunks.for_encoding(self._spec, rows):
+            if results:
+                yield  # between two chunks, and not before the result is handed over
             sequences = Inputs(network).outer([rows[index] for index in chunk])
             seen: list[Tensor] | None = [] if attentions else None
             hidden = network.encode(sequences, seen)
@@ -117,12 +124,13 @@ class TorchEngine:
                 index: Encoded(own.numpy(), None if seen is None else _attentions(seen, place, len(own)))
                 for place, (index, own) in enumerate(zip(chunk, split, strict=True))
             }
-            yield
         return [results[index] for index in range(len(rows))]
 
     def _score(self, network: Network, rows: Sequence[Row]) -> Work[list[float]]:
         results: dict[int, float] = {}
         for chunk in chunks.for_encoding(self._spec, rows):
+            if results:
+                yield
             own = [rows[index] for index in chunk]
             sequences = Inputs(network).outer(own)
             hidden = torch.split(network.encode(sequences), sequences.layout.lengths)
@@ -130,7 +138,6 @@ class TorchEngine:
                 index: _mean_loss(network.scores, states, row)
                 for index, row, states in zip(chunk, own, hidden, strict=True)
             }
-            yield
         return [results[index] for index in range(len(rows))]
 
     def _decode(self, network: Network, rows: Sequence[Row], listener: Listener) -> Work[None]:
@@ -176,20 +183,50 @@ class TorchEngine:
 
 
 class _Renumbered:
-    """A listener for some rows of a larger request."""
+    """A listener for some rows of a larger request. What it raises is the listener's, and no failure of torch."""
 
     def __init__(self, listener: Listener, numbers: Sequence[int]) -> None:
         self._listener = listener
         self._numbers = numbers
 
     def token(self, row: int, token: int, log_probability: float, figure: float) -> bool:
-        return self._listener.token(self._numbers[row], token, log_probability, figure)
+        with _listening():
+            return self._listener.token(self._numbers[row], token, log_probability, figure)
 
     def wanted(self, row: int) -> bool:
-        return self._listener.wanted(self._numbers[row])
+        with _listening():
+            return self._listener.wanted(self._numbers[row])
 
     def done(self, row: int, hypotheses: Sequence[Hypothesis]) -> None:
-        self._listener.done(self._numbers[row], hypotheses)
+        with _listening():
+            self._listener.done(self._numbers[row], hypotheses)
+
+
+class _ListenerError(Exception):
+    """Carries what a listener raised past `_failures`."""
+
+    def __init__(self, raised: RuntimeError) -> None:
+        super().__init__(str(raised))
+        self.raised = raised
+
+
+@contextmanager
+def _listening() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        raise _ListenerError(error) from error
+
+
+@contextmanager
+def _failures() -> Iterator[None]:
+    """Map what torch raises for want of memory or in a kernel; other exceptions are mistakes here, and stay such."""
+    try:
+        yield
+    except _ListenerError as error:
+        raise error.raised from None
+    except (RuntimeError, MemoryError) as error:
+        raise internal(f"torch failed: {error}") from error
 
 
 def _device(device: str, dtype: str) -> torch.device:
@@ -201,7 +238,9 @@ def _device(device: str, dtype: str) -> torch.device:
         raise _no_device(device) from error
     if where.type not in ("cpu", "cuda"):
         raise _no_device(device)
-    if where.type == "cuda" and (where.index or 0) >= torch.cuda.device_count():
+    if where.type == "cuda":  # one name for each device: it has one lane
+        where = torch.device("cuda", where.index or 0)
+    if where.type == "cuda" and where.index >= torch.cuda.device_count():
         raise unsupported(f"device '{device}' is not there: torch sees {torch.cuda.device_count()} CUDA devices")
     if dtype == "int8" and where.type == "cuda":
         raise unsupported("compute type 'int8' runs on the CPU only: take bfloat16 or float16 on a GPU")

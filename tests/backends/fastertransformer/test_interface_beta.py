@@ -15,14 +15,14 @@ from tests.backends.fastertransformer.requests import arrays, gpt, hypothesis, t
 from tests.backends.models import parse, signature_of
 
 
-def interface(kind="T5", dims="[ -1 ]", spec=None, **parameters):
+def interface(kind="T5", dims="[ -1 ]", spec=None, *, rows=128, **parameters):
     lines = "".join(
         f'parameters {{ key: "{key}" value {{ string_value: "{value}" }} }}\n'
         for key, value in {"model_type": kind, **parameters}.items()
     )
     more = 'input { name: "REQUEST_OUTPUT_LEN" data_type: TYPE_UINT32 dims: [ 1 ] }\n' if kind == "GPT" else ""
     config = parse(
-        f"""max_batch_size: 128
+        f"""max_batch_size: {rows}
 input {{ name: "INPUT_ID" data_type: TYPE_UINT32 dims: {dims} }}
 input {{ name: "REQUEST_INPUT_LEN" data_type: TYPE_UINT32 dims: [ -1 ] }}
 {more}output {{ name: "OUTPUT0" data_type: TYPE_UINT32 dims: [ -1, -1 ] }}
@@ -97,10 +97,13 @@ def test_gpt_brings_a_middle_dimension_and_asks_for_its_own_length():
 
 
 def test_a_model_without_a_batch_axis_is_asked_and_answered_for_one_row():
-    job = interface(max_decoding_seq_len="4").read(request([5, 6], [2]))
+    job = interface(rows=0, max_decoding_seq_len="4").read(request([5, 6], [2]))
     assert [row.ids.tolist() for row in job.rows] == [[5, 6]]
     got = arrays(job.answer([[hypothesis(8, 1)]]))
     assert (got["OUTPUT0"].tolist(), got["OUTPUT1"].tolist()) == ([[8, 1, 0, 0]], [2])
+    read = interface("GPT", "[ -1, -1 ]", gpt(), rows=0, max_seq_len="10").read
+    got = arrays(read(request([[5, 6]], [2], REQUEST_OUTPUT_LEN=[3])).answer([[hypothesis(8, 9, 10)]]))
+    assert got["OUTPUT0"].tolist() == [[5, 6, 8, 9, 10]]
 
 
 def test_the_size_of_an_answer_is_checked_before_it_is_made():

@@ -239,7 +239,7 @@ from slipway.transformer.spec import Positions, Stack, Transformer
 stack = Stack(2, 32, 4, 8, 48, 61, positions=Positions.RELATIVE, relative_buckets=8)
 options = dict(device="cpu", compute_type="float32", threads=1, workers=1)
 library = Library(Transformer(stack, stack), Path({entry!r}), **options)
-library.trial(2)
+library.trial([3, 4], 2)
 """
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert (result.returncode, result.stderr) == (0, "")

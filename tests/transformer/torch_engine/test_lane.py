@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 import weakref
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from threading import Barrier, Event, current_thread
 
 import pytest
@@ -12,6 +15,7 @@ import torch
 
 from slipway.errors import Code, SlipwayError
 from slipway.transformer.aside import aside
+from slipway.transformer.torch_engine import lane as lane_module
 from slipway.transformer.torch_engine.lane import Lane, Lanes
 
 
@@ -105,21 +109,50 @@ def test_a_stopped_lane_finishes_what_it_has_and_refuses_more():
 def test_engines_have_lanes_of_their_own_while_all_threads_fit_on_the_cores(cores, threads, distinct):
     lanes = Lanes(lambda: cores)
     held = [lanes.acquire("cpu", count) for count in threads]
-    assert len(set(map(id, held))) == distinct
-    for lane in held:
-        lanes.release(lane)
-    for lane in held:
+    assert len({id(lane) for lane, _ in held}) == distinct
+    for lane, granted in held:
+        lanes.release(lane, granted)
+    for lane, _ in held:
         lane._thread.join(10)
         assert not lane._thread.is_alive()
 
 
+@pytest.mark.parametrize(
+    ("cores", "threads", "granted"),
+    [
+        (2, [2, 2], [2, 2]),
+        (2, [1, 1, 2], [1, 1, 2]),
+        (8, [4, 4, 8], [4, 4, 5]),
+        (1, [4, 4], [4, 4]),
+        (4, [2, 8], [2, 4]),
+    ],
+)
+def test_a_shared_team_grows_no_further_than_libgomp_lets_it_spin(cores, threads, granted):
+    lanes = Lanes(lambda: cores)
+    held = [lanes.acquire("cpu", count) for count in threads]
+    assert [count for _, count in held] == granted
+    for lane, count in held:
+        lanes.release(lane, count)
+
+
+def test_a_lane_that_an_engine_leaves_gives_its_threads_back():
+    lanes = Lanes(lambda: 8)
+    (first, most), (second, one) = lanes.acquire("cpu", 8), lanes.acquire("cpu", 1)
+    assert first is second
+    lanes.release(first, most)
+    third, four = lanes.acquire("cpu", 4)
+    assert third is not first
+    lanes.release(second, one)
+    lanes.release(third, four)
+
+
 def test_a_device_has_one_lane_whatever_the_cores():
     lanes = Lanes(lambda: 8)
-    first, second, other, cpu = (lanes.acquire(place, 1) for place in ("cuda:0", "cuda:0", "cuda:1", "cpu"))
+    first, second, other, cpu = (lanes.acquire(place, 1)[0] for place in ("cuda:0", "cuda:0", "cuda:1", "cpu"))
     assert first is second
     assert len({id(first), id(other), id(cpu)}) == 3
     for lane in (first, second, other, cpu):
-        lanes.release(lane)
+        lanes.release(lane, 1)
 
 
 def test_what_is_done_aside_has_a_thread_that_ends_and_raises_what_it_raised():
@@ -127,6 +160,94 @@ def test_what_is_done_aside_has_a_thread_that_ends_and_raises_what_it_raised():
     assert not thread.is_alive()
     with pytest.raises(ZeroDivisionError):
         aside(lambda: 1 // 0)
+
+
+def test_what_fails_aside_leaves_nothing_behind():
+    class Held:
+        pass
+
+    held = Held()
+    gone = weakref.ref(held)
+
+    def fail(_held):
+        raise ValueError("aside")
+
+    gc.disable()
+    try:
+        with pytest.raises(ValueError, match="aside") as raised:
+            aside(partial(fail, held))
+        del held, raised
+        assert gone() is None
+    finally:
+        gc.enable()
+
+
+def test_an_interrupted_caller_leaves_the_lane_to_the_others(lane, monkeypatch):
+    begun, go, seen = Event(), Event(), []
+
+    class Interrupted(Future):
+        def result(self, timeout=None):  # noqa: ARG002
+            assert begun.wait(10)
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lane_module, "Future", Interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            lane.run(steps(seen, "gone", 50, begun, go), 1)
+    go.set()
+    assert lane.run(steps([], "next", 2), 1) == "next"
+    assert len(seen) < 50  # dropped, not done for nobody
+
+
+def test_an_abandoned_lane_ends_at_once_and_tells_who_waits():
+    lane, begun, go = Lane("cpu"), Event(), Event()
+    lane.start()
+    with ThreadPoolExecutor(2) as pool:
+        waiting = pool.submit(lane.run, steps([], "long", 1000, begun, go), 1)
+        assert begun.wait(10)
+        ending = pool.submit(lane.abandon)
+        while not lane._stopped:
+            pass
+        go.set()
+        ending.result(10)
+        with pytest.raises(SlipwayError, match="the server stops"):
+            waiting.result(10)
+
+
+def test_work_that_would_wait_for_itself_is_refused(lane):
+    def asking():
+        lane.run(steps([], "inner", 1), 1)
+        yield
+
+    with pytest.raises(SlipwayError, match="would wait for itself"):
+        lane.run(asking(), 1)
+
+
+@pytest.mark.parametrize("where", ["lane.run(work(20), 1)", "aside(lambda: list(work(20)))"])
+def test_a_process_that_is_interrupted_while_torch_computes_ends_without_an_abort(where):
+    program = f"""
+import os, signal, threading, torch
+from slipway.transformer.aside import aside
+from slipway.transformer.torch_engine.lane import LANES
+
+def work(steps, others=False):
+    a = torch.randn(600, 600)
+    for step in range(steps):
+        if step == 2 and not others:
+            os.kill(os.getpid(), signal.SIGINT)
+        for _ in range(5):
+            a = (a @ a).clamp(-1, 1)
+        yield
+
+lane, _ = LANES.acquire("cpu", 1)
+threading.Thread(target=lambda: lane.run(work(10**6, True), 1), daemon=True).start()  # goes on while the process ends
+try:
+    {where}
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "interrupted\n"), done.stderr
 
 
 def test_many_callers_each_get_their_own_result(lane):
