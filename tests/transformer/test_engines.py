@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from slipway.errors import Code, SlipwayError
+from slipway.errors import Code, SlipwayError, unavailable
 from slipway.transformer import choice, engines, libraries
 from slipway.transformer.engines import open_engine
 from slipway.transformer.generation import Decoding, Row, collect
@@ -304,3 +304,22 @@ def test_a_folder_of_the_librarys_name_is_not_the_library(monkeypatch, tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     assert not libraries.installed("lib_that_is_not_there")
     assert libraries.installed("numpy")
+
+
+@pytest.mark.parametrize("failing", ["ctranslate2", "torch"])
+def test_an_engine_that_cannot_be_tried_leaves_torch_and_nothing_is_remembered(tmp_path, failing):
+    def refuse():
+        raise unavailable("no room")
+
+    def torch():
+        return Timed([0.0], 0.0)
+
+    options = EngineOptions(compute_type="int8", cache_directory=tmp_path)
+    if failing == "torch":
+        with pytest.raises(SlipwayError, match="no room"):
+            choice.faster(SPEC, options, torch, refuse)
+    else:
+        reason, engine = choice.faster(SPEC, options, refuse, torch)
+        assert reason == "CTranslate2 could not be tried: no room"
+        assert not engine.closed
+    assert not list(tmp_path.iterdir())

@@ -251,3 +251,21 @@ def test_a_closed_engine_says_so(opened, tmp_path):
     engine.close()
     with pytest.raises(SlipwayError, match="closed"):
         collect(engine, [Row(np.array([3]), Decoding(2))])
+
+
+@pytest.mark.parametrize(("answers", "searched"), [([False] * 4, 0), ([True, False, True], 1)])
+def test_beams_that_nobody_waits_for_are_not_searched_or_not_answered(opened, monkeypatch, answers, searched):
+    _, engine = opened(FREE)
+    beams = Decoding(6, end_id=7, search=Search.HUGGING_FACE, beam_width=2, early_stopping=True)
+    calls, told = [], iter(answers)
+
+    class Leaving(Collected):
+        def wanted(self, row):  # noqa: ARG002
+            return next(told)
+
+    whole = engine._library.beam
+    monkeypatch.setattr(engine._library, "beam", lambda *given: calls.append(given) or whole(*given))
+    listener = Leaving()
+    engine.generate(rows(beams, beams), listener)
+    assert len(calls) == searched
+    assert [bool(listener.results[row]) for row in (0, 1)] == ([False, True] if searched else [False, False])

@@ -242,3 +242,42 @@ def test_beams_that_nobody_waits_for_any_more_are_given_up(search):
     assert listener.results[1] == []
     assert asked.count(1) == 3
     assert listener.results[0][0].ids == collect(engine, rows)[0][0].ids
+
+
+def test_what_a_listener_raises_is_its_own(monkeypatch):
+    spec = ARCHITECTURES["post-norm"]
+    engine = TorchEngine(spec, random_weights(spec))
+
+    class Failing(Collected):
+        def token(self, row, token, log_probability, figure):  # noqa: ARG002
+            raise RuntimeError("Event loop is closed")
+
+    with pytest.raises(RuntimeError, match=r"^Event loop is closed$"):
+        engine.generate(rows_for(spec), Failing())
+    assert len(collect(engine, rows_for(spec))) == len(rows_for(spec))
+
+
+def test_an_engine_that_is_closed_in_the_middle_finishes_all_chunks_it_has(monkeypatch):
+    spec = ARCHITECTURES["post-norm"]
+    engine, rows = TorchEngine(spec, random_weights(spec)), rows_for(spec)
+    expected = [row[0].ids for row in collect(engine, rows)]
+    monkeypatch.setattr(chunks, "for_decoding", lambda _spec, rows: ([index] for index in range(len(rows))))
+
+    class Closing(Collected):
+        def done(self, row, hypotheses):
+            engine.close()
+            Collected.done(self, row, hypotheses)
+
+    listener = Closing()
+    engine.generate(rows, listener)
+    assert [listener.results[index][0].ids for index in range(len(rows))] == expected
+    with pytest.raises(SlipwayError, match="closed"):
+        engine.generate(rows, listener)
+
+
+def test_what_is_encoded_at_once_is_handed_over_without_waiting_for_a_neighbours_step():
+    spec = ARCHITECTURES["post-norm"]
+    engine = TorchEngine(spec, random_weights(spec))
+    with pytest.raises(StopIteration) as finished, torch.inference_mode():
+        next(engine._encode(engine._network, rows_for(spec), attentions=False))
+    assert len(finished.value.value) == len(rows_for(spec))
