@@ -28,7 +28,8 @@ log = logging.getLogger("slipway.transformer")
 def open_engine(
     spec: Transformer, weights: Weights, options: EngineOptions, *, name: str, typical: Row | None = None
 ) -> OpenEngine:
-    """Return the engine that the options ask for, ready to compute; `name` is the model's, for messages.
+    """Return the engine that the options ask for, ready to compute; `name` is the model's, for messages. Who opens it
+    logs its `description`.
 
     `typical` is a row decoded as all rows of the model are, if they are all decoded alike: an automatic choice opens no
     engine that would refuse it.
@@ -58,8 +59,6 @@ def open_engine(
     else:
         engine = open_torch() if reason else _open_ctranslate2(spec, weights, options)
     if reason:
-        if options.device == "cpu":
-            log.info("model '%s' computes with torch: %s", name, reason)
         return OpenEngine(spec, name, options, exact=None, general=engine, open_general=None, reason=reason)
     return OpenEngine(spec, name, options, exact=engine, general=None, open_general=open_torch)
 

@@ -474,3 +474,11 @@ def test_the_factual_nucleus_shrinks_stops_at_its_floor_and_starts_again(grpc, e
 def test_the_config_that_is_shown_has_the_interface_that_was_filled_in(grpc):
     config = grpc.get_model_config("filled", as_json=True)["config"]
     assert {"input_ids", "runtime_top_k", "presence_penalty"} <= {each["name"] for each in config["input"]}
+
+
+def test_the_configuration_and_the_log_tell_which_engine_computes_and_why(server, grpc):
+    shown = grpc.get_model_config("t5_tp1", as_json=True)["config"]["parameters"]["slipway_engine"]["string_value"]
+    assert shown == "torch float32, cpu (faster than CTranslate2 in float32, with the weights in memory once)"
+    named = grpc.get_model_config("filled", as_json=True)["config"]["parameters"]["slipway_engine"]["string_value"]
+    assert named == "torch float32, cpu"  # nobody chose
+    assert server.log.count(f"model 't5_tp1': {shown}") == 1

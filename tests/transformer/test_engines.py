@@ -60,12 +60,10 @@ def ids(results):
     return [[hypothesis.ids for hypothesis in row] for row in results]
 
 
-def test_in_float32_an_automatic_engine_is_torch_and_says_why(opened, caplog):
-    caplog.set_level(logging.INFO, "slipway.transformer")
+def test_in_float32_an_automatic_engine_is_torch_and_says_why(opened):
     auto = opened()
     why = "faster than CTranslate2 in float32, with the weights in memory once"
     assert auto.description == f"torch float32, cpu ({why})"
-    assert caplog.messages == [f"model 'tiny' computes with torch: {why}"]
     assert ids(collect(auto, [SAMPLED, GREEDY, BEAM])) == ids(collect(opened(engine="torch"), [SAMPLED, GREEDY, BEAM]))
 
 
@@ -215,11 +213,9 @@ def test_hidden_states_and_scores_come_from_the_engine_that_has_them(opened):
     )
 
 
-def test_an_architecture_that_ctranslate2_cannot_express_is_torchs(opened, caplog):
-    caplog.set_level(logging.INFO, "slipway.transformer")
+def test_an_architecture_that_ctranslate2_cannot_express_is_torchs(opened):
     auto = opened(EXPERTS, **INT8)
     assert auto.description == "torch int8, cpu (CTranslate2 cannot: a mixture of experts)"
-    assert "model 'tiny' computes with torch: CTranslate2 cannot: a mixture of experts" in caplog.messages
     assert auto.refusal(GREEDY) == ""
     assert len(collect(auto, [GREEDY, SAMPLED])) == 2
     with pytest.raises(SlipwayError, match=r"model 'tiny': .*a mixture of experts; use engine 'torch'") as caught:
