@@ -74,7 +74,6 @@ class StackedExecutor:
             outputs = self._run(stack(requests, self._signature), self._wanted(requests))
             return self._answers(outputs, requests, [pending])[0]
         except SlipwayError as error:
-            # an error of its own: the caught one's traceback holds the frames, and so the batch, until it is answered
             answer = error.without_frames(reason=FailureReason.BACKEND)
             return InferResponse(self._signature.model_name, self._version, pending.request.id, error=answer)
 

@@ -105,11 +105,15 @@ def remember(directory: Path, question: str, answer: str) -> None:
         except (OSError, ValueError):
             known = None
         known = known if isinstance(known, dict) else {}  # a damaged file is written anew
+        unfinished: Path | None = None
         try:
-            with NamedTemporaryFile("w", dir=directory, prefix=FILE, delete=False) as unfinished:
-                json.dump({**known, _key(question): answer}, unfinished)
-            Path(unfinished.name).rename(directory / FILE)
+            with NamedTemporaryFile("w", dir=directory, prefix=FILE, delete=False) as file:
+                unfinished = Path(file.name)
+                json.dump({**known, _key(question): answer}, file)
+            unfinished.rename(directory / FILE)
         except OSError as error:  # measured again next time
+            if unfinished is not None:
+                unfinished.unlink(missing_ok=True)
             log.debug("cannot remember which way is the fastest: %s", error)
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import os
+
 import pytest
 
+from slipway.transformer import trial
 from slipway.transformer.ctranslate2.engine import thread_choices
 from slipway.transformer.trial import FILE, fastest, remember, remembered
 
@@ -72,3 +76,16 @@ def test_an_answer_is_remembered_per_question(tmp_path):
         assert remembered(tmp_path, "threads") == ""
         remember(tmp_path, "threads", "2")
         assert remembered(tmp_path, "threads") == "2"
+
+
+def test_an_answer_that_cannot_be_kept_leaves_what_was_there(tmp_path, monkeypatch):
+    remember(tmp_path, "threads", "2")
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(trial.json, "dump", full)
+    remember(tmp_path, "engine", "torch")
+    remember(tmp_path / "nowhere", "engine", "torch")
+    assert [path.name for path in tmp_path.iterdir()] == [FILE]
+    assert (remembered(tmp_path, "threads"), remembered(tmp_path, "engine")) == ("2", "")

@@ -132,12 +132,18 @@ class Arguments:
         where = "" if row is None else f" of row {row}"
         self.problems.append(f"'{name}'{where} {problem}")
 
-    def check_size(self, name: str, beams: int, width: int, most: int) -> None:
-        """Note an answer of more than `most` elements, before anything is allocated for it."""
-        elements = self.rows * beams * width
-        if elements > most:
-            what = f"{self.rows} rows of {beams} beams of {width} tokens make {elements} output elements"
-            self.refuse(name, f"is too much: {what}, at most {most} are allowed")
+    def too_large(self, each: int, made_of: str, most: int) -> str:
+        """Return why an answer of `each` elements per row is too large, "" when it is not; asked before it is made."""
+        elements = self.rows * each
+        if elements <= most:
+            return ""
+        return f"{self.rows} rows of {made_of} make {elements} output elements, at most {most} are allowed"
+
+    def check_tokens(self, name: str, beams: int, width: int, most: int) -> None:
+        """Note an answer of more than `most` elements in rows of beams of tokens."""
+        problem = self.too_large(beams * width, f"{beams} beams of {width} tokens", most)
+        if problem:
+            self.refuse(name, f"is too much: {problem}")
 
     def check(self) -> None:
         """Raise INVALID_ARG with all problems found so far."""

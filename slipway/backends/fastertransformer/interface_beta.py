@@ -88,7 +88,7 @@ class BetaInterface:
         limits = self._limits(arguments, lengths)
         steps = max(limits, default=0)
         width = table.shape[1] + steps if self._with_prompt else self._longest_output
-        arguments.check_size(IDS, self._beams, width, self._most_elements)
+        arguments.check_tokens(IDS, self._beams, width, self._most_elements)
         arguments.check()
         rows = [
             Row(ids, replace(self._decoding, max_tokens=limit, min_tokens=min(self._decoding.min_tokens, limit)))

@@ -101,7 +101,7 @@ class CurrentInterface:
         steps = max(limits, default=0)
         width = steps + table.shape[1] if self._form.with_prompt else steps
         if not arguments.problems:
-            arguments.check_size(self._form.limit, beams, width, self._limits.output_elements)
+            arguments.check_tokens(self._form.limit, beams, width, self._limits.output_elements)
         tasks = read_adapter_tasks(arguments, self._spec)
         decodings = read_decodings(arguments, self._spec, beams, limits)
         arguments.check()

@@ -75,12 +75,9 @@ class _EncoderInterface:
         """Note an answer larger than may be made."""
         stack = input_stack(self._spec)
         each = columns * stack.hidden + (stack.layers * stack.heads * columns**2 if attentions else 0)
-        if arguments.rows * each > self._elements:
-            what = f"{arguments.rows} rows of {columns} columns make {arguments.rows * each} output elements"
-            arguments.refuse(
-                "output_attentions" if attentions else "output_hidden_state",
-                f"{what}, at most {self._elements} are allowed",
-            )
+        problem = arguments.too_large(each, f"{columns} columns", self._elements)
+        if problem:
+            arguments.refuse("output_attentions" if attentions else "output_hidden_state", problem)
 
 
 class T5EncoderInterface(_EncoderInterface):

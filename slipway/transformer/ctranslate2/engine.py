@@ -131,13 +131,13 @@ class CTranslate2Engine:
     def _loaded(self, threads: int) -> tuple[int, Library]:
         if not threads and (self._device != "cpu" or self._parameters < SMALL):
             threads = 1
+        if threads:
+            return threads, self._open(threads)
         question = f"threads for {self._workers} workers"
         choices = thread_choices(cpu_limit(), self._workers)
         known = remembered(self._path, question)
-        if not threads and known in map(str, choices):
-            threads = int(known)
-        if threads:
-            return threads, self._open(threads)
+        if known in map(str, choices):
+            return int(known), self._open(int(known))
         ids = trial_row(self._spec).ids
         threads, library = fastest(choices, self._open, lambda library, batch: library.trial(ids, batch), Library.close)
         remember(self._path, question, str(threads))

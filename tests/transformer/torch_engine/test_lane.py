@@ -51,26 +51,34 @@ def test_work_of_several_callers_is_done_a_step_of_each_in_turn(lane):
     assert seen == [("a", 0), ("a", 1), ("b", 0), ("a", 2), ("b", 1)]
 
 
-def test_an_error_is_its_callers_alone_and_leaves_nothing_behind(lane):
-    class Held:
-        pass
+class Held:
+    """Something that work holds."""
 
+
+def fail_and_free(call, words, then=lambda: None):
+    """Have `call` fail with something in its hands, which nobody may hold afterwards, though no collector runs."""
     held = Held()
     gone = weakref.ref(held)
+    gc.disable()
+    try:
+        with pytest.raises(ValueError, match=words) as raised:
+            call(held)
+        del held, raised
+        then()
+        assert gone() is None  # no circle of error, frames and work
+    finally:
+        gc.enable()
 
+
+def test_an_error_is_its_callers_alone_and_leaves_nothing_behind(lane):
     def failing(_held):
         yield
         raise ValueError("this one")
 
-    gc.disable()
-    try:
-        with pytest.raises(ValueError, match="this one") as raised:
-            lane.run(failing(held), 1)
-        del held, raised
+    def another():
         assert lane.run(steps([], "next", 1), 1) == "next"
-        assert gone() is None  # without the collector: no circle of error, frames and work
-    finally:
-        gc.enable()
+
+    fail_and_free(lambda held: lane.run(failing(held), 1), "this one", another)
 
 
 def test_work_computes_with_its_own_number_of_threads_without_gradients(lane):
@@ -163,23 +171,10 @@ def test_what_is_done_aside_has_a_thread_that_ends_and_raises_what_it_raised():
 
 
 def test_what_fails_aside_leaves_nothing_behind():
-    class Held:
-        pass
-
-    held = Held()
-    gone = weakref.ref(held)
-
     def fail(_held):
         raise ValueError("aside")
 
-    gc.disable()
-    try:
-        with pytest.raises(ValueError, match="aside") as raised:
-            aside(partial(fail, held))
-        del held, raised
-        assert gone() is None
-    finally:
-        gc.enable()
+    fail_and_free(lambda held: aside(partial(fail, held)), "aside")
 
 
 def test_an_interrupted_caller_leaves_the_lane_to_the_others(lane, monkeypatch):
