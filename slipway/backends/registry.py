@@ -29,7 +29,7 @@ class _Row:
 
 _TABLE = {
     "fastertransformer": _Row("slipway.backends.fastertransformer.backend", "FasterTransformerBackend"),
-    "identity": _Row("slipway.backends.identity", "IdentityBackend"),
+    "identity": _Row("slipway.backends.identity.backend", "IdentityBackend"),
     "lightseq": _Row("slipway.backends.lightseq.backend", "LightSeqBackend"),
     "onnxruntime": _Row(
         "slipway.backends.onnxruntime.backend", "OnnxRuntimeBackend", "onnxruntime", "pip install onnxruntime"
@@ -41,6 +41,11 @@ _TABLE = {
     "pytorch": _Row("slipway.backends.pytorch.backend", "PyTorchBackend", "torch", 'pip install "slipway[torch]"'),
     "tensorrt": _Row("slipway.backends.tensorrt.backend", "TensorRtBackend"),  # it explains itself where it cannot run
 }
+
+
+# Backends that compute a graph on the CPU's cores. A Python model does what it likes with its threads, and rarely
+# gains from being handed more than one request at a time.
+GRAPH_BACKENDS = frozenset({"onnxruntime", "openvino", "pytorch", "tensorrt"})
 
 
 def find_backend(name: str, backend_directories: Sequence[Path] = ()) -> Backend:

@@ -18,9 +18,9 @@ from slipway.cli.output import others_on_stderr
 from slipway.cli.parser import CommandParser
 from slipway.lint.check import Report, check_repository
 from slipway.lint.fixing import Change, plan_changes, write_change
-from slipway.lint.model import Machine
 from slipway.lint.printing import report_document, report_text
 from slipway.lint.rules import RULES
+from slipway.machine import Machine
 
 
 def run(arguments: Sequence[str]) -> int:

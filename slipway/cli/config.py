@@ -13,14 +13,15 @@ from google.protobuf import text_format
 from slipway.cli.output import others_on_stderr
 from slipway.cli.parser import CommandParser
 from slipway.config.render import config_object
+from slipway.drafting.commented import config_text
+from slipway.drafting.draft import Draft, draft_config
+from slipway.drafting.pipeline import draft_pipeline
 from slipway.errors import invalid
-from slipway.lint.commented import config_text
-from slipway.lint.draft import Draft, draft_config
 from slipway.lint.finding import Severity
 from slipway.lint.fixing import write_text
-from slipway.lint.model import Machine, Model
-from slipway.lint.pipeline import draft_pipeline
+from slipway.lint.model import Model
 from slipway.lint.reading import read_model
+from slipway.machine import Machine
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -73,7 +74,7 @@ def _draft(options: Namespace, machine: Machine) -> Draft:
         raise invalid("--pipeline needs a --name for the ensemble")
     if options.max_batch_size is not None:
         raise invalid("--max-batch-size is the models' own in a pipeline; leave it out")
-    return draft_pipeline([_whole_model(path, machine) for path in options.pipeline], options.name)
+    return draft_pipeline([_whole_model(path, machine).config for path in options.pipeline], options.name)
 
 
 def _whole_model(path: Path, machine: Machine) -> Model:

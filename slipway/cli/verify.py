@@ -15,10 +15,10 @@ from typing import Any, Final
 
 from slipway.cli.output import others_on_stderr
 from slipway.cli.parser import CommandParser
-from slipway.convert.verify.local import model_directories, verify_repository
-from slipway.convert.verify.probe import Probe, Verdict
 from slipway.core.table import render_table
 from slipway.errors import invalid
+from slipway.verify.local import model_directories, verify_repository
+from slipway.verify.probe import Probe, Verdict
 
 _DEFAULT_PORT: Final = 8001
 _TIMEOUT_S: Final = 60.0

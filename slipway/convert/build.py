@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from slipway.backends.openvino.library import import_openvino
-from slipway.convert.machine import has_bfloat16
 from slipway.convert.module.io_config import IoTensor
 from slipway.convert.module.tensorrt import EngineSettings, build_engine, profiles
 from slipway.convert.subject import Arrays, Subject
@@ -24,6 +23,7 @@ from slipway.convert.tokenizer import first_line
 from slipway.convert.variants import PARTLY, PLAIN, UNOPTIMISED, Variant
 from slipway.datatypes import BY_NAME
 from slipway.errors import invalid
+from slipway.machine import has_bfloat16
 
 _ALPHA: Final = 0.85  # of SmoothQuant; on MiniLM 0.5, 0.7, 0.85, 0.95 give cosines 0.991, 0.997, 0.9976, 0.9967
 

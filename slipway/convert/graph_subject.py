@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from slipway.backends.graph import Graph, GraphTensor
 from slipway.backends.onnxruntime.graph import graph_of
+from slipway.backends.shared.graph import Graph, GraphTensor
 from slipway.convert.declared import DeclaredInput, limits_of
 from slipway.convert.sampling import IDS, MASK, Sampler
 from slipway.convert.subject import MAX_BATCH_SIZE, Arrays, Case, Interface

@@ -17,9 +17,9 @@ import orjson
 
 from slipway.convert.batching import Plan
 from slipway.convert.gate import Figures, Thresholds
-from slipway.convert.machine import describe_machine
 from slipway.convert.measure import Speed
 from slipway.convert.variants import Skipped
+from slipway.machine import describe_machine
 
 _PACKAGES: Final = (
     "slipway", "torch", "transformers", "tokenizers", "onnx", "onnxruntime", "openvino", "nncf", "numpy", "ctranslate2",

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Final
 
-from slipway.convert.machine import has_bfloat16
 from slipway.errors import invalid
-from slipway.instances.plan import gpu_count
+from slipway.machine import gpu_count, has_bfloat16
 
 AUTO: Final = "auto"
 ENGINES: Final = ("onnxruntime", "openvino", "pytorch", "tensorrt")

@@ -10,9 +10,9 @@ from concurrent.futures import Executor
 from tritonclient.grpc import model_config_pb2
 
 from slipway.backends.api import LoadedModel
+from slipway.backends.instance_api import Instance
 from slipway.core.signature import ModelSignature
 from slipway.core.statistics import ModelStatistics
-from slipway.instances.api import Instance
 from slipway.scheduling.api import Scheduler
 
 _log = logging.getLogger("slipway.engine")

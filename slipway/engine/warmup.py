@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from tritonclient.grpc import model_config_pb2
 
+from slipway.backends.instance_api import Instance, Outcome
 from slipway.core.check import check_request
 from slipway.core.pending import Pending
 from slipway.core.request import InferRequest, InferResponse
@@ -21,7 +22,6 @@ from slipway.core.signature import ModelSignature
 from slipway.core.tensor import Tensor
 from slipway.datatypes import BY_CONFIG_NAME, DataType
 from slipway.errors import SlipwayError, internal, invalid
-from slipway.instances.api import Instance, Outcome
 
 _log = logging.getLogger("slipway.engine")
 _DIRECTORY = "warmup"

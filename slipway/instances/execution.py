@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from time import monotonic_ns
 
 from slipway.backends.api import Executor
+from slipway.backends.instance_api import Outcome
 from slipway.core.pending import Pending
 from slipway.core.request import InferResponse
 from slipway.core.statistics import Timing
 from slipway.errors import Code, FailureReason, SlipwayError, cancelled, internal
-from slipway.instances.api import Outcome
 
 _LOG = logging.getLogger("slipway.instances")
 

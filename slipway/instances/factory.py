@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
 from slipway.backends.api import InstanceSpec, LoadedModel, ModelContext, Placement
-from slipway.instances.api import Instance
+from slipway.backends.instance_api import Instance, OpensInstances
+from slipway.errors import internal
 from slipway.instances.inline import InlineInstance
 from slipway.instances.thread import ThreadInstance
 
@@ -37,9 +38,9 @@ async def _open_thread(model: LoadedModel, context: ModelContext, spec: Instance
 
 
 async def _open_process(model: LoadedModel, context: ModelContext, spec: InstanceSpec) -> Instance:
-    from slipway.instances.process import open_process  # only python models need child processes
-
-    return await open_process(model, context, spec)
+    if not isinstance(model, OpensInstances):
+        raise internal(f"model '{context.name}' asks for a process of its own and cannot open one")
+    return await model.open_instance(context, spec)
 
 
 _OPEN: Final[Mapping[Placement, Open]] = {

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from slipway.backends.api import Executor
+from slipway.backends.instance_api import Finished
 from slipway.core.pending import Pending
-from slipway.instances.api import Finished
 from slipway.instances.execution import execute
 
 
 class InlineInstance:
-    """Executes inside `start`. Implements `instances.api.Instance`."""
+    """Executes inside `start`. Implements `backends.instance_api.Instance`."""
 
     depth = 1
 

@@ -8,26 +8,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Final
 
 from tritonclient.grpc import model_config_pb2
 
 from slipway.backends.api import InstanceSpec
-from slipway.backends.parameters import explicit_threads
+from slipway.backends.shared.parameters import explicit_threads
 from slipway.cores import cpu_limit
+from slipway.machine import gpu_count
 
 _LOG = logging.getLogger("slipway.instances")
-_GPUS: Final = Path("/proc/driver/nvidia/gpus")
 _Group = model_config_pb2.ModelInstanceGroup
-
-
-def gpu_count(directory: Path = _GPUS) -> int:
-    """Return how many NVIDIA GPUs the driver shows."""
-    try:
-        return sum(1 for _ in directory.iterdir())
-    except OSError:
-        return 0
 
 
 def threads_per_instance(config: model_config_pb2.ModelConfig, cpus: int | None = None) -> int:

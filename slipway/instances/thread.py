@@ -14,9 +14,9 @@ from queue import SimpleQueue
 from threading import Thread
 
 from slipway.backends.api import Executor
+from slipway.backends.instance_api import Finished, Outcome
 from slipway.core.pending import Pending
 from slipway.errors import internal
-from slipway.instances.api import Finished, Outcome
 from slipway.instances.execution import execute
 
 Batch = tuple[Sequence[Pending], Finished]
@@ -24,7 +24,7 @@ Errand = Callable[[], object]
 
 
 class ThreadInstance:
-    """Executes in its own thread. Implements `instances.api.Instance`; `open` starts the thread."""
+    """Executes in its own thread. Implements `backends.instance_api.Instance`; `open` starts the thread."""
 
     depth = 8  # of a queue that the thread works off without waiting for the event loop in between
 

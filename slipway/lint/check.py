@@ -16,10 +16,11 @@ from slipway.lint.ensembles import ensemble_findings
 from slipway.lint.finding import Finding, Severity, count
 from slipway.lint.graph import graph_findings
 from slipway.lint.layout import layout_findings, repository_findings
-from slipway.lint.model import Machine, Model
+from slipway.lint.model import Model
 from slipway.lint.reading import Read, missing_files, read_model, unreadable_file
 from slipway.lint.settings import RULES, preferred_edits, undeclared_tensors
 from slipway.lint.texts import find_problems
+from slipway.machine import Machine
 from slipway.repository.scan import is_single_model, scan_repositories, stray_reason
 
 _SIZE_RULES = frozenset({"preferred-size-unsorted", "preferred-size-above-max", "preferred-size-not-positive"})

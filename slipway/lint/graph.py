@@ -14,13 +14,13 @@ from typing import Any, Final
 from tritonclient.grpc import model_config_pb2
 
 from slipway.backends.api import CompletionContext
-from slipway.backends.graph import Graph, GraphTensor
-from slipway.backends.graph_check import check_config
 from slipway.backends.onnxruntime.graph import graph_of
 from slipway.backends.onnxruntime.options import metadata_options
 from slipway.backends.onnxruntime.session import open_session
 from slipway.backends.pytorch.module import TorchModule, open_module
 from slipway.backends.registry import find_backend
+from slipway.backends.shared.graph import Graph, GraphTensor
+from slipway.backends.shared.graph_check import check_config
 from slipway.config.signature import build_signature
 from slipway.errors import Code, SlipwayError
 from slipway.lint.document import Named, Value

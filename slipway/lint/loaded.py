@@ -12,8 +12,9 @@ from tritonclient.grpc import model_config_pb2
 
 from slipway.lint.finding import Severity
 from slipway.lint.layout import label_findings
-from slipway.lint.model import Machine, Model
+from slipway.lint.model import Model
 from slipway.lint.settings import LOAD_RULES
+from slipway.machine import Machine
 from slipway.repository.scan import CONFIG_FILE
 
 _LOG = logging.getLogger("slipway.lint")

@@ -11,30 +11,11 @@ from pathlib import Path
 from tritonclient.grpc import model_config_pb2
 
 from slipway.config.complete import ENSEMBLE
-from slipway.cores import cpu_limit
-from slipway.instances.plan import gpu_count
 from slipway.lint.document import Document
 from slipway.lint.document import Path as FieldPath
 from slipway.lint.finding import Edit, Finding, Severity
 from slipway.repository.scan import VersionScan
 from slipway.repository.versions import VersionChoice
-
-# Backends that compute a graph on the CPU's cores. A Python model does what it likes with its threads, and rarely
-# gains from being handed more than one request at a time.
-GRAPH_BACKENDS = frozenset({"onnxruntime", "openvino", "pytorch", "tensorrt"})
-
-
-@dataclass(frozen=True, slots=True)
-class Machine:
-    """What the models are to run on."""
-
-    cpus: int
-    gpus: int
-
-    @classmethod
-    def here(cls) -> Machine:
-        """Return this machine, within the limits of the process's cgroup."""
-        return cls(cpu_limit(), gpu_count())
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,9 +20,10 @@ from slipway.config.parse import MAX_BYTES
 from slipway.errors import Code, SlipwayError
 from slipway.lint.document import Document
 from slipway.lint.finding import Finding, Severity
-from slipway.lint.model import Machine, Model
+from slipway.lint.model import Model
 from slipway.lint.syntax import read_text
 from slipway.lint.texts import find_problem
+from slipway.machine import Machine
 from slipway.repository.scan import CONFIG_FILE, scan_versions
 from slipway.repository.versions import choose_versions
 

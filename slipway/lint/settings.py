@@ -11,11 +11,13 @@ from typing import Final
 
 from tritonclient.grpc import model_config_pb2
 
+from slipway.backends.registry import GRAPH_BACKENDS
 from slipway.config.padding import TRIM_OUTPUTS, padding_problems, padding_rule
 from slipway.instances.plan import instance_specs, threads_per_instance
 from slipway.lint.document import Named, Step
 from slipway.lint.finding import Edit, Finding, Severity
-from slipway.lint.model import GRAPH_BACKENDS, Machine, Model
+from slipway.lint.model import Model
+from slipway.machine import Machine
 
 Rule = Callable[[Model, Machine], Iterator[Finding]]
 _Group: Final = model_config_pb2.ModelInstanceGroup

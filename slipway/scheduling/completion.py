@@ -10,13 +10,13 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 
+from slipway.backends.instance_api import Outcome
 from slipway.core.padding import PaddingRule, count_tokens
 from slipway.core.pending import Pending
 from slipway.core.request import InferResponse
 from slipway.core.signature import ModelSignature
 from slipway.core.statistics import ModelStatistics, TokenCount
 from slipway.errors import Code, FailureReason, SlipwayError
-from slipway.instances.api import Outcome
 
 _LOG = logging.getLogger("slipway.scheduling")
 

@@ -11,11 +11,11 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from slipway.backends.instance_api import Instance
 from slipway.core.pending import Pending
 from slipway.core.signature import ModelSignature
 from slipway.core.statistics import ModelStatistics
 from slipway.errors import FailureReason, SlipwayError, cancelled, unavailable
-from slipway.instances.api import Instance
 from slipway.scheduling.batcher import Dispatch, Idle, WaitUntil
 from slipway.scheduling.completion import Completion
 from slipway.scheduling.pool import InstancePool

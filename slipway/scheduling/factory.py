@@ -7,11 +7,11 @@ from typing import Final
 
 from tritonclient.grpc import model_config_pb2
 
+from slipway.backends.instance_api import Instance
 from slipway.core.pending import Pending
 from slipway.core.signature import ModelSignature
 from slipway.core.statistics import ModelStatistics
 from slipway.errors import unsupported
-from slipway.instances.api import Instance
 from slipway.scheduling.api import Scheduler
 from slipway.scheduling.batcher import Batcher, BatchRules, Fifo
 from slipway.scheduling.driver import InstanceScheduler, Line

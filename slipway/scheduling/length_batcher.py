@@ -2,8 +2,8 @@
 
 Pure, as `batcher.py`, whose preferred sizes, delay and timeouts hold here as well. The batch is not the head of the
 queue but the first request and its nearest in length (`length_group.py`), so the first one is always served and none
-waits for ever. Backends that stack (`backends/stacked.py`) pad the batch; a python or identity model gets its requests
-unpadded, as a list, and batches them itself: there this only brings requests of like length together.
+waits for ever. Backends that stack (`backends/shared/stacked.py`) pad the batch; a python or identity model gets
+its requests unpadded, as a list, and batches them itself: there this only brings requests of like length together.
 """
 
 from __future__ import annotations

@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from slipway.backends.instance_api import Instance, Outcome
 from slipway.core.pending import Pending
-from slipway.instances.api import Instance, Outcome
 from slipway.scheduling.completion import Completion
 
 # Quick executions earn a point, slow ones lose many: a busy machine makes some of a quick model's look slow.

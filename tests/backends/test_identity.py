@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from slipway.backends.api import Placement
-from slipway.backends.identity import IdentityBackend
+from slipway.backends.identity.backend import IdentityBackend
 from slipway.core.pending import Pending
 from slipway.core.request import InferRequest
 from slipway.core.tensor import Tensor
@@ -127,7 +127,7 @@ def test_it_runs_on_the_event_loop_unless_it_is_told_to_take_time(tmp_path):
 
 def test_the_delay_grows_with_the_instance_where_asked(tmp_path, monkeypatch):
     slept = []
-    monkeypatch.setattr("slipway.backends.identity.time.sleep", slept.append)
+    monkeypatch.setattr("slipway.backends.identity.backend.time.sleep", slept.append)
     delay = 'parameters {key: "execute_delay_ms" value {string_value: "10"}}'
     multiplier = 'parameters {key: "instance_wise_delay_multiplier" value {string_value: "3"}}'
     for text in (pair(0) + delay, pair(0) + delay + multiplier):
@@ -139,7 +139,7 @@ def test_the_delay_grows_with_the_instance_where_asked(tmp_path, monkeypatch):
 
 def test_loading_sleeps_the_creation_delay(tmp_path, monkeypatch):
     slept = []
-    monkeypatch.setattr("slipway.backends.identity.time.sleep", slept.append)
+    monkeypatch.setattr("slipway.backends.identity.backend.time.sleep", slept.append)
     load(tmp_path, pair(0) + 'parameters {key: "creation_delay_sec" value {string_value: "2"}}')
     assert slept == [2]
 

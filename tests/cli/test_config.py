@@ -31,7 +31,7 @@ def effective(directory, capsys):
 
 @pytest.mark.capability("4.13")
 def test_a_created_config_means_what_one_written_by_hand_does_and_is_served(tmp_path, capsys, serve, monkeypatch):
-    monkeypatch.setattr("slipway.lint.model.gpu_count", lambda: 0)
+    monkeypatch.setattr("slipway.machine.gpu_count", lambda: 0)
     directory = onnx_model(tmp_path / "made", None)
     assert main(["config", "create", str(directory)]) == 0
     text = capsys.readouterr().out

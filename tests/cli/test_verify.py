@@ -12,7 +12,7 @@ import pytest
 import tritonclient.grpc
 
 from slipway.cli.main import main
-from slipway.convert.verify.advice import advise
+from slipway.verify.advice import advise
 from tests.server.repositories import (
     TinyClassifier,
     add_finbert,

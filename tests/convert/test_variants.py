@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from slipway.convert.machine import has_bfloat16
 from slipway.convert.variants import choose_variants
 from slipway.errors import SlipwayError
+from slipway.machine import has_bfloat16
 
 
 def test_auto_tries_every_engine_that_can_win_here():

@@ -3,7 +3,8 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from slipway.backends.api import InstanceSpec
-from slipway.instances.plan import describe_plan, gpu_count, instance_specs, threads_per_instance
+from slipway.instances.plan import describe_plan, instance_specs, threads_per_instance
+from slipway.machine import gpu_count
 
 
 def config(text=""):

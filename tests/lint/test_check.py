@@ -14,8 +14,9 @@ import pytest
 from slipway.errors import Code, SlipwayError
 from slipway.lint.check import check_repository
 from slipway.lint.finding import Severity
-from slipway.lint.model import Machine, Model
+from slipway.lint.model import Model
 from slipway.lint.texts import find_problem
+from slipway.machine import Machine
 from tests.backends.pytorch.modules import SimpleNet, script
 from tests.lint.repositories import (
     BATCHES,

@@ -11,7 +11,7 @@ from slipway.errors import SlipwayError
 from slipway.lint.check import check_repository
 from slipway.lint.finding import Edit, Finding, Severity
 from slipway.lint.fixing import Change, apply_edits, plan_changes, write_change
-from slipway.lint.model import Machine
+from slipway.machine import Machine
 from tests.backends.onnxruntime import graphs
 from tests.lint.repositories import BATCHES, ONNX, chain, model, onnx_model
 

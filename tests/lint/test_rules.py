@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from slipway.lint.check import check_repository
-from slipway.lint.model import Machine
 from slipway.lint.printing import report_text
 from slipway.lint.rules import RULES
+from slipway.machine import Machine
 from tests.lint.repositories import CASES
 
 GOLDEN = Path(__file__).parent / "golden"

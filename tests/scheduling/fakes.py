@@ -9,12 +9,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from slipway.backends.api import Execution
+from slipway.backends.instance_api import Finished, Outcome
 from slipway.core.pending import Pending
 from slipway.core.request import InferRequest, InferResponse
 from slipway.core.signature import ModelSignature, TensorSpec
 from slipway.core.statistics import Timing
 from slipway.core.tensor import Tensor
-from slipway.instances.api import Finished, Outcome
 
 
 def signature_of(name="m", *, dims=(2,), max_batch_size=8, decoupled=False, inputs=("X",), outputs=("Y",)):

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tritonclient.grpc import model_config_pb2
 
-from slipway.backends.stacked import StackedExecutor
+from slipway.backends.shared.stacked import StackedExecutor
 from slipway.core.padding import PaddedInput, PaddingRule, Trim
 from slipway.core.pending import Pending
 from slipway.core.request import InferRequest, InferResponse

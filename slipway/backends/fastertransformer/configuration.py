@@ -15,7 +15,7 @@ from typing import Final
 
 from tritonclient.grpc import model_config_pb2
 
-from slipway.backends.parameters import Parameters
+from slipway.backends.shared.parameters import Parameters
 from slipway.errors import invalid, unsupported
 from slipway.transformer.options import COMPUTE_TYPES, ENGINES
 

@@ -33,7 +33,7 @@ _DEFAULT_LONGEST: Final = 528  # of the shipped files: input 512, output 528
 
 @dataclass(slots=True)
 class BetaJob:
-    """One request. Implements `backends.generation.GenerationJob`."""
+    """One request. Implements `backends.shared.generation.GenerationJob`."""
 
     rows: Sequence[Row]
     signature: ModelSignature

@@ -47,7 +47,7 @@ GPT_FORM = Form("input_lengths", "request_output_len", limit_per_row=True, with_
 
 @dataclass(slots=True)
 class CurrentJob:
-    """One request. Implements `backends.generation.GenerationJob`."""
+    """One request. Implements `backends.shared.generation.GenerationJob`."""
 
     rows: Sequence[Row]
     signature: ModelSignature

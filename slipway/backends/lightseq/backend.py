@@ -13,13 +13,13 @@ from threading import Lock
 from tritonclient.grpc import model_config_pb2
 
 from slipway.backends.api import CompletionContext, Executor, InstanceSpec, ModelContext, Placement
-from slipway.backends.instance_count import instance_count
 from slipway.backends.lightseq.declared import check_interface, complete_interface, warn_of_differences
 from slipway.backends.lightseq.files import lightseq_file
 from slipway.backends.lightseq.model_types import INTERFACES, SCORING, Interface, Task, task_of
 from slipway.backends.lightseq.opening import PERPLEXITY, executor_of, typical_row
 from slipway.backends.lightseq.settings import Settings, read_settings
-from slipway.backends.parameters import explicit_threads
+from slipway.backends.shared.instance_count import instance_count
+from slipway.backends.shared.parameters import explicit_threads
 from slipway.checkpoints.lightseq.reader import LightSeqCheckpoint, read_lightseq
 from slipway.errors import unavailable
 from slipway.transformer.engines import OpenEngine, open_engine

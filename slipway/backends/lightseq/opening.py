@@ -8,8 +8,6 @@ from __future__ import annotations
 import numpy as np
 
 from slipway.backends.api import Executor
-from slipway.backends.encoding import EncodingExecutor
-from slipway.backends.generation import GenerationExecutor
 from slipway.backends.lightseq.decoding import DecodingRules
 from slipway.backends.lightseq.jobs import (
     ContinuationReader,
@@ -22,6 +20,8 @@ from slipway.backends.lightseq.model_types import INTERFACES, Task
 from slipway.backends.lightseq.requests import TokenInput
 from slipway.backends.lightseq.scoring import ScoringExecutor
 from slipway.backends.lightseq.settings import Settings
+from slipway.backends.shared.encoding import EncodingExecutor
+from slipway.backends.shared.generation import GenerationExecutor
 from slipway.checkpoints.lightseq.reader import LightSeqCheckpoint
 from slipway.transformer.generation import Engine, Row
 from slipway.transformer.spec import Stack, Transformer

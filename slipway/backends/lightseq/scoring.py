@@ -1,14 +1,14 @@
 """Run perplexity requests on a transformer engine: the executor of Gpt files whose sampling method is `ppl`.
 
-The sibling of `backends/encoding.py`: rows of all requests of a batch are scored together.
+The sibling of `backends/shared/encoding.py`: rows of all requests of a batch are scored together.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from slipway.backends.encoding import TogetherExecutor
 from slipway.backends.lightseq.jobs import ScoringJob
+from slipway.backends.shared.encoding import TogetherExecutor
 from slipway.core.request import InferResponse
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tritonclient.grpc import model_config_pb2
 
-from slipway.backends.parameters import Parameters
+from slipway.backends.shared.parameters import Parameters
 from slipway.errors import invalid
 
 

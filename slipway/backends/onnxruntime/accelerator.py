@@ -17,11 +17,11 @@ from typing import Any, Final
 from tritonclient.grpc import model_config_pb2
 
 from slipway.backends.api import LoadedModel, ModelContext
-from slipway.backends.graph import Graph
-from slipway.backends.graph_check import check_config
 from slipway.backends.onnxruntime.graph import graph_of
 from slipway.backends.onnxruntime.options import ACCELERATOR, metadata_options
 from slipway.backends.onnxruntime.session import open_session
+from slipway.backends.shared.graph import Graph
+from slipway.backends.shared.graph_check import check_config
 from slipway.errors import SlipwayError, invalid
 
 _log = logging.getLogger("slipway.onnxruntime")

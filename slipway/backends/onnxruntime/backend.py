@@ -10,15 +10,15 @@ from pathlib import Path
 from tritonclient.grpc import model_config_pb2
 
 from slipway.backends.api import CompletionContext, InstanceSpec, LoadedModel, ModelContext, Placement
-from slipway.backends.files import model_file
-from slipway.backends.graph import Graph
-from slipway.backends.graph_check import check_config
-from slipway.backends.graph_complete import complete_unless_given
 from slipway.backends.onnxruntime.accelerator import load_accelerated
 from slipway.backends.onnxruntime.graph import graph_of
 from slipway.backends.onnxruntime.options import metadata_options, run_options, session_options, warn_of_gpu_words
 from slipway.backends.onnxruntime.session import GraphRunner, open_session
-from slipway.backends.stacked import StackedExecutor
+from slipway.backends.shared.files import model_file
+from slipway.backends.shared.graph import Graph
+from slipway.backends.shared.graph_check import check_config
+from slipway.backends.shared.graph_complete import complete_unless_given
+from slipway.backends.shared.stacked import StackedExecutor
 from slipway.errors import unavailable
 
 _DEFAULT_FILE = "model.onnx"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from slipway.backends.graph import Graph, GraphTensor
+from slipway.backends.shared.graph import Graph, GraphTensor
 from slipway.errors import unsupported
 
 # onnxruntime's names of element types -> config.pbtxt's. What is missing here the protocol cannot carry.

@@ -17,8 +17,8 @@ import ml_dtypes
 import numpy as np
 from tritonclient.grpc import model_config_pb2
 
-from slipway.backends.graph import Graph, as_declared, as_scalar, scalar_outputs
 from slipway.backends.onnxruntime.graph import graph_of
+from slipway.backends.shared.graph import Graph, as_declared, as_scalar, scalar_outputs
 from slipway.errors import FailureReason, SlipwayError, internal, invalid, unsupported
 
 _ERROR = re.compile(r"^\[ONNXRuntimeError\] : (\d+) : \w+ : ", re.ASCII)

@@ -12,18 +12,18 @@ from typing import Any
 from tritonclient.grpc import model_config_pb2
 
 from slipway.backends.api import CompletionContext, InstanceSpec, ModelContext, Placement
-from slipway.backends.files import model_file
-from slipway.backends.graph import Graph, scalar_outputs
-from slipway.backends.graph_check import check_config
-from slipway.backends.graph_complete import complete_unless_given
-from slipway.backends.instance_count import instance_count
 from slipway.backends.openvino.compilation import Compilation
 from slipway.backends.openvino.graph import graph_of, port_name
 from slipway.backends.openvino.library import open_core, read_model
 from slipway.backends.openvino.options import Options, compile_options, extension_of, shaping_of
 from slipway.backends.openvino.runner import Binding, Fixed, RequestRunner
 from slipway.backends.openvino.shapes import apply_shapes, fixed_rows, without_fixed_rows
-from slipway.backends.stacked import StackedExecutor
+from slipway.backends.shared.files import model_file
+from slipway.backends.shared.graph import Graph, scalar_outputs
+from slipway.backends.shared.graph_check import check_config
+from slipway.backends.shared.graph_complete import complete_unless_given
+from slipway.backends.shared.instance_count import instance_count
+from slipway.backends.shared.stacked import StackedExecutor
 from slipway.errors import invalid, unavailable, unsupported
 
 _log = logging.getLogger("slipway.openvino")

@@ -10,7 +10,7 @@ from typing import Any
 
 from tritonclient.grpc import model_config_pb2
 
-from slipway.backends.graph import Graph, GraphTensor
+from slipway.backends.shared.graph import Graph, GraphTensor
 from slipway.errors import unsupported
 
 # OpenVINO's names of element types -> config.pbtxt's. What is missing here the protocol cannot carry. Strings are left

@@ -13,9 +13,9 @@ from typing import Any, Final
 import ml_dtypes
 import numpy as np
 
-from slipway.backends.graph import Graph, as_declared, as_scalar
 from slipway.backends.openvino.compilation import Compilation
 from slipway.backends.openvino.library import import_openvino, reason_of
+from slipway.backends.shared.graph import Graph, as_declared, as_scalar
 from slipway.errors import FailureReason, SlipwayError, internal, invalid
 
 Arrays = dict[str, np.ndarray]

@@ -11,10 +11,10 @@ from typing import Any
 
 from tritonclient.grpc import model_config_pb2
 
-from slipway.backends.graph import Graph, GraphTensor
 from slipway.backends.openvino.graph import port_dims, port_name
 from slipway.backends.openvino.library import import_openvino, reason_of
 from slipway.backends.openvino.options import Shaping
+from slipway.backends.shared.graph import Graph, GraphTensor
 from slipway.errors import invalid
 
 Shapes = dict[str, tuple[int, ...]]

@@ -9,6 +9,7 @@ from typing import Final
 from tritonclient.grpc import model_config_pb2
 
 from slipway.backends.api import CompletionContext, Executor, InstanceSpec, ModelContext, Placement
+from slipway.backends.instance_api import Instance
 from slipway.backends.python.arguments import initialize_arguments, model_file
 from slipway.backends.python.completion import complete_config
 from slipway.backends.python.errors import describe_exception
@@ -87,6 +88,14 @@ class LoadedPython:
             space.close()
             raise
         return ThreadExecutor(model, surface.InferenceRequest, context.signature, space.close)
+
+    async def open_instance(self, context: ModelContext, spec: InstanceSpec) -> Instance:
+        """Open an instance in a child process whose model is initialized; raise `SlipwayError` with its traceback."""
+        from slipway.backends.python.process.instance import ProcessInstance  # not needed in thread mode
+
+        instance = ProcessInstance(self.file, context, spec)
+        await instance.open()
+        return instance
 
     def unload(self) -> None:
         """Do nothing: each instance has released what it held."""

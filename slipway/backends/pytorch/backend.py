@@ -11,10 +11,10 @@ from pathlib import Path
 from tritonclient.grpc import model_config_pb2
 
 from slipway.backends.api import CompletionContext, InstanceSpec, ModelContext, Placement
-from slipway.backends.files import model_file
-from slipway.backends.parameters import Parameters
 from slipway.backends.pytorch.module import TorchModule, open_module
-from slipway.backends.stacked import StackedExecutor
+from slipway.backends.shared.files import model_file
+from slipway.backends.shared.parameters import Parameters
+from slipway.backends.shared.stacked import StackedExecutor
 from slipway.errors import internal, unavailable, unsupported
 
 _log = logging.getLogger("slipway.pytorch")

@@ -13,11 +13,11 @@ from typing import Any
 from tritonclient.grpc import model_config_pb2
 
 from slipway.backends.api import CompletionContext, InstanceSpec, ModelContext, Placement
-from slipway.backends.files import model_file
-from slipway.backends.graph import scalar_outputs
-from slipway.backends.graph_check import check_config
-from slipway.backends.graph_complete import complete_from_graph, is_complete
-from slipway.backends.stacked import StackedExecutor
+from slipway.backends.shared.files import model_file
+from slipway.backends.shared.graph import scalar_outputs
+from slipway.backends.shared.graph_check import check_config
+from slipway.backends.shared.graph_complete import complete_from_graph, is_complete
+from slipway.backends.shared.stacked import StackedExecutor
 from slipway.backends.tensorrt.graph import Plan, describe
 from slipway.backends.tensorrt.library import Engine, read_plan, require_tensorrt
 from slipway.backends.tensorrt.profiles import allowed_profiles, check_profiles, largest_batch

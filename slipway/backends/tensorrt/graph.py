@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from slipway.backends.graph import Graph, GraphTensor
+from slipway.backends.shared.graph import Graph, GraphTensor
 from slipway.backends.tensorrt.profiles import Profile, Range
 from slipway.errors import unsupported
 

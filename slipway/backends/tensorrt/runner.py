@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from slipway.backends.graph import as_declared, as_scalar
 from slipway.backends.pytorch.tensors import to_numpy, to_torch
+from slipway.backends.shared.graph import as_declared, as_scalar
 from slipway.backends.tensorrt.graph import Plan
 from slipway.backends.tensorrt.library import Engine
 from slipway.backends.tensorrt.profiles import Profile, choose_profile

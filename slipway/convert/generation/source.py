@@ -12,9 +12,9 @@ from typing import Any, Final
 
 from slipway.checkpoints.huggingface.reader import HuggingFaceCheckpoint, read_huggingface
 from slipway.checkpoints.huggingface.settings import Settings, read_settings
-from slipway.convert.generation.arguments import FORCED
 from slipway.convert.source import Task, declared_lengths
 from slipway.errors import invalid
+from slipway.runtime.arguments import FORCED
 from slipway.transformer.spec import Positions, Stack, Transformer
 
 _TEXT_TO_TEXT: Final = (Task.TEXT_TO_TEXT, Task.TRANSLATION, Task.SUMMARIZATION)

@@ -8,9 +8,9 @@ from typing import Final
 import numpy as np
 
 from slipway.convert.generation.source import GenerationSource
-from slipway.convert.machine import has_bfloat16
 from slipway.convert.variants import AUTO, Skipped
 from slipway.errors import invalid
+from slipway.machine import has_bfloat16
 from slipway.transformer.ctranslate2 import support
 from slipway.transformer.generation import Decoding, Row
 from slipway.transformer.libraries import INSTALL, installed

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from slipway.backends.graph import Graph
+from slipway.backends.shared.graph import Graph
 from slipway.convert.module.io_config import IoTensor, ModelIo
 from slipway.errors import invalid
 

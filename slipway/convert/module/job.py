@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
-from slipway.backends.graph_check import check_config
 from slipway.backends.onnxruntime.graph import graph_of
+from slipway.backends.shared.graph_check import check_config
 from slipway.convert.module import tensorrt
 from slipway.convert.module.checkpoint import load_weights
 from slipway.convert.module.export import OPSET, export_onnx

@@ -5,7 +5,7 @@ from enum import Enum
 
 import pytest
 
-from slipway.backends.graph import GraphTensor
+from slipway.backends.shared.graph import GraphTensor
 from slipway.backends.tensorrt.graph import describe
 from slipway.backends.tensorrt.profiles import Range
 from slipway.errors import Code, SlipwayError

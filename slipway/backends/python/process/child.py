@@ -1,0 +1,240 @@
+"""The child process that runs one instance of a Python model.
+
+Started as `python -m slipway.backends.python.process.child DESCRIPTOR`.
+
+It lives as long as the server's end of its socket. What the model prints goes to the server's own output.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from contextlib import suppress
+from pathlib import Path
+from time import monotonic_ns
+from types import ModuleType
+from typing import Any, Final
+
+from slipway.backends.python.errors import abandoned, describe_exception, to_server_error
+from slipway.backends.python.importing import import_alone
+from slipway.backends.python.model import Answer, PythonModel
+from slipway.backends.python.process import messages
+from slipway.backends.python.process.child_link import ChildLink, ServerGoneError
+from slipway.backends.python.process.child_server import ChildServer
+from slipway.backends.python.reply import Reply
+from slipway.backends.python.response import InferenceResponse
+from slipway.backends.python.scope import ModelScope
+from slipway.backends.python.surface import build_surface
+from slipway.backends.python.tensor import Tensor
+from slipway.core.request import InferResponse
+from slipway.core.tensor import Raw
+from slipway.errors import SlipwayError, internal
+
+_PR_SET_PDEATHSIG: Final = 1
+_QUICK_NS: Final = 200_000
+_QUICK_STREAK: Final = 64
+
+
+class ForwardingHandler(logging.Handler):
+    """Sends log lines to the server, whose format and level they get."""
+
+    def __init__(self, link: ChildLink) -> None:
+        super().__init__()
+        self._link = link
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Send one line."""
+        text = record.getMessage()
+        if record.exc_info:
+            text += "\n" + logging.Formatter().formatException(record.exc_info)
+        with suppress(ServerGoneError):
+            self._link.send(messages.Log(record.levelno, text, record.filename, record.lineno))
+
+
+class RequestSink:
+    """Sends the answers that one request gives through its sender."""
+
+    __slots__ = ("_child", "_index", "_serial")
+
+    def __init__(self, child: Child, serial: int, index: int) -> None:
+        self._child = child
+        self._serial = serial
+        self._index = index
+
+    def send(self, response: InferenceResponse | None, final: bool) -> None:
+        """Pass one answer on."""
+        self._pass_on(InferResponse(empty=True, final=final) if response is None else _answer(response, final=final))
+
+    def is_cancelled(self) -> bool:
+        """Return whether the client no longer wants the answer."""
+        return self._child.is_cancelled(self._serial, self._index)
+
+    def abandon(self) -> None:
+        """Answer with an error: the model let the request go."""
+        self._pass_on(InferResponse(error=abandoned(self._child.model_name)))
+
+    def _pass_on(self, response: InferResponse) -> None:
+        blobs: list[Raw] = []
+        message = messages.Sent(self._serial, self._index, messages.answer_head(response, blobs))
+        if response.final:
+            self._child.forget(self._serial, self._index)
+        with suppress(ServerGoneError):
+            self._child.link.send(message, blobs)
+
+
+class Child:
+    """One model instance and its link to the server."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.link = ChildLink(connection, self._receive)
+        self.model_name = ""
+        self._server = ChildServer(self.link)
+        self._cancelled: set[tuple[int, int]] = set()
+        self._model: PythonModel
+        self._request_type: Any = None
+        self._outputs: tuple[str, ...] = ()
+        self._decoupled = False
+        self._quick = 0  # executions in a row that took less than `_QUICK_NS`
+
+    def run(self) -> None:
+        """Load the model and execute until the server closes the link."""
+        start, _ = self.link.next_work()
+        if not isinstance(start, messages.Start) or not self._load(start):
+            return
+        while True:
+            message, blob = self.link.next_work()
+            if isinstance(message, messages.Execute):
+                self._execute(message, blob)
+            else:
+                break
+        self._model.finalize()
+
+    def _load(self, start: messages.Start) -> bool:
+        self.model_name = start.model_name
+        self._outputs = start.outputs
+        self._decoupled = start.decoupled
+        logging.basicConfig(level=start.log_level, handlers=[ForwardingHandler(self.link)])
+        logging.getLogger("slipway.model").setLevel(logging.DEBUG)  # the server's level may change: it decides
+        scope = ModelScope(self._server, start.instance_name, start.model_directory, start.version_directory)
+        surface = build_surface(scope)
+        self._request_type = surface.InferenceRequest
+        self._model = PythonModel(scope, start.model_name, start.decoupled)
+        try:
+            self._model.start(self._import(start, surface), start.arguments)
+        except SlipwayError as error:
+            self.link.send(messages.Loaded(error.message))
+            return False
+        # What loading made lives as long as the process; the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
+        if self._model.has_ready_check:
+            self.link.listen()  # the check is answered while the model executes
+        self.link.send(messages.Loaded(None, self._model.has_ready_check))
+        return True
+
+    @staticmethod
+    def _import(start: messages.Start, surface: ModuleType) -> ModuleType:
+        try:
+            return import_alone(Path(start.model_file), surface)
+        except BaseException as error:  # noqa: BLE001  importing runs user code
+            raise internal(describe_exception(error, start.model_directory)) from None
+
+    def is_cancelled(self, serial: int, index: int) -> bool:
+        """Return whether the server said so; from now on its messages are read while the model executes."""
+        self.link.listen()
+        return (serial, index) in self._cancelled
+
+    def forget(self, serial: int, index: int) -> None:
+        """Take note that a request has its final answer."""
+        self._cancelled.discard((serial, index))
+
+    def _receive(self, message: messages.ToChild, blob: memoryview) -> bool:
+        """Take a message on whichever thread reads; return whether it is for the main thread."""
+        if isinstance(message, messages.Answer):
+            self._server.answered(message, blob)
+        elif isinstance(message, messages.Returned):
+            self.link.returned(message)
+        elif isinstance(message, messages.Cancel):
+            self._cancelled.add((message.serial, message.index))
+        elif isinstance(message, messages.CheckReady):
+            threading.Thread(target=self._check_ready, args=(message.call,), daemon=True).start()
+        else:
+            return True
+        return False
+
+    def _check_ready(self, call: int) -> None:
+        error = None
+        try:
+            self._model.check_ready()
+        except SlipwayError as raised:
+            error = messages.error_head(raised)
+        with suppress(ServerGoneError):
+            self.link.send(messages.Ready(call, error))
+
+    def _execute(self, message: messages.Execute, blob: memoryview) -> None:
+        start = monotonic_ns()
+        serial = message.serial
+        reader = messages.BlobReader(blob)
+        requests = [self._request(reader, head, serial, index) for index, head in enumerate(message.requests)]
+        input_end = monotonic_ns()
+        answers = self._model.execute(requests)
+        output_start = monotonic_ns()
+        blobs: list[Raw] = []
+        heads = tuple(_head(answer, blobs) for answer in answers)
+        for index, head in enumerate(heads):
+            if head is not None:
+                self.forget(serial, index)
+        done = messages.Done(serial, heads, start, input_end, output_start)
+        # An answer may wait for the next one only where executions have long been too short to matter.
+        self._quick = self._quick + 1 if output_start - start < _QUICK_NS else 0
+        self.link.send(done, blobs, more=self._quick > _QUICK_STREAK and self.link.has_work)
+
+    def _request(self, reader: messages.BlobReader, head: messages.RequestHead, serial: int, index: int) -> Any:
+        request = reader.request(head)
+        inputs = [
+            Tensor.received(tensor.name, tensor.datatype, tensor.shape, tensor.raw)
+            for tensor in request.inputs.values()
+        ]
+        reply = Reply(RequestSink(self, serial, index), self._decoupled)
+        return self._request_type.received(request, inputs, request.outputs or self._outputs, reply)
+
+
+def _head(answer: Answer, blobs: list[Raw]) -> messages.AnswerHead | None:
+    """Return the message form of what `execute` gave a request."""
+    if answer is None:
+        return None
+    if isinstance(answer, SlipwayError):
+        return messages.AnswerHead(error=messages.error_head(answer))
+    return messages.answer_head(_answer(answer, final=True), blobs)
+
+
+def _answer(response: InferenceResponse, *, final: bool) -> InferResponse:
+    """Return a model's answer as the server's value, to be sent at once; the server knows the declared outputs."""
+    error = response.error()
+    if error is not None:
+        return InferResponse(error=to_server_error(error), final=final)
+    outputs = [tensor.server_tensor(copy=False) for tensor in response.output_tensors()]
+    return InferResponse(outputs=outputs, parameters=response.parameter_values or {}, final=final)
+
+
+def main() -> None:
+    """Run until the server lets go."""
+    if sys.platform == "linux":  # should the server be killed in the middle of an execution
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server decides when to stop
+    connection = socket.socket(fileno=int(sys.argv[1]))
+    with suppress(ServerGoneError):
+        Child(connection).run()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)  # threads that the model left running must not keep the process
+
+
+if __name__ == "__main__":
+    main()

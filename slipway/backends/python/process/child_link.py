@@ -1,0 +1,171 @@
+"""The child's end of the socket: who reads it, and who waits for what.
+
+Most models never call the server, so the main thread reads the socket itself and executes what comes: no thread is
+switched for a request. Once the model calls the server, or wants to know of cancellations, while the main thread is
+busy, a reader thread takes over for good and the main thread gets its work from a queue.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Sequence
+from itertools import count
+from queue import SimpleQueue
+from time import monotonic_ns
+from typing import Any, Final
+
+import msgspec
+
+from slipway.backends.python.process import messages
+from slipway.backends.python.process.frames import Frame, Frames
+from slipway.core.tensor import Raw
+
+Receive = Callable[[messages.ToChild, memoryview], bool]  # returns whether the main thread has to see the message
+
+
+_HOLD_NS: Final = 100_000
+_HOLD_FRAMES: Final = 16
+
+
+class ServerGoneError(Exception):
+    """The server closed the socket or died."""
+
+
+class ChildLink:
+    """Sends messages from any thread; `next_work` is for the main thread only."""
+
+    def __init__(self, connection: socket.socket, receive: Receive) -> None:
+        self._connection = connection
+        self._receive = receive
+        self._frames = Frames()
+        self._ready: list[Frame] = []
+        self._sending = threading.Lock()
+        self._held: list[bytes] = []
+        self._held_since = 0
+        self._reading = threading.Lock()  # guards the two fields below
+        self._main_reads = False
+        self._reader: threading.Thread | None = None
+        self._wanted = False
+        self._work: SimpleQueue[tuple[messages.ToChild, memoryview] | None] = SimpleQueue()
+        self._answers: dict[int, SimpleQueue[messages.Returned | None]] = {}
+        self._numbers = count(1)
+
+    def number(self) -> int:
+        """Return a number for a call."""
+        return next(self._numbers)
+
+    def send(self, message: msgspec.Struct, blobs: Sequence[Raw] = (), *, more: bool = False) -> None:
+        """Send a message with its tensors; raise `ServerGoneError`.
+
+        With `more`, a small one may wait for the next, but not longer than a moment: one call, and one wake-up of the
+        server, then serve several.
+        """
+        packed = self._frames.pack(messages.encode(message), blobs)
+        try:
+            with self._sending:
+                if packed.descriptor < 0:
+                    self._held.append(packed.data)
+                    if more and self._holds():
+                        return
+                    self._send_held()
+                else:
+                    self._send_held()
+                    sent = socket.send_fds(self._connection, [packed.data], [packed.descriptor])
+                    self._connection.sendall(packed.data[sent:])
+        except OSError as error:
+            raise ServerGoneError from error
+        finally:
+            packed.close()
+
+    def _holds(self) -> bool:
+        now = monotonic_ns()
+        if len(self._held) == 1:
+            self._held_since = now
+        return now - self._held_since < _HOLD_NS and len(self._held) < _HOLD_FRAMES
+
+    def _send_held(self) -> None:
+        if self._held:
+            data = self._held[0] if len(self._held) == 1 else b"".join(self._held)
+            self._held.clear()
+            self._connection.sendall(data)
+
+    @property
+    def has_work(self) -> bool:
+        """Whether the main thread's next message is here already."""
+        return bool(self._ready) or not self._work.empty()
+
+    def call(self, make: Callable[[int], msgspec.Struct]) -> float | bool | None:
+        """Send the call that `make(number)` gives and wait for what it returns; raise `SlipwayError`."""
+        number = self.number()
+        answer: SimpleQueue[messages.Returned | None] = SimpleQueue()
+        self._answers[number] = answer
+        self.listen()
+        self.send(make(number))
+        returned = answer.get()
+        if returned is None:
+            raise ServerGoneError
+        if returned.error is not None:
+            raise messages.to_error(returned.error)
+        return returned.value
+
+    def returned(self, message: messages.Returned) -> None:
+        """Wake the caller."""
+        self._answers.pop(message.call).put(message)
+
+    def listen(self) -> None:
+        """See to it that messages are read while the main thread executes."""
+        with self._reading:
+            self._wanted = True
+            if not self._main_reads:
+                self._start_reader()
+
+    def _start_reader(self) -> None:
+        if self._reader is None:
+            self._reader = threading.Thread(target=self._read_on, name="server", daemon=True)
+            self._reader.start()
+
+    def next_work(self) -> tuple[messages.ToChild, memoryview]:
+        """Return the next message for the main thread; raise `ServerGoneError` when there will be none."""
+        with self._reading:
+            self._main_reads = self._reader is None
+        if self._main_reads:
+            try:
+                return self._read()
+            finally:
+                with self._reading:
+                    self._main_reads = False
+                    if self._wanted:
+                        self._start_reader()
+        work = self._work.get()
+        if work is None:
+            raise ServerGoneError
+        return work
+
+    def _read_on(self) -> None:
+        try:
+            while True:
+                self._work.put(self._read())
+        except ServerGoneError:
+            self._work.put(None)
+            for answer in list(self._answers.values()):
+                answer.put(None)
+
+    def _read(self) -> tuple[messages.ToChild, memoryview]:
+        """Return the next message for the main thread; the others are received on the way."""
+        while True:
+            while self._ready:
+                frame = self._ready.pop(0)
+                message: Any = messages.decode_to_child(frame.message)
+                if self._receive(message, frame.blob):
+                    return message, frame.blob
+            self._ready = self._read_frames()
+
+    def _read_frames(self) -> list[Frame]:
+        try:
+            frames = self._frames.receive(self._connection)
+        except OSError as error:
+            raise ServerGoneError from error
+        if frames is None:
+            raise ServerGoneError
+        return frames

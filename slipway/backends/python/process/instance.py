@@ -1,0 +1,331 @@
+"""An instance in a child process of its own: sends batches, answers them, survives the child's death.
+
+Runs on the event loop without a thread. `depth` batches are in the child's pipe so that it never waits for work. When
+the child dies, only the unanswered batch sent first can have been begun, so only its requests fail (and those that
+were still answering through senders); the others are sent to the next child. Source of the texts: python_be.cc.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from time import monotonic_ns
+from typing import Any, Final
+
+import msgspec
+
+from slipway.backends.api import InstanceSpec, ModelContext
+from slipway.backends.instance_api import Finished, Outcome
+from slipway.backends.python.arguments import initialize_arguments
+from slipway.backends.python.environment import child_environment
+from slipway.backends.python.errors import execution_error, unhealthy_error
+from slipway.backends.python.process import messages
+from slipway.backends.python.process.child_process import ChildProcess
+from slipway.backends.python.process.child_services import ChildServices
+from slipway.backends.python.process.frames import Frame
+from slipway.backends.python.reshape import Reshapes
+from slipway.core.pending import Pending
+from slipway.core.request import InferResponse
+from slipway.core.statistics import Timing
+from slipway.core.tensor import Raw
+from slipway.errors import SlipwayError, internal, unavailable
+
+_LOG: Final = logging.getLogger("slipway.instances")
+_DEPTH: Final = 8
+_READY_SECONDS: Final = 5.0
+_FIRST_PAUSE_S: Final = 0.1
+_LONGEST_PAUSE_S: Final = 30.0
+_PATIENCE_S: Final = 1.0  # requests wait for a child no longer than that many seconds and its start
+_STABLE_S: Final = 10.0  # a child that served so long did not die of its start
+_LARGE: Final = 4 << 20  # bytes: copying more into shared memory would hold the event loop up
+
+
+class _Batch:
+    """A batch that has no outcome yet."""
+
+    __slots__ = ("finished", "requests", "sent", "serial", "start")
+
+    def __init__(self, serial: int, requests: Sequence[Pending], finished: Finished) -> None:
+        self.serial = serial
+        self.requests = requests
+        self.finished = finished
+        self.start = monotonic_ns()
+        self.sent = False  # to the child there is now
+
+
+class ProcessInstance:
+    """Implements `backends.instance_api.Instance`."""
+
+    depth = _DEPTH
+
+    def __init__(self, file: Path, context: ModelContext, spec: InstanceSpec) -> None:
+        self.name = spec.name
+        self._begin = messages.Start(
+            context.name,
+            spec.name,
+            str(file),
+            str(context.model_directory),
+            str(context.version_directory),
+            initialize_arguments(context, spec),
+            tuple(context.signature.outputs),
+            context.signature.decoupled,
+            _LOG.getEffectiveLevel(),
+        )
+        self._environment = child_environment(context.threads)
+        self._outputs = context.signature.outputs
+        self._reshapes = Reshapes(context.signature)
+        self._host = context.host
+        self._loop = asyncio.get_running_loop()
+        self._child: ChildProcess
+        self._services: ChildServices
+        self._serial = 0
+        self._batches: dict[int, _Batch] = {}  # sent in this order, or waiting to be
+        self._answering: dict[tuple[int, int], Pending] = {}  # executed, answer through their senders
+        self._loaded: asyncio.Future[messages.Loaded] = self._loop.create_future()
+        self._checks: dict[int, asyncio.Future[None]] = {}
+        self._has_ready_check = False
+        self._healthy = False
+        self._healthy_since = 0.0
+        self._pause = 0.0  # before the next start
+        self._down = False  # requests are refused until a start succeeds
+        self._closing = False
+        self._restart: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Start a child and wait until it has loaded the model."""
+        self._loaded = self._loop.create_future()
+        self._child = ChildProcess(self._loop, self._received, self._lost)
+        self._services = ChildServices(self._host, self._loop, self._send)
+        self._child.start(self._environment)
+        self._send(self._begin, ())
+        loaded = await self._loaded
+        if loaded.error is not None:
+            self._child.disconnect()
+            self._services.close()
+            ended = await self._child.wait()
+            raise internal(loaded.error or f"the process of the model ended while it was loading: {ended}")
+        self._has_ready_check = loaded.has_ready_check
+        self._healthy_since = self._loop.time()
+        self._healthy = True
+
+    # Batches
+
+    def start(self, batch: Sequence[Pending], finished: Finished) -> None:
+        """Send `batch` to the child, or to the next one while there is none."""
+        self._serial += 1
+        sent = self._batches[self._serial] = _Batch(self._serial, batch, finished)
+        if self._healthy:
+            self._send_batch(sent)
+        elif self._restart is None or self._closing or self._down:
+            self._fail(sent, unhealthy_error(self.name))
+
+    def _send_batch(self, batch: _Batch) -> None:
+        blobs: list[Raw] = []
+        shape_of = self._reshapes.model_shape if self._reshapes.inputs else None
+        heads = tuple(messages.request_head(pending.request, blobs, shape_of) for pending in batch.requests)
+        message = messages.encode(messages.Execute(batch.serial, heads))
+        for index, pending in enumerate(batch.requests):
+            pending.on_cancel(_Cancellation(self, batch.serial, index))
+        if sum(map(len, blobs)) > _LARGE:
+            self._loop.create_task(self._send_large(batch, message, blobs))
+        else:
+            self._send_packed(batch, message, blobs)
+
+    async def _send_large(self, batch: _Batch, message: bytes, blobs: Sequence[Raw]) -> None:
+        child = self._child
+        try:
+            packed = await asyncio.to_thread(child.pack, message, blobs)
+        except OSError as error:
+            self._fail(batch, execution_error(self.name, f"no memory for its inputs: {error.strerror}"))
+            return
+        if child is self._child:
+            self._batches[batch.serial] = self._batches.pop(batch.serial)  # others went ahead of it meanwhile
+            batch.sent = True
+            child.send(packed)
+        else:
+            packed.close()  # another child was started meanwhile and has been sent the batch
+
+    def _send_packed(self, batch: _Batch, message: bytes, blobs: Sequence[Raw]) -> None:
+        try:
+            packed = self._child.pack(message, blobs)
+        except OSError as error:
+            self._fail(batch, execution_error(self.name, f"no memory for its inputs: {error.strerror}"))
+            return
+        batch.sent = True
+        self._child.send(packed)
+
+    def _send(self, message: msgspec.Struct, blobs: Sequence[Raw]) -> None:
+        self._child.send(self._child.pack(messages.encode(message), blobs))
+
+    def cancel(self, serial: int, index: int) -> None:
+        """Tell the child that nobody waits for a request any more."""
+        if self._healthy and (serial in self._batches or (serial, index) in self._answering):
+            self._send(messages.Cancel(serial, index), ())
+
+    # What the child says
+
+    def _received(self, frames: list[Frame]) -> None:
+        for frame in frames:
+            message: Any = messages.decode_from_child(frame.message)
+            if type(message) is messages.Done:
+                self._done(message, frame.blob)
+            elif type(message) is messages.Sent:
+                self._sent(message, frame.blob)
+            elif type(message) is messages.Loaded:
+                self._loaded.set_result(message)
+            elif type(message) is messages.Ready:
+                self._checked(message)
+            else:
+                self._services.receive(message, frame.blob)
+
+    def _done(self, message: messages.Done, blob: memoryview) -> None:
+        batch = self._batches.pop(message.serial)
+        reader = messages.BlobReader(blob)
+        responses: list[InferResponse | None] = []
+        for index, head in enumerate(message.answers):
+            responses.append(None if head is None else self._client_answer(reader.answer(head)))
+            if head is None and not batch.requests[index].finished:
+                self._answering[message.serial, index] = batch.requests[index]
+        timing = Timing(message.start, message.input_end, message.output_start, monotonic_ns())
+        batch.finished(Outcome(responses, timing))
+
+    def _sent(self, message: messages.Sent, blob: memoryview) -> None:
+        key = (message.serial, message.index)
+        batch = self._batches.get(message.serial)
+        pending = self._answering.get(key) if batch is None else batch.requests[message.index]
+        if message.answer.final:
+            self._answering.pop(key, None)
+        if pending is not None:
+            pending.deliver(self._client_answer(messages.BlobReader(blob).answer(message.answer)))
+
+    def _client_answer(self, response: InferResponse) -> InferResponse:
+        """Return the answer with the declared outputs only, in the shapes that clients see."""
+        outputs = response.outputs
+        if any(tensor.name not in self._outputs for tensor in outputs):
+            response.outputs = outputs = [tensor for tensor in outputs if tensor.name in self._outputs]
+        if self._reshapes.outputs:
+            try:
+                response.outputs = [self._reshapes.client_tensor(tensor) for tensor in outputs]
+            except SlipwayError as unfit:
+                return InferResponse(error=unfit, final=response.final)
+        return response
+
+    def _checked(self, message: messages.Ready) -> None:
+        check = self._checks.pop(message.call, None)
+        if check is None or check.done():
+            return
+        if message.error is None:
+            check.set_result(None)
+        else:
+            check.set_exception(messages.to_error(message.error))
+
+    # Health
+
+    async def check_ready(self) -> None:
+        """Raise `SlipwayError` (UNAVAILABLE) when the child is not there or the model says no."""
+        if not self._healthy:
+            raise unavailable(f"Stub process '{self.name}' is not healthy.")
+        if not self._has_ready_check:
+            return
+        self._serial += 1
+        check = self._checks[self._serial] = self._loop.create_future()
+        self._send(messages.CheckReady(self._serial), ())
+        try:
+            async with asyncio.timeout(_READY_SECONDS):
+                await check
+        except TimeoutError:
+            raise unavailable("Timed out waiting for user-defined is_ready() response") from None
+
+    def _lost(self) -> None:
+        """The child is gone: fail what it was at, and start another."""
+        self._services.close()
+        if not self._loaded.done():
+            self._loaded.set_result(messages.Loaded(""))  # how it ended is known when it is waited for
+            return
+        if self._closing:
+            return
+        self._healthy = False
+        for check in self._checks.values():
+            if not check.done():
+                check.set_exception(unavailable(f"Stub process '{self.name}' is not healthy."))
+        self._checks.clear()
+        # Set before anybody is answered: an answer may bring the next batch at once.
+        self._restart = self._loop.create_task(self._start_again())
+        answering, self._answering = self._answering, {}
+        for pending in answering.values():
+            pending.deliver(InferResponse(error=unhealthy_error(self.name)))
+        begun = next((batch for batch in self._batches.values() if batch.sent), None)
+        for batch in self._batches.values():
+            batch.sent = False
+        if begun is not None:
+            self._fail(begun, unhealthy_error(self.name))
+
+    def _fail(self, batch: _Batch, error: SlipwayError) -> None:
+        self._batches.pop(batch.serial, None)
+        end = monotonic_ns()
+        responses = [
+            None if pending.finished else InferResponse(error=error.without_frames()) for pending in batch.requests
+        ]
+        batch.finished(Outcome(responses, Timing(batch.start, batch.start, end, end)))
+
+    async def _start_again(self) -> None:
+        """Start children until one serves: the first at once, those after it the later, the more often they failed."""
+        _LOG.error("model instance '%s' lost its process: %s; starting another", self.name, await self._child.wait())
+        if self._loop.time() - self._healthy_since > _STABLE_S:
+            self._pause = 0.0
+        while not self._closing:
+            if self._pause > _PATIENCE_S:
+                self._go_down()
+            await asyncio.sleep(self._pause)
+            self._pause = min(max(2 * self._pause, _FIRST_PAUSE_S), _LONGEST_PAUSE_S)
+            try:
+                await self.open()
+            except SlipwayError as error:
+                _LOG.error("model instance '%s' did not start again: %s", self.name, error.message)
+                self._go_down()
+            else:
+                self._restart = None
+                self._down = False
+                _LOG.info("model instance '%s' runs again as process %d", self.name, self._child.pid)
+                for batch in list(self._batches.values()):
+                    self._send_batch(batch)
+                return
+
+    def _go_down(self) -> None:
+        """Refuse what waits for a child, and what comes, until one has started."""
+        self._down = True
+        for batch in list(self._batches.values()):
+            self._fail(batch, unhealthy_error(self.name))
+
+    async def close(self) -> None:
+        """Let the model finalize, and end the process; kill it when it does not."""
+        self._closing = True
+        if self._restart is not None:
+            self._restart.cancel()
+            await asyncio.wait([self._restart])
+        if self._healthy:
+            self._send(messages.Close(), ())
+        else:
+            self._child.disconnect()
+        ended = await self._child.wait()
+        self._child.disconnect()
+        self._services.close()
+        self._healthy = False
+        if ended != "exit code 0":
+            _LOG.warning("the process of model instance '%s' ended with %s", self.name, ended)
+
+
+class _Cancellation:
+    """Cancels one request of a batch; no closure, so a request that was answered holds nothing."""
+
+    __slots__ = ("_index", "_instance", "_serial")
+
+    def __init__(self, instance: ProcessInstance, serial: int, index: int) -> None:
+        self._instance = instance
+        self._serial = serial
+        self._index = index
+
+    def __call__(self) -> None:
+        self._instance.cancel(self._serial, self._index)

@@ -1,0 +1,1 @@
+"""What several backends share: graphs, stacked batches, generation, parameters."""

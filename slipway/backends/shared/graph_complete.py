@@ -1,0 +1,83 @@
+"""Fill a configuration from a graph: inputs, outputs, batching.
+
+Pure, and the same for every backend that can read its graph. The rules are those of Triton's onnxruntime backend
+(triton.md, section 10).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from tritonclient.grpc import model_config_pb2
+
+from slipway.backends.api import CompletionContext
+from slipway.backends.shared.graph import Graph, GraphTensor
+from slipway.errors import invalid
+
+_log = logging.getLogger("slipway.graph")
+
+
+def is_complete(config: model_config_pb2.ModelConfig) -> bool:
+    """Return whether inputs and outputs are both given, so that the graph need not be looked at."""
+    return bool((config.input or config.batch_input) and config.output)
+
+
+def complete_unless_given(
+    config: model_config_pb2.ModelConfig, context: CompletionContext, read: Callable[[str, Path], Graph]
+) -> None:
+    """Fill `config` in place from the graph that `read(model name, version directory)` returns, unless inputs and
+    outputs are both given."""
+    name = config.name or context.model_directory.name
+    if is_complete(config):
+        _log.info("skipping model configuration auto-complete for '%s': inputs and outputs already specified", name)
+    elif context.version_directory is not None:
+        default = int(context.backend_config.get("default-max-batch-size", context.default_max_batch_size))
+        complete_from_graph(config, read(name, context.version_directory), name, default)
+
+
+def complete_from_graph(
+    config: model_config_pb2.ModelConfig, graph: Graph, model_name: str, default_max_batch_size: int
+) -> None:
+    """Fill what is missing, in place; raise INVALID_ARG when batching is asked of a graph that has none."""
+    _complete_batching(config, graph, model_name, default_max_batch_size)
+    batched = config.max_batch_size > 0
+    if not config.input and not config.batch_input:
+        _add_tensors(config.input, graph.inputs.values(), batched)
+    if not config.output:
+        _add_tensors(config.output, graph.outputs.values(), batched)
+
+
+def _complete_batching(
+    config: model_config_pb2.ModelConfig, graph: Graph, model_name: str, default_max_batch_size: int
+) -> None:
+    if not graph.can_batch:
+        if config.max_batch_size != 0:
+            raise invalid(
+                f"autofill failed for model '{model_name}': model does not support batching while non-zero "
+                f"max_batch_size is specified"
+            )
+        return
+    if config.max_batch_size == 0:
+        config.max_batch_size = max(default_max_batch_size, 0)
+        _log.warning(
+            "autofilled max_batch_size to %d for model '%s' since batching is supported but no max_batch_size is "
+            "specified in model configuration. Must specify max_batch_size to utilize autofill with a larger max "
+            "batch size",
+            config.max_batch_size,
+            model_name,
+        )
+    if config.max_batch_size > 1 and config.WhichOneof("scheduling_choice") is None:
+        config.dynamic_batching.SetInParent()
+
+
+def _add_tensors(declared: Any, tensors: Iterable[GraphTensor], batched: bool) -> None:
+    for tensor in tensors:
+        entry = declared.add(name=tensor.name, data_type=model_config_pb2.DataType.Value(tensor.config_type))
+        entry.dims.extend(tensor.dims[1:] if batched else tensor.dims)
+        if not entry.dims:
+            entry.dims.append(1)
+            if batched:  # without batch dimension an empty reshape is not a valid configuration; the backend adapts
+                entry.reshape.SetInParent()

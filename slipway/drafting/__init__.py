@@ -1,0 +1,1 @@
+"""Drafts configurations from model files, with reasons as comments."""

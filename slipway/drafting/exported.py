@@ -1,0 +1,73 @@
+"""What a torch.export file takes and gives: the shapes and types that it was exported with.
+
+TorchScript keeps names alone. The edge to torch, which is imported when a file is looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from slipway.backends.pytorch.archive import Kind, kind_of, refuse_pickles
+from slipway.backends.pytorch.module import last_line, open_module
+from slipway.backends.shared.graph import Graph, GraphTensor
+from slipway.errors import invalid
+
+_TYPES: Final = {
+    "torch.bool": "TYPE_BOOL",
+    "torch.uint8": "TYPE_UINT8",
+    "torch.int8": "TYPE_INT8",
+    "torch.int16": "TYPE_INT16",
+    "torch.int32": "TYPE_INT32",
+    "torch.int64": "TYPE_INT64",
+    "torch.float16": "TYPE_FP16",
+    "torch.bfloat16": "TYPE_BF16",
+    "torch.float32": "TYPE_FP32",
+    "torch.float64": "TYPE_FP64",
+}
+
+
+def exported_graph(path: Path, name: str) -> Graph:
+    """Return the tensors of a torch.export file; raise INVALID_ARG for TorchScript, which does not tell them."""
+    if kind_of(path, name) is Kind.TORCHSCRIPT:
+        arguments = open_module(path, name).arguments
+        raise invalid(
+            f"'{path.name}' is TorchScript, which tells the names of its inputs ({', '.join(arguments) or 'a dict'}), "
+            f"but neither data types nor shapes: export the module with torch.export instead, or write config.pbtxt by "
+            f"hand and hold it against the file with slipway check"
+        )
+    refuse_pickles(path, name)
+    import torch
+
+    arguments = open_module(path, name).arguments
+    try:
+        program = torch.export.load(str(path))
+    except Exception as error:  # torch raises whatever its readers meet
+        raise invalid(f"cannot read '{path.name}': {last_line(error)}") from error
+    values = {node.name: node.meta.get("val") for node in program.graph.nodes}
+    inputs = [values[each] for each in program.graph_signature.user_inputs]
+    outputs = [values.get(each) for each in _outputs(program)]
+    return Graph(_tensors(path, arguments, inputs), _tensors(path, _result_names(program, len(outputs)), outputs), {})
+
+
+def _outputs(program: Any) -> Sequence[str]:
+    return [str(each) for each in program.graph_signature.user_outputs]
+
+
+def _result_names(program: Any, count: int) -> list[str]:
+    """Return the keys of a dict that forward() returns, else names by position as the backend reads them."""
+    spec = program.call_spec.out_spec
+    results = spec.unflatten(range(spec.num_leaves)) if spec is not None else None
+    return list(results) if isinstance(results, dict) else [f"OUTPUT__{index}" for index in range(count)]
+
+
+def _tensors(path: Path, names: Iterable[str], values: Sequence[Any]) -> dict[str, GraphTensor]:
+    tensors = {}
+    for name, value in zip(names, values, strict=True):
+        config_type = _TYPES.get(str(getattr(value, "dtype", None)))
+        if config_type is None:
+            raise invalid(f"'{name}' of '{path.name}' is no tensor that the protocol can carry")
+        dims = tuple(size if isinstance(size, int) else -1 for size in value.shape)
+        tensors[name] = GraphTensor(name, config_type, dims)
+    return tensors

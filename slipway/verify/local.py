@@ -1,0 +1,57 @@
+"""A server for one verification: the engine and its gRPC front in this process, on a port that the system chooses."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from slipway import __version__
+from slipway.config.options import ServerOptions
+from slipway.engine.dataplane import Engine
+from slipway.engine.failures import LoadFailure
+from slipway.errors import invalid
+from slipway.repository.scan import scan_repositories
+from slipway.rpc.listener import GrpcListener
+from slipway.rpc.options import GrpcOptions
+from slipway.verify.probe import Probe, Verdict
+
+_ADDRESS: Final = "127.0.0.1"
+_DRAIN_S: Final = 10.0
+
+
+def model_directories(repository: Path) -> Mapping[str, Path]:
+    """Return the models of a repository by name; raise INVALID_ARG when it is no directory."""
+    if not repository.is_dir():
+        raise invalid(f"'{repository}' is not a directory: a model repository is expected")
+    return scan_repositories([repository]).models
+
+
+async def verify_repository(repository: Path, models: Sequence[str], timeout_s: float) -> list[Verdict]:
+    """Load the models, all or those named, send each its sample over gRPC, and return the verdicts by name."""
+    directories = model_directories(repository)
+    options = ServerOptions(
+        model_repository=(repository,),
+        model_control_mode="explicit" if models else "none",
+        load_model=tuple(models),
+        exit_on_error=False,
+        strict_readiness=False,
+    )
+    engine = Engine(options, version=__version__)
+    listener = GrpcListener(engine, GrpcOptions(grpc_address=_ADDRESS, grpc_port=0))
+    try:
+        failed = await engine.start()
+        port = await listener.start()
+        probe = Probe(f"{_ADDRESS}:{port}", timeout_s=timeout_s, directories=directories)
+        verdicts = await asyncio.to_thread(probe.run, models)
+    finally:
+        await listener.stop(_DRAIN_S)
+        await engine.shutdown(_DRAIN_S)
+    return sorted([*verdicts, *_unlisted(failed, verdicts)], key=lambda each: (each.model, each.version))
+
+
+def _unlisted(failed: Mapping[str, LoadFailure], verdicts: Sequence[Verdict]) -> list[Verdict]:
+    """Return verdicts for models that never came as far as having a version that the index could show."""
+    shown = {verdict.model for verdict in verdicts if not verdict.passed}
+    return [Verdict(name, "-", reason=failure.detail.strip()) for name, failure in failed.items() if name not in shown]

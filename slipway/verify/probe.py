@@ -1,0 +1,148 @@
+"""Ask a running server, over gRPC, about its models: send each ready one a sample, and judge what comes back."""
+
+from __future__ import annotations
+
+import queue
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tritonclient.grpc as triton
+from tritonclient.grpc import model_config_pb2 as pb
+from tritonclient.utils import InferenceServerException, triton_to_np_dtype
+
+from slipway.errors import SlipwayError, unavailable
+from slipway.verify.advice import advise
+from slipway.verify.judge import Output, output_problems
+from slipway.verify.sample import Input, Sample, sample_of
+
+_UNLOADED = "unloaded"  # somebody's wish, not a failure
+_GRACE_S = 5.0  # the stream's own deadline comes first
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of one model version. `reason` is "" for a pass; `milliseconds` None when nothing was answered."""
+
+    model: str
+    version: str
+    sent: str = ""
+    milliseconds: float | None = None
+    answer: tuple[str, ...] = ()
+    reason: str = ""
+
+    @property
+    def passed(self) -> bool:
+        """Whether the model answered as it should."""
+        return not self.reason
+
+    @property
+    def advice(self) -> str:
+        """What usually helps, "" for a pass."""
+        return advise(self.reason) if self.reason else ""
+
+
+class Probe:
+    """Verifies the models of the server at `url`; `directories` are those of models whose files are at hand."""
+
+    def __init__(self, url: str, *, timeout_s: float, directories: Mapping[str, Path]) -> None:
+        self._url = url
+        self._timeout_s = timeout_s
+        self._directories = directories
+
+    def run(self, models: Sequence[str]) -> list[Verdict]:
+        """Return a verdict for every version that serves or failed to, of `models` or of all; raise UNAVAILABLE when
+        no server answers."""
+        with triton.InferenceServerClient(self._url) as client:
+            try:
+                index = client.get_model_repository_index(client_timeout=self._timeout_s).models
+            except InferenceServerException as error:
+                raise self._unreachable(error) from error
+            return [
+                verdict
+                for entry in sorted(index, key=lambda each: (each.name, each.version))
+                if not models or entry.name in models
+                for verdict in self._verdicts(client, entry)
+            ]
+
+    def _verdicts(self, client: Any, entry: Any) -> Iterator[Verdict]:
+        if entry.state == "READY":
+            yield self._ask(client, entry.name, entry.version)
+        elif entry.state and entry.reason != _UNLOADED:
+            yield Verdict(entry.name, entry.version or "-", reason=entry.reason or f"the model is {entry.state}")
+
+    def _ask(self, client: Any, model: str, version: str) -> Verdict:
+        sample = Sample("", (), None)
+        try:
+            config = client.get_model_config(model, version, client_timeout=self._timeout_s).config
+            sample = sample_of(config, self._directories.get(model))
+            start = time.perf_counter()
+            responses = self._infer(client, config, version, sample)
+            milliseconds = (time.perf_counter() - start) * 1e3
+        except (InferenceServerException, SlipwayError, OSError) as error:
+            return Verdict(model, version, sample.source, reason=_text(error))
+        answers = [_outputs(response) for response in responses]
+        problems = [problem for outputs in answers for problem in output_problems(config, outputs, sample.rows)]
+        if not answers:
+            problems = ["the model closed the request without an answer"]
+        shown = tuple(str(output) for outputs in answers[:1] for output in outputs)
+        return Verdict(model, version, sample.source, milliseconds, shown, "; ".join(dict.fromkeys(problems)))
+
+    def _infer(self, client: Any, config: pb.ModelConfig, version: str, sample: Sample) -> list[Any]:
+        """Return the results of one request: one, or any number of a decoupled model."""
+        inputs = [_tensor(each) for each in sample.inputs]
+        options: dict[str, Any] = {"model_version": version}
+        if config.HasField("sequence_batching"):
+            options |= {"sequence_id": time.time_ns() % 2**31 + 1, "sequence_start": True, "sequence_end": True}
+        if config.model_transaction_policy.decoupled:
+            return _stream(client, config.name, inputs, options, self._timeout_s)
+        return [client.infer(config.name, inputs, client_timeout=self._timeout_s, **options)]
+
+    def _unreachable(self, error: InferenceServerException) -> SlipwayError:
+        cause = f"no server answers at {self._url}"
+        return unavailable(f"{cause} ({_text(error)}). {advise(cause)}")
+
+
+def _tensor(given: Input) -> Any:
+    tensor = triton.InferInput(given.name, list(given.array.shape), given.datatype)
+    bfloat16 = given.datatype == "BF16"  # older clients take it as float32, newer ones as it is
+    tensor.set_data_from_numpy(given.array.astype(triton_to_np_dtype("BF16")) if bfloat16 else given.array)
+    return tensor
+
+
+def _stream(client: Any, model: str, inputs: Sequence[Any], options: Mapping[str, Any], timeout_s: float) -> list[Any]:
+    """Return every response of a decoupled model to one request."""
+    answers: queue.Queue[tuple[Any, InferenceServerException | None]] = queue.Queue()
+
+    def put(result: Any, error: InferenceServerException | None) -> None:
+        answers.put((result, error))
+
+    client.start_stream(put, stream_timeout=timeout_s)
+    results = []
+    try:
+        client.async_stream_infer(model, inputs, enable_empty_final_response=True, **options)
+        while True:
+            result, error = answers.get(timeout=timeout_s + _GRACE_S)
+            if error is not None:
+                raise error
+            response = result.get_response()
+            if response.outputs:
+                results.append(result)
+            if response.parameters["triton_final_response"].bool_param:
+                return results
+    except queue.Empty:
+        raise unavailable(f"timed out: the stream ended without an answer within {timeout_s:g} seconds") from None
+    finally:
+        client.stop_stream(cancel_requests=True)
+
+
+def _outputs(result: Any) -> list[Output]:
+    return [Output(each.name, each.datatype, result.as_numpy(each.name)) for each in result.get_response().outputs]
+
+
+def _text(error: Exception) -> str:
+    if isinstance(error, InferenceServerException):
+        return str(error.message() or error).strip()
+    return str(error).strip()

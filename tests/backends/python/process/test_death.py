@@ -1,0 +1,307 @@
+"""Child processes that die, hang, fork or are killed: who is told what, and what is left behind."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from slipway.errors import Code, SlipwayError
+from tests.backends.python.engine_kit import (
+    DECOUPLED,
+    ECHO,
+    FLOAT_IO,
+    error_of,
+    float_request,
+    infer_text,
+    methods,
+    served,
+    stream,
+    text_request,
+    write_model,
+)
+
+DYING = methods("""
+    def execute(self, requests):
+        code = text(requests[0])
+        if code == "pid": return [reply(str(os.getpid()))]
+        if code == "exit": os._exit(3)
+        if code == "segfault": os.kill(os.getpid(), 11)
+        if code == "hang":
+            open(os.path.join(pb_utils.get_model_dir(), "hanging"), "w").close()
+            time.sleep(1000)
+        return [reply(code)]
+""")
+UNHEALTHY = "Failed to process the request(s) for model instance 'm_0', message: Stub process 'm_0' is not healthy."
+
+
+async def until(condition):
+    while not condition():  # noqa: ASYNC110  another process: there is no event to wait for
+        await asyncio.sleep(0.005)
+
+
+@pytest.mark.parametrize("how", ["exit", "segfault"])
+def test_a_child_that_dies_fails_the_request_inside_and_is_replaced(tmp_path, how):
+    write_model(tmp_path, "m", DYING)
+
+    async def scenario(engine):
+        first = await infer_text(engine, "m", "pid")
+        error = await error_of(engine, "m", how)
+        assert (error.code, error.message) == (Code.INTERNAL, UNHEALTHY)
+        assert not await engine.model_ready("m", "")
+        assert await infer_text(engine, "m", "next") == ["next"]
+        assert await engine.model_ready("m", "")
+        assert await infer_text(engine, "m", "pid") != first
+
+    served(tmp_path, scenario)
+
+
+def test_killing_a_child_under_load_fails_only_the_requests_inside_it(tmp_path):
+    write_model(tmp_path, "m", DYING)
+
+    async def scenario(engine):
+        (pid,) = await infer_text(engine, "m", "pid")
+        answers = []
+
+        async def client(number):
+            for index in range(60):
+                try:
+                    answers.append((await infer_text(engine, "m", f"{number}/{index}")) == [f"{number}/{index}"])
+                except SlipwayError as error:
+                    answers.append(error.message)
+                if len(answers) == 100:
+                    os.kill(int(pid), signal.SIGKILL)
+
+        await asyncio.gather(*(client(number) for number in range(8)))
+        assert len(answers) == 480
+        failed = [answer for answer in answers if answer is not True]
+        assert set(failed) <= {UNHEALTHY}
+        assert len(failed) <= 1  # one request is executed at a time
+
+    served(tmp_path, scenario)
+
+
+def test_a_hanging_child_that_is_killed_tells_its_request_and_runs_the_ones_behind(tmp_path):
+    directory = write_model(tmp_path, "m", DYING)
+
+    async def scenario(engine):
+        (pid,) = await infer_text(engine, "m", "pid")
+        hanging = asyncio.create_task(error_of(engine, "m", "hang"))
+        await until((directory / "hanging").exists)
+        behind = [asyncio.create_task(infer_text(engine, "m", str(number))) for number in range(3)]
+        await asyncio.sleep(0)
+        os.kill(int(pid), signal.SIGKILL)
+        assert (await hanging).message == UNHEALTHY
+        assert await asyncio.gather(*behind) == [["0"], ["1"], ["2"]]
+
+    served(tmp_path, scenario)
+
+
+def test_streams_that_were_open_end_with_the_error(tmp_path):
+    source = methods("""
+    def execute(self, requests):
+        self.held = requests
+        requests[0].get_response_sender().send(reply(str(os.getpid())))
+    """)
+    write_model(tmp_path, "m", source, config=DECOUPLED)
+
+    async def scenario(engine):
+        answers, first, ended = [], asyncio.Event(), asyncio.Event()
+
+        def deliver(response):
+            answers.append(response)
+            (ended if response.final else first).set()
+
+        engine.submit(text_request("m", "x"), deliver)
+        await first.wait()
+        os.kill(int(answers[0].outputs[0].array[0]), signal.SIGKILL)
+        await ended.wait()
+        assert answers[-1].error.message == UNHEALTHY
+
+    served(tmp_path, scenario)
+
+
+def test_a_death_is_noticed_although_a_forked_grandchild_keeps_the_socket(tmp_path):
+    source = methods("""
+    def execute(self, requests):
+        if text(requests[0]) == "fork":
+            grandchild = os.fork()
+            if grandchild == 0:
+                time.sleep(1000)
+            with open(os.path.join(pb_utils.get_model_dir(), "pid"), "w") as file: file.write(str(grandchild))
+            os._exit(1)
+        return [reply("alive")]
+    """)
+    directory = write_model(tmp_path, "m", source)
+
+    async def scenario(engine):
+        try:
+            assert (await error_of(engine, "m", "fork")).message == UNHEALTHY
+            assert await infer_text(engine, "m", "x") == ["alive"]
+        finally:
+            os.kill(int((directory / "pid").read_text()), signal.SIGKILL)
+
+    served(tmp_path, scenario)
+
+
+def test_a_model_that_dies_while_it_loads_is_not_served_and_the_reason_says_how(tmp_path):
+    write_model(tmp_path, "m", methods("def initialize(self, args): os._exit(7)\ndef execute(self, requests): pass"))
+
+    async def scenario(engine):
+        return [entry.reason for entry in engine.repository_index(ready_only=False)]
+
+    async def whole():
+        from tests.backends.python.engine_kit import serving
+
+        async with serving(tmp_path) as engine:
+            return await scenario(engine)
+
+    (reason,) = asyncio.run(whole())
+    assert "exit code 7" in reason
+
+
+def test_a_model_that_cannot_start_again_is_not_ready_and_its_requests_are_told(tmp_path):
+    directory = write_model(tmp_path, "m", DYING)
+
+    async def scenario(engine):
+        (directory / "model.py").write_text("raise RuntimeError('broken since')")
+        await error_of(engine, "m", "exit")
+        assert (await error_of(engine, "m", "x")).message == UNHEALTHY
+        assert not await engine.model_ready("m", "")
+
+    served(tmp_path, scenario)
+
+
+def test_no_child_outlives_a_server_that_is_killed(tmp_path):
+    write_model(tmp_path, "m", DYING)
+    program = f"""
+import asyncio
+from pathlib import Path
+from slipway.config.options import ServerOptions
+from slipway.engine.dataplane import Engine
+
+async def main():
+    engine = Engine(ServerOptions(model_repository=(Path({str(tmp_path)!r}),)), version="0")
+    assert not await engine.start()
+    print("ready", flush=True)
+    await asyncio.sleep(1000)
+
+asyncio.run(main())
+"""
+    root = str(Path(__file__).parents[2])
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, cwd=root) as server:
+        assert server.stdout.readline() == b"ready\n"
+        children = psutil.Process(server.pid).children()
+        assert len(children) == 1
+        server.kill()
+    _, alive = psutil.wait_procs(children, timeout=20)
+    assert not alive
+
+
+def test_closing_runs_finalize_and_leaves_no_process(tmp_path):
+    source = methods("""
+    def execute(self, requests): return [reply(str(os.getpid()))]
+    def finalize(self): open(os.path.join(pb_utils.get_model_dir(), "finalized"), "w").close()
+    """)
+    directory = write_model(tmp_path, "m", source, config="instance_group { count: 3 kind: KIND_CPU }")
+
+    async def scenario(engine):
+        family = [each for each in psutil.Process().children() if each.status() != psutil.STATUS_ZOMBIE]
+        return [process.pid for process in family if "slipway.backends.python.process.child" in process.cmdline()]
+
+    pids = served(tmp_path, scenario)
+    assert len(pids) == 3
+    assert not any(psutil.pid_exists(pid) for pid in pids)
+    assert (directory / "finalized").exists()
+
+
+def test_a_large_tensor_and_one_with_nul_bytes_come_back_as_they_were(tmp_path):
+    write_model(tmp_path, "m", ECHO)
+    write_model(tmp_path, "f", ECHO, io=FLOAT_IO)
+
+    async def scenario(engine):
+        values = [b"", b"\0", b"a\0b", "\u00e9".encode(), b"\xff" * 70_000]
+        response = await engine.infer(text_request("m", *values))
+        assert response.outputs[0].array.tolist() == values
+        large = np.arange(16 << 20, dtype=np.float32)  # 64 MiB
+        response = await engine.infer(float_request("f", large))
+        assert np.array_equal(response.outputs[0].array, large)
+
+    served(tmp_path, scenario)
+
+
+def test_large_and_small_batches_survive_each_other_and_a_death(tmp_path):
+    source = methods("""
+    def execute(self, requests):
+        array = requests[0].inputs()[0].as_numpy()
+        if array.size == 1:
+            if array[0] == 1: time.sleep(0.05); os._exit(1)
+        return [pb_utils.InferenceResponse([pb_utils.Tensor("OUT", array[:1])])]
+    """)
+    directory = write_model(tmp_path, "m", source, io=FLOAT_IO)
+
+    async def scenario(engine):
+        large = np.full(4 << 20, 5, np.float32)
+        for _ in range(3):
+            answers = await asyncio.gather(
+                engine.infer(float_request("m", large)),
+                engine.infer(float_request("m", np.ones(1, np.float32))),
+                engine.infer(float_request("m", large)),
+                return_exceptions=True,
+            )
+            assert [getattr(answer, "message", None) for answer in answers] == [None, UNHEALTHY, None]
+
+    assert directory.exists()
+    served(tmp_path, scenario)
+
+
+@pytest.mark.parametrize("size", [16, 64 << 10], ids=["small", "shared memory"])
+def test_many_requests_leave_descriptors_and_memory_flat(tmp_path, size):
+    write_model(tmp_path, "m", ECHO, io=FLOAT_IO)
+
+    async def scenario(engine):
+        array = np.ones(size, np.float32)
+
+        async def some(count):
+            for _ in range(count // 8):
+                await asyncio.gather(*(engine.infer(float_request("m", array)) for _ in range(8)))
+
+        count = 10_000 if size == 16 else 2_000
+        await some(count // 2)
+        processes = [psutil.Process(), *psutil.Process().children()]
+        before = [(process.num_fds(), process.memory_info().rss) for process in processes]
+        await some(count)
+        for process, (descriptors, memory) in zip(processes, before, strict=True):
+            assert process.num_fds() <= descriptors + 2
+            assert process.memory_info().rss < memory * 1.05 + (8 << 20)
+
+    served(tmp_path, scenario)
+
+
+def test_open_streams_answer_after_the_execution_that_began_them(tmp_path):
+    source = methods("""
+    def execute(self, requests):
+        for request in requests:
+            threading.Thread(target=self.answer, args=(request.get_response_sender(), text(request))).start()
+
+    def answer(self, sender, value):
+        for index in range(20):
+            sender.send(reply(f"{value}{index}"))
+        sender.send(flags=1)
+    """)
+    write_model(tmp_path, "m", source, config=DECOUPLED)
+
+    async def scenario(engine):
+        began = time.monotonic()
+        answers = await asyncio.gather(*(stream(engine, text_request("m", name)) for name in "abcdefgh"))
+        assert time.monotonic() > began
+        for name, given in zip("abcdefgh", answers, strict=True):
+            assert [one.outputs[0].array[0].decode() for one in given[:-1]] == [f"{name}{i}" for i in range(20)]
+
+    served(tmp_path, scenario)

@@ -1,0 +1,63 @@
+"""Messages between the server and its child processes say the same on both sides."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+import pytest
+
+from slipway.backends.python.process import messages
+from slipway.core.request import InferRequest, InferResponse
+from slipway.core.tensor import Tensor
+from slipway.errors import Code, FailureReason, SlipwayError
+
+
+def blob_of(blobs):
+    return memoryview(bytearray(b"".join(bytes(blob) for blob in blobs)))
+
+
+def test_a_request_is_the_same_on_the_other_side():
+    texts = np.array([b"a\0b", b""], dtype=object)
+    request = InferRequest(
+        "m",
+        id="7",
+        inputs={"x": Tensor.from_array("x", np.arange(4, dtype=np.int64)), "t": Tensor.from_array("t", texts)},
+        outputs=("y",),
+        parameters={"a": 1, "b": "two", "c": True, "d": 1.5},
+        correlation_id="sequence",
+        flags=3,
+        timeout_us=9,
+    )
+    blobs = []
+    encoded = messages.encode(messages.Execute(5, (messages.request_head(request, blobs),)))
+    message = messages.decode_to_child(encoded)
+    received = messages.BlobReader(blob_of(blobs)).request(message.requests[0])
+    assert message.serial == 5
+    assert received.inputs["x"].array.tolist() == [0, 1, 2, 3]
+    assert received.inputs["t"].array.tolist() == [b"a\0b", b""]
+    for field in ("id", "outputs", "parameters", "correlation_id", "flags", "timeout_us"):
+        assert getattr(received, field) == getattr(request, field)
+    assert {key: type(value) for key, value in received.parameters.items()} == {
+        "a": int,
+        "b": str,
+        "c": bool,
+        "d": float,
+    }
+
+
+def test_an_error_keeps_its_code_text_and_reason():
+    error = SlipwayError(Code.UNAVAILABLE, "later", reason=FailureReason.REJECTED)
+    head = messages.answer_head(InferResponse(error=error), [])
+    received = messages.BlobReader(blob_of([])).answer(head).error
+    assert (received.code, received.message, received.reason) == (error.code, error.message, error.reason)
+
+
+def test_empty_and_intermediate_answers_stay_what_they_are():
+    for answer in (InferResponse(empty=True), InferResponse(final=False, parameters={"n": 1})):
+        received = messages.BlobReader(blob_of([])).answer(messages.answer_head(answer, []))
+        assert (received.empty, received.final, received.parameters) == (answer.empty, answer.final, answer.parameters)
+
+
+def test_a_message_for_the_other_side_is_not_taken():
+    with pytest.raises(msgspec.ValidationError):
+        messages.decode_to_child(messages.encode(messages.Loaded(None)))
