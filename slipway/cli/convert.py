@@ -13,11 +13,11 @@ from types import FrameType
 from slipway.cli.parser import CommandParser
 from slipway.cli.progress import progress_line
 from slipway.convert.conversion import Conversion, convert
+from slipway.convert.encoders.source import HYPOTHESIS, Task
+from slipway.convert.encoders.variants import AUTO, ENGINES, PRECISIONS
 from slipway.convert.generation.variants import COMPUTE_TYPES
 from slipway.convert.generation.variants import ENGINES as GENERATION_ENGINES
 from slipway.convert.options import LENGTHS, ConvertOptions
-from slipway.convert.source import HYPOTHESIS, Task
-from slipway.convert.variants import AUTO, ENGINES, PRECISIONS
 from slipway.core.table import render_table
 from slipway.errors import invalid
 

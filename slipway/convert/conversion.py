@@ -15,20 +15,20 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-from slipway.convert.batching import Plan, plan_batching
-from slipway.convert.build import Built, Workshop, build
-from slipway.convert.gate import Expectation, expectations, judge, thresholds
+from slipway.convert.encoders.batching import Plan, plan_batching
+from slipway.convert.encoders.build import Built, Workshop, build
+from slipway.convert.encoders.gate import Expectation, expectations, judge, thresholds
+from slipway.convert.encoders.measure import measure
+from slipway.convert.encoders.opened import Material, locate, open_material, sample_texts
+from slipway.convert.encoders.package import VERSION, model_config, write_config, write_labels
+from slipway.convert.encoders.subject import Subject
+from slipway.convert.encoders.variants import AUTO, UNOPTIMISED, Skipped, Variant, choose_variants
 from slipway.convert.generation.conversion import convert_generation
 from slipway.convert.generation.source import generates
-from slipway.convert.material import Material, locate, open_material, sample_texts
-from slipway.convert.measure import measure
 from slipway.convert.options import ConvertOptions
-from slipway.convert.package import VERSION, model_config, write_config, write_labels
 from slipway.convert.report import ACCEPTED, CHOSEN, COMPARED, PASSED, REFUSED, Candidate, Report, directory_bytes
 from slipway.convert.runner import OpenModel, open_model
 from slipway.convert.staging import staged
-from slipway.convert.subject import Subject
-from slipway.convert.variants import AUTO, UNOPTIMISED, Skipped, Variant, choose_variants
 from slipway.errors import SlipwayError, invalid
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")

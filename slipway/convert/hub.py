@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-from slipway.convert.tokenizer import first_line
+from slipway.convert.encoders.tokenizer import first_line
 from slipway.errors import invalid
 
 _ID: Final = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")

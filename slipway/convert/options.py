@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from slipway.convert.source import HYPOTHESIS, Task
-from slipway.convert.variants import AUTO
+from slipway.convert.encoders.source import HYPOTHESIS, Task
+from slipway.convert.encoders.variants import AUTO
 
 LENGTHS: Final = (32, 128)
 

@@ -15,10 +15,10 @@ from typing import Any, ClassVar, Final
 
 import orjson
 
-from slipway.convert.batching import Plan
-from slipway.convert.gate import Figures, Thresholds
-from slipway.convert.measure import Speed
-from slipway.convert.variants import Skipped
+from slipway.convert.encoders.batching import Plan
+from slipway.convert.encoders.gate import Figures, Thresholds
+from slipway.convert.encoders.measure import Speed
+from slipway.convert.encoders.variants import Skipped
 from slipway.machine import describe_machine
 
 _PACKAGES: Final = (

@@ -12,8 +12,8 @@ import tritonclient.grpc
 from tritonclient.utils import InferenceServerException
 
 from slipway.convert.conversion import convert
+from slipway.convert.encoders.source import Task
 from slipway.convert.options import ConvertOptions
-from slipway.convert.source import Task
 from tests.convert.checkpoints import write_checkpoint
 from tests.server.running import running_server
 

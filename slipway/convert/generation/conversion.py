@@ -14,7 +14,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from slipway.convert.encoder import quiet_libraries
+from slipway.convert.encoders.encoder import quiet_libraries
+from slipway.convert.encoders.package import VERSION, model_name
+from slipway.convert.encoders.variants import AUTO, Skipped
 from slipway.convert.generation.gate import Question, judge
 from slipway.convert.generation.measure import measure_tokens
 from slipway.convert.generation.package import generation_names, write_engine_model, write_generation_models
@@ -25,11 +27,9 @@ from slipway.convert.generation.source import GenerationSource, read_generation_
 from slipway.convert.generation.tokenizer import build_tokenizer, check_text, check_tokenizer, load_reference
 from slipway.convert.generation.variants import COMPUTE_TYPES, GenerationVariant, choose_generation_variants
 from slipway.convert.options import ConvertOptions
-from slipway.convert.package import VERSION, model_name
 from slipway.convert.report import ACCEPTED, CHOSEN, PASSED, directory_bytes, source_hash
 from slipway.convert.runner import open_model
 from slipway.convert.staging import staged
-from slipway.convert.variants import AUTO, Skipped
 from slipway.errors import SlipwayError, invalid
 
 if TYPE_CHECKING:

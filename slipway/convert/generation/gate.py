@@ -13,8 +13,8 @@ from typing import Final
 
 import numpy as np
 
+from slipway.convert.encoders.subject import Arrays
 from slipway.convert.generation.reference import Generated
-from slipway.convert.subject import Arrays
 from slipway.errors import SlipwayError
 from slipway.runtime.served import IDS, MASK
 

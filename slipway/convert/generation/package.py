@@ -16,10 +16,17 @@ from typing import TYPE_CHECKING, Final
 
 from tritonclient.grpc import model_config_pb2 as pb
 
+from slipway.convert.encoders.package import (
+    VERSION,
+    ensemble_step,
+    model_input,
+    model_name,
+    python_config,
+    write_config,
+)
+from slipway.convert.encoders.subject import MAX_BATCH_SIZE
 from slipway.convert.generation.source import GenerationSource
 from slipway.convert.generation.variants import GenerationVariant
-from slipway.convert.package import VERSION, ensemble_step, model_input, model_name, python_config, write_config
-from slipway.convert.subject import MAX_BATCH_SIZE
 from slipway.core.signature import TensorSpec
 from slipway.runtime.arguments import ARGUMENTS
 from slipway.runtime.served import IDS, MASK

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from slipway.convert.encoders.tokenizer import first_line
 from slipway.convert.generation.source import GenerationSource
-from slipway.convert.tokenizer import first_line
 from slipway.errors import invalid
 from slipway.transformer.aside import aside
 

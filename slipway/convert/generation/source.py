@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from slipway.checkpoints.huggingface.reader import HuggingFaceCheckpoint, read_huggingface
 from slipway.checkpoints.huggingface.settings import Settings, read_settings
-from slipway.convert.source import Task, declared_lengths
+from slipway.convert.encoders.source import Task, declared_lengths
 from slipway.errors import invalid
 from slipway.runtime.arguments import FORCED
 from slipway.transformer.spec import Positions, Stack, Transformer

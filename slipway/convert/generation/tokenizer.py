@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from slipway.convert.encoders.tokenizer import first_line
 from slipway.convert.generation.source import GenerationSource
-from slipway.convert.tokenizer import first_line
 from slipway.errors import invalid
 
 if TYPE_CHECKING:

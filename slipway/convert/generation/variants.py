@@ -7,8 +7,8 @@ from typing import Final
 
 import numpy as np
 
+from slipway.convert.encoders.variants import AUTO, Skipped
 from slipway.convert.generation.source import GenerationSource
-from slipway.convert.variants import AUTO, Skipped
 from slipway.errors import invalid
 from slipway.machine import has_bfloat16
 from slipway.transformer.ctranslate2 import support

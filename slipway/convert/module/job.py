@@ -13,7 +13,7 @@ from pathlib import Path
 
 from slipway.backends.onnxruntime.graph import graph_of
 from slipway.backends.shared.graph_check import check_config
-from slipway.convert.module import tensorrt
+from slipway.convert import tensorrt
 from slipway.convert.module.checkpoint import load_weights
 from slipway.convert.module.export import OPSET, export_onnx
 from slipway.convert.module.gate import LIMITS, figures_table, graph_cases, judge, measure, onnx_runner

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from slipway.convert.source import Source
-from slipway.convert.tasks import TASKS
+from slipway.convert.encoders.source import Source
+from slipway.convert.encoders.tasks import TASKS
 from slipway.errors import invalid
 
 if TYPE_CHECKING:

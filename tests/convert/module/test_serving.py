@@ -11,7 +11,7 @@ import tritonclient.grpc.aio
 from tritonclient.utils import InferenceServerException
 
 from slipway.cli.main import main
-from tests.convert_module.model import IO_CONFIG, answer, command, examples, write_model
+from tests.convert.module.model import IO_CONFIG, answer, command, examples, write_model
 from tests.server.calls import infer, tensors
 from tests.server.running import running_server
 

@@ -13,7 +13,7 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from slipway.convert.conversion import convert
-from slipway.convert.graph_subject import GraphSubject
+from slipway.convert.encoders.graph_subject import GraphSubject
 from slipway.convert.options import ConvertOptions
 from slipway.convert.runner import open_model
 from slipway.errors import SlipwayError

@@ -15,9 +15,9 @@ from slipway.convert.module.gate import LIMITS, compare, graph_cases, judge
 from slipway.convert.module.io_config import parse_model_io
 from slipway.convert.module.options import parse_batch_sizes, parse_bytes
 from slipway.convert.module.placement import place
-from slipway.convert.module.tensorrt import EngineSettings, InputProfile, profiles, refusal
+from slipway.convert.tensorrt import EngineSettings, InputProfile, profiles, refusal
 from slipway.errors import SlipwayError
-from tests.convert_module.model import IO_CONFIG, SCRIPT, command, io_config, write_model
+from tests.convert.module.model import IO_CONFIG, SCRIPT, command, io_config, write_model
 
 OUTPUTS = [("o", "float32", [1])]
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from slipway.convert.source import Source, Task
+from slipway.convert.encoders.source import Source, Task
 from slipway.core.signature import TensorSpec
 
 TOP_TOKENS: Final = 5  # candidates for a masked word, as the fill-mask pipeline of transformers gives

@@ -9,21 +9,21 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
-from slipway.convert.declared import parse_input
-from slipway.convert.encoder import load_network, quiet_libraries
-from slipway.convert.graph_subject import GraphSubject
+from slipway.convert.encoders.declared import parse_input
+from slipway.convert.encoders.encoder import load_network, quiet_libraries
+from slipway.convert.encoders.graph_subject import GraphSubject
+from slipway.convert.encoders.module_subject import ModuleSubject
+from slipway.convert.encoders.package import model_name, text_model_names, write_text_models
+from slipway.convert.encoders.sampling import read_calibration
+from slipway.convert.encoders.source import Task, read_source
+from slipway.convert.encoders.subject import Arrays, Subject
+from slipway.convert.encoders.tasks import TASKS
+from slipway.convert.encoders.text_subject import TEXTS, TextSubject
+from slipway.convert.encoders.tokenizer import build_tokenizer, check_tokenizer, load_reference_tokenizer
+from slipway.convert.encoders.variants import Skipped
 from slipway.convert.hub import fetch, is_hub_id
-from slipway.convert.module_subject import ModuleSubject
 from slipway.convert.options import ConvertOptions
-from slipway.convert.package import model_name, text_model_names, write_text_models
 from slipway.convert.report import Report, source_hash
-from slipway.convert.sampling import read_calibration
-from slipway.convert.source import Task, read_source
-from slipway.convert.subject import Arrays, Subject
-from slipway.convert.tasks import TASKS
-from slipway.convert.text_subject import TEXTS, TextSubject
-from slipway.convert.tokenizer import build_tokenizer, check_tokenizer, load_reference_tokenizer
-from slipway.convert.variants import Skipped
 from slipway.errors import invalid
 
 _TORCH_FILES: Final = (".pt", ".pt2", ".pth", ".ts")

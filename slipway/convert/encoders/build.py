@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from slipway.backends.openvino.library import import_openvino
+from slipway.convert.encoders.subject import Arrays, Subject
+from slipway.convert.encoders.tokenizer import first_line
+from slipway.convert.encoders.variants import PARTLY, PLAIN, UNOPTIMISED, Variant
 from slipway.convert.module.io_config import IoTensor
-from slipway.convert.module.tensorrt import EngineSettings, build_engine, profiles
-from slipway.convert.subject import Arrays, Subject
-from slipway.convert.tokenizer import first_line
-from slipway.convert.variants import PARTLY, PLAIN, UNOPTIMISED, Variant
+from slipway.convert.tensorrt import EngineSettings, build_engine, profiles
 from slipway.datatypes import BY_NAME
 from slipway.errors import invalid
 from slipway.machine import has_bfloat16

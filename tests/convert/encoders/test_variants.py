@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from slipway.convert.variants import choose_variants
+from slipway.convert.encoders.variants import choose_variants
 from slipway.errors import SlipwayError
 from slipway.machine import has_bfloat16
 

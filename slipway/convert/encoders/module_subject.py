@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from slipway.convert.declared import DeclaredInput, limits_of
-from slipway.convert.sampling import Sampler
-from slipway.convert.subject import MAX_BATCH_SIZE, Arrays, Case, Interface
-from slipway.convert.tokenizer import first_line
-from slipway.convert.tracing import export_onnx, export_torch
+from slipway.convert.encoders.declared import DeclaredInput, limits_of
+from slipway.convert.encoders.sampling import Sampler
+from slipway.convert.encoders.subject import MAX_BATCH_SIZE, Arrays, Case, Interface
+from slipway.convert.encoders.tokenizer import first_line
+from slipway.convert.encoders.tracing import export_onnx, export_torch
 from slipway.core.signature import TensorSpec
 from slipway.datatypes import datatype_of
 from slipway.errors import SlipwayError, invalid

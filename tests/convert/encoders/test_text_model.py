@@ -13,10 +13,10 @@ from tokenizers import Tokenizer
 from tritonclient.grpc import model_config_pb2
 
 from slipway.convert.conversion import Conversion, convert
-from slipway.convert.gate import TOLERANCE
+from slipway.convert.encoders.gate import TOLERANCE
+from slipway.convert.encoders.source import FAMILIES, Task, read_source
+from slipway.convert.encoders.tokenizer import encode
 from slipway.convert.options import ConvertOptions
-from slipway.convert.source import FAMILIES, Task, read_source
-from slipway.convert.tokenizer import encode
 from slipway.errors import SlipwayError
 from tests.convert.checkpoints import add_sentence_transformers, write_checkpoint
 

@@ -10,10 +10,10 @@ from typing import Any, Final
 
 from slipway.backends.onnxruntime.graph import graph_of
 from slipway.backends.shared.graph import Graph, GraphTensor
-from slipway.convert.declared import DeclaredInput, limits_of
-from slipway.convert.sampling import IDS, MASK, Sampler
-from slipway.convert.subject import MAX_BATCH_SIZE, Arrays, Case, Interface
-from slipway.convert.tokenizer import first_line
+from slipway.convert.encoders.declared import DeclaredInput, limits_of
+from slipway.convert.encoders.sampling import IDS, MASK, Sampler
+from slipway.convert.encoders.subject import MAX_BATCH_SIZE, Arrays, Case, Interface
+from slipway.convert.encoders.tokenizer import first_line
 from slipway.core.signature import TensorSpec
 from slipway.datatypes import BY_CONFIG_NAME
 from slipway.errors import invalid

@@ -15,11 +15,11 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
 from slipway.config.padding import LENGTH_STEP, MAX_PADDING_SHARE, MAX_TOKENS, PAD_VALUES, TRIM_OUTPUTS
-from slipway.convert.batching import PADDING_SHARE, Plan
-from slipway.convert.build import Built
-from slipway.convert.source import Source, Task
-from slipway.convert.subject import Interface
-from slipway.convert.tasks import TASKS, tokenizer_outputs
+from slipway.convert.encoders.batching import PADDING_SHARE, Plan
+from slipway.convert.encoders.build import Built
+from slipway.convert.encoders.source import Source, Task
+from slipway.convert.encoders.subject import Interface
+from slipway.convert.encoders.tasks import TASKS, tokenizer_outputs
 from slipway.core.signature import TensorSpec
 from slipway.datatypes import BY_NAME
 

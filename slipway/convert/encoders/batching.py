@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from slipway.convert.measure import real_lengths, rows_per_second_together, seconds_per_run, tokens_per_row
+from slipway.convert.encoders.measure import real_lengths, rows_per_second_together, seconds_per_run, tokens_per_row
+from slipway.convert.encoders.subject import Subject
 from slipway.convert.runner import OpenModel
-from slipway.convert.subject import Subject
 from slipway.cores import cpu_limit
 
 PADDING_SHARE: Final = 0.1  # of a batch; the time it costs is at most as large

@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from slipway.convert.encoders.subject import Arrays, Subject
 from slipway.convert.runner import OpenModel
-from slipway.convert.subject import Arrays, Subject
 
 _SECONDS: Final = 0.8  # per figure at most; more runs move a median of these models by less than 3 %
 _FEWEST: Final = 5

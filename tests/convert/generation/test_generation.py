@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from tritonclient.grpc import model_config_pb2
 
 from slipway.convert.conversion import Conversion, convert
+from slipway.convert.encoders.source import GENERATING, Task
 from slipway.convert.generation import gate
 from slipway.convert.generation.gate import Question, judge
 from slipway.convert.generation.reference import Generated
@@ -21,7 +22,6 @@ from slipway.convert.generation.report import GenerationReport
 from slipway.convert.generation.source import TASKS
 from slipway.convert.options import ConvertOptions
 from slipway.convert.runner import open_model
-from slipway.convert.source import GENERATING, Task
 from slipway.errors import SlipwayError
 from tests.convert.generators import write_generator
 

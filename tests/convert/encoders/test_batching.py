@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from slipway.convert.batching import Rate, decide
+from slipway.convert.encoders.batching import Rate, decide
 
 
 def rates(length: int, *rows_per_second: float) -> list[Rate]:

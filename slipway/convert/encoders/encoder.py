@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from slipway.convert.source import Source, Task
-from slipway.convert.tasks import TASKS
-from slipway.convert.tokenizer import first_line
+from slipway.convert.encoders.source import Source, Task
+from slipway.convert.encoders.tasks import TASKS
+from slipway.convert.encoders.tokenizer import first_line
 from slipway.errors import invalid
 
 OPSET: Final = 17  # the first with LayerNormalization; every onnxruntime and Triton of the last years reads it

@@ -13,7 +13,7 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from slipway.cli.main import main
-from tests.convert_module.model import (
+from tests.convert.module.model import (
     IO_CONFIG,
     SCRIPT,
     answer,

@@ -18,7 +18,7 @@ from typing import Final
 
 import numpy as np
 
-from slipway.convert.subject import Arrays, Case, Interface, Subject
+from slipway.convert.encoders.subject import Arrays, Case, Interface, Subject
 from slipway.errors import SlipwayError
 
 Run = Callable[[Arrays], Arrays]

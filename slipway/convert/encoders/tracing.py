@@ -9,9 +9,9 @@ import copy
 from pathlib import Path
 from typing import Any, Final
 
-from slipway.convert.encoder import OPSET
-from slipway.convert.subject import Arrays, Interface
-from slipway.convert.tokenizer import first_line
+from slipway.convert.encoders.encoder import OPSET
+from slipway.convert.encoders.subject import Arrays, Interface
+from slipway.convert.encoders.tokenizer import first_line
 from slipway.errors import invalid
 
 TORCH_DTYPES: Final = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}

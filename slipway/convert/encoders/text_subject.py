@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from slipway.convert.encoder import build_encoder
-from slipway.convert.source import Source, Task
-from slipway.convert.subject import MAX_BATCH_SIZE, Arrays, Case, Interface
-from slipway.convert.tasks import TASKS, encoder_inputs
-from slipway.convert.tokenizer import encode, encode_texts
-from slipway.convert.tracing import export_onnx, export_torch
+from slipway.convert.encoders.encoder import build_encoder
+from slipway.convert.encoders.source import Source, Task
+from slipway.convert.encoders.subject import MAX_BATCH_SIZE, Arrays, Case, Interface
+from slipway.convert.encoders.tasks import TASKS, encoder_inputs
+from slipway.convert.encoders.tokenizer import encode, encode_texts
+from slipway.convert.encoders.tracing import export_onnx, export_torch
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
