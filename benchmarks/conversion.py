@@ -144,7 +144,7 @@ def read_sentences() -> list[str]:
     """Return the sentences to embed."""
     path = os.environ.get("SLIPWAY_SENTENCES")
     if path is None:
-        from slipway.convert.encoders.opened import sample_texts
+        from slipway.convert.sample import sample_texts
 
         return (sample_texts() * 40)[:3003]
     lines = Path(path).read_text(encoding="utf-8").splitlines()

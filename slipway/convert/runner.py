@@ -18,7 +18,7 @@ from slipway.config.normalise import normalise
 from slipway.config.parse import parse_config
 from slipway.config.signature import build_signature
 from slipway.config.validate import validate
-from slipway.convert.encoders.subject import Arrays
+from slipway.convert.arrays import Arrays
 from slipway.core.metrics import MetricRegistry
 from slipway.core.pending import Deliver, Pending
 from slipway.core.request import InferRequest, InferResponse

@@ -13,9 +13,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from slipway.convert.module.gate import Run
-from slipway.convert.module.io_config import IoTensor
-from slipway.convert.module.reference import Arrays
+from slipway.convert.arrays import Arrays, Run
+from slipway.convert.tensors import IoTensor
 from slipway.errors import invalid, unavailable
 
 _OPTIMAL_ROWS: Final = 8

@@ -12,7 +12,7 @@ import tritonclient.grpc
 from tritonclient.utils import InferenceServerException
 
 from slipway.convert.conversion import convert
-from slipway.convert.encoders.source import Task
+from slipway.convert.directory import Task
 from slipway.convert.options import ConvertOptions
 from tests.convert.checkpoints import write_checkpoint
 from tests.server.running import running_server

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
-from slipway.convert.encoders.measure import real_lengths, rows_per_second_together, seconds_per_run, tokens_per_row
+from slipway.convert.encoders.measure import real_lengths, tokens_per_row
 from slipway.convert.encoders.subject import Subject
+from slipway.convert.measure import rows_per_second_together, seconds_per_run
+from slipway.convert.plan import Plan, Rate
 from slipway.convert.runner import OpenModel
 from slipway.cores import cpu_limit
 
@@ -21,26 +22,6 @@ _ENOUGH: Final = 0.95  # of the best rate: larger batches only add waiting
 _WORTH_LATENCY: Final = 1.15  # several instances make a lone request slower: they must bring that much
 _PAYS: Final = 1.05  # batching must bring that much, else requests run one by one
 _SECONDS: Final = 0.4
-
-
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """Rows per second of batches of `rows` rows of `length` tokens each."""
-
-    length: int
-    rows: int
-    rows_per_second: float
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What is written into the config. `max_tokens` 0: no batches; `instances` 1 with all threads, or one per core."""
-
-    instances: int
-    max_tokens: int
-    rates: tuple[Rate, ...] = ()
-    instance_rates: tuple[Rate, ...] = ()
-    why: str = ""
 
 
 Reopen = Callable[[int], OpenModel]  # the same model with that many instances

@@ -5,8 +5,6 @@ Every engine but pytorch starts from the one ONNX file that was exported. Nothin
 
 from __future__ import annotations
 
-import contextlib
-import io
 import logging
 import os
 import shutil
@@ -16,11 +14,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from slipway.backends.openvino.library import import_openvino
-from slipway.convert.encoders.subject import Arrays, Subject
-from slipway.convert.encoders.tokenizer import first_line
-from slipway.convert.encoders.variants import PARTLY, PLAIN, UNOPTIMISED, Variant
-from slipway.convert.module.io_config import IoTensor
+from slipway.convert.arrays import Arrays
+from slipway.convert.encoders.subject import Subject
+from slipway.convert.encoders.variants import PARTLY, PLAIN, UNOPTIMISED
+from slipway.convert.libraries import first_line
+from slipway.convert.onnx_file import halve, quantise, quiet_tools
 from slipway.convert.tensorrt import EngineSettings, build_engine, profiles
+from slipway.convert.tensors import IoTensor
+from slipway.convert.variants import Variant
 from slipway.datatypes import BY_NAME
 from slipway.errors import invalid
 from slipway.machine import has_bfloat16
@@ -30,7 +31,7 @@ _ALPHA: Final = 0.85  # of SmoothQuant; on MiniLM 0.5, 0.7, 0.85, 0.95 give cosi
 # OpenVINO prepares itself for each shape that it has not seen: with MiniLM, 10 ms and 2 MB, and forgets the oldest of
 # about 70. Sentences of 4 to 80 tokens at concurrency 16, per second: all lengths 480, steps of 4 480, 8 500, 16 475.
 _LENGTH_STEP: Final = 8
-_LONGEST: Final = 512  # of an engine's rows, where the source does not tell
+_LONGEST: Final = 512  # of an engine's rows, where the source does not say
 _WORKSPACE: Final = 1 << 30  # bytes TensorRT may use while it tries kernels
 
 
@@ -47,7 +48,7 @@ class Built:
 
 
 @dataclass(frozen=True, slots=True)
-class Workshop:
+class BuildInputs:
     """What builders share: the subject, the exported graph, rows to calibrate with."""
 
     subject: Subject
@@ -55,36 +56,27 @@ class Workshop:
     calibration: Sequence[Arrays]
 
 
-Builder = Callable[[Workshop, Variant, Path], Built]
+Builder = Callable[[BuildInputs, Variant, Path], Built]
 
 
-def build(workshop: Workshop, variant: Variant, directory: Path) -> Built:
+def build(inputs: BuildInputs, variant: Variant, directory: Path) -> Built:
     """Write the variant's files into the version directory; raise `SlipwayError` when its tools cannot."""
     try:
-        return _BUILDERS[variant.engine](workshop, variant, directory)
+        return _BUILDERS[variant.engine](inputs, variant, directory)
     except OSError:
         raise
     except Exception as error:  # converters raise types without a common root
         raise invalid(f"{variant.label} cannot be made: {first_line(error)}") from error
 
 
-def _onnxruntime(workshop: Workshop, variant: Variant, directory: Path) -> Built:
+def _onnxruntime(inputs: BuildInputs, variant: Variant, directory: Path) -> Built:
     target = directory / "model.onnx"
     built = Built("onnxruntime", "onnxruntime_onnx")
     if variant.precision == "fp32":
-        _link_graph(workshop.graph, directory)
-        return Built("onnxruntime", "onnxruntime_onnx", graph_level=2) if variant.method == UNOPTIMISED else built
-    if variant.precision == "fp16":
-        import onnx
-        from onnxruntime.transformers.float16 import convert_float_to_float16
-
-        model = convert_float_to_float16(onnx.load(workshop.graph), keep_io_types=True)
-        onnx.save(model, target)
-        return built
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
-    with _quiet():  # it advises a preparation step that only static quantisation needs
-        quantize_dynamic(workshop.graph, target, weight_type=QuantType.QInt8, per_channel=True)
+        _link_graph(inputs.graph, directory)
+        return Built("onnxruntime", "onnxruntime_onnx", graph_level=2) if variant == UNOPTIMISED else built
+    lower = halve if variant.precision == "fp16" else quantise
+    lower(inputs.graph, target)
     return built
 
 
@@ -99,16 +91,16 @@ def _link_graph(graph: Path, directory: Path) -> None:
             shutil.copyfile(file, target)
 
 
-def _openvino(workshop: Workshop, variant: Variant, directory: Path) -> Built:
+def _openvino(inputs: BuildInputs, variant: Variant, directory: Path) -> Built:
     openvino = import_openvino()  # without its telemetry, and so before nncf, which has the same
-    model = openvino.Core().read_model(workshop.graph)
+    model = openvino.Core().read_model(inputs.graph)
     if variant.precision == "int8":
-        model = _quantise(model, variant, workshop.calibration)
+        model = _quantise(model, variant, inputs.calibration)
     openvino.save_model(model, directory / "model.xml", compress_to_fp16=variant.precision == "fp16")
     # Said in so many words: left to itself, OpenVINO rounds to bfloat16 wherever the CPU can.
     rounds = variant.precision == "bf16" or (variant.method == PARTLY and has_bfloat16())
     hint = "bf16" if rounds else "f32"
-    longest = workshop.subject.interface.longest
+    longest = inputs.subject.interface.longest
     fits = longest > 0 and longest % _LENGTH_STEP == 0  # a longest row must not become longer
     return Built("openvino", parameters={"INFERENCE_PRECISION_HINT": hint}, length_step=_LENGTH_STEP if fits else 1)
 
@@ -120,7 +112,7 @@ def _quantise(model: Any, variant: Variant, rows: Sequence[Arrays]) -> Any:
     alpha = -1.0 if variant.method == PLAIN else _ALPHA  # -1 turns it off
     kept = _narrowing(model) if variant.method == PARTLY else []
     logging.getLogger("nncf").setLevel(logging.CRITICAL)  # its own function would silence the root's handlers too
-    with _quiet():
+    with quiet_tools():
         return nncf.quantize(
             model,
             nncf.Dataset(list(rows)),
@@ -158,33 +150,20 @@ def _narrows(product: Any) -> bool:
     return bool(inner > 2 * outer)
 
 
-def _pytorch(workshop: Workshop, variant: Variant, directory: Path) -> Built:
-    workshop.subject.export_torch(directory / "model.pt", variant.precision)
+def _pytorch(inputs: BuildInputs, variant: Variant, directory: Path) -> Built:
+    inputs.subject.export_torch(directory / "model.pt", variant.precision)
     return Built("pytorch", "pytorch_libtorch")
 
 
-def _tensorrt(workshop: Workshop, variant: Variant, directory: Path) -> Built:
-    interface = workshop.subject.interface
+def _tensorrt(inputs: BuildInputs, variant: Variant, directory: Path) -> Built:
+    interface = inputs.subject.interface
     if not interface.max_batch_size:
         raise invalid("a TensorRT engine needs a batch dimension, and this model has none")
-    inputs = [IoTensor(spec.name, BY_NAME[spec.datatype], spec.dims) for spec in interface.inputs]
-    shapes = profiles(inputs, most_rows=interface.max_batch_size, length=interface.longest or _LONGEST)
+    tensors = [IoTensor(spec.name, BY_NAME[spec.datatype], spec.dims) for spec in interface.inputs]
+    shapes = profiles(tensors, most_rows=interface.max_batch_size, length=interface.longest or _LONGEST)
     settings = EngineSettings(shapes, _WORKSPACE, fp16=variant.precision == "fp16", int8=False, tf32=False)
-    build_engine(workshop.graph, directory / "model.plan", settings, ())
+    build_engine(inputs.graph, directory / "model.plan", settings, ())
     return Built("tensorrt", "tensorrt_plan", on_gpu=True)
-
-
-@contextlib.contextmanager
-def _quiet() -> Any:
-    """Keep progress bars and advice of the quantisers off the terminal; both write to standard output or the log."""
-    root = logging.getLogger()
-    level = root.level
-    root.setLevel(logging.CRITICAL)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        root.setLevel(level)
 
 
 _BUILDERS: Final[dict[str, Builder]] = {

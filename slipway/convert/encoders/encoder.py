@@ -6,58 +6,25 @@ whether the result is good enough (gate.py) or where it goes (package.py).
 
 from __future__ import annotations
 
-import contextlib
-import logging
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from slipway.convert.encoders.source import Source, Task
+from slipway.convert.directory import Task
+from slipway.convert.encoders.source import EncoderSource
 from slipway.convert.encoders.tasks import TASKS
-from slipway.convert.encoders.tokenizer import first_line
+from slipway.convert.libraries import load_pretrained
 from slipway.errors import invalid
 
-OPSET: Final = 17  # the first with LayerNormalization; every onnxruntime and Triton of the last years reads it
 
-
-@contextlib.contextmanager
-def quiet_libraries() -> Iterator[None]:
-    """Keep progress bars, tracer warnings and loading reports of the libraries off the terminal."""
-    from transformers.utils import logging as transformers_logging
-
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "transformers", "nncf", "root")]
-    levels = [logger.level for logger in loggers]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        transformers_logging.disable_progress_bar()
-        for logger in loggers:
-            logger.setLevel(logging.CRITICAL)
-        try:
-            yield
-        finally:
-            transformers_logging.enable_progress_bar()
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)
-
-
-def load_network(source: Source) -> Any:
+def load_network(source: EncoderSource) -> Any:
     """Return the checkpoint as a torch module in FP32; raise `SlipwayError` when an array is missing or unreadable."""
-    import torch
-    import transformers
-
-    loader = getattr(transformers, TASKS[source.task].auto_class)
-    try:
-        network, report = loader.from_pretrained(
-            source.directory,
-            local_files_only=True,
-            use_safetensors=_has_safetensors(source.directory),
-            dtype=torch.float32,
-            attn_implementation="eager",  # the plain form of attention is what onnxruntime recognises and fuses
-            output_loading_info=True,
-        )
-    except Exception as error:  # safetensors, torch and transformers raise types without a common root
-        raise invalid(f"cannot load the weights of '{source.directory}': {first_line(error)}") from error
+    network, report = load_pretrained(
+        TASKS[source.task].auto_class,
+        source.directory,
+        use_safetensors=_has_safetensors(source.directory),
+        attn_implementation="eager",  # the plain form of attention is what onnxruntime recognises and fuses
+        output_loading_info=True,
+    )
     missing = sorted(key for key in report["missing_keys"] if not _is_unused(key, source.task))
     if missing or report["mismatched_keys"]:
         names = missing or sorted(str(key[0]) for key in report["mismatched_keys"])
@@ -75,7 +42,7 @@ def _is_unused(key: str, task: Task) -> bool:
     return TASKS[task].auto_class != "AutoModelForSequenceClassification" and "pooler." in key
 
 
-def build_encoder(source: Source, network: Any) -> Any:
+def build_encoder(source: EncoderSource, network: Any) -> Any:
     """Return a torch module from the source's inputs (positional, INT64) to the tuple of its task's FP32 outputs."""
     import torch
 
@@ -92,19 +59,19 @@ def build_encoder(source: Source, network: Any) -> Any:
     return Encoder().eval()
 
 
-def _ask(source: Source, network: Any, inputs: tuple[Any, ...]) -> Any:
+def _ask(source: EncoderSource, network: Any, inputs: tuple[Any, ...]) -> Any:
     return network(**dict(zip(source.input_names, inputs, strict=True)))
 
 
-def _logits(source: Source, network: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+def _logits(source: EncoderSource, network: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     return (_ask(source, network, inputs).logits,)
 
 
-def _hidden_states(source: Source, network: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+def _hidden_states(source: EncoderSource, network: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     return (_ask(source, network, inputs).last_hidden_state,)
 
 
-def _embedding(source: Source, network: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+def _embedding(source: EncoderSource, network: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     import torch
 
     hidden = _ask(source, network, inputs).last_hidden_state
@@ -119,17 +86,17 @@ def _embedding(source: Source, network: Any, inputs: tuple[Any, ...]) -> tuple[A
     return (torch.nn.functional.normalize(pooled, dim=-1) if source.normalise else pooled,)
 
 
-def _score(source: Source, network: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+def _score(source: EncoderSource, network: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     logits = _ask(source, network, inputs).logits[:, :1]
     return (logits if source.raw_score else logits.sigmoid(),)
 
 
-def _spans(source: Source, network: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+def _spans(source: EncoderSource, network: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     answer = _ask(source, network, inputs)
     return answer.start_logits, answer.end_logits
 
 
-def _entailment(source: Source, network: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+def _entailment(source: EncoderSource, network: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     """Ask every label of every text as a row of its own: [texts, labels, tokens] -> [texts, labels]."""
     texts, labels, tokens = inputs[0].shape
     flat = tuple(tensor.reshape(-1, tokens) for tensor in inputs)

@@ -12,41 +12,29 @@ so that their order counts and not their common size.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 
-from slipway.convert.encoders.subject import Arrays, Case, Interface, Subject
+from slipway.convert.arrays import Arrays, Run
+from slipway.convert.comparison import ShapeError, cosines, cut, distance
+from slipway.convert.encoders.subject import Case, Interface, Subject
+from slipway.convert.flow import Verdict
+from slipway.convert.thresholds import COSINE_INT8_EMBEDDING, LABELS, LIMITS, TOLERANCE, WORST_COSINE, Thresholds
 from slipway.errors import SlipwayError
 
-Run = Callable[[Arrays], Arrays]
-
-TOLERANCE: Final = 1e-4  # FP32; of the largest output where that is above 1
-AGREEMENT: Final = 0.99  # share of rows whose winning label may not change
-COSINE: Final = 0.999
-COSINE_INT8_EMBEDDING: Final = 0.995
-WORST_COSINE: Final = 0.8  # of any row; MiniLM in int8 has 0.93 on a row of one random token
 _ALONE_ELEMENTS: Final = 1 << 12  # cases larger than this are not run again row by row: that would double the gate
-
-
-@dataclass(frozen=True, slots=True)
-class Thresholds:
-    """What one precision must hold; 0 where a figure is not asked for."""
-
-    difference: float = 0.0
-    agreement: float = 0.0
-    cosine: float = 0.0
-    worst_cosine: float = 0.0
 
 
 def thresholds(precision: str, interface: Interface) -> Thresholds:
     """Return the criteria of a precision."""
+    limit = LIMITS[precision]
     if precision == "fp32":
-        return Thresholds(difference=TOLERANCE)
-    cosine = COSINE_INT8_EMBEDDING if precision == "int8" and interface.embeds else COSINE
-    agreement = AGREEMENT if interface.compares_labels else 0.0
+        return Thresholds(difference=limit.difference)
+    cosine = COSINE_INT8_EMBEDDING if precision == "int8" and interface.embeds else limit.cosine
+    agreement = LABELS if interface.compares_labels else 0.0
     return Thresholds(agreement=agreement, cosine=cosine, worst_cosine=WORST_COSINE)
 
 
@@ -68,19 +56,6 @@ class Figures:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """The gate's answer: figures, and each broken criterion in words (none: passed)."""
-
-    figures: Figures
-    problems: tuple[str, ...] = ()
-
-    @property
-    def passed(self) -> bool:
-        """Whether every criterion holds."""
-        return not self.problems
-
-
-@dataclass(frozen=True, slots=True)
 class Expectation:
     """One case and what each of its rows must give."""
 
@@ -98,16 +73,20 @@ def expectations(subject: Subject) -> list[Expectation]:
 
 def judge(run: Run, expected: Sequence[Expectation], precision: str, interface: Interface) -> Verdict:
     """Return how a candidate of `precision` does. A candidate that fails to answer does not pass."""
+    criteria = thresholds(precision, interface)
     comparison = _Comparison(interface)
     for expectation in expected:
         try:
             comparison.add(expectation, run)
         except SlipwayError as error:
-            return Verdict(comparison.figures(), (f"it fails on {expectation.case.name}: {error.message}",))
-        except _ShapeError as error:
-            return Verdict(comparison.figures(), (f"{error} on {expectation.case.name}",))
+            problem = f"it fails on {expectation.case.name}: {error.message}"
+        except ShapeError as error:
+            problem = f"{error} on {expectation.case.name}"
+        else:
+            continue
+        return Verdict(comparison.figures(), (problem,), criteria)
     figures = comparison.figures()
-    return Verdict(figures, tuple(_problems(figures, thresholds(precision, interface))))
+    return Verdict(figures, tuple(_problems(figures, criteria)), criteria)
 
 
 def _problems(figures: Figures, limits: Thresholds) -> Iterator[str]:
@@ -137,10 +116,6 @@ def _problems(figures: Figures, limits: Thresholds) -> Iterator[str]:
             yield f"the cosine of a row alone to itself in a batch is {found}"
 
 
-class _ShapeError(Exception):
-    """An output is not of the shape that the reference gives."""
-
-
 class _Comparison:
     """Adds up the figures of one candidate."""
 
@@ -158,17 +133,17 @@ class _Comparison:
         small = max(array.size for array in case.batch.values()) <= _ALONE_ELEMENTS
         for row, (expected, alone) in enumerate(zip(expectation.rows, case.alone, strict=True)):
             found = {
-                name: _cut(name, _row(array, row, self._interface), expected[name]) for name, array in answer.items()
+                name: cut(name, _row(array, row, self._interface), expected[name]) for name, array in answer.items()
             }
             self._compare(case.name, found, expected)
             if small and len(case.alone) > 1:
                 single = _first_row(run(alone), self._interface)
-                self._compare_alone(found, {name: _cut(name, array, found[name]) for name, array in single.items()})
+                self._compare_alone(found, {name: cut(name, array, found[name]) for name, array in single.items()})
 
     def _compare(self, name: str, found: Arrays, expected: Arrays) -> None:
         figures = self._figures
         difference = _distance(found, expected)
-        worse = not difference <= figures.difference
+        worse = difference > figures.difference
         self._figures = replace(
             figures,
             rows=figures.rows + 1,
@@ -181,7 +156,7 @@ class _Comparison:
                 self._agreements.append(np.ravel(array.argmax(-1) == expected[output].argmax(-1)))
 
     def _compare_alone(self, found: Arrays, single: Arrays) -> None:
-        difference = float(np.maximum(self._figures.batch_difference, _distance(found, single)))
+        difference = max(self._figures.batch_difference, _distance(found, single))
         self._figures = replace(self._figures, batch_difference=difference)
         for output, array in found.items():
             self._batch_directions.setdefault(output, _Directions()).add(array, single[output])
@@ -207,26 +182,9 @@ def _first_row(answer: Arrays, interface: Interface) -> Arrays:
     return {name: _row(array, 0, interface) for name, array in answer.items()}
 
 
-def _cut(name: str, array: np.ndarray, expected: np.ndarray) -> np.ndarray:
-    """Return the part of a padded row that belongs to the row."""
-    fits = array.ndim == expected.ndim and all(
-        have >= want for have, want in zip(array.shape, expected.shape, strict=True)
-    )
-    if not fits:
-        raise _ShapeError(f"output '{name}' has shape {list(array.shape)}, the reference {list(expected.shape)}")
-    return array[tuple(slice(size) for size in expected.shape)]
-
-
 def _distance(found: Arrays, expected: Arrays) -> float:
-    """Return the largest absolute difference of one row, relative to its largest value where that is above 1."""
-    worst = 0.0
-    for name, array in found.items():
-        if array.size == 0:
-            continue
-        one, other = array.astype(np.float64), expected[name].astype(np.float64)
-        scale = max(1.0, float(np.abs(other).max()))
-        worst = float(np.maximum(worst, np.abs(one - other).max() / scale))  # np.maximum keeps NaN, max() would not
-    return worst
+    """Return the largest difference of one row over its outputs, each relative to its own largest value."""
+    return max((distance(array, expected[name]).relative for name, array in found.items()), default=0.0)
 
 
 class _Directions:
@@ -238,13 +196,12 @@ class _Directions:
 
     def add(self, found: np.ndarray, expected: np.ndarray) -> None:
         """Take one row."""
-        one, other = found.astype(np.float64), expected.astype(np.float64)
-        if one.size == 1:
-            self._single.append((one.item(), other.item()))
-        elif one.size:
+        if found.size == 1:
+            self._single.append((float(found.item()), float(expected.item())))
+        elif found.size:
             # a vector of one element per token is a direction over the tokens
-            lasts = (one.ravel(), other.ravel()) if one.shape[-1] == 1 else (one, other)
-            self._rows.append(float(_cosine(*lasts).mean()))
+            lasts = (found.ravel(), expected.ravel()) if found.shape[-1] == 1 else (found, expected)
+            self._rows.append(float(cosines(*lasts).mean()))
 
     def cosines(self) -> np.ndarray:
         """Return one cosine per row; one for all rows that are single numbers."""
@@ -252,13 +209,7 @@ class _Directions:
             return np.array(self._rows or [1.0])
         one, other = np.array(self._single).T
         if len(one) == 1 or not np.ptp(other):  # nothing to be ordered
-            return np.append(self._rows, 1.0 if np.allclose(one, other, atol=TOLERANCE) else 0.0)
-        return np.append(self._rows, _cosine(one - other.mean(), other - other.mean()))
-
-
-def _cosine(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    lengths = np.linalg.norm(one, axis=-1) * np.linalg.norm(other, axis=-1)
-    same = np.asarray((one == other).all(-1), np.float64)  # two zero vectors have no direction but are the same
-    with np.errstate(invalid="ignore", divide="ignore"):
-        cosines = np.where(lengths == 0, same, (one * other).sum(-1) / lengths)
-    return np.asarray(cosines)
+            return np.append(self._rows, 1.0 if distance(one, other).relative <= TOLERANCE else 0.0)
+        numbers = other[np.isfinite(other)]
+        centre = numbers.mean() if numbers.size else 0.0
+        return np.append(self._rows, cosines(one - centre, other - centre))

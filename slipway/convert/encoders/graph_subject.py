@@ -10,10 +10,12 @@ from typing import Any, Final
 
 from slipway.backends.onnxruntime.graph import graph_of
 from slipway.backends.shared.graph import Graph, GraphTensor
+from slipway.convert.arrays import MAX_BATCH_SIZE, Arrays
 from slipway.convert.encoders.declared import DeclaredInput, limits_of
 from slipway.convert.encoders.sampling import IDS, MASK, Sampler
-from slipway.convert.encoders.subject import MAX_BATCH_SIZE, Arrays, Case, Interface
-from slipway.convert.encoders.tokenizer import first_line
+from slipway.convert.encoders.subject import Case, Interface
+from slipway.convert.libraries import first_line
+from slipway.convert.onnx_file import open_session
 from slipway.core.signature import TensorSpec
 from slipway.datatypes import BY_CONFIG_NAME
 from slipway.errors import invalid
@@ -31,7 +33,7 @@ class GraphSubject:
         self._path = path
         model = _read(path)
         self._external = external_files(model, path)
-        self._session = _open(path)
+        self._session = open_session(path)
         interface = interface_of(graph_of(self._session))
         self._sampler = Sampler(interface, {**_limits(model.graph, interface), **limits_of(declared)})
         self.interface = replace(interface, unknown_ranges=self._sampler.unknown_ranges())
@@ -67,17 +69,6 @@ class GraphSubject:
     def export_torch(self, path: Path, precision: str) -> None:  # noqa: ARG002
         """Refuse: torch does not read ONNX."""
         raise invalid("an ONNX file cannot become a torch model: choose the engine onnxruntime or openvino")
-
-
-def _open(path: Path) -> Any:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # as above
-        raise invalid(f"onnxruntime cannot open '{path}': {first_line(error)}") from error
 
 
 def _read(path: Path) -> Any:

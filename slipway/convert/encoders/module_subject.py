@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from slipway.convert.arrays import MAX_BATCH_SIZE, Arrays
 from slipway.convert.encoders.declared import DeclaredInput, limits_of
 from slipway.convert.encoders.sampling import Sampler
-from slipway.convert.encoders.subject import MAX_BATCH_SIZE, Arrays, Case, Interface
-from slipway.convert.encoders.tokenizer import first_line
+from slipway.convert.encoders.subject import Case, Interface
 from slipway.convert.encoders.tracing import export_onnx, export_torch
+from slipway.convert.libraries import first_line
 from slipway.core.signature import TensorSpec
 from slipway.datatypes import datatype_of
 from slipway.errors import SlipwayError, invalid

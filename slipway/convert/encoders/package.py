@@ -11,39 +11,38 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
 from slipway.config.padding import LENGTH_STEP, MAX_PADDING_SHARE, MAX_TOKENS, PAD_VALUES, TRIM_OUTPUTS
-from slipway.convert.encoders.batching import PADDING_SHARE, Plan
+from slipway.convert.configs import (
+    VERSION,
+    ensemble_step,
+    model_input,
+    model_name,
+    model_output,
+    python_config,
+    write_config,
+    write_ensemble,
+)
+from slipway.convert.directory import Task
+from slipway.convert.encoders.batching import PADDING_SHARE
 from slipway.convert.encoders.build import Built
-from slipway.convert.encoders.source import Source, Task
+from slipway.convert.encoders.source import EncoderSource
 from slipway.convert.encoders.subject import Interface
 from slipway.convert.encoders.tasks import TASKS, tokenizer_outputs
+from slipway.convert.plan import Plan
 from slipway.core.signature import TensorSpec
-from slipway.datatypes import BY_NAME
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-VERSION = "1"
 LABELS = "labels.txt"
 _CPU, _GPU = pb.ModelInstanceGroup.KIND_CPU, pb.ModelInstanceGroup.KIND_GPU
-
-
-def model_name(name: str) -> str:
-    """Return the name of the model inside a text model's ensemble."""
-    return f"{name}-model"
 
 
 def text_model_names(name: str) -> tuple[str, ...]:
     """Return all names a text model may take in a repository, in the order in which they must appear."""
     return f"{name}-tokenizer", model_name(name), f"{name}-answer", name
-
-
-def write_config(directory: Path, config: pb.ModelConfig) -> None:
-    """Write `config` into the model's directory, which must exist."""
-    (directory / "config.pbtxt").write_text(text_format.MessageToString(config))
 
 
 def model_config(
@@ -57,7 +56,7 @@ def model_config(
         platform=built.platform,
         max_batch_size=interface.max_batch_size,
         input=[model_input(spec) for spec in interface.inputs],
-        output=[model_output(spec, labels) for spec in interface.outputs],
+        output=[labelled_output(spec, labels) for spec in interface.outputs],
         instance_group=[pb.ModelInstanceGroup(count=plan.instances, kind=_GPU if built.on_gpu else _CPU)],
     )
     if built.graph_level:
@@ -85,25 +84,16 @@ def _length_batching(interface: Interface, built: Built, plan: Plan) -> dict[str
     }
 
 
-def model_input(spec: TensorSpec) -> pb.ModelInput:
-    """Return an input of a config."""
-    return pb.ModelInput(name=spec.name, data_type=_type(spec), dims=spec.dims)
-
-
-def model_output(spec: TensorSpec, labels: Sequence[str] = ()) -> pb.ModelOutput:
+def labelled_output(spec: TensorSpec, labels: Sequence[str]) -> pb.ModelOutput:
     """Return an output of a config, with a label file where it has one value per label."""
-    output = pb.ModelOutput(name=spec.name, data_type=_type(spec), dims=spec.dims)
+    output = model_output(spec)
     if labels and spec.dims == (len(labels),):
         output.label_filename = LABELS
     return output
 
 
-def _type(spec: TensorSpec) -> int:
-    return int(pb.DataType.Value(BY_NAME[spec.datatype].config_name))
-
-
 def write_text_models(
-    directory: Path, name: str, source: Source, interface: Interface, tokenizer: Tokenizer, mask_id: int | None
+    directory: Path, name: str, source: EncoderSource, interface: Interface, tokenizer: Tokenizer, mask_id: int | None
 ) -> tuple[str, ...]:
     """Write the models around the encoder of a text model; return the names of all, the encoder's included."""
     around = [_tokenizer_config(f"{name}-tokenizer", source, interface)]
@@ -113,9 +103,7 @@ def write_text_models(
     for config in around:
         _write_python_model(directory, config, source, tokenizer)
     ensemble = _ensemble_config(name, source, interface)
-    (directory / name / VERSION).mkdir(parents=True)
-    (directory / name / VERSION / ".gitkeep").touch()  # Triton wants the directory, git drops an empty one
-    write_config(directory / name, ensemble)
+    write_ensemble(directory / name, ensemble)
     if any(output.label_filename for output in ensemble.output):
         write_labels(directory / name, source.labels)
     return (around[0].name, model_name(name), *(config.name for config in around[1:]), name)
@@ -127,7 +115,7 @@ def write_labels(directory: Path, labels: Sequence[str]) -> None:
     (directory / LABELS).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
-def _write_python_model(directory: Path, config: pb.ModelConfig, source: Source, tokenizer: Tokenizer) -> None:
+def _write_python_model(directory: Path, config: pb.ModelConfig, source: EncoderSource, tokenizer: Tokenizer) -> None:
     version = directory / config.name / VERSION
     version.mkdir(parents=True)
     write_config(version.parent, config)
@@ -141,24 +129,7 @@ def _write_python_model(directory: Path, config: pb.ModelConfig, source: Source,
         write_labels(version, source.labels)
 
 
-def python_config(
-    name: str, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], max_batch: int, parameters: dict[str, str]
-) -> pb.ModelConfig:
-    """Return the config of one of the Python models around a model."""
-    # Slipway runs it in a thread of the server instead of a child process; Triton ignores the key.
-    parameters = {"EXECUTION_MODE": "thread", **parameters}
-    return pb.ModelConfig(
-        name=name,
-        backend="python",
-        max_batch_size=max_batch,
-        input=[model_input(spec) for spec in inputs],
-        output=[model_output(spec) for spec in outputs],
-        instance_group=[pb.ModelInstanceGroup(count=1, kind=_CPU)],
-        parameters={key: pb.ModelParameter(string_value=value) for key, value in parameters.items()},
-    )
-
-
-def _tokenizer_config(name: str, source: Source, interface: Interface) -> pb.ModelConfig:
+def _tokenizer_config(name: str, source: EncoderSource, interface: Interface) -> pb.ModelConfig:
     parameters = {"PROMPT": source.prompt} if source.prompt else {}
     if source.task is Task.ZERO_SHOT:
         parameters["HYPOTHESIS"] = source.hypothesis
@@ -166,7 +137,7 @@ def _tokenizer_config(name: str, source: Source, interface: Interface) -> pb.Mod
     return python_config(name, TASKS[source.task].texts, outputs, interface.max_batch_size, parameters)
 
 
-def _answer_config(name: str, source: Source, interface: Interface, mask_id: int | None) -> pb.ModelConfig:
+def _answer_config(name: str, source: EncoderSource, interface: Interface, mask_id: int | None) -> pb.ModelConfig:
     row = TASKS[source.task]
     known = {spec.name: spec for spec in (*row.texts, *tokenizer_outputs(source), *interface.outputs)}
     parameters = {"SCORES": source.scores} if source.task is Task.CLASSIFICATION else {}
@@ -176,7 +147,7 @@ def _answer_config(name: str, source: Source, interface: Interface, mask_id: int
     return python_config(name, inputs, row.answer_outputs(source), interface.max_batch_size, parameters)
 
 
-def _ensemble_config(name: str, source: Source, interface: Interface) -> pb.ModelConfig:
+def _ensemble_config(name: str, source: EncoderSource, interface: Interface) -> pb.ModelConfig:
     row = TASKS[source.task]
     texts = [spec.name for spec in row.texts]
     ids = [spec.name for spec in tokenizer_outputs(source)]
@@ -195,16 +166,6 @@ def _ensemble_config(name: str, source: Source, interface: Interface) -> pb.Mode
         platform="ensemble",
         max_batch_size=interface.max_batch_size,
         input=[model_input(spec) for spec in row.texts],
-        output=[model_output(spec, source.labels) for spec in (*outputs, *words)],
+        output=[labelled_output(spec, source.labels) for spec in (*outputs, *words)],
         ensemble_scheduling=pb.ModelEnsembling(step=steps),
-    )
-
-
-def ensemble_step(model: str, inputs: Sequence[str], outputs: Sequence[str]) -> pb.ModelEnsembling.Step:
-    """Return a step whose tensors have the names that its model gives them."""
-    return pb.ModelEnsembling.Step(
-        model_name=model,
-        model_version=-1,
-        input_map={each: each for each in inputs},
-        output_map={each: each for each in outputs},
     )

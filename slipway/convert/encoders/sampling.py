@@ -12,7 +12,8 @@ from typing import Final
 
 import numpy as np
 
-from slipway.convert.encoders.subject import MAX_BATCH_SIZE, Arrays, Case, Interface
+from slipway.convert.arrays import MAX_BATCH_SIZE, Arrays
+from slipway.convert.encoders.subject import Case, Interface
 from slipway.core.signature import TensorSpec
 from slipway.datatypes import BY_NAME
 from slipway.errors import invalid

@@ -6,31 +6,13 @@ and this package cannot reproduce exactly is refused by name.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
 from typing import Any, Final
 
+from slipway.convert.directory import Task, choose_task, declared_lengths, read_json, read_json_object
+from slipway.convert.options import HYPOTHESIS
 from slipway.errors import invalid
-
-
-class Task(Enum):
-    """What the converted model is for; the value is what `--task` takes."""
-
-    EMBEDDING = "embedding"
-    HIDDEN_STATES = "hidden-states"
-    CLASSIFICATION = "text-classification"
-    TOKENS = "token-classification"
-    QUESTIONS = "question-answering"
-    MASK = "fill-mask"
-    RERANKING = "reranking"
-    ZERO_SHOT = "zero-shot"
-    TEXT_TO_TEXT = "text2text-generation"
-    TRANSLATION = "translation"
-    SUMMARIZATION = "summarization"
-    TEXT_GENERATION = "text-generation"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +59,6 @@ _ALSO: Final = {
     Task.EMBEDDING: (Task.HIDDEN_STATES,),
     Task.HIDDEN_STATES: (),
 }
-HYPOTHESIS: Final = "This example is {}."  # of the zero-shot pipeline of transformers
 
 _ACTIVATION: Final = "sbert_ce_default_activation_function"  # of cross-encoders before sentence-transformers 4
 
@@ -91,7 +72,7 @@ _POOLING_KEYS: Final = {  # the boolean keys of sentence-transformers before ver
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class EncoderSource:
     """A checkpoint that can be converted; `max_length` counts special tokens."""
 
     directory: Path
@@ -116,11 +97,11 @@ class Source:
         return ("input_ids", "attention_mask", *(("token_type_ids",) if self.family.token_types else ()))
 
 
-def read_source(directory: Path, *, task: Task | None = None, hypothesis: str = HYPOTHESIS) -> Source:
+def read_source(directory: Path, *, task: Task | None = None, hypothesis: str = HYPOTHESIS) -> EncoderSource:
     """Return what `directory` holds; raise `SlipwayError` naming the file and the reason when it is unusable."""
     if not directory.is_dir():
         raise invalid(f"'{directory}' is not a directory")
-    config = _json_object(directory / "config.json")
+    config = read_json_object(directory / "config.json")
     model_type = str(config.get("model_type", ""))
     architecture = str((config.get("architectures") or [""])[0])
     family = FAMILIES.get(model_type)
@@ -132,12 +113,12 @@ def read_source(directory: Path, *, task: Task | None = None, hypothesis: str = 
     sentence = _sentence_transformers(directory)
     labels = _labels(config)
     found = Task.EMBEDDING if sentence else _task(architecture, model_type, labels)
-    chosen = _choose(found, task, architecture)
+    chosen = choose_task(task, (found, *_ALSO[found]), architecture)
     if chosen is Task.ZERO_SHOT and ("{}" not in hypothesis or "entailment" not in _lower(labels)):
         raise invalid("zero-shot needs a label 'entailment' and a hypothesis template with {} in it")
     padding_id = _padding_id(config, family)
     positions = int(config.get("max_position_embeddings", 512)) - (padding_id + 1 if family.offset_positions else 0)
-    return Source(
+    return EncoderSource(
         directory=directory,
         family=family if int(config.get("type_vocab_size", 1)) else Family(token_types=False),
         task=chosen,
@@ -194,15 +175,6 @@ def _task(architecture: str, model_type: str, labels: tuple[str, ...]) -> Task:
     return Task.RERANKING if len(labels) == 1 else task
 
 
-def _choose(found: Task, asked: Task | None, architecture: str) -> Task:
-    if asked is None or asked is found:
-        return found
-    if asked not in _ALSO[found]:
-        choices = ", ".join(task.value for task in (found, *_ALSO[found]))
-        raise invalid(f"'{architecture}' cannot serve the task '{asked.value}'; it can serve: {choices}")
-    return asked
-
-
 def _lower(labels: tuple[str, ...]) -> list[str]:
     return [label.lower() for label in labels]
 
@@ -213,7 +185,7 @@ def _sentence_transformers(directory: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     pooling, normalise = "", False
-    modules = _json(path)
+    modules = read_json(path)
     for module in modules if isinstance(modules, list) else [modules]:
         kind = str(module.get("type") if isinstance(module, dict) else module).rpartition(".")[2]
         if kind == "Pooling":
@@ -225,14 +197,14 @@ def _sentence_transformers(directory: Path) -> dict[str, Any] | None:
     if not pooling:
         raise invalid(f"{path}: no Pooling module, so what one embedding per text would be is not defined")
     transformer = directory / "sentence_bert_config.json"
-    lowercase = transformer.exists() and bool(_json_object(transformer).get("do_lower_case"))
+    lowercase = transformer.exists() and bool(read_json_object(transformer).get("do_lower_case"))
     return {"pooling": pooling, "normalise": normalise, "lowercase": lowercase, "prompt": _prompt(directory)}
 
 
 def _prompt(directory: Path) -> str:
     """Return the default prompt of a sentence-transformers directory, "" where it has none."""
     path = directory / "config_sentence_transformers.json"
-    general = _json_object(path) if path.exists() else {}
+    general = read_json_object(path) if path.exists() else {}
     name = general.get("default_prompt_name")
     if name is None:
         return ""
@@ -243,7 +215,7 @@ def _prompt(directory: Path) -> str:
 
 
 def _pooling_mode(path: Path) -> str:
-    config = _json_object(path)
+    config = read_json_object(path)
     if config.get("include_prompt") is False:
         raise invalid(f"{path}: pooling without the prompt (include_prompt) is not supported")
     chosen = [mode for key, mode in _POOLING_KEYS.items() if config.get(key)]
@@ -259,16 +231,6 @@ def _pooling_mode(path: Path) -> str:
     return str(chosen[0])
 
 
-def declared_lengths(directory: Path) -> Iterator[int]:
-    """Yield every length, in tokens, that a directory sets for its texts; a huge one comes last."""
-    for file, key in (("sentence_bert_config.json", "max_seq_length"), ("tokenizer_config.json", "model_max_length")):
-        path = directory / file
-        length = _json_object(path).get(key) if path.exists() else None
-        if length is not None:
-            yield int(length)
-    yield 1 << 30  # neither file says anything
-
-
 def _labels(config: dict[str, Any]) -> tuple[str, ...]:
     default = {index: f"LABEL_{index}" for index in range(int(config.get("num_labels") or 2))}  # as transformers does
     try:
@@ -276,19 +238,3 @@ def _labels(config: dict[str, Any]) -> tuple[str, ...]:
     except (AttributeError, ValueError):
         raise invalid(f"config.json: 'id2label' should map numbers to names and is {config['id2label']!r}") from None
     return tuple(names[index] for index in sorted(names))
-
-
-def _json_object(path: Path) -> dict[str, Any]:
-    value = _json(path)
-    if not isinstance(value, dict):
-        raise invalid(f"{path}: expected a JSON object")
-    return value
-
-
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise invalid(f"'{path.parent}' has no {path.name}") from None
-    except (OSError, ValueError) as error:
-        raise invalid(f"{path}: {error}") from None

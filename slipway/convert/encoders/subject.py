@@ -9,15 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Protocol
 
-import numpy as np
-
+from slipway.convert.arrays import Arrays
 from slipway.core.signature import TensorSpec
-
-Arrays = dict[str, np.ndarray]
-
-MAX_BATCH_SIZE: Final = 16
 
 
 @dataclass(frozen=True, slots=True)

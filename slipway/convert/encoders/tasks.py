@@ -9,7 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from slipway.convert.encoders.source import Source, Task
+from slipway.convert.directory import Task
+from slipway.convert.encoders.source import EncoderSource
 from slipway.core.signature import TensorSpec
 
 TOP_TOKENS: Final = 5  # candidates for a masked word, as the fill-mask pipeline of transformers gives
@@ -23,11 +24,11 @@ class TaskRow:
     """
 
     auto_class: str
-    outputs: Callable[[Source, Any], tuple[TensorSpec, ...]]
+    outputs: Callable[[EncoderSource, Any], tuple[TensorSpec, ...]]
     texts: tuple[TensorSpec, ...]
     answer: str = ""
     answer_inputs: tuple[str, ...] = ()
-    answer_outputs: Callable[[Source], tuple[TensorSpec, ...]] = lambda _: ()
+    answer_outputs: Callable[[EncoderSource], tuple[TensorSpec, ...]] = lambda _: ()
     compares_labels: bool = False
     offsets: bool = False  # the tokenizer also tells where each token stands in its text
 
@@ -102,13 +103,13 @@ TASKS: Final[dict[Task, TaskRow]] = {
 }
 
 
-def encoder_inputs(source: Source) -> tuple[TensorSpec, ...]:
+def encoder_inputs(source: EncoderSource) -> tuple[TensorSpec, ...]:
     """Return the encoder's inputs: INT64 [tokens], for zero-shot [labels, tokens]."""
     dims = (-1, -1) if source.task is Task.ZERO_SHOT else (-1,)
     return tuple(TensorSpec(name, "INT64", dims) for name in source.input_names)
 
 
-def tokenizer_outputs(source: Source) -> tuple[TensorSpec, ...]:
+def tokenizer_outputs(source: EncoderSource) -> tuple[TensorSpec, ...]:
     """Return the tokenizer's outputs: what the encoder takes, and where the tokens stand if the task needs it."""
     offsets = (TensorSpec("offsets", "INT64", (-1, 2)),) if TASKS[source.task].offsets else ()
     return (*encoder_inputs(source), *offsets)

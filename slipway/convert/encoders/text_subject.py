@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from slipway.convert.arrays import MAX_BATCH_SIZE, Arrays
+from slipway.convert.directory import Task
 from slipway.convert.encoders.encoder import build_encoder
-from slipway.convert.encoders.source import Source, Task
-from slipway.convert.encoders.subject import MAX_BATCH_SIZE, Arrays, Case, Interface
+from slipway.convert.encoders.source import EncoderSource
+from slipway.convert.encoders.subject import Case, Interface
 from slipway.convert.encoders.tasks import TASKS, encoder_inputs
 from slipway.convert.encoders.tokenizer import encode, encode_texts
 from slipway.convert.encoders.tracing import export_onnx, export_torch
@@ -43,7 +45,7 @@ class TextSubject:
 
     reference_name = "transformers in FP32"
 
-    def __init__(self, source: Source, network: Any, tokenizer: Tokenizer, texts: Sequence[str]) -> None:
+    def __init__(self, source: EncoderSource, network: Any, tokenizer: Tokenizer, texts: Sequence[str]) -> None:
         self._source = source
         self._network = network
         self._tokenizer = tokenizer
@@ -167,7 +169,7 @@ def _alone(batch: Arrays, row: int) -> Arrays:
     return {name: array[row : row + 1, ..., :length] for name, array in batch.items()}
 
 
-def _pooled(source: Source, answer: Any) -> Arrays:
+def _pooled(source: EncoderSource, answer: Any) -> Arrays:
     hidden = answer.last_hidden_state[0].numpy()
     pooled = {
         "cls": lambda: hidden[0],
@@ -178,12 +180,12 @@ def _pooled(source: Source, answer: Any) -> Arrays:
     return {"embedding": np.asarray(pooled / np.linalg.norm(pooled) if source.normalise else pooled)[None]}
 
 
-def _scored(source: Source, answer: Any) -> Arrays:
+def _scored(source: EncoderSource, answer: Any) -> Arrays:
     logit = answer.logits.numpy()[:, :1]
     return {"score": logit if source.raw_score else 1 / (1 + np.exp(-logit))}
 
 
-def _logits(_: Source, answer: Any) -> Arrays:
+def _logits(_: EncoderSource, answer: Any) -> Arrays:
     return {"logits": answer.logits.numpy()}
 
 

@@ -1,7 +1,4 @@
-"""The tokenizer of a checkpoint, with truncation and padding written into it.
-
-The file it makes needs nothing but the `tokenizers` library: the served tokenizer model opens it and encodes.
-"""
+"""The tokenizer of an encoder: opened, copied for serving, asked for the encoder's inputs."""
 
 from __future__ import annotations
 
@@ -10,8 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from slipway.convert.encoders.source import Source
+from slipway.convert.encoders.source import EncoderSource
 from slipway.convert.encoders.tasks import TASKS
+from slipway.convert.tokenizer import copy_tokenizer, disagreement, open_reference
 from slipway.errors import invalid
 
 if TYPE_CHECKING:
@@ -21,10 +19,8 @@ _FILES: Final = (("tokenizer.json",), ("vocab.txt",), ("vocab.json", "merges.txt
 ENCODING_FIELDS: Final = {"input_ids": "ids", "attention_mask": "attention_mask", "token_type_ids": "type_ids"}
 
 
-def load_reference_tokenizer(source: Source) -> Any:
+def load_reference_tokenizer(source: EncoderSource) -> Any:
     """Return the tokenizer as `transformers` opens it; raise `SlipwayError` when its files are missing or corrupt."""
-    from transformers import AutoTokenizer
-
     directory = source.directory
     if not any(all((directory / name).is_file() for name in names) for names in _FILES):
         choices = " or ".join(" with ".join(names) for names in _FILES)
@@ -32,31 +28,26 @@ def load_reference_tokenizer(source: Source) -> Any:
             f"'{directory}' has no tokenizer: expected {choices}; of a sentencepiece model, transformers makes one: "
             f"AutoTokenizer.from_pretrained(directory).save_pretrained(directory)"
         )
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
-    except Exception as error:  # transformers and its Rust core raise types without a common root
-        raise invalid(f"cannot open the tokenizer of '{directory}': {first_line(error)}") from error
-    if not tokenizer.is_fast or tokenizer.pad_token_id is None:
-        raise invalid(f"the tokenizer of '{directory}' has no fast form or no padding token")
+    tokenizer = open_reference(
+        directory, lambda reason: invalid(f"cannot open the tokenizer of '{directory}': {reason}")
+    )
+    if tokenizer.pad_token_id is None:
+        raise invalid(f"the tokenizer of '{directory}' has no padding token")
     return tokenizer
 
 
-def build_tokenizer(source: Source, reference: Any) -> Tokenizer:
+def build_tokenizer(source: EncoderSource, reference: Any) -> Tokenizer:
     """Return a copy of the reference that truncates to the model's length and pads a batch to its longest row."""
-    from tokenizers import Tokenizer, normalizers
+    from tokenizers import normalizers
 
-    tokenizer = Tokenizer.from_str(reference.backend_tokenizer.to_str())
-    tokenizer.enable_truncation(source.max_length)
-    tokenizer.enable_padding(
-        pad_id=reference.pad_token_id, pad_token=reference.pad_token, pad_type_id=reference.pad_token_type_id
-    )
+    tokenizer = copy_tokenizer(reference, source.max_length)
     if source.lowercase:
         steps = [normalizers.Lowercase()] + ([tokenizer.normalizer] if tokenizer.normalizer else [])
         tokenizer.normalizer = normalizers.Sequence(steps)
     return tokenizer
 
 
-def encode_texts(source: Source, tokenizer: Tokenizer, texts: Sequence[str]) -> dict[str, np.ndarray]:
+def encode_texts(source: EncoderSource, tokenizer: Tokenizer, texts: Sequence[str]) -> dict[str, np.ndarray]:
     """Return the inputs of a row for each text; where the task takes pairs, each text with its neighbour."""
     if len(TASKS[source.task].texts) == 1:
         return encode(tokenizer, [source.prompt + text for text in texts], source.input_names)
@@ -72,7 +63,7 @@ def encode(
     return {name: np.array([getattr(e, ENCODING_FIELDS[name]) for e in encodings], dtype=np.int64) for name in names}
 
 
-def check_tokenizer(tokenizer: Tokenizer, reference: Any, source: Source, texts: Sequence[str]) -> None:
+def check_tokenizer(tokenizer: Tokenizer, reference: Any, source: EncoderSource, texts: Sequence[str]) -> None:
     """Raise `SlipwayError` unless both tokenizers give the same ids for every text, padding aside."""
     paired = len(TASKS[source.task].texts) > 1
     encoded = encode_texts(source, tokenizer, texts)
@@ -82,9 +73,4 @@ def check_tokenizer(tokenizer: Tokenizer, reference: Any, source: Source, texts:
         cased = [[word.lower() if source.lowercase else word] for word in words]
         expected = reference(*cased, truncation=True, max_length=source.max_length)["input_ids"][0]
         if encoded["input_ids"][row][encoded["attention_mask"][row] == 1].tolist() != list(expected):
-            raise invalid(f"the exported tokenizer and transformers disagree on {text[:40]!r}; nothing was written")
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error's text, or its type where it has none."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+            raise disagreement(text)

@@ -9,9 +9,10 @@ import copy
 from pathlib import Path
 from typing import Any, Final
 
-from slipway.convert.encoders.encoder import OPSET
-from slipway.convert.encoders.subject import Arrays, Interface
-from slipway.convert.encoders.tokenizer import first_line
+from slipway.convert.arrays import Arrays
+from slipway.convert.encoders.subject import Interface
+from slipway.convert.libraries import first_line
+from slipway.convert.onnx_file import trace
 from slipway.errors import invalid
 
 TORCH_DTYPES: Final = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
@@ -23,15 +24,13 @@ def export_onnx(module: Any, example: Arrays, interface: Interface, path: Path) 
 
     with torch.inference_mode():
         try:
-            torch.onnx.export(
+            trace(
                 module,
                 _tensors(example),
-                str(path),
-                input_names=[spec.name for spec in interface.inputs],
-                output_names=[spec.name for spec in interface.outputs],
-                dynamic_axes=_axes(interface),
-                opset_version=OPSET,
-                dynamo=False,  # the newer exporter needs onnxscript and ten times as long
+                path,
+                inputs=[spec.name for spec in interface.inputs],
+                outputs=[spec.name for spec in interface.outputs],
+                axes=_axes(interface),
             )
         except OSError:
             raise

@@ -7,10 +7,10 @@ from typing import Final
 
 import numpy as np
 
-from slipway.convert.encoders.measure import seconds_per_run
 from slipway.convert.generation.gate import greedy
 from slipway.convert.generation.questions import random_ids
 from slipway.convert.generation.source import GenerationSource
+from slipway.convert.measure import seconds_per_run
 from slipway.convert.runner import OpenModel
 from slipway.runtime.served import IDS, MASK
 
@@ -28,6 +28,11 @@ class TokenSpeed:
     source_tokens: int
     new_tokens: int
     tokens_per_second: float
+
+    @property
+    def rate(self) -> float:
+        """Return the generated tokens per second."""
+        return self.tokens_per_second
 
 
 def measure_tokens(model: OpenModel, source: GenerationSource) -> tuple[TokenSpeed, ...]:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from slipway.checkpoints.huggingface.reader import HuggingFaceCheckpoint, read_huggingface
 from slipway.checkpoints.huggingface.settings import Settings, read_settings
-from slipway.convert.encoders.source import Task, declared_lengths
+from slipway.convert.directory import Task, choose_task, declared_lengths
 from slipway.errors import invalid
 from slipway.runtime.arguments import FORCED
 from slipway.transformer.spec import Positions, Stack, Transformer
@@ -104,9 +104,7 @@ def read_generation_source(directory: Path, task: Task | None) -> GenerationSour
     """Return what `directory` holds; raise `SlipwayError` naming the file and the reason when it is unusable."""
     settings = read_settings(directory)
     tasks = TASKS[settings.model_type]
-    if task is not None and task not in tasks:
-        choices = ", ".join(each.value for each in tasks)
-        raise invalid(f"'{settings.architecture}' cannot serve the task '{task.value}'; it can serve: {choices}")
+    chosen = choose_task(task, tasks, settings.architecture)
     checkpoint = read_huggingface(directory)
     spec = checkpoint.spec
     reader = spec.encoder or spec.decoder
@@ -120,7 +118,7 @@ def read_generation_source(directory: Path, task: Task | None) -> GenerationSour
     return GenerationSource(
         directory=directory,
         checkpoint=checkpoint,
-        task=task or tasks[0],
+        task=chosen,
         max_length=min(rows - kept, _UNBOUNDED, *declared_lengths(directory)),
         defaults=defaults,
         notes=tuple(_notes(settings, checkpoint)),

@@ -11,7 +11,7 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from slipway.cli.main import main
-from slipway.convert.conversion import Conversion, convert
+from slipway.convert.conversion import Converted, convert
 from slipway.convert.options import ConvertOptions
 from slipway.convert.runner import open_model
 from slipway.errors import SlipwayError
@@ -27,7 +27,7 @@ def source(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def converted(source, tmp_path_factory) -> tuple[Conversion, Path]:
+def converted(source, tmp_path_factory) -> tuple[Converted, Path]:
     """Every candidate of this machine, and the plain graph to compare with."""
     repository = tmp_path_factory.mktemp("models")
     return convert(source, ConvertOptions("finbert", repository, lengths=(8, 16), compare=True)), repository
@@ -38,12 +38,12 @@ def test_raw_optimised_and_quantised_graphs_are_compared_in_speed_size_and_accur
     candidates = {each.label: each for each in converted[0].report.candidates}
     raw = candidates["onnxruntime fp32 (graph optimisation off)"]
     optimised = candidates["onnxruntime fp32"]
-    quantised = [each for each in candidates.values() if each.precision == "int8"]
+    quantised = [each for each in candidates.values() if each.variant.precision == "int8"]
     assert raw.status == "for comparison only"
     assert raw.figures.difference < 1e-4
     assert optimised.figures.difference < 1e-4
     assert {speed.length for speed in raw.speeds} == {speed.length for speed in optimised.speeds} == {8, 16}
-    assert {each.engine for each in quantised} == {"onnxruntime", "openvino"}
+    assert {each.variant.engine for each in quantised} == {"onnxruntime", "openvino"}
     for each in quantised:
         assert 0.5 < each.figures.cosine < 1
         assert each.bytes > 0
@@ -55,7 +55,7 @@ def test_the_fastest_candidate_that_passed_is_chosen_and_those_that_failed_say_b
     report = converted[0].report
     passed = [each for each in report.candidates if each.status in ("passed", "chosen")]
     (chosen,) = [each for each in report.candidates if each.status == "chosen"]
-    assert chosen.rows_per_second == max(each.rows_per_second for each in passed)
+    assert chosen.rate == max(each.rate for each in passed)
     assert report.chosen == chosen.label
     for each in report.candidates:
         if each.status == "refused":

@@ -12,18 +12,19 @@ from google.protobuf import text_format
 from tokenizers import Tokenizer
 from tritonclient.grpc import model_config_pb2
 
-from slipway.convert.conversion import Conversion, convert
-from slipway.convert.encoders.gate import TOLERANCE
-from slipway.convert.encoders.source import FAMILIES, Task, read_source
+from slipway.convert.conversion import Converted, convert
+from slipway.convert.directory import Task
+from slipway.convert.encoders.source import FAMILIES, read_source
 from slipway.convert.encoders.tokenizer import encode
 from slipway.convert.options import ConvertOptions
+from slipway.convert.thresholds import TOLERANCE
 from slipway.errors import SlipwayError
 from tests.convert.checkpoints import add_sentence_transformers, write_checkpoint
 
 TEXTS = ["The cat sat on the mat.", "Stocks rallied, and the British pound gained.", "hi"]
 
 
-def convert_text_model(source: Path, *, name: str, repository: Path, overwrite: bool = False) -> Conversion:
+def convert_text_model(source: Path, *, name: str, repository: Path, overwrite: bool = False) -> Converted:
     """Convert to the plainest candidate, in no time."""
     options = ConvertOptions(name, repository, "onnxruntime", "fp32", lengths=(8,), overwrite=overwrite)
     return convert(source, options)

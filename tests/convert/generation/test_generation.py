@@ -13,12 +13,12 @@ from google.protobuf import text_format
 from safetensors.torch import load_file, save_file
 from tritonclient.grpc import model_config_pb2
 
-from slipway.convert.conversion import Conversion, convert
-from slipway.convert.encoders.source import GENERATING, Task
+from slipway.convert.conversion import Converted, convert
+from slipway.convert.directory import Task
+from slipway.convert.encoders.source import GENERATING
 from slipway.convert.generation import gate
 from slipway.convert.generation.gate import Question, judge
 from slipway.convert.generation.reference import Generated
-from slipway.convert.generation.report import GenerationReport
 from slipway.convert.generation.source import TASKS
 from slipway.convert.options import ConvertOptions
 from slipway.convert.runner import open_model
@@ -35,14 +35,14 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="module")
-def converted(sources, tmp_path_factory) -> tuple[Path, Conversion]:
+def converted(sources, tmp_path_factory) -> tuple[Path, Converted]:
     """T5 as it is converted without a word about engines."""
     repository = tmp_path_factory.mktemp("models")
     return repository, convert(sources["t5"], ConvertOptions("m", repository))
 
 
 def plain(repository: Path, **changes: object) -> ConvertOptions:
-    return replace(ConvertOptions("m", repository, "ctranslate2", compute_type="float32"), **changes)
+    return replace(ConvertOptions("m", repository, "ctranslate2", precision="fp32"), **changes)
 
 
 def refusal(source: Path, options: ConvertOptions) -> str:
@@ -55,16 +55,15 @@ def refusal(source: Path, options: ConvertOptions) -> str:
 def test_candidates_of_both_engines_are_compared_in_tokens_a_second(converted):
     _, conversion = converted
     report = conversion.report
-    assert isinstance(report, GenerationReport)
     found = {each.label: each for each in report.candidates}
     assert {"ctranslate2 float32", "ctranslate2 int8", "torch float32"} <= found.keys()
     for engine in ("ctranslate2", "torch"):
         candidate = found[f"{engine} float32"]
-        assert candidate.agreement.same_rows + candidate.agreement.ties == candidate.agreement.rows
-        assert [speed.batch for speed in candidate.tokens] == [1, 8]
-    assert found["ctranslate2 int8"].agreement.share <= 1
-    passed = [each for each in report.candidates if each.tokens]
-    assert report.chosen == max(passed, key=lambda each: each.tokens_per_second).label
+        assert candidate.figures.same_rows + candidate.figures.ties == candidate.figures.rows
+        assert [speed.batch for speed in candidate.speeds] == [1, 8]
+    assert found["ctranslate2 int8"].figures.share <= 1
+    passed = [each for each in report.candidates if each.speeds]
+    assert report.chosen == max(passed, key=lambda each: each.rate).label
 
 
 def test_the_report_is_written_beside_the_engine_for_machines_and_people(converted):
@@ -89,7 +88,7 @@ def test_five_models_are_written_and_the_optional_inputs_pass_through_the_ensemb
 @pytest.mark.parametrize("family", ["gpt2", "marian", "bart"])
 def test_every_kind_of_model_gives_the_ids_of_transformers(sources, family, tmp_path):
     report = convert(sources[family], plain(tmp_path / "models")).report
-    agreement = report.candidates[0].agreement
+    agreement = report.candidates[0].figures
     assert agreement.same_rows + agreement.ties == agreement.rows > 20
 
 
@@ -152,7 +151,7 @@ def test_a_first_token_that_the_checkpoint_forces_is_forced_and_rules_ctranslate
     source = write_generator(tmp_path / "source", "bart")
     path = source / "generation_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"forced_bos_token_id": 7}))
-    report = convert(source, ConvertOptions("m", tmp_path / "models", compute_type="float32")).report
+    report = convert(source, ConvertOptions("m", tmp_path / "models", precision="fp32")).report
     assert report.chosen == "torch float32"
     assert report.skipped[0].reason == "CTranslate2 cannot do forced first tokens"
     with open_model(tmp_path / "models/m-model") as model:
@@ -181,8 +180,8 @@ def test_a_dry_run_tells_what_it_would_do_and_writes_nothing(sources, tmp_path):
 
 
 def test_int8_that_goes_another_way_is_refused_and_written_only_when_accepted(sources, tmp_path, monkeypatch):
-    monkeypatch.setattr(gate, "AGREEMENT", 1.01)  # more than there is: tiny models differ by luck
-    options = ConvertOptions("m", tmp_path / "models", "ctranslate2", compute_type="int8")
+    monkeypatch.setattr(gate, "TOKENS", 1.01)  # more than there is: tiny models differ by luck
+    options = ConvertOptions("m", tmp_path / "models", "ctranslate2", precision="int8")
     assert "of the tokens before a row takes another way are those of transformers" in refusal(sources["t5"], options)
     conversion = convert(sources["t5"], replace(options, accept=True))
     assert conversion.report.why.startswith("it was accepted by --accept although")
@@ -198,8 +197,8 @@ def test_a_model_of_the_name_is_not_replaced_unasked(converted, sources):
     ("changes", "message"),
     [
         ({"engine": "openvino"}, "engine 'openvino' does not generate text; choose ctranslate2 or torch"),
-        ({"compute_type": "bfloat16"}, "engine 'ctranslate2' has no compute type 'bfloat16' here"),
-        ({"precision": "fp16"}, "use --compute-type, one of float32, bfloat16, int8"),
+        ({"precision": "bf16"}, "engine 'ctranslate2' has no precision 'bf16' here; it has: fp32, int8"),
+        ({"precision": "fp16", "engine": "auto"}, "has no precision 'fp16' here; it has: fp32, int8, bf16"),
         ({"task": Task.TEXT_GENERATION}, "cannot serve the task 'text-generation'; it can serve: text2text-generation"),
         ({"task": Task.EMBEDDING}, "cannot serve the task 'embedding'"),
     ],
@@ -246,10 +245,10 @@ def answers(ids: list[int]):
 
 def test_the_gate_forgives_a_tie_and_nothing_else():
     asked = [question([4, 5, 6], [{4}, {5, 9}, {6}])]
-    assert judge(answers([4, 5, 6]), asked, "float32")[1] == ()
-    agreement, problems = judge(answers([4, 9, 2]), asked, "float32")
-    assert (agreement.ties, problems) == (2, ())
-    agreement, (problem,) = judge(answers([4, 7, 6]), asked, "float32")
+    assert judge(answers([4, 5, 6]), asked, "fp32").problems == ()
+    verdict = judge(answers([4, 9, 2]), asked, "fp32")
+    assert (verdict.figures.ties, verdict.problems) == (2, ())
+    (problem,) = judge(answers([4, 7, 6]), asked, "fp32").problems
     assert problem == (
         "2 of 2 rows differ from transformers; first: row 0 alone, 1 tokens, token 1: 7 where transformers has 5"
     )
@@ -257,7 +256,8 @@ def test_the_gate_forgives_a_tie_and_nothing_else():
 
 def test_reduced_precision_is_held_to_the_share_of_tokens_before_another_way():
     asked = [question([4, 5, 6, 7], [{4}, {5}, {6}, {7}])]
-    agreement, (problem,) = judge(answers([4, 5, 6, 8]), asked, "int8")
-    assert agreement.share == 0.75
+    verdict = judge(answers([4, 5, 6, 8]), asked, "int8")
+    (problem,) = verdict.problems
+    assert verdict.figures.share == 0.75
     assert problem.startswith("75.0% of the tokens before a row takes another way")
-    assert judge(answers([4, 5, 6, 7]), asked, "int8")[1] == ()
+    assert judge(answers([4, 5, 6, 7]), asked, "int8").problems == ()

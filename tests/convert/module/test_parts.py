@@ -11,11 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slipway.cli.main import main
-from slipway.convert.module.gate import LIMITS, compare, graph_cases, judge
+from slipway.convert.comparison import distance
+from slipway.convert.module.gate import compare, graph_examples, judge
 from slipway.convert.module.io_config import parse_model_io
 from slipway.convert.module.options import parse_batch_sizes, parse_bytes
 from slipway.convert.module.placement import place
 from slipway.convert.tensorrt import EngineSettings, InputProfile, profiles, refusal
+from slipway.convert.thresholds import LIMITS
 from slipway.errors import SlipwayError
 from tests.convert.module.model import IO_CONFIG, SCRIPT, command, io_config, write_model
 
@@ -93,7 +95,7 @@ def test_sparse_weights_and_tf32_are_always_on_and_precisions_as_asked():
 def test_an_onnx_file_gives_the_cases_that_an_engine_is_compared_on(tmp_path):
     write_model(tmp_path, script=SCRIPT.replace("1000", "10"))
     assert main(["convert-module", *command(tmp_path)]) == 0
-    cases = graph_cases(tmp_path / "model.onnx", parse_model_io(IO_CONFIG), rows=[1, 8], length=128)
+    cases = graph_examples(tmp_path / "model.onnx", parse_model_io(IO_CONFIG), rows=[1, 8], length=128)
     assert [case.rows for case in cases] == [1, 8]
     assert cases[1].expected["output"].shape == (8, 1)
 
@@ -107,13 +109,13 @@ def test_a_machine_without_tensorrt_says_what_is_missing():
 
 def test_what_is_not_a_number_in_both_is_no_difference_and_in_one_an_infinite_one():
     numbers = np.array([1.0, np.nan, np.inf], np.float32)
-    assert compare("c", "o", numbers, numbers).difference == 0
-    assert compare("c", "o", np.array([1.0, 2.0, np.inf], np.float32), numbers).difference == np.inf
-    assert compare("c", "o", np.array([np.nan, np.nan, np.inf], np.float32), numbers).difference == np.inf
+    assert distance(numbers, numbers).absolute == 0
+    assert distance(np.array([1.0, 2.0, np.inf], np.float32), numbers).absolute == np.inf
+    assert distance(np.array([np.nan, np.nan, np.inf], np.float32), numbers).absolute == np.inf
 
 
 def test_another_shape_is_infinitely_far():
-    assert compare("c", "o", np.ones((1, 2)), np.ones((2, 1))).difference == np.inf
+    assert distance(np.ones((1, 2)), np.ones((2, 1))).absolute == np.inf
 
 
 def test_differences_are_relative_to_large_outputs():

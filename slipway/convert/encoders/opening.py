@@ -1,44 +1,39 @@
-"""Open a source of any kind: what it is, what models it becomes, and what lies around the model itself."""
+"""Open a source that does not generate text: what it is, what models it becomes, what lies around the model itself."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
+from slipway.convert.arrays import Arrays
+from slipway.convert.configs import model_name
+from slipway.convert.directory import Task
 from slipway.convert.encoders.declared import parse_input
-from slipway.convert.encoders.encoder import load_network, quiet_libraries
+from slipway.convert.encoders.encoder import load_network
 from slipway.convert.encoders.graph_subject import GraphSubject
 from slipway.convert.encoders.module_subject import ModuleSubject
-from slipway.convert.encoders.package import model_name, text_model_names, write_text_models
+from slipway.convert.encoders.package import text_model_names, write_text_models
 from slipway.convert.encoders.sampling import read_calibration
-from slipway.convert.encoders.source import Task, read_source
-from slipway.convert.encoders.subject import Arrays, Subject
+from slipway.convert.encoders.source import read_source
+from slipway.convert.encoders.subject import Subject
 from slipway.convert.encoders.tasks import TASKS
 from slipway.convert.encoders.text_subject import TEXTS, TextSubject
 from slipway.convert.encoders.tokenizer import build_tokenizer, check_tokenizer, load_reference_tokenizer
-from slipway.convert.encoders.variants import Skipped
-from slipway.convert.hub import fetch, is_hub_id
 from slipway.convert.options import ConvertOptions
-from slipway.convert.report import Report, source_hash
+from slipway.convert.sample import sample_texts
 from slipway.errors import invalid
 
 _TORCH_FILES: Final = (".pt", ".pt2", ".pth", ".ts")
 _MOST_TEXTS: Final = 300  # of a calibration file; more bring nothing but time
 
-Progress = Callable[[str], None]
-
 
 @dataclass(frozen=True, slots=True)
-class Material:
+class OpenedSource:
     """An opened source. `model` is the name of the model itself, `models` those of all that are written, `taken`
     those that may stand in the way; `write_around` writes everything but the model itself into a directory."""
 
-    path: Path
-    origin: str  # what people call it
     subject: Subject
     model: str
     models: tuple[str, ...]
@@ -48,20 +43,10 @@ class Material:
     write_around: Callable[[Path], object]
     takes_text: bool
 
-    def start_report(self, options: ConvertOptions, skipped: Sequence[Skipped]) -> Report:
-        """Return the report of a conversion that begins."""
+    def calibration(self, path: Path | None) -> str:
+        """Return what int8 is calibrated with, for people."""
         sample = "a built-in sample of English text and random ids" if self.takes_text else "random values"
-        return Report(
-            source=self.origin,
-            source_sha256=source_hash(self.path),
-            task=self.task,
-            reference=self.subject.reference_name,
-            models=self.models,
-            lengths=options.lengths,
-            calibration=f"the file {options.calibration}" if options.calibration else f"{sample} (no file was given)",
-            reproduce=options.command,
-            skipped=list(skipped),
-        )
+        return f"the file {path}" if path else f"{sample} (no file was given)"
 
     def calibration_rows(self, path: Path | None) -> Sequence[Arrays]:
         """Return the rows to quantise with: of a file, a text per line or arrays in .npz; else of the sample."""
@@ -79,35 +64,16 @@ class Material:
         return self.subject.calibration(texts)
 
 
-def sample_texts() -> list[str]:
-    """Return the built-in sample: sentences of news, reviews, questions, instructions."""
-    return files("slipway.convert").joinpath("sample.txt").read_text(encoding="utf-8").splitlines()
+def open_source(path: Path, origin: str, options: ConvertOptions) -> OpenedSource:
+    """Return the opened source; raise `SlipwayError` when it cannot be converted."""
+    if path.is_file():
+        return _single_model(path, options)
+    if path.is_dir():
+        return _text_model(path, options)
+    raise invalid(f"'{origin}' is not a directory, a file, or the id of a model on a hub")
 
 
-def locate(source: str | Path, progress: Progress) -> tuple[Path, str]:
-    """Return where the source lies, fetched from a hub if it is not here, and what people call it."""
-    if not is_hub_id(str(source)):
-        return Path(source), str(source)
-    progress(f"fetching {source}")
-    with quiet_libraries():
-        path = fetch(str(source))
-    return path, f"{source} at revision {path.name}"
-
-
-@contextmanager
-def open_material(path: Path, origin: str, options: ConvertOptions, progress: Progress) -> Iterator[Material]:
-    """Yield the opened source with the libraries kept quiet; raise `SlipwayError` when it cannot be converted."""
-    with quiet_libraries():
-        progress(f"reading {origin}")
-        if path.is_file():
-            yield _single_model(path, origin, options)
-        elif path.is_dir():
-            yield _text_model(path, origin, options)
-        else:
-            raise invalid(f"'{origin}' is not a directory, a file, or the id of a model on a hub")
-
-
-def _single_model(path: Path, origin: str, options: ConvertOptions) -> Material:
+def _single_model(path: Path, options: ConvertOptions) -> OpenedSource:
     declared = [parse_input(text) for text in options.inputs]
     if path.suffix == ".onnx":
         subject: Subject = GraphSubject(path, declared)
@@ -117,9 +83,7 @@ def _single_model(path: Path, origin: str, options: ConvertOptions) -> Material:
         endings = ", ".join((".onnx", *_TORCH_FILES))
         raise invalid(f"'{path}' is of no known kind: expected a directory or a file that ends in {endings}")
     name = options.name
-    return Material(
-        path=path,
-        origin=origin,
+    return OpenedSource(
         subject=subject,
         model=name,
         models=(name,),
@@ -131,7 +95,7 @@ def _single_model(path: Path, origin: str, options: ConvertOptions) -> Material:
     )
 
 
-def _text_model(path: Path, origin: str, options: ConvertOptions) -> Material:
+def _text_model(path: Path, options: ConvertOptions) -> OpenedSource:
     source = read_source(path, task=options.task, hypothesis=options.hypothesis)
     reference = load_reference_tokenizer(source)
     if "token_type_ids" not in reference.model_input_names:  # the network was trained without: all are zero
@@ -152,9 +116,7 @@ def _text_model(path: Path, origin: str, options: ConvertOptions) -> Material:
     def write_around(directory: Path) -> None:
         write_text_models(directory, name, source, subject.interface, tokenizer, mask_id)
 
-    return Material(
-        path=path,
-        origin=origin,
+    return OpenedSource(
         subject=subject,
         model=model_name(name),
         models=models,
