@@ -1,4 +1,4 @@
-"""Inputs of a model as a person declares them, where its file does not tell: `--input NAME:TYPE:DIMS[:LIMIT]`."""
+"""Inputs of a model as a person declares them, where its file does not say: `--input NAME:TYPE:DIMS[:LIMIT]`."""
 
 from __future__ import annotations
 

@@ -163,15 +163,20 @@ class _Comparison:
 
     def figures(self) -> Figures:
         """Return the figures of all rows so far."""
-        cosines = [each.cosines() for each in self._directions.values()]
+        rows = [each.cosines() for each in self._directions.values()]
         batch = [each.cosines() for each in self._batch_directions.values()]
         return replace(
             self._figures,
             agreement=float(np.concatenate(self._agreements).mean()) if self._agreements else 1.0,
-            cosine=min((float(each.mean()) for each in cosines), default=1.0),
-            worst_cosine=min((float(each.min()) for each in cosines), default=1.0),
-            batch_cosine=min((float(each.mean()) for each in batch), default=1.0),
+            cosine=_least([each.mean() for each in rows]),
+            worst_cosine=_least([each.min() for each in rows]),
+            batch_cosine=_least([each.mean() for each in batch]),
         )
+
+
+def _least(of_outputs: Sequence[float]) -> float:
+    """Return the least cosine of all outputs, NaN if one is; min() would lose it."""
+    return float(np.min(of_outputs, initial=1.0))
 
 
 def _row(array: np.ndarray, row: int, interface: Interface) -> np.ndarray:

@@ -29,7 +29,7 @@ class GraphSubject:
     reference_name = "the ONNX file in onnxruntime, FP32, row by row"
 
     def __init__(self, path: Path, declared: Sequence[DeclaredInput] = ()) -> None:
-        """Open the file; of what is declared only the limits count: the graph tells the rest itself."""
+        """Open the file; of what is declared only the limits count: the graph has the rest itself."""
         self._path = path
         model = _read(path)
         self._external = external_files(model, path)

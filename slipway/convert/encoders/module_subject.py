@@ -103,7 +103,7 @@ class ModuleSubject:
 
 
 def _open(path: Path, declared: Sequence[TensorSpec]) -> tuple[Any, Sequence[TensorSpec]]:
-    """Return the module and its inputs; TorchScript does not tell them, an exported program does."""
+    """Return the module and its inputs; TorchScript does not list them, an exported program does."""
     import torch
 
     try:
@@ -121,7 +121,7 @@ def _open(path: Path, declared: Sequence[TensorSpec]) -> tuple[Any, Sequence[Ten
     except Exception as error:  # zipfile, torch.jit and torch.export have no common root
         raise invalid(f"'{path}' is no TorchScript or torch.export file: {first_line(error)}") from error
     if not declared:
-        raise invalid(f"'{path}' is TorchScript, which does not tell its inputs: name each with --input NAME:TYPE:DIMS")
+        raise invalid(f"'{path}' is TorchScript, which does not list its inputs: name each with --input NAME:TYPE:DIMS")
     return module, declared
 
 

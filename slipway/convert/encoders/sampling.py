@@ -1,4 +1,4 @@
-"""Inputs for a model of which only the tensors are known: random values, and masks where names tell of text.
+"""Inputs for a model of which only the tensors are known: random values, and masks where names suggest text.
 
 Knows the names that every exporter of encoders uses; everything else is filled by its datatype.
 """
@@ -125,7 +125,7 @@ def read_calibration(path: Path, interface: Interface) -> list[Arrays]:
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:  # a .npy is no context manager
+    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:  # a .npy is not a context manager
         raise invalid(f"calibration file '{path}' is no .npz file of arrays: {error}") from None
     names = [spec.name for spec in interface.inputs]
     missing = [name for name in names if name not in arrays]

@@ -142,7 +142,7 @@ def _integer(config: dict[str, Any], key: str, directory: Path) -> int:
 
 
 def _padding_id(config: dict[str, Any], family: Family) -> int:
-    """Return the padding id, where the config does not tell transformers' default of the family."""
+    """Return the padding id, where the config does not set it transformers' default of the family."""
     value = config.get("pad_token_id")
     return int(value) if value is not None else int(family.offset_positions)
 

@@ -30,7 +30,7 @@ class TaskRow:
     answer_inputs: tuple[str, ...] = ()
     answer_outputs: Callable[[EncoderSource], tuple[TensorSpec, ...]] = lambda _: ()
     compares_labels: bool = False
-    offsets: bool = False  # the tokenizer also tells where each token stands in its text
+    offsets: bool = False  # the tokenizer also gives each token's place in its text
 
 
 def _text(*names: str) -> tuple[TensorSpec, ...]:

@@ -1,4 +1,4 @@
-"""What transformers generates: greedy ids of one row at a time, with the margins that tell a tie from a mistake."""
+"""What transformers generates: greedy ids of one row at a time, and where a tie is not a mistake."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """What a directory with a generating model holds: architecture, task, lengths, and how it wants to be decoded.
 
-Only JSON and the shapes of arrays are read here. Whatever generation_config.json asks for and cannot be done is told.
+Only JSON and the shapes of arrays are read here. Whatever generation_config.json asks for and cannot be done is noted.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ _IGNORED: Final[Mapping[str, tuple[Any, ...]]] = {
 @dataclass(frozen=True, slots=True)
 class GenerationSource:
     """A checkpoint that generates. `max_length` counts the source's tokens, special ones included; `defaults` are
-    arguments by name; `notes` is what the served model does otherwise than transformers."""
+    arguments by name; `notes` is what the served model does unlike transformers."""
 
     directory: Path
     checkpoint: HuggingFaceCheckpoint

@@ -1,5 +1,10 @@
-"""The whole story of `slipway convert-module`: what is asked for, in order, in a scratch directory; then all of it is
-put in place at once.
+"""`slipway convert-module` from its options to its files: what is asked for, in order, in a scratch directory; then all
+of it is put in place at once.
+
+Not a `Flow` of the one conversion (convert/flow.py), because nothing competes here: the engine is built from the ONNX
+model and both are kept, so there is nothing to measure or choose; one refusal ends all; and files that exist stay, each
+by itself, in places that the user names on any file system. What the families have in common it takes from the same
+modules: the comparison, the thresholds, ONNX files, TensorRT, configs, the check of libraries.
 
 Says what it does through a function it is given; prints nothing itself.
 """
@@ -44,7 +49,7 @@ class Reporter:
 
 @dataclass(slots=True)
 class _Work:
-    """A conversion under way: the artefact of each kind, and what goes where in the end (target -> source)."""
+    """A conversion under way: the artefact of each kind, and which file goes where in the end (target -> source)."""
 
     options: ModuleOptions
     io: ModelIo

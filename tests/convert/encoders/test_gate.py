@@ -164,3 +164,42 @@ def test_scores_that_hardly_differ_must_keep_their_order():
     assert judge(lambda inputs: Scores().reference(inputs), expected, "bf16", interface).passed
     constant = judge(lambda inputs: {"y": np.full((len(inputs["x"]), 1), 0.5)}, expected, "bf16", interface)
     assert not constant.passed
+
+
+def test_scores_that_both_mask_are_no_difference_in_any_precision():
+    class Masked(Subject):
+        def reference(self, alone):
+            answer = network(alone)["y"].copy()
+            answer[:, 1] = -np.inf
+            return {"y": answer}
+
+    expected = expectations(Masked())
+    for precision in ("fp32", "bf16"):
+        assert judge(lambda inputs: Masked().reference(inputs), expected, precision, INTERFACE).passed
+        assert not judge(network, expected, precision, INTERFACE).passed
+
+
+def test_a_score_that_is_no_number_in_both_does_not_excuse_the_others():
+    class Scores(Subject):
+        def reference(self, alone):
+            scores = network(alone)["y"][:, :1]
+            return {"y": np.where(scores == network(self.cases()[0].alone[3])["y"][0, 0], np.nan, scores)}
+
+    expected = expectations(Scores())
+    interface = replace(INTERFACE, compares_labels=False)
+    assert judge(lambda inputs: Scores().reference(inputs), expected, "bf16", interface).passed
+    shuffled = judge(lambda inputs: {"y": Scores().reference(inputs)["y"][::-1]}, expected, "bf16", interface)
+    assert not shuffled.passed
+
+
+@pytest.mark.parametrize("spoiled", ["y", "z"])
+def test_nan_in_one_of_several_outputs_is_refused_whichever_comes_first(spoiled):
+    class Two(Subject):
+        def reference(self, alone):
+            return {"y": network(alone)["y"], "z": network(alone)["y"]}
+
+    def run(inputs):
+        return {name: array * (np.nan if name == spoiled else 1) for name, array in Two().reference(inputs).items()}
+
+    for precision in ("fp32", "bf16", "int8"):
+        assert not judge(run, expectations(Two()), precision, replace(INTERFACE, compares_labels=False)).passed

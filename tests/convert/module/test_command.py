@@ -116,6 +116,7 @@ DEFAULTS = {
     "--overwrite": "off",
     "--preferred-batch-sizes": "the powers of two between 1 and --max-batch-size",
     "--triton-repo": None,
+    "--precision": "fp32",
     "--use-fp16": "off",
     "--use-int8": "off",
     "--triton-inputs": "all that are used",
@@ -449,6 +450,23 @@ def test_int8_quantises_the_matrices_and_reports_its_accuracy(tmp_path, capsys):
     printed = capsys.readouterr()
     assert "int8 ONNX compared with PyTorch:" in printed.out
     assert printed.err == ""
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+def test_precision_names_the_number_type_as_it_does_for_every_conversion(tmp_path, precision, capsys):
+    write_model(tmp_path)
+    assert convert(*command(tmp_path, precision=precision)) == 0
+    assert f"{precision} ONNX compared with PyTorch:" in capsys.readouterr().out
+    kinds = {each.data_type for each in onnx.load(tmp_path / "model.onnx").graph.initializer}
+    assert (onnx.TensorProto.FLOAT16 in kinds, onnx.TensorProto.INT8 in kinds) == (
+        precision == "fp16",
+        precision == "int8",
+    )
+
+
+def test_precision_and_the_switches_that_it_replaces_are_not_mixed(tmp_path, capsys):
+    error = refused_usage(capsys, *command(tmp_path, precision="fp32", use_fp16=True))
+    assert "argument --precision: not allowed with --use-fp16 or --use-int8" in error
 
 
 def test_a_precision_that_changes_the_answers_is_refused_with_the_cosine(tmp_path, capsys):

@@ -114,6 +114,12 @@ def test_what_is_not_a_number_in_both_is_no_difference_and_in_one_an_infinite_on
     assert distance(np.array([np.nan, np.nan, np.inf], np.float32), numbers).absolute == np.inf
 
 
+@pytest.mark.parametrize("precision", LIMITS)
+def test_what_is_not_a_number_in_the_candidate_alone_is_refused_in_every_precision(precision):
+    with pytest.raises(SlipwayError, match="it is refused: output 'o' at c differs from the model by inf"):
+        judge("it", [compare("c", "o", np.array([1.0, np.nan]), np.array([1.0, 2.0]))], LIMITS[precision])
+
+
 def test_another_shape_is_infinitely_far():
     assert distance(np.ones((1, 2)), np.ones((2, 1))).absolute == np.inf
 
