@@ -22,7 +22,7 @@ from slipway.convert.package import VERSION, ensemble_step, model_input, model_n
 from slipway.convert.subject import MAX_BATCH_SIZE
 from slipway.core.signature import TensorSpec
 from slipway.runtime.arguments import ARGUMENTS
-from slipway.runtime.served import IDS, MASK
+from slipway.runtime.generation_model import IDS, MASK
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

@@ -16,15 +16,8 @@ from pathlib import Path
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from slipway.errors import Code, SlipwayError
-from slipway.runtime.served import GenerationModel
+from slipway.runtime import GenerationModel, SlipwayError
 
-CODES = {  # names in pb_utils.TritonError, which NVIDIA Triton adds after it has imported this file
-    Code.INVALID_ARG: "INVALID_ARG",
-    Code.UNSUPPORTED: "UNSUPPORTED",
-    Code.UNAVAILABLE: "UNAVAILABLE",
-    Code.CANCELLED: "CANCELLED",
-}
 FINAL = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
 
 
@@ -79,6 +72,6 @@ class SenderSink:
 
     def fail(self, error: SlipwayError) -> None:
         """Send why there are none."""
-        code = getattr(pb_utils.TritonError, CODES.get(error.code, "INTERNAL"))
+        code = getattr(pb_utils.TritonError, error.code.name)
         triton = pb_utils.TritonError(error.message, code)
         self.sender.send(pb_utils.InferenceResponse(error=triton), flags=FINAL)

@@ -16,16 +16,8 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 from tokenizers import Tokenizer
 
-from slipway.errors import Code, SlipwayError, invalid
-from slipway.runtime.pieces import TextPieces
-from slipway.runtime.served import GenerationModel
+from slipway.runtime import Code, GenerationModel, SlipwayError, TextPieces
 
-CODES = {  # names in pb_utils.TritonError, which NVIDIA Triton adds after it has imported this file
-    Code.INVALID_ARG: "INVALID_ARG",
-    Code.UNSUPPORTED: "UNSUPPORTED",
-    Code.UNAVAILABLE: "UNAVAILABLE",
-    Code.CANCELLED: "CANCELLED",
-}
 FINAL = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
 
 
@@ -61,11 +53,11 @@ class TritonPythonModel:
         """Return the request's text as ids, and the optional inputs that it has."""
         texts = pb_utils.get_input_tensor_by_name(request, "text").as_numpy().ravel()
         if len(texts) != 1:
-            raise invalid(f"a stream is of one text, and the request has {len(texts)}")
+            raise SlipwayError(Code.INVALID_ARG, f"a stream is of one text, and the request has {len(texts)}")
         try:
             text = self.prompt + texts[0].decode("utf-8")
         except UnicodeDecodeError as error:
-            raise invalid(f"input 'text' is not UTF-8: {error}") from error
+            raise SlipwayError(Code.INVALID_ARG, f"input 'text' is not UTF-8: {error}") from error
         tensors = {name: pb_utils.get_input_tensor_by_name(request, name) for name in self.names}
         arrays = {name: tensor.as_numpy() for name, tensor in tensors.items() if tensor is not None}
         return {"input_ids": np.array([self.tokenizer.encode(text).ids], dtype=np.int64), **arrays}
@@ -100,7 +92,7 @@ class PieceSink:
 
     def fail(self, error: SlipwayError) -> None:
         """Send why there is no more."""
-        code = getattr(pb_utils.TritonError, CODES.get(error.code, "INTERNAL"))
+        code = getattr(pb_utils.TritonError, error.code.name)
         triton = pb_utils.TritonError(error.message, code)
         self.sender.send(pb_utils.InferenceResponse(error=triton), flags=FINAL)
 
