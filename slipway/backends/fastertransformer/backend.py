@@ -26,10 +26,10 @@ from slipway.backends.fastertransformer.interface_beta import IDS, BetaInterface
 from slipway.backends.fastertransformer.interface_current import GPT_FORM, T5_FORM, CurrentInterface
 from slipway.backends.fastertransformer.interface_encoder import BertInterface, T5EncoderInterface
 from slipway.backends.fastertransformer.paths import checkpoint_directory
-from slipway.backends.shared.encoding import EncodingExecutor
 from slipway.backends.shared.generation import GenerationExecutor, ReadJob
 from slipway.backends.shared.instance_count import instance_count
 from slipway.backends.shared.parameters import explicit_threads
+from slipway.backends.shared.single_pass import EncodingExecutor
 from slipway.checkpoints.fastertransformer.reader import read_fastertransformer
 from slipway.core.signature import ModelSignature
 from slipway.errors import invalid, unavailable

@@ -32,7 +32,7 @@ from slipway.transformer.spec import Transformer
 
 @dataclass(slots=True)
 class EncoderJob:
-    """One request, as a `backends.shared.encoding.EncodingJob`; its answer is as wide as the request: `columns`."""
+    """One request: a `backends.shared.single_pass.HiddenStatesJob`. Its answer is as wide as the request, `columns`."""
 
     rows: Sequence[Row]
     attentions: bool

@@ -1,7 +1,7 @@
 """Requests of LightSeq models as jobs of the engine: rows to run, and results as LightSeq's output tensors.
 
-One reader per task. Knows neither batches nor schedulers: `generation.py` and `encoding.py` of `backends/shared/` run
-jobs.
+One reader per task. Knows neither batches nor schedulers: `generation.py` and `single_pass.py` of `backends/shared/`
+run jobs.
 """
 
 from __future__ import annotations

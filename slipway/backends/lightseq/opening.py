@@ -18,10 +18,9 @@ from slipway.backends.lightseq.jobs import (
 )
 from slipway.backends.lightseq.model_types import INTERFACES, Task
 from slipway.backends.lightseq.requests import TokenInput
-from slipway.backends.lightseq.scoring import ScoringExecutor
 from slipway.backends.lightseq.settings import Settings
-from slipway.backends.shared.encoding import EncodingExecutor
 from slipway.backends.shared.generation import GenerationExecutor
+from slipway.backends.shared.single_pass import EncodingExecutor, ScoringExecutor
 from slipway.checkpoints.lightseq.reader import LightSeqCheckpoint
 from slipway.transformer.generation import Engine, Row
 from slipway.transformer.spec import Stack, Transformer

@@ -12,7 +12,7 @@ from slipway.backends.api import CompletionContext, InstanceSpec, ModelContext
 from slipway.backends.lightseq.backend import LightSeqBackend
 from slipway.backends.lightseq.jobs import ScoringReader
 from slipway.backends.lightseq.requests import TokenInput
-from slipway.backends.lightseq.scoring import ScoringExecutor
+from slipway.backends.shared.single_pass import ScoringExecutor
 from slipway.checkpoints.lightseq.writer import write_lightseq
 from slipway.config.signature import build_signature
 from slipway.core.pending import Pending
