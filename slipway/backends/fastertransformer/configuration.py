@@ -10,17 +10,16 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from pathlib import Path
 from typing import Final
 
 from tritonclient.grpc import model_config_pb2
 
 from slipway.backends.shared.parameters import Parameters
 from slipway.errors import invalid, unsupported
+from slipway.machine import has_gpu
 from slipway.transformer.options import COMPUTE_TYPES, ENGINES
 
 _log = logging.getLogger("slipway.fastertransformer")
-_GPUS: Final = Path("/proc/driver/nvidia/gpus")
 _HALF_TYPES: Final = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 MAX_INPUT: Final = 8192  # tokens of one sequence; attention needs memory for their square
 MAX_OUTPUT: Final = 16384
@@ -160,7 +159,7 @@ def _device(parameters: Parameters) -> str:
     text = parameters.text("DEVICE") or "auto"
     if text != "auto":
         return text
-    if not _GPUS.is_dir():
+    if not has_gpu():
         return "cpu"
     import torch  # only where the driver shows a GPU: a server on CTranslate2 alone never pays for it
 
