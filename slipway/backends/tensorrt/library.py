@@ -38,7 +38,7 @@ def require_tensorrt(model_name: str) -> Any:
 
 
 @dataclass(frozen=True, slots=True)
-class Engine:
+class PlanEngine:
     """A tensorrt.ICudaEngine with the runtime and the log that must live as long as it does."""
 
     engine: Any
@@ -46,7 +46,7 @@ class Engine:
     log: Any
 
 
-def read_plan(tensorrt: Any, path: Path, device: int, model_name: str) -> Engine:
+def read_plan(tensorrt: Any, path: Path, device: int, model_name: str) -> PlanEngine:
     """Return the engine of the file on GPU `device`; raise INTERNAL with the library's reason."""
     import torch
 
@@ -61,7 +61,7 @@ def read_plan(tensorrt: Any, path: Path, device: int, model_name: str) -> Engine
             f"{log.last or 'no reason given'}. A plan runs only with the TensorRT version and on the kind of GPU it "
             f"was built with; build it again on this machine"
         )
-    return Engine(engine, runtime, log)
+    return PlanEngine(engine, runtime, log)
 
 
 def _missing() -> str:
