@@ -152,6 +152,13 @@ def test_a_package_that_fails_to_import_is_named_with_what_it_raised(offer, valu
     )
 
 
+def test_the_linter_reports_a_package_that_fails_to_import(offer, repository):
+    offer("scale", "broken_e:Scale", code="import missing_library\n")
+    [finding] = check_repository(repository, Machine(cpus=2, gpus=0)).findings
+    assert finding.rule == "backend-not-installed"
+    assert "the package 'foreign' 2.5" in finding.message
+
+
 def test_a_class_without_a_backends_methods_is_refused_by_what_it_lacks(offer):
     offer("tiny", "broken_d:Tiny", code="class Tiny:\n    complete = print\n")
     assert "is not a backend: it lacks load();" in refusal("tiny").message
