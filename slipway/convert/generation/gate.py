@@ -18,7 +18,7 @@ from slipway.convert.flow import Verdict
 from slipway.convert.generation.reference import Generated
 from slipway.convert.thresholds import TOKENS
 from slipway.errors import SlipwayError
-from slipway.runtime.served import IDS, MASK
+from slipway.runtime.generation_model import IDS, MASK
 
 MAX_TOKENS: Final = 24  # generated per row of the gate
 
