@@ -46,14 +46,15 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _apply_alias(parser: CommandParser, options: Namespace) -> None:
-    """Read --compute-type as the --precision that it was called for models that generate text, and warn."""
+    """Read --compute-type, an older option for models that generate text, as --precision, and warn."""
     if options.compute_type is None:
         return
     precision = _ALIASES[options.compute_type]
-    if options.precision not in (AUTO, precision):
+    if AUTO not in (options.precision, precision) and options.precision != precision:
         parser.error(f"--compute-type {options.compute_type} contradicts --precision {options.precision}")
-    options.precision = precision
     print(f"warning: --compute-type is now --precision: write --precision {precision}", file=sys.stderr)
+    if precision != AUTO:
+        options.precision = precision
 
 
 def _interrupt(_signum: int, _frame: FrameType | None) -> None:
@@ -88,7 +89,11 @@ def _parser() -> CommandParser:
         help="number type of every kind of model: auto takes the fastest that passes the gate; fp32 keeps every digit; "
         f"models that generate text have {', '.join(COMPUTE_TYPES)} (default: auto)",
     )
-    parser.add_argument("--compute-type", choices=tuple(_ALIASES), help="old name of --precision, with a warning")
+    parser.add_argument(
+        "--compute-type",
+        choices=tuple(_ALIASES),
+        help="number type for text-generation models; replaced by --precision",
+    )
     parser.add_argument(
         "--task", type=_task, metavar="TASK", help=f"default: what its head is for; {', '.join(t.value for t in Task)}"
     )

@@ -7,7 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
-from slipway.convert.tasks import TASKS
+from slipway.convert.encoders.tasks import TASKS
 
 from slipway.backends.python.scope import ModelScope
 from slipway.backends.python.surface import build_surface
