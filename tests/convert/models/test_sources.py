@@ -7,11 +7,11 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
-from slipway.convert.encoders.tasks import TASKS
 
 from slipway.backends.python.scope import ModelScope
 from slipway.backends.python.surface import build_surface
 from slipway.convert import models
+from slipway.convert.encoders.tasks import TASKS
 from slipway.convert.models import model_source
 
 NAMES = sorted(path.name.removesuffix(".py") for path in files(models).iterdir() if path.name.endswith(".py"))
