@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from slipway.cli.parser import CommandParser
-from slipway.convert.module.job import Reporter, convert_module
+from slipway.convert.module.job import ModuleReporter, convert_module
 from slipway.convert.module.options import DEFAULT_LENGTH, ModuleOptions, parse_batch_sizes, parse_bytes
 from slipway.convert.module.precision import PRECISIONS
 
@@ -32,7 +32,7 @@ def run(arguments: Sequence[str]) -> int:
     given["memory_pool_limit"] = _whole(given["memory_pool_limit"])
     given["input_size"] = tuple(given["input_size"])
     _apply_precision(given)
-    convert_module(ModuleOptions(**given), Reporter(print, _warn))
+    convert_module(ModuleOptions(**given), ModuleReporter(print, _warn))
     return 0
 
 

@@ -40,7 +40,7 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Reporter:
+class ModuleReporter:
     """Where progress and warnings go."""
 
     say: Say
@@ -55,7 +55,7 @@ class _Work:
     io: ModelIo
     listed: tuple[str, ...] | None
     scratch: Path
-    reporter: Reporter
+    reporter: ModuleReporter
     artefacts: dict[str, Path] = field(default_factory=dict)
     files: dict[Path, Path] = field(default_factory=dict)
 
@@ -67,7 +67,7 @@ class _Work:
         return True
 
 
-def convert_module(options: ModuleOptions, reporter: Reporter) -> None:
+def convert_module(options: ModuleOptions, reporter: ModuleReporter) -> None:
     """Do every stage that is asked for; raise `SlipwayError`, with nothing written, when one cannot be done right."""
     io = parse_model_io(options.model_io_config)
     listed = choose_inputs(io, options.triton_inputs)
