@@ -21,7 +21,16 @@ from slipway.convert.generation.flow import open_generation
 from slipway.convert.generation.source import generates
 from slipway.convert.hub import locate
 from slipway.convert.options import ConvertOptions, Progress
-from slipway.convert.report import ACCEPTED, CHOSEN, COMPARED, PASSED, REFUSED, Candidate, Report, directory_bytes
+from slipway.convert.report import (
+    ACCEPTED,
+    CHOSEN,
+    COMPARED,
+    PASSED,
+    REFUSED,
+    Candidate,
+    ConversionReport,
+    directory_bytes,
+)
 from slipway.convert.runner import OpenModel, open_model
 from slipway.convert.staging import staged
 from slipway.convert.variants import Skipped, Variant
@@ -36,7 +45,7 @@ class Converted:
     """What a conversion made: the models' names and the report; nothing was written when `written` is false."""
 
     models: tuple[str, ...]
-    report: Report
+    report: ConversionReport
     written: bool
 
 

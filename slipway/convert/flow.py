@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from slipway.convert.report import Candidate, Report
+from slipway.convert.report import Candidate, ConversionReport
 from slipway.convert.runner import OpenModel
 from slipway.convert.thresholds import Thresholds
 from slipway.convert.variants import Variant
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class GateVerdict:
     """A gate's answer: the family's figures, each broken criterion in words (none: passed), and the criteria where
     the report lists them."""
 
@@ -48,7 +48,7 @@ class Flow(Protocol):
     way in the repository; `report.models` are those that are written.
     """
 
-    report: Report
+    report: ConversionReport
     variants: Sequence[Variant]
     model: str
     taken: tuple[str, ...]
@@ -60,7 +60,7 @@ class Flow(Protocol):
         """Write version 1 of the model and its config into `directory`, which does not exist yet; raise `SlipwayError`
         when it cannot be made, which costs nothing else."""
 
-    def judge(self, model: OpenModel, variant: Variant) -> Verdict:
+    def judge(self, model: OpenModel, variant: Variant) -> GateVerdict:
         """Compare the model as it would be served with the reference."""
 
     def measure(self, model: OpenModel) -> tuple[Any, ...]:

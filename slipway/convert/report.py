@@ -79,7 +79,7 @@ class Columns:
 
 
 @dataclass(slots=True)
-class Report:
+class ConversionReport:
     """Everything a conversion found out; `notes` is what the served model does unlike the source."""
 
     columns: Columns

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from slipway.convert.conversion import Conversion, Converted
-from slipway.convert.flow import Made, Verdict
+from slipway.convert.flow import GateVerdict, Made
 from slipway.convert.options import ConvertOptions
-from slipway.convert.report import Candidate, Columns, Report
+from slipway.convert.report import Candidate, Columns, ConversionReport
 from slipway.convert.runner import OpenModel
 from slipway.convert.variants import Skipped, Variant
 from slipway.errors import SlipwayError, invalid
@@ -76,7 +76,9 @@ class EchoFlow:
             lambda each: {"echo": each.figures, "beats": each.speeds},
             lambda _: "in beats",
         )
-        self.report = Report(columns, "source", "0", "echo", "itself", ("m", "m-around"), (8,), "none", "again")
+        self.report = ConversionReport(
+            columns, "source", "0", "echo", "itself", ("m", "m-around"), (8,), "none", "again"
+        )
 
     def prepare(self, work: Path) -> None:
         assert not list(work.iterdir())
@@ -93,12 +95,12 @@ class EchoFlow:
     def _configure(self, directory: Path, count: int) -> None:
         (directory / "config.pbtxt").write_text(f'name: "{directory.name}" {CONFIG.format(count=count)}')
 
-    def judge(self, model: OpenModel, variant: Variant) -> Verdict:
+    def judge(self, model: OpenModel, variant: Variant) -> GateVerdict:
         self.steps.append(f"judge {variant.engine}")
         x = np.ones((3, 2), np.float32)
         np.testing.assert_array_equal(model.run({"x": x})["y"], x)
         late = self.refused_at_the_end and len(model.executors) > 1
-        return Verdict(Echo(x.size), ("it differs",) if variant == WRONG or late else ())
+        return GateVerdict(Echo(x.size), ("it differs",) if variant == WRONG or late else ())
 
     def measure(self, model: OpenModel) -> tuple[Beat, ...]:  # noqa: ARG002  its clock is a list
         self.steps.append("measure")

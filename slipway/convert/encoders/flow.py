@@ -20,11 +20,11 @@ from slipway.convert.encoders.opening import OpenedSource, open_source
 from slipway.convert.encoders.package import model_config, write_labels
 from slipway.convert.encoders.report import COLUMNS
 from slipway.convert.encoders.variants import choose_variants
-from slipway.convert.flow import Made, Verdict
+from slipway.convert.flow import GateVerdict, Made
 from slipway.convert.libraries import quiet_libraries, require_libraries
 from slipway.convert.options import ConvertOptions, Progress
 from slipway.convert.plan import Plan
-from slipway.convert.report import Report, source_hash
+from slipway.convert.report import ConversionReport, source_hash
 from slipway.convert.runner import OpenModel, open_model
 from slipway.convert.variants import Variant
 from slipway.errors import invalid
@@ -41,7 +41,7 @@ def open_encoders(path: Path, origin: str, options: ConvertOptions, progress: Pr
     with quiet_libraries():
         progress(f"reading {origin}")
         source = open_source(path, origin, options)
-        report = Report(
+        report = ConversionReport(
             columns=COLUMNS,
             source=origin,
             source_sha256=source_hash(path),
@@ -64,7 +64,7 @@ class EncoderFlow:
         source: OpenedSource,
         options: ConvertOptions,
         variants: Sequence[Variant],
-        report: Report,
+        report: ConversionReport,
         progress: Progress,
     ) -> None:
         self.report = report
@@ -106,7 +106,7 @@ class EncoderFlow:
                 f"--input {unknown[0]}:TYPE:DIMS:LIMIT"
             )
 
-    def judge(self, model: OpenModel, variant: Variant) -> Verdict:
+    def judge(self, model: OpenModel, variant: Variant) -> GateVerdict:
         """Compare every row, in its batch and alone."""
         return judge(model.run, self._expected, variant.precision, self._subject.interface)
 

@@ -21,7 +21,7 @@ import numpy as np
 from slipway.convert.arrays import Arrays, Run
 from slipway.convert.comparison import ShapeError, cosines, cut, distance
 from slipway.convert.encoders.subject import Case, Interface, Subject
-from slipway.convert.flow import Verdict
+from slipway.convert.flow import GateVerdict
 from slipway.convert.thresholds import COSINE_INT8_EMBEDDING, LABELS, LIMITS, TOLERANCE, WORST_COSINE, Thresholds
 from slipway.errors import SlipwayError
 
@@ -71,7 +71,7 @@ def expectations(subject: Subject) -> list[Expectation]:
     ]
 
 
-def judge(run: Run, expected: Sequence[Expectation], precision: str, interface: Interface) -> Verdict:
+def judge(run: Run, expected: Sequence[Expectation], precision: str, interface: Interface) -> GateVerdict:
     """Return how a candidate of `precision` does. A candidate that fails to answer does not pass."""
     criteria = thresholds(precision, interface)
     comparison = _Comparison(interface)
@@ -84,9 +84,9 @@ def judge(run: Run, expected: Sequence[Expectation], precision: str, interface: 
             problem = f"{error} on {expectation.case.name}"
         else:
             continue
-        return Verdict(comparison.figures(), (problem,), criteria)
+        return GateVerdict(comparison.figures(), (problem,), criteria)
     figures = comparison.figures()
-    return Verdict(figures, tuple(_problems(figures, criteria)), criteria)
+    return GateVerdict(figures, tuple(_problems(figures, criteria)), criteria)
 
 
 def _problems(figures: Figures, limits: Thresholds) -> Iterator[str]:

@@ -12,7 +12,7 @@ from slipway.backends.onnxruntime.graph import graph_of
 from slipway.backends.shared.graph import Graph, GraphTensor
 from slipway.convert.arrays import MAX_BATCH_SIZE, Arrays
 from slipway.convert.encoders.declared import DeclaredInput, limits_of
-from slipway.convert.encoders.sampling import IDS, MASK, Sampler
+from slipway.convert.encoders.sampling import IDS, MASK, InputSampler
 from slipway.convert.encoders.subject import Case, Interface
 from slipway.convert.libraries import first_line
 from slipway.convert.onnx_file import open_session
@@ -35,7 +35,7 @@ class GraphSubject:
         self._external = external_files(model, path)
         self._session = open_session(path)
         interface = interface_of(graph_of(self._session))
-        self._sampler = Sampler(interface, {**_limits(model.graph, interface), **limits_of(declared)})
+        self._sampler = InputSampler(interface, {**_limits(model.graph, interface), **limits_of(declared)})
         self.interface = replace(interface, unknown_ranges=self._sampler.unknown_ranges())
 
     def cases(self) -> list[Case]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from slipway.convert.arrays import MAX_BATCH_SIZE, Arrays
 from slipway.convert.encoders.declared import DeclaredInput, limits_of
-from slipway.convert.encoders.sampling import Sampler
+from slipway.convert.encoders.sampling import InputSampler
 from slipway.convert.encoders.subject import Case, Interface
 from slipway.convert.encoders.tracing import export_onnx, export_torch
 from slipway.convert.libraries import first_line
@@ -31,7 +31,7 @@ class ModuleSubject:
         self._limits = limits_of(declared)
         self._module, inputs = _open(path, [each.spec for each in declared])
         interface = self._explore(inputs)
-        self._sampler = Sampler(interface, self._limits)
+        self._sampler = InputSampler(interface, self._limits)
         self.interface = replace(interface, unknown_ranges=self._sampler.unknown_ranges())
 
     def _explore(self, inputs: Sequence[TensorSpec]) -> Interface:
@@ -39,7 +39,7 @@ class ModuleSubject:
         batched = all(spec.dims[:1] == (-1,) for spec in inputs)
         own = tuple(TensorSpec(spec.name, spec.datatype, spec.dims[1:] if batched else spec.dims) for spec in inputs)
         probe = Interface(own, (), MAX_BATCH_SIZE if batched else 0)
-        sampler = Sampler(probe, self._limits)
+        sampler = InputSampler(probe, self._limits)
         answers = [self._run(sampler.rows(np.random.default_rng(0), [size] * rows)) for rows, size in ((2, 5), (3, 7))]
         if batched and any(first.shape[:1] != (2,) for first in answers[0]):
             shape = next(list(first.shape) for first in answers[0] if first.shape[:1] != (2,))

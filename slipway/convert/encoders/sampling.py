@@ -28,7 +28,7 @@ _CALIBRATION_LENGTH: Final = 128
 _ROWS: Final = 64  # of random rows, for the share of equal labels to mean something
 
 
-class Sampler:
+class InputSampler:
     """Makes inputs of an interface. `limits` holds, for integer inputs, the first value that is too large; of others
     only 0 and 1 are tried, which says little of what quantising does to them (`unknown_ranges`)."""
 

@@ -16,22 +16,22 @@ from slipway.errors import invalid
 
 
 @dataclass(frozen=True, slots=True)
-class Family:
+class EncoderFamily:
     """What differs between the encoders of one `model_type`."""
 
     token_types: bool = True  # takes token_type_ids
     offset_positions: bool = False  # positions start after the padding id, as in fairseq
 
 
-_FAIRSEQ: Final = Family(token_types=False, offset_positions=True)
-FAMILIES: Final[dict[str, Family]] = {
-    "albert": Family(),
-    "bert": Family(),
+_FAIRSEQ: Final = EncoderFamily(token_types=False, offset_positions=True)
+FAMILIES: Final[dict[str, EncoderFamily]] = {
+    "albert": EncoderFamily(),
+    "bert": EncoderFamily(),
     "camembert": _FAIRSEQ,
-    "deberta-v2": Family(),
-    "distilbert": Family(token_types=False),
-    "electra": Family(),
-    "modernbert": Family(token_types=False),
+    "deberta-v2": EncoderFamily(),
+    "distilbert": EncoderFamily(token_types=False),
+    "electra": EncoderFamily(),
+    "modernbert": EncoderFamily(token_types=False),
     "mpnet": _FAIRSEQ,
     "roberta": _FAIRSEQ,
     "xlm-roberta": _FAIRSEQ,
@@ -76,7 +76,7 @@ class EncoderSource:
     """A checkpoint that can be converted; `max_length` counts special tokens."""
 
     directory: Path
-    family: Family
+    family: EncoderFamily
     task: Task
     max_length: int
     vocabulary_size: int
@@ -120,7 +120,7 @@ def read_source(directory: Path, *, task: Task | None = None, hypothesis: str = 
     positions = int(config.get("max_position_embeddings", 512)) - (padding_id + 1 if family.offset_positions else 0)
     return EncoderSource(
         directory=directory,
-        family=family if int(config.get("type_vocab_size", 1)) else Family(token_types=False),
+        family=family if int(config.get("type_vocab_size", 1)) else EncoderFamily(token_types=False),
         task=chosen,
         max_length=min(positions, *declared_lengths(directory)),
         vocabulary_size=_integer(config, "vocab_size", directory),
@@ -141,7 +141,7 @@ def _integer(config: dict[str, Any], key: str, directory: Path) -> int:
     return value
 
 
-def _padding_id(config: dict[str, Any], family: Family) -> int:
+def _padding_id(config: dict[str, Any], family: EncoderFamily) -> int:
     """Return the padding id, where the config does not set it transformers' default of the family."""
     value = config.get("pad_token_id")
     return int(value) if value is not None else int(family.offset_positions)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from slipway.convert.configs import model_name
-from slipway.convert.flow import Made, Verdict
+from slipway.convert.flow import GateVerdict, Made
 from slipway.convert.generation.gate import Question, judge
 from slipway.convert.generation.measure import TokenSpeed, measure_tokens
 from slipway.convert.generation.package import generation_names, write_engine_model, write_generation_models
@@ -24,7 +24,7 @@ from slipway.convert.generation.tokenizer import build_tokenizer, check_text, ch
 from slipway.convert.generation.variants import choose_generation_variants
 from slipway.convert.libraries import quiet_libraries, require_libraries
 from slipway.convert.options import ConvertOptions, Progress
-from slipway.convert.report import Report, source_hash
+from slipway.convert.report import ConversionReport, source_hash
 from slipway.convert.runner import OpenModel
 from slipway.convert.sample import sample_texts
 from slipway.convert.variants import Variant
@@ -41,7 +41,7 @@ def open_generation(path: Path, origin: str, options: ConvertOptions, progress: 
     require_libraries(_LIBRARIES, "convert,generate")
     source = read_generation_source(path, options.task)
     variants, skipped = choose_generation_variants(options, source)
-    report = Report(
+    report = ConversionReport(
         columns=COLUMNS,
         source=origin,
         source_sha256=source_hash(path),
@@ -62,7 +62,12 @@ class GenerationFlow:
     """Implements `flow.Flow`."""
 
     def __init__(
-        self, source: GenerationSource, name: str, variants: Sequence[Variant], report: Report, progress: Progress
+        self,
+        source: GenerationSource,
+        name: str,
+        variants: Sequence[Variant],
+        report: ConversionReport,
+        progress: Progress,
     ) -> None:
         self.report = report
         self.variants = variants
@@ -88,7 +93,7 @@ class GenerationFlow:
         """Write the checkpoint with the model that runs it on this engine."""
         write_engine_model(directory, self._name, self._source, variant)
 
-    def judge(self, model: OpenModel, variant: Variant) -> Verdict:
+    def judge(self, model: OpenModel, variant: Variant) -> GateVerdict:
         """Compare greedy ids, alone and in company."""
         return judge(model.run_together, self._questions, variant.precision)
 

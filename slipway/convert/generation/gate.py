@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 
 from slipway.convert.arrays import Arrays
-from slipway.convert.flow import Verdict
+from slipway.convert.flow import GateVerdict
 from slipway.convert.generation.reference import Generated
 from slipway.convert.thresholds import TOKENS
 from slipway.errors import SlipwayError
@@ -81,20 +81,20 @@ class _Count:
         self.same_tokens += same
 
 
-def judge(run: RunTogether, questions: Sequence[Question], precision: str) -> Verdict:
+def judge(run: RunTogether, questions: Sequence[Question], precision: str) -> GateVerdict:
     """Return how a candidate of `precision` does. A candidate that fails to answer does not pass."""
     count = _Count()
     for name, requests in _arrangements(questions):
         try:
             answers = run([_request(request) for request in requests])
         except SlipwayError as error:
-            return Verdict(_agreement(count), (f"it fails on {name}: {error.message}",))
+            return GateVerdict(_agreement(count), (f"it fails on {name}: {error.message}",))
         for request, answer in zip(requests, answers, strict=True):
             for row, question in enumerate(request):
                 length = int(answer["sequence_length"][row, 0])
                 count.add(name, question, answer["output_ids"][row, 0, :length].tolist())
     agreement = _agreement(count)
-    return Verdict(agreement, tuple(_problems(agreement, precision)))
+    return GateVerdict(agreement, tuple(_problems(agreement, precision)))
 
 
 def _arrangements(questions: Sequence[Question]) -> Iterator[tuple[str, list[list[Question]]]]:
