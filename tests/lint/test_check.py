@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from slipway.errors import Code, SlipwayError
+from slipway.errors import Code, SlipwayError, invalid
 from slipway.lint.check import check_repository
 from slipway.lint.finding import Severity
 from slipway.lint.model import Model
-from slipway.lint.texts import find_problem
+from slipway.lint.reading import refusal_findings
 from slipway.machine import Machine
 from tests.backends.pytorch.modules import SimpleNet, script
 from tests.lint.repositories import (
@@ -154,7 +154,8 @@ def test_an_openvino_model_is_held_against_its_config_by_any_of_its_names(tmp_pa
 
 
 def test_a_text_that_no_rule_knows_is_an_error_all_the_same():
-    found = find_problem(Model("m", Path("m"), Path("m/config.pbtxt")), "the moon is in the wrong phase for m")
+    error = invalid("the moon is in the wrong phase for m")
+    [found] = refusal_findings(Model("m", Path("m"), Path("m/config.pbtxt")), error)
     assert (found.severity, found.rule, found.message) == (
         Severity.ERROR,
         "config-invalid",
