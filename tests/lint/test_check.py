@@ -164,6 +164,16 @@ def test_a_text_that_no_rule_knows_is_an_error_all_the_same():
     assert found.fix
 
 
+def test_a_parameter_that_the_backend_cannot_use_is_found_at_its_value(tmp_path):
+    openvino = pytest.importorskip("openvino")
+    parameter = 'parameters {\n  key: "SKIP_OV_DYNAMIC_BATCHSIZE"\n  value { string_value: "maybe" }\n}\n'
+    directory = onnx_model(tmp_path, ONNX.replace("onnxruntime", "openvino") + parameter)
+    openvino.save_model(openvino.convert_model(directory / "1" / "model.onnx"), directory / "1" / "model.xml")
+    [finding] = check_repository(tmp_path, MACHINE).findings
+    assert (finding.rule, finding.line) == ("parameter-invalid", 8)
+    assert "failed to convert 'maybe' to boolean" in finding.message
+
+
 @pytest.mark.parametrize(
     ("config", "line"),
     [
