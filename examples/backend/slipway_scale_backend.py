@@ -1,7 +1,7 @@
 """The backend `scale`: OUTPUT is INPUT times the number in the version directory's scale.txt.
 
-It shows all that a backend is: `complete` fills a config.pbtxt from the model's file, `load` returns the loaded
-version, `open` an executor for each of its instances.
+It shows all that a backend is: `complete` fills a config.pbtxt where it leaves something out, `load` returns the loaded
+version, here as a function of arrays that every instance calls.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from tritonclient.grpc import model_config_pb2
 
-from slipway.backends.api import CompletionContext, InstanceSpec, ModelContext, Placement
-from slipway.backends.shared.stacked import StackedExecutor
+from slipway.backends.api import CompletionContext, ModelContext
+from slipway.backends.shared.stacked import StackedModel
 from slipway.errors import invalid, unavailable
 
 FILE = "scale.txt"
@@ -30,30 +30,14 @@ class ScaleBackend:
         for name, declared in (("INPUT", config.input), ("OUTPUT", config.output)):
             declared.add(name=name, data_type=model_config_pb2.TYPE_FP32, dims=[-1])
 
-    def load(self, context: ModelContext) -> LoadedScale:
+    def load(self, context: ModelContext) -> StackedModel:
         """Read the number; raise `SlipwayError` where there is none."""
-        return LoadedScale(context, _read(context.version_directory / FILE, context.name))
+        scale = np.float32(_read(context.version_directory / FILE, context.name))
 
+        def run(inputs: dict[str, np.ndarray], _names: Sequence[str]) -> dict[str, np.ndarray]:
+            return {"OUTPUT": inputs["INPUT"] * scale}
 
-class LoadedScale:
-    """One loaded version. Each instance computes in a thread of its own."""
-
-    placement = Placement.THREAD
-
-    def __init__(self, context: ModelContext, scale: float) -> None:
-        self._signature = context.signature
-        self._version = context.version
-        self._scale = np.float32(scale)
-
-    def open(self, instance: InstanceSpec) -> StackedExecutor:  # noqa: ARG002  all instances are alike
-        """Return an executor that stacks the requests of a batch, runs them as one call and splits the outputs."""
-        return StackedExecutor(self._signature, self._version, self._run)
-
-    def unload(self) -> None:
-        """Do nothing: the number holds no memory worth freeing."""
-
-    def _run(self, inputs: dict[str, np.ndarray], _names: Sequence[str]) -> dict[str, np.ndarray]:
-        return {"OUTPUT": inputs["INPUT"] * self._scale}
+        return StackedModel(context, lambda _instance: run)
 
 
 def _read(path: Path, model_name: str) -> float:

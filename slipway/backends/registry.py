@@ -14,6 +14,7 @@ from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Final, cast
 
 from slipway.backends.api import Backend
@@ -28,6 +29,7 @@ ENTRY_POINTS: Final = "slipway.backends"  # the group in which packages offer ba
 NEEDS_PACKAGE: Final = "needs the package"  # by which `slipway verify` knows the error of another server
 
 _log = logging.getLogger("slipway.backends")
+_looking = Lock()  # models load in several threads, and a warning is due once
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,9 +135,15 @@ def _python_based(name: str, backend_directories: Sequence[Path]) -> Path | None
     return next((model_py for model_py in candidates if model_py.is_file()), None)
 
 
-@cache
 def _installed() -> Mapping[str, EntryPoint]:
-    """Return the backends of installed packages; of two with one name the first, or Slipway's own, and a warning."""
+    """Return the backends of installed packages, looked for once."""
+    with _looking:
+        return _read_entry_points()
+
+
+@cache
+def _read_entry_points() -> Mapping[str, EntryPoint]:
+    """Return the entry points by name; of two with one name the first, or Slipway's own, and a warning."""
     from importlib.metadata import entry_points  # 25 ms, which `import slipway` need not pay
 
     found: dict[str, EntryPoint] = {}

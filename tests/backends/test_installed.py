@@ -59,11 +59,11 @@ def offer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Offer]:
         (site / f"{package}-2.5.dist-info" / "entry_points.txt").write_text(f"[slipway.backends]\n{name} = {value}\n")
         (site / f"{value.partition(':')[0]}.py").write_text(code)
         monkeypatch.syspath_prepend(str(site))
-        registry._installed.cache_clear()
+        registry._read_entry_points.cache_clear()
 
-    registry._installed.cache_clear()
+    registry._read_entry_points.cache_clear()
     yield install
-    registry._installed.cache_clear()
+    registry._read_entry_points.cache_clear()
 
 
 def refusal(name: str) -> SlipwayError:
@@ -87,14 +87,14 @@ def test_a_package_that_pip_installed_serves_a_model(
 
 
 def test_the_linter_knows_the_backends_of_installed_packages(site, repository, monkeypatch):
-    registry._installed.cache_clear()
+    registry._read_entry_points.cache_clear()
     unknown = check_repository(repository, Machine(cpus=2, gpus=0))
     assert [finding.rule for finding in unknown.findings] == ["backend-unknown"]
     monkeypatch.syspath_prepend(str(site))
-    registry._installed.cache_clear()
+    registry._read_entry_points.cache_clear()
     assert check_repository(repository, Machine(cpus=2, gpus=0)).findings == ()
     assert "scale" in backend_names()
-    registry._installed.cache_clear()
+    registry._read_entry_points.cache_clear()
 
 
 def test_a_package_is_imported_when_a_model_first_names_its_backend(offer):
@@ -150,6 +150,13 @@ def test_a_package_that_fails_to_import_is_named_with_what_it_raised(offer, valu
         f"backend 'tiny' of the package 'foreign' 2.5 ({value}) fails to import: {problem}; install a version of the "
         f"package that suits this environment, or remove it"
     )
+
+
+def test_the_linter_reports_a_package_that_fails_to_import(offer, repository):
+    offer("scale", "broken_e:Scale", code="import missing_library\n")
+    [finding] = check_repository(repository, Machine(cpus=2, gpus=0)).findings
+    assert finding.rule == "backend-not-installed"
+    assert "the package 'foreign' 2.5" in finding.message
 
 
 def test_a_class_without_a_backends_methods_is_refused_by_what_it_lacks(offer):

@@ -21,13 +21,18 @@ def unreadable_graph(text: str, code: Code = Code.INTERNAL) -> SlipwayError:
 
 def model_file(model_name: str, version_directory: Path, file_name: str) -> Path:
     """Return the path of `file_name` in the version directory; raise when it is missing or lies elsewhere."""
-    relative = Path(file_name)
-    if relative.is_absolute() or ".." in relative.parts:
-        text = f"unable to load model '{model_name}', file name '{file_name}' leaves the version directory"
-        fix = "name a file of the version"
-        raise refused(Problem(Rule.FILE_OUTSIDE, text, ("default_model_filename",), fix))
-    path = version_directory / relative
+    path = version_directory / relative_file(model_name, file_name, "version")
     if not path.exists():
         text = f"unable to find '{version_directory.name}/{file_name}' for model instance '{model_name}'; {_PUT_THERE}"
         raise refused(Problem(Rule.FILE_MISSING, text, fix=_PUT_THERE), code=Code.UNAVAILABLE)
     return path
+
+
+def relative_file(model_name: str, file_name: str, directory: str) -> Path:
+    """Return the file name as a path within the model's or version's directory; raise INVALID_ARG when it leaves it."""
+    relative = Path(file_name)
+    if relative.is_absolute() or ".." in relative.parts:
+        text = f"unable to load model '{model_name}', file name '{file_name}' leaves the {directory} directory"
+        fix = f"name a file of the {directory}"
+        raise refused(Problem(Rule.FILE_OUTSIDE, text, ("default_model_filename",), fix))
+    return relative

@@ -1,4 +1,6 @@
-"""The `parameters` of a model configuration, read as numbers and words with errors that name the key.
+"""What a model configuration says to its backend: its `parameters`, and how many instances and threads it asks for.
+
+Parameters are read as numbers and words, with errors that name the key.
 
 Knows no backend: each states its own keys.
 """
@@ -21,6 +23,12 @@ def explicit_threads(config: model_config_pb2.ModelConfig) -> int:
         if value.isdecimal() and int(value) > 0:
             return int(value)
     return 0
+
+
+def instance_count(config: model_config_pb2.ModelConfig) -> int:
+    """Return how many instances answer requests at the same time, for what they share (thread pools, streams)."""
+    counts = [max(int(group.count), 1) for group in config.instance_group if not group.passive]
+    return sum(counts) or 1
 
 
 class Parameters:
