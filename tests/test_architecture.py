@@ -24,7 +24,8 @@ ROWS = {
     "datatypes": 0,
     "cores": 0,
     "machine": 0.5,
-    "errors": 0,
+    "problems": 0,
+    "errors": 0.3,
     "core": 1,
     "config": 1.5,
     "repository": 2,
@@ -62,6 +63,8 @@ AMBIGUOUS_NAMES = frozenset(
     "Cache Candidate Case Change Document Draft Engine EngineHost Family Input Kind Line Listener Output Reading "
     "Reference Reply Report Row Sampler Slot Source Step Stored Target Verdict".split()
 )
+
+AMBIGUOUS_NAMES |= {"Rule"}  # of transformer.decoding, beside that of problems
 
 
 def module_name(path: Path) -> str:

@@ -206,7 +206,7 @@ class Lifecycle:
                 return failures.missing_part_version(config.name, step.model_name, step.model_version)
             configs[step.model_name] = models[max(models)].config
         problems = validate_ensemble(config, configs) if parts else []
-        return LoadFailure("; ".join(problems)) if problems else None
+        return failures.unfit(problems) if problems else None
 
     async def _load_versions(
         self, source: Source, versions: Iterable[int]
@@ -222,7 +222,8 @@ class Lifecycle:
         loaded = [result for result in results if isinstance(result, ModelVersion)]
         errors = {v: result for v, result in zip(numbers, results, strict=True) if isinstance(result, SlipwayError)}
         for version in fresh & errors.keys():
-            self._states.set(name, version, State.UNAVAILABLE, failures.version_reason(errors[version]))
+            error = errors[version]
+            self._states.set(name, version, State.UNAVAILABLE, failures.version_reason(error), error.problems)
         if not errors:
             return loaded, None
         gone = [model.version for model in loaded if model.version in fresh]

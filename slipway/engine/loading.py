@@ -32,7 +32,7 @@ from slipway.engine.failures import LoadFailure
 from slipway.engine.model import ModelVersion, release
 from slipway.engine.source import LoadRequest, PollError, Source, read_source
 from slipway.engine.warmup import warm_up
-from slipway.errors import SlipwayError, internal, invalid
+from slipway.errors import SlipwayError, internal, refused
 from slipway.instances.factory import open_instances
 from slipway.instances.plan import describe_plan, instance_specs, threads_per_instance
 from slipway.lint.loaded import log_findings
@@ -111,7 +111,7 @@ class Loader:
         normalise(config)
         problems = validate(config, source.directory)
         if problems:
-            raise invalid("; ".join(problems))
+            raise refused(*problems)
         if ensemble:
             self._derive_decoupled(config)
         signature = build_signature(config, source.directory)

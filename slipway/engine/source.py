@@ -82,7 +82,7 @@ def read_source(name: str, request: LoadRequest, options: ServerOptions) -> Sour
     try:
         return _read(name, request, options)
     except SlipwayError as error:
-        failure = LoadFailure(error.message, polled=True)
+        failure = LoadFailure(error.message, polled=True, problems=error.problems)
     except PollError as error:
         failure = error.failure
     _log.error("failed to poll model '%s': %s", name, failure.detail)
@@ -137,7 +137,7 @@ def _parse_override(text: str) -> model_config_pb2.ModelConfig:
     try:
         return parse_config_json(text)
     except SlipwayError as error:
-        raise invalid(f"Invalid config override: {error.message}") from error
+        raise SlipwayError(error.code, f"Invalid config override: {error.message}", problems=error.problems) from error
 
 
 def _find(name: str, repositories: Sequence[Path]) -> Path:

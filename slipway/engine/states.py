@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
+from slipway.problems import Problem
+
 
 class State(Enum):
     """States of a model version; the value is the word of the repository index."""
@@ -33,10 +35,11 @@ UNLOADED = "unloaded"  # Triton's reason for a version that was there and is not
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Row:
-    """One version's state and, for UNAVAILABLE, the reason."""
+    """One version's state and, for UNAVAILABLE, the reason, with the problems that it states where they are known."""
 
     state: State
     reason: str = ""
+    problems: tuple[Problem, ...] = ()
 
 
 class StateTable:
@@ -45,13 +48,13 @@ class StateTable:
     def __init__(self) -> None:
         self._rows: dict[str, dict[int, Row]] = {}
 
-    def set(self, name: str, version: int, state: State, reason: str = "") -> Row:
+    def set(self, name: str, version: int, state: State, reason: str = "", problems: tuple[Problem, ...] = ()) -> Row:
         """Put a version into `state` and return its row; raise ValueError for a transition that does not exist."""
         rows = self._rows.setdefault(name, {})
         before = rows[version].state if version in rows else None
         if state not in TRANSITIONS[before]:
             raise ValueError(f"'{name}' version {version} cannot turn from {before} to {state}")
-        row = rows[version] = Row(state, reason)
+        row = rows[version] = Row(state, reason, problems)
         return row
 
     def finish_unload(self, name: str, version: int, row: Row) -> None:

@@ -23,7 +23,8 @@ from slipway.backends.onnxruntime.session import open_session
 from slipway.backends.registry import BUILT_IN
 from slipway.backends.shared.graph import Graph
 from slipway.backends.shared.graph_check import check_config
-from slipway.errors import SlipwayError, invalid
+from slipway.errors import SlipwayError, refused
+from slipway.problems import Named, Problem, Rule
 
 _log = logging.getLogger("slipway.onnxruntime")
 
@@ -101,10 +102,12 @@ def _number(model_name: str, key: str, parameters: Mapping[str, str]) -> int:
 
 
 def _refused(model_name: str, key: str, value: str, expected: str) -> SlipwayError:
-    return invalid(
+    text = (
         f"unable to load model '{model_name}', expected the parameter '{key}' of accelerator '{ACCELERATOR}' "
         f"to be {expected}, got {value}"
     )
+    path = ("optimization", "execution_accelerators", "cpu_execution_accelerator", Named(ACCELERATOR))
+    return refused(Problem(Rule.PARAMETER_INVALID, text, path, "correct the value, or remove the parameter"))
 
 
 def _warn(model_name: str, reason: str) -> None:

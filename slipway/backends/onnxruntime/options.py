@@ -14,8 +14,8 @@ from typing import Any
 from tritonclient.grpc import model_config_pb2
 
 from slipway.backends.api import ModelContext
-from slipway.backends.shared.parameters import Parameters, instance_count
-from slipway.errors import invalid
+from slipway.backends.shared.parameters import Parameters, instance_count, parameter_problem
+from slipway.errors import invalid, refused
 
 _log = logging.getLogger("slipway.onnxruntime")
 
@@ -85,9 +85,8 @@ def run_options(config: model_config_pb2.ModelConfig) -> Any:
 def _execution_mode(onnxruntime: Any, parameters: Parameters) -> Any:
     mode = parameters.integer("execution_mode")
     if mode not in (0, 1):
-        raise invalid(
-            f"Invalid configuration value provided. Expected values for execution_mode are 0 or 1 but got {mode} ."
-        )
+        text = f"Invalid configuration value provided. Expected values for execution_mode are 0 or 1 but got {mode} ."
+        raise refused(parameter_problem("execution_mode", text))
     return onnxruntime.ExecutionMode.ORT_PARALLEL if mode else onnxruntime.ExecutionMode.ORT_SEQUENTIAL
 
 

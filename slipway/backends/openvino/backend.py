@@ -21,9 +21,9 @@ from slipway.backends.shared.files import model_file
 from slipway.backends.shared.graph import Graph, scalar_outputs
 from slipway.backends.shared.graph_check import check_config
 from slipway.backends.shared.graph_complete import complete_unless_given
-from slipway.backends.shared.parameters import instance_count
+from slipway.backends.shared.parameters import instance_count, parameter_problem
 from slipway.backends.shared.stacked import StackedModel
-from slipway.errors import invalid, unsupported
+from slipway.errors import refused, unsupported
 
 _log = logging.getLogger("slipway.openvino")
 _DEFAULT_FILE = "model.xml"
@@ -104,10 +104,11 @@ def _core(model_name: str, extension: str) -> Any:
     try:
         return open_core(extension)
     except RuntimeError as error:
-        raise invalid(
+        text = (
             f"unable to load model '{model_name}', parameter 'CPU_EXTENSION_PATH': "
             f"'{Path(extension).name}' is no library of OpenVINO operators"
-        ) from error
+        )
+        raise refused(parameter_problem("CPU_EXTENSION_PATH", text)) from error
 
 
 def _possible_precision(core: Any, model_name: str, options: Options) -> str:

@@ -16,8 +16,8 @@ from typing import Any, Final
 from tritonclient.grpc import model_config_pb2
 
 from slipway.backends.api import ModelContext
-from slipway.backends.shared.parameters import Parameters, instance_count
-from slipway.errors import SlipwayError, invalid
+from slipway.backends.shared.parameters import Parameters, instance_count, parameter_problem
+from slipway.errors import SlipwayError, refused
 
 _log = logging.getLogger("slipway.openvino")
 
@@ -140,7 +140,8 @@ def extension_of(model_name: str, config: model_config_pb2.ModelConfig) -> str:
 
 
 def _refused(model_name: str, key: str, value: str, expected: str) -> SlipwayError:
-    return invalid(f"unable to load model '{model_name}', expected the parameter '{key}' to be {expected}, got {value}")
+    text = f"unable to load model '{model_name}', expected the parameter '{key}' to be {expected}, got {value}"
+    return refused(parameter_problem(key, text))
 
 
 def _warn_of_devices(config: model_config_pb2.ModelConfig, parameters: Parameters) -> None:

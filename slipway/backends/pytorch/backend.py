@@ -15,7 +15,8 @@ from slipway.backends.pytorch.module import TorchModule, open_module
 from slipway.backends.shared.files import model_file
 from slipway.backends.shared.parameters import Parameters
 from slipway.backends.shared.stacked import Run, StackedModel
-from slipway.errors import internal, unsupported
+from slipway.errors import Code, refused, unsupported
+from slipway.problems import Problem, Rule
 
 _log = logging.getLogger("slipway.pytorch")
 _IGNORED = ("ENABLE_JIT_EXECUTOR", "ENABLE_JIT_PROFILING", "ENABLE_TENSOR_FUSER", "TORCH_COMPILE_OPTIONAL_PARAMETERS")
@@ -46,7 +47,9 @@ class PyTorchBackend:
             )
         for kind, declared in (("input", config.input), ("output", config.output)):
             if not declared:
-                raise internal(f"model configuration must contain at least one {kind}, none were specified.")
+                text = f"model configuration must contain at least one {kind}, none were specified."
+                problem = Problem(Rule.TENSORS_UNDECLARED, text, (kind,), f"declare each {kind}")
+                raise refused(problem, code=Code.INTERNAL)
         file_name = config.default_model_filename or _default_file(config, context.version_directory)
         forward = open_module(model_file(context.name, context.version_directory, file_name), context.name)
         parameters = Parameters(config)

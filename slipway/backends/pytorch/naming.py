@@ -10,7 +10,8 @@ import logging
 import re
 from collections.abc import Sequence
 
-from slipway.errors import invalid
+from slipway.errors import refused
+from slipway.problems import Problem, Rule
 
 _log = logging.getLogger("slipway.pytorch")
 _INDEXED = re.compile(r"__(\d+)\Z", re.ASCII)
@@ -19,10 +20,11 @@ _INDEXED = re.compile(r"__(\d+)\Z", re.ASCII)
 def argument_order(model_name: str, names: Sequence[str], arguments: Sequence[str]) -> tuple[str, ...]:
     """Return the declared input of each of forward()'s `arguments`; raise INVALID_ARG when they do not match up."""
     if len(names) != len(arguments):
-        raise invalid(
+        text = (
             f"unable to load model '{model_name}', configuration expects {len(names)} inputs, model provides "
             f"{len(arguments)}"
         )
+        raise refused(Problem(Rule.INPUT_COUNT, text, ("input",)))
     if set(names) == set(arguments):
         return tuple(arguments)
     positions = _indices(names)
@@ -35,10 +37,11 @@ def argument_order(model_name: str, names: Sequence[str], arguments: Sequence[st
         )
         return tuple(names)
     if sorted(positions) != list(range(len(arguments))):
-        raise invalid(
+        text = (
             f"unable to load model '{model_name}', inputs {', '.join(names)} do not name the indices 0 to "
             f"{len(arguments) - 1} once each"
         )
+        raise refused(Problem(Rule.TENSOR_NOT_IN_GRAPH, text, ("input",), "rename the inputs"))
     return tuple(name for _, name in sorted(zip(positions, names, strict=True)))
 
 

@@ -14,8 +14,9 @@ from typing import Any
 from tritonclient.grpc import model_config_pb2
 
 from slipway.backends.api import CompletionContext
-from slipway.backends.shared.graph import Graph, GraphTensor
-from slipway.errors import invalid
+from slipway.backends.shared.graph import VARIABLE_AXIS, Graph, GraphTensor
+from slipway.errors import refused
+from slipway.problems import Problem, Rule
 
 _log = logging.getLogger("slipway.graph")
 
@@ -55,10 +56,11 @@ def _complete_batching(
 ) -> None:
     if not graph.can_batch:
         if config.max_batch_size != 0:
-            raise invalid(
+            text = (
                 f"autofill failed for model '{model_name}': model does not support batching while non-zero "
                 f"max_batch_size is specified"
             )
+            raise refused(Problem(Rule.BATCH_AXIS_FIXED, text, ("max_batch_size",), VARIABLE_AXIS))
         return
     if config.max_batch_size == 0:
         config.max_batch_size = max(default_max_batch_size, 0)

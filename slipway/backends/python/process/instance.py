@@ -20,7 +20,7 @@ from slipway.backends.api import InstanceSpec, ModelContext
 from slipway.backends.instance_api import Finished, Outcome
 from slipway.backends.python.arguments import initialize_arguments
 from slipway.backends.python.environment import child_environment
-from slipway.backends.python.errors import execution_error, unhealthy_error
+from slipway.backends.python.errors import PROCESS_ENDED, execution_error, unhealthy_error
 from slipway.backends.python.process import messages
 from slipway.backends.python.process.child_process import ChildProcess
 from slipway.backends.python.process.child_services import ChildServices
@@ -105,7 +105,7 @@ class ProcessInstance:
             self._child.disconnect()
             self._services.close()
             ended = await self._child.wait()
-            raise internal(loaded.error or f"the process of the model ended while it was loading: {ended}")
+            raise internal(loaded.error or f"{PROCESS_ENDED} while it was loading: {ended}")
         self._has_ready_check = loaded.has_ready_check
         self._healthy_since = self._loop.time()
         self._healthy = True
