@@ -24,7 +24,7 @@ from slipway.engine.heap import settle_heap
 from slipway.errors import SlipwayError, internal
 from slipway.instances.plan import describe_plan, instance_specs, threads_per_instance
 from slipway.rest.app import build_app
-from slipway.rest.connection import Limits
+from slipway.rest.connection import HttpLimits
 from slipway.rest.context import RestOptions
 from slipway.rest.listener import HttpListener
 from slipway.rest.metrics import MetricsOptions, build_metrics_app
@@ -142,7 +142,7 @@ async def _listen(engine: Engine, options: ServerOptions, listeners: list[Listen
     if options.allow_http:
         limit = options.http_max_input_size
         app = build_app(engine, RestOptions(max_input_size=limit))
-        http = partial(HttpListener, app, limits=Limits(body=limit), reuse_port=options.reuse_http_port)
+        http = partial(HttpListener, app, limits=HttpLimits(body=limit), reuse_port=options.reuse_http_port)
         await _listen_http("HTTPService", http, options.http_address, options.http_port, listeners)
     if options.allow_metrics:
         app = build_metrics_app(engine, MetricsOptions(**options.metrics_config, cpu=options.allow_cpu_metrics))

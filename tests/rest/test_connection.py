@@ -13,7 +13,7 @@ import pytest
 
 from slipway.errors import Code, SlipwayError
 from slipway.rest.app import build_app
-from slipway.rest.connection import HttpConnection, Limits
+from slipway.rest.connection import HttpConnection, HttpLimits
 from slipway.rest.exchange import Exchange
 from slipway.rest.listener import HttpListener
 from tests.rest.conftest import read_to_end, serve
@@ -90,7 +90,7 @@ class Wire:
 def connection(limits=None, handler=None):
     """Return a connection on a recording transport, and that transport."""
     wire = Wire()
-    made = HttpConnection(handler or build_app(MemoryDataplane()), limits or Limits(), set())
+    made = HttpConnection(handler or build_app(MemoryDataplane()), limits or HttpLimits(), set())
     made.connection_made(wire)
     return made, wire
 
@@ -283,7 +283,7 @@ def test_a_head_of_too_many_headers_is_refused(small, head):
 @pytest.mark.parametrize("start", [b"GET /v2 HTTP/1.1\r\nX: ", b"GET /"])
 def test_a_head_without_end_is_refused(start):
     def test():
-        made, wire = connection(Limits(head=2048))
+        made, wire = connection(HttpLimits(head=2048))
         made.data_received(start)
         for _ in range(20):
             made.data_received(b"a" * 1000)
@@ -371,7 +371,7 @@ def test_a_client_that_reads_nothing_is_not_read_from():
 def test_a_stream_nobody_reads_is_cut_off():
     def test():
         found: list[Exchange] = []
-        made, wire = connection(Limits(unsent=1000), handler=found.append)
+        made, wire = connection(HttpLimits(unsent=1000), handler=found.append)
         made.data_received(LIVE)
         found[0].begin_stream(200, b"")
         wire.unsent = 1001
