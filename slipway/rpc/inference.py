@@ -13,11 +13,12 @@ from typing import Generic, TypeVar
 from slipway.core.pending import Pending
 from slipway.core.request import InferResponse
 from slipway.core.signature import ModelSignature
+from slipway.core.version import requested_version
 from slipway.engine.api import Dataplane
 from slipway.errors import SlipwayError, internal, unsupported
 from slipway.rpc.in_flight import InFlight
 from slipway.wire.classification import classify
-from slipway.wire.protobuf_request import DecodedRequest, decode_request, parse_request, requested_version
+from slipway.wire.protobuf_request import DecodedRequest, decode_request, parse_request
 from slipway.wire.protobuf_response import encode_response
 
 Call = TypeVar("Call")
@@ -33,7 +34,6 @@ class UnaryInference(Generic[Call]):
         self._dataplane = dataplane
         self._in_flight = in_flight
         self._reply = reply
-        self._early: dict[Call, InferResponse] = {}  # answers that came before their final flag
 
     def start(self, call: Call, payload: bytes) -> Pending | None:
         """Begin answering `call`; `reply` is called exactly once, possibly before this returns (then None).
@@ -73,12 +73,6 @@ class UnaryInference(Generic[Call]):
         return self._dataplane.submit(decoded.request, deliver)
 
     def _deliver(self, call: Call, response: InferResponse) -> None:
-        if not response.final:
-            self._early[call] = response
-            return
-        if self._early:
-            early = self._early.pop(call, response)
-            response = early if response.empty else response
         if response.error is not None:
             self._answer(call, b"", response.error)
             return

@@ -138,7 +138,7 @@ class MemoryDataplane:
         start = time.monotonic_ns()
         spec, run = self.models[request.model_name]
         rows = check_request(request, spec)
-        pending = Pending(request, rows, start, asyncio.get_running_loop(), deliver)
+        pending = Pending(request, rows, start, asyncio.get_running_loop(), deliver, not spec.decoupled)
         run(self, pending)
         end = time.monotonic_ns()
         counted = self.statistics[request.model_name]

@@ -140,7 +140,9 @@ class Plane:
     def submit(self, request, deliver):
         signature = self.signature(request.model_name, request.model_version)
         rows = check_request(request, signature)
-        pending = Pending(request, rows, time.monotonic_ns(), asyncio.get_running_loop(), deliver)
+        pending = Pending(
+            request, rows, time.monotonic_ns(), asyncio.get_running_loop(), deliver, not signature.decoupled
+        )
         self.requests.append(request)
         getattr(self, f"run_{request.model_name}", self.run_identity)(pending)
         return pending
