@@ -10,7 +10,7 @@ import logging
 from collections.abc import Coroutine, Mapping, Sequence
 from functools import partial
 from time import monotonic_ns
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from tritonclient.grpc import model_config_pb2
 
@@ -35,7 +35,7 @@ from slipway.errors import FailureReason, SlipwayError, internal, invalid, unava
 from slipway.repository.names import check_model_name
 from slipway.repository.scan import scan_repositories
 
-_log = logging.getLogger("slipway.engine")
+_LOG: Final = logging.getLogger("slipway.engine")
 Result = TypeVar("Result")
 
 
@@ -75,7 +75,7 @@ class Engine:
                 await self._control.stop()
                 await self._lifecycle.shutdown()
         except TimeoutError:
-            _log.error("models are still busy after %g seconds: leaving them", timeout)
+            _LOG.error("models are still busy after %g seconds: leaving them", timeout)
             return False
         finally:
             self._loader.threads.shutdown(wait=False, cancel_futures=True)
@@ -156,7 +156,7 @@ class Engine:
             for instance in model.instances:
                 await instance.check_ready()
         except SlipwayError as error:
-            _log.debug("'%s' is not ready: %s", name, error.message)
+            _LOG.debug("'%s' is not ready: %s", name, error.message)
             return False
         return True
 

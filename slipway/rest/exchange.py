@@ -15,7 +15,7 @@ from slipway.errors import SlipwayError
 from slipway.rest.framing import RequestHead
 from slipway.rest.response import HTTP_STATUS, JSON, LAST_CHUNK, chunk, error_body, sized_head, streamed_head
 
-_LOG: Final = logging.getLogger("slipway.http")
+_LOG: Final = logging.getLogger("slipway.rest")
 _JOIN_UP_TO: Final = 64 * 1024  # below this size one copy is cheaper than a vectored write
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from functools import partial
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from slipway.core.pending import Pending
 from slipway.core.request import InferResponse
@@ -24,7 +24,7 @@ from slipway.wire.protobuf_response import encode_response
 Call = TypeVar("Call")
 Reply = Callable[[Call, bytes, SlipwayError | None], None]
 
-_logger = logging.getLogger("slipway.rpc")
+_LOG: Final = logging.getLogger("slipway.rpc")
 
 
 class UnaryInference(Generic[Call]):
@@ -47,8 +47,8 @@ class UnaryInference(Generic[Call]):
         except SlipwayError as error:
             self._answer(call, b"", error)
             return None
-        except Exception:  # whatever went wrong, the client is owed an answer
-            _logger.exception("ModelInfer failed")
+        except Exception:  # noqa: BLE001  whatever went wrong, the client is owed an answer
+            _LOG.exception("ModelInfer failed")
             self._answer(call, b"", internal("internal error"))
             return None
         return None if pending.finished else pending
@@ -80,8 +80,8 @@ class UnaryInference(Generic[Call]):
             payload = _encode(response)
         except SlipwayError as error:
             self._answer(call, b"", error)
-        except Exception:  # what a model returned may be anything; the scheduler that delivers it must not suffer
-            _logger.exception("the response of model '%s' cannot be sent", response.model_name)
+        except Exception:  # noqa: BLE001  what a model returned may be anything; the scheduler that delivers it must not suffer
+            _LOG.exception("the response of model '%s' cannot be sent", response.model_name)
             self._answer(call, b"", internal("the response cannot be encoded"))
         else:
             self._answer(call, payload, None)

@@ -37,7 +37,7 @@ PAUSE_ANSWERS: Final = 1024
 LIMIT_BYTES: Final = 256 * 2**20
 _ANSWER_OVERHEAD: Final = 128  # bytes object and queue entry, so that a flood of tiny answers counts
 
-_logger = logging.getLogger("slipway.rpc")
+_LOG: Final = logging.getLogger("slipway.rpc")
 
 
 class StreamFailedError(Exception):
@@ -94,8 +94,8 @@ class InferStream:
             self._submit(exchange, message, raws)
         except SlipwayError as error:
             self._refuse(exchange, error)
-        except Exception:  # whatever went wrong, the client is owed an answer
-            _logger.exception("ModelStreamInfer failed")
+        except Exception:  # noqa: BLE001  whatever went wrong, the client is owed an answer
+            _LOG.exception("ModelStreamInfer failed")
             self._refuse(exchange, internal("internal error"))
         self._update_room()
 
@@ -174,8 +174,8 @@ class InferStream:
                 self._fail(GRPC_STATUS[error.code], error.message)
                 return
             answer = encode_stream_status(request, message=error.message, final=final)
-        except Exception:  # what a model returned may be anything; the scheduler that delivers it must not suffer
-            _logger.exception("the response of model '%s' cannot be sent", response.model_name)
+        except Exception:  # noqa: BLE001  what a model returned may be anything; the scheduler that delivers it must not suffer
+            _LOG.exception("the response of model '%s' cannot be sent", response.model_name)
             answer = encode_stream_status(request, message="the response cannot be encoded", final=final)
         if answer is not None:
             self._send(exchange, answer)

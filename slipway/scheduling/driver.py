@@ -23,7 +23,7 @@ from slipway.scheduling.pool import InstancePool
 from slipway.scheduling.queue import QueueFullError
 
 
-class Line(Protocol):
+class WaitingLine(Protocol):
     """The waiting requests of a model and the decision which go next (`batcher.Batcher`, `batcher.Fifo`)."""
 
     immediate: bool
@@ -59,7 +59,7 @@ class InstanceScheduler:
         version: str,
         *,
         instances: Sequence[Instance],
-        line: Line,
+        line: WaitingLine,
         key: Callable[[Pending], object] | None = None,
         pipelined: bool = False,
     ) -> None:

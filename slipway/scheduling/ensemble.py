@@ -15,14 +15,14 @@ from slipway.core.signature import ModelSignature
 from slipway.core.statistics import ModelStatistics
 from slipway.errors import FailureReason, invalid, unavailable
 from slipway.scheduling.api import STOPPED, Drain
-from slipway.scheduling.ensemble_graph import EnsembleGraph, Step, mixed_origins
+from slipway.scheduling.ensemble_graph import EnsembleGraph, EnsembleStep, mixed_origins
 from slipway.scheduling.ensemble_run import EnsembleContext, RunningRequest, SignatureOf, Submit
 
 
 def graph_of(config: model_config_pb2.ModelConfig, signature: ModelSignature) -> EnsembleGraph:
     """Return the dataflow that an ensemble's configuration describes."""
     steps = (
-        Step(
+        EnsembleStep(
             index,
             step.model_name,
             "" if step.model_version == -1 else str(step.model_version),

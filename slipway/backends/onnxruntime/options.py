@@ -9,7 +9,7 @@ import logging
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from tritonclient.grpc import model_config_pb2
 
@@ -18,7 +18,7 @@ from slipway.backends.shared.instance_count import instance_count
 from slipway.backends.shared.parameters import Parameters
 from slipway.errors import invalid
 
-_log = logging.getLogger("slipway.onnxruntime")
+_LOG: Final = logging.getLogger("slipway.onnxruntime")
 
 ACCELERATOR = "openvino"  # the execution accelerator that CPUs have: accelerator.py
 
@@ -161,4 +161,4 @@ def warn_of_gpu_words(config: model_config_pb2.ModelConfig) -> None:
     if config.optimization.cuda.graphs:
         words.append("optimization.cuda.graphs")
     for word in words:
-        _log.warning("model '%s': %s is ignored, the model runs on the CPU", config.name, word)
+        _LOG.warning("model '%s': %s is ignored, the model runs on the CPU", config.name, word)

@@ -21,7 +21,7 @@ from slipway.backends.python.surface import build_surface
 from slipway.backends.python.thread import ThreadExecutor
 from slipway.errors import internal, invalid
 
-_LOG = logging.getLogger("slipway.python")
+_LOG: Final = logging.getLogger("slipway.python")
 _PLACEMENTS: Final = {"process": Placement.PROCESS, "thread": Placement.THREAD}
 
 

@@ -12,11 +12,11 @@ from time import monotonic_ns
 from slipway.backends.api import Execution
 from slipway.backends.python.errors import abandoned, to_server_error
 from slipway.backends.python.model import Answer, PythonModel
-from slipway.backends.python.reply import Reply
+from slipway.backends.python.reply import ReplyState
 from slipway.backends.python.request import InferenceRequest
 from slipway.backends.python.reshape import Reshapes
 from slipway.backends.python.response import InferenceResponse
-from slipway.backends.python.tensor import Tensor
+from slipway.backends.python.tensor import ModelTensor
 from slipway.core.pending import Pending
 from slipway.core.request import InferResponse
 from slipway.core.signature import ModelSignature
@@ -61,7 +61,7 @@ class ThreadExecutor:
         request = pending.request
         shapes = self._translate.reshapes
         inputs = [
-            Tensor.received(
+            ModelTensor.received(
                 tensor.name,
                 tensor.datatype,
                 shapes.model_shape(tensor) if shapes.inputs else tensor.shape,
@@ -69,7 +69,7 @@ class ThreadExecutor:
             )
             for tensor in request.inputs.values()
         ]
-        reply = Reply(_PendingSink(pending, self._translate), self._decoupled)
+        reply = ReplyState(_PendingSink(pending, self._translate), self._decoupled)
         return self._request_type.received(request, inputs, request.outputs or self._outputs, reply)
 
     def _response(self, answer: Answer) -> InferResponse | None:

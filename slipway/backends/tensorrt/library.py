@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from slipway.errors import internal, unavailable
 
-_log = logging.getLogger("slipway.tensorrt")
+_LOG: Final = logging.getLogger("slipway.tensorrt")
 
 _GPUS: Final = (Path("/proc/driver/nvidia/gpus"), Path("/dev/dxg"))  # the second is a GPU seen from Windows' WSL
 _OTHERWISE: Final = (
@@ -86,8 +86,8 @@ def _logger(tensorrt: Any) -> Any:
         def log(self, severity: Any, message: str) -> None:
             if severity in (tensorrt.ILogger.ERROR, tensorrt.ILogger.INTERNAL_ERROR):
                 self.last = message
-                _log.error("%s", message)
+                _LOG.error("%s", message)
             elif severity == tensorrt.ILogger.WARNING:
-                _log.warning("%s", message)
+                _LOG.warning("%s", message)
 
     return Log()

@@ -27,11 +27,11 @@ from slipway.backends.python.model import Answer, PythonModel
 from slipway.backends.python.process import messages
 from slipway.backends.python.process.child_link import ChildLink, ServerGoneError
 from slipway.backends.python.process.child_server import ChildServer
-from slipway.backends.python.reply import Reply
+from slipway.backends.python.reply import ReplyState
 from slipway.backends.python.response import InferenceResponse
 from slipway.backends.python.scope import ModelScope
 from slipway.backends.python.surface import build_surface
-from slipway.backends.python.tensor import Tensor
+from slipway.backends.python.tensor import ModelTensor
 from slipway.core.request import InferResponse
 from slipway.core.tensor import Raw
 from slipway.errors import SlipwayError, internal
@@ -198,10 +198,10 @@ class Child:
     def _request(self, reader: messages.BlobReader, head: messages.RequestHead, serial: int, index: int) -> Any:
         request = reader.request(head)
         inputs = [
-            Tensor.received(tensor.name, tensor.datatype, tensor.shape, tensor.raw)
+            ModelTensor.received(tensor.name, tensor.datatype, tensor.shape, tensor.raw)
             for tensor in request.inputs.values()
         ]
-        reply = Reply(RequestSink(self, serial, index), self._decoupled)
+        reply = ReplyState(RequestSink(self, serial, index), self._decoupled)
         return self._request_type.received(request, inputs, request.outputs or self._outputs, reply)
 
 

@@ -32,7 +32,7 @@ from slipway.core.statistics import Timing
 from slipway.core.tensor import Raw
 from slipway.errors import SlipwayError, internal, unavailable
 
-_LOG: Final = logging.getLogger("slipway.instances")
+_LOG: Final = logging.getLogger("slipway.python")
 _DEPTH: Final = 8
 _READY_SECONDS: Final = 5.0
 _FIRST_PAUSE_S: Final = 0.1
