@@ -77,6 +77,7 @@ class LoadedPython:
         scope = ModelScope(HostServer(context.host), instance.name, str(context.model_directory), version_directory)
         surface = build_surface(scope)
         space = ImportSpace(directories, surface)
+        space.open()
         model = PythonModel(scope, context.name, context.signature.decoupled)
         try:
             try:

@@ -22,9 +22,9 @@ from slipway.backends.python.arguments import initialize_arguments
 from slipway.backends.python.environment import child_environment
 from slipway.backends.python.errors import execution_error, unhealthy_error
 from slipway.backends.python.process import messages
-from slipway.backends.python.process.child_process import ChildProcess
-from slipway.backends.python.process.child_services import ChildServices
 from slipway.backends.python.process.frames import Frame
+from slipway.backends.python.process.server_link import ChildProcess
+from slipway.backends.python.process.server_services import ChildServices
 from slipway.backends.python.reshape import Reshapes
 from slipway.core.pending import Pending
 from slipway.core.request import InferResponse
@@ -62,28 +62,18 @@ class ProcessInstance:
 
     def __init__(self, file: Path, context: ModelContext, spec: InstanceSpec) -> None:
         self.name = spec.name
-        self._begin = messages.Start(
-            context.name,
-            spec.name,
-            str(file),
-            str(context.model_directory),
-            str(context.version_directory),
-            initialize_arguments(context, spec),
-            tuple(context.signature.outputs),
-            context.signature.decoupled,
-            _LOG.getEffectiveLevel(),
-        )
-        self._environment = child_environment(context.threads)
+        self._file = file
+        self._context = context
+        self._spec = spec
         self._outputs = context.signature.outputs
         self._reshapes = Reshapes(context.signature)
-        self._host = context.host
-        self._loop = asyncio.get_running_loop()
+        self._loop: asyncio.AbstractEventLoop
         self._child: ChildProcess
         self._services: ChildServices
         self._serial = 0
         self._batches: dict[int, _Batch] = {}  # sent in this order, or waiting to be
         self._answering: dict[tuple[int, int], Pending] = {}  # executed, answer through their senders
-        self._loaded: asyncio.Future[messages.Loaded] = self._loop.create_future()
+        self._loaded: asyncio.Future[messages.Loaded]
         self._checks: dict[int, asyncio.Future[None]] = {}
         self._has_ready_check = False
         self._healthy = False
@@ -95,11 +85,12 @@ class ProcessInstance:
 
     async def open(self) -> None:
         """Start a child and wait until it has loaded the model."""
+        self._loop = asyncio.get_running_loop()
         self._loaded = self._loop.create_future()
         self._child = ChildProcess(self._loop, self._received, self._lost)
-        self._services = ChildServices(self._host, self._loop, self._send)
-        self._child.start(self._environment)
-        self._send(self._begin, ())
+        self._services = ChildServices(self._context.host, self._loop, self._send)
+        self._child.start(child_environment(self._context.threads))
+        self._send(self._start_message(), ())
         loaded = await self._loaded
         if loaded.error is not None:
             self._child.disconnect()
@@ -109,6 +100,20 @@ class ProcessInstance:
         self._has_ready_check = loaded.has_ready_check
         self._healthy_since = self._loop.time()
         self._healthy = True
+
+    def _start_message(self) -> messages.Start:
+        context = self._context
+        return messages.Start(
+            context.name,
+            self.name,
+            str(self._file),
+            str(context.model_directory),
+            str(context.version_directory),
+            initialize_arguments(context, self._spec),
+            tuple(context.signature.outputs),
+            context.signature.decoupled,
+            _LOG.getEffectiveLevel(),
+        )
 
     # Batches
 
