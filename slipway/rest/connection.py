@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from slipway.rest.exchange import Exchange
-from slipway.rest.framing import SMALL, Phase, RequestFraming, RequestHead, RequestLimits
+from slipway.rest.framing import SMALL, HttpHead, Phase, RequestFraming, RequestLimits
 from slipway.rest.response import CONTINUE, refusal
 
 Handler = Callable[[Exchange], None]
@@ -104,7 +104,7 @@ class HttpConnection(asyncio.Protocol):
 
     # requests
 
-    def request_received(self, head: RequestHead, body: bytes | bytearray) -> None:
+    def request_received(self, head: HttpHead, body: bytes | bytearray) -> None:
         """Start on the request, or queue it behind the one in work."""
         if self._is_deaf:
             return

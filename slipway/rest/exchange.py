@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Final, Protocol
 
 from slipway.errors import SlipwayError
-from slipway.rest.framing import RequestHead
+from slipway.rest.framing import HttpHead
 from slipway.rest.response import HTTP_STATUS, JSON, LAST_CHUNK, chunk, error_body, sized_head, streamed_head
 
 _LOG: Final = logging.getLogger("slipway.rest")
@@ -37,7 +37,7 @@ class Exchange:
 
     __slots__ = ("_channel", "_task", "answered", "body", "head", "headers", "method", "on_disconnect", "path")
 
-    def __init__(self, channel: Channel, head: RequestHead, body: bytes | bytearray) -> None:
+    def __init__(self, channel: Channel, head: HttpHead, body: bytes | bytearray) -> None:
         self.head = head
         self.method = head.method
         self.path = head.path

@@ -43,7 +43,7 @@ class Phase(Enum):
     BODY = auto()
 
 
-class RequestHead(msgspec.Struct, frozen=True, gc=False):
+class HttpHead(msgspec.Struct, frozen=True, gc=False):
     """The head of a request: method, path without query, headers by lower-case name, and how it may be answered.
 
     Equal heads that follow one another are one object, so nobody may change `headers`.
@@ -59,7 +59,7 @@ class RequestHead(msgspec.Struct, frozen=True, gc=False):
 class Receiver(Protocol):
     """Who takes what the bytes mean. It may call `RequestFraming.refuse`, and nothing else of the framing."""
 
-    def request_received(self, head: RequestHead, body: bytes | bytearray) -> None:
+    def request_received(self, head: HttpHead, body: bytes | bytearray) -> None:
         """Take a whole request; its bytes are not used again."""
 
     def continue_expected(self) -> None:
@@ -101,7 +101,7 @@ class RequestFraming:
         self._kept = b""  # the bytes of `_head`
         self._kept_size = -1  # bytes of the request it came with; -1 while it must not be taken for the next one's
         self._completed = 0  # requests in the data that came last
-        self._head: RequestHead  # of the last of them
+        self._head: HttpHead  # of the last of them
         self._size = 0  # of its body
         self._head_bytes = self._repeated = self._chunks = self._chunked_bytes = 0
         self._url = b""
@@ -242,7 +242,7 @@ class RequestFraming:
             return
         self.phase = Phase.IDLE
         parser = self._parser
-        self._head = RequestHead(
+        self._head = HttpHead(
             parser.get_method(),
             self._url.partition(b"?")[0],
             self._headers,

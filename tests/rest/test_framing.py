@@ -7,7 +7,7 @@ import weakref
 
 import pytest
 
-from slipway.rest.framing import Phase, RequestFraming, RequestHead, RequestLimits
+from slipway.rest.framing import HttpHead, Phase, RequestFraming, RequestLimits
 
 LIMITS = RequestLimits(body=64, head=256, headers=8, repeated_headers=2, chunks=3)
 GO_ON = "continue"
@@ -17,10 +17,10 @@ class Recorder:
     """A receiver that writes down what it is given."""
 
     def __init__(self) -> None:
-        self.heads: list[RequestHead] = []
+        self.heads: list[HttpHead] = []
         self.events: list[object] = []
 
-    def request_received(self, head: RequestHead, body: bytes | bytearray) -> None:
+    def request_received(self, head: HttpHead, body: bytes | bytearray) -> None:
         self.heads.append(head)
         self.events.append((head.method, head.path, bytes(body)))
 
