@@ -86,14 +86,7 @@ def to_model(answer: InferResponse) -> InferenceResponse:
     """Return a server's answer as a model sees it."""
     if answer.error is not None:
         return InferenceResponse([], to_triton_error(answer.error))
-    response = InferenceResponse(
-        [
-            ModelTensor.received(
-                tensor.name, tensor.datatype, tensor.shape, tensor.array if tensor.is_decoded else tensor.raw
-            )
-            for tensor in answer.outputs
-        ]
-    )
+    response = InferenceResponse([ModelTensor.of(tensor) for tensor in answer.outputs])
     response.set_parameters(answer.parameters)
     return response
 

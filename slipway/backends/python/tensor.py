@@ -68,6 +68,12 @@ class ModelTensor:
         tensor._adopt(name, datatype, shape, None, source)  # noqa: SLF001  of its own class
         return tensor
 
+    @classmethod
+    def of(cls, tensor: Tensor, shape: tuple[int, ...] | None = None) -> Self:
+        """Return a tensor of the server as a model sees it, in `shape` where that differs."""
+        source = tensor.array if tensor.is_decoded else tensor.raw
+        return cls.received(tensor.name, tensor.datatype, tensor.shape if shape is None else shape, source)
+
     def _adopt(
         self,
         name: str,

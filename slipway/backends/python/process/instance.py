@@ -25,7 +25,7 @@ from slipway.backends.python.process import messages
 from slipway.backends.python.process.frames import Frame
 from slipway.backends.python.process.server_link import ChildProcess
 from slipway.backends.python.process.server_services import ChildServices
-from slipway.backends.python.reshape import Reshapes
+from slipway.backends.python.translation import ModelView
 from slipway.core.pending import Pending
 from slipway.core.request import InferResponse
 from slipway.core.statistics import Timing
@@ -65,8 +65,7 @@ class ProcessInstance:
         self._file = file
         self._context = context
         self._spec = spec
-        self._outputs = context.signature.outputs
-        self._reshapes = Reshapes(context.signature)
+        self._view = ModelView(context.signature)
         self._loop: asyncio.AbstractEventLoop
         self._child: ChildProcess
         self._services: ChildServices
@@ -128,7 +127,7 @@ class ProcessInstance:
 
     def _send_batch(self, batch: _Batch) -> None:
         blobs: list[Raw] = []
-        shape_of = self._reshapes.model_shape if self._reshapes.inputs else None
+        shape_of = self._view.model_shape if self._view.reshapes_inputs else None
         heads = tuple(messages.request_head(pending.request, blobs, shape_of) for pending in batch.requests)
         message = messages.encode(messages.Execute(batch.serial, heads))
         for index, pending in enumerate(batch.requests):
@@ -190,7 +189,7 @@ class ProcessInstance:
         reader = messages.BlobReader(blob)
         responses: list[InferResponse | None] = []
         for index, head in enumerate(message.answers):
-            responses.append(None if head is None else self._client_answer(reader.answer(head)))
+            responses.append(None if head is None else self._view.client_answer(reader.answer(head)))
             if head is None and not batch.requests[index].finished:
                 self._answering[message.serial, index] = batch.requests[index]
         timing = Timing(message.start, message.input_end, message.output_start, monotonic_ns())
@@ -203,19 +202,7 @@ class ProcessInstance:
         if message.answer.final:
             self._answering.pop(key, None)
         if pending is not None:
-            pending.deliver(self._client_answer(messages.BlobReader(blob).answer(message.answer)))
-
-    def _client_answer(self, response: InferResponse) -> InferResponse:
-        """Return the answer with the declared outputs only, in the shapes that clients see."""
-        outputs = response.outputs
-        if any(tensor.name not in self._outputs for tensor in outputs):
-            response.outputs = outputs = [tensor for tensor in outputs if tensor.name in self._outputs]
-        if self._reshapes.outputs:
-            try:
-                response.outputs = [self._reshapes.client_tensor(tensor) for tensor in outputs]
-            except SlipwayError as unfit:
-                return InferResponse(error=unfit, final=response.final)
-        return response
+            pending.deliver(self._view.client_answer(messages.BlobReader(blob).answer(message.answer)))
 
     def _checked(self, message: messages.Ready) -> None:
         check = self._checks.pop(message.call, None)
