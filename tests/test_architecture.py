@@ -53,9 +53,6 @@ CIRCLES: frozenset[frozenset[str]] = frozenset({frozenset({"slipway.rest.connect
 
 # Names that two public classes may share, and why.
 SHARED_NAMES = {
-    "Metric": "a Python model imports pb_utils.Metric, which Triton named; core.metrics holds its value",
-    "MetricFamily": "the same, of a family",
-    "Tensor": "a Python model imports pb_utils.Tensor, which Triton named; core.tensor is the server's own",
     "TritonPythonModel": "every model.py has one: Triton's entrance to a Python model",
 }
 # Names that still mean several things. Empty this.

@@ -28,7 +28,7 @@ ENTRY_POINTS: Final = "slipway.backends"  # the group in which packages offer ba
 
 NEEDS_PACKAGE: Final = "needs the package"  # by which `slipway verify` knows the error of another server
 
-_log = logging.getLogger("slipway.backends")
+_LOG: Final = logging.getLogger("slipway.backends")
 _looking = Lock()  # models load in several threads, and a warning is due once
 
 
@@ -159,7 +159,7 @@ def _read_entry_points() -> Mapping[str, EntryPoint]:
 
 
 def _warn_shadowed(entry: EntryPoint, used: str) -> None:
-    _log.warning(
+    _LOG.warning(
         "backend '%s' of %s (%s) is not used: the name belongs to %s",
         entry.name,
         _distribution(entry),

@@ -110,7 +110,8 @@ class Dataplane(Protocol):
         """Return every model the repositories hold, with its state."""
 
     async def load_model(self, name: str, config: str | None, files: Mapping[str, bytes]) -> None:
-        """Load or reload a model (explicit mode); `config` is a JSON ModelConfig, `files` are by relative path."""
+        """Load or reload a model (explicit mode); `config` is a JSON ModelConfig, `files` are by relative path. Goes on
+        to its end when the awaiting task is cancelled, as does `unload_model`: half a load helps nobody."""
 
     async def unload_model(self, name: str, unload_dependents: bool) -> None:
         """Start unloading a model (explicit mode)."""

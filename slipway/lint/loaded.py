@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Final
 
 from tritonclient.grpc import model_config_pb2
 
@@ -17,7 +18,7 @@ from slipway.lint.settings import LOAD_CHECKS
 from slipway.machine import Machine
 from slipway.repository.scan import CONFIG_FILE
 
-_LOG = logging.getLogger("slipway.lint")
+_LOG: Final = logging.getLogger("slipway.lint")
 _LEVELS = {Severity.WARNING: logging.WARNING, Severity.HINT: logging.INFO}
 
 

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from tests.engine.kit import serving
+from tests.kits.engine import serving
 from tests.lint.repositories import BATCHES, ONNX, labels, model, onnx_model
 
 

@@ -26,7 +26,7 @@ from slipway.backends.shared.graph_check import check_config
 from slipway.errors import SlipwayError, refused
 from slipway.problems import Named, Problem, Rule
 
-_log = logging.getLogger("slipway.onnxruntime")
+_LOG: Final = logging.getLogger("slipway.onnxruntime")
 
 _PRECISIONS: Final = {"": "f32", "FP32": "f32", "ACCURACY": "f32", "FP16": "f16", "BF16": "bf16"}
 _KNOWN: Final = ("device_type", "precision", "num_of_threads", "num_streams")
@@ -71,10 +71,10 @@ def _checked_graph(context: ModelContext, path: Path) -> Graph:
 def accelerator_properties(model_name: str, parameters: Mapping[str, str]) -> dict[str, Any]:
     """Return the OpenVINO properties that an accelerator's parameters set; raise INVALID_ARG for nonsense."""
     for key in sorted(parameters.keys() - set(_KNOWN)):
-        _log.warning("model '%s': parameter '%s' of accelerator '%s' is ignored", model_name, key, ACCELERATOR)
+        _LOG.warning("model '%s': parameter '%s' of accelerator '%s' is ignored", model_name, key, ACCELERATOR)
     device = parameters.get("device_type", "").upper()
     if device and not _CPU.fullmatch(device):
-        _log.warning("model '%s': device_type %s is ignored, the model runs on the CPU", model_name, device)
+        _LOG.warning("model '%s': device_type %s is ignored, the model runs on the CPU", model_name, device)
         device = ""
     precision = parameters.get("precision", "").upper() or device.removeprefix("CPU").removeprefix("_")
     if precision not in _PRECISIONS:
@@ -112,4 +112,4 @@ def _refused(model_name: str, key: str, value: str, expected: str) -> SlipwayErr
 
 def _warn(model_name: str, reason: str) -> None:
     text = "model '%s': execution accelerator '%s' %s; the model runs on onnxruntime"
-    _log.warning(text, model_name, ACCELERATOR, reason)
+    _LOG.warning(text, model_name, ACCELERATOR, reason)

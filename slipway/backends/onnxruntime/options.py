@@ -9,7 +9,7 @@ import logging
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from tritonclient.grpc import model_config_pb2
 
@@ -17,7 +17,7 @@ from slipway.backends.api import ModelContext
 from slipway.backends.shared.parameters import Parameters, instance_count, parameter_problem
 from slipway.errors import invalid, refused
 
-_log = logging.getLogger("slipway.onnxruntime")
+_LOG: Final = logging.getLogger("slipway.onnxruntime")
 
 ACCELERATOR = "openvino"  # the execution accelerator that CPUs have: accelerator.py
 
@@ -159,4 +159,4 @@ def warn_of_gpu_words(config: model_config_pb2.ModelConfig) -> None:
     if config.optimization.cuda.graphs:
         words.append("optimization.cuda.graphs")
     for word in words:
-        _log.warning("model '%s': %s is ignored, the model runs on the CPU", config.name, word)
+        _LOG.warning("model '%s': %s is ignored, the model runs on the CPU", config.name, word)

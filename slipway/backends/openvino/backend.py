@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from tritonclient.grpc import model_config_pb2
 
@@ -25,7 +25,7 @@ from slipway.backends.shared.parameters import instance_count, parameter_problem
 from slipway.backends.shared.stacked import StackedModel
 from slipway.errors import refused, unsupported
 
-_log = logging.getLogger("slipway.openvino")
+_LOG: Final = logging.getLogger("slipway.openvino")
 _DEFAULT_FILE = "model.xml"
 _ONNX_FILE = "model.onnx"
 
@@ -117,13 +117,13 @@ def _possible_precision(core: Any, model_name: str, options: Options) -> str:
     needed = {"bf16": "BF16", "f16": "FP16"}.get(wanted, "FP32")
     if needed in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         return wanted
-    _log.warning("model '%s': this CPU does not compute in %s, the model runs in f32", model_name, wanted)
+    _LOG.warning("model '%s': this CPU does not compute in %s, the model runs in f32", model_name, wanted)
     return "f32"
 
 
 def _warn_of_doubles(model_name: str, graph: Graph) -> None:
     tensors = (*graph.inputs.values(), *graph.outputs.values())
     if any(tensor.config_type == "TYPE_FP64" for tensor in tensors):
-        _log.warning(
+        _LOG.warning(
             "model '%s': OpenVINO computes FP64 in FP32; for doubles serve it with the backend onnxruntime", model_name
         )

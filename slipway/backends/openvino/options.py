@@ -19,7 +19,7 @@ from slipway.backends.api import ModelContext
 from slipway.backends.shared.parameters import Parameters, instance_count, parameter_problem
 from slipway.errors import SlipwayError, refused
 
-_log = logging.getLogger("slipway.openvino")
+_LOG: Final = logging.getLogger("slipway.openvino")
 
 PRECISIONS: Final = {"f32": "f32", "fp32": "f32", "bf16": "bf16", "f16": "f16", "fp16": "f16"}
 _HINTS: Final = ("LATENCY", "THROUGHPUT")
@@ -155,4 +155,4 @@ def _warn_of_devices(config: model_config_pb2.ModelConfig, parameters: Parameter
     if device.upper() not in ("", "CPU", "AUTO"):
         words.append(f"parameter 'TARGET_DEVICE' of {device}")
     for word in words:
-        _log.warning("model '%s': %s is ignored, the model runs on the CPU", config.name, word)
+        _LOG.warning("model '%s': %s is ignored, the model runs on the CPU", config.name, word)

@@ -22,7 +22,7 @@ from slipway.backends.python.thread import ThreadExecutor
 from slipway.backends.shared.parameters import parameter_problem
 from slipway.errors import internal, refused
 
-_LOG = logging.getLogger("slipway.python")
+_LOG: Final = logging.getLogger("slipway.python")
 _PLACEMENTS: Final = {"process": Placement.PROCESS, "thread": Placement.THREAD}
 
 
@@ -79,6 +79,7 @@ class LoadedPython:
         scope = ModelScope(HostServer(context.host), instance.name, str(context.model_directory), version_directory)
         surface = build_surface(scope)
         space = ImportSpace(directories, surface)
+        space.open()
         model = PythonModel(scope, context.name, context.signature.decoupled)
         try:
             try:

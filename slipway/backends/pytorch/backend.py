@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Final
 
 from tritonclient.grpc import model_config_pb2
 
@@ -18,7 +19,7 @@ from slipway.backends.shared.stacked import Run, StackedModel
 from slipway.errors import Code, refused, unsupported
 from slipway.problems import Problem, Rule
 
-_log = logging.getLogger("slipway.pytorch")
+_LOG: Final = logging.getLogger("slipway.pytorch")
 _IGNORED = ("ENABLE_JIT_EXECUTOR", "ENABLE_JIT_PROFILING", "ENABLE_TENSOR_FUSER", "TORCH_COMPILE_OPTIONAL_PARAMETERS")
 
 
@@ -31,7 +32,7 @@ class PyTorchBackend:
         if not config.default_model_filename and directory is not None:
             config.default_model_filename = _default_file(config, directory)
         if not config.input or not config.output:
-            _log.warning(
+            _LOG.warning(
                 "skipping model configuration auto-complete for '%s': not supported for pytorch backend; write the "
                 "inputs and outputs into config.pbtxt",
                 config.name or context.model_directory.name,
@@ -55,7 +56,7 @@ class PyTorchBackend:
         parameters = Parameters(config)
         for key in _IGNORED:
             if key in parameters:
-                _log.warning("model '%s': parameter '%s' is ignored", context.name, key)
+                _LOG.warning("model '%s': parameter '%s' is ignored", context.name, key)
         module = TorchModule(
             forward,
             context.signature,
@@ -97,4 +98,4 @@ def _set_interop_threads(model_name: str, parameters: Parameters) -> None:
     try:
         torch.set_num_interop_threads(count)
     except RuntimeError:
-        _log.warning("model '%s': inter-op threads are set already for this process, %d is ignored", model_name, count)
+        _LOG.warning("model '%s': inter-op threads are set already for this process, %d is ignored", model_name, count)

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -24,7 +24,7 @@ from slipway.core.signature import ModelSignature
 from slipway.errors import FailureReason, SlipwayError, internal, invalid, refused
 from slipway.problems import Problem, Rule
 
-_log = logging.getLogger("slipway.pytorch")
+_LOG: Final = logging.getLogger("slipway.pytorch")
 _loading = Lock()  # warning filters belong to the whole process
 
 
@@ -48,7 +48,7 @@ def open_module(path: Path, model_name: str) -> Forward:
     except SlipwayError:
         raise
     except Exception as error:  # torch raises whatever its readers meet
-        _log.debug("loading %s failed", path, exc_info=True)
+        _LOG.debug("loading %s failed", path, exc_info=True)
         text = last_line(error).replace(f"{path.parent}/", "")
         raise unreadable_graph(f"failed to load model '{model_name}': {text}") from error
 
@@ -123,7 +123,7 @@ class TorchModule:
             with self._mode(), self._optimization():
                 results = self._call(values)
         except Exception as error:  # the module's own code: anything may come out of it
-            _log.debug("execution failed", exc_info=True)
+            _LOG.debug("execution failed", exc_info=True)
             text = f"PyTorch execute failure: {last_line(error)}"
             raise internal(text, reason=FailureReason.BACKEND) from error
         return {name: to_numpy(name, self._result(results, name), self._datatypes[name]) for name in names}

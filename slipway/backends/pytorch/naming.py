@@ -9,11 +9,12 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Sequence
+from typing import Final
 
 from slipway.errors import refused
 from slipway.problems import Problem, Rule
 
-_log = logging.getLogger("slipway.pytorch")
+_LOG: Final = logging.getLogger("slipway.pytorch")
 _INDEXED = re.compile(r"__(\d+)\Z", re.ASCII)
 
 
@@ -29,7 +30,7 @@ def argument_order(model_name: str, names: Sequence[str], arguments: Sequence[st
         return tuple(arguments)
     positions = _indices(names)
     if positions is None:
-        _log.warning(
+        _LOG.warning(
             "inputs %s of model '%s' are neither input arguments to the model nor do they follow the <name>__<index> "
             "naming convention. Falling back to enforcing strict ordering from model configuration.",
             ", ".join(names),
@@ -50,7 +51,7 @@ def result_indices(model_name: str, names: Sequence[str]) -> dict[str, int]:
     positions = _indices(names)
     if positions is None:
         if len(names) > 1:
-            _log.warning(
+            _LOG.warning(
                 "outputs %s of model '%s' do not follow the <name>__<index> naming convention. Falling back to "
                 "enforcing strict ordering from model configuration.",
                 ", ".join(names),

@@ -18,7 +18,7 @@ from slipway.errors import Code, refused
 from slipway.machine import has_gpu
 from slipway.problems import Problem, Rule
 
-_log = logging.getLogger("slipway.tensorrt")
+_LOG: Final = logging.getLogger("slipway.tensorrt")
 
 _OTHERWISE: Final = (
     "Serve the model's ONNX file with the backend onnxruntime or openvino instead, or make a model for this machine "
@@ -91,8 +91,8 @@ def _logger(tensorrt: Any) -> Any:
         def log(self, severity: Any, message: str) -> None:
             if severity in (tensorrt.ILogger.ERROR, tensorrt.ILogger.INTERNAL_ERROR):
                 self.last = message
-                _log.error("%s", message)
+                _LOG.error("%s", message)
             elif severity == tensorrt.ILogger.WARNING:
-                _log.warning("%s", message)
+                _LOG.warning("%s", message)
 
     return Log()

@@ -1,4 +1,4 @@
-"""A running child process and its socket, on the event loop: sends packed frames, hands received ones over.
+"""The server's end of the socket, and the child process at the other: sends packed frames, hands received ones over.
 
 Nothing here waits: what the socket does not take is kept and sent when it can be. Knows nothing of batches.
 """

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -22,9 +22,9 @@ from slipway.core.tensor import Raw
 from slipway.errors import SlipwayError
 
 Send = Callable[[msgspec.Struct, Sequence[Raw]], None]
-Series = tuple[str, tuple[tuple[str, str], ...]]
+SeriesKey = tuple[str, tuple[tuple[str, str], ...]]
 
-_MODEL_LOG = logging.getLogger("slipway.model")
+_MODEL_LOG: Final = logging.getLogger("slipway.model")
 
 
 class ChildServices:
@@ -36,7 +36,7 @@ class ChildServices:
         self._send = send
         self._cancels: dict[int, Callable[[], None]] = {}
         self._families: dict[str, MetricFamily] = {}
-        self._series: dict[Series, tuple[Metric, int]] = {}
+        self._series: dict[SeriesKey, tuple[Metric, int]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
 

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slipway.scheduling.reorder import ReorderBuffer
+from slipway.scheduling.ordered import ReorderBuffer
 
 
 def test_a_late_answer_holds_back_the_ones_behind_it():
