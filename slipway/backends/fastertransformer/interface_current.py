@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from slipway.backends.fastertransformer.arguments import Arguments
-from slipway.backends.fastertransformer.configuration import MAX_BEAMS, RequestLimits
+from slipway.backends.fastertransformer.configuration import MAX_BEAMS, SequenceLimits
 from slipway.backends.fastertransformer.decodings import asked, output_stack, read_decodings
 from slipway.backends.fastertransformer.outputs import (
     OutputLayout,
@@ -82,7 +82,7 @@ class CurrentInterface:
     """Reads requests of one model. `engine` is only asked for context embeddings."""
 
     def __init__(
-        self, signature: ModelSignature, spec: Transformer, limits: RequestLimits, *, form: Form, engine: Engine
+        self, signature: ModelSignature, spec: Transformer, limits: SequenceLimits, *, form: Form, engine: Engine
     ) -> None:
         self._signature = signature
         self._spec = spec

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from slipway.backends.fastertransformer.arguments import Arguments
-from slipway.backends.fastertransformer.configuration import RequestLimits
+from slipway.backends.fastertransformer.configuration import SequenceLimits
 from slipway.backends.fastertransformer.decodings import asked
 from slipway.backends.fastertransformer.outputs import declared, padded
 from slipway.backends.fastertransformer.sequences import (
@@ -56,7 +56,7 @@ class EncoderJob:
 class _EncoderInterface:
     """What both have in common."""
 
-    def __init__(self, signature: ModelSignature, spec: Transformer, limits: RequestLimits) -> None:
+    def __init__(self, signature: ModelSignature, spec: Transformer, limits: SequenceLimits) -> None:
         self._signature = signature
         self._spec = spec
         positions = input_stack(spec).position_rows
