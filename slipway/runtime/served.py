@@ -18,8 +18,8 @@ import numpy as np
 from slipway.checkpoints.huggingface.reader import HuggingFaceCheckpoint, read_huggingface
 from slipway.errors import SlipwayError, cancelled, invalid, unsupported
 from slipway.runtime.arguments import FORCED, NUM_RETURN, Values, decoding_of, default_values, read_values
-from slipway.transformer.engines import OpenEngine, open_engine
-from slipway.transformer.generation import Hypothesis, Row
+from slipway.transformer.engines import RoutingEngine, open_engine
+from slipway.transformer.generation import Hypothesis, SequenceRequest
 from slipway.transformer.options import EngineOptions
 from slipway.transformer.spec import Positions
 
@@ -49,7 +49,7 @@ class Reply(Protocol):
 class _Shared:
     """An engine and how many models use it."""
 
-    engine: OpenEngine
+    engine: RoutingEngine
     users: int = 0
 
 
@@ -61,7 +61,7 @@ _lock = Lock()
 class _Request:
     """One request in the engine; `results` are the hypotheses of its rows so far."""
 
-    rows: Sequence[Row]
+    rows: Sequence[SequenceRequest]
     wanted: Sequence[int]  # hypotheses to be answered, per row
     reply: Reply
     results: dict[int, Sequence[Hypothesis]] = field(default_factory=dict)
@@ -159,7 +159,7 @@ class GenerationModel:
             raise invalid("; ".join(problems))
         return _Request(rows, [int(each[NUM_RETURN]) for each in values], reply)
 
-    def _row(self, ids: np.ndarray, values: Values, inputs: Mapping[str, np.ndarray]) -> Row:
+    def _row(self, ids: np.ndarray, values: Values, inputs: Mapping[str, np.ndarray]) -> SequenceRequest:
         if not ids.size:
             raise invalid("it has no tokens")
         vocabulary = (self._spec.encoder or self._decoder).vocabulary
@@ -174,7 +174,7 @@ class GenerationModel:
         if "max_output_len" in inputs and values["max_tokens"] > most:
             raise invalid(f"max_output_len is {values['max_tokens']:g}, and {most} tokens are possible")
         decoding = decoding_of(values, most_tokens=most, start_id=self._spec.start_id, end_ids=self._end_ids)
-        row = Row(ids, decoding)
+        row = SequenceRequest(ids, decoding)
         refusal = self._engine.refusal(row)
         if refusal:
             raise unsupported(f"this model's engine cannot do {refusal}")
@@ -192,7 +192,7 @@ class GenerationModel:
 
 
 class _Dispatch:
-    """Passes what the engine reports of its rows to the requests they belong to. A `generation.Listener`.
+    """Passes what the engine reports of its rows to the requests they belong to. A `generation.GenerationListener`.
 
     Holds nothing that leads to the engine: CTranslate2's threads let go of a listener late, and may not end it.
     """
@@ -243,7 +243,7 @@ def _answer(request: _Request, pad: int) -> None:
 
 def _acquire(
     key: tuple[object, ...], checkpoint: HuggingFaceCheckpoint, options: EngineOptions, name: str
-) -> OpenEngine:
+) -> RoutingEngine:
     with _lock:
         shared = _shared.get(key)
         if shared is None:

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 from slipway.cores import cpu_limit
 from slipway.errors import SlipwayError, unavailable, unsupported
-from slipway.transformer.choice import faster, why_torch
 from slipway.transformer.ctranslate2 import support
-from slipway.transformer.generation import Encoded, Engine, Hypothesis, Listener, Row
+from slipway.transformer.engine_choice import faster, why_torch
+from slipway.transformer.generation import Encoded, GenerationListener, Hypothesis, SequenceRequest, TransformerEngine
 from slipway.transformer.libraries import INSTALL, installed
 from slipway.transformer.options import EngineOptions
 from slipway.transformer.spec import Transformer
@@ -26,8 +26,8 @@ log = logging.getLogger("slipway.transformer")
 
 
 def open_engine(
-    spec: Transformer, weights: Weights, options: EngineOptions, *, name: str, typical: Row | None = None
-) -> OpenEngine:
+    spec: Transformer, weights: Weights, options: EngineOptions, *, name: str, typical: SequenceRequest | None = None
+) -> RoutingEngine:
     """Return the engine that the options ask for, ready to compute; `name` is the model's, for messages. Who opens it
     logs its `description`.
 
@@ -39,11 +39,11 @@ def open_engine(
     """
     options.check()
 
-    def open_torch() -> Engine:
+    def open_torch() -> TransformerEngine:
         return _open_torch(spec, weights, options, name)
 
     if options.engine == "torch":
-        return OpenEngine(spec, name, options, exact=None, general=open_torch(), open_general=None)
+        return RoutingEngine(spec, name, options, exact=None, general=open_torch(), open_general=None)
     if options.engine != "auto":
         if not installed("ctranslate2"):
             raise unavailable(f"model '{name}': engine '{options.engine}' is not installed: {INSTALL}")
@@ -52,18 +52,18 @@ def open_engine(
         except SlipwayError as error:
             raise SlipwayError(error.code, f"model '{name}': {error.message}") from error
         others = open_torch if options.engine == "ctranslate2+torch" else None
-        return OpenEngine(spec, name, options, exact=exact, general=None, open_general=others)
+        return RoutingEngine(spec, name, options, exact=exact, general=None, open_general=others)
     reason = why_torch(spec, options, typical)
     if not reason and installed("torch") and weights.elements >= SMALL:
         reason, engine = faster(spec, options, lambda: _open_ctranslate2(spec, weights, options), open_torch)
     else:
         engine = open_torch() if reason else _open_ctranslate2(spec, weights, options)
     if reason:
-        return OpenEngine(spec, name, options, exact=None, general=engine, open_general=None, reason=reason)
-    return OpenEngine(spec, name, options, exact=engine, general=None, open_general=open_torch)
+        return RoutingEngine(spec, name, options, exact=None, general=engine, open_general=None, reason=reason)
+    return RoutingEngine(spec, name, options, exact=engine, general=None, open_general=open_torch)
 
 
-class OpenEngine:
+class RoutingEngine:
     """One or two engines behind the seam of one: `exact` (CTranslate2) for the rows it runs as asked, `general` (torch)
     for all others, opened when they come."""
 
@@ -73,9 +73,9 @@ class OpenEngine:
         name: str,
         options: EngineOptions,
         *,
-        exact: Engine | None,
-        general: Engine | None,
-        open_general: Callable[[], Engine] | None,
+        exact: TransformerEngine | None,
+        general: TransformerEngine | None,
+        open_general: Callable[[], TransformerEngine] | None,
         reason: str = "",
     ) -> None:
         self._spec = spec
@@ -97,7 +97,7 @@ class OpenEngine:
         said = f"; {self._torch_name} for {', '.join(self._said)}" if self._said else ""
         return self._exact.description + said
 
-    def refusal(self, row: Row) -> str:
+    def refusal(self, row: SequenceRequest) -> str:
         """Return why no open engine can run the row exactly as asked, "" when one can."""
         if self._exact is None:
             return self._other("").refusal(row)
@@ -106,12 +106,12 @@ class OpenEngine:
             return self._other(inexact).refusal(row)
         return self._exact.refusal(row)
 
-    def generate(self, rows: Sequence[Row], listener: Listener) -> None:
+    def generate(self, rows: Sequence[SequenceRequest], listener: GenerationListener) -> None:
         """Decode all rows, first those of CTranslate2, then those of torch."""
         for engine, part in self._parts(rows):
             engine.generate([rows[index] for index in part], _Part(part, listener))
 
-    def encode(self, rows: Sequence[Row], *, attentions: bool = False) -> list[Encoded]:
+    def encode(self, rows: Sequence[SequenceRequest], *, attentions: bool = False) -> list[Encoded]:
         """Return the hidden states of each row."""
         results: dict[int, Encoded] = {}
         for engine, part in self._parts(rows, support.no_states(self._spec, attentions=attentions)):
@@ -119,7 +119,7 @@ class OpenEngine:
             results.update(zip(part, states, strict=True))
         return [results[index] for index in range(len(rows))]
 
-    def score(self, rows: Sequence[Row]) -> list[float]:
+    def score(self, rows: Sequence[SequenceRequest]) -> list[float]:
         """Return the mean negative log-probability of each row's own tokens after the first (decoder-only models)."""
         results: dict[int, float] = {}
         for engine, part in self._parts(rows):
@@ -134,7 +134,7 @@ class OpenEngine:
         for engine in engines:
             engine.close()
 
-    def _parts(self, rows: Sequence[Row], for_all: str = "") -> list[tuple[Engine, list[int]]]:
+    def _parts(self, rows: Sequence[SequenceRequest], for_all: str = "") -> list[tuple[TransformerEngine, list[int]]]:
         """Return which engine does which rows; `for_all` is a reason why torch has to do all of them."""
         if self._exact is None:
             return [(self._other(""), list(range(len(rows))))]
@@ -145,7 +145,7 @@ class OpenEngine:
                 f"model '{self._name}': engine 'ctranslate2' does not do this exactly as asked: {reasons[refused[0]]}; "
                 "set the engine to 'ctranslate2+torch' or 'torch'"
             )
-        parts: list[tuple[Engine, list[int]]] = []
+        parts: list[tuple[TransformerEngine, list[int]]] = []
         accepted = [index for index, reason in enumerate(reasons) if not reason]
         if accepted:
             parts.append((self._exact, accepted))
@@ -155,7 +155,7 @@ class OpenEngine:
             parts.append((other, refused))
         return parts
 
-    def _other(self, reason: str) -> Engine:
+    def _other(self, reason: str) -> TransformerEngine:
         """Return the torch engine, opened if it is not yet; the reason is logged when it is new."""
         with self._lock:
             if self._general is None:
@@ -176,7 +176,7 @@ class _Part:
     """A listener of some of the rows under the indices they have among all."""
 
     rows: Sequence[int]
-    listener: Listener
+    listener: GenerationListener
 
     def token(self, row: int, token: int, log_probability: float, figure: float) -> bool:
         return self.listener.token(self.rows[row], token, log_probability, figure)
@@ -188,7 +188,7 @@ class _Part:
         self.listener.done(self.rows[row], hypotheses)
 
 
-def _open_ctranslate2(spec: Transformer, weights: Weights, options: EngineOptions) -> Engine:
+def _open_ctranslate2(spec: Transformer, weights: Weights, options: EngineOptions) -> TransformerEngine:
     from slipway.transformer.ctranslate2.engine import CTranslate2Engine
 
     return CTranslate2Engine(
@@ -202,7 +202,7 @@ def _open_ctranslate2(spec: Transformer, weights: Weights, options: EngineOption
     )
 
 
-def _open_torch(spec: Transformer, weights: Weights, options: EngineOptions, name: str) -> Engine:
+def _open_torch(spec: Transformer, weights: Weights, options: EngineOptions, name: str) -> TransformerEngine:
     if not installed("torch"):
         missing = "torch" if installed("ctranslate2") else "neither CTranslate2 nor torch"
         state = "is not installed" if missing == "torch" else "is installed"

@@ -22,7 +22,7 @@ from typing import Final, TypeVar
 import numpy as np
 
 from slipway.cores import cpu_limit
-from slipway.transformer.generation import Decoding, Row
+from slipway.transformer.generation import Decoding, SequenceRequest
 from slipway.transformer.spec import Transformer
 
 BATCHES: Final = (1, 8)
@@ -78,14 +78,14 @@ def fastest(
     return best, load(best)
 
 
-def trial_row(spec: Transformer) -> Row:
+def trial_row(spec: Transformer) -> SequenceRequest:
     """Return a row as most are: tokens that are not padding, decoded greedily if the model decodes."""
     outer = spec.encoder or spec.decoder
     assert outer is not None  # noqa: S101  a transformer has a stack
     tables = [stack.position_rows for stack in (spec.encoder, spec.decoder) if stack is not None]
     tokens = min([READ if spec.decoder is None else GENERATED, *(max(1, rows // 2) for rows in tables if rows)])
     ids = np.full(tokens, int(outer.padding_id == 0), np.int64)
-    return Row(ids, None if spec.decoder is None else Decoding(tokens, start_id=0, end_id=-1))
+    return SequenceRequest(ids, None if spec.decoder is None else Decoding(tokens, start_id=0, end_id=-1))
 
 
 def remembered(directory: Path, question: str) -> str:

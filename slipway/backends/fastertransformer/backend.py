@@ -14,6 +14,8 @@ from typing import Final
 from tritonclient.grpc import model_config_pb2
 
 from slipway.backends.api import CompletionContext, Executor, InstanceSpec, ModelContext, Placement
+from slipway.backends.fastertransformer.checkpoint_path import checkpoint_directory
+from slipway.backends.fastertransformer.completion import complete_interface
 from slipway.backends.fastertransformer.configuration import (
     Configuration,
     ModelType,
@@ -21,11 +23,9 @@ from slipway.backends.fastertransformer.configuration import (
     model_type,
     read_configuration,
 )
-from slipway.backends.fastertransformer.declared import complete_interface
 from slipway.backends.fastertransformer.interface_beta import IDS, BetaInterface
 from slipway.backends.fastertransformer.interface_current import GPT_FORM, T5_FORM, CurrentInterface
 from slipway.backends.fastertransformer.interface_encoder import BertInterface, T5EncoderInterface
-from slipway.backends.fastertransformer.paths import checkpoint_directory
 from slipway.backends.shared.encoding import EncodingExecutor
 from slipway.backends.shared.generation import GenerationExecutor, ReadJob
 from slipway.backends.shared.instance_count import instance_count
@@ -33,8 +33,8 @@ from slipway.backends.shared.parameters import explicit_threads
 from slipway.checkpoints.fastertransformer.reader import read_fastertransformer
 from slipway.core.signature import ModelSignature
 from slipway.errors import invalid, unavailable
-from slipway.transformer.engines import OpenEngine, open_engine
-from slipway.transformer.generation import Engine
+from slipway.transformer.engines import RoutingEngine, open_engine
+from slipway.transformer.generation import TransformerEngine
 from slipway.transformer.options import EngineOptions
 from slipway.transformer.spec import Transformer
 
@@ -89,8 +89,8 @@ class LoadedFasterTransformer:
 
     placement = Placement.THREAD
 
-    def __init__(self, engine: OpenEngine, open_executor: Callable[[], Executor]) -> None:
-        self._engine: OpenEngine | None = engine
+    def __init__(self, engine: RoutingEngine, open_executor: Callable[[], Executor]) -> None:
+        self._engine: RoutingEngine | None = engine
         self._open_executor = open_executor
 
     def open(self, instance: InstanceSpec) -> Executor:
@@ -118,7 +118,7 @@ def _check_interface(context: ModelContext, kind: ModelType) -> None:
 
 
 def _executor(
-    signature: ModelSignature, spec: Transformer, configuration: Configuration, engine: Engine
+    signature: ModelSignature, spec: Transformer, configuration: Configuration, engine: TransformerEngine
 ) -> Callable[[], Executor]:
     """Return what opens an executor; the interface is the one that config.pbtxt declares."""
     limits, kind = configuration.limits, configuration.type

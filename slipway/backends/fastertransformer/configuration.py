@@ -37,7 +37,7 @@ class ModelType(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class RequestLimits:
     """The longest sequences a request may bring and ask for; what a client may make the server allocate."""
 
     input_tokens: int = MAX_INPUT
@@ -56,7 +56,7 @@ class Configuration:
     engine: str
     compute_type: str
     device: str
-    limits: Limits
+    limits: RequestLimits
     values: Mapping[str, str]
 
     def whole(self, key: str, default: int = 0) -> int:
@@ -93,7 +93,9 @@ def read_configuration(config: model_config_pb2.ModelConfig) -> Configuration:
         engine=_choice(parameters, "ENGINE", ENGINES, "auto"),
         compute_type=_compute_type(parameters, values, kind, data_type=data_type, device=device, model=config.name),
         device=device,
-        limits=Limits(_limit(parameters, "MAX_INPUT_LEN", MAX_INPUT), _limit(parameters, "MAX_OUTPUT_LEN", MAX_OUTPUT)),
+        limits=RequestLimits(
+            _limit(parameters, "MAX_INPUT_LEN", MAX_INPUT), _limit(parameters, "MAX_OUTPUT_LEN", MAX_OUTPUT)
+        ),
         values=values,
     )
 

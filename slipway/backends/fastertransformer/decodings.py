@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from slipway.backends.fastertransformer.arguments import Arguments
-from slipway.backends.fastertransformer.words import WordListError, Words, bannable, read_words
+from slipway.backends.fastertransformer.word_lists import WordListError, Words, bannable, read_words
 from slipway.transformer.generation import Decoding, Search
 from slipway.transformer.spec import Stack, Transformer
 

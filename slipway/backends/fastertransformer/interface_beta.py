@@ -16,13 +16,13 @@ import numpy as np
 from slipway.backends.fastertransformer.arguments import MAX_TOP_K, Arguments
 from slipway.backends.fastertransformer.configuration import MAX_BEAMS, Configuration, ModelType
 from slipway.backends.fastertransformer.decodings import output_stack, with_beams, with_sampling
-from slipway.backends.fastertransformer.outputs import Layout, Results, declared, token_arrays
-from slipway.backends.fastertransformer.sequences import Prompts, check_ids, input_stack, read_lengths
+from slipway.backends.fastertransformer.outputs import OutputLayout, Results, declared, token_arrays
+from slipway.backends.fastertransformer.sequences import PromptTables, check_ids, input_stack, read_lengths
 from slipway.core.request import InferRequest
 from slipway.core.signature import ModelSignature
 from slipway.core.tensor import Tensor
 from slipway.errors import invalid
-from slipway.transformer.generation import Decoding, Row
+from slipway.transformer.generation import Decoding, SequenceRequest
 from slipway.transformer.spec import Transformer
 
 IDS: Final = "INPUT_ID"
@@ -35,9 +35,9 @@ _DEFAULT_LONGEST: Final = 528  # of the shipped files: input 512, output 528
 class BetaJob:
     """One request. Implements `backends.shared.generation.GenerationJob`."""
 
-    rows: Sequence[Row]
+    rows: Sequence[SequenceRequest]
     signature: ModelSignature
-    layout: Layout
+    layout: OutputLayout
     batched: bool
 
     def answer(self, results: Results) -> list[Tensor]:
@@ -84,18 +84,20 @@ class BetaInterface:
         lengths = read_lengths(arguments, _LENGTHS, table.shape[1], min(self._longest_input, positions))
         sequences = [ids[: max(0, length)] for ids, length in zip(table, lengths, strict=True)]
         none = [None] * len(table)
-        check_ids(arguments, IDS, sequences, Prompts(none, none), self._spec)
+        check_ids(arguments, IDS, sequences, PromptTables(none, none), self._spec)
         limits = self._limits(arguments, lengths)
         steps = max(limits, default=0)
         width = table.shape[1] + steps if self._with_prompt else self._longest_output
         arguments.check_tokens(IDS, self._beams, width, self._most_elements)
         arguments.check()
         rows = [
-            Row(ids, replace(self._decoding, max_tokens=limit, min_tokens=min(self._decoding.min_tokens, limit)))
+            SequenceRequest(
+                ids, replace(self._decoding, max_tokens=limit, min_tokens=min(self._decoding.min_tokens, limit))
+            )
             for ids, limit in zip(sequences, limits, strict=True)
         ]
         prompts = sequences if self._with_prompt else None
-        layout = Layout(self._beams, width, steps, [self._decoding.end_id] * len(rows), prompts)
+        layout = OutputLayout(self._beams, width, steps, [self._decoding.end_id] * len(rows), prompts)
         return BetaJob(rows, self._signature, layout, batched)
 
     def _limits(self, arguments: Arguments, lengths: Sequence[int]) -> list[int]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from slipway.backends.fastertransformer.arguments import Arguments
-from slipway.backends.fastertransformer.configuration import Limits
+from slipway.backends.fastertransformer.configuration import RequestLimits
 from slipway.backends.fastertransformer.decodings import asked
 from slipway.backends.fastertransformer.outputs import declared, padded
 from slipway.backends.fastertransformer.sequences import (
@@ -26,7 +26,7 @@ from slipway.core.request import InferRequest
 from slipway.core.signature import ModelSignature
 from slipway.core.tensor import Tensor
 from slipway.errors import invalid
-from slipway.transformer.generation import Encoded, Row
+from slipway.transformer.generation import Encoded, SequenceRequest
 from slipway.transformer.spec import Transformer
 
 
@@ -34,7 +34,7 @@ from slipway.transformer.spec import Transformer
 class EncoderJob:
     """One request, as a `backends.shared.encoding.EncodingJob`; its answer is as wide as the request: `columns`."""
 
-    rows: Sequence[Row]
+    rows: Sequence[SequenceRequest]
     attentions: bool
     signature: ModelSignature
     spec: Transformer
@@ -56,7 +56,7 @@ class EncoderJob:
 class _EncoderInterface:
     """What both have in common."""
 
-    def __init__(self, signature: ModelSignature, spec: Transformer, limits: Limits) -> None:
+    def __init__(self, signature: ModelSignature, spec: Transformer, limits: RequestLimits) -> None:
         self._signature = signature
         self._spec = spec
         positions = input_stack(spec).position_rows
@@ -97,7 +97,10 @@ class T5EncoderInterface(_EncoderInterface):
         self._check_size(arguments, table.shape[1], attentions=attentions)
         arguments.check()
         parts = zip(sequences, tasks, prompts.tasks, prompts.tables, strict=True)
-        rows = [Row(ids, adapter_task=task, prompt_task=stored, prompt=given) for ids, task, stored, given in parts]
+        rows = [
+            SequenceRequest(ids, adapter_task=task, prompt_task=stored, prompt=given)
+            for ids, task, stored, given in parts
+        ]
         return EncoderJob(rows, attentions, self._signature, self._spec, table.shape[1], batched)
 
 
@@ -117,5 +120,8 @@ class BertInterface(_EncoderInterface):
         self._check_size(arguments, states.shape[1], attentions=False)
         arguments.check()
         none = np.empty(0, np.int64)
-        rows = [Row(none, hidden=row[:length].astype(np.float32)) for row, length in zip(states, lengths, strict=True)]
+        rows = [
+            SequenceRequest(none, hidden=row[:length].astype(np.float32))
+            for row, length in zip(states, lengths, strict=True)
+        ]
         return EncoderJob(rows, False, self._signature, self._spec, states.shape[1], batched)

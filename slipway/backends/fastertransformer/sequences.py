@@ -18,7 +18,7 @@ _PROMPT_TUNING = 3  # request_prompt_type: 0 none, 1 soft, 2 prefix, 3 p/prompt-
 
 
 @dataclass(frozen=True, slots=True)
-class Prompts:
+class PromptTables:
     """The prompt table of each row: a stored one by its index, one of the request, or none."""
 
     tasks: Sequence[int | None]
@@ -50,7 +50,7 @@ def read_lengths(arguments: Arguments, name: str, columns: int, limit: int) -> l
     return lengths
 
 
-def read_prompts(arguments: Arguments, spec: Transformer) -> Prompts:
+def read_prompts(arguments: Arguments, spec: Transformer) -> PromptTables:
     """Return the prompt tables that the request names or brings."""
     tasks: list[int | None] = [None] * arguments.rows
     tables: list[np.ndarray | None] = [None] * arguments.rows
@@ -58,7 +58,7 @@ def read_prompts(arguments: Arguments, spec: Transformer) -> Prompts:
         tasks = list(_stored(arguments, spec))
     if "request_prompt_embedding" in arguments or "request_prompt_lengths" in arguments:
         tables = list(_brought(arguments, spec))
-    return Prompts(tasks, tables)
+    return PromptTables(tasks, tables)
 
 
 def _stored(arguments: Arguments, spec: Transformer) -> list[int | None]:
@@ -118,7 +118,9 @@ def read_adapter_tasks(arguments: Arguments, spec: Transformer) -> list[int | No
     return list(tasks)
 
 
-def check_ids(arguments: Arguments, name: str, rows: Sequence[np.ndarray], prompts: Prompts, spec: Transformer) -> None:
+def check_ids(
+    arguments: Arguments, name: str, rows: Sequence[np.ndarray], prompts: PromptTables, spec: Transformer
+) -> None:
     """Note every row with an id that is neither in the vocabulary nor a virtual token of the row's prompt table."""
     vocabulary = input_stack(spec).vocabulary
     for row, ids in enumerate(rows):

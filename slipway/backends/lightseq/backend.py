@@ -13,16 +13,16 @@ from threading import Lock
 from tritonclient.grpc import model_config_pb2
 
 from slipway.backends.api import CompletionContext, Executor, InstanceSpec, ModelContext, Placement
-from slipway.backends.lightseq.declared import check_interface, complete_interface, warn_of_differences
-from slipway.backends.lightseq.files import lightseq_file
-from slipway.backends.lightseq.model_types import INTERFACES, SCORING, Interface, Task, task_of
-from slipway.backends.lightseq.opening import PERPLEXITY, executor_of, typical_row
-from slipway.backends.lightseq.settings import Settings, read_settings
+from slipway.backends.lightseq.declared_tensors import check_interface, complete_interface, warn_of_differences
+from slipway.backends.lightseq.executors import PERPLEXITY, executor_of, typical_row
+from slipway.backends.lightseq.model_file import lightseq_file
+from slipway.backends.lightseq.model_types import INTERFACES, SCORING, LightSeqInterface, LightSeqTask, task_of
+from slipway.backends.lightseq.settings import LightSeqSettings, read_settings
 from slipway.backends.shared.instance_count import instance_count
 from slipway.backends.shared.parameters import explicit_threads
 from slipway.checkpoints.lightseq.reader import LightSeqCheckpoint, read_lightseq
 from slipway.errors import unavailable
-from slipway.transformer.engines import OpenEngine, open_engine
+from slipway.transformer.engines import RoutingEngine, open_engine
 from slipway.transformer.options import EngineOptions
 
 _log = logging.getLogger("slipway.lightseq")
@@ -38,7 +38,7 @@ class LightSeqBackend:
         if context.version_directory is not None:
             directories = context.model_directory, context.version_directory
             lightseq_file(config.name, config.default_model_filename, *directories)
-            if task is Task.CONTINUE:  # what a Gpt answers with depends on its file
+            if task is LightSeqTask.CONTINUE:  # what a Gpt answers with depends on its file
                 interface = _interface(task, _read(config, *directories))
         complete_interface(config, interface, context.default_max_batch_size)
 
@@ -59,12 +59,14 @@ class LoadedLightSeqModel:
 
     placement = Placement.THREAD
 
-    def __init__(self, context: ModelContext, settings: Settings, task: Task, checkpoint: LightSeqCheckpoint) -> None:
+    def __init__(
+        self, context: ModelContext, settings: LightSeqSettings, task: LightSeqTask, checkpoint: LightSeqCheckpoint
+    ) -> None:
         self._context = context
         self._settings = settings
         self._task = task
         self._checkpoint: LightSeqCheckpoint | None = checkpoint
-        self._engines: dict[str, OpenEngine] = {}
+        self._engines: dict[str, RoutingEngine] = {}
         self._lock = Lock()  # instances are opened in threads of their own
 
     def open(self, instance: InstanceSpec) -> Executor:
@@ -83,13 +85,13 @@ class LoadedLightSeqModel:
             self._engines.clear()
         self._checkpoint = None
 
-    def _engine(self, checkpoint: LightSeqCheckpoint, device: str) -> OpenEngine:
+    def _engine(self, checkpoint: LightSeqCheckpoint, device: str) -> RoutingEngine:
         with self._lock:
             if device not in self._engines:
                 self._engines[device] = self._opened(checkpoint, device)
             return self._engines[device]
 
-    def _opened(self, checkpoint: LightSeqCheckpoint, device: str) -> OpenEngine:
+    def _opened(self, checkpoint: LightSeqCheckpoint, device: str) -> RoutingEngine:
         context, settings = self._context, self._settings
         options = EngineOptions(
             engine=settings.engine,
@@ -113,6 +115,6 @@ def _read(config: model_config_pb2.ModelConfig, model_directory: Path, version_d
     return read_lightseq(path, settings.model_type, norm_epsilon=settings.norm_epsilon)
 
 
-def _interface(task: Task, checkpoint: LightSeqCheckpoint) -> Interface:
-    scores = task is Task.CONTINUE and checkpoint.conf.sampling_method == PERPLEXITY
+def _interface(task: LightSeqTask, checkpoint: LightSeqCheckpoint) -> LightSeqInterface:
+    scores = task is LightSeqTask.CONTINUE and checkpoint.conf.sampling_method == PERPLEXITY
     return SCORING if scores else INTERFACES[task]

@@ -15,13 +15,13 @@ from slipway.core.pending import Pending
 from slipway.core.request import InferRequest, InferResponse
 from slipway.core.tensor import Tensor
 from slipway.errors import SlipwayError
-from slipway.transformer.generation import Encoded, Engine, Row
+from slipway.transformer.generation import Encoded, SequenceRequest, TransformerEngine
 
 
 class EncodingJob(Protocol):
     """One request as the encoder sees it."""
 
-    rows: Sequence[Row]
+    rows: Sequence[SequenceRequest]
     attentions: bool  # whether the attention probabilities are wanted
 
     def answer(self, results: Sequence[Encoded]) -> list[Tensor]:
@@ -35,7 +35,7 @@ class TogetherExecutor(ABC, Generic[Job]):
     """One instance: all instances share `engine`. `read` makes a job of a request, or raises `SlipwayError`; `run`
     answers the jobs of a batch with one call to the engine."""
 
-    def __init__(self, engine: Engine, read: Callable[[InferRequest], Job]) -> None:
+    def __init__(self, engine: TransformerEngine, read: Callable[[InferRequest], Job]) -> None:
         self.engine = engine
         self._read = read
 

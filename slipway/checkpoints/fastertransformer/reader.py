@@ -14,9 +14,9 @@ from typing import Final
 
 from slipway.checkpoints.checkpoint import Checkpoint
 from slipway.checkpoints.fastertransformer import bert, gpt, t5
+from slipway.checkpoints.fastertransformer.array_files import DTYPES, SUFFIX, array, check_files, count_ways, locate
 from slipway.checkpoints.fastertransformer.config_ini import CONFIG, Ini, read_ini
 from slipway.checkpoints.fastertransformer.description import Description, refused
-from slipway.checkpoints.fastertransformer.files import DTYPES, SUFFIX, array, check_files, count_ways, locate
 from slipway.checkpoints.fastertransformer.layout import place
 from slipway.errors import invalid, unsupported
 from slipway.transformer.weights import Weights, check_complete, expected_shapes

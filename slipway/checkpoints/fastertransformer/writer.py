@@ -15,9 +15,9 @@ from typing import Final
 import numpy as np
 
 from slipway.checkpoints.checkpoint import Checkpoint
+from slipway.checkpoints.fastertransformer.array_files import DTYPES, SUFFIX, locate
 from slipway.checkpoints.fastertransformer.config_ini import CONFIG, DATA_TYPES
 from slipway.checkpoints.fastertransformer.description import MOST_WAYS, Description
-from slipway.checkpoints.fastertransformer.files import DTYPES, SUFFIX, locate
 from slipway.checkpoints.fastertransformer.layout import T5, T5_UNREAD, Place
 from slipway.checkpoints.fastertransformer.sections import (
     Sections,

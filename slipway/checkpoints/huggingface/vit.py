@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from slipway.checkpoints.huggingface.settings import Settings
+from slipway.checkpoints.huggingface.settings import HuggingFaceSettings
 from slipway.checkpoints.huggingface.table import (
     FLAT,
     UNBATCHED,
-    Draft,
-    From,
-    Stored,
+    ArraySource,
+    CheckpointMapping,
+    StoredArrays,
     Table,
     encoder_layer,
     linear,
@@ -21,7 +21,7 @@ from slipway.transformer.spec import Stack, Transformer, Vision, standard_scale
 _IGNORABLE = (r"(vit\.)?pooler\..*", r"classifier\..*", r"(vit\.)?embeddings\.mask_token", r"decoder\.0\..*")
 
 
-def read_vit(settings: Settings, stored: Stored) -> Draft:
+def read_vit(settings: HuggingFaceSettings, stored: StoredArrays) -> CheckpointMapping:
     """Return the architecture and table of a ViT checkpoint, without pooler and task heads."""
     layers, heads, hidden, inner = settings.sizes(
         "num_hidden_layers", "num_attention_heads", "hidden_size", "intermediate_size"
@@ -50,8 +50,8 @@ def read_vit(settings: Settings, stored: Stored) -> Draft:
     embeddings = f"{prefix}embeddings"
     table: Table = {
         **linear("encoder.embedding.patch", f"{embeddings}.patch_embeddings.projection"),
-        "encoder.embedding.class": From((f"{embeddings}.cls_token",), FLAT),
-        "encoder.embedding.positions": From((f"{embeddings}.position_embeddings",), UNBATCHED),
+        "encoder.embedding.class": ArraySource((f"{embeddings}.cls_token",), FLAT),
+        "encoder.embedding.positions": ArraySource((f"{embeddings}.position_embeddings",), UNBATCHED),
         **norm("encoder.final_norm", f"{prefix}layernorm"),
     }
     for layer in range(layers):
@@ -61,4 +61,4 @@ def read_vit(settings: Settings, stored: Stored) -> Draft:
             attention="attention.attention",
             norms=("layernorm_before", "layernorm_after"),
         )
-    return Draft(Transformer(encoder=encoder), table, _IGNORABLE)
+    return CheckpointMapping(Transformer(encoder=encoder), table, _IGNORABLE)

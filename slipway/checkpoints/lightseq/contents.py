@@ -14,7 +14,7 @@ Setting = int | float | bool | str | tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class StoredArray:
     """One array as the file keeps it: how many numbers, whether they are bytes, and how to get them, flat."""
 
     size: int
@@ -23,14 +23,14 @@ class Stored:
 
 
 @dataclass(frozen=True, slots=True)
-class Contents:
+class FileContents:
     """One opened file. `settings` has the fields that are no arrays, as far as the file has them.
 
     `source` names the file in messages; `layers` counts the messages of `encoder_stack` and `decoder_stack`.
     """
 
     source: str
-    arrays: Mapping[str, Stored] = field(default_factory=dict)
+    arrays: Mapping[str, StoredArray] = field(default_factory=dict)
     settings: Mapping[str, Setting] = field(default_factory=dict)
     layers: Mapping[str, int] = field(default_factory=dict)
 

@@ -11,7 +11,7 @@ from slipway.checkpoints.lightseq.contents import Setting
 
 
 @dataclass(frozen=True, slots=True)
-class Values:
+class OutputArray:
     """One array: `size` values of `width` bytes (4: float32, 1: uint8), and what makes them, flat."""
 
     size: int
@@ -20,10 +20,10 @@ class Values:
 
 
 @dataclass(frozen=True, slots=True)
-class Output:
+class OutputFile:
     """A whole file by paths. `late` are floats that are known once the arrays before them have been made."""
 
-    arrays: dict[str, Values]
+    arrays: dict[str, OutputArray]
     settings: dict[str, Setting]
     layers: dict[str, int]
     late: dict[str, Callable[[], float]] = field(default_factory=dict)

@@ -15,39 +15,39 @@ from typing import Final
 
 import numpy as np
 
-from slipway.checkpoints.lightseq.contents import Contents, Setting, Stored
-from slipway.checkpoints.lightseq.schema import ARRAY_KINDS, Field, Kind, Message
-from slipway.checkpoints.lightseq.wire import (
+from slipway.checkpoints.lightseq.contents import FileContents, Setting, StoredArray
+from slipway.checkpoints.lightseq.protobuf_wire import (
     DELIMITED,
     FIXED32,
     NAMES,
     VARINT,
     Buffer,
-    Token,
     WireError,
+    WireField,
     floats,
     read_float,
     signed,
     tokens,
     varints,
 )
+from slipway.checkpoints.lightseq.schema import ARRAY_KINDS, FieldKind, MessageSchema, SchemaField
 from slipway.errors import SlipwayError, invalid
 
 _LOG: Final = logging.getLogger("slipway.checkpoints")
 _WIRE_TYPES: Final = {
-    Kind.FLOATS: (DELIMITED, FIXED32),
-    Kind.BYTES: (DELIMITED,),
-    Kind.FLOAT: (FIXED32,),
-    Kind.INT: (VARINT,),
-    Kind.INTS: (DELIMITED, VARINT),
-    Kind.BOOL: (VARINT,),
-    Kind.STRING: (DELIMITED,),
-    Kind.MESSAGE: (DELIMITED,),
-    Kind.STACK: (DELIMITED,),
+    FieldKind.FLOATS: (DELIMITED, FIXED32),
+    FieldKind.BYTES: (DELIMITED,),
+    FieldKind.FLOAT: (FIXED32,),
+    FieldKind.INT: (VARINT,),
+    FieldKind.INTS: (DELIMITED, VARINT),
+    FieldKind.BOOL: (VARINT,),
+    FieldKind.STRING: (DELIMITED,),
+    FieldKind.MESSAGE: (DELIMITED,),
+    FieldKind.STACK: (DELIMITED,),
 }
 
 
-def read_protobuf(path: Path, schema: Message) -> Contents:
+def read_protobuf(path: Path, schema: MessageSchema) -> FileContents:
     """Return what `path` holds; raise INVALID_ARG naming file, offset and field where it is no such message."""
     size = path.stat().st_size
     if size == 0:
@@ -62,7 +62,7 @@ def read_protobuf(path: Path, schema: Message) -> Contents:
         raise scan.error(error) from None
     for name, count in scan.unknown.items():
         _LOG.warning("%s: skipped %d unknown field(s) '%s'", path, count, name)
-    return Contents(str(path), scan.arrays(), scan.settings, dict(scan.layers))
+    return FileContents(str(path), scan.arrays(), scan.settings, dict(scan.layers))
 
 
 @dataclass(slots=True)
@@ -74,11 +74,11 @@ class _Scan:
     settings: dict[str, Setting] = field(default_factory=dict)
     layers: Counter[str] = field(default_factory=Counter)
     unknown: Counter[str] = field(default_factory=Counter)
-    places: dict[str, list[Token]] = field(default_factory=dict)
-    kinds: dict[str, Kind] = field(default_factory=dict)
+    places: dict[str, list[WireField]] = field(default_factory=dict)
+    kinds: dict[str, FieldKind] = field(default_factory=dict)
     where: str = ""  # the message being read
 
-    def message(self, schema: Message, prefix: str, start: int, end: int) -> None:
+    def message(self, schema: MessageSchema, prefix: str, start: int, end: int) -> None:
         """Take the fields of one message."""
         outer, self.where = self.where, prefix
         for token in tokens(self.buffer, start, end):
@@ -95,11 +95,11 @@ class _Scan:
             self.take(known, f"{prefix}{known.name}", token)
         self.where = outer
 
-    def take(self, known: Field, path: str, token: Token) -> None:
+    def take(self, known: SchemaField, path: str, token: WireField) -> None:
         """Take one field: go into messages, note arrays, decode settings (the last one counts, as in protobuf)."""
         if known.message is not None:
             inside = path
-            if known.kind is Kind.STACK:
+            if known.kind is FieldKind.STACK:
                 inside = f"{path}/{self.layers[path]}"
                 self.layers[path] += 1
             self.message(known.message, f"{inside}/", token.start, token.end)
@@ -108,40 +108,40 @@ class _Scan:
         else:
             self.settings[path] = self.setting(known.kind, path, token)
 
-    def array(self, kind: Kind, path: str, token: Token) -> None:
+    def array(self, kind: FieldKind, path: str, token: WireField) -> None:
         """Note a piece of an array: floats may come in several, of bytes the last counts."""
-        if kind is Kind.FLOATS and token.wire_type == DELIMITED and (token.end - token.start) % 4:
+        if kind is FieldKind.FLOATS and token.wire_type == DELIMITED and (token.end - token.start) % 4:
             raise WireError(f"field '{path}' has {token.end - token.start} bytes, no whole floats", token.tag_start)
         self.kinds[path] = kind
-        if kind is Kind.BYTES:
+        if kind is FieldKind.BYTES:
             self.places[path] = [token]
         else:
             self.places.setdefault(path, []).append(token)
 
-    def setting(self, kind: Kind, path: str, token: Token) -> Setting:
+    def setting(self, kind: FieldKind, path: str, token: WireField) -> Setting:
         """Return the value of a field that is no array."""
-        if kind is Kind.FLOAT:
+        if kind is FieldKind.FLOAT:
             return read_float(self.buffer, token.end - 4)
-        if kind is Kind.BOOL:
+        if kind is FieldKind.BOOL:
             return token.value != 0
-        if kind is Kind.INT:
+        if kind is FieldKind.INT:
             return signed(token.value)
-        if kind is Kind.STRING:
+        if kind is FieldKind.STRING:
             return self.text(path, token)
         before = self.settings.get(path, ())
-        assert isinstance(before, tuple)  # noqa: S101  only Kind.INTS is left
+        assert isinstance(before, tuple)  # noqa: S101  only FieldKind.INTS is left
         if token.wire_type == VARINT:
             return (*before, signed(token.value))
         return (*before, *(signed(value) for value in varints(self.buffer, token.start, token.end)))
 
-    def text(self, path: str, token: Token) -> str:
+    def text(self, path: str, token: WireField) -> str:
         """Return a string field."""
         try:
             return bytes(self.buffer[token.start : token.end]).decode()
         except UnicodeDecodeError:
             raise WireError(f"field '{path}' is no text", token.tag_start) from None
 
-    def arrays(self) -> dict[str, Stored]:
+    def arrays(self) -> dict[str, StoredArray]:
         """Return the arrays found."""
         return {path: _stored(self.buffer, self.kinds[path], pieces) for path, pieces in self.places.items()}
 
@@ -154,14 +154,14 @@ class _Scan:
         )
 
 
-def _stored(buffer: Buffer, kind: Kind, pieces: list[Token]) -> Stored:
-    if kind is Kind.BYTES:
+def _stored(buffer: Buffer, kind: FieldKind, pieces: list[WireField]) -> StoredArray:
+    if kind is FieldKind.BYTES:
         size = pieces[0].end - pieces[0].start
-        return Stored(size, quantised=True, read=partial(np.frombuffer, buffer, np.uint8, size, pieces[0].start))
+        return StoredArray(size, quantised=True, read=partial(np.frombuffer, buffer, np.uint8, size, pieces[0].start))
     size = sum(each.repeats if each.wire_type == FIXED32 else (each.end - each.start) // 4 for each in pieces)
-    return Stored(size, quantised=False, read=partial(_read_floats, buffer, pieces))
+    return StoredArray(size, quantised=False, read=partial(_read_floats, buffer, pieces))
 
 
-def _read_floats(buffer: Buffer, pieces: list[Token]) -> np.ndarray:
+def _read_floats(buffer: Buffer, pieces: list[WireField]) -> np.ndarray:
     views = [floats(buffer, each) for each in pieces]
     return views[0] if len(views) == 1 else np.concatenate(views)

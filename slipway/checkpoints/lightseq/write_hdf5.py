@@ -8,11 +8,11 @@ import numpy as np
 
 from slipway.checkpoints.lightseq.contents import Setting
 from slipway.checkpoints.lightseq.hdf5 import load_h5py
-from slipway.checkpoints.lightseq.output import Output
-from slipway.checkpoints.lightseq.schema import ARRAY_KINDS, Field, Kind, Message
+from slipway.checkpoints.lightseq.output import OutputFile
+from slipway.checkpoints.lightseq.schema import ARRAY_KINDS, FieldKind, MessageSchema, SchemaField
 
 
-def write_hdf5(path: Path, schema: Message, output: Output) -> None:
+def write_hdf5(path: Path, schema: MessageSchema, output: OutputFile) -> None:
     """Write the datasets of `output` to `path`."""
     with load_h5py().File(path, "w") as file:
         for name, known in schema.leaves(output.layers):
@@ -27,8 +27,8 @@ def write_hdf5(path: Path, schema: Message, output: Output) -> None:
             file.create_dataset(f"model_conf/n_{stack}", data=np.int32(count))
 
 
-def _encoded(known: Field, value: Setting) -> np.ndarray | np.generic:
+def _encoded(known: SchemaField, value: Setting) -> np.ndarray | np.generic:
     if isinstance(value, str):
         return np.frombuffer(value.encode("ascii"), np.int8)
-    kinds = {Kind.FLOAT: np.float32, Kind.BOOL: np.bool_}
+    kinds = {FieldKind.FLOAT: np.float32, FieldKind.BOOL: np.bool_}
     return np.asarray(value, kinds.get(known.kind, np.int32))

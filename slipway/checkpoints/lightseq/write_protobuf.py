@@ -10,32 +10,32 @@ from typing import Final
 import numpy as np
 
 from slipway.checkpoints.lightseq.contents import Setting
-from slipway.checkpoints.lightseq.output import Output, Values
-from slipway.checkpoints.lightseq.schema import ARRAY_KINDS, Field, Kind, Message
-from slipway.checkpoints.lightseq.wire import DELIMITED, FIXED32, VARINT, write_tag, write_varint
+from slipway.checkpoints.lightseq.output import OutputArray, OutputFile
+from slipway.checkpoints.lightseq.protobuf_wire import DELIMITED, FIXED32, VARINT, write_tag, write_varint
+from slipway.checkpoints.lightseq.schema import ARRAY_KINDS, FieldKind, MessageSchema, SchemaField
 
 _FLOAT_SIZE: Final = 4
 # A piece of the file: its length, and its bytes or what makes them.
 Piece = tuple[int, bytes | Callable[[], np.ndarray]]
 
 
-def write_protobuf(path: Path, schema: Message, output: Output) -> None:
+def write_protobuf(path: Path, schema: MessageSchema, output: OutputFile) -> None:
     """Write the message of `output` to `path`."""
     with path.open("wb") as file:
         for _, piece in _message(schema, "", output):
             file.write(piece if isinstance(piece, bytes) else piece().data)
 
 
-def message_size(schema: Message, output: Output) -> int:
+def message_size(schema: MessageSchema, output: OutputFile) -> int:
     """Return the length of the file in bytes."""
     return sum(size for size, _ in _message(schema, "", output))
 
 
-def _message(message: Message, prefix: str, output: Output) -> Iterator[Piece]:
+def _message(message: MessageSchema, prefix: str, output: OutputFile) -> Iterator[Piece]:
     for number in sorted(message.fields):
         known = message.fields[number]
         path = f"{prefix}{known.name}"
-        if known.kind is Kind.STACK:
+        if known.kind is FieldKind.STACK:
             for index in range(output.layers.get(path, 0)):
                 yield from _inner(known, f"{path}/{index}/", output)
         elif known.message is not None:
@@ -50,7 +50,7 @@ def _message(message: Message, prefix: str, output: Output) -> Iterator[Piece]:
             yield _literal(_setting(known, output.settings[path]))
 
 
-def _inner(known: Field, prefix: str, output: Output) -> Iterator[Piece]:
+def _inner(known: SchemaField, prefix: str, output: OutputFile) -> Iterator[Piece]:
     assert known.message is not None  # noqa: S101  asked for messages only
     pieces = list(_message(known.message, prefix, output))
     length = sum(size for size, _ in pieces)
@@ -58,7 +58,7 @@ def _inner(known: Field, prefix: str, output: Output) -> Iterator[Piece]:
     yield from pieces
 
 
-def _array(number: int, values: Values) -> Iterator[Piece]:
+def _array(number: int, values: OutputArray) -> Iterator[Piece]:
     length = values.size * values.width
     yield _literal(write_tag(number, DELIMITED) + write_varint(length))
     yield length, values.make
@@ -72,8 +72,8 @@ def _late(value: Callable[[], float]) -> Callable[[], np.ndarray]:
     return lambda: np.asarray([value()], "<f4")
 
 
-def _setting(known: Field, value: Setting) -> bytes:
-    if known.kind is Kind.FLOAT and not isinstance(value, str | tuple):
+def _setting(known: SchemaField, value: Setting) -> bytes:
+    if known.kind is FieldKind.FLOAT and not isinstance(value, str | tuple):
         return write_tag(known.number, FIXED32) + struct.pack("<f", value)
     if isinstance(value, str):
         data = value.encode()

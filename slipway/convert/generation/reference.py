@@ -11,7 +11,7 @@ import numpy as np
 from slipway.convert.generation.source import GenerationSource
 from slipway.convert.tokenizer import first_line
 from slipway.errors import invalid
-from slipway.transformer.aside import aside
+from slipway.transformer.temporary_thread import run_in_temporary_thread
 
 _TIE: Final = 1e-4  # of the largest score: float32 sums in another order differ by less than 1e-5 on real models
 NAME: Final = "transformers in float32, one row at a time, greedy"
@@ -81,14 +81,14 @@ class Reference:
 
 
 def _compute(job: Callable[[], Any]) -> Any:
-    """Return what `job` does, aside: a team of threads that stayed would slow the candidates."""
+    """Return what `job` does, in a thread of its own: a team of threads that stayed would slow the candidates."""
     import torch
 
     def compute() -> Any:
         with torch.inference_mode():
             return job()
 
-    return aside(compute)
+    return run_in_temporary_thread(compute)
 
 
 def _ties(logits: np.ndarray) -> frozenset[int]:

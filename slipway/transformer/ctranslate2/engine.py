@@ -14,13 +14,13 @@ import numpy as np
 
 from slipway.cores import cpu_limit
 from slipway.errors import internal, invalid, unsupported
-from slipway.transformer.aside import aside
 from slipway.transformer.ctranslate2 import support
-from slipway.transformer.ctranslate2.batches import Group, Reporter, groups, hypotheses
-from slipway.transformer.ctranslate2.cache import Cache, default_directory, digest
-from slipway.transformer.ctranslate2.library import VERSION, Library, check_device
-from slipway.transformer.generation import Decoding, Encoded, Hypothesis, Listener, Row
+from slipway.transformer.ctranslate2.batches import CallGroup, StepCallback, groups, hypotheses
+from slipway.transformer.ctranslate2.conversion_cache import ConversionCache, default_directory, digest
+from slipway.transformer.ctranslate2.loaded_model import VERSION, CTranslate2Model, check_device
+from slipway.transformer.generation import Decoding, Encoded, GenerationListener, Hypothesis, SequenceRequest
 from slipway.transformer.spec import Transformer
+from slipway.transformer.temporary_thread import run_in_temporary_thread
 from slipway.transformer.trial import SMALL, fastest, remember, remembered, trial_row
 from slipway.transformer.weights import Weights
 
@@ -52,7 +52,7 @@ class CTranslate2Engine:
         self._spec = spec
         self._device, self._compute_type, self._workers = device, compute_type, workers
         self._parameters = weights.elements
-        cache = Cache(cache_directory or default_directory())
+        cache = ConversionCache(cache_directory or default_directory())
         self._path = self._converted(cache, weights)
         try:
             self._threads, self._library = self._loaded(threads)
@@ -63,12 +63,12 @@ class CTranslate2Engine:
         count = f"{self._threads} thread{'s' if self._threads > 1 else ''}" if device == "cpu" else device
         self.description = f"ctranslate2 {compute_type}, {count}, cached at {self._path}"
 
-    def refusal(self, row: Row) -> str:
+    def refusal(self, row: SequenceRequest) -> str:
         """Return why the row would not be run exactly as asked, "" when it is."""
         inexact = support.refusal(self._spec, row)
         return f"CTranslate2 does not do this exactly: {inexact}" if inexact else support.impossible(self._spec, row)
 
-    def generate(self, rows: Sequence[Row], listener: Listener) -> None:
+    def generate(self, rows: Sequence[SequenceRequest], listener: GenerationListener) -> None:
         """Decode all rows; each is answered as soon as its last token is there."""
         self._check(rows)
         decodings = [_decoding(row) for row in rows]
@@ -80,11 +80,13 @@ class CTranslate2Engine:
             sources = [rows[row].ids for row in group.rows]
             starts = [decodings[row].start_id for row in group.rows]
             if group.beam is None:
-                self._library.greedy(sources, starts, Reporter(group, decodings, listener), group)
+                self._library.greedy(sources, starts, StepCallback(group, decodings, listener), group)
             else:
                 self._beam(group, sources, starts, listener)
 
-    def _beam(self, group: Group, sources: Sequence[np.ndarray], starts: Sequence[int], listener: Listener) -> None:
+    def _beam(
+        self, group: CallGroup, sources: Sequence[np.ndarray], starts: Sequence[int], listener: GenerationListener
+    ) -> None:
         """Search with beams. The library tells nothing before the end, so rows are asked for before and after."""
         assert group.beam is not None  # noqa: S101  the caller's choice
         waiting = any(listener.wanted(row) for row in group.rows)
@@ -92,7 +94,7 @@ class CTranslate2Engine:
         for row, finished in zip(group.rows, results, strict=True):
             listener.done(row, hypotheses(finished, group.beam) if listener.wanted(row) else [])
 
-    def encode(self, rows: Sequence[Row], *, attentions: bool = False) -> list[Encoded]:
+    def encode(self, rows: Sequence[SequenceRequest], *, attentions: bool = False) -> list[Encoded]:
         """Return the last hidden states of an encoder-only model's rows."""
         reason = support.no_states(self._spec, attentions=attentions)
         if reason:
@@ -103,7 +105,7 @@ class CTranslate2Engine:
         states = self._library.encode([row.ids for row in rows])
         return [Encoded(state[: row.ids.size]) for state, row in zip(states, rows, strict=True)]
 
-    def score(self, rows: Sequence[Row]) -> list[float]:
+    def score(self, rows: Sequence[SequenceRequest]) -> list[float]:
         """Return the mean negative log-probability of each row's tokens after the first, 0 for a row of one token."""
         if self._spec.encoder is not None:
             raise unsupported("only decoder-only models score their own tokens")
@@ -119,16 +121,16 @@ class CTranslate2Engine:
         """Release the weights."""
         self._library.close()
 
-    def _converted(self, cache: Cache, weights: Weights) -> Path:
+    def _converted(self, cache: ConversionCache, weights: Weights) -> Path:
         def write(directory: Path) -> None:
-            from slipway.transformer.ctranslate2.model import write_model
+            from slipway.transformer.ctranslate2.model_writer import write_model
 
             write_model(self._spec, weights, directory, storage=self._compute_type)
 
         name = digest(self._spec, weights, self._compute_type, VERSION)
         return cache.entry(name, write, needed_bytes=self._parameters * STORED_BYTES[self._compute_type])
 
-    def _loaded(self, threads: int) -> tuple[int, Library]:
+    def _loaded(self, threads: int) -> tuple[int, CTranslate2Model]:
         if not threads and (self._device != "cpu" or self._parameters < SMALL):
             threads = 1
         if threads:
@@ -139,13 +141,15 @@ class CTranslate2Engine:
         if known in map(str, choices):
             return int(known), self._open(int(known))
         ids = trial_row(self._spec).ids
-        threads, library = fastest(choices, self._open, lambda library, batch: library.trial(ids, batch), Library.close)
+        threads, library = fastest(
+            choices, self._open, lambda library, batch: library.trial(ids, batch), CTranslate2Model.close
+        )
         remember(self._path, question, str(threads))
         return threads, library
 
-    def _open(self, threads: int) -> Library:
-        return aside(
-            lambda: Library(
+    def _open(self, threads: int) -> CTranslate2Model:
+        return run_in_temporary_thread(
+            lambda: CTranslate2Model(
                 self._spec,
                 self._path,
                 device=self._device,
@@ -155,7 +159,7 @@ class CTranslate2Engine:
             )
         )
 
-    def _check(self, rows: Sequence[Row]) -> None:
+    def _check(self, rows: Sequence[SequenceRequest]) -> None:
         """Raise what the library would compute wrongly without a word."""
         found = [(index, reason) for index, row in enumerate(rows) if (reason := self.refusal(row))]
         if found:
@@ -170,7 +174,7 @@ def thread_choices(cores: int, workers: int) -> list[int]:
     return sorted({1, max(1, most // 2), most})
 
 
-def _decoding(row: Row) -> Decoding:
+def _decoding(row: SequenceRequest) -> Decoding:
     if row.decoding is None:
         raise internal("a row to generate for has no decoding")
     return row.decoding

@@ -19,7 +19,7 @@ CHUNK_ROWS = 4096  # rows quantised at once: bounds the float copy of a large vo
 Read = Callable[[], np.ndarray]
 
 
-class Deferred(Variable):  # type: ignore[misc]  # the library has no types
+class DeferredVariable(Variable):  # type: ignore[misc]  # the library has no types
     """An array that is read when it is written. Two variables of one `key` are one array."""
 
     def __init__(self, key: str, shape: tuple[int, ...], dtype: str, read: Read) -> None:
@@ -53,18 +53,18 @@ class Deferred(Variable):  # type: ignore[misc]  # the library has no types
     def _to(self, dtype: str) -> Variable:
         raise TypeError(f"{self.key} is saved as {self._dtype}, not as {dtype}")
 
-    def _equal(self, other: Deferred) -> bool:
+    def _equal(self, other: DeferredVariable) -> bool:
         return self.key == other.key  # without reading either
 
 
-class Quantised:
+class QuantisedMatrix:
     """A matrix as int8 with one scale per row, the form CTranslate2 computes with: 127 / the row's largest figure."""
 
     def __init__(self, key: str, shape: tuple[int, ...], read: Read) -> None:
         self._read = read
         self._scale: np.ndarray | None = None
-        self.weight = Deferred(key, shape, "int8", self._quantise)
-        self.scale = Deferred(f"{key} scale", shape[:1], "float32", self._scales)
+        self.weight = DeferredVariable(key, shape, "int8", self._quantise)
+        self.scale = DeferredVariable(f"{key} scale", shape[:1], "float32", self._scales)
 
     def _quantise(self) -> np.ndarray:
         matrix = self._read()

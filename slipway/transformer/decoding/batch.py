@@ -2,7 +2,7 @@
 
 An engine feeds `tokens` of `rows`, gives the scores to `step` and reorders its caches by the parents it gets back. A
 row's result depends on nothing but its own scores: plain greedy rows are picked together because that is faster, all
-others go through their own `Row`.
+others go through their own `DecodingRow`.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from torch import Tensor
 
 from slipway.errors import internal
 from slipway.transformer.decoding import greedy
+from slipway.transformer.decoding.decoding_row import DecodingRow, open_row
 from slipway.transformer.decoding.figures import check
-from slipway.transformer.decoding.line import Line
-from slipway.transformer.decoding.row import Row, open_row
-from slipway.transformer.generation import Decoding, Listener
+from slipway.transformer.decoding.hypothesis import GeneratedSequence
+from slipway.transformer.generation import Decoding, GenerationListener
 
 
 class DecodingBatch:
@@ -32,7 +32,7 @@ class DecodingBatch:
         self,
         decodings: Sequence[Decoding],
         prompts: Sequence[Sequence[int]],
-        listener: Listener,
+        listener: GenerationListener,
         *,
         device: torch.device | str,
     ) -> None:
@@ -41,8 +41,8 @@ class DecodingBatch:
         for index, decoding in enumerate(decodings):
             check(index, decoding)
         self._device = torch.device(device)
-        self._slots: list[Line | Row] = [
-            Line(index, decoding, listener)
+        self._slots: list[GeneratedSequence | DecodingRow] = [
+            GeneratedSequence(index, decoding, listener)
             if greedy.is_plain(decoding)
             else open_row(index, decoding, prompt, listener, self._device)
             for index, (decoding, prompt) in enumerate(zip(decodings, prompts, strict=True))
@@ -63,7 +63,7 @@ class DecodingBatch:
         """
         parents: list[int] = []
         tokens: list[int] = []
-        slots: list[Line | Row] = []
+        slots: list[GeneratedSequence | DecodingRow] = []
         widths: list[int] = []
         first = 0
         for slot, width, (origins, following) in zip(self._slots, self._widths, self._moves(logits), strict=True):
@@ -83,14 +83,18 @@ class DecodingBatch:
     def _moves(self, logits: Tensor) -> Iterator[tuple[Sequence[int], Sequence[int]]]:
         """Have each row choose and yield the parents (counted within the row) and tokens of its new hypotheses."""
         spans = list(zip(accumulate(self._widths, initial=0), self._widths, strict=False))
-        lines = [(slot, first) for slot, (first, _) in zip(self._slots, spans, strict=True) if isinstance(slot, Line)]
+        lines = [
+            (slot, first)
+            for slot, (first, _) in zip(self._slots, spans, strict=True)
+            if isinstance(slot, GeneratedSequence)
+        ]
         choices: Iterator[tuple[int, float]] = iter(())
         if lines:
             alone = len(lines) == len(self._slots)
             scores = logits if alone else logits[self._tensor([first for _, first in lines])]
             choices = greedy.pick(scores, [line for line, _ in lines])
         for slot, (first, width) in zip(self._slots, spans, strict=True):
-            if isinstance(slot, Line):
+            if isinstance(slot, GeneratedSequence):
                 token, figure = next(choices)
                 yield ((0,), (token,)) if slot.accept(token, figure, figure) else ((), ())
             else:

@@ -6,11 +6,11 @@ ordered by log-probability / length ** penalty. The others go on, K of them. Kno
 
 from __future__ import annotations
 
-from slipway.transformer.decoding.candidates import Candidate, Distribution
+from slipway.transformer.decoding.beam import BeamCandidate, Distribution
 from slipway.transformer.decoding.length import power_penalty
-from slipway.transformer.decoding.path import Path
-from slipway.transformer.decoding.rule import Move
-from slipway.transformer.decoding.words import StopWords
+from slipway.transformer.decoding.path import BeamHypothesis
+from slipway.transformer.decoding.rule import BeamUpdate
+from slipway.transformer.decoding.word_lists import StopWords
 from slipway.transformer.generation import Decoding
 
 
@@ -18,12 +18,12 @@ class HuggingFaceBeam:
     """The alive hypotheses and the pool of finished ones of one row."""
 
     def __init__(self, decoding: Decoding) -> None:
-        self.paths: list[Path] = [Path()]
+        self.paths: list[BeamHypothesis] = [BeamHypothesis()]
         self._decoding = decoding
         self._stop_words = StopWords.of(decoding.stop_words)
-        self._pool: list[tuple[float, Path]] = []  # score and path, best first
+        self._pool: list[tuple[float, BeamHypothesis]] = []  # score and path, best first
 
-    def advance(self, distribution: Distribution) -> Move:
+    def advance(self, distribution: Distribution) -> BeamUpdate:
         """Continue, finish and, when nothing alive can become better than the pool, end."""
         decoding = self._decoding
         length = len(self.paths[0].ids) + 1
@@ -37,11 +37,11 @@ class HuggingFaceBeam:
         del self._pool[decoding.beam_width :]
         if last or not alive or self._decided(alive[0].path.total / penalty):
             figures = decoding.log_probabilities
-            return Move(finished=[path.hypothesis(score, figures=figures) for score, path in self._pool])
+            return BeamUpdate(finished=[path.hypothesis(score, figures=figures) for score, path in self._pool])
         self.paths = [candidate.path for candidate in alive]
-        return Move([candidate.parent for candidate in alive], [candidate.token for candidate in alive])
+        return BeamUpdate([candidate.parent for candidate in alive], [candidate.token for candidate in alive])
 
-    def _candidates(self, distribution: Distribution) -> tuple[list[Candidate], list[Candidate]]:
+    def _candidates(self, distribution: Distribution) -> tuple[list[BeamCandidate], list[BeamCandidate]]:
         """Return the best continuations, and those of them that go on; more are looked at while stop words end them.
 
         FasterTransformer's diversity adds its rate for every place that a candidate has behind its siblings.
@@ -58,7 +58,7 @@ class HuggingFaceBeam:
                 return candidates, alive
             per_parent *= 2
 
-    def _ends(self, path: Path) -> bool:
+    def _ends(self, path: BeamHypothesis) -> bool:
         return path.ids[-1] == self._decoding.end_id or self._stop_words.match(path.ids)
 
     def _decided(self, best_alive: float) -> bool:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from slipway.transformer.decoding.candidates import Distribution
+from slipway.transformer.decoding.beam import Distribution
 from slipway.transformer.decoding.length import gnmt_penalty
-from slipway.transformer.decoding.path import Path
-from slipway.transformer.decoding.rule import Move
-from slipway.transformer.decoding.words import StopWords
+from slipway.transformer.decoding.path import BeamHypothesis
+from slipway.transformer.decoding.rule import BeamUpdate
+from slipway.transformer.decoding.word_lists import StopWords
 from slipway.transformer.generation import Decoding, Hypothesis
 
 
@@ -21,7 +21,7 @@ from slipway.transformer.generation import Decoding, Hypothesis
 class _Place:
     """A hypothesis in the beam: alive with the parent it continues, or finished."""
 
-    path: Path
+    path: BeamHypothesis
     score: float  # normalised, without diversity
     parent: int | None
 
@@ -30,25 +30,25 @@ class LightSeqBeam:
     """The alive and the finished hypotheses of one row's beam."""
 
     def __init__(self, decoding: Decoding) -> None:
-        self.paths: list[Path] = [Path()]
+        self.paths: list[BeamHypothesis] = [BeamHypothesis()]
         self._decoding = decoding
         self._stop_words = StopWords.of(decoding.stop_words)
         self._finished: list[_Place] = []
 
-    def advance(self, distribution: Distribution) -> Move:
+    def advance(self, distribution: Distribution) -> BeamUpdate:
         """Fill the beam with the best of what goes on and what has ended; end when all have, or at the last column."""
         if self._decoding.max_tokens == 1:  # the first column is the last one
-            ended = _Place(Path().extended(self._decoding.end_id, 0.0), 0.0, None)
-            return Move(finished=self._results([ended] * self._decoding.beam_width))
+            ended = _Place(BeamHypothesis().extended(self._decoding.end_id, 0.0), 0.0, None)
+            return BeamUpdate(finished=self._results([ended] * self._decoding.beam_width))
         length = len(self.paths[0].ids) + 1
         places = self._best(distribution, length)
         self._finished = [place for place in places if place.parent is None or self._ends(place.path)]
         alive = [place for place in places if not (place.parent is None or self._ends(place.path))]
         if not alive or length >= self._decoding.max_tokens - 1:
-            return Move(finished=self._results(places))
+            return BeamUpdate(finished=self._results(places))
         self._finished = [_Place(place.path, place.score, None) for place in self._finished]
         self.paths = [place.path for place in alive]
-        return Move([place.parent or 0 for place in alive], [place.path.ids[-1] for place in alive])
+        return BeamUpdate([place.parent or 0 for place in alive], [place.path.ids[-1] for place in alive])
 
     def _best(self, distribution: Distribution, length: int) -> list[_Place]:
         """Return the beam's next places, best first.
@@ -68,7 +68,7 @@ class LightSeqBeam:
         ranked.sort(key=lambda entry: entry[0], reverse=True)
         return [place for _, place in ranked[:width]]
 
-    def _ends(self, path: Path) -> bool:
+    def _ends(self, path: BeamHypothesis) -> bool:
         return path.ids[-1] == self._decoding.end_id or self._stop_words.match(path.ids)
 
     def _results(self, places: list[_Place]) -> list[Hypothesis]:

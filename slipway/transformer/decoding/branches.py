@@ -5,24 +5,24 @@ The results keep the order of their first tokens, so the first one is what greed
 
 from __future__ import annotations
 
-from slipway.transformer.decoding.candidates import Candidate, Distribution
-from slipway.transformer.decoding.path import Path
-from slipway.transformer.decoding.rule import Move
-from slipway.transformer.decoding.words import StopWords
+from slipway.transformer.decoding.beam import BeamCandidate, Distribution
+from slipway.transformer.decoding.path import BeamHypothesis
+from slipway.transformer.decoding.rule import BeamUpdate
+from slipway.transformer.decoding.word_lists import StopWords
 from slipway.transformer.generation import Decoding
 
 
-class Branches:
+class GreedyBranches:
     """The branches of one row: those that go on and those that have ended."""
 
     def __init__(self, decoding: Decoding) -> None:
-        self.paths: list[Path] = [Path()]
+        self.paths: list[BeamHypothesis] = [BeamHypothesis()]
         self._decoding = decoding
         self._stop_words = StopWords.of(decoding.stop_words)
         self._open: list[int] = []  # the branch that each path belongs to
-        self._ended: dict[int, Path] = {}
+        self._ended: dict[int, BeamHypothesis] = {}
 
-    def advance(self, distribution: Distribution) -> Move:
+    def advance(self, distribution: Distribution) -> BeamUpdate:
         """Open the branches at the first step, then give each its best token."""
         if not self._open:
             width = self._decoding.beam_width
@@ -42,19 +42,21 @@ class Branches:
         if not going_on:
             figures = self._decoding.log_probabilities
             ordered = [self._ended[branch] for branch in sorted(self._ended)]
-            return Move(finished=[path.hypothesis(path.total, figures=figures) for path in ordered])
-        return Move([candidate.parent for _, candidate in going_on], [candidate.token for _, candidate in going_on])
+            return BeamUpdate(finished=[path.hypothesis(path.total, figures=figures) for path in ordered])
+        return BeamUpdate(
+            [candidate.parent for _, candidate in going_on], [candidate.token for _, candidate in going_on]
+        )
 
-    def _followed(self, distribution: Distribution) -> list[Candidate]:
+    def _followed(self, distribution: Distribution) -> list[BeamCandidate]:
         """Return the best continuation of each branch, in their order; equal scores give the lowest id."""
         best, ids = distribution.logits.max(dim=-1)
         steps = (best.double() - distribution.totals.double()).tolist()
         return [
-            Candidate(branch, path.extended(token, step), step)
+            BeamCandidate(branch, path.extended(token, step), step)
             for branch, (path, token, step) in enumerate(zip(self.paths, ids.tolist(), steps, strict=True))
         ]
 
-    def _ends(self, path: Path) -> bool:
+    def _ends(self, path: BeamHypothesis) -> bool:
         decoding = self._decoding
         ends = path.ids[-1] == decoding.end_id or self._stop_words.match(path.ids)
         return ends or len(path.ids) >= decoding.max_tokens

@@ -8,7 +8,7 @@ from math import isfinite
 import torch
 from torch import Tensor
 
-from slipway.transformer.decoding.line import Line
+from slipway.transformer.decoding.hypothesis import GeneratedSequence
 from slipway.transformer.decoding.scores import normalise
 from slipway.transformer.generation import Decoding, Search
 
@@ -26,7 +26,7 @@ def is_plain(decoding: Decoding) -> bool:
     )
 
 
-def pick(logits: Tensor, lines: Sequence[Line]) -> Iterator[tuple[int, float]]:
+def pick(logits: Tensor, lines: Sequence[GeneratedSequence]) -> Iterator[tuple[int, float]]:
     """Return the best token of each line and its log-probability.
 
     Of equal scores the lowest id wins (torch promises the first index of a maximum).
@@ -46,7 +46,7 @@ def _best(logits: Tensor, total: Tensor) -> tuple[list[float], list[float]]:
     return ids, figures
 
 
-def _without_early_ends(logits: Tensor, lines: Sequence[Line]) -> Tensor:
+def _without_early_ends(logits: Tensor, lines: Sequence[GeneratedSequence]) -> Tensor:
     """Return the scores with the end token banned where a line is too short to end; the caller's are not written."""
     size = logits.shape[-1]
     banned = [(row, line.decoding.end_id) for row, line in enumerate(lines) if not line.may_end]

@@ -18,7 +18,7 @@ MOST_CANDIDATES = 1024  # FasterTransformer's largest top_k
 _WIDTHS = (64, 1024)  # a nucleus is looked for among so many before all the rest is sorted (0.1, 0.5, 3 ms)
 
 
-class Sampler:
+class TokenSampler:
     """How one row chooses, and its random numbers."""
 
     def __init__(self, decoding: Decoding) -> None:

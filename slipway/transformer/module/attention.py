@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from slipway.transformer.module.arrays import Arrays
-from slipway.transformer.module.features import Features
+from slipway.transformer.module.inputs import TokenFeatures
+from slipway.transformer.module.layer_builder import LayerBuilder
 from slipway.transformer.spec import Stack
 
 
-class Looking(Protocol):
+class AttentionView(Protocol):
     """Who looks at whom: what the attention of a layer is given besides its projections."""
 
     def attend(self, layer: int, projected: Tensor) -> Tensor:
@@ -24,40 +24,40 @@ class Looking(Protocol):
 class Attention:
     """The projections of one layer: into queries, keys and values in one product, and out."""
 
-    def __init__(self, arrays: Arrays, prefix: str, layer: int, stack: Stack) -> None:
+    def __init__(self, arrays: LayerBuilder, prefix: str, layer: int, stack: Stack) -> None:
         self._layer = layer
         self._into = arrays.linear(*(f"{prefix}.{part}" for part in ("query", "key", "value")))
         self._out = arrays.linear(f"{prefix}.output")
         self._scale = key_value_scale(arrays, prefix, stack, with_query=True)
 
-    def __call__(self, x: Tensor, looking: Looking, features: Features) -> Tensor:
+    def __call__(self, x: Tensor, view: AttentionView, features: TokenFeatures) -> Tensor:
         """Return [tokens, hidden]; `features` are per token."""
         projected = self._into(x)
         if self._scale is not None and features.tasks is not None:
             projected = projected * self._scale[features.tasks]
-        return self._out(looking.attend(self._layer, projected))
+        return self._out(view.attend(self._layer, projected))
 
 
 class CrossAttention:
     """The projections of a decoder layer that looks at an encoder, whose side is computed once per row (`memory`)."""
 
-    def __init__(self, arrays: Arrays, prefix: str, layer: int, stack: Stack) -> None:
+    def __init__(self, arrays: LayerBuilder, prefix: str, layer: int, stack: Stack) -> None:
         self._layer = layer
         self._query = arrays.linear(f"{prefix}.query")
         self._memory = arrays.linear(f"{prefix}.key", f"{prefix}.value")
         self._out = arrays.linear(f"{prefix}.output")
         self._scale = key_value_scale(arrays, prefix, stack, with_query=False)
 
-    def memory(self, encoded: Tensor, features: Features) -> Tensor:
+    def memory(self, encoded: Tensor, features: TokenFeatures) -> Tensor:
         """Return keys and values side by side, [tokens, 2 attention], of an encoder's hidden states."""
         projected = self._memory(encoded)
         if self._scale is not None and features.tasks is not None:
             projected = projected * self._scale[features.tasks]
         return projected
 
-    def __call__(self, x: Tensor, looking: Looking) -> Tensor:
+    def __call__(self, x: Tensor, view: AttentionView) -> Tensor:
         """Return [tokens, hidden]."""
-        return self._out(looking.attend(self._layer, self._query(x)))
+        return self._out(view.attend(self._layer, self._query(x)))
 
 
 def attend(query: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None, *, scale: float) -> Tensor:
@@ -65,7 +65,7 @@ def attend(query: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None, *, 
     return functional.scaled_dot_product_attention(query, keys, values, attn_mask=bias, scale=scale)
 
 
-def attend_openly(
+def attend_with_probabilities(
     query: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None, *, scale: float
 ) -> tuple[Tensor, Tensor]:
     """Return what `attend` returns, and the probabilities [rows, heads, queries, keys]."""
@@ -76,7 +76,7 @@ def attend_openly(
     return torch.matmul(probabilities, values), probabilities
 
 
-def key_value_scale(arrays: Arrays, prefix: str, stack: Stack, *, with_query: bool) -> Tensor | None:
+def key_value_scale(arrays: LayerBuilder, prefix: str, stack: Stack, *, with_query: bool) -> Tensor | None:
     """Return IA3's scales of keys and values side by side (ones for queries), a last row of ones for "no task"."""
     if not stack.adapter_tasks:
         return None

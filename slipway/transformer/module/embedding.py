@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from slipway.transformer.module.arrays import Arrays
-from slipway.transformer.module.features import Features
+from slipway.transformer.module.inputs import TokenFeatures
+from slipway.transformer.module.layer_builder import LayerBuilder
 from slipway.transformer.spec import Positions, Stack
 
 
 @dataclass(frozen=True, slots=True)
-class Replaced:
+class EmbeddingOverrides:
     """Tokens that have a vector instead of an id: prompt tables, languages that stand before the tokens."""
 
     index: Tensor  # int64 [n], which of the packed tokens
@@ -24,7 +24,7 @@ class Replaced:
 class Embedding:
     """A stack's tables. `tokens` is given where another stack's token table is used."""
 
-    def __init__(self, arrays: Arrays, prefix: str, stack: Stack, *, tokens: Tensor | None = None) -> None:
+    def __init__(self, arrays: LayerBuilder, prefix: str, stack: Stack, *, tokens: Tensor | None = None) -> None:
         self._stack = stack
         self.tokens = tokens
         if tokens is None and not (stack.vision or stack.embedded_input):
@@ -38,7 +38,9 @@ class Embedding:
             self._patch = arrays.tensor(f"{prefix}.patch.weight"), arrays.tensor(f"{prefix}.patch.bias")
             self._class = arrays.tensor(f"{prefix}.class")
 
-    def __call__(self, ids: Tensor, positions: Tensor, features: Features, replaced: Replaced | None = None) -> Tensor:
+    def __call__(
+        self, ids: Tensor, positions: Tensor, features: TokenFeatures, replaced: EmbeddingOverrides | None = None
+    ) -> Tensor:
         """Return [tokens, hidden] of ids and positions int64 [tokens]."""
         assert self.tokens is not None  # noqa: S101  a stack for images is given pixels
         stack = self._stack

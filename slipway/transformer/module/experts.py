@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from slipway.errors import invalid
-from slipway.transformer.module.arrays import Arrays
 from slipway.transformer.module.attention import with_no_task
-from slipway.transformer.module.features import Features
+from slipway.transformer.module.inputs import TokenFeatures
+from slipway.transformer.module.layer_builder import LayerBuilder
 from slipway.transformer.module.linear import Linear, activate
 from slipway.transformer.spec import Experts, Gate, Stack
 
@@ -16,7 +16,7 @@ from slipway.transformer.spec import Experts, Gate, Stack
 class MixtureOfExperts:
     """The experts of one layer and their gate."""
 
-    def __init__(self, arrays: Arrays, prefix: str, stack: Stack, experts: Experts) -> None:
+    def __init__(self, arrays: LayerBuilder, prefix: str, stack: Stack, experts: Experts) -> None:
         self._stack = stack
         self._experts = experts
         soft = experts.gate is Gate.SOFT
@@ -25,7 +25,7 @@ class MixtureOfExperts:
         self._down = _each(arrays, [f"{prefix}.down"], experts.count)
         self._scale = with_no_task(arrays.tensor(f"{prefix}.scale")) if stack.adapter_tasks else None
 
-    def __call__(self, x: Tensor, features: Features) -> Tensor:
+    def __call__(self, x: Tensor, features: TokenFeatures) -> Tensor:
         """Return the weighted sum of each token's experts, [tokens, hidden]."""
         weights, chosen = self._choose(x, features)
         result = torch.zeros_like(x)
@@ -36,7 +36,7 @@ class MixtureOfExperts:
             result.index_add_(0, tokens, computed * weights[tokens, rank, None])
         return result
 
-    def _choose(self, x: Tensor, features: Features) -> tuple[Tensor, Tensor]:
+    def _choose(self, x: Tensor, features: TokenFeatures) -> tuple[Tensor, Tensor]:
         """Return the weight and the index of each token's experts, [tokens, k] each."""
         if self._router is not None:
             probabilities = torch.matmul(x, self._router).float().softmax(-1)
@@ -57,7 +57,7 @@ class MixtureOfExperts:
         return self._down[expert](inner)
 
 
-def _each(arrays: Arrays, prefixes: list[str], count: int) -> list[Linear]:
+def _each(arrays: LayerBuilder, prefixes: list[str], count: int) -> list[Linear]:
     """Return one linear layer per expert of arrays that hold all of them."""
     weight = torch.cat([arrays.tensor(f"{prefix}.weight") for prefix in prefixes], dim=1)
     bias = None

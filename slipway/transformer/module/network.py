@@ -7,26 +7,26 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from slipway.transformer.module.arrays import Arrays
 from slipway.transformer.module.decoder_state import DecoderState
-from slipway.transformer.module.embedding import Replaced
-from slipway.transformer.module.features import Features
-from slipway.transformer.module.layout import Layout
+from slipway.transformer.module.embedding import EmbeddingOverrides
+from slipway.transformer.module.full_sequence import FullSequence
+from slipway.transformer.module.inputs import TokenFeatures
+from slipway.transformer.module.layer_builder import LayerBuilder
+from slipway.transformer.module.packed_layout import PackedLayout
 from slipway.transformer.module.stack import StackNetwork
-from slipway.transformer.module.whole import Whole
 from slipway.transformer.spec import Transformer
 from slipway.transformer.weights import token_table
 
 
 @dataclass(frozen=True, slots=True)
-class Sequences:
+class PackedSequences:
     """Rows that enter a stack: packed ids int64 [tokens], or `embedded` [tokens, hidden] from elsewhere, or `pixels`
     [rows, channels, height, width]. `features` are per row."""
 
-    layout: Layout
+    layout: PackedLayout
     ids: Tensor | None
-    features: Features = field(default_factory=Features)
-    replaced: Replaced | None = None
+    features: TokenFeatures = field(default_factory=TokenFeatures)
+    replaced: EmbeddingOverrides | None = None
     embedded: Tensor | None = None
     pixels: Tensor | None = None
 
@@ -34,7 +34,7 @@ class Sequences:
 class Network:
     """A transformer's layers with their weights. Stateless between calls: what decoding keeps is a `DecoderState`."""
 
-    def __init__(self, spec: Transformer, arrays: Arrays) -> None:
+    def __init__(self, spec: Transformer, arrays: LayerBuilder) -> None:
         self.spec = spec
         self.arrays = arrays
         self.like = torch.empty(0, dtype=arrays.dtype, device=arrays.device)
@@ -53,28 +53,28 @@ class Network:
             else None
         )
 
-    def encode(self, sequences: Sequences, attentions: list[Tensor] | None = None) -> Tensor:
+    def encode(self, sequences: PackedSequences, attentions: list[Tensor] | None = None) -> Tensor:
         """Return the last hidden states [tokens, hidden] of the encoder (of the decoder, where there is no other) and
         add each layer's probabilities [rows, heads, width, width] to `attentions`."""
         stack = self.encoder or self.decoder
         assert stack is not None  # noqa: S101  a transformer has a stack
         return self._whole(stack, sequences, None, attentions)
 
-    def begin(self, rows: int, *, expected: int, encoded: tuple[Tensor, Sequences] | None = None) -> DecoderState:
+    def begin(self, rows: int, *, expected: int, encoded: tuple[Tensor, PackedSequences] | None = None) -> DecoderState:
         """Return the state of `rows` rows before their first token; `expected` tokens get room in the cache."""
         assert self.decoder is not None  # noqa: S101  asked of networks with a decoder only
         state = DecoderState(self.decoder, self.like, rows=rows, expected=expected)
         if encoded is not None and self.encoder is not None:
             hidden, sequences = encoded
-            mask = sequences.layout.key_mask(self.encoder.hidden_keys(sequences.ids), self.like.dtype)
+            mask = sequences.layout.key_mask(self.encoder.masked_tokens(sequences.ids), self.like.dtype)
             state.look_at(hidden, sequences.layout, mask, sequences.features)
         return state
 
-    def prompt(self, state: DecoderState, sequences: Sequences) -> Tensor:
+    def prompt(self, state: DecoderState, sequences: PackedSequences) -> Tensor:
         """Take all tokens of the rows' prompts (right-aligned layout) and return their hidden states, [tokens, ...]."""
         assert self.decoder is not None  # noqa: S101
         hidden = self._whole(self.decoder, sequences, state, None)
-        state.take_prompts(sequences.layout, sequences.features, self.decoder.hidden_keys(sequences.ids))
+        state.take_prompts(sequences.layout, sequences.features, self.decoder.masked_tokens(sequences.ids))
         return hidden
 
     def step(self, state: DecoderState, tokens: Tensor) -> Tensor:
@@ -90,7 +90,7 @@ class Network:
     def _whole(
         self,
         stack: StackNetwork,
-        sequences: Sequences,
+        sequences: PackedSequences,
         state: DecoderState | None,
         attentions: list[Tensor] | None,
     ) -> Tensor:
@@ -103,12 +103,12 @@ class Network:
         else:
             assert sequences.ids is not None  # noqa: S101  one of the three is given
             x = stack.embedding(sequences.ids, layout.positions, features, sequences.replaced)
-        mask = layout.key_mask(stack.hidden_keys(sequences.ids), self.like.dtype)
-        looking = Whole(
+        mask = layout.key_mask(stack.masked_tokens(sequences.ids), self.like.dtype)
+        view = FullSequence(
             stack.stack,
             layout,
-            stack.whole_bias(layout, mask, self.like),
+            stack.full_sequence_bias(layout, mask, self.like),
             cache=None if state is None else state.cache,
             attentions=attentions,
         )
-        return stack(x, looking, None if state is None else state.crossing, features)
+        return stack(x, view, None if state is None else state.crossing, features)

@@ -14,18 +14,18 @@ import torch
 from torch import Tensor
 
 from slipway.errors import SlipwayError, internal, invalid, unavailable, unsupported
-from slipway.transformer.aside import aside
 from slipway.transformer.decoding.batch import DecodingBatch
-from slipway.transformer.generation import Encoded, Hypothesis, Listener, Row
-from slipway.transformer.module.arrays import Arrays
+from slipway.transformer.generation import Encoded, GenerationListener, Hypothesis, SequenceRequest
 from slipway.transformer.module.decoder_state import DecoderState
+from slipway.transformer.module.layer_builder import LayerBuilder
 from slipway.transformer.module.network import Network
 from slipway.transformer.spec import Transformer
+from slipway.transformer.temporary_thread import run_in_temporary_thread
 from slipway.transformer.torch_engine import chunks
-from slipway.transformer.torch_engine.inputs import Inputs
-from slipway.transformer.torch_engine.lane import LANES, Result, Work, computing
+from slipway.transformer.torch_engine.compute_thread import COMPUTE_THREADS, Result, Work, computing
+from slipway.transformer.torch_engine.input_builder import InputBuilder
 from slipway.transformer.torch_engine.refusal import problems
-from slipway.transformer.torch_engine.stepping import stepping
+from slipway.transformer.torch_engine.step_runner import choose_step_runner
 
 _DTYPES = {
     "float32": torch.float32,
@@ -37,7 +37,7 @@ _SCORED_AT_ONCE = 256  # tokens whose scores over the vocabulary are in memory t
 
 
 class TorchEngine:
-    """A `generation.Engine` on torch. `weights` are read once, array by array, and not kept.
+    """A `generation.TransformerEngine` on torch. `weights` are read once, array by array, and not kept.
 
     `threads` 0 leaves the number that torch has. Raises UNSUPPORTED for a dtype or device that cannot be had.
     """
@@ -59,21 +59,21 @@ class TorchEngine:
 
         def load() -> Network:
             with computing(self._threads):
-                return Network(spec, Arrays(weights, device=where, dtype=_DTYPES[dtype], int8=dtype == "int8"))
+                return Network(spec, LayerBuilder(weights, device=where, dtype=_DTYPES[dtype], int8=dtype == "int8"))
 
         with _failures():
-            self._network: Network | None = aside(load)
-        self._lane, self._threads = LANES.acquire(str(where), self._threads)
+            self._network: Network | None = run_in_temporary_thread(load)
+        self._lane, self._threads = COMPUTE_THREADS.acquire(str(where), self._threads)
         self._closing = Lock()
 
-    def refusal(self, row: Row) -> str:
+    def refusal(self, row: SequenceRequest) -> str:
         """Return why the row cannot be computed, "" when it can."""
         reasons = list(problems(self._spec, row))
         if row.decoding is not None and self._spec.decoder is None:
             reasons.append("the model is an encoder and generates nothing")
         return "; ".join(reasons)
 
-    def generate(self, rows: Sequence[Row], listener: Listener) -> None:
+    def generate(self, rows: Sequence[SequenceRequest], listener: GenerationListener) -> None:
         """Decode all rows, each by its own `decoding`; return when `listener.done` was called for each."""
         network = self._opened()
         if self._spec.decoder is None:
@@ -81,13 +81,13 @@ class TorchEngine:
         self._check(rows)
         self._compute(self._generate(network, rows, listener))
 
-    def encode(self, rows: Sequence[Row], *, attentions: bool = False) -> list[Encoded]:
+    def encode(self, rows: Sequence[SequenceRequest], *, attentions: bool = False) -> list[Encoded]:
         """Return each row's last hidden states, and its attention probabilities where they are wanted."""
         network = self._opened()
         self._check(rows)
         return self._compute(self._encode(network, rows, attentions=attentions))
 
-    def score(self, rows: Sequence[Row]) -> list[float]:
+    def score(self, rows: Sequence[SequenceRequest]) -> list[float]:
         """Return the mean negative log-probability of each row's tokens after the first, 0 for a row of one token."""
         network = self._opened()
         if self._spec.encoder is not None:
@@ -100,23 +100,23 @@ class TorchEngine:
         with self._closing:
             if self._network is not None:
                 self._network = None
-                LANES.release(self._lane, self._threads)
+                COMPUTE_THREADS.release(self._lane, self._threads)
 
     def _compute(self, work: Work[Result]) -> Result:
         """Have the lane do `work`."""
         with _failures():
             return self._lane.run(work, self._threads)
 
-    def _generate(self, network: Network, rows: Sequence[Row], listener: Listener) -> Work[None]:
+    def _generate(self, network: Network, rows: Sequence[SequenceRequest], listener: GenerationListener) -> Work[None]:
         for chunk in chunks.for_decoding(self._spec, rows):
             yield from self._decode(network, [rows[index] for index in chunk], _Renumbered(listener, chunk))
 
-    def _encode(self, network: Network, rows: Sequence[Row], *, attentions: bool) -> Work[list[Encoded]]:
+    def _encode(self, network: Network, rows: Sequence[SequenceRequest], *, attentions: bool) -> Work[list[Encoded]]:
         results: dict[int, Encoded] = {}
         for chunk in chunks.for_encoding(self._spec, rows):
             if results:
                 yield  # between two chunks, and not before the result is handed over
-            sequences = Inputs(network).outer([rows[index] for index in chunk])
+            sequences = InputBuilder(network).outer([rows[index] for index in chunk])
             seen: list[Tensor] | None = [] if attentions else None
             hidden = network.encode(sequences, seen)
             split = torch.split(hidden.float().cpu(), sequences.layout.lengths)
@@ -126,13 +126,13 @@ class TorchEngine:
             }
         return [results[index] for index in range(len(rows))]
 
-    def _score(self, network: Network, rows: Sequence[Row]) -> Work[list[float]]:
+    def _score(self, network: Network, rows: Sequence[SequenceRequest]) -> Work[list[float]]:
         results: dict[int, float] = {}
         for chunk in chunks.for_encoding(self._spec, rows):
             if results:
                 yield
             own = [rows[index] for index in chunk]
-            sequences = Inputs(network).outer(own)
+            sequences = InputBuilder(network).outer(own)
             hidden = torch.split(network.encode(sequences), sequences.layout.lengths)
             results |= {
                 index: _mean_loss(network.scores, states, row)
@@ -140,13 +140,13 @@ class TorchEngine:
             }
         return [results[index] for index in range(len(rows))]
 
-    def _decode(self, network: Network, rows: Sequence[Row], listener: Listener) -> Work[None]:
+    def _decode(self, network: Network, rows: Sequence[SequenceRequest], listener: GenerationListener) -> Work[None]:
         decodings = [row.decoding for row in rows if row.decoding is not None]
         with_encoder = self._spec.encoder is not None
         prompts = [[row.decoding.start_id] if with_encoder and row.decoding else row.ids.tolist() for row in rows]
         batch = DecodingBatch(decodings, prompts, listener, device=self._device)
         state, scores = self._begin(network, rows, batch)
-        steps = stepping(network, state, rows)
+        steps = choose_step_runner(network, state, rows)
         while True:
             parents = batch.step(scores)
             if not batch.alive:
@@ -156,9 +156,11 @@ class TorchEngine:
                 steps.reorder(parents, batch.rows)
             scores = steps.step(batch.tokens)
 
-    def _begin(self, network: Network, rows: Sequence[Row], batch: DecodingBatch) -> tuple[DecoderState, Tensor]:
+    def _begin(
+        self, network: Network, rows: Sequence[SequenceRequest], batch: DecodingBatch
+    ) -> tuple[DecoderState, Tensor]:
         """Return the state behind the rows' prompts and the scores of what follows."""
-        inputs = Inputs(network)
+        inputs = InputBuilder(network)
         expected = chunks.expected_tokens(rows, self._spec)
         if self._spec.encoder is None:
             state = network.begin(len(rows), expected=expected)
@@ -171,7 +173,7 @@ class TorchEngine:
         state.take_features(inputs.decoder_features(rows))
         return state, network.scores(state.step(batch.tokens, inputs.starts(rows)))
 
-    def _check(self, rows: Sequence[Row]) -> None:
+    def _check(self, rows: Sequence[SequenceRequest]) -> None:
         found = [(index, reason) for index, row in enumerate(rows) if (reason := self.refusal(row))]
         if found:
             raise invalid("; ".join(f"row {index}: {reason}" for index, reason in found))
@@ -185,7 +187,7 @@ class TorchEngine:
 class _Renumbered:
     """A listener for some rows of a larger request. What it raises is the listener's, and no failure of torch."""
 
-    def __init__(self, listener: Listener, numbers: Sequence[int]) -> None:
+    def __init__(self, listener: GenerationListener, numbers: Sequence[int]) -> None:
         self._listener = listener
         self._numbers = numbers
 
@@ -257,7 +259,7 @@ def _attentions(layers: Sequence[Tensor], row: int, length: int) -> np.ndarray:
     return seen
 
 
-def _mean_loss(scores: Callable[[Tensor], Tensor], states: Tensor, row: Row) -> float:
+def _mean_loss(scores: Callable[[Tensor], Tensor], states: Tensor, row: SequenceRequest) -> float:
     targets = torch.from_numpy(np.asarray(row.ids[1:], np.int64)).to(states.device)
     if not len(targets):
         return 0.0

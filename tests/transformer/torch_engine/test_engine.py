@@ -12,7 +12,7 @@ import transformers as hf
 
 from slipway.checkpoints.huggingface.reader import read_huggingface
 from slipway.errors import Code, SlipwayError
-from slipway.transformer.generation import Collected, Decoding, Row, Search, collect
+from slipway.transformer.generation import CollectingListener, Decoding, Search, SequenceRequest, collect
 from slipway.transformer.spec import Transformer
 from slipway.transformer.torch_engine import chunks
 from slipway.transformer.torch_engine import engine as engine_module
@@ -42,7 +42,7 @@ def test_the_best_beam_is_that_of_transformers(family, tmp_path):
         num_beams=4, length_penalty=1.0, early_stopping=False, do_sample=False, eos_token_id=spec.end_id,
         pad_token_id=spec.end_id, decoder_start_token_id=start,
     )  # fmt: skip
-    found = collect(engine, [Row(ids, decoding) for ids in rows])
+    found = collect(engine, [SequenceRequest(ids, decoding) for ids in rows])
     for ids, hypotheses in zip(rows, found, strict=True):
         made = model.generate(torch.from_numpy(ids)[None], max_new_tokens=9, use_cache=False)[0]
         expected = made[1 if spec.encoder else len(ids) :].tolist()
@@ -73,7 +73,7 @@ def test_a_row_gets_what_it_would_get_alone_however_the_others_are_decoded(name)
 def test_the_listener_hears_every_token_and_can_stop_a_row():
     heard: list[tuple[int, int]] = []
 
-    class Stopping(Collected):
+    class Stopping(CollectingListener):
         def token(self, row, token, log_probability, figure):  # noqa: ARG002
             heard.append((row, token))
             return row == 1 and len([each for each in heard if each[0] == 1]) == 3
@@ -94,10 +94,9 @@ def test_attention_probabilities_are_those_of_transformers(tmp_path):
     rows = [np.array([5, 6, 7]), np.array([9, 8, 7, 6, 5])]
     model.set_attn_implementation("eager")
     engine = TorchEngine(checkpoint.spec, checkpoint.weights)
-    for ids, found, plain in zip(
-        rows, engine.encode([Row(ids) for ids in rows], attentions=True), engine.encode([Row(ids) for ids in rows]),
-        strict=True,
-    ):  # fmt: skip
+    requests = [SequenceRequest(ids) for ids in rows]
+    encoded = engine.encode(requests, attentions=True), engine.encode(requests)
+    for ids, found, plain in zip(rows, *encoded, strict=True):
         with torch.inference_mode():
             expected = model.encoder(torch.from_numpy(ids)[None], output_attentions=True)
         np.testing.assert_allclose(found.attentions, torch.cat(expected.attentions).numpy(), atol=1e-5)
@@ -109,7 +108,7 @@ def test_attention_probabilities_are_those_of_transformers(tmp_path):
 def test_scores_are_transformers_loss_row_by_row(tmp_path):
     model, _, engine = opened("gpt2", tmp_path)
     rows = [np.array([5, 6, 7, 8, 9]), np.array([9, 8]), np.array([4])]
-    found = engine.score([Row(ids) for ids in rows])
+    found = engine.score([SequenceRequest(ids) for ids in rows])
     for ids, loss in zip(rows[:2], found[:2], strict=True):
         given = torch.from_numpy(ids)[None]
         with torch.inference_mode():
@@ -166,20 +165,36 @@ def test_weights_are_read_once_and_one_at_a_time():
 @pytest.mark.parametrize(
     ("name", "row", "words"),
     [
-        ("post-norm", Row(np.array([3, 30]), DECODING), "token id 30 is not in the vocabulary of 30"),
-        ("post-norm", Row(np.array([-1]), DECODING), "token id -1 is negative"),
-        ("post-norm", Row(np.zeros(0, np.int64), DECODING), "no tokens"),
-        ("post-norm", Row(np.full(25, 3), DECODING), "25 tokens are more than the model's 24 positions"),
-        ("post-norm", Row(np.array([3]), replace(DECODING, max_tokens=25)), "25 tokens to generate"),
-        ("post-norm", Row(np.array([3]), replace(DECODING, start_id=99)), "start id 99"),
-        ("decoder", Row(np.full(20, 3), DECODING), "27 tokens are more than the model's 24 positions"),
-        ("post-norm", Row(np.array([3]), DECODING, adapter_task=0), "adapter task 0 does not exist: the model has 0"),
-        ("adapters", Row(np.array([3]), DECODING, adapter_task=2), "adapter task 2 does not exist: the model has 2"),
-        ("prompts", Row(np.array([26]), DECODING), "row 0 of a prompt table, which has 0 rows"),
-        ("prompts", Row(np.array([29]), DECODING, prompt_task=0), "row 3 of a prompt table, which has 3 rows"),
-        ("prompts", Row(np.array([9]), DECODING, prompt_task=7), "prompt task 7 does not exist: the model has 2"),
-        ("experts-hard", Row(np.array([3]), DECODING, source_language=9), "language 9 has no expert"),
-        ("languages-every", Row(np.array([3]), DECODING, target_language=3), "language 3 does not exist"),
+        ("post-norm", SequenceRequest(np.array([3, 30]), DECODING), "token id 30 is not in the vocabulary of 30"),
+        ("post-norm", SequenceRequest(np.array([-1]), DECODING), "token id -1 is negative"),
+        ("post-norm", SequenceRequest(np.zeros(0, np.int64), DECODING), "no tokens"),
+        ("post-norm", SequenceRequest(np.full(25, 3), DECODING), "25 tokens are more than the model's 24 positions"),
+        ("post-norm", SequenceRequest(np.array([3]), replace(DECODING, max_tokens=25)), "25 tokens to generate"),
+        ("post-norm", SequenceRequest(np.array([3]), replace(DECODING, start_id=99)), "start id 99"),
+        ("decoder", SequenceRequest(np.full(20, 3), DECODING), "27 tokens are more than the model's 24 positions"),
+        (
+            "post-norm",
+            SequenceRequest(np.array([3]), DECODING, adapter_task=0),
+            "adapter task 0 does not exist: the model has 0",
+        ),
+        (
+            "adapters",
+            SequenceRequest(np.array([3]), DECODING, adapter_task=2),
+            "adapter task 2 does not exist: the model has 2",
+        ),
+        ("prompts", SequenceRequest(np.array([26]), DECODING), "row 0 of a prompt table, which has 0 rows"),
+        (
+            "prompts",
+            SequenceRequest(np.array([29]), DECODING, prompt_task=0),
+            "row 3 of a prompt table, which has 3 rows",
+        ),
+        (
+            "prompts",
+            SequenceRequest(np.array([9]), DECODING, prompt_task=7),
+            "prompt task 7 does not exist: the model has 2",
+        ),
+        ("experts-hard", SequenceRequest(np.array([3]), DECODING, source_language=9), "language 9 has no expert"),
+        ("languages-every", SequenceRequest(np.array([3]), DECODING, target_language=3), "language 3 does not exist"),
     ],
 )
 def test_what_cannot_be_computed_is_refused_in_words(name, row, words):
@@ -187,7 +202,7 @@ def test_what_cannot_be_computed_is_refused_in_words(name, row, words):
     engine = TorchEngine(spec, random_weights(spec))
     assert words in engine.refusal(row)
     with pytest.raises(SlipwayError, match="row 1: ") as caught:
-        engine.generate([replace(rows_for(spec)[0]), row], Collected())
+        engine.generate([replace(rows_for(spec)[0]), row], CollectingListener())
     assert caught.value.code is Code.INVALID_ARG
 
 
@@ -195,10 +210,10 @@ def test_an_encoder_generates_nothing_and_a_closed_engine_answers_nothing():
     spec = Transformer(BASE)
     engine = TorchEngine(spec, random_weights(spec))
     with pytest.raises(SlipwayError, match="generates nothing"):
-        engine.generate([Row(np.array([3]), DECODING)], Collected())
+        engine.generate([SequenceRequest(np.array([3]), DECODING)], CollectingListener())
     engine.close()
     with pytest.raises(SlipwayError, match="closed"):
-        engine.encode([Row(np.array([3]))])
+        engine.encode([SequenceRequest(np.array([3]))])
 
 
 @pytest.mark.parametrize(
@@ -218,7 +233,7 @@ def test_what_torch_raises_is_an_error_of_the_call_and_the_engine_goes_on(monkey
         raise torch.OutOfMemoryError("no memory for 4 GiB")
 
     with monkeypatch.context() as patch:
-        patch.setattr(engine_module, "stepping", exhausted)
+        patch.setattr(engine_module, "choose_step_runner", exhausted)
         with pytest.raises(SlipwayError, match="torch failed: no memory for 4 GiB") as caught:
             collect(engine, rows)
         assert caught.value.code is Code.INTERNAL
@@ -229,7 +244,7 @@ def test_what_torch_raises_is_an_error_of_the_call_and_the_engine_goes_on(monkey
 def test_beams_that_nobody_waits_for_any_more_are_given_up(search):
     asked: list[int] = []
 
-    class Leaving(Collected):
+    class Leaving(CollectingListener):
         def wanted(self, row):
             asked.append(row)
             return row != 1 or asked.count(1) < 3
@@ -248,7 +263,7 @@ def test_what_a_listener_raises_is_its_own(monkeypatch):
     spec = ARCHITECTURES["post-norm"]
     engine = TorchEngine(spec, random_weights(spec))
 
-    class Failing(Collected):
+    class Failing(CollectingListener):
         def token(self, row, token, log_probability, figure):  # noqa: ARG002
             raise RuntimeError("Event loop is closed")
 
@@ -263,10 +278,10 @@ def test_an_engine_that_is_closed_in_the_middle_finishes_all_chunks_it_has(monke
     expected = [row[0].ids for row in collect(engine, rows)]
     monkeypatch.setattr(chunks, "for_decoding", lambda _spec, rows: ([index] for index in range(len(rows))))
 
-    class Closing(Collected):
+    class Closing(CollectingListener):
         def done(self, row, hypotheses):
             engine.close()
-            Collected.done(self, row, hypotheses)
+            CollectingListener.done(self, row, hypotheses)
 
     listener = Closing()
     engine.generate(rows, listener)
