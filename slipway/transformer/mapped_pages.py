@@ -1,6 +1,8 @@
-"""Mapped files that are read once, from beginning to end: what was read leaves memory again.
+"""Pages of mapped files that were read once: what was read leaves memory again.
 
-Reading a mapped checkpoint otherwise leaves all of it in the process's resident memory, beside the engine's copy.
+Reading a mapped checkpoint otherwise leaves all of it in the process's resident memory, beside the engine's copy, and
+loading seems to need the weights twice. Dropped pages stay in the system's cache and come back when they are read again
+(nobody writes into weights).
 """
 
 from __future__ import annotations
@@ -24,11 +26,22 @@ class MappedPages:
         return array
 
     def release(self) -> None:
-        """Drop the pages; a later read has them from the file again (nobody writes into weights)."""
-        if hasattr(mmap, "MADV_DONTNEED"):
-            for mapping in self._mappings.values():
-                mapping.madvise(mmap.MADV_DONTNEED)
+        """Drop the pages of all of them."""
+        for mapping in self._mappings.values():
+            _drop(mapping)
         self._mappings.clear()
+
+
+def release_pages(array: np.ndarray) -> None:
+    """Drop the pages of the mapped file that an array is a view of."""
+    mapping = _mapping(array)
+    if mapping is not None:
+        _drop(mapping)
+
+
+def _drop(mapping: mmap.mmap) -> None:
+    if hasattr(mmap, "MADV_DONTNEED"):
+        mapping.madvise(mmap.MADV_DONTNEED)
 
 
 def _mapping(array: np.ndarray) -> mmap.mmap | None:

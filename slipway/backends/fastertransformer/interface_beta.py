@@ -15,9 +15,9 @@ import numpy as np
 
 from slipway.backends.fastertransformer.arguments import MAX_TOP_K, Arguments
 from slipway.backends.fastertransformer.configuration import MAX_BEAMS, Configuration, ModelType
-from slipway.backends.fastertransformer.decodings import output_stack, with_beams, with_sampling
+from slipway.backends.fastertransformer.decodings import with_beams, with_sampling
 from slipway.backends.fastertransformer.outputs import OutputLayout, Results, declared, token_arrays
-from slipway.backends.fastertransformer.sequences import PromptTables, check_ids, input_stack, read_lengths
+from slipway.backends.fastertransformer.sequences import PromptTables, check_ids, read_lengths
 from slipway.core.request import InferRequest
 from slipway.core.signature import ModelSignature
 from slipway.core.tensor import Tensor
@@ -61,7 +61,7 @@ class BetaInterface:
         self._most_elements = limits.output_elements
         self._longest_input = min(configuration.whole(keys[0]) or limits.input_tokens, limits.input_tokens)
         self._longest_output = min(configuration.whole(keys[1]) or _DEFAULT_LONGEST, limits.output_tokens)
-        positions = output_stack(spec).position_rows
+        positions = spec.output_stack.position_rows
         if positions:
             self._longest_output = min(self._longest_output, positions)
         self._decoding = _decoding(configuration, spec, self._beams)
@@ -80,7 +80,7 @@ class BetaInterface:
                 raise invalid(f"{request.log_prefix}'{IDS}' has shape {list(table.shape)}, expected [rows, 1, tokens]")
             table = table[:, 0]
         arguments = Arguments(request, len(table), self._warned)
-        positions = input_stack(self._spec).position_rows or self._longest_input
+        positions = self._spec.input_stack.position_rows or self._longest_input
         lengths = read_lengths(arguments, _LENGTHS, table.shape[1], min(self._longest_input, positions))
         sequences = [ids[: max(0, length)] for ids, length in zip(table, lengths, strict=True)]
         none = [None] * len(table)

@@ -14,7 +14,7 @@ import numpy as np
 
 from slipway.backends.fastertransformer.arguments import Arguments
 from slipway.backends.fastertransformer.configuration import MAX_BEAMS, RequestLimits
-from slipway.backends.fastertransformer.decodings import asked, output_stack, read_decodings
+from slipway.backends.fastertransformer.decodings import asked, read_decodings
 from slipway.backends.fastertransformer.outputs import (
     OutputLayout,
     Results,
@@ -25,7 +25,6 @@ from slipway.backends.fastertransformer.outputs import (
 from slipway.backends.fastertransformer.sequences import (
     PromptTables,
     check_ids,
-    input_stack,
     read_adapter_tasks,
     read_lengths,
     read_prompts,
@@ -136,7 +135,7 @@ class CurrentInterface:
         )
 
     def _sequences(self, arguments: Arguments, table: np.ndarray, prompts: PromptTables) -> list[np.ndarray]:
-        limit = min(self._limits.input_tokens, input_stack(self._spec).position_rows or self._limits.input_tokens)
+        limit = min(self._limits.input_tokens, self._spec.input_stack.position_rows or self._limits.input_tokens)
         lengths = read_lengths(arguments, self._form.lengths, table.shape[1], limit)
         sequences = [ids[: max(0, length)] for ids, length in zip(table, lengths, strict=True)]
         check_ids(arguments, "input_ids", sequences, prompts, self._spec)
@@ -151,7 +150,7 @@ class CurrentInterface:
 
     def _output_limits(self, arguments: Arguments, lengths: Sequence[int]) -> list[int]:
         """Return how many tokens each row may generate."""
-        form, most, stack = self._form, self._limits.output_tokens, output_stack(self._spec)
+        form, most, stack = self._form, self._limits.output_tokens, self._spec.output_stack
         if form.limit_per_row:
             limits = arguments.whole(form.limit, 0)
         else:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from slipway.backends.fastertransformer.arguments import Arguments
-from slipway.transformer.spec import Stack, Transformer
+from slipway.transformer.spec import Transformer
 
 _PROMPT_TUNING = 3  # request_prompt_type: 0 none, 1 soft, 2 prefix, 3 p/prompt-tuning
 
@@ -30,13 +30,6 @@ class PromptTables:
         if table is not None:
             return len(table)
         return 0 if task is None else spec.prompts[task][1]
-
-
-def input_stack(spec: Transformer) -> Stack:
-    """Return the stack that reads the input ids."""
-    stack = spec.encoder or spec.decoder
-    assert stack is not None  # noqa: S101  a transformer has a stack
-    return stack
 
 
 def read_lengths(arguments: Arguments, name: str, columns: int, limit: int) -> list[int]:
@@ -78,7 +71,7 @@ def _stored(arguments: Arguments, spec: Transformer) -> list[int | None]:
 
 
 def _brought(arguments: Arguments, spec: Transformer) -> list[np.ndarray | None]:
-    name, hidden = "request_prompt_embedding", input_stack(spec).hidden
+    name, hidden = "request_prompt_embedding", spec.input_stack.hidden
     none: list[np.ndarray | None] = [None] * arguments.rows
     embedding = arguments.array(name)
     if embedding is None or "request_prompt_lengths" not in arguments:
@@ -106,7 +99,7 @@ def _brought(arguments: Arguments, spec: Transformer) -> list[np.ndarray | None]
 
 def read_adapter_tasks(arguments: Arguments, spec: Transformer) -> list[int | None]:
     """Return the IA3 task of each row, None where the request names none."""
-    name, count = "ia3_tasks", input_stack(spec).adapter_tasks
+    name, count = "ia3_tasks", spec.input_stack.adapter_tasks
     if name not in arguments:
         return [None] * arguments.rows
     tasks = arguments.whole(name, 0)
@@ -122,7 +115,7 @@ def check_ids(
     arguments: Arguments, name: str, rows: Sequence[np.ndarray], prompts: PromptTables, spec: Transformer
 ) -> None:
     """Note every row with an id that is neither in the vocabulary nor a virtual token of the row's prompt table."""
-    vocabulary = input_stack(spec).vocabulary
+    vocabulary = spec.input_stack.vocabulary
     for row, ids in enumerate(rows):
         problem = _wrong_id(ids, vocabulary, spec.prompt_start_id, prompts.virtual_tokens(row, spec))
         if problem:

@@ -24,7 +24,7 @@ from slipway.backends.shared.encoding import EncodingExecutor
 from slipway.backends.shared.generation import GenerationExecutor
 from slipway.checkpoints.lightseq.reader import LightSeqCheckpoint
 from slipway.transformer.generation import SequenceRequest, TransformerEngine
-from slipway.transformer.spec import Stack, Transformer
+from slipway.transformer.spec import Transformer
 
 PERPLEXITY = "ppl"
 
@@ -49,7 +49,7 @@ def executor_of(
         if checkpoint.conf.sampling_method == PERPLEXITY:
             return ScoringExecutor(engine, ScoringReader(tokens))
         return GenerationExecutor(engine, ContinuationReader(tokens, _rules(checkpoint), settings.seed))
-    stack = _reading_stack(checkpoint)
+    stack = checkpoint.checkpoint.spec.input_stack
     if stack.vision is None:
         return EncodingExecutor(engine, TextEncodingReader(_tokens(task, checkpoint), stack.hidden))
     name = INTERFACES[task].input.name
@@ -57,7 +57,7 @@ def executor_of(
 
 
 def _tokens(task: LightSeqTask, checkpoint: LightSeqCheckpoint) -> TokenInput:
-    stack, conf = _reading_stack(checkpoint), checkpoint.conf
+    stack, conf = checkpoint.checkpoint.spec.input_stack, checkpoint.conf
     return TokenInput(
         INTERFACES[task].input.name,
         stack.vocabulary,
@@ -91,9 +91,3 @@ def _languages(spec: Transformer) -> frozenset[int]:
     embedded = min((stack.languages for stack in stacks if stack is not None and stack.languages), default=0)
     known = frozenset(range(embedded))
     return known & {language for language, _ in spec.language_experts} if spec.language_experts else known
-
-
-def _reading_stack(checkpoint: LightSeqCheckpoint) -> Stack:
-    stack: Stack | None = checkpoint.checkpoint.spec.encoder or checkpoint.checkpoint.spec.decoder
-    assert stack is not None  # noqa: S101  a transformer has a stack
-    return stack

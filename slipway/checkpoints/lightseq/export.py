@@ -238,8 +238,7 @@ def _padding(source: ExportSource, checkpoint: HuggingFaceCheckpoint) -> int:
 
 
 def _conf(options: ExportOptions, source: ExportSource, checkpoint: Checkpoint) -> LightSeqConf:
-    stack = checkpoint.spec.encoder or checkpoint.spec.decoder
-    assert stack is not None  # noqa: S101  a transformer has a stack
+    stack = checkpoint.spec.input_stack
     rows = stack.position_rows or source.max_step
     asked = None if stack.vision is not None else options.max_step  # images are as long as they are
     conf = LightSeqConf(source.model_type, asked or min(source.max_step or rows, rows))

@@ -105,8 +105,7 @@ def array_slots(spec: Transformer, *, transposed_tokens: bool = False) -> list[A
             *_head(spec, shapes),
             *_layers("decoder_stack", "decoder", spec.decoder, shapes, cross=True),
         ]
-    name, stack = ("encoder", spec.encoder) if spec.encoder is not None else ("decoder", spec.decoder)
-    assert stack is not None  # noqa: S101  a transformer has a stack
+    name, stack = "encoder" if spec.encoder is not None else "decoder", spec.input_stack
     first = [_linear("src_embedding/token_embedding", f"{name}.embedding.tokens", shapes)] if transposed_tokens else []
     return [
         *first,

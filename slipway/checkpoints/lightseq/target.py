@@ -146,8 +146,7 @@ def _scales(spec: Transformer, conf: LightSeqConf) -> tuple[dict[str, float], li
     no_scale_embedding) or h^-0.5 (T5); table and head are one array. Where embedding and head ask for different
     factors, a norm that follows the embedding lets the positions be scaled instead: it undoes a common factor.
     """
-    outer = spec.decoder or spec.encoder
-    assert outer is not None  # noqa: S101  a transformer has a stack
+    outer = spec.decoder or spec.input_stack
     lookup = sqrt(outer.hidden) if conf.quantised and conf.base_type in ("Transformer", "Moe") else 1.0
     factors: dict[str, float] = {}
     problems = []

@@ -68,10 +68,9 @@ def write_lightseq(
 
 
 def _output(schema: MessageSchema, target: LightSeqTarget, conf: LightSeqConf, activation_clip: float) -> OutputFile:
-    stacks = {"encoder_stack": target.spec.encoder or target.spec.decoder}
-    if target.spec.encoder is not None:
-        stacks["decoder_stack"] = target.spec.decoder
-    layers = {name: stack.layers for name, stack in stacks.items() if stack is not None}
+    layers = {"encoder_stack": target.spec.input_stack.layers}  # a decoder alone is kept there too
+    if target.spec.encoder is not None and target.spec.decoder is not None:
+        layers["decoder_stack"] = target.spec.decoder.layers
     leaves = dict(schema.leaves(layers))
     clips: dict[str, float] = {}
     output = OutputFile({}, settings(target, conf), layers)
@@ -136,8 +135,7 @@ def _quantised(target: LightSeqTarget, slot: ArraySlot, clips: dict[str, float])
 def settings(target: LightSeqTarget, conf: LightSeqConf) -> dict[str, Setting]:
     """Return the fields of model_conf, and of lang2gate, as the file says them."""
     spec = target.spec
-    stack = spec.encoder or spec.decoder
-    assert stack is not None  # noqa: S101  a transformer has a stack
+    stack = spec.input_stack
     everything: dict[str, Setting] = {
         "head_num": stack.heads,
         "beam_size": conf.beam_size,

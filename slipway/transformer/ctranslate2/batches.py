@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from slipway.transformer.decoding.hypothesis import GeneratedSequence
-from slipway.transformer.decoding.length import power_penalty
+from slipway.transformer.decoding.hypothesis import GeneratedSequence, power_penalty
 from slipway.transformer.generation import Decoding, GenerationListener, Hypothesis, Search
 
 

@@ -33,8 +33,7 @@ def impossible(spec: Transformer, row: SequenceRequest) -> str:
 
 
 def _impossible(spec: Transformer, row: SequenceRequest) -> Iterator[str]:
-    outer = spec.encoder or spec.decoder
-    assert outer is not None  # noqa: S101  a transformer has a stack
+    outer = spec.input_stack
     tokens = 0 if row.decoding is None else row.decoding.max_tokens
     if row.ids.size == 0:
         yield "the row has no tokens"
@@ -105,8 +104,8 @@ def _inputs(spec: Transformer, row: SequenceRequest) -> Iterator[str]:
         yield "an adapter task"
     if row.prompt is not None or row.prompt_task is not None:
         yield "a prompt table"
-    stack = spec.encoder or spec.decoder
-    if stack is not None and stack.padding_id is not None and bool(np.any(row.ids == stack.padding_id)):
+    padding_id = spec.input_stack.padding_id
+    if padding_id is not None and bool(np.any(row.ids == padding_id)):
         yield "padding inside a sequence"
     if row.decoding is not None and spec.decoder is not None and spec.decoder.padding_id is not None:
         yield "a decoder that does not look at padding"

@@ -1,32 +1,34 @@
-"""The best continuations of several hypotheses: what every beam search selects from.
+"""What every beam search has in common: the best continuations of several hypotheses, and the seam of its rules.
 
 All rules look at the best tokens of each hypothesis first and then at the best of those together; a rule differs in how
-it scores them, which is a linear function per hypothesis and rank.
+it scores them, which is a linear function per hypothesis and rank, and in what it does with those that end.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from slipway.transformer.decoding.path import BeamHypothesis
+from slipway.transformer.decoding.hypothesis import BeamHypothesis
+from slipway.transformer.generation import Hypothesis
 
 
 @dataclass(frozen=True, slots=True)
 class BeamCandidate:
-    """Hypothesis number `parent` continued: the path it becomes and what it is selected by."""
+    """Hypothesis number `parent` continued: what it becomes and what it is selected by."""
 
     parent: int
-    path: BeamHypothesis
+    hypothesis: BeamHypothesis
     score: float
 
     @property
     def token(self) -> int:
         """The token that the parent is continued with."""
-        return self.path.ids[-1]
+        return self.hypothesis.ids[-1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,7 @@ class Distribution:
 
     def best(
         self,
-        paths: Sequence[BeamHypothesis],
+        hypotheses: Sequence[BeamHypothesis],
         count: int,
         *,
         per_parent: int,
@@ -54,7 +56,7 @@ class Distribution:
         best, ids = self.logits.topk(width, dim=-1)
         # float64: differences between hypotheses of hundreds of tokens are smaller than float32's steps.
         steps = best.double() - self.totals.double().unsqueeze(-1)
-        cumulative = steps + steps.new_tensor([path.total for path in paths]).unsqueeze(-1)
+        cumulative = steps + steps.new_tensor([hypothesis.total for hypothesis in hypotheses]).unsqueeze(-1)
         scores = cumulative * factor
         if per_rank:
             scores = scores + per_rank * torch.arange(width, device=scores.device)
@@ -67,7 +69,27 @@ class Distribution:
             strict=True,
         )
         return [
-            BeamCandidate(place // width, paths[place // width].extended(token, step), score)
+            BeamCandidate(place // width, hypotheses[place // width].extended(token, step), score)
             for place, score, token, step in found
             if step > -torch.inf
         ]
+
+
+@dataclass(frozen=True, slots=True)
+class BeamUpdate:
+    """New hypothesis i continues the former `parents[i]` with `tokens[i]`; a finished row has none, but results."""
+
+    parents: Sequence[int] = ()
+    tokens: Sequence[int] = ()
+    finished: Sequence[Hypothesis] | None = None
+
+
+class SearchRule(Protocol):
+    """How the hypotheses of one row are continued, finished and ordered."""
+
+    @property
+    def hypotheses(self) -> Sequence[BeamHypothesis]:
+        """The hypotheses that go on, one per row of the next distribution."""
+
+    def advance(self, distribution: Distribution) -> BeamUpdate:
+        """Continue all hypotheses by one token."""

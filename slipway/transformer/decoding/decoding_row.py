@@ -8,14 +8,13 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from slipway.transformer.decoding.beam import Distribution
+from slipway.transformer.decoding.beam import Distribution, SearchRule
 from slipway.transformer.decoding.beam_gnmt import GnmtBeam
 from slipway.transformer.decoding.beam_hugging_face import HuggingFaceBeam
 from slipway.transformer.decoding.beam_lightseq import LightSeqBeam
 from slipway.transformer.decoding.branches import GreedyBranches
 from slipway.transformer.decoding.hypothesis import GeneratedSequence
 from slipway.transformer.decoding.logits_processor import LogitsProcessor
-from slipway.transformer.decoding.rule import SearchRule
 from slipway.transformer.decoding.sampling import TokenSampler
 from slipway.transformer.decoding.scores import normalise
 from slipway.transformer.generation import Decoding, GenerationListener, Search
@@ -44,29 +43,29 @@ def open_row(
     index: int, decoding: Decoding, prompt: Sequence[int], listener: GenerationListener, device: torch.device
 ) -> DecodingRow:
     """Return a row that has generated nothing yet."""
-    penalties = LogitsProcessor(decoding, prompt, device)
+    processor = LogitsProcessor(decoding, prompt, device)
     if decoding.search is Search.SAMPLE:
-        return SampledRow(GeneratedSequence(index, decoding, listener), penalties)
-    return SearchedRow(index, decoding, penalties, listener)
+        return SampledRow(GeneratedSequence(index, decoding, listener), processor)
+    return SearchedRow(index, decoding, processor, listener)
 
 
 class SampledRow:
     """A row of one hypothesis that is drawn, or greedy with processed scores."""
 
-    def __init__(self, line: GeneratedSequence, penalties: LogitsProcessor) -> None:
-        self.index = line.index
-        self._line = line
-        self._penalties = penalties
-        self._sampler = TokenSampler(line.decoding)
+    def __init__(self, sequence: GeneratedSequence, processor: LogitsProcessor) -> None:
+        self.index = sequence.index
+        self._sequence = sequence
+        self._processor = processor
+        self._sampler = TokenSampler(sequence.decoding)
 
     def step(self, logits: Tensor) -> tuple[Sequence[int], Sequence[int]]:
         """Choose the next token and report it."""
-        ends = torch.tensor([self._line.decoding.end_id], device=logits.device)
-        scores, totals = normalise(self._penalties.apply(logits, [self._line.ids]), ends)
+        ends = torch.tensor([self._sequence.decoding.end_id], device=logits.device)
+        scores, totals = normalise(self._processor.apply(logits, [self._sequence.ids]), ends)
         token, log_probability, figure = self._sampler.choose(scores[0], totals[0])
-        if not self._line.accept(token, log_probability, figure):
+        if not self._sequence.accept(token, log_probability, figure):
             return (), ()
-        self._penalties.follow((0,), (token,))
+        self._processor.follow((0,), (token,))
         return (0,), (token,)
 
 
@@ -74,11 +73,11 @@ class SearchedRow:
     """A row of several hypotheses under a search rule."""
 
     def __init__(
-        self, index: int, decoding: Decoding, penalties: LogitsProcessor, listener: GenerationListener
+        self, index: int, decoding: Decoding, processor: LogitsProcessor, listener: GenerationListener
     ) -> None:
         self.index = index
         self._end_id = decoding.end_id
-        self._penalties = penalties
+        self._processor = processor
         self._listener = listener
         self._rule = RULES[decoding.search](decoding)
 
@@ -87,11 +86,11 @@ class SearchedRow:
         if not self._listener.wanted(self.index):
             self._listener.done(self.index, [])
             return (), ()
-        changed = self._penalties.apply(logits, [path.ids for path in self._rule.paths])
+        changed = self._processor.apply(logits, [hypothesis.ids for hypothesis in self._rule.hypotheses])
         ends = torch.full((len(logits),), self._end_id, device=logits.device)
-        move = self._rule.advance(Distribution(*normalise(changed, ends)))
-        if move.finished is not None:
-            self._listener.done(self.index, list(move.finished))
+        update = self._rule.advance(Distribution(*normalise(changed, ends)))
+        if update.finished is not None:
+            self._listener.done(self.index, list(update.finished))
             return (), ()
-        self._penalties.follow(move.parents, move.tokens)
-        return move.parents, move.tokens
+        self._processor.follow(update.parents, update.tokens)
+        return update.parents, update.tokens

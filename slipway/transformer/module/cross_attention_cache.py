@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from slipway.transformer.module.attention import attend
+from slipway.transformer.module.attention import Heads, attend
 from slipway.transformer.module.packed_layout import PackedLayout
 from slipway.transformer.spec import Stack
 
@@ -20,19 +20,25 @@ class CrossAttentionCache:
     others need costs more than computing a few queries too many.
     """
 
-    def __init__(self, stack: Stack, memories: Sequence[Tensor], layout: PackedLayout, key_mask: Tensor | None) -> None:
-        """Take each layer's keys and values of packed tokens, [tokens, 2 attention]."""
-        self._stack = stack
-        self._parts = [self._split(layout.spread(memory)) for memory in memories]
-        self._bias = None if key_mask is None else key_mask[:, None, None, :]
-        self._held = list(range(layout.rows))  # the rows whose keys and values are held
+    def __init__(self, stack: Stack, parts: Sequence[Tensor], bias: Tensor | None) -> None:
+        """Take each layer's keys and values, [2, rows, heads, tokens, head size], and what is added to the scores,
+        [rows, 1, 1, tokens]."""
+        self._heads = Heads.of(stack)
+        self._scale = stack.attention_scale
+        self._parts = list(parts)
+        self._bias = bias
+        self._held = list(range(self._parts[0].shape[1]))  # the rows whose keys and values are held
         self._cells: Tensor | None = None  # each hypothesis' cell in the grid [held rows, beams]; None: one to one
         self._beams = 1
 
-    def _split(self, grid: Tensor) -> Tensor:
-        stack = self._stack
-        parts = grid.view(*grid.shape[:2], 2, stack.heads, stack.head_size)
-        return parts.permute(2, 0, 3, 1, 4).contiguous()
+    @classmethod
+    def of(
+        cls, stack: Stack, memories: Sequence[Tensor], layout: PackedLayout, key_mask: Tensor | None
+    ) -> CrossAttentionCache:
+        """Return the cache of each layer's keys and values of packed tokens, [tokens, 2 attention]."""
+        heads = Heads.of(stack)
+        parts = [torch.stack(heads.split_keys_values(layout.spread(memory))) for memory in memories]
+        return cls(stack, parts, None if key_mask is None else key_mask[:, None, None, :])
 
     def follow(self, rows: Sequence[int]) -> None:
         """Take the row of each hypothesis from now on."""
@@ -60,12 +66,10 @@ class CrossAttentionCache:
 
     def attend(self, layer: int, projected: Tensor) -> Tensor:
         """Return what each hypothesis gathered from its row's encoder; `projected` are queries [n, attention]."""
-        stack, rows, beams = self._stack, len(self._held), self._beams
+        heads, rows = self._heads, len(self._held)
         grid = projected
         if self._cells is not None:
-            grid = projected.new_zeros(rows * beams, stack.attention).index_copy_(0, self._cells, projected)
-        query = grid.view(rows, beams, stack.heads, stack.head_size).transpose(1, 2)
+            grid = projected.new_zeros(rows * self._beams, heads.width).index_copy_(0, self._cells, projected)
         keys, values = self._parts[layer]
-        gathered = attend(query, keys, values, self._bias, scale=stack.attention_scale)
-        gathered = gathered.transpose(1, 2).reshape(rows * beams, stack.attention)
+        gathered = heads.join(attend(heads.split_queries(grid, rows), keys, values, self._bias, scale=self._scale))
         return gathered if self._cells is None else gathered.index_select(0, self._cells)

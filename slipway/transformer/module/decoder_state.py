@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 from slipway.transformer.module.cross_attention_cache import CrossAttentionCache
-from slipway.transformer.module.embedding import EmbeddingOverrides
-from slipway.transformer.module.inputs import TokenFeatures
+from slipway.transformer.module.inputs import EmbeddingOverrides, PackedSequences, TokenFeatures
 from slipway.transformer.module.key_value_cache import DecodeStep, KeyValueCache
 from slipway.transformer.module.packed_layout import PackedLayout, masked_score
 from slipway.transformer.module.stack import StackNetwork
@@ -24,13 +23,13 @@ class DecoderState:
         self.mask: Tensor | None = None  # [columns, hypotheses] what is added to the scores of earlier tokens
         self.positions = torch.zeros(rows, dtype=torch.int64, device=like.device)  # of the next token
         self.cache = KeyValueCache(decoder.stack, like, expected=expected)
-        self.crossing: CrossAttentionCache | None = None
+        self.cross_cache: CrossAttentionCache | None = None
 
-    def look_at(self, encoded: Tensor, layout: PackedLayout, key_mask: Tensor | None, features: TokenFeatures) -> None:
-        """Keep what cross-attention needs of an encoder's packed hidden states; `features` are per row."""
-        per_token = features.select(layout.row_of_token)
-        memories = [layer.memory(encoded, per_token) for layer in self.decoder.layers]
-        self.crossing = CrossAttentionCache(self.decoder.stack, memories, layout, key_mask)
+    def take_encoded(self, encoded: Tensor, sequences: PackedSequences, key_mask: Tensor | None) -> None:
+        """Keep what cross-attention needs of an encoder's packed hidden states of `sequences`."""
+        layout = sequences.layout
+        memories = self.decoder.memories(encoded, sequences.features.select(layout.row_of_token))
+        self.cross_cache = CrossAttentionCache.of(self.decoder.stack, memories, layout, key_mask)
 
     def take_features(self, features: TokenFeatures) -> None:
         """Take what the decoder's tokens bring along, per row."""
@@ -50,14 +49,14 @@ class DecoderState:
         self.features = self._row_features.select(rows)
         if self.mask is not None:
             self.mask = self.mask.index_select(1, parents)
-        if self.crossing is not None:
-            self.crossing.follow(rows.tolist())
+        if self.cross_cache is not None:
+            self.cross_cache.follow(rows.tolist())
 
-    def step(self, tokens: Tensor, replaced: EmbeddingOverrides | None = None) -> Tensor:
+    def step(self, tokens: Tensor, overrides: EmbeddingOverrides | None = None) -> Tensor:
         """Take one token per hypothesis and return its hidden state, [n, hidden]."""
         decoder = self.decoder
-        x = decoder.embedding(tokens, self.positions, self.features, replaced)
-        hidden = decoder(x, DecodeStep(decoder.stack, self.cache, self._bias(tokens)), self.crossing, self.features)
+        x = decoder.embedding(tokens, self.positions, self.features, overrides)
+        hidden = decoder(x, DecodeStep(decoder.stack, self.cache, self._bias(tokens)), self.cross_cache, self.features)
         self.cache.advance(tokens.shape[0])
         self.positions = self.positions + 1
         return hidden

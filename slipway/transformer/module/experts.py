@@ -16,14 +16,14 @@ from slipway.transformer.spec import Experts, Gate, Stack
 class MixtureOfExperts:
     """The experts of one layer and their gate."""
 
-    def __init__(self, arrays: LayerBuilder, prefix: str, stack: Stack, experts: Experts) -> None:
+    def __init__(self, builder: LayerBuilder, prefix: str, stack: Stack, experts: Experts) -> None:
         self._stack = stack
         self._experts = experts
         soft = experts.gate is Gate.SOFT
-        self._router = arrays.tensor(f"{prefix}.router.weight").t().contiguous() if soft else None
-        self._wide = _each(arrays, [f"{prefix}.up", *([f"{prefix}.gated"] if stack.gated else [])], experts.count)
-        self._down = _each(arrays, [f"{prefix}.down"], experts.count)
-        self._scale = with_no_task(arrays.tensor(f"{prefix}.scale")) if stack.adapter_tasks else None
+        self._router = builder.tensor(f"{prefix}.router.weight").t().contiguous() if soft else None
+        self._wide = _each(builder, [f"{prefix}.up", *([f"{prefix}.gated"] if stack.gated else [])], experts.count)
+        self._down = _each(builder, [f"{prefix}.down"], experts.count)
+        self._scale = with_no_task(builder.tensor(f"{prefix}.scale")) if stack.adapter_tasks else None
 
     def __call__(self, x: Tensor, features: TokenFeatures) -> Tensor:
         """Return the weighted sum of each token's experts, [tokens, hidden]."""
@@ -57,12 +57,12 @@ class MixtureOfExperts:
         return self._down[expert](inner)
 
 
-def _each(arrays: LayerBuilder, prefixes: list[str], count: int) -> list[Linear]:
+def _each(builder: LayerBuilder, prefixes: list[str], count: int) -> list[Linear]:
     """Return one linear layer per expert of arrays that hold all of them."""
-    weight = torch.cat([arrays.tensor(f"{prefix}.weight") for prefix in prefixes], dim=1)
+    weight = torch.cat([builder.tensor(f"{prefix}.weight") for prefix in prefixes], dim=1)
     bias = None
-    if f"{prefixes[0]}.bias" in arrays:
-        bias = torch.cat([arrays.tensor(f"{prefix}.bias") for prefix in prefixes], dim=1)
+    if f"{prefixes[0]}.bias" in builder:
+        bias = torch.cat([builder.tensor(f"{prefix}.bias") for prefix in prefixes], dim=1)
     return [
-        arrays.form(weight[expert].clone(), None if bias is None else bias[expert].clone()) for expert in range(count)
+        builder.form(weight[expert].clone(), None if bias is None else bias[expert].clone()) for expert in range(count)
     ]

@@ -23,12 +23,12 @@ class FeedForwardBlock(Protocol):
 class FeedForward:
     """down(activation(up x)), or down(activation(up x) * gated x) with both wide products in one."""
 
-    def __init__(self, arrays: LayerBuilder, prefix: str, stack: Stack) -> None:
+    def __init__(self, builder: LayerBuilder, prefix: str, stack: Stack) -> None:
         self._activation = stack.activation
         self._gated = stack.gated
-        self._wide = arrays.linear(f"{prefix}.up", *([f"{prefix}.gated"] if stack.gated else []))
-        self._down = arrays.linear(f"{prefix}.down")
-        self._scale = with_no_task(arrays.tensor(f"{prefix}.scale")) if stack.adapter_tasks else None
+        self._wide = builder.linear(f"{prefix}.up", *([f"{prefix}.gated"] if stack.gated else []))
+        self._down = builder.linear(f"{prefix}.down")
+        self._scale = with_no_task(builder.tensor(f"{prefix}.scale")) if stack.adapter_tasks else None
 
     def __call__(self, x: Tensor, features: TokenFeatures) -> Tensor:
         """Return [tokens, hidden]; `features` are per token."""

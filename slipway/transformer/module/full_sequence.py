@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from slipway.transformer.module.attention import attend, attend_with_probabilities
+from slipway.transformer.module.attention import Heads, attend, attend_with_probabilities
 from slipway.transformer.module.key_value_cache import KeyValueCache
 from slipway.transformer.module.packed_layout import PackedLayout
 from slipway.transformer.module.relative_bias import RelativeBias
@@ -27,18 +27,17 @@ class FullSequence:
 
     def attend(self, layer: int, projected: Tensor) -> Tensor:
         """Return what each token gathered from its row."""
-        stack, layout = self.stack, self.layout
+        heads, layout, scale = Heads.of(self.stack), self.layout, self.stack.attention_scale
         grid = layout.spread(projected)
         if self.cache is not None:
-            self.cache.fill(layer, grid[:, :, stack.attention :])
-        parts = grid.view(layout.rows, layout.width, 3, stack.heads, stack.head_size).permute(2, 0, 3, 1, 4)
-        query, keys, values = parts[0], parts[1], parts[2]
+            self.cache.fill(layer, heads.keys_values(grid))
+        query, keys, values = heads.split(grid)
         if self.attentions is None:
-            gathered = attend(query, keys, values, self.bias, scale=stack.attention_scale)
+            gathered = attend(query, keys, values, self.bias, scale=scale)
         else:
-            gathered, seen = attend_with_probabilities(query, keys, values, self.bias, scale=stack.attention_scale)
+            gathered, seen = attend_with_probabilities(query, keys, values, self.bias, scale=scale)
             self.attentions.append(seen)
-        return layout.gather(gathered.transpose(1, 2).reshape(layout.rows, layout.width, stack.attention))
+        return layout.gather(heads.join(gathered).view(layout.rows, layout.width, -1))
 
 
 def full_sequence_bias(
@@ -48,7 +47,7 @@ def full_sequence_bias(
     the future."""
     parts: list[Tensor] = []
     if relative is not None:
-        parts.append(relative.whole(layout.width))
+        parts.append(relative.full(layout.width))
     if key_mask is not None:
         parts.append(key_mask[:, None, None, :])
     if causal and layout.width > 1:

@@ -7,10 +7,12 @@ reordered goes there, and the layer's old buffer becomes the spare.
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 from torch import Tensor
 
-from slipway.transformer.module.attention import attend
+from slipway.transformer.module.attention import Heads, attend
 from slipway.transformer.spec import Stack
 
 
@@ -25,12 +27,17 @@ class KeyValueCache:
         self.length = 0
         self.hypotheses = 0
 
+    @property
+    def layers(self) -> int:
+        """The number of layers."""
+        return len(self._buffers)
+
     def fill(self, layer: int, grid: Tensor) -> None:
         """Take the prompt's keys and values of a layer, [hypotheses, tokens, 2 attention]."""
         count, tokens, width = grid.shape
         self._room(layer, count * tokens * width, kept=0)
         self._view(layer, tokens, count).copy_(grid.transpose(0, 1))
-        if layer == len(self._buffers) - 1:
+        if layer == self.layers - 1:
             self.hypotheses, self.length = count, tokens
 
     def append(self, layer: int, added: Tensor) -> Tensor:
@@ -73,19 +80,26 @@ class KeyValueCache:
             self._buffers[layer] = grown
 
 
-class DecodeStep:
-    """The newest token of each hypothesis looking at itself and those before; `bias` as in `whole`."""
+class AppendingCache(Protocol):
+    """A cache as one decoding step uses it."""
 
-    def __init__(self, stack: Stack, cache: KeyValueCache, bias: Tensor | None) -> None:
-        self._stack = stack
+    def append(self, layer: int, added: Tensor) -> Tensor:
+        """Take the newest token's keys and values, [n, 2 attention]; return all, [tokens, n, 2 attention]."""
+
+
+class DecodeStep:
+    """The newest token of each hypothesis looking at itself and those before. `bias` is added to the scores, [n or 1,
+    heads or 1, 1, tokens]."""
+
+    def __init__(self, stack: Stack, cache: AppendingCache, bias: Tensor | None) -> None:
+        self._heads = Heads.of(stack)
+        self._scale = stack.attention_scale
         self._cache = cache
         self._bias = bias
 
     def attend(self, layer: int, projected: Tensor) -> Tensor:
         """Return what each hypothesis' newest token gathered."""
-        stack, count = self._stack, projected.shape[0]
-        query = projected[:, : stack.attention].view(count, stack.heads, 1, stack.head_size)
-        seen = self._cache.append(layer, projected[:, stack.attention :])
-        parts = seen.view(-1, count, 2, stack.heads, stack.head_size).permute(2, 1, 3, 0, 4)
-        gathered = attend(query, parts[0], parts[1], self._bias, scale=stack.attention_scale)
-        return gathered.view(count, stack.attention)
+        heads = self._heads
+        query, added = heads.split_step(projected)
+        keys, values = heads.split_keys_values(self._cache.append(layer, added).transpose(0, 1))
+        return heads.join(attend(query, keys, values, self._bias, scale=self._scale))

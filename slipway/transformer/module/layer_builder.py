@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from slipway.transformer.module.int8 import Int8Linear
-from slipway.transformer.module.linear import Linear, PackedLinear, PlainLinear, can_pack
+from slipway.transformer.mapped_pages import release_pages
+from slipway.transformer.module.linear import Int8Linear, Linear, PackedLinear, PlainLinear, can_pack
 from slipway.transformer.module.norm import LayerNorm, RmsNorm, RmsNormByLength
 from slipway.transformer.spec import Norm, Stack
 
@@ -62,19 +61,6 @@ def as_tensor(array: np.ndarray) -> Tensor:
     if copy.dtype.name == "bfloat16":
         return torch.from_numpy(copy.view(np.uint16)).view(torch.bfloat16)
     return torch.from_numpy(copy)
-
-
-def release_pages(array: np.ndarray) -> None:
-    """Drop the pages of the mapped file that an array is a view of.
-
-    They stay in the system's cache and come back when they are read again. Kept, they would count as this process's
-    memory until the last array is read, and loading would seem to need the weights twice.
-    """
-    owner: object = array
-    while isinstance(owner, np.ndarray | memoryview):
-        owner = owner.base if isinstance(owner, np.ndarray) else owner.obj
-    if isinstance(owner, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
-        owner.madvise(mmap.MADV_DONTNEED)
 
 
 def joined(parts: Sequence[Tensor]) -> Tensor:

@@ -34,7 +34,7 @@ class RelativeBias:
         self._reach = 0
         self._by_distance = table.new_empty(0)  # [heads, 2 reach - 1], distance 0 in the middle
 
-    def whole(self, width: int) -> Tensor:
+    def full(self, width: int) -> Tensor:
         """Return the bias of every query and key of a sequence, [1, heads, width, width]."""
         by_distance, middle = self._upto(width)
         places = torch.arange(width, device=self._table.device)
@@ -45,7 +45,7 @@ class RelativeBias:
         by_distance, middle = self._upto(length)
         return by_distance[None, :, None, middle + 1 - length : middle + 1]
 
-    def kept(self, reach: int) -> StaticRelativeBias:
+    def static(self, reach: int) -> StaticRelativeBias:
         """Return the bias of distances below `reach` for whoever needs it to stay where it is in memory."""
         return StaticRelativeBias(*self._upto(reach))
 

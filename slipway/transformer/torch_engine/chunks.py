@@ -50,15 +50,13 @@ def _filled(order: Sequence[int], cost: Callable[[int], int], room: int) -> Iter
 
 
 def _encoding(spec: Transformer, row: SequenceRequest) -> int:
-    outer = spec.encoder or spec.decoder
-    assert outer is not None  # noqa: S101  a transformer has a stack
+    outer = spec.input_stack
     length = outer_length(spec, row)
     return length * max(2 * outer.inner, 4 * outer.attention, length * outer.heads)
 
 
 def _caching(spec: Transformer, row: SequenceRequest) -> int:
-    decoder = spec.decoder
-    assert decoder is not None  # noqa: S101  asked of networks with a decoder only
+    decoder = spec.output_stack
     memory = outer_length(spec, row) if spec.encoder is not None else 0
     return 2 * decoder.attention * decoder.layers * (hypotheses(row) * capacity(spec, row) + memory)
 

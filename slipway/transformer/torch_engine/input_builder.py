@@ -8,10 +8,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from slipway.errors import internal
 from slipway.transformer.generation import SequenceRequest
-from slipway.transformer.module.embedding import EmbeddingOverrides
-from slipway.transformer.module.inputs import TokenFeatures
-from slipway.transformer.module.network import Network, PackedSequences
+from slipway.transformer.module.inputs import (
+    EmbeddedTokens,
+    EmbeddingOverrides,
+    Images,
+    PackedSequences,
+    TokenFeatures,
+    TokenIds,
+)
+from slipway.transformer.module.network import Network
 from slipway.transformer.module.packed_layout import PackedLayout
 from slipway.transformer.spec import Gate, Languages, Stack, Transformer
 
@@ -25,9 +32,7 @@ class InputBuilder:
         self._network = network
         self._spec = network.spec
         self._device = network.like.device
-        stack = network.encoder or network.decoder
-        assert stack is not None  # noqa: S101  a transformer has a stack
-        self._outer = stack
+        self._outer = network.input_stack
 
     def outer(self, rows: Sequence[SequenceRequest], *, right: bool = False) -> PackedSequences:
         """Return what the rows themselves bring; `right` aligns them for decoding to go on behind them."""
@@ -36,27 +41,23 @@ class InputBuilder:
         features = self._features(stack, rows, [row.source_language for row in rows])
         if stack.vision is not None:
             pixels = np.stack([np.asarray(row.pixels, np.float32) for row in rows])
-            return PackedSequences(layout, None, features, pixels=torch.from_numpy(pixels).to(self._device))
+            return PackedSequences(layout, Images(torch.from_numpy(pixels).to(self._device)), features)
         if rows[0].hidden is not None:
             hidden = np.concatenate([np.asarray(row.hidden, np.float32) for row in rows])
-            return PackedSequences(layout, None, features, embedded=torch.from_numpy(hidden).to(self._network.like))
-        ids, replaced = self._ids(rows)
-        return PackedSequences(layout, ids, features, replaced)
+            return PackedSequences(layout, EmbeddedTokens(torch.from_numpy(hidden).to(self._network.like)), features)
+        return PackedSequences(layout, self._ids(rows), features)
 
     def decoder_features(self, rows: Sequence[SequenceRequest]) -> TokenFeatures:
         """Return what the tokens of a decoder behind an encoder bring along, per row."""
-        assert self._spec.decoder is not None  # noqa: S101  asked of networks with a decoder only
-        return self._features(self._spec.decoder, rows, [row.target_language for row in rows])
+        return self._features(self._spec.output_stack, rows, [row.target_language for row in rows])
 
     def starts(self, rows: Sequence[SequenceRequest]) -> EmbeddingOverrides | None:
         """Return what stands for the rows' first decoder tokens, None where they are plain ids."""
         if self._spec.language_mode not in _STARTING or self._network.decoder is None:
             return None
-        languages = self._network.decoder.embedding.languages
-        assert languages is not None  # noqa: S101  checked by `refusal`
-        return EmbeddingOverrides(
-            torch.arange(len(rows), device=self._device), languages[self._tensor([row.target_language for row in rows])]
-        )
+        languages = self._tensor([row.target_language for row in rows])
+        vectors = self._network.decoder.embedding.language_vectors(languages)
+        return EmbeddingOverrides(torch.arange(len(rows), device=self._device), vectors)
 
     def _features(self, stack: Stack, rows: Sequence[SequenceRequest], languages: list[int]) -> TokenFeatures:
         tasks = experts = every_token = None
@@ -70,8 +71,8 @@ class InputBuilder:
             every_token = self._tensor(languages)
         return TokenFeatures(tasks, experts, every_token)
 
-    def _ids(self, rows: Sequence[SequenceRequest]) -> tuple[Tensor, EmbeddingOverrides | None]:
-        """Return the packed ids, and the vectors of those that are no ids."""
+    def _ids(self, rows: Sequence[SequenceRequest]) -> TokenIds:
+        """Return the packed ids, with a vector for each that stands for none."""
         spec, stack = self._spec, self._outer.stack
         stand_in = 1 if stack.padding_id == 0 else 0  # whatever embeds to something: it is replaced
         parts: list[np.ndarray] = []
@@ -93,19 +94,19 @@ class InputBuilder:
             parts.append(ids)
             first += len(ids)
         packed = torch.from_numpy(np.concatenate(parts)).to(self._device)
-        return packed, EmbeddingOverrides(self._tensor(places), torch.cat(vectors)) if places else None
+        return TokenIds(packed, EmbeddingOverrides(self._tensor(places), torch.cat(vectors)) if places else None)
 
     def _prompt(self, row: SequenceRequest) -> Tensor:
         if row.prompt is not None:
             return torch.from_numpy(np.array(row.prompt, np.float32)).to(self._network.like)
-        assert row.prompt_task is not None  # noqa: S101  checked by `refusal`
+        if row.prompt_task is None:
+            raise internal("a row with virtual tokens has no prompt table")  # `refusal` asks before
         return self._network.prompts[row.prompt_task]
 
     def _prefix(self, row: SequenceRequest) -> Tensor:
-        languages = self._outer.embedding.languages
-        assert languages is not None  # noqa: S101  checked by `refusal`
         target = self._spec.language_mode is Languages.TARGET_IN_SOURCE
-        return languages[row.target_language if target else row.source_language][None]
+        language = row.target_language if target else row.source_language
+        return self._outer.embedding.language_vectors(self._tensor([language]))
 
     def _tensor(self, values: Sequence[int]) -> Tensor:
         return torch.tensor(values, dtype=torch.int64, device=self._device)
@@ -118,8 +119,7 @@ def prefix_length(spec: Transformer) -> int:
 
 def outer_length(spec: Transformer, row: SequenceRequest) -> int:
     """Return how many tokens of the outer stack a row takes."""
-    stack = spec.encoder or spec.decoder
-    assert stack is not None  # noqa: S101  a transformer has a stack
-    if stack.vision is not None:
-        return stack.vision.tokens
+    vision = spec.input_stack.vision
+    if vision is not None:
+        return vision.tokens
     return len(row.hidden) if row.hidden is not None else len(row.ids) + prefix_length(spec)

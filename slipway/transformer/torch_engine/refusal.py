@@ -7,16 +7,15 @@ from collections.abc import Iterator
 import numpy as np
 
 from slipway.transformer.generation import SequenceRequest
-from slipway.transformer.spec import Gate, Languages, Positions, Stack, Transformer
+from slipway.transformer.spec import Gate, Languages, Positions, Stack, Transformer, Vision
 from slipway.transformer.torch_engine.input_builder import outer_length, prefix_length
 
 
 def problems(spec: Transformer, row: SequenceRequest) -> Iterator[str]:
     """Yield why the row cannot be computed, a sentence each."""
-    outer = spec.encoder or spec.decoder
-    assert outer is not None  # noqa: S101  a transformer has a stack
+    outer = spec.input_stack
     if outer.vision is not None:
-        yield from _image(outer, row)
+        yield from _image(outer.vision, row)
     elif row.hidden is not None:
         if row.hidden.ndim != 2 or row.hidden.shape[1] != outer.hidden:
             yield f"embedded input has shape {list(row.hidden.shape)}, expected [tokens, {outer.hidden}]"
@@ -30,9 +29,7 @@ def problems(spec: Transformer, row: SequenceRequest) -> Iterator[str]:
     yield from _choices(spec, row)
 
 
-def _image(outer: Stack, row: SequenceRequest) -> Iterator[str]:
-    vision = outer.vision
-    assert vision is not None  # noqa: S101  asked of images only
+def _image(vision: Vision, row: SequenceRequest) -> Iterator[str]:
     expected = (vision.channels, vision.image_size, vision.image_size)
     if row.pixels is None or row.pixels.shape != expected:
         shape = "none" if row.pixels is None else str(list(row.pixels.shape))

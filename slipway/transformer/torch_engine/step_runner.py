@@ -93,12 +93,10 @@ class StaticStepRunner:
 
 def choose_step_runner(network: Network, state: DecoderState, rows: Sequence[SequenceRequest]) -> StepRunner:
     """Return the faster way of going on. Experts cannot be recorded: what is computed depends on the gate."""
-    decoder = network.spec.decoder
-    assert decoder is not None  # noqa: S101  asked of networks with a decoder only
     tokens = max(1 if row.decoding is None else row.decoding.max_tokens for row in rows)
     recordable = (
         network.like.device.type == "cuda"
-        and decoder.experts is None
+        and network.spec.output_stack.experts is None
         and tokens >= _WORTH_RECORDING
         and all(hypotheses(row) == 1 for row in rows)
     )

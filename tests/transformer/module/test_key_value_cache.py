@@ -37,12 +37,12 @@ def test_hypotheses_look_at_their_own_row_whatever_the_others_have():
     layout = PackedLayout([3, 5, 2, 4], torch.device("cpu"))
     memory = torch.randn(14, WIDTH)
     mask = layout.key_mask(None, torch.float32)
-    crossing = CrossAttentionCache(STACK, [memory, memory], layout, mask)
+    cache = CrossAttentionCache.of(STACK, [memory, memory], layout, mask)
     starts = [0, 3, 8, 10, 14]
     for rows in ([0, 1, 2, 3], [0, 0, 1, 2, 2, 2, 3], [1, 1, 2, 3], [1, 1, 1, 3], [3, 3], [3]):
-        crossing.follow(rows)
+        cache.follow(rows)
         query = torch.randn(len(rows), STACK.attention)
-        found = crossing.attend(1, query)
+        found = cache.attend(1, query)
         for place, row in enumerate(rows):
             own = memory[starts[row] : starts[row + 1]].view(-1, 2, 2, 4).permute(1, 2, 0, 3)[:, None]
             alone = attend(query[place].view(1, 2, 1, 4), own[0], own[1], None, scale=1.0).view(-1)

@@ -19,4 +19,4 @@ def test_the_bucket_of_every_distance_is_that_of_transformers(both_ways):
 def test_the_last_query_s_bias_is_the_last_line_of_the_whole_at_any_length():
     bias = RelativeBias(torch.randn(8, 3), furthest=20, both_ways=False)
     for width in (1, 2, 63, 64, 65, 200, 7):
-        assert torch.equal(bias.last(width), bias.whole(width)[:, :, -1:])
+        assert torch.equal(bias.last(width), bias.full(width)[:, :, -1:])

@@ -82,7 +82,7 @@ def test_a_finished_row_never_walks_past_the_table_of_positions(name, monkeypatc
 
 def test_a_recorded_step_keeps_the_bias_it_reads():
     bias = RelativeBias(torch.arange(32.0).view(8, 4), furthest=20, both_ways=False)
-    kept = bias.kept(6)
+    kept = bias.static(6)
     before = kept(torch.arange(-5, 1)).clone()
     held = kept._by_distance
     bias.last(500)  # a longer sequence: the layer has a new table
