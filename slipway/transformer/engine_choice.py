@@ -3,7 +3,7 @@
 In float32 torch is faster and keeps the weights in memory once. T5-base, two cores of Zen 5, tokens/s: one row torch
 101, CTranslate2 74; eight rows 470 and 278. In int8 they are close (151 and 137, 774 and 734) and it depends on the
 processor, so it is measured; CTranslate2 has to be worth it, as torch runs every row and shares its threads with other
-models (`torch_engine/lane.py`). Opens engines through functions; knows neither.
+models (`torch_engine/compute_thread.py`). Opens engines through functions; knows neither.
 """
 
 from __future__ import annotations

@@ -9,13 +9,18 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from slipway.cores import cpu_limit
-from slipway.errors import SlipwayError, unavailable, unsupported
+from slipway.errors import SlipwayError, internal, unavailable, unsupported
 from slipway.transformer.ctranslate2 import support
 from slipway.transformer.engine_choice import faster, why_torch
-from slipway.transformer.generation import Encoded, GenerationListener, Hypothesis, SequenceRequest, TransformerEngine
+from slipway.transformer.generation import (
+    Encoded,
+    GenerationListener,
+    ReindexedListener,
+    SequenceRequest,
+    TransformerEngine,
+)
 from slipway.transformer.libraries import INSTALL, installed
 from slipway.transformer.options import EngineOptions
 from slipway.transformer.spec import Transformer
@@ -109,7 +114,7 @@ class RoutingEngine:
     def generate(self, rows: Sequence[SequenceRequest], listener: GenerationListener) -> None:
         """Decode all rows, first those of CTranslate2, then those of torch."""
         for engine, part in self._parts(rows):
-            engine.generate([rows[index] for index in part], _Part(part, listener))
+            engine.generate([rows[index] for index in part], ReindexedListener(listener, part))
 
     def encode(self, rows: Sequence[SequenceRequest], *, attentions: bool = False) -> list[Encoded]:
         """Return the hidden states of each row."""
@@ -159,9 +164,10 @@ class RoutingEngine:
         """Return the torch engine, opened if it is not yet; the reason is logged when it is new."""
         with self._lock:
             if self._general is None:
-                assert self._open_general is not None  # noqa: S101  _parts and refusal ask before
                 if self._closed:
                     raise unavailable(f"model '{self._name}': the engine is closed")
+                if self._open_general is None:  # `_parts` and `refusal` ask before
+                    raise internal(f"model '{self._name}' has one engine, which does not run this: {reason}")
                 self._general = self._open_general()
             if reason and reason not in self._said:
                 self._said[reason] = None
@@ -171,27 +177,10 @@ class RoutingEngine:
             return self._general
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """A listener of some of the rows under the indices they have among all."""
-
-    rows: Sequence[int]
-    listener: GenerationListener
-
-    def token(self, row: int, token: int, log_probability: float, figure: float) -> bool:
-        return self.listener.token(self.rows[row], token, log_probability, figure)
-
-    def wanted(self, row: int) -> bool:
-        return self.listener.wanted(self.rows[row])
-
-    def done(self, row: int, hypotheses: Sequence[Hypothesis]) -> None:
-        self.listener.done(self.rows[row], hypotheses)
-
-
 def _open_ctranslate2(spec: Transformer, weights: Weights, options: EngineOptions) -> TransformerEngine:
     from slipway.transformer.ctranslate2.engine import CTranslate2Engine
 
-    return CTranslate2Engine(
+    return CTranslate2Engine.open(
         spec,
         weights,
         device=options.device,
@@ -210,4 +199,4 @@ def _open_torch(spec: Transformer, weights: Weights, options: EngineOptions, nam
     from slipway.transformer.torch_engine.engine import TorchEngine
 
     threads = options.threads or cpu_limit()  # left alone, torch may take one in threads it has not started
-    return TorchEngine(spec, weights, device=options.device, dtype=options.compute_type, threads=threads)
+    return TorchEngine.open(spec, weights, device=options.device, dtype=options.compute_type, threads=threads)

@@ -138,6 +138,26 @@ class CollectingListener:
         self.results[row] = list(hypotheses)
 
 
+@dataclass(frozen=True, slots=True)
+class ReindexedListener:
+    """Passes on what is heard of some of the rows, under the indices they have among all."""
+
+    listener: GenerationListener
+    rows: Sequence[int]
+
+    def token(self, row: int, token: int, log_probability: float, figure: float) -> bool:
+        """Pass one token on."""
+        return self.listener.token(self.rows[row], token, log_probability, figure)
+
+    def wanted(self, row: int) -> bool:
+        """Return whether anybody still waits for the row."""
+        return self.listener.wanted(self.rows[row])
+
+    def done(self, row: int, hypotheses: Sequence[Hypothesis]) -> None:
+        """Pass a finished row on."""
+        self.listener.done(self.rows[row], hypotheses)
+
+
 class TransformerEngine(Protocol):
     """A transformer that computes. One engine serves all instances of a model; every method may be called from several
     threads at once. Errors are `SlipwayError`s; a row's figures were checked by who made the row. `description` says

@@ -2,8 +2,9 @@
 
 libgomp keeps a team for every thread that has computed in parallel, as long as that thread lives; once all teams
 together have more threads than there are cores, every one of them is put to sleep between two products
-(`torch_engine/lane.py`). torch and CTranslate2 share one libgomp where torch was imported first: T5-base on CTranslate2
-in int8, 137 tokens/s without and 75 with a team that loading had left behind. So what is computed once leaves none.
+(`torch_engine/compute_thread.py`). torch and CTranslate2 share one libgomp where torch was imported first: T5-base on
+CTranslate2 in int8, 137 tokens/s without and 75 with a team that loading had left behind. So what is computed once
+leaves none.
 """
 
 from __future__ import annotations

@@ -396,7 +396,7 @@ def executions_of_one(statistics: dict[str, Any]) -> int:
 def engine(models: Models) -> Iterator[TorchEngine]:
     """The network of `filled`, without a server around it."""
     checkpoint = read_fastertransformer(models.repository / "filled" / "1", kind="T5")
-    engine = TorchEngine(checkpoint.spec, checkpoint.weights, threads=1)
+    engine = TorchEngine.open(checkpoint.spec, checkpoint.weights, threads=1)
     yield engine
     engine.close()
 

@@ -16,7 +16,7 @@ import ctranslate2
 import numpy as np
 
 from slipway.errors import SlipwayError, internal, invalid, unavailable
-from slipway.transformer.ctranslate2.batches import CallGroup, SuppressedTokens
+from slipway.transformer.ctranslate2.batches import BeamOptions, CallGroup, SuppressedTokens
 from slipway.transformer.spec import Transformer
 
 VERSION: Final[str] = ctranslate2.__version__
@@ -56,15 +56,22 @@ def split_device(device: str) -> tuple[str, int]:
 class CTranslate2Model:
     """One loaded model. Calls may come from several threads; `workers` of them compute at the same time."""
 
-    def __init__(
-        self, spec: Transformer, path: Path, *, device: str, compute_type: str, threads: int, workers: int
-    ) -> None:
+    def __init__(self, spec: Transformer, model: Any) -> None:
+        """Take what the library has loaded."""
+        self._spec = spec
+        self._vocabulary = spec.decoder.vocabulary if spec.decoder is not None else 0
+        self._open: Any = model
+        _open_models.add(self)
+
+    @classmethod
+    def load(
+        cls, spec: Transformer, path: Path, *, device: str, compute_type: str, threads: int, workers: int
+    ) -> CTranslate2Model:
+        """Load the model in the directory `path`."""
         kinds = {(True, False): ctranslate2.Encoder, (False, True): ctranslate2.Generator}
         kind = kinds.get((spec.encoder is not None, spec.decoder is not None), ctranslate2.Translator)
         name, index = split_device(device)
-        self._spec = spec
-        self._vocabulary = spec.decoder.vocabulary if spec.decoder is not None else 0
-        self._open: Any = kind(
+        model = kind(
             str(path),
             name,
             device_index=index,
@@ -72,7 +79,7 @@ class CTranslate2Model:
             inter_threads=workers,
             intra_threads=threads,
         )
-        _open_models.add(self)
+        return cls(spec, model)
 
     def greedy(self, sources: Sequence[Ids], starts: Sequence[int], callback: Callback, group: CallGroup) -> None:
         """Generate until the callback has ended every row. Starts are for models with an encoder."""
@@ -80,17 +87,18 @@ class CTranslate2Model:
         with failures():
             self._generate(sources, starts, group, beam_size=1, callback=callback)
 
-    def beam(self, sources: Sequence[Ids], starts: Sequence[int], group: CallGroup) -> list[list[Finished]]:
+    def beam(
+        self, sources: Sequence[Ids], starts: Sequence[int], group: CallGroup, beam: BeamOptions
+    ) -> list[list[Finished]]:
         """Return each row's finished hypotheses, best first."""
-        assert group.beam is not None  # noqa: S101  the caller's choice
         with failures():
             results = self._generate(
                 sources,
                 starts,
                 group,
-                beam_size=group.beam.width,
-                num_hypotheses=group.beam.width,
-                length_penalty=group.beam.length_penalty or NO_PENALTY,
+                beam_size=beam.width,
+                num_hypotheses=beam.width,
+                length_penalty=beam.length_penalty or NO_PENALTY,
                 return_end_token=True,
             )
         ids = "sequences_ids" if self._spec.encoder is None else "hypotheses"

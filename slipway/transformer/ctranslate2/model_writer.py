@@ -58,13 +58,12 @@ class _Builder:
     def build(self) -> Any:
         """Return the model's specification with every variable set, none read."""
         spec = self._spec
-        if spec.decoder is None:
-            assert spec.encoder is not None  # noqa: S101  a transformer has a stack
+        if spec.encoder is None:
+            model = TransformerDecoderModelSpec(self._decoder(spec.output_stack))
+            model.register_vocabulary(_names(spec.output_stack.vocabulary))
+        elif spec.decoder is None:
             model = TransformerEncoderModelSpec(self._encoder(spec.encoder))
             model.register_vocabulary(_names(spec.encoder.vocabulary))
-        elif spec.encoder is None:
-            model = TransformerDecoderModelSpec(self._decoder(spec.decoder))
-            model.register_vocabulary(_names(spec.decoder.vocabulary))
         else:
             model = TransformerSpec(self._encoder(spec.encoder), self._decoder(spec.decoder))
             model.register_source_vocabulary(_names(spec.encoder.vocabulary))
@@ -72,9 +71,7 @@ class _Builder:
             model.config.decoder_start_token = None  # each row brings its own
         for token in ("unk_token", "bos_token", "eos_token"):  # must be in the vocabulary, mean nothing here
             setattr(model.config, token, "0")
-        stack = spec.decoder or spec.encoder
-        assert stack is not None  # noqa: S101  a transformer has a stack
-        model.config.layer_norm_epsilon = stack.norm_epsilon
+        model.config.layer_norm_epsilon = (spec.decoder or spec.input_stack).norm_epsilon
         return model
 
     def _encoder(self, stack: Stack) -> Any:

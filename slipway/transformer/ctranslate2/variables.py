@@ -67,6 +67,14 @@ class QuantisedMatrix:
         self.scale = DeferredVariable(f"{key} scale", shape[:1], "float32", self._scales)
 
     def _quantise(self) -> np.ndarray:
+        result, self._scale = self._quantised()
+        return result
+
+    def _scales(self) -> np.ndarray:
+        # The writer goes by name: `weight` comes before `weight_scale`.
+        return self._quantised()[1] if self._scale is None else self._scale
+
+    def _quantised(self) -> tuple[np.ndarray, np.ndarray]:
         matrix = self._read()
         result = np.empty(matrix.shape, np.int8)
         scales = np.empty(len(matrix), np.float32)
@@ -78,11 +86,4 @@ class QuantisedMatrix:
             # The scale of a row of subnormal figures must stay finite.
             scales[part] = np.float32(127) / np.maximum(largest, np.float32(127) / np.finfo(np.float32).max)
             result[part] = np.rint(rows * scales[part][:, None])
-        self._scale = scales
-        return result
-
-    def _scales(self) -> np.ndarray:
-        if self._scale is None:  # the writer goes by name: `weight` comes before `weight_scale`
-            self._quantise()
-        assert self._scale is not None  # noqa: S101  _quantise set it
-        return self._scale
+        return result, scales

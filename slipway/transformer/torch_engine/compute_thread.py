@@ -64,20 +64,20 @@ class ComputeThread:
     def run(self, work: Work[Result], threads: int) -> Result:
         """Have `work` done, in turn with what other callers want, and return or raise what it does."""
         if current_thread() is self._thread:
-            raise internal("work on a lane asks for more of the same lane, and would wait for itself")
-        errand = _WorkItem(work, threads)
-        outcome: Future[Result] | None = errand.outcome
-        assert outcome is not None  # noqa: S101  a new errand has one
+            raise internal("work on a compute thread asks for more of the same thread, and would wait for itself")
+        outcome: Future[Result] = Future()
+        item = _WorkItem(work, threads, outcome)
         with self._lock:
             if self._stopped:
                 raise unavailable("the engine is closed")
-            self._arrivals.put(errand)
+            self._arrivals.put(item)
         try:
             return outcome.result()
         finally:
-            # An interrupted caller leaves its errand to be dropped. An error leads to its frames, and they would lead
+            # An interrupted caller leaves its work to be dropped. An error leads to its frames, and they would lead
             # back to it.
-            errand.outcome = outcome = None
+            item.outcome = None
+            del outcome
 
     def _work(self) -> None:
         active: deque[_WorkItem] = deque()
@@ -92,19 +92,19 @@ class ComputeThread:
                         active.append(arrival)
                     del arrival  # a waiting thread must not keep the last request alive
                 if active:
-                    errand = active.popleft()
+                    item = active.popleft()
                     if self._abandoned:
-                        errand.finish(error=unavailable("the server stops"))
-                    elif errand.advance():
-                        active.append(errand)
-                    del errand
+                        item.finish(error=unavailable("the server stops"))
+                    elif item.advance():
+                        active.append(item)
+                    del item
 
 
 class _WorkItem:
     """Some work, with how many threads it is done, and where its result goes: nowhere when nobody waits any more."""
 
-    def __init__(self, work: Work[Any], threads: int) -> None:
-        self.outcome: Future[Any] | None = Future()
+    def __init__(self, work: Work[Any], threads: int, outcome: Future[Any]) -> None:
+        self.outcome: Future[Any] | None = outcome
         self._work = work
         self._threads = threads
 
@@ -136,7 +136,7 @@ class _WorkItem:
 
 
 class ComputeThreads:
-    """The lanes of a process. Engines get one of their own while all threads together fit on the cores."""
+    """The compute threads of a process. Engines get one of their own while all threads together fit on the cores."""
 
     def __init__(self, cores: Callable[[], int] = cpu_limit) -> None:
         self._cores = cores
@@ -144,38 +144,38 @@ class ComputeThreads:
         self._open: list[ComputeThread] = []
 
     def acquire(self, place: str, threads: int) -> tuple[ComputeThread, int]:
-        """Return a lane for an engine on `place`, and how many of `threads` it may compute with there.
+        """Return a compute thread for an engine on `place`, and how many of `threads` it may compute with there.
 
-        A place is "cpu", or a CUDA device, which has one lane. A shared lane's team grows as long as libgomp, which
-        counts the process and every thread but the first of each team, finds no more of them than cores.
+        A place is "cpu", or a CUDA device, which has one compute thread. The team of a shared one grows as long as
+        libgomp, which counts the process and every thread but the first of each team, finds no more of them than cores.
         """
         with self._lock:
-            there = [lane for lane in self._open if lane.place == place]
-            if not there or (place == "cpu" and threads + sum(lane.threads for lane in there) <= self._cores()):
-                lane, granted = ComputeThread(place), threads
-                lane.start()
-                self._open.append(lane)
+            there = [thread for thread in self._open if thread.place == place]
+            if not there or (place == "cpu" and threads + sum(thread.threads for thread in there) <= self._cores()):
+                thread, granted = ComputeThread(place), threads
+                thread.start()
+                self._open.append(thread)
             else:
-                lane = min(there, key=lambda lane: len(lane.grants))
-                others = sum(other.threads - 1 for other in there if other is not lane)
-                granted = min(threads, max(lane.threads, self._cores() - others))
-            lane.grants.append(granted)
-            return lane, granted
+                thread = min(there, key=lambda thread: len(thread.grants))
+                others = sum(other.threads - 1 for other in there if other is not thread)
+                granted = min(threads, max(thread.threads, self._cores() - others))
+            thread.grants.append(granted)
+            return thread, granted
 
-    def release(self, lane: ComputeThread, granted: int) -> None:
-        """Take one engine's hold from a lane; the last one ends it."""
+    def release(self, thread: ComputeThread, granted: int) -> None:
+        """Take one engine's hold from a compute thread; the last one ends it."""
         with self._lock:
-            lane.grants.remove(granted)
-            if not lane.grants:
-                self._open.remove(lane)
-                lane.stop()
+            thread.grants.remove(granted)
+            if not thread.grants:
+                self._open.remove(thread)
+                thread.stop()
 
     def close(self) -> None:
         """End all threads: in the middle of a product they would abort a process that ends."""
         with self._lock:
-            lanes, self._open = self._open, []
-        for lane in lanes:
-            lane.abandon()
+            open_threads, self._open = self._open, []
+        for thread in open_threads:
+            thread.abandon()
 
 
 COMPUTE_THREADS: Final = ComputeThreads()

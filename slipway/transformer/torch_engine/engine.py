@@ -1,6 +1,6 @@
 """The torch engine: one network with its weights, any number of threads that ask for something.
 
-What they ask for is done on a lane (`lane.py`), step by step in turn with what others want.
+What they ask for is done on a compute thread (`compute_thread.py`), step by step in turn with what others want.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from torch import Tensor
 
 from slipway.errors import SlipwayError, internal, invalid, unavailable, unsupported
 from slipway.transformer.decoding.batch import DecodingBatch
-from slipway.transformer.generation import Encoded, GenerationListener, Hypothesis, SequenceRequest
+from slipway.transformer.generation import Encoded, GenerationListener, Hypothesis, ReindexedListener, SequenceRequest
 from slipway.transformer.module.decoder_state import DecoderState
 from slipway.transformer.module.layer_builder import LayerBuilder
 from slipway.transformer.module.network import Network
 from slipway.transformer.spec import Transformer
 from slipway.transformer.temporary_thread import run_in_temporary_thread
 from slipway.transformer.torch_engine import chunks
-from slipway.transformer.torch_engine.compute_thread import COMPUTE_THREADS, Result, Work, computing
+from slipway.transformer.torch_engine.compute_thread import COMPUTE_THREADS, ComputeThread, Result, Work, computing
 from slipway.transformer.torch_engine.input_builder import InputBuilder
 from slipway.transformer.torch_engine.refusal import problems
 from slipway.transformer.torch_engine.step_runner import choose_step_runner
@@ -37,34 +37,43 @@ _SCORED_AT_ONCE = 256  # tokens whose scores over the vocabulary are in memory t
 
 
 class TorchEngine:
-    """A `generation.TransformerEngine` on torch. `weights` are read once, array by array, and not kept.
+    """A `generation.TransformerEngine` on torch: a network, and the thread that computes with it."""
 
-    `threads` 0 leaves the number that torch has. Raises UNSUPPORTED for a dtype or device that cannot be had.
-    """
+    def __init__(self, network: Network, thread: ComputeThread, *, threads: int, description: str) -> None:
+        """Take a loaded network and a compute thread, on which the engine may compute with `threads` threads."""
+        self._spec = network.spec
+        self._device = network.like.device
+        self._network: Network | None = network
+        self._thread = thread
+        self._threads = threads
+        self._closing = Lock()
+        self.description = description
 
-    def __init__(
-        self,
+    @classmethod
+    def open(
+        cls,
         spec: Transformer,
         weights: Mapping[str, np.ndarray],
         *,
         device: str = "cpu",
         dtype: str = "float32",
         threads: int = 0,
-    ) -> None:
+    ) -> TorchEngine:
+        """Return an engine with its weights loaded: read once, array by array, and not kept.
+
+        `threads` 0 leaves the number that torch has. Raises UNSUPPORTED for a dtype or device that cannot be had.
+        """
         where = _device(device, dtype)
-        self._spec = spec
-        self._device = where
-        self._threads = threads or torch.get_num_threads()
-        self.description = f"torch {dtype}, {device}"
+        threads = threads or torch.get_num_threads()
 
         def load() -> Network:
-            with computing(self._threads):
+            with computing(threads):
                 return Network(spec, LayerBuilder(weights, device=where, dtype=_DTYPES[dtype], int8=dtype == "int8"))
 
         with _failures():
-            self._network: Network | None = run_in_temporary_thread(load)
-        self._lane, self._threads = COMPUTE_THREADS.acquire(str(where), self._threads)
-        self._closing = Lock()
+            network = run_in_temporary_thread(load)
+        thread, granted = COMPUTE_THREADS.acquire(str(where), threads)
+        return cls(network, thread, threads=granted, description=f"torch {dtype}, {device}")
 
     def refusal(self, row: SequenceRequest) -> str:
         """Return why the row cannot be computed, "" when it can."""
@@ -79,7 +88,7 @@ class TorchEngine:
         if self._spec.decoder is None:
             raise unsupported("the model is an encoder and generates nothing")
         self._check(rows)
-        self._compute(self._generate(network, rows, listener))
+        self._compute(self._generate(network, rows, _GuardedListener(listener)))
 
     def encode(self, rows: Sequence[SequenceRequest], *, attentions: bool = False) -> list[Encoded]:
         """Return each row's last hidden states, and its attention probabilities where they are wanted."""
@@ -100,16 +109,16 @@ class TorchEngine:
         with self._closing:
             if self._network is not None:
                 self._network = None
-                COMPUTE_THREADS.release(self._lane, self._threads)
+                COMPUTE_THREADS.release(self._thread, self._threads)
 
     def _compute(self, work: Work[Result]) -> Result:
-        """Have the lane do `work`."""
+        """Have the compute thread do `work`."""
         with _failures():
-            return self._lane.run(work, self._threads)
+            return self._thread.run(work, self._threads)
 
     def _generate(self, network: Network, rows: Sequence[SequenceRequest], listener: GenerationListener) -> Work[None]:
         for chunk in chunks.for_decoding(self._spec, rows):
-            yield from self._decode(network, [rows[index] for index in chunk], _Renumbered(listener, chunk))
+            yield from self._decode(network, [rows[index] for index in chunk], ReindexedListener(listener, chunk))
 
     def _encode(self, network: Network, rows: Sequence[SequenceRequest], *, attentions: bool) -> Work[list[Encoded]]:
         results: dict[int, Encoded] = {}
@@ -184,24 +193,23 @@ class TorchEngine:
         return self._network
 
 
-class _Renumbered:
-    """A listener for some rows of a larger request. What it raises is the listener's, and no failure of torch."""
+class _GuardedListener:
+    """Passes everything on; what the listener raises is its own, and not a failure of torch."""
 
-    def __init__(self, listener: GenerationListener, numbers: Sequence[int]) -> None:
+    def __init__(self, listener: GenerationListener) -> None:
         self._listener = listener
-        self._numbers = numbers
 
     def token(self, row: int, token: int, log_probability: float, figure: float) -> bool:
         with _listening():
-            return self._listener.token(self._numbers[row], token, log_probability, figure)
+            return self._listener.token(row, token, log_probability, figure)
 
     def wanted(self, row: int) -> bool:
         with _listening():
-            return self._listener.wanted(self._numbers[row])
+            return self._listener.wanted(row)
 
     def done(self, row: int, hypotheses: Sequence[Hypothesis]) -> None:
         with _listening():
-            self._listener.done(self._numbers[row], hypotheses)
+            self._listener.done(row, hypotheses)
 
 
 class _ListenerError(Exception):
@@ -222,7 +230,7 @@ def _listening() -> Iterator[None]:
 
 @contextmanager
 def _failures() -> Iterator[None]:
-    """Map what torch raises for want of memory or in a kernel; other exceptions are mistakes here, and stay such."""
+    """Map what torch raises out of memory or in a kernel; other exceptions are mistakes here, and stay such."""
     try:
         yield
     except _ListenerError as error:
@@ -240,7 +248,7 @@ def _device(device: str, dtype: str) -> torch.device:
         raise _no_device(device) from error
     if where.type not in ("cpu", "cuda"):
         raise _no_device(device)
-    if where.type == "cuda":  # one name for each device: it has one lane
+    if where.type == "cuda":  # one name for each device: it has one compute thread
         where = torch.device("cuda", where.index or 0)
     if where.type == "cuda" and where.index >= torch.cuda.device_count():
         raise unsupported(f"device '{device}' is not there: torch sees {torch.cuda.device_count()} CUDA devices")

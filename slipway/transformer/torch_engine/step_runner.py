@@ -49,15 +49,13 @@ class DynamicStepRunner:
 
 
 class StaticStepRunner:
-    """Steps of a fixed size, `tokens` of them at most; finished rows are computed on. `record`: as one CUDA graph."""
+    """Steps of a fixed size; finished rows are computed on. As they come, or repeated once one is recorded."""
 
-    def __init__(self, network: Network, state: DecoderState, tokens: int, *, record: bool) -> None:
+    def __init__(self, network: Network, state: StaticDecoderState) -> None:
         self._network = network
-        self._fixed = StaticDecoderState(state, state.cache.length + tokens)
-        self._slots = torch.arange(len(self._fixed.tokens), device=self._fixed.tokens.device)
+        self._state = state
+        self._slots = torch.arange(len(state.tokens), device=state.tokens.device)
         self._graph: torch.cuda.CUDAGraph | None = None
-        if record:
-            self._record()
 
     def reorder(self, parents: Tensor, rows: Tensor) -> None:  # noqa: ARG002
         """Go on with some of the rows."""
@@ -65,7 +63,7 @@ class StaticStepRunner:
 
     def step(self, tokens: Tensor) -> Tensor:
         """Return the scores of what follows."""
-        self._fixed.tokens.index_copy_(0, self._slots, tokens)
+        self._state.tokens.index_copy_(0, self._slots, tokens)
         if self._graph is None:
             scores = self._run()
         else:
@@ -73,22 +71,23 @@ class StaticStepRunner:
             scores = self._scores
         return scores.index_select(0, self._slots)  # a copy: the next replay writes into `scores`
 
-    def _run(self) -> Tensor:
-        return self._network.scores(self._fixed.step())
-
-    def _record(self) -> None:
+    def record(self) -> None:
+        """Record a step as a CUDA graph, which all later ones repeat."""
         stream: Callable[[torch.device], torch.cuda.Stream] = torch.cuda.Stream
         beside = stream(self._slots.device)
         beside.wait_stream(torch.cuda.current_stream(self._slots.device))
         with torch.cuda.stream(beside):
             for _ in range(_WARM_UP):
                 self._run()
-                self._fixed.rewind(1)
+                self._state.rewind(1)
         torch.cuda.current_stream(self._slots.device).wait_stream(beside)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # a model that is loading allocates beside it
             self._scores = self._run()  # recorded, not run
         self._graph = graph
+
+    def _run(self) -> Tensor:
+        return self._network.scores(self._state.step())
 
 
 def choose_step_runner(network: Network, state: DecoderState, rows: Sequence[SequenceRequest]) -> StepRunner:
@@ -102,4 +101,6 @@ def choose_step_runner(network: Network, state: DecoderState, rows: Sequence[Seq
     )
     if not recordable:
         return DynamicStepRunner(network, state)
-    return StaticStepRunner(network, state, tokens, record=True)
+    runner = StaticStepRunner(network, StaticDecoderState(state, state.cache.length + tokens))
+    runner.record()
+    return runner

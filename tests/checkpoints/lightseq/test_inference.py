@@ -29,7 +29,7 @@ def one_thread():
 
 def engine_of(path, model_type):
     checkpoint = read_lightseq(path, model_type).checkpoint
-    return TorchEngine(checkpoint.spec, checkpoint.weights, threads=1)
+    return TorchEngine.open(checkpoint.spec, checkpoint.weights, threads=1)
 
 
 def beams(path, model_type="Transformer"):

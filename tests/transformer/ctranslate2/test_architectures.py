@@ -51,8 +51,8 @@ def random_weights(spec):
 
 def check(spec, directory):
     weights = random_weights(spec)
-    ours = CTranslate2Engine(spec, weights, cache_directory=directory)
-    theirs = TorchEngine(spec, weights)
+    ours = CTranslate2Engine.open(spec, weights, cache_directory=directory)
+    theirs = TorchEngine.open(spec, weights)
     generator = np.random.default_rng(2)
     ids = [generator.integers(0, 50, length) for length in (4, 7, 1)]
     if spec.decoder is None:

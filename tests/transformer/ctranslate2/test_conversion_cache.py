@@ -54,21 +54,21 @@ def test_the_digest_tells_every_difference(opened):
 
 def test_a_model_is_converted_once(opened, tmp_path):
     checkpoint = opened("bart")[0].checkpoint
-    first = CTranslate2Engine(checkpoint.spec, checkpoint.weights, cache_directory=tmp_path)
+    first = CTranslate2Engine.open(checkpoint.spec, checkpoint.weights, cache_directory=tmp_path)
     [entry] = tmp_path.iterdir()
     written = (entry / "model.bin").stat().st_mtime_ns
-    second = CTranslate2Engine(checkpoint.spec, checkpoint.weights, cache_directory=tmp_path)
+    second = CTranslate2Engine.open(checkpoint.spec, checkpoint.weights, cache_directory=tmp_path)
     assert (entry / "model.bin").stat().st_mtime_ns == written
     assert first.description == second.description == f"ctranslate2 float32, 1 thread, cached at {entry}"
 
 
 def test_a_damaged_entry_is_converted_again(opened, tmp_path):
     checkpoint = opened("gpt2")[0].checkpoint
-    CTranslate2Engine(checkpoint.spec, checkpoint.weights, cache_directory=tmp_path)
+    CTranslate2Engine.open(checkpoint.spec, checkpoint.weights, cache_directory=tmp_path)
     [entry] = tmp_path.iterdir()
     whole = (entry / "model.bin").read_bytes()
     (entry / "model.bin").write_bytes(whole[: len(whole) // 2])
-    engine = CTranslate2Engine(checkpoint.spec, checkpoint.weights, cache_directory=tmp_path)
+    engine = CTranslate2Engine.open(checkpoint.spec, checkpoint.weights, cache_directory=tmp_path)
     assert (entry / "model.bin").read_bytes() == whole
     assert len(collect(engine, [SequenceRequest(np.array([3]), Decoding(3, end_id=-1))])[0][0].ids) == 3
 

@@ -200,7 +200,7 @@ def test_encoding_and_scoring_say_what_they_are_for(opened):
 
 def test_several_threads_get_what_one_gets(opened, tmp_path):
     tiny, single = opened(FREE)
-    engine = CTranslate2Engine(tiny.checkpoint.spec, tiny.checkpoint.weights, workers=2, cache_directory=tmp_path)
+    engine = CTranslate2Engine.open(tiny.checkpoint.spec, tiny.checkpoint.weights, workers=2, cache_directory=tmp_path)
     decodings = [Decoding(10, end_id=1), Decoding(6, end_id=1)]
     expected = [[hypothesis.ids for hypothesis in row] for row in collect(single, rows(*decodings))]
     results = {}
@@ -221,7 +221,7 @@ def test_a_device_or_compute_type_that_is_not_there_is_named(opened, tmp_path):
     tiny, _ = opened("bart")
 
     def load(**options):
-        CTranslate2Engine(tiny.checkpoint.spec, tiny.checkpoint.weights, cache_directory=tmp_path, **options)
+        CTranslate2Engine.open(tiny.checkpoint.spec, tiny.checkpoint.weights, cache_directory=tmp_path, **options)
 
     with pytest.raises(SlipwayError, match="float32, int8, not in bfloat16"):
         load(compute_type="bfloat16")
@@ -238,7 +238,7 @@ from slipway.transformer.ctranslate2.loaded_model import CTranslate2Model
 from slipway.transformer.spec import Positions, Stack, Transformer
 stack = Stack(2, 32, 4, 8, 48, 61, positions=Positions.RELATIVE, relative_buckets=8)
 options = dict(device="cpu", compute_type="float32", threads=1, workers=1)
-library = CTranslate2Model(Transformer(stack, stack), Path({entry!r}), **options)
+library = CTranslate2Model.load(Transformer(stack, stack), Path({entry!r}), **options)
 library.trial([3, 4], 2)
 """
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
@@ -247,7 +247,7 @@ library.trial([3, 4], 2)
 
 def test_a_closed_engine_says_so(opened, tmp_path):
     tiny, _ = opened("gpt2")
-    engine = CTranslate2Engine(tiny.checkpoint.spec, tiny.checkpoint.weights, cache_directory=tmp_path)
+    engine = CTranslate2Engine.open(tiny.checkpoint.spec, tiny.checkpoint.weights, cache_directory=tmp_path)
     engine.close()
     with pytest.raises(SlipwayError, match="closed"):
         collect(engine, [SequenceRequest(np.array([3]), Decoding(2))])
@@ -263,8 +263,8 @@ def test_beams_that_nobody_waits_for_are_not_searched_or_not_answered(opened, mo
         def wanted(self, row):  # noqa: ARG002
             return next(told)
 
-    whole = engine._library.beam
-    monkeypatch.setattr(engine._library, "beam", lambda *given: calls.append(given) or whole(*given))
+    whole = engine._model.beam
+    monkeypatch.setattr(engine._model, "beam", lambda *given: calls.append(given) or whole(*given))
     listener = Leaving()
     engine.generate(rows(beams, beams), listener)
     assert len(calls) == searched

@@ -127,7 +127,7 @@ def test_int8_follows_the_float32_model(opened, tmp_path):
 
     tiny, exact = opened("bert")
     spec, weights = tiny.checkpoint.spec, tiny.checkpoint.weights
-    engine = CTranslate2Engine(spec, weights, compute_type="int8", cache_directory=tmp_path)
+    engine = CTranslate2Engine.open(spec, weights, compute_type="int8", cache_directory=tmp_path)
     rows = [SequenceRequest(source.numpy()) for source in sources()]
     for ours, theirs in zip(engine.encode(rows), exact.encode(rows), strict=True):
         difference = np.linalg.norm(ours.hidden - theirs.hidden) / np.linalg.norm(theirs.hidden)

@@ -93,7 +93,7 @@ def rows_for(spec: Transformer) -> list[SequenceRequest]:
 def test_encoding_and_greedy_decoding_are_those_of_the_reference(name):
     spec = ARCHITECTURES[name]
     weights, rows = random_weights(spec), rows_for(spec)
-    engine, dense = TorchEngine(spec, weights), Dense(spec, weights)
+    engine, dense = TorchEngine.open(spec, weights), Dense(spec, weights)
     assert [engine.refusal(row) for row in rows] == [""] * len(rows)
     for row, encoded in zip(rows, engine.encode(rows), strict=True):
         np.testing.assert_allclose(encoded.hidden, dense.encode(row).numpy(), atol=1e-4)
@@ -108,7 +108,7 @@ def test_encoding_and_greedy_decoding_are_those_of_the_reference(name):
 def test_a_mixture_of_experts_adds_up_to_the_dense_sum_over_all_experts(name):
     spec = ARCHITECTURES[name]
     weights, rows = random_weights(spec, seed=5), rows_for(spec)
-    for row, encoded in zip(rows, TorchEngine(spec, weights).encode(rows), strict=True):
+    for row, encoded in zip(rows, TorchEngine.open(spec, weights).encode(rows), strict=True):
         np.testing.assert_allclose(encoded.hidden, Dense(spec, weights).encode(row).numpy(), atol=1e-4)
 
 
@@ -117,8 +117,8 @@ def test_embedded_input_enters_the_layers_as_it_is():
     weights = random_weights(Transformer(stack))
     ids, none = np.array([3, 4, 5]), np.zeros(0, np.int64)
     embedded = weights["encoder.embedding.tokens"][ids]
-    (plain,) = TorchEngine(Transformer(stack), weights).encode([SequenceRequest(ids)])
-    engine = TorchEngine(Transformer(replace(stack, vocabulary=0, embedded_input=True)), weights)
+    (plain,) = TorchEngine.open(Transformer(stack), weights).encode([SequenceRequest(ids)])
+    engine = TorchEngine.open(Transformer(replace(stack, vocabulary=0, embedded_input=True)), weights)
     (given,) = engine.encode([SequenceRequest(none, hidden=embedded)])
     np.testing.assert_allclose(given.hidden, plain.hidden, atol=1e-6)
     assert "embedded" in engine.refusal(SequenceRequest(ids))

@@ -20,7 +20,7 @@ from slipway.transformer.torch_engine.compute_thread import ComputeThread, Compu
 
 
 @pytest.fixture
-def lane():
+def compute_thread():
     opened = ComputeThread("cpu")
     opened.start()
     yield opened
@@ -38,13 +38,13 @@ def steps(seen, name, count, begun=None, go=None):
     return name
 
 
-def test_work_of_several_callers_is_done_a_step_of_each_in_turn(lane):
+def test_work_of_several_callers_is_done_a_step_of_each_in_turn(compute_thread):
     seen, begun, go = [], Event(), Event()
     with ThreadPoolExecutor(2) as pool:
-        first = pool.submit(lane.run, steps(seen, "a", 3, begun, go), 1)
+        first = pool.submit(compute_thread.run, steps(seen, "a", 3, begun, go), 1)
         assert begun.wait(10)
-        second = pool.submit(lane.run, steps(seen, "b", 2), 1)
-        while lane._arrivals.empty():  # the second call stands in the queue
+        second = pool.submit(compute_thread.run, steps(seen, "b", 2), 1)
+        while compute_thread._arrivals.empty():  # the second call stands in the queue
             pass
         go.set()
         assert (first.result(10), second.result(10)) == ("a", "b")
@@ -70,59 +70,59 @@ def fail_and_free(call, words, then=lambda: None):
         gc.enable()
 
 
-def test_an_error_is_its_callers_alone_and_leaves_nothing_behind(lane):
+def test_an_error_is_its_callers_alone_and_leaves_nothing_behind(compute_thread):
     def failing(_held):
         yield
         raise ValueError("this one")
 
     def another():
-        assert lane.run(steps([], "next", 1), 1) == "next"
+        assert compute_thread.run(steps([], "next", 1), 1) == "next"
 
-    fail_and_free(lambda held: lane.run(failing(held), 1), "this one", another)
+    fail_and_free(lambda held: compute_thread.run(failing(held), 1), "this one", another)
 
 
-def test_work_computes_with_its_own_number_of_threads_without_gradients(lane):
+def test_work_computes_with_its_own_number_of_threads_without_gradients(compute_thread):
     def asking():
         yield
         return torch.get_num_threads(), torch.is_inference_mode_enabled(), current_thread()
 
     before = torch.get_num_threads()
     for threads in (1, 2):
-        found, inference, thread = lane.run(asking(), threads)
+        found, inference, thread = compute_thread.run(asking(), threads)
         assert (found, inference) == (threads, True)
         assert thread is not current_thread()
     assert torch.get_num_threads() == before
 
 
-def test_a_stopped_lane_finishes_what_it_has_and_refuses_more():
-    lane, begun, go = ComputeThread("cpu"), Event(), Event()
-    lane.start()
+def test_a_stopped_compute_thread_finishes_what_it_has_and_refuses_more():
+    compute_thread, begun, go = ComputeThread("cpu"), Event(), Event()
+    compute_thread.start()
     with ThreadPoolExecutor(1) as pool:
-        last = pool.submit(lane.run, steps([], "last", 3, begun, go), 1)
+        last = pool.submit(compute_thread.run, steps([], "last", 3, begun, go), 1)
         assert begun.wait(10)
-        lane.stop()
+        compute_thread.stop()
         go.set()
         assert last.result(10) == "last"
     with pytest.raises(SlipwayError) as refused:
-        lane.run(steps([], "late", 1), 1)
+        compute_thread.run(steps([], "late", 1), 1)
     assert refused.value.code is Code.UNAVAILABLE
-    lane._thread.join(10)
-    assert not lane._thread.is_alive()
+    compute_thread._thread.join(10)
+    assert not compute_thread._thread.is_alive()
 
 
 @pytest.mark.parametrize(
     ("cores", "threads", "distinct"),
     [(2, [2, 2, 2], 1), (2, [1, 1, 1], 2), (8, [4, 4, 2], 2), (8, [4, 2, 2], 3), (1, [1, 1], 1), (2, [8, 1], 1)],
 )
-def test_engines_have_lanes_of_their_own_while_all_threads_fit_on_the_cores(cores, threads, distinct):
-    lanes = ComputeThreads(lambda: cores)
-    held = [lanes.acquire("cpu", count) for count in threads]
-    assert len({id(lane) for lane, _ in held}) == distinct
-    for lane, granted in held:
-        lanes.release(lane, granted)
-    for lane, _ in held:
-        lane._thread.join(10)
-        assert not lane._thread.is_alive()
+def test_engines_have_compute_threads_of_their_own_while_all_threads_fit_on_the_cores(cores, threads, distinct):
+    compute_threads = ComputeThreads(lambda: cores)
+    held = [compute_threads.acquire("cpu", count) for count in threads]
+    assert len({id(compute_thread) for compute_thread, _ in held}) == distinct
+    for compute_thread, granted in held:
+        compute_threads.release(compute_thread, granted)
+    for compute_thread, _ in held:
+        compute_thread._thread.join(10)
+        assert not compute_thread._thread.is_alive()
 
 
 @pytest.mark.parametrize(
@@ -136,31 +136,33 @@ def test_engines_have_lanes_of_their_own_while_all_threads_fit_on_the_cores(core
     ],
 )
 def test_a_shared_team_grows_no_further_than_libgomp_lets_it_spin(cores, threads, granted):
-    lanes = ComputeThreads(lambda: cores)
-    held = [lanes.acquire("cpu", count) for count in threads]
+    compute_threads = ComputeThreads(lambda: cores)
+    held = [compute_threads.acquire("cpu", count) for count in threads]
     assert [count for _, count in held] == granted
-    for lane, count in held:
-        lanes.release(lane, count)
+    for compute_thread, count in held:
+        compute_threads.release(compute_thread, count)
 
 
-def test_a_lane_that_an_engine_leaves_gives_its_threads_back():
-    lanes = ComputeThreads(lambda: 8)
-    (first, most), (second, one) = lanes.acquire("cpu", 8), lanes.acquire("cpu", 1)
+def test_a_compute_thread_that_an_engine_leaves_gives_its_threads_back():
+    compute_threads = ComputeThreads(lambda: 8)
+    (first, most), (second, one) = compute_threads.acquire("cpu", 8), compute_threads.acquire("cpu", 1)
     assert first is second
-    lanes.release(first, most)
-    third, four = lanes.acquire("cpu", 4)
+    compute_threads.release(first, most)
+    third, four = compute_threads.acquire("cpu", 4)
     assert third is not first
-    lanes.release(second, one)
-    lanes.release(third, four)
+    compute_threads.release(second, one)
+    compute_threads.release(third, four)
 
 
-def test_a_device_has_one_lane_whatever_the_cores():
-    lanes = ComputeThreads(lambda: 8)
-    first, second, other, cpu = (lanes.acquire(place, 1)[0] for place in ("cuda:0", "cuda:0", "cuda:1", "cpu"))
+def test_a_device_has_one_compute_thread_whatever_the_cores():
+    compute_threads = ComputeThreads(lambda: 8)
+    first, second, other, cpu = (
+        compute_threads.acquire(place, 1)[0] for place in ("cuda:0", "cuda:0", "cuda:1", "cpu")
+    )
     assert first is second
     assert len({id(first), id(other), id(cpu)}) == 3
-    for lane in (first, second, other, cpu):
-        lanes.release(lane, 1)
+    for compute_thread in (first, second, other, cpu):
+        compute_threads.release(compute_thread, 1)
 
 
 def test_what_is_done_aside_has_a_thread_that_ends_and_raises_what_it_raised():
@@ -177,7 +179,7 @@ def test_what_fails_aside_leaves_nothing_behind():
     fail_and_free(lambda held: run_in_temporary_thread(partial(fail, held)), "run_in_temporary_thread")
 
 
-def test_an_interrupted_caller_leaves_the_lane_to_the_others(lane, monkeypatch):
+def test_an_interrupted_caller_leaves_the_compute_thread_to_the_others(compute_thread, monkeypatch):
     begun, go, seen = Event(), Event(), []
 
     class Interrupted(Future):
@@ -188,20 +190,20 @@ def test_an_interrupted_caller_leaves_the_lane_to_the_others(lane, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(compute_thread_module, "Future", Interrupted)
         with pytest.raises(KeyboardInterrupt):
-            lane.run(steps(seen, "gone", 50, begun, go), 1)
+            compute_thread.run(steps(seen, "gone", 50, begun, go), 1)
     go.set()
-    assert lane.run(steps([], "next", 2), 1) == "next"
+    assert compute_thread.run(steps([], "next", 2), 1) == "next"
     assert len(seen) < 50  # dropped, not done for nobody
 
 
-def test_an_abandoned_lane_ends_at_once_and_tells_who_waits():
-    lane, begun, go = ComputeThread("cpu"), Event(), Event()
-    lane.start()
+def test_an_abandoned_compute_thread_ends_at_once_and_tells_who_waits():
+    compute_thread, begun, go = ComputeThread("cpu"), Event(), Event()
+    compute_thread.start()
     with ThreadPoolExecutor(2) as pool:
-        waiting = pool.submit(lane.run, steps([], "long", 1000, begun, go), 1)
+        waiting = pool.submit(compute_thread.run, steps([], "long", 1000, begun, go), 1)
         assert begun.wait(10)
-        ending = pool.submit(lane.abandon)
-        while not lane._stopped:
+        ending = pool.submit(compute_thread.abandon)
+        while not compute_thread._stopped:
             pass
         go.set()
         ending.result(10)
@@ -209,16 +211,18 @@ def test_an_abandoned_lane_ends_at_once_and_tells_who_waits():
             waiting.result(10)
 
 
-def test_work_that_would_wait_for_itself_is_refused(lane):
+def test_work_that_would_wait_for_itself_is_refused(compute_thread):
     def asking():
-        lane.run(steps([], "inner", 1), 1)
+        compute_thread.run(steps([], "inner", 1), 1)
         yield
 
     with pytest.raises(SlipwayError, match="would wait for itself"):
-        lane.run(asking(), 1)
+        compute_thread.run(asking(), 1)
 
 
-@pytest.mark.parametrize("where", ["lane.run(work(20), 1)", "run_in_temporary_thread(lambda: list(work(20)))"])
+@pytest.mark.parametrize(
+    "where", ["thread.run(work(20), 1)", "run_in_temporary_thread(lambda: list(work(20)))"]
+)
 def test_a_process_that_is_interrupted_while_torch_computes_ends_without_an_abort(where):
     program = f"""
 import os, signal, threading, torch
@@ -234,8 +238,8 @@ def work(steps, others=False):
             a = (a @ a).clamp(-1, 1)
         yield
 
-lane, _ = COMPUTE_THREADS.acquire("cpu", 1)
-threading.Thread(target=lambda: lane.run(work(10**6, True), 1), daemon=True).start()  # goes on while the process ends
+thread, _ = COMPUTE_THREADS.acquire("cpu", 1)
+threading.Thread(target=lambda: thread.run(work(10**6, True), 1), daemon=True).start()  # goes on while the process ends
 try:
     {where}
 except KeyboardInterrupt:
@@ -245,12 +249,12 @@ except KeyboardInterrupt:
     assert (done.returncode, done.stdout) == (0, "interrupted\n"), done.stderr
 
 
-def test_many_callers_each_get_their_own_result(lane):
+def test_many_callers_each_get_their_own_result(compute_thread):
     barrier = Barrier(8)
 
     def call(number):
         barrier.wait(10)
-        return [lane.run(steps([], (number, turn), turn + 1), 1) for turn in range(5)]
+        return [compute_thread.run(steps([], (number, turn), turn + 1), 1) for turn in range(5)]
 
     with ThreadPoolExecutor(8) as pool:
         results = list(pool.map(call, range(8)))

@@ -10,6 +10,7 @@ import torch
 
 from slipway.transformer.generation import SequenceRequest, collect
 from slipway.transformer.module.relative_bias import RelativeBias
+from slipway.transformer.module.static_decoder_state import StaticDecoderState
 from slipway.transformer.torch_engine import engine as engine_module
 from slipway.transformer.torch_engine.engine import TorchEngine
 from slipway.transformer.torch_engine.step_runner import StaticStepRunner
@@ -30,12 +31,13 @@ def mixed_rows(spec):
 @pytest.mark.parametrize("name", NAMES)
 def test_fixed_steps_give_the_ids_of_growing_ones_while_rows_finish(name, monkeypatch):
     spec = ARCHITECTURES[name]
-    engine, rows = TorchEngine(spec, random_weights(spec)), mixed_rows(spec)
+    engine, rows = TorchEngine.open(spec, random_weights(spec)), mixed_rows(spec)
     growing = collect(engine, rows)
     made = []
 
     def fixed(network, state, rows):
-        made.append(StaticStepRunner(network, state, max(row.decoding.max_tokens for row in rows), record=False))
+        most = max(row.decoding.max_tokens for row in rows)
+        made.append(StaticStepRunner(network, StaticDecoderState(state, state.cache.length + most)))
         return made[-1]
 
     monkeypatch.setattr(engine_module, "choose_step_runner", fixed)
@@ -52,7 +54,7 @@ def test_a_gpu_gives_the_ids_of_the_cpu(name):
         pytest.skip("no NVIDIA GPU")
     spec = ARCHITECTURES[name]
     weights, rows = random_weights(spec), mixed_rows(spec)
-    expected, gpu = TorchEngine(spec, weights), TorchEngine(spec, weights, device="cuda")
+    expected, gpu = TorchEngine.open(spec, weights), TorchEngine.open(spec, weights, device="cuda")
     for own, found in zip(collect(expected, rows), collect(gpu, rows), strict=True):
         assert found[0].ids == own[0].ids
     for own, found in zip(expected.encode(rows), gpu.encode(rows), strict=True):
@@ -70,12 +72,12 @@ def test_a_finished_row_never_walks_past_the_table_of_positions(name, monkeypatc
         SequenceRequest(ids, replace(DECODING, end_id=-1, max_tokens=tokens))
         for ids, tokens in zip(prompts, limits, strict=True)
     ]
-    engine = TorchEngine(spec, random_weights(spec))
+    engine = TorchEngine.open(spec, random_weights(spec))
     growing = collect(engine, rows)
     monkeypatch.setattr(
         engine_module,
         "choose_step_runner",
-        lambda network, state, _rows: StaticStepRunner(network, state, most, record=False),
+        lambda network, state, _rows: StaticStepRunner(network, StaticDecoderState(state, state.cache.length + most)),
     )
     assert [row[0].ids for row in collect(engine, rows)] == [row[0].ids for row in growing]
 
