@@ -17,8 +17,7 @@ from slipway.errors import SlipwayError
 from slipway.transformer.ctranslate2 import support
 from slipway.transformer.ctranslate2.conversion_cache import default_directory
 from slipway.transformer.generation import SequenceRequest, TransformerEngine, collect
-from slipway.transformer.libraries import INSTALL, installed
-from slipway.transformer.options import EngineOptions
+from slipway.transformer.options import INSTALL, EngineOptions, installed
 from slipway.transformer.spec import Transformer
 from slipway.transformer.trial import fastest, remember, remembered, trial_row
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from slipway.cores import cpu_limit
 from slipway.errors import SlipwayError, internal, unavailable, unsupported
@@ -21,13 +22,12 @@ from slipway.transformer.generation import (
     SequenceRequest,
     TransformerEngine,
 )
-from slipway.transformer.libraries import INSTALL, installed
-from slipway.transformer.options import EngineOptions
+from slipway.transformer.options import INSTALL, EngineOptions, installed
 from slipway.transformer.spec import Transformer
 from slipway.transformer.trial import SMALL
 from slipway.transformer.weights import Weights
 
-log = logging.getLogger("slipway.transformer")
+_LOG: Final = logging.getLogger("slipway.transformer")
 
 
 def open_engine(
@@ -171,7 +171,7 @@ class RoutingEngine:
                 self._general = self._open_general()
             if reason and reason not in self._said:
                 self._said[reason] = None
-                log.info(
+                _LOG.info(
                     "model '%s' computes with %s where CTranslate2 cannot: %s", self._name, self._torch_name, reason
                 )
             return self._general

@@ -34,7 +34,7 @@ SMALL: Final = 2**22  # parameters; below, a model is too small for a trial to t
 READ: Final = 64  # tokens of a trial's row that is only read ...
 GENERATED: Final = 8  # ... and of one that is continued, as many as it is continued by
 
-log = logging.getLogger("slipway.transformer")
+_LOG: Final = logging.getLogger("slipway.transformer")
 _one_at_a_time = threading.RLock()  # models that load together must not time each other; a way may try its own
 
 Choice = TypeVar("Choice")
@@ -70,7 +70,7 @@ def fastest(
         for choice in choices[1:]:
             if costs[choice] * GAIN ** len(BATCHES) < costs[best]:
                 best = choice
-        log.debug("%s took %s", list(costs), list(costs.values()))
+        _LOG.debug("%s took %s", list(costs), list(costs.values()))
         if best == choices[-1]:
             return best, model
         release(model)
@@ -112,7 +112,7 @@ def remember(directory: Path, question: str, answer: str) -> None:
         except OSError as error:  # measured again next time
             if unfinished is not None:
                 unfinished.unlink(missing_ok=True)
-            log.debug("cannot remember which way is the fastest: %s", error)
+            _LOG.debug("cannot remember which way is the fastest: %s", error)
 
 
 def _seconds(run: Callable[[], None], clock: Clock) -> float:

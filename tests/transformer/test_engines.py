@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from slipway.errors import Code, SlipwayError, unavailable
-from slipway.transformer import engine_choice, engines, libraries
+from slipway.transformer import engine_choice, engines, options
 from slipway.transformer.engines import open_engine
 from slipway.transformer.generation import Decoding, SequenceRequest, collect
 from slipway.transformer.options import EngineOptions
@@ -266,9 +266,7 @@ def test_options_that_do_not_exist_are_named_all_at_once():
     ],
 )
 def test_missing_libraries_are_named_with_the_command(opened, monkeypatch, missing, engine, text):
-    monkeypatch.setattr(
-        libraries, "find_spec", lambda name: None if name in missing else SimpleNamespace(origin="here")
-    )
+    monkeypatch.setattr(options, "find_spec", lambda name: None if name in missing else SimpleNamespace(origin="here"))
     with pytest.raises(SlipwayError, match=text) as caught:
         opened(engine=engine)
     assert caught.value.code is Code.UNAVAILABLE
@@ -277,7 +275,7 @@ def test_missing_libraries_are_named_with_the_command(opened, monkeypatch, missi
 
 def test_without_ctranslate2_torch_does_everything_and_says_so(opened, monkeypatch):
     monkeypatch.setattr(
-        libraries, "find_spec", lambda name: None if name == "ctranslate2" else SimpleNamespace(origin="here")
+        options, "find_spec", lambda name: None if name == "ctranslate2" else SimpleNamespace(origin="here")
     )
     auto = opened(**INT8)
     assert auto.description.startswith("torch int8, cpu (CTranslate2 is not installed: pip install ")
@@ -285,9 +283,7 @@ def test_without_ctranslate2_torch_does_everything_and_says_so(opened, monkeypat
 
 
 def test_without_torch_ctranslate2_does_what_it_can(opened, monkeypatch):
-    monkeypatch.setattr(
-        libraries, "find_spec", lambda name: None if name == "torch" else SimpleNamespace(origin="here")
-    )
+    monkeypatch.setattr(options, "find_spec", lambda name: None if name == "torch" else SimpleNamespace(origin="here"))
     auto = opened()
     assert auto.description.startswith("ctranslate2 float32, 1 thread")
     assert len(collect(auto, [GREEDY])) == 1
@@ -298,8 +294,8 @@ def test_without_torch_ctranslate2_does_what_it_can(opened, monkeypatch):
 def test_a_folder_of_the_librarys_name_is_not_the_library(monkeypatch, tmp_path):
     (tmp_path / "lib_that_is_not_there").mkdir()  # as converted weights lie beside a checkpoint
     monkeypatch.syspath_prepend(tmp_path)
-    assert not libraries.installed("lib_that_is_not_there")
-    assert libraries.installed("numpy")
+    assert not options.installed("lib_that_is_not_there")
+    assert options.installed("numpy")
 
 
 @pytest.mark.parametrize("failing", ["ctranslate2", "torch"])

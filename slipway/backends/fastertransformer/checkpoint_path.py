@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
 
 from slipway.backends.api import ModelContext
+from slipway.checkpoints.fastertransformer.config_ini import CONFIG
 from slipway.errors import unavailable
-
-CONFIG: Final = "config.ini"
 
 
 def checkpoint_directory(context: ModelContext, path: str, tensor_parallel: int) -> Path:

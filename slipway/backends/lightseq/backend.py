@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 from threading import Lock
+from typing import Final
 
 from tritonclient.grpc import model_config_pb2
 
@@ -25,7 +26,7 @@ from slipway.errors import unavailable
 from slipway.transformer.engines import RoutingEngine, open_engine
 from slipway.transformer.options import EngineOptions
 
-_log = logging.getLogger("slipway.lightseq")
+_LOG: Final = logging.getLogger("slipway.lightseq")
 
 
 class LightSeqBackend:
@@ -105,7 +106,7 @@ class LoadedLightSeqModel:
         engine = open_engine(opened.spec, opened.weights, options, name=context.name, typical=typical)
         context.config.parameters["slipway_engine"].string_value = engine.description
         note = ", the file's int8 weights are dequantised" if checkpoint.conf.quantised else ""
-        _log.info("model '%s' version %d: %s%s", context.name, context.version, engine.description, note)
+        _LOG.info("model '%s' version %d: %s%s", context.name, context.version, engine.description, note)
         return engine
 
 

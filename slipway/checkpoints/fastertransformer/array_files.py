@@ -29,7 +29,7 @@ SUFFIX: Final = ".bin"
 _OFTEN_FLOAT: Final = ("shared.bias", "decoder.final_layer_norm.bias")
 
 _RANK: Final = re.compile(r"(.+)\.(\d+)")
-_log = logging.getLogger("slipway.fastertransformer")
+_LOG: Final = logging.getLogger("slipway.checkpoints")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ def check_files(directory: Path, wanted: Mapping[str, ArrayFiles], ignore: Calla
         )
     unused = sorted(name for name in sizes.keys() - files.keys() if not ignore(name.removesuffix(SUFFIX)))
     if unused:
-        _log.warning("'%s': no array of the model is in %s", directory, ", ".join(unused))
+        _LOG.warning("'%s': no array of the model is in %s", directory, ", ".join(unused))
 
 
 def count_ways(directory: Path, places: Iterable[Place]) -> int:

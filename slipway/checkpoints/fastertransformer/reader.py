@@ -26,7 +26,7 @@ KINDS: Final = ("T5", "T5-Encoder", "GPT", "bert")
 _ROTARY: Final = "rotary position embeddings"
 _MISSING: Final = {"GPT-J": _ROTARY, "GPT-NeoX": _ROTARY, "Llama": _ROTARY}
 _SECTIONS: Final = {"gptj": "GPT-J", "gptneox": "GPT-NeoX", "llama": "Llama"}
-_log = logging.getLogger("slipway.fastertransformer")
+_LOG: Final = logging.getLogger("slipway.checkpoints")
 
 
 def read_fastertransformer(directory: Path, *, kind: str, parameters: Mapping[str, str] | None = None) -> Checkpoint:

@@ -12,12 +12,11 @@ from typing import Final
 
 from slipway.checkpoints.checkpoint import Checkpoint
 from slipway.checkpoints.huggingface.bart import read_bart
-from slipway.checkpoints.huggingface.encoders import read_bert
+from slipway.checkpoints.huggingface.encoders import read_bert, read_vit
 from slipway.checkpoints.huggingface.gpt2 import read_gpt2
 from slipway.checkpoints.huggingface.settings import HuggingFaceSettings, read_settings
 from slipway.checkpoints.huggingface.t5 import read_t5
 from slipway.checkpoints.huggingface.table import CheckpointMapping, StoredArrays, assemble
-from slipway.checkpoints.huggingface.vit import read_vit
 from slipway.checkpoints.huggingface.weight_files import open_weight_files
 from slipway.errors import unsupported
 

@@ -81,19 +81,6 @@ def norm(canonical: str, stored: str, *, bias: bool = True) -> Table:
     return rows | {f"{canonical}.bias": ArraySource((f"{stored}.bias", f"{stored}.beta"))} if bias else rows
 
 
-def encoder_layer(canonical: str, stored: str, *, attention: str, norms: tuple[str, str]) -> Table:
-    """Return the rows of a layer as BERT and ViT store it: query, key and value under `attention`, `norms` those of
-    self-attention and feed-forward block."""
-    table: Table = {}
-    for part in ("query", "key", "value"):
-        table |= linear(f"{canonical}.self_attention.{part}", f"{stored}.{attention}.{part}")
-    table |= linear(f"{canonical}.self_attention.output", f"{stored}.attention.output.dense")
-    table |= norm(f"{canonical}.self_attention.norm", f"{stored}.{norms[0]}")
-    table |= linear(f"{canonical}.feed_forward.up", f"{stored}.intermediate.dense")
-    table |= linear(f"{canonical}.feed_forward.down", f"{stored}.output.dense")
-    return table | norm(f"{canonical}.feed_forward.norm", f"{stored}.{norms[1]}")
-
-
 def prefix_of(stored: StoredArrays, prefix: str) -> str:
     """Return `prefix` where names begin with it: models with a head have one, bare models have none."""
     return prefix if any(name.startswith(prefix) for name in stored) else ""

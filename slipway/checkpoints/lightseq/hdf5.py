@@ -1,4 +1,5 @@
-"""Read a `.hdf5` file by the tables of `schema.py`: settings at once, arrays as places in the mapped file.
+"""Read and write a `.hdf5` file by the tables of `schema.py`. Read: settings at once, arrays as places in the mapped
+file. Written: flat float32 and uint8 datasets, texts as arrays of character codes.
 
 Arrays may be flat or shaped, float32 or float64 (exporters pass Python lists), strings are arrays of character codes.
 h5py only tells where things are; chunked or compressed datasets, which nobody writes but anybody may, go through it.
@@ -17,8 +18,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from slipway.checkpoints.lightseq.contents import FileContents, Setting, StoredArray
-from slipway.checkpoints.lightseq.schema import ARRAY_KINDS, FieldKind, MessageSchema
+from slipway.checkpoints.lightseq.contents import FileContents, OutputFile, Setting, StoredArray
+from slipway.checkpoints.lightseq.schema import ARRAY_KINDS, FieldKind, MessageSchema, SchemaField
 from slipway.errors import invalid, unavailable
 
 _LOG: Final = logging.getLogger("slipway.checkpoints")
@@ -87,7 +88,7 @@ class _Scan:
         for known in schema.fields.values():
             path = f"{prefix}{known.name}"
             node = group.get(known.name)
-            if known.kind is FieldKind.STACK:
+            if known.kind is FieldKind.STACK and known.message is not None:
                 self.stack(path, known.message)
             elif node is None:
                 continue
@@ -101,16 +102,15 @@ class _Scan:
             else:
                 self.setting(path, node, known.kind)
 
-    def stack(self, path: str, layer: MessageSchema | None) -> None:
+    def stack(self, path: str, layer: MessageSchema) -> None:
         """Take the layers of a stack: as many as `model_conf/n_...` says."""
-        assert layer is not None  # noqa: S101  a stack has a message
         node = self._file.get(f"model_conf/n_{path}")
         if node is None:
             self.problems.append(f"model_conf/n_{path} is missing")
             return
         self.setting(f"model_conf/n_{path}", node, FieldKind.INT)
-        count = self.settings.pop(f"model_conf/n_{path}", 0)
-        assert isinstance(count, int)  # noqa: S101  FieldKind.INT
+        found = self.settings.pop(f"model_conf/n_{path}", 0)
+        count = found if isinstance(found, int) else 0
         held = self._file.get(path)
         present = {name for name in held if name.isdecimal()} if isinstance(held, self._group) else set()
         self.layers[path] = min(count, len(present) + 1)  # a number made of noise must not make a loop
@@ -223,3 +223,25 @@ class _LateReader:
             value = np.asarray(file[name][()])
         self._last = (name, value)
         return value
+
+
+def write_hdf5(path: Path, schema: MessageSchema, output: OutputFile) -> None:
+    """Write the datasets of `output` to `path`."""
+    with load_h5py().File(path, "w") as file:
+        for name, known in schema.leaves(output.layers):
+            if name in output.late:
+                file.create_dataset(name, data=np.float32(output.late[name]()))
+            elif known.kind in ARRAY_KINDS:
+                if name in output.arrays:
+                    file.create_dataset(name, data=output.arrays[name].make())
+            elif name in output.settings:
+                file.create_dataset(name, data=_encoded(known, output.settings[name]))
+        for stack, count in output.layers.items():
+            file.create_dataset(f"model_conf/n_{stack}", data=np.int32(count))
+
+
+def _encoded(known: SchemaField, value: Setting) -> np.ndarray | np.generic:
+    if isinstance(value, str):
+        return np.frombuffer(value.encode("ascii"), np.int8)
+    kinds = {FieldKind.FLOAT: np.float32, FieldKind.BOOL: np.bool_}
+    return np.asarray(value, kinds.get(known.kind, np.int32))

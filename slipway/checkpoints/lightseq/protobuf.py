@@ -1,4 +1,5 @@
-"""Read a `.pb` file by the tables of `schema.py`: settings at once, arrays as places in the mapped file.
+"""Read and write a `.pb` file by the tables of `schema.py`. Read: settings at once, arrays as places in the mapped
+file. Written: field by field, lengths following from sizes, so that no message is ever in memory.
 
 Knows nothing of what the arrays are for. Memory: the field table; pages of the file come and go with their use.
 """
@@ -7,7 +8,9 @@ from __future__ import annotations
 
 import logging
 import mmap
+import struct
 from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,7 +18,7 @@ from typing import Final
 
 import numpy as np
 
-from slipway.checkpoints.lightseq.contents import FileContents, Setting, StoredArray
+from slipway.checkpoints.lightseq.contents import FileContents, OutputArray, OutputFile, Setting, StoredArray
 from slipway.checkpoints.lightseq.protobuf_wire import (
     DELIMITED,
     FIXED32,
@@ -29,6 +32,8 @@ from slipway.checkpoints.lightseq.protobuf_wire import (
     signed,
     tokens,
     varints,
+    write_tag,
+    write_varint,
 )
 from slipway.checkpoints.lightseq.schema import ARRAY_KINDS, FieldKind, MessageSchema, SchemaField
 from slipway.errors import SlipwayError, invalid
@@ -45,6 +50,9 @@ _WIRE_TYPES: Final = {
     FieldKind.MESSAGE: (DELIMITED,),
     FieldKind.STACK: (DELIMITED,),
 }
+_FLOAT_SIZE: Final = 4
+# A piece of the file: its length, and its bytes or what makes them.
+Piece = tuple[int, bytes | Callable[[], np.ndarray]]
 
 
 def read_protobuf(path: Path, schema: MessageSchema) -> FileContents:
@@ -128,8 +136,8 @@ class _Scan:
             return signed(token.value)
         if kind is FieldKind.STRING:
             return self.text(path, token)
-        before = self.settings.get(path, ())
-        assert isinstance(before, tuple)  # noqa: S101  only FieldKind.INTS is left
+        found = self.settings.get(path)
+        before = found if isinstance(found, tuple) else ()
         if token.wire_type == VARINT:
             return (*before, signed(token.value))
         return (*before, *(signed(value) for value in varints(self.buffer, token.start, token.end)))
@@ -165,3 +173,66 @@ def _stored(buffer: Buffer, kind: FieldKind, pieces: list[WireField]) -> StoredA
 def _read_floats(buffer: Buffer, pieces: list[WireField]) -> np.ndarray:
     views = [floats(buffer, each) for each in pieces]
     return views[0] if len(views) == 1 else np.concatenate(views)
+
+
+def write_protobuf(path: Path, schema: MessageSchema, output: OutputFile) -> None:
+    """Write the message of `output` to `path`."""
+    with path.open("wb") as file:
+        for _, piece in _pieces(schema, "", output):
+            file.write(piece if isinstance(piece, bytes) else piece().data)
+
+
+def message_size(schema: MessageSchema, output: OutputFile) -> int:
+    """Return the length of the file in bytes."""
+    return sum(size for size, _ in _pieces(schema, "", output))
+
+
+def _pieces(message: MessageSchema, prefix: str, output: OutputFile) -> Iterator[Piece]:
+    for number in sorted(message.fields):
+        known = message.fields[number]
+        path = f"{prefix}{known.name}"
+        if known.message is not None:
+            counted = [f"{path}/{index}/" for index in range(output.layers.get(path, 0))]
+            for inside in counted if known.kind is FieldKind.STACK else [f"{path}/"]:
+                yield from _inner(number, known.message, inside, output)
+        elif path in output.late:
+            yield _literal(write_tag(number, FIXED32))
+            yield _FLOAT_SIZE, _late(output.late[path])
+        elif known.kind in ARRAY_KINDS:
+            if path in output.arrays and output.arrays[path].size:
+                yield from _array_pieces(number, output.arrays[path])
+        elif output.settings.get(path):  # proto3 leaves out what is zero or empty
+            yield _literal(_encoded(known, output.settings[path]))
+
+
+def _inner(number: int, message: MessageSchema, prefix: str, output: OutputFile) -> Iterator[Piece]:
+    pieces = list(_pieces(message, prefix, output))
+    length = sum(size for size, _ in pieces)
+    yield _literal(write_tag(number, DELIMITED) + write_varint(length))
+    yield from pieces
+
+
+def _array_pieces(number: int, values: OutputArray) -> Iterator[Piece]:
+    length = values.size * values.width
+    yield _literal(write_tag(number, DELIMITED) + write_varint(length))
+    yield length, values.make
+
+
+def _literal(data: bytes) -> Piece:
+    return len(data), data
+
+
+def _late(value: Callable[[], float]) -> Callable[[], np.ndarray]:
+    return lambda: np.asarray([value()], "<f4")
+
+
+def _encoded(known: SchemaField, value: Setting) -> bytes:
+    if known.kind is FieldKind.FLOAT and not isinstance(value, str | tuple):
+        return write_tag(known.number, FIXED32) + struct.pack("<f", value)
+    if isinstance(value, str):
+        data = value.encode()
+    elif isinstance(value, tuple):
+        data = b"".join(write_varint(each) for each in value)
+    else:
+        return write_tag(known.number, VARINT) + write_varint(int(value))
+    return write_tag(known.number, DELIMITED) + write_varint(len(data)) + data

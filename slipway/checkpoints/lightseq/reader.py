@@ -166,8 +166,7 @@ def _read(contents: FileContents, slot: ArraySlot, part: ArrayPart) -> np.ndarra
     piece = part.cut(stored.read().reshape(slot.shape))
     if stored.quantised:
         clips = _clips(slot, contents)
-        layer = part.place[1] if clips.size > 1 else 0
-        assert isinstance(layer, int)  # noqa: S101  [h, L, 2, h] is cut by layer
+        layer = part.place[1] if clips.size > 1 else 0  # [h, L, 2, h] is cut by layer
         return np.ascontiguousarray(dequantise(piece, clips[layer]))
     if piece.flags.c_contiguous and piece.flags.aligned:
         return piece

@@ -16,15 +16,14 @@ import numpy as np
 
 from slipway.checkpoints.checkpoint import Checkpoint
 from slipway.checkpoints.lightseq.conf import LightSeqConf
-from slipway.checkpoints.lightseq.contents import Setting
+from slipway.checkpoints.lightseq.contents import OutputArray, OutputFile, Setting
+from slipway.checkpoints.lightseq.hdf5 import write_hdf5
 from slipway.checkpoints.lightseq.layout import ArraySlot, array_slots
-from slipway.checkpoints.lightseq.output import OutputArray, OutputFile
+from slipway.checkpoints.lightseq.protobuf import message_size, write_protobuf
 from slipway.checkpoints.lightseq.quantise import quantise, weight_clip
 from slipway.checkpoints.lightseq.reader import FORMATS, schema_of
 from slipway.checkpoints.lightseq.schema import FieldKind, MessageSchema
 from slipway.checkpoints.lightseq.target import LightSeqTarget, make_target, no_scale_embedding
-from slipway.checkpoints.lightseq.write_hdf5 import write_hdf5
-from slipway.checkpoints.lightseq.write_protobuf import message_size, write_protobuf
 from slipway.errors import invalid, unsupported
 from slipway.transformer.spec import Activation, Experts, Gate
 from slipway.transformer.weights import expected_shapes

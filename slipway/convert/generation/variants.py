@@ -13,7 +13,7 @@ from slipway.errors import invalid
 from slipway.machine import has_bfloat16
 from slipway.transformer.ctranslate2 import support
 from slipway.transformer.generation import Decoding, SequenceRequest
-from slipway.transformer.libraries import INSTALL, installed
+from slipway.transformer.options import INSTALL, installed
 
 ENGINES: Final = ("ctranslate2", "torch")
 COMPUTE_TYPES: Final = ("float32", "bfloat16", "int8")

@@ -32,7 +32,7 @@ ABANDONED_SECONDS: Final = 24 * 3600.0
 PARTIAL: Final = ".partial-"
 LAYOUT: Final = "1"  # raised when the same arrays are written differently
 
-log = logging.getLogger("slipway.transformer")
+_LOG: Final = logging.getLogger("slipway.transformer")
 
 
 def default_directory() -> Path:
@@ -82,7 +82,7 @@ class ConversionCache:
         try:
             os.utime(path)  # what is used is not removed
         except OSError as error:  # a cache that was filled by another user serves too
-            log.debug("cannot mark %s as used: %s", path, error)
+            _LOG.debug("cannot mark %s as used: %s", path, error)
         return path
 
     def discard(self, path: Path) -> None:
@@ -135,7 +135,7 @@ class ConversionCache:
         for used, size, path in sorted(entries):
             if (total <= self._largest_bytes and count <= self._most_entries) or now - used < YOUNG_SECONDS:
                 break
-            log.info(
+            _LOG.info(
                 "removing %s from the cache of converted models: not used for %d days", path, (now - used) // 86400
             )
             _remove(path)

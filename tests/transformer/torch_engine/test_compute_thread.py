@@ -220,9 +220,7 @@ def test_work_that_would_wait_for_itself_is_refused(compute_thread):
         compute_thread.run(asking(), 1)
 
 
-@pytest.mark.parametrize(
-    "where", ["thread.run(work(20), 1)", "run_in_temporary_thread(lambda: list(work(20)))"]
-)
+@pytest.mark.parametrize("where", ["thread.run(work(20), 1)", "run_in_temporary_thread(lambda: list(work(20)))"])
 def test_a_process_that_is_interrupted_while_torch_computes_ends_without_an_abort(where):
     program = f"""
 import os, signal, threading, torch
