@@ -1,7 +1,7 @@
 """One or two engines behind the seam of one: what opens them, and which of them runs which row.
 
-What a model is opened with is decided in `choice.py`. Where that is CTranslate2, a row that it would not run exactly as
-asked goes to torch, which is opened when the first such row comes. Knows no format of checkpoints.
+What a model is opened with is decided in `engine_choice.py`. Where that is CTranslate2, a row that it would not run
+exactly as asked goes to torch, which is opened when the first such row comes. Knows no format of checkpoints.
 """
 
 from __future__ import annotations

@@ -109,8 +109,7 @@ def read_generation_source(directory: Path, task: Task | None) -> GenerationSour
         raise invalid(f"'{settings.architecture}' cannot serve the task '{task.value}'; it can serve: {choices}")
     checkpoint = read_huggingface(directory)
     spec = checkpoint.spec
-    reader = spec.encoder or spec.decoder
-    assert reader is not None  # noqa: S101  a transformer has a stack
+    reader = spec.input_stack
     rows = reader.position_rows if reader.positions is Positions.TABLE else _UNBOUNDED
     defaults = _defaults(settings, continues=spec.encoder is None, rows=rows)
     if checkpoint.forced_first_id is not None:

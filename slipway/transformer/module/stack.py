@@ -9,8 +9,7 @@ from torch import Tensor
 
 from slipway.transformer.module.attention import Attention, AttentionView, CrossAttention
 from slipway.transformer.module.embedding import Embedding
-from slipway.transformer.module.experts import MixtureOfExperts
-from slipway.transformer.module.feed_forward import FeedForward, FeedForwardBlock
+from slipway.transformer.module.feed_forward import FeedForward, FeedForwardBlock, MixtureOfExperts
 from slipway.transformer.module.full_sequence import full_sequence_bias
 from slipway.transformer.module.inputs import EmbeddedTokens, Images, PackedSequences, TokenFeatures
 from slipway.transformer.module.layer_builder import LayerBuilder

@@ -64,7 +64,7 @@ def test_a_gpu_gives_the_ids_of_the_cpu(name):
 @pytest.mark.parametrize("name", ["decoder", "decoder-padding", "post-norm"])
 def test_a_finished_row_never_walks_past_the_table_of_positions(name, monkeypatch):
     spec = ARCHITECTURES[name]
-    stack = spec.encoder or spec.decoder
+    stack = spec.input_stack
     random, most = np.random.default_rng(7), stack.position_rows
     limits = (2, most - 2)
     prompts = [random.integers(5, stack.vocabulary, length) for length in (most - 2, 2)]
