@@ -18,7 +18,7 @@ import numpy as np
 from slipway.transformer.spec import Positions, Stack, Transformer
 from slipway.transformer.weights import Shape, expected_shapes
 
-Place = tuple[int | slice, ...]
+ArrayCut = tuple[int | slice, ...]
 _ALL: Final = slice(None)
 
 
@@ -27,7 +27,7 @@ class ArrayPart:
     """A canonical array inside one of the file: what `place` cuts out, with the last two axes swapped for weights."""
 
     name: str
-    place: Place
+    place: ArrayCut
     swapped: bool
 
     def cut(self, array: np.ndarray) -> np.ndarray:
@@ -194,7 +194,7 @@ def _packed(path: str, grid: Shape, names: list[str], shapes: Mapping[str, Shape
     """Return the slot of equal weights side by side, [in, *grid, out], or of their biases, [*grid, out]."""
     first = shapes[names[0]]
     weight = len(first) == 2
-    outer: Place = (_ALL,) if weight else ()
+    outer: ArrayCut = (_ALL,) if weight else ()
     places = [(*outer, *(int(each) for each in position)) for position in np.ndindex(*grid)]
     parts = tuple(ArrayPart(name, place, swapped=weight) for name, place in zip(names, places, strict=True))
     return ArraySlot(path, (*first[1:], *grid, first[0]), parts)

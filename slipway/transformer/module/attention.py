@@ -20,23 +20,16 @@ from slipway.transformer.spec import Stack
 
 @dataclass(frozen=True, slots=True)
 class Heads:
-    """How what a layer projects is divided: `count` heads of `size` numbers, queries, keys and values side by side.
-
-    What is split is a view, [rows, heads, tokens, size].
-    """
+    """How what a layer projects is divided: queries, keys and values side by side, each of `count` heads that are
+    together `width` wide. What is split is a view, [rows, heads, tokens, head size]."""
 
     count: int
-    size: int
+    width: int
 
     @classmethod
     def of(cls, stack: Stack) -> Heads:
         """Return the heads of a stack's attention."""
-        return cls(stack.heads, stack.head_size)
-
-    @property
-    def width(self) -> int:
-        """The width of queries, and of keys and of values."""
-        return self.count * self.size
+        return cls(stack.heads, stack.attention)
 
     def split(self, projected: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return queries, keys and values of a projection [rows, tokens, 3 width]."""
@@ -50,12 +43,12 @@ class Heads:
 
     def split_queries(self, projected: Tensor, rows: int) -> Tensor:
         """Return queries of [rows * tokens, width]."""
-        return projected.view(rows, -1, self.count, self.size).transpose(1, 2)
+        return projected.view(rows, -1, self.count, self.width // self.count).transpose(1, 2)
 
     def split_step(self, projected: Tensor) -> tuple[Tensor, Tensor]:
         """Return, of one token per row [rows, 3 width], its queries, and [rows, 2 width] what a cache appends."""
         query, appended = projected.split_with_sizes((self.width, 2 * self.width), dim=-1)
-        return query.view(-1, self.count, 1, self.size), appended
+        return query.view(projected.shape[0], self.count, 1, -1), appended
 
     def keys_values(self, projected: Tensor) -> Tensor:
         """Return the keys and values of a projection [..., 3 width], still side by side."""
@@ -67,7 +60,7 @@ class Heads:
 
     def _parts(self, projected: Tensor, count: int) -> tuple[Tensor, ...]:
         rows, tokens, _ = projected.shape
-        return projected.view(rows, tokens, count, self.count, self.size).permute(2, 0, 3, 1, 4).unbind()
+        return projected.view(rows, tokens, count, self.count, -1).permute(2, 0, 3, 1, 4).unbind()
 
 
 class AttentionView(Protocol):

@@ -6,7 +6,7 @@ import torch
 
 from slipway.transformer.module.attention import Heads
 
-HEADS = Heads(3, 4)
+HEADS, SIZE = Heads(3, 12), 4
 ROWS, TOKENS = 2, 5
 
 
@@ -15,8 +15,8 @@ def projection() -> torch.Tensor:
 
 
 def of_head(projected: torch.Tensor, part: int, head: int) -> torch.Tensor:
-    start = part * HEADS.width + head * HEADS.size
-    return projected[:, :, start : start + HEADS.size]
+    start = part * HEADS.width + head * SIZE
+    return projected[:, :, start : start + SIZE]
 
 
 def test_each_head_has_its_numbers_of_queries_keys_and_values():
