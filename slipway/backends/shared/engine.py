@@ -11,8 +11,8 @@ from typing import Final
 
 from slipway.backends.api import ModelContext
 from slipway.backends.shared.parameters import explicit_threads, instance_count
-from slipway.transformer.engines import OpenEngine, open_engine
-from slipway.transformer.generation import Row
+from slipway.transformer.engines import RoutingEngine, open_engine
+from slipway.transformer.generation import SequenceRequest
 from slipway.transformer.options import EngineOptions
 from slipway.transformer.spec import Transformer
 from slipway.transformer.weights import Weights
@@ -28,9 +28,9 @@ def open_shown_engine(
     weights: Weights,
     options: EngineOptions,
     *,
-    typical: Row | None = None,
+    typical: SequenceRequest | None = None,
     note: str = "",
-) -> OpenEngine:
+) -> RoutingEngine:
     """Return the engine that `options` ask for, with the threads and workers of the model's configuration; write what
     it is into the log, followed by `note`, and into the configuration. Raises what `open_engine` does."""
     config = context.config

@@ -11,7 +11,7 @@ import numpy as np
 from slipway.convert.generation.source import GenerationSource
 from slipway.convert.libraries import load_pretrained
 from slipway.convert.thresholds import TOLERANCE
-from slipway.transformer.aside import aside
+from slipway.transformer.temporary_thread import run_in_temporary_thread
 
 NAME: Final = "transformers in float32, one row at a time, greedy"
 
@@ -72,14 +72,14 @@ class ReferenceGenerator:
 
 
 def _compute(job: Callable[[], Any]) -> Any:
-    """Return what `job` does, aside: a team of threads that stayed would slow the candidates."""
+    """Return what `job` does, in a thread of its own: a team of threads that stayed would slow the candidates."""
     import torch
 
     def compute() -> Any:
         with torch.inference_mode():
             return job()
 
-    return aside(compute)
+    return run_in_temporary_thread(compute)
 
 
 def _ties(logits: np.ndarray) -> frozenset[int]:

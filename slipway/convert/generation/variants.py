@@ -12,8 +12,8 @@ from slipway.convert.variants import Skipped, Variant, select
 from slipway.errors import invalid
 from slipway.machine import has_bfloat16
 from slipway.transformer.ctranslate2 import support
-from slipway.transformer.generation import Decoding, Row
-from slipway.transformer.libraries import INSTALL, installed
+from slipway.transformer.generation import Decoding, SequenceRequest
+from slipway.transformer.options import INSTALL, installed
 
 ENGINES: Final = ("ctranslate2", "torch")
 # What engines and configs (COMPUTE_TYPE) call the number type of each precision.
@@ -52,7 +52,9 @@ def _obstacle(row: Variant, source: GenerationSource) -> str:
     if row.engine == "ctranslate2":
         forced = source.checkpoint.forced_first_id
         usual = Decoding(1, forced=() if forced is None else (forced,))
-        reason = support.why_not(source.spec) or support.refusal(source.spec, Row(np.ones(1, np.int64), usual))
+        reason = support.why_not(source.spec) or support.refusal(
+            source.spec, SequenceRequest(np.ones(1, np.int64), usual)
+        )
         return f"CTranslate2 cannot do {reason}" if reason else ""
     if row.precision == "bf16" and not has_bfloat16():
         return "this CPU has no bfloat16 instructions"
