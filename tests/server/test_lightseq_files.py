@@ -1,6 +1,6 @@
 """The files that LightSeq models come in, each served: .pb and .hdf5 of others, 8-bit exports, files that are none.
 
-The weights are those of a trained BART, laid out here by the format's description (source-systems.md, 1.2 and 1.3) and
+The weights are those of a trained BART, laid out here as LightSeq's `lightseq/inference/proto/*.proto` say and
 written by Google's protobuf and by h5py; transformers is right.
 """
 

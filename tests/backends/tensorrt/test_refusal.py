@@ -16,7 +16,7 @@ from tests.server.calls import infer
 from tests.server.repositories import ID_NAMES, add_masked_sum, write_config
 
 IDS = ", ".join(f'{{ name: "{name}" data_type: TYPE_INT32 dims: [ -1 ] }}' for name in ID_NAMES)
-# source-systems.md, section 4.3
+# shern2/test-triton-pub, models/finbert-trt-model/config.pbtxt
 FINBERT_TRT = f"""backend: "tensorrt"
 max_batch_size: 16
 input [ {IDS} ]

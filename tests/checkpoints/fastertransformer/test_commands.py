@@ -63,7 +63,7 @@ def stored(directory, name, ways, shape, *, axis, dtype="<f4"):
 
 
 def file_count(ways, *, head, gated):
-    """Return the formula of the specification, 0.3."""
+    """Return how many files FasterTransformer's `huggingface_t5_ckpt_convert.py` writes."""
     layers = ENCODER_LAYERS + DECODER_LAYERS
     attention = (6 * ways + 2) * ENCODER_LAYERS + (8 * ways + 3) * DECODER_LAYERS
     return attention + 2 * ways + 2 + 2 + head + (ways * layers if gated else 0)
