@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from slipway.cli.main import main
-from tests.lint.repositories import BATCHES, CASES, ONNX, chain, model, onnx_model, python_model
+from tests.kits.lint_cases import BATCHES, CASES, ONNX, chain, model, onnx_model, python_model
 
 # One case of each kind of mistake: ensembles, batch sizes, directories, graphs, instances, platforms and fields.
 SPECIFIED = (

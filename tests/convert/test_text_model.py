@@ -18,7 +18,7 @@ from slipway.convert.options import ConvertOptions
 from slipway.convert.source import FAMILIES, Task, read_source
 from slipway.convert.tokenizer import encode
 from slipway.errors import SlipwayError
-from tests.convert.checkpoints import add_sentence_transformers, write_checkpoint
+from tests.kits.encoder_checkpoints import add_sentence_transformers, write_checkpoint
 
 TEXTS = ["The cat sat on the mat.", "Stocks rallied, and the British pound gained.", "hi"]
 

@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from slipway.errors import Code
-from tests.engine.kit import (
+from tests.kits.engine import (
     adder,
     answer,
     ensemble,

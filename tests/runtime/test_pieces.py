@@ -12,7 +12,7 @@ from slipway.errors import SlipwayError
 from slipway.runtime.arguments import decoding_of, default_values, read_values
 from slipway.runtime.pieces import TextPieces
 from slipway.transformer.generation import Search
-from tests.convert.generators import LINES, bytes_tokenizer, unigram_tokenizer
+from tests.kits.generators import LINES, bytes_tokenizer, unigram_tokenizer
 
 HALF = "\N{REPLACEMENT CHARACTER}"
 RANDOM = 40

@@ -96,7 +96,7 @@ def test_the_formula_of_the_file_count_gives_the_known_figures_of_t5_base_and_t5
 
     from slipway.checkpoints.fastertransformer.sections import WriteOptions, describe_sections
     from slipway.checkpoints.fastertransformer.writer import _files
-    from tests.checkpoints.fastertransformer.synthetic import T5
+    from tests.kits.fastertransformer_checkpoints import T5
 
     for layers, beta, count in ((12, True, 234), (12, False, 235), (6, True, 120), (6, False, 121)):
         stack = replace(T5.encoder, layers=layers)

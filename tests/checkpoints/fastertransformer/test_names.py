@@ -15,7 +15,7 @@ import pytest
 from slipway.checkpoints.fastertransformer.sections import WriteOptions
 from slipway.checkpoints.fastertransformer.writer import write_fastertransformer
 from slipway.transformer.spec import Transformer
-from tests.checkpoints.fastertransformer.synthetic import GPT, T5, gated, random_checkpoint, with_bias, with_stacks
+from tests.kits.fastertransformer_checkpoints import GPT, T5, gated, random_checkpoint, with_bias, with_stacks
 
 BYTES = {"fp32": 4, "fp16": 2}
 

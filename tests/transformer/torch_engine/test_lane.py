@@ -17,6 +17,9 @@ from slipway.errors import Code, SlipwayError
 from slipway.transformer.aside import aside
 from slipway.transformer.torch_engine import lane as lane_module
 from slipway.transformer.torch_engine.lane import Lane, Lanes
+from tests.kits.signals import interruptible
+
+HANGS = 120  # seconds after which a thread will never come
 
 
 @pytest.fixture
@@ -32,7 +35,7 @@ def steps(seen, name, count, begun=None, go=None):
     for step in range(count):
         if step == 0 and begun is not None:
             begun.set()
-            assert go.wait(10)
+            assert go.wait(HANGS)
         seen.append((name, step))
         yield
     return name
@@ -42,12 +45,12 @@ def test_work_of_several_callers_is_done_a_step_of_each_in_turn(lane):
     seen, begun, go = [], Event(), Event()
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(lane.run, steps(seen, "a", 3, begun, go), 1)
-        assert begun.wait(10)
+        assert begun.wait(HANGS)
         second = pool.submit(lane.run, steps(seen, "b", 2), 1)
         while lane._arrivals.empty():  # the second call stands in the queue
             pass
         go.set()
-        assert (first.result(10), second.result(10)) == ("a", "b")
+        assert (first.result(HANGS), second.result(HANGS)) == ("a", "b")
     assert seen == [("a", 0), ("a", 1), ("b", 0), ("a", 2), ("b", 1)]
 
 
@@ -99,14 +102,14 @@ def test_a_stopped_lane_finishes_what_it_has_and_refuses_more():
     lane.start()
     with ThreadPoolExecutor(1) as pool:
         last = pool.submit(lane.run, steps([], "last", 3, begun, go), 1)
-        assert begun.wait(10)
+        assert begun.wait(HANGS)
         lane.stop()
         go.set()
-        assert last.result(10) == "last"
+        assert last.result(HANGS) == "last"
     with pytest.raises(SlipwayError) as refused:
         lane.run(steps([], "late", 1), 1)
     assert refused.value.code is Code.UNAVAILABLE
-    lane._thread.join(10)
+    lane._thread.join(HANGS)
     assert not lane._thread.is_alive()
 
 
@@ -121,7 +124,7 @@ def test_engines_have_lanes_of_their_own_while_all_threads_fit_on_the_cores(core
     for lane, granted in held:
         lanes.release(lane, granted)
     for lane, _ in held:
-        lane._thread.join(10)
+        lane._thread.join(HANGS)
         assert not lane._thread.is_alive()
 
 
@@ -182,7 +185,7 @@ def test_an_interrupted_caller_leaves_the_lane_to_the_others(lane, monkeypatch):
 
     class Interrupted(Future):
         def result(self, timeout=None):  # noqa: ARG002
-            assert begun.wait(10)
+            assert begun.wait(HANGS)
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
@@ -199,14 +202,14 @@ def test_an_abandoned_lane_ends_at_once_and_tells_who_waits():
     lane.start()
     with ThreadPoolExecutor(2) as pool:
         waiting = pool.submit(lane.run, steps([], "long", 1000, begun, go), 1)
-        assert begun.wait(10)
+        assert begun.wait(HANGS)
         ending = pool.submit(lane.abandon)
         while not lane._stopped:
             pass
         go.set()
-        ending.result(10)
+        ending.result(HANGS)
         with pytest.raises(SlipwayError, match="the server stops"):
-            waiting.result(10)
+            waiting.result(HANGS)
 
 
 def test_work_that_would_wait_for_itself_is_refused(lane):
@@ -241,7 +244,9 @@ try:
 except KeyboardInterrupt:
     print("interrupted")
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
+    command = [sys.executable, "-c", program]
+    with interruptible():
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=HANGS)
     assert (done.returncode, done.stdout) == (0, "interrupted\n"), done.stderr
 
 
@@ -249,7 +254,7 @@ def test_many_callers_each_get_their_own_result(lane):
     barrier = Barrier(8)
 
     def call(number):
-        barrier.wait(10)
+        barrier.wait(HANGS)
         return [lane.run(steps([], (number, turn), turn + 1), 1) for turn in range(5)]
 
     with ThreadPoolExecutor(8) as pool:
