@@ -19,7 +19,7 @@ install: $(VENV)/.installed ## make the virtual environment .venv with everythin
 demo: install ## convert, serve and ask a small model
 	$(BIN)/python examples/demo.py
 
-format: install ## mend what ruff can mend, and lay the code out
+format: install ## fix what ruff can fix, and format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
