@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
@@ -151,9 +152,8 @@ def read_sentences() -> list[str]:
     """Return the sentences to embed."""
     path = os.environ.get("SLIPWAY_SENTENCES")
     if path is None:
-        from slipway.convert.material import sample_texts
-
-        return (sample_texts() * 40)[:3003]
+        lines = files("slipway.convert").joinpath("sample.txt").read_text(encoding="utf-8").splitlines()
+        return (lines * 40)[:3003]
     lines = Path(path).read_text(encoding="utf-8").splitlines()
     if any("▁" in line for line in lines):  # sentencepiece: blanks between pieces, this sign where a blank was
         lines = [line.replace(" ", "").replace("▁", " ").strip() for line in lines]
