@@ -77,6 +77,12 @@ def paired(this: Sequence[Iterable[Row]], other: Sequence[Iterable[Row]]) -> lis
     ]
 
 
+def unpaired(this: Sequence[Iterable[Row]], other: Sequence[Iterable[Row]]) -> list[str]:
+    """Return the names of the figures that some turns lack: a name may hold what a conversion chose."""
+    common = {each.name for each in paired(this, other)}
+    return [name for name in _by_name([*this, *other]) if name not in common]
+
+
 def _by_name(turns: Iterable[Iterable[Row]]) -> dict[str, list[Row]]:
     found: dict[str, list[Row]] = {}
     for rows in turns:
@@ -97,8 +103,11 @@ def compare(sections: Iterable[str], against: Path, turns: int) -> bool:
     worse = False
     for section in sections:
         print(f"== {section}, {turns} turns each, against {trees['other']}", flush=True)
-        compared = paired(**_turns(section, trees, turns))
+        rows = _turns(section, trees, turns)
+        compared = paired(**rows)
         print(aligned([_HEADER, *(each.cells() for each in compared)]), flush=True)
+        if missing := unpaired(**rows):
+            print(f"   not in every turn, and so not compared: {'; '.join(missing)}", flush=True)
         worse |= any(each.verdict == "worse" for each in compared)
     return worse
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import compare
-from benchmarks.compare import Compared, paired
+from benchmarks.compare import Compared, paired, unpaired
 from benchmarks.reference import CannotRunError
 from benchmarks.report import Row
 
@@ -31,10 +31,11 @@ def test_worse_is_more_than_the_tolerance_in_the_median_and_in_every_turn(higher
     assert Compared("figure", "", higher, this, other).verdict == verdict
 
 
-def test_figures_are_paired_by_name_and_those_of_some_turns_left_out():
+def test_figures_are_paired_by_name_and_those_of_some_turns_alone_are_named():
     this = [[Row("a", 1.0, "ms"), Row("b", 2.0, "")], [Row("a", 3.0, "ms"), Row("c", 4.0, "")]]
     other = [[Row("a", 5.0, "ms")], [Row("a", 6.0, "ms"), Row("b", 7.0, "")]]
     assert paired(this, other) == [Compared("a", "ms", higher=False, this=(1.0, 3.0), other=(5.0, 6.0))]
+    assert unpaired(this, other) == ["b", "c"]
 
 
 def fake_checkout(directory: Path, value: float) -> Path:
