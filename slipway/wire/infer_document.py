@@ -34,7 +34,7 @@ class InputParameters(msgspec.Struct, gc=False):
     shared_memory_region: str | None = None
 
 
-class Input(msgspec.Struct, gc=False):
+class InferInput(msgspec.Struct, gc=False):
     """One entry of `inputs`; `data` is its text, or its value where the document was read without types."""
 
     name: str
@@ -52,27 +52,27 @@ class OutputParameters(msgspec.Struct, gc=False):
     shared_memory_region: str | None = None
 
 
-class Output(msgspec.Struct, gc=False):
+class InferOutput(msgspec.Struct, gc=False):
     """One entry of `outputs`."""
 
     name: str
     parameters: OutputParameters | None = None
 
 
-class Document(msgspec.Struct, gc=False):
+class InferDocument(msgspec.Struct, gc=False):
     """The whole JSON part; `parameters` keep their JSON values."""
 
-    inputs: list[Input]
+    inputs: list[InferInput]
     id: str = ""
     parameters: dict[str, Any] | None = None
-    outputs: list[Output] = []
+    outputs: list[InferOutput] = []
 
 
-_DECODER: Final = msgspec.json.Decoder(Document)
+_DECODER: Final = msgspec.json.Decoder(InferDocument)
 _MAX_UNSIGNED: Final = 2**64 - 1
 
 
-def read_document(text: bytes | memoryview) -> Document:
+def read_document(text: bytes | memoryview) -> InferDocument:
     """Return the parsed JSON part of an infer request; raise `SlipwayError` with Triton's text."""
     try:
         return _DECODER.decode(text)
@@ -80,7 +80,7 @@ def read_document(text: bytes | memoryview) -> Document:
         return _untyped_document(parse(text))
 
 
-def _untyped_document(document: object) -> Document:
+def _untyped_document(document: object) -> InferDocument:
     members = document if isinstance(document, dict) else {}
     identifier = members.get("id", "")
     if not isinstance(identifier, str):
@@ -88,7 +88,7 @@ def _untyped_document(document: object) -> Document:
     parameters = members.get("parameters")
     if "parameters" in members and not isinstance(parameters, dict):
         raise internal(f"failed to get request params.: {NON_OBJECT_MEMBERS}")
-    return Document(
+    return InferDocument(
         inputs=[_input(entry) for entry in _array(members, "inputs", required=True)],
         id=identifier,
         parameters=parameters,
@@ -107,7 +107,7 @@ def _array(members: dict[str, Any], field: str, *, required: bool) -> list[Any]:
     return entries
 
 
-def _input(entry: object) -> Input:
+def _input(entry: object) -> InferInput:
     members = entry if isinstance(entry, dict) else {}
     name = _string(members, "name")
     if "shape" not in members:
@@ -116,7 +116,7 @@ def _input(entry: object) -> Input:
         raise unparsable("shape", NON_ARRAY)
     shape = tuple(_unsigned("shape", size) for size in members["shape"])
     parameters = _members(members, "parameters")
-    return Input(
+    return InferInput(
         name=name,
         shape=shape,
         datatype=_string(members, "datatype"),
@@ -128,7 +128,7 @@ def _input(entry: object) -> Input:
     )
 
 
-def _output(entry: object) -> Output:
+def _output(entry: object) -> InferOutput:
     members = entry if isinstance(entry, dict) else {}
     parameters = _members(members, "parameters")
     binary = parameters.get("binary_data")
@@ -137,7 +137,7 @@ def _output(entry: object) -> Output:
     classes = parameters.get("classification", 0)
     if type(classes) is not int or not 0 <= classes <= _MAX_UNSIGNED:
         raise internal(f"Unable to set 'classification': {NON_UNSIGNED}")
-    return Output(
+    return InferOutput(
         name=_string(members, "name"),
         parameters=OutputParameters(
             binary_data=binary,

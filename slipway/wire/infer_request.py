@@ -16,7 +16,7 @@ from slipway.core.request import InferRequest
 from slipway.core.tensor import Tensor
 from slipway.datatypes import BY_NAME
 from slipway.errors import SlipwayError, invalid, unsupported
-from slipway.wire.infer_document import NO_DATA, Input, Output, read_document
+from slipway.wire.infer_document import NO_DATA, InferInput, InferOutput, read_document
 from slipway.wire.json_tensor import decode_tensor
 from slipway.wire.parameters import apply_parameters
 
@@ -139,7 +139,7 @@ def _decode(
     return request, encoding
 
 
-def _json_input(entry: Input) -> Tensor:
+def _json_input(entry: InferInput) -> Tensor:
     parameters = entry.parameters
     region = None if parameters is None else parameters.shared_memory_region
     if (region is None) == (entry.data is NO_DATA) or (parameters is not None and parameters.binary_data_size >= 0):
@@ -149,7 +149,7 @@ def _json_input(entry: Input) -> Tensor:
     return decode_tensor(entry.name, entry.datatype, entry.shape, entry.data)
 
 
-def _one_source(entry: Input) -> SlipwayError:
+def _one_source(entry: InferInput) -> SlipwayError:
     given = []
     if entry.data is not NO_DATA:
         given.append("'data'")
@@ -163,7 +163,7 @@ def _one_source(entry: Input) -> SlipwayError:
     )
 
 
-def _request_outputs(request: InferRequest, encoding: ResponseEncoding, outputs: list[Output]) -> None:
+def _request_outputs(request: InferRequest, encoding: ResponseEncoding, outputs: list[InferOutput]) -> None:
     for output in outputs:
         if output.name in encoding.outputs:
             raise invalid(f"{request.log_prefix}output '{output.name}' already exists in request")
@@ -171,7 +171,7 @@ def _request_outputs(request: InferRequest, encoding: ResponseEncoding, outputs:
     request.outputs = tuple(encoding.outputs)
 
 
-def _output_encoding(output: Output, *, binary: bool) -> OutputEncoding:
+def _output_encoding(output: InferOutput, *, binary: bool) -> OutputEncoding:
     parameters = output.parameters
     if parameters is None:
         return OutputEncoding(binary)

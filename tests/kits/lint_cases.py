@@ -1,4 +1,4 @@
-"""One tiny repository for each of the linter's rules: what `RULES` names, broken once."""
+"""One tiny repository for each of the linter's rules: what `Rule` names, broken once."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def clients(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, 
     repository = root / "models"
     for name, engine in (("t5", "torch"), ("gpt2", "ctranslate2")):
         source = write_generator(root / name, name)
-        convert(source, ConvertOptions(name, repository, engine, compute_type="float32"))
+        convert(source, ConvertOptions(name, repository, engine, precision="fp32"))
     with ExitStack() as stack:
         try:
             theirs, _ = stack.enter_context(reference_server(repository, root / "reference.log", libraries=LIBRARIES))

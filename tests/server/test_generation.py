@@ -38,7 +38,7 @@ def client(sources, tmp_path_factory) -> Iterator[tritonclient.grpc.InferenceSer
     repository = tmp_path_factory.mktemp("generation")
     for name, source in sources.items():
         engine = "torch" if name == "marian" else "ctranslate2"
-        convert(source, ConvertOptions(name, repository, engine, compute_type="float32"))
+        convert(source, ConvertOptions(name, repository, engine, precision="fp32"))
     with running_server(repository) as server, tritonclient.grpc.InferenceServerClient(server.grpc) as connected:
         yield connected
 

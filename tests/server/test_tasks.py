@@ -13,8 +13,8 @@ from tritonclient.utils import InferenceServerException
 
 from benchmarks.serving import running_server
 from slipway.convert.conversion import convert
+from slipway.convert.directory import Task
 from slipway.convert.options import ConvertOptions
-from slipway.convert.source import Task
 from tests.kits.encoder_checkpoints import HEADS, MOODS, write_checkpoint
 
 TEXTS = ("The cat sat on the mat.", "Stocks rallied, and the British pound gained but fell.", "hi")

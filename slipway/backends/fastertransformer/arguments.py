@@ -17,7 +17,7 @@ import numpy as np
 from slipway.core.request import InferRequest
 from slipway.errors import SlipwayError, invalid
 
-_log = logging.getLogger("slipway.fastertransformer")
+_LOG: Final = logging.getLogger("slipway.fastertransformer")
 MAX_TOP_K: Final = 1024
 MAX_LISTED: Final = 8  # problems an error names
 
@@ -174,7 +174,7 @@ class Arguments:
             self.refuse(name, f"is {value:g}, {ruling.problem}", row)
         elif ruling.warning and name not in self.warned:
             self.warned.add(name)
-            _log.warning(
+            _LOG.warning(
                 "'%s' of a request for model '%s' is %g and %s", name, self.request.model_name, value, ruling.warning
             )
         return ruling.value

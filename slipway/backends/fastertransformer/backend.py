@@ -38,7 +38,7 @@ from slipway.transformer.generation import Engine
 from slipway.transformer.options import EngineOptions
 from slipway.transformer.spec import Transformer
 
-_log = logging.getLogger("slipway.fastertransformer")
+_LOG: Final = logging.getLogger("slipway.fastertransformer")
 _GPU: Final = model_config_pb2.ModelInstanceGroup.KIND_GPU
 # What a model type cannot do without, by interface.
 _INPUTS: Final = {
@@ -61,7 +61,7 @@ class FasterTransformerBackend:
         configuration = read_configuration(context.config)
         _check_interface(context, configuration.type)
         if any(group.kind == _GPU for group in context.config.instance_group):
-            _log.warning("model '%s': instance groups do not choose the device, DEVICE does", context.name)
+            _LOG.warning("model '%s': instance groups do not choose the device, DEVICE does", context.name)
         directory = checkpoint_directory(
             context, configuration.values.get("model_checkpoint_path", ""), configuration.tensor_parallel
         )

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 from tritonclient.grpc import model_config_pb2
 
 from slipway.backends.lightseq.model_types import Declared, TaskInterface
 from slipway.errors import invalid
 
-_log = logging.getLogger("slipway.lightseq")
+_LOG: Final = logging.getLogger("slipway.lightseq")
 _ID_TYPES = (model_config_pb2.TYPE_INT32, model_config_pb2.TYPE_INT64)
 
 
@@ -35,7 +35,7 @@ def complete_interface(config: model_config_pb2.ModelConfig, interface: TaskInte
             _add(config.output, output, batched=batched)
     check_interface(config, interface)
     for tensor, output, difference in _differences(config, interface):
-        _log.warning("model '%s': %s; this is corrected", config.name, difference)
+        _LOG.warning("model '%s': %s; this is corrected", config.name, difference)
         _correct(tensor, output, batched=batched)
     config.input[0].allow_ragged_batch = len(config.input[0].dims) == 1
     if config.max_batch_size > 1 and config.WhichOneof("scheduling_choice") is None:
@@ -69,7 +69,7 @@ def check_interface(config: model_config_pb2.ModelConfig, interface: TaskInterfa
 def warn_of_differences(config: model_config_pb2.ModelConfig, interface: TaskInterface) -> None:
     """Log every declared output that differs from what is sent: auto-completion, which corrects them, was off."""
     for _, _, difference in _differences(config, interface):
-        _log.warning("model '%s': %s; metadata says what is declared", config.name, difference)
+        _LOG.warning("model '%s': %s; metadata says what is declared", config.name, difference)
 
 
 def _differences(config: model_config_pb2.ModelConfig, interface: TaskInterface) -> Iterator[tuple[Any, Declared, str]]:

@@ -19,7 +19,7 @@ from slipway.transformer.weights import Weights
 
 SHOWN: Final = "slipway_engine"  # the parameter by which clients see the engine in the model's configuration
 
-_log = logging.getLogger("slipway.backends")
+_LOG: Final = logging.getLogger("slipway.backends")
 
 
 def open_shown_engine(
@@ -37,5 +37,5 @@ def open_shown_engine(
     options = replace(options, threads=explicit_threads(config), workers=instance_count(config))
     engine = open_engine(spec, weights, options, name=context.name, typical=typical)
     config.parameters[SHOWN].string_value = engine.description
-    _log.info("model '%s' version %d: %s%s", context.name, context.version, engine.description, note)
+    _LOG.info("model '%s' version %d: %s%s", context.name, context.version, engine.description, note)
     return engine

@@ -1,6 +1,6 @@
 """What a directory with a generating model holds: architecture, task, lengths, and how it wants to be decoded.
 
-Only JSON and the shapes of arrays are read here. Whatever generation_config.json asks for and cannot be done is told.
+Only JSON and the shapes of arrays are read here. Whatever generation_config.json asks for and cannot be done is noted.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from slipway.checkpoints.huggingface.reader import HuggingFaceCheckpoint, read_huggingface
 from slipway.checkpoints.huggingface.settings import Settings, read_settings
-from slipway.convert.source import Task, declared_lengths
+from slipway.convert.directory import Task, choose_task, declared_lengths
 from slipway.errors import invalid
 from slipway.runtime.arguments import FORCED
 from slipway.transformer.spec import Positions, Stack, Transformer
@@ -59,7 +59,7 @@ _IGNORED: Final[Mapping[str, tuple[Any, ...]]] = {
 @dataclass(frozen=True, slots=True)
 class GenerationSource:
     """A checkpoint that generates. `max_length` counts the source's tokens, special ones included; `defaults` are
-    arguments by name; `notes` is what the served model does otherwise than transformers."""
+    arguments by name; `notes` is what the served model does unlike transformers."""
 
     directory: Path
     checkpoint: HuggingFaceCheckpoint
@@ -104,9 +104,7 @@ def read_generation_source(directory: Path, task: Task | None) -> GenerationSour
     """Return what `directory` holds; raise `SlipwayError` naming the file and the reason when it is unusable."""
     settings = read_settings(directory)
     tasks = TASKS[settings.model_type]
-    if task is not None and task not in tasks:
-        choices = ", ".join(each.value for each in tasks)
-        raise invalid(f"'{settings.architecture}' cannot serve the task '{task.value}'; it can serve: {choices}")
+    chosen = choose_task(task, tasks, settings.architecture)
     checkpoint = read_huggingface(directory)
     spec = checkpoint.spec
     reader = spec.encoder or spec.decoder
@@ -120,7 +118,7 @@ def read_generation_source(directory: Path, task: Task | None) -> GenerationSour
     return GenerationSource(
         directory=directory,
         checkpoint=checkpoint,
-        task=task or tasks[0],
+        task=chosen,
         max_length=min(rows - kept, _UNBOUNDED, *declared_lengths(directory)),
         defaults=defaults,
         notes=tuple(_notes(settings, checkpoint)),

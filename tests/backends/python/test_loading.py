@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from slipway.backends.python.process.child_process import ChildProcess
+from slipway.backends.python.process.server_link import ChildProcess
 from slipway.errors import SlipwayError
 from tests.backends.python.engine_kit import (
     TEXT_IO,
