@@ -1,7 +1,7 @@
 """Fill in what a config.pbtxt leaves out and the model's directory tells: name, backend, platform, file name.
 
-What the model file itself tells (inputs, outputs, batching) is its backend's to fill in. Source: triton.md section 10,
-Triton `model_config_utils.cc`.
+What the model file itself says (inputs, outputs, batching) is its backend's to fill in. Source: Triton's
+`docs/user_guide/model_configuration.md`, "Auto-Generated Model Configuration", and core `src/model_config_utils.cc`.
 """
 
 from __future__ import annotations

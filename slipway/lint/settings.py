@@ -1,7 +1,8 @@
 """Settings that one config shows to be wrong, without effect here, or slow.
 
 Pure, over a completed config and the machine; each check is a function of both. What Triton itself refuses is
-`config/validate.py`. Specification: source-systems.md section 4.4, rules 2 and 5.
+`config/validate.py`. What the fields mean: Triton's `docs/user_guide/model_configuration.md`, "Dynamic Batcher" and
+"Instance Groups".
 """
 
 from __future__ import annotations

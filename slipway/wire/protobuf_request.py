@@ -1,6 +1,6 @@
 """ModelInferRequest -> InferRequest: Triton's gRPC rules for tensors, parameters and requested outputs.
 
-Pure: no model is looked up here. Texts and codes are tritonserver's (specification: triton.md sections 2, 3 and 5).
+Pure: no model is looked up here. Texts and codes are tritonserver's (`src/grpc/infer_handler.cc`).
 Raw tensor contents of large messages become views of the received bytes; see `parse_request`.
 """
 

@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 
 from slipway.cli.main import main
-from tests.convert.checkpoints import add_sentence_transformers, write_checkpoint
-from tests.convert.generators import write_generator
+from tests.kits.encoder_checkpoints import add_sentence_transformers, write_checkpoint
+from tests.kits.generators import write_generator
+from tests.kits.signals import interruptible
 
 QUICK = ("--engine", "onnxruntime", "--precision", "fp32", "--lengths", "8")
 SECONDS = 120
@@ -132,9 +133,10 @@ def test_a_terminal_sees_the_steps_and_a_clean_line_at_the_end(source, tmp_path)
 
 @pytest.mark.parametrize("interrupt", [signal.SIGTERM, signal.SIGINT])
 def test_an_interrupted_run_leaves_nothing_behind(source, tmp_path, interrupt):
-    process = subprocess.Popen(
-        command(source, tmp_path / "models"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    with interruptible():
+        process = subprocess.Popen(
+            command(source, tmp_path / "models"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
     deadline = time.monotonic() + SECONDS
     while not list(tmp_path.glob(".slipway-*")):
         assert process.poll() is None

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 import tritonclient.grpc
 
+from benchmarks.serving import running_server
 from slipway.cli.main import main
 from slipway.problems import Problem, Rule
 from slipway.verify.advice import Cause, Fault, advise
-from tests.server.repositories import (
+from tests.kits.repositories import (
     TinyClassifier,
     add_finbert,
     add_identity,
@@ -23,7 +24,6 @@ from tests.server.repositories import (
     add_simple_net,
     write_config,
 )
-from tests.server.running import running_server
 
 _TENSORS = """max_batch_size: {batch}
 input [ {{ name: "INPUT0" data_type: TYPE_{datatype} dims: [ {dims} ] }} ]

@@ -17,8 +17,7 @@ from slipway.lint.finding import Severity
 from slipway.lint.model import Model
 from slipway.lint.reading import refusal_findings
 from slipway.machine import Machine
-from tests.backends.pytorch.modules import SimpleNet, script
-from tests.lint.repositories import (
+from tests.kits.lint_cases import (
     BATCHES,
     IO,
     ONNX,
@@ -32,6 +31,7 @@ from tests.lint.repositories import (
     python_model,
     wrap,
 )
+from tests.kits.torch_modules import SimpleNet, script
 
 MACHINE = Machine(cpus=4, gpus=0)
 

@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from tests.kits.engine import serving
-from tests.lint.repositories import BATCHES, ONNX, labels, model, onnx_model
+from tests.kits.lint_cases import BATCHES, ONNX, labels, model, onnx_model
 
 
 async def lines(caplog, *repositories):

@@ -14,7 +14,7 @@ from slipway.lint.check import check_repository
 from slipway.lint.printing import report_text
 from slipway.machine import Machine
 from slipway.problems import Rule
-from tests.lint.repositories import CASES
+from tests.kits.lint_cases import CASES
 
 GOLDEN = Path(__file__).parent / "golden"
 MACHINE = Machine(cpus=4, gpus=0)

@@ -11,7 +11,7 @@ import pytest
 from slipway.errors import Code, SlipwayError, internal
 from slipway.runtime import GenerationModel
 from slipway.transformer.engines import OpenEngine
-from tests.convert.generators import write_generator
+from tests.kits.generators import write_generator
 
 PARAMETERS = {"ENGINE": "torch", "COMPUTE_TYPE": "float32", "max_output_len": "6"}
 POISON = 13

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from slipway.scheduling.batcher import IDLE, BatchRules, Dispatch, WaitUntil
@@ -114,7 +114,6 @@ EVENTS = st.lists(
 )
 
 
-@settings(deadline=None)  # the machine may be busy
 @given(
     EVENTS,
     st.sets(st.integers(1, 8), max_size=3),

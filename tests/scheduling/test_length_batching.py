@@ -100,7 +100,7 @@ def values(response):
     return {tensor.name: (tensor.datatype, tensor.shape, bytes(tensor.raw)) for tensor in response.outputs}
 
 
-@settings(max_examples=300, deadline=None)  # the machine may be busy
+@settings(max_examples=300)
 @given(
     st.lists(st.one_of(requests(), st.none()), min_size=1, max_size=25),
     st.sampled_from([0, 5]),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import prod
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from slipway.scheduling.length_group import LengthGroup, LengthLimits
@@ -144,7 +144,6 @@ ITEMS = st.lists(
 )
 
 
-@settings(deadline=None)  # the machine may be busy
 @given(
     ITEMS,
     st.sets(st.integers(1, 8), max_size=2),

@@ -14,27 +14,27 @@ import tritonclient.grpc
 import tritonclient.http
 from tritonclient.utils import InferenceServerException
 
+from benchmarks.serving import RunningServer
 from slipway.checkpoints.fastertransformer.reader import read_fastertransformer
 from slipway.checkpoints.fastertransformer.sections import WriteOptions
 from slipway.checkpoints.fastertransformer.writer import write_fastertransformer
 from slipway.cli.main import main as slipway
 from slipway.transformer.generation import Decoding, Search, SequenceRequest, collect
 from slipway.transformer.torch_engine.engine import TorchEngine
-from tests.server.calls import tensors
-from tests.server.fastertransformer_models import (
+from tests.kits.calls import tensors
+from tests.kits.fastertransformer_models import (
     BETA,
     VOCABULARY,
     add_model,
     generate,
     one_thread,
     prompt_tokens,
-    served,
     shipped_interface,
     tiny_t5,
     with_tasks,
     write_checkpoint,
 )
-from tests.server.running import RunningServer
+from tests.kits.servers import served
 
 SENTENCES = [[5, 17, 33, 8, 40, 12, 1], [9, 40, 1], [21, 22, 23, 24, 25, 26, 27, 28, 1], [50, 1]]
 PROMPTS = (("summary", 3), ("question", 2))

@@ -1,7 +1,7 @@
 """The backend `identity`: each OUTPUTn is INPUTn, for tests of everything around a model.
 
 A request's tensors pass through renamed and undecoded, so this is also the yardstick of the server's own cost.
-Texts and parameters are those of Triton's identity backend (triton.md, section 22).
+Texts and parameters are those of Triton's identity backend (`identity_backend`, `src/identity.cc`).
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Session options from a model's configuration: threads, graph optimisation, memory, `session.*` entries.
 
-Keys are those of Triton's onnxruntime backend (triton.md, section 20). Words for GPUs are named once and ignored.
+Keys are those of Triton's onnxruntime backend (its README.md, "Model Config Options"). Words for GPUs are
+named once and ignored.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Which declared tensor is which argument or result of a torch module.
 
-Pure. The rules are those of Triton's pytorch backend (triton.md, section 21): names of forward()'s arguments, else
-`<name>__<index>`, else the order of the configuration; each rule applies to all names or to none.
+Pure. The rules are those of Triton's `docs/user_guide/model_configuration.md`, "Special Conventions for PyTorch
+Backend": names of forward()'s arguments, else `<name>__<index>`, else the order of the configuration; each rule
+applies to all names or to none.
 """
 
 from __future__ import annotations

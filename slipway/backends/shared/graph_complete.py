@@ -1,7 +1,7 @@
 """Fill a configuration from a graph: inputs, outputs, batching.
 
 Pure, and the same for every backend that can read its graph. The rules are those of Triton's onnxruntime backend
-(triton.md, section 10).
+(`src/onnxruntime.cc`, auto-completion).
 """
 
 from __future__ import annotations

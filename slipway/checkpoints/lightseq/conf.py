@@ -1,6 +1,6 @@
 """What a LightSeq file says about decoding: `model_conf` with its defaults, and what the engine can take.
 
-Knows no array. Limits and defaults: source-systems.md, 1.1, 1.2 and 1.4.
+Knows no array. Limits and defaults are those of LightSeq's `lightseq/inference/proto/*_weight.cc` and `model/`.
 """
 
 from __future__ import annotations

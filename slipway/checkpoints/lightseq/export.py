@@ -1,7 +1,7 @@
 """Other models to LightSeq files: one row per source, with the constants of LightSeq's own export scripts.
 
-Ids and heads come from the checkpoint; the scripts have those of the published models written down. Their constants
-are in source-systems.md, 1.5.
+Ids and heads come from the checkpoint; the scripts (`examples/inference/python/export/` of
+LightSeq) have those of the published models written down.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Kernels are [in, out], canonical weights [out, in]; query, key and value share one array; the keys and values of the
 cross-attention of all layers are one array of the target embedding. Post-norm files keep each norm one block late:
 the engine normalises before a block, so the slot of the first block holds the embedding's norm, and the slot of the
-stack holds the last block's (source-systems.md, 1.3).
+stack holds the last block's (LightSeq's `export/huggingface/hf_bart_export.py`).
 """
 
 from __future__ import annotations

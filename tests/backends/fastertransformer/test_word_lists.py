@@ -51,7 +51,7 @@ def test_a_list_of_another_shape_is_refused():
 
 
 def test_a_list_of_a_hundred_thousand_words_is_refused_at_once():
-    begin = time.monotonic()
+    begin = time.process_time()  # others may use the machine
     with pytest.raises(WordListError, match=f"100000 token ids, at most {MAX_TOKENS}"):
         words(np.full(100_000, 5), np.arange(1, 100_001))
-    assert time.monotonic() - begin < 0.5
+    assert time.process_time() - begin < 0.5

@@ -12,7 +12,7 @@ import transformers as hf
 from slipway.checkpoints.huggingface.reader import HuggingFaceCheckpoint, read_huggingface
 from slipway.transformer.generation import Decoding, Search, SequenceRequest, collect
 from slipway.transformer.torch_engine.engine import TorchEngine
-from tests.checkpoints.huggingface.tiny import ENCODER_DECODERS, GENERATING, VOCABULARY, save_model
+from tests.kits.huggingface_models import ENCODER_DECODERS, GENERATING, VOCABULARY, save_model
 
 LENGTHS = (1, 3, 9)
 NEW = 10

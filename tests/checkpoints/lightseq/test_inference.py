@@ -11,8 +11,7 @@ from slipway.checkpoints.lightseq.export import ExportOptions, export
 from slipway.checkpoints.lightseq.reader import read_lightseq
 from slipway.transformer.generation import Decoding, Search, SequenceRequest, collect
 from slipway.transformer.torch_engine.engine import TorchEngine
-from tests.checkpoints.lightseq import independent as other
-from tests.checkpoints.lightseq.test_formats import write_hdf5
+from tests.kits import lightseq_files as other
 
 SOURCES = [np.array(ids) for ids in ([3, 4, 5, 6], [7, 8], [9, 3, 3, 10, 2])]
 TRAINED_VOCABULARY = 24
@@ -68,7 +67,7 @@ def test_a_pb_of_an_independent_schema_generates(pb):
 @pytest.mark.parametrize("shaped", [True, False])
 def test_an_hdf5_with_the_same_weights_gives_the_same_ids_and_scores(dtype, shaped, pb, tmp_path):
     path = tmp_path / "transformer.hdf5"
-    write_hdf5(path, other.arrays(), dtype=dtype, shaped=shaped)
+    other.write_hdf5(path, other.arrays(), dtype=dtype, shaped=shaped)
     for one, two in zip(beams(pb), beams(path), strict=True):
         assert [each.ids for each in one] == [each.ids for each in two]
         assert [each.score for each in one] == [each.score for each in two]

@@ -15,8 +15,8 @@ from slipway.convert.conversion import Converted, convert
 from slipway.convert.options import ConvertOptions
 from slipway.convert.runner import open_model
 from slipway.errors import SlipwayError
-from tests.convert.checkpoints import write_checkpoint
 from tests.convert.graphs import write_encoder_graph
+from tests.kits.encoder_checkpoints import write_checkpoint
 
 MOODS = {0: "positive", 1: "negative", 2: "neutral"}
 

@@ -19,7 +19,7 @@ from slipway.convert.encoders.tokenizer import encode
 from slipway.convert.options import ConvertOptions
 from slipway.convert.thresholds import TOLERANCE
 from slipway.errors import SlipwayError
-from tests.convert.checkpoints import add_sentence_transformers, write_checkpoint
+from tests.kits.encoder_checkpoints import add_sentence_transformers, write_checkpoint
 
 TEXTS = ["The cat sat on the mat.", "Stocks rallied, and the British pound gained.", "hi"]
 

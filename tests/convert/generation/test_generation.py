@@ -23,7 +23,7 @@ from slipway.convert.generation.source import TASKS
 from slipway.convert.options import ConvertOptions
 from slipway.convert.runner import open_model
 from slipway.errors import SlipwayError
-from tests.convert.generators import write_generator
+from tests.kits.generators import write_generator
 
 MODELS = ["m", "m-detokenizer", "m-model", "m-stream", "m-tokenizer"]
 

@@ -1,4 +1,4 @@
-"""The seed's model in small: a script with a class, its checkpoint, and the command line of the guide."""
+"""The model of nv-ingest's guide in small: a script with a class, its checkpoint, and the command line of the guide."""
 
 from __future__ import annotations
 

@@ -10,10 +10,10 @@ import tritonclient.grpc
 import tritonclient.grpc.aio
 from tritonclient.utils import InferenceServerException
 
+from benchmarks.serving import running_server
 from slipway.cli.main import main
 from tests.convert.module.model import IO_CONFIG, answer, command, examples, write_model
-from tests.server.calls import infer, tensors
-from tests.server.running import running_server
+from tests.kits.calls import infer, tensors
 
 # Slow enough on any machine for 32 requests that come together to wait for each other.
 SLOW = """

@@ -78,9 +78,9 @@ def test_lists_of_100_000_words_do_not_slow_the_steps():
     words = tuple(map(tuple, chance.integers(20, 10**6, (100_000, 3)).tolist()))
     same_end = tuple((first, 7, 9) for first in range(20, 50_020))
     decoding = Decoding(300, end_id=NEVER_ENDS, stop_words=words + same_end, bad_words=words + same_end)
-    started = time.perf_counter()
+    started = time.process_time()
     assert len(decode(decoding, Toy(4))[0].ids) == 300
-    assert time.perf_counter() - started < 10  # looking through the lists at each step would take minutes
+    assert time.process_time() - started < 10  # looking through the lists at each step would take minutes
 
 
 @pytest.mark.parametrize("search", [Search.SAMPLE, Search.HUGGING_FACE])

@@ -17,6 +17,9 @@ from slipway.errors import Code, SlipwayError
 from slipway.transformer.temporary_thread import run_in_temporary_thread
 from slipway.transformer.torch_engine import compute_thread as compute_thread_module
 from slipway.transformer.torch_engine.compute_thread import ComputeThread, ComputeThreads
+from tests.kits.signals import interruptible
+
+HANGS = 120  # seconds after which a thread will never come
 
 
 @pytest.fixture
@@ -32,7 +35,7 @@ def steps(seen, name, count, begun=None, go=None):
     for step in range(count):
         if step == 0 and begun is not None:
             begun.set()
-            assert go.wait(10)
+            assert go.wait(HANGS)
         seen.append((name, step))
         yield
     return name
@@ -42,12 +45,12 @@ def test_work_of_several_callers_is_done_a_step_of_each_in_turn(compute_thread):
     seen, begun, go = [], Event(), Event()
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(compute_thread.run, steps(seen, "a", 3, begun, go), 1)
-        assert begun.wait(10)
+        assert begun.wait(HANGS)
         second = pool.submit(compute_thread.run, steps(seen, "b", 2), 1)
         while compute_thread._arrivals.empty():  # the second call stands in the queue
             pass
         go.set()
-        assert (first.result(10), second.result(10)) == ("a", "b")
+        assert (first.result(HANGS), second.result(HANGS)) == ("a", "b")
     assert seen == [("a", 0), ("a", 1), ("b", 0), ("a", 2), ("b", 1)]
 
 
@@ -99,14 +102,14 @@ def test_a_stopped_compute_thread_finishes_what_it_has_and_refuses_more():
     compute_thread.start()
     with ThreadPoolExecutor(1) as pool:
         last = pool.submit(compute_thread.run, steps([], "last", 3, begun, go), 1)
-        assert begun.wait(10)
+        assert begun.wait(HANGS)
         compute_thread.stop()
         go.set()
-        assert last.result(10) == "last"
+        assert last.result(HANGS) == "last"
     with pytest.raises(SlipwayError) as refused:
         compute_thread.run(steps([], "late", 1), 1)
     assert refused.value.code is Code.UNAVAILABLE
-    compute_thread._thread.join(10)
+    compute_thread._thread.join(HANGS)
     assert not compute_thread._thread.is_alive()
 
 
@@ -121,7 +124,7 @@ def test_engines_have_compute_threads_of_their_own_while_all_threads_fit_on_the_
     for compute_thread, granted in held:
         compute_threads.release(compute_thread, granted)
     for compute_thread, _ in held:
-        compute_thread._thread.join(10)
+        compute_thread._thread.join(HANGS)
         assert not compute_thread._thread.is_alive()
 
 
@@ -184,7 +187,7 @@ def test_an_interrupted_caller_leaves_the_compute_thread_to_the_others(compute_t
 
     class Interrupted(Future):
         def result(self, timeout=None):  # noqa: ARG002
-            assert begun.wait(10)
+            assert begun.wait(HANGS)
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
@@ -201,14 +204,14 @@ def test_an_abandoned_compute_thread_ends_at_once_and_tells_who_waits():
     compute_thread.start()
     with ThreadPoolExecutor(2) as pool:
         waiting = pool.submit(compute_thread.run, steps([], "long", 1000, begun, go), 1)
-        assert begun.wait(10)
+        assert begun.wait(HANGS)
         ending = pool.submit(compute_thread.abandon)
         while not compute_thread._stopped:
             pass
         go.set()
-        ending.result(10)
+        ending.result(HANGS)
         with pytest.raises(SlipwayError, match="the server stops"):
-            waiting.result(10)
+            waiting.result(HANGS)
 
 
 def test_work_that_would_wait_for_itself_is_refused(compute_thread):
@@ -243,7 +246,9 @@ try:
 except KeyboardInterrupt:
     print("interrupted")
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
+    command = [sys.executable, "-c", program]
+    with interruptible():
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=HANGS)
     assert (done.returncode, done.stdout) == (0, "interrupted\n"), done.stderr
 
 
@@ -251,7 +256,7 @@ def test_many_callers_each_get_their_own_result(compute_thread):
     barrier = Barrier(8)
 
     def call(number):
-        barrier.wait(10)
+        barrier.wait(HANGS)
         return [compute_thread.run(steps([], (number, turn), turn + 1), 1) for turn in range(5)]
 
     with ThreadPoolExecutor(8) as pool:

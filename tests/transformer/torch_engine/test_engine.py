@@ -17,7 +17,7 @@ from slipway.transformer.spec import Transformer
 from slipway.transformer.torch_engine import chunks
 from slipway.transformer.torch_engine import engine as engine_module
 from slipway.transformer.torch_engine.engine import TorchEngine
-from tests.checkpoints.huggingface.tiny import VOCABULARY, save_model
+from tests.kits.huggingface_models import VOCABULARY, save_model
 from tests.transformer.torch_engine.models import random_weights
 from tests.transformer.torch_engine.test_architectures import ARCHITECTURES, BASE, DECODING, rows_for
 

@@ -91,7 +91,7 @@ class ProcessInstance:
         self._child.start(child_environment(self._context.threads))
         self._send(self._start_message(), ())
         loaded = await self._loaded
-        if loaded.error is not None:
+        if loaded.error is not None or not self._child.connected:
             self._child.disconnect()
             self._services.close()
             ended = await self._child.wait()
@@ -236,7 +236,7 @@ class ProcessInstance:
         if not self._loaded.done():
             self._loaded.set_result(messages.Loaded(""))  # how it ended is known when it is waited for
             return
-        if self._closing:
+        if self._closing or not self._healthy:  # `open` has yet to look at what was loaded, and will see the link's end
             return
         self._healthy = False
         for check in self._checks.values():

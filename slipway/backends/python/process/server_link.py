@@ -63,6 +63,11 @@ class ChildProcess:
             self._loop.add_reader(self._exit, self._exited)
 
     @property
+    def connected(self) -> bool:
+        """Whether the link to the process stands."""
+        return self._connected
+
+    @property
     def pid(self) -> int:
         """The process id."""
         return self._process.pid

@@ -14,6 +14,21 @@ SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "i
 LENGTH = 40
 TOKEN_TYPES = ("albert", "bert", "electra")  # families whose tokenizers tell first and second texts apart
 
+# One checkpoint for each task: its head, the labels of its configuration, what else differs.
+TAGS = {0: "O", 1: "B-PER", 2: "I-PER", 3: "B-LOC", 4: "I-LOC"}
+NLI = {0: "contradiction", 1: "neutral", 2: "entailment"}
+MOODS = {0: "positive", 1: "negative", 2: "neutral"}
+HEADS = {
+    "moods": ("ForSequenceClassification", MOODS, {}),
+    "topics": ("ForSequenceClassification", MOODS, {"problem_type": "multi_label_classification"}),
+    "entities": ("ForTokenClassification", TAGS, {}),
+    "answers": ("ForQuestionAnswering", {}, {}),
+    "masks": ("ForMaskedLM", {}, {}),
+    "ranks": ("ForSequenceClassification", {0: "LABEL_0"}, {}),
+    "grades": ("ForSequenceClassification", MOODS, {"problem_type": "regression"}),
+    "zero": ("ForSequenceClassification", NLI, {}),
+}
+
 
 def write_tokenizer(directory: Path, *, token_types: bool = True) -> int:
     """Write a BERT tokenizer over `WORDS` and return its vocabulary size."""

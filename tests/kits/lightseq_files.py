@@ -1,7 +1,9 @@
-"""LightSeq's Transformer through Google's protobuf, from a descriptor made by hand; nothing of ours is in it."""
+"""LightSeq's Transformer through Google's protobuf, from a descriptor made by hand, and through h5py: independent of
+what Slipway reads and writes."""
 
 from __future__ import annotations
 
+import h5py
 import numpy as np
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
@@ -145,3 +147,18 @@ def transformer(values: dict[str, np.ndarray], *, packed: bool = True, **conf):
     for name, (_, _, value) in CONF.items():
         setattr(message.model_conf, name, conf.get(name, value))
     return message
+
+
+def write_hdf5(path, values, *, dtype, shaped, options=None, conf=None, without=()):
+    """Write the tree as h5py does, `without` some settings; `shaped` False: every array flat."""
+    with h5py.File(path, "w") as file:
+        for name, array in values.items():
+            data = array if shaped else array.reshape(-1)
+            file.create_dataset(name, data=data.astype(dtype), **(options or {}))
+        settings = {name: value for name, (_, _, value) in CONF.items()} | (conf or {})
+        for name, value in settings.items():
+            codes = np.array([ord(each) for each in value], np.int8) if isinstance(value, str) else value
+            if name not in without:
+                file.create_dataset(f"model_conf/{name}", data=codes)
+        file.create_dataset("model_conf/n_encoder_stack", data=ENCODERS)
+        file.create_dataset("model_conf/n_decoder_stack", data=np.int64(DECODERS))

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 
@@ -17,7 +13,6 @@ from slipway.checkpoints.lightseq.conf import LightSeqConf
 from slipway.checkpoints.lightseq.export import ExportOptions, export
 from slipway.transformer.spec import Stack, Transformer, standard_scale
 from slipway.transformer.weights import Array, Weights, expected_shapes
-from tests.server.running import RunningServer, running_server
 
 _IDS = ("token_ids", "TYPE_INT32", "[ -1 ]")
 _SOURCE = ("source_ids", "TYPE_INT32", "[ -1 ]")
@@ -46,18 +41,6 @@ def add_model(repository: Path, name: str, model_type: str, *, batch: int = 8, *
         f'instance_group [ {{ count: 1 kind: KIND_GPU }} ]\ndefault_model_filename: "model.hdf5"\n{keys}'
     )
     return directory / "model.hdf5"
-
-
-@contextmanager
-def served(repository: Path, *flags: str) -> Iterator[RunningServer]:
-    """Run a server that keeps converted models in a directory of its own, and whose idle threads leave the cores to
-    others: spinning ones make these tiny models twenty times slower on a busy machine."""
-    with (
-        tempfile.TemporaryDirectory() as cache,
-        patch.dict(os.environ, SLIPWAY_CACHE_DIR=cache, OMP_WAIT_POLICY="PASSIVE"),
-        running_server(repository, *flags) as server,
-    ):
-        yield server
 
 
 def export_to(file: Path, model: Any, source: str, **options: Any) -> Path:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 
@@ -18,21 +15,8 @@ from slipway.checkpoints.fastertransformer.sections import WriteOptions
 from slipway.checkpoints.fastertransformer.writer import write_fastertransformer
 from slipway.checkpoints.huggingface.reader import read_huggingface
 from slipway.transformer.weights import Array, Weights, expected_shapes, token_table
-from tests.server.running import RunningServer, running_server
 
 VOCABULARY = 60
-
-
-@contextmanager
-def served(repository: Path, *flags: str) -> Iterator[RunningServer]:
-    """Run a server that keeps converted models in a directory of its own, and whose idle threads leave the cores to
-    others: spinning ones make models this small many times slower on a busy machine."""
-    with (
-        tempfile.TemporaryDirectory() as cache,
-        patch.dict(os.environ, SLIPWAY_CACHE_DIR=cache, OMP_WAIT_POLICY="PASSIVE"),
-        running_server(repository, *flags) as server,
-    ):
-        yield server
 
 
 CURRENT = """input [

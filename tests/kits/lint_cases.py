@@ -7,7 +7,7 @@ from pathlib import Path
 
 from onnx import TensorProto
 
-from tests.backends.onnxruntime import graphs
+from tests.kits import onnx_graphs as graphs
 
 IO = """input [ { name: "INPUT0" data_type: TYPE_FP32 dims: [ 4 ] } ]
 output [ { name: "OUTPUT0" data_type: TYPE_FP32 dims: [ 4 ] } ]
