@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from slipway.backends.fastertransformer.declared import complete_interface
 from tritonclient.grpc import model_config_pb2
 
+from slipway.backends.fastertransformer.completion import complete_interface
 from slipway.backends.fastertransformer.configuration import ModelType, SequenceLimits
 from slipway.backends.fastertransformer.interface_current import GPT_FORM, T5_FORM, CurrentInterface
 from slipway.core.request import InferRequest
