@@ -59,7 +59,8 @@ def convert(source: str | Path, options: ConvertOptions, progress: Progress = la
     if not _NAME.fullmatch(options.name):
         raise invalid(f"'{options.name}' is not a model name: use letters, digits, '_', '-' and '.'")
     path, origin = locate(source, progress)
-    open_flow = open_generation if generates(path) else open_encoders
+    embeds = (path / "modules.json").is_file()  # whatever the checkpoint could do by itself
+    open_flow = open_generation if generates(path) and not embeds else open_encoders
     with open_flow(path, origin, options, progress) as flow:
         return Conversion(flow, options, progress).run(started)
 

@@ -6,9 +6,11 @@ The copy needs nothing but the `tokenizers` library: truncation and padding are 
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from slipway.convert.byte_tokenizer import CLASS, build_byte_tokenizer
 from slipway.convert.libraries import first_line
 from slipway.errors import SlipwayError, invalid
 
@@ -21,13 +23,20 @@ def open_reference(directory: Path, refuse: Callable[[str], SlipwayError]) -> An
     there is no fast form."""
     from transformers import AutoTokenizer
 
+    if needs_sentencepiece(directory) and find_spec("sentencepiece") is None:
+        raise refuse("its only form is a sentencepiece model, and reading one needs: pip install sentencepiece")
     try:
         tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
     except Exception as error:  # transformers and its Rust core raise types without a common root
         raise refuse(first_line(error)) from error
-    if not getattr(tokenizer, "is_fast", False):
+    if not getattr(tokenizer, "is_fast", False) and type(tokenizer).__name__ != CLASS:
         raise refuse(f"{type(tokenizer).__name__} has no fast form")
     return tokenizer
+
+
+def needs_sentencepiece(directory: Path) -> bool:
+    """Return whether a sentencepiece model is the only form of the tokenizer in a directory."""
+    return not (directory / "tokenizer.json").is_file() and any(directory.glob("*.model"))
 
 
 def copy_tokenizer(reference: Any, max_length: int | None) -> Tokenizer:
@@ -35,7 +44,10 @@ def copy_tokenizer(reference: Any, max_length: int | None) -> Tokenizer:
     batch to its longest row."""
     from tokenizers import Tokenizer
 
-    tokenizer = Tokenizer.from_str(reference.backend_tokenizer.to_str())
+    if type(reference).__name__ == CLASS:
+        tokenizer = build_byte_tokenizer(reference)
+    else:
+        tokenizer = Tokenizer.from_str(reference.backend_tokenizer.to_str())
     if max_length is None:
         tokenizer.no_truncation()
     else:

@@ -52,6 +52,7 @@ def open_encoders(path: Path, origin: str, options: ConvertOptions, progress: Pr
             calibration=source.calibration(options.calibration),
             reproduce=options.command,
             skipped=skipped,
+            notes=list(source.notes),
         )
         yield EncoderFlow(source, options, variants, report, progress)
 

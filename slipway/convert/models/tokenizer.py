@@ -2,8 +2,8 @@
 
 Written by `slipway convert`; runs in Slipway and in NVIDIA Triton (needs `tokenizers` and `numpy`). Truncation to the
 encoder's length and padding to the longest row of a request are settings inside tokenizer.json. The config's
-parameters hold what the model wants around a text: PROMPT stands before it; with HYPOTHESIS every text is paired with
-every label, and the ids have one more dimension, [rows, labels, tokens].
+parameters hold what the model wants around a text: PROMPT stands before it, of a pair before the first; with HYPOTHESIS
+every text is paired with every label, and the ids have one more dimension, [rows, labels, tokens].
 """
 
 from __future__ import annotations
@@ -72,7 +72,8 @@ class TritonPythonModel:
             ]
             return labels.shape, pairs
         if len(columns) == 2:
-            return first.shape[:1], list(zip(first.ravel(), columns[1].ravel()))
+            seconds = columns[1].ravel()
+            return first.shape[:1], [(self.prompt + one, other) for one, other in zip(first.ravel(), seconds)]
         return first.shape[:1], [self.prompt + text for text in first.ravel()]
 
     def tensor(self, name: str, encodings: list[Any], shape: tuple[int, ...]) -> pb_utils.Tensor:

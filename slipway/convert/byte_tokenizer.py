@@ -1,0 +1,42 @@
+"""ByT5's tokenizer, which transformers has in Python alone, as one that the `tokenizers` library runs.
+
+A token is a byte; ids of bytes begin after the special tokens. The copy is compared with the original like any other.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+CLASS: Final = "ByT5Tokenizer"
+_BYTES: Final = 256
+
+
+def build_byte_tokenizer(reference: Any) -> Tokenizer:
+    """Return a tokenizer with the ids of transformers' ByT5Tokenizer `reference`."""
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
+
+    first = int(reference.offset)
+    vocabulary = {character: first + byte for byte, character in enumerate(_byte_characters())}
+    added = {str(token): index for token, index in reference.get_added_vocab().items()}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary | added, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    names = sorted(added, key=lambda each: added[each])
+    tokenizer.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in names])
+    end = (str(reference.eos_token), int(reference.eos_token_id))
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"$A {end[0]}", pair=f"$A {end[0]} $B {end[0]}", special_tokens=[end]
+    )
+    return tokenizer
+
+
+def _byte_characters() -> list[str]:
+    """Return the character that stands for each byte in the vocabularies of byte-level tokenizers: itself where it can
+    be printed, the next free one from 256 on where not (GPT-2's table)."""
+    printable = {*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)}
+    others = (byte for byte in range(_BYTES) if byte not in printable)
+    replaced = {byte: _BYTES + place for place, byte in enumerate(others)}
+    return [chr(replaced.get(byte, byte)) for byte in range(_BYTES)]
