@@ -19,10 +19,12 @@ from slipway.convert.encoders.variants import ENGINES
 from slipway.convert.generation.variants import COMPUTE_TYPES
 from slipway.convert.generation.variants import ENGINES as GENERATION_ENGINES
 from slipway.convert.options import AUTO, HYPOTHESIS, LENGTHS, ConvertOptions
+from slipway.convert.thresholds import ACCURACY, BALANCED
 from slipway.convert.variants import PRECISIONS
 from slipway.core.table import render_table
 from slipway.errors import invalid
 
+_NEIGHBOURS: Final = ", ".join(f"{100 * each.neighbours:g}%% {word}" for word, each in ACCURACY.items())
 _ALIASES: Final = {AUTO: AUTO, **{compute_type: precision for precision, compute_type in COMPUTE_TYPES.items()}}
 
 
@@ -90,6 +92,14 @@ def _parser() -> CommandParser:
         f"models that generate text have {', '.join(COMPUTE_TYPES)} (default: auto)",
     )
     parser.add_argument(
+        "--accuracy",
+        choices=tuple(ACCURACY),
+        default=BALANCED,
+        help="how much a reduced number type may lose; of embeddings, the share of sample texts that keep their "
+        f"nearest neighbour: {_NEIGHBOURS}"
+        f" (default: {BALANCED})",
+    )
+    parser.add_argument(
         "--compute-type",
         choices=tuple(_ALIASES),
         help="number type for text-generation models; replaced by --precision",
@@ -146,6 +156,7 @@ def _options(options: Namespace, command: str) -> ConvertOptions:
         repository=options.repository,
         engine=options.engine,
         precision=options.precision,
+        accuracy=options.accuracy,
         task=options.task,
         lengths=options.lengths,
         calibration=options.calibration,
@@ -175,6 +186,7 @@ def _summary(conversion: Converted, repository: Path) -> str:
             f"chosen: {report.chosen}: {report.why}",
             *([f"scheduling: {report.batching.why}"] if report.batching else []),
             *report.note_lines(),
+            *report.loss_lines(),
             f"wrote {', '.join(conversion.models)} to {repository} in {report.seconds:.1f} s",
             f"report: {next(path for path in _reports(repository, conversion.models) if path.is_file())}",
             f"next: slipway check {repository} && slipway serve {repository}",

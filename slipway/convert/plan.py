@@ -2,16 +2,49 @@
 
 from __future__ import annotations
 
+import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """Rows per second of batches of `rows` rows of `length` tokens each."""
+    """Rows per second of batches of `rows` rows of `length` tokens each: the median, and what each round measured."""
 
     length: int
     rows: int
     rows_per_second: float
+    rounds: tuple[float, ...] = ()
+
+    @staticmethod
+    def of(length: int, rows: int, rounds: Sequence[float]) -> Rate:
+        """Return the rate of what was measured."""
+        return Rate(length, rows, statistics.median(rounds), tuple(rounds))
+
+    @property
+    def measured(self) -> tuple[float, ...]:
+        """What each round measured; the one figure where there were none."""
+        return self.rounds or (self.rows_per_second,)
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """How many times faster one thing is than another: the median of paired rounds, and between what the rounds lie,
+    the one farthest out on each side left out where there are five."""
+
+    low: float
+    middle: float
+    high: float
+
+    @staticmethod
+    def of(rounds: Sequence[float]) -> Ratio:
+        """Return the ratio of what each round gave."""
+        ordered = sorted(rounds)
+        kept = ordered[1:-1] if len(ordered) >= 5 else ordered
+        return Ratio(kept[0], statistics.median(ordered), kept[-1])
+
+    def __str__(self) -> str:
+        return f"{self.middle:.2f} times, between {self.low:.2f} and {self.high:.2f}"
 
 
 @dataclass(frozen=True, slots=True)

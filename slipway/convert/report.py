@@ -42,6 +42,11 @@ class Speed(Protocol):
         """Return what is done per second, of whatever the wing counts."""
 
 
+def mean_rate(speeds: Sequence[Speed]) -> float:
+    """Return the geometric mean of the rates, 0 of none."""
+    return math.prod(speed.rate for speed in speeds) ** (1 / len(speeds)) if speeds else 0.0
+
+
 @dataclass(slots=True)
 class Candidate:
     """A variant that was tried, and what was found. `problems` are the gate's, in words; `figures` is the value that
@@ -53,6 +58,7 @@ class Candidate:
     criteria: Thresholds | None = None
     figures: Any = None  # encoders/gate.py: Figures; generation/gate.py: Agreement
     speeds: tuple[Any, ...] = ()  # each a `Speed` with figures of its own
+    passes: tuple[float, ...] = ()  # the rate of each time it was measured
     bytes: int = 0
     seconds: float = 0.0
 
@@ -64,18 +70,20 @@ class Candidate:
     @property
     def rate(self) -> float:
         """Return the geometric mean of the rates; 0 where it was not measured."""
-        return math.prod(speed.rate for speed in self.speeds) ** (1 / len(self.speeds)) if self.speeds else 0.0
+        return mean_rate(self.speeds)
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
     """How a wing's figures and speeds are written: the columns that are its own in the table, their texts of a
-    candidate, their keys in report.json, and how speed was measured, for the sentence that says why."""
+    candidate, their keys in report.json, how speed was measured, for the sentence that says why, and what a candidate
+    lost against the source, "" for nothing."""
 
     headers: tuple[str, ...]
     cells: Callable[[Candidate], tuple[str, ...]]
     fields: Callable[[Candidate], dict[str, Any]]
     measured: Callable[[Candidate], str]
+    lost: Callable[[Candidate], str] = lambda _: ""
 
 
 @dataclass(slots=True)
@@ -109,6 +117,13 @@ class ConversionReport:
         ]
         return ("candidate", "gate", *self.columns.headers, "MB"), rows
 
+    def loss_lines(self) -> list[str]:
+        """Return what the chosen candidate lost and how to keep it, nothing where it keeps every digit."""
+        chosen = [each for each in self.candidates if each.label == self.chosen]
+        lost = [text for each in chosen if (text := self.columns.lost(each))]
+        kept = "every digit is kept with --precision fp32; --accuracy high allows less loss, --accuracy fast more"
+        return [f"{self.chosen} is not exact: {text}" for text in lost] + ([kept] if lost else [])
+
     def note_lines(self) -> list[str]:
         """Return the notes, which end both forms for people."""
         return ["", "## Notes", "", *(f"- {note}" for note in self.notes)] if self.notes else []
@@ -116,7 +131,10 @@ class ConversionReport:
     def document(self) -> dict[str, Any]:
         """Return the report as values that JSON can hold."""
         document = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "columns"}
-        return document | {"candidates": [self._candidate(each) for each in self.candidates]}
+        return document | {
+            "candidates": [self._candidate(each) for each in self.candidates],
+            "lost": self.loss_lines()[:1],
+        }
 
     def _candidate(self, candidate: Candidate) -> dict[str, Any]:
         return {
@@ -162,6 +180,8 @@ class ConversionReport:
             "",
             *_markdown_table(*self.table()),
         ]
+        lost = self.loss_lines()
+        lines += ["", "## What was lost", "", *(f"- {line}" for line in lost)] if lost else []
         refusals = [f"- {each.label}: {problem}" for each in self.candidates for problem in each.problems]
         lines += ["", *refusals] if refusals else []
         if self.skipped:

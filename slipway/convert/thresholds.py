@@ -13,10 +13,33 @@ import numpy as np
 
 TOLERANCE: Final = 1e-4  # FP32: sums in another order; relative to the largest output where that is above 1
 COSINE: Final = 0.999
-COSINE_INT8_EMBEDDING: Final = 0.995  # of vectors that are compared by their direction among others
-WORST_COSINE: Final = 0.8  # of any row; MiniLM in int8 has 0.93 on a row of one random token
-LABELS: Final = 0.99  # share of rows whose winning label may not change
-TOKENS: Final = 0.9  # share of generated tokens before a row takes another way; FP32 must give every one
+HIGH, BALANCED, FAST = "high", "balanced", "fast"  # what --accuracy takes
+
+
+@dataclass(frozen=True, slots=True)
+class Strictness:
+    """What a reduced type must keep at least, as shares and cosines; FP32 keeps everything whatever is asked for.
+
+    `embedding` is the mean cosine of int8 vectors, which are compared by their direction among others; `worst` that of
+    any row; `neighbours` the share of sample texts whose nearest neighbour stays the same; `labels` of rows whose
+    winning label does; `tokens` of generated tokens before a row takes another way.
+    """
+
+    cosine: float
+    embedding: float
+    worst: float
+    neighbours: float
+    labels: float
+    tokens: float
+
+
+ACCURACY: Final = {
+    HIGH: Strictness(cosine=0.9999, embedding=0.9999, worst=0.99, neighbours=1.0, labels=1.0, tokens=0.99),
+    # worst: MiniLM in int8 has 0.93 on a row of one random token
+    BALANCED: Strictness(cosine=COSINE, embedding=0.995, worst=0.8, neighbours=0.99, labels=0.99, tokens=0.9),
+    FAST: Strictness(cosine=0.99, embedding=0.98, worst=0.7, neighbours=0.95, labels=0.97, tokens=0.8),
+}
+TOKENS: Final = ACCURACY[BALANCED].tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,3 +68,4 @@ class Thresholds:
     agreement: float = 0.0
     cosine: float = 0.0
     worst_cosine: float = 0.0
+    neighbours: float = 0.0

@@ -109,7 +109,8 @@ class EncoderFlow:
 
     def judge(self, model: OpenModel, variant: Variant) -> GateVerdict:
         """Compare every row, in its batch and alone."""
-        return judge(model.run, self._expected, variant.precision, self._subject.interface)
+        accuracy = self._options.accuracy
+        return judge(model.run, self._expected, variant.precision, self._subject.interface, accuracy)
 
     def measure(self, model: OpenModel) -> tuple[RowSpeed, ...]:
         """Return rows per second at the lengths that were asked for."""

@@ -22,7 +22,7 @@ from slipway.convert.encoders.graph_subject import GraphSubject
 from slipway.convert.encoders.module_subject import ModuleSubject
 from slipway.convert.encoders.package import text_model_names, write_text_models
 from slipway.convert.encoders.sampling import read_calibration
-from slipway.convert.encoders.settings import check_config, known_keys
+from slipway.convert.encoders.settings import config_notes, known_keys, refuse_quantised
 from slipway.convert.encoders.source import read_source
 from slipway.convert.encoders.subject import Subject
 from slipway.convert.encoders.tasks import TASKS
@@ -111,6 +111,7 @@ def _single_model(path: Path, options: ConvertOptions) -> OpenedSource:
 def _text_model(path: Path, options: ConvertOptions) -> OpenedSource:
     notes = check_foreign_files(path, options.task)
     source = read_source(path, task=options.task, hypothesis=options.hypothesis)
+    refuse_quantised(source.directory)
     notes += check_custom_code(source.directory, source.model_type, source.task)
     reference = load_reference_tokenizer(source)
     if "token_type_ids" not in reference.model_input_names:  # the network was trained without: all are zero
@@ -120,7 +121,7 @@ def _text_model(path: Path, options: ConvertOptions) -> OpenedSource:
     network = loaded.module
     check_vocabulary(reference, network.get_input_embeddings().num_embeddings, source.directory)
     notes += check_arrays(loaded.unexpected, network, source.task, source.directory, bare=options.task is source.task)
-    notes += [*source.notes, *check_config(source.directory, known_keys(network.config))]
+    notes += [*source.notes, *config_notes(source.directory, known_keys(network.config))]
     tokenizer = build_tokenizer(source, reference)
     check_tokenizer(tokenizer, reference, source, TEXTS)
     subject = TextSubject(source, network, tokenizer, sample_texts())

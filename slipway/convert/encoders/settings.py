@@ -124,18 +124,21 @@ def _short(value: Any, most: int = 60) -> str:
     return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
-def check_config(directory: Path, known: Iterable[str]) -> list[str]:
-    """Return the notes on config.json and tokenizer_config.json; `known` are the keys that transformers' class of the
-    family reads. Raise `SlipwayError` for weights that are not stored as floats."""
-    config = read_json_object(directory / "config.json")
-    quantised = config.get("quantization_config")
+def refuse_quantised(directory: Path) -> None:
+    """Raise `SlipwayError` for weights that are not stored as floats."""
+    quantised = read_json_object(directory / "config.json").get("quantization_config")
     if quantised:
         method = quantised.get("quant_method", "unknown") if isinstance(quantised, dict) else "unknown"
         raise invalid(
             f"{directory / 'config.json'}: the weights are quantised ({method}); convert the checkpoint that it was "
             f"made of, with --precision int8"
         )
-    notes = unread_keys("config.json", config, known)
+
+
+def config_notes(directory: Path, known: Iterable[str]) -> list[str]:
+    """Return the notes on config.json and tokenizer_config.json; `known` are the keys that transformers' class of the
+    family reads."""
+    notes = unread_keys("config.json", read_json_object(directory / "config.json"), known)
     tokenizer = directory / "tokenizer_config.json"
     return notes + (unread_keys("tokenizer_config.json", read_json_object(tokenizer)) if tokenizer.exists() else [])
 

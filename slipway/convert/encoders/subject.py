@@ -36,11 +36,13 @@ class Interface:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One input of the gate: a batch, and each of its rows alone and without padding."""
+    """One input of the gate: a batch, and each of its rows alone and without padding. Rows of `texts` are real text,
+    among which each has a nearest neighbour."""
 
     name: str
     batch: Arrays
     alone: tuple[Arrays, ...]
+    texts: bool = False
 
 
 class Subject(Protocol):

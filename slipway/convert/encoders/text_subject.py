@@ -7,6 +7,7 @@ exported head, in masking or in batching shows as a difference.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -73,13 +74,14 @@ class TextSubject:
         return list(self._cases())
 
     def _cases(self) -> Iterator[Case]:
-        yield self._case(f"real text, {len(TEXTS)} padded rows", self._encode(TEXTS))
+        yield replace(self._case(f"real text, {len(TEXTS)} padded rows", self._encode(TEXTS)), texts=True)
         yield self._case("real text, one row", self._encode(TEXTS[:1]))
         size = self.interface.max_batch_size
         texts = self._texts[:size] if self._source.task is Task.MASK else self._texts
         for start in range(0, len(texts), size):
             part = texts[start : start + size]
-            yield self._case(f"sample text {start}-{start + len(part) - 1}, padded rows", self._encode(part))
+            name = f"sample text {start}-{start + len(part) - 1}, padded rows"
+            yield replace(self._case(name, self._encode(part)), texts=True)
         random = np.random.default_rng(0)
         longest = self._longest()
         short = min(max(SHORT, self._fewest), longest)

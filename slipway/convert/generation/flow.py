@@ -27,6 +27,7 @@ from slipway.convert.options import ConvertOptions, Progress
 from slipway.convert.report import ConversionReport, source_hash
 from slipway.convert.runner import OpenModel
 from slipway.convert.sample import sample_texts
+from slipway.convert.thresholds import ACCURACY, TOKENS
 from slipway.convert.variants import Variant
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def open_generation(path: Path, origin: str, options: ConvertOptions, progress: 
         notes=list(source.notes),
     )
     with quiet_libraries():
-        yield GenerationFlow(source, options.name, variants, report, progress)
+        yield GenerationFlow(source, options.name, variants, report, progress, ACCURACY[options.accuracy].tokens)
 
 
 class GenerationFlow:
@@ -68,6 +69,7 @@ class GenerationFlow:
         variants: Sequence[Variant],
         report: ConversionReport,
         progress: Progress,
+        least: float = TOKENS,  # share of tokens that a reduced type must keep
     ) -> None:
         self.report = report
         self.variants = variants
@@ -76,6 +78,7 @@ class GenerationFlow:
         self._source = source
         self._name = name
         self._progress = progress
+        self._least = least
         self._tokenizer: Tokenizer  # of prepare
         self._questions: Sequence[Question]
 
@@ -95,7 +98,7 @@ class GenerationFlow:
 
     def judge(self, model: OpenModel, variant: Variant) -> GateVerdict:
         """Compare greedy ids, alone and in company."""
-        return judge(model.run_together, self._questions, variant.precision)
+        return judge(model.run_together, self._questions, variant.precision, self._least)
 
     def measure(self, model: OpenModel) -> tuple[TokenSpeed, ...]:
         """Return generated tokens per second, of one row and of several."""

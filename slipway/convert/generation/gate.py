@@ -81,7 +81,7 @@ class _Count:
         self.same_tokens += same
 
 
-def judge(run: RunTogether, questions: Sequence[Question], precision: str) -> GateVerdict:
+def judge(run: RunTogether, questions: Sequence[Question], precision: str, least: float = TOKENS) -> GateVerdict:
     """Return how a candidate of `precision` does. A candidate that fails to answer does not pass."""
     count = _Count()
     for name, requests in _arrangements(questions):
@@ -94,7 +94,7 @@ def judge(run: RunTogether, questions: Sequence[Question], precision: str) -> Ga
                 length = int(answer["sequence_length"][row, 0])
                 count.add(name, question, answer["output_ids"][row, 0, :length].tolist())
     agreement = _agreement(count)
-    return GateVerdict(agreement, tuple(_problems(agreement, precision)))
+    return GateVerdict(agreement, tuple(_problems(agreement, precision, least)))
 
 
 def _arrangements(questions: Sequence[Question]) -> Iterator[tuple[str, list[list[Question]]]]:
@@ -134,12 +134,12 @@ def _agreement(count: _Count) -> Agreement:
     return Agreement(count.rows, count.same_rows, count.ties, count.tokens, count.same_tokens, count.first_difference)
 
 
-def _problems(found: Agreement, precision: str) -> Iterator[str]:
+def _problems(found: Agreement, precision: str, least: float) -> Iterator[str]:
     if precision == "fp32" and found.same_rows + found.ties < found.rows:
         different = found.rows - found.same_rows - found.ties
         yield f"{different} of {found.rows} rows differ from transformers; first: {found.first_difference}"
-    if precision != "fp32" and not found.share >= TOKENS:
+    if precision != "fp32" and not found.share >= least:
         yield (
             f"{found.share:.1%} of the tokens before a row takes another way are those of transformers "
-            f"(required: {TOKENS:.0%}); first: {found.first_difference}"
+            f"(required: {least:.0%}); first: {found.first_difference}"
         )

@@ -26,6 +26,13 @@ def _measured(_: Candidate) -> str:
     return "in generated tokens a second on this machine"
 
 
+def _lost(candidate: Candidate) -> str:
+    found: Agreement | None = candidate.figures
+    if found is None or candidate.variant.precision == "fp32":
+        return ""
+    return f"{found.same_rows} of {found.rows} texts are those of transformers, {found.share:.1%} of their tokens"
+
+
 COLUMNS: Final = Columns(
-    ("same rows", "same tokens", "tokens/s alone", "tokens/s in a batch"), _cells, _fields, _measured
+    ("same rows", "same tokens", "tokens/s alone", "tokens/s in a batch"), _cells, _fields, _measured, _lost
 )
