@@ -16,16 +16,17 @@ _BYTES: Final = 256
 
 def build_byte_tokenizer(reference: Any) -> Tokenizer:
     """Return a tokenizer with the ids of transformers' ByT5Tokenizer `reference`."""
-    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 
     first = int(reference.offset)
     vocabulary = {character: first + byte for byte, character in enumerate(_byte_characters())}
-    added = {str(token): index for token, index in reference.get_added_vocab().items()}
-    tokenizer = Tokenizer(models.BPE(vocab=vocabulary | added, merges=[]))
+    added = dict(sorted(reference.added_tokens_decoder.items()))
+    tokenizer = Tokenizer(
+        models.BPE(vocab=vocabulary | {each.content: index for index, each in added.items()}, merges=[])
+    )
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     tokenizer.decoder = decoders.ByteLevel()
-    names = sorted(added, key=lambda each: added[each])
-    tokenizer.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in names])
+    tokenizer.add_special_tokens(list(added.values()))
     end = (str(reference.eos_token), int(reference.eos_token_id))
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"$A {end[0]}", pair=f"$A {end[0]} $B {end[0]}", special_tokens=[end]

@@ -6,7 +6,7 @@ The copy needs nothing but the `tokenizers` library: truncation and padding are 
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib.util import find_spec
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +23,8 @@ def open_reference(directory: Path, refuse: Callable[[str], SlipwayError]) -> An
     there is no fast form."""
     from transformers import AutoTokenizer
 
-    if needs_sentencepiece(directory) and find_spec("sentencepiece") is None:
-        raise refuse("its only form is a sentencepiece model, and reading one needs: pip install sentencepiece")
+    if needs_sentencepiece(directory) and (obstacle := _sentencepiece_obstacle()):
+        raise refuse(f"its only form is a sentencepiece model, and {obstacle}: pip install 'sentencepiece<0.2.2'")
     try:
         tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
     except Exception as error:  # transformers and its Rust core raise types without a common root
@@ -32,6 +32,20 @@ def open_reference(directory: Path, refuse: Callable[[str], SlipwayError]) -> An
     if not getattr(tokenizer, "is_fast", False) and type(tokenizer).__name__ != CLASS:
         raise refuse(f"{type(tokenizer).__name__} has no fast form")
     return tokenizer
+
+
+def _sentencepiece_obstacle() -> str:
+    """Return why sentencepiece models cannot be read here, "" if they can. transformers itself would say that another
+    library is missing, with which it cannot be done either."""
+    from google.protobuf.runtime_version import VersionError
+
+    try:
+        import_module("sentencepiece.sentencepiece_model_pb2")
+    except ModuleNotFoundError:
+        return "sentencepiece is not installed"
+    except VersionError:  # from 0.2.2 on it wants protobuf 7, which tritonclient does not take
+        return "the sentencepiece that is installed needs a newer protobuf"
+    return ""
 
 
 def needs_sentencepiece(directory: Path) -> bool:

@@ -95,12 +95,15 @@ def write_checkpoint(directory: Path, model_type: str = "bert", head: str = "Mod
     torch.manual_seed(7)
     directory.mkdir(parents=True, exist_ok=True)
     config = transformers.CONFIG_MAPPING[model_type](
-        vocab_size=write_tokenizer(directory, token_types=model_type in TOKEN_TYPES),
-        max_position_embeddings=LENGTH + 1,  # families that count positions from the padding id need one more
-        pad_token_id=0,
-        bos_token_id=2,
-        eos_token_id=3,
-        **{**FAMILY_SIZES.get(model_type, SIZES), **changes},
+        **{
+            "vocab_size": write_tokenizer(directory, token_types=model_type in TOKEN_TYPES),
+            "max_position_embeddings": LENGTH + 1,  # families that count positions from the padding id need one more
+            "pad_token_id": 0,
+            "bos_token_id": 2,
+            "eos_token_id": 3,
+            **FAMILY_SIZES.get(model_type, SIZES),
+            **changes,
+        }
     )
     own = {"t5": "T5EncoderModel", "mt5": "MT5EncoderModel", "umt5": "UMT5EncoderModel"}
     if head == "Model" and model_type in own:
