@@ -86,7 +86,7 @@ FAMILIES: Final[dict[str, EncoderFamily]] = {
     "xlm-roberta": _FAIRSEQ,
 }
 # Those of generation/source.py, which reads them.
-GENERATING: Final = ("bart", "gpt2", "m2m_100", "marian", "mbart", "mt5", "t5")
+GENERATING: Final = ("bart", "gpt2", "m2m_100", "marian", "mbart", "mt5", "pegasus", "t5")
 
 # The task that a head was trained for, by the end of the architecture's name.
 HEADS: Final = {

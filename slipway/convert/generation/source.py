@@ -26,6 +26,7 @@ TASKS: Final[Mapping[str, tuple[Task, ...]]] = {
     "marian": (Task.TRANSLATION, Task.TEXT_TO_TEXT),
     "mbart": (Task.TRANSLATION, Task.TEXT_TO_TEXT, Task.SUMMARIZATION),
     "mt5": _TEXT_TO_TEXT,
+    "pegasus": (Task.SUMMARIZATION, Task.TEXT_TO_TEXT),
     "t5": _TEXT_TO_TEXT,
 }
 # Architectures that have a head; GPT-2's and BART's is their embedding, so a model without one generates too.

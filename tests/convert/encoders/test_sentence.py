@@ -135,6 +135,25 @@ def test_texts_are_cut_to_the_length_that_an_old_directory_says_in_a_file_of_its
     assert read_source(source).max_length == 24
 
 
+def test_the_checkpoint_may_lie_in_a_folder_of_its_own(tmp_path):
+    source = embedder(tmp_path / "source")
+    (source / "0_Transformer").mkdir()
+    moved = "config.json model.safetensors tokenizer.json tokenizer_config.json sentence_bert_config.json"
+    for name in moved.split():
+        (source / name).rename(source / "0_Transformer" / name)
+    modules = json.loads((source / "modules.json").read_text())
+    modules[0]["path"] = "0_Transformer"
+    (source / "modules.json").write_text(json.dumps(modules))
+    assert check(source, tmp_path / "work").source.subject.interface.longest == 24
+
+
+def test_a_t5_encoder_with_a_dense_layer_is_a_sentence_t5(tmp_path):
+    source = add_sentence_transformers(write_checkpoint(tmp_path / "source", "t5"), "mean", normalise=False)
+    add_layers(source)
+    gated = check(source, tmp_path / "work")
+    assert (gated.source.task, gated.source.subject.interface.outputs[0].dims) == ("embedding", (8,))
+
+
 def test_what_sentence_transformers_is_set_to_and_nothing_reads_is_named(tmp_path):
     source = embedder(tmp_path / "source")
     edit(source / "1_Pooling/config.json", squash=True)
