@@ -42,7 +42,7 @@ def check_request(request: InferRequest, signature: ModelSignature) -> int:
             )
         shape = tensor.shape
         if batched:
-            if not shape or shape[0] < 0 or not _fits(shape[1:], spec.dims):
+            if not shape or shape[0] < 0 or not matches_dims(shape[1:], spec.dims):
                 raise _shape_error(request, tensor, spec, signature)
             if rows == -1:
                 rows = shape[0]
@@ -50,7 +50,7 @@ def check_request(request: InferRequest, signature: ModelSignature) -> int:
                 raise _refused(
                     request, f"input '{name}' batch size does not match other inputs for '{signature.model_name}'"
                 )
-        elif not _fits(shape, spec.dims):
+        elif not matches_dims(shape, spec.dims):
             raise _shape_error(request, tensor, spec, signature)
         if not tensor.is_decoded:
             _check_bytes(request, tensor, signature)
@@ -68,7 +68,8 @@ def _refused(request: InferRequest, message: str) -> SlipwayError:
     return invalid(request.log_prefix + message)
 
 
-def _fits(shape: Sequence[int], dims: tuple[int, ...]) -> bool:
+def matches_dims(shape: Sequence[int], dims: Sequence[int]) -> bool:
+    """Return whether `shape` is one that `dims` declare, where -1 stands for any size."""
     if len(shape) != len(dims):
         return False
     for size, declared in zip(shape, dims, strict=True):

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from slipway.core.check import matches_dims
 from slipway.core.pending import Deliver, Pending
 from slipway.core.request import InferRequest, InferResponse
 from slipway.core.signature import ModelSignature, TensorSpec
@@ -37,14 +38,24 @@ class EnsembleContext:
     ended: Callable[[], None]
 
 
+@dataclass(frozen=True, slots=True)
+class _Flowing:
+    """A tensor between steps. `rows` is the batch size of the request that it came with, None from a model (or an
+    ensemble) that does not batch."""
+
+    tensor: Tensor
+    rows: int | None
+
+
 class _Call:
     """A step under way: hands each answer on, together with itself."""
 
-    __slots__ = ("begin_ns", "pending", "run", "step_call")
+    __slots__ = ("begin_ns", "pending", "rows", "run", "step_call")
 
-    def __init__(self, run: RunningRequest, step_call: StepCall[Tensor]) -> None:
+    def __init__(self, run: RunningRequest, step_call: StepCall[_Flowing]) -> None:
         self.run = run
         self.step_call = step_call
+        self.rows: int | None = None  # of the step's request, where its model batches
         self.pending: Pending | None = None  # from submission to the final answer; then None, to leave no cycle
         self.begin_ns = time.monotonic_ns()
 
@@ -60,7 +71,9 @@ class RunningRequest:
     def __init__(self, context: EnsembleContext, pending: Pending, graph: EnsembleGraph) -> None:
         self._context = context
         self._pending = pending
-        self._flow: EnsembleRun[Tensor] = EnsembleRun(graph, pending.request.inputs)
+        rows = pending.rows if context.signature.max_batch_size > 0 else None
+        inputs = {name: _Flowing(tensor, rows) for name, tensor in pending.request.inputs.items()}
+        self._flow: EnsembleRun[_Flowing] = EnsembleRun(graph, inputs)
         self._calls: set[_Call] = set()
         self._inbox: deque[tuple[_Call, InferResponse]] = deque()
         self._busy = False
@@ -96,11 +109,13 @@ class RunningRequest:
         if not self._ended and self._flow.done:
             self._finish()
 
-    def _launch(self, step_call: StepCall[Tensor]) -> None:
+    def _launch(self, step_call: StepCall[_Flowing]) -> None:
         call = _Call(self, step_call)
         self._calls.add(call)
         try:
-            pending = self._context.submit(self._step_request(step_call), call.receive)
+            request = self._step_request(step_call)
+            call.rows = self._rows(request)
+            pending = self._context.submit(request, call.receive)
         except SlipwayError as error:
             self._calls.discard(call)
             self._fail(error)
@@ -110,14 +125,14 @@ class RunningRequest:
         else:
             call.pending = pending
 
-    def _step_request(self, call: StepCall[Tensor]) -> InferRequest:
+    def _step_request(self, call: StepCall[_Flowing]) -> InferRequest:
         request, step = self._pending.request, call.step
         signature = self._context.signature_of(step.model_name, step.model_version)
         return InferRequest(
             step.model_name,
             step.model_version,
             request.id,
-            inputs={name: _fit(tensor, name, signature.inputs, signature) for name, tensor in call.inputs.items()},
+            inputs={name: _fit(value, name, signature.inputs, signature) for name, value in call.inputs.items()},
             outputs=call.outputs,
             parameters=request.parameters,
             priority=request.priority,
@@ -126,13 +141,21 @@ class RunningRequest:
             flags=request.flags,
         )
 
+    def _rows(self, request: InferRequest) -> int | None:
+        signature = self._context.signature_of(request.model_name, request.model_version)
+        if signature.max_batch_size == 0:
+            return None
+        return next((tensor.shape[0] for tensor in request.inputs.values() if tensor.shape), 1)
+
     def _absorb(self, call: _Call, response: InferResponse) -> None:
         if response.error is not None:
             self._fail(response.error)
             return
         if response.final:
             self._close(call)
-        outputs = None if response.empty else {tensor.name: tensor for tensor in response.outputs}
+        outputs = None
+        if not response.empty:
+            outputs = {tensor.name: _Flowing(tensor, call.rows) for tensor in response.outputs}
         flow = self._flow
         flow.answer(call.step_call, outputs, final=response.final)
         if self._context.signature.decoupled:
@@ -165,10 +188,10 @@ class RunningRequest:
         else:
             self._fail(invalid(DEADLOCK))
 
-    def _response(self, tensors: dict[str, Tensor]) -> InferResponse:
+    def _response(self, tensors: dict[str, _Flowing]) -> InferResponse:
         signature = self._context.signature
         return InferResponse(
-            outputs=[_fit(tensor, name, signature.outputs, signature) for name, tensor in tensors.items()]
+            outputs=[_fit(value, name, signature.outputs, signature) for name, value in tensors.items()]
         )
 
     def _send(self, response: InferResponse) -> None:
@@ -227,17 +250,22 @@ class RunningRequest:
         pending.deliver(response)
 
 
-def _fit(tensor: Tensor, name: str, specs: dict[str, TensorSpec], signature: ModelSignature) -> Tensor:
-    """Return `tensor` as `name` of `signature`, with a batch dimension of 1 added or dropped where needed."""
+def _fit(value: _Flowing, name: str, specs: dict[str, TensorSpec], signature: ModelSignature) -> Tensor:
+    """Return the tensor as `name` of `signature`.
+
+    A batch dimension of 1 is added or dropped only where exactly one of the two sides batches; any other shape stays as
+    it is, for the check of the model that gets it (Triton: `ReshapeTensorDims` of ensemble_scheduler.cc).
+    """
+    tensor = value.tensor
     if tensor.name != name:
         tensor = tensor.renamed(name)
     spec = specs.get(name)
-    if spec is None:
+    batches = signature.max_batch_size > 0
+    if spec is None or batches == (value.rows is not None):
         return tensor
-    rank = len(spec.dims) + (signature.max_batch_size > 0)
-    shape = tensor.shape
-    if len(shape) == rank - 1:
+    shape, fits = tensor.shape, matches_dims(tensor.shape, spec.dims)
+    if batches and fits:
         return tensor.reshaped((1, *shape))
-    if len(shape) == rank + 1 and shape[0] == 1:
+    if not batches and not fits and value.rows == 1 and shape[:1] == (1,):
         return tensor.reshaped(shape[1:])
     return tensor
