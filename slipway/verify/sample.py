@@ -6,6 +6,7 @@ Pure, but for the files that a warm-up sample names.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any, Final
 
@@ -71,7 +72,7 @@ def _fill(datatype: DataType, shape: tuple[int, ...], name: str) -> np.ndarray:
 
 
 def _warmup(config: pb.ModelConfig, warmup: pb.ModelWarmup, directory: Path | None) -> Sample:
-    rows = max(1, warmup.batch_size) if config.max_batch_size > 0 else None
+    rows = 1 if config.max_batch_size > 0 else None  # a sample describes one row, however many it is run with
     inputs = [_warmup_input(name, warmup.inputs[name], rows, directory) for name in sorted(warmup.inputs)]
     return Sample(f"warm-up sample '{warmup.name}'", tuple(inputs), rows)
 
@@ -95,7 +96,7 @@ def _decode(raw: bytes, datatype: DataType, shape: tuple[int, ...], name: str) -
         if datatype.name == "BYTES":
             array = np.array(decode_bytes(raw), dtype=np.object_)
         else:
-            array = np.frombuffer(raw, datatype.numpy)
+            array = np.frombuffer(raw, datatype.numpy)[: prod(shape)]  # a file may hold more rows
         return array.reshape(shape)
     except ValueError as error:
         raise invalid(f"warm-up file '{name}' does not hold {datatype.name} {list(shape)}: {error}") from None

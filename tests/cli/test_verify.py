@@ -186,7 +186,7 @@ def add_picky(repository: Path) -> None:
     """Add a model that takes one word only, which its warm-up file has."""
     directory = add_python(repository, "picky", PICKY, extra=WARMUP, datatype="STRING")
     (directory / "warmup").mkdir()
-    (directory / "warmup/words").write_bytes(b"\x05\0\0\0magic" * 2)
+    (directory / "warmup/words").write_bytes(b"\x05\0\0\0magic")
 
 
 def test_a_warm_up_sample_is_sent_instead_of_an_example(tmp_path, capsys):
@@ -194,7 +194,7 @@ def test_a_warm_up_sample_is_sent_instead_of_an_example(tmp_path, capsys):
     code, verdicts = verify(capsys, tmp_path)
     assert code == 0
     assert verdicts["picky"]["sent"] == "warm-up sample 'word'"
-    assert verdicts["picky"]["answer"] == ["OUTPUT0 BYTES [2,1]"]
+    assert verdicts["picky"]["answer"] == ["OUTPUT0 BYTES [1,1]"]
 
 
 @pytest.mark.parametrize("kind", ["zero_data", "random_data"])
