@@ -1,9 +1,10 @@
 """Import a model's `model.py`.
 
-In a process of its own a model is imported as Triton does it: the version's and the model's directory at the end of
-`sys.path`, the module named `<version>.model`. In the server's process it gets a private import space: its modules
-live in a package of their own, and `import helper` in one of them finds the model's own helper.py first, so two models
-with equally named files never meet. (`importlib.import_module("helper")` is not redirected there.)
+In a process of its own a model is imported as Triton's stub does it: `sys.argv` is `[""]`, the working directory and
+the version's and the model's directory are on `sys.path`, the module is named `<version>.model`. In the server's
+process it gets a private import space: its modules live in a package of their own, and `import helper` in one of them
+finds the model's own helper.py first, so two models with equally named files never meet.
+(`importlib.import_module("helper")` is not redirected there.)
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
-from slipway.backends.python.surface import MODULE_NAME
+from slipway.backends.python.surface import MODULE_NAME, NATIVE_NAME, native_module
 
 _NUMBERS: Final = count()
 
@@ -29,7 +30,10 @@ def import_alone(model_file: Path, surface: ModuleType) -> ModuleType:
     """Import `model_file` (<model>/<version>/model.py, or a backend's) into a process that runs this model only."""
     directory = model_file.parent
     sys.modules[MODULE_NAME] = surface
-    sys.path += [str(directory), str(directory.parent)]
+    sys.modules[NATIVE_NAME] = native_module(surface)
+    sys.argv = [""]
+    # Triton has the working directory first; here a file in it cannot take the place of an installed package.
+    sys.path += ["", str(directory), str(directory.parent)]
     name = model_file.stem
     if directory.name.isdecimal():  # a version; a backend may have the name of an installed package
         name = f"{directory.name}.{name}"
@@ -60,7 +64,7 @@ class ImportSpace(MetaPathFinder):
 
     def __init__(self, directories: Sequence[Path], surface: ModuleType) -> None:
         self._directories = [str(directory) for directory in directories]
-        self._surface = surface
+        self._given = {MODULE_NAME: surface, NATIVE_NAME: native_module(surface)}
         self._package = f"_slipway_model_{next(_NUMBERS)}"
         self._import: Callable[..., ModuleType] = builtins.__import__
         self._builtins = {**vars(builtins), "__import__": self._import_for_model}
@@ -100,8 +104,8 @@ class ImportSpace(MetaPathFinder):
         level: int = 0,
     ) -> ModuleType:
         top = name.partition(".")[0]
-        if level == 0 and top == MODULE_NAME:
-            return self._surface
+        if level == 0 and top in self._given:
+            return self._given[top]
         if level != 0 or not self._is_own(top):
             return self._import(name, globals, locals, fromlist, level)
         module = self._import(f"{self._package}.{name}", globals, locals, fromlist, 0)

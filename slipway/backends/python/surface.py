@@ -6,9 +6,13 @@ models that share a process never act in each other's name.
 
 from __future__ import annotations
 
+import json
+import struct
 from collections.abc import Mapping
 from types import ModuleType
 from typing import Any, Final
+
+import numpy as np
 
 from slipway.backends.python import constants, errors, functions, metric, response
 from slipway.backends.python.bls import ResponseIterator
@@ -22,6 +26,7 @@ from slipway.backends.python.tensor import Tensor
 from slipway.errors import SlipwayError
 
 MODULE_NAME: Final = "triton_python_backend_utils"
+NATIVE_NAME: Final = "c_python_backend_utils"  # the stub's own module; models name its types in annotations
 _FILE: Final = "file:"  # how Triton tells files from other parameters of a load
 
 _SHARED: Final[Mapping[str, object]] = {
@@ -57,7 +62,17 @@ _SHARED: Final[Mapping[str, object]] = {
     "triton_string_to_numpy": functions.triton_string_to_numpy,
     "serialize_byte_tensor": functions.serialize_byte_tensor,
     "deserialize_bytes_tensor": functions.deserialize_bytes_tensor,
+    # Triton's file imports these, and models reach through it.
+    "np": np,
+    "json": json,
+    "struct": struct,
+    "__file__": __file__,
 }
+_NATIVE: Final = (
+    "InferenceRequest InferenceResponse InferenceResponseSender InferenceTrace Logger MemoryType Metric MetricFamily "
+    "MetricKind PreferredMemory ResponseIterator Tensor TritonError TritonModelException TRITONSERVER_MEMORY_CPU "
+    "TRITONSERVER_MEMORY_GPU is_model_ready load_model unload_model"
+).split()
 
 
 class ModelControl:
@@ -121,6 +136,14 @@ def build_surface(scope: ModelScope) -> ModuleType:
     }
     module = ModuleType(MODULE_NAME, "What a Triton Python model may use.")
     vars(module).update(members)
+    return module
+
+
+def native_module(surface: ModuleType) -> ModuleType:
+    """Return the module `c_python_backend_utils` of the model that has `surface`: the same types, fewer of them."""
+    module = ModuleType(NATIVE_NAME, "The types of Triton's Python stub.")
+    vars(module).update({name: getattr(surface, name) for name in _NATIVE})
+    vars(module).update({kind.name: kind for kind in metric.MetricKind})
     return module
 
 

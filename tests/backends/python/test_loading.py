@@ -352,3 +352,26 @@ def test_a_ready_check_that_does_not_answer_is_not_waited_for(tmp_path, monkeypa
         assert await infer_text(engine, "m", "x") == ["x"]
 
     served(tmp_path, scenario)
+
+
+def test_a_process_has_the_command_line_and_the_import_path_of_tritons_stub(tmp_path, monkeypatch):
+    """Models parse arguments without being given any, and import what lies where the server was started."""
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "beside_the_server.py").write_text("VALUE = 'from the working directory'")
+    (tmp_path / "here" / "numpy.py").write_text("raise ImportError('not this one')")
+    monkeypatch.chdir(tmp_path / "here")
+    source = methods(
+        EXECUTE
+        + """
+    def told(self):
+        import argparse, sys, beside_the_server
+        return [argparse.ArgumentParser().parse_args(), sys.argv, beside_the_server.VALUE]
+    """
+    )
+    write_model(tmp_path / "models", "m", source, mode="process")
+
+    async def scenario():
+        async with serving(tmp_path / "models") as engine:
+            assert await infer_text(engine, "m", "x") == ["Namespace()", "['']", "from the working directory"]
+
+    asyncio.run(scenario())

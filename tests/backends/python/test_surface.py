@@ -259,3 +259,19 @@ def test_a_model_is_loaded_from_what_another_gives(lab):
     return [text(answer.has_error() or answer.output_tensors()[0].as_numpy())]
     """
     assert lab.ask(body) == "[1.]"
+
+
+def test_the_types_of_the_stub_have_the_stubs_module_too(lab):
+    """Models annotate with `c_python_backend_utils`, and build answers from it."""
+    body = """
+    import c_python_backend_utils as stub
+    answer = stub.InferenceResponse(output_tensors=[stub.Tensor("OUT", np.array(["made"], dtype=np.object_))])
+    assert isinstance(request, stub.InferenceRequest) and isinstance(answer, pb_utils.InferenceResponse)
+    return [answer]
+    """
+    assert lab.response(body).outputs[0].array.tolist() == [b"made"]
+    assert lab.ask("__import__('c_python_backend_utils').COUNTER is pb_utils.MetricKind.COUNTER") == "True"
+
+
+def test_what_tritons_file_imports_can_be_reached_through_it(lab):
+    assert lab.ask("pb_utils.np is np, pb_utils.json is json, pb_utils.__file__.endswith('.py')") == ["True"] * 3
