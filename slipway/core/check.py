@@ -72,14 +72,17 @@ def matches_dims(shape: Sequence[int], dims: Sequence[int]) -> bool:
     """Return whether `shape` is one that `dims` declare, where -1 stands for any size."""
     if len(shape) != len(dims):
         return False
-    for size, declared in zip(shape, dims, strict=True):
-        if declared != size and (declared != -1 or size < 0):
-            return False
-    return True
+    return all(size >= 0 and declared in (size, -1) for size, declared in zip(shape, dims, strict=True))
 
 
 def _shape_error(request: InferRequest, tensor: Tensor, spec: TensorSpec, signature: ModelSignature) -> SlipwayError:
     batched = signature.max_batch_size > 0
+    if -1 in (tensor.shape[1:] if batched else tensor.shape):  # in the request; a declared -1 is any size
+        return _refused(
+            request,
+            f"All input dimensions should be specified for input '{tensor.name}' for model '{signature.model_name}', "
+            f"got {_dims(tensor.shape)}",
+        )
     if batched and not tensor.shape:
         return _refused(
             request,

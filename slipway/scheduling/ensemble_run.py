@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from slipway.core.check import matches_dims
 from slipway.core.pending import Deliver, Pending
-from slipway.core.request import InferRequest, InferResponse
+from slipway.core.request import SEQUENCE_END, SEQUENCE_START, InferRequest, InferResponse, Parameter
 from slipway.core.signature import ModelSignature, TensorSpec
 from slipway.core.statistics import ModelStatistics, Timing
 from slipway.core.tensor import Tensor
@@ -244,10 +244,23 @@ class RunningRequest:
         response.model_name = context.signature.model_name
         response.model_version = context.version
         response.id = pending.request.id
+        if response.error is None and not response.empty:
+            response.parameters = _sequence_parameters(pending.request) or response.parameters
         if context.signature.decoupled and not pending.responses and not response.empty:
             milliseconds = (time.monotonic_ns() - pending.arrival_ns) / 1e6
             context.statistics.first_response_histogram_ms.observe(milliseconds)
         pending.deliver(response)
+
+
+def _sequence_parameters(request: InferRequest) -> dict[str, Parameter]:
+    """Return the sequence fields that an ensemble answers; Triton does so where no sequence is used, too."""
+    if not request.correlation_id and not request.flags:
+        return {}
+    return {
+        "sequence_id": request.correlation_id,
+        "sequence_start": bool(request.flags & SEQUENCE_START),
+        "sequence_end": bool(request.flags & SEQUENCE_END),
+    }
 
 
 def _fit(value: _Flowing, name: str, specs: dict[str, TensorSpec], signature: ModelSignature) -> Tensor:

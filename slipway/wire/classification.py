@@ -52,4 +52,5 @@ def _top(row: np.ndarray, count: int) -> list[tuple[float | int, int]]:
 
 def _entry(value: float, index: int, labels: tuple[str, ...]) -> bytes:
     text = f"{value:.6f}:{index}" if isinstance(value, float) else f"{value}:{index}"
-    return (f"{text}:{labels[index]}" if index < len(labels) else text).encode()
+    label = labels[index] if index < len(labels) else ""
+    return (f"{text}:{label}" if label else text).encode()

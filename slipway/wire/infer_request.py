@@ -12,11 +12,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
+from msgspec import UNSET
+
 from slipway.core.request import InferRequest
 from slipway.core.tensor import Tensor
 from slipway.datatypes import BY_NAME
-from slipway.errors import SlipwayError, invalid, unsupported
-from slipway.wire.infer_document import NO_DATA, Input, Output, read_document
+from slipway.errors import invalid, unsupported
+from slipway.wire.infer_document import NO_DATA, Input, Output, check_one_source, read_document
 from slipway.wire.json_tensor import decode_tensor
 from slipway.wire.parameters import apply_parameters
 
@@ -108,7 +110,7 @@ def _decode(
     document = read_document(view[:json_size])
     request = InferRequest(model_name, model_version, document.id)
     encoding = ResponseEncoding()
-    if document.parameters is not None:
+    if document.parameters is not UNSET:
         encoding.binary = apply_parameters(request, document.parameters)
     offset = json_size
     inputs = request.inputs
@@ -119,11 +121,10 @@ def _decode(
         if entry.datatype not in BY_NAME:
             raise invalid(f"invalid datatype for input {name}")
         parameters = entry.parameters
-        if parameters is None or parameters.binary_data_size < 0 or parameters.shared_memory_region is not None:
+        if parameters is None or parameters.binary_data_size < 0 or parameters.shared_memory_region is not UNSET:
             inputs[name] = _json_input(entry)
             continue
-        if entry.data is not NO_DATA:
-            raise _one_source(entry)
+        check_one_source(_sources(entry))
         end = offset + parameters.binary_data_size
         if end > len(view):
             raise invalid(
@@ -141,26 +142,20 @@ def _decode(
 
 def _json_input(entry: Input) -> Tensor:
     parameters = entry.parameters
-    region = None if parameters is None else parameters.shared_memory_region
-    if (region is None) == (entry.data is NO_DATA) or (parameters is not None and parameters.binary_data_size >= 0):
-        raise _one_source(entry)
-    if region is not None:
+    check_one_source(_sources(entry))
+    if parameters is not None and parameters.shared_memory_region is not UNSET:
         raise unsupported(SHARED_MEMORY_DISABLED)
     return decode_tensor(entry.name, entry.datatype, entry.shape, entry.data)
 
 
-def _one_source(entry: Input) -> SlipwayError:
-    given = []
-    if entry.data is not NO_DATA:
-        given.append("'data'")
+def _sources(entry: Input) -> list[str]:
+    """Return the fields by which an input says where its data is."""
+    given = [] if entry.data is NO_DATA else ["data"]
     if entry.parameters is not None and entry.parameters.binary_data_size >= 0:
-        given.append("'binary_data_size'")
-    if entry.parameters is not None and entry.parameters.shared_memory_region is not None:
-        given.append("'shared_memory_region'")
-    return invalid(
-        "Input must set only one of the following fields: 'data', 'binary_data_size' in 'parameters', "
-        "'shared_memory_region' in 'parameters'. But " + (f"set {' '.join(given)}" if given else "no field is set")
-    )
+        given.append("binary_data_size")
+    if entry.parameters is not None and entry.parameters.shared_memory_region is not UNSET:
+        given.append("shared_memory_region")
+    return given
 
 
 def _request_outputs(request: InferRequest, encoding: ResponseEncoding, outputs: list[Output]) -> None:
@@ -175,11 +170,14 @@ def _output_encoding(output: Output, *, binary: bool) -> OutputEncoding:
     parameters = output.parameters
     if parameters is None:
         return OutputEncoding(binary)
-    if parameters.shared_memory_region is not None:
-        for other, given in (("classification", parameters.classification), ("binary_data", parameters.binary_data)):
+    if parameters.shared_memory_region is not UNSET:
+        for other, given in (
+            ("classification", parameters.classification),
+            ("binary_data", parameters.binary_data is True),
+        ):
             if given:
                 raise invalid(f"Output can't set both 'shared_memory_region' and '{other}'")
         raise unsupported(SHARED_MEMORY_DISABLED)
-    if parameters.binary_data is not None:
+    if parameters.binary_data is not UNSET:
         binary = parameters.binary_data
     return OutputEncoding(binary, parameters.classification)

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from slipway.errors import SlipwayError, internal, invalid
+from slipway.wire.duplicate_keys import refuse_duplicate_keys
 
 NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError)  # what msgspec raises for text that does not fit
 MAX_DEPTH = 100
@@ -44,6 +45,7 @@ def parse(text: bytes | bytearray | memoryview) -> Any:
 def parse_object(body: bytes | bytearray | memoryview) -> dict[str, Any]:
     """Return the members of a JSON object; an empty body and any other JSON value count as an empty object."""
     value = parse(body) if len(body) else {}
+    refuse_duplicate_keys(body)
     return value if isinstance(value, dict) else {}
 
 

@@ -31,6 +31,14 @@ _BYTES = "A string that is longer than what was sent is named as such; Triton 2.
 _HEADER = "A header length that is not a number is refused as one; Triton 2.51 reads as many digits as there are."
 _GENERATE = "An error has the status of its code on every route; Triton 2.51 answers 200 or 400 here."
 
+_TWICE = (
+    "A key given twice in one object is refused: Triton takes the first, other parsers the last, so what a gateway has "
+    "checked may not be what runs."
+)
+_UNKNOWN_SIZE = (
+    "Negative dimensions are refused by their shape; Triton 2.51 multiplies them into a byte count and compares that."
+)
+
 DIFFERENCES: dict[str, str] = {
     "http:get /v2": "Each server tells its own version.",
     "grpc:server metadata": "Each server tells its own version.",
@@ -71,6 +79,7 @@ DIFFERENCES: dict[str, str] = {
     "http:batch mismatch": _BATCH_ORDER,
     "grpc:* batch mismatch": _BATCH_ORDER,
     "grpc:* huge shape": _BATCH_ORDER,
+    "grpc:* unknown size [[]-1, 2]": _UNKNOWN_SIZE,
     "http:batch of none": _EMPTY_BATCH,
     "grpc:* batch of none": _EMPTY_BATCH,
     "http:optional missing required": (
@@ -85,6 +94,10 @@ DIFFERENCES: dict[str, str] = {
     "http:broken gzip": "Damaged compressed data is named as such; Triton 2.51 goes on with what it could unpack.",
     "http:cut gzip": "Compressed data that is cut short is refused; Triton 2.51 goes on with what it could unpack.",
     "http:generate*two dimensions": "Nested lists are flattened, as in every other JSON tensor of the protocol.",
+    "http:odd generate empty": _BATCH_ORDER,
+    "http:odd inputs twice": _TWICE,
+    "http:odd id twice": _TWICE,
+    "http:odd index twice": _TWICE,
     "http:generate repeat none": _GENERATE,
     "http:generate repeat three": _GENERATE,
     "http:generate moody": _GENERATE,

@@ -65,3 +65,9 @@ def test_other_datatypes_are_refused(values):
 def test_more_than_a_million_elements_are_refused():
     with pytest.raises(SlipwayError, match="more than 1000000"):
         top(np.zeros(1_000_001, np.int8), 1)
+
+
+def test_a_class_with_an_empty_label_has_no_colon_behind_it():
+    tensor = Tensor.from_array("OUT", np.array([1.0, 3.0, 2.0], np.float32))
+    found = classify(tensor, 3, ("cat", "", "bird"), batched=False)
+    assert found.array.tolist() == [b"3.000000:1", b"2.000000:2:bird", b"1.000000:0:cat"]
