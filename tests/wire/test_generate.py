@@ -19,6 +19,7 @@ SPECS = (
     TensorSpec("f", "FP32", (-1,), optional=True),
     TensorSpec("flag", "BOOL", (1,), optional=True),
     TensorSpec("half", "FP16", (1,), optional=True),
+    TensorSpec("couple", "FP32", (2,), optional=True),
 )
 MODEL = ModelSignature("m", 4, {spec.name: spec for spec in SPECS}, {})
 
@@ -138,7 +139,7 @@ def test_numbers_that_json_lacks_and_a_byte_order_mark_are_read_as_infer_reads_t
             b'{"x": 1, "\\u0078": 2}',
             "failed to parse the request JSON buffer: the key 'x' is given twice in one object",
         ),
-        (b'{"flag": [true, true, false]}', "The schema can not convert input 'flag' to tensor with proper shape"),
+        (b'{"couple": [1, 2, 3]}', "The schema can not convert input 'couple' to tensor with proper shape"),
         (b'{"id": null}', "Unable to parse 'id': attempt to access JSON non-string as string"),
         (b'{"id": {}}', "Unable to parse 'id': attempt to access JSON non-string as string"),
         (b"[NaN]", "attempt to get members for non-object"),
