@@ -19,6 +19,7 @@ import tritonclient.http as triton
 
 from benchmarks.reference import slipway_server
 from benchmarks.report import Row
+from slipway.cores import cpu_limit
 
 TOKENS = 32
 ROUNDS = 5
@@ -54,7 +55,7 @@ def overhead() -> list[Row]:
         repository = Path(scratch) / "models"
         _convert(repository)
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = len_cpus()
+        options.intra_op_num_threads = cpu_limit()
         session = onnxruntime.InferenceSession(
             repository / "minilm-model" / "1" / "model.onnx", options, providers=["CPUExecutionProvider"]
         )
@@ -90,10 +91,3 @@ def overhead() -> list[Row]:
         Row(f"MiniLM {TOKENS} tokens, served, median", median(served), "ms", median(direct)),
         Row("MiniLM: added by the server", added, "ms", at_most=0.5),
     ]
-
-
-def len_cpus() -> int:
-    """Return the number of processors this process may use."""
-    import os
-
-    return len(os.sched_getaffinity(0))

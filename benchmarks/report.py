@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import platform
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -13,6 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from slipway import __version__
+from slipway.cores import cpu_limit
+from slipway.machine import processor_name
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -77,12 +77,12 @@ def table(rows: Sequence[Row]) -> str:
 
 def machine() -> dict[str, object]:
     """Return what the figures depend on."""
-    model = platform.processor()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
-        model = names[0] if names else model
-    return {"cpu": model, "cores": os.cpu_count(), "python": sys.version.split()[0], "slipway": __version__}
+    return {
+        "cpu": processor_name(),
+        "cores": cpu_limit(),
+        "python": sys.version.split()[0],
+        "slipway": __version__,
+    }
 
 
 def save(section: str, rows: Sequence[Row], directory: Path = RESULTS) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Final
 from slipway.cores import cpu_limit
 
 _GPUS: Final = Path("/proc/driver/nvidia/gpus")
+_GPU_PLACES: Final = (_GPUS, Path("/dev/dxg"))  # the second is a GPU seen from Windows' WSL
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +36,19 @@ def gpu_count(directory: Path = _GPUS) -> int:
         return 0
 
 
+def has_gpu(places: Sequence[Path] = _GPU_PLACES) -> bool:
+    """Return whether there is an NVIDIA GPU at all, without importing a library that could use it."""
+    return any(place.exists() for place in places)
+
+
+def processor_name() -> str:
+    """Return what the processor calls itself."""
+    return _field("model name") or platform.processor() or platform.machine()
+
+
 def describe_machine() -> str:
     """Return processor and cores, for people."""
-    name = _field("model name") or platform.processor() or platform.machine()
-    return f"{name}, {cpu_limit()} cores, {platform.system()}, Python {platform.python_version()}"
+    return f"{processor_name()}, {cpu_limit()} cores, {platform.system()}, Python {platform.python_version()}"
 
 
 def has_bfloat16() -> bool:

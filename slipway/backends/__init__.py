@@ -1,1 +1,1 @@
-"""One module per backend name of config.pbtxt, each imported only when a model uses it."""
+"""One folder per backend name of config.pbtxt, each imported only when a model names it."""

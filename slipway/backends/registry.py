@@ -1,73 +1,192 @@
-"""Find a backend by its config.pbtxt name.
+"""Find a backend by its config.pbtxt name: a row of the table here, or an entry point of an installed package.
 
-The table is all this module knows of a backend; the module behind a row is imported when a model first names it, so
-a server without torch never pays for it.
+A row holds all that other modules need to know of a backend. The code behind a row or an entry point is imported when
+a model first names it, so a server without torch never pays for it. Knows no model.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import cast
+from threading import Lock
+from typing import TYPE_CHECKING, Final, cast
 
 from slipway.backends.api import Backend
-from slipway.errors import invalid, unavailable
+from slipway.errors import SlipwayError, invalid, unavailable
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+ENTRY_POINTS: Final = "slipway.backends"  # the group in which packages offer backends: name = "module:class"
+
+_log = logging.getLogger("slipway.backends")
+_looking = Lock()  # models load in several threads, and a warning is due once
 
 
 @dataclass(frozen=True, slots=True)
-class _Row:
-    """Where a backend is, which library it needs ("" for none) and what installs it."""
+class BackendRow:
+    """A backend of Slipway's own.
+
+    `library` is the package it needs ("" for none, or where the backend explains by itself what it lacks), `install`
+    the command that installs it. `is_graph` states that it computes a graph on the CPU's cores: a Python model does
+    what it likes with its threads, and rarely gains from being handed more than one request at a time. `thread_keys`
+    are the `parameters` that set the CPU threads of one instance, the usual one first.
+    """
 
     module: str
     attribute: str
     library: str = ""
     install: str = ""
+    is_graph: bool = False
+    thread_keys: tuple[str, ...] = ()
 
 
-_TABLE = {
-    "fastertransformer": _Row("slipway.backends.fastertransformer.backend", "FasterTransformerBackend"),
-    "identity": _Row("slipway.backends.identity.backend", "IdentityBackend"),
-    "lightseq": _Row("slipway.backends.lightseq.backend", "LightSeqBackend"),
-    "onnxruntime": _Row(
-        "slipway.backends.onnxruntime.backend", "OnnxRuntimeBackend", "onnxruntime", "pip install onnxruntime"
+BUILT_IN: Final[Mapping[str, BackendRow]] = {
+    "fastertransformer": BackendRow("slipway.backends.fastertransformer.backend", "FasterTransformerBackend"),
+    "identity": BackendRow("slipway.backends.identity.backend", "IdentityBackend"),
+    "lightseq": BackendRow("slipway.backends.lightseq.backend", "LightSeqBackend"),
+    "onnxruntime": BackendRow(
+        "slipway.backends.onnxruntime.backend",
+        "OnnxRuntimeBackend",
+        library="onnxruntime",
+        install="pip install onnxruntime",
+        is_graph=True,
+        thread_keys=("intra_op_thread_count",),
     ),
-    "openvino": _Row(
-        "slipway.backends.openvino.backend", "OpenVinoBackend", "openvino", 'pip install "slipway[openvino]"'
+    "openvino": BackendRow(
+        "slipway.backends.openvino.backend",
+        "OpenVinoBackend",
+        library="openvino",
+        install='pip install "slipway[openvino]"',
+        is_graph=True,
     ),
-    "python": _Row("slipway.backends.python.backend", "PythonBackend"),
-    "pytorch": _Row("slipway.backends.pytorch.backend", "PyTorchBackend", "torch", 'pip install "slipway[torch]"'),
-    "tensorrt": _Row("slipway.backends.tensorrt.backend", "TensorRtBackend"),  # it explains itself where it cannot run
+    "python": BackendRow("slipway.backends.python.backend", "PythonBackend"),
+    "pytorch": BackendRow(
+        "slipway.backends.pytorch.backend",
+        "PyTorchBackend",
+        library="torch",
+        install='pip install "slipway[torch]"',
+        is_graph=True,
+        thread_keys=("INTRA_OP_THREAD_COUNT", "NUM_THREADS"),
+    ),
+    "tensorrt": BackendRow("slipway.backends.tensorrt.backend", "TensorRtBackend", is_graph=True),
 }
+GRAPH_BACKENDS: Final = frozenset(name for name, row in BUILT_IN.items() if row.is_graph)
+THREAD_KEYS: Final = tuple(key for row in BUILT_IN.values() for key in row.thread_keys)
 
 
-# Backends that compute a graph on the CPU's cores. A Python model does what it likes with its threads, and rarely
-# gains from being handed more than one request at a time.
-GRAPH_BACKENDS = frozenset({"onnxruntime", "openvino", "pytorch", "tensorrt"})
+def backend_names() -> tuple[str, ...]:
+    """Return the names that a model may give as its backend here: Slipway's own and those of installed packages."""
+    return tuple(sorted({*BUILT_IN, *_installed()}))
+
+
+def thread_key(name: str) -> str:
+    """Return the usual parameter for the CPU threads of one instance, "" where the backend has none."""
+    row = BUILT_IN.get(name)
+    return row.thread_keys[0] if row is not None and row.thread_keys else ""
 
 
 def find_backend(name: str, backend_directories: Sequence[Path] = ()) -> Backend:
-    """Return the backend `name`: a row of the table, or `<backend directory>/<name>/model.py` run as a Python model.
+    """Return the backend `name`: a row of the table, `<backend directory>/<name>/model.py` run as a Python model, or
+    what an installed package offers under that name, in this order.
 
-    Raise INVALID_ARG for an unknown name and UNAVAILABLE, with the pip command, when its library is not installed.
+    Raise INVALID_ARG for an unknown name and UNAVAILABLE, with what to do, when its library is not installed or its
+    package cannot be imported.
     """
-    row = _TABLE.get(name)
-    if row is None:
-        return _python_based(name, backend_directories)
-    if row.library and find_spec(row.library) is None:
-        raise unavailable(f"backend '{name}' needs the package '{row.library}'; install it with: {row.install}")
-    return cast("Backend", getattr(import_module(row.module), row.attribute)())
-
-
-def _python_based(name: str, backend_directories: Sequence[Path]) -> Backend:
-    if name != ".." and Path(name).name == name:  # one plain word: no way out of the backend directories
-        for directory in backend_directories:
-            model_py = directory / name / "model.py"
-            if model_py.is_file():
-                row = _TABLE["python"]
-                return cast("Backend", getattr(import_module(row.module), row.attribute)(model_file=model_py))
+    installed = _installed()
+    row = BUILT_IN.get(name)
+    if row is not None:
+        return _built_in(name, row)
+    model_py = _python_based(name, backend_directories)
+    if model_py is not None:
+        return cast("Backend", _attribute(BUILT_IN["python"])(model_file=model_py))
+    if name in installed:
+        return _load(installed[name])
     raise invalid(
         f"unable to find backend library for backend '{name}', try specifying runtime on the model configuration."
+        f"{_suggestion(name)}"
     )
+
+
+def _built_in(name: str, row: BackendRow) -> Backend:
+    if row.library and find_spec(row.library) is None:
+        raise unavailable(f"backend '{name}' needs the package '{row.library}'; install it with: {row.install}")
+    return cast("Backend", _attribute(row)())
+
+
+def _attribute(row: BackendRow) -> type:
+    return cast("type", getattr(import_module(row.module), row.attribute))
+
+
+def _python_based(name: str, backend_directories: Sequence[Path]) -> Path | None:
+    if name == ".." or Path(name).name != name:  # not one plain word: it might lead out of the backend directories
+        return None
+    candidates = (directory / name / "model.py" for directory in backend_directories)
+    return next((model_py for model_py in candidates if model_py.is_file()), None)
+
+
+def _installed() -> Mapping[str, EntryPoint]:
+    """Return the backends of installed packages, looked for once."""
+    with _looking:
+        return _read_entry_points()
+
+
+@cache
+def _read_entry_points() -> Mapping[str, EntryPoint]:
+    """Return the entry points by name; of two with one name the first, or Slipway's own, and a warning."""
+    from importlib.metadata import entry_points  # 25 ms, which `import slipway` need not pay
+
+    found: dict[str, EntryPoint] = {}
+    for entry in entry_points(group=ENTRY_POINTS):
+        if entry.name in BUILT_IN:
+            row = BUILT_IN[entry.name]
+            _warn_shadowed(entry, f"Slipway's own ({row.module}.{row.attribute})")
+        elif entry.name in found:
+            _warn_shadowed(entry, f"that of {_distribution(found[entry.name])}")
+        else:
+            found[entry.name] = entry
+    return found
+
+
+def _warn_shadowed(entry: EntryPoint, used: str) -> None:
+    _log.warning(
+        "backend '%s' of %s (%s) is not used: the name belongs to %s",
+        entry.name,
+        _distribution(entry),
+        entry.value,
+        used,
+    )
+
+
+def _load(entry: EntryPoint) -> Backend:
+    """Return the backend of an entry point; raise UNAVAILABLE, naming its package, when it gives none."""
+    try:
+        backend = entry.load()()
+    except Exception as error:  # another package's code raises whatever it likes
+        raise _unusable(entry, f"fails to import: {type(error).__name__}: {error}") from error
+    missing = [method for method in ("complete", "load") if not callable(getattr(backend, method, None))]
+    if missing:
+        raise _unusable(entry, f"is not a backend: it lacks {' and '.join(f'{method}()' for method in missing)}")
+    return cast("Backend", backend)
+
+
+def _unusable(entry: EntryPoint, problem: str) -> SlipwayError:
+    return unavailable(
+        f"backend '{entry.name}' of {_distribution(entry)} ({entry.value}) {problem}; install a version of the "
+        f"package that suits this environment, or remove it"
+    )
+
+
+def _distribution(entry: EntryPoint) -> str:
+    return f"the package '{entry.dist.name}' {entry.dist.version}" if entry.dist else "an unnamed package"
+
+
+def _suggestion(name: str) -> str:
+    close = difflib.get_close_matches(name, backend_names(), n=1, cutoff=0.75)
+    return f" Did you mean '{close[0]}'?" if close else ""

@@ -7,7 +7,6 @@ any other becomes one model. Files of the model itself are build.py's.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,7 @@ from tritonclient.grpc import model_config_pb2 as pb
 from slipway.config.padding import LENGTH_STEP, MAX_PADDING_SHARE, MAX_TOKENS, PAD_VALUES, TRIM_OUTPUTS
 from slipway.convert.batching import PADDING_SHARE, Plan
 from slipway.convert.build import Built
+from slipway.convert.models import model_source
 from slipway.convert.source import Source, Task
 from slipway.convert.subject import Interface
 from slipway.convert.tasks import TASKS, tokenizer_outputs
@@ -133,8 +133,8 @@ def _write_python_model(directory: Path, config: pb.ModelConfig, source: Source,
     write_config(version.parent, config)
     row = TASKS[source.task]
     answers = config.name.endswith("-answer")
-    template = f"answer_{row.answer}.py.txt" if answers else "tokenizer_model.py.txt"
-    (version / "model.py").write_text(files("slipway.convert").joinpath(template).read_text(encoding="utf-8"))
+    template = f"answer_{row.answer}" if answers else "tokenizer"
+    (version / "model.py").write_text(model_source(template), encoding="utf-8")
     if not answers or source.task is Task.MASK:
         tokenizer.save(str(version / "tokenizer.json"))
     if answers and source.task in (Task.CLASSIFICATION, Task.TOKENS):

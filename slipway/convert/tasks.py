@@ -1,6 +1,6 @@
 """What each task takes and gives: the tensors of its encoder, and the words its ensemble is asked with.
 
-Tables only: the network is encoder.py's, what turns numbers into words are the `answer_*.py.txt` models.
+Tables only: the network is encoder.py's, what turns numbers into words are the `models/answer_*.py`.
 """
 
 from __future__ import annotations

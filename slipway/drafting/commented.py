@@ -11,7 +11,7 @@ from typing import Any
 
 from tritonclient.grpc import model_config_pb2
 
-from slipway.backends.registry import GRAPH_BACKENDS
+from slipway.backends.registry import GRAPH_BACKENDS, thread_key
 from slipway.drafting.draft import Draft
 from slipway.machine import Machine
 
@@ -89,7 +89,7 @@ def _instances(config: model_config_pb2.ModelConfig, machine: Machine) -> Iterat
         yield "# Each instance of a Python model is a process. Raise count for code that waits or computes long."
     kind = f" kind: {_Group.Kind.Name(config.instance_group[0].kind)}" if not machine.gpus else ""
     yield f"instance_group [ {{ count: 1{kind} }} ]"
-    key = {"onnxruntime": "intra_op_thread_count", "pytorch": "INTRA_OP_THREAD_COUNT"}.get(config.backend)
+    key = thread_key(config.backend)
     if key:
         yield "# Slipway divides the cores among the instances. NVIDIA Triton gives all of them to each, unless told:"
         yield f'# parameters {{ key: "{key}" value {{ string_value: "{threads}" }} }}'

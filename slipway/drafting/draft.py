@@ -13,7 +13,7 @@ from typing import Final
 from tritonclient.grpc import model_config_pb2
 
 from slipway.backends.api import CompletionContext
-from slipway.backends.registry import GRAPH_BACKENDS, find_backend
+from slipway.backends.registry import BUILT_IN, GRAPH_BACKENDS, find_backend
 from slipway.backends.shared.graph_complete import complete_from_graph
 from slipway.config.complete import FORMATS, Format
 from slipway.drafting.exported import exported_graph
@@ -25,7 +25,7 @@ MAX_BATCH_SIZE: Final = 8  # 8 to 16: beyond that a CPU gains latency and memory
 QUEUE_DELAY_US: Final = 100  # for latency; 500 to 2000 for throughput
 
 _Group: Final = model_config_pb2.ModelInstanceGroup
-_SUFFIXES: Final = {Path(row.file_name).suffix: row for row in FORMATS if row.backend != "tensorflow"}
+_SUFFIXES: Final = {Path(row.file_name).suffix: row for row in FORMATS if row.backend in BUILT_IN}
 
 
 @dataclass(frozen=True, slots=True)

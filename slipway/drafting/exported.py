@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from slipway.backends.pytorch.archive import Kind, kind_of, refuse_pickles
+from slipway.backends.pytorch.archive import TorchFile, kind_of, refuse_pickles
 from slipway.backends.pytorch.module import last_line, open_module
 from slipway.backends.shared.graph import Graph, GraphTensor
 from slipway.errors import invalid
@@ -30,7 +30,7 @@ _TYPES: Final = {
 
 def exported_graph(path: Path, name: str) -> Graph:
     """Return the tensors of a torch.export file; raise INVALID_ARG for TorchScript, which does not tell them."""
-    if kind_of(path, name) is Kind.TORCHSCRIPT:
+    if kind_of(path, name) is TorchFile.TORCHSCRIPT:
         arguments = open_module(path, name).arguments
         raise invalid(
             f"'{path.name}' is TorchScript, which tells the names of its inputs ({', '.join(arguments) or 'a dict'}), "

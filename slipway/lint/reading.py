@@ -13,7 +13,7 @@ from typing import Final
 from tritonclient.grpc import model_config_pb2
 
 from slipway.backends.api import CompletionContext
-from slipway.backends.registry import find_backend
+from slipway.backends.registry import backend_names, find_backend
 from slipway.config.complete import FORMATS, complete_from_files
 from slipway.config.normalise import normalise
 from slipway.config.parse import MAX_BYTES
@@ -134,8 +134,7 @@ def _complete_fields(model: Model, machine: Machine) -> list[Finding]:
 def _backend_problem(model: Model, error: SlipwayError) -> Finding:
     if error.code is Code.UNAVAILABLE:
         return model.finding("backend-not-installed", error.message, ("backend",), severity=Severity.WARNING)
-    known = ", ".join(dict.fromkeys(row.backend for row in FORMATS if row.backend != "tensorflow"))
-    fix = f"write one of {known}, or give the server the directory of a Python-based backend"
+    fix = f"write one of {', '.join(backend_names())}, or give the server the directory of a Python-based backend"
     return model.finding("backend-unknown", error.message, ("backend",), fix=fix)
 
 

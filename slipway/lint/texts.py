@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from slipway.backends.registry import BUILT_IN
 from slipway.lint.document import Named, Step
 from slipway.lint.finding import Finding
 from slipway.lint.model import Model
@@ -260,7 +261,7 @@ ROWS: Final = (
         "platform-backend",
         "platform type '|platform' and 'backend'",
         ("platform",),
-        "write the backend alone: onnxruntime, openvino, pytorch, python",
+        f"write the backend alone: {', '.join(BUILT_IN)}",
     ),
     _row("platform-backend", "Could not determine backend", (), "write backend, or put the model's file in place"),
     # What the backends say, when they complete a config and when they hold it against the model file.

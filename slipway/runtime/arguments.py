@@ -33,7 +33,7 @@ class Argument:
 _MOST_BEAMS: Final = 64
 NUM_RETURN: Final = "num_return_sequences"
 FORCED: Final = "forced_first_id"  # the target language of M2M100 and mBART, a token id
-_OWN: Final = (NUM_RETURN, FORCED)  # what `Decoding` has not, or in another form
+_OWN: Final = (NUM_RETURN, FORCED)  # what `Decoding` lacks, or has in another form
 ARGUMENTS: Final = (
     Argument("max_output_len", "UINT32", "max_tokens", 1),
     Argument("min_length", "UINT32", "min_tokens", 0),
@@ -54,7 +54,7 @@ BASE: Final[Values] = {"length_penalty": 1.0, NUM_RETURN: 1}
 
 
 def default_values(parameters: Mapping[str, str]) -> Values:
-    """Return the defaults that a config's parameters set; raise INVALID_ARG naming every one that is no number."""
+    """Return the defaults that a config's parameters set; raise INVALID_ARG naming every one that is not a number."""
     values, problems = dict(BASE), []
     for argument in ARGUMENTS:
         text = parameters.get(argument.name)
@@ -72,7 +72,7 @@ def default_values(parameters: Mapping[str, str]) -> Values:
 def read_values(inputs: Mapping[str, np.ndarray], rows: int, defaults: Values) -> list[Values]:
     """Return the values of each row: those of the request over `defaults`.
 
-    Raise INVALID_ARG naming every input that has not one value per row, or one that is not allowed.
+    Raise INVALID_ARG naming every input that does not have one value per row, or has one that is not allowed.
     """
     given: list[Values] = [{} for _ in range(rows)]
     problems = []

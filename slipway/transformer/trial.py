@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import logging
-import platform
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -22,6 +21,7 @@ from typing import Final, TypeVar
 import numpy as np
 
 from slipway.cores import cpu_limit
+from slipway.machine import processor_name
 from slipway.transformer.generation import Decoding, Row
 from slipway.transformer.spec import Transformer
 
@@ -132,13 +132,4 @@ def _seconds(run: Callable[[], None], clock: Clock) -> float:
 
 
 def _key(question: str) -> str:
-    return f"{question} on {_processor()}, {cpu_limit()} cores"
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor() or platform.machine())
+    return f"{question} on {processor_name()}, {cpu_limit()} cores"

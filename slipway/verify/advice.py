@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+from slipway.backends.registry import BUILT_IN
+
 
 @dataclass(frozen=True, slots=True)
 class Advice:
@@ -59,8 +61,8 @@ TABLE: Final = (
     ),
     _row(
         r"unable to find backend library for backend",
-        "The `backend` or `platform` of config.pbtxt is misspelt or not offered; known are onnxruntime, openvino, "
-        "pytorch, python, tensorrt and identity, and the platform ensemble.",
+        "The `backend` or `platform` of config.pbtxt is misspelt or not offered; Slipway's own are "
+        f"{', '.join(BUILT_IN)}, and the platform ensemble.",
     ),
     _row(
         r"out of memory|bad_alloc|failed to allocate|cannot allocate|memoryerror",

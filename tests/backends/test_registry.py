@@ -1,11 +1,36 @@
 import subprocess
 import sys
+from importlib import import_module
+from pathlib import Path
 
 import pytest
 
 from slipway.backends import registry
-from slipway.backends.registry import find_backend
+from slipway.backends.registry import BUILT_IN, GRAPH_BACKENDS, backend_names, find_backend
 from slipway.errors import Code, SlipwayError
+
+BACKENDS = Path(registry.__file__).parent
+
+
+def test_every_row_names_a_class_of_its_own_folder():
+    for name, row in BUILT_IN.items():
+        assert row.module.startswith(f"slipway.backends.{name}.")
+        assert callable(getattr(import_module(row.module), row.attribute).load)
+
+
+def test_every_folder_is_a_backend_or_what_backends_share():
+    assert {path.parent.name for path in BACKENDS.glob("*/__init__.py")} == {*BUILT_IN, "shared"}
+    assert {path.name for path in BACKENDS.glob("*.py")} == {
+        "__init__.py",
+        "api.py",
+        "instance_api.py",
+        "registry.py",
+    }
+
+
+def test_the_lists_of_backends_come_from_the_table():
+    assert set(backend_names()) >= {*BUILT_IN}
+    assert {"onnxruntime", "openvino", "pytorch", "tensorrt"} == GRAPH_BACKENDS
 
 
 @pytest.mark.parametrize("name", ["identity", "onnxruntime", "pytorch"])
@@ -22,6 +47,23 @@ def test_an_unknown_backend_is_refused_in_tritons_words():
     assert caught.value.message == (
         "unable to find backend library for backend 'nosuch', try specifying runtime on the model configuration."
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"), [("onnxruntim", "onnxruntime"), ("torch", "pytorch"), ("open_vino", "openvino")]
+)
+def test_a_misspelt_backend_is_given_the_nearest_name_after_tritons_words(name, meant):
+    with pytest.raises(SlipwayError) as caught:
+        find_backend(name)
+    assert caught.value.message == (
+        f"unable to find backend library for backend '{name}', try specifying runtime on the model configuration. "
+        f"Did you mean '{meant}'?"
+    )
+
+
+def test_a_backend_that_only_triton_has_is_not_taken_for_another():
+    with pytest.raises(SlipwayError, match=r"configuration\.$"):
+        find_backend("tensorflow")
 
 
 def test_a_missing_library_names_the_pip_command(monkeypatch):

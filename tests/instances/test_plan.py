@@ -4,7 +4,6 @@ from tritonclient.grpc import model_config_pb2
 
 from slipway.backends.api import InstanceSpec
 from slipway.instances.plan import describe_plan, instance_specs, threads_per_instance
-from slipway.machine import gpu_count
 
 
 def config(text=""):
@@ -65,12 +64,6 @@ def test_passive_groups_take_no_requests():
 )
 def test_threads_are_the_instances_share_unless_the_config_tells(text, cpus, threads):
     assert threads_per_instance(config(text), cpus) == threads
-
-
-def test_gpus_are_counted_by_what_the_driver_shows(tmp_path):
-    assert gpu_count(tmp_path / "absent") == 0
-    (tmp_path / "0000:01:00.0").mkdir()
-    assert gpu_count(tmp_path) == 1
 
 
 def test_the_plan_is_one_line():

@@ -481,4 +481,4 @@ def test_the_configuration_and_the_log_tell_which_engine_computes_and_why(server
     assert shown == "torch float32, cpu (faster than CTranslate2 in float32, with the weights in memory once)"
     named = grpc.get_model_config("filled", as_json=True)["config"]["parameters"]["slipway_engine"]["string_value"]
     assert named == "torch float32, cpu"  # nobody chose
-    assert server.log.count(f"model 't5_tp1': {shown}") == 1
+    assert server.log.count(f"model 't5_tp1' version 1: {shown}") == 1

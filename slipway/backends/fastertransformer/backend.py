@@ -26,14 +26,14 @@ from slipway.backends.fastertransformer.interface_beta import IDS, BetaInterface
 from slipway.backends.fastertransformer.interface_current import GPT_FORM, T5_FORM, CurrentInterface
 from slipway.backends.fastertransformer.interface_encoder import BertInterface, T5EncoderInterface
 from slipway.backends.fastertransformer.paths import checkpoint_directory
-from slipway.backends.shared.encoding import EncodingExecutor
+from slipway.backends.shared.engine import open_shown_engine
 from slipway.backends.shared.generation import GenerationExecutor, ReadJob
-from slipway.backends.shared.instance_count import instance_count
-from slipway.backends.shared.parameters import explicit_threads
+from slipway.backends.shared.single_pass import EncodingExecutor
+from slipway.backends.shared.stacked import opened_too_late
 from slipway.checkpoints.fastertransformer.reader import read_fastertransformer
 from slipway.core.signature import ModelSignature
-from slipway.errors import invalid, unavailable
-from slipway.transformer.engines import OpenEngine, open_engine
+from slipway.errors import invalid
+from slipway.transformer.engines import OpenEngine
 from slipway.transformer.generation import Engine
 from slipway.transformer.options import EngineOptions
 from slipway.transformer.spec import Transformer
@@ -66,16 +66,8 @@ class FasterTransformerBackend:
             context, configuration.values.get("model_checkpoint_path", ""), configuration.tensor_parallel
         )
         checkpoint = read_fastertransformer(directory, kind=configuration.type.value, parameters=configuration.values)
-        options = EngineOptions(
-            engine=configuration.engine,
-            compute_type=configuration.compute_type,
-            device=configuration.device,
-            threads=explicit_threads(context.config),
-            workers=instance_count(context.config),
-        )
-        engine = open_engine(checkpoint.spec, checkpoint.weights, options, name=context.name)
-        _log.info("model '%s': %s", context.name, engine.description)
-        context.config.parameters["slipway_engine"].string_value = engine.description
+        options = EngineOptions(configuration.engine, configuration.compute_type, configuration.device)
+        engine = open_shown_engine(context, checkpoint.spec, checkpoint.weights, options)
         try:
             opener = _executor(context.signature, checkpoint.spec, configuration, engine)
         except BaseException:
@@ -96,7 +88,7 @@ class LoadedFasterTransformer:
     def open(self, instance: InstanceSpec) -> Executor:
         """Return an executor on the shared engine."""
         if self._engine is None:
-            raise unavailable(f"instance '{instance.name}' opened after its model was unloaded")
+            raise opened_too_late(instance)
         return self._open_executor()
 
     def unload(self) -> None:

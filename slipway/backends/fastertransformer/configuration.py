@@ -10,17 +10,16 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from pathlib import Path
 from typing import Final
 
 from tritonclient.grpc import model_config_pb2
 
 from slipway.backends.shared.parameters import Parameters
 from slipway.errors import invalid, unsupported
+from slipway.machine import has_gpu
 from slipway.transformer.options import COMPUTE_TYPES, ENGINES
 
 _log = logging.getLogger("slipway.fastertransformer")
-_GPUS: Final = Path("/proc/driver/nvidia/gpus")
 _HALF_TYPES: Final = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 MAX_INPUT: Final = 8192  # tokens of one sequence; attention needs memory for their square
 MAX_OUTPUT: Final = 16384
@@ -37,7 +36,7 @@ class ModelType(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class RequestLimits:
     """The longest sequences a request may bring and ask for; what a client may make the server allocate."""
 
     input_tokens: int = MAX_INPUT
@@ -56,7 +55,7 @@ class Configuration:
     engine: str
     compute_type: str
     device: str
-    limits: Limits
+    limits: RequestLimits
     values: Mapping[str, str]
 
     def whole(self, key: str, default: int = 0) -> int:
@@ -93,7 +92,9 @@ def read_configuration(config: model_config_pb2.ModelConfig) -> Configuration:
         engine=_choice(parameters, "ENGINE", ENGINES, "auto"),
         compute_type=_compute_type(parameters, values, kind, data_type=data_type, device=device, model=config.name),
         device=device,
-        limits=Limits(_limit(parameters, "MAX_INPUT_LEN", MAX_INPUT), _limit(parameters, "MAX_OUTPUT_LEN", MAX_OUTPUT)),
+        limits=RequestLimits(
+            _limit(parameters, "MAX_INPUT_LEN", MAX_INPUT), _limit(parameters, "MAX_OUTPUT_LEN", MAX_OUTPUT)
+        ),
         values=values,
     )
 
@@ -160,7 +161,7 @@ def _device(parameters: Parameters) -> str:
     text = parameters.text("DEVICE") or "auto"
     if text != "auto":
         return text
-    if not _GPUS.is_dir():
+    if not has_gpu():
         return "cpu"
     import torch  # only where the driver shows a GPU: a server on CTranslate2 alone never pays for it
 

@@ -16,7 +16,7 @@ import numpy as np
 from slipway.backends.fastertransformer.arguments import MAX_TOP_K, Arguments
 from slipway.backends.fastertransformer.configuration import MAX_BEAMS, Configuration, ModelType
 from slipway.backends.fastertransformer.decodings import output_stack, with_beams, with_sampling
-from slipway.backends.fastertransformer.outputs import Layout, Results, declared, token_arrays
+from slipway.backends.fastertransformer.outputs import OutputLayout, Results, declared, token_arrays
 from slipway.backends.fastertransformer.sequences import Prompts, check_ids, input_stack, read_lengths
 from slipway.core.request import InferRequest
 from slipway.core.signature import ModelSignature
@@ -37,7 +37,7 @@ class BetaJob:
 
     rows: Sequence[Row]
     signature: ModelSignature
-    layout: Layout
+    layout: OutputLayout
     batched: bool
 
     def answer(self, results: Results) -> list[Tensor]:
@@ -95,7 +95,7 @@ class BetaInterface:
             for ids, limit in zip(sequences, limits, strict=True)
         ]
         prompts = sequences if self._with_prompt else None
-        layout = Layout(self._beams, width, steps, [self._decoding.end_id] * len(rows), prompts)
+        layout = OutputLayout(self._beams, width, steps, [self._decoding.end_id] * len(rows), prompts)
         return BetaJob(rows, self._signature, layout, batched)
 
     def _limits(self, arguments: Arguments, lengths: Sequence[int]) -> list[int]:

@@ -12,9 +12,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from slipway.backends.fastertransformer.arguments import Arguments
-from slipway.backends.fastertransformer.configuration import MAX_BEAMS, Limits
+from slipway.backends.fastertransformer.configuration import MAX_BEAMS, RequestLimits
 from slipway.backends.fastertransformer.decodings import asked, output_stack, read_decodings
-from slipway.backends.fastertransformer.outputs import Layout, Results, declared, log_probability_arrays, token_arrays
+from slipway.backends.fastertransformer.outputs import (
+    OutputLayout,
+    Results,
+    declared,
+    log_probability_arrays,
+    token_arrays,
+)
 from slipway.backends.fastertransformer.sequences import (
     Prompts,
     check_ids,
@@ -51,7 +57,7 @@ class CurrentJob:
 
     rows: Sequence[Row]
     signature: ModelSignature
-    layout: Layout
+    layout: OutputLayout
     batched: bool
     log_probabilities: bool
     embeddings: np.ndarray | None  # float32 [rows, hidden], where they were asked for
@@ -76,7 +82,7 @@ class CurrentInterface:
     """Reads requests of one model. `engine` is only asked for context embeddings."""
 
     def __init__(
-        self, signature: ModelSignature, spec: Transformer, limits: Limits, *, form: Form, engine: Engine
+        self, signature: ModelSignature, spec: Transformer, limits: RequestLimits, *, form: Form, engine: Engine
     ) -> None:
         self._signature = signature
         self._spec = spec
@@ -112,7 +118,7 @@ class CurrentInterface:
             )
         ]
         ends = [decoding.end_id for decoding in decodings]
-        layout = Layout(beams, width, steps, ends, sequences if self._form.with_prompt else None)
+        layout = OutputLayout(beams, width, steps, ends, sequences if self._form.with_prompt else None)
         return CurrentJob(
             rows,
             self._signature,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from slipway.backends.fastertransformer.arguments import Arguments
-from slipway.backends.fastertransformer.configuration import Limits
+from slipway.backends.fastertransformer.configuration import RequestLimits
 from slipway.backends.fastertransformer.decodings import asked
 from slipway.backends.fastertransformer.outputs import declared, padded
 from slipway.backends.fastertransformer.sequences import (
@@ -32,7 +32,7 @@ from slipway.transformer.spec import Transformer
 
 @dataclass(slots=True)
 class EncoderJob:
-    """One request, as a `backends.shared.encoding.EncodingJob`; its answer is as wide as the request: `columns`."""
+    """One request: a `backends.shared.single_pass.HiddenStatesJob`. Its answer is as wide as the request, `columns`."""
 
     rows: Sequence[Row]
     attentions: bool
@@ -56,7 +56,7 @@ class EncoderJob:
 class _EncoderInterface:
     """What both have in common."""
 
-    def __init__(self, signature: ModelSignature, spec: Transformer, limits: Limits) -> None:
+    def __init__(self, signature: ModelSignature, spec: Transformer, limits: RequestLimits) -> None:
         self._signature = signature
         self._spec = spec
         positions = input_stack(spec).position_rows

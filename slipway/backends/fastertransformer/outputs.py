@@ -20,7 +20,7 @@ Results = Sequence[Sequence[Hypothesis]]
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class OutputLayout:
     """The form of one answer: `width` of the ids, `steps` of what is told per generated token.
 
     `prompts` stand before what was generated, where the model's answer begins with them.
@@ -33,7 +33,7 @@ class Layout:
     prompts: Sequence[np.ndarray] | None = None
 
 
-def token_arrays(results: Results, layout: Layout) -> tuple[np.ndarray, np.ndarray]:
+def token_arrays(results: Results, layout: OutputLayout) -> tuple[np.ndarray, np.ndarray]:
     """Return the ids, int32 [rows, beams, width], and how many of them are no padding, int32 [rows, beams]."""
     rows, beams = len(results), layout.beams
     ids = np.zeros((rows, beams, layout.width), np.int32)
@@ -52,7 +52,7 @@ def token_arrays(results: Results, layout: Layout) -> tuple[np.ndarray, np.ndarr
     return ids, lengths
 
 
-def log_probability_arrays(results: Results, layout: Layout) -> tuple[np.ndarray, np.ndarray]:
+def log_probability_arrays(results: Results, layout: OutputLayout) -> tuple[np.ndarray, np.ndarray]:
     """Return the sums, float32 [rows, beams], and the figures per generated token, float32 [rows, beams, steps]."""
     rows, beams = len(results), layout.beams
     sums = np.zeros((rows, beams), np.float32)

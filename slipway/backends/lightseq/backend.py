@@ -6,7 +6,6 @@ and gives is `model_types.py`, what its requests become is `jobs.py`.
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from threading import Lock
 
@@ -15,17 +14,14 @@ from tritonclient.grpc import model_config_pb2
 from slipway.backends.api import CompletionContext, Executor, InstanceSpec, ModelContext, Placement
 from slipway.backends.lightseq.declared import check_interface, complete_interface, warn_of_differences
 from slipway.backends.lightseq.files import lightseq_file
-from slipway.backends.lightseq.model_types import INTERFACES, SCORING, Interface, Task, task_of
+from slipway.backends.lightseq.model_types import INTERFACES, SCORING, LightSeqTask, TaskInterface, task_of
 from slipway.backends.lightseq.opening import PERPLEXITY, executor_of, typical_row
-from slipway.backends.lightseq.settings import Settings, read_settings
-from slipway.backends.shared.instance_count import instance_count
-from slipway.backends.shared.parameters import explicit_threads
+from slipway.backends.lightseq.settings import LightSeqSettings, read_settings
+from slipway.backends.shared.engine import open_shown_engine
+from slipway.backends.shared.stacked import opened_too_late
 from slipway.checkpoints.lightseq.reader import LightSeqCheckpoint, read_lightseq
-from slipway.errors import unavailable
-from slipway.transformer.engines import OpenEngine, open_engine
+from slipway.transformer.engines import OpenEngine
 from slipway.transformer.options import EngineOptions
-
-_log = logging.getLogger("slipway.lightseq")
 
 
 class LightSeqBackend:
@@ -38,7 +34,7 @@ class LightSeqBackend:
         if context.version_directory is not None:
             directories = context.model_directory, context.version_directory
             lightseq_file(config.name, config.default_model_filename, *directories)
-            if task is Task.CONTINUE:  # what a Gpt answers with depends on its file
+            if task is LightSeqTask.CONTINUE:  # what a Gpt answers with depends on its file
                 interface = _interface(task, _read(config, *directories))
         complete_interface(config, interface, context.default_max_batch_size)
 
@@ -59,7 +55,9 @@ class LoadedLightSeqModel:
 
     placement = Placement.THREAD
 
-    def __init__(self, context: ModelContext, settings: Settings, task: Task, checkpoint: LightSeqCheckpoint) -> None:
+    def __init__(
+        self, context: ModelContext, settings: LightSeqSettings, task: LightSeqTask, checkpoint: LightSeqCheckpoint
+    ) -> None:
         self._context = context
         self._settings = settings
         self._task = task
@@ -71,7 +69,7 @@ class LoadedLightSeqModel:
         """Return an executor on the device's engine, opened when it is the first there."""
         checkpoint = self._checkpoint
         if checkpoint is None:
-            raise unavailable(f"instance '{instance.name}' opened after its model was unloaded")
+            raise opened_too_late(instance)
         device = f"cuda:{instance.device_id}" if instance.kind == "GPU" else "cpu"
         return executor_of(self._task, self._engine(checkpoint, device), checkpoint, self._settings)
 
@@ -91,20 +89,11 @@ class LoadedLightSeqModel:
 
     def _opened(self, checkpoint: LightSeqCheckpoint, device: str) -> OpenEngine:
         context, settings = self._context, self._settings
-        options = EngineOptions(
-            engine=settings.engine,
-            compute_type=settings.compute_type,
-            device=device,
-            threads=explicit_threads(context.config),
-            workers=instance_count(context.config),
-        )
+        options = EngineOptions(settings.engine, settings.compute_type, device)
         opened = checkpoint.checkpoint
         typical = typical_row(self._task, checkpoint)
-        engine = open_engine(opened.spec, opened.weights, options, name=context.name, typical=typical)
-        context.config.parameters["slipway_engine"].string_value = engine.description
         note = ", the file's int8 weights are dequantised" if checkpoint.conf.quantised else ""
-        _log.info("model '%s' version %d: %s%s", context.name, context.version, engine.description, note)
-        return engine
+        return open_shown_engine(context, opened.spec, opened.weights, options, typical=typical, note=note)
 
 
 def _read(config: model_config_pb2.ModelConfig, model_directory: Path, version_directory: Path) -> LightSeqCheckpoint:
@@ -113,6 +102,6 @@ def _read(config: model_config_pb2.ModelConfig, model_directory: Path, version_d
     return read_lightseq(path, settings.model_type, norm_epsilon=settings.norm_epsilon)
 
 
-def _interface(task: Task, checkpoint: LightSeqCheckpoint) -> Interface:
-    scores = task is Task.CONTINUE and checkpoint.conf.sampling_method == PERPLEXITY
+def _interface(task: LightSeqTask, checkpoint: LightSeqCheckpoint) -> TaskInterface:
+    scores = task is LightSeqTask.CONTINUE and checkpoint.conf.sampling_method == PERPLEXITY
     return SCORING if scores else INTERFACES[task]

@@ -13,14 +13,14 @@ from typing import Any
 
 from tritonclient.grpc import model_config_pb2
 
-from slipway.backends.lightseq.model_types import Declared, Interface
+from slipway.backends.lightseq.model_types import Declared, TaskInterface
 from slipway.errors import invalid
 
 _log = logging.getLogger("slipway.lightseq")
 _ID_TYPES = (model_config_pb2.TYPE_INT32, model_config_pb2.TYPE_INT64)
 
 
-def complete_interface(config: model_config_pb2.ModelConfig, interface: Interface, default_batch_size: int) -> None:
+def complete_interface(config: model_config_pb2.ModelConfig, interface: TaskInterface, default_batch_size: int) -> None:
     """Fill in what `config` leaves out, correct its outputs and let requests of different lengths merge, in place.
 
     Raise INVALID_ARG with every input and output that the model does not have.
@@ -42,7 +42,7 @@ def complete_interface(config: model_config_pb2.ModelConfig, interface: Interfac
         config.dynamic_batching.SetInParent()
 
 
-def check_interface(config: model_config_pb2.ModelConfig, interface: Interface) -> None:
+def check_interface(config: model_config_pb2.ModelConfig, interface: TaskInterface) -> None:
     """Raise INVALID_ARG with every declared input and output that the model does not have."""
     wanted, outputs = interface.input, [output.name for output in interface.outputs]
     problems = [
@@ -66,13 +66,13 @@ def check_interface(config: model_config_pb2.ModelConfig, interface: Interface) 
         raise invalid(f"unable to load model '{config.name}': {'; '.join(problems)}")
 
 
-def warn_of_differences(config: model_config_pb2.ModelConfig, interface: Interface) -> None:
+def warn_of_differences(config: model_config_pb2.ModelConfig, interface: TaskInterface) -> None:
     """Log every declared output that differs from what is sent: auto-completion, which corrects them, was off."""
     for _, _, difference in _differences(config, interface):
         _log.warning("model '%s': %s; metadata says what is declared", config.name, difference)
 
 
-def _differences(config: model_config_pb2.ModelConfig, interface: Interface) -> Iterator[tuple[Any, Declared, str]]:
+def _differences(config: model_config_pb2.ModelConfig, interface: TaskInterface) -> Iterator[tuple[Any, Declared, str]]:
     """Yield each declared output that differs from what is sent, with what is sent and the difference in words."""
     real = {output.name: output for output in interface.outputs}
     for tensor in config.output:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+from slipway.backends.shared.files import relative_file
 from slipway.errors import invalid, unavailable
 
 EXTENSIONS: Final = (".pb", ".hdf5")
@@ -19,9 +20,7 @@ def lightseq_file(model_name: str, file_name: str, model_directory: Path, versio
         raise invalid(
             f"unable to load model '{model_name}': default_model_filename must name the model file beside config.pbtxt"
         )
-    relative = Path(file_name)
-    if relative.is_absolute() or ".." in relative.parts:
-        raise invalid(f"unable to load model '{model_name}', file name '{file_name}' leaves the model directory")
+    relative = relative_file(model_name, file_name, "model")
     if relative.suffix not in EXTENSIONS:
         raise invalid(
             f"unable to load model '{model_name}': file '{file_name}' has an unknown extension. "

@@ -1,7 +1,7 @@
 """Requests of LightSeq models as jobs of the engine: rows to run, and results as LightSeq's output tensors.
 
-One reader per task. Knows neither batches nor schedulers: `generation.py` and `encoding.py` of `backends/shared/` run
-jobs.
+One reader per task. Knows neither batches nor schedulers: `generation.py` and `single_pass.py` of `backends/shared/`
+run jobs.
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ class ScoringReader:
 
 
 @dataclass(slots=True)
-class EncodingJob:
+class LightSeqHiddenStates:
     """Ids or pixels to `encoder_output` FP32 [rows, length, hidden]; zeros stand where a row has padding."""
 
     request: InferRequest
@@ -165,11 +165,13 @@ class TextEncodingReader:
     tokens: TokenInput
     hidden: int
 
-    def __call__(self, request: InferRequest) -> EncodingJob:
+    def __call__(self, request: InferRequest) -> LightSeqHiddenStates:
         """Return the job of `request`; raise INVALID_ARG for one that the model cannot take."""
         batch = self.tokens.read(request)
         rows = {index: Row(row.ids) for index, row in enumerate(batch.rows) if len(row.ids)}
-        return EncodingJob(request, list(rows.values()), list(rows), (len(batch.rows), batch.length, self.hidden))
+        return LightSeqHiddenStates(
+            request, list(rows.values()), list(rows), (len(batch.rows), batch.length, self.hidden)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +182,7 @@ class ImageEncodingReader:
     vision: Vision
     hidden: int
 
-    def __call__(self, request: InferRequest) -> EncodingJob:
+    def __call__(self, request: InferRequest) -> LightSeqHiddenStates:
         """Return the job of `request`; raise INVALID_ARG for images of another size."""
         images = request.inputs[self.name].array
         images = images[None] if images.ndim == 3 else images
@@ -192,7 +194,7 @@ class ImageEncodingReader:
             )
         no_ids = np.zeros(0, np.int64)
         rows = [Row(no_ids, pixels=np.ascontiguousarray(image, np.float32)) for image in images]
-        return EncodingJob(request, rows, range(len(rows)), (len(rows), self.vision.tokens, self.hidden))
+        return LightSeqHiddenStates(request, rows, range(len(rows)), (len(rows), self.vision.tokens, self.hidden))
 
 
 def _chosen(request: InferRequest, arrays: dict[str, np.ndarray]) -> list[Tensor]:

@@ -13,7 +13,7 @@ from typing import Final
 from slipway.errors import invalid
 
 
-class Task(Enum):
+class LightSeqTask(Enum):
     """What a model type does with a request."""
 
     TRANSLATE = "translate"  # source ids to target ids and scores
@@ -32,7 +32,7 @@ class Declared:
 
 
 @dataclass(frozen=True, slots=True)
-class Interface:
+class TaskInterface:
     """The tensors of a task."""
 
     input: Declared
@@ -41,34 +41,36 @@ class Interface:
 
 _HIDDEN_STATES: Final = (Declared("encoder_output", "TYPE_FP32", 3),)  # [rows, tokens, hidden]
 
-INTERFACES: Final[Mapping[Task, Interface]] = {
-    Task.TRANSLATE: Interface(
+INTERFACES: Final[Mapping[LightSeqTask, TaskInterface]] = {
+    LightSeqTask.TRANSLATE: TaskInterface(
         Declared("source_ids", "TYPE_INT32", 2),
         (Declared("target_ids", "TYPE_INT32", 3), Declared("target_scores", "TYPE_FP32", 2)),
     ),
-    Task.CONTINUE: Interface(Declared("token_ids", "TYPE_INT32", 2), (Declared("result", "TYPE_INT32", 2),)),
-    Task.ENCODE: Interface(Declared("token_ids", "TYPE_INT32", 2), _HIDDEN_STATES),
-    Task.ENCODE_IMAGES: Interface(Declared("pixel_values", "TYPE_FP32", 4), _HIDDEN_STATES),
+    LightSeqTask.CONTINUE: TaskInterface(
+        Declared("token_ids", "TYPE_INT32", 2), (Declared("result", "TYPE_INT32", 2),)
+    ),
+    LightSeqTask.ENCODE: TaskInterface(Declared("token_ids", "TYPE_INT32", 2), _HIDDEN_STATES),
+    LightSeqTask.ENCODE_IMAGES: TaskInterface(Declared("pixel_values", "TYPE_FP32", 4), _HIDDEN_STATES),
 }
 # A Gpt whose file says `ppl` scores instead of generating: one number per row.
-SCORING: Final = Interface(Declared("token_ids", "TYPE_INT32", 2), (Declared("result", "TYPE_FP32", 1),))
+SCORING: Final = TaskInterface(Declared("token_ids", "TYPE_INT32", 2), (Declared("result", "TYPE_FP32", 1),))
 
-TASKS: Final[Mapping[str, Task]] = {
-    "Transformer": Task.TRANSLATE,
-    "QuantTransformer": Task.TRANSLATE,
-    "Moe": Task.TRANSLATE,
-    "T5": Task.TRANSLATE,
-    "MT5": Task.TRANSLATE,
-    "Bert": Task.ENCODE,
-    "QuantBert": Task.ENCODE,
-    "Gpt": Task.CONTINUE,
-    "QuantGpt": Task.CONTINUE,
-    "Vit": Task.ENCODE_IMAGES,
-    "QuantVit": Task.ENCODE_IMAGES,
+TASKS: Final[Mapping[str, LightSeqTask]] = {
+    "Transformer": LightSeqTask.TRANSLATE,
+    "QuantTransformer": LightSeqTask.TRANSLATE,
+    "Moe": LightSeqTask.TRANSLATE,
+    "T5": LightSeqTask.TRANSLATE,
+    "MT5": LightSeqTask.TRANSLATE,
+    "Bert": LightSeqTask.ENCODE,
+    "QuantBert": LightSeqTask.ENCODE,
+    "Gpt": LightSeqTask.CONTINUE,
+    "QuantGpt": LightSeqTask.CONTINUE,
+    "Vit": LightSeqTask.ENCODE_IMAGES,
+    "QuantVit": LightSeqTask.ENCODE_IMAGES,
 }
 
 
-def task_of(model_type: str, model_name: str) -> Task:
+def task_of(model_type: str, model_name: str) -> LightSeqTask:
     """Return what `model_type` does; raise INVALID_ARG with all types for one that LightSeq does not have."""
     try:
         return TASKS[model_type]

@@ -16,12 +16,11 @@ from slipway.backends.lightseq.jobs import (
     TextEncodingReader,
     TranslationReader,
 )
-from slipway.backends.lightseq.model_types import INTERFACES, Task
+from slipway.backends.lightseq.model_types import INTERFACES, LightSeqTask
 from slipway.backends.lightseq.requests import TokenInput
-from slipway.backends.lightseq.scoring import ScoringExecutor
-from slipway.backends.lightseq.settings import Settings
-from slipway.backends.shared.encoding import EncodingExecutor
+from slipway.backends.lightseq.settings import LightSeqSettings
 from slipway.backends.shared.generation import GenerationExecutor
+from slipway.backends.shared.single_pass import EncodingExecutor, ScoringExecutor
 from slipway.checkpoints.lightseq.reader import LightSeqCheckpoint
 from slipway.transformer.generation import Engine, Row
 from slipway.transformer.spec import Stack, Transformer
@@ -29,20 +28,22 @@ from slipway.transformer.spec import Stack, Transformer
 PERPLEXITY = "ppl"
 
 
-def typical_row(task: Task, checkpoint: LightSeqCheckpoint) -> Row | None:
+def typical_row(task: LightSeqTask, checkpoint: LightSeqCheckpoint) -> Row | None:
     """Return a row decoded as the file says, as all rows of a generating model are; None for other models."""
-    if task not in (Task.TRANSLATE, Task.CONTINUE) or checkpoint.conf.sampling_method == PERPLEXITY:
+    if task not in (LightSeqTask.TRANSLATE, LightSeqTask.CONTINUE) or checkpoint.conf.sampling_method == PERPLEXITY:
         return None
     token = np.array([int(checkpoint.conf.padding_id == 0)], np.int64)  # any that is not padding
     return Row(token, _rules(checkpoint).translation(columns=3, seed=0))
 
 
-def executor_of(task: Task, engine: Engine, checkpoint: LightSeqCheckpoint, settings: Settings) -> Executor:
+def executor_of(
+    task: LightSeqTask, engine: Engine, checkpoint: LightSeqCheckpoint, settings: LightSeqSettings
+) -> Executor:
     """Return an executor that does `task` on `engine`, the way the checkpoint's file says."""
-    if task is Task.TRANSLATE:
+    if task is LightSeqTask.TRANSLATE:
         translation = TranslationReader(_tokens(task, checkpoint), _rules(checkpoint), settings.seed)
         return GenerationExecutor(engine, translation)
-    if task is Task.CONTINUE:
+    if task is LightSeqTask.CONTINUE:
         tokens = _tokens(task, checkpoint)
         if checkpoint.conf.sampling_method == PERPLEXITY:
             return ScoringExecutor(engine, ScoringReader(tokens))
@@ -54,7 +55,7 @@ def executor_of(task: Task, engine: Engine, checkpoint: LightSeqCheckpoint, sett
     return EncodingExecutor(engine, ImageEncodingReader(name, stack.vision, stack.hidden))
 
 
-def _tokens(task: Task, checkpoint: LightSeqCheckpoint) -> TokenInput:
+def _tokens(task: LightSeqTask, checkpoint: LightSeqCheckpoint) -> TokenInput:
     stack, conf = _reading_stack(checkpoint), checkpoint.conf
     return TokenInput(
         INTERFACES[task].input.name,
@@ -63,7 +64,7 @@ def _tokens(task: Task, checkpoint: LightSeqCheckpoint) -> TokenInput:
         padding_id=conf.padding_id,
         mode=checkpoint.checkpoint.spec.language_mode,
         languages=_languages(checkpoint.checkpoint.spec),
-        pads_front=task is Task.CONTINUE,
+        pads_front=task is LightSeqTask.CONTINUE,
     )
 
 

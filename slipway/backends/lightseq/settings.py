@@ -12,7 +12,7 @@ from slipway.errors import invalid
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class LightSeqSettings:
     """What `parameters` says. `seed` None: every request draws its own; `norm_epsilon` None: the file format's."""
 
     model_type: str
@@ -22,10 +22,10 @@ class Settings:
     norm_epsilon: float | None = None
 
 
-def read_settings(config: model_config_pb2.ModelConfig) -> Settings:
+def read_settings(config: model_config_pb2.ModelConfig) -> LightSeqSettings:
     """Return the settings of a model; raise INVALID_ARG for a value that cannot be read."""
     parameters = Parameters(config)
-    return Settings(
+    return LightSeqSettings(
         model_type=parameters.text("model_type"),
         engine=parameters.text("ENGINE") or "auto",
         compute_type=parameters.text("COMPUTE_TYPE") or "float32",

@@ -20,6 +20,7 @@ from slipway.backends.api import LoadedModel, ModelContext
 from slipway.backends.onnxruntime.graph import graph_of
 from slipway.backends.onnxruntime.options import ACCELERATOR, metadata_options
 from slipway.backends.onnxruntime.session import open_session
+from slipway.backends.registry import BUILT_IN
 from slipway.backends.shared.graph import Graph
 from slipway.backends.shared.graph_check import check_config
 from slipway.errors import SlipwayError, invalid
@@ -41,7 +42,7 @@ def load_accelerated(context: ModelContext, path: Path) -> LoadedModel | None:
         return None
     changes = accelerator_properties(context.name, parameters)
     if find_spec("openvino") is None:
-        _warn(context.name, "needs the package 'openvino', install it with: pip install \"slipway[openvino]\"")
+        _warn(context.name, f"needs the package 'openvino', install it with: {BUILT_IN['openvino'].install}")
         return None
     from slipway.backends.openvino.backend import load_checked_graph
     from slipway.backends.openvino.options import Options, default_properties

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tritonclient.grpc import model_config_pb2
 
-from slipway.backends.api import CompletionContext, InstanceSpec, LoadedModel, ModelContext, Placement
+from slipway.backends.api import CompletionContext, LoadedModel, ModelContext
 from slipway.backends.onnxruntime.accelerator import load_accelerated
 from slipway.backends.onnxruntime.graph import graph_of
 from slipway.backends.onnxruntime.options import metadata_options, run_options, session_options, warn_of_gpu_words
@@ -18,8 +18,7 @@ from slipway.backends.shared.files import model_file
 from slipway.backends.shared.graph import Graph
 from slipway.backends.shared.graph_check import check_config
 from slipway.backends.shared.graph_complete import complete_unless_given
-from slipway.backends.shared.stacked import StackedExecutor
-from slipway.errors import unavailable
+from slipway.backends.shared.stacked import StackedModel
 
 _DEFAULT_FILE = "model.onnx"
 
@@ -49,25 +48,11 @@ class OnnxRuntimeBackend:
         return LoadedOnnxModel(context, runner)
 
 
-class LoadedOnnxModel:
-    """One loaded version."""
-
-    placement = Placement.THREAD
+class LoadedOnnxModel(StackedModel):
+    """One loaded version: all instances run on its session."""
 
     def __init__(self, context: ModelContext, runner: GraphRunner) -> None:
-        self._signature = context.signature
-        self._version = context.version
-        self._runner: GraphRunner | None = runner
-
-    def open(self, instance: InstanceSpec) -> StackedExecutor:
-        """Return an executor on the shared session."""
-        if self._runner is None:
-            raise unavailable(f"instance '{instance.name}' opened after its model was unloaded")
-        return StackedExecutor(self._signature, self._version, self._runner.run)
-
-    def unload(self) -> None:
-        """Let the session go; its memory is free once every executor is closed."""
-        self._runner = None
+        super().__init__(context, lambda _: runner.run)
 
 
 def _graph_file(name: str, version_directory: Path, config: model_config_pb2.ModelConfig) -> Path:

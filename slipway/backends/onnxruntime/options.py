@@ -14,8 +14,7 @@ from typing import Any
 from tritonclient.grpc import model_config_pb2
 
 from slipway.backends.api import ModelContext
-from slipway.backends.shared.instance_count import instance_count
-from slipway.backends.shared.parameters import Parameters
+from slipway.backends.shared.parameters import Parameters, instance_count
 from slipway.errors import invalid
 
 _log = logging.getLogger("slipway.onnxruntime")

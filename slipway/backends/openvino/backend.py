@@ -11,20 +11,19 @@ from typing import Any
 
 from tritonclient.grpc import model_config_pb2
 
-from slipway.backends.api import CompletionContext, InstanceSpec, ModelContext, Placement
-from slipway.backends.openvino.compilation import Compilation
+from slipway.backends.api import CompletionContext, ModelContext
 from slipway.backends.openvino.graph import graph_of, port_name
-from slipway.backends.openvino.library import open_core, read_model
+from slipway.backends.openvino.library import Compilation, open_core, read_model
 from slipway.backends.openvino.options import Options, compile_options, extension_of, shaping_of
-from slipway.backends.openvino.runner import Binding, Fixed, RequestRunner
+from slipway.backends.openvino.runner import Binding, FixedBatch, RequestRunner
 from slipway.backends.openvino.shapes import apply_shapes, fixed_rows, without_fixed_rows
 from slipway.backends.shared.files import model_file
 from slipway.backends.shared.graph import Graph, scalar_outputs
 from slipway.backends.shared.graph_check import check_config
 from slipway.backends.shared.graph_complete import complete_unless_given
-from slipway.backends.shared.instance_count import instance_count
-from slipway.backends.shared.stacked import StackedExecutor
-from slipway.errors import invalid, unavailable, unsupported
+from slipway.backends.shared.parameters import instance_count
+from slipway.backends.shared.stacked import StackedModel
+from slipway.errors import invalid, unsupported
 
 _log = logging.getLogger("slipway.openvino")
 _DEFAULT_FILE = "model.xml"
@@ -58,16 +57,16 @@ class OpenVinoBackend:
         graph = graph_of(model, context.config)
         rows = fixed_rows(graph, context.config, shaping)
         check_config(context.config, without_fixed_rows(graph, rows))
-        return _loaded(context, core, model, options, Fixed(rows, pads=shaping.pad_batches))
+        return _loaded(context, core, model, options, FixedBatch(rows, pads=shaping.pad_batches))
 
 
 def load_checked_graph(context: ModelContext, path: Path, options: Options) -> LoadedOpenVinoModel:
     """Return the loaded model of a graph file that the configuration is known to describe."""
     core = _core(context.name, options.extension)
-    return _loaded(context, core, read_model(core, path, context.name), options, Fixed())
+    return _loaded(context, core, read_model(core, path, context.name), options, FixedBatch())
 
 
-def _loaded(context: ModelContext, core: Any, model: Any, options: Options, fixed: Fixed) -> LoadedOpenVinoModel:
+def _loaded(context: ModelContext, core: Any, model: Any, options: Options, fixed: FixedBatch) -> LoadedOpenVinoModel:
     config = context.config
     graph = graph_of(model, config)
     _warn_of_doubles(context.name, graph)
@@ -87,28 +86,12 @@ def _loaded(context: ModelContext, core: Any, model: Any, options: Options, fixe
     return LoadedOpenVinoModel(context, compilation, binding)
 
 
-class LoadedOpenVinoModel:
-    """One loaded version."""
-
-    placement = Placement.THREAD
+class LoadedOpenVinoModel(StackedModel):
+    """One loaded version: each instance has a request of its own on the shared compiled model."""
 
     def __init__(self, context: ModelContext, compilation: Compilation, binding: Binding) -> None:
-        self._signature = context.signature
-        self._version = context.version
-        self._compilation: Compilation | None = compilation
-        self._alone = instance_count(context.config) == 1
-        self._binding = binding
-
-    def open(self, instance: InstanceSpec) -> StackedExecutor:
-        """Return an executor with a request of its own on the shared compiled model."""
-        if self._compilation is None:
-            raise unavailable(f"instance '{instance.name}' opened after its model was unloaded")
-        runner = RequestRunner(self._compilation, self._binding, alone=self._alone)
-        return StackedExecutor(self._signature, self._version, runner.run)
-
-    def unload(self) -> None:
-        """Let the compiled model go; its memory is free once every executor is closed."""
-        self._compilation = None
+        alone = instance_count(context.config) == 1
+        super().__init__(context, lambda _: RequestRunner(compilation, binding, alone=alone).run)
 
 
 def _graph_file(name: str, version_directory: Path, config: model_config_pb2.ModelConfig) -> Path:

@@ -13,8 +13,7 @@ from typing import Any, Final
 import ml_dtypes
 import numpy as np
 
-from slipway.backends.openvino.compilation import Compilation
-from slipway.backends.openvino.library import import_openvino, reason_of
+from slipway.backends.openvino.library import Compilation, import_openvino, reason_of
 from slipway.backends.shared.graph import Graph, as_declared, as_scalar
 from slipway.errors import FailureReason, SlipwayError, internal, invalid
 
@@ -25,7 +24,7 @@ _CUT: Final = frozenset({"TYPE_INT64", "TYPE_UINT64", "TYPE_UINT32"})
 
 
 @dataclass(frozen=True, slots=True)
-class Fixed:
+class FixedBatch:
     """`rows`, where not 0, is the only batch size that a graph takes; `pads`: smaller batches are filled up to it."""
 
     rows: int = 0
@@ -44,7 +43,7 @@ class Binding:
     inputs: Mapping[str, int]
     outputs: Mapping[str, int]
     scalars: Mapping[str, tuple[int, ...]]
-    fixed: Fixed = Fixed()
+    fixed: FixedBatch = FixedBatch()
 
 
 class RequestRunner:

@@ -15,14 +15,14 @@ from pathlib import Path
 from slipway.errors import SlipwayError, invalid
 
 
-class Kind(Enum):
+class TorchFile(Enum):
     """The torch files that can be served."""
 
     TORCHSCRIPT = "TorchScript"
     EXPORTED = "torch.export"
 
 
-def kind_of(path: Path, model_name: str) -> Kind:
+def kind_of(path: Path, model_name: str) -> TorchFile:
     """Return the kind of the file; raise INVALID_ARG, with what to do, for one that cannot be served."""
     try:
         with zipfile.ZipFile(path) as archive:
@@ -31,11 +31,11 @@ def kind_of(path: Path, model_name: str) -> Kind:
     except zipfile.BadZipFile:
         raise _refused(model_name, path, "neither a TorchScript nor a torch.export file") from None
     if "constants.pkl" in entries and any(entry.startswith("code/") for entry in entries):
-        return Kind.TORCHSCRIPT
+        return TorchFile.TORCHSCRIPT
     if any(entry.startswith("data/aotinductor/") for entry in entries):
         raise _refused(model_name, path, "compiled by AOTInductor, which is not supported")
     if any(entry.startswith("models/") for entry in entries):
-        return Kind.EXPORTED
+        return TorchFile.EXPORTED
     if "data.pkl" in entries:
         raise _refused(model_name, path, "a checkpoint saved with torch.save, a pickle without the model's code")
     raise _refused(model_name, path, "neither a TorchScript nor a torch.export file")

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from tritonclient.grpc import model_config_pb2
 
-from slipway.backends.api import CompletionContext, InstanceSpec, ModelContext, Placement
+from slipway.backends.api import CompletionContext, InstanceSpec, ModelContext
 from slipway.backends.pytorch.module import TorchModule, open_module
 from slipway.backends.shared.files import model_file
 from slipway.backends.shared.parameters import Parameters
-from slipway.backends.shared.stacked import StackedExecutor
-from slipway.errors import internal, unavailable, unsupported
+from slipway.backends.shared.stacked import Run, StackedModel
+from slipway.errors import internal, unsupported
 
 _log = logging.getLogger("slipway.pytorch")
 _IGNORED = ("ENABLE_JIT_EXECUTOR", "ENABLE_JIT_PROFILING", "ENABLE_TENSOR_FUSER", "TORCH_COMPILE_OPTIONAL_PARAMETERS")
@@ -63,30 +63,20 @@ class PyTorchBackend:
         return LoadedTorchModel(context, module, parameters)
 
 
-class LoadedTorchModel:
-    """One loaded version."""
-
-    placement = Placement.THREAD
+class LoadedTorchModel(StackedModel):
+    """One loaded version: all instances call its module, each with a thread count of its own thread."""
 
     def __init__(self, context: ModelContext, module: TorchModule, parameters: Parameters) -> None:
-        self._signature = context.signature
-        self._version = context.version
-        self._module: TorchModule | None = module
         explicit = parameters.integer("INTRA_OP_THREAD_COUNT") or parameters.integer("NUM_THREADS")
-        self._threads = explicit if explicit > 0 else context.threads
+        threads = explicit if explicit > 0 else context.threads
 
-    def open(self, instance: InstanceSpec) -> StackedExecutor:
-        """Return an executor on the shared module. Called in the thread it will run in: torch's count is per thread."""
-        import torch
+        def start(_: InstanceSpec) -> Run:
+            import torch
 
-        if self._module is None:
-            raise unavailable(f"instance '{instance.name}' opened after its model was unloaded")
-        torch.set_num_threads(self._threads)
-        return StackedExecutor(self._signature, self._version, self._module.run)
+            torch.set_num_threads(threads)  # torch's count is per thread
+            return module.run
 
-    def unload(self) -> None:
-        """Let the module go; its memory is free once every executor is closed."""
-        self._module = None
+        super().__init__(context, start)
 
 
 def _default_file(config: model_config_pb2.ModelConfig, version_directory: Path) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from slipway.backends.pytorch.archive import Kind, kind_of, refuse_pickles
+from slipway.backends.pytorch.archive import TorchFile, kind_of, refuse_pickles
 from slipway.backends.pytorch.naming import argument_order, result_indices
 from slipway.backends.pytorch.tensors import Value, to_numpy, to_torch
 from slipway.core.signature import ModelSignature
@@ -39,10 +39,10 @@ class Forward:
 def open_module(path: Path, model_name: str) -> Forward:
     """Return the forward() of the file; raise INVALID_ARG or INTERNAL with torch's reason when it cannot be read."""
     kind = kind_of(path, model_name)
-    if kind is Kind.EXPORTED:
+    if kind is TorchFile.EXPORTED:
         refuse_pickles(path, model_name)
     try:
-        return _open_torchscript(path) if kind is Kind.TORCHSCRIPT else _open_exported(path)
+        return _open_torchscript(path) if kind is TorchFile.TORCHSCRIPT else _open_exported(path)
     except SlipwayError:
         raise
     except Exception as error:  # torch raises whatever its readers meet

@@ -12,13 +12,18 @@ from slipway.errors import invalid, unavailable
 
 def model_file(model_name: str, version_directory: Path, file_name: str) -> Path:
     """Return the path of `file_name` in the version directory; raise when it is missing or lies elsewhere."""
-    relative = Path(file_name)
-    if relative.is_absolute() or ".." in relative.parts:
-        raise invalid(f"unable to load model '{model_name}', file name '{file_name}' leaves the version directory")
-    path = version_directory / relative
+    path = version_directory / relative_file(model_name, file_name, "version")
     if not path.exists():
         raise unavailable(
             f"unable to find '{version_directory.name}/{file_name}' for model instance '{model_name}'; "
             f"put the file there or set default_model_filename"
         )
     return path
+
+
+def relative_file(model_name: str, file_name: str, directory: str) -> Path:
+    """Return the file name as a path within the model's or version's directory; raise INVALID_ARG when it leaves it."""
+    relative = Path(file_name)
+    if relative.is_absolute() or ".." in relative.parts:
+        raise invalid(f"unable to load model '{model_name}', file name '{file_name}' leaves the {directory} directory")
+    return relative

@@ -1,29 +1,33 @@
-"""The `parameters` of a model configuration, read as numbers and words with errors that name the key.
+"""What a model configuration says to its backend: its `parameters`, and how many instances and threads it asks for.
+
+Parameters are read as numbers and words, with errors that name the key.
 
 Knows no backend: each states its own keys.
 """
 
 from __future__ import annotations
 
-from typing import Final
-
 from tritonclient.grpc import model_config_pb2
 
+from slipway.backends.registry import THREAD_KEYS
 from slipway.errors import SlipwayError, invalid
 
 _BOOLEANS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
 
-# By which a model's author sets the threads of one instance (the backends' own READMEs).
-_THREADS: Final = ("intra_op_thread_count", "INTRA_OP_THREAD_COUNT", "NUM_THREADS")
-
 
 def explicit_threads(config: model_config_pb2.ModelConfig) -> int:
     """Return the CPU threads of one instance that the configuration asks for, 0 where it does not."""
-    for key in _THREADS:
+    for key in THREAD_KEYS:
         value = config.parameters[key].string_value if key in config.parameters else ""
         if value.isdecimal() and int(value) > 0:
             return int(value)
     return 0
+
+
+def instance_count(config: model_config_pb2.ModelConfig) -> int:
+    """Return how many instances answer requests at the same time, for what they share (thread pools, streams)."""
+    counts = [max(int(group.count), 1) for group in config.instance_group if not group.passive]
+    return sum(counts) or 1
 
 
 class Parameters:

@@ -1,4 +1,4 @@
-"""Run a batch as one call on stacked arrays: the executor of every backend whose model is a function of tensors.
+"""Run a batch as one call on stacked arrays: model and executor of every backend whose model is a function of tensors.
 
 Knows neither the library that computes nor what is computed. A batch that fails is run again request by request, so
 that one poisonous request costs its batch-mates time and nothing else. Where the signature has a padding rule, requests
@@ -12,7 +12,7 @@ from time import monotonic_ns
 
 import numpy as np
 
-from slipway.backends.api import Execution
+from slipway.backends.api import Execution, InstanceSpec, ModelContext, Placement
 from slipway.core.batch import split, stack
 from slipway.core.pending import Pending
 from slipway.core.request import InferRequest, InferResponse
@@ -20,6 +20,33 @@ from slipway.core.signature import ModelSignature
 from slipway.errors import FailureReason, SlipwayError, unavailable
 
 Run = Callable[[dict[str, np.ndarray], Sequence[str]], dict[str, np.ndarray]]
+
+
+class StackedModel:
+    """One loaded version. `start` returns the function of an instance, on weights that all instances share; it is
+    called in the thread that the instance runs in."""
+
+    placement = Placement.THREAD
+
+    def __init__(self, context: ModelContext, start: Callable[[InstanceSpec], Run]) -> None:
+        self._signature = context.signature
+        self._version = context.version
+        self._start: Callable[[InstanceSpec], Run] | None = start
+
+    def open(self, instance: InstanceSpec) -> StackedExecutor:
+        """Return an executor on the function of the instance."""
+        if self._start is None:
+            raise opened_too_late(instance)
+        return StackedExecutor(self._signature, self._version, self._start(instance))
+
+    def unload(self) -> None:
+        """Let the weights go; their memory is free once every executor is closed."""
+        self._start = None
+
+
+def opened_too_late(instance: InstanceSpec) -> SlipwayError:
+    """Return the error of an instance that is opened on a model that is gone."""
+    return unavailable(f"instance '{instance.name}' opened after its model was unloaded")
 
 
 class StackedExecutor:

@@ -12,17 +12,16 @@ from typing import Any
 
 from tritonclient.grpc import model_config_pb2
 
-from slipway.backends.api import CompletionContext, InstanceSpec, ModelContext, Placement
+from slipway.backends.api import CompletionContext, InstanceSpec, ModelContext
 from slipway.backends.shared.files import model_file
 from slipway.backends.shared.graph import scalar_outputs
 from slipway.backends.shared.graph_check import check_config
 from slipway.backends.shared.graph_complete import complete_from_graph, is_complete
-from slipway.backends.shared.stacked import StackedExecutor
-from slipway.backends.tensorrt.graph import Plan, describe
-from slipway.backends.tensorrt.library import Engine, read_plan, require_tensorrt
+from slipway.backends.shared.stacked import Run, StackedModel
+from slipway.backends.tensorrt.graph import EngineDescription, describe
+from slipway.backends.tensorrt.library import PlanEngine, read_plan, require_tensorrt
 from slipway.backends.tensorrt.profiles import allowed_profiles, check_profiles, largest_batch
 from slipway.backends.tensorrt.runner import ContextRunner
-from slipway.errors import unavailable
 
 _log = logging.getLogger("slipway.tensorrt")
 _DEFAULT_FILE = "model.plan"
@@ -54,10 +53,8 @@ class TensorRtBackend:
         return LoadedPlan(context, tensorrt, path, plan=plan, profiles=numbers, first=engine)
 
 
-class LoadedPlan:
+class LoadedPlan(StackedModel):
     """One loaded version: its engine on every GPU that has instances."""
-
-    placement = Placement.THREAD
 
     def __init__(
         self,
@@ -65,11 +62,12 @@ class LoadedPlan:
         tensorrt: Any,
         path: Path,
         *,
-        plan: Plan,
+        plan: EngineDescription,
         profiles: tuple[int, ...],
-        first: Engine,
+        first: PlanEngine,
     ) -> None:
-        self._context: ModelContext | None = context
+        super().__init__(context, self._context_runner)
+        self._context = context
         self._tensorrt = tensorrt
         self._path = path
         self._plan = plan
@@ -77,11 +75,14 @@ class LoadedPlan:
         self._engines = {0: first}  # by GPU
         self._lock = Lock()  # instances open in threads of their own
 
-    def open(self, instance: InstanceSpec) -> StackedExecutor:
-        """Return an executor with an execution context of its own on its GPU's engine."""
+    def unload(self) -> None:
+        """Let the engines go; their memory is free once every executor is closed."""
+        super().unload()
+        self._engines.clear()
+
+    def _context_runner(self, instance: InstanceSpec) -> Run:
+        """Return what runs an execution context of its own on the engine of the instance's GPU."""
         context = self._context
-        if context is None:
-            raise unavailable(f"instance '{instance.name}' opened after its model was unloaded")
         device = instance.device_id if instance.kind == "GPU" else 0
         with self._lock:
             if device not in self._engines:
@@ -94,9 +95,4 @@ class LoadedPlan:
             scalars=scalar_outputs(context.config, self._plan.graph),
             model_name=context.name,
         )
-        return StackedExecutor(context.signature, context.version, runner.run)
-
-    def unload(self) -> None:
-        """Let the engines go; their memory is free once every executor is closed."""
-        self._engines.clear()
-        self._context = None
+        return runner.run

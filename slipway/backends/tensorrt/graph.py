@@ -26,7 +26,7 @@ CONFIG_TYPES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class EngineDescription:
     """The description of an engine. `host` names the inputs whose values are shapes: they stay in the CPU's memory."""
 
     graph: Graph
@@ -34,7 +34,7 @@ class Plan:
     host: frozenset[str]
 
 
-def describe(engine: Any) -> Plan:
+def describe(engine: Any) -> EngineDescription:
     """Return the description of a tensorrt.ICudaEngine; raise UNSUPPORTED for tensors that cannot be served."""
     names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
     inputs = [name for name in names if engine.get_tensor_mode(name).name == "INPUT"]
@@ -47,7 +47,7 @@ def describe(engine: Any) -> Plan:
     graph = Graph(
         {name: _tensor(engine, name) for name in inputs}, {name: _tensor(engine, name) for name in outputs}, {}
     )
-    return Plan(graph, profiles, host)
+    return EngineDescription(graph, profiles, host)
 
 
 def _tensor(engine: Any, name: str) -> GraphTensor:

@@ -12,11 +12,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
+from slipway.backends.registry import BUILT_IN
 from slipway.errors import internal, unavailable
+from slipway.machine import has_gpu
 
 _log = logging.getLogger("slipway.tensorrt")
 
-_GPUS: Final = (Path("/proc/driver/nvidia/gpus"), Path("/dev/dxg"))  # the second is a GPU seen from Windows' WSL
 _OTHERWISE: Final = (
     "Serve the model's ONNX file with the backend onnxruntime or openvino instead, or make a model for this machine "
     "with: slipway convert --engine openvino"
@@ -37,7 +38,7 @@ def require_tensorrt(model_name: str) -> Any:
 
 
 @dataclass(frozen=True, slots=True)
-class Engine:
+class PlanEngine:
     """A tensorrt.ICudaEngine with the runtime and the log that must live as long as it does."""
 
     engine: Any
@@ -45,7 +46,7 @@ class Engine:
     log: Any
 
 
-def read_plan(tensorrt: Any, path: Path, device: int, model_name: str) -> Engine:
+def read_plan(tensorrt: Any, path: Path, device: int, model_name: str) -> PlanEngine:
     """Return the engine of the file on GPU `device`; raise INTERNAL with the library's reason."""
     import torch
 
@@ -60,14 +61,14 @@ def read_plan(tensorrt: Any, path: Path, device: int, model_name: str) -> Engine
             f"{log.last or 'no reason given'}. A plan runs only with the TensorRT version and on the kind of GPU it "
             f"was built with; build it again on this machine"
         )
-    return Engine(engine, runtime, log)
+    return PlanEngine(engine, runtime, log)
 
 
 def _missing() -> str:
     """Return what a plan needs and this host does not have, "" for nothing."""
-    if not any(place.exists() for place in _GPUS):
+    if not has_gpu():
         return "this host has none"
-    for package, install in (("tensorrt", "pip install tensorrt"), ("torch", 'pip install "slipway[torch]"')):
+    for package, install in (("tensorrt", "pip install tensorrt"), ("torch", BUILT_IN["pytorch"].install)):
         if find_spec(package) is None:
             return f"the package '{package}' is not installed here ({install})"
     import torch

@@ -9,8 +9,8 @@ import numpy as np
 
 from slipway.backends.pytorch.tensors import to_numpy, to_torch
 from slipway.backends.shared.graph import as_declared, as_scalar
-from slipway.backends.tensorrt.graph import Plan
-from slipway.backends.tensorrt.library import Engine
+from slipway.backends.tensorrt.graph import EngineDescription
+from slipway.backends.tensorrt.library import PlanEngine
 from slipway.backends.tensorrt.profiles import Profile, choose_profile
 from slipway.datatypes import BY_CONFIG_NAME
 from slipway.errors import FailureReason, SlipwayError, internal, unsupported
@@ -38,10 +38,10 @@ class ContextRunner:
 
     def __init__(
         self,
-        engine: Engine,
+        engine: PlanEngine,
         device: int,
         *,
-        plan: Plan,
+        plan: EngineDescription,
         profiles: Mapping[int, Profile],
         scalars: Mapping[str, tuple[int, ...]],
         model_name: str,

@@ -16,7 +16,7 @@ import numpy as np
 from slipway.convert.generation.reference import Generated
 from slipway.convert.subject import Arrays
 from slipway.errors import SlipwayError
-from slipway.runtime.served import IDS, MASK
+from slipway.runtime.generation_model import IDS, MASK
 
 AGREEMENT: Final = 0.9  # of reduced precision: the share of tokens before a row takes another way
 MAX_TOKENS: Final = 24  # generated per row of the gate

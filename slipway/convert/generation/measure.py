@@ -12,7 +12,7 @@ from slipway.convert.generation.questions import random_ids
 from slipway.convert.generation.source import GenerationSource
 from slipway.convert.measure import seconds_per_run
 from slipway.convert.runner import OpenModel
-from slipway.runtime.served import IDS, MASK
+from slipway.runtime.generation_model import IDS, MASK
 
 _BATCHES: Final = (1, 8)
 _SOURCE: Final = 32  # tokens read

@@ -10,7 +10,6 @@ NAME-stream       text -> text in pieces (decoupled); shares the checkpoint of N
 from __future__ import annotations
 
 import shutil
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -18,11 +17,12 @@ from tritonclient.grpc import model_config_pb2 as pb
 
 from slipway.convert.generation.source import GenerationSource
 from slipway.convert.generation.variants import GenerationVariant
+from slipway.convert.models import model_source
 from slipway.convert.package import VERSION, ensemble_step, model_input, model_name, python_config, write_config
 from slipway.convert.subject import MAX_BATCH_SIZE
 from slipway.core.signature import TensorSpec
 from slipway.runtime.arguments import ARGUMENTS
-from slipway.runtime.served import IDS, MASK
+from slipway.runtime.generation_model import IDS, MASK
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -48,7 +48,7 @@ def write_engine_model(directory: Path, name: str, source: GenerationSource, var
     config = python_config(model_name(name), _TOKENS, _GENERATED, MAX_BATCH_SIZE, _parameters(source, variant))
     _add_arguments(config)
     _batch(config)
-    _write_model(directory, config, "generate_model.py.txt")
+    _write_model(directory, config, "generate")
     copy_checkpoint(source.directory, directory / VERSION)
 
 
@@ -64,9 +64,9 @@ def write_generation_models(
     _add_arguments(streaming)
     _batch(streaming)
     models = (
-        (tokenizing, "tokenizer_model.py.txt"),
-        (wording, "detokenizer_model.py.txt"),
-        (streaming, "stream_model.py.txt"),
+        (tokenizing, "tokenizer"),
+        (wording, "detokenizer"),
+        (streaming, "stream"),
     )
     for config, template in models:
         _write_model(directory / config.name, config, template)
@@ -88,7 +88,7 @@ def _write_model(directory: Path, config: pb.ModelConfig, template: str) -> None
     version = directory / VERSION
     version.mkdir(parents=True)
     write_config(directory, config)
-    (version / "model.py").write_text(files("slipway.convert").joinpath(template).read_text(encoding="utf-8"))
+    (version / "model.py").write_text(model_source(template), encoding="utf-8")
 
 
 def _parameters(source: GenerationSource, variant: GenerationVariant) -> dict[str, str]:

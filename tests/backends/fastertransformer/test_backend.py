@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from slipway.backends.fastertransformer.backend import FasterTransformerBackend
-from slipway.backends.shared.encoding import EncodingExecutor
 from slipway.backends.shared.generation import GenerationExecutor
+from slipway.backends.shared.single_pass import EncodingExecutor
 from slipway.errors import Code, SlipwayError
 from tests.backends.models import completion, context, open_instance, parse
 from tests.server.fastertransformer_models import BETA, tiny_t5, write_checkpoint

@@ -12,7 +12,7 @@ from slipway.backends.api import CompletionContext, InstanceSpec, ModelContext
 from slipway.backends.lightseq.backend import LightSeqBackend
 from slipway.backends.lightseq.jobs import ScoringReader
 from slipway.backends.lightseq.requests import TokenInput
-from slipway.backends.lightseq.scoring import ScoringExecutor
+from slipway.backends.shared.single_pass import ScoringExecutor
 from slipway.checkpoints.lightseq.writer import write_lightseq
 from slipway.config.signature import build_signature
 from slipway.core.pending import Pending
@@ -74,7 +74,7 @@ def answers(executor, *requests):
     [({}, "ctranslate2"), ({"beam_size": 4}, "torch"), ({"sampling_method": "topp", "topp": 0.5}, "torch")],
 )
 def test_the_engine_that_can_decode_as_the_file_says_is_the_only_one_opened(tmp_path, caplog, settings, engine):
-    caplog.set_level(logging.INFO, "slipway.lightseq")
+    caplog.set_level(logging.INFO, "slipway.backends")
     context = prepared(
         tmp_path, "Transformer", random_checkpoint(toy_spec()), toy_conf(**settings), COMPUTE_TYPE="int8"
     )
@@ -87,7 +87,7 @@ def test_the_engine_that_can_decode_as_the_file_says_is_the_only_one_opened(tmp_
 
 
 def test_the_engine_may_be_named(tmp_path, caplog):
-    caplog.set_level(logging.INFO, "slipway.lightseq")
+    caplog.set_level(logging.INFO, "slipway.backends")
     context = prepared(tmp_path, "Transformer", random_checkpoint(toy_spec()), toy_conf(), ENGINE="torch")
     model, _ = opened(context)
     model.unload()
@@ -98,7 +98,7 @@ def test_the_engine_may_be_named(tmp_path, caplog):
 
 
 def test_an_8_bit_file_says_that_it_is_dequantised(tmp_path, caplog):
-    caplog.set_level(logging.INFO, "slipway.lightseq")
+    caplog.set_level(logging.INFO, "slipway.backends")
     checkpoint, conf = gpt()
     model, _ = opened(prepared(tmp_path, "QuantGpt", checkpoint, replace(conf, model_type="QuantGpt")))
     model.unload()

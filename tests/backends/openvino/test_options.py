@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto
 
-from slipway.backends.openvino import compilation
+from slipway.backends.openvino import library
 from slipway.backends.openvino.library import import_openvino, open_core
 from slipway.backends.openvino.options import compile_options, shaping_of
 from slipway.errors import Code, SlipwayError
@@ -110,10 +110,8 @@ def test_words_for_other_devices_are_warned_of_once_each(tmp_path, caplog):
 
 def test_the_library_takes_the_properties_and_says_so(tmp_path, monkeypatch):
     compiled = []
-    compile_model = compilation.compile_model
-    monkeypatch.setattr(
-        compilation, "compile_model", lambda *given: compiled.append(compile_model(*given)) or compiled[-1]
-    )
+    compile_model = library.compile_model
+    monkeypatch.setattr(library, "compile_model", lambda *given: compiled.append(compile_model(*given)) or compiled[-1])
     text = parameter("NUM_STREAMS", 1) + parameter("PERFORMANCE_HINT", "THROUGHPUT")
     load(to_ir(graphs.identity(tmp_path, FLOAT)), text)
     (model,) = compiled

@@ -11,6 +11,7 @@ from tritonclient.utils import InferenceServerException
 from slipway.backends.tensorrt import library
 from slipway.backends.tensorrt.backend import TensorRtBackend
 from slipway.errors import Code, SlipwayError
+from slipway.machine import has_gpu
 from tests.backends.models import context
 from tests.server.calls import infer
 from tests.server.repositories import ID_NAMES, add_masked_sum, write_config
@@ -35,7 +36,7 @@ ALTERNATIVE = (
     "with: slipway convert --engine openvino"
 )
 
-needs_no_gpu = pytest.mark.skipif(any(place.exists() for place in library._GPUS), reason="this host has a GPU")
+needs_no_gpu = pytest.mark.skipif(has_gpu(), reason="this host has a GPU")
 
 
 @pytest.mark.capability("4.10")
@@ -62,7 +63,7 @@ def test_a_plan_on_a_cpu_host_fails_with_the_reason_while_other_models_serve(tmp
 
 @pytest.mark.parametrize("missing", ["tensorrt", "torch"])
 def test_a_gpu_without_the_libraries_names_the_pip_command(tmp_path, monkeypatch, missing):
-    monkeypatch.setattr(library, "_GPUS", (tmp_path,))
+    monkeypatch.setattr(library, "has_gpu", lambda: True)
     monkeypatch.setattr(library, "find_spec", lambda name: None if name == missing else object())
     (tmp_path / "1").mkdir()
     (tmp_path / "1" / "model.plan").touch()

@@ -5,6 +5,8 @@ Written by `slipway convert`; runs in Slipway and in NVIDIA Triton (needs `token
 MASK_ID is the id of the mask token.
 """
 
+from __future__ import annotations
+
 import json
 from pathlib import Path
 
@@ -18,34 +20,34 @@ COUNT = 5
 class TritonPythonModel:
     """Words for one vocabulary."""
 
-    def initialize(self, args):
+    def initialize(self, args: dict[str, str]) -> None:
         """Open tokenizer.json, which lies beside this file."""
         self.mask = int(json.loads(args["model_config"])["parameters"]["MASK_ID"]["string_value"])
         path = Path(args["model_repository"], args["model_version"], "tokenizer.json")
         self.tokenizer = Tokenizer.from_file(str(path))
 
-    def execute(self, requests):
+    def execute(self, requests: list[pb_utils.InferenceRequest]) -> list[pb_utils.InferenceResponse]:
         """Answer each request by itself, so that a text without mask fails no other."""
         return [self.answer(request) for request in requests]
 
-    def answer(self, request):
+    def answer(self, request: pb_utils.InferenceRequest) -> pb_utils.InferenceResponse:
         """Fill the first mask of every row of one request."""
         ids = pb_utils.get_input_tensor_by_name(request, "input_ids").as_numpy()
         logits = pb_utils.get_input_tensor_by_name(request, "logits").as_numpy()
-        masked = ids == self.mask
-        if not masked.any(-1).all():
+        if not (ids == self.mask).any(-1).all():
             text = f"every text needs the mask token '{self.tokenizer.id_to_token(self.mask)}'"
             return pb_utils.InferenceResponse(error=pb_utils.TritonError(text, pb_utils.TritonError.INVALID_ARG))
-        row = logits[np.arange(len(ids)), masked.argmax(-1)]
-        powers = np.exp(row - row.max(-1, keepdims=True))
-        scores = powers / powers.sum(-1, keepdims=True)
-        best = np.argsort(-row, axis=-1, kind="stable")[:, :COUNT]
+        best, scores = likeliest(ids == self.mask, logits)
         words = np.empty(best.shape, dtype=np.object_)
         texts = (self.tokenizer.decode([token], skip_special_tokens=False) for token in best.ravel().tolist())
         words.ravel()[:] = [text.strip().encode("utf-8") for text in texts]
-        return pb_utils.InferenceResponse(
-            [
-                pb_utils.Tensor("tokens", words),
-                pb_utils.Tensor("scores", np.take_along_axis(scores, best, -1).astype(np.float32)),
-            ]
-        )
+        return pb_utils.InferenceResponse([pb_utils.Tensor("tokens", words), pb_utils.Tensor("scores", scores)])
+
+
+def likeliest(masked: np.ndarray, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the ids that fit each row's first masked place best, [rows, 5], and their probabilities FP32."""
+    row = logits[np.arange(len(masked)), masked.argmax(-1)]
+    powers = np.exp(row - row.max(-1, keepdims=True))
+    scores = powers / powers.sum(-1, keepdims=True)
+    best = np.argsort(-row, axis=-1, kind="stable")[:, :COUNT]
+    return best, np.take_along_axis(scores, best, -1).astype(np.float32)

@@ -4,6 +4,8 @@ fits best BYTES [rows, 1] and scores FP32 [rows, n], in the order of the labels,
 Written by `slipway convert`; runs in Slipway and in NVIDIA Triton (needs `numpy`).
 """
 
+from __future__ import annotations
+
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
@@ -11,11 +13,11 @@ import triton_python_backend_utils as pb_utils
 class TritonPythonModel:
     """Chooses among the labels that a request brings."""
 
-    def execute(self, requests):
+    def execute(self, requests: list[pb_utils.InferenceRequest]) -> list[pb_utils.InferenceResponse]:
         """Answer each request."""
         return [self.answer(request) for request in requests]
 
-    def answer(self, request):
+    def answer(self, request: pb_utils.InferenceRequest) -> pb_utils.InferenceResponse:
         """Choose for every row of one request."""
         labels = pb_utils.get_input_tensor_by_name(request, "labels").as_numpy()
         logits = pb_utils.get_input_tensor_by_name(request, "entailment").as_numpy()

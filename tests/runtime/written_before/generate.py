@@ -11,7 +11,7 @@ import logging
 from pathlib import Path
 
 import triton_python_backend_utils as pb_utils
-from slipway.runtime.served import GenerationModel
+from slipway.convert.generation.served import GenerationModel
 from slipway.errors import Code, SlipwayError
 
 CODES = {  # names in pb_utils.TritonError, which NVIDIA Triton adds after it has imported this file

@@ -1,12 +1,14 @@
-"""Run requests through a transformer engine's encoder: the executor of backends that answer with hidden states.
+"""Run requests that take one pass through a transformer engine: hidden states of rows, or the scores of their tokens.
 
-The sibling of `generation.py`: rows of all requests of a batch run together, whatever their lengths.
+The sibling of `generation.py`: rows of all requests of a batch run together, whatever their lengths. A request that
+cannot be read is answered alone; when a batch fails, each of its requests is run again alone.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from functools import partial
 from time import monotonic_ns
 from typing import Generic, Protocol, TypeVar
 
@@ -17,23 +19,30 @@ from slipway.core.tensor import Tensor
 from slipway.errors import SlipwayError
 from slipway.transformer.generation import Encoded, Engine, Row
 
+Result = TypeVar("Result")
+Given_contra = TypeVar("Given_contra", contravariant=True)
 
-class EncodingJob(Protocol):
-    """One request as the encoder sees it."""
+
+class SinglePassJob(Protocol[Given_contra]):
+    """One request as the engine sees it."""
 
     rows: Sequence[Row]
-    attentions: bool  # whether the attention probabilities are wanted
 
-    def answer(self, results: Sequence[Encoded]) -> list[Tensor]:
+    def answer(self, results: Sequence[Given_contra]) -> list[Tensor]:
         """Return the output tensors of `results`, one per row."""
+
+
+class HiddenStatesJob(SinglePassJob[Encoded], Protocol):
+    """A request for hidden states."""
+
+    attentions: bool  # whether the attention probabilities are wanted
 
 
 Job = TypeVar("Job")
 
 
-class TogetherExecutor(ABC, Generic[Job]):
-    """One instance: all instances share `engine`. `read` makes a job of a request, or raises `SlipwayError`; `run`
-    answers the jobs of a batch with one call to the engine."""
+class SinglePassExecutor(ABC, Generic[Job]):
+    """One instance: all instances share `engine`. `read` makes a job of a request, or raises `SlipwayError`."""
 
     def __init__(self, engine: Engine, read: Callable[[InferRequest], Job]) -> None:
         self.engine = engine
@@ -77,16 +86,31 @@ class TogetherExecutor(ABC, Generic[Job]):
             return InferResponse(error=error.without_frames())
 
 
-class EncodingExecutor(TogetherExecutor[EncodingJob]):
+class EncodingExecutor(SinglePassExecutor[HiddenStatesJob]):
     """Answers with the hidden states of the rows."""
 
-    def run(self, jobs: Sequence[EncodingJob]) -> list[InferResponse]:
-        """Run all jobs together. Attention probabilities cost a slower path: only who asks for them takes it."""
-        results: dict[int, list[Encoded]] = {}
+    def run(self, jobs: Sequence[HiddenStatesJob]) -> list[InferResponse]:
+        """Encode all rows together. Attention probabilities cost a slower path: only who asks for them takes it."""
+        answers: dict[int, InferResponse] = {}
         for attentions in (False, True):
             group = [index for index, job in enumerate(jobs) if job.attentions is attentions]
-            rows = [row for index in group for row in jobs[index].rows]
-            encoded = iter(self.engine.encode(rows, attentions=attentions) if rows else ())
-            for index in group:
-                results[index] = [next(encoded) for _ in jobs[index].rows]
-        return [InferResponse(outputs=job.answer(results[index])) for index, job in enumerate(jobs)]
+            compute = partial(self.engine.encode, attentions=attentions)
+            answers.update(zip(group, _answers([jobs[index] for index in group], compute), strict=True))
+        return [answers[index] for index in range(len(jobs))]
+
+
+class ScoringExecutor(SinglePassExecutor[SinglePassJob[float]]):
+    """Answers with the scores of the rows."""
+
+    def run(self, jobs: Sequence[SinglePassJob[float]]) -> list[InferResponse]:
+        """Score all rows together."""
+        return _answers(jobs, self.engine.score)
+
+
+def _answers(
+    jobs: Sequence[SinglePassJob[Result]], compute: Callable[[Sequence[Row]], list[Result]]
+) -> list[InferResponse]:
+    """Return the answer to each job: all rows in one call, the results cut by jobs."""
+    rows = [row for job in jobs for row in job.rows]
+    results = iter(compute(rows) if rows else ())
+    return [InferResponse(outputs=job.answer([next(results) for _ in job.rows])) for job in jobs]

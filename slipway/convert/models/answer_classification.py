@@ -4,6 +4,8 @@ Written by `slipway convert`; runs in Slipway and in NVIDIA Triton (needs `numpy
 scores of logits: softmax over the labels, sigmoid of each label by itself, none.
 """
 
+from __future__ import annotations
+
 import json
 from pathlib import Path
 
@@ -11,29 +13,41 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 
-def softmax(logits):
+def softmax(logits: np.ndarray) -> np.ndarray:
     """Return shares that add up to 1."""
     powers = np.exp(logits - logits.max(-1, keepdims=True))
-    return powers / powers.sum(-1, keepdims=True)
+    shares: np.ndarray = powers / powers.sum(-1, keepdims=True)
+    return shares
 
 
-SCORES = {"softmax": softmax, "sigmoid": lambda logits: 1 / (1 + np.exp(-logits)), "none": lambda logits: logits}
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    """Return the share of each label by itself."""
+    shares: np.ndarray = 1 / (1 + np.exp(-logits))
+    return shares
+
+
+def unchanged(logits: np.ndarray) -> np.ndarray:
+    """Return the figures of a regression as they are."""
+    return logits
+
+
+SCORES = {"softmax": softmax, "sigmoid": sigmoid, "none": unchanged}
 
 
 class TritonPythonModel:
     """The labels of one classifier."""
 
-    def initialize(self, args):
+    def initialize(self, args: dict[str, str]) -> None:
         """Read the labels, one per line."""
         self.scores = SCORES[json.loads(args["model_config"])["parameters"]["SCORES"]["string_value"]]
         path = Path(args["model_repository"], args["model_version"], "labels.txt")
         self.labels = np.array(path.read_bytes().split(b"\n")[:-1], dtype=np.object_)
 
-    def execute(self, requests):
+    def execute(self, requests: list[pb_utils.InferenceRequest]) -> list[pb_utils.InferenceResponse]:
         """Answer each request."""
         return [self.answer(request) for request in requests]
 
-    def answer(self, request):
+    def answer(self, request: pb_utils.InferenceRequest) -> pb_utils.InferenceResponse:
         """Word every row of one request."""
         logits = pb_utils.get_input_tensor_by_name(request, "logits").as_numpy()
         scores = self.scores(logits)

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
-from slipway.runtime.pieces import TextPieces
-from slipway.runtime.served import GenerationModel
+from slipway.convert.generation.pieces import TextPieces
+from slipway.convert.generation.served import GenerationModel
 from slipway.errors import Code, SlipwayError, invalid
 from tokenizers import Tokenizer
 

@@ -1,24 +1,21 @@
-"""What the models that `slipway convert` writes for generation run on: token ids in, token ids out.
+"""A checkpoint that generates, for the `model.py` that `slipway convert` writes: token ids in, token ids out.
 
-Used by their model.py files, in Slipway and in NVIDIA Triton (`pip install "slipway[generate]"` into the Python that
-runs Triton's models). Models of one process that name the same checkpoint share one engine. Knows no protocol: a
-request is arrays by name and a `Reply`.
+Knows no protocol: a request is arrays by name and an `AnswerSink`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Lock
 from typing import Final, Protocol
 
 import numpy as np
 
-from slipway.checkpoints.huggingface.reader import HuggingFaceCheckpoint, read_huggingface
-from slipway.errors import SlipwayError, cancelled, invalid, unsupported
+from slipway.checkpoints.huggingface.reader import read_huggingface
+from slipway.errors import SlipwayError, invalid, unsupported
 from slipway.runtime.arguments import FORCED, NUM_RETURN, Values, decoding_of, default_values, read_values
-from slipway.transformer.engines import OpenEngine, open_engine
+from slipway.runtime.shared_engines import acquire_engine
+from slipway.transformer.dispatch import GenerationRequest, dispatch
 from slipway.transformer.generation import Hypothesis, Row
 from slipway.transformer.options import EngineOptions
 from slipway.transformer.spec import Positions
@@ -29,7 +26,7 @@ CACHE: Final = "ctranslate2"  # folder of the converted weights, beside the chec
 _LONGEST: Final = 4096  # generated tokens where positions set no limit; the parameter LONGEST_OUTPUT changes it
 
 
-class Reply(Protocol):
+class AnswerSink(Protocol):
     """Where the answer to one request goes. Called on the engine's thread."""
 
     def token(self, row: int, token: int) -> bool:
@@ -43,34 +40,6 @@ class Reply(Protocol):
 
     def fail(self, error: SlipwayError) -> None:
         """The request cannot be answered, and why."""
-
-
-@dataclass(slots=True)
-class _Shared:
-    """An engine and how many models use it."""
-
-    engine: OpenEngine
-    users: int = 0
-
-
-_shared: dict[tuple[object, ...], _Shared] = {}
-_lock = Lock()
-
-
-@dataclass(slots=True)
-class _Request:
-    """One request in the engine; `results` are the hypotheses of its rows so far."""
-
-    rows: Sequence[Row]
-    wanted: Sequence[int]  # hypotheses to be answered, per row
-    reply: Reply
-    results: dict[int, Sequence[Hypothesis]] = field(default_factory=dict)
-    stopped: bool = False
-    tokens: int = 0
-
-    @property
-    def open(self) -> bool:
-        return len(self.results) < len(self.rows)
 
 
 class GenerationModel:
@@ -98,8 +67,8 @@ class GenerationModel:
             threads=int(parameters.get("THREADS", "0")),
             cache_directory=directory / CACHE,
         )
-        self._key: tuple[object, ...] = (directory.resolve(), options)
-        self._engine = _acquire(self._key, checkpoint, options, name)
+        self._shared = acquire_engine(directory, checkpoint, options, name=name)
+        self._engine = self._shared.engine
 
     @property
     def description(self) -> str:
@@ -108,41 +77,19 @@ class GenerationModel:
 
     def close(self) -> None:
         """Release the engine; the last model that shares it frees the weights."""
-        with _lock:
-            shared = _shared[self._key]
-            shared.users -= 1
-            if shared.users == 0:
-                del _shared[self._key]
-                shared.engine.close()
+        self._shared.release()
 
-    def run(self, asked: Sequence[tuple[Mapping[str, np.ndarray], Reply]]) -> None:
+    def run(self, asked: Sequence[tuple[Mapping[str, np.ndarray], AnswerSink]]) -> None:
         """Generate for all requests together; each is answered as soon as its own rows are done."""
         requests: list[_Request] = []
-        for inputs, reply in asked:
+        for inputs, sink in asked:
             try:
-                requests.append(self._request(inputs, reply))
+                requests.append(self._request(inputs, sink))
             except SlipwayError as error:
-                reply.fail(error)
-        for request in requests:
-            if not request.rows:
-                _answer(request, self._pad)
-        self._generate([request for request in requests if request.rows])
+                sink.fail(error)
+        dispatch(self._engine, requests)
 
-    def _generate(self, requests: Sequence[_Request]) -> None:
-        rows = [row for request in requests for row in request.rows]
-        if not rows:
-            return
-        try:
-            self._engine.generate(rows, _Dispatch(requests, self._pad))
-        except SlipwayError as error:
-            for request in [each for each in requests if each.open]:
-                if len(requests) > 1 and not request.tokens:  # it may have been its neighbour's fault
-                    request.results.clear()
-                    self._generate([request])
-                else:
-                    request.reply.fail(error)
-
-    def _request(self, inputs: Mapping[str, np.ndarray], reply: Reply) -> _Request:
+    def _request(self, inputs: Mapping[str, np.ndarray], sink: AnswerSink) -> _Request:
         """Return the request as rows; raise `SlipwayError` naming the row and what it may not be."""
         ids = np.atleast_2d(inputs[IDS]).astype(np.int64)
         mask = np.atleast_2d(inputs.get(MASK, np.ones_like(ids))) != 0
@@ -157,7 +104,7 @@ class GenerationModel:
                 problems.append(f"row {index}: {error.message}")
         if problems:
             raise invalid("; ".join(problems))
-        return _Request(rows, [int(each[NUM_RETURN]) for each in values], reply)
+        return _Request(rows, [int(each[NUM_RETURN]) for each in values], sink, pad=self._pad)
 
     def _row(self, ids: np.ndarray, values: Values, inputs: Mapping[str, np.ndarray]) -> Row:
         if not ids.size:
@@ -191,62 +138,43 @@ class GenerationModel:
         return min(left, self._longest)
 
 
-class _Dispatch:
-    """Passes what the engine reports of its rows to the requests they belong to. A `generation.Listener`.
+class _Request(GenerationRequest):
+    """A request whose answer goes to its sink: of each row the `wanted` best hypotheses."""
 
-    Holds nothing that leads to the engine: CTranslate2's threads let go of a listener late, and may not end it.
-    """
-
-    def __init__(self, requests: Sequence[_Request], pad: int) -> None:
+    def __init__(self, rows: Sequence[Row], wanted: Sequence[int], sink: AnswerSink, *, pad: int) -> None:
+        super().__init__(rows)
+        self._wanted = wanted
+        self._sink = sink
         self._pad = pad
-        self._owners = [(request, row) for request in requests for row in range(len(request.rows))]
 
     def token(self, row: int, token: int, log_probability: float, figure: float) -> bool:  # noqa: ARG002
         """Pass one token on."""
-        request, index = self._owners[row]
-        request.tokens += 1
-        request.stopped = request.stopped or request.reply.token(index, token)
-        return request.stopped
+        self.told = True  # the sink may have sent it
+        return self._sink.token(row, token)
 
-    def wanted(self, row: int) -> bool:
-        """Return whether the row's client still waits."""
-        request, _ = self._owners[row]
-        request.stopped = request.stopped or not request.reply.wanted()
-        return not request.stopped
+    def wanted(self) -> bool:
+        """Return whether the client still waits."""
+        return self._sink.wanted()
 
-    def done(self, row: int, hypotheses: Sequence[Hypothesis]) -> None:
-        """Keep a row's hypotheses; answer when it was the last."""
-        request, index = self._owners[row]
-        request.results[index] = hypotheses
-        if not request.open:
-            _answer(request, self._pad)
+    def answer(self) -> None:
+        """Answer with the hypotheses of all rows, padded to the longest."""
+        chosen = [list(row)[:wanted] for row, wanted in zip(self.results, self._wanted, strict=True)]
+        self._sink.answer(_arrays(chosen, max(self._wanted, default=1), self._pad))
+
+    def fail(self, error: SlipwayError) -> None:
+        """Answer with an error."""
+        self._sink.fail(error)
 
 
-def _answer(request: _Request, pad: int) -> None:
-    """Answer with the hypotheses of all rows, padded to the longest."""
-    if request.stopped:
-        request.reply.fail(cancelled())
-        return
-    count = max(request.wanted, default=1)
-    chosen = [list(request.results[row])[:wanted] for row, wanted in enumerate(request.wanted)]
-    longest = max((len(each.ids) for row in chosen for each in row), default=0)
-    ids = np.full((len(chosen), count, longest), pad, np.int64)
-    lengths = np.zeros((len(chosen), count), np.int64)
-    totals = np.zeros((len(chosen), count), np.float32)
-    for row, hypotheses in enumerate(chosen):
+def _arrays(rows: Sequence[Sequence[Hypothesis]], count: int, pad: int) -> dict[str, np.ndarray]:
+    """Return ids [rows, count, longest], and their lengths and log-probabilities [rows, count]."""
+    longest = max((len(each.ids) for row in rows for each in row), default=0)
+    ids = np.full((len(rows), count, longest), pad, np.int64)
+    lengths = np.zeros((len(rows), count), np.int64)
+    totals = np.zeros((len(rows), count), np.float32)
+    for row, hypotheses in enumerate(rows):
         for place, each in enumerate(hypotheses):
             ids[row, place, : len(each.ids)] = each.ids
             lengths[row, place] = len(each.ids)
             totals[row, place] = each.log_probability
-    request.reply.answer({"output_ids": ids, "sequence_length": lengths, "cum_log_probs": totals})
-
-
-def _acquire(
-    key: tuple[object, ...], checkpoint: HuggingFaceCheckpoint, options: EngineOptions, name: str
-) -> OpenEngine:
-    with _lock:
-        shared = _shared.get(key)
-        if shared is None:
-            shared = _shared[key] = _Shared(open_engine(checkpoint.spec, checkpoint.weights, options, name=name))
-        shared.users += 1
-        return shared.engine
+    return {"output_ids": ids, "sequence_length": lengths, "cum_log_probs": totals}

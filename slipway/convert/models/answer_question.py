@@ -5,6 +5,8 @@ Written by `slipway convert`; runs in Slipway and in NVIDIA Triton (needs `numpy
 MAX_TOKENS tokens whose start and end are likeliest among the context's tokens; the span counts characters.
 """
 
+from __future__ import annotations
+
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
@@ -14,11 +16,11 @@ MAX_TOKENS = 15  # as the pipeline of transformers
 class TritonPythonModel:
     """Finds spans."""
 
-    def execute(self, requests):
+    def execute(self, requests: list[pb_utils.InferenceRequest]) -> list[pb_utils.InferenceResponse]:
         """Answer each request."""
         return [self.answer(request) for request in requests]
 
-    def answer(self, request):
+    def answer(self, request: pb_utils.InferenceRequest) -> pb_utils.InferenceResponse:
         """Find the span of every row of one request."""
         contexts, starts, ends, offsets = (
             pb_utils.get_input_tensor_by_name(request, name).as_numpy()
@@ -36,8 +38,8 @@ class TritonPythonModel:
         )
 
 
-def best_span(start_logits, end_logits, offsets):
-    """Return the probability of the best span, and its first and last character."""
+def best_span(start_logits: np.ndarray, end_logits: np.ndarray, offsets: np.ndarray) -> tuple[float, tuple[int, int]]:
+    """Return the probability of the best span, and its first character and the one after its last."""
     inside = offsets[:, 0] >= 0
     if not inside.any():
         return 0.0, (0, 0)
@@ -48,10 +50,11 @@ def best_span(start_logits, end_logits, offsets):
         first = int(together.argmax())
         best = max(best, (float(together[first]), first, first + more), key=lambda span: span[0])
     score, first, last = best
-    return score, (offsets[first, 0], offsets[last, 1])
+    return score, (int(offsets[first, 0]), int(offsets[last, 1]))
 
 
-def softmax(logits):
+def softmax(logits: np.ndarray) -> np.ndarray:
     """Return probabilities; a logit of minus infinity has none."""
     powers = np.exp(logits - logits.max())
-    return powers / powers.sum()
+    probabilities: np.ndarray = powers / powers.sum()
+    return probabilities

@@ -6,8 +6,11 @@ parameters hold what the model wants around a text: PROMPT stands before it; wit
 every label, and the ids have one more dimension, [rows, labels, tokens].
 """
 
+from __future__ import annotations
+
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
@@ -19,7 +22,7 @@ FIELDS = {"input_ids": "ids", "attention_mask": "attention_mask", "token_type_id
 class TritonPythonModel:
     """The tokenizer of one checkpoint."""
 
-    def initialize(self, args):
+    def initialize(self, args: dict[str, str]) -> None:
         """Open tokenizer.json, which lies beside this file."""
         config = json.loads(args["model_config"])
         parameters = {key: value["string_value"] for key, value in config["parameters"].items()}
@@ -30,46 +33,49 @@ class TritonPythonModel:
         self.prompt = parameters.get("PROMPT", "")
         self.hypothesis = parameters.get("HYPOTHESIS", "")
 
-    def execute(self, requests):
+    def execute(self, requests: list[pb_utils.InferenceRequest]) -> list[pb_utils.InferenceResponse]:
         """Answer each request by itself, so that one bad text fails no other."""
         return [self.answer(request) for request in requests]
 
-    def answer(self, request):
+    def answer(self, request: pb_utils.InferenceRequest) -> pb_utils.InferenceResponse:
         """Encode every row of one request."""
-        columns = []
-        for name in self.inputs:
-            try:
-                columns.append(self.texts(request, name))
-            except UnicodeDecodeError as error:
-                text = f"input '{name}' is not UTF-8: {error}"
-                return pb_utils.InferenceResponse(error=pb_utils.TritonError(text, pb_utils.TritonError.INVALID_ARG))
-        shape = (columns[0].shape[0],)
-        if self.hypothesis:
-            texts, labels = columns
-            shape = labels.shape
-            if shape[1] < 2:  # one label alone would always win
-                text = f"input 'labels' has {shape[1]} labels, and it takes two to choose"
-                return pb_utils.InferenceResponse(error=pb_utils.TritonError(text, pb_utils.TritonError.INVALID_ARG))
-            pairs = [
-                (text, self.hypothesis.replace("{}", label))
-                for row, text in enumerate(texts[:, 0])
-                for label in labels[row]
-            ]
-        elif len(columns) == 2:
-            pairs = list(zip(columns[0].ravel(), columns[1].ravel()))
-        else:
-            pairs = [self.prompt + text for text in columns[0].ravel()]
-        encodings = self.tokenizer.encode_batch(pairs)
+        try:
+            columns = [self.texts(request, name) for name in self.inputs]
+            shape, texts = self.together(columns)
+        except ValueError as error:
+            refusal = pb_utils.TritonError(str(error), pb_utils.TritonError.INVALID_ARG)
+            return pb_utils.InferenceResponse(error=refusal)
+        encodings = self.tokenizer.encode_batch(texts)
         return pb_utils.InferenceResponse([self.tensor(name, encodings, shape) for name in self.names])
 
-    def texts(self, request, name):
-        """Return one input as an array of str."""
+    def texts(self, request: pb_utils.InferenceRequest, name: str) -> np.ndarray:
+        """Return one input as an array of str; raise ValueError where it is not UTF-8."""
         array = pb_utils.get_input_tensor_by_name(request, name).as_numpy()
         texts = np.empty(array.size, dtype=np.object_)
-        texts[:] = [element.decode("utf-8") for element in array.ravel()]
+        try:
+            texts[:] = [element.decode("utf-8") for element in array.ravel()]
+        except UnicodeDecodeError as error:
+            raise ValueError(f"input '{name}' is not UTF-8: {error}") from error
         return texts.reshape(array.shape)
 
-    def tensor(self, name, encodings, shape):
+    def together(self, columns: list[np.ndarray]) -> tuple[tuple[int, ...], list[Any]]:
+        """Return what is encoded, texts or pairs of texts, and the shape of them all."""
+        first = columns[0]
+        if self.hypothesis:
+            labels = columns[1]
+            if labels.shape[1] < 2:  # one label alone would always win
+                raise ValueError(f"input 'labels' has {labels.shape[1]} labels, and it takes two to choose")
+            pairs = [
+                (text, self.hypothesis.replace("{}", label))
+                for row, text in enumerate(first[:, 0])
+                for label in labels[row]
+            ]
+            return labels.shape, pairs
+        if len(columns) == 2:
+            return first.shape[:1], list(zip(first.ravel(), columns[1].ravel()))
+        return first.shape[:1], [self.prompt + text for text in first.ravel()]
+
+    def tensor(self, name: str, encodings: list[Any], shape: tuple[int, ...]) -> pb_utils.Tensor:
         """Return one output; `offsets` are characters of the last text, -1 for tokens that are not of it."""
         if name == "offsets":
             rows = [offsets(encoding, len(self.inputs) - 1) for encoding in encodings]
@@ -81,8 +87,6 @@ class TritonPythonModel:
         return pb_utils.Tensor(name, array.reshape((*shape, *array.shape[1:])))
 
 
-def offsets(encoding, last):
+def offsets(encoding: Any, last: int) -> list[tuple[int, int]]:
     """Return where each token of the last text stands in it."""
-    return [
-        place if sequence == last else (-1, -1) for place, sequence in zip(encoding.offsets, encoding.sequence_ids)
-    ]
+    return [place if sequence == last else (-1, -1) for place, sequence in zip(encoding.offsets, encoding.sequence_ids)]

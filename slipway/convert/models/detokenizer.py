@@ -4,6 +4,8 @@ Written by `slipway convert`; runs in Slipway and in NVIDIA Triton (needs `token
 left out, as `decode(..., skip_special_tokens=True)` of transformers does.
 """
 
+from __future__ import annotations
+
 from pathlib import Path
 
 import numpy as np
@@ -14,16 +16,16 @@ from tokenizers import Tokenizer
 class TritonPythonModel:
     """The detokenizer of one checkpoint."""
 
-    def initialize(self, args):
+    def initialize(self, args: dict[str, str]) -> None:
         """Open tokenizer.json, which lies beside this file."""
         directory = Path(args["model_repository"], args["model_version"])
         self.tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
 
-    def execute(self, requests):
+    def execute(self, requests: list[pb_utils.InferenceRequest]) -> list[pb_utils.InferenceResponse]:
         """Answer each request by itself."""
         return [self.answer(request) for request in requests]
 
-    def answer(self, request):
+    def answer(self, request: pb_utils.InferenceRequest) -> pb_utils.InferenceResponse:
         """Decode every sequence of one request."""
         ids = pb_utils.get_input_tensor_by_name(request, "output_ids").as_numpy()
         lengths = pb_utils.get_input_tensor_by_name(request, "sequence_length").as_numpy()

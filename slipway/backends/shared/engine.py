@@ -1,0 +1,41 @@
+"""Open a transformer engine for a model: with what its configuration asks for, and shown where people look for it.
+
+Which engine it is, and in which type it computes, is decided in `transformer/engines.py`.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import Final
+
+from slipway.backends.api import ModelContext
+from slipway.backends.shared.parameters import explicit_threads, instance_count
+from slipway.transformer.engines import OpenEngine, open_engine
+from slipway.transformer.generation import Row
+from slipway.transformer.options import EngineOptions
+from slipway.transformer.spec import Transformer
+from slipway.transformer.weights import Weights
+
+SHOWN: Final = "slipway_engine"  # the parameter by which clients see the engine in the model's configuration
+
+_log = logging.getLogger("slipway.backends")
+
+
+def open_shown_engine(
+    context: ModelContext,
+    spec: Transformer,
+    weights: Weights,
+    options: EngineOptions,
+    *,
+    typical: Row | None = None,
+    note: str = "",
+) -> OpenEngine:
+    """Return the engine that `options` ask for, with the threads and workers of the model's configuration; write what
+    it is into the log, followed by `note`, and into the configuration. Raises what `open_engine` does."""
+    config = context.config
+    options = replace(options, threads=explicit_threads(config), workers=instance_count(config))
+    engine = open_engine(spec, weights, options, name=context.name, typical=typical)
+    config.parameters[SHOWN].string_value = engine.description
+    _log.info("model '%s' version %d: %s%s", context.name, context.version, engine.description, note)
+    return engine

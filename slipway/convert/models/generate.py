@@ -1,0 +1,77 @@
+"""Token ids to token ids: the model itself, one engine for all requests.
+
+Written by `slipway convert`; runs in Slipway and in NVIDIA Triton 24.04 or newer (there `pip install
+"slipway[generate]"` into the Python of its models). The checkpoint lies beside this file; the config's parameters say
+which engine runs it and hold the default of every optional input. Requests of one batch may have any lengths and
+settings, and each is answered when its own rows are done.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+from slipway.runtime import GenerationModel, SlipwayError
+
+FINAL = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
+
+
+class TritonPythonModel:
+    """One instance; all instances in one process share the weights."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Open the checkpoint that lies beside this file."""
+        config = json.loads(args["model_config"])
+        parameters = {key: value["string_value"] for key, value in config["parameters"].items()}
+        self.names = [each["name"] for each in config["input"]]
+        directory = Path(args["model_repository"], args["model_version"])
+        try:
+            self.model = GenerationModel(directory, parameters, name=args["model_name"])
+        except SlipwayError as error:
+            raise pb_utils.TritonModelException(error.message) from error
+        logging.getLogger("slipway").info("%s: %s", args["model_name"], self.model.description)
+
+    def execute(self, requests: list[pb_utils.InferenceRequest]) -> list[None]:
+        """Generate for all requests together."""
+        self.model.run([(self.arrays(request), SenderSink(request)) for request in requests])
+        return [None] * len(requests)
+
+    def arrays(self, request: pb_utils.InferenceRequest) -> dict[str, np.ndarray]:
+        """Return the inputs that the request has."""
+        tensors = {name: pb_utils.get_input_tensor_by_name(request, name) for name in self.names}
+        return {name: tensor.as_numpy() for name, tensor in tensors.items() if tensor is not None}
+
+    def finalize(self) -> None:
+        """Release the engine."""
+        self.model.close()
+
+
+class SenderSink:
+    """Answers one request through its sender: when it is done, and not when the batch is."""
+
+    def __init__(self, request: pb_utils.InferenceRequest) -> None:
+        self.sender = request.get_response_sender()
+
+    def token(self, row: int, token: int) -> bool:
+        """Go on unless the client is gone."""
+        return self.sender.is_cancelled()
+
+    def wanted(self) -> bool:
+        """Go on with beams unless the client is gone."""
+        return not self.sender.is_cancelled()
+
+    def answer(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Send the outputs."""
+        outputs = [pb_utils.Tensor(name, array) for name, array in arrays.items()]
+        self.sender.send(pb_utils.InferenceResponse(outputs), flags=FINAL)
+
+    def fail(self, error: SlipwayError) -> None:
+        """Send why there are none."""
+        code = getattr(pb_utils.TritonError, error.code.name)
+        triton = pb_utils.TritonError(error.message, code)
+        self.sender.send(pb_utils.InferenceResponse(error=triton), flags=FINAL)

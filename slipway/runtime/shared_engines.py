@@ -1,0 +1,46 @@
+"""One engine for all models of a process that are opened from the same checkpoint with the same options."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+
+from slipway.checkpoints.huggingface.reader import HuggingFaceCheckpoint
+from slipway.transformer.engines import OpenEngine, open_engine
+from slipway.transformer.options import EngineOptions
+
+_Key = tuple[Path, EngineOptions]
+_engines: dict[_Key, SharedEngine] = {}
+_lock = Lock()  # held while an engine is opened: a second model waits for it
+
+
+@dataclass(slots=True)
+class SharedEngine:
+    """An engine and how many models use it. Each `acquire_engine` is matched by one `release`."""
+
+    key: _Key
+    engine: OpenEngine
+    users: int = 0
+
+    def release(self) -> None:
+        """End one use; the last one frees the weights."""
+        with _lock:
+            self.users -= 1
+            if self.users == 0:
+                del _engines[self.key]
+                self.engine.close()
+
+
+def acquire_engine(
+    directory: Path, checkpoint: HuggingFaceCheckpoint, options: EngineOptions, *, name: str
+) -> SharedEngine:
+    """Return the engine of `directory`, opened where this is its first use; `name` is the model's, for messages."""
+    key = (directory.resolve(), options)
+    with _lock:
+        shared = _engines.get(key)
+        if shared is None:
+            engine = open_engine(checkpoint.spec, checkpoint.weights, options, name=name)
+            shared = _engines[key] = SharedEngine(key, engine)
+        shared.users += 1
+        return shared

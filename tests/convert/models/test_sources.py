@@ -1,0 +1,67 @@
+"""What every written model keeps to, so that NVIDIA Triton can run it too."""
+
+from __future__ import annotations
+
+import ast
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+from slipway.backends.python.scope import ModelScope
+from slipway.backends.python.surface import build_surface
+from slipway.convert import models
+from slipway.convert.models import model_source
+from slipway.convert.tasks import TASKS
+
+NAMES = sorted(path.name.removesuffix(".py") for path in files(models).iterdir() if path.name.endswith(".py"))
+NAMES.remove("__init__")
+STANDARD = {"__future__", "collections", "json", "logging", "pathlib", "typing"}
+GIVEN = {"numpy", "tokenizers", "triton_python_backend_utils"}
+ENGINES = ("generate", "stream")
+STUB = Path(__file__).parents[3] / "typings/triton_python_backend_utils.pyi"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_model_stands_alone_and_only_those_with_an_engine_need_slipway(name):
+    imported: set[str] = set()
+    for node in ast.walk(ast.parse(model_source(name))):
+        if isinstance(node, ast.Import):
+            imported |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0
+            imported.add(node.module)
+    own = {module for module in imported if module.split(".")[0] == "slipway"}
+    assert {module.split(".")[0] for module in imported - own} <= STANDARD | GIVEN
+    assert bool(own) == (name in ENGINES)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ENGINES])
+def test_a_model_is_written_in_the_python_of_the_oldest_triton(name):
+    tree = ast.parse(model_source(name), feature_version=(3, 8))
+    assert any(isinstance(node, ast.ClassDef) and node.name == "TritonPythonModel" for node in tree.body)
+    assert any(isinstance(node, ast.ImportFrom) and node.module == "__future__" for node in tree.body)
+
+
+def test_every_task_with_an_answer_has_its_model_and_no_model_is_left_over():
+    answers = {f"answer_{row.answer}" for row in TASKS.values() if row.answer}
+    assert answers | {"tokenizer", "detokenizer", *ENGINES} == set(NAMES)
+
+
+def test_what_the_types_promise_of_tritons_module_is_there(tmp_path):
+    surface = build_surface(ModelScope(None, "m_0", str(tmp_path), str(tmp_path)))
+    promised = {
+        name
+        for node in ast.parse(STUB.read_text()).body
+        for name in (
+            [alias.asname or alias.name for alias in node.names]
+            if isinstance(node, ast.ImportFrom) and node.module != "typing"
+            else [node.name]
+            if isinstance(node, ast.FunctionDef)
+            else [node.target.id]
+            if isinstance(node, ast.AnnAssign)
+            else []
+        )
+    }
+    assert len(promised) == 7
+    assert all(hasattr(surface, name) for name in promised)

@@ -1,0 +1,57 @@
+"""How a request says how its rows are decoded: what is asked over what is set, checked."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from slipway.errors import SlipwayError
+from slipway.runtime.arguments import decoding_of, default_values, read_values
+from slipway.transformer.generation import Search
+
+
+def decoding(parameters: dict[str, str], **inputs: np.ndarray):
+    values = read_values(inputs, 1, default_values({"max_output_len": "9", **parameters}))[0]
+    return decoding_of(values, most_tokens=100, start_id=0, end_ids=(1, 7))
+
+
+def column(value: float, kind: type = np.uint32) -> np.ndarray:
+    return np.array([[value]], kind)
+
+
+def test_no_argument_is_greedy_search_with_every_end_token():
+    found = decoding({})
+    assert (found.search, found.max_tokens, found.end_id, found.stop_words) == (Search.SAMPLE, 9, 1, ((7,),))
+    assert (found.top_k, found.top_p, found.beam_width) == (0, 0.0, 1)
+
+
+def test_who_asks_for_beams_gets_no_sampling_by_default_and_the_other_way_round():
+    beams = decoding({"runtime_top_k": "50"}, beam_width=column(4))
+    assert (beams.search, beams.beam_width, beams.top_k) == (Search.HUGGING_FACE, 4, 0)
+    sampled = decoding({"beam_width": "4"}, runtime_top_p=column(0.9, np.float32))
+    assert (sampled.search, sampled.beam_width) == (Search.SAMPLE, 1)
+    assert sampled.top_p == pytest.approx(0.9)
+
+
+def test_beams_and_sampling_exclude_each_other():
+    with pytest.raises(SlipwayError, match="beam_width above 1 and runtime_top_k or runtime_top_p exclude each other"):
+        decoding({}, beam_width=column(4), runtime_top_k=column(5))
+
+
+def test_no_more_sequences_come_back_than_there_are_beams():
+    with pytest.raises(SlipwayError, match="num_return_sequences is 3 and beam_width 2"):
+        decoding({}, beam_width=column(2), num_return_sequences=column(3))
+
+
+def test_every_bad_argument_is_named_at_once():
+    with pytest.raises(SlipwayError) as caught:
+        decoding({}, temperature=column(np.nan, np.float32), runtime_top_p=column(1.5, np.float32))
+    assert caught.value.message == (
+        "input 'runtime_top_p': 1.5 is not allowed, only 0 to 1; "
+        "input 'temperature': nan is not allowed, only 0.0001 or more"
+    )
+
+
+def test_a_default_that_is_no_number_fails_the_model_by_name():
+    with pytest.raises(SlipwayError, match="parameter 'beam_width' is 'many'"):
+        default_values({"beam_width": "many"})

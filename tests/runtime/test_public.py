@@ -1,0 +1,41 @@
+"""What a `model.py` imports from `slipway.runtime`: stable names, and nothing loaded before it is used."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import slipway.runtime
+
+# Add names, but take none away: they stand in users' repositories.
+NAMES = {"AnswerSink", "Code", "GenerationModel", "SlipwayError", "TextPieces"}
+
+
+def test_the_public_names_are_there():
+    assert set(slipway.runtime.__all__) == set(dir(slipway.runtime)) == NAMES
+    for name in NAMES:
+        assert getattr(slipway.runtime, name).__name__ == name
+
+
+def test_another_name_is_missing_as_from_any_module():
+    with pytest.raises(AttributeError, match=r"module 'slipway\.runtime' has no attribute 'Reply'"):
+        slipway.runtime.Reply  # noqa: B018
+    with pytest.raises(ImportError, match="cannot import name 'Reply'"):
+        from slipway.runtime import Reply  # noqa: F401
+
+
+def test_importing_the_package_imports_nothing_that_stands_behind_it():
+    code = (
+        "import sys, slipway.runtime; print(*[name for name in sys.modules if name.startswith(('slipway', 'numpy'))])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = {name for name in done.stdout.split() if name.split(".")[0] in ("slipway", "numpy", "torch")}
+    assert loaded == {"slipway", "slipway.runtime"}
+
+
+def test_codes_have_the_names_of_tritons():
+    from slipway.backends.python.errors import TritonError
+
+    assert all(hasattr(TritonError, code.name) for code in slipway.runtime.Code)
