@@ -1,4 +1,4 @@
-"""What this machine is and can do: its processor and GPUs, as Linux shows them. How many cores: `cores.py`."""
+"""What this machine is and can do: its processor, memory and GPUs, as Linux shows them. How many cores: `cores.py`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,16 @@ from typing import Final
 from slipway.cores import cpu_limit
 
 _GPUS: Final = Path("/proc/driver/nvidia/gpus")
+_CGROUP: Final = Path("/sys/fs/cgroup")
+_MEMINFO: Final = Path("/proc/meminfo")
+# Where a cgroup's limit, use and statistics stand, and the statistic of pages that can be dropped.
+_VERSION_2: Final = ("memory.max", "memory.current", "memory.stat", "inactive_file")
+_VERSION_1: Final = (
+    "memory/memory.limit_in_bytes",
+    "memory/memory.usage_in_bytes",
+    "memory/memory.stat",
+    "total_inactive_file",
+)
 _GPU_PLACES: Final = (_GPUS, Path("/dev/dxg"))  # the second is a GPU seen from Windows' WSL
 
 
@@ -39,6 +49,39 @@ def gpu_count(directory: Path = _GPUS) -> int:
 def has_gpu(places: Sequence[Path] = _GPU_PLACES) -> bool:
     """Return whether there is an NVIDIA GPU at all, without importing a library that could use it."""
     return any(place.exists() for place in places)
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Main memory in bytes, as far as this process may use it."""
+
+    total: int
+    used: int
+
+
+def read_memory(cgroup: Path = _CGROUP, meminfo: Path = _MEMINFO) -> Memory | None:
+    """Return the memory of the process's cgroup (version 2 or 1) where that has a limit, else that of the machine.
+
+    Pages of files that the kernel can drop at once are not counted as used. None where Linux's files are missing.
+    """
+    try:
+        lines = (line.split() for line in meminfo.read_text().splitlines())
+        host = {line[0].rstrip(":"): int(line[1]) * 1024 for line in lines if len(line) > 1}
+        machine = Memory(host["MemTotal"], host["MemTotal"] - host["MemAvailable"])
+    except (OSError, KeyError, ValueError):
+        return None
+    limited = _cgroup_memory(cgroup, *_VERSION_2) or _cgroup_memory(cgroup, *_VERSION_1)
+    return limited if limited is not None and limited.total < machine.total else machine
+
+
+def _cgroup_memory(cgroup: Path, limit: str, usage: str, statistics: str, droppable: str) -> Memory | None:
+    try:
+        total, used = (int((cgroup / name).read_text()) for name in (limit, usage))
+        lines = (line.split() for line in (cgroup / statistics).read_text().splitlines())
+        dropped = next((int(line[1]) for line in lines if line[:1] == [droppable]), 0)
+    except (OSError, ValueError):  # no such cgroup, or "max"
+        return None
+    return Memory(total, max(0, used - dropped))
 
 
 def processor_name() -> str:

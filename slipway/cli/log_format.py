@@ -14,6 +14,8 @@ import os
 import time
 from typing import Final
 
+from slipway.errors import invalid
+
 TABLE: Final = {"table": True}  # the other side is server.py, which may not import this file
 _SEVERITY: Final = {
     logging.DEBUG: "I",
@@ -70,8 +72,14 @@ class SeverityFilter(logging.Filter):
 
 
 def install_logging(severities: SeverityFilter, *, style: str, file: str) -> None:
-    """Send every log record of the process, in Triton's form, to `file` ("" is standard error)."""
-    handler = logging.FileHandler(file) if file else logging.StreamHandler()
+    """Send every log record of the process, in Triton's form, to `file` ("" is standard error).
+
+    Raise INVALID_ARG when the file cannot be written.
+    """
+    try:
+        handler = logging.FileHandler(file) if file else logging.StreamHandler()
+    except OSError as error:
+        raise invalid(f"--log-file: cannot write '{file}': {error.strerror}") from None
     escape = os.environ.get("TRITON_SERVER_ESCAPE_LOG_MESSAGES", "1").lower() not in ("0", "false")
     handler.setFormatter(TritonFormatter(style, escape=escape))
     handler.addFilter(severities)

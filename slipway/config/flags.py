@@ -74,9 +74,15 @@ def _read_float(text: str) -> float:
     return value
 
 
+def _read_directory(text: str) -> Path:
+    if not text:  # Path("") would be the working directory
+        raise ValueError("a directory is expected, got an empty text")
+    return Path(text)
+
+
 BOOLEAN: Final = Kind("BOOL", _read_boolean)
 TEXT: Final = Kind("TEXT", str)
-DIRECTORY: Final = Kind("DIRECTORY", Path)
+DIRECTORY: Final = Kind("DIRECTORY", _read_directory)
 POSITIVE_FLOAT: Final = Kind("NUMBER", _read_float)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import combinations
 from pathlib import Path
@@ -37,6 +37,7 @@ Serve the models of a Triton model repository over HTTP and gRPC. The flags are 
 1, false, off or 0, and a boolean flag without a value is true."""
 _DEFAULT_BATCH: Final = "default-max-batch-size"
 _LOCAL: Final = "127.0.0.1"
+_LOOPBACK: Final = (_LOCAL, "localhost", "::1")
 _EVERYWHERE: Final = ("0.0.0.0", "::")  # noqa: S104  compared with, never bound
 _METRICS: Final = {"counter_latencies": True, "histogram_latencies": True}
 
@@ -217,6 +218,7 @@ def parse_options(arguments: Sequence[str]) -> ServerOptions:
     ]
     options = ServerOptions(**values, warnings=(*warnings, *unserved.warn(reading.given)))
     problems += _contradictions(options) if not problems else []
+    options = replace(options, warnings=(*options.warnings, *_unreachable(options)))
     if problems:
         raise invalid("; ".join(problems))
     return options
@@ -240,8 +242,36 @@ def _contradictions(options: ServerOptions) -> Iterator[str]:
         yield "Wildcard model name '*' must be the ONLY startup model if specified at all."
     if options.http_max_input_size <= 0:
         yield "--http-max-input-size must be greater than 0."
+    yield from _certificates(options)
     for one, other in combinations(_listeners(options), 2):
         yield from _collision(*one, *other)
+
+
+def _certificates(options: ServerOptions) -> Iterator[str]:
+    """Yield what TLS lacks: files that are not named, and named ones that are not there."""
+    if not (options.allow_grpc and (options.grpc_use_ssl or options.grpc_use_ssl_mutual)):
+        return
+    flag = "--grpc-use-ssl-mutual" if options.grpc_use_ssl_mutual else "--grpc-use-ssl"
+    needed = {"--grpc-server-cert": options.grpc_server_cert, "--grpc-server-key": options.grpc_server_key}
+    if options.grpc_use_ssl_mutual:
+        needed["--grpc-root-cert"] = options.grpc_root_cert
+    for name, file in needed.items():
+        if not file:
+            yield f"{flag} needs {name} with a PEM file"
+        elif not Path(file).is_file():
+            yield f"{name}: '{file}' is not a file"
+
+
+def _unreachable(options: ServerOptions) -> Iterator[str]:
+    """Yield a warning for a front that stays on loopback where another one does not: it is easily forgotten."""
+    fronts = [("HTTP", options.http_address, options.allow_http), ("gRPC", options.grpc_address, options.allow_grpc)]
+    open_to_others = [name for name, address, allowed in fronts if allowed and address not in _LOOPBACK]
+    for name, address, allowed in fronts:
+        if allowed and open_to_others and address in _LOOPBACK:
+            yield (
+                f"{name} listens on {address} only, {open_to_others[0]} does not; "
+                f"--{name.lower()}-address={getattr(options, open_to_others[0].lower() + '_address')} opens it too"
+            )
 
 
 def _listeners(options: ServerOptions) -> Iterator[tuple[str, str, int]]:

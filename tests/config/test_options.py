@@ -223,3 +223,47 @@ def test_help_names_every_flag_and_default(capsys, word):
     assert all(f"--{name}" in printed for name in TRITON if name != "strict-model-config")
     assert "[127.0.0.1]" in printed
     assert max(map(len, printed.splitlines())) <= 120
+
+
+@pytest.mark.parametrize("given", ["--model-repository=", "--model-store="])
+def test_an_empty_repository_is_not_the_working_directory(given):
+    assert "a directory is expected, got an empty text" in mistake(given)
+
+
+@pytest.mark.parametrize(
+    ("given", "texts"),
+    [
+        (
+            ["--grpc-use-ssl=true"],
+            ["--grpc-use-ssl needs --grpc-server-cert", "--grpc-use-ssl needs --grpc-server-key"],
+        ),
+        (
+            ["--grpc-use-ssl-mutual", "--grpc-server-cert=/absent.pem"],
+            ["'/absent.pem' is not a file", "--grpc-root-cert"],
+        ),
+    ],
+)
+def test_encryption_names_the_files_it_lacks(given, texts):
+    message = mistake(*given)
+    assert [text for text in texts if text not in message] == []
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (
+            ["--http-address=0.0.0.0"],
+            ["gRPC listens on 127.0.0.1 only, HTTP does not; --grpc-address=0.0.0.0 opens it too"],
+        ),
+        (
+            ["--grpc-address=10.0.0.1"],
+            ["HTTP listens on 127.0.0.1 only, gRPC does not; --http-address=10.0.0.1 opens it too"],
+        ),
+        (["--http-address=0.0.0.0", "--grpc-address=0.0.0.0"], []),
+        (["--http-address=0.0.0.0", "--allow-grpc=false"], []),
+        (["--http-address=localhost"], []),
+        ([], []),
+    ],
+)
+def test_a_front_left_on_loopback_is_named(given, expected):
+    assert list(parse_options(["models", *given]).warnings) == expected
