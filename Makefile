@@ -3,7 +3,10 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: install demo test lint bench bench-gpu capabilities
+.PHONY: help install demo format lint test bench bench-gpu capabilities
+
+help: ## list these commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -11,24 +14,28 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
-install: $(VENV)/.installed
+install: $(VENV)/.installed ## make the virtual environment .venv with everything
 
-demo: install
+demo: install ## convert, serve and ask a small model
 	$(BIN)/python examples/demo.py
 
-lint: install
+format: install ## fix what ruff can fix, and format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lint: install ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test: lint
+test: lint ## lint, then every test
 	$(BIN)/python -m pytest
 
-bench: install
+bench: install ## measure, judge what was promised, keep the results
 	$(BIN)/python -m benchmarks
 
-bench-gpu: install
+bench-gpu: install ## the same for an NVIDIA GPU
 	$(BIN)/python -m benchmarks generation-gpu
 
-capabilities: install
+capabilities: install ## which capabilities the tests show
 	$(BIN)/python -m tests.capabilities

@@ -1,47 +1,93 @@
-"""`python -m benchmarks [SECTION ...]`: run the sections, print tables with ratios, keep dated results."""
+"""Run the sections, print tables with ratios and verdicts, keep dated results in benchmarks/results/SECTION."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterable
+from pathlib import Path
 
-from benchmarks.conversion import conversion
-from benchmarks.encoder import overhead
-from benchmarks.generation import generation
-from benchmarks.generation_gpu import generation_gpu
-from benchmarks.memory import memory
+from benchmarks.compare import compare
 from benchmarks.reference import CannotRunError
-from benchmarks.report import Row, save, table
-from benchmarks.throughput import grpc, http
+from benchmarks.report import Row, kept, save, table
+from benchmarks.sections import ON_REQUEST, SECTIONS
+from benchmarks.serving import ServerFailedError
 
-SECTIONS = {
-    "http": http,
-    "grpc": grpc,
-    "encoder": overhead,
-    "conversion": conversion,
-    "generation": generation,
-    "memory": memory,
-}
-ON_REQUEST = {"generation-gpu": generation_gpu}  # what a machine without the device cannot run
+
+def parse() -> argparse.Namespace:
+    """Return what was typed."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument(
+        "sections",
+        nargs="*",
+        metavar="SECTION",
+        choices=[[], *SECTIONS, *ON_REQUEST],
+        help=f"{', '.join([*SECTIONS, *ON_REQUEST])}; default: all but the last",
+    )
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--judge", action="store_true", help="measure nothing: judge the results that are kept")
+    how.add_argument("--no-save", action="store_true", help="leave the kept results as they are")
+    how.add_argument(
+        "--against",
+        metavar="DIRECTORY",
+        type=Path,
+        help="compare this checkout with another one, in turns; keep nothing",
+    )
+    parser.add_argument("--turns", type=int, default=5, help="turns of each checkout with --against (default: 5)")
+    return parser.parse_args()
 
 
 def main() -> int:
-    """Run the chosen sections (all by default); return 1 when a promise was missed or a section could not run."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("sections", nargs="*", choices=[[], *SECTIONS, *ON_REQUEST], help="default: all without a GPU")
+    """Return 1 when a promise was missed, a figure is worse than another checkout's, or a section could not run."""
+    given = parse()
+    sections = given.sections or list(SECTIONS)
+    if given.judge:
+        return int(judge(sections))
+    if given.against is not None:
+        try:
+            return int(compare(sections, given.against, given.turns))
+        except CannotRunError as error:
+            print(f"cannot compare: {error}")
+            return 1
+    return int(measure(sections, keep=not given.no_save))
+
+
+def measure(sections: Iterable[str], *, keep: bool) -> bool:
+    """Run the sections; return whether one failed."""
     failed = False
-    for name in parser.parse_args().sections or SECTIONS:
+    for name in sections:
         print(f"== {name}", flush=True)
         try:
-            rows: list[Row] = (SECTIONS | ON_REQUEST)[name]()
-        except CannotRunError as error:
+            rows = {**SECTIONS, **ON_REQUEST}[name]()
+        except (CannotRunError, ServerFailedError) as error:
             print(f"cannot run: {error}")
             failed = True
             continue
-        print(table(rows))
-        print(f"kept in {save(name, rows)}", flush=True)
-        failed |= any(row.verdict == "missed" for row in rows)
-    return int(failed)
+        print(table(rows), flush=True)
+        if keep:
+            print(f"kept in {save(name, rows)}", flush=True)
+        failed |= missed(rows)
+    return failed
+
+
+def judge(sections: Iterable[str]) -> bool:
+    """Print what is kept of the sections; return whether a promise was missed or nothing is kept."""
+    failed = False
+    for name in sections:
+        found = kept(name)
+        if found is None:
+            print(f"== {name}\nno result is kept")
+            failed = True
+            continue
+        date, rows = found
+        print(f"== {name}, {date}\n{table(rows)}")
+        failed |= missed(rows)
+    return failed
+
+
+def missed(rows: Iterable[Row]) -> bool:
+    """Return whether a promise was missed."""
+    return any(row.verdict == "missed" for row in rows)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What `slipway convert` brings: the candidate it chooses against plain FP32 ONNX, both served, in one run.
+"""What `slipway convert` gains: the candidate it chooses against plain FP32 ONNX, both served, in one run.
 
 BERT-base is random (110 million parameters, 12 layers); MiniLM has its real weights and embeds sentences of every
 length, one request each. The sentences come from the file SLIPWAY_SENTENCES, one per line, pieces of a subword
@@ -13,8 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
@@ -24,9 +23,9 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from benchmarks.load import measure
-from benchmarks.reference import slipway_server
 from benchmarks.report import Row
 from benchmarks.sentences import sentences_per_second
+from benchmarks.serving import running_server
 
 TOKENS: Final = 128
 CONCURRENCY: Final = 16
@@ -37,10 +36,18 @@ TRITON_SENTENCES: Final = 147.0
 
 
 def conversion() -> list[Row]:
-    """Measure BERT-base one request at a time, MiniLM at concurrency 16, and a conversion itself."""
+    """Measure a conversion itself, and BERT-base one request at a time."""
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
-        return [*_cost(root), *_bert(root), *_sentences(root)]
+        return [*_cost(root), *_bert(root)]
+
+
+def sentences() -> list[Row]:
+    """Measure MiniLM at concurrency 16, sentences of every length."""
+    with tempfile.TemporaryDirectory() as scratch:
+        root = Path(scratch)
+        _convert(_minilm(), "minilm", root / "plain", *PLAIN)
+        return _sentences(root)
 
 
 def _cost(root: Path) -> list[Row]:
@@ -92,8 +99,9 @@ def _bert(root: Path) -> list[Row]:
     _all_cores(root / "bert-plain" / "bert-model" / "config.pbtxt")
     for _ in range(2):
         for name, measured in rates.items():
-            with slipway_server(root / f"bert-{name}", root / "log") as (ports, _pid):
-                found = measure("bert-model", ports.grpc, "grpc", 1, seconds=4.0, extra=("--input-data", str(data)))
+            with running_server(root / f"bert-{name}") as server:
+                given = ("--input-data", str(data))
+                found = measure("bert-model", server.ports.grpc, "grpc", 1, seconds=4.0, extra=given)
                 measured.append(found.per_second)
     plain, auto = (max(measured) for measured in rates.values())
     chosen = _chosen(root / "bert-auto" / "bert-model")
@@ -123,8 +131,8 @@ def _sentences(root: Path) -> list[Row]:
     _all_cores(root / "plain" / "minilm-model" / "config.pbtxt")
     _without_lengths(root / "plain" / "minilm-model" / "config.pbtxt")
     _convert(_minilm(), "minilm", root / "auto")
-    plain = _embed(root / "plain", root / "log", data)
-    auto = _embed(root / "auto", root / "log", data)
+    plain = _embed(root / "plain", data)
+    auto = _embed(root / "auto", data)
     chosen = _chosen(root / "auto" / "minilm-model")
     return [
         Row(
@@ -144,9 +152,8 @@ def read_sentences() -> list[str]:
     """Return the sentences to embed."""
     path = os.environ.get("SLIPWAY_SENTENCES")
     if path is None:
-        from slipway.convert.material import sample_texts
-
-        return (sample_texts() * 40)[:3003]
+        lines = files("slipway.convert").joinpath("sample.txt").read_text(encoding="utf-8").splitlines()
+        return (lines * 40)[:3003]
     lines = Path(path).read_text(encoding="utf-8").splitlines()
     if any("▁" in line for line in lines):  # sentencepiece: blanks between pieces, this sign where a blank was
         lines = [line.replace(" ", "").replace("▁", " ").strip() for line in lines]
@@ -181,25 +188,19 @@ class _Embedded:
         self.batches = {size: 100 * count / sum(rows.values()) for size, count in rows.items()}
 
 
-def _embed(repository: Path, log: Path, data: Path) -> _Embedded:
-    with slipway_server(repository, log) as (ports, _pid):
-        rate = sentences_per_second(ports.grpc, "minilm", CONCURRENCY, data)
-        with _client(ports.grpc) as client:
+def _embed(repository: Path, data: Path) -> _Embedded:
+    with running_server(repository) as server:
+        rate = sentences_per_second(server.ports.grpc, "minilm", CONCURRENCY, data)
+        with tritonclient.grpc.InferenceServerClient(server.grpc) as client:
             statistics = client.get_inference_statistics("minilm-model").model_stats[0]
         sizes = {int(row.batch_size): int(row.compute_infer.count) for row in statistics.batch_stats}
-        return _Embedded(rate, sizes, _get(ports.metrics))
+        return _Embedded(rate, sizes, _get(server.metrics))
 
 
-@contextmanager
-def _client(port: int) -> Iterator[tritonclient.grpc.InferenceServerClient]:
-    with tritonclient.grpc.InferenceServerClient(f"127.0.0.1:{port}") as client:
-        yield client
-
-
-def _get(port: int) -> str:
+def _get(address: str) -> str:
     import urllib.request
 
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+    with urllib.request.urlopen(f"http://{address}/metrics", timeout=10) as answer:
         return str(answer.read().decode())
 
 

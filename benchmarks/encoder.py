@@ -17,8 +17,8 @@ from statistics import median
 import numpy as np
 import tritonclient.http as triton
 
-from benchmarks.reference import slipway_server
 from benchmarks.report import Row
+from benchmarks.serving import running_server
 from slipway.cores import cpu_limit
 
 TOKENS = 32
@@ -69,10 +69,10 @@ def overhead() -> list[Row]:
         for name, array in arrays.items():
             inputs.append(triton.InferInput(name, list(array.shape), f"INT{array.itemsize * 8}"))
             inputs[-1].set_data_from_numpy(array)
-        with slipway_server(repository, Path(scratch) / "log") as (ports, _):
+        with running_server(repository) as server:
             body, json_size = triton.InferenceServerClient.generate_request_body(inputs)
             headers = {"Inference-Header-Content-Length": str(json_size)}
-            connection = http.client.HTTPConnection("127.0.0.1", ports.http)
+            connection = http.client.HTTPConnection(server.http)
 
             def ask() -> None:
                 connection.request("POST", "/v2/models/minilm-model/infer", body=body, headers=headers)

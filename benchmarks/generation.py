@@ -22,8 +22,8 @@ import numpy as np
 import tritonclient.grpc
 
 from benchmarks.memory import rss_mb
-from benchmarks.reference import slipway_server
 from benchmarks.report import Row, table
+from benchmarks.serving import running_server
 from benchmarks.toys import write_bert_base, write_t5_base, write_trained_toy
 
 SOURCE_TOKENS: Final = 32
@@ -79,13 +79,9 @@ def _tensor(name: str, array: np.ndarray) -> tritonclient.grpc.InferInput:
 
 
 @contextmanager
-def _serving(repository: Path, log: Path) -> Iterator[_Served]:
-    with slipway_server(repository, log) as (ports, pid):
-        client = tritonclient.grpc.InferenceServerClient(f"127.0.0.1:{ports.grpc}")
-        try:
-            yield _Served(client, pid)
-        finally:
-            client.close()
+def _serving(repository: Path) -> Iterator[_Served]:
+    with running_server(repository) as server, tritonclient.grpc.InferenceServerClient(server.grpc) as client:
+        yield _Served(client, server.pid)
 
 
 def _write_t5_model(repository: Path, name: str, checkpoint: Path, compute_type: str, count: int = 1) -> None:
@@ -127,7 +123,7 @@ def t5(root: Path, **settings: int) -> list[Row]:
         return answer[:, 1:].numpy()
 
     rows: list[Row] = []
-    with _serving(root / "t5", root / "log") as served:
+    with _serving(root / "t5") as served:
         for batch, beams, promised in ((1, 1, (1.7, 3.0)), (8, 1, (1.5, 2.2)), (1, 4, (2.0, None))):
             runs = {
                 "transformers": lambda: reference(batch, beams),  # noqa: B023  called before the next turn
@@ -182,7 +178,7 @@ def _agreement(root: Path) -> list[Row]:
     checkpoint, ids, tokens = write_trained_toy(root)
     for compute_type in ("float32", "int8"):
         _write_t5_model(root / "toy", compute_type, checkpoint, compute_type)
-    with _serving(root / "toy", root / "log") as served:
+    with _serving(root / "toy") as served:
         exact, rounded = (served.generate(kind, ids, tokens, end_id=END) for kind in ("float32", "int8"))
     return [Row("trained toy T5, int8: tokens as float32's", float(np.mean(exact == rounded)), "")]
 
@@ -205,7 +201,7 @@ def bert(root: Path, **settings: int) -> list[Row]:
 
     model = transformers.BertModel.from_pretrained(source, add_pooling_layer=False).eval()
     rows = []
-    with _serving(root / "bert", root / "log") as served:
+    with _serving(root / "bert") as served:
         for tokens in (32, 128):
             for batch in (1, 8):
                 ids = np.random.default_rng(4).integers(1000, 30_000, (batch, tokens))
@@ -262,7 +258,7 @@ def _peak_and_rss(root: Path, models: Sequence[tuple[str, int]]) -> tuple[float,
     for name, count in models:
         _write_t5_model(repository, name, root / "t5-ft", "float32", count)
     ids = np.full((1, SOURCE_TOKENS), 7)
-    with _serving(repository, root / "log") as served:
+    with _serving(repository) as served:
         peak = _status(served.pid, "VmHWM")
         for name, count in models:
             with ThreadPoolExecutor(2 * count) as pool:

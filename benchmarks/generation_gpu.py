@@ -17,7 +17,7 @@ from benchmarks.toys import write_t5_base
 from slipway.checkpoints.huggingface.reader import read_huggingface
 from slipway.transformer.engines import open_engine
 from slipway.transformer.generation import Decoding, Search, collect
-from slipway.transformer.generation import Row as Sequence
+from slipway.transformer.generation import SequenceRequest as Sequence
 from slipway.transformer.options import EngineOptions
 
 SOURCE_TOKENS: Final = 32

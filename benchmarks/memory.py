@@ -10,9 +10,9 @@ import numpy as np
 import tritonclient.grpc
 import tritonclient.http
 
-from benchmarks.reference import slipway_server
 from benchmarks.report import Row
 from benchmarks.repositories import write_identity, write_large_onnx
+from benchmarks.serving import running_server
 
 WEIGHT_MB = 200
 REQUESTS = 100_000
@@ -44,9 +44,9 @@ def empty_server() -> list[Row]:
             repository = Path(scratch) / "empty"
             repository.mkdir()
             started = time.monotonic()
-            with slipway_server(repository, Path(scratch) / "log") as (_, pid):
+            with running_server(repository) as server:
                 seconds.append(time.monotonic() - started)
-                memory.append(rss_mb(pid))
+                memory.append(rss_mb(server.pid))
     return [
         Row("no model: resident memory", max(memory), "MB", at_most=130.0),
         Row("no model: ready after", max(seconds), "s", at_most=2.0),
@@ -57,14 +57,14 @@ def _large_model_rss(count: int) -> float:
     with tempfile.TemporaryDirectory() as scratch:
         repository = Path(scratch) / "models"
         write_large_onnx(repository, "large", megabytes=WEIGHT_MB, count=count)
-        with slipway_server(repository, Path(scratch) / "log") as (ports, pid):
-            client = tritonclient.grpc.InferenceServerClient(f"127.0.0.1:{ports.grpc}")
+        with running_server(repository) as server:
+            client = tritonclient.grpc.InferenceServerClient(server.grpc)
             given = tritonclient.grpc.InferInput("x", [1, 512], "FP32")
             given.set_data_from_numpy(np.zeros((1, 512), np.float32))
             for _ in range(4 * count):
                 client.infer("large", [given])
             client.close()
-            return rss_mb(pid)
+            return rss_mb(server.pid)
 
 
 def shared_weights() -> list[Row]:
@@ -80,8 +80,8 @@ def soak() -> list[Row]:
         write_identity(repository, "identity", "identity")
         write_large_onnx(repository, "matmul", megabytes=4, count=1)
         flags = ("--model-control-mode", "explicit", "--load-model", "*")
-        with slipway_server(repository, Path(scratch) / "log", *flags) as (ports, pid):
-            client = tritonclient.http.InferenceServerClient(f"127.0.0.1:{ports.http}")
+        with running_server(repository, *flags) as server:
+            client = tritonclient.http.InferenceServerClient(server.http)
             given = tritonclient.http.InferInput("INPUT0", [1, 16], "FP32")
             given.set_data_from_numpy(np.zeros((1, 16), np.float32))
 
@@ -98,13 +98,13 @@ def soak() -> list[Row]:
                     client.load_model("matmul")
 
             requests(REQUESTS // 10)
-            before_requests = rss_mb(pid)
+            before_requests = rss_mb(server.pid)
             requests(REQUESTS)
-            after_requests = rss_mb(pid)
+            after_requests = rss_mb(server.pid)
             reloads(RELOADS // 4)
-            before_reloads = settled_rss_mb(pid)
+            before_reloads = settled_rss_mb(server.pid)
             reloads(RELOADS)
-            after_reloads = settled_rss_mb(pid)
+            after_reloads = settled_rss_mb(server.pid)
             client.close()
     return [
         Row(f"memory after {REQUESTS:,} requests", after_requests, "MB", before_requests, at_most=1.03),

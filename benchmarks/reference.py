@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -18,11 +19,10 @@ import urllib.error
 import urllib.request
 import zipfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from benchmarks.ports import free_ports
+from benchmarks.serving import Ports
 
 CACHE = Path(os.environ.get("SLIPWAY_TOOLS", Path.home() / ".cache" / "slipway-tools"))
 PYTRITON = "nvidia-pytriton==0.7.0"
@@ -31,15 +31,6 @@ START_SECONDS = 60
 
 class CannotRunError(RuntimeError):
     """The tool cannot run on this machine; the message says why."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ports:
-    """Where a server listens on 127.0.0.1."""
-
-    http: int
-    grpc: int
-    metrics: int
 
 
 def _require_platform() -> None:
@@ -114,8 +105,17 @@ def _unpack_perf_analyzer(scratch: Path, home: Path) -> None:
     (home / "perf_analyzer").chmod(0o755)
 
 
+def free_ports(count: int) -> list[int]:
+    """Return `count` different ports of 127.0.0.1 that nobody listens on now."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for opened in sockets:
+            opened.bind(("127.0.0.1", 0))
+        return [opened.getsockname()[1] for opened in sockets]
+
+
 @contextmanager
-def running(command: Sequence[str | Path], ports: Ports, log: Path, env: dict[str, str] | None = None) -> Iterator[int]:
+def _running(command: Sequence[object], ports: Ports, log: Path, env: dict[str, str]) -> Iterator[int]:
     """Run a server until the block ends; yield its process id once it is ready. Its output goes to `log`."""
     with log.open("wb") as output:
         process = subprocess.Popen(list(map(str, command)), stdout=output, stderr=subprocess.STDOUT, env=env)
@@ -151,7 +151,7 @@ def reference_server(
 ) -> Iterator[tuple[Ports, int]]:
     """Run NVIDIA's tritonserver on `repository`; yield its ports and process id.
 
-    Its Python models find what its own environment has not in the folders `libraries`.
+    Its Python models find what its own environment lacks in the folders `libraries`.
     """
     home = install_server()
     packages = _site_packages(home)
@@ -176,18 +176,5 @@ def reference_server(
     with tempfile.NamedTemporaryFile("w", dir=packages, suffix=".pth") as path_file:
         path_file.write("".join(f"{folder}\n" for folder in libraries))
         path_file.flush()
-        with running(command, ports, log, env) as pid:
+        with _running(command, ports, log, env) as pid:
             yield ports, pid
-
-
-@contextmanager
-def slipway_server(repository: Path, log: Path, *flags: str) -> Iterator[tuple[Ports, int]]:
-    """Run `slipway serve` on `repository`; yield its ports and process id."""
-    ports = Ports(*free_ports(3))
-    command = [
-        *(sys.executable, "-m", "slipway.cli.main", "serve", repository),
-        *("--http-port", ports.http, "--grpc-port", ports.grpc, "--metrics-port", ports.metrics),
-        *flags,
-    ]
-    with running(command, ports, log) as pid:
-        yield ports, pid

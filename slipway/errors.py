@@ -1,12 +1,16 @@
 """The one error tree of the project, with transport-neutral codes.
 
 A `SlipwayError` says what went wrong in words a client may read: it names models and tensors, never paths or
-internals. The fronts map `Code` to a status with one table each (rest/, rpc/); nothing below them knows a transport.
+internals. Where a configuration or a model's files are wrong it carries the problems themselves. The fronts map `Code`
+to a status with one table each (rest/, rpc/); nothing below them knows a transport.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import Enum
+
+from slipway.problems import Problem
 
 
 class Code(Enum):
@@ -32,17 +36,26 @@ class FailureReason(Enum):
 
 
 class SlipwayError(Exception):
-    """An error with a code and a message that may be shown to a client as it stands."""
+    """An error with a code and a message that may be shown to a client as it stands; `problems` are what the message
+    says, as values, for errors about a configuration or the files of a model."""
 
-    def __init__(self, code: Code, message: str, *, reason: FailureReason = FailureReason.OTHER) -> None:
+    def __init__(
+        self,
+        code: Code,
+        message: str,
+        *,
+        reason: FailureReason = FailureReason.OTHER,
+        problems: Iterable[Problem] = (),
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.reason = reason
+        self.problems = tuple(problems)
 
     def without_frames(self, *, reason: FailureReason | None = None) -> SlipwayError:
         """Return the same error as if it were raised nowhere: a traceback's frames would keep a batch alive."""
-        return SlipwayError(self.code, self.message, reason=reason or self.reason)
+        return SlipwayError(self.code, self.message, reason=reason or self.reason, problems=self.problems)
 
     def __repr__(self) -> str:
         return f"SlipwayError({self.code.name}, {self.message!r})"
@@ -51,6 +64,11 @@ class SlipwayError(Exception):
 def invalid(message: str) -> SlipwayError:
     """Return the error for a request the client got wrong."""
     return SlipwayError(Code.INVALID_ARG, message)
+
+
+def refused(*problems: Problem, code: Code = Code.INVALID_ARG, separator: str = "; ") -> SlipwayError:
+    """Return the error that says and carries all `problems` of a configuration or of a model's files."""
+    return SlipwayError(code, separator.join(map(str, problems)), problems=problems)
 
 
 def not_found(message: str) -> SlipwayError:

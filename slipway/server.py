@@ -24,18 +24,18 @@ from slipway.engine.heap import settle_heap
 from slipway.errors import SlipwayError, internal
 from slipway.instances.plan import describe_plan, instance_specs, threads_per_instance
 from slipway.rest.app import build_app
-from slipway.rest.connection import Limits
+from slipway.rest.connection import HttpLimits
 from slipway.rest.context import RestOptions
 from slipway.rest.listener import HttpListener
 from slipway.rest.metrics import MetricsOptions, build_metrics_app
 from slipway.rpc.listener import GrpcListener
 from slipway.rpc.options import GrpcOptions
 
-_log = logging.getLogger("slipway.server")
+_LOG: Final = logging.getLogger("slipway.server")
 _TABLE: Final = {"table": True}  # cli/log_format.py prints such a record as it stands
 
 
-class Listener(Protocol):
+class Front(Protocol):
     """A front that is bound to a port."""
 
     async def start(self) -> int:
@@ -49,7 +49,7 @@ async def run(options: ServerOptions) -> int:
     """Load the models, answer requests until SIGTERM or SIGINT, drain. Return 0, or 1 when the start failed."""
     stopping = _stop_event()
     engine = Engine(options, version=__version__)
-    listeners: list[Listener] = []
+    listeners: list[Front] = []
     failure: SlipwayError | None = None
     try:
         _check_repositories(options)
@@ -105,10 +105,10 @@ async def _unless(
 
 def _report(engine: Engine, failed: Mapping[str, LoadFailure]) -> None:
     """Log the state of every model, and what those that serve run on."""
-    _log.info("%s", render_table(("Model", "Version", "Status"), list(_states(engine, failed))), extra=_TABLE)
+    _LOG.info("%s", render_table(("Model", "Version", "Status"), list(_states(engine, failed))), extra=_TABLE)
     plan = list(_plan(engine))
     if plan:
-        _log.info("%s", render_table(("Model", "Version", "Backend", "Instances"), plan), extra=_TABLE)
+        _LOG.info("%s", render_table(("Model", "Version", "Backend", "Instances"), plan), extra=_TABLE)
 
 
 def _states(engine: Engine, failed: Mapping[str, LoadFailure]) -> Iterator[tuple[str, str, str]]:
@@ -132,7 +132,7 @@ def _plan(engine: Engine) -> Iterator[tuple[str, str, str, str]]:
 # Fronts
 
 
-async def _listen(engine: Engine, options: ServerOptions, listeners: list[Listener]) -> None:
+async def _listen(engine: Engine, options: ServerOptions, listeners: list[Front]) -> None:
     """Start every front that is asked for; `listeners` gets those that run, for the caller to stop."""
     if options.allow_grpc:
         settings = GrpcOptions(**{each.name: getattr(options, each.name) for each in fields(GrpcOptions)})
@@ -142,7 +142,7 @@ async def _listen(engine: Engine, options: ServerOptions, listeners: list[Listen
     if options.allow_http:
         limit = options.http_max_input_size
         app = build_app(engine, RestOptions(max_input_size=limit))
-        http = partial(HttpListener, app, limits=Limits(body=limit), reuse_port=options.reuse_http_port)
+        http = partial(HttpListener, app, limits=HttpLimits(body=limit), reuse_port=options.reuse_http_port)
         await _listen_http("HTTPService", http, options.http_address, options.http_port, listeners)
     if options.allow_metrics:
         app = build_metrics_app(engine, MetricsOptions(**options.metrics_config, cpu=options.allow_cpu_metrics))
@@ -151,18 +151,18 @@ async def _listen(engine: Engine, options: ServerOptions, listeners: list[Listen
 
 
 async def _listen_http(
-    name: str, make: Callable[..., HttpListener], host: str, port: int, listeners: list[Listener]
+    name: str, make: Callable[..., HttpListener], host: str, port: int, listeners: list[Front]
 ) -> None:
     listener = make(host=host, port=port)
     bound = await listener.start()
     listeners.append(listener)
-    _log.info("Started %s at %s:%d", name, host, bound)
+    _LOG.info("Started %s at %s:%d", name, host, bound)
 
 
-async def _drain(engine: Engine, listeners: Sequence[Listener], seconds: float) -> None:
+async def _drain(engine: Engine, listeners: Sequence[Front], seconds: float) -> None:
     """Answer what was accepted, within `seconds`, then release everything."""
     if listeners:
-        _log.info("Waiting for in-flight requests to complete.")
+        _LOG.info("Waiting for in-flight requests to complete.")
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds
     await asyncio.gather(*(listener.stop(seconds) for listener in listeners))

@@ -1,9 +1,14 @@
-"""What the five source systems must be able to do, one line each, and which of it is shown by a test.
+"""What users of five public systems can do with Slipway instead, one line each, and which of it is shown by a test.
 
 `python -m tests.capabilities` runs the tests marked `@pytest.mark.capability(id)` and prints `<id> <state> <name>` for
 every row: `passed` (all its tests ran and passed), `failed`, or `missing` (no test, or none that could run here).
-The first number of an id is the source system: 0 FasterTransformer T5, 1 LightSeq, 2 tensor2tensor, 3 nv-ingest,
-4 the FastAPI proxy with FinBERT.
+The first number of an id is the system:
+
+0. triton-inference-server/fastertransformer_backend with NVIDIA/FasterTransformer: T5, GPT and BERT in Triton
+1. bytedance/lightseq with its `examples/triton_backend`
+2. tensorflow/tensor2tensor, its models served by Triton
+3. NVIDIA/nv-ingest, the guide `docs/dev/triton_models.md` of release 24.10
+4. shern2/test-triton-pub: FinBERT in Triton behind a FastAPI proxy
 """
 
 from __future__ import annotations

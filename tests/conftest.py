@@ -7,13 +7,19 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
+from hypothesis import HealthCheck, settings
 
+from benchmarks.serving import RunningServer, running_server
 from tests.capabilities import NAMES
-from tests.server.running import RunningServer, running_server
 
 # Before torch is imported anywhere, and for every server that a test starts: waiting OpenMP threads that spin take the
 # cores from whatever else runs beside a test.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+# A busy machine is slow, which proves nothing; and examples that failed are not kept in the folder of the checkout,
+# which may belong to somebody else: hypothesis prints each of them.
+settings.register_profile("slipway", deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("slipway")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

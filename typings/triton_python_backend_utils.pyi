@@ -6,8 +6,9 @@ from slipway.backends.python.errors import TritonError as TritonError
 from slipway.backends.python.errors import TritonModelException as TritonModelException
 from slipway.backends.python.request import InferenceRequest as InferenceRequest
 from slipway.backends.python.response import InferenceResponse as InferenceResponse
-from slipway.backends.python.tensor import Tensor as Tensor
+from slipway.backends.python.tensor import ModelTensor
 
+Tensor = ModelTensor
 TRITONSERVER_RESPONSE_COMPLETE_FINAL: int
 
 # None where the request lacks the input, which happens to optional ones only: `Any` leaves the check to the model.

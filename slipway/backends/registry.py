@@ -18,14 +18,17 @@ from threading import Lock
 from typing import TYPE_CHECKING, Final, cast
 
 from slipway.backends.api import Backend
-from slipway.errors import SlipwayError, invalid, unavailable
+from slipway.errors import Code, SlipwayError, refused
+from slipway.problems import Problem, Rule
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 ENTRY_POINTS: Final = "slipway.backends"  # the group in which packages offer backends: name = "module:class"
 
-_log = logging.getLogger("slipway.backends")
+NEEDS_PACKAGE: Final = "needs the package"  # by which `slipway verify` knows the error of another server
+
+_LOG: Final = logging.getLogger("slipway.backends")
 _looking = Lock()  # models load in several threads, and a warning is due once
 
 
@@ -108,15 +111,16 @@ def find_backend(name: str, backend_directories: Sequence[Path] = ()) -> Backend
         return cast("Backend", _attribute(BUILT_IN["python"])(model_file=model_py))
     if name in installed:
         return _load(installed[name])
-    raise invalid(
-        f"unable to find backend library for backend '{name}', try specifying runtime on the model configuration."
-        f"{_suggestion(name)}"
-    )
+    text = f"unable to find backend library for backend '{name}', try specifying runtime on the model configuration."
+    fix = f"write one of {', '.join(backend_names())}, or give the server the directory of a Python-based backend"
+    raise refused(Problem(Rule.BACKEND_UNKNOWN, f"{text}{_suggestion(name)}", ("backend",), fix))
 
 
 def _built_in(name: str, row: BackendRow) -> Backend:
     if row.library and find_spec(row.library) is None:
-        raise unavailable(f"backend '{name}' needs the package '{row.library}'; install it with: {row.install}")
+        text = f"backend '{name}' {NEEDS_PACKAGE} '{row.library}'; install it with: {row.install}"
+        problem = Problem(Rule.BACKEND_NOT_INSTALLED, text, ("backend",), subject=row.library)
+        raise refused(problem, code=Code.UNAVAILABLE)
     return cast("Backend", _attribute(row)())
 
 
@@ -155,7 +159,7 @@ def _read_entry_points() -> Mapping[str, EntryPoint]:
 
 
 def _warn_shadowed(entry: EntryPoint, used: str) -> None:
-    _log.warning(
+    _LOG.warning(
         "backend '%s' of %s (%s) is not used: the name belongs to %s",
         entry.name,
         _distribution(entry),
@@ -177,10 +181,11 @@ def _load(entry: EntryPoint) -> Backend:
 
 
 def _unusable(entry: EntryPoint, problem: str) -> SlipwayError:
-    return unavailable(
+    text = (
         f"backend '{entry.name}' of {_distribution(entry)} ({entry.value}) {problem}; install a version of the "
         f"package that suits this environment, or remove it"
     )
+    return refused(Problem(Rule.BACKEND_NOT_INSTALLED, text, ("backend",)), code=Code.UNAVAILABLE)
 
 
 def _distribution(entry: EntryPoint) -> str:

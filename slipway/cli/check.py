@@ -19,15 +19,15 @@ from slipway.cli.parser import CommandParser
 from slipway.lint.check import Report, check_repository
 from slipway.lint.fixing import Change, plan_changes, write_change
 from slipway.lint.printing import report_document, report_text
-from slipway.lint.rules import RULES
 from slipway.machine import Machine
+from slipway.problems import Rule
 
 
 def run(arguments: Sequence[str]) -> int:
     """Check, fix where asked, print; 1 when errors are left, else 0."""
     options = _parser().parse_args(arguments)
     if options.rules:
-        print("\n".join(f"{rule:<32} {sentence}" for rule, sentence in RULES.items()))
+        print("\n".join(f"{rule:<32} {rule.sentence}" for rule in Rule))
         return 0
     if options.repository is None:
         _parser().error("the following arguments are required: REPOSITORY")

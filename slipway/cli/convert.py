@@ -9,34 +9,52 @@ from argparse import ArgumentTypeError, Namespace
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
+from typing import Final
 
 from slipway.cli.parser import CommandParser
 from slipway.cli.progress import progress_line
-from slipway.convert.conversion import Conversion, convert
+from slipway.convert.conversion import Converted, convert
+from slipway.convert.directory import Task
+from slipway.convert.encoders.variants import ENGINES
 from slipway.convert.generation.variants import COMPUTE_TYPES
 from slipway.convert.generation.variants import ENGINES as GENERATION_ENGINES
-from slipway.convert.options import LENGTHS, ConvertOptions
-from slipway.convert.source import HYPOTHESIS, Task
-from slipway.convert.variants import AUTO, ENGINES, PRECISIONS
+from slipway.convert.options import AUTO, HYPOTHESIS, LENGTHS, ConvertOptions
+from slipway.convert.variants import PRECISIONS
 from slipway.core.table import render_table
 from slipway.errors import invalid
+
+_ALIASES: Final = {AUTO: AUTO, **{compute_type: precision for precision, compute_type in COMPUTE_TYPES.items()}}
 
 
 def run(arguments: Sequence[str]) -> int:
     """Convert, print what was compared, measured and chosen, and what to type next; 0 on success."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    _apply_alias(parser, options)
     signal.signal(signal.SIGTERM, _interrupt)  # what was begun is removed, as on Ctrl-C
     command = shlex.join(["slipway", "convert", *arguments])
     try:
         with progress_line(sys.stderr) as progress:
             conversion = convert(options.source, _options(options, command), progress)
     except KeyboardInterrupt:
-        raise invalid("interrupted, nothing was written; the same command begins anew") from None
+        raise invalid("interrupted, nothing was written; the same command starts again") from None
     if options.json:
         sys.stdout.write(conversion.report.json().decode() + "\n")
     else:
         print(_summary(conversion, options.repository))
     return 0
+
+
+def _apply_alias(parser: CommandParser, options: Namespace) -> None:
+    """Read --compute-type, an older option for models that generate text, as --precision, and warn."""
+    if options.compute_type is None:
+        return
+    precision = _ALIASES[options.compute_type]
+    if AUTO not in (options.precision, precision) and options.precision != precision:
+        parser.error(f"--compute-type {options.compute_type} contradicts --precision {options.precision}")
+    print(f"warning: --compute-type is now --precision: write --precision {precision}", file=sys.stderr)
+    if precision != AUTO:
+        options.precision = precision
 
 
 def _interrupt(_signum: int, _frame: FrameType | None) -> None:
@@ -68,13 +86,13 @@ def _parser() -> CommandParser:
         "--precision",
         choices=(AUTO, *PRECISIONS),
         default=AUTO,
-        help="auto takes the fastest that passes the gate; fp32 keeps every digit (default: auto)",
+        help="number type of every kind of model: auto takes the fastest that passes the gate; fp32 keeps every digit; "
+        f"models that generate text have {', '.join(COMPUTE_TYPES)} (default: auto)",
     )
     parser.add_argument(
         "--compute-type",
-        choices=(AUTO, *COMPUTE_TYPES),
-        default=AUTO,
-        help="of models that generate text, in place of --precision (default: auto, the fastest that passes the gate)",
+        choices=tuple(_ALIASES),
+        help="number type for text-generation models; replaced by --precision",
     )
     parser.add_argument(
         "--task", type=_task, metavar="TASK", help=f"default: what its head is for; {', '.join(t.value for t in Task)}"
@@ -96,7 +114,9 @@ def _parser() -> CommandParser:
         "--hypothesis-template", default=HYPOTHESIS, help=f"of zero-shot labels (default: '{HYPOTHESIS}')"
     )
     parser.add_argument("--compare", action="store_true", help="measure the exported graph without optimisation too")
-    parser.add_argument("--accept", action="store_true", help="write the named engine and precision whatever the gate")
+    parser.add_argument(
+        "--accept", action="store_true", help="write the named engine and precision even if the gate rejects it"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace models of these names")
     parser.add_argument(
         "--dry-run", action="store_true", help="read the source, say what would be tried, write nothing"
@@ -126,7 +146,6 @@ def _options(options: Namespace, command: str) -> ConvertOptions:
         repository=options.repository,
         engine=options.engine,
         precision=options.precision,
-        compute_type=options.compute_type,
         task=options.task,
         lengths=options.lengths,
         calibration=options.calibration,
@@ -140,14 +159,14 @@ def _options(options: Namespace, command: str) -> ConvertOptions:
     )
 
 
-def _summary(conversion: Conversion, repository: Path) -> str:
+def _summary(conversion: Converted, repository: Path) -> str:
     report = conversion.report
     lines = [f"{report.source}: {report.task}, compared with {report.reference}"]
     if not conversion.written:
         lines += [f"would try {', '.join(each.label for each in report.candidates)}"]
         lines += [f"would not try {each.label}: {each.reason}" for each in report.skipped]
         return "\n".join([*lines, f"would write {', '.join(conversion.models)} to {repository}"])
-    lines.append(render_table(report.headers, [each.cells() for each in report.candidates]))
+    lines.append(render_table(*report.table()))
     lines += [f"{each.label}: {problem}" for each in report.candidates for problem in each.problems]
     lines += [f"not tried: {each.label}: {each.reason}" for each in report.skipped]
     return "\n".join(
@@ -155,7 +174,7 @@ def _summary(conversion: Conversion, repository: Path) -> str:
             *lines,
             f"chosen: {report.chosen}: {report.why}",
             *([f"scheduling: {report.batching.why}"] if report.batching else []),
-            *report.lines_after(),
+            *report.note_lines(),
             f"wrote {', '.join(conversion.models)} to {repository} in {report.seconds:.1f} s",
             f"report: {next(path for path in _reports(repository, conversion.models) if path.is_file())}",
             f"next: slipway check {repository} && slipway serve {repository}",

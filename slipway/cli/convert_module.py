@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from slipway.cli.parser import CommandParser
-from slipway.convert.module.job import Voice, convert_module
+from slipway.convert.module.job import ModuleReporter, convert_module
 from slipway.convert.module.options import DEFAULT_LENGTH, ModuleOptions, parse_batch_sizes, parse_bytes
+from slipway.convert.module.precision import PRECISIONS
 
 _DESCRIPTION: Final = (
     "Convert a PyTorch model, given as a script with its class and a checkpoint, to ONNX and TensorRT, and write a "
@@ -30,8 +31,19 @@ def run(arguments: Sequence[str]) -> int:
     given = vars(_parser().parse_args(arguments))
     given["memory_pool_limit"] = _whole(given["memory_pool_limit"])
     given["input_size"] = tuple(given["input_size"])
-    convert_module(ModuleOptions(**given), Voice(print, _warn))
+    _apply_precision(given)
+    convert_module(ModuleOptions(**given), ModuleReporter(print, _warn))
     return 0
+
+
+def _apply_precision(given: dict[str, Any]) -> None:
+    """Replace --precision by the two switches that the options have for it."""
+    precision = given.pop("precision")
+    if precision is None:
+        return
+    if given["use_fp16"] or given["use_int8"]:
+        _parser().error("argument --precision: not allowed with --use-fp16 or --use-int8, which it replaces")
+    given["use_fp16"], given["use_int8"] = precision == "fp16", precision == "int8"
 
 
 def _warn(text: str) -> None:
@@ -98,14 +110,15 @@ def _add_stages(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--overwrite", action="store_true", help="replace files that exist already (default: off)")
     group.add_argument(
-        "--use-fp16",
-        action="store_true",
-        help="16-bit floats in the engine; in the ONNX model where no engine is built (default: off)",
+        "--precision",
+        choices=("fp32", *PRECISIONS),
+        help="number type of the engine, or of the ONNX model where no engine is built (default: fp32)",
     )
+    group.add_argument("--use-fp16", action="store_true", help="as --precision fp16 (default: off)")
     group.add_argument(
         "--use-int8",
         action="store_true",
-        help="8-bit integers in the engine; in the ONNX model where no engine is built (default: off)",
+        help="as --precision int8; an engine may use both, and takes the faster for each layer (default: off)",
     )
 
 

@@ -11,7 +11,7 @@ from typing import Final
 
 from slipway.checkpoints.lightseq.conf import GPT_METHODS, SEARCH_METHODS, WIDTHS
 from slipway.checkpoints.lightseq.export import SOURCES, Exported, ExportOptions, export
-from slipway.checkpoints.lightseq.served import make_entry, write_config
+from slipway.checkpoints.lightseq.model_entry import make_entry, write_config
 from slipway.cli.parser import CommandParser
 
 _RAW: Final = argparse.RawDescriptionHelpFormatter

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import Final
 
 from slipway.cli.log_format import SeverityFilter, install_logging
 from slipway.config.options import parse_options
+
+_LOG: Final = logging.getLogger("slipway.cli")
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -17,7 +20,7 @@ def run(arguments: Sequence[str]) -> int:
     )
     install_logging(severities, style=options.log_format, file=options.log_file)
     for warning in options.warnings:
-        logging.getLogger("slipway.options").warning("%s", warning)
+        _LOG.warning("%s", warning)
     import uvloop  # after the options: --help and mistakes need no event loop
 
     from slipway import server

@@ -17,6 +17,7 @@ from slipway.cli.output import others_on_stderr
 from slipway.cli.parser import CommandParser
 from slipway.core.table import render_table
 from slipway.errors import invalid
+from slipway.verify.advice import Cause, Fault
 from slipway.verify.local import model_directories, verify_repository
 from slipway.verify.probe import Probe, Verdict
 
@@ -32,7 +33,8 @@ def run(arguments: Sequence[str]) -> int:
         verdicts = _verdicts(options)
     asked = options.model or [each.model for each in verdicts]
     missing = [name for name in asked if name not in {each.model for each in verdicts}]
-    verdicts += [Verdict(name, "-", reason="the server has no such model that is loaded") for name in missing]
+    unknown = Fault(Cause.UNKNOWN_MODEL, "the server has no such model that is loaded")
+    verdicts += [Verdict(name, "-", reason=str(unknown), known=(unknown,)) for name in missing]
     if not verdicts:
         raise invalid("there is no model to verify: the repository is empty, or nothing is loaded")
     print(_document(verdicts) if options.json else _report(verdicts))

@@ -1,7 +1,7 @@
 """Fill in what a config.pbtxt leaves out and the model's directory tells: name, backend, platform, file name.
 
-What the model file itself tells (inputs, outputs, batching) is its backend's to fill in. Source: triton.md section 10,
-Triton `model_config_utils.cc`.
+What the model file itself says (inputs, outputs, batching) is its backend's to fill in. Source: Triton's
+`docs/user_guide/model_configuration.md`, "Auto-Generated Model Configuration", and core `src/model_config_utils.cc`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from typing import Final
 
 from tritonclient.grpc import model_config_pb2
 
-from slipway.errors import invalid
+from slipway.errors import SlipwayError, refused
+from slipway.problems import Problem, Rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,8 @@ FORMATS: Final = (
 )
 ENSEMBLE: Final = "ensemble"
 _PLATFORM_BACKENDS: Final = frozenset(row.backend for row in FORMATS if row.platform)
+_ELSEWHERE: Final = ("tensorflow", "tensorrt")  # not served here, or on NVIDIA's GPUs alone: nothing to advise
+_ADVISED: Final = tuple(dict.fromkeys(row.backend for row in FORMATS if row.backend not in _ELSEWHERE))
 
 
 def complete_from_files(
@@ -53,7 +56,12 @@ def complete_from_files(
         _complete_backend(config, version_directory)
     _complete_format(config, version_directory)
     if config.backend in _PLATFORM_BACKENDS and not _formats(config):
-        raise invalid(f"unexpected 'platform' and 'backend' pair, got:{config.platform}, {config.backend}")
+        raise _bad_platform(f"unexpected 'platform' and 'backend' pair, got:{config.platform}, {config.backend}")
+
+
+def _bad_platform(text: str) -> SlipwayError:
+    fix = f"write the backend alone: {', '.join(_ADVISED)}"
+    return refused(Problem(Rule.PLATFORM_BACKEND, text, ("platform",), fix))
 
 
 def _complete_backend(config: model_config_pb2.ModelConfig, version_directory: Path | None) -> None:
@@ -61,7 +69,7 @@ def _complete_backend(config: model_config_pb2.ModelConfig, version_directory: P
     if config.platform or config.default_model_filename:
         told = next((row for row in FORMATS if _is_told(row, config)), None)
         if told is None:
-            raise invalid(f"unexpected platform type '{config.platform}' for {config.name}")
+            raise _bad_platform(f"unexpected platform type '{config.platform}' for {config.name}")
         config.backend = told.backend
         return
     found = next((row for row in FORMATS if _exists(version_directory, row.file_name)), None)
@@ -70,10 +78,11 @@ def _complete_backend(config: model_config_pb2.ModelConfig, version_directory: P
         return
     _, _, suffix = config.name.rpartition(".") if "." in config.name else ("", "", "")
     if not suffix:
-        raise invalid(
+        text = (
             f"Invalid model name: Could not determine backend for model '{config.name}' with no backend in model "
             "configuration. Expected model name of the form 'model.<backend_name>'."
         )
+        raise refused(Problem(Rule.PLATFORM_BACKEND, text, (), "write backend, or put the model's file in place"))
     config.backend = suffix
     config.default_model_filename = f"model.{suffix}"
 

@@ -46,7 +46,7 @@ class Flag:
 
 
 @dataclass(slots=True)
-class Reading:
+class CommandWords:
     """What the words of a command line say: raw texts by flag name, the rest, and what is wrong."""
 
     given: list[tuple[str, str]]
@@ -148,12 +148,12 @@ def field_name(flag: Flag) -> str:
 # Reading
 
 
-def read_words(arguments: Sequence[str], kinds: Mapping[str, Kind]) -> Reading:
+def read_words(arguments: Sequence[str], kinds: Mapping[str, Kind]) -> CommandWords:
     """Split a command line into flags of `kinds` (`--flag=value`, `--flag value`) and the rest.
 
     A boolean flag needs no value: the next word is one only if it is a boolean word.
     """
-    reading = Reading([], [], [])
+    reading = CommandWords([], [], [])
     words = list(reversed(arguments))
     while words:
         word = words.pop()

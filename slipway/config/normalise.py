@@ -1,6 +1,7 @@
 """Write the defaults that Triton writes into a configuration, so that what is shown is what runs.
 
-Source: triton.md section 10 "Normalise", compared field by field with the real server. Two differences are intended:
+Source: Triton core, `src/model_config_utils.cc` (NormalizeModelConfig), compared field by field with the real server.
+Two differences are intended:
 KIND_GPU is kept as written where there is no GPU, the instances then run on the CPU (`instances/plan.py`); and an
 onnxruntime model without a count gets one instance, not Triton's two, which would halve the threads of a request.
 """

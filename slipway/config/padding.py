@@ -14,7 +14,8 @@ from tritonclient.grpc import model_config_pb2
 
 from slipway.core.padding import PaddedInput, PaddingRule, Trim
 from slipway.datatypes import BY_CONFIG_NAME, DataType
-from slipway.errors import invalid
+from slipway.errors import refused
+from slipway.problems import Named, Problem, Rule
 
 PAD_VALUES: Final = "LENGTH_BATCHING_PAD_VALUES"  # "input_ids=1 attention_mask=0"
 TRIM_OUTPUTS: Final = "LENGTH_BATCHING_TRIM_OUTPUTS"  # "last_hidden_state.0=input_ids.0", dims without the batch
@@ -28,7 +29,7 @@ MAX_STEP: Final = 1024
 _KEYS: Final = (PAD_VALUES, TRIM_OUTPUTS, MAX_PADDING_SHARE, MAX_TOKENS, LENGTH_STEP)
 
 
-def padding_problems(config: model_config_pb2.ModelConfig) -> list[str]:
+def padding_problems(config: model_config_pb2.ModelConfig) -> list[Problem]:
     """Return what is wrong with the length-batching keys of `config`."""
     reader = _Reader(config)
     reader.rule()
@@ -40,7 +41,7 @@ def padding_rule(config: model_config_pb2.ModelConfig) -> PaddingRule | None:
     reader = _Reader(config)
     rule = reader.rule()
     if reader.problems:
-        raise invalid("; ".join(reader.problems))
+        raise refused(*reader.problems)
     return rule
 
 
@@ -48,7 +49,7 @@ class _Reader:
     """Reads the keys of one model and keeps what is wrong with them."""
 
     def __init__(self, config: model_config_pb2.ModelConfig) -> None:
-        self.problems: list[str] = []
+        self.problems: list[Problem] = []
         self._config = config
         self._values = {
             key: value.string_value.strip() for key, value in config.parameters.items() if key.startswith(_PREFIX)
@@ -71,7 +72,9 @@ class _Reader:
         return None if self.problems else PaddingRule(inputs, trims, share, tokens, step)
 
     def _refuse(self, key: str, reason: str) -> None:
-        self.problems.append(f"parameter '{key}' is '{self._values[key]}', but {reason} for {self._config.name}")
+        text = f"parameter '{key}' is '{self._values[key]}', but {reason} for {self._config.name}"
+        fix = "correct the value, or remove every LENGTH_BATCHING_ key: requests of different lengths then run apart"
+        self.problems.append(Problem(Rule.LENGTH_BATCHING, text, ("parameters", Named(key, "key"), "value"), fix))
 
     def _check_batching(self) -> None:
         size = self._config.max_batch_size

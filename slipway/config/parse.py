@@ -9,27 +9,37 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterator
+from typing import Final
 
 from google.protobuf import json_format, text_format
 from google.protobuf.descriptor import Descriptor
 from tritonclient.grpc import model_config_pb2
 
 from slipway.errors import Code, SlipwayError
+from slipway.problems import Problem, Rule
 
 MAX_BYTES = 4 << 20  # the text parser takes a second for 1 MB of numbers; a step of an ensemble is about 120 bytes
 MAX_MESSAGE = 400  # the parsers quote what they choke on, however long it is
 MAX_DEPTH = 64  # ModelConfig itself nests 7 deep
 
-_UNKNOWN_FIELD = re.compile(r'Message type "(?P<message>[\w.]+)" has no field named "(?P<field>\w+)"')
+# What protobuf's parser says of names that it does not know.
+UNKNOWN: Final = {
+    Rule.UNKNOWN_FIELD: re.compile(r'Message type "(?P<type>[\w.]+)" has no field named "(?P<given>\w+)"'),
+    Rule.UNKNOWN_VALUE: re.compile(r'Enum type "(?P<type>[\w.]+)" has no value named (?P<given>\w+)'),
+}
 # The closing quote is optional: else each quote of an unclosed string would be tried as a beginning.
 _TOKEN = re.compile(r"""#[^\n]*|"(?:\\.|[^"\\\n])*"?|'(?:\\.|[^'\\\n])*'?|[{}<>\[\]]""")
 
 
 class ConfigError(SlipwayError):
-    """A configuration that cannot be read. `line` and `column` count from 1; 0 where the place is not known."""
+    """A configuration that cannot be read: its message is the `place` (file name, line and column where they are
+    known, and a colon) and the `cause`. `line` and `column` count from 1; 0 where the place is not known."""
 
-    def __init__(self, message: str, line: int = 0, column: int = 0) -> None:
-        super().__init__(Code.INVALID_ARG, message)
+    def __init__(self, place: str, cause: str, line: int = 0, column: int = 0) -> None:
+        rule = next((rule for rule, pattern in UNKNOWN.items() if pattern.search(cause)), Rule.SYNTAX_ERROR)
+        message = f"{place} {cause}"
+        super().__init__(Code.INVALID_ARG, message, problems=[Problem(rule, message)])
+        self.cause = cause
         self.line = line
         self.column = column
 
@@ -44,7 +54,7 @@ def parse_config(text: str, file_name: str) -> model_config_pb2.ModelConfig:
     except text_format.ParseError as error:
         raise _located(error, file_name) from None
     except (RecursionError, UnicodeError, ValueError) as error:
-        raise ConfigError(f"{file_name}: {_shorten(str(error))}") from None
+        raise ConfigError(f"{file_name}:", _shorten(str(error))) from None
     return config
 
 
@@ -53,19 +63,19 @@ def parse_config_json(text: str) -> model_config_pb2.ModelConfig:
     _check_size(text, "config")
     _check_depth(_braces(text), "config")
     if not text.lstrip().startswith("{"):  # the parser takes an empty list for an empty message
-        raise ConfigError("config: a JSON object is expected")
+        raise ConfigError("config:", "a JSON object is expected")
     config = model_config_pb2.ModelConfig()
     try:
         json_format.Parse(text, config, max_recursion_depth=MAX_DEPTH)
     except (json_format.ParseError, RecursionError) as error:
         message = str(error).partition("\n")[0]  # what follows is a list of names in another spelling
-        raise ConfigError(f"config: {_shorten(message)}{_suggestion(message)}") from None
+        raise ConfigError("config:", f"{_shorten(message)}{_suggestion(message)}") from None
     return config
 
 
 def _check_size(text: str, file_name: str) -> None:
     if len(text) > MAX_BYTES:
-        raise ConfigError(f"{file_name} has {len(text)} characters, more than the {MAX_BYTES} allowed")
+        raise ConfigError(file_name, f"has {len(text)} characters, more than the {MAX_BYTES} allowed")
 
 
 def _braces(text: str) -> Iterator[tuple[str, int]]:
@@ -80,15 +90,15 @@ def _check_depth(braces: Iterator[tuple[str, int]], file_name: str) -> None:
     for brace, _ in braces:
         depth += 1 if brace in "{<[" else -1
         if depth > MAX_DEPTH:
-            raise ConfigError(f"{file_name} nests more than {MAX_DEPTH} levels deep")
+            raise ConfigError(file_name, f"nests more than {MAX_DEPTH} levels deep")
 
 
 def _located(error: text_format.ParseError, file_name: str) -> ConfigError:
     message = str(error)
     line, column = error.GetLine() or 0, error.GetColumn() or 0
     cause = re.sub(r"^\d+:\d+ : ", "", message)
-    place = f"{file_name}:{line}:{column}" if line else file_name
-    return ConfigError(f"{place}: {_shorten(cause)}{_suggestion(cause)}", line, column)
+    place = f"{file_name}:{line}:{column}:" if line else f"{file_name}:"
+    return ConfigError(place, f"{_shorten(cause)}{_suggestion(cause)}", line, column)
 
 
 def _shorten(message: str) -> str:
@@ -99,12 +109,12 @@ def _shorten(message: str) -> str:
 
 def _suggestion(message: str) -> str:
     """Return the nearest known field name, as half a sentence, when `message` tells of an unknown one."""
-    found = _UNKNOWN_FIELD.search(message)
+    found = UNKNOWN[Rule.UNKNOWN_FIELD].search(message)
     if found is None:
         return ""
-    descriptor = _messages().get(found["message"])
+    descriptor = _messages().get(found["type"])
     names = [field.name for field in descriptor.fields] if descriptor else []
-    nearest = difflib.get_close_matches(found["field"], names, n=1, cutoff=0.5)
+    nearest = difflib.get_close_matches(found["given"], names, n=1, cutoff=0.5)
     return f" Did you mean '{nearest[0]}'?" if nearest else f" Known fields: {', '.join(sorted(names))}."
 
 

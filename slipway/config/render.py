@@ -2,7 +2,8 @@
 
 Triton prints the proto-JSON form with snake_case names, enums by name and 64-bit integers as numbers, three rare fields
 excepted; a message field or a member of a oneof appears only when it is set. Map entries are sorted, as Triton's come
-in any order. Source: triton.md section 1, compared byte for byte with the real server.
+in any order. Source: Triton's `docs/protocol/extension_model_configuration.md`, compared byte for byte with the real
+server.
 """
 
 from __future__ import annotations

@@ -10,7 +10,8 @@ from tritonclient.grpc import model_config_pb2
 from slipway.config.padding import padding_rule
 from slipway.core.signature import ModelSignature, TensorSpec
 from slipway.datatypes import BY_CONFIG_NAME
-from slipway.errors import invalid
+from slipway.errors import refused
+from slipway.problems import Named, Problem, Rule
 
 
 def build_signature(config: model_config_pb2.ModelConfig, model_directory: Path) -> ModelSignature:
@@ -55,6 +56,7 @@ def _labels(declared: model_config_pb2.ModelOutput, model_directory: Path) -> li
         return text.splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise invalid(
-            f"cannot read label file '{declared.label_filename}' of output '{declared.name}': {reason}"
-        ) from None
+        text = f"cannot read label file '{declared.label_filename}' of output '{declared.name}': {reason}"
+        path = ("output", Named(declared.name), "label_filename")
+        problem = Problem(Rule.LABEL_FILE_MISSING, text, path, "put the file beside config.pbtxt")
+        raise refused(problem) from None

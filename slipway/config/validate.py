@@ -18,20 +18,19 @@ from tritonclient.grpc import model_config_pb2
 
 from slipway.config.complete import ENSEMBLE
 from slipway.config.padding import padding_problems
-from slipway.config.validate_ensemble import composition_problems
+from slipway.config.validate_ensemble import PLATFORM_FIX, composition_problems
 from slipway.config.validate_scheduling import dynamic_problems, instance_problems
 from slipway.config.validate_sequence import sequence_problems
 from slipway.config.validate_tensors import MAX_DIMS, batch_problems, tensor_problems
+from slipway.problems import FieldPath, Named, Problem, Rule, Step
 
 MAX_VERSIONS: Final = 1024  # named one by one in a version policy
 MAX_WARMUP_ELEMENTS: Final = 1 << 28  # of one tensor, made before the model is asked
 
 
-def validate(config: model_config_pb2.ModelConfig, model_directory: Path) -> list[str]:
+def validate(config: model_config_pb2.ModelConfig, model_directory: Path) -> list[Problem]:
     """Return the problems of `config`, none if it can be served; looks only at file names, not into files."""
-    unknown = [
-        f"field '{field}' has the unknown value {value} for {config.name}" for field, value in _unknown_enums(config)
-    ]
+    unknown = list(_unknown_enums(config, (), config.name))
     if unknown:  # the other checks name enum values
         return unknown
     return [
@@ -48,39 +47,47 @@ def validate(config: model_config_pb2.ModelConfig, model_directory: Path) -> lis
     ]
 
 
-def _unknown_enums(message: Message) -> Iterator[tuple[str, int]]:
+def _unknown_enums(message: Message, path: FieldPath, name: str) -> Iterator[Problem]:
     """Yield enum fields whose number has no name: proto3 lets them through."""
     field: Any  # protobuf has two descriptor classes; only one has types
     for field, value in message.ListFields():
         if field.type == FieldDescriptor.TYPE_MESSAGE:
-            for part in _messages(field, value):
-                yield from _unknown_enums(part)
+            for steps, part in _messages(field, value):
+                yield from _unknown_enums(part, (*path, field.name, *steps), name)
         elif field.type == FieldDescriptor.TYPE_ENUM:
             numbers = value if field.is_repeated else [value]
-            yield from ((field.name, number) for number in numbers if number not in field.enum_type.values_by_number)
+            for number in numbers:
+                if number not in field.enum_type.values_by_number:
+                    text = f"field '{field.name}' has the unknown value {number} for {name}"
+                    fix = "write the name of a value, such as TYPE_FP32 or KIND_CPU"
+                    yield Problem(Rule.UNKNOWN_VALUE, text, (*path, field.name), fix)
 
 
-def _messages(field: Any, value: Any) -> list[Message]:
+def _messages(field: Any, value: Any) -> list[tuple[tuple[Step, ...], Message]]:
+    """Return the messages of a field, each with the steps that lead to it."""
     if not field.is_repeated:
-        return [value]
+        return [((), value)]
     if field.message_type.GetOptions().map_entry:
-        return [part for part in value.values() if isinstance(part, Message)]
-    return list(value)
+        parts = [((Named(str(key), "key"), "value"), part) for key, part in value.items()]
+        return [(steps, part) for steps, part in parts if isinstance(part, Message)]
+    return [((index,), part) for index, part in enumerate(value)]
 
 
-def _batch_size_problems(config: model_config_pb2.ModelConfig) -> Iterator[str]:
+def _batch_size_problems(config: model_config_pb2.ModelConfig) -> Iterator[Problem]:
     if config.max_batch_size < 0:
-        yield f"'max_batch_size' must be non-negative value for {config.name}"
+        text = f"'max_batch_size' must be non-negative value for {config.name}"
+        yield Problem(Rule.MAX_BATCH_SIZE_NEGATIVE, text, ("max_batch_size",), "write 0 or more")
 
 
-def _scheduler_problems(config: model_config_pb2.ModelConfig) -> Iterator[str]:
+def _scheduler_problems(config: model_config_pb2.ModelConfig) -> Iterator[Problem]:
     name = config.name
     choice = config.WhichOneof("scheduling_choice")
     if choice == "ensemble_scheduling":
         yield from composition_problems(config)
         return
     if config.platform == ENSEMBLE:
-        yield f"ensemble scheduling must be set for ensemble {name} whose platform is ensemble"
+        text = f"ensemble scheduling must be set for ensemble {name} whose platform is ensemble"
+        yield Problem(Rule.PLATFORM_BACKEND, text, ("platform",), PLATFORM_FIX)
         return
     if choice == "dynamic_batching":
         yield from dynamic_problems(config)
@@ -89,71 +96,83 @@ def _scheduler_problems(config: model_config_pb2.ModelConfig) -> Iterator[str]:
     yield from instance_problems(config)
 
 
-def _cache_problems(config: model_config_pb2.ModelConfig) -> Iterator[str]:
+def _cache_problems(config: model_config_pb2.ModelConfig) -> Iterator[Problem]:
     if not config.response_cache.enable:
         return
-    advice = "Please disable the response cache."
+    words = []
     if config.HasField("sequence_batching"):
-        scheduler = "sequence batching scheduler"
-        yield f"Response Cache does not currently support model {config.name} with {scheduler}. {advice}"
+        words.append("sequence batching scheduler")
     if config.model_transaction_policy.decoupled:
-        policy = "'decoupled' transaction policy"
-        yield f"Response Cache does not currently support model {config.name} with {policy}. {advice}"
+        words.append("'decoupled' transaction policy")
+    for word in words:
+        text = (
+            f"Response Cache does not currently support model {config.name} with {word}. Please disable the response "
+            f"cache."
+        )
+        yield Problem(Rule.RESPONSE_CACHE, text, ("response_cache",), "remove response_cache")
 
 
-def _version_problems(config: model_config_pb2.ModelConfig) -> Iterator[str]:
+def _version_problems(config: model_config_pb2.ModelConfig) -> Iterator[Problem]:
     count = len(config.version_policy.specific.versions)
     if count > MAX_VERSIONS:
-        yield f"version policy must name at most {MAX_VERSIONS} versions, but names {count} for {config.name}"
+        text = f"version policy must name at most {MAX_VERSIONS} versions, but names {count} for {config.name}"
+        yield Problem(Rule.LIMIT_EXCEEDED, text, ("version_policy",), "use all or latest")
 
 
-def _agent_problems(config: model_config_pb2.ModelConfig) -> Iterator[str]:
+def _agent_problems(config: model_config_pb2.ModelConfig) -> Iterator[Problem]:
     """Yield the repository agents: a model whose files one was to check or to fetch is not served without it."""
     for agent in config.model_repository_agents.agents:
-        yield f"unable to find repo agent '{agent.name}' for {config.name}: repository agents are not supported yet"
+        text = f"unable to find repo agent '{agent.name}' for {config.name}: repository agents are not supported yet"
+        yield Problem(Rule.REPOSITORY_AGENT, text, ("model_repository_agents",), "remove the agents")
 
 
-def _warmup_problems(config: model_config_pb2.ModelConfig) -> Iterator[str]:
+def _warmup_problems(config: model_config_pb2.ModelConfig) -> Iterator[Problem]:
     for sample in config.model_warmup:
         for tensor, source in sample.inputs.items():
             sizes = (sample.batch_size, *source.dims)
             if len(sizes) > MAX_DIMS + 1 or math.prod(max(1, size) for size in sizes) > MAX_WARMUP_ELEMENTS:
-                yield (
+                text = (
                     f"warmup sample '{sample.name}' may have at most {MAX_WARMUP_ELEMENTS} elements and {MAX_DIMS} "
                     f"dims in input '{tensor}' for {config.name}"
                 )
+                yield Problem(Rule.LIMIT_EXCEEDED, text, ("model_warmup", Named(sample.name)), "make it smaller")
 
 
-def _file_problems(config: model_config_pb2.ModelConfig, directory: Path) -> Iterator[str]:
+def _file_problems(config: model_config_pb2.ModelConfig, directory: Path) -> Iterator[Problem]:
     """Yield the files that leave their directory: a config may come from a client, who could read them that way.
 
     A model's own file may be a link, as the stores of model hubs make them: only its name is looked at.
     """
     for name in [config.default_model_filename, *config.cc_model_filenames.values()]:
         if _leaves(name):
-            yield f"model file '{name}' must stay within the version directory for {config.name}"
+            text = f"model file '{name}' must stay within the version directory for {config.name}"
+            yield Problem(Rule.FILE_OUTSIDE, text, ("default_model_filename",), "name a file of the version")
     for output in config.output:
         name = output.label_filename
         if _leaves(name) or _links_out(directory, name):
-            yield (
+            text = (
                 f"label file '{name}' of output '{output.name}' must stay within the model directory for {config.name}"
             )
+            path = ("output", Named(output.name), "label_filename")
+            yield Problem(Rule.FILE_OUTSIDE, text, path, "put the file into the model's directory")
     for state in config.sequence_batching.state:
         for initial in state.initial_state:
             name = initial.data_file
             if _leaves(name) or _links_out(directory / "initial_state", name):
-                yield (
+                text = (
                     f"initial state file '{name}' of state '{state.input_name}' must stay within the model's "
                     f"initial_state directory for {config.name}"
                 )
+                yield Problem(Rule.FILE_OUTSIDE, text, (), "put it into the model's directory")
     for sample in config.model_warmup:
         for tensor, source in sample.inputs.items():
             name = source.input_data_file
             if _leaves(name) or _links_out(directory / "warmup", name):
-                yield (
+                text = (
                     f"warmup file '{name}' of input '{tensor}' must stay within the model's warmup directory "
                     f"for {config.name}"
                 )
+                yield Problem(Rule.FILE_OUTSIDE, text, (), "put it into the model's directory")
 
 
 def _leaves(name: str) -> bool:

@@ -9,76 +9,102 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from tritonclient.grpc import model_config_pb2
 
 from slipway.config.complete import ENSEMBLE
+from slipway.config.validate_tensors import TOKENIZER_TENSORS
+from slipway.problems import FieldPath, Named, Problem, Rule
 
 Configs = Mapping[str, model_config_pb2.ModelConfig]
 
+PLATFORM_FIX: Final = 'write platform: "ensemble" and no backend beside ensemble_scheduling'
+_SCHEDULING: Final = ("ensemble_scheduling",)
+_STEPS: Final = (*_SCHEDULING, "step")
 
-def validate_ensemble(config: model_config_pb2.ModelConfig, configs: Configs) -> list[str]:
+
+def validate_ensemble(config: model_config_pb2.ModelConfig, configs: Configs) -> list[Problem]:
     """Return the problems of an ensemble; `configs` has the models of its steps by name, and may have theirs too."""
     names = {step.model_name for step in config.ensemble_scheduling.step if step.model_name}
     missing = sorted(names - configs.keys() - {config.name})
     problems = composition_problems(config)
     if missing:
-        listed = ", ".join(missing)
-        problems.append(f"ensemble {config.name} contains models that are not available or ambiguous: {listed}")
+        problems.append(missing_models(config.name, missing))
     closing = _closes_circle(config, configs)
     if closing:
-        circle = f"{config.name} -> ... -> {closing} -> {config.name}"
-        return [*problems, f"circular dependency between ensembles: {circle}"]
+        return [*problems, circular_dependency(config.name, closing)]
     fit = _Fit(config)
-    for step in config.ensemble_scheduling.step:
+    for index, step in enumerate(config.ensemble_scheduling.step):
         if step.model_name in configs:
-            problems += fit.step_problems(step, configs[step.model_name])
-    return list(dict.fromkeys(problems))  # a model used by many steps has its problem once
+            problems += fit.step_problems(index, step, configs[step.model_name])
+    firsts = {problem.text: problem for problem in reversed(problems)}
+    return [problem for problem in problems if firsts[problem.text] is problem]  # once for a model of many steps
 
 
-def composition_problems(config: model_config_pb2.ModelConfig) -> list[str]:
+def missing_models(name: str, missing: Sequence[str]) -> Problem:
+    """Return the problem of an ensemble some of whose models are not there."""
+    text = f"ensemble {name} contains models that are not available or ambiguous: {', '.join(missing)}"
+    return Problem(Rule.STEP_MODEL_MISSING, text, _SCHEDULING, "add the models to the repository")
+
+
+def circular_dependency(name: str, closing: str = "") -> Problem:
+    """Return the problem of an ensemble that contains itself; `closing` is the model that leads back to it."""
+    text = f"circular dependency between ensembles: {' -> '.join(filter(None, (name, '...', closing, name)))}"
+    return Problem(Rule.ENSEMBLE_CYCLE, text, _SCHEDULING, "take the ensemble out of the steps that it is made of")
+
+
+def composition_problems(config: model_config_pb2.ModelConfig) -> list[Problem]:
     """Return the problems of an ensemble that its own configuration shows."""
     if config.platform != ENSEMBLE and (config.platform or config.backend):
-        return [f"ensemble scheduling cannot be set for model '{config.name}' whose platform is not ensemble"]
+        text = f"ensemble scheduling cannot be set for model '{config.name}' whose platform is not ensemble"
+        return [Problem(Rule.PLATFORM_BACKEND, text, ("platform",), PLATFORM_FIX)]
     steps = list(_step_problems(config))
     return [*_field_problems(config), *(steps or _flow_problems(config))]
 
 
-def _field_problems(config: model_config_pb2.ModelConfig) -> Iterator[str]:
+def _field_problems(config: model_config_pb2.ModelConfig) -> Iterator[Problem]:
     name = config.name
     if config.backend:
-        yield f"Ensemble model '{name}' must have platform type 'ensemble' and empty backend type"
+        text = f"Ensemble model '{name}' must have platform type 'ensemble' and empty backend type"
+        yield Problem(Rule.PLATFORM_BACKEND, text, ("platform",), PLATFORM_FIX)
+    texts = {}
     if config.instance_group:
-        yield f"instance group should not be specified for ensemble '{name}'"
+        texts["instance_group"] = f"instance group should not be specified for ensemble '{name}'"
     if config.HasField("optimization"):
-        yield f"optimization should not be specified for ensemble '{name}'"
+        texts["optimization"] = f"optimization should not be specified for ensemble '{name}'"
     if config.model_warmup:
-        yield f"model_warmup can not be specified for ensemble '{name}'"
+        texts["model_warmup"] = f"model_warmup can not be specified for ensemble '{name}'"
+    for field, text in texts.items():
+        yield Problem(Rule.ENSEMBLE_FIELD, text, (field,), "remove it: set it on the models of the steps")
     if not config.ensemble_scheduling.step:
-        yield f"must specify 'step' for ensemble '{name}'"
+        text = f"must specify 'step' for ensemble '{name}'"
+        yield Problem(Rule.FIELD_MISSING, text, _SCHEDULING, "add a step for each model")
 
 
-def _step_problems(config: model_config_pb2.ModelConfig) -> Iterator[str]:
+def _step_problems(config: model_config_pb2.ModelConfig) -> Iterator[Problem]:
     inputs = {tensor.name for tensor in config.input}
     made: set[str] = set()
     for index, step in enumerate(config.ensemble_scheduling.step):
+        path = (*_STEPS, index)
         for field in ("model_name", "input_map", "output_map"):
             if not getattr(step, field):
-                yield f"must specify '{field}' in step {index} of ensemble '{config.name}'"
+                text = f"must specify '{field}' in step {index} of ensemble '{config.name}'"
+                yield Problem(Rule.FIELD_MISSING, text, path, f"add {field}")
         for tensor in step.output_map.values():
-            place = f"for ensemble '{config.name}' step {index}"
-            if tensor in made:
-                yield f"ensemble tensor '{tensor}' can appear in an output map only once {place}"
+            reasons = ["can appear in an output map only once"] if tensor in made else []
             if tensor in inputs:  # Triton loads it, and the input would be lost
-                yield f"ensemble tensor '{tensor}' is an input and can not appear in an output map {place}"
+                reasons.append("is an input and can not appear in an output map")
+            for reason in reasons:
+                text = f"ensemble tensor '{tensor}' {reason} for ensemble '{config.name}' step {index}"
+                yield Problem(Rule.TENSOR_PRODUCED_TWICE, text, path, f"give {tensor} another name in one of the steps")
             made.add(tensor)
 
 
 # The dataflow
 
 
-def _flow_problems(config: model_config_pb2.ModelConfig) -> Iterator[str]:
+def _flow_problems(config: model_config_pb2.ModelConfig) -> Iterator[Problem]:
     """Yield tensors that nobody uses, and outputs that nothing can ever write."""
     steps = config.ensemble_scheduling.step
     if not steps:
@@ -89,22 +115,47 @@ def _flow_problems(config: model_config_pb2.ModelConfig) -> Iterator[str]:
     used = {tensor for step in steps for tensor in step.input_map.values()}
     for tensor in inputs:
         if tensor not in used and tensor not in outputs:
-            yield f"ensemble input '{tensor}' for ensemble {config.name}' is not used"
+            text = f"ensemble input '{tensor}' for ensemble {config.name}' is not used"
+            yield Problem(Rule.TENSOR_UNUSED, text, ("input", Named(tensor)), "remove it, or give it to a step")
     for tensor in makers:
         if tensor not in used and tensor not in outputs:
-            yield f"ensemble tensor '{tensor}' is unused in ensemble '{config.name}'"
+            text = f"ensemble tensor '{tensor}' is unused in ensemble '{config.name}'"
+            fix = "remove it from the output_map, or give it to a step"
+            yield Problem(Rule.TENSOR_UNUSED, text, _mapping(config, "output_map", tensor), fix)
     written = _written(inputs, steps)
     for tensor in outputs:
         if tensor in written:
             continue
         if tensor not in makers:
-            yield f"ensemble output '{tensor}' for ensemble {config.name}' is not used"
+            text = f"ensemble output '{tensor}' for ensemble {config.name}' is not used"
+            fix = "name it in the output_map of the step that makes it"
+            yield Problem(Rule.TENSOR_NOT_PRODUCED, text, ("output", Named(tensor)), fix)
         else:
             gap = _gap(tensor, makers, written)
-            yield (
-                f"output '{tensor}' for ensemble '{config.name}' is not written: at least one of its depending "
-                f"tensors, '{gap}', is not connected"
-            )
+            yield _unwritten(config, tensor, gap, is_made=gap in makers)
+
+
+def _unwritten(config: model_config_pb2.ModelConfig, tensor: str, gap: str, *, is_made: bool) -> Problem:
+    """Return the problem of an output that waits for the tensor `gap`, which no step makes, or only from itself."""
+    text = (
+        f"output '{tensor}' for ensemble '{config.name}' is not written: at least one of its depending tensors, "
+        f"'{gap}', is not connected"
+    )
+    if is_made:
+        path = _mapping(config, "output_map", gap)[: len(_STEPS) + 1]
+        fix = f"let a step make '{gap}' from tensors that do not depend on it"
+        return Problem(Rule.TENSOR_CYCLE, text, path, fix)
+    fix = f"name {gap} in an output_map, or make it an input"
+    return Problem(Rule.TENSOR_NOT_PRODUCED, text, _mapping(config, "input_map", gap), fix)
+
+
+def _mapping(config: model_config_pb2.ModelConfig, map_name: str, tensor: str) -> FieldPath:
+    """Return where a step first takes (`input_map`) or makes (`output_map`) an ensemble tensor."""
+    for index, step in enumerate(config.ensemble_scheduling.step):
+        for key, value in getattr(step, map_name).items():
+            if value == tensor:
+                return (*_STEPS, index, map_name, Named(key, "key"))
+    return _SCHEDULING
 
 
 def _written(inputs: Sequence[str], steps: Sequence[Any]) -> set[str]:
@@ -184,44 +235,61 @@ class _Fit:
         for tensor in (*config.input, *config.output):
             self._known.setdefault(tensor.name, _declared(config, config.name, tensor))
 
-    def step_problems(self, step: Any, model: model_config_pb2.ModelConfig) -> Iterator[str]:
+    def step_problems(self, index: int, step: Any, model: model_config_pb2.ModelConfig) -> Iterator[Problem]:
         """Yield how one step and its model disagree with the ensemble or with an earlier step."""
-        ensemble, name = self._config, step.model_name
-        if 0 < model.max_batch_size < ensemble.max_batch_size:
-            yield (
-                f"ensemble {ensemble.name} allows maximum batch size {ensemble.max_batch_size}, but it contains model "
-                f"{name} which only allows maximum batch size to be {model.max_batch_size}"
-            )
-        label = f"{self._label}, ensemble tensor"
+        if 0 < model.max_batch_size < self._config.max_batch_size:
+            yield self._batch_size(step.model_name, model.max_batch_size)
         inputs = {tensor.name: tensor for tensor in model.input}
         outputs = {tensor.name: tensor for tensor in model.output}
+        path = (*_STEPS, index)
         for key, tensor in sorted(step.input_map.items()):
+            entry = (*path, "input_map", Named(key, "key"))
             if key in inputs:
-                yield from self._tensor_problems(tensor, _declared(model, name, inputs[key]))
+                yield from self._tensor_problems(tensor, _declared(model, step.model_name, inputs[key]), entry)
             else:
-                yield f"{label} {tensor} is mapping to non-existing input {key} in model {name}"
+                text = f"{self._label}, ensemble tensor {tensor} is mapping to non-existing input {key} in model "
+                rule = Rule.TOKENIZER_INPUT_UNKNOWN if key in TOKENIZER_TENSORS else Rule.STEP_INPUT_UNKNOWN
+                yield Problem(rule, f"{text}{step.model_name}", entry, f"remove {key} from the input_map")
         for key, declared in inputs.items():
             if key not in step.input_map and not declared.optional:
-                yield f"{self._label}, input {key} in model {name} is not mapped to any ensemble tensors"
+                yield self._unmapped(key, step.model_name, (*path, "input_map"))
         for key, tensor in sorted(step.output_map.items()):
+            entry = (*path, "output_map", Named(key, "key"))
             if key in outputs:
-                yield from self._tensor_problems(tensor, _declared(model, name, outputs[key]))
+                yield from self._tensor_problems(tensor, _declared(model, step.model_name, outputs[key]), entry)
             else:
-                yield f"{label} {tensor} is mapped from non-existing output {key} in model {name}"
+                text = f"{self._label}, ensemble tensor {tensor} is mapped from non-existing output {key} in model "
+                fix = f"name an output of {step.model_name}"
+                yield Problem(Rule.STEP_OUTPUT_UNKNOWN, f"{text}{step.model_name}", entry, fix)
 
-    def _tensor_problems(self, tensor: str, found: _Declared) -> Iterator[str]:
+    def _batch_size(self, model: str, size: int) -> Problem:
+        text = (
+            f"ensemble {self._config.name} allows maximum batch size {self._config.max_batch_size}, but it contains "
+            f"model {model} which only allows maximum batch size to be {size}"
+        )
+        fix = f"write max_batch_size: {size}, or raise that of {model}"
+        return Problem(Rule.ENSEMBLE_BATCH_SIZE, text, ("max_batch_size",), fix)
+
+    def _unmapped(self, key: str, model: str, path: FieldPath) -> Problem:
+        rule = Rule.TOKENIZER_INPUT_MISSING if key in TOKENIZER_TENSORS else Rule.STEP_INPUT_UNMAPPED
+        text = f"{self._label}, input {key} in model {model} is not mapped to any ensemble tensors"
+        return Problem(rule, text, path, f"add {key} to the input_map of {model}, and to what makes it")
+
+    def _tensor_problems(self, tensor: str, found: _Declared, path: FieldPath) -> Iterator[Problem]:
         first = self._known.setdefault(tensor, found)
         label = f"{self._label}, ensemble tensor {tensor}: inconsistent"
         if first.data_type != found.data_type:
-            yield (
+            text = (
                 f"{label} data type: {_datatype(first)} is inferred from model {first.model} "
                 f"while {_datatype(found)} is inferred from model {found.model}"
             )
+            yield Problem(Rule.STEP_DATATYPE_MISMATCH, text, path, "give both the same data_type")
         elif not _match(first.dims, found.dims) and not _match(first.shape, found.shape):
-            yield (
+            text = (
                 f"{label} shape: {_shape_text(first.dims)} is inferred from model {first.model} "
                 f"while {_shape_text(found.dims)} is inferred from model {found.model}"
             )
+            yield Problem(Rule.STEP_DIMS_MISMATCH, text, path, "give both the same dims")
 
 
 def _declared(config: model_config_pb2.ModelConfig, model: str, tensor: Any) -> _Declared:

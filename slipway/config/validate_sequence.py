@@ -10,6 +10,9 @@ from typing import Final
 
 from tritonclient.grpc import model_config_pb2
 
+from slipway.config.validate_scheduling import preferred_size_problems
+from slipway.problems import Problem, Rule
+
 _Control: Final = model_config_pb2.ModelSequenceBatching.Control
 _VALUES: Final = ("int32_false_true", "fp32_false_true", "bool_false_true")
 _ANY_VALUES: Final = "'int32_false_true', 'fp32_false_true' or 'bool_false_true'"
@@ -23,28 +26,28 @@ _ID_DATATYPES: Final = (
 )
 
 
-def sequence_problems(config: model_config_pb2.ModelConfig) -> Iterator[str]:
+def sequence_problems(config: model_config_pb2.ModelConfig) -> Iterator[Problem]:
     """Yield the problems of `sequence_batching`."""
-    yield from _strategy_problems(config)
-    yield from _control_problems(config)
-    for state in config.sequence_batching.state:
-        yield from _state_problems(state)
-
-
-def _strategy_problems(config: model_config_pb2.ModelConfig) -> Iterator[str]:
-    name, sequence = config.name, config.sequence_batching
+    sequence = config.sequence_batching
     strategy = sequence.WhichOneof("strategy_choice")
     if strategy == "oldest":
+        path = ("sequence_batching", "oldest", "preferred_batch_size")
         sizes = sequence.oldest.preferred_batch_size
-        if any(size <= 0 for size in sizes):
-            yield f"sequence batching preferred batch size must be positive for {name}"
-        if any(size > config.max_batch_size for size in sizes):
-            yield f"sequence batching preferred batch size must be <= max batch size for {name}"
+        label = "sequence batching preferred batch size"
+        yield from preferred_size_problems(label, sizes, config.max_batch_size, path=path, name=config.name)
     elif strategy == "direct" and not 0 <= sequence.direct.minimum_slot_utilization <= 1:
-        yield f"sequence batching minimum slot utilization must be in range (0.0, 1.0] for {name}"
+        yield _problem(f"sequence batching minimum slot utilization must be in range (0.0, 1.0] for {config.name}")
+    yield from map(_problem, _control_texts(config))
+    for state in sequence.state:
+        yield from map(_problem, _state_texts(state))
 
 
-def _control_problems(config: model_config_pb2.ModelConfig) -> Iterator[str]:
+def _problem(text: str) -> Problem:
+    fix = "give each control tensor a name and one pair of values, each state its initial data"
+    return Problem(Rule.SEQUENCE_BATCHING, text, ("sequence_batching",), fix)
+
+
+def _control_texts(config: model_config_pb2.ModelConfig) -> Iterator[str]:
     tensors: set[str] = set()
     kinds: set[int] = set()
     for tensor in config.sequence_batching.control_input:
@@ -61,10 +64,10 @@ def _control_problems(config: model_config_pb2.ModelConfig) -> Iterator[str]:
             if control.kind in kinds:
                 yield f"sequence batching specifies multiple {kind} tensors for {config.name}"
             kinds.add(control.kind)
-            yield from _value_problems(control, f"{kind} for {config.name}")
+            yield from _value_texts(control, f"{kind} for {config.name}")
 
 
-def _value_problems(control: model_config_pb2.ModelSequenceBatching.Control, place: str) -> Iterator[str]:
+def _value_texts(control: model_config_pb2.ModelSequenceBatching.Control, place: str) -> Iterator[str]:
     given = [field for field in _VALUES if getattr(control, field)]
     if control.kind == _Control.CONTROL_SEQUENCE_CORRID:
         if given:
@@ -82,7 +85,7 @@ def _value_problems(control: model_config_pb2.ModelSequenceBatching.Control, pla
         yield f"sequence batching control '{given[0]}' must have exactly 2 entries for {place}"
 
 
-def _state_problems(state: model_config_pb2.ModelSequenceBatching.State) -> Iterator[str]:
+def _state_texts(state: model_config_pb2.ModelSequenceBatching.State) -> Iterator[str]:
     name = state.input_name
     if len(state.initial_state) > 1:
         yield (

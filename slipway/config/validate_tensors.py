@@ -7,56 +7,74 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from tritonclient.grpc import model_config_pb2
 
+from slipway.problems import Named, Problem, Rule
+
 MAX_DIMS: Final = 63  # an array has at most 64 in numpy, one of them for the batch
+
+# The inputs of text models that a tokenizer makes; where one of them does not fit, users look for other words.
+TOKENIZER_TENSORS: Final = frozenset({"input_ids", "attention_mask", "token_type_ids", "position_ids"})
 
 _INPUT: Final = model_config_pb2.ModelInput
 _BATCH_DATATYPES: Final = (model_config_pb2.TYPE_INT32, model_config_pb2.TYPE_FP32)
 
 
-def tensor_problems(config: model_config_pb2.ModelConfig) -> Iterator[str]:
+def tensor_problems(config: model_config_pb2.ModelConfig) -> Iterator[Problem]:
     """Yield the problems of the inputs and outputs."""
     for kind, tensors in (("input", config.input), ("output", config.output)):
         seen: set[str] = set()
         for tensor in tensors:
             for problem in _tensor_problems(tensor, kind, batching=config.max_batch_size > 0):
-                yield f"{problem} for {config.name}"
+                yield replace(problem, text=f"{problem} for {config.name}")
             if tensor.name and tensor.name in seen:
-                yield f"model {kind} '{tensor.name}' is specified more than once for {config.name}"
+                text = f"model {kind} '{tensor.name}' is specified more than once for {config.name}"
+                yield Problem(Rule.TENSOR_DECLARED_TWICE, text, (kind, Named(tensor.name)), "remove one of them")
             seen.add(tensor.name)
     for tensor in config.input:
         if tensor.format != _INPUT.FORMAT_NONE and len(tensor.dims) != 3:
-            yield f"model input NHWC/NCHW require 3 dims for {config.name}"
+            text = f"model input NHWC/NCHW require 3 dims for {config.name}"
+            yield Problem(Rule.INPUT_FORMAT, text, ("input",), "write 3 dims or remove the format")
 
 
-def _tensor_problems(tensor: Any, kind: str, *, batching: bool) -> Iterator[str]:
+def _tensor_problems(tensor: Any, kind: str, *, batching: bool) -> Iterator[Problem]:
     if not tensor.name:
-        yield f"model {kind} must specify 'name'"
-    label = f"model {kind} '{tensor.name}'"
-    if tensor.data_type == model_config_pb2.TYPE_INVALID:
-        yield f"{label} must specify 'data_type'"
-    if not tensor.dims:
-        yield f"{label} must specify 'dims'"
-    elif max(len(tensor.dims), len(tensor.reshape.shape)) > MAX_DIMS:
-        yield f"{label} has more than {MAX_DIMS} dims"
-    elif not _are_sizes(tensor.dims):
-        yield f"{label} dimension must be integer >= 1, or -1 to indicate a variable-size dimension"
-    elif tensor.HasField("reshape"):
-        yield from _reshape_problems(label, tensor.dims, tensor.reshape.shape, batching=batching)
+        yield Problem(Rule.FIELD_MISSING, f"model {kind} must specify 'name'", (kind,), "give it a name")
+    is_given = {"data_type": tensor.data_type != model_config_pb2.TYPE_INVALID, "dims": bool(tensor.dims)}
+    for field in (field for field, given in is_given.items() if not given):
+        text = f"model {kind} '{tensor.name}' must specify '{field}'"
+        yield Problem(Rule.FIELD_MISSING, text, (kind, Named(tensor.name), field), f"add {field} to {tensor.name}")
+    if tensor.dims:
+        yield from _dims_problems(tensor, kind, batching=batching)
     if tensor.is_shape_tensor:
-        yield "shape tensors are only supported for TensorRT platform"
+        text = "shape tensors are only supported for TensorRT platform"
+        yield Problem(Rule.TENSORRT_ONLY, text, fix="remove the word")
     if tensor.is_non_linear_format_io:
-        yield "Non-linear IO format is only supported for the TensorRT platform"
+        text = "Non-linear IO format is only supported for the TensorRT platform"
+        yield Problem(Rule.TENSORRT_ONLY, text, fix="remove the word")
+
+
+def _dims_problems(tensor: Any, kind: str, *, batching: bool) -> Iterator[Problem]:
+    label, path = f"model {kind} '{tensor.name}'", (kind, Named(tensor.name))
+    if max(len(tensor.dims), len(tensor.reshape.shape)) > MAX_DIMS:
+        yield Problem(Rule.LIMIT_EXCEEDED, f"{label} has more than {MAX_DIMS} dims", (*path, "dims"))
+    elif not _are_sizes(tensor.dims):
+        text = f"{label} dimension must be integer >= 1, or -1 to indicate a variable-size dimension"
+        yield Problem(Rule.DIMS_INVALID, text, (*path, "dims"), "write -1 for a variable size")
+    elif tensor.HasField("reshape"):
+        fix = "write a reshape with as many elements as dims"
+        for text in _reshape_texts(label, tensor.dims, tensor.reshape.shape, batching=batching):
+            yield Problem(Rule.RESHAPE_MISMATCH, text, (*path, "reshape"), fix)
 
 
 def _are_sizes(dims: Sequence[int]) -> bool:
     return all(size >= 1 or size == -1 for size in dims)
 
 
-def _reshape_problems(label: str, dims: Sequence[int], shape: Sequence[int], *, batching: bool) -> Iterator[str]:
+def _reshape_texts(label: str, dims: Sequence[int], shape: Sequence[int], *, batching: bool) -> Iterator[str]:
     """Yield why `dims` cannot be reshaped to `shape`: the elements between variable sizes must be as many."""
     if not shape and not batching:
         yield f"{label} cannot have empty reshape for non-batching model as scalar tensors are not supported"
@@ -81,27 +99,36 @@ def _counts(dims: Sequence[int]) -> list[int]:
     return [math.prod(stretch) for stretch in stretches]
 
 
-def batch_problems(config: model_config_pb2.ModelConfig) -> Iterator[str]:
+def batch_problems(config: model_config_pb2.ModelConfig) -> Iterator[Problem]:
     """Yield the problems of the tensors that describe a batch (batch_input) or are cut up by one (batch_output)."""
+    fix = "name one of the model's inputs or outputs, in a kind and data type that batches have"
+    for field, text in _batch_texts(config):
+        yield Problem(Rule.BATCH_TENSORS, text, (field,), fix)
+
+
+def _batch_texts(config: model_config_pb2.ModelConfig) -> Iterator[tuple[str, str]]:
+    """Yield what is wrong, each after the field that it is about."""
     name = config.name
     inputs = {tensor.name for tensor in config.input}
     outputs = {tensor.name for tensor in config.output}
     for row in config.batch_input:
         kind = model_config_pb2.BatchInput.Kind.Name(row.kind)
         if row.data_type not in _BATCH_DATATYPES:
-            yield f"batch input data type must be TYPE_INT32 or TYPE_FP32 for {name}"
-        yield from _source_problems(f"batch input kind '{kind}'", row.source_input, inputs, name)
+            yield "batch_input", f"batch input data type must be TYPE_INT32 or TYPE_FP32 for {name}"
+        for text in _source_texts(f"batch input kind '{kind}'", row.source_input, inputs, name):
+            yield "batch_input", text
     for row in config.batch_output:
         kind = model_config_pb2.BatchOutput.Kind.Name(row.kind)
-        yield from _source_problems(f"batch output kind '{kind}'", row.source_input, inputs, name)
+        for text in _source_texts(f"batch output kind '{kind}'", row.source_input, inputs, name):
+            yield "batch_output", text
         for target in dict.fromkeys(row.target_name):
             if target not in outputs:
-                yield f"unknown target output name '{target}' for {name}"
+                yield "batch_output", f"unknown target output name '{target}' for {name}"
             if list(row.target_name).count(target) > 1:
-                yield f"target output name '{target}' can only be specified once for {name}"
+                yield "batch_output", f"target output name '{target}' can only be specified once for {name}"
 
 
-def _source_problems(label: str, sources: Sequence[str], inputs: set[str], name: str) -> Iterator[str]:
+def _source_texts(label: str, sources: Sequence[str], inputs: set[str], name: str) -> Iterator[str]:
     if len(sources) != 1:
         yield f"{label} expects 1 source input, got {len(sources)} for {name}"
     for source in sources:

@@ -7,7 +7,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-from slipway.convert.tokenizer import first_line
+from slipway.convert.libraries import first_line, quiet_libraries
+from slipway.convert.options import Progress
 from slipway.errors import invalid
 
 _ID: Final = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
@@ -19,6 +20,16 @@ _PICKLES: Final = ("pytorch_model*.bin",)
 def is_hub_id(source: str) -> bool:
     """Return whether `source` can be the id of a model on a hub, such as `intfloat/e5-small-v2`."""
     return _ID.fullmatch(source) is not None and not Path(source).exists() and not Path(source).suffix[1:].isalpha()
+
+
+def locate(source: str | Path, progress: Progress) -> tuple[Path, str]:
+    """Return where the source lies, fetched from a hub if it is not here, and what people call it."""
+    if not is_hub_id(str(source)):
+        return Path(source), str(source)
+    progress(f"fetching {source}")
+    with quiet_libraries():
+        path = fetch(str(source))
+    return path, f"{source} at revision {path.name}"
 
 
 def fetch(source: str) -> Path:

@@ -1,15 +1,19 @@
-"""What a conversion is asked for, as one frozen object."""
+"""What a conversion is asked for, as one frozen object, and how it says what it does."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from slipway.convert.source import HYPOTHESIS, Task
-from slipway.convert.variants import AUTO
+from slipway.convert.directory import Task
 
+AUTO: Final = "auto"
 LENGTHS: Final = (32, 128)
+HYPOTHESIS: Final = "This example is {}."  # of the zero-shot pipeline of transformers
+
+Progress = Callable[[str], None]  # is given what is done next
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,5 +33,4 @@ class ConvertOptions:
     compare: bool = False
     overwrite: bool = False
     dry_run: bool = False
-    compute_type: str = AUTO  # of models that generate
     command: str = ""  # how to do it again, for the report

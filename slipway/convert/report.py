@@ -1,34 +1,31 @@
-"""What a conversion tells: one document, written as JSON for machines and as Markdown for people.
+"""The report of a conversion: one document, written as JSON for machines and as Markdown for people.
 
-Knows no library that converts; versions are looked up, nothing is imported.
+Knows no wing: what a wing's gate and stopwatch found is a value of that wing, written as its `Columns` say. Knows no
+library that converts; versions are looked up, nothing is imported.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import Any, Final, Protocol
 
 import orjson
 
-from slipway.convert.batching import Plan
-from slipway.convert.gate import Figures, Thresholds
-from slipway.convert.measure import Speed
-from slipway.convert.variants import Skipped
+from slipway.convert.plan import Plan
+from slipway.convert.thresholds import Thresholds
+from slipway.convert.variants import Skipped, Variant
 from slipway.machine import describe_machine
 
 _PACKAGES: Final = (
     "slipway", "torch", "transformers", "tokenizers", "onnx", "onnxruntime", "openvino", "nncf", "numpy", "ctranslate2",
 )  # fmt: skip
 _BLOCK: Final = 1 << 20
-
-CANDIDATE_HEADERS: Final = (
-    "candidate", "gate", "difference", "same label", "cosine", "in a batch", "length: ms, rows/s", "MB",
-)  # fmt: skip
 
 CHOSEN: Final = "chosen"
 PASSED: Final = "passed"
@@ -37,39 +34,55 @@ ACCEPTED: Final = "accepted although refused"
 COMPARED: Final = "for comparison only"
 
 
+class Speed(Protocol):
+    """How fast a candidate is in one situation, as its wing measured it."""
+
+    @property
+    def rate(self) -> float:
+        """Return what is done per second, of whatever the wing counts."""
+
+
 @dataclass(slots=True)
 class Candidate:
-    """One variant that was tried. `problems` are the gate's, in words; `speeds` are empty where it was not measured."""
+    """A variant that was tried, and what was found. `problems` are the gate's, in words; `figures` is the value that
+    its wing's gate gives; `speeds` are empty where it was not measured."""
 
-    label: str
-    engine: str
-    precision: str
-    method: str = ""
+    variant: Variant
     status: str = REFUSED
     problems: tuple[str, ...] = ()
     criteria: Thresholds | None = None
-    figures: Figures | None = None
-    speeds: tuple[Speed, ...] = ()
+    figures: Any = None  # encoders/gate.py: Figures; generation/gate.py: Agreement
+    speeds: tuple[Any, ...] = ()  # each a `Speed` with figures of its own
     bytes: int = 0
     seconds: float = 0.0
 
-    def cells(self) -> tuple[str, ...]:
-        """Return the candidate as a row of the report's table."""
-        return _candidate_row(self)
+    @property
+    def label(self) -> str:
+        """Return the variant's name for people."""
+        return self.variant.label
 
     @property
-    def rows_per_second(self) -> float:
-        """Return the geometric mean over the lengths of the rows per second, one at a time."""
-        product = 1.0
-        for speed in self.speeds:
-            product *= speed.rows_per_second
-        return product ** (1 / len(self.speeds)) if self.speeds else 0.0
+    def rate(self) -> float:
+        """Return the geometric mean of the rates; 0 where it was not measured."""
+        return math.prod(speed.rate for speed in self.speeds) ** (1 / len(self.speeds)) if self.speeds else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """How a wing's figures and speeds are written: the columns that are its own in the table, their texts of a
+    candidate, their keys in report.json, and how speed was measured, for the sentence that says why."""
+
+    headers: tuple[str, ...]
+    cells: Callable[[Candidate], tuple[str, ...]]
+    fields: Callable[[Candidate], dict[str, Any]]
+    measured: Callable[[Candidate], str]
 
 
 @dataclass(slots=True)
-class Report:
-    """Everything a conversion found out."""
+class ConversionReport:
+    """Everything a conversion found out; `notes` is what the served model does unlike the source."""
 
+    columns: Columns
     source: str
     source_sha256: str
     task: str
@@ -87,16 +100,37 @@ class Report:
     created: str = field(default_factory=lambda: datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
     versions: dict[str, str] = field(default_factory=lambda: dict(_versions()))
     machine: str = field(default_factory=describe_machine)
+    notes: list[str] = field(default_factory=list)
 
-    headers: ClassVar[tuple[str, ...]] = CANDIDATE_HEADERS
+    def table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+        """Return the candidates as headers and rows."""
+        rows = [
+            (each.label, each.status, *self.columns.cells(each), f"{each.bytes / 1e6:.1f}") for each in self.candidates
+        ]
+        return ("candidate", "gate", *self.columns.headers, "MB"), rows
 
-    def lines_after(self) -> list[str]:
-        """Return what else the Markdown form has to say, at its end."""
-        return []
+    def note_lines(self) -> list[str]:
+        """Return the notes, which end both forms for people."""
+        return ["", "## Notes", "", *(f"- {note}" for note in self.notes)] if self.notes else []
 
     def document(self) -> dict[str, Any]:
-        """Return the report as plain values."""
-        return asdict(self)
+        """Return the report as values that JSON can hold."""
+        document = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "columns"}
+        return document | {"candidates": [self._candidate(each) for each in self.candidates]}
+
+    def _candidate(self, candidate: Candidate) -> dict[str, Any]:
+        return {
+            "label": candidate.label,
+            "engine": candidate.variant.engine,
+            "precision": candidate.variant.precision,
+            "method": candidate.variant.method,
+            "status": candidate.status,
+            "problems": candidate.problems,
+            "criteria": candidate.criteria,
+            **self.columns.fields(candidate),
+            "bytes": candidate.bytes,
+            "seconds": candidate.seconds,
+        }
 
     def json(self) -> bytes:
         """Return the report as indented JSON."""
@@ -126,48 +160,15 @@ class Report:
             "",
             "## Candidates",
             "",
-            *_markdown_table(self.headers, [each.cells() for each in self.candidates]),
+            *_markdown_table(*self.table()),
         ]
         refusals = [f"- {each.label}: {problem}" for each in self.candidates for problem in each.problems]
         lines += ["", *refusals] if refusals else []
         if self.skipped:
             lines += ["", "## Not tried", "", *(f"- {row.label}: {row.reason}" for row in self.skipped)]
         if self.batching and self.batching.rates:
-            lines += ["", "## Rows per second by batch", "", *_markdown_table(*_rate_table(self.batching))]
-        return "\n".join([*lines, *self.lines_after(), ""])
-
-
-def _candidate_row(candidate: Candidate) -> tuple[str, ...]:
-    figures = candidate.figures
-    speeds = "; ".join(
-        f"{speed.length}: {speed.latency_ms:.1f} ms, {speed.rows_per_second:.0f}/s" for speed in candidate.speeds
-    )
-    size = f"{candidate.bytes / 1e6:.1f}"
-    if figures is None:
-        return (candidate.label, candidate.status, "", "", "", "", speeds, size)
-    return (
-        candidate.label,
-        candidate.status,
-        f"{figures.difference:.1e}",
-        f"{figures.agreement:.1%}" if candidate.criteria and candidate.criteria.agreement else "",
-        f"{figures.cosine:.5f} (worst {figures.worst_cosine:.5f})",
-        f"{figures.batch_difference:.1e}",
-        speeds,
-        size,
-    )
-
-
-def _rate_table(plan: Plan) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    sizes = sorted({rate.rows for rate in plan.rates})
-    lengths = sorted({rate.length for rate in plan.rates})
-    rates = {(rate.length, rate.rows): f"{rate.rows_per_second:.0f}" for rate in plan.rates}
-    together = {rate.length: f"{rate.rows_per_second:.0f}" for rate in plan.instance_rates}
-    headers = ("tokens", *(f"batch {size}" for size in sizes), *(("an instance per core",) if together else ()))
-    rows = [
-        (str(length), *(rates[length, size] for size in sizes), *((together[length],) if together else ()))
-        for length in lengths
-    ]
-    return headers, rows
+            lines += ["", "## Rows per second by batch", "", *_markdown_table(*self.batching.table())]
+        return "\n".join([*lines, *self.note_lines(), ""])
 
 
 def _markdown_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:

@@ -18,13 +18,13 @@ from slipway.config.normalise import normalise
 from slipway.config.parse import parse_config
 from slipway.config.signature import build_signature
 from slipway.config.validate import validate
-from slipway.convert.subject import Arrays
+from slipway.convert.arrays import Arrays
 from slipway.core.metrics import MetricRegistry
 from slipway.core.pending import Deliver, Pending
 from slipway.core.request import InferRequest, InferResponse
 from slipway.core.tensor import Tensor
 from slipway.cores import cpu_limit
-from slipway.errors import invalid, unsupported
+from slipway.errors import invalid, refused, unsupported
 from slipway.instances.plan import instance_specs, threads_per_instance
 
 
@@ -110,7 +110,7 @@ def open_model(directory: Path) -> OpenModel:
     normalise(config)
     problems = validate(config, directory)
     if problems:
-        raise invalid("; ".join(problems))
+        raise refused(*problems)
     host: Host = _NoServer()
     context = ModelContext(
         name=config.name,

@@ -1,90 +1,54 @@
-"""The tokenizer of a checkpoint, with truncation and padding written into it.
+"""Tokenizers of checkpoints: opened by transformers, and the copy that is served.
 
-The file it makes needs nothing but the `tokenizers` library: the served tokenizer model opens it and encodes.
+The copy needs nothing but the `tokenizers` library: truncation and padding are written into it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from slipway.convert.source import Source
-from slipway.convert.tasks import TASKS
-from slipway.errors import invalid
+from slipway.convert.libraries import first_line
+from slipway.errors import SlipwayError, invalid
 
 if TYPE_CHECKING:
-    from tokenizers import Encoding, Tokenizer
-
-_FILES: Final = (("tokenizer.json",), ("vocab.txt",), ("vocab.json", "merges.txt"))
-ENCODING_FIELDS: Final = {"input_ids": "ids", "attention_mask": "attention_mask", "token_type_ids": "type_ids"}
+    from tokenizers import Tokenizer
 
 
-def load_reference_tokenizer(source: Source) -> Any:
-    """Return the tokenizer as `transformers` opens it; raise `SlipwayError` when its files are missing or corrupt."""
+def open_reference(directory: Path, refuse: Callable[[str], SlipwayError]) -> Any:
+    """Return the tokenizer as `transformers` opens it; raise what `refuse` makes of the reason when it cannot, or when
+    there is no fast form."""
     from transformers import AutoTokenizer
 
-    directory = source.directory
-    if not any(all((directory / name).is_file() for name in names) for names in _FILES):
-        choices = " or ".join(" with ".join(names) for names in _FILES)
-        raise invalid(
-            f"'{directory}' has no tokenizer: expected {choices}; of a sentencepiece model, transformers makes one: "
-            f"AutoTokenizer.from_pretrained(directory).save_pretrained(directory)"
-        )
     try:
         tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
     except Exception as error:  # transformers and its Rust core raise types without a common root
-        raise invalid(f"cannot open the tokenizer of '{directory}': {first_line(error)}") from error
-    if not tokenizer.is_fast or tokenizer.pad_token_id is None:
-        raise invalid(f"the tokenizer of '{directory}' has no fast form or no padding token")
+        raise refuse(first_line(error)) from error
+    if not getattr(tokenizer, "is_fast", False):
+        raise refuse(f"{type(tokenizer).__name__} has no fast form")
     return tokenizer
 
 
-def build_tokenizer(source: Source, reference: Any) -> Tokenizer:
-    """Return a copy of the reference that truncates to the model's length and pads a batch to its longest row."""
-    from tokenizers import Tokenizer, normalizers
+def copy_tokenizer(reference: Any, max_length: int | None) -> Tokenizer:
+    """Return a copy that truncates to `max_length` tokens, None for any number, on the reference's side, and pads a
+    batch to its longest row."""
+    from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_str(reference.backend_tokenizer.to_str())
-    tokenizer.enable_truncation(source.max_length)
+    if max_length is None:
+        tokenizer.no_truncation()
+    else:
+        tokenizer.enable_truncation(max_length, direction=reference.truncation_side)
+    known = reference.pad_token_id is not None  # without, any token will do: the mask hides it
     tokenizer.enable_padding(
-        pad_id=reference.pad_token_id, pad_token=reference.pad_token, pad_type_id=reference.pad_token_type_id
+        pad_id=reference.pad_token_id if known else 0,
+        pad_token=reference.pad_token or "",
+        pad_type_id=reference.pad_token_type_id,
     )
-    if source.lowercase:
-        steps = [normalizers.Lowercase()] + ([tokenizer.normalizer] if tokenizer.normalizer else [])
-        tokenizer.normalizer = normalizers.Sequence(steps)
     return tokenizer
 
 
-def encode_texts(source: Source, tokenizer: Tokenizer, texts: Sequence[str]) -> dict[str, np.ndarray]:
-    """Return the inputs of a row for each text; where the task takes pairs, each text with its neighbour."""
-    if len(TASKS[source.task].texts) == 1:
-        return encode(tokenizer, [source.prompt + text for text in texts], source.input_names)
-    neighbours = [*texts[1:], *texts[:1]]
-    return encode(tokenizer, list(zip(texts, neighbours, strict=True)), source.input_names)
-
-
-def encode(
-    tokenizer: Tokenizer, texts: Sequence[str] | Sequence[tuple[str, str]], names: Sequence[str]
-) -> dict[str, np.ndarray]:
-    """Return each encoder input of texts, or of pairs, as INT64 [rows, longest]."""
-    encodings: list[Encoding] = tokenizer.encode_batch(list(texts))
-    return {name: np.array([getattr(e, ENCODING_FIELDS[name]) for e in encodings], dtype=np.int64) for name in names}
-
-
-def check_tokenizer(tokenizer: Tokenizer, reference: Any, source: Source, texts: Sequence[str]) -> None:
-    """Raise `SlipwayError` unless both tokenizers give the same ids for every text, padding aside."""
-    paired = len(TASKS[source.task].texts) > 1
-    encoded = encode_texts(source, tokenizer, texts)
-    for row, text in enumerate(texts):
-        words = [source.prompt + text, *([texts[(row + 1) % len(texts)]] if paired else [])]
-        # as lists of one: an empty second text alone would count as none
-        cased = [[word.lower() if source.lowercase else word] for word in words]
-        expected = reference(*cased, truncation=True, max_length=source.max_length)["input_ids"][0]
-        if encoded["input_ids"][row][encoded["attention_mask"][row] == 1].tolist() != list(expected):
-            raise invalid(f"the exported tokenizer and transformers disagree on {text[:40]!r}; nothing was written")
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error's text, or its type where it has none."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+def disagreement(text: str) -> SlipwayError:
+    """Return the error for a text that the copy encodes otherwise than the reference."""
+    return invalid(f"the exported tokenizer and transformers disagree on {text[:40]!r}; nothing was written")

@@ -1,6 +1,6 @@
 """Hold a request against a model's signature, before it is queued.
 
-The texts and codes are Triton's (`infer_request.cc`); specification: triton.md section 6. Pure.
+The texts and codes are Triton's (core, `src/infer_request.cc`). Pure.
 """
 
 from __future__ import annotations

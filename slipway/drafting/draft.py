@@ -1,6 +1,6 @@
 """A configuration from a model file: its tensors, types, shapes and batch axis, with defaults that suit a CPU.
 
-The backends tell what the file holds. Defaults: specification source-systems.md section 4.4. How the result is
+The backends tell what the file holds. How the result is
 written is `commented.py`.
 """
 

@@ -13,7 +13,7 @@ from tritonclient.grpc import model_config_pb2
 
 from slipway.config.validate_ensemble import validate_ensemble
 from slipway.drafting.draft import Draft
-from slipway.errors import invalid
+from slipway.errors import invalid, refused
 
 
 def draft_pipeline(models: Sequence[model_config_pb2.ModelConfig], name: str) -> Draft:
@@ -29,7 +29,7 @@ def draft_pipeline(models: Sequence[model_config_pb2.ModelConfig], name: str) ->
         pipe.add(model, is_last=position == len(models) - 1, rest=models[position + 1 :])
     problems = validate_ensemble(config, {model.name: model for model in models})
     if problems:
-        raise invalid("; ".join(problems))
+        raise refused(*problems)
     return Draft(config)
 
 

@@ -13,6 +13,7 @@ from slipway.core.pending import Deliver, Pending
 from slipway.core.request import InferRequest, InferResponse
 from slipway.core.signature import ModelSignature
 from slipway.core.statistics import ModelStatistics
+from slipway.problems import Problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +59,14 @@ class VersionStatistics:
 
 @dataclass(frozen=True, slots=True)
 class IndexEntry:
-    """One row of the repository index; empty strings are left out on the wire."""
+    """One row of the repository index; empty strings are left out on the wire, and so are the problems, which the
+    reason says in words."""
 
     name: str
     version: str = ""
     state: str = ""  # READY, UNAVAILABLE, LOADING, UNLOADING or ""
     reason: str = ""
+    problems: tuple[Problem, ...] = ()
 
 
 class Dataplane(Protocol):
@@ -107,7 +110,8 @@ class Dataplane(Protocol):
         """Return every model the repositories hold, with its state."""
 
     async def load_model(self, name: str, config: str | None, files: Mapping[str, bytes]) -> None:
-        """Load or reload a model (explicit mode); `config` is a JSON ModelConfig, `files` are by relative path."""
+        """Load or reload a model (explicit mode); `config` is a JSON ModelConfig, `files` are by relative path. Goes on
+        to its end when the awaiting task is cancelled, as does `unload_model`: half a load helps nobody."""
 
     async def unload_model(self, name: str, unload_dependents: bool) -> None:
         """Start unloading a model (explicit mode)."""

@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine, Mapping, Sequence
+from functools import partial
 from time import monotonic_ns
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from tritonclient.grpc import model_config_pb2
 
@@ -19,6 +20,7 @@ from slipway.core.metrics import MetricRegistry
 from slipway.core.pending import Deliver, Pending
 from slipway.core.request import InferRequest, InferResponse
 from slipway.core.signature import ModelSignature
+from slipway.core.version import parse_version
 from slipway.engine import views
 from slipway.engine.api import IndexEntry, ModelMetadata, ServerMetadata, VersionStatistics
 from slipway.engine.failures import LoadFailure
@@ -26,31 +28,15 @@ from slipway.engine.host import EngineHost
 from slipway.engine.lifecycle import Lifecycle
 from slipway.engine.loading import Loader
 from slipway.engine.modes import Control, require_explicit
-from slipway.engine.serving import ServingTable, View, parse_version
+from slipway.engine.serving import ServingTable, View
 from slipway.engine.source import LoadRequest
 from slipway.engine.states import StateTable
 from slipway.errors import FailureReason, SlipwayError, internal, invalid, unavailable, unsupported
 from slipway.repository.names import check_model_name
 from slipway.repository.scan import scan_repositories
 
-_log = logging.getLogger("slipway.engine")
+_LOG: Final = logging.getLogger("slipway.engine")
 Result = TypeVar("Result")
-
-
-class _OneAnswer:
-    """Keeps the answer of a request that has one, and wakes who waits for it."""
-
-    __slots__ = ("response", "waiter")
-
-    def __init__(self) -> None:
-        self.response: InferResponse | None = None
-        self.waiter: asyncio.Future[None] | None = None
-
-    def __call__(self, response: InferResponse) -> None:
-        if self.response is None or not response.empty:
-            self.response = response
-        if response.final and self.waiter is not None and not self.waiter.done():
-            self.waiter.set_result(None)
 
 
 class Engine:
@@ -89,7 +75,7 @@ class Engine:
                 await self._control.stop()
                 await self._lifecycle.shutdown()
         except TimeoutError:
-            _log.error("models are still busy after %g seconds: leaving them", timeout)
+            _LOG.error("models are still busy after %g seconds: leaving them", timeout)
             return False
         finally:
             self._loader.threads.shutdown(wait=False, cancel_futures=True)
@@ -116,7 +102,7 @@ class Engine:
         except SlipwayError as error:
             model.statistics.record_failure(monotonic_ns() - arrival, error.reason)
             raise
-        pending = Pending(request, rows, arrival, self._loop, deliver)
+        pending = Pending(request, rows, arrival, self._loop, deliver, not model.signature.decoupled)
         model.scheduler.submit(pending)
         return pending
 
@@ -126,17 +112,14 @@ class Engine:
             raise unsupported(
                 f"model '{request.model_name}' is decoupled: it answers with any number of responses, use streaming"
             )
-        answer = _OneAnswer()
-        pending = self._submit(self._public, request, answer)
-        if not pending.finished:
-            answer.waiter = self._loop.create_future()
-            try:
-                await answer.waiter
-            except asyncio.CancelledError:
-                pending.cancel()
-                raise
-        response = answer.response
-        if response is None or response.empty:
+        answer: asyncio.Future[InferResponse] = self._loop.create_future()
+        pending = self._submit(self._public, request, partial(_settle, answer))
+        try:
+            response = await answer
+        except asyncio.CancelledError:
+            pending.cancel()
+            raise
+        if response.empty:
             raise internal(f"model '{request.model_name}' closed the request without an answer")
         if response.error is not None:
             raise response.error
@@ -173,7 +156,7 @@ class Engine:
             for instance in model.instances:
                 await instance.check_ready()
         except SlipwayError as error:
-            _log.debug("'%s' is not ready: %s", name, error.message)
+            _LOG.debug("'%s' is not ready: %s", name, error.message)
             return False
         return True
 
@@ -239,3 +222,8 @@ class Engine:
         self._operations.add(task)
         task.add_done_callback(self._operations.discard)
         return await asyncio.shield(task)
+
+
+def _settle(answer: asyncio.Future[InferResponse], response: InferResponse) -> None:
+    if not answer.done():  # whoever waited may have been cancelled
+        answer.set_result(response)

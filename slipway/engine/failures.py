@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from slipway.config.validate_ensemble import circular_dependency, missing_models
 from slipway.errors import SlipwayError, internal, invalid
+from slipway.problems import Problem, Rule
 
 
 @dataclass(frozen=True, slots=True)
 class LoadFailure:
     """`detail` is for the log and the operator. A `polled` model never got as far as being loaded: its files or its
-    config are wrong, and Triton does not tell clients more than that."""
+    config are wrong, and Triton does not tell clients more than that. `problems` are what the detail says, as values,
+    where they are known."""
 
     detail: str
     polled: bool = False
+    problems: tuple[Problem, ...] = ()
 
     def error(self, name: str) -> SlipwayError:
         """Return the error for the client who asked for the load."""
@@ -29,7 +33,13 @@ NOT_UNIQUE = LoadFailure("not unique across all model repositories", polled=True
 
 def no_version(name: str) -> LoadFailure:
     """Return the failure of a model without a version to serve."""
-    return LoadFailure(f"at least one version must be available under the version policy of model '{name}'")
+    text = f"at least one version must be available under the version policy of model '{name}'"
+    return unfit([Problem(Rule.VERSION_MISSING, text, fix="make the directory 1, with the model's file in it")])
+
+
+def unfit(problems: Sequence[Problem]) -> LoadFailure:
+    """Return the failure that states `problems`."""
+    return LoadFailure("; ".join(map(str, problems)), problems=tuple(problems))
 
 
 def failed_versions(errors: Mapping[int, SlipwayError]) -> LoadFailure:
@@ -37,7 +47,8 @@ def failed_versions(errors: Mapping[int, SlipwayError]) -> LoadFailure:
     return LoadFailure(
         "".join(
             f"version {version} is at UNAVAILABLE state: {version_reason(error)};" for version, error in errors.items()
-        )
+        ),
+        problems=tuple(problem for error in errors.values() for problem in error.problems),
     )
 
 
@@ -48,22 +59,24 @@ def version_reason(error: SlipwayError) -> str:
 
 def missing_parts(name: str, missing: Iterable[str]) -> LoadFailure:
     """Return the failure of an ensemble some of whose models do not exist."""
-    return LoadFailure(
-        f"ensemble {name} contains models that are not available or ambiguous: {', '.join(sorted(missing))}"
-    )
+    return unfit([missing_models(name, sorted(missing))])
 
 
 def failed_part(name: str, part: str, failure: LoadFailure | None) -> LoadFailure:
     """Return the failure of an ensemble one of whose models failed to load."""
     reason = f". Model '{part}' loading failed with error: {failure.detail}" if failure else ""
-    return LoadFailure(f"ensemble '{name}' depends on '{part}' which has no loaded version{reason}")
+    return _dependency(f"ensemble '{name}' depends on '{part}' which has no loaded version{reason}")
 
 
 def missing_part_version(name: str, part: str, version: int) -> LoadFailure:
     """Return the failure of an ensemble that asks for a version of a model that does not serve."""
-    return LoadFailure(f"ensemble '{name}' depends on '{part}' whose required version {version} is not loaded")
+    return _dependency(f"ensemble '{name}' depends on '{part}' whose required version {version} is not loaded")
+
+
+def _dependency(text: str) -> LoadFailure:
+    return unfit([Problem(Rule.STEP_MODEL_MISSING, text, ("ensemble_scheduling",), "mend that model first")])
 
 
 def circular(name: str) -> LoadFailure:
     """Return the failure of an ensemble that contains itself."""
-    return LoadFailure(f"circular dependency between ensembles: {name} -> ... -> {name}")
+    return unfit([circular_dependency(name)])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Collection, Iterable, Mapping
+from typing import Final
 
 from tritonclient.grpc import model_config_pb2
 
@@ -22,11 +23,11 @@ from slipway.engine.loading import Loader
 from slipway.engine.model import ModelVersion
 from slipway.engine.retirement import Departure, Retirement
 from slipway.engine.serving import ServingTable, listed
-from slipway.engine.source import LoadRequest, Source
-from slipway.engine.states import UNLOADED, Row, State, StateTable
+from slipway.engine.source import LoadRequest, ModelSource
+from slipway.engine.states import UNLOADED, State, StateRow, StateTable
 from slipway.errors import SlipwayError
 
-_log = logging.getLogger("slipway.engine")
+_LOG: Final = logging.getLogger("slipway.engine")
 _PLAIN = LoadRequest()
 _LATEST = -1  # `model_version` of a step that takes whatever version serves
 
@@ -36,7 +37,7 @@ class _Record:
 
     __slots__ = ("explicit", "parts", "source")
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: ModelSource) -> None:
         self.source = source  # of the versions that serve, or of the last attempt of an ensemble
         self.parts = composing_models(source.config)
         self.explicit = False  # asked for by name, not only as part of an ensemble
@@ -117,16 +118,16 @@ class Lifecycle:
 
     # Loading
 
-    async def _read(self, requests: Mapping[str, LoadRequest]) -> tuple[dict[str, Source], dict[str, LoadFailure]]:
+    async def _read(self, requests: Mapping[str, LoadRequest]) -> tuple[dict[str, ModelSource], dict[str, LoadFailure]]:
         """Return the sources of the requested models and of what they need that does not serve yet."""
-        sources: dict[str, Source] = {}
+        sources: dict[str, ModelSource] = {}
         failed: dict[str, LoadFailure] = {}
         wanted = set(requests)
         while wanted:
             names = sorted(wanted)
             results = await asyncio.gather(*(self._loader.read(name, requests.get(name, _PLAIN)) for name in names))
             for name, result in zip(names, results, strict=True):
-                if isinstance(result, Source):
+                if isinstance(result, ModelSource):
                     sources[name] = result
                 else:
                     failed[name] = result
@@ -134,7 +135,7 @@ class Lifecycle:
             wanted = {part for part in parts if not self._serving.versions(part)} - sources.keys() - failed.keys()
         return sources, failed
 
-    async def _load_all(self, sources: Mapping[str, Source], failed: dict[str, LoadFailure]) -> None:
+    async def _load_all(self, sources: Mapping[str, ModelSource], failed: dict[str, LoadFailure]) -> None:
         """Load `sources`, parts before ensembles, then look after the ensembles that need one of them."""
         waves, circle = load_waves({name: composing_models(source.config) for name, source in sources.items()}, sources)
         failed.update({name: failures.circular(name) for name in sorted(circle)})
@@ -152,15 +153,15 @@ class Lifecycle:
         serving = self._serving.versions(name)
         if not serving:
             source = await self._loader.read(name, _PLAIN)
-            if isinstance(source, Source):
+            if isinstance(source, ModelSource):
                 await self._load_one(source, {})
             return
         failure = self._unfit_part(serving[-1].config, {})
         if failure is not None:
-            _log.error("ensemble '%s' stops serving: %s", name, failure.detail)
+            _LOG.error("ensemble '%s' stops serving: %s", name, failure.detail)
             self._take_down(self._with_dependents([name]))
 
-    async def _load_one(self, source: Source, failed: Mapping[str, LoadFailure]) -> LoadFailure | None:
+    async def _load_one(self, source: ModelSource, failed: Mapping[str, LoadFailure]) -> LoadFailure | None:
         name = source.name
         before = self._records[name].source if self._serving.versions(name) else None
         if before is not None and before.is_retained_by(source):
@@ -171,16 +172,16 @@ class Lifecycle:
         if failure is None:
             loaded, failure = await self._load_versions(source, source.versions.keys() - kept.keys())
         if failure is not None:
-            _log.error("failed to load '%s': %s", name, failure.detail)
+            _LOG.error("failed to load '%s': %s", name, failure.detail)
             if before is None and composing_models(source.config):
                 self._records[name] = _Record(source)  # it waits for its parts
             source.discard()
             return failure
         self._put_in_service(source, before, [*kept.values(), *loaded])
-        _log.info("successfully loaded '%s'", name)
+        _LOG.info("successfully loaded '%s'", name)
         return None
 
-    def _unchanged(self, before: Source | None, source: Source) -> dict[int, ModelVersion]:
+    def _unchanged(self, before: ModelSource | None, source: ModelSource) -> dict[int, ModelVersion]:
         if before is None or source.override is not None or not source.shares_config(before):
             return {}
         return {
@@ -206,30 +207,31 @@ class Lifecycle:
                 return failures.missing_part_version(config.name, step.model_name, step.model_version)
             configs[step.model_name] = models[max(models)].config
         problems = validate_ensemble(config, configs) if parts else []
-        return LoadFailure("; ".join(problems)) if problems else None
+        return failures.unfit(problems) if problems else None
 
     async def _load_versions(
-        self, source: Source, versions: Iterable[int]
+        self, source: ModelSource, versions: Iterable[int]
     ) -> tuple[list[ModelVersion], LoadFailure | None]:
         """Load versions together; when one fails, none of them will serve."""
         name, numbers = source.name, sorted(versions)
         fresh = set(numbers) - {model.version for model in self._serving.versions(name)}
         for version in numbers:
-            _log.info("loading: %s:%d", name, version)
+            _LOG.info("loading: %s:%d", name, version)
             if version in fresh:
                 self._states.set(name, version, State.LOADING)
         results = await asyncio.gather(*(self._load_version(source, version) for version in numbers))
         loaded = [result for result in results if isinstance(result, ModelVersion)]
         errors = {v: result for v, result in zip(numbers, results, strict=True) if isinstance(result, SlipwayError)}
         for version in fresh & errors.keys():
-            self._states.set(name, version, State.UNAVAILABLE, failures.version_reason(errors[version]))
+            error = errors[version]
+            self._states.set(name, version, State.UNAVAILABLE, failures.version_reason(error), error.problems)
         if not errors:
             return loaded, None
         gone = [model.version for model in loaded if model.version in fresh]
         self._retirement.begin([[Departure(name, loaded, self._unloading(name, gone))]])
         return [], failures.failed_versions(errors)
 
-    async def _load_version(self, source: Source, version: int) -> ModelVersion | SlipwayError:
+    async def _load_version(self, source: ModelSource, version: int) -> ModelVersion | SlipwayError:
         try:
             return await self._loader.load(source, version)
         except SlipwayError as error:
@@ -237,7 +239,7 @@ class Lifecycle:
 
     # Changing what serves
 
-    def _put_in_service(self, source: Source, before: Source | None, models: list[ModelVersion]) -> None:
+    def _put_in_service(self, source: ModelSource, before: ModelSource | None, models: list[ModelVersion]) -> None:
         name = source.name
         former = [model for model in self._serving.versions(name) if model not in models]
         self._serving.replace(name, models)
@@ -251,7 +253,7 @@ class Lifecycle:
         record.explicit = name in self._records and self._records[name].explicit
         self._records[name] = record
 
-    def _unloading(self, name: str, versions: Iterable[int]) -> dict[int, Row]:
+    def _unloading(self, name: str, versions: Iterable[int]) -> dict[int, StateRow]:
         return {version: self._states.set(name, version, State.UNLOADING) for version in versions}
 
     def _take_down(self, names: Collection[str]) -> None:

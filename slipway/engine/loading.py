@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from tritonclient.grpc import model_config_pb2
 
@@ -30,16 +31,16 @@ from slipway.cores import cpu_limit
 from slipway.engine.dependencies import is_ensemble
 from slipway.engine.failures import LoadFailure
 from slipway.engine.model import ModelVersion, release
-from slipway.engine.source import LoadRequest, PollError, Source, read_source
+from slipway.engine.source import LoadRequest, ModelSource, PollError, read_source
 from slipway.engine.warmup import warm_up
-from slipway.errors import SlipwayError, internal, invalid
+from slipway.errors import SlipwayError, internal, refused
 from slipway.instances.factory import open_instances
 from slipway.instances.plan import describe_plan, instance_specs, threads_per_instance
 from slipway.lint.loaded import log_findings
 from slipway.scheduling.ensemble import EnsembleScheduler
 from slipway.scheduling.factory import build_scheduler
 
-_log = logging.getLogger("slipway.engine")
+_LOG: Final = logging.getLogger("slipway.engine")
 
 Submit = Callable[[InferRequest, Deliver], Pending]
 SignatureOf = Callable[[str, str], ModelSignature]
@@ -66,7 +67,7 @@ class Loader:
         self._submit = submit
         self._signature_of = signature_of
 
-    async def read(self, name: str, request: LoadRequest) -> Source | LoadFailure:
+    async def read(self, name: str, request: LoadRequest) -> ModelSource | LoadFailure:
         """Return the model as it lies on disk, or as the request wants it."""
         try:
             return await asyncio.get_running_loop().run_in_executor(
@@ -75,7 +76,7 @@ class Loader:
         except PollError as error:
             return error.failure
 
-    async def load(self, source: Source, version: int) -> ModelVersion:
+    async def load(self, source: ModelSource, version: int) -> ModelVersion:
         """Return a version ready to serve; raise `SlipwayError` when the last attempt failed."""
         for attempts_left in range(self._options.model_load_retry_count, -1, -1):
             try:
@@ -83,10 +84,10 @@ class Loader:
             except SlipwayError as error:
                 if attempts_left == 0:
                     raise
-                _log.warning("loading '%s' version %d again after: %s", source.name, version, error.message)
+                _LOG.warning("loading '%s' version %d again after: %s", source.name, version, error.message)
         raise AssertionError("the range above is never empty")
 
-    async def _load(self, source: Source, version: int) -> ModelVersion:
+    async def _load(self, source: ModelSource, version: int) -> ModelVersion:
         begin = time.monotonic()
         label = f"'{source.name}' version {version}"
         try:
@@ -95,12 +96,12 @@ class Loader:
         except SlipwayError:
             raise
         except Exception as error:  # backends map what they foresee; a load must fail, not the server
-            _log.exception("loading %s failed", label)
+            _LOG.exception("loading %s failed", label)
             raise internal(f"unexpected {type(error).__name__} while loading") from error
         model.statistics.load_seconds = time.monotonic() - begin
         return model
 
-    def _open(self, source: Source, version: int) -> _Opened:
+    def _open(self, source: ModelSource, version: int) -> _Opened:
         config = model_config_pb2.ModelConfig()
         config.CopyFrom(source.config)
         path = source.versions[version]
@@ -111,7 +112,7 @@ class Loader:
         normalise(config)
         problems = validate(config, source.directory)
         if problems:
-            raise invalid("; ".join(problems))
+            raise refused(*problems)
         if ensemble:
             self._derive_decoupled(config)
         signature = build_signature(config, source.directory)
@@ -143,7 +144,7 @@ class Loader:
         return {**self._options.backend_config.get("", {}), **self._options.backend_config.get(backend, {})}
 
     def _context(
-        self, source: Source, version: int, config: model_config_pb2.ModelConfig, signature: ModelSignature
+        self, source: ModelSource, version: int, config: model_config_pb2.ModelConfig, signature: ModelSignature
     ) -> ModelContext:
         return ModelContext(
             name=source.name,
@@ -157,7 +158,7 @@ class Loader:
             host=self._host,
         )
 
-    async def _assemble(self, source: Source, version: int, opened: _Opened) -> ModelVersion:
+    async def _assemble(self, source: ModelSource, version: int, opened: _Opened) -> ModelVersion:
         config, signature, statistics = opened.config, opened.signature, ModelStatistics()
         if opened.context is None or opened.loaded is None:
             ensemble = EnsembleScheduler(
@@ -169,7 +170,7 @@ class Loader:
         label = f"'{source.name}' version {version}"
         instances = []
         specs = instance_specs(config)
-        _log.info("%s: %s", label, describe_plan(specs, opened.context.threads))
+        _LOG.info("%s: %s", label, describe_plan(specs, opened.context.threads))
         try:
             instances = await open_instances(opened.loaded, opened.context, specs)
             await warm_up(config, signature, source.directory, instances)

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Sequence
 from concurrent.futures import Executor
+from typing import Final
 
 from tritonclient.grpc import model_config_pb2
 
@@ -15,7 +16,7 @@ from slipway.core.signature import ModelSignature
 from slipway.core.statistics import ModelStatistics
 from slipway.scheduling.api import Scheduler
 
-_log = logging.getLogger("slipway.engine")
+_LOG: Final = logging.getLogger("slipway.engine")
 
 
 class ModelVersion:
@@ -65,4 +66,4 @@ async def _attempt(label: object, step: Awaitable[object]) -> None:
     try:
         await step
     except Exception:  # noqa: BLE001  user code and foreign libraries: the rest must still be released
-        _log.exception("releasing %s failed", label)
+        _LOG.exception("releasing %s failed", label)

@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Final
 
 from slipway.config.options import ServerOptions
 from slipway.engine.failures import NOT_UNIQUE, LoadFailure
@@ -20,7 +21,7 @@ from slipway.repository.diff import diff
 from slipway.repository.fingerprint import Fingerprint, fingerprint
 from slipway.repository.scan import RepositoryScan, is_single_model, scan_repositories
 
-_log = logging.getLogger("slipway.repository")
+_LOG: Final = logging.getLogger("slipway.engine")
 
 EVERYTHING = "*"  # --load-model=*
 
@@ -46,7 +47,7 @@ class Control:
         """Load what the mode wants at start; return why some models failed."""
         for repository in self._options.model_repository:
             if is_single_model(repository):
-                _log.warning("'%s' is the directory of one model: serving it alone", repository)
+                _LOG.warning("'%s' is the directory of one model: serving it alone", repository)
         mode = self._options.model_control_mode
         if mode == "poll":
             failed = await self.poll()
@@ -85,7 +86,7 @@ class Control:
             try:
                 await self.poll()
             except Exception:  # noqa: BLE001  whatever happened in this round, the next change must still be noticed
-                _log.exception("polling the model repositories failed")
+                _LOG.exception("polling the model repositories failed")
 
     async def _load(self, names: Iterable[str]) -> dict[str, LoadFailure]:
         requests = {name: LoadRequest() for name in sorted(names)}
@@ -97,7 +98,7 @@ class Control:
         problems |= {(name, f"cannot be read: {why}") for name, why in scan.unreadable}
         problems |= {(name, NOT_UNIQUE.detail) for name in scan.duplicates}
         for name, why in sorted(problems - self._named):
-            _log.warning("'%s' %s", name, why)
+            _LOG.warning("'%s' %s", name, why)
         self._named = problems
         return scan
 

@@ -10,14 +10,15 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from typing import Final
 
 from slipway.engine.heap import settle_heap
 from slipway.engine.model import ModelVersion
 from slipway.engine.serving import ServingTable, Versions
-from slipway.engine.source import Source
-from slipway.engine.states import Row, StateTable
+from slipway.engine.source import ModelSource
+from slipway.engine.states import StateRow, StateTable
 
-_log = logging.getLogger("slipway.engine")
+_LOG: Final = logging.getLogger("slipway.engine")
 
 
 @dataclass(slots=True, eq=False)
@@ -27,9 +28,9 @@ class Departure:
 
     name: str
     models: Sequence[ModelVersion]
-    rows: Mapping[int, Row] = field(default_factory=dict)
+    rows: Mapping[int, StateRow] = field(default_factory=dict)
     hidden: Versions | None = None
-    source: Source | None = None
+    source: ModelSource | None = None
 
 
 class Retirement:
@@ -63,7 +64,7 @@ class Retirement:
             self._serving.drop(name, departure.hidden)
         await asyncio.gather(*(model.retire(self._threads) for model in departure.models))
         for model in departure.models:
-            _log.info("successfully unloaded '%s' version %d", name, model.version)
+            _LOG.info("successfully unloaded '%s' version %d", name, model.version)
         for version, row in departure.rows.items():
             self._states.finish_unload(name, version, row)
         if departure.source is not None:

@@ -6,18 +6,16 @@ models reach, which is emptied later, so that what was accepted can still be fin
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
+from slipway.core.version import parse_version
 from slipway.engine.model import ModelVersion
 from slipway.engine.states import StateTable
-from slipway.errors import SlipwayError, invalid, not_found, unavailable
+from slipway.errors import SlipwayError, not_found, unavailable
+from slipway.scheduling.api import STOPPED
 
 Versions = dict[str, ModelVersion]  # by number in decimal; "" is the highest one
 View = dict[str, Versions]  # by model
-
-_LEADING_INTEGER = re.compile(r"\s*[+-]?\d+")
-_INT64 = 2**63
 
 
 class ServingTable:
@@ -59,19 +57,12 @@ class ServingTable:
         if version in versions:
             return versions[version]
         if self.closed and view is not self.internal:
-            raise unavailable("Server is stopping, scheduler for model has stopped accepting new inference requests")
-        rows = dict(self._states.versions(name))
-        if version == "":
-            known = "has no available versions" if rows else "is not found"
-            raise not_found(f"Request for unknown model: '{name}' {known}")
-        number = parse_version(version)
-        if str(number) in versions:
+            raise unavailable(STOPPED)
+        known = dict(self._states.versions(name))
+        number = parse_version(version) if version else None
+        if number is not None and str(number) in versions:
             return versions[str(number)]
-        if not rows:
-            raise not_found(f"Request for unknown model: '{name}' is not found")
-        if number in rows:
-            raise unavailable(f"Request for unknown model: '{name}' version {number} is not at ready state")
-        raise not_found(f"Request for unknown model: '{name}' version {number} is not found")
+        raise _unknown(name, number, known)
 
 
 def listed(versions: Versions) -> list[ModelVersion]:
@@ -79,16 +70,13 @@ def listed(versions: Versions) -> list[ModelVersion]:
     return [model for number, model in versions.items() if number]
 
 
-def parse_version(text: str) -> int:
-    """Return a requested version as a number, read as C++'s std::stoll does; raise INVALID_ARG."""
-    match = _LEADING_INTEGER.match(text)
-    number = int(match.group()) if match else None
-    if number is None or not -_INT64 <= number < _INT64:
-        raise _bad_version(f"failed to get model version from specified version string '{text}' (details: stol),")
-    if number < 0:
-        raise _bad_version(f"invalid model version specified '{text}' ,")
-    return number
-
-
-def _bad_version(message: str) -> SlipwayError:
-    return invalid(f"{message} version should be an integral value > 0")
+def _unknown(name: str, version: int | None, known: Mapping[int, object]) -> SlipwayError:
+    """Return Triton's error for a model of which `version` (None: any) does not serve; `known` were loaded once."""
+    what = f"Request for unknown model: '{name}'"
+    if not known:
+        return not_found(f"{what} is not found")
+    if version is None:
+        return not_found(f"{what} has no available versions")
+    if version in known:
+        return unavailable(f"{what} version {version} is not at ready state")
+    return not_found(f"{what} version {version} is not found")

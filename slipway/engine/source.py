@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from tritonclient.grpc import model_config_pb2
 
@@ -20,7 +21,7 @@ from slipway.repository.overrides import check_files, remove_files, write_files
 from slipway.repository.scan import CONFIG_FILE, CONFIGS_DIRECTORY, VersionScan, find_model, scan_versions
 from slipway.repository.versions import VersionChoice, choose_versions
 
-_log = logging.getLogger("slipway.repository")
+_LOG: Final = logging.getLogger("slipway.engine")
 
 
 class PollError(Exception):
@@ -40,7 +41,7 @@ class LoadRequest:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Source:
+class ModelSource:
     """A model as it lies on disk. `config` is as its author wrote it, with the backend that its files tell;
     `fingerprint` was taken before any of them was read."""
 
@@ -52,16 +53,16 @@ class Source:
     override: str | None = None  # the JSON that stood in for config.pbtxt
     temporary: bool = False  # the directory was written for this load alone
 
-    def shares_config(self, other: Source) -> bool:
+    def shares_config(self, other: ModelSource) -> bool:
         """Return whether all that the versions have in common is the same in both."""
         return self.fingerprint.shared == other.fingerprint.shared and self.override == other.override
 
-    def same_version(self, other: Source, version: int) -> bool:
+    def same_version(self, other: ModelSource, version: int) -> bool:
         """Return whether a version's own files are the same in both."""
         stamp = self.fingerprint.versions.get(version)
         return stamp is not None and stamp == other.fingerprint.versions.get(version)
 
-    def is_retained_by(self, other: Source) -> bool:
+    def is_retained_by(self, other: ModelSource) -> bool:
         """Return whether `other`, a look at the repository, leaves the override that this source came with in force:
         nothing has changed there since."""
         return (
@@ -77,19 +78,19 @@ class Source:
             remove_files(self.directory)
 
 
-def read_source(name: str, request: LoadRequest, options: ServerOptions) -> Source:
+def read_source(name: str, request: LoadRequest, options: ServerOptions) -> ModelSource:
     """Return the model as it is now, or as the request wants it; raise `PollError`, after naming it in the log."""
     try:
         return _read(name, request, options)
     except SlipwayError as error:
-        failure = LoadFailure(error.message, polled=True)
+        failure = LoadFailure(error.message, polled=True, problems=error.problems)
     except PollError as error:
         failure = error.failure
-    _log.error("failed to poll model '%s': %s", name, failure.detail)
+    _LOG.error("failed to poll model '%s': %s", name, failure.detail)
     raise PollError(failure)
 
 
-def _read(name: str, request: LoadRequest, options: ServerOptions) -> Source:
+def _read(name: str, request: LoadRequest, options: ServerOptions) -> ModelSource:
     check_files(request.files, has_config=request.config is not None)
     override = None if request.config is None else _parse_override(request.config)
     if not request.files:
@@ -108,7 +109,7 @@ def _look(
     request: LoadRequest,
     override: model_config_pb2.ModelConfig | None,
     options: ServerOptions,
-) -> Source:
+) -> ModelSource:
     look = fingerprint(directory)
     config = override if override is not None else _read_config(directory, options.model_config_name)
     if config.name and config.name != name:
@@ -122,7 +123,7 @@ def _look(
     _name_odd_versions(name, scan, choice)
     if not choice.served:
         raise PollError(failures.no_version(name))
-    return Source(
+    return ModelSource(
         name=name,
         directory=directory,
         fingerprint=look,
@@ -137,7 +138,7 @@ def _parse_override(text: str) -> model_config_pb2.ModelConfig:
     try:
         return parse_config_json(text)
     except SlipwayError as error:
-        raise invalid(f"Invalid config override: {error.message}") from error
+        raise SlipwayError(error.code, f"Invalid config override: {error.message}", problems=error.problems) from error
 
 
 def _find(name: str, repositories: Sequence[Path]) -> Path:
@@ -170,6 +171,6 @@ def _read_config(directory: Path, config_name: str) -> model_config_pb2.ModelCon
 
 def _name_odd_versions(name: str, scan: VersionScan, choice: VersionChoice) -> None:
     for folder, reason in scan.ignored:
-        _log.warning("ignore version directory '%s' of model '%s' %s", folder, name, reason)
+        _LOG.warning("ignore version directory '%s' of model '%s' %s", folder, name, reason)
     for version in choice.missing:
-        _log.error("version %d is specified for model '%s', but the version directory is not present", version, name)
+        _LOG.error("version %d is specified for model '%s', but the version directory is not present", version, name)

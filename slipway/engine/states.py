@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
+from slipway.problems import Problem
+
 
 class State(Enum):
     """States of a model version; the value is the word of the repository index."""
@@ -32,29 +34,32 @@ UNLOADED = "unloaded"  # Triton's reason for a version that was there and is not
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Row:
-    """One version's state and, for UNAVAILABLE, the reason."""
+class StateRow:
+    """One version's state and, for UNAVAILABLE, the reason, with the problems that it states where they are known."""
 
     state: State
     reason: str = ""
+    problems: tuple[Problem, ...] = ()
 
 
 class StateTable:
     """Rows by model and version."""
 
     def __init__(self) -> None:
-        self._rows: dict[str, dict[int, Row]] = {}
+        self._rows: dict[str, dict[int, StateRow]] = {}
 
-    def set(self, name: str, version: int, state: State, reason: str = "") -> Row:
+    def set(
+        self, name: str, version: int, state: State, reason: str = "", problems: tuple[Problem, ...] = ()
+    ) -> StateRow:
         """Put a version into `state` and return its row; raise ValueError for a transition that does not exist."""
         rows = self._rows.setdefault(name, {})
         before = rows[version].state if version in rows else None
         if state not in TRANSITIONS[before]:
             raise ValueError(f"'{name}' version {version} cannot turn from {before} to {state}")
-        row = rows[version] = Row(state, reason)
+        row = rows[version] = StateRow(state, reason, problems)
         return row
 
-    def finish_unload(self, name: str, version: int, row: Row) -> None:
+    def finish_unload(self, name: str, version: int, row: StateRow) -> None:
         """Turn a version UNAVAILABLE, unless it has been loaded again or forgotten since `row` was set."""
         if self._rows.get(name, {}).get(version) is row:
             self.set(name, version, State.UNAVAILABLE, UNLOADED)
@@ -63,7 +68,7 @@ class StateTable:
         """Drop a model that left the repositories."""
         self._rows.pop(name, None)
 
-    def versions(self, name: str) -> list[tuple[int, Row]]:
+    def versions(self, name: str) -> list[tuple[int, StateRow]]:
         """Return a model's rows by ascending version; none for a model that was never loaded."""
         return sorted(self._rows.get(name, {}).items())
 

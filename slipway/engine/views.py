@@ -72,6 +72,8 @@ def index(
         if name in twice and name not in serving:
             rows_of = [IndexEntry(name, state=State.UNAVAILABLE.value, reason=DUPLICATE)]
         else:
-            rows_of = [IndexEntry(name, str(version), row.state.value, row.reason) for version, row in rows]
+            rows_of = [
+                IndexEntry(name, str(version), row.state.value, row.reason, row.problems) for version, row in rows
+            ]
         entries.extend(rows_of or [IndexEntry(name)])
     return [entry for entry in entries if entry.state == State.READY.value] if ready_only else entries

@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from math import prod
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from tritonclient.grpc import model_config_pb2
@@ -24,7 +25,7 @@ from slipway.core.tensor import Tensor
 from slipway.datatypes import BY_CONFIG_NAME, DataType
 from slipway.errors import SlipwayError, internal, invalid
 
-_log = logging.getLogger("slipway.engine")
+_LOG: Final = logging.getLogger("slipway.engine")
 _DIRECTORY = "warmup"
 
 
@@ -44,7 +45,7 @@ async def warm_up(
             if requests > max(1, signature.max_batch_size):
                 limit = f"batch size {requests} for '{instance.name}', max allowed is {signature.max_batch_size}"
                 raise invalid(f"failed to run warmup sample '{sample.name}': {limit}")
-            _log.info("'%s' instance '%s' is running warmup sample '%s'", config.name, instance.name, sample.name)
+            _LOG.info("'%s' instance '%s' is running warmup sample '%s'", config.name, instance.name, sample.name)
             for _ in range(max(1, sample.count)):
                 await _run(instance, [request] * requests, rows, sample.name)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from time import monotonic_ns
+from typing import Final
 
 from slipway.backends.api import Executor
 from slipway.backends.instance_api import Outcome
@@ -13,7 +14,7 @@ from slipway.core.request import InferResponse
 from slipway.core.statistics import Timing
 from slipway.errors import Code, FailureReason, SlipwayError, cancelled, internal
 
-_LOG = logging.getLogger("slipway.instances")
+_LOG: Final = logging.getLogger("slipway.instances")
 
 
 def execute(executor: Executor, batch: Sequence[Pending], name: str) -> Outcome:

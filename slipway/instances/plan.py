@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import Final
 
 from tritonclient.grpc import model_config_pb2
 
@@ -16,7 +17,7 @@ from slipway.backends.shared.parameters import explicit_threads
 from slipway.cores import cpu_limit
 from slipway.machine import gpu_count
 
-_LOG = logging.getLogger("slipway.instances")
+_LOG: Final = logging.getLogger("slipway.instances")
 _Group = model_config_pb2.ModelInstanceGroup
 
 

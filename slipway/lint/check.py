@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from slipway.config.validate import validate
-from slipway.config.validate_ensemble import composition_problems
 from slipway.errors import not_found
 from slipway.lint.ensembles import ensemble_findings
 from slipway.lint.finding import Finding, Severity, count
@@ -18,12 +17,13 @@ from slipway.lint.graph import graph_findings
 from slipway.lint.layout import layout_findings, repository_findings
 from slipway.lint.model import Model
 from slipway.lint.reading import Read, missing_files, read_model, unreadable_file
-from slipway.lint.settings import RULES, preferred_edits, undeclared_tensors
-from slipway.lint.texts import find_problems
+from slipway.lint.settings import CHECKS, preferred_edits, undeclared_tensors
 from slipway.machine import Machine
+from slipway.problems import Rule
 from slipway.repository.scan import is_single_model, scan_repositories, stray_reason
 
-_SIZE_RULES = frozenset({"preferred-size-unsorted", "preferred-size-above-max", "preferred-size-not-positive"})
+_NO_BACKEND = frozenset({Rule.PLATFORM_BACKEND, Rule.BACKEND_UNKNOWN})
+_SIZE_RULES = frozenset({Rule.PREFERRED_SIZE_UNSORTED, Rule.PREFERRED_SIZE_ABOVE_MAX, Rule.PREFERRED_SIZE_NOT_POSITIVE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,29 +91,22 @@ def _model_findings(read: Read, models: dict[str, Model], machine: Machine) -> I
 def _rule_findings(read: Read, models: dict[str, Model], machine: Machine) -> Iterator[Finding]:
     model = read.model
     yield from layout_findings(model)
-    if any(finding.rule.startswith(("platform-", "backend-unknown")) for finding in read.findings):
+    if any(finding.rule in _NO_BACKEND for finding in read.findings):
         return
+    problems = validate(model.config, model.directory)
+    yield from map(model.finding_of, problems)
     if model.is_ensemble:
-        problems = [text for text in validate(model.config, model.directory) if text not in _composition(model)]
-        yield from find_problems(model, problems)
         yield from ensemble_findings(model, models)
     else:
-        found = list(find_problems(model, validate(model.config, model.directory)))
-        yield from found
-        if any(finding.rule == "unknown-value" for finding in found):  # the rules name enum values
+        if any(problem.rule is Rule.UNKNOWN_VALUE for problem in problems):  # the rules name enum values
             return
-        for rule in RULES:
-            if rule is not undeclared_tensors or not read.findings:  # else something kept them from being told
-                yield from rule(model, machine)
+        for check in CHECKS:
+            if check is not undeclared_tensors or not read.findings:  # else something kept them from being told
+                yield from check(model, machine)
         if not missing_files(model) and not read.findings:
             yield from graph_findings(model)
 
 
-def _composition(model: Model) -> list[str]:
-    """Return what `validate` says of an ensemble's own steps, which `ensemble_findings` says too."""
-    return composition_problems(model.config)
-
-
 def _sorted(findings: Iterator[Finding]) -> list[Finding]:
-    """Return the findings by place, each once."""
+    """Return the findings by place, each once: an ensemble's own problems are found with and without its models."""
     return sorted(dict.fromkeys(findings), key=lambda each: (str(each.file), each.line, each.column, each.rule))

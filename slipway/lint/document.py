@@ -12,6 +12,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from slipway.problems import FieldPath, Named
+
 MAX_DEPTH: Final = 64  # what the parser takes (config/parse.py)
 
 # A string that nobody closes ends with its line, and a template holds no other: each alternative that begins also ends,
@@ -25,18 +27,6 @@ _TOKEN: Final = re.compile(
     re.VERBOSE,
 )
 _CLOSING: Final = {"{": "}", "<": ">"}
-
-
-@dataclass(frozen=True, slots=True)
-class Named:
-    """A step of a path: the message whose field `field` has the text `text`."""
-
-    text: str
-    field: str = "name"
-
-
-Step = str | int | Named  # a field's name, which of its values, or the value that bears a name
-Path = Sequence[Step]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,27 +57,32 @@ class Document:
     entries: tuple[Entry, ...] = ()
     _lines: tuple[int, ...] = field(default=(0,), repr=False)  # where each line starts
 
-    def find(self, path: Path) -> Entry | Value | None:
+    def find(self, path: FieldPath) -> Entry | Value | None:
         """Return what stands at `path`: an entry when it ends with a name, else a value; None where there is none."""
         found = [part for part in self._walk(path) if part is not None]
         return found[-1] if len(found) == len(path) and found else None
 
-    def offset(self, path: Path) -> int:
+    def offset(self, path: FieldPath) -> int:
         """Return where `path` begins, or the nearest thing around it; 0 where nothing of it is written."""
         starts = [part.start for part in self._walk(path) if part is not None]
         return starts[-1] if starts else 0
 
-    def entry(self, path: Path) -> Entry | None:
+    def entry(self, path: FieldPath) -> Entry | None:
         """Return the entry at `path`, which ends with a field's name."""
         found = self.find(path)
         return found if isinstance(found, Entry) else None
 
-    def values(self, path: Path) -> list[Value]:
+    def values(self, path: FieldPath) -> list[Value]:
         """Return every value of the field at `path`, over all entries of that name."""
-        *parents, name = path
-        around = self.find(parents) if parents else None
-        entries = _inside(around) if parents else self.entries
+        parents, name = path[:-1], path[-1]
+        entries = _inside(self.find(parents)) if parents else self.entries
         return [value for entry in entries if entry.name == name for value in entry.values]
+
+    def lone_entry(self, path: FieldPath) -> Entry | None:
+        """Return the entry at `path`, which ends with a field's name, where there is exactly one of that name."""
+        parents, name = path[:-1], path[-1]
+        entries = [entry for entry in (_inside(self.find(parents)) if parents else self.entries) if entry.name == name]
+        return entries[0] if len(entries) == 1 else None
 
     def place(self, offset: int) -> tuple[int, int]:
         """Return line and column, from 1, of an offset."""
@@ -113,7 +108,7 @@ class Document:
             found.append(inner)
             entries = tuple(entry for value in inner.values for entry in value.entries)
 
-    def _walk(self, path: Path) -> Iterator[Entry | Value | None]:
+    def _walk(self, path: FieldPath) -> Iterator[Entry | Value | None]:
         """Yield what each step of `path` leads to; None ends it."""
         entries: tuple[Entry, ...] = self.entries
         values: list[Value] = []

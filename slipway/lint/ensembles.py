@@ -6,32 +6,25 @@ A model that cannot be read has findings of its own; nothing is said of how an e
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Final
 
 from tritonclient.grpc import model_config_pb2
 
 from slipway.config.validate_ensemble import validate_ensemble
-from slipway.lint.document import Step
 from slipway.lint.finding import Edit, Finding
 from slipway.lint.model import Model
-from slipway.lint.texts import find_problem
-
-_MISSING: Final = "contains models that are not available or ambiguous"
-_UNCONNECTED: Final = re.compile(r"is not written: .*, '(?P<tensor>.*)', is not connected")
+from slipway.problems import Rule, Step
 
 
 def ensemble_findings(ensemble: Model, models: Mapping[str, Model]) -> Iterator[Finding]:
     """Yield what is wrong with an ensemble; `models` are all of the repository, by name, broken ones included."""
     configs = {name: model.config for name, model in models.items() if model.is_whole}
     edits = _batch_size_edits(ensemble, configs)
-    for text in validate_ensemble(ensemble.config, configs):
-        if _MISSING in text:
-            continue
-        finding = _cycle(ensemble, text) or find_problem(ensemble, text)
-        yield replace(finding, edits=edits) if finding.rule == "ensemble-batch-size" else finding
+    for problem in validate_ensemble(ensemble.config, configs):
+        if problem.rule is not Rule.STEP_MODEL_MISSING:  # said of each step below, with the name that was meant
+            finding = ensemble.finding_of(problem)
+            yield replace(finding, edits=edits) if problem.rule is Rule.ENSEMBLE_BATCH_SIZE else finding
     yield from _missing(ensemble, models)
 
 
@@ -54,23 +47,5 @@ def _missing(ensemble: Model, models: Mapping[str, Model]) -> Iterator[Finding]:
         fix = f"write {near[0]} instead of {name}" if near else f"add the model {name} to the repository"
         path: tuple[Step, ...] = ("ensemble_scheduling", "step", index, "model_name")
         yield ensemble.finding(
-            "step-model-missing", f"step {index} names the model '{name}', which does not exist", path, fix=fix
+            Rule.STEP_MODEL_MISSING, f"step {index} names the model '{name}', which does not exist", path, fix=fix
         )
-
-
-def _cycle(ensemble: Model, text: str) -> Finding | None:
-    """Return the finding of a tensor that some step does make, but only from itself."""
-    found = _UNCONNECTED.search(text)
-    if found is None:
-        return None
-    steps = ensemble.config.ensemble_scheduling.step
-    index = next((i for i, step in enumerate(steps) if found["tensor"] in _made(step)), None)
-    if index is None:
-        return None
-    path: tuple[Step, ...] = ("ensemble_scheduling", "step", index)
-    fix = f"let a step make '{found['tensor']}' from tensors that do not depend on it"
-    return ensemble.finding("tensor-cycle", text, path, fix=fix)
-
-
-def _made(step: model_config_pb2.ModelEnsembling.Step) -> list[str]:
-    return list(step.output_map.values())

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
+from slipway.problems import Rule
+
 
 class Severity(Enum):
     """How bad a finding is: an error keeps a model from being served as written, the others do not."""
@@ -33,7 +35,7 @@ class Finding:
     """One finding. `line` and `column` count from 1; 0 where the finding is about a whole file or directory."""
 
     severity: Severity
-    rule: str
+    rule: Rule
     model: str  # "" for what belongs to no model
     file: Path
     message: str

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,14 +22,9 @@ from slipway.backends.shared.graph import Graph, GraphTensor
 from slipway.backends.shared.graph_check import check_config
 from slipway.config.signature import build_signature
 from slipway.errors import Code, SlipwayError
-from slipway.lint.document import Named, Value
-from slipway.lint.finding import Edit, Finding
+from slipway.lint.finding import Finding
 from slipway.lint.model import Model
-from slipway.lint.reading import DEFAULT_MAX_BATCH_SIZE
-from slipway.lint.texts import find_problem
-
-_ABOUT: Final = re.compile(r"(?:for (?P<kind>input|output)|, tensor) '(?P<name>[^']*)'")
-_UNKNOWN: Final = ("config-invalid", "platform-backend")
+from slipway.lint.reading import DEFAULT_MAX_BATCH_SIZE, refusal_findings
 
 
 def graph_findings(model: Model) -> Iterator[Finding]:
@@ -42,66 +36,10 @@ def graph_findings(model: Model) -> Iterator[Finding]:
         if model.config.backend == "pytorch":
             _check_torch(model, directory)
         elif model.config.backend in _GRAPHS:
-            graph = _GRAPHS[model.config.backend](model, directory)
-            yield from _disagreements(model, graph)
+            check_config(model.config, _GRAPHS[model.config.backend](model, directory))
     except SlipwayError as error:
         if error.code is not Code.UNAVAILABLE:  # else the library is not installed: a finding of its own
-            yield from (_finding(model, directory, text) for text in error.message.split("\n"))
-
-
-def _disagreements(model: Model, graph: Graph) -> Iterator[Finding]:
-    try:
-        check_config(model.config, graph)
-    except SlipwayError as error:
-        for text in error.message.split("\n"):
-            yield _with_graphs_word(find_problem(model, text), model, graph)
-
-
-def _with_graphs_word(finding: Finding, model: Model, graph: Graph) -> Finding:
-    """Return the finding with the fix that only the graph can tell, and with its edit where the field is written."""
-    if finding.rule == "input-count":
-        return replace(finding, fix=_count_fix(model, graph))
-    found = _ABOUT.search(finding.message)
-    if found is None or finding.rule not in ("datatype-not-graph", "dims-not-graph"):
-        return finding
-    is_input = found["kind"] == "input" or any(each.name == found["name"] for each in model.config.input)
-    kind = "input" if is_input and found["kind"] != "output" else "output"
-    tensor = {**graph.initializers, **(graph.inputs if kind == "input" else graph.outputs)}[found["name"]]
-    field, text = "data_type", tensor.config_type
-    if finding.rule == "dims-not-graph":
-        field, text = "dims", _dims_text(model, kind, tensor)
-    if not text:
-        return finding
-    part = model.document.find((kind, Named(tensor.name)))
-    entries = [entry for entry in part.entries if entry.name == field] if isinstance(part, Value) else []
-    edits = (Edit(entries[0].start, entries[0].end, f"{field}: {text}"),) if len(entries) == 1 else ()
-    return replace(finding, fix=f"write {field}: {text}", edits=edits)
-
-
-def _dims_text(model: Model, kind: str, tensor: GraphTensor) -> str:
-    """Return the dims that the graph has, "" where it takes more than dims to say the same."""
-    declared = next(each for each in getattr(model.config, kind) if each.name == tensor.name)
-    has_batches = model.config.max_batch_size > 0
-    dims = tensor.dims[1:] if has_batches else tensor.dims
-    if declared.HasField("reshape") or not dims or (has_batches and tensor.dims[0] != -1):
-        return ""
-    return f"[ {', '.join(map(str, dims))} ]"
-
-
-def _count_fix(model: Model, graph: Graph) -> str:
-    declared = {tensor.name for tensor in model.config.input}
-    missing = [tensor for name, tensor in graph.inputs.items() if name not in declared]
-    if not missing:
-        return "remove the inputs that the model does not take"
-    return "declare " + ", ".join(f"{tensor.name} ({tensor.config_type})" for tensor in missing)
-
-
-def _finding(model: Model, directory: Path, text: str) -> Finding:
-    finding = find_problem(model, text)
-    if finding.rule not in _UNKNOWN:
-        return finding
-    file = directory / model.config.default_model_filename
-    return model.finding_of_file("graph-unreadable", text, file, fix="export or copy the model again")
+            yield from refusal_findings(model, error)
 
 
 def _onnx_graph(model: Model, directory: Path) -> Graph:

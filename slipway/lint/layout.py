@@ -13,36 +13,36 @@ from pathlib import Path
 
 from tritonclient.grpc import model_config_pb2
 
-from slipway.lint.document import Named
 from slipway.lint.finding import Edit, Finding, Severity
 from slipway.lint.model import Model
 from slipway.lint.reading import missing_files
+from slipway.problems import Named, Rule
 from slipway.repository.scan import RepositoryScan
 
 
 def repository_findings(repository: Path, scan: RepositoryScan) -> Iterator[Finding]:
     """Yield what the repository's own directory shows."""
     for folder, cause in scan.unreadable:
-        yield Finding(Severity.ERROR, "no-models", "", Path(folder), f"the repository cannot be read: {cause}")
+        yield Finding(Severity.ERROR, Rule.NO_MODELS, "", Path(folder), f"the repository cannot be read: {cause}")
     for name, reason in scan.strays:
         yield _stray(repository / name, reason)
     if not scan.models and not scan.unreadable:
         fix = f"put each model into a directory of its own: {repository}/NAME/config.pbtxt, {repository}/NAME/1/"
-        yield Finding(Severity.ERROR, "no-models", "", repository, "the repository holds no model", fix=fix)
+        yield Finding(Severity.ERROR, Rule.NO_MODELS, "", repository, "the repository holds no model", fix=fix)
 
 
 def _stray(path: Path, reason: str) -> Finding:
     if path.name != path.name.strip():
         fix = f"rename it to '{path.name.strip()}'"
         message = f"the directory '{path.name}' is no model: {reason}"
-        return Finding(Severity.ERROR, "directory-name-blank", "", path, message, fix=fix)
+        return Finding(Severity.ERROR, Rule.DIRECTORY_NAME_BLANK, "", path, message, fix=fix)
     hidden = path.name.startswith(".")
     fix = "remove it, or move it out of the repository"
     if not hidden and any(child.is_file() for child in path.glob("*/config.pbtxt")):
         fix = f"it looks like a repository of its own: slipway check {path}"
     severity = Severity.HINT if hidden else Severity.WARNING
     message = f"the directory '{path.name}' is no model: {reason}"
-    return Finding(severity, "stray-directory", "", path, message, fix=fix)
+    return Finding(severity, Rule.STRAY_DIRECTORY, "", path, message, fix=fix)
 
 
 def layout_findings(model: Model) -> Iterator[Finding]:
@@ -61,13 +61,13 @@ def _name(model: Model) -> Iterator[Finding]:
     edits = (Edit(value.start, value.end, json.dumps(model.name)),) if value is not None else ()
     message = f"name is '{given}', but the directory is called '{model.name}'"
     fix = f'write name: "{model.name}", or rename the directory'
-    yield model.finding("name-not-directory", message, ("name",), fix=fix, edits=edits)
+    yield model.finding(Rule.NAME_NOT_DIRECTORY, message, ("name",), fix=fix, edits=edits)
 
 
 def _versions(model: Model) -> Iterator[Finding]:
     for folder, reason in model.versions.ignored:
         yield model.finding_of_file(
-            "version-ignored",
+            Rule.VERSION_IGNORED,
             f"the directory '{folder}' is no version, {reason}",
             model.directory / folder,
             severity=Severity.WARNING,
@@ -76,12 +76,12 @@ def _versions(model: Model) -> Iterator[Finding]:
     for version in model.served.missing:
         message = f"version_policy names version {version}, which has no directory"
         path = ("version_policy",)
-        yield model.finding("version-missing", message, path, severity=Severity.WARNING, fix=f"make {version}/")
+        yield model.finding(Rule.VERSION_MISSING, message, path, severity=Severity.WARNING, fix=f"make {version}/")
     if not model.served.served:
         what = "an empty directory will do for an ensemble" if model.is_ensemble else "and put the model's file into it"
         fix = f"make {model.directory / '1'}, {what}"
         message = "there is no version directory to serve"
-        yield model.finding_of_file("version-missing", message, model.directory, fix=fix)
+        yield model.finding_of_file(Rule.VERSION_MISSING, message, model.directory, fix=fix)
 
 
 def _files(model: Model) -> Iterator[Finding]:
@@ -90,12 +90,12 @@ def _files(model: Model) -> Iterator[Finding]:
         names = [path.name for path in missing if path.parent == directory]
         if directory.is_dir() and not any(directory.iterdir()):
             message = f"version {directory.name} is empty, but backend '{model.config.backend}' opens {names[0]}"
-            yield model.finding_of_file("version-empty", message, directory, fix=f"put {names[0]} into it")
+            yield model.finding_of_file(Rule.VERSION_EMPTY, message, directory, fix=f"put {names[0]} into it")
             continue
         for name in names:
             message = f"'{name}' is missing, which backend '{model.config.backend}' opens"
             fix = "put the file there, or name another in default_model_filename"
-            yield model.finding_of_file("file-missing", message, directory / name, fix=fix)
+            yield model.finding_of_file(Rule.FILE_MISSING, message, directory / name, fix=fix)
 
 
 def label_findings(model: Model) -> Iterator[Finding]:
@@ -110,7 +110,7 @@ def label_findings(model: Model) -> Iterator[Finding]:
         except (OSError, UnicodeDecodeError) as error:
             cause = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
             message = f"the label file '{name}' of output '{output.name}' cannot be read: {cause}"
-            yield model.finding("label-file-missing", message, path, fix="put the file beside config.pbtxt")
+            yield model.finding(Rule.LABEL_FILE_MISSING, message, path, fix="put the file beside config.pbtxt")
             continue
         yield from _label_count(model, output, lines)
 
@@ -137,4 +137,4 @@ def _label_count(model: Model, output: model_config_pb2.ModelOutput, lines: int)
     )
     path = ("output", Named(output.name), "label_filename")
     fix = "write one line for each element, in their order"
-    yield model.finding("label-count", message, path, severity=Severity.WARNING, fix=fix)
+    yield model.finding(Rule.LABEL_COUNT, message, path, severity=Severity.WARNING, fix=fix)

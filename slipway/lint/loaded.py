@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Final
 
 from tritonclient.grpc import model_config_pb2
 
 from slipway.lint.finding import Severity
 from slipway.lint.layout import label_findings
 from slipway.lint.model import Model
-from slipway.lint.settings import LOAD_RULES
+from slipway.lint.settings import LOAD_CHECKS
 from slipway.machine import Machine
 from slipway.repository.scan import CONFIG_FILE
 
-_LOG = logging.getLogger("slipway.lint")
+_LOG: Final = logging.getLogger("slipway.lint")
 _LEVELS = {Severity.WARNING: logging.WARNING, Severity.HINT: logging.INFO}
 
 
@@ -25,7 +26,7 @@ def log_findings(config: model_config_pb2.ModelConfig, directory: Path) -> None:
     """Log the warnings and hints about a completed, normalised and validated config that is no ensemble's."""
     model = Model(config.name, directory, directory / CONFIG_FILE, written=config, config=config)
     machine = Machine.here()
-    findings = [finding for rule in LOAD_RULES for finding in rule(model, machine)]
+    findings = [finding for check in LOAD_CHECKS for finding in check(model, machine)]
     for finding in (*findings, *label_findings(model)):
         level = _LEVELS.get(finding.severity)
         if level is not None:

@@ -12,8 +12,8 @@ from tritonclient.grpc import model_config_pb2
 
 from slipway.config.complete import ENSEMBLE
 from slipway.lint.document import Document
-from slipway.lint.document import Path as FieldPath
 from slipway.lint.finding import Edit, Finding, Severity
+from slipway.problems import FieldPath, Problem, Rule
 from slipway.repository.scan import VersionScan
 from slipway.repository.versions import VersionChoice
 
@@ -43,9 +43,15 @@ class Model:
         """The directory of the newest version that is served, None without one."""
         return self.versions.paths[self.served.served[-1]] if self.served.served else None
 
+    def finding_of(self, problem: Problem, *, severity: Severity = Severity.ERROR) -> Finding:
+        """Return the finding of a problem with the config, with the edit where the problem says what to write."""
+        written = self.document.lone_entry(problem.path) if problem.entry else None
+        edits = (Edit(written.start, written.end, problem.entry),) if written else ()
+        return self.finding(problem.rule, problem.text, problem.path, severity=severity, fix=problem.fix, edits=edits)
+
     def finding(
         self,
-        rule: str,
+        rule: Rule,
         message: str,
         path: FieldPath = (),
         *,
@@ -58,7 +64,7 @@ class Model:
         return Finding(severity, rule, self.name, self.file, message, line, column, fix, edits)
 
     def finding_of_file(
-        self, rule: str, message: str, file: Path, *, severity: Severity = Severity.ERROR, fix: str = ""
+        self, rule: Rule, message: str, file: Path, *, severity: Severity = Severity.ERROR, fix: str = ""
     ) -> Finding:
         """Return a finding about a file or directory of the model."""
         return Finding(severity, rule, self.name, file, message, fix=fix)

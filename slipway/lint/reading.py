@@ -6,6 +6,7 @@ What goes wrong on the way becomes findings; the rest of the model is looked at 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -13,7 +14,7 @@ from typing import Final
 from tritonclient.grpc import model_config_pb2
 
 from slipway.backends.api import CompletionContext
-from slipway.backends.registry import backend_names, find_backend
+from slipway.backends.registry import find_backend
 from slipway.config.complete import FORMATS, complete_from_files
 from slipway.config.normalise import normalise
 from slipway.config.parse import MAX_BYTES
@@ -22,12 +23,13 @@ from slipway.lint.document import Document
 from slipway.lint.finding import Finding, Severity
 from slipway.lint.model import Model
 from slipway.lint.syntax import read_text
-from slipway.lint.texts import find_problem
 from slipway.machine import Machine
+from slipway.problems import Problem, Rule
 from slipway.repository.scan import CONFIG_FILE, scan_versions
 from slipway.repository.versions import choose_versions
 
 DEFAULT_MAX_BATCH_SIZE: Final = 4  # what the server completes with
+_OF_THE_FILE: Final = frozenset({Rule.COMPLETION_FAILED, Rule.GRAPH_UNREADABLE, Rule.FILE_MISSING})
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,7 @@ def read_model(directory: Path, name: str, machine: Machine) -> Read:
         return _read(directory, name, machine, _text(file))
     except ValueError as error:
         fix = "write it as UTF-8 text, as `slipway config create` does"
-        finding = Finding(Severity.ERROR, "config-unreadable", name, file, f"it cannot be read: {error}", fix=fix)
+        finding = Finding(Severity.ERROR, Rule.CONFIG_UNREADABLE, name, file, f"it cannot be read: {error}", fix=fix)
     except OSError as error:
         finding = unreadable_file(name, file, error)
     return Read(Model(name, directory, file, is_whole=False), (finding,), is_readable=False)
@@ -57,7 +59,7 @@ def unreadable_file(model: str, nearest: Path, error: OSError) -> Finding:
     file = Path(error.filename) if isinstance(error.filename, str) else nearest
     fix = "let the user who runs the server read it (chmod, chown)"
     cause = error.strerror or error
-    return Finding(Severity.ERROR, "file-unreadable", model, file, f"it cannot be read: {cause}", fix=fix)
+    return Finding(Severity.ERROR, Rule.FILE_UNREADABLE, model, file, f"it cannot be read: {cause}", fix=fix)
 
 
 def _read(directory: Path, name: str, machine: Machine, text: str) -> Read:
@@ -111,7 +113,7 @@ def _complete_fields(model: Model, machine: Machine) -> list[Finding]:
     try:
         complete_from_files(config, model.directory, model.version_directory)
     except SlipwayError as error:
-        return [find_problem(model, error.message)]
+        return list(refusal_findings(model, error))
     if model.is_ensemble:
         return []
     if missing_files(model) or (config.backend == "tensorrt" and not machine.gpus):
@@ -119,32 +121,42 @@ def _complete_fields(model: Model, machine: Machine) -> list[Finding]:
     try:
         backend = find_backend(config.backend)
     except SlipwayError as error:
-        return [_backend_problem(model, error)]
+        severity = Severity.WARNING if error.code is Code.UNAVAILABLE else Severity.ERROR
+        return [model.finding_of(problem, severity=severity) for problem in error.problems]
     settings = CompletionContext(model.directory, model.version_directory, DEFAULT_MAX_BATCH_SIZE)
     if config.backend == "python" and config.input and config.output:
         return []  # the linter runs no more of a user's code than it must
     try:
         backend.complete(config, settings)
     except SlipwayError as error:
-        finding = find_problem(model, error.message)
-        return [finding if finding.rule != "config-invalid" else _unreadable(model, error)]
+        return list(refusal_findings(model, error))
     return []
 
 
-def _backend_problem(model: Model, error: SlipwayError) -> Finding:
-    if error.code is Code.UNAVAILABLE:
-        return model.finding("backend-not-installed", error.message, ("backend",), severity=Severity.WARNING)
-    fix = f"write one of {', '.join(backend_names())}, or give the server the directory of a Python-based backend"
-    return model.finding("backend-unknown", error.message, ("backend",), fix=fix)
-
-
-def _unreadable(model: Model, error: SlipwayError) -> Finding:
-    """Return the finding of a completion that failed: the model's code, or a model file that cannot be opened."""
+def refusal_findings(model: Model, error: SlipwayError) -> Iterator[Finding]:
+    """Yield the findings of what completion or a backend refuses, at the field or, where none is wrong, at the file."""
     file = (model.version_directory or model.directory) / model.config.default_model_filename
+    for problem in error.problems or [_unknown_problem(model, error)]:
+        if problem.rule in _OF_THE_FILE:
+            yield model.finding_of_file(problem.rule, _first_line(problem), file, fix=problem.fix)
+        else:
+            yield model.finding_of(problem)
+
+
+def _unknown_problem(model: Model, error: SlipwayError) -> Problem:
+    """Return the problem of an error that carries none, as those of libraries: the file that the backend opens is to
+    blame, and the config where there is no backend to open one."""
     if model.config.backend == "python":
         fix = "correct auto_complete_config, or declare inputs and outputs in config.pbtxt"
-        return model.finding_of_file("completion-failed", error.message.partition("\n")[0], file, fix=fix)
-    return model.finding_of_file("graph-unreadable", error.message, file, fix="export or copy the model again")
+        return Problem(Rule.COMPLETION_FAILED, error.message, fix=fix)
+    if model.config.backend:
+        return Problem(Rule.GRAPH_UNREADABLE, error.message, fix="export or copy the model again")
+    return Problem(Rule.CONFIG_INVALID, error.message, fix="correct what the text names; it is what the server says")
+
+
+def _first_line(problem: Problem) -> str:
+    """Return the text of a problem; of an exception of the model's own code without the traceback."""
+    return problem.text.partition("\n")[0] if problem.rule is Rule.COMPLETION_FAILED else problem.text
 
 
 def missing_files(model: Model) -> list[Path]:

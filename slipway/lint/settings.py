@@ -1,7 +1,8 @@
 """Settings that one config shows to be wrong, without effect here, or slow.
 
-Pure, over a completed config and the machine; each rule is a function of both. What Triton itself refuses is
-`texts.py`. Specification: source-systems.md section 4.4, rules 2 and 5.
+Pure, over a completed config and the machine; each check is a function of both. What Triton itself refuses is
+`config/validate.py`. What the fields mean: Triton's `docs/user_guide/model_configuration.md`, "Dynamic Batcher" and
+"Instance Groups".
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ from tritonclient.grpc import model_config_pb2
 from slipway.backends.registry import GRAPH_BACKENDS
 from slipway.config.padding import TRIM_OUTPUTS, padding_problems, padding_rule
 from slipway.instances.plan import instance_specs, threads_per_instance
-from slipway.lint.document import Named, Step
 from slipway.lint.finding import Edit, Finding, Severity
 from slipway.lint.model import Model
 from slipway.machine import Machine
+from slipway.problems import Named, Rule, Step
 
-Rule = Callable[[Model, Machine], Iterator[Finding]]
+Check = Callable[[Model, Machine], Iterator[Finding]]
 _Group: Final = model_config_pb2.ModelInstanceGroup
 
 
@@ -36,7 +37,7 @@ def preferred_sizes(model: Model, _: Machine) -> Iterator[Finding]:
             continue
         message = f"preferred_batch_size {sizes} is not ascending with each size once"
         fix = f"write {[size for size in best if 0 < size <= model.config.max_batch_size]}"
-        yield model.finding("preferred-size-unsorted", message, path, severity=Severity.WARNING, fix=fix)
+        yield model.finding(Rule.PREFERRED_SIZE_UNSORTED, message, path, severity=Severity.WARNING, fix=fix)
 
 
 def preferred_edits(model: Model) -> tuple[Edit, ...]:
@@ -56,7 +57,7 @@ def dynamic_without_batches(model: Model, _: Machine) -> Iterator[Finding]:
     if model.config.HasField("dynamic_batching") and model.config.max_batch_size == 0:
         message = "dynamic_batching is set, but max_batch_size is 0, so that no two requests can run together"
         fix = "set max_batch_size to 1 or more (the first axis then leaves dims), or remove dynamic_batching"
-        yield model.finding("batching-without-max-batch-size", message, ("dynamic_batching",), fix=fix)
+        yield model.finding(Rule.BATCHING_WITHOUT_MAX_BATCH_SIZE, message, ("dynamic_batching",), fix=fix)
 
 
 def instance_count(model: Model, _: Machine) -> Iterator[Finding]:
@@ -68,7 +69,7 @@ def instance_count(model: Model, _: Machine) -> Iterator[Finding]:
         message = f"instance_group {index} has count {entry.values[0].text}; it must be at least 1"
         path = ("instance_group", index, "count")
         edits = (Edit(entry.start, entry.end, ""),)
-        yield model.finding("instance-count", message, path, fix="remove count, which then is 1", edits=edits)
+        yield model.finding(Rule.INSTANCE_COUNT, message, path, fix="remove count, which then is 1", edits=edits)
 
 
 def gpu_words(model: Model, machine: Machine) -> Iterator[Finding]:
@@ -80,7 +81,7 @@ def gpu_words(model: Model, machine: Machine) -> Iterator[Finding]:
         fix = "nothing, where the model is meant for another machine; else remove it"
         if path == ("backend",):
             fix = "serve it on a machine with a GPU, or use the ONNX file it was built from with onnxruntime"
-        yield model.finding("gpu-on-cpu-host", message, path, severity=Severity.WARNING, fix=fix)
+        yield model.finding(Rule.GPU_ON_CPU_HOST, message, path, severity=Severity.WARNING, fix=fix)
 
 
 def _gpu_words(config: model_config_pb2.ModelConfig) -> Iterator[tuple[tuple[Step, ...], str]]:
@@ -107,7 +108,7 @@ def no_dynamic_batching(model: Model, _: Machine) -> Iterator[Finding]:
     edits = (Edit(end, end, f"{ending}dynamic_batching {{}}\n"),) if end else ()
     path = ("max_batch_size",)
     fix = "add dynamic_batching {}"
-    yield model.finding("no-dynamic-batching", message, path, severity=Severity.HINT, fix=fix, edits=edits)
+    yield model.finding(Rule.NO_DYNAMIC_BATCHING, message, path, severity=Severity.HINT, fix=fix, edits=edits)
 
 
 def threads_over_cores(model: Model, machine: Machine) -> Iterator[Finding]:
@@ -127,7 +128,7 @@ def threads_over_cores(model: Model, machine: Machine) -> Iterator[Finding]:
     most = max(1, machine.cpus // threads)
     counts = f"count: {most}" if len(config.instance_group) == 1 else f"counts that add up to {most}"
     fix = f"write {counts}, or fewer threads for each instance"
-    yield model.finding("threads-over-cores", message, path, severity=Severity.WARNING, fix=fix)
+    yield model.finding(Rule.THREADS_OVER_CORES, message, path, severity=Severity.WARNING, fix=fix)
 
 
 def untrimmed_outputs(model: Model, _: Machine) -> Iterator[Finding]:
@@ -149,7 +150,7 @@ def untrimmed_outputs(model: Model, _: Machine) -> Iterator[Finding]:
             )
             fix = f"add {output.name}.{dim}={source} to {TRIM_OUTPUTS}, if the one is as long as the other"
             path = ("output", Named(output.name), "dims", dim)
-            yield model.finding("output-untrimmed", message, path, severity=Severity.HINT, fix=fix)
+            yield model.finding(Rule.OUTPUT_UNTRIMMED, message, path, severity=Severity.HINT, fix=fix)
 
 
 def undeclared_tensors(model: Model, _: Machine) -> Iterator[Finding]:
@@ -160,16 +161,16 @@ def undeclared_tensors(model: Model, _: Machine) -> Iterator[Finding]:
             severity = Severity.ERROR if config.backend == "pytorch" else Severity.WARNING
             message = f"no {kind} is declared, and the model's files do not tell any"
             fix = f"declare each {kind}: {kind} [ {{ name: ... data_type: ... dims: ... }} ]"
-            yield model.finding("tensors-undeclared", message, (kind,), severity=severity, fix=fix)
+            yield model.finding(Rule.TENSORS_UNDECLARED, message, (kind,), severity=severity, fix=fix)
 
 
 # What the config alone tells, cheaply enough for every load; the rules about GPUs and those that a load refuses anyway
 # are not among them, since the server itself says so once.
-LOAD_RULES: Final[tuple[Rule, ...]] = (
+LOAD_CHECKS: Final[tuple[Check, ...]] = (
     preferred_sizes,
     no_dynamic_batching,
     threads_over_cores,
     untrimmed_outputs,
     undeclared_tensors,
 )
-RULES: Final[tuple[Rule, ...]] = (*LOAD_RULES, dynamic_without_batches, instance_count, gpu_words)
+CHECKS: Final[tuple[Check, ...]] = (*LOAD_CHECKS, dynamic_without_batches, instance_count, gpu_words)

@@ -17,16 +17,15 @@ from typing import Final
 from google.protobuf.descriptor import Descriptor, EnumDescriptor
 from tritonclient.grpc import model_config_pb2
 
-from slipway.config.parse import ConfigError, parse_config
+from slipway.config.parse import UNKNOWN, ConfigError, parse_config
 from slipway.lint.document import TEMPLATE, Document, Entry, scan
 from slipway.lint.finding import Edit, Finding, Severity
+from slipway.problems import Rule
 
 MAX_MISTAKES: Final = 20  # a file with more is not a config.pbtxt
 SURE: Final = 0.8  # how alike a name must be to be put in place of an unknown one
 
 _TEMPLATE: Final = re.compile(TEMPLATE)
-_UNKNOWN_FIELD: Final = re.compile(r'Message type "(?P<type>[\w.]+)" has no field named "(?P<given>\w+)"')
-_UNKNOWN_VALUE: Final = re.compile(r'Enum type "(?P<type>[\w.]+)" has no value named (?P<given>\w+)')
 _UNCLOSED: Final = 'Expected "}"'  # what follows it would be the same mistake again
 _POOL: Final = model_config_pb2.DESCRIPTOR.pool
 
@@ -67,7 +66,7 @@ class _Reader:
             key = _key(self.document.chain(match.start()))
             message = f"'{key}' still holds the template {match[0]}"
             fix = f"put the value of {key} in its place"
-            yield self._finding("template-unfilled", match.start(), message, fix=fix)
+            yield self._finding(Rule.TEMPLATE_UNFILLED, match.start(), message, fix=fix)
 
     def _uncommented(self) -> str:
         """Return the text with blanks for its comments, so that all else keeps its place."""
@@ -96,27 +95,29 @@ class _Reader:
                 return
 
     def _mistake(self, error: ConfigError, offset: int) -> Finding:
-        cause = re.sub(rf"^{re.escape(self._file.name)}(:\d+:\d+)?:? ", "", error.message)
-        for rule, pattern in (("unknown-field", _UNKNOWN_FIELD), ("unknown-value", _UNKNOWN_VALUE)):
+        cause = error.cause
+        for rule, pattern in UNKNOWN.items():
             found = pattern.search(cause)
             if found is not None:
                 return self._unknown(rule, offset, cause[found.start() :], found)
         if not error.line:
             fix = "write the file anew: `slipway config create` makes one from the model file"
-            return Finding(Severity.ERROR, "syntax-error", self._model, self._file, cause, fix=fix)
+            return Finding(Severity.ERROR, Rule.SYNTAX_ERROR, self._model, self._file, cause, fix=fix)
         fix = (
             "close the bracket that is open here" if _UNCLOSED in cause else "correct the value or the punctuation here"
         )
-        return self._finding("syntax-error", offset, cause, fix=fix)
+        return self._finding(Rule.SYNTAX_ERROR, offset, cause, fix=fix)
 
-    def _unknown(self, rule: str, offset: int, cause: str, found: re.Match[str]) -> Finding:
+    def _unknown(self, rule: Rule, offset: int, cause: str, found: re.Match[str]) -> Finding:
         """Return the finding of a name that its message or enum does not have; renaming is safe when it is sure."""
         nearest, sure = nearest_name(found["given"], _names(rule, found["type"]))
         edits = (Edit(offset, offset + len(found["given"]), nearest),) if sure else ()
         fix = f"write {nearest} instead of {found['given']}" if nearest else f"remove {found['given']}"
         return self._finding(rule, offset, cause, fix=fix, edits=edits)
 
-    def _finding(self, rule: str, offset: int, message: str, *, fix: str = "", edits: tuple[Edit, ...] = ()) -> Finding:
+    def _finding(
+        self, rule: Rule, offset: int, message: str, *, fix: str = "", edits: tuple[Edit, ...] = ()
+    ) -> Finding:
         line, column = self.document.place(offset)
         return Finding(Severity.ERROR, rule, self._model, self._file, message, line, column, fix, edits)
 
@@ -133,8 +134,8 @@ def nearest_name(given: str, names: Sequence[str]) -> tuple[str, bool]:
     return (near[0], False) if near else ("", False)
 
 
-def _names(rule: str, type_name: str) -> list[str]:
-    if rule == "unknown-value":
+def _names(rule: Rule, type_name: str) -> list[str]:
+    if rule is Rule.UNKNOWN_VALUE:
         enum: EnumDescriptor = _POOL.FindEnumTypeByName(type_name)
         return [value.name for value in enum.values]
     message: Descriptor = _POOL.FindMessageTypeByName(type_name)

@@ -10,15 +10,15 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 from urllib.parse import unquote
 
+from slipway.core.version import requested_version
 from slipway.engine.api import Dataplane
-from slipway.errors import SlipwayError, invalid, unsupported
+from slipway.errors import SlipwayError, unsupported
 from slipway.rest import generate, health, infer, metadata, repository
-from slipway.rest.context import Context, RestOptions, Route, Target
-from slipway.rest.exchange import JSON, Exchange
-from slipway.rest.status import error_body
+from slipway.rest.context import Context, ModelTarget, RestOptions, Route
+from slipway.rest.exchange import Exchange
+from slipway.rest.response import JSON, error_body
 from slipway.wire.infer_request import SHARED_MEMORY_DISABLED
 
-_MAX_VERSION: Final = 2**63 - 1
 _MAX_REMEMBERED: Final = 4096  # paths; beyond it somebody is making them up
 
 
@@ -27,7 +27,7 @@ class Match(NamedTuple):
 
     method: bytes
     handler: Route
-    target: Target = Target()
+    target: ModelTarget = ModelTarget()
 
 
 def _no_shared_memory(*_: object) -> None:
@@ -108,7 +108,7 @@ def find(path: bytes) -> Match | None:
         case ["v2", "models", name, *rest] if name:
             return _model_route(name, rest)
         case ["v2", "repository", "models", name, action] if name and action in _REPOSITORY:
-            return Match(b"POST", _REPOSITORY[action], Target(unquote(name)))
+            return Match(b"POST", _REPOSITORY[action], ModelTarget(unquote(name)))
         case ["v2", "repository", repository_name, "index"] if repository_name:
             return Match(b"POST", _no_repository_name)
         case ["v2", "repository", repository_name, "models", name, action] if action in _REPOSITORY:
@@ -127,15 +127,4 @@ def _model_route(name: str, rest: list[str]) -> Match | None:
     if len(rest) > 1 or (rest and rest[0] not in _MODEL) or rest == [""]:
         return None
     method, handler = _MODEL[rest[0] if rest else ""]
-    return Match(method, handler, Target(unquote(name), _version(version)))
-
-
-def _version(text: str) -> str:
-    if not text:
-        return ""
-    if len(text) > 19 or int(text) > _MAX_VERSION:
-        raise invalid(
-            f"failed to get model version from specified version string '{text[:64]}' (details: stol), "
-            "version should be an integral value > 0"
-        )
-    return str(int(text))
+    return Match(method, handler, ModelTarget(unquote(name), requested_version(version)))

@@ -25,11 +25,11 @@ class Context:
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class ModelTarget:
     """The model and version ("" when not given) that a path names."""
 
     model: str = ""
     version: str = ""
 
 
-Route = Callable[[Context, Exchange, Target], None]
+Route = Callable[[Context, Exchange, ModelTarget], None]

@@ -8,42 +8,44 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, Final, Protocol
 
 from slipway.errors import SlipwayError
-from slipway.rest.status import HTTP_STATUS, STATUS_LINE, error_body
+from slipway.rest.framing import HttpHead
+from slipway.rest.response import HTTP_STATUS, JSON, LAST_CHUNK, chunk, error_body, sized_head, streamed_head
 
-if TYPE_CHECKING:
-    from slipway.rest.connection import HttpConnection
-
-log = logging.getLogger("slipway.http")
-
-JSON: Final = b"Content-Type: application/json\r\n"
+_LOG: Final = logging.getLogger("slipway.rest")
 _JOIN_UP_TO: Final = 64 * 1024  # below this size one copy is cheaper than a vectored write
+
+
+class Channel(Protocol):
+    """The way back to a client: takes the bytes of answers, and drops those that come out of turn."""
+
+    def closes_after(self, exchange: Exchange) -> bool:
+        """Return whether the answer to `exchange` is the last on its connection."""
+
+    def send(self, exchange: Exchange, data: bytes) -> None:
+        """Write a part of a streamed answer."""
+
+    def finish(self, exchange: Exchange, parts: Iterable[bytes | memoryview], *, close: bool = False) -> None:
+        """Write the (rest of the) answer, then close the connection or go on to the next request."""
 
 
 class Exchange:
     """A request (`method`, `path` without query, lower-case `headers`, `body`) waiting for its answer."""
 
-    __slots__ = ("_connection", "_task", "answered", "body", "chunked", "headers", "method", "on_disconnect", "path")
+    __slots__ = ("_channel", "_task", "answered", "body", "head", "headers", "method", "on_disconnect", "path")
 
-    def __init__(
-        self,
-        connection: HttpConnection,
-        method: bytes,
-        path: bytes,
-        headers: dict[bytes, bytes],
-        body: bytes | bytearray,
-    ) -> None:
-        self.method = method
-        self.path = path
-        self.headers = headers
+    def __init__(self, channel: Channel, head: HttpHead, body: bytes | bytearray) -> None:
+        self.head = head
+        self.method = head.method
+        self.path = head.path
+        self.headers = head.headers
         self.body = body
         self.answered = False
-        self.chunked = False
         self.on_disconnect: Callable[[], None] | None = None
-        self._connection = connection
+        self._channel = channel
         self._task: asyncio.Task[None] | None = None
 
     def answer(self, status: int, headers: bytes = b"", *parts: bytes | memoryview) -> None:
@@ -53,18 +55,13 @@ class Exchange:
         self.answered = True
         self.on_disconnect = None
         size = sum(map(len, parts))
-        head = b"%b%bContent-Length: %d\r\n%b\r\n" % (
-            STATUS_LINE[status],
-            headers,
-            size,
-            self._connection.closing_line(),
-        )
+        head = sized_head(status, headers, size, closes=self._channel.closes_after(self))
         if self.method == b"HEAD":
             parts = ()
         if size <= _JOIN_UP_TO:
-            self._connection.finish(self, (b"".join((head, *parts)),))
+            self._channel.finish(self, (b"".join((head, *parts)),))
         else:
-            self._connection.finish(self, (head, *parts))
+            self._channel.finish(self, (head, *parts))
 
     def fail(self, error: SlipwayError) -> None:
         """Send an error."""
@@ -73,19 +70,20 @@ class Exchange:
     def begin_stream(self, status: int, headers: bytes) -> None:
         """Send the head of an answer whose length is not known."""
         self.answered = True
-        self.chunked = self._connection.speaks_chunked()
-        framing = b"Transfer-Encoding: chunked\r\n" if self.chunked else b""
-        head = b"%b%b%b%b\r\n" % (STATUS_LINE[status], headers, framing, self._connection.closing_line())
-        self._connection.send(self, head)
+        closes = self._channel.closes_after(self)
+        self._channel.send(self, streamed_head(status, headers, chunked=self.head.takes_chunks, closes=closes))
 
     def stream(self, data: bytes) -> None:
         """Send a piece of a streamed answer."""
-        self._connection.send(self, b"%x\r\n%b\r\n" % (len(data), data) if self.chunked else data)
+        self._channel.send(self, chunk(data) if self.head.takes_chunks else data)
 
     def end_stream(self) -> None:
         """Send the end of a streamed answer."""
         self.on_disconnect = None
-        self._connection.finish(self, (b"0\r\n\r\n",) if self.chunked else (), close=not self.chunked)
+        if self.head.takes_chunks:
+            self._channel.finish(self, (LAST_CHUNK,))
+        else:
+            self._channel.finish(self, (), close=True)
 
     def run(self, work: Coroutine[Any, Any, None]) -> None:
         """Run `work`, which answers this exchange or raises `SlipwayError`; it outlives the connection."""
@@ -103,7 +101,7 @@ class Exchange:
 
     def fail_unexpectedly(self, error: Exception) -> None:
         """Log `error`, which is a defect of ours, and answer without its details."""
-        log.error("unexpected error while answering %r", self.path, exc_info=error)
+        _LOG.error("unexpected error while answering %r", self.path, exc_info=error)
         self.answer(500, JSON, error_body("internal error"))
 
     def disconnected(self) -> None:

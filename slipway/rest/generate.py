@@ -6,9 +6,9 @@ from typing import Final
 
 from slipway.core.request import InferRequest, InferResponse
 from slipway.errors import SlipwayError, internal, invalid
-from slipway.rest.context import Context, Target
-from slipway.rest.exchange import JSON, Exchange
-from slipway.rest.status import HTTP_STATUS, error_body
+from slipway.rest.context import Context, ModelTarget
+from slipway.rest.exchange import Exchange
+from slipway.rest.response import HTTP_STATUS, JSON, error_body
 from slipway.wire.generate import decode_generate, encode_generate
 
 _EVENTS: Final = b"Content-Type: text/event-stream; charset=utf-8\r\n"
@@ -75,17 +75,17 @@ class StreamCall:
             self._exchange.end_stream()
 
 
-def generate(context: Context, exchange: Exchange, target: Target) -> None:
+def generate(context: Context, exchange: Exchange, target: ModelTarget) -> None:
     """Answer with one JSON object."""
     _submit(context, exchange, target, GenerateCall(exchange))
 
 
-def generate_stream(context: Context, exchange: Exchange, target: Target) -> None:
+def generate_stream(context: Context, exchange: Exchange, target: ModelTarget) -> None:
     """Answer with server-sent events."""
     _submit(context, exchange, target, StreamCall(exchange))
 
 
-def _submit(context: Context, exchange: Exchange, target: Target, call: GenerateCall | StreamCall) -> None:
+def _submit(context: Context, exchange: Exchange, target: ModelTarget, call: GenerateCall | StreamCall) -> None:
     request = _decode(context, exchange, target)
     exchange.body = b""
     pending = context.dataplane.submit(request, call.deliver)
@@ -93,7 +93,7 @@ def _submit(context: Context, exchange: Exchange, target: Target, call: Generate
         exchange.on_disconnect = pending.cancel
 
 
-def _decode(context: Context, exchange: Exchange, target: Target) -> InferRequest:
+def _decode(context: Context, exchange: Exchange, target: ModelTarget) -> InferRequest:
     signature = context.dataplane.signature(target.model, target.version)
     try:
         if exchange.headers.get(b"content-encoding", b"identity") != b"identity":

@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 from slipway.errors import SlipwayError
-from slipway.rest.context import Context, Target
-from slipway.rest.exchange import JSON, Exchange
-from slipway.rest.status import error_body
+from slipway.rest.context import Context, ModelTarget
+from slipway.rest.exchange import Exchange
+from slipway.rest.response import JSON, error_body
 
 
-def live(context: Context, exchange: Exchange, _: Target) -> None:
+def live(context: Context, exchange: Exchange, _: ModelTarget) -> None:
     """Answer 200 while the server lives."""
     exchange.answer(200 if context.dataplane.live() else 400)
 
 
-def ready(context: Context, exchange: Exchange, _: Target) -> None:
+def ready(context: Context, exchange: Exchange, _: ModelTarget) -> None:
     """Answer 200 when the server can serve."""
     exchange.answer(200 if context.dataplane.ready() else 400)
 
 
-def model_ready(context: Context, exchange: Exchange, target: Target) -> None:
+def model_ready(context: Context, exchange: Exchange, target: ModelTarget) -> None:
     """Answer 200 when the model can serve; the model itself may be asked."""
     exchange.run(_model_ready(context, exchange, target))
 
 
-async def _model_ready(context: Context, exchange: Exchange, target: Target) -> None:
+async def _model_ready(context: Context, exchange: Exchange, target: ModelTarget) -> None:
     try:
         is_ready = await context.dataplane.model_ready(target.model, target.version)
     except SlipwayError:

@@ -13,9 +13,9 @@ from slipway.core.request import InferRequest, InferResponse
 from slipway.core.signature import ModelSignature
 from slipway.core.tensor import Raw
 from slipway.errors import SlipwayError, invalid, unsupported
-from slipway.rest.context import Context, Target
-from slipway.rest.exchange import JSON, Exchange
-from slipway.rest.status import error_body
+from slipway.rest.context import Context, ModelTarget
+from slipway.rest.exchange import Exchange
+from slipway.rest.response import JSON, error_body
 from slipway.wire.compression import CODINGS, choose_coding, compress, decompress
 from slipway.wire.encode import encode_infer
 from slipway.wire.infer_request import ResponseEncoding, decode_infer
@@ -60,7 +60,7 @@ class InferCall:
             exchange.run(_answer_compressed(exchange, headers, (document, *blobs), coding))
 
 
-def infer(context: Context, exchange: Exchange, target: Target) -> None:
+def infer(context: Context, exchange: Exchange, target: ModelTarget) -> None:
     """Answer an infer request."""
     signature = context.dataplane.signature(target.model, target.version)
     if signature.decoupled:
@@ -79,7 +79,9 @@ def infer(context: Context, exchange: Exchange, target: Target) -> None:
         _submit(context, exchange, request, InferCall(exchange, encoding, signature))
 
 
-async def _infer_in_thread(context: Context, exchange: Exchange, target: Target, signature: ModelSignature) -> None:
+async def _infer_in_thread(
+    context: Context, exchange: Exchange, target: ModelTarget, signature: ModelSignature
+) -> None:
     try:
         request, encoding = await asyncio.to_thread(_decompress_and_decode, context, exchange, target, signature)
     except SlipwayError:
@@ -90,7 +92,7 @@ async def _infer_in_thread(context: Context, exchange: Exchange, target: Target,
 
 
 def _decompress_and_decode(
-    context: Context, exchange: Exchange, target: Target, signature: ModelSignature
+    context: Context, exchange: Exchange, target: ModelTarget, signature: ModelSignature
 ) -> tuple[InferRequest, ResponseEncoding]:
     body = exchange.body
     if exchange.headers.get(b"content-encoding", _IDENTITY) != _IDENTITY:
@@ -106,7 +108,7 @@ def _submit(context: Context, exchange: Exchange, request: InferRequest, call: I
 
 
 def _decode(
-    exchange: Exchange, body: bytes | bytearray, target: Target, signature: ModelSignature
+    exchange: Exchange, body: bytes | bytearray, target: ModelTarget, signature: ModelSignature
 ) -> tuple[InferRequest, ResponseEncoding]:
     given = exchange.headers.get(_LENGTH)
     if given is None:

@@ -6,7 +6,7 @@ import asyncio
 from typing import Final
 
 from slipway.errors import unavailable
-from slipway.rest.connection import Handler, HttpConnection, Limits
+from slipway.rest.connection import Handler, HttpConnection, HttpLimits
 
 _SWEEP_S: Final = 5.0
 _BACKLOG: Final = 2048
@@ -17,12 +17,12 @@ class HttpListener:
     """Serves `handler` on `host`:`port` (0: any free port) in the running event loop."""
 
     def __init__(
-        self, handler: Handler, *, host: str, port: int, limits: Limits | None = None, reuse_port: bool = False
+        self, handler: Handler, *, host: str, port: int, limits: HttpLimits | None = None, reuse_port: bool = False
     ) -> None:
         self._handler = handler
         self._host = host
         self._port = port
-        self._limits = limits or Limits()
+        self._limits = limits or HttpLimits()
         self._reuse_port = reuse_port
         self._connections: set[HttpConnection] = set()
         self._server: asyncio.Server | None = None

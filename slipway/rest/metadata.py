@@ -9,19 +9,20 @@ import orjson
 from slipway.config.render import config_json
 from slipway.core.statistics import BatchDurations, Duration, ModelStatistics
 from slipway.engine.api import TensorMetadata, VersionStatistics
-from slipway.rest.context import Context, Target
-from slipway.rest.exchange import JSON, Exchange
+from slipway.rest.context import Context, ModelTarget
+from slipway.rest.exchange import Exchange
+from slipway.rest.response import JSON
 
 _NEVER = Duration()
 
 
-def server(context: Context, exchange: Exchange, _: Target) -> None:
+def server(context: Context, exchange: Exchange, _: ModelTarget) -> None:
     """Answer GET /v2."""
     metadata = context.dataplane.server_metadata()
     _answer(exchange, {"name": metadata.name, "version": metadata.version, "extensions": metadata.extensions})
 
 
-def model(context: Context, exchange: Exchange, target: Target) -> None:
+def model(context: Context, exchange: Exchange, target: ModelTarget) -> None:
     """Answer GET /v2/models/NAME."""
     metadata = context.dataplane.model_metadata(target.model, target.version)
     _answer(
@@ -36,12 +37,12 @@ def model(context: Context, exchange: Exchange, target: Target) -> None:
     )
 
 
-def config(context: Context, exchange: Exchange, target: Target) -> None:
+def config(context: Context, exchange: Exchange, target: ModelTarget) -> None:
     """Answer GET /v2/models/NAME/config."""
     exchange.answer(200, JSON, config_json(context.dataplane.model_config(target.model, target.version)))
 
 
-def statistics(context: Context, exchange: Exchange, target: Target) -> None:
+def statistics(context: Context, exchange: Exchange, target: ModelTarget) -> None:
     """Answer GET /v2/models/stats and /v2/models/NAME/stats."""
     versions = context.dataplane.model_statistics(target.model, target.version)
     _answer(exchange, {"model_stats": [_version(version) for version in versions]})

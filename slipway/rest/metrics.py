@@ -14,9 +14,9 @@ from typing import Final
 from slipway.core.statistics import Histogram, ModelStatistics, TokenCount
 from slipway.engine.api import Dataplane, VersionStatistics
 from slipway.errors import FailureReason
-from slipway.rest.exchange import JSON, Exchange
+from slipway.rest.exchange import Exchange
 from slipway.rest.processor import ProcessorGauges
-from slipway.rest.status import error_body
+from slipway.rest.response import JSON, error_body
 
 _TEXT: Final = b"Content-Type: text/plain; charset=utf-8\r\n"
 _PATHS: Final = (b"/metrics", b"/metrics/")

@@ -9,14 +9,15 @@ from typing import Any
 import orjson
 
 from slipway.errors import internal, invalid
-from slipway.rest.context import Context, Target
-from slipway.rest.exchange import JSON, Exchange
+from slipway.rest.context import Context, ModelTarget
+from slipway.rest.exchange import Exchange
+from slipway.rest.response import JSON
 from slipway.wire.json_text import NON_BOOLEAN, NON_OBJECT_MEMBERS, NON_STRING, parse_object
 
 _FILE = "file:"
 
 
-def index(context: Context, exchange: Exchange, _: Target) -> None:
+def index(context: Context, exchange: Exchange, _: ModelTarget) -> None:
     """Answer POST /v2/repository/index; members that are empty are left out."""
     only_ready = parse_object(exchange.body).get("ready", False)
     if not isinstance(only_ready, bool):
@@ -28,7 +29,7 @@ def index(context: Context, exchange: Exchange, _: Target) -> None:
     exchange.answer(200, JSON, orjson.dumps(entries))
 
 
-def load(context: Context, exchange: Exchange, target: Target) -> None:
+def load(context: Context, exchange: Exchange, target: ModelTarget) -> None:
     """Answer POST /v2/repository/models/NAME/load once the model is loaded."""
     config, files = None, {}
     for key, value in _parameters(exchange).items():
@@ -41,7 +42,7 @@ def load(context: Context, exchange: Exchange, target: Target) -> None:
     exchange.run(_load(context, exchange, target.model, config, files))
 
 
-def unload(context: Context, exchange: Exchange, target: Target) -> None:
+def unload(context: Context, exchange: Exchange, target: ModelTarget) -> None:
     """Answer POST /v2/repository/models/NAME/unload once unloading has begun."""
     dependents = _parameters(exchange).get("unload_dependents", False)
     if not isinstance(dependents, bool):

@@ -52,21 +52,20 @@ class GrpcioEngine:
     """A grpc.aio server on one address."""
 
     def __init__(self, dataplane: Dataplane, service: Service, in_flight: InFlight, options: GrpcOptions) -> None:
-        import grpc
-
         self._dataplane = dataplane
         self._service = service
         self._in_flight = in_flight
         self._options = options
         self._inference: UnaryInference[_Call] = UnaryInference(dataplane, in_flight, _reply)
         self._streams: set[InferStream] = set()
-        self._codes = {code.value[0]: code for code in grpc.StatusCode}
+        self._codes: dict[int, Any] = {}  # grpc.StatusCode by number
         self._server: Any = None
 
     async def start(self, target: str) -> int:
         """Listen on `target` ("host:port" or "unix:path"); return the port (unix: 1); raise UNAVAILABLE."""
         import grpc
 
+        self._codes = {code.value[0]: code for code in grpc.StatusCode}
         self._server = grpc.aio.server(options=_channel_arguments(self._options))
         self._server.add_generic_rpc_handlers(self._handlers())
         try:

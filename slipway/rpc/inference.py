@@ -8,22 +8,23 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from functools import partial
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from slipway.core.pending import Pending
 from slipway.core.request import InferResponse
 from slipway.core.signature import ModelSignature
+from slipway.core.version import requested_version
 from slipway.engine.api import Dataplane
 from slipway.errors import SlipwayError, internal, unsupported
 from slipway.rpc.in_flight import InFlight
 from slipway.wire.classification import classify
-from slipway.wire.protobuf_request import DecodedRequest, decode_request, parse_request, requested_version
+from slipway.wire.protobuf_request import DecodedRequest, decode_request, parse_request
 from slipway.wire.protobuf_response import encode_response
 
 Call = TypeVar("Call")
 Reply = Callable[[Call, bytes, SlipwayError | None], None]
 
-_logger = logging.getLogger("slipway.rpc")
+_LOG: Final = logging.getLogger("slipway.rpc")
 
 
 class UnaryInference(Generic[Call]):
@@ -33,7 +34,6 @@ class UnaryInference(Generic[Call]):
         self._dataplane = dataplane
         self._in_flight = in_flight
         self._reply = reply
-        self._early: dict[Call, InferResponse] = {}  # answers that came before their final flag
 
     def start(self, call: Call, payload: bytes) -> Pending | None:
         """Begin answering `call`; `reply` is called exactly once, possibly before this returns (then None).
@@ -47,8 +47,8 @@ class UnaryInference(Generic[Call]):
         except SlipwayError as error:
             self._answer(call, b"", error)
             return None
-        except Exception:  # whatever went wrong, the client is owed an answer
-            _logger.exception("ModelInfer failed")
+        except Exception:  # noqa: BLE001  whatever went wrong, the client is owed an answer
+            _LOG.exception("ModelInfer failed")
             self._answer(call, b"", internal("internal error"))
             return None
         return None if pending.finished else pending
@@ -73,12 +73,6 @@ class UnaryInference(Generic[Call]):
         return self._dataplane.submit(decoded.request, deliver)
 
     def _deliver(self, call: Call, response: InferResponse) -> None:
-        if not response.final:
-            self._early[call] = response
-            return
-        if self._early:
-            early = self._early.pop(call, response)
-            response = early if response.empty else response
         if response.error is not None:
             self._answer(call, b"", response.error)
             return
@@ -86,8 +80,8 @@ class UnaryInference(Generic[Call]):
             payload = _encode(response)
         except SlipwayError as error:
             self._answer(call, b"", error)
-        except Exception:  # what a model returned may be anything; the scheduler that delivers it must not suffer
-            _logger.exception("the response of model '%s' cannot be sent", response.model_name)
+        except Exception:  # noqa: BLE001  what a model returned may be anything; the scheduler that delivers it must not suffer
+            _LOG.exception("the response of model '%s' cannot be sent", response.model_name)
             self._answer(call, b"", internal("the response cannot be encoded"))
         else:
             self._answer(call, payload, None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from importlib.util import find_spec
-from typing import Protocol
+from typing import Final, Protocol
 
 from slipway.engine.api import Dataplane
 from slipway.errors import unsupported
@@ -13,7 +13,7 @@ from slipway.rpc.in_flight import InFlight
 from slipway.rpc.options import GrpcOptions
 from slipway.rpc.service import Service
 
-_logger = logging.getLogger("slipway.rpc")
+_LOG: Final = logging.getLogger("slipway.rpc")
 
 
 class GrpcEngine(Protocol):
@@ -69,7 +69,7 @@ class GrpcListener:
         else:
             self._engine = GrpcioEngine(self._dataplane, service, self._in_flight, self._options)
         port = await self._engine.start(self._options.target)
-        _logger.info("Started GRPCInferenceService at %s:%d (%s: %s)", self._options.grpc_address, port, name, reason)
+        _LOG.info("Started GRPCInferenceService at %s:%d (%s: %s)", self._options.grpc_address, port, name, reason)
         return port
 
     async def stop(self, grace_s: float) -> None:

@@ -34,7 +34,7 @@ _CANCEL: Final = 1  # pygrpc_native.EVENT_CANCEL: the client went away or its de
 
 Event = tuple[int, int, int, bytes, object]  # kind, call id, method id, message, client
 
-_logger = logging.getLogger("slipway.rpc")
+_LOG: Final = logging.getLogger("slipway.rpc")
 
 
 class NativeEngine:
@@ -149,6 +149,6 @@ class NativeEngine:
             self._reply(call_id, await self._service.call(path, payload), None)
         except SlipwayError as error:
             self._reply(call_id, b"", error)
-        except Exception:  # whatever went wrong, the client is owed an answer
-            _logger.exception("%s failed", path)
+        except Exception:  # noqa: BLE001  whatever went wrong, the client is owed an answer
+            _LOG.exception("%s failed", path)
             self._reply(call_id, b"", internal("internal error"))

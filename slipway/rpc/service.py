@@ -6,7 +6,6 @@ offer yet is a row of the table too, with the text it answers.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -14,11 +13,11 @@ from google.protobuf.message import DecodeError, Message
 from grpc_health.v1 import health_pb2
 from tritonclient.grpc import service_pb2 as pb
 
+from slipway.core.version import requested_version
 from slipway.engine.api import Dataplane, TensorMetadata
 from slipway.errors import SlipwayError, internal, unsupported
 from slipway.wire import protobuf
 from slipway.wire.infer_request import SHARED_MEMORY_DISABLED
-from slipway.wire.protobuf_request import requested_version
 
 INFERENCE_SERVICE: Final = "inference.GRPCInferenceService"
 MODEL_INFER: Final = f"/{INFERENCE_SERVICE}/ModelInfer"
@@ -44,7 +43,6 @@ class Service:
 
     def __init__(self, dataplane: Dataplane) -> None:
         self._dataplane = dataplane
-        self._background: set[asyncio.Task[None]] = set()
         handlers: dict[str, tuple[type[Message], Handler]] = {
             "ServerLive": (pb.ServerLiveRequest, self._server_live),
             "ServerReady": (pb.ServerReadyRequest, self._server_ready),
@@ -121,21 +119,14 @@ class Service:
     async def _load(self, message: pb.RepositoryModelLoadRequest) -> pb.RepositoryModelLoadResponse:
         protobuf.refuse_repository_name(message.repository_name)
         config, files = protobuf.load_parameters(message)
-        await self._to_its_end(self._dataplane.load_model(message.model_name, config, files))
+        await self._dataplane.load_model(message.model_name, config, files)
         return pb.RepositoryModelLoadResponse()
 
     async def _unload(self, message: pb.RepositoryModelUnloadRequest) -> pb.RepositoryModelUnloadResponse:
         protobuf.refuse_repository_name(message.repository_name)
         dependents = protobuf.unload_dependents(message)
-        await self._to_its_end(self._dataplane.unload_model(message.model_name, dependents))
+        await self._dataplane.unload_model(message.model_name, dependents)
         return pb.RepositoryModelUnloadResponse()
-
-    async def _to_its_end(self, work: Any) -> None:
-        """Await `work`, which goes on when the client does not wait for it: half a load helps nobody."""
-        task = asyncio.ensure_future(work)
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
-        await asyncio.shield(task)
 
 
 _NOT_SERVING: Final = health_pb2.HealthCheckResponse.NOT_SERVING

@@ -1,4 +1,4 @@
-"""Error codes to gRPC status codes: the one table of this transport (specification: triton.md section 6)."""
+"""Error codes to gRPC status codes: the one table of this transport (Triton's `src/grpc/grpc_utils.cc`)."""
 
 from __future__ import annotations
 

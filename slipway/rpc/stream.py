@@ -23,12 +23,13 @@ from slipway.core.pending import Pending
 from slipway.core.request import InferResponse
 from slipway.core.signature import ModelSignature
 from slipway.core.tensor import Raw
+from slipway.core.version import requested_version
 from slipway.engine.api import Dataplane
 from slipway.errors import SlipwayError, internal
 from slipway.rpc.in_flight import InFlight
 from slipway.rpc.inference import classify_outputs
 from slipway.rpc.status import GRPC_STATUS, RESOURCE_EXHAUSTED
-from slipway.wire.protobuf_request import DecodedRequest, decode_request, parse_request, requested_version
+from slipway.wire.protobuf_request import DecodedRequest, decode_request, parse_request
 from slipway.wire.protobuf_response import encode_stream_refusal, encode_stream_response, encode_stream_status
 
 PAUSE_BYTES: Final = 16 * 2**20
@@ -36,7 +37,7 @@ PAUSE_ANSWERS: Final = 1024
 LIMIT_BYTES: Final = 256 * 2**20
 _ANSWER_OVERHEAD: Final = 128  # bytes object and queue entry, so that a flood of tiny answers counts
 
-_logger = logging.getLogger("slipway.rpc")
+_LOG: Final = logging.getLogger("slipway.rpc")
 
 
 class StreamFailedError(Exception):
@@ -51,13 +52,12 @@ class StreamFailedError(Exception):
 class _Exchange:
     """One request of the stream. `answer` waits there for its turn when the order is kept."""
 
-    __slots__ = ("answer", "decoupled", "early", "id", "open")
+    __slots__ = ("answer", "decoupled", "id", "open")
 
     def __init__(self, request_id: str) -> None:
         self.id = request_id
         self.decoupled = False
         self.answer: bytes | None = None
-        self.early: InferResponse | None = None  # an only answer that came before its final flag
         self.open = True
 
 
@@ -94,8 +94,8 @@ class InferStream:
             self._submit(exchange, message, raws)
         except SlipwayError as error:
             self._refuse(exchange, error)
-        except Exception:  # whatever went wrong, the client is owed an answer
-            _logger.exception("ModelStreamInfer failed")
+        except Exception:  # noqa: BLE001  whatever went wrong, the client is owed an answer
+            _LOG.exception("ModelStreamInfer failed")
             self._refuse(exchange, internal("internal error"))
         self._update_room()
 
@@ -165,13 +165,6 @@ class InferStream:
     ) -> None:
         if not exchange.open:
             return
-        if not exchange.decoupled:
-            if not response.final:
-                exchange.early = response
-                return
-            if response.empty and exchange.early is not None:
-                response = exchange.early
-                response.final = True
         request, final = decoded.request, response.final
         answer: bytes | None
         try:
@@ -181,8 +174,8 @@ class InferStream:
                 self._fail(GRPC_STATUS[error.code], error.message)
                 return
             answer = encode_stream_status(request, message=error.message, final=final)
-        except Exception:  # what a model returned may be anything; the scheduler that delivers it must not suffer
-            _logger.exception("the response of model '%s' cannot be sent", response.model_name)
+        except Exception:  # noqa: BLE001  what a model returned may be anything; the scheduler that delivers it must not suffer
+            _LOG.exception("the response of model '%s' cannot be sent", response.model_name)
             answer = encode_stream_status(request, message="the response cannot be encoded", final=final)
         if answer is not None:
             self._send(exchange, answer)

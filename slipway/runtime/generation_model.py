@@ -16,7 +16,7 @@ from slipway.errors import SlipwayError, invalid, unsupported
 from slipway.runtime.arguments import FORCED, NUM_RETURN, Values, decoding_of, default_values, read_values
 from slipway.runtime.shared_engines import acquire_engine
 from slipway.transformer.dispatch import GenerationRequest, dispatch
-from slipway.transformer.generation import Hypothesis, Row
+from slipway.transformer.generation import Hypothesis, SequenceRequest
 from slipway.transformer.options import EngineOptions
 from slipway.transformer.spec import Positions
 
@@ -106,7 +106,7 @@ class GenerationModel:
             raise invalid("; ".join(problems))
         return _Request(rows, [int(each[NUM_RETURN]) for each in values], sink, pad=self._pad)
 
-    def _row(self, ids: np.ndarray, values: Values, inputs: Mapping[str, np.ndarray]) -> Row:
+    def _row(self, ids: np.ndarray, values: Values, inputs: Mapping[str, np.ndarray]) -> SequenceRequest:
         if not ids.size:
             raise invalid("it has no tokens")
         vocabulary = (self._spec.encoder or self._decoder).vocabulary
@@ -121,7 +121,7 @@ class GenerationModel:
         if "max_output_len" in inputs and values["max_tokens"] > most:
             raise invalid(f"max_output_len is {values['max_tokens']:g}, and {most} tokens are possible")
         decoding = decoding_of(values, most_tokens=most, start_id=self._spec.start_id, end_ids=self._end_ids)
-        row = Row(ids, decoding)
+        row = SequenceRequest(ids, decoding)
         refusal = self._engine.refusal(row)
         if refusal:
             raise unsupported(f"this model's engine cannot do {refusal}")
@@ -141,7 +141,7 @@ class GenerationModel:
 class _Request(GenerationRequest):
     """A request whose answer goes to its sink: of each row the `wanted` best hypotheses."""
 
-    def __init__(self, rows: Sequence[Row], wanted: Sequence[int], sink: AnswerSink, *, pad: int) -> None:
+    def __init__(self, rows: Sequence[SequenceRequest], wanted: Sequence[int], sink: AnswerSink, *, pad: int) -> None:
         super().__init__(rows)
         self._wanted = wanted
         self._sink = sink

@@ -7,7 +7,7 @@ from pathlib import Path
 from threading import Lock
 
 from slipway.checkpoints.huggingface.reader import HuggingFaceCheckpoint
-from slipway.transformer.engines import OpenEngine, open_engine
+from slipway.transformer.engines import RoutingEngine, open_engine
 from slipway.transformer.options import EngineOptions
 
 _Key = tuple[Path, EngineOptions]
@@ -20,7 +20,7 @@ class SharedEngine:
     """An engine and how many models use it. Each `acquire_engine` is matched by one `release`."""
 
     key: _Key
-    engine: OpenEngine
+    engine: RoutingEngine
     users: int = 0
 
     def release(self) -> None:

@@ -20,7 +20,7 @@ class Batchable(Hashable, Protocol):
     rows: int
 
     @property
-    def model_signature_key(self) -> object:
+    def merge_key(self) -> object:
         """What must be equal between the items of a batch."""
 
 
@@ -112,7 +112,7 @@ class Batcher(Generic[Item]):
             if items:
                 if rows + size > self._largest_preferred and not preferred:
                     preferred = len(items)
-                if rows + size > self._max_rows or item.model_signature_key != items[0].model_signature_key:
+                if rows + size > self._max_rows or item.merge_key != items[0].merge_key:
                     return items, rows, preferred, oldest, True
                 oldest = min(oldest, enqueued)
             else:

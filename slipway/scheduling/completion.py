@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from slipway.backends.instance_api import Outcome
 from slipway.core.padding import PaddingRule, count_tokens
@@ -18,7 +19,7 @@ from slipway.core.signature import ModelSignature
 from slipway.core.statistics import ModelStatistics, TokenCount
 from slipway.errors import Code, FailureReason, SlipwayError
 
-_LOG = logging.getLogger("slipway.scheduling")
+_LOG: Final = logging.getLogger("slipway.scheduling")
 
 
 def failure_reason(error: SlipwayError) -> FailureReason:

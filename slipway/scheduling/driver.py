@@ -16,15 +16,14 @@ from slipway.core.pending import Pending
 from slipway.core.signature import ModelSignature
 from slipway.core.statistics import ModelStatistics
 from slipway.errors import FailureReason, SlipwayError, cancelled, unavailable
+from slipway.scheduling.api import STOPPED, Drain
 from slipway.scheduling.batcher import Dispatch, Idle, WaitUntil
 from slipway.scheduling.completion import Completion
 from slipway.scheduling.pool import InstancePool
 from slipway.scheduling.queue import QueueFullError
 
-STOPPED = "Server is stopping, scheduler for model has stopped accepting new inference requests"
 
-
-class Line(Protocol):
+class WaitingLine(Protocol):
     """The waiting requests of a model and the decision which go next (`batcher.Batcher`, `batcher.Fifo`)."""
 
     immediate: bool
@@ -60,24 +59,23 @@ class InstanceScheduler:
         version: str,
         *,
         instances: Sequence[Instance],
-        line: Line,
+        line: WaitingLine,
         key: Callable[[Pending], object] | None = None,
         pipelined: bool = False,
     ) -> None:
         self._statistics = statistics
         self._line = line
         self._key = key
-        self._completion = Completion(signature, statistics, version, self._check_drained)
+        self._drain = Drain(self._is_idle)
+        self._completion = Completion(signature, statistics, version, self._drain.check)
         self._pool = InstancePool(instances, self._completion, self._freed, pipelined=pipelined)
         self._pumping = False  # set while requests are started: an inline instance finishes inside `start`
-        self._closed = False
-        self._drained: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ns = 0
 
     def submit(self, pending: Pending) -> None:
         """Execute the request now if an instance is free, else queue it. Raise UNAVAILABLE when it is refused."""
-        if self._closed:
+        if self._drain.closed:
             raise self._refused(pending, STOPPED, FailureReason.OTHER)
         pending.observe = self._completion.observe
         line = self._line
@@ -94,11 +92,7 @@ class InstanceScheduler:
 
     async def drain(self) -> None:
         """Refuse new requests and return when every accepted one is answered."""
-        self._closed = True
-        if self._unfinished():
-            if self._drained is None:
-                self._drained = asyncio.get_running_loop().create_future()
-            await asyncio.shield(self._drained)
+        await self._drain.finish()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -106,7 +100,7 @@ class InstanceScheduler:
     def _enqueue(self, pending: Pending) -> None:
         request = pending.request
         if self._key is not None:
-            pending.model_signature_key = self._key(pending)
+            pending.merge_key = self._key(pending)
         try:
             self._line.push(pending, time.monotonic_ns(), priority=request.priority, timeout=request.timeout_us * 1000)
         except QueueFullError:
@@ -146,7 +140,7 @@ class InstanceScheduler:
     def _freed(self) -> None:
         if self._line and not self._pumping:
             self._pump()
-        self._check_drained()
+        self._drain.check()
 
     def _leave(self, pending: Pending) -> None:
         pending.dequeue = None
@@ -156,7 +150,7 @@ class InstanceScheduler:
         if self._line.remove(pending):
             self._leave(pending)
             self._completion.refuse(pending, cancelled(), time.monotonic_ns())
-            self._check_drained()
+            self._drain.check()
 
     def _refused(self, pending: Pending, message: str, reason: FailureReason) -> SlipwayError:
         self._statistics.record_failure(time.monotonic_ns() - pending.arrival_ns, reason)
@@ -175,11 +169,7 @@ class InstanceScheduler:
     def _woken(self) -> None:
         self._timer = None
         self._pump()
-        self._check_drained()
+        self._drain.check()
 
-    def _unfinished(self) -> bool:
-        return bool(self._line) or self._pool.busy > 0 or self._completion.unanswered > 0
-
-    def _check_drained(self) -> None:
-        if self._drained is not None and not self._drained.done() and not self._unfinished():
-            self._drained.set_result(None)
+    def _is_idle(self) -> bool:
+        return not self._line and not self._pool.busy and not self._completion.unanswered

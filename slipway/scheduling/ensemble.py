@@ -6,7 +6,6 @@ own schedulers queue, batch, refuse and count it. Source of texts and counting: 
 
 from __future__ import annotations
 
-import asyncio
 import time
 
 from tritonclient.grpc import model_config_pb2
@@ -15,15 +14,15 @@ from slipway.core.pending import Pending
 from slipway.core.signature import ModelSignature
 from slipway.core.statistics import ModelStatistics
 from slipway.errors import FailureReason, invalid, unavailable
-from slipway.scheduling.driver import STOPPED
-from slipway.scheduling.ensemble_graph import EnsembleGraph, Step, mixed_origins
+from slipway.scheduling.api import STOPPED, Drain
+from slipway.scheduling.ensemble_graph import EnsembleGraph, EnsembleStep, mixed_origins
 from slipway.scheduling.ensemble_run import EnsembleContext, RunningRequest, SignatureOf, Submit
 
 
 def graph_of(config: model_config_pb2.ModelConfig, signature: ModelSignature) -> EnsembleGraph:
     """Return the dataflow that an ensemble's configuration describes."""
     steps = (
-        Step(
+        EnsembleStep(
             index,
             step.model_name,
             "" if step.model_version == -1 else str(step.model_version),
@@ -56,8 +55,7 @@ class EnsembleScheduler:
         self._graph = graph_of(config, signature)
         self._pruned: dict[frozenset[str], EnsembleGraph] = {}
         self._running = 0
-        self._closed = False
-        self._drained: asyncio.Future[None] | None = None
+        self._drain = Drain(lambda: not self._running)
         if mixed_origins(self._graph, lambda step: signature_of(step.model_name, step.model_version).decoupled):
             name = signature.model_name
             raise invalid(
@@ -66,7 +64,7 @@ class EnsembleScheduler:
 
     def submit(self, pending: Pending) -> None:
         """Run the request through the graph. Raise UNAVAILABLE when the model is going away."""
-        if self._closed:
+        if self._drain.closed:
             self._context.statistics.record_failure(time.monotonic_ns() - pending.arrival_ns, FailureReason.OTHER)
             raise unavailable(pending.request.log_prefix + STOPPED)
         self._running += 1
@@ -75,16 +73,11 @@ class EnsembleScheduler:
 
     async def drain(self) -> None:
         """Refuse new requests and return when every accepted one is answered."""
-        self._closed = True
-        if self._running:
-            if self._drained is None:
-                self._drained = asyncio.get_running_loop().create_future()
-            await asyncio.shield(self._drained)
+        await self._drain.finish()
 
     def _ended(self) -> None:
         self._running -= 1
-        if not self._running and self._drained is not None and not self._drained.done():
-            self._drained.set_result(None)
+        self._drain.check()
 
     def _graph_for(self, outputs: tuple[str, ...]) -> EnsembleGraph:
         names = frozenset(outputs)

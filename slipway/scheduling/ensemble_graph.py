@@ -18,7 +18,7 @@ Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class EnsembleStep:
     """One composing model; `inputs` and `outputs` map its tensor names to ensemble tensors."""
 
     index: int
@@ -32,7 +32,7 @@ class Step:
 class StepCall(Generic[Value]):
     """A step to be run on `inputs` (its model's names); `outputs` are the names of which answers are needed."""
 
-    step: Step
+    step: EnsembleStep
     iteration: int
     inputs: dict[str, Value]
     outputs: tuple[str, ...]
@@ -42,7 +42,7 @@ class StepCall(Generic[Value]):
 class EnsembleGraph:
     """The steps that lead to `outputs`, and who uses each ensemble tensor (index -1: the ensemble's answer)."""
 
-    def __init__(self, steps: Iterable[Step], outputs: Iterable[str]) -> None:
+    def __init__(self, steps: Iterable[EnsembleStep], outputs: Iterable[str]) -> None:
         self.steps = tuple(steps)
         self.outputs = tuple(outputs)
         self.needs = {step.index: frozenset(step.inputs.values()) for step in self.steps}
@@ -62,7 +62,7 @@ class EnsembleGraph:
     def pruned(self, outputs: Sequence[str]) -> EnsembleGraph:
         """Return the graph of only the steps that some of `outputs` depend on."""
         makers = {tensor: step for step in self.steps for tensor in step.outputs.values()}
-        kept: dict[int, Step] = {}
+        kept: dict[int, EnsembleStep] = {}
         open_names = list(outputs)
         while open_names:
             step = makers.get(open_names.pop())
@@ -143,7 +143,7 @@ class EnsembleRun(Generic[Value]):
                 known[name] = (value, users - 1)
 
 
-def mixed_origins(graph: EnsembleGraph, decoupled: Callable[[Step], bool]) -> Step | None:
+def mixed_origins(graph: EnsembleGraph, decoupled: Callable[[EnsembleStep], bool]) -> EnsembleStep | None:
     """Return a step (or, for the ensemble's answer, the last step) that combines tensors of different decoupled
     origins, which Triton refuses: their answers could not be told to belong together."""
     makers = {tensor: step for step in graph.steps for tensor in step.outputs.values()}

@@ -14,7 +14,7 @@ from slipway.core.statistics import ModelStatistics
 from slipway.errors import unsupported
 from slipway.scheduling.api import Scheduler
 from slipway.scheduling.batcher import Batcher, BatchRules, Fifo
-from slipway.scheduling.driver import InstanceScheduler, Line
+from slipway.scheduling.driver import InstanceScheduler, WaitingLine
 from slipway.scheduling.length_batcher import LengthBatcher
 from slipway.scheduling.lengths import length_key
 from slipway.scheduling.ordered import OrderedScheduler
@@ -55,11 +55,11 @@ def build_scheduler(
 
 def _batching_line(
     rules: BatchRules, queue: RequestQueue[Pending], signature: ModelSignature
-) -> tuple[Line, Callable[[Pending], object] | None]:
+) -> tuple[WaitingLine, Callable[[Pending], object] | None]:
     """Return the batcher and what it is told of each request: which others it may be merged with."""
     rule = signature.padding
     if rule is None:
-        return Batcher(rules, queue), merge_key(signature)
+        return Batcher(rules, queue), shape_key(signature)
     line = LengthBatcher(rules, queue, max_share=rule.max_share, max_tokens=rule.max_tokens)
     return line, length_key(signature, rule)
 
@@ -85,7 +85,7 @@ def _policy(policy: model_config_pb2.ModelQueuePolicy) -> QueuePolicy:
     )
 
 
-def merge_key(signature: ModelSignature) -> Callable[[Pending], object] | None:
+def shape_key(signature: ModelSignature) -> Callable[[Pending], object] | None:
     """Return what must be equal between the requests of a batch: the shapes that may differ and are not ragged, and
     which optional inputs are there, ragged ones excepted: a backend that takes those reads request by request. None
     where any two requests fit together."""

@@ -36,7 +36,7 @@ class LengthBatcher(Batcher[Item]):
             items = [item for item, _ in entries]
             if group is None:
                 group = LengthGroup(items.pop(0), self._limits)
-            group.extend([item for item in items if item.model_signature_key.key == group.key])
+            group.extend([item for item in items if item.merge_key.key == group.key])
             if len(enqueued) >= WINDOW or group.rows >= self._max_rows:
                 break
         if group is None:

@@ -23,7 +23,7 @@ class Measured(Hashable, Protocol):
     rows: int
 
     @property
-    def model_signature_key(self) -> Lengths:
+    def merge_key(self) -> Lengths:
         """The item's lengths; only items with equal `key` are given to one group."""
 
 
@@ -69,7 +69,7 @@ class LengthGroup(Generic[Item]):
     """
 
     def __init__(self, head: Item, limits: LengthLimits) -> None:
-        lengths = head.model_signature_key
+        lengths = head.merge_key
         own = head.rows * lengths.tokens
         self.key = lengths.key
         self.preferred = int((head.rows or 1) in limits.preferred_rows)
@@ -127,7 +127,7 @@ def _has_room(size: _Size, limits: LengthLimits) -> bool:
 
 
 def _tokens(item: Measured) -> int:
-    return item.model_signature_key.tokens
+    return item.merge_key.tokens
 
 
 def _neighbours(candidates: Sequence[Item], tokens: int) -> tuple[list[Item], list[Item]]:
@@ -139,6 +139,6 @@ def _neighbours(candidates: Sequence[Item], tokens: int) -> tuple[list[Item], li
 
 def _cheaper(size: _Size, shorter: list[Item], longer: list[Item]) -> tuple[Item, _Size]:
     """Take the next item from the side that adds less padding; return it with the size of the batch it makes."""
-    offers = [(size.with_item(side[-1].rows, side[-1].model_signature_key), side) for side in (shorter, longer) if side]
+    offers = [(size.with_item(side[-1].rows, side[-1].merge_key), side) for side in (shorter, longer) if side]
     larger, side = min(offers, key=lambda offer: offer[0].padding)
     return side.pop(), larger

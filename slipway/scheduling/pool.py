@@ -23,7 +23,7 @@ _MOST: Final = 128
 _LOST: Final = 32
 
 
-class Slot:
+class InstanceSlot:
     """One batch at a time on one instance."""
 
     __slots__ = ("_batch", "_finished", "_instance", "_pool")
@@ -60,18 +60,18 @@ class InstancePool:
         self.completion = completion
         self.freed = freed
         self.busy = 0  # batches in execution
-        self.free = [Slot(self, instance) for instance in instances]
+        self.free = [InstanceSlot(self, instance) for instance in instances]
         deeper = [instance for instance in instances for _ in range(instance.depth - 1)] if pipelined else []
-        self._spare = [Slot(self, instance) for instance in deeper]
+        self._spare = [InstanceSlot(self, instance) for instance in deeper]
         self._extra = 0  # spare slots in use
         self._points = 0
 
-    def take(self) -> Slot:
+    def take(self) -> InstanceSlot:
         """Return a free slot; one used lately, whose memory is warm."""
         self.busy += 1
         return self.free.pop()
 
-    def put_back(self, slot: Slot, duration_ns: int) -> None:
+    def put_back(self, slot: InstanceSlot, duration_ns: int) -> None:
         """Take a slot back after an execution of `duration_ns`."""
         self.busy -= 1
         self.free.append(slot)

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 from slipway.errors import SlipwayError, cancelled
-from slipway.transformer.generation import Engine, Hypothesis, Row
+from slipway.transformer.generation import Hypothesis, SequenceRequest, TransformerEngine
 
 
 class GenerationRequest(ABC):
@@ -21,7 +21,7 @@ class GenerationRequest(ABC):
     to the engine: CTranslate2's threads let go of a listener late, and may not end it.
     """
 
-    def __init__(self, rows: Sequence[Row]) -> None:
+    def __init__(self, rows: Sequence[SequenceRequest]) -> None:
         self.rows = rows
         self.told = False
         self.restart()
@@ -34,8 +34,10 @@ class GenerationRequest(ABC):
 
     @abstractmethod
     def token(self, row: int, token: int, log_probability: float, figure: float) -> bool:
-        """Take one more token of a row that is not searched with beams, as a `Listener` does; return whether the client
-        is gone."""
+        """Take one more token of a row that is not searched with beams, as a `GenerationListener` does.
+
+        Return whether the client is gone.
+        """
 
     @abstractmethod
     def wanted(self) -> bool:
@@ -60,7 +62,7 @@ class GenerationRequest(ABC):
             self.fail(error)
 
 
-def dispatch(engine: Engine, requests: Sequence[GenerationRequest]) -> None:
+def dispatch(engine: TransformerEngine, requests: Sequence[GenerationRequest]) -> None:
     """Generate for all requests and answer each, with an error where the engine fails."""
     for request in requests:
         if not request.rows:
@@ -80,7 +82,7 @@ def dispatch(engine: Engine, requests: Sequence[GenerationRequest]) -> None:
 
 
 class _Dispatcher:
-    """Passes what the engine reports of its rows to the requests they belong to. A `generation.Listener`."""
+    """Passes what the engine reports of its rows to the requests they belong to. A `generation.GenerationListener`."""
 
     def __init__(self, requests: Sequence[GenerationRequest]) -> None:
         self._owners = [(request, row) for request in requests for row in range(len(request.rows))]

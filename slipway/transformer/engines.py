@@ -1,7 +1,7 @@
 """One or two engines behind the seam of one: what opens them, and which of them runs which row.
 
-What a model is opened with is decided in `choice.py`. Where that is CTranslate2, a row that it would not run exactly as
-asked goes to torch, which is opened when the first such row comes. Knows no format of checkpoints.
+What a model is opened with is decided in `engine_choice.py`. Where that is CTranslate2, a row that it would not run
+exactly as asked goes to torch, which is opened when the first such row comes. Knows no format of checkpoints.
 """
 
 from __future__ import annotations
@@ -9,25 +9,30 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import Final
 
 from slipway.cores import cpu_limit
-from slipway.errors import SlipwayError, unavailable, unsupported
-from slipway.transformer.choice import faster, why_torch
+from slipway.errors import SlipwayError, internal, unavailable, unsupported
 from slipway.transformer.ctranslate2 import support
-from slipway.transformer.generation import Encoded, Engine, Hypothesis, Listener, Row
-from slipway.transformer.libraries import INSTALL, installed
-from slipway.transformer.options import EngineOptions
+from slipway.transformer.engine_choice import faster, why_torch
+from slipway.transformer.generation import (
+    Encoded,
+    GenerationListener,
+    ReindexedListener,
+    SequenceRequest,
+    TransformerEngine,
+)
+from slipway.transformer.options import INSTALL, EngineOptions, installed
 from slipway.transformer.spec import Transformer
 from slipway.transformer.trial import SMALL
 from slipway.transformer.weights import Weights
 
-log = logging.getLogger("slipway.transformer")
+_LOG: Final = logging.getLogger("slipway.transformer")
 
 
 def open_engine(
-    spec: Transformer, weights: Weights, options: EngineOptions, *, name: str, typical: Row | None = None
-) -> OpenEngine:
+    spec: Transformer, weights: Weights, options: EngineOptions, *, name: str, typical: SequenceRequest | None = None
+) -> RoutingEngine:
     """Return the engine that the options ask for, ready to compute; `name` is the model's, for messages. Who opens it
     logs its `description`.
 
@@ -39,11 +44,11 @@ def open_engine(
     """
     options.check()
 
-    def open_torch() -> Engine:
+    def open_torch() -> TransformerEngine:
         return _open_torch(spec, weights, options, name)
 
     if options.engine == "torch":
-        return OpenEngine(spec, name, options, exact=None, general=open_torch(), open_general=None)
+        return RoutingEngine(spec, name, options, exact=None, general=open_torch(), open_general=None)
     if options.engine != "auto":
         if not installed("ctranslate2"):
             raise unavailable(f"model '{name}': engine '{options.engine}' is not installed: {INSTALL}")
@@ -52,18 +57,18 @@ def open_engine(
         except SlipwayError as error:
             raise SlipwayError(error.code, f"model '{name}': {error.message}") from error
         others = open_torch if options.engine == "ctranslate2+torch" else None
-        return OpenEngine(spec, name, options, exact=exact, general=None, open_general=others)
+        return RoutingEngine(spec, name, options, exact=exact, general=None, open_general=others)
     reason = why_torch(spec, options, typical)
     if not reason and installed("torch") and weights.elements >= SMALL:
         reason, engine = faster(spec, options, lambda: _open_ctranslate2(spec, weights, options), open_torch)
     else:
         engine = open_torch() if reason else _open_ctranslate2(spec, weights, options)
     if reason:
-        return OpenEngine(spec, name, options, exact=None, general=engine, open_general=None, reason=reason)
-    return OpenEngine(spec, name, options, exact=engine, general=None, open_general=open_torch)
+        return RoutingEngine(spec, name, options, exact=None, general=engine, open_general=None, reason=reason)
+    return RoutingEngine(spec, name, options, exact=engine, general=None, open_general=open_torch)
 
 
-class OpenEngine:
+class RoutingEngine:
     """One or two engines behind the seam of one: `exact` (CTranslate2) for the rows it runs as asked, `general` (torch)
     for all others, opened when they come."""
 
@@ -73,9 +78,9 @@ class OpenEngine:
         name: str,
         options: EngineOptions,
         *,
-        exact: Engine | None,
-        general: Engine | None,
-        open_general: Callable[[], Engine] | None,
+        exact: TransformerEngine | None,
+        general: TransformerEngine | None,
+        open_general: Callable[[], TransformerEngine] | None,
         reason: str = "",
     ) -> None:
         self._spec = spec
@@ -97,7 +102,7 @@ class OpenEngine:
         said = f"; {self._torch_name} for {', '.join(self._said)}" if self._said else ""
         return self._exact.description + said
 
-    def refusal(self, row: Row) -> str:
+    def refusal(self, row: SequenceRequest) -> str:
         """Return why no open engine can run the row exactly as asked, "" when one can."""
         if self._exact is None:
             return self._other("").refusal(row)
@@ -106,12 +111,12 @@ class OpenEngine:
             return self._other(inexact).refusal(row)
         return self._exact.refusal(row)
 
-    def generate(self, rows: Sequence[Row], listener: Listener) -> None:
+    def generate(self, rows: Sequence[SequenceRequest], listener: GenerationListener) -> None:
         """Decode all rows, first those of CTranslate2, then those of torch."""
         for engine, part in self._parts(rows):
-            engine.generate([rows[index] for index in part], _Part(part, listener))
+            engine.generate([rows[index] for index in part], ReindexedListener(listener, part))
 
-    def encode(self, rows: Sequence[Row], *, attentions: bool = False) -> list[Encoded]:
+    def encode(self, rows: Sequence[SequenceRequest], *, attentions: bool = False) -> list[Encoded]:
         """Return the hidden states of each row."""
         results: dict[int, Encoded] = {}
         for engine, part in self._parts(rows, support.no_states(self._spec, attentions=attentions)):
@@ -119,7 +124,7 @@ class OpenEngine:
             results.update(zip(part, states, strict=True))
         return [results[index] for index in range(len(rows))]
 
-    def score(self, rows: Sequence[Row]) -> list[float]:
+    def score(self, rows: Sequence[SequenceRequest]) -> list[float]:
         """Return the mean negative log-probability of each row's own tokens after the first (decoder-only models)."""
         results: dict[int, float] = {}
         for engine, part in self._parts(rows):
@@ -134,7 +139,7 @@ class OpenEngine:
         for engine in engines:
             engine.close()
 
-    def _parts(self, rows: Sequence[Row], for_all: str = "") -> list[tuple[Engine, list[int]]]:
+    def _parts(self, rows: Sequence[SequenceRequest], for_all: str = "") -> list[tuple[TransformerEngine, list[int]]]:
         """Return which engine does which rows; `for_all` is a reason why torch has to do all of them."""
         if self._exact is None:
             return [(self._other(""), list(range(len(rows))))]
@@ -145,7 +150,7 @@ class OpenEngine:
                 f"model '{self._name}': engine 'ctranslate2' does not do this exactly as asked: {reasons[refused[0]]}; "
                 "set the engine to 'ctranslate2+torch' or 'torch'"
             )
-        parts: list[tuple[Engine, list[int]]] = []
+        parts: list[tuple[TransformerEngine, list[int]]] = []
         accepted = [index for index, reason in enumerate(reasons) if not reason]
         if accepted:
             parts.append((self._exact, accepted))
@@ -155,43 +160,27 @@ class OpenEngine:
             parts.append((other, refused))
         return parts
 
-    def _other(self, reason: str) -> Engine:
+    def _other(self, reason: str) -> TransformerEngine:
         """Return the torch engine, opened if it is not yet; the reason is logged when it is new."""
         with self._lock:
             if self._general is None:
-                assert self._open_general is not None  # noqa: S101  _parts and refusal ask before
                 if self._closed:
                     raise unavailable(f"model '{self._name}': the engine is closed")
+                if self._open_general is None:  # `_parts` and `refusal` ask before
+                    raise internal(f"model '{self._name}' has one engine, which does not run this: {reason}")
                 self._general = self._open_general()
             if reason and reason not in self._said:
                 self._said[reason] = None
-                log.info(
+                _LOG.info(
                     "model '%s' computes with %s where CTranslate2 cannot: %s", self._name, self._torch_name, reason
                 )
             return self._general
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """A listener of some of the rows under the indices they have among all."""
-
-    rows: Sequence[int]
-    listener: Listener
-
-    def token(self, row: int, token: int, log_probability: float, figure: float) -> bool:
-        return self.listener.token(self.rows[row], token, log_probability, figure)
-
-    def wanted(self, row: int) -> bool:
-        return self.listener.wanted(self.rows[row])
-
-    def done(self, row: int, hypotheses: Sequence[Hypothesis]) -> None:
-        self.listener.done(self.rows[row], hypotheses)
-
-
-def _open_ctranslate2(spec: Transformer, weights: Weights, options: EngineOptions) -> Engine:
+def _open_ctranslate2(spec: Transformer, weights: Weights, options: EngineOptions) -> TransformerEngine:
     from slipway.transformer.ctranslate2.engine import CTranslate2Engine
 
-    return CTranslate2Engine(
+    return CTranslate2Engine.open(
         spec,
         weights,
         device=options.device,
@@ -202,7 +191,7 @@ def _open_ctranslate2(spec: Transformer, weights: Weights, options: EngineOption
     )
 
 
-def _open_torch(spec: Transformer, weights: Weights, options: EngineOptions, name: str) -> Engine:
+def _open_torch(spec: Transformer, weights: Weights, options: EngineOptions, name: str) -> TransformerEngine:
     if not installed("torch"):
         missing = "torch" if installed("ctranslate2") else "neither CTranslate2 nor torch"
         state = "is not installed" if missing == "torch" else "is installed"
@@ -210,4 +199,4 @@ def _open_torch(spec: Transformer, weights: Weights, options: EngineOptions, nam
     from slipway.transformer.torch_engine.engine import TorchEngine
 
     threads = options.threads or cpu_limit()  # left alone, torch may take one in threads it has not started
-    return TorchEngine(spec, weights, device=options.device, dtype=options.compute_type, threads=threads)
+    return TorchEngine.open(spec, weights, device=options.device, dtype=options.compute_type, threads=threads)

@@ -1,8 +1,8 @@
 """What is asked of an engine and what it gives: values, and the seam between engines and what uses them.
 
-One `Row` is one sequence with its own way of decoding; an engine runs rows of different lengths and settings
-together and reports to a `Listener` as it goes, so that a short row is answered while a long one goes on. Knows no
-tensor library but numpy, no file format and no protocol.
+One `SequenceRequest` is one sequence with its own way of decoding, a row of what an engine runs; an engine runs rows of
+different lengths and settings together and reports to a `GenerationListener` as it goes, so that a short row is
+answered while a long one goes on. Knows no tensor library but numpy, no file format and no protocol.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Decoding:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Row:
+class SequenceRequest:
     """One sequence: the encoder's input, or the prompt of a decoder-only model. `ids` is int64 [tokens], no padding.
 
     Images are `pixels` float32 [channels, height, width] instead. `hidden` float32 [tokens, hidden] is input that was
@@ -100,7 +100,7 @@ class Encoded:
     attentions: np.ndarray | None = None
 
 
-class Listener(Protocol):
+class GenerationListener(Protocol):
     """Who hears of a generation as it goes. Called on the engine's thread; must not block."""
 
     def token(self, row: int, token: int, log_probability: float, figure: float) -> bool:
@@ -120,7 +120,7 @@ class Listener(Protocol):
 
 
 @dataclass(slots=True)
-class Collected:
+class CollectingListener:
     """A listener that waits for everything: `results[row]` are the row's hypotheses."""
 
     results: dict[int, list[Hypothesis]] = field(default_factory=dict)
@@ -138,7 +138,27 @@ class Collected:
         self.results[row] = list(hypotheses)
 
 
-class Engine(Protocol):
+@dataclass(frozen=True, slots=True)
+class ReindexedListener:
+    """Passes on what is heard of some of the rows, under the indices they have among all."""
+
+    listener: GenerationListener
+    rows: Sequence[int]
+
+    def token(self, row: int, token: int, log_probability: float, figure: float) -> bool:
+        """Pass one token on."""
+        return self.listener.token(self.rows[row], token, log_probability, figure)
+
+    def wanted(self, row: int) -> bool:
+        """Return whether anybody still waits for the row."""
+        return self.listener.wanted(self.rows[row])
+
+    def done(self, row: int, hypotheses: Sequence[Hypothesis]) -> None:
+        """Pass a finished row on."""
+        self.listener.done(self.rows[row], hypotheses)
+
+
+class TransformerEngine(Protocol):
     """A transformer that computes. One engine serves all instances of a model; every method may be called from several
     threads at once. Errors are `SlipwayError`s; a row's figures were checked by who made the row. `description` says
     what computes how."""
@@ -147,24 +167,24 @@ class Engine(Protocol):
     def description(self) -> str:
         """What computes how: for statistics and logs."""
 
-    def refusal(self, row: Row) -> str:
+    def refusal(self, row: SequenceRequest) -> str:
         """Return why this engine cannot run the row exactly as asked, "" when it can."""
 
-    def generate(self, rows: Sequence[Row], listener: Listener) -> None:
+    def generate(self, rows: Sequence[SequenceRequest], listener: GenerationListener) -> None:
         """Decode all rows, each by its own `decoding`; return when `listener.done` was called for each."""
 
-    def encode(self, rows: Sequence[Row], *, attentions: bool = False) -> list[Encoded]:
+    def encode(self, rows: Sequence[SequenceRequest], *, attentions: bool = False) -> list[Encoded]:
         """Return the hidden states of each row."""
 
-    def score(self, rows: Sequence[Row]) -> list[float]:
+    def score(self, rows: Sequence[SequenceRequest]) -> list[float]:
         """Return the mean negative log-probability of each row's own tokens after the first (decoder-only models)."""
 
     def close(self) -> None:
         """Release the weights."""
 
 
-def collect(engine: Engine, rows: Sequence[Row]) -> list[list[Hypothesis]]:
+def collect(engine: TransformerEngine, rows: Sequence[SequenceRequest]) -> list[list[Hypothesis]]:
     """Generate for all rows and return the hypotheses of each, best first."""
-    collected = Collected()
+    collected = CollectingListener()
     engine.generate(rows, collected)
     return [collected.results[index] for index in range(len(rows))]

@@ -1,9 +1,10 @@
-"""What a model's configuration says about the engine that computes it: values and their check."""
+"""What a model's configuration says about the engine that computes it, and which engines are installed."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
@@ -12,6 +13,7 @@ from slipway.errors import invalid
 # The third takes CTranslate2 for the rows that it runs exactly as asked, and torch for all others.
 ENGINES: Final = ("auto", "ctranslate2", "ctranslate2+torch", "torch")
 COMPUTE_TYPES: Final = ("float32", "bfloat16", "float16", "int8")
+INSTALL: Final = 'pip install "slipway[generate]"'
 DEVICE: Final = re.compile(r"cpu|cuda(:\d+)?")
 
 
@@ -42,3 +44,9 @@ class EngineOptions:
             problems.append(f"workers is {self.workers}, expected 1 or more")
         if problems:
             raise invalid("; ".join(problems))
+
+
+def installed(library: str) -> bool:
+    """Return whether a library can be imported; it is not. A folder of its name on the path is not a library."""
+    found = find_spec(library)
+    return found is not None and found.origin is not None

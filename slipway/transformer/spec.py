@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from math import sqrt
 
-from slipway.errors import invalid
+from slipway.errors import invalid, unsupported
 
 
 class Norm(Enum):
@@ -152,6 +152,18 @@ class Transformer:
         for name, stack in (("encoder", self.encoder), ("decoder", self.decoder)):
             if stack is not None:
                 _check(name, stack)
+
+    @property
+    def input_stack(self) -> Stack:
+        """The stack that the input enters: the encoder, or the decoder of a model that has no other."""
+        return self.encoder or self.output_stack
+
+    @property
+    def output_stack(self) -> Stack:
+        """The stack that generates; raises UNSUPPORTED for an encoder alone."""
+        if self.decoder is None:
+            raise unsupported("the model is an encoder and generates nothing")
+        return self.decoder
 
     @property
     def has_cross_attention(self) -> bool:

@@ -22,7 +22,7 @@ import numpy as np
 
 from slipway.cores import cpu_limit
 from slipway.machine import processor_name
-from slipway.transformer.generation import Decoding, Row
+from slipway.transformer.generation import Decoding, SequenceRequest
 from slipway.transformer.spec import Transformer
 
 BATCHES: Final = (1, 8)
@@ -34,7 +34,7 @@ SMALL: Final = 2**22  # parameters; below, a model is too small for a trial to t
 READ: Final = 64  # tokens of a trial's row that is only read ...
 GENERATED: Final = 8  # ... and of one that is continued, as many as it is continued by
 
-log = logging.getLogger("slipway.transformer")
+_LOG: Final = logging.getLogger("slipway.transformer")
 _one_at_a_time = threading.RLock()  # models that load together must not time each other; a way may try its own
 
 Choice = TypeVar("Choice")
@@ -70,7 +70,7 @@ def fastest(
         for choice in choices[1:]:
             if costs[choice] * GAIN ** len(BATCHES) < costs[best]:
                 best = choice
-        log.debug("%s took %s", list(costs), list(costs.values()))
+        _LOG.debug("%s took %s", list(costs), list(costs.values()))
         if best == choices[-1]:
             return best, model
         release(model)
@@ -78,14 +78,12 @@ def fastest(
     return best, load(best)
 
 
-def trial_row(spec: Transformer) -> Row:
+def trial_row(spec: Transformer) -> SequenceRequest:
     """Return a row as most are: tokens that are not padding, decoded greedily if the model decodes."""
-    outer = spec.encoder or spec.decoder
-    assert outer is not None  # noqa: S101  a transformer has a stack
     tables = [stack.position_rows for stack in (spec.encoder, spec.decoder) if stack is not None]
     tokens = min([READ if spec.decoder is None else GENERATED, *(max(1, rows // 2) for rows in tables if rows)])
-    ids = np.full(tokens, int(outer.padding_id == 0), np.int64)
-    return Row(ids, None if spec.decoder is None else Decoding(tokens, start_id=0, end_id=-1))
+    ids = np.full(tokens, int(spec.input_stack.padding_id == 0), np.int64)
+    return SequenceRequest(ids, None if spec.decoder is None else Decoding(tokens, start_id=0, end_id=-1))
 
 
 def remembered(directory: Path, question: str) -> str:
@@ -114,7 +112,7 @@ def remember(directory: Path, question: str, answer: str) -> None:
         except OSError as error:  # measured again next time
             if unfinished is not None:
                 unfinished.unlink(missing_ok=True)
-            log.debug("cannot remember which way is the fastest: %s", error)
+            _LOG.debug("cannot remember which way is the fastest: %s", error)
 
 
 def _seconds(run: Callable[[], None], clock: Clock) -> float:

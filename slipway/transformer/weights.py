@@ -100,9 +100,7 @@ def expected_shapes(spec: Transformer) -> dict[str, Shape]:
             shapes["head.weight"] = (spec.decoder.vocabulary, spec.decoder.hidden)
         if spec.head_bias:
             shapes["head.bias"] = (spec.decoder.vocabulary,)
-    outer = spec.encoder or spec.decoder
-    assert outer is not None  # noqa: S101  a transformer has a stack
-    shapes |= {f"prompts.{task}": (rows, outer.hidden) for task, rows in spec.prompts}
+    shapes |= {f"prompts.{task}": (rows, spec.input_stack.hidden) for task, rows in spec.prompts}
     return shapes
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from tritonclient.grpc import model_config_pb2 as pb
 
 from slipway.datatypes import BY_CONFIG_NAME
+from slipway.verify.advice import Cause, Fault
 
 _FLOATS: Final = ("FP16", "BF16", "FP32", "FP64")
 
@@ -29,34 +30,37 @@ class Output:
         return f"{self.name} {self.datatype} [{','.join(map(str, self.array.shape))}]"
 
 
-def output_problems(config: pb.ModelConfig, outputs: Sequence[Output], rows: int | None) -> Iterator[str]:
+def output_problems(config: pb.ModelConfig, outputs: Sequence[Output], rows: int | None) -> Iterator[Fault]:
     """Yield what is wrong with the outputs of one response; `rows` is the batch size that was sent."""
     answered = {output.name: output for output in outputs}
     for declared in config.output:
         output = answered.get(declared.name)
         if output is None:
-            yield f"output '{declared.name}' is declared, and missing in the answer"
+            yield Fault(Cause.SILENT, f"output '{declared.name}' is declared, and missing in the answer")
         else:
             yield from _declaration_problems(declared, output, rows)
     for output in outputs:
         yield from _number_problems(output)
 
 
-def _declaration_problems(declared: Any, output: Output, rows: int | None) -> Iterator[str]:
+def _declaration_problems(declared: Any, output: Output, rows: int | None) -> Iterator[Fault]:
     config_type = BY_CONFIG_NAME.get(pb.DataType.Name(declared.data_type))
     if config_type is None or config_type.name != output.datatype:
         expected = config_type.name if config_type else "no data type"
-        yield f"output '{output.name}' is declared as {expected}, and answered as {output.datatype}"
+        text = f"output '{output.name}' is declared as {expected}, and answered as {output.datatype}"
+        yield Fault(Cause.DATATYPE, text)
     dims = tuple(declared.dims) if rows is None else (rows, *declared.dims)
     shape = output.array.shape
     if len(dims) != len(shape) or any(want not in (-1, size) for want, size in zip(dims, shape, strict=True)):
         batch = "" if rows is None else f" for a batch of {rows}"
-        yield f"output '{output.name}' is declared as {list(dims)}{batch}, and answered as {list(shape)}"
+        text = f"output '{output.name}' is declared as {list(dims)}{batch}, and answered as {list(shape)}"
+        yield Fault(Cause.SHAPE, text)
 
 
-def _number_problems(output: Output) -> Iterator[str]:
+def _number_problems(output: Output) -> Iterator[Fault]:
     if output.datatype not in _FLOATS:
         return
     wrong = output.array.size - int(np.isfinite(output.array).sum())
     if wrong:
-        yield f"output '{output.name}' holds NaN or infinity in {wrong} of {output.array.size} values"
+        text = f"output '{output.name}' holds NaN or infinity in {wrong} of {output.array.size} values"
+        yield Fault(Cause.NOT_FINITE, text)

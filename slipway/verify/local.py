@@ -10,11 +10,12 @@ from typing import Final
 from slipway import __version__
 from slipway.config.options import ServerOptions
 from slipway.engine.dataplane import Engine
-from slipway.engine.failures import LoadFailure
+from slipway.engine.failures import NOT_FOUND, LoadFailure
 from slipway.errors import invalid
 from slipway.repository.scan import scan_repositories
 from slipway.rpc.listener import GrpcListener
 from slipway.rpc.options import GrpcOptions
+from slipway.verify.advice import Cause, Fault, Known
 from slipway.verify.probe import Probe, Verdict
 
 _ADDRESS: Final = "127.0.0.1"
@@ -43,7 +44,8 @@ async def verify_repository(repository: Path, models: Sequence[str], timeout_s: 
     try:
         failed = await engine.start()
         port = await listener.start()
-        probe = Probe(f"{_ADDRESS}:{port}", timeout_s=timeout_s, directories=directories)
+        known = {(row.name, row.version): row.problems for row in engine.repository_index(ready_only=False)}
+        probe = Probe(f"{_ADDRESS}:{port}", timeout_s=timeout_s, directories=directories, known=known)
         verdicts = await asyncio.to_thread(probe.run, models)
     finally:
         await listener.stop(_DRAIN_S)
@@ -54,4 +56,12 @@ async def verify_repository(repository: Path, models: Sequence[str], timeout_s: 
 def _unlisted(failed: Mapping[str, LoadFailure], verdicts: Sequence[Verdict]) -> list[Verdict]:
     """Return verdicts for models that never came as far as having a version that the index could show."""
     shown = {verdict.model for verdict in verdicts if not verdict.passed}
-    return [Verdict(name, "-", reason=failure.detail.strip()) for name, failure in failed.items() if name not in shown]
+    return [
+        Verdict(name, "-", reason=failure.detail.strip(), known=_known(failure))
+        for name, failure in failed.items()
+        if name not in shown
+    ]
+
+
+def _known(failure: LoadFailure) -> tuple[Known, ...]:
+    return (Fault(Cause.UNKNOWN_MODEL, failure.detail),) if failure is NOT_FOUND else failure.problems

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import tritonclient.grpc as triton
@@ -14,7 +15,8 @@ from tritonclient.grpc import model_config_pb2 as pb
 from tritonclient.utils import InferenceServerException, triton_to_np_dtype
 
 from slipway.errors import SlipwayError, unavailable
-from slipway.verify.advice import advise
+from slipway.problems import Problem
+from slipway.verify.advice import Cause, Fault, Known, advise
 from slipway.verify.judge import Output, output_problems
 from slipway.verify.sample import Input, Sample, sample_of
 
@@ -24,7 +26,8 @@ _GRACE_S = 5.0  # the stream's own deadline comes first
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What became of one model version. `reason` is "" for a pass; `milliseconds` None when nothing was answered."""
+    """What became of one model version. `reason` is "" for a pass; `milliseconds` None when nothing was answered;
+    `known` are the causes behind the reason, as far as it did not come as mere text."""
 
     model: str
     version: str
@@ -32,6 +35,7 @@ class Verdict:
     milliseconds: float | None = None
     answer: tuple[str, ...] = ()
     reason: str = ""
+    known: tuple[Known, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -41,16 +45,25 @@ class Verdict:
     @property
     def advice(self) -> str:
         """What usually helps, "" for a pass."""
-        return advise(self.reason) if self.reason else ""
+        return advise(self.reason, self.known) if self.reason else ""
 
 
 class Probe:
-    """Verifies the models of the server at `url`; `directories` are those of models whose files are at hand."""
+    """Verifies the models of the server at `url`; `directories` are those of models whose files are at hand, `known`
+    why versions (model, version) failed to load, where the server is in this process."""
 
-    def __init__(self, url: str, *, timeout_s: float, directories: Mapping[str, Path]) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout_s: float,
+        directories: Mapping[str, Path],
+        known: Mapping[tuple[str, str], tuple[Problem, ...]] = MappingProxyType({}),
+    ) -> None:
         self._url = url
         self._timeout_s = timeout_s
         self._directories = directories
+        self._known = known
 
     def run(self, models: Sequence[str]) -> list[Verdict]:
         """Return a verdict for every version that serves or failed to, of `models` or of all; raise UNAVAILABLE when
@@ -71,7 +84,9 @@ class Probe:
         if entry.state == "READY":
             yield self._ask(client, entry.name, entry.version)
         elif entry.state and entry.reason != _UNLOADED:
-            yield Verdict(entry.name, entry.version or "-", reason=entry.reason or f"the model is {entry.state}")
+            reason = entry.reason or f"the model is {entry.state}"
+            known = self._known.get((entry.name, entry.version), ())
+            yield Verdict(entry.name, entry.version or "-", reason=reason, known=known)
 
     def _ask(self, client: Any, model: str, version: str) -> Verdict:
         sample = Sample("", (), None)
@@ -82,13 +97,16 @@ class Probe:
             responses = self._infer(client, config, version, sample)
             milliseconds = (time.perf_counter() - start) * 1e3
         except (InferenceServerException, SlipwayError, OSError) as error:
-            return Verdict(model, version, sample.source, reason=_text(error))
+            text = _text(error)
+            late: tuple[Known, ...] = (Fault(Cause.TIMED_OUT, text),) if isinstance(error, TimeoutError) else ()
+            return Verdict(model, version, sample.source, reason=text, known=late)
         answers = [_outputs(response) for response in responses]
-        problems = [problem for outputs in answers for problem in output_problems(config, outputs, sample.rows)]
+        faults = [fault for outputs in answers for fault in output_problems(config, outputs, sample.rows)]
         if not answers:
-            problems = ["the model closed the request without an answer"]
+            faults = [Fault(Cause.SILENT, "the model closed the request without an answer")]
+        known = tuple(dict.fromkeys(faults))
         shown = tuple(str(output) for outputs in answers[:1] for output in outputs)
-        return Verdict(model, version, sample.source, milliseconds, shown, "; ".join(dict.fromkeys(problems)))
+        return Verdict(model, version, sample.source, milliseconds, shown, "; ".join(map(str, known)), known)
 
     def _infer(self, client: Any, config: pb.ModelConfig, version: str, sample: Sample) -> list[Any]:
         """Return the results of one request: one, or any number of a decoupled model."""
@@ -101,8 +119,8 @@ class Probe:
         return [client.infer(config.name, inputs, client_timeout=self._timeout_s, **options)]
 
     def _unreachable(self, error: InferenceServerException) -> SlipwayError:
-        cause = f"no server answers at {self._url}"
-        return unavailable(f"{cause} ({_text(error)}). {advise(cause)}")
+        fault = Fault(Cause.UNREACHABLE, f"no server answers at {self._url}")
+        return unavailable(f"{fault} ({_text(error)}). {advise(str(fault), [fault])}")
 
 
 def _tensor(given: Input) -> Any:
@@ -133,7 +151,7 @@ def _stream(client: Any, model: str, inputs: Sequence[Any], options: Mapping[str
             if response.parameters["triton_final_response"].bool_param:
                 return results
     except queue.Empty:
-        raise unavailable(f"timed out: the stream ended without an answer within {timeout_s:g} seconds") from None
+        raise TimeoutError(f"timed out: the stream ended without an answer within {timeout_s:g} seconds") from None
     finally:
         client.stop_stream(cancel_requests=True)
 

@@ -36,7 +36,7 @@ class InputParameters(msgspec.Struct, gc=False):
     shared_memory_region: str | msgspec.UnsetType = msgspec.UNSET
 
 
-class Input(msgspec.Struct, gc=False):
+class InferInput(msgspec.Struct, gc=False):
     """One entry of `inputs`; `data` is its text, or its value where the document was read without types."""
 
     name: str
@@ -54,28 +54,28 @@ class OutputParameters(msgspec.Struct, gc=False):
     shared_memory_region: str | msgspec.UnsetType = msgspec.UNSET
 
 
-class Output(msgspec.Struct, gc=False):
+class InferOutput(msgspec.Struct, gc=False):
     """One entry of `outputs`."""
 
     name: str
     parameters: OutputParameters | None = None
 
 
-class Document(msgspec.Struct, gc=False):
+class InferDocument(msgspec.Struct, gc=False):
     """The whole JSON part; `parameters` keep their JSON values."""
 
-    inputs: list[Input]
+    inputs: list[InferInput]
     id: str = ""
     parameters: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
-    outputs: list[Output] = []
+    outputs: list[InferOutput] = []
 
 
-_DECODER: Final = msgspec.json.Decoder(Document)
+_DECODER: Final = msgspec.json.Decoder(InferDocument)
 _MAX_UNSIGNED: Final = 2**64 - 1
 _PIECE: Final = 1 << 20  # bytes copied at a time
 
 
-def read_document(text: bytes | memoryview) -> Document:
+def read_document(text: bytes | memoryview) -> InferDocument:
     """Return the parsed JSON part of an infer request; raise `SlipwayError` with Triton's text."""
     try:
         document = _DECODER.decode(text)
@@ -92,7 +92,7 @@ def _colons(text: bytes | memoryview) -> int:
     return sum(bytes(text[start : start + _PIECE]).count(b":") for start in range(0, len(text), _PIECE))
 
 
-def _keys(document: Document) -> int:
+def _keys(document: InferDocument) -> int:
     """Return how many keys were read: where the text has no more colons than that, no key stands in it twice."""
     count = 1 + bool(document.id) + bool(document.outputs)
     if document.parameters is not msgspec.UNSET:
@@ -108,7 +108,7 @@ def _keys(document: Document) -> int:
     return count
 
 
-def _untyped_document(document: object) -> Document:
+def _untyped_document(document: object) -> InferDocument:
     members = document if isinstance(document, dict) else {}
     identifier = members.get("id", "")
     if not isinstance(identifier, str):
@@ -116,7 +116,7 @@ def _untyped_document(document: object) -> Document:
     parameters = members.get("parameters", msgspec.UNSET)
     if "parameters" in members and not isinstance(parameters, dict):
         raise internal(f"failed to get request params.: {NON_OBJECT_MEMBERS}")
-    return Document(
+    return InferDocument(
         inputs=[_input(entry) for entry in _array(members, "inputs", required=True)],
         id=identifier,
         parameters=parameters,
@@ -146,7 +146,7 @@ def _array(members: dict[str, Any], field: str, *, required: bool) -> list[Any]:
     return entries
 
 
-def _input(entry: object) -> Input:
+def _input(entry: object) -> InferInput:
     members = entry if isinstance(entry, dict) else {}
     name = _string(members, "name")
     if "shape" not in members:
@@ -161,7 +161,7 @@ def _input(entry: object) -> Input:
             *[key for key in ("binary_data_size", "shared_memory_region") if key in parameters],
         ]
     )
-    return Input(
+    return InferInput(
         name=name,
         shape=shape,
         datatype=_string(members, "datatype"),
@@ -173,7 +173,7 @@ def _input(entry: object) -> Input:
     )
 
 
-def _output(entry: object) -> Output:
+def _output(entry: object) -> InferOutput:
     members = entry if isinstance(entry, dict) else {}
     parameters = _members(members, "parameters")
     binary = parameters.get("binary_data", msgspec.UNSET)
@@ -182,7 +182,7 @@ def _output(entry: object) -> Output:
     classes = parameters.get("classification", 0)
     if type(classes) is not int or not 0 <= classes <= _MAX_UNSIGNED:
         raise internal(f"Unable to set 'classification': {NON_UNSIGNED}")
-    return Output(
+    return InferOutput(
         name=_string(members, "name"),
         parameters=OutputParameters(
             binary_data=binary,

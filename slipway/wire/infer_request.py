@@ -18,7 +18,7 @@ from slipway.core.request import InferRequest
 from slipway.core.tensor import Tensor
 from slipway.datatypes import BY_NAME
 from slipway.errors import invalid, unsupported
-from slipway.wire.infer_document import NO_DATA, Input, Output, check_one_source, read_document
+from slipway.wire.infer_document import NO_DATA, InferInput, InferOutput, check_one_source, read_document
 from slipway.wire.json_tensor import decode_tensor
 from slipway.wire.parameters import apply_parameters
 
@@ -140,7 +140,7 @@ def _decode(
     return request, encoding
 
 
-def _json_input(entry: Input) -> Tensor:
+def _json_input(entry: InferInput) -> Tensor:
     parameters = entry.parameters
     check_one_source(_sources(entry))
     if parameters is not None and parameters.shared_memory_region is not UNSET:
@@ -148,7 +148,7 @@ def _json_input(entry: Input) -> Tensor:
     return decode_tensor(entry.name, entry.datatype, entry.shape, entry.data)
 
 
-def _sources(entry: Input) -> list[str]:
+def _sources(entry: InferInput) -> list[str]:
     """Return the fields by which an input says where its data is."""
     given = [] if entry.data is NO_DATA else ["data"]
     if entry.parameters is not None and entry.parameters.binary_data_size >= 0:
@@ -158,7 +158,7 @@ def _sources(entry: Input) -> list[str]:
     return given
 
 
-def _request_outputs(request: InferRequest, encoding: ResponseEncoding, outputs: list[Output]) -> None:
+def _request_outputs(request: InferRequest, encoding: ResponseEncoding, outputs: list[InferOutput]) -> None:
     for output in outputs:
         if output.name in encoding.outputs:
             raise invalid(f"{request.log_prefix}output '{output.name}' already exists in request")
@@ -166,7 +166,7 @@ def _request_outputs(request: InferRequest, encoding: ResponseEncoding, outputs:
     request.outputs = tuple(encoding.outputs)
 
 
-def _output_encoding(output: Output, *, binary: bool) -> OutputEncoding:
+def _output_encoding(output: InferOutput, *, binary: bool) -> OutputEncoding:
     parameters = output.parameters
     if parameters is None:
         return OutputEncoding(binary)

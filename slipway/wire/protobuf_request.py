@@ -1,15 +1,13 @@
 """ModelInferRequest -> InferRequest: Triton's gRPC rules for tensors, parameters and requested outputs.
 
-Pure: no model is looked up here. Texts and codes are tritonserver's (specification: triton.md sections 2, 3 and 5).
+Pure: no model is looked up here. Texts and codes are tritonserver's (`src/grpc/infer_handler.cc`).
 Raw tensor contents of large messages become views of the received bytes; see `parse_request`.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -19,6 +17,7 @@ from tritonclient.grpc import service_pb2
 from slipway.core.bytes_codec import encode_bytes
 from slipway.core.request import SEQUENCE_END, SEQUENCE_START, InferRequest
 from slipway.core.tensor import Raw, Tensor
+from slipway.core.version import requested_version
 from slipway.datatypes import BY_NAME
 from slipway.errors import SlipwayError, internal, invalid, unsupported
 from slipway.wire.infer_request import SHARED_MEMORY_DISABLED
@@ -26,7 +25,6 @@ from slipway.wire.protobuf_split import split_raw_contents
 
 _EMPTY_FINAL: Final = "triton_enable_empty_final_response"
 _UINT64: Final = (1 << 64) - 1
-_INT64: Final = range(-(1 << 63), 1 << 63)
 
 # Below this size the library's copies are cheaper than the scan in Python (0.3 us against 1.3 us for one small input).
 _SPLIT_FROM_BYTES: Final = 32 * 1024
@@ -68,26 +66,6 @@ def parse_request(payload: bytes) -> tuple[service_pb2.ModelInferRequest, Sequen
     except DecodeError:
         raise internal("Unable to parse request") from None
     return message, message.raw_input_contents
-
-
-@lru_cache(maxsize=1024)
-def requested_version(text: str) -> str:
-    """Return the version a request names in canonical form, "" for the latest; raise `SlipwayError` (INVALID_ARG).
-
-    As C's `stol`, which tritonserver uses: blanks before the number and anything after it are ignored.
-    """
-    if text == "":
-        return ""
-    number = re.match(r"\s*[+-]?[0-9]+", text)
-    if number is None or int(number[0]) not in _INT64:
-        raise invalid(
-            f"failed to get model version from specified version string '{text}' (details: stol), "
-            "version should be an integral value > 0"
-        )
-    version = int(number[0])
-    if version == -1:
-        raise invalid(f"invalid model version specified '{text}' , version should be an integral value > 0")
-    return str(version)
 
 
 def decode_request(message: service_pb2.ModelInferRequest, raws: Sequence[Raw]) -> DecodedRequest:

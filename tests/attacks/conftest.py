@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.reference import slipway_server
+from benchmarks.serving import running_server
 
 SECRET_WORDS = ("tmp/", "/root", "/home", "site-packages", "Traceback", "slipway/", ".py")
 CONFIG = """\
@@ -119,8 +119,8 @@ def server(tmp_path_factory) -> Iterator[Target]:
         (directory / "models" / name / "config.pbtxt").write_text(CONFIG.format(kind=kind, dims=dims, batch=batch))
     (directory / "models" / "two" / "1").mkdir(parents=True)
     (directory / "models" / "two" / "config.pbtxt").write_text(TWO)
-    with slipway_server(directory / "models", directory / "log") as (ports, pid):
-        yield Target(ports.http, pid)
+    with running_server(directory / "models") as running:
+        yield Target(running.ports.http, running.pid)
 
 
 @pytest.fixture

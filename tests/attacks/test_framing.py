@@ -135,7 +135,7 @@ def test_slow_and_idle_connections_do_not_keep_others_waiting(target):
         started = time.monotonic()
         for _ in range(20):
             assert target.ask("GET", "/v2/health/ready").status == 200
-        assert time.monotonic() - started < 10
+        assert time.monotonic() - started < 30
     finally:
         for connection in slow:
             connection.close()

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import tritonclient.http as httpclient
 
+from benchmarks.serving import RunningServer
 from slipway.backends import registry
 from slipway.backends.onnxruntime.backend import OnnxRuntimeBackend
 from slipway.backends.python.backend import PythonBackend
@@ -21,7 +22,6 @@ from slipway.backends.registry import backend_names, find_backend
 from slipway.errors import Code, SlipwayError
 from slipway.lint.check import check_repository
 from slipway.machine import Machine
-from tests.server.running import RunningServer
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "backend"
 PIP = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--no-build-isolation")

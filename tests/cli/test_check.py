@@ -9,9 +9,9 @@ import sys
 import pytest
 
 from slipway.cli.main import main
-from tests.lint.repositories import BATCHES, CASES, ONNX, chain, model, onnx_model, python_model
+from tests.kits.lint_cases import BATCHES, CASES, ONNX, chain, model, onnx_model, python_model
 
-# Rules 1 to 6 of the specification: ensembles, batch sizes, directories, graphs, instances, platforms and fields.
+# One case of each kind of mistake: ensembles, batch sizes, directories, graphs, instances, platforms and fields.
 SPECIFIED = (
     ("ensemble-batch-size", "e/config.pbtxt", "maximum batch size 8"),
     ("preferred-size-above-max", "m/config.pbtxt", "preferred size"),

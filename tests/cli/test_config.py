@@ -10,8 +10,8 @@ from onnx import TensorProto
 
 from slipway.cli.main import main
 from slipway.config.parse import parse_config
-from tests.backends.onnxruntime import graphs
-from tests.lint.repositories import BATCHES, ONNX, X_TO_Y, model, onnx_model
+from tests.kits import onnx_graphs as graphs
+from tests.kits.lint_cases import BATCHES, ONNX, X_TO_Y, model, onnx_model
 
 BY_HAND = f"""
 name: "m"

@@ -15,7 +15,9 @@ from pathlib import Path
 import pytest
 
 from slipway.cli.main import main
-from tests.convert.checkpoints import add_sentence_transformers, write_checkpoint
+from tests.kits.encoder_checkpoints import add_sentence_transformers, write_checkpoint
+from tests.kits.generators import write_generator
+from tests.kits.signals import interruptible
 
 QUICK = ("--engine", "onnxruntime", "--precision", "fp32", "--lengths", "8")
 SECONDS = 120
@@ -67,6 +69,50 @@ def test_a_dry_run_says_what_would_be_tried_and_writes_nothing(source, tmp_path)
     assert not (tmp_path / "models").exists()
 
 
+@pytest.fixture
+def generator(tmp_path: Path) -> list[str]:
+    """The words of a conversion of a tiny model that generates text."""
+    source = write_generator(tmp_path / "generator", "gpt2")
+    return ["convert", str(source), "--name", "m", "--repository", str(tmp_path / "models"), "--engine", "torch"]
+
+
+@pytest.mark.parametrize(
+    ("compute_type", "precision"), [("float32", "fp32"), ("bfloat16", "bf16"), ("int8", "int8"), ("auto", "auto")]
+)
+def test_compute_type_is_read_as_the_precision_of_its_name_with_one_warning(generator, compute_type, precision, capsys):
+    seen = []
+    for flags in (["--compute-type", compute_type], ["--precision", precision]):
+        assert main([*generator, *flags, "--dry-run"]) == 0
+        seen.append(capsys.readouterr())
+    assert seen[0].out == seen[1].out
+    assert seen[0].err == f"warning: --compute-type is now --precision: write --precision {precision}\n"
+    assert seen[1].err == ""
+
+
+def test_a_model_that_generates_is_written_in_the_precision_that_is_named(generator, tmp_path, capsys):
+    assert main([*generator, "--compute-type", "float32", "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert [(each["label"], each["precision"]) for each in printed["candidates"]] == [("torch float32", "fp32")]
+    assert printed["candidates"][0].keys() >= {"criteria", "figures", "speeds", "agreement", "tokens"}
+    assert 'string_value: "float32"' in (tmp_path / "models/m-model/config.pbtxt").read_text()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--precision", "fp16"), "engine 'torch' has no precision 'fp16' here; it has: fp32, bf16, int8"),
+        (("--precision", "fp32", "--compute-type", "int8"), "--compute-type int8 contradicts --precision fp32"),
+    ],
+)
+def test_a_number_type_that_cannot_be_meant_is_refused_with_those_there_are(generator, tmp_path, flags, message):
+    words = [sys.executable, "-W", "error", "-m", "slipway", *generator, *flags]
+    result = subprocess.run(words, capture_output=True, text=True, check=False, timeout=SECONDS)
+    assert result.returncode == 1
+    assert message in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert not (tmp_path / "models").exists()
+
+
 def test_a_terminal_sees_the_steps_and_a_clean_line_at_the_end(source, tmp_path):
     controller, terminal = pty.openpty()
     try:
@@ -87,9 +133,10 @@ def test_a_terminal_sees_the_steps_and_a_clean_line_at_the_end(source, tmp_path)
 
 @pytest.mark.parametrize("interrupt", [signal.SIGTERM, signal.SIGINT])
 def test_an_interrupted_run_leaves_nothing_behind(source, tmp_path, interrupt):
-    process = subprocess.Popen(
-        command(source, tmp_path / "models"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    with interruptible():
+        process = subprocess.Popen(
+            command(source, tmp_path / "models"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
     deadline = time.monotonic() + SECONDS
     while not list(tmp_path.glob(".slipway-*")):
         assert process.poll() is None

@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
+from benchmarks.serving import running_server
 from slipway.cli.main import main
-from tests.server.repositories import add_identity
-from tests.server.running import running_server
+from tests.kits.repositories import add_identity
 
 
 @pytest.fixture(scope="module")

@@ -7,11 +7,11 @@ import json
 import numpy as np
 import pytest
 
+from benchmarks.serving import running_server
 from slipway.cli.main import main
 from slipway.cli.request_file import read_request
 from slipway.errors import SlipwayError
-from tests.server.repositories import add_identity, write_config
-from tests.server.running import running_server
+from tests.kits.repositories import add_identity, write_config
 
 TENSORS = [{"name": "INPUT0", "data": [[1, 2.5]], "dtype": "float32"}]
 STREAMING_CONFIG = """backend: "python"

@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 import tritonclient.grpc
 
+from benchmarks.serving import running_server
 from slipway.cli.main import main
-from slipway.verify.advice import advise
-from tests.server.repositories import (
+from slipway.problems import Problem, Rule
+from slipway.verify.advice import Cause, Fault, advise
+from tests.kits.repositories import (
     TinyClassifier,
     add_finbert,
     add_identity,
@@ -22,7 +24,6 @@ from tests.server.repositories import (
     add_simple_net,
     write_config,
 )
-from tests.server.running import running_server
 
 _TENSORS = """max_batch_size: {batch}
 input [ {{ name: "INPUT0" data_type: TYPE_{datatype} dims: [ {dims} ] }} ]
@@ -323,6 +324,22 @@ def test_verification_leaves_no_library_loaded_that_no_model_needs(tmp_path):
 )
 def test_usual_causes_have_their_advice(reason, advice):
     assert advice in advise(reason)
+
+
+@pytest.mark.parametrize(
+    ("known", "advice"),
+    [
+        (Problem(Rule.BACKEND_NOT_INSTALLED, "", subject="torch"), "library 'torch' is missing"),
+        (Problem(Rule.FILE_MISSING, ""), "A file is missing"),
+        (Problem(Rule.DIMS_INVALID, ""), "shows the line and the fix"),
+        (Problem(Rule.GRAPH_UNREADABLE, ""), "broken or was not copied whole"),  # the library's words say why
+        (Fault(Cause.NOT_FINITE, ""), "NaN comes from weights"),
+        (Fault(Cause.TIMED_OUT, ""), "--timeout gives it longer"),
+        (Fault(Cause.SILENT, ""), "looks for mistakes"),
+    ],
+)
+def test_a_known_cause_needs_no_words(known, advice):
+    assert advice in advise("Load model from shape.onnx failed: Protobuf parsing failed", [known])
 
 
 def test_what_a_model_prints_stays_out_of_the_document(tmp_path):

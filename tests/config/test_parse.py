@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import pytest
 from google.protobuf import text_format
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tritonclient.grpc import model_config_pb2
 
@@ -104,7 +104,6 @@ def test_a_long_line_is_not_told_whole():
     assert len(caught.value.message) < 1000
 
 
-@settings(deadline=None)  # the machine may be busy
 @given(st.text(max_size=200))
 def test_any_text_is_a_configuration_or_a_config_error(text):
     for parse in (lambda: parse_config(text, "f"), lambda: parse_config_json(text)):
@@ -139,19 +138,16 @@ CONFIGS = st.builds(
 )
 
 
-@settings(deadline=None)
 @given(CONFIGS)
 def test_what_is_shown_is_read_back_as_the_same_configuration(config):
     assert parse_config_json(config_json(config).decode()) == config
 
 
-@settings(deadline=None)
 @given(CONFIGS)
 def test_what_protobuf_writes_is_read_back_as_the_same_configuration(config):
     assert parse_config(text_format.MessageToString(config), "f") == config
 
 
-@settings(deadline=None)
 @given(st.floats(-(2.0**126), 2.0**126, width=32))  # protobuf's own reader refuses the nine digits of the largest
 def test_a_float_is_shown_as_a_number_that_is_read_back_as_the_same(value):
     config = model_config_pb2.ModelConfig()

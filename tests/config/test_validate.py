@@ -292,4 +292,6 @@ def test_a_negative_gpu_is_refused(tmp_path):
 def test_a_number_that_names_no_enum_value_is_refused(tmp_path, field, text):
     config = parse_config_json(text)
     config.name = "m"
-    assert validate(config, tmp_path) == [f"field '{field}' has the unknown value 99 for m"]
+    assert [str(problem) for problem in validate(config, tmp_path)] == [
+        f"field '{field}' has the unknown value 99 for m"
+    ]

@@ -59,7 +59,7 @@ CONFIGS = {name: read(name, text) for name, text in MODELS.items()}
 
 
 def problems(text, configs=CONFIGS):
-    return validate_ensemble(read("e", text), configs)
+    return [str(problem) for problem in validate_ensemble(read("e", text), configs)]
 
 
 SERVED = {
@@ -204,7 +204,9 @@ def test_what_triton_refuses_is_refused_in_its_words(text, expected):
 
 def test_what_the_ensemble_alone_shows_is_found_without_its_models(tmp_path):
     config = read("e", ensemble(X, f"{Y}, {Z}", A))
-    assert validate(config, tmp_path) == ["ensemble output 'z' for ensemble e' is not used"]
+    assert [str(problem) for problem in validate(config, tmp_path)] == [
+        "ensemble output 'z' for ensemble e' is not used"
+    ]
 
 
 def test_an_input_may_not_be_written_by_a_step():

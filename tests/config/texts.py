@@ -19,7 +19,7 @@ def problems(directory, text):
     if not (config.platform or config.backend):
         config.backend = "python"
     normalise(config)
-    return validate(config, directory)
+    return [str(problem) for problem in validate(config, directory)]
 
 
 def io(tensor, output=Y, extra=""):

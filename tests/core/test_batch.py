@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from slipway.core.batch import apply_reshape, split, stack
@@ -22,7 +22,6 @@ SIGNATURE = ModelSignature(
 )
 
 
-@settings(deadline=None)  # the machine may be busy
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=6))
 def test_each_request_gets_its_own_rows_back(sizes):
     arrays = [np.full((rows, 2), index, np.int64) for index, rows in enumerate(sizes)]

@@ -13,8 +13,8 @@ class ImmediateLoop:
         callback(*args)
 
 
-def pending(answers):
-    return Pending(InferRequest("m"), 1, 0, ImmediateLoop(), answers.append)
+def pending(answers, **fields):
+    return Pending(InferRequest("m"), 1, 0, ImmediateLoop(), answers.append, **fields)
 
 
 def test_nothing_is_delivered_after_the_final_answer():
@@ -33,6 +33,26 @@ def test_an_empty_final_answer_closes_without_counting():
     owner.deliver(InferResponse(empty=True))
     assert owner.finished
     assert owner.responses == 0
+
+
+def test_one_answer_waits_for_its_final_flag():
+    answers, seen = [], []
+    owner = pending(answers, one_answer=True)
+    owner.observe = lambda _, response: seen.append(response.id)
+    owner.deliver(InferResponse(id="early", final=False))
+    assert answers == []
+    owner.deliver(InferResponse(id="end", empty=True))
+    assert [(answer.id, answer.final, answer.empty) for answer in answers] == [("early", True, False)]
+    assert seen == ["early", "end"]
+    assert owner.responses == 1
+
+
+def test_one_answer_gives_way_to_a_final_one_that_holds_something():
+    answers = []
+    owner = pending(answers, one_answer=True)
+    owner.deliver(InferResponse(id="early", final=False))
+    owner.deliver(InferResponse(id="last"))
+    assert [answer.id for answer in answers] == ["last"]
 
 
 def test_cancelling_runs_each_action_once():

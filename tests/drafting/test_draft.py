@@ -12,9 +12,9 @@ from slipway.drafting.draft import draft_config, powers_of_two
 from slipway.errors import SlipwayError
 from slipway.lint.check import check_repository
 from slipway.machine import Machine
-from tests.backends.onnxruntime import graphs
-from tests.backends.pytorch.modules import OfDict, SimpleNet, SumAndDifference, export, script
-from tests.lint.repositories import model
+from tests.kits import onnx_graphs as graphs
+from tests.kits.lint_cases import model
+from tests.kits.torch_modules import OfDict, SimpleNet, SumAndDifference, export, script
 
 MACHINE = Machine(cpus=4, gpus=0)
 

@@ -11,7 +11,7 @@ from slipway.errors import SlipwayError
 from slipway.lint.check import check_repository
 from slipway.lint.reading import read_model
 from slipway.machine import Machine
-from tests.lint.repositories import IDS, SCORES, TEXT, model
+from tests.kits.lint_cases import IDS, SCORES, TEXT, model
 
 MACHINE = Machine(cpus=4, gpus=0)
 

@@ -7,7 +7,7 @@ from slipway.core.request import InferResponse
 from slipway.engine.api import TensorMetadata
 from slipway.engine.dataplane import Engine
 from slipway.errors import Code, SlipwayError
-from tests.engine.kit import answer, delay, explicit, identity, refused, request, rows, serving, until
+from tests.kits.engine import answer, delay, explicit, identity, refused, request, rows, serving, until
 
 
 def run(scenario):

@@ -3,7 +3,7 @@ import asyncio
 import pytest
 
 from slipway.errors import Code
-from tests.engine.kit import adder, answer, delay, ensemble, explicit, identity, refused, request, rows, serving, until
+from tests.kits.engine import adder, answer, delay, ensemble, explicit, identity, refused, request, rows, serving, until
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 from slipway.backends.identity.backend import IdentityExecutor
 from slipway.core.request import InferRequest
 from slipway.errors import Code
-from tests.engine.kit import adder, answer, delay, explicit, identity, onnx_file, refused, request, rows, touch, until
+from tests.kits.engine import adder, answer, delay, explicit, identity, onnx_file, refused, request, rows, touch, until
 
 
 def test_a_model_is_loaded_used_and_unloaded(tmp_path):

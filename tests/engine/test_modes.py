@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from slipway.errors import Code
-from tests.engine.kit import (
+from tests.kits.engine import (
     adder,
     answer,
     ensemble,
@@ -48,7 +48,7 @@ def test_what_is_no_model_is_named_in_the_log_and_fails_nothing(tmp_path, caplog
     (tmp_path / "README.md").write_text("")
 
     async def scenario():
-        with caplog.at_level(logging.WARNING, "slipway.repository"):
+        with caplog.at_level(logging.WARNING, "slipway.engine"):
             async with serving(tmp_path) as engine:
                 assert (engine.failed, engine.ready()) == ({}, True)
                 assert [entry.name for entry in engine.repository_index(ready_only=False)] == ["good"]

@@ -4,7 +4,7 @@ import json
 import pytest
 
 from slipway.errors import Code
-from tests.engine.kit import adder, answer, explicit, identity, onnx_file, refused, rows
+from tests.kits.engine import adder, answer, explicit, identity, onnx_file, refused, rows
 
 ALL = json.dumps({"backend": "onnxruntime", "version_policy": {"all": {}}})
 

@@ -11,14 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from slipway.errors import Code, SlipwayError
+from slipway.errors import Code, SlipwayError, invalid
 from slipway.lint.check import check_repository
 from slipway.lint.finding import Severity
 from slipway.lint.model import Model
-from slipway.lint.texts import find_problem
+from slipway.lint.reading import refusal_findings
 from slipway.machine import Machine
-from tests.backends.pytorch.modules import SimpleNet, script
-from tests.lint.repositories import (
+from tests.kits.lint_cases import (
     BATCHES,
     IO,
     ONNX,
@@ -32,6 +31,7 @@ from tests.lint.repositories import (
     python_model,
     wrap,
 )
+from tests.kits.torch_modules import SimpleNet, script
 
 MACHINE = Machine(cpus=4, gpus=0)
 
@@ -154,13 +154,24 @@ def test_an_openvino_model_is_held_against_its_config_by_any_of_its_names(tmp_pa
 
 
 def test_a_text_that_no_rule_knows_is_an_error_all_the_same():
-    found = find_problem(Model("m", Path("m"), Path("m/config.pbtxt")), "the moon is in the wrong phase for m")
+    error = invalid("the moon is in the wrong phase for m")
+    [found] = refusal_findings(Model("m", Path("m"), Path("m/config.pbtxt")), error)
     assert (found.severity, found.rule, found.message) == (
         Severity.ERROR,
         "config-invalid",
         "the moon is in the wrong phase for m",
     )
     assert found.fix
+
+
+def test_a_parameter_that_the_backend_cannot_use_is_found_at_its_value(tmp_path):
+    openvino = pytest.importorskip("openvino")
+    parameter = 'parameters {\n  key: "SKIP_OV_DYNAMIC_BATCHSIZE"\n  value { string_value: "maybe" }\n}\n'
+    directory = onnx_model(tmp_path, ONNX.replace("onnxruntime", "openvino") + parameter)
+    openvino.save_model(openvino.convert_model(directory / "1" / "model.onnx"), directory / "1" / "model.xml")
+    [finding] = check_repository(tmp_path, MACHINE).findings
+    assert (finding.rule, finding.line) == ("parameter-invalid", 8)
+    assert "failed to convert 'maybe' to boolean" in finding.message
 
 
 @pytest.mark.parametrize(

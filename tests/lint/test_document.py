@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slipway.lint.document import Named, scan
+from slipway.lint.document import scan
 from slipway.lint.syntax import read_text
+from slipway.problems import Named
 
 TEXT = """name: "m" # a comment with { in it
 dynamic_batching {

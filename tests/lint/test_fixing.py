@@ -12,8 +12,8 @@ from slipway.lint.check import check_repository
 from slipway.lint.finding import Edit, Finding, Severity
 from slipway.lint.fixing import Change, apply_edits, plan_changes, write_change
 from slipway.machine import Machine
-from tests.backends.onnxruntime import graphs
-from tests.lint.repositories import BATCHES, ONNX, chain, model, onnx_model
+from tests.kits import onnx_graphs as graphs
+from tests.kits.lint_cases import BATCHES, ONNX, chain, model, onnx_model
 
 MACHINE = Machine(cpus=4, gpus=0)
 

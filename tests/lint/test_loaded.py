@@ -6,8 +6,8 @@ import logging
 
 import pytest
 
-from tests.engine.kit import serving
-from tests.lint.repositories import BATCHES, ONNX, labels, model, onnx_model
+from tests.kits.engine import serving
+from tests.kits.lint_cases import BATCHES, ONNX, labels, model, onnx_model
 
 
 async def lines(caplog, *repositories):

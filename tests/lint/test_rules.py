@@ -12,15 +12,15 @@ import pytest
 
 from slipway.lint.check import check_repository
 from slipway.lint.printing import report_text
-from slipway.lint.rules import RULES
 from slipway.machine import Machine
-from tests.lint.repositories import CASES
+from slipway.problems import Rule
+from tests.kits.lint_cases import CASES
 
 GOLDEN = Path(__file__).parent / "golden"
 MACHINE = Machine(cpus=4, gpus=0)
-# What no repository alone can show: a library that is not there, a file that may not be read, and a text that no row of
-# the table knows.
-ELSEWHERE = {"backend-not-installed", "file-unreadable", "config-invalid"}
+# What no repository alone can show: a library that is not there, a file that may not be read, a value that only some
+# libraries are asked about, and an error that states no problem.
+ELSEWHERE = {"backend-not-installed", "file-unreadable", "parameter-invalid", "config-invalid"}
 
 
 def report(tmp_path, monkeypatch, rule):
@@ -45,11 +45,11 @@ def test_a_broken_rule_prints_its_golden_text(tmp_path, monkeypatch, rule):
 def test_a_finding_names_its_file_and_says_what_to_do(tmp_path, monkeypatch, rule):
     for finding in report(tmp_path, monkeypatch, rule).findings:
         assert str(finding.file).startswith("models")
-        assert finding.rule in RULES
+        assert finding.rule in Rule
         assert finding.message
         assert finding.fix
 
 
 def test_every_rule_has_a_case():
-    assert CASES.keys() | ELSEWHERE == RULES.keys()
+    assert CASES.keys() | ELSEWHERE == {rule.value for rule in Rule}
     assert {path.stem for path in GOLDEN.iterdir()} == CASES.keys()

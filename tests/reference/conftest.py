@@ -10,7 +10,8 @@ import grpc
 import pytest
 from tritonclient.grpc import service_pb2_grpc
 
-from benchmarks.reference import CannotRunError, Ports, reference_server, slipway_server
+from benchmarks.reference import CannotRunError, reference_server
+from benchmarks.serving import Ports, running_server
 from tests.reference.models import write_repository
 
 
@@ -26,8 +27,8 @@ def servers(tmp_path_factory) -> Iterator[tuple[Ports, Ports]]:
             if os.environ.get("SLIPWAY_REFERENCE") == "required":
                 raise
             pytest.skip(f"the reference server cannot run here: {error}")
-        ours, _ = stack.enter_context(slipway_server(directory / "models", directory / "slipway.log"))
-        yield ours, theirs
+        ours = stack.enter_context(running_server(directory / "models"))
+        yield ours.ports, theirs
 
 
 @pytest.fixture(scope="session")

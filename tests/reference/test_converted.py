@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 import tritonclient.grpc
 
-from benchmarks.reference import CannotRunError, add_library, reference_server, slipway_server
+from benchmarks.reference import CannotRunError, add_library, reference_server
+from benchmarks.serving import running_server
 from slipway.convert.conversion import convert
 from slipway.convert.options import ConvertOptions
-from tests.convert.checkpoints import write_checkpoint
-from tests.server.calls import tensors
-from tests.server.test_tasks import HEADS, MOODS, TAGS
+from tests.kits.calls import tensors
+from tests.kits.encoder_checkpoints import HEADS, MOODS, TAGS, write_checkpoint
 
 TEXTS = ["The cat sat on the mat.", "naïve café, [MASK] Straße, 東京", "", "stocks " * 60]
 PAIRS = ("answers", "ranks")
@@ -46,7 +46,7 @@ def clients(tmp_path_factory) -> Iterator[Clients]:
         pytest.skip(f"the reference server cannot be installed here: {error}")
     with ExitStack() as stack:
         theirs, _ = stack.enter_context(reference_server(repository, root / "reference.log"))
-        ours, _ = stack.enter_context(slipway_server(repository, root / "slipway.log"))
+        ours = stack.enter_context(running_server(repository)).ports
         yield tuple(
             stack.enter_context(tritonclient.grpc.InferenceServerClient(f"127.0.0.1:{ports.grpc}"))
             for ports in (ours, theirs)

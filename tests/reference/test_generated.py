@@ -15,11 +15,12 @@ import pytest
 import tritonclient.grpc
 from tritonclient.utils import InferenceServerException
 
-from benchmarks.reference import CannotRunError, reference_server, slipway_server
+from benchmarks.reference import CannotRunError, reference_server
+from benchmarks.serving import running_server
 from slipway.convert.conversion import convert
 from slipway.convert.options import ConvertOptions
-from tests.convert.generators import LINES, write_generator
-from tests.server.calls import tensors
+from tests.kits.calls import tensors
+from tests.kits.generators import LINES, write_generator
 
 Client = tritonclient.grpc.InferenceServerClient
 # What the models need of Python: Slipway, its libraries. Where both servers have one, each takes its own.
@@ -33,7 +34,7 @@ def clients(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, 
     repository = root / "models"
     for name, engine in (("t5", "torch"), ("gpt2", "ctranslate2")):
         source = write_generator(root / name, name)
-        convert(source, ConvertOptions(name, repository, engine, compute_type="float32"))
+        convert(source, ConvertOptions(name, repository, engine, precision="fp32"))
     with ExitStack() as stack:
         try:
             theirs, _ = stack.enter_context(reference_server(repository, root / "reference.log", libraries=LIBRARIES))
@@ -41,7 +42,7 @@ def clients(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, 
             if os.environ.get("SLIPWAY_REFERENCE") == "required":
                 raise
             pytest.skip(f"the reference server cannot run these models here: {error}")
-        ours, _ = stack.enter_context(slipway_server(repository, root / "slipway.log"))
+        ours = stack.enter_context(running_server(repository)).ports
         yield tuple(stack.enter_context(Client(f"127.0.0.1:{ports.grpc}")) for ports in (ours, theirs))
 
 

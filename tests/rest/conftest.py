@@ -14,10 +14,11 @@ from dataclasses import dataclass
 import pytest
 
 from slipway.rest.app import build_app
-from slipway.rest.connection import Handler, Limits
+from slipway.rest.connection import Handler, HttpLimits
 from slipway.rest.context import RestOptions
 from slipway.rest.listener import HttpListener
-from tests.rest.memory_dataplane import MemoryDataplane
+from tests.kits.memory_dataplane import MemoryDataplane
+from tests.rest.models import dataplane
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ def read_to_end(connection: socket.socket) -> bytes:
 
 
 @contextmanager
-def serve(plane: MemoryDataplane, handler: Handler, limits: Limits | None = None) -> Iterator[Served]:
+def serve(plane: MemoryDataplane, handler: Handler, limits: HttpLimits | None = None) -> Iterator[Served]:
     """Serve `handler` in a thread of its own until the block ends."""
     started: Future[tuple[int, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
 
@@ -97,7 +98,7 @@ def serve(plane: MemoryDataplane, handler: Handler, limits: Limits | None = None
 @pytest.fixture
 def served() -> Iterator[Served]:
     """Serve the five tiny models with default limits."""
-    plane = MemoryDataplane()
+    plane = dataplane()
     with serve(plane, build_app(plane)) as running:
         yield running
 
@@ -105,8 +106,8 @@ def served() -> Iterator[Served]:
 @pytest.fixture
 def small() -> Iterator[Served]:
     """Serve with small limits."""
-    plane = MemoryDataplane()
+    plane = dataplane()
     options = RestOptions(max_input_size=4096)
-    limits = Limits(body=4096, head=2048, headers=20, repeated_headers=3, chunks=10, linger_s=0.5)
+    limits = HttpLimits(body=4096, head=2048, headers=20, repeated_headers=3, chunks=10, linger_s=0.5)
     with serve(plane, build_app(plane, options), limits) as running:
         yield running

@@ -13,11 +13,12 @@ import pytest
 
 from slipway.errors import Code, SlipwayError
 from slipway.rest.app import build_app
-from slipway.rest.connection import HttpConnection, Limits
+from slipway.rest.connection import HttpConnection, HttpLimits
 from slipway.rest.exchange import Exchange
 from slipway.rest.listener import HttpListener
+from tests.kits.memory_dataplane import MemoryDataplane, echo
 from tests.rest.conftest import read_to_end, serve
-from tests.rest.memory_dataplane import MemoryDataplane, echo
+from tests.rest.models import dataplane
 
 LIVE = b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n"
 LAST = b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
@@ -90,7 +91,7 @@ class Wire:
 def connection(limits=None, handler=None):
     """Return a connection on a recording transport, and that transport."""
     wire = Wire()
-    made = HttpConnection(handler or build_app(MemoryDataplane()), limits or Limits(), set())
+    made = HttpConnection(handler or build_app(dataplane()), limits or HttpLimits(), set())
     made.connection_made(wire)
     return made, wire
 
@@ -283,7 +284,7 @@ def test_a_head_of_too_many_headers_is_refused(small, head):
 @pytest.mark.parametrize("start", [b"GET /v2 HTTP/1.1\r\nX: ", b"GET /"])
 def test_a_head_without_end_is_refused(start):
     def test():
-        made, wire = connection(Limits(head=2048))
+        made, wire = connection(HttpLimits(head=2048))
         made.data_received(start)
         for _ in range(20):
             made.data_received(b"a" * 1000)
@@ -371,7 +372,7 @@ def test_a_client_that_reads_nothing_is_not_read_from():
 def test_a_stream_nobody_reads_is_cut_off():
     def test():
         found: list[Exchange] = []
-        made, wire = connection(Limits(unsent=1000), handler=found.append)
+        made, wire = connection(HttpLimits(unsent=1000), handler=found.append)
         made.data_received(LIVE)
         found[0].begin_stream(200, b"")
         wire.unsent = 1001
@@ -383,15 +384,15 @@ def test_a_stream_nobody_reads_is_cut_off():
 
 def test_a_stream_to_a_client_that_left_is_cancelled_and_written_no_more():
     def test():
-        plane = MemoryDataplane()
+        plane = dataplane()
         body = b'{"IN0":[1.0]}'
         made, wire = connection(handler=build_app(plane))
         made.data_received(
             b"POST /v2/models/never/generate_stream HTTP/1.1\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
         )
         made.connection_lost(None)
-        assert plane.waiting[0].cancelled
-        echo(plane, plane.waiting[0])
+        assert plane.held[0].cancelled
+        echo(plane, plane.held[0])
         assert wire.written == b""
 
     run(test)
@@ -412,12 +413,12 @@ def test_only_the_first_answer_counts():
 
 def test_a_client_that_leaves_cancels_even_with_requests_behind():
     def test():
-        plane = MemoryDataplane()
+        plane = dataplane()
         made, wire = connection(handler=build_app(plane))
         made.data_received(with_length("never", close=False) + LIVE * 10)
         assert not wire.is_paused
         made.connection_lost(None)
-        assert plane.waiting[0].cancelled
+        assert plane.held[0].cancelled
 
     run(test)
 
@@ -436,7 +437,7 @@ def test_a_defect_is_answered_without_its_details(caplog):
         def live(self):
             raise RuntimeError("/secret/path")
 
-    plane = Broken()
+    plane = dataplane(Broken)
     with serve(plane, build_app(plane)) as running:
         answer = running.ask("GET", "/v2/health/live")
         assert (answer.status, answer.body) == (500, b'{"error":"internal error"}')
@@ -446,10 +447,10 @@ def test_a_defect_is_answered_without_its_details(caplog):
 
 def test_a_taken_port_is_reported():
     async def within():
-        first = HttpListener(build_app(MemoryDataplane()), host="127.0.0.1", port=0)
+        first = HttpListener(build_app(dataplane()), host="127.0.0.1", port=0)
         port = await first.start()
         with pytest.raises(SlipwayError, match=f"failed to listen on 127.0.0.1:{port}"):
-            await HttpListener(build_app(MemoryDataplane()), host="127.0.0.1", port=port).start()
+            await HttpListener(build_app(dataplane()), host="127.0.0.1", port=port).start()
         await first.stop()
 
     asyncio.run(within())
@@ -457,7 +458,7 @@ def test_a_taken_port_is_reported():
 
 def test_stopping_lets_a_request_in_work_finish_and_closes_idle_connections():
     async def within():
-        plane = MemoryDataplane()
+        plane = dataplane()
         listener = HttpListener(build_app(plane), host="127.0.0.1", port=0)
         port = await listener.start()
         idle_reader, idle_writer = await asyncio.open_connection("127.0.0.1", port)
@@ -469,7 +470,7 @@ def test_stopping_lets_a_request_in_work_finish_and_closes_idle_connections():
         stopping = asyncio.ensure_future(listener.stop(grace_s=30.0))
         assert await idle_reader.read() == b""
         assert not stopping.done()
-        pending = plane.waiting[0]
+        pending = plane.held[0]
         echo(plane, pending)
         answer = await reader.read()
         assert answer.startswith(b"HTTP/1.1 200 OK")
@@ -485,7 +486,7 @@ def test_stopping_lets_a_request_in_work_finish_and_closes_idle_connections():
 
 def test_stopping_gives_up_after_the_grace():
     async def within():
-        plane = MemoryDataplane()
+        plane = dataplane()
         listener = HttpListener(build_app(plane), host="127.0.0.1", port=0)
         port = await listener.start()
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -493,7 +494,7 @@ def test_stopping_gives_up_after_the_grace():
         await plane.began.wait()
         await listener.stop(grace_s=0.0)
         assert await reader.read() == b""
-        assert plane.waiting[0].cancelled
+        assert plane.held[0].cancelled
         writer.close()
 
     asyncio.run(within())

@@ -184,11 +184,11 @@ def test_a_client_that_goes_away_cancels_its_request(served):
     with served.connect() as connection:
         connection.sendall(b"POST /v2/models/never/infer HTTP/1.1\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
         connection.sendall(b"GET /v2/health/live HTTP/1.1\r\n\r\n")
-        while not served.plane.waiting:
+        while not served.plane.held:
             assert served.ask("GET", "/v2/health/live").status == 200
-    while not served.plane.cancelled.is_set():
+    while not served.plane.cancelled:
         assert served.ask("GET", "/v2/health/live").status == 200
-    assert served.plane.waiting[0].cancelled
+    assert served.plane.held[0].cancelled
 
 
 def test_a_generate_call_is_answered_flat(served):

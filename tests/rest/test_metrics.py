@@ -12,7 +12,7 @@ from slipway.errors import FailureReason
 from slipway.rest.metrics import MetricsOptions, build_metrics_app, render
 from slipway.rest.processor import ProcessorGauges
 from tests.rest.conftest import serve
-from tests.rest.memory_dataplane import MemoryDataplane
+from tests.rest.models import dataplane
 
 # Printed by tritonserver 2.51 after the same requests, but for the histograms and the load time.
 ONE_MODEL = """\
@@ -63,7 +63,7 @@ nv_cpu_utilization 0.5
 
 @pytest.fixture
 def plane():
-    made = MemoryDataplane()
+    made = dataplane()
     made.models = {"echo": made.models["echo"]}
     return made
 

@@ -11,7 +11,7 @@ import tritonclient.grpc as client_module
 
 from slipway.rpc.listener import GrpcListener
 from slipway.rpc.options import GrpcOptions
-from tests.rpc.plane import Plane
+from tests.rpc.models import dataplane
 
 ENGINES = ("grpcio", "native")
 
@@ -46,7 +46,7 @@ def serving(options):
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
-    plane = Plane()
+    plane = dataplane()
     running = RunningServer(plane, GrpcListener(plane, options), loop)
     try:
         running.port = running.run(running.listener.start())

@@ -15,7 +15,7 @@ from tritonclient.grpc import service_pb2
 from slipway.rpc.in_flight import InFlight
 from slipway.rpc.inference import UnaryInference
 from slipway.rpc.stream import InferStream
-from tests.rpc.plane import Plane
+from tests.rpc.models import dataplane
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +55,7 @@ def payload(model, array, name="INPUT0", datatype="FP32"):
 
 def test_model_infer_leaves_no_cycles_answered_or_refused():
     async def run():
-        plane, all_answered, answered = Plane(), asyncio.Event(), itertools.count(1)
+        plane, all_answered, answered = dataplane(), asyncio.Event(), itertools.count(1)
 
         def reply(call, payload, error):
             if next(answered) == 80:
@@ -75,7 +75,7 @@ def test_model_infer_leaves_no_cycles_answered_or_refused():
 
 def test_a_stream_leaves_no_cycles_once_its_requests_are_answered():
     async def run():
-        plane = Plane()
+        plane = dataplane()
         stream = InferStream(plane, InFlight(), errors_end_stream=False)
         for _ in range(20):
             for model in ("identity", "nope", "early"):

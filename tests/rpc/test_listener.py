@@ -18,8 +18,9 @@ from slipway.errors import SlipwayError
 from slipway.rpc import listener as listener_module
 from slipway.rpc.listener import GrpcListener, choose_engine
 from slipway.rpc.options import GrpcOptions
+from tests.kits.memory_dataplane import echo
 from tests.rpc.conftest import serving
-from tests.rpc.plane import Plane
+from tests.rpc.models import dataplane
 
 SHUTTING_DOWN = "GRPC server is shutting down and has stopped accepting new requests."
 
@@ -74,7 +75,7 @@ def test_the_choice_and_its_reason_are_logged_once(engine, caplog):
 def test_a_port_in_use_is_an_error_that_names_it(engine):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        listener = GrpcListener(Plane(), GrpcOptions(grpc_port=port, grpc_engine=engine))
+        listener = GrpcListener(dataplane(), GrpcOptions(grpc_port=port, grpc_engine=engine))
         with pytest.raises(SlipwayError, match=f"cannot bind to 127.0.0.1:{port}"):
             asyncio.run(listener.start())
 
@@ -107,7 +108,7 @@ def test_stop_answers_accepted_requests_and_refuses_new_ones(engine):
         with pytest.raises(InferenceServerException) as caught:
             client.infer("identity", [ones()])
         assert (caught.value.status(), caught.value.message()) == ("StatusCode.UNAVAILABLE", SHUTTING_DOWN)
-        server.loop.call_soon_threadsafe(server.plane.run_identity, server.plane.held[0])
+        server.loop.call_soon_threadsafe(echo, server.plane, server.plane.held[0])
         stopping.result(20)
     assert [type(answer) for answer in answers] == [grpc_client.InferResult]
 
@@ -134,7 +135,7 @@ def test_stop_ends_an_idle_stream_and_refuses_its_next_request(engine):
         server.wait_until(lambda: server.listener._in_flight.stopping)
         requests.put(service_pb2.ModelInferRequest(model_name="identity", id="new"))
         server.wait_until(lambda: len(next(iter(_streams(server)))._ordered) == 2)
-        server.loop.call_soon_threadsafe(server.plane.run_identity, server.plane.held[0])
+        server.loop.call_soon_threadsafe(echo, server.plane, server.plane.held[0])
         answers = list(call)
         stopping.result(20)
         requests.put(None)
@@ -224,7 +225,7 @@ def _is_live(client):
 def test_a_missing_certificate_is_an_error_without_its_path(tmp_path):
     options = GrpcOptions(grpc_port=0, grpc_use_ssl=True, grpc_server_key=str(tmp_path / "nope.key"))
     with pytest.raises(SlipwayError, match="cannot read its key file: No such file") as caught:
-        asyncio.run(GrpcListener(Plane(), options).start())
+        asyncio.run(GrpcListener(dataplane(), options).start())
     assert str(tmp_path) not in caught.value.message
 
 

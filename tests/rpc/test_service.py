@@ -87,7 +87,8 @@ def test_the_index_lists_states_and_reasons(client, server):
 def test_load_and_unload_pass_configuration_and_files(client, server):
     client.load_model("identity", config='{"max_batch_size": 4}', files={"file:1/model.py": b"code"})
     client.unload_model("identity", unload_dependents=True)
-    assert server.plane.loads == [("identity", '{"max_batch_size": 4}', {"1/model.py": b"code"}), ("identity", True)]
+    assert server.plane.loaded == [("identity", '{"max_batch_size": 4}', {"1/model.py": b"code"})]
+    assert server.plane.unloaded == [("identity", True)]
 
 
 def test_shared_memory_is_off_and_says_how_to_turn_it_on(client):

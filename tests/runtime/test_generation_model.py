@@ -10,8 +10,8 @@ import pytest
 
 from slipway.errors import Code, SlipwayError, internal
 from slipway.runtime import GenerationModel
-from slipway.transformer.engines import OpenEngine
-from tests.convert.generators import write_generator
+from slipway.transformer.engines import RoutingEngine
+from tests.kits.generators import write_generator
 
 PARAMETERS = {"ENGINE": "torch", "COMPUTE_TYPE": "float32", "max_output_len": "6"}
 POISON = 13
@@ -102,14 +102,14 @@ def test_a_client_that_leaves_is_cancelled_and_its_neighbour_is_answered(model, 
 
 def test_when_a_batch_fails_those_that_heard_nothing_are_run_again_alone(model, monkeypatch):
     expected = alone(model, asked(9))
-    generate = OpenEngine.generate
+    generate = RoutingEngine.generate
 
     def failing(engine, rows, listener):
         if any(POISON in row.ids for row in rows):
             raise internal("out of memory")
         generate(engine, rows, listener)
 
-    monkeypatch.setattr(OpenEngine, "generate", failing)
+    monkeypatch.setattr(RoutingEngine, "generate", failing)
     bad, good = Sink(), Sink()
     model.run([(asked(POISON), bad), (asked(9), good)])
     assert bad.error is not None
@@ -119,7 +119,7 @@ def test_when_a_batch_fails_those_that_heard_nothing_are_run_again_alone(model, 
 
 
 def test_who_heard_tokens_before_a_failure_gets_the_error(model, monkeypatch):
-    generate = OpenEngine.generate
+    generate = RoutingEngine.generate
 
     def failing_late(engine, rows, listener):
         generate(engine, rows[:1], Cut(listener))
@@ -134,7 +134,7 @@ def test_who_heard_tokens_before_a_failure_gets_the_error(model, monkeypatch):
         def done(self, row, hypotheses):
             pass
 
-    monkeypatch.setattr(OpenEngine, "generate", failing_late)
+    monkeypatch.setattr(RoutingEngine, "generate", failing_late)
     first, second = Sink(), Sink()
     model.run([(asked(5), first), (asked(9), second)])
     assert len(first.tokens) == 6  # and not twelve

@@ -9,7 +9,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from slipway.runtime.pieces import TextPieces
-from tests.convert.generators import LINES, bytes_tokenizer, unigram_tokenizer
+from tests.kits.generators import LINES, bytes_tokenizer, unigram_tokenizer
 
 HALF = "\N{REPLACEMENT CHARACTER}"
 RANDOM = 40

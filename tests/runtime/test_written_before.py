@@ -14,8 +14,8 @@ import pytest
 from tokenizers import Tokenizer
 
 import slipway.runtime
-from tests.convert.generators import LINES, write_generator
 from tests.convert.models.kit import OpenedModel, opened, texts, written
+from tests.kits.generators import LINES, write_generator
 
 BEFORE = Path(__file__).parent / "written_before"
 SETTINGS = {"ENGINE": "torch", "COMPUTE_TYPE": "float32", "max_output_len": "6"}

@@ -10,7 +10,7 @@ from slipway.scheduling.queue import QueuePolicy, RequestQueue
 @dataclass(eq=False)
 class Item:
     rows: int = 1
-    model_signature_key: object = None
+    merge_key: object = None
 
 
 def batcher(max_rows=8, preferred=(), delay=0, policies=()):
@@ -132,7 +132,7 @@ def test_whatever_happens_batches_are_lawful_and_nothing_is_lost(events, preferr
         if isinstance(decision, Dispatch):
             batch = decision.items
             assert sum(max(1, item.rows) for item in batch) <= 8
-            assert len({item.model_signature_key for item in batch}) == 1
+            assert len({item.merge_key for item in batch}) == 1
             assert gone.isdisjoint(batch)
             waiting = [item for item in pushed if item not in gone and item not in executed]
             waiting.sort(key=lambda item: priorities[item])  # stable: arrival within a level

@@ -1,11 +1,11 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slipway.scheduling.ensemble_graph import EnsembleGraph, EnsembleRun, Step, mixed_origins
+from slipway.scheduling.ensemble_graph import EnsembleGraph, EnsembleRun, EnsembleStep, mixed_origins
 
 
 def step(index, inputs, outputs):
-    return Step(index, f"model{index}", "", inputs, outputs)
+    return EnsembleStep(index, f"model{index}", "", inputs, outputs)
 
 
 CHAIN = EnsembleGraph([step(0, {"in": "x"}, {"out": "m"}), step(1, {"in": "m"}, {"out": "y"})], ["y"])

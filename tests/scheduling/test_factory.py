@@ -9,7 +9,7 @@ from slipway.core.signature import ModelSignature, TensorSpec
 from slipway.core.statistics import ModelStatistics
 from slipway.core.tensor import Tensor
 from slipway.errors import Code, SlipwayError
-from slipway.scheduling.factory import build_scheduler, merge_key, request_queue
+from slipway.scheduling.factory import build_scheduler, request_queue, shape_key
 from slipway.scheduling.queue import QueueFullError
 from tests.scheduling.fakes import HeldInstance, signature_of
 
@@ -48,20 +48,20 @@ def test_a_default_level_means_nothing_without_levels():
 
 
 def test_models_whose_requests_always_fit_together_need_no_key():
-    assert merge_key(signature_of(dims=(2,))) is None
-    assert merge_key(signature_of(dims=(-1,), max_batch_size=0)) is None
+    assert shape_key(signature_of(dims=(2,))) is None
+    assert shape_key(signature_of(dims=(-1,), max_batch_size=0)) is None
 
 
 def test_ragged_inputs_may_differ_in_shape():
     ragged = TensorSpec("X", "FP32", (-1,), ragged=True)
-    assert merge_key(ModelSignature("m", 8, {"X": ragged}, {})) is None
+    assert shape_key(ModelSignature("m", 8, {"X": ragged}, {})) is None
 
 
 def test_requests_with_and_without_an_optional_input_are_merged_only_where_it_is_ragged():
     ids = TensorSpec("ids", "INT32", (-1,), ragged=True)
     for ragged, merged in ((True, True), (False, False)):
         seed = TensorSpec("seed", "INT32", (1,), optional=True, ragged=ragged)
-        key = merge_key(ModelSignature("m", 8, {"ids": ids, "seed": seed}, {}))
+        key = shape_key(ModelSignature("m", 8, {"ids": ids, "seed": seed}, {}))
         given = {"ids": Tensor.from_array("ids", np.zeros((1, 3), np.int32))}
         seeded = {**given, "seed": Tensor.from_array("seed", np.ones((1, 1), np.int32))}
         keys = [key and key(Pending(InferRequest("m", inputs=inputs), 1, 0, None, print)) for inputs in (given, seeded)]

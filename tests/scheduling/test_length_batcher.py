@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from slipway.scheduling.batcher import IDLE, BatchRules, Dispatch, WaitUntil
@@ -15,7 +15,7 @@ from slipway.scheduling.queue import QueuePolicy, RequestQueue
 
 @dataclass(eq=False)
 class Item:
-    model_signature_key: Lengths
+    merge_key: Lengths
     rows: int = 1
 
 
@@ -37,7 +37,7 @@ def filled(lengths, **rules):
 
 def lengths_of(decision):
     assert isinstance(decision, Dispatch)
-    return [each.model_signature_key.tokens for each in decision.items]
+    return [each.merge_key.tokens for each in decision.items]
 
 
 def test_nothing_waiting_is_idle():
@@ -95,8 +95,8 @@ def test_requests_whose_keys_differ_are_never_merged():
     line = batcher()
     for key in "abab":
         line.push(item(10, key=key), 0)
-    assert [each.model_signature_key.key for each in line.poll(0).items] == ["a", "a"]
-    assert [each.model_signature_key.key for each in line.poll(0).items] == ["b", "b"]
+    assert [each.merge_key.key for each in line.poll(0).items] == ["a", "a"]
+    assert [each.merge_key.key for each in line.poll(0).items] == ["b", "b"]
 
 
 def test_only_the_head_of_a_long_queue_is_looked_at():
@@ -114,7 +114,6 @@ EVENTS = st.lists(
 )
 
 
-@settings(deadline=None)  # the machine may be busy
 @given(
     EVENTS,
     st.sets(st.integers(1, 8), max_size=3),
@@ -140,10 +139,10 @@ def test_whatever_happens_batches_are_lawful_the_first_is_served_and_nothing_is_
             assert first in batch
             assert set(batch) <= set(waiting)
             rows = sum(each.rows for each in batch)
-            longest = max(each.model_signature_key.tokens for each in batch)
-            own = sum(each.rows * each.model_signature_key.tokens for each in batch)
+            longest = max(each.merge_key.tokens for each in batch)
+            own = sum(each.rows * each.merge_key.tokens for each in batch)
             assert sum(max(1, each.rows) for each in batch) <= 8
-            assert len({each.model_signature_key.key for each in batch}) == 1
+            assert len({each.merge_key.key for each in batch}) == 1
             assert rows * longest - own <= 0.1 * rows * longest
             assert len(batch) == 1 or not tokens or rows * longest <= tokens
             executed.extend(batch)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import prod
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from slipway.scheduling.length_group import LengthGroup, LengthLimits
@@ -15,7 +15,7 @@ from slipway.scheduling.lengths import Lengths, padding_form
 
 @dataclass(eq=False)
 class Item:
-    model_signature_key: Lengths
+    merge_key: Lengths
     rows: int = 1
 
 
@@ -32,7 +32,7 @@ def group(lengths, *, max_rows=8, preferred=(), share=0.1, tokens=0):
 
 
 def lengths_of(made):
-    return [each.model_signature_key.sizes[0] for each in made.items]
+    return [each.merge_key.sizes[0] for each in made.items]
 
 
 def test_equal_lengths_go_first_then_the_nearest():
@@ -102,7 +102,7 @@ def test_preferred_sizes_are_found_among_the_first_to_join():
 
 def test_several_variable_dims_are_padded_each_by_itself():
     made = group([item(10, 20), item(20, 10), item(10, 19)])
-    assert [each.model_signature_key.sizes for each in made.items] == [(10, 20), (10, 19)]
+    assert [each.merge_key.sizes for each in made.items] == [(10, 20), (10, 19)]
 
 
 def test_those_asked_later_only_fill_up():
@@ -144,7 +144,6 @@ ITEMS = st.lists(
 )
 
 
-@settings(deadline=None)  # the machine may be busy
 @given(
     ITEMS,
     st.sets(st.integers(1, 8), max_size=2),
@@ -159,9 +158,9 @@ def test_limits_hold_for_any_queue(items, preferred, share, tokens, cut):
     assert len(set(made.items)) == len(made.items)
     for count in {len(made.items), made.preferred or 1}:
         batch = made.items[:count]
-        longest = prod(map(max, zip(*(each.model_signature_key.sizes for each in batch), strict=True)))
+        longest = prod(map(max, zip(*(each.merge_key.sizes for each in batch), strict=True)))
         rows = sum(each.rows for each in batch)
-        own = sum(each.rows * each.model_signature_key.tokens for each in batch)
+        own = sum(each.rows * each.merge_key.tokens for each in batch)
         assert sum(max(1, each.rows) for each in batch) <= 8
         assert rows * longest - own <= share * rows * longest
         assert len(batch) == 1 or not tokens or rows * longest <= tokens

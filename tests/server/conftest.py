@@ -9,9 +9,10 @@ import pytest
 import tritonclient.grpc
 import tritonclient.http
 
+from benchmarks.serving import RunningServer, running_server
 from slipway.convert.conversion import convert
 from slipway.convert.options import ConvertOptions
-from tests.server.repositories import (
+from tests.kits.repositories import (
     MINILM,
     TinyClassifier,
     add_finbert,
@@ -20,7 +21,6 @@ from tests.server.repositories import (
     add_python_identity,
     add_simple_net,
 )
-from tests.server.running import RunningServer, running_server
 
 
 @pytest.fixture(scope="session")

@@ -15,15 +15,15 @@ import pytest
 import tritonclient.grpc
 from tritonclient.utils import InferenceServerException
 
+from benchmarks.serving import RunningServer
 from slipway.checkpoints.fastertransformer.sections import WriteOptions
 from slipway.checkpoints.fastertransformer.writer import write_fastertransformer
-from tests.checkpoints.fastertransformer.synthetic import T5, random_checkpoint
-from tests.checkpoints.lightseq import independent
-from tests.checkpoints.lightseq.test_formats import write_hdf5
-from tests.server import lightseq_models
-from tests.server.calls import infer
-from tests.server.fastertransformer_models import add_model, generate, served, tiny_t5, write_checkpoint
-from tests.server.running import RunningServer
+from tests.kits import lightseq_files as independent
+from tests.kits import lightseq_models
+from tests.kits.calls import infer
+from tests.kits.fastertransformer_checkpoints import T5, random_checkpoint
+from tests.kits.fastertransformer_models import add_model, generate, tiny_t5, write_checkpoint
+from tests.kits.servers import served
 
 QUERY = "encoder.block.1.layer.0.SelfAttention.q.weight.1.bin"
 NORM = "decoder.final_layer_norm.weight.bin"
@@ -128,7 +128,7 @@ def add_lightseq(repository: Path, name: str, suffix: str, model_type: str) -> P
     if suffix == ".pb":
         file.write_bytes(independent.transformer(independent.arrays()).SerializeToString())
     else:
-        write_hdf5(file, independent.arrays(), dtype="f4", shaped=False)
+        independent.write_hdf5(file, independent.arrays(), dtype="f4", shaped=False)
     return file
 
 

@@ -14,27 +14,27 @@ import tritonclient.grpc
 import tritonclient.http
 from tritonclient.utils import InferenceServerException
 
+from benchmarks.serving import RunningServer
 from slipway.checkpoints.fastertransformer.reader import read_fastertransformer
 from slipway.checkpoints.fastertransformer.sections import WriteOptions
 from slipway.checkpoints.fastertransformer.writer import write_fastertransformer
 from slipway.cli.main import main as slipway
-from slipway.transformer.generation import Decoding, Row, Search, collect
+from slipway.transformer.generation import Decoding, Search, SequenceRequest, collect
 from slipway.transformer.torch_engine.engine import TorchEngine
-from tests.server.calls import tensors
-from tests.server.fastertransformer_models import (
+from tests.kits.calls import tensors
+from tests.kits.fastertransformer_models import (
     BETA,
     VOCABULARY,
     add_model,
     generate,
     one_thread,
     prompt_tokens,
-    served,
     shipped_interface,
     tiny_t5,
     with_tasks,
     write_checkpoint,
 )
-from tests.server.running import RunningServer
+from tests.kits.servers import served
 
 SENTENCES = [[5, 17, 33, 8, 40, 12, 1], [9, 40, 1], [21, 22, 23, 24, 25, 26, 27, 28, 1], [50, 1]]
 PROMPTS = (("summary", 3), ("question", 2))
@@ -396,7 +396,7 @@ def executions_of_one(statistics: dict[str, Any]) -> int:
 def engine(models: Models) -> Iterator[TorchEngine]:
     """The network of `filled`, without a server around it."""
     checkpoint = read_fastertransformer(models.repository / "filled" / "1", kind="T5")
-    engine = TorchEngine(checkpoint.spec, checkpoint.weights, threads=1)
+    engine = TorchEngine.open(checkpoint.spec, checkpoint.weights, threads=1)
     yield engine
     engine.close()
 
@@ -405,7 +405,7 @@ def by_engine(engine: TorchEngine, sentence: list[int], decodings: list[Decoding
     """Return the hypotheses of one sentence under each decoding."""
     ids = np.array(sentence, np.int64)
     with one_thread():
-        results = collect(engine, [Row(ids, decoding) for decoding in decodings])
+        results = collect(engine, [SequenceRequest(ids, decoding) for decoding in decodings])
     return [[list(hypothesis.ids) for hypothesis in hypotheses] for hypotheses in results]
 
 

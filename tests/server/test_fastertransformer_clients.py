@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.serving import RunningServer
 from slipway.cli.main import main as slipway
-from tests.server import fastertransformer_models
-from tests.server.fastertransformer_models import (
+from tests.kits import servers
+from tests.kits.fastertransformer_models import (
     BETA,
     add_model,
     generate,
@@ -23,7 +24,6 @@ from tests.server.fastertransformer_models import (
     tiny_t5,
     write_checkpoint,
 )
-from tests.server.running import RunningServer
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "fastertransformer_t5"
@@ -76,7 +76,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     add_model(repository, "sample_stream", "T5", stream, model_checkpoint_path=directory)
     add_model(repository, "sample_encoder", "T5-Encoder", model_checkpoint_path=directory)
     write_checkpoint(tiny_gpt2(50257), add_model(repository, "sample_gpt", "GPT"), root / "gpt")
-    with fastertransformer_models.served(repository) as running:
+    with servers.served(repository) as running:
         yield Served(running.http, running.grpc, root / "t5-tiny")
 
 
@@ -232,7 +232,7 @@ def request_of(tokens: int) -> list[object]:
     import numpy as np
     import tritonclient.http
 
-    from tests.server.calls import tensors
+    from tests.kits.calls import tensors
 
     ids = np.array([[5, 6, 7, 1]], np.uint32)
     lengths, limit = np.array([[4]], np.uint32), np.array([[tokens]], np.uint32)

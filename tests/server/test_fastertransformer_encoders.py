@@ -12,9 +12,10 @@ import tritonclient.grpc
 import tritonclient.http
 from tritonclient.utils import InferenceServerException
 
-from tests.server.calls import tensors
-from tests.server.fastertransformer_models import add_model, served, tiny_bert, tiny_t5, write_checkpoint
-from tests.server.running import RunningServer
+from benchmarks.serving import RunningServer
+from tests.kits.calls import tensors
+from tests.kits.fastertransformer_models import add_model, tiny_bert, tiny_t5, write_checkpoint
+from tests.kits.servers import served
 
 IDS = np.array([[5, 17, 33, 8, 1], [9, 40, 1, 0, 0]], np.uint32)
 LENGTHS = np.array([[5], [3]], np.uint32)

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.server.fastertransformer_models import served
-from tests.server.running import RunningServer
+from benchmarks.serving import RunningServer
+from tests.kits.servers import served
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "fastertransformer_t5"

@@ -7,8 +7,9 @@ import pytest
 import tritonclient.grpc
 
 from slipway.cli.main import main as slipway
-from tests.server.calls import tensors
-from tests.server.fastertransformer_models import VOCABULARY, add_model, cut, generate, loud, served
+from tests.kits.calls import tensors
+from tests.kits.fastertransformer_models import VOCABULARY, add_model, cut, generate, loud
+from tests.kits.servers import served
 
 SENTENCES = [[5, 17, 33, 8, 40, 12, 1], [9, 40, 1], [21, 22, 23, 24, 1]]
 

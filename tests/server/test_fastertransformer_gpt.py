@@ -13,11 +13,11 @@ import tritonclient.grpc
 import tritonclient.http
 from tritonclient.utils import InferenceServerException
 
-from tests.server import fastertransformer_models
-from tests.server.calls import tensors
-from tests.server.fastertransformer_models import add_model, generate, tiny_gpt2, write_checkpoint
-from tests.server.repositories import write_config
-from tests.server.running import RunningServer
+from benchmarks.serving import RunningServer
+from tests.kits import servers
+from tests.kits.calls import tensors
+from tests.kits.fastertransformer_models import add_model, generate, tiny_gpt2, write_checkpoint
+from tests.kits.repositories import write_config
 
 VOCABULARY = 60
 PROMPTS = [[5, 17, 33, 8], [9, 40], [21, 22, 23, 24, 25, 26]]
@@ -230,7 +230,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     write_checkpoint(gpt, version / "2-gpu", root / "hf", ways=2)
     (version / "2-gpu" / "config.ini").unlink()  # the first interface has its sizes in config.pbtxt
     add_ensemble(repository)
-    with fastertransformer_models.served(repository) as running:
+    with servers.served(repository) as running:
         yield Served(running, gpt)
 
 

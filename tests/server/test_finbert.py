@@ -10,8 +10,8 @@ import pytest
 import tritonclient.grpc.aio
 from tritonclient.utils import InferenceServerException
 
-from tests.server.calls import infer, tensors, texts
-from tests.server.repositories import ID_NAMES
+from tests.kits.calls import infer, tensors, texts
+from tests.kits.repositories import ID_NAMES
 
 SENTENCE = "Stocks rallied and the British pound gained."
 GOLDEN = [101, 15768, 24356, 1998, 1996, 2329, 9044, 4227, 1012, 102]

@@ -15,10 +15,10 @@ import transformers as hf
 import tritonclient.grpc
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
+from benchmarks.serving import running_server
 from slipway.convert.conversion import convert
 from slipway.convert.options import ConvertOptions
-from tests.convert.generators import LINES, write_generator
-from tests.server.running import running_server
+from tests.kits.generators import LINES, write_generator
 
 FAMILIES = ("t5", "gpt2", "marian")
 TEXTS = (*LINES, "the cat", "café 東京")
@@ -38,7 +38,7 @@ def client(sources, tmp_path_factory) -> Iterator[tritonclient.grpc.InferenceSer
     repository = tmp_path_factory.mktemp("generation")
     for name, source in sources.items():
         engine = "torch" if name == "marian" else "ctranslate2"
-        convert(source, ConvertOptions(name, repository, engine, compute_type="float32"))
+        convert(source, ConvertOptions(name, repository, engine, precision="fp32"))
     with running_server(repository) as server, tritonclient.grpc.InferenceServerClient(server.grpc) as connected:
         yield connected
 

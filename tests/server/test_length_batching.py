@@ -17,9 +17,9 @@ import tritonclient.grpc.aio
 import tritonclient.http
 from tritonclient.utils import InferenceServerException
 
-from tests.server.calls import tensors
-from tests.server.repositories import add_identity, write_config
-from tests.server.running import RunningServer, running_server
+from benchmarks.serving import RunningServer, running_server
+from tests.kits.calls import tensors
+from tests.kits.repositories import add_identity, write_config
 
 CLIENTS = 16
 KEYS = {

@@ -17,8 +17,8 @@ import psutil
 import pytest
 import tritonclient.http
 
-from tests.server.calls import infer
-from tests.server.repositories import add_identity, add_python_identity, write_config
+from tests.kits.calls import infer
+from tests.kits.repositories import add_identity, add_python_identity, write_config
 
 ONES = {"INPUT0": np.ones((1, 4), dtype=np.float32)}
 
@@ -135,7 +135,7 @@ class TritonPythonModel:
             time.sleep(0.01)
         started = time.monotonic()
         assert server.stop() == 0
-        assert time.monotonic() - started < 15
+        assert time.monotonic() - started < 30  # of the model's 60
         assert isinstance(answer.exception(), Exception)
     assert not [child for child in family if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
 
@@ -148,7 +148,7 @@ def metrics(address: str) -> str:
 def run_serve(*arguments: object) -> subprocess.CompletedProcess[str]:
     ports = ("--http-port", "0", "--grpc-port", "0", "--metrics-port", "0")
     command = [sys.executable, "-m", "slipway", "serve", *map(str, arguments), *ports]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
 def test_a_model_that_fails_ends_the_start_with_a_table_and_exit_code_1(tmp_path):

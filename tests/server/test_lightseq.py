@@ -16,8 +16,8 @@ import tritonclient.grpc
 import tritonclient.http
 from tritonclient.utils import InferenceServerException
 
-from tests.server.calls import infer, tensors
-from tests.server.lightseq_models import served
+from tests.kits.calls import infer, tensors
+from tests.kits.servers import served
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "lightseq"
 MODELS = ("bert_example", "gpt_example", "transformer_example")

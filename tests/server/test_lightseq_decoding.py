@@ -11,9 +11,10 @@ import tritonclient.http
 from slipway.checkpoints.lightseq.reader import read_lightseq
 from slipway.checkpoints.lightseq.writer import write_lightseq
 from slipway.transformer.spec import Experts, Gate, Languages
-from tests.server.calls import tensors
+from tests.kits.calls import tensors
+from tests.kits.lightseq_models import add_model, random_checkpoint, toy_conf, toy_spec
+from tests.kits.servers import served
 from tests.server.dense import Dense
-from tests.server.lightseq_models import add_model, random_checkpoint, served, toy_conf, toy_spec
 from tests.server.lightseq_search import Rules, beam_search, every_sequence
 
 SOURCE = [5, 9, 17, 4, 11]

@@ -8,19 +8,19 @@ import torch
 import tritonclient.http
 from tritonclient.utils import InferenceServerException
 
-from tests.server.calls import infer
-from tests.server.lightseq_models import (
+from tests.kits.calls import infer
+from tests.kits.lightseq_models import (
     add_model,
     counted,
     counting_bart,
     export_to,
-    served,
     tiny_bart,
     tiny_bert,
     tiny_gpt2,
     tiny_t5,
     tiny_vit,
 )
+from tests.kits.servers import served
 
 WIDE = {"d_model": 128, "encoder_ffn_dim": 512, "decoder_ffn_dim": 512, "vocab_size": 2000}
 SOURCE = np.random.default_rng(1).integers(3, 40, (1, 8)).astype(np.int32)

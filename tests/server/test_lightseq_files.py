@@ -1,6 +1,6 @@
 """The files that LightSeq models come in, each served: .pb and .hdf5 of others, 8-bit exports, files that are none.
 
-The weights are those of a trained BART, laid out here by the format's description (source-systems.md, 1.2 and 1.3) and
+The weights are those of a trained BART, laid out here as LightSeq's `lightseq/inference/proto/*.proto` say and
 written by Google's protobuf and by h5py; transformers is right.
 """
 
@@ -17,11 +17,11 @@ import pytest
 import tritonclient.grpc
 import tritonclient.http
 
-from tests.checkpoints.lightseq import independent
-from tests.checkpoints.lightseq.test_formats import write_hdf5
-from tests.server.calls import infer, tensors
-from tests.server.fastertransformer_models import one_thread
-from tests.server.lightseq_models import add_model, counted, counting_bart, export_to, served
+from tests.kits import lightseq_files as independent
+from tests.kits.calls import infer, tensors
+from tests.kits.fastertransformer_models import one_thread
+from tests.kits.lightseq_models import add_model, counted, counting_bart, export_to
+from tests.kits.servers import served
 
 HDF5 = {
     "f4_flat": {"dtype": "f4", "shaped": False},
@@ -103,7 +103,7 @@ def write_pb(path: Path, values: dict[str, np.ndarray]) -> None:
 
 
 def write_h5(path: Path, values: dict[str, np.ndarray], **form: Any) -> None:
-    write_hdf5(path, values, conf=CONF, **form)
+    independent.write_hdf5(path, values, conf=CONF, **form)
     with h5py.File(path, "r+") as file:
         for stack in ("encoder", "decoder"):
             file[f"model_conf/n_{stack}_stack"][()] = 1

@@ -7,8 +7,8 @@ import pytest
 import tritonclient.grpc
 import tritonclient.http
 
-from tests.server.calls import infer, texts
-from tests.server.repositories import MINILM
+from tests.kits.calls import infer, texts
+from tests.kits.repositories import MINILM
 
 QUERY = "How much protein should a woman eat each day?"
 RIGHT = "The average protein requirement for adult women is 46 grams per day."

@@ -7,7 +7,7 @@ import urllib.request
 import numpy as np
 import pytest
 
-from tests.server.calls import infer, infer_json
+from tests.kits.calls import infer, infer_json
 
 
 @pytest.mark.capability("4.2")

@@ -11,26 +11,13 @@ import pytest
 import tritonclient.grpc
 from tritonclient.utils import InferenceServerException
 
+from benchmarks.serving import running_server
 from slipway.convert.conversion import convert
+from slipway.convert.directory import Task
 from slipway.convert.options import ConvertOptions
-from slipway.convert.source import Task
-from tests.convert.checkpoints import write_checkpoint
-from tests.server.running import running_server
+from tests.kits.encoder_checkpoints import HEADS, MOODS, write_checkpoint
 
 TEXTS = ("The cat sat on the mat.", "Stocks rallied, and the British pound gained but fell.", "hi")
-TAGS = {0: "O", 1: "B-PER", 2: "I-PER", 3: "B-LOC", 4: "I-LOC"}
-NLI = {0: "contradiction", 1: "neutral", 2: "entailment"}
-MOODS = {0: "positive", 1: "negative", 2: "neutral"}
-HEADS = {
-    "moods": ("ForSequenceClassification", MOODS, {}),
-    "topics": ("ForSequenceClassification", MOODS, {"problem_type": "multi_label_classification"}),
-    "entities": ("ForTokenClassification", TAGS, {}),
-    "answers": ("ForQuestionAnswering", {}, {}),
-    "masks": ("ForMaskedLM", {}, {}),
-    "ranks": ("ForSequenceClassification", {0: "LABEL_0"}, {}),
-    "grades": ("ForSequenceClassification", MOODS, {"problem_type": "regression"}),
-    "zero": ("ForSequenceClassification", NLI, {}),
-}
 
 
 @pytest.fixture(scope="module")

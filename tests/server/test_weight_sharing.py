@@ -10,7 +10,7 @@ import psutil
 import pytest
 import tritonclient.http
 
-from tests.server.calls import infer
+from tests.kits.calls import infer
 
 ROW = np.ones((1, 16), dtype=np.int64)
 

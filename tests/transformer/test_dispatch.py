@@ -9,15 +9,15 @@ import pytest
 
 from slipway.errors import Code, SlipwayError, internal, invalid
 from slipway.transformer.dispatch import GenerationRequest, dispatch
-from slipway.transformer.generation import Decoding, Hypothesis, Listener, Row, Search
+from slipway.transformer.generation import Decoding, GenerationListener, Hypothesis, Search, SequenceRequest
 
 TOKENS = 3
 POISON = 13
 
 
-def row(first: int, *, beams: int = 1) -> Row:
+def row(first: int, *, beams: int = 1) -> SequenceRequest:
     search = Search.SAMPLE if beams == 1 else Search.HUGGING_FACE
-    return Row(np.array([first]), Decoding(TOKENS, search=search, beam_width=beams))
+    return SequenceRequest(np.array([first]), Decoding(TOKENS, search=search, beam_width=beams))
 
 
 class Counting:
@@ -29,7 +29,7 @@ class Counting:
         self.calls: list[list[int]] = []
         self._fails_at = fails_at
 
-    def generate(self, rows: Sequence[Row], listener: Listener) -> None:
+    def generate(self, rows: Sequence[SequenceRequest], listener: GenerationListener) -> None:
         firsts = [int(each.ids[0]) for each in rows]
         self.calls.append(firsts)
         open_rows = dict(enumerate(rows))
@@ -52,7 +52,9 @@ class Counting:
 class Noted(GenerationRequest):
     """A request that notes what it hears. `leaves` after so many tokens or questions; `sends` every token."""
 
-    def __init__(self, *rows: Row, leaves: int | None = None, sends: bool = False, answers: bool = True) -> None:
+    def __init__(
+        self, *rows: SequenceRequest, leaves: int | None = None, sends: bool = False, answers: bool = True
+    ) -> None:
         super().__init__(rows)
         self.heard: list[tuple[int, int]] = []
         self.outcome: list[object] = []

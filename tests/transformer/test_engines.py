@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from slipway.errors import Code, SlipwayError, unavailable
-from slipway.transformer import choice, engines, libraries
+from slipway.transformer import engine_choice, engines, options
 from slipway.transformer.engines import open_engine
-from slipway.transformer.generation import Decoding, Row, collect
+from slipway.transformer.generation import Decoding, SequenceRequest, collect
 from slipway.transformer.options import EngineOptions
 from slipway.transformer.spec import Experts, Gate, Stack, Transformer
 from slipway.transformer.trial import FILE
@@ -26,9 +26,9 @@ SPEC = Transformer(encoder=STACK, decoder=STACK)
 EXPERTS = replace(SPEC, decoder=replace(STACK, experts=Experts(2, 1, Gate.SOFT, (1,))))
 INT8 = {"compute_type": "int8"}
 IDS = np.array([5, 9, 3])
-GREEDY = Row(IDS, Decoding(6, end_id=-1))
-SAMPLED = Row(IDS, Decoding(6, end_id=-1, top_k=5, seed=3))
-BEAM = Row(IDS, Decoding(6, end_id=1, beam_width=2, search=engines.support.Search.HUGGING_FACE))
+GREEDY = SequenceRequest(IDS, Decoding(6, end_id=-1))
+SAMPLED = SequenceRequest(IDS, Decoding(6, end_id=-1, top_k=5, seed=3))
+BEAM = SequenceRequest(IDS, Decoding(6, end_id=1, beam_width=2, search=engines.support.Search.HUGGING_FACE))
 
 
 def random_weights(spec):
@@ -126,7 +126,7 @@ class Timed:
 )
 def test_the_faster_engine_is_opened_and_remembered(monkeypatch, tmp_path, spec, seconds, fast):
     clock, made = [0.0], []
-    monkeypatch.setattr(choice, "fastest", partial(choice.fastest, clock=lambda: clock[0]))
+    monkeypatch.setattr(engine_choice, "fastest", partial(engine_choice.fastest, clock=lambda: clock[0]))
 
     def opener(name, cost):
         def open_one():
@@ -137,15 +137,15 @@ def test_the_faster_engine_is_opened_and_remembered(monkeypatch, tmp_path, spec,
 
     options = EngineOptions(compute_type="int8", cache_directory=tmp_path)
     openers = opener("ctranslate2", seconds[0]), opener("torch", seconds[1])
-    reason, engine = choice.faster(spec, options, *openers)
+    reason, engine = engine_choice.faster(spec, options, *openers)
     assert bool(reason) is (fast == "torch")
     assert not engine.closed
     assert all(other.closed for _, other in made if other is not engine)
     assert made[-1] == (fast, engine)
     made.clear()
-    assert choice.faster(spec, options, *openers)[0] == reason
+    assert engine_choice.faster(spec, options, *openers)[0] == reason
     assert [name for name, _ in made] == [fast]  # the other is not opened again
-    choice.faster(spec, replace(options, threads=2), *openers)
+    engine_choice.faster(spec, replace(options, threads=2), *openers)
     assert len(made) > 1  # another question
 
 
@@ -163,7 +163,7 @@ def test_greedy_rows_alone_never_open_torch(opened):
     auto = opened(**INT8)
     assert len(collect(auto, [GREEDY, GREEDY])) == 2
     assert auto._general is None
-    bad = Row(np.array([99]), GREEDY.decoding)
+    bad = SequenceRequest(np.array([99]), GREEDY.decoding)
     assert "vocabulary" in auto.refusal(bad)
     with pytest.raises(SlipwayError, match="vocabulary") as caught:
         collect(auto, [GREEDY, bad])
@@ -199,15 +199,15 @@ def test_torch_is_opened_once_whoever_asks(opened):
 def test_hidden_states_and_scores_come_from_the_engine_that_has_them(opened):
     encoder = replace(SPEC, decoder=None)
     auto = opened(encoder, engine="ctranslate2+torch")
-    [plain] = auto.encode([Row(IDS)])
+    [plain] = auto.encode([SequenceRequest(IDS)])
     assert auto._general is None
-    [seen] = auto.encode([Row(IDS)], attentions=True)
+    [seen] = auto.encode([SequenceRequest(IDS)], attentions=True)
     assert seen.attentions.shape == (2, 2, 3, 3)
     np.testing.assert_allclose(plain.hidden, seen.hidden, atol=1e-5)
-    [state] = opened(**INT8).encode([Row(IDS)])
+    [state] = opened(**INT8).encode([SequenceRequest(IDS)])
     assert state.hidden.shape == (3, 16)
     decoder = replace(SPEC, encoder=None)
-    rows = [Row(IDS), Row(IDS[:2])]
+    rows = [SequenceRequest(IDS), SequenceRequest(IDS[:2])]
     assert opened(decoder, engine="ctranslate2").score(rows) == pytest.approx(
         opened(decoder, engine="torch").score(rows), abs=1e-5
     )
@@ -266,9 +266,7 @@ def test_options_that_do_not_exist_are_named_all_at_once():
     ],
 )
 def test_missing_libraries_are_named_with_the_command(opened, monkeypatch, missing, engine, text):
-    monkeypatch.setattr(
-        libraries, "find_spec", lambda name: None if name in missing else SimpleNamespace(origin="here")
-    )
+    monkeypatch.setattr(options, "find_spec", lambda name: None if name in missing else SimpleNamespace(origin="here"))
     with pytest.raises(SlipwayError, match=text) as caught:
         opened(engine=engine)
     assert caught.value.code is Code.UNAVAILABLE
@@ -277,7 +275,7 @@ def test_missing_libraries_are_named_with_the_command(opened, monkeypatch, missi
 
 def test_without_ctranslate2_torch_does_everything_and_says_so(opened, monkeypatch):
     monkeypatch.setattr(
-        libraries, "find_spec", lambda name: None if name == "ctranslate2" else SimpleNamespace(origin="here")
+        options, "find_spec", lambda name: None if name == "ctranslate2" else SimpleNamespace(origin="here")
     )
     auto = opened(**INT8)
     assert auto.description.startswith("torch int8, cpu (CTranslate2 is not installed: pip install ")
@@ -285,9 +283,7 @@ def test_without_ctranslate2_torch_does_everything_and_says_so(opened, monkeypat
 
 
 def test_without_torch_ctranslate2_does_what_it_can(opened, monkeypatch):
-    monkeypatch.setattr(
-        libraries, "find_spec", lambda name: None if name == "torch" else SimpleNamespace(origin="here")
-    )
+    monkeypatch.setattr(options, "find_spec", lambda name: None if name == "torch" else SimpleNamespace(origin="here"))
     auto = opened()
     assert auto.description.startswith("ctranslate2 float32, 1 thread")
     assert len(collect(auto, [GREEDY])) == 1
@@ -298,8 +294,8 @@ def test_without_torch_ctranslate2_does_what_it_can(opened, monkeypatch):
 def test_a_folder_of_the_librarys_name_is_not_the_library(monkeypatch, tmp_path):
     (tmp_path / "lib_that_is_not_there").mkdir()  # as converted weights lie beside a checkpoint
     monkeypatch.syspath_prepend(tmp_path)
-    assert not libraries.installed("lib_that_is_not_there")
-    assert libraries.installed("numpy")
+    assert not options.installed("lib_that_is_not_there")
+    assert options.installed("numpy")
 
 
 @pytest.mark.parametrize("failing", ["ctranslate2", "torch"])
@@ -313,9 +309,9 @@ def test_an_engine_that_cannot_be_tried_leaves_torch_and_nothing_is_remembered(t
     options = EngineOptions(compute_type="int8", cache_directory=tmp_path)
     if failing == "torch":
         with pytest.raises(SlipwayError, match="no room"):
-            choice.faster(SPEC, options, torch, refuse)
+            engine_choice.faster(SPEC, options, torch, refuse)
     else:
-        reason, engine = choice.faster(SPEC, options, refuse, torch)
+        reason, engine = engine_choice.faster(SPEC, options, refuse, torch)
         assert reason == "CTranslate2 could not be tried: no room"
         assert not engine.closed
     assert not list(tmp_path.iterdir())

@@ -8,7 +8,7 @@ import os
 import pytest
 
 from slipway.transformer import trial
-from slipway.transformer.ctranslate2.engine import thread_choices
+from slipway.transformer.ctranslate2.loading import thread_choices
 from slipway.transformer.trial import FILE, fastest, remember, remembered
 
 

@@ -13,7 +13,7 @@ from tritonclient.grpc import InferInput, service_pb2
 
 from slipway.core.request import SEQUENCE_END, SEQUENCE_START
 from slipway.errors import Code, SlipwayError
-from slipway.wire.protobuf_request import decode_request, parse_request, requested_version
+from slipway.wire.protobuf_request import decode_request, parse_request
 
 RESERVED = (
     "parameter keys starting with 'triton_' are reserved for Triton usage. Only the following keys starting with "
@@ -288,28 +288,6 @@ def test_shared_memory_says_that_it_is_off():
         Code.INVALID_ARG,
         "unexpected 'content' provided when using shared memory for input tensor 'I' for model 'm'",
     )
-
-
-@pytest.mark.parametrize(
-    ("text", "version"), [("", ""), ("1", "1"), ("01", "1"), (" 1", "1"), ("1abc", "1"), ("+2 ", "2"), ("0", "0")]
-)
-def test_versions_are_read_as_c_reads_numbers(text, version):
-    assert requested_version(text) == version
-
-
-@pytest.mark.parametrize("text", ["abc", " ", "99999999999999999999999", "-"])
-def test_a_version_that_is_no_number_is_refused(text):
-    with pytest.raises(SlipwayError) as caught:
-        requested_version(text)
-    assert caught.value.message == (
-        f"failed to get model version from specified version string '{text}' (details: stol), "
-        "version should be an integral value > 0"
-    )
-
-
-def test_version_minus_one_is_refused_by_its_own_text():
-    with pytest.raises(SlipwayError, match="invalid model version specified '-1' , version should be an integral"):
-        requested_version("-1")
 
 
 @given(st.binary(max_size=200))

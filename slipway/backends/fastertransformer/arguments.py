@@ -17,13 +17,13 @@ import numpy as np
 from slipway.core.request import InferRequest
 from slipway.errors import SlipwayError, invalid
 
-_log = logging.getLogger("slipway.fastertransformer")
+_LOG: Final = logging.getLogger("slipway.fastertransformer")
 MAX_TOP_K: Final = 1024
 MAX_LISTED: Final = 8  # problems an error names
 
 
 @dataclass(frozen=True, slots=True)
-class Ruling:
+class CheckedValue:
     """What a rule makes of a value: the value to use, why it was refused, or why it was changed."""
 
     value: float
@@ -31,35 +31,35 @@ class Ruling:
     warning: str = ""
 
 
-Rule = Callable[[float], Ruling]
+Rule = Callable[[float], CheckedValue]
 
 
-def _finite(value: float) -> Ruling:
-    return Ruling(value) if math.isfinite(value) else Ruling(value, problem="expected a finite number")
+def _finite(value: float) -> CheckedValue:
+    return CheckedValue(value) if math.isfinite(value) else CheckedValue(value, problem="expected a finite number")
 
 
 def _between(low: float, high: float) -> Rule:
-    def rule(value: float) -> Ruling:
+    def rule(value: float) -> CheckedValue:
         fits = low <= value <= high  # false for NaN
-        return Ruling(value) if fits else Ruling(value, problem=f"expected {low:g} to {high:g}")
+        return CheckedValue(value) if fits else CheckedValue(value, problem=f"expected {low:g} to {high:g}")
 
     return rule
 
 
 def _above(low: float) -> Rule:
-    def rule(value: float) -> Ruling:
+    def rule(value: float) -> CheckedValue:
         fits = math.isfinite(value) and value > low
-        return Ruling(value) if fits else Ruling(value, problem=f"expected a finite number above {low:g}")
+        return CheckedValue(value) if fits else CheckedValue(value, problem=f"expected a finite number above {low:g}")
 
     return rule
 
 
 def _clipped(low: float, high: float) -> Rule:
-    def rule(value: float) -> Ruling:
+    def rule(value: float) -> CheckedValue:
         if math.isnan(value):
-            return Ruling(value, problem=f"expected {low:g} to {high:g}")
+            return CheckedValue(value, problem=f"expected {low:g} to {high:g}")
         near = min(max(value, low), high)
-        return Ruling(near, warning="" if near == value else f"is clipped to {low:g} to {high:g}")
+        return CheckedValue(near, warning="" if near == value else f"is clipped to {low:g} to {high:g}")
 
     return rule
 
@@ -67,12 +67,12 @@ def _clipped(low: float, high: float) -> Rule:
 def _share(otherwise: float) -> Rule:
     """Values outside of (0, 1] are replaced."""
 
-    def rule(value: float) -> Ruling:
+    def rule(value: float) -> CheckedValue:
         if math.isnan(value):
-            return Ruling(value, problem="expected a number in (0, 1]")
+            return CheckedValue(value, problem="expected a number in (0, 1]")
         if 0.0 < value <= 1.0:
-            return Ruling(value)
-        return Ruling(otherwise, warning=f"lies outside of (0, 1], {otherwise:g} is used")
+            return CheckedValue(value)
+        return CheckedValue(otherwise, warning=f"lies outside of (0, 1], {otherwise:g} is used")
 
     return rule
 
@@ -174,7 +174,7 @@ class Arguments:
             self.refuse(name, f"is {value:g}, {ruling.problem}", row)
         elif ruling.warning and name not in self.warned:
             self.warned.add(name)
-            _log.warning(
+            _LOG.warning(
                 "'%s' of a request for model '%s' is %g and %s", name, self.request.model_name, value, ruling.warning
             )
         return ruling.value

@@ -14,6 +14,8 @@ from typing import Final
 from tritonclient.grpc import model_config_pb2
 
 from slipway.backends.api import CompletionContext, Executor, InstanceSpec, ModelContext, Placement
+from slipway.backends.fastertransformer.checkpoint_path import checkpoint_directory
+from slipway.backends.fastertransformer.completion import complete_interface
 from slipway.backends.fastertransformer.configuration import (
     Configuration,
     ModelType,
@@ -21,11 +23,9 @@ from slipway.backends.fastertransformer.configuration import (
     model_type,
     read_configuration,
 )
-from slipway.backends.fastertransformer.declared import complete_interface
 from slipway.backends.fastertransformer.interface_beta import IDS, BetaInterface
 from slipway.backends.fastertransformer.interface_current import GPT_FORM, T5_FORM, CurrentInterface
 from slipway.backends.fastertransformer.interface_encoder import BertInterface, T5EncoderInterface
-from slipway.backends.fastertransformer.paths import checkpoint_directory
 from slipway.backends.shared.engine import open_shown_engine
 from slipway.backends.shared.generation import GenerationExecutor, ReadJob
 from slipway.backends.shared.single_pass import EncodingExecutor
@@ -33,12 +33,12 @@ from slipway.backends.shared.stacked import opened_too_late
 from slipway.checkpoints.fastertransformer.reader import read_fastertransformer
 from slipway.core.signature import ModelSignature
 from slipway.errors import invalid
-from slipway.transformer.engines import OpenEngine
-from slipway.transformer.generation import Engine
+from slipway.transformer.engines import RoutingEngine
+from slipway.transformer.generation import TransformerEngine
 from slipway.transformer.options import EngineOptions
 from slipway.transformer.spec import Transformer
 
-_log = logging.getLogger("slipway.fastertransformer")
+_LOG: Final = logging.getLogger("slipway.fastertransformer")
 _GPU: Final = model_config_pb2.ModelInstanceGroup.KIND_GPU
 # What a model type cannot do without, by interface.
 _INPUTS: Final = {
@@ -61,7 +61,7 @@ class FasterTransformerBackend:
         configuration = read_configuration(context.config)
         _check_interface(context, configuration.type)
         if any(group.kind == _GPU for group in context.config.instance_group):
-            _log.warning("model '%s': instance groups do not choose the device, DEVICE does", context.name)
+            _LOG.warning("model '%s': instance groups do not choose the device, DEVICE does", context.name)
         directory = checkpoint_directory(
             context, configuration.values.get("model_checkpoint_path", ""), configuration.tensor_parallel
         )
@@ -81,8 +81,8 @@ class LoadedFasterTransformer:
 
     placement = Placement.THREAD
 
-    def __init__(self, engine: OpenEngine, open_executor: Callable[[], Executor]) -> None:
-        self._engine: OpenEngine | None = engine
+    def __init__(self, engine: RoutingEngine, open_executor: Callable[[], Executor]) -> None:
+        self._engine: RoutingEngine | None = engine
         self._open_executor = open_executor
 
     def open(self, instance: InstanceSpec) -> Executor:
@@ -110,7 +110,7 @@ def _check_interface(context: ModelContext, kind: ModelType) -> None:
 
 
 def _executor(
-    signature: ModelSignature, spec: Transformer, configuration: Configuration, engine: Engine
+    signature: ModelSignature, spec: Transformer, configuration: Configuration, engine: TransformerEngine
 ) -> Callable[[], Executor]:
     """Return what opens an executor; the interface is the one that config.pbtxt declares."""
     limits, kind = configuration.limits, configuration.type

@@ -19,7 +19,7 @@ from slipway.errors import invalid, unsupported
 from slipway.machine import has_gpu
 from slipway.transformer.options import COMPUTE_TYPES, ENGINES
 
-_log = logging.getLogger("slipway.fastertransformer")
+_LOG: Final = logging.getLogger("slipway.fastertransformer")
 _HALF_TYPES: Final = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 MAX_INPUT: Final = 8192  # tokens of one sequence; attention needs memory for their square
 MAX_OUTPUT: Final = 16384
@@ -36,7 +36,7 @@ class ModelType(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class RequestLimits:
+class SequenceLimits:
     """The longest sequences a request may bring and ask for; what a client may make the server allocate."""
 
     input_tokens: int = MAX_INPUT
@@ -55,7 +55,7 @@ class Configuration:
     engine: str
     compute_type: str
     device: str
-    limits: RequestLimits
+    limits: SequenceLimits
     values: Mapping[str, str]
 
     def whole(self, key: str, default: int = 0) -> int:
@@ -81,7 +81,7 @@ def read_configuration(config: model_config_pb2.ModelConfig) -> Configuration:
     pipeline = lenient_integer(config.name, values, "pipeline_para_size", 1)
     ranks = lenient_integer(config.name, values, "tensor_para_size", 1)
     if pipeline > 1 or ranks > 1:
-        _log.info(
+        _LOG.info(
             "model '%s': a checkpoint split %d x %d ways is merged and runs on one device", config.name, ranks, pipeline
         )
     return Configuration(
@@ -92,7 +92,7 @@ def read_configuration(config: model_config_pb2.ModelConfig) -> Configuration:
         engine=_choice(parameters, "ENGINE", ENGINES, "auto"),
         compute_type=_compute_type(parameters, values, kind, data_type=data_type, device=device, model=config.name),
         device=device,
-        limits=RequestLimits(
+        limits=SequenceLimits(
             _limit(parameters, "MAX_INPUT_LEN", MAX_INPUT), _limit(parameters, "MAX_OUTPUT_LEN", MAX_OUTPUT)
         ),
         values=values,
@@ -138,7 +138,7 @@ def lenient_integer(model: str, values: Mapping[str, str], key: str, default: in
     try:
         return int(text)
     except ValueError:
-        _log.warning("model '%s': parameter '%s' is '%s', which is no number: 0 is used", model, key, text)
+        _LOG.warning("model '%s': parameter '%s' is '%s', which is no number: 0 is used", model, key, text)
         return 0
 
 
@@ -177,11 +177,11 @@ def _compute_type(
     if lenient_integer(model, values, "int8_mode", 0):
         if kind is ModelType.GPT:
             return "int8"
-        _log.warning(
+        _LOG.warning(
             "model '%s': int8_mode is ignored for %s; COMPUTE_TYPE: int8 is what it asks for", model, kind.value
         )
     if device != "cpu":
         return _HALF_TYPES[data_type or "fp32"]
     if data_type not in ("", "fp32"):
-        _log.info("model '%s': data_type %s is computed in float32 on a CPU", model, data_type)
+        _LOG.info("model '%s': data_type %s is computed in float32 on a CPU", model, data_type)
     return "float32"

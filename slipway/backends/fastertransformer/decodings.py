@@ -12,15 +12,9 @@ from dataclasses import replace
 import numpy as np
 
 from slipway.backends.fastertransformer.arguments import Arguments
-from slipway.backends.fastertransformer.words import WordListError, Words, bannable, read_words
+from slipway.backends.fastertransformer.word_lists import WordListError, Words, bannable, read_words
 from slipway.transformer.generation import Decoding, Search
-from slipway.transformer.spec import Stack, Transformer
-
-
-def output_stack(spec: Transformer) -> Stack:
-    """Return the stack that generates."""
-    assert spec.decoder is not None  # noqa: S101  the reader of a generating model type gives one
-    return spec.decoder
+from slipway.transformer.spec import Transformer
 
 
 def asked(arguments: Arguments, name: str) -> bool:
@@ -95,7 +89,7 @@ def _with_randomness(arguments: Arguments, spec: Transformer, decodings: Sequenc
     """Return `decodings` with their seeds and the factual nucleus; greedy ones as they are."""
     seeds, decays = arguments.whole("random_seed", 0), arguments.column("top_p_decay", 1.0)
     floors, resets = arguments.column("top_p_min", 1e-6), arguments.whole("top_p_reset_ids", -1)
-    vocabulary = output_stack(spec).vocabulary
+    vocabulary = spec.output_stack.vocabulary
     return [
         replace(
             decoding,
@@ -111,7 +105,7 @@ def _with_randomness(arguments: Arguments, spec: Transformer, decodings: Sequenc
 
 
 def _ids(arguments: Arguments, name: str, default: int, spec: Transformer) -> list[int]:
-    vocabulary = output_stack(spec).vocabulary
+    vocabulary = spec.output_stack.vocabulary
     ids = arguments.whole(name, default)
     for row, value in enumerate(ids):
         if name in arguments and not 0 <= value < vocabulary:
@@ -128,7 +122,7 @@ def _words(arguments: Arguments, name: str, spec: Transformer) -> list[Words]:
     if len(table) != arguments.rows:
         arguments.refuse(name, f"has shape {list(array.shape)} for {arguments.rows} rows")
         return lists
-    vocabulary = output_stack(spec).vocabulary
+    vocabulary = spec.output_stack.vocabulary
     for row, words in enumerate(np.asarray(table)):
         try:
             lists[row] = read_words(words, vocabulary)

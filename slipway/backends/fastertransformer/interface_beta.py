@@ -15,14 +15,14 @@ import numpy as np
 
 from slipway.backends.fastertransformer.arguments import MAX_TOP_K, Arguments
 from slipway.backends.fastertransformer.configuration import MAX_BEAMS, Configuration, ModelType
-from slipway.backends.fastertransformer.decodings import output_stack, with_beams, with_sampling
+from slipway.backends.fastertransformer.decodings import with_beams, with_sampling
 from slipway.backends.fastertransformer.outputs import OutputLayout, Results, declared, token_arrays
-from slipway.backends.fastertransformer.sequences import Prompts, check_ids, input_stack, read_lengths
+from slipway.backends.fastertransformer.sequences import PromptTables, check_ids, read_lengths
 from slipway.core.request import InferRequest
 from slipway.core.signature import ModelSignature
 from slipway.core.tensor import Tensor
 from slipway.errors import invalid
-from slipway.transformer.generation import Decoding, Row
+from slipway.transformer.generation import Decoding, SequenceRequest
 from slipway.transformer.spec import Transformer
 
 IDS: Final = "INPUT_ID"
@@ -35,7 +35,7 @@ _DEFAULT_LONGEST: Final = 528  # of the shipped files: input 512, output 528
 class BetaJob:
     """One request. Implements `backends.shared.generation.GenerationJob`."""
 
-    rows: Sequence[Row]
+    rows: Sequence[SequenceRequest]
     signature: ModelSignature
     layout: OutputLayout
     batched: bool
@@ -61,7 +61,7 @@ class BetaInterface:
         self._most_elements = limits.output_elements
         self._longest_input = min(configuration.whole(keys[0]) or limits.input_tokens, limits.input_tokens)
         self._longest_output = min(configuration.whole(keys[1]) or _DEFAULT_LONGEST, limits.output_tokens)
-        positions = output_stack(spec).position_rows
+        positions = spec.output_stack.position_rows
         if positions:
             self._longest_output = min(self._longest_output, positions)
         self._decoding = _decoding(configuration, spec, self._beams)
@@ -80,18 +80,20 @@ class BetaInterface:
                 raise invalid(f"{request.log_prefix}'{IDS}' has shape {list(table.shape)}, expected [rows, 1, tokens]")
             table = table[:, 0]
         arguments = Arguments(request, len(table), self._warned)
-        positions = input_stack(self._spec).position_rows or self._longest_input
+        positions = self._spec.input_stack.position_rows or self._longest_input
         lengths = read_lengths(arguments, _LENGTHS, table.shape[1], min(self._longest_input, positions))
         sequences = [ids[: max(0, length)] for ids, length in zip(table, lengths, strict=True)]
         none = [None] * len(table)
-        check_ids(arguments, IDS, sequences, Prompts(none, none), self._spec)
+        check_ids(arguments, IDS, sequences, PromptTables(none, none), self._spec)
         limits = self._limits(arguments, lengths)
         steps = max(limits, default=0)
         width = table.shape[1] + steps if self._with_prompt else self._longest_output
         arguments.check_tokens(IDS, self._beams, width, self._most_elements)
         arguments.check()
         rows = [
-            Row(ids, replace(self._decoding, max_tokens=limit, min_tokens=min(self._decoding.min_tokens, limit)))
+            SequenceRequest(
+                ids, replace(self._decoding, max_tokens=limit, min_tokens=min(self._decoding.min_tokens, limit))
+            )
             for ids, limit in zip(sequences, limits, strict=True)
         ]
         prompts = sequences if self._with_prompt else None

@@ -1,7 +1,8 @@
 """The current interface of T5 and GPT: lower-case tensors, every way of decoding an argument per row.
 
-A request becomes one `Row` per sequence with its own `Decoding`; what the engine found becomes `output_ids` and its
-companions. Source: FasterTransformer `docs/t5_guide.md`, `docs/gpt_guide.md`, `DynamicDecodeLayer`.
+A request becomes one `SequenceRequest` per sequence with its own `Decoding`; what the engine found becomes
+`output_ids` and its companions. Source: FasterTransformer `docs/t5_guide.md`, `docs/gpt_guide.md`,
+`DynamicDecodeLayer`.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from slipway.backends.fastertransformer.arguments import Arguments
-from slipway.backends.fastertransformer.configuration import MAX_BEAMS, RequestLimits
-from slipway.backends.fastertransformer.decodings import asked, output_stack, read_decodings
+from slipway.backends.fastertransformer.configuration import MAX_BEAMS, SequenceLimits
+from slipway.backends.fastertransformer.decodings import asked, read_decodings
 from slipway.backends.fastertransformer.outputs import (
     OutputLayout,
     Results,
@@ -22,9 +23,8 @@ from slipway.backends.fastertransformer.outputs import (
     token_arrays,
 )
 from slipway.backends.fastertransformer.sequences import (
-    Prompts,
+    PromptTables,
     check_ids,
-    input_stack,
     read_adapter_tasks,
     read_lengths,
     read_prompts,
@@ -33,12 +33,12 @@ from slipway.core.request import InferRequest
 from slipway.core.signature import ModelSignature
 from slipway.core.tensor import Tensor
 from slipway.errors import invalid
-from slipway.transformer.generation import Engine, Row
+from slipway.transformer.generation import SequenceRequest, TransformerEngine
 from slipway.transformer.spec import Transformer
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class InterfaceForm:
     """How the interfaces of the model types differ. `lengths` is [rows]; `limit` counts generated tokens."""
 
     lengths: str
@@ -47,15 +47,15 @@ class Form:
     with_prompt: bool  # the answer begins with the input
 
 
-T5_FORM = Form("sequence_length", "max_output_len", limit_per_row=False, with_prompt=False)
-GPT_FORM = Form("input_lengths", "request_output_len", limit_per_row=True, with_prompt=True)
+T5_FORM = InterfaceForm("sequence_length", "max_output_len", limit_per_row=False, with_prompt=False)
+GPT_FORM = InterfaceForm("input_lengths", "request_output_len", limit_per_row=True, with_prompt=True)
 
 
 @dataclass(slots=True)
 class CurrentJob:
     """One request. Implements `backends.shared.generation.GenerationJob`."""
 
-    rows: Sequence[Row]
+    rows: Sequence[SequenceRequest]
     signature: ModelSignature
     layout: OutputLayout
     batched: bool
@@ -82,7 +82,13 @@ class CurrentInterface:
     """Reads requests of one model. `engine` is only asked for context embeddings."""
 
     def __init__(
-        self, signature: ModelSignature, spec: Transformer, limits: RequestLimits, *, form: Form, engine: Engine
+        self,
+        signature: ModelSignature,
+        spec: Transformer,
+        limits: SequenceLimits,
+        *,
+        form: InterfaceForm,
+        engine: TransformerEngine,
     ) -> None:
         self._signature = signature
         self._spec = spec
@@ -112,7 +118,7 @@ class CurrentInterface:
         decodings = read_decodings(arguments, self._spec, beams, limits)
         arguments.check()
         rows = [
-            Row(ids, decoding, adapter_task=task, prompt_task=stored, prompt=brought)
+            SequenceRequest(ids, decoding, adapter_task=task, prompt_task=stored, prompt=brought)
             for ids, decoding, task, stored, brought in zip(
                 sequences, decodings, tasks, prompts.tasks, prompts.tables, strict=True
             )
@@ -128,8 +134,8 @@ class CurrentInterface:
             self._embeddings(arguments, rows),
         )
 
-    def _sequences(self, arguments: Arguments, table: np.ndarray, prompts: Prompts) -> list[np.ndarray]:
-        limit = min(self._limits.input_tokens, input_stack(self._spec).position_rows or self._limits.input_tokens)
+    def _sequences(self, arguments: Arguments, table: np.ndarray, prompts: PromptTables) -> list[np.ndarray]:
+        limit = min(self._limits.input_tokens, self._spec.input_stack.position_rows or self._limits.input_tokens)
         lengths = read_lengths(arguments, self._form.lengths, table.shape[1], limit)
         sequences = [ids[: max(0, length)] for ids, length in zip(table, lengths, strict=True)]
         check_ids(arguments, "input_ids", sequences, prompts, self._spec)
@@ -144,7 +150,7 @@ class CurrentInterface:
 
     def _output_limits(self, arguments: Arguments, lengths: Sequence[int]) -> list[int]:
         """Return how many tokens each row may generate."""
-        form, most, stack = self._form, self._limits.output_tokens, output_stack(self._spec)
+        form, most, stack = self._form, self._limits.output_tokens, self._spec.output_stack
         if form.limit_per_row:
             limits = arguments.whole(form.limit, 0)
         else:
@@ -159,7 +165,7 @@ class CurrentInterface:
                 )
         return limits
 
-    def _embeddings(self, arguments: Arguments, rows: Sequence[Row]) -> np.ndarray | None:
+    def _embeddings(self, arguments: Arguments, rows: Sequence[SequenceRequest]) -> np.ndarray | None:
         """Return the sum of each prompt's hidden states, as FasterTransformer does (`sum_length_dimension`)."""
         if not self._form.with_prompt or not asked(arguments, "is_return_context_embeddings") or not rows:
             return None

@@ -12,12 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from slipway.backends.fastertransformer.arguments import Arguments
-from slipway.backends.fastertransformer.configuration import RequestLimits
+from slipway.backends.fastertransformer.configuration import SequenceLimits
 from slipway.backends.fastertransformer.decodings import asked
 from slipway.backends.fastertransformer.outputs import declared, padded
 from slipway.backends.fastertransformer.sequences import (
     check_ids,
-    input_stack,
     read_adapter_tasks,
     read_lengths,
     read_prompts,
@@ -26,7 +25,7 @@ from slipway.core.request import InferRequest
 from slipway.core.signature import ModelSignature
 from slipway.core.tensor import Tensor
 from slipway.errors import invalid
-from slipway.transformer.generation import Encoded, Row
+from slipway.transformer.generation import Encoded, SequenceRequest
 from slipway.transformer.spec import Transformer
 
 
@@ -34,7 +33,7 @@ from slipway.transformer.spec import Transformer
 class EncoderJob:
     """One request: a `backends.shared.single_pass.HiddenStatesJob`. Its answer is as wide as the request, `columns`."""
 
-    rows: Sequence[Row]
+    rows: Sequence[SequenceRequest]
     attentions: bool
     signature: ModelSignature
     spec: Transformer
@@ -44,7 +43,7 @@ class EncoderJob:
     def answer(self, results: Sequence[Encoded]) -> list[Tensor]:
         """Return `output_hidden_state` [rows, columns, hidden] and, where asked for, `output_attentions` [rows, layers,
         heads, columns, columns]."""
-        stack, columns = input_stack(self.spec), self.columns
+        stack, columns = self.spec.input_stack, self.columns
         arrays = {"output_hidden_state": padded([each.hidden for each in results], (columns, stack.hidden))}
         if self.attentions:
             shape = (stack.layers, stack.heads, columns, columns)
@@ -56,10 +55,10 @@ class EncoderJob:
 class _EncoderInterface:
     """What both have in common."""
 
-    def __init__(self, signature: ModelSignature, spec: Transformer, limits: RequestLimits) -> None:
+    def __init__(self, signature: ModelSignature, spec: Transformer, limits: SequenceLimits) -> None:
         self._signature = signature
         self._spec = spec
-        positions = input_stack(spec).position_rows
+        positions = spec.input_stack.position_rows
         self._longest = min(limits.input_tokens, positions or limits.input_tokens)
         self._elements = limits.output_elements
         self._warned: set[str] = set()
@@ -73,7 +72,7 @@ class _EncoderInterface:
 
     def _check_size(self, arguments: Arguments, columns: int, *, attentions: bool) -> None:
         """Note an answer larger than may be made."""
-        stack = input_stack(self._spec)
+        stack = self._spec.input_stack
         each = columns * stack.hidden + (stack.layers * stack.heads * columns**2 if attentions else 0)
         problem = arguments.too_large(each, f"{columns} columns", self._elements)
         if problem:
@@ -97,7 +96,10 @@ class T5EncoderInterface(_EncoderInterface):
         self._check_size(arguments, table.shape[1], attentions=attentions)
         arguments.check()
         parts = zip(sequences, tasks, prompts.tasks, prompts.tables, strict=True)
-        rows = [Row(ids, adapter_task=task, prompt_task=stored, prompt=given) for ids, task, stored, given in parts]
+        rows = [
+            SequenceRequest(ids, adapter_task=task, prompt_task=stored, prompt=given)
+            for ids, task, stored, given in parts
+        ]
         return EncoderJob(rows, attentions, self._signature, self._spec, table.shape[1], batched)
 
 
@@ -107,7 +109,7 @@ class BertInterface(_EncoderInterface):
     def read(self, request: InferRequest) -> EncoderJob:
         """Return the job of a request; raise INVALID_ARG with everything that is wrong with it."""
         states, batched = self._array(request, "input_hidden_state", 3)
-        hidden = input_stack(self._spec).hidden
+        hidden = self._spec.input_stack.hidden
         arguments = Arguments(request, len(states), self._warned)
         if states.shape[2] != hidden:
             arguments.refuse(
@@ -117,5 +119,8 @@ class BertInterface(_EncoderInterface):
         self._check_size(arguments, states.shape[1], attentions=False)
         arguments.check()
         none = np.empty(0, np.int64)
-        rows = [Row(none, hidden=row[:length].astype(np.float32)) for row, length in zip(states, lengths, strict=True)]
+        rows = [
+            SequenceRequest(none, hidden=row[:length].astype(np.float32))
+            for row, length in zip(states, lengths, strict=True)
+        ]
         return EncoderJob(rows, False, self._signature, self._spec, states.shape[1], batched)

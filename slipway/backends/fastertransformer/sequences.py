@@ -12,13 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from slipway.backends.fastertransformer.arguments import Arguments
-from slipway.transformer.spec import Stack, Transformer
+from slipway.transformer.spec import Transformer
 
 _PROMPT_TUNING = 3  # request_prompt_type: 0 none, 1 soft, 2 prefix, 3 p/prompt-tuning
 
 
 @dataclass(frozen=True, slots=True)
-class Prompts:
+class PromptTables:
     """The prompt table of each row: a stored one by its index, one of the request, or none."""
 
     tasks: Sequence[int | None]
@@ -32,13 +32,6 @@ class Prompts:
         return 0 if task is None else spec.prompts[task][1]
 
 
-def input_stack(spec: Transformer) -> Stack:
-    """Return the stack that reads the input ids."""
-    stack = spec.encoder or spec.decoder
-    assert stack is not None  # noqa: S101  a transformer has a stack
-    return stack
-
-
 def read_lengths(arguments: Arguments, name: str, columns: int, limit: int) -> list[int]:
     """Return the length of each row; those outside of 1 to `columns` are noted and clipped."""
     lengths = arguments.whole(name, columns)
@@ -50,7 +43,7 @@ def read_lengths(arguments: Arguments, name: str, columns: int, limit: int) -> l
     return lengths
 
 
-def read_prompts(arguments: Arguments, spec: Transformer) -> Prompts:
+def read_prompts(arguments: Arguments, spec: Transformer) -> PromptTables:
     """Return the prompt tables that the request names or brings."""
     tasks: list[int | None] = [None] * arguments.rows
     tables: list[np.ndarray | None] = [None] * arguments.rows
@@ -58,7 +51,7 @@ def read_prompts(arguments: Arguments, spec: Transformer) -> Prompts:
         tasks = list(_stored(arguments, spec))
     if "request_prompt_embedding" in arguments or "request_prompt_lengths" in arguments:
         tables = list(_brought(arguments, spec))
-    return Prompts(tasks, tables)
+    return PromptTables(tasks, tables)
 
 
 def _stored(arguments: Arguments, spec: Transformer) -> list[int | None]:
@@ -78,7 +71,7 @@ def _stored(arguments: Arguments, spec: Transformer) -> list[int | None]:
 
 
 def _brought(arguments: Arguments, spec: Transformer) -> list[np.ndarray | None]:
-    name, hidden = "request_prompt_embedding", input_stack(spec).hidden
+    name, hidden = "request_prompt_embedding", spec.input_stack.hidden
     none: list[np.ndarray | None] = [None] * arguments.rows
     embedding = arguments.array(name)
     if embedding is None or "request_prompt_lengths" not in arguments:
@@ -106,7 +99,7 @@ def _brought(arguments: Arguments, spec: Transformer) -> list[np.ndarray | None]
 
 def read_adapter_tasks(arguments: Arguments, spec: Transformer) -> list[int | None]:
     """Return the IA3 task of each row, None where the request names none."""
-    name, count = "ia3_tasks", input_stack(spec).adapter_tasks
+    name, count = "ia3_tasks", spec.input_stack.adapter_tasks
     if name not in arguments:
         return [None] * arguments.rows
     tasks = arguments.whole(name, 0)
@@ -118,9 +111,11 @@ def read_adapter_tasks(arguments: Arguments, spec: Transformer) -> list[int | No
     return list(tasks)
 
 
-def check_ids(arguments: Arguments, name: str, rows: Sequence[np.ndarray], prompts: Prompts, spec: Transformer) -> None:
+def check_ids(
+    arguments: Arguments, name: str, rows: Sequence[np.ndarray], prompts: PromptTables, spec: Transformer
+) -> None:
     """Note every row with an id that is neither in the vocabulary nor a virtual token of the row's prompt table."""
-    vocabulary = input_stack(spec).vocabulary
+    vocabulary = spec.input_stack.vocabulary
     for row, ids in enumerate(rows):
         problem = _wrong_id(ids, vocabulary, spec.prompt_start_id, prompts.virtual_tokens(row, spec))
         if problem:

@@ -1,7 +1,7 @@
 """The backend `identity`: each OUTPUTn is INPUTn, for tests of everything around a model.
 
 A request's tensors pass through renamed and undecoded, so this is also the yardstick of the server's own cost.
-Texts and parameters are those of Triton's identity backend (triton.md, section 22).
+Texts and parameters are those of Triton's identity backend (`identity_backend`, `src/identity.cc`).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from time import monotonic_ns
+from typing import Final
 
 import numpy as np
 from tritonclient.grpc import model_config_pb2
@@ -25,7 +26,7 @@ from slipway.core.tensor import Tensor
 from slipway.datatypes import BY_NAME
 from slipway.errors import invalid
 
-_log = logging.getLogger("slipway.identity")
+_LOG: Final = logging.getLogger("slipway.identity")
 _FAMILY = ("input_byte_size_counter", "Cumulative input_byte_size across all identity model requests", "counter")
 
 
@@ -41,7 +42,7 @@ class IdentityBackend:
         parameters = Parameters(context.config)
         delay = parameters.integer("creation_delay_sec")
         if delay > 0:
-            _log.info("Creation delay is set to: %d", delay)
+            _LOG.info("Creation delay is set to: %d", delay)
             time.sleep(delay)
         return LoadedIdentity(context, pairs, parameters)
 

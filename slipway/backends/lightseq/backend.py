@@ -12,15 +12,15 @@ from threading import Lock
 from tritonclient.grpc import model_config_pb2
 
 from slipway.backends.api import CompletionContext, Executor, InstanceSpec, ModelContext, Placement
-from slipway.backends.lightseq.declared import check_interface, complete_interface, warn_of_differences
-from slipway.backends.lightseq.files import lightseq_file
-from slipway.backends.lightseq.model_types import INTERFACES, SCORING, LightSeqTask, TaskInterface, task_of
-from slipway.backends.lightseq.opening import PERPLEXITY, executor_of, typical_row
+from slipway.backends.lightseq.declared_tensors import check_interface, complete_interface, warn_of_differences
+from slipway.backends.lightseq.executors import PERPLEXITY, executor_of, typical_row
+from slipway.backends.lightseq.model_file import lightseq_file
+from slipway.backends.lightseq.model_types import INTERFACES, SCORING, LightSeqInterface, LightSeqTask, task_of
 from slipway.backends.lightseq.settings import LightSeqSettings, read_settings
 from slipway.backends.shared.engine import open_shown_engine
 from slipway.backends.shared.stacked import opened_too_late
 from slipway.checkpoints.lightseq.reader import LightSeqCheckpoint, read_lightseq
-from slipway.transformer.engines import OpenEngine
+from slipway.transformer.engines import RoutingEngine
 from slipway.transformer.options import EngineOptions
 
 
@@ -62,7 +62,7 @@ class LoadedLightSeqModel:
         self._settings = settings
         self._task = task
         self._checkpoint: LightSeqCheckpoint | None = checkpoint
-        self._engines: dict[str, OpenEngine] = {}
+        self._engines: dict[str, RoutingEngine] = {}
         self._lock = Lock()  # instances are opened in threads of their own
 
     def open(self, instance: InstanceSpec) -> Executor:
@@ -81,13 +81,13 @@ class LoadedLightSeqModel:
             self._engines.clear()
         self._checkpoint = None
 
-    def _engine(self, checkpoint: LightSeqCheckpoint, device: str) -> OpenEngine:
+    def _engine(self, checkpoint: LightSeqCheckpoint, device: str) -> RoutingEngine:
         with self._lock:
             if device not in self._engines:
                 self._engines[device] = self._opened(checkpoint, device)
             return self._engines[device]
 
-    def _opened(self, checkpoint: LightSeqCheckpoint, device: str) -> OpenEngine:
+    def _opened(self, checkpoint: LightSeqCheckpoint, device: str) -> RoutingEngine:
         context, settings = self._context, self._settings
         options = EngineOptions(settings.engine, settings.compute_type, device)
         opened = checkpoint.checkpoint
@@ -102,6 +102,6 @@ def _read(config: model_config_pb2.ModelConfig, model_directory: Path, version_d
     return read_lightseq(path, settings.model_type, norm_epsilon=settings.norm_epsilon)
 
 
-def _interface(task: LightSeqTask, checkpoint: LightSeqCheckpoint) -> TaskInterface:
+def _interface(task: LightSeqTask, checkpoint: LightSeqCheckpoint) -> LightSeqInterface:
     scores = task is LightSeqTask.CONTINUE and checkpoint.conf.sampling_method == PERPLEXITY
     return SCORING if scores else INTERFACES[task]

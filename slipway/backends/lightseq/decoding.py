@@ -13,7 +13,7 @@ from typing import Final
 
 from slipway.core.request import InferRequest
 from slipway.errors import invalid
-from slipway.transformer.decoding.length import gnmt_penalty
+from slipway.transformer.decoding.hypothesis import gnmt_penalty
 from slipway.transformer.generation import Decoding, Hypothesis, Search
 
 SEED_PARAMETER: Final = "random_seed"

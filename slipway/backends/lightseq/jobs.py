@@ -16,7 +16,7 @@ from slipway.backends.lightseq.requests import TokenInput
 from slipway.core.request import InferRequest
 from slipway.core.tensor import Tensor
 from slipway.errors import invalid
-from slipway.transformer.generation import Encoded, Hypothesis, Row
+from slipway.transformer.generation import Encoded, Hypothesis, SequenceRequest
 from slipway.transformer.spec import Vision
 
 
@@ -29,7 +29,7 @@ class TranslationJob:
     """
 
     request: InferRequest
-    rows: Sequence[Row]
+    rows: Sequence[SequenceRequest]
     rules: DecodingRules
     columns: int
 
@@ -65,7 +65,7 @@ class TranslationReader:
         self.tokens.check_filled(request, batch)
         columns, seed = self.rules.columns(batch.length), seed_of(request, self.seed)
         rows = [
-            Row(
+            SequenceRequest(
                 row.ids,
                 self.rules.translation(columns, row_seed(seed, index)),
                 source_language=row.source_language,
@@ -83,7 +83,7 @@ class ContinuationJob:
     request: InferRequest
     prompts: Sequence[np.ndarray]
     end_id: int
-    rows: Sequence[Row] = ()
+    rows: Sequence[SequenceRequest] = ()
     open: Sequence[int] = ()  # the prompts that leave room: one row each
 
     def answer(self, results: Sequence[Sequence[Hypothesis]]) -> list[Tensor]:
@@ -111,7 +111,9 @@ class ContinuationReader:
         seed = seed_of(request, self.seed)
         prompts = [row.ids for row in batch.rows]
         decodings = [self.rules.continuation(len(ids), row_seed(seed, index)) for index, ids in enumerate(prompts)]
-        rows = {index: Row(prompts[index], decoding) for index, decoding in enumerate(decodings) if decoding}
+        rows = {
+            index: SequenceRequest(prompts[index], decoding) for index, decoding in enumerate(decodings) if decoding
+        }
         return ContinuationJob(request, prompts, self.rules.end_id, list(rows.values()), list(rows))
 
 
@@ -120,7 +122,7 @@ class ScoringJob:
     """Texts to `result` FP32 [rows]: the mean negative log-probability of each row's tokens after the first."""
 
     request: InferRequest
-    rows: Sequence[Row]
+    rows: Sequence[SequenceRequest]
 
     def answer(self, scores: Sequence[float]) -> list[Tensor]:
         """Return one figure per row."""
@@ -137,7 +139,7 @@ class ScoringReader:
         """Return the job of `request`; raise INVALID_ARG for rows of less than two tokens."""
         batch = self.tokens.read(request)
         self.tokens.check_filled(request, batch, least=2)
-        return ScoringJob(request, [Row(row.ids) for row in batch.rows])
+        return ScoringJob(request, [SequenceRequest(row.ids) for row in batch.rows])
 
 
 @dataclass(slots=True)
@@ -145,7 +147,7 @@ class LightSeqHiddenStates:
     """Ids or pixels to `encoder_output` FP32 [rows, length, hidden]; zeros stand where a row has padding."""
 
     request: InferRequest
-    rows: Sequence[Row]
+    rows: Sequence[SequenceRequest]
     open: Sequence[int]  # the rows of the answer that are not padding alone: one row of the engine each
     shape: tuple[int, int, int]
     attentions: bool = False
@@ -168,7 +170,7 @@ class TextEncodingReader:
     def __call__(self, request: InferRequest) -> LightSeqHiddenStates:
         """Return the job of `request`; raise INVALID_ARG for one that the model cannot take."""
         batch = self.tokens.read(request)
-        rows = {index: Row(row.ids) for index, row in enumerate(batch.rows) if len(row.ids)}
+        rows = {index: SequenceRequest(row.ids) for index, row in enumerate(batch.rows) if len(row.ids)}
         return LightSeqHiddenStates(
             request, list(rows.values()), list(rows), (len(batch.rows), batch.length, self.hidden)
         )
@@ -193,7 +195,7 @@ class ImageEncodingReader:
                 f"{list(images.shape)}, expected [rows, {', '.join(map(str, expected))}]"
             )
         no_ids = np.zeros(0, np.int64)
-        rows = [Row(no_ids, pixels=np.ascontiguousarray(image, np.float32)) for image in images]
+        rows = [SequenceRequest(no_ids, pixels=np.ascontiguousarray(image, np.float32)) for image in images]
         return LightSeqHiddenStates(request, rows, range(len(rows)), (len(rows), self.vision.tokens, self.hidden))
 
 

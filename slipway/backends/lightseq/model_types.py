@@ -23,7 +23,7 @@ class LightSeqTask(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Declared:
+class DeclaredTensor:
     """An input or output as a configuration declares it. `rank` counts the batch dimension."""
 
     name: str
@@ -32,28 +32,30 @@ class Declared:
 
 
 @dataclass(frozen=True, slots=True)
-class TaskInterface:
+class LightSeqInterface:
     """The tensors of a task."""
 
-    input: Declared
-    outputs: tuple[Declared, ...]
+    input: DeclaredTensor
+    outputs: tuple[DeclaredTensor, ...]
 
 
-_HIDDEN_STATES: Final = (Declared("encoder_output", "TYPE_FP32", 3),)  # [rows, tokens, hidden]
+_HIDDEN_STATES: Final = (DeclaredTensor("encoder_output", "TYPE_FP32", 3),)  # [rows, tokens, hidden]
 
-INTERFACES: Final[Mapping[LightSeqTask, TaskInterface]] = {
-    LightSeqTask.TRANSLATE: TaskInterface(
-        Declared("source_ids", "TYPE_INT32", 2),
-        (Declared("target_ids", "TYPE_INT32", 3), Declared("target_scores", "TYPE_FP32", 2)),
+INTERFACES: Final[Mapping[LightSeqTask, LightSeqInterface]] = {
+    LightSeqTask.TRANSLATE: LightSeqInterface(
+        DeclaredTensor("source_ids", "TYPE_INT32", 2),
+        (DeclaredTensor("target_ids", "TYPE_INT32", 3), DeclaredTensor("target_scores", "TYPE_FP32", 2)),
     ),
-    LightSeqTask.CONTINUE: TaskInterface(
-        Declared("token_ids", "TYPE_INT32", 2), (Declared("result", "TYPE_INT32", 2),)
+    LightSeqTask.CONTINUE: LightSeqInterface(
+        DeclaredTensor("token_ids", "TYPE_INT32", 2), (DeclaredTensor("result", "TYPE_INT32", 2),)
     ),
-    LightSeqTask.ENCODE: TaskInterface(Declared("token_ids", "TYPE_INT32", 2), _HIDDEN_STATES),
-    LightSeqTask.ENCODE_IMAGES: TaskInterface(Declared("pixel_values", "TYPE_FP32", 4), _HIDDEN_STATES),
+    LightSeqTask.ENCODE: LightSeqInterface(DeclaredTensor("token_ids", "TYPE_INT32", 2), _HIDDEN_STATES),
+    LightSeqTask.ENCODE_IMAGES: LightSeqInterface(DeclaredTensor("pixel_values", "TYPE_FP32", 4), _HIDDEN_STATES),
 }
 # A Gpt whose file says `ppl` scores instead of generating: one number per row.
-SCORING: Final = TaskInterface(Declared("token_ids", "TYPE_INT32", 2), (Declared("result", "TYPE_FP32", 1),))
+SCORING: Final = LightSeqInterface(
+    DeclaredTensor("token_ids", "TYPE_INT32", 2), (DeclaredTensor("result", "TYPE_FP32", 1),)
+)
 
 TASKS: Final[Mapping[str, LightSeqTask]] = {
     "Transformer": LightSeqTask.TRANSLATE,

@@ -23,9 +23,10 @@ from slipway.backends.onnxruntime.session import open_session
 from slipway.backends.registry import BUILT_IN
 from slipway.backends.shared.graph import Graph
 from slipway.backends.shared.graph_check import check_config
-from slipway.errors import SlipwayError, invalid
+from slipway.errors import SlipwayError, refused
+from slipway.problems import Named, Problem, Rule
 
-_log = logging.getLogger("slipway.onnxruntime")
+_LOG: Final = logging.getLogger("slipway.onnxruntime")
 
 _PRECISIONS: Final = {"": "f32", "FP32": "f32", "ACCURACY": "f32", "FP16": "f16", "BF16": "bf16"}
 _KNOWN: Final = ("device_type", "precision", "num_of_threads", "num_streams")
@@ -70,10 +71,10 @@ def _checked_graph(context: ModelContext, path: Path) -> Graph:
 def accelerator_properties(model_name: str, parameters: Mapping[str, str]) -> dict[str, Any]:
     """Return the OpenVINO properties that an accelerator's parameters set; raise INVALID_ARG for nonsense."""
     for key in sorted(parameters.keys() - set(_KNOWN)):
-        _log.warning("model '%s': parameter '%s' of accelerator '%s' is ignored", model_name, key, ACCELERATOR)
+        _LOG.warning("model '%s': parameter '%s' of accelerator '%s' is ignored", model_name, key, ACCELERATOR)
     device = parameters.get("device_type", "").upper()
     if device and not _CPU.fullmatch(device):
-        _log.warning("model '%s': device_type %s is ignored, the model runs on the CPU", model_name, device)
+        _LOG.warning("model '%s': device_type %s is ignored, the model runs on the CPU", model_name, device)
         device = ""
     precision = parameters.get("precision", "").upper() or device.removeprefix("CPU").removeprefix("_")
     if precision not in _PRECISIONS:
@@ -101,12 +102,14 @@ def _number(model_name: str, key: str, parameters: Mapping[str, str]) -> int:
 
 
 def _refused(model_name: str, key: str, value: str, expected: str) -> SlipwayError:
-    return invalid(
+    text = (
         f"unable to load model '{model_name}', expected the parameter '{key}' of accelerator '{ACCELERATOR}' "
         f"to be {expected}, got {value}"
     )
+    path = ("optimization", "execution_accelerators", "cpu_execution_accelerator", Named(ACCELERATOR))
+    return refused(Problem(Rule.PARAMETER_INVALID, text, path, "correct the value, or remove the parameter"))
 
 
 def _warn(model_name: str, reason: str) -> None:
     text = "model '%s': execution accelerator '%s' %s; the model runs on onnxruntime"
-    _log.warning(text, model_name, ACCELERATOR, reason)
+    _LOG.warning(text, model_name, ACCELERATOR, reason)

@@ -1,6 +1,7 @@
 """Session options from a model's configuration: threads, graph optimisation, memory, `session.*` entries.
 
-Keys are those of Triton's onnxruntime backend (triton.md, section 20). Words for GPUs are named once and ignored.
+Keys are those of Triton's onnxruntime backend (its README.md, "Model Config Options"). Words for GPUs are
+named once and ignored.
 """
 
 from __future__ import annotations
@@ -9,15 +10,15 @@ import logging
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from tritonclient.grpc import model_config_pb2
 
 from slipway.backends.api import ModelContext
-from slipway.backends.shared.parameters import Parameters, instance_count
-from slipway.errors import invalid
+from slipway.backends.shared.parameters import Parameters, instance_count, parameter_problem
+from slipway.errors import invalid, refused
 
-_log = logging.getLogger("slipway.onnxruntime")
+_LOG: Final = logging.getLogger("slipway.onnxruntime")
 
 ACCELERATOR = "openvino"  # the execution accelerator that CPUs have: accelerator.py
 
@@ -85,9 +86,8 @@ def run_options(config: model_config_pb2.ModelConfig) -> Any:
 def _execution_mode(onnxruntime: Any, parameters: Parameters) -> Any:
     mode = parameters.integer("execution_mode")
     if mode not in (0, 1):
-        raise invalid(
-            f"Invalid configuration value provided. Expected values for execution_mode are 0 or 1 but got {mode} ."
-        )
+        text = f"Invalid configuration value provided. Expected values for execution_mode are 0 or 1 but got {mode} ."
+        raise refused(parameter_problem("execution_mode", text))
     return onnxruntime.ExecutionMode.ORT_PARALLEL if mode else onnxruntime.ExecutionMode.ORT_SEQUENTIAL
 
 
@@ -160,4 +160,4 @@ def warn_of_gpu_words(config: model_config_pb2.ModelConfig) -> None:
     if config.optimization.cuda.graphs:
         words.append("optimization.cuda.graphs")
     for word in words:
-        _log.warning("model '%s': %s is ignored, the model runs on the CPU", config.name, word)
+        _LOG.warning("model '%s': %s is ignored, the model runs on the CPU", config.name, word)

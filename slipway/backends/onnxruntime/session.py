@@ -18,6 +18,7 @@ import numpy as np
 from tritonclient.grpc import model_config_pb2
 
 from slipway.backends.onnxruntime.graph import graph_of
+from slipway.backends.shared.files import unreadable_graph
 from slipway.backends.shared.graph import Graph, as_declared, as_scalar, scalar_outputs
 from slipway.errors import FailureReason, SlipwayError, internal, invalid, unsupported
 
@@ -43,7 +44,7 @@ def open_session(path: Path, options: Any, model_name: str) -> Any:
         for directory in {str(path.parent), str(path.resolve().parent)}:
             text = text.replace(directory + "/", "")
         text = _EXTERNAL_DATA.sub(r"\1 External data must be a file inside the model's directory.", text)
-        raise internal(f"unable to load model '{model_name}': {text}") from error
+        raise unreadable_graph(f"unable to load model '{model_name}': {text}") from error
 
 
 class GraphRunner:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from tritonclient.grpc import model_config_pb2
 
@@ -21,11 +21,11 @@ from slipway.backends.shared.files import model_file
 from slipway.backends.shared.graph import Graph, scalar_outputs
 from slipway.backends.shared.graph_check import check_config
 from slipway.backends.shared.graph_complete import complete_unless_given
-from slipway.backends.shared.parameters import instance_count
+from slipway.backends.shared.parameters import instance_count, parameter_problem
 from slipway.backends.shared.stacked import StackedModel
-from slipway.errors import invalid, unsupported
+from slipway.errors import refused, unsupported
 
-_log = logging.getLogger("slipway.openvino")
+_LOG: Final = logging.getLogger("slipway.openvino")
 _DEFAULT_FILE = "model.xml"
 _ONNX_FILE = "model.onnx"
 
@@ -104,10 +104,11 @@ def _core(model_name: str, extension: str) -> Any:
     try:
         return open_core(extension)
     except RuntimeError as error:
-        raise invalid(
+        text = (
             f"unable to load model '{model_name}', parameter 'CPU_EXTENSION_PATH': "
             f"'{Path(extension).name}' is no library of OpenVINO operators"
-        ) from error
+        )
+        raise refused(parameter_problem("CPU_EXTENSION_PATH", text)) from error
 
 
 def _possible_precision(core: Any, model_name: str, options: Options) -> str:
@@ -116,13 +117,13 @@ def _possible_precision(core: Any, model_name: str, options: Options) -> str:
     needed = {"bf16": "BF16", "f16": "FP16"}.get(wanted, "FP32")
     if needed in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         return wanted
-    _log.warning("model '%s': this CPU does not compute in %s, the model runs in f32", model_name, wanted)
+    _LOG.warning("model '%s': this CPU does not compute in %s, the model runs in f32", model_name, wanted)
     return "f32"
 
 
 def _warn_of_doubles(model_name: str, graph: Graph) -> None:
     tensors = (*graph.inputs.values(), *graph.outputs.values())
     if any(tensor.config_type == "TYPE_FP64" for tensor in tensors):
-        _log.warning(
+        _LOG.warning(
             "model '%s': OpenVINO computes FP64 in FP32; for doubles serve it with the backend onnxruntime", model_name
         )

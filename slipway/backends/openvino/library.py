@@ -13,6 +13,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+from slipway.backends.shared.files import unreadable_graph
 from slipway.errors import internal
 
 # What stands around the reason: where in the library's source it was thrown, and the condition that did not hold.
@@ -55,7 +56,7 @@ def read_model(core: Any, path: Path, model_name: str) -> Any:
     try:
         return core.read_model(path)
     except Exception as error:  # the library raises RuntimeError, and subclasses of Exception in its frontends
-        raise internal(f"unable to load model '{model_name}': {reason_of(error, path)}") from error
+        raise unreadable_graph(f"unable to load model '{model_name}': {reason_of(error, path)}") from error
 
 
 def compile_model(core: Any, model: Any, properties: Mapping[str, Any], model_name: str) -> Any:

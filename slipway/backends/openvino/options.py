@@ -16,10 +16,10 @@ from typing import Any, Final
 from tritonclient.grpc import model_config_pb2
 
 from slipway.backends.api import ModelContext
-from slipway.backends.shared.parameters import Parameters, instance_count
-from slipway.errors import SlipwayError, invalid
+from slipway.backends.shared.parameters import Parameters, instance_count, parameter_problem
+from slipway.errors import SlipwayError, refused
 
-_log = logging.getLogger("slipway.openvino")
+_LOG: Final = logging.getLogger("slipway.openvino")
 
 PRECISIONS: Final = {"f32": "f32", "fp32": "f32", "bf16": "bf16", "f16": "f16", "fp16": "f16"}
 _HINTS: Final = ("LATENCY", "THROUGHPUT")
@@ -140,7 +140,8 @@ def extension_of(model_name: str, config: model_config_pb2.ModelConfig) -> str:
 
 
 def _refused(model_name: str, key: str, value: str, expected: str) -> SlipwayError:
-    return invalid(f"unable to load model '{model_name}', expected the parameter '{key}' to be {expected}, got {value}")
+    text = f"unable to load model '{model_name}', expected the parameter '{key}' to be {expected}, got {value}"
+    return refused(parameter_problem(key, text))
 
 
 def _warn_of_devices(config: model_config_pb2.ModelConfig, parameters: Parameters) -> None:
@@ -154,4 +155,4 @@ def _warn_of_devices(config: model_config_pb2.ModelConfig, parameters: Parameter
     if device.upper() not in ("", "CPU", "AUTO"):
         words.append(f"parameter 'TARGET_DEVICE' of {device}")
     for word in words:
-        _log.warning("model '%s': %s is ignored, the model runs on the CPU", config.name, word)
+        _LOG.warning("model '%s': %s is ignored, the model runs on the CPU", config.name, word)

@@ -7,7 +7,8 @@ from typing import Any, Final
 
 from slipway.backends.api import InstanceSpec, ModelContext
 from slipway.config.render import config_json
-from slipway.errors import SlipwayError, internal
+from slipway.errors import Code, SlipwayError, internal, refused
+from slipway.problems import Problem, Rule
 
 _DEFAULT_FILE: Final = "model.py"
 
@@ -25,9 +26,9 @@ def model_file(version_directory: Path, default_model_filename: str) -> Path:
 
 def missing_file(version_directory: Path, name: str) -> SlipwayError:
     """Return Triton's error for a model without its file; the path is relative to the model."""
-    return internal(
-        f"Failed to preinitialize Python stub: Python model file not found in '{version_directory.name}/{name}'"
-    )
+    text = f"Failed to preinitialize Python stub: Python model file not found in '{version_directory.name}/{name}'"
+    fix = "put the file there or set default_model_filename"
+    return refused(Problem(Rule.FILE_MISSING, text, fix=fix), code=Code.INTERNAL)
 
 
 def initialize_arguments(context: ModelContext, spec: InstanceSpec) -> dict[str, Any]:

@@ -19,9 +19,10 @@ from slipway.backends.python.model import PythonModel
 from slipway.backends.python.scope import ModelScope
 from slipway.backends.python.surface import build_surface
 from slipway.backends.python.thread import ThreadExecutor
-from slipway.errors import internal, invalid
+from slipway.backends.shared.parameters import parameter_problem
+from slipway.errors import internal, refused
 
-_LOG = logging.getLogger("slipway.python")
+_LOG: Final = logging.getLogger("slipway.python")
 _PLACEMENTS: Final = {"process": Placement.PROCESS, "thread": Placement.THREAD}
 
 
@@ -57,7 +58,8 @@ def placement(context: ModelContext) -> Placement:
     if "EXECUTION_MODE" in context.config.parameters:
         mode = context.config.parameters["EXECUTION_MODE"].string_value
     if mode.lower() not in _PLACEMENTS:
-        raise invalid(f"model '{context.name}': EXECUTION_MODE is '{mode}', expected 'process' or 'thread'")
+        text = f"model '{context.name}': EXECUTION_MODE is '{mode}', expected 'process' or 'thread'"
+        raise refused(parameter_problem("EXECUTION_MODE", text))
     return _PLACEMENTS[mode.lower()]
 
 
@@ -77,6 +79,7 @@ class LoadedPython:
         scope = ModelScope(HostServer(context.host), instance.name, str(context.model_directory), version_directory)
         surface = build_surface(scope)
         space = ImportSpace(directories, surface)
+        space.open()
         model = PythonModel(scope, context.name, context.signature.decoupled)
         try:
             try:

@@ -15,7 +15,7 @@ from slipway.backends.python.errors import TritonModelException, to_triton_error
 from slipway.backends.python.response import InferenceResponse
 from slipway.backends.python.scope import ModelScope
 from slipway.backends.python.server import Cancel, Server
-from slipway.backends.python.tensor import Tensor
+from slipway.backends.python.tensor import ModelTensor
 from slipway.core.request import InferRequest, InferResponse
 
 
@@ -86,14 +86,7 @@ def to_model(answer: InferResponse) -> InferenceResponse:
     """Return a server's answer as a model sees it."""
     if answer.error is not None:
         return InferenceResponse([], to_triton_error(answer.error))
-    response = InferenceResponse(
-        [
-            Tensor.received(
-                tensor.name, tensor.datatype, tensor.shape, tensor.array if tensor.is_decoded else tensor.raw
-            )
-            for tensor in answer.outputs
-        ]
-    )
+    response = InferenceResponse([ModelTensor.of(tensor) for tensor in answer.outputs])
     response.set_parameters(answer.parameters)
     return response
 

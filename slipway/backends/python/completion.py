@@ -17,7 +17,8 @@ from tritonclient.grpc import model_config_pb2
 
 from slipway.backends.python.environment import child_command, child_environment
 from slipway.config.render import config_json
-from slipway.errors import internal
+from slipway.errors import Code, SlipwayError, refused
+from slipway.problems import Problem, Rule
 
 _HOOK = "auto_complete_config"
 LIMIT_SECONDS = 120  # importing a large library takes a while; a hook that hangs must not hang the server
@@ -36,9 +37,14 @@ def complete_config(config: model_config_pb2.ModelConfig, model_file: Path, mode
     }
     completed = _run_child(json.dumps(job).encode(), job["model_name"])
     if "error" in completed:
-        raise internal(completed["error"])
+        raise _failed(completed["error"])
     if completed["config"] is not None:
         _take_over(config, completed["config"])
+
+
+def _failed(text: str) -> SlipwayError:
+    fix = f"correct {_HOOK}, or declare inputs and outputs in config.pbtxt"
+    return refused(Problem(Rule.COMPLETION_FAILED, text, fix=fix), code=Code.INTERNAL)
 
 
 def may_define_hook(source: bytes) -> bool:
@@ -66,13 +72,13 @@ def _run_child(job: bytes, model_name: str) -> Any:
                 process.communicate(job, timeout=LIMIT_SECONDS)
             except subprocess.TimeoutExpired:
                 process.kill()
-                raise internal(
+                raise _failed(
                     f"{_HOOK} of model '{model_name}' did not return within {LIMIT_SECONDS} s and was ended"
                 ) from None
         results.seek(0)
         result = results.read()
     if not result:
-        raise internal(
+        raise _failed(
             f"Failed to initialize Python stub for auto-complete: the process ended with {process.returncode}"
         )
     return json.loads(result)
@@ -83,7 +89,7 @@ def _take_over(config: model_config_pb2.ModelConfig, completed: dict[str, Any]) 
     try:
         parsed = json_format.ParseDict(chosen, model_config_pb2.ModelConfig())
     except json_format.ParseError as error:
-        raise internal(f"{_HOOK} of model '{config.name}': {error}") from error
+        raise _failed(f"{_HOOK} of model '{config.name}': {error}") from error
     for field in _FIELDS:
         config.ClearField(field)
     config.MergeFrom(parsed)

@@ -15,6 +15,8 @@ from typing import ClassVar, Final
 
 from slipway.errors import Code, FailureReason, SlipwayError
 
+PROCESS_ENDED: Final = "the process of the model ended"  # by which `slipway verify` knows it in another server's text
+
 _OWN_PACKAGE: Final = str(Path(__file__).parent.parent.parent) + os.sep
 
 

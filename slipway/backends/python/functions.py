@@ -9,7 +9,7 @@ import numpy as np
 
 from slipway.backends.python.request import InferenceRequest
 from slipway.backends.python.response import InferenceResponse
-from slipway.backends.python.tensor import TRITON_CODES, Tensor
+from slipway.backends.python.tensor import TRITON_CODES, ModelTensor
 from slipway.core.bytes_codec import decode_bytes, encode_bytes
 from slipway.datatypes import BY_NAME
 
@@ -26,17 +26,17 @@ TRITON_STRING_TO_NUMPY: Final[dict[str, type]] = {
 }
 
 
-def get_input_tensor_by_name(inference_request: InferenceRequest, name: str) -> Tensor | None:
+def get_input_tensor_by_name(inference_request: InferenceRequest, name: str) -> ModelTensor | None:
     """Return the request's input `name`, or None."""
     return _tensor(inference_request.inputs(), name)
 
 
-def get_output_tensor_by_name(inference_response: InferenceResponse, name: str) -> Tensor | None:
+def get_output_tensor_by_name(inference_response: InferenceResponse, name: str) -> ModelTensor | None:
     """Return the response's output `name`, or None."""
     return _tensor(inference_response.output_tensors(), name)
 
 
-def _tensor(tensors: Sequence[Tensor], name: str) -> Tensor | None:
+def _tensor(tensors: Sequence[ModelTensor], name: str) -> ModelTensor | None:
     for tensor in tensors:
         if tensor.name() == name:
             return tensor

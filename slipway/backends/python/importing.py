@@ -60,7 +60,7 @@ class _Loader(SourceFileLoader):
 
 
 class ImportSpace(MetaPathFinder):
-    """The private modules of one model in a shared process."""
+    """The private modules of one model in a shared process, from `open` to `close`."""
 
     def __init__(self, directories: Sequence[Path], surface: ModuleType) -> None:
         self._directories = [str(directory) for directory in directories]
@@ -68,6 +68,9 @@ class ImportSpace(MetaPathFinder):
         self._package = f"_slipway_model_{next(_NUMBERS)}"
         self._import: Callable[..., ModuleType] = builtins.__import__
         self._builtins = {**vars(builtins), "__import__": self._import_for_model}
+
+    def open(self) -> None:
+        """Let the model's modules be found."""
         package = ModuleType(self._package)
         package.__path__ = self._directories
         sys.modules[self._package] = package

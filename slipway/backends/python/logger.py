@@ -6,7 +6,7 @@ import logging
 from enum import IntEnum
 from typing import ClassVar, Final
 
-_LOG = logging.getLogger("slipway.model")
+_LOG: Final = logging.getLogger("slipway.model")
 _CALLER: Final = 3  # frames up from `_log`: itself, the method, the model
 
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Final
 
 from slipway.backends.python.errors import TritonModelException
 from slipway.backends.python.scope import ModelScope
-from slipway.backends.python.server import Family
+from slipway.backends.python.server import SeriesFamily
 from slipway.errors import SlipwayError
 
 _NAME: Final = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
@@ -24,13 +24,13 @@ class MetricKind(IntEnum):
     HISTOGRAM = 2
 
 
-class Metric:
+class ModelMetric:
     """One labelled series; it goes when its last `Metric` goes."""
 
     __slots__ = ("_family", "_kind", "_labels", "_series", "_what")
 
     def __init__(
-        self, family: Family, kind: MetricKind, labels: Mapping[str, str], buckets: Sequence[float], what: str
+        self, family: SeriesFamily, kind: MetricKind, labels: Mapping[str, str], buckets: Sequence[float], what: str
     ) -> None:
         self._kind = kind
         self._labels = dict(labels)
@@ -76,7 +76,7 @@ class Metric:
             self._family.release(self._labels)
 
 
-class MetricFamily:
+class ModelMetricFamily:
     """A named group of series. Each model has a subclass of its own, bound to its `ModelScope`."""
 
     COUNTER: ClassVar[MetricKind] = MetricKind.COUNTER
@@ -96,7 +96,7 @@ class MetricFamily:
         except SlipwayError as error:
             raise TritonModelException(f"Error when creating MetricFamily: {self._what}{error.message}") from error
 
-    def Metric(self, labels: Any = None, buckets: Any = None) -> Metric:  # noqa: N802  Triton's name
+    def Metric(self, labels: Any = None, buckets: Any = None) -> ModelMetric:  # noqa: N802  Triton's name
         """Return the series of `labels`; a histogram needs `buckets`, rising upper bounds."""
         if labels is not None and not isinstance(labels, Mapping):
             raise TritonModelException("Failed to create metric. Labels must be a dictionary.")
@@ -112,7 +112,7 @@ class MetricFamily:
         bounds = [float(bound) for bound in buckets or ()]
         if any(low >= high for low, high in pairwise(bounds)):
             raise self._not_created("Bucket Boundaries must be strictly sorted")
-        return Metric(self._family, self._kind, labels, bounds, self._what)
+        return ModelMetric(self._family, self._kind, labels, bounds, self._what)
 
     def _not_created(self, why: str) -> TritonModelException:
         return TritonModelException(f"Error when creating Metric: {self._what}{why}")

@@ -1,7 +1,7 @@
 """One `TritonPythonModel` and its hooks, run in the current process.
 
 Whatever user code does wrong becomes an error of the server: nothing here lets an exception of a model pass. Knows
-neither schedulers nor processes; answers go to each request's `Reply` or are returned.
+neither schedulers nor processes; answers go to each request's `ReplyState` or are returned.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from slipway.backends.python.response import InferenceResponse
 from slipway.backends.python.scope import ModelScope
 from slipway.errors import Code, FailureReason, SlipwayError, internal, unavailable
 
-_LOG = logging.getLogger("slipway.python")
+_LOG: Final = logging.getLogger("slipway.python")
 _READY_TIMEOUT_S: Final = 5.0  # Triton's
 
 Answer = InferenceResponse | SlipwayError | None  # None: the request is answered through its sender

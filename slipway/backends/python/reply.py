@@ -27,7 +27,7 @@ class Sink(Protocol):
         """Answer with an error: the model let the request go."""
 
 
-class Reply:
+class ReplyState:
     """The answering state of one request, shared by the request and its response senders."""
 
     __slots__ = ("_sink", "closed", "decoupled", "sent")
@@ -91,7 +91,7 @@ class InferenceResponseSender:
 
     __slots__ = ("_reply",)
 
-    def __init__(self, reply: Reply) -> None:
+    def __init__(self, reply: ReplyState) -> None:
         self._reply = reply
 
     def send(self, response: InferenceResponse | None = None, flags: int = 0) -> None:

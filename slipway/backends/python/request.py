@@ -9,10 +9,10 @@ from typing import ClassVar, Protocol, Self
 from slipway.backends.python import bls
 from slipway.backends.python.constants import InferenceTrace, PreferredMemory
 from slipway.backends.python.errors import TritonModelException
-from slipway.backends.python.reply import InferenceResponseSender, Reply
+from slipway.backends.python.reply import InferenceResponseSender, ReplyState
 from slipway.backends.python.response import InferenceResponse, checked_parameters
 from slipway.backends.python.scope import ModelScope
-from slipway.backends.python.tensor import Tensor
+from slipway.backends.python.tensor import ModelTensor
 from slipway.core.request import InferRequest, Parameter
 
 
@@ -49,7 +49,7 @@ class InferenceRequest:
         self,
         request_id: str = "",
         correlation_id: int | str = 0,
-        inputs: Sequence[Tensor] = (),
+        inputs: Sequence[ModelTensor] = (),
         requested_output_names: Sequence[str] | None = None,
         model_name: str = "",
         model_version: int = -1,
@@ -66,7 +66,7 @@ class InferenceRequest:
         if isinstance(correlation_id, bool) or not isinstance(correlation_id, int | str):
             raise TritonModelException("Correlation ID must be integer or string")
         for tensor in inputs:
-            if not isinstance(tensor, Tensor):
+            if not isinstance(tensor, ModelTensor):
                 raise TritonModelException(
                     f"Input tensor for request with id '{request_id}' and model name '{model_name}' should not be "
                     "empty."
@@ -82,16 +82,16 @@ class InferenceRequest:
         self._trace = trace
         self._parameters = {} if parameters is None else checked_parameters(parameters)
         self.release_flags = 0
-        self.reply: Reply | None = None
+        self.reply: ReplyState | None = None
 
     @classmethod
-    def received(cls, request: Received, inputs: list[Tensor], outputs: Sequence[str], reply: Reply) -> Self:
+    def received(cls, request: Received, inputs: list[ModelTensor], outputs: Sequence[str], reply: ReplyState) -> Self:
         """Return a request that the server gives to a model; `outputs` are the names to answer with."""
         made = cls.__new__(cls)
         made._adopt(request, inputs, outputs, reply)  # noqa: SLF001  of its own class
         return made
 
-    def _adopt(self, request: Received, inputs: list[Tensor], outputs: Sequence[str], reply: Reply) -> None:
+    def _adopt(self, request: Received, inputs: list[ModelTensor], outputs: Sequence[str], reply: ReplyState) -> None:
         self._id = request.id
         self._correlation_id = request.correlation_id
         self._inputs = inputs
@@ -105,7 +105,7 @@ class InferenceRequest:
         self.release_flags = 0
         self.reply = reply
 
-    def inputs(self) -> list[Tensor]:
+    def inputs(self) -> list[ModelTensor]:
         """Return the input tensors."""
         return self._inputs
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from slipway.backends.python.errors import TritonError, TritonModelException
-from slipway.backends.python.tensor import Tensor
+from slipway.backends.python.tensor import ModelTensor
 from slipway.core.request import Parameter
 
 
@@ -17,13 +17,13 @@ class InferenceResponse:
 
     def __init__(
         self,
-        output_tensors: Sequence[Tensor] = (),
+        output_tensors: Sequence[ModelTensor] = (),
         error: TritonError | None = None,
         parameters: Mapping[str, Parameter] | None = None,
     ) -> None:
         outputs = list(output_tensors)
         for tensor in outputs:
-            if not isinstance(tensor, Tensor):
+            if not isinstance(tensor, ModelTensor):
                 if tensor is None:
                     raise TritonModelException("Output tensor for inference response should not be empty.")
                 raise TypeError(f"InferenceResponse takes a list of Tensor, found {type(tensor)}")
@@ -33,7 +33,7 @@ class InferenceResponse:
         self._error = error
         self._parameters = None if parameters is None else checked_parameters(parameters)
 
-    def output_tensors(self) -> list[Tensor]:
+    def output_tensors(self) -> list[ModelTensor]:
         """Return the output tensors."""
         return self._outputs
 

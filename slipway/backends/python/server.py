@@ -34,7 +34,7 @@ class Series(Protocol):
         """Count a value in a histogram."""
 
 
-class Family(Protocol):
+class SeriesFamily(Protocol):
     """A named group of series."""
 
     def metric(self, labels: Mapping[str, str], buckets: Iterable[float] = ()) -> Series:
@@ -47,7 +47,7 @@ class Family(Protocol):
 class Metrics(Protocol):
     """The families that models define."""
 
-    def family(self, name: str, description: str, kind: str) -> Family:
+    def family(self, name: str, description: str, kind: str) -> SeriesFamily:
         """Return the family `name`, made on first use. Raise `SlipwayError` when it exists with another kind."""
 
 
@@ -71,7 +71,7 @@ class Server(Protocol):
         """Return whether the model (version "" for any) is ready."""
 
 
-class EngineHost(Protocol):
+class BlsHost(Protocol):
     """The part of `backends.api.Host` that a BLS request needs (spelled out: importing the seam would pull in grpc)."""
 
     def submit(self, request: InferRequest, deliver: Deliver) -> Cancel:
@@ -81,7 +81,7 @@ class EngineHost(Protocol):
         """Return whether the model answers with other than one response."""
 
 
-def submit_bls(host: EngineHost, request: InferRequest, deliver: Deliver, *, decoupled: bool) -> Cancel:
+def submit_bls(host: BlsHost, request: InferRequest, deliver: Deliver, *, decoupled: bool) -> Cancel:
     """Run a BLS request on `host`; a refusal is delivered in Triton's words."""
     name = request.model_name
     try:

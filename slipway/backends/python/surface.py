@@ -22,7 +22,7 @@ from slipway.backends.python.model_config import ModelConfig
 from slipway.backends.python.reply import RESPONSE_COMPLETE_FINAL, InferenceResponseSender
 from slipway.backends.python.request import InferenceRequest
 from slipway.backends.python.scope import ModelScope
-from slipway.backends.python.tensor import Tensor
+from slipway.backends.python.tensor import ModelTensor
 from slipway.errors import SlipwayError
 
 MODULE_NAME: Final = "triton_python_backend_utils"
@@ -30,7 +30,7 @@ NATIVE_NAME: Final = "c_python_backend_utils"  # the stub's own module; models n
 _FILE: Final = "file:"  # how Triton tells files from other parameters of a load
 
 _SHARED: Final[Mapping[str, object]] = {
-    "Tensor": Tensor,
+    "Tensor": ModelTensor,
     "InferenceResponse": response.InferenceResponse,
     "InferenceResponseSender": InferenceResponseSender,
     "ResponseIterator": ResponseIterator,
@@ -41,7 +41,7 @@ _SHARED: Final[Mapping[str, object]] = {
     "InferenceTrace": constants.InferenceTrace,
     "Logger": Logger,
     "LogLevel": LogLevel,
-    "Metric": metric.Metric,
+    "Metric": metric.ModelMetric,
     "MetricKind": metric.MetricKind,
     "ModelConfig": ModelConfig,
     "TRITONSERVER_MEMORY_GPU": constants.MemoryType.TRITONSERVER_MEMORY_GPU,
@@ -128,7 +128,7 @@ def build_surface(scope: ModelScope) -> ModuleType:
     members: dict[str, Any] = {
         **_SHARED,
         "InferenceRequest": bound_request_type(scope),
-        "MetricFamily": type("MetricFamily", (metric.MetricFamily,), {"scope": scope}),
+        "MetricFamily": type("MetricFamily", (metric.ModelMetricFamily,), {"scope": scope}),
         "load_model": control.load_model,
         "unload_model": control.unload_model,
         "is_model_ready": control.is_model_ready,

@@ -12,8 +12,7 @@ import numpy as np
 
 from slipway.backends.python.errors import TritonModelException
 from slipway.core.bytes_codec import decode_bytes
-from slipway.core.tensor import Raw
-from slipway.core.tensor import Tensor as ServerTensor
+from slipway.core.tensor import Raw, Tensor
 from slipway.datatypes import BY_NAME
 
 _CPU: Final = 1  # kDLCPU of dlpack.h
@@ -41,7 +40,7 @@ _NOT_DLPACK: Final = (
 )
 
 
-class Tensor:
+class ModelTensor:
     """A tensor of a request or a response."""
 
     __slots__ = ("_array", "_datatype", "_name", "_shape", "_source")
@@ -68,6 +67,12 @@ class Tensor:
         tensor = cls.__new__(cls)
         tensor._adopt(name, datatype, shape, None, source)  # noqa: SLF001  of its own class
         return tensor
+
+    @classmethod
+    def of(cls, tensor: Tensor, shape: tuple[int, ...] | None = None) -> Self:
+        """Return a tensor of the server as a model sees it, in `shape` where that differs."""
+        source = tensor.array if tensor.is_decoded else tensor.raw
+        return cls.received(tensor.name, tensor.datatype, tensor.shape if shape is None else shape, source)
 
     def _adopt(
         self,
@@ -113,19 +118,19 @@ class Tensor:
             self._source = None
         return self._array
 
-    def server_tensor(self, *, copy: bool = True) -> ServerTensor:
+    def server_tensor(self, *, copy: bool = True) -> Tensor:
         """Return the tensor as a value of the server; without `copy` it is good until the model writes to its array."""
         source = self._source
         if source is not None:
             if isinstance(source, np.ndarray):
-                return ServerTensor(self._name, self._datatype, self._shape, array=source.reshape(self._shape))
-            return ServerTensor(self._name, self._datatype, self._shape, raw=source)
+                return Tensor(self._name, self._datatype, self._shape, array=source.reshape(self._shape))
+            return Tensor(self._name, self._datatype, self._shape, raw=source)
         array = self._decoded()
         if not copy:
-            return ServerTensor(self._name, self._datatype, self._shape, array=array)
+            return Tensor(self._name, self._datatype, self._shape, array=array)
         if self._datatype == "BYTES":
-            return ServerTensor(self._name, "BYTES", self._shape, array=_byte_elements(array))
-        return ServerTensor(self._name, self._datatype, self._shape, raw=array.tobytes())
+            return Tensor(self._name, "BYTES", self._shape, array=_byte_elements(array))
+        return Tensor(self._name, self._datatype, self._shape, raw=array.tobytes())
 
     def to_dlpack(self) -> Any:
         """Return a DLPack capsule of the array."""

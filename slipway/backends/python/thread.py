@@ -10,13 +10,13 @@ from collections.abc import Callable, Sequence
 from time import monotonic_ns
 
 from slipway.backends.api import Execution
-from slipway.backends.python.errors import abandoned, to_server_error
+from slipway.backends.python.errors import abandoned
 from slipway.backends.python.model import Answer, PythonModel
-from slipway.backends.python.reply import Reply
+from slipway.backends.python.reply import ReplyState
 from slipway.backends.python.request import InferenceRequest
-from slipway.backends.python.reshape import Reshapes
 from slipway.backends.python.response import InferenceResponse
-from slipway.backends.python.tensor import Tensor
+from slipway.backends.python.tensor import ModelTensor
+from slipway.backends.python.translation import ModelView, server_response
 from slipway.core.pending import Pending
 from slipway.core.request import InferResponse
 from slipway.core.signature import ModelSignature
@@ -35,7 +35,8 @@ class ThreadExecutor:
     ) -> None:
         self._model = model
         self._request_type = request_type
-        self._translate = Translation(signature)
+        self._view = ModelView(signature)
+        self._model_name = signature.model_name
         self._outputs = tuple(signature.outputs)
         self._decoupled = signature.decoupled
         self._closed = closed
@@ -59,17 +60,9 @@ class ThreadExecutor:
 
     def _received(self, pending: Pending) -> InferenceRequest:
         request = pending.request
-        shapes = self._translate.reshapes
-        inputs = [
-            Tensor.received(
-                tensor.name,
-                tensor.datatype,
-                shapes.model_shape(tensor) if shapes.inputs else tensor.shape,
-                tensor.array if tensor.is_decoded else tensor.raw,
-            )
-            for tensor in request.inputs.values()
-        ]
-        reply = Reply(_PendingSink(pending, self._translate), self._decoupled)
+        shape_of = self._view.model_shape if self._view.reshapes_inputs else None
+        inputs = [ModelTensor.of(tensor, shape_of and shape_of(tensor)) for tensor in request.inputs.values()]
+        reply = ReplyState(_PendingSink(pending, self._view, self._model_name), self._decoupled)
         return self._request_type.received(request, inputs, request.outputs or self._outputs, reply)
 
     def _response(self, answer: Answer) -> InferResponse | None:
@@ -77,53 +70,27 @@ class ThreadExecutor:
             return None
         if isinstance(answer, SlipwayError):
             return InferResponse(error=answer)
-        return self._translate.response(answer, final=True)
-
-
-class Translation:
-    """A model's answers as the server's, declared outputs only, as in Triton."""
-
-    def __init__(self, signature: ModelSignature) -> None:
-        self.model_name = signature.model_name
-        self.reshapes = Reshapes(signature)
-        self._outputs = signature.outputs
-
-    def response(self, answer: InferenceResponse, *, final: bool) -> InferResponse:
-        """Return an answer of the model as one of the server."""
-        error = answer.error()
-        if error is not None:
-            return InferResponse(error=to_server_error(error), final=final)
-        response = InferResponse(final=final)
-        response.outputs = [
-            tensor.server_tensor() for tensor in answer.output_tensors() if tensor.name() in self._outputs
-        ]
-        if self.reshapes.outputs:
-            try:
-                response.outputs = [self.reshapes.client_tensor(tensor) for tensor in response.outputs]
-            except SlipwayError as unfit:
-                return InferResponse(error=unfit, final=final)
-        if answer.parameter_values:
-            response.parameters = answer.parameter_values
-        return response
+        return self._view.client_answer(server_response(answer, final=True))
 
 
 class _PendingSink:
     """Passes what a response sender sends to the request's `Pending`."""
 
-    __slots__ = ("_pending", "_translate")
+    __slots__ = ("_model_name", "_pending", "_view")
 
-    def __init__(self, pending: Pending, translate: Translation) -> None:
+    def __init__(self, pending: Pending, view: ModelView, model_name: str) -> None:
         self._pending = pending
-        self._translate = translate
+        self._view = view
+        self._model_name = model_name
 
     def send(self, response: InferenceResponse | None, final: bool) -> None:
         if response is None:
             self._pending.send(InferResponse(final=final, empty=True))
         else:
-            self._pending.send(self._translate.response(response, final=final))
+            self._pending.send(self._view.client_answer(server_response(response, final=final)))
 
     def is_cancelled(self) -> bool:
         return self._pending.cancelled
 
     def abandon(self) -> None:
-        self._pending.send(InferResponse(error=abandoned(self._translate.model_name)))
+        self._pending.send(InferResponse(error=abandoned(self._model_name)))

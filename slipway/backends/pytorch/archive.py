@@ -12,7 +12,8 @@ import zipfile
 from enum import Enum
 from pathlib import Path
 
-from slipway.errors import SlipwayError, invalid
+from slipway.backends.shared.files import unreadable_graph
+from slipway.errors import Code, SlipwayError
 
 
 class TorchFile(Enum):
@@ -65,7 +66,8 @@ def _only_tensors(data: bytes) -> bool:
 
 
 def _refused(model_name: str, path: Path, what: str) -> SlipwayError:
-    return invalid(
+    text = (
         f"unable to load model '{model_name}': '{path.name}' is {what}. Save the model with "
         f"torch.export.save(torch.export.export(...)) or as TorchScript."
     )
+    return unreadable_graph(text, Code.INVALID_ARG)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Final
 
 from tritonclient.grpc import model_config_pb2
 
@@ -15,9 +16,10 @@ from slipway.backends.pytorch.module import TorchModule, open_module
 from slipway.backends.shared.files import model_file
 from slipway.backends.shared.parameters import Parameters
 from slipway.backends.shared.stacked import Run, StackedModel
-from slipway.errors import internal, unsupported
+from slipway.errors import Code, refused, unsupported
+from slipway.problems import Problem, Rule
 
-_log = logging.getLogger("slipway.pytorch")
+_LOG: Final = logging.getLogger("slipway.pytorch")
 _IGNORED = ("ENABLE_JIT_EXECUTOR", "ENABLE_JIT_PROFILING", "ENABLE_TENSOR_FUSER", "TORCH_COMPILE_OPTIONAL_PARAMETERS")
 
 
@@ -30,7 +32,7 @@ class PyTorchBackend:
         if not config.default_model_filename and directory is not None:
             config.default_model_filename = _default_file(config, directory)
         if not config.input or not config.output:
-            _log.warning(
+            _LOG.warning(
                 "skipping model configuration auto-complete for '%s': not supported for pytorch backend; write the "
                 "inputs and outputs into config.pbtxt",
                 config.name or context.model_directory.name,
@@ -46,13 +48,15 @@ class PyTorchBackend:
             )
         for kind, declared in (("input", config.input), ("output", config.output)):
             if not declared:
-                raise internal(f"model configuration must contain at least one {kind}, none were specified.")
+                text = f"model configuration must contain at least one {kind}, none were specified."
+                problem = Problem(Rule.TENSORS_UNDECLARED, text, (kind,), f"declare each {kind}")
+                raise refused(problem, code=Code.INTERNAL)
         file_name = config.default_model_filename or _default_file(config, context.version_directory)
         forward = open_module(model_file(context.name, context.version_directory, file_name), context.name)
         parameters = Parameters(config)
         for key in _IGNORED:
             if key in parameters:
-                _log.warning("model '%s': parameter '%s' is ignored", context.name, key)
+                _LOG.warning("model '%s': parameter '%s' is ignored", context.name, key)
         module = TorchModule(
             forward,
             context.signature,
@@ -94,4 +98,4 @@ def _set_interop_threads(model_name: str, parameters: Parameters) -> None:
     try:
         torch.set_num_interop_threads(count)
     except RuntimeError:
-        _log.warning("model '%s': inter-op threads are set already for this process, %d is ignored", model_name, count)
+        _LOG.warning("model '%s': inter-op threads are set already for this process, %d is ignored", model_name, count)

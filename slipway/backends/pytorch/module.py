@@ -12,17 +12,19 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from slipway.backends.pytorch.archive import TorchFile, kind_of, refuse_pickles
 from slipway.backends.pytorch.naming import argument_order, result_indices
 from slipway.backends.pytorch.tensors import Value, to_numpy, to_torch
+from slipway.backends.shared.files import unreadable_graph
 from slipway.core.signature import ModelSignature
-from slipway.errors import FailureReason, SlipwayError, internal, invalid
+from slipway.errors import FailureReason, SlipwayError, internal, invalid, refused
+from slipway.problems import Problem, Rule
 
-_log = logging.getLogger("slipway.pytorch")
+_LOG: Final = logging.getLogger("slipway.pytorch")
 _loading = Lock()  # warning filters belong to the whole process
 
 
@@ -46,9 +48,9 @@ def open_module(path: Path, model_name: str) -> Forward:
     except SlipwayError:
         raise
     except Exception as error:  # torch raises whatever its readers meet
-        _log.debug("loading %s failed", path, exc_info=True)
+        _LOG.debug("loading %s failed", path, exc_info=True)
         text = last_line(error).replace(f"{path.parent}/", "")
-        raise internal(f"failed to load model '{model_name}': {text}") from error
+        raise unreadable_graph(f"failed to load model '{model_name}': {text}") from error
 
 
 def _open_torchscript(path: Path) -> Forward:
@@ -65,7 +67,7 @@ def _open_torchscript(path: Path) -> Forward:
         return Forward(module, (), takes_dict=True)
     for argument, kind in zip(arguments, kinds, strict=True):
         if kind not in ("TensorType", "ListType"):
-            raise internal(
+            raise unreadable_graph(
                 f"An input of type '{argument.type}' was detected in the model. Only a single input of type "
                 f"Dict(str, Tensor) or input(s) of type Tensor are supported."
             )
@@ -78,13 +80,15 @@ def _open_exported(path: Path) -> Forward:
     program = torch.export.load(str(path))
     spec = program.call_spec.in_spec
     if spec is None:
-        raise internal("the exported program does not say what it takes")
+        raise unreadable_graph("the exported program does not say what it takes")
     positional, keywords = spec.unflatten(range(spec.num_leaves))  # a number where a tensor goes shows the structure
     values = (*positional, *keywords.values())
     if len(values) == 1 and isinstance(values[0], dict) and not keywords:
         return Forward(program.module(), tuple(values[0]), takes_dict=True)
     if not all(isinstance(value, int) for value in values):
-        raise internal("the exported program takes nested inputs; export it with a tensor per argument, or one dict")
+        raise unreadable_graph(
+            "the exported program takes nested inputs; export it with a tensor per argument, or one dict"
+        )
     names = program.module_call_graph[0].signature.forward_arg_names or program.graph_signature.user_inputs
     arguments = (*names[: len(positional)], *keywords)
     return Forward(program.module(), arguments, frozenset(keywords))
@@ -106,10 +110,11 @@ class TorchModule:
             self._positional = [name for name, argument in pairs if argument not in forward.keywords]
             self._keywords = {argument: name for name, argument in pairs if argument in forward.keywords}
         elif forward.arguments and set(inputs) != set(forward.arguments):
-            raise invalid(
+            text = (
                 f"unable to load model '{signature.model_name}', configuration has inputs {', '.join(inputs)}, model "
                 f"takes a dictionary of {', '.join(forward.arguments)}"
             )
+            raise refused(Problem(Rule.TENSOR_NOT_IN_GRAPH, text, ("input",), "rename the inputs"))
 
     def run(self, inputs: dict[str, np.ndarray], names: Sequence[str]) -> dict[str, np.ndarray]:
         """Return the outputs `names`; raise `SlipwayError` (reason BACKEND) when the module fails."""
@@ -118,7 +123,7 @@ class TorchModule:
             with self._mode(), self._optimization():
                 results = self._call(values)
         except Exception as error:  # the module's own code: anything may come out of it
-            _log.debug("execution failed", exc_info=True)
+            _LOG.debug("execution failed", exc_info=True)
             text = f"PyTorch execute failure: {last_line(error)}"
             raise internal(text, reason=FailureReason.BACKEND) from error
         return {name: to_numpy(name, self._result(results, name), self._datatypes[name]) for name in names}

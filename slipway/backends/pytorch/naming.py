@@ -1,7 +1,8 @@
 """Which declared tensor is which argument or result of a torch module.
 
-Pure. The rules are those of Triton's pytorch backend (triton.md, section 21): names of forward()'s arguments, else
-`<name>__<index>`, else the order of the configuration; each rule applies to all names or to none.
+Pure. The rules are those of Triton's `docs/user_guide/model_configuration.md`, "Special Conventions for PyTorch
+Backend": names of forward()'s arguments, else `<name>__<index>`, else the order of the configuration; each rule
+applies to all names or to none.
 """
 
 from __future__ import annotations
@@ -9,25 +10,28 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Sequence
+from typing import Final
 
-from slipway.errors import invalid
+from slipway.errors import refused
+from slipway.problems import Problem, Rule
 
-_log = logging.getLogger("slipway.pytorch")
+_LOG: Final = logging.getLogger("slipway.pytorch")
 _INDEXED = re.compile(r"__(\d+)\Z", re.ASCII)
 
 
 def argument_order(model_name: str, names: Sequence[str], arguments: Sequence[str]) -> tuple[str, ...]:
     """Return the declared input of each of forward()'s `arguments`; raise INVALID_ARG when they do not match up."""
     if len(names) != len(arguments):
-        raise invalid(
+        text = (
             f"unable to load model '{model_name}', configuration expects {len(names)} inputs, model provides "
             f"{len(arguments)}"
         )
+        raise refused(Problem(Rule.INPUT_COUNT, text, ("input",)))
     if set(names) == set(arguments):
         return tuple(arguments)
     positions = _indices(names)
     if positions is None:
-        _log.warning(
+        _LOG.warning(
             "inputs %s of model '%s' are neither input arguments to the model nor do they follow the <name>__<index> "
             "naming convention. Falling back to enforcing strict ordering from model configuration.",
             ", ".join(names),
@@ -35,10 +39,11 @@ def argument_order(model_name: str, names: Sequence[str], arguments: Sequence[st
         )
         return tuple(names)
     if sorted(positions) != list(range(len(arguments))):
-        raise invalid(
+        text = (
             f"unable to load model '{model_name}', inputs {', '.join(names)} do not name the indices 0 to "
             f"{len(arguments) - 1} once each"
         )
+        raise refused(Problem(Rule.TENSOR_NOT_IN_GRAPH, text, ("input",), "rename the inputs"))
     return tuple(name for _, name in sorted(zip(positions, names, strict=True)))
 
 
@@ -47,7 +52,7 @@ def result_indices(model_name: str, names: Sequence[str]) -> dict[str, int]:
     positions = _indices(names)
     if positions is None:
         if len(names) > 1:
-            _log.warning(
+            _LOG.warning(
                 "outputs %s of model '%s' do not follow the <name>__<index> naming convention. Falling back to "
                 "enforcing strict ordering from model configuration.",
                 ", ".join(names),

@@ -11,15 +11,15 @@ from typing import Final
 
 from slipway.backends.api import ModelContext
 from slipway.backends.shared.parameters import explicit_threads, instance_count
-from slipway.transformer.engines import OpenEngine, open_engine
-from slipway.transformer.generation import Row
+from slipway.transformer.engines import RoutingEngine, open_engine
+from slipway.transformer.generation import SequenceRequest
 from slipway.transformer.options import EngineOptions
 from slipway.transformer.spec import Transformer
 from slipway.transformer.weights import Weights
 
 SHOWN: Final = "slipway_engine"  # the parameter by which clients see the engine in the model's configuration
 
-_log = logging.getLogger("slipway.backends")
+_LOG: Final = logging.getLogger("slipway.backends")
 
 
 def open_shown_engine(
@@ -28,14 +28,14 @@ def open_shown_engine(
     weights: Weights,
     options: EngineOptions,
     *,
-    typical: Row | None = None,
+    typical: SequenceRequest | None = None,
     note: str = "",
-) -> OpenEngine:
+) -> RoutingEngine:
     """Return the engine that `options` ask for, with the threads and workers of the model's configuration; write what
     it is into the log, followed by `note`, and into the configuration. Raises what `open_engine` does."""
     config = context.config
     options = replace(options, threads=explicit_threads(config), workers=instance_count(config))
     engine = open_engine(spec, weights, options, name=context.name, typical=typical)
     config.parameters[SHOWN].string_value = engine.description
-    _log.info("model '%s' version %d: %s%s", context.name, context.version, engine.description, note)
+    _LOG.info("model '%s' version %d: %s%s", context.name, context.version, engine.description, note)
     return engine

@@ -6,18 +6,25 @@ A configuration may come from a client (load with override), so its file name is
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
-from slipway.errors import invalid, unavailable
+from slipway.errors import Code, SlipwayError, refused
+from slipway.problems import Problem, Rule
+
+_PUT_THERE: Final = "put the file there or set default_model_filename"
+
+
+def unreadable_graph(text: str, code: Code = Code.INTERNAL) -> SlipwayError:
+    """Return the error for a model file that its library cannot read, with the library's reason in `text`."""
+    return refused(Problem(Rule.GRAPH_UNREADABLE, text, fix="export or copy the model again"), code=code)
 
 
 def model_file(model_name: str, version_directory: Path, file_name: str) -> Path:
     """Return the path of `file_name` in the version directory; raise when it is missing or lies elsewhere."""
     path = version_directory / relative_file(model_name, file_name, "version")
     if not path.exists():
-        raise unavailable(
-            f"unable to find '{version_directory.name}/{file_name}' for model instance '{model_name}'; "
-            f"put the file there or set default_model_filename"
-        )
+        text = f"unable to find '{version_directory.name}/{file_name}' for model instance '{model_name}'; {_PUT_THERE}"
+        raise refused(Problem(Rule.FILE_MISSING, text, fix=_PUT_THERE), code=Code.UNAVAILABLE)
     return path
 
 
@@ -25,5 +32,7 @@ def relative_file(model_name: str, file_name: str, directory: str) -> Path:
     """Return the file name as a path within the model's or version's directory; raise INVALID_ARG when it leaves it."""
     relative = Path(file_name)
     if relative.is_absolute() or ".." in relative.parts:
-        raise invalid(f"unable to load model '{model_name}', file name '{file_name}' leaves the {directory} directory")
+        text = f"unable to load model '{model_name}', file name '{file_name}' leaves the {directory} directory"
+        fix = f"name a file of the {directory}"
+        raise refused(Problem(Rule.FILE_OUTSIDE, text, ("default_model_filename",), fix))
     return relative

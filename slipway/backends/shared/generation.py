@@ -17,13 +17,13 @@ from slipway.core.request import InferRequest, InferResponse
 from slipway.core.tensor import Tensor
 from slipway.errors import FailureReason, SlipwayError, cancelled, unsupported
 from slipway.transformer.dispatch import GenerationRequest, dispatch
-from slipway.transformer.generation import Engine, Hypothesis, Row
+from slipway.transformer.generation import Hypothesis, SequenceRequest, TransformerEngine
 
 
 class GenerationJob(Protocol):
     """One request as the engine sees it. Made by a backend; lives as long as its request."""
 
-    rows: Sequence[Row]
+    rows: Sequence[SequenceRequest]
 
     def answer(self, results: Sequence[Sequence[Hypothesis]]) -> list[Tensor]:
         """Return the output tensors: `results[i]` are the hypotheses of row i, best first.
@@ -42,8 +42,8 @@ class GenerationExecutor:
     nothing is left to tell; beams, which change until the end, are answered once.
     """
 
-    def __init__(self, engine: Engine, read: ReadJob, *, streams: bool = False) -> None:
-        self._engine: Engine = engine
+    def __init__(self, engine: TransformerEngine, read: ReadJob, *, streams: bool = False) -> None:
+        self._engine: TransformerEngine = engine
         self._read = read
         self._streams = streams
 

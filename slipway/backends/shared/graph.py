@@ -8,9 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from tritonclient.grpc import model_config_pb2
+
+# What to do about a graph whose first axis is fixed and a configuration that asks for batches.
+VARIABLE_AXIS: Final = (
+    "export the model with a variable first axis (dynamic_axes), or set max_batch_size: 0 and write the whole shape "
+    "into dims"
+)
 
 
 @dataclass(frozen=True, slots=True)

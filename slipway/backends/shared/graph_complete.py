@@ -1,7 +1,7 @@
 """Fill a configuration from a graph: inputs, outputs, batching.
 
 Pure, and the same for every backend that can read its graph. The rules are those of Triton's onnxruntime backend
-(triton.md, section 10).
+(`src/onnxruntime.cc`, auto-completion).
 """
 
 from __future__ import annotations
@@ -9,15 +9,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from tritonclient.grpc import model_config_pb2
 
 from slipway.backends.api import CompletionContext
-from slipway.backends.shared.graph import Graph, GraphTensor
-from slipway.errors import invalid
+from slipway.backends.shared.graph import VARIABLE_AXIS, Graph, GraphTensor
+from slipway.errors import refused
+from slipway.problems import Problem, Rule
 
-_log = logging.getLogger("slipway.graph")
+_LOG: Final = logging.getLogger("slipway.backends")
 
 
 def is_complete(config: model_config_pb2.ModelConfig) -> bool:
@@ -32,7 +33,7 @@ def complete_unless_given(
     outputs are both given."""
     name = config.name or context.model_directory.name
     if is_complete(config):
-        _log.info("skipping model configuration auto-complete for '%s': inputs and outputs already specified", name)
+        _LOG.info("skipping model configuration auto-complete for '%s': inputs and outputs already specified", name)
     elif context.version_directory is not None:
         default = int(context.backend_config.get("default-max-batch-size", context.default_max_batch_size))
         complete_from_graph(config, read(name, context.version_directory), name, default)
@@ -55,14 +56,15 @@ def _complete_batching(
 ) -> None:
     if not graph.can_batch:
         if config.max_batch_size != 0:
-            raise invalid(
+            text = (
                 f"autofill failed for model '{model_name}': model does not support batching while non-zero "
                 f"max_batch_size is specified"
             )
+            raise refused(Problem(Rule.BATCH_AXIS_FIXED, text, ("max_batch_size",), VARIABLE_AXIS))
         return
     if config.max_batch_size == 0:
         config.max_batch_size = max(default_max_batch_size, 0)
-        _log.warning(
+        _LOG.warning(
             "autofilled max_batch_size to %d for model '%s' since batching is supported but no max_batch_size is "
             "specified in model configuration. Must specify max_batch_size to utilize autofill with a larger max "
             "batch size",

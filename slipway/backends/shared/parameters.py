@@ -10,7 +10,8 @@ from __future__ import annotations
 from tritonclient.grpc import model_config_pb2
 
 from slipway.backends.registry import THREAD_KEYS
-from slipway.errors import SlipwayError, invalid
+from slipway.errors import SlipwayError, refused
+from slipway.problems import Named, Problem, Rule
 
 _BOOLEANS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
 
@@ -69,6 +70,11 @@ class Parameters:
         return {key: value for key, value in self._values.items() if key.startswith(prefix)}
 
     def _refused(self, key: str, value: str, kind: str) -> SlipwayError:
-        return invalid(
-            f"unable to load model '{self._model}', parameter '{key}': failed to convert '{value}' to {kind}"
-        )
+        text = f"unable to load model '{self._model}', parameter '{key}': failed to convert '{value}' to {kind}"
+        return refused(parameter_problem(key, text))
+
+
+def parameter_problem(key: str, text: str) -> Problem:
+    """Return the problem that `text` says of the value of the parameter `key`."""
+    path = ("parameters", Named(key, "key"), "value")
+    return Problem(Rule.PARAMETER_INVALID, text, path, "correct the value, or remove the parameter")

@@ -17,7 +17,7 @@ from slipway.core.pending import Pending
 from slipway.core.request import InferRequest, InferResponse
 from slipway.core.tensor import Tensor
 from slipway.errors import SlipwayError
-from slipway.transformer.generation import Encoded, Engine, Row
+from slipway.transformer.generation import Encoded, SequenceRequest, TransformerEngine
 
 Result = TypeVar("Result")
 Given_contra = TypeVar("Given_contra", contravariant=True)
@@ -26,7 +26,7 @@ Given_contra = TypeVar("Given_contra", contravariant=True)
 class SinglePassJob(Protocol[Given_contra]):
     """One request as the engine sees it."""
 
-    rows: Sequence[Row]
+    rows: Sequence[SequenceRequest]
 
     def answer(self, results: Sequence[Given_contra]) -> list[Tensor]:
         """Return the output tensors of `results`, one per row."""
@@ -44,7 +44,7 @@ Job = TypeVar("Job")
 class SinglePassExecutor(ABC, Generic[Job]):
     """One instance: all instances share `engine`. `read` makes a job of a request, or raises `SlipwayError`."""
 
-    def __init__(self, engine: Engine, read: Callable[[InferRequest], Job]) -> None:
+    def __init__(self, engine: TransformerEngine, read: Callable[[InferRequest], Job]) -> None:
         self.engine = engine
         self._read = read
 
@@ -108,7 +108,7 @@ class ScoringExecutor(SinglePassExecutor[SinglePassJob[float]]):
 
 
 def _answers(
-    jobs: Sequence[SinglePassJob[Result]], compute: Callable[[Sequence[Row]], list[Result]]
+    jobs: Sequence[SinglePassJob[Result]], compute: Callable[[Sequence[SequenceRequest]], list[Result]]
 ) -> list[InferResponse]:
     """Return the answer to each job: all rows in one call, the results cut by jobs."""
     rows = [row for job in jobs for row in job.rows]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, Final
 
 from tritonclient.grpc import model_config_pb2
 
@@ -23,7 +23,7 @@ from slipway.backends.tensorrt.library import PlanEngine, read_plan, require_ten
 from slipway.backends.tensorrt.profiles import allowed_profiles, check_profiles, largest_batch
 from slipway.backends.tensorrt.runner import ContextRunner
 
-_log = logging.getLogger("slipway.tensorrt")
+_LOG: Final = logging.getLogger("slipway.tensorrt")
 _DEFAULT_FILE = "model.plan"
 
 
@@ -34,7 +34,7 @@ class TensorRtBackend:
         """Fill inputs, outputs and batching from the plan, unless inputs and outputs are both given."""
         name = config.name or context.model_directory.name
         if is_complete(config) or context.version_directory is None:
-            _log.info("skipping model configuration auto-complete for '%s'", name)
+            _LOG.info("skipping model configuration auto-complete for '%s'", name)
             return
         path = model_file(name, context.version_directory, config.default_model_filename or _DEFAULT_FILE)
         plan = describe(read_plan(require_tensorrt(name), path, 0, name).engine)

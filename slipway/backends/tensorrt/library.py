@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from slipway.backends.registry import BUILT_IN
-from slipway.errors import internal, unavailable
+from slipway.backends.shared.files import unreadable_graph
+from slipway.errors import Code, refused
 from slipway.machine import has_gpu
+from slipway.problems import Problem, Rule
 
-_log = logging.getLogger("slipway.tensorrt")
+_LOG: Final = logging.getLogger("slipway.tensorrt")
 
 _OTHERWISE: Final = (
     "Serve the model's ONNX file with the backend onnxruntime or openvino instead, or make a model for this machine "
@@ -28,10 +30,12 @@ def require_tensorrt(model_name: str) -> Any:
     """Return the module `tensorrt`; raise UNAVAILABLE, with the alternative, where a plan cannot run."""
     missing = _missing()
     if missing:
-        raise unavailable(
+        text = (
             f"unable to load model '{model_name}': a TensorRT plan runs on an NVIDIA GPU only, and {missing}. "
             f"{_OTHERWISE}"
         )
+        problem = Problem(Rule.GPU_ON_CPU_HOST, text, ("backend",), "serve it on a machine with a GPU")
+        raise refused(problem, code=Code.UNAVAILABLE)
     import tensorrt
 
     return tensorrt
@@ -56,7 +60,7 @@ def read_plan(tensorrt: Any, path: Path, device: int, model_name: str) -> PlanEn
         runtime = tensorrt.Runtime(log)
         engine = runtime.deserialize_cuda_engine(path.read_bytes())
     if engine is None:
-        raise internal(
+        raise unreadable_graph(
             f"unable to load model '{model_name}': TensorRT {tensorrt.__version__} cannot read {path.name}: "
             f"{log.last or 'no reason given'}. A plan runs only with the TensorRT version and on the kind of GPU it "
             f"was built with; build it again on this machine"
@@ -87,8 +91,8 @@ def _logger(tensorrt: Any) -> Any:
         def log(self, severity: Any, message: str) -> None:
             if severity in (tensorrt.ILogger.ERROR, tensorrt.ILogger.INTERNAL_ERROR):
                 self.last = message
-                _log.error("%s", message)
+                _LOG.error("%s", message)
             elif severity == tensorrt.ILogger.WARNING:
-                _log.warning("%s", message)
+                _LOG.warning("%s", message)
 
     return Log()

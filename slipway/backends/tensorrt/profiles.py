@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from tritonclient.grpc import model_config_pb2
 
-from slipway.errors import invalid
+from slipway.errors import invalid, refused
+from slipway.problems import Named, Problem, Rule
 
 Shape = tuple[int, ...]
 
@@ -42,10 +43,11 @@ def allowed_profiles(config: model_config_pb2.ModelConfig, count: int) -> tuple[
     named = [profile for group in config.instance_group for profile in group.profile]
     for profile in named:
         if not profile.isdecimal() or int(profile) >= count:
-            raise invalid(
+            text = (
                 f"unable to load model '{config.name}', optimization profile '{profile}' is none of the plan's: it has "
                 f"the profiles 0 to {count - 1}"
             )
+            raise refused(Problem(Rule.INSTANCE_GROUP, text, ("instance_group",), "name one of the plan's profiles"))
     return tuple(sorted({int(profile) for profile in named})) or tuple(range(count))
 
 
@@ -61,21 +63,25 @@ def check_profiles(config: model_config_pb2.ModelConfig, profiles: Sequence[Prof
     batched = config.max_batch_size > 0
     largest = largest_batch(profiles)
     if batched and config.max_batch_size > largest:
-        problems.append(
+        text = (
             f"unable to load model '{config.name}', configuration specified max-batch {config.max_batch_size} but "
             f"TensorRT engine only supports max-batch {largest}"
         )
+        fix = f"write max_batch_size: {largest}"
+        problems.append(Problem(Rule.BATCH_AXIS_FIXED, text, ("max_batch_size",), fix))
     for declared in config.input:
         dims = tuple(declared.reshape.shape if declared.HasField("reshape") else declared.dims)
         full = (-1, *dims) if batched else dims
         ranges = [profile[declared.name] for profile in profiles if declared.name in profile]
         if ranges and not any(each.holds(full) for each in ranges):
-            problems.append(
+            text = (
                 f"unable to load model '{config.name}', input '{declared.name}' with dims {_text(dims)} fits no "
                 f"optimization profile: {_ranges(declared.name, profiles)}"
             )
+            path = ("input", Named(declared.name), "dims")
+            problems.append(Problem(Rule.DIMS_NOT_GRAPH, text, path, "write dims that one of the profiles takes"))
     if problems:
-        raise invalid("\n".join(problems))
+        raise refused(*problems, separator="\n")
 
 
 def choose_profile(profiles: Mapping[int, Profile], shapes: Mapping[str, Shape], model_name: str) -> int:

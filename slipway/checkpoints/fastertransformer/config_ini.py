@@ -22,7 +22,7 @@ _BOOLEANS: Final = {"1": True, "true": True, "yes": True, "on": True, "0": False
     "off": False
 }
 _LARGEST: Final = 2**31 - 1  # the original reads 32-bit integers
-_log = logging.getLogger("slipway.fastertransformer")
+_LOG: Final = logging.getLogger("slipway.checkpoints")
 
 
 @dataclass(slots=True)
@@ -85,7 +85,7 @@ class Section:
         if text in DATA_TYPES:
             return text
         what = f"weight_data_type '{text}' is unknown" if text else "there is no weight_data_type"
-        _log.warning("%s [%s]: %s, the files are taken as fp32", CONFIG, self.name, what)
+        _LOG.warning("%s [%s]: %s, the files are taken as fp32", CONFIG, self.name, what)
         return "fp32"
 
     def problem(self, text: str) -> None:
@@ -122,7 +122,7 @@ class Ini:
             if key not in section.used and key not in inert
         ]
         if unknown:
-            _log.warning("%s: nothing here reads %s", self.source, ", ".join(unknown))
+            _LOG.warning("%s: nothing here reads %s", self.source, ", ".join(unknown))
         if self.problems:
             raise invalid(
                 f"'{self.source}' describes no model that can be read:\n  " + "\n  ".join(dict.fromkeys(self.problems))

@@ -14,9 +14,9 @@ from typing import Final
 
 from slipway.checkpoints.checkpoint import Checkpoint
 from slipway.checkpoints.fastertransformer import bert, gpt, t5
+from slipway.checkpoints.fastertransformer.array_files import DTYPES, SUFFIX, array, check_files, count_ways, locate
 from slipway.checkpoints.fastertransformer.config_ini import CONFIG, Ini, read_ini
 from slipway.checkpoints.fastertransformer.description import Description, refused
-from slipway.checkpoints.fastertransformer.files import DTYPES, SUFFIX, array, check_files, count_ways, locate
 from slipway.checkpoints.fastertransformer.layout import place
 from slipway.errors import invalid, unsupported
 from slipway.transformer.weights import Weights, check_complete, expected_shapes
@@ -26,7 +26,7 @@ KINDS: Final = ("T5", "T5-Encoder", "GPT", "bert")
 _ROTARY: Final = "rotary position embeddings"
 _MISSING: Final = {"GPT-J": _ROTARY, "GPT-NeoX": _ROTARY, "Llama": _ROTARY}
 _SECTIONS: Final = {"gptj": "GPT-J", "gptneox": "GPT-NeoX", "llama": "Llama"}
-_log = logging.getLogger("slipway.fastertransformer")
+_LOG: Final = logging.getLogger("slipway.checkpoints")
 
 
 def read_fastertransformer(directory: Path, *, kind: str, parameters: Mapping[str, str] | None = None) -> Checkpoint:

@@ -20,7 +20,7 @@ from slipway.transformer.spec import Activation, Positions, Transformer
 
 Sections = Mapping[str, Mapping[str, object]]
 
-_log = logging.getLogger("slipway.fastertransformer")
+_LOG: Final = logging.getLogger("slipway.checkpoints")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ def _check_same(spec: Transformer, read: Transformer, options: WriteOptions) -> 
     differences = _differences(spec, read)
     gelu = {name for name, (given, _) in differences.items() if given is Activation.GELU}
     if gelu:
-        _log.warning("FasterTransformer's GELU is the tanh approximation, this model's is not: figures differ slightly")
+        _LOG.warning("FasterTransformer's GELU is the tanh approximation, this model's is not: figures differ slightly")
     problems = [
         f"{name} is {given}, the format can only say {found}"
         for name, (given, found) in differences.items()

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from slipway.checkpoints.fastertransformer.array_files import SUFFIX
 from slipway.checkpoints.fastertransformer.config_ini import CONFIG
-from slipway.checkpoints.fastertransformer.files import SUFFIX
 from slipway.errors import SlipwayError, invalid
 
 

@@ -15,9 +15,9 @@ from typing import Final
 import numpy as np
 
 from slipway.checkpoints.checkpoint import Checkpoint
+from slipway.checkpoints.fastertransformer.array_files import DTYPES, SUFFIX, locate
 from slipway.checkpoints.fastertransformer.config_ini import CONFIG, DATA_TYPES
 from slipway.checkpoints.fastertransformer.description import MOST_WAYS, Description
-from slipway.checkpoints.fastertransformer.files import DTYPES, SUFFIX, locate
 from slipway.checkpoints.fastertransformer.layout import T5, T5_UNREAD, Place
 from slipway.checkpoints.fastertransformer.sections import (
     Sections,
@@ -31,7 +31,7 @@ from slipway.errors import invalid, unsupported
 from slipway.transformer.spec import Transformer
 from slipway.transformer.weights import token_table
 
-_log = logging.getLogger("slipway.fastertransformer")
+_LOG: Final = logging.getLogger("slipway.checkpoints")
 _NOTHING: Final[Sections] = {}
 
 
@@ -95,7 +95,7 @@ def _write(directory: Path, file: _File, weights: Mapping[str, np.ndarray], ways
     parts = [whole] if split is None else np.split(whole, ways, axis=split)
     for rank, part in enumerate(parts):
         name = f"{file.place.file}{SUFFIX}" if split is None else f"{file.place.file}.{rank}{SUFFIX}"
-        _log.debug("%s: %s %s from %s", name, file.data_type, list(part.shape), ", ".join(file.names))
+        _LOG.debug("%s: %s %s from %s", name, file.data_type, list(part.shape), ", ".join(file.names))
         data = np.ascontiguousarray(_cast(part, file)).reshape(-1).view(np.uint8)
         with (directory / name).open("wb") as output:  # not tofile: its error does not say that the disk is full
             output.write(data.data)

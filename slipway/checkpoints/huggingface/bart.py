@@ -10,15 +10,14 @@ from typing import Final
 
 import numpy as np
 
-from slipway.checkpoints.huggingface.settings import Settings
-from slipway.checkpoints.huggingface.sinusoid import fairseq_positions, marian_positions
+from slipway.checkpoints.huggingface.settings import HuggingFaceSettings
 from slipway.checkpoints.huggingface.table import (
     AS_IS,
     FLAT,
-    Change,
-    Draft,
-    From,
-    Stored,
+    ArraySource,
+    ArrayTransform,
+    CheckpointMapping,
+    StoredArrays,
     Table,
     linear,
     norm,
@@ -26,6 +25,7 @@ from slipway.checkpoints.huggingface.table import (
     prefix_of,
     without_rows,
 )
+from slipway.checkpoints.sinusoidal_positions import fairseq_positions, marian_positions
 from slipway.transformer.spec import Stack, Transformer, standard_scale
 
 # `version` is fairseq's; the others are computed.
@@ -44,7 +44,7 @@ class _Kind:
     final_norm: bool = False
     activation: str = "gelu"
     scaled: bool = False  # the default of `scale_embedding`
-    position_change: Change = AS_IS
+    position_change: ArrayTransform = AS_IS
     positions: Callable[[int, int, int], np.ndarray] | None = None
 
 
@@ -63,7 +63,7 @@ _KINDS: Final = {
 }
 
 
-def read_bart(settings: Settings, stored: Stored) -> Draft:
+def read_bart(settings: HuggingFaceSettings, stored: StoredArrays) -> CheckpointMapping:
     """Return the architecture and table of a checkpoint of this family."""
     kind = _KINDS[settings.model_type]
     prefix = prefix_of(stored, "model.")
@@ -81,12 +81,12 @@ def read_bart(settings: Settings, stored: Stored) -> Draft:
         start_id=settings.token_id("decoder_start_token_id", "bos_token_id", default=2),
         end_id=settings.token_id("eos_token_id", default=2),
     )
-    own_table: Table = {} if shared else {"encoder.embedding.tokens": From((tables["encoder"],))}
+    own_table: Table = {} if shared else {"encoder.embedding.tokens": ArraySource((tables["encoder"],))}
     table: Table = {
-        f"{'encoder' if shared else 'decoder'}.embedding.tokens": From(tokens),
+        f"{'encoder' if shared else 'decoder'}.embedding.tokens": ArraySource(tokens),
         **own_table,
-        "head.weight": From(("lm_head.weight",)),
-        "head.bias": From(("final_logits_bias",), FLAT),
+        "head.weight": ArraySource(("lm_head.weight",)),
+        "head.bias": ArraySource(("final_logits_bias",), FLAT),
     }
     padding = settings.token_id("pad_token_id", default=1)
     for name, stack in (("encoder", spec.encoder), ("decoder", spec.decoder)):
@@ -94,15 +94,15 @@ def read_bart(settings: Settings, stored: Stored) -> Draft:
             table |= _stack_table(name, f"{prefix}{name}", stack, kind, padding)
     kept = next((name for name in tokens if name in stored), tokens[0])
     ignorable = _IGNORABLE if spec.head_bias else (*_IGNORABLE, "final_logits_bias")
-    return Draft(spec, table, ignorable, duplicates={name: kept for name in tokens if name != kept})
+    return CheckpointMapping(spec, table, ignorable, duplicates={name: kept for name in tokens if name != kept})
 
 
-def _has_bias(stored: Stored) -> bool:
+def _has_bias(stored: StoredArrays) -> bool:
     """Return whether the head's bias says anything: it is a buffer of zeros in all but Marian's checkpoints."""
     return "final_logits_bias" in stored and bool(np.any(stored["final_logits_bias"].read()))
 
 
-def _stack(settings: Settings, kind: _Kind, name: str, vocabulary: int) -> Stack:
+def _stack(settings: HuggingFaceSettings, kind: _Kind, name: str, vocabulary: int) -> Stack:
     layers, heads, inner = settings.sizes(f"{name}_layers", f"{name}_attention_heads", f"{name}_ffn_dim")
     hidden, positions = settings.sizes("d_model", "max_position_embeddings")
     return Stack(
@@ -124,7 +124,7 @@ def _stack(settings: Settings, kind: _Kind, name: str, vocabulary: int) -> Stack
 
 def _stack_table(canonical: str, stored: str, stack: Stack, kind: _Kind, padding: int) -> Table:
     made = partial(kind.positions, stack.position_rows, stack.hidden, padding) if kind.positions else None
-    positions = From((f"{stored}.embed_positions.weight",), kind.position_change, made)
+    positions = ArraySource((f"{stored}.embed_positions.weight",), kind.position_change, made)
     table: Table = {f"{canonical}.embedding.positions": positions}
     table |= norm(f"{canonical}.embedding.norm", f"{stored}.layernorm_embedding")
     table |= norm(f"{canonical}.final_norm", f"{stored}.layer_norm")

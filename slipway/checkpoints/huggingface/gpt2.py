@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from slipway.checkpoints.huggingface.settings import Settings
+from slipway.checkpoints.huggingface.settings import HuggingFaceSettings
 from slipway.checkpoints.huggingface.table import (
     TRANSPOSED,
-    Draft,
-    From,
-    Stored,
+    ArraySource,
+    CheckpointMapping,
+    StoredArrays,
     Table,
     norm,
     own_head,
@@ -21,7 +21,7 @@ from slipway.transformer.spec import Stack, Transformer, standard_scale
 _IGNORABLE = (r"(.*\.)?h\.\d+\.attn\.(bias|masked_bias)",)
 
 
-def read_gpt2(settings: Settings, stored: Stored) -> Draft:
+def read_gpt2(settings: HuggingFaceSettings, stored: StoredArrays) -> CheckpointMapping:
     """Return the architecture and table of a GPT-2 checkpoint."""
     layers, heads, hidden, positions, vocabulary = settings.sizes(
         "n_layer", "n_head", "n_embd", "n_positions", "vocab_size"
@@ -51,14 +51,14 @@ def read_gpt2(settings: Settings, stored: Stored) -> Draft:
     start = settings.token_id("bos_token_id", default=end)
     spec = Transformer(decoder=decoder, tied_head=not own, start_id=start, end_id=end)
     table: Table = {
-        "decoder.embedding.tokens": From((tokens,) if own else (tokens, "lm_head.weight")),
-        "decoder.embedding.positions": From((f"{prefix}wpe.weight",)),
-        "head.weight": From(("lm_head.weight",)),
+        "decoder.embedding.tokens": ArraySource((tokens,) if own else (tokens, "lm_head.weight")),
+        "decoder.embedding.positions": ArraySource((f"{prefix}wpe.weight",)),
+        "head.weight": ArraySource(("lm_head.weight",)),
         **norm("decoder.final_norm", f"{prefix}ln_f"),
     }
     for layer in range(layers):
         table |= _layer(f"decoder.layers.{layer}", f"{prefix}h.{layer}")
-    return Draft(spec, table, _IGNORABLE)
+    return CheckpointMapping(spec, table, _IGNORABLE)
 
 
 def _layer(canonical: str, stored: str) -> Table:
@@ -66,7 +66,9 @@ def _layer(canonical: str, stored: str) -> Table:
     table |= norm(f"{canonical}.feed_forward.norm", f"{stored}.ln_2")
     for index, part in enumerate(("query", "key", "value")):
         for each in ("weight", "bias"):
-            table[f"{canonical}.self_attention.{part}.{each}"] = From((f"{stored}.attn.c_attn.{each}",), third(index))
+            table[f"{canonical}.self_attention.{part}.{each}"] = ArraySource(
+                (f"{stored}.attn.c_attn.{each}",), third(index)
+            )
     table |= _conv1d(f"{canonical}.self_attention.output", f"{stored}.attn.c_proj")
     table |= _conv1d(f"{canonical}.feed_forward.up", f"{stored}.mlp.c_fc")
     return table | _conv1d(f"{canonical}.feed_forward.down", f"{stored}.mlp.c_proj")
@@ -74,6 +76,6 @@ def _layer(canonical: str, stored: str) -> Table:
 
 def _conv1d(canonical: str, stored: str) -> Table:
     return {
-        f"{canonical}.weight": From((f"{stored}.weight",), TRANSPOSED),
-        f"{canonical}.bias": From((f"{stored}.bias",)),
+        f"{canonical}.weight": ArraySource((f"{stored}.weight",), TRANSPOSED),
+        f"{canonical}.bias": ArraySource((f"{stored}.bias",)),
     }

@@ -12,16 +12,15 @@ from typing import Final
 
 from slipway.checkpoints.checkpoint import Checkpoint
 from slipway.checkpoints.huggingface.bart import read_bart
-from slipway.checkpoints.huggingface.bert import read_bert
+from slipway.checkpoints.huggingface.encoders import read_bert, read_vit
 from slipway.checkpoints.huggingface.gpt2 import read_gpt2
-from slipway.checkpoints.huggingface.settings import Settings, read_settings
-from slipway.checkpoints.huggingface.stored import open_stored
+from slipway.checkpoints.huggingface.settings import HuggingFaceSettings, read_settings
 from slipway.checkpoints.huggingface.t5 import read_t5
-from slipway.checkpoints.huggingface.table import Draft, Stored, assemble
-from slipway.checkpoints.huggingface.vit import read_vit
+from slipway.checkpoints.huggingface.table import CheckpointMapping, StoredArrays, assemble
+from slipway.checkpoints.huggingface.weight_files import open_weight_files
 from slipway.errors import unsupported
 
-FAMILIES: Final[dict[str, Callable[[Settings, Stored], Draft]]] = {
+FAMILIES: Final[dict[str, Callable[[HuggingFaceSettings, StoredArrays], CheckpointMapping]]] = {
     "bart": read_bart,
     "bert": read_bert,
     "gpt2": read_gpt2,
@@ -57,7 +56,7 @@ def read_huggingface(directory: Path) -> HuggingFaceCheckpoint:
             f"'{directory}': architecture '{settings.architecture}' (model_type '{settings.model_type}') is not "
             f"supported; supported model types: {', '.join(FAMILIES)}"
         )
-    stored = open_stored(directory)
+    stored = open_weight_files(directory)
     draft = family(settings, stored)
     forced = settings.token_ids("forced_bos_token_id")
     padding = settings.token_ids("pad_token_id")

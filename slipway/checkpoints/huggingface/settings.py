@@ -27,7 +27,7 @@ ACTIVATIONS: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class HuggingFaceSettings:
     """The two JSON files of one directory; what generation_config.json says goes before config.json."""
 
     path: Path
@@ -99,7 +99,7 @@ class Settings:
         return next((ids[0] for name in names if (ids := self.token_ids(name))), default)
 
 
-def read_settings(directory: Path) -> Settings:
+def read_settings(directory: Path) -> HuggingFaceSettings:
     """Return the settings of `directory`; raise INVALID_ARG when config.json is missing or no JSON object."""
     if not directory.is_dir():
         raise invalid(f"'{directory}' is not a directory")
@@ -107,7 +107,7 @@ def read_settings(directory: Path) -> Settings:
     if not path.is_file():
         raise invalid(f"'{directory}' has no config.json, so it is not a Hugging Face checkpoint")
     generation = directory / "generation_config.json"
-    return Settings(path, read_json(path), read_json(generation) if generation.is_file() else {})
+    return HuggingFaceSettings(path, read_json(path), read_json(generation) if generation.is_file() else {})
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from slipway.checkpoints.huggingface.settings import Settings
-from slipway.checkpoints.huggingface.table import Draft, From, Stored, Table, linear, norm, own_head
+from slipway.checkpoints.huggingface.settings import HuggingFaceSettings
+from slipway.checkpoints.huggingface.table import (
+    ArraySource,
+    CheckpointMapping,
+    StoredArrays,
+    Table,
+    linear,
+    norm,
+    own_head,
+)
 from slipway.errors import invalid
 from slipway.transformer.spec import Norm, Positions, Stack, Transformer
 
@@ -15,7 +23,7 @@ _FEED_FORWARD = {"up": "wi", "down": "wo"}
 _GATED = {"up": "wi_0", "gated": "wi_1", "down": "wo"}
 
 
-def read_t5(settings: Settings, stored: Stored) -> Draft:
+def read_t5(settings: HuggingFaceSettings, stored: StoredArrays) -> CheckpointMapping:
     """Return the architecture and table of a T5 checkpoint; a T5EncoderModel has no decoder."""
     encoder_layers, heads = settings.sizes("num_layers", "num_heads")
     kind, _, gated_by = str(settings.config.get("feed_forward_proj") or "relu").partition("-")
@@ -60,7 +68,7 @@ def read_t5(settings: Settings, stored: Stored) -> Draft:
         )
     )
     kept = next((name for name in tokens if name in stored), tokens[0])
-    return Draft(
+    return CheckpointMapping(
         spec,
         _table(spec, tokens),
         # Old files keep the bias of cross-attention, which no version ever read.
@@ -76,7 +84,7 @@ def _decoder(encoder: Stack, layers: int) -> Stack:
     return replace(encoder, layers=layers)
 
 
-def _scales(settings: Settings) -> bool:
+def _scales(settings: HuggingFaceSettings) -> bool:
     """Return whether hidden states are scaled before the head: those of the first T5, not of v1.1 and mT5.
 
     Before transformers 5 `tie_word_embeddings` told them apart; since then it is always true and another key tells.
@@ -86,12 +94,12 @@ def _scales(settings: Settings) -> bool:
 
 
 def _table(spec: Transformer, tokens: tuple[str, ...]) -> Table:
-    table: Table = {"encoder.embedding.tokens": From(tokens), "head.weight": From(("lm_head.weight",))}
+    table: Table = {"encoder.embedding.tokens": ArraySource(tokens), "head.weight": ArraySource(("lm_head.weight",))}
     for name, stack in (("encoder", spec.encoder), ("decoder", spec.decoder)):
         if stack is None:
             continue
         bias = f"{name}.block.0.layer.0.SelfAttention.relative_attention_bias.weight"
-        table[f"{name}.relative_bias"] = From((bias,))
+        table[f"{name}.relative_bias"] = ArraySource((bias,))
         table |= norm(f"{name}.final_norm", f"{name}.final_layer_norm", bias=False)
         for layer in range(stack.layers):
             table |= _layer(f"{name}.layers.{layer}", f"{name}.block.{layer}.layer", stack, cross=name == "decoder")

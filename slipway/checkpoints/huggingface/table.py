@@ -15,53 +15,53 @@ from slipway.errors import invalid
 from slipway.transformer.spec import Transformer
 from slipway.transformer.weights import Array, Shape, Weights, check_complete, expected_shapes
 
-Stored = Mapping[str, Array]
+StoredArrays = Mapping[str, Array]
 _BLOCK = 1 << 22  # elements compared at once
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class ArrayTransform:
     """How a stored array becomes a canonical one: its shape, and its numbers."""
 
     shape: Callable[[Shape], Shape]
     apply: Callable[[np.ndarray], np.ndarray]
 
 
-AS_IS = Change(lambda shape: shape, lambda array: array)
-TRANSPOSED = Change(lambda shape: shape[::-1], lambda array: array.T)  # GPT-2's Conv1D keeps [in, out]
-FLAT = Change(lambda shape: shape[-1:], lambda array: array.reshape(-1))  # [1, ..., 1, n]
-UNBATCHED = Change(lambda shape: shape[1:], lambda array: array[0])  # [1, rows, n]
+AS_IS = ArrayTransform(lambda shape: shape, lambda array: array)
+TRANSPOSED = ArrayTransform(lambda shape: shape[::-1], lambda array: array.T)  # GPT-2's Conv1D keeps [in, out]
+FLAT = ArrayTransform(lambda shape: shape[-1:], lambda array: array.reshape(-1))  # [1, ..., 1, n]
+UNBATCHED = ArrayTransform(lambda shape: shape[1:], lambda array: array[0])  # [1, rows, n]
 
 
-def without_rows(count: int) -> Change:
+def without_rows(count: int) -> ArrayTransform:
     """Return the change that drops the first `count` rows."""
-    return Change(lambda shape: (shape[0] - count, *shape[1:]), lambda array: array[count:])
+    return ArrayTransform(lambda shape: (shape[0] - count, *shape[1:]), lambda array: array[count:])
 
 
-def third(index: int) -> Change:
+def third(index: int) -> ArrayTransform:
     """Return the change that takes query, key or value out of GPT-2's fused [in, 3 out], or its bias [3 out]."""
 
     def cut(array: np.ndarray) -> np.ndarray:
         size = array.shape[-1] // 3
         return array[..., index * size : (index + 1) * size].T
 
-    return Change(lambda shape: (shape[-1] // 3, *shape[:-1]), cut)
+    return ArrayTransform(lambda shape: (shape[-1] // 3, *shape[:-1]), cut)
 
 
 @dataclass(frozen=True, slots=True)
-class From:
+class ArraySource:
     """Where one canonical array comes from: the first of `names` that is stored, changed; or `made` of nothing."""
 
     names: tuple[str, ...]
-    change: Change = AS_IS
+    change: ArrayTransform = AS_IS
     made: Callable[[], np.ndarray] | None = None  # used when no name is stored
 
 
-Table = dict[str, From]
+Table = dict[str, ArraySource]
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
+class CheckpointMapping:
     """What a family makes of a checkpoint: the architecture, its table, and patterns of names that need no place."""
 
     spec: Transformer
@@ -72,29 +72,16 @@ class Draft:
 
 def linear(canonical: str, stored: str, *, bias: bool = True) -> Table:
     """Return the rows of a linear layer that is kept as torch keeps it."""
-    return {f"{canonical}.{part}": From((f"{stored}.{part}",)) for part in ("weight", "bias")[: 1 + bias]}
+    return {f"{canonical}.{part}": ArraySource((f"{stored}.{part}",)) for part in ("weight", "bias")[: 1 + bias]}
 
 
 def norm(canonical: str, stored: str, *, bias: bool = True) -> Table:
     """Return the rows of a normalisation; checkpoints of TensorFlow's time call its arrays gamma and beta."""
-    rows: Table = {f"{canonical}.scale": From((f"{stored}.weight", f"{stored}.gamma"))}
-    return rows | {f"{canonical}.bias": From((f"{stored}.bias", f"{stored}.beta"))} if bias else rows
+    rows: Table = {f"{canonical}.scale": ArraySource((f"{stored}.weight", f"{stored}.gamma"))}
+    return rows | {f"{canonical}.bias": ArraySource((f"{stored}.bias", f"{stored}.beta"))} if bias else rows
 
 
-def encoder_layer(canonical: str, stored: str, *, attention: str, norms: tuple[str, str]) -> Table:
-    """Return the rows of a layer as BERT and ViT store it: query, key and value under `attention`, `norms` those of
-    self-attention and feed-forward block."""
-    table: Table = {}
-    for part in ("query", "key", "value"):
-        table |= linear(f"{canonical}.self_attention.{part}", f"{stored}.{attention}.{part}")
-    table |= linear(f"{canonical}.self_attention.output", f"{stored}.attention.output.dense")
-    table |= norm(f"{canonical}.self_attention.norm", f"{stored}.{norms[0]}")
-    table |= linear(f"{canonical}.feed_forward.up", f"{stored}.intermediate.dense")
-    table |= linear(f"{canonical}.feed_forward.down", f"{stored}.output.dense")
-    return table | norm(f"{canonical}.feed_forward.norm", f"{stored}.{norms[1]}")
-
-
-def prefix_of(stored: Stored, prefix: str) -> str:
+def prefix_of(stored: StoredArrays, prefix: str) -> str:
     """Return `prefix` where names begin with it: models with a head have one, bare models have none."""
     return prefix if any(name.startswith(prefix) for name in stored) else ""
 
@@ -108,7 +95,7 @@ def same_numbers(one: Array, other: Array) -> bool:
     return all(np.array_equal(first[at : at + _BLOCK], second[at : at + _BLOCK]) for at in blocks)
 
 
-def own_head(stored: Stored, head: str, tokens: Sequence[str]) -> bool:
+def own_head(stored: StoredArrays, head: str, tokens: Sequence[str]) -> bool:
     """Return whether a stored head is another array than the first stored of `tokens`: a tied one may be stored twice.
 
     The numbers decide and not `tie_word_embeddings`: transformers 5 writes true for all T5 models.
@@ -117,7 +104,7 @@ def own_head(stored: Stored, head: str, tokens: Sequence[str]) -> bool:
     return head in stored and table is not None and not same_numbers(stored[head], stored[table])
 
 
-def assemble(draft: Draft, stored: Stored, source: str) -> Weights:
+def assemble(draft: CheckpointMapping, stored: StoredArrays, source: str) -> Weights:
     """Return the canonical weights; raise INVALID_ARG naming everything missing, unused and misshapen at once."""
     expected = expected_shapes(draft.spec)
     unplaced = expected.keys() - draft.table.keys()
@@ -147,7 +134,7 @@ def assemble(draft: Draft, stored: Stored, source: str) -> Weights:
     return weights
 
 
-def _changed(array: Array, change: Change) -> Array:
+def _changed(array: Array, change: ArrayTransform) -> Array:
     def read() -> np.ndarray:
         value = change.apply(array.read())
         return value.astype(np.float32) if value.dtype == np.float64 else value
@@ -159,13 +146,13 @@ def _misshapen(name: str, stored: Shape, canonical: str, found: Shape, expected:
     return f"{name} has shape {list(stored)}, which makes {canonical} {list(found)}, expected {list(expected)}"
 
 
-def _unused(stored: Stored, used: set[str], ignorable: Sequence[str]) -> Iterator[str]:
+def _unused(stored: StoredArrays, used: set[str], ignorable: Sequence[str]) -> Iterator[str]:
     for name, array in stored.items():
         if name not in used and not any(re.fullmatch(pattern, name) for pattern in ignorable):
             yield f"unused: {name} {list(array.shape)}"
 
 
-def _different(stored: Stored, duplicates: Mapping[str, str]) -> Iterator[str]:
+def _different(stored: StoredArrays, duplicates: Mapping[str, str]) -> Iterator[str]:
     for name, original in duplicates.items():
         if name in stored and original in stored and not same_numbers(stored[name], stored[original]):
             yield f"{name} should be the same array as {original}, and its numbers differ"

@@ -1,6 +1,6 @@
 """One pytorch_model.bin file: tensors only (`weights_only`), mapped where the file's format allows it.
 
-Needs torch; imported by stored.py when there is such a file.
+Needs torch; imported by weight_files.py when there is such a file.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from slipway.transformer.weights import Array
 def open_torch(path: Path) -> dict[str, Array]:
     """Return every tensor of the file, unread where possible; raise INVALID_ARG when it holds anything else."""
     try:
-        # Files of torch before 1.6 are no zip archives and cannot be mapped.
+        # Files of torch before 1.6 are not zip archives and cannot be mapped.
         loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zipfile(path))
     except (RuntimeError, ValueError, EOFError, OSError, pickle.UnpicklingError) as error:
         reason = " ".join(str(error).split())[:200]

@@ -11,7 +11,7 @@ from math import sqrt
 from typing import Any, Final
 
 from slipway.checkpoints.lightseq.conf import LightSeqConf, conf_problems, read_conf
-from slipway.checkpoints.lightseq.contents import Contents
+from slipway.checkpoints.lightseq.contents import FileContents
 from slipway.errors import invalid
 from slipway.transformer.spec import (
     Activation,
@@ -43,7 +43,7 @@ class Architecture:
     problems: list[str]
 
 
-def describe(model_type: str, contents: Contents, norm_epsilon: float | None) -> Architecture:
+def describe(model_type: str, contents: FileContents, norm_epsilon: float | None) -> Architecture:
     """Return the architecture of a file; raise INVALID_ARG where the sizes that all others follow from are not there.
 
     Token tables of source and target are told apart here even where they are equal.
@@ -76,7 +76,7 @@ class _Sizes:
     """The sizes that everything else follows from. Where an array is missing, another one tells, so that the check of
     single arrays can name it; 1 where none is left."""
 
-    def __init__(self, base: str, contents: Contents) -> None:
+    def __init__(self, base: str, contents: FileContents) -> None:
         self.contents = contents
         self.base = base
         self.encoder_layers = contents.layers.get("encoder_stack", 0)
@@ -129,7 +129,7 @@ class _Sizes:
         return self.rows(f"{self.outer}/position_embedding")
 
 
-def _common(sizes: _Sizes, contents: Contents, epsilon: float) -> dict[str, Any]:
+def _common(sizes: _Sizes, contents: FileContents, epsilon: float) -> dict[str, Any]:
     """Return what the stacks of a file have in common."""
     head_size = sizes.hidden // sizes.heads
     same: dict[str, Any] = {
@@ -202,7 +202,7 @@ def _both(sizes: _Sizes, common: dict[str, Any], conf: LightSeqConf, problems: l
     )
 
 
-def _logit_scale(contents: Contents, conf: LightSeqConf, hidden: int) -> float:
+def _logit_scale(contents: FileContents, conf: LightSeqConf, hidden: int) -> float:
     if conf.base_type == "T5":
         return float(hidden**-0.5)
     plain = conf.base_type == "MT5" or conf.quantised or contents.flag("model_conf/no_scale_embedding")
@@ -210,7 +210,7 @@ def _logit_scale(contents: Contents, conf: LightSeqConf, hidden: int) -> float:
 
 
 def _experts(
-    sizes: _Sizes, contents: Contents, problems: list[str]
+    sizes: _Sizes, contents: FileContents, problems: list[str]
 ) -> tuple[Experts | None, Experts | None, tuple[tuple[int, int], ...]]:
     """Return the experts of encoder and decoder, and the expert of each language where gates are hard."""
     if sizes.base != "Moe":
@@ -235,7 +235,7 @@ def _experts(
     return found[0], found[1], tuple(zip(languages, gates, strict=False))
 
 
-def _experts_of(name: str, layers: int, gate: Gate, contents: Contents, problems: list[str]) -> Experts | None:
+def _experts_of(name: str, layers: int, gate: Gate, contents: FileContents, problems: list[str]) -> Experts | None:
     listed = contents.list(f"model_conf/moe_list_{name}")
     if not listed:
         return None

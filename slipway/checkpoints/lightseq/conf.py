@@ -1,6 +1,6 @@
 """What a LightSeq file says about decoding: `model_conf` with its defaults, and what the engine can take.
 
-Knows no array. Limits and defaults: source-systems.md, 1.1, 1.2 and 1.4.
+Knows no array. Limits and defaults are those of LightSeq's `lightseq/inference/proto/*_weight.cc` and `model/`.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from slipway.checkpoints.lightseq.contents import Contents
+from slipway.checkpoints.lightseq.contents import FileContents
 
 WIDTHS: Final = (1, 2, 4, 8, 16, 32)  # what the kernels were compiled for: beam sizes, and k of top-k
 MAX_STEP: Final = 1024
@@ -48,7 +48,7 @@ class LightSeqConf:
         return self.model_type.removeprefix("Quant")
 
 
-def read_conf(model_type: str, contents: Contents, *, max_step: int, vocabulary: int) -> LightSeqConf:
+def read_conf(model_type: str, contents: FileContents, *, max_step: int, vocabulary: int) -> LightSeqConf:
     """Return the settings of a file with the engine's defaults for what is not set."""
     base = model_type.removeprefix("Quant")
     padding = contents.whole("model_conf/src_padding_id")

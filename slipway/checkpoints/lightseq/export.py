@@ -1,7 +1,7 @@
 """Other models to LightSeq files: one row per source, with the constants of LightSeq's own export scripts.
 
-Ids and heads come from the checkpoint; the scripts have those of the published models written down. Their constants
-are in source-systems.md, 1.5.
+Ids and heads come from the checkpoint; the scripts (`examples/inference/python/export/` of
+LightSeq) have those of the published models written down.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _FAIRSEQ_CLIP: Final = 45.0
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class ExportSource:
     """What is exported as which model type, and the settings that go with it; `max_step` 0: all positions there are."""
 
     name: str
@@ -49,7 +49,7 @@ class Source:
 SOURCES: Final = {
     source.name: source
     for source in (
-        Source(
+        ExportSource(
             "hf-bart",
             "Hugging Face BART",
             "Transformer",
@@ -59,10 +59,10 @@ SOURCES: Final = {
             extra_decode_length=50,
             length_penalty=1.0,
         ),
-        Source("hf-bert", "Hugging Face BERT", "Bert", "lightseq_bert_base_uncased"),
+        ExportSource("hf-bert", "Hugging Face BERT", "Bert", "lightseq_bert_base_uncased"),
         # The script's default is beam_search, which the engine refuses.
-        Source("hf-gpt2", "Hugging Face GPT-2", "Gpt", "lightseq_gpt2_base", method="topk", max_step=50),
-        Source(
+        ExportSource("hf-gpt2", "Hugging Face GPT-2", "Gpt", "lightseq_gpt2_base", method="topk", max_step=50),
+        ExportSource(
             "hf-t5",
             "Hugging Face T5",
             "T5",
@@ -71,7 +71,7 @@ SOURCES: Final = {
             extra_decode_length=50,
             length_penalty=1.0,
         ),
-        Source(
+        ExportSource(
             "hf-mt5",
             "Hugging Face mT5, T5 v1.1, Flan-T5",
             "MT5",
@@ -80,8 +80,8 @@ SOURCES: Final = {
             extra_decode_length=50,
             length_penalty=1.0,
         ),
-        Source("hf-vit", "Hugging Face ViT", "Vit", "lightseq_vit"),
-        Source(
+        ExportSource("hf-vit", "Hugging Face ViT", "Vit", "lightseq_vit"),
+        ExportSource(
             _FAIRSEQ,
             "fairseq's own Transformer, a .pt file",
             "Transformer",
@@ -150,7 +150,7 @@ def export(options: ExportOptions) -> Exported:
     return Exported(write_lightseq(path, checkpoint, conf, activation_clip=clip), conf)
 
 
-def _source(options: ExportOptions) -> Source:
+def _source(options: ExportOptions) -> ExportSource:
     """Return the row of the named source, or of what `model` looks like."""
     if not options.model.exists():
         raise unavailable(f"there is no model '{options.model}'")
@@ -180,13 +180,13 @@ def _family(directory: Path) -> str:
     return str(config.get("model_type", "")) if isinstance(config, dict) else ""
 
 
-def _output(options: ExportOptions, source: Source) -> Path:
+def _output(options: ExportOptions, source: ExportSource) -> Path:
     """Return the file to write."""
     path = _named(options, source)
     return path if options.directory is None else options.directory / path.name
 
 
-def _named(options: ExportOptions, source: Source) -> Path:
+def _named(options: ExportOptions, source: ExportSource) -> Path:
     """Return the file as it is named: the extension, --hdf5 or the source's habit decide the format."""
     suffix = ".pb" if source.name == _FAIRSEQ and not options.hdf5 else ".hdf5"
     path = options.output
@@ -200,7 +200,7 @@ def _named(options: ExportOptions, source: Source) -> Path:
     return path.with_name(f"{path.name}{suffix}")
 
 
-def _read_fairseq(options: ExportOptions, source: Source) -> tuple[Checkpoint, LightSeqConf]:
+def _read_fairseq(options: ExportOptions, source: ExportSource) -> tuple[Checkpoint, LightSeqConf]:
     try:
         from slipway.checkpoints.lightseq.fairseq import END, PADDING, read_fairseq  # torch takes seconds to import
     except ImportError:
@@ -211,7 +211,7 @@ def _read_fairseq(options: ExportOptions, source: Source) -> tuple[Checkpoint, L
     return checkpoint, replace(conf, padding_id=PADDING, start_id=END, end_id=END)
 
 
-def _read_hf(options: ExportOptions, source: Source) -> tuple[Checkpoint, LightSeqConf]:
+def _read_hf(options: ExportOptions, source: ExportSource) -> tuple[Checkpoint, LightSeqConf]:
     checkpoint = read_huggingface(options.model)
     family = checkpoint.model_type
     gated_t5 = source.name == "hf-mt5" and family == "t5"
@@ -230,16 +230,15 @@ def _read_hf(options: ExportOptions, source: Source) -> tuple[Checkpoint, LightS
     return checkpoint, replace(conf, start_id=spec.start_id if spec.encoder else 0, end_id=spec.end_id)
 
 
-def _padding(source: Source, checkpoint: HuggingFaceCheckpoint) -> int:
+def _padding(source: ExportSource, checkpoint: HuggingFaceCheckpoint) -> int:
     """Return the id of padding. GPT-2 has none, and LightSeq's is the first that is no token."""
     if source.model_type == "Gpt" and checkpoint.spec.decoder is not None:
         return checkpoint.spec.decoder.vocabulary
     return 1 if checkpoint.padding_id is None and source.name == "hf-bart" else checkpoint.padding_id or 0
 
 
-def _conf(options: ExportOptions, source: Source, checkpoint: Checkpoint) -> LightSeqConf:
-    stack = checkpoint.spec.encoder or checkpoint.spec.decoder
-    assert stack is not None  # noqa: S101  a transformer has a stack
+def _conf(options: ExportOptions, source: ExportSource, checkpoint: Checkpoint) -> LightSeqConf:
+    stack = checkpoint.spec.input_stack
     rows = stack.position_rows or source.max_step
     asked = None if stack.vision is not None else options.max_step  # images are as long as they are
     conf = LightSeqConf(source.model_type, asked or min(source.max_step or rows, rows))

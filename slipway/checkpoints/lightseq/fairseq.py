@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from slipway.checkpoints.checkpoint import Checkpoint
-from slipway.checkpoints.huggingface.sinusoid import fairseq_positions
+from slipway.checkpoints.sinusoidal_positions import fairseq_positions
 from slipway.errors import invalid, unsupported
 from slipway.transformer.spec import Activation, Stack, Transformer, standard_scale
 from slipway.transformer.weights import Array, Weights, check_complete, expected_shapes

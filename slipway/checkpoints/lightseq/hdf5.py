@@ -1,4 +1,5 @@
-"""Read a `.hdf5` file by the tables of `schema.py`: settings at once, arrays as places in the mapped file.
+"""Read and write a `.hdf5` file by the tables of `schema.py`. Read: settings at once, arrays as places in the mapped
+file. Written: flat float32 and uint8 datasets, texts as arrays of character codes.
 
 Arrays may be flat or shaped, float32 or float64 (exporters pass Python lists), strings are arrays of character codes.
 h5py only tells where things are; chunked or compressed datasets, which nobody writes but anybody may, go through it.
@@ -17,8 +18,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from slipway.checkpoints.lightseq.contents import Contents, Setting, Stored
-from slipway.checkpoints.lightseq.schema import ARRAY_KINDS, Kind, Message
+from slipway.checkpoints.lightseq.contents import FileContents, OutputFile, Setting, StoredArray
+from slipway.checkpoints.lightseq.schema import ARRAY_KINDS, FieldKind, MessageSchema, SchemaField
 from slipway.errors import invalid, unavailable
 
 _LOG: Final = logging.getLogger("slipway.checkpoints")
@@ -34,7 +35,7 @@ def load_h5py() -> Any:
     return h5py
 
 
-def read_hdf5(path: Path, schema: Message) -> Contents:
+def read_hdf5(path: Path, schema: MessageSchema) -> FileContents:
     """Return what `path` holds; raise INVALID_ARG when it is no HDF5 file, or naming everything of a wrong kind."""
     h5py = load_h5py()
     try:
@@ -49,7 +50,7 @@ def read_hdf5(path: Path, schema: Message) -> Contents:
         raise invalid(f"'{path}' is no LightSeq model of this type:\n  " + "\n  ".join(scan.problems))
     for name in scan.unknown:
         _LOG.warning("%s: skipped unknown '%s'", path, name)
-    return Contents(str(path), scan.arrays, scan.settings, scan.layers)
+    return FileContents(str(path), scan.arrays, scan.settings, scan.layers)
 
 
 @contextmanager
@@ -73,13 +74,13 @@ class _Scan:
         with path.open("rb") as raw:
             self._buffer = mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_COPY)
         self._late = _LateReader(path)
-        self.arrays: dict[str, Stored] = {}
+        self.arrays: dict[str, StoredArray] = {}
         self.settings: dict[str, Setting] = {}
         self.layers: dict[str, int] = {}
         self.problems: list[str] = []
         self.unknown: list[str] = []
 
-    def message(self, schema: Message, prefix: str) -> None:
+    def message(self, schema: MessageSchema, prefix: str) -> None:
         """Take what the schema names below `prefix`, and note what it does not name."""
         group = self._file[prefix] if prefix else self._file
         counts = tuple(f"n_{stack}" for stack in STACKS) if prefix == "model_conf/" else ()
@@ -87,7 +88,7 @@ class _Scan:
         for known in schema.fields.values():
             path = f"{prefix}{known.name}"
             node = group.get(known.name)
-            if known.kind is Kind.STACK:
+            if known.kind is FieldKind.STACK and known.message is not None:
                 self.stack(path, known.message)
             elif node is None:
                 continue
@@ -101,16 +102,15 @@ class _Scan:
             else:
                 self.setting(path, node, known.kind)
 
-    def stack(self, path: str, layer: Message | None) -> None:
+    def stack(self, path: str, layer: MessageSchema) -> None:
         """Take the layers of a stack: as many as `model_conf/n_...` says."""
-        assert layer is not None  # noqa: S101  a stack has a message
         node = self._file.get(f"model_conf/n_{path}")
         if node is None:
             self.problems.append(f"model_conf/n_{path} is missing")
             return
-        self.setting(f"model_conf/n_{path}", node, Kind.INT)
-        count = self.settings.pop(f"model_conf/n_{path}", 0)
-        assert isinstance(count, int)  # noqa: S101  Kind.INT
+        self.setting(f"model_conf/n_{path}", node, FieldKind.INT)
+        found = self.settings.pop(f"model_conf/n_{path}", 0)
+        count = found if isinstance(found, int) else 0
         held = self._file.get(path)
         present = {name for name in held if name.isdecimal()} if isinstance(held, self._group) else set()
         self.layers[path] = min(count, len(present) + 1)  # a number made of noise must not make a loop
@@ -129,14 +129,14 @@ class _Scan:
         self.problems.append(f"{path} is a {type(node).__name__.lower()}, expected a group")
         return False
 
-    def array(self, path: str, node: Any, kind: Kind) -> None:
+    def array(self, path: str, node: Any, kind: FieldKind) -> None:
         """Note a dataset of numbers."""
-        wanted = "ui" if kind is Kind.BYTES else "fui"
+        wanted = "ui" if kind is FieldKind.BYTES else "fui"
         if node.size and node.dtype.kind not in wanted:  # an empty list is float64
-            expected = "uint8" if kind is Kind.BYTES else "floats"
+            expected = "uint8" if kind is FieldKind.BYTES else "floats"
             self.problems.append(f"{path} is {node.dtype}, expected {expected}")
             return
-        if kind is Kind.BYTES and node.size and node.dtype.itemsize != 1:
+        if kind is FieldKind.BYTES and node.size and node.dtype.itemsize != 1:
             self.problems.append(f"{path} is {node.dtype}, expected uint8")
             return
         place = _place(node)
@@ -146,27 +146,31 @@ class _Scan:
             )
             return
         read = partial(_mapped, self._buffer, *place) if place else partial(self._late.read, path)
-        target = np.dtype(np.uint8 if kind is Kind.BYTES else np.float32)
-        self.arrays[path] = Stored(int(node.size or 0), kind is Kind.BYTES, partial(_cast, read, target))
+        target = np.dtype(np.uint8 if kind is FieldKind.BYTES else np.float32)
+        self.arrays[path] = StoredArray(int(node.size or 0), kind is FieldKind.BYTES, partial(_cast, read, target))
 
-    def setting(self, path: str, node: Any, kind: Kind) -> None:
+    def setting(self, path: str, node: Any, kind: FieldKind) -> None:
         """Decode a dataset that is one value, a text or a list of integers."""
         value = np.asarray(node[()]).reshape(-1)
-        if kind is Kind.STRING:
+        if kind is FieldKind.STRING:
             text = _text(value)
             if text is None:
                 self.problems.append(f"{path} is {value.dtype}, expected character codes (int8)")
             else:
                 self.settings[path] = text
             return
-        if value.dtype.kind not in "fuib" or (kind in (Kind.INT, Kind.INTS) and not _whole(value)):
+        if value.dtype.kind not in "fuib" or (kind in (FieldKind.INT, FieldKind.INTS) and not _whole(value)):
             self.problems.append(f"{path} is {value.dtype} {value[:4].tolist()}, expected {kind.value}")
-        elif kind is Kind.INTS:
+        elif kind is FieldKind.INTS:
             self.settings[path] = tuple(int(each) for each in value)
         elif value.size != 1:
             self.problems.append(f"{path} has {value.size} values, expected 1")
         else:
-            types: dict[Kind, type[int | float | bool]] = {Kind.INT: int, Kind.FLOAT: float, Kind.BOOL: bool}
+            types: dict[FieldKind, type[int | float | bool]] = {
+                FieldKind.INT: int,
+                FieldKind.FLOAT: float,
+                FieldKind.BOOL: bool,
+            }
             self.settings[path] = types[kind](value[0])
 
 
@@ -219,3 +223,25 @@ class _LateReader:
             value = np.asarray(file[name][()])
         self._last = (name, value)
         return value
+
+
+def write_hdf5(path: Path, schema: MessageSchema, output: OutputFile) -> None:
+    """Write the datasets of `output` to `path`."""
+    with load_h5py().File(path, "w") as file:
+        for name, known in schema.leaves(output.layers):
+            if name in output.late:
+                file.create_dataset(name, data=np.float32(output.late[name]()))
+            elif known.kind in ARRAY_KINDS:
+                if name in output.arrays:
+                    file.create_dataset(name, data=output.arrays[name].make())
+            elif name in output.settings:
+                file.create_dataset(name, data=_encoded(known, output.settings[name]))
+        for stack, count in output.layers.items():
+            file.create_dataset(f"model_conf/n_{stack}", data=np.int32(count))
+
+
+def _encoded(known: SchemaField, value: Setting) -> np.ndarray | np.generic:
+    if isinstance(value, str):
+        return np.frombuffer(value.encode("ascii"), np.int8)
+    kinds = {FieldKind.FLOAT: np.float32, FieldKind.BOOL: np.bool_}
+    return np.asarray(value, kinds.get(known.kind, np.int32))

@@ -3,7 +3,7 @@
 Kernels are [in, out], canonical weights [out, in]; query, key and value share one array; the keys and values of the
 cross-attention of all layers are one array of the target embedding. Post-norm files keep each norm one block late:
 the engine normalises before a block, so the slot of the first block holds the embedding's norm, and the slot of the
-stack holds the last block's (source-systems.md, 1.3).
+stack holds the last block's (LightSeq's `export/huggingface/hf_bart_export.py`).
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ import numpy as np
 from slipway.transformer.spec import Positions, Stack, Transformer
 from slipway.transformer.weights import Shape, expected_shapes
 
-Place = tuple[int | slice, ...]
+ArrayCut = tuple[int | slice, ...]
 _ALL: Final = slice(None)
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class ArrayPart:
     """A canonical array inside one of the file: what `place` cuts out, with the last two axes swapped for weights."""
 
     name: str
-    place: Place
+    place: ArrayCut
     swapped: bool
 
     def cut(self, array: np.ndarray) -> np.ndarray:
@@ -37,12 +37,12 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Slot:
+class ArraySlot:
     """One array of a file: its path, its shape, what it is made of."""
 
     path: str
     shape: Shape
-    parts: tuple[Part, ...]
+    parts: tuple[ArrayPart, ...]
 
     @property
     def size(self) -> int:
@@ -87,7 +87,7 @@ _ENCODER_NORMS: Final = (("multihead_norm", "self_attention"), ("ffn_norm", "fee
 _DECODER_NORMS: Final = (("self_norm", "self_attention"), ("encdec_norm", "cross_attention"), _ENCODER_NORMS[1])
 
 
-def slots(spec: Transformer, *, transposed_tokens: bool = False) -> list[Slot]:
+def array_slots(spec: Transformer, *, transposed_tokens: bool = False) -> list[ArraySlot]:
     """Return the arrays of the file of `spec`, which is what the canonical arrays of the same spec are made into.
 
     A decoder alone (Gpt) is kept where the others keep their encoder; `transposed_tokens` is QuantGpt's [h, V].
@@ -105,8 +105,7 @@ def slots(spec: Transformer, *, transposed_tokens: bool = False) -> list[Slot]:
             *_head(spec, shapes),
             *_layers("decoder_stack", "decoder", spec.decoder, shapes, cross=True),
         ]
-    name, stack = ("encoder", spec.encoder) if spec.encoder is not None else ("decoder", spec.decoder)
-    assert stack is not None  # noqa: S101  a transformer has a stack
+    name, stack = "encoder" if spec.encoder is not None else "decoder", spec.input_stack
     first = [_linear("src_embedding/token_embedding", f"{name}.embedding.tokens", shapes)] if transposed_tokens else []
     return [
         *first,
@@ -115,7 +114,7 @@ def slots(spec: Transformer, *, transposed_tokens: bool = False) -> list[Slot]:
     ]
 
 
-def _embedding(group: str, name: str, stack: Stack, shapes: Mapping[str, Shape], skip: str = "") -> Iterator[Slot]:
+def _embedding(group: str, name: str, stack: Stack, shapes: Mapping[str, Shape], skip: str = "") -> Iterator[ArraySlot]:
     positions = f"{name}.relative_bias" if stack.positions is Positions.RELATIVE else f"{name}.embedding.positions"
     fields = {
         "token_embedding": "" if skip == "tokens" else f"{name}.embedding.tokens",
@@ -131,7 +130,7 @@ def _embedding(group: str, name: str, stack: Stack, shapes: Mapping[str, Shape],
     yield from _norms(group, name, stack, shapes, cross=group == "trg_embedding")
 
 
-def _norms(group: str, name: str, stack: Stack, shapes: Mapping[str, Shape], *, cross: bool) -> Iterator[Slot]:
+def _norms(group: str, name: str, stack: Stack, shapes: Mapping[str, Shape], *, cross: bool) -> Iterator[ArraySlot]:
     """Yield the norms of a whole stack: the same order in file and model, which a post-norm model begins earlier."""
     rows = _DECODER_NORMS if cross else _ENCODER_NORMS
     layers = "decoder_stack" if cross else "encoder_stack"
@@ -144,7 +143,7 @@ def _norms(group: str, name: str, stack: Stack, shapes: Mapping[str, Shape], *, 
                 yield _whole(f"{place}_{part}", f"{canonical}.{part}", shapes)
 
 
-def _layers(group: str, name: str, stack: Stack, shapes: Mapping[str, Shape], *, cross: bool) -> Iterator[Slot]:
+def _layers(group: str, name: str, stack: Stack, shapes: Mapping[str, Shape], *, cross: bool) -> Iterator[ArraySlot]:
     rows = (*(_DECODER if cross else _ENCODER), *(_GATED if stack.gated else _FEED_FORWARD))
     for layer in range(stack.layers):
         for field, block, parts in rows:
@@ -160,7 +159,7 @@ def _layers(group: str, name: str, stack: Stack, shapes: Mapping[str, Shape], *,
             yield _linear(f"{group}/{layer}/gate_kernel", router, shapes)
 
 
-def _cross_keys_and_values(stack: Stack, shapes: Mapping[str, Shape]) -> Iterator[Slot]:
+def _cross_keys_and_values(stack: Stack, shapes: Mapping[str, Shape]) -> Iterator[ArraySlot]:
     for word, kind in (("kernel", "weight"), ("bias", "bias")):
         names = [
             f"decoder.layers.{layer}.cross_attention.{part}.{kind}"
@@ -171,31 +170,31 @@ def _cross_keys_and_values(stack: Stack, shapes: Mapping[str, Shape]) -> Iterato
             yield _packed(f"trg_embedding/encode_output_project_{word}_kv", (stack.layers, 2), names, shapes)
 
 
-def _head(spec: Transformer, shapes: Mapping[str, Shape]) -> Iterator[Slot]:
+def _head(spec: Transformer, shapes: Mapping[str, Shape]) -> Iterator[ArraySlot]:
     if spec.head_bias:
         yield _whole("trg_embedding/shared_bias", "head.bias", shapes)
     if not spec.tied_head:
         yield _linear("trg_embedding/lm_head", "head.weight", shapes)
 
 
-def _whole(path: str, name: str, shapes: Mapping[str, Shape]) -> Slot:
+def _whole(path: str, name: str, shapes: Mapping[str, Shape]) -> ArraySlot:
     """Return the slot of an array that is kept as it is."""
-    return Slot(path, shapes[name], (Part(name, (), swapped=False),))
+    return ArraySlot(path, shapes[name], (ArrayPart(name, (), swapped=False),))
 
 
-def _linear(path: str, name: str, shapes: Mapping[str, Shape]) -> Slot:
+def _linear(path: str, name: str, shapes: Mapping[str, Shape]) -> ArraySlot:
     """Return the slot of one weight [..., out, in], kept as [..., in, out], or of its bias."""
     if name.endswith(".bias"):
         return _whole(path, name, shapes)
     *outer, out, into = shapes[name]
-    return Slot(path, (*outer, into, out), (Part(name, (), swapped=True),))
+    return ArraySlot(path, (*outer, into, out), (ArrayPart(name, (), swapped=True),))
 
 
-def _packed(path: str, grid: Shape, names: list[str], shapes: Mapping[str, Shape]) -> Slot:
+def _packed(path: str, grid: Shape, names: list[str], shapes: Mapping[str, Shape]) -> ArraySlot:
     """Return the slot of equal weights side by side, [in, *grid, out], or of their biases, [*grid, out]."""
     first = shapes[names[0]]
     weight = len(first) == 2
-    outer: Place = (_ALL,) if weight else ()
+    outer: ArrayCut = (_ALL,) if weight else ()
     places = [(*outer, *(int(each) for each in position)) for position in np.ndindex(*grid)]
-    parts = tuple(Part(name, place, swapped=weight) for name, place in zip(names, places, strict=True))
-    return Slot(path, (*first[1:], *grid, first[0]), parts)
+    parts = tuple(ArrayPart(name, place, swapped=weight) for name, place in zip(names, places, strict=True))
+    return ArraySlot(path, (*first[1:], *grid, first[0]), parts)

@@ -1,4 +1,5 @@
-"""Read a `.pb` file by the tables of `schema.py`: settings at once, arrays as places in the mapped file.
+"""Read and write a `.pb` file by the tables of `schema.py`. Read: settings at once, arrays as places in the mapped
+file. Written: field by field, lengths following from sizes, so that no message is ever in memory.
 
 Knows nothing of what the arrays are for. Memory: the field table; pages of the file come and go with their use.
 """
@@ -7,7 +8,9 @@ from __future__ import annotations
 
 import logging
 import mmap
+import struct
 from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,39 +18,44 @@ from typing import Final
 
 import numpy as np
 
-from slipway.checkpoints.lightseq.contents import Contents, Setting, Stored
-from slipway.checkpoints.lightseq.schema import ARRAY_KINDS, Field, Kind, Message
-from slipway.checkpoints.lightseq.wire import (
+from slipway.checkpoints.lightseq.contents import FileContents, OutputArray, OutputFile, Setting, StoredArray
+from slipway.checkpoints.lightseq.protobuf_wire import (
     DELIMITED,
     FIXED32,
     NAMES,
     VARINT,
     Buffer,
-    Token,
     WireError,
+    WireField,
     floats,
     read_float,
     signed,
     tokens,
     varints,
+    write_tag,
+    write_varint,
 )
+from slipway.checkpoints.lightseq.schema import ARRAY_KINDS, FieldKind, MessageSchema, SchemaField
 from slipway.errors import SlipwayError, invalid
 
 _LOG: Final = logging.getLogger("slipway.checkpoints")
 _WIRE_TYPES: Final = {
-    Kind.FLOATS: (DELIMITED, FIXED32),
-    Kind.BYTES: (DELIMITED,),
-    Kind.FLOAT: (FIXED32,),
-    Kind.INT: (VARINT,),
-    Kind.INTS: (DELIMITED, VARINT),
-    Kind.BOOL: (VARINT,),
-    Kind.STRING: (DELIMITED,),
-    Kind.MESSAGE: (DELIMITED,),
-    Kind.STACK: (DELIMITED,),
+    FieldKind.FLOATS: (DELIMITED, FIXED32),
+    FieldKind.BYTES: (DELIMITED,),
+    FieldKind.FLOAT: (FIXED32,),
+    FieldKind.INT: (VARINT,),
+    FieldKind.INTS: (DELIMITED, VARINT),
+    FieldKind.BOOL: (VARINT,),
+    FieldKind.STRING: (DELIMITED,),
+    FieldKind.MESSAGE: (DELIMITED,),
+    FieldKind.STACK: (DELIMITED,),
 }
+_FLOAT_SIZE: Final = 4
+# A piece of the file: its length, and its bytes or what makes them.
+Piece = tuple[int, bytes | Callable[[], np.ndarray]]
 
 
-def read_protobuf(path: Path, schema: Message) -> Contents:
+def read_protobuf(path: Path, schema: MessageSchema) -> FileContents:
     """Return what `path` holds; raise INVALID_ARG naming file, offset and field where it is no such message."""
     size = path.stat().st_size
     if size == 0:
@@ -62,7 +70,7 @@ def read_protobuf(path: Path, schema: Message) -> Contents:
         raise scan.error(error) from None
     for name, count in scan.unknown.items():
         _LOG.warning("%s: skipped %d unknown field(s) '%s'", path, count, name)
-    return Contents(str(path), scan.arrays(), scan.settings, dict(scan.layers))
+    return FileContents(str(path), scan.arrays(), scan.settings, dict(scan.layers))
 
 
 @dataclass(slots=True)
@@ -74,11 +82,11 @@ class _Scan:
     settings: dict[str, Setting] = field(default_factory=dict)
     layers: Counter[str] = field(default_factory=Counter)
     unknown: Counter[str] = field(default_factory=Counter)
-    places: dict[str, list[Token]] = field(default_factory=dict)
-    kinds: dict[str, Kind] = field(default_factory=dict)
+    places: dict[str, list[WireField]] = field(default_factory=dict)
+    kinds: dict[str, FieldKind] = field(default_factory=dict)
     where: str = ""  # the message being read
 
-    def message(self, schema: Message, prefix: str, start: int, end: int) -> None:
+    def message(self, schema: MessageSchema, prefix: str, start: int, end: int) -> None:
         """Take the fields of one message."""
         outer, self.where = self.where, prefix
         for token in tokens(self.buffer, start, end):
@@ -95,11 +103,11 @@ class _Scan:
             self.take(known, f"{prefix}{known.name}", token)
         self.where = outer
 
-    def take(self, known: Field, path: str, token: Token) -> None:
+    def take(self, known: SchemaField, path: str, token: WireField) -> None:
         """Take one field: go into messages, note arrays, decode settings (the last one counts, as in protobuf)."""
         if known.message is not None:
             inside = path
-            if known.kind is Kind.STACK:
+            if known.kind is FieldKind.STACK:
                 inside = f"{path}/{self.layers[path]}"
                 self.layers[path] += 1
             self.message(known.message, f"{inside}/", token.start, token.end)
@@ -108,40 +116,40 @@ class _Scan:
         else:
             self.settings[path] = self.setting(known.kind, path, token)
 
-    def array(self, kind: Kind, path: str, token: Token) -> None:
+    def array(self, kind: FieldKind, path: str, token: WireField) -> None:
         """Note a piece of an array: floats may come in several, of bytes the last counts."""
-        if kind is Kind.FLOATS and token.wire_type == DELIMITED and (token.end - token.start) % 4:
+        if kind is FieldKind.FLOATS and token.wire_type == DELIMITED and (token.end - token.start) % 4:
             raise WireError(f"field '{path}' has {token.end - token.start} bytes, no whole floats", token.tag_start)
         self.kinds[path] = kind
-        if kind is Kind.BYTES:
+        if kind is FieldKind.BYTES:
             self.places[path] = [token]
         else:
             self.places.setdefault(path, []).append(token)
 
-    def setting(self, kind: Kind, path: str, token: Token) -> Setting:
+    def setting(self, kind: FieldKind, path: str, token: WireField) -> Setting:
         """Return the value of a field that is no array."""
-        if kind is Kind.FLOAT:
+        if kind is FieldKind.FLOAT:
             return read_float(self.buffer, token.end - 4)
-        if kind is Kind.BOOL:
+        if kind is FieldKind.BOOL:
             return token.value != 0
-        if kind is Kind.INT:
+        if kind is FieldKind.INT:
             return signed(token.value)
-        if kind is Kind.STRING:
+        if kind is FieldKind.STRING:
             return self.text(path, token)
-        before = self.settings.get(path, ())
-        assert isinstance(before, tuple)  # noqa: S101  only Kind.INTS is left
+        found = self.settings.get(path)
+        before = found if isinstance(found, tuple) else ()
         if token.wire_type == VARINT:
             return (*before, signed(token.value))
         return (*before, *(signed(value) for value in varints(self.buffer, token.start, token.end)))
 
-    def text(self, path: str, token: Token) -> str:
+    def text(self, path: str, token: WireField) -> str:
         """Return a string field."""
         try:
             return bytes(self.buffer[token.start : token.end]).decode()
         except UnicodeDecodeError:
             raise WireError(f"field '{path}' is no text", token.tag_start) from None
 
-    def arrays(self) -> dict[str, Stored]:
+    def arrays(self) -> dict[str, StoredArray]:
         """Return the arrays found."""
         return {path: _stored(self.buffer, self.kinds[path], pieces) for path, pieces in self.places.items()}
 
@@ -154,14 +162,77 @@ class _Scan:
         )
 
 
-def _stored(buffer: Buffer, kind: Kind, pieces: list[Token]) -> Stored:
-    if kind is Kind.BYTES:
+def _stored(buffer: Buffer, kind: FieldKind, pieces: list[WireField]) -> StoredArray:
+    if kind is FieldKind.BYTES:
         size = pieces[0].end - pieces[0].start
-        return Stored(size, quantised=True, read=partial(np.frombuffer, buffer, np.uint8, size, pieces[0].start))
+        return StoredArray(size, quantised=True, read=partial(np.frombuffer, buffer, np.uint8, size, pieces[0].start))
     size = sum(each.repeats if each.wire_type == FIXED32 else (each.end - each.start) // 4 for each in pieces)
-    return Stored(size, quantised=False, read=partial(_read_floats, buffer, pieces))
+    return StoredArray(size, quantised=False, read=partial(_read_floats, buffer, pieces))
 
 
-def _read_floats(buffer: Buffer, pieces: list[Token]) -> np.ndarray:
+def _read_floats(buffer: Buffer, pieces: list[WireField]) -> np.ndarray:
     views = [floats(buffer, each) for each in pieces]
     return views[0] if len(views) == 1 else np.concatenate(views)
+
+
+def write_protobuf(path: Path, schema: MessageSchema, output: OutputFile) -> None:
+    """Write the message of `output` to `path`."""
+    with path.open("wb") as file:
+        for _, piece in _pieces(schema, "", output):
+            file.write(piece if isinstance(piece, bytes) else piece().data)
+
+
+def message_size(schema: MessageSchema, output: OutputFile) -> int:
+    """Return the length of the file in bytes."""
+    return sum(size for size, _ in _pieces(schema, "", output))
+
+
+def _pieces(message: MessageSchema, prefix: str, output: OutputFile) -> Iterator[Piece]:
+    for number in sorted(message.fields):
+        known = message.fields[number]
+        path = f"{prefix}{known.name}"
+        if known.message is not None:
+            counted = [f"{path}/{index}/" for index in range(output.layers.get(path, 0))]
+            for inside in counted if known.kind is FieldKind.STACK else [f"{path}/"]:
+                yield from _inner(number, known.message, inside, output)
+        elif path in output.late:
+            yield _literal(write_tag(number, FIXED32))
+            yield _FLOAT_SIZE, _late(output.late[path])
+        elif known.kind in ARRAY_KINDS:
+            if path in output.arrays and output.arrays[path].size:
+                yield from _array_pieces(number, output.arrays[path])
+        elif output.settings.get(path):  # proto3 leaves out what is zero or empty
+            yield _literal(_encoded(known, output.settings[path]))
+
+
+def _inner(number: int, message: MessageSchema, prefix: str, output: OutputFile) -> Iterator[Piece]:
+    pieces = list(_pieces(message, prefix, output))
+    length = sum(size for size, _ in pieces)
+    yield _literal(write_tag(number, DELIMITED) + write_varint(length))
+    yield from pieces
+
+
+def _array_pieces(number: int, values: OutputArray) -> Iterator[Piece]:
+    length = values.size * values.width
+    yield _literal(write_tag(number, DELIMITED) + write_varint(length))
+    yield length, values.make
+
+
+def _literal(data: bytes) -> Piece:
+    return len(data), data
+
+
+def _late(value: Callable[[], float]) -> Callable[[], np.ndarray]:
+    return lambda: np.asarray([value()], "<f4")
+
+
+def _encoded(known: SchemaField, value: Setting) -> bytes:
+    if known.kind is FieldKind.FLOAT and not isinstance(value, str | tuple):
+        return write_tag(known.number, FIXED32) + struct.pack("<f", value)
+    if isinstance(value, str):
+        data = value.encode()
+    elif isinstance(value, tuple):
+        data = b"".join(write_varint(each) for each in value)
+    else:
+        return write_tag(known.number, VARINT) + write_varint(int(value))
+    return write_tag(known.number, DELIMITED) + write_varint(len(data)) + data

@@ -1,4 +1,7 @@
-"""LightSeq's 8-bit weights: bytes 0 to 254 stand for -clip to clip, 127 for zero (source-systems.md, 1.2)."""
+"""LightSeq's 8-bit weights: bytes 0 to 254 stand for -clip to clip, 127 for zero.
+
+Source: LightSeq's `lightseq/training/ops/pytorch/export_ptq.py` and `quantization.py`.
+"""
 
 from __future__ import annotations
 

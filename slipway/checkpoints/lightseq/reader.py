@@ -18,18 +18,18 @@ import numpy as np
 from slipway.checkpoints.checkpoint import Checkpoint
 from slipway.checkpoints.lightseq.architecture import describe, refuse
 from slipway.checkpoints.lightseq.conf import LightSeqConf
-from slipway.checkpoints.lightseq.contents import Contents
+from slipway.checkpoints.lightseq.contents import FileContents
 from slipway.checkpoints.lightseq.hdf5 import read_hdf5
-from slipway.checkpoints.lightseq.layout import Part, Slot, slots
+from slipway.checkpoints.lightseq.layout import ArrayPart, ArraySlot, array_slots
 from slipway.checkpoints.lightseq.protobuf import read_protobuf
 from slipway.checkpoints.lightseq.quantise import dequantise
-from slipway.checkpoints.lightseq.schema import SCHEMAS, Message
+from slipway.checkpoints.lightseq.schema import SCHEMAS, MessageSchema
 from slipway.errors import unavailable, unsupported
 from slipway.transformer.spec import Transformer
 from slipway.transformer.weights import Array, Weights, check_complete, expected_shapes
 
 _LOG: Final = logging.getLogger("slipway.checkpoints")
-FORMATS: Final[dict[str, Callable[[Path, Message], Contents]]] = {".pb": read_protobuf, ".hdf5": read_hdf5}
+FORMATS: Final[dict[str, Callable[[Path, MessageSchema], FileContents]]] = {".pb": read_protobuf, ".hdf5": read_hdf5}
 _COMPARED: Final = 4096  # tokens whose embeddings are compared at once
 _SOURCE_TOKENS: Final = "src_embedding/token_embedding"
 _TARGET_TOKENS: Final = "trg_embedding/token_embedding"
@@ -61,7 +61,7 @@ def read_lightseq(path: Path, model_type: str, *, norm_epsilon: float | None = N
     contents = opener(path, schema)
     architecture = describe(model_type, contents, norm_epsilon)
     transposed = _tokens_transposed(model_type, contents)
-    places = slots(architecture.spec, transposed_tokens=transposed)
+    places = array_slots(architecture.spec, transposed_tokens=transposed)
     problems = [*architecture.problems, *_wrong_sizes(places, contents), *_wrong_clips(places, contents)]
     if problems:
         raise refuse(str(path), problems)
@@ -69,13 +69,13 @@ def read_lightseq(path: Path, model_type: str, *, norm_epsilon: float | None = N
     spec = architecture.spec
     if _tables_equal(spec, contents):
         spec = replace(spec, shared_embedding=True)
-        places = slots(spec)
+        places = array_slots(spec)
     weights = _weights(spec, places, contents)
     check_complete(spec, weights, str(path))
     return LightSeqCheckpoint(Checkpoint(str(path), spec, weights), architecture.conf)
 
 
-def schema_of(model_type: str) -> Message:
+def schema_of(model_type: str) -> MessageSchema:
     """Return the message of a model type, UNSUPPORTED when the engine has none of that name."""
     schema = SCHEMAS.get(model_type)
     if schema is None:
@@ -83,12 +83,12 @@ def schema_of(model_type: str) -> Message:
     return schema
 
 
-def _tokens_transposed(model_type: str, contents: Contents) -> bool:
+def _tokens_transposed(model_type: str, contents: FileContents) -> bool:
     """Return whether the only token table is [h, V]: QuantGpt's, since the revision that stores the logits' clip."""
     return model_type == "QuantGpt" and "src_embedding/output_ln_clip_max" in contents.settings
 
 
-def _wrong_sizes(places: list[Slot], contents: Contents) -> list[str]:
+def _wrong_sizes(places: list[ArraySlot], contents: FileContents) -> list[str]:
     problems = []
     for slot in places:
         size = contents.size(slot.path)
@@ -100,7 +100,7 @@ def _wrong_sizes(places: list[Slot], contents: Contents) -> list[str]:
     return problems
 
 
-def _wrong_clips(places: list[Slot], contents: Contents) -> list[str]:
+def _wrong_clips(places: list[ArraySlot], contents: FileContents) -> list[str]:
     problems = []
     for slot in places:
         stored = contents.arrays.get(slot.path)
@@ -116,7 +116,7 @@ def _wrong_clips(places: list[Slot], contents: Contents) -> list[str]:
     return problems
 
 
-def _clips(slot: Slot, contents: Contents) -> np.ndarray:
+def _clips(slot: ArraySlot, contents: FileContents) -> np.ndarray:
     """Return the clips of a quantised array: one, or one per layer."""
     stored = contents.arrays.get(slot.clip_path)
     if stored is not None:
@@ -125,7 +125,7 @@ def _clips(slot: Slot, contents: Contents) -> np.ndarray:
     return np.asarray([] if value is None else [value], np.float32)
 
 
-def _warn_unused(places: list[Slot], contents: Contents) -> None:
+def _warn_unused(places: list[ArraySlot], contents: FileContents) -> None:
     used = {slot.path for slot in places}
     unused = [
         path
@@ -136,7 +136,7 @@ def _warn_unused(places: list[Slot], contents: Contents) -> None:
         _LOG.warning("%s: the engine does not use %s", contents.source, ", ".join(unused))
 
 
-def _tables_equal(spec: Transformer, contents: Contents) -> bool:
+def _tables_equal(spec: Transformer, contents: FileContents) -> bool:
     """Return whether the target's token table [h, V] is the source's [V, h]: then it needs memory only once."""
     if spec.encoder is None or spec.decoder is None or spec.encoder.vocabulary != spec.decoder.vocabulary:
         return False
@@ -150,7 +150,7 @@ def _tables_equal(spec: Transformer, contents: Contents) -> bool:
     return all(np.array_equal(source[at : at + _COMPARED], target[:, at : at + _COMPARED].T) for at in starts)
 
 
-def _weights(spec: Transformer, places: list[Slot], contents: Contents) -> Weights:
+def _weights(spec: Transformer, places: list[ArraySlot], contents: FileContents) -> Weights:
     shapes = expected_shapes(spec)
     arrays: dict[str, Array] = {}
     for slot in places:
@@ -160,14 +160,13 @@ def _weights(spec: Transformer, places: list[Slot], contents: Contents) -> Weigh
     return Weights(arrays)
 
 
-def _read(contents: Contents, slot: Slot, part: Part) -> np.ndarray:
+def _read(contents: FileContents, slot: ArraySlot, part: ArrayPart) -> np.ndarray:
     """Return one canonical array, float32: a view of the file where nothing has to be changed."""
     stored = contents.arrays[slot.path]
     piece = part.cut(stored.read().reshape(slot.shape))
     if stored.quantised:
         clips = _clips(slot, contents)
-        layer = part.place[1] if clips.size > 1 else 0
-        assert isinstance(layer, int)  # noqa: S101  [h, L, 2, h] is cut by layer
+        layer = part.place[1] if clips.size > 1 else 0  # [h, L, 2, h] is cut by layer
         return np.ascontiguousarray(dequantise(piece, clips[layer]))
     if piece.flags.c_contiguous and piece.flags.aligned:
         return piece

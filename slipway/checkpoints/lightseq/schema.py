@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Final
 
 
-class Kind(Enum):
+class FieldKind(Enum):
     """What a field holds."""
 
     FLOATS = "repeated float"
@@ -26,30 +26,30 @@ class Kind(Enum):
     STACK = "repeated message"  # one per layer
 
 
-ARRAY_KINDS: Final = frozenset({Kind.FLOATS, Kind.BYTES})
+ARRAY_KINDS: Final = frozenset({FieldKind.FLOATS, FieldKind.BYTES})
 
 
 @dataclass(frozen=True, slots=True)
-class Field:
+class SchemaField:
     """One field of a message; `message` is what is inside of a message kind."""
 
     number: int
     name: str
-    kind: Kind
-    message: Message | None = None
+    kind: FieldKind
+    message: MessageSchema | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class MessageSchema:
     """The fields of one message, by number."""
 
-    fields: dict[int, Field]
+    fields: dict[int, SchemaField]
 
-    def named(self, name: str) -> Field | None:
+    def named(self, name: str) -> SchemaField | None:
         """Return the field called `name`, None when there is none."""
         return next((field for field in self.fields.values() if field.name == name), None)
 
-    def leaves(self, layers: Mapping[str, int], prefix: str = "") -> Iterator[tuple[str, Field]]:
+    def leaves(self, layers: Mapping[str, int], prefix: str = "") -> Iterator[tuple[str, SchemaField]]:
         """Yield path and field of everything that is no message, in the order of numbers, of so many layers."""
         for number in sorted(self.fields):
             field = self.fields[number]
@@ -58,37 +58,39 @@ class Message:
                 yield path, field
                 continue
             counted = [f"{path}/{index}/" for index in range(layers.get(path, 0))]
-            for inside in counted if field.kind is Kind.STACK else [f"{path}/"]:
+            for inside in counted if field.kind is FieldKind.STACK else [f"{path}/"]:
                 yield from field.message.leaves(layers, inside)
 
 
-def _message(*groups: Iterable[Field]) -> Message:
-    return Message({field.number: field for group in groups for field in group})
+def _message(*groups: Iterable[SchemaField]) -> MessageSchema:
+    return MessageSchema({field.number: field for group in groups for field in group})
 
 
-def _run(start: int, kind: Kind, names: str) -> list[Field]:
+def _run(start: int, kind: FieldKind, names: str) -> list[SchemaField]:
     """Return fields of one kind with consecutive numbers."""
-    return [Field(number, name, kind) for number, name in enumerate(names.split(), start)]
+    return [SchemaField(number, name, kind) for number, name in enumerate(names.split(), start)]
 
 
-def _clips(start: int, names: str) -> list[Field]:
-    return [Field(number, f"{name}_clip_max", Kind.FLOAT) for number, name in enumerate(names.split(), start)]
+def _clips(start: int, names: str) -> list[SchemaField]:
+    return [
+        SchemaField(number, f"{name}_clip_max", FieldKind.FLOAT) for number, name in enumerate(names.split(), start)
+    ]
 
 
-def _quantised(fields: Iterable[Field], names: frozenset[str]) -> list[Field]:
-    return [Field(each.number, each.name, Kind.BYTES) if each.name in names else each for each in fields]
+def _quantised(fields: Iterable[SchemaField], names: frozenset[str]) -> list[SchemaField]:
+    return [SchemaField(each.number, each.name, FieldKind.BYTES) if each.name in names else each for each in fields]
 
 
 _ENCODER = _run(
     1,
-    Kind.FLOATS,
+    FieldKind.FLOATS,
     "multihead_norm_scale multihead_norm_bias multihead_project_kernel_qkv multihead_project_bias_qkv "
     "multihead_project_kernel_output multihead_project_bias_output ffn_norm_scale ffn_norm_bias "
     "ffn_first_kernel ffn_first_bias ffn_second_kernel ffn_second_bias",
 )
 _DECODER = _run(
     1,
-    Kind.FLOATS,
+    FieldKind.FLOATS,
     "self_norm_scale self_norm_bias self_project_kernel_qkv self_project_bias_qkv self_project_kernel_output "
     "self_project_bias_output encdec_norm_scale encdec_norm_bias encdec_project_kernel_q encdec_project_bias_q "
     "encdec_project_kernel_output encdec_project_bias_output ffn_norm_scale ffn_norm_bias "
@@ -96,7 +98,7 @@ _DECODER = _run(
 )
 _EMBEDDING = _run(
     1,
-    Kind.FLOATS,
+    FieldKind.FLOATS,
     "token_embedding position_embedding norm_scale norm_bias encode_output_project_kernel_kv "
     "encode_output_project_bias_kv shared_bias lang_emb",
 )
@@ -123,75 +125,82 @@ _QUANT_DECODER = [
 _QUANT_EMBEDDING = [
     *_quantised(_EMBEDDING, _KERNELS),
     *_clips(9, "emb"),
-    Field(10, "encode_output_project_kernel_kv_clip_max", Kind.FLOATS),
+    SchemaField(10, "encode_output_project_kernel_kv_clip_max", FieldKind.FLOATS),
     *_clips(11, "output_ln logits"),
 ]
 _CONF = [
-    *_run(1, Kind.INT, "head_num beam_size extra_decode_length"),
-    Field(4, "length_penalty", Kind.FLOAT),
-    *_run(5, Kind.INT, "src_padding_id trg_start_id"),
-    Field(7, "diverse_lambda", Kind.FLOAT),
-    Field(8, "sampling_method", Kind.STRING),
-    Field(9, "topp", Kind.FLOAT),
-    *_run(10, Kind.INT, "topk trg_end_id"),
-    *_run(12, Kind.BOOL, "is_post_ln no_scale_embedding use_gelu"),
-    Field(15, "multilg_type", Kind.INT),
+    *_run(1, FieldKind.INT, "head_num beam_size extra_decode_length"),
+    SchemaField(4, "length_penalty", FieldKind.FLOAT),
+    *_run(5, FieldKind.INT, "src_padding_id trg_start_id"),
+    SchemaField(7, "diverse_lambda", FieldKind.FLOAT),
+    SchemaField(8, "sampling_method", FieldKind.STRING),
+    SchemaField(9, "topp", FieldKind.FLOAT),
+    *_run(10, FieldKind.INT, "topk trg_end_id"),
+    *_run(12, FieldKind.BOOL, "is_post_ln no_scale_embedding use_gelu"),
+    SchemaField(15, "multilg_type", FieldKind.INT),
 ]
-_T5_CONF = [*_CONF, Field(16, "max_step", Kind.INT)]
+_T5_CONF = [*_CONF, SchemaField(16, "max_step", FieldKind.INT)]
 _MOE_CONF = [
     *_CONF,
-    *_run(16, Kind.INT, "expert_num_encoder expert_num_decoder moe_topk_encoder moe_topk_decoder"),
-    *_run(20, Kind.INTS, "moe_list_encoder moe_list_decoder"),
-    Field(22, "gate_type", Kind.INT),
+    *_run(16, FieldKind.INT, "expert_num_encoder expert_num_decoder moe_topk_encoder moe_topk_decoder"),
+    *_run(20, FieldKind.INTS, "moe_list_encoder moe_list_decoder"),
+    SchemaField(22, "gate_type", FieldKind.INT),
 ]
 _BERT_CONF = [
-    *_run(1, Kind.INT, "head_num src_padding_id"),
-    *_run(3, Kind.BOOL, "is_post_ln use_gelu"),
-    Field(5, "multilg_type", Kind.INT),
+    *_run(1, FieldKind.INT, "head_num src_padding_id"),
+    *_run(3, FieldKind.BOOL, "is_post_ln use_gelu"),
+    SchemaField(5, "multilg_type", FieldKind.INT),
 ]
 _GPT_CONF = [
-    *_run(1, Kind.INT, "head_num src_padding_id"),
-    Field(3, "sampling_method", Kind.STRING),
-    Field(4, "topp", Kind.FLOAT),
-    *_run(5, Kind.INT, "topk eos_id extra_decode_length"),
+    *_run(1, FieldKind.INT, "head_num src_padding_id"),
+    SchemaField(3, "sampling_method", FieldKind.STRING),
+    SchemaField(4, "topp", FieldKind.FLOAT),
+    *_run(5, FieldKind.INT, "topk eos_id extra_decode_length"),
 ]
 _VIT_CONF = [
-    Field(1, "head_num", Kind.INT),
-    Field(2, "use_gelu", Kind.BOOL),
-    *_run(3, Kind.INT, "image_size patch_size"),
-    Field(5, "is_post_ln", Kind.BOOL),
+    SchemaField(1, "head_num", FieldKind.INT),
+    SchemaField(2, "use_gelu", FieldKind.BOOL),
+    *_run(3, FieldKind.INT, "image_size patch_size"),
+    SchemaField(5, "is_post_ln", FieldKind.BOOL),
 ]
-_IMAGE_EMBEDDING = _run(1, Kind.FLOATS, "conv_weight conv_bias position_embedding cls_embedding norm_scale norm_bias")
-_GATE = [Field(19, "gate_kernel", Kind.FLOATS)]
-_LANG2GATE = Field(6, "lang2gate", Kind.MESSAGE, _message(_run(1, Kind.INTS, "langs gates")))
+_IMAGE_EMBEDDING = _run(
+    1, FieldKind.FLOATS, "conv_weight conv_bias position_embedding cls_embedding norm_scale norm_bias"
+)
+_GATE = [SchemaField(19, "gate_kernel", FieldKind.FLOATS)]
+_LANG2GATE = SchemaField(6, "lang2gate", FieldKind.MESSAGE, _message(_run(1, FieldKind.INTS, "langs gates")))
 
 
-def _encoder_only(embedding: Iterable[Field], layer: Iterable[Field], conf: Iterable[Field]) -> Message:
+def _encoder_only(
+    embedding: Iterable[SchemaField], layer: Iterable[SchemaField], conf: Iterable[SchemaField]
+) -> MessageSchema:
     return _message(
         [
-            Field(1, "src_embedding", Kind.MESSAGE, _message(embedding)),
-            Field(2, "encoder_stack", Kind.STACK, _message(layer)),
-            Field(3, "model_conf", Kind.MESSAGE, _message(conf)),
+            SchemaField(1, "src_embedding", FieldKind.MESSAGE, _message(embedding)),
+            SchemaField(2, "encoder_stack", FieldKind.STACK, _message(layer)),
+            SchemaField(3, "model_conf", FieldKind.MESSAGE, _message(conf)),
         ]
     )
 
 
 def _both(
-    embedding: Iterable[Field], encoder: Iterable[Field], decoder: Iterable[Field], conf: Iterable[Field]
-) -> Message:
+    embedding: Iterable[SchemaField],
+    encoder: Iterable[SchemaField],
+    decoder: Iterable[SchemaField],
+    conf: Iterable[SchemaField],
+) -> MessageSchema:
     embedding = list(embedding)
     return _message(
         [
-            Field(1, "src_embedding", Kind.MESSAGE, _message(embedding)),
-            Field(2, "encoder_stack", Kind.STACK, _message(encoder)),
-            Field(3, "trg_embedding", Kind.MESSAGE, _message(embedding)),
-            Field(4, "decoder_stack", Kind.STACK, _message(decoder)),
-            Field(5, "model_conf", Kind.MESSAGE, _message(conf)),
+            SchemaField(1, "src_embedding", FieldKind.MESSAGE, _message(embedding)),
+            SchemaField(2, "encoder_stack", FieldKind.STACK, _message(encoder)),
+            SchemaField(3, "trg_embedding", FieldKind.MESSAGE, _message(embedding)),
+            SchemaField(4, "decoder_stack", FieldKind.STACK, _message(decoder)),
+            SchemaField(5, "model_conf", FieldKind.MESSAGE, _message(conf)),
         ]
     )
 
 
-SCHEMAS: Final[dict[str, Message]] = {
+SCHEMAS: Final[dict[str, MessageSchema]] = {
     "Transformer": _both(_EMBEDDING, _ENCODER, _DECODER, _CONF),
     "QuantTransformer": _both(
         _QUANT_EMBEDDING, [*_QUANT_ENCODER, *_clips(13, f"{_ENCODER_CLIPS} ffn_second_output")], _QUANT_DECODER, _CONF
@@ -208,14 +217,14 @@ SCHEMAS: Final[dict[str, Message]] = {
         [*_QUANT_ENCODER, *_clips(13, f"{_ENCODER_CLIPS} self_qkv_bias_out")],
         _GPT_CONF,
     ),
-    "Moe": Message(
+    "Moe": MessageSchema(
         _both(_EMBEDDING, [*_ENCODER, *_GATE], [*_DECODER, *_GATE], _MOE_CONF).fields | {_LANG2GATE.number: _LANG2GATE}
     ),
     "T5": _both(_EMBEDDING, _ENCODER, _DECODER, _T5_CONF),
     "MT5": _both(
-        [*_EMBEDDING, Field(9, "lm_head", Kind.FLOATS)],
-        [*_ENCODER, Field(13, "ffn_third_kernel", Kind.FLOATS)],
-        [*_DECODER, Field(19, "ffn_third_kernel", Kind.FLOATS)],
+        [*_EMBEDDING, SchemaField(9, "lm_head", FieldKind.FLOATS)],
+        [*_ENCODER, SchemaField(13, "ffn_third_kernel", FieldKind.FLOATS)],
+        [*_DECODER, SchemaField(19, "ffn_third_kernel", FieldKind.FLOATS)],
         _T5_CONF,
     ),
     "Vit": _encoder_only(_IMAGE_EMBEDDING, _ENCODER, _VIT_CONF),

@@ -25,7 +25,7 @@ _TYPES_ROW: Final = "encoder.embedding.types"
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class LightSeqTarget:
     """The arrays of one file under canonical names, float32, made when asked for. `spec` is the file's own."""
 
     spec: Transformer
@@ -48,7 +48,7 @@ class Target:
         return result if isclose(factor, 1.0) else result * np.float32(factor)
 
 
-def make_target(checkpoint: Checkpoint, conf: LightSeqConf) -> Target:
+def make_target(checkpoint: Checkpoint, conf: LightSeqConf) -> LightSeqTarget:
     """Return what is written of `checkpoint`; raise UNSUPPORTED with all reasons why the format cannot hold it."""
     spec, base = checkpoint.spec, conf.base_type
     wanted = _SHAPES.get(base, (True, True))
@@ -65,7 +65,7 @@ def make_target(checkpoint: Checkpoint, conf: LightSeqConf) -> Target:
     if problems:
         text = "\n  ".join(problems)
         raise unsupported(f"'{checkpoint.source}' cannot become a LightSeq {conf.model_type}:\n  {text}")
-    return Target(_file_spec(spec, conf), checkpoint.weights, scales)
+    return LightSeqTarget(_file_spec(spec, conf), checkpoint.weights, scales)
 
 
 def _stack_problems(stack: Stack, base: str, conf: LightSeqConf) -> Iterator[str]:
@@ -146,8 +146,7 @@ def _scales(spec: Transformer, conf: LightSeqConf) -> tuple[dict[str, float], li
     no_scale_embedding) or h^-0.5 (T5); table and head are one array. Where embedding and head ask for different
     factors, a norm that follows the embedding lets the positions be scaled instead: it undoes a common factor.
     """
-    outer = spec.decoder or spec.encoder
-    assert outer is not None  # noqa: S101  a transformer has a stack
+    outer = spec.decoder or spec.input_stack
     lookup = sqrt(outer.hidden) if conf.quantised and conf.base_type in ("Transformer", "Moe") else 1.0
     factors: dict[str, float] = {}
     problems = []

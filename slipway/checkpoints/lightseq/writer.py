@@ -16,22 +16,24 @@ import numpy as np
 
 from slipway.checkpoints.checkpoint import Checkpoint
 from slipway.checkpoints.lightseq.conf import LightSeqConf
-from slipway.checkpoints.lightseq.contents import Setting
-from slipway.checkpoints.lightseq.layout import Slot, slots
-from slipway.checkpoints.lightseq.output import Output, Values
+from slipway.checkpoints.lightseq.contents import OutputArray, OutputFile, Setting
+from slipway.checkpoints.lightseq.hdf5 import write_hdf5
+from slipway.checkpoints.lightseq.layout import ArraySlot, array_slots
+from slipway.checkpoints.lightseq.protobuf import message_size, write_protobuf
 from slipway.checkpoints.lightseq.quantise import quantise, weight_clip
 from slipway.checkpoints.lightseq.reader import FORMATS, schema_of
-from slipway.checkpoints.lightseq.schema import Kind, Message
-from slipway.checkpoints.lightseq.target import Target, make_target, no_scale_embedding
-from slipway.checkpoints.lightseq.write_hdf5 import write_hdf5
-from slipway.checkpoints.lightseq.write_protobuf import message_size, write_protobuf
+from slipway.checkpoints.lightseq.schema import FieldKind, MessageSchema
+from slipway.checkpoints.lightseq.target import LightSeqTarget, make_target, no_scale_embedding
 from slipway.errors import invalid, unsupported
 from slipway.transformer.spec import Activation, Experts, Gate
 from slipway.transformer.weights import expected_shapes
 
 ACTIVATION_CLIP: Final = 16.0  # 45.0 for native fairseq models
 _PROTOBUF_LIMIT: Final = 1 << 31  # protobuf reads no message of 2 GiB
-_WRITERS: Final[dict[str, Callable[[Path, Message, Output], None]]] = {".pb": write_protobuf, ".hdf5": write_hdf5}
+_WRITERS: Final[dict[str, Callable[[Path, MessageSchema, OutputFile], None]]] = {
+    ".pb": write_protobuf,
+    ".hdf5": write_hdf5,
+}
 
 
 def write_lightseq(
@@ -64,21 +66,20 @@ def write_lightseq(
     return path
 
 
-def _output(schema: Message, target: Target, conf: LightSeqConf, activation_clip: float) -> Output:
-    stacks = {"encoder_stack": target.spec.encoder or target.spec.decoder}
-    if target.spec.encoder is not None:
-        stacks["decoder_stack"] = target.spec.decoder
-    layers = {name: stack.layers for name, stack in stacks.items() if stack is not None}
+def _output(schema: MessageSchema, target: LightSeqTarget, conf: LightSeqConf, activation_clip: float) -> OutputFile:
+    layers = {"encoder_stack": target.spec.input_stack.layers}  # a decoder alone is kept there too
+    if target.spec.encoder is not None and target.spec.decoder is not None:
+        layers["decoder_stack"] = target.spec.decoder.layers
     leaves = dict(schema.leaves(layers))
     clips: dict[str, float] = {}
-    output = Output({}, settings(target, conf), layers)
-    for slot in slots(target.spec, transposed_tokens=conf.model_type == "QuantGpt"):
-        if leaves[slot.path].kind is Kind.FLOATS:
-            output.arrays[slot.path] = Values(slot.size, 4, _floats(target, slot))
+    output = OutputFile({}, settings(target, conf), layers)
+    for slot in array_slots(target.spec, transposed_tokens=conf.model_type == "QuantGpt"):
+        if leaves[slot.path].kind is FieldKind.FLOATS:
+            output.arrays[slot.path] = OutputArray(slot.size, 4, _floats(target, slot))
             continue
-        output.arrays[slot.path] = Values(slot.size, 1, _quantised(target, slot, clips))
-        if leaves[slot.clip_path].kind is Kind.FLOATS:
-            output.arrays[slot.clip_path] = Values(slot.shape[1], 4, partial(_repeated, clips, slot))
+        output.arrays[slot.path] = OutputArray(slot.size, 1, _quantised(target, slot, clips))
+        if leaves[slot.clip_path].kind is FieldKind.FLOATS:
+            output.arrays[slot.clip_path] = OutputArray(slot.shape[1], 4, partial(_repeated, clips, slot))
         else:
             output.late[slot.clip_path] = partial(clips.__getitem__, slot.clip_path)
     for path in leaves:
@@ -87,7 +88,7 @@ def _output(schema: Message, target: Target, conf: LightSeqConf, activation_clip
     return output
 
 
-def _repeated(clips: dict[str, float], slot: Slot) -> np.ndarray:
+def _repeated(clips: dict[str, float], slot: ArraySlot) -> np.ndarray:
     """Return the one clip of an array of all layers, once per layer."""
     return np.full(slot.shape[1], clips[slot.clip_path], np.float32)
 
@@ -98,7 +99,7 @@ def _is_activation(path: str, layers: dict[str, int]) -> bool:
     return not source and not path.endswith("kernel_kv_clip_max")
 
 
-def _floats(target: Target, slot: Slot) -> Callable[[], np.ndarray]:
+def _floats(target: LightSeqTarget, slot: ArraySlot) -> Callable[[], np.ndarray]:
     """Return what makes one of the file's arrays of the canonical ones, flat float32."""
     shapes = expected_shapes(target.spec)
 
@@ -114,7 +115,7 @@ def _floats(target: Target, slot: Slot) -> Callable[[], np.ndarray]:
     return make
 
 
-def _quantised(target: Target, slot: Slot, clips: dict[str, float]) -> Callable[[], np.ndarray]:
+def _quantised(target: LightSeqTarget, slot: ArraySlot, clips: dict[str, float]) -> Callable[[], np.ndarray]:
     """Return what makes an array of bytes; it also notes the clip, which every format stores later than the array."""
     read = _floats(target, slot)
 
@@ -130,11 +131,10 @@ def _quantised(target: Target, slot: Slot, clips: dict[str, float]) -> Callable[
     return make
 
 
-def settings(target: Target, conf: LightSeqConf) -> dict[str, Setting]:
+def settings(target: LightSeqTarget, conf: LightSeqConf) -> dict[str, Setting]:
     """Return the fields of model_conf, and of lang2gate, as the file says them."""
     spec = target.spec
-    stack = spec.encoder or spec.decoder
-    assert stack is not None  # noqa: S101  a transformer has a stack
+    stack = spec.input_stack
     everything: dict[str, Setting] = {
         "head_num": stack.heads,
         "beam_size": conf.beam_size,

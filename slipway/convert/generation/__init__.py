@@ -1,1 +1,1 @@
-"""Conversion of models that generate text, and (`served.py`) what the models it writes run on."""
+"""Conversion of models that generate text; what the models it writes run on is `slipway.runtime`."""

@@ -13,12 +13,13 @@ from typing import Final
 
 import numpy as np
 
+from slipway.convert.arrays import Arrays
+from slipway.convert.flow import GateVerdict
 from slipway.convert.generation.reference import Generated
-from slipway.convert.subject import Arrays
+from slipway.convert.thresholds import TOKENS
 from slipway.errors import SlipwayError
 from slipway.runtime.generation_model import IDS, MASK
 
-AGREEMENT: Final = 0.9  # of reduced precision: the share of tokens before a row takes another way
 MAX_TOKENS: Final = 24  # generated per row of the gate
 
 RunTogether = Callable[[Sequence[Arrays]], list[Arrays]]
@@ -80,20 +81,20 @@ class _Count:
         self.same_tokens += same
 
 
-def judge(run: RunTogether, questions: Sequence[Question], compute_type: str) -> tuple[Agreement, tuple[str, ...]]:
-    """Return how a candidate does, and each broken criterion in words (none: passed)."""
+def judge(run: RunTogether, questions: Sequence[Question], precision: str) -> GateVerdict:
+    """Return how a candidate of `precision` does. A candidate that fails to answer does not pass."""
     count = _Count()
     for name, requests in _arrangements(questions):
         try:
             answers = run([_request(request) for request in requests])
         except SlipwayError as error:
-            return _agreement(count), (f"it fails on {name}: {error.message}",)
+            return GateVerdict(_agreement(count), (f"it fails on {name}: {error.message}",))
         for request, answer in zip(requests, answers, strict=True):
             for row, question in enumerate(request):
                 length = int(answer["sequence_length"][row, 0])
                 count.add(name, question, answer["output_ids"][row, 0, :length].tolist())
     agreement = _agreement(count)
-    return agreement, tuple(_problems(agreement, compute_type))
+    return GateVerdict(agreement, tuple(_problems(agreement, precision)))
 
 
 def _arrangements(questions: Sequence[Question]) -> Iterator[tuple[str, list[list[Question]]]]:
@@ -133,12 +134,12 @@ def _agreement(count: _Count) -> Agreement:
     return Agreement(count.rows, count.same_rows, count.ties, count.tokens, count.same_tokens, count.first_difference)
 
 
-def _problems(found: Agreement, compute_type: str) -> Iterator[str]:
-    if compute_type == "float32" and found.same_rows + found.ties < found.rows:
+def _problems(found: Agreement, precision: str) -> Iterator[str]:
+    if precision == "fp32" and found.same_rows + found.ties < found.rows:
         different = found.rows - found.same_rows - found.ties
         yield f"{different} of {found.rows} rows differ from transformers; first: {found.first_difference}"
-    if compute_type != "float32" and not found.share >= AGREEMENT:
+    if precision != "fp32" and not found.share >= TOKENS:
         yield (
             f"{found.share:.1%} of the tokens before a row takes another way are those of transformers "
-            f"(required: {AGREEMENT:.0%}); first: {found.first_difference}"
+            f"(required: {TOKENS:.0%}); first: {found.first_difference}"
         )

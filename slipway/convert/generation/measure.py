@@ -29,6 +29,11 @@ class TokenSpeed:
     new_tokens: int
     tokens_per_second: float
 
+    @property
+    def rate(self) -> float:
+        """Return the generated tokens per second."""
+        return self.tokens_per_second
+
 
 def measure_tokens(model: OpenModel, source: GenerationSource) -> tuple[TokenSpeed, ...]:
     """Return the speed of each batch size."""

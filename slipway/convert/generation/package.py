@@ -15,11 +15,21 @@ from typing import TYPE_CHECKING, Final
 
 from tritonclient.grpc import model_config_pb2 as pb
 
+from slipway.convert.arrays import MAX_BATCH_SIZE
+from slipway.convert.configs import (
+    VERSION,
+    ensemble_step,
+    model_input,
+    model_name,
+    model_output,
+    python_config,
+    write_config,
+    write_ensemble,
+)
 from slipway.convert.generation.source import GenerationSource
-from slipway.convert.generation.variants import GenerationVariant
+from slipway.convert.generation.variants import COMPUTE_TYPES, SERVED_BY
 from slipway.convert.models import model_source
-from slipway.convert.package import VERSION, ensemble_step, model_input, model_name, python_config, write_config
-from slipway.convert.subject import MAX_BATCH_SIZE
+from slipway.convert.variants import Variant
 from slipway.core.signature import TensorSpec
 from slipway.runtime.arguments import ARGUMENTS
 from slipway.runtime.generation_model import IDS, MASK
@@ -43,7 +53,7 @@ def generation_names(name: str) -> tuple[str, ...]:
     return f"{name}-tokenizer", model_name(name), f"{name}-detokenizer", name, f"{name}-stream"
 
 
-def write_engine_model(directory: Path, name: str, source: GenerationSource, variant: GenerationVariant) -> None:
+def write_engine_model(directory: Path, name: str, source: GenerationSource, variant: Variant) -> None:
     """Write NAME-model into `directory`, which must not exist: the checkpoint's files, its config and model.py."""
     config = python_config(model_name(name), _TOKENS, _GENERATED, MAX_BATCH_SIZE, _parameters(source, variant))
     _add_arguments(config)
@@ -53,7 +63,7 @@ def write_engine_model(directory: Path, name: str, source: GenerationSource, var
 
 
 def write_generation_models(
-    directory: Path, name: str, source: GenerationSource, variant: GenerationVariant, tokenizer: Tokenizer
+    directory: Path, name: str, source: GenerationSource, variant: Variant, tokenizer: Tokenizer
 ) -> None:
     """Write every model but the engine's into `directory`."""
     words, ids = (_WORDS,), tuple(spec for spec in _GENERATED if spec is not _SCORES)
@@ -71,9 +81,7 @@ def write_generation_models(
     for config, template in models:
         _write_model(directory / config.name, config, template)
         tokenizer.save(str(directory / config.name / VERSION / "tokenizer.json"))
-    (directory / name / VERSION).mkdir(parents=True)
-    (directory / name / VERSION / ".gitkeep").touch()  # Triton wants the directory, git drops an empty one
-    write_config(directory / name, _ensemble(name))
+    write_ensemble(directory / name, _ensemble(name))
 
 
 def copy_checkpoint(source: Path, target: Path) -> None:
@@ -91,16 +99,16 @@ def _write_model(directory: Path, config: pb.ModelConfig, template: str) -> None
     (version / "model.py").write_text(model_source(template), encoding="utf-8")
 
 
-def _parameters(source: GenerationSource, variant: GenerationVariant) -> dict[str, str]:
-    return {"ENGINE": variant.served_by, "COMPUTE_TYPE": variant.compute_type, **source.defaults}
+def _parameters(source: GenerationSource, variant: Variant) -> dict[str, str]:
+    return {"ENGINE": SERVED_BY[variant.engine], "COMPUTE_TYPE": COMPUTE_TYPES[variant.precision], **source.defaults}
 
 
-def _stream_parameters(name: str, source: GenerationSource, variant: GenerationVariant) -> dict[str, str]:
+def _stream_parameters(name: str, source: GenerationSource, variant: Variant) -> dict[str, str]:
     defaults = {key: value for key, value in source.defaults.items() if key != "beam_width"}  # beams cannot stream
     return {
         "CHECKPOINT": f"../{model_name(name)}/{VERSION}",
-        "ENGINE": variant.served_by,
-        "COMPUTE_TYPE": variant.compute_type,
+        "ENGINE": SERVED_BY[variant.engine],
+        "COMPUTE_TYPE": COMPUTE_TYPES[variant.precision],
         **defaults,
     }
 
@@ -127,10 +135,7 @@ def _ensemble(name: str) -> pb.ModelConfig:
         platform="ensemble",
         max_batch_size=MAX_BATCH_SIZE,
         input=[model_input(spec) for spec in _TEXT],
-        output=[
-            pb.ModelOutput(name=spec.name, data_type=model_input(spec).data_type, dims=spec.dims)
-            for spec in (_WORDS, _LENGTHS, _SCORES)
-        ],
+        output=[model_output(spec) for spec in (_WORDS, _LENGTHS, _SCORES)],
         ensemble_scheduling=pb.ModelEnsembling(
             step=[
                 ensemble_step(f"{name}-tokenizer", ["text"], ids),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from slipway.convert.generation.gate import MAX_TOKENS, Question
-from slipway.convert.generation.reference import Reference
+from slipway.convert.generation.reference import ReferenceGenerator
 from slipway.convert.generation.source import GenerationSource
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ _RANDOM: Final = (1, 2, 9, 33)
 
 
 def ask_reference(
-    source: GenerationSource, tokenizer: Tokenizer, reference: Reference, texts: Sequence[str]
+    source: GenerationSource, tokenizer: Tokenizer, reference: ReferenceGenerator, texts: Sequence[str]
 ) -> list[Question]:
     """Return the rows of the gate with transformers' answers: sample texts, then random ids."""
     rows = [np.array(tokenizer.encode(text).ids, np.int64) for text in texts[:_TEXTS]]

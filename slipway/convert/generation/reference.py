@@ -1,4 +1,4 @@
-"""What transformers generates: greedy ids of one row at a time, with the margins that tell a tie from a mistake."""
+"""What transformers generates: greedy ids of one row at a time, and where a tie is not a mistake."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from typing import Any, Final
 import numpy as np
 
 from slipway.convert.generation.source import GenerationSource
-from slipway.convert.tokenizer import first_line
-from slipway.errors import invalid
-from slipway.transformer.aside import aside
+from slipway.convert.libraries import load_pretrained
+from slipway.convert.thresholds import TOLERANCE
+from slipway.transformer.temporary_thread import run_in_temporary_thread
 
-_TIE: Final = 1e-4  # of the largest score: float32 sums in another order differ by less than 1e-5 on real models
 NAME: Final = "transformers in float32, one row at a time, greedy"
 
 
@@ -25,23 +24,15 @@ class Generated:
     ties: tuple[frozenset[int], ...]
 
 
-class Reference:
+class ReferenceGenerator:
     """The checkpoint as transformers runs it."""
 
     def __init__(self, source: GenerationSource) -> None:
-        import torch
         import transformers
 
         self._continues = source.continues
-        loader = transformers.AutoModelForCausalLM if source.continues else transformers.AutoModelForSeq2SeqLM
-
-        def load() -> Any:
-            return loader.from_pretrained(source.directory, local_files_only=True, dtype=torch.float32)
-
-        try:
-            self._network: Any = _compute(load)
-        except Exception as error:  # safetensors, torch and transformers raise types without a common root
-            raise invalid(f"cannot load the weights of '{source.directory}': {first_line(error)}") from error
+        auto_class = "AutoModelForCausalLM" if source.continues else "AutoModelForSeq2SeqLM"
+        self._network: Any = _compute(lambda: load_pretrained(auto_class, source.directory))
         self._network.eval()
         encoder, decoder = source.spec.encoder, source.decoder
         # The cache of transformers counts the encoder's layers and breaks where the decoder has more (5.23).
@@ -81,17 +72,17 @@ class Reference:
 
 
 def _compute(job: Callable[[], Any]) -> Any:
-    """Return what `job` does, aside: a team of threads that stayed would slow the candidates."""
+    """Return what `job` does, in a thread of its own: a team of threads that stayed would slow the candidates."""
     import torch
 
     def compute() -> Any:
         with torch.inference_mode():
             return job()
 
-    return aside(compute)
+    return run_in_temporary_thread(compute)
 
 
 def _ties(logits: np.ndarray) -> frozenset[int]:
-    best = logits.max()
-    near = np.flatnonzero(logits >= best - _TIE * max(1.0, float(np.abs(best))))
+    best = logits.max()  # sums in another order differ by less than a tenth of the tolerance on real models
+    near = np.flatnonzero(logits >= best - TOLERANCE * max(1.0, float(np.abs(best))))
     return frozenset(near.tolist())

@@ -1,6 +1,6 @@
 """What a directory with a generating model holds: architecture, task, lengths, and how it wants to be decoded.
 
-Only JSON and the shapes of arrays are read here. Whatever generation_config.json asks for and cannot be done is told.
+Only JSON and the shapes of arrays are read here. Whatever generation_config.json asks for and cannot be done is noted.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from slipway.checkpoints.huggingface.reader import HuggingFaceCheckpoint, read_huggingface
-from slipway.checkpoints.huggingface.settings import Settings, read_settings
-from slipway.convert.source import Task, declared_lengths
+from slipway.checkpoints.huggingface.settings import HuggingFaceSettings, read_settings
+from slipway.convert.directory import Task, choose_task, declared_lengths
 from slipway.errors import invalid
 from slipway.runtime.arguments import FORCED
 from slipway.transformer.spec import Positions, Stack, Transformer
@@ -59,7 +59,7 @@ _IGNORED: Final[Mapping[str, tuple[Any, ...]]] = {
 @dataclass(frozen=True, slots=True)
 class GenerationSource:
     """A checkpoint that generates. `max_length` counts the source's tokens, special ones included; `defaults` are
-    arguments by name; `notes` is what the served model does otherwise than transformers."""
+    arguments by name; `notes` is what the served model does unlike transformers."""
 
     directory: Path
     checkpoint: HuggingFaceCheckpoint
@@ -104,13 +104,10 @@ def read_generation_source(directory: Path, task: Task | None) -> GenerationSour
     """Return what `directory` holds; raise `SlipwayError` naming the file and the reason when it is unusable."""
     settings = read_settings(directory)
     tasks = TASKS[settings.model_type]
-    if task is not None and task not in tasks:
-        choices = ", ".join(each.value for each in tasks)
-        raise invalid(f"'{settings.architecture}' cannot serve the task '{task.value}'; it can serve: {choices}")
+    chosen = choose_task(task, tasks, settings.architecture)
     checkpoint = read_huggingface(directory)
     spec = checkpoint.spec
-    reader = spec.encoder or spec.decoder
-    assert reader is not None  # noqa: S101  a transformer has a stack
+    reader = spec.input_stack
     rows = reader.position_rows if reader.positions is Positions.TABLE else _UNBOUNDED
     defaults = _defaults(settings, continues=spec.encoder is None, rows=rows)
     if checkpoint.forced_first_id is not None:
@@ -120,19 +117,19 @@ def read_generation_source(directory: Path, task: Task | None) -> GenerationSour
     return GenerationSource(
         directory=directory,
         checkpoint=checkpoint,
-        task=task or tasks[0],
+        task=chosen,
         max_length=min(rows - kept, _UNBOUNDED, *declared_lengths(directory)),
         defaults=defaults,
         notes=tuple(_notes(settings, checkpoint)),
     )
 
 
-def _wishes(settings: Settings) -> Mapping[str, Any]:
+def _wishes(settings: HuggingFaceSettings) -> Mapping[str, Any]:
     """Return how the checkpoint wants to be decoded: old ones say it in config.json."""
     return settings.generation or settings.config
 
 
-def _defaults(settings: Settings, *, continues: bool, rows: int) -> dict[str, str]:
+def _defaults(settings: HuggingFaceSettings, *, continues: bool, rows: int) -> dict[str, str]:
     """Return the default of each argument that the checkpoint sets."""
     wishes = _wishes(settings)
     copied = _COPIED | (_SAMPLING if wishes.get("do_sample") is True else {})
@@ -150,14 +147,14 @@ def _defaults(settings: Settings, *, continues: bool, rows: int) -> dict[str, st
     return defaults
 
 
-def _number(settings: Settings, wishes: Mapping[str, Any], key: str) -> str:
+def _number(settings: HuggingFaceSettings, wishes: Mapping[str, Any], key: str) -> str:
     value = wishes[key]
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise invalid(f"{settings.path.parent}: '{key}' should be a number and is {value!r}")
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _notes(settings: Settings, checkpoint: HuggingFaceCheckpoint) -> list[str]:
+def _notes(settings: HuggingFaceSettings, checkpoint: HuggingFaceCheckpoint) -> list[str]:
     wishes = _wishes(settings)
     notes = [
         f"generation_config.json sets {key} to {wishes[key]!r}, which has no counterpart here"

@@ -93,7 +93,7 @@ def _is_state_dict(loaded: Mapping[Any, Any]) -> bool:
 
 
 def _unprefix(weights: dict[str, Any], expected: Mapping[str, Any]) -> dict[str, Any]:
-    """Take prefixes that every name has, and the model's own names have not, off."""
+    """Strip prefixes that every name has and the model's own names lack."""
     found = True
     while found:
         found = False

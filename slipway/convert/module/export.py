@@ -1,4 +1,4 @@
-"""Trace the reference to ONNX: opset 17, constants folded, the batch axis and every variable dimension dynamic."""
+"""Trace the reference to ONNX: constants folded, the batch axis and every variable dimension dynamic."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import warnings
 from pathlib import Path
 from typing import Any, Final
 
-from slipway.convert.module.io_config import IoTensor, ModelIo
-from slipway.convert.module.reference import Reference, example
+from slipway.convert.module.io_config import ModelIo
+from slipway.convert.module.reference import ReferenceModule, example
+from slipway.convert.onnx_file import trace
+from slipway.convert.tensors import IoTensor
 from slipway.errors import invalid
 
-OPSET: Final = 17
 _BATCH: Final = "batch_size"
 
 
-def export_onnx(reference: Reference, io: ModelIo, path: Path, *, rows: int, length: int) -> None:
+def export_onnx(reference: ReferenceModule, io: ModelIo, path: Path, *, rows: int, length: int) -> None:
     """Write `path`; raise INVALID_ARG with PyTorch's reason when the model cannot be traced."""
     import torch
 
@@ -23,16 +24,13 @@ def export_onnx(reference: Reference, io: ModelIo, path: Path, *, rows: int, len
     try:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # the tracer's remarks: what it got wrong, the comparison finds
-            torch.onnx.export(
+            trace(
                 reference.network,
                 arguments,
-                str(path),
-                dynamo=False,
-                opset_version=OPSET,
-                do_constant_folding=True,
-                input_names=[tensor.name for tensor in io.inputs],
-                output_names=[tensor.name for tensor in io.outputs],
-                dynamic_axes={tensor.name: _axes(tensor) for tensor in tensors},
+                path,
+                inputs=[tensor.name for tensor in io.inputs],
+                outputs=[tensor.name for tensor in io.outputs],
+                axes={tensor.name: _axes(tensor) for tensor in tensors},
             )
     except Exception as error:  # of torch's tracer, exporter or the user's code
         text = " ".join(str(error).split())

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from slipway.backends.shared.graph import Graph
-from slipway.convert.module.io_config import IoTensor, ModelIo
+from slipway.convert.module.io_config import ModelIo
+from slipway.convert.tensors import IoTensor
 from slipway.errors import invalid
 
 

@@ -11,7 +11,8 @@ from typing import Final
 
 import msgspec
 
-from slipway.datatypes import BY_NAME, DataType
+from slipway.convert.tensors import IoTensor
+from slipway.datatypes import BY_NAME
 from slipway.errors import invalid
 
 # The names that numpy and PyTorch share -> the protocol's.
@@ -37,29 +38,6 @@ class _Tensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class _Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     inputs: list[_Tensor]
     outputs: list[_Tensor]
-
-
-@dataclass(frozen=True, slots=True)
-class IoTensor:
-    """One input or output of the model."""
-
-    name: str
-    datatype: DataType
-    shape: tuple[int, ...]
-
-    def filled(self, rows: int, length: int) -> tuple[int, ...]:
-        """Return a whole shape: `rows` in front, `length` for each variable dimension."""
-        return (rows, *(length if size < 0 else size for size in self.shape))
-
-    def accepts(self, shape: Sequence[int]) -> bool:
-        """Return whether an array's shape, batch axis first, is as declared."""
-        sizes = shape[1:]
-        return len(shape) == len(self.shape) + 1 and all(
-            declared in (-1, size) for declared, size in zip(self.shape, sizes, strict=True)
-        )
-
-    def __str__(self) -> str:
-        return f"'{self.name}' {self.datatype.name} {list(self.shape)}"
 
 
 @dataclass(frozen=True, slots=True)

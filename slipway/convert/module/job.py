@@ -1,5 +1,10 @@
-"""The whole story of `slipway convert-module`: what is asked for, in order, in a scratch directory; then all of it is
-put in place at once.
+"""`slipway convert-module` from its options to its files: what is asked for, in order, in a scratch directory; then all
+of it is put in place at once.
+
+Not a `Flow` of the one conversion (convert/flow.py), because nothing competes here: the engine is built from the ONNX
+model and both are kept, so there is nothing to measure or choose; one refusal ends all; and files that exist stay, each
+by itself, in places that the user names on any file system. What the families have in common it takes from the same
+modules: the comparison, the thresholds, ONNX files, TensorRT, configs, the check of libraries.
 
 Says what it does through a function it is given; prints nothing itself.
 """
@@ -8,30 +13,34 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 
 from slipway.backends.onnxruntime.graph import graph_of
 from slipway.backends.shared.graph_check import check_config
-from slipway.convert.module import tensorrt
+from slipway.convert import tensorrt
+from slipway.convert.configs import config_text
+from slipway.convert.libraries import require_libraries
 from slipway.convert.module.checkpoint import load_weights
-from slipway.convert.module.export import OPSET, export_onnx
-from slipway.convert.module.gate import LIMITS, figures_table, graph_cases, judge, measure, onnx_runner
+from slipway.convert.module.export import export_onnx
+from slipway.convert.module.gate import figures_table, graph_examples, judge, measure, onnx_runner
 from slipway.convert.module.graph import served_inputs
-from slipway.convert.module.io_config import IoTensor, ModelIo, choose_inputs, parse_model_io
-from slipway.convert.module.layout import FILES, ONNX, TENSORRT, alias_config, config_text, model_config
+from slipway.convert.module.io_config import ModelIo, choose_inputs, parse_model_io
+from slipway.convert.module.layout import FILES, ONNX, TENSORRT, alias_config, model_config
 from slipway.convert.module.options import ModuleOptions, check_options
 from slipway.convert.module.placement import place, scratch_near
 from slipway.convert.module.precision import lower
-from slipway.convert.module.reference import Case, Reference
+from slipway.convert.module.reference import Example, ReferenceModule
 from slipway.convert.module.script import build_module
+from slipway.convert.onnx_file import OPSET
+from slipway.convert.tensors import IoTensor
+from slipway.convert.thresholds import LIMITS
 from slipway.errors import invalid, unavailable
 
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Voice:
+class ModuleReporter:
     """Where progress and warnings go."""
 
     say: Say
@@ -40,13 +49,13 @@ class Voice:
 
 @dataclass(slots=True)
 class _Work:
-    """A conversion under way: the artefact of each kind, and what goes where in the end (target -> source)."""
+    """A conversion under way: the artefact of each kind, and which file goes where in the end (target -> source)."""
 
     options: ModuleOptions
     io: ModelIo
     listed: tuple[str, ...] | None
     scratch: Path
-    voice: Voice
+    reporter: ModuleReporter
     artefacts: dict[str, Path] = field(default_factory=dict)
     files: dict[Path, Path] = field(default_factory=dict)
 
@@ -54,37 +63,31 @@ class _Work:
         """Return whether a file that is there already stays, and say so."""
         if not path.exists() or self.options.overwrite:
             return False
-        self.voice.say(f"kept '{path}': it exists already; --overwrite replaces it")
+        self.reporter.say(f"kept '{path}': it exists already; --overwrite replaces it")
         return True
 
 
-def convert_module(options: ModuleOptions, voice: Voice) -> None:
+def convert_module(options: ModuleOptions, reporter: ModuleReporter) -> None:
     """Do every stage that is asked for; raise `SlipwayError`, with nothing written, when one cannot be done right."""
     io = parse_model_io(options.model_io_config)
     listed = choose_inputs(io, options.triton_inputs)
     check_options(options, io)
-    _check_libraries()
+    require_libraries(("torch", "onnx"), "convert")
     missing_engine = tensorrt.refusal() if options.generate_trt else ""
     if missing_engine and not (options.generate_onnx or options.generate_triton_config):
         raise unavailable(_no_engine(options, missing_engine))
     with scratch_near(options.triton_repo) as scratch:
-        work = _Work(options, io, listed, scratch, voice)
+        work = _Work(options, io, listed, scratch, reporter)
         _onnx_stage(work, serves_onnx=not options.generate_trt or bool(missing_engine))
         inputs = _inputs(work)
         if missing_engine:
-            voice.warn(f"warning: {_no_engine(options, missing_engine)}")
+            reporter.warn(f"warning: {_no_engine(options, missing_engine)}")
         else:
             _engine_stage(work, inputs)
         _models(work, inputs)
         place(work.files)
     for target in work.files:
-        voice.say(f"wrote '{target}'")
-
-
-def _check_libraries() -> None:
-    missing = [name for name in ("torch", "onnx") if find_spec(name) is None]
-    if missing:
-        raise unavailable(f"converting needs {', '.join(missing)}: pip install 'slipway[convert]'")
+        reporter.say(f"wrote '{target}'")
 
 
 def _no_engine(options: ModuleOptions, reason: str) -> str:
@@ -105,7 +108,7 @@ def _onnx_stage(work: _Work, *, serves_onnx: bool) -> None:
     one."""
     options = work.options
     if not options.generate_onnx:
-        work.voice.say("ONNX export: not asked for")
+        work.reporter.say("ONNX export: not asked for")
     elif not work.keeps(options.onnx_path):
         precision = _precision(options) if serves_onnx else "fp32"
         work.artefacts[ONNX] = work.files[options.onnx_path] = _export(work, precision)
@@ -121,23 +124,23 @@ def _precision(options: ModuleOptions) -> str:
 
 
 def _export(work: _Work, precision: str) -> Path:
-    options, say = work.options, work.voice.say
+    options, say = work.options, work.reporter.say
     say(f"running the code of '{options.model_script_path}' to build '{options.model_class_name}'")
     module = build_module(options.model_script_path, options.model_class_name)
     load_weights(module, options.ckpt_path, allow_pickle=options.allow_pickle)
-    reference = Reference(module, work.io, options.device)
+    reference = ReferenceModule(module, work.io, options.device)
     reference.settle_limit(rows=options.rows, length=options.length)
     path = _new_file(work, "fp32", FILES[ONNX])
     export_onnx(reference, work.io, path, rows=options.rows, length=options.length)
-    cases = reference.cases(options)
+    examples = reference.examples(options)
     say(f"exported to ONNX, opset {OPSET}; integers of the examples are below {reference.limit}")
-    _pass_gate(work, path, cases, "fp32")
+    _pass_gate(work, path, examples, "fp32")
     if precision == "fp32":
         return path
     lowered = _new_file(work, precision, FILES[ONNX])
     lower(path, lowered, precision)
     say(f"{precision}: {path.stat().st_size:,} bytes became {lowered.stat().st_size:,}")
-    _pass_gate(work, lowered, cases, precision)
+    _pass_gate(work, lowered, examples, precision)
     return lowered
 
 
@@ -146,10 +149,10 @@ def _new_file(work: _Work, folder: str, name: str) -> Path:
     return work.scratch / folder / name
 
 
-def _pass_gate(work: _Work, path: Path, cases: Sequence[Case], precision: str) -> None:
+def _pass_gate(work: _Work, path: Path, examples: Sequence[Example], precision: str) -> None:
     _, run = onnx_runner(path)
-    figures = measure(cases, run)
-    work.voice.say(f"{precision} ONNX compared with PyTorch:\n{figures_table(figures)}")
+    figures = measure(examples, run)
+    work.reporter.say(f"{precision} ONNX compared with PyTorch:\n{figures_table(figures)}")
     judge(f"the {precision} ONNX model", figures, LIMITS[precision])
 
 
@@ -159,7 +162,7 @@ def _pass_gate(work: _Work, path: Path, cases: Sequence[Case], precision: str) -
 def _engine_stage(work: _Work, inputs: Sequence[IoTensor]) -> None:
     options = work.options
     if not options.generate_trt:
-        work.voice.say("TensorRT engine: not asked for")
+        work.reporter.say("TensorRT engine: not asked for")
     elif not work.keeps(options.engine_path):
         work.artefacts[TENSORRT] = work.files[options.engine_path] = _build(work, inputs)
         return
@@ -175,12 +178,12 @@ def _build(work: _Work, inputs: Sequence[IoTensor]) -> Path:
     shapes = tensorrt.profiles(inputs, most_rows=options.max_batch_size, length=options.length)
     settings = tensorrt.EngineSettings(shapes, options.memory_pool_limit, options.use_fp16, options.use_int8)
     best = shapes[0].optimal[0]
-    cases = graph_cases(source, work.io, rows=sorted({1, best, options.max_batch_size}), length=options.length)
-    samples = [case.inputs for case in cases if case.rows == best]
+    examples = graph_examples(source, work.io, rows=sorted({1, best, options.max_batch_size}), length=options.length)
+    samples = [each.inputs for each in examples if each.rows == best]
     tensorrt.build_engine(source, plan, settings, samples)
     run = tensorrt.engine_runner(plan, {each.name: each.datatype.numpy for each in work.io.outputs})
-    figures = measure(cases, run)
-    work.voice.say(f"TensorRT engine compared with the ONNX model:\n{figures_table(figures)}")
+    figures = measure(examples, run)
+    work.reporter.say(f"TensorRT engine compared with the ONNX model:\n{figures_table(figures)}")
     # TF32 is always on, and has the 10 bits of mantissa that FP16 has.
     judge("the TensorRT engine", figures, LIMITS["int8" if options.use_int8 else "fp16"])
     return plan
@@ -198,7 +201,7 @@ def _inputs(work: _Work) -> tuple[IoTensor, ...]:
     inputs = served_inputs(work.io, work.listed, graph)
     vanished = [each.name for each in work.io.inputs if each.name not in graph.inputs]
     if vanished:
-        work.voice.say(f"the model does not use {', '.join(vanished)}: the exported graph has no such input")
+        work.reporter.say(f"the model does not use {', '.join(vanished)}: the exported graph has no such input")
     check_config(model_config(work.options, work.io, ONNX, inputs), graph)
     return inputs
 
@@ -217,7 +220,7 @@ def _models(work: _Work, inputs: Sequence[IoTensor]) -> None:
             config = config_text(model_config(work.options, work.io, kind, inputs))
             _add(work, directory / "config.pbtxt", _text(work, f"{kind}.pbtxt", config))
     if not work.options.generate_triton_config:
-        work.voice.say("Triton configuration: not asked for")
+        work.reporter.say("Triton configuration: not asked for")
     elif work.options.serve_name:
         _add_alias(work, inputs)
 

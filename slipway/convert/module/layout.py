@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
-from slipway.convert.module.io_config import IoTensor, ModelIo
+from slipway.convert.configs import config_type, ensemble_step
+from slipway.convert.module.io_config import ModelIo
 from slipway.convert.module.options import ModuleOptions
+from slipway.convert.tensors import IoTensor
 
 # Kind of model -> suffix of its name, platform, file in the version directory.
 ONNX: Final = "onnx"
@@ -33,18 +34,9 @@ def model_config(options: ModuleOptions, io: ModelIo, kind: str, inputs: Sequenc
 def alias_config(options: ModuleOptions, io: ModelIo, target: str, inputs: Sequence[IoTensor]) -> pb.ModelConfig:
     """Return the configuration of `--serve-name`: an ensemble that hands every request to the model `target`."""
     config = _interface(options.serve_name, "ensemble", options, io, inputs)
-    config.ensemble_scheduling.step.add(
-        model_name=target,
-        model_version=-1,
-        input_map={tensor.name: tensor.name for tensor in inputs},
-        output_map={tensor.name: tensor.name for tensor in io.outputs},
-    )
+    step = ensemble_step(target, [tensor.name for tensor in inputs], [tensor.name for tensor in io.outputs])
+    config.ensemble_scheduling.step.append(step)
     return config
-
-
-def config_text(config: pb.ModelConfig) -> str:
-    """Return the text of config.pbtxt."""
-    return text_format.MessageToString(config)
 
 
 def _interface(
@@ -60,4 +52,4 @@ def _interface(
 
 
 def _type(tensor: IoTensor) -> pb.DataType:
-    return pb.DataType.Value(tensor.datatype.config_name)
+    return config_type(tensor.datatype.name)

@@ -1,4 +1,4 @@
-"""What `slipway convert-module` can be told, as one frozen object, and the contradictions that can be seen in it.
+"""The options of `slipway convert-module`, as one frozen object, and the contradictions that can be seen in them.
 
 Pure, but for looking whether the files it is given exist. Names and defaults are those of nv-ingest's
 `trt_converters.py`.
@@ -80,7 +80,7 @@ def parse_bytes(text: str) -> int:
 
 
 def parse_batch_sizes(text: str) -> tuple[int, ...]:
-    """Return the sizes of a comma-separated list, () of an empty one; raise ValueError for what is no size."""
+    """Return the sizes of a comma-separated list, () of an empty one; raise ValueError for anything else."""
     words = [word.strip() for word in text.split(",")] if text.strip() else []
     wrong = [word for word in words if not (word.isascii() and word.isdigit() and int(word) > 0)]
     if wrong:

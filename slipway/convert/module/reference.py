@@ -8,19 +8,19 @@ from typing import Any, Final
 
 import numpy as np
 
-from slipway.convert.module.io_config import IoTensor, ModelIo
+from slipway.convert.arrays import Arrays
+from slipway.convert.module.io_config import ModelIo
 from slipway.convert.module.options import ModuleOptions
+from slipway.convert.tensors import IoTensor
 from slipway.datatypes import datatype_of
 from slipway.errors import SlipwayError, invalid, unavailable
 
 # Integers are drawn below the first of these that the model takes: many are ids, and a small model has few.
 ID_LIMITS: Final = (1000, 2)
 
-Arrays = dict[str, np.ndarray]
-
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class Example:
     """One example input with the reference's answer."""
 
     name: str
@@ -47,7 +47,7 @@ def _array(tensor: IoTensor, shape: tuple[int, ...], generator: np.random.Genera
     return generator.integers(0, most, size=shape).astype(dtype)
 
 
-class Reference:
+class ReferenceModule:
     """A model in evaluation mode, called with arrays by name; UNAVAILABLE for a device that is not there."""
 
     def __init__(self, module: Any, io: ModelIo, device: str) -> None:
@@ -68,7 +68,7 @@ class Reference:
                 answer = self.answer(example(self._io.inputs, rows=rows, length=length, limit=limit))
             except Exception as error:
                 if isinstance(error, IndexError) and limit != ID_LIMITS[-1]:
-                    continue  # an id that the embedding has not
+                    continue  # an id that the embedding lacks
                 raise _failed(error) from error
             self._check(answer, rows)
             return
@@ -86,19 +86,19 @@ class Reference:
         with torch.no_grad():
             return [each.cpu().numpy() for each in self.network(*self.tensors(arrays))]
 
-    def cases(self, options: ModuleOptions) -> list[Case]:
+    def examples(self, options: ModuleOptions) -> list[Example]:
         """Return examples of one, two and the most rows, and of another length where lengths vary."""
         length, most = options.length, options.max_batch_size
         sizes = [(rows, length) for rows in sorted({1, min(2, most), most})]
         if self._io.is_variable and length > 1:
             sizes.append((min(2, most), length // 2))
-        return [self._case(rows, size, named=self._io.is_variable) for rows, size in sizes]
+        return [self._example(rows, size, named=self._io.is_variable) for rows, size in sizes]
 
-    def _case(self, rows: int, length: int, *, named: bool) -> Case:
+    def _example(self, rows: int, length: int, *, named: bool) -> Example:
         inputs = example(self._io.inputs, rows=rows, length=length, limit=self.limit)
         names = [tensor.name for tensor in self._io.outputs]
         name = f"batch {rows}, length {length}" if named else f"batch {rows}"
-        return Case(name, inputs, dict(zip(names, self.answer(inputs), strict=True)))
+        return Example(name, inputs, dict(zip(names, self.answer(inputs), strict=True)))
 
     def _check(self, answer: Sequence[np.ndarray], rows: int) -> None:
         problems = list(_answer_problems(self._io.outputs, answer, rows))

@@ -10,12 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from slipway.transformer.decoding.length import power_penalty
-from slipway.transformer.decoding.line import Line
-from slipway.transformer.generation import Decoding, Hypothesis, Listener, Search
+from slipway.transformer.decoding.hypothesis import GeneratedSequence, power_penalty
+from slipway.transformer.generation import Decoding, GenerationListener, Hypothesis, Search
 
 
-class Step(Protocol):
+class StepResult(Protocol):
     """What the library reports of one row's next token (`ctranslate2.GenerationStepResult`)."""
 
     batch_id: int
@@ -24,7 +23,7 @@ class Step(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Bans:
+class SuppressedTokens:
     """What no row of a call may generate: `tokens` never, `end_id` before `min_tokens`."""
 
     tokens: tuple[int, ...] = ()
@@ -33,7 +32,7 @@ class Bans:
 
 
 @dataclass(frozen=True, slots=True)
-class Beam:
+class BeamOptions:
     """The beam search of a call: it has no callback, so its rows end by the same rule."""
 
     width: int
@@ -42,16 +41,16 @@ class Beam:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class CallGroup:
     """Rows of one call, by index."""
 
     rows: tuple[int, ...]
-    bans: Bans
+    bans: SuppressedTokens
     max_tokens: int  # the longest row's
-    beam: Beam | None = None
+    beam: BeamOptions | None = None
 
 
-def groups(decodings: Sequence[Decoding], prompts: Sequence[int]) -> list[Group]:
+def groups(decodings: Sequence[Decoding], prompts: Sequence[int]) -> list[CallGroup]:
     """Split rows into as few calls as are exact for each; a row that may generate nothing is in none.
 
     `prompts` are the lengths of a decoder-only model's prompts, 0 where there is an encoder.
@@ -67,11 +66,13 @@ def groups(decodings: Sequence[Decoding], prompts: Sequence[int]) -> list[Group]
     for (bans, beam, forced, _), rows in by_key.items():
         longest = max(decodings[row].max_tokens for row in rows)
         exact = replace(bans, min_tokens=longest) if forced else bans
-        result.append(Group(tuple(rows), exact, longest, beam))
+        result.append(CallGroup(tuple(rows), exact, longest, beam))
     return result
 
 
-_Key = tuple[Bans, Beam | None, bool, int]  # with whether the end token is banned throughout, and the prompt's length
+_Key = tuple[
+    SuppressedTokens, BeamOptions | None, bool, int
+]  # with whether the end token is banned throughout, and the prompt's length
 
 
 def _key(decoding: Decoding, prompt: int) -> _Key:
@@ -82,12 +83,17 @@ def _key(decoding: Decoding, prompt: int) -> _Key:
     """
     tokens, forced = banned_tokens(decoding), decoding.min_tokens >= decoding.max_tokens
     if decoding.search is Search.HUGGING_FACE:
-        beam = Beam(decoding.beam_width, decoding.length_penalty, decoding.max_tokens)
-        return Bans(tokens, decoding.end_id, min(decoding.min_tokens, decoding.max_tokens)), beam, False, prompt
+        beam = BeamOptions(decoding.beam_width, decoding.length_penalty, decoding.max_tokens)
+        return (
+            SuppressedTokens(tokens, decoding.end_id, min(decoding.min_tokens, decoding.max_tokens)),
+            beam,
+            False,
+            prompt,
+        )
     prompt = min(prompt, 2)
     if decoding.min_tokens <= 0:
-        return Bans(tokens), None, False, prompt
-    return Bans(tokens, decoding.end_id, 0 if forced else decoding.min_tokens), None, forced, prompt
+        return SuppressedTokens(tokens), None, False, prompt
+    return SuppressedTokens(tokens, decoding.end_id, 0 if forced else decoding.min_tokens), None, forced, prompt
 
 
 def banned_tokens(decoding: Decoding) -> tuple[int, ...]:
@@ -95,17 +101,17 @@ def banned_tokens(decoding: Decoding) -> tuple[int, ...]:
     return tuple(sorted({word[0] for word in decoding.bad_words if len(word) == 1 and word[0] > 0}))
 
 
-class Reporter:
+class StepCallback:
     """Turns the library's steps into a listener's tokens and hypotheses; says when a row is finished."""
 
-    def __init__(self, group: Group, decodings: Sequence[Decoding], listener: Listener) -> None:
-        self._lines = [Line(row, decodings[row], listener) for row in group.rows]
+    def __init__(self, group: CallGroup, decodings: Sequence[Decoding], listener: GenerationListener) -> None:
+        self._lines = [GeneratedSequence(row, decodings[row], listener) for row in group.rows]
 
-    def __call__(self, step: Step) -> bool:
+    def __call__(self, step: StepResult) -> bool:
         """Pass on one token; return True when its row is finished, which has it leave the batch."""
         return not self._lines[step.batch_id].accept(step.token_id, step.log_prob, step.log_prob)
 
 
-def hypotheses(finished: Sequence[tuple[tuple[int, ...], float]], beam: Beam) -> list[Hypothesis]:
+def hypotheses(finished: Sequence[tuple[tuple[int, ...], float]], beam: BeamOptions) -> list[Hypothesis]:
     """Return what a beam search found, best first; a score is the total divided by length ** penalty."""
     return [Hypothesis(ids, score * power_penalty(len(ids), beam.length_penalty), score) for ids, score in finished]

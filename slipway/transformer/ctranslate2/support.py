@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from slipway.transformer.generation import Decoding, Row, Search
+from slipway.transformer.generation import Decoding, Search, SequenceRequest
 from slipway.transformer.spec import Languages, Positions, Stack, Transformer
 
 LARGEST_VARIABLE: Final = 2**32 - 1  # the file keeps a variable's size in 32 bits
@@ -21,20 +21,19 @@ def why_not(spec: Transformer) -> str:
     return _joined(_architecture(spec))
 
 
-def refusal(spec: Transformer, row: Row) -> str:
+def refusal(spec: Transformer, row: SequenceRequest) -> str:
     """Return why CTranslate2 would not run the row exactly as asked, "" when it does."""
     reasons = [*_inputs(spec, row), *([] if row.decoding is None else _decoding(row.decoding))]
     return _joined(reasons)
 
 
-def impossible(spec: Transformer, row: Row) -> str:
+def impossible(spec: Transformer, row: SequenceRequest) -> str:
     """Return why no engine can run the row (of tokens), "" when one can: the library would answer nonsense instead."""
     return _joined(_impossible(spec, row))
 
 
-def _impossible(spec: Transformer, row: Row) -> Iterator[str]:
-    outer = spec.encoder or spec.decoder
-    assert outer is not None  # noqa: S101  a transformer has a stack
+def _impossible(spec: Transformer, row: SequenceRequest) -> Iterator[str]:
+    outer = spec.input_stack
     tokens = 0 if row.decoding is None else row.decoding.max_tokens
     if row.ids.size == 0:
         yield "the row has no tokens"
@@ -97,7 +96,7 @@ def _stack(name: str, stack: Stack) -> Iterator[str]:
         yield "an array of more than 4 GiB"
 
 
-def _inputs(spec: Transformer, row: Row) -> Iterator[str]:
+def _inputs(spec: Transformer, row: SequenceRequest) -> Iterator[str]:
     if row.pixels is not None or row.hidden is not None:
         yield "input that is not tokens"
         return
@@ -105,8 +104,8 @@ def _inputs(spec: Transformer, row: Row) -> Iterator[str]:
         yield "an adapter task"
     if row.prompt is not None or row.prompt_task is not None:
         yield "a prompt table"
-    stack = spec.encoder or spec.decoder
-    if stack is not None and stack.padding_id is not None and bool(np.any(row.ids == stack.padding_id)):
+    padding_id = spec.input_stack.padding_id
+    if padding_id is not None and bool(np.any(row.ids == padding_id)):
         yield "padding inside a sequence"
     if row.decoding is not None and spec.decoder is not None and spec.decoder.padding_id is not None:
         yield "a decoder that does not look at padding"

@@ -19,7 +19,7 @@ CHUNK_ROWS = 4096  # rows quantised at once: bounds the float copy of a large vo
 Read = Callable[[], np.ndarray]
 
 
-class Deferred(Variable):  # type: ignore[misc]  # the library has no types
+class DeferredVariable(Variable):  # type: ignore[misc]  # the library has no types
     """An array that is read when it is written. Two variables of one `key` are one array."""
 
     def __init__(self, key: str, shape: tuple[int, ...], dtype: str, read: Read) -> None:
@@ -53,20 +53,28 @@ class Deferred(Variable):  # type: ignore[misc]  # the library has no types
     def _to(self, dtype: str) -> Variable:
         raise TypeError(f"{self.key} is saved as {self._dtype}, not as {dtype}")
 
-    def _equal(self, other: Deferred) -> bool:
+    def _equal(self, other: DeferredVariable) -> bool:
         return self.key == other.key  # without reading either
 
 
-class Quantised:
+class QuantisedMatrix:
     """A matrix as int8 with one scale per row, the form CTranslate2 computes with: 127 / the row's largest figure."""
 
     def __init__(self, key: str, shape: tuple[int, ...], read: Read) -> None:
         self._read = read
         self._scale: np.ndarray | None = None
-        self.weight = Deferred(key, shape, "int8", self._quantise)
-        self.scale = Deferred(f"{key} scale", shape[:1], "float32", self._scales)
+        self.weight = DeferredVariable(key, shape, "int8", self._quantise)
+        self.scale = DeferredVariable(f"{key} scale", shape[:1], "float32", self._scales)
 
     def _quantise(self) -> np.ndarray:
+        result, self._scale = self._quantised()
+        return result
+
+    def _scales(self) -> np.ndarray:
+        # The writer goes by name: `weight` comes before `weight_scale`.
+        return self._quantised()[1] if self._scale is None else self._scale
+
+    def _quantised(self) -> tuple[np.ndarray, np.ndarray]:
         matrix = self._read()
         result = np.empty(matrix.shape, np.int8)
         scales = np.empty(len(matrix), np.float32)
@@ -78,11 +86,4 @@ class Quantised:
             # The scale of a row of subnormal figures must stay finite.
             scales[part] = np.float32(127) / np.maximum(largest, np.float32(127) / np.finfo(np.float32).max)
             result[part] = np.rint(rows * scales[part][:, None])
-        self._scale = scales
-        return result
-
-    def _scales(self) -> np.ndarray:
-        if self._scale is None:  # the writer goes by name: `weight` comes before `weight_scale`
-            self._quantise()
-        assert self._scale is not None  # noqa: S101  _quantise set it
-        return self._scale
+        return result, scales

@@ -2,23 +2,23 @@
 
 An engine feeds `tokens` of `rows`, gives the scores to `step` and reorders its caches by the parents it gets back. A
 row's result depends on nothing but its own scores: plain greedy rows are picked together because that is faster, all
-others go through their own `Row`.
+others go through their own `DecodingRow`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
+from math import isfinite
 
 import torch
 from torch import Tensor
 
 from slipway.errors import internal
 from slipway.transformer.decoding import greedy
-from slipway.transformer.decoding.figures import check
-from slipway.transformer.decoding.line import Line
-from slipway.transformer.decoding.row import Row, open_row
-from slipway.transformer.generation import Decoding, Listener
+from slipway.transformer.decoding.decoding_row import DecodingRow, open_row
+from slipway.transformer.decoding.hypothesis import GeneratedSequence
+from slipway.transformer.generation import Decoding, GenerationListener
 
 
 class DecodingBatch:
@@ -32,17 +32,17 @@ class DecodingBatch:
         self,
         decodings: Sequence[Decoding],
         prompts: Sequence[Sequence[int]],
-        listener: Listener,
+        listener: GenerationListener,
         *,
         device: torch.device | str,
     ) -> None:
         if len(decodings) != len(prompts) or not all(len(prompt) for prompt in prompts):
             raise internal(f"{len(decodings)} rows to decode need as many prompts that are not empty")
         for index, decoding in enumerate(decodings):
-            check(index, decoding)
+            _check(index, decoding)
         self._device = torch.device(device)
-        self._slots: list[Line | Row] = [
-            Line(index, decoding, listener)
+        self._slots: list[GeneratedSequence | DecodingRow] = [
+            GeneratedSequence(index, decoding, listener)
             if greedy.is_plain(decoding)
             else open_row(index, decoding, prompt, listener, self._device)
             for index, (decoding, prompt) in enumerate(zip(decodings, prompts, strict=True))
@@ -63,7 +63,7 @@ class DecodingBatch:
         """
         parents: list[int] = []
         tokens: list[int] = []
-        slots: list[Line | Row] = []
+        slots: list[GeneratedSequence | DecodingRow] = []
         widths: list[int] = []
         first = 0
         for slot, width, (origins, following) in zip(self._slots, self._widths, self._moves(logits), strict=True):
@@ -83,14 +83,18 @@ class DecodingBatch:
     def _moves(self, logits: Tensor) -> Iterator[tuple[Sequence[int], Sequence[int]]]:
         """Have each row choose and yield the parents (counted within the row) and tokens of its new hypotheses."""
         spans = list(zip(accumulate(self._widths, initial=0), self._widths, strict=False))
-        lines = [(slot, first) for slot, (first, _) in zip(self._slots, spans, strict=True) if isinstance(slot, Line)]
+        sequences = [
+            (slot, first)
+            for slot, (first, _) in zip(self._slots, spans, strict=True)
+            if isinstance(slot, GeneratedSequence)
+        ]
         choices: Iterator[tuple[int, float]] = iter(())
-        if lines:
-            alone = len(lines) == len(self._slots)
-            scores = logits if alone else logits[self._tensor([first for _, first in lines])]
-            choices = greedy.pick(scores, [line for line, _ in lines])
+        if sequences:
+            alone = len(sequences) == len(self._slots)
+            scores = logits if alone else logits[self._tensor([first for _, first in sequences])]
+            choices = greedy.pick(scores, [sequence for sequence, _ in sequences])
         for slot, (first, width) in zip(self._slots, spans, strict=True):
-            if isinstance(slot, Line):
+            if isinstance(slot, GeneratedSequence):
                 token, figure = next(choices)
                 yield ((0,), (token,)) if slot.accept(token, figure, figure) else ((), ())
             else:
@@ -98,3 +102,30 @@ class DecodingBatch:
 
     def _tensor(self, values: Sequence[int]) -> Tensor:
         return torch.tensor(values, dtype=torch.int64, device=self._device)
+
+
+def _check(index: int, decoding: Decoding) -> None:
+    """Raise an internal error that names everything of row `index` that no rule is defined for.
+
+    Whoever makes a row has checked and clipped what a client sent; this finds the mistakes that would otherwise be NaN
+    scores or endless loops.
+    """
+    shares = {"top_p_decay": decoding.top_p_decay, "top_p_min": decoding.top_p_min}
+    finite = {
+        "length_penalty": decoding.length_penalty,
+        "diversity": decoding.diversity,
+        "presence_penalty": decoding.presence_penalty,
+    }
+    counts = {"max_tokens": (decoding.max_tokens, 1), "beam_width": (decoding.beam_width, 1)}
+    counts |= {"min_tokens": (decoding.min_tokens, 0), "top_k": (decoding.top_k, 0)}
+    problems = [f"{name} is {value}, at least {least}" for name, (value, least) in counts.items() if value < least]
+    problems += [f"{name} is {value}, in (0, 1]" for name, value in shares.items() if not 0 < value <= 1]
+    problems += [f"{name} is {value}, finite" for name, value in finite.items() if not isfinite(value)]
+    if not 0 <= decoding.top_p <= 1:
+        problems.append(f"top_p is {decoding.top_p}, in [0, 1]")
+    if not (isfinite(decoding.temperature) and decoding.temperature >= 0):
+        problems.append(f"temperature is {decoding.temperature}, finite and not negative")
+    if not (isfinite(decoding.repetition_penalty) and decoding.repetition_penalty > 0):
+        problems.append(f"repetition_penalty is {decoding.repetition_penalty}, finite and positive")
+    if problems:
+        raise internal(f"row {index} cannot be decoded; what is expected follows each figure: {'; '.join(problems)}")

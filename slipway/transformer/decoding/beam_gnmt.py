@@ -6,11 +6,8 @@ at the longest possible length. Knows no other rule.
 
 from __future__ import annotations
 
-from slipway.transformer.decoding.candidates import Candidate, Distribution
-from slipway.transformer.decoding.length import gnmt_penalty
-from slipway.transformer.decoding.path import Path
-from slipway.transformer.decoding.rule import Move
-from slipway.transformer.decoding.words import StopWords
+from slipway.transformer.decoding.beam import BeamCandidate, BeamUpdate, Distribution
+from slipway.transformer.decoding.hypothesis import BeamHypothesis, EndCondition, gnmt_penalty
 from slipway.transformer.generation import Decoding
 
 
@@ -18,35 +15,32 @@ class GnmtBeam:
     """The alive and the finished hypotheses of one row."""
 
     def __init__(self, decoding: Decoding) -> None:
-        self.paths: list[Path] = [Path()]
+        self.hypotheses: list[BeamHypothesis] = [BeamHypothesis()]
         self._decoding = decoding
-        self._stop_words = StopWords.of(decoding.stop_words)
-        self._finished: list[tuple[float, Path]] = []  # score and path, best first
+        self._end = EndCondition(decoding)
+        self._finished: list[tuple[float, BeamHypothesis]] = []  # score and hypothesis, best first
 
-    def advance(self, distribution: Distribution) -> Move:
+    def advance(self, distribution: Distribution) -> BeamUpdate:
         """Continue and finish; without anything finished at the last length, what is alive is the result."""
         decoding = self._decoding
         width = decoding.beam_width
-        length = len(self.paths[0].ids) + 1
+        length = len(self.hypotheses[0].ids) + 1
         penalty = gnmt_penalty(length, decoding.length_penalty)
-        candidates = distribution.best(self.paths, 2 * width, per_parent=2 * width, factor=1.0 / penalty)
-        ended = [candidate for candidate in candidates if self._ends(candidate.path)]
-        alive = [candidate for candidate in candidates if not self._ends(candidate.path)][:width]
-        self._finished += [(candidate.score, candidate.path) for candidate in ended]
+        candidates = distribution.best(self.hypotheses, 2 * width, per_parent=2 * width, factor=1.0 / penalty)
+        ended = [candidate for candidate in candidates if self._end.met(candidate.hypothesis.ids)]
+        alive = [candidate for candidate in candidates if not self._end.met(candidate.hypothesis.ids)][:width]
+        self._finished += [(candidate.score, candidate.hypothesis) for candidate in ended]
         self._finished.sort(key=lambda entry: entry[0], reverse=True)
         del self._finished[width:]
         if not alive or length >= decoding.max_tokens or self._decided(alive[0]):
-            results = self._finished or [(candidate.score, candidate.path) for candidate in alive]
-            return Move(
-                finished=[path.hypothesis(score, figures=decoding.log_probabilities) for score, path in results]
+            results = self._finished or [(candidate.score, candidate.hypothesis) for candidate in alive]
+            return BeamUpdate(
+                finished=[hypothesis.result(score, figures=decoding.log_probabilities) for score, hypothesis in results]
             )
-        self.paths = [candidate.path for candidate in alive]
-        return Move([candidate.parent for candidate in alive], [candidate.token for candidate in alive])
+        self.hypotheses = [candidate.hypothesis for candidate in alive]
+        return BeamUpdate([candidate.parent for candidate in alive], [candidate.token for candidate in alive])
 
-    def _ends(self, path: Path) -> bool:
-        return path.ids[-1] == self._decoding.end_id or self._stop_words.match(path.ids)
-
-    def _decided(self, best_alive: Candidate) -> bool:
+    def _decided(self, best_alive: BeamCandidate) -> bool:
         """Return whether nothing alive can overtake the best finished hypothesis any more."""
         longest = gnmt_penalty(self._decoding.max_tokens, self._decoding.length_penalty)
-        return bool(self._finished) and self._finished[0][0] > best_alive.path.total / longest
+        return bool(self._finished) and self._finished[0][0] > best_alive.hypothesis.total / longest

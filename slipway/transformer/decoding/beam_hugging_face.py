@@ -6,11 +6,8 @@ ordered by log-probability / length ** penalty. The others go on, K of them. Kno
 
 from __future__ import annotations
 
-from slipway.transformer.decoding.candidates import Candidate, Distribution
-from slipway.transformer.decoding.length import power_penalty
-from slipway.transformer.decoding.path import Path
-from slipway.transformer.decoding.rule import Move
-from slipway.transformer.decoding.words import StopWords
+from slipway.transformer.decoding.beam import BeamCandidate, BeamUpdate, Distribution
+from slipway.transformer.decoding.hypothesis import BeamHypothesis, EndCondition, power_penalty
 from slipway.transformer.generation import Decoding
 
 
@@ -18,48 +15,45 @@ class HuggingFaceBeam:
     """The alive hypotheses and the pool of finished ones of one row."""
 
     def __init__(self, decoding: Decoding) -> None:
-        self.paths: list[Path] = [Path()]
+        self.hypotheses: list[BeamHypothesis] = [BeamHypothesis()]
         self._decoding = decoding
-        self._stop_words = StopWords.of(decoding.stop_words)
-        self._pool: list[tuple[float, Path]] = []  # score and path, best first
+        self._end = EndCondition(decoding)
+        self._pool: list[tuple[float, BeamHypothesis]] = []  # score and hypothesis, best first
 
-    def advance(self, distribution: Distribution) -> Move:
+    def advance(self, distribution: Distribution) -> BeamUpdate:
         """Continue, finish and, when nothing alive can become better than the pool, end."""
         decoding = self._decoding
-        length = len(self.paths[0].ids) + 1
+        length = len(self.hypotheses[0].ids) + 1
         last = length >= decoding.max_tokens
         penalty = power_penalty(length, decoding.length_penalty)
         candidates, alive = self._candidates(distribution)
         for candidate in candidates[: decoding.beam_width]:
-            if last or self._ends(candidate.path):
-                self._pool.append((candidate.path.total / penalty, candidate.path))
+            if last or self._end.met(candidate.hypothesis.ids):
+                self._pool.append((candidate.hypothesis.total / penalty, candidate.hypothesis))
         self._pool.sort(key=lambda entry: entry[0], reverse=True)
         del self._pool[decoding.beam_width :]
-        if last or not alive or self._decided(alive[0].path.total / penalty):
+        if last or not alive or self._decided(alive[0].hypothesis.total / penalty):
             figures = decoding.log_probabilities
-            return Move(finished=[path.hypothesis(score, figures=figures) for score, path in self._pool])
-        self.paths = [candidate.path for candidate in alive]
-        return Move([candidate.parent for candidate in alive], [candidate.token for candidate in alive])
+            return BeamUpdate(finished=[hypothesis.result(score, figures=figures) for score, hypothesis in self._pool])
+        self.hypotheses = [candidate.hypothesis for candidate in alive]
+        return BeamUpdate([candidate.parent for candidate in alive], [candidate.token for candidate in alive])
 
-    def _candidates(self, distribution: Distribution) -> tuple[list[Candidate], list[Candidate]]:
+    def _candidates(self, distribution: Distribution) -> tuple[list[BeamCandidate], list[BeamCandidate]]:
         """Return the best continuations, and those of them that go on; more are looked at while stop words end them.
 
         FasterTransformer's diversity adds its rate for every place that a candidate has behind its siblings.
         """
         width = self._decoding.beam_width
-        everything = len(self.paths) * distribution.logits.shape[-1]
+        everything = len(self.hypotheses) * distribution.logits.shape[-1]
         per_parent = 2 * width
         while True:
             candidates = distribution.best(
-                self.paths, per_parent, per_parent=per_parent, per_rank=self._decoding.diversity
+                self.hypotheses, per_parent, per_parent=per_parent, per_rank=self._decoding.diversity
             )
-            alive = [candidate for candidate in candidates if not self._ends(candidate.path)][:width]
+            alive = [candidate for candidate in candidates if not self._end.met(candidate.hypothesis.ids)][:width]
             if len(alive) == width or per_parent >= everything or not self._decoding.stop_words:
                 return candidates, alive
             per_parent *= 2
-
-    def _ends(self, path: Path) -> bool:
-        return path.ids[-1] == self._decoding.end_id or self._stop_words.match(path.ids)
 
     def _decided(self, best_alive: float) -> bool:
         """Return whether the pool is full and, unless that is enough, no worse than the best alive as long as it is."""

@@ -9,11 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from slipway.transformer.decoding.candidates import Distribution
-from slipway.transformer.decoding.length import gnmt_penalty
-from slipway.transformer.decoding.path import Path
-from slipway.transformer.decoding.rule import Move
-from slipway.transformer.decoding.words import StopWords
+from slipway.transformer.decoding.beam import BeamUpdate, Distribution
+from slipway.transformer.decoding.hypothesis import BeamHypothesis, EndCondition, gnmt_penalty
 from slipway.transformer.generation import Decoding, Hypothesis
 
 
@@ -21,7 +18,7 @@ from slipway.transformer.generation import Decoding, Hypothesis
 class _Place:
     """A hypothesis in the beam: alive with the parent it continues, or finished."""
 
-    path: Path
+    hypothesis: BeamHypothesis
     score: float  # normalised, without diversity
     parent: int | None
 
@@ -30,25 +27,25 @@ class LightSeqBeam:
     """The alive and the finished hypotheses of one row's beam."""
 
     def __init__(self, decoding: Decoding) -> None:
-        self.paths: list[Path] = [Path()]
+        self.hypotheses: list[BeamHypothesis] = [BeamHypothesis()]
         self._decoding = decoding
-        self._stop_words = StopWords.of(decoding.stop_words)
+        self._end = EndCondition(decoding)
         self._finished: list[_Place] = []
 
-    def advance(self, distribution: Distribution) -> Move:
+    def advance(self, distribution: Distribution) -> BeamUpdate:
         """Fill the beam with the best of what goes on and what has ended; end when all have, or at the last column."""
         if self._decoding.max_tokens == 1:  # the first column is the last one
-            ended = _Place(Path().extended(self._decoding.end_id, 0.0), 0.0, None)
-            return Move(finished=self._results([ended] * self._decoding.beam_width))
-        length = len(self.paths[0].ids) + 1
+            ended = _Place(BeamHypothesis().extended(self._decoding.end_id, 0.0), 0.0, None)
+            return BeamUpdate(finished=self._results([ended] * self._decoding.beam_width))
+        length = len(self.hypotheses[0].ids) + 1
         places = self._best(distribution, length)
-        self._finished = [place for place in places if place.parent is None or self._ends(place.path)]
-        alive = [place for place in places if not (place.parent is None or self._ends(place.path))]
+        self._finished = [place for place in places if place.parent is None or self._end.met(place.hypothesis.ids)]
+        alive = [place for place in places if not (place.parent is None or self._end.met(place.hypothesis.ids))]
         if not alive or length >= self._decoding.max_tokens - 1:
-            return Move(finished=self._results(places))
-        self._finished = [_Place(place.path, place.score, None) for place in self._finished]
-        self.paths = [place.path for place in alive]
-        return Move([place.parent or 0 for place in alive], [place.path.ids[-1] for place in alive])
+            return BeamUpdate(finished=self._results(places))
+        self._finished = [_Place(place.hypothesis, place.score, None) for place in self._finished]
+        self.hypotheses = [place.hypothesis for place in alive]
+        return BeamUpdate([place.parent or 0 for place in alive], [place.hypothesis.ids[-1] for place in alive])
 
     def _best(self, distribution: Distribution, length: int) -> list[_Place]:
         """Return the beam's next places, best first.
@@ -59,27 +56,24 @@ class LightSeqBeam:
         rate = decoding.diversity
         factor = 1.0 if decoding.length_penalty < 0 else 1.0 / gnmt_penalty(length, decoding.length_penalty)
         width = decoding.beam_width
-        candidates = distribution.best(self.paths, width, per_parent=width, factor=factor, per_rank=-rate)
+        candidates = distribution.best(self.hypotheses, width, per_parent=width, factor=factor, per_rank=-rate)
         ranked = [(place.score - rate, place) for place in self._finished]
         ranked += [
-            (candidate.score - rate, _Place(candidate.path, candidate.path.total * factor, candidate.parent))
-            for candidate in candidates
+            (each.score - rate, _Place(each.hypothesis, each.hypothesis.total * factor, each.parent))
+            for each in candidates
         ]
         ranked.sort(key=lambda entry: entry[0], reverse=True)
         return [place for _, place in ranked[:width]]
-
-    def _ends(self, path: Path) -> bool:
-        return path.ids[-1] == self._decoding.end_id or self._stop_words.match(path.ids)
 
     def _results(self, places: list[_Place]) -> list[Hypothesis]:
         """Return the beam's hypotheses, best first, the end token in the last column of what was still alive."""
         decoding = self._decoding
         results = []
         for place in places:
-            path, score = place.path, place.score
+            hypothesis, score = place.hypothesis, place.score
             if decoding.length_penalty < 0:
-                score = path.total / max(1, sum(token != decoding.end_id for token in path.ids))
-            if not self._ends(path):
-                path = path.extended(decoding.end_id, 0.0)
-            results.append(path.hypothesis(score, figures=decoding.log_probabilities))
+                score = hypothesis.total / max(1, sum(token != decoding.end_id for token in hypothesis.ids))
+            if not self._end.met(hypothesis.ids):
+                hypothesis = hypothesis.extended(decoding.end_id, 0.0)
+            results.append(hypothesis.result(score, figures=decoding.log_probabilities))
         return sorted(results, key=lambda result: result.score, reverse=True)

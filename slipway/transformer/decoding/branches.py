@@ -5,56 +5,54 @@ The results keep the order of their first tokens, so the first one is what greed
 
 from __future__ import annotations
 
-from slipway.transformer.decoding.candidates import Candidate, Distribution
-from slipway.transformer.decoding.path import Path
-from slipway.transformer.decoding.rule import Move
-from slipway.transformer.decoding.words import StopWords
+from slipway.transformer.decoding.beam import BeamCandidate, BeamUpdate, Distribution
+from slipway.transformer.decoding.hypothesis import BeamHypothesis, EndCondition
 from slipway.transformer.generation import Decoding
 
 
-class Branches:
+class GreedyBranches:
     """The branches of one row: those that go on and those that have ended."""
 
     def __init__(self, decoding: Decoding) -> None:
-        self.paths: list[Path] = [Path()]
+        self.hypotheses: list[BeamHypothesis] = [BeamHypothesis()]
         self._decoding = decoding
-        self._stop_words = StopWords.of(decoding.stop_words)
-        self._open: list[int] = []  # the branch that each path belongs to
-        self._ended: dict[int, Path] = {}
+        self._end = EndCondition(decoding)
+        self._open: list[int] = []  # the branch that each hypothesis belongs to
+        self._ended: dict[int, BeamHypothesis] = {}
 
-    def advance(self, distribution: Distribution) -> Move:
+    def advance(self, distribution: Distribution) -> BeamUpdate:
         """Open the branches at the first step, then give each its best token."""
         if not self._open:
             width = self._decoding.beam_width
-            following = distribution.best(self.paths, width, per_parent=width)
+            following = distribution.best(self.hypotheses, width, per_parent=width)
             branches = list(range(len(following)))
         else:
             following = self._followed(distribution)
             branches = self._open
         going_on = []
         for branch, candidate in zip(branches, following, strict=True):
-            if self._ends(candidate.path):
-                self._ended[branch] = candidate.path
+            if self._ends(candidate.hypothesis):
+                self._ended[branch] = candidate.hypothesis
             else:
                 going_on.append((branch, candidate))
         self._open = [branch for branch, _ in going_on]
-        self.paths = [candidate.path for _, candidate in going_on]
+        self.hypotheses = [candidate.hypothesis for _, candidate in going_on]
         if not going_on:
             figures = self._decoding.log_probabilities
             ordered = [self._ended[branch] for branch in sorted(self._ended)]
-            return Move(finished=[path.hypothesis(path.total, figures=figures) for path in ordered])
-        return Move([candidate.parent for _, candidate in going_on], [candidate.token for _, candidate in going_on])
+            return BeamUpdate(finished=[hypothesis.result(hypothesis.total, figures=figures) for hypothesis in ordered])
+        return BeamUpdate(
+            [candidate.parent for _, candidate in going_on], [candidate.token for _, candidate in going_on]
+        )
 
-    def _followed(self, distribution: Distribution) -> list[Candidate]:
+    def _followed(self, distribution: Distribution) -> list[BeamCandidate]:
         """Return the best continuation of each branch, in their order; equal scores give the lowest id."""
         best, ids = distribution.logits.max(dim=-1)
         steps = (best.double() - distribution.totals.double()).tolist()
         return [
-            Candidate(branch, path.extended(token, step), step)
-            for branch, (path, token, step) in enumerate(zip(self.paths, ids.tolist(), steps, strict=True))
+            BeamCandidate(branch, hypothesis.extended(token, step), step)
+            for branch, (hypothesis, token, step) in enumerate(zip(self.hypotheses, ids.tolist(), steps, strict=True))
         ]
 
-    def _ends(self, path: Path) -> bool:
-        decoding = self._decoding
-        ends = path.ids[-1] == decoding.end_id or self._stop_words.match(path.ids)
-        return ends or len(path.ids) >= decoding.max_tokens
+    def _ends(self, hypothesis: BeamHypothesis) -> bool:
+        return self._end.met(hypothesis.ids) or len(hypothesis.ids) >= self._decoding.max_tokens

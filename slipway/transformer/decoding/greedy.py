@@ -8,7 +8,7 @@ from math import isfinite
 import torch
 from torch import Tensor
 
-from slipway.transformer.decoding.line import Line
+from slipway.transformer.decoding.hypothesis import GeneratedSequence
 from slipway.transformer.decoding.scores import normalise
 from slipway.transformer.generation import Decoding, Search
 
@@ -26,15 +26,17 @@ def is_plain(decoding: Decoding) -> bool:
     )
 
 
-def pick(logits: Tensor, lines: Sequence[Line]) -> Iterator[tuple[int, float]]:
-    """Return the best token of each line and its log-probability.
+def pick(logits: Tensor, sequences: Sequence[GeneratedSequence]) -> Iterator[tuple[int, float]]:
+    """Return the best token of each sequence and its log-probability.
 
     Of equal scores the lowest id wins (torch promises the first index of a maximum).
     """
-    logits = _without_early_ends(logits, lines)
+    logits = _without_early_ends(logits, sequences)
     ids, figures = _best(logits, torch.logsumexp(logits, dim=-1))
     if not all(map(isfinite, figures)):  # the usual case does without this check on the device
-        ends = torch.tensor([line.decoding.end_id for line in lines], dtype=torch.int64, device=logits.device)
+        ends = torch.tensor(
+            [sequence.decoding.end_id for sequence in sequences], dtype=torch.int64, device=logits.device
+        )
         ids, figures = _best(*normalise(logits, ends))
     return zip(map(int, ids), figures, strict=True)
 
@@ -46,10 +48,10 @@ def _best(logits: Tensor, total: Tensor) -> tuple[list[float], list[float]]:
     return ids, figures
 
 
-def _without_early_ends(logits: Tensor, lines: Sequence[Line]) -> Tensor:
-    """Return the scores with the end token banned where a line is too short to end; the caller's are not written."""
+def _without_early_ends(logits: Tensor, sequences: Sequence[GeneratedSequence]) -> Tensor:
+    """Return the scores without the end token where a sequence is too short to end; the caller's are not written."""
     size = logits.shape[-1]
-    banned = [(row, line.decoding.end_id) for row, line in enumerate(lines) if not line.may_end]
+    banned = [(row, sequence.decoding.end_id) for row, sequence in enumerate(sequences) if not sequence.may_end]
     banned = [(row, end) for row, end in banned if 0 <= end < size]
     if not banned:
         return logits

@@ -11,14 +11,13 @@ from math import inf
 import torch
 from torch import Tensor
 
-from slipway.transformer.decoding.nucleus import Nucleus
 from slipway.transformer.generation import Decoding
 
 MOST_CANDIDATES = 1024  # FasterTransformer's largest top_k
 _WIDTHS = (64, 1024)  # a nucleus is looked for among so many before all the rest is sorted (0.1, 0.5, 3 ms)
 
 
-class Sampler:
+class TokenSampler:
     """How one row chooses, and its random numbers."""
 
     def __init__(self, decoding: Decoding) -> None:
@@ -71,6 +70,26 @@ class Sampler:
         place = _place(shares, point)
         figure = float(logarithms[place])
         return int(ids[place]), figure, figure
+
+
+class Nucleus:
+    """`mass` is the share of the probability to draw from at the next step.
+
+    It shrinks by `top_p_decay` with every token, to no less than `top_p_min`, and starts again after
+    `top_p_reset_id`. Without `top_p` it is everything.
+    """
+
+    def __init__(self, decoding: Decoding) -> None:
+        self._decoding = decoding
+        self.mass = decoding.top_p or 1.0
+
+    def follow(self, token: int) -> None:
+        """Set the mass of the step after `token`."""
+        decoding = self._decoding
+        if decoding.top_p == 0.0:
+            return
+        decayed = max(self.mass * decoding.top_p_decay, decoding.top_p_min)
+        self.mass = decoding.top_p if token == decoding.top_p_reset_id else decayed
 
 
 def _place(shares: Tensor, point: float) -> int:

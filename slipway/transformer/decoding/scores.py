@@ -7,11 +7,12 @@ infinite one as the largest there is, and a hypothesis that is left without any 
 from __future__ import annotations
 
 import logging
+from typing import Final
 
 import torch
 from torch import Tensor
 
-_LOGGER = logging.getLogger(__name__)
+_LOG: Final = logging.getLogger("slipway.transformer")
 _LARGEST = 1e30  # sums and differences of two such figures still fit in float32
 
 
@@ -28,7 +29,7 @@ def normalise(logits: Tensor, end_ids: Tensor) -> tuple[Tensor, Tensor]:
     total = torch.logsumexp(logits, dim=-1)
     hopeless = torch.isinf(total).nonzero().flatten()
     if len(hopeless):
-        _LOGGER.warning("no token has a finite score in %d of %d hypotheses: they end here", len(hopeless), len(logits))
+        _LOG.warning("no token has a finite score in %d of %d hypotheses: they end here", len(hopeless), len(logits))
         ends = end_ids[hopeless]
         logits[hopeless, ends.where((ends >= 0) & (ends < logits.shape[-1]), 0)] = 0.0
         total = total.index_fill(0, hopeless, 0.0)

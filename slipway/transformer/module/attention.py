@@ -1,20 +1,69 @@
-"""Queries, keys and values, and the one formula. Which tokens look at which is the business of `whole` (a sequence at
-itself), `cache` (the newest token at those before) and `cross` (a decoder at an encoder)."""
+"""How a projection becomes queries, keys and values with their heads, and the one formula over them.
+
+Which tokens look at which is a view's business: `full_sequence` (a sequence at itself), `key_value_cache` (the newest
+token at those before) and `cross_attention_cache` (a decoder at an encoder).
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from slipway.transformer.module.arrays import Arrays
-from slipway.transformer.module.features import Features
+from slipway.transformer.module.inputs import TokenFeatures
+from slipway.transformer.module.layer_builder import LayerBuilder
 from slipway.transformer.spec import Stack
 
 
-class Looking(Protocol):
+@dataclass(frozen=True, slots=True)
+class Heads:
+    """How what a layer projects is divided: queries, keys and values side by side, each of `count` heads that are
+    together `width` wide. What is split is a view, [rows, heads, tokens, head size]."""
+
+    count: int
+    width: int
+
+    @classmethod
+    def of(cls, stack: Stack) -> Heads:
+        """Return the heads of a stack's attention."""
+        return cls(stack.heads, stack.attention)
+
+    def split(self, projected: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return queries, keys and values of a projection [rows, tokens, 3 width]."""
+        query, key, value = self._parts(projected, 3)
+        return query, key, value
+
+    def split_keys_values(self, projected: Tensor) -> tuple[Tensor, Tensor]:
+        """Return keys and values of [rows, tokens, 2 width], the part of a projection that caches keep."""
+        key, value = self._parts(projected, 2)
+        return key, value
+
+    def split_queries(self, projected: Tensor, rows: int) -> Tensor:
+        """Return queries of [rows * tokens, width]."""
+        return projected.view(rows, -1, self.count, self.width // self.count).transpose(1, 2)
+
+    def split_step(self, projected: Tensor) -> tuple[Tensor, Tensor]:
+        """Return, of one token per row [rows, 3 width], its queries, and [rows, 2 width] what a cache appends."""
+        query, appended = projected.split_with_sizes((self.width, 2 * self.width), dim=-1)
+        return query.view(projected.shape[0], self.count, 1, -1), appended
+
+    def keys_values(self, projected: Tensor) -> Tensor:
+        """Return the keys and values of a projection [..., 3 width], still side by side."""
+        return projected[..., self.width :]
+
+    def join(self, gathered: Tensor) -> Tensor:
+        """Return [rows * tokens, width] of what the heads gathered; a copy unless each row has one token."""
+        return gathered.transpose(1, 2).reshape(-1, self.width)
+
+    def _parts(self, projected: Tensor, count: int) -> tuple[Tensor, ...]:
+        rows, tokens, _ = projected.shape
+        return projected.view(rows, tokens, count, self.count, -1).permute(2, 0, 3, 1, 4).unbind()
+
+
+class AttentionView(Protocol):
     """Who looks at whom: what the attention of a layer is given besides its projections."""
 
     def attend(self, layer: int, projected: Tensor) -> Tensor:
@@ -24,40 +73,40 @@ class Looking(Protocol):
 class Attention:
     """The projections of one layer: into queries, keys and values in one product, and out."""
 
-    def __init__(self, arrays: Arrays, prefix: str, layer: int, stack: Stack) -> None:
+    def __init__(self, builder: LayerBuilder, prefix: str, layer: int, stack: Stack) -> None:
         self._layer = layer
-        self._into = arrays.linear(*(f"{prefix}.{part}" for part in ("query", "key", "value")))
-        self._out = arrays.linear(f"{prefix}.output")
-        self._scale = key_value_scale(arrays, prefix, stack, with_query=True)
+        self._into = builder.linear(*(f"{prefix}.{part}" for part in ("query", "key", "value")))
+        self._out = builder.linear(f"{prefix}.output")
+        self._scale = key_value_scale(builder, prefix, stack, with_query=True)
 
-    def __call__(self, x: Tensor, looking: Looking, features: Features) -> Tensor:
+    def __call__(self, x: Tensor, view: AttentionView, features: TokenFeatures) -> Tensor:
         """Return [tokens, hidden]; `features` are per token."""
         projected = self._into(x)
         if self._scale is not None and features.tasks is not None:
             projected = projected * self._scale[features.tasks]
-        return self._out(looking.attend(self._layer, projected))
+        return self._out(view.attend(self._layer, projected))
 
 
 class CrossAttention:
     """The projections of a decoder layer that looks at an encoder, whose side is computed once per row (`memory`)."""
 
-    def __init__(self, arrays: Arrays, prefix: str, layer: int, stack: Stack) -> None:
+    def __init__(self, builder: LayerBuilder, prefix: str, layer: int, stack: Stack) -> None:
         self._layer = layer
-        self._query = arrays.linear(f"{prefix}.query")
-        self._memory = arrays.linear(f"{prefix}.key", f"{prefix}.value")
-        self._out = arrays.linear(f"{prefix}.output")
-        self._scale = key_value_scale(arrays, prefix, stack, with_query=False)
+        self._query = builder.linear(f"{prefix}.query")
+        self._memory = builder.linear(f"{prefix}.key", f"{prefix}.value")
+        self._out = builder.linear(f"{prefix}.output")
+        self._scale = key_value_scale(builder, prefix, stack, with_query=False)
 
-    def memory(self, encoded: Tensor, features: Features) -> Tensor:
+    def memory(self, encoded: Tensor, features: TokenFeatures) -> Tensor:
         """Return keys and values side by side, [tokens, 2 attention], of an encoder's hidden states."""
         projected = self._memory(encoded)
         if self._scale is not None and features.tasks is not None:
             projected = projected * self._scale[features.tasks]
         return projected
 
-    def __call__(self, x: Tensor, looking: Looking) -> Tensor:
+    def __call__(self, x: Tensor, view: AttentionView) -> Tensor:
         """Return [tokens, hidden]."""
-        return self._out(looking.attend(self._layer, self._query(x)))
+        return self._out(view.attend(self._layer, self._query(x)))
 
 
 def attend(query: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None, *, scale: float) -> Tensor:
@@ -65,7 +114,7 @@ def attend(query: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None, *, 
     return functional.scaled_dot_product_attention(query, keys, values, attn_mask=bias, scale=scale)
 
 
-def attend_openly(
+def attend_with_probabilities(
     query: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None, *, scale: float
 ) -> tuple[Tensor, Tensor]:
     """Return what `attend` returns, and the probabilities [rows, heads, queries, keys]."""
@@ -76,11 +125,11 @@ def attend_openly(
     return torch.matmul(probabilities, values), probabilities
 
 
-def key_value_scale(arrays: Arrays, prefix: str, stack: Stack, *, with_query: bool) -> Tensor | None:
+def key_value_scale(builder: LayerBuilder, prefix: str, stack: Stack, *, with_query: bool) -> Tensor | None:
     """Return IA3's scales of keys and values side by side (ones for queries), a last row of ones for "no task"."""
     if not stack.adapter_tasks:
         return None
-    parts = [arrays.tensor(f"{prefix}.{part}_scale") for part in ("key", "value")]
+    parts = [builder.tensor(f"{prefix}.{part}_scale") for part in ("key", "value")]
     scales = torch.cat([torch.ones_like(parts[0]), *parts] if with_query else parts, dim=1)
     return with_no_task(scales)
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from slipway.transformer.module.cache import Cache, Newest
-from slipway.transformer.module.cross import Crossing
-from slipway.transformer.module.embedding import Replaced
-from slipway.transformer.module.features import Features
-from slipway.transformer.module.layout import Layout, hidden_key
+from slipway.transformer.module.cross_attention_cache import CrossAttentionCache
+from slipway.transformer.module.inputs import EmbeddingOverrides, PackedSequences, TokenFeatures
+from slipway.transformer.module.key_value_cache import DecodeStep, KeyValueCache
+from slipway.transformer.module.packed_layout import PackedLayout, masked_score
 from slipway.transformer.module.stack import StackNetwork
 
 
@@ -19,27 +18,27 @@ class DecoderState:
     def __init__(self, decoder: StackNetwork, like: Tensor, *, rows: int, expected: int) -> None:
         self.decoder = decoder
         self._like = like
-        self._row_features = Features()  # per row
-        self.features = Features()  # per hypothesis
+        self._row_features = TokenFeatures()  # per row
+        self.features = TokenFeatures()  # per hypothesis
         self.mask: Tensor | None = None  # [columns, hypotheses] what is added to the scores of earlier tokens
         self.positions = torch.zeros(rows, dtype=torch.int64, device=like.device)  # of the next token
-        self.cache = Cache(decoder.stack, like, expected=expected)
-        self.crossing: Crossing | None = None
+        self.cache = KeyValueCache(decoder.stack, like, expected=expected)
+        self.cross_cache: CrossAttentionCache | None = None
 
-    def look_at(self, encoded: Tensor, layout: Layout, key_mask: Tensor | None, features: Features) -> None:
-        """Keep what cross-attention needs of an encoder's packed hidden states; `features` are per row."""
-        per_token = features.select(layout.row_of_token)
-        memories = [layer.memory(encoded, per_token) for layer in self.decoder.layers]
-        self.crossing = Crossing(self.decoder.stack, memories, layout, key_mask)
+    def take_encoded(self, encoded: Tensor, sequences: PackedSequences, key_mask: Tensor | None) -> None:
+        """Keep what cross-attention needs of an encoder's packed hidden states of `sequences`."""
+        layout = sequences.layout
+        memories = self.decoder.memories(encoded, sequences.features.select(layout.row_of_token))
+        self.cross_cache = CrossAttentionCache.of(self.decoder.stack, memories, layout, key_mask)
 
-    def take_features(self, features: Features) -> None:
+    def take_features(self, features: TokenFeatures) -> None:
         """Take what the decoder's tokens bring along, per row."""
         self._row_features = self.features = features
 
-    def take_prompts(self, layout: Layout, features: Features, hidden_keys: Tensor | None) -> None:
+    def take_prompts(self, layout: PackedLayout, features: TokenFeatures, masked_tokens: Tensor | None) -> None:
         """Go on behind prompts that are in the cache now."""
         self.take_features(features)
-        mask = layout.key_mask(hidden_keys, self._like.dtype)
+        mask = layout.key_mask(masked_tokens, self._like.dtype)
         self.mask = None if mask is None else mask.t().contiguous()
         self.positions = torch.tensor(layout.lengths, dtype=torch.int64, device=self._like.device)
 
@@ -50,14 +49,14 @@ class DecoderState:
         self.features = self._row_features.select(rows)
         if self.mask is not None:
             self.mask = self.mask.index_select(1, parents)
-        if self.crossing is not None:
-            self.crossing.follow(rows.tolist())
+        if self.cross_cache is not None:
+            self.cross_cache.follow(rows.tolist())
 
-    def step(self, tokens: Tensor, replaced: Replaced | None = None) -> Tensor:
+    def step(self, tokens: Tensor, overrides: EmbeddingOverrides | None = None) -> Tensor:
         """Take one token per hypothesis and return its hidden state, [n, hidden]."""
         decoder = self.decoder
-        x = decoder.embedding(tokens, self.positions, self.features, replaced)
-        hidden = decoder(x, Newest(decoder.stack, self.cache, self._bias(tokens)), self.crossing, self.features)
+        x = decoder.embedding(tokens, self.positions, self.features, overrides)
+        hidden = decoder(x, DecodeStep(decoder.stack, self.cache, self._bias(tokens)), self.cross_cache, self.features)
         self.cache.advance(tokens.shape[0])
         self.positions = self.positions + 1
         return hidden
@@ -75,8 +74,8 @@ class DecoderState:
         count = tokens.shape[0]
         before = self._like.new_zeros(self.cache.length, count) if self.mask is None else self.mask
         newest = self._like.new_zeros(1, count)
-        hidden = self.decoder.hidden_keys(tokens)
+        hidden = self.decoder.masked_tokens(tokens)
         if hidden is not None:
-            newest.masked_fill_(hidden[None], hidden_key(newest.dtype))
+            newest.masked_fill_(hidden[None], masked_score(newest.dtype))
         self.mask = torch.cat([before, newest])
         return self.mask

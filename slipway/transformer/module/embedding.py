@@ -2,57 +2,57 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from slipway.transformer.module.arrays import Arrays
-from slipway.transformer.module.features import Features
+from slipway.errors import internal
+from slipway.transformer.module.inputs import EmbeddingOverrides, TokenFeatures
+from slipway.transformer.module.layer_builder import LayerBuilder
 from slipway.transformer.spec import Positions, Stack
-
-
-@dataclass(frozen=True, slots=True)
-class Replaced:
-    """Tokens that have a vector instead of an id: prompt tables, languages that stand before the tokens."""
-
-    index: Tensor  # int64 [n], which of the packed tokens
-    vectors: Tensor  # [n, hidden]
 
 
 class Embedding:
     """A stack's tables. `tokens` is given where another stack's token table is used."""
 
-    def __init__(self, arrays: Arrays, prefix: str, stack: Stack, *, tokens: Tensor | None = None) -> None:
+    def __init__(self, builder: LayerBuilder, prefix: str, stack: Stack, *, tokens: Tensor | None = None) -> None:
         self._stack = stack
-        self.tokens = tokens
+        self._tokens = tokens
         if tokens is None and not (stack.vision or stack.embedded_input):
-            self.tokens = arrays.tensor(f"{prefix}.tokens")
+            self._tokens = builder.tensor(f"{prefix}.tokens")
         table = stack.positions is Positions.TABLE
-        self._positions = arrays.tensor(f"{prefix}.positions") if table else None
-        self._type = arrays.tensor(f"{prefix}.types")[0].clone() if stack.token_types else None
-        self.languages = arrays.tensor(f"{prefix}.languages") if stack.languages else None
-        self._norm = arrays.norm(f"{prefix}.norm", stack) if stack.embedding_norm else None
+        self._positions = builder.tensor(f"{prefix}.positions") if table else None
+        self._type = builder.tensor(f"{prefix}.types")[0].clone() if stack.token_types else None
+        self._languages = builder.tensor(f"{prefix}.languages") if stack.languages else None
+        self._norm = builder.norm(f"{prefix}.norm", stack) if stack.embedding_norm else None
         if stack.vision is not None:
-            self._patch = arrays.tensor(f"{prefix}.patch.weight"), arrays.tensor(f"{prefix}.patch.bias")
-            self._class = arrays.tensor(f"{prefix}.class")
+            self._patch = builder.tensor(f"{prefix}.patch.weight"), builder.tensor(f"{prefix}.patch.bias")
+            self._class = builder.tensor(f"{prefix}.class")
 
-    def __call__(self, ids: Tensor, positions: Tensor, features: Features, replaced: Replaced | None = None) -> Tensor:
+    def __call__(
+        self, ids: Tensor, positions: Tensor, features: TokenFeatures, overrides: EmbeddingOverrides | None = None
+    ) -> Tensor:
         """Return [tokens, hidden] of ids and positions int64 [tokens]."""
-        assert self.tokens is not None  # noqa: S101  a stack for images is given pixels
+        if self._tokens is None:
+            raise internal("this stack embeds images, or takes what was embedded elsewhere; it has no table of tokens")
         stack = self._stack
-        x = functional.embedding(ids, self.tokens)
+        x = functional.embedding(ids, self._tokens)
         if stack.embedding_scale != 1.0:
             x = x * stack.embedding_scale
-        if replaced is not None:
-            x = x.index_copy(0, replaced.index, replaced.vectors)
+        if overrides is not None:
+            x = x.index_copy(0, overrides.index, overrides.vectors)
         x = self._placed(x, positions)
-        if features.languages is not None and self.languages is not None:
-            x = x + self.languages[features.languages]
+        if features.languages is not None and self._languages is not None:
+            x = x + self._languages[features.languages]
         if stack.padding_id is not None:
             x = x.masked_fill((ids == stack.padding_id)[:, None], 0.0)
         return x if self._norm is None else self._norm(x)
+
+    def language_vectors(self, languages: Tensor) -> Tensor:
+        """Return the vectors [n, hidden] of languages int64 [n]."""
+        if self._languages is None:
+            raise internal("this stack has no table of languages")
+        return self._languages[languages]
 
     def images(self, pixels: Tensor) -> Tensor:
         """Return [rows * tokens, hidden] of pixels [rows, channels, height, width]: the class token, then the patches

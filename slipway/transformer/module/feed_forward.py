@@ -1,42 +1,104 @@
-"""The feed-forward block: wider, through a non-linearity, back."""
+"""The feed-forward block of a layer: wider, through a non-linearity, back.
+
+One for all tokens, or a mixture of experts, of which each token goes through the few that its gate names.
+"""
 
 from __future__ import annotations
 
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
-from slipway.transformer.module.arrays import Arrays
+from slipway.errors import invalid
 from slipway.transformer.module.attention import with_no_task
-from slipway.transformer.module.features import Features
-from slipway.transformer.module.linear import activate
-from slipway.transformer.spec import Stack
+from slipway.transformer.module.inputs import TokenFeatures
+from slipway.transformer.module.layer_builder import LayerBuilder
+from slipway.transformer.module.linear import Linear, activate
+from slipway.transformer.spec import Experts, Gate, Stack
 
 
-class Block(Protocol):
+class FeedForwardBlock(Protocol):
     """What a layer does to each token alone."""
 
-    def __call__(self, x: Tensor, features: Features) -> Tensor:
-        """Return [tokens, hidden]."""
+    def __call__(self, x: Tensor, features: TokenFeatures) -> Tensor:
+        """Return [tokens, hidden]; `features` are per token."""
 
 
 class FeedForward:
-    """down(activation(up x)), or down(activation(up x) * gated x) with both wide products in one."""
+    """One block for all tokens."""
 
-    def __init__(self, arrays: Arrays, prefix: str, stack: Stack) -> None:
-        self._activation = stack.activation
-        self._gated = stack.gated
-        self._wide = arrays.linear(f"{prefix}.up", *([f"{prefix}.gated"] if stack.gated else []))
-        self._down = arrays.linear(f"{prefix}.down")
-        self._scale = with_no_task(arrays.tensor(f"{prefix}.scale")) if stack.adapter_tasks else None
+    def __init__(self, builder: LayerBuilder, prefix: str, stack: Stack) -> None:
+        self._stack = stack
+        self._wide = builder.linear(*_wide_names(prefix, stack))
+        self._down = builder.linear(f"{prefix}.down")
+        self._scale = with_no_task(builder.tensor(f"{prefix}.scale")) if stack.adapter_tasks else None
 
-    def __call__(self, x: Tensor, features: Features) -> Tensor:
+    def __call__(self, x: Tensor, features: TokenFeatures) -> Tensor:
         """Return [tokens, hidden]; `features` are per token."""
-        if self._gated:
-            up, gated = self._wide(x).chunk(2, dim=-1)
-            inner = activate(self._activation, up).mul_(gated)
-        else:
-            inner = self._wide(x, self._activation)
-        if self._scale is not None and features.tasks is not None:
-            inner = inner * self._scale[features.tasks]
-        return self._down(inner)
+        return _feed(x, self._wide, self._down, self._stack, _selected(self._scale, features.tasks))
+
+
+class MixtureOfExperts:
+    """The experts of one layer and their gate."""
+
+    def __init__(self, builder: LayerBuilder, prefix: str, stack: Stack, experts: Experts) -> None:
+        self._stack = stack
+        self._experts = experts
+        soft = experts.gate is Gate.SOFT
+        self._router = builder.tensor(f"{prefix}.router.weight").t().contiguous() if soft else None
+        self._wide = _each(builder, _wide_names(prefix, stack), experts.count)
+        self._down = _each(builder, [f"{prefix}.down"], experts.count)
+        self._scale = with_no_task(builder.tensor(f"{prefix}.scale")) if stack.adapter_tasks else None
+
+    def __call__(self, x: Tensor, features: TokenFeatures) -> Tensor:
+        """Return the weighted sum of each token's experts, [tokens, hidden]."""
+        weights, chosen = self._choose(x, features)
+        result = torch.zeros_like(x)
+        for expert in torch.bincount(chosen.flatten()).nonzero().flatten().tolist():
+            tokens, rank = torch.nonzero(chosen == expert, as_tuple=True)
+            own = None if features.tasks is None else features.tasks[tokens]
+            wide, down = self._wide[expert], self._down[expert]
+            computed = _feed(x[tokens], wide, down, self._stack, _selected(self._scale, own))
+            result.index_add_(0, tokens, computed * weights[tokens, rank, None])
+        return result
+
+    def _choose(self, x: Tensor, features: TokenFeatures) -> tuple[Tensor, Tensor]:
+        """Return the weight and the index of each token's experts, [tokens, k] each."""
+        if self._router is not None:
+            probabilities = torch.matmul(x, self._router).float().softmax(-1)
+            weights, chosen = probabilities.topk(self._experts.top_k, dim=-1)
+            return weights.to(x.dtype), chosen
+        if features.experts is None:
+            raise invalid("the experts are chosen by language: the row must name one")
+        return x.new_ones(x.shape[0], 1), features.experts[:, None]
+
+
+def _feed(x: Tensor, wide: Linear, down: Linear, stack: Stack, scale: Tensor | None) -> Tensor:
+    """Return down(activation(up x)), or down(activation(up x) * gated x) with both wide products in one; `scale` is
+    IA3's, of each token's inner activation."""
+    if stack.gated:
+        up, gated = wide(x).chunk(2, dim=-1)
+        inner = activate(stack.activation, up).mul_(gated)
+    else:
+        inner = wide(x, stack.activation)
+    return down(inner if scale is None else inner * scale)
+
+
+def _selected(scale: Tensor | None, tasks: Tensor | None) -> Tensor | None:
+    return None if scale is None or tasks is None else scale[tasks]
+
+
+def _wide_names(prefix: str, stack: Stack) -> list[str]:
+    return [f"{prefix}.up", *([f"{prefix}.gated"] if stack.gated else [])]
+
+
+def _each(builder: LayerBuilder, prefixes: list[str], count: int) -> list[Linear]:
+    """Return one linear layer per expert of arrays that hold all of them."""
+    weight = torch.cat([builder.tensor(f"{prefix}.weight") for prefix in prefixes], dim=1)
+    bias = None
+    if f"{prefixes[0]}.bias" in builder:
+        bias = torch.cat([builder.tensor(f"{prefix}.bias") for prefix in prefixes], dim=1)
+    return [
+        builder.form(weight[expert].clone(), None if bias is None else bias[expert].clone()) for expert in range(count)
+    ]

@@ -7,15 +7,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from slipway.transformer.module.arrays import Arrays
-from slipway.transformer.module.attention import Attention, CrossAttention, Looking
+from slipway.transformer.module.attention import Attention, AttentionView, CrossAttention
 from slipway.transformer.module.embedding import Embedding
-from slipway.transformer.module.experts import MixtureOfExperts
-from slipway.transformer.module.features import Features
-from slipway.transformer.module.feed_forward import Block, FeedForward
-from slipway.transformer.module.layout import Layout
-from slipway.transformer.module.positions import RelativeBias
-from slipway.transformer.module.whole import whole_bias
+from slipway.transformer.module.feed_forward import FeedForward, FeedForwardBlock, MixtureOfExperts
+from slipway.transformer.module.full_sequence import full_sequence_bias
+from slipway.transformer.module.inputs import EmbeddedTokens, Images, PackedSequences, TokenFeatures
+from slipway.transformer.module.layer_builder import LayerBuilder
+from slipway.transformer.module.packed_layout import PackedLayout
+from slipway.transformer.module.relative_bias import RelativeBias
 from slipway.transformer.spec import Positions, Stack
 
 _HALF_LIMIT = 64_000.0  # float16 ends at 65 504; T5's residuals reach it
@@ -24,34 +23,31 @@ _HALF_LIMIT = 64_000.0  # float16 ends at 65 504; T5's residuals reach it
 class Layer:
     """Self-attention, cross-attention where there is an encoder, and the feed-forward block."""
 
-    def __init__(self, arrays: Arrays, prefix: str, layer: int, stack: Stack, *, cross: bool) -> None:
+    def __init__(self, builder: LayerBuilder, prefix: str, layer: int, stack: Stack, *, cross: bool) -> None:
         self._pre_norm = stack.pre_norm
-        self._clamped = arrays.dtype is torch.float16
-        self._self_norm = arrays.norm(f"{prefix}.self_attention.norm", stack)
-        self._self_attention = Attention(arrays, f"{prefix}.self_attention", layer, stack)
-        self._cross: CrossAttention | None = None
+        self._clamped = builder.dtype is torch.float16
+        self._self_norm = builder.norm(f"{prefix}.self_attention.norm", stack)
+        self._self_attention = Attention(builder, f"{prefix}.self_attention", layer, stack)
+        self.cross: CrossAttention | None = None
         if cross:
-            self._cross_norm = arrays.norm(f"{prefix}.cross_attention.norm", stack)
-            self._cross = CrossAttention(arrays, f"{prefix}.cross_attention", layer, stack)
-        self._wide_norm = arrays.norm(f"{prefix}.feed_forward.norm", stack)
-        self._wide: Block = (
-            MixtureOfExperts(arrays, f"{prefix}.feed_forward", stack, stack.experts)
+            self._cross_norm = builder.norm(f"{prefix}.cross_attention.norm", stack)
+            self.cross = CrossAttention(builder, f"{prefix}.cross_attention", layer, stack)
+        self._wide_norm = builder.norm(f"{prefix}.feed_forward.norm", stack)
+        self._wide: FeedForwardBlock = (
+            MixtureOfExperts(builder, f"{prefix}.feed_forward", stack, stack.experts)
             if stack.experts is not None and stack.has_experts(layer)
-            else FeedForward(arrays, f"{prefix}.feed_forward", stack)
+            else FeedForward(builder, f"{prefix}.feed_forward", stack)
         )
 
-    def __call__(self, x: Tensor, looking: Looking, crossing: Looking | None, features: Features) -> Tensor:
+    def __call__(
+        self, x: Tensor, view: AttentionView, cross_view: AttentionView | None, features: TokenFeatures
+    ) -> Tensor:
         """Return [tokens, hidden]; `features` are per token."""
-        x = self._around(x, self._self_norm, lambda y: self._self_attention(y, looking, features))
-        cross = self._cross
-        if cross is not None and crossing is not None:
-            x = self._around(x, self._cross_norm, lambda y: cross(y, crossing))
+        x = self._around(x, self._self_norm, lambda y: self._self_attention(y, view, features))
+        cross = self.cross
+        if cross is not None and cross_view is not None:
+            x = self._around(x, self._cross_norm, lambda y: cross(y, cross_view))
         return self._around(x, self._wide_norm, lambda y: self._wide(y, features))
-
-    def memory(self, encoded: Tensor, features: Features) -> Tensor:
-        """Return the keys and values of an encoder's hidden states for this layer's cross-attention."""
-        assert self._cross is not None  # noqa: S101  asked of decoders with an encoder only
-        return self._cross.memory(encoded, features)
 
     def _around(self, x: Tensor, norm: Callable[[Tensor], Tensor], block: Callable[[Tensor], Tensor]) -> Tensor:
         """Return x + f(norm(x)), or norm(x + f(x)) of a post-norm layer."""
@@ -63,35 +59,51 @@ class StackNetwork:
     """An encoder or a decoder: embedding, layers, last normalisation."""
 
     def __init__(
-        self, arrays: Arrays, name: str, stack: Stack, *, tokens: Tensor | None = None, cross: bool = False
+        self, builder: LayerBuilder, name: str, stack: Stack, *, tokens: Tensor | None = None, cross: bool = False
     ) -> None:
         self.stack = stack
         self.causal = name == "decoder"
-        self.embedding = Embedding(arrays, f"{name}.embedding", stack, tokens=tokens)
+        self.embedding = Embedding(builder, f"{name}.embedding", stack, tokens=tokens)
         self.relative: RelativeBias | None = None
         if stack.positions is Positions.RELATIVE:
             self.relative = RelativeBias(
-                arrays.tensor(f"{name}.relative_bias"),
+                builder.tensor(f"{name}.relative_bias"),
                 furthest=stack.relative_max_distance,
                 both_ways=not self.causal,
             )
         self.layers = [
-            Layer(arrays, f"{name}.layers.{layer}", layer, stack, cross=cross) for layer in range(stack.layers)
+            Layer(builder, f"{name}.layers.{layer}", layer, stack, cross=cross) for layer in range(stack.layers)
         ]
-        self._final_norm = arrays.norm(f"{name}.final_norm", stack) if stack.final_norm else None
+        self._final_norm = builder.norm(f"{name}.final_norm", stack) if stack.final_norm else None
 
-    def __call__(self, x: Tensor, looking: Looking, crossing: Looking | None, features: Features) -> Tensor:
+    def __call__(
+        self, x: Tensor, view: AttentionView, cross_view: AttentionView | None, features: TokenFeatures
+    ) -> Tensor:
         """Return the last hidden states of embedded tokens, [tokens, hidden]."""
         for layer in self.layers:
-            x = layer(x, looking, crossing, features)
+            x = layer(x, view, cross_view, features)
         return x if self._final_norm is None else self._final_norm(x)
 
-    def hidden_keys(self, ids: Tensor | None) -> Tensor | None:
+    def embed(self, sequences: PackedSequences, features: TokenFeatures) -> Tensor:
+        """Return what enters the first layer, [tokens, hidden]; `features` are per token."""
+        content = sequences.content
+        if isinstance(content, Images):
+            return self.embedding.images(content.pixels)
+        if isinstance(content, EmbeddedTokens):
+            return content.hidden
+        return self.embedding(content.ids, sequences.layout.positions, features, content.overrides)
+
+    def memories(self, encoded: Tensor, features: TokenFeatures) -> list[Tensor]:
+        """Return each layer's keys and values of an encoder's hidden states, [tokens, 2 attention]; `features` are
+        per token."""
+        return [cross.memory(encoded, features) for layer in self.layers if (cross := layer.cross) is not None]
+
+    def masked_tokens(self, ids: Tensor | None) -> Tensor | None:
         """Return which tokens nobody may look at, bool [tokens], None when all may be."""
         if self.stack.padding_id is None or ids is None:
             return None
         return ids == self.stack.padding_id
 
-    def whole_bias(self, layout: Layout, key_mask: Tensor | None, like: Tensor) -> Tensor | None:
+    def full_sequence_bias(self, layout: PackedLayout, key_mask: Tensor | None, like: Tensor) -> Tensor | None:
         """Return what is added to the scores when whole sequences look at themselves."""
-        return whole_bias(layout, self.relative, key_mask, causal=self.causal, like=like)
+        return full_sequence_bias(layout, self.relative, key_mask, causal=self.causal, like=like)

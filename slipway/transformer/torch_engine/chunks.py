@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from slipway.transformer.generation import Row, Search
+from slipway.transformer.generation import Search, SequenceRequest
 from slipway.transformer.spec import Transformer
-from slipway.transformer.torch_engine.inputs import outer_length
+from slipway.transformer.torch_engine.input_builder import outer_length
 from slipway.transformer.torch_engine.refusal import capacity
 
 _ENCODER_NUMBERS = 64 << 20  # numbers of a layer that are alive at once: 256 MiB in float32
 _CACHE_NUMBERS = 512 << 20  # keys and values when every row runs to its limit: 2 GiB in float32
 
 
-def for_encoding(spec: Transformer, rows: Sequence[Row]) -> Iterator[list[int]]:
+def for_encoding(spec: Transformer, rows: Sequence[SequenceRequest]) -> Iterator[list[int]]:
     """Yield the indices of rows to encode together, nearest in length, so that little of the grid is empty."""
     order = sorted(range(len(rows)), key=lambda index: outer_length(spec, rows[index]))
     yield from _filled(order, lambda index: _encoding(spec, rows[index]), _ENCODER_NUMBERS)
 
 
-def for_decoding(spec: Transformer, rows: Sequence[Row]) -> Iterator[list[int]]:
+def for_decoding(spec: Transformer, rows: Sequence[SequenceRequest]) -> Iterator[list[int]]:
     """Yield the indices of rows to decode together, in their order."""
     share = _CACHE_NUMBERS // _ENCODER_NUMBERS  # one measure for both: what is encoded is gone before the cache fills
     yield from _filled(
@@ -29,7 +29,7 @@ def for_decoding(spec: Transformer, rows: Sequence[Row]) -> Iterator[list[int]]:
     )
 
 
-def hypotheses(row: Row) -> int:
+def hypotheses(row: SequenceRequest) -> int:
     """Return how many hypotheses of a row are decoded side by side at most."""
     decoding = row.decoding
     return 1 if decoding is None or decoding.search is Search.SAMPLE else max(decoding.beam_width, 1)
@@ -49,21 +49,19 @@ def _filled(order: Sequence[int], cost: Callable[[int], int], room: int) -> Iter
         yield chunk
 
 
-def _encoding(spec: Transformer, row: Row) -> int:
-    outer = spec.encoder or spec.decoder
-    assert outer is not None  # noqa: S101  a transformer has a stack
+def _encoding(spec: Transformer, row: SequenceRequest) -> int:
+    outer = spec.input_stack
     length = outer_length(spec, row)
     return length * max(2 * outer.inner, 4 * outer.attention, length * outer.heads)
 
 
-def _caching(spec: Transformer, row: Row) -> int:
-    decoder = spec.decoder
-    assert decoder is not None  # noqa: S101  asked of networks with a decoder only
+def _caching(spec: Transformer, row: SequenceRequest) -> int:
+    decoder = spec.output_stack
     memory = outer_length(spec, row) if spec.encoder is not None else 0
     return 2 * decoder.attention * decoder.layers * (hypotheses(row) * capacity(spec, row) + memory)
 
 
-def expected_tokens(stack_rows: Sequence[Row], spec: Transformer, ahead: int = 64) -> int:
+def expected_tokens(stack_rows: Sequence[SequenceRequest], spec: Transformer, ahead: int = 64) -> int:
     """Return the room to give a cache at first: all prompts, and `ahead` tokens of every hypothesis."""
     total = 0
     for row in stack_rows:

@@ -1,6 +1,6 @@
 """The torch engine: one network with its weights, any number of threads that ask for something.
 
-What they ask for is done on a lane (`lane.py`), step by step in turn with what others want.
+What they ask for is done on a compute thread (`compute_thread.py`), step by step in turn with what others want.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ import torch
 from torch import Tensor
 
 from slipway.errors import SlipwayError, internal, invalid, unavailable, unsupported
-from slipway.transformer.aside import aside
 from slipway.transformer.decoding.batch import DecodingBatch
-from slipway.transformer.generation import Encoded, Hypothesis, Listener, Row
-from slipway.transformer.module.arrays import Arrays
+from slipway.transformer.generation import Encoded, GenerationListener, Hypothesis, ReindexedListener, SequenceRequest
 from slipway.transformer.module.decoder_state import DecoderState
+from slipway.transformer.module.layer_builder import LayerBuilder
 from slipway.transformer.module.network import Network
 from slipway.transformer.spec import Transformer
+from slipway.transformer.temporary_thread import run_in_temporary_thread
 from slipway.transformer.torch_engine import chunks
-from slipway.transformer.torch_engine.inputs import Inputs
-from slipway.transformer.torch_engine.lane import LANES, Result, Work, computing
+from slipway.transformer.torch_engine.compute_thread import COMPUTE_THREADS, ComputeThread, Result, Work, computing
+from slipway.transformer.torch_engine.input_builder import InputBuilder
 from slipway.transformer.torch_engine.refusal import problems
-from slipway.transformer.torch_engine.stepping import stepping
+from slipway.transformer.torch_engine.step_runner import choose_step_runner
 
 _DTYPES = {
     "float32": torch.float32,
@@ -37,57 +37,66 @@ _SCORED_AT_ONCE = 256  # tokens whose scores over the vocabulary are in memory t
 
 
 class TorchEngine:
-    """A `generation.Engine` on torch. `weights` are read once, array by array, and not kept.
+    """A `generation.TransformerEngine` on torch: a network, and the thread that computes with it."""
 
-    `threads` 0 leaves the number that torch has. Raises UNSUPPORTED for a dtype or device that cannot be had.
-    """
+    def __init__(self, network: Network, thread: ComputeThread, *, threads: int, description: str) -> None:
+        """Take a loaded network and a compute thread, on which the engine may compute with `threads` threads."""
+        self._spec = network.spec
+        self._device = network.like.device
+        self._network: Network | None = network
+        self._thread = thread
+        self._threads = threads
+        self._closing = Lock()
+        self.description = description
 
-    def __init__(
-        self,
+    @classmethod
+    def open(
+        cls,
         spec: Transformer,
         weights: Mapping[str, np.ndarray],
         *,
         device: str = "cpu",
         dtype: str = "float32",
         threads: int = 0,
-    ) -> None:
+    ) -> TorchEngine:
+        """Return an engine with its weights loaded: read once, array by array, and not kept.
+
+        `threads` 0 leaves the number that torch has. Raises UNSUPPORTED for a dtype or device that cannot be had.
+        """
         where = _device(device, dtype)
-        self._spec = spec
-        self._device = where
-        self._threads = threads or torch.get_num_threads()
-        self.description = f"torch {dtype}, {device}"
+        threads = threads or torch.get_num_threads()
 
         def load() -> Network:
-            with computing(self._threads):
-                return Network(spec, Arrays(weights, device=where, dtype=_DTYPES[dtype], int8=dtype == "int8"))
+            with computing(threads):
+                return Network(spec, LayerBuilder(weights, device=where, dtype=_DTYPES[dtype], int8=dtype == "int8"))
 
         with _failures():
-            self._network: Network | None = aside(load)
-        self._lane, self._threads = LANES.acquire(str(where), self._threads)
-        self._closing = Lock()
+            network = run_in_temporary_thread(load)
+        thread, granted = COMPUTE_THREADS.acquire(str(where), threads)
+        return cls(network, thread, threads=granted, description=f"torch {dtype}, {device}")
 
-    def refusal(self, row: Row) -> str:
+    def refusal(self, row: SequenceRequest) -> str:
         """Return why the row cannot be computed, "" when it can."""
         reasons = list(problems(self._spec, row))
         if row.decoding is not None and self._spec.decoder is None:
             reasons.append("the model is an encoder and generates nothing")
         return "; ".join(reasons)
 
-    def generate(self, rows: Sequence[Row], listener: Listener) -> None:
+    def generate(self, rows: Sequence[SequenceRequest], listener: GenerationListener) -> None:
         """Decode all rows, each by its own `decoding`; return when `listener.done` was called for each."""
         network = self._opened()
         if self._spec.decoder is None:
             raise unsupported("the model is an encoder and generates nothing")
         self._check(rows)
-        self._compute(self._generate(network, rows, listener))
+        self._compute(self._generate(network, rows, _GuardedListener(listener)))
 
-    def encode(self, rows: Sequence[Row], *, attentions: bool = False) -> list[Encoded]:
+    def encode(self, rows: Sequence[SequenceRequest], *, attentions: bool = False) -> list[Encoded]:
         """Return each row's last hidden states, and its attention probabilities where they are wanted."""
         network = self._opened()
         self._check(rows)
         return self._compute(self._encode(network, rows, attentions=attentions))
 
-    def score(self, rows: Sequence[Row]) -> list[float]:
+    def score(self, rows: Sequence[SequenceRequest]) -> list[float]:
         """Return the mean negative log-probability of each row's tokens after the first, 0 for a row of one token."""
         network = self._opened()
         if self._spec.encoder is not None:
@@ -100,23 +109,23 @@ class TorchEngine:
         with self._closing:
             if self._network is not None:
                 self._network = None
-                LANES.release(self._lane, self._threads)
+                COMPUTE_THREADS.release(self._thread, self._threads)
 
     def _compute(self, work: Work[Result]) -> Result:
-        """Have the lane do `work`."""
+        """Have the compute thread do `work`."""
         with _failures():
-            return self._lane.run(work, self._threads)
+            return self._thread.run(work, self._threads)
 
-    def _generate(self, network: Network, rows: Sequence[Row], listener: Listener) -> Work[None]:
+    def _generate(self, network: Network, rows: Sequence[SequenceRequest], listener: GenerationListener) -> Work[None]:
         for chunk in chunks.for_decoding(self._spec, rows):
-            yield from self._decode(network, [rows[index] for index in chunk], _Renumbered(listener, chunk))
+            yield from self._decode(network, [rows[index] for index in chunk], ReindexedListener(listener, chunk))
 
-    def _encode(self, network: Network, rows: Sequence[Row], *, attentions: bool) -> Work[list[Encoded]]:
+    def _encode(self, network: Network, rows: Sequence[SequenceRequest], *, attentions: bool) -> Work[list[Encoded]]:
         results: dict[int, Encoded] = {}
         for chunk in chunks.for_encoding(self._spec, rows):
             if results:
                 yield  # between two chunks, and not before the result is handed over
-            sequences = Inputs(network).outer([rows[index] for index in chunk])
+            sequences = InputBuilder(network).outer([rows[index] for index in chunk])
             seen: list[Tensor] | None = [] if attentions else None
             hidden = network.encode(sequences, seen)
             split = torch.split(hidden.float().cpu(), sequences.layout.lengths)
@@ -126,13 +135,13 @@ class TorchEngine:
             }
         return [results[index] for index in range(len(rows))]
 
-    def _score(self, network: Network, rows: Sequence[Row]) -> Work[list[float]]:
+    def _score(self, network: Network, rows: Sequence[SequenceRequest]) -> Work[list[float]]:
         results: dict[int, float] = {}
         for chunk in chunks.for_encoding(self._spec, rows):
             if results:
                 yield
             own = [rows[index] for index in chunk]
-            sequences = Inputs(network).outer(own)
+            sequences = InputBuilder(network).outer(own)
             hidden = torch.split(network.encode(sequences), sequences.layout.lengths)
             results |= {
                 index: _mean_loss(network.scores, states, row)
@@ -140,13 +149,13 @@ class TorchEngine:
             }
         return [results[index] for index in range(len(rows))]
 
-    def _decode(self, network: Network, rows: Sequence[Row], listener: Listener) -> Work[None]:
+    def _decode(self, network: Network, rows: Sequence[SequenceRequest], listener: GenerationListener) -> Work[None]:
         decodings = [row.decoding for row in rows if row.decoding is not None]
         with_encoder = self._spec.encoder is not None
         prompts = [[row.decoding.start_id] if with_encoder and row.decoding else row.ids.tolist() for row in rows]
         batch = DecodingBatch(decodings, prompts, listener, device=self._device)
         state, scores = self._begin(network, rows, batch)
-        steps = stepping(network, state, rows)
+        steps = choose_step_runner(network, state, rows)
         while True:
             parents = batch.step(scores)
             if not batch.alive:
@@ -156,9 +165,11 @@ class TorchEngine:
                 steps.reorder(parents, batch.rows)
             scores = steps.step(batch.tokens)
 
-    def _begin(self, network: Network, rows: Sequence[Row], batch: DecodingBatch) -> tuple[DecoderState, Tensor]:
+    def _begin(
+        self, network: Network, rows: Sequence[SequenceRequest], batch: DecodingBatch
+    ) -> tuple[DecoderState, Tensor]:
         """Return the state behind the rows' prompts and the scores of what follows."""
-        inputs = Inputs(network)
+        inputs = InputBuilder(network)
         expected = chunks.expected_tokens(rows, self._spec)
         if self._spec.encoder is None:
             state = network.begin(len(rows), expected=expected)
@@ -171,7 +182,7 @@ class TorchEngine:
         state.take_features(inputs.decoder_features(rows))
         return state, network.scores(state.step(batch.tokens, inputs.starts(rows)))
 
-    def _check(self, rows: Sequence[Row]) -> None:
+    def _check(self, rows: Sequence[SequenceRequest]) -> None:
         found = [(index, reason) for index, row in enumerate(rows) if (reason := self.refusal(row))]
         if found:
             raise invalid("; ".join(f"row {index}: {reason}" for index, reason in found))
@@ -182,24 +193,23 @@ class TorchEngine:
         return self._network
 
 
-class _Renumbered:
-    """A listener for some rows of a larger request. What it raises is the listener's, and no failure of torch."""
+class _GuardedListener:
+    """Passes everything on; what the listener raises is its own, and not a failure of torch."""
 
-    def __init__(self, listener: Listener, numbers: Sequence[int]) -> None:
+    def __init__(self, listener: GenerationListener) -> None:
         self._listener = listener
-        self._numbers = numbers
 
     def token(self, row: int, token: int, log_probability: float, figure: float) -> bool:
         with _listening():
-            return self._listener.token(self._numbers[row], token, log_probability, figure)
+            return self._listener.token(row, token, log_probability, figure)
 
     def wanted(self, row: int) -> bool:
         with _listening():
-            return self._listener.wanted(self._numbers[row])
+            return self._listener.wanted(row)
 
     def done(self, row: int, hypotheses: Sequence[Hypothesis]) -> None:
         with _listening():
-            self._listener.done(self._numbers[row], hypotheses)
+            self._listener.done(row, hypotheses)
 
 
 class _ListenerError(Exception):
@@ -220,7 +230,7 @@ def _listening() -> Iterator[None]:
 
 @contextmanager
 def _failures() -> Iterator[None]:
-    """Map what torch raises for want of memory or in a kernel; other exceptions are mistakes here, and stay such."""
+    """Map what torch raises out of memory or in a kernel; other exceptions are mistakes here, and stay such."""
     try:
         yield
     except _ListenerError as error:
@@ -238,7 +248,7 @@ def _device(device: str, dtype: str) -> torch.device:
         raise _no_device(device) from error
     if where.type not in ("cpu", "cuda"):
         raise _no_device(device)
-    if where.type == "cuda":  # one name for each device: it has one lane
+    if where.type == "cuda":  # one name for each device: it has one compute thread
         where = torch.device("cuda", where.index or 0)
     if where.type == "cuda" and where.index >= torch.cuda.device_count():
         raise unsupported(f"device '{device}' is not there: torch sees {torch.cuda.device_count()} CUDA devices")
@@ -257,7 +267,7 @@ def _attentions(layers: Sequence[Tensor], row: int, length: int) -> np.ndarray:
     return seen
 
 
-def _mean_loss(scores: Callable[[Tensor], Tensor], states: Tensor, row: Row) -> float:
+def _mean_loss(scores: Callable[[Tensor], Tensor], states: Tensor, row: SequenceRequest) -> float:
     targets = torch.from_numpy(np.asarray(row.ids[1:], np.int64)).to(states.device)
     if not len(targets):
         return 0.0

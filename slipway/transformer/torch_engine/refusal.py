@@ -6,17 +6,16 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from slipway.transformer.generation import Row
-from slipway.transformer.spec import Gate, Languages, Positions, Stack, Transformer
-from slipway.transformer.torch_engine.inputs import outer_length, prefix_length
+from slipway.transformer.generation import SequenceRequest
+from slipway.transformer.spec import Gate, Languages, Positions, Stack, Transformer, Vision
+from slipway.transformer.torch_engine.input_builder import outer_length, prefix_length
 
 
-def problems(spec: Transformer, row: Row) -> Iterator[str]:
+def problems(spec: Transformer, row: SequenceRequest) -> Iterator[str]:
     """Yield why the row cannot be computed, a sentence each."""
-    outer = spec.encoder or spec.decoder
-    assert outer is not None  # noqa: S101  a transformer has a stack
+    outer = spec.input_stack
     if outer.vision is not None:
-        yield from _image(outer, row)
+        yield from _image(outer.vision, row)
     elif row.hidden is not None:
         if row.hidden.ndim != 2 or row.hidden.shape[1] != outer.hidden:
             yield f"embedded input has shape {list(row.hidden.shape)}, expected [tokens, {outer.hidden}]"
@@ -30,16 +29,14 @@ def problems(spec: Transformer, row: Row) -> Iterator[str]:
     yield from _choices(spec, row)
 
 
-def _image(outer: Stack, row: Row) -> Iterator[str]:
-    vision = outer.vision
-    assert vision is not None  # noqa: S101  asked of images only
+def _image(vision: Vision, row: SequenceRequest) -> Iterator[str]:
     expected = (vision.channels, vision.image_size, vision.image_size)
     if row.pixels is None or row.pixels.shape != expected:
         shape = "none" if row.pixels is None else str(list(row.pixels.shape))
         yield f"the model takes an image of shape {list(expected)}, got {shape}"
 
 
-def _ids(spec: Transformer, outer: Stack, row: Row) -> Iterator[str]:
+def _ids(spec: Transformer, outer: Stack, row: SequenceRequest) -> Iterator[str]:
     ids = np.asarray(row.ids)
     if ids.size and int(ids.min()) < 0:
         yield f"token id {int(ids.min())} is negative"
@@ -64,7 +61,7 @@ def _ids(spec: Transformer, outer: Stack, row: Row) -> Iterator[str]:
         yield f"token id {int(plain.max())} is not in the vocabulary of {outer.vocabulary}"
 
 
-def _lengths(spec: Transformer, outer: Stack, row: Row) -> Iterator[str]:
+def _lengths(spec: Transformer, outer: Stack, row: SequenceRequest) -> Iterator[str]:
     length = outer_length(spec, row)
     tokens = 0 if row.decoding is None else row.decoding.max_tokens
     if spec.encoder is None:
@@ -76,7 +73,7 @@ def _lengths(spec: Transformer, outer: Stack, row: Row) -> Iterator[str]:
         yield f"{tokens} tokens to generate are more than the decoder's {inner.position_rows} positions"
 
 
-def _choices(spec: Transformer, row: Row) -> Iterator[str]:
+def _choices(spec: Transformer, row: SequenceRequest) -> Iterator[str]:
     stacks = [stack for stack in (spec.encoder, spec.decoder) if stack is not None]
     tasks = min((stack.adapter_tasks for stack in stacks if stack.adapter_tasks), default=0)
     if row.adapter_task is not None and not 0 <= row.adapter_task < tasks:
@@ -100,7 +97,7 @@ def _choices(spec: Transformer, row: Row) -> Iterator[str]:
             yield f"language {used} does not exist: the model has {stack.languages}"
 
 
-def capacity(spec: Transformer, row: Row) -> int:
+def capacity(spec: Transformer, row: SequenceRequest) -> int:
     """Return how many tokens a row may hold in the decoder's cache when it is decoded to the end."""
     tokens = 1 if row.decoding is None else row.decoding.max_tokens
     return tokens + (outer_length(spec, row) if spec.encoder is None else prefix_length(spec))

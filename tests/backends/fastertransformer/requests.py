@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from tritonclient.grpc import model_config_pb2
 
-from slipway.backends.fastertransformer.configuration import ModelType, RequestLimits
-from slipway.backends.fastertransformer.declared import complete_interface
+from slipway.backends.fastertransformer.completion import complete_interface
+from slipway.backends.fastertransformer.configuration import ModelType, SequenceLimits
 from slipway.backends.fastertransformer.interface_current import GPT_FORM, T5_FORM, CurrentInterface
 from slipway.core.request import InferRequest
 from slipway.core.signature import ModelSignature
@@ -57,7 +57,7 @@ def signature(kind: ModelType, data_type: str = "") -> ModelSignature:
 def current(spec: Transformer, **limits: int) -> CurrentInterface:
     is_t5 = spec.encoder is not None
     kind, form = (ModelType.T5, T5_FORM) if is_t5 else (ModelType.GPT, GPT_FORM)
-    return CurrentInterface(signature(kind), spec, RequestLimits(**limits), form=form, engine=None)
+    return CurrentInterface(signature(kind), spec, SequenceLimits(**limits), form=form, engine=None)
 
 
 TYPES = {

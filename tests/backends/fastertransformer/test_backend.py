@@ -9,7 +9,7 @@ from slipway.backends.shared.generation import GenerationExecutor
 from slipway.backends.shared.single_pass import EncodingExecutor
 from slipway.errors import Code, SlipwayError
 from tests.backends.models import completion, context, open_instance, parse
-from tests.server.fastertransformer_models import BETA, tiny_t5, write_checkpoint
+from tests.kits.fastertransformer_models import BETA, tiny_t5, write_checkpoint
 
 
 @pytest.fixture

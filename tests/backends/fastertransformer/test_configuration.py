@@ -7,9 +7,9 @@ import logging
 import pytest
 from tritonclient.grpc import model_config_pb2
 
+from slipway.backends.fastertransformer.checkpoint_path import checkpoint_directory
+from slipway.backends.fastertransformer.completion import complete_interface
 from slipway.backends.fastertransformer.configuration import ModelType, read_configuration
-from slipway.backends.fastertransformer.declared import complete_interface
-from slipway.backends.fastertransformer.paths import checkpoint_directory
 from slipway.config.normalise import normalise
 from slipway.config.validate import validate
 from slipway.errors import Code, SlipwayError

@@ -80,7 +80,7 @@ def test_factual_nucleus_arguments_outside_their_range_are_replaced():
 
 
 def test_a_temperature_is_used_where_it_has_an_effect():
-    half = 0.5  # the 1e-6 that FasterTransformer adds is `decoding/penalties.py`'s
+    half = 0.5  # the 1e-6 that FasterTransformer adds is `decoding/logits_processor.py`'s
     assert decoding(temperature=[[0.5]], runtime_top_k=[[4]]).temperature == half
     assert decoding(temperature=[[0.5]]).temperature == 1.0  # greedy
     assert decoding(temperature=[[0.5]], is_return_log_probs=[[True]]).temperature == half

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from slipway.backends.fastertransformer.configuration import ModelType, RequestLimits
+from slipway.backends.fastertransformer.configuration import ModelType, SequenceLimits
 from slipway.backends.fastertransformer.interface_encoder import BertInterface, T5EncoderInterface
 from slipway.core.request import InferRequest
 from slipway.core.tensor import Tensor
@@ -17,7 +17,7 @@ from tests.backends.fastertransformer.requests import HIDDEN, arrays, request, s
 
 def encoder(data_type="fp32", **limits):
     return T5EncoderInterface(
-        signature(ModelType.T5_ENCODER, data_type), Transformer(encoder=stack()), RequestLimits(**limits)
+        signature(ModelType.T5_ENCODER, data_type), Transformer(encoder=stack()), SequenceLimits(**limits)
     )
 
 
@@ -62,7 +62,7 @@ def test_what_cannot_be_encoded_is_refused():
 
 def bert():
     spec = Transformer(encoder=stack(vocabulary=0, positions=Positions.NONE, relative_buckets=0, embedded_input=True))
-    return BertInterface(signature(ModelType.BERT), spec, RequestLimits())
+    return BertInterface(signature(ModelType.BERT), spec, SequenceLimits())
 
 
 def hidden(array, lengths):

@@ -19,7 +19,7 @@ from slipway.core.pending import Pending
 from slipway.errors import SlipwayError, internal
 from slipway.transformer.spec import Activation, Experts, Gate, Transformer
 from tests.backends.lightseq.asking import ids, request
-from tests.server.lightseq_models import add_model, random_checkpoint, toy_conf, toy_spec
+from tests.kits.lightseq_models import add_model, random_checkpoint, toy_conf, toy_spec
 
 
 class Loop:

@@ -12,7 +12,7 @@ from slipway.backends.onnxruntime.backend import LoadedOnnxModel, OnnxRuntimeBac
 from slipway.backends.openvino.backend import LoadedOpenVinoModel
 from slipway.errors import Code, SlipwayError
 from tests.backends.models import completion, context, infer, open_instance, parse
-from tests.backends.onnxruntime import graphs
+from tests.kits import onnx_graphs as graphs
 
 FLOAT = TensorProto.FLOAT
 

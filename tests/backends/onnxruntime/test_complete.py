@@ -5,7 +5,7 @@ from onnx import TensorProto
 from slipway.backends.onnxruntime.backend import OnnxRuntimeBackend
 from slipway.errors import Code, SlipwayError
 from tests.backends.models import completion, parse
-from tests.backends.onnxruntime import graphs
+from tests.kits import onnx_graphs as graphs
 
 FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
 

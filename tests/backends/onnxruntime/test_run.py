@@ -15,25 +15,9 @@ from slipway.backends.onnxruntime.session import open_session
 from slipway.datatypes import BY_NAME
 from slipway.errors import Code, FailureReason, SlipwayError
 from tests.backends.models import arrays, completion, context, infer, open_instance, parse, pending
-from tests.backends.onnxruntime import graphs
+from tests.kits import onnx_graphs as graphs
 
 FLOAT = TensorProto.FLOAT
-ELEMENTS = {
-    "BOOL": TensorProto.BOOL,
-    "UINT8": TensorProto.UINT8,
-    "UINT16": TensorProto.UINT16,
-    "UINT32": TensorProto.UINT32,
-    "UINT64": TensorProto.UINT64,
-    "INT8": TensorProto.INT8,
-    "INT16": TensorProto.INT16,
-    "INT32": TensorProto.INT32,
-    "INT64": TensorProto.INT64,
-    "FP16": TensorProto.FLOAT16,
-    "FP32": TensorProto.FLOAT,
-    "FP64": TensorProto.DOUBLE,
-    "BF16": TensorProto.BFLOAT16,
-    "BYTES": TensorProto.STRING,
-}
 
 
 def load(directory, text=None, **settings):
@@ -47,7 +31,7 @@ def load(directory, text=None, **settings):
 
 @pytest.mark.parametrize("row", BY_NAME.values(), ids=BY_NAME)
 def test_every_datatype_passes_through_a_graph(tmp_path, row):
-    executor = open_instance(load(graphs.identity(tmp_path, ELEMENTS[row.name])))
+    executor = open_instance(load(graphs.identity(tmp_path, graphs.ELEMENTS[row.name])))
     if row.name == "BYTES":
         values = np.array([["ä".encode(), b""], [b"a\x00b", b"c"]], object)
     else:

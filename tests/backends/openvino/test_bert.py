@@ -8,7 +8,7 @@ import pytest
 from slipway.backends.onnxruntime.backend import OnnxRuntimeBackend
 from tests.backends.models import arrays, completion, context, infer, open_instance, parse, pending
 from tests.backends.openvino.models import load
-from tests.server.repositories import ID_NAMES, TinyClassifier
+from tests.kits.repositories import ID_NAMES, TinyClassifier
 
 
 @pytest.fixture(scope="module")

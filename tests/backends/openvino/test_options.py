@@ -11,8 +11,8 @@ from slipway.backends.openvino.library import import_openvino, open_core
 from slipway.backends.openvino.options import compile_options, shaping_of
 from slipway.errors import Code, SlipwayError
 from tests.backends.models import context, infer, open_instance, parse
-from tests.backends.onnxruntime import graphs
 from tests.backends.openvino.models import load, parameter, to_ir
+from tests.kits import onnx_graphs as graphs
 
 FLOAT = TensorProto.FLOAT
 

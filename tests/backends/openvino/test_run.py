@@ -14,9 +14,8 @@ from slipway.backends.openvino.backend import OpenVinoBackend
 from slipway.datatypes import BY_NAME
 from slipway.errors import Code, FailureReason, SlipwayError
 from tests.backends.models import arrays, infer, open_instance, pending
-from tests.backends.onnxruntime import graphs
-from tests.backends.onnxruntime.test_run import ELEMENTS
 from tests.backends.openvino.models import completed, load, parameter, to_ir
+from tests.kits import onnx_graphs as graphs
 
 FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
 NUMBERS = {name: row for name, row in BY_NAME.items() if name != "BYTES"}
@@ -24,7 +23,7 @@ NUMBERS = {name: row for name, row in BY_NAME.items() if name != "BYTES"}
 
 @pytest.mark.parametrize("row", NUMBERS.values(), ids=NUMBERS)
 def test_every_datatype_of_numbers_passes_through_a_graph(tmp_path, row):
-    executor = open_instance(load(to_ir(graphs.identity(tmp_path, ELEMENTS[row.name]))))
+    executor = open_instance(load(to_ir(graphs.identity(tmp_path, graphs.ELEMENTS[row.name]))))
     values = np.array([[0, 1], [1, 0]]).astype(row.numpy)
     for array in (values, values[:, :0], values.T):
         answer = infer(executor, {"x": array})["y"]

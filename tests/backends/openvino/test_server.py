@@ -4,9 +4,9 @@ import numpy as np
 import tritonclient.http
 from onnx import TensorProto
 
-from tests.backends.onnxruntime import graphs
 from tests.backends.openvino.models import to_ir
-from tests.server.calls import infer
+from tests.kits import onnx_graphs as graphs
+from tests.kits.calls import infer
 
 
 def test_a_directory_with_model_xml_alone_serves_beside_an_accelerated_onnx_model(tmp_path, serve):

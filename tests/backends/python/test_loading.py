@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 
 import pytest
 
+from slipway.backends.python.process.server_link import ChildProcess
 from slipway.errors import SlipwayError
 from tests.backends.python.engine_kit import (
     TEXT_IO,
@@ -106,6 +108,32 @@ def test_a_model_that_cannot_start_says_why_without_paths_of_the_server(tmp_path
     message = failure(tmp_path, "m")
     assert told in message
     assert str(tmp_path) not in message
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only on Linux a descriptor shows that a process has ended")
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("raise ValueError('no weights')", "ValueError: no weights"),
+        ("threading.Timer(0.2, os._exit, [7]).start()", "process of the model ended while it was loading: exit code 7"),
+    ],
+)
+def test_a_process_whose_report_and_end_are_noticed_together_is_not_started_again(
+    tmp_path, monkeypatch, source, reason
+):
+    """As on a busy machine: the loop hears of both in one turn."""
+    started = []
+
+    def counted(self, environment, start=ChildProcess.start):
+        started.append(self)
+        start(self, environment)
+
+    monkeypatch.setattr(ChildProcess, "_readable", lambda _: None)
+    monkeypatch.setattr(ChildProcess, "start", counted)
+    write_model(tmp_path, "m", methods(f"def initialize(self, args): {source}" + EXECUTE.replace("\n    ", "\n")))
+    assert reason in failure(tmp_path, "m")
+    assert len(started) == 1
+    assert started[0]._process.poll() is not None
 
 
 @both_modes

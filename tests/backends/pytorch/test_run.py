@@ -12,7 +12,7 @@ from slipway.backends.pytorch.backend import PyTorchBackend
 from slipway.datatypes import BY_NAME
 from slipway.errors import Code, FailureReason, SlipwayError
 from tests.backends.models import arrays, completion, context, infer, open_instance, parse, pending
-from tests.backends.pytorch import modules
+from tests.kits import torch_modules as modules
 
 
 def load(directory, text, **given):

@@ -13,7 +13,7 @@ from slipway.core.request import InferRequest
 from slipway.core.tensor import Tensor
 from slipway.errors import Code, internal, invalid
 from slipway.transformer.engines import open_engine
-from slipway.transformer.generation import Decoding, Row, Search
+from slipway.transformer.generation import Decoding, Search, SequenceRequest
 from slipway.transformer.options import EngineOptions
 from slipway.transformer.spec import Stack, Transformer, standard_scale
 from slipway.transformer.weights import Array, Weights, expected_shapes
@@ -58,7 +58,7 @@ class Job:
         decoding = Decoding(limit, end_id=NO_END, search=search, beam_width=width)
         if "k" in request.inputs:
             decoding = replace(decoding, top_k=int(request.inputs["k"].array[0]), seed=3, log_probabilities=True)
-        self.rows = [Row(row, decoding) for row in ids]
+        self.rows = [SequenceRequest(row, decoding) for row in ids]
 
     def answer(self, results):
         best = [result[0] for result in results]

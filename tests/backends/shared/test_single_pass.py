@@ -12,7 +12,7 @@ from slipway.core.pending import Pending
 from slipway.core.request import InferRequest
 from slipway.core.tensor import Tensor
 from slipway.errors import SlipwayError, internal, invalid
-from slipway.transformer.generation import Encoded, Row
+from slipway.transformer.generation import Encoded, SequenceRequest
 
 POISON = 13
 
@@ -41,7 +41,7 @@ class Counting:
 class Job:
     """A row per id; answers with what the engine gave, in order."""
 
-    rows: list[Row]
+    rows: list[SequenceRequest]
     attentions: bool
 
     def answer(self, results):
@@ -53,7 +53,7 @@ def read(request):
     ids = request.inputs["ids"].array
     if (ids < 0).any():
         raise invalid("ids are not negative")
-    return Job([Row(np.array([each])) for each in ids], attentions="attentions" in request.parameters)
+    return Job([SequenceRequest(np.array([each])) for each in ids], attentions="attentions" in request.parameters)
 
 
 def pending(*ids, **parameters):

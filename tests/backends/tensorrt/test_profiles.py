@@ -1,4 +1,4 @@
-"""Which shapes a plan takes: FinBERT's plan of source-systems.md 4.3, and one of two profiles."""
+"""Which shapes a plan takes: the FinBERT plan of shern2/test-triton-pub, and one of two profiles."""
 
 import pytest
 

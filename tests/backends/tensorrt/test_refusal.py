@@ -13,11 +13,11 @@ from slipway.backends.tensorrt.backend import TensorRtBackend
 from slipway.errors import Code, SlipwayError
 from slipway.machine import has_gpu
 from tests.backends.models import context
-from tests.server.calls import infer
-from tests.server.repositories import ID_NAMES, add_masked_sum, write_config
+from tests.kits.calls import infer
+from tests.kits.repositories import ID_NAMES, add_masked_sum, write_config
 
 IDS = ", ".join(f'{{ name: "{name}" data_type: TYPE_INT32 dims: [ -1 ] }}' for name in ID_NAMES)
-# source-systems.md, section 4.3
+# shern2/test-triton-pub, models/finbert-trt-model/config.pbtxt
 FINBERT_TRT = f"""backend: "tensorrt"
 max_batch_size: 16
 input [ {IDS} ]

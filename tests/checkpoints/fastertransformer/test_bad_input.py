@@ -11,7 +11,7 @@ from slipway.checkpoints.fastertransformer.reader import read_fastertransformer
 from slipway.checkpoints.fastertransformer.sections import WriteOptions
 from slipway.checkpoints.fastertransformer.writer import write_fastertransformer
 from slipway.errors import Code, SlipwayError
-from tests.checkpoints.fastertransformer.synthetic import BERT, GPT, T5, random_checkpoint
+from tests.kits.fastertransformer_checkpoints import BERT, GPT, T5, random_checkpoint
 
 
 @pytest.fixture

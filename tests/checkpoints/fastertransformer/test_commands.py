@@ -63,7 +63,7 @@ def stored(directory, name, ways, shape, *, axis, dtype="<f4"):
 
 
 def file_count(ways, *, head, gated):
-    """Return the formula of the specification, 0.3."""
+    """Return how many files FasterTransformer's `huggingface_t5_ckpt_convert.py` writes."""
     layers = ENCODER_LAYERS + DECODER_LAYERS
     attention = (6 * ways + 2) * ENCODER_LAYERS + (8 * ways + 3) * DECODER_LAYERS
     return attention + 2 * ways + 2 + 2 + head + (ways * layers if gated else 0)
@@ -96,7 +96,7 @@ def test_the_formula_of_the_file_count_gives_the_known_figures_of_t5_base_and_t5
 
     from slipway.checkpoints.fastertransformer.sections import WriteOptions, describe_sections
     from slipway.checkpoints.fastertransformer.writer import _files
-    from tests.checkpoints.fastertransformer.synthetic import T5
+    from tests.kits.fastertransformer_checkpoints import T5
 
     for layers, beta, count in ((12, True, 234), (12, False, 235), (6, True, 120), (6, False, 121)):
         stack = replace(T5.encoder, layers=layers)
@@ -234,6 +234,6 @@ def test_the_three_options_of_the_original_are_required(models, tmp_path, option
 
 
 def test_verbose_names_each_file(models, tmp_path, caplog):
-    caplog.set_level("DEBUG", "slipway.fastertransformer")
+    caplog.set_level("DEBUG", "slipway.checkpoints")
     huggingface_t5_ckpt_convert.run(arguments(models["t5"][1], tmp_path, 2, "--verbose", "--encoder_only"))
     assert "encoder.block.0.layer.0.SelfAttention.q.weight.1.bin: fp32 [16, 12]" in caplog.text

@@ -1,4 +1,5 @@
-"""The names and sizes of all files of a checkpoint, listed by hand from source-systems.md, 0.3 and 0.6.
+"""The names and sizes of all files of a checkpoint, listed by hand from FasterTransformer's converters
+(`examples/pytorch/{t5,gpt,bert}/utils`) and loaders (`src/fastertransformer/models`).
 
 One layer over two ranks: hidden size 12, 4 heads of 2, feed-forward 16, 20 tokens, 8 relative buckets. Shapes are of
 one rank; nothing here is made by our tables.
@@ -14,7 +15,7 @@ import pytest
 from slipway.checkpoints.fastertransformer.sections import WriteOptions
 from slipway.checkpoints.fastertransformer.writer import write_fastertransformer
 from slipway.transformer.spec import Transformer
-from tests.checkpoints.fastertransformer.synthetic import GPT, T5, gated, random_checkpoint, with_bias, with_stacks
+from tests.kits.fastertransformer_checkpoints import GPT, T5, gated, random_checkpoint, with_bias, with_stacks
 
 BYTES = {"fp32": 4, "fp16": 2}
 

@@ -14,7 +14,7 @@ from slipway.checkpoints.fastertransformer.writer import write_fastertransformer
 from slipway.errors import Code, SlipwayError
 from slipway.transformer.spec import Activation, Norm, Positions
 from slipway.transformer.weights import Array, Weights
-from tests.checkpoints.fastertransformer.synthetic import (
+from tests.kits.fastertransformer_checkpoints import (
     BERT,
     GPT,
     T5,

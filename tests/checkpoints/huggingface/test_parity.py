@@ -10,9 +10,9 @@ import torch
 import transformers as hf
 
 from slipway.checkpoints.huggingface.reader import HuggingFaceCheckpoint, read_huggingface
-from slipway.transformer.generation import Decoding, Row, Search, collect
+from slipway.transformer.generation import Decoding, Search, SequenceRequest, collect
 from slipway.transformer.torch_engine.engine import TorchEngine
-from tests.checkpoints.huggingface.tiny import ENCODER_DECODERS, GENERATING, VOCABULARY, save_model
+from tests.kits.huggingface_models import ENCODER_DECODERS, GENERATING, VOCABULARY, save_model
 
 LENGTHS = (1, 3, 9)
 NEW = 10
@@ -33,9 +33,9 @@ def greedy(model: object, ids: np.ndarray, *, start: int | None, end: int) -> tu
 
 def generated(checkpoint: HuggingFaceCheckpoint, rows: list[np.ndarray]) -> list[tuple[int, ...]]:
     spec = checkpoint.spec
-    engine = TorchEngine(spec, checkpoint.weights)
+    engine = TorchEngine.open(spec, checkpoint.weights)
     decoding = Decoding(NEW, start_id=spec.start_id, end_id=spec.end_id)
-    results = collect(engine, [Row(ids, decoding) for ids in rows])
+    results = collect(engine, [SequenceRequest(ids, decoding) for ids in rows])
     engine.close()
     return [hypotheses[0].ids for hypotheses in results]
 
@@ -57,7 +57,9 @@ def test_a_forced_first_token_is_that_of_transformers(beams, tmp_path):
     search = Search.HUGGING_FACE if beams > 1 else Search.SAMPLE
     decoding = Decoding(NEW, start_id=2, end_id=2, search=search, beam_width=beams, length_penalty=1.0, forced=(17,))
     rows = rows_of_ids()
-    found = collect(TorchEngine(checkpoint.spec, checkpoint.weights), [Row(ids, decoding) for ids in rows])
+    found = collect(
+        TorchEngine.open(checkpoint.spec, checkpoint.weights), [SequenceRequest(ids, decoding) for ids in rows]
+    )
     for ids, hypotheses in zip(rows, found, strict=True):
         row = torch.from_numpy(ids)[None]
         made = model.generate(
@@ -77,7 +79,7 @@ def test_berts_hidden_states_are_those_of_transformers(tmp_path):
     model = save_model("bert", tmp_path)
     checkpoint = read_huggingface(tmp_path)
     rows = rows_of_ids()
-    found = TorchEngine(checkpoint.spec, checkpoint.weights).encode([Row(ids) for ids in rows])
+    found = TorchEngine.open(checkpoint.spec, checkpoint.weights).encode([SequenceRequest(ids) for ids in rows])
     for ids, encoded in zip(rows, found, strict=True):
         with torch.inference_mode():
             expected = model(torch.from_numpy(ids)[None]).last_hidden_state[0].numpy()
@@ -89,7 +91,9 @@ def test_vits_hidden_states_are_those_of_transformers(tmp_path):
     checkpoint = read_huggingface(tmp_path)
     pixels = np.random.default_rng(1).normal(size=(2, 3, 8, 8)).astype(np.float32)
     empty = np.zeros(0, np.int64)
-    found = TorchEngine(checkpoint.spec, checkpoint.weights).encode([Row(empty, pixels=each) for each in pixels])
+    found = TorchEngine.open(checkpoint.spec, checkpoint.weights).encode(
+        [SequenceRequest(empty, pixels=each) for each in pixels]
+    )
     with torch.inference_mode():
         expected = model(torch.from_numpy(pixels)).last_hidden_state.numpy()
     np.testing.assert_allclose(np.stack([each.hidden for each in found]), expected, atol=2e-5)

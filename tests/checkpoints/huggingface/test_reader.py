@@ -16,7 +16,7 @@ from slipway.checkpoints.huggingface.reader import read_huggingface
 from slipway.errors import Code, SlipwayError
 from slipway.transformer.spec import Activation
 from slipway.transformer.weights import expected_shapes
-from tests.checkpoints.huggingface.tiny import FAMILIES, save_model
+from tests.kits.huggingface_models import FAMILIES, save_model
 
 
 def refusal(directory: Path) -> str:

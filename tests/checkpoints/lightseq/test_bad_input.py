@@ -14,9 +14,8 @@ import pytest
 from slipway.checkpoints.lightseq.reader import read_lightseq
 from slipway.checkpoints.lightseq.writer import write_lightseq
 from slipway.errors import Code, SlipwayError
-from tests.checkpoints.lightseq import independent as other
 from tests.checkpoints.lightseq.models import TYPES, checkpoint, conf_of, spec_of
-from tests.checkpoints.lightseq.test_formats import write_hdf5
+from tests.kits import lightseq_files as other
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +75,9 @@ def test_wrong_sizes_are_all_named_in_the_engines_words(tmp_path, values):
 def test_missing_datasets_of_an_hdf5_are_all_named(tmp_path, values):
     gone = ("trg_embedding/position_embedding", "decoder_stack/0/ffn_first_kernel", "encoder_stack/0/ffn_norm_scale")
     path = tmp_path / "transformer.hdf5"
-    write_hdf5(path, {name: array for name, array in values.items() if name not in gone}, dtype="f4", shaped=False)
+    other.write_hdf5(
+        path, {name: array for name, array in values.items() if name not in gone}, dtype="f4", shaped=False
+    )
     message = refused(path)
     assert all(f"{name} is missing" in message for name in gone)
 
@@ -196,14 +197,16 @@ def test_without_h5py_an_hdf5_says_what_to_install(tmp_path, monkeypatch):
 
 def test_an_hdf5_cut_off_is_refused(tmp_path, values):
     path = tmp_path / "model.hdf5"
-    write_hdf5(path, values, dtype="f4", shaped=False)
+    other.write_hdf5(path, values, dtype="f4", shaped=False)
     path.write_bytes(path.read_bytes()[:5000])
     refused(path)
 
 
 def test_datasets_of_wrong_kinds_are_all_named(tmp_path, values):
     path = tmp_path / "model.hdf5"
-    write_hdf5(path, values, dtype="f4", shaped=False, without=("head_num", "beam_size", "sampling_method", "topk"))
+    other.write_hdf5(
+        path, values, dtype="f4", shaped=False, without=("head_num", "beam_size", "sampling_method", "topk")
+    )
     with h5py.File(path, "a") as file:
         del file["src_embedding/norm_scale"], file["encoder_stack/1"], file["trg_embedding/norm_bias"]
         file["src_embedding/norm_scale"] = np.array([b"a", b"b"])
@@ -228,7 +231,7 @@ def test_datasets_of_wrong_kinds_are_all_named(tmp_path, values):
 
 def test_a_count_of_layers_that_are_not_there_is_refused(tmp_path, values):
     path = tmp_path / "model.hdf5"
-    write_hdf5(path, values, dtype="f4", shaped=False)
+    other.write_hdf5(path, values, dtype="f4", shaped=False)
     with h5py.File(path, "a") as file:
         del file["model_conf/n_encoder_stack"]
         file["model_conf/n_decoder_stack"][()] = 2**31 - 1

@@ -7,8 +7,8 @@ import pytest
 from slipway.checkpoints.lightseq.reader import read_lightseq
 from slipway.cli.main import main
 from slipway.config.parse import parse_config
-from tests.checkpoints.huggingface.tiny import save_model
 from tests.checkpoints.lightseq.test_export import FAMILIES, fairseq_file, saved
+from tests.kits.huggingface_models import save_model
 
 
 @pytest.mark.capability("1.19")

@@ -13,7 +13,7 @@ from slipway.checkpoints.huggingface.reader import read_huggingface
 from slipway.checkpoints.lightseq.export import SOURCES, ExportOptions, export
 from slipway.checkpoints.lightseq.reader import read_lightseq
 from slipway.errors import SlipwayError
-from tests.checkpoints.huggingface.tiny import save_model
+from tests.kits.huggingface_models import save_model
 
 FAMILIES = {
     "hf-bart": ("bart", {"encoder_ffn_dim": 24, "encoder_attention_heads": 4}),

@@ -10,7 +10,7 @@ import pytest
 
 from slipway.checkpoints.lightseq.reader import read_lightseq
 from slipway.transformer.spec import Activation
-from tests.checkpoints.lightseq import independent as other
+from tests.kits import lightseq_files as other
 
 
 @pytest.fixture(scope="module")
@@ -134,27 +134,13 @@ def test_unknown_fields_of_a_pb_are_skipped_with_a_warning(values, tmp_path, cap
     assert "skipped 1 unknown field(s) '1007'" in caplog.text
 
 
-def write_hdf5(path, values, *, dtype, shaped, options=None, conf=None, without=()):
-    with h5py.File(path, "w") as file:
-        for name, array in values.items():
-            data = array if shaped else array.reshape(-1)
-            file.create_dataset(name, data=data.astype(dtype), **(options or {}))
-        settings = {name: value for name, (_, _, value) in other.CONF.items()} | (conf or {})
-        for name, value in settings.items():
-            codes = np.array([ord(each) for each in value], np.int8) if isinstance(value, str) else value
-            if name not in without:
-                file.create_dataset(f"model_conf/{name}", data=codes)
-        file.create_dataset("model_conf/n_encoder_stack", data=other.ENCODERS)
-        file.create_dataset("model_conf/n_decoder_stack", data=np.int64(other.DECODERS))
-
-
 @pytest.mark.capability("1.5")
 @pytest.mark.parametrize("shaped", [True, False])
 @pytest.mark.parametrize("dtype", ["<f4", "<f8", ">f4"])
 @pytest.mark.parametrize("options", [None, {"compression": "gzip"}, {"chunks": True}], ids=["plain", "gzip", "chunks"])
 def test_an_hdf5_is_read_flat_or_shaped_in_either_width(shaped, dtype, options, values, tmp_path):
     path = tmp_path / "transformer.hdf5"
-    write_hdf5(path, values, dtype=dtype, shaped=shaped, options=options)
+    other.write_hdf5(path, values, dtype=dtype, shaped=shaped, options=options)
     found = read_lightseq(path, "Transformer")
     assert_same(found.checkpoint.weights, canonical(values))
     assert (found.conf.sampling_method, found.conf.length_penalty) == ("beam_search", -0.5)
@@ -163,7 +149,7 @@ def test_an_hdf5_is_read_flat_or_shaped_in_either_width(shaped, dtype, options, 
 def test_texts_switches_and_missing_settings_of_an_hdf5(values, tmp_path):
     path = tmp_path / "transformer.hdf5"
     conf = {"sampling_method": "topk_greedy", "is_post_ln": np.True_, "no_scale_embedding": 1}
-    write_hdf5(path, values, dtype="f4", shaped=False, conf=conf, without=("multilg_type", "diverse_lambda"))
+    other.write_hdf5(path, values, dtype="f4", shaped=False, conf=conf, without=("multilg_type", "diverse_lambda"))
     found = read_lightseq(path, "Transformer")
     assert (found.conf.sampling_method, found.conf.multilg_type) == ("topk_greedy", 0)
     assert (found.checkpoint.spec.encoder.pre_norm, found.checkpoint.spec.logit_scale) == (False, 1.0)
@@ -171,13 +157,13 @@ def test_texts_switches_and_missing_settings_of_an_hdf5(values, tmp_path):
 
 def test_empty_lists_of_exporters_are_nothing(values, tmp_path):
     path = tmp_path / "transformer.hdf5"
-    write_hdf5(path, {**values, "src_embedding/lang_emb": np.zeros(0)}, dtype="f8", shaped=False)
+    other.write_hdf5(path, {**values, "src_embedding/lang_emb": np.zeros(0)}, dtype="f8", shaped=False)
     assert read_lightseq(path, "Transformer").checkpoint.spec.encoder.languages == 0
 
 
 def test_aligned_arrays_that_need_no_change_are_views_of_the_file(values, tmp_path):
     path = tmp_path / "transformer.hdf5"
-    write_hdf5(path, values, dtype="<f4", shaped=False)
+    other.write_hdf5(path, values, dtype="<f4", shaped=False)
     weights = read_lightseq(path, "Transformer").checkpoint.weights
     bias = weights["head.bias"]
     assert not bias.flags.owndata

@@ -9,10 +9,9 @@ import transformers as hf
 
 from slipway.checkpoints.lightseq.export import ExportOptions, export
 from slipway.checkpoints.lightseq.reader import read_lightseq
-from slipway.transformer.generation import Decoding, Row, Search, collect
+from slipway.transformer.generation import Decoding, Search, SequenceRequest, collect
 from slipway.transformer.torch_engine.engine import TorchEngine
-from tests.checkpoints.lightseq import independent as other
-from tests.checkpoints.lightseq.test_formats import write_hdf5
+from tests.kits import lightseq_files as other
 
 SOURCES = [np.array(ids) for ids in ([3, 4, 5, 6], [7, 8], [9, 3, 3, 10, 2])]
 TRAINED_VOCABULARY = 24
@@ -29,7 +28,7 @@ def one_thread():
 
 def engine_of(path, model_type):
     checkpoint = read_lightseq(path, model_type).checkpoint
-    return TorchEngine(checkpoint.spec, checkpoint.weights, threads=1)
+    return TorchEngine.open(checkpoint.spec, checkpoint.weights, threads=1)
 
 
 def beams(path, model_type="Transformer"):
@@ -43,7 +42,7 @@ def beams(path, model_type="Transformer"):
         beam_width=conf.beam_size,
         length_penalty=conf.length_penalty,
     )
-    return collect(engine_of(path, model_type), [Row(ids, decoding) for ids in SOURCES])
+    return collect(engine_of(path, model_type), [SequenceRequest(ids, decoding) for ids in SOURCES])
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +67,7 @@ def test_a_pb_of_an_independent_schema_generates(pb):
 @pytest.mark.parametrize("shaped", [True, False])
 def test_an_hdf5_with_the_same_weights_gives_the_same_ids_and_scores(dtype, shaped, pb, tmp_path):
     path = tmp_path / "transformer.hdf5"
-    write_hdf5(path, other.arrays(), dtype=dtype, shaped=shaped)
+    other.write_hdf5(path, other.arrays(), dtype=dtype, shaped=shaped)
     for one, two in zip(beams(pb), beams(path), strict=True):
         assert [each.ids for each in one] == [each.ids for each in two]
         assert [each.score for each in one] == [each.score for each in two]
@@ -141,7 +140,7 @@ def test_an_8_bit_transformer_translates_nearly_as_its_original(trained_bart, tm
     plain, quantised = exported(trained_bart, tmp_path)
     generator = np.random.default_rng(5)
     sources = generator.integers(3, TRAINED_VOCABULARY, (40, 8))
-    rows = [Row(ids, Decoding(max_tokens=8, start_id=2, end_id=2)) for ids in sources]
+    rows = [SequenceRequest(ids, Decoding(max_tokens=8, start_id=2, end_id=2)) for ids in sources]
     original = collect(engine_of(plain, "Transformer"), rows)
     assert np.mean([hypotheses[0].ids == tuple(ids) for hypotheses, ids in zip(original, sources, strict=True)]) > 0.8
     assert agreement(original, collect(engine_of(quantised, "QuantTransformer"), rows)) >= 0.95
@@ -152,7 +151,7 @@ def test_an_8_bit_transformer_translates_nearly_as_its_original(trained_bart, tm
 @pytest.mark.capability("1.11")
 def test_an_8_bit_gpt_continues_nearly_as_its_original(trained_gpt2, tmp_path):
     plain, quantised = exported(trained_gpt2, tmp_path)
-    rows = [Row(np.array([start, start + 3]), Decoding(max_tokens=8, end_id=23)) for start in range(20)]
+    rows = [SequenceRequest(np.array([start, start + 3]), Decoding(max_tokens=8, end_id=23)) for start in range(20)]
     original = collect(engine_of(plain, "Gpt"), rows)
     assert original[0][0].ids[:3] == (6, 9, 12)
     assert agreement(original, collect(engine_of(quantised, "QuantGpt"), rows)) >= 0.95
@@ -172,7 +171,7 @@ def test_an_8_bit_bert_encodes_nearly_as_its_original(tmp_path):
     )
     hf.BertModel(config).eval().save_pretrained(tmp_path / "hf")
     plain, quantised = exported(tmp_path / "hf", tmp_path)
-    rows = [Row(ids) for ids in SOURCES]
+    rows = [SequenceRequest(ids) for ids in SOURCES]
     pairs = zip(engine_of(plain, "Bert").encode(rows), engine_of(quantised, "QuantBert").encode(rows), strict=True)
     for one, two in pairs:
         assert np.corrcoef(one.hidden.reshape(-1), two.hidden.reshape(-1))[0, 1] > 0.99

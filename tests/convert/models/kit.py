@@ -13,11 +13,11 @@ import numpy as np
 from slipway.backends.python.errors import TritonError
 from slipway.backends.python.importing import ImportSpace
 from slipway.backends.python.model import PythonModel
-from slipway.backends.python.reply import Reply
+from slipway.backends.python.reply import ReplyState
 from slipway.backends.python.response import InferenceResponse
 from slipway.backends.python.scope import ModelScope
 from slipway.backends.python.surface import build_surface
-from slipway.backends.python.tensor import Tensor
+from slipway.backends.python.tensor import ModelTensor
 from slipway.convert.models import model_source
 from slipway.core.request import InferRequest
 from slipway.errors import SlipwayError
@@ -82,9 +82,9 @@ class OpenedModel:
         requests = [
             self._surface.InferenceRequest.received(
                 InferRequest("m"),
-                [Tensor(name, array) for name, array in arrays.items()],
+                [ModelTensor(name, array) for name, array in arrays.items()],
                 (),
-                Reply(sink, self._decoupled),
+                ReplyState(sink, self._decoupled),
             )
             for arrays, sink in zip(asked, heard, strict=True)
         ]

@@ -14,8 +14,8 @@ from tokenizers import Tokenizer
 
 from slipway.errors import SlipwayError
 from slipway.runtime.arguments import ARGUMENTS
-from tests.convert.generators import LINES, write_generator
 from tests.convert.models.kit import Heard, texts, written
+from tests.kits.generators import LINES, write_generator
 
 INPUTS = ("input_ids", "attention_mask", *(each.name for each in ARGUMENTS))
 SETTINGS = {"ENGINE": "torch", "COMPUTE_TYPE": "float32", "max_output_len": "8"}

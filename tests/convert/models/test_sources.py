@@ -11,8 +11,8 @@ import pytest
 from slipway.backends.python.scope import ModelScope
 from slipway.backends.python.surface import build_surface
 from slipway.convert import models
+from slipway.convert.encoders.tasks import TASKS
 from slipway.convert.models import model_source
-from slipway.convert.tasks import TASKS
 
 NAMES = sorted(path.name.removesuffix(".py") for path in files(models).iterdir() if path.name.endswith(".py"))
 NAMES.remove("__init__")

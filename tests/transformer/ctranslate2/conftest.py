@@ -21,7 +21,7 @@ def opened(tmp_path_factory) -> Open:
     def open_model(name: str) -> tuple[Tiny, CTranslate2Engine]:
         directory = tmp_path_factory.mktemp("model")
         tiny = make(name, directory)
-        return tiny, CTranslate2Engine(
+        return tiny, CTranslate2Engine.open(
             tiny.checkpoint.spec, tiny.checkpoint.weights, cache_directory=directory / "cache"
         )
 

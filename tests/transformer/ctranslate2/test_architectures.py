@@ -9,7 +9,7 @@ import pytest
 
 from slipway.transformer.ctranslate2.engine import CTranslate2Engine
 from slipway.transformer.ctranslate2.support import why_not
-from slipway.transformer.generation import Decoding, Row, collect
+from slipway.transformer.generation import Decoding, SequenceRequest, collect
 from slipway.transformer.spec import Activation, Norm, Positions, Stack, Transformer
 from slipway.transformer.torch_engine.engine import TorchEngine
 from slipway.transformer.weights import Array, Weights, expected_shapes
@@ -51,16 +51,16 @@ def random_weights(spec):
 
 def check(spec, directory):
     weights = random_weights(spec)
-    ours = CTranslate2Engine(spec, weights, cache_directory=directory)
-    theirs = TorchEngine(spec, weights)
+    ours = CTranslate2Engine.open(spec, weights, cache_directory=directory)
+    theirs = TorchEngine.open(spec, weights)
     generator = np.random.default_rng(2)
     ids = [generator.integers(0, 50, length) for length in (4, 7, 1)]
     if spec.decoder is None:
-        rows = [Row(own) for own in ids]
+        rows = [SequenceRequest(own) for own in ids]
         for one, other in zip(ours.encode(rows), theirs.encode(rows), strict=True):
             np.testing.assert_allclose(one.hidden, other.hidden, atol=1e-4)
         return
-    rows = [Row(own, Decoding(10, start_id=3, end_id=-1)) for own in ids]
+    rows = [SequenceRequest(own, Decoding(10, start_id=3, end_id=-1)) for own in ids]
     for [one], [other] in zip(collect(ours, rows), collect(theirs, rows), strict=True):
         assert one.ids == other.ids
         assert one.log_probability == pytest.approx(other.log_probability, abs=1e-3)

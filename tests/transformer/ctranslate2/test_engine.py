@@ -13,18 +13,18 @@ import pytest
 
 from slipway.errors import Code, SlipwayError
 from slipway.transformer.ctranslate2.engine import CTranslate2Engine
-from slipway.transformer.generation import Collected, Decoding, Row, Search, collect
+from slipway.transformer.generation import CollectingListener, Decoding, Search, SequenceRequest, collect
 
 PROMPTS = ([5, 9, 30, 4], [7, 8], [11, 12, 40, 41, 42, 43, 3], [6])
 FREE = "t5 gated untied"  # its answers vary
 
 
 def rows(*decodings):
-    return [Row(np.array(PROMPTS[index % 4]), decoding) for index, decoding in enumerate(decodings)]
+    return [SequenceRequest(np.array(PROMPTS[index % 4]), decoding) for index, decoding in enumerate(decodings)]
 
 
 @dataclass
-class Heard(Collected):
+class Heard(CollectingListener):
     """Everything a listener hears, in order; stops a row at a number of tokens."""
 
     events: list[tuple] = field(default_factory=list)
@@ -38,7 +38,7 @@ class Heard(Collected):
 
     def done(self, row, hypotheses):
         self.events.append(("done", row))
-        Collected.done(self, row, hypotheses)
+        CollectingListener.done(self, row, hypotheses)
 
 
 @pytest.mark.parametrize("name", [FREE, "gpt2"])
@@ -88,7 +88,7 @@ def test_a_listener_stops_its_row_and_no_other(opened):
 def test_a_listener_that_fails_fails_the_call_and_not_the_engine(opened):
     _, engine = opened("bart")
 
-    class Failing(Collected):
+    class Failing(CollectingListener):
         def token(self, row, token, log_probability, figure):  # noqa: ARG002
             raise KeyError(token)
 
@@ -100,7 +100,7 @@ def test_a_listener_that_fails_fails_the_call_and_not_the_engine(opened):
 def test_the_end_token_is_banned_before_the_minimum(opened):
     _, engine = opened(FREE)
     for seed in range(8):
-        row = Row(np.random.default_rng(seed).integers(2, 60, 5), Decoding(12, end_id=-1))
+        row = SequenceRequest(np.random.default_rng(seed).integers(2, 60, 5), Decoding(12, end_id=-1))
         ids = collect(engine, [row])[0][0].ids
         end = ids[2]
         free = collect(engine, [replace(row, decoding=Decoding(12, end_id=end))])[0][0]
@@ -112,7 +112,7 @@ def test_the_end_token_is_banned_before_the_minimum(opened):
 
 def test_a_stop_word_ends_a_row(opened):
     _, engine = opened("gpt2")
-    row = Row(np.array([3, 4, 5]), Decoding(12, end_id=-1))
+    row = SequenceRequest(np.array([3, 4, 5]), Decoding(12, end_id=-1))
     ids = collect(engine, [row])[0][0].ids
     place = next(index for index in range(1, 12) if ids[index - 1 : index + 1] not in pairwise(ids[:index]))
     stopped = replace(row, decoding=Decoding(12, end_id=-1, stop_words=(ids[place - 1 : place + 1], (99, 98, 97))))
@@ -139,21 +139,21 @@ def test_a_stop_word_ends_a_row(opened):
 )
 def test_decoding_that_would_not_be_exact_is_refused_with_its_reason(opened, changes, reason):
     _, engine = opened("bart")
-    row = Row(np.array([5, 6]), Decoding(4, **changes))
+    row = SequenceRequest(np.array([5, 6]), Decoding(4, **changes))
     assert reason in engine.refusal(row)
     with pytest.raises(SlipwayError, match=reason) as caught:
         collect(engine, [row])
     assert caught.value.code is Code.UNSUPPORTED
-    assert engine.refusal(Row(np.array([5, 6]), Decoding(4))) == ""
+    assert engine.refusal(SequenceRequest(np.array([5, 6]), Decoding(4))) == ""
 
 
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
-        (Row(np.array([], dtype=np.int64)), "no tokens"),
-        (Row(np.array([3]), pixels=np.zeros((3, 4, 4), np.float32)), "not tokens"),
-        (Row(np.array([3]), adapter_task=0), "adapter"),
-        (Row(np.array([3]), prompt_task=0), "prompt"),
+        (SequenceRequest(np.array([], dtype=np.int64)), "no tokens"),
+        (SequenceRequest(np.array([3]), pixels=np.zeros((3, 4, 4), np.float32)), "not tokens"),
+        (SequenceRequest(np.array([3]), adapter_task=0), "adapter"),
+        (SequenceRequest(np.array([3]), prompt_task=0), "prompt"),
     ],
 )
 def test_input_that_the_library_does_not_take_is_refused(opened, row, reason):
@@ -164,12 +164,12 @@ def test_input_that_the_library_does_not_take_is_refused(opened, row, reason):
 def test_rows_that_no_engine_can_run_are_named_and_nothing_runs(opened):
     _, engine = opened("bart")
     bad = [
-        Row(np.array([3, 61]), Decoding(3)),
-        Row(np.arange(65) % 50, Decoding(3)),
-        Row(np.array([-1]), Decoding(3)),
-        Row(np.array([3]), Decoding(65)),
-        Row(np.array([3]), Decoding(3, start_id=99)),
-        Row(np.array([4]), Decoding(3)),
+        SequenceRequest(np.array([3, 61]), Decoding(3)),
+        SequenceRequest(np.arange(65) % 50, Decoding(3)),
+        SequenceRequest(np.array([-1]), Decoding(3)),
+        SequenceRequest(np.array([3]), Decoding(65)),
+        SequenceRequest(np.array([3]), Decoding(3, start_id=99)),
+        SequenceRequest(np.array([4]), Decoding(3)),
     ]
     with pytest.raises(SlipwayError) as caught:
         collect(engine, bad)
@@ -180,27 +180,27 @@ def test_rows_that_no_engine_can_run_are_named_and_nothing_runs(opened):
         "64 positions; row 4: start id 99 is not in the vocabulary of 61"
     )
     gpt2 = opened("gpt2")[1]
-    assert gpt2.refusal(Row(np.array([3, 4]), Decoding(63))) == ""
-    assert "65 tokens" in gpt2.refusal(Row(np.array([3, 4]), Decoding(64)))
+    assert gpt2.refusal(SequenceRequest(np.array([3, 4]), Decoding(63))) == ""
+    assert "65 tokens" in gpt2.refusal(SequenceRequest(np.array([3, 4]), Decoding(64)))
 
 
 def test_encoding_and_scoring_say_what_they_are_for(opened):
     _, bart = opened("bart")
     _, bert = opened("bert")
-    row = Row(np.array([3, 4]), Decoding(2))
+    row = SequenceRequest(np.array([3, 4]), Decoding(2))
     for call in (lambda: bart.encode([row]), lambda: bert.encode([row], attentions=True), lambda: bart.score([row])):
         with pytest.raises(SlipwayError) as caught:
             call()
         assert caught.value.code is Code.UNSUPPORTED
     with pytest.raises(SlipwayError, match="generates nothing"):
         collect(bert, [row])
-    assert opened("gpt2")[1].score([Row(np.array([3]))]) == [0.0]
+    assert opened("gpt2")[1].score([SequenceRequest(np.array([3]))]) == [0.0]
     assert bert.encode([]) == []
 
 
 def test_several_threads_get_what_one_gets(opened, tmp_path):
     tiny, single = opened(FREE)
-    engine = CTranslate2Engine(tiny.checkpoint.spec, tiny.checkpoint.weights, workers=2, cache_directory=tmp_path)
+    engine = CTranslate2Engine.open(tiny.checkpoint.spec, tiny.checkpoint.weights, workers=2, cache_directory=tmp_path)
     decodings = [Decoding(10, end_id=1), Decoding(6, end_id=1)]
     expected = [[hypothesis.ids for hypothesis in row] for row in collect(single, rows(*decodings))]
     results = {}
@@ -221,7 +221,7 @@ def test_a_device_or_compute_type_that_is_not_there_is_named(opened, tmp_path):
     tiny, _ = opened("bart")
 
     def load(**options):
-        CTranslate2Engine(tiny.checkpoint.spec, tiny.checkpoint.weights, cache_directory=tmp_path, **options)
+        CTranslate2Engine.open(tiny.checkpoint.spec, tiny.checkpoint.weights, cache_directory=tmp_path, **options)
 
     with pytest.raises(SlipwayError, match="float32, int8, not in bfloat16"):
         load(compute_type="bfloat16")
@@ -234,11 +234,11 @@ def test_a_process_that_does_not_close_its_engine_ends_well(opened):
     entry = opened(FREE)[1].description.partition("cached at ")[2]
     program = f"""
 from pathlib import Path
-from slipway.transformer.ctranslate2.library import Library
+from slipway.transformer.ctranslate2.loaded_model import CTranslate2Model
 from slipway.transformer.spec import Positions, Stack, Transformer
 stack = Stack(2, 32, 4, 8, 48, 61, positions=Positions.RELATIVE, relative_buckets=8)
 options = dict(device="cpu", compute_type="float32", threads=1, workers=1)
-library = Library(Transformer(stack, stack), Path({entry!r}), **options)
+library = CTranslate2Model.load(Transformer(stack, stack), Path({entry!r}), **options)
 library.trial([3, 4], 2)
 """
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
@@ -247,10 +247,10 @@ library.trial([3, 4], 2)
 
 def test_a_closed_engine_says_so(opened, tmp_path):
     tiny, _ = opened("gpt2")
-    engine = CTranslate2Engine(tiny.checkpoint.spec, tiny.checkpoint.weights, cache_directory=tmp_path)
+    engine = CTranslate2Engine.open(tiny.checkpoint.spec, tiny.checkpoint.weights, cache_directory=tmp_path)
     engine.close()
     with pytest.raises(SlipwayError, match="closed"):
-        collect(engine, [Row(np.array([3]), Decoding(2))])
+        collect(engine, [SequenceRequest(np.array([3]), Decoding(2))])
 
 
 @pytest.mark.parametrize(("answers", "searched"), [([False] * 4, 0), ([True, False, True], 1)])
@@ -259,12 +259,12 @@ def test_beams_that_nobody_waits_for_are_not_searched_or_not_answered(opened, mo
     beams = Decoding(6, end_id=7, search=Search.HUGGING_FACE, beam_width=2, early_stopping=True)
     calls, told = [], iter(answers)
 
-    class Leaving(Collected):
+    class Leaving(CollectingListener):
         def wanted(self, row):  # noqa: ARG002
             return next(told)
 
-    whole = engine._library.beam
-    monkeypatch.setattr(engine._library, "beam", lambda *given: calls.append(given) or whole(*given))
+    whole = engine._model.beam
+    monkeypatch.setattr(engine._model, "beam", lambda *given: calls.append(given) or whole(*given))
     listener = Leaving()
     engine.generate(rows(beams, beams), listener)
     assert len(calls) == searched

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from slipway.transformer.generation import Decoding, Row, Search, collect
+from slipway.transformer.generation import Decoding, Search, SequenceRequest, collect
 from tests.transformer.ctranslate2.checkpoints import MODELS
 
 LENGTHS = (5, 9, 3, 1)
@@ -41,7 +41,7 @@ def test_greedy_ids_and_log_probabilities_are_those_of_transformers(opened, name
     tiny, engine = opened(name)
     spec = tiny.checkpoint.spec
     decoding = Decoding(12, start_id=spec.start_id, end_id=spec.end_id, log_probabilities=True)
-    results = collect(engine, [Row(source.numpy(), decoding) for source in sources()])
+    results = collect(engine, [SequenceRequest(source.numpy(), decoding) for source in sources()])
     for source, [hypothesis] in zip(sources(), results, strict=True):
         ids, figures = reference(tiny.reference, spec, source, 12, bad_words_ids=None)
         assert hypothesis.ids == ids
@@ -56,7 +56,7 @@ def test_bad_words_of_one_token_and_a_minimum_are_those_of_transformers(opened, 
     spec = replace(tiny.checkpoint.spec, end_id=7)
     words = tuple((token,) for token in range(8, 40))
     decoding = Decoding(12, min_tokens=5, start_id=spec.start_id, end_id=7, bad_words=words)
-    results = collect(engine, [Row(source.numpy(), decoding) for source in sources()])
+    results = collect(engine, [SequenceRequest(source.numpy(), decoding) for source in sources()])
     for source, [hypothesis] in zip(sources(), results, strict=True):
         banned = [list(word) for word in words]
         ids, figures = reference(tiny.reference, spec, source, 12, bad_words_ids=banned, min_new_tokens=5)
@@ -78,7 +78,7 @@ def test_beam_search_with_early_stopping_is_that_of_transformers(opened, name, p
         length_penalty=penalty,
         early_stopping=True,
     )
-    results = collect(engine, [Row(source.numpy(), decoding) for source in sources()])
+    results = collect(engine, [SequenceRequest(source.numpy(), decoding) for source in sources()])
     for source, hypotheses in zip(sources(), results, strict=True):
         options = {"num_beams": 4, "num_return_sequences": 4, "early_stopping": True, "length_penalty": penalty}
         answer = tiny.reference.generate(
@@ -108,7 +108,7 @@ def _until(ids, end):
 
 def test_an_encoder_gives_the_hidden_states_of_transformers(opened):
     tiny, engine = opened("bert")
-    states = engine.encode([Row(source.numpy()) for source in sources()])
+    states = engine.encode([SequenceRequest(source.numpy()) for source in sources()])
     for source, encoded in zip(sources(), states, strict=True):
         expected = tiny.reference(source[None]).last_hidden_state[0].detach().numpy()
         assert encoded.hidden.dtype == np.float32
@@ -119,7 +119,7 @@ def test_a_decoder_only_model_scores_its_own_tokens_as_transformers_does(opened)
     tiny, engine = opened("gpt2")
     rows = [source for source in sources() if len(source) > 1]
     losses = [float(tiny.reference(row[None], labels=row[None]).loss.detach()) for row in rows]
-    assert engine.score([Row(row.numpy()) for row in rows]) == pytest.approx(losses, abs=1e-4)
+    assert engine.score([SequenceRequest(row.numpy()) for row in rows]) == pytest.approx(losses, abs=1e-4)
 
 
 def test_int8_follows_the_float32_model(opened, tmp_path):
@@ -127,8 +127,8 @@ def test_int8_follows_the_float32_model(opened, tmp_path):
 
     tiny, exact = opened("bert")
     spec, weights = tiny.checkpoint.spec, tiny.checkpoint.weights
-    engine = CTranslate2Engine(spec, weights, compute_type="int8", cache_directory=tmp_path)
-    rows = [Row(source.numpy()) for source in sources()]
+    engine = CTranslate2Engine.open(spec, weights, compute_type="int8", cache_directory=tmp_path)
+    rows = [SequenceRequest(source.numpy()) for source in sources()]
     for ours, theirs in zip(engine.encode(rows), exact.encode(rows), strict=True):
         difference = np.linalg.norm(ours.hidden - theirs.hidden) / np.linalg.norm(theirs.hidden)
         assert 0 < difference < 0.1

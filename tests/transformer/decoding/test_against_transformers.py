@@ -18,7 +18,7 @@ from transformers import (
 from transformers.modeling_outputs import CausalLMOutput
 
 from slipway.transformer.decoding.batch import DecodingBatch
-from slipway.transformer.generation import Collected, Decoding, Search
+from slipway.transformer.generation import CollectingListener, Decoding, Search
 from tests.transformer.decoding.toy import Toy, decode
 
 
@@ -102,7 +102,7 @@ def test_a_t5_gives_the_beams_that_transformers_gives_it():
         source = torch.from_numpy(np.random.default_rng(seed).integers(2, 50, (1, 7)))
         decoding = Decoding(12, search=Search.HUGGING_FACE, beam_width=4, length_penalty=1.0)
         sequences, scores = generate(model, source, decoding)
-        collected = Collected()
+        collected = CollectingListener()
         run(model, source, DecodingBatch([decoding], [[0]], collected, device="cpu"))
         found = collected.results[0]
         assert [hypothesis.ids for hypothesis in found] == [trimmed(row[1:]) for row in sequences.tolist()]

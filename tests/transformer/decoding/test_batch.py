@@ -10,7 +10,7 @@ import torch
 
 from slipway.errors import SlipwayError
 from slipway.transformer.decoding.batch import DecodingBatch
-from slipway.transformer.generation import Collected, Decoding, Search
+from slipway.transformer.generation import CollectingListener, Decoding, Search
 from tests.transformer.decoding.toy import Constant, Toy, decode, decode_all, drive
 
 
@@ -64,7 +64,7 @@ def test_greedy_takes_the_best_token_and_the_lowest_id_of_equals():
 
 
 def test_plain_greedy_rows_move_nothing_until_one_is_finished():
-    batch = DecodingBatch([Decoding(2), Decoding(3)], [[0], [0]], Collected(), device="cpu")
+    batch = DecodingBatch([Decoding(2), Decoding(3)], [[0], [0]], CollectingListener(), device="cpu")
     scores = torch.tensor([[0.0, 0.0, 1.0]]).expand(2, 3)
     assert batch.step(scores) is None
     assert batch.step(scores).tolist() == [1]
@@ -73,7 +73,7 @@ def test_plain_greedy_rows_move_nothing_until_one_is_finished():
     assert not batch.alive
 
 
-class Impatient(Collected):
+class Impatient(CollectingListener):
     """Stops row 0 after its second token, and writes down what it hears."""
 
     def __init__(self) -> None:
@@ -135,7 +135,7 @@ def test_a_score_that_is_no_number_is_impossible_and_an_infinite_one_is_certain(
 
 
 def test_a_batch_of_no_rows_is_finished():
-    batch = DecodingBatch([], [], Collected(), device="cpu")
+    batch = DecodingBatch([], [], CollectingListener(), device="cpu")
     assert not batch.alive
     assert batch.tokens.tolist() == batch.rows.tolist() == []
 
@@ -151,7 +151,7 @@ def test_figures_that_no_rule_is_defined_for_are_all_named():
         0, top_k=-1, top_p=1.5, temperature=math.nan, repetition_penalty=0.0, length_penalty=math.inf, top_p_min=0.0
     )
     with pytest.raises(SlipwayError) as raised:
-        DecodingBatch([Decoding(1), wrong], [[0], [0]], Collected(), device="cpu")
+        DecodingBatch([Decoding(1), wrong], [[0], [0]], CollectingListener(), device="cpu")
     for name in "max_tokens top_k top_p temperature repetition_penalty length_penalty top_p_min".split():
         assert name in raised.value.message
     assert "row 1" in raised.value.message
@@ -160,4 +160,4 @@ def test_figures_that_no_rule_is_defined_for_are_all_named():
 @pytest.mark.parametrize("prompts", [[], [[]]])
 def test_a_row_without_a_first_token_is_refused(prompts):
     with pytest.raises(SlipwayError, match="prompts"):
-        DecodingBatch([Decoding(1)], prompts, Collected(), device="cpu")
+        DecodingBatch([Decoding(1)], prompts, CollectingListener(), device="cpu")

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from slipway.transformer.decoding.nucleus import Nucleus
+from slipway.transformer.decoding.sampling import Nucleus
 from slipway.transformer.generation import Decoding
 from tests.transformer.decoding.toy import Constant, Toy, decode, decode_all
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from slipway.transformer.decoding.batch import DecodingBatch
-from slipway.transformer.generation import Collected, Decoding, Hypothesis, Listener
+from slipway.transformer.generation import CollectingListener, Decoding, GenerationListener, Hypothesis
 
 
 @dataclass
@@ -50,7 +50,7 @@ class Constant(Toy):
 
 
 def drive(
-    decodings: Sequence[Decoding], toys: Sequence[Toy], prompts: Sequence[Sequence[int]], listener: Listener
+    decodings: Sequence[Decoding], toys: Sequence[Toy], prompts: Sequence[Sequence[int]], listener: GenerationListener
 ) -> int:
     """Run a batch to its end, holding it to the contract of `rows`, `tokens` and parents; return the steps it took."""
     batch = DecodingBatch(decodings, prompts, listener, device="cpu")
@@ -78,7 +78,7 @@ def drive(
 def decode_all(
     decodings: Sequence[Decoding], toys: Sequence[Toy], prompts: Sequence[Sequence[int]] | None = None
 ) -> list[list[Hypothesis]]:
-    collected = Collected()
+    collected = CollectingListener()
     drive(decodings, toys, prompts or [[0]] * len(decodings), collected)
     return [collected.results[row] for row in range(len(decodings))]
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from slipway.transformer.module.int8 import Int8Linear
-from slipway.transformer.module.linear import PackedLinear, PlainLinear, can_pack
+from slipway.transformer.module.linear import Int8Linear, PackedLinear, PlainLinear, can_pack
 from slipway.transformer.spec import Activation
 
 

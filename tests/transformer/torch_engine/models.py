@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from slipway.transformer.generation import Row
-from slipway.transformer.module.positions import buckets
+from slipway.transformer.generation import SequenceRequest
+from slipway.transformer.module.relative_bias import buckets
 from slipway.transformer.spec import Activation, Gate, Languages, Norm, Positions, Stack, Transformer
 from slipway.transformer.weights import Array, Weights, expected_shapes, token_table
 
@@ -34,28 +34,28 @@ class Dense:
         self.spec = spec
         self.arrays = {name: torch.from_numpy(weights[name]) for name in weights}
 
-    def encode(self, row: Row) -> Tensor:
+    def encode(self, row: SequenceRequest) -> Tensor:
         name, stack = ("encoder", self.spec.encoder) if self.spec.encoder else ("decoder", self.spec.decoder)
         ids = torch.from_numpy(np.asarray(row.ids)).long()
         x = self.tokens(name, stack, ids, row, outer=True)
-        hidden_keys = ids == stack.padding_id if stack.padding_id is not None else torch.zeros(len(ids), dtype=bool)
+        masked_tokens = ids == stack.padding_id if stack.padding_id is not None else torch.zeros(len(ids), dtype=bool)
         if len(x) > len(ids):
-            hidden_keys = torch.cat([torch.tensor([False]), hidden_keys])
-        self.memory_mask = hidden_keys
-        return self.run(name, stack, x, row, hidden_keys, None)
+            masked_tokens = torch.cat([torch.tensor([False]), masked_tokens])
+        self.memory_mask = masked_tokens
+        return self.run(name, stack, x, row, masked_tokens, None)
 
-    def scores(self, row: Row, generated: list[int]) -> Tensor:
+    def scores(self, row: SequenceRequest, generated: list[int]) -> Tensor:
         """Return the scores of what follows the generated tokens."""
         spec, stack = self.spec, self.spec.decoder
         memory = self.encode(row) if spec.encoder else None
         ids = torch.tensor([*([row.decoding.start_id] if spec.encoder else row.ids.tolist()), *generated])
         x = self.tokens("decoder", stack, ids, row, outer=spec.encoder is None)
-        hidden_keys = ids == stack.padding_id if stack.padding_id is not None else torch.zeros(len(ids), dtype=bool)
-        x = self.run("decoder", stack, x, row, hidden_keys, memory)
+        masked_tokens = ids == stack.padding_id if stack.padding_id is not None else torch.zeros(len(ids), dtype=bool)
+        x = self.run("decoder", stack, x, row, masked_tokens, memory)
         head = self.arrays[token_table(spec) if spec.tied_head else "head.weight"]
         return head @ x[-1] * spec.logit_scale + (self.arrays["head.bias"] if spec.head_bias else 0)
 
-    def greedy(self, row: Row) -> tuple[list[int], float]:
+    def greedy(self, row: SequenceRequest) -> tuple[list[int], float]:
         generated: list[int] = []
         total = 0.0
         while len(generated) < row.decoding.max_tokens:
@@ -66,7 +66,7 @@ class Dense:
                 break
         return generated, total
 
-    def tokens(self, name: str, stack: Stack, ids: Tensor, row: Row, *, outer: bool) -> Tensor:
+    def tokens(self, name: str, stack: Stack, ids: Tensor, row: SequenceRequest, *, outer: bool) -> Tensor:
         spec, get = self.spec, self.arrays
         table = get[token_table(spec) if name == "decoder" or spec.shared_embedding else "encoder.embedding.tokens"]
         own = row.source_language if name == "encoder" else row.target_language
@@ -99,7 +99,9 @@ class Dense:
             x[len(x) - len(ids) :][ids == stack.padding_id] = 0
         return self.norm(f"{name}.embedding.norm", stack, x) if stack.embedding_norm else x
 
-    def run(self, name: str, stack: Stack, x: Tensor, row: Row, hidden_keys: Tensor, memory: Tensor | None) -> Tensor:
+    def run(
+        self, name: str, stack: Stack, x: Tensor, row: SequenceRequest, masked_tokens: Tensor, memory: Tensor | None
+    ) -> Tensor:
         causal = name == "decoder"
         bias = torch.zeros(stack.heads, len(x), len(x))
         if stack.positions is Positions.RELATIVE:
@@ -108,7 +110,7 @@ class Dense:
                 distances, count=stack.relative_buckets, furthest=stack.relative_max_distance, both_ways=not causal
             )
             bias += self.arrays[f"{name}.relative_bias"][found].permute(2, 0, 1)
-        bias[:, :, hidden_keys] += -1e9
+        bias[:, :, masked_tokens] += -1e9
         if causal:
             bias += torch.full((len(x), len(x)), -2e9).triu(1)
         for layer in range(stack.layers):
@@ -126,7 +128,9 @@ class Dense:
                     x = self.norm(f"{own}.norm", stack, x + compute(x, own))
         return self.norm(f"{name}.final_norm", stack, x) if stack.final_norm else x
 
-    def attention(self, prefix: str, stack: Stack, row: Row, x: Tensor, other: Tensor, bias: Tensor) -> Tensor:
+    def attention(
+        self, prefix: str, stack: Stack, row: SequenceRequest, x: Tensor, other: Tensor, bias: Tensor
+    ) -> Tensor:
         query, key, value = (
             self.linear(f"{prefix}.{part}", y) for part, y in (("query", x), ("key", other), ("value", other))
         )
@@ -137,7 +141,7 @@ class Dense:
         weights = (query @ key.transpose(1, 2) * stack.attention_scale + bias).softmax(-1)
         return self.linear(f"{prefix}.output", (weights @ value).transpose(0, 1).reshape(len(x), -1))
 
-    def wide(self, prefix: str, stack: Stack, row: Row, x: Tensor, layer: int, causal: bool) -> Tensor:
+    def wide(self, prefix: str, stack: Stack, row: SequenceRequest, x: Tensor, layer: int, causal: bool) -> Tensor:
         if not stack.has_experts(layer):
             return self.feed_forward(prefix, stack, row, x, None)
         experts = stack.experts
@@ -151,7 +155,7 @@ class Dense:
         kept.scatter_(1, best, probabilities.gather(1, best))
         return torch.einsum("te,eth->th", kept, every)
 
-    def feed_forward(self, prefix: str, stack: Stack, row: Row, x: Tensor, expert: int | None) -> Tensor:
+    def feed_forward(self, prefix: str, stack: Stack, row: SequenceRequest, x: Tensor, expert: int | None) -> Tensor:
         inner = ACTIVATIONS[stack.activation](self.linear(f"{prefix}.up", x, expert))
         if stack.gated:
             inner = inner * self.linear(f"{prefix}.gated", x, expert)

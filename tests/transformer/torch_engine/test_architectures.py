@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from slipway.transformer.generation import Decoding, Row, collect
+from slipway.transformer.generation import Decoding, SequenceRequest, collect
 from slipway.transformer.spec import Activation, Experts, Gate, Languages, Norm, Positions, Stack, Transformer
 from slipway.transformer.torch_engine.engine import TorchEngine
 from tests.transformer.torch_engine.models import Dense, random_weights
@@ -62,7 +62,7 @@ ARCHITECTURES = {
 }
 
 
-def rows_for(spec: Transformer) -> list[Row]:
+def rows_for(spec: Transformer) -> list[SequenceRequest]:
     random = np.random.default_rng(3)
     stack = spec.encoder or spec.decoder
     top = spec.prompt_start_id if spec.prompts else stack.vocabulary
@@ -74,7 +74,7 @@ def rows_for(spec: Transformer) -> list[Row]:
         if stack.padding_id is not None and length == 7:
             ids[[2, 6]] = stack.padding_id
         rows.append(
-            Row(
+            SequenceRequest(
                 ids,
                 DECODING,
                 adapter_task=(0, None, 1, 0)[index] if stack.adapter_tasks else None,
@@ -93,7 +93,7 @@ def rows_for(spec: Transformer) -> list[Row]:
 def test_encoding_and_greedy_decoding_are_those_of_the_reference(name):
     spec = ARCHITECTURES[name]
     weights, rows = random_weights(spec), rows_for(spec)
-    engine, dense = TorchEngine(spec, weights), Dense(spec, weights)
+    engine, dense = TorchEngine.open(spec, weights), Dense(spec, weights)
     assert [engine.refusal(row) for row in rows] == [""] * len(rows)
     for row, encoded in zip(rows, engine.encode(rows), strict=True):
         np.testing.assert_allclose(encoded.hidden, dense.encode(row).numpy(), atol=1e-4)
@@ -108,7 +108,7 @@ def test_encoding_and_greedy_decoding_are_those_of_the_reference(name):
 def test_a_mixture_of_experts_adds_up_to_the_dense_sum_over_all_experts(name):
     spec = ARCHITECTURES[name]
     weights, rows = random_weights(spec, seed=5), rows_for(spec)
-    for row, encoded in zip(rows, TorchEngine(spec, weights).encode(rows), strict=True):
+    for row, encoded in zip(rows, TorchEngine.open(spec, weights).encode(rows), strict=True):
         np.testing.assert_allclose(encoded.hidden, Dense(spec, weights).encode(row).numpy(), atol=1e-4)
 
 
@@ -117,9 +117,9 @@ def test_embedded_input_enters_the_layers_as_it_is():
     weights = random_weights(Transformer(stack))
     ids, none = np.array([3, 4, 5]), np.zeros(0, np.int64)
     embedded = weights["encoder.embedding.tokens"][ids]
-    (plain,) = TorchEngine(Transformer(stack), weights).encode([Row(ids)])
-    engine = TorchEngine(Transformer(replace(stack, vocabulary=0, embedded_input=True)), weights)
-    (given,) = engine.encode([Row(none, hidden=embedded)])
+    (plain,) = TorchEngine.open(Transformer(stack), weights).encode([SequenceRequest(ids)])
+    engine = TorchEngine.open(Transformer(replace(stack, vocabulary=0, embedded_input=True)), weights)
+    (given,) = engine.encode([SequenceRequest(none, hidden=embedded)])
     np.testing.assert_allclose(given.hidden, plain.hidden, atol=1e-6)
-    assert "embedded" in engine.refusal(Row(ids))
-    assert "expected [tokens, 12]" in engine.refusal(Row(none, hidden=embedded[:, :5]))
+    assert "embedded" in engine.refusal(SequenceRequest(ids))
+    assert "expected [tokens, 12]" in engine.refusal(SequenceRequest(none, hidden=embedded[:, :5]))

@@ -12,12 +12,12 @@ import transformers as hf
 
 from slipway.checkpoints.huggingface.reader import read_huggingface
 from slipway.errors import Code, SlipwayError
-from slipway.transformer.generation import Collected, Decoding, Row, Search, collect
+from slipway.transformer.generation import CollectingListener, Decoding, Search, SequenceRequest, collect
 from slipway.transformer.spec import Transformer
 from slipway.transformer.torch_engine import chunks
 from slipway.transformer.torch_engine import engine as engine_module
 from slipway.transformer.torch_engine.engine import TorchEngine
-from tests.checkpoints.huggingface.tiny import VOCABULARY, save_model
+from tests.kits.huggingface_models import VOCABULARY, save_model
 from tests.transformer.torch_engine.models import random_weights
 from tests.transformer.torch_engine.test_architectures import ARCHITECTURES, BASE, DECODING, rows_for
 
@@ -27,7 +27,7 @@ BEAM = Decoding(9, start_id=2, end_id=1, search=Search.HUGGING_FACE, beam_width=
 def opened(family, directory, **options):
     model = save_model(family, directory)
     checkpoint = read_huggingface(directory)
-    return model, checkpoint.spec, TorchEngine(checkpoint.spec, checkpoint.weights, **options)
+    return model, checkpoint.spec, TorchEngine.open(checkpoint.spec, checkpoint.weights, **options)
 
 
 @pytest.mark.capability("0.9")
@@ -42,7 +42,7 @@ def test_the_best_beam_is_that_of_transformers(family, tmp_path):
         num_beams=4, length_penalty=1.0, early_stopping=False, do_sample=False, eos_token_id=spec.end_id,
         pad_token_id=spec.end_id, decoder_start_token_id=start,
     )  # fmt: skip
-    found = collect(engine, [Row(ids, decoding) for ids in rows])
+    found = collect(engine, [SequenceRequest(ids, decoding) for ids in rows])
     for ids, hypotheses in zip(rows, found, strict=True):
         made = model.generate(torch.from_numpy(ids)[None], max_new_tokens=9, use_cache=False)[0]
         expected = made[1 if spec.encoder else len(ids) :].tolist()
@@ -54,7 +54,7 @@ def test_the_best_beam_is_that_of_transformers(family, tmp_path):
 @pytest.mark.parametrize("name", ["post-norm", "t5", "padding", "decoder", "decoder-relative", "languages-prefix"])
 def test_a_row_gets_what_it_would_get_alone_however_the_others_are_decoded(name):
     spec = ARCHITECTURES[name]
-    engine = TorchEngine(spec, random_weights(spec))
+    engine = TorchEngine.open(spec, random_weights(spec))
     own = [
         DECODING, BEAM, replace(DECODING, max_tokens=2), replace(BEAM, beam_width=2, max_tokens=5),
         replace(DECODING, top_k=5, seed=4), replace(DECODING, max_tokens=1), replace(BEAM, search=Search.LIGHTSEQ),
@@ -73,13 +73,13 @@ def test_a_row_gets_what_it_would_get_alone_however_the_others_are_decoded(name)
 def test_the_listener_hears_every_token_and_can_stop_a_row():
     heard: list[tuple[int, int]] = []
 
-    class Stopping(Collected):
+    class Stopping(CollectingListener):
         def token(self, row, token, log_probability, figure):  # noqa: ARG002
             heard.append((row, token))
             return row == 1 and len([each for each in heard if each[0] == 1]) == 3
 
     spec = ARCHITECTURES["post-norm"]
-    engine, listener = TorchEngine(spec, random_weights(spec)), Stopping()
+    engine, listener = TorchEngine.open(spec, random_weights(spec)), Stopping()
     rows = [replace(row, decoding=replace(DECODING, end_id=29)) for row in rows_for(spec)]
     engine.generate(rows, listener)
     for index in range(len(rows)):
@@ -93,11 +93,10 @@ def test_attention_probabilities_are_those_of_transformers(tmp_path):
     checkpoint = read_huggingface(tmp_path)
     rows = [np.array([5, 6, 7]), np.array([9, 8, 7, 6, 5])]
     model.set_attn_implementation("eager")
-    engine = TorchEngine(checkpoint.spec, checkpoint.weights)
-    for ids, found, plain in zip(
-        rows, engine.encode([Row(ids) for ids in rows], attentions=True), engine.encode([Row(ids) for ids in rows]),
-        strict=True,
-    ):  # fmt: skip
+    engine = TorchEngine.open(checkpoint.spec, checkpoint.weights)
+    requests = [SequenceRequest(ids) for ids in rows]
+    encoded = engine.encode(requests, attentions=True), engine.encode(requests)
+    for ids, found, plain in zip(rows, *encoded, strict=True):
         with torch.inference_mode():
             expected = model.encoder(torch.from_numpy(ids)[None], output_attentions=True)
         np.testing.assert_allclose(found.attentions, torch.cat(expected.attentions).numpy(), atol=1e-5)
@@ -109,7 +108,7 @@ def test_attention_probabilities_are_those_of_transformers(tmp_path):
 def test_scores_are_transformers_loss_row_by_row(tmp_path):
     model, _, engine = opened("gpt2", tmp_path)
     rows = [np.array([5, 6, 7, 8, 9]), np.array([9, 8]), np.array([4])]
-    found = engine.score([Row(ids) for ids in rows])
+    found = engine.score([SequenceRequest(ids) for ids in rows])
     for ids, loss in zip(rows[:2], found[:2], strict=True):
         given = torch.from_numpy(ids)[None]
         with torch.inference_mode():
@@ -122,15 +121,15 @@ def test_scores_are_transformers_loss_row_by_row(tmp_path):
 def test_smaller_compute_types_stay_near_float32(name, dtype, near):
     spec = ARCHITECTURES[name]
     weights, rows = random_weights(spec), rows_for(spec)
-    engine = TorchEngine(spec, weights, dtype=dtype)
-    for exact, found in zip(TorchEngine(spec, weights).encode(rows), engine.encode(rows), strict=True):
+    engine = TorchEngine.open(spec, weights, dtype=dtype)
+    for exact, found in zip(TorchEngine.open(spec, weights).encode(rows), engine.encode(rows), strict=True):
         assert np.linalg.norm(found.hidden - exact.hidden) <= near * np.linalg.norm(exact.hidden) * 2
     assert all(len(hypotheses) == 1 for hypotheses in collect(engine, rows))
 
 
 def test_many_threads_may_ask_at_once():
     spec = ARCHITECTURES["t5"]
-    engine, rows = TorchEngine(spec, random_weights(spec), threads=1), rows_for(spec)
+    engine, rows = TorchEngine.open(spec, random_weights(spec), threads=1), rows_for(spec)
     expected = [hypotheses[0].ids for hypotheses in collect(engine, rows)]
     with ThreadPoolExecutor(4) as pool:
         for results in pool.map(lambda _: collect(engine, rows), range(8)):
@@ -139,7 +138,7 @@ def test_many_threads_may_ask_at_once():
 
 def test_rows_beyond_the_memory_of_a_chunk_are_computed_one_chunk_after_the_other(monkeypatch):
     spec = ARCHITECTURES["post-norm"]
-    engine, rows = TorchEngine(spec, random_weights(spec)), rows_for(spec) * 3
+    engine, rows = TorchEngine.open(spec, random_weights(spec)), rows_for(spec) * 3
     whole, hidden = collect(engine, rows), engine.encode(rows)
     monkeypatch.setattr(chunks, "_CACHE_NUMBERS", 4000)
     monkeypatch.setattr(chunks, "_ENCODER_NUMBERS", 1000)
@@ -159,46 +158,62 @@ def test_weights_are_read_once_and_one_at_a_time():
             read.append(name)
             return super().__getitem__(name)
 
-    TorchEngine(spec, Counting({name: weights[name] for name in weights}))
+    TorchEngine.open(spec, Counting({name: weights[name] for name in weights}))
     assert sorted(read) == sorted(weights)
 
 
 @pytest.mark.parametrize(
     ("name", "row", "words"),
     [
-        ("post-norm", Row(np.array([3, 30]), DECODING), "token id 30 is not in the vocabulary of 30"),
-        ("post-norm", Row(np.array([-1]), DECODING), "token id -1 is negative"),
-        ("post-norm", Row(np.zeros(0, np.int64), DECODING), "no tokens"),
-        ("post-norm", Row(np.full(25, 3), DECODING), "25 tokens are more than the model's 24 positions"),
-        ("post-norm", Row(np.array([3]), replace(DECODING, max_tokens=25)), "25 tokens to generate"),
-        ("post-norm", Row(np.array([3]), replace(DECODING, start_id=99)), "start id 99"),
-        ("decoder", Row(np.full(20, 3), DECODING), "27 tokens are more than the model's 24 positions"),
-        ("post-norm", Row(np.array([3]), DECODING, adapter_task=0), "adapter task 0 does not exist: the model has 0"),
-        ("adapters", Row(np.array([3]), DECODING, adapter_task=2), "adapter task 2 does not exist: the model has 2"),
-        ("prompts", Row(np.array([26]), DECODING), "row 0 of a prompt table, which has 0 rows"),
-        ("prompts", Row(np.array([29]), DECODING, prompt_task=0), "row 3 of a prompt table, which has 3 rows"),
-        ("prompts", Row(np.array([9]), DECODING, prompt_task=7), "prompt task 7 does not exist: the model has 2"),
-        ("experts-hard", Row(np.array([3]), DECODING, source_language=9), "language 9 has no expert"),
-        ("languages-every", Row(np.array([3]), DECODING, target_language=3), "language 3 does not exist"),
+        ("post-norm", SequenceRequest(np.array([3, 30]), DECODING), "token id 30 is not in the vocabulary of 30"),
+        ("post-norm", SequenceRequest(np.array([-1]), DECODING), "token id -1 is negative"),
+        ("post-norm", SequenceRequest(np.zeros(0, np.int64), DECODING), "no tokens"),
+        ("post-norm", SequenceRequest(np.full(25, 3), DECODING), "25 tokens are more than the model's 24 positions"),
+        ("post-norm", SequenceRequest(np.array([3]), replace(DECODING, max_tokens=25)), "25 tokens to generate"),
+        ("post-norm", SequenceRequest(np.array([3]), replace(DECODING, start_id=99)), "start id 99"),
+        ("decoder", SequenceRequest(np.full(20, 3), DECODING), "27 tokens are more than the model's 24 positions"),
+        (
+            "post-norm",
+            SequenceRequest(np.array([3]), DECODING, adapter_task=0),
+            "adapter task 0 does not exist: the model has 0",
+        ),
+        (
+            "adapters",
+            SequenceRequest(np.array([3]), DECODING, adapter_task=2),
+            "adapter task 2 does not exist: the model has 2",
+        ),
+        ("prompts", SequenceRequest(np.array([26]), DECODING), "row 0 of a prompt table, which has 0 rows"),
+        (
+            "prompts",
+            SequenceRequest(np.array([29]), DECODING, prompt_task=0),
+            "row 3 of a prompt table, which has 3 rows",
+        ),
+        (
+            "prompts",
+            SequenceRequest(np.array([9]), DECODING, prompt_task=7),
+            "prompt task 7 does not exist: the model has 2",
+        ),
+        ("experts-hard", SequenceRequest(np.array([3]), DECODING, source_language=9), "language 9 has no expert"),
+        ("languages-every", SequenceRequest(np.array([3]), DECODING, target_language=3), "language 3 does not exist"),
     ],
 )
 def test_what_cannot_be_computed_is_refused_in_words(name, row, words):
     spec = ARCHITECTURES[name]
-    engine = TorchEngine(spec, random_weights(spec))
+    engine = TorchEngine.open(spec, random_weights(spec))
     assert words in engine.refusal(row)
     with pytest.raises(SlipwayError, match="row 1: ") as caught:
-        engine.generate([replace(rows_for(spec)[0]), row], Collected())
+        engine.generate([replace(rows_for(spec)[0]), row], CollectingListener())
     assert caught.value.code is Code.INVALID_ARG
 
 
 def test_an_encoder_generates_nothing_and_a_closed_engine_answers_nothing():
     spec = Transformer(BASE)
-    engine = TorchEngine(spec, random_weights(spec))
+    engine = TorchEngine.open(spec, random_weights(spec))
     with pytest.raises(SlipwayError, match="generates nothing"):
-        engine.generate([Row(np.array([3]), DECODING)], Collected())
+        engine.generate([SequenceRequest(np.array([3]), DECODING)], CollectingListener())
     engine.close()
     with pytest.raises(SlipwayError, match="closed"):
-        engine.encode([Row(np.array([3]))])
+        engine.encode([SequenceRequest(np.array([3]))])
 
 
 @pytest.mark.parametrize(
@@ -207,18 +222,18 @@ def test_an_encoder_generates_nothing_and_a_closed_engine_answers_nothing():
 def test_devices_and_compute_types_that_are_not_there_are_named(options, words):
     spec = ARCHITECTURES["post-norm"]
     with pytest.raises(SlipwayError, match=words):
-        TorchEngine(spec, random_weights(spec), **options)
+        TorchEngine.open(spec, random_weights(spec), **options)
 
 
 def test_what_torch_raises_is_an_error_of_the_call_and_the_engine_goes_on(monkeypatch):
     spec = ARCHITECTURES["post-norm"]
-    engine, rows = TorchEngine(spec, random_weights(spec)), rows_for(spec)
+    engine, rows = TorchEngine.open(spec, random_weights(spec)), rows_for(spec)
 
     def exhausted(*_):
         raise torch.OutOfMemoryError("no memory for 4 GiB")
 
     with monkeypatch.context() as patch:
-        patch.setattr(engine_module, "stepping", exhausted)
+        patch.setattr(engine_module, "choose_step_runner", exhausted)
         with pytest.raises(SlipwayError, match="torch failed: no memory for 4 GiB") as caught:
             collect(engine, rows)
         assert caught.value.code is Code.INTERNAL
@@ -229,13 +244,13 @@ def test_what_torch_raises_is_an_error_of_the_call_and_the_engine_goes_on(monkey
 def test_beams_that_nobody_waits_for_any_more_are_given_up(search):
     asked: list[int] = []
 
-    class Leaving(Collected):
+    class Leaving(CollectingListener):
         def wanted(self, row):
             asked.append(row)
             return row != 1 or asked.count(1) < 3
 
     spec = ARCHITECTURES["post-norm"]
-    engine, listener = TorchEngine(spec, random_weights(spec)), Leaving()
+    engine, listener = TorchEngine.open(spec, random_weights(spec)), Leaving()
     beams = replace(DECODING, end_id=29, search=search, beam_width=2)
     rows = [replace(row, decoding=beams) for row in rows_for(spec)]
     engine.generate(rows, listener)
@@ -246,9 +261,9 @@ def test_beams_that_nobody_waits_for_any_more_are_given_up(search):
 
 def test_what_a_listener_raises_is_its_own(monkeypatch):
     spec = ARCHITECTURES["post-norm"]
-    engine = TorchEngine(spec, random_weights(spec))
+    engine = TorchEngine.open(spec, random_weights(spec))
 
-    class Failing(Collected):
+    class Failing(CollectingListener):
         def token(self, row, token, log_probability, figure):  # noqa: ARG002
             raise RuntimeError("Event loop is closed")
 
@@ -259,14 +274,14 @@ def test_what_a_listener_raises_is_its_own(monkeypatch):
 
 def test_an_engine_that_is_closed_in_the_middle_finishes_all_chunks_it_has(monkeypatch):
     spec = ARCHITECTURES["post-norm"]
-    engine, rows = TorchEngine(spec, random_weights(spec)), rows_for(spec)
+    engine, rows = TorchEngine.open(spec, random_weights(spec)), rows_for(spec)
     expected = [row[0].ids for row in collect(engine, rows)]
     monkeypatch.setattr(chunks, "for_decoding", lambda _spec, rows: ([index] for index in range(len(rows))))
 
-    class Closing(Collected):
+    class Closing(CollectingListener):
         def done(self, row, hypotheses):
             engine.close()
-            Collected.done(self, row, hypotheses)
+            CollectingListener.done(self, row, hypotheses)
 
     listener = Closing()
     engine.generate(rows, listener)
@@ -277,7 +292,7 @@ def test_an_engine_that_is_closed_in_the_middle_finishes_all_chunks_it_has(monke
 
 def test_what_is_encoded_at_once_is_handed_over_without_waiting_for_a_neighbours_step():
     spec = ARCHITECTURES["post-norm"]
-    engine = TorchEngine(spec, random_weights(spec))
+    engine = TorchEngine.open(spec, random_weights(spec))
     with pytest.raises(StopIteration) as finished, torch.inference_mode():
         next(engine._encode(engine._network, rows_for(spec), attentions=False))
     assert len(finished.value.value) == len(rows_for(spec))

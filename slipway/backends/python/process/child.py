@@ -21,17 +21,18 @@ from time import monotonic_ns
 from types import ModuleType
 from typing import Any, Final
 
-from slipway.backends.python.errors import abandoned, describe_exception, to_server_error
+from slipway.backends.python.errors import abandoned, describe_exception
 from slipway.backends.python.importing import import_alone
 from slipway.backends.python.model import Answer, PythonModel
 from slipway.backends.python.process import messages
 from slipway.backends.python.process.child_link import ChildLink, ServerGoneError
 from slipway.backends.python.process.child_server import ChildServer
-from slipway.backends.python.reply import Reply
+from slipway.backends.python.reply import ReplyState
 from slipway.backends.python.response import InferenceResponse
 from slipway.backends.python.scope import ModelScope
 from slipway.backends.python.surface import build_surface
-from slipway.backends.python.tensor import Tensor
+from slipway.backends.python.tensor import ModelTensor
+from slipway.backends.python.translation import server_response
 from slipway.core.request import InferResponse
 from slipway.core.tensor import Raw
 from slipway.errors import SlipwayError, internal
@@ -69,7 +70,10 @@ class RequestSink:
 
     def send(self, response: InferenceResponse | None, final: bool) -> None:
         """Pass one answer on."""
-        self._pass_on(InferResponse(empty=True, final=final) if response is None else _answer(response, final=final))
+        if response is None:
+            self._pass_on(InferResponse(empty=True, final=final))
+        else:
+            self._pass_on(server_response(response, final=final, copy=False))
 
     def is_cancelled(self) -> bool:
         """Return whether the client no longer wants the answer."""
@@ -197,30 +201,18 @@ class Child:
 
     def _request(self, reader: messages.BlobReader, head: messages.RequestHead, serial: int, index: int) -> Any:
         request = reader.request(head)
-        inputs = [
-            Tensor.received(tensor.name, tensor.datatype, tensor.shape, tensor.raw)
-            for tensor in request.inputs.values()
-        ]
-        reply = Reply(RequestSink(self, serial, index), self._decoupled)
+        inputs = [ModelTensor.of(tensor) for tensor in request.inputs.values()]
+        reply = ReplyState(RequestSink(self, serial, index), self._decoupled)
         return self._request_type.received(request, inputs, request.outputs or self._outputs, reply)
 
 
 def _head(answer: Answer, blobs: list[Raw]) -> messages.AnswerHead | None:
-    """Return the message form of what `execute` gave a request."""
+    """Return the message form of what `execute` gave a request, to be sent at once."""
     if answer is None:
         return None
     if isinstance(answer, SlipwayError):
         return messages.AnswerHead(error=messages.error_head(answer))
-    return messages.answer_head(_answer(answer, final=True), blobs)
-
-
-def _answer(response: InferenceResponse, *, final: bool) -> InferResponse:
-    """Return a model's answer as the server's value, to be sent at once; the server knows the declared outputs."""
-    error = response.error()
-    if error is not None:
-        return InferResponse(error=to_server_error(error), final=final)
-    outputs = [tensor.server_tensor(copy=False) for tensor in response.output_tensors()]
-    return InferResponse(outputs=outputs, parameters=response.parameter_values or {}, final=final)
+    return messages.answer_head(server_response(answer, final=True, copy=False), blobs)
 
 
 def main() -> None:

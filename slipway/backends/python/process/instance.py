@@ -20,19 +20,19 @@ from slipway.backends.api import InstanceSpec, ModelContext
 from slipway.backends.instance_api import Finished, Outcome
 from slipway.backends.python.arguments import initialize_arguments
 from slipway.backends.python.environment import child_environment
-from slipway.backends.python.errors import execution_error, unhealthy_error
+from slipway.backends.python.errors import PROCESS_ENDED, execution_error, unhealthy_error
 from slipway.backends.python.process import messages
-from slipway.backends.python.process.child_process import ChildProcess
-from slipway.backends.python.process.child_services import ChildServices
 from slipway.backends.python.process.frames import Frame
-from slipway.backends.python.reshape import Reshapes
+from slipway.backends.python.process.server_link import ChildProcess
+from slipway.backends.python.process.server_services import ChildServices
+from slipway.backends.python.translation import ModelView
 from slipway.core.pending import Pending
 from slipway.core.request import InferResponse
 from slipway.core.statistics import Timing
 from slipway.core.tensor import Raw
 from slipway.errors import SlipwayError, internal, unavailable
 
-_LOG: Final = logging.getLogger("slipway.instances")
+_LOG: Final = logging.getLogger("slipway.python")
 _DEPTH: Final = 8
 _READY_SECONDS: Final = 5.0
 _FIRST_PAUSE_S: Final = 0.1
@@ -62,28 +62,17 @@ class ProcessInstance:
 
     def __init__(self, file: Path, context: ModelContext, spec: InstanceSpec) -> None:
         self.name = spec.name
-        self._begin = messages.Start(
-            context.name,
-            spec.name,
-            str(file),
-            str(context.model_directory),
-            str(context.version_directory),
-            initialize_arguments(context, spec),
-            tuple(context.signature.outputs),
-            context.signature.decoupled,
-            _LOG.getEffectiveLevel(),
-        )
-        self._environment = child_environment(context.threads)
-        self._outputs = context.signature.outputs
-        self._reshapes = Reshapes(context.signature)
-        self._host = context.host
-        self._loop = asyncio.get_running_loop()
+        self._file = file
+        self._context = context
+        self._spec = spec
+        self._view = ModelView(context.signature)
+        self._loop: asyncio.AbstractEventLoop
         self._child: ChildProcess
         self._services: ChildServices
         self._serial = 0
         self._batches: dict[int, _Batch] = {}  # sent in this order, or waiting to be
         self._answering: dict[tuple[int, int], Pending] = {}  # executed, answer through their senders
-        self._loaded: asyncio.Future[messages.Loaded] = self._loop.create_future()
+        self._loaded: asyncio.Future[messages.Loaded]
         self._checks: dict[int, asyncio.Future[None]] = {}
         self._has_ready_check = False
         self._healthy = False
@@ -95,20 +84,35 @@ class ProcessInstance:
 
     async def open(self) -> None:
         """Start a child and wait until it has loaded the model."""
+        self._loop = asyncio.get_running_loop()
         self._loaded = self._loop.create_future()
         self._child = ChildProcess(self._loop, self._received, self._lost)
-        self._services = ChildServices(self._host, self._loop, self._send)
-        self._child.start(self._environment)
-        self._send(self._begin, ())
+        self._services = ChildServices(self._context.host, self._loop, self._send)
+        self._child.start(child_environment(self._context.threads))
+        self._send(self._start_message(), ())
         loaded = await self._loaded
-        if loaded.error is not None:
+        if loaded.error is not None or not self._child.connected:
             self._child.disconnect()
             self._services.close()
             ended = await self._child.wait()
-            raise internal(loaded.error or f"the process of the model ended while it was loading: {ended}")
+            raise internal(loaded.error or f"{PROCESS_ENDED} while it was loading: {ended}")
         self._has_ready_check = loaded.has_ready_check
         self._healthy_since = self._loop.time()
         self._healthy = True
+
+    def _start_message(self) -> messages.Start:
+        context = self._context
+        return messages.Start(
+            context.name,
+            self.name,
+            str(self._file),
+            str(context.model_directory),
+            str(context.version_directory),
+            initialize_arguments(context, self._spec),
+            tuple(context.signature.outputs),
+            context.signature.decoupled,
+            _LOG.getEffectiveLevel(),
+        )
 
     # Batches
 
@@ -123,7 +127,7 @@ class ProcessInstance:
 
     def _send_batch(self, batch: _Batch) -> None:
         blobs: list[Raw] = []
-        shape_of = self._reshapes.model_shape if self._reshapes.inputs else None
+        shape_of = self._view.model_shape if self._view.reshapes_inputs else None
         heads = tuple(messages.request_head(pending.request, blobs, shape_of) for pending in batch.requests)
         message = messages.encode(messages.Execute(batch.serial, heads))
         for index, pending in enumerate(batch.requests):
@@ -185,7 +189,7 @@ class ProcessInstance:
         reader = messages.BlobReader(blob)
         responses: list[InferResponse | None] = []
         for index, head in enumerate(message.answers):
-            responses.append(None if head is None else self._client_answer(reader.answer(head)))
+            responses.append(None if head is None else self._view.client_answer(reader.answer(head)))
             if head is None and not batch.requests[index].finished:
                 self._answering[message.serial, index] = batch.requests[index]
         timing = Timing(message.start, message.input_end, message.output_start, monotonic_ns())
@@ -198,19 +202,7 @@ class ProcessInstance:
         if message.answer.final:
             self._answering.pop(key, None)
         if pending is not None:
-            pending.deliver(self._client_answer(messages.BlobReader(blob).answer(message.answer)))
-
-    def _client_answer(self, response: InferResponse) -> InferResponse:
-        """Return the answer with the declared outputs only, in the shapes that clients see."""
-        outputs = response.outputs
-        if any(tensor.name not in self._outputs for tensor in outputs):
-            response.outputs = outputs = [tensor for tensor in outputs if tensor.name in self._outputs]
-        if self._reshapes.outputs:
-            try:
-                response.outputs = [self._reshapes.client_tensor(tensor) for tensor in outputs]
-            except SlipwayError as unfit:
-                return InferResponse(error=unfit, final=response.final)
-        return response
+            pending.deliver(self._view.client_answer(messages.BlobReader(blob).answer(message.answer)))
 
     def _checked(self, message: messages.Ready) -> None:
         check = self._checks.pop(message.call, None)
@@ -244,7 +236,7 @@ class ProcessInstance:
         if not self._loaded.done():
             self._loaded.set_result(messages.Loaded(""))  # how it ended is known when it is waited for
             return
-        if self._closing:
+        if self._closing or not self._healthy:  # `open` has yet to look at what was loaded, and will see the link's end
             return
         self._healthy = False
         for check in self._checks.values():

@@ -1,0 +1,43 @@
+"""The sections of the benchmarks, by the name that is typed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Final
+
+from benchmarks.conversion import conversion, sentences
+from benchmarks.encoder import overhead
+from benchmarks.generation import generation
+from benchmarks.memory import memory
+from benchmarks.report import Row
+from benchmarks.throughput import grpc, http
+
+Section = Callable[[], list[Row]]
+
+
+def _generation_gpu() -> list[Row]:
+    from benchmarks.generation_gpu import (
+        generation_gpu,  # uses the insides of Slipway, not its commands as the others do
+    )
+
+    return generation_gpu()
+
+
+SECTIONS: Final[Mapping[str, Section]] = {
+    "http": http,
+    "grpc": grpc,
+    "encoder": overhead,
+    "conversion": conversion,
+    "sentences": sentences,
+    "generation": generation,
+    "memory": memory,
+}
+ON_REQUEST: Final[Mapping[str, Section]] = {"generation-gpu": _generation_gpu}  # not every machine has the device
+# One turn of a comparison of two checkouts, which is repeated: once through, and without NVIDIA's server beside it.
+TURNS: Final[Mapping[str, Section]] = {
+    **SECTIONS,
+    **ON_REQUEST,
+    "http": partial(http, rounds=1, beside=False),
+    "grpc": partial(grpc, rounds=1, beside=False),
+}

@@ -1,0 +1,57 @@
+"""Where a model's checkpoint lies: FasterTransformer's rules, and the places people put it after reading them.
+
+`model_checkpoint_path` may be absolute or relative to where the server was started; without it the version directory
+is looked through. Looks only; opens nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from slipway.backends.api import ModelContext
+from slipway.checkpoints.fastertransformer.config_ini import CONFIG
+from slipway.errors import unavailable
+
+
+def checkpoint_directory(context: ModelContext, path: str, tensor_parallel: int) -> Path:
+    """Return the directory of the checkpoint; raise UNAVAILABLE with every place that was tried."""
+    ranks = f"{max(tensor_parallel, 1)}-gpu"
+    tried: list[Path] = []
+    for place in _given(context, Path(path)) if path else _implied(context, ranks):
+        for candidate in (place, place / ranks):
+            if candidate in tried:
+                continue
+            if _holds_checkpoint(candidate):
+                return candidate
+            tried.append(candidate)
+    cause = f"parameter 'model_checkpoint_path' is '{path}'" if path else "no 'model_checkpoint_path' is given"
+    raise unavailable(
+        f"unable to load model '{context.name}': {cause}, and none of these directories holds a FasterTransformer "
+        f"checkpoint ({CONFIG} and *.bin): {', '.join(map(str, tried))}"
+    )
+
+
+def _given(context: ModelContext, path: Path) -> Iterator[Path]:
+    if path.is_absolute():
+        yield path
+        return
+    yield Path.cwd() / path
+    yield context.model_directory / path
+    yield context.version_directory / path
+
+
+def _implied(context: ModelContext, ranks: str) -> Iterator[Path]:
+    version = context.version_directory
+    if context.config.default_model_filename:
+        yield version / context.config.default_model_filename
+    yield version / ranks
+    yield version
+
+
+def _holds_checkpoint(path: Path) -> bool:
+    """Return whether there are weights; the first GPT interface has its sizes in config.pbtxt, not in config.ini."""
+    try:
+        return (path / CONFIG).is_file() or any(path.glob("*.bin"))
+    except OSError:  # no directory, or none that may be read
+        return False

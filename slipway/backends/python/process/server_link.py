@@ -1,0 +1,176 @@
+"""The server's end of the socket, and the child process at the other: sends packed frames, hands received ones over.
+
+Nothing here waits: what the socket does not take is kept and sent when it can be. Knows nothing of batches.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from slipway.backends.python.environment import child_command
+from slipway.backends.python.process.frames import Frame, Frames, Packed
+from slipway.core.tensor import Raw
+
+_SEND_BUFFER: Final = 1 << 20
+_JOINED: Final = 64 << 10  # bytes
+_KILL_AFTER_S: Final = 10.0  # for `finalize`
+
+
+class ChildProcess:
+    """One child. `received(frames)` and `lost()` are called on the loop's thread; `lost` once, when the link ends."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        received: Callable[[list[Frame]], None],
+        lost: Callable[[], None],
+    ) -> None:
+        self._loop = loop
+        self._received = received
+        self._lost = lost
+        self._frames = Frames()
+        self._unsent: deque[Packed] = deque()
+        self._socket: socket.socket
+        self._process: subprocess.Popen[bytes]
+        self._connected = False
+        self._waiting = False  # for the socket to take more
+        self._exit = -1  # a descriptor that is readable when the process has ended
+
+    def start(self, environment: Mapping[str, str]) -> None:
+        """Start the process. Called on the main thread: the child dies with the thread that started it."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+            theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+            ours.setblocking(False)
+            command = child_command("slipway.backends.python.process.child", str(theirs.fileno()))
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()], env=dict(environment)
+            )
+        self._socket = ours
+        self._connected = True
+        self._loop.add_reader(ours.fileno(), self._readable)
+        if sys.platform == "linux":  # elsewhere a process that the model forked hides the end of the stream
+            self._exit = os.pidfd_open(self._process.pid)
+            self._loop.add_reader(self._exit, self._exited)
+
+    @property
+    def connected(self) -> bool:
+        """Whether the link to the process stands."""
+        return self._connected
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return self._process.pid
+
+    def pack(self, message: bytes, blobs: Sequence[Raw]) -> Packed:
+        """Return a frame to send, from any thread. Raise OSError when there is no memory for large tensors."""
+        return self._frames.pack(message, blobs)
+
+    def send(self, packed: Packed) -> None:
+        """Send a frame, now or when the socket takes it; dropped when the link has ended."""
+        if not self._connected:
+            packed.close()
+            return
+        self._unsent.append(packed)
+        if len(self._unsent) == 1 and not self._waiting:
+            # At the end of this turn of the loop: what else it brings goes out in the same call.
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        unsent = self._unsent
+        while unsent and self._connected:
+            self._join_small()
+            packed = unsent[0]
+            try:
+                if packed.descriptor < 0:
+                    sent = self._socket.send(packed.data)
+                else:
+                    sent = socket.send_fds(self._socket, [packed.data], [packed.descriptor])
+                    packed.close()
+            except BlockingIOError:
+                if not self._waiting:
+                    self._waiting = True
+                    self._loop.add_writer(self._socket.fileno(), self._flush)
+                return
+            except OSError:
+                return  # the other end is gone: reading will say so
+            if sent < len(packed.data):
+                packed.data = packed.data[sent:]
+            else:
+                unsent.popleft()
+        if self._waiting:
+            self._waiting = False
+            self._loop.remove_writer(self._socket.fileno())
+
+    def _join_small(self) -> None:
+        """Join the frames at the head that have no descriptor, up to what one call may take."""
+        unsent = self._unsent
+        if len(unsent) < 2 or unsent[0].descriptor >= 0:
+            return
+        parts, size = [], 0
+        while unsent and unsent[0].descriptor < 0 and size < _JOINED:
+            parts.append(unsent.popleft().data)
+            size += len(parts[-1])
+        unsent.appendleft(Packed(b"".join(parts)))
+
+    def _readable(self) -> None:
+        try:
+            frames = self._frames.receive(self._socket)
+        except BlockingIOError:
+            return
+        except OSError:
+            frames = None
+        if frames is not None:
+            self._received(frames)
+        else:
+            self._end()
+
+    def _exited(self) -> None:
+        """Take what the process said before it ended; what it forked may hold the socket open and say no more."""
+        frames: list[Frame] | None = []
+        while frames is not None and self._connected:
+            self._received(frames)
+            try:
+                frames = self._frames.receive(self._socket)
+            except OSError:  # nothing is left
+                frames = None
+        self._end()
+
+    def _end(self) -> None:
+        if self._connected:
+            self.disconnect()
+            self._lost()
+
+    def disconnect(self) -> None:
+        """Close the link; a living child then ends by itself."""
+        if not self._connected:
+            return
+        self._connected = False
+        self._loop.remove_reader(self._socket.fileno())
+        self._loop.remove_writer(self._socket.fileno())
+        self._socket.close()
+        if self._exit >= 0:
+            self._loop.remove_reader(self._exit)
+            os.close(self._exit)
+        self._frames.close()
+        while self._unsent:
+            self._unsent.popleft().close()
+
+    async def wait(self) -> str:
+        """Wait for the process to end, killing it after a while; return how it ended, in words."""
+        try:
+            code = await asyncio.to_thread(self._process.wait, _KILL_AFTER_S)
+        except subprocess.TimeoutExpired:
+            os.kill(self._process.pid, signal.SIGKILL)
+            code = await asyncio.to_thread(self._process.wait)
+        return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"

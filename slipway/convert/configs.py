@@ -1,0 +1,81 @@
+"""What the configs of all converted models are made of: tensors, Python models, steps of an ensemble, files.
+
+Knows no family of models; which models there are is the `package.py` of each wing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2 as pb
+
+from slipway.core.signature import TensorSpec
+from slipway.datatypes import BY_NAME
+
+VERSION = "1"
+
+
+def model_name(name: str) -> str:
+    """Return the name of the model inside the ensemble `name`."""
+    return f"{name}-model"
+
+
+def config_text(config: pb.ModelConfig) -> str:
+    """Return the text of config.pbtxt."""
+    return text_format.MessageToString(config)
+
+
+def write_config(directory: Path, config: pb.ModelConfig) -> None:
+    """Write `config` into the model's directory, which must exist."""
+    (directory / "config.pbtxt").write_text(config_text(config))
+
+
+def write_ensemble(directory: Path, config: pb.ModelConfig) -> None:
+    """Write an ensemble into `directory`, with a version that holds nothing."""
+    (directory / VERSION).mkdir(parents=True)
+    (directory / VERSION / ".gitkeep").touch()  # Triton wants the directory, git drops an empty one
+    write_config(directory, config)
+
+
+def model_input(spec: TensorSpec) -> pb.ModelInput:
+    """Return an input of a config."""
+    return pb.ModelInput(name=spec.name, data_type=config_type(spec.datatype), dims=spec.dims)
+
+
+def model_output(spec: TensorSpec) -> pb.ModelOutput:
+    """Return an output of a config."""
+    return pb.ModelOutput(name=spec.name, data_type=config_type(spec.datatype), dims=spec.dims)
+
+
+def config_type(datatype: str) -> pb.DataType:
+    """Return what a config calls a datatype of the protocol."""
+    return pb.DataType.Value(BY_NAME[datatype].config_name)
+
+
+def python_config(
+    name: str, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], max_batch: int, parameters: dict[str, str]
+) -> pb.ModelConfig:
+    """Return the config of one of the Python models around a model."""
+    # Slipway runs it in a thread of the server instead of a child process; Triton ignores the key.
+    parameters = {"EXECUTION_MODE": "thread", **parameters}
+    return pb.ModelConfig(
+        name=name,
+        backend="python",
+        max_batch_size=max_batch,
+        input=[model_input(spec) for spec in inputs],
+        output=[model_output(spec) for spec in outputs],
+        instance_group=[pb.ModelInstanceGroup(count=1, kind=pb.ModelInstanceGroup.KIND_CPU)],
+        parameters={key: pb.ModelParameter(string_value=value) for key, value in parameters.items()},
+    )
+
+
+def ensemble_step(model: str, inputs: Sequence[str], outputs: Sequence[str]) -> pb.ModelEnsembling.Step:
+    """Return a step whose tensors have the names that its model gives them."""
+    return pb.ModelEnsembling.Step(
+        model_name=model,
+        model_version=-1,
+        input_map={each: each for each in inputs},
+        output_map={each: each for each in outputs},
+    )

@@ -1,0 +1,136 @@
+"""How an encoder, a graph or a module file goes through the one conversion: its `Flow` (convert/flow.py).
+
+All candidates but torch's start from one exported ONNX graph; they are compared row by row, timed in rows per second,
+and the winner is scheduled by what batches and instances bring here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from slipway.convert.configs import VERSION, write_config
+from slipway.convert.encoders.batching import plan_batching
+from slipway.convert.encoders.build import BuildInputs, Built, build
+from slipway.convert.encoders.gate import Expectation, expectations, judge
+from slipway.convert.encoders.measure import RowSpeed, measure
+from slipway.convert.encoders.opening import OpenedSource, open_source
+from slipway.convert.encoders.package import model_config, write_labels
+from slipway.convert.encoders.report import COLUMNS
+from slipway.convert.encoders.variants import choose_variants
+from slipway.convert.flow import GateVerdict, Made
+from slipway.convert.libraries import quiet_libraries, require_libraries
+from slipway.convert.options import ConvertOptions, Progress
+from slipway.convert.plan import Plan
+from slipway.convert.report import ConversionReport, source_hash
+from slipway.convert.runner import OpenModel, open_model
+from slipway.convert.variants import Variant
+from slipway.errors import invalid
+
+_LIBRARIES: Final = ("torch", "transformers", "onnx", "safetensors")
+_ONE_INSTANCE: Final = Plan(1, 0)
+
+
+@contextmanager
+def open_encoders(path: Path, origin: str, options: ConvertOptions, progress: Progress) -> Iterator[EncoderFlow]:
+    """Yield the flow of a source with the libraries kept quiet; raise `SlipwayError` when it cannot be converted."""
+    variants, skipped = choose_variants(options)
+    require_libraries(_LIBRARIES, "convert")
+    with quiet_libraries():
+        progress(f"reading {origin}")
+        source = open_source(path, origin, options)
+        report = ConversionReport(
+            columns=COLUMNS,
+            source=origin,
+            source_sha256=source_hash(path),
+            task=source.task,
+            reference=source.subject.reference_name,
+            models=source.models,
+            lengths=options.lengths,
+            calibration=source.calibration(options.calibration),
+            reproduce=options.command,
+            skipped=skipped,
+        )
+        yield EncoderFlow(source, options, variants, report, progress)
+
+
+class EncoderFlow:
+    """Implements `flow.Flow`."""
+
+    def __init__(
+        self,
+        source: OpenedSource,
+        options: ConvertOptions,
+        variants: Sequence[Variant],
+        report: ConversionReport,
+        progress: Progress,
+    ) -> None:
+        self.report = report
+        self.variants = variants
+        self.model = source.model
+        self.taken = source.taken
+        self._source = source
+        self._subject = source.subject
+        self._options = options
+        self._progress = progress
+        self._expected: Sequence[Expectation]  # of prepare
+        self._inputs: BuildInputs
+        self._built: dict[Variant, Built] = {}
+
+    def prepare(self, work: Path) -> None:
+        """Ask the reference, read what quantisers are calibrated with, export the graph."""
+        self._progress("asking the reference")
+        self._expected = expectations(self._subject)
+        self._progress("exporting")
+        graph = work / "graph" / "model.onnx"
+        graph.parent.mkdir()
+        self._inputs = BuildInputs(self._subject, graph, self._source.calibration_rows(self._options.calibration))
+        if any(variant.engine != "pytorch" for variant in self.variants):
+            self._subject.export_onnx(graph)
+
+    def make(self, variant: Variant, directory: Path) -> None:
+        """Build the files of one engine and precision."""
+        self._check_ranges(variant)
+        (directory / VERSION).mkdir(parents=True)
+        self._built[variant] = build(self._inputs, variant, directory / VERSION)
+        self._configure(variant, directory, _ONE_INSTANCE)
+
+    def _check_ranges(self, variant: Variant) -> None:
+        """Refuse to quantise what nobody knows the values of: calibrated and compared on 0 and 1, anything passes."""
+        unknown = self._subject.interface.unknown_ranges
+        if variant.precision == "int8" and unknown:
+            raise invalid(
+                f"the values of input '{unknown[0]}' are not known; tell the first that is too large with "
+                f"--input {unknown[0]}:TYPE:DIMS:LIMIT"
+            )
+
+    def judge(self, model: OpenModel, variant: Variant) -> GateVerdict:
+        """Compare every row, in its batch and alone."""
+        return judge(model.run, self._expected, variant.precision, self._subject.interface)
+
+    def measure(self, model: OpenModel) -> tuple[RowSpeed, ...]:
+        """Return rows per second at the lengths that were asked for."""
+        return measure(model, self._subject, self._options.lengths)
+
+    def package(self, winner: Made, new: Path) -> None:
+        """Plan the scheduling of the winner, and write the models around it."""
+        variant, directory = winner.variant, winner.directory
+
+        def reopen(instances: int) -> OpenModel:
+            self._configure(variant, directory, Plan(instances, 0))
+            return open_model(directory)
+
+        self._progress("measuring batches")
+        plan = plan_batching(reopen, self._subject, self._options.lengths)
+        self._configure(variant, directory, plan)
+        self.report.batching = plan
+        self._source.write_around(new)
+
+    def _configure(self, variant: Variant, directory: Path, plan: Plan) -> None:
+        labels = self._source.labels
+        config = model_config(self.model, self._subject.interface, self._built[variant], plan, labels)
+        write_config(directory, config)
+        if any(output.label_filename for output in config.output):
+            write_labels(directory, labels)

@@ -1,0 +1,50 @@
+"""How fast an encoder or graph is on this machine: latency and rows per second at given lengths."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from slipway.convert.encoders.subject import Subject
+from slipway.convert.measure import seconds_per_run
+from slipway.convert.runner import OpenModel
+
+
+@dataclass(frozen=True, slots=True)
+class RowSpeed:
+    """A model at one length: median of a row alone, and rows per second, alone and in batches of `batch`."""
+
+    length: int
+    latency_ms: float
+    rows_per_second: float
+    batch: int
+    batched_rows_per_second: float
+
+    @property
+    def rate(self) -> float:
+        """Return the rows per second, one at a time."""
+        return self.rows_per_second
+
+
+def measure(model: OpenModel, subject: Subject, lengths: Sequence[int]) -> tuple[RowSpeed, ...]:
+    """Return the speed at each length, on the model's first instance."""
+    return tuple(_speed(model, subject, length) for length in real_lengths(subject, lengths))
+
+
+def real_lengths(subject: Subject, lengths: Sequence[int]) -> list[int]:
+    """Return the lengths that the model can have, each once: one above its longest is its longest."""
+    longest = subject.interface.longest
+    return sorted({min(length, longest) if longest else length for length in lengths})
+
+
+def tokens_per_row(subject: Subject, length: int) -> int:
+    """Return the elements of the first input in a row of `length`: labels count too, where a row has several."""
+    sample = subject.sample(length, 1)
+    return max(1, int(sample[subject.interface.inputs[0].name].size))
+
+
+def _speed(model: OpenModel, subject: Subject, length: int) -> RowSpeed:
+    batch = min(8, subject.interface.max_batch_size) or 1
+    alone = seconds_per_run(model, subject.sample(length, 1))
+    together = seconds_per_run(model, subject.sample(length, batch)) if batch > 1 else alone
+    return RowSpeed(length, alone * 1e3, 1 / alone, batch, batch / together)

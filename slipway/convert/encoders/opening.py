@@ -1,0 +1,128 @@
+"""Open a source that does not generate text: what it is, what models it becomes, what lies around the model itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from slipway.convert.arrays import Arrays
+from slipway.convert.configs import model_name
+from slipway.convert.directory import Task
+from slipway.convert.encoders.declared import parse_input
+from slipway.convert.encoders.encoder import load_network
+from slipway.convert.encoders.graph_subject import GraphSubject
+from slipway.convert.encoders.module_subject import ModuleSubject
+from slipway.convert.encoders.package import text_model_names, write_text_models
+from slipway.convert.encoders.sampling import read_calibration
+from slipway.convert.encoders.source import read_source
+from slipway.convert.encoders.subject import Subject
+from slipway.convert.encoders.tasks import TASKS
+from slipway.convert.encoders.text_subject import TEXTS, TextSubject
+from slipway.convert.encoders.tokenizer import build_tokenizer, check_tokenizer, load_reference_tokenizer
+from slipway.convert.options import ConvertOptions
+from slipway.convert.sample import sample_texts
+from slipway.errors import invalid
+
+_TORCH_FILES: Final = (".pt", ".pt2", ".pth", ".ts")
+_MOST_TEXTS: Final = 300  # of a calibration file; more bring nothing but time
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedSource:
+    """An opened source. `model` is the name of the model itself, `models` those of all that are written, `taken`
+    those that may stand in the way; `write_around` writes everything but the model itself into a directory."""
+
+    subject: Subject
+    model: str
+    models: tuple[str, ...]
+    taken: tuple[str, ...]
+    task: str
+    labels: tuple[str, ...]
+    write_around: Callable[[Path], object]
+    takes_text: bool
+
+    def calibration(self, path: Path | None) -> str:
+        """Return what int8 is calibrated with, for people."""
+        sample = "a built-in sample of English text and random ids" if self.takes_text else "random values"
+        return f"the file {path}" if path else f"{sample} (no file was given)"
+
+    def calibration_rows(self, path: Path | None) -> Sequence[Arrays]:
+        """Return the rows to quantise with: of a file, a text per line or arrays in .npz; else of the sample."""
+        if path is None:
+            return self.subject.calibration(sample_texts())
+        if not self.takes_text:
+            return read_calibration(path, self.subject.interface)
+        try:
+            lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        except (OSError, UnicodeDecodeError) as error:
+            raise invalid(f"calibration file '{path}' cannot be read as UTF-8 text: {error}") from None
+        texts = [line for line in lines if line][:_MOST_TEXTS]
+        if not texts:
+            raise invalid(f"calibration file '{path}' holds no text")
+        return self.subject.calibration(texts)
+
+
+def open_source(path: Path, origin: str, options: ConvertOptions) -> OpenedSource:
+    """Return the opened source; raise `SlipwayError` when it cannot be converted."""
+    if path.is_file():
+        return _single_model(path, options)
+    if path.is_dir():
+        return _text_model(path, options)
+    raise invalid(f"'{origin}' is not a directory, a file, or the id of a model on a hub")
+
+
+def _single_model(path: Path, options: ConvertOptions) -> OpenedSource:
+    declared = [parse_input(text) for text in options.inputs]
+    if path.suffix == ".onnx":
+        subject: Subject = GraphSubject(path, declared)
+    elif path.suffix in _TORCH_FILES:
+        subject = ModuleSubject(path, declared)
+    else:
+        endings = ", ".join((".onnx", *_TORCH_FILES))
+        raise invalid(f"'{path}' is of no known kind: expected a directory or a file that ends in {endings}")
+    name = options.name
+    return OpenedSource(
+        subject=subject,
+        model=name,
+        models=(name,),
+        taken=(name,),
+        task=path.suffix[1:],
+        labels=(),
+        write_around=lambda _: None,
+        takes_text=False,
+    )
+
+
+def _text_model(path: Path, options: ConvertOptions) -> OpenedSource:
+    source = read_source(path, task=options.task, hypothesis=options.hypothesis)
+    reference = load_reference_tokenizer(source)
+    if "token_type_ids" not in reference.model_input_names:  # the network was trained without: all are zero
+        source = replace(source, family=replace(source.family, token_types=False))
+    network = load_network(source)
+    tokenizer = build_tokenizer(source, reference)
+    check_tokenizer(tokenizer, reference, source, TEXTS)
+    subject = TextSubject(source, network, tokenizer, sample_texts())
+    mask_id = None
+    if source.task is Task.MASK:
+        mask_id = reference.mask_token_id
+        if mask_id is None:
+            raise invalid(f"the tokenizer of '{path}' has no mask token to fill")
+    name, row = options.name, TASKS[source.task]
+    models = tuple(each for each in text_model_names(name) if row.answer or not each.endswith("-answer"))
+    labels = source.labels if source.task is Task.CLASSIFICATION else ()
+
+    def write_around(directory: Path) -> None:
+        write_text_models(directory, name, source, subject.interface, tokenizer, mask_id)
+
+    return OpenedSource(
+        subject=subject,
+        model=model_name(name),
+        models=models,
+        taken=text_model_names(name),
+        task=source.task.value,
+        labels=labels,
+        write_around=write_around,
+        takes_text=True,
+    )

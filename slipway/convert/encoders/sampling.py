@@ -1,0 +1,138 @@
+"""Inputs for a model of which only the tensors are known: random values, and masks where names suggest text.
+
+Knows the names that every exporter of encoders uses; everything else is filled by its datatype.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from slipway.convert.arrays import MAX_BATCH_SIZE, Arrays
+from slipway.convert.encoders.subject import Case, Interface
+from slipway.core.signature import TensorSpec
+from slipway.datatypes import BY_NAME
+from slipway.errors import invalid
+
+IDS: Final = "input_ids"
+MASK: Final = "attention_mask"
+SHORT: Final = 9
+_FLAGS: Final = ("mask", "token_type_ids")  # names of inputs that hold nothing but 0 and 1
+_LONG: Final = 64
+_CALIBRATION_ROWS: Final = 100
+_CALIBRATION_LENGTH: Final = 128
+_ROWS: Final = 64  # of random rows, for the share of equal labels to mean something
+
+
+class InputSampler:
+    """Makes inputs of an interface. `limits` holds, for integer inputs, the first value that is too large; of others
+    only 0 and 1 are tried, which says little of what quantising does to them (`unknown_ranges`)."""
+
+    def __init__(self, interface: Interface, limits: Mapping[str, int]) -> None:
+        self._interface = interface
+        self._limits = limits
+        self._masked = {IDS, MASK} <= {spec.name for spec in interface.inputs}
+        strings = [spec.name for spec in interface.inputs if spec.datatype == "BYTES"]
+        if strings:
+            raise invalid(f"input '{strings[0]}' takes strings: what to compare the model on cannot be made up")
+
+    def unknown_ranges(self) -> tuple[str, ...]:
+        """Return the integer inputs whose values are not known, masks and types of tokens excepted."""
+        return tuple(
+            spec.name
+            for spec in self._interface.inputs
+            if np.dtype(BY_NAME[spec.datatype].numpy).kind in "iu"
+            and spec.name not in self._limits
+            and not spec.name.endswith(_FLAGS)
+        )
+
+    def cases(self) -> Iterator[Case]:
+        """Yield batches of 1, 2 and max rows, of lengths 1, short and long, with padded rows where there is a mask."""
+        random = np.random.default_rng(0)
+        if not self._interface.max_batch_size:
+            for size in (1, 2, SHORT, _LONG) if self._variable else (SHORT,) * 4:
+                inputs = self.rows(random, [size])
+                yield Case(f"random values, size {size}", inputs, (inputs,))
+            return
+        lengths = (1, SHORT, _LONG) if self._variable else (SHORT,)
+        for rows in (1, 2, MAX_BATCH_SIZE):
+            for length in lengths:
+                yield self._case(f"random values, {rows} x {length}", self.rows(random, [length] * rows))
+                if self._masked and rows > 1 and length > 1:
+                    spread = [1 + row * (length - 1) // (rows - 1) for row in range(rows)]
+                    yield self._case(f"random values, {rows} x {length} padded", self.rows(random, spread))
+        for start in range(0, _ROWS, MAX_BATCH_SIZE):
+            batch = self.rows(random, [SHORT] * MAX_BATCH_SIZE)
+            yield self._case(f"random rows {start}-{start + MAX_BATCH_SIZE - 1}", batch)
+
+    def sample(self, length: int, rows: int) -> Arrays:
+        """Return rows of `length`, the same whenever they are asked for."""
+        return self.rows(np.random.default_rng(length), [length] * rows)
+
+    def calibration(self) -> list[Arrays]:
+        """Return single rows of all lengths, for what has no words to be calibrated with."""
+        random = np.random.default_rng(1)
+        lengths = (int(random.integers(1, _CALIBRATION_LENGTH + 1)) for _ in range(_CALIBRATION_ROWS))
+        return [self.rows(random, [length]) for length in lengths]
+
+    @property
+    def _variable(self) -> bool:
+        return any(-1 in spec.dims for spec in self._interface.inputs)
+
+    def rows(self, random: np.random.Generator, lengths: Sequence[int]) -> Arrays:
+        """Return one row for each length; variable dims have the longest, what is beyond a row's own is masked."""
+        longest = max(lengths)
+        arrays = {spec.name: self._fill(random, spec, len(lengths), longest) for spec in self._interface.inputs}
+        if self._masked:
+            mask = np.arange(longest) < np.array(lengths)[:, None]
+            arrays[MASK] = mask.astype(arrays[MASK].dtype)
+            arrays[IDS][~mask] = 0
+        if "token_type_ids" in arrays:
+            arrays["token_type_ids"] = np.zeros_like(arrays["token_type_ids"])
+        return arrays
+
+    def _fill(self, random: np.random.Generator, spec: TensorSpec, rows: int, size: int) -> np.ndarray:
+        dims = tuple(size if dim == -1 else dim for dim in spec.dims)
+        shape = (rows, *dims) if self._interface.max_batch_size else dims
+        dtype = BY_NAME[spec.datatype].numpy
+        if spec.datatype == "BOOL":
+            return random.integers(0, 2, shape).astype(np.bool_)
+        if np.dtype(dtype).kind in "iu":
+            return random.integers(0, self._limits.get(spec.name, 2), shape).astype(dtype)
+        return random.standard_normal(shape).astype(dtype)
+
+    def _case(self, name: str, batch: Arrays) -> Case:
+        rows = len(next(iter(batch.values())))
+        return Case(name, batch, tuple(self._alone(batch, row) for row in range(rows)))
+
+    def _alone(self, batch: Arrays, row: int) -> Arrays:
+        alone = {name: array[row : row + 1] for name, array in batch.items()}
+        if not self._masked:
+            return alone
+        length = int(alone[MASK].sum())
+        return {
+            spec.name: alone[spec.name][:, :length] if spec.dims[:1] == (-1,) else alone[spec.name]
+            for spec in self._interface.inputs
+        }
+
+
+def read_calibration(path: Path, interface: Interface) -> list[Arrays]:
+    """Return the rows of an .npz file that has an array for each input; raise `SlipwayError` naming what is wrong."""
+    try:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:  # a .npy is not a context manager
+        raise invalid(f"calibration file '{path}' is no .npz file of arrays: {error}") from None
+    names = [spec.name for spec in interface.inputs]
+    missing = [name for name in names if name not in arrays]
+    counts = {len(array) for name, array in arrays.items() if name in names and array.ndim}
+    if missing or len(counts) != 1 or 0 in counts:
+        problem = f"it lacks '{missing[0]}'" if missing else "its arrays have no or different numbers of rows"
+        raise invalid(f"calibration file '{path}' does not fit the model: {problem} (inputs: {', '.join(names)})")
+    step = slice(None) if interface.max_batch_size else 0
+    count = counts.pop()
+    return [{name: arrays[name][row : row + 1][step] for name in names} for row in range(count)]

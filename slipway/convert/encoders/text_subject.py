@@ -1,0 +1,203 @@
+"""A text model as a subject of conversion: its gate's cases and its reference.
+
+The reference sees every row alone and without padding, and its pooling is computed here in numpy, so a mistake in the
+exported head, in masking or in batching shows as a difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from slipway.convert.arrays import MAX_BATCH_SIZE, Arrays
+from slipway.convert.directory import Task
+from slipway.convert.encoders.encoder import build_encoder
+from slipway.convert.encoders.source import EncoderSource
+from slipway.convert.encoders.subject import Case, Interface
+from slipway.convert.encoders.tasks import TASKS, encoder_inputs
+from slipway.convert.encoders.tokenizer import encode, encode_texts
+from slipway.convert.encoders.tracing import export_onnx, export_torch
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+SHORT: Final = 9
+_MOST_TOKENS: Final = 2048  # of a row of the gate
+_MOST_LOGITS: Final = 16_000_000  # of a row of the gate: 64 MB, and BERT's vocabulary at 512 tokens
+_LABELS: Final = 3  # candidate labels of a zero-shot case
+
+TEXTS: Final = (
+    "The cat sat on the mat.",
+    "Stocks rallied and the British pound gained.",
+    "A quarterly report: revenue rose 4.2% to $1,300 million, but margins fell; analysts had expected the opposite.",
+    "naïve café, Straße, Ελληνικά, 東京, 🙂 and\ttabs\nand lines",
+    "Hi",
+    "",
+    "word " * 600,  # longer than any encoder here takes: truncation
+)
+
+
+class TextSubject:
+    """One Hugging Face checkpoint. Implements `subject.Subject`."""
+
+    reference_name = "transformers in FP32"
+
+    def __init__(self, source: EncoderSource, network: Any, tokenizer: Tokenizer, texts: Sequence[str]) -> None:
+        self._source = source
+        self._network = network
+        self._tokenizer = tokenizer
+        self._texts = texts
+        row = TASKS[source.task]
+        outputs = row.outputs(source, network.config)
+        first = source.input_names[0]
+        self.interface = Interface(
+            encoder_inputs(source),
+            outputs,
+            MAX_BATCH_SIZE,
+            pad_values={name: source.padding_id if name == first else 0 for name in source.input_names},
+            trims=tuple((output.name, 0, first, 0) for output in outputs if output.dims[0] == -1),
+            compares_labels=row.compares_labels,
+            embeds=source.task in (Task.EMBEDDING, Task.HIDDEN_STATES),
+            longest=source.max_length,
+        )
+
+    def cases(self) -> list[Case]:
+        """Return real text and random ids: batch 1, 2 and max, lengths 1, short and max, padded and unpadded rows."""
+        return list(self._cases())
+
+    def _cases(self) -> Iterator[Case]:
+        yield self._case(f"real text, {len(TEXTS)} padded rows", self._encode(TEXTS))
+        yield self._case("real text, one row", self._encode(TEXTS[:1]))
+        size = self.interface.max_batch_size
+        texts = self._texts[:size] if self._source.task is Task.MASK else self._texts
+        for start in range(0, len(texts), size):
+            part = texts[start : start + size]
+            yield self._case(f"sample text {start}-{start + len(part) - 1}, padded rows", self._encode(part))
+        random = np.random.default_rng(0)
+        longest = self._longest()
+        short = min(SHORT, longest)
+        for rows, tokens in ((1, 1), (1, short), (2, short), (size, short), (1, longest), (2, longest)):
+            yield self._case(f"random ids, {rows} x {tokens}", self._random(random, [tokens] * rows))
+            if rows > 1 and tokens > 1:
+                lengths = [1 + row * (tokens - 1) // (rows - 1) for row in range(rows)]
+                yield self._case(f"random ids, {rows} x {tokens} padded", self._random(random, lengths))
+
+    def _longest(self) -> int:
+        """Return the longest row that is compared: the model's own, unless that takes gigabytes.
+
+        The plain form of attention, which the reference computes, holds tokens x tokens numbers per head; the logits of
+        masked words, tokens x vocabulary.
+        """
+        longest = min(self._source.max_length, _MOST_TOKENS)
+        if self._source.task is Task.MASK:
+            longest = min(longest, max(SHORT, _MOST_LOGITS // self._source.vocabulary_size))
+        return longest
+
+    def _encode(self, texts: Sequence[str]) -> Arrays:
+        if self._source.task is Task.ZERO_SHOT:
+            labels = ["travel", "cooking", "dancing"]
+            pairs = [(text, self._source.hypothesis.replace("{}", label)) for text in texts for label in labels]
+            flat = encode(self._tokenizer, pairs, self._source.input_names)
+            return {name: array.reshape(len(texts), len(labels), -1) for name, array in flat.items()}
+        return encode_texts(self._source, self._tokenizer, texts)
+
+    def _random(self, random: np.random.Generator, lengths: Sequence[int]) -> Arrays:
+        source = self._source
+        ids = random.integers(0, source.vocabulary_size - 1, (len(lengths), max(lengths)), dtype=np.int64)
+        ids += ids >= source.padding_id  # padding inside a text is not a case
+        mask = (np.arange(max(lengths)) < np.array(lengths)[:, None]).astype(np.int64)
+        ids[mask == 0] = source.padding_id
+        arrays = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
+        if source.task is Task.ZERO_SHOT:
+            arrays = {name: np.stack([array] * _LABELS, 1) for name, array in arrays.items()}
+        return {name: arrays[name] for name in source.input_names}
+
+    def _case(self, name: str, batch: Arrays) -> Case:
+        return Case(name, batch, tuple(_alone(batch, row) for row in range(len(batch["input_ids"]))))
+
+    def reference(self, alone: Arrays) -> Arrays:
+        """Return what one text must give: transformers' network on its tokens alone, pooled in numpy."""
+        if self._source.task is not Task.ZERO_SHOT:
+            return _REFERENCES[self._source.task](self._source, self._answer(alone))
+        labels = [
+            _alone({name: array[0] for name, array in alone.items()}, row) for row in range(alone["input_ids"].shape[1])
+        ]
+        logits = [self._answer(each).logits[0, self._source.entailment] for each in labels]
+        return {"entailment": np.array([logits], np.float32)}
+
+    def _answer(self, alone: Arrays) -> Any:
+        """Ask the network without any mask: there is nothing to hide in a row alone."""
+        import torch
+
+        names = [name for name in alone if name != "attention_mask"]
+        with torch.inference_mode():
+            return self._network(**{name: torch.from_numpy(np.ascontiguousarray(alone[name])) for name in names})
+
+    def sample(self, length: int, rows: int) -> Arrays:
+        """Return random ids of exactly `length` tokens, or as many as the model takes."""
+        tokens = min(length, self._source.max_length)
+        return self._random(np.random.default_rng(tokens), [tokens] * rows)
+
+    def calibration(self, texts: Sequence[str]) -> list[Arrays]:
+        """Return each text as a row, and rows of random ids: a served model sees words its sample lacks."""
+        random = np.random.default_rng(1)
+        longest = min(self._source.max_length, 128)
+        lengths = random.integers(1, longest + 1, max(1, len(texts) // 2))
+        return [self._encode([text]) for text in texts] + [self._random(random, [int(size)]) for size in lengths]
+
+    def export_onnx(self, path: Path) -> None:
+        """Trace the encoder to an ONNX file with variable rows and tokens."""
+        export_onnx(build_encoder(self._source, self._network), self._example(), self.interface, path)
+
+    def export_torch(self, path: Path, precision: str) -> None:
+        """Trace the encoder to TorchScript."""
+        export_torch(build_encoder(self._source, self._network), self._example(), path, precision)
+
+    def _example(self) -> Arrays:
+        # Two rows of unequal length: a trace must see padding, or it would take "nothing is masked" for a constant.
+        longest = min(7, self._source.max_length)
+        return self._random(np.random.default_rng(2), [longest, max(1, longest // 2)])
+
+
+def _alone(batch: Arrays, row: int) -> Arrays:
+    """Return one row without the padding that nothing in it needs."""
+    mask = batch["attention_mask"][row]
+    length = int(mask.sum(-1).max())
+    return {name: array[row : row + 1, ..., :length] for name, array in batch.items()}
+
+
+def _pooled(source: EncoderSource, answer: Any) -> Arrays:
+    hidden = answer.last_hidden_state[0].numpy()
+    pooled = {
+        "cls": lambda: hidden[0],
+        "mean": lambda: hidden.mean(0),
+        "max": lambda: hidden.max(0),
+        "mean_sqrt_len_tokens": lambda: hidden.sum(0) / np.sqrt(len(hidden)),
+    }[source.pooling]()
+    return {"embedding": np.asarray(pooled / np.linalg.norm(pooled) if source.normalise else pooled)[None]}
+
+
+def _scored(source: EncoderSource, answer: Any) -> Arrays:
+    logit = answer.logits.numpy()[:, :1]
+    return {"score": logit if source.raw_score else 1 / (1 + np.exp(-logit))}
+
+
+def _logits(_: EncoderSource, answer: Any) -> Arrays:
+    return {"logits": answer.logits.numpy()}
+
+
+_REFERENCES: Final = {
+    Task.CLASSIFICATION: _logits,
+    Task.EMBEDDING: _pooled,
+    Task.HIDDEN_STATES: lambda _, answer: {"last_hidden_state": answer.last_hidden_state.numpy()},
+    Task.MASK: _logits,
+    Task.QUESTIONS: lambda _, answer: {
+        "start_logits": answer.start_logits.numpy(),
+        "end_logits": answer.end_logits.numpy(),
+    },
+    Task.RERANKING: _scored,
+    Task.TOKENS: _logits,
+}

@@ -1,0 +1,76 @@
+"""The tokenizer of an encoder: opened, copied for serving, asked for the encoder's inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from slipway.convert.encoders.source import EncoderSource
+from slipway.convert.encoders.tasks import TASKS
+from slipway.convert.tokenizer import copy_tokenizer, disagreement, open_reference
+from slipway.errors import invalid
+
+if TYPE_CHECKING:
+    from tokenizers import Encoding, Tokenizer
+
+_FILES: Final = (("tokenizer.json",), ("vocab.txt",), ("vocab.json", "merges.txt"))
+ENCODING_FIELDS: Final = {"input_ids": "ids", "attention_mask": "attention_mask", "token_type_ids": "type_ids"}
+
+
+def load_reference_tokenizer(source: EncoderSource) -> Any:
+    """Return the tokenizer as `transformers` opens it; raise `SlipwayError` when its files are missing or corrupt."""
+    directory = source.directory
+    if not any(all((directory / name).is_file() for name in names) for names in _FILES):
+        choices = " or ".join(" with ".join(names) for names in _FILES)
+        raise invalid(
+            f"'{directory}' has no tokenizer: expected {choices}; of a sentencepiece model, transformers makes one: "
+            f"AutoTokenizer.from_pretrained(directory).save_pretrained(directory)"
+        )
+    tokenizer = open_reference(
+        directory, lambda reason: invalid(f"cannot open the tokenizer of '{directory}': {reason}")
+    )
+    if tokenizer.pad_token_id is None:
+        raise invalid(f"the tokenizer of '{directory}' has no padding token")
+    return tokenizer
+
+
+def build_tokenizer(source: EncoderSource, reference: Any) -> Tokenizer:
+    """Return a copy of the reference that truncates to the model's length and pads a batch to its longest row."""
+    from tokenizers import normalizers
+
+    tokenizer = copy_tokenizer(reference, source.max_length)
+    if source.lowercase:
+        steps = [normalizers.Lowercase()] + ([tokenizer.normalizer] if tokenizer.normalizer else [])
+        tokenizer.normalizer = normalizers.Sequence(steps)
+    return tokenizer
+
+
+def encode_texts(source: EncoderSource, tokenizer: Tokenizer, texts: Sequence[str]) -> dict[str, np.ndarray]:
+    """Return the inputs of a row for each text; where the task takes pairs, each text with its neighbour."""
+    if len(TASKS[source.task].texts) == 1:
+        return encode(tokenizer, [source.prompt + text for text in texts], source.input_names)
+    neighbours = [*texts[1:], *texts[:1]]
+    return encode(tokenizer, list(zip(texts, neighbours, strict=True)), source.input_names)
+
+
+def encode(
+    tokenizer: Tokenizer, texts: Sequence[str] | Sequence[tuple[str, str]], names: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """Return each encoder input of texts, or of pairs, as INT64 [rows, longest]."""
+    encodings: list[Encoding] = tokenizer.encode_batch(list(texts))
+    return {name: np.array([getattr(e, ENCODING_FIELDS[name]) for e in encodings], dtype=np.int64) for name in names}
+
+
+def check_tokenizer(tokenizer: Tokenizer, reference: Any, source: EncoderSource, texts: Sequence[str]) -> None:
+    """Raise `SlipwayError` unless both tokenizers give the same ids for every text, padding aside."""
+    paired = len(TASKS[source.task].texts) > 1
+    encoded = encode_texts(source, tokenizer, texts)
+    for row, text in enumerate(texts):
+        words = [source.prompt + text, *([texts[(row + 1) % len(texts)]] if paired else [])]
+        # as lists of one: an empty second text alone would count as none
+        cased = [[word.lower() if source.lowercase else word] for word in words]
+        expected = reference(*cased, truncation=True, max_length=source.max_length)["input_ids"][0]
+        if encoded["input_ids"][row][encoded["attention_mask"][row] == 1].tolist() != list(expected):
+            raise disagreement(text)

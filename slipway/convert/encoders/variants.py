@@ -1,0 +1,91 @@
+"""Which engines and precisions a conversion of an encoder or graph tries: a table, and why a row is left out.
+
+Does not know how anything is built (build.py), only what there is on this machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+from typing import Final
+
+from slipway.convert.options import AUTO, ConvertOptions
+from slipway.convert.variants import Skipped, Variant, select
+from slipway.errors import invalid
+from slipway.machine import gpu_count, has_bfloat16
+
+ENGINES: Final = ("onnxruntime", "openvino", "pytorch", "tensorrt")
+NO_GPU: Final = (
+    "TensorRT needs an NVIDIA GPU and the package 'tensorrt', and this machine has {missing}; "
+    "--engine openvino or --engine onnxruntime make a model for this machine"
+)
+
+
+SMOOTHED: Final = "smoothed"  # SmoothQuant moves outliers of activations into the weights before quantising
+PLAIN: Final = "plain"
+PARTLY: Final = "partly"  # smoothed, and the layers that narrow the hidden state keep their floats
+DYNAMIC: Final = "dynamic"  # activations are quantised by what each request brings
+# What --compare adds: the exported graph as it is, no fusions.
+UNOPTIMISED: Final = Variant("onnxruntime", "fp32", "graph optimisation off", competes=False)
+
+_LARGER_ONLY: Final = "it halves the file, not the time of a CPU; ask for it with --engine and --precision"
+_SLOWER: Final = "on CPUs it is slower than the other engines at equal precision; ask for it with --engine pytorch"
+
+
+_TABLE: Final = (
+    Variant("onnxruntime", "fp32"),
+    Variant("onnxruntime", "fp16"),
+    Variant("onnxruntime", "int8", DYNAMIC),
+    Variant("openvino", "fp32"),
+    Variant("openvino", "fp16"),
+    Variant("openvino", "bf16"),
+    # Which of them is nearest depends on the weights. Cosine to FP32 and rows/s at 32 and 128 tokens: trained MiniLM
+    # smoothed 0.9976, 566; plain 0.9919, 581; partly 0.9985, 421. Random BERT-base 0.9993, 27; 0.9992, 29; 0.9990, 24.
+    Variant("openvino", "int8", SMOOTHED),
+    Variant("openvino", "int8", PLAIN),
+    Variant("openvino", "int8", PARTLY),
+    Variant("pytorch", "fp32"),
+    Variant("pytorch", "bf16"),
+    Variant("tensorrt", "fp32"),
+    Variant("tensorrt", "fp16"),
+)
+# Why --engine auto passes some over.
+_NOT_AUTOMATIC: Final = {
+    Variant("onnxruntime", "fp16"): _LARGER_ONLY,
+    Variant("openvino", "fp16"): _LARGER_ONLY,
+    Variant("pytorch", "fp32"): _SLOWER,
+    Variant("pytorch", "bf16"): _SLOWER,
+}
+
+
+def choose_variants(options: ConvertOptions) -> tuple[list[Variant], list[Skipped]]:
+    """Return what to try and what not; raise INVALID_ARG when what is asked for does not exist or cannot run here."""
+    if options.engine not in (AUTO, *ENGINES):
+        raise invalid(
+            f"engine '{options.engine}' runs models that generate text; for others choose {', '.join(ENGINES)}"
+        )
+    automatic = options.engine == AUTO and options.precision in (AUTO, "fp32")
+
+    def obstacle(variant: Variant) -> str:
+        return _obstacle(variant) or (_NOT_AUTOMATIC.get(variant, "") if automatic else "")
+
+    tried, skipped = select(_TABLE, options, obstacle, kind="a model that does not generate text")
+    compares = options.compare and any(variant.engine == "onnxruntime" for variant in tried)
+    return [*tried, *([UNOPTIMISED] if compares else [])], skipped
+
+
+def _obstacle(variant: Variant) -> str:
+    """Return why this machine cannot build or run a variant, "" if it can."""
+    if variant.engine == "tensorrt":
+        missing = [*([] if gpu_count() else ["no GPU"]), *([] if find_spec("tensorrt") else ["no such package"])]
+        return NO_GPU.format(missing=" and ".join(missing)) if missing else ""
+    needed: Sequence[str] = {"openvino": ("openvino",), "pytorch": ("torch",)}.get(variant.engine, ("onnxruntime",))
+    if variant.engine == "openvino" and variant.precision == "int8":
+        needed = ("openvino", "nncf")
+    absent = [name for name in needed if find_spec(name) is None]
+    if absent:
+        extra = "openvino" if variant.engine == "openvino" else "convert"
+        return f"{' and '.join(absent)} is not installed: pip install 'slipway[{extra}]'"
+    if variant.precision == "bf16" and not has_bfloat16():
+        return "this CPU has no bfloat16 instructions"
+    return ""

@@ -1,0 +1,106 @@
+"""How a model that generates text goes through the one conversion: its `Flow` (convert/flow.py).
+
+Its candidates are engines and number types of `transformer/`; what is compared is token ids, what is timed are
+generated tokens, and the same checkpoint is copied for each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from slipway.convert.configs import model_name
+from slipway.convert.flow import GateVerdict, Made
+from slipway.convert.generation.gate import Question, judge
+from slipway.convert.generation.measure import TokenSpeed, measure_tokens
+from slipway.convert.generation.package import generation_names, write_engine_model, write_generation_models
+from slipway.convert.generation.questions import ask_reference
+from slipway.convert.generation.reference import NAME, ReferenceGenerator
+from slipway.convert.generation.report import COLUMNS
+from slipway.convert.generation.source import GenerationSource, read_generation_source
+from slipway.convert.generation.tokenizer import build_tokenizer, check_text, check_tokenizer, load_reference
+from slipway.convert.generation.variants import choose_generation_variants
+from slipway.convert.libraries import quiet_libraries, require_libraries
+from slipway.convert.options import ConvertOptions, Progress
+from slipway.convert.report import ConversionReport, source_hash
+from slipway.convert.runner import OpenModel
+from slipway.convert.sample import sample_texts
+from slipway.convert.variants import Variant
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+_LIBRARIES: Final = ("torch", "transformers", "tokenizers", "safetensors")
+
+
+@contextmanager
+def open_generation(path: Path, origin: str, options: ConvertOptions, progress: Progress) -> Iterator[GenerationFlow]:
+    """Yield the flow of a checkpoint with the libraries kept quiet; raise `SlipwayError` when it is unusable."""
+    require_libraries(_LIBRARIES, "convert,generate")
+    source = read_generation_source(path, options.task)
+    variants, skipped = choose_generation_variants(options, source)
+    report = ConversionReport(
+        columns=COLUMNS,
+        source=origin,
+        source_sha256=source_hash(path),
+        task=source.task.value,
+        reference=NAME,
+        models=generation_names(options.name),
+        lengths=options.lengths,
+        calibration="none is needed: int8 rounds weights row by row",
+        reproduce=options.command,
+        skipped=skipped,
+        notes=list(source.notes),
+    )
+    with quiet_libraries():
+        yield GenerationFlow(source, options.name, variants, report, progress)
+
+
+class GenerationFlow:
+    """Implements `flow.Flow`."""
+
+    def __init__(
+        self,
+        source: GenerationSource,
+        name: str,
+        variants: Sequence[Variant],
+        report: ConversionReport,
+        progress: Progress,
+    ) -> None:
+        self.report = report
+        self.variants = variants
+        self.model = model_name(name)
+        self.taken = report.models
+        self._source = source
+        self._name = name
+        self._progress = progress
+        self._tokenizer: Tokenizer  # of prepare
+        self._questions: Sequence[Question]
+
+    def prepare(self, work: Path) -> None:  # noqa: ARG002  everything is in memory
+        """Copy the tokenizer and ask transformers, whose text the copy must give back."""
+        reference, texts = load_reference(self._source), sample_texts()
+        self._tokenizer = build_tokenizer(self._source, reference)
+        check_tokenizer(self._source, self._tokenizer, reference, texts)
+        self._progress("asking the reference")
+        self._questions = ask_reference(self._source, self._tokenizer, ReferenceGenerator(self._source), texts)
+        for question in self._questions:
+            check_text(self._tokenizer, reference, question.expected.ids)
+
+    def make(self, variant: Variant, directory: Path) -> None:
+        """Write the checkpoint with the model that runs it on this engine."""
+        write_engine_model(directory, self._name, self._source, variant)
+
+    def judge(self, model: OpenModel, variant: Variant) -> GateVerdict:
+        """Compare greedy ids, alone and in company."""
+        return judge(model.run_together, self._questions, variant.precision)
+
+    def measure(self, model: OpenModel) -> tuple[TokenSpeed, ...]:
+        """Return generated tokens per second, of one row and of several."""
+        return measure_tokens(model, self._source)
+
+    def package(self, winner: Made, new: Path) -> None:
+        """Write the models around the engine: its own config is final already."""
+        write_generation_models(new, self._name, self._source, winner.variant, self._tokenizer)

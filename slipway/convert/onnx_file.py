@@ -1,0 +1,80 @@
+"""ONNX files: traced from a torch module, opened in onnxruntime, made smaller. One way for every wing."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from slipway.convert.libraries import first_line
+from slipway.errors import invalid
+
+OPSET: Final = 17  # the first with LayerNormalization; every onnxruntime and Triton of the last years reads it
+
+
+def trace(
+    module: Any,
+    arguments: tuple[Any, ...],
+    path: Path,
+    *,
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    axes: Mapping[str, Mapping[int, str]],
+) -> None:
+    """Write a torch module as ONNX; `axes` names the variable dims of tensors. Raises whatever torch raises."""
+    import torch
+
+    torch.onnx.export(
+        module,
+        arguments,
+        str(path),
+        input_names=list(inputs),
+        output_names=list(outputs),
+        dynamic_axes=axes,
+        opset_version=OPSET,
+        dynamo=False,  # the newer exporter needs onnxscript and ten times as long
+    )
+
+
+def open_session(path: Path) -> Any:
+    """Return an onnxruntime session on the CPU; raise `SlipwayError` when onnxruntime cannot open the file."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # what goes wrong is raised
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # the error types of onnxruntime are private to its extension module
+        raise invalid(f"onnxruntime cannot open '{path}': {first_line(error)}") from error
+
+
+def halve(source: Path, target: Path) -> None:
+    """Write `source` with FP16 weights and arithmetic; inputs and outputs keep their types."""
+    import onnx
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    onnx.save(convert_float_to_float16(onnx.load(source), keep_io_types=True), target)
+
+
+def quantise(source: Path, target: Path) -> None:
+    """Write `source` with INT8 weights per channel; activations are quantised as they come."""
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    with quiet_tools():  # it advises a preparation step that only static quantisation needs
+        quantize_dynamic(source, target, weight_type=QuantType.QInt8, per_channel=True)
+
+
+@contextlib.contextmanager
+def quiet_tools() -> Iterator[None]:
+    """Keep what the quantisers print, and what they log on the root logger, off the terminal."""
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.CRITICAL)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        root.setLevel(level)

@@ -1,0 +1,53 @@
+"""HTTP responses as bytes: status lines, heads, chunks, JSON errors. Knows neither sockets nor models."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Final
+
+import orjson
+
+from slipway.errors import Code
+
+HTTP_STATUS: Final = {
+    Code.UNKNOWN: 400,
+    Code.INTERNAL: 500,
+    Code.NOT_FOUND: 404,
+    Code.INVALID_ARG: 400,
+    Code.UNAVAILABLE: 503,
+    Code.UNSUPPORTED: 501,
+    Code.ALREADY_EXISTS: 400,
+    Code.CANCELLED: 400,
+}
+JSON: Final = b"Content-Type: application/json\r\n"
+CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+LAST_CHUNK: Final = b"0\r\n\r\n"
+_CHUNKED: Final = b"Transfer-Encoding: chunked\r\n"
+_STATUS_LINE: Final = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
+_CLOSE: Final = {True: b"Connection: close\r\n", False: b""}
+
+
+def sized_head(status: int, headers: bytes, size: int, *, closes: bool) -> bytes:
+    """Return the head of a response with `size` bytes of body; `headers` are complete lines."""
+    return b"%b%bContent-Length: %d\r\n%b\r\n" % (_STATUS_LINE[status], headers, size, _CLOSE[closes])
+
+
+def streamed_head(status: int, headers: bytes, *, chunked: bool, closes: bool) -> bytes:
+    """Return the head of a response of unknown length; without chunks the end of the connection ends it."""
+    return b"%b%b%b%b\r\n" % (_STATUS_LINE[status], headers, _CHUNKED if chunked else b"", _CLOSE[closes])
+
+
+def chunk(data: bytes) -> bytes:
+    """Return a piece of a chunked body; an empty one would end it."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def error_body(message: str) -> bytes:
+    """Return the JSON body of an error; what UTF-8 cannot say is replaced."""
+    return orjson.dumps({"error": message.encode(errors="replace").decode()})
+
+
+def refusal(status: int, message: str) -> bytes:
+    """Return a whole response that refuses a request and announces the end of the connection."""
+    body = error_body(message)
+    return sized_head(status, JSON, len(body), closes=True) + body

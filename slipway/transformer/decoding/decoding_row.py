@@ -1,0 +1,96 @@
+"""One row with its own processing: scores are changed, normalised, and given to the row's search rule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from slipway.transformer.decoding.beam import Distribution, SearchRule
+from slipway.transformer.decoding.beam_gnmt import GnmtBeam
+from slipway.transformer.decoding.beam_hugging_face import HuggingFaceBeam
+from slipway.transformer.decoding.beam_lightseq import LightSeqBeam
+from slipway.transformer.decoding.branches import GreedyBranches
+from slipway.transformer.decoding.hypothesis import GeneratedSequence
+from slipway.transformer.decoding.logits_processor import LogitsProcessor
+from slipway.transformer.decoding.sampling import TokenSampler
+from slipway.transformer.decoding.scores import normalise
+from slipway.transformer.generation import Decoding, GenerationListener, Search
+
+RULES: dict[Search, Callable[[Decoding], SearchRule]] = {
+    Search.HUGGING_FACE: HuggingFaceBeam,
+    Search.LIGHTSEQ: LightSeqBeam,
+    Search.GNMT: GnmtBeam,
+    Search.BRANCHES: GreedyBranches,
+}
+
+
+class DecodingRow(Protocol):
+    """A row of a batch that is not plain greedy search."""
+
+    index: int
+
+    def step(self, logits: Tensor) -> tuple[Sequence[int], Sequence[int]]:
+        """Continue the row's hypotheses by their scores [n, vocabulary].
+
+        Return the parents and tokens of the new hypotheses: none when the row is finished and its listener knows.
+        """
+
+
+def open_row(
+    index: int, decoding: Decoding, prompt: Sequence[int], listener: GenerationListener, device: torch.device
+) -> DecodingRow:
+    """Return a row that has generated nothing yet."""
+    processor = LogitsProcessor(decoding, prompt, device)
+    if decoding.search is Search.SAMPLE:
+        return SampledRow(GeneratedSequence(index, decoding, listener), processor)
+    return SearchedRow(index, decoding, processor, listener)
+
+
+class SampledRow:
+    """A row of one hypothesis that is drawn, or greedy with processed scores."""
+
+    def __init__(self, sequence: GeneratedSequence, processor: LogitsProcessor) -> None:
+        self.index = sequence.index
+        self._sequence = sequence
+        self._processor = processor
+        self._sampler = TokenSampler(sequence.decoding)
+
+    def step(self, logits: Tensor) -> tuple[Sequence[int], Sequence[int]]:
+        """Choose the next token and report it."""
+        ends = torch.tensor([self._sequence.decoding.end_id], device=logits.device)
+        scores, totals = normalise(self._processor.apply(logits, [self._sequence.ids]), ends)
+        token, log_probability, figure = self._sampler.choose(scores[0], totals[0])
+        if not self._sequence.accept(token, log_probability, figure):
+            return (), ()
+        self._processor.follow((0,), (token,))
+        return (0,), (token,)
+
+
+class SearchedRow:
+    """A row of several hypotheses under a search rule."""
+
+    def __init__(
+        self, index: int, decoding: Decoding, processor: LogitsProcessor, listener: GenerationListener
+    ) -> None:
+        self.index = index
+        self._end_id = decoding.end_id
+        self._processor = processor
+        self._listener = listener
+        self._rule = RULES[decoding.search](decoding)
+
+    def step(self, logits: Tensor) -> tuple[Sequence[int], Sequence[int]]:
+        """Continue the hypotheses by the rule and report the results when it has ended, or none when nobody waits."""
+        if not self._listener.wanted(self.index):
+            self._listener.done(self.index, [])
+            return (), ()
+        changed = self._processor.apply(logits, [hypothesis.ids for hypothesis in self._rule.hypotheses])
+        ends = torch.full((len(logits),), self._end_id, device=logits.device)
+        update = self._rule.advance(Distribution(*normalise(changed, ends)))
+        if update.finished is not None:
+            self._listener.done(self.index, list(update.finished))
+            return (), ()
+        self._processor.follow(update.parents, update.tokens)
+        return update.parents, update.tokens

@@ -1,0 +1,105 @@
+"""The keys and values of tokens already decoded, and the newest token looking at them.
+
+Each layer's buffer is [tokens, hypotheses, 2 attention], so that a step appends one block, the tokens so far are a
+prefix, and following the parents of beams copies nothing but that prefix. One spare buffer serves all layers: what is
+reordered goes there, and the layer's old buffer becomes the spare.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from slipway.transformer.module.attention import Heads, attend
+from slipway.transformer.spec import Stack
+
+
+class KeyValueCache:
+    """Keys and values of all layers of a decoder. `hypotheses` and `length` say how many of what are in it."""
+
+    def __init__(self, stack: Stack, like: Tensor, *, expected: int) -> None:
+        """Make room for `expected` tokens of all hypotheses together; it grows when more come."""
+        self._width = 2 * stack.attention
+        self._buffers = [like.new_empty(expected * self._width) for _ in range(stack.layers)]
+        self._spare = like.new_empty(0)
+        self.length = 0
+        self.hypotheses = 0
+
+    @property
+    def layers(self) -> int:
+        """The number of layers."""
+        return len(self._buffers)
+
+    def fill(self, layer: int, grid: Tensor) -> None:
+        """Take the prompt's keys and values of a layer, [hypotheses, tokens, 2 attention]."""
+        count, tokens, width = grid.shape
+        self._room(layer, count * tokens * width, kept=0)
+        self._view(layer, tokens, count).copy_(grid.transpose(0, 1))
+        if layer == self.layers - 1:
+            self.hypotheses, self.length = count, tokens
+
+    def append(self, layer: int, added: Tensor) -> Tensor:
+        """Take the newest token's keys and values, [hypotheses, 2 attention]; return all, [tokens, hypotheses, ...]."""
+        count, width = added.shape
+        kept = self.length * count * width
+        self._room(layer, kept + count * width, kept=kept)
+        grown = self._view(layer, self.length + 1, count)
+        grown[self.length].copy_(added)
+        return grown
+
+    def advance(self, hypotheses: int) -> None:
+        """All layers have taken the newest token."""
+        self.hypotheses, self.length = hypotheses, self.length + 1
+
+    def reorder(self, parents: Tensor) -> None:
+        """Continue the hypotheses that `parents` names, int64 [new hypotheses]."""
+        count = parents.shape[0]
+        for layer, buffer in enumerate(self._buffers):
+            before = self.view(layer)
+            size = self.length * count * self._width
+            if self._spare.numel() < size:
+                self._spare = buffer.new_empty(max(buffer.numel(), size + size // 2))
+            torch.index_select(before, 1, parents, out=self._spare[:size].view(self.length, count, self._width))
+            self._buffers[layer], self._spare = self._spare, buffer
+        self.hypotheses = count
+
+    def view(self, layer: int) -> Tensor:
+        """Return a layer's keys and values, [tokens, hypotheses, 2 attention]."""
+        return self._view(layer, self.length, self.hypotheses)
+
+    def _view(self, layer: int, tokens: int, hypotheses: int) -> Tensor:
+        return self._buffers[layer][: tokens * hypotheses * self._width].view(tokens, hypotheses, self._width)
+
+    def _room(self, layer: int, size: int, *, kept: int) -> None:
+        buffer = self._buffers[layer]
+        if buffer.numel() < size:
+            grown = buffer.new_empty(size + size // 2)
+            grown[:kept].copy_(buffer[:kept])
+            self._buffers[layer] = grown
+
+
+class AppendingCache(Protocol):
+    """A cache as one decoding step uses it."""
+
+    def append(self, layer: int, added: Tensor) -> Tensor:
+        """Take the newest token's keys and values, [n, 2 attention]; return all, [tokens, n, 2 attention]."""
+
+
+class DecodeStep:
+    """The newest token of each hypothesis looking at itself and those before. `bias` is added to the scores, [n or 1,
+    heads or 1, 1, tokens]."""
+
+    def __init__(self, stack: Stack, cache: AppendingCache, bias: Tensor | None) -> None:
+        self._heads = Heads.of(stack)
+        self._scale = stack.attention_scale
+        self._cache = cache
+        self._bias = bias
+
+    def attend(self, layer: int, projected: Tensor) -> Tensor:
+        """Return what each hypothesis' newest token gathered."""
+        heads = self._heads
+        query, added = heads.split_step(projected)
+        keys, values = heads.split_keys_values(self._cache.append(layer, added).transpose(0, 1))
+        return heads.join(attend(query, keys, values, self._bias, scale=self._scale))

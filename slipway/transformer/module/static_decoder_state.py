@@ -1,0 +1,93 @@
+"""Decoding whose every step is the same work on the same memory, so that a GPU can record one and repeat it.
+
+The cache has its full length from the start and what is not there yet is masked; rows that are finished are computed
+on and ignored. Rows have one hypothesis each. Everything that changes from step to step lives in tensors on the device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from slipway.transformer.module.decoder_state import DecoderState
+from slipway.transformer.module.key_value_cache import DecodeStep, KeyValueCache
+from slipway.transformer.module.packed_layout import masked_score
+from slipway.transformer.spec import Positions
+
+
+class StaticKeyValueCache:
+    """Keys and values of all layers in buffers [capacity, rows, 2 attention]; `position` int64 [1] is the next
+    token's, moved by its owner."""
+
+    def __init__(self, buffers: Sequence[Tensor], position: Tensor) -> None:
+        self._buffers = buffers
+        self._position = position
+
+    @classmethod
+    def of(cls, cache: KeyValueCache, capacity: int, position: Tensor) -> StaticKeyValueCache:
+        """Return a cache with room for `capacity` tokens that begins with what `cache` holds."""
+        buffers = []
+        for layer in range(cache.layers):
+            held = cache.view(layer)
+            buffer = held.new_zeros(capacity, *held.shape[1:])
+            buffer[: cache.length] = held
+            buffers.append(buffer)
+        return cls(buffers, position)
+
+    def append(self, layer: int, added: Tensor) -> Tensor:
+        """Take the newest token's keys and values, [rows, 2 attention]; return the buffer, [capacity, rows, ...]."""
+        return self._buffers[layer].index_copy_(0, self._position, added[None])
+
+
+class StaticDecoderState:
+    """Takes over from a `DecoderState` that has taken its rows' first tokens; `capacity` tokens fit in all."""
+
+    def __init__(self, state: DecoderState, capacity: int) -> None:
+        self._decoder = state.decoder
+        self._cross_cache = state.cross_cache
+        self._features = state.features
+        length, rows = state.cache.length, state.cache.hypotheses
+        like = state.cache.view(0)
+        self.tokens = torch.zeros(rows, dtype=torch.int64, device=like.device)
+        self._position = torch.full((1,), length, dtype=torch.int64, device=like.device)
+        self._places = state.positions.clone()  # of the next token in its row
+        stack = self._decoder.stack
+        self._last_place = stack.position_rows - 1 if stack.positions is Positions.TABLE else None
+        self._relative = None if self._decoder.relative is None else self._decoder.relative.static(capacity)
+        self._columns = torch.arange(capacity, device=like.device)
+        self._mask = like.new_zeros(capacity, rows)
+        if state.mask is not None:
+            self._mask[:length] = state.mask
+        self._cache = StaticKeyValueCache.of(state.cache, capacity, self._position)
+
+    def step(self) -> Tensor:
+        """Take one token per row from `tokens` and return its hidden state, [rows, hidden]."""
+        places = self._places  # those of finished rows go on, past the end of the table
+        if self._last_place is not None:
+            places = places.clamp(max=self._last_place)
+        x = self._decoder.embedding(self.tokens, places, self._features)
+        hidden = self._decoder(
+            x, DecodeStep(self._decoder.stack, self._cache, self._bias()), self._cross_cache, self._features
+        )
+        self._position.add_(1)
+        self._places.add_(1)
+        return hidden
+
+    def rewind(self, steps: int) -> None:
+        """Forget the last steps; what they left in the cache is masked, then overwritten."""
+        self._position.sub_(steps)
+        self._places.sub_(steps)
+
+    def _bias(self) -> Tensor:
+        """Return what is added to the newest token's scores, [rows, heads or 1, 1, capacity]."""
+        hidden = self._decoder.masked_tokens(self.tokens)
+        if hidden is not None:
+            newest = torch.zeros_like(self._mask[:1]).masked_fill_(hidden[None], masked_score(self._mask.dtype))
+            self._mask.index_copy_(0, self._position, newest)
+        later = self._mask.masked_fill((self._columns > self._position)[:, None], float("-inf"))
+        bias = later.t()[:, None, None, :]
+        if self._relative is None:
+            return bias.contiguous()
+        return bias + self._relative(self._columns - self._position)

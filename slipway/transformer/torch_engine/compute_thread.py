@@ -1,0 +1,195 @@
+"""The threads on which torch computes: as few as can keep the cores busy, shared by all engines of the process.
+
+libgomp keeps a team of threads for every thread that has computed in parallel. As soon as the teams together have more
+threads than there are cores, all of them sleep between two products instead of spinning, and a decoding step is
+hundreds of small products: T5-base on two cores, 100 tokens/s with one team, 62 with two, whoever owns the second.
+So work comes to the team: what several callers want is computed in turn, a step of one after a step of the other.
+Two products that share the cores would be slower than one after the other anyway. Knows nothing of transformers.
+"""
+
+from __future__ import annotations
+
+import atexit
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from queue import SimpleQueue
+from threading import Lock, Thread, current_thread
+from typing import Any, Final, TypeVar
+
+import torch
+
+from slipway.cores import cpu_limit
+from slipway.errors import internal, unavailable
+
+Result = TypeVar("Result")
+Work = Generator[None, None, Result]  # a step from one `yield` to the next
+
+
+class ComputeThread:
+    """One thread, and the work that is done on it step by step. It lives as long as an engine holds it."""
+
+    def __init__(self, place: str) -> None:
+        self.place = place
+        self.grants: list[int] = []  # the threads of each engine that holds it
+        self._lock = Lock()
+        self._stopped = False
+        self._abandoned = False
+        self._arrivals: SimpleQueue[_WorkItem | None] = SimpleQueue()
+        # A daemon, for engines that nobody closes; `ComputeThreads.close` ends it before the interpreter goes.
+        self._thread = Thread(target=self._work, name=f"torch {place}", daemon=True)
+
+    @property
+    def threads(self) -> int:
+        """The threads of the team."""
+        return max(self.grants, default=0)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread when all that was asked for is done; what is asked for later is refused."""
+        with self._lock:
+            self._stopped = True
+            self._arrivals.put(None)
+
+    def abandon(self) -> None:
+        """End the thread after the step it is at; who waits gets an error."""
+        self._abandoned = True
+        self.stop()
+        self._thread.join()
+
+    def run(self, work: Work[Result], threads: int) -> Result:
+        """Have `work` done, in turn with what other callers want, and return or raise what it does."""
+        if current_thread() is self._thread:
+            raise internal("work on a compute thread asks for more of the same thread, and would wait for itself")
+        outcome: Future[Result] = Future()
+        item = _WorkItem(work, threads, outcome)
+        with self._lock:
+            if self._stopped:
+                raise unavailable("the engine is closed")
+            self._arrivals.put(item)
+        try:
+            return outcome.result()
+        finally:
+            # An interrupted caller leaves its work to be dropped. An error leads to its frames, and they would lead
+            # back to it.
+            item.outcome = None
+            del outcome
+
+    def _work(self) -> None:
+        active: deque[_WorkItem] = deque()
+        stopping = False
+        with torch.inference_mode():
+            while active or not stopping:
+                while not self._arrivals.empty() or not (active or stopping):
+                    arrival = self._arrivals.get()
+                    if arrival is None:
+                        stopping = True
+                    else:
+                        active.append(arrival)
+                    del arrival  # a waiting thread must not keep the last request alive
+                if active:
+                    item = active.popleft()
+                    if self._abandoned:
+                        item.finish(error=unavailable("the server stops"))
+                    elif item.advance():
+                        active.append(item)
+                    del item
+
+
+class _WorkItem:
+    """Some work, with how many threads it is done, and where its result goes: nowhere when nobody waits any more."""
+
+    def __init__(self, work: Work[Any], threads: int, outcome: Future[Any]) -> None:
+        self.outcome: Future[Any] | None = outcome
+        self._work = work
+        self._threads = threads
+
+    def advance(self) -> bool:
+        """Do one step and return whether there are more."""
+        if self.outcome is None:
+            self._work.close()
+            return False
+        try:
+            _compute_with(self._threads)
+            next(self._work)
+        except StopIteration as end:
+            self.finish(end.value)
+        except BaseException as error:  # noqa: BLE001  handed to whoever waits
+            self.finish(error=error)
+        else:
+            return True
+        return False
+
+    def finish(self, result: Any = None, error: BaseException | None = None) -> None:
+        """Hand over what came of it."""
+        outcome = self.outcome
+        if outcome is None:
+            return
+        if error is None:
+            outcome.set_result(result)
+        else:
+            outcome.set_exception(error)
+
+
+class ComputeThreads:
+    """The compute threads of a process. Engines get one of their own while all threads together fit on the cores."""
+
+    def __init__(self, cores: Callable[[], int] = cpu_limit) -> None:
+        self._cores = cores
+        self._lock = Lock()
+        self._open: list[ComputeThread] = []
+
+    def acquire(self, place: str, threads: int) -> tuple[ComputeThread, int]:
+        """Return a compute thread for an engine on `place`, and how many of `threads` it may compute with there.
+
+        A place is "cpu", or a CUDA device, which has one compute thread. The team of a shared one grows as long as
+        libgomp, which counts the process and every thread but the first of each team, finds no more of them than cores.
+        """
+        with self._lock:
+            there = [thread for thread in self._open if thread.place == place]
+            if not there or (place == "cpu" and threads + sum(thread.threads for thread in there) <= self._cores()):
+                thread, granted = ComputeThread(place), threads
+                thread.start()
+                self._open.append(thread)
+            else:
+                thread = min(there, key=lambda thread: len(thread.grants))
+                others = sum(other.threads - 1 for other in there if other is not thread)
+                granted = min(threads, max(thread.threads, self._cores() - others))
+            thread.grants.append(granted)
+            return thread, granted
+
+    def release(self, thread: ComputeThread, granted: int) -> None:
+        """Take one engine's hold from a compute thread; the last one ends it."""
+        with self._lock:
+            thread.grants.remove(granted)
+            if not thread.grants:
+                self._open.remove(thread)
+                thread.stop()
+
+    def close(self) -> None:
+        """End all threads: in the middle of a product they would abort a process that ends."""
+        with self._lock:
+            open_threads, self._open = self._open, []
+        for thread in open_threads:
+            thread.abandon()
+
+
+COMPUTE_THREADS: Final = ComputeThreads()
+atexit.register(COMPUTE_THREADS.close)
+
+
+@contextmanager
+def computing(threads: int) -> Iterator[None]:
+    """Have torch compute with so many threads and without gradients, whatever this thread asks of it."""
+    _compute_with(threads)
+    with torch.inference_mode():
+        yield
+
+
+def _compute_with(threads: int) -> None:
+    if torch.get_num_threads() != threads:
+        torch.set_num_threads(threads)

@@ -1,0 +1,263 @@
+"""`slipway convert` on tiny checkpoints that generate text, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from google.protobuf import text_format
+from safetensors.torch import load_file, save_file
+from tritonclient.grpc import model_config_pb2
+
+from slipway.convert.conversion import Converted, convert
+from slipway.convert.directory import Task
+from slipway.convert.encoders.source import GENERATING
+from slipway.convert.generation import gate
+from slipway.convert.generation.gate import Question, judge
+from slipway.convert.generation.reference import Generated
+from slipway.convert.generation.source import TASKS
+from slipway.convert.options import ConvertOptions
+from slipway.convert.runner import open_model
+from slipway.errors import SlipwayError
+from tests.kits.generators import write_generator
+
+MODELS = ["m", "m-detokenizer", "m-model", "m-stream", "m-tokenizer"]
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    root = tmp_path_factory.mktemp("sources")
+    return {family: write_generator(root / family, family) for family in ("t5", "gpt2", "marian", "bart")}
+
+
+@pytest.fixture(scope="module")
+def converted(sources, tmp_path_factory) -> tuple[Path, Converted]:
+    """T5 as it is converted without a word about engines."""
+    repository = tmp_path_factory.mktemp("models")
+    return repository, convert(sources["t5"], ConvertOptions("m", repository))
+
+
+def plain(repository: Path, **changes: object) -> ConvertOptions:
+    return replace(ConvertOptions("m", repository, "ctranslate2", precision="fp32"), **changes)
+
+
+def refusal(source: Path, options: ConvertOptions) -> str:
+    with pytest.raises(SlipwayError) as caught:
+        convert(source, options)
+    assert not options.repository.exists() or not any(options.repository.iterdir())
+    return caught.value.message
+
+
+def test_candidates_of_both_engines_are_compared_in_tokens_a_second(converted):
+    _, conversion = converted
+    report = conversion.report
+    found = {each.label: each for each in report.candidates}
+    assert {"ctranslate2 float32", "ctranslate2 int8", "torch float32"} <= found.keys()
+    for engine in ("ctranslate2", "torch"):
+        candidate = found[f"{engine} float32"]
+        assert candidate.figures.same_rows + candidate.figures.ties == candidate.figures.rows
+        assert [speed.batch for speed in candidate.speeds] == [1, 8]
+    assert found["ctranslate2 int8"].figures.share <= 1
+    passed = [each for each in report.candidates if each.speeds]
+    assert report.chosen == max(passed, key=lambda each: each.rate).label
+
+
+def test_the_report_is_written_beside_the_engine_for_machines_and_people(converted):
+    repository, conversion = converted
+    document = json.loads((repository / "m-model/report.json").read_text())
+    assert document["chosen"] == conversion.report.chosen
+    assert document["candidates"][0]["tokens"][0]["tokens_per_second"] > 0
+    assert "| tokens/s alone |" in (repository / "m-model/report.md").read_text()
+
+
+def test_five_models_are_written_and_the_optional_inputs_pass_through_the_ensemble(converted):
+    repository, conversion = converted
+    assert sorted(path.name for path in repository.iterdir()) == MODELS == sorted(conversion.models)
+    ensemble = text_format.Parse((repository / "m/config.pbtxt").read_text(), model_config_pb2.ModelConfig())
+    optional = [each.name for each in ensemble.input if each.optional]
+    assert {"max_output_len", "beam_width", "runtime_top_k", "runtime_top_p", "temperature"} <= set(optional)
+    assert set(optional) <= set(ensemble.ensemble_scheduling.step[1].input_map)
+    stream = text_format.Parse((repository / "m-stream/config.pbtxt").read_text(), model_config_pb2.ModelConfig())
+    assert stream.model_transaction_policy.decoupled
+
+
+@pytest.mark.parametrize("family", ["gpt2", "marian", "bart"])
+def test_every_kind_of_model_gives_the_ids_of_transformers(sources, family, tmp_path):
+    report = convert(sources[family], plain(tmp_path / "models")).report
+    agreement = report.candidates[0].figures
+    assert agreement.same_rows + agreement.ties == agreement.rows > 20
+
+
+def test_the_written_model_serves_arguments_of_its_own_for_each_row(converted):
+    repository, _ = converted
+    ids = np.array([[5, 9, 7, 1]] * 2)
+    with open_model(repository / "m-model") as model:
+        both = model.run({"input_ids": ids, "max_output_len": np.array([[3], [9]], np.uint32)})
+        beams = model.run(
+            {
+                "input_ids": ids[:1],
+                "beam_width": np.array([[3]], np.uint32),
+                "num_return_sequences": np.array([[2]], np.uint32),
+                "max_output_len": np.array([[6]], np.uint32),
+            }
+        )
+    assert both["sequence_length"][0, 0] <= 3
+    assert both["sequence_length"][1, 0] <= 9
+    shared = both["sequence_length"][0, 0]
+    np.testing.assert_array_equal(both["output_ids"][0, 0, :shared], both["output_ids"][1, 0, :shared])
+    assert beams["sequence_length"].shape == (1, 2)
+    assert beams["cum_log_probs"][0, 0] >= -100
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ({"temperature": np.array([[np.nan]], np.float32)}, "input 'temperature': nan is not allowed"),
+        ({"beam_width": np.array([[1000]], np.uint32)}, "input 'beam_width': 1000 is not allowed, only 1 to 64"),
+        ({"max_output_len": np.array([[2**31]], np.uint32)}, "max_output_len is 2.14748e+09, and 4096 tokens"),
+        ({"max_output_len": np.array([[1], [2]], np.uint32)}, "has 2 values for 1 rows"),
+        ({"input_ids": np.array([[99999]])}, "its ids reach from 99999 to 99999, the vocabulary has"),
+        ({"attention_mask": np.zeros((1, 4), np.int64)}, "row 0: it has no tokens"),
+        ({"attention_mask": np.ones((1, 3), np.int64)}, "'input_ids' has shape [1, 4] and 'attention_mask' [1, 3]"),
+    ],
+)
+def test_a_bad_request_is_told_what_is_wrong_and_leaves_its_neighbours_alone(converted, inputs, message):
+    repository, _ = converted
+    good = {"input_ids": np.array([[5, 9, 7, 1]])}
+    with open_model(repository / "m-model") as model:
+        expected = model.run(good)
+        with pytest.raises(SlipwayError) as caught:
+            model.run_together([good | inputs])
+        assert message in caught.value.message
+        np.testing.assert_array_equal(model.run(good)["output_ids"], expected["output_ids"])
+
+
+def test_defaults_come_from_the_generation_config(sources, tmp_path):
+    source = write_generator(tmp_path / "source", "t5")
+    wishes = {"num_beams": 4, "max_length": 21, "length_penalty": 2.0, "no_repeat_ngram_size": 3}
+    (source / "generation_config.json").write_text(json.dumps(wishes))
+    report = convert(source, plain(tmp_path / "models")).report
+    config = text_format.Parse((tmp_path / "models/m-model/config.pbtxt").read_text(), model_config_pb2.ModelConfig())
+    values = {key: value.string_value for key, value in config.parameters.items()}
+    assert (values["beam_width"], values["max_output_len"], values["len_penalty"]) == ("4", "20", "2")
+    assert report.notes == ["generation_config.json sets no_repeat_ngram_size to 3, which has no counterpart here"]
+
+
+def test_a_first_token_that_the_checkpoint_forces_is_forced_and_rules_ctranslate2_out(tmp_path):
+    source = write_generator(tmp_path / "source", "bart")
+    path = source / "generation_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"forced_bos_token_id": 7}))
+    report = convert(source, ConvertOptions("m", tmp_path / "models", precision="fp32")).report
+    assert report.chosen == "torch float32"
+    assert report.skipped[0].reason == "CTranslate2 cannot do forced first tokens"
+    with open_model(tmp_path / "models/m-model") as model:
+        ids = np.array([[5, 9, 1]])
+        default = model.run({"input_ids": ids})
+        other = model.run({"input_ids": ids, "forced_first_id": np.array([[11]], np.uint32)})
+        with pytest.raises(SlipwayError, match="forced_first_id is 9999, the vocabulary has"):
+            model.run({"input_ids": ids, "forced_first_id": np.array([[9999]], np.uint32)})
+    assert (default["output_ids"][0, 0, 0], other["output_ids"][0, 0, 0]) == (7, 11)
+
+
+def test_torch_files_convert_like_safetensors(tmp_path):
+    source = write_generator(tmp_path / "source", "t5")
+    torch.save(load_file(source / "model.safetensors"), source / "pytorch_model.bin")
+    (source / "model.safetensors").unlink()
+    convert(source, plain(tmp_path / "models"))
+    assert (tmp_path / "models/m-model/1/pytorch_model.bin").is_file()
+
+
+def test_a_dry_run_tells_what_it_would_do_and_writes_nothing(sources, tmp_path):
+    conversion = convert(sources["gpt2"], ConvertOptions("m", tmp_path / "models", dry_run=True))
+    assert not conversion.written
+    assert sorted(conversion.models) == MODELS
+    assert "ctranslate2 int8" in [each.label for each in conversion.report.candidates]
+    assert not (tmp_path / "models").exists()
+
+
+def test_int8_that_goes_another_way_is_refused_and_written_only_when_accepted(sources, tmp_path, monkeypatch):
+    monkeypatch.setattr(gate, "TOKENS", 1.01)  # more than there is: tiny models differ by luck
+    options = ConvertOptions("m", tmp_path / "models", "ctranslate2", precision="int8")
+    assert "of the tokens before a row takes another way are those of transformers" in refusal(sources["t5"], options)
+    conversion = convert(sources["t5"], replace(options, accept=True))
+    assert conversion.report.why.startswith("it was accepted by --accept although")
+
+
+def test_a_model_of_the_name_is_not_replaced_unasked(converted, sources):
+    repository, _ = converted
+    with pytest.raises(SlipwayError, match="exists already; --overwrite replaces it"):
+        convert(sources["t5"], plain(repository))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"engine": "openvino"}, "engine 'openvino' does not generate text; choose ctranslate2 or torch"),
+        ({"precision": "bf16"}, "engine 'ctranslate2' has no precision 'bf16' here; it has: fp32, int8"),
+        ({"precision": "fp16", "engine": "auto"}, "has no precision 'fp16' here; it has: fp32, int8, bf16"),
+        ({"task": Task.TEXT_GENERATION}, "cannot serve the task 'text-generation'; it can serve: text2text-generation"),
+        ({"task": Task.EMBEDDING}, "cannot serve the task 'embedding'"),
+    ],
+)
+def test_what_does_not_fit_a_generating_model_is_refused(sources, tmp_path, changes, message):
+    assert message in refusal(sources["t5"], plain(tmp_path / "models", **changes))
+
+
+def test_a_checkpoint_without_a_fast_tokenizer_is_refused_with_advice(sources, tmp_path):
+    source = write_generator(tmp_path / "source", "marian")
+    for file in ("tokenizer.json", "tokenizer_config.json"):
+        (source / file).unlink()
+    assert "tokenizer.json" in refusal(source, plain(tmp_path / "models"))
+
+
+def test_a_damaged_checkpoint_is_refused_with_every_name(tmp_path):
+    source = write_generator(tmp_path / "source", "t5")
+    arrays = load_file(source / "model.safetensors")
+    del arrays["encoder.final_layer_norm.weight"]
+    save_file(arrays, source / "model.safetensors")
+    assert "missing: encoder.final_layer_norm.weight [16]" in refusal(source, plain(tmp_path / "models"))
+
+
+def test_every_model_type_that_is_announced_has_its_tasks():
+    assert tuple(TASKS) == GENERATING
+
+
+def question(expected: list[int], ties: list[set[int]]) -> Question:
+    return Question(np.array([3]), 4, Generated(tuple(expected), tuple(map(frozenset, ties))))
+
+
+def answers(ids: list[int]):
+    def run(requests):
+        return [
+            {
+                "output_ids": np.array([[ids]] * len(request["input_ids"])),
+                "sequence_length": np.array([[len(ids)]] * len(request["input_ids"])),
+            }
+            for request in requests
+        ]
+
+    return run
+
+
+def test_the_gate_forgives_a_tie_and_nothing_else():
+    asked = [question([4, 5, 6], [{4}, {5, 9}, {6}])]
+    assert judge(answers([4, 5, 6]), asked, "fp32").problems == ()
+    verdict = judge(answers([4, 9, 2]), asked, "fp32")
+    assert (verdict.figures.ties, verdict.problems) == (2, ())
+    (problem,) = judge(answers([4, 7, 6]), asked, "fp32").problems
+    assert problem == (
+        "2 of 2 rows differ from transformers; first: row 0 alone, 1 tokens, token 1: 7 where transformers has 5"
+    )
+
+
+def test_reduced_precision_is_held_to_the_share_of_tokens_before_another_way():
+    asked = [question([4, 5, 6, 7], [{4}, {5}, {6}, {7}])]
+    verdict = judge(answers([4, 5, 6, 8]), asked, "int8")
+    (problem,) = verdict.problems
+    assert verdict.figures.share == 0.75
+    assert problem.startswith("75.0% of the tokens before a row takes another way")
+    assert judge(answers([4, 5, 6, 7]), asked, "int8").problems == ()

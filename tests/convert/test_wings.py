@@ -1,0 +1,26 @@
+"""The converter's own rooms: a floor that all families stand on, and wings that do not see each other."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import slipway.convert
+
+ROOT = Path(slipway.convert.__file__).parent
+WINGS = ("encoders", "generation", "module")
+CHOOSES_THE_WING = "conversion.py"
+MODULES = sorted(path for path in ROOT.rglob("*.py") if path.parent.name != "models")
+
+
+def wings_seen(path: Path) -> set[str]:
+    modules = [node.module or "" for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
+    return {wing for wing in WINGS for module in modules if module.startswith(f"slipway.convert.{wing}")}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_wing_sees_itself_and_the_floor_and_the_floor_sees_no_wing(path):
+    allowed = {"encoders", "generation"} if path.name == CHOOSES_THE_WING else {path.parent.name}
+    assert wings_seen(path) <= allowed

@@ -1,0 +1,103 @@
+"""Tiny random checkpoints in the layouts that `slipway convert` reads."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+WORDS = (
+    "the a cat dog sat on mat . , stocks rallied and british pound gained quarterly report revenue rose but fell naive "
+    "cafe hi word ##s ##ed ##ing tabs lines analysts had expected opposite $ % 4 2 1 300 million margins : ;"
+).split()
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
+LENGTH = 40
+TOKEN_TYPES = ("albert", "bert", "electra")  # families whose tokenizers tell first and second texts apart
+
+# One checkpoint for each task: its head, the labels of its configuration, what else differs.
+TAGS = {0: "O", 1: "B-PER", 2: "I-PER", 3: "B-LOC", 4: "I-LOC"}
+NLI = {0: "contradiction", 1: "neutral", 2: "entailment"}
+MOODS = {0: "positive", 1: "negative", 2: "neutral"}
+HEADS = {
+    "moods": ("ForSequenceClassification", MOODS, {}),
+    "topics": ("ForSequenceClassification", MOODS, {"problem_type": "multi_label_classification"}),
+    "entities": ("ForTokenClassification", TAGS, {}),
+    "answers": ("ForQuestionAnswering", {}, {}),
+    "masks": ("ForMaskedLM", {}, {}),
+    "ranks": ("ForSequenceClassification", {0: "LABEL_0"}, {}),
+    "grades": ("ForSequenceClassification", MOODS, {"problem_type": "regression"}),
+    "zero": ("ForSequenceClassification", NLI, {}),
+}
+
+
+def write_tokenizer(directory: Path, *, token_types: bool = True) -> int:
+    """Write a BERT tokenizer over `WORDS` and return its vocabulary size."""
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    vocabulary = {word: index for index, word in enumerate([*SPECIAL, *WORDS])}
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        mask_token="[MASK]",
+        model_max_length=LENGTH,
+        model_input_names=["input_ids", *(["token_type_ids"] if token_types else []), "attention_mask"],
+    )
+    fast.save_pretrained(directory)
+    return len(vocabulary)
+
+
+def write_checkpoint(directory: Path, model_type: str = "bert", head: str = "Model", **changes: object) -> Path:
+    """Write a random checkpoint of `model_type` with its tokenizer; `changes` go into config.json's values."""
+    import torch
+    import transformers
+
+    torch.manual_seed(7)
+    directory.mkdir(parents=True, exist_ok=True)
+    sizes = dict(SIZES)
+    if model_type == "distilbert":
+        sizes = {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64}
+    if model_type in ("albert", "electra"):
+        sizes["embedding_size"] = 32
+    config = transformers.CONFIG_MAPPING[model_type](
+        vocab_size=write_tokenizer(directory, token_types=model_type in TOKEN_TYPES),
+        max_position_embeddings=LENGTH + 1,  # families that count positions from the padding id need one more
+        pad_token_id=0,
+        bos_token_id=2,
+        eos_token_id=3,
+        **{**sizes, **changes},
+    )
+    auto = {"Model": "AutoModel", "ForMaskedLM": "AutoModelForMaskedLM"}.get(head, f"AutoModel{head}")
+    model = getattr(transformers, auto).from_config(config).eval()
+    # Random initialisation leaves differences between tokens tiny; louder weights make mistakes visible.
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim > 1:
+                parameter.normal_(0, 0.3)
+    model.save_pretrained(directory)
+    return directory
+
+
+def add_sentence_transformers(directory: Path, mode: str = "mean", *, normalise: bool = True) -> Path:
+    """Turn an encoder directory into a sentence-transformers one."""
+    kinds = [("", "Transformer"), ("1_Pooling", "Pooling"), *([("2_Normalize", "Normalize")] if normalise else [])]
+    modules = [
+        {"idx": index, "name": str(index), "path": path, "type": f"sentence_transformers.models.{kind}"}
+        for index, (path, kind) in enumerate(kinds)
+    ]
+    (directory / "modules.json").write_text(json.dumps(modules))
+    (directory / "1_Pooling").mkdir(exist_ok=True)
+    keys = {"cls": "pooling_mode_cls_token"}
+    pooling = {"word_embedding_dimension": 32, keys.get(mode, f"pooling_mode_{mode}_tokens"): True}
+    if mode == "mean_sqrt_len_tokens":
+        pooling = {"word_embedding_dimension": 32, "pooling_mode_mean_sqrt_len_tokens": True}
+    (directory / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
+    (directory / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 24, "do_lower_case": False}))
+    return directory

@@ -1,0 +1,227 @@
+"""What bytes mean, without a socket: each row of the tables is fed whole, byte by byte and in two pieces."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+
+import pytest
+
+from slipway.rest.framing import HttpHead, Phase, RequestFraming, RequestLimits
+
+LIMITS = RequestLimits(body=64, head=256, headers=8, repeated_headers=2, chunks=3)
+GO_ON = "continue"
+
+
+class Recorder:
+    """A receiver that writes down what it is given."""
+
+    def __init__(self) -> None:
+        self.heads: list[HttpHead] = []
+        self.events: list[object] = []
+
+    def request_received(self, head: HttpHead, body: bytes | bytearray) -> None:
+        self.heads.append(head)
+        self.events.append((head.method, head.path, bytes(body)))
+
+    def continue_expected(self) -> None:
+        self.events.append(GO_ON)
+
+    def refused(self, status: int, message: str) -> None:
+        self.events.append((status, message))
+
+
+def feed(*pieces: bytes) -> Recorder:
+    """Return what `pieces` mean."""
+    recorder = Recorder()
+    framing = RequestFraming(recorder, LIMITS)
+    for piece in pieces:
+        framing.receive(piece)
+    return recorder
+
+
+def singles(data: bytes) -> list[bytes]:
+    return [data[at : at + 1] for at in range(len(data))]
+
+
+GET = b"GET /v2 HTTP/1.1\r\nHost: x\r\n\r\n"
+POST = b"POST /p HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello"
+CHUNKED = b"POST /c HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+UPGRADE = b"GET /u HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
+TOO_LARGE = "exceeds the maximum allowed input size of 64 bytes. Use --http-max-input-size to increase the limit."
+
+REQUESTS = {
+    "no body": (GET, [(b"GET", b"/v2", b"")]),
+    "a body of a known length": (POST, [(b"POST", b"/p", b"hello")]),
+    "a body in chunks": (CHUNKED + b"2\r\nhe\r\n3;x=y\r\nllo\r\n0\r\n\r\n", [(b"POST", b"/c", b"hello")]),
+    "trailers after chunks": (CHUNKED + b"1\r\nh\r\n0\r\nT: u\r\n\r\n", [(b"POST", b"/c", b"h")]),
+    "a query": (b"GET /a?b=/c?d HTTP/1.1\r\n\r\n", [(b"GET", b"/a", b"")]),
+    "pipelined": (GET + POST + GET, [(b"GET", b"/v2", b""), (b"POST", b"/p", b"hello"), (b"GET", b"/v2", b"")]),
+    "leave to go on": (
+        b"POST /p HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\nok",
+        [GO_ON, (b"POST", b"/p", b"ok")],
+    ),
+    "another protocol on offer": (UPGRADE + GET, [(b"GET", b"/u", b""), (b"GET", b"/v2", b"")]),
+    "line ends before a request": (b"\r\n\r\n" + GET, [(b"GET", b"/v2", b"")]),
+    "a request cut off": (POST[:-1], []),
+}
+REFUSALS = {
+    "another version": (b"GET /v2 HTTP/2.0\r\n\r\n", 505, "only HTTP/1.0 and HTTP/1.1 are spoken here"),
+    "a body too large": (
+        b"POST /p HTTP/1.1\r\nContent-Length: 65\r\n\r\n",
+        400,
+        f"Request body of 65 bytes {TOO_LARGE}",
+    ),
+    "chunks too large": (
+        CHUNKED + b"32\r\n" + b"a" * 50 + b"\r\n32\r\n" + b"a" * 50 + b"\r\n0\r\n\r\n",
+        400,
+        f"Request body of more than 64 bytes {TOO_LARGE}",
+    ),
+    "chunks too many": (
+        CHUNKED + b"1\r\na\r\n" * 4 + b"0\r\n\r\n",
+        400,
+        "request body exceeds maximum of 3 non-empty chunks",
+    ),
+    "headers too many": (
+        b"GET /v2 HTTP/1.1\r\n" + b"".join(b"X%d: y\r\n" % n for n in range(9)) + b"\r\n",
+        431,
+        "more than 8 headers",
+    ),
+    "a header too often": (b"GET /v2 HTTP/1.1\r\n" + b"X: y\r\n" * 4 + b"\r\n", 431, "more than 2 repeated headers"),
+}
+
+
+@pytest.mark.parametrize(("data", "expected"), REQUESTS.values(), ids=REQUESTS)
+def test_requests_are_found_however_they_arrive(data, expected):
+    assert feed(data).events == expected
+    assert feed(*singles(data)).events == expected
+    for at in range(1, len(data)):
+        assert feed(data[:at], data[at:]).events == expected
+
+
+@pytest.mark.parametrize(("data", "status", "message"), REFUSALS.values(), ids=REFUSALS)
+def test_what_is_too_large_is_refused_once_and_nothing_after_it_is_read(data, status, message):
+    for pieces in ([data + GET], [data, GET], singles(data + GET)):
+        assert feed(*pieces).events == [(status, message)]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"nonsense\r\n\r\n",
+        b"GET /v2 HTTP/9.9\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01",
+        b"POST /p HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"POST /p HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
+        b"POST /p HTTP/1.1\r\nContent-Length: 1_0\r\n\r\n",
+        CHUNKED + b"g\r\n",
+        b"GET /v2 HTTP/1.1\r\nBad Header: x\r\n\r\n",
+    ],
+    ids=repr,
+)
+def test_what_is_not_http_is_malformed(data):
+    for pieces in ([data + GET], singles(data + GET)):
+        ((status, message),) = feed(*pieces).events
+        assert status == 400
+        assert message.startswith("malformed HTTP request: ")
+
+
+def test_a_head_without_end_is_refused():
+    recorder = feed(b"GET /v2 HTTP/1.1\r\nX: ", *[b"a" * 100] * 3)
+    assert recorder.events == [(431, "the request head exceeds 256 bytes")]
+
+
+HEADS = {
+    "HTTP/1.1": (b"GET / HTTP/1.1\r\n\r\n", True, True),
+    "HTTP/1.1 that ends": (b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n", False, True),
+    "HTTP/1.0": (b"GET / HTTP/1.0\r\n\r\n", False, False),
+    "HTTP/1.0 that goes on": (b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", True, False),
+}
+
+
+@pytest.mark.parametrize(("data", "keep_alive", "takes_chunks"), HEADS.values(), ids=HEADS)
+def test_the_head_says_how_it_may_be_answered(data, keep_alive, takes_chunks):
+    for pieces in ([data], singles(data)):
+        (head,) = feed(*pieces).heads
+        assert (head.keep_alive, head.takes_chunks) == (keep_alive, takes_chunks)
+
+
+def test_header_names_are_lower_case_and_repeated_ones_are_joined():
+    data = b"GET / HTTP/1.1\r\nAccept: a\r\nHOST: x\r\nACCEPT: b\r\n\r\n"
+    for pieces in ([data], singles(data)):
+        assert feed(*pieces).heads[0].headers == {b"accept": b"a, b", b"host": b"x"}
+
+
+def test_the_same_head_again_is_the_same_object_with_another_body():
+    recorder = feed(POST, POST[:-5] + b"again", GET, POST)
+    first, again, _, later = recorder.heads
+    assert first is again
+    assert first == later
+    assert first is not later
+    assert [body for _, _, body in recorder.events] == [b"hello", b"again", b"", b"hello"]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        CHUNKED + b"1\r\nh\r\n0\r\n\r\n",
+        b"POST /p HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\nok",
+        UPGRADE,
+        UPGRADE + POST,
+        POST + POST,
+    ],
+    ids=["chunks", "expect", "upgrade", "upgrade and another", "two"],
+)
+def test_a_head_that_does_not_decide_the_framing_alone_is_parsed_again(data):
+    once, twice = feed(data), feed(data, data)
+    assert twice.events == once.events * 2
+    assert all(head is not other for head in twice.heads[len(once.heads) :] for other in once.heads)
+
+
+def test_half_a_request_after_a_kept_head_is_waited_for():
+    recorder = feed(POST, POST[:-1], POST[-1:], POST)
+    assert recorder.events == [(b"POST", b"/p", b"hello")] * 3
+
+
+def test_the_phase_and_the_progress_follow_the_bytes():
+    framing = RequestFraming(Recorder(), LIMITS)
+    assert framing.phase is Phase.IDLE
+    framing.receive(b"POST /p HTTP/1.1\r\nX:")
+    begun = framing.progress
+    assert framing.phase is Phase.HEAD
+    framing.receive(b" y\r\nContent-Length: 3\r\n")
+    assert framing.progress == begun  # dripping headers is not progress
+    framing.receive(b"\r\n")
+    assert framing.phase is Phase.BODY
+    in_body = framing.progress
+    framing.receive(b"a")
+    assert framing.progress > in_body > begun
+    framing.receive(b"bc")
+    assert framing.phase is Phase.IDLE
+
+
+def test_a_refusal_from_outside_ends_the_reading():
+    recorder = Recorder()
+    framing = RequestFraming(recorder, LIMITS)
+    framing.receive(GET)
+    framing.receive(POST[:-1])
+    framing.refuse(408, "too late")
+    framing.refuse(408, "again")
+    framing.receive(POST[-1:] + GET)
+    framing.receive(GET)
+    assert recorder.events == [(b"GET", b"/v2", b""), (408, "too late")]
+    assert framing.phase is Phase.IDLE
+
+
+def test_a_closed_framing_leaves_no_cycle():
+    framing = RequestFraming(Recorder(), LIMITS)
+    framing.receive(GET)
+    gone = weakref.ref(framing._receiver)
+    gc.collect()
+    gc.disable()
+    try:
+        framing.close()
+        del framing
+        assert gone() is None
+    finally:
+        gc.enable()
