@@ -13,7 +13,17 @@ from typing import Any, Final, Protocol
 
 from slipway.errors import SlipwayError
 from slipway.rest.framing import HttpHead
-from slipway.rest.response import HTTP_STATUS, JSON, LAST_CHUNK, chunk, error_body, sized_head, streamed_head
+from slipway.rest.response import (
+    CLOSE,
+    HTTP_STATUS,
+    JSON,
+    KEEP_ALIVE,
+    LAST_CHUNK,
+    chunk,
+    error_body,
+    sized_head,
+    streamed_head,
+)
 
 _LOG: Final = logging.getLogger("slipway.rest")
 _JOIN_UP_TO: Final = 64 * 1024  # below this size one copy is cheaper than a vectored write
@@ -55,7 +65,7 @@ class Exchange:
         self.answered = True
         self.on_disconnect = None
         size = sum(map(len, parts))
-        head = sized_head(status, headers, size, closes=self._channel.closes_after(self))
+        head = sized_head(status, headers, size, self._connection())
         if self.method == b"HEAD":
             parts = ()
         if size <= _JOIN_UP_TO:
@@ -70,8 +80,15 @@ class Exchange:
     def begin_stream(self, status: int, headers: bytes) -> None:
         """Send the head of an answer whose length is not known."""
         self.answered = True
-        closes = self._channel.closes_after(self)
-        self._channel.send(self, streamed_head(status, headers, chunked=self.head.takes_chunks, closes=closes))
+        chunked = self.head.takes_chunks
+        connection = self._connection() if chunked else CLOSE
+        self._channel.send(self, streamed_head(status, headers, connection, chunked=chunked))
+
+    def _connection(self) -> bytes:
+        """Return the header line that says whether the connection goes on, where the client cannot know."""
+        if self._channel.closes_after(self):
+            return CLOSE
+        return b"" if self.head.takes_chunks else KEEP_ALIVE  # HTTP/1.1, HTTP/1.0
 
     def stream(self, data: bytes) -> None:
         """Send a piece of a streamed answer."""

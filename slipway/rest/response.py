@@ -24,17 +24,18 @@ CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 LAST_CHUNK: Final = b"0\r\n\r\n"
 _CHUNKED: Final = b"Transfer-Encoding: chunked\r\n"
 _STATUS_LINE: Final = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
-_CLOSE: Final = {True: b"Connection: close\r\n", False: b""}
+CLOSE: Final = b"Connection: close\r\n"
+KEEP_ALIVE: Final = b"Connection: keep-alive\r\n"  # what HTTP/1.0 needs to be told, and HTTP/1.1 takes for granted
 
 
-def sized_head(status: int, headers: bytes, size: int, *, closes: bool) -> bytes:
-    """Return the head of a response with `size` bytes of body; `headers` are complete lines."""
-    return b"%b%bContent-Length: %d\r\n%b\r\n" % (_STATUS_LINE[status], headers, size, _CLOSE[closes])
+def sized_head(status: int, headers: bytes, size: int, connection: bytes = b"") -> bytes:
+    """Return the head of a response with `size` bytes of body; `headers` and `connection` are complete lines."""
+    return b"%b%bContent-Length: %d\r\n%b\r\n" % (_STATUS_LINE[status], headers, size, connection)
 
 
-def streamed_head(status: int, headers: bytes, *, chunked: bool, closes: bool) -> bytes:
+def streamed_head(status: int, headers: bytes, connection: bytes = b"", *, chunked: bool) -> bytes:
     """Return the head of a response of unknown length; without chunks the end of the connection ends it."""
-    return b"%b%b%b%b\r\n" % (_STATUS_LINE[status], headers, _CHUNKED if chunked else b"", _CLOSE[closes])
+    return b"%b%b%b%b\r\n" % (_STATUS_LINE[status], headers, _CHUNKED if chunked else b"", connection)
 
 
 def chunk(data: bytes) -> bytes:
@@ -50,4 +51,4 @@ def error_body(message: str) -> bytes:
 def refusal(status: int, message: str) -> bytes:
     """Return a whole response that refuses a request and announces the end of the connection."""
     body = error_body(message)
-    return sized_head(status, JSON, len(body), closes=True) + body
+    return sized_head(status, JSON, len(body), CLOSE) + body
