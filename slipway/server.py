@@ -26,7 +26,7 @@ from slipway.instances.plan import describe_plan, instance_specs, threads_per_in
 from slipway.rest.app import build_app
 from slipway.rest.connection import HttpLimits
 from slipway.rest.context import RestOptions
-from slipway.rest.listener import HttpListener
+from slipway.rest.listener import HttpListener, check_port
 from slipway.rest.metrics import MetricsOptions, build_metrics_app
 from slipway.rpc.listener import GrpcListener
 from slipway.rpc.options import GrpcOptions
@@ -53,6 +53,7 @@ async def run(options: ServerOptions) -> int:
     failure: SlipwayError | None = None
     try:
         _check_repositories(options)
+        _check_ports(options)
         failed = await _unless(stopping, engine.start())
         if failed is not None:
             _report(engine, failed)
@@ -83,6 +84,18 @@ def _check_repositories(options: ServerOptions) -> None:
     missing = [path for path in options.model_repository if not path.is_dir()]
     if missing and options.exit_on_error:
         raise internal(f"failed to stat file {missing[0]}")
+
+
+def _check_ports(options: ServerOptions) -> None:
+    """Raise UNAVAILABLE for a port that somebody else has: better now than after minutes of loading."""
+    fronts = (
+        (options.allow_http, options.http_address, options.http_port, options.reuse_http_port),
+        (options.allow_grpc, options.grpc_address, options.grpc_port, options.reuse_grpc_port),
+        (options.allow_metrics, options.metrics_address or options.http_address, options.metrics_port, False),
+    )
+    for allowed, host, port, shared in fronts:
+        if allowed and port:
+            check_port(host, port, shared=shared)
 
 
 async def _unless(
@@ -166,4 +179,5 @@ async def _drain(engine: Engine, listeners: Sequence[Front], seconds: float) -> 
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds
     await asyncio.gather(*(listener.stop(seconds) for listener in listeners))
-    await engine.shutdown(max(0.0, deadline - loop.time()))
+    if not await engine.shutdown(max(0.0, deadline - loop.time())):
+        _LOG.error("models are still busy after %g seconds: leaving them", seconds)

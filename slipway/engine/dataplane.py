@@ -75,7 +75,6 @@ class Engine:
                 await self._control.stop()
                 await self._lifecycle.shutdown()
         except TimeoutError:
-            _LOG.error("models are still busy after %g seconds: leaving them", timeout)
             return False
         finally:
             self._loader.threads.shutdown(wait=False, cancel_futures=True)

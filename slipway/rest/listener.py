@@ -3,14 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 from typing import Final
 
-from slipway.errors import unavailable
+from slipway.errors import SlipwayError, unavailable
 from slipway.rest.connection import Handler, HttpConnection, HttpLimits
 
 _SWEEP_S: Final = 5.0
 _BACKLOG: Final = 2048
 _POLL_S: Final = 0.02
+
+
+def check_port(host: str, port: int, *, shared: bool) -> None:
+    """Raise UNAVAILABLE unless `host`:`port` can be listened on now; `shared` with other servers that share it."""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
+        with socket.create_server((host, port), family=family, reuse_port=shared):
+            pass
+    except OSError as error:
+        raise cannot_listen(host, port, error) from error
+
+
+def cannot_listen(host: str, port: int, error: OSError) -> SlipwayError:
+    """Return the error for an address that cannot be listened on, with the system's reason."""
+    reason = os.strerror(error.errno) if error.errno is not None and error.errno > 0 else str(error)
+    return unavailable(f"failed to listen on {host}:{port}: {reason}")
 
 
 class HttpListener:
@@ -40,7 +58,7 @@ class HttpListener:
                 reuse_port=self._reuse_port or None,
             )
         except OSError as error:
-            raise unavailable(f"failed to listen on {self._host}:{self._port}: {error.strerror or error}") from error
+            raise cannot_listen(self._host, self._port, error) from error
         self._sweeper = loop.call_later(_SWEEP_S, self._sweep)
         port: int = self._server.sockets[0].getsockname()[1]
         return port

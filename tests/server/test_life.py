@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -185,6 +186,21 @@ def test_a_repository_that_is_not_there_ends_the_start(tmp_path):
     result = run_serve(tmp_path / "no")
     assert result.returncode == 1
     assert result.stderr.endswith(f"error: creating server: Internal - failed to stat file {tmp_path / 'no'}\n")
+
+
+@pytest.mark.parametrize("flag", ["--http-port", "--grpc-port", "--metrics-port"])
+def test_a_port_in_use_is_found_before_any_model_is_loaded(tmp_path, flag):
+    version = write_config(tmp_path, "m", 'backend: "python"\n')
+    (version / "model.py").write_text("raise SystemExit('loaded')\n")
+    ports = {"--http-port": "0", "--grpc-port": "0", "--metrics-port": "0"}
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        ports[flag] = str(taken.getsockname()[1])
+        words = [word for pair in ports.items() for word in pair]
+        command = [sys.executable, "-m", "slipway", "serve", str(tmp_path), *words]
+        result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert result.returncode == 1
+    reason = f"failed to listen on 127.0.0.1:{ports[flag]}: Address already in use"
+    assert result.stderr == f"error: creating server: Unavailable - {reason}\n"
 
 
 def test_a_server_without_models_is_small_and_quick(serve, tmp_path):
