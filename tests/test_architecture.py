@@ -24,6 +24,7 @@ ROWS = {
     "datatypes": 0,
     "cores": 0,
     "machine": 0.5,
+    "installation": 0.7,
     "errors": 0,
     "core": 1,
     "config": 1.5,

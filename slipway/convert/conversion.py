@@ -30,6 +30,7 @@ from slipway.convert.staging import staged
 from slipway.convert.subject import Subject
 from slipway.convert.variants import AUTO, UNOPTIMISED, Skipped, Variant, choose_variants
 from slipway.errors import SlipwayError, invalid
+from slipway.installation import install_hint
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _ONE_INSTANCE: Final = Plan(1, 0)
@@ -82,7 +83,7 @@ def convert(source: str | Path, options: ConvertOptions, progress: Progress = la
 def _require_libraries() -> None:
     missing = [name for name in ("torch", "transformers", "onnx", "safetensors") if find_spec(name) is None]
     if missing:
-        raise invalid(f"conversion needs {', '.join(missing)}: pip install 'slipway[convert]'")
+        raise invalid(f"conversion needs {', '.join(missing)}: {install_hint('convert')}")
 
 
 def _comparisons(options: ConvertOptions, variants: Sequence[Variant]) -> list[Variant]:

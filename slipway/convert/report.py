@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Final
 
 import orjson
 
+from slipway import __version__
 from slipway.convert.batching import Plan
 from slipway.convert.gate import Figures, Thresholds
 from slipway.convert.measure import Speed
@@ -22,7 +23,7 @@ from slipway.convert.variants import Skipped
 from slipway.machine import describe_machine
 
 _PACKAGES: Final = (
-    "slipway", "torch", "transformers", "tokenizers", "onnx", "onnxruntime", "openvino", "nncf", "numpy", "ctranslate2",
+    "torch", "transformers", "tokenizers", "onnx", "onnxruntime", "openvino", "nncf", "numpy", "ctranslate2",
 )  # fmt: skip
 _BLOCK: Final = 1 << 20
 
@@ -179,6 +180,7 @@ def _markdown_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> li
 
 
 def _versions() -> Iterable[tuple[str, str]]:
+    yield "slipway", __version__
     for name in _PACKAGES:
         try:
             yield name, version(name)

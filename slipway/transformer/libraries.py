@@ -5,7 +5,9 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import Final
 
-INSTALL: Final = 'pip install "slipway[generate]"'
+from slipway.installation import install_hint
+
+INSTALL: Final = install_hint("generate")
 
 
 def installed(library: str) -> bool:

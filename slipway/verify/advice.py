@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from slipway.backends.registry import BUILT_IN
+from slipway.installation import torch_hint
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,10 @@ TABLE: Final = (
         r"needs the package '([^']+)'",
         "The backend's library '{0}' is missing in the environment that runs the server: the command above installs "
         "it.",
+    ),
+    _row(
+        r"no module named 'torch['.]",
+        f"model.py imports torch, which the server's environment lacks: `{torch_hint()}` there.",
     ),
     _row(
         r"no module named '([^'.]+)",

@@ -31,6 +31,7 @@ from slipway.convert.runner import open_model
 from slipway.convert.staging import staged
 from slipway.convert.variants import AUTO, Skipped
 from slipway.errors import SlipwayError, invalid
+from slipway.installation import install_hint
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -95,7 +96,7 @@ def convert_generation(
 def _require_libraries() -> None:
     missing = [name for name in ("torch", "transformers", "tokenizers", "safetensors") if find_spec(name) is None]
     if missing:
-        raise invalid(f"conversion needs {', '.join(missing)}: pip install 'slipway[convert,generate]'")
+        raise invalid(f"conversion needs {', '.join(missing)}: {install_hint('convert', 'generate')}")
 
 
 def _compute_type(options: ConvertOptions) -> str:

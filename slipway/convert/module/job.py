@@ -26,6 +26,7 @@ from slipway.convert.module.precision import lower
 from slipway.convert.module.reference import Case, Reference
 from slipway.convert.module.script import build_module
 from slipway.errors import invalid, unavailable
+from slipway.installation import install_hint
 
 Say = Callable[[str], None]
 
@@ -84,7 +85,7 @@ def convert_module(options: ModuleOptions, voice: Voice) -> None:
 def _check_libraries() -> None:
     missing = [name for name in ("torch", "onnx") if find_spec(name) is None]
     if missing:
-        raise unavailable(f"converting needs {', '.join(missing)}: pip install 'slipway[convert]'")
+        raise unavailable(f"converting needs {', '.join(missing)}: {install_hint('convert')}")
 
 
 def _no_engine(options: ModuleOptions, reason: str) -> str:
