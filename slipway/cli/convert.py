@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import shlex
-import signal
 import sys
 from argparse import ArgumentTypeError, Namespace
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 
+from slipway.cli.interruption import raise_on_sigterm
 from slipway.cli.parser import CommandParser
 from slipway.cli.progress import progress_line
 from slipway.convert.conversion import Conversion, convert
@@ -19,28 +18,23 @@ from slipway.convert.options import LENGTHS, ConvertOptions
 from slipway.convert.source import HYPOTHESIS, Task
 from slipway.convert.variants import AUTO, ENGINES, PRECISIONS
 from slipway.core.table import render_table
-from slipway.errors import invalid
 
 
 def run(arguments: Sequence[str]) -> int:
     """Convert, print what was compared, measured and chosen, and what to type next; 0 on success."""
     options = _parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, _interrupt)  # what was begun is removed, as on Ctrl-C
+    raise_on_sigterm()  # what was begun is removed, as on Ctrl-C
     command = shlex.join(["slipway", "convert", *arguments])
     try:
         with progress_line(sys.stderr) as progress:
             conversion = convert(options.source, _options(options, command), progress)
-    except KeyboardInterrupt:
-        raise invalid("interrupted, nothing was written; the same command begins anew") from None
+    except KeyboardInterrupt as interrupt:
+        raise type(interrupt)("nothing was written; the same command starts again") from None
     if options.json:
         sys.stdout.write(conversion.report.json().decode() + "\n")
     else:
         print(_summary(conversion, options.repository))
     return 0
-
-
-def _interrupt(_signum: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 def _parser() -> CommandParser:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
+from slipway.cli.interruption import ended_by_sigint
 from slipway.cli.log_format import SeverityFilter, install_logging
 from slipway.config.options import parse_options
 
@@ -18,8 +19,9 @@ def run(arguments: Sequence[str]) -> int:
     install_logging(severities, style=options.log_format, file=options.log_file)
     for warning in options.warnings:
         logging.getLogger("slipway.options").warning("%s", warning)
-    import uvloop  # after the options: --help and mistakes need no event loop
+    with ended_by_sigint():
+        import uvloop  # after the options: --help and mistakes need no event loop
 
-    from slipway import server
+        from slipway import server
 
     return uvloop.run(server.run(options))
