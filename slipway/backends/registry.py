@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from slipway.backends.api import Backend
 from slipway.errors import Code, SlipwayError, refused
+from slipway.installation import install_hint
 from slipway.problems import Problem, Rule
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ BUILT_IN: Final[Mapping[str, BackendRow]] = {
         "slipway.backends.openvino.backend",
         "OpenVinoBackend",
         library="openvino",
-        install='pip install "slipway[openvino]"',
+        install=install_hint("openvino"),
         is_graph=True,
     ),
     "python": BackendRow("slipway.backends.python.backend", "PythonBackend"),
@@ -74,7 +75,7 @@ BUILT_IN: Final[Mapping[str, BackendRow]] = {
         "slipway.backends.pytorch.backend",
         "PyTorchBackend",
         library="torch",
-        install='pip install "slipway[torch]"',
+        install=install_hint("torch"),
         is_graph=True,
         thread_keys=("INTRA_OP_THREAD_COUNT", "NUM_THREADS"),
     ),

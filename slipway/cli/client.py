@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 
 from slipway.errors import SlipwayError, invalid, unavailable
+from slipway.installation import install_hint
 
 DEFAULT_URL: Final = {"http": "localhost:8000", "grpc": "localhost:8001"}
 Answer = dict[str, np.ndarray]
@@ -137,7 +138,7 @@ def open_client(url: str | None, protocol: str) -> Client:
     try:
         module = import_module(f"tritonclient.{protocol}")
     except (ImportError, RuntimeError):  # tritonclient turns the first into the second
-        command = f"pip install 'slipway[{protocol}]'"
-        raise unavailable(f"--protocol {protocol} needs tritonclient[{protocol}]: {command}") from None
+        hint = install_hint(protocol)
+        raise unavailable(f"--protocol {protocol} needs tritonclient[{protocol}]: {hint}") from None
     secure = bool(separator) and scheme in ("https", "grpcs")
     return Client(module, module.InferenceServerClient(address, ssl=secure), address)

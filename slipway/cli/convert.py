@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import shlex
-import signal
 import sys
 from argparse import ArgumentTypeError, Namespace
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Final
 
+from slipway.cli.interruption import raise_on_sigterm
 from slipway.cli.parser import CommandParser
 from slipway.cli.progress import progress_line
 from slipway.convert.conversion import Converted, convert
@@ -21,7 +20,6 @@ from slipway.convert.generation.variants import ENGINES as GENERATION_ENGINES
 from slipway.convert.options import AUTO, HYPOTHESIS, LENGTHS, ConvertOptions
 from slipway.convert.variants import PRECISIONS
 from slipway.core.table import render_table
-from slipway.errors import invalid
 
 _ALIASES: Final = {AUTO: AUTO, **{compute_type: precision for precision, compute_type in COMPUTE_TYPES.items()}}
 
@@ -31,13 +29,13 @@ def run(arguments: Sequence[str]) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
     _apply_alias(parser, options)
-    signal.signal(signal.SIGTERM, _interrupt)  # what was begun is removed, as on Ctrl-C
+    raise_on_sigterm()  # what was begun is removed, as on Ctrl-C
     command = shlex.join(["slipway", "convert", *arguments])
     try:
         with progress_line(sys.stderr) as progress:
             conversion = convert(options.source, _options(options, command), progress)
-    except KeyboardInterrupt:
-        raise invalid("interrupted, nothing was written; the same command starts again") from None
+    except KeyboardInterrupt as interrupt:
+        raise type(interrupt)("nothing was written; the same command starts again") from None
     if options.json:
         sys.stdout.write(conversion.report.json().decode() + "\n")
     else:
@@ -55,10 +53,6 @@ def _apply_alias(parser: CommandParser, options: Namespace) -> None:
     print(f"warning: --compute-type is now --precision: write --precision {precision}", file=sys.stderr)
     if precision != AUTO:
         options.precision = precision
-
-
-def _interrupt(_signum: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 def _parser() -> CommandParser:

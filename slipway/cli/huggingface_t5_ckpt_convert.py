@@ -4,7 +4,6 @@ FasterTransformer 5's converter of this name."""
 from __future__ import annotations
 
 import logging
-import signal
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from typing import Final
 from slipway.checkpoints.fastertransformer.sections import WriteOptions, t5_configuration
 from slipway.checkpoints.fastertransformer.writer import write_fastertransformer
 from slipway.checkpoints.huggingface.reader import read_huggingface
+from slipway.cli.interruption import raise_on_sigterm
 from slipway.cli.parser import CommandParser
 from slipway.convert.hub import fetch, is_hub_id
 from slipway.errors import invalid, unsupported
@@ -39,7 +39,7 @@ def run(arguments: Sequence[str]) -> int:
 def convert_t5(given: Namespace, options: WriteOptions) -> None:
     """Convert `given.in_file` to `given.saved_dir/<N>-gpu`, with the banner and the time of the original."""
     started = monotonic()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was begun is removed, as on Ctrl-C
+    raise_on_sigterm()  # what was begun is removed, as on Ctrl-C
     print("\n=============== Argument ===============")
     for name, value in vars(given).items():
         print(f"{name}: {value}")

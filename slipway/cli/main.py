@@ -1,4 +1,5 @@
-"""The command table of `slipway`: finds the command, runs it, turns a known error into one line and exit code 1."""
+"""The command table of `slipway`: finds the command, runs it, turns a known error into one line and exit code 1, and
+Ctrl-C into exit code 130."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from importlib import import_module
 from typing import Final
 
 from slipway import __version__
+from slipway.cli.interruption import ended_by_sigint, exit_code
 from slipway.errors import SlipwayError
 
 
@@ -46,6 +48,9 @@ COMMANDS: Final = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code: 0, or 1 with the cause on standard error."""
+    if sys.platform == "win32":
+        print("error: Slipway runs on Linux and macOS; on Windows, install it in WSL 2", file=sys.stderr)
+        return 1
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words and words[0] in ("--version", "-V"):
         print(f"slipway {__version__}")
@@ -57,14 +62,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if command is None:
         print(f"error: unknown command '{words[0]}'\n{_usage()}", file=sys.stderr)
         return 1
-    run: Callable[[Sequence[str]], int] = import_module(command.module).run
     try:
+        with ended_by_sigint():
+            run: Callable[[Sequence[str]], int] = import_module(command.module).run
         return run(words[1:])
     except (SlipwayError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        return 130  # what a shell expects of a command ended by Ctrl-C
+    except KeyboardInterrupt as interrupt:
+        print(": ".join(["interrupted", *map(str, interrupt.args)]), file=sys.stderr)
+        return exit_code(interrupt)
 
 
 def _usage() -> str:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from typing import Final
 
+from slipway.cli.interruption import ended_by_sigint
 from slipway.cli.log_format import SeverityFilter, install_logging
 from slipway.config.options import parse_options
 
@@ -21,8 +22,9 @@ def run(arguments: Sequence[str]) -> int:
     install_logging(severities, style=options.log_format, file=options.log_file)
     for warning in options.warnings:
         _LOG.warning("%s", warning)
-    import uvloop  # after the options: --help and mistakes need no event loop
+    with ended_by_sigint():
+        import uvloop  # after the options: --help and mistakes need no event loop
 
-    from slipway import server
+        from slipway import server
 
     return uvloop.run(server.run(options))

@@ -10,6 +10,7 @@ from typing import Final
 from slipway.convert.libraries import first_line, quiet_libraries
 from slipway.convert.options import Progress
 from slipway.errors import invalid
+from slipway.installation import install_hint
 
 _ID: Final = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _FILES: Final = ("*.json", "*.txt", "*.model", "*.safetensors", "1_Pooling/*", "2_Normalize/*")
@@ -35,7 +36,7 @@ def locate(source: str | Path, progress: Progress) -> tuple[Path, str]:
 def fetch(source: str) -> Path:
     """Return the local directory of the hub's model `source`; raise `SlipwayError` when it cannot be had."""
     if find_spec("huggingface_hub") is None:
-        raise invalid("fetching from a hub needs huggingface_hub: pip install 'slipway[convert]'")
+        raise invalid(f"fetching from a hub needs huggingface_hub: {install_hint('convert')}")
     from huggingface_hub import snapshot_download
 
     try:

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from slipway.errors import invalid
+from slipway.installation import install_hint
 
 
-def require_libraries(names: Sequence[str], extras: str) -> None:
+def require_libraries(names: Sequence[str], *extras: str) -> None:
     """Raise `SlipwayError` naming those of the packages that are not installed; `extras` of slipway bring them."""
     missing = [name for name in names if find_spec(name) is None]
     if missing:
-        raise invalid(f"conversion needs {', '.join(missing)}: pip install 'slipway[{extras}]'")
+        raise invalid(f"conversion needs {', '.join(missing)}: {install_hint(*extras)}")
 
 
 def first_line(error: BaseException) -> str:

@@ -17,13 +17,14 @@ from typing import Any, Final, Protocol
 
 import orjson
 
+from slipway import __version__
 from slipway.convert.plan import Plan
 from slipway.convert.thresholds import Thresholds
 from slipway.convert.variants import Skipped, Variant
 from slipway.machine import describe_machine
 
 _PACKAGES: Final = (
-    "slipway", "torch", "transformers", "tokenizers", "onnx", "onnxruntime", "openvino", "nncf", "numpy", "ctranslate2",
+    "torch", "transformers", "tokenizers", "onnx", "onnxruntime", "openvino", "nncf", "numpy", "ctranslate2",
 )  # fmt: skip
 _BLOCK: Final = 1 << 20
 
@@ -180,6 +181,7 @@ def _markdown_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> li
 
 
 def _versions() -> Iterable[tuple[str, str]]:
+    yield "slipway", __version__
     for name in _PACKAGES:
         try:
             yield name, version(name)

@@ -8,6 +8,7 @@ from typing import Final, Protocol
 
 from slipway.engine.api import Dataplane
 from slipway.errors import unsupported
+from slipway.installation import install_hint
 from slipway.rpc.grpcio_engine import GrpcioEngine
 from slipway.rpc.in_flight import InFlight
 from slipway.rpc.options import GrpcOptions
@@ -39,7 +40,7 @@ def choose_engine(options: GrpcOptions) -> tuple[str, str]:
         if missing:
             raise unsupported(f"--grpc-engine native does not offer {missing}, use --grpc-engine grpcio")
         if not installed:
-            raise unsupported("--grpc-engine native needs a package: pip install pygrpc-native")
+            raise unsupported(f"--grpc-engine native needs a package: {install_hint('fast')}")
         return "native", "as asked"
     if missing:
         return "grpcio", f"{missing} is asked for"

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Final
 
 from slipway.errors import invalid
+from slipway.installation import install_hint
 
 # The third takes CTranslate2 for the rows that it runs exactly as asked, and torch for all others.
 ENGINES: Final = ("auto", "ctranslate2", "ctranslate2+torch", "torch")
 COMPUTE_TYPES: Final = ("float32", "bfloat16", "float16", "int8")
-INSTALL: Final = 'pip install "slipway[generate]"'
+INSTALL: Final = install_hint("generate")
 DEVICE: Final = re.compile(r"cpu|cuda(:\d+)?")
 
 

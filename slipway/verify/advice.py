@@ -16,6 +16,7 @@ from typing import Final
 
 from slipway.backends.python.errors import PROCESS_ENDED
 from slipway.backends.registry import BUILT_IN, NEEDS_PACKAGE
+from slipway.installation import torch_hint
 from slipway.problems import Problem, Rule
 
 
@@ -115,7 +116,11 @@ TABLE: Final = (
         pattern=rf"{NEEDS_PACKAGE} '([^']+)'",
     ),
     _row(
-        "model.py imports '{0}', which the server's environment has not: `pip install {0}` there (the distribution "
+        f"model.py imports torch, which the server's environment lacks: `{torch_hint()}` there.",
+        pattern=r"no module named 'torch['.]",
+    ),
+    _row(
+        "model.py imports '{0}', which the server's environment lacks: `pip install {0}` there (the distribution "
         "may have another name).",
         pattern=r"no module named '([^'.]+)",
     ),

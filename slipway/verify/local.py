@@ -41,15 +41,17 @@ async def verify_repository(repository: Path, models: Sequence[str], timeout_s: 
     )
     engine = Engine(options, version=__version__)
     listener = GrpcListener(engine, GrpcOptions(grpc_address=_ADDRESS, grpc_port=0))
+    drain_s = 0.0  # of what is interrupted, nobody waits for the answers
     try:
         failed = await engine.start()
         port = await listener.start()
         known = {(row.name, row.version): row.problems for row in engine.repository_index(ready_only=False)}
         probe = Probe(f"{_ADDRESS}:{port}", timeout_s=timeout_s, directories=directories, known=known)
         verdicts = await asyncio.to_thread(probe.run, models)
+        drain_s = _DRAIN_S
     finally:
-        await listener.stop(_DRAIN_S)
-        await engine.shutdown(_DRAIN_S)
+        await listener.stop(drain_s)
+        await engine.shutdown(drain_s)
     return sorted([*verdicts, *_unlisted(failed, verdicts)], key=lambda each: (each.model, each.version))
 
 

@@ -80,5 +80,5 @@ def test_a_client_library_that_is_missing_is_named_with_the_command_that_install
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "gevent", None)  # as Python marks a module that cannot be imported
     assert main(["infer", "m", "--text", "a", "--protocol", "http"]) == 1
-    expected = "error: --protocol http needs tritonclient[http]: pip install 'slipway[http]'\n"
+    expected = 'error: --protocol http needs tritonclient[http]: pip install "slipway-serving[http]"\n'
     assert capsys.readouterr().err == expected

@@ -171,7 +171,7 @@ def test_a_backend_without_its_library_is_told_the_pip_command(tmp_path, capsys,
     monkeypatch.setattr("slipway.backends.registry.find_spec", lambda _: None)
     code, verdicts = verify(capsys, tmp_path)
     assert code == 1
-    assert 'pip install "slipway[torch]"' in verdicts["simple_net"]["reason"]
+    assert 'pip install "slipway-serving[torch]"' in verdicts["simple_net"]["reason"]
     assert "library 'torch' is missing" in verdicts["simple_net"]["advice"]
 
 

@@ -270,7 +270,7 @@ def test_missing_libraries_are_named_with_the_command(opened, monkeypatch, missi
     with pytest.raises(SlipwayError, match=text) as caught:
         opened(engine=engine)
     assert caught.value.code is Code.UNAVAILABLE
-    assert 'pip install "slipway[generate]"' in caught.value.message
+    assert 'pip install "slipway-serving[generate]"' in caught.value.message
 
 
 def test_without_ctranslate2_torch_does_everything_and_says_so(opened, monkeypatch):

@@ -16,6 +16,7 @@ from slipway.checkpoints.fastertransformer import bert, gpt, t5
 from slipway.checkpoints.fastertransformer.config_ini import CONFIG, Ini
 from slipway.checkpoints.fastertransformer.description import Description
 from slipway.errors import invalid, unsupported
+from slipway.installation import install_hint
 from slipway.transformer.spec import Activation, Positions, Transformer
 
 Sections = Mapping[str, Mapping[str, object]]
@@ -91,7 +92,7 @@ def t5_configuration(directory: Path) -> Sections:
     try:
         from transformers import AutoConfig
     except ImportError as error:
-        raise invalid("converting needs transformers: pip install 'slipway[convert]'") from error
+        raise invalid(f"converting needs transformers: {install_hint('convert')}") from error
     config = AutoConfig.from_pretrained(directory).to_dict()
     return {
         "encoder": config | {"is_decoder": False, "use_cache": False},

@@ -17,6 +17,7 @@ from slipway.checkpoints.lightseq.conf import GPT_METHODS, SEARCH_METHODS, Light
 from slipway.checkpoints.lightseq.schema import SCHEMAS
 from slipway.checkpoints.lightseq.writer import ACTIVATION_CLIP, write_lightseq
 from slipway.errors import invalid, unavailable, unsupported
+from slipway.installation import install_hint
 
 _Number = TypeVar("_Number", int, float)
 _FAIRSEQ: Final = "fairseq"
@@ -204,7 +205,7 @@ def _read_fairseq(options: ExportOptions, source: ExportSource) -> tuple[Checkpo
     try:
         from slipway.checkpoints.lightseq.fairseq import END, PADDING, read_fairseq  # torch takes seconds to import
     except ImportError:
-        raise unavailable("fairseq checkpoints need torch: pip install 'slipway[generate]'") from None
+        raise unavailable(f"fairseq checkpoints need torch: {install_hint('generate')}") from None
 
     checkpoint = read_fairseq(options.model, options.max_step or source.max_step)
     conf = _conf(options, source, checkpoint)

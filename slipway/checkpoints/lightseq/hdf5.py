@@ -21,6 +21,7 @@ import numpy as np
 from slipway.checkpoints.lightseq.contents import FileContents, OutputFile, Setting, StoredArray
 from slipway.checkpoints.lightseq.schema import ARRAY_KINDS, FieldKind, MessageSchema, SchemaField
 from slipway.errors import invalid, unavailable
+from slipway.installation import install_hint
 
 _LOG: Final = logging.getLogger("slipway.checkpoints")
 STACKS: Final = ("encoder_stack", "decoder_stack")
@@ -31,7 +32,7 @@ def load_h5py() -> Any:
     try:
         import h5py
     except ImportError:
-        raise unavailable(".hdf5 files need h5py: pip install 'slipway[generate]'") from None
+        raise unavailable(f".hdf5 files need h5py: {install_hint('generate')}") from None
     return h5py
 
 

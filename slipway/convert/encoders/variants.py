@@ -12,6 +12,7 @@ from typing import Final
 from slipway.convert.options import AUTO, ConvertOptions
 from slipway.convert.variants import Skipped, Variant, select
 from slipway.errors import invalid
+from slipway.installation import install_hint
 from slipway.machine import gpu_count, has_bfloat16
 
 ENGINES: Final = ("onnxruntime", "openvino", "pytorch", "tensorrt")
@@ -85,7 +86,7 @@ def _obstacle(variant: Variant) -> str:
     absent = [name for name in needed if find_spec(name) is None]
     if absent:
         extra = "openvino" if variant.engine == "openvino" else "convert"
-        return f"{' and '.join(absent)} is not installed: pip install 'slipway[{extra}]'"
+        return f"{' and '.join(absent)} is not installed: {install_hint(extra)}"
     if variant.precision == "bf16" and not has_bfloat16():
         return "this CPU has no bfloat16 instructions"
     return ""

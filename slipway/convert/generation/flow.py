@@ -38,7 +38,7 @@ _LIBRARIES: Final = ("torch", "transformers", "tokenizers", "safetensors")
 @contextmanager
 def open_generation(path: Path, origin: str, options: ConvertOptions, progress: Progress) -> Iterator[GenerationFlow]:
     """Yield the flow of a checkpoint with the libraries kept quiet; raise `SlipwayError` when it is unusable."""
-    require_libraries(_LIBRARIES, "convert,generate")
+    require_libraries(_LIBRARIES, "convert", "generate")
     source = read_generation_source(path, options.task)
     variants, skipped = choose_generation_variants(options, source)
     report = ConversionReport(

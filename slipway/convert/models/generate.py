@@ -1,9 +1,9 @@
 """Token ids to token ids: the model itself, one engine for all requests.
 
 Written by `slipway convert`; runs in Slipway and in NVIDIA Triton 24.04 or newer (there `pip install
-"slipway[generate]"` into the Python of its models). The checkpoint lies beside this file; the config's parameters say
-which engine runs it and hold the default of every optional input. Requests of one batch may have any lengths and
-settings, and each is answered when its own rows are done.
+"slipway-serving[generate]"` into the Python of its models). The checkpoint lies beside this file; the config's
+parameters say which engine runs it and hold the default of every optional input. Requests of one batch may have any
+lengths and settings, and each is answered when its own rows are done.
 """
 
 from __future__ import annotations

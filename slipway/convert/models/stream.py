@@ -2,8 +2,8 @@
 
 Written by `slipway convert`; runs in Slipway, where it shares the weights in memory with the model that it names in
 its parameter CHECKPOINT (a path from this model's directory), and in NVIDIA Triton (there `pip install
-"slipway[generate]"` into the Python of its models; it loads weights of its own). With beam_width above 1 nothing is
-known before the end, and the whole text comes as one piece.
+"slipway-serving[generate]"` into the Python of its models; it loads weights of its own). With beam_width above 1
+nothing is known before the end, and the whole text comes as one piece.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ def test_without_openvino_the_model_loads_on_onnxruntime_with_the_pip_command(tm
     assert isinstance(model, LoadedOnnxModel)
     (warning,) = messages(caplog)
     assert warning.startswith("model 'm': execution accelerator 'openvino' needs the package 'openvino', install it")
-    assert warning.endswith('with: pip install "slipway[openvino]"; the model runs on onnxruntime')
+    assert warning.endswith('with: pip install "slipway-serving[openvino]"; the model runs on onnxruntime')
 
 
 def test_what_openvino_cannot_run_onnxruntime_runs(tmp_path, caplog):

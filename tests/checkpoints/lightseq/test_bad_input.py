@@ -192,7 +192,7 @@ def test_an_hdf5_that_is_none_is_refused(data, tmp_path):
 def test_without_h5py_an_hdf5_says_what_to_install(tmp_path, monkeypatch):
     (tmp_path / "model.hdf5").write_bytes(b"anything")
     monkeypatch.setitem(sys.modules, "h5py", None)
-    assert "pip install 'slipway[generate]'" in refused(tmp_path / "model.hdf5")
+    assert 'pip install "slipway-serving[generate]"' in refused(tmp_path / "model.hdf5")
 
 
 def test_an_hdf5_cut_off_is_refused(tmp_path, values):

@@ -10,7 +10,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
@@ -53,12 +52,16 @@ class ChildProcess:
             ours.setblocking(False)
             command = child_command("slipway.backends.python.process.child", str(theirs.fileno()))
             self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()], env=dict(environment)
+                command,
+                stdin=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                env=dict(environment),
+                process_group=0,  # Ctrl-C is for the server, which decides when the process ends
             )
         self._socket = ours
         self._connected = True
         self._loop.add_reader(ours.fileno(), self._readable)
-        if sys.platform == "linux":  # elsewhere a process that the model forked hides the end of the stream
+        if hasattr(os, "pidfd_open"):  # elsewhere a process that the model forked hides the end of the stream
             self._exit = os.pidfd_open(self._process.pid)
             self._loop.add_reader(self._exit, self._exited)
 
