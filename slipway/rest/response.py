@@ -1,4 +1,4 @@
-"""HTTP responses as bytes: status lines, heads, chunks, JSON errors. Knows neither sockets nor models."""
+"""HTTP responses as bytes: status lines, heads, chunks, JSON errors. Does not know sockets or models."""
 
 from __future__ import annotations
 
@@ -33,21 +33,21 @@ def sized_head(status: int, headers: bytes, size: int, *, closes: bool) -> bytes
 
 
 def streamed_head(status: int, headers: bytes, *, chunked: bool, closes: bool) -> bytes:
-    """Return the head of a response of unknown length; without chunks the end of the connection ends it."""
+    """Return the head of a response of unknown length; unless chunked, it ends when the connection closes."""
     return b"%b%b%b%b\r\n" % (_STATUS_LINE[status], headers, _CHUNKED if chunked else b"", _CLOSE[closes])
 
 
 def chunk(data: bytes) -> bytes:
-    """Return a piece of a chunked body; an empty one would end it."""
+    """Return a piece of a chunked body; an empty piece would end the body."""
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
 def error_body(message: str) -> bytes:
-    """Return the JSON body of an error; what UTF-8 cannot say is replaced."""
+    """Return the JSON body of an error; characters that UTF-8 cannot encode are replaced."""
     return orjson.dumps({"error": message.encode(errors="replace").decode()})
 
 
 def refusal(status: int, message: str) -> bytes:
-    """Return a whole response that refuses a request and announces the end of the connection."""
+    """Return a complete response that refuses a request and closes the connection."""
     body = error_body(message)
     return sized_head(status, JSON, len(body), closes=True) + body

@@ -66,7 +66,7 @@ REQUESTS = {
     "a request cut off": (POST[:-1], []),
 }
 REFUSALS = {
-    "another version": (b"GET /v2 HTTP/2.0\r\n\r\n", 505, "only HTTP/1.0 and HTTP/1.1 are spoken here"),
+    "another version": (b"GET /v2 HTTP/2.0\r\n\r\n", 505, "only HTTP/1.0 and HTTP/1.1 are supported"),
     "a body too large": (
         b"POST /p HTTP/1.1\r\nContent-Length: 65\r\n\r\n",
         400,
