@@ -1,6 +1,6 @@
-"""Run a model's warmup samples on each of its instances before it counts as ready (config field `model_warmup`).
+"""Run a model's warm-up samples on each of its instances before it becomes ready (config field `model_warmup`).
 
-A sample that cannot be made or does not succeed fails the load: readiness means that the model has computed.
+A sample that cannot be built or that fails to run fails the load: a ready model has computed at least once.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _DIRECTORY = "warmup"
 async def warm_up(
     config: model_config_pb2.ModelConfig, signature: ModelSignature, directory: Path, instances: Sequence[Instance]
 ) -> None:
-    """Run each sample of `config` on each instance; raise `SlipwayError` for the first that fails."""
+    """Run each sample in `config` on each instance; raise `SlipwayError` for the first that fails."""
     for sample in config.model_warmup:
         tensors = await asyncio.to_thread(_read_tensors, sample, signature, directory)
         request = InferRequest(signature.model_name, inputs=tensors)
@@ -87,7 +87,7 @@ def _random(datatype: DataType, shape: tuple[int, ...]) -> np.ndarray:
         array.ravel()[:] = [generator.bytes(8).hex().encode() for _ in range(array.size)]
         return array
     if datatype.numpy.kind in "iu":
-        return generator.integers(0, 2, size=shape).astype(datatype.numpy)  # small: often indices of a vocabulary
+        return generator.integers(0, 2, size=shape).astype(datatype.numpy)  # small, because they are often token ids
     return generator.random(size=shape).astype(datatype.numpy)
 
 

@@ -164,7 +164,7 @@ def test_the_documents_own_steps_end_in_a_ready_model(models, serve, tmp_path, m
     with tritonclient.http.InferenceServerClient(running.http) as client:
         assert client.is_server_ready()
         assert client.is_model_ready("fastertransformer")
-    assert "is the directory of one model: serving it alone" in running.log
+    assert "is a model directory, not a model repository: serving only this model" in running.log
 
 
 @pytest.mark.usefixtures("own_cache")
