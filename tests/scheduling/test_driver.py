@@ -231,7 +231,7 @@ def test_a_client_that_cannot_take_its_answer_does_not_cost_its_batch_mates_thei
         assert client.output("b") == [[2.0, 4.0]]
 
     asyncio.run(run())
-    assert "could not be handed over" in caplog.text
+    assert "failed to deliver a response" in caplog.text
 
 
 def test_a_full_queue_refuses_in_tritons_words_and_counts_it():
