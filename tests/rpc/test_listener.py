@@ -241,7 +241,7 @@ def test_responses_are_compressed_when_asked_for(level):
 
 
 class _Proxy:
-    """Counts the bytes a server sends."""
+    """Counts the bytes that a server sends."""
 
     def __init__(self, port):
         self.port = port
