@@ -24,32 +24,32 @@ $(VENV)/.installed: pyproject.toml $(CONSTRAINTS)
 	$(PIP_INSTALL) -e '.[dev]'
 	touch $@
 
-install: $(VENV)/.installed ## make the virtual environment .venv with everything
+install: $(VENV)/.installed ## create the virtual environment .venv with everything
 
-demo: install ## convert, serve and ask a small model
+demo: install ## convert, serve and query a small model
 	$(BIN)/python examples/demo.py
 
 format: install ## fix what ruff can fix, and format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-lint: install ## ruff and mypy
+lint: install ## run ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test: lint ## lint, then every test
+test: lint ## run lint, then every test
 	$(BIN)/python -m pytest
 
 # The base package as a user installs it, on each Python that pyproject.toml names; needs no environment.
 install-check: ## install the base package on each supported Python, as a user does
 	$(PYTHON) tests/install_check.py
 
-bench: install ## measure, judge what was promised, keep the results
+bench: install ## measure, judge the results against the targets, save them
 	$(BIN)/python -m benchmarks
 
 bench-gpu: install ## the same for an NVIDIA GPU
 	$(BIN)/python -m benchmarks generation-gpu
 
-capabilities: install ## which capabilities the tests show
+capabilities: install ## list which capabilities the tests cover
 	$(BIN)/python -m tests.capabilities

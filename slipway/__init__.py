@@ -1,6 +1,6 @@
 """Slipway: from a trained transformer to a verified, tuned, running inference server.
 
-Importing the package costs nothing: no module here imports a heavy library at the top level.
+Importing the package is cheap: no module imports a heavy library at the top level.
 """
 
 import os

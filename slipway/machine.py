@@ -1,4 +1,4 @@
-"""What this machine is and can do: its processor, memory and GPUs, as Linux shows them. How many cores: `cores.py`."""
+"""The machine's processor, memory and GPUs, as Linux reports them. `cores.py` counts the cores."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _VERSION_1: Final = (
     "memory/memory.stat",
     "total_inactive_file",
 )
-_GPU_PLACES: Final = (_GPUS, Path("/dev/dxg"))  # the second is a GPU seen from Windows' WSL
+_GPU_PLACES: Final = (_GPUS, Path("/dev/dxg"))  # /dev/dxg is a GPU in the Windows Subsystem for Linux
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What the models are to run on."""
+    """The CPUs and GPUs that models can run on."""
 
     cpus: int
     gpus: int
@@ -39,7 +39,7 @@ class Machine:
 
 
 def gpu_count(directory: Path = _GPUS) -> int:
-    """Return how many NVIDIA GPUs the driver shows."""
+    """Return the number of NVIDIA GPUs that the driver lists."""
     try:
         return sum(1 for _ in directory.iterdir())
     except OSError:
@@ -47,7 +47,7 @@ def gpu_count(directory: Path = _GPUS) -> int:
 
 
 def has_gpu(places: Sequence[Path] = _GPU_PLACES) -> bool:
-    """Return whether there is an NVIDIA GPU at all, without importing a library that could use it."""
+    """Return whether the machine has an NVIDIA GPU, without importing a GPU library."""
     return any(place.exists() for place in places)
 
 
@@ -85,17 +85,17 @@ def _cgroup_memory(cgroup: Path, limit: str, usage: str, statistics: str, droppa
 
 
 def processor_name() -> str:
-    """Return what the processor calls itself."""
+    """Return the processor's model name."""
     return _field("model name") or platform.processor() or platform.machine()
 
 
 def describe_machine() -> str:
-    """Return processor and cores, for people."""
+    """Return processor, cores, system and Python version as one line of text."""
     return f"{processor_name()}, {cpu_limit()} cores, {platform.system()}, Python {platform.python_version()}"
 
 
 def has_bfloat16() -> bool:
-    """Return whether the CPU multiplies bfloat16 itself; elsewhere that precision only costs digits."""
+    """Return whether the CPU has bfloat16 instructions; without them bfloat16 costs accuracy and gains no speed."""
     return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint((_field("flags") or _field("Features")).split())
 
 

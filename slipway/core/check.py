@@ -1,4 +1,4 @@
-"""Hold a request against a model's signature, before it is queued.
+"""Check a request against the model's signature before it is queued.
 
 The texts and codes are Triton's (core, `src/infer_request.cc`). Pure.
 """
@@ -14,7 +14,7 @@ from slipway.core.tensor import Tensor
 from slipway.datatypes import BY_NAME
 from slipway.errors import SlipwayError, invalid
 
-_MAX_NAMES = 100  # that an error lists; a request may come with a million
+_MAX_NAMES = 100  # listed in an error; a request may contain a million
 _BATCH_NOTE = (
     "NOTE: Setting a non-zero max_batch_size in the model config requires a batch dimension to be prepended to each "
     "input shape. If you want to specify the full shape including the batch dim in your input dims config, try "
@@ -23,7 +23,7 @@ _BATCH_NOTE = (
 
 
 def check_request(request: InferRequest, signature: ModelSignature) -> int:
-    """Return the request's rows (batch size; 1 without batch dimension), or raise `SlipwayError` (INVALID_ARG)."""
+    """Return the request's rows (1 without a batch dimension), or raise `SlipwayError` (INVALID_ARG)."""
     for name in request.outputs:
         if name not in signature.outputs:
             raise invalid(f"unexpected inference output '{name}' for model '{signature.model_name}'")

@@ -1,6 +1,6 @@
-"""Run a model's warmup samples on each of its instances before it counts as ready (config field `model_warmup`).
+"""Run a model's warm-up samples on each of its instances before it becomes ready (config field `model_warmup`).
 
-A sample that cannot be made or does not succeed fails the load: readiness means that the model has computed.
+A sample that cannot be built or that fails to run fails the load: a ready model has computed at least once.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def _random(datatype: DataType, shape: tuple[int, ...]) -> np.ndarray:
         array.ravel()[:] = [generator.bytes(8).hex().encode() for _ in range(array.size)]
         return array
     if datatype.numpy.kind in "iu":
-        return generator.integers(0, 2, size=shape).astype(datatype.numpy)  # small: often indices of a vocabulary
+        return generator.integers(0, 2, size=shape).astype(datatype.numpy)  # small, because they are often token ids
     return generator.random(size=shape).astype(datatype.numpy)
 
 

@@ -1,4 +1,4 @@
-"""HTTP/1.1 framing: what the bytes that a client sends mean. Knows no socket, no event loop and no time.
+"""HTTP/1.1 framing: what the bytes from a client mean. Does not know sockets, the event loop or time.
 
 Bytes go in through `receive`; requests, leave to send a body and refusals come out as calls of a `Receiver`. httptools
 parses; everything that could grow without end is bounded here (head, header count, chunks, trailers, body).
@@ -33,7 +33,7 @@ SMALL: Final = 64 << 10  # bytes of a request: its head is worth keeping, its bo
 
 @dataclass(frozen=True, slots=True)
 class RequestLimits:
-    """How large one request may be, in bytes and in numbers of things."""
+    """The maximum size of one request, in bytes, headers and chunks."""
 
     body: int = 64 << 20
     head: int = 64 << 10
@@ -43,7 +43,7 @@ class RequestLimits:
 
 
 class Phase(Enum):
-    """What of a request is being received."""
+    """The part of a request that is being received."""
 
     IDLE = auto()
     HEAD = auto()
@@ -51,33 +51,33 @@ class Phase(Enum):
 
 
 class HttpHead(msgspec.Struct, frozen=True, gc=False):
-    """The head of a request: method, path without query, headers by lower-case name, and how it may be answered.
+    """The head of a request: method, path without query, headers by lower-case name, and how to answer it.
 
-    Equal heads that follow one another are one object, so nobody may change `headers`.
+    Consecutive requests with equal heads share one object, so `headers` must not be changed.
     """
 
     method: bytes
     path: bytes
     headers: dict[bytes, bytes]
-    keep_alive: bool  # the client wants to send more on this connection
-    takes_chunks: bool  # a streamed answer may come in chunks; else the end of the connection ends it
+    keep_alive: bool  # the client may send more requests on this connection
+    takes_chunks: bool  # a streamed response may be chunked; otherwise it ends when the connection closes
 
 
 class Receiver(Protocol):
-    """Who takes what the bytes mean. It may call `RequestFraming.refuse`, and nothing else of the framing."""
+    """Receives the parsed requests. Of the framing it may call only `RequestFraming.refuse`."""
 
     def request_received(self, head: HttpHead, body: bytes | bytearray) -> None:
-        """Take a whole request; its bytes are not used again."""
+        """Receive a complete request; the framing does not use `body` again."""
 
     def continue_expected(self) -> None:
-        """Take note that the client waits for leave to send the body (Expect: 100-continue)."""
+        """Note that the client is waiting for 100 Continue before it sends the body."""
 
     def refused(self, status: int, message: str) -> None:
-        """Take the reason why nothing more will be received, and the HTTP status that says so."""
+        """Receive the HTTP status and the reason for a refusal; no further requests follow."""
 
 
 class RequestFraming:
-    """The requests of one connection, in order. `progress` changes with every progress but that of a head."""
+    """The requests of one connection, in order. `progress` changes with every event except more bytes of a head."""
 
     __slots__ = (
         "_body",
@@ -112,8 +112,8 @@ class RequestFraming:
         self._parsed = 0  # bytes of target, headers and trailers
         self._overhead = 0  # bytes of a body in chunks that are not data
         self._kept = b""  # the bytes of `_head`
-        self._kept_size = -1  # bytes of the request it came with; -1 while it must not be taken for the next one's
-        self._completed = 0  # requests in the data that came last
+        self._kept_size = -1  # bytes of the request it came with; -1 if the head must not be reused
+        self._completed = 0  # requests completed by the latest data
         self._head: HttpHead  # of the last of them
         self._size = 0  # of its body
         self._head_bytes = self._repeated = self._chunks = self._chunked_bytes = 0
@@ -124,7 +124,7 @@ class RequestFraming:
         self.progress = 0
 
     def receive(self, data: bytes) -> None:
-        """Take what came; refuse what is not HTTP or has too large a head."""
+        """Parse `data`; refuse a request that is not HTTP or has too large a head."""
         if len(data) == self._kept_size and data.startswith(self._kept):
             self._receiver.request_received(self._head, data[len(self._kept) :])
             return
@@ -166,7 +166,7 @@ class RequestFraming:
         return is_plain
 
     def refuse(self, status: int, message: str) -> None:
-        """Receive nothing more and pass the reason on; only the first one counts."""
+        """Stop receiving and pass on the reason; only the first refusal counts."""
         if self._is_refused:
             return
         self._is_refused = True
@@ -176,7 +176,7 @@ class RequestFraming:
         self._receiver.refused(status, message)
 
     def close(self) -> None:
-        """Let go of parser and receiver, which refer back to this object; no data comes any more."""
+        """Drop the parser and the receiver, which refer back to this object; no more data may follow."""
         del self._parser, self._receiver
 
     def _without_offer(self) -> bytes:
@@ -204,7 +204,7 @@ class RequestFraming:
             self.refuse(431, f"chunk extensions and trailers exceed {self._limits.head} bytes")
 
     def _keep_head(self, data: bytes) -> None:
-        """Keep the head of `data` if it was one whole request whose framing its head alone decides."""
+        """Keep the head of `data` if `data` is one complete request whose framing depends on the head alone."""
         head = data[: len(data) - self._size]
         is_whole = self._completed == 1 and len(data) <= SMALL and head.endswith(_HEAD_END)
         is_sized = self._headers.get(b"content-length", b"") == b"%d" % self._size
@@ -229,7 +229,7 @@ class RequestFraming:
         self._body = b""
 
     def on_url(self, url: bytes) -> None:
-        """Take (a part of) the target."""
+        """Add (a part of) the request target."""
         self._url += url
         self._parsed += len(url)
         self._bound_head(self._parsed)
@@ -253,7 +253,7 @@ class RequestFraming:
         self._headers[name] = value
 
     def on_headers_complete(self) -> None:
-        """Judge the head before any of the body is read."""
+        """Check the head before any of the body is read."""
         if self._is_refused:
             return
         self._is_offer = self._parser.should_upgrade()
@@ -263,7 +263,7 @@ class RequestFraming:
         self.progress += 1
         headers = self._headers
         if self._parser.get_http_version() not in _VERSIONS:
-            self.refuse(505, "only HTTP/1.0 and HTTP/1.1 are spoken here")
+            self.refuse(505, "only HTTP/1.0 and HTTP/1.1 are supported")
             return
         if self._is_offer:  # a tunnel, whose bytes would not be HTTP
             self.refuse(405, "Method Not Allowed")
@@ -286,7 +286,7 @@ class RequestFraming:
             self._receiver.continue_expected()
 
     def on_body(self, data: bytes) -> None:
-        """Take a part of the body; a body in one part is kept as it came."""
+        """Add a part of the body; a body that arrives in one part is not copied."""
         if self._is_refused:
             return
         self.progress += 1
@@ -300,7 +300,7 @@ class RequestFraming:
             self._refuse_with(input_too_large(f"more than {self._limits.body}", self._limits.body))
 
     def on_chunk_complete(self) -> None:
-        """Count the chunks that hold something."""
+        """Count the non-empty chunks."""
         size = len(self._body)
         if size > self._chunked_bytes:
             self._chunked_bytes = size

@@ -1,4 +1,4 @@
-"""A listening HTTP socket: binds, keeps the connections, drains them on stop. Installs no signal handlers."""
+"""A listening HTTP socket: binds, tracks the connections, drains them on stop. Installs no signal handlers."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class HttpListener:
         self._sweeper: asyncio.TimerHandle | None = None
 
     async def start(self) -> int:
-        """Bind and accept connections; return the port. Raise `SlipwayError` (UNAVAILABLE) when it cannot be bound."""
+        """Bind and accept connections; return the port. Raise `SlipwayError` (UNAVAILABLE) if binding fails."""
         loop = asyncio.get_running_loop()
         try:
             self._server = await loop.create_server(
@@ -64,7 +64,7 @@ class HttpListener:
         return port
 
     async def stop(self, grace_s: float = 0.0) -> None:
-        """Stop accepting, let requests in work finish for up to `grace_s` seconds, then close what is left."""
+        """Stop accepting, give open requests up to `grace_s` seconds to finish, then close all connections."""
         if self._server is None:
             return
         self._server.close()
@@ -74,7 +74,7 @@ class HttpListener:
         deadline = loop.time() + grace_s
         for connection in list(self._connections):
             connection.stop()
-        while self._connections and loop.time() < deadline:  # noqa: ASYNC110  once in a process's life
+        while self._connections and loop.time() < deadline:  # noqa: ASYNC110  runs once per process
             await asyncio.sleep(_POLL_S)
         for connection in list(self._connections):
             connection.abort()

@@ -11,14 +11,14 @@ _IDLE = (3, 4)  # columns idle and iowait of the `cpu` line (proc(5))
 
 
 class ProcessorGauges:
-    """Reads the gauges; the utilisation is that since the previous reading."""
+    """Reads the gauges; utilisation is measured since the previous reading."""
 
     def __init__(self) -> None:
         self._busy = 0
         self._total = 0
 
     def read(self) -> dict[str, float]:
-        """Return utilisation (0 to 1) and memory in bytes by metric name; nothing where /proc is missing."""
+        """Return utilisation (0 to 1) and memory in bytes by metric name; an empty dictionary without /proc."""
         try:
             ticks = [int(value) for value in _STAT.read_text().split("\n", 1)[0].split()[1:9]]
         except OSError:

@@ -1,4 +1,4 @@
-"""HTTP responses as bytes: status lines, heads, chunks, JSON errors. Knows neither sockets nor models."""
+"""HTTP responses as bytes: status lines, heads, chunks, JSON errors. Does not know sockets or models."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ def streamed_head(status: int, headers: bytes, connection: bytes = b"", *, chunk
 
 
 def chunk(data: bytes) -> bytes:
-    """Return a piece of a chunked body; an empty one would end it."""
+    """Return a piece of a chunked body; an empty piece would end the body."""
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
 def error_body(message: str) -> bytes:
-    """Return the JSON body of an error; what UTF-8 cannot say is replaced."""
+    """Return the JSON body of an error; characters that UTF-8 cannot encode are replaced."""
     return orjson.dumps({"error": message.encode(errors="replace").decode()})
 
 
 def refusal(status: int, message: str) -> bytes:
-    """Return a whole response that refuses a request and announces the end of the connection."""
+    """Return a complete response that refuses a request and closes the connection."""
     body = error_body(message)
     return sized_head(status, JSON, len(body), CLOSE) + body

@@ -1,7 +1,7 @@
-"""One request on its way through an ensemble: submits the steps that are ready and takes up their answers.
+"""One request in progress in an ensemble: submits the steps that are ready and processes their responses.
 
-Runs on the event-loop thread. Which step is ready is decided in `ensemble_graph.py`. However a step ends (refused,
-failed, cancelled, without an answer), the request gets its final answer, and steps still under way are cancelled.
+Runs on the event-loop thread. `ensemble_graph.py` decides which steps are ready. However a step ends (refused, failed,
+cancelled, without a response), the request gets its final response, and the steps that are still running are cancelled.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SignatureOf = Callable[[str, str], ModelSignature]
 
 @dataclass(frozen=True, slots=True)
 class EnsembleContext:
-    """What all requests to one ensemble share; `ended` is called after each request's final answer."""
+    """The values that all requests to one ensemble share; `ended` is called after each request's final response."""
 
     signature: ModelSignature
     statistics: ModelStatistics
@@ -48,7 +48,7 @@ class _Flowing:
 
 
 class _Call:
-    """A step under way: hands each answer on, together with itself."""
+    """A running step: passes each response on, together with itself."""
 
     __slots__ = ("begin_ns", "pending", "rows", "run", "step_call")
 
@@ -64,7 +64,7 @@ class _Call:
 
 
 class RunningRequest:
-    """A request to an ensemble. Answers are taken up in a loop: models that answer at once keep the stack flat."""
+    """A request to an ensemble. It processes responses in a loop, not recursively: models may answer at once."""
 
     __slots__ = ("_begin_ns", "_busy", "_calls", "_context", "_ended", "_flow", "_inbox", "_pending", "_spent")
 
@@ -87,7 +87,7 @@ class RunningRequest:
         self._advance()
 
     def receive(self, call: _Call, response: InferResponse) -> None:
-        """Take an answer of a step."""
+        """Take a step's response."""
         if self._ended:
             return
         self._inbox.append((call, response))
@@ -167,7 +167,7 @@ class RunningRequest:
                     self._send(answer)
 
     def _close(self, call: _Call) -> None:
-        """Add up what the step took; one that answered before its execution ended counts from end to end."""
+        """Add the step's durations; a step that responded before its execution ended counts with its total time."""
         self._calls.discard(call)
         pending, call.pending = call.pending, None
         timing = pending.timing if pending is not None else None
@@ -180,7 +180,7 @@ class RunningRequest:
             spent[2] += timing.end - timing.output_start
 
     def _finish(self) -> None:
-        """Give the final answer once every step is through."""
+        """Send the final response once every step has finished."""
         if self._flow.answers:
             self._succeed(self._response(self._flow.answers.popleft()))
         elif self._context.signature.decoupled:
@@ -195,12 +195,12 @@ class RunningRequest:
         )
 
     def _send(self, response: InferResponse) -> None:
-        """Deliver one of several answers."""
+        """Deliver one of several responses."""
         response.final = False
         self._deliver(response)
 
     def _succeed(self, response: InferResponse) -> None:
-        """Count the request as executed, the steps' durations as its own, and deliver the final answer."""
+        """Count the request as executed, with the sum of the steps' durations, and deliver the final response."""
         pending, statistics = self._pending, self._context.statistics
         compute_input, infer, output = self._spent
         start = self._begin_ns
@@ -212,7 +212,7 @@ class RunningRequest:
         self._end(response)
 
     def _fail(self, error: SlipwayError) -> None:
-        """Answer with a step's error under the ensemble's name. It counts as OTHER: the step's model has the cause."""
+        """Respond with a step's error in the ensemble's name. It counts as OTHER: the step's model counts the cause."""
         message = f"in ensemble '{self._context.signature.model_name}', {error.message}"
         self._end_with(SlipwayError(error.code, message))
 
@@ -226,7 +226,7 @@ class RunningRequest:
         self._end(InferResponse(error=error))
 
     def _end(self, response: InferResponse) -> None:
-        """Deliver the final answer and cancel what is still under way."""
+        """Deliver the final response and cancel the steps that are still running."""
         self._ended = True
         calls, self._calls = self._calls, set()
         self._inbox.clear()

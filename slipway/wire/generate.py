@@ -1,6 +1,6 @@
-"""The generate extension: a flat JSON object to an `InferRequest`, an `InferResponse` to a flat JSON object.
+"""The generate extension: decodes a flat JSON object to an `InferRequest` and encodes an `InferResponse` to one.
 
-Source: Triton extension_generate.md. A member named like an input is that input; any other is a request parameter.
+Source: Triton extension_generate.md. A member with an input's name is that input; any other is a request parameter.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def decode_generate(body: bytes | bytearray, model_version: str, signature: Mode
 
 
 def encode_generate(response: InferResponse) -> bytes:
-    """Return the flat JSON object of an answer; tensors of one element are scalars."""
+    """Return the flat JSON object of a response; tensors of one element are scalars."""
     document: dict[str, Any] = {"id": response.id} if response.id else {}
     document["model_name"] = response.model_name
     document["model_version"] = response.model_version
@@ -128,14 +128,15 @@ def _tensor(spec: TensorSpec, value: object, *, batched: bool) -> Tensor:
 
 
 def deduce_shape(dims: tuple[int, ...], count: int, *, batched: bool) -> tuple[int, ...]:
-    """Return the shape `count` elements take: the last variable dimension (the batch is the first one) takes them."""
+    """Return the shape of `count` elements: their number decides the last variable dimension, and any other variable
+    dimension is 1. The batch dimension counts as variable."""
     shape = [-1, *dims] if batched else list(dims)
     fixed = prod(size for size in shape if size != -1)
     variable = count // fixed if fixed else 0
     for axis in range(len(shape) - 1, -1, -1):
         if shape[axis] == -1:
             shape[axis], variable = variable, 1
-    if batched and shape[0] == 0:  # no elements are a row without elements, not no row
+    if batched and shape[0] == 0:  # without elements there is one empty row, not zero rows
         shape[0] = 1
     return tuple(shape)
 

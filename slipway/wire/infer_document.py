@@ -1,7 +1,7 @@
 """The JSON part of an infer request, as typed structs.
 
-`read_document` decodes straight into the structs. A document that does not fit them is read a second time without
-types: either it is valid after all (NaN in its data), or the error names the first wrong field in Triton's words.
+`read_document` decodes straight into the structs. A document that does not fit them is parsed again without types:
+either it is valid after all (its data contains NaN), or the error names the first wrong field with Triton's text.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class InputParameters(msgspec.Struct, gc=False):
 
 
 class InferInput(msgspec.Struct, gc=False):
-    """One entry of `inputs`; `data` is its text, or its value where the document was read without types."""
+    """One entry of `inputs`; `data` is its text, or its value if the document was parsed without types."""
 
     name: str
     shape: tuple[Unsigned, ...]
@@ -193,7 +193,7 @@ def _output(entry: object) -> InferOutput:
 
 
 def _members(members: dict[str, Any], field: str) -> dict[str, Any]:
-    """Return an object member; Triton ignores one of another type."""
+    """Return the members of an object field; like Triton, ignore a field of another type."""
     value = members.get(field)
     return value if isinstance(value, dict) else {}
 

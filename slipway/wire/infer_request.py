@@ -1,10 +1,10 @@
-"""An infer request on the wire (JSON, then the binary tensors in input order) into an `InferRequest`.
+"""Decode an HTTP infer request (JSON, then the binary tensors in input order) into an `InferRequest`.
 
-Binary tensors are views of the body: nothing is copied or decoded here. Shapes against byte sizes and the model's
-signature are the dataplane's to check. Source: KServe v2, Triton extension_binary_data.md.
+Binary tensors are views of the body: nothing is copied or decoded here. The dataplane checks shapes against byte sizes
+and the model's signature. Source: KServe v2, Triton extension_binary_data.md.
 
-A client that sends tensors of one shape as binary sends the same JSON part each time, so a small number of decoded
-ones is remembered by their exact bytes: 0.9 instead of 1.9 microseconds a request.
+A client that sends binary tensors of one shape sends the same JSON part each time, so a small number of decoded JSON
+parts is cached by their exact bytes: 0.9 instead of 1.9 microseconds per request.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SHARED_MEMORY_DISABLED: Final = (
 
 @dataclass(slots=True, eq=False)
 class OutputEncoding:
-    """How one requested output is to be sent; `classes` > 0 asks for the top classes instead of the tensor."""
+    """How one requested output is sent; `classes` > 0 means the top classes instead of the tensor."""
 
     binary: bool
     classes: int = 0
@@ -37,7 +37,7 @@ class OutputEncoding:
 
 @dataclass(slots=True, eq=False)
 class ResponseEncoding:
-    """How an answer is to be sent: `outputs` by name, all outputs as `binary` says where there are none."""
+    """How a response is sent: the requested `outputs` by name; if there are none, all outputs as `binary` says."""
 
     binary: bool = False
     outputs: dict[str, OutputEncoding] = field(default_factory=dict)
@@ -56,16 +56,16 @@ class _Plan:
 
 _PLANS: Final[dict[bytes, _Plan]] = {}
 _MAX_PLANS: Final = 256
-_MAX_PLANNED: Final = 1024  # bytes of a JSON part worth remembering
+_MAX_PLANNED: Final = 1024  # maximum size of a cached JSON part, in bytes
 
 
 def decode_infer(
     model_name: str, model_version: str, body: bytes | bytearray, json_size: int
 ) -> tuple[InferRequest, ResponseEncoding]:
-    """Return the request whose JSON part is the first `json_size` bytes of `body`, and how to encode its answer.
+    """Return the request whose JSON part is the first `json_size` bytes of `body`, and how to encode its response.
 
-    Raise `SlipwayError` with Triton's text. The tensors stay views of `body`. The encoding may be shared by equal
-    requests: it is read only.
+    Raise `SlipwayError` with Triton's text. The tensors are views of `body`. Equal requests may share the encoding,
+    which is read-only.
     """
     if json_size > _MAX_PLANNED or json_size == len(body):
         return _decode(model_name, model_version, body, json_size)
@@ -91,7 +91,7 @@ def _repeat(
 
 
 def _remember(text: bytes, request: InferRequest, encoding: ResponseEncoding, size: int) -> None:
-    """Keep what was decoded, unless a tensor stood in the JSON or the request has parameters."""
+    """Cache the decoded JSON part, unless it contains tensor data or request parameters."""
     has_parameters = request.parameters or request.correlation_id or request.flags
     if has_parameters or request.priority or request.timeout_us:
         return

@@ -1,4 +1,4 @@
-"""Attacks 1-6: HTTP framing. Typed answers, a living process, bounded memory."""
+"""Attacks 1-6: HTTP framing. Typed errors, a running process, bounded memory."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def chunked(chunks: list[bytes]) -> bytes:
 
 
 def status(raw: bytes) -> int:
-    """Return the status of the first answer in `raw`."""
+    """Return the status of the first response in `raw`."""
     assert raw.startswith(b"HTTP/1.1 "), raw[:200]
     return int(raw[9:12])
 

@@ -1,4 +1,4 @@
-"""Requests are held against the signature in Triton's words."""
+"""Requests are checked against the signature, with Triton's error texts."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def test_a_negative_dimension_fits_nothing(shape):
         check_request(request(tensor), signature(B))
 
 
-def test_an_empty_batch_beside_a_full_one_is_refused():
+def test_an_empty_batch_next_to_a_full_one_is_refused():
     with pytest.raises(SlipwayError, match="input 'B' batch size does not match other inputs for 'm'"):
         check_request(request(fp32("A", 0, 16), fp32("B", 2, 4)), signature(A, B))
 

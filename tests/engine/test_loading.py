@@ -247,7 +247,7 @@ def test_what_cannot_be_loaded_is_refused_in_tritons_words(tmp_path, name, code,
         ("0", Code.NOT_FOUND, "Request for unknown model: 'm' version 0 is not found"),
     ],
 )
-def test_a_version_that_is_no_version_is_refused_in_tritons_words(tmp_path, version, code, text):
+def test_an_invalid_version_is_refused_in_tritons_words(tmp_path, version, code, text):
     identity(tmp_path, "m", versions=(2,))
 
     async def scenario():

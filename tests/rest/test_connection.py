@@ -1,4 +1,4 @@
-"""HTTP/1.1 as it comes off the wire: in pieces, in floods, broken, slow, and from clients that leave."""
+"""HTTP/1.1 as it arrives: in pieces, in floods, broken, slow, and from clients that disconnect."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BLOB = np.float32([1.0, 2.5]).tobytes()
 
 
 def infer(model, *headers, close=True):
-    """Return an infer request with a binary tensor, and an input to tell answers apart."""
+    """Return an infer request with a binary tensor, and an input that distinguishes responses."""
     entry = {"name": "IN0", "datatype": "FP32", "shape": [1, 2], "parameters": {"binary_data_size": 8}}
     document = json.dumps({"inputs": [entry], "id": model, "parameters": {"binary_data_output": True}}).encode()
     lines = [
@@ -328,7 +328,7 @@ def test_a_connection_without_progress_is_closed_in_time(sent, seconds, refusal)
         made, wire = connection()
         if sent:
             made.data_received(sent)
-        made.sweep(10)  # takes note
+        made.sweep(10)  # records the progress
         for _ in range(seconds // 10 - 1):
             made.sweep(10)
         assert not wire.is_closed

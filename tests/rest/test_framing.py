@@ -1,4 +1,4 @@
-"""What bytes mean, without a socket: each row of the tables is fed whole, byte by byte and in two pieces."""
+"""The meaning of bytes, without a socket: each row of the tables is fed whole, byte by byte and in two pieces."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ GO_ON = "continue"
 
 
 class Recorder:
-    """A receiver that writes down what it is given."""
+    """A receiver that records its calls."""
 
     def __init__(self) -> None:
         self.heads: list[HttpHead] = []
@@ -32,7 +32,7 @@ class Recorder:
 
 
 def feed(*pieces: bytes) -> Recorder:
-    """Return what `pieces` mean."""
+    """Return the recorder after `pieces`."""
     recorder = Recorder()
     framing = RequestFraming(recorder, LIMITS)
     for piece in pieces:
@@ -86,7 +86,7 @@ REQUESTS = {
     "a request cut off": (POST[:-1], []),
 }
 REFUSALS = {
-    "another version": (b"GET /v2 HTTP/2.0\r\n\r\n", 505, "only HTTP/1.0 and HTTP/1.1 are spoken here"),
+    "another version": (b"GET /v2 HTTP/2.0\r\n\r\n", 505, "only HTTP/1.0 and HTTP/1.1 are supported"),
     "a body too large": (
         b"POST /p HTTP/1.1\r\nHost: x\r\nContent-Length: 65\r\n\r\n",
         400,

@@ -1,4 +1,4 @@
-"""A server's life: what it loads, how it starts and fails to, how it ends."""
+"""A server's life: what it loads, how it starts or fails to start, how it stops."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_models_are_loaded_unloaded_listed_and_described_on_request(serve, tmp_p
         client.unload_model("m")
         assert not client.is_model_ready("m")
         (entry,) = client.get_model_repository_index()
-        while entry["state"] == "UNLOADING":  # the answer comes when unloading has begun, as from Triton
+        while entry["state"] == "UNLOADING":  # as in Triton, the response comes when unloading has begun
             (entry,) = client.get_model_repository_index()
         assert (entry["name"], entry["state"], entry["reason"]) == ("m", "UNAVAILABLE", "unloaded")
 
@@ -73,13 +73,13 @@ def test_a_signal_ends_the_server_and_its_children_with_exit_code_0(serve, tmp_p
     family = psutil.Process(server.process.pid).children(recursive=True)
     assert family
     server.process.send_signal(stop)
-    server.process.send_signal(stop)  # impatience changes nothing
+    server.process.send_signal(stop)  # a second signal has no effect
     assert server.process.wait(40) == 0
     assert not [child for child in family if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
 
 
 @pytest.mark.capability("2.19")
-def test_what_is_in_flight_is_answered_before_the_server_ends(serve, tmp_path):
+def test_requests_in_flight_are_answered_before_the_server_ends(serve, tmp_path):
     add_identity(tmp_path)
     config = tmp_path / "identity" / "config.pbtxt"
     config.write_text(config.read_text() + 'parameters { key: "execute_delay_ms" value { string_value: "700" } }\n')
@@ -92,7 +92,7 @@ def test_what_is_in_flight_is_answered_before_the_server_ends(serve, tmp_path):
     with ThreadPoolExecutor(2) as pool:
         answers = [pool.submit(ask) for _ in range(2)]
         waiting = 'nv_inference_pending_request_count{model="identity",version="1"} 1'
-        while waiting not in metrics(server.metrics):  # one is executed, the other queued
+        while waiting not in metrics(server.metrics):  # one is executing, the other is queued
             time.sleep(0.01)
         assert server.stop() == 0
         assert [answer.result() for answer in answers] == [[[1, 1, 1, 1]]] * 2
@@ -101,7 +101,7 @@ def test_what_is_in_flight_is_answered_before_the_server_ends(serve, tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["process", "thread"])
-def test_what_takes_longer_than_the_exit_timeout_is_given_up(serve, tmp_path, mode):
+def test_requests_that_take_longer_than_the_exit_timeout_are_abandoned(serve, tmp_path, mode):
     version = write_config(
         tmp_path,
         "slow",
@@ -162,7 +162,7 @@ def test_a_model_that_fails_ends_the_start_with_a_table_and_exit_code_1(tmp_path
     assert result.stderr.rstrip().endswith("error: creating server: Internal - failed to load all models")
 
 
-def test_the_log_goes_to_a_file_in_the_form_that_is_asked_for(tmp_path):
+def test_the_log_goes_to_a_file_in_the_requested_format(tmp_path):
     repository, log = tmp_path / "models", tmp_path / "log"
     write_config(repository, "broken", 'backend: "onnxruntime"\n')
     result = run_serve(repository, "--log-file", log, "--log-format=ISO8601", "--log-info=false")
@@ -172,7 +172,7 @@ def test_the_log_goes_to_a_file_in_the_form_that_is_asked_for(tmp_path):
     assert all(re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ \d+ [WE] \w+\.py:\d+\] \"", line) for line in lines)
 
 
-def test_a_model_that_fails_does_not_end_the_server_when_told_so(serve, tmp_path):
+def test_a_model_that_fails_does_not_end_the_server_with_exit_on_error_false(serve, tmp_path):
     add_identity(tmp_path)
     write_config(tmp_path, "broken", 'backend: "onnxruntime"\n')
     server = serve(tmp_path, "--exit-on-error=false", "--strict-readiness=false")
@@ -182,7 +182,7 @@ def test_a_model_that_fails_does_not_end_the_server_when_told_so(serve, tmp_path
         assert not client.is_model_ready("broken")
 
 
-def test_a_repository_that_is_not_there_ends_the_start(tmp_path):
+def test_a_missing_repository_ends_the_start(tmp_path):
     result = run_serve(tmp_path / "no")
     assert result.returncode == 1
     assert result.stderr.endswith(f"error: creating server: Internal - failed to stat file {tmp_path / 'no'}\n")

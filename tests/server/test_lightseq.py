@@ -27,7 +27,7 @@ NUMBERS = re.compile(r"-?\d+\.?\d*(?:e-?\d+)?")
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory):
-    """The repository that the example's script makes."""
+    """The repository that the example's script creates."""
     repository = tmp_path_factory.mktemp("example") / "models"
     subprocess.run([sys.executable, EXAMPLE / "make_repository.py", repository], check=True, capture_output=True)
     return repository
@@ -44,7 +44,7 @@ def ports():
 
 @pytest.fixture(scope="module")
 def server(repository, ports):
-    """The example's server, on ports named by tritonserver's flags."""
+    """The example's server, on ports set with tritonserver's flags."""
     with served(repository, f"--http-port={ports[0]}", f"--grpc-port={ports[1]}") as server:
         yield server
 

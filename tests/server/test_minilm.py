@@ -1,4 +1,4 @@
-"""The converted sentence encoder behind the server: meaning, not only shapes."""
+"""The converted sentence encoder on the server: meaning, not only shapes."""
 
 from __future__ import annotations
 

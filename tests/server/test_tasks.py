@@ -1,4 +1,4 @@
-"""Every task that `slipway convert` knows, converted, served and asked with words; transformers is the reference."""
+"""Every task of `slipway convert`, converted, served and queried with text, and compared with transformers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def client(sources, tmp_path_factory) -> Iterator[tritonclient.grpc.InferenceServerClient]:
-    """A client of a server that has all of them."""
+    """A client of a server with all of them."""
     repository = tmp_path_factory.mktemp("tasks")
     for name, source in sources.items():
         convert(source, ConvertOptions(name, repository, "onnxruntime", "fp32", lengths=(8,)))
