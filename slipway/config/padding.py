@@ -129,7 +129,7 @@ class _Reader:
         return tuple(trims)
 
     def _variable_dim(self, text: str, kind: str, tensors: dict[str, Any]) -> tuple[str, int] | None:
-        """Return the tensor and axis that "name.dim" means, the batch dimension counted."""
+        """Return the tensor and axis that "name.dim" means; axes count from the batch axis."""
         name, _, number = text.rpartition(".")
         tensor = tensors.get(name)
         if tensor is None:
