@@ -2,7 +2,7 @@
 
 default:  `I0520 20:03:25.829575 3355 engine.py:123] "message"` (severity, month, day, UTC time, process, source)
 ISO8601:  `2024-05-20T20:03:25Z 3355 I engine.py:123] "message"`
-Messages are JSON strings, so a request cannot forge a line; a record made with `extra=TABLE` is printed as it stands.
+Messages are JSON strings, so a request cannot forge a line; a record made with `extra=TABLE` is printed verbatim.
 Source: Triton docs/protocol/extension_logging.md, logging.cc.
 """
 
@@ -54,7 +54,7 @@ class TritonFormatter(logging.Formatter):
 
 
 class SeverityFilter(logging.Filter):
-    """Let through what --log-info, --log-warning, --log-error and --log-verbose switch on."""
+    """Pass the severities that --log-info, --log-warning, --log-error and --log-verbose enable."""
 
     def __init__(self, *, verbose: int, info: bool, warning: bool, error: bool) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ class SeverityFilter(logging.Filter):
         }
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Return whether the record's severity is switched on."""
+        """Return whether the record's severity is enabled."""
         return self._enabled.get(record.levelno, True)
 
 

@@ -28,20 +28,18 @@ COMMANDS: Final = {
     for command in (
         Command("serve", "slipway.cli.serve", "serve a model repository over HTTP and gRPC"),
         Command("infer", "slipway.cli.infer", "send text or tensors to a running server"),
-        Command("convert", "slipway.cli.convert", "turn a checkpoint into a verified, optimised model repository"),
-        Command("convert-module", "slipway.cli.convert_module", "turn a PyTorch script and its weights into models"),
+        Command("convert", "slipway.cli.convert", "convert, optimise and verify a checkpoint"),
+        Command("convert-module", "slipway.cli.convert_module", "convert a PyTorch script to ONNX and TensorRT"),
         Command(
             "huggingface_t5_ckpt_convert",
             "slipway.cli.huggingface_t5_ckpt_convert",
-            "turn a Hugging Face T5 into a FasterTransformer checkpoint",
+            "convert a Hugging Face T5 to FasterTransformer",
         ),
-        Command(
-            "t5_ckpt_convert", "slipway.cli.t5_ckpt_convert", "the same in the layout of FasterTransformer 5.0 beta"
-        ),
+        Command("t5_ckpt_convert", "slipway.cli.t5_ckpt_convert", "the same, in the layout of version 5.0 beta"),
         Command("lightseq", "slipway.cli.lightseq", "export models to LightSeq files"),
         Command("check", "slipway.cli.check", "find what is wrong or slow in a model repository"),
-        Command("config", "slipway.cli.config", "create a config.pbtxt, or show the one that is in force"),
-        Command("verify", "slipway.cli.verify", "send every model an example and print PASS or FAIL"),
+        Command("config", "slipway.cli.config", "create a config.pbtxt, or show the effective one"),
+        Command("verify", "slipway.cli.verify", "send every model a sample and print PASS or FAIL"),
     )
 }
 
@@ -77,7 +75,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _usage() -> str:
     lines = [f"  {command.name:<28} {command.summary}" for command in COMMANDS.values()]
     return "\n".join(
-        ["usage: slipway COMMAND [options]", "", *lines, "", "slipway COMMAND --help lists a command's options."]
+        [
+            "usage: slipway COMMAND [options]",
+            "",
+            *lines,
+            "",
+            "Run 'slipway COMMAND --help' for the options of a command.",
+        ]
     )
 
 

@@ -1,4 +1,4 @@
-"""`slipway serve [REPOSITORY]`: tritonserver's flags, its log, its exit codes."""
+"""`slipway serve [REPOSITORY]`: a server with tritonserver's flags, log lines and exit codes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LOG: Final = logging.getLogger("slipway.cli")
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Serve until a signal ends it; return 0, or 1 when the start failed."""
+    """Serve until a signal arrives; return 0, or 1 if start-up failed."""
     options = parse_options(arguments)
     severities = SeverityFilter(
         verbose=options.log_verbose, info=options.log_info, warning=options.log_warning, error=options.log_error

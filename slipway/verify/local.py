@@ -23,14 +23,14 @@ _DRAIN_S: Final = 10.0
 
 
 def model_directories(repository: Path) -> Mapping[str, Path]:
-    """Return the models of a repository by name; raise INVALID_ARG when it is no directory."""
+    """Return the models of a repository by name; raise INVALID_ARG if it is not a directory."""
     if not repository.is_dir():
-        raise invalid(f"'{repository}' is not a directory: a model repository is expected")
+        raise invalid(f"'{repository}' is not a directory; specify a model repository")
     return scan_repositories([repository]).models
 
 
 async def verify_repository(repository: Path, models: Sequence[str], timeout_s: float) -> list[Verdict]:
-    """Load the models, all or those named, send each its sample over gRPC, and return the verdicts by name."""
+    """Load all models or those named, send each a sample over gRPC, and return the verdicts by name."""
     directories = model_directories(repository)
     options = ServerOptions(
         model_repository=(repository,),
@@ -56,7 +56,7 @@ async def verify_repository(repository: Path, models: Sequence[str], timeout_s: 
 
 
 def _unlisted(failed: Mapping[str, LoadFailure], verdicts: Sequence[Verdict]) -> list[Verdict]:
-    """Return verdicts for models that never came as far as having a version that the index could show."""
+    """Return verdicts for models that failed before they had a version for the index to show."""
     shown = {verdict.model for verdict in verdicts if not verdict.passed}
     return [
         Verdict(name, "-", reason=failure.detail.strip(), known=_known(failure))

@@ -1,6 +1,6 @@
-"""What to send a model to see whether it works: its own warm-up sample, or an example made from its signature.
+"""The request that verifies a model: its own warm-up sample, or a sample generated from its signature.
 
-Pure, but for the files that a warm-up sample names.
+Pure, except for reading the files that a warm-up sample names.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from slipway.core.bytes_codec import decode_bytes
 from slipway.datatypes import BY_CONFIG_NAME, DataType
 from slipway.errors import invalid
 
-VARIABLE: Final = 8  # stands for a dimension of -1
+VARIABLE: Final = 8  # the size used for a dimension of -1
 _SENTENCE: Final = b"The ship left the slipway and took to the water."
-# Integer inputs whose name holds one of these count or select something: zero would say "nothing".
+# Integer inputs whose name contains one of these count or select something: zero would mean "nothing".
 _ONES: Final = ("mask", "len", "count", "num", "size")
 
 
@@ -42,9 +42,9 @@ class Sample:
 
 
 def sample_of(config: pb.ModelConfig, directory: Path | None) -> Sample:
-    """Return the model's first warm-up sample, or an example where there is none or its files are out of reach.
+    """Return the model's first warm-up sample whose files can be read, else a generated sample.
 
-    `directory` is the model's, None when it lies on another machine. Raise INVALID_ARG for a sample that is no good.
+    `directory` is the model's, None if it is on another machine. Raise INVALID_ARG for an invalid warm-up sample.
     """
     for warmup in config.model_warmup:
         if directory is not None or not any(each.input_data_file for each in warmup.inputs.values()):
@@ -64,7 +64,7 @@ def _fill(datatype: DataType, shape: tuple[int, ...], name: str) -> np.ndarray:
     if datatype.name == "BYTES":
         return np.full(shape, _SENTENCE, dtype=np.object_)
     if datatype.numpy.kind in "iu" and not any(word in name.lower() for word in _ONES):
-        return np.zeros(shape, dtype=datatype.numpy)  # the one index that every vocabulary has
+        return np.zeros(shape, dtype=datatype.numpy)  # the one id that every vocabulary has
     return np.ones(shape, dtype=datatype.numpy)
 
 
@@ -99,7 +99,7 @@ def _decode(raw: bytes, datatype: DataType, shape: tuple[int, ...], name: str) -
             array = np.frombuffer(raw, datatype.numpy)[: prod(shape)]  # a file may hold more rows
         return array.reshape(shape)
     except ValueError as error:
-        raise invalid(f"warm-up file '{name}' does not hold {datatype.name} {list(shape)}: {error}") from None
+        raise invalid(f"warm-up file '{name}' does not contain {datatype.name} {list(shape)}: {error}") from None
 
 
 def _random(datatype: DataType, shape: tuple[int, ...]) -> np.ndarray:
@@ -118,5 +118,5 @@ def _shape(dims: Any, rows: int | None) -> tuple[int, ...]:
 def _datatype(data_type: Any, name: str) -> DataType:
     config_name = pb.DataType.Name(data_type)
     if config_name not in BY_CONFIG_NAME:
-        raise invalid(f"input '{name}' has no data type in the configuration")
+        raise invalid(f"input '{name}' has no data_type in the configuration")
     return BY_CONFIG_NAME[config_name]

@@ -85,7 +85,7 @@ def test_compute_type_is_read_as_the_precision_of_its_name_with_one_warning(gene
         assert main([*generator, *flags, "--dry-run"]) == 0
         seen.append(capsys.readouterr())
     assert seen[0].out == seen[1].out
-    assert seen[0].err == f"warning: --compute-type is now --precision: write --precision {precision}\n"
+    assert seen[0].err == f"warning: --compute-type is deprecated; use --precision {precision}\n"
     assert seen[1].err == ""
 
 
@@ -104,7 +104,7 @@ def test_a_model_that_generates_is_written_in_the_precision_that_is_named(genera
         (("--precision", "fp32", "--compute-type", "int8"), "--compute-type int8 contradicts --precision fp32"),
     ],
 )
-def test_a_number_type_that_cannot_be_meant_is_refused_with_those_there_are(generator, tmp_path, flags, message):
+def test_an_unavailable_precision_is_refused_with_the_available_ones(generator, tmp_path, flags, message):
     words = [sys.executable, "-W", "error", "-m", "slipway", *generator, *flags]
     result = subprocess.run(words, capture_output=True, text=True, check=False, timeout=SECONDS)
     assert result.returncode == 1
@@ -122,7 +122,7 @@ def test_a_terminal_sees_the_steps_and_a_clean_line_at_the_end(source, tmp_path)
         try:
             while block := os.read(controller, 4096):
                 seen += block
-        except OSError:  # the end of a terminal whose other side is closed
+        except OSError:  # how the end of a closed terminal shows
             pass
         assert process.wait(SECONDS) == 0
     finally:
@@ -160,7 +160,7 @@ def test_a_full_disk_is_named_and_nothing_is_half_written(source, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["source"]
 
 
-def test_what_is_no_source_is_told_apart_from_a_hub_id(tmp_path, capsys, monkeypatch):
+def test_an_invalid_source_is_not_taken_for_a_hub_id(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     flags = ["--name", "m", "--repository", str(tmp_path / "models")]
     assert main(["convert", str(tmp_path / "nothing"), *flags]) == 1
@@ -186,7 +186,7 @@ def test_a_hub_id_that_cannot_be_fetched_says_so(tmp_path):
         (("--engine", "auto", "--precision", "int8", "--accept"), "overrides the gate for one engine and precision"),
     ],
 )
-def test_wishes_that_cannot_be_met_end_with_one_line_and_exit_code_1(source, tmp_path, flags, message):
+def test_options_that_cannot_be_honoured_end_with_one_line_and_exit_code_1(source, tmp_path, flags, message):
     result = run(source, tmp_path / "models", *flags)
     assert result.returncode == 1
     assert message in result.stderr

@@ -55,9 +55,9 @@ def test_tensors_are_given_as_json_by_name(capsys, connection):
     [
         (["nobody", "--text", "a"], "Request for unknown model: 'nobody' is not found"),
         (["numbers", "--text", "a"], "model 'numbers' has 0 string inputs (INPUT0 FP32); use --inputs"),
-        (["numbers", "--inputs", "{"], "the inputs are not JSON"),
+        (["numbers", "--inputs", "{"], "the inputs are not valid JSON"),
         (["numbers", "--inputs", '{"x": 1}'], "model 'numbers' has no input 'x'; inputs: INPUT0"),
-        (["numbers", "--inputs", '{"INPUT0": ["a"]}'], "input 'INPUT0' does not hold FP32 values"),
+        (["numbers", "--inputs", '{"INPUT0": ["a"]}'], "input 'INPUT0' does not contain FP32 values"),
         (["echo", "--input-file", "/nowhere"], "No such file or directory"),
     ],
 )

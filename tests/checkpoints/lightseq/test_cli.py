@@ -58,7 +58,7 @@ def test_a_failed_export_leaves_no_entry(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        (["--name", "demo"], "--repository and --name go together"),
+        (["--name", "demo"], "--repository and --name must be given together"),
         (["--repository", ".", "--name", "../up"], "is no name of a model"),
         (["--beam-size", "3"], "invalid choice: 3"),
         (["--source", "hf-llama"], "invalid choice: 'hf-llama'"),

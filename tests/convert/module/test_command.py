@@ -564,7 +564,7 @@ def test_an_alias_that_cannot_be_is_refused(tmp_path, capsys, changes, message):
 
 @pytest.mark.parametrize("size", ["abc", "-1", "1.5"])
 def test_an_example_size_that_is_none_is_refused_in_words(tmp_path, capsys, size):
-    assert f"'{size}' is no size" in refused_usage(capsys, *command(tmp_path), "--input-size", "8", size)
+    assert f"'{size}' is not a size" in refused_usage(capsys, *command(tmp_path), "--input-size", "8", size)
 
 
 def test_a_repository_that_cannot_be_made_is_named(tmp_path, capsys):
