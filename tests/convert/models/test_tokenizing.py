@@ -76,7 +76,7 @@ def test_one_label_is_refused_and_fails_no_other_request(zero_shot):
     both = {"text": texts(["the"]), "labels": texts(["cat", "dog"])}
     bad, good = zero_shot.execute([{**both, "labels": texts(["cat"])}, both])
     assert bad.error.code().name == "INVALID_ARG"
-    assert bad.error.message() == "input 'labels' has 1 labels, and it takes two to choose"
+    assert bad.error.message() == "input 'labels' needs at least two labels to choose from, but has 1"
     assert good.arrays()["input_ids"].shape == (1, 2, 7)
 
 
@@ -84,7 +84,7 @@ def test_a_text_that_is_not_utf8_is_refused_by_the_name_of_its_input(tmp_path, t
     with written(tmp_path, "tokenizer", inputs=["text"], outputs=["input_ids"], files=tokenizer) as model:
         code, message = model.refusal(text=np.array([[b"caf\xe9"]], dtype=np.object_))
     assert code == "INVALID_ARG"
-    assert message.startswith("input 'text' is not UTF-8: 'utf-8' codec can't decode byte 0xe9 in position 3")
+    assert message.startswith("input 'text' is not valid UTF-8: 'utf-8' codec can't decode byte 0xe9 in position 3")
 
 
 def test_a_request_of_no_rows_has_tensors_of_no_rows(tmp_path, tokenizer):
