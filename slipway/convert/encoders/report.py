@@ -1,4 +1,4 @@
-"""What the report says of candidates whose outputs are tensors."""
+"""How the report shows candidates whose outputs are tensors."""
 
 from __future__ import annotations
 
@@ -33,5 +33,5 @@ def _measured(candidate: Candidate) -> str:
 
 
 COLUMNS: Final = Columns(
-    ("difference", "same label", "cosine", "in a batch", "length: ms, rows/s"), _cells, _fields, _measured
+    ("difference", "same label", "cosine", "batch difference", "length: ms, rows/s"), _cells, _fields, _measured
 )

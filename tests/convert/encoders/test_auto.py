@@ -123,7 +123,7 @@ def test_a_candidate_that_fails_is_not_written_unless_it_is_accepted(tmp_path):
     assert not repository.exists()
     report = convert(graph, replace(options, accept=True)).report
     assert {each.status for each in report.candidates} == {"accepted although refused"}
-    assert "accepted by --accept although its cosine" in report.why
+    assert "--accept overrode the gate, although its cosine" in report.why
     assert "although its cosine" in (repository / "m/report.md").read_text()
 
 

@@ -1,4 +1,4 @@
-"""`slipway convert` on tiny checkpoints of every family, and on directories that are no good."""
+"""`slipway convert` on tiny checkpoints of every family, and on unusable directories."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TEXTS = ["The cat sat on the mat.", "Stocks rallied, and the British pound gaine
 
 
 def convert_text_model(source: Path, *, name: str, repository: Path, overwrite: bool = False) -> Converted:
-    """Convert to the plainest candidate, in no time."""
+    """Convert quickly, to the simplest candidate."""
     options = ConvertOptions(name, repository, "onnxruntime", "fp32", lengths=(8,), overwrite=overwrite)
     return convert(source, options)
 
@@ -137,7 +137,7 @@ def test_existing_models_need_overwrite(tmp_path):
     repository = tmp_path / "models"
     (repository / "m").mkdir(parents=True)
     (repository / "m" / "config.pbtxt").write_text("mine")
-    with pytest.raises(SlipwayError, match="exists already; --overwrite replaces it"):
+    with pytest.raises(SlipwayError, match="already exists; --overwrite replaces it"):
         convert_text_model(source, name="m", repository=repository)
     assert snapshot(repository) == {"m/config.pbtxt": b"mine"}
     convert_text_model(source, name="m", repository=repository, overwrite=True)
@@ -167,7 +167,7 @@ def drop_vocabulary(source: Path) -> None:
 
 
 SPOILED = {
-    "'vocab_size' should be a whole number and is None": drop_vocabulary,
+    "'vocab_size' should be an integer but is None": drop_vocabulary,
     "'id2label' should map numbers to names": lambda source: edit_json(source / "config.json", id2label={"x": "y"}),
     "module '1' is not supported": lambda source: (source / "modules.json").write_text("[1]"),
     "pooling without the prompt": lambda source: edit_json(source / "1_Pooling/config.json", include_prompt=False),
