@@ -94,7 +94,7 @@ class ComputeThread:
                 if active:
                     item = active.popleft()
                     if self._abandoned:
-                        item.finish(error=unavailable("the server stops"))
+                        item.drop(unavailable("the server stops"))
                     elif item.advance():
                         active.append(item)
                     del item
@@ -123,6 +123,12 @@ class _WorkItem:
         else:
             return True
         return False
+
+    def drop(self, error: BaseException) -> None:
+        """End the work unfinished. What it holds is freed here: a tensor that its caller's thread frees while the
+        process ends aborts the process."""
+        self._work.close()
+        self.finish(error=error)
 
     def finish(self, result: Any = None, error: BaseException | None = None) -> None:
         """Hand over what came of it."""

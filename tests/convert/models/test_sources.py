@@ -50,18 +50,14 @@ def test_every_task_with_an_answer_has_its_model_and_no_model_is_left_over():
 
 def test_the_type_stub_of_tritons_module_only_has_existing_names(tmp_path):
     surface = build_surface(ModelScope(None, "m_0", str(tmp_path), str(tmp_path)))
-    promised = {
-        name
-        for node in ast.parse(STUB.read_text()).body
-        for name in (
-            [alias.asname or alias.name for alias in node.names]
-            if isinstance(node, ast.ImportFrom) and node.module != "typing"
-            else [node.name]
-            if isinstance(node, ast.FunctionDef)
-            else [node.target.id]
-            if isinstance(node, ast.AnnAssign)
-            else []
-        )
-    }
+    promised = set()
+    for node in ast.parse(STUB.read_text()).body:
+        match node:
+            case ast.ImportFrom(module=module, names=names) if module != "typing":
+                promised |= {alias.asname for alias in names if alias.asname}  # `as` is what exports a name
+            case ast.FunctionDef(name=name) | ast.AnnAssign(target=ast.Name(id=name)):
+                promised.add(name)
+            case ast.Assign(targets=[ast.Name(id=name)]):
+                promised.add(name)
     assert len(promised) == 7
     assert all(hasattr(surface, name) for name in promised)
