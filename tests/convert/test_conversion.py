@@ -182,7 +182,7 @@ def test_when_all_are_refused_the_error_lists_the_reasons_and_nothing_is_written
     assert not list(tmp_path.iterdir())
 
 
-def test_a_refused_candidate_is_written_when_it_is_accepted_and_the_report_says_so(tmp_path):
+def test_a_refused_candidate_is_written_with_accept_and_the_report_says_so(tmp_path):
     converted = convert(EchoFlow([WRONG]), tmp_path, accept=True)
     assert status(converted) == {"wrong": "accepted although refused"}
     assert converted.report.why == "--accept overrode the gate, although it differs"

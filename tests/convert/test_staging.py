@@ -60,7 +60,7 @@ def test_directories_created_for_a_failed_conversion_are_removed(tmp_path):
 
 
 @pytest.mark.skipif(
-    not os.path.ismount("/dev/shm") or not os.access("/dev/shm", os.W_OK),  # noqa: S108  a mount point of every Linux
+    not os.path.ismount("/dev/shm") or not os.access("/dev/shm", os.W_OK),  # noqa: S108  a mount point on every Linux
     reason="there is no mount point to write to",
 )
 def test_a_repository_that_is_a_mount_point_is_written_from_inside():

@@ -137,7 +137,7 @@ def test_a_request_that_received_tokens_before_a_failure_gets_the_error(model, m
     monkeypatch.setattr(RoutingEngine, "generate", failing_late)
     first, second = Sink(), Sink()
     model.run([(asked(5), first), (asked(9), second)])
-    assert len(first.tokens) == 6  # and not twelve
+    assert len(first.tokens) == 6  # not twelve
     assert first.error is not None
     assert second.error is not None
 

@@ -78,7 +78,7 @@ def decide(rates: Sequence[Rate], instance_rates: Sequence[Rate], cores: int) ->
         return Plan(1, 0, *measured, why=why)
     tokens = max(length * rows for length, rows in knees.items() if gain[length] >= _PAYS)
     pays = ", ".join(f"{gain[length]:.2f} times as many rows at {length} tokens" for length in lengths)
-    return Plan(1, tokens, *measured, why=f"batches serve {pays}; beyond {tokens} tokens there is no further gain")
+    return Plan(1, tokens, *measured, why=f"batches serve {pays}; above {tokens} tokens per batch nothing is gained")
 
 
 def _knee(rates: Sequence[Rate], best: float) -> int:

@@ -29,7 +29,7 @@ def _fields(candidate: Candidate) -> dict[str, Any]:
 
 
 def _measured(candidate: Candidate) -> str:
-    return f"at {' and '.join(str(speed.length) for speed in candidate.speeds)} tokens on this machine"
+    return f"measured at {' and '.join(str(speed.length) for speed in candidate.speeds)} tokens on this machine"
 
 
 COLUMNS: Final = Columns(

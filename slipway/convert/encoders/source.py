@@ -108,7 +108,7 @@ def read_source(directory: Path, *, task: Task | None = None, hypothesis: str = 
     if family is None:
         raise invalid(
             f"architecture '{architecture or model_type}' (model_type '{model_type}') is not supported; "
-            f"supported model types: {', '.join(FAMILIES)}; to generate text: {', '.join(GENERATING)}"
+            f"supported model types: {', '.join(FAMILIES)}; for text generation: {', '.join(GENERATING)}"
         )
     sentence = _sentence_transformers(directory)
     labels = _labels(config)

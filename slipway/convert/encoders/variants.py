@@ -61,7 +61,9 @@ _NOT_AUTOMATIC: Final = {
 def choose_variants(options: ConvertOptions) -> tuple[list[Variant], list[Skipped]]:
     """Return the variants to try and to skip; raise INVALID_ARG if the requested one is unknown or cannot run."""
     if options.engine not in (AUTO, *ENGINES):
-        raise invalid(f"engine '{options.engine}' only runs models that generate text; choose {', '.join(ENGINES)}")
+        raise invalid(
+            f"engine '{options.engine}' only runs models that generate text; choose one of {', '.join(ENGINES)}"
+        )
     automatic = options.engine == AUTO and options.precision in (AUTO, "fp32")
 
     def obstacle(variant: Variant) -> str:

@@ -76,7 +76,7 @@ class _Count:
         elif not self.first_difference:
             wanted = expected[same] if same < len(expected) else "the end"
             got = found[same] if same < len(found) else "the end"
-            self.first_difference = f"{name}, token {same}: {got}, but transformers has {wanted}"
+            self.first_difference = f"{name}, token {same}: {got} instead of {wanted}"
         self.tokens += len(expected)
         self.same_tokens += same
 
@@ -99,7 +99,7 @@ def judge(run: RunTogether, questions: Sequence[Question], precision: str) -> Ga
 
 def _arrangements(questions: Sequence[Question]) -> Iterator[tuple[str, list[list[Question]]]]:
     for index, question in enumerate(questions):
-        yield f"row {index} alone, {len(question.ids)} tokens", [[question]]
+        yield f"row {index} alone ({len(question.ids)} tokens)", [[question]]
     for size in (2, 8):
         for start in range(0, len(questions) - 1, size):
             part = list(questions[start : start + size])

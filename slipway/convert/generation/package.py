@@ -104,9 +104,7 @@ def _parameters(source: GenerationSource, variant: Variant) -> dict[str, str]:
 
 
 def _stream_parameters(name: str, source: GenerationSource, variant: Variant) -> dict[str, str]:
-    defaults = {
-        key: value for key, value in source.defaults.items() if key != "beam_width"
-    }  # beam search cannot stream
+    defaults = {key: value for key, value in source.defaults.items() if key != "beam_width"}  # beams cannot stream
     return {
         "CHECKPOINT": f"../{model_name(name)}/{VERSION}",
         "ENGINE": SERVED_BY[variant.engine],

@@ -23,7 +23,7 @@ def _fields(candidate: Candidate) -> dict[str, Any]:
 
 
 def _measured(_: Candidate) -> str:
-    return "in generated tokens per second on this machine"
+    return "measured in generated tokens per second on this machine"
 
 
 COLUMNS: Final = Columns(

@@ -3,7 +3,7 @@
 
 Written by `slipway convert`; runs in Slipway and in NVIDIA Triton (needs `numpy`). Adjacent tokens of the same kind
 form one entity: the labels B-X, I-X and, in BIOES, E-X and S-X are of kind X; B- and S- start a new entity; O is
-outside any. "start" and "end" are character positions.
+for tokens outside any entity. "start" and "end" are character positions.
 """
 
 from __future__ import annotations

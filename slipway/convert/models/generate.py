@@ -1,7 +1,7 @@
-"""Generates token ids from token ids: the model itself, with one engine for all requests.
+"""Generates output token ids from input token ids: the model itself, with one engine for all requests.
 
-Written by `slipway convert`; runs in Slipway and in NVIDIA Triton 24.04 or newer (where you must `pip install
-"slipway[generate]"` into the Python that runs its models). The checkpoint is next to this file. The config's parameters
+Written by `slipway convert`; runs in Slipway, and in NVIDIA Triton 24.04 or newer after `pip install
+"slipway[generate]"` into the Python that runs its models. The checkpoint is next to this file. The config's parameters
 select the engine and set the default of every optional input. The requests of one batch may differ in length and
 settings, and each gets its response as soon as its own rows are done.
 """

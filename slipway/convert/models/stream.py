@@ -1,9 +1,9 @@
 """Streams text as it is generated: one response per piece of whole characters, the last one flagged final.
 
-Written by `slipway convert`. The parameter CHECKPOINT is the path of the checkpoint, relative to this model's
-directory. In Slipway, this model shares the weights in memory with the model that owns the checkpoint. In NVIDIA
-Triton, it loads its own copy, and you must `pip install "slipway[generate]"` into the Python that runs its models.
-With beam_width above 1, the text is only known at the end and is sent as one piece.
+Written by `slipway convert`; runs in Slipway, and in NVIDIA Triton after `pip install "slipway[generate]"` into the
+Python that runs its models. The parameter CHECKPOINT is the path of the checkpoint, relative to this model's
+directory; it belongs to another model, with which this one shares the weights in memory in Slipway. In Triton, it
+loads its own copy. With beam_width above 1, the text is only known at the end and is sent as one piece.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Sources that are one file: ONNX, TorchScript, torch.export."""
+"""Sources in a single file: ONNX, TorchScript, torch.export."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_a_graph_without_batch_dimension_is_converted_without_one(tmp_path):
     assert run(tmp_path, encoder_inputs(1, 5))["embedding"].shape == (1, HIDDEN)
 
 
-def test_external_data_beside_the_graph_comes_along(tmp_path):
+def test_external_data_next_to_the_graph_is_copied(tmp_path):
     folder = tmp_path / "source"
     folder.mkdir()
     convert(write_external(folder / "encoder.onnx", "weights.bin"), options(tmp_path))
@@ -108,13 +108,13 @@ def test_torchscript_with_declared_inputs_answers_as_the_module(tmp_path, engine
     np.testing.assert_allclose(answer, [[2, 2], [0, 0]])
 
 
-def test_torchscript_without_declared_inputs_says_how_to_declare_them(tmp_path):
+def test_the_error_for_torchscript_without_declared_inputs_names_the_option(tmp_path):
     with pytest.raises(SlipwayError, match="name each with --input NAME:TYPE:DIMS"):
         convert(write_torchscript(tmp_path / "net.pt"), options(tmp_path))
 
 
 @pytest.mark.parametrize("engine", ["pytorch", "onnxruntime"])
-def test_an_exported_program_tells_its_inputs_itself(tmp_path, engine):
+def test_an_exported_program_lists_its_own_inputs(tmp_path, engine):
     convert(write_exported(tmp_path / "net.pt2"), options(tmp_path, engine))
     declared = config(tmp_path).input[0]
     assert (list(declared.dims), config(tmp_path).max_batch_size) == ([2], 16)

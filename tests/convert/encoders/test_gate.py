@@ -141,7 +141,7 @@ def test_a_candidate_that_fails_to_run_is_refused_with_its_error():
 
 def test_a_candidate_of_another_shape_is_refused():
     found = verdict(lambda inputs: {"y": network(inputs)["y"][:, :3]})
-    assert found.problems == ("output 'y' has shape [3], the reference [4] on rows",)
+    assert found.problems == ("output 'y' has shape [3], the reference has [4] on rows",)
 
 
 def test_one_row_of_garbage_among_many_good_ones_is_refused():
@@ -167,7 +167,7 @@ def test_scores_that_hardly_differ_must_keep_their_order():
     assert not constant.passed
 
 
-def test_scores_that_both_mask_are_no_difference_in_any_precision():
+def test_scores_that_both_sides_mask_are_equal_in_every_precision():
     class Masked(Subject):
         def reference(self, alone):
             answer = network(alone)["y"].copy()
@@ -180,7 +180,7 @@ def test_scores_that_both_mask_are_no_difference_in_any_precision():
         assert not judge(network, expected, precision, INTERFACE).passed
 
 
-def test_a_score_that_is_no_number_in_both_does_not_excuse_the_others():
+def test_a_score_that_is_nan_on_both_sides_does_not_excuse_the_others():
     class Scores(Subject):
         def reference(self, alone):
             scores = network(alone)["y"][:, :1]

@@ -66,7 +66,7 @@ def test_candidates_of_both_engines_are_compared_in_tokens_a_second(converted):
     assert report.chosen == max(passed, key=lambda each: each.rate).label
 
 
-def test_the_report_is_written_beside_the_engine_for_machines_and_people(converted):
+def test_the_report_is_written_next_to_the_engine_as_json_and_markdown(converted):
     repository, conversion = converted
     document = json.loads((repository / "m-model/report.json").read_text())
     assert document["chosen"] == conversion.report.chosen
@@ -86,7 +86,7 @@ def test_five_models_are_written_and_the_optional_inputs_pass_through_the_ensemb
 
 
 @pytest.mark.parametrize("family", ["gpt2", "marian", "bart"])
-def test_every_kind_of_model_gives_the_ids_of_transformers(sources, family, tmp_path):
+def test_every_kind_of_model_generates_the_ids_of_transformers(sources, family, tmp_path):
     report = convert(sources[family], plain(tmp_path / "models")).report
     agreement = report.candidates[0].figures
     assert agreement.same_rows + agreement.ties == agreement.rows > 20
@@ -116,16 +116,19 @@ def test_the_written_model_serves_arguments_of_its_own_for_each_row(converted):
 @pytest.mark.parametrize(
     ("inputs", "message"),
     [
-        ({"temperature": np.array([[np.nan]], np.float32)}, "input 'temperature': nan is not allowed"),
+        ({"temperature": np.array([[np.nan]], np.float32)}, "input 'temperature': nan is out of range"),
         ({"beam_width": np.array([[1000]], np.uint32)}, "input 'beam_width': 1000 is out of range, expected 1 to 64"),
-        ({"max_output_len": np.array([[2**31]], np.uint32)}, "max_output_len is 2.14748e+09, and 4096 tokens"),
+        ({"max_output_len": np.array([[2**31]], np.uint32)}, "max_output_len is 2.14748e+09, but only 4096 tokens"),
         ({"max_output_len": np.array([[1], [2]], np.uint32)}, "has 2 values for 1 rows"),
         ({"input_ids": np.array([[99999]])}, "its ids range from 99999 to 99999, but the vocabulary has"),
         ({"attention_mask": np.zeros((1, 4), np.int64)}, "row 0: it has no tokens"),
-        ({"attention_mask": np.ones((1, 3), np.int64)}, "'input_ids' has shape [1, 4] and 'attention_mask' [1, 3]"),
+        (
+            {"attention_mask": np.ones((1, 3), np.int64)},
+            "'input_ids' has shape [1, 4], but 'attention_mask' has shape [1, 3]",
+        ),
     ],
 )
-def test_a_bad_request_is_told_what_is_wrong_and_leaves_its_neighbours_alone(converted, inputs, message):
+def test_a_bad_request_gets_the_reason_and_leaves_its_neighbours_alone(converted, inputs, message):
     repository, _ = converted
     good = {"input_ids": np.array([[5, 9, 7, 1]])}
     with open_model(repository / "m-model") as model:
@@ -173,7 +176,7 @@ def test_torch_files_convert_like_safetensors(tmp_path):
     assert (tmp_path / "models/m-model/1/pytorch_model.bin").is_file()
 
 
-def test_a_dry_run_tells_what_it_would_do_and_writes_nothing(sources, tmp_path):
+def test_a_dry_run_reports_what_it_would_do_and_writes_nothing(sources, tmp_path):
     conversion = convert(sources["gpt2"], ConvertOptions("m", tmp_path / "models", dry_run=True))
     assert not conversion.written
     assert sorted(conversion.models) == MODELS
@@ -252,7 +255,7 @@ def test_the_gate_forgives_a_tie_and_nothing_else():
     assert (verdict.figures.ties, verdict.problems) == (2, ())
     (problem,) = judge(answers([4, 7, 6]), asked, "fp32").problems
     assert problem == (
-        "2 of 2 rows differ from transformers; first: row 0 alone, 1 tokens, token 1: 7 where transformers has 5"
+        "2 of 2 rows differ from transformers; first difference: row 0 alone (1 tokens), token 1: 7 instead of 5"
     )
 
 

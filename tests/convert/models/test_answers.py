@@ -64,7 +64,7 @@ def test_a_mask_is_filled_with_the_five_likeliest_words(filler):
     np.testing.assert_allclose(answer["scores"], [[0.4, 0.3, 0.1, 0.1, 0.05], [0.5, 0.2, 0.1, 0.06, 0.05]], rtol=1e-5)
 
 
-def test_a_text_without_a_mask_fails_alone_and_is_told_the_mask(filler):
+def test_a_text_without_a_mask_fails_alone_and_the_error_names_the_mask(filler):
     logits = np.zeros((1, 2, len(VOCABULARY)), np.float32)
     asked = [{"input_ids": np.array([[6, 5]]), "logits": logits}, {"input_ids": np.array([[6, 1]]), "logits": logits}]
     bad, good = filler.execute(asked)
@@ -102,10 +102,10 @@ def test_an_answer_is_the_likeliest_span_of_the_context_in_characters(spans):
     np.testing.assert_allclose(answer["score"], [[0.3 / 0.45 * 0.2 / 0.5]], rtol=1e-5)
 
 
-def test_characters_are_counted_not_bytes_and_an_end_stands_never_before_its_start(spans):
+def test_characters_are_counted_not_bytes_and_an_end_is_never_before_its_start(spans):
     answer = spans.ask(
         context=texts([CONTEXT]),
-        start_logits=logits_of([0.1, 0.2, 0.3, 0.1, 0.2, 0.1]),  # the likeliest start is after the likeliest end
+        start_logits=logits_of([0.1, 0.2, 0.3, 0.1, 0.2, 0.1]),  # the most likely start is after the most likely end
         end_logits=logits_of([0.1, 0.5, 0.1, 0.1, 0.1, 0.1]),
         offsets=np.array([PLACES]),
     )

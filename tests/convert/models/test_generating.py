@@ -103,7 +103,7 @@ def test_a_beam_search_whose_client_is_gone_is_cancelled(engine):
     assert heard.error.code().name == "CANCELLED"
 
 
-def test_a_model_without_its_checkpoint_says_what_is_missing(tmp_path):
+def test_a_model_without_its_checkpoint_names_what_is_missing(tmp_path):
     with (
         pytest.raises(SlipwayError, match=r"TritonModelException: .*config\.json"),
         written(tmp_path, "generate", inputs=INPUTS, parameters=SETTINGS),

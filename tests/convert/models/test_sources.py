@@ -23,7 +23,7 @@ STUB = Path(__file__).parents[3] / "typings/triton_python_backend_utils.pyi"
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_model_stands_alone_and_only_those_with_an_engine_need_slipway(name):
+def test_a_model_is_self_contained_and_only_those_with_an_engine_need_slipway(name):
     imported: set[str] = set()
     for node in ast.walk(ast.parse(model_source(name))):
         if isinstance(node, ast.Import):

@@ -34,7 +34,7 @@ def test_texts_become_ids_padded_to_the_longest_of_the_request(tmp_path, tokeniz
     assert {array.dtype for array in answer.values()} == {np.dtype(np.int64)}
 
 
-def test_a_prompt_stands_before_every_text(tmp_path, tokenizer):
+def test_a_prompt_is_put_before_every_text(tmp_path, tokenizer):
     prompt = {"PROMPT": "the dog "}
     with written(
         tmp_path, "tokenizer", inputs=["text"], outputs=["input_ids"], parameters=prompt, files=tokenizer
@@ -42,7 +42,7 @@ def test_a_prompt_stands_before_every_text(tmp_path, tokenizer):
         assert model.ask(text=texts(["sat"]))["input_ids"].tolist() == [[CLS, THE, DOG, SAT, SEP]]
 
 
-def test_two_inputs_are_pairs_and_offsets_stand_in_the_second_alone(tmp_path, tokenizer):
+def test_two_inputs_are_pairs_and_offsets_are_positions_in_the_second(tmp_path, tokenizer):
     outputs = [*FIELDS, "offsets"]
     with written(tmp_path, "tokenizer", inputs=["question", "context"], outputs=outputs, files=tokenizer) as model:
         answer = model.ask(question=texts(["a dog"]), context=texts(["the cat"]))

@@ -61,7 +61,7 @@ COMMAND = """
 
 
 def guide_command() -> list[str]:
-    """Return the words of the guide's command."""
+    """Return the arguments of the guide's command."""
     return shlex.split(COMMAND.replace("\\\n", " ").format(io_config=IO_CONFIG))
 
 
@@ -135,7 +135,7 @@ def examples(rows: int) -> dict[str, np.ndarray]:
 
 
 def answer(model: Any, inputs: dict[str, np.ndarray]) -> np.ndarray:
-    """Return PyTorch's answer to `examples`."""
+    """Return PyTorch's output for `inputs`."""
     import torch
 
     with torch.no_grad():

@@ -74,7 +74,7 @@ def write_torchscript(torch, path):
 
 
 SPOILED = {
-    "no such file": lambda _, path: path.with_name("other").touch(),
+    "is not a file": lambda _, path: path.with_name("other").touch(),
     "is not a readable checkpoint": lambda _, path: path.write_bytes(b"garbage"),
     "is not a readable checkpoint: ": lambda _, path: path.write_bytes(b""),
     "is a TorchScript program, not a state_dict": write_torchscript,

@@ -43,7 +43,7 @@ def files(directory: Path) -> set[str]:
 
 
 def one_line_error(capsys, *words: str) -> str:
-    """Run a command that must fail, and return its one line."""
+    """Run a command that must fail, and return its one-line error."""
     assert convert(*words) == 1
     error = capsys.readouterr().err
     assert error.count("\n") == 1
@@ -62,7 +62,7 @@ def refused_usage(capsys, *words: str) -> str:
 
 @pytest.fixture
 def guide(tmp_path, monkeypatch):
-    """The guide's directory with a tiny model in it, entered."""
+    """The guide's directory with a tiny model in it, as the current directory."""
     checkpoint = tmp_path / "scratch/caption_classification/3/weights/fold0/model/model_0.pt"
     model = write_model(tmp_path / "triton_models/caption_classification", checkpoint=str(checkpoint))
     monkeypatch.chdir(tmp_path)
@@ -70,7 +70,7 @@ def guide(tmp_path, monkeypatch):
 
 
 @pytest.mark.capability("3.1")
-def test_the_guides_command_writes_its_tree_and_says_what_to_do_without_tensorrt(guide, tmp_path, capsys):
+def test_the_guides_command_writes_its_tree_and_advises_what_to_do_without_tensorrt(guide, tmp_path, capsys):
     assert convert(*guide_command()) == 0
     assert files(tmp_path / "triton_models") == {
         "caption_classification/model_script.py",
@@ -85,7 +85,7 @@ def test_the_guides_command_writes_its_tree_and_says_what_to_do_without_tensorrt
 
 
 @pytest.mark.capability("3.3")
-def test_the_generated_config_says_what_the_guide_asks_for(guide, tmp_path):
+def test_the_generated_config_matches_the_guide(guide, tmp_path):
     convert(*guide_command())
     expected = """
         name: "deberta_large_onnx" platform: "onnxruntime_onnx" max_batch_size: 8
@@ -127,7 +127,7 @@ DEFAULTS = {
 
 
 @pytest.mark.capability("3.2")
-def test_help_lists_every_option_with_its_default_and_says_that_the_script_is_run(capsys):
+def test_help_lists_every_option_with_its_default_and_warns_that_the_script_is_run(capsys):
     with pytest.raises(SystemExit) as caught:
         convert("--help")
     assert caught.value.code == 0
@@ -172,7 +172,7 @@ def test_an_unused_input_is_left_out_of_the_config_and_named(tmp_path, capsys):
 
 
 @pytest.mark.capability("3.9")
-def test_the_listed_inputs_stand_in_the_config_in_the_order_of_the_arguments(tmp_path):
+def test_the_listed_inputs_are_in_the_config_in_the_order_of_the_arguments(tmp_path):
     write_model(tmp_path)
     assert convert(*command(tmp_path, triton_inputs="input_mask,input_ids")) == 0
     config = read_config(tmp_path / "repo/m_onnx/config.pbtxt")
@@ -219,7 +219,7 @@ def test_the_memory_limit_may_be_a_number_or_a_shift_in_one_word_or_three(tmp_pa
 
 
 @pytest.mark.parametrize("words", [["much"], ["1<<99"], ["0"], ["-1"], ["2**30"], ["1", "<<"]])
-def test_a_memory_limit_that_is_no_number_is_named(tmp_path, capsys, words):
+def test_a_memory_limit_that_is_not_a_number_is_named(tmp_path, capsys, words):
     assert "--memory-pool-limit" in refused_usage(capsys, *command(tmp_path), "--memory-pool-limit", *words)
 
 
@@ -287,7 +287,7 @@ def test_a_dictionary_of_outputs_is_taken_in_its_order(tmp_path):
 
 
 @pytest.mark.capability("3.7")
-def test_a_second_run_keeps_everything_and_says_so_and_overwrite_makes_it_anew(tmp_path, capsys):
+def test_a_second_run_keeps_and_reports_every_file_and_overwrite_writes_it_again(tmp_path, capsys):
     write_model(tmp_path)
     words = command(tmp_path)
     convert(*words)
@@ -307,13 +307,13 @@ def test_a_second_run_keeps_everything_and_says_so_and_overwrite_makes_it_anew(t
     assert (tmp_path / "repo/m_onnx/labels.txt").read_text() == "mine"
 
 
-def test_the_onnx_file_stays_where_onnx_path_says_and_the_repository_has_a_copy(tmp_path):
+def test_the_onnx_file_stays_at_onnx_path_and_the_repository_has_a_copy(tmp_path):
     write_model(tmp_path)
     convert(*command(tmp_path))
     assert (tmp_path / "model.onnx").read_bytes() == (tmp_path / "repo/m_onnx/1/model.onnx").read_bytes()
 
 
-def test_a_stage_that_was_not_asked_for_is_not_said_to_exist(tmp_path, capsys):
+def test_a_stage_that_was_not_requested_is_not_reported_as_kept(tmp_path, capsys):
     write_model(tmp_path)
     assert convert(*command(tmp_path, generate_triton_config=False)) == 0
     printed = capsys.readouterr().out
@@ -477,7 +477,7 @@ def test_a_precision_that_changes_the_answers_is_refused_with_the_cosine(tmp_pat
     script = SCRIPT.replace("torch.sigmoid(self.head(hidden.sum(1) / 8))", "torch.sin(30 * self.head(hidden.sum(1)))")
     write_model(tmp_path, script=script)
     error = one_line_error(capsys, *command(tmp_path, use_int8=True))
-    assert re.search(r"the int8 ONNX model is refused: .* with a cosine of -?0\.\d+ \(at least 0.999\)", error)
+    assert re.search(r"the int8 ONNX model is refused: .* with a cosine of -?0\.\d+ \(required: 0.999\)", error)
     assert not (tmp_path / "repo").exists()
 
 
