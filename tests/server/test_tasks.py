@@ -102,7 +102,8 @@ def test_a_question_about_nothing_has_no_answer(client):
 
 @pytest.mark.parametrize("labels", [[[]], [["cat"]]])
 def test_zero_shot_with_nothing_to_choose_from_is_refused(client, labels):
-    with pytest.raises(InferenceServerException, match=r"'labels' has [01] labels, and it takes two to choose"):
+    expected = r"'labels' needs at least two labels to choose from, but has [01]"
+    with pytest.raises(InferenceServerException, match=expected):
         ask(client, "zero", text=[[TEXTS[0]]], labels=labels)
 
 
@@ -161,7 +162,7 @@ def test_fill_mask_gives_the_five_likeliest_words(client, sources):
 
 
 def test_a_text_without_mask_is_refused_by_name(client):
-    with pytest.raises(InferenceServerException, match=r"every text needs the mask token '\[MASK\]'"):
+    with pytest.raises(InferenceServerException, match=r"every text must contain the mask token '\[MASK\]'"):
         ask(client, "masks", text=[["nothing to fill"]])
 
 
