@@ -58,22 +58,27 @@ def convert_t5(given: Namespace, options: WriteOptions) -> None:
     print(f"[INFO] Spend {timedelta(seconds=monotonic() - started)} (h:m:s) to convert the model")
 
 
-def _directory(source: str) -> Path:
-    return fetch(source) if is_hub_id(source) else Path(source)
-
-
-def _parser() -> CommandParser:
-    parser = CommandParser(prog="slipway huggingface_t5_ckpt_convert", description=__doc__, allow_abbrev=False)
+def add_split_arguments(parser: CommandParser, split_flag: str) -> None:
+    """Add the options for source, target and number of GPUs, which is `split_flag` or -i_g."""
     parser.add_argument("-saved_dir", "-o", required=True, metavar="DIR", help="directory in which to create <N>-gpu")
     parser.add_argument("-in_file", "-i", required=True, metavar="SOURCE", help="Hugging Face directory or hub id")
     parser.add_argument(
-        "-inference_tensor_para_size",
+        split_flag,
         "-i_g",
         type=int,
         required=True,
         metavar="N",
         help="number of GPUs to split the model over",
     )
+
+
+def _directory(source: str) -> Path:
+    return fetch(source) if is_hub_id(source) else Path(source)
+
+
+def _parser() -> CommandParser:
+    parser = CommandParser(prog="slipway huggingface_t5_ckpt_convert", description=__doc__, allow_abbrev=False)
+    add_split_arguments(parser, "-inference_tensor_para_size")
     parser.add_argument(
         "-processes",
         "-p",

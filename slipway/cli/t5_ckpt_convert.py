@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from slipway.checkpoints.fastertransformer.sections import WriteOptions
-from slipway.cli.huggingface_t5_ckpt_convert import convert_t5
+from slipway.cli.huggingface_t5_ckpt_convert import add_split_arguments, convert_t5
 from slipway.cli.parser import CommandParser
 
 
@@ -19,14 +19,5 @@ def run(arguments: Sequence[str]) -> int:
 
 def _parser() -> CommandParser:
     parser = CommandParser(prog="slipway t5_ckpt_convert", description=__doc__, allow_abbrev=False)
-    parser.add_argument("-saved_dir", "-o", required=True, metavar="DIR", help="directory in which to create <N>-gpu")
-    parser.add_argument("-in_file", "-i", required=True, metavar="SOURCE", help="Hugging Face directory or hub id")
-    parser.add_argument(
-        "-infer_gpu_num",
-        "-i_g",
-        type=int,
-        required=True,
-        metavar="N",
-        help="number of GPUs to split the model over",
-    )
+    add_split_arguments(parser, "-infer_gpu_num")
     return parser
