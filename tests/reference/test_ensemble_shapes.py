@@ -14,7 +14,8 @@ from contextlib import ExitStack
 
 import pytest
 
-from benchmarks.reference import CannotRunError, reference_server, slipway_server
+from benchmarks.reference import CannotRunError, reference_server
+from benchmarks.serving import running_server
 
 MAKER = """\
 import numpy as np
@@ -124,8 +125,8 @@ def ports(tmp_path_factory):
             theirs, _ = stack.enter_context(reference_server(directory / "models", directory / "reference.log", *flags))
         except CannotRunError as error:
             pytest.skip(f"the reference server cannot run here: {error}")
-        ours, _ = stack.enter_context(slipway_server(directory / "models", directory / "slipway.log", *flags))
-        yield ours.http, theirs.http
+        ours = stack.enter_context(running_server(directory / "models", *flags))
+        yield ours.ports.http, theirs.http
 
 
 def test_both_servers_load_the_same_ensembles(ports):
