@@ -172,7 +172,7 @@ def test_requests_of_different_lengths_and_arguments_are_answered_together(clien
 def test_a_bad_argument_fails_its_own_request_with_its_name(client):
     with pytest.raises(InferenceServerException, match="input 'beam_width': 999 is out of range, expected 1 to 64"):
         ask(client, "t5", [TEXTS[0]], beam_width=[999])
-    with pytest.raises(InferenceServerException, match=r"max_output_len is 500, and \d+ tokens are possible"):
+    with pytest.raises(InferenceServerException, match=r"max_output_len is 500, but only \d+ tokens are possible"):
         ask(client, "gpt2", ["the cat sat on the mat"], max_output_len=[500])
     with pytest.raises(InferenceServerException, match="row 0: it has no tokens"):
         ask(client, "gpt2", [""])
