@@ -92,7 +92,7 @@ def drop_bias(file: Path) -> None:
 
 # The extension, how LightSeq's file is damaged, the model type it is served as, and what the reason must contain.
 LIGHTSEQ: dict[str, tuple[str, Callable[[Path], object], str, list[str]]] = {
-    "hdf5_truncated": (".hdf5", cut, "Transformer", ["model.hdf5' is no HDF5 file that can be read"]),
+    "hdf5_truncated": (".hdf5", cut, "Transformer", ["model.hdf5' is not a readable HDF5 file"]),
     "hdf5_empty": (".hdf5", lambda file: file.write_bytes(b""), "Transformer", ["model.hdf5' is no HDF5 file"]),
     "hdf5_field_missing": (
         ".hdf5",
@@ -203,7 +203,7 @@ def test_unknown_keys_of_a_config_ini_are_warned_of_and_the_model_is_served(serv
     assert entry(grpc, "unknown_keys")["state"] == "READY"
     warnings = [line for line in server.log.splitlines() if line.startswith("W") and "flux_capacitor" in line]
     assert len(warnings) == 1
-    assert "nothing here reads [decoder] flux_capacitor" in warnings[0]
+    assert "ignored: [decoder] flux_capacitor" in warnings[0]
     assert 1 <= len(generated(grpc, "unknown_keys", [5, 6, 1])) <= 12
 
 

@@ -107,7 +107,7 @@ def test_a_request_file_prints_the_same_over_both_protocols(served):
 
 def test_a_missing_request_file_is_named():
     done = run_script("issue_request.py", "nowhere.json")
-    assert (done.returncode, done.stderr) == (1, "error: there is no request file 'nowhere.json'\n")
+    assert (done.returncode, done.stderr) == (1, "error: request file 'nowhere.json' does not exist\n")
 
 
 def answers(text: str) -> dict[str, str]:

@@ -1,9 +1,9 @@
 """Import a model's `model.py`.
 
-In a process of its own a model is imported as Triton's stub does it: `sys.argv` is `[""]`, the working directory and
-the version's and the model's directory are on `sys.path`, the module is named `<version>.model`. In the server's
-process it gets a private import space: its modules live in a package of their own, and `import helper` in one of them
-finds the model's own helper.py first, so two models with equally named files never meet.
+In a child process a model is imported as by Triton's stub: `sys.argv` is `[""]`, the working directory and the
+version's and the model's directories are on `sys.path`, and the module is named `<version>.model`. In the server's
+process it gets a private import space: its modules live in their own package, and `import helper` in one of them finds
+the model's own helper.py first, so models with files of the same name do not collide.
 (`importlib.import_module("helper")` is not redirected there.)
 """
 
@@ -27,7 +27,7 @@ _NUMBERS: Final = count()
 
 
 def import_alone(model_file: Path, surface: ModuleType) -> ModuleType:
-    """Import `model_file` (<model>/<version>/model.py, or a backend's) into a process that runs this model only."""
+    """Import `model_file` (<model>/<version>/model.py, or a backend's) into a process that runs only this model."""
     directory = model_file.parent
     sys.modules[MODULE_NAME] = surface
     sys.modules[NATIVE_NAME] = native_module(surface)
@@ -48,7 +48,7 @@ def import_alone(model_file: Path, surface: ModuleType) -> ModuleType:
 
 
 class _Loader(SourceFileLoader):
-    """Runs a module with the `__import__` of its model."""
+    """Runs a module with its model's own `__import__`."""
 
     def __init__(self, name: str, path: str, model_builtins: Mapping[str, Any]) -> None:
         super().__init__(name, path)
@@ -70,7 +70,7 @@ class ImportSpace(MetaPathFinder):
         self._builtins = {**vars(builtins), "__import__": self._import_for_model}
 
     def open(self) -> None:
-        """Let the model's modules be found."""
+        """Make the model's modules importable."""
         package = ModuleType(self._package)
         package.__path__ = self._directories
         sys.modules[self._package] = package
@@ -115,7 +115,7 @@ class ImportSpace(MetaPathFinder):
         return module if fromlist else sys.modules[f"{self._package}.{top}"]
 
     def _is_own(self, top: str) -> bool:
-        """Return whether a top-level name is the model's; a bare directory only where nothing else has that name."""
+        """Return whether a top-level name is the model's; a plain directory only if nothing else has that name."""
         if f"{self._package}.{top}" in sys.modules:
             return True
         spec = PathFinder.find_spec(top, self._directories)

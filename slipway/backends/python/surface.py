@@ -1,7 +1,7 @@
 """The module `triton_python_backend_utils`, as one model sees it.
 
-Each model gets a module of its own whose server-bound names (requests, metrics, model control) belong to it, so
-models that share a process never act in each other's name.
+Each model gets its own module, whose requests, metrics and model control are bound to that model, so models that share
+a process never act in each other's name.
 """
 
 from __future__ import annotations
@@ -76,13 +76,13 @@ _NATIVE: Final = (
 
 
 class ModelControl:
-    """`load_model` and its kin, bound to one model."""
+    """`load_model` and the functions like it, bound to one model."""
 
     def __init__(self, scope: ModelScope) -> None:
         self._scope = scope
 
     def load_model(self, model_name: str, config: str = "", files: Mapping[str, bytes] | None = None) -> None:
-        """Load or reload a model and wait for it; `files` override the repository's, by "file:<relative path>"."""
+        """Load or reload a model and wait for it; `files` ("file:<relative path>") override those in the repository."""
         if files is not None and not isinstance(files, Mapping):
             raise TritonModelException(
                 f"failed to load model '{model_name}', files should be a dictionary of file paths and file contents"
@@ -90,7 +90,7 @@ class ModelControl:
         contents: dict[str, bytes] = {}
         for name, content in (files or {}).items():
             if not isinstance(name, str) or not isinstance(content, bytes):
-                raise TypeError(f"load_model takes files as str and bytes, found {type(name)} and {type(content)}")
+                raise TypeError(f"load_model needs files as str and bytes, found {type(name)} and {type(content)}")
             if not name.startswith(_FILE):
                 raise TritonModelException(f"failed to load model '{model_name}', unrecognized parameter '{name}'")
             contents[name.removeprefix(_FILE)] = content
@@ -100,7 +100,7 @@ class ModelControl:
             raise TritonModelException(f"Failed to load model: {self._what}{error.message}") from error
 
     def unload_model(self, model_name: str, unload_dependents: bool = False) -> None:
-        """Unload a model, with `unload_dependents` those it is made of too."""
+        """Unload a model; with `unload_dependents`, also the models that it is composed of."""
         try:
             self._scope.server.unload_model(model_name, unload_dependents)
         except SlipwayError as error:
@@ -134,7 +134,7 @@ def build_surface(scope: ModelScope) -> ModuleType:
         "is_model_ready": control.is_model_ready,
         "get_model_dir": control.get_model_dir,
     }
-    module = ModuleType(MODULE_NAME, "What a Triton Python model may use.")
+    module = ModuleType(MODULE_NAME, "The functions and classes that a Triton Python model may use.")
     vars(module).update(members)
     return module
 

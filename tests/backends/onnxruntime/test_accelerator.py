@@ -81,7 +81,7 @@ def test_a_model_whose_weights_requests_may_replace_stays_on_onnxruntime(tmp_pat
     a, b, y = (f'name: "{name}" data_type: TYPE_FP32 dims: [2]' for name in "aby")
     text = f"input {{ {a} }} input {{ {b} optional: true }} output {{ {y} }} "
     assert isinstance(load(directory, text + accelerated()), LoadedOnnxModel)
-    assert "does not keep these tensors of the graph: b" in messages(caplog)[0]
+    assert "drops these tensors of the graph: b" in messages(caplog)[0]
 
 
 def test_the_checks_are_those_of_onnxruntime(tmp_path):

@@ -265,7 +265,7 @@ def test_a_completed_configuration_keeps_what_was_written(tmp_path):
     served(tmp_path, scenario)
 
 
-def test_nothing_is_completed_where_the_server_is_told_so(tmp_path):
+def test_nothing_is_completed_if_the_server_disables_it(tmp_path):
     completing(tmp_path, "raise ValueError", io=TEXT_IO, mode="thread")
 
     async def scenario(engine):
@@ -308,7 +308,7 @@ def test_a_configuration_larger_than_a_pipe_is_completed(tmp_path):
         "function for model 'm' specified max_batch_size 1",
         'config.set_model_transaction_policy({"x": 1})': "model transaction property in auto-complete-config "
         "function for model 'm' contains property other than 'decoupled'.",
-        "import os; os._exit(7)": "Failed to initialize Python stub for auto-complete: the process ended with",
+        "import os; os._exit(7)": "Failed to initialize Python stub for auto-complete: the process exited with code",
         "pb_utils.load_model('x')": "TritonModelException: ",
     }.items(),
 )
