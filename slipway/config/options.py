@@ -157,7 +157,8 @@ class ServerOptions:
     reuse_grpc_port: bool = _grpc(False, BOOLEAN, "share the port with other servers that set this flag")
     grpc_engine: str = _grpc(
         "auto", choice("auto", "grpcio", "native"),
-        "library that speaks gRPC; auto picks the fastest installed one that supports the other flags",
+        "library that speaks gRPC; auto picks the fastest installed one that supports the other flags; native does not "
+        "decompress deflate",
     )  # fmt: skip
     grpc_use_ssl: bool = _grpc(False, BOOLEAN, "encrypt connections (TLS)")
     grpc_use_ssl_mutual: bool = _grpc(False, BOOLEAN, "encrypt connections and require a client certificate")

@@ -46,7 +46,7 @@ def choose_engine(options: GrpcOptions) -> tuple[str, str]:
         return "grpcio", f"needed for {missing}"
     if not installed:
         return "grpcio", "pygrpc-native is not installed"
-    return "native", "pygrpc-native is installed"
+    return "native", "pygrpc-native is installed; clients may compress with gzip, not with deflate"
 
 
 class GrpcListener:
