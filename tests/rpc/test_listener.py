@@ -40,7 +40,11 @@ def silent():
 @pytest.mark.parametrize(
     ("options", "installed", "expected"),
     [
-        (GrpcOptions(), True, ("native", "pygrpc-native is installed")),
+        (
+            GrpcOptions(),
+            True,
+            ("native", "pygrpc-native is installed; clients may compress with gzip, not with deflate"),
+        ),
         (GrpcOptions(), False, ("grpcio", "pygrpc-native is not installed")),
         (GrpcOptions(grpc_use_ssl=True), True, ("grpcio", "needed for TLS")),
         (
