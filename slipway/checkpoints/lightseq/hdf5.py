@@ -1,8 +1,9 @@
 """Read and write a `.hdf5` file by the tables of `schema.py`.
 
 Reading takes settings at once and arrays as places in the mapped file. Arrays may be flat or shaped, float32 or float64
-(exporters pass Python lists); strings are arrays of character codes. h5py only locates things; it reads just chunked or
-compressed datasets, which are allowed but unusual. Writing makes flat float32 and uint8 datasets.
+(exporters pass Python lists); strings are arrays of character codes. h5py only locates datasets, and reads those that
+are chunked or compressed, which is allowed but unusual. Writing makes flat float32 and uint8 datasets, and texts as
+character codes.
 """
 
 from __future__ import annotations

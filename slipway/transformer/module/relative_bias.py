@@ -70,5 +70,5 @@ class StaticRelativeBias:
         self._middle = middle
 
     def __call__(self, distances: Tensor) -> Tensor:
-        """Return the bias of keys at these distances (key - query, int64 [n], 0 or negative), [1, heads, 1, n]."""
+        """Return the bias, [1, heads, 1, n], for distances key - query, int64 [n]; later keys are masked elsewhere."""
         return self._by_distance[:, (distances + self._middle).clamp(0, 2 * self._middle)][None, :, None]

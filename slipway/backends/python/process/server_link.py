@@ -58,7 +58,7 @@ class ChildProcess:
         self._socket = ours
         self._connected = True
         self._loop.add_reader(ours.fileno(), self._readable)
-        if sys.platform == "linux":  # the stream does not end while a process that the model forked is alive
+        if sys.platform == "linux":  # elsewhere the stream ends only after processes that the model forked
             self._exit = os.pidfd_open(self._process.pid)
             self._loop.add_reader(self._exit, self._exited)
 
