@@ -93,7 +93,12 @@ def drop_bias(file: Path) -> None:
 # The extension, how LightSeq's file is damaged, the model type it is served as, and what the reason must contain.
 LIGHTSEQ: dict[str, tuple[str, Callable[[Path], object], str, list[str]]] = {
     "hdf5_truncated": (".hdf5", cut, "Transformer", ["model.hdf5' is not a readable HDF5 file"]),
-    "hdf5_empty": (".hdf5", lambda file: file.write_bytes(b""), "Transformer", ["model.hdf5' is no HDF5 file"]),
+    "hdf5_empty": (
+        ".hdf5",
+        lambda file: file.write_bytes(b""),
+        "Transformer",
+        ["model.hdf5' is not a readable HDF5 file"],
+    ),
     "hdf5_field_missing": (
         ".hdf5",
         drop_bias,
@@ -101,13 +106,13 @@ LIGHTSEQ: dict[str, tuple[str, Callable[[Path], object], str, list[str]]] = {
         ["Wrong ffn_first_bias_size ! encoder_stack/1/ffn_first_bias is missing"],
     ),
     "hdf5_of_another_type": (".hdf5", keep, "T5", ["Wrong position_embedding_size !"]),
-    "pb_truncated": (".pb", cut, "Transformer", ["model.pb'", "the file is cut off"]),
+    "pb_truncated": (".pb", cut, "Transformer", ["model.pb'", "the file is truncated"]),
     "pb_empty": (".pb", lambda file: file.write_bytes(b""), "Transformer", ["model.pb' is empty"]),
     "pb_garbage": (
         ".pb",
         lambda file: file.write_bytes(b"no message at all"),
         "Transformer",
-        ["model.pb' is no LightSeq model"],
+        ["model.pb' is not a LightSeq model"],
     ),
     "pb_of_another_type": (".pb", keep, "Bert", ["model.pb'", "model_conf/head_num", "check model_type"]),
 }

@@ -80,7 +80,7 @@ def test_in_int8_each_row_goes_to_the_engine_that_runs_it_exactly(opened, caplog
     assert auto.description.endswith(
         "; torch int8, cpu for sampling with a seed for each row, beam search without early stopping"
     )
-    said = [record.getMessage() for record in caplog.records if "where CTranslate2 cannot" in record.getMessage()]
+    said = [record.getMessage() for record in caplog.records if "for what CTranslate2 does" in record.getMessage()]
     assert said == [
         "model 'tiny' uses torch int8, cpu for what CTranslate2 does not support: sampling with a seed for each row",
         "model 'tiny' uses torch int8, cpu for what CTranslate2 does not support: beam search without early stopping",
