@@ -85,10 +85,10 @@ FAMILIES: Final[dict[str, EncoderFamily]] = {
     "umt5": _t5("UMT5EncoderModel"),
     "xlm-roberta": _FAIRSEQ,
 }
-# Those of generation/source.py, which reads them.
+# The model types that generation/source.py reads.
 GENERATING: Final = ("bart", "gpt2", "m2m_100", "marian", "mbart", "mt5", "pegasus", "t5")
 
-# The task that a head was trained for, by the end of the architecture's name.
+# The task that a head was trained for, by suffix of the architecture's name.
 HEADS: Final = {
     "ForSequenceClassification": Task.CLASSIFICATION,
     "ForTokenClassification": Task.TOKENS,
@@ -107,7 +107,7 @@ def unknown_family(architecture: str, model_type: str) -> SlipwayError:
     """Return the error for a model type without a row."""
     return invalid(
         f"architecture '{architecture or model_type}' (model_type '{model_type}') is not supported; "
-        f"supported model types: {', '.join(FAMILIES)}; with a head that generates text: {', '.join(GENERATING)}; "
+        f"supported model types: {', '.join(FAMILIES)}; for text generation: {', '.join(GENERATING)}; "
         f"{_EXPORT}"
     )
 

@@ -167,10 +167,10 @@ def _head(directory: Path, modules: list[_Module], general: Mapping[str, Any], n
                 )
             layers.append(_layer(module.kind, place, notes))
     if pooling is None:
-        raise invalid(f"{path}: no Pooling module, so what one embedding per text would be is not defined")
+        raise invalid(f"{path}: no Pooling module, so the embedding of a text is undefined")
     truncate = general.get("truncate_dim") or 0
     if not isinstance(truncate, int) or truncate < 0:
-        raise invalid(f"{directory / GENERAL}: 'truncate_dim' should be a whole number and is {truncate!r}")
+        raise invalid(f"{directory / GENERAL}: 'truncate_dim' should be an integer but is {truncate!r}")
     return SentenceHead(pooling[0], tuple(layers), skips_prompt=pooling[1], truncate=truncate)
 
 

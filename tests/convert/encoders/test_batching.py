@@ -1,4 +1,4 @@
-"""What the measured rates decide: batches, one by one, or an instance per core."""
+"""The plan that follows from the measured rates: batches, single requests, or one instance per core."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ def rates(length: int, *rows_per_second: float) -> list[Rate]:
 def test_batches_are_as_large_as_they_still_gain():
     plan = decide([*rates(32, 570, 700, 820, 900, 910), *rates(128, 180, 195, 200, 201, 202)], [], cores=2)
     assert (plan.instances, plan.max_tokens) == (1, 8 * 32)
-    assert "1.60 times the rows at 32 tokens" in plan.why
+    assert "1.60 times as many rows at 32 tokens" in plan.why
 
 
 def test_where_batches_gain_nothing_requests_run_one_by_one():
     plan = decide(rates(128, 8.0, 8.1, 8.2, 8.2, 8.3), [], cores=2)
     assert (plan.instances, plan.max_tokens) == (1, 0)
-    assert "they run one by one" in plan.why
+    assert "times the rows of single requests: no batching" in plan.why
 
 
 def test_an_instance_per_core_must_bring_what_a_lone_request_loses():
@@ -60,7 +60,7 @@ def test_a_gain_that_lies_within_the_spread_is_too_noisy_to_tell_and_requests_ru
     plan = decide(rounds(32, CALM, [120.0, 80, 160, 90, 130]), [], cores=2)
     assert (plan.instances, plan.max_tokens) == (1, 0)
     assert plan.why == (
-        "too noisy to tell: batches of 32 tokens a row serve 1.20 times, between 0.90 and 1.30 the rows. Requests run "
+        "too noisy to tell: batches of 32 tokens a row serve 1.20 times the rows (0.90 to 1.30). Requests run "
         "one by one, the safer plan; convert again on an idle machine"
     )
 
@@ -76,5 +76,5 @@ def test_what_is_sure_is_done_and_what_is_not_is_said_beside_it():
     alone = rounds(32, CALM, [200.0, 202, 199, 200, 201])
     plan = decide(alone, [Rate.of(32, 1, [2500.0] * 5)], cores=2)
     assert (plan.instances, plan.max_tokens) == (1, 64)
-    assert plan.why.startswith("batches serve 2.00 times the rows at 32 tokens")
-    assert "too noisy to tell: an instance per core serves 12.50 times" in plan.why
+    assert plan.why.startswith("batches serve 2.00 times as many rows at 32 tokens")
+    assert "too noisy to tell: an instance per core serves 12.50 times the rows" in plan.why

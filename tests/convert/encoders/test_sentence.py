@@ -173,7 +173,7 @@ def test_what_sentence_transformers_is_set_to_and_nothing_reads_is_named(tmp_pat
         ("models of the kind 'SparseEncoder' are not supported", GENERAL, {"model_type": "SparseEncoder"}),
         ("asks for encode\\(\\) -> pooler_output", "sentence_bert_config.json", POOLED),
         ("asks for query_expansion", "sentence_bert_config.json", {"query_expansion": {"length": 32}}),
-        ("'truncate_dim' should be a whole number", GENERAL, {"truncate_dim": "many"}),
+        ("'truncate_dim' should be an integer", GENERAL, {"truncate_dim": "many"}),
     ],
 )  # fmt: skip
 def test_what_cannot_be_done_exactly_is_refused_by_name(tmp_path, message, file, changes):
