@@ -1,6 +1,6 @@
-"""The stopwatch of every wing: how long executions of a model take, alone and on several instances at once.
+"""Time the executions of a model, on one instance and on several at once; used by every wing.
 
-The clock is the only thing here that differs from run to run; what is done with the figures is decided elsewhere.
+Only measures; what follows from the figures is decided elsewhere.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from typing import Final
 from slipway.convert.arrays import Arrays
 from slipway.convert.runner import OpenModel
 
-_SECONDS: Final = 0.8  # per figure at most; more runs move a median of these models by less than 3 %
+_SECONDS: Final = 0.8  # at most, per figure; with more runs the medians of these models change by less than 3 %
 _FEWEST: Final = 5
 _MOST: Final = 100
 _WARM: Final = 2
 
 
 def seconds_per_run(model: OpenModel, inputs: Arrays, seconds: float = _SECONDS, fewest: int = _FEWEST) -> float:
-    """Return the median time of one execution, of `fewest` at least; a first one is not counted."""
+    """Return the median duration of at least `fewest` executions, after a warm-up that is not counted."""
     for _ in range(_WARM if fewest == _FEWEST else 1):
         model.run(inputs)
     return statistics.median(_times(lambda: model.run(inputs), seconds, fewest))
@@ -47,10 +47,10 @@ def _times(action: Callable[[], object], seconds: float, fewest: int = _FEWEST, 
 def rows_per_second_together(
     model: OpenModel, inputs: Arrays, seconds: float = _SECONDS, fewest: int = _FEWEST
 ) -> float:
-    """Return the rows per second of all instances at work at the same time, one row each.
+    """Return the total rows per second when all instances run concurrently, one row per execution.
 
-    Rows are counted over the time that passed for all of them: medians of each instance's own would leave out the time
-    in which one waits for the others.
+    Rows are counted over the time that all instances took together: the median times of each instance would leave out
+    the time that one spends waiting for the others.
     """
     count = len(model.executors)
     done: list[int] = []

@@ -1,4 +1,4 @@
-"""How a converted model is to be scheduled, with the measured rates that say so: values only."""
+"""The scheduling of a converted model, and the measured rates that justify it: values only."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """Rows per second of batches of `rows` rows of `length` tokens each: the median, and what each round measured."""
+    """Rows per second for batches of `rows` rows with `length` tokens each: the median, and each round's result."""
 
     length: int
     rows: int
@@ -18,19 +18,19 @@ class Rate:
 
     @staticmethod
     def of(length: int, rows: int, rounds: Sequence[float]) -> Rate:
-        """Return the rate of what was measured."""
+        """Return the rate that several rounds measured."""
         return Rate(length, rows, statistics.median(rounds), tuple(rounds))
 
     @property
     def measured(self) -> tuple[float, ...]:
-        """What each round measured; the one figure where there were none."""
+        """The result of each round; without rounds, the single rate."""
         return self.rounds or (self.rows_per_second,)
 
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """How many times faster one thing is than another: the median of paired rounds, and between what the rounds lie,
-    the one farthest out on each side left out where there are five."""
+    """How many times as fast one thing is as another: the median of paired rounds, and their range; from five rounds
+    on, the range leaves out the lowest and the highest."""
 
     low: float
     middle: float
@@ -38,18 +38,20 @@ class Ratio:
 
     @staticmethod
     def of(rounds: Sequence[float]) -> Ratio:
-        """Return the ratio of what each round gave."""
+        """Return the ratio that several rounds measured."""
         ordered = sorted(rounds)
         kept = ordered[1:-1] if len(ordered) >= 5 else ordered
         return Ratio(kept[0], statistics.median(ordered), kept[-1])
 
     def __str__(self) -> str:
-        return f"{self.middle:.2f} times, between {self.low:.2f} and {self.high:.2f}"
+        return f"{self.middle:.2f} times ({self.low:.2f} to {self.high:.2f})"
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is written into the config. `max_tokens` 0: no batches; `instances` 1 with all threads, or one per core."""
+    """The scheduling that is written into the config: one instance with all threads, or one instance per core.
+
+    `max_tokens` is the limit of a batch; 0 disables batching."""
 
     instances: int
     max_tokens: int
@@ -58,12 +60,12 @@ class Plan:
     why: str = ""
 
     def table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-        """Return the rates as headers and rows: a row for each length, a column for each size of batch."""
+        """Return the rates as headers and rows: one row per length, one column per batch size."""
         sizes = sorted({rate.rows for rate in self.rates})
         lengths = sorted({rate.length for rate in self.rates})
         rates = {(rate.length, rate.rows): f"{rate.rows_per_second:.0f}" for rate in self.rates}
         together = {rate.length: f"{rate.rows_per_second:.0f}" for rate in self.instance_rates}
-        headers = ("tokens", *(f"batch {size}" for size in sizes), *(("an instance per core",) if together else ()))
+        headers = ("tokens", *(f"batch {size}" for size in sizes), *(("one instance per core",) if together else ()))
         rows = [
             (str(length), *(rates[length, size] for size in sizes), *((together[length],) if together else ()))
             for length in lengths

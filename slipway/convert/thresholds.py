@@ -1,7 +1,7 @@
-"""What is near enough: one table of numbers for every gate of every wing.
+"""The tolerances of every gate in every wing, in one table.
 
-A gate picks the questions that make sense for what it compares (encoders/gate.py: rows of tensors, generation/gate.py:
-tokens, module/gate.py: outputs); what a precision may lose at a question is said here, once.
+A gate picks the criteria that suit its outputs (encoders/gate.py: rows of tensors, generation/gate.py: tokens,
+module/gate.py: outputs). How much a precision may lose under each criterion is defined here, once.
 """
 
 from __future__ import annotations
@@ -11,18 +11,19 @@ from typing import Final
 
 import numpy as np
 
-TOLERANCE: Final = 1e-4  # FP32: sums in another order; relative to the largest output where that is above 1
+TOLERANCE: Final = 1e-4  # FP32: allows another order of summation; relative to the largest output if that exceeds 1
 COSINE: Final = 0.999
-HIGH, BALANCED, FAST = "high", "balanced", "fast"  # what --accuracy takes
+HIGH, BALANCED, FAST = "high", "balanced", "fast"  # the values of --accuracy
 
 
 @dataclass(frozen=True, slots=True)
 class Strictness:
-    """What a reduced type must keep at least, as shares and cosines; FP32 keeps everything whatever is asked for.
+    """The minimum accuracy of a reduced precision, as shares and cosines; FP32 is held to its limits at every level.
 
-    `embedding` is the mean cosine of int8 vectors, which are compared by their direction among others; `worst` that of
-    any row; `neighbours` the share of sample texts whose nearest neighbour stays the same; `labels` of rows whose
-    winning label does; `tokens` of generated tokens before a row takes another way.
+    `cosine` is the mean cosine over rows, `embedding` the same for int8 vectors whose consumers compare directions, and
+    `worst` the cosine of the worst row; `neighbours` is the share of sample texts that keep their nearest neighbour,
+    `labels` the share of rows that keep their winning label, and `tokens` the share of generated tokens before a row's
+    first difference.
     """
 
     cosine: float
@@ -35,7 +36,7 @@ class Strictness:
 
 ACCURACY: Final = {
     HIGH: Strictness(cosine=0.9999, embedding=0.9999, worst=0.99, neighbours=1.0, labels=1.0, tokens=0.99),
-    # worst: MiniLM in int8 has 0.93 on a row of one random token
+    # worst: MiniLM in int8 reaches 0.93 on a row of one random token
     BALANCED: Strictness(cosine=COSINE, embedding=0.995, worst=0.8, neighbours=0.99, labels=0.99, tokens=0.9),
     FAST: Strictness(cosine=0.99, embedding=0.98, worst=0.7, neighbours=0.95, labels=0.97, tokens=0.8),
 }
@@ -44,14 +45,14 @@ TOKENS: Final = ACCURACY[BALANCED].tokens
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """What a precision may differ by: `difference` relative as in comparison.py, and the least cosine."""
+    """How far a precision may deviate: the largest relative `difference` (comparison.py) and the smallest cosine."""
 
     difference: float
     cosine: float = COSINE
 
 
-# Of reduced types only FP16 has a bound on single values: those of int8 and bfloat16 move with the range of a tensor,
-# the direction must not.
+# Of the reduced types, only FP16 has a bound on single values: the error of int8 and bfloat16 grows with the range of
+# the tensor, but the direction must be preserved.
 LIMITS: Final = {
     "fp32": Limit(TOLERANCE),
     "fp16": Limit(1e-2),
@@ -62,7 +63,7 @@ LIMITS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """What a candidate whose outputs are tensors must hold; 0 where a figure is not asked for."""
+    """The criteria for a candidate whose outputs are tensors; 0 disables a criterion."""
 
     difference: float = 0.0
     agreement: float = 0.0

@@ -12,7 +12,12 @@ WORDS = (
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
 LENGTH = 40
-TOKEN_TYPES = ("albert", "bert", "electra", "nomic_bert")  # families whose tokenizers tell first and second texts apart
+TOKEN_TYPES = (
+    "albert",
+    "bert",
+    "electra",
+    "nomic_bert",
+)  # they distinguish first and second texts
 _TO_TEXT = {
     "d_model": 32,
     **dict.fromkeys(("encoder_layers", "decoder_layers"), 2),
@@ -20,9 +25,9 @@ _TO_TEXT = {
     **dict.fromkeys(("encoder_ffn_dim", "decoder_ffn_dim"), 64),
     "decoder_start_token_id": 3,
 }
-LOUDNESS = {"mobilebert": 0.1}  # it has no norms that would hold its numbers
+LOUDNESS = {"mobilebert": 0.1}  # it has no norms that would bound its activations
 _T5 = {"d_model": 32, "d_ff": 64, "num_layers": 2, "num_heads": 4, "d_kv": 8, "decoder_start_token_id": 0}
-# What a family calls its sizes, where that is not as in BERT, and what else it needs to be tiny.
+# The size settings of families that do not use BERT's names, and other settings that keep a model tiny.
 FAMILY_SIZES = {
     "albert": {**SIZES, "embedding_size": 32},
     "bart": _TO_TEXT,
@@ -47,7 +52,7 @@ FAMILY_SIZES = {
     "umt5": _T5,
 }
 
-# One checkpoint for each task: its head, the labels of its configuration, what else differs.
+# One checkpoint for each task: its head, its configured labels, other changes.
 TAGS = {0: "O", 1: "B-PER", 2: "I-PER", 3: "B-LOC", 4: "I-LOC"}
 NLI = {0: "contradiction", 1: "neutral", 2: "entailment"}
 MOODS = {0: "positive", 1: "negative", 2: "neutral"}
@@ -88,7 +93,7 @@ def write_tokenizer(directory: Path, *, token_types: bool = True) -> int:
 
 
 def write_checkpoint(directory: Path, model_type: str = "bert", head: str = "Model", **changes: object) -> Path:
-    """Write a random checkpoint of `model_type` with its tokenizer; `changes` go into config.json's values."""
+    """Write a random checkpoint of `model_type` with its tokenizer; `changes` are values for config.json."""
     import torch
     import transformers
 
@@ -112,7 +117,7 @@ def write_checkpoint(directory: Path, model_type: str = "bert", head: str = "Mod
         model = (
             getattr(transformers, f"Auto{head}" if head == "Model" else f"AutoModel{head}").from_config(config).eval()
         )
-    # Random initialisation leaves differences between tokens tiny; louder weights make mistakes visible.
+    # Random initialisation leaves tiny differences between tokens; larger weights make mistakes visible.
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim > 1:
@@ -122,7 +127,7 @@ def write_checkpoint(directory: Path, model_type: str = "bert", head: str = "Mod
 
 
 def add_sentence_transformers(directory: Path, mode: str = "mean", *, normalise: bool = True) -> Path:
-    """Turn an encoder directory into a sentence-transformers one."""
+    """Turn an encoder's directory into a sentence-transformers directory."""
     kinds = [("", "Transformer"), ("1_Pooling", "Pooling"), *([("2_Normalize", "Normalize")] if normalise else [])]
     modules = [
         {"idx": index, "name": str(index), "path": path, "type": f"sentence_transformers.models.{kind}"}

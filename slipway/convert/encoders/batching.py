@@ -1,8 +1,8 @@
-"""How the chosen model is to be scheduled here: instances, threads, and how many tokens a batch may have.
+"""Plan the scheduling of the chosen model on this machine: instances, threads, and tokens per batch.
 
-A CPU that is full with one row gains nothing from a second one: batches pay while a row alone leaves cores or vector
-units idle. Both are measured in turn, several times, and what was found is written into the config; where the rounds
-lie too far apart, the plan is the one that cannot hurt.
+Batches pay off only if a single row leaves cores or vector units idle; a CPU that one row keeps busy gains nothing from
+a second one. So batches and parallel instances are measured, in alternating rounds, and the better choice is written
+into the config. If the rounds differ too much, the safer plan is chosen.
 """
 
 from __future__ import annotations
@@ -21,20 +21,21 @@ from slipway.convert.plan import Plan, Rate, Ratio
 from slipway.convert.runner import OpenModel
 from slipway.cores import cpu_limit
 
-PADDING_SHARE: Final = 0.1  # of a batch; the time it costs is at most as large
-_ENOUGH: Final = 0.95  # of the best rate: larger batches only add waiting
-_WORTH_LATENCY: Final = 1.15  # several instances make a lone request slower: they must bring that much
-_PAYS: Final = 1.05  # batching must bring that much, else requests run one by one
-_POSSIBLE: Final = 1.25  # times what the rows of a batch, or the cores, allow: beyond it something else was measured
+PADDING_SHARE: Final = 0.1  # of a batch; padding costs at most this share of its time
+_ENOUGH: Final = 0.95  # share of the best rate: beyond it, larger batches only add latency
+_WORTH_LATENCY: Final = 1.15  # gain required of several instances, since they slow down a single request
+_PAYS: Final = 1.05  # gain required of batching; otherwise requests run one by one
+_POSSIBLE: Final = 1.25  # times the rows of a batch, or the cores: a larger gain is a measurement error
 _ROUNDS: Final = 5
-_SECONDS: Final = 0.1  # per figure and round
+_SECONDS: Final = 0.1  # per measurement and round
 
 
-Reopen = Callable[[int], OpenModel]  # the same model with that many instances
+Reopen = Callable[[int], OpenModel]  # opens the same model with that many instances
 
 
 def plan_batching(reopen: Reopen, subject: Subject, lengths: Sequence[int]) -> Plan:
-    """Measure batches on one instance, and rows on one instance per core, in turn; return what serves most rows."""
+    """Measure batches on one instance and single rows on one instance per core, in alternating rounds; return the plan
+    with the best rate."""
     if subject.interface.max_batch_size < 2:
         return Plan(1, 0, why="the model has no batch dimension")
     cores = cpu_limit()
@@ -75,7 +76,7 @@ def _together(model: OpenModel | None, inputs: Arrays) -> float:
 
 
 def decide(rates: Sequence[Rate], instance_rates: Sequence[Rate], cores: int) -> Plan:
-    """Return the plan that the rates ask for; where they lie too far apart to tell, the safer one. Pure."""
+    """Return the plan with the best measured rate, or the safer plan if the rounds differ too much. Pure."""
     lengths = sorted({rate.length for rate in rates})
     by_length = {length: [rate for rate in rates if rate.length == length] for length in lengths}
     best = {length: max(rows, key=lambda rate: rate.rows_per_second) for length, rows in by_length.items()}
@@ -83,27 +84,31 @@ def decide(rates: Sequence[Rate], instance_rates: Sequence[Rate], cores: int) ->
     together = {rate.length: rate for rate in instance_rates}
     parallel = _ratio([(together[length], best[length]) for length in lengths]) if together else Ratio(0, 0, 0)
     measured = (tuple(rates), tuple(instance_rates))
-    doubt = _doubt(parallel, f"an instance per core serves {parallel} the rows of one", _WORTH_LATENCY, cores)
+    doubt = _doubt(
+        parallel, f"one instance per core serves {parallel} as many rows as one with batches", _WORTH_LATENCY, cores
+    )
     if parallel.middle >= _WORTH_LATENCY and not doubt:
-        why = f"{cores} instances with one thread each serve {parallel.middle:.2f} times the rows of one instance with "
-        return Plan(cores, 0, *measured, why=f"{why}batches")
+        why = (
+            f"{cores} instances with one thread each serve {parallel.middle:.2f} times as many rows as one with batches"
+        )
+        return Plan(cores, 0, *measured, why=why)
     doubts = [doubt] if doubt else []
     paying = []
     for length, gain in gains.items():
-        doubt = _doubt(gain, f"batches of {length} tokens a row serve {gain} the rows", _PAYS, best[length].rows)
+        doubt = _doubt(gain, f"batches of {length}-token rows serve {gain} as many rows", _PAYS, best[length].rows)
         doubts += [doubt] if doubt else []
         paying += [length] if gain.middle >= _PAYS and not doubt else []
     if not paying:
         return Plan(1, 0, *measured, why=_one_by_one(gains, doubts))
     tokens = max(length * _knee(by_length[length], best[length].rows_per_second) for length in paying)
-    pays = ", ".join(f"{gains[length].middle:.2f} times the rows at {length} tokens" for length in paying)
-    why = f"batches serve {pays}; beyond {tokens} tokens they gain nothing more"
+    pays = ", ".join(f"{gains[length].middle:.2f} times as many rows at {length} tokens" for length in paying)
+    why = f"batches serve {pays}; above {tokens} tokens per batch nothing is gained"
     return Plan(1, tokens, *measured, why="; ".join([why, *doubts]))
 
 
 def _doubt(ratio: Ratio, said: str, worth: float, most: float) -> str:
-    """Return why a gain is not believed: its rounds lie on both sides of what it must bring, or it cannot be. "" where
-    it is believed, or is none."""
+    """Return why a gain is doubtful: its rounds lie on both sides of the required gain, or it is impossibly large.
+    Return "" for a clear gain and for a ratio below the required gain."""
     if ratio.middle < worth:
         return ""
     return f"too noisy to tell: {said}" if ratio.low < worth or ratio.middle > _POSSIBLE * most else ""
@@ -113,11 +118,11 @@ def _one_by_one(gains: Mapping[int, Ratio], doubts: Sequence[str]) -> str:
     if doubts:
         return f"{'; '.join(doubts)}. Requests run one by one, the safer plan; convert again on an idle machine"
     most = max(gain.middle for gain in gains.values())
-    return f"batches serve at most {most:.2f} times the rows of single requests: they run one by one"
+    return f"batches serve at most {most:.2f} times the rows of single requests: no batching"
 
 
 def _ratio(pairs: Sequence[tuple[Rate, Rate]]) -> Ratio:
-    """Return how many times as fast the first of each pair is, the geometric mean over the pairs, round by round."""
+    """Return the speed of the first of each pair relative to the second: per round, the geometric mean over pairs."""
     rounds = [
         [one / other for one, other in zip(first.measured, second.measured, strict=True)] for first, second in pairs
     ]
@@ -129,5 +134,5 @@ def _knee(rates: Sequence[Rate], best: float) -> int:
 
 
 def _mean(ratios: Sequence[float]) -> float:
-    """Return the geometric mean, the right one for ratios."""
+    """Return the geometric mean, which is the right mean for ratios."""
     return math.exp(sum(map(math.log, ratios)) / len(ratios))

@@ -1,4 +1,4 @@
-"""What the report says of candidates whose outputs are tensors."""
+"""How the report shows candidates whose outputs are tensors."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _fields(candidate: Candidate) -> dict[str, Any]:
 
 
 def _measured(candidate: Candidate) -> str:
-    return f"at {' and '.join(str(speed.length) for speed in candidate.speeds)} tokens on this machine"
+    return f"measured at {' and '.join(str(speed.length) for speed in candidate.speeds)} tokens on this machine"
 
 
 def _lost(candidate: Candidate) -> str:
@@ -54,5 +54,5 @@ def _lost(candidate: Candidate) -> str:
 
 
 COLUMNS: Final = Columns(
-    ("difference", "same label", "cosine", "in a batch", "length: ms, rows/s"), _cells, _fields, _measured, _lost
+    ("difference", "same label", "cosine", "batch difference", "length: ms, rows/s"), _cells, _fields, _measured, _lost
 )

@@ -1,7 +1,7 @@
-"""Read what a Hugging Face directory holds: architecture, task, pooling, lengths.
+"""Read the settings of an encoder in a Hugging Face directory: architecture, task, pooling, lengths.
 
-Only JSON is read here; weights and tokenizer are loaded by encoder.py and tokenizer.py. Whatever the directory asks for
-and this package cannot reproduce exactly is refused by name.
+Only JSON is read here; weights and tokenizer are loaded by encoder.py and tokenizer.py. A setting that cannot be
+reproduced exactly is refused by name.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from slipway.convert.encoders.sentence import SentenceDirectory, SentenceHead, r
 from slipway.convert.options import HYPOTHESIS
 from slipway.errors import invalid
 
-# What else the weights of a head can serve.
+# Other tasks that the weights of a head can serve.
 _ALSO: Final = {
     Task.CLASSIFICATION: (Task.RERANKING, Task.ZERO_SHOT, Task.HIDDEN_STATES),
     Task.RERANKING: (Task.CLASSIFICATION, Task.HIDDEN_STATES),
@@ -28,16 +28,16 @@ _ALSO: Final = {
     Task.HIDDEN_STATES: (),
 }
 _UNLABELLED: Final = (Task.EMBEDDING, Task.HIDDEN_STATES, Task.MASK, Task.QUESTIONS)
-_ACTIVATION: Final = "sbert_ce_default_activation_function"  # of cross-encoders before sentence-transformers 4
+_ACTIVATION: Final = "sbert_ce_default_activation_function"  # in cross-encoders before sentence-transformers 4
 _LENGTHS: Final = ("max_position_embeddings", "n_positions")
 _TORCH: Final = "torch."
-_BOUNDLESS: Final = 512  # tokens, where a directory sets no length; what the encoders here were trained with
+_BOUNDLESS: Final = 512  # tokens, if a directory sets no length; the usual training length of the supported encoders
 
 
 @dataclass(frozen=True, slots=True)
 class EncoderSource:
-    """A checkpoint that can be converted; `max_length` counts special tokens; `notes` is what the served model does
-    unlike the source, and what nothing reads."""
+    """A checkpoint that can be converted; `max_length` includes special tokens; `notes` name differences between the
+    served model and the source, and settings that are not used."""
 
     directory: Path
     family: EncoderFamily
@@ -53,8 +53,8 @@ class EncoderSource:
     prompt: str = ""  # put before every text, of a pair before the first
     prompt_tokens: int = 0  # of them, those that are not pooled
     labels: tuple[str, ...] = ()
-    scores: str = "softmax"  # what makes scores of logits: softmax, sigmoid (each label by itself), none
-    activation: str = "Sigmoid"  # reranking: the class of torch.nn that makes a score of a logit
+    scores: str = "softmax"  # function from logits to scores: softmax, sigmoid (each label separately), none
+    activation: str = "Sigmoid"  # reranking: the torch.nn class that turns a logit into a score
     entailment: int = 0  # zero-shot: the label that means "yes"
     hypothesis: str = HYPOTHESIS
     notes: tuple[str, ...] = ()
@@ -66,7 +66,7 @@ class EncoderSource:
 
 
 def read_source(directory: Path, *, task: Task | None = None, hypothesis: str = HYPOTHESIS) -> EncoderSource:
-    """Return what `directory` holds; raise `SlipwayError` naming the file and the reason when it is unusable."""
+    """Return the source in `directory`; raise `SlipwayError` naming the file and the reason if it is unusable."""
     if not directory.is_dir():
         raise invalid(f"'{directory}' is not a directory")
     sentence = read_sentence_directory(directory)
@@ -81,7 +81,7 @@ def read_source(directory: Path, *, task: Task | None = None, hypothesis: str = 
     found = _found(sentence, task, architecture, model_type, labels)
     chosen = _chosen(task, found, family, architecture)
     if chosen is Task.ZERO_SHOT and ("{}" not in hypothesis or "entailment" not in _lower(labels)):
-        raise invalid("zero-shot needs a label 'entailment' and a hypothesis template with {} in it")
+        raise invalid("zero-shot needs a label 'entailment' and a hypothesis template that contains {}")
     longest = min(_positions(config, family), *declared_lengths(place))
     embeds = sentence is not None and (chosen is Task.EMBEDDING or sentence.head is None)
     return EncoderSource(
@@ -133,7 +133,7 @@ def _chosen(asked: Task | None, found: Task, family: EncoderFamily, architecture
 def _integer(config: dict[str, Any], key: str, directory: Path) -> int:
     value = config.get(key)
     if not isinstance(value, int):
-        raise invalid(f"{directory / 'config.json'}: '{key}' should be a whole number and is {value!r}")
+        raise invalid(f"{directory / 'config.json'}: '{key}' should be an integer but is {value!r}")
     return value
 
 
@@ -147,7 +147,7 @@ def _positions(config: dict[str, Any], family: EncoderFamily) -> int:
 
 
 def _padding_id(config: dict[str, Any], family: EncoderFamily) -> int:
-    """Return the padding id, where the config does not set it transformers' default of the family."""
+    """Return the padding id, or transformers' default for the family if the config does not set it."""
     value = config.get("pad_token_id")
     return int(value) if value is not None else family.padding
 
@@ -158,7 +158,7 @@ def _first(value: Any, default: int) -> int:
 
 
 def _scores(config: dict[str, Any], labels: tuple[str, ...]) -> str:
-    """Return what the pipeline of transformers makes of this classifier's logits."""
+    """Return the function that the pipeline of transformers applies to this classifier's logits."""
     problem = config.get("problem_type")
     if problem == "regression":
         return "none"
@@ -166,7 +166,7 @@ def _scores(config: dict[str, Any], labels: tuple[str, ...]) -> str:
 
 
 def _activation(config: dict[str, Any], sentence: SentenceDirectory | None) -> str:
-    """Return the class of torch.nn that makes a reranker's score of its logit, as sentence-transformers finds it."""
+    """Return the torch.nn class that turns a reranker's logit into its score, as sentence-transformers finds it."""
     own = config.get("sentence_transformers")
     path = (
         (sentence.activation if sentence else "")
@@ -176,7 +176,7 @@ def _activation(config: dict[str, Any], sentence: SentenceDirectory | None) -> s
     if not path:
         return "Identity" if config.get("problem_type") == "regression" else "Sigmoid"
     if not path.startswith(_TORCH):
-        raise invalid(f"the activation '{path}' of this reranker is code of its own; supported: classes of torch.nn")
+        raise invalid(f"the activation '{path}' of this reranker is custom code; supported: classes of torch.nn")
     return path.rpartition(".")[2]
 
 
@@ -203,5 +203,5 @@ def _labels(config: dict[str, Any]) -> tuple[str, ...]:
     try:
         names = {int(index): str(name) for index, name in (config.get("id2label") or default).items()}
     except (AttributeError, ValueError):
-        raise invalid(f"config.json: 'id2label' should map numbers to names and is {config['id2label']!r}") from None
+        raise invalid(f"config.json: 'id2label' should map numbers to names but is {config['id2label']!r}") from None
     return tuple(names[index] for index in sorted(names))
