@@ -91,9 +91,8 @@ def _parser() -> CommandParser:
         "--accuracy",
         choices=tuple(ACCURACY),
         default=BALANCED,
-        help="how much a reduced number type may lose; of embeddings, the share of sample texts that keep their "
-        f"nearest neighbour: {_NEIGHBOURS}"
-        f" (default: {BALANCED})",
+        help="limit on the accuracy that a reduced precision may lose; share of sample texts whose embeddings must "
+        f"keep their nearest neighbour: {_NEIGHBOURS} (default: {BALANCED})",
     )
     parser.add_argument(
         "--compute-type",

@@ -60,7 +60,7 @@ def convert(source: str | Path, options: ConvertOptions, progress: Progress = la
     if not _NAME.fullmatch(options.name):
         raise invalid(f"'{options.name}' is not a model name: use letters, digits, '_', '-' and '.'")
     path, origin = locate(source, progress)
-    embeds = (path / "modules.json").is_file()  # whatever the checkpoint could do by itself
+    embeds = (path / "modules.json").is_file()  # even if the checkpoint alone could generate text
     open_flow = open_generation if generates(path) and not embeds else open_encoders
     with open_flow(path, origin, options, progress) as flow:
         return Conversion(flow, options, progress).run(started)
@@ -124,7 +124,7 @@ class Conversion:
         return ACCEPTED if self._options.accept and variant.competes else REFUSED
 
     def _choose(self, made: Sequence[Made]) -> Made:
-        """Return the fastest candidate that passed, or the most precise of several that are equally fast; if none passed,
+        """Return the fastest candidate that passed, or the most precise of several equally fast ones; if none passed,
         raise `SlipwayError` with all problems."""
         passed = [each for each in made if each.candidate.status == PASSED]
         passed = passed or [each for each in made if each.candidate.status == ACCEPTED]

@@ -13,7 +13,7 @@ from slipway.errors import invalid
 from slipway.installation import install_hint
 
 _ID: Final = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
-# The last is never opened: that it is there says whose head is missing (encoders/foreign.py).
+# model_head.pkl is never opened: its presence identifies a SetFit model (encoders/foreign.py).
 _FILES: Final = (
     "*.json", "*.txt", "*.model", "*.safetensors", "[0-9]_*/*.json", "[0-9]_*/*.txt", "[0-9]_*/*.model",
     "[0-9]_*/*.safetensors", "model_head.pkl",
@@ -57,5 +57,5 @@ def fetch(source: str) -> Path:
 
 
 def _has_bare_layer(directory: Path) -> bool:
-    """Return whether a Dense module of sentence-transformers came without its arrays: old ones are pickles."""
+    """Return whether a Dense module of sentence-transformers lacks its arrays, which older versions pickle."""
     return any(not any(path.glob("*.safetensors")) for path in directory.glob("[0-9]_Dense"))

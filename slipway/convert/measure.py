@@ -28,8 +28,8 @@ def seconds_per_run(model: OpenModel, inputs: Arrays, seconds: float = _SECONDS,
 
 
 def in_rounds(figures: Sequence[Callable[[], float]], rounds: int) -> list[tuple[float, ...]]:
-    """Return each figure once per round, all of them in turn: what else the machine does falls on all alike, and how
-    far the rounds are apart says how much it was."""
+    """Return the results of each measurement, one per round; a round runs all of them in turn. So other load on the
+    machine affects all of them alike, and the spread between rounds shows how strong it was."""
     taken = [[figure() for figure in figures] for _ in range(rounds)]
     return list(zip(*taken, strict=True))
 

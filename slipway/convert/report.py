@@ -44,7 +44,7 @@ class Speed(Protocol):
 
 
 def mean_rate(speeds: Sequence[Speed]) -> float:
-    """Return the geometric mean of the rates, 0 of none."""
+    """Return the geometric mean of the rates; 0 if there are none."""
     return math.prod(speed.rate for speed in speeds) ** (1 / len(speeds)) if speeds else 0.0
 
 
@@ -118,10 +118,10 @@ class ConversionReport:
         return ("candidate", "gate", *self.columns.headers, "MB"), rows
 
     def loss_lines(self) -> list[str]:
-        """Return what the chosen candidate lost and how to keep it, nothing where it keeps every digit."""
+        """Return what the chosen candidate lost and how to avoid it; no lines if it lost nothing."""
         chosen = [each for each in self.candidates if each.label == self.chosen]
         lost = [text for each in chosen if (text := self.columns.lost(each))]
-        kept = "every digit is kept with --precision fp32; --accuracy high allows less loss, --accuracy fast more"
+        kept = "--precision fp32 loses no accuracy; --accuracy high allows less loss, --accuracy fast more"
         return [f"{self.chosen} is not exact: {text}" for text in lost] + ([kept] if lost else [])
 
     def note_lines(self) -> list[str]:

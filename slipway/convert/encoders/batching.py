@@ -48,7 +48,7 @@ def plan_batching(reopen: Reopen, subject: Subject, lengths: Sequence[int]) -> P
 def _rates(
     one: OpenModel, many: OpenModel | None, subject: Subject, lengths: Sequence[int]
 ) -> tuple[list[Rate], list[Rate]]:
-    """Return the rates of batches, and those of an instance per core."""
+    """Return the rates of batches, and the rates of one instance per core."""
     sizes = [size for size in (1, 2, 4, 8, 16) if size <= subject.interface.max_batch_size]
     batches = [(length, rows) for length in real_lengths(subject, lengths) for rows in sizes]
     alone = [length for length in real_lengths(subject, lengths) if many is not None]
@@ -84,9 +84,8 @@ def decide(rates: Sequence[Rate], instance_rates: Sequence[Rate], cores: int) ->
     together = {rate.length: rate for rate in instance_rates}
     parallel = _ratio([(together[length], best[length]) for length in lengths]) if together else Ratio(0, 0, 0)
     measured = (tuple(rates), tuple(instance_rates))
-    doubt = _doubt(
-        parallel, f"one instance per core serves {parallel} as many rows as one with batches", _WORTH_LATENCY, cores
-    )
+    said = f"one instance per core serves {parallel} as many rows as one with batches"
+    doubt = _doubt(parallel, said, _WORTH_LATENCY, cores)
     if parallel.middle >= _WORTH_LATENCY and not doubt:
         why = (
             f"{cores} instances with one thread each serve {parallel.middle:.2f} times as many rows as one with batches"

@@ -139,7 +139,7 @@ class _Comparison:
         self._interface = interface
         self._figures = Figures()
         self._agreements: list[np.ndarray] = []
-        self._vectors: list[tuple[np.ndarray, np.ndarray]] = []  # found and expected, of real texts
+        self._vectors: list[tuple[np.ndarray, np.ndarray]] = []  # found and expected, for real texts
         self._lowest = 1.0
         self._directions: dict[str, _Directions] = {}
         self._batch_directions: dict[str, _Directions] = {}
@@ -205,9 +205,8 @@ def _least(of_outputs: Sequence[float]) -> float:
 
 
 def _neighbours_kept(vectors: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:
-    """Return the share of texts whose nearest neighbour by cosine is the reference's, or as near to it there as FP32
-    can tell."""
-    if len(vectors) < 3:  # two are each other's
+    """Return the share of texts whose nearest neighbour by cosine is the reference's, or ties with it in FP32."""
+    if len(vectors) < 3:  # two texts are always each other's nearest neighbour
         return 1.0
     found, expected = (_similarities([pair[side] for pair in vectors]) for side in (0, 1))
     if not np.isfinite(found[~np.eye(len(found), dtype=bool)]).all():
@@ -218,7 +217,7 @@ def _neighbours_kept(vectors: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:
 
 
 def _similarities(vectors: Sequence[np.ndarray]) -> np.ndarray:
-    """Return the cosine of each pair of different vectors, -inf of each with itself."""
+    """Return the cosine of each pair of different vectors, and -inf on the diagonal."""
     stacked = np.stack(vectors).astype(np.float64)
     lengths = np.linalg.norm(stacked, axis=1, keepdims=True)
     stacked = stacked / np.where(lengths == 0, 1.0, lengths)

@@ -54,7 +54,7 @@ class OpenedSource:
     labels: tuple[str, ...]
     write_around: Callable[[Path], object]
     takes_text: bool
-    notes: tuple[str, ...] = ()  # what the served model does unlike the source, and what nothing reads
+    notes: tuple[str, ...] = ()  # differences from the source, and unused settings
 
     def calibration(self, path: Path | None) -> str:
         """Return a description of the int8 calibration data for the report."""

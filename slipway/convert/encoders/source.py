@@ -50,8 +50,8 @@ class EncoderSource:
     end_id: int = 0
     head: SentenceHead | None = None  # of embeddings
     lowercase: bool = False
-    prompt: str = ""  # put before every text, of a pair before the first
-    prompt_tokens: int = 0  # of them, those that are not pooled
+    prompt: str = ""  # put before every text, or before the first text of a pair
+    prompt_tokens: int = 0  # tokens of the prompt, if they are not pooled
     labels: tuple[str, ...] = ()
     scores: str = "softmax"  # function from logits to scores: softmax, sigmoid (each label separately), none
     activation: str = "Sigmoid"  # reranking: the torch.nn class that turns a logit into a score
@@ -113,14 +113,14 @@ def _family_notes(family: EncoderFamily, longest: int) -> list[str]:
 def _found(
     sentence: SentenceDirectory | None, asked: Task | None, architecture: str, model_type: str, labels: tuple[str, ...]
 ) -> Task:
-    """Return the task that the directory is for."""
+    """Return the task that the directory was made for."""
     if sentence is not None and sentence.head is not None:
         return Task.EMBEDDING
     task = _task(architecture, model_type, labels, asked)
     if sentence is not None and task is Task.CLASSIFICATION and asked is None:
         raise invalid(
-            f"a cross-encoder with {len(labels)} labels scores pairs of texts, and no task here answers a pair with "
-            f"labels: --task text-classification asks it with one text, --task reranking takes its first score"
+            f"a cross-encoder with {len(labels)} labels scores pairs of texts, and none of the tasks returns labels "
+            f"for a pair: --task text-classification takes one text, --task reranking returns the first score"
         )
     return task
 
@@ -138,7 +138,7 @@ def _integer(config: dict[str, Any], key: str, directory: Path) -> int:
 
 
 def _positions(config: dict[str, Any], family: EncoderFamily) -> int:
-    """Return how many tokens the network has positions for."""
+    """Return the number of tokens that the network has positions for."""
     rows = int(next((config[key] for key in _LENGTHS if config.get(key)), _BOUNDLESS))
     if family.form == "full attention":  # transformers attends to all tokens of texts up to this length
         rows = min(rows, (5 + 2 * int(config.get("num_random_blocks", 3))) * int(config.get("block_size", 64)))

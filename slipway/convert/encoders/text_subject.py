@@ -94,7 +94,7 @@ class TextSubject:
 
     @property
     def _fewest(self) -> int:
-        """The fewest tokens that a text can have: where those of the prompt are not pooled, one more than these."""
+        """The minimum number of tokens of a text: one more than the prompt's tokens, if these are not pooled."""
         return 1 + self._source.prompt_tokens
 
     def _longest(self) -> int:

@@ -69,7 +69,7 @@ class GenerationFlow:
         variants: Sequence[Variant],
         report: ConversionReport,
         progress: Progress,
-        least: float = TOKENS,  # share of tokens that a reduced type must keep
+        least: float = TOKENS,  # share of tokens that a reduced precision must keep
     ) -> None:
         self.report = report
         self.variants = variants

@@ -30,7 +30,7 @@ def _lost(candidate: Candidate) -> str:
     found: Agreement | None = candidate.figures
     if found is None or candidate.variant.precision == "fp32":
         return ""
-    return f"{found.same_rows} of {found.rows} texts are those of transformers, {found.share:.1%} of their tokens"
+    return f"{found.same_rows} of {found.rows} texts match transformers, and {found.share:.1%} of their tokens"
 
 
 COLUMNS: Final = Columns(

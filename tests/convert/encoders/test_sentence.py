@@ -135,16 +135,35 @@ def test_texts_are_cut_to_the_length_that_an_old_directory_says_in_a_file_of_its
     assert read_source(source).max_length == 24
 
 
+def test_the_checkpoint_may_lie_in_a_folder_of_its_own(tmp_path):
+    source = embedder(tmp_path / "source")
+    (source / "0_Transformer").mkdir()
+    moved = "config.json model.safetensors tokenizer.json tokenizer_config.json sentence_bert_config.json"
+    for name in moved.split():
+        (source / name).rename(source / "0_Transformer" / name)
+    modules = json.loads((source / "modules.json").read_text())
+    modules[0]["path"] = "0_Transformer"
+    (source / "modules.json").write_text(json.dumps(modules))
+    assert check(source, tmp_path / "work").source.subject.interface.longest == 24
+
+
+def test_a_t5_encoder_with_a_dense_layer_is_a_sentence_t5(tmp_path):
+    source = add_sentence_transformers(write_checkpoint(tmp_path / "source", "t5"), "mean", normalise=False)
+    add_layers(source)
+    gated = check(source, tmp_path / "work")
+    assert (gated.source.task, gated.source.subject.interface.outputs[0].dims) == ("embedding", (8,))
+
+
 def test_what_sentence_transformers_is_set_to_and_nothing_reads_is_named(tmp_path):
     source = embedder(tmp_path / "source")
     edit(source / "1_Pooling/config.json", squash=True)
     edit(source / "sentence_bert_config.json", query_length=12)
     edit(source / GENERAL, prompts={"query": "q: ", "document": ""}, novelty=1)
     assert read_source(source).notes == (
-        "Pooling/config.json sets 'squash' to True, which nothing here reads",
-        "config_sentence_transformers.json sets 'novelty' to 1, which nothing here reads",
-        "sentence_bert_config.json sets 'query_length' to 12, which nothing here reads",
-        "no prompt is put before a text; the checkpoint's other prompts are the client's to write: query: 'q: '",
+        "Pooling/config.json sets 'squash' to True, which is not used",
+        "config_sentence_transformers.json sets 'novelty' to 1, which is not used",
+        "sentence_bert_config.json sets 'query_length' to 12, which is not used",
+        "no prompt is put before a text; the client must add the checkpoint's other prompts itself: query: 'q: '",
     )
 
 
@@ -152,9 +171,9 @@ def test_what_sentence_transformers_is_set_to_and_nothing_reads_is_named(tmp_pat
     ("message", "file", "changes"),
     [
         ("models of the kind 'SparseEncoder' are not supported", GENERAL, {"model_type": "SparseEncoder"}),
-        ("asks for encode\\(\\) -> pooler_output", "sentence_bert_config.json", POOLED),
-        ("asks for query_expansion", "sentence_bert_config.json", {"query_expansion": {"length": 32}}),
-        ("'truncate_dim' should be a whole number", GENERAL, {"truncate_dim": "many"}),
+        ("uses encode\\(\\) -> pooler_output", "sentence_bert_config.json", POOLED),
+        ("uses query_expansion", "sentence_bert_config.json", {"query_expansion": {"length": 32}}),
+        ("'truncate_dim' should be an integer", GENERAL, {"truncate_dim": "many"}),
     ],
 )  # fmt: skip
 def test_what_cannot_be_done_exactly_is_refused_by_name(tmp_path, message, file, changes):
@@ -216,7 +235,7 @@ def test_scores_of_cross_encoders_that_keep_their_activation_in_config_json(tmp_
 
 
 def test_an_activation_that_is_code_of_its_own_is_refused(tmp_path):
-    with pytest.raises(SlipwayError, match=r"the activation 'mine\.Squash' of this reranker is code of its own"):
+    with pytest.raises(SlipwayError, match=r"the activation 'mine\.Squash' of this reranker is custom code"):
         read_source(cross_encoder(tmp_path, activation_fn="mine.Squash"))
 
 

@@ -175,7 +175,7 @@ SPOILED = {
     ).write_text('{"default_prompt_name": "q"}'),
     "has no config.json": lambda source: (source / "config.json").unlink(),
     "config.json: Expecting property name": lambda source: (source / "config.json").write_text("{,"),
-    r"'LlamaForCausalLM' \(model_type 'llama'\) is not supported; supported model types: albert, bert": (
+    r"'LlamaForCausalLM' \(model_type 'llama'\) is not supported; supported model types: albert, bart, bert": (
         lambda source: edit_json(source / "config.json", model_type="llama", architectures=["LlamaForCausalLM"])
     ),
     "cannot load the weights": lambda source: (source / "model.safetensors").write_bytes(b"garbage"),
