@@ -38,8 +38,8 @@ def check_foreign_files(directory: Path, asked: Task | None) -> list[str]:
         return []
     if asked not in _BARE:
         raise invalid(
-            f"'{directory}' is a SetFit model ({setfit}): its labels come from a scikit-learn classifier in a "
-            f"pickle, which is not loaded; --task embedding converts the encoder, whose vectors are that classifier's input"
+            f"'{directory}' is a SetFit model ({setfit}): its labels come from a scikit-learn classifier in a pickle, "
+            f"which is not loaded; --task embedding converts the encoder, whose vectors are that classifier's input"
         )
     return [f"SetFit's classifier ({setfit}) is left out: the model returns the vectors that are its input"]
 
@@ -53,9 +53,9 @@ def check_custom_code(directory: Path, model_type: str, task: Task) -> list[str]
         for auto_class, reference in _code(settings.get("auto_map")):
             if _matters(auto_class, task) and not _is_transformers_own(auto_class, reference, model_type):
                 raise invalid(
-                    f"{directory / file}: 'auto_map' names custom code, {reference}, as {auto_class}; it is not run, and "
-                    f"transformers' own class may compute something else from the weights: convert a version without "
-                    f"'auto_map', or an ONNX export of the model"
+                    f"{directory / file}: 'auto_map' names custom code, {reference}, as {auto_class}; it is not run, "
+                    f"and transformers' own class may compute something else from the weights: convert a version "
+                    f"without 'auto_map', or an ONNX export of the model"
                 )
             notes.append(f"{file} names custom code ({auto_class}: {reference}), which is not run")
     return notes

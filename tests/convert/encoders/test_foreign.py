@@ -43,9 +43,9 @@ def test_an_array_of_no_known_head_is_refused(tmp_path):
         gate(source, tmp_path / "work")
 
 
-def test_a_head_that_has_no_part_in_the_task_is_named(tmp_path):
+def test_a_head_that_the_task_does_not_use_is_named(tmp_path):
     source = add_sentence_transformers(write_checkpoint(tmp_path / "source", head="ForMaskedLM"))
-    assert notes(source, tmp_path / "work") == ["the checkpoint's cls (5 arrays) has no part in embedding"]
+    assert notes(source, tmp_path / "work") == ["the checkpoint's cls (5 arrays) is not used for embedding"]
 
 
 def test_buffers_of_old_checkpoints_need_no_word(tmp_path):
