@@ -12,12 +12,7 @@ WORDS = (
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
 LENGTH = 40
-TOKEN_TYPES = (
-    "albert",
-    "bert",
-    "electra",
-    "nomic_bert",
-)  # they distinguish first and second texts
+TOKEN_TYPES = ("albert", "bert", "electra", "nomic_bert")  # families whose tokenizers distinguish both texts
 _TO_TEXT = {
     "d_model": 32,
     **dict.fromkeys(("encoder_layers", "decoder_layers"), 2),
