@@ -25,6 +25,44 @@ class Search(Enum):
     BRANCHES = "branches"  # the first step's best `beam_width` tokens, each followed greedily (LightSeq topk_greedy)
 
 
+class StopTexts(Protocol):
+    """Texts that end a hypothesis, which may begin and end inside tokens."""
+
+    def met(self, ids: Sequence[int]) -> bool:
+        """Return whether the last of the generated `ids` completes one of the texts."""
+
+
+@dataclass(frozen=True, slots=True)
+class TransformersRules:
+    """What only transformers' `generate()` knows. A row that has it is processed in its order: logits of greedy search
+    and sampling, log-probabilities of beams (`decoding/transformers_order.py`). The names are transformers'."""
+
+    end_ids: tuple[int, ...] = ()  # all of them; `Decoding.end_id` is the first
+    sequence_bias: tuple[tuple[tuple[int, ...], float], ...] = ()
+    encoder_repetition_penalty: float = 1.0
+    no_repeat_ngram_size: int = 0
+    encoder_no_repeat_ngram_size: int = 0
+    bad_words: tuple[tuple[int, ...], ...] = ()  # unlike `Decoding.bad_words`, token 0 too, and across the prompt
+    forced_end_ids: tuple[int, ...] = ()  # the last token that is possible
+    remove_invalid_values: bool = False
+    exponential_decay: tuple[int, float] | None = None  # generated tokens before it begins, factor
+    suppress_tokens: tuple[int, ...] = ()
+    begin_suppress_tokens: tuple[int, ...] = ()
+    top_h: float = 0.0  # 0: not asked for
+    min_p: float = 0.0
+    typical_p: float = 1.0
+    epsilon_cutoff: float = 0.0
+    eta_cutoff: float = 0.0
+    renormalize_logits: bool = False
+    never_early: bool = False  # beams: `early_stopping` is "never"
+    stop_texts: StopTexts | None = None
+
+    @property
+    def change_scores(self) -> bool:
+        """Whether any of them changes scores; the others say when a row ends."""
+        return self != TransformersRules(self.end_ids, never_early=self.never_early, stop_texts=self.stop_texts)
+
+
 @dataclass(frozen=True, slots=True)
 class Decoding:
     """How one row is decoded. The defaults are greedy search.
@@ -55,6 +93,7 @@ class Decoding:
     stop_words: tuple[tuple[int, ...], ...] = ()
     forced: tuple[int, ...] = ()  # the first generated tokens, not chosen: a target language (M2M100, mBART)
     log_probabilities: bool = False  # whether the per-token figures are wanted; the total is always given
+    rules: TransformersRules | None = None  # None: scores are processed in FasterTransformer's order
 
 
 @dataclass(frozen=True, slots=True, eq=False)
