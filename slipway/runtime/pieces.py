@@ -1,7 +1,8 @@
 """Text that grows by tokens, in pieces that are whole characters.
 
 A token may be a part of a character only, and a decoder may write a token differently once its neighbour is known;
-such tokens wait for the next. Knows nothing but the `tokenizers` library.
+such tokens wait for the next, and so do blanks that what follows may take away. Knows nothing but the `tokenizers`
+library.
 """
 
 from __future__ import annotations
@@ -13,14 +14,25 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 _HALF = "\N{REPLACEMENT CHARACTER}"
+# What transformers' `clean_up_tokenization_spaces` writes together, in this order.
+APART = (" .", " ?", " !", " ,", " ' ", " n't", " 'm", " 's", " 've", " 're")
 _KEPT = 8  # tokens decoded again with each new one; words of more tokens only make pieces come later
 
 
-class TextPieces:
-    """The text of one sequence. The pieces joined are the text of all its tokens."""
+def clean_up(text: str) -> str:
+    """Return a text without the blanks that a tokenizer puts before punctuation and shortened words."""
+    for apart in APART:
+        text = text.replace(apart, apart.strip())
+    return text
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+
+class TextPieces:
+    """The text of one sequence. The pieces joined are the text of all its tokens, cleaned up where asked."""
+
+    def __init__(self, tokenizer: Tokenizer, *, cleaned: bool = False) -> None:
         self._tokenizer = tokenizer
+        self._cleaned = cleaned
+        self._waiting = ""  # text whose blanks may go
         self._ids: list[int] = []
         self._sent = ""
         self._start = 0  # tokens before it are decoded no more
@@ -32,7 +44,7 @@ class TextPieces:
         text = self._decode(self._ids[self._start :])
         if text.endswith(_HALF) or not text.startswith(self._before):
             return ""
-        piece = text[len(self._before) :]
+        piece = self._settled(text[len(self._before) :])
         self._sent += piece
         self._before = text
         if len(self._ids) - self._start > 2 * _KEPT:
@@ -41,7 +53,19 @@ class TextPieces:
 
     def rest(self, ids: Sequence[int]) -> str:
         """Return what is missing of the text of `ids`, the whole sequence."""
-        return self._decode(ids)[len(self._sent) :]
+        text = self._decode(ids)
+        return (clean_up(text) if self._cleaned else text)[len(self._sent) :]
+
+    def _settled(self, piece: str) -> str:
+        """Return what of the text so far no later token changes, and keep the rest."""
+        if not self._cleaned:
+            return piece
+        text = self._waiting + piece
+        end = len(text)
+        while (blank := text.rfind(" ", 0, end)) >= 0 and _may_go(text, blank):
+            end = blank
+        settled, self._waiting = text[:end], text[end:]
+        return clean_up(settled)
 
     def _move(self) -> None:
         """Decode less from now on, where the tail decoded alone is the tail of the text."""
@@ -51,3 +75,8 @@ class TextPieces:
 
     def _decode(self, ids: Sequence[int]) -> str:
         return self._tokenizer.decode(list(ids), skip_special_tokens=True)
+
+
+def _may_go(text: str, blank: int) -> bool:
+    """Return whether the blank may belong to something of `APART`: begin it, or end a quotation mark's."""
+    return text[blank + 1 : blank + 2] in ("", " ", ".", "?", "!", ",", "'", "n") or text[:blank].endswith("'")

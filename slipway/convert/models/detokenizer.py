@@ -1,16 +1,21 @@
 """Token ids to text: output_ids INT64 [rows, sequences, tokens] and how many of each count -> BYTES [rows, sequences].
 
 Written by `slipway convert`; runs in Slipway and in NVIDIA Triton (needs `tokenizers` and `numpy`). Special tokens are
-left out, as `decode(..., skip_special_tokens=True)` of transformers does.
+left out, as `decode(..., skip_special_tokens=True)` of transformers does; where the checkpoint's tokenizer takes away
+the blanks before punctuation, the config's parameter CLEAN_UP is 1.
 """
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
 from tokenizers import Tokenizer
+
+# What transformers' `clean_up_tokenization_spaces` writes together, in this order.
+APART = (" .", " ?", " !", " ,", " ' ", " n't", " 'm", " 's", " 've", " 're")
 
 
 class TritonPythonModel:
@@ -18,6 +23,8 @@ class TritonPythonModel:
 
     def initialize(self, args: dict[str, str]) -> None:
         """Open tokenizer.json, which lies beside this file."""
+        parameters = json.loads(args["model_config"]).get("parameters", {})
+        self.cleaned = parameters.get("CLEAN_UP", {}).get("string_value") == "1"
         directory = Path(args["model_repository"], args["model_version"])
         self.tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
 
@@ -31,6 +38,14 @@ class TritonPythonModel:
         lengths = pb_utils.get_input_tensor_by_name(request, "sequence_length").as_numpy()
         rows = ids.reshape(lengths.size, -1) if lengths.size else []
         kept = [row[:length].tolist() for row, length in zip(rows, lengths.ravel())]
+        decoded = self.tokenizer.decode_batch(kept, skip_special_tokens=True)
         texts = np.empty(lengths.size, dtype=np.object_)
-        texts[:] = [text.encode("utf-8") for text in self.tokenizer.decode_batch(kept, skip_special_tokens=True)]
+        texts[:] = [(clean_up(text) if self.cleaned else text).encode("utf-8") for text in decoded]
         return pb_utils.InferenceResponse([pb_utils.Tensor("generated_text", texts.reshape(lengths.shape))])
+
+
+def clean_up(text: str) -> str:
+    """Return a text without the blanks before punctuation and shortened words."""
+    for apart in APART:
+        text = text.replace(apart, apart.strip())
+    return text

@@ -120,6 +120,7 @@ def opened(
     scope = ModelScope(None, "m_0", str(directory), str(version))  # type: ignore[arg-type]  no model asks the server
     surface = build_surface(scope)
     space = ImportSpace([version], surface)
+    space.open()
     model = PythonModel(scope, "m", decoupled)
     try:
         module = space.import_module("model")
