@@ -26,17 +26,19 @@ class InputTensor:
 
 @dataclass(frozen=True, slots=True)
 class ModelDescription:
-    """What the server says about a model: datatypes and shapes by input name; `most_rows` 0 means no batches."""
+    """What the server says about a model: datatypes and shapes by input name, the names that a request may leave out;
+    `most_rows` 0 means no batches."""
 
     name: str
     inputs: dict[str, str]
     shapes: dict[str, tuple[int, ...]]
     most_rows: int
+    optional: frozenset[str] = frozenset()
 
     @property
     def text_input(self) -> str:
-        """The one string input; raise `SlipwayError` where there is none or more than one."""
-        names = [name for name, datatype in self.inputs.items() if datatype == "BYTES"]
+        """The one string input that a request needs; raise `SlipwayError` where there is none or more than one."""
+        names = [name for name, kind in self.inputs.items() if kind == "BYTES" and name not in self.optional]
         if len(names) != 1:
             declared = ", ".join(f"{name} {datatype}" for name, datatype in self.inputs.items())
             raise invalid(f"model '{self.name}' has {len(names)} string inputs ({declared}); use --inputs")
@@ -63,12 +65,14 @@ class Client:
         metadata = self._call(self._connection.get_model_metadata, model, version, **as_json)
         config = self._call(self._connection.get_model_config, model, version, **as_json)
         inputs = metadata.get("inputs", [])
-        most_rows = int(config.get("config", config).get("max_batch_size", 0))
+        declared = config.get("config", config)
+        most_rows = int(declared.get("max_batch_size", 0))
         return ModelDescription(
             model,
             {each["name"]: each["datatype"] for each in inputs},
             {each["name"]: tuple(int(size) for size in each.get("shape", ())) for each in inputs},
             most_rows or (0 if any(int(each["shape"][0]) == -1 for each in inputs if each.get("shape")) else 1),
+            frozenset(each["name"] for each in declared.get("input", ()) if each.get("optional")),
         )
 
     def infer(self, model: ModelDescription, inputs: Mapping[str, InputTensor], version: str) -> Answer:

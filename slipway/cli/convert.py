@@ -113,6 +113,12 @@ def _parser() -> CommandParser:
     parser.add_argument(
         "--hypothesis-template", default=HYPOTHESIS, help=f"of zero-shot labels (default: '{HYPOTHESIS}')"
     )
+    parser.add_argument(
+        "--source-language",
+        metavar="NAME",
+        default="",
+        help="language of texts without a source_language of their own, such as deu_Latn (NLLB, M2M100, mBART)",
+    )
     parser.add_argument("--compare", action="store_true", help="measure the exported graph without optimisation too")
     parser.add_argument(
         "--accept", action="store_true", help="write the named engine and precision even if the gate rejects it"
@@ -151,6 +157,7 @@ def _options(options: Namespace, command: str) -> ConvertOptions:
         calibration=options.calibration,
         inputs=tuple(options.input),
         hypothesis=options.hypothesis_template,
+        source_language=options.source_language,
         accept=options.accept,
         compare=options.compare,
         overwrite=options.overwrite,

@@ -17,13 +17,15 @@ from slipway.cli.client import Answer, InputTensor, ModelDescription, open_clien
 from slipway.cli.parser import CommandParser
 from slipway.cli.request_file import read_request
 from slipway.datatypes import BY_NAME
-from slipway.errors import invalid
+from slipway.errors import SlipwayError, invalid
 
 BATCH = 16
 
 
 def run(arguments: Sequence[str]) -> int:
     """Send the requests in order and print each answer as it comes; 0 when all were answered."""
+    if _asks_for_model_help(arguments):
+        return _model_help(arguments)
     options = _parser().parse_args(arguments)
     if options.request is not None:
         return _send_file(options)
@@ -74,6 +76,29 @@ def _parser() -> argparse.ArgumentParser:
         "--batch", metavar="ROWS", type=int, default=BATCH, help=f"texts per request (default: {BATCH})"
     )
     return parser
+
+
+def _asks_for_model_help(arguments: Sequence[str]) -> bool:
+    """Return whether it is `slipway infer MODEL --help`."""
+    return len(arguments) > 1 and not arguments[0].startswith("-") and bool({"-h", "--help"} & set(arguments[1:]))
+
+
+def _model_help(arguments: Sequence[str]) -> int:
+    """Print the usage, and what the model takes where a server answers."""
+    parser = _parser()
+    parser.print_help()
+    rest = [each for each in arguments if each not in ("-h", "--help")]
+    needless = () if "--request" in rest or any(each in rest for each in ("--text", "--inputs")) else ("--text", "")
+    options = parser.parse_args([*rest, *needless])
+    try:
+        model = open_client(options.url, options.protocol or "grpc").describe(options.model, options.model_version)
+    except SlipwayError as error:
+        print(f"\ninputs of '{options.model}': unknown, {error.message}")
+        return 0
+    print(f"\ninputs of '{model.name}':")
+    for name, datatype in model.inputs.items():
+        print(f"  {name} {datatype}{' (optional)' if name in model.optional else ''}")
+    return 0
 
 
 def _send_file(options: argparse.Namespace) -> int:

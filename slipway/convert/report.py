@@ -101,6 +101,7 @@ class ConversionReport:
     versions: dict[str, str] = field(default_factory=lambda: dict(_versions()))
     machine: str = field(default_factory=describe_machine)
     notes: list[str] = field(default_factory=list)
+    parameters: list[tuple[str, str, str]] = field(default_factory=list)  # of a request: names, type, default
 
     def table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
         """Return the candidates as headers and rows."""
@@ -168,6 +169,9 @@ class ConversionReport:
             lines += ["", "## Not tried", "", *(f"- {row.label}: {row.reason}" for row in self.skipped)]
         if self.batching and self.batching.rates:
             lines += ["", "## Rows per second by batch", "", *_markdown_table(*self.batching.table())]
+        if self.parameters:
+            headers = ("name, other names of a parameter", "type", "default")
+            lines += ["", "## What a request may ask for", "", *_markdown_table(headers, self.parameters)]
         return "\n".join([*lines, *self.note_lines(), ""])
 
 

@@ -82,7 +82,7 @@ PARAMETERS: Final = (
     Argument("renormalize_logits", "BOOL", "renormalize_logits", 0, 1),
     Argument("remove_invalid_values", "BOOL", "remove_invalid_values", 0, 1),
 )
-_ALL: Final = (*ARGUMENTS, *PARAMETERS)
+SETTINGS: Final = (*ARGUMENTS, *PARAMETERS)
 _RULES: Final = frozenset(each.name for each in fields(TransformersRules))
 _DECODING: Final = frozenset(each.name for each in fields(Decoding))
 # transformers' own defaults. A penalty on length is of no meaning without beams.
@@ -96,7 +96,7 @@ _PASSED_OVER: Final = ("id", "stream")
 def default_values(parameters: Mapping[str, str]) -> Values:
     """Return the defaults that a config's parameters set; raise INVALID_ARG naming every one that is not a number."""
     values, problems = dict(BASE), []
-    for argument in _ALL:
+    for argument in SETTINGS:
         text = parameters.get(argument.name)
         if text is None:
             continue
@@ -120,7 +120,7 @@ def parameter_arrays(parameters: str) -> dict[str, np.ndarray]:
 
 def check_names(names: Sequence[str], others: Sequence[str]) -> None:
     """Raise INVALID_ARG naming what is not a setting (nor among `others`), with the nearest that is."""
-    known = [*(name for argument in _ALL for name in argument.names), *STOP_NAMES, *others]
+    known = [*(name for argument in SETTINGS for name in argument.names), *STOP_NAMES, *others]
     problems = []
     for name in names:
         if name not in known:
@@ -133,7 +133,7 @@ def check_names(names: Sequence[str], others: Sequence[str]) -> None:
 
 def given_name(inputs: Mapping[str, Any], field: str) -> str:
     """Return the name by which a request sets a field, "" where it does not."""
-    return next((name for each in _ALL if each.field == field for name in each.names if name in inputs), "")
+    return next((name for each in SETTINGS if each.field == field for name in each.names if name in inputs), "")
 
 
 def read_values(inputs: Mapping[str, np.ndarray], rows: int, defaults: Values) -> list[Values]:
@@ -143,7 +143,7 @@ def read_values(inputs: Mapping[str, np.ndarray], rows: int, defaults: Values) -
     """
     given: list[Values] = [{} for _ in range(rows)]
     problems = []
-    for argument in _ALL:
+    for argument in SETTINGS:
         names = [name for name in argument.names if name in inputs]
         if not names:
             continue
@@ -160,7 +160,7 @@ def read_values(inputs: Mapping[str, np.ndarray], rows: int, defaults: Values) -
             problems.append(f"input '{names[0]}': {error}")
             continue
         for row, values in enumerate(given):
-            values |= column[row if len(column) == rows else 0]
+            values.update(column[row if len(column) == rows else 0])
     if problems:
         raise invalid("; ".join(problems))
     return [_combined(values, defaults) for values in given]
