@@ -1,8 +1,8 @@
-"""How a request says how its rows are decoded: the optional inputs and parameters, their limits, and their defaults.
+"""The decoding arguments of a request: optional inputs and parameters with types, limits and defaults.
 
-One table for what is written into config.pbtxt, what a checkpoint's generation_config.json sets, and what is read at
-serving time. The names are FasterTransformer's where it has one; those of transformers and OpenAI are aliases. Knows no
-engine and no protocol.
+One table defines the inputs in config.pbtxt, the defaults from generation_config.json, and the values read when
+serving. The names follow FasterTransformer where it has the argument; those of transformers and OpenAI are aliases.
+Independent of engines and protocols.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ import numpy as np
 from slipway.errors import invalid
 from slipway.transformer.generation import Decoding, Search, TransformersRules
 
-Values = dict[str, float]  # by the names of `Decoding` and `TransformersRules`; whole numbers stay int
+Values = dict[str, float]  # by field name of `Decoding` and `TransformersRules`; integers stay int
 
 
 @dataclass(frozen=True, slots=True)
 class Argument:
-    """One setting of a request: an optional input [rows, 1], or a parameter that holds for all rows. `field` is what
-    `Decoding` or `TransformersRules` calls it; `least` and `most` are allowed; `aliases` are names of parameters."""
+    """One setting of a request: an optional input [rows, 1], or a parameter that holds for all rows. `field` is its
+    name in `Decoding` or `TransformersRules`; `least` and `most` are inclusive limits; `aliases` are other names as a
+    parameter."""
 
     name: str
     datatype: str
@@ -42,8 +43,8 @@ class Argument:
 
 _MOST_BEAMS: Final = 64
 NUM_RETURN: Final = "num_return_sequences"
-FORCED: Final = "forced_first_id"  # the target language of M2M100 and mBART, a token id
-TOTAL: Final = "max_total"  # transformers' max_length: with the prompt, of an encoder-decoder with its start token
+FORCED: Final = "forced_first_id"  # a token id: the target language of M2M100 and mBART
+TOTAL: Final = "max_total"  # max_length of transformers: includes the prompt or, after an encoder, the start token
 LEAST_TOTAL: Final = "min_total"
 SAMPLES: Final = "do_sample"
 NEVER: Final = "never"  # a value of early_stopping
@@ -85,7 +86,7 @@ PARAMETERS: Final = (
 SETTINGS: Final = (*ARGUMENTS, *PARAMETERS)
 _RULES: Final = frozenset(each.name for each in fields(TransformersRules))
 _DECODING: Final = frozenset(each.name for each in fields(Decoding))
-# transformers' own defaults. A penalty on length is of no meaning without beams.
+# The defaults in transformers: beam scores are per token, which is unused without beams, and one sequence is returned.
 BASE: Final[Values] = {"length_penalty": 1.0, NUM_RETURN: 1}
 _TOP_K: Final = 50  # transformers' default of sampling
 # Of parameters, what is not a model's to know: Triton's own, what other interfaces call streaming, and forwarded
@@ -94,7 +95,7 @@ _PASSED_OVER: Final = ("id", "stream")
 
 
 def default_values(parameters: Mapping[str, str]) -> Values:
-    """Return the defaults that a config's parameters set; raise INVALID_ARG naming every one that is not a number."""
+    """Return the defaults that a config's parameters set; raise INVALID_ARG naming every invalid one."""
     values, problems = dict(BASE), []
     for argument in SETTINGS:
         text = parameters.get(argument.name)
@@ -137,9 +138,9 @@ def given_name(inputs: Mapping[str, Any], field: str) -> str:
 
 
 def read_values(inputs: Mapping[str, np.ndarray], rows: int, defaults: Values) -> list[Values]:
-    """Return the values of each row: those of the request over `defaults`.
+    """Return the values for each row: those in the request override `defaults`.
 
-    Raise INVALID_ARG naming every input that does not have one value per row, or has one that is not allowed.
+    Raise INVALID_ARG naming every input that does not have one value per row or has a value out of range.
     """
     given: list[Values] = [{} for _ in range(rows)]
     problems = []
@@ -167,7 +168,7 @@ def read_values(inputs: Mapping[str, np.ndarray], rows: int, defaults: Values) -
 
 
 def stop_texts(inputs: Mapping[str, np.ndarray], rows: int) -> list[tuple[str, ...]] | None:
-    """Return the stop texts that a request names for each row, None where it names none."""
+    """Return the stop texts of each row, None if the request has none."""
     array = next((inputs[name] for name in STOP_NAMES if name in inputs), None)
     if array is None:
         return None
@@ -175,7 +176,7 @@ def stop_texts(inputs: Mapping[str, np.ndarray], rows: int) -> list[tuple[str, .
     try:
         return [tuple(filter(None, (_text(each) for each in row.tolist()))) for row in table]
     except UnicodeDecodeError as error:
-        raise invalid(f"input '{STOP}' is not UTF-8: {error}") from error
+        raise invalid(f"input '{STOP}' is not valid UTF-8: {error}") from error
 
 
 def decoding_of(
@@ -186,11 +187,11 @@ def decoding_of(
     end_ids: Sequence[int],
     rules: TransformersRules = TransformersRules(),  # noqa: B008  a frozen value
 ) -> Decoding:
-    """Return how a row is decoded: `rules` with what `values` change. `most_tokens` is what its positions allow; more
-    was refused before."""
+    """Return the `Decoding` of a row, with `rules` as changed by `values`, limited to `most_tokens`, the number that its
+    positions allow."""
     known: dict[str, Any] = {name: value for name, value in values.items() if name in _DECODING}
     changed: dict[str, Any] = {name: value for name, value in values.items() if name in _RULES}
-    if not _draws(values):  # as transformers, which divides by the temperature and filters where it draws only
+    if not _draws(values):  # transformers applies the temperature and the filters only when it samples
         known |= {"temperature": 1.0, "top_k": 0, "top_p": 0.0}
         changed |= {"top_h": 0.0, "min_p": 0.0, "typical_p": 1.0, "epsilon_cutoff": 0.0, "eta_cutoff": 0.0}
     return Decoding(
@@ -205,12 +206,12 @@ def decoding_of(
 
 
 def _combined(given: Values, defaults: Values) -> Values:
-    """Put a request's values over the defaults: who asks for beams wants no sampling, and the other way round."""
+    """Override the defaults with a request's values: requesting beams disables default sampling, and vice versa."""
     beams = given.get("beam_width", 1) > 1
     greedy = given.get(SAMPLES) is False or given.get("temperature") == 0
     samples = not greedy and (given.get("top_k", 0) > 1 or given.get("top_p", 0) > 0 or bool(given.get(SAMPLES)))
     if beams and samples:
-        raise invalid("beam_width above 1 and runtime_top_k or runtime_top_p exclude each other")
+        raise invalid("beam_width above 1 cannot be combined with runtime_top_k or runtime_top_p")
     kept = dict(defaults)
     if beams:
         kept |= {"top_k": 0, "top_p": 0.0}
@@ -218,7 +219,7 @@ def _combined(given: Values, defaults: Values) -> Values:
         kept["beam_width"] = 1
     if given.get(SAMPLES):
         kept.setdefault("top_k", _TOP_K)
-    elif "top_k" in given or "top_p" in given:  # one alone means that one alone
+    elif "top_k" in given or "top_p" in given:  # setting one of the two disables the default of the other
         kept |= {"top_k": 0, "top_p": 0.0}
     for one, other in (("max_tokens", TOTAL), ("min_tokens", LEAST_TOTAL)):
         if one in given or other in given:
@@ -243,13 +244,13 @@ def _draws(values: Values) -> bool:
 def _check_count(values: Values) -> None:
     if not _draws(values) and values.get(NUM_RETURN, 1) > values.get("beam_width", 1):
         raise invalid(
-            f"num_return_sequences is {values[NUM_RETURN]:g} and beam_width {values.get('beam_width', 1):g}: there "
-            "are as many sequences as beams"
+            f"num_return_sequences is {values[NUM_RETURN]:g}, but beam_width is only "
+            f"{values.get('beam_width', 1):g}: each beam returns one sequence"
         )
 
 
 def _read(argument: Argument, value: Any) -> Values:
-    """Return what a value sets; raise ValueError saying what is allowed."""
+    """Return the fields that a value sets; raise ValueError with the limits if it is out of range."""
     if argument.field == "early_stopping":
         text = _text(value)
         never = text == NEVER
@@ -258,12 +259,12 @@ def _read(argument: Argument, value: Any) -> Values:
 
 
 def _allowed(argument: Argument, given: Any) -> float:
-    """Return the value as the type that `Decoding` has; raise ValueError saying what is allowed."""
+    """Return the value in the type that `Decoding` expects; raise ValueError with the limits if it is out of range."""
     words = {"true": 1.0, "false": 0.0} if argument.datatype == "BOOL" else {}
     value = words[given.lower()] if isinstance(given, str) and given.lower() in words else float(given)
     if not (argument.least <= value <= argument.most) or math.isinf(value):  # NaN is refused too
         most = f" to {argument.most:g}" if math.isfinite(argument.most) else " or more"
-        raise ValueError(f"{value:g} is not allowed, only {argument.least:g}{most}")
+        raise ValueError(f"{value:g} is out of range, expected {argument.least:g}{most}")
     if argument.datatype == "BOOL":
         return bool(value)
     if argument.datatype == "FP32":
