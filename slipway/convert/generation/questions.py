@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from slipway.convert.generation.gate import GREEDY, MAX_TOKENS, Question
-from slipway.convert.generation.reference import ReferenceGenerator, Search
+from slipway.convert.generation.reference import ReferenceGenerator, ReferenceSearch
 from slipway.convert.generation.source import GenerationSource
 from slipway.runtime.arguments import TOTAL, default_values
 
@@ -56,7 +56,7 @@ def ask_reference(
     for row in rows:
         most = min(MAX_TOKENS, source.room(len(row)))
         if most > 0:
-            greedy = Search(_NEUTRAL | {"max_new_tokens": most})
+            greedy = ReferenceSearch(_NEUTRAL | {"max_new_tokens": most})
             questions.append(Question(row, most, reference.generate(row, greedy), GREEDY))
     for row in (*rows[:2], *rows[-2:])[:_SEARCHED]:
         questions += _searched(source, reference, row)
@@ -69,7 +69,7 @@ def _searched(source: GenerationSource, reference: ReferenceGenerator, row: np.n
     if most < 1:
         return
     for way, (theirs, ours) in _WAYS.items():
-        search = Search(_NEUTRAL | theirs | {"max_new_tokens": most}, _SEED if way == DRAWS else None)
+        search = ReferenceSearch(_NEUTRAL | theirs | {"max_new_tokens": most}, _SEED if way == DRAWS else None)
         arguments = _PLAIN | ours | {"max_output_len": most}
         yield Question(row, most, reference.generate(row, search), way, arguments)
     own = own_limit(source, len(row))
@@ -82,7 +82,7 @@ def _searched(source: GenerationSource, reference: ReferenceGenerator, row: np.n
     )
     draws = "runtime_top_k" in source.defaults
     one = {"num_return_sequences": 1}
-    search = Search(limits[0] | one, _SEED if draws else None)
+    search = ReferenceSearch(limits[0] | one, _SEED if draws else None)
     arguments = limits[1] | one | ({"random_seed": _SEED} if draws else {})
     penalty = float(source.defaults.get("len_penalty", 1.0))
     yield Question(row, min(own, most), reference.generate(row, search), OWN, arguments, penalty)

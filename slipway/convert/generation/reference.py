@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ class Generated:
 
 
 @dataclass(frozen=True, slots=True)
-class Search:
+class ReferenceSearch:
     """How a row is searched: `settings` over the checkpoint's own; `seed` gives draws numbers that a served model draws
     with too."""
 
@@ -72,7 +73,7 @@ class ReferenceGenerator:
             setattr(config, name, getattr(config, name) or None)
         return config
 
-    def generate(self, ids: np.ndarray, search: Search) -> Generated:
+    def generate(self, ids: np.ndarray, search: ReferenceSearch) -> Generated:
         """Return what follows `ids`, int64 [tokens]."""
         import torch
 
@@ -86,7 +87,8 @@ class ReferenceGenerator:
         texts = {"tokenizer": self._tokenizer} if config.stop_strings else {}
 
         def generate() -> Any:
-            with draws or nullcontext():
+            with draws or nullcontext(), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of lengths that the gate makes shorter than the checkpoint's own
                 return self._network.generate(
                     row,
                     attention_mask=torch.ones_like(row),

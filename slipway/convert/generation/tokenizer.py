@@ -63,8 +63,8 @@ def vocabulary_notes(source: GenerationSource, tokenizer: Tokenizer) -> list[str
     known, largest = source.spec.input_stack.vocabulary, max(tokenizer.get_vocab().values(), default=0)
     if largest < known:
         return []
-    note = f"the tokenizer has ids up to {largest}, and the model's vocabulary has {known}: a text with others is refused"
-    return [note]
+    note = f"the tokenizer has ids up to {largest}, and the model's vocabulary has {known}"
+    return [f"{note}: a text that has one beyond it is refused"]
 
 
 def check_text(tokenizer: Tokenizer, reference: Any, ids: Sequence[int]) -> None:
