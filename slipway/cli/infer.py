@@ -99,12 +99,12 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _asks_for_model_help(arguments: Sequence[str]) -> bool:
-    """Return whether it is `slipway infer MODEL --help`."""
+    """Return whether the command is `slipway infer MODEL --help`."""
     return len(arguments) > 1 and not arguments[0].startswith("-") and bool({"-h", "--help"} & set(arguments[1:]))
 
 
 def _model_help(arguments: Sequence[str]) -> int:
-    """Print the usage, and what the model takes where a server answers."""
+    """Print the usage, and the inputs of the model if the server can be reached."""
     parser = _parser()
     parser.print_help()
     rest = [each for each in arguments if each not in ("-h", "--help")]
@@ -113,7 +113,7 @@ def _model_help(arguments: Sequence[str]) -> int:
     try:
         model = open_client(options.url, options.protocol or "grpc").describe(options.model, options.model_version)
     except SlipwayError as error:
-        print(f"\ninputs of '{options.model}': unknown, {error.message}")
+        print(f"\ninputs of '{options.model}': unknown: {error.message}")
         return 0
     print(f"\ninputs of '{model.name}':")
     for name, datatype in model.inputs.items():

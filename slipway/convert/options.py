@@ -29,7 +29,7 @@ class ConvertOptions:
     calibration: Path | None = None
     inputs: tuple[str, ...] = ()
     hypothesis: str = HYPOTHESIS
-    source_language: str = ""  # of a model that translates, where its tokenizer writes one; "": the tokenizer's own
+    source_language: str = ""  # of a translation model; "": the tokenizer's own
     accept: bool = False
     compare: bool = False
     overwrite: bool = False

@@ -102,7 +102,7 @@ class ConversionReport:
     versions: dict[str, str] = field(default_factory=lambda: dict(_versions()))
     machine: str = field(default_factory=describe_machine)
     notes: list[str] = field(default_factory=list)
-    parameters: list[tuple[str, str, str]] = field(default_factory=list)  # of a request: names, type, default
+    parameters: list[tuple[str, str, str]] = field(default_factory=list)  # request parameters: names, type, default
 
     def table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
         """Return the table of candidates as headers and rows."""

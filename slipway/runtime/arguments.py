@@ -37,7 +37,7 @@ class Argument:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Every name it is known by."""
+        """All its names."""
         return (self.name, *self.aliases)
 
 
@@ -70,7 +70,7 @@ ARGUMENTS: Final = (
     Argument("no_repeat_ngram_size", "UINT32", "no_repeat_ngram_size", 0),
     Argument("min_p", "FP32", "min_p", 0, 1),
 )
-# Settings without an input of their own: request parameters, and defaults from the config.
+# Settings that are not inputs, only parameters of a request and defaults in the config.
 PARAMETERS: Final = (
     Argument("max_length", "UINT32", TOTAL, 1),
     Argument("min_total_length", "UINT32", LEAST_TOTAL, 0),
@@ -88,9 +88,9 @@ _RULES: Final = frozenset(each.name for each in fields(TransformersRules))
 _DECODING: Final = frozenset(each.name for each in fields(Decoding))
 # The defaults in transformers: beam scores are per token, which is unused without beams, and one sequence is returned.
 BASE: Final[Values] = {"length_penalty": 1.0, NUM_RETURN: 1}
-_TOP_K: Final = 50  # transformers' default of sampling
-# Of parameters, what is not a model's to know: Triton's own, what other interfaces call streaming, and forwarded
-# headers, whose names have hyphens.
+_TOP_K: Final = 50  # the default in transformers for sampling
+# Parameters that are not for the model: Triton's own, and the streaming flag of other interfaces. Forwarded headers, whose
+# names contain hyphens, are not for it either.
 _PASSED_OVER: Final = ("id", "stream")
 
 
@@ -111,7 +111,7 @@ def default_values(parameters: Mapping[str, str]) -> Values:
 
 
 def parameter_arrays(parameters: str) -> dict[str, np.ndarray]:
-    """Return a request's parameters (a JSON object) as arrays by name, but for those that are not the model's."""
+    """Return a request's parameters (a JSON object) as arrays by name, except those that are not for the model."""
     return {
         name: np.array(value)
         for name, value in json.loads(parameters or "{}").items()
@@ -120,20 +120,20 @@ def parameter_arrays(parameters: str) -> dict[str, np.ndarray]:
 
 
 def check_names(names: Sequence[str], others: Sequence[str]) -> None:
-    """Raise INVALID_ARG naming what is not a setting (nor among `others`), with the nearest that is."""
+    """Raise INVALID_ARG naming every name that is neither a setting nor in `others`, with the nearest known one."""
     known = [*(name for argument in SETTINGS for name in argument.names), *STOP_NAMES, *others]
     problems = []
     for name in names:
         if name not in known:
             near = get_close_matches(name, known, n=1)
-            advice = f"did you mean '{near[0]}'?" if near else f"it knows {', '.join(sorted(set(known)))}"
-            problems.append(f"the model has no parameter '{name}': {advice}")
+            advice = f"did you mean '{near[0]}'?" if near else f"known ones are {', '.join(sorted(set(known)))}"
+            problems.append(f"parameter '{name}' is unknown to the model: {advice}")
     if problems:
         raise invalid("; ".join(problems))
 
 
 def given_name(inputs: Mapping[str, Any], field: str) -> str:
-    """Return the name by which a request sets a field, "" where it does not."""
+    """Return the name under which a request sets a field, "" if it does not set it."""
     return next((name for each in SETTINGS if each.field == field for name in each.names if name in inputs), "")
 
 
@@ -149,7 +149,7 @@ def read_values(inputs: Mapping[str, np.ndarray], rows: int, defaults: Values) -
         if not names:
             continue
         if len(names) > 1:
-            problems.append(f"'{names[0]}' and '{names[1]}' are the same setting: give one of them")
+            problems.append(f"'{names[0]}' and '{names[1]}' are the same setting: set only one of them")
             continue
         array = inputs[names[0]]
         if array.size not in (1, rows):
@@ -187,8 +187,8 @@ def decoding_of(
     end_ids: Sequence[int],
     rules: TransformersRules = TransformersRules(),  # noqa: B008  a frozen value
 ) -> Decoding:
-    """Return the `Decoding` of a row, with `rules` as changed by `values`, limited to `most_tokens`, the number that its
-    positions allow."""
+    """Return the `Decoding` of a row: `values` override `rules`; the length is limited to `most_tokens`, the number that
+    its positions allow."""
     known: dict[str, Any] = {name: value for name, value in values.items() if name in _DECODING}
     changed: dict[str, Any] = {name: value for name, value in values.items() if name in _RULES}
     if not _draws(values):  # transformers applies the temperature and the filters only when it samples
@@ -229,8 +229,8 @@ def _combined(given: Values, defaults: Values) -> Values:
     if greedy:
         values |= {"top_k": 0, "top_p": 0.0, "temperature": 1.0}
     elif given.get(SAMPLES) and not values["top_k"] and not values.get("top_p"):
-        values["top_p"] = 1.0  # among all
-    if NUM_RETURN not in given and not _draws(values):  # a default is for the search that it came with
+        values["top_p"] = 1.0  # from the whole vocabulary
+    if NUM_RETURN not in given and not _draws(values):  # a default applies only to the search that it was set for
         values[NUM_RETURN] = min(values[NUM_RETURN], max(1, values.get("beam_width", 1)))
     _check_count(values)
     return values

@@ -81,7 +81,9 @@ class GenerationModel:
             self._defaults.setdefault("max_tokens", min(128, self._longest))
         self._fixed = read_fixed_settings(parameters)
         self._tokenizer = directory / TOKENIZER
-        self._elsewhere = source_language.NAMES if source_language.LANGUAGES in parameters else ()  # the tokenizer's
+        self._elsewhere = (
+            source_language.NAMES if source_language.LANGUAGES in parameters else ()
+        )  # the tokenizer reads them
         options = EngineOptions(
             engine=parameters.get("ENGINE", "auto"),
             compute_type=parameters.get("COMPUTE_TYPE", "float32"),
@@ -160,24 +162,24 @@ class GenerationModel:
         return row
 
     def _rules(self, stop: Sequence[str], prompt: tuple[int, ...]) -> TransformersRules:
-        """Return the checkpoint's rules with the texts that end the row."""
+        """Return the checkpoint's rules with the stop texts of the row."""
         if not stop:
             return self._fixed.rules
         if not self._tokenizer.is_file():
-            raise unsupported(f"texts cannot end it: '{self._tokenizer}' is missing; convert the checkpoint again")
+            raise unsupported(f"stop texts need '{self._tokenizer}', which is missing: convert the checkpoint again")
         texts = tuple(text.encode() for text in stop)
         return replace(self._fixed.rules, stop_texts=StopTextsOfRow(texts, token_bytes(self._tokenizer), prompt))
 
     @staticmethod
     def _of_total_lengths(values: Values, before: int) -> Values:
-        """Return the values with lengths of generated tokens in place of those that count the `before` too."""
+        """Return the values with total lengths, which include the tokens `before`, replaced by lengths to generate."""
         lengths: Values = {}
         if TOTAL in values and "max_tokens" not in values:
             lengths["max_tokens"] = values[TOTAL] - before
             if lengths["max_tokens"] < 1:
                 raise invalid(
-                    f"it has {before} tokens, and max_length, which counts them, is {values[TOTAL]:g}: give a shorter "
-                    "text, or max_new_tokens, which counts what is generated"
+                    f"it has {before} tokens, but max_length, which includes them, is {values[TOTAL]:g}: shorten the "
+                    "text, or set max_new_tokens, which counts only generated tokens"
                 )
         if LEAST_TOTAL in values and "min_tokens" not in values:
             lengths["min_tokens"] = max(0, values[LEAST_TOTAL] - before)
@@ -199,7 +201,7 @@ class _Request(GenerationRequest):
 
     def __init__(self, rows: Sequence[SequenceRequest], wanted: Sequence[int], sink: AnswerSink, *, pad: int) -> None:
         draws = [_draws(row, count) for row, count in zip(rows, wanted, strict=True)]
-        self._first = [0]  # of each row, where its draws begin among all
+        self._first = [0]  # index of the first sequence of each row
         for each in draws:
             self._first.append(self._first[-1] + len(each))
         super().__init__([draw for each in draws for draw in each])
@@ -232,7 +234,7 @@ class _Request(GenerationRequest):
 
 
 def _draws(row: SequenceRequest, count: int) -> list[SequenceRequest]:
-    """Return a row as often as it is drawn: each time with a seed of its own, one search otherwise."""
+    """Return one row per sequence to sample, each with its own seed; a searched row is returned once."""
     decoding = row.decoding
     if count == 1 or decoding is None or decoding.beam_width > 1:
         return [row]

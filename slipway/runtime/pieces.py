@@ -20,7 +20,7 @@ _KEPT = 8  # tokens decoded again with each new one; longer words only delay the
 
 
 def clean_up(text: str) -> str:
-    """Return a text without the blanks that a tokenizer puts before punctuation and shortened words."""
+    """Return a text without the spaces that a tokenizer puts before punctuation and contractions."""
     for apart in APART:
         text = text.replace(apart, apart.strip())
     return text
@@ -32,7 +32,7 @@ class TextPieces:
     def __init__(self, tokenizer: Tokenizer, *, cleaned: bool = False) -> None:
         self._tokenizer = tokenizer
         self._cleaned = cleaned
-        self._waiting = ""  # text whose blanks may go
+        self._waiting = ""  # text whose spaces may still be removed
         self._ids: list[int] = []
         self._sent = ""
         self._start = 0  # tokens before it are no longer decoded
@@ -78,5 +78,5 @@ class TextPieces:
 
 
 def _may_go(text: str, blank: int) -> bool:
-    """Return whether the blank may belong to something of `APART`: begin it, or end a quotation mark's."""
+    """Return whether the space may be part of an entry of `APART`: at its start, or after a quotation mark."""
     return text[blank + 1 : blank + 2] in ("", " ", ".", "?", "!", ",", "'", "n") or text[:blank].endswith("'")

@@ -1,7 +1,7 @@
-"""What a checkpoint asks of every generation and no request changes, as it stands in config.pbtxt: JSON by the names
-that generation_config.json has.
+"""The settings of a checkpoint that hold for every request, as config.pbtxt has them: JSON under the names of
+generation_config.json.
 
-Read when a model opens. Knows no engine and no request.
+Read when a model opens. Independent of engines and requests.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def _texts(value: Any) -> tuple[str, ...]:
     return tuple(text for text in texts if text)
 
 
-# Name in generation_config.json and config.pbtxt -> field of `TransformersRules`, and how its JSON is read.
+# Name in generation_config.json and config.pbtxt -> field of `TransformersRules`, and the function that reads its JSON.
 FIELDS: Final[Mapping[str, tuple[str, Callable[[Any], Any]]]] = {
     "bad_words_ids": ("bad_words", _words),
     "sequence_bias": ("sequence_bias", _biases),
@@ -61,14 +61,14 @@ STOP_STRINGS: Final = "stop_strings"
 
 @dataclass(frozen=True, slots=True)
 class FixedSettings:
-    """The rules without what a row adds, and the texts that end its rows."""
+    """The rules without the settings of a row, and the stop texts."""
 
     rules: TransformersRules
     stop_texts: tuple[str, ...] = ()
 
 
 def read_fixed_settings(parameters: Mapping[str, str]) -> FixedSettings:
-    """Return what a config's parameters set; raise INVALID_ARG naming every one that is malformed."""
+    """Return what a config's parameters set; raise INVALID_ARG naming every malformed one."""
     found: dict[str, Any] = {}
     problems: list[str] = []
     for name in (*FIELDS, STOP_STRINGS):
@@ -85,5 +85,5 @@ def read_fixed_settings(parameters: Mapping[str, str]) -> FixedSettings:
 
 
 def read_setting(name: str, value: Any) -> Any:
-    """Return one setting as the rules have it; raise ValueError or TypeError where it is malformed."""
+    """Return one setting in the form of the rules; raise ValueError or TypeError if it is malformed."""
     return _texts(value) if name == STOP_STRINGS else FIELDS[name][1](value)

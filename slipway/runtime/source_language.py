@@ -1,7 +1,7 @@
-"""The language that a text is in, for tokenizers that write it as a token beside the text (NLLB, M2M100, mBART).
+"""The source language of a text, for tokenizers that add it to the text as a token (NLLB, M2M100, mBART).
 
-tokenizer.json writes the one that the checkpoint was converted for; a request may name another, whose token then stands
-in its place. Knows nothing but the `tokenizers` library.
+tokenizer.json adds the language that was chosen for the conversion; a request may select another, whose token replaces
+it. Depends only on the `tokenizers` library.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ NAMES: Final = (LANGUAGE, "src_lang")
 
 
 class SourceLanguage:
-    """The languages of one tokenizer: none where the config's `parameters` name none."""
+    """The languages of one tokenizer, as named in the `parameters` of its config."""
 
     def __init__(self, tokenizer: Tokenizer, parameters: Mapping[str, str]) -> None:
         self._known = parameters.get(LANGUAGES, "").split()
@@ -31,8 +31,8 @@ class SourceLanguage:
         self._usual = tokenizer.token_to_id(parameters.get(LANGUAGE, ""))
 
     def asked(self, arrays: Mapping[str, np.ndarray]) -> str:
-        """Return the language that a request of one row names, "" where it names none; raise INVALID_ARG naming the
-        nearest where there is no such language."""
+        """Return the language that a request of one row selects, "" if it does not select one; raise INVALID_ARG naming
+        the nearest one if it is unknown."""
         given = next((arrays[name] for name in NAMES if name in arrays), None)
         if given is None or not self._known:
             return ""
@@ -40,14 +40,14 @@ class SourceLanguage:
         return self.checked(name.decode(errors="replace") if isinstance(name, bytes) else str(name))
 
     def checked(self, name: str) -> str:
-        """Return the name; raise INVALID_ARG where the tokenizer has no such language."""
+        """Return the name; raise INVALID_ARG if the tokenizer does not know the language."""
         if name not in self._known:
             near = get_close_matches(name, self._known, n=1) or self._known[:1]
-            raise invalid(f"the tokenizer has no language '{name}': did you mean '{near[0]}'?")
+            raise invalid(f"the tokenizer does not know the language '{name}': did you mean '{near[0]}'?")
         return name
 
     def ids(self, encoding: Encoding, name: str) -> list[int]:
-        """Return the ids of a text with the token of the language `name`, "" for the usual one."""
+        """Return the ids of a text with the token of the language `name`, "" for the default one."""
         if not name:
             return list(encoding.ids)
         other = self._tokenizer.token_to_id(self.checked(name)) or 0

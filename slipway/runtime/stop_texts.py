@@ -1,7 +1,7 @@
-"""Texts that end a generation as transformers' `stop_strings` do: as soon as one ends inside the last token.
+"""Texts that end a generation as `stop_strings` of transformers do: as soon as one ends inside the last token.
 
-A text may begin and end inside tokens, and be made of parts of characters, so what is compared are bytes. Knows nothing
-but the `tokenizers` library.
+A text may begin and end inside a token, and a token may be part of a character, so bytes are compared. Depends only on
+the `tokenizers` library.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-_BEFORE: Final = "abcdef"  # a token is decoded behind it: the first one of a text may lose a blank
+_BEFORE: Final = "abcdef"  # decoded before each token, because the first token of a text may lose a space
 _BYTE_TOKEN: Final = ("<0x", ">")
 
 
 @lru_cache(maxsize=8)
 def token_bytes(path: Path) -> TokenBytes:
-    """Return what tokens of the tokenizer.json at `path` stand for."""
+    """Return the bytes of the tokens in the tokenizer.json at `path`."""
     from tokenizers import Tokenizer
 
     return TokenBytes(Tokenizer.from_file(str(path)))
 
 
 class TokenBytes:
-    """The bytes that each token adds to a text, looked up when first asked for."""
+    """The bytes that each token adds to a text, computed when first needed."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
@@ -40,7 +40,7 @@ class TokenBytes:
         self._letters = _byte_letters() if "ByteLevel" in kinds and not self._in_tokens else {}
 
     def of(self, token: int) -> bytes:
-        """Return the bytes of one token, none for an id without one."""
+        """Return the bytes of one token, b"" for an id without a token."""
         found = self._known.get(token)
         if found is None:
             found = self._known[token] = self._decode(self._tokenizer.id_to_token(token))
@@ -61,7 +61,7 @@ class TokenBytes:
 
 @dataclass(frozen=True, slots=True)
 class StopTextsOfRow:
-    """Implements `generation.StopTexts`: the texts of one row, whose prompt may begin one of them."""
+    """Implements `generation.StopTexts`: the texts of one row, which may begin in its prompt."""
 
     texts: tuple[bytes, ...]
     tokens: TokenBytes = field(compare=False)
@@ -75,7 +75,7 @@ class StopTextsOfRow:
         return any(tail.find(text, max(0, before - len(text) + 1)) >= 0 for text in self.texts if last)
 
     def _tail(self, ids: Sequence[int], length: int) -> bytes:
-        """Return the end of the text, at least `length` bytes where there are as many."""
+        """Return the end of the text, at least `length` bytes or the whole text."""
         pieces: list[bytes] = []
         have = 0
         for token in (*reversed(ids), *reversed(self.prompt)):
@@ -96,8 +96,8 @@ def _kinds(decoder: Any) -> set[str]:
 
 
 def _byte_letters() -> dict[str, int]:
-    """Return the byte that each letter of a byte-level vocabulary stands for (GPT-2's table: visible ones are
-    themselves, the others are counted from 256 on)."""
+    """Return the byte of each letter in a byte-level vocabulary (GPT-2's table: visible characters are themselves, the
+    others are numbered from 256)."""
     visible = [*range(33, 127), *range(161, 173), *range(174, 256)]
     hidden = [byte for byte in range(256) if byte not in visible]
     return {chr(byte): byte for byte in visible} | {chr(256 + place): byte for place, byte in enumerate(hidden)}

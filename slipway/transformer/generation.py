@@ -26,7 +26,7 @@ class Search(Enum):
 
 
 class StopTexts(Protocol):
-    """Texts that end a hypothesis, which may begin and end inside tokens."""
+    """Texts that end a hypothesis; they may begin and end inside tokens."""
 
     def met(self, ids: Sequence[int]) -> bool:
         """Return whether the last of the generated `ids` completes one of the texts."""
@@ -34,21 +34,24 @@ class StopTexts(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TransformersRules:
-    """What only transformers' `generate()` knows. A row that has it is processed in its order: logits of greedy search
-    and sampling, log-probabilities of beams (`decoding/transformers_order.py`). The names are transformers'."""
+    """Settings that only `generate()` of transformers has, under its names. The scores of a row with rules are processed
+    in its order: logits in greedy search and sampling, log-probabilities in beam search
+    (`decoding/transformers_order.py`)."""
 
     end_ids: tuple[int, ...] = ()  # all of them; `Decoding.end_id` is the first
     sequence_bias: tuple[tuple[tuple[int, ...], float], ...] = ()
     encoder_repetition_penalty: float = 1.0
     no_repeat_ngram_size: int = 0
     encoder_no_repeat_ngram_size: int = 0
-    bad_words: tuple[tuple[int, ...], ...] = ()  # unlike `Decoding.bad_words`, token 0 too, and across the prompt
-    forced_end_ids: tuple[int, ...] = ()  # the last token that is possible
+    bad_words: tuple[
+        tuple[int, ...], ...
+    ] = ()  # unlike `Decoding.bad_words`, includes token 0 and matches across the prompt
+    forced_end_ids: tuple[int, ...] = ()  # the tokens that may be last at the maximum length
     remove_invalid_values: bool = False
     exponential_decay: tuple[int, float] | None = None  # generated tokens before it begins, factor
     suppress_tokens: tuple[int, ...] = ()
     begin_suppress_tokens: tuple[int, ...] = ()
-    top_h: float = 0.0  # 0: not asked for
+    top_h: float = 0.0  # 0: off
     min_p: float = 0.0
     typical_p: float = 1.0
     epsilon_cutoff: float = 0.0
@@ -59,7 +62,7 @@ class TransformersRules:
 
     @property
     def change_scores(self) -> bool:
-        """Whether any of them changes scores; the others say when a row ends."""
+        """Whether any of them changes scores; the others only decide when a row ends."""
         return self != TransformersRules(self.end_ids, never_early=self.never_early, stop_texts=self.stop_texts)
 
 

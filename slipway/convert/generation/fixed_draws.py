@@ -1,7 +1,7 @@
-"""Draws that can be compared: `torch.multinomial` with the numbers that a row of a served model draws with.
+"""Sampling that can be compared: `torch.multinomial` with the random numbers of a row of a served model.
 
-Two libraries that draw differently cannot be compared by what they draw. Here transformers is given our numbers: all it
-does to the scores before is its own.
+Two libraries with different random numbers cannot be compared by the tokens that they draw. Here transformers uses our
+numbers; everything that happens to the scores before the draw is its own.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from torch.overrides import TorchFunctionMode
 
 from slipway.transformer.decoding.sampling import UniformDraws, drawn
 
-NEAR: Final = 1e-4  # of the probability: what a draw so near the border between two tokens gives is chance
+NEAR: Final = 1e-4  # of the probability: a draw this close to the border between two tokens may give either
 
 
 class FixedDraws(TorchFunctionMode):
-    """While it is entered, every draw of one token takes the next number of `seed`; `reachable` has for each draw the
-    tokens that a number as near as `NEAR` would have given."""
+    """A context in which every draw of one token uses the next number of `seed`; `reachable` has the tokens of each
+    draw that a number within `NEAR` of it would select."""
 
     def __init__(self, seed: int) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class FixedDraws(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Iterable[type], args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        """Answer draws of one row here, and let everything else through."""
+        """Replace draws of one row, and pass every other call on."""
         given = kwargs or {}
         if func is not torch.multinomial:
             return func(*args, **given)

@@ -40,7 +40,7 @@ class Question:
     expected: Generated
     way: str = GREEDY
     arguments: Mapping[str, Any] = field(default_factory=dict)
-    length_penalty: float = 1.0  # of beams
+    length_penalty: float = 1.0  # for beam search
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class Agreement:
 
     @property
     def different(self) -> int:
-        """Return how many rows went another way without a tie."""
+        """Return how many rows differ other than by a tie."""
         return self.rows - self.same_rows - self.ties
 
 
@@ -96,7 +96,7 @@ class _Count:
         self.same_tokens += same
 
     def _tied(self, question: Question, found: Sequence[int], same: int, total: float) -> bool:
-        """Return whether the row is as good: by an equal score of another token, or of another hypothesis."""
+        """Return whether the row is as good: another token or another hypothesis has the same score."""
         expected = question.expected
         if expected.score is not None:
             reached = total / power_penalty(max(1, len(found)), question.length_penalty)

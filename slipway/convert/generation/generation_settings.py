@@ -1,7 +1,8 @@
-"""generation_config.json as a closed world: every key that transformers 5 knows, and what becomes of it here.
+"""Every key of generation_config.json that transformers 5 knows, and how it is handled.
 
-A key is honoured (it becomes a default of the served model), of no effect on what is generated, or not honoured, which
-is noted; so is a key that is in no table. Reads JSON values, knows no model and no engine.
+A key is honoured (it becomes a default of the served model), harmless (it does not affect the generated tokens), or not
+honoured. The report notes keys that are not honoured and keys that are in none of the tables. Reads JSON values;
+independent of models and engines.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from slipway.errors import invalid
 from slipway.runtime.arguments import FORCED, NEVER
 from slipway.runtime.settings import FIELDS, STOP_STRINGS, read_setting
 
-# Numbers: name in generation_config.json -> the argument that has it as default.
+# Numbers: key of generation_config.json -> the argument whose default it sets.
 _NUMBERS: Final = {
     "num_beams": "beam_width",
     "length_penalty": "len_penalty",
@@ -36,7 +37,7 @@ _NUMBERS: Final = {
 _SAMPLING: Final = {"temperature": "temperature", "top_k": "runtime_top_k", "top_p": "runtime_top_p"}
 _FLAGS: Final = ("renormalize_logits", "remove_invalid_values")
 _JSON: Final = (*FIELDS, STOP_STRINGS)
-# Read elsewhere (ids) or below, each its own way.
+# Read elsewhere (ids), or below by their own rules.
 _OTHERS: Final = (
     "do_sample",
     "early_stopping",
@@ -49,7 +50,7 @@ _OTHERS: Final = (
     "decoder_start_token_id",
 )
 HONOURED: Final = frozenset((*_NUMBERS, *_SAMPLING, *_FLAGS, *_JSON, *_OTHERS))
-# Caches, compilation, what is returned besides, and guesses of an assistant, which a whole model checks.
+# Caches, compilation, additional outputs, and assisted generation, whose guesses the model verifies.
 HARMLESS: Final = frozenset(
     (
         "use_cache", "cache_implementation", "cache_config", "max_cache_len", "prefill_chunk_size", "low_memory",
@@ -61,7 +62,7 @@ HARMLESS: Final = frozenset(
         "_commit_hash", "_original_object_hash",
     )
 )  # fmt: skip
-# ... and what has no counterpart here, with the values that ask for nothing.
+# Unsupported keys, with the values that have no effect.
 NOT_HONOURED: Final[Mapping[str, tuple[Any, ...]]] = {
     "max_time": (),
     "token_healing": (False,),
@@ -74,16 +75,16 @@ NOT_HONOURED: Final[Mapping[str, tuple[Any, ...]]] = {
     "constraints": (),
     "force_words_ids": (),
 }
-# What transformers' own configurations have where config.json says nothing and there is no generation_config.json.
+# The defaults of transformers if config.json does not set the key and generation_config.json is missing.
 _FORCED_ENDS: Final = {"bart": 2, "mbart": 2, "marian": 0}
-_TOP_K: Final = "50"  # transformers' default of sampling
+_TOP_K: Final = "50"  # the default in transformers for sampling
 _DEFAULT_TOKENS: Final = 128
 _THEIR_TOKENS: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """How a checkpoint wants to be decoded: `values` by name, as transformers reads them, from `file`."""
+    """The decoding settings of a checkpoint: `values` by key, as transformers reads them from `file`."""
 
     settings: HuggingFaceSettings
     values: Mapping[str, Any]
@@ -91,7 +92,7 @@ class Wishes:
 
     @classmethod
     def of(cls, settings: HuggingFaceSettings) -> Wishes:
-        """Return what generation_config.json says; old checkpoints say it in config.json, which nothing else does."""
+        """Return the settings in generation_config.json, or in config.json, where older checkpoints keep them."""
         if settings.generation:
             return cls(settings, settings.generation, "generation_config.json")
         known = HONOURED | NOT_HONOURED.keys()
@@ -101,13 +102,13 @@ class Wishes:
 
     @property
     def samples(self) -> bool:
-        """Whether tokens are drawn."""
+        """Whether tokens are sampled."""
         return self.values.get("do_sample") is True
 
     def defaults(self, *, continues: bool, rows: int) -> dict[str, str]:
-        """Return the config's parameters: the default of each argument, and what holds for every request.
+        """Return parameters of the config: the default of each argument, and the settings that hold for every request.
 
-        `continues` says that the model has no encoder, `rows` how many positions there are.
+        `continues` says that the model has no encoder; `rows` is its number of positions.
         """
         names = _NUMBERS | (_SAMPLING if self.samples else {})
         found = {name: self._number(key) for key, name in names.items() if self.values.get(key) is not None}
@@ -116,7 +117,7 @@ class Wishes:
         if self.samples:
             found.setdefault("runtime_top_k", _TOP_K)
             if float(found["runtime_top_k"]) == 0:
-                found.setdefault("runtime_top_p", "1")  # among all
+                found.setdefault("runtime_top_p", "1")  # from the whole vocabulary
             found.pop("beam_width", None)
         early = self.values.get("early_stopping")
         if early is True or early == NEVER:
@@ -126,25 +127,28 @@ class Wishes:
         return found | self._lengths(found, continues=continues, rows=rows)
 
     def notes(self, *, continues: bool) -> Iterator[str]:
-        """Yield what the served model does unlike transformers."""
+        """Yield how the served model differs from transformers."""
         for key, value in self.values.items():
             nothing = NOT_HONOURED.get(key)
             if nothing is not None and value is not None and value not in nothing:
-                yield f"{self.file} sets {key} to {value!r}, which has no counterpart here"
+                yield f"{self.file} sets {key} to {value!r}, which is not supported and is ignored"
             elif nothing is None and key not in HONOURED and key not in HARMLESS:
-                yield f"{self.file} sets {key} to {value!r}, which is not a setting that is known here"
+                yield f"{self.file} sets {key} to {value!r}, which is not a known setting and is ignored"
         if self.samples and (self.values.get("num_beams") or 1) > 1:
-            yield f"{self.file} samples within beams; here it samples without"
+            yield f"{self.file} combines sampling with beam search; the served model samples without beams"
         if continues and self.values.get("forced_bos_token_id") is not None:
-            yield f"{self.file} sets forced_bos_token_id, which transformers applies to prompts of one token; here not"
+            yield (
+                f"{self.file} sets forced_bos_token_id, which transformers applies only to prompts of one token; the "
+                "served model ignores it"
+            )
         if self.values.get("max_new_tokens") is None and self.values.get("max_length") is None:
             yield (
-                f"{self.file} sets no length: up to {_DEFAULT_TOKENS} tokens are generated unless a request says "
-                f"otherwise, where transformers stops after {_THEIR_TOKENS}"
+                f"{self.file} does not set a length: the served model generates up to {_DEFAULT_TOKENS} tokens unless "
+                f"a request sets a limit; transformers stops after {_THEIR_TOKENS}"
             )
 
     def _lengths(self, found: Mapping[str, str], *, continues: bool, rows: int) -> dict[str, str]:
-        """Return the lengths: new tokens go before total ones, which count the prompt or the start token."""
+        """Return the lengths. New tokens take precedence over totals, which include the prompt or the start token."""
         lengths: dict[str, str] = {}
         names = (("max_length", "max_output_len", "max_length"), ("min_length", "min_length", "min_total_length"))
         for key, new, total in names:
@@ -159,7 +163,7 @@ class Wishes:
         return lengths
 
     def _json(self) -> dict[str, Any]:
-        """Return the settings that are more than a number; raise INVALID_ARG where one is malformed."""
+        """Return the settings that are not plain numbers; raise INVALID_ARG if one is malformed."""
         found = {key: self.values[key] for key in _JSON if self.values.get(key) not in (None, [], "")}
         for key, value in found.items():
             try:
@@ -171,5 +175,5 @@ class Wishes:
     def _number(self, key: str) -> str:
         value = self.values[key]
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise invalid(f"{self.settings.path.parent}: '{key}' should be a number and is {value!r}")
+            raise invalid(f"{self.settings.path.parent}: '{key}' should be a number but is {value!r}")
         return f"{value:g}" if isinstance(value, float) else str(value)

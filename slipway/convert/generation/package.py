@@ -64,7 +64,7 @@ def generation_names(name: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class TextSide:
-    """What the models around the engine do to text: `cleaned` says that blanks before punctuation go."""
+    """How the models around the engine process text; `cleaned` says that spaces before punctuation are removed."""
 
     tokenizer: Tokenizer
     languages: SourceLanguages
@@ -72,8 +72,8 @@ class TextSide:
 
 
 def write_engine_model(directory: Path, name: str, source: GenerationSource, variant: Variant, text: TextSide) -> None:
-    """Write NAME-model into `directory`, which must not exist: the checkpoint's files, its config and model.py; the
-    tokenizer is there for texts that end a generation."""
+    """Write NAME-model into `directory`, which must not exist: the checkpoint's files, the tokenizer (for stop texts),
+    its config and model.py."""
     parameters = _parameters(source, variant) | text.languages.parameters
     config = python_config(model_name(name), _TOKENS, _GENERATED, MAX_BATCH_SIZE, parameters)
     _add_optional(config, _ARGUMENTS)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from slipway.convert.generation.gate import GREEDY, MAX_TOKENS, Question
-from slipway.convert.generation.reference import ReferenceGenerator, Search
+from slipway.convert.generation.reference import ReferenceGenerator, ReferenceSearch
 from slipway.convert.generation.source import GenerationSource
 from slipway.runtime.arguments import TOTAL, default_values
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 _TEXTS: Final = 8
 _LONGEST: Final = 64  # tokens of a text in the gate
 _RANDOM: Final = (1, 2, 9, 33)
-_SEARCHED: Final = 4  # rows of each way but the greedy one ...
-_SEARCHED_TOKENS: Final = 16  # ... and how many tokens they are given
+_SEARCHED: Final = 4  # rows for each way except greedy ...
+_SEARCHED_TOKENS: Final = 16  # ... and how many tokens each generates
 _SEED: Final = 7
 
-BEAMS: Final = "with beams"
-DRAWS: Final = "with draws"
-OWN: Final = "as the checkpoint asks"
-# A way as transformers' settings and as a request's arguments.
+BEAMS: Final = "with beam search"
+DRAWS: Final = "with sampling"
+OWN: Final = "with the checkpoint's own settings"
+# Each way of searching, as settings of transformers and as arguments of a request.
 _NEUTRAL: Final[dict[str, Any]] = {
     "do_sample": False, "num_beams": 1, "num_return_sequences": 1, "repetition_penalty": 1.0,
     "max_length": None, "min_length": None, "min_new_tokens": None,
@@ -56,7 +56,7 @@ def ask_reference(
     for row in rows:
         most = min(MAX_TOKENS, source.room(len(row)))
         if most > 0:
-            greedy = Search(_NEUTRAL | {"max_new_tokens": most})
+            greedy = ReferenceSearch(_NEUTRAL | {"max_new_tokens": most})
             questions.append(Question(row, most, reference.generate(row, greedy), GREEDY))
     for row in (*rows[:2], *rows[-2:])[:_SEARCHED]:
         questions += _searched(source, reference, row)
@@ -64,32 +64,32 @@ def ask_reference(
 
 
 def _searched(source: GenerationSource, reference: ReferenceGenerator, row: np.ndarray) -> Iterator[Question]:
-    """Yield one row in every way but the greedy one."""
+    """Yield one row in every way except greedy."""
     most = min(_SEARCHED_TOKENS, source.room(len(row)))
     if most < 1:
         return
     for way, (theirs, ours) in _WAYS.items():
-        search = Search(_NEUTRAL | theirs | {"max_new_tokens": most}, _SEED if way == DRAWS else None)
+        search = ReferenceSearch(_NEUTRAL | theirs | {"max_new_tokens": most}, _SEED if way == DRAWS else None)
         arguments = _PLAIN | ours | {"max_output_len": most}
         yield Question(row, most, reference.generate(row, search), way, arguments)
     own = own_limit(source, len(row))
     if own < 1:
         return
     limits = (
-        ({}, {})  # its own length is a part of what is asked
+        ({}, {})  # its own length is one of its settings
         if own <= MAX_TOKENS
         else ({"max_new_tokens": most, "max_length": None}, {"max_output_len": most})
     )
     draws = "runtime_top_k" in source.defaults
     one = {"num_return_sequences": 1}
-    search = Search(limits[0] | one, _SEED if draws else None)
+    search = ReferenceSearch(limits[0] | one, _SEED if draws else None)
     arguments = limits[1] | one | ({"random_seed": _SEED} if draws else {})
     penalty = float(source.defaults.get("len_penalty", 1.0))
     yield Question(row, min(own, most), reference.generate(row, search), OWN, arguments, penalty)
 
 
 def own_limit(source: GenerationSource, tokens: int) -> int:
-    """Return how many tokens the checkpoint itself gives a row of `tokens`, as far as there is room."""
+    """Return how many tokens the checkpoint's own settings generate for a row of `tokens`, if there is room."""
     values = default_values(source.defaults)
     before = tokens if source.continues else 1
     wanted = values["max_tokens"] if "max_tokens" in values else values[TOTAL] - before

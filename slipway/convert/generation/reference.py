@@ -4,6 +4,7 @@ at each step."""
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -32,16 +33,16 @@ class Generated:
 
 
 @dataclass(frozen=True, slots=True)
-class Search:
-    """How a row is searched: `settings` over the checkpoint's own; `seed` gives draws numbers that a served model draws
-    with too."""
+class ReferenceSearch:
+    """How a row is searched: `settings` override the checkpoint's own; `seed` selects the random numbers, the same as
+    those of a served model."""
 
     settings: Mapping[str, Any]
     seed: int | None = None
 
 
 class ReferenceGenerator:
-    """The checkpoint as transformers runs it, with the `tokenizer` that texts which end a generation need."""
+    """The checkpoint as transformers runs it, with the `tokenizer` that stop strings need."""
 
     def __init__(self, source: GenerationSource, tokenizer: Any) -> None:
         self._continues = source.continues
@@ -55,7 +56,7 @@ class ReferenceGenerator:
         self._own = self._own_config(source)
 
     def _own_config(self, source: GenerationSource) -> Any:
-        """Return what the checkpoint asks for, without what is noted as not honoured."""
+        """Return the checkpoint's own settings without the unsupported ones, which the report notes."""
         config = copy.deepcopy(self._network.generation_config)
         checkpoint = source.checkpoint
         ends = list(checkpoint.end_ids) or [source.spec.end_id]
@@ -73,7 +74,7 @@ class ReferenceGenerator:
             setattr(config, name, getattr(config, name) or None)
         return config
 
-    def generate(self, ids: np.ndarray, search: Search) -> Generated:
+    def generate(self, ids: np.ndarray, search: ReferenceSearch) -> Generated:
         """Generate from `ids`, int64 [tokens]."""
         import torch
 
@@ -87,7 +88,8 @@ class ReferenceGenerator:
         texts = {"tokenizer": self._tokenizer} if config.stop_strings else {}
 
         def generate() -> Any:
-            with draws or nullcontext():
+            with draws or nullcontext(), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # about lengths, which the gate makes shorter than the checkpoint's own
                 return self._network.generate(
                     row,
                     attention_mask=torch.ones_like(row),
@@ -107,7 +109,7 @@ class ReferenceGenerator:
 
 
 def _whole(ids: list[int], config: Any) -> tuple[int, ...]:
-    """Return the ids of the best hypothesis, which transformers pads to the longest of all."""
+    """Return the ids of the best hypothesis, which transformers pads to the longest one."""
     end = next((place for place, token in enumerate(ids) if token in config.eos_token_id), len(ids))
     return tuple(ids[: end + 1])
 

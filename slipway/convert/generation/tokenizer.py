@@ -21,13 +21,13 @@ _NO_LIMIT: Final = 1 << 20
 def load_reference(source: GenerationSource) -> Any:
     """Return the tokenizer as `transformers` opens it; raise `SlipwayError` if it is missing or has no fast version."""
     tokenizer = open_reference(source.directory, partial(_no_tokenizer, source.directory))
-    if "truncation_side" not in tokenizer.init_kwargs:  # of a prompt its end counts
+    if "truncation_side" not in tokenizer.init_kwargs:  # the end of a prompt matters most
         tokenizer.truncation_side = "left" if source.continues else "right"
     return tokenizer
 
 
 def cleans_up(reference: Any) -> bool:
-    """Return whether transformers takes the blanks before punctuation away when it decodes; of BPE it does not."""
+    """Return whether transformers removes the spaces before punctuation when it decodes; for BPE it does not."""
     forced = reference.clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output
     bpe = type(reference.backend_tokenizer.model).__name__ == "BPE"
     return bool(reference.clean_up_tokenization_spaces) and (not bpe or bool(forced))
@@ -59,14 +59,12 @@ def check_tokenizer(source: GenerationSource, tokenizer: Tokenizer, reference: A
 
 
 def vocabulary_notes(source: GenerationSource, tokenizer: Tokenizer) -> list[str]:
-    """Return a note where the tokenizer has tokens that the model lacks: a text that has one is refused."""
+    """Return a note if the tokenizer has tokens that the model lacks."""
     known, largest = source.spec.input_stack.vocabulary, max(tokenizer.get_vocab().values(), default=0)
     if largest < known:
         return []
-    note = (
-        f"the tokenizer has ids up to {largest}, and the model's vocabulary has {known}: a text with others is refused"
-    )
-    return [note]
+    note = f"the tokenizer has ids up to {largest}, but the model's vocabulary has {known}"
+    return [f"{note}: requests whose text contains one outside it are refused"]
 
 
 def check_text(tokenizer: Tokenizer, reference: Any, ids: Sequence[int]) -> None:

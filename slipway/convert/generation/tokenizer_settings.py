@@ -1,7 +1,7 @@
-"""tokenizer_config.json as a closed world: what the served tokenizer takes from it, and what it lacks, as notes.
+"""Every key of tokenizer_config.json that transformers knows, and how it is handled.
 
-Most keys shape tokenizer.json, which transformers has made by them before it is copied, and the copy is compared with
-it. Reads JSON alone.
+Most keys shape tokenizer.json, which transformers creates from them before it is copied; the copy is then compared with
+the original. The report notes keys that are not honoured and unknown ones. Reads only JSON.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from typing import Final
 
 from slipway.convert.directory import read_json_object
 
-# Read by the conversion: lengths, sides, text that is cleaned up, languages.
+# Read by the conversion: lengths, sides, cleaning up of spaces, languages.
 HONOURED: Final = frozenset(
     (
         "model_max_length", "max_len", "truncation_side", "clean_up_tokenization_spaces",
         "clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output", "src_lang", "tgt_lang",
     )
 )  # fmt: skip
-# Part of the tokenizer that transformers opens, which is what is copied, or about files and Python alone.
+# Contained in the tokenizer that transformers opens and the conversion copies, or only about files and Python.
 HARMLESS: Final = frozenset(
     (
         "tokenizer_class", "backend", "processor_class", "name_or_path", "vocab_file", "merges_file", "tokenizer_file",
@@ -34,24 +34,24 @@ HARMLESS: Final = frozenset(
         "special_tokens", "full_tokenizer_file", "metaspace_prepend_scheme", "spaces_between_special_tokens",
     )
 )  # fmt: skip
-# ... and what the served tokenizer does not do, with the reason.
+# Not done by the served tokenizer, with the reason.
 NOT_HONOURED: Final = {
-    "chat_template": "a request brings its text as the model is to read it",
-    "response_template": "an answer is the text alone",
-    "chat_control_tokens": "a request brings its text as the model is to read it",
-    "split_special_tokens": "special tokens in a text are read as such",
+    "chat_template": "the model reads the text exactly as the request sends it",
+    "response_template": "a response contains only the generated text",
+    "chat_control_tokens": "the model reads the text exactly as the request sends it",
+    "split_special_tokens": "special tokens in a text are read as special tokens",
 }
 _TEMPLATE: Final = "chat_template.jinja"
 
 
 def tokenizer_notes(directory: Path) -> Iterator[str]:
-    """Yield what the served tokenizer does unlike transformers, and every key that is not known."""
+    """Yield how the served tokenizer differs from transformers, and every unknown key."""
     path = directory / "tokenizer_config.json"
     values = read_json_object(path) if path.is_file() else {}
     for key, value in values.items():
         if key in NOT_HONOURED and value not in (None, False, [], ""):
-            yield f"tokenizer_config.json sets {key}, which has no counterpart here: {NOT_HONOURED[key]}"
+            yield f"tokenizer_config.json sets {key}, which is not supported: {NOT_HONOURED[key]}"
         elif not (key in NOT_HONOURED or key in HONOURED or key in HARMLESS or key.endswith("_token")):
-            yield f"tokenizer_config.json sets {key} to {value!r}, which is not a setting that is known here"
+            yield f"tokenizer_config.json sets {key} to {value!r}, which is not a known setting and is ignored"
     if (directory / _TEMPLATE).is_file():
-        yield f"{_TEMPLATE} has no counterpart here: {NOT_HONOURED['chat_template']}"
+        yield f"{_TEMPLATE} is not supported: {NOT_HONOURED['chat_template']}"

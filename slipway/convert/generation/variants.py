@@ -62,7 +62,7 @@ def _obstacle(row: Variant, source: GenerationSource) -> str:
 
 
 def _usual(source: GenerationSource) -> Decoding:
-    """Return greedy search with what the checkpoint asks of every request and none changes."""
+    """Return greedy search with the settings of the checkpoint that hold for every request."""
     values = BASE | {"max_tokens": 1}
     if FORCED in source.defaults:
         values[FORCED] = default_values(source.defaults)[FORCED]

@@ -15,7 +15,7 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 from tokenizers import Tokenizer
 
-# What transformers' `clean_up_tokenization_spaces` writes together, in this order.
+# The spaces that `clean_up_tokenization_spaces` of transformers removes, in its order.
 APART = (" .", " ?", " !", " ,", " ' ", " n't", " 'm", " 's", " 've", " 're")
 
 
@@ -46,7 +46,7 @@ class TritonPythonModel:
 
 
 def clean_up(text: str) -> str:
-    """Return a text without the blanks before punctuation and shortened words."""
+    """Return a text without the spaces before punctuation and contractions."""
     for apart in APART:
         text = text.replace(apart, apart.strip())
     return text

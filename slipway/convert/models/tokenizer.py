@@ -19,7 +19,7 @@ import triton_python_backend_utils as pb_utils
 from tokenizers import Tokenizer
 
 LANGUAGE = "source_language"
-LANGUAGE_NAMES = (LANGUAGE, "src_lang")  # of parameters
+LANGUAGE_NAMES = (LANGUAGE, "src_lang")  # as a parameter
 FIELDS = {"input_ids": "ids", "attention_mask": "attention_mask", "token_type_ids": "type_ids"}
 
 
@@ -56,7 +56,7 @@ class TritonPythonModel:
         return pb_utils.InferenceResponse([self.tensor(name, encodings, shape, languages) for name in self.names])
 
     def asked_languages(self, request: pb_utils.InferenceRequest, rows: int) -> list[str]:
-        """Return the language of each row, none where the request names none; raise ValueError for one unknown."""
+        """Return the language of each row, [] if the request does not set one; raise ValueError if one is unknown."""
         tensor = pb_utils.get_input_tensor_by_name(request, LANGUAGE)
         if tensor is not None:
             names = self.texts(request, LANGUAGE).ravel().tolist()
@@ -66,7 +66,7 @@ class TritonPythonModel:
         for name in names:
             if name not in self.languages:
                 near = difflib.get_close_matches(name, self.languages, n=1) or self.languages[:1]
-                raise ValueError(f"the tokenizer has no language '{name}': did you mean '{near[0]}'?")
+                raise ValueError(f"the tokenizer does not know the language '{name}': did you mean '{near[0]}'?")
         if len(names) not in (0, 1, rows):
             raise ValueError(f"input '{LANGUAGE}' has {len(names)} values for {rows} rows, expected one per row")
         return names * rows if len(names) == 1 else names

@@ -131,13 +131,13 @@ def _decoding(decoding: Decoding) -> Iterator[str]:
 
 
 def _transformers(decoding: Decoding, rules: TransformersRules) -> Iterator[str]:
-    """The library bans tokens before it normalises, and bans one end token."""
+    """Yield what the library does differently: it bans tokens before it normalises, and only one end token."""
     if rules.change_scores:
-        yield "processors of scores that only transformers has"
+        yield "score processors that exist only in transformers"
     if decoding.min_tokens > 0 and len(rules.end_ids) > 1:
         yield "a minimum length with several end tokens"
     if decoding.search is Search.HUGGING_FACE and decoding.min_tokens > 0:
-        yield "a minimum length in beam search as transformers has it"
+        yield "a minimum length in beam search as in transformers"
     if decoding.search is Search.HUGGING_FACE and rules.stop_texts is not None:
         yield "stop texts in beam search"
 

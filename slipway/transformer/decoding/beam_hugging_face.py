@@ -33,7 +33,7 @@ class HuggingFaceBeam:
         self._pool.sort(key=lambda entry: entry[0], reverse=True)
         del self._pool[decoding.beam_width :]
         if last or not alive or self._decided(alive[0].hypothesis.total, length):
-            if not self._pool:  # nothing was possible
+            if not self._pool:  # every continuation is forbidden
                 self._pool = [(hypothesis.total / penalty, hypothesis) for hypothesis in self.hypotheses]
             figures = decoding.log_probabilities
             return BeamUpdate(finished=[hypothesis.result(score, figures=figures) for score, hypothesis in self._pool])
@@ -54,7 +54,7 @@ class HuggingFaceBeam:
                 self.hypotheses, per_parent, per_parent=per_parent, per_rank=self._decoding.diversity
             )
             alive = [candidate for candidate in candidates if not self._end.met(candidate.hypothesis.ids)][:width]
-            # transformers looks at no more, and goes on with fewer where texts end the others
+            # transformers does not look further: it goes on with fewer hypotheses if stop texts end the others
             enough = len(alive) == width or per_parent >= everything or not self._decoding.stop_words
             if enough or rules is not None:
                 return candidates, alive

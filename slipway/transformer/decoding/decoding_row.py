@@ -80,7 +80,7 @@ class SearchedRow:
     def __init__(self, index: int, decoding: Decoding, processor: ScoreProcessor, listener: GenerationListener) -> None:
         self.index = index
         self._end_id = decoding.end_id
-        self._of_probabilities = decoding.rules is not None  # what the processor changes: those, or logits
+        self._of_probabilities = decoding.rules is not None  # whether the processor changes log-probabilities or logits
         self._processor = processor
         self._listener = listener
         self._rule = RULES[decoding.search](decoding)
@@ -98,8 +98,8 @@ class SearchedRow:
         return update.parents, update.tokens
 
     def _distribution(self, logits: Tensor) -> Distribution:
-        """Return what follows the hypotheses. FasterTransformer changes logits and normalises the result; transformers
-        changes log-probabilities, and what they add up to afterwards is as it is."""
+        """Return the scores of what follows the hypotheses. FasterTransformer changes logits and normalises the result;
+        transformers changes log-probabilities and does not normalise them again."""
         generated = [hypothesis.ids for hypothesis in self._rule.hypotheses]
         ends = torch.full((len(logits),), self._end_id, device=logits.device)
         if not self._of_probabilities:

@@ -28,7 +28,7 @@ def is_plain(decoding: Decoding) -> bool:
 
 
 def _changed(decoding: Decoding, rules: TransformersRules) -> bool:
-    """Return whether rules of transformers change the scores; the fast path bans one end token before the minimum."""
+    """Return whether the rules change the scores; the fast path bans only one end token before the minimum length."""
     return rules.change_scores or (decoding.min_tokens > 0 and len(rules.end_ids) > 1)
 
 

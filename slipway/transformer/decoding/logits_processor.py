@@ -21,8 +21,8 @@ _TEMPERATURE_EPSILON = 1e-6  # FasterTransformer's: a temperature of 0 means gre
 
 @dataclass(frozen=True, slots=True)
 class RowContext:
-    """What stands before a row's generated ids: the decoder's prompt, what the encoder read (or the prompt again), and
-    the device of its scores."""
+    """What precedes the generated ids of a row: the prompt of the decoder, and the input of the encoder (or the prompt
+    again); and the device of its scores."""
 
     prompt: Sequence[int]
     source: Sequence[int]
@@ -30,7 +30,7 @@ class RowContext:
 
 
 class ScoreProcessor(Protocol):
-    """What changes the scores of one row's hypotheses."""
+    """Changes the scores of one row's hypotheses."""
 
     def apply(self, scores: Tensor, generated: Sequence[Sequence[int]]) -> Tensor:
         """Return the scores [n, vocabulary] to select from; `generated` has the ids of each hypothesis."""

@@ -27,7 +27,7 @@ class Sampler(Protocol):
 
 
 class UniformDraws:
-    """The numbers of one row's draws, in [0, 1): its own, whatever it is batched with."""
+    """The random numbers of one row, in [0, 1), independent of the batch."""
 
     def __init__(self, seed: int) -> None:
         self._random = torch.Generator().manual_seed(seed % 2**64)
@@ -38,9 +38,9 @@ class UniformDraws:
 
 
 class FilteredSampler:
-    """How a row chooses under the rules of transformers: the best token, or a draw from what the filters leave.
+    """How a row chooses under the rules of transformers: the best token, or a draw from the tokens that the filters keep.
 
-    A draw walks down the vocabulary, not the sorted probabilities: where it ends depends on no order of equal ones.
+    A draw follows the order of the vocabulary, not that of the probabilities, so ties do not affect it.
     """
 
     def __init__(self, decoding: Decoding, rules: TransformersRules) -> None:
@@ -51,7 +51,7 @@ class FilteredSampler:
 
     def choose(self, logits: Tensor, total: Tensor) -> tuple[int, float, float]:
         """Return a token of the scores float32 [vocabulary], its log-probability, and the figure reported for it: its
-        log-probability among what the filters leave."""
+        log-probability among the tokens that the filters keep."""
         if not self._draws:
             best, index = logits.max(dim=-1)
             figure = float(best.double() - total.double())
@@ -65,8 +65,8 @@ class FilteredSampler:
 
 
 def drawn(scores: Tensor, point: float) -> tuple[int, float]:
-    """Return the token of float32 [vocabulary] at which the probabilities, added up from id 0, pass `point`, and the
-    logarithm of its own."""
+    """Return the token of float32 [vocabulary] at which the cumulative probability from id 0 exceeds `point`, and its
+    own log-probability."""
     shares = scores.double().softmax(dim=-1)
     sums = shares.cumsum(dim=-1)
     place = int(torch.searchsorted(sums, sums[-1] * point, right=True))

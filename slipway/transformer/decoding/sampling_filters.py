@@ -1,7 +1,7 @@
-"""Which tokens a draw may take, under the rules of transformers: filters that leave the others impossible.
+"""The tokens that can be sampled under the rules of transformers: filters that exclude the others.
 
-They come after the processors of `transformers_order.py` and after the temperature, in the order of the table; each is
-a function of scores [n, vocabulary]. Source: transformers 5, `generation/logits_process.py`.
+They are applied after the processors of `transformers_order.py` and after the temperature, in the order of the table;
+each is a function of scores [n, vocabulary]. Source: transformers 5, `generation/logits_process.py`.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from torch import Tensor
 
 from slipway.transformer.generation import Decoding, TransformersRules
 
-_ENTROPY_CANDIDATES: Final = 100  # of transformers' top_h
-_WIDTHS: Final = (64, 1024)  # a nucleus is looked for among so many before all are sorted
+_ENTROPY_CANDIDATES: Final = 100  # as top_h in transformers
+_WIDTHS: Final = (64, 1024)  # a nucleus is looked for among this many before all are sorted
 
 Filter = Callable[[Tensor], Tensor]
 
 
 def filters(decoding: Decoding, rules: TransformersRules) -> list[Filter]:
-    """Return what the scores of a row's draws go through after they were divided by the temperature."""
+    """Return the filters of a row's scores, which are already divided by the temperature."""
     asked: list[tuple[bool, Filter]] = [
         (rules.top_h > 0, lambda scores: entropy_share(scores, rules.top_h)),
         (decoding.top_k > 0, lambda scores: best(scores, decoding.top_k)),
@@ -35,7 +35,7 @@ def filters(decoding: Decoding, rules: TransformersRules) -> list[Filter]:
 
 
 def entropy_share(scores: Tensor, share: float) -> Tensor:
-    """Keep the best tokens whose terms of the entropy add up to `share` of it; the best one always."""
+    """Keep the best tokens whose terms of the entropy add up to `share` of it; always the best one."""
     top, ids = scores.topk(min(_ENTROPY_CANDIDATES, scores.shape[-1]))
     logarithms = top.log_softmax(dim=-1)
     terms = -torch.special.xlogy(logarithms.exp(), logarithms.exp())
@@ -45,13 +45,13 @@ def entropy_share(scores: Tensor, share: float) -> Tensor:
 
 
 def best(scores: Tensor, count: int) -> Tensor:
-    """Keep the best `count` tokens, and those that are as good as the last of them."""
+    """Keep the best `count` tokens, and every token that ties with the last of them."""
     least = scores.topk(min(count, scores.shape[-1])).values[:, -1:]
     return _only(scores, scores >= least)
 
 
 def nucleus(scores: Tensor, mass: float) -> Tensor:
-    """Keep the smallest set of best tokens that has a share `mass` of the probability."""
+    """Keep the smallest set of best tokens whose probabilities add up to `mass`."""
     total = torch.logsumexp(scores, dim=-1, keepdim=True)
     for width in (*_WIDTHS, scores.shape[-1]):
         top, ids = scores.topk(min(width, scores.shape[-1]))
@@ -65,14 +65,14 @@ def nucleus(scores: Tensor, mass: float) -> Tensor:
 
 
 def near_best(scores: Tensor, share: float) -> Tensor:
-    """Keep what is at least `share` times as probable as the best token."""
+    """Keep tokens at least `share` times as probable as the best one."""
     probabilities = scores.softmax(dim=-1)
     highest = probabilities.amax(dim=-1, keepdim=True)
     return _only(scores, (probabilities >= highest * share) | (probabilities == highest))
 
 
 def typical(scores: Tensor, mass: float) -> Tensor:
-    """Keep the tokens whose information is nearest the expected one, with a share `mass` of the probability."""
+    """Keep the tokens whose information is closest to the entropy, until their probabilities add up to `mass`."""
     logarithms = scores.log_softmax(dim=-1)
     probabilities = logarithms.exp()
     entropy = -(logarithms * probabilities).nansum(dim=-1, keepdim=True)
@@ -85,12 +85,12 @@ def typical(scores: Tensor, mass: float) -> Tensor:
 
 
 def likely(scores: Tensor, least: float) -> Tensor:
-    """Keep what has a probability of at least `least`; the best one always."""
+    """Keep tokens with a probability of at least `least`; always the best one."""
     return _only(scores, (scores.softmax(dim=-1) >= least) | (scores >= scores.amax(dim=-1, keepdim=True)))
 
 
 def likely_for_entropy(scores: Tensor, epsilon: float) -> Tensor:
-    """Keep what is likelier than `epsilon`, or than an entropy-dependent bound where that is lower (eta sampling)."""
+    """Keep tokens above the lower of `epsilon` and a bound that depends on the entropy (eta sampling)."""
     logarithms = scores.log_softmax(dim=-1)
     probabilities = logarithms.exp()
     entropy = -torch.special.xlogy(probabilities, probabilities).sum(dim=-1, keepdim=True)

@@ -1,7 +1,7 @@
-"""What changes a row's scores under the rules of transformers: its processors, in the order of its `generate()`.
+"""The score processors of transformers, in the order of its `generate()`.
 
-One small class each, made by a table: greedy search and sampling give them logits, beams log-probabilities. Which
-tokens a draw may take is decided after them (`sampling_filters.py`). Source: transformers 5,
+Each is a small class, created through a table. Greedy search and sampling process logits, beam search log-probabilities.
+The filters of sampling follow (`sampling_filters.py`). Source: transformers 5,
 `GenerationMixin._get_logits_processor`.
 """
 
@@ -38,7 +38,7 @@ Processor = Callable[[Tensor, Step], Tensor]
 
 
 class TransformersProcessor:
-    """All processors that a row asks for, one after the other."""
+    """All processors that a row uses, one after the other."""
 
     def __init__(self, decoding: Decoding, rules: TransformersRules, context: RowContext) -> None:
         self._context = context
@@ -46,24 +46,24 @@ class TransformersProcessor:
         self._processors: list[Processor] = [each for each in made if each is not None]
 
     def apply(self, scores: Tensor, generated: Sequence[Sequence[int]]) -> Tensor:
-        """Return the scores [n, vocabulary] to select from; the caller's are not written."""
+        """Return the scores [n, vocabulary] to select from; the caller's tensor is not changed."""
         step = Step(self._context, generated)
         for processor in self._processors:
             scores = processor(scores, step)
         return scores
 
     def follow(self, parents: Sequence[int], tokens: Sequence[int]) -> None:
-        """Do nothing: every step brings the whole sequences."""
+        """Do nothing: every step receives the whole sequences."""
 
 
 class SequenceBias:
-    """Adds a figure to the score of the token that would complete a sequence; -inf forbids it."""
+    """Adds a bias to the score of the token that would complete a sequence; -inf forbids it."""
 
     def __init__(self, biases: Iterable[tuple[tuple[int, ...], float]]) -> None:
-        self._biases = {ids: bias for ids, bias in biases if ids}  # of equal ones the last counts
+        self._biases = {ids: bias for ids, bias in biases if ids}  # the last of equal ones wins
 
     def __call__(self, scores: Tensor, step: Step) -> Tensor:
-        """Return the scores with what applies to each hypothesis."""
+        """Return the scores with the biases that apply to each hypothesis."""
         size = scores.shape[-1]
         added = [
             (row, ids[-1], bias)
@@ -79,15 +79,15 @@ class SequenceBias:
 
 
 class SeenPenalty:
-    """Makes ids less likely (or more, with a penalty below 1), once however often they stand in the sequence."""
+    """Makes ids less likely (more likely with a penalty below 1), once even if the sequence repeats them."""
 
     def __init__(self, penalty: float, presence: float = 0.0, ids: Sequence[int] | None = None) -> None:
         self._penalty = penalty
         self._presence = presence
-        self._fixed = ids  # None: all that a hypothesis has
+        self._fixed = ids  # None: all ids of a hypothesis
 
     def __call__(self, scores: Tensor, step: Step) -> Tensor:
-        """Return the scores with those of the ids changed."""
+        """Return the scores with those of the seen ids changed."""
         size = scores.shape[-1]
         ids = step.ids if self._fixed is None else torch.tensor([self._fixed] * len(scores), device=scores.device)
         padded = torch.nn.functional.pad(scores, (0, 1))  # a column for ids beyond the vocabulary
@@ -141,14 +141,14 @@ class NoRepeatOfSource:
 
 
 class Suppressed:
-    """Forbids tokens at the steps that `when` names by the number of tokens generated before."""
+    """Forbids tokens at the steps for which `when`, given the number of tokens generated so far, is true."""
 
     def __init__(self, tokens: Sequence[int], when: Callable[[int], bool]) -> None:
         self._tokens = tokens
         self._when = when
 
     def __call__(self, scores: Tensor, step: Step) -> Tensor:
-        """Return the scores without them."""
+        """Return the scores without these tokens."""
         inside = [token for token in self._tokens if 0 <= token < scores.shape[-1]]
         if not inside or not self._when(step.length):
             return scores
@@ -156,7 +156,7 @@ class Suppressed:
 
 
 class Forced:
-    """Leaves only some tokens, with score 0, at the steps that `when` names."""
+    """Allows only some tokens, with score 0, at the steps for which `tokens_at` returns any."""
 
     def __init__(self, tokens_at: Callable[[int], Sequence[int]]) -> None:
         self._tokens_at = tokens_at
@@ -171,7 +171,7 @@ class Forced:
 
 
 class ExponentialDecay:
-    """Makes the end tokens more likely from a length on, by a share of their score that grows as a power."""
+    """Makes the end tokens more likely after a given length, by a share of their score that grows exponentially."""
 
     def __init__(self, begin: int, factor: float, ends: Sequence[int]) -> None:
         self._begin = begin
@@ -190,7 +190,7 @@ class ExponentialDecay:
 
 
 def _remove_invalid(scores: Tensor, step: Step) -> Tensor:  # noqa: ARG001  a processor like the others
-    return scores.nan_to_num(nan=0.0)  # and infinities to the largest figures there are
+    return scores.nan_to_num(nan=0.0)  # and infinities to the largest finite numbers
 
 
 def _renormalise(scores: Tensor, step: Step) -> Tensor:  # noqa: ARG001  a processor like the others
@@ -269,7 +269,7 @@ def _suppressed(_: Decoding, rules: TransformersRules, __: RowContext) -> Proces
 def _suppressed_first(decoding: Decoding, rules: TransformersRules, context: RowContext) -> Processor | None:
     if not rules.begin_suppress_tokens:
         return None
-    begin = 1 if decoding.forced and len(context.prompt) == 1 else 0  # after a token that was forced
+    begin = 1 if decoding.forced and len(context.prompt) == 1 else 0  # after a forced token
     return Suppressed(rules.begin_suppress_tokens, lambda length: length == begin)
 
 
@@ -293,5 +293,5 @@ ORDER: Final[dict[str, Maker]] = {
     "exponential_decay_length_penalty": _decay,
     "suppress_tokens": _suppressed,
     "begin_suppress_tokens": _suppressed_first,
-    "renormalize_logits": _normalised,  # after the filters too, where it changes no draw
+    "renormalize_logits": _normalised,  # transformers repeats it after the filters, where it does not affect draws
 }

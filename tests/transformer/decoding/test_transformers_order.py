@@ -1,5 +1,5 @@
-"""Each processor and filter changes random scores as the class of transformers that it stands for; all together do
-what `generate()` does, in greedy search, beams and draws."""
+"""Each processor and filter changes random scores as its class in transformers does; all together do what `generate()`
+does, in greedy search, beam search and sampling."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def sequences(seed: int, length: int, rows: int = 3) -> list[tuple[int, ...]]:
     return [tuple(chance.randrange(2, 8) for _ in range(length)) for _ in range(rows)]
 
 
-# One case a processor: what the row asks for, and the class of transformers with the same settings.
+# One case for each processor: the settings of the row, and the class of transformers with the same settings.
 PROCESSORS: dict[str, tuple[dict[str, Any], dict[str, Any], Callable[[], Any]]] = {
     "sequence_bias": (
         {"sequence_bias": (((5,), -4.0), ((3, 4), 7.0), ((2, 3, 4), 1.5), ((4,), 2.0))},
@@ -145,7 +145,7 @@ def test_a_filter_leaves_what_that_of_transformers_leaves(name):
     ours_, theirs_ = FILTERS[name]
     for seed in range(50):
         given = scores(seed, rows=1) * (0.2 + seed % 5)
-        if seed % 3 == 0:  # what a filter before has left
+        if seed % 3 == 0:  # the result of a previous filter
             given = ours.best(given, 12)
         assert torch.equal(ours_(given), theirs_(torch.zeros(1, 1, dtype=torch.int64), given.clone()))
 
