@@ -89,8 +89,8 @@ _DECODING: Final = frozenset(each.name for each in fields(Decoding))
 # The defaults in transformers: beam scores are per token, which is unused without beams, and one sequence is returned.
 BASE: Final[Values] = {"length_penalty": 1.0, NUM_RETURN: 1}
 _TOP_K: Final = 50  # the default in transformers for sampling
-# Parameters that are not for the model: Triton's own, and the streaming flag of other interfaces. Forwarded headers, whose
-# names contain hyphens, are not for it either.
+# Parameters that are not for the model: Triton's own and the streaming flag of other interfaces. Neither are forwarded
+# headers, whose names contain hyphens.
 _PASSED_OVER: Final = ("id", "stream")
 
 
@@ -127,7 +127,7 @@ def check_names(names: Sequence[str], others: Sequence[str]) -> None:
         if name not in known:
             near = get_close_matches(name, known, n=1)
             advice = f"did you mean '{near[0]}'?" if near else f"known ones are {', '.join(sorted(set(known)))}"
-            problems.append(f"parameter '{name}' is unknown to the model: {advice}")
+            problems.append(f"parameter '{name}' is unknown: {advice}")
     if problems:
         raise invalid("; ".join(problems))
 
@@ -187,8 +187,8 @@ def decoding_of(
     end_ids: Sequence[int],
     rules: TransformersRules = TransformersRules(),  # noqa: B008  a frozen value
 ) -> Decoding:
-    """Return the `Decoding` of a row: `values` override `rules`; the length is limited to `most_tokens`, the number that
-    its positions allow."""
+    """Return the `Decoding` of a row: `values` override `rules`, and the length is limited to `most_tokens`, the number
+    that its positions allow."""
     known: dict[str, Any] = {name: value for name, value in values.items() if name in _DECODING}
     changed: dict[str, Any] = {name: value for name, value in values.items() if name in _RULES}
     if not _draws(values):  # transformers applies the temperature and the filters only when it samples

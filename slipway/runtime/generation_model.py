@@ -81,9 +81,8 @@ class GenerationModel:
             self._defaults.setdefault("max_tokens", min(128, self._longest))
         self._fixed = read_fixed_settings(parameters)
         self._tokenizer = directory / TOKENIZER
-        self._elsewhere = (
-            source_language.NAMES if source_language.LANGUAGES in parameters else ()
-        )  # the tokenizer reads them
+        # Parameters that the tokenizer reads.
+        self._elsewhere = source_language.NAMES if source_language.LANGUAGES in parameters else ()
         options = EngineOptions(
             engine=parameters.get("ENGINE", "auto"),
             compute_type=parameters.get("COMPUTE_TYPE", "float32"),

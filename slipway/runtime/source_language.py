@@ -43,7 +43,7 @@ class SourceLanguage:
         """Return the name; raise INVALID_ARG if the tokenizer does not know the language."""
         if name not in self._known:
             near = get_close_matches(name, self._known, n=1) or self._known[:1]
-            raise invalid(f"the tokenizer does not know the language '{name}': did you mean '{near[0]}'?")
+            raise invalid(f"source language '{name}' is unknown: did you mean '{near[0]}'?")
         return name
 
     def ids(self, encoding: Encoding, name: str) -> list[int]:

@@ -34,18 +34,18 @@ class StopTexts(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TransformersRules:
-    """Settings that only `generate()` of transformers has, under its names. The scores of a row with rules are processed
-    in its order: logits in greedy search and sampling, log-probabilities in beam search
-    (`decoding/transformers_order.py`)."""
+    """Settings that only `generate()` of transformers has, under its names.
+
+    The scores of a row with rules are processed in its order: logits in greedy search and sampling, log-probabilities
+    in beam search (`decoding/transformers_order.py`).
+    """
 
     end_ids: tuple[int, ...] = ()  # all of them; `Decoding.end_id` is the first
     sequence_bias: tuple[tuple[tuple[int, ...], float], ...] = ()
     encoder_repetition_penalty: float = 1.0
     no_repeat_ngram_size: int = 0
     encoder_no_repeat_ngram_size: int = 0
-    bad_words: tuple[
-        tuple[int, ...], ...
-    ] = ()  # unlike `Decoding.bad_words`, includes token 0 and matches across the prompt
+    bad_words: tuple[tuple[int, ...], ...] = ()  # unlike `Decoding.bad_words`, token 0 too, and across the prompt
     forced_end_ids: tuple[int, ...] = ()  # the tokens that may be last at the maximum length
     remove_invalid_values: bool = False
     exponential_decay: tuple[int, float] | None = None  # generated tokens before it begins, factor

@@ -137,7 +137,7 @@ def _arrangements(questions: Sequence[Question]) -> Iterator[tuple[str, list[lis
             yield f"rows {start} to {start + len(part) - 1} in one request", [part]
     for question in questions:
         if question.way != GREEDY:
-            yield f"a row {question.way}, {len(question.ids)} tokens", [[question]]
+            yield f"a row {question.way} ({len(question.ids)} tokens)", [[question]]
     yield "all rows as requests of one execution", [[question] for question in questions]
 
 

@@ -36,9 +36,7 @@ def choose_language(reference: Any, asked: str) -> SourceLanguages:
     """
     if not hasattr(type(reference), "src_lang"):
         if asked:
-            raise invalid(
-                f"source language '{asked}' cannot be set: the tokenizer does not add a language to its texts"
-            )
+            raise invalid(f"source language '{asked}' cannot be set: the tokenizer does not add languages to texts")
         return SourceLanguages()
     codes: Mapping[str, int] = getattr(reference, "lang_code_to_id", None) or {}
     specials = [str(each) for each in codes or reference.all_special_tokens]
@@ -46,6 +44,6 @@ def choose_language(reference: Any, asked: str) -> SourceLanguages:
     if asked:
         if asked not in names:
             near = get_close_matches(asked, names, n=1) or names[:1]
-            raise invalid(f"the tokenizer does not know the language '{asked}': did you mean '{'; '.join(near)}'?")
+            raise invalid(f"source language '{asked}' is unknown: did you mean '{'; '.join(near)}'?")
         reference.src_lang = asked
     return SourceLanguages(names, str(reference.src_lang))

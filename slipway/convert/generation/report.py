@@ -40,7 +40,7 @@ COLUMNS: Final = Columns(
 
 
 def parameter_rows(defaults: Mapping[str, str]) -> list[tuple[str, str, str]]:
-    """Return the parameters of a request with the checkpoint's defaults, and the settings that hold for every request."""
+    """Return the parameters of a request with their defaults, and the settings that hold for every request."""
     rows = [(", ".join(each.names), each.datatype, defaults.get(each.name, "")) for each in SETTINGS]
     rows.append((", ".join(STOP_NAMES), "BYTES", defaults.get(STOP_STRINGS, "")))
     return rows + [(name, "for every request", defaults[name]) for name in FIELDS if name in defaults]

@@ -66,7 +66,7 @@ class TritonPythonModel:
         for name in names:
             if name not in self.languages:
                 near = difflib.get_close_matches(name, self.languages, n=1) or self.languages[:1]
-                raise ValueError(f"the tokenizer does not know the language '{name}': did you mean '{near[0]}'?")
+                raise ValueError(f"source language '{name}' is unknown: did you mean '{near[0]}'?")
         if len(names) not in (0, 1, rows):
             raise ValueError(f"input '{LANGUAGE}' has {len(names)} values for {rows} rows, expected one per row")
         return names * rows if len(names) == 1 else names

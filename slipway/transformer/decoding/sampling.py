@@ -38,7 +38,7 @@ class UniformDraws:
 
 
 class FilteredSampler:
-    """How a row chooses under the rules of transformers: the best token, or a draw from the tokens that the filters keep.
+    """How a row chooses under the rules of transformers: the best token, or a draw from those that the filters keep.
 
     A draw follows the order of the vocabulary, not that of the probabilities, so ties do not affect it.
     """

@@ -1,7 +1,7 @@
 """The score processors of transformers, in the order of its `generate()`.
 
-Each is a small class, created through a table. Greedy search and sampling process logits, beam search log-probabilities.
-The filters of sampling follow (`sampling_filters.py`). Source: transformers 5,
+Each is a small class, created through a table. Greedy search and sampling process logits, beam search processes
+log-probabilities. The filters of sampling follow (`sampling_filters.py`). Source: transformers 5,
 `GenerationMixin._get_logits_processor`.
 """
 
