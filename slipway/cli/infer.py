@@ -18,6 +18,7 @@ from slipway.cli.parser import CommandParser
 from slipway.cli.request_file import read_request
 from slipway.datatypes import BY_NAME
 from slipway.errors import SlipwayError, invalid
+from slipway.runtime.arguments import ARGUMENTS, SAMPLES
 
 BATCH = 16
 
@@ -96,8 +97,11 @@ def _model_help(arguments: Sequence[str]) -> int:
         print(f"\ninputs of '{options.model}': unknown, {error.message}")
         return 0
     print(f"\ninputs of '{model.name}':")
+    # A model that this version converts takes requests by the names of other libraries too.
+    others = {each.name: each.aliases for each in ARGUMENTS} if SAMPLES in model.inputs else {}
     for name, datatype in model.inputs.items():
-        print(f"  {name} {datatype}{' (optional)' if name in model.optional else ''}")
+        also = f"; as a parameter also {', '.join(others[name])}" if others.get(name) else ""
+        print(f"  {name} {datatype}{' (optional)' if name in model.optional else ''}{also}")
     return 0
 
 
