@@ -18,6 +18,7 @@ from slipway.cli.parser import CommandParser
 from slipway.cli.request_file import read_request
 from slipway.datatypes import BY_NAME
 from slipway.errors import SlipwayError, invalid
+from slipway.runtime.arguments import ARGUMENTS, SAMPLES
 
 BATCH = 16
 
@@ -113,11 +114,14 @@ def _model_help(arguments: Sequence[str]) -> int:
     try:
         model = open_client(options.url, options.protocol or "grpc").describe(options.model, options.model_version)
     except SlipwayError as error:
-        print(f"\ninputs of '{options.model}': unknown: {error.message}")
+        print(f"\ninputs of '{options.model}' are unknown: {error.message}")
         return 0
     print(f"\ninputs of '{model.name}':")
+    # Models converted by this version accept other names as request parameters.
+    others = {each.name: each.aliases for each in ARGUMENTS} if SAMPLES in model.inputs else {}
     for name, datatype in model.inputs.items():
-        print(f"  {name} {datatype}{' (optional)' if name in model.optional else ''}")
+        also = f"; other names as a parameter: {', '.join(others[name])}" if others.get(name) else ""
+        print(f"  {name} {datatype}{' (optional)' if name in model.optional else ''}{also}")
     return 0
 
 

@@ -34,7 +34,7 @@ from slipway.convert.generation.variants import COMPUTE_TYPES, SERVED_BY
 from slipway.convert.models import model_source
 from slipway.convert.variants import Variant
 from slipway.core.signature import TensorSpec
-from slipway.runtime.arguments import ARGUMENTS, STOP
+from slipway.runtime.arguments import ARGUMENTS, NUM_RETURN, STOP
 from slipway.runtime.generation_model import IDS, MASK, TOKENIZER
 from slipway.runtime.source_language import LANGUAGE
 
@@ -129,7 +129,8 @@ def _parameters(source: GenerationSource, variant: Variant) -> dict[str, str]:
 
 
 def _stream_parameters(name: str, source: GenerationSource, variant: Variant) -> dict[str, str]:
-    defaults = {key: value for key, value in source.defaults.items() if key != "beam_width"}  # beams cannot stream
+    single = ("beam_width", NUM_RETURN)  # only one sequence can stream, found without beams
+    defaults = {key: value for key, value in source.defaults.items() if key not in single}
     return {
         "CHECKPOINT": f"../{model_name(name)}/{VERSION}",
         "ENGINE": SERVED_BY[variant.engine],
