@@ -149,7 +149,7 @@ class _Request(GenerationRequest):
 
     def token(self, row: int, token: int, log_probability: float, figure: float) -> bool:  # noqa: ARG002
         """Pass one token on."""
-        self.told = True  # the sink may have sent the token
+        self.sent = True  # the sink may have sent the token
         return self._sink.token(row, token)
 
     def wanted(self) -> bool:

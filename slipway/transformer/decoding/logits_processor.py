@@ -18,7 +18,7 @@ _TEMPERATURE_EPSILON = 1e-6  # FasterTransformer's: a temperature of 0 means gre
 
 
 class LogitsProcessor:
-    """The changes that one row asks for, and the ids that each of its hypotheses has seen."""
+    """The changes that one row requests, and the ids that each of its hypotheses has seen."""
 
     def __init__(self, decoding: Decoding, prompt: Sequence[int], device: torch.device) -> None:
         self._decoding = decoding
