@@ -131,7 +131,7 @@ def _parser() -> CommandParser:
     )
     parser.add_argument("--compare", action="store_true", help="also measure the exported graph without optimisation")
     parser.add_argument(
-        "--accept", action="store_true", help="write the named engine and precision even if the gate rejects it"
+        "--accept", action="store_true", help="write the named engine and precision even if the gate refuses it"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace existing models of these names")
     parser.add_argument(

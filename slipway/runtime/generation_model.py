@@ -212,7 +212,7 @@ class _Request(GenerationRequest):
         """Pass one token on; if a row is sampled several times, only those of the first sequence."""
         if row not in self._first:
             return not self._sink.wanted()
-        self.told = True  # the sink may have sent the token
+        self.sent = True  # the sink may have sent the token
         return self._sink.token(self._first.index(row), token)
 
     def wanted(self) -> bool:

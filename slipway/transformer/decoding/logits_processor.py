@@ -40,7 +40,7 @@ class ScoreProcessor(Protocol):
 
 
 class LogitsProcessor:
-    """The changes that one row asks for, and the ids that each of its hypotheses has seen."""
+    """The changes that one row requests, and the ids that each of its hypotheses has seen."""
 
     def __init__(self, decoding: Decoding, prompt: Sequence[int], device: torch.device) -> None:
         self._decoding = decoding
