@@ -18,9 +18,11 @@ from slipway.convert.encoders.variants import ENGINES
 from slipway.convert.generation.variants import COMPUTE_TYPES
 from slipway.convert.generation.variants import ENGINES as GENERATION_ENGINES
 from slipway.convert.options import AUTO, HYPOTHESIS, LENGTHS, ConvertOptions
+from slipway.convert.thresholds import ACCURACY, BALANCED
 from slipway.convert.variants import PRECISIONS
 from slipway.core.table import render_table
 
+_NEIGHBOURS: Final = ", ".join(f"{100 * each.neighbours:g}%% {word}" for word, each in ACCURACY.items())
 _ALIASES: Final = {AUTO: AUTO, **{compute_type: precision for precision, compute_type in COMPUTE_TYPES.items()}}
 
 
@@ -84,6 +86,13 @@ def _parser() -> CommandParser:
         default=AUTO,
         help="number type; auto picks the fastest that passes the gate, fp32 keeps full precision; text-generation "
         f"models support {', '.join(COMPUTE_TYPES)} (default: auto)",
+    )
+    parser.add_argument(
+        "--accuracy",
+        choices=tuple(ACCURACY),
+        default=BALANCED,
+        help="limit on the accuracy that a reduced precision may lose; share of sample texts whose embeddings must "
+        f"keep their nearest neighbour: {_NEIGHBOURS} (default: {BALANCED})",
     )
     parser.add_argument(
         "--compute-type",
@@ -162,6 +171,7 @@ def _options(options: Namespace, command: str) -> ConvertOptions:
         repository=options.repository,
         engine=options.engine,
         precision=options.precision,
+        accuracy=options.accuracy,
         task=options.task,
         lengths=options.lengths,
         calibration=options.calibration,
@@ -192,6 +202,7 @@ def _summary(conversion: Converted, repository: Path) -> str:
             f"chosen: {report.chosen}: {report.why}",
             *([f"scheduling: {report.batching.why}"] if report.batching else []),
             *report.note_lines(),
+            *report.loss_lines(),
             f"wrote {', '.join(conversion.models)} to {repository} in {report.seconds:.1f} s",
             f"report: {next(path for path in _reports(repository, conversion.models) if path.is_file())}",
             f"next: slipway check {repository} && slipway serve {repository}",

@@ -30,10 +30,11 @@ from slipway.convert.report import (
     Candidate,
     ConversionReport,
     directory_bytes,
+    mean_rate,
 )
 from slipway.convert.runner import OpenModel, open_model
 from slipway.convert.staging import staged
-from slipway.convert.variants import Skipped, Variant
+from slipway.convert.variants import PRECISIONS, Skipped, Variant
 from slipway.errors import SlipwayError, invalid
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
@@ -59,7 +60,8 @@ def convert(source: str | Path, options: ConvertOptions, progress: Progress = la
     if not _NAME.fullmatch(options.name):
         raise invalid(f"'{options.name}' is not a model name: use letters, digits, '_', '-' and '.'")
     path, origin = locate(source, progress)
-    generating = generates(path)
+    embeds = (path / "modules.json").is_file()  # even if the checkpoint alone could generate text
+    generating = generates(path) and not embeds
     if options.source_language and not generating:
         raise invalid("--source-language applies only to translation models, but this model does not generate text")
     open_flow = open_generation if generating else open_encoders
@@ -109,6 +111,7 @@ class Conversion:
             if made.candidate.status in (PASSED, ACCEPTED, COMPARED):
                 self._progress(f"measuring {variant.label}")
                 made.candidate.speeds = self._flow.measure(model)
+                made.candidate.passes = (made.candidate.rate,)
         made.candidate.bytes = directory_bytes(directory / VERSION)
         made.candidate.seconds = time.monotonic() - begin
         return made
@@ -124,13 +127,15 @@ class Conversion:
         return ACCEPTED if self._options.accept and variant.competes else REFUSED
 
     def _choose(self, made: Sequence[Made]) -> Made:
-        """Return the fastest candidate that passed; if none did, raise `SlipwayError` with all problems."""
+        """Return the fastest candidate that passed, or the most precise of several equally fast ones; if none passed,
+        raise `SlipwayError` with all problems."""
         passed = [each for each in made if each.candidate.status == PASSED]
         passed = passed or [each for each in made if each.candidate.status == ACCEPTED]
         if not passed:
             raise invalid(self._refusal())
         self._measure_again(passed)
-        winner = max(passed, key=lambda each: each.candidate.rate)
+        fastest = max(passed, key=lambda each: each.candidate.rate)
+        winner = min(_as_fast(passed, fastest), key=_exactness)
         candidate = winner.candidate
         self._report.chosen = candidate.label
         if candidate.status == ACCEPTED:
@@ -138,6 +143,8 @@ class Conversion:
             return winner
         candidate.status = CHOSEN
         self._report.why = self._why(candidate, passed=len(passed), made=len(made))
+        if winner is not fastest:
+            self._report.why = _too_noisy(candidate, fastest.candidate)
         return winner
 
     def _why(self, candidate: Candidate, *, passed: int, made: int) -> str:
@@ -153,6 +160,7 @@ class Conversion:
             self._progress(f"measuring {each.candidate.label} again")
             with open_model(each.directory) as model:
                 again = self._flow.measure(model)
+            each.candidate.passes += (mean_rate(again),)
             pairs = zip(each.candidate.speeds, again, strict=True)
             each.candidate.speeds = tuple(max(pair, key=lambda speed: speed.rate) for pair in pairs)
 
@@ -183,3 +191,26 @@ class Conversion:
             verdict = self._flow.judge(model, winner.variant)
         if not verdict.passed and winner.candidate.status != ACCEPTED:
             raise invalid(f"with its final configuration, {'; '.join(verdict.problems)}; nothing was written")
+
+
+def _as_fast(passed: Sequence[Made], fastest: Made) -> list[Made]:
+    """Return the fastest, and each candidate whose best pass reaches the worst pass of the fastest: their measured
+    speeds cannot be told apart."""
+    floor = min(fastest.candidate.passes, default=0.0)
+    return [each for each in passed if each is fastest or max(each.candidate.passes, default=0.0) >= floor > 0]
+
+
+def _exactness(made: Made) -> tuple[int, float]:
+    """Order candidates by precision, most precise first, then by speed."""
+    precision = made.variant.precision
+    place = PRECISIONS.index(precision) if precision in PRECISIONS else len(PRECISIONS)
+    return place, -made.candidate.rate
+
+
+def _too_noisy(chosen: Candidate, fastest: Candidate) -> str:
+    gain = fastest.rate / chosen.rate - 1
+    spread = max(fastest.passes) / min(fastest.passes) - 1
+    return (
+        f"{fastest.label} was measured {gain:.0%} faster, but its own measurements differ by {spread:.0%}: too noisy "
+        f"to tell, and {chosen.variant.precision} is more precise"
+    )

@@ -43,7 +43,8 @@ def choose_task(asked: Task | None, served: Sequence[Task], architecture: str) -
 
 def declared_lengths(directory: Path) -> Iterator[int]:
     """Yield every maximum text length, in tokens, that a directory sets, then a very large one."""
-    for file, key in (("sentence_bert_config.json", "max_seq_length"), ("tokenizer_config.json", "model_max_length")):
+    sentence = ((path.name, "max_seq_length") for path in sorted(directory.glob("sentence_*_config.json")))
+    for file, key in (*sentence, ("tokenizer_config.json", "model_max_length")):
         path = directory / file
         length = read_json_object(path).get(key) if path.exists() else None
         if length is not None:

@@ -13,9 +13,13 @@ from slipway.errors import invalid
 from slipway.installation import install_hint
 
 _ID: Final = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
-_FILES: Final = ("*.json", "*.txt", "*.model", "*.safetensors", "1_Pooling/*", "2_Normalize/*")
+# model_head.pkl is never opened: its presence identifies a SetFit model (encoders/foreign.py).
+_FILES: Final = (
+    "*.json", "*.txt", "*.model", "*.safetensors", "[0-9]_*/*.json", "[0-9]_*/*.txt", "[0-9]_*/*.model",
+    "[0-9]_*/*.safetensors", "model_head.pkl",
+)  # fmt: skip
 _OTHERS: Final = ("onnx/*", "openvino/*", "*/*/*")  # the same weights in other forms
-_PICKLES: Final = ("pytorch_model*.bin",)
+_PICKLES: Final = ("pytorch_model*.bin", "[0-9]_*/pytorch_model*.bin")
 
 
 def is_hub_id(source: str) -> bool:
@@ -41,7 +45,7 @@ def fetch(source: str) -> Path:
 
     try:
         directory = Path(snapshot_download(source, allow_patterns=list(_FILES), ignore_patterns=list(_OTHERS)))
-        if not any(directory.glob("*.safetensors")):
+        if not any(directory.glob("*.safetensors")) or _has_bare_layer(directory):
             patterns = [*_FILES, *_PICKLES]
             directory = Path(snapshot_download(source, allow_patterns=patterns, ignore_patterns=list(_OTHERS)))
     except Exception as error:  # its own errors, those of its HTTP client and OSError have no common root
@@ -50,3 +54,8 @@ def fetch(source: str) -> Path:
             f"{first_line(error)}"
         ) from error
     return directory
+
+
+def _has_bare_layer(directory: Path) -> bool:
+    """Return whether a Dense module of sentence-transformers lacks its arrays, which older versions pickle."""
+    return any(not any(path.glob("*.safetensors")) for path in directory.glob("[0-9]_Dense"))

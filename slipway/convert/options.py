@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from slipway.convert.directory import Task
+from slipway.convert.thresholds import BALANCED
 
 AUTO: Final = "auto"
 LENGTHS: Final = (32, 128)
@@ -24,6 +25,7 @@ class ConvertOptions:
     repository: Path
     engine: str = AUTO
     precision: str = AUTO
+    accuracy: str = BALANCED
     task: Task | None = None
     lengths: tuple[int, ...] = LENGTHS
     calibration: Path | None = None

@@ -2,16 +2,49 @@
 
 from __future__ import annotations
 
+import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """Rows per second for batches of `rows` rows with `length` tokens each."""
+    """Rows per second for batches of `rows` rows with `length` tokens each: the median, and each round's result."""
 
     length: int
     rows: int
     rows_per_second: float
+    rounds: tuple[float, ...] = ()
+
+    @staticmethod
+    def of(length: int, rows: int, rounds: Sequence[float]) -> Rate:
+        """Return the rate that several rounds measured."""
+        return Rate(length, rows, statistics.median(rounds), tuple(rounds))
+
+    @property
+    def measured(self) -> tuple[float, ...]:
+        """The result of each round; without rounds, the single rate."""
+        return self.rounds or (self.rows_per_second,)
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """How many times as fast one thing is as another: the median of paired rounds, and their range; from five rounds
+    on, the range leaves out the lowest and the highest."""
+
+    low: float
+    middle: float
+    high: float
+
+    @staticmethod
+    def of(rounds: Sequence[float]) -> Ratio:
+        """Return the ratio that several rounds measured."""
+        ordered = sorted(rounds)
+        kept = ordered[1:-1] if len(ordered) >= 5 else ordered
+        return Ratio(kept[0], statistics.median(ordered), kept[-1])
+
+    def __str__(self) -> str:
+        return f"{self.middle:.2f} times ({self.low:.2f} to {self.high:.2f})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,11 @@ class Speed(Protocol):
         """Return the throughput per second, in the units that the wing counts."""
 
 
+def mean_rate(speeds: Sequence[Speed]) -> float:
+    """Return the geometric mean of the rates; 0 if there are none."""
+    return math.prod(speed.rate for speed in speeds) ** (1 / len(speeds)) if speeds else 0.0
+
+
 @dataclass(slots=True)
 class Candidate:
     """A variant that was tried, with its results. `problems` are the gate's criteria that it failed, as text; `figures`
@@ -54,6 +59,7 @@ class Candidate:
     criteria: Thresholds | None = None
     figures: Any = None  # encoders/gate.py: Figures; generation/gate.py: Agreement
     speeds: tuple[Any, ...] = ()  # each one a `Speed`, with additional fields per wing
+    passes: tuple[float, ...] = ()  # the rate of each measurement
     bytes: int = 0
     seconds: float = 0.0
 
@@ -65,18 +71,19 @@ class Candidate:
     @property
     def rate(self) -> float:
         """Return the geometric mean of the rates; 0 if it was not measured."""
-        return math.prod(speed.rate for speed in self.speeds) ** (1 / len(self.speeds)) if self.speeds else 0.0
+        return mean_rate(self.speeds)
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
     """How a wing reports figures and speeds: its columns in the table, the cells for a candidate, the fields in
-    report.json, and the phrase that says how speed was measured."""
+    report.json, the phrase that says how speed was measured, and the accuracy that a candidate lost, "" for none."""
 
     headers: tuple[str, ...]
     cells: Callable[[Candidate], tuple[str, ...]]
     fields: Callable[[Candidate], dict[str, Any]]
     measured: Callable[[Candidate], str]
+    lost: Callable[[Candidate], str] = lambda _: ""
 
 
 @dataclass(slots=True)
@@ -111,6 +118,13 @@ class ConversionReport:
         ]
         return ("candidate", "gate", *self.columns.headers, "MB"), rows
 
+    def loss_lines(self) -> list[str]:
+        """Return what the chosen candidate lost and how to avoid it; no lines if it lost nothing."""
+        chosen = [each for each in self.candidates if each.label == self.chosen]
+        lost = [text for each in chosen if (text := self.columns.lost(each))]
+        kept = "--precision fp32 loses no accuracy; --accuracy high allows less loss, --accuracy fast more"
+        return [f"{self.chosen} is not exact: {text}" for text in lost] + ([kept] if lost else [])
+
     def note_lines(self) -> list[str]:
         """Return the lines of the notes section, which ends both the printed summary and report.md."""
         return ["", "## Notes", "", *(f"- {note}" for note in self.notes)] if self.notes else []
@@ -118,7 +132,10 @@ class ConversionReport:
     def document(self) -> dict[str, Any]:
         """Return the report as values that can be serialised to JSON."""
         document = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "columns"}
-        return document | {"candidates": [self._candidate(each) for each in self.candidates]}
+        return document | {
+            "candidates": [self._candidate(each) for each in self.candidates],
+            "lost": self.loss_lines()[:1],
+        }
 
     def _candidate(self, candidate: Candidate) -> dict[str, Any]:
         return {
@@ -164,6 +181,8 @@ class ConversionReport:
             "",
             *_markdown_table(*self.table()),
         ]
+        lost = self.loss_lines()
+        lines += ["", "## What was lost", "", *(f"- {line}" for line in lost)] if lost else []
         refusals = [f"- {each.label}: {problem}" for each in self.candidates for problem in each.problems]
         lines += ["", *refusals] if refusals else []
         if self.skipped:

@@ -13,10 +13,34 @@ import numpy as np
 
 TOLERANCE: Final = 1e-4  # FP32: allows another order of summation; relative to the largest output if that exceeds 1
 COSINE: Final = 0.999
-COSINE_INT8_EMBEDDING: Final = 0.995  # vectors whose consumers compare directions
-WORST_COSINE: Final = 0.8  # for any row; MiniLM in int8 reaches 0.93 on a row of one random token
-LABELS: Final = 0.99  # share of rows whose winning label must stay the same
-TOKENS: Final = 0.9  # share of generated tokens before a row's first difference; FP32 must match all
+HIGH, BALANCED, FAST = "high", "balanced", "fast"  # the values of --accuracy
+
+
+@dataclass(frozen=True, slots=True)
+class Strictness:
+    """The minimum accuracy of a reduced precision, as shares and cosines; FP32 is held to its limits at every level.
+
+    `cosine` is the mean cosine over rows, `embedding` the same for int8 vectors whose consumers compare directions, and
+    `worst` the cosine of the worst row; `neighbours` is the share of sample texts that keep their nearest neighbour,
+    `labels` the share of rows that keep their winning label, and `tokens` the share of generated tokens before a row's
+    first difference.
+    """
+
+    cosine: float
+    embedding: float
+    worst: float
+    neighbours: float
+    labels: float
+    tokens: float
+
+
+ACCURACY: Final = {
+    HIGH: Strictness(cosine=0.9999, embedding=0.9999, worst=0.99, neighbours=1.0, labels=1.0, tokens=0.99),
+    # worst: MiniLM in int8 reaches 0.93 on a row of one random token
+    BALANCED: Strictness(cosine=COSINE, embedding=0.995, worst=0.8, neighbours=0.99, labels=0.99, tokens=0.9),
+    FAST: Strictness(cosine=0.99, embedding=0.98, worst=0.7, neighbours=0.95, labels=0.97, tokens=0.8),
+}
+TOKENS: Final = ACCURACY[BALANCED].tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,3 +69,4 @@ class Thresholds:
     agreement: float = 0.0
     cosine: float = 0.0
     worst_cosine: float = 0.0
+    neighbours: float = 0.0

@@ -154,6 +154,33 @@ def test_finalists_are_measured_again_and_keep_the_better_figure(tmp_path):
     assert report.chosen == "slow fp32"
 
 
+def test_where_the_clock_cannot_tell_the_candidate_that_keeps_more_digits_is_chosen(tmp_path):
+    rounded = Variant("rounded", "int8")
+    report = convert(EchoFlow([SLOW, rounded], rates=[10, 9, 9.5, 12]), tmp_path).report
+    assert report.chosen == "slow fp32"
+    assert report.why == (
+        "rounded int8 was measured 20% faster, but its own measurements differ by 33%: too noisy to tell, and fp32 is "
+        "more precise"
+    )
+
+
+def test_a_faster_candidate_is_chosen_where_the_clock_can_tell(tmp_path):
+    rounded = Variant("rounded", "int8")
+    assert convert(EchoFlow([SLOW, rounded], rates=[10, 14, 10, 14.5]), tmp_path).report.chosen == "rounded int8"
+
+
+def test_what_the_chosen_candidate_lost_and_how_to_keep_it_is_said(tmp_path):
+    flow = EchoFlow([FAST])
+    flow.report.columns = replace(flow.report.columns, lost=lambda _: "a beat")
+    report = convert(flow, tmp_path).report
+    assert report.loss_lines() == [
+        "fast fp32 is not exact: a beat",
+        "--precision fp32 loses no accuracy; --accuracy high allows less loss, --accuracy fast more",
+    ]
+    assert "## What was lost" in (tmp_path / "m/report.md").read_text()
+    assert json.loads((tmp_path / "m/report.json").read_text())["lost"] == ["fast fp32 is not exact: a beat"]
+
+
 def test_a_candidate_that_is_far_behind_is_not_measured_again(tmp_path):
     flow = EchoFlow([SLOW, FAST], rates=[5, 11])
     assert convert(flow, tmp_path).report.chosen == "fast fp32"

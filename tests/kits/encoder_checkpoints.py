@@ -12,7 +12,45 @@ WORDS = (
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
 LENGTH = 40
-TOKEN_TYPES = ("albert", "bert", "electra")  # families whose tokenizers distinguish first and second texts
+TOKEN_TYPES = (
+    "albert",
+    "bert",
+    "electra",
+    "nomic_bert",
+)  # they distinguish first and second texts
+_TO_TEXT = {
+    "d_model": 32,
+    **dict.fromkeys(("encoder_layers", "decoder_layers"), 2),
+    **dict.fromkeys(("encoder_attention_heads", "decoder_attention_heads"), 4),
+    **dict.fromkeys(("encoder_ffn_dim", "decoder_ffn_dim"), 64),
+    "decoder_start_token_id": 3,
+}
+LOUDNESS = {"mobilebert": 0.1}  # it has no norms that would bound its activations
+_T5 = {"d_model": 32, "d_ff": 64, "num_layers": 2, "num_heads": 4, "d_kv": 8, "decoder_start_token_id": 0}
+# The size settings of families that do not use BERT's names, and other settings that keep a model tiny.
+FAMILY_SIZES = {
+    "albert": {**SIZES, "embedding_size": 32},
+    "bart": _TO_TEXT,
+    "big_bird": {**SIZES, "block_size": 4, "num_random_blocks": 1, "sep_token_id": 3},
+    "deberta": {**SIZES, "relative_attention": True, "pos_att_type": ["c2p", "p2c"]},
+    "deberta-v2": {**SIZES, "relative_attention": True, "pos_att_type": ["c2p", "p2c"]},
+    "distilbert": {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64},
+    "electra": {**SIZES, "embedding_size": 32},
+    "eurobert": {**SIZES, "mask_token_id": 4},
+    "fnet": {name: size for name, size in SIZES.items() if name != "num_attention_heads"},
+    "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_inner": 64},
+    "longformer": {**SIZES, "attention_window": [4, 8]},
+    "mbart": _TO_TEXT,
+    "mobilebert": {
+        **SIZES,
+        **dict.fromkeys(("embedding_size", "intra_bottleneck_size", "true_hidden_size"), 32),
+        "num_feedforward_networks": 2,
+    },
+    "mt5": _T5,
+    "squeezebert": {**SIZES, "embedding_size": 32},
+    "t5": _T5,
+    "umt5": _T5,
+}
 
 # One checkpoint for each task: its head, its configured labels, other changes.
 TAGS = {0: "O", 1: "B-PER", 2: "I-PER", 3: "B-LOC", 4: "I-LOC"}
@@ -61,26 +99,29 @@ def write_checkpoint(directory: Path, model_type: str = "bert", head: str = "Mod
 
     torch.manual_seed(7)
     directory.mkdir(parents=True, exist_ok=True)
-    sizes = dict(SIZES)
-    if model_type == "distilbert":
-        sizes = {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64}
-    if model_type in ("albert", "electra"):
-        sizes["embedding_size"] = 32
     config = transformers.CONFIG_MAPPING[model_type](
-        vocab_size=write_tokenizer(directory, token_types=model_type in TOKEN_TYPES),
-        max_position_embeddings=LENGTH + 1,  # families that count positions from the padding id need one more
-        pad_token_id=0,
-        bos_token_id=2,
-        eos_token_id=3,
-        **{**sizes, **changes},
+        **{
+            "vocab_size": write_tokenizer(directory, token_types=model_type in TOKEN_TYPES),
+            "max_position_embeddings": LENGTH + 1,  # families that count positions from the padding id need one more
+            "pad_token_id": 0,
+            "bos_token_id": 2,
+            "eos_token_id": 3,
+            **FAMILY_SIZES.get(model_type, SIZES),
+            **changes,
+        }
     )
-    auto = {"Model": "AutoModel", "ForMaskedLM": "AutoModelForMaskedLM"}.get(head, f"AutoModel{head}")
-    model = getattr(transformers, auto).from_config(config).eval()
+    own = {"t5": "T5EncoderModel", "mt5": "MT5EncoderModel", "umt5": "UMT5EncoderModel"}
+    if head == "Model" and model_type in own:
+        model = getattr(transformers, own[model_type])(config).eval()
+    else:
+        model = (
+            getattr(transformers, f"Auto{head}" if head == "Model" else f"AutoModel{head}").from_config(config).eval()
+        )
     # Random initialisation leaves tiny differences between tokens; larger weights make mistakes visible.
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim > 1:
-                parameter.normal_(0, 0.3)
+                parameter.normal_(0, LOUDNESS.get(model_type, 0.3))
     model.save_pretrained(directory)
     return directory
 

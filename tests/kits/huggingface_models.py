@@ -48,6 +48,7 @@ FAMILIES: dict[str, tuple[Any, Any, dict[str, Any]]] = {
     "bart": (hf.BartForConditionalGeneration, hf.BartConfig, BART),
     "mbart": (hf.MBartForConditionalGeneration, hf.MBartConfig, BART | {"scale_embedding": True}),
     "marian": (hf.MarianMTModel, hf.MarianConfig, MARIAN),
+    "pegasus": (hf.PegasusForConditionalGeneration, hf.PegasusConfig, BART | {"activation_function": "relu"}),
     "m2m_100": (hf.M2M100ForConditionalGeneration, hf.M2M100Config, BART),
     "gpt2": (
         hf.GPT2LMHeadModel,

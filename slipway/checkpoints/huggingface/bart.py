@@ -1,4 +1,4 @@
-"""BART and its relatives mBART, Marian, M2M100 (and NLLB): one layout of names, and a table of four differences."""
+"""BART and its relatives mBART, Marian, Pegasus, M2M100 (and NLLB): one layout of names, and a table of differences."""
 
 from __future__ import annotations
 
@@ -53,6 +53,7 @@ _KINDS: Final = {
     "bart": _Kind(embedding_norm=True, position_change=without_rows(2)),
     "mbart": _Kind(pre_norm=True, embedding_norm=True, final_norm=True, position_change=without_rows(2)),
     "marian": _Kind(positions=lambda rows, hidden, _: marian_positions(rows, hidden)),
+    "pegasus": _Kind(pre_norm=True, final_norm=True, positions=lambda rows, hidden, _: marian_positions(rows, hidden)),
     "m2m_100": _Kind(
         pre_norm=True,
         final_norm=True,

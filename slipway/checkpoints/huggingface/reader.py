@@ -28,6 +28,7 @@ FAMILIES: Final[dict[str, Callable[[HuggingFaceSettings, StoredArrays], Checkpoi
     "marian": read_bart,
     "mbart": read_bart,
     "mt5": read_t5,
+    "pegasus": read_bart,
     "t5": read_t5,
     "vit": read_vit,
 }

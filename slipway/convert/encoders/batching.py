@@ -1,19 +1,23 @@
 """Plan the scheduling of the chosen model on this machine: instances, threads, and tokens per batch.
 
 Batches pay off only if a single row leaves cores or vector units idle; a CPU that one row keeps busy gains nothing from
-a second one. So batches and parallel instances are measured, and the better choice is written into the config.
+a second one. So batches and parallel instances are measured, in alternating rounds, and the better choice is written
+into the config. If the rounds differ too much, the safer plan is chosen.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
 from typing import Final
 
+from slipway.convert.arrays import Arrays
 from slipway.convert.encoders.measure import real_lengths, tokens_per_row
 from slipway.convert.encoders.subject import Subject
-from slipway.convert.measure import rows_per_second_together, seconds_per_run
-from slipway.convert.plan import Plan, Rate
+from slipway.convert.measure import in_rounds, rows_per_second_together, seconds_per_run
+from slipway.convert.plan import Plan, Rate, Ratio
 from slipway.convert.runner import OpenModel
 from slipway.cores import cpu_limit
 
@@ -21,64 +25,107 @@ PADDING_SHARE: Final = 0.1  # of a batch; padding costs at most this share of it
 _ENOUGH: Final = 0.95  # share of the best rate: beyond it, larger batches only add latency
 _WORTH_LATENCY: Final = 1.15  # gain required of several instances, since they slow down a single request
 _PAYS: Final = 1.05  # gain required of batching; otherwise requests run one by one
-_SECONDS: Final = 0.4
+_POSSIBLE: Final = 1.25  # times the rows of a batch, or the cores: a larger gain is a measurement error
+_ROUNDS: Final = 5
+_SECONDS: Final = 0.1  # per measurement and round
 
 
 Reopen = Callable[[int], OpenModel]  # opens the same model with that many instances
 
 
 def plan_batching(reopen: Reopen, subject: Subject, lengths: Sequence[int]) -> Plan:
-    """Measure batches on one instance, and single rows on one instance per core; return the plan with the best rate."""
+    """Measure batches on one instance and single rows on one instance per core, in alternating rounds; return the plan
+    with the best rate."""
     if subject.interface.max_batch_size < 2:
         return Plan(1, 0, why="the model has no batch dimension")
-    with reopen(1) as model:
-        rates = _rates(model, subject, lengths)
     cores = cpu_limit()
-    if cores == 1:
-        return decide(rates, (), cores)
-    with reopen(cores) as model:
-        return decide(rates, _instance_rates(model, subject, lengths), cores)
+    with ExitStack() as opened:
+        one = opened.enter_context(reopen(1))
+        many = opened.enter_context(reopen(cores)) if cores > 1 else None
+        return decide(*_rates(one, many, subject, lengths), cores)
 
 
-def _rates(model: OpenModel, subject: Subject, lengths: Sequence[int]) -> list[Rate]:
+def _rates(
+    one: OpenModel, many: OpenModel | None, subject: Subject, lengths: Sequence[int]
+) -> tuple[list[Rate], list[Rate]]:
+    """Return the rates of batches, and the rates of one instance per core."""
     sizes = [size for size in (1, 2, 4, 8, 16) if size <= subject.interface.max_batch_size]
-    return [
-        Rate(
-            tokens_per_row(subject, length),
-            rows,
-            rows / seconds_per_run(model, subject.sample(length, rows), _SECONDS),
-        )
-        for length in real_lengths(subject, lengths)
-        for rows in sizes
+    batches = [(length, rows) for length in real_lengths(subject, lengths) for rows in sizes]
+    alone = [length for length in real_lengths(subject, lengths) if many is not None]
+    rounds = in_rounds(
+        [
+            *(partial(_batched, one, subject.sample(length, rows), rows) for length, rows in batches),
+            *(partial(_together, many, subject.sample(length, 1)) for length in alone),
+        ],
+        _ROUNDS,
+    )
+    places = [*batches, *((length, 1) for length in alone)]
+    rates = [
+        Rate.of(tokens_per_row(subject, length), rows, measured)
+        for (length, rows), measured in zip(places, rounds, strict=True)
     ]
+    return rates[: len(batches)], rates[len(batches) :]
 
 
-def _instance_rates(model: OpenModel, subject: Subject, lengths: Sequence[int]) -> list[Rate]:
-    return [
-        Rate(tokens_per_row(subject, length), 1, rows_per_second_together(model, subject.sample(length, 1), _SECONDS))
-        for length in real_lengths(subject, lengths)
-    ]
+def _batched(model: OpenModel, inputs: Arrays, rows: int) -> float:
+    return rows / seconds_per_run(model, inputs, _SECONDS, fewest=1)
+
+
+def _together(model: OpenModel | None, inputs: Arrays) -> float:
+    return 0.0 if model is None else rows_per_second_together(model, inputs, _SECONDS, fewest=2)
 
 
 def decide(rates: Sequence[Rate], instance_rates: Sequence[Rate], cores: int) -> Plan:
-    """Return the plan with the best measured rate. Pure."""
+    """Return the plan with the best measured rate, or the safer plan if the rounds differ too much. Pure."""
     lengths = sorted({rate.length for rate in rates})
     by_length = {length: [rate for rate in rates if rate.length == length] for length in lengths}
-    best = {length: max(rate.rows_per_second for rate in rows) for length, rows in by_length.items()}
-    knees = {length: _knee(rows, best[length]) for length, rows in by_length.items()}
-    gain = {length: best[length] / rows[0].rows_per_second for length, rows in by_length.items()}
-    together = {rate.length: rate.rows_per_second for rate in instance_rates}
-    parallel = _mean([together[length] / best[length] for length in lengths]) if together else 0.0
+    best = {length: max(rows, key=lambda rate: rate.rows_per_second) for length, rows in by_length.items()}
+    gains = {length: _ratio([(best[length], rows[0])]) for length, rows in by_length.items()}
+    together = {rate.length: rate for rate in instance_rates}
+    parallel = _ratio([(together[length], best[length]) for length in lengths]) if together else Ratio(0, 0, 0)
     measured = (tuple(rates), tuple(instance_rates))
-    if parallel >= _WORTH_LATENCY:
-        why = f"{cores} instances with one thread each serve {parallel:.2f} times as many rows as one with batches"
+    said = f"one instance per core serves {parallel} as many rows as one with batches"
+    doubt = _doubt(parallel, said, _WORTH_LATENCY, cores)
+    if parallel.middle >= _WORTH_LATENCY and not doubt:
+        why = (
+            f"{cores} instances with one thread each serve {parallel.middle:.2f} times as many rows as one with batches"
+        )
         return Plan(cores, 0, *measured, why=why)
-    if max(gain.values()) < _PAYS:
-        why = f"batches serve at most {max(gain.values()):.2f} times the rows of single requests: no batching"
-        return Plan(1, 0, *measured, why=why)
-    tokens = max(length * rows for length, rows in knees.items() if gain[length] >= _PAYS)
-    pays = ", ".join(f"{gain[length]:.2f} times as many rows at {length} tokens" for length in lengths)
-    return Plan(1, tokens, *measured, why=f"batches serve {pays}; above {tokens} tokens per batch nothing is gained")
+    doubts = [doubt] if doubt else []
+    paying = []
+    for length, gain in gains.items():
+        doubt = _doubt(gain, f"batches of {length}-token rows serve {gain} as many rows", _PAYS, best[length].rows)
+        doubts += [doubt] if doubt else []
+        paying += [length] if gain.middle >= _PAYS and not doubt else []
+    if not paying:
+        return Plan(1, 0, *measured, why=_one_by_one(gains, doubts))
+    tokens = max(length * _knee(by_length[length], best[length].rows_per_second) for length in paying)
+    pays = ", ".join(f"{gains[length].middle:.2f} times as many rows at {length} tokens" for length in paying)
+    why = f"batches serve {pays}; above {tokens} tokens per batch nothing is gained"
+    return Plan(1, tokens, *measured, why="; ".join([why, *doubts]))
+
+
+def _doubt(ratio: Ratio, said: str, worth: float, most: float) -> str:
+    """Return why a gain is doubtful: its rounds lie on both sides of the required gain, or it is impossibly large.
+    Return "" for a clear gain and for a ratio below the required gain."""
+    if ratio.middle < worth:
+        return ""
+    return f"too noisy to tell: {said}" if ratio.low < worth or ratio.middle > _POSSIBLE * most else ""
+
+
+def _one_by_one(gains: Mapping[int, Ratio], doubts: Sequence[str]) -> str:
+    if doubts:
+        return f"{'; '.join(doubts)}. Requests run one by one, the safer plan; convert again on an idle machine"
+    most = max(gain.middle for gain in gains.values())
+    return f"batches serve at most {most:.2f} times the rows of single requests: no batching"
+
+
+def _ratio(pairs: Sequence[tuple[Rate, Rate]]) -> Ratio:
+    """Return the speed of the first of each pair relative to the second: per round, the geometric mean over pairs."""
+    rounds = [
+        [one / other for one, other in zip(first.measured, second.measured, strict=True)] for first, second in pairs
+    ]
+    return Ratio.of([_mean(each) for each in zip(*rounds, strict=True)])
 
 
 def _knee(rates: Sequence[Rate], best: float) -> int:

@@ -52,6 +52,7 @@ def open_encoders(path: Path, origin: str, options: ConvertOptions, progress: Pr
             calibration=source.calibration(options.calibration),
             reproduce=options.command,
             skipped=skipped,
+            notes=list(source.notes),
         )
         yield EncoderFlow(source, options, variants, report, progress)
 
@@ -108,7 +109,8 @@ class EncoderFlow:
 
     def judge(self, model: OpenModel, variant: Variant) -> GateVerdict:
         """Compare every row, both in its batch and alone."""
-        return judge(model.run, self._expected, variant.precision, self._subject.interface)
+        accuracy = self._options.accuracy
+        return judge(model.run, self._expected, variant.precision, self._subject.interface, accuracy)
 
     def measure(self, model: OpenModel) -> tuple[RowSpeed, ...]:
         """Return the rows per second at the requested lengths."""

@@ -5,9 +5,10 @@ output for the same row, run alone and without padding. It is also compared with
 alone, because a result must not depend on the other rows in the batch.
 
 Criteria (Thresholds): FP32 is judged by the largest absolute difference, relative if outputs are large. Reduced
-precision is judged by the winning label and by the cosine: its mean over all rows, and a floor for the worst row. The
-cosine of a row with many tokens is the mean over its tokens. A single number per row has no direction, so the numbers
-of all rows form one centred vector: their order counts, and not their common offset.
+precision is judged by the winning label and by the cosine: its mean over all rows, and a floor for the worst row.
+Embeddings are also judged by each text's nearest neighbour among the other texts. The cosine of a row with many tokens
+is the mean over its tokens. A single number per row has no direction, so the numbers of all rows form one centred
+vector: their order counts, and not their common offset.
 """
 
 from __future__ import annotations
@@ -22,27 +23,32 @@ from slipway.convert.arrays import Arrays, Run
 from slipway.convert.comparison import ShapeError, cosines, cut, distance
 from slipway.convert.encoders.subject import Case, Interface, Subject
 from slipway.convert.flow import GateVerdict
-from slipway.convert.thresholds import COSINE_INT8_EMBEDDING, LABELS, LIMITS, TOLERANCE, WORST_COSINE, Thresholds
+from slipway.convert.thresholds import ACCURACY, BALANCED, LIMITS, TOLERANCE, Thresholds
 from slipway.errors import SlipwayError
 
+_TIE: Final = 1e-6  # cosines this close count as equal, given the rounding of FP32
 _ALONE_ELEMENTS: Final = 1 << 12  # larger cases are not run again row by row, which would double the time
 
 
-def thresholds(precision: str, interface: Interface) -> Thresholds:
-    """Return the criteria for a precision."""
-    limit = LIMITS[precision]
+def thresholds(precision: str, interface: Interface, accuracy: str = BALANCED) -> Thresholds:
+    """Return the criteria for a precision at an `accuracy` level; FP32 has the same criteria at every level."""
     if precision == "fp32":
-        return Thresholds(difference=limit.difference)
-    cosine = COSINE_INT8_EMBEDDING if precision == "int8" and interface.embeds else limit.cosine
-    agreement = LABELS if interface.compares_labels else 0.0
-    return Thresholds(agreement=agreement, cosine=cosine, worst_cosine=WORST_COSINE)
+        return Thresholds(difference=LIMITS[precision].difference)
+    asked = ACCURACY[accuracy]
+    return Thresholds(
+        agreement=asked.labels if interface.compares_labels else 0.0,
+        cosine=asked.embedding if precision == "int8" and interface.embeds else asked.cosine,
+        worst_cosine=asked.worst,
+        neighbours=asked.neighbours if interface.embeds else 0.0,
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
     """The distance of a candidate from the reference over all rows; `batch_*` compare its rows in a batch and alone.
 
-    `difference` is relative to the largest output of its row if that exceeds 1.
+    `difference` is relative to the largest output of its row if that exceeds 1; `neighbours` is the share of `texts`
+    (rows of real text with one vector each) that have the same nearest neighbour as in the reference.
     """
 
     rows: int = 0
@@ -51,6 +57,9 @@ class Figures:
     agreement: float = 1.0
     cosine: float = 1.0
     worst_cosine: float = 1.0
+    worst_row: str = ""
+    texts: int = 0
+    neighbours: float = 1.0
     batch_difference: float = 0.0
     batch_cosine: float = 1.0
 
@@ -71,9 +80,11 @@ def expectations(subject: Subject) -> list[Expectation]:
     ]
 
 
-def judge(run: Run, expected: Sequence[Expectation], precision: str, interface: Interface) -> GateVerdict:
+def judge(
+    run: Run, expected: Sequence[Expectation], precision: str, interface: Interface, accuracy: str = BALANCED
+) -> GateVerdict:
     """Return the verdict on a candidate of `precision`. A candidate that fails to run does not pass."""
-    criteria = thresholds(precision, interface)
+    criteria = thresholds(precision, interface, accuracy)
     comparison = _Comparison(interface)
     for expectation in expected:
         try:
@@ -105,6 +116,11 @@ def _problems(figures: Figures, limits: Thresholds) -> Iterator[str]:
             f"its winning label matches the reference on {figures.agreement:.2%} of {figures.rows} rows "
             f"(required: {limits.agreement:.0%})"
         )
+    if limits.neighbours and not figures.neighbours >= limits.neighbours:
+        yield (
+            f"the nearest neighbour is the reference's for {figures.neighbours:.2%} of {figures.texts} sample texts "
+            f"(required: {limits.neighbours:.0%})"
+        )
     if limits.cosine:
         if not figures.cosine >= limits.cosine:
             yield f"its cosine to the reference is {figures.cosine:.5f} (required: {limits.cosine:g})"
@@ -123,6 +139,8 @@ class _Comparison:
         self._interface = interface
         self._figures = Figures()
         self._agreements: list[np.ndarray] = []
+        self._vectors: list[tuple[np.ndarray, np.ndarray]] = []  # found and expected, for real texts
+        self._lowest = 1.0
         self._directions: dict[str, _Directions] = {}
         self._batch_directions: dict[str, _Directions] = {}
 
@@ -135,12 +153,14 @@ class _Comparison:
             found = {
                 name: cut(name, _row(array, row, self._interface), expected[name]) for name, array in answer.items()
             }
-            self._compare(case.name, found, expected)
+            self._compare(case.name, row, found, expected)
+            if case.texts and self._interface.embeds:
+                self._vectors += [(each, expected[name]) for name, each in found.items() if each.ndim == 1]
             if small and len(case.alone) > 1:
                 single = _first_row(run(alone), self._interface)
                 self._compare_alone(found, {name: cut(name, array, found[name]) for name, array in single.items()})
 
-    def _compare(self, name: str, found: Arrays, expected: Arrays) -> None:
+    def _compare(self, name: str, row: int, found: Arrays, expected: Arrays) -> None:
         figures = self._figures
         difference = _distance(found, expected)
         worse = difference > figures.difference
@@ -151,7 +171,10 @@ class _Comparison:
             worst_case=name if worse else figures.worst_case,
         )
         for output, array in found.items():
-            self._directions.setdefault(output, _Directions()).add(array, expected[output])
+            cosine = self._directions.setdefault(output, _Directions()).add(array, expected[output])
+            if cosine < self._lowest:
+                self._lowest = cosine
+                self._figures = replace(self._figures, worst_row=f"{name}, row {row}")
             if self._interface.compares_labels:
                 self._agreements.append(np.ravel(array.argmax(-1) == expected[output].argmax(-1)))
 
@@ -170,6 +193,8 @@ class _Comparison:
             agreement=float(np.concatenate(self._agreements).mean()) if self._agreements else 1.0,
             cosine=_least([each.mean() for each in rows]),
             worst_cosine=_least([each.min() for each in rows]),
+            texts=len(self._vectors),
+            neighbours=_neighbours_kept(self._vectors),
             batch_cosine=_least([each.mean() for each in batch]),
         )
 
@@ -177,6 +202,28 @@ class _Comparison:
 def _least(of_outputs: Sequence[float]) -> float:
     """Return the smallest cosine of all outputs, or NaN if one is NaN, which min() could lose."""
     return float(np.min(of_outputs, initial=1.0))
+
+
+def _neighbours_kept(vectors: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:
+    """Return the share of texts whose nearest neighbour by cosine is the reference's, or ties with it in FP32."""
+    if len(vectors) < 3:  # two texts are always each other's nearest neighbour
+        return 1.0
+    found, expected = (_similarities([pair[side] for pair in vectors]) for side in (0, 1))
+    if not np.isfinite(found[~np.eye(len(found), dtype=bool)]).all():
+        return 0.0
+    rows = np.arange(len(vectors))
+    lost = expected.max(1) - expected[rows, found.argmax(1)]
+    return float((lost <= _TIE).mean())
+
+
+def _similarities(vectors: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the cosine of each pair of different vectors, and -inf on the diagonal."""
+    stacked = np.stack(vectors).astype(np.float64)
+    lengths = np.linalg.norm(stacked, axis=1, keepdims=True)
+    stacked = stacked / np.where(lengths == 0, 1.0, lengths)
+    similar = stacked @ stacked.T
+    np.fill_diagonal(similar, -np.inf)
+    return np.asarray(similar)
 
 
 def _row(array: np.ndarray, row: int, interface: Interface) -> np.ndarray:
@@ -199,14 +246,16 @@ class _Directions:
         self._rows: list[float] = []
         self._single: list[tuple[float, float]] = []
 
-    def add(self, found: np.ndarray, expected: np.ndarray) -> None:
-        """Add one row."""
+    def add(self, found: np.ndarray, expected: np.ndarray) -> float:
+        """Add one row; return its cosine, or 1 for a single number."""
         if found.size == 1:
             self._single.append((float(found.item()), float(expected.item())))
         elif found.size:
             # one element per token: the direction is over the tokens
             lasts = (found.ravel(), expected.ravel()) if found.shape[-1] == 1 else (found, expected)
             self._rows.append(float(cosines(*lasts).mean()))
+            return self._rows[-1]
+        return 1.0
 
     def cosines(self) -> np.ndarray:
         """Return one cosine per row, and a single one for all rows that are single numbers."""

@@ -12,15 +12,27 @@ from slipway.convert.configs import model_name
 from slipway.convert.directory import Task
 from slipway.convert.encoders.declared import parse_input
 from slipway.convert.encoders.encoder import load_network
+from slipway.convert.encoders.foreign import (
+    check_arrays,
+    check_custom_code,
+    check_foreign_files,
+    check_vocabulary,
+)
 from slipway.convert.encoders.graph_subject import GraphSubject
 from slipway.convert.encoders.module_subject import ModuleSubject
 from slipway.convert.encoders.package import text_model_names, write_text_models
 from slipway.convert.encoders.sampling import read_calibration
+from slipway.convert.encoders.settings import config_notes, known_keys, refuse_quantised
 from slipway.convert.encoders.source import read_source
 from slipway.convert.encoders.subject import Subject
 from slipway.convert.encoders.tasks import TASKS
 from slipway.convert.encoders.text_subject import TEXTS, TextSubject
-from slipway.convert.encoders.tokenizer import build_tokenizer, check_tokenizer, load_reference_tokenizer
+from slipway.convert.encoders.tokenizer import (
+    build_tokenizer,
+    check_tokenizer,
+    count_prompt_tokens,
+    load_reference_tokenizer,
+)
 from slipway.convert.options import ConvertOptions
 from slipway.convert.sample import sample_texts
 from slipway.errors import invalid
@@ -42,6 +54,7 @@ class OpenedSource:
     labels: tuple[str, ...]
     write_around: Callable[[Path], object]
     takes_text: bool
+    notes: tuple[str, ...] = ()  # differences from the source, and unused settings
 
     def calibration(self, path: Path | None) -> str:
         """Return a description of the int8 calibration data for the report."""
@@ -96,11 +109,19 @@ def _single_model(path: Path, options: ConvertOptions) -> OpenedSource:
 
 
 def _text_model(path: Path, options: ConvertOptions) -> OpenedSource:
+    notes = check_foreign_files(path, options.task)
     source = read_source(path, task=options.task, hypothesis=options.hypothesis)
+    refuse_quantised(source.directory)
+    notes += check_custom_code(source.directory, source.model_type, source.task)
     reference = load_reference_tokenizer(source)
     if "token_type_ids" not in reference.model_input_names:  # the network was trained with all of them zero
         source = replace(source, family=replace(source.family, token_types=False))
-    network = load_network(source)
+    source = replace(source, prompt_tokens=count_prompt_tokens(source, reference))
+    loaded = load_network(source)
+    network = loaded.module
+    check_vocabulary(reference, network.get_input_embeddings().num_embeddings, source.directory)
+    notes += check_arrays(loaded.unexpected, network, source.task, source.directory, bare=options.task is source.task)
+    notes += [*source.notes, *config_notes(source.directory, known_keys(network.config))]
     tokenizer = build_tokenizer(source, reference)
     check_tokenizer(tokenizer, reference, source, TEXTS)
     subject = TextSubject(source, network, tokenizer, sample_texts())
@@ -125,4 +146,5 @@ def _text_model(path: Path, options: ConvertOptions) -> OpenedSource:
         labels=labels,
         write_around=write_around,
         takes_text=True,
+        notes=tuple(notes),
     )

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from slipway.convert.encoders.gate import Figures
 from slipway.convert.report import Candidate, Columns
+from slipway.convert.thresholds import Thresholds
 
 
 def _cells(candidate: Candidate) -> tuple[str, ...]:
@@ -32,6 +33,26 @@ def _measured(candidate: Candidate) -> str:
     return f"measured at {' and '.join(str(speed.length) for speed in candidate.speeds)} tokens on this machine"
 
 
+def _lost(candidate: Candidate) -> str:
+    """Describe what a reduced precision lost on the gate's rows; "" for FP32, which differs only by rounding."""
+    figures: Figures | None = candidate.figures
+    if figures is None or candidate.variant.precision == "fp32":
+        return ""
+    criteria = candidate.criteria or Thresholds()
+    worst = f", {figures.worst_cosine:.4f} on the worst row ({figures.worst_row})" if figures.worst_row else ""
+    return "; ".join(
+        [
+            *([f"{figures.agreement:.1%} of {figures.rows} rows keep their label"] if criteria.agreement else []),
+            *(
+                [f"{figures.neighbours:.1%} of {figures.texts} sample texts keep their nearest neighbour"]
+                if criteria.neighbours and figures.texts
+                else []
+            ),
+            f"cosine to the source {figures.cosine:.4f}{worst}",
+        ]
+    )
+
+
 COLUMNS: Final = Columns(
-    ("difference", "same label", "cosine", "batch difference", "length: ms, rows/s"), _cells, _fields, _measured
+    ("difference", "same label", "cosine", "batch difference", "length: ms, rows/s"), _cells, _fields, _measured, _lost
 )

@@ -36,11 +36,13 @@ class Interface:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One input for the gate: a batch, and each of its rows alone and without padding."""
+    """One input for the gate: a batch, and each of its rows alone and without padding. `texts` marks rows of real text,
+    whose nearest neighbours are compared."""
 
     name: str
     batch: Arrays
     alone: tuple[Arrays, ...]
+    texts: bool = False
 
 
 class Subject(Protocol):

@@ -41,10 +41,15 @@ def _floats(*shapes: tuple[str, tuple[int, ...]]) -> tuple[TensorSpec, ...]:
     return tuple(TensorSpec(name, "FP32", dims) for name, dims in shapes)
 
 
+def _width(source: EncoderSource, config: Any) -> int:
+    hidden = int(config.hidden_size)
+    return hidden if source.head is None else source.head.width(hidden)
+
+
 _SEQUENCE: Final = "AutoModelForSequenceClassification"
 TASKS: Final[dict[Task, TaskRow]] = {
     Task.EMBEDDING: TaskRow(
-        "AutoModel", lambda _, config: _floats(("embedding", (int(config.hidden_size),))), _text("text")
+        "AutoModel", lambda source, config: _floats(("embedding", (_width(source, config),))), _text("text")
     ),
     Task.HIDDEN_STATES: TaskRow(
         "AutoModel", lambda _, config: _floats(("last_hidden_state", (-1, int(config.hidden_size)))), _text("text")

@@ -7,6 +7,7 @@ exported head, in masking or in batching shows up as a difference.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,11 +16,14 @@ import numpy as np
 from slipway.convert.arrays import MAX_BATCH_SIZE, Arrays
 from slipway.convert.directory import Task
 from slipway.convert.encoders.encoder import build_encoder
+from slipway.convert.encoders.reference import reference_of
 from slipway.convert.encoders.source import EncoderSource
 from slipway.convert.encoders.subject import Case, Interface
 from slipway.convert.encoders.tasks import TASKS, encoder_inputs
 from slipway.convert.encoders.tokenizer import encode, encode_texts
 from slipway.convert.encoders.tracing import export_onnx, export_torch
+from slipway.convert.libraries import first_line
+from slipway.errors import invalid
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -50,6 +54,7 @@ class TextSubject:
         self._network = network
         self._tokenizer = tokenizer
         self._texts = texts
+        self._read = reference_of(source) if source.task is not Task.ZERO_SHOT else None
         row = TASKS[source.task]
         outputs = row.outputs(source, network.config)
         first = source.input_names[0]
@@ -69,21 +74,28 @@ class TextSubject:
         return list(self._cases())
 
     def _cases(self) -> Iterator[Case]:
-        yield self._case(f"real text, {len(TEXTS)} padded rows", self._encode(TEXTS))
+        yield replace(self._case(f"real text, {len(TEXTS)} padded rows", self._encode(TEXTS)), texts=True)
         yield self._case("real text, one row", self._encode(TEXTS[:1]))
         size = self.interface.max_batch_size
         texts = self._texts[:size] if self._source.task is Task.MASK else self._texts
         for start in range(0, len(texts), size):
             part = texts[start : start + size]
-            yield self._case(f"sample text {start}-{start + len(part) - 1}, padded rows", self._encode(part))
+            name = f"sample text {start}-{start + len(part) - 1}, padded rows"
+            yield replace(self._case(name, self._encode(part)), texts=True)
         random = np.random.default_rng(0)
         longest = self._longest()
-        short = min(SHORT, longest)
-        for rows, tokens in ((1, 1), (1, short), (2, short), (size, short), (1, longest), (2, longest)):
+        short = min(max(SHORT, self._fewest), longest)
+        fewest = self._fewest
+        for rows, tokens in ((1, fewest), (1, short), (2, short), (size, short), (1, longest), (2, longest)):
             yield self._case(f"random ids, {rows} x {tokens}", self._random(random, [tokens] * rows))
-            if rows > 1 and tokens > 1:
-                lengths = [1 + row * (tokens - 1) // (rows - 1) for row in range(rows)]
+            if rows > 1 and tokens > fewest:
+                lengths = [fewest + row * (tokens - fewest) // (rows - 1) for row in range(rows)]
                 yield self._case(f"random ids, {rows} x {tokens} padded", self._random(random, lengths))
+
+    @property
+    def _fewest(self) -> int:
+        """The minimum number of tokens of a text: one more than the prompt's tokens, if these are not pooled."""
+        return 1 + self._source.prompt_tokens
 
     def _longest(self) -> int:
         """Return the longest row to compare: the model's maximum, unless that takes gigabytes.
@@ -109,6 +121,8 @@ class TextSubject:
         ids = random.integers(0, source.vocabulary_size - 1, (len(lengths), max(lengths)), dtype=np.int64)
         ids += ids >= source.padding_id  # no padding tokens inside a text
         mask = (np.arange(max(lengths)) < np.array(lengths)[:, None]).astype(np.int64)
+        if source.family.ends:
+            ids[np.arange(len(ids)), np.array(lengths) - 1] = source.end_id
         ids[mask == 0] = source.padding_id
         arrays = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
         if source.task is Task.ZERO_SHOT:
@@ -120,8 +134,8 @@ class TextSubject:
 
     def reference(self, alone: Arrays) -> Arrays:
         """Return the expected outputs of one text: transformers' network on its tokens alone, pooled in numpy."""
-        if self._source.task is not Task.ZERO_SHOT:
-            return _REFERENCES[self._source.task](self._source, self._answer(alone))
+        if self._read is not None:
+            return self._read(self._answer(alone))
         labels = [
             _alone({name: array[0] for name, array in alone.items()}, row) for row in range(alone["input_ids"].shape[1])
         ]
@@ -133,19 +147,24 @@ class TextSubject:
         import torch
 
         names = [name for name in alone if name != "attention_mask"]
-        with torch.inference_mode():
-            return self._network(**{name: torch.from_numpy(np.ascontiguousarray(alone[name])) for name in names})
+        inputs = {name: torch.from_numpy(np.ascontiguousarray(alone[name])) for name in names}
+        try:
+            with torch.inference_mode():
+                return self._network(**inputs)
+        except (IndexError, RuntimeError, ValueError) as error:
+            tokens = alone["input_ids"].shape[-1]
+            raise invalid(f"transformers cannot compute a text of {tokens} tokens: {first_line(error)}") from error
 
     def sample(self, length: int, rows: int) -> Arrays:
         """Return random ids of exactly `length` tokens, up to the maximum of the model."""
-        tokens = min(length, self._source.max_length)
+        tokens = min(max(length, self._fewest), self._source.max_length)
         return self._random(np.random.default_rng(tokens), [tokens] * rows)
 
     def calibration(self, texts: Sequence[str]) -> list[Arrays]:
         """Return each text as a row, and rows of random ids, because served texts contain other words."""
         random = np.random.default_rng(1)
         longest = min(self._source.max_length, 128)
-        lengths = random.integers(1, longest + 1, max(1, len(texts) // 2))
+        lengths = random.integers(self._fewest, max(longest, self._fewest) + 1, max(1, len(texts) // 2))
         return [self._encode([text]) for text in texts] + [self._random(random, [int(size)]) for size in lengths]
 
     def export_onnx(self, path: Path) -> None:
@@ -158,8 +177,8 @@ class TextSubject:
 
     def _example(self) -> Arrays:
         # Two rows of unequal length: without padding, the trace would record "nothing is masked" as a constant.
-        longest = min(7, self._source.max_length)
-        return self._random(np.random.default_rng(2), [longest, max(1, longest // 2)])
+        longest = min(6 + self._fewest, self._source.max_length)
+        return self._random(np.random.default_rng(2), [longest, max(self._fewest, longest // 2)])
 
 
 def _alone(batch: Arrays, row: int) -> Arrays:
@@ -167,37 +186,3 @@ def _alone(batch: Arrays, row: int) -> Arrays:
     mask = batch["attention_mask"][row]
     length = int(mask.sum(-1).max())
     return {name: array[row : row + 1, ..., :length] for name, array in batch.items()}
-
-
-def _pooled(source: EncoderSource, answer: Any) -> Arrays:
-    hidden = answer.last_hidden_state[0].numpy()
-    pooled = {
-        "cls": lambda: hidden[0],
-        "mean": lambda: hidden.mean(0),
-        "max": lambda: hidden.max(0),
-        "mean_sqrt_len_tokens": lambda: hidden.sum(0) / np.sqrt(len(hidden)),
-    }[source.pooling]()
-    return {"embedding": np.asarray(pooled / np.linalg.norm(pooled) if source.normalise else pooled)[None]}
-
-
-def _scored(source: EncoderSource, answer: Any) -> Arrays:
-    logit = answer.logits.numpy()[:, :1]
-    return {"score": logit if source.raw_score else 1 / (1 + np.exp(-logit))}
-
-
-def _logits(_: EncoderSource, answer: Any) -> Arrays:
-    return {"logits": answer.logits.numpy()}
-
-
-_REFERENCES: Final = {
-    Task.CLASSIFICATION: _logits,
-    Task.EMBEDDING: _pooled,
-    Task.HIDDEN_STATES: lambda _, answer: {"last_hidden_state": answer.last_hidden_state.numpy()},
-    Task.MASK: _logits,
-    Task.QUESTIONS: lambda _, answer: {
-        "start_logits": answer.start_logits.numpy(),
-        "end_logits": answer.end_logits.numpy(),
-    },
-    Task.RERANKING: _scored,
-    Task.TOKENS: _logits,
-}

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from slipway.convert.byte_tokenizer import CLASS
+from slipway.convert.directory import read_json_object
 from slipway.convert.encoders.source import EncoderSource
 from slipway.convert.encoders.tasks import TASKS
-from slipway.convert.tokenizer import copy_tokenizer, disagreement, open_reference
+from slipway.convert.tokenizer import copy_tokenizer, disagreement, needs_sentencepiece, open_reference
 from slipway.errors import invalid
 
 if TYPE_CHECKING:
@@ -22,18 +25,38 @@ ENCODING_FIELDS: Final = {"input_ids": "ids", "attention_mask": "attention_mask"
 def load_reference_tokenizer(source: EncoderSource) -> Any:
     """Return the tokenizer as `transformers` opens it; raise `SlipwayError` if its files are missing or corrupt."""
     directory = source.directory
-    if not any(all((directory / name).is_file() for name in names) for names in _FILES):
+    if not _has_tokenizer(directory):
         choices = " or ".join(" with ".join(names) for names in _FILES)
-        raise invalid(
-            f"'{directory}' has no tokenizer: expected {choices}; transformers can create one from a sentencepiece "
-            f"model: AutoTokenizer.from_pretrained(directory).save_pretrained(directory)"
-        )
+        raise invalid(f"'{directory}' has no tokenizer: expected {choices}, or a sentencepiece model (*.model)")
     tokenizer = open_reference(
         directory, lambda reason: invalid(f"cannot open the tokenizer of '{directory}': {reason}")
     )
-    if tokenizer.pad_token_id is None:
-        raise invalid(f"the tokenizer of '{directory}' has no padding token")
+    if source.family.pads_by_id or tokenizer.pad_token_id is None:
+        token = tokenizer.convert_ids_to_tokens(source.padding_id) if source.padding_id >= 0 else None
+        if token is None:
+            raise invalid(
+                f"the tokenizer of '{directory}' has no padding token, and config.json does not set one "
+                f"(pad_token_id): rows of different lengths cannot share a batch"
+            )
+        tokenizer.pad_token = token
     return tokenizer
+
+
+def _has_tokenizer(directory: Path) -> bool:
+    if any(all((directory / name).is_file() for name in names) for names in _FILES) or needs_sentencepiece(directory):
+        return True
+    config = directory / "tokenizer_config.json"  # the only file of a byte tokenizer
+    return config.is_file() and read_json_object(config).get("tokenizer_class") == CLASS
+
+
+def count_prompt_tokens(source: EncoderSource, reference: Any) -> int:
+    """Return the number of prompt tokens as sentence-transformers counts them: the tokens of the prompt alone, without
+    a special token at its end; 0 if the prompt is pooled with the rest."""
+    if source.head is None or not source.head.skips_prompt or not source.prompt:
+        return 0
+    text = source.prompt.lower() if source.lowercase else source.prompt
+    ids = reference(text, truncation=True, max_length=source.max_length)["input_ids"]
+    return len(ids) - (ids[-1] in reference.all_special_ids)
 
 
 def build_tokenizer(source: EncoderSource, reference: Any) -> Tokenizer:
@@ -52,7 +75,8 @@ def encode_texts(source: EncoderSource, tokenizer: Tokenizer, texts: Sequence[st
     if len(TASKS[source.task].texts) == 1:
         return encode(tokenizer, [source.prompt + text for text in texts], source.input_names)
     neighbours = [*texts[1:], *texts[:1]]
-    return encode(tokenizer, list(zip(texts, neighbours, strict=True)), source.input_names)
+    firsts = [source.prompt + text for text in texts]
+    return encode(tokenizer, list(zip(firsts, neighbours, strict=True)), source.input_names)
 
 
 def encode(

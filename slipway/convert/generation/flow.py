@@ -40,6 +40,7 @@ from slipway.convert.options import ConvertOptions, Progress
 from slipway.convert.report import ConversionReport, source_hash
 from slipway.convert.runner import OpenModel
 from slipway.convert.sample import sample_texts
+from slipway.convert.thresholds import ACCURACY
 from slipway.convert.variants import Variant
 
 _LIBRARIES: Final = ("torch", "transformers", "tokenizers", "safetensors")
@@ -87,6 +88,7 @@ class GenerationFlow:
         self._source = source
         self._name = options.name
         self._language = options.source_language
+        self._least = ACCURACY[options.accuracy].tokens
         self._progress = progress
         self._text: TextSide  # set by prepare, like the next one
         self._questions: Sequence[Question]
@@ -115,7 +117,7 @@ class GenerationFlow:
 
     def judge(self, model: OpenModel, variant: Variant) -> GateVerdict:
         """Compare ids, for each row alone and in batches."""
-        return judge(model.run_together, self._questions, variant.precision)
+        return judge(model.run_together, self._questions, variant.precision, self._least)
 
     def measure(self, model: OpenModel) -> tuple[TokenSpeed, ...]:
         """Return the generated tokens per second for one row and for a batch."""

@@ -109,7 +109,7 @@ class _Count:
         )
 
 
-def judge(run: RunTogether, questions: Sequence[Question], precision: str) -> GateVerdict:
+def judge(run: RunTogether, questions: Sequence[Question], precision: str, least: float = TOKENS) -> GateVerdict:
     """Return the verdict on a candidate of `precision`. A candidate that fails to run does not pass."""
     greedy, searched = _Count(), _Count()
     for name, requests in _arrangements(questions):
@@ -124,7 +124,7 @@ def judge(run: RunTogether, questions: Sequence[Question], precision: str) -> Ga
                 count = greedy if question.way == GREEDY else searched
                 count.add(name, question, answer["output_ids"][row, 0, :length].tolist(), total)
     agreement = greedy.result(searched.result() if searched.rows else None)
-    return GateVerdict(agreement, tuple(_problems(agreement, precision)))
+    return GateVerdict(agreement, tuple(_problems(agreement, precision, least)))
 
 
 def _arrangements(questions: Sequence[Question]) -> Iterator[tuple[str, list[list[Question]]]]:
@@ -171,7 +171,7 @@ def greedy(max_tokens: np.ndarray, *, least: int = 0) -> Arrays:
     }
 
 
-def _problems(found: Agreement, precision: str) -> Iterator[str]:
+def _problems(found: Agreement, precision: str, least: float) -> Iterator[str]:
     if precision == "fp32" and found.different:
         yield (
             f"{found.different} of {found.rows} rows differ from transformers; "
@@ -183,8 +183,8 @@ def _problems(found: Agreement, precision: str) -> Iterator[str]:
             f"{searched.different} of {searched.rows} rows with beam search, with sampling or with the checkpoint's "
             f"own settings differ from transformers; first difference: {searched.first_difference}"
         )
-    if precision != "fp32" and not found.share >= TOKENS:
+    if precision != "fp32" and not found.share >= least:
         yield (
             f"{found.share:.1%} of the tokens match transformers up to the first difference in each row "
-            f"(required: {TOKENS:.0%}); first difference: {found.first_difference}"
+            f"(required: {least:.0%}); first difference: {found.first_difference}"
         )

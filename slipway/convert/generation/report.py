@@ -31,11 +31,19 @@ def _measured(_: Candidate) -> str:
     return "measured in generated tokens per second on this machine"
 
 
+def _lost(candidate: Candidate) -> str:
+    found: Agreement | None = candidate.figures
+    if found is None or candidate.variant.precision == "fp32":
+        return ""
+    return f"{found.same_rows} of {found.rows} texts match transformers, and {found.share:.1%} of their tokens"
+
+
 COLUMNS: Final = Columns(
     ("same rows", "same tokens", "beams, draws, own", "tokens/s alone", "tokens/s in a batch"),
     _cells,
     _fields,
     _measured,
+    _lost,
 )
 
 

@@ -28,6 +28,7 @@ TASKS: Final[Mapping[str, tuple[Task, ...]]] = {
     "marian": (Task.TRANSLATION, Task.TEXT_TO_TEXT),
     "mbart": (Task.TRANSLATION, Task.TEXT_TO_TEXT, Task.SUMMARIZATION),
     "mt5": _TEXT_TO_TEXT,
+    "pegasus": (Task.SUMMARIZATION, Task.TEXT_TO_TEXT),
     "t5": _TEXT_TO_TEXT,
 }
 # Architectures with a head. GPT-2 and BART use their embedding as head, so their base models generate too.

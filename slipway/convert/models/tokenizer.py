@@ -2,9 +2,10 @@
 
 Written by `slipway convert`; runs in Slipway and in NVIDIA Triton (needs `tokenizers` and `numpy`). Truncation to the
 model's length and padding to the longest row of a request are set in tokenizer.json. The config's parameters add text:
-PROMPT is put before every text; with HYPOTHESIS, every text is paired with every label, and the ids have one more
-dimension, [rows, labels, tokens]. With source_languages, a list of token names, the token of source_language is added
-to each text; the optional input of that name (or a parameter of the request) selects another.
+PROMPT is put before every text, or before the first text of a pair; with HYPOTHESIS, every text is paired with every
+label, and the ids have one more dimension, [rows, labels, tokens]. With source_languages, a list of token names, the
+token of source_language is added to each text; the optional input of that name (or a parameter of the request) selects
+another.
 """
 
 from __future__ import annotations
@@ -95,7 +96,8 @@ class TritonPythonModel:
             ]
             return labels.shape, pairs
         if len(columns) == 2:
-            return first.shape[:1], list(zip(first.ravel(), columns[1].ravel()))
+            seconds = columns[1].ravel()
+            return first.shape[:1], [(self.prompt + one, other) for one, other in zip(first.ravel(), seconds)]
         return first.shape[:1], [self.prompt + text for text in first.ravel()]
 
     def in_language(self, encoding: Any, language: str) -> list[int]:

@@ -55,7 +55,7 @@ def test_the_fastest_candidate_that_passed_is_chosen_and_those_that_failed_say_b
     report = converted[0].report
     passed = [each for each in report.candidates if each.status in ("passed", "chosen")]
     (chosen,) = [each for each in report.candidates if each.status == "chosen"]
-    assert chosen.rate == max(each.rate for each in passed)
+    assert chosen.rate == max(each.rate for each in passed) or "too noisy to tell" in report.why
     assert report.chosen == chosen.label
     for each in report.candidates:
         if each.status == "refused":

@@ -204,3 +204,56 @@ def test_nan_in_one_of_several_outputs_is_refused_whichever_comes_first(spoiled)
 
     for precision in ("fp32", "bf16", "int8"):
         assert not judge(run, expectations(Two()), precision, replace(INTERFACE, compares_labels=False)).passed
+
+
+EMBEDDING = {"compares_labels": False, "embeds": True}
+
+
+class Texts(Subject):
+    """A subject whose rows are texts with a vector each, all in one direction but for a little."""
+
+    def cases(self):
+        return [replace(each, texts=True) for each in super().cases()[:1]]
+
+    def reference(self, alone):
+        vectors = network(alone)["y"]
+        return {"y": 10 + vectors / np.linalg.norm(vectors, axis=1, keepdims=True)}
+
+
+def judged(run, precision="int8", accuracy="balanced"):
+    subject = Texts()
+    return judge(run, expectations(subject), precision, replace(INTERFACE, **EMBEDDING), accuracy)
+
+
+def shifted(inputs):
+    answer = Texts().reference(inputs)["y"].copy()
+    answer[3:6] = answer[[10, 11, 12]] + 0.01 if len(answer) == ROWS else answer[3:6]
+    return {"y": answer}
+
+
+def test_embeddings_whose_nearest_neighbours_change_are_refused_although_their_directions_hardly_do():
+    found = judged(shifted)
+    assert found.figures.cosine > 0.999
+    assert found.figures.texts == ROWS
+    assert found.figures.neighbours < 0.99
+    assert [each for each in found.problems if "the nearest neighbour is the reference's for" in each]
+    assert judged(lambda inputs: Texts().reference(inputs)).passed
+
+
+def test_one_word_chooses_how_strict_the_gate_is():
+    strict = [thresholds("int8", replace(INTERFACE, embeds=True), word) for word in ("fast", "balanced", "high")]
+    for criterion in ("cosine", "worst_cosine", "neighbours", "agreement"):
+        values = [getattr(each, criterion) for each in strict]
+        assert values == sorted(values)
+        assert len(set(values)) == 3
+    assert thresholds("int8", replace(INTERFACE, embeds=True)) == strict[1]
+    assert thresholds("fp32", INTERFACE, "fast") == thresholds("fp32", INTERFACE, "high")
+
+
+def test_the_worst_row_is_named():
+    def spoiled(inputs):
+        answer = network(inputs)["y"].copy()
+        answer[5:6] += 0.4 if len(answer) == ROWS else 0.0
+        return {"y": answer}
+
+    assert verdict(spoiled, "int8", **EMBEDDING).figures.worst_row == "rows, row 5"

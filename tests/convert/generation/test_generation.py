@@ -15,7 +15,7 @@ from tritonclient.grpc import model_config_pb2
 
 from slipway.convert.conversion import Converted, convert
 from slipway.convert.directory import Task
-from slipway.convert.encoders.source import GENERATING
+from slipway.convert.encoders.families import GENERATING
 from slipway.convert.generation import gate
 from slipway.convert.generation.gate import Question, judge
 from slipway.convert.generation.reference import Generated
