@@ -1,4 +1,4 @@
-"""The heavy libraries of a conversion: which must be there, kept quiet, their errors as one line of ours."""
+"""The heavy libraries of a conversion: check that they are installed, silence them, reduce their errors to one line."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from slipway.errors import invalid
+from slipway.installation import install_hint
 
 
-def require_libraries(names: Sequence[str], extras: str) -> None:
-    """Raise `SlipwayError` naming those of the packages that are not installed; `extras` of slipway bring them."""
+def require_libraries(names: Sequence[str], *extras: str) -> None:
+    """Raise `SlipwayError` naming the packages that are not installed; the `extras` of slipway install them."""
     missing = [name for name in names if find_spec(name) is None]
     if missing:
-        raise invalid(f"conversion needs {', '.join(missing)}: pip install 'slipway[{extras}]'")
+        raise invalid(f"conversion needs {', '.join(missing)}: {install_hint(*extras)}")
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of an error's text, or its type where it has none."""
+    """Return the first line of an error's text, or its type if the text is empty."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
@@ -46,7 +47,7 @@ def quiet_libraries() -> Iterator[None]:
 
 
 def load_pretrained(auto_class: str, directory: Path, **settings: Any) -> Any:
-    """Return what a class of transformers loads from a directory, in FP32; raise `SlipwayError` when it cannot."""
+    """Return the FP32 model that a class of transformers loads from a directory; raise `SlipwayError` if it fails."""
     import torch
     import transformers
 
@@ -54,4 +55,4 @@ def load_pretrained(auto_class: str, directory: Path, **settings: Any) -> Any:
     try:
         return loader.from_pretrained(directory, local_files_only=True, dtype=torch.float32, **settings)
     except Exception as error:  # safetensors, torch and transformers raise types without a common root
-        raise invalid(f"cannot load the weights of '{directory}': {first_line(error)}") from error
+        raise invalid(f"cannot load the weights in '{directory}': {first_line(error)}") from error

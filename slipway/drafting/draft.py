@@ -1,7 +1,6 @@
-"""A configuration from a model file: its tensors, types, shapes and batch axis, with defaults that suit a CPU.
+"""Draft a configuration from a model file: its tensors, types, shapes and batch axis, with defaults that suit a CPU.
 
-The backends tell what the file holds. How the result is
-written is `commented.py`.
+The backends read the file; `commented.py` writes the result.
 """
 
 from __future__ import annotations
@@ -37,18 +36,19 @@ class Draft:
 
 
 def draft_config(path: Path, machine: Machine, *, name: str = "", max_batch_size: int | None = None) -> Draft:
-    """Return the configuration of a model file or directory; raise `SlipwayError` where it tells too little."""
+    """Return a configuration for a model file or directory; raise `SlipwayError` if its tensors are unknown."""
     file = _model_file(path)
     row = _SUFFIXES.get(file.suffix)
     if row is None:
-        raise invalid(f"'{file}' is no model file that can be served; expected one of {', '.join(_SUFFIXES)}")
+        raise invalid(f"'{file}' is not a model file that can be served; expected one of {', '.join(_SUFFIXES)}")
     config = model_config_pb2.ModelConfig(name=name or _name(file), backend=row.backend)
     if file.name != row.file_name or row.file_name != _first_name(row.backend):
         config.default_model_filename = file.name
     _complete(config, file, max_batch_size)
     if not config.input or not config.output:
         raise invalid(
-            f"'{file}' tells no inputs or no outputs; add auto_complete_config to the model, or declare them by hand"
+            f"'{file}' does not describe its inputs or outputs; add auto_complete_config to the model, or write "
+            f"config.pbtxt by hand"
         )
     _add_defaults(config, row, machine)
     return Draft(config, file)
@@ -57,7 +57,7 @@ def draft_config(path: Path, machine: Machine, *, name: str = "", max_batch_size
 def _model_file(path: Path) -> Path:
     """Return the model file: `path` itself, or the one in the newest version of a model's directory."""
     if not path.exists():
-        raise invalid(f"'{path}' does not exist; give a model file or a model's directory")
+        raise invalid(f"'{path}' does not exist; specify a model file or the directory of a model")
     if path.is_file():
         return path
     directory = next(reversed(scan_versions(path).paths.values()), path)
@@ -65,8 +65,8 @@ def _model_file(path: Path) -> Path:
     if found is None:
         expected = ", ".join(row.file_name for row in _SUFFIXES.values())
         raise invalid(
-            f"'{directory}' holds no model file; expected one of {expected}; an ensemble is made of its models' "
-            f"directories with --pipeline"
+            f"'{directory}' contains no model file; expected one of {expected}; for an ensemble, use --pipeline with "
+            f"the directories of its models"
         )
     return found
 
@@ -76,13 +76,13 @@ def _first_name(backend: str) -> str:
 
 
 def _name(file: Path) -> str:
-    """Return the name of the directory around the version directory, else that of the file."""
+    """Return the name of the model's directory if the file is in a version directory, else that of the file."""
     parent = file.resolve().parent
     return parent.parent.name if parent.name.isdecimal() and parent.parent.name else file.stem
 
 
 def _complete(config: model_config_pb2.ModelConfig, file: Path, max_batch_size: int | None) -> None:
-    """Fill in what the file tells, by the backend or, for torch.export, from the program itself."""
+    """Fill in what the file describes, through the backend or, for torch.export, from the program itself."""
     default = MAX_BATCH_SIZE if max_batch_size is None else max_batch_size
     backend = find_backend(config.backend)  # raises with the pip command where its library is not installed
     if config.backend == "pytorch":
@@ -100,7 +100,7 @@ def _complete(config: model_config_pb2.ModelConfig, file: Path, max_batch_size: 
 
 
 def _add_defaults(config: model_config_pb2.ModelConfig, row: Format, machine: Machine) -> None:
-    """Set instances and batching; a GPU group only where the machine has a GPU."""
+    """Set instances and batching; the instance group is for CPUs unless the machine has a GPU."""
     kind = _Group.KIND_AUTO if machine.gpus else _Group.KIND_CPU
     config.instance_group.add(count=1, kind=kind)
     if row.backend in GRAPH_BACKENDS and config.max_batch_size > 1:

@@ -1,6 +1,6 @@
-"""A config held against the model file itself, by the backend's own checks.
+"""Check a config against the model file itself, with the backend's own checks.
 
-The weights are read as far as the backend's library must to tell names, types and shapes; nothing is computed.
+Weights are read only as far as the backend's library needs for names, types and shapes; nothing is computed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from slipway.lint.reading import DEFAULT_MAX_BATCH_SIZE, refusal_findings
 
 
 def graph_findings(model: Model) -> Iterator[Finding]:
-    """Yield how the config and the model file of the newest served version disagree."""
+    """Yield where the config and the model file of the newest served version disagree."""
     directory = model.version_directory
     if directory is None:
         return
@@ -38,7 +38,7 @@ def graph_findings(model: Model) -> Iterator[Finding]:
         elif model.config.backend in _GRAPHS:
             check_config(model.config, _GRAPHS[model.config.backend](model, directory))
     except SlipwayError as error:
-        if error.code is not Code.UNAVAILABLE:  # else the library is not installed: a finding of its own
+        if error.code is not Code.UNAVAILABLE:  # otherwise the library is not installed, which has its own finding
             yield from refusal_findings(model, error)
 
 
@@ -50,11 +50,11 @@ def _onnx_graph(model: Model, directory: Path) -> Graph:
 
 
 def _check_torch(model: Model, directory: Path) -> None:
-    """Match the declared names with forward()'s arguments; types and shapes a torch module does not tell."""
+    """Match the declared names with forward()'s arguments; a torch module does not state types and shapes."""
     config = model_config_pb2.ModelConfig()
     config.CopyFrom(model.config)
     for output in config.output:
-        output.ClearField("label_filename")  # a missing one is a finding of its own
+        output.ClearField("label_filename")  # a missing file has its own finding
     if not config.input or not config.output:
         return
     forward = open_module(directory / config.default_model_filename, model.name)
@@ -63,9 +63,9 @@ def _check_torch(model: Model, directory: Path) -> None:
 
 
 def _completed_graph(model: Model, directory: Path) -> Graph:
-    """Let the backend complete what is left out: with the inputs left out it tells the graph's, and likewise outputs.
+    """Read the graph through the backend's completion, which fills in omitted inputs, and likewise omitted outputs.
 
-    The other half stays, since the backend may give the graph the shapes that it declares.
+    The other half stays, because the backend may give the graph the shapes that it declares.
     """
     return Graph(_completed(model, directory, "input"), _completed(model, directory, "output"), {})
 
@@ -83,19 +83,19 @@ def _completed(model: Model, directory: Path, field: str) -> dict[str, GraphTens
     for declared in getattr(model.config, field):
         if spare and declared.name not in tensors and _is_alias(model, directory, declared.name):
             shape = (*axis, *_dims(declared))
-            del tensors[spare.pop()]  # which of the graph's tensors it names only a load can tell
+            del tensors[spare.pop()]  # only a load shows which of the graph's tensors it names
             tensors[declared.name] = GraphTensor(declared.name, _type_name(declared), shape)
     return tensors
 
 
 def _is_alias(model: Model, directory: Path, name: str) -> bool:
-    """Return whether an OpenVINO file gives the name to one of its tensors, which may have several."""
+    """Return whether `name` is the name of a tensor in the OpenVINO file; a tensor may have several names."""
     text = (directory / model.config.default_model_filename).read_text(encoding="utf-8", errors="replace")
     return any(name in match[1].split(",") for match in re.finditer(r'\bnames="([^"]*)"', text))
 
 
 def _tensors(declared: Iterable[Any], axis: tuple[int, ...]) -> dict[str, GraphTensor]:
-    """Return completed tensors with their batch axis, as `check_config` wants them."""
+    """Return completed tensors with their batch axis, as `check_config` expects them."""
     return {each.name: GraphTensor(each.name, _type_name(each), (*axis, *_dims(each))) for each in declared}
 
 

@@ -94,7 +94,7 @@ _PASSED_OVER: Final = ("id", "stream")
 
 
 def default_values(parameters: Mapping[str, str]) -> Values:
-    """Return the defaults that a config's parameters set; raise INVALID_ARG naming every one that is not a number."""
+    """Return the defaults that a config's parameters set; raise INVALID_ARG naming every invalid one."""
     values, problems = dict(BASE), []
     for argument in SETTINGS:
         text = parameters.get(argument.name)
@@ -137,9 +137,9 @@ def given_name(inputs: Mapping[str, Any], field: str) -> str:
 
 
 def read_values(inputs: Mapping[str, np.ndarray], rows: int, defaults: Values) -> list[Values]:
-    """Return the values of each row: those of the request over `defaults`.
+    """Return the values for each row: those in the request override `defaults`.
 
-    Raise INVALID_ARG naming every input that does not have one value per row, or has one that is not allowed.
+    Raise INVALID_ARG naming every input that does not have one value per row or has a value out of range.
     """
     given: list[Values] = [{} for _ in range(rows)]
     problems = []
@@ -205,12 +205,12 @@ def decoding_of(
 
 
 def _combined(given: Values, defaults: Values) -> Values:
-    """Put a request's values over the defaults: who asks for beams wants no sampling, and the other way round."""
+    """Override the defaults with a request's values: requesting beams disables default sampling, and vice versa."""
     beams = given.get("beam_width", 1) > 1
     greedy = given.get(SAMPLES) is False or given.get("temperature") == 0
     samples = not greedy and (given.get("top_k", 0) > 1 or given.get("top_p", 0) > 0 or bool(given.get(SAMPLES)))
     if beams and samples:
-        raise invalid("beam_width above 1 and runtime_top_k or runtime_top_p exclude each other")
+        raise invalid("beam_width above 1 cannot be combined with runtime_top_k or runtime_top_p")
     kept = dict(defaults)
     if beams:
         kept |= {"top_k": 0, "top_p": 0.0}
@@ -218,7 +218,7 @@ def _combined(given: Values, defaults: Values) -> Values:
         kept["beam_width"] = 1
     if given.get(SAMPLES):
         kept.setdefault("top_k", _TOP_K)
-    elif "top_k" in given or "top_p" in given:  # one alone means that one alone
+    elif "top_k" in given or "top_p" in given:  # setting one of the two disables the default of the other
         kept |= {"top_k": 0, "top_p": 0.0}
     for one, other in (("max_tokens", TOTAL), ("min_tokens", LEAST_TOTAL)):
         if one in given or other in given:
@@ -243,8 +243,8 @@ def _draws(values: Values) -> bool:
 def _check_count(values: Values) -> None:
     if not _draws(values) and values.get(NUM_RETURN, 1) > values.get("beam_width", 1):
         raise invalid(
-            f"num_return_sequences is {values[NUM_RETURN]:g} and beam_width {values.get('beam_width', 1):g}: there "
-            "are as many sequences as beams"
+            f"num_return_sequences is {values[NUM_RETURN]:g}, but beam_width is only "
+            f"{values.get('beam_width', 1):g}: each beam returns one sequence"
         )
 
 
@@ -258,12 +258,12 @@ def _read(argument: Argument, value: Any) -> Values:
 
 
 def _allowed(argument: Argument, given: Any) -> float:
-    """Return the value as the type that `Decoding` has; raise ValueError saying what is allowed."""
+    """Return the value in the type that `Decoding` expects; raise ValueError with the limits if it is out of range."""
     words = {"true": 1.0, "false": 0.0} if argument.datatype == "BOOL" else {}
     value = words[given.lower()] if isinstance(given, str) and given.lower() in words else float(given)
     if not (argument.least <= value <= argument.most) or math.isinf(value):  # NaN is refused too
         most = f" to {argument.most:g}" if math.isfinite(argument.most) else " or more"
-        raise ValueError(f"{value:g} is not allowed, only {argument.least:g}{most}")
+        raise ValueError(f"{value:g} is out of range, expected {argument.least:g}{most}")
     if argument.datatype == "BOOL":
         return bool(value)
     if argument.datatype == "FP32":

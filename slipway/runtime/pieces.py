@@ -1,4 +1,4 @@
-"""Text that grows by tokens, in pieces that are whole characters.
+"""Turn a growing sequence of tokens into pieces of text with whole characters.
 
 A token may be a part of a character only, and a decoder may write a token differently once its neighbour is known;
 such tokens wait for the next, and so do blanks that what follows may take away. Knows nothing but the `tokenizers`
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _HALF = "\N{REPLACEMENT CHARACTER}"
 # What transformers' `clean_up_tokenization_spaces` writes together, in this order.
 APART = (" .", " ?", " !", " ,", " ' ", " n't", " 'm", " 's", " 've", " 're")
-_KEPT = 8  # tokens decoded again with each new one; words of more tokens only make pieces come later
+_KEPT = 8  # tokens decoded again with each new one; longer words only delay their pieces
 
 
 def clean_up(text: str) -> str:
@@ -35,11 +35,11 @@ class TextPieces:
         self._waiting = ""  # text whose blanks may go
         self._ids: list[int] = []
         self._sent = ""
-        self._start = 0  # tokens before it are decoded no more
-        self._before = ""  # the text of those since `_start` that was sent
+        self._start = 0  # tokens before it are no longer decoded
+        self._before = ""  # the text since `_start` that has been sent
 
     def push(self, token: int) -> str:
-        """Return the text that `token` completes, "" where it is half a character or a special token."""
+        """Return the text that `token` completes, "" if it is part of a character or a special token."""
         self._ids.append(token)
         text = self._decode(self._ids[self._start :])
         if text.endswith(_HALF) or not text.startswith(self._before):
@@ -52,7 +52,7 @@ class TextPieces:
         return piece
 
     def rest(self, ids: Sequence[int]) -> str:
-        """Return what is missing of the text of `ids`, the whole sequence."""
+        """Return the text of `ids`, the whole sequence, that has not been returned yet."""
         text = self._decode(ids)
         return (clean_up(text) if self._cleaned else text)[len(self._sent) :]
 
@@ -68,7 +68,7 @@ class TextPieces:
         return clean_up(settled)
 
     def _move(self) -> None:
-        """Decode less from now on, where the tail decoded alone is the tail of the text."""
+        """Decode fewer tokens from now on, if the last ones decode to the same text on their own."""
         tail = self._decode(self._ids[-_KEPT:])
         if tail and self._before.endswith(tail):
             self._start, self._before = len(self._ids) - _KEPT, tail

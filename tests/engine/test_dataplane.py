@@ -179,7 +179,7 @@ def test_a_reloaded_model_leaves_nothing_behind(tmp_path):
         gc.collect()
         return [thing for thing in gc.get_objects() if type(thing) is kind]
 
-    earlier = {kind: things(kind) for kind in (ModelVersion, ModelStatistics)}  # what tests before this one still hold
+    earlier = {kind: things(kind) for kind in (ModelVersion, ModelStatistics)}  # objects that earlier tests still hold
 
     def alive(kind):
         return len(things(kind)) - len(earlier[kind])

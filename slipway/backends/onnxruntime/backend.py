@@ -1,6 +1,6 @@
 """The backend `onnxruntime`: completes, loads and opens ONNX models.
 
-One session, and with it one copy of the weights, serves all instances of a version.
+All instances of a version share one session, and with it one copy of the weights.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class OnnxRuntimeBackend:
         complete_unless_given(config, context, read)
 
     def load(self, context: ModelContext) -> LoadedModel:
-        """Open the session, or its accelerator's equal, and hold the configuration against its graph."""
+        """Open the session, or the accelerator's equivalent, and check the configuration against its graph."""
         path = _graph_file(context.name, context.version_directory, context.config)
         warn_of_gpu_words(context.config)
         accelerated = load_accelerated(context, path)
@@ -49,7 +49,7 @@ class OnnxRuntimeBackend:
 
 
 class LoadedOnnxModel(StackedModel):
-    """One loaded version: all instances run on its session."""
+    """One loaded version: all instances use its session."""
 
     def __init__(self, context: ModelContext, runner: GraphRunner) -> None:
         super().__init__(context, lambda _: runner.run)

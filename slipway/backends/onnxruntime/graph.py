@@ -1,4 +1,4 @@
-"""What an ONNX graph takes and gives, as an onnxruntime session reports it."""
+"""The inputs and outputs of an ONNX graph, as an onnxruntime session reports them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from slipway.backends.shared.graph import Graph, GraphTensor
 from slipway.errors import unsupported
 
-# onnxruntime's names of element types -> config.pbtxt's. What is missing here the protocol cannot carry.
+# onnxruntime's names of element types -> config.pbtxt's. The protocol cannot carry any other type.
 CONFIG_TYPES = {
     "bool": "TYPE_BOOL",
     "uint8": "TYPE_UINT8",
@@ -38,11 +38,11 @@ class _Session(Protocol):
         """Return the outputs."""
 
     def get_overridable_initializers(self) -> Sequence[Any]:
-        """Return the initializers that are inputs too."""
+        """Return the initializers that are also inputs."""
 
 
 def graph_of(session: _Session) -> Graph:
-    """Return what the session's graph takes and gives; raise UNSUPPORTED for anything but dense tensors."""
+    """Return the inputs and outputs of the session's graph; raise UNSUPPORTED for anything but dense tensors."""
     return Graph(
         _by_name(session.get_inputs()),
         _by_name(session.get_outputs()),

@@ -1,6 +1,6 @@
 """A loaded torch module as a function of named arrays, shared by all instances of a version.
 
-The edge to torch: reading the two file kinds, calling, and mapping what goes wrong to SlipwayErrors without paths.
+The edge to torch: reads the two kinds of file, calls the module, and turns its errors into SlipwayErrors without paths.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from slipway.errors import FailureReason, SlipwayError, internal, invalid, refus
 from slipway.problems import Problem, Rule
 
 _LOG: Final = logging.getLogger("slipway.pytorch")
-_loading = Lock()  # warning filters belong to the whole process
+_loading = Lock()  # warning filters apply to the whole process
 
 
 @dataclass(frozen=True, slots=True)
 class Forward:
-    """A module's forward(): its argument names, positional ones first; `takes_dict`: one dict of tensors instead."""
+    """A module's forward(): its argument names, positional ones first; `takes_dict`: it accepts one dict of tensors."""
 
     call: Any
     arguments: tuple[str, ...]
@@ -47,7 +47,7 @@ def open_module(path: Path, model_name: str) -> Forward:
         return _open_torchscript(path) if kind is TorchFile.TORCHSCRIPT else _open_exported(path)
     except SlipwayError:
         raise
-    except Exception as error:  # torch raises whatever its readers meet
+    except Exception as error:  # torch's readers may raise anything
         _LOG.debug("loading %s failed", path, exc_info=True)
         text = last_line(error).replace(f"{path.parent}/", "")
         raise unreadable_graph(f"failed to load model '{model_name}': {text}") from error
@@ -59,7 +59,7 @@ def _open_torchscript(path: Path) -> Forward:
     with _loading, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"`torch\.jit\.load` is deprecated", category=DeprecationWarning)
         module = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
-    if getattr(module, "training", False):  # saved while training: dropout would change the answers
+    if getattr(module, "training", False):  # saved in training mode: dropout would change the answers
         module.eval()
     arguments = [argument for argument in module.forward.schema.arguments if argument.type.kind() != "ClassType"]
     kinds = [argument.type.kind() for argument in arguments]
@@ -80,14 +80,14 @@ def _open_exported(path: Path) -> Forward:
     program = torch.export.load(str(path))
     spec = program.call_spec.in_spec
     if spec is None:
-        raise unreadable_graph("the exported program does not say what it takes")
-    positional, keywords = spec.unflatten(range(spec.num_leaves))  # a number where a tensor goes shows the structure
+        raise unreadable_graph("the exported program does not describe its inputs")
+    positional, keywords = spec.unflatten(range(spec.num_leaves))  # numbers instead of tensors show the structure
     values = (*positional, *keywords.values())
     if len(values) == 1 and isinstance(values[0], dict) and not keywords:
         return Forward(program.module(), tuple(values[0]), takes_dict=True)
     if not all(isinstance(value, int) for value in values):
         raise unreadable_graph(
-            "the exported program takes nested inputs; export it with a tensor per argument, or one dict"
+            "the exported program has nested inputs; export it with one tensor per argument, or with one dict"
         )
     names = program.module_call_graph[0].signature.forward_arg_names or program.graph_signature.user_inputs
     arguments = (*names[: len(positional)], *keywords)
@@ -95,7 +95,7 @@ def _open_exported(path: Path) -> Forward:
 
 
 class TorchModule:
-    """Calls forward() on a batch. Thread-safe as far as the module is: torch modules do not change when called."""
+    """Calls forward() on a batch. Thread-safe if the module is: torch modules normally do not change when called."""
 
     def __init__(self, forward: Forward, signature: ModelSignature, *, inference_mode: bool, optimized: bool) -> None:
         self._forward = forward
@@ -112,7 +112,7 @@ class TorchModule:
         elif forward.arguments and set(inputs) != set(forward.arguments):
             text = (
                 f"unable to load model '{signature.model_name}', configuration has inputs {', '.join(inputs)}, model "
-                f"takes a dictionary of {', '.join(forward.arguments)}"
+                f"expects a dictionary of {', '.join(forward.arguments)}"
             )
             raise refused(Problem(Rule.TENSOR_NOT_IN_GRAPH, text, ("input",), "rename the inputs"))
 
@@ -122,7 +122,7 @@ class TorchModule:
         try:
             with self._mode(), self._optimization():
                 results = self._call(values)
-        except Exception as error:  # the module's own code: anything may come out of it
+        except Exception as error:  # the module's own code may raise anything
             _LOG.debug("execution failed", exc_info=True)
             text = f"PyTorch execute failure: {last_line(error)}"
             raise internal(text, reason=FailureReason.BACKEND) from error
@@ -166,6 +166,6 @@ class TorchModule:
 
 
 def last_line(error: Exception) -> str:
-    """Return the end of an error's text, which says what went wrong; what comes before names files and code."""
+    """Return the last line of an error's text, which has the reason; the lines before it name files and code."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1].removeprefix("RuntimeError: ") if lines else type(error).__name__

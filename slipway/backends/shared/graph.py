@@ -1,7 +1,7 @@
-"""What the graph of a model takes and gives, whichever library reads it.
+"""The inputs and outputs of a model's graph, in a form that does not depend on the library that reads it.
 
-Values only: read once from a file, then compared with (graph_check.py) or written into (graph_complete.py) a
-configuration. Knows no library.
+Values only: read once from a file, then compared with a configuration (graph_check.py) or written into one
+(graph_complete.py). Knows no library.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 from tritonclient.grpc import model_config_pb2
 
-# What to do about a graph whose first axis is fixed and a configuration that asks for batches.
+# The fix for a configuration that asks for batches of a graph whose first axis is fixed.
 VARIABLE_AXIS: Final = (
     "export the model with a variable first axis (dynamic_axes), or set max_batch_size: 0 and write the whole shape "
     "into dims"
@@ -31,7 +31,7 @@ class GraphTensor:
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """All of them, by name. `initializers` are weights a request may override."""
+    """All inputs and outputs, by name. `initializers` are weights that a request may override."""
 
     inputs: Mapping[str, GraphTensor]
     outputs: Mapping[str, GraphTensor]
@@ -44,7 +44,7 @@ class Graph:
 
 
 def scalar_outputs(config: model_config_pb2.ModelConfig, graph: Graph) -> dict[str, tuple[int, ...]]:
-    """Return the declared dims of each output that the graph gives as a scalar, or without saying its shape."""
+    """Return the declared dims of each output that the graph returns as a scalar or with an unknown shape."""
     return {
         declared.name: tuple(declared.reshape.shape if declared.HasField("reshape") else declared.dims)
         for declared in config.output
@@ -53,10 +53,10 @@ def scalar_outputs(config: model_config_pb2.ModelConfig, graph: Graph) -> dict[s
 
 
 def as_scalar(array: np.ndarray) -> np.ndarray:
-    """Return an array of one element as the scalar a graph wants; what is none as it is."""
+    """Return an array of one element as the scalar that a graph expects; return any other array as it is."""
     return array.reshape(()) if array.size == 1 else array
 
 
 def as_declared(dims: tuple[int, ...], array: np.ndarray) -> np.ndarray:
-    """Return a scalar under its declared dims, all 1; what is none (a graph of unknown rank) as it is."""
+    """Return a scalar with its declared dims, all 1; return any other array (a graph of unknown rank) as it is."""
     return np.asarray(array).reshape(dims) if np.ndim(array) == 0 else array

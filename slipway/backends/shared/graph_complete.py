@@ -22,7 +22,7 @@ _LOG: Final = logging.getLogger("slipway.backends")
 
 
 def is_complete(config: model_config_pb2.ModelConfig) -> bool:
-    """Return whether inputs and outputs are both given, so that the graph need not be looked at."""
+    """Return whether inputs and outputs are both given, so that the graph need not be read."""
     return bool((config.input or config.batch_input) and config.output)
 
 
@@ -42,7 +42,7 @@ def complete_unless_given(
 def complete_from_graph(
     config: model_config_pb2.ModelConfig, graph: Graph, model_name: str, default_max_batch_size: int
 ) -> None:
-    """Fill what is missing, in place; raise INVALID_ARG when batching is asked of a graph that has none."""
+    """Fill in place what is missing; raise INVALID_ARG when the config asks for batching and the graph cannot batch."""
     _complete_batching(config, graph, model_name, default_max_batch_size)
     batched = config.max_batch_size > 0
     if not config.input and not config.batch_input:
@@ -81,5 +81,5 @@ def _add_tensors(declared: Any, tensors: Iterable[GraphTensor], batched: bool) -
         entry.dims.extend(tensor.dims[1:] if batched else tensor.dims)
         if not entry.dims:
             entry.dims.append(1)
-            if batched:  # without batch dimension an empty reshape is not a valid configuration; the backend adapts
+            if batched:  # without a batch dimension an empty reshape is invalid; the backend adapts the shape
                 entry.reshape.SetInParent()

@@ -1,4 +1,4 @@
-"""An ONNX file as a subject of conversion: it is its own reference, run by onnxruntime in FP32."""
+"""An ONNX file as the subject of a conversion, with the file itself, run by onnxruntime in FP32, as the reference."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class GraphSubject:
     reference_name = "the ONNX file in onnxruntime, FP32, row by row"
 
     def __init__(self, path: Path, declared: Sequence[DeclaredInput] = ()) -> None:
-        """Open the file; of what is declared only the limits count: the graph has the rest itself."""
+        """Open the file. Only the limits of the declared inputs are used, because the graph specifies the rest."""
         self._path = path
         model = _read(path)
         self._external = external_files(model, path)
@@ -39,23 +39,23 @@ class GraphSubject:
         self.interface = replace(interface, unknown_ranges=self._sampler.unknown_ranges())
 
     def cases(self) -> list[Case]:
-        """Return random values in several batch sizes and lengths."""
+        """Return random values with several batch sizes and lengths."""
         return list(self._sampler.cases())
 
     def reference(self, alone: Arrays) -> Arrays:
-        """Run the file itself."""
+        """Run the source file."""
         names = [spec.name for spec in self.interface.outputs]
         try:
             return dict(zip(names, self._session.run(names, alone), strict=True))
         except Exception as error:  # the error types of onnxruntime are private to its extension module
-            raise invalid(f"'{self._path}' itself fails on random values: {first_line(error)}") from error
+            raise invalid(f"source '{self._path}' fails on random values: {first_line(error)}") from error
 
     def sample(self, length: int, rows: int) -> Arrays:
         """Return random rows of `length`."""
         return self._sampler.sample(length, rows)
 
-    def calibration(self, texts: Sequence[str]) -> list[Arrays]:  # noqa: ARG002  a graph has no words
-        """Return random rows: a graph without its tokenizer can be asked nothing else."""
+    def calibration(self, texts: Sequence[str]) -> list[Arrays]:  # noqa: ARG002  a graph takes no text
+        """Return random rows, because the graph has no tokenizer to encode texts."""
         return self._sampler.calibration()
 
     def export_onnx(self, path: Path) -> None:
@@ -67,23 +67,23 @@ class GraphSubject:
             shutil.copyfile(self._path.parent / name, target)
 
     def export_torch(self, path: Path, precision: str) -> None:  # noqa: ARG002
-        """Refuse: torch does not read ONNX."""
-        raise invalid("an ONNX file cannot become a torch model: choose the engine onnxruntime or openvino")
+        """Refuse, because torch cannot read ONNX."""
+        raise invalid("an ONNX file cannot be converted to a torch model: choose the engine onnxruntime or openvino")
 
 
 def _read(path: Path) -> Any:
-    """Return the onnx.ModelProto of the file, external data left where it is."""
+    """Return the onnx.ModelProto of the file without loading external data."""
     import onnx
     from google.protobuf.message import DecodeError
 
     try:
         return onnx.load(str(path), load_external_data=False)
     except (DecodeError, OSError) as error:
-        raise invalid(f"'{path}' is no ONNX file, or it is truncated: {first_line(error)}") from error
+        raise invalid(f"'{path}' is not an ONNX file, or it is truncated: {first_line(error)}") from error
 
 
 def external_files(model: Any, path: Path) -> list[str]:
-    """Return the files of the graph's external data; raise `SlipwayError` for one outside its folder, or missing."""
+    """Return the external data files of the graph; raise `SlipwayError` if one is missing or outside its folder."""
     names = dict.fromkeys(
         entry.value for tensor in model.graph.initializer for entry in tensor.external_data if entry.key == "location"
     )
@@ -91,21 +91,21 @@ def external_files(model: Any, path: Path) -> list[str]:
     for name in names:
         target = (folder / name).resolve()
         if not target.is_relative_to(folder):
-            raise invalid(f"'{path}' has external data in '{name}', outside of its own folder: move the file beside it")
+            raise invalid(f"'{path}' has external data in '{name}', outside its own folder: move the data into it")
         if not target.is_file():
-            raise invalid(f"'{path}' has external data in '{name}', which is not there")
+            raise invalid(f"'{path}' has external data in '{name}', which does not exist")
     return list(names)
 
 
 def interface_of(graph: Graph) -> Interface:
-    """Return the interface of a graph: batched where every tensor has a variable first dim."""
+    """Return the interface of a graph, which is batched if every tensor has a variable first dim."""
     batched = graph.can_batch
     inputs = tuple(_spec(tensor, batched=batched) for tensor in graph.inputs.values())
     outputs = tuple(_spec(tensor, batched=batched) for tensor in graph.outputs.values())
     names = {spec.name for spec in outputs}
     words = [spec.name for spec in outputs if spec.datatype == "BYTES"]
     if words:
-        raise invalid(f"output '{words[0]}' gives strings, and the gate compares numbers")
+        raise invalid(f"output '{words[0]}' contains strings, but the gate can only compare numbers")
     pads = {spec.name: 0 for spec in inputs if -1 in spec.dims}
     maskable = batched and {IDS, MASK} <= pads.keys()
     return Interface(
@@ -131,7 +131,7 @@ def _trims(outputs: Sequence[TensorSpec]) -> Iterator[tuple[str, int, str, int]]
 
 
 def _limits(graph: Any, interface: Interface) -> dict[str, int]:
-    """Return the size of the table that each integer input looks up, directly or as another type."""
+    """Return, for each integer input that indexes a table, the size of that table."""
     tables = {tensor.name: tensor.dims[0] for tensor in graph.initializer if tensor.dims}
     origin = {spec.name: spec.name for spec in interface.inputs}
     limits: dict[str, int] = {}

@@ -1,4 +1,4 @@
-"""A TorchScript or torch.export file as a subject of conversion: it is its own reference, run by torch in FP32."""
+"""A TorchScript or torch.export file as the subject of a conversion, itself the reference, run by torch in FP32."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from slipway.errors import SlipwayError, invalid
 
 
 class ModuleSubject:
-    """One file that torch can run without the code it was made from. Implements `subject.Subject`."""
+    """One file that torch can run without its original code. Implements `subject.Subject`."""
 
     reference_name = "the module in torch, FP32, row by row"
 
@@ -35,7 +35,7 @@ class ModuleSubject:
         self.interface = replace(interface, unknown_ranges=self._sampler.unknown_ranges())
 
     def _explore(self, inputs: Sequence[TensorSpec]) -> Interface:
-        """Find out by running it which dims of its outputs follow its inputs'."""
+        """Run the module on two sizes to find which dims of its outputs vary with the inputs."""
         batched = all(spec.dims[:1] == (-1,) for spec in inputs)
         own = tuple(TensorSpec(spec.name, spec.datatype, spec.dims[1:] if batched else spec.dims) for spec in inputs)
         probe = Interface(own, (), MAX_BATCH_SIZE if batched else 0)
@@ -43,33 +43,33 @@ class ModuleSubject:
         answers = [self._run(sampler.rows(np.random.default_rng(0), [size] * rows)) for rows, size in ((2, 5), (3, 7))]
         if batched and any(first.shape[:1] != (2,) for first in answers[0]):
             shape = next(list(first.shape) for first in answers[0] if first.shape[:1] != (2,))
-            raise invalid(f"'{self._path}' gives an output of shape {shape} for 2 rows: its first dim is no batch")
+            raise invalid(f"'{self._path}' returns shape {shape} for 2 rows: its first dim is not the batch")
         outputs = []
         for index, (first, second) in enumerate(zip(*answers, strict=True)):
             if first.ndim != second.ndim:
                 shapes = f"{list(first.shape)} and {list(second.shape)}"
-                raise invalid(f"'{self._path}' gives outputs of different rank for different inputs: {shapes}")
+                raise invalid(f"'{self._path}' returns outputs of different rank for different inputs: {shapes}")
             dims = tuple(a if a == b else -1 for a, b in zip(first.shape, second.shape, strict=True))
             name = "output" if len(answers[0]) == 1 else f"output__{index}"
             datatype = datatype_of(first.dtype)
             if datatype is None:
-                raise invalid(f"'{self._path}' gives an output of type {first.dtype}, which the protocol lacks")
+                raise invalid(f"'{self._path}' returns an output of type {first.dtype}, which the protocol lacks")
             outputs.append(TensorSpec(name, datatype.name, dims[1:] if batched else dims))
         return Interface(own, tuple(outputs), probe.max_batch_size)
 
     def cases(self) -> list[Case]:
-        """Return random values in several batch sizes and lengths."""
+        """Return random values with several batch sizes and lengths."""
         return list(self._sampler.cases())
 
     def reference(self, alone: Arrays) -> Arrays:
-        """Run the module itself."""
+        """Run the source module."""
         return dict(zip((spec.name for spec in self.interface.outputs), self._run(alone), strict=True))
 
     def sample(self, length: int, rows: int) -> Arrays:
         """Return random rows of `length`."""
         return self._sampler.sample(length, rows)
 
-    def calibration(self, texts: Sequence[str]) -> list[Arrays]:  # noqa: ARG002  a module has no words
+    def calibration(self, texts: Sequence[str]) -> list[Arrays]:  # noqa: ARG002  a module takes no text
         """Return random rows."""
         return self._sampler.calibration()
 
@@ -90,20 +90,20 @@ class ModuleSubject:
         with torch.inference_mode():
             try:
                 answer = self._module(*(torch.from_numpy(array) for array in inputs.values()))
-            except Exception as error:  # a module raises whatever it likes
+            except Exception as error:  # a module can raise anything
                 shapes = {name: list(array.shape) for name, array in inputs.items()}
                 raise invalid(f"'{self._path}' fails on random inputs {shapes}: {first_line(error)}") from error
         answers = answer if isinstance(answer, (tuple, list)) else (answer,)
         if not all(isinstance(each, torch.Tensor) for each in answers):
-            raise invalid(f"'{self._path}' answers with something else than tensors, which cannot be served")
+            raise invalid(f"'{self._path}' returns something other than tensors, which cannot be served")
         bfloat16 = next((each for each in answers if each.dtype == torch.bfloat16), None)
         if bfloat16 is not None:
-            raise invalid(f"'{self._path}' answers in bfloat16, which numpy lacks: let it return .float()")
+            raise invalid(f"'{self._path}' returns bfloat16, which numpy lacks: return .float() instead")
         return [each.numpy() for each in answers]
 
 
 def _open(path: Path, declared: Sequence[TensorSpec]) -> tuple[Any, Sequence[TensorSpec]]:
-    """Return the module and its inputs; TorchScript does not list them, an exported program does."""
+    """Return the module and its inputs, which an exported program lists and TorchScript does not."""
     import torch
 
     try:
@@ -119,7 +119,7 @@ def _open(path: Path, declared: Sequence[TensorSpec]) -> tuple[Any, Sequence[Ten
     except SlipwayError:
         raise
     except Exception as error:  # zipfile, torch.jit and torch.export have no common root
-        raise invalid(f"'{path}' is no TorchScript or torch.export file: {first_line(error)}") from error
+        raise invalid(f"'{path}' is not a TorchScript or torch.export file: {first_line(error)}") from error
     if not declared:
         raise invalid(f"'{path}' is TorchScript, which does not list its inputs: name each with --input NAME:TYPE:DIMS")
     return module, declared

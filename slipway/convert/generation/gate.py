@@ -1,4 +1,4 @@
-"""The gate of generation: a candidate's ids against those of transformers, before anything is written.
+"""The gate of generation: compares a candidate's ids with those of transformers before anything is written.
 
 Greedy rows are asked alone, padded beside others in one request, and in one execution with other requests; rows with
 beams, with draws and as the checkpoint asks, alone and in one execution. float32 must give every id (up to scores that
@@ -24,7 +24,7 @@ from slipway.runtime.arguments import ARGUMENTS
 from slipway.runtime.generation_model import IDS, MASK
 from slipway.transformer.decoding.hypothesis import power_penalty
 
-MAX_TOKENS: Final = 24  # generated per row of the gate
+MAX_TOKENS: Final = 24  # generated per row
 GREEDY: Final = "greedy"
 
 RunTogether = Callable[[Sequence[Arrays]], list[Arrays]]
@@ -44,12 +44,12 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """How far a candidate's ids are the reference's: over rows, and over the tokens before a row's first difference;
+    """How many of a candidate's ids match the reference: whole rows, and tokens before a row's first difference;
     `searched` are the rows with beams, with draws and as the checkpoint asks."""
 
     rows: int = 0
     same_rows: int = 0
-    ties: int = 0  # rows that went another way where two scores were equal
+    ties: int = 0  # rows whose first difference is between equal scores
     tokens: int = 0
     same_tokens: int = 0
     first_difference: str = ""
@@ -57,7 +57,7 @@ class Agreement:
 
     @property
     def share(self) -> float:
-        """Return the share of tokens; 1.0 where there were none."""
+        """Return the share of matching tokens; 1.0 if there are none."""
         return self.same_tokens / self.tokens if self.tokens else 1.0
 
     @property
@@ -86,11 +86,11 @@ class _Count:
             self.same_rows += 1
         elif self._tied(question, found, same, total):
             self.ties += 1
-            expected = expected[:same]  # from a tie on, both are right
+            expected = expected[:same]  # after a tie, both are correct
         elif not self.first_difference:
             wanted = expected[same] if same < len(expected) else "the end"
             got = found[same] if same < len(found) else "the end"
-            self.first_difference = f"{name}, token {same}: {got} where transformers has {wanted}"
+            self.first_difference = f"{name}, token {same}: {got} instead of {wanted}"
         self.tokens += len(expected)
         self.same_tokens += same
 
@@ -109,7 +109,7 @@ class _Count:
 
 
 def judge(run: RunTogether, questions: Sequence[Question], precision: str) -> GateVerdict:
-    """Return how a candidate of `precision` does. A candidate that fails to answer does not pass."""
+    """Return the verdict on a candidate of `precision`. A candidate that fails to run does not pass."""
     greedy, searched = _Count(), _Count()
     for name, requests in _arrangements(questions):
         try:
@@ -129,7 +129,7 @@ def judge(run: RunTogether, questions: Sequence[Question], precision: str) -> Ga
 def _arrangements(questions: Sequence[Question]) -> Iterator[tuple[str, list[list[Question]]]]:
     plain = [question for question in questions if question.way == GREEDY]
     for index, question in enumerate(plain):
-        yield f"row {index} alone, {len(question.ids)} tokens", [[question]]
+        yield f"row {index} alone ({len(question.ids)} tokens)", [[question]]
     for size in (2, 8):
         for start in range(0, len(plain) - 1, size):
             part = list(plain[start : start + size])
@@ -160,7 +160,7 @@ def _columns(arguments: Mapping[str, Any], rows: int) -> Arrays:
 
 
 def greedy(max_tokens: np.ndarray, *, least: int = 0) -> Arrays:
-    """Return the arguments of greedy search, one per row: at most `max_tokens` uint32 [rows, 1], and `least`."""
+    """Return the greedy search arguments of each row: `least` to `max_tokens` tokens (uint32 [rows, 1])."""
     whole = {"min_length": least, "beam_width": 1, "runtime_top_k": 0, "num_return_sequences": 1}
     real = {"runtime_top_p": 0.0, "temperature": 1.0, "repetition_penalty": 1.0, "presence_penalty": 0.0}
     return {
@@ -172,15 +172,16 @@ def greedy(max_tokens: np.ndarray, *, least: int = 0) -> Arrays:
 
 def _problems(found: Agreement, precision: str) -> Iterator[str]:
     if precision == "fp32" and found.different:
-        yield f"{found.different} of {found.rows} rows differ from transformers; first: {found.first_difference}"
+        different = f"{found.different} of {found.rows} rows differ from transformers"
+        yield f"{different}; first difference: {found.first_difference}"
     searched = found.searched
     if precision == "fp32" and searched is not None and searched.different:
         yield (
             f"{searched.different} of {searched.rows} rows with beams, with draws or as the checkpoint asks differ "
-            f"from transformers; first: {searched.first_difference}"
+            f"from transformers; first difference: {searched.first_difference}"
         )
     if precision != "fp32" and not found.share >= TOKENS:
         yield (
-            f"{found.share:.1%} of the tokens before a row takes another way are those of transformers "
-            f"(required: {TOKENS:.0%}); first: {found.first_difference}"
+            f"{found.share:.1%} of the tokens match transformers up to the first difference in each row "
+            f"(required: {TOKENS:.0%}); first difference: {found.first_difference}"
         )

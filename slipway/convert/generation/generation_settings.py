@@ -130,13 +130,13 @@ class Wishes:
         for key, value in self.values.items():
             nothing = NOT_HONOURED.get(key)
             if nothing is not None and value is not None and value not in nothing:
-                yield f"{self.file} sets {key} to {value!r}, which has no counterpart here"
+                yield f"{self.file} sets {key} to {value!r}, which is not supported and is ignored"
             elif nothing is None and key not in HONOURED and key not in HARMLESS:
-                yield f"{self.file} sets {key} to {value!r}, which is not a setting that is known here"
+                yield f"{self.file} sets {key} to {value!r}, which is not a known setting and is ignored"
         if self.samples and (self.values.get("num_beams") or 1) > 1:
-            yield f"{self.file} samples within beams; here it samples without"
+            yield f"{self.file} combines sampling with beam search; the served model samples without beams"
         if continues and self.values.get("forced_bos_token_id") is not None:
-            yield f"{self.file} sets forced_bos_token_id, which transformers applies to prompts of one token; here not"
+            yield f"{self.file} sets forced_bos_token_id, which only affects prompts of one token and is ignored"
         if self.values.get("max_new_tokens") is None and self.values.get("max_length") is None:
             yield (
                 f"{self.file} sets no length: up to {_DEFAULT_TOKENS} tokens are generated unless a request says "

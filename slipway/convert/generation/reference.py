@@ -22,7 +22,7 @@ NAME: Final = "transformers in float32, one row at a time"
 
 @dataclass(frozen=True, slots=True)
 class Generated:
-    """The ids of one row, without the start token or prompt, and per step the tokens that are as good as the best.
+    """The ids of one row, without start token or prompt, and for each step the tokens that tie for the best score.
 
     Of beams there are no ties of tokens: another hypothesis is as good when it has the `score`."""
 
@@ -50,7 +50,7 @@ class ReferenceGenerator:
         self._network.eval()
         self._tokenizer = tokenizer
         encoder, decoder = source.spec.encoder, source.decoder
-        # The cache of transformers counts the encoder's layers and breaks where the decoder has more (5.23).
+        # The cache of transformers counts the encoder's layers and fails if the decoder has more (5.23).
         self._use_cache = encoder is None or decoder.layers <= encoder.layers
         self._own = self._own_config(source)
 
@@ -74,7 +74,7 @@ class ReferenceGenerator:
         return config
 
     def generate(self, ids: np.ndarray, search: ReferenceSearch) -> Generated:
-        """Return what follows `ids`, int64 [tokens]."""
+        """Generate from `ids`, int64 [tokens]."""
         import torch
 
         from slipway.convert.generation.fixed_draws import FixedDraws
@@ -114,7 +114,7 @@ def _whole(ids: list[int], config: Any) -> tuple[int, ...]:
 
 
 def _compute(job: Callable[[], Any]) -> Any:
-    """Return what `job` does, in a thread of its own: a team of threads that stayed would slow the candidates."""
+    """Return the result of `job`, run in its own thread: a thread pool that stayed alive would slow the candidates."""
     import torch
 
     def compute() -> Any:

@@ -1,6 +1,6 @@
-"""What a directory with a generating model holds: architecture, task, lengths, and how it wants to be decoded.
+"""Read the directory of a text generator: architecture, task, lengths, and decoding settings.
 
-Only JSON and the shapes of arrays are read here. Whatever the checkpoint asks for and cannot be done is noted.
+Only JSON and the shapes of arrays are read here. Settings in the checkpoint that are not supported are noted.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from slipway.runtime.arguments import FORCED
 from slipway.transformer.spec import Positions, Stack, Transformer
 
 _TEXT_TO_TEXT: Final = (Task.TEXT_TO_TEXT, Task.TRANSLATION, Task.SUMMARIZATION)
-# Of each model type that generates, the tasks it may be asked for; the first is the default.
+# The tasks of each model type that generates text; the first is the default.
 TASKS: Final[Mapping[str, tuple[Task, ...]]] = {
     "bart": (Task.TEXT_TO_TEXT, Task.SUMMARIZATION, Task.TRANSLATION),
     "gpt2": (Task.TEXT_GENERATION,),
@@ -30,7 +30,7 @@ TASKS: Final[Mapping[str, tuple[Task, ...]]] = {
     "mt5": _TEXT_TO_TEXT,
     "t5": _TEXT_TO_TEXT,
 }
-# Architectures that have a head; GPT-2's and BART's is their embedding, so a model without one generates too.
+# Architectures with a head. GPT-2 and BART use their embedding as head, so their base models generate too.
 _HEADS: Final = ("ForConditionalGeneration", "MTModel", "LMHeadModel", "GPT2Model", "BartModel")
 _MULTILINGUAL: Final = ("m2m_100", "mbart")
 _UNBOUNDED: Final = 1 << 20  # transformers writes a huge number where a tokenizer has no limit
@@ -55,18 +55,18 @@ class GenerationSource:
 
     @property
     def decoder(self) -> Stack:
-        """The decoder, which every source here has."""
+        """The decoder, which every text generator has."""
         if self.spec.decoder is None:
-            raise invalid(f"'{self.directory}' is an encoder alone and generates nothing")
+            raise invalid(f"'{self.directory}' has only an encoder and cannot generate text")
         return self.spec.decoder
 
     @property
     def continues(self) -> bool:
-        """Whether it goes on with its prompt, and has no encoder to read a source."""
+        """Whether it continues a prompt, that is, has no encoder."""
         return self.spec.encoder is None
 
     def room(self, tokens: int) -> int:
-        """Return how many tokens can be generated for a row of `tokens`; a huge number where nothing limits it."""
+        """Return how many tokens can be generated for an input of `tokens`; a very large number if unlimited."""
         if self.decoder.positions is not Positions.TABLE:
             return _UNBOUNDED
         return self.decoder.position_rows - (tokens if self.continues else 0)
@@ -81,7 +81,7 @@ def generates(directory: Path) -> bool:
 
 
 def read_generation_source(directory: Path, task: Task | None) -> GenerationSource:
-    """Return what `directory` holds; raise `SlipwayError` naming the file and the reason when it is unusable."""
+    """Return the source in `directory`; raise `SlipwayError` naming the file and the reason if it is unusable."""
     settings = read_settings(directory)
     tasks = TASKS[settings.model_type]
     chosen = choose_task(task, tasks, settings.architecture)
@@ -91,7 +91,7 @@ def read_generation_source(directory: Path, task: Task | None) -> GenerationSour
     rows = reader.position_rows if reader.positions is Positions.TABLE else _UNBOUNDED
     wishes = Wishes.of(settings)
     defaults = wishes.defaults(continues=spec.encoder is None, rows=rows)
-    # A prompt shares its positions with what follows.
+    # A prompt and its continuation share the positions.
     following = int(defaults.get("max_output_len", rows // 2))
     kept = min(following, rows // 2) if spec.encoder is None else 0
     return GenerationSource(
@@ -107,7 +107,7 @@ def read_generation_source(directory: Path, task: Task | None) -> GenerationSour
 def _notes(wishes: Wishes, checkpoint: HuggingFaceCheckpoint) -> list[str]:
     notes = list(wishes.notes(continues=checkpoint.spec.encoder is None))
     if checkpoint.model_type in _MULTILINGUAL and wishes.values.get("forced_bos_token_id") is None:
-        notes.append(f"the target language is the request's to name: its token's id as {FORCED}")
+        notes.append(f"each request selects its target language by passing the id of the language token as {FORCED}")
     if wishes.settings.config.get("auto_map"):
         notes.append("config.json names Python code of its own (auto_map), which is not run")
     return notes

@@ -50,8 +50,8 @@ def tokenizer_notes(directory: Path) -> Iterator[str]:
     values = read_json_object(path) if path.is_file() else {}
     for key, value in values.items():
         if key in NOT_HONOURED and value not in (None, False, [], ""):
-            yield f"tokenizer_config.json sets {key}, which has no counterpart here: {NOT_HONOURED[key]}"
+            yield f"tokenizer_config.json sets {key}, which is not supported: {NOT_HONOURED[key]}"
         elif not (key in NOT_HONOURED or key in HONOURED or key in HARMLESS or key.endswith("_token")):
-            yield f"tokenizer_config.json sets {key} to {value!r}, which is not a setting that is known here"
+            yield f"tokenizer_config.json sets {key} to {value!r}, which is not a known setting and is ignored"
     if (directory / _TEMPLATE).is_file():
-        yield f"{_TEMPLATE} has no counterpart here: {NOT_HONOURED['chat_template']}"
+        yield f"{_TEMPLATE} is not supported: {NOT_HONOURED['chat_template']}"

@@ -186,7 +186,7 @@ def alone(directory: Path, **request: Any) -> Sink:
         ({"max_new_tokens": 5, "max_tokens": 6}, "'max_new_tokens' and 'max_tokens' are the same setting"),
         ({"max_new_tokens": 2.5}, "input 'max_new_tokens': 2.5 is not a whole number"),
         ({"top_k": "many"}, "input 'top_k': could not convert"),
-        ({"n": 3}, "num_return_sequences is 3 and beam_width 1"),
+        ({"n": 3}, "num_return_sequences is 3, but beam_width is only 1"),
         ({"max_length": 3}, "row 0: it has 3 tokens, and max_length, which counts them, is 3"),
     ],
 )
@@ -249,5 +249,5 @@ def test_what_a_tokenizer_is_asked_for_and_does_not_do_is_named(tmp_path):
     path = source / "tokenizer_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"chat_template": "{{ x }}", "left_handed": True}))
     notes = read_generation_source(source, None).notes
-    assert any(note.startswith("tokenizer_config.json sets chat_template, which has no counterpart") for note in notes)
-    assert "tokenizer_config.json sets left_handed to True, which is not a setting that is known here" in notes
+    assert any(note.startswith("tokenizer_config.json sets chat_template, which is not supported") for note in notes)
+    assert "tokenizer_config.json sets left_handed to True, which is not a known setting and is ignored" in notes
