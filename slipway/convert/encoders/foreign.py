@@ -54,8 +54,8 @@ def check_custom_code(directory: Path, model_type: str, task: Task) -> list[str]
             if _matters(auto_class, task) and not _is_transformers_own(auto_class, reference, model_type):
                 raise invalid(
                     f"{directory / file}: 'auto_map' names custom code, {reference}, as {auto_class}; it is not run, "
-                    f"and transformers' own class may compute something else from the weights: convert a version without "
-                    f"'auto_map', or an ONNX export of the model"
+                    f"and transformers' own class may compute something else from the weights: convert a version "
+                    f"without 'auto_map', or an ONNX export of the model"
                 )
             notes.append(f"{file} names custom code ({auto_class}: {reference}), which is not run")
     return notes
