@@ -33,7 +33,7 @@ class Rule(StrEnum):
     # directories and files
     NO_MODELS = "no-models", "the repository contains at least one model"
     STRAY_DIRECTORY = "stray-directory", "every directory of the repository is a model"
-    DIRECTORY_NAME_BLANK = "directory-name-blank", "directory names do not begin or end with a blank"
+    DIRECTORY_NAME_BLANK = "directory-name-blank", "directory names do not begin or end with whitespace"
     NAME_NOT_DIRECTORY = "name-not-directory", "a model has the name of its directory"
     VERSION_MISSING = "version-missing", "the version policy selects at least one version directory"
     VERSION_IGNORED = "version-ignored", "version directories are named by a number without leading zeros"

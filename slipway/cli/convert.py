@@ -131,9 +131,16 @@ def _parser() -> CommandParser:
         default=HYPOTHESIS,
         help=f"hypothesis for zero-shot labels, with {{}} for the label (default: '{HYPOTHESIS}')",
     )
+    parser.add_argument(
+        "--source-language",
+        metavar="NAME",
+        default="",
+        help="source language of requests that do not set source_language, such as deu_Latn (NLLB, M2M100, mBART; "
+        "default: the tokenizer's own)",
+    )
     parser.add_argument("--compare", action="store_true", help="also measure the exported graph without optimisation")
     parser.add_argument(
-        "--accept", action="store_true", help="write the named engine and precision even if the gate rejects it"
+        "--accept", action="store_true", help="write the named engine and precision even if the gate refuses it"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace existing models of these names")
     parser.add_argument(
@@ -170,6 +177,7 @@ def _options(options: Namespace, command: str) -> ConvertOptions:
         calibration=options.calibration,
         inputs=tuple(options.input),
         hypothesis=options.hypothesis_template,
+        source_language=options.source_language,
         accept=options.accept,
         compare=options.compare,
         overwrite=options.overwrite,

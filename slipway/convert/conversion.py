@@ -61,7 +61,10 @@ def convert(source: str | Path, options: ConvertOptions, progress: Progress = la
         raise invalid(f"'{options.name}' is not a model name: use letters, digits, '_', '-' and '.'")
     path, origin = locate(source, progress)
     embeds = (path / "modules.json").is_file()  # even if the checkpoint alone could generate text
-    open_flow = open_generation if generates(path) and not embeds else open_encoders
+    generating = generates(path) and not embeds
+    if options.source_language and not generating:
+        raise invalid("--source-language applies only to translation models, but this model does not generate text")
+    open_flow = open_generation if generating else open_encoders
     with open_flow(path, origin, options, progress) as flow:
         return Conversion(flow, options, progress).run(started)
 

@@ -31,6 +31,7 @@ class ConvertOptions:
     calibration: Path | None = None
     inputs: tuple[str, ...] = ()
     hypothesis: str = HYPOTHESIS
+    source_language: str = ""  # of a translation model; "": the tokenizer's own
     accept: bool = False
     compare: bool = False
     overwrite: bool = False

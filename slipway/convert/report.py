@@ -109,6 +109,7 @@ class ConversionReport:
     versions: dict[str, str] = field(default_factory=lambda: dict(_versions()))
     machine: str = field(default_factory=describe_machine)
     notes: list[str] = field(default_factory=list)
+    parameters: list[tuple[str, str, str]] = field(default_factory=list)  # request parameters: names, type, default
 
     def table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
         """Return the table of candidates as headers and rows."""
@@ -188,6 +189,9 @@ class ConversionReport:
             lines += ["", "## Not tried", "", *(f"- {row.label}: {row.reason}" for row in self.skipped)]
         if self.batching and self.batching.rates:
             lines += ["", "## Rows per second by batch size", "", *_markdown_table(*self.batching.table())]
+        if self.parameters:
+            headers = ("name, other names as a parameter", "type", "default")
+            lines += ["", "## Request parameters", "", *_markdown_table(headers, self.parameters)]
         return "\n".join([*lines, *self.note_lines(), ""])
 
 

@@ -123,7 +123,7 @@ def _setting(context: ModelContext, key: str) -> int:
     try:
         return int(value)
     except ValueError:
-        raise invalid(f"--backend-config=onnxruntime,{key}={value}: a whole number is expected") from None
+        raise invalid(f"--backend-config=onnxruntime,{key}={value}: expected a whole number") from None
 
 
 @cache

@@ -42,7 +42,7 @@ def complete_unless_given(
 def complete_from_graph(
     config: model_config_pb2.ModelConfig, graph: Graph, model_name: str, default_max_batch_size: int
 ) -> None:
-    """Fill in place what is missing; raise INVALID_ARG when the config asks for batching and the graph cannot batch."""
+    """Fill in place what is missing; raise INVALID_ARG when the config requests batching and the graph cannot batch."""
     _complete_batching(config, graph, model_name, default_max_batch_size)
     batched = config.max_batch_size > 0
     if not config.input and not config.batch_input:
