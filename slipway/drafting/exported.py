@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from slipway.backends.pytorch.archive import TorchFile, kind_of, refuse_pickles
+from slipway.backends.pytorch.library import load_program
 from slipway.backends.pytorch.module import last_line, open_module
 from slipway.backends.shared.graph import Graph, GraphTensor
 from slipway.errors import invalid
@@ -38,11 +39,9 @@ def exported_graph(path: Path, name: str) -> Graph:
             f"hand and hold it against the file with slipway check"
         )
     refuse_pickles(path, name)
-    import torch
-
     arguments = open_module(path, name).arguments
     try:
-        program = torch.export.load(str(path))
+        program = load_program(path)
     except Exception as error:  # torch raises whatever its readers meet
         raise invalid(f"cannot read '{path.name}': {last_line(error)}") from error
     values = {node.name: node.meta.get("val") for node in program.graph.nodes}

@@ -6,17 +6,16 @@ The edge to torch: reading the two file kinds, calling, and mapping what goes wr
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
 from typing import Any, Final
 
 import numpy as np
 
 from slipway.backends.pytorch.archive import TorchFile, kind_of, refuse_pickles
+from slipway.backends.pytorch.library import load_program, load_script, one_reader
 from slipway.backends.pytorch.naming import argument_order, result_indices
 from slipway.backends.pytorch.tensors import Value, to_numpy, to_torch
 from slipway.backends.shared.files import unreadable_graph
@@ -25,7 +24,6 @@ from slipway.errors import FailureReason, SlipwayError, internal, invalid, refus
 from slipway.problems import Problem, Rule
 
 _LOG: Final = logging.getLogger("slipway.pytorch")
-_loading = Lock()  # warning filters belong to the whole process
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +42,8 @@ def open_module(path: Path, model_name: str) -> Forward:
     if kind is TorchFile.EXPORTED:
         refuse_pickles(path, model_name)
     try:
-        return _open_torchscript(path) if kind is TorchFile.TORCHSCRIPT else _open_exported(path)
+        with one_reader():
+            return _open_torchscript(path) if kind is TorchFile.TORCHSCRIPT else _open_exported(path)
     except SlipwayError:
         raise
     except Exception as error:  # torch raises whatever its readers meet
@@ -54,11 +53,7 @@ def open_module(path: Path, model_name: str) -> Forward:
 
 
 def _open_torchscript(path: Path) -> Forward:
-    import torch
-
-    with _loading, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=r"`torch\.jit\.load` is deprecated", category=DeprecationWarning)
-        module = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
+    module = load_script(path)
     if getattr(module, "training", False):  # saved while training: dropout would change the answers
         module.eval()
     arguments = [argument for argument in module.forward.schema.arguments if argument.type.kind() != "ClassType"]
@@ -75,9 +70,7 @@ def _open_torchscript(path: Path) -> Forward:
 
 
 def _open_exported(path: Path) -> Forward:
-    import torch
-
-    program = torch.export.load(str(path))
+    program = load_program(path)
     spec = program.call_spec.in_spec
     if spec is None:
         raise unreadable_graph("the exported program does not say what it takes")
