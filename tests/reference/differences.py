@@ -21,7 +21,11 @@ _ENSEMBLE = (
     "that no sequence is used with; they say nothing."
 )
 _JSON_SYNTAX = "JSON that cannot be parsed is told in the words of the parser in use, after Triton's own prefix."
-_SHARED_MEMORY = "Client shared memory is off by default since Triton 26; the text is that of the newer server."
+_SHARED_MEMORY = (
+    "Client shared memory is not there yet: Triton's text for a server that has it switched off names a flag, which "
+    "Slipway refuses."
+)
+_METADATA = "Each server states its own version, and Slipway announces only the extensions that it has."
 _BATCH_ORDER = (
     "Triton holds inputs against each other in the order of a hash table, Slipway in the order they were sent; the "
     "input that is named may be the other one, and a missing batch dimension is explained first."
@@ -32,8 +36,8 @@ _HEADER = "A header length that is not a number is refused as one; Triton 2.51 r
 _GENERATE = "An error has the status of its code on every route; Triton 2.51 answers 200 or 400 here."
 
 DIFFERENCES: dict[str, str] = {
-    "http:get /v2": "Each server tells its own version.",
-    "grpc:server metadata": "Each server tells its own version.",
+    "http:get /v2": _METADATA,
+    "grpc:server metadata": _METADATA,
     "http:config *chain": "Slipway reads today's ModelConfig, which has ensemble_scheduling.max_inflight_requests.",
     "http:chain": _ENSEMBLE,
     "http:chain two rows": _ENSEMBLE,
