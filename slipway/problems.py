@@ -84,6 +84,7 @@ class Rule(StrEnum):
     INPUT_COUNT = "input-count", "every input of the model file is declared"
     DATATYPE_NOT_GRAPH = "datatype-not-graph", "declared data types are those of the model file"
     DIMS_NOT_GRAPH = "dims-not-graph", "declared dims are those of the model file"
+    DIMS_UNKNOWN = "dims-unknown", "tensors whose shape the model file does not state have it in the config"
     BATCH_AXIS_FIXED = "batch-axis-fixed", "with a max_batch_size, the model file's first axis is variable"
     OPTIONAL_INPUT = "optional-input", "inputs of batching ONNX models are not optional"
     # across models

@@ -51,6 +51,9 @@ def _batching(draft: Draft) -> Iterator[str]:
     elif config.max_batch_size > 0:
         yield "# How many rows may run together. Each tensor's first axis is variable: it stands for the rows, and dims"
         yield "# leave it out. 8 to 16 suit a CPU; more adds waiting and memory, not throughput."
+    elif draft.unbatched:
+        yield "# 0: requests run one by one and dims are whole shapes:"
+        yield f"# {draft.unbatched}."
     else:
         yield "# 0: requests run one by one and dims are whole shapes: some tensor's first axis is fixed, or it was"
         yield "# asked for."

@@ -5,26 +5,29 @@ The weights are read as far as the backend's library must to tell names, types a
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Protocol, runtime_checkable
 
 from tritonclient.grpc import model_config_pb2
 
-from slipway.backends.api import CompletionContext
-from slipway.backends.onnxruntime.graph import graph_of
-from slipway.backends.onnxruntime.options import metadata_options
-from slipway.backends.onnxruntime.session import open_session
 from slipway.backends.pytorch.module import TorchModule, open_module
 from slipway.backends.registry import find_backend
-from slipway.backends.shared.graph import Graph, GraphTensor
+from slipway.backends.shared.graph import Graph
 from slipway.backends.shared.graph_check import check_config
 from slipway.config.signature import build_signature
 from slipway.errors import Code, SlipwayError
 from slipway.lint.finding import Finding
 from slipway.lint.model import Model
-from slipway.lint.reading import DEFAULT_MAX_BATCH_SIZE, refusal_findings
+from slipway.lint.reading import refusal_findings
+
+
+@runtime_checkable
+class DescribesGraph(Protocol):
+    """A backend that reads the graph of a model file in the very form that its load holds configurations against."""
+
+    def describe(self, name: str, version_directory: Path, config: model_config_pb2.ModelConfig) -> Graph:
+        """Return the graph; raise `SlipwayError` where it cannot be read or shaped as `config` asks."""
 
 
 def graph_findings(model: Model) -> Iterator[Finding]:
@@ -35,18 +38,13 @@ def graph_findings(model: Model) -> Iterator[Finding]:
     try:
         if model.config.backend == "pytorch":
             _check_torch(model, directory)
-        elif model.config.backend in _GRAPHS:
-            check_config(model.config, _GRAPHS[model.config.backend](model, directory))
+            return
+        backend = find_backend(model.config.backend)
+        if isinstance(backend, DescribesGraph):
+            check_config(model.config, backend.describe(model.name, directory, model.config))
     except SlipwayError as error:
         if error.code is not Code.UNAVAILABLE:  # else the library is not installed: a finding of its own
             yield from refusal_findings(model, error)
-
-
-def _onnx_graph(model: Model, directory: Path) -> Graph:
-    path = directory / model.config.default_model_filename
-    path = path / "model.onnx" if path.is_dir() else path
-    options = metadata_options(model.config, (directory, model.directory))
-    return graph_of(open_session(path, options, model.name))
 
 
 def _check_torch(model: Model, directory: Path) -> None:
@@ -60,54 +58,3 @@ def _check_torch(model: Model, directory: Path) -> None:
     forward = open_module(directory / config.default_model_filename, model.name)
     signature = build_signature(config, model.directory)
     TorchModule(forward, signature, inference_mode=True, optimized=True)
-
-
-def _completed_graph(model: Model, directory: Path) -> Graph:
-    """Let the backend complete what is left out: with the inputs left out it tells the graph's, and likewise outputs.
-
-    The other half stays, since the backend may give the graph the shapes that it declares.
-    """
-    return Graph(_completed(model, directory, "input"), _completed(model, directory, "output"), {})
-
-
-def _completed(model: Model, directory: Path, field: str) -> dict[str, GraphTensor]:
-    config = model_config_pb2.ModelConfig()
-    config.CopyFrom(model.config)
-    config.ClearField(field)
-    context = CompletionContext(model.directory, directory, DEFAULT_MAX_BATCH_SIZE)
-    find_backend(config.backend).complete(config, context)
-    axis = (-1,) if config.max_batch_size > 0 else ()
-    tensors = _tensors(getattr(config, field), axis)
-    names = {declared.name for declared in getattr(model.config, field)}
-    spare = [name for name in tensors if name not in names]
-    for declared in getattr(model.config, field):
-        if spare and declared.name not in tensors and _is_alias(model, directory, declared.name):
-            shape = (*axis, *_dims(declared))
-            del tensors[spare.pop()]  # which of the graph's tensors it names only a load can tell
-            tensors[declared.name] = GraphTensor(declared.name, _type_name(declared), shape)
-    return tensors
-
-
-def _is_alias(model: Model, directory: Path, name: str) -> bool:
-    """Return whether an OpenVINO file gives the name to one of its tensors, which may have several."""
-    text = (directory / model.config.default_model_filename).read_text(encoding="utf-8", errors="replace")
-    return any(name in match[1].split(",") for match in re.finditer(r'\bnames="([^"]*)"', text))
-
-
-def _tensors(declared: Iterable[Any], axis: tuple[int, ...]) -> dict[str, GraphTensor]:
-    """Return completed tensors with their batch axis, as `check_config` wants them."""
-    return {each.name: GraphTensor(each.name, _type_name(each), (*axis, *_dims(each))) for each in declared}
-
-
-def _type_name(declared: Any) -> str:
-    return str(model_config_pb2.DataType.Name(declared.data_type))
-
-
-def _dims(declared: Any) -> tuple[int, ...]:
-    return tuple(declared.reshape.shape if declared.HasField("reshape") else declared.dims)
-
-
-_GRAPHS: Final[dict[str, Callable[[Model, Path], Graph]]] = {
-    "onnxruntime": _onnx_graph,
-    "openvino": _completed_graph,
-}

@@ -135,6 +135,10 @@ output [ { name: "sum" data_type: TYPE_FP32 dims: [ 2 ] } ]
     )
 
 
+def shapeless(repository: Path) -> None:
+    graphs.identity(model(repository, 'backend: "onnxruntime"\n'), TensorProto.FLOAT, shape=None)
+
+
 def broken_graph(repository: Path) -> None:
     (model(repository, ONNX) / "1" / "model.onnx").write_bytes(b"no graph")
 
@@ -289,6 +293,7 @@ CASES: dict[str, Write] = {
     "input-count": two_inputs,
     "datatype-not-graph": swap_onnx('"x" data_type: TYPE_FP32', '"x" data_type: TYPE_INT32'),
     "dims-not-graph": swap_onnx('"x" data_type: TYPE_FP32 dims: [ -1 ]', '"x" data_type: TYPE_FP32 dims: [ -1, -1 ]'),
+    "dims-unknown": shapeless,
     "batch-axis-fixed": fixed_batch,
     "optional-input": swap_onnx(
         '"x" data_type: TYPE_FP32 dims: [ -1 ]', '"x" data_type: TYPE_FP32 dims: [ -1 ] optional: true'

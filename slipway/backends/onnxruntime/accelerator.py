@@ -17,9 +17,8 @@ from typing import Any, Final
 from tritonclient.grpc import model_config_pb2
 
 from slipway.backends.api import LoadedModel, ModelContext
-from slipway.backends.onnxruntime.graph import graph_of
-from slipway.backends.onnxruntime.options import ACCELERATOR, metadata_options
-from slipway.backends.onnxruntime.session import open_session
+from slipway.backends.onnxruntime.graph import open_described
+from slipway.backends.onnxruntime.options import ACCELERATOR
 from slipway.backends.registry import BUILT_IN
 from slipway.backends.shared.graph import Graph
 from slipway.backends.shared.graph_check import check_config
@@ -61,9 +60,7 @@ def load_accelerated(context: ModelContext, path: Path) -> LoadedModel | None:
 
 def _checked_graph(context: ModelContext, path: Path) -> Graph:
     """Return the graph as onnxruntime sees it, held against the configuration: the accelerator changes no check."""
-    directories = (context.version_directory, context.model_directory)
-    session = open_session(path, metadata_options(context.config, directories), context.name)
-    graph = graph_of(session)
+    _, graph = open_described(context.name, path, context.config, context.version_directory)
     check_config(context.config, graph)
     return graph
 

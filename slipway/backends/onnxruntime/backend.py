@@ -6,18 +6,20 @@ One session, and with it one copy of the weights, serves all instances of a vers
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from tritonclient.grpc import model_config_pb2
 
 from slipway.backends.api import CompletionContext, LoadedModel, ModelContext
 from slipway.backends.onnxruntime.accelerator import load_accelerated
-from slipway.backends.onnxruntime.graph import graph_of
-from slipway.backends.onnxruntime.options import metadata_options, run_options, session_options, warn_of_gpu_words
+from slipway.backends.onnxruntime.graph import graph_of, open_described
+from slipway.backends.onnxruntime.options import run_options, session_options, warn_of_gpu_words
 from slipway.backends.onnxruntime.session import GraphRunner, open_session
 from slipway.backends.shared.files import model_file
 from slipway.backends.shared.graph import Graph
 from slipway.backends.shared.graph_check import check_config
 from slipway.backends.shared.graph_complete import complete_unless_given
+from slipway.backends.shared.probing import settled
 from slipway.backends.shared.stacked import StackedModel
 
 _DEFAULT_FILE = "model.onnx"
@@ -30,10 +32,18 @@ class OnnxRuntimeBackend:
         """Fill inputs, outputs and batching from the graph, unless inputs and outputs are both given."""
 
         def read(name: str, version_directory: Path) -> Graph:
-            options = metadata_options(config, (version_directory, context.model_directory))
-            return graph_of(open_session(_graph_file(name, version_directory, config), options, name))
+            return self.explore(name, version_directory, config)
 
         complete_unless_given(config, context, read)
+
+    def explore(self, name: str, version_directory: Path, config: model_config_pb2.ModelConfig) -> Graph:
+        """Return the graph with what its description leaves open found by running it."""
+        session, graph = _open(name, version_directory, config)
+        return settled(graph, GraphRunner(session, graph, config).run)
+
+    def describe(self, name: str, version_directory: Path, config: model_config_pb2.ModelConfig) -> Graph:
+        """Return the graph that a load holds the configuration against."""
+        return _open(name, version_directory, config)[1]
 
     def load(self, context: ModelContext) -> LoadedModel:
         """Open the session, or its accelerator's equal, and hold the configuration against its graph."""
@@ -43,8 +53,9 @@ class OnnxRuntimeBackend:
         if accelerated is not None:
             return accelerated
         session = open_session(path, session_options(context), context.name)
-        runner = GraphRunner(session, context.config, run_options(context.config))
-        check_config(context.config, runner.graph)
+        graph = graph_of(session, path)
+        check_config(context.config, graph)
+        runner = GraphRunner(session, graph, context.config, run_options(context.config))
         return LoadedOnnxModel(context, runner)
 
 
@@ -53,6 +64,12 @@ class LoadedOnnxModel(StackedModel):
 
     def __init__(self, context: ModelContext, runner: GraphRunner) -> None:
         super().__init__(context, lambda _: runner.run)
+
+
+def _open(name: str, version_directory: Path, config: model_config_pb2.ModelConfig) -> tuple[Any, Graph]:
+    """Return a session to look at and its graph, which is the one that is served."""
+    path = _graph_file(name, version_directory, config)
+    return open_described(name, path, config, version_directory)
 
 
 def _graph_file(name: str, version_directory: Path, config: model_config_pb2.ModelConfig) -> Path:

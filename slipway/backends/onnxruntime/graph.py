@@ -1,10 +1,20 @@
-"""What an ONNX graph takes and gives, as an onnxruntime session reports it."""
+"""What an ONNX graph takes and gives, as an onnxruntime session reports it.
+
+The session must be opened with the graph optimisation that the model is served with: a symbolic dim of an output may
+read as -1 before the constants are folded and as a number afterwards.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
+from tritonclient.grpc import model_config_pb2
+
+from slipway.backends.onnxruntime.options import metadata_options
+from slipway.backends.onnxruntime.ranks import without_shape
+from slipway.backends.onnxruntime.session import open_session
 from slipway.backends.shared.graph import Graph, GraphTensor
 from slipway.errors import unsupported
 
@@ -41,17 +51,34 @@ class _Session(Protocol):
         """Return the initializers that are inputs too."""
 
 
-def graph_of(session: _Session) -> Graph:
-    """Return what the session's graph takes and gives; raise UNSUPPORTED for anything but dense tensors."""
+def graph_of(session: _Session, path: Path) -> Graph:
+    """Return what the graph of a file's session takes and gives; raise UNSUPPORTED for anything but dense tensors."""
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    is_open = any(not node.shape for node in (*inputs, *outputs))
+    unranked = without_shape(path) if is_open else frozenset()
     return Graph(
-        _by_name(session.get_inputs()),
-        _by_name(session.get_outputs()),
-        _by_name(session.get_overridable_initializers()),
+        _by_name(inputs, unranked),
+        _by_name(outputs, unranked),
+        _by_name(session.get_overridable_initializers(), frozenset()),
     )
 
 
-def _by_name(nodes: Sequence[Any]) -> dict[str, GraphTensor]:
-    return {node.name: GraphTensor(node.name, _config_type(node), _dims(node.shape)) for node in nodes}
+def open_described(
+    name: str, path: Path, config: model_config_pb2.ModelConfig, version_directory: Path
+) -> tuple[Any, Graph]:
+    """Return a session of the file, opened to be looked at, and its graph, which is the one that is served."""
+    session = open_session(path, metadata_options(config, (version_directory, version_directory.parent)), name)
+    return session, graph_of(session, path)
+
+
+def _by_name(nodes: Sequence[Any], unranked: frozenset[str]) -> dict[str, GraphTensor]:
+    return {node.name: _tensor(node, ranked=bool(node.shape) or node.name not in unranked) for node in nodes}
+
+
+def _tensor(node: Any, *, ranked: bool) -> GraphTensor:
+    shape = node.shape or ()
+    symbols = tuple(size if isinstance(size, str) else "" for size in shape)
+    return GraphTensor(node.name, _config_type(node), _dims(shape), ranked, symbols if any(symbols) else ())
 
 
 def _config_type(node: Any) -> str:
@@ -65,5 +92,5 @@ def _config_type(node: Any) -> str:
     return CONFIG_TYPES[element]
 
 
-def _dims(shape: Sequence[object] | None) -> tuple[int, ...]:
-    return tuple(size if isinstance(size, int) else -1 for size in shape or ())
+def _dims(shape: Sequence[object]) -> tuple[int, ...]:
+    return tuple(size if isinstance(size, int) else -1 for size in shape)

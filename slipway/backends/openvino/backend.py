@@ -37,14 +37,18 @@ class OpenVinoBackend:
         """Fill inputs, outputs and batching from the graph, unless inputs and outputs are both given."""
 
         def read(name: str, version_directory: Path) -> Graph:
-            core = _core(name, extension_of(name, config))
-            model = read_model(core, _graph_file(name, version_directory, config), name)
-            shaping = shaping_of(config)
-            apply_shapes(model, config, shaping, name)
-            graph = graph_of(model, config)
-            return without_fixed_rows(graph, fixed_rows(graph, config, shaping))
+            return self.describe(name, version_directory, config)
 
         complete_unless_given(config, context, read)
+
+    def describe(self, name: str, version_directory: Path, config: model_config_pb2.ModelConfig) -> Graph:
+        """Return the graph that a load holds the configuration against."""
+        core = _core(name, extension_of(name, config))
+        model = read_model(core, _graph_file(name, version_directory, config), name)
+        shaping = shaping_of(config)
+        apply_shapes(model, config, shaping, name)
+        graph = graph_of(model, config)
+        return without_fixed_rows(graph, fixed_rows(graph, config, shaping))
 
     def load(self, context: ModelContext) -> LoadedOpenVinoModel:
         """Read and compile the model and hold the configuration against its graph."""

@@ -20,27 +20,40 @@ VARIABLE_AXIS: Final = (
 )
 
 
+# And about one whose variable first axis does not stand for rows.
+WHOLE_SHAPES: Final = "set max_batch_size: 0 and write the whole shape into dims"
+
+
 @dataclass(frozen=True, slots=True)
 class GraphTensor:
-    """One input or output of a graph. `dims` include the batch dimension; -1 is variable; () a scalar or unknown."""
+    """One input or output of a graph. `dims` include the batch dimension; -1 is variable; () a scalar, or, where it is
+    not `ranked`, a tensor of which the graph does not even say how many dimensions it has.
+
+    `symbols` are the names that the graph gives to variable dims, "" for those without; empty where it names none.
+    """
 
     name: str
     config_type: str
     dims: tuple[int, ...]
+    ranked: bool = True
+    symbols: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """All of them, by name. `initializers` are weights a request may override."""
+    """All of them, by name. `initializers` are weights a request may override. `unbatched` says why the rows of several
+    requests may not share a batch although the first dims are variable, "" where nothing is against it."""
 
     inputs: Mapping[str, GraphTensor]
     outputs: Mapping[str, GraphTensor]
     initializers: Mapping[str, GraphTensor]
+    unbatched: str = ""
 
     @property
     def can_batch(self) -> bool:
-        """Whether every input and output has a variable first dimension."""
-        return all(tensor.dims[:1] == (-1,) for tensor in (*self.inputs.values(), *self.outputs.values()))
+        """Whether every input and output has a variable first dimension that stands for the rows."""
+        tensors = (*self.inputs.values(), *self.outputs.values())
+        return not self.unbatched and all(tensor.dims[:1] == (-1,) for tensor in tensors)
 
 
 def scalar_outputs(config: model_config_pb2.ModelConfig, graph: Graph) -> dict[str, tuple[int, ...]]:
@@ -58,5 +71,5 @@ def as_scalar(array: np.ndarray) -> np.ndarray:
 
 
 def as_declared(dims: tuple[int, ...], array: np.ndarray) -> np.ndarray:
-    """Return a scalar under its declared dims, all 1; what is none (a graph of unknown rank) as it is."""
-    return np.asarray(array).reshape(dims) if np.ndim(array) == 0 else array
+    """Return a scalar under as many dims as are declared; what is none (a graph of unknown rank) as it is."""
+    return np.asarray(array).reshape((1,) * len(dims)) if np.ndim(array) == 0 else array

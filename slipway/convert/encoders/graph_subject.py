@@ -34,7 +34,7 @@ class GraphSubject:
         model = _read(path)
         self._external = external_files(model, path)
         self._session = open_session(path)
-        interface = interface_of(graph_of(self._session))
+        interface = interface_of(graph_of(self._session, path))
         self._sampler = InputSampler(interface, {**_limits(model.graph, interface), **limits_of(declared)})
         self.interface = replace(interface, unknown_ranges=self._sampler.unknown_ranges())
 

@@ -1,0 +1,152 @@
+"""What only running a graph shows: which sizes it takes, whether its rows are requests', shapes that it does not state.
+
+Inputs are made up, so this says what a graph does, not what it is for. Asked only where a graph's description leaves
+something open. Pure, over a function that runs the graph; knows no library.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+
+from slipway.backends.shared.graph import Graph, GraphTensor
+from slipway.datatypes import BY_CONFIG_NAME
+from slipway.errors import SlipwayError
+
+Arrays = dict[str, np.ndarray]
+Run = Callable[[Arrays, Sequence[str]], Arrays]  # raises SlipwayError where the graph fails
+
+# Tokens first, then what pixels and samples have: powers of two, the sides of usual pictures, seconds of sound.
+SIZES: Final = (9, 1, 64, 2, 3, 4, 5, 8, 16, 32, 128, 96, 160, 224, 256, 320, 384, 400, 512, 640, 1024, 4096, 16000)
+_MOST_ELEMENTS: Final = 1 << 22  # of one made-up input
+_SLOW_S: Final = 2.0  # after a run of that length no other size is tried
+_ROWS: Final = (2, 3, 5)
+
+
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """One run that worked: how many rows and what variable size it was asked with, what it gave."""
+
+    rows: int
+    size: int
+    outputs: Arrays
+
+
+def settled(graph: Graph, run: Run) -> Graph:
+    """Return the graph with what its description leaves open found by running it; as it is where nothing is open, or
+    where no made-up input can be run."""
+    if not is_open(graph):
+        return graph
+    trials = list(_trials(graph, run))
+    if not trials:
+        return graph
+    found = replace(graph, outputs={name: _ranked(each, trials) for name, each in graph.outputs.items()})
+    return replace(found, unbatched=_against_batches(found, trials, run))
+
+
+def is_open(graph: Graph) -> bool:
+    """Return whether the description leaves open what shape an output has, or whether first dims stand for rows."""
+    if any(not tensor.ranked for tensor in graph.inputs.values()):
+        return False  # nothing can be made up for them
+    unranked = any(not tensor.ranked for tensor in graph.outputs.values())
+    return unranked or (graph.can_batch and _names_differ(graph))
+
+
+def _names_differ(graph: Graph) -> bool:
+    """Return whether the first dims that have names have different ones."""
+    tensors = (*graph.inputs.values(), *graph.outputs.values())
+    return len({tensor.symbols[0] for tensor in tensors if tensor.symbols[:1] not in ((), ("",))}) > 1
+
+
+def working_sizes(graph: Graph, run: Run, sizes: Sequence[int] = SIZES, *, most: int = 0) -> Iterator[int]:
+    """Yield those of `sizes` that the graph takes as its variable dims (first ones excepted where they are rows), in
+    that order, `most` of them at most (0: all)."""
+    count = 0
+    for size in sizes:
+        begin = time.monotonic()
+        if _fits(graph, size) and _tried(graph, run, 2, size, 0) is not None:
+            yield size
+            count += 1
+        if count == most > 0 or time.monotonic() - begin > _SLOW_S:
+            return
+
+
+def made_up(graph: Graph, rows: Mapping[str, int] | int, size: int, seed: int) -> Arrays:
+    """Return an array for each input: numbers around 0, integers 0 and 1; `rows` for each input or for all."""
+    random = np.random.default_rng(seed)
+    arrays = {}
+    for name, tensor in graph.inputs.items():
+        dims = tuple(size if each == -1 else each for each in tensor.dims)
+        if _has_rows(graph):
+            dims = (rows if isinstance(rows, int) else rows[name], *dims[1:])
+        arrays[name] = _values(random, tensor, dims)
+    return arrays
+
+
+def _values(random: np.random.Generator, tensor: GraphTensor, dims: tuple[int, ...]) -> np.ndarray:
+    dtype = np.dtype(BY_CONFIG_NAME[tensor.config_type].numpy)
+    if dtype.kind == "O":
+        return np.full(dims, b"a", np.object_)
+    if dtype.kind in "biu":
+        return random.integers(0, 2, dims).astype(dtype)
+    return random.standard_normal(dims).astype(dtype)
+
+
+def _has_rows(graph: Graph) -> bool:
+    return all(tensor.dims[:1] == (-1,) for tensor in graph.inputs.values())
+
+
+def _fits(graph: Graph, size: int) -> bool:
+    shapes = ([size if each == -1 else each for each in tensor.dims] for tensor in graph.inputs.values())
+    return all(np.prod(shape, dtype=float) <= _MOST_ELEMENTS for shape in shapes)
+
+
+def _tried(graph: Graph, run: Run, rows: Mapping[str, int] | int, size: int, seed: int) -> Arrays | None:
+    try:
+        return run(made_up(graph, rows, size, seed), tuple(graph.outputs))
+    except SlipwayError:
+        return None
+
+
+def _trials(graph: Graph, run: Run) -> Iterator[_Trial]:
+    """Yield runs with different rows, and with two sizes where two work."""
+    sizes = list(working_sizes(graph, run, most=2))
+    for seed, rows in enumerate(_ROWS if sizes else ()):
+        size = sizes[seed % len(sizes)]
+        outputs = _tried(graph, run, rows, size, seed)
+        if outputs is not None:
+            yield _Trial(rows, size, outputs)
+
+
+def _ranked(tensor: GraphTensor, trials: Sequence[_Trial]) -> GraphTensor:
+    """Return an output with the shape that it had in all trials, -1 where that differed."""
+    shapes = [trial.outputs[tensor.name].shape for trial in trials]
+    if tensor.ranked or len({len(shape) for shape in shapes}) > 1:
+        return tensor
+    dims = tuple(sizes[0] if len(set(sizes)) == 1 else -1 for sizes in zip(*shapes, strict=True))
+    return replace(tensor, dims=dims, ranked=True)
+
+
+def _against_batches(graph: Graph, trials: Sequence[_Trial], run: Run) -> str:
+    """Return why the first dims are not the rows of requests, "" where they are."""
+    if not graph.can_batch:
+        return ""
+    for name in graph.outputs:
+        given = [(trial.rows, trial.outputs[name].shape[0]) for trial in trials]
+        if any(rows != count for rows, count in given):
+            counts = ", ".join(f"{count} for {rows}" for rows, count in given)
+            return f"the rows of output '{name}' are not those of the inputs (it gave {counts})"
+    first, *others = graph.inputs
+    for name in others:
+        rows = {each: 3 if each == name else 2 for each in graph.inputs}
+        if _tried(graph, run, rows, trials[0].size, 0) is not None and _differ(graph, first, name):
+            return f"inputs '{first}' and '{name}' have numbers of rows of their own"
+    return ""
+
+
+def _differ(graph: Graph, first: str, second: str) -> bool:
+    return graph.inputs[first].symbols[:1] != graph.inputs[second].symbols[:1]
