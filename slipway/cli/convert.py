@@ -104,11 +104,19 @@ def _parser() -> CommandParser:
         "--calibration", type=Path, metavar="FILE", help="typical input for int8: a text per line, or .npz for a graph"
     )
     parser.add_argument(
+        "--sample",
+        type=Path,
+        metavar="FILE.npz",
+        help="typical input of an ONNX or torch file, an array for each of its inputs: what the model is compared and "
+        "measured with instead of random values",
+    )
+    parser.add_argument(
         "--input",
         action="append",
         default=[],
         metavar="NAME:TYPE:DIMS[:LIMIT]",
-        help="input of a TorchScript file, in order; LIMIT: the first integer that is too large",
+        help="input of a TorchScript file, in order, or of a graph that gives it no shape; LIMIT: the first integer "
+        "that is too large",
     )
     parser.add_argument(
         "--hypothesis-template", default=HYPOTHESIS, help=f"of zero-shot labels (default: '{HYPOTHESIS}')"
@@ -149,6 +157,7 @@ def _options(options: Namespace, command: str) -> ConvertOptions:
         task=options.task,
         lengths=options.lengths,
         calibration=options.calibration,
+        sample=options.sample,
         inputs=tuple(options.input),
         hypothesis=options.hypothesis_template,
         accept=options.accept,

@@ -72,6 +72,7 @@ class Conversion:
         self._report = flow.report
         self._options = options
         self._progress = progress
+        self._passed_over = len(self._report.skipped)  # before anything was tried
 
     def run(self, started: float) -> Converted:
         """Do every step; `started` is when the clock of the report began, as `time.monotonic` gives it."""
@@ -155,7 +156,7 @@ class Conversion:
 
     def _refusal(self) -> str:
         refused = [f"{each.label}: {'; '.join(each.problems)}" for each in self._report.candidates if each.problems]
-        refused += [f"{each.label}: {each.reason}" for each in self._report.skipped]
+        refused += [f"{each.label}: {each.reason}" for each in self._report.skipped[self._passed_over :]]
         return f"no candidate passed the gate, nothing was written: {' | '.join(refused)}"
 
     def _finish(self, winner: Made, new: Path, started: float) -> None:

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-from slipway.convert.libraries import first_line, quiet_libraries
+from slipway.convert.libraries import cause_of, quiet_libraries
 from slipway.convert.options import Progress
 from slipway.errors import invalid
 
@@ -46,6 +46,6 @@ def fetch(source: str) -> Path:
     except Exception as error:  # its own errors, those of its HTTP client and OSError have no common root
         raise invalid(
             f"'{source}' is no file or directory here, and as a model of the hub it cannot be fetched: "
-            f"{first_line(error)}"
+            f"{cause_of(error)}"
         ) from error
     return directory

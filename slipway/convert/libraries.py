@@ -10,6 +10,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from slipway.backends.openvino.library import reason_of
+from slipway.backends.pytorch.module import cause_of_torch
 from slipway.errors import invalid
 
 
@@ -20,9 +22,17 @@ def require_libraries(names: Sequence[str], extras: str) -> None:
         raise invalid(f"conversion needs {', '.join(missing)}: pip install 'slipway[{extras}]'")
 
 
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error's text, or its type where it has none."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+def cause_of(error: BaseException) -> str:
+    """Return what an error of a library says, as one line: the first of its text, but for those that begin with the
+    place in their own code where they were thrown (TorchScript, OpenVINO)."""
+    text = str(error).strip()
+    if "Exception from " in text or text.startswith("Check '"):
+        return reason_of(error)
+    if "TorchScript" in text or "torch.jit" in text:
+        return cause_of_torch(error)
+    first, _, rest = text.partition("\n")
+    follows = next((line.strip() for line in rest.splitlines() if line.strip()), "") if first.endswith(":") else ""
+    return f"{first} {follows}".strip() or type(error).__name__
 
 
 @contextlib.contextmanager
@@ -54,4 +64,4 @@ def load_pretrained(auto_class: str, directory: Path, **settings: Any) -> Any:
     try:
         return loader.from_pretrained(directory, local_files_only=True, dtype=torch.float32, **settings)
     except Exception as error:  # safetensors, torch and transformers raise types without a common root
-        raise invalid(f"cannot load the weights of '{directory}': {first_line(error)}") from error
+        raise invalid(f"cannot load the weights of '{directory}': {cause_of(error)}") from error

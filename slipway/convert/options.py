@@ -27,6 +27,7 @@ class ConvertOptions:
     task: Task | None = None
     lengths: tuple[int, ...] = LENGTHS
     calibration: Path | None = None
+    sample: Path | None = None  # typical input of an ONNX or torch file, .npz
     inputs: tuple[str, ...] = ()
     hypothesis: str = HYPOTHESIS
     accept: bool = False

@@ -13,11 +13,11 @@ from typing import Final, Protocol, runtime_checkable
 from tritonclient.grpc import model_config_pb2
 
 from slipway.backends.api import CompletionContext
+from slipway.backends.pytorch.graph import exported_graph
 from slipway.backends.registry import BUILT_IN, GRAPH_BACKENDS, find_backend
 from slipway.backends.shared.graph import Graph
 from slipway.backends.shared.graph_complete import complete_from_graph
 from slipway.config.complete import FORMATS, Format
-from slipway.drafting.exported import exported_graph
 from slipway.errors import invalid
 from slipway.machine import Machine
 from slipway.repository.scan import scan_versions

@@ -56,9 +56,10 @@ def write(
 
 
 def _node(op: str, taken: Sequence[str], given: Sequence[str]) -> onnx.NodeProto:
-    """Return a node; a digit behind its kind is its axis."""
+    """Return a node; a digit behind its kind is its axis, or the type that it casts to."""
     kind = op.rstrip("0123456789")
-    attributes = {"axis": int(op.removeprefix(kind))} if kind != op else {}
+    key = "to" if kind == "Cast" else "axis"
+    attributes = {key: int(op.removeprefix(kind))} if kind != op else {}
     return helper.make_node(kind, list(taken), list(given), **attributes)
 
 

@@ -99,7 +99,7 @@ class Compilation:
             self._spoiled |= compiled is self._compiled
 
 
-def reason_of(error: Exception, path: Path | None = None) -> str:
+def reason_of(error: BaseException, path: Path | None = None) -> str:
     """Return what an error of the library says, without source files of its build and directories of ours."""
     lines = [" ".join(_TRACE.sub("", line).split()) for line in str(error).splitlines()]
     text = " ".join(line for line in lines if line) or type(error).__name__

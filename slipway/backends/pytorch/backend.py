@@ -6,14 +6,19 @@ One module, and with it one copy of the weights, serves all instances of a versi
 from __future__ import annotations
 
 import logging
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from tritonclient.grpc import model_config_pb2
 
 from slipway.backends.api import CompletionContext, InstanceSpec, ModelContext
+from slipway.backends.pytorch.archive import TorchFile, kind_of
+from slipway.backends.pytorch.graph import exported_graph
 from slipway.backends.pytorch.module import TorchModule, open_module
-from slipway.backends.shared.files import model_file
+from slipway.backends.shared.files import model_file, relative_file
+from slipway.backends.shared.graph import Graph
+from slipway.backends.shared.graph_complete import complete_unless_given
 from slipway.backends.shared.parameters import Parameters
 from slipway.backends.shared.stacked import Run, StackedModel
 from slipway.errors import Code, refused, unsupported
@@ -27,11 +32,14 @@ class PyTorchBackend:
     """Runs torch modules on the CPU."""
 
     def complete(self, config: model_config_pb2.ModelConfig, context: CompletionContext) -> None:
-        """Name the file where only a torch.export file is there; inputs and outputs cannot be told from a module."""
+        """Name the file where only a torch.export file is there, and fill inputs, outputs and batching from that;
+        TorchScript does not say them."""
         directory = context.version_directory
         if not config.default_model_filename and directory is not None:
             config.default_model_filename = _default_file(config, directory)
-        if not config.input or not config.output:
+        if _is_exported(config, context):
+            complete_unless_given(config, context, partial(_read_exported, config))
+        elif not config.input or not config.output:
             _LOG.warning(
                 "skipping model configuration auto-complete for '%s': not supported for pytorch backend; write the "
                 "inputs and outputs into config.pbtxt",
@@ -81,6 +89,18 @@ class LoadedTorchModel(StackedModel):
             return module.run
 
         super().__init__(context, start)
+
+
+def _is_exported(config: model_config_pb2.ModelConfig, context: CompletionContext) -> bool:
+    name, directory = context.model_directory.name, context.version_directory
+    if directory is None or config.runtime.endswith(".py"):
+        return False
+    path = directory / relative_file(name, config.default_model_filename, "version")
+    return path.is_file() and kind_of(path, name) is TorchFile.EXPORTED
+
+
+def _read_exported(config: model_config_pb2.ModelConfig, name: str, version_directory: Path) -> Graph:
+    return exported_graph(version_directory / config.default_model_filename, name)
 
 
 def _default_file(config: model_config_pb2.ModelConfig, version_directory: Path) -> str:

@@ -48,7 +48,7 @@ def open_module(path: Path, model_name: str) -> Forward:
         raise
     except Exception as error:  # torch raises whatever its readers meet
         _LOG.debug("loading %s failed", path, exc_info=True)
-        text = last_line(error).replace(f"{path.parent}/", "")
+        text = cause_of_torch(error).replace(f"{path.parent}/", "")
         raise unreadable_graph(f"failed to load model '{model_name}': {text}") from error
 
 
@@ -117,7 +117,7 @@ class TorchModule:
                 results = self._call(values)
         except Exception as error:  # the module's own code: anything may come out of it
             _LOG.debug("execution failed", exc_info=True)
-            text = f"PyTorch execute failure: {last_line(error)}"
+            text = f"PyTorch execute failure: {cause_of_torch(error)}"
             raise internal(text, reason=FailureReason.BACKEND) from error
         return {name: to_numpy(name, self._result(results, name), self._datatypes[name]) for name in names}
 
@@ -158,7 +158,12 @@ class TorchModule:
         return torch.jit.optimized_execution(False)  # type: ignore[attr-defined]
 
 
-def last_line(error: Exception) -> str:
-    """Return the end of an error's text, which says what went wrong; what comes before names files and code."""
+def cause_of_torch(error: BaseException) -> str:
+    """Return what an error of torch says went wrong. TorchScript puts its own traceback before that, with code and
+    files; other errors begin with it, and go on with advice about debugging torch."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1].removeprefix("RuntimeError: ") if lines else type(error).__name__
+    if not lines:
+        return type(error).__name__
+    if any("TorchScript" in line or line.startswith("Traceback") for line in lines[:-1]):
+        return lines[-1].removeprefix("RuntimeError: ")
+    return " ".join(lines[:2]) if lines[0].endswith(":") else lines[0].removeprefix("RuntimeError: ")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -19,20 +19,30 @@ from slipway.errors import SlipwayError
 
 Arrays = dict[str, np.ndarray]
 Run = Callable[[Arrays, Sequence[str]], Arrays]  # raises SlipwayError where the graph fails
+Axis = tuple[str, int]  # of an input, by its name
 
 # Tokens first, then what pixels and samples have: powers of two, the sides of usual pictures, seconds of sound.
 SIZES: Final = (9, 1, 64, 2, 3, 4, 5, 8, 16, 32, 128, 96, 160, 224, 256, 320, 384, 400, 512, 640, 1024, 4096, 16000)
+_CHANNELS: Final = (3, 1, 4, 80, 128)  # of pictures and of sound: what one axis has while others vary
 _MOST_ELEMENTS: Final = 1 << 22  # of one made-up input
 _SLOW_S: Final = 2.0  # after a run of that length no other size is tried
 _ROWS: Final = (2, 3, 5)
 
 
 @dataclass(frozen=True, slots=True)
+class Sizes:
+    """Sizes that all variable axes may have together, ascending, but for those `fixed` at a size of their own. First
+    axes are not among them where they are rows."""
+
+    sizes: tuple[int, ...]
+    fixed: Mapping[Axis, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class _Trial:
-    """One run that worked: how many rows and what variable size it was asked with, what it gave."""
+    """One run that worked: with how many rows it was asked, and what it gave."""
 
     rows: int
-    size: int
     outputs: Arrays
 
 
@@ -41,11 +51,12 @@ def settled(graph: Graph, run: Run) -> Graph:
     where no made-up input can be run."""
     if not is_open(graph):
         return graph
-    trials = list(_trials(graph, run))
-    if not trials:
+    sizes = find_sizes(graph, run, most=2)
+    trials = list(_trials(graph, run, sizes)) if sizes is not None else []
+    if sizes is None or not trials:
         return graph
     found = replace(graph, outputs={name: _ranked(each, trials) for name, each in graph.outputs.items()})
-    return replace(found, unbatched=_against_batches(found, trials, run))
+    return replace(found, unbatched=_against_batches(found, trials, run, sizes))
 
 
 def is_open(graph: Graph) -> bool:
@@ -62,29 +73,60 @@ def _names_differ(graph: Graph) -> bool:
     return len({tensor.symbols[0] for tensor in tensors if tensor.symbols[:1] not in ((), ("",))}) > 1
 
 
-def working_sizes(graph: Graph, run: Run, sizes: Sequence[int] = SIZES, *, most: int = 0) -> Iterator[int]:
-    """Yield those of `sizes` that the graph takes as its variable dims (first ones excepted where they are rows), in
-    that order, `most` of them at most (0: all)."""
+def find_sizes(graph: Graph, run: Run, *, most: int = 3) -> Sizes | None:
+    """Return up to `most` sizes that the graph takes, None where it takes none of those that are tried: all axes of one
+    size, else one of them with as many channels as pictures and sound have."""
+    for fixed in ({}, *_channel_axes(graph)):
+        sizes = list(working_sizes(graph, run, most=most, fixed=fixed))
+        if sizes:
+            return Sizes(tuple(sorted(sizes)), fixed)
+    return None
+
+
+def _channel_axes(graph: Graph) -> Iterator[dict[Axis, int]]:
+    """Yield ways to give one variable axis, and those of the same name, a size of its own; none for a lone one."""
+    groups: dict[object, list[Axis]] = {}
+    for name, tensor in graph.inputs.items():
+        for axis, size in enumerate(tensor.dims):
+            if size == -1 and not (axis == 0 and _has_rows(graph)):
+                symbol = tensor.symbols[axis] if tensor.symbols else ""
+                groups.setdefault(symbol or (name, axis), []).append((name, axis))
+    for axes in groups.values() if len(groups) > 1 else ():
+        for channels in _CHANNELS:
+            yield dict.fromkeys(axes, channels)
+
+
+def working_sizes(
+    graph: Graph, run: Run, sizes: Sequence[int] = SIZES, *, most: int = 0, fixed: Mapping[Axis, int] | None = None
+) -> Iterator[int]:
+    """Yield those of `sizes` that the graph takes, in that order, `most` of them at most (0: all)."""
     count = 0
     for size in sizes:
         begin = time.monotonic()
-        if _fits(graph, size) and _tried(graph, run, 2, size, 0) is not None:
+        tried = Sizes((size,), fixed or {})
+        if _fits(graph, tried) and _tried(graph, run, 2, tried, seed=0) is not None:
             yield size
             count += 1
         if count == most > 0 or time.monotonic() - begin > _SLOW_S:
             return
 
 
-def made_up(graph: Graph, rows: Mapping[str, int] | int, size: int, seed: int) -> Arrays:
-    """Return an array for each input: numbers around 0, integers 0 and 1; `rows` for each input or for all."""
+def made_up(graph: Graph, rows: Mapping[str, int] | int, sizes: Sizes, seed: int) -> Arrays:
+    """Return an array of the first of `sizes` for each input: numbers around 0, integers 0 and 1; `rows` for each input
+    or for all."""
     random = np.random.default_rng(seed)
     arrays = {}
     for name, tensor in graph.inputs.items():
-        dims = tuple(size if each == -1 else each for each in tensor.dims)
+        dims = _shape(tensor, sizes)
         if _has_rows(graph):
             dims = (rows if isinstance(rows, int) else rows[name], *dims[1:])
         arrays[name] = _values(random, tensor, dims)
     return arrays
+
+
+def _shape(tensor: GraphTensor, sizes: Sizes) -> tuple[int, ...]:
+    size, fixed = sizes.sizes[0], sizes.fixed
+    return tuple(fixed.get((tensor.name, axis), size) if each == -1 else each for axis, each in enumerate(tensor.dims))
 
 
 def _values(random: np.random.Generator, tensor: GraphTensor, dims: tuple[int, ...]) -> np.ndarray:
@@ -93,33 +135,32 @@ def _values(random: np.random.Generator, tensor: GraphTensor, dims: tuple[int, .
         return np.full(dims, b"a", np.object_)
     if dtype.kind in "biu":
         return random.integers(0, 2, dims).astype(dtype)
-    return random.standard_normal(dims).astype(dtype)
+    return np.asarray(random.standard_normal(dims)).astype(dtype)
 
 
 def _has_rows(graph: Graph) -> bool:
     return all(tensor.dims[:1] == (-1,) for tensor in graph.inputs.values())
 
 
-def _fits(graph: Graph, size: int) -> bool:
-    shapes = ([size if each == -1 else each for each in tensor.dims] for tensor in graph.inputs.values())
+def _fits(graph: Graph, sizes: Sizes) -> bool:
+    shapes = (_shape(tensor, sizes) for tensor in graph.inputs.values())
     return all(np.prod(shape, dtype=float) <= _MOST_ELEMENTS for shape in shapes)
 
 
-def _tried(graph: Graph, run: Run, rows: Mapping[str, int] | int, size: int, seed: int) -> Arrays | None:
+def _tried(graph: Graph, run: Run, rows: Mapping[str, int] | int, sizes: Sizes, *, seed: int) -> Arrays | None:
     try:
-        return run(made_up(graph, rows, size, seed), tuple(graph.outputs))
+        return run(made_up(graph, rows, sizes, seed), tuple(graph.outputs))
     except SlipwayError:
         return None
 
 
-def _trials(graph: Graph, run: Run) -> Iterator[_Trial]:
+def _trials(graph: Graph, run: Run, sizes: Sizes) -> Iterator[_Trial]:
     """Yield runs with different rows, and with two sizes where two work."""
-    sizes = list(working_sizes(graph, run, most=2))
-    for seed, rows in enumerate(_ROWS if sizes else ()):
-        size = sizes[seed % len(sizes)]
-        outputs = _tried(graph, run, rows, size, seed)
+    for seed, rows in enumerate(_ROWS):
+        size = sizes.sizes[seed % len(sizes.sizes)]
+        outputs = _tried(graph, run, rows, Sizes((size,), sizes.fixed), seed=seed)
         if outputs is not None:
-            yield _Trial(rows, size, outputs)
+            yield _Trial(rows, outputs)
 
 
 def _ranked(tensor: GraphTensor, trials: Sequence[_Trial]) -> GraphTensor:
@@ -131,7 +172,7 @@ def _ranked(tensor: GraphTensor, trials: Sequence[_Trial]) -> GraphTensor:
     return replace(tensor, dims=dims, ranked=True)
 
 
-def _against_batches(graph: Graph, trials: Sequence[_Trial], run: Run) -> str:
+def _against_batches(graph: Graph, trials: Sequence[_Trial], run: Run, sizes: Sizes) -> str:
     """Return why the first dims are not the rows of requests, "" where they are."""
     if not graph.can_batch:
         return ""
@@ -143,10 +184,7 @@ def _against_batches(graph: Graph, trials: Sequence[_Trial], run: Run) -> str:
     first, *others = graph.inputs
     for name in others:
         rows = {each: 3 if each == name else 2 for each in graph.inputs}
-        if _tried(graph, run, rows, trials[0].size, 0) is not None and _differ(graph, first, name):
+        named_alike = graph.inputs[first].symbols[:1] == graph.inputs[name].symbols[:1]
+        if not named_alike and _tried(graph, run, rows, sizes, seed=0) is not None:
             return f"inputs '{first}' and '{name}' have numbers of rows of their own"
     return ""
-
-
-def _differ(graph: Graph, first: str, second: str) -> bool:
-    return graph.inputs[first].symbols[:1] != graph.inputs[second].symbols[:1]

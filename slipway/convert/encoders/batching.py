@@ -30,7 +30,7 @@ Reopen = Callable[[int], OpenModel]  # the same model with that many instances
 def plan_batching(reopen: Reopen, subject: Subject, lengths: Sequence[int]) -> Plan:
     """Measure batches on one instance, and rows on one instance per core; return what serves most rows."""
     if subject.interface.max_batch_size < 2:
-        return Plan(1, 0, why="the model has no batch dimension")
+        return Plan(1, 0, why=subject.interface.unbatched or "the model has no batch dimension")
     with reopen(1) as model:
         rates = _rates(model, subject, lengths)
     cores = cpu_limit()

@@ -19,6 +19,7 @@ from slipway.convert.encoders.measure import RowSpeed, measure
 from slipway.convert.encoders.opening import OpenedSource, open_source
 from slipway.convert.encoders.package import model_config, write_labels
 from slipway.convert.encoders.report import COLUMNS
+from slipway.convert.encoders.subject import Interface, Program
 from slipway.convert.encoders.variants import choose_variants
 from slipway.convert.flow import GateVerdict, Made
 from slipway.convert.libraries import quiet_libraries, require_libraries
@@ -27,10 +28,25 @@ from slipway.convert.plan import Plan
 from slipway.convert.report import ConversionReport, source_hash
 from slipway.convert.runner import OpenModel, open_model
 from slipway.convert.variants import Variant
-from slipway.errors import invalid
+from slipway.errors import SlipwayError, invalid
 
 _LIBRARIES: Final = ("torch", "transformers", "onnx", "safetensors")
 _ONE_INSTANCE: Final = Plan(1, 0)
+
+
+def _notes(interface: Interface, *, is_sampled: bool) -> Iterator[str]:
+    """Yield what a user has to know of how the model was asked and is written."""
+    if interface.unbatched:
+        yield f"it is written without batching (max_batch_size: 0): {interface.unbatched}"
+    for name in interface.unknown_ranges:
+        datatype = next(spec.datatype for spec in interface.inputs if spec.name == name)
+        yield (
+            f"which values input '{name}' ({datatype}) takes is not known, so it was compared on 0 and 1 alone: give "
+            f"the first that is too large with --input {name}:{datatype}:DIMS:LIMIT, or typical ones with --sample"
+        )
+    if interface.sizes and not is_sampled:
+        sizes = ", ".join(map(str, interface.sizes))
+        yield f"it does not take every size, so that it was compared and measured with {sizes} in its variable dims"
 
 
 @contextmanager
@@ -41,6 +57,8 @@ def open_encoders(path: Path, origin: str, options: ConvertOptions, progress: Pr
     with quiet_libraries():
         progress(f"reading {origin}")
         source = open_source(path, origin, options)
+        if isinstance(source.subject, Program):
+            variants, skipped = choose_variants(options, program=True)
         report = ConversionReport(
             columns=COLUMNS,
             source=origin,
@@ -52,6 +70,7 @@ def open_encoders(path: Path, origin: str, options: ConvertOptions, progress: Pr
             calibration=source.calibration(options.calibration),
             reproduce=options.command,
             skipped=skipped,
+            notes=list(_notes(source.subject.interface, is_sampled=options.sample is not None)),
         )
         yield EncoderFlow(source, options, variants, report, progress)
 
@@ -86,9 +105,23 @@ class EncoderFlow:
         self._progress("exporting")
         graph = work / "graph" / "model.onnx"
         graph.parent.mkdir()
-        self._inputs = BuildInputs(self._subject, graph, self._source.calibration_rows(self._options.calibration))
-        if any(variant.engine != "pytorch" for variant in self.variants):
+        problem = self._export(graph)
+        calibration = self._source.calibration_rows(self._options.calibration)
+        self._inputs = BuildInputs(self._subject, graph, calibration, problem)
+
+    def _export(self, graph: Path) -> str:
+        """Write the graph that engines start from; return why there is none, where some engine does without."""
+        is_program = isinstance(self._subject, Program)
+        needless = ("pytorch", "openvino") if is_program else ("pytorch",)
+        if all(variant.engine in needless for variant in self.variants):
+            return ""
+        try:
             self._subject.export_onnx(graph)
+        except SlipwayError as error:
+            if not is_program:
+                raise
+            return error.message
+        return ""
 
     def make(self, variant: Variant, directory: Path) -> None:
         """Build the files of one engine and precision."""
@@ -103,7 +136,7 @@ class EncoderFlow:
         if variant.precision == "int8" and unknown:
             raise invalid(
                 f"the values of input '{unknown[0]}' are not known; tell the first that is too large with "
-                f"--input {unknown[0]}:TYPE:DIMS:LIMIT"
+                f"--input {unknown[0]}:TYPE:DIMS:LIMIT, or give typical ones with --sample FILE.npz"
             )
 
     def judge(self, model: OpenModel, variant: Variant) -> GateVerdict:
@@ -126,6 +159,8 @@ class EncoderFlow:
         plan = plan_batching(reopen, self._subject, self._options.lengths)
         self._configure(variant, directory, plan)
         self.report.batching = plan
+        if self._built[variant].file:
+            self.report.notes.append("torch.export files are served by Slipway alone: NVIDIA Triton does not read them")
         self._source.write_around(new)
 
     def _configure(self, variant: Variant, directory: Path, plan: Plan) -> None:

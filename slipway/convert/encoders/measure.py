@@ -32,8 +32,11 @@ def measure(model: OpenModel, subject: Subject, lengths: Sequence[int]) -> tuple
 
 
 def real_lengths(subject: Subject, lengths: Sequence[int]) -> list[int]:
-    """Return the lengths that the model can have, each once: one above its longest is its longest."""
-    longest = subject.interface.longest
+    """Return the lengths that the model can have, each once: one above its longest is its longest, and
+    one that it does not take the nearest that it takes."""
+    longest, sizes = subject.interface.longest, subject.interface.sizes
+    if sizes:
+        return sorted({min(sizes, key=lambda size: abs(size - length)) for length in lengths})
     return sorted({min(length, longest) if longest else length for length in lengths})
 
 

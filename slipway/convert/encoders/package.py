@@ -54,6 +54,7 @@ def model_config(
         name=name,
         backend=built.backend,
         platform=built.platform,
+        default_model_filename=built.file,
         max_batch_size=interface.max_batch_size,
         input=[model_input(spec) for spec in interface.inputs],
         output=[labelled_output(spec, labels) for spec in interface.outputs],

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from slipway.convert.arrays import Arrays
 from slipway.core.signature import TensorSpec
@@ -17,7 +17,8 @@ from slipway.core.signature import TensorSpec
 
 @dataclass(frozen=True, slots=True)
 class Interface:
-    """The tensors of the model, batch dimension excluded; `max_batch_size` 0 where there is none.
+    """The tensors of the model, batch dimension excluded; `max_batch_size` 0 where there is none, which `unbatched`
+    explains where the tensors' shapes do not.
 
     `pad_values` has a value for each input whose variable dims may be padded; `trims` says which variable dim of an
     output follows which of an input, as (output, dim, input, dim).
@@ -32,6 +33,8 @@ class Interface:
     embeds: bool = False  # the output is a vector that is compared by its direction
     longest: int = 0  # tokens of a row; 0 where it is not known
     unknown_ranges: tuple[str, ...] = ()  # integer inputs of which nobody knows what values they take
+    sizes: tuple[int, ...] = ()  # those that variable dims may have, as far as they were tried; () for any
+    unbatched: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,3 +69,14 @@ class Subject(Protocol):
 
     def export_torch(self, path: Path, precision: str) -> None:
         """Write the model as TorchScript that takes and gives what the interface says; raise where there is none."""
+
+
+@runtime_checkable
+class Program(Protocol):
+    """A subject that engines read as it is: a trace of it would fix what varies."""
+
+    def openvino_model(self) -> Any:
+        """Return the openvino.Model with the interface's names and shapes; raise what the library raises."""
+
+    def copy_program(self, directory: Path) -> str:
+        """Write the file that torch serves and return its name."""

@@ -49,6 +49,7 @@ _TABLE: Final = (
     Variant("tensorrt", "fp32"),
     Variant("tensorrt", "fp16"),
 )
+_SURE: Final = Variant("pytorch", "fp32")
 # Why --engine auto passes some over.
 _NOT_AUTOMATIC: Final = {
     Variant("onnxruntime", "fp16"): _LARGER_ONLY,
@@ -58,8 +59,9 @@ _NOT_AUTOMATIC: Final = {
 }
 
 
-def choose_variants(options: ConvertOptions) -> tuple[list[Variant], list[Skipped]]:
-    """Return what to try and what not; raise INVALID_ARG when what is asked for does not exist or cannot run here."""
+def choose_variants(options: ConvertOptions, *, program: bool = False) -> tuple[list[Variant], list[Skipped]]:
+    """Return what to try and what not; raise INVALID_ARG when what is asked for does not exist or cannot run here. Of a
+    `program` of torch.export torch is always tried: it reads what other engines may not."""
     if options.engine not in (AUTO, *ENGINES):
         raise invalid(
             f"engine '{options.engine}' runs models that generate text; for others choose {', '.join(ENGINES)}"
@@ -67,7 +69,8 @@ def choose_variants(options: ConvertOptions) -> tuple[list[Variant], list[Skippe
     automatic = options.engine == AUTO and options.precision in (AUTO, "fp32")
 
     def obstacle(variant: Variant) -> str:
-        return _obstacle(variant) or (_NOT_AUTOMATIC.get(variant, "") if automatic else "")
+        passed_over = automatic and not (program and variant == _SURE)
+        return _obstacle(variant) or (_NOT_AUTOMATIC.get(variant, "") if passed_over else "")
 
     tried, skipped = select(_TABLE, options, obstacle, kind="a model that does not generate text")
     compares = options.compare and any(variant.engine == "onnxruntime" for variant in tried)
