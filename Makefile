@@ -1,41 +1,55 @@
 # Slipway's commands. A fresh machine needs Python 3.11 or newer, pip and make.
-PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || echo python3)
-VENV   ?= .venv
-BIN    := $(VENV)/bin
+#
+# PYTHON       the interpreter of the environment
+# VENV         where the environment is
+# CONSTRAINTS  the versions to install; empty for the newest that pyproject.toml allows
+# TORCH_INDEX  the index that torch comes from; empty for pip's own. On Linux, that one has the CUDA build (gigabytes);
+#              the CPU build is at https://download.pytorch.org/whl/cpu
+PYTHON      ?= $(shell for each in python3.11 python3.12 python3.13; do \
+                 $$each -c '' 2>/dev/null && echo $$each && exit; done; echo python3)
+VENV        ?= .venv
+CONSTRAINTS ?= constraints.txt
+TORCH_INDEX ?=
+BIN         := $(VENV)/bin
+PIP_INSTALL := $(BIN)/python -m pip install -q --disable-pip-version-check $(addprefix -c ,$(CONSTRAINTS))
 
-.PHONY: help install demo format lint test bench bench-gpu capabilities
+.PHONY: help install demo format lint test bench bench-gpu capabilities install-check
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-$(VENV)/.installed: pyproject.toml constraints.txt
+$(VENV)/.installed: pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt torch
-	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(PIP_INSTALL) $(addprefix --index-url ,$(TORCH_INDEX)) torch
+	$(PIP_INSTALL) -e '.[dev]'
 	touch $@
 
-install: $(VENV)/.installed ## make the virtual environment .venv with everything
+install: $(VENV)/.installed ## create the virtual environment .venv with everything
 
-demo: install ## convert, serve and ask a small model
+demo: install ## convert, serve and query a small model
 	$(BIN)/python examples/demo.py
 
 format: install ## fix what ruff can fix, and format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-lint: install ## ruff and mypy
+lint: install ## run ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test: lint ## lint, then every test
+test: lint ## run lint, then every test
 	$(BIN)/python -m pytest
 
-bench: install ## measure, judge what was promised, keep the results
+# The base package as a user installs it, on each Python that pyproject.toml names; needs no environment.
+install-check: ## install the base package on each supported Python, as a user does
+	$(PYTHON) tests/install_check.py
+
+bench: install ## measure, judge the results against the targets, save them
 	$(BIN)/python -m benchmarks
 
 bench-gpu: install ## the same for an NVIDIA GPU
 	$(BIN)/python -m benchmarks generation-gpu
 
-capabilities: install ## which capabilities the tests show
+capabilities: install ## list which capabilities the tests cover
 	$(BIN)/python -m tests.capabilities

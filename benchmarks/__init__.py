@@ -1,1 +1,1 @@
-"""Side-by-side benchmarks: `python -m benchmarks` runs them all and prints ratios."""
+"""Side-by-side benchmarks: `python -m benchmarks` runs all of them and prints ratios."""

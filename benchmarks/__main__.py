@@ -1,4 +1,4 @@
-"""Run the sections, print tables with ratios and verdicts, keep dated results in benchmarks/results/SECTION."""
+"""Run benchmark sections, print tables with ratios and verdicts, save dated results in benchmarks/results/SECTION."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from benchmarks.serving import ServerFailedError
 
 
 def parse() -> argparse.Namespace:
-    """Return what was typed."""
+    """Return the parsed command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
         "sections",
         nargs="*",
         metavar="SECTION",
         choices=[[], *SECTIONS, *ON_REQUEST],
-        help=f"{', '.join([*SECTIONS, *ON_REQUEST])}; default: all but the last",
+        help=f"{', '.join([*SECTIONS, *ON_REQUEST])} (default: all but the last)",
     )
     how = parser.add_mutually_exclusive_group()
-    how.add_argument("--judge", action="store_true", help="measure nothing: judge the results that are kept")
-    how.add_argument("--no-save", action="store_true", help="leave the kept results as they are")
+    how.add_argument("--judge", action="store_true", help="judge the saved results without measuring")
+    how.add_argument("--no-save", action="store_true", help="do not save the results")
     how.add_argument(
         "--against",
         metavar="DIRECTORY",
         type=Path,
-        help="compare this checkout with another one, in turns; keep nothing",
+        help="compare this checkout with another one in alternating turns, without saving",
     )
-    parser.add_argument("--turns", type=int, default=5, help="turns of each checkout with --against (default: 5)")
+    parser.add_argument("--turns", type=int, default=5, help="turns per checkout with --against (default: 5)")
     return parser.parse_args()
 
 
 def main() -> int:
-    """Return 1 when a promise was missed, a figure is worse than another checkout's, or a section could not run."""
+    """Return 1 if a target was missed, a figure is worse than in the other checkout, or a section could not run."""
     given = parse()
     sections = given.sections or list(SECTIONS)
     if given.judge:
@@ -53,7 +53,7 @@ def main() -> int:
 
 
 def measure(sections: Iterable[str], *, keep: bool) -> bool:
-    """Run the sections; return whether one failed."""
+    """Run the sections; return whether one could not run or missed a target."""
     failed = False
     for name in sections:
         print(f"== {name}", flush=True)
@@ -65,18 +65,18 @@ def measure(sections: Iterable[str], *, keep: bool) -> bool:
             continue
         print(table(rows), flush=True)
         if keep:
-            print(f"kept in {save(name, rows)}", flush=True)
+            print(f"saved in {save(name, rows)}", flush=True)
         failed |= missed(rows)
     return failed
 
 
 def judge(sections: Iterable[str]) -> bool:
-    """Print what is kept of the sections; return whether a promise was missed or nothing is kept."""
+    """Print the saved results; return whether a target was missed or a section has no saved result."""
     failed = False
     for name in sections:
         found = kept(name)
         if found is None:
-            print(f"== {name}\nno result is kept")
+            print(f"== {name}\nno saved result")
             failed = True
             continue
         date, rows = found
@@ -86,7 +86,7 @@ def judge(sections: Iterable[str]) -> bool:
 
 
 def missed(rows: Iterable[Row]) -> bool:
-    """Return whether a promise was missed."""
+    """Return whether a target was missed."""
     return any(row.verdict == "missed" for row in rows)
 
 

@@ -1,8 +1,8 @@
-"""`python -m benchmarks [SECTION ...] --against DIRECTORY`: this checkout and another one, side by side in one run.
+"""`python -m benchmarks [SECTION ...] --against DIRECTORY`: compare this checkout with another one in the same run.
 
-A turn of a section is a child process that runs this checkout's benchmarks on one checkout's Slipway: the first folders
-of its path are one with a link to these benchmarks, and the checkout. Turns alternate, and so does which of the two
-goes first, so that a slow minute of the machine hurts both.
+A turn of a section is a child process that runs the benchmarks of this checkout on the Slipway of one of the two. Its
+path starts with a folder that links to these benchmarks, followed by that checkout. Turns alternate, and so does the
+order within a pair, so that a slow minute of the machine affects both.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _HEADER: Final = ("measured", "this", "other", "unit", "ratio", "spread", "")
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """A figure of both checkouts, one value per turn. `higher` says which way is better; None: neither."""
+    """A figure of both checkouts, one value per turn. `higher` is whether higher is better; None if neither is."""
 
     name: str
     unit: str
@@ -38,19 +38,19 @@ class Compared:
 
     @property
     def ratio(self) -> float | None:
-        """The median of this checkout over that of the other one, where both are positive."""
+        """The median of this checkout divided by that of the other one, if both are positive."""
         this, other = median(self.this), median(self.other)
         return this / other if this > 0 and other > 0 else None
 
     @property
     def spread(self) -> float:
-        """The widest range of a checkout's values, as a share of their median: what a ratio may be off by."""
+        """The wider range of values of the two checkouts, as a share of the median: the uncertainty of the ratio."""
         return max((max(values) - min(values)) / (abs(median(values)) or 1.0) for values in (self.this, self.other))
 
     @property
     def verdict(self) -> str:
-        """Return "worse" where every turn was and the median is so by more than the tolerance, "unclear" where only
-        the median is, "" otherwise."""
+        """Return "worse" if the median is worse by more than the tolerance and every turn is worse, "unclear" if only
+        the median is, and "" otherwise."""
         if self.ratio is None or self.higher is None:
             return ""
         gain = self.ratio if self.higher else 1 / self.ratio
@@ -60,14 +60,14 @@ class Compared:
         return "worse" if apart else "unclear"
 
     def cells(self) -> tuple[str, ...]:
-        """Return the row as it is printed."""
+        """Return the cells of the printed row."""
         ratio = "" if self.ratio is None else f"{self.ratio:.3f}"
         values = (figure(median(values)) for values in (self.this, self.other))
         return (self.name, *values, self.unit, ratio, f"{100 * self.spread:.1f} %", self.verdict)
 
 
 def paired(this: Sequence[Iterable[Row]], other: Sequence[Iterable[Row]]) -> list[Compared]:
-    """Return the figures that every turn of both checkouts has, by name, in this checkout's order."""
+    """Return the figures that occur in every turn of both checkouts, in the order of this checkout."""
     values = [_by_name(turns) for turns in (this, other)]
     turns = len(this)
     return [
@@ -78,7 +78,7 @@ def paired(this: Sequence[Iterable[Row]], other: Sequence[Iterable[Row]]) -> lis
 
 
 def unpaired(this: Sequence[Iterable[Row]], other: Sequence[Iterable[Row]]) -> list[str]:
-    """Return the names of the figures that some turns lack: a name may hold what a conversion chose."""
+    """Return the names of figures that some turns lack, since a name may include the result of a conversion."""
     common = {each.name for each in paired(this, other)}
     return [name for name in _by_name([*this, *other]) if name not in common]
 
@@ -96,18 +96,18 @@ def _values(rows: Iterable[Row]) -> tuple[float, ...]:
 
 
 def compare(sections: Iterable[str], against: Path, turns: int) -> bool:
-    """Run the sections, print a table for each; return whether a figure of this checkout is worse."""
+    """Run the sections and print a table for each; return whether a figure of this checkout is worse."""
     trees = {"this": HERE.parent, "other": against.resolve()}
     if not (trees["other"] / "slipway" / "__init__.py").is_file():
         raise CannotRunError(f"{against} is not a checkout of Slipway")
     worse = False
     for section in sections:
-        print(f"== {section}, {turns} turns each, against {trees['other']}", flush=True)
+        print(f"== {section}, {turns} turns per checkout, against {trees['other']}", flush=True)
         rows = _turns(section, trees, turns)
         compared = paired(**rows)
         print(aligned([_HEADER, *(each.cells() for each in compared)]), flush=True)
         if missing := unpaired(**rows):
-            print(f"   not in every turn, and so not compared: {'; '.join(missing)}", flush=True)
+            print(f"   not compared, because missing in some turns: {'; '.join(missing)}", flush=True)
         worse |= any(each.verdict == "worse" for each in compared)
     return worse
 

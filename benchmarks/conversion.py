@@ -1,8 +1,8 @@
-"""What `slipway convert` gains: the candidate it chooses against plain FP32 ONNX, both served, in one run.
+"""The gain from `slipway convert`: its chosen candidate against plain FP32 ONNX, both served in the same run.
 
-BERT-base is random (110 million parameters, 12 layers); MiniLM has its real weights and embeds sentences of every
-length, one request each. The sentences come from the file SLIPWAY_SENTENCES, one per line, pieces of a subword
-vocabulary joined; without it, from the sample that conversion calibrates with, repeated.
+BERT-base has random weights (110 million parameters, 12 layers). MiniLM has its real weights and embeds sentences of
+various lengths, one per request. The sentences come from the file SLIPWAY_SENTENCES, one per line, with subword pieces
+joined; without it, from the sample text for calibration, repeated.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ TOKENS: Final = 128
 CONCURRENCY: Final = 16
 PLAIN: Final = ("--engine", "onnxruntime", "--precision", "fp32")
 MEGABYTE: Final = 1e6
-# NVIDIA Triton with onnxruntime, each request its own length, measured once on the machine of the first results.
+# NVIDIA Triton with onnxruntime, where every request has its own length; measured once on the first machine.
 TRITON_SENTENCES: Final = 147.0
 
 
 def conversion() -> list[Row]:
-    """Measure a conversion itself, and BERT-base one request at a time."""
+    """Measure a conversion itself, and BERT-base with one request at a time."""
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
         return [*_cost(root), *_bert(root)]
 
 
 def sentences() -> list[Row]:
-    """Measure MiniLM at concurrency 16, sentences of every length."""
+    """Measure MiniLM at concurrency 16 with sentences of various lengths."""
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
         _convert(_minilm(), "minilm", root / "plain", *PLAIN)
@@ -67,7 +67,7 @@ def _minilm() -> Path:
 
 
 def _convert(source: Path, name: str, repository: Path, *flags: str) -> float:
-    """Convert in a process of its own, show what it prints, and return its largest memory in MB."""
+    """Convert in a separate process, show its output, and return its peak memory in MB."""
     words = ("convert", str(source), "--name", name, "--repository", str(repository), *flags)
     print(f"   slipway {' '.join(words)}", flush=True)
     with tempfile.TemporaryFile("w+") as output:
@@ -82,7 +82,7 @@ def _convert(source: Path, name: str, repository: Path, *flags: str) -> float:
 
 
 def _bert(root: Path) -> list[Row]:
-    """Serve a random BERT-base classifier both ways; turns alternate, so that a busy machine is busy for both."""
+    """Serve a random BERT-base classifier both ways in alternating turns, so that a busy machine affects both."""
     source = _write_bert(root / "bert")
     data = root / "ids.json"
     random = np.random.default_rng(0)
@@ -116,7 +116,7 @@ def _write_bert(directory: Path) -> Path:
 
     torch.manual_seed(0)
     BertForSequenceClassification(BertConfig(num_labels=3)).save_pretrained(directory)
-    AutoTokenizer.from_pretrained(_minilm()).save_pretrained(directory)  # the vocabulary of bert-base-uncased
+    AutoTokenizer.from_pretrained(_minilm()).save_pretrained(directory)  # the same vocabulary as bert-base-uncased
     return directory
 
 
@@ -169,7 +169,7 @@ def _all_cores(path: Path) -> None:
 
 
 def _without_lengths(path: Path) -> None:
-    """Leave the dynamic batching that other servers have: equal shapes only."""
+    """Reduce dynamic batching to what other servers have: equal shapes only."""
     config = text_format.Parse(path.read_text(), model_config_pb2.ModelConfig())
     for key in [key for key in config.parameters if key.startswith("LENGTH_BATCHING")]:
         del config.parameters[key]
@@ -178,7 +178,7 @@ def _without_lengths(path: Path) -> None:
 
 
 class _Embedded:
-    """What one server did: sentences per second, percent of padding, percent of requests by batch size."""
+    """The figures of one server: sentences per second, percentage of padding, percentage of requests by batch size."""
 
     def __init__(self, rate: float, statistics: dict[int, int], metrics: str) -> None:
         self.rate = rate

@@ -1,8 +1,8 @@
-"""What the server adds to a real encoder: MiniLM at concurrency 1, against a direct `session.run`.
+"""The overhead of the server on a real encoder: MiniLM at concurrency 1, against a direct `session.run`.
 
-Both sides run the same ONNX file with the same session options, in turns of a hundred calls; the difference of the
-medians is what the server adds: HTTP, checks, scheduling, the thread hand-off. The request is encoded once, by
-tritonclient, and sent over one connection, so that the client's own work is not counted as the server's.
+Both run the same ONNX file with the same session options, in alternating turns of a hundred calls. The difference of
+the medians is the overhead: HTTP, checks, scheduling, the thread hand-off. The request is encoded once, by
+tritonclient, and sent over one connection, so that the client's own work does not count.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def _milliseconds(call: object) -> float:
 
 
 def overhead() -> list[Row]:
-    """Measure the median added by the server over `session.run`, in milliseconds."""
+    """Measure the median time that the server adds to `session.run`, in milliseconds."""
     import onnxruntime
 
     with tempfile.TemporaryDirectory() as scratch:

@@ -1,7 +1,7 @@
-"""Sequence models through the server against `transformers`, on the same machine in the same run.
+"""Sequence models through the server, against `transformers` on the same machine in the same run.
 
-T5-base and BERT-base shapes with random weights: what is measured does not depend on their values. Turns alternate,
-so that a busy machine is busy for both; each figure is the median of its turns.
+T5-base and BERT-base have random weights, because their values do not affect the figures. Turns alternate, so that a
+busy machine affects both; each figure is the median of its turns.
 """
 
 from __future__ import annotations
@@ -33,29 +33,29 @@ CONCURRENCY: Final = 16
 MIXED_LENGTHS: Final = tuple(int(length) for length in np.linspace(8, 128, 32))
 MEGABYTE: Final = 1e6
 END: Final = 1
-NO_END: Final = 32127  # an id that random weights do not choose: generation runs to its limit
+NO_END: Final = 32127  # an id that random weights do not choose, so that generation runs to its limit
 
 
 def generation() -> list[Row]:
-    """Measure T5-base, BERT-base and the memory they take."""
+    """Measure T5-base, BERT-base and their memory."""
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
         rows: list[Row] = []
         for part in (t5, _agreement, bert, _memory):
             rows += (found := part(root))
-            print(table(found), flush=True)  # minutes pass between the parts
+            print(table(found), flush=True)  # a part takes minutes
         return rows
 
 
 @dataclass(frozen=True, slots=True)
 class _Served:
-    """A running server's T5 and its process."""
+    """A client of a running server with T5 models, and the server's process id."""
 
     client: tritonclient.grpc.InferenceServerClient
     pid: int
 
     def generate(self, model: str, ids: np.ndarray, tokens: int, *, beams: int = 1, end_id: int = NO_END) -> np.ndarray:
-        """Return output ids [batch, tokens] of the best hypothesis of every row of `ids` [batch, source]."""
+        """Return the ids [batch, tokens] of the best hypothesis for each row of `ids` [batch, source]."""
         rows = len(ids)
         column = np.ones((rows, 1), np.uint32)
         inputs = {
@@ -103,7 +103,7 @@ def _write_t5_model(repository: Path, name: str, checkpoint: Path, compute_type:
 
 
 def t5(root: Path, **settings: int) -> list[Row]:
-    """Measure T5-base against `transformers`; `settings` are those of T5Config that shall differ."""
+    """Measure T5-base against `transformers`; `settings` override those of T5Config."""
     import torch
 
     source, checkpoint = write_t5_base(root, **settings)
@@ -143,7 +143,7 @@ def t5(root: Path, **settings: int) -> list[Row]:
 def _alternate(
     runs: dict[str, Callable[[], np.ndarray]], tokens: int
 ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
-    """Return the median tokens/s of each run and its last answer; the first turn of each only warms up."""
+    """Return the median tokens/s and the last output of each run; the first turn is only a warm-up."""
     answers = {name: run() for name, run in runs.items()}
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(TURNS):
@@ -155,7 +155,7 @@ def _alternate(
 
 
 def _mixed(served: _Served) -> Row:
-    """Measure requests of 8 to 128 tokens, sixteen at a time, against the same ones one after the other."""
+    """Measure requests of 8 to 128 tokens, sixteen at a time, against the same requests one after the other."""
     ids = np.random.default_rng(2).integers(5, 32_000, (len(MIXED_LENGTHS), SOURCE_TOKENS))
     order = np.random.default_rng(3).permutation(len(MIXED_LENGTHS))
 
@@ -174,7 +174,7 @@ def _mixed(served: _Served) -> Row:
 
 
 def _agreement(root: Path) -> list[Row]:
-    """Report how many tokens int8 changes on a small model that was trained until it means something."""
+    """Report how many tokens int8 changes in a small model that was trained to do a real task."""
     checkpoint, ids, tokens = write_trained_toy(root)
     for compute_type in ("float32", "int8"):
         _write_t5_model(root / "toy", compute_type, checkpoint, compute_type)
@@ -184,7 +184,7 @@ def _agreement(root: Path) -> list[Row]:
 
 
 def bert(root: Path, **settings: int) -> list[Row]:
-    """Measure BERT-base against `transformers`; `settings` are those of BertConfig that shall differ."""
+    """Measure BERT-base against `transformers`; `settings` override those of BertConfig."""
     import torch
 
     source, written = write_bert_base(root, **settings)
@@ -239,7 +239,7 @@ def _repeated(run: Callable[[], np.ndarray], times: int) -> Callable[[], np.ndar
 
 
 def _memory(root: Path) -> list[Row]:
-    """Measure what instances share, and the largest memory of a load, as a multiple of the weights."""
+    """Measure the memory of several instances against one, and the peak memory of a load against the weights."""
     checkpoint = root / "t5-ft"
     weights = sum(file.stat().st_size for file in checkpoint.rglob("*.bin")) / MEGABYTE
     empty = _peak_and_rss(root, [])[0]
@@ -252,7 +252,7 @@ def _memory(root: Path) -> list[Row]:
 
 
 def _peak_and_rss(root: Path, models: Sequence[tuple[str, int]]) -> tuple[float, float]:
-    """Return the largest and the present resident memory, in MB, of a server that has answered on every instance."""
+    """Return the peak and current resident memory, in MB, of a server that has used every instance."""
     repository = root / "memory"
     repository.mkdir()
     for name, count in models:

@@ -1,4 +1,4 @@
-"""Sequence models on a GPU: T5-base in bfloat16 against `transformers` in bfloat16, on the same device in one run."""
+"""Sequence models on a GPU: T5-base in bfloat16 against `transformers` in bfloat16, on the same device and run."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NO_END: Final = 32127
 
 
 def generation_gpu() -> list[Row]:
-    """Measure greedy search at batch 1, 8 and 32 and a beam of 4, with the device's name in every row."""
+    """Measure greedy search at batch sizes 1, 8 and 32 and beam width 4, with the name of the device in every row."""
     import torch
     from transformers import T5ForConditionalGeneration
 
@@ -69,7 +69,7 @@ def generation_gpu() -> list[Row]:
 
 
 def _alternate(first: Callable[[], None], second: Callable[[], None]) -> tuple[float, float]:
-    """Return the median seconds of each, in alternating turns; the first of each only warms up."""
+    """Return the median seconds of each, in alternating turns; the first turn is only a warm-up."""
     seconds: tuple[list[float], list[float]] = ([], [])
     for turn in range(TURNS + 1):
         for run, times in zip((first, second), seconds, strict=True):

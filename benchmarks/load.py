@@ -27,10 +27,10 @@ class Measurement:
 def measure(
     model: str, port: int, protocol: str, concurrency: int, *, seconds: float = 1.0, extra: tuple[str, ...] = ()
 ) -> Measurement:
-    """Load `model` at 127.0.0.1:`port` with `concurrency` requests at a time, over three windows of `seconds`.
+    """Measure `model` at 127.0.0.1:`port` under `concurrency` parallel requests, over three windows of `seconds`.
 
-    perf_analyzer reports nothing when it finds its windows unstable; the spread is ours to judge, from repeated
-    measurements, so that check is switched off.
+    perf_analyzer reports nothing if its windows are unstable. That check is disabled, because the benchmarks judge the
+    spread from repeated measurements.
     """
     program, env = install_perf_analyzer()
     with tempfile.TemporaryDirectory() as scratch:

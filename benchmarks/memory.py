@@ -1,4 +1,4 @@
-"""Memory and start-up: an empty server, shared weights, and a soak of requests and reloads."""
+"""Memory and start-up time: an empty server, shared weights, and a soak test of requests and reloads."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def rss_mb(pid: int) -> float:
 
 
 def settled_rss_mb(pid: int) -> float:
-    """Return the least resident memory of the next second: a replaced version goes a moment after the load returns."""
+    """Return the lowest resident memory in the next second: a replaced version is freed just after the load returns."""
     readings = []
     for _ in range(10):
         time.sleep(0.1)
@@ -37,7 +37,7 @@ def settled_rss_mb(pid: int) -> float:
 
 
 def empty_server() -> list[Row]:
-    """Measure a server without models: resident memory, and seconds until it is ready."""
+    """Measure a server without models: resident memory and seconds until it is ready."""
     seconds, memory = [], []
     for _ in range(3):
         with tempfile.TemporaryDirectory() as scratch:
@@ -68,7 +68,7 @@ def _large_model_rss(count: int) -> float:
 
 
 def shared_weights() -> list[Row]:
-    """Measure what three more instances of an ONNX model cost, as a share of its weights."""
+    """Measure the memory of three additional instances of an ONNX model, as a share of its weights."""
     share = (_large_model_rss(4) - _large_model_rss(1)) / WEIGHT_MB
     return [Row("ONNX count 4 over count 1, share of the weights", share, "", at_most=0.30)]
 

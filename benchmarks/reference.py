@@ -1,8 +1,8 @@
-"""NVIDIA's own tritonserver and perf_analyzer, installed once into a cache folder of their own.
+"""NVIDIA's own tritonserver and perf_analyzer, installed once into a separate cache folder.
 
-The server comes from the `nvidia-pytriton` wheel (python and ensemble backends, CPU, Triton 2.51); it pins an old
-numpy and so lives in a virtual environment apart. The load generator comes from the tritonclient 2.43 wheel. Both are
-for comparison only: tests/reference asks the server what is right, the benchmarks ask how fast it is.
+The server comes from the `nvidia-pytriton` wheel (python and ensemble backends, CPU, Triton 2.51), which pins an old
+numpy and therefore has its own virtual environment. The load generator comes from the tritonclient 2.43 wheel. Both are
+for comparison only: tests/reference compares behaviour with the server, and the benchmarks compare speed.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class CannotRunError(RuntimeError):
 
 def _require_platform() -> None:
     if platform.system() != "Linux" or platform.machine() != "x86_64":
-        raise CannotRunError(f"needs Linux on x86-64, this is {platform.system()} on {platform.machine()}")
+        raise CannotRunError(f"needs Linux on x86-64, but this is {platform.system()} on {platform.machine()}")
 
 
 def _checked(*command: str | Path) -> str:
@@ -46,10 +46,10 @@ def _checked(*command: str | Path) -> str:
 
 
 def install_server() -> Path:
-    """Return the folder of the reference server's virtual environment, made on the first call."""
+    """Return the folder of the reference server's virtual environment, created on the first call."""
     _require_platform()
     if sys.version_info[:2] != (3, 11):
-        raise CannotRunError("its python backend stub needs CPython 3.11")
+        raise CannotRunError("the stub of Triton's python backend needs CPython 3.11")
     home = CACHE / "triton"
     if not (home / ".ready").exists():
         _checked(sys.executable, "-m", "venv", home)
@@ -63,7 +63,7 @@ def install_server() -> Path:
 
 
 def add_library(name: str) -> None:
-    """Install a package, without what it depends on, for the Python models of the reference server."""
+    """Install a package, without its dependencies, for the Python models of the reference server."""
     packages = _site_packages(install_server())
     if not (packages / name).exists():
         _checked(sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", packages, name)
@@ -91,7 +91,7 @@ def _unpack_perf_analyzer(scratch: Path, home: Path) -> None:
         with zipfile.ZipFile(wheel) as archive:
             archive.extractall(scratch / "out")
     if shutil.which("apt-get") is None or shutil.which("dpkg") is None:
-        raise CannotRunError("needs libb64.so.0d, which is fetched with apt-get")
+        raise CannotRunError("perf_analyzer needs libb64.so.0d, which is fetched with apt-get and dpkg")
     subprocess.run(["apt-get", "download", "-qq", "libb64-0d"], cwd=scratch, check=False, capture_output=True)
     for package in scratch.glob("libb64-0d*.deb"):
         _checked("dpkg", "-x", package, scratch / "deb")
@@ -106,7 +106,7 @@ def _unpack_perf_analyzer(scratch: Path, home: Path) -> None:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return `count` different ports of 127.0.0.1 that nobody listens on now."""
+    """Return `count` different free ports of 127.0.0.1."""
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for opened in sockets:
@@ -136,7 +136,7 @@ def _wait_until_ready(process: subprocess.Popen[bytes], ports: Ports, log: Path)
     url = f"http://127.0.0.1:{ports.http}/v2/health/ready"
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise CannotRunError(f"the server ended at start:\n{log.read_text(errors='replace')[-2000:]}")
+            raise CannotRunError(f"the server exited during start-up:\n{log.read_text(errors='replace')[-2000:]}")
         try:
             with urllib.request.urlopen(url, timeout=1):
                 return
@@ -151,7 +151,7 @@ def reference_server(
 ) -> Iterator[tuple[Ports, int]]:
     """Run NVIDIA's tritonserver on `repository`; yield its ports and process id.
 
-    Its Python models find what its own environment lacks in the folders `libraries`.
+    Its Python models can import packages from the folders `libraries` that its own environment does not have.
     """
     home = install_server()
     packages = _site_packages(home)
@@ -172,7 +172,7 @@ def reference_server(
         *("--http-port", ports.http, "--grpc-port", ports.grpc, "--metrics-port", ports.metrics),
         *flags,
     ]
-    # Its python backend does not look at PYTHONPATH, but at the path files of its own environment.
+    # Its python backend ignores PYTHONPATH, but reads the .pth files of its own environment.
     with tempfile.NamedTemporaryFile("w", dir=packages, suffix=".pth") as path_file:
         path_file.write("".join(f"{folder}\n" for folder in libraries))
         path_file.flush()

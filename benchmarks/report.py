@@ -1,4 +1,4 @@
-"""Rows of a benchmark: what was measured, against what, and the ratio that was promised."""
+"""Rows of a benchmark: the measured value, its reference, and the target ratio."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LOWER = {"ms", "s", "MB"}
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One comparison. `ratio` is better when higher if `at_least` is set, when lower if `at_most` is."""
+    """One comparison. A higher `ratio` is better if `at_least` is set, a lower one if `at_most` is set."""
 
     name: str
     value: float
@@ -31,19 +31,19 @@ class Row:
 
     @property
     def ratio(self) -> float | None:
-        """Return value / reference, where there is a reference."""
+        """Return value / reference, or None without a reference."""
         return None if self.reference is None else self.value / self.reference
 
     @property
     def higher(self) -> bool | None:
-        """Whether a higher value is better, by the promise or the unit; None where neither says."""
+        """Whether a higher value is better, from the target or the unit; None if neither decides."""
         if self.at_least is not None or self.unit in _HIGHER:
             return True
         return False if self.at_most is not None or self.unit in _LOWER else None
 
     @property
     def verdict(self) -> str:
-        """Return "met", "missed" or "" where nothing was promised."""
+        """Return "met" or "missed", or "" without a target."""
         measured = self.value if self.ratio is None else self.ratio
         if self.at_least is not None:
             return "met" if measured >= self.at_least else "missed"
@@ -52,7 +52,7 @@ class Row:
         return ""
 
     def cells(self) -> tuple[str, ...]:
-        """Return the row as it is printed."""
+        """Return the cells of the printed row."""
         reference = "" if self.reference is None else f"{self.reference:,.1f}"
         ratio = "" if self.ratio is None else f"{self.ratio:.2f}"
         bound = ""
@@ -64,11 +64,11 @@ class Row:
 
 
 def figure(value: float) -> str:
-    """Return a measurement with one decimal, or three digits where that would hide it."""
+    """Return a measurement with one decimal, or with three digits if it is below 1."""
     return f"{value:,.1f}" if value == 0 or abs(value) >= 1 else f"{value:.3g}"
 
 
-HEADER = ("measured", "slipway", "unit", "reference", "ratio", "promised", "")
+HEADER = ("measured", "slipway", "unit", "reference", "ratio", "target", "")
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -77,7 +77,7 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def aligned(lines: Sequence[tuple[str, ...]]) -> str:
-    """Return lines of cells as text: the first is the head, the first column is flush left."""
+    """Return lines of cells as text: the first line is the header, and the first column is left-aligned."""
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     text = []
     for line in lines:
@@ -88,8 +88,8 @@ def aligned(lines: Sequence[tuple[str, ...]]) -> str:
 
 
 def machine() -> dict[str, object]:
-    """Return what the figures depend on."""
-    from slipway.cores import cpu_limit  # here: a checkout that is compared with may lack them
+    """Return the machine and versions on which the figures depend."""
+    from slipway.cores import cpu_limit  # imported here, because another checkout may lack it
     from slipway.machine import processor_name
 
     return {
@@ -101,7 +101,7 @@ def machine() -> dict[str, object]:
 
 
 def save(section: str, rows: Sequence[Row], directory: Path = RESULTS) -> Path:
-    """Write `<directory>/<section>/<date>.json`, in the place of the section's older result; return its path."""
+    """Write `<directory>/<section>/<date>.json`, replacing the section's older result; return its path."""
     folder = directory / section
     folder.mkdir(parents=True, exist_ok=True)
     now = datetime.now(UTC)
@@ -120,7 +120,7 @@ def save(section: str, rows: Sequence[Row], directory: Path = RESULTS) -> Path:
 
 
 def kept(section: str, directory: Path = RESULTS) -> tuple[str, list[Row]] | None:
-    """Return the date and the rows of the newest result of a section, or None where none is kept."""
+    """Return the date and rows of the newest saved result of a section, or None if there is none."""
     path = max((directory / section).glob("????-??-??.json"), default=None)
     if path is None:
         return None

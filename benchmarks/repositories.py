@@ -1,4 +1,4 @@
-"""The model repositories that the benchmarks serve."""
+"""Model repositories for the benchmarks."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ THREAD_MODE = 'parameters { key: "EXECUTION_MODE" value { string_value: "thread"
 
 
 def write_identity(repository: Path, name: str, backend: str, *, thread_mode: bool = False) -> None:
-    """Write a model that answers FP32 [1,16] with itself; `backend` is "identity" or "python"."""
+    """Write a model that returns its FP32 [1,16] input; `backend` is "identity" or "python"."""
     version = repository / name / "1"
     version.mkdir(parents=True)
     config = IDENTITY_CONFIG.format(backend=backend) + (THREAD_MODE if thread_mode else "")
@@ -40,7 +40,7 @@ def write_identity(repository: Path, name: str, backend: str, *, thread_mode: bo
 
 
 def write_large_onnx(repository: Path, name: str, *, megabytes: int, count: int) -> None:
-    """Write an ONNX model of one matrix product with `megabytes` of weights, in `count` instances."""
+    """Write an ONNX model with one matrix product, `megabytes` of weights and `count` instances."""
     import numpy as np
     import onnx
     from onnx import TensorProto, helper, numpy_helper

@@ -1,4 +1,4 @@
-"""The sections of the benchmarks, by the name that is typed."""
+"""The sections of the benchmarks, by their names on the command line."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Section = Callable[[], list[Row]]
 
 def _generation_gpu() -> list[Row]:
     from benchmarks.generation_gpu import (
-        generation_gpu,  # uses the insides of Slipway, not its commands as the others do
+        generation_gpu,  # uses internals of Slipway, unlike the others, which use its commands
     )
 
     return generation_gpu()
@@ -34,7 +34,7 @@ SECTIONS: Final[Mapping[str, Section]] = {
     "memory": memory,
 }
 ON_REQUEST: Final[Mapping[str, Section]] = {"generation-gpu": _generation_gpu}  # not every machine has the device
-# One turn of a comparison of two checkouts, which is repeated: once through, and without NVIDIA's server beside it.
+# A turn when comparing checkouts: a single round, because turns repeat, and without NVIDIA's server.
 TURNS: Final[Mapping[str, Section]] = {
     **SECTIONS,
     **ON_REQUEST,

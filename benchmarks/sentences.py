@@ -1,8 +1,8 @@
-"""A client that sends every text of a list once, so many at a time, over gRPC; a process of its own.
+"""A gRPC client that sends every text in a list once, with fixed concurrency, in a separate process.
 
-`python -m benchmarks.sentences PORT MODEL CONCURRENCY FILE` prints texts per second. perf_analyzer is no help here: its
-workers walk through the data in step, so that requests of equal length arrive together as they never do in life.
-Requests are encoded before the clock starts and answers stay bytes: the client must not take the server's CPU.
+`python -m benchmarks.sentences PORT MODEL CONCURRENCY FILE` prints texts per second. perf_analyzer is not suitable: its
+workers go through the data in lockstep, so requests of equal length arrive together, unlike in real use. Requests are
+encoded before the clock starts, and responses are not decoded, so that the client takes little CPU from the server.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _ROUNDS: Final = 2
 
 
 def sentences_per_second(port: int, model: str, concurrency: int, file: Path) -> float:
-    """Run the client and return what it measured."""
+    """Run the client and return the measured rate."""
     words = [sys.executable, "-m", "benchmarks.sentences", str(port), model, str(concurrency), str(file)]
     return float(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
 
@@ -39,7 +39,7 @@ def _encode(model: str, text: str) -> bytes:
 
 
 async def _send_all(port: int, requests: list[bytes], concurrency: int) -> float:
-    """Return the seconds until every request is answered."""
+    """Return the seconds until all responses have arrived."""
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         call = channel.unary_unary(_METHOD)
 
@@ -55,7 +55,7 @@ async def _send_all(port: int, requests: list[bytes], concurrency: int) -> float
 
 
 def main() -> None:
-    """Measure and print texts per second: the better of two rounds."""
+    """Measure and print texts per second, the better of two rounds."""
     port, model, concurrency, file = sys.argv[1:]
     texts = Path(file).read_text(encoding="utf-8").split("\n")
     requests = [_encode(model, text) for text in texts]

@@ -1,6 +1,6 @@
-"""A real `slipway serve` in a process of its own, on ports that the system chose: for benchmarks and for tests.
+"""Run a real `slipway serve` in a separate process, on ports that the system chooses, for benchmarks and tests.
 
-The ports are read from the log, so that two servers that start at the same time never ask for the same one.
+The ports are read from the log, so that servers that start at the same time never use the same one.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-START_SECONDS = 120  # models are loaded by then, also on a busy machine
+START_SECONDS = 120  # enough to load the models even on a busy machine
 STOP_SECONDS = 40
 _HOST = "127.0.0.1"
 _FRONTS = ("http", "grpc", "metrics")
@@ -29,12 +29,12 @@ _STARTED = {
 
 
 class ServerFailedError(RuntimeError):
-    """A server did not start, or did not stop with exit code 0; the message holds the end of its log."""
+    """A server did not start, or did not exit with code 0; the message contains the end of its log."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Where a server listens on 127.0.0.1."""
+    """The ports of a server on 127.0.0.1."""
 
     http: int
     grpc: int
@@ -43,7 +43,7 @@ class Ports:
 
 @dataclass(frozen=True, slots=True)
 class RunningServer:
-    """A server that is up."""
+    """A running server."""
 
     process: subprocess.Popen[bytes]
     log_file: Path
@@ -71,7 +71,7 @@ class RunningServer:
 
     @property
     def log(self) -> str:
-        """What the server wrote so far."""
+        """The output of the server so far."""
         return self.log_file.read_text(errors="replace")
 
     def stop(self) -> int:
@@ -92,7 +92,7 @@ def running_server(repository: Path, *flags: str) -> Iterator[RunningServer]:
             server = RunningServer(process, log, _ports(process, log))
             yield server
             if process.poll() is None and (code := server.stop()):
-                raise ServerFailedError(f"the server ended with {code}:\n{server.log[-4000:]}")
+                raise ServerFailedError(f"the server exited with code {code}:\n{server.log[-4000:]}")
         finally:
             if process.poll() is None:
                 process.kill()

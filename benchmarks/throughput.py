@@ -1,7 +1,7 @@
-"""Identity FP32 [1,16] with binary tensors: Slipway and NVIDIA's tritonserver on the same machine in one run.
+"""Identity FP32 [1,16] with binary tensors: Slipway and NVIDIA's tritonserver on the same machine in the same run.
 
-Both servers stay up; the load alternates between them, so that a slow minute of the machine hurts both. Each figure is
-the median of `rounds` measurements. `beside` False leaves NVIDIA's server out.
+Both servers keep running while the load alternates between them, so that a slow minute of the machine affects both.
+Each figure is the median of `rounds` measurements. `beside=False` omits NVIDIA's server.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ROUNDS = 3
 
 @dataclass(frozen=True, slots=True)
 class _Servers:
-    """Both servers; `theirs` is None where Slipway is measured alone."""
+    """Both servers; `theirs` is None if Slipway is measured alone."""
 
     ours: Ports
     theirs: Ports | None
@@ -34,7 +34,7 @@ class _Servers:
     def compare(
         self, name: str, model: str, protocol: str, concurrency: int, *, at_least: float | None
     ) -> Iterator[Row]:
-        """Measure `model` of Slipway and the reference's model.py in turns; yield the rate, and a tail at 8 clients."""
+        """Measure `model` and the reference's model.py in turns; yield the rate and, for 8 clients, the tail."""
         mine: list[Measurement] = []
         other: list[Measurement] = []
         for _ in range(self.rounds):
@@ -65,7 +65,7 @@ def _serving(rounds: int, *flags: str, beside: bool) -> Iterator[_Servers]:
 
 
 def http(*, rounds: int = ROUNDS, beside: bool = True) -> list[Row]:
-    """Measure HTTP: the identity backend at three concurrencies, the same model.py in both execution modes."""
+    """Measure HTTP: the identity backend at three concurrencies, and the same model.py in both execution modes."""
     with _serving(rounds, beside=beside) as servers:
         rows = []
         for concurrency in CONCURRENCIES:
@@ -76,7 +76,7 @@ def http(*, rounds: int = ROUNDS, beside: bool = True) -> list[Row]:
 
 
 def grpc(*, rounds: int = ROUNDS, beside: bool = True) -> list[Row]:
-    """Measure gRPC with each engine: pygrpc-native has a promise, grpcio is reported."""
+    """Measure gRPC with each engine: pygrpc-native has a target, grpcio is only reported."""
     rows: list[Row] = []
     for engine, at_least in (("native", 1.5), ("grpcio", None)):
         with _serving(rounds, "--grpc-engine", engine, beside=beside) as servers:

@@ -1,4 +1,4 @@
-"""Checkpoints for benchmarks: the shapes of T5-base and BERT-base with random weights, and a small trained T5."""
+"""Checkpoints for benchmarks: T5-base and BERT-base with random weights, and a small trained T5."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _converted(source: Path, directory: Path) -> Path:
 def write_t5_base(root: Path, **settings: int) -> tuple[Path, Path]:
     """Write T5-base with random weights; return its Hugging Face directory and its FasterTransformer checkpoint.
 
-    `settings` are those of T5Config that shall differ.
+    `settings` override those of T5Config.
     """
     import torch
     from transformers import T5Config, T5ForConditionalGeneration
@@ -40,7 +40,7 @@ def write_t5_base(root: Path, **settings: int) -> tuple[Path, Path]:
 
 
 def write_trained_toy(root: Path) -> tuple[Path, np.ndarray, int]:
-    """Train a small T5 to turn sequences around; return its checkpoint, sources [rows, tokens] and their length."""
+    """Train a small T5 to reverse sequences; return its checkpoint, sources [rows, tokens] and their length."""
     import torch
     from transformers import T5Config, T5ForConditionalGeneration
 
@@ -65,7 +65,7 @@ def write_trained_toy(root: Path) -> tuple[Path, np.ndarray, int]:
 def write_bert_base(root: Path, **settings: int) -> tuple[Path, Path]:
     """Write BERT-base with random weights; return its Hugging Face directory and its LightSeq file.
 
-    `settings` are those of BertConfig that shall differ.
+    `settings` override those of BertConfig.
     """
     import torch
     from transformers import BertConfig, BertModel

@@ -1,6 +1,6 @@
 """`python -m benchmarks.turn SECTION FILE TREE`: run one section once and write its rows to FILE as JSON.
 
-The child process of `compare.py`. TREE is the checkout whose Slipway it must have found, first of all on its path.
+The child process of `compare.py`. TREE is the checkout from which Slipway must have been imported.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from benchmarks.serving import ServerFailedError
 
 
 def main() -> int:
-    """Run the section; return 1, with the reason on stderr, when it cannot run."""
+    """Run the section; return 1, with the reason on stderr, if it cannot run."""
     section, file, tree = sys.argv[1:]
     found = Path(slipway.__file__).resolve().parent.parent
     if found != Path(tree).resolve():

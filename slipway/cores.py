@@ -1,4 +1,4 @@
-"""How many processors this process may use. Reads the system's limits; knows nothing of what computes."""
+"""How many CPUs this process may use, from the system's limits. Does not know what computes on them."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ _CGROUP: Final = Path("/sys/fs/cgroup")
 
 
 def cpu_limit(cgroup: Path = _CGROUP) -> int:
-    """Return how many CPUs this process may use: its affinity, cut by the quota of its cgroup (version 2 or 1)."""
+    """Return how many CPUs this process may use: its affinity, limited by its cgroup's quota (version 2 or 1)."""
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = _quota(cgroup)
     return available if quota is None else max(1, min(available, math.ceil(quota)))
 
 
 def _quota(cgroup: Path) -> float | None:
-    """Return the cgroup's CPU quota in CPUs, None without one."""
+    """Return the cgroup's CPU quota in CPUs, or None if it has no quota."""
     try:
         quota, period = (cgroup / "cpu.max").read_text().split()
     except (OSError, ValueError):

@@ -14,7 +14,7 @@ import numpy as np
 
 @dataclass(frozen=True, slots=True)
 class DataType:
-    """One datatype: its protocol name, its config.pbtxt name and its numpy form."""
+    """One datatype: its protocol name, its config.pbtxt name and its numpy dtype."""
 
     name: str  # "FP32", on the wire
     config_name: str  # "TYPE_FP32", in config.pbtxt

@@ -1,7 +1,7 @@
 """The one error tree of the project, with transport-neutral codes.
 
-A `SlipwayError` says what went wrong in words a client may read: it names models and tensors, never paths or
-internals. Where a configuration or a model's files are wrong it carries the problems themselves. The fronts map `Code`
+A `SlipwayError` says what went wrong in words that a client may see: it names models and tensors, never paths or
+internals. An error about a configuration or a model's files also carries the problems themselves. The fronts map `Code`
 to a status with one table each (rest/, rpc/); nothing below them knows a transport.
 """
 
@@ -27,7 +27,7 @@ class Code(Enum):
 
 
 class FailureReason(Enum):
-    """Label `reason` of the metric nv_inference_request_failure."""
+    """The label `reason` of the metric nv_inference_request_failure."""
 
     REJECTED = "REJECTED"  # a queue policy refused it
     CANCELED = "CANCELED"
@@ -36,8 +36,8 @@ class FailureReason(Enum):
 
 
 class SlipwayError(Exception):
-    """An error with a code and a message that may be shown to a client as it stands; `problems` are what the message
-    says, as values, for errors about a configuration or the files of a model."""
+    """An error with a code and a message that is safe to show to clients; for errors about a configuration or a model's
+    files, `problems` holds what the message says as values."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class SlipwayError(Exception):
         self.problems = tuple(problems)
 
     def without_frames(self, *, reason: FailureReason | None = None) -> SlipwayError:
-        """Return the same error as if it were raised nowhere: a traceback's frames would keep a batch alive."""
+        """Return the same error without a traceback, whose frames would keep a batch alive."""
         return SlipwayError(self.code, self.message, reason=reason or self.reason, problems=self.problems)
 
     def __repr__(self) -> str:
@@ -62,12 +62,12 @@ class SlipwayError(Exception):
 
 
 def invalid(message: str) -> SlipwayError:
-    """Return the error for a request the client got wrong."""
+    """Return the error for an invalid request or argument."""
     return SlipwayError(Code.INVALID_ARG, message)
 
 
 def refused(*problems: Problem, code: Code = Code.INVALID_ARG, separator: str = "; ") -> SlipwayError:
-    """Return the error that says and carries all `problems` of a configuration or of a model's files."""
+    """Return the error that states and carries all `problems` of a configuration or of a model's files."""
     return SlipwayError(code, separator.join(map(str, problems)), problems=problems)
 
 
@@ -77,12 +77,12 @@ def not_found(message: str) -> SlipwayError:
 
 
 def unavailable(message: str, *, reason: FailureReason = FailureReason.OTHER) -> SlipwayError:
-    """Return the error for something that exists but cannot serve now."""
+    """Return the error for something that exists but cannot be used now."""
     return SlipwayError(Code.UNAVAILABLE, message, reason=reason)
 
 
 def unsupported(message: str) -> SlipwayError:
-    """Return the error for a feature that is not offered."""
+    """Return the error for a feature that is not supported."""
     return SlipwayError(Code.UNSUPPORTED, message)
 
 
@@ -92,5 +92,5 @@ def internal(message: str, *, reason: FailureReason = FailureReason.OTHER) -> Sl
 
 
 def cancelled(message: str = "") -> SlipwayError:
-    """Return the error for a request whose client went away."""
+    """Return the error for a request that its client gave up."""
     return SlipwayError(Code.CANCELLED, message, reason=FailureReason.CANCELED)

@@ -1,4 +1,4 @@
-"""What this machine is and can do: its processor and GPUs, as Linux shows them. How many cores: `cores.py`."""
+"""The machine's processor, memory and GPUs, as Linux reports them. `cores.py` counts the cores."""
 
 from __future__ import annotations
 
@@ -12,12 +12,22 @@ from typing import Final
 from slipway.cores import cpu_limit
 
 _GPUS: Final = Path("/proc/driver/nvidia/gpus")
-_GPU_PLACES: Final = (_GPUS, Path("/dev/dxg"))  # the second is a GPU seen from Windows' WSL
+_CGROUP: Final = Path("/sys/fs/cgroup")
+_MEMINFO: Final = Path("/proc/meminfo")
+# Where a cgroup's limit, use and statistics stand, and the statistic of pages that can be dropped.
+_VERSION_2: Final = ("memory.max", "memory.current", "memory.stat", "inactive_file")
+_VERSION_1: Final = (
+    "memory/memory.limit_in_bytes",
+    "memory/memory.usage_in_bytes",
+    "memory/memory.stat",
+    "total_inactive_file",
+)
+_GPU_PLACES: Final = (_GPUS, Path("/dev/dxg"))  # /dev/dxg is a GPU in the Windows Subsystem for Linux
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What the models are to run on."""
+    """The CPUs and GPUs that models can run on."""
 
     cpus: int
     gpus: int
@@ -29,7 +39,7 @@ class Machine:
 
 
 def gpu_count(directory: Path = _GPUS) -> int:
-    """Return how many NVIDIA GPUs the driver shows."""
+    """Return the number of NVIDIA GPUs that the driver lists."""
     try:
         return sum(1 for _ in directory.iterdir())
     except OSError:
@@ -37,22 +47,55 @@ def gpu_count(directory: Path = _GPUS) -> int:
 
 
 def has_gpu(places: Sequence[Path] = _GPU_PLACES) -> bool:
-    """Return whether there is an NVIDIA GPU at all, without importing a library that could use it."""
+    """Return whether the machine has an NVIDIA GPU, without importing a GPU library."""
     return any(place.exists() for place in places)
 
 
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Main memory in bytes, as far as this process may use it."""
+
+    total: int
+    used: int
+
+
+def read_memory(cgroup: Path = _CGROUP, meminfo: Path = _MEMINFO) -> Memory | None:
+    """Return the memory of the process's cgroup (version 2 or 1) where that has a limit, else that of the machine.
+
+    Pages of files that the kernel can drop at once are not counted as used. None where Linux's files are missing.
+    """
+    try:
+        lines = (line.split() for line in meminfo.read_text().splitlines())
+        host = {line[0].rstrip(":"): int(line[1]) * 1024 for line in lines if len(line) > 1}
+        machine = Memory(host["MemTotal"], host["MemTotal"] - host["MemAvailable"])
+    except (OSError, KeyError, ValueError):
+        return None
+    limited = _cgroup_memory(cgroup, *_VERSION_2) or _cgroup_memory(cgroup, *_VERSION_1)
+    return limited if limited is not None and limited.total < machine.total else machine
+
+
+def _cgroup_memory(cgroup: Path, limit: str, usage: str, statistics: str, droppable: str) -> Memory | None:
+    try:
+        total, used = (int((cgroup / name).read_text()) for name in (limit, usage))
+        lines = (line.split() for line in (cgroup / statistics).read_text().splitlines())
+        dropped = next((int(line[1]) for line in lines if line[:1] == [droppable]), 0)
+    except (OSError, ValueError):  # no such cgroup, or "max"
+        return None
+    return Memory(total, max(0, used - dropped))
+
+
 def processor_name() -> str:
-    """Return what the processor calls itself."""
+    """Return the processor's model name."""
     return _field("model name") or platform.processor() or platform.machine()
 
 
 def describe_machine() -> str:
-    """Return processor and cores, for people."""
+    """Return processor, cores, system and Python version as one line of text."""
     return f"{processor_name()}, {cpu_limit()} cores, {platform.system()}, Python {platform.python_version()}"
 
 
 def has_bfloat16() -> bool:
-    """Return whether the CPU multiplies bfloat16 itself; elsewhere that precision only costs digits."""
+    """Return whether the CPU has bfloat16 instructions; without them bfloat16 costs accuracy and gains no speed."""
     return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint((_field("flags") or _field("Features")).split())
 
 

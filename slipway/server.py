@@ -1,6 +1,6 @@
 """The object graph of `slipway serve`, from options to listeners, and its life: load, listen, wait, drain.
 
-The only module that knows every package. Decides nothing about requests; tells an operator what was loaded and how.
+The only module that knows every package. Decides nothing about requests; reports what was loaded and how.
 """
 
 from __future__ import annotations
@@ -26,33 +26,34 @@ from slipway.instances.plan import describe_plan, instance_specs, threads_per_in
 from slipway.rest.app import build_app
 from slipway.rest.connection import HttpLimits
 from slipway.rest.context import RestOptions
-from slipway.rest.listener import HttpListener
+from slipway.rest.listener import HttpListener, check_port
 from slipway.rest.metrics import MetricsOptions, build_metrics_app
 from slipway.rpc.listener import GrpcListener
 from slipway.rpc.options import GrpcOptions
 
 _LOG: Final = logging.getLogger("slipway.server")
-_TABLE: Final = {"table": True}  # cli/log_format.py prints such a record as it stands
+_TABLE: Final = {"table": True}  # cli/log_format.py prints these records verbatim
 
 
 class Front(Protocol):
-    """A front that is bound to a port."""
+    """A front that listens on a port."""
 
     async def start(self) -> int:
-        """Bind and serve; return the port. Raise `SlipwayError` when that is not possible."""
+        """Bind and serve; return the port. Raise `SlipwayError` if that fails."""
 
     async def stop(self, grace_s: float) -> None:
         """Refuse new requests, answer the accepted ones for up to `grace_s` seconds, close the port."""
 
 
 async def run(options: ServerOptions) -> int:
-    """Load the models, answer requests until SIGTERM or SIGINT, drain. Return 0, or 1 when the start failed."""
+    """Load the models, answer requests until SIGTERM or SIGINT, drain. Return 0, or 1 if start-up failed."""
     stopping = _stop_event()
     engine = Engine(options, version=__version__)
     listeners: list[Front] = []
     failure: SlipwayError | None = None
     try:
         _check_repositories(options)
+        _check_ports(options)
         failed = await _unless(stopping, engine.start())
         if failed is not None:
             _report(engine, failed)
@@ -85,10 +86,22 @@ def _check_repositories(options: ServerOptions) -> None:
         raise internal(f"failed to stat file {missing[0]}")
 
 
+def _check_ports(options: ServerOptions) -> None:
+    """Raise UNAVAILABLE for a port that somebody else has: better now than after minutes of loading."""
+    fronts = (
+        (options.allow_http, options.http_address, options.http_port, options.reuse_http_port),
+        (options.allow_grpc, options.grpc_address, options.grpc_port, options.reuse_grpc_port),
+        (options.allow_metrics, options.metrics_address or options.http_address, options.metrics_port, False),
+    )
+    for allowed, host, port, shared in fronts:
+        if allowed and port:
+            check_port(host, port, shared=shared)
+
+
 async def _unless(
     stopping: asyncio.Event, work: Coroutine[Any, Any, dict[str, LoadFailure]]
 ) -> dict[str, LoadFailure] | None:
-    """Return the result of `work`, or None when a signal came first."""
+    """Return the result of `work`, or None if a signal came first."""
     working = asyncio.ensure_future(work)
     waiting = asyncio.ensure_future(stopping.wait())
     await asyncio.wait((working, waiting), return_when=asyncio.FIRST_COMPLETED)
@@ -100,11 +113,11 @@ async def _unless(
     return None
 
 
-# What an operator sees
+# What the operator sees
 
 
 def _report(engine: Engine, failed: Mapping[str, LoadFailure]) -> None:
-    """Log the state of every model, and what those that serve run on."""
+    """Log the state of every model, and the backend and instances of those that are ready."""
     _LOG.info("%s", render_table(("Model", "Version", "Status"), list(_states(engine, failed))), extra=_TABLE)
     plan = list(_plan(engine))
     if plan:
@@ -133,7 +146,7 @@ def _plan(engine: Engine) -> Iterator[tuple[str, str, str, str]]:
 
 
 async def _listen(engine: Engine, options: ServerOptions, listeners: list[Front]) -> None:
-    """Start every front that is asked for; `listeners` gets those that run, for the caller to stop."""
+    """Start every enabled front, and append each to `listeners` once it runs, for the caller to stop."""
     if options.allow_grpc:
         settings = GrpcOptions(**{each.name: getattr(options, each.name) for each in fields(GrpcOptions)})
         grpc = GrpcListener(engine, settings)
@@ -160,10 +173,11 @@ async def _listen_http(
 
 
 async def _drain(engine: Engine, listeners: Sequence[Front], seconds: float) -> None:
-    """Answer what was accepted, within `seconds`, then release everything."""
+    """Answer the accepted requests within `seconds`, then release everything."""
     if listeners:
         _LOG.info("Waiting for in-flight requests to complete.")
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds
     await asyncio.gather(*(listener.stop(seconds) for listener in listeners))
-    await engine.shutdown(max(0.0, deadline - loop.time()))
+    if not await engine.shutdown(max(0.0, deadline - loop.time())):
+        _LOG.error("models are still busy after %g seconds: leaving them", seconds)

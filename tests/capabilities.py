@@ -1,8 +1,8 @@
-"""What users of five public systems can do with Slipway instead, one line each, and which of it is shown by a test.
+"""The capabilities that Slipway takes over from five public systems, one line each, and whether a test shows them.
 
 `python -m tests.capabilities` runs the tests marked `@pytest.mark.capability(id)` and prints `<id> <state> <name>` for
-every row: `passed` (all its tests ran and passed), `failed`, or `missing` (no test, or none that could run here).
-The first number of an id is the system:
+every row: `passed` (all its tests ran and passed), `failed`, or `missing` (it has no test, or none can run here). The
+first number of an id is the system:
 
 0. triton-inference-server/fastertransformer_backend with NVIDIA/FasterTransformer: T5, GPT and BERT in Triton
 1. bytedance/lightseq with its `examples/triton_backend`
@@ -59,7 +59,7 @@ NAMES = {
     "1.15": "top-k and top-p distributions",
     "1.16": "batch and length limits",
     "1.17": "wrong sizes, extensions and model types named",
-    "1.18": "metadata tells the real output type",
+    "1.18": "metadata reports the real output type",
     "1.19": "exporter command line",
     "1.20": "multilingual request prefix",
     "1.21": "port flags",
@@ -131,7 +131,7 @@ NAMES = {
 
 
 class Outcomes:
-    """A pytest plugin that gathers the results of the marked tests by capability."""
+    """A pytest plugin that collects the results of the marked tests by capability."""
 
     def __init__(self) -> None:
         self._ids: dict[str, set[str]] = {}  # by test
@@ -153,9 +153,9 @@ class Outcomes:
 
 
 def main() -> int:
-    """Print one line per capability and the totals; 1 when one failed or a test file could not be read."""
+    """Print one line per capability and the totals; return 1 if one failed or a test file could not be read."""
     outcomes = Outcomes()
-    with contextlib.redirect_stdout(sys.stderr):  # pytest's own report must not mix with the list
+    with contextlib.redirect_stdout(sys.stderr):  # keep pytest's report out of the list
         code = pytest.main(
             ["-m", "capability", "-q", "--no-header", "--continue-on-collection-errors"], plugins=[outcomes]
         )

@@ -15,7 +15,7 @@ OUTSIDE = [path for path in ROOT.rglob("*.py") if path != ROOT / "problems.py"]
 
 
 def made(tree):
-    """Return the names of the rules that a module makes problems or findings of, not those it only asks about."""
+    """Return the names of the rules that a module makes problems or findings of, without those it only compares."""
     names = set()
     waiting = [tree]
     while waiting:
@@ -31,7 +31,7 @@ def made(tree):
 
 
 def test_every_rule_is_made_somewhere():
-    modules = [path for path in OUTSIDE if "verify" not in path.parts]  # where rules are only asked about
+    modules = [path for path in OUTSIDE if "verify" not in path.parts]  # which only compares rules
     names = {name for path in modules for name in made(ast.parse(path.read_text()))}
     assert names == {rule.name for rule in Rule}
 
@@ -48,7 +48,7 @@ def test_a_rule_is_its_id_and_has_a_sentence():
 
 
 def test_an_error_says_and_carries_its_problems():
-    problems = (Problem(Rule.DIMS_INVALID, "one", ("input",), "mend it"), Problem(Rule.FIELD_MISSING, "two"))
+    problems = (Problem(Rule.DIMS_INVALID, "one", ("input",), "fix it"), Problem(Rule.FIELD_MISSING, "two"))
     error = refused(*problems)
     assert (error.code, error.message, error.problems) == (Code.INVALID_ARG, "one; two", problems)
     assert error.without_frames().problems == problems

@@ -1,6 +1,6 @@
 """The backend `scale`: OUTPUT is INPUT times the number in the version directory's scale.txt.
 
-It shows all that a backend is: `complete` fills a config.pbtxt where it leaves something out, `load` returns the loaded
+It shows everything that a backend needs: `complete` fills in what config.pbtxt leaves out; `load` returns the loaded
 version, here as a function of arrays that every instance calls.
 """
 
@@ -23,7 +23,7 @@ class ScaleBackend:
     """Loads models that multiply by a number."""
 
     def complete(self, config: model_config_pb2.ModelConfig, context: CompletionContext) -> None:
-        """Declare INPUT and OUTPUT, vectors of FP32, and the server's default batch size where they are left out."""
+        """Declare INPUT and OUTPUT, vectors of FP32, and the server's default batch size, if they are left out."""
         if config.input or config.output:
             return
         config.max_batch_size = config.max_batch_size or context.default_max_batch_size
@@ -31,7 +31,7 @@ class ScaleBackend:
             declared.add(name=name, data_type=model_config_pb2.TYPE_FP32, dims=[-1])
 
     def load(self, context: ModelContext) -> StackedModel:
-        """Read the number; raise `SlipwayError` where there is none."""
+        """Read the number; raise `SlipwayError` if there is none."""
         scale = np.float32(_read(context.version_directory / FILE, context.name))
 
         def run(inputs: dict[str, np.ndarray], _names: Sequence[str]) -> dict[str, np.ndarray]:
@@ -46,4 +46,4 @@ def _read(path: Path, model_name: str) -> float:
     except OSError as error:
         raise unavailable(f"unable to load model '{model_name}', '{path}' cannot be read: {error.strerror}") from error
     except ValueError as error:
-        raise invalid(f"unable to load model '{model_name}', '{path}' does not hold a number") from error
+        raise invalid(f"unable to load model '{model_name}', '{path}' does not contain a number") from error

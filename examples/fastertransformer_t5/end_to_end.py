@@ -1,8 +1,8 @@
 """Translates a test set through the server and prints BLEU and tokens/s, as FasterTransformer's
 tools/t5_utils/t5_end_to_end_test.py does.
 
-The test set has the form of FasterTransformer's own: one line per sentence, sentencepiece pieces between blanks. Which
-of the two interfaces the served model has is read from its metadata.
+The test set has the form of FasterTransformer's own: one line per sentence, sentencepiece pieces separated by spaces.
+The model's metadata shows which of the two interfaces it has.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PORTS = {"http": 8000, "grpc": 8001}
 
 @dataclass(slots=True)
 class Translation:
-    """What came back: the sentences, and what it took."""
+    """The translated sentences, and the batches, seconds and tokens that they took."""
 
     sentences: list[str]
     batches: int
@@ -36,7 +36,7 @@ class Translation:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Translate, print, and compare with the threshold; 1 when it is missed or nothing could be measured."""
+    """Translate, print, and compare with the threshold; return 1 below it or if nothing could be measured."""
     options = parse(arguments)
     measurable = find_spec("sacrebleu") is not None
     if not measurable and options.BLEU_threshold is not None:
@@ -62,10 +62,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Return the options; names are those of the original."""
+    """Return the options, which have the original's names."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("-batch", "--batch_size", type=int, default=1, help="sentences per request (default: 1)")
-    parser.add_argument("-max_output_len", "--max_output_len", type=int, default=128, help="tokens (default: 128)")
+    parser.add_argument("-max_output_len", "--max_output_len", type=int, default=128, help="in tokens (default: 128)")
     parser.add_argument("--source", type=Path, default=Path("t5-tiny/test.en"), help="default: t5-tiny/test.en")
     parser.add_argument("--target", type=Path, default=Path("t5-tiny/test.de"), help="default: t5-tiny/test.de")
     parser.add_argument("-model", "--model", default="t5-tiny", help="directory with the tokenizer (default: t5-tiny)")
@@ -74,26 +74,26 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("-topp", "--topp", type=float, default=0.0, help="default: 0.0")
     parser.add_argument("-i", "--protocol", choices=tuple(PORTS), default="http", help="default: http")
     parser.add_argument("-u", "--url", default="", help="host:port (default: localhost:8000, 8001 for gRPC)")
-    parser.add_argument("--model_name", default="fastertransformer", help="as served (default: fastertransformer)")
+    parser.add_argument("--model_name", default="fastertransformer", help="served model (default: fastertransformer)")
     parser.add_argument("--BLEU_threshold", type=float, help="fail below this score")
-    parser.add_argument("-max_ite", "--max_ite", type=int, default=100000, help="most batches (default: 100000)")
+    parser.add_argument("-max_ite", "--max_ite", type=int, default=100000, help="maximum batches (default: 100000)")
     return parser.parse_args(arguments)
 
 
 def fail(message: str) -> int:
-    """Say why on standard error and return 1."""
+    """Print the message on standard error and return 1."""
     print(f"error: {message}", file=sys.stderr)
     return 1
 
 
 def read_pieces(path: Path) -> list[str]:
-    """Return the sentences of a file of pieces: blanks join them, U+2581 is a blank."""
+    """Return the sentences of a file of pieces: spaces separate pieces, U+2581 is a space in the text."""
     lines = path.read_text(encoding="utf-8").splitlines()
     return [line.replace(" ", "").replace("\u2581", " ").strip() for line in lines]
 
 
 def translate(sentences: Sequence[str], options: argparse.Namespace) -> Translation:
-    """Send all sentences in batches, one after the other."""
+    """Send all sentences in batches, one after another."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(options.model)
@@ -130,7 +130,7 @@ def input_names(metadata: Any) -> list[str]:
 
 
 def current(ids: np.ndarray, lengths: np.ndarray, options: argparse.Namespace) -> dict[str, np.ndarray]:
-    """Return the tensors of the current interface; the first one has its settings in config.pbtxt."""
+    """Return the tensors of the current interface; the first interface has its settings in config.pbtxt."""
     rows = len(ids)
     return {
         "input_ids": ids,
@@ -144,14 +144,14 @@ def current(ids: np.ndarray, lengths: np.ndarray, options: argparse.Namespace) -
 
 
 def tensor(module: Any, name: str, array: np.ndarray) -> Any:
-    """Return an input of one client module."""
+    """Return an input for a client module."""
     made = module.InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype))
     made.set_data_from_numpy(array)
     return made
 
 
 def score(sentences: Sequence[str], references: Sequence[str]) -> float:
-    """Return the BLEU score of the corpus, printed with its parts."""
+    """Print the BLEU score of the corpus with its parts, and return it."""
     from sacrebleu import corpus_bleu
 
     bleu = corpus_bleu(list(sentences), [list(references)], force=True)

@@ -1,9 +1,9 @@
-"""Makes a T5 in the form of Hugging Face, small enough to train on the spot: config.json, weights and a tokenizer.
+"""Trains a tiny T5 and saves it in Hugging Face's format: config.json, weights and a tokenizer.
 
-It learns to translate phrases such as "two red dogs sleep" to German in a quarter of a minute, so that the steps of the
-README, BLEU included, have something to show without a download. A real T5 takes its place unchanged. Beside it stand a
-test set in the form of FasterTransformer's own (`test.en`, `test.de`: sentencepiece pieces between blanks) and, for
-`issue_request.py`, a request (`request.json`).
+In 15 seconds it learns to translate phrases like "two red dogs sleep" to German, so that all steps of the README,
+including BLEU, work without a download. A real T5 can replace it without other changes. Next to it are a test set in
+the form of FasterTransformer's own (`test.en`, `test.de`: sentencepiece pieces separated by spaces) and a request for
+`issue_request.py` (`request.json`).
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=200, help="training steps; 0 leaves random weights (default: 200)")
     options = parser.parse_args(arguments)
     torch.manual_seed(0)
-    torch.set_num_threads(1)  # steps this small only wait for each other on more
-    pairs = phrases(random.Random(0))  # noqa: S311  no secret
+    torch.set_num_threads(1)  # with more threads, steps this small only wait for each other
+    pairs = phrases(random.Random(0))  # noqa: S311  not a secret
     tokenizer = make_tokenizer(pairs)
     model = T5ForConditionalGeneration(
         T5Config(
@@ -73,7 +73,7 @@ def phrases(generator: random.Random) -> list[tuple[str, str]]:
 
 
 def make_tokenizer(pairs: Sequence[tuple[str, str]]) -> PreTrainedTokenizerFast:
-    """Return a tokenizer of T5's kind (unigram pieces, blanks as U+2581), trained on the phrases."""
+    """Return a tokenizer like T5's (unigram pieces, U+2581 for spaces), trained on the phrases."""
     tokenizer: Any = Tokenizer(models.Unigram())
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     tokenizer.decoder = decoders.Metaspace()
@@ -96,7 +96,7 @@ def train(
     pairs: Sequence[tuple[str, str]],
     steps: int,
 ) -> float:
-    """Teach the phrases to the model and return the last loss."""
+    """Train the model on the phrases and return the last loss."""
     sources = tokenizer([PREFIX + source for source, _ in pairs], padding=True, return_tensors="pt")
     labels = tokenizer([target for _, target in pairs], padding=True, return_tensors="pt").input_ids
     labels[labels == tokenizer.pad_token_id] = -100  # padding teaches nothing
@@ -116,7 +116,7 @@ def train(
 
 
 def write_test_set(folder: Path, tokenizer: PreTrainedTokenizerFast, pairs: Sequence[tuple[str, str]]) -> None:
-    """Write the lines of the test set as pieces, and a request that asks for the first."""
+    """Write the test set as pieces, and a request for its first line."""
     for suffix, column in (("en", 0), ("de", 1)):
         lines = [" ".join(tokenizer.tokenize(pair[column])) for pair in pairs]
         (folder / f"test.{suffix}").write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -3,8 +3,8 @@
     python make_repository.py models
     slipway serve models
 
-Each model is made with transformers and exported as the real one would be. `slipway lightseq export` takes
-facebook/bart-base, bert-base-uncased and gpt2 the same way.
+Each model is made with transformers and exported like a real one: `slipway lightseq export` exports facebook/bart-base,
+bert-base-uncased and gpt2 in the same way.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def export(model: PreTrainedModel, source: str, file: Path) -> None:
 
 
 def tiny_bart() -> PreTrainedModel:
-    """Return a BART of 64 positions that pads with 1, starts and ends with 2."""
+    """Return a BART with 64 positions that pads with 1 and starts and ends with 2."""
     sizes = {"vocab_size": TOKENS, "d_model": 32, "max_position_embeddings": 64}
     for side in ("encoder", "decoder"):
         sizes |= {f"{side}_layers": 2, f"{side}_attention_heads": 4, f"{side}_ffn_dim": 64}
@@ -60,13 +60,13 @@ def tiny_bart() -> PreTrainedModel:
 
 
 def tiny_bert() -> PreTrainedModel:
-    """Return a BERT of 64 positions that pads with 0."""
+    """Return a BERT with 64 positions that pads with 0."""
     sizes = {"vocab_size": TOKENS, "hidden_size": 48, "num_hidden_layers": 2, "intermediate_size": 96}
     return BertModel(BertConfig(**sizes, num_attention_heads=12, max_position_embeddings=64, initializer_range=0.3))
 
 
 def tiny_gpt2() -> PreTrainedModel:
-    """Return a GPT-2 of 64 positions that ends with its last token."""
+    """Return a GPT-2 with 64 positions whose end token is the last id."""
     sizes = {"vocab_size": TOKENS, "n_positions": 64, "n_embd": 48, "n_layer": 2, "n_head": 12}
     ends = {"bos_token_id": TOKENS - 1, "eos_token_id": TOKENS - 1}
     return GPT2LMHeadModel(GPT2Config(**sizes, **ends, initializer_range=0.3))

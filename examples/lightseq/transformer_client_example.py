@@ -1,4 +1,4 @@
-"""Ask `transformer_example` ten times, two requests at a time, and print what it answers.
+"""Send `transformer_example` ten requests, two at a time, and print the answers.
 
 pip install "tritonclient[http]"
 HTTP_PORT=8000 python transformer_client_example.py
@@ -18,7 +18,7 @@ ROW = [324, 423, 5413, 1314, 1451, 4134, 946, 1467]
 
 
 def main() -> None:
-    """Send the calls, then print each answer in the order of the calls."""
+    """Send the requests, then print the answers in the same order."""
     rows = np.array([ROW, ROW], np.int32)
     source = InferInput("source_ids", list(rows.shape), "INT32")
     source.set_data_from_numpy(rows)

@@ -1,8 +1,8 @@
-"""The seam between the server and what executes a model.
+"""The seam between the server and the code that executes a model.
 
-A backend is found by its config.pbtxt name (`backends/registry.py`) and imported when a model first needs it. It loads
-a version once; every instance of that version opens an `Executor` on the same loaded model, so weights are shared.
-Nothing here knows schedulers or transports.
+A backend is found by its name in config.pbtxt (`backends/registry.py`) and imported when a model first needs it. It
+loads a version once; every instance of that version opens an `Executor` on the same loaded model, so weights are
+shared. Nothing here knows schedulers or transports.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Placement(Enum):
 
 @dataclass(frozen=True, slots=True)
 class ModelContext:
-    """What a backend is told about the version it loads. `config` is complete and normalised."""
+    """What a backend is given about the version it loads. `config` is complete and normalised."""
 
     name: str
     version: int
@@ -56,7 +56,7 @@ class InstanceSpec:
 
 @dataclass(slots=True)
 class Execution:
-    """What one execution gave: an answer per request (None: it answers through `Pending.send` itself) and two clock
+    """The result of one execution: an answer per request (None: it answers through `Pending.send` itself) and two clock
     readings (monotonic ns): inputs ready, outputs being made."""
 
     responses: Sequence[InferResponse | None]
@@ -90,18 +90,18 @@ class LoadedModel(Protocol):
 
 
 class Backend(Protocol):
-    """A way to run models, by its config.pbtxt name. Functions may block; they run in a load thread."""
+    """One way to run models, known by its name in config.pbtxt. Methods may block; they run in a load thread."""
 
     def complete(self, config: model_config_pb2.ModelConfig, context: CompletionContext) -> None:
-        """Fill what `config` leaves out from the model file, in place. Raise `SlipwayError` on a contradiction."""
+        """Fill in place, from the model file, what `config` leaves out. Raise `SlipwayError` on a contradiction."""
 
     def load(self, context: ModelContext) -> LoadedModel:
-        """Load one version. Raise `SlipwayError` with what to do when it cannot be loaded."""
+        """Load one version. Raise `SlipwayError`, which says what to do, when it cannot be loaded."""
 
 
 @dataclass(frozen=True, slots=True)
 class CompletionContext:
-    """What auto-completion may look at; `version_directory` is the highest version's."""
+    """What auto-completion may read; `version_directory` is that of the highest version."""
 
     model_directory: Path
     version_directory: Path | None
@@ -127,4 +127,4 @@ class Host(Protocol):
         """Return whether the model (version "" for any) is ready."""
 
     def is_decoupled(self, name: str, version: str) -> bool:
-        """Return whether the model answers with other than one response. Raise `SlipwayError` for an unknown one."""
+        """Return whether a request may get any number of responses. Raise `SlipwayError` for an unknown model."""

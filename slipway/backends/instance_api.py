@@ -1,4 +1,4 @@
-"""The seam between schedulers and executions."""
+"""The seam between schedulers and the instances that execute."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from slipway.core.statistics import Timing
 
 @dataclass(slots=True)
 class Outcome:
-    """How one execution ended: an answer per request (None: it answers by itself), and when."""
+    """How and when one execution ended: an answer per request (None: the instance sends its answers itself)."""
 
     responses: Sequence[InferResponse | None]
     timing: Timing
@@ -26,8 +26,8 @@ Finished = Callable[[Outcome], None]
 class Instance(Protocol):
     """One execution slot of a model. All methods are called on the event-loop thread.
 
-    `depth` batches may be started before the first has finished: it finds its next work without waiting for the event
-    loop. A scheduler uses more than one only where nothing is lost by committing requests early.
+    `depth` batches may be started before the first has finished, so that the instance finds its next work without
+    waiting for the event loop. A scheduler starts more than one only where committing requests early loses nothing.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Instance(Protocol):
 
 @runtime_checkable
 class OpensInstances(Protocol):
-    """A loaded model that opens its own instances: one of `Placement.PROCESS`."""
+    """A loaded model that opens its own instances (`Placement.PROCESS`)."""
 
     async def open_instance(self, context: ModelContext, spec: InstanceSpec) -> Instance:
         """Open the instance of `spec`; raise `SlipwayError` when it cannot be opened."""

@@ -1,7 +1,7 @@
 """Find a backend by its config.pbtxt name: a row of the table here, or an entry point of an installed package.
 
-A row holds all that other modules need to know of a backend. The code behind a row or an entry point is imported when
-a model first names it, so a server without torch never pays for it. Knows no model.
+A row holds everything that other modules need to know about a backend. The code of a row or an entry point is
+imported when a model first names it, so a server without torch models never imports torch. Knows no model.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from slipway.backends.api import Backend
 from slipway.errors import Code, SlipwayError, refused
+from slipway.installation import install_hint
 from slipway.problems import Problem, Rule
 
 if TYPE_CHECKING:
@@ -26,20 +27,20 @@ if TYPE_CHECKING:
 
 ENTRY_POINTS: Final = "slipway.backends"  # the group in which packages offer backends: name = "module:class"
 
-NEEDS_PACKAGE: Final = "needs the package"  # by which `slipway verify` knows the error of another server
+NEEDS_PACKAGE: Final = "needs the package"  # by which `slipway verify` recognises this error from a server
 
 _LOG: Final = logging.getLogger("slipway.backends")
-_looking = Lock()  # models load in several threads, and a warning is due once
+_looking = Lock()  # models load in several threads; each warning is logged once
 
 
 @dataclass(frozen=True, slots=True)
 class BackendRow:
-    """A backend of Slipway's own.
+    """One of Slipway's own backends.
 
-    `library` is the package it needs ("" for none, or where the backend explains by itself what it lacks), `install`
-    the command that installs it. `is_graph` states that it computes a graph on the CPU's cores: a Python model does
-    what it likes with its threads, and rarely gains from being handed more than one request at a time. `thread_keys`
-    are the `parameters` that set the CPU threads of one instance, the usual one first.
+    `library` is the package it needs ("" if it needs none, or reports itself what is missing), `install` the command
+    that installs it. `is_graph` says that it computes a graph on the CPU's cores; a Python model, by contrast, manages
+    its own threads and rarely gains from more than one request at a time. `thread_keys` are the `parameters` that set
+    the CPU threads of one instance, the usual one first.
     """
 
     module: str
@@ -66,7 +67,7 @@ BUILT_IN: Final[Mapping[str, BackendRow]] = {
         "slipway.backends.openvino.backend",
         "OpenVinoBackend",
         library="openvino",
-        install='pip install "slipway[openvino]"',
+        install=install_hint("openvino"),
         is_graph=True,
     ),
     "python": BackendRow("slipway.backends.python.backend", "PythonBackend"),
@@ -74,7 +75,7 @@ BUILT_IN: Final[Mapping[str, BackendRow]] = {
         "slipway.backends.pytorch.backend",
         "PyTorchBackend",
         library="torch",
-        install='pip install "slipway[torch]"',
+        install=install_hint("torch"),
         is_graph=True,
         thread_keys=("INTRA_OP_THREAD_COUNT", "NUM_THREADS"),
     ),
@@ -85,22 +86,22 @@ THREAD_KEYS: Final = tuple(key for row in BUILT_IN.values() for key in row.threa
 
 
 def backend_names() -> tuple[str, ...]:
-    """Return the names that a model may give as its backend here: Slipway's own and those of installed packages."""
+    """Return the backend names that a model can use here: Slipway's own and those of installed packages."""
     return tuple(sorted({*BUILT_IN, *_installed()}))
 
 
 def thread_key(name: str) -> str:
-    """Return the usual parameter for the CPU threads of one instance, "" where the backend has none."""
+    """Return the usual parameter for the CPU threads of one instance, "" if the backend has none."""
     row = BUILT_IN.get(name)
     return row.thread_keys[0] if row is not None and row.thread_keys else ""
 
 
 def find_backend(name: str, backend_directories: Sequence[Path] = ()) -> Backend:
     """Return the backend `name`: a row of the table, `<backend directory>/<name>/model.py` run as a Python model, or
-    what an installed package offers under that name, in this order.
+    the backend that an installed package offers under that name, in this order.
 
-    Raise INVALID_ARG for an unknown name and UNAVAILABLE, with what to do, when its library is not installed or its
-    package cannot be imported.
+    Raise INVALID_ARG for an unknown name, and UNAVAILABLE, which says what to do, when its library is not installed
+    or its package cannot be imported.
     """
     installed = _installed()
     row = BUILT_IN.get(name)
@@ -112,7 +113,7 @@ def find_backend(name: str, backend_directories: Sequence[Path] = ()) -> Backend
     if name in installed:
         return _load(installed[name])
     text = f"unable to find backend library for backend '{name}', try specifying runtime on the model configuration."
-    fix = f"write one of {', '.join(backend_names())}, or give the server the directory of a Python-based backend"
+    fix = f"write one of {', '.join(backend_names())}, or set --backend-directory for a Python-based backend"
     raise refused(Problem(Rule.BACKEND_UNKNOWN, f"{text}{_suggestion(name)}", ("backend",), fix))
 
 
@@ -129,22 +130,22 @@ def _attribute(row: BackendRow) -> type:
 
 
 def _python_based(name: str, backend_directories: Sequence[Path]) -> Path | None:
-    if name == ".." or Path(name).name != name:  # not one plain word: it might lead out of the backend directories
+    if name == ".." or Path(name).name != name:  # not a plain name: it might lead out of the backend directories
         return None
     candidates = (directory / name / "model.py" for directory in backend_directories)
     return next((model_py for model_py in candidates if model_py.is_file()), None)
 
 
 def _installed() -> Mapping[str, EntryPoint]:
-    """Return the backends of installed packages, looked for once."""
+    """Return the backends of installed packages; they are searched for once."""
     with _looking:
         return _read_entry_points()
 
 
 @cache
 def _read_entry_points() -> Mapping[str, EntryPoint]:
-    """Return the entry points by name; of two with one name the first, or Slipway's own, and a warning."""
-    from importlib.metadata import entry_points  # 25 ms, which `import slipway` need not pay
+    """Return the entry points by name; warn when a name is taken, by one of Slipway's own or by an earlier package."""
+    from importlib.metadata import entry_points  # takes 25 ms, which `import slipway` must not cost
 
     found: dict[str, EntryPoint] = {}
     for entry in entry_points(group=ENTRY_POINTS):
@@ -169,10 +170,10 @@ def _warn_shadowed(entry: EntryPoint, used: str) -> None:
 
 
 def _load(entry: EntryPoint) -> Backend:
-    """Return the backend of an entry point; raise UNAVAILABLE, naming its package, when it gives none."""
+    """Return the backend of an entry point; raise UNAVAILABLE, naming its package, when it does not provide one."""
     try:
         backend = entry.load()()
-    except Exception as error:  # another package's code raises whatever it likes
+    except Exception as error:  # another package's code may raise anything
         raise _unusable(entry, f"fails to import: {type(error).__name__}: {error}") from error
     missing = [method for method in ("complete", "load") if not callable(getattr(backend, method, None))]
     if missing:
@@ -183,7 +184,7 @@ def _load(entry: EntryPoint) -> Backend:
 def _unusable(entry: EntryPoint, problem: str) -> SlipwayError:
     text = (
         f"backend '{entry.name}' of {_distribution(entry)} ({entry.value}) {problem}; install a version of the "
-        f"package that suits this environment, or remove it"
+        f"package that works in this environment, or uninstall it"
     )
     return refused(Problem(Rule.BACKEND_NOT_INSTALLED, text, ("backend",)), code=Code.UNAVAILABLE)
 

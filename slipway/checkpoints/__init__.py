@@ -1,1 +1,1 @@
-"""File formats of checkpoints to a transformer's specification and weights, and back. Knows no engine."""
+"""Convert checkpoint formats to a transformer's specification and weights, and back. Knows no engine."""

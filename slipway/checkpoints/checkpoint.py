@@ -1,4 +1,4 @@
-"""What every reader gives: a specification, the weights, and what the format says about decoding."""
+"""The result of every reader: a specification, the weights, and the format's settings for decoding."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from slipway.transformer.weights import Weights
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """One opened checkpoint. Arrays are read when asked for; `source` names it in messages."""
+    """One opened checkpoint. Arrays are read on access; `source` is its name in messages."""
 
     source: str
     spec: Transformer

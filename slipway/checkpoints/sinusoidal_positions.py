@@ -1,4 +1,4 @@
-"""Sinusoidal position tables as two families compute them; their files do not hold them."""
+"""Sinusoidal position tables of two families, which compute them instead of storing them."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ def marian_positions(rows: int, hidden: int) -> np.ndarray:
 
 
 def fairseq_positions(rows: int, hidden: int, offset: int) -> np.ndarray:
-    """Return M2M100's table, float32 [rows, hidden], which begins with position `offset` (the padding id and one).
+    """Return M2M100's table, float32 [rows, hidden], which begins with position `offset` (the padding id plus one).
 
-    As tensor2tensor: frequencies from 1 to 1 / 10000 in equal ratios, sines, cosines, a zero where hidden is odd.
-    By torch in float32 like the original: another exponential's last bit is the fifth digit at position 1000.
+    As in tensor2tensor: frequencies from 1 to 1 / 10000 in equal ratios, sines, cosines, and a zero if `hidden` is odd.
+    Computed by torch in float32 like the original: another exponential differs in the last bit, which is the fifth
+    digit at position 1000.
     """
     import torch
 

@@ -1,1 +1,1 @@
-"""What people type: parse, call, print. One module per command, imported when it is asked for."""
+"""The command line: parse, call, print. One module per command, imported when the command is used."""

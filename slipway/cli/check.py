@@ -1,7 +1,7 @@
-"""`slipway check`: find what is wrong or slow in a model repository, and mend what can be mended safely.
+"""Find what is wrong or slow in a model repository, and fix what can be fixed safely.
 
-Opens the model files, and runs the auto_complete_config of a Python model that declares no inputs or outputs, in a
-process of its own.
+Model files are opened. If a Python model declares no inputs or outputs, its auto_complete_config is run in a separate
+process.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from slipway.problems import Rule
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Check, fix where asked, print; 1 when errors are left, else 0."""
+    """Check, fix on request, print; return 1 if errors remain, else 0."""
     options = _parser().parse_args(arguments)
     if options.rules:
         print("\n".join(f"{rule:<32} {rule.sentence}" for rule in Rule))
@@ -32,8 +32,8 @@ def run(arguments: Sequence[str]) -> int:
     if options.repository is None:
         _parser().error("the following arguments are required: REPOSITORY")
     if options.dry_run and not options.fix:
-        _parser().error("--dry-run goes with --fix")
-    logging.getLogger("slipway").addHandler(logging.NullHandler())  # findings say what the log would
+        _parser().error("--dry-run requires --fix")
+    logging.getLogger("slipway").addHandler(logging.NullHandler())  # the findings already say what the log would
     with others_on_stderr():
         report, changes = _report(options)
     if options.json:
@@ -45,7 +45,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _report(options: Namespace) -> tuple[Report, list[Change]]:
-    """Return what is left to find, and the changes that were made, or would be."""
+    """Return the report, after the changes if any were written, and the changes that were or would be written."""
     machine = Machine.here()
     report = check_repository(options.repository, machine)
     changes = plan_changes(report.findings) if options.fix else []
@@ -59,13 +59,15 @@ def _report(options: Namespace) -> tuple[Report, list[Change]]:
 def _parser() -> CommandParser:
     parser = CommandParser(prog="slipway check", description=__doc__)
     parser.add_argument(
-        "repository", metavar="REPOSITORY", type=Path, nargs="?", help="a model repository, or one model's directory"
+        "repository", metavar="REPOSITORY", type=Path, nargs="?", help="model repository, or the directory of one model"
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON document")
-    parser.add_argument("--fix", action="store_true", help="write the changes that are safe, and show them as a diff")
-    parser.add_argument("--dry-run", action="store_true", help="with --fix: show the changes, write nothing")
-    parser.add_argument("--no-color", action="store_true", help="print without colours, as in a pipe")
-    parser.add_argument("--rules", action="store_true", help="list the rules")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    parser.add_argument("--fix", action="store_true", help="apply the safe fixes and show them as a diff")
+    parser.add_argument("--dry-run", action="store_true", help="with --fix, show the changes but write nothing")
+    parser.add_argument(
+        "--no-color", action="store_true", help="print without colours (default: coloured on a terminal)"
+    )
+    parser.add_argument("--rules", action="store_true", help="list the rules and exit")
     return parser
 
 

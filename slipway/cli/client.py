@@ -1,4 +1,4 @@
-"""One face for tritonclient's HTTP and gRPC clients, as far as `slipway infer` needs it."""
+"""One interface to tritonclient's HTTP and gRPC clients, with no more than `slipway infer` needs."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 
 from slipway.errors import SlipwayError, invalid, unavailable
+from slipway.installation import install_hint
 
 DEFAULT_URL: Final = {"http": "localhost:8000", "grpc": "localhost:8001"}
 Answer = dict[str, np.ndarray]
@@ -26,7 +27,7 @@ class InputTensor:
 
 @dataclass(frozen=True, slots=True)
 class ModelDescription:
-    """What the server says about a model: datatypes and shapes by input name; `most_rows` 0 means no batches."""
+    """What the server reports about a model; `most_rows` is the row limit of a request, 0 for no limit."""
 
     name: str
     inputs: dict[str, str]
@@ -35,7 +36,7 @@ class ModelDescription:
 
     @property
     def text_input(self) -> str:
-        """The one string input; raise `SlipwayError` where there is none or more than one."""
+        """The model's string input; raise `SlipwayError` unless there is exactly one."""
         names = [name for name, datatype in self.inputs.items() if datatype == "BYTES"]
         if len(names) != 1:
             declared = ", ".join(f"{name} {datatype}" for name, datatype in self.inputs.items())
@@ -43,7 +44,7 @@ class ModelDescription:
         return names[0]
 
     def text_array(self, texts: Sequence[str]) -> InputTensor:
-        """Return texts in the shape of the string input: [rows, 1, ...], or [1] of a model without batches."""
+        """Return the texts in the shape of the string input: [rows, 1, ...], or [1] for a model without batches."""
         shape = self.shapes[self.text_input]
         array = np.array([text.encode() for text in texts], dtype=np.object_)
         return InputTensor("BYTES", array.reshape(len(texts), *([1] * (len(shape) - 1))))
@@ -58,7 +59,7 @@ class Client:
         self._url = url
 
     def describe(self, model: str, version: str) -> ModelDescription:
-        """Return the model's inputs and batch limit; raise `SlipwayError` when it is not there."""
+        """Return the model's inputs and batch limit; raise `SlipwayError` if the server does not have it."""
         as_json = {} if self._module.__name__.endswith("http") else {"as_json": True}
         metadata = self._call(self._connection.get_model_metadata, model, version, **as_json)
         config = self._call(self._connection.get_model_config, model, version, **as_json)
@@ -72,12 +73,12 @@ class Client:
         )
 
     def infer(self, model: ModelDescription, inputs: Mapping[str, InputTensor], version: str) -> Answer:
-        """Return the outputs by name; raise `SlipwayError` with the server's text when it refuses."""
+        """Return the outputs by name; raise `SlipwayError` with the server's message if it refuses."""
         sent = self._tensors(inputs)
         return _outputs(self._call(self._connection.infer, model.name, sent, model_version=version))
 
     def stream(self, model: str, inputs: Mapping[str, InputTensor], version: str) -> Iterator[Answer]:
-        """Yield every answer of a decoupled model as it comes (gRPC only); raise `SlipwayError` for an error."""
+        """Yield every response of a decoupled model as it arrives (gRPC only); raise `SlipwayError` on an error."""
         answers: SimpleQueue[tuple[Any, Any]] = SimpleQueue()
         self._connection.start_stream(lambda result, error: answers.put((result, error)))
         try:
@@ -129,7 +130,7 @@ def _outputs(result: Any) -> Answer:
 
 
 def open_client(url: str | None, protocol: str) -> Client:
-    """Return a client for `url` ("host:port", a scheme is allowed; https means TLS)."""
+    """Return a client for `url` ("host:port", optionally with a scheme; https means TLS)."""
     address = url or DEFAULT_URL[protocol]
     scheme, separator, rest = address.partition("://")
     if separator:
@@ -137,7 +138,7 @@ def open_client(url: str | None, protocol: str) -> Client:
     try:
         module = import_module(f"tritonclient.{protocol}")
     except (ImportError, RuntimeError):  # tritonclient turns the first into the second
-        command = f"pip install 'slipway[{protocol}]'"
-        raise unavailable(f"--protocol {protocol} needs tritonclient[{protocol}]: {command}") from None
+        hint = install_hint(protocol)
+        raise unavailable(f"--protocol {protocol} needs tritonclient[{protocol}]: {hint}") from None
     secure = bool(separator) and scheme in ("https", "grpcs")
     return Client(module, module.InferenceServerClient(address, ssl=secure), address)

@@ -1,4 +1,4 @@
-"""`slipway config`: create a config.pbtxt for a model or a pipeline, or show the one that is in force."""
+"""Create a config.pbtxt for a model or a pipeline, or show the configuration that a server uses."""
 
 from __future__ import annotations
 
@@ -25,27 +25,43 @@ from slipway.machine import Machine
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Create or show a configuration; 0 on success."""
+    """Create or show a configuration; return 0 on success."""
     options = _parser().parse_args(arguments)
-    logging.getLogger("slipway").addHandler(logging.NullHandler())  # what is completed stands in the result
+    logging.getLogger("slipway").addHandler(logging.NullHandler())  # the result shows what was completed
     return _show(options) if options.action == "show" else _create(options)
 
 
 def _parser() -> CommandParser:
     parser = CommandParser(prog="slipway config", description=__doc__)
     actions = parser.add_subparsers(dest="action", required=True, metavar="create|show")
-    create = actions.add_parser("create", help="write a complete, commented config.pbtxt")
-    what = create.add_mutually_exclusive_group(required=True)
-    what.add_argument("path", metavar="PATH", type=Path, nargs="?", help="a model file, or a model's directory")
-    what.add_argument(
-        "--pipeline", metavar="DIR", type=Path, nargs="+", help="models' directories, in the order in which they run"
+    create = actions.add_parser(
+        "create",
+        help="write a complete, commented config.pbtxt",
+        description="Write a complete, commented config.pbtxt for a model, or for an ensemble of models.",
     )
-    create.add_argument("--name", default="", help="name of the model; by default that of its directory or file")
-    create.add_argument("--max-batch-size", metavar="B", type=int, help="rows that may run together; 0 for none [8]")
-    create.add_argument("--output", metavar="FILE", type=Path, help="write to a file, not to standard output")
-    create.add_argument("--overwrite", action="store_true", help="replace the file")
-    show = actions.add_parser("show", help="print what a server makes of a model's config.pbtxt")
-    show.add_argument("model", metavar="MODEL_DIR", type=Path, help="a model's directory")
+    what = create.add_mutually_exclusive_group(required=True)
+    what.add_argument("path", metavar="PATH", type=Path, nargs="?", help="model file, or the directory of a model")
+    what.add_argument(
+        "--pipeline",
+        metavar="DIR",
+        type=Path,
+        nargs="+",
+        help="directories of the models of an ensemble, in the order in which they run",
+    )
+    create.add_argument(
+        "--name", default="", help="name of the model or ensemble (default: the name of the model's directory or file)"
+    )
+    create.add_argument(
+        "--max-batch-size", metavar="B", type=int, help="maximum rows per batch; 0 for no batching (default: 8)"
+    )
+    create.add_argument("--output", metavar="FILE", type=Path, help="file to write (default: standard output)")
+    create.add_argument("--overwrite", action="store_true", help="replace the file if it exists")
+    show = actions.add_parser(
+        "show",
+        help="print a model's configuration as a server uses it",
+        description="Print a model's configuration as a server uses it, completed and with defaults.",
+    )
+    show.add_argument("model", metavar="MODEL_DIR", type=Path, help="directory of the model")
     show.add_argument("--json", action="store_true", help="print JSON, as GET /v2/models/NAME/config does")
     return parser
 
@@ -53,7 +69,7 @@ def _parser() -> CommandParser:
 def _create(options: Namespace) -> int:
     machine = Machine.here()
     if options.output is not None and options.output.exists() and not options.overwrite:
-        raise invalid(f"'{options.output}' exists already; --overwrite replaces it")
+        raise invalid(f"'{options.output}' already exists; use --overwrite to replace it")
     with others_on_stderr():
         draft = _draft(options, machine)
     text = config_text(draft, machine)
@@ -73,14 +89,14 @@ def _draft(options: Namespace, machine: Machine) -> Draft:
     if not options.name:
         raise invalid("--pipeline needs a --name for the ensemble")
     if options.max_batch_size is not None:
-        raise invalid("--max-batch-size is the models' own in a pipeline; leave it out")
+        raise invalid("--max-batch-size does not apply to a pipeline, whose models set it; leave it out")
     return draft_pipeline([_whole_model(path, machine).config for path in options.pipeline], options.name)
 
 
 def _whole_model(path: Path, machine: Machine) -> Model:
-    """Return a model with its completed config; raise INVALID_ARG with all that keeps it from being completed."""
+    """Return a model with its completed config; raise INVALID_ARG with everything that prevents completion."""
     if not path.is_dir():
-        raise invalid(f"'{path}' is no directory; give a model's directory")
+        raise invalid(f"'{path}' is not a directory; specify the directory of a model")
     read = read_model(path, path.resolve().name, machine)
     errors = [finding for finding in read.findings if finding.severity is Severity.ERROR]
     if errors:

@@ -1,16 +1,15 @@
-"""`slipway convert`: a checkpoint to a verified, optimised entry of a model repository."""
+"""Convert a checkpoint or model file to a verified, optimised model in a model repository."""
 
 from __future__ import annotations
 
 import shlex
-import signal
 import sys
 from argparse import ArgumentTypeError, Namespace
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Final
 
+from slipway.cli.interruption import raise_on_sigterm
 from slipway.cli.parser import CommandParser
 from slipway.cli.progress import progress_line
 from slipway.convert.conversion import Converted, convert
@@ -21,23 +20,22 @@ from slipway.convert.generation.variants import ENGINES as GENERATION_ENGINES
 from slipway.convert.options import AUTO, HYPOTHESIS, LENGTHS, ConvertOptions
 from slipway.convert.variants import PRECISIONS
 from slipway.core.table import render_table
-from slipway.errors import invalid
 
 _ALIASES: Final = {AUTO: AUTO, **{compute_type: precision for precision, compute_type in COMPUTE_TYPES.items()}}
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Convert, print what was compared, measured and chosen, and what to type next; 0 on success."""
+    """Convert; print what was compared, measured and chosen, and the next command; return 0 on success."""
     parser = _parser()
     options = parser.parse_args(arguments)
     _apply_alias(parser, options)
-    signal.signal(signal.SIGTERM, _interrupt)  # what was begun is removed, as on Ctrl-C
+    raise_on_sigterm()  # what was begun is removed, as on Ctrl-C
     command = shlex.join(["slipway", "convert", *arguments])
     try:
         with progress_line(sys.stderr) as progress:
             conversion = convert(options.source, _options(options, command), progress)
-    except KeyboardInterrupt:
-        raise invalid("interrupted, nothing was written; the same command starts again") from None
+    except KeyboardInterrupt as interrupt:
+        raise type(interrupt)("nothing was written; the same command starts again") from None
     if options.json:
         sys.stdout.write(conversion.report.json().decode() + "\n")
     else:
@@ -46,19 +44,15 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _apply_alias(parser: CommandParser, options: Namespace) -> None:
-    """Read --compute-type, an older option for models that generate text, as --precision, and warn."""
+    """Read --compute-type, the older option of text-generation models, as --precision, and warn."""
     if options.compute_type is None:
         return
     precision = _ALIASES[options.compute_type]
     if AUTO not in (options.precision, precision) and options.precision != precision:
         parser.error(f"--compute-type {options.compute_type} contradicts --precision {options.precision}")
-    print(f"warning: --compute-type is now --precision: write --precision {precision}", file=sys.stderr)
+    print(f"warning: --compute-type is deprecated; use --precision {precision}", file=sys.stderr)
     if precision != AUTO:
         options.precision = precision
-
-
-def _interrupt(_signum: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 def _parser() -> CommandParser:
@@ -66,68 +60,83 @@ def _parser() -> CommandParser:
     parser.add_argument(
         "source",
         metavar="SOURCE",
-        help="a Hugging Face or sentence-transformers directory, the id of a model on the hub, an .onnx file, or a "
-        "TorchScript or torch.export file (.pt, .pt2)",
+        help="Hugging Face or sentence-transformers directory, hub id, .onnx file, or TorchScript or torch.export file "
+        "(.pt, .pt2)",
     )
     parser.add_argument(
         "--name",
         required=True,
-        help="name to ask for; a text model adds NAME-tokenizer, NAME-model and NAME-answer, one that generates "
-        "NAME-tokenizer, NAME-model, NAME-detokenizer and NAME-stream",
+        help="model name that clients request; a text model adds NAME-tokenizer, NAME-model and NAME-answer, a "
+        "text-generation model NAME-tokenizer, NAME-model, NAME-detokenizer and NAME-stream",
     )
-    parser.add_argument("--repository", metavar="DIR", type=Path, required=True, help="model repository to write into")
+    parser.add_argument("--repository", metavar="DIR", type=Path, required=True, help="model repository to write to")
     parser.add_argument(
         "--engine",
         choices=(AUTO, *ENGINES, *GENERATION_ENGINES),
+        metavar="ENGINE",
         default=AUTO,
-        help="what runs the model (default: auto)",
+        help=f"engine that runs the model: {', '.join((*ENGINES, *GENERATION_ENGINES))}, or auto for the fastest that "
+        "passes the gate (default: auto)",
     )
     parser.add_argument(
         "--precision",
         choices=(AUTO, *PRECISIONS),
         default=AUTO,
-        help="number type of every kind of model: auto takes the fastest that passes the gate; fp32 keeps every digit; "
-        f"models that generate text have {', '.join(COMPUTE_TYPES)} (default: auto)",
+        help="number type; auto picks the fastest that passes the gate, fp32 keeps full precision; text-generation "
+        f"models support {', '.join(COMPUTE_TYPES)} (default: auto)",
     )
     parser.add_argument(
         "--compute-type",
         choices=tuple(_ALIASES),
-        help="number type for text-generation models; replaced by --precision",
+        help="deprecated; use --precision",
     )
     parser.add_argument(
-        "--task", type=_task, metavar="TASK", help=f"default: what its head is for; {', '.join(t.value for t in Task)}"
+        "--task",
+        type=_task,
+        metavar="TASK",
+        help=f"task of the model: {', '.join(task.value for task in Task)} (default: detected from its head)",
     )
     parser.add_argument(
-        "--lengths", type=_lengths, default=LENGTHS, metavar="N,N", help="tokens a row to measure at (default: 32,128)"
+        "--lengths",
+        type=_lengths,
+        default=LENGTHS,
+        metavar="N,N",
+        help="sequence lengths to measure at, in tokens (default: 32,128)",
     )
     parser.add_argument(
-        "--calibration", type=Path, metavar="FILE", help="typical input for int8: a text per line, or .npz for a graph"
+        "--calibration",
+        type=Path,
+        metavar="FILE",
+        help="typical inputs for int8: one text per line, or .npz for a graph",
     )
     parser.add_argument(
         "--sample",
         type=Path,
         metavar="FILE.npz",
-        help="typical input of an ONNX or torch file, an array for each of its inputs: what the model is compared and "
-        "measured with instead of random values",
+        help="typical inputs of an ONNX or torch file, one array per input, for comparing and measuring "
+        "instead of random values",
     )
     parser.add_argument(
         "--input",
         action="append",
         default=[],
         metavar="NAME:TYPE:DIMS[:LIMIT]",
-        help="input of a TorchScript file, in order, or of a graph that gives it no shape; LIMIT: the first integer "
-        "that is too large",
+        help="input of a TorchScript file, in the order of its arguments, or an input whose shape an ONNX graph omits; "
+        "integers stay below LIMIT (repeatable)",
     )
     parser.add_argument(
-        "--hypothesis-template", default=HYPOTHESIS, help=f"of zero-shot labels (default: '{HYPOTHESIS}')"
+        "--hypothesis-template",
+        metavar="TEMPLATE",
+        default=HYPOTHESIS,
+        help=f"hypothesis for zero-shot labels, with {{}} for the label (default: '{HYPOTHESIS}')",
     )
-    parser.add_argument("--compare", action="store_true", help="measure the exported graph without optimisation too")
+    parser.add_argument("--compare", action="store_true", help="also measure the exported graph without optimisation")
     parser.add_argument(
         "--accept", action="store_true", help="write the named engine and precision even if the gate rejects it"
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace models of these names")
+    parser.add_argument("--overwrite", action="store_true", help="replace existing models of these names")
     parser.add_argument(
-        "--dry-run", action="store_true", help="read the source, say what would be tried, write nothing"
+        "--dry-run", action="store_true", help="read the source and list what would be tried, but write nothing"
     )
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     return parser
@@ -138,7 +147,7 @@ def _task(text: str) -> Task:
         return Task(text)
     except ValueError:
         known = ", ".join(task.value for task in Task)
-        raise ArgumentTypeError(f"there is no task '{text}', only {known}") from None
+        raise ArgumentTypeError(f"unknown task '{text}'; expected one of {known}") from None
 
 
 def _lengths(text: str) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""`slipway infer`: send text lines or JSON tensors to a running server and print the answers."""
+"""Send text lines or JSON tensors to a running server and print the responses."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ BATCH = 16
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Send the requests in order and print each answer as it comes; 0 when all were answered."""
+    """Send the requests in order and print each response as it arrives; return 0 if all succeeded."""
     options = _parser().parse_args(arguments)
     if options.request is not None:
         return _send_file(options)
     if options.model is None:
-        raise invalid("which model? name one: slipway infer MODEL --text ...")
+        raise invalid("MODEL is missing: slipway infer MODEL --text ...")
     client = open_client(options.url, options.protocol or "grpc")
     model = client.describe(options.model, options.model_version)
     output = options.output_file.open("w", encoding="utf-8") if options.output_file else nullcontext(sys.stdout)
@@ -48,36 +48,56 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = CommandParser(prog="slipway infer", description=__doc__)
-    parser.add_argument("model", metavar="MODEL", nargs="?", help="name of a model that the server has loaded")
+    usage = "%(prog)s [MODEL] (--text TEXT | --inputs JSON | --input-file FILE |\n"
+    usage += "                     --request FILE) [options]"  # argparse would make one line of the group
+    parser = CommandParser(prog="slipway infer", usage=usage, description=__doc__)
+    parser.add_argument(
+        "model", metavar="MODEL", nargs="?", help="name of a loaded model (default: the one in the --request file)"
+    )
     given = parser.add_mutually_exclusive_group(required=True)
-    given.add_argument("--text", action="append", help="a text for the model's string input; may be repeated")
+    given.add_argument("--text", action="append", help="text for the model's string input (repeatable)")
     given.add_argument("--inputs", metavar="JSON", help="tensors by name, such as '{\"x\": [[1, 2]]}'")
     given.add_argument(
-        "--input-file", metavar="FILE", type=Path, help="a text per line, or tensors by name where FILE ends in .json"
+        "--input-file",
+        metavar="FILE",
+        type=Path,
+        help="file with one text per line, or with tensors by name if it ends in .json",
     )
     given.add_argument(
-        "--request", metavar="FILE", type=Path, help="a request file of FasterTransformer's issue_request.py (JSON)"
+        "--request", metavar="FILE", type=Path, help="JSON request file of FasterTransformer's issue_request.py"
     )
-    parser.add_argument("--params", metavar="JSON", default="", help="merged into the --request file before it is sent")
     parser.add_argument(
-        "-t", "--test-growth", action="store_true", help="fail unless every streamed answer has one token more"
+        "--params", metavar="JSON", default="", help="changes to merge into the --request file before it is sent"
     )
-    parser.add_argument("--output-file", metavar="FILE", type=Path, help="write answers there, one line per text")
-    parser.add_argument("--json", action="store_true", help="print answers as JSON, one line per text")
-    parser.add_argument("--url", help="host:port (default: localhost:8001, or 8000 for HTTP)")
     parser.add_argument(
-        "--protocol", choices=("grpc", "http"), help="default: grpc, or as --request says; http needs the extra 'http'"
+        "-t", "--test-growth", action="store_true", help="fail unless every streamed response adds exactly one token"
     )
-    parser.add_argument("--model-version", metavar="N", default="", help="default: by the model's version policy")
     parser.add_argument(
-        "--batch", metavar="ROWS", type=int, default=BATCH, help=f"texts per request (default: {BATCH})"
+        "--output-file",
+        metavar="FILE",
+        type=Path,
+        help="file for the responses, one line per text (default: standard output)",
+    )
+    parser.add_argument("--json", action="store_true", help="print responses as JSON, one line per text")
+    parser.add_argument(
+        "--url", metavar="HOST:PORT", help="address of the server (default: localhost:8001, or localhost:8000 for HTTP)"
+    )
+    parser.add_argument(
+        "--protocol",
+        choices=("grpc", "http"),
+        help="protocol; http needs the extra 'http' (default: grpc, or the one in the --request file)",
+    )
+    parser.add_argument(
+        "--model-version", metavar="N", default="", help="version of the model (default: set by its version policy)"
+    )
+    parser.add_argument(
+        "--batch", metavar="ROWS", type=int, default=BATCH, help=f"maximum texts per request (default: {BATCH})"
     )
     return parser
 
 
 def _send_file(options: argparse.Namespace) -> int:
-    """Send one written-down request; print its answer, or every answer of a stream."""
+    """Send the request in a file; print its response, or every response of a stream."""
     request = read_request(_read(options.request), options.params)
     protocol = options.protocol or request.protocol
     client = open_client(options.url or request.url or None, protocol)
@@ -87,7 +107,7 @@ def _send_file(options: argparse.Namespace) -> int:
         _print_whole(answer, as_json=options.json)
         return 0
     if protocol != "grpc":
-        raise invalid(f"a stream needs the protocol grpc, the request says {protocol}")
+        raise invalid(f"streaming needs protocol grpc, not {protocol}")
     tokens: list[int] = []
     for answer in client.stream(model, request.tensors, version):
         before, tokens = tokens, _tokens(answer)
@@ -101,7 +121,7 @@ def _tokens(answer: Answer) -> list[int]:
     """Return the tokens of the first row's best hypothesis so far."""
     missing = {"output_ids", "sequence_length"} - answer.keys()
     if missing:
-        raise invalid(f"a streamed answer lacks {' and '.join(sorted(missing))}: this model's tokens cannot be shown")
+        raise invalid(f"a streamed response lacks {' and '.join(sorted(missing))}: this model's tokens cannot be shown")
     return [int(token) for token in answer["output_ids"][0, 0, : int(answer["sequence_length"][0, 0])]]
 
 
@@ -117,7 +137,7 @@ def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise invalid(f"'{path}' is not UTF-8: {error.reason} at byte {error.start}") from None
+        raise invalid(f"'{path}' is not valid UTF-8: {error.reason} at byte {error.start}") from None
 
 
 def _batches(texts: Sequence[str], model: ModelDescription, limit: int) -> Iterator[Sequence[str]]:
@@ -130,7 +150,7 @@ def _json_inputs(model: ModelDescription, text: str) -> dict[str, InputTensor]:
     try:
         given = json.loads(text)
     except ValueError as error:
-        raise invalid(f"the inputs are not JSON: {error}") from None
+        raise invalid(f"the inputs are not valid JSON: {error}") from None
     if not isinstance(given, dict):
         raise invalid('the inputs must be an object of tensors by name, such as {"x": [[1, 2]]}')
     unknown = given.keys() - model.inputs.keys()
@@ -143,12 +163,12 @@ def _tensor(name: str, values: Any, datatype: str) -> InputTensor:
     try:
         array = np.array(values, dtype=BY_NAME[datatype].numpy)
     except (TypeError, ValueError, OverflowError) as error:
-        raise invalid(f"input '{name}' does not hold {datatype} values: {error}") from None
+        raise invalid(f"input '{name}' does not contain {datatype} values: {error}") from None
     return InputTensor(datatype, array)
 
 
 def _row(array: np.ndarray, row: int, rows: int) -> np.ndarray:
-    """Return one text's part of an output; a model without batch dimension answers one text at a time."""
+    """Return one text's part of an output; a model without a batch axis gets one text per request."""
     return array[row] if rows > 1 or (array.ndim > 1 and len(array) == 1) else array
 
 
@@ -163,7 +183,7 @@ def _write_json(stream: TextIO, text: str, outputs: Answer) -> None:
 
 
 def _write_plain(stream: TextIO, text: str, outputs: Answer) -> None:
-    """Write only the answer where it is one string, so that N lines give N lines; JSON otherwise."""
+    """Write a response of one string as a plain line, so that N texts yield N lines; write others as JSON."""
     arrays = list(outputs.values())
     if len(arrays) == 1 and arrays[0].dtype == np.object_ and arrays[0].size == 1:
         stream.write(_word(arrays[0].item()).replace("\n", " ") + "\n")
@@ -198,7 +218,7 @@ def _word(value: Any) -> str:
 
 
 def _json(values: dict[str, Any]) -> str:
-    """Return one line of JSON; numbers have the digits that their datatype carries."""
+    """Return one line of JSON; numbers have as many digits as their datatype carries."""
     return orjson.dumps(values, option=orjson.OPT_SERIALIZE_NUMPY).decode() + "\n"
 
 

@@ -1,4 +1,4 @@
-"""`slipway lightseq`: models to LightSeq files, with the options of LightSeq's export scripts."""
+"""Export models to LightSeq files, with the options of LightSeq's export scripts."""
 
 from __future__ import annotations
 
@@ -7,23 +7,24 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
 
 from slipway.checkpoints.lightseq.conf import GPT_METHODS, SEARCH_METHODS, WIDTHS
 from slipway.checkpoints.lightseq.export import SOURCES, Exported, ExportOptions, export
 from slipway.checkpoints.lightseq.model_entry import make_entry, write_config
-from slipway.cli.parser import CommandParser
+from slipway.cli.parser import CommandParser, HelpFormatter
 
-_RAW: Final = argparse.RawDescriptionHelpFormatter
+
+class _ListFormatter(HelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Keeps the lines of the description, which is a list."""
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Export a model, say where it is and what to type next; 0 on success."""
+    """Export a model; print where it is and the next command; return 0 on success."""
     given = vars(_parser().parse_args(arguments))
     repository, name = given.pop("repository"), given.pop("name")
     del given["action"]
     if (repository is None) != (name is None):
-        _parser().error("--repository and --name go together")
+        _parser().error("--repository and --name must be given together")
     asked = ExportOptions(**given)
     if repository is None:
         print(_summary(export(asked)))
@@ -36,7 +37,14 @@ def run(arguments: Sequence[str]) -> int:
 def _parser() -> CommandParser:
     parser = CommandParser(prog="slipway lightseq", description=__doc__)
     actions = parser.add_subparsers(dest="action", required=True, metavar="export")
-    _add_export(actions.add_parser("export", description=_description(), formatter_class=_RAW, help="write a file"))
+    _add_export(
+        actions.add_parser(
+            "export",
+            description=_description(),
+            formatter_class=_ListFormatter,
+            help="export a model to a LightSeq file",
+        )
+    )
     return parser
 
 
@@ -46,11 +54,14 @@ def _description() -> str:
 
 
 def _add_export(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--source", choices=tuple(SOURCES), help="what the model is (default: found out)")
+    parser.add_argument(
+        "--source", choices=tuple(SOURCES), metavar="SOURCE", help="source, one of the above (default: detected)"
+    )
     parser.add_argument(
         "--model",
         "-m",
         type=Path,
+        metavar="PATH",
         default=Path("checkpoint_best.pt"),
         help="Hugging Face directory or fairseq checkpoint (default: checkpoint_best.pt)",
     )
@@ -59,45 +70,65 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
         "-o",
         type=Path,
         metavar="FILE",
-        help="file to write; .pb or .hdf5 (default: LightSeq's name for the model, fairseq: the checkpoint's)",
+        help="file to write, .pb or .hdf5 (default: LightSeq's name for the model; the checkpoint's for fairseq)",
     )
-    parser.add_argument("--hdf5", "-hdf5", action="store_true", help="write .hdf5 (default of all sources but fairseq)")
-    parser.add_argument("--ptq", action="store_true", help="quantise to 8 bits: Transformer, Bert, Gpt and Vit")
+    parser.add_argument("--hdf5", "-hdf5", action="store_true", help="write .hdf5 (default: on, except for fairseq)")
+    parser.add_argument(
+        "--ptq", action="store_true", help="quantise to 8 bits, for Transformer, Bert, Gpt and Vit (default: off)"
+    )
     _add_decoding(parser)
     group = parser.add_argument_group("model repository")
-    group.add_argument("--repository", type=Path, metavar="DIR", help="also write config.pbtxt: a model to serve")
-    group.add_argument("--name", help="name of that model")
+    group.add_argument(
+        "--repository", type=Path, metavar="DIR", help="model repository to export to, with a config.pbtxt"
+    )
+    group.add_argument("--name", help="name of the model in the repository")
 
 
 def _add_decoding(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("what the file says about decoding (default: as LightSeq's scripts)")
+    group = parser.add_argument_group("decoding settings in the file (default: those of LightSeq's scripts)")
     methods = tuple(dict.fromkeys([*SEARCH_METHODS, *GPT_METHODS]))
     group.add_argument(
         "--generation-method",
         "--generation_method",
         "-g",
         choices=methods,
-        help="default: beam_search, and topk for hf-gpt2, which also knows topp and ppl",
+        metavar="METHOD",
+        help=f"{', '.join(SEARCH_METHODS)}; for hf-gpt2 {', '.join(GPT_METHODS)} "
+        "(default: beam_search; topk for hf-gpt2)",
     )
-    group.add_argument("--beam-size", type=int, choices=WIDTHS, help="width of beam_search and topk_greedy")
-    group.add_argument("--max-step", type=int, metavar="N", help="most tokens of a sequence")
-    group.add_argument("--extra-decode-length", type=int, metavar="N", help="most tokens beyond the source's")
-    group.add_argument("--length-penalty", type=float, metavar="X", help="negative: mean of the tokens")
-    group.add_argument("--diverse-lambda", type=float, metavar="X", default=0.0, help="(default: 0)")
-    group.add_argument("--topk", type=int, choices=WIDTHS, default=1, help="(default: 1, which is greedy)")
-    group.add_argument("--topp", type=float, metavar="P", default=0.75, help="(default: 0.75)")
+    group.add_argument("--beam-size", type=int, choices=WIDTHS, help="beam width of beam_search and topk_greedy")
+    group.add_argument("--max-step", type=int, metavar="N", help="maximum sequence length, in tokens")
     group.add_argument(
-        "--activation-clip", type=float, metavar="X", help="clip of 8-bit activations (default: 16, fairseq 45)"
+        "--extra-decode-length", type=int, metavar="N", help="maximum tokens by which the output exceeds the source"
+    )
+    group.add_argument(
+        "--length-penalty", type=float, metavar="X", help="length penalty; negative for the mean over the tokens"
+    )
+    group.add_argument(
+        "--diverse-lambda", type=float, metavar="X", default=0.0, help="diversity penalty of beams (default: 0)"
+    )
+    group.add_argument(
+        "--topk",
+        type=int,
+        choices=WIDTHS,
+        default=1,
+        help="tokens that topk samples from (default: 1, which is greedy)",
+    )
+    group.add_argument(
+        "--topp", type=float, metavar="P", default=0.75, help="probability that topp samples from (default: 0.75)"
+    )
+    group.add_argument(
+        "--activation-clip", type=float, metavar="X", help="clip of 8-bit activations (default: 16; 45 for fairseq)"
     )
 
 
 def _export_to(repository: Path, name: str, asked: ExportOptions) -> Exported:
-    """Export into a new entry of a model repository; the entry goes when that fails."""
+    """Export to a new entry of a model repository; remove the entry if that fails."""
     entry = make_entry(repository, name)
     try:
         exported = export(replace(asked, directory=entry))
         write_config(entry, exported.path.name, exported.conf)
-    except BaseException:  # an interruption too
+    except BaseException:  # includes an interruption
         shutil.rmtree(entry)
         raise
     return exported

@@ -2,7 +2,7 @@
 
 default:  `I0520 20:03:25.829575 3355 engine.py:123] "message"` (severity, month, day, UTC time, process, source)
 ISO8601:  `2024-05-20T20:03:25Z 3355 I engine.py:123] "message"`
-Messages are JSON strings, so a request cannot forge a line; a record made with `extra=TABLE` is printed as it stands.
+Messages are JSON strings, so a request cannot forge a line; a record made with `extra=TABLE` is printed verbatim.
 Source: Triton docs/protocol/extension_logging.md, logging.cc.
 """
 
@@ -13,6 +13,8 @@ import logging
 import os
 import time
 from typing import Final
+
+from slipway.errors import invalid
 
 TABLE: Final = {"table": True}  # the other side is server.py, which may not import this file
 _SEVERITY: Final = {
@@ -52,7 +54,7 @@ class TritonFormatter(logging.Formatter):
 
 
 class SeverityFilter(logging.Filter):
-    """Let through what --log-info, --log-warning, --log-error and --log-verbose switch on."""
+    """Pass the severities that --log-info, --log-warning, --log-error and --log-verbose enable."""
 
     def __init__(self, *, verbose: int, info: bool, warning: bool, error: bool) -> None:
         super().__init__()
@@ -65,13 +67,19 @@ class SeverityFilter(logging.Filter):
         }
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Return whether the record's severity is switched on."""
+        """Return whether the record's severity is enabled."""
         return self._enabled.get(record.levelno, True)
 
 
 def install_logging(severities: SeverityFilter, *, style: str, file: str) -> None:
-    """Send every log record of the process, in Triton's form, to `file` ("" is standard error)."""
-    handler = logging.FileHandler(file) if file else logging.StreamHandler()
+    """Send every log record of the process, in Triton's form, to `file` ("" is standard error).
+
+    Raise INVALID_ARG when the file cannot be written.
+    """
+    try:
+        handler = logging.FileHandler(file) if file else logging.StreamHandler()
+    except OSError as error:
+        raise invalid(f"--log-file: cannot write '{file}': {error.strerror}") from None
     escape = os.environ.get("TRITON_SERVER_ESCAPE_LOG_MESSAGES", "1").lower() not in ("0", "false")
     handler.setFormatter(TritonFormatter(style, escape=escape))
     handler.addFilter(severities)

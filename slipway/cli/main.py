@@ -1,4 +1,5 @@
-"""The command table of `slipway`: finds the command, runs it, turns a known error into one line and exit code 1."""
+"""The command table of `slipway`: finds the command, runs it, turns a known error into one line and exit code 1, and
+Ctrl-C into exit code 130."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from importlib import import_module
 from typing import Final
 
 from slipway import __version__
+from slipway.cli.interruption import ended_by_sigint, exit_code
 from slipway.errors import SlipwayError
 
 
@@ -26,26 +28,27 @@ COMMANDS: Final = {
     for command in (
         Command("serve", "slipway.cli.serve", "serve a model repository over HTTP and gRPC"),
         Command("infer", "slipway.cli.infer", "send text or tensors to a running server"),
-        Command("convert", "slipway.cli.convert", "turn a checkpoint into a verified, optimised model repository"),
-        Command("convert-module", "slipway.cli.convert_module", "turn a PyTorch script and its weights into models"),
+        Command("convert", "slipway.cli.convert", "convert, optimise and verify a checkpoint"),
+        Command("convert-module", "slipway.cli.convert_module", "convert a PyTorch script to ONNX and TensorRT"),
         Command(
             "huggingface_t5_ckpt_convert",
             "slipway.cli.huggingface_t5_ckpt_convert",
-            "turn a Hugging Face T5 into a FasterTransformer checkpoint",
+            "convert a Hugging Face T5 to FasterTransformer",
         ),
-        Command(
-            "t5_ckpt_convert", "slipway.cli.t5_ckpt_convert", "the same in the layout of FasterTransformer 5.0 beta"
-        ),
+        Command("t5_ckpt_convert", "slipway.cli.t5_ckpt_convert", "the same, in the layout of version 5.0 beta"),
         Command("lightseq", "slipway.cli.lightseq", "export models to LightSeq files"),
         Command("check", "slipway.cli.check", "find what is wrong or slow in a model repository"),
-        Command("config", "slipway.cli.config", "create a config.pbtxt, or show the one that is in force"),
-        Command("verify", "slipway.cli.verify", "send every model an example and print PASS or FAIL"),
+        Command("config", "slipway.cli.config", "create a config.pbtxt, or show the effective one"),
+        Command("verify", "slipway.cli.verify", "send every model a sample and print PASS or FAIL"),
     )
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code: 0, or 1 with the cause on standard error."""
+    if sys.platform == "win32":
+        print("error: Slipway runs on Linux and macOS; on Windows, install it in WSL 2", file=sys.stderr)
+        return 1
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words and words[0] in ("--version", "-V"):
         print(f"slipway {__version__}")
@@ -57,20 +60,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if command is None:
         print(f"error: unknown command '{words[0]}'\n{_usage()}", file=sys.stderr)
         return 1
-    run: Callable[[Sequence[str]], int] = import_module(command.module).run
     try:
+        with ended_by_sigint():
+            run: Callable[[Sequence[str]], int] = import_module(command.module).run
         return run(words[1:])
     except (SlipwayError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        return 130  # what a shell expects of a command ended by Ctrl-C
+    except KeyboardInterrupt as interrupt:
+        print(": ".join(["interrupted", *map(str, interrupt.args)]), file=sys.stderr)
+        return exit_code(interrupt)
 
 
 def _usage() -> str:
     lines = [f"  {command.name:<28} {command.summary}" for command in COMMANDS.values()]
     return "\n".join(
-        ["usage: slipway COMMAND [options]", "", *lines, "", "slipway COMMAND --help lists a command's options."]
+        [
+            "usage: slipway COMMAND [options]",
+            "",
+            *lines,
+            "",
+            "Run 'slipway COMMAND --help' for the options of a command.",
+        ]
     )
 
 

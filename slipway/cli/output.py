@@ -1,7 +1,7 @@
-"""What a command prints, kept apart from what user code and native libraries print while it works.
+"""Keep a command's own output apart from what user code and native libraries print.
 
-Python models run in child processes that inherit standard output, and C++ libraries write to it as they like; a command
-whose answer is one document must be alone there.
+Python models run in child processes that inherit standard output, and C++ libraries write to it at will; a command
+that prints one document must be the only writer.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _STDERR: Final = 2
 
 @contextmanager
 def others_on_stderr() -> Iterator[None]:
-    """Send to standard error whatever this process and its children write to standard output inside the block."""
+    """Redirect what this process and its children write to standard output inside the block to standard error."""
     sys.stdout.flush()
     kept = os.dup(_STDOUT)
     try:

@@ -1,14 +1,26 @@
-"""argparse with this project's exit code: wrong usage is 1, as in tritonserver, not 2."""
+"""argparse with tritonserver's exit code for wrong usage, 1 instead of 2, and names kept whole in help texts."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from typing import NoReturn
+from typing import Any, NoReturn
+
+from slipway.config.flags import wrap_help
+
+
+class HelpFormatter(argparse.HelpFormatter):
+    """Wraps the help of an argument as `slipway serve --help` does."""
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return wrap_help(text, width)
 
 
 class CommandParser(argparse.ArgumentParser):
     """An argument parser whose errors are one line on standard error and exit code 1."""
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **{"formatter_class": HelpFormatter} | settings)
 
     def error(self, message: str) -> NoReturn:
         """Print `message` with a pointer to --help and exit."""

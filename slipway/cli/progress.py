@@ -1,4 +1,4 @@
-"""One line on a terminal that says what is being done and for how long; nothing in a pipe."""
+"""A progress line on a terminal, with the current step and the elapsed time; nothing in a pipe."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _CLEAR: Final = "\r\033[K"
 
 @contextmanager
 def progress_line(stream: TextIO) -> Iterator[Callable[[str], None]]:
-    """Yield a function that is told each step; the line is gone when the block ends."""
+    """Yield a function to call with each step; the line is erased when the block ends."""
     if not stream.isatty():
         yield lambda _: None
         return
@@ -32,7 +32,7 @@ def progress_line(stream: TextIO) -> Iterator[Callable[[str], None]]:
 
 
 class _Line:
-    """The step that is being done, drawn again and again by a thread: the work itself does not report."""
+    """The current step, redrawn by a thread because the work itself reports nothing within a step."""
 
     def __init__(self, stream: TextIO) -> None:
         self.ended = threading.Event()
@@ -42,12 +42,12 @@ class _Line:
         self._begin = time.monotonic()
 
     def begin(self, step: str) -> None:
-        """Take the next step."""
+        """Show the next step."""
         self._step = step
         self._done += 1
 
     def draw(self) -> None:
-        """Draw until the end."""
+        """Redraw the line until `ended` is set."""
         while not self.ended.wait(_TICK):
             seconds = time.monotonic() - self._begin
             bar = _BARS[int(seconds / _TICK) % len(_BARS)]

@@ -1,9 +1,9 @@
-"""Requests written down as JSON, in the form of FasterTransformer's `issue_request.py`.
+"""Requests in JSON files, in the format of FasterTransformer's `issue_request.py`.
 
     {"config": {"protocol": "grpc", "url": "host:port", "model_name": "...", "stream_api": true},
      "request": [{"name": "input_ids", "data": [[1, 2]], "dtype": "uint32"}, ...]}
 
-`config` and all its keys may be missing. Knows neither the command line nor a client.
+`config` and all its keys are optional. Knows neither the command line nor a connection.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _CONFIG: Final = {"protocol": str, "url": str, "model_name": str, "stream_api": 
 
 @dataclass(frozen=True, slots=True)
 class RequestFile:
-    """One request: the tensors by name, and where it goes ("" where the file leaves that open)."""
+    """One request: the tensors by name, and where to send it ("" if the file does not say)."""
 
     tensors: dict[str, InputTensor]
     model: str
@@ -35,22 +35,23 @@ class RequestFile:
 
 
 def read_request(text: str, changes: str = "") -> RequestFile:
-    """Return the request of a JSON text after merging `changes`, JSON of the same form, into it.
+    """Return the request in a JSON text after merging `changes`, JSON of the same form, into it.
 
-    In `request`, tensors are merged by name; everything else as objects. Raise INVALID_ARG for what is no request.
+    Tensors in `request` are merged by name, everything else key by key. Raise INVALID_ARG if the result is not a
+    request.
     """
     content = _object(text, "the request file")
     if changes:
         content = _merged(content, _object(changes, "--params"))
     config = content.get("config", {})
     if not isinstance(config, dict):
-        raise invalid("'config' of the request file is not an object")
+        raise invalid("'config' in the request file is not an object")
     for key, kind in _CONFIG.items():
         if key in config and not isinstance(config[key], kind):
-            raise invalid(f"'config.{key}' of the request file is {config[key]!r}, expected a {kind.__name__}")
+            raise invalid(f"'config.{key}' in the request file is {config[key]!r}; expected a {kind.__name__}")
     tensors = content.get("request")
     if not isinstance(tensors, list) or not tensors:
-        raise invalid("'request' of the request file is not a list of tensors")
+        raise invalid("'request' in the request file is not a list of tensors")
     return RequestFile(
         dict(_tensor(each) for each in tensors),
         model=config.get("model_name", _DEFAULT_MODEL),
@@ -64,7 +65,7 @@ def _object(text: str, what: str) -> dict[str, Any]:
     try:
         content = json.loads(text)
     except ValueError as error:
-        raise invalid(f"{what} is not JSON: {error}") from None
+        raise invalid(f"{what} is not valid JSON: {error}") from None
     if not isinstance(content, dict):
         raise invalid(f"{what} is not a JSON object")
     return content
@@ -93,16 +94,17 @@ def _merged_tensors(base: list[Any], changes: list[Any]) -> list[Any]:
 
 def _tensor(content: Any) -> tuple[str, InputTensor]:
     if not isinstance(content, dict) or not isinstance(content.get("name"), str):
-        raise invalid(f"a tensor of the request file needs a name, got {str(content)[:80]}")
+        raise invalid(f"a tensor in the request file has no name: {str(content)[:80]}")
     name = content["name"]
     missing = [key for key in ("data", "dtype") if key not in content]
     if missing:
-        raise invalid(f"tensor '{name}' of the request file lacks {' and '.join(missing)}")
+        raise invalid(f"tensor '{name}' in the request file lacks {' and '.join(missing)}")
     try:
         array = np.array(content["data"], dtype=np.dtype(content["dtype"]))
     except (TypeError, ValueError, OverflowError) as error:
-        raise invalid(f"tensor '{name}' of the request file does not hold {content['dtype']} values: {error}") from None
+        text = f"tensor '{name}' in the request file does not contain {content['dtype']} values: {error}"
+        raise invalid(text) from None
     datatype = datatype_of(array.dtype)
     if datatype is None:
-        raise invalid(f"tensor '{name}' of the request file has dtype {content['dtype']}, which cannot be sent")
+        raise invalid(f"tensor '{name}' in the request file has dtype {content['dtype']}, which cannot be sent")
     return name, InputTensor(datatype.name, array)

@@ -1,4 +1,4 @@
-"""`slipway serve [REPOSITORY]`: tritonserver's flags, its log, its exit codes."""
+"""`slipway serve [REPOSITORY]`: a server with tritonserver's flags, log lines and exit codes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from typing import Final
 
+from slipway.cli.interruption import ended_by_sigint
 from slipway.cli.log_format import SeverityFilter, install_logging
 from slipway.config.options import parse_options
 
@@ -13,7 +14,7 @@ _LOG: Final = logging.getLogger("slipway.cli")
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Serve until a signal ends it; return 0, or 1 when the start failed."""
+    """Serve until a signal arrives; return 0, or 1 if start-up failed."""
     options = parse_options(arguments)
     severities = SeverityFilter(
         verbose=options.log_verbose, info=options.log_info, warning=options.log_warning, error=options.log_error
@@ -21,8 +22,9 @@ def run(arguments: Sequence[str]) -> int:
     install_logging(severities, style=options.log_format, file=options.log_file)
     for warning in options.warnings:
         _LOG.warning("%s", warning)
-    import uvloop  # after the options: --help and mistakes need no event loop
+    with ended_by_sigint():
+        import uvloop  # after the options: --help and mistakes need no event loop
 
-    from slipway import server
+        from slipway import server
 
     return uvloop.run(server.run(options))

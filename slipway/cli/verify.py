@@ -1,6 +1,6 @@
-"""`slipway verify`: send every model an example and print PASS or FAIL, the reason and what usually helps.
+"""Send every model a sample and print PASS or FAIL, the reason and what usually helps.
 
-With a repository the models are loaded in this process; with --url those of a running server are asked.
+With a repository, its models are loaded in this process; with --url, the models of a running server are verified.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ _WIDTH: Final = 80
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Verify and print; 0 when every model passes, else 1."""
+    """Verify and print; return 0 if every model passes, else 1."""
     options = _options(arguments)
     with others_on_stderr():
         verdicts = _verdicts(options)
     asked = options.model or [each.model for each in verdicts]
     missing = [name for name in asked if name not in {each.model for each in verdicts}]
-    unknown = Fault(Cause.UNKNOWN_MODEL, "the server has no such model that is loaded")
+    unknown = Fault(Cause.UNKNOWN_MODEL, "no model of this name is loaded on the server")
     verdicts += [Verdict(name, "-", reason=str(unknown), known=(unknown,)) for name in missing]
     if not verdicts:
-        raise invalid("there is no model to verify: the repository is empty, or nothing is loaded")
+        raise invalid("no models to verify: the repository is empty, or no model is loaded")
     print(_document(verdicts) if options.json else _report(verdicts))
     return 0 if all(each.passed for each in verdicts) else 1
 
@@ -45,28 +45,31 @@ def _options(arguments: Sequence[str]) -> Any:
     parser = CommandParser(prog="slipway verify", description=__doc__)
     parser.add_argument("repository", metavar="REPOSITORY", type=Path, nargs="?", help="model repository to load")
     parser.add_argument(
-        "--repo", metavar="REPOSITORY", type=Path, help="the same; with --url, where warm-up files are read from"
+        "--repo", metavar="REPOSITORY", type=Path, help="same as REPOSITORY; with --url, where to find warm-up files"
     )
     parser.add_argument(
         "--url",
         metavar="HOST:PORT",
-        help=f"gRPC address of a running server (default port: {_DEFAULT_PORT}); models that it failed to load fail",
+        help="gRPC address of a running server; models that it failed to load count as failed "
+        f"(default port: {_DEFAULT_PORT})",
     )
-    parser.add_argument("--model", metavar="NAME", action="append", default=[], help="only this one; may be repeated")
+    parser.add_argument(
+        "--model", metavar="NAME", action="append", default=[], help="verify only this model (repeatable, default: all)"
+    )
     parser.add_argument(
         "--timeout",
         metavar="SECONDS",
         type=float,
         default=_TIMEOUT_S,
-        help=f"how long a model may take to answer (default: {_TIMEOUT_S:g})",
+        help=f"time limit for the response of a model (default: {_TIMEOUT_S:g})",
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    parser.add_argument("--json", action="store_true", help="print the results as JSON")
     options = parser.parse_args(arguments)
     if options.repository is not None and (options.repo is not None or options.url is not None):
-        parser.error("give REPOSITORY, --repo or --url; files of warm-up samples for --url are --repo")
+        parser.error("REPOSITORY cannot be combined with --repo or --url; to read warm-up files for --url, use --repo")
     options.repo = options.repo or options.repository
     if options.repo is None and options.url is None:
-        parser.error("give a REPOSITORY, or --url of a running server")
+        parser.error("specify a REPOSITORY, or the --url of a running server")
     if not 0 < options.timeout < float("inf"):
         parser.error(f"--timeout is {options.timeout:g}; it must be a number of seconds above 0")
     return options
@@ -74,9 +77,9 @@ def _options(arguments: Sequence[str]) -> Any:
 
 def _verdicts(options: Any) -> list[Verdict]:
     if options.url is None:
-        logging.getLogger("slipway").addHandler(logging.NullHandler())  # the verdicts say what the log would
+        logging.getLogger("slipway").addHandler(logging.NullHandler())  # the verdicts already say what the log would
         return asyncio.run(verify_repository(options.repo, options.model, options.timeout))
-    url = options.url.partition("://")[2] or options.url  # a scheme says nothing that gRPC's clients could use
+    url = options.url.partition("://")[2] or options.url  # gRPC clients expect no scheme
     url = url.rstrip("/")
     url = url if ":" in url else f"{url}:{_DEFAULT_PORT}"
     directories = model_directories(options.repo) if options.repo else {}

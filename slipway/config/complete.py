@@ -1,6 +1,6 @@
-"""Fill in what a config.pbtxt leaves out and the model's directory tells: name, backend, platform, file name.
+"""Fill in what a config.pbtxt omits and the model's directory shows: name, backend, platform, file name.
 
-What the model file itself says (inputs, outputs, batching) is its backend's to fill in. Source: Triton's
+The backend fills in what the model file itself shows (inputs, outputs, batching). Source: Triton's
 `docs/user_guide/model_configuration.md`, "Auto-Generated Model Configuration", and core `src/model_config_utils.cc`.
 """
 
@@ -18,7 +18,7 @@ from slipway.problems import Problem, Rule
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """One kind of model file; `platform` is the legacy selector, "" where there is none."""
+    """One kind of model file; `platform` is the legacy selector, "" if there is none."""
 
     file_name: str
     backend: str
@@ -38,14 +38,14 @@ FORMATS: Final = (
 )
 ENSEMBLE: Final = "ensemble"
 _PLATFORM_BACKENDS: Final = frozenset(row.backend for row in FORMATS if row.platform)
-_ELSEWHERE: Final = ("tensorflow", "tensorrt")  # not served here, or on NVIDIA's GPUs alone: nothing to advise
+_ELSEWHERE: Final = ("tensorflow", "tensorrt")  # not served here, or only on NVIDIA GPUs: never suggested
 _ADVISED: Final = tuple(dict.fromkeys(row.backend for row in FORMATS if row.backend not in _ELSEWHERE))
 
 
 def complete_from_files(
     config: model_config_pb2.ModelConfig, model_directory: Path, version_directory: Path | None
 ) -> None:
-    """Complete `config` in place from its directory; raise INVALID_ARG where no backend can be found."""
+    """Complete `config` in place from its directory; raise INVALID_ARG if no backend can be determined."""
     if not config.name:
         config.name = model_directory.name
     if config.platform == ENSEMBLE or config.HasField("ensemble_scheduling"):
@@ -60,17 +60,17 @@ def complete_from_files(
 
 
 def _bad_platform(text: str) -> SlipwayError:
-    fix = f"write the backend alone: {', '.join(_ADVISED)}"
+    fix = f"remove platform, and set backend to one of {', '.join(_ADVISED)}"
     return refused(Problem(Rule.PLATFORM_BACKEND, text, ("platform",), fix))
 
 
 def _complete_backend(config: model_config_pb2.ModelConfig, version_directory: Path | None) -> None:
-    """Set the backend from what the config tells; if that is nothing, from the files or the name (`x.<backend>`)."""
+    """Set the backend by the platform or file name in the config, else by the files, else by the name `x.<backend>`."""
     if config.platform or config.default_model_filename:
-        told = next((row for row in FORMATS if _is_told(row, config)), None)
-        if told is None:
+        row = next((row for row in FORMATS if _is_named(row, config)), None)
+        if row is None:
             raise _bad_platform(f"unexpected platform type '{config.platform}' for {config.name}")
-        config.backend = told.backend
+        config.backend = row.backend
         return
     found = next((row for row in FORMATS if _exists(version_directory, row.file_name)), None)
     if found is not None:
@@ -82,30 +82,32 @@ def _complete_backend(config: model_config_pb2.ModelConfig, version_directory: P
             f"Invalid model name: Could not determine backend for model '{config.name}' with no backend in model "
             "configuration. Expected model name of the form 'model.<backend_name>'."
         )
-        raise refused(Problem(Rule.PLATFORM_BACKEND, text, (), "write backend, or put the model's file in place"))
+        raise refused(
+            Problem(Rule.PLATFORM_BACKEND, text, (), "set backend, or add the model's file to the version directory")
+        )
     config.backend = suffix
     config.default_model_filename = f"model.{suffix}"
 
 
-def _is_told(row: Format, config: model_config_pb2.ModelConfig) -> bool:
+def _is_named(row: Format, config: model_config_pb2.ModelConfig) -> bool:
     platform, file_name = str(config.platform), str(config.default_model_filename)
     return file_name == row.file_name or (platform != "" and platform == row.platform)
 
 
 def _complete_format(config: model_config_pb2.ModelConfig, version_directory: Path | None) -> None:
-    """Set the platform and the file name that go with the backend: of several, those of the file that is there."""
+    """Set the platform and file name that belong to the backend; of several, those of the file that exists."""
     rows = _formats(config)
     if not rows:
         return
     row = next((row for row in rows if _exists(version_directory, row.file_name)), rows[0])
     config.platform = config.platform or row.platform
-    runs_script = config.backend == "pytorch" and config.runtime == "model.py"  # which finds its files itself
+    runs_script = config.backend == "pytorch" and config.runtime == "model.py"  # the script finds its own files
     if not config.default_model_filename and not runs_script:
         config.default_model_filename = row.file_name
 
 
 def _formats(config: model_config_pb2.ModelConfig) -> list[Format]:
-    """Return the formats of the config's backend that its platform, if it has one, allows."""
+    """Return the formats of the config's backend that match its platform, if it has one."""
     return [
         row
         for row in FORMATS

@@ -1,7 +1,8 @@
-"""Command-line flags read off a dataclass: one field is one flag, its metadata says how its text is read.
+"""Command-line flags derived from a dataclass: each field is a flag, and its metadata says how to read the value.
 
-`option()` declares a field, `Kind` is a way to read a value, `read_flags` turns words into field values, `usage` is the
-help text. Knows neither tritonserver's flags nor what a value means; the texts of mistakes are tritonserver's.
+`option()` declares a field, a `Kind` reads a value, `read_words` and `read_values` turn a command line into field
+values, `usage` makes the help text. Knows neither tritonserver's flags nor what a value means; error messages are
+tritonserver's.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _WHOLE: Final = re.compile("[+-]?[0-9]+")
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """How a value is written: `read` raises `ValueError` with the text of the mistake."""
+    """How a value is read; `read` raises `ValueError` with the error message."""
 
     placeholder: str
     read: Callable[[str], Any]
@@ -31,9 +32,9 @@ class Kind:
 
 @dataclass(frozen=True, slots=True)
 class Flag:
-    """One flag; `gather` makes the field's value of all that were given, None keeps the last.
+    """One flag; `gather` combines all given values into the field's value, None keeps the last one.
 
-    `deprecated` are old names that still work, with a warning.
+    `deprecated` holds old names that still work, with a warning.
     """
 
     name: str
@@ -47,7 +48,7 @@ class Flag:
 
 @dataclass(slots=True)
 class CommandWords:
-    """What the words of a command line say: raw texts by flag name, the rest, and what is wrong."""
+    """A command line, split into flags with their raw text, positional words, and problems."""
 
     given: list[tuple[str, str]]
     positional: list[str]
@@ -74,9 +75,15 @@ def _read_float(text: str) -> float:
     return value
 
 
+def _read_directory(text: str) -> Path:
+    if not text:  # Path("") would be the working directory
+        raise ValueError("a directory is expected, got an empty text")
+    return Path(text)
+
+
 BOOLEAN: Final = Kind("BOOL", _read_boolean)
 TEXT: Final = Kind("TEXT", str)
-DIRECTORY: Final = Kind("DIRECTORY", Path)
+DIRECTORY: Final = Kind("DIRECTORY", _read_directory)
 POSITIVE_FLOAT: Final = Kind("NUMBER", _read_float)
 
 
@@ -84,7 +91,7 @@ def whole(low: int = 0, high: int = _INT64) -> Kind:
     """Return the kind of whole numbers from `low` to `high`."""
 
     def read(text: str) -> int:
-        if not _WHOLE.fullmatch(text):  # int() would take "1_000" and other scripts' digits
+        if not _WHOLE.fullmatch(text):  # int() would accept "1_000" and the digits of other scripts
             raise ValueError(f"Invalid option value. Got {text}")
         value = int(text) if len(text) < 30 else _INT64 + 1
         if not low <= value <= high:
@@ -99,7 +106,7 @@ def choice(*words: str) -> Kind:
 
     def read(text: str) -> str:
         if text not in words:
-            raise ValueError(f"invalid argument {text}; it is one of {', '.join(words)}")
+            raise ValueError(f"invalid argument {text}; expected one of {', '.join(words)}")
         return text
 
     return Kind("|".join(words), read)
@@ -126,7 +133,7 @@ def option(
 
 
 def flags_of(options: type) -> Iterator[Flag]:
-    """Yield the flags of a dataclass in the order of its fields, named like them."""
+    """Yield the flags of a dataclass in the order of its fields, named after them."""
     for each in fields(options):
         flag = each.metadata.get(_KEY)
         if flag is not None:
@@ -145,7 +152,7 @@ def field_name(flag: Flag) -> str:
 def read_words(arguments: Sequence[str], kinds: Mapping[str, Kind]) -> CommandWords:
     """Split a command line into flags of `kinds` (`--flag=value`, `--flag value`) and the rest.
 
-    A boolean flag needs no value: the next word is one only if it is a boolean word.
+    A boolean flag needs no value: it takes the next word only if that is a boolean.
     """
     reading = CommandWords([], [], [])
     words = list(reversed(arguments))
@@ -176,7 +183,7 @@ def _suggestion(name: str, kinds: Mapping[str, Kind]) -> str:
 
 
 def read_values(given: Iterable[tuple[str, str]], flags: Iterable[Flag], problems: list[str]) -> dict[str, Any]:
-    """Return field values by field name; what cannot be read is added to `problems`."""
+    """Return field values by field name; add errors to `problems`."""
     by_name = {name: flag for flag in flags for name in (flag.name, *flag.aliases, *flag.deprecated)}
     values: dict[str, list[Any]] = {}
     for name, text in given:
@@ -203,20 +210,27 @@ def usage(head: str, flags: Iterable[Flag], defaults: object) -> str:
     """Return the help text: `head`, then the flags by section with the values they have in `defaults`."""
     sections: dict[str, list[str]] = {}
     for flag in flags:
-        repeat = " (repeatable)" if flag.gather else ""
         names = ", ".join(f"--{name}" for name in (flag.name, *flag.aliases))
-        shown = _shown(getattr(defaults, field_name(flag)))
-        text = textwrap.wrap(f"{flag.help}{repeat}{shown}", 100)
+        default = _shown(getattr(defaults, field_name(flag)))
+        notes = ", ".join(filter(None, ("repeatable" if flag.gather else "", f"default: {default}" if default else "")))
+        text = wrap_help(f"{flag.help} ({notes})" if notes else flag.help, 74)
         lines = sections.setdefault(flag.section, [])
         lines.append("\n".join([f"  {names} {flag.kind.placeholder}", *(f"      {line}" for line in text)]))
     return "\n\n".join([head, *(f"{name}:\n" + "\n".join(lines) for name, lines in sections.items())])
 
 
+def wrap_help(text: str, width: int) -> list[str]:
+    """Return the lines of a help text, never broken at a hyphen or after "default:"."""
+    kept = " ".join(text.split()).replace("default: ", "default:\N{NO-BREAK SPACE}")
+    lines = textwrap.wrap(kept, width, break_on_hyphens=False)
+    return [line.replace("\N{NO-BREAK SPACE}", " ") for line in lines]
+
+
 def _shown(default: Any) -> str:
     if isinstance(default, bool):
-        return f" [{str(default).lower()}]"
+        return str(default).lower()
     if isinstance(default, dict):
         default = [f"{name}={str(value).lower()}" for name, value in default.items()]
     if isinstance(default, tuple | list):
         default = " ".join(map(str, default))
-    return f" [{default}]" if default != "" else ""
+    return str(default)

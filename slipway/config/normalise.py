@@ -1,9 +1,9 @@
-"""Write the defaults that Triton writes into a configuration, so that what is shown is what runs.
+"""Write Triton's defaults into a configuration, so that what is shown is what runs.
 
 Source: Triton core, `src/model_config_utils.cc` (NormalizeModelConfig), compared field by field with the real server.
-Two differences are intended:
-KIND_GPU is kept as written where there is no GPU, the instances then run on the CPU (`instances/plan.py`); and an
-onnxruntime model without a count gets one instance, not Triton's two, which would halve the threads of a request.
+Two differences are deliberate: KIND_GPU is kept on a machine without a GPU, where the instances run on the CPU
+(`instances/plan.py`); and an onnxruntime model without a count gets one instance instead of Triton's two, which would
+halve the threads of a request.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ SEQUENCE_IDLE_US: Final = 1_000_000
 
 
 def normalise(config: model_config_pb2.ModelConfig) -> None:
-    """Complete `config` in place with the defaults of fields that are not given."""
+    """Set the fields of `config` that are not given to their defaults."""
     if not config.HasField("version_policy"):
         config.version_policy.latest.num_versions = 1
     _normalise_scheduling(config)

@@ -1,7 +1,7 @@
-"""What `slipway serve` can be told: tritonserver's flags as one frozen dataclass, and the command line read into it.
+"""The options of `slipway serve`: tritonserver's flags as one frozen dataclass, and the parser of the command line.
 
-A field is a flag: its name, help text and default stand here and nowhere else. Addresses are local unless told
-otherwise, which is safer than tritonserver's 0.0.0.0. Knows no part of the server.
+Each field is a flag, whose name, help text and default are defined only here. The default addresses are local, which is
+safer than tritonserver's 0.0.0.0. Knows no part of the server.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import combinations
 from pathlib import Path
@@ -33,14 +33,16 @@ from slipway.errors import invalid
 
 _USAGE: Final = """usage: slipway serve [REPOSITORY] [--flag=value | --flag value ...]
 
-Serve the models of a Triton model repository over HTTP and gRPC. The flags are tritonserver's; booleans are true, on,
-1, false, off or 0, and a boolean flag without a value is true."""
+Serve the models of a Triton model repository over HTTP and gRPC. The flags are
+tritonserver's. A BOOL is true, on or 1, or false, off or 0; a boolean flag
+without a value is true."""
 _DEFAULT_BATCH: Final = "default-max-batch-size"
 _LOCAL: Final = "127.0.0.1"
+_LOOPBACK: Final = (_LOCAL, "localhost", "::1")
 _EVERYWHERE: Final = ("0.0.0.0", "::")  # noqa: S104  compared with, never bound
 _METRICS: Final = {"counter_latencies": True, "histogram_latencies": True}
 
-# Kinds of values that only this server has
+# Kinds of values that are specific to the server
 
 
 def _read_backend_setting(text: str) -> tuple[str, str, str]:
@@ -72,7 +74,7 @@ def _read_metrics_setting(text: str) -> tuple[str, bool]:
     if setting == "summary_quantiles" or (setting == "summary_latencies" and BOOLEAN.read(value)):
         raise ValueError("summaries are not supported yet")
     if setting not in (*_METRICS, "summary_latencies"):
-        raise ValueError(f"unknown setting '{setting}'; it is one of {', '.join(_METRICS)}")
+        raise ValueError(f"unknown setting '{setting}'; expected one of {', '.join(_METRICS)}")
     return setting, BOOLEAN.read(value)
 
 
@@ -85,7 +87,7 @@ def _read_config_name(text: str) -> str:
     if not text:
         raise ValueError("Error: empty argument for --model-config-name")
     if text != Path(text).name or " " in text:
-        raise ValueError(f"the name of a file without '.pbtxt', directory and spaces is expected. Got {text}")
+        raise ValueError(f"expected a file name without '.pbtxt', directory or spaces. Got {text}")
     return text
 
 
@@ -108,97 +110,98 @@ _backend = partial(option, "Backends")
 
 @dataclass(frozen=True, slots=True)
 class ServerOptions:
-    """Every setting of a server; the field `x_y` is the flag `--x-y`. `warnings` are for the log, once it is there."""
+    """Every setting of a server; the field `x_y` is the flag `--x-y`. `warnings` are logged at start-up."""
 
-    id: str = _server("triton", TEXT, "Name of this server in its metadata.")
-    exit_timeout_secs: int = _server(30, _COUNT, "Seconds that requests in flight are given when the server ends.")
+    id: str = _server("triton", TEXT, "server name in the metadata")
+    exit_timeout_secs: int = _server(30, _COUNT, "seconds to wait for requests in flight at shutdown")
 
-    log_verbose: int = _logging(0, _COUNT, "Verbose messages: 0 for none, 1 and more for all.")
-    log_info: bool = _logging(True, BOOLEAN, "Write information.")
-    log_warning: bool = _logging(True, BOOLEAN, "Write warnings.")
-    log_error: bool = _logging(True, BOOLEAN, "Write errors.")
-    log_format: str = _logging("default", choice("default", "ISO8601"), "Form of a log line.")
-    log_file: str = _logging("", TEXT, "File that gets the log instead of standard error.")
+    log_verbose: int = _logging(0, _COUNT, "verbose messages: 0 for none, 1 or more for all")
+    log_info: bool = _logging(True, BOOLEAN, "log information")
+    log_warning: bool = _logging(True, BOOLEAN, "log warnings")
+    log_error: bool = _logging(True, BOOLEAN, "log errors")
+    log_format: str = _logging("default", choice("default", "ISO8601"), "format of log lines")
+    log_file: str = _logging("", TEXT, "file to log to (default: standard error)")
 
     model_repository: tuple[Path, ...] = _models(
-        (), DIRECTORY, "Directory with one directory per model; REPOSITORY is short for it.",
+        (), DIRECTORY, "directory with one subdirectory per model; same as REPOSITORY",
         aliases=("model-store",), gather=tuple,
     )  # fmt: skip
-    exit_on_error: bool = _models(True, BOOLEAN, "End when a model fails to load at start.")
+    exit_on_error: bool = _models(True, BOOLEAN, "exit if a model fails to load at start-up")
     disable_auto_complete_config: bool = _models(
-        False, BOOLEAN, "Do not derive what config.pbtxt leaves out.", deprecated=("strict-model-config",)
+        False, BOOLEAN, "do not derive what config.pbtxt omits", deprecated=("strict-model-config",)
     )
-    strict_readiness: bool = _models(True, BOOLEAN, "Be ready only when every model is.")
+    strict_readiness: bool = _models(True, BOOLEAN, "report ready only when every model is ready")
     model_control_mode: str = _models(
         "none", choice("none", "poll", "explicit"),
-        "Load all models once (none), follow changes of the repository (poll), or load on request (explicit).",
+        "load all models once (none), follow changes to the repository (poll), or load on request (explicit)",
     )  # fmt: skip
-    repository_poll_secs: int = _models(15, _AT_LEAST_ONE, "Seconds between two looks at the repository in mode poll.")
+    repository_poll_secs: int = _models(15, _AT_LEAST_ONE, "seconds between scans of the repository in poll mode")
     load_model: tuple[str, ...] = _models(
-        (), TEXT, "Model to load at start in mode explicit; * alone is every model.", gather=tuple
+        (), TEXT, "model to load at start-up in explicit mode; a lone * means every model", gather=tuple
     )
     model_config_name: str = _models(
-        "", Kind("NAME", _read_config_name), "Read configs/NAME.pbtxt of a model instead of config.pbtxt, if it exists."
+        "", Kind("NAME", _read_config_name), "read configs/NAME.pbtxt of a model instead of config.pbtxt, if it exists"
     )
-    model_load_thread_count: int = _models(4, _AT_LEAST_ONE, "Models that are loaded at the same time.")
-    model_load_retry_count: int = _models(0, _COUNT, "How often a load that failed is tried again.")
+    model_load_thread_count: int = _models(4, _AT_LEAST_ONE, "number of models to load at the same time")
+    model_load_retry_count: int = _models(0, _COUNT, "number of times to retry a failed load")
 
-    allow_http: bool = _http(True, BOOLEAN, "Serve HTTP.")
-    http_address: str = _http(_LOCAL, TEXT, "Address to listen on; 0.0.0.0 is every interface.")
-    http_port: int = _http(8000, _PORT, "Port to listen on; 0 is one the system chooses.")
-    reuse_http_port: bool = _http(False, BOOLEAN, "Share the port with other servers that have this flag.")
-    http_max_input_size: int = _http(64 << 20, whole(-(2**63)), "Largest request body in bytes, decompressed.")
+    allow_http: bool = _http(True, BOOLEAN, "serve HTTP")
+    http_address: str = _http(_LOCAL, TEXT, "address to listen on; 0.0.0.0 is every interface")
+    http_port: int = _http(8000, _PORT, "port to listen on; 0 lets the system choose")
+    reuse_http_port: bool = _http(False, BOOLEAN, "share the port with other servers that set this flag")
+    http_max_input_size: int = _http(64 << 20, whole(-(2**63)), "maximum size of a decompressed request body, in bytes")
 
-    allow_grpc: bool = _grpc(True, BOOLEAN, "Serve gRPC.")
-    grpc_address: str = _grpc(_LOCAL, TEXT, "Address to listen on; 0.0.0.0 is every interface.")
-    grpc_port: int = _grpc(8001, _PORT, "Port to listen on; 0 is one the system chooses.")
-    reuse_grpc_port: bool = _grpc(False, BOOLEAN, "Share the port with other servers that have this flag.")
+    allow_grpc: bool = _grpc(True, BOOLEAN, "serve gRPC")
+    grpc_address: str = _grpc(_LOCAL, TEXT, "address to listen on; 0.0.0.0 is every interface")
+    grpc_port: int = _grpc(8001, _PORT, "port to listen on; 0 lets the system choose")
+    reuse_grpc_port: bool = _grpc(False, BOOLEAN, "share the port with other servers that set this flag")
     grpc_engine: str = _grpc(
         "auto", choice("auto", "grpcio", "native"),
-        "Library that speaks gRPC; auto is the fastest one that is installed and can do what is asked.",
+        "library that speaks gRPC; auto picks the fastest installed one that supports the other flags; native does not "
+        "decompress deflate",
     )  # fmt: skip
-    grpc_use_ssl: bool = _grpc(False, BOOLEAN, "Encrypt connections (TLS).")
-    grpc_use_ssl_mutual: bool = _grpc(False, BOOLEAN, "Encrypt connections and demand a certificate of the client.")
-    grpc_server_cert: str = _grpc("", TEXT, "PEM file with the server's certificate.")
-    grpc_server_key: str = _grpc("", TEXT, "PEM file with the server's key.")
-    grpc_root_cert: str = _grpc("", TEXT, "PEM file with the certificate that signs those of clients.")
+    grpc_use_ssl: bool = _grpc(False, BOOLEAN, "encrypt connections (TLS)")
+    grpc_use_ssl_mutual: bool = _grpc(False, BOOLEAN, "encrypt connections and require a client certificate")
+    grpc_server_cert: str = _grpc("", TEXT, "PEM file with the server's certificate")
+    grpc_server_key: str = _grpc("", TEXT, "PEM file with the server's key")
+    grpc_root_cert: str = _grpc("", TEXT, "PEM file with the root certificate of client certificates")
     grpc_infer_response_compression_level: str = _grpc(
         "none", choice("none", "low", "medium", "high"),
-        "Compression of responses.",
+        "compression level of responses",
     )  # fmt: skip
-    grpc_keepalive_time: int = _grpc(7_200_000, _COUNT, "Milliseconds of silence before a keepalive ping.")
-    grpc_keepalive_timeout: int = _grpc(20_000, _COUNT, "Milliseconds to wait for the answer to a ping.")
-    grpc_keepalive_permit_without_calls: bool = _grpc(False, BOOLEAN, "Ping connections without calls too.")
-    grpc_http2_max_pings_without_data: int = _grpc(2, _COUNT, "Pings in a row without data; 0 is no limit.")
+    grpc_keepalive_time: int = _grpc(7_200_000, _COUNT, "milliseconds of inactivity before a keepalive ping")
+    grpc_keepalive_timeout: int = _grpc(20_000, _COUNT, "milliseconds to wait for the reply to a ping")
+    grpc_keepalive_permit_without_calls: bool = _grpc(False, BOOLEAN, "ping connections even without calls")
+    grpc_http2_max_pings_without_data: int = _grpc(2, _COUNT, "maximum consecutive pings without data; 0 is no limit")
     grpc_http2_min_recv_ping_interval_without_data: int = _grpc(
-        300_000, _COUNT, "Milliseconds that a client must let pass between two pings without data."
+        300_000, _COUNT, "minimum milliseconds between a client's pings without data"
     )
-    grpc_http2_max_ping_strikes: int = _grpc(2, _COUNT, "Pings too many before a connection ends; 0 is no limit.")
-    grpc_max_connection_age: int = _grpc(0, _COUNT, "Milliseconds that a connection may last; 0 is no limit.")
-    grpc_max_connection_age_grace: int = _grpc(0, _COUNT, "Milliseconds that calls get after that age.")
+    grpc_http2_max_ping_strikes: int = _grpc(2, _COUNT, "excess pings before a connection is closed; 0 is no limit")
+    grpc_max_connection_age: int = _grpc(0, _COUNT, "maximum age of a connection, in milliseconds; 0 is no limit")
+    grpc_max_connection_age_grace: int = _grpc(0, _COUNT, "milliseconds that calls may continue past that age")
 
-    allow_metrics: bool = _measures(True, BOOLEAN, "Serve Prometheus metrics.")
-    allow_cpu_metrics: bool = _measures(True, BOOLEAN, "Measure the processor and the memory.")
-    metrics_address: str = _measures("", TEXT, "Address to listen on; the HTTP address when not given.")
-    metrics_port: int = _measures(8002, _PORT, "Port to listen on; 0 is one the system chooses.")
+    allow_metrics: bool = _measures(True, BOOLEAN, "serve Prometheus metrics")
+    allow_cpu_metrics: bool = _measures(True, BOOLEAN, "report CPU and memory usage")
+    metrics_address: str = _measures("", TEXT, "address to listen on (default: the HTTP address)")
+    metrics_port: int = _measures(8002, _PORT, "port to listen on; 0 lets the system choose")
     metrics_config: Mapping[str, bool] = _measures(
-        _METRICS, _METRICS_SETTING, "Which latencies are measured.", gather=_metrics
+        _METRICS, _METRICS_SETTING, "latency metrics to report", gather=_metrics
     )
 
     backend_directory: tuple[Path, ...] = _backend(
-        (Path("/opt/tritonserver/backends"),), DIRECTORY, "Where backends written in Python are found.", gather=tuple
+        (Path("/opt/tritonserver/backends"),), DIRECTORY, "directory of Python-based backends", gather=tuple
     )
     backend_config: Mapping[str, Mapping[str, str]] = _backend(
-        {}, _BACKEND_SETTING, "Setting of one backend, or of all.", gather=_by_backend
+        {}, _BACKEND_SETTING, "setting of one backend, or of all backends", gather=_by_backend
     )
 
     warnings: tuple[str, ...] = ()
 
 
 def parse_options(arguments: Sequence[str]) -> ServerOptions:
-    """Return the options of a command line; print the help text and exit with 0 when it is asked for.
+    """Return the options of a command line; on --help, print the help text and exit with 0.
 
-    Raise INVALID_ARG with everything that is wrong.
+    Raise INVALID_ARG with all errors.
     """
     flags = tuple(flags_of(ServerOptions))
     if "--help" in arguments or "-h" in arguments:
@@ -217,6 +220,7 @@ def parse_options(arguments: Sequence[str]) -> ServerOptions:
     ]
     options = ServerOptions(**values, warnings=(*warnings, *unserved.warn(reading.given)))
     problems += _contradictions(options) if not problems else []
+    options = replace(options, warnings=(*options.warnings, *_unreachable(options)))
     if problems:
         raise invalid("; ".join(problems))
     return options
@@ -227,7 +231,7 @@ def _unserved_usage() -> str:
     text = ""
     for head, names in lists.items():
         words = " ".join(f"--{name}" for name in names)
-        text += f"\n\n{head}:\n" + textwrap.indent(textwrap.fill(words, 106, break_on_hyphens=False), "  ")
+        text += f"\n\n{head}:\n" + textwrap.indent(textwrap.fill(words, 78, break_on_hyphens=False), "  ")
     return text + "\n"
 
 
@@ -240,8 +244,36 @@ def _contradictions(options: ServerOptions) -> Iterator[str]:
         yield "Wildcard model name '*' must be the ONLY startup model if specified at all."
     if options.http_max_input_size <= 0:
         yield "--http-max-input-size must be greater than 0."
+    yield from _certificates(options)
     for one, other in combinations(_listeners(options), 2):
         yield from _collision(*one, *other)
+
+
+def _certificates(options: ServerOptions) -> Iterator[str]:
+    """Yield what TLS lacks: files that are not named, and named ones that are not there."""
+    if not (options.allow_grpc and (options.grpc_use_ssl or options.grpc_use_ssl_mutual)):
+        return
+    flag = "--grpc-use-ssl-mutual" if options.grpc_use_ssl_mutual else "--grpc-use-ssl"
+    needed = {"--grpc-server-cert": options.grpc_server_cert, "--grpc-server-key": options.grpc_server_key}
+    if options.grpc_use_ssl_mutual:
+        needed["--grpc-root-cert"] = options.grpc_root_cert
+    for name, file in needed.items():
+        if not file:
+            yield f"{flag} needs {name} with a PEM file"
+        elif not Path(file).is_file():
+            yield f"{name}: '{file}' is not a file"
+
+
+def _unreachable(options: ServerOptions) -> Iterator[str]:
+    """Yield a warning for a front that stays on loopback where another one does not: it is easily forgotten."""
+    fronts = [("HTTP", options.http_address, options.allow_http), ("gRPC", options.grpc_address, options.allow_grpc)]
+    open_to_others = [name for name, address, allowed in fronts if allowed and address not in _LOOPBACK]
+    for name, address, allowed in fronts:
+        if allowed and open_to_others and address in _LOOPBACK:
+            yield (
+                f"{name} listens on {address} only, {open_to_others[0]} does not; "
+                f"--{name.lower()}-address={getattr(options, open_to_others[0].lower() + '_address')} opens it too"
+            )
 
 
 def _listeners(options: ServerOptions) -> Iterator[tuple[str, str, int]]:

@@ -1,7 +1,7 @@
-"""Length-aware batching as config.pbtxt states it: `parameters` keys that Triton ignores, read into a `PaddingRule`.
+"""Read batching by length from config.pbtxt: `parameters` keys that Triton ignores, turned into a `PaddingRule`.
 
-LENGTH_BATCHING_PAD_VALUES turns it on and names the pad value of each input that has variable dims. All mistakes are
-found at once; each names the key, its value and the model. Looks at nothing but the one configuration.
+LENGTH_BATCHING_PAD_VALUES turns it on and specifies the pad value of each input with variable dims. All problems are
+found at once; each names the key, its value and the model. Looks only at this one configuration.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def padding_problems(config: model_config_pb2.ModelConfig) -> list[Problem]:
 
 
 def padding_rule(config: model_config_pb2.ModelConfig) -> PaddingRule | None:
-    """Return the rule that the keys of `config` state, None without them; raise INVALID_ARG with all problems."""
+    """Return the rule in the keys of `config`, None without them; raise INVALID_ARG with all problems."""
     reader = _Reader(config)
     rule = reader.rule()
     if reader.problems:
@@ -46,7 +46,7 @@ def padding_rule(config: model_config_pb2.ModelConfig) -> PaddingRule | None:
 
 
 class _Reader:
-    """Reads the keys of one model and keeps what is wrong with them."""
+    """Reads the keys of one model and collects their problems."""
 
     def __init__(self, config: model_config_pb2.ModelConfig) -> None:
         self.problems: list[Problem] = []
@@ -58,12 +58,12 @@ class _Reader:
         self._outputs: dict[str, Any] = {tensor.name: tensor for tensor in config.output}
 
     def rule(self) -> PaddingRule | None:
-        """Return the rule, None where it is off or something is wrong."""
+        """Return the rule, None if it is off or has problems."""
         for key in self._values:
             if key not in _KEYS:
-                self._refuse(key, f"there is no such key, only {', '.join(_KEYS)}")
+                self._refuse(key, f"there is no such key; keys: {', '.join(_KEYS)}")
             elif PAD_VALUES not in self._values:
-                self._refuse(key, f"it means nothing without {PAD_VALUES}")
+                self._refuse(key, f"it has no effect without {PAD_VALUES}")
         if PAD_VALUES not in self._values:
             return None
         self._check_batching()
@@ -72,23 +72,25 @@ class _Reader:
         return None if self.problems else PaddingRule(inputs, trims, share, tokens, step)
 
     def _refuse(self, key: str, reason: str) -> None:
-        text = f"parameter '{key}' is '{self._values[key]}', but {reason} for {self._config.name}"
-        fix = "correct the value, or remove every LENGTH_BATCHING_ key: requests of different lengths then run apart"
+        text = f"parameter '{key}' of model '{self._config.name}' is '{self._values[key]}', but {reason}"
+        fix = (
+            "correct the value, or remove every LENGTH_BATCHING_ key: requests of different lengths then run separately"
+        )
         self.problems.append(Problem(Rule.LENGTH_BATCHING, text, ("parameters", Named(key, "key"), "value"), fix))
 
     def _check_batching(self) -> None:
         size = self._config.max_batch_size
         if size < 2:
-            self._refuse(PAD_VALUES, f"batching by length needs max_batch_size > 1, not {size},")
+            self._refuse(PAD_VALUES, f"batching by length needs max_batch_size > 1, not {size}")
         if not self._config.HasField("dynamic_batching"):
-            self._refuse(PAD_VALUES, "batching by length needs dynamic_batching { }, which is not set,")
+            self._refuse(PAD_VALUES, "batching by length needs dynamic_batching { }, which is not set")
 
     def _padded_inputs(self) -> tuple[PaddedInput, ...]:
         padded: dict[str, PaddedInput] = {}
         for name, text in self._pairs(PAD_VALUES, "name=value"):
             tensor = self._inputs.get(name)
             if tensor is None:
-                self._refuse(PAD_VALUES, f"there is no input '{name}', only {_quoted(self._inputs)},")
+                self._refuse(PAD_VALUES, f"there is no input '{name}'; inputs: {_quoted(self._inputs)}")
             elif name in padded:
                 self._refuse(PAD_VALUES, f"it names input '{name}' twice")
             elif -1 not in tensor.dims:
@@ -98,7 +100,7 @@ class _Reader:
                 padded[name] = PaddedInput(name, self._pad_value(tensor, text), axes)
         missing = [name for name, tensor in self._inputs.items() if -1 in tensor.dims and name not in padded]
         if missing and not self.problems:
-            self._refuse(PAD_VALUES, f"it must name each input with variable dims and lacks {_quoted(missing)}")
+            self._refuse(PAD_VALUES, f"it must name every input with variable dims and lacks {_quoted(missing)}")
         elif not padded and not self.problems:
             self._refuse(PAD_VALUES, "it names no input, and no input has variable dims: remove the key")
         return tuple(padded.values())
@@ -109,9 +111,9 @@ class _Reader:
             return 0
         value = _number(text, datatype)
         if datatype.name == "BYTES":
-            self._refuse(PAD_VALUES, f"input '{tensor.name}' is TYPE_STRING, which cannot be padded,")
+            self._refuse(PAD_VALUES, f"input '{tensor.name}' is TYPE_STRING, which cannot be padded")
         elif value is None:
-            self._refuse(PAD_VALUES, f"'{text}' of input '{tensor.name}' is no {datatype.config_name} value")
+            self._refuse(PAD_VALUES, f"'{text}' is not a {datatype.config_name} value for input '{tensor.name}'")
         return value or 0
 
     def _trims(self) -> tuple[Trim, ...]:
@@ -127,13 +129,13 @@ class _Reader:
         return tuple(trims)
 
     def _variable_dim(self, text: str, kind: str, tensors: dict[str, Any]) -> tuple[str, int] | None:
-        """Return the tensor and axis that "name.dim" means, the batch dimension counted."""
+        """Return the tensor and axis that "name.dim" means; axes count from the batch axis."""
         name, _, number = text.rpartition(".")
         tensor = tensors.get(name)
         if tensor is None:
-            self._refuse(TRIM_OUTPUTS, f"'{text}' is not the dim of an {kind}: give {kind}.dim of {_quoted(tensors)}")
+            self._refuse(TRIM_OUTPUTS, f"'{text}' is not a dim of an {kind}; expected {kind}.dim of {_quoted(tensors)}")
         elif not number.isdecimal() or int(number) >= len(tensor.dims) or tensor.dims[int(number)] != -1:
-            self._refuse(TRIM_OUTPUTS, f"'{text}' is no variable dim of {kind} '{name}' ({list(tensor.dims)})")
+            self._refuse(TRIM_OUTPUTS, f"'{text}' is not a variable dim of {kind} '{name}' ({list(tensor.dims)})")
         else:
             return name, int(number) + 1
         return None
@@ -151,7 +153,7 @@ class _Reader:
     def _tokens(self) -> int:
         text = self._values.get(MAX_TOKENS, "0")
         if not text.isdecimal():
-            self._refuse(MAX_TOKENS, "it must be a whole number, 0 for no limit,")
+            self._refuse(MAX_TOKENS, "it must be a whole number, 0 for no limit")
             return 0
         return int(text)
 
@@ -174,7 +176,7 @@ class _Reader:
 
 
 def _number(text: str, datatype: DataType) -> float | None:
-    """Return the value that `text` gives a tensor of `datatype`, None when it has none such."""
+    """Return `text` as a value of `datatype`, None if it is not one."""
     dtype = datatype.numpy
     try:
         if dtype.kind in "iub":

@@ -1,7 +1,7 @@
-"""config.pbtxt and JSON overrides into ModelConfig, with errors that say where and what to do.
+"""Parse config.pbtxt and JSON overrides into ModelConfig, with errors that say where the problem is and what to do.
 
-The real protobuf parsers do the work. What they would choke on (size, nesting) is refused before they see it, and an
-unknown field is answered with the nearest name of the message it stands in.
+The protobuf parsers do the work. Input that they would choke on (size, nesting) is refused first, and the error for an
+unknown field suggests the nearest name in its message.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from slipway.errors import Code, SlipwayError
 from slipway.problems import Problem, Rule
 
 MAX_BYTES = 4 << 20  # the text parser takes a second for 1 MB of numbers; a step of an ensemble is about 120 bytes
-MAX_MESSAGE = 400  # the parsers quote what they choke on, however long it is
+MAX_MESSAGE = 400  # the parsers quote the offending input, however long it is
 MAX_DEPTH = 64  # ModelConfig itself nests 7 deep
 
-# What protobuf's parser says of names that it does not know.
+# What protobuf's parser says about unknown names.
 UNKNOWN: Final = {
     Rule.UNKNOWN_FIELD: re.compile(r'Message type "(?P<type>[\w.]+)" has no field named "(?P<given>\w+)"'),
     Rule.UNKNOWN_VALUE: re.compile(r'Enum type "(?P<type>[\w.]+)" has no value named (?P<given>\w+)'),
 }
-# The closing quote is optional: else each quote of an unclosed string would be tried as a beginning.
+# The closing quote is optional: otherwise each quote of an unclosed string would be tried as the start of a string.
 _TOKEN = re.compile(r"""#[^\n]*|"(?:\\.|[^"\\\n])*"?|'(?:\\.|[^'\\\n])*'?|[{}<>\[\]]""")
 
 
 class ConfigError(SlipwayError):
-    """A configuration that cannot be read: its message is the `place` (file name, line and column where they are
-    known, and a colon) and the `cause`. `line` and `column` count from 1; 0 where the place is not known."""
+    """A configuration that cannot be read. The message is the `place` (file name, with line and column if known, and a
+    colon) and the `cause`. `line` and `column` count from 1; 0 means unknown."""
 
     def __init__(self, place: str, cause: str, line: int = 0, column: int = 0) -> None:
         rule = next((rule for rule, pattern in UNKNOWN.items() if pattern.search(cause)), Rule.SYNTAX_ERROR)
@@ -62,13 +62,13 @@ def parse_config_json(text: str) -> model_config_pb2.ModelConfig:
     """Return the configuration written in `text` (proto-JSON; quoted integers are accepted); raise `ConfigError`."""
     _check_size(text, "config")
     _check_depth(_braces(text), "config")
-    if not text.lstrip().startswith("{"):  # the parser takes an empty list for an empty message
-        raise ConfigError("config:", "a JSON object is expected")
+    if not text.lstrip().startswith("{"):  # the parser accepts an empty list as an empty message
+        raise ConfigError("config:", "expected a JSON object")
     config = model_config_pb2.ModelConfig()
     try:
         json_format.Parse(text, config, max_recursion_depth=MAX_DEPTH)
     except (json_format.ParseError, RecursionError) as error:
-        message = str(error).partition("\n")[0]  # what follows is a list of names in another spelling
+        message = str(error).partition("\n")[0]  # the rest is a list of names in another spelling
         raise ConfigError("config:", f"{_shorten(message)}{_suggestion(message)}") from None
     return config
 
@@ -102,13 +102,13 @@ def _located(error: text_format.ParseError, file_name: str) -> ConfigError:
 
 
 def _shorten(message: str) -> str:
-    """Return `message`, its middle left out when it is long: what is wrong stands at one of its ends."""
+    """Return `message`, without its middle if it is long: the cause is at one of its ends."""
     half = MAX_MESSAGE // 2
     return message if len(message) <= MAX_MESSAGE else f"{message[:half]} ... {message[-half:]}"
 
 
 def _suggestion(message: str) -> str:
-    """Return the nearest known field name, as half a sentence, when `message` tells of an unknown one."""
+    """Return a sentence that suggests field names if `message` is about an unknown field, else ""."""
     found = UNKNOWN[Rule.UNKNOWN_FIELD].search(message)
     if found is None:
         return ""

@@ -1,7 +1,7 @@
-"""A ModelConfig as the JSON that GET /config gives: every field in declaration order, defaults included.
+"""A ModelConfig as the JSON that GET /config returns: every field in declaration order, defaults included.
 
-Triton prints the proto-JSON form with snake_case names, enums by name and 64-bit integers as numbers, three rare fields
-excepted; a message field or a member of a oneof appears only when it is set. Map entries are sorted, as Triton's come
+Triton prints the proto-JSON form with snake_case names, enums by name and 64-bit integers as numbers, except for three
+rare fields; a message field or a member of a oneof appears only if it is set. Map entries are sorted here; Triton's are
 in any order. Source: Triton's `docs/protocol/extension_model_configuration.md`, compared byte for byte with the real
 server.
 """
@@ -15,7 +15,7 @@ import orjson
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
-# 64-bit integers that Triton forgets to turn from proto-JSON's strings into numbers.
+# 64-bit integers that Triton forgets to convert from proto-JSON's strings to numbers.
 _QUOTED: Final = frozenset(
     (
         "inference.ModelSequenceBatching.InitialState.dims",
@@ -49,7 +49,7 @@ def config_object(message: Message) -> dict[str, Any]:
 
 
 def _is_late(field: Any) -> bool:
-    """Return whether Triton's printer puts the field behind the others: a plain value in a oneof."""
+    """Return whether Triton prints the field after the others, as it does a plain value in a oneof."""
     return field.containing_oneof is not None and field.message_type is None
 
 
@@ -69,8 +69,7 @@ def _value(field: Any, value: Any) -> Any:
 
 
 def _shortest(value: float) -> int | float:
-    """Return a 32-bit float as the number that its shortest text is read as: whole numbers up to six digits are
-    whole."""
+    """Return a 32-bit float as the number of its shortest text: whole numbers of up to six digits become integers."""
     text = f"{value:.6g}"
     if np.float32(text) != np.float32(value):
         text = f"{value:.9g}"

@@ -1,4 +1,4 @@
-"""The frozen `ModelSignature` of a normalised configuration, label files read."""
+"""Build the frozen `ModelSignature` of a normalised configuration, with the contents of its label files."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from slipway.problems import Named, Problem, Rule
 
 
 def build_signature(config: model_config_pb2.ModelConfig, model_directory: Path) -> ModelSignature:
-    """Return what the model takes and gives; raise INVALID_ARG for a label file that cannot be
-    read or batching by length that cannot be done."""
+    """Return the model's inputs and outputs; raise INVALID_ARG for an unreadable label file or invalid batching by
+    length."""
     inputs = {
         declared.name: _spec(declared, optional=declared.optional, ragged=declared.allow_ragged_batch)
         for declared in config.input
@@ -36,7 +36,7 @@ def build_signature(config: model_config_pb2.ModelConfig, model_directory: Path)
 
 
 def tensor_spec(declared: model_config_pb2.ModelInput | model_config_pb2.ModelOutput) -> TensorSpec:
-    """Return a declared tensor as far as inputs and outputs have the same words: name, type, shape."""
+    """Return the part of a declared tensor that inputs and outputs share: name, type, shape."""
     return _spec(declared)
 
 
@@ -53,15 +53,15 @@ def _spec(declared: Any, *, optional: bool = False, ragged: bool = False, labels
 
 
 def _labels(declared: model_config_pb2.ModelOutput, model_directory: Path) -> list[str]:
-    """Return the lines of the output's label file; `validate` has seen to it that it lies inside the directory."""
+    """Return the lines of the output's label file; `validate` has ensured that it is inside the directory."""
     if not declared.label_filename:
         return []
     try:
         text: str = (model_directory / declared.label_filename).read_text(encoding="utf-8")
         return text.splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        reason = error.strerror if isinstance(error, OSError) else "it is not valid UTF-8"
         text = f"cannot read label file '{declared.label_filename}' of output '{declared.name}': {reason}"
         path = ("output", Named(declared.name), "label_filename")
-        problem = Problem(Rule.LABEL_FILE_MISSING, text, path, "put the file beside config.pbtxt")
+        problem = Problem(Rule.LABEL_FILE_MISSING, text, path, "put the file next to config.pbtxt")
         raise refused(problem) from None

@@ -1,6 +1,7 @@
-"""tritonserver's flags that set nothing here: accepted with a warning, or refused unless they ask for nothing.
+"""tritonserver's flags without effect here: accepted with a warning, or refused if they turn on a missing feature.
 
-A start script written for tritonserver runs when what it asks for is served, and fails with the reason when it is not.
+A start script written for tritonserver runs if everything that it turns on is supported, and otherwise fails with the
+reason.
 """
 
 from __future__ import annotations
@@ -11,12 +12,12 @@ from typing import Final
 
 from slipway.config.flags import BOOLEAN, TEXT, Kind
 
-_NO_GPU: Final = "no GPU memory is managed here"
-_NO_GPU_METRICS: Final = "GPUs are not measured"
+_NO_GPU: Final = "GPU memory is not managed here"
+_NO_GPU_METRICS: Final = "GPU metrics are not collected"
 _ONE_LOOP: Final = "one event loop serves all connections"
 _NO_POOL: Final = "requests are not pooled"
 
-# Flag -> how it is written, why it changes nothing.
+# Flag -> the kind of its value, why it has no effect.
 WITHOUT_EFFECT: Final[dict[str, tuple[Kind, str]]] = {
     "enable-peer-access": (BOOLEAN, _NO_GPU),
     "pinned-memory-pool-byte-size": (TEXT, _NO_GPU),
@@ -25,8 +26,8 @@ WITHOUT_EFFECT: Final[dict[str, tuple[Kind, str]]] = {
     "min-supported-compute-capability": (TEXT, _NO_GPU),
     "model-load-gpu-limit": (TEXT, _NO_GPU),
     "allow-gpu-metrics": (BOOLEAN, _NO_GPU_METRICS),
-    "metrics-interval-ms": (TEXT, "metrics are measured when they are asked for"),
-    "buffer-manager-thread-count": (TEXT, "tensors are not copied by threads of their own"),
+    "metrics-interval-ms": (TEXT, "metrics are measured when they are requested"),
+    "buffer-manager-thread-count": (TEXT, "tensors are not copied by separate threads"),
     "http-thread-count": (TEXT, _ONE_LOOP),
     "grpc-infer-thread-count": (TEXT, _ONE_LOOP),
     "grpc-infer-allocation-pool-size": (TEXT, _NO_POOL),
@@ -36,7 +37,7 @@ WITHOUT_EFFECT: Final[dict[str, tuple[Kind, str]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Unsupported:
-    """A feature that is not built, with its verb; `off` are the values, in lower case, that do not ask for it."""
+    """A missing feature, with its verb; `off` holds the values, in lower case, that leave it off."""
 
     feature: str
     off: tuple[str, ...] = ()
@@ -49,8 +50,8 @@ _CACHE: Final = "the response cache is"
 _RATE: Final = "the rate limiter is"
 _SAGEMAKER: Final = "SageMaker is"
 _VERTEX: Final = "Vertex AI is"
-_FORWARD: Final = "forwarding headers is"
-_RESTRICT: Final = "restricting APIs is"
+_FORWARD: Final = "header forwarding is"
+_RESTRICT: Final = "API restriction is"
 
 UNSUPPORTED: Final[dict[str, Unsupported]] = {
     "allow-client-shm": Unsupported("shared memory is", _FALSE, BOOLEAN),
@@ -88,7 +89,7 @@ KINDS: Final[dict[str, Kind]] = {name: kind for name, (kind, _) in WITHOUT_EFFEC
 
 
 def refuse(given: Iterable[tuple[str, str]]) -> list[str]:
-    """Return one text for each given flag (name, value) that asks for a feature that is not built."""
+    """Return one message for each given flag (name, value) that turns on a missing feature."""
     problems = []
     for name, text in given:
         row = UNSUPPORTED.get(name)
@@ -98,6 +99,6 @@ def refuse(given: Iterable[tuple[str, str]]) -> list[str]:
 
 
 def warn(given: Iterable[tuple[str, str]]) -> list[str]:
-    """Return one text for each given flag (name, value) that changes nothing."""
+    """Return one message for each given flag (name, value) that has no effect."""
     names = dict.fromkeys(name for name, _ in given if name in WITHOUT_EFFECT)
     return [f"--{name} has no effect: {WITHOUT_EFFECT[name][1]}" for name in names]

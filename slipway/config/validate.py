@@ -1,8 +1,8 @@
-"""Everything that is wrong with one completed and normalised configuration, all problems at once, in Triton's words.
+"""Find all problems of one completed and normalised configuration at once, in Triton's words.
 
-Texts were read from NVIDIA's tritonserver 2.51. Stricter than Triton in what would only fail or exhaust the machine
-later: names given twice, files outside the model's directory, absurd counts, unknown enum values. How an ensemble
-fits its models is `validate_ensemble.py`; nothing here looks at another model.
+The texts are those of NVIDIA's tritonserver 2.51. Stricter than Triton where a model would only fail, or exhaust the
+machine, later: duplicate names, files outside the model's directory, absurd counts, unknown enum values. Whether an
+ensemble fits its models is checked in `validate_ensemble.py`; nothing here looks at another model.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from slipway.config.validate_sequence import sequence_problems
 from slipway.config.validate_tensors import MAX_DIMS, batch_problems, tensor_problems
 from slipway.problems import FieldPath, Named, Problem, Rule, Step
 
-MAX_VERSIONS: Final = 1024  # named one by one in a version policy
-MAX_WARMUP_ELEMENTS: Final = 1 << 28  # of one tensor, made before the model is asked
+MAX_VERSIONS: Final = 1024  # listed in a version policy
+MAX_WARMUP_ELEMENTS: Final = 1 << 28  # in one tensor, allocated before the model runs
 
 
 def validate(config: model_config_pb2.ModelConfig, model_directory: Path) -> list[Problem]:
     """Return the problems of `config`, none if it can be served; looks only at file names, not into files."""
     unknown = list(_unknown_enums(config, (), config.name))
-    if unknown:  # the other checks name enum values
+    if unknown:  # the other checks look up the names of enum values
         return unknown
     return [
         *_batch_size_problems(config),
@@ -48,7 +48,7 @@ def validate(config: model_config_pb2.ModelConfig, model_directory: Path) -> lis
 
 
 def _unknown_enums(message: Message, path: FieldPath, name: str) -> Iterator[Problem]:
-    """Yield enum fields whose number has no name: proto3 lets them through."""
+    """Yield enum fields whose number has no name, which proto3 accepts."""
     field: Any  # protobuf has two descriptor classes; only one has types
     for field, value in message.ListFields():
         if field.type == FieldDescriptor.TYPE_MESSAGE:
@@ -59,7 +59,7 @@ def _unknown_enums(message: Message, path: FieldPath, name: str) -> Iterator[Pro
             for number in numbers:
                 if number not in field.enum_type.values_by_number:
                     text = f"field '{field.name}' has the unknown value {number} for {name}"
-                    fix = "write the name of a value, such as TYPE_FP32 or KIND_CPU"
+                    fix = "use the name of a value, such as TYPE_FP32 or KIND_CPU"
                     yield Problem(Rule.UNKNOWN_VALUE, text, (*path, field.name), fix)
 
 
@@ -76,7 +76,7 @@ def _messages(field: Any, value: Any) -> list[tuple[tuple[Step, ...], Message]]:
 def _batch_size_problems(config: model_config_pb2.ModelConfig) -> Iterator[Problem]:
     if config.max_batch_size < 0:
         text = f"'max_batch_size' must be non-negative value for {config.name}"
-        yield Problem(Rule.MAX_BATCH_SIZE_NEGATIVE, text, ("max_batch_size",), "write 0 or more")
+        yield Problem(Rule.MAX_BATCH_SIZE_NEGATIVE, text, ("max_batch_size",), "set max_batch_size to 0 or more")
 
 
 def _scheduler_problems(config: model_config_pb2.ModelConfig) -> Iterator[Problem]:
@@ -116,11 +116,11 @@ def _version_problems(config: model_config_pb2.ModelConfig) -> Iterator[Problem]
     count = len(config.version_policy.specific.versions)
     if count > MAX_VERSIONS:
         text = f"version policy must name at most {MAX_VERSIONS} versions, but names {count} for {config.name}"
-        yield Problem(Rule.LIMIT_EXCEEDED, text, ("version_policy",), "use all or latest")
+        yield Problem(Rule.LIMIT_EXCEEDED, text, ("version_policy",), "use the policy all or latest")
 
 
 def _agent_problems(config: model_config_pb2.ModelConfig) -> Iterator[Problem]:
-    """Yield the repository agents: a model whose files one was to check or to fetch is not served without it."""
+    """Yield the repository agents: a model that needs one to check or fetch its files is not served without it."""
     for agent in config.model_repository_agents.agents:
         text = f"unable to find repo agent '{agent.name}' for {config.name}: repository agents are not supported yet"
         yield Problem(Rule.REPOSITORY_AGENT, text, ("model_repository_agents",), "remove the agents")
@@ -135,18 +135,20 @@ def _warmup_problems(config: model_config_pb2.ModelConfig) -> Iterator[Problem]:
                     f"warmup sample '{sample.name}' may have at most {MAX_WARMUP_ELEMENTS} elements and {MAX_DIMS} "
                     f"dims in input '{tensor}' for {config.name}"
                 )
-                yield Problem(Rule.LIMIT_EXCEEDED, text, ("model_warmup", Named(sample.name)), "make it smaller")
+                yield Problem(
+                    Rule.LIMIT_EXCEEDED, text, ("model_warmup", Named(sample.name)), "make the sample smaller"
+                )
 
 
 def _file_problems(config: model_config_pb2.ModelConfig, directory: Path) -> Iterator[Problem]:
-    """Yield the files that leave their directory: a config may come from a client, who could read them that way.
+    """Yield files outside their directory: a config may come from a client, who could otherwise read any file.
 
-    A model's own file may be a link, as the stores of model hubs make them: only its name is looked at.
+    A model's own file may be a symbolic link, as in the caches of model hubs, so only its name is checked.
     """
     for name in [config.default_model_filename, *config.cc_model_filenames.values()]:
         if _leaves(name):
             text = f"model file '{name}' must stay within the version directory for {config.name}"
-            yield Problem(Rule.FILE_OUTSIDE, text, ("default_model_filename",), "name a file of the version")
+            yield Problem(Rule.FILE_OUTSIDE, text, ("default_model_filename",), "name a file in the version directory")
     for output in config.output:
         name = output.label_filename
         if _leaves(name) or _links_out(directory, name):
@@ -154,7 +156,7 @@ def _file_problems(config: model_config_pb2.ModelConfig, directory: Path) -> Ite
                 f"label file '{name}' of output '{output.name}' must stay within the model directory for {config.name}"
             )
             path = ("output", Named(output.name), "label_filename")
-            yield Problem(Rule.FILE_OUTSIDE, text, path, "put the file into the model's directory")
+            yield Problem(Rule.FILE_OUTSIDE, text, path, "put the file in the model's directory")
     for state in config.sequence_batching.state:
         for initial in state.initial_state:
             name = initial.data_file
@@ -163,7 +165,7 @@ def _file_problems(config: model_config_pb2.ModelConfig, directory: Path) -> Ite
                     f"initial state file '{name}' of state '{state.input_name}' must stay within the model's "
                     f"initial_state directory for {config.name}"
                 )
-                yield Problem(Rule.FILE_OUTSIDE, text, (), "put it into the model's directory")
+                yield Problem(Rule.FILE_OUTSIDE, text, (), "put the file in the model's directory")
     for sample in config.model_warmup:
         for tensor, source in sample.inputs.items():
             name = source.input_data_file
@@ -172,17 +174,17 @@ def _file_problems(config: model_config_pb2.ModelConfig, directory: Path) -> Ite
                     f"warmup file '{name}' of input '{tensor}' must stay within the model's warmup directory "
                     f"for {config.name}"
                 )
-                yield Problem(Rule.FILE_OUTSIDE, text, (), "put it into the model's directory")
+                yield Problem(Rule.FILE_OUTSIDE, text, (), "put the file in the model's directory")
 
 
 def _leaves(name: str) -> bool:
-    """Return whether a file name is absolute, climbs or cannot be a name."""
+    """Return whether a file name is absolute, contains '..' or is invalid."""
     path = Path(name)
     return path.is_absolute() or ".." in path.parts or "\0" in name
 
 
 def _links_out(directory: Path, name: str) -> bool:
-    """Return whether links lead from `directory` to a file outside of it."""
+    """Return whether symbolic links lead from `directory` to a file outside it."""
     if not name:
         return False
     try:

@@ -1,7 +1,7 @@
-"""What is wrong with an ensemble: its own dataflow, and how it fits the models that it is composed of.
+"""Find the problems of an ensemble: in its own dataflow, and in how it fits the models of its steps.
 
-Pure, over configurations: which versions are loaded is the engine's business, what may flow where at run time the
-scheduler's. Every walk is a loop, so that no config is too long or too circular. Texts are the real server's.
+Pure, over configurations: the engine decides which versions are loaded, the scheduler what flows where at run time.
+Every traversal is a loop, so no config is too long or too circular. The texts are the real server's.
 Source: Triton `ensemble_scheduler` checks in `model_config_utils.cc` and `ensemble_utils.cc`.
 """
 
@@ -19,13 +19,13 @@ from slipway.problems import FieldPath, Named, Problem, Rule
 
 Configs = Mapping[str, model_config_pb2.ModelConfig]
 
-PLATFORM_FIX: Final = 'write platform: "ensemble" and no backend beside ensemble_scheduling'
+PLATFORM_FIX: Final = 'set platform: "ensemble" and remove backend; both belong to ensemble_scheduling'
 _SCHEDULING: Final = ("ensemble_scheduling",)
 _STEPS: Final = (*_SCHEDULING, "step")
 
 
 def validate_ensemble(config: model_config_pb2.ModelConfig, configs: Configs) -> list[Problem]:
-    """Return the problems of an ensemble; `configs` has the models of its steps by name, and may have theirs too."""
+    """Return the problems of an ensemble; `configs` holds the models of its steps by name, and possibly of theirs."""
     names = {step.model_name for step in config.ensemble_scheduling.step if step.model_name}
     missing = sorted(names - configs.keys() - {config.name})
     problems = composition_problems(config)
@@ -39,11 +39,11 @@ def validate_ensemble(config: model_config_pb2.ModelConfig, configs: Configs) ->
         if step.model_name in configs:
             problems += fit.step_problems(index, step, configs[step.model_name])
     firsts = {problem.text: problem for problem in reversed(problems)}
-    return [problem for problem in problems if firsts[problem.text] is problem]  # once for a model of many steps
+    return [problem for problem in problems if firsts[problem.text] is problem]  # once for a model in several steps
 
 
 def missing_models(name: str, missing: Sequence[str]) -> Problem:
-    """Return the problem of an ensemble some of whose models are not there."""
+    """Return the problem of an ensemble whose models `missing` are not available."""
     text = f"ensemble {name} contains models that are not available or ambiguous: {', '.join(missing)}"
     return Problem(Rule.STEP_MODEL_MISSING, text, _SCHEDULING, "add the models to the repository")
 
@@ -51,11 +51,11 @@ def missing_models(name: str, missing: Sequence[str]) -> Problem:
 def circular_dependency(name: str, closing: str = "") -> Problem:
     """Return the problem of an ensemble that contains itself; `closing` is the model that leads back to it."""
     text = f"circular dependency between ensembles: {' -> '.join(filter(None, (name, '...', closing, name)))}"
-    return Problem(Rule.ENSEMBLE_CYCLE, text, _SCHEDULING, "take the ensemble out of the steps that it is made of")
+    return Problem(Rule.ENSEMBLE_CYCLE, text, _SCHEDULING, "remove the step that leads back to the ensemble")
 
 
 def composition_problems(config: model_config_pb2.ModelConfig) -> list[Problem]:
-    """Return the problems of an ensemble that its own configuration shows."""
+    """Return the problems of an ensemble that its own configuration reveals."""
     if config.platform != ENSEMBLE and (config.platform or config.backend):
         text = f"ensemble scheduling cannot be set for model '{config.name}' whose platform is not ensemble"
         return [Problem(Rule.PLATFORM_BACKEND, text, ("platform",), PLATFORM_FIX)]
@@ -76,7 +76,7 @@ def _field_problems(config: model_config_pb2.ModelConfig) -> Iterator[Problem]:
     if config.model_warmup:
         texts["model_warmup"] = f"model_warmup can not be specified for ensemble '{name}'"
     for field, text in texts.items():
-        yield Problem(Rule.ENSEMBLE_FIELD, text, (field,), "remove it: set it on the models of the steps")
+        yield Problem(Rule.ENSEMBLE_FIELD, text, (field,), "remove it, and set it on the models of the steps")
     if not config.ensemble_scheduling.step:
         text = f"must specify 'step' for ensemble '{name}'"
         yield Problem(Rule.FIELD_MISSING, text, _SCHEDULING, "add a step for each model")
@@ -97,7 +97,7 @@ def _step_problems(config: model_config_pb2.ModelConfig) -> Iterator[Problem]:
                 reasons.append("is an input and can not appear in an output map")
             for reason in reasons:
                 text = f"ensemble tensor '{tensor}' {reason} for ensemble '{config.name}' step {index}"
-                yield Problem(Rule.TENSOR_PRODUCED_TWICE, text, path, f"give {tensor} another name in one of the steps")
+                yield Problem(Rule.TENSOR_PRODUCED_TWICE, text, path, f"rename {tensor} in one of the steps")
             made.add(tensor)
 
 
@@ -105,7 +105,7 @@ def _step_problems(config: model_config_pb2.ModelConfig) -> Iterator[Problem]:
 
 
 def _flow_problems(config: model_config_pb2.ModelConfig) -> Iterator[Problem]:
-    """Yield tensors that nobody uses, and outputs that nothing can ever write."""
+    """Yield unused tensors, and outputs that no step can ever write."""
     steps = config.ensemble_scheduling.step
     if not steps:
         return
@@ -116,11 +116,13 @@ def _flow_problems(config: model_config_pb2.ModelConfig) -> Iterator[Problem]:
     for tensor in inputs:
         if tensor not in used and tensor not in outputs:
             text = f"ensemble input '{tensor}' for ensemble {config.name}' is not used"
-            yield Problem(Rule.TENSOR_UNUSED, text, ("input", Named(tensor)), "remove it, or give it to a step")
+            yield Problem(
+                Rule.TENSOR_UNUSED, text, ("input", Named(tensor)), "remove it, or map it to an input of a step"
+            )
     for tensor in makers:
         if tensor not in used and tensor not in outputs:
             text = f"ensemble tensor '{tensor}' is unused in ensemble '{config.name}'"
-            fix = "remove it from the output_map, or give it to a step"
+            fix = "remove it from the output_map, or map it to an input of a step"
             yield Problem(Rule.TENSOR_UNUSED, text, _mapping(config, "output_map", tensor), fix)
     written = _written(inputs, steps)
     for tensor in outputs:
@@ -128,7 +130,7 @@ def _flow_problems(config: model_config_pb2.ModelConfig) -> Iterator[Problem]:
             continue
         if tensor not in makers:
             text = f"ensemble output '{tensor}' for ensemble {config.name}' is not used"
-            fix = "name it in the output_map of the step that makes it"
+            fix = "add it to the output_map of the step that produces it"
             yield Problem(Rule.TENSOR_NOT_PRODUCED, text, ("output", Named(tensor)), fix)
         else:
             gap = _gap(tensor, makers, written)
@@ -136,21 +138,21 @@ def _flow_problems(config: model_config_pb2.ModelConfig) -> Iterator[Problem]:
 
 
 def _unwritten(config: model_config_pb2.ModelConfig, tensor: str, gap: str, *, is_made: bool) -> Problem:
-    """Return the problem of an output that waits for the tensor `gap`, which no step makes, or only from itself."""
+    """Return the problem of an output that depends on the tensor `gap`, which no step produces, or only from itself."""
     text = (
         f"output '{tensor}' for ensemble '{config.name}' is not written: at least one of its depending tensors, "
         f"'{gap}', is not connected"
     )
     if is_made:
         path = _mapping(config, "output_map", gap)[: len(_STEPS) + 1]
-        fix = f"let a step make '{gap}' from tensors that do not depend on it"
+        fix = f"produce '{gap}' in a step whose inputs do not depend on it"
         return Problem(Rule.TENSOR_CYCLE, text, path, fix)
-    fix = f"name {gap} in an output_map, or make it an input"
+    fix = f"add {gap} to an output_map, or declare it as an input"
     return Problem(Rule.TENSOR_NOT_PRODUCED, text, _mapping(config, "input_map", gap), fix)
 
 
 def _mapping(config: model_config_pb2.ModelConfig, map_name: str, tensor: str) -> FieldPath:
-    """Return where a step first takes (`input_map`) or makes (`output_map`) an ensemble tensor."""
+    """Return where a step first uses (`input_map`) or produces (`output_map`) an ensemble tensor."""
     for index, step in enumerate(config.ensemble_scheduling.step):
         for key, value in getattr(step, map_name).items():
             if value == tensor:
@@ -180,7 +182,7 @@ def _written(inputs: Sequence[str], steps: Sequence[Any]) -> set[str]:
 
 
 def _gap(tensor: str, makers: Mapping[str, Any], written: set[str]) -> str:
-    """Return the tensor where the way back from `tensor` ends: nobody makes it, or it depends on itself."""
+    """Trace `tensor` back and return the tensor that no step produces, or that depends on itself."""
     passed = {tensor}
     while True:
         unwritten = sorted(name for name in makers[tensor].input_map.values() if name not in written)
@@ -213,7 +215,7 @@ def _closes_circle(config: model_config_pb2.ModelConfig, configs: Configs) -> st
 
 @dataclass(frozen=True, slots=True)
 class _Declared:
-    """What one model says of an ensemble tensor."""
+    """What one model declares about an ensemble tensor."""
 
     model: str
     data_type: int
@@ -226,7 +228,7 @@ class _Declared:
 
 
 class _Fit:
-    """Holds each ensemble tensor to what was first said of it."""
+    """Compares every declaration of an ensemble tensor with the first one."""
 
     def __init__(self, config: model_config_pb2.ModelConfig) -> None:
         self._config = config
@@ -236,7 +238,7 @@ class _Fit:
             self._known.setdefault(tensor.name, _declared(config, config.name, tensor))
 
     def step_problems(self, index: int, step: Any, model: model_config_pb2.ModelConfig) -> Iterator[Problem]:
-        """Yield how one step and its model disagree with the ensemble or with an earlier step."""
+        """Yield where one step and its model disagree with the ensemble or with an earlier step."""
         if 0 < model.max_batch_size < self._config.max_batch_size:
             yield self._batch_size(step.model_name, model.max_batch_size)
         inputs = {tensor.name: tensor for tensor in model.input}
@@ -259,7 +261,7 @@ class _Fit:
                 yield from self._tensor_problems(tensor, _declared(model, step.model_name, outputs[key]), entry)
             else:
                 text = f"{self._label}, ensemble tensor {tensor} is mapped from non-existing output {key} in model "
-                fix = f"name an output of {step.model_name}"
+                fix = f"use the name of an output of {step.model_name}"
                 yield Problem(Rule.STEP_OUTPUT_UNKNOWN, f"{text}{step.model_name}", entry, fix)
 
     def _batch_size(self, model: str, size: int) -> Problem:
@@ -273,7 +275,9 @@ class _Fit:
     def _unmapped(self, key: str, model: str, path: FieldPath) -> Problem:
         rule = Rule.TOKENIZER_INPUT_MISSING if key in TOKENIZER_TENSORS else Rule.STEP_INPUT_UNMAPPED
         text = f"{self._label}, input {key} in model {model} is not mapped to any ensemble tensors"
-        return Problem(rule, text, path, f"add {key} to the input_map of {model}, and to what makes it")
+        return Problem(
+            rule, text, path, f"map {key} of {model} to an input of the ensemble or an output of another step"
+        )
 
     def _tensor_problems(self, tensor: str, found: _Declared, path: FieldPath) -> Iterator[Problem]:
         first = self._known.setdefault(tensor, found)
@@ -283,13 +287,13 @@ class _Fit:
                 f"{label} data type: {_datatype(first)} is inferred from model {first.model} "
                 f"while {_datatype(found)} is inferred from model {found.model}"
             )
-            yield Problem(Rule.STEP_DATATYPE_MISMATCH, text, path, "give both the same data_type")
+            yield Problem(Rule.STEP_DATATYPE_MISMATCH, text, path, "use the same data_type in both")
         elif not _match(first.dims, found.dims) and not _match(first.shape, found.shape):
             text = (
                 f"{label} shape: {_shape_text(first.dims)} is inferred from model {first.model} "
                 f"while {_shape_text(found.dims)} is inferred from model {found.model}"
             )
-            yield Problem(Rule.STEP_DIMS_MISMATCH, text, path, "give both the same dims")
+            yield Problem(Rule.STEP_DIMS_MISMATCH, text, path, "use the same dims in both")
 
 
 def _declared(config: model_config_pb2.ModelConfig, model: str, tensor: Any) -> _Declared:
@@ -297,7 +301,7 @@ def _declared(config: model_config_pb2.ModelConfig, model: str, tensor: Any) -> 
 
 
 def _match(first: Sequence[int], second: Sequence[int]) -> bool:
-    """Return whether shapes may be equal; what a variable size becomes is checked at run time."""
+    """Return whether shapes can be equal; variable sizes are checked at run time."""
     return len(first) == len(second) and all(
         one == other or -1 in (one, other) for one, other in zip(first, second, strict=True)
     )

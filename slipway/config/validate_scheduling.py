@@ -1,6 +1,6 @@
-"""What is wrong with dynamic batching and instance groups. Pure; texts are Triton's.
+"""Find the problems of dynamic batching and instance groups. Pure; the texts are Triton's.
 
-A group for GPUs is no problem where there is none: its instances run on the CPU (`instances/plan.py`).
+A GPU group is not a problem on a machine without a GPU: its instances run on the CPU (`instances/plan.py`).
 Source: Triton `model_config_utils.cc` (rules), the real server's answers (texts).
 """
 
@@ -13,8 +13,8 @@ from tritonclient.grpc import model_config_pb2
 
 from slipway.problems import FieldPath, Problem, Rule
 
-MAX_INSTANCES: Final = 1024  # of one model; each costs at least a thread or a process
-MAX_PRIORITY_LEVELS: Final = 1024  # each is a queue of its own
+MAX_INSTANCES: Final = 1024  # per model; each costs at least a thread or a process
+MAX_PRIORITY_LEVELS: Final = 1024  # each has its own queue
 
 _Group: Final = model_config_pb2.ModelInstanceGroup
 _DELAY: Final = model_config_pb2.ModelQueuePolicy.DELAY
@@ -54,13 +54,13 @@ def _priority_problems(name: str, batching: model_config_pb2.ModelDynamicBatchin
     texts = []
     if levels > MAX_PRIORITY_LEVELS:
         texts.append(
-            f"at most {MAX_PRIORITY_LEVELS} priority levels are allowed, but {levels} are asked for, for {name}"
+            f"at most {MAX_PRIORITY_LEVELS} priority levels are allowed, but {levels} are requested for {name}"
         )
     if not 1 <= batching.default_priority_level <= levels:
         texts.append(f"default priority level must be in range [1, {levels}] for {name}")
     if any(not 1 <= level <= levels for level in batching.priority_queue_policy):
         texts.append(f"priority queue policy must have priority level in range [1, {levels}] for {name}")
-    path, fix = ("dynamic_batching", "priority_levels"), "number the levels from 1 to priority_levels"
+    path, fix = ("dynamic_batching", "priority_levels"), "use levels from 1 to priority_levels"
     yield from (Problem(Rule.PRIORITY_LEVELS, text, path, fix) for text in texts)
 
 
@@ -83,15 +83,15 @@ def instance_problems(config: model_config_pb2.ModelConfig) -> Iterator[Problem]
         kind = _Group.Kind.Name(group.kind)
         if group.gpus and group.kind in (_Group.KIND_CPU, _Group.KIND_MODEL):
             text = f"{label} has kind {kind} but specifies one or more GPUs"
-            yield Problem(Rule.INSTANCE_GROUP, text, path, "remove gpus, or write kind: KIND_GPU")
+            yield Problem(Rule.INSTANCE_GROUP, text, path, "remove gpus, or set kind: KIND_GPU")
         if min(group.gpus, default=0) < 0:
             text = f"{label} specifies invalid or unsupported gpu id {min(group.gpus)}"
-            yield Problem(Rule.INSTANCE_GROUP, text, (*path, "gpus"), "number the GPUs from 0")
+            yield Problem(Rule.INSTANCE_GROUP, text, (*path, "gpus"), "use GPU ids of 0 or more")
         if group.profile:
             platform = f"{config.platform} " if config.platform else ""
             text = f"{label} and platform {platform}specifies profile field which is only supported for TensorRT models"
             yield Problem(Rule.INSTANCE_GROUP, text, (*path, "profile"), "remove profile")
     count = sum(max(1, group.count) * max(1, len(group.gpus)) for group in config.instance_group)
     if count > MAX_INSTANCES:
-        text = f"at most {MAX_INSTANCES} instances are allowed, but {count} are asked for, for {config.name}"
-        yield Problem(Rule.LIMIT_EXCEEDED, text, ("instance_group",), "ask for fewer")
+        text = f"at most {MAX_INSTANCES} instances are allowed, but {count} are requested for {config.name}"
+        yield Problem(Rule.LIMIT_EXCEEDED, text, ("instance_group",), "request fewer instances")

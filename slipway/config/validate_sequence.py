@@ -1,4 +1,4 @@
-"""What is wrong with sequence batching: its strategy, control tensors and states. Pure; texts are Triton's.
+"""Find the problems of sequence batching: strategy, control tensors and states. Pure; the texts are Triton's.
 
 Source: Triton `model_config_utils.cc` (rules), the real server's answers (texts).
 """
@@ -43,7 +43,7 @@ def sequence_problems(config: model_config_pb2.ModelConfig) -> Iterator[Problem]
 
 
 def _problem(text: str) -> Problem:
-    fix = "give each control tensor a name and one pair of values, each state its initial data"
+    fix = "give each control tensor a name and one pair of values, and each state its initial data"
     return Problem(Rule.SEQUENCE_BATCHING, text, ("sequence_batching",), fix)
 
 

@@ -1,6 +1,6 @@
-"""What is wrong with the declared inputs, outputs, and tensors that describe a batch. Pure; texts are Triton's.
+"""Find the problems of declared inputs and outputs, and of tensors that describe a batch. Pure; texts are Triton's.
 
-Source: Triton `model_config_utils.cc` (rules), the real server's answers (texts). Knows no schedulers.
+Source: Triton `model_config_utils.cc` (rules), the real server's answers (texts). Knows nothing of schedulers.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from tritonclient.grpc import model_config_pb2
 
 from slipway.problems import Named, Problem, Rule
 
-MAX_DIMS: Final = 63  # an array has at most 64 in numpy, one of them for the batch
+MAX_DIMS: Final = 63  # numpy allows 64, one of them for the batch
 
-# The inputs of text models that a tokenizer makes; where one of them does not fit, users look for other words.
+# Inputs of text models that come from a tokenizer; a mismatch in one of them has a rule of its own.
 TOKENIZER_TENSORS: Final = frozenset({"input_ids", "attention_mask", "token_type_ids", "position_ids"})
 
 _INPUT: Final = model_config_pb2.ModelInput
@@ -37,12 +37,12 @@ def tensor_problems(config: model_config_pb2.ModelConfig) -> Iterator[Problem]:
     for tensor in config.input:
         if tensor.format != _INPUT.FORMAT_NONE and len(tensor.dims) != 3:
             text = f"model input NHWC/NCHW require 3 dims for {config.name}"
-            yield Problem(Rule.INPUT_FORMAT, text, ("input",), "write 3 dims or remove the format")
+            yield Problem(Rule.INPUT_FORMAT, text, ("input",), "use 3 dims, or remove the format")
 
 
 def _tensor_problems(tensor: Any, kind: str, *, batching: bool) -> Iterator[Problem]:
     if not tensor.name:
-        yield Problem(Rule.FIELD_MISSING, f"model {kind} must specify 'name'", (kind,), "give it a name")
+        yield Problem(Rule.FIELD_MISSING, f"model {kind} must specify 'name'", (kind,), "add a name")
     is_given = {"data_type": tensor.data_type != model_config_pb2.TYPE_INVALID, "dims": bool(tensor.dims)}
     for field in (field for field, given in is_given.items() if not given):
         text = f"model {kind} '{tensor.name}' must specify '{field}'"
@@ -51,10 +51,10 @@ def _tensor_problems(tensor: Any, kind: str, *, batching: bool) -> Iterator[Prob
         yield from _dims_problems(tensor, kind, batching=batching)
     if tensor.is_shape_tensor:
         text = "shape tensors are only supported for TensorRT platform"
-        yield Problem(Rule.TENSORRT_ONLY, text, fix="remove the word")
+        yield Problem(Rule.TENSORRT_ONLY, text, fix="remove is_shape_tensor")
     if tensor.is_non_linear_format_io:
         text = "Non-linear IO format is only supported for the TensorRT platform"
-        yield Problem(Rule.TENSORRT_ONLY, text, fix="remove the word")
+        yield Problem(Rule.TENSORRT_ONLY, text, fix="remove is_non_linear_format_io")
 
 
 def _dims_problems(tensor: Any, kind: str, *, batching: bool) -> Iterator[Problem]:
@@ -63,9 +63,9 @@ def _dims_problems(tensor: Any, kind: str, *, batching: bool) -> Iterator[Proble
         yield Problem(Rule.LIMIT_EXCEEDED, f"{label} has more than {MAX_DIMS} dims", (*path, "dims"))
     elif not _are_sizes(tensor.dims):
         text = f"{label} dimension must be integer >= 1, or -1 to indicate a variable-size dimension"
-        yield Problem(Rule.DIMS_INVALID, text, (*path, "dims"), "write -1 for a variable size")
+        yield Problem(Rule.DIMS_INVALID, text, (*path, "dims"), "use sizes of 1 or more, or -1 for a variable size")
     elif tensor.HasField("reshape"):
-        fix = "write a reshape with as many elements as dims"
+        fix = "use a reshape with as many elements as dims"
         for text in _reshape_texts(label, tensor.dims, tensor.reshape.shape, batching=batching):
             yield Problem(Rule.RESHAPE_MISMATCH, text, (*path, "reshape"), fix)
 
@@ -75,7 +75,7 @@ def _are_sizes(dims: Sequence[int]) -> bool:
 
 
 def _reshape_texts(label: str, dims: Sequence[int], shape: Sequence[int], *, batching: bool) -> Iterator[str]:
-    """Yield why `dims` cannot be reshaped to `shape`: the elements between variable sizes must be as many."""
+    """Yield why `dims` cannot be reshaped to `shape`: the element counts between variable sizes must match."""
     if not shape and not batching:
         yield f"{label} cannot have empty reshape for non-batching model as scalar tensors are not supported"
     elif not _are_sizes(shape):
@@ -89,7 +89,7 @@ def _reshape_texts(label: str, dims: Sequence[int], shape: Sequence[int], *, bat
 
 
 def _counts(dims: Sequence[int]) -> list[int]:
-    """Return the number of elements of each stretch of fixed sizes, variable sizes standing between them."""
+    """Return the element count of each run of fixed sizes between variable sizes."""
     stretches: list[list[int]] = [[]]
     for size in dims:
         if size == -1:
@@ -100,14 +100,14 @@ def _counts(dims: Sequence[int]) -> list[int]:
 
 
 def batch_problems(config: model_config_pb2.ModelConfig) -> Iterator[Problem]:
-    """Yield the problems of the tensors that describe a batch (batch_input) or are cut up by one (batch_output)."""
-    fix = "name one of the model's inputs or outputs, in a kind and data type that batches have"
+    """Yield the problems of the tensors that describe a batch (batch_input) or are split by it (batch_output)."""
+    fix = "name an input or output of the model, with a kind and data_type that batching supports"
     for field, text in _batch_texts(config):
         yield Problem(Rule.BATCH_TENSORS, text, (field,), fix)
 
 
 def _batch_texts(config: model_config_pb2.ModelConfig) -> Iterator[tuple[str, str]]:
-    """Yield what is wrong, each after the field that it is about."""
+    """Yield each problem as its field and its text."""
     name = config.name
     inputs = {tensor.name for tensor in config.input}
     outputs = {tensor.name for tensor in config.output}

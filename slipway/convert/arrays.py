@@ -1,4 +1,4 @@
-"""What is handed to a model and what it answers, by tensor name: the one form in which conversions hold it."""
+"""The inputs and outputs of a model as arrays by tensor name, the form that all conversions use."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ from typing import Final
 import numpy as np
 
 Arrays = dict[str, np.ndarray]
-Run = Callable[[Arrays], Arrays]  # a model, whatever runs it
+Run = Callable[[Arrays], Arrays]  # a model, on any engine
 
-MAX_BATCH_SIZE: Final = 16  # of every model that `slipway convert` writes
+MAX_BATCH_SIZE: Final = 16  # max_batch_size of every model that `slipway convert` writes

@@ -1,10 +1,10 @@
-"""How far what a candidate answers is from what it should: difference, cosine, shape, and what is not a number.
+"""Comparison of a candidate's outputs with the expected ones: difference, cosine, shape, and non-finite values.
 
-Pure, and the only place where numbers of two models are compared; what is near enough is thresholds.py's, which
-figures are asked for is each gate's.
+Pure, and the only place where the outputs of two models are compared. Tolerances are in thresholds.py; each gate
+chooses its figures.
 
-Infinity and NaN are equal to themselves: a reference may mask scores with them. Where only one side has them, the
-difference is infinite and the cosine NaN. Every criterion is written so that NaN breaks it.
+Infinity and NaN equal themselves, because a reference may mask scores with them. If only one side has them, the
+difference is infinite and the cosine is NaN. Every criterion is written so that NaN fails it.
 """
 
 from __future__ import annotations
@@ -15,29 +15,29 @@ import numpy as np
 
 
 class ShapeError(Exception):
-    """An output cannot be compared: it lacks the shape that the reference gives."""
+    """An output cannot be compared because it does not have the shape of the reference output."""
 
 
 @dataclass(frozen=True, slots=True)
 class Distance:
-    """The largest absolute difference of two arrays, and the largest finite value of the expected one."""
+    """The largest absolute difference of two arrays, and the largest finite magnitude in the expected one."""
 
     absolute: float
     largest: float = 0.0
 
     @property
     def scale(self) -> float:
-        """Return what differences are relative to: large outputs have large roundings, small ones count as they are."""
+        """Return the divisor for relative differences: rounding errors grow with the outputs above 1."""
         return max(1.0, self.largest)
 
     @property
     def relative(self) -> float:
-        """Return the difference, relative to the largest value where that is above 1."""
+        """Return the difference, relative to the largest value if that exceeds 1."""
         return self.absolute / self.scale
 
 
 def distance(found: np.ndarray, expected: np.ndarray) -> Distance:
-    """Return how far apart two arrays are; another shape is infinitely far."""
+    """Return the distance of two arrays, which is infinite if their shapes differ."""
     if found.shape != expected.shape:
         return Distance(np.inf)
     one, other = found.astype(np.float64), expected.astype(np.float64)
@@ -51,7 +51,7 @@ def distance(found: np.ndarray, expected: np.ndarray) -> Distance:
 
 
 def cosines(found: np.ndarray, expected: np.ndarray) -> np.ndarray:
-    """Return the cosine of each pair of vectors, which lie along the last axis; two zero vectors are the same."""
+    """Return the cosine of each pair of vectors along the last axis; it is 1 for two zero vectors."""
     one, other = found.astype(np.float64), expected.astype(np.float64)
     masked = ~np.isfinite(other) & _same(one, other)
     if masked.any():
@@ -63,17 +63,17 @@ def cosines(found: np.ndarray, expected: np.ndarray) -> np.ndarray:
 
 
 def cosine(found: np.ndarray, expected: np.ndarray) -> float:
-    """Return the cosine of two arrays, each taken as one vector; NaN where their shapes differ."""
+    """Return the cosine of two arrays, each flattened to one vector; NaN if their shapes differ."""
     return float(cosines(found.ravel(), expected.ravel())) if found.shape == expected.shape else float("nan")
 
 
 def cut(name: str, found: np.ndarray, expected: np.ndarray) -> np.ndarray:
-    """Return the part of a padded output that has the expected shape; raise `ShapeError` when it is not that large."""
+    """Return the part of a padded output that has the expected shape; raise `ShapeError` if the output is smaller."""
     fits = found.ndim == expected.ndim and all(
         have >= want for have, want in zip(found.shape, expected.shape, strict=True)
     )
     if not fits:
-        raise ShapeError(f"output '{name}' has shape {list(found.shape)}, the reference {list(expected.shape)}")
+        raise ShapeError(f"output '{name}' has shape {list(found.shape)}, the reference has {list(expected.shape)}")
     return found[tuple(slice(size) for size in expected.shape)]
 
 

@@ -1,6 +1,6 @@
-"""What the configs of all converted models are made of: tensors, Python models, steps of an ensemble, files.
+"""Building blocks for the configs of converted models: tensors, Python models, ensemble steps, files.
 
-Knows no family of models; which models there are is the `package.py` of each wing.
+Independent of model families; the `package.py` of each wing decides which models are written.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ VERSION = "1"
 
 
 def model_name(name: str) -> str:
-    """Return the name of the model inside the ensemble `name`."""
+    """Return the name of the model that the ensemble `name` wraps."""
     return f"{name}-model"
 
 
@@ -33,19 +33,19 @@ def write_config(directory: Path, config: pb.ModelConfig) -> None:
 
 
 def write_ensemble(directory: Path, config: pb.ModelConfig) -> None:
-    """Write an ensemble into `directory`, with a version that holds nothing."""
+    """Write an ensemble into `directory`, with an empty version directory."""
     (directory / VERSION).mkdir(parents=True)
-    (directory / VERSION / ".gitkeep").touch()  # Triton wants the directory, git drops an empty one
+    (directory / VERSION / ".gitkeep").touch()  # Triton requires the directory, and git does not track empty ones
     write_config(directory, config)
 
 
 def model_input(spec: TensorSpec) -> pb.ModelInput:
-    """Return an input of a config."""
+    """Return `spec` as an input of a config."""
     return pb.ModelInput(name=spec.name, data_type=config_type(spec.datatype), dims=spec.dims, reshape=_reshape(spec))
 
 
 def model_output(spec: TensorSpec) -> pb.ModelOutput:
-    """Return an output of a config."""
+    """Return `spec` as an output of a config."""
     return pb.ModelOutput(name=spec.name, data_type=config_type(spec.datatype), dims=spec.dims, reshape=_reshape(spec))
 
 
@@ -54,15 +54,15 @@ def _reshape(spec: TensorSpec) -> pb.ModelTensorReshape | None:
 
 
 def config_type(datatype: str) -> pb.DataType:
-    """Return what a config calls a datatype of the protocol."""
+    """Return the config's name for a datatype of the protocol."""
     return pb.DataType.Value(BY_NAME[datatype].config_name)
 
 
 def python_config(
     name: str, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], max_batch: int, parameters: dict[str, str]
 ) -> pb.ModelConfig:
-    """Return the config of one of the Python models around a model."""
-    # Slipway runs it in a thread of the server instead of a child process; Triton ignores the key.
+    """Return the config of a Python model, such as a tokenizer, that surrounds the converted model."""
+    # Makes Slipway run the model in a server thread instead of a child process; Triton ignores the key.
     parameters = {"EXECUTION_MODE": "thread", **parameters}
     return pb.ModelConfig(
         name=name,
@@ -76,7 +76,7 @@ def python_config(
 
 
 def ensemble_step(model: str, inputs: Sequence[str], outputs: Sequence[str]) -> pb.ModelEnsembling.Step:
-    """Return a step whose tensors have the names that its model gives them."""
+    """Return an ensemble step that keeps the tensor names of its model."""
     return pb.ModelEnsembling.Step(
         model_name=model,
         model_version=-1,

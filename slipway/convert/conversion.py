@@ -1,7 +1,7 @@
-"""One conversion: open the source, make candidates, verify each, measure those that pass, package the fastest.
+"""One conversion: open the source, build candidates, verify each, measure those that pass, package the fastest.
 
-The order of work and nothing else. What a family of models does its own way stands behind `Flow` (flow.py), and each
-step is a module of its own. Nothing is written into the repository before all of it is done.
+Contains only the order of the steps. Everything specific to a family of models is behind `Flow` (flow.py), and each
+step has its own module. The repository is not changed until all work is done.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ from slipway.convert.variants import Skipped, Variant
 from slipway.errors import SlipwayError, invalid
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
-_NEAR: Final = 0.6  # of the fastest: one busy moment of the machine costs less
+_NEAR: Final = 0.6  # share of the fastest rate; a briefly busy machine slows a candidate by less
 
 
 @dataclass(frozen=True, slots=True)
 class Converted:
-    """What a conversion made: the models' names and the report; nothing was written when `written` is false."""
+    """The result of a conversion: model names and report; `written` is false after a dry run."""
 
     models: tuple[str, ...]
     report: ConversionReport
@@ -52,8 +52,8 @@ class Converted:
 def convert(source: str | Path, options: ConvertOptions, progress: Progress = lambda _: None) -> Converted:
     """Convert `source` into models of `options.repository`.
 
-    Raise `SlipwayError` with a one-line cause, and nothing written, when the source is unusable, when a model of one
-    of the names exists and `overwrite` is false, or when no candidate passes the gate.
+    Raise `SlipwayError` with a one-line cause if the source is unusable, if one of the models already exists and
+    `overwrite` is false, or if no candidate passes the gate. Nothing is written in that case.
     """
     started = time.monotonic()
     if not _NAME.fullmatch(options.name):
@@ -65,17 +65,17 @@ def convert(source: str | Path, options: ConvertOptions, progress: Progress = la
 
 
 class Conversion:
-    """The candidates of one source, from the table of variants to the repository."""
+    """Turns one opened source into verified models in the repository."""
 
     def __init__(self, flow: Flow, options: ConvertOptions, progress: Progress = lambda _: None) -> None:
         self._flow = flow
         self._report = flow.report
         self._options = options
         self._progress = progress
-        self._passed_over = len(self._report.skipped)  # before anything was tried
+        self._passed_over = len(self._report.skipped)  # before any candidate was tried
 
     def run(self, started: float) -> Converted:
-        """Do every step; `started` is when the clock of the report began, as `time.monotonic` gives it."""
+        """Run all steps; the reported duration counts from `started`, a value of `time.monotonic()`."""
         report, options = self._report, self._options
         if options.dry_run:
             report.candidates = [Candidate(each, "to be tried") for each in self._flow.variants if each.competes]
@@ -87,13 +87,13 @@ class Conversion:
         return Converted(report.models, report, written=True)
 
     def _try_all(self, work: Path) -> list[Made]:
-        """Make, verify and measure every variant; one that cannot be made is reported and costs nothing else."""
+        """Build, verify and measure every variant; one that cannot be built is reported and skipped."""
         return [made for variant in self._flow.variants if (made := self._try(variant, work)) is not None]
 
     def _try(self, variant: Variant, work: Path) -> Made | None:
         begin = time.monotonic()
         directory = work / variant.slug / self._flow.model
-        self._progress(f"making {variant.label}")
+        self._progress(f"building {variant.label}")
         try:
             self._flow.make(variant, directory)
             model = open_model(directory)
@@ -112,7 +112,7 @@ class Conversion:
         return made
 
     def _verify(self, made: Made, model: OpenModel) -> str:
-        """Hold a candidate to the reference and return what becomes of it."""
+        """Compare a candidate with the reference and return its status."""
         candidate, variant = made.candidate, made.variant
         self._progress(f"verifying {variant.label}")
         verdict = self._flow.judge(model, variant)
@@ -122,7 +122,7 @@ class Conversion:
         return ACCEPTED if self._options.accept and variant.competes else REFUSED
 
     def _choose(self, made: Sequence[Made]) -> Made:
-        """Return the fastest candidate that passed; raise `SlipwayError` saying by how much the others failed."""
+        """Return the fastest candidate that passed; if none did, raise `SlipwayError` with all problems."""
         passed = [each for each in made if each.candidate.status == PASSED]
         passed = passed or [each for each in made if each.candidate.status == ACCEPTED]
         if not passed:
@@ -132,7 +132,7 @@ class Conversion:
         candidate = winner.candidate
         self._report.chosen = candidate.label
         if candidate.status == ACCEPTED:
-            self._report.why = f"it was accepted by --accept although {'; '.join(candidate.problems)}"
+            self._report.why = f"--accept overrode the gate, although {'; '.join(candidate.problems)}"
             return winner
         candidate.status = CHOSEN
         self._report.why = self._why(candidate, passed=len(passed), made=len(made))
@@ -141,10 +141,10 @@ class Conversion:
     def _why(self, candidate: Candidate, *, passed: int, made: int) -> str:
         if passed > 1:
             return f"the fastest of {passed} that passed the gate, {self._report.columns.measured(candidate)}"
-        return "the only one that passed the gate" if made > 1 else "it was asked for and passed the gate"
+        return "the only one that passed the gate" if made > 1 else "it was requested and passed the gate"
 
     def _measure_again(self, passed: Sequence[Made]) -> None:
-        """Give those near the front a second run, and keep the better: another process may have taken the first."""
+        """Measure the fastest candidates again and keep the better figure: another process may have slowed one run."""
         best = max(each.candidate.rate for each in passed)
         finalists = [each for each in passed if each.candidate.rate > _NEAR * best]
         for each in finalists if len(finalists) > 1 else ():
@@ -157,10 +157,10 @@ class Conversion:
     def _refusal(self) -> str:
         refused = [f"{each.label}: {'; '.join(each.problems)}" for each in self._report.candidates if each.problems]
         refused += [f"{each.label}: {each.reason}" for each in self._report.skipped[self._passed_over :]]
-        return f"no candidate passed the gate, nothing was written: {' | '.join(refused)}"
+        return f"no candidate passed the gate; nothing was written: {' | '.join(refused)}"
 
     def _finish(self, winner: Made, new: Path, started: float) -> None:
-        """Write every model; what will be served is what was verified, with its final config where that changed."""
+        """Write every model; verify the winner again if its final config differs from the one that was verified."""
         config = winner.directory / "config.pbtxt"
         verified = config.read_bytes()
         self._flow.package(winner, new)
@@ -175,9 +175,9 @@ class Conversion:
             raise AssertionError(f"wrote {names}, announced {sorted(self._report.models)}")
 
     def _verify_again(self, winner: Made) -> None:
-        """Hold the winner to the reference once more, now with its instances, and its padding to a step."""
-        self._progress("verifying what will be served")
+        """Compare the winner with the reference again, now with its final instances and length rounding."""
+        self._progress("verifying the final configuration")
         with open_model(winner.directory) as model:
             verdict = self._flow.judge(model, winner.variant)
         if not verdict.passed and winner.candidate.status != ACCEPTED:
-            raise invalid(f"with its final configuration {'; '.join(verdict.problems)}; nothing was written")
+            raise invalid(f"with its final configuration, {'; '.join(verdict.problems)}; nothing was written")

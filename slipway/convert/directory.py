@@ -1,6 +1,6 @@
-"""What a Hugging Face directory says, whatever kind of model lies in it: the task it serves, lengths, its JSON files.
+"""Settings that every kind of Hugging Face directory has: task, lengths, JSON files.
 
-Which families there are is the wings' knowledge (encoders/source.py, generation/source.py).
+The supported families are listed by the wings (encoders/source.py, generation/source.py).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from slipway.errors import invalid
 
 
 class Task(Enum):
-    """What the converted model is for; the value is what `--task` takes."""
+    """The purpose of the converted model; the values are those of `--task`."""
 
     EMBEDDING = "embedding"
     HIDDEN_STATES = "hidden-states"
@@ -32,7 +32,7 @@ class Task(Enum):
 
 
 def choose_task(asked: Task | None, served: Sequence[Task], architecture: str) -> Task:
-    """Return the task that is asked for, or the first that is served; raise INVALID_ARG for one that is not."""
+    """Return the requested task, by default the first one served; raise INVALID_ARG if it is not served."""
     if asked is None:
         return served[0]
     if asked not in served:
@@ -42,17 +42,17 @@ def choose_task(asked: Task | None, served: Sequence[Task], architecture: str) -
 
 
 def declared_lengths(directory: Path) -> Iterator[int]:
-    """Yield every length, in tokens, that a directory sets for its texts; a huge one comes last."""
+    """Yield every maximum text length, in tokens, that a directory sets, then a very large one."""
     for file, key in (("sentence_bert_config.json", "max_seq_length"), ("tokenizer_config.json", "model_max_length")):
         path = directory / file
         length = read_json_object(path).get(key) if path.exists() else None
         if length is not None:
             yield int(length)
-    yield 1 << 30  # neither file says anything
+    yield 1 << 30  # for when neither file sets a length
 
 
 def read_json_object(path: Path) -> dict[str, Any]:
-    """Return the object of a JSON file; raise `SlipwayError` where it holds something else."""
+    """Return the object in a JSON file; raise `SlipwayError` if it contains another type."""
     value = read_json(path)
     if not isinstance(value, dict):
         raise invalid(f"{path}: expected a JSON object")
@@ -60,7 +60,7 @@ def read_json_object(path: Path) -> dict[str, Any]:
 
 
 def read_json(path: Path) -> Any:
-    """Return the value of a JSON file; raise `SlipwayError` naming the file when it is absent or not JSON."""
+    """Return the value in a JSON file; raise `SlipwayError` naming the file if it is missing or not JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

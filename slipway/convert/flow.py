@@ -1,4 +1,4 @@
-"""The seam between the one conversion (conversion.py) and the wings: what a family of models does its own way."""
+"""The interface between the conversion (conversion.py) and the wings: the steps that depend on the model family."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from slipway.convert.variants import Variant
 
 @dataclass(frozen=True, slots=True)
 class GateVerdict:
-    """A gate's answer: the family's figures, each broken criterion in words (none: passed), and the criteria where
-    the report lists them."""
+    """The result of a gate: the family's figures, a text for each criterion that failed (empty if it passed), and the
+    criteria if the report lists them."""
 
     figures: Any
     problems: tuple[str, ...] = ()
@@ -24,28 +24,28 @@ class GateVerdict:
 
     @property
     def passed(self) -> bool:
-        """Whether every criterion holds."""
+        """Whether the candidate met every criterion."""
         return not self.problems
 
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A variant whose model is ready in `directory`, with what the report says of it."""
+    """A variant whose model has been built in `directory`, with its entry in the report."""
 
     candidate: Candidate
     directory: Path
 
     @property
     def variant(self) -> Variant:
-        """What was made."""
+        """The variant that was built."""
         return self.candidate.variant
 
 
 class Flow(Protocol):
-    """One opened source on its way into a repository.
+    """The conversion of one opened source.
 
-    `model` is the name of the model that is made, verified and measured; `taken` are all names that may stand in the
-    way in the repository; `report.models` are those that are written.
+    `model` is the name of the model that is built, verified and measured; `taken` are all model names that the
+    conversion may replace in the repository; `report.models` are the names of the models that it writes.
     """
 
     report: ConversionReport
@@ -54,17 +54,17 @@ class Flow(Protocol):
     taken: tuple[str, ...]
 
     def prepare(self, work: Path) -> None:
-        """Get what all candidates share, such as the reference's answers; a failure here ends the conversion."""
+        """Prepare what all candidates share, such as the reference outputs; a failure here ends the conversion."""
 
     def make(self, variant: Variant, directory: Path) -> None:
         """Write version 1 of the model and its config into `directory`, which does not exist yet; raise `SlipwayError`
-        when it cannot be made, which costs nothing else."""
+        if it cannot be built, which does not stop the other variants."""
 
     def judge(self, model: OpenModel, variant: Variant) -> GateVerdict:
-        """Compare the model as it would be served with the reference."""
+        """Compare the model, run as it would be served, with the reference."""
 
     def measure(self, model: OpenModel) -> tuple[Any, ...]:
-        """Return its speeds (`report.Speed`), in the same situations each time."""
+        """Return the speeds (`report.Speed`) of the model, in the same situations on every call."""
 
     def package(self, winner: Made, new: Path) -> None:
-        """Give the winner its final config, and write every other model into `new`."""
+        """Write the final config of the winner, and every other model into `new`."""

@@ -1,4 +1,4 @@
-"""Fetch a checkpoint from a model hub: only the files a conversion reads, and never one that runs code."""
+"""Fetch a checkpoint from a model hub: only the files that a conversion reads, and none that contain code."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Final
 from slipway.convert.libraries import cause_of, quiet_libraries
 from slipway.convert.options import Progress
 from slipway.errors import invalid
+from slipway.installation import install_hint
 
 _ID: Final = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _FILES: Final = ("*.json", "*.txt", "*.model", "*.safetensors", "1_Pooling/*", "2_Normalize/*")
@@ -18,12 +19,12 @@ _PICKLES: Final = ("pytorch_model*.bin",)
 
 
 def is_hub_id(source: str) -> bool:
-    """Return whether `source` can be the id of a model on a hub, such as `intfloat/e5-small-v2`."""
+    """Return whether `source` looks like the id of a model on a hub, such as `intfloat/e5-small-v2`."""
     return _ID.fullmatch(source) is not None and not Path(source).exists() and not Path(source).suffix[1:].isalpha()
 
 
 def locate(source: str | Path, progress: Progress) -> tuple[Path, str]:
-    """Return where the source lies, fetched from a hub if it is not here, and what people call it."""
+    """Return the path of the source, fetched from a hub if it is not local, and its display name."""
     if not is_hub_id(str(source)):
         return Path(source), str(source)
     progress(f"fetching {source}")
@@ -33,9 +34,9 @@ def locate(source: str | Path, progress: Progress) -> tuple[Path, str]:
 
 
 def fetch(source: str) -> Path:
-    """Return the local directory of the hub's model `source`; raise `SlipwayError` when it cannot be had."""
+    """Return the local directory of the hub's model `source`; raise `SlipwayError` if it cannot be fetched."""
     if find_spec("huggingface_hub") is None:
-        raise invalid("fetching from a hub needs huggingface_hub: pip install 'slipway[convert]'")
+        raise invalid(f"fetching from a hub needs huggingface_hub: {install_hint('convert')}")
     from huggingface_hub import snapshot_download
 
     try:
@@ -45,7 +46,6 @@ def fetch(source: str) -> Path:
             directory = Path(snapshot_download(source, allow_patterns=patterns, ignore_patterns=list(_OTHERS)))
     except Exception as error:  # its own errors, those of its HTTP client and OSError have no common root
         raise invalid(
-            f"'{source}' is no file or directory here, and as a model of the hub it cannot be fetched: "
-            f"{cause_of(error)}"
+            f"'{source}' is not a local file or directory, and fetching it from the model hub failed: {cause_of(error)}"
         ) from error
     return directory

@@ -1,4 +1,4 @@
-"""The heavy libraries of a conversion: which must be there, kept quiet, their errors as one line of ours."""
+"""The heavy libraries of a conversion: check that they are installed, silence them, reduce their errors to one line."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ from typing import Any
 from slipway.backends.openvino.library import reason_of
 from slipway.backends.pytorch.module import cause_of_torch
 from slipway.errors import invalid
+from slipway.installation import install_hint
 
 
-def require_libraries(names: Sequence[str], extras: str) -> None:
-    """Raise `SlipwayError` naming those of the packages that are not installed; `extras` of slipway bring them."""
+def require_libraries(names: Sequence[str], *extras: str) -> None:
+    """Raise `SlipwayError` naming the packages that are not installed; the `extras` of slipway install them."""
     missing = [name for name in names if find_spec(name) is None]
     if missing:
-        raise invalid(f"conversion needs {', '.join(missing)}: pip install 'slipway[{extras}]'")
+        raise invalid(f"conversion needs {', '.join(missing)}: {install_hint(*extras)}")
 
 
 def cause_of(error: BaseException) -> str:
-    """Return what an error of a library says, as one line: the first of its text, but for those that begin with the
-    place in their own code where they were thrown (TorchScript, OpenVINO)."""
+    """Return the reason in an error of a library, on one line: the first line of its text, except for errors that begin
+    with the place in the library's code where they were raised (TorchScript, OpenVINO)."""
     text = str(error).strip()
     if "Exception from " in text or text.startswith("Check '"):
         return reason_of(error)
@@ -56,7 +57,7 @@ def quiet_libraries() -> Iterator[None]:
 
 
 def load_pretrained(auto_class: str, directory: Path, **settings: Any) -> Any:
-    """Return what a class of transformers loads from a directory, in FP32; raise `SlipwayError` when it cannot."""
+    """Return the FP32 model that a class of transformers loads from a directory; raise `SlipwayError` if it fails."""
     import torch
     import transformers
 
@@ -64,4 +65,4 @@ def load_pretrained(auto_class: str, directory: Path, **settings: Any) -> Any:
     try:
         return loader.from_pretrained(directory, local_files_only=True, dtype=torch.float32, **settings)
     except Exception as error:  # safetensors, torch and transformers raise types without a common root
-        raise invalid(f"cannot load the weights of '{directory}': {cause_of(error)}") from error
+        raise invalid(f"cannot load the weights in '{directory}': {cause_of(error)}") from error

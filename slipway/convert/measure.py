@@ -1,6 +1,6 @@
-"""The stopwatch of every wing: how long executions of a model take, alone and on several instances at once.
+"""Time the executions of a model, on one instance and on several at once; used by every wing.
 
-The clock is the only thing here that differs from run to run; what is done with the figures is decided elsewhere.
+Only measures; what follows from the figures is decided elsewhere.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from typing import Final
 from slipway.convert.arrays import Arrays
 from slipway.convert.runner import OpenModel
 
-_SECONDS: Final = 0.8  # per figure at most; more runs move a median of these models by less than 3 %
+_SECONDS: Final = 0.8  # at most, per figure; with more runs the medians of these models change by less than 3 %
 _FEWEST: Final = 5
 _MOST: Final = 100
 _WARM: Final = 2
 
 
 def seconds_per_run(model: OpenModel, inputs: Arrays, seconds: float = _SECONDS) -> float:
-    """Return the median time of one execution."""
+    """Return the median duration of one execution."""
     for _ in range(_WARM):
         model.run(inputs)
     return statistics.median(_times(lambda: model.run(inputs), seconds))
@@ -38,7 +38,7 @@ def _times(action: Callable[[], object], seconds: float, most: int = _MOST) -> l
 
 
 def rows_per_second_together(model: OpenModel, inputs: Arrays, seconds: float = _SECONDS) -> float:
-    """Return the rows per second of all instances at work at the same time, one row each."""
+    """Return the total rows per second when all instances run concurrently, one row per execution."""
     count = len(model.executors)
     times: list[list[float]] = []
 

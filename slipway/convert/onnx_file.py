@@ -1,4 +1,4 @@
-"""ONNX files: traced from a torch module, opened in onnxruntime, made smaller. One way for every wing."""
+"""ONNX files, for every wing: trace a torch module, open a file in onnxruntime, convert it to FP16 or INT8."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, Final
 from slipway.convert.libraries import cause_of
 from slipway.errors import invalid
 
-OPSET: Final = 17  # the first with LayerNormalization; every onnxruntime and Triton of the last years reads it
+OPSET: Final = 17  # the first with LayerNormalization; supported by all recent versions of onnxruntime and Triton
 
 
 def trace(
@@ -24,7 +24,7 @@ def trace(
     outputs: Sequence[str],
     axes: Mapping[str, Mapping[int, str]],
 ) -> None:
-    """Write a torch module as ONNX; `axes` names the variable dims of tensors. Raises whatever torch raises."""
+    """Write a torch module as ONNX; `axes` names the variable dims of tensors. Errors from torch are not wrapped."""
     import torch
 
     torch.onnx.export(
@@ -35,12 +35,12 @@ def trace(
         output_names=list(outputs),
         dynamic_axes=axes,
         opset_version=OPSET,
-        dynamo=False,  # the newer exporter needs onnxscript and ten times as long
+        dynamo=False,  # the newer exporter needs onnxscript and takes ten times as long
     )
 
 
 def export_program(program: Any, path: Path, *, inputs: Sequence[str], outputs: Sequence[str]) -> None:
-    """Write a torch.export program as ONNX, its variable sizes as they are; needs `onnxscript`."""
+    """Write a torch.export program as ONNX and keep its variable sizes; needs `onnxscript`."""
     import torch
 
     torch.onnx.export(
@@ -49,11 +49,11 @@ def export_program(program: Any, path: Path, *, inputs: Sequence[str], outputs: 
 
 
 def open_session(path: Path) -> Any:
-    """Return an onnxruntime session on the CPU; raise `SlipwayError` when onnxruntime cannot open the file."""
+    """Return an onnxruntime session on the CPU; raise `SlipwayError` if onnxruntime cannot open the file."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # what goes wrong is raised
+    options.log_severity_level = 4  # fatal only: errors are raised anyway
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # the error types of onnxruntime are private to its extension module
@@ -69,16 +69,16 @@ def halve(source: Path, target: Path) -> None:
 
 
 def quantise(source: Path, target: Path) -> None:
-    """Write `source` with INT8 weights per channel; activations are quantised as they come."""
+    """Write `source` with INT8 weights, quantised per channel; activations are quantised dynamically."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    with quiet_tools():  # it advises a preparation step that only static quantisation needs
+    with quiet_tools():  # it recommends a preparation step that only static quantisation needs
         quantize_dynamic(source, target, weight_type=QuantType.QInt8, per_channel=True)
 
 
 @contextlib.contextmanager
 def quiet_tools() -> Iterator[None]:
-    """Keep what the quantisers print, and what they log on the root logger, off the terminal."""
+    """Suppress what the quantisers print and what they log to the root logger."""
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.CRITICAL)

@@ -1,4 +1,4 @@
-"""What a conversion is asked for, as one frozen object, and how it says what it does."""
+"""The options of a conversion, as one frozen object, and the type of its progress callback."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from slipway.convert.directory import Task
 
 AUTO: Final = "auto"
 LENGTHS: Final = (32, 128)
-HYPOTHESIS: Final = "This example is {}."  # of the zero-shot pipeline of transformers
+HYPOTHESIS: Final = "This example is {}."  # the default of the zero-shot pipeline in transformers
 
-Progress = Callable[[str], None]  # is given what is done next
+Progress = Callable[[str], None]  # called with the next step
 
 
 @dataclass(frozen=True, slots=True)
 class ConvertOptions:
-    """The options of one conversion; `inputs` are declarations NAME:TYPE:DIMS of a TorchScript's inputs."""
+    """The options of one conversion; `inputs` declares the inputs of a TorchScript file as NAME:TYPE:DIMS."""
 
     name: str
     repository: Path
@@ -27,11 +27,11 @@ class ConvertOptions:
     task: Task | None = None
     lengths: tuple[int, ...] = LENGTHS
     calibration: Path | None = None
-    sample: Path | None = None  # typical input of an ONNX or torch file, .npz
+    sample: Path | None = None  # typical inputs of an ONNX or torch file, .npz
     inputs: tuple[str, ...] = ()
     hypothesis: str = HYPOTHESIS
     accept: bool = False
     compare: bool = False
     overwrite: bool = False
     dry_run: bool = False
-    command: str = ""  # how to do it again, for the report
+    command: str = ""  # the command line that repeats it, for the report

@@ -1,4 +1,4 @@
-"""How a converted model is to be scheduled, with the measured rates that say so: values only."""
+"""The scheduling of a converted model, and the measured rates that justify it: values only."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """Rows per second of batches of `rows` rows of `length` tokens each."""
+    """Rows per second for batches of `rows` rows with `length` tokens each."""
 
     length: int
     rows: int
@@ -16,7 +16,9 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is written into the config. `max_tokens` 0: no batches; `instances` 1 with all threads, or one per core."""
+    """The scheduling that is written into the config: one instance with all threads, or one instance per core.
+
+    `max_tokens` is the limit of a batch; 0 disables batching."""
 
     instances: int
     max_tokens: int
@@ -25,12 +27,12 @@ class Plan:
     why: str = ""
 
     def table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-        """Return the rates as headers and rows: a row for each length, a column for each size of batch."""
+        """Return the rates as headers and rows: one row per length, one column per batch size."""
         sizes = sorted({rate.rows for rate in self.rates})
         lengths = sorted({rate.length for rate in self.rates})
         rates = {(rate.length, rate.rows): f"{rate.rows_per_second:.0f}" for rate in self.rates}
         together = {rate.length: f"{rate.rows_per_second:.0f}" for rate in self.instance_rates}
-        headers = ("tokens", *(f"batch {size}" for size in sizes), *(("an instance per core",) if together else ()))
+        headers = ("tokens", *(f"batch {size}" for size in sizes), *(("one instance per core",) if together else ()))
         rows = [
             (str(length), *(rates[length, size] for size in sizes), *((together[length],) if together else ()))
             for length in lengths

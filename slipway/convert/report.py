@@ -1,7 +1,7 @@
-"""The report of a conversion: one document, written as JSON for machines and as Markdown for people.
+"""The report of a conversion: one document, written as JSON for programs and as Markdown for people.
 
-Knows no wing: what a wing's gate and stopwatch found is a value of that wing, written as its `Columns` say. Knows no
-library that converts; versions are looked up, nothing is imported.
+Independent of the wings: the figures and speeds are values of a wing, which formats them with its `Columns`. Imports
+no conversion library; versions are read from package metadata.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from typing import Any, Final, Protocol
 
 import orjson
 
+from slipway import __version__
 from slipway.convert.plan import Plan
 from slipway.convert.thresholds import Thresholds
 from slipway.convert.variants import Skipped, Variant
 from slipway.machine import describe_machine
 
 _PACKAGES: Final = (
-    "slipway", "torch", "transformers", "tokenizers", "onnx", "onnxruntime", "openvino", "nncf", "numpy", "ctranslate2",
+    "torch", "transformers", "tokenizers", "onnx", "onnxruntime", "openvino", "nncf", "numpy", "ctranslate2",
 )  # fmt: skip
 _BLOCK: Final = 1 << 20
 
@@ -35,42 +36,42 @@ COMPARED: Final = "for comparison only"
 
 
 class Speed(Protocol):
-    """How fast a candidate is in one situation, as its wing measured it."""
+    """The speed of a candidate in one situation, as measured by its wing."""
 
     @property
     def rate(self) -> float:
-        """Return what is done per second, of whatever the wing counts."""
+        """Return the throughput per second, in the units that the wing counts."""
 
 
 @dataclass(slots=True)
 class Candidate:
-    """A variant that was tried, and what was found. `problems` are the gate's, in words; `figures` is the value that
-    its wing's gate gives; `speeds` are empty where it was not measured."""
+    """A variant that was tried, with its results. `problems` are the gate's criteria that it failed, as text; `figures`
+    are the figures of its wing's gate; `speeds` is empty if it was not measured."""
 
     variant: Variant
     status: str = REFUSED
     problems: tuple[str, ...] = ()
     criteria: Thresholds | None = None
     figures: Any = None  # encoders/gate.py: Figures; generation/gate.py: Agreement
-    speeds: tuple[Any, ...] = ()  # each a `Speed` with figures of its own
+    speeds: tuple[Any, ...] = ()  # each one a `Speed`, with additional fields per wing
     bytes: int = 0
     seconds: float = 0.0
 
     @property
     def label(self) -> str:
-        """Return the variant's name for people."""
+        """Return the variant's display name."""
         return self.variant.label
 
     @property
     def rate(self) -> float:
-        """Return the geometric mean of the rates; 0 where it was not measured."""
+        """Return the geometric mean of the rates; 0 if it was not measured."""
         return math.prod(speed.rate for speed in self.speeds) ** (1 / len(self.speeds)) if self.speeds else 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """How a wing's figures and speeds are written: the columns that are its own in the table, their texts of a
-    candidate, their keys in report.json, and how speed was measured, for the sentence that says why."""
+    """How a wing reports figures and speeds: its columns in the table, the cells for a candidate, the fields in
+    report.json, and the phrase that says how speed was measured."""
 
     headers: tuple[str, ...]
     cells: Callable[[Candidate], tuple[str, ...]]
@@ -80,7 +81,7 @@ class Columns:
 
 @dataclass(slots=True)
 class ConversionReport:
-    """Everything a conversion found out; `notes` is what the served model does unlike the source."""
+    """All results of a conversion; `notes` lists how the served model differs from the source."""
 
     columns: Columns
     source: str
@@ -103,18 +104,18 @@ class ConversionReport:
     notes: list[str] = field(default_factory=list)
 
     def table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-        """Return the candidates as headers and rows."""
+        """Return the table of candidates as headers and rows."""
         rows = [
             (each.label, each.status, *self.columns.cells(each), f"{each.bytes / 1e6:.1f}") for each in self.candidates
         ]
         return ("candidate", "gate", *self.columns.headers, "MB"), rows
 
     def note_lines(self) -> list[str]:
-        """Return the notes, which end both forms for people."""
+        """Return the lines of the notes section, which ends both the printed summary and report.md."""
         return ["", "## Notes", "", *(f"- {note}" for note in self.notes)] if self.notes else []
 
     def document(self) -> dict[str, Any]:
-        """Return the report as values that JSON can hold."""
+        """Return the report as values that can be serialised to JSON."""
         document = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "columns"}
         return document | {"candidates": [self._candidate(each) for each in self.candidates]}
 
@@ -142,7 +143,7 @@ class ConversionReport:
         (directory / "report.md").write_text(self.markdown(), encoding="utf-8")
 
     def markdown(self) -> str:
-        """Return the report for people."""
+        """Return the report as Markdown."""
         lines = [
             f"# Conversion of {self.source}",
             "",
@@ -150,13 +151,13 @@ class ConversionReport:
             "",
             f"- task: {self.task}; models: {', '.join(self.models)}",
             f"- compared with: {self.reference}",
-            f"- calibration of int8: {self.calibration}",
-            f"- scheduling: {self.batching.why if self.batching else 'as given'}",
+            f"- int8 calibration: {self.calibration}",
+            f"- scheduling: {self.batching.why if self.batching else 'as in config.pbtxt'}",
             f"- machine: {self.machine}",
             f"- source SHA-256: `{self.source_sha256}`",
-            f"- made {self.created} in {self.seconds:.1f} s with "
+            f"- created {self.created} in {self.seconds:.1f} s with "
             + ", ".join(f"{name} {number}" for name, number in self.versions.items()),
-            f"- again: `{self.reproduce}`",
+            f"- to reproduce: `{self.reproduce}`",
             "",
             "## Candidates",
             "",
@@ -167,7 +168,7 @@ class ConversionReport:
         if self.skipped:
             lines += ["", "## Not tried", "", *(f"- {row.label}: {row.reason}" for row in self.skipped)]
         if self.batching and self.batching.rates:
-            lines += ["", "## Rows per second by batch", "", *_markdown_table(*self.batching.table())]
+            lines += ["", "## Rows per second by batch size", "", *_markdown_table(*self.batching.table())]
         return "\n".join([*lines, *self.note_lines(), ""])
 
 
@@ -180,6 +181,7 @@ def _markdown_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> li
 
 
 def _versions() -> Iterable[tuple[str, str]]:
+    yield "slipway", __version__
     for name in _PACKAGES:
         try:
             yield name, version(name)
@@ -188,7 +190,7 @@ def _versions() -> Iterable[tuple[str, str]]:
 
 
 def source_hash(path: Path) -> str:
-    """Return the SHA-256 over the names and contents of a file, or of all files of a directory, in sorted order."""
+    """Return the SHA-256 of the name and contents of a file, or of all files in a directory, in sorted order."""
     digest = hashlib.sha256()
     files = [path] if path.is_file() else sorted(each for each in path.rglob("*") if each.is_file())
     for file in files:
@@ -200,5 +202,5 @@ def source_hash(path: Path) -> str:
 
 
 def directory_bytes(directory: Path) -> int:
-    """Return the size of all files in `directory`."""
+    """Return the total size of all files in `directory`."""
     return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())

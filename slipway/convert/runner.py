@@ -1,6 +1,6 @@
-"""Run a model directory as the server would: through its backend, without a server.
+"""Run the model in a directory through its backend, as the server would, but without a server.
 
-What is verified and measured is then what is served: the same config, the same backend, the same session options.
+So the model that is verified and measured is the one that is served: same config, backend and session options.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from slipway.instances.plan import instance_specs, threads_per_instance
 
 
 class _NoServer:
-    """A host that offers nothing: a model under conversion calls no other."""
+    """A host without services: a model under conversion does not call other models."""
 
     def __init__(self) -> None:
         self.metrics = MetricRegistry()
 
     def submit(self, request: InferRequest, deliver: Deliver) -> Callable[[], None]:  # noqa: ARG002
         """Refuse."""
-        raise unsupported(f"model '{request.model_name}' cannot be asked during a conversion")
+        raise unsupported(f"model '{request.model_name}' cannot be called during a conversion")
 
     def load_model(self, name: str, config: str | None, files: Mapping[str, bytes]) -> None:  # noqa: ARG002
         """Refuse."""
@@ -47,19 +47,19 @@ class _NoServer:
         raise unsupported(f"model '{name}' cannot be unloaded during a conversion")
 
     def is_model_ready(self, name: str, version: str) -> bool:  # noqa: ARG002
-        """Return False: there is no other model."""
+        """Return False: there are no other models."""
         return False
 
     def is_decoupled(self, name: str, version: str) -> bool:  # noqa: ARG002
         """Refuse."""
-        raise unsupported(f"model '{name}' cannot be asked during a conversion")
+        raise unsupported(f"model '{name}' cannot be called during a conversion")
 
 
 class _NoLoop:
-    """A loop nobody waits on: answers of a stacked model are returned, not sent."""
+    """Stands in for the event loop and runs callbacks immediately, because no task waits for the responses."""
 
     def call_soon_threadsafe(self, callback: Callable[..., object], *args: object) -> object:
-        """Run the callback at once."""
+        """Run the callback immediately."""
         return callback(*args)
 
 
@@ -72,19 +72,19 @@ class OpenModel:
     executors: Sequence[Executor]
 
     def run(self, inputs: Arrays, instance: int = 0) -> Arrays:
-        """Return every output; raise `SlipwayError` when the model fails."""
+        """Return all outputs; raise `SlipwayError` if the model fails."""
         return self.run_together([inputs], instance)[0]
 
     def run_together(self, requests: Sequence[Arrays], instance: int = 0) -> list[Arrays]:
-        """Return the outputs of each request, all executed as one batch; raise `SlipwayError` when one fails."""
+        """Execute all requests as one batch and return the outputs of each; raise `SlipwayError` if one fails."""
         answers: list[InferResponse | None] = [None] * len(requests)
         batch = tuple(self._pending(inputs, answers, index) for index, inputs in enumerate(requests))
         returned = self.executors[instance].execute(batch).responses
         outputs = []
         for own, sent in zip(returned, answers, strict=True):
-            response = own or sent  # some models send their answers themselves
+            response = own or sent  # some models send their responses themselves
             if response is None or response.error is not None:
-                raise invalid("it gives no answer") if response is None or response.error is None else response.error
+                raise invalid("it sent no response") if response is None or response.error is None else response.error
             outputs.append({tensor.name: tensor.array for tensor in response.outputs})
         return outputs
 
@@ -98,14 +98,14 @@ class OpenModel:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Release everything."""
+        """Close all instances and unload the model."""
         for executor in self.executors:
             executor.close()
         self.loaded.unload()
 
 
 def open_model(directory: Path) -> OpenModel:
-    """Load version 1 of the model in `directory` as written; raise `SlipwayError` as the server would."""
+    """Load version 1 of the model in `directory` with its own config; raise `SlipwayError` as the server would."""
     config = parse_config((directory / "config.pbtxt").read_text(), f"{directory.name}/config.pbtxt")
     normalise(config)
     problems = validate(config, directory)

@@ -1,4 +1,4 @@
-"""The built-in sample of text that candidates are compared and calibrated on."""
+"""The built-in sample text on which candidates are compared and calibrated."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ from importlib.resources import files
 
 
 def sample_texts() -> list[str]:
-    """Return sentences of news, reviews, questions and instructions."""
+    """Return sentences from the styles of news, reviews, questions and instructions."""
     return files("slipway.convert").joinpath("sample.txt").read_text(encoding="utf-8").splitlines()

@@ -1,6 +1,6 @@
-"""A temporary directory beside the repository whose models are moved in at the end, all or none.
+"""A staging directory next to the repository, from which either all models are moved in at the end or none.
 
-What was there before survives any failure. Knows models by their names only.
+Existing models survive any failure. Treats models as names only.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from slipway.errors import SlipwayError, invalid
 
 @contextmanager
 def staged(repository: Path, names: Sequence[str], *, overwrite: bool) -> Iterator[tuple[Path, Path]]:
-    """Yield a directory whose models move into `repository` when the block ends without an error, and one for work.
+    """Yield a directory whose models move into `repository` if the block ends without an error, and a work directory.
 
-    `names` are all models that the block may write; those in the repository that it did not write are removed, as
-    they would not fit the new ones.
+    `names` are all models that the block may write. Those that it did not write are removed from the repository,
+    because they do not match the new ones.
     """
     taken = [each for each in names if (repository / each).exists()]
     if taken and not overwrite:
-        raise invalid(f"'{repository / taken[0]}' exists already; --overwrite replaces it")
+        raise invalid(f"'{repository / taken[0]}' already exists; --overwrite replaces it")
     created, staging = _make_directories(repository)
     try:
         yield staging / "new", staging / "work"
         _replace(repository, staging, names)
     except BaseException as error:
         shutil.rmtree(staging)
-        with contextlib.suppress(OSError):  # somebody else put something there meanwhile: it is theirs now
+        with contextlib.suppress(OSError):  # another process has put something there: leave it
             for directory in created:
                 directory.rmdir()
         if isinstance(error, OSError):
@@ -42,10 +42,10 @@ def staged(repository: Path, names: Sequence[str], *, overwrite: bool) -> Iterat
 
 
 def _make_directories(repository: Path) -> tuple[list[Path], Path]:
-    """Return the directories that had to be made, innermost first, and one to work in.
+    """Return the directories that had to be created, innermost first, and the staging directory.
 
-    That one lies beside the repository, for a server may be watching the inside; inside of it where the repository is
-    a file system of its own, or its parent may not be written.
+    Staging is next to the repository, because a server may be watching the repository itself. It is inside if the
+    repository is a file system of its own or its parent is not writable.
     """
     missing = [path for path in (repository, *repository.parents) if not path.exists()]
     try:
@@ -66,7 +66,7 @@ def _place(repository: Path) -> Path:
 
 
 def _replace(repository: Path, staging: Path, names: Sequence[str]) -> None:
-    """Move the new models in and the old ones out; on a failure put everything back as it was."""
+    """Move the old models out and the new ones in; restore everything if that fails."""
     old = staging / "old"
     old.mkdir()
     moved: list[tuple[Path, Path]] = []
@@ -76,7 +76,7 @@ def _replace(repository: Path, staging: Path, names: Sequence[str]) -> None:
                 if start.exists():
                     moved.append((start, end))
                     start.rename(end)
-    except BaseException:  # an interruption too, be it between two lines
+    except BaseException:  # including an interrupt between any two lines
         for start, end in reversed(moved):
             if end.exists() and not start.exists():
                 end.rename(start)

@@ -1,6 +1,6 @@
-"""Build a TensorRT engine from an ONNX file, and run it once to compare it.
+"""Build a TensorRT engine from an ONNX file, and run it for the comparison with its reference.
 
-The shapes are pure; everything else needs the package `tensorrt`, imported when it is used, and an NVIDIA GPU.
+The shape profiles are pure. Everything else needs an NVIDIA GPU and the package `tensorrt`, imported on first use.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _OPTIMAL_ROWS: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class InputProfile:
-    """The shapes of one input for which an engine is built: smallest, the one it is tuned for, largest."""
+    """The shapes of one input that an engine supports: the smallest, the one it is tuned for, and the largest."""
 
     name: str
     smallest: tuple[int, ...]
@@ -32,23 +32,23 @@ class InputProfile:
 
 @dataclass(frozen=True, slots=True)
 class EngineSettings:
-    """What an engine is built with; `workspace` in bytes."""
+    """Build settings of an engine; `workspace` is in bytes."""
 
     profiles: tuple[InputProfile, ...]
     workspace: int
     fp16: bool
     int8: bool
-    tf32: bool = True  # rounds FP32 to 10 bits of mantissa: off where digits are held to 1e-4
+    tf32: bool = True  # rounds FP32 to a 10-bit mantissa: off where differences may not exceed 1e-4
 
     @property
     def flags(self) -> tuple[str, ...]:
-        """Names of the builder flags that are set."""
+        """Names of the builder flags to set."""
         choices = (("TF32", self.tf32), ("FP16", self.fp16), ("INT8", self.int8))
         return ("SPARSE_WEIGHTS", *(name for name, wanted in choices if wanted))
 
 
 def profiles(inputs: Sequence[IoTensor], *, most_rows: int, length: int) -> tuple[InputProfile, ...]:
-    """Return one profile per input: 1 to `most_rows` rows, best for 8; a variable dimension runs from 1 to
+    """Return one profile per input: 1 to `most_rows` rows, tuned for 8; a variable dimension ranges from 1 to
     `length`."""
     best = min(_OPTIMAL_ROWS, most_rows)
     return tuple(
@@ -58,20 +58,20 @@ def profiles(inputs: Sequence[IoTensor], *, most_rows: int, length: int) -> tupl
 
 
 def refusal() -> str:
-    """Return why no engine can be built on this machine, "" when one can."""
+    """Return why this machine cannot build an engine, "" if it can."""
     import torch
 
     if find_spec("tensorrt") is None:
         return "the package 'tensorrt' is not installed"
     if not torch.cuda.is_available():
-        return "there is no NVIDIA GPU that CUDA can use"
+        return "CUDA finds no usable NVIDIA GPU"
     return ""
 
 
 def build_engine(onnx: Path, plan: Path, settings: EngineSettings, samples: Sequence[Arrays]) -> None:
     """Write the serialised engine of `onnx` to `plan`; `samples` calibrate INT8.
 
-    Raise INVALID_ARG with TensorRT's own words when it cannot parse or build the model.
+    Raise INVALID_ARG with TensorRT's own message if it cannot parse or build the model.
     """
     import tensorrt as trt
 
@@ -87,8 +87,8 @@ def build_engine(onnx: Path, plan: Path, settings: EngineSettings, samples: Sequ
     serialised = builder.build_serialized_network(network, config)
     if serialised is None:
         raise invalid(
-            f"TensorRT cannot build an engine of '{onnx.name}' with a workspace of {settings.workspace} bytes; its "
-            f"reason stands above, a larger --memory-pool-limit may help"
+            f"TensorRT cannot build an engine of '{onnx.name}' with a workspace of {settings.workspace} bytes: "
+            f"see its log above; a larger --memory-pool-limit may help"
         )
     plan.write_bytes(bytes(serialised))
 
@@ -97,7 +97,7 @@ def _builder_config(trt: Any, builder: Any, settings: EngineSettings, samples: S
     config = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, settings.workspace)
     for flag in settings.flags:
-        if not hasattr(trt.BuilderFlag, flag):  # later versions take the precision from the graph alone
+        if not hasattr(trt.BuilderFlag, flag):  # later versions only use the precision in the graph
             raise unavailable(f"TensorRT {trt.__version__} has no builder flag {flag}; versions 8.6 to 10 have it")
         config.set_flag(getattr(trt.BuilderFlag, flag))
     if not settings.tf32 and hasattr(trt.BuilderFlag, "TF32"):  # it is on unless cleared
@@ -113,12 +113,12 @@ def _builder_config(trt: Any, builder: Any, settings: EngineSettings, samples: S
 
 
 def _calibrator(trt: Any, samples: Sequence[Arrays]) -> Any:
-    """Return a calibrator that shows TensorRT the samples; without one INT8 has no ranges to quantise by."""
+    """Return a calibrator that feeds TensorRT the samples from which it derives the INT8 ranges."""
     import torch
 
-    class Samples(trt.IInt8EntropyCalibrator2):  # type: ignore[misc]  # its base is known when tensorrt is there
+    class Samples(trt.IInt8EntropyCalibrator2):  # type: ignore[misc]  # base class known only if tensorrt is installed
         def __init__(self) -> None:
-            trt.IInt8EntropyCalibrator2.__init__(self)  # NVIDIA's bindings want the base by name
+            trt.IInt8EntropyCalibrator2.__init__(self)  # NVIDIA's bindings require the explicit call on the base
             self._waiting = list(samples)
             self._held: list[Any] = []  # device memory must outlive the call that returns its address
 
@@ -136,7 +136,7 @@ def _calibrator(trt: Any, samples: Sequence[Arrays]) -> Any:
             return None
 
         def write_calibration_cache(self, cache: Any) -> None:
-            """Keep nothing: another model would read it."""
+            """Keep nothing, because the cache would be read for other models too."""
 
     return Samples()
 
@@ -148,7 +148,7 @@ def engine_runner(plan: Path, output_types: dict[str, np.dtype]) -> Run:
 
     engine = trt.Runtime(trt.Logger(trt.Logger.ERROR)).deserialize_cuda_engine(plan.read_bytes())
     if engine is None:
-        raise unavailable(f"TensorRT cannot load the engine it has just written to '{plan.name}'")
+        raise unavailable(f"TensorRT cannot load the engine that it has just written to '{plan.name}'")
     context = engine.create_execution_context()
     names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
     inputs = [name for name in names if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]

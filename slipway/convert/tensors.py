@@ -17,11 +17,11 @@ class IoTensor:
     shape: tuple[int, ...]
 
     def filled(self, rows: int, length: int) -> tuple[int, ...]:
-        """Return a whole shape: `rows` in front, `length` for each variable dimension."""
+        """Return a concrete shape: `rows` as the batch axis, `length` for each variable dimension."""
         return (rows, *(length if size < 0 else size for size in self.shape))
 
     def accepts(self, shape: Sequence[int]) -> bool:
-        """Return whether an array's shape, batch axis first, is as declared."""
+        """Return whether an array's shape, batch axis first, matches the declaration."""
         sizes = shape[1:]
         return len(shape) == len(self.shape) + 1 and all(
             declared in (-1, size) for declared, size in zip(self.shape, sizes, strict=True)

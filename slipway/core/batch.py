@@ -1,8 +1,8 @@
-"""Stack the requests of a batch into one array per input, and split the outputs back.
+"""Stack the requests of a batch into one array per input, and split the outputs by request.
 
-Rows are counted, not requests: a request of 3 rows owns 3 consecutive rows of every stacked tensor. For a model
-without batch dimension a batch is one request and nothing is stacked. Where the signature has a padding rule, requests
-of a batch may differ in length: they are padded to the longest, and their outputs cut back.
+Batch sizes count rows, not requests: a request of 3 rows owns 3 consecutive rows of every stacked tensor. For a model
+without a batch dimension, a batch is one request and nothing is stacked. If the signature has a padding rule, the
+requests of a batch may differ in length: they are padded to the longest, and their outputs are trimmed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from slipway.errors import internal
 
 
 def stack(requests: Sequence[InferRequest], signature: ModelSignature) -> dict[str, np.ndarray]:
-    """Return each input of the batch as one array, in the shape the backend sees (`reshape` applied)."""
+    """Return each input of the batch as one array, in the backend's shape (with `reshape` applied)."""
     rule = signature.padding
     if len(requests) == 1 and (rule is None or rule.step == 1):
         return {name: _backend_view(tensor, signature) for name, tensor in requests[0].inputs.items()}
@@ -63,7 +63,7 @@ def _reshaped(name: str, array: np.ndarray, signature: ModelSignature) -> np.nda
 def apply_reshape(
     shape: tuple[int, ...], dims: tuple[int, ...], target: tuple[int, ...], batched: bool
 ) -> tuple[int, ...]:
-    """Return `target` with each -1 replaced by the matching variable dimension of `shape`, batch dimension kept."""
+    """Return `target` with each -1 replaced by the matching variable dimension of `shape`; keep the batch dimension."""
     batch, actual = (shape[:1], shape[1:]) if batched else ((), shape)
     variable = iter(size for size, declared in zip(actual, dims, strict=True) if declared == -1)
     return batch + tuple(next(variable) if size == -1 else size for size in target)
@@ -76,9 +76,9 @@ def split(
     *,
     requests: Sequence[InferRequest] = (),
 ) -> list[list[Tensor]]:
-    """Return the output tensors of each request, those that grew with its padded inputs cut back to its own sizes.
+    """Return the output tensors of each request; outputs that grew with padded inputs are trimmed to their own sizes.
 
-    Raise INTERNAL when an output lacks the batch's rows. `requests` are only looked at where there is a padding rule.
+    Raise INTERNAL when an output does not have the batch's number of rows. `requests` is used only with a padding rule.
     """
     if signature.max_batch_size == 0:
         return [[_client_tensor(name, array, signature) for name, array in outputs.items()]]

@@ -1,7 +1,7 @@
 """The wire form of BYTES tensors: each element is a 4-byte little-endian length and that many bytes.
 
-Source: KServe v2 "binary tensor data extension". `count_elements` validates without copying, so a lying length
-prefix costs nothing but the scan.
+Source: KServe v2 "binary tensor data extension". `count_elements` validates without copying, so a wrong length prefix
+costs only the scan.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ _LENGTH = struct.Struct("<I")
 
 
 class TruncatedElementError(ValueError):
-    """The buffer ends inside a length prefix (`in_length`) or an element: of `needed` bytes `available` are left."""
+    """The buffer ends inside a length prefix (`in_length`) or an element: `available` of the `needed` bytes remain."""
 
     def __init__(self, needed: int, available: int, *, in_length: bool) -> None:
         super().__init__("incomplete string length indicator" if in_length else "incomplete string data")
@@ -23,7 +23,7 @@ class TruncatedElementError(ValueError):
 
 
 def encode_bytes(elements: Iterable[object]) -> bytes:
-    """Return the wire form of `elements`; `str` is encoded as UTF-8, other objects by their `str()`."""
+    """Return the wire form of `elements`; `str` is encoded as UTF-8, other objects as their `str()`."""
     parts: list[bytes] = []
     for element in elements:
         value = bytes(element) if isinstance(element, bytes) else str(element).encode()
@@ -33,7 +33,7 @@ def encode_bytes(elements: Iterable[object]) -> bytes:
 
 
 def count_elements(raw: bytes | memoryview) -> int:
-    """Return how many elements `raw` holds; raise `TruncatedElementError` where it is cut short."""
+    """Return the number of elements in `raw`; raise `TruncatedElementError` if it is truncated."""
     offset, end, count, size = 0, len(raw), 0, 0
     unpack = _LENGTH.unpack_from
     while offset < end:
@@ -48,7 +48,7 @@ def count_elements(raw: bytes | memoryview) -> int:
 
 
 def decode_bytes(raw: bytes | memoryview) -> list[bytes]:
-    """Return the elements of `raw`; raise `TruncatedElementError` where it is cut short."""
+    """Return the elements of `raw`; raise `TruncatedElementError` if it is truncated."""
     offset, end = 0, len(raw)
     elements: list[bytes] = []
     unpack = _LENGTH.unpack_from

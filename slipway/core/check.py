@@ -1,4 +1,4 @@
-"""Hold a request against a model's signature, before it is queued.
+"""Check a request against the model's signature before it is queued.
 
 The texts and codes are Triton's (core, `src/infer_request.cc`). Pure.
 """
@@ -14,7 +14,7 @@ from slipway.core.tensor import Tensor
 from slipway.datatypes import BY_NAME
 from slipway.errors import SlipwayError, invalid
 
-_MAX_NAMES = 100  # that an error lists; a request may come with a million
+_MAX_NAMES = 100  # listed in an error; a request may contain a million
 _BATCH_NOTE = (
     "NOTE: Setting a non-zero max_batch_size in the model config requires a batch dimension to be prepended to each "
     "input shape. If you want to specify the full shape including the batch dim in your input dims config, try "
@@ -23,7 +23,7 @@ _BATCH_NOTE = (
 
 
 def check_request(request: InferRequest, signature: ModelSignature) -> int:
-    """Return the request's rows (batch size; 1 without batch dimension), or raise `SlipwayError` (INVALID_ARG)."""
+    """Return the request's rows (1 without a batch dimension), or raise `SlipwayError` (INVALID_ARG)."""
     for name in request.outputs:
         if name not in signature.outputs:
             raise invalid(f"unexpected inference output '{name}' for model '{signature.model_name}'")
@@ -42,7 +42,7 @@ def check_request(request: InferRequest, signature: ModelSignature) -> int:
             )
         shape = tensor.shape
         if batched:
-            if not shape or shape[0] < 0 or not _fits(shape[1:], spec.dims):
+            if not shape or shape[0] < 0 or not matches_dims(shape[1:], spec.dims):
                 raise _shape_error(request, tensor, spec, signature)
             if rows == -1:
                 rows = shape[0]
@@ -50,7 +50,7 @@ def check_request(request: InferRequest, signature: ModelSignature) -> int:
                 raise _refused(
                     request, f"input '{name}' batch size does not match other inputs for '{signature.model_name}'"
                 )
-        elif not _fits(shape, spec.dims):
+        elif not matches_dims(shape, spec.dims):
             raise _shape_error(request, tensor, spec, signature)
         if not tensor.is_decoded:
             _check_bytes(request, tensor, signature)
@@ -68,17 +68,21 @@ def _refused(request: InferRequest, message: str) -> SlipwayError:
     return invalid(request.log_prefix + message)
 
 
-def _fits(shape: Sequence[int], dims: tuple[int, ...]) -> bool:
+def matches_dims(shape: Sequence[int], dims: Sequence[int]) -> bool:
+    """Return whether `shape` is one that `dims` declare, where -1 stands for any size."""
     if len(shape) != len(dims):
         return False
-    for size, declared in zip(shape, dims, strict=True):
-        if declared != size and (declared != -1 or size < 0):
-            return False
-    return True
+    return all(size >= 0 and declared in (size, -1) for size, declared in zip(shape, dims, strict=True))
 
 
 def _shape_error(request: InferRequest, tensor: Tensor, spec: TensorSpec, signature: ModelSignature) -> SlipwayError:
     batched = signature.max_batch_size > 0
+    if -1 in (tensor.shape[1:] if batched else tensor.shape):  # in the request; a declared -1 is any size
+        return _refused(
+            request,
+            f"All input dimensions should be specified for input '{tensor.name}' for model '{signature.model_name}', "
+            f"got {_dims(tensor.shape)}",
+        )
     if batched and not tensor.shape:
         return _refused(
             request,

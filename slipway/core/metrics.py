@@ -1,6 +1,6 @@
 """Metric families that models define themselves (pb_utils.MetricFamily, identity's input_byte_size_counter).
 
-Thread-safe values; `rest/metrics.py` renders them. Same name twice gives the same family, as in Triton.
+Thread-safe values; `rest/metrics.py` renders them. The same name returns the same family, as in Triton.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Metric:
         self._lock = Lock()
 
     def increment(self, amount: float) -> None:
-        """Add `amount`; a counter refuses a negative one."""
+        """Add `amount`, which must not be negative for a counter."""
         if self.kind == "histogram":
             raise invalid("increment is not supported for a histogram")
         if self.kind == "counter" and amount < 0:
@@ -51,7 +51,7 @@ class Metric:
 
 
 class MetricFamily:
-    """A named group of series that differ in labels."""
+    """A named group of series with different labels."""
 
     def __init__(self, name: str, description: str, kind: str) -> None:
         if kind not in KINDS:
@@ -64,7 +64,7 @@ class MetricFamily:
         self._lock = Lock()
 
     def metric(self, labels: Mapping[str, str], buckets: Iterable[float] = ()) -> Metric:
-        """Return the series of `labels`, made on first use; each call is matched by one `release`."""
+        """Return the series of `labels`, created on first use; each call needs one matching `release`."""
         key = tuple(sorted(labels.items()))
         with self._lock:
             series = self._series.get(key)
@@ -74,7 +74,7 @@ class MetricFamily:
             return series
 
     def release(self, labels: Mapping[str, str]) -> None:
-        """Give back one use of a series; the last one removes it."""
+        """Release one use of a series; the last release removes it."""
         key = tuple(sorted(labels.items()))
         with self._lock:
             uses = self._uses.get(key, 0) - 1
@@ -85,26 +85,26 @@ class MetricFamily:
                 self._series.pop(key, None)
 
     def series(self) -> list[tuple[LabelSet, Metric]]:
-        """Return the series there are now."""
+        """Return the current series."""
         with self._lock:
             return list(self._series.items())
 
 
 class MetricRegistry:
-    """All families that models defined."""
+    """All families that models have defined."""
 
     def __init__(self) -> None:
         self._families: dict[str, MetricFamily] = {}
         self._lock = Lock()
 
     def family(self, name: str, description: str, kind: str) -> MetricFamily:
-        """Return the family `name`, made on first use; raise INVALID_ARG when it exists with another kind."""
+        """Return the family `name`, created on first use; raise INVALID_ARG if it exists with another kind."""
         with self._lock:
             family = self._families.get(name)
             if family is None:
                 family = self._families[name] = MetricFamily(name, description, kind)
             elif family.kind != kind:
-                raise invalid(f"metric family '{name}' exists with kind '{family.kind}', not '{kind}'")
+                raise invalid(f"metric family '{name}' already exists with kind '{family.kind}', not '{kind}'")
             return family
 
     def families(self) -> list[MetricFamily]:

@@ -1,8 +1,8 @@
-"""What may be padded so that requests of different lengths make one batch, and how it is undone.
+"""Pad requests of different lengths into one batch, and trim the outputs again.
 
-A `PaddingRule` belongs to a model's signature; where there is none, shapes are merged only when they are equal. Arrays
-are padded at the end of their variable dimensions, batch dimension excluded, and cut back there. Values without clock;
-knows neither queues nor backends.
+A `PaddingRule` belongs to a model's signature; without one, only requests with equal shapes are merged. Arrays are
+padded at the end of their variable dimensions, except the batch dimension, and trimmed there. Does not know the clock,
+queues or backends.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class PaddedInput:
 
 @dataclass(frozen=True, slots=True)
 class Trim:
-    """`axis` of an output is as long as `input_axis` of `input` (the batch dimension is axis 0)."""
+    """An output's `axis` is as long as the `input_axis` of `input` (the batch dimension is axis 0)."""
 
     output: str
     axis: int
@@ -38,12 +38,12 @@ class Trim:
 
 @dataclass(frozen=True, slots=True)
 class PaddingRule:
-    """How requests of different lengths may be batched. The first input, or the first that a request has, measures:
-    its padding may be at most `max_share` of its tokens in a batch, and those at most `max_tokens` (0: any number).
+    """How requests of different lengths may be batched. The first of `inputs` that a request has gives its length: in
+    a batch, padding may be at most `max_share` of this input's tokens, which may be at most `max_tokens` (0: no limit).
 
-    A token is one element of the variable dimensions of one row. Where all padded inputs of a request are equally long,
-    they are padded to a multiple of `step`, alone in a batch too: libraries that prepare themselves for every new shape
-    (OpenVINO: 10 ms and 2 MB for each with MiniLM) see fewer of them.
+    A token is one element of the variable dimensions of one row. If all padded inputs of a request have the same
+    length, they are padded to a multiple of `step`, even for a batch of one request: a library that compiles for every
+    new shape (OpenVINO: 10 ms and 2 MB each with MiniLM) then sees fewer shapes.
     """
 
     inputs: tuple[PaddedInput, ...]
@@ -53,7 +53,7 @@ class PaddingRule:
     step: int = 1
 
     def sizes(self, inputs: Mapping[str, Tensor]) -> tuple[int, ...]:
-        """Return the variable sizes of the input that measures."""
+        """Return the variable sizes of the input that gives the request's length."""
         for padded in self.inputs:
             tensor = inputs.get(padded.name)
             if tensor is not None:
@@ -62,16 +62,16 @@ class PaddingRule:
         return ()
 
     def rounded(self, sizes: tuple[int, ...], inputs: Mapping[str, Tensor]) -> tuple[int, ...]:
-        """Return the `sizes` that an input of a request with `inputs` is padded to, alone in a batch."""
+        """Return the sizes to which an input of `sizes` is padded in a batch of one request with `inputs`."""
         return self.up(sizes) if self.step > 1 and self._is_plain(inputs) else sizes
 
     def up(self, sizes: tuple[int, ...]) -> tuple[int, ...]:
-        """Return each size as the next multiple of `step`."""
+        """Return each size rounded up to a multiple of `step`."""
         return tuple([-(-size // self.step) * self.step for size in sizes])
 
     def _is_plain(self, inputs: Mapping[str, Tensor]) -> bool:
-        """Return whether each padded input has one variable dimension, all of them of one size, which is not 0: any
-        other size may mean something that padding would change."""
+        """Return whether each padded input has one variable dimension and all have the same size, which is not 0:
+        padding could change the meaning of any other sizes."""
         found = {
             inputs[padded.name].shape[padded.axes[0]] if len(padded.axes) == 1 else 0
             for padded in self.inputs
@@ -80,26 +80,26 @@ class PaddingRule:
         return len(found) == 1 and 0 not in found
 
     def padded_input(self, name: str) -> PaddedInput | None:
-        """Return how an input is padded, None where its sizes are fixed."""
+        """Return how an input is padded, or None if its sizes are fixed."""
         return next((padded for padded in self.inputs if padded.name == name), None)
 
 
 def longest(sizes: Iterable[Sequence[int]]) -> tuple[int, ...]:
-    """Return the sizes that hold all given ones: the maximum per dimension."""
+    """Return the maximum size per dimension."""
     return tuple(map(max, zip(*sizes, strict=True)))
 
 
 def count_tokens(rows: Sequence[int], inputs: Sequence[Mapping[str, Tensor]], rule: PaddingRule) -> tuple[int, int]:
-    """Return the tokens of a batch's requests, and how many padding ones are added when each row is as long as the
-    longest is padded to."""
+    """Return the number of tokens in a batch's requests, and of padding tokens if each row is as long as the padded
+    longest row."""
     sizes = [rule.sizes(tensors) for tensors in inputs]
     own = sum(count * prod(size) for count, size in zip(rows, sizes, strict=True))
     return own, sum(rows) * prod(rule.rounded(longest(sizes), inputs[0])) - own
 
 
 def stack_padded(arrays: Sequence[np.ndarray], value: float, inner: tuple[int, ...]) -> np.ndarray:
-    """Return the rows of all arrays as one, of shape `inner` each; shorter dimensions are filled with `value` at their
-    end."""
+    """Return the rows of all arrays as one array of rows of shape `inner`, with `value` at the end of shorter
+    dimensions."""
     stacked = np.full((sum(len(array) for array in arrays), *inner), value, dtype=arrays[0].dtype)
     start = 0
     for array in arrays:
@@ -111,10 +111,11 @@ def stack_padded(arrays: Sequence[np.ndarray], value: float, inner: tuple[int, .
 def trim_outputs(
     answers: Sequence[list[Tensor]], inputs: Sequence[Mapping[str, Tensor]], rule: PaddingRule, *, model: str
 ) -> list[list[Tensor]]:
-    """Return each request's outputs cut to its own sizes; raise INTERNAL when an output does not follow its input."""
+    """Return each request's outputs trimmed to its own sizes; raise INTERNAL if an output's size does not follow its
+    input's."""
     trimmed = [list(outputs) for outputs in answers]
     for trim in rule.trims:
-        if trim.input not in inputs[0]:  # optional, and in none of the requests
+        if trim.input not in inputs[0]:  # optional, and absent from every request
             continue
         own = [tensors[trim.input].shape[trim.input_axis] for tensors in inputs]
         (padded,) = rule.rounded((max(own),), inputs[0])

@@ -1,9 +1,9 @@
-"""A request on its way: the one owner of its answers.
+"""An accepted request: the one owner of its responses.
 
-The dataplane makes a `Pending` for each accepted request. Whoever holds it may answer through `send` (any thread) or
-`deliver` (event-loop thread); a front gets each answer through its callback exactly once and in order. After the final
-answer every further one is dropped. A request with `one_answer` gets its answer once, with the final flag, also where
-the model gives the answer first and closes the request later. `cancel` marks it: schedulers drop a cancelled request
+The dataplane creates a `Pending` for each accepted request. Its holder responds through `send` (any thread) or
+`deliver` (event-loop thread); a front gets each response through its callback exactly once and in order. Responses
+after the final one are dropped. A request with `one_answer` gets exactly one response, with the final flag, even if
+the model responds first and closes the request later. `cancel` marks the request: schedulers drop a cancelled request
 before execution, and backends may poll `cancelled`.
 """
 
@@ -22,11 +22,11 @@ class Loop(Protocol):
     """The part of an asyncio event loop that worker threads need."""
 
     def call_soon_threadsafe(self, callback: Callable[..., object], *args: object) -> object:
-        """Run `callback` on the loop's thread soon."""
+        """Schedule `callback` on the loop's thread."""
 
 
 class Pending:
-    """A request with its place to answer. `rows` is its batch size (1 where the model has no batch dimension)."""
+    """A request and the way to respond to it. `rows` is its batch size (1 if the model has no batch dimension)."""
 
     __slots__ = (
         "_callback",
@@ -62,27 +62,27 @@ class Pending:
         self.one_answer = one_answer  # the model is not decoupled
         self.cancelled = False
         self.finished = False
-        self.responses = 0  # answers delivered so far, the empty final one not counted
-        self.observe: Callable[[Pending, InferResponse], None] | None = None  # statistics, before the front sees it
-        self.dequeue: Callable[[Pending], None] | None = None  # set while queued: frees the place when cancelled
-        self.timing: Timing | None = None  # of the execution that answered, for an ensemble to add up
-        self.merge_key: Any = None  # the batcher's cache of what may be merged with this request
+        self.responses = 0  # responses delivered so far, except the empty final one
+        self.observe: Callable[[Pending, InferResponse], None] | None = None  # statistics; runs before the front
+        self.dequeue: Callable[[Pending], None] | None = None  # set while queued: leaves the queue on cancellation
+        self.timing: Timing | None = None  # of the request's execution, for an ensemble to add up
+        self.merge_key: Any = None  # cached for the batcher: requests with equal keys may be merged
         self._callback = callback
-        self._early: InferResponse | None = None  # the one answer, while its final flag is to come
+        self._early: InferResponse | None = None  # the one response, until its final flag arrives
         self._on_cancel: list[Callable[[], None]] = []
 
     def send(self, response: InferResponse) -> None:
-        """Answer from any thread."""
+        """Respond from any thread."""
         self.loop.call_soon_threadsafe(self.deliver, response)
 
     def deliver(self, response: InferResponse) -> None:
-        """Answer from the event-loop thread; ignored after the final answer."""
+        """Respond from the event-loop thread; ignored after the final response."""
         if self.finished:
             return
         if response.final:
             self.finished = True
             if self._on_cancel:
-                self._on_cancel.clear()  # an action may hold what holds this request: leave no reference cycle
+                self._on_cancel.clear()  # an action may refer back to this request: leave no reference cycle
         if not response.empty:
             self.responses += 1
         if self.observe is not None:
@@ -96,7 +96,7 @@ class Pending:
         self._callback(response)
 
     def _closed(self, early: InferResponse, last: InferResponse) -> InferResponse:
-        """Return the one answer of a request that was closed after it."""
+        """Return the one response of a request that the model closed afterwards."""
         self._early = None
         if not last.empty:
             return last
@@ -104,14 +104,14 @@ class Pending:
         return early
 
     def on_cancel(self, action: Callable[[], None]) -> None:
-        """Run `action` on the loop's thread when the request is cancelled, at once if it is already."""
+        """Run `action` on the loop's thread when the request is cancelled, or at once if it already is."""
         if self.cancelled:
             action()
         elif not self.finished:
             self._on_cancel.append(action)
 
     def cancel(self) -> None:
-        """Mark the request as no longer wanted (event-loop thread); harmless after the final answer."""
+        """Mark the request as cancelled (event-loop thread); harmless after the final response."""
         if self.cancelled or self.finished:
             return
         self.cancelled = True

@@ -1,4 +1,4 @@
-"""What a client asks and what it gets: values that know neither transport nor scheduler."""
+"""Requests and responses as values, independent of transport and scheduler."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ SEQUENCE_END = 2
 class InferRequest:
     """One inference request, decoded.
 
-    `model_version` is "" for "the latest by the version policy". `outputs` are the requested output names; empty
-    means all. `timeout_us` and `priority` are 0 when not given. `parameters` are the custom ones only: a front moves
-    reserved keys (sequence_*, priority, timeout, ...) to their own fields.
+    `model_version` "" means the latest version that the version policy serves. `outputs` are the requested output
+    names; empty means all. `timeout_us` and `priority` are 0 when not given. `parameters` holds only custom parameters:
+    a front moves reserved keys (sequence_*, priority, timeout, ...) to their own fields.
     """
 
     model_name: str
@@ -35,15 +35,15 @@ class InferRequest:
 
     @property
     def log_prefix(self) -> str:
-        """Triton's prefix of request errors (`InferenceRequest::LogRequest`), with the trailing blank."""
+        """Triton's prefix for request errors (`InferenceRequest::LogRequest`), with the trailing space."""
         return f"[request id: {self.id or '<id_unknown>'}] "
 
 
 @dataclass(slots=True, eq=False)
 class InferResponse:
-    """One answer. `error` set means there are no outputs. `final` marks the last answer to its request.
+    """One response. If `error` is set there are no outputs. `final` marks the last response to a request.
 
-    An empty final answer (`empty` true: no outputs, no error) only closes a decoupled request.
+    An empty final response (`empty`: no outputs, no error) only closes a decoupled request.
     """
 
     model_name: str = ""

@@ -1,6 +1,6 @@
-"""What a model takes and gives, frozen for the hot path.
+"""A model's inputs and outputs, frozen for the hot path.
 
-Built once per load from the normalised ModelConfig (config/signature.py); `core/check.py` holds requests against it.
+Built once per load from the normalised ModelConfig (config/signature.py); `core/check.py` checks requests against it.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from slipway.core.padding import PaddingRule
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
-    """One declared input or output. `dims` exclude the batch dimension; -1 is variable.
+    """One declared input or output. `dims` excludes the batch dimension; -1 is variable.
 
-    `reshape` is what the backend sees instead of `dims` (None: the same). `labels` holds the lines of the label file.
+    `reshape` is the backend's shape if it differs from `dims`, else None. `labels` holds the lines of the label file.
     """
 
     name: str
@@ -30,7 +30,7 @@ class TensorSpec:
 class ModelSignature:
     """The declared inputs and outputs of one model version; `max_batch_size` 0 means no batch dimension.
 
-    `padding` says how requests of different lengths may be batched, None that they may not.
+    `padding` says how requests of different lengths may be batched; None means they may not.
     """
 
     model_name: str

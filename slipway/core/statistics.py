@@ -1,4 +1,4 @@
-"""Counters of one model version: what the statistics extension and the metrics endpoint show.
+"""Counters of one model version, for the statistics extension and the metrics endpoint.
 
 Pure counting: durations come in as nanoseconds, `now_ms` as milliseconds since the epoch. Only the event-loop thread
 writes. Source: Triton `extension_statistics.md`, `infer_stats.cc`; histogram buckets in microseconds.
@@ -14,13 +14,13 @@ from slipway.errors import FailureReason
 
 @dataclass(slots=True)
 class Duration:
-    """How often something happened and how long it took altogether."""
+    """How often something happened and how long it took in total."""
 
     count: int = 0
     ns: int = 0
 
     def add(self, ns: int) -> None:
-        """Count one more occurrence that took `ns` nanoseconds."""
+        """Count one occurrence that took `ns` nanoseconds."""
         self.count += 1
         self.ns += ns
 
@@ -41,7 +41,7 @@ class Histogram:
         self.total += value
 
     def add(self, value: float, times: int) -> None:
-        """Count `value` in its bucket as if it was observed `times` times."""
+        """Count `value` in its bucket as if observed `times` times."""
         self.counts[bisect_left(self.bounds, value)] += times
         self.total += value * times
 
@@ -59,7 +59,7 @@ class BatchDurations:
 class Timing:
     """The clock readings (monotonic nanoseconds) of one execution, in order."""
 
-    # Not frozen: one is made per execution, and a frozen one costs three times as much to make.
+    # Not frozen: one is created per execution, and a frozen one takes three times as long to create.
 
     start: int
     input_end: int
@@ -69,7 +69,7 @@ class Timing:
 
 @dataclass(slots=True)
 class TokenCount:
-    """Tokens of executed requests, and the padding between those of one batch (`core.padding.count_tokens`)."""
+    """Tokens in executed requests, and padding tokens in their batches (`core.padding.count_tokens`)."""
 
     own: int = 0
     padding: int = 0
@@ -121,7 +121,7 @@ class ModelStatistics:
         self.failures: dict[FailureReason, int] = dict.fromkeys(FailureReason, 0)
         self.pending = 0  # requests waiting for execution
         self.load_seconds = 0.0
-        self.tokens: TokenCount | None = None  # of a model whose requests are batched by length
+        self.tokens: TokenCount | None = None  # only for a model whose requests are batched by length
         self.request_histogram = Histogram(REQUEST_BUCKETS_US)
         self.queue_histogram = Histogram(PHASE_BUCKETS_US)
         self.compute_input_histogram = Histogram(PHASE_BUCKETS_US)
@@ -130,7 +130,7 @@ class ModelStatistics:
         self.first_response_histogram_ms = Histogram(FIRST_RESPONSE_BUCKETS_MS)
 
     def record_execution(self, rows: int, timing: Timing, now_ms: int, failed_rows: int = 0) -> None:
-        """Count one execution of `rows` rows; those of failed requests are no inferences (as Triton counts)."""
+        """Count one execution of `rows` rows; as in Triton, rows of failed requests do not count as inferences."""
         self.execution_count += 1
         self.inference_count += rows - failed_rows
         self.last_inference_ms = now_ms
@@ -142,7 +142,7 @@ class ModelStatistics:
         batch.compute_output.add(timing.end - timing.output_start)
 
     def record_success(self, arrival_ns: int, timing: Timing, end_ns: int) -> None:
-        """Count one answered request that arrived at `arrival_ns` and was executed as `timing` says."""
+        """Count one successful request that arrived at `arrival_ns` and was executed as `timing` records."""
         queue = timing.start - arrival_ns
         compute_input = timing.input_end - timing.start
         infer = timing.output_start - timing.input_end
@@ -165,7 +165,7 @@ class ModelStatistics:
         self.failures[reason] += 1
 
     def batch_sizes(self) -> Histogram:
-        """Return the rows of all executions, by powers of two."""
+        """Return the histogram of rows per execution, in powers of two."""
         histogram = Histogram(BATCH_SIZE_BUCKETS)
         for rows, durations in self.batches.items():
             histogram.add(rows, durations.compute_infer.count)
@@ -173,7 +173,7 @@ class ModelStatistics:
 
 
 def padding_share(statistics: ModelStatistics) -> float:
-    """Return which part of the tokens of all executed batches was padding (0 where nothing was padded or counted)."""
+    """Return the share of padding in the tokens of all executed batches (0 if nothing was padded or counted)."""
     counted = statistics.tokens
     if counted is None or not counted.padding:
         return 0.0

@@ -1,8 +1,8 @@
-"""A named tensor in one of two forms: the bytes it came in, or a numpy array.
+"""A named tensor in one of two forms: the received bytes, or a numpy array.
 
-Either form is made from the other when first asked for, so a tensor that only passes through is never decoded and
-a model's output is never copied before a front asks for its bytes. Tensors are immutable by convention: arrays made
-from received bytes are read-only views of them.
+Either form is made from the other on first use, so a tensor that only passes through is never decoded, and a model's
+output is never copied before a front needs its bytes. Tensors are immutable by convention: arrays made from received
+bytes are read-only views of them.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Tensor:
 
     @classmethod
     def from_array(cls, name: str, array: np.ndarray) -> Tensor:
-        """Return the tensor of a numpy array; raise `SlipwayError` (INTERNAL) for a dtype the protocol lacks."""
+        """Return the tensor of a numpy array; raise `SlipwayError` (INTERNAL) for a dtype outside the protocol."""
         datatype = datatype_of(array.dtype)
         if datatype is None:
             raise internal(f"tensor '{name}' has numpy type '{array.dtype}', which the protocol cannot carry")
@@ -48,7 +48,7 @@ class Tensor:
 
     @property
     def array(self) -> np.ndarray:
-        """The numpy form, shaped; BYTES are an object array of `bytes`. ValueError when bytes and shape differ."""
+        """The numpy array; BYTES are an object array of `bytes`. Raise ValueError if the bytes do not fit the shape."""
         if self._array is None:
             self._array = _to_array(self._raw or b"", self.datatype, self.shape)
         return self._array
@@ -62,7 +62,7 @@ class Tensor:
 
     @property
     def is_decoded(self) -> bool:
-        """Whether the numpy form exists already."""
+        """Whether the numpy array already exists."""
         return self._array is not None
 
     @property
@@ -71,7 +71,7 @@ class Tensor:
         return prod(self.shape)
 
     def reshaped(self, shape: tuple[int, ...]) -> Tensor:
-        """Return the same data under another shape of equal element count."""
+        """Return the same data with another shape of equal element count."""
         array = None if self._array is None else self._array.reshape(shape)
         return Tensor(self.name, self.datatype, shape, raw=self._raw, array=array)
 

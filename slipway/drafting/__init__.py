@@ -1,1 +1,1 @@
-"""Drafts configurations from model files, with reasons as comments."""
+"""Drafts configurations from model files, with the reasons in comments."""

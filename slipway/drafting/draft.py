@@ -1,7 +1,6 @@
-"""A configuration from a model file: its tensors, types, shapes and batch axis, with defaults that suit a CPU.
+"""Draft a configuration from a model file: its tensors, types, shapes and batch axis, with defaults that suit a CPU.
 
-The backends tell what the file holds. How the result is
-written is `commented.py`.
+The backends read the file; `commented.py` writes the result.
 """
 
 from __future__ import annotations
@@ -31,8 +30,8 @@ _SUFFIXES: Final = {Path(row.file_name).suffix: row for row in FORMATS if row.ba
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A configuration and the file that it was made from, None for an ensemble; `unbatched` says what keeps the file's
-    model from taking batches, where that took running it to see."""
+    """A configuration and the file that it was made from, None for an ensemble; `unbatched` is the reason that the
+    model does not support batches, if only running it showed that."""
 
     config: model_config_pb2.ModelConfig
     file: Path | None = None
@@ -41,25 +40,26 @@ class Draft:
 
 @runtime_checkable
 class _ExploresGraph(Protocol):
-    """A backend that runs a graph to see what its description leaves open."""
+    """A backend that runs a graph to find what its description leaves open."""
 
     def explore(self, name: str, version_directory: Path, config: model_config_pb2.ModelConfig) -> Graph:
-        """Return the graph with what was found."""
+        """Return the graph with the results."""
 
 
 def draft_config(path: Path, machine: Machine, *, name: str = "", max_batch_size: int | None = None) -> Draft:
-    """Return the configuration of a model file or directory; raise `SlipwayError` where it tells too little."""
+    """Return a configuration for a model file or directory; raise `SlipwayError` if its tensors are unknown."""
     file = _model_file(path)
     row = _SUFFIXES.get(file.suffix)
     if row is None:
-        raise invalid(f"'{file}' is no model file that can be served; expected one of {', '.join(_SUFFIXES)}")
+        raise invalid(f"'{file}' is not a model file that can be served; expected one of {', '.join(_SUFFIXES)}")
     config = model_config_pb2.ModelConfig(name=name or _name(file), backend=row.backend)
     if file.name != row.file_name or row.file_name != _first_name(row.backend):
         config.default_model_filename = file.name
     _complete(config, file, max_batch_size)
     if not config.input or not config.output:
         raise invalid(
-            f"'{file}' tells no inputs or no outputs; add auto_complete_config to the model, or declare them by hand"
+            f"'{file}' does not describe its inputs or outputs; add auto_complete_config to the model, or write "
+            f"config.pbtxt by hand"
         )
     _add_defaults(config, row, machine)
     unbatched = "" if config.max_batch_size or max_batch_size == 0 else _unbatched(config, file)
@@ -69,7 +69,7 @@ def draft_config(path: Path, machine: Machine, *, name: str = "", max_batch_size
 def _model_file(path: Path) -> Path:
     """Return the model file: `path` itself, or the one in the newest version of a model's directory."""
     if not path.exists():
-        raise invalid(f"'{path}' does not exist; give a model file or a model's directory")
+        raise invalid(f"'{path}' does not exist; specify a model file or the directory of a model")
     if path.is_file():
         return path
     directory = next(reversed(scan_versions(path).paths.values()), path)
@@ -77,8 +77,8 @@ def _model_file(path: Path) -> Path:
     if found is None:
         expected = ", ".join(row.file_name for row in _SUFFIXES.values())
         raise invalid(
-            f"'{directory}' holds no model file; expected one of {expected}; an ensemble is made of its models' "
-            f"directories with --pipeline"
+            f"'{directory}' contains no model file; expected one of {expected}; for an ensemble, use --pipeline with "
+            f"the directories of its models"
         )
     return found
 
@@ -88,13 +88,13 @@ def _first_name(backend: str) -> str:
 
 
 def _name(file: Path) -> str:
-    """Return the name of the directory around the version directory, else that of the file."""
+    """Return the name of the model's directory if the file is in a version directory, else that of the file."""
     parent = file.resolve().parent
     return parent.parent.name if parent.name.isdecimal() and parent.parent.name else file.stem
 
 
 def _complete(config: model_config_pb2.ModelConfig, file: Path, max_batch_size: int | None) -> None:
-    """Fill in what the file tells, by the backend or, for torch.export, from the program itself."""
+    """Fill in what the file describes, through the backend or, for torch.export, from the program itself."""
     default = MAX_BATCH_SIZE if max_batch_size is None else max_batch_size
     backend = find_backend(config.backend)  # raises with the pip command where its library is not installed
     if config.backend == "pytorch":
@@ -120,7 +120,7 @@ def _unbatched(config: model_config_pb2.ModelConfig, file: Path) -> str:
 
 
 def _add_defaults(config: model_config_pb2.ModelConfig, row: Format, machine: Machine) -> None:
-    """Set instances and batching; a GPU group only where the machine has a GPU."""
+    """Set instances and batching; the instance group is for CPUs unless the machine has a GPU."""
     kind = _Group.KIND_AUTO if machine.gpus else _Group.KIND_CPU
     config.instance_group.add(count=1, kind=kind)
     if row.backend in GRAPH_BACKENDS and config.max_batch_size > 1:

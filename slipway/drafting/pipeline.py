@@ -1,6 +1,7 @@
-"""An ensemble from models that run one after the other: tensors of equal names are the same tensor.
+"""Draft an ensemble of models that run one after another: tensors with the same name are the same tensor.
 
-What no model makes is the ensemble's input, what the last model makes its output. Pure, over completed models.
+Tensors that no model produces are the ensemble's inputs; those that the last model produces are its outputs. Pure, over
+completed models.
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ from slipway.errors import invalid, refused
 
 
 def draft_pipeline(models: Sequence[model_config_pb2.ModelConfig], name: str) -> Draft:
-    """Return the ensemble of `models` in their order; raise INVALID_ARG where two of them share no tensor."""
+    """Return the ensemble of `models` in their order; raise INVALID_ARG if a model does not connect to earlier ones."""
     if len(models) < 2:
-        raise invalid("a pipeline has at least two models, the first one first: --pipeline TOKENIZER MODEL")
+        raise invalid(
+            "a pipeline needs at least two models, in the order in which they run: --pipeline TOKENIZER MODEL"
+        )
     if name in {model.name for model in models}:
-        raise invalid(f"the ensemble cannot be called '{name}', as one of its models is")
+        raise invalid(f"the ensemble cannot be called '{name}': one of its models has that name")
     config = model_config_pb2.ModelConfig(name=name, platform="ensemble", max_batch_size=_max_batch_size(models))
     pipe = _Pipe(config)
     for position, model in enumerate(models):
@@ -34,7 +37,7 @@ def draft_pipeline(models: Sequence[model_config_pb2.ModelConfig], name: str) ->
 
 
 def _max_batch_size(models: Sequence[model_config_pb2.ModelConfig]) -> int:
-    """Return the largest batch that every model takes; 0 where one takes none."""
+    """Return the largest batch that every model supports; 0 if one supports none."""
     return min(int(model.max_batch_size) for model in models)
 
 
@@ -43,14 +46,14 @@ def _check_connected(model: model_config_pb2.ModelConfig, earlier: Sequence[mode
     taken = [each.name for each in model.input]
     if made and made.isdisjoint(taken):
         raise invalid(
-            f"'{model.name}' takes {', '.join(taken)}, of which nothing before it is made: there is "
+            f"no earlier model produces an input of '{model.name}' ({', '.join(taken)}); available: "
             f"{', '.join(sorted(made))}; rename the tensors of one of them"
         )
 
 
 @dataclass(slots=True)
 class _Pipe:
-    """The ensemble as far as it is built; `made` maps what each name now means to the ensemble's tensor."""
+    """The ensemble under construction; `made` maps each name to the ensemble tensor that it now refers to."""
 
     config: model_config_pb2.ModelConfig
     made: dict[str, str] = field(default_factory=dict)
@@ -59,7 +62,7 @@ class _Pipe:
     def add(
         self, model: model_config_pb2.ModelConfig, *, is_last: bool, rest: Sequence[model_config_pb2.ModelConfig]
     ) -> None:
-        """Append the step of a model."""
+        """Append the step for a model."""
         step = self.config.ensemble_scheduling.step.add(model_name=model.name, model_version=-1)
         for each in model.input:
             if each.name not in self.made and each.optional:

@@ -1,1 +1,1 @@
-"""Loaded models, their life cycle, and the dataplane that every front calls."""
+"""Loaded models, their life cycle, and the dataplane that all fronts call."""

@@ -1,4 +1,4 @@
-"""What the fronts (rest/, rpc/) see of the engine. All methods are called on the event-loop thread."""
+"""The engine's interface to the fronts (rest/, rpc/). All methods are called on the event-loop thread."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from slipway.problems import Problem
 
 @dataclass(frozen=True, slots=True)
 class ServerMetadata:
-    """Answer to GET /v2."""
+    """The response to GET /v2."""
 
     name: str
     version: str
@@ -27,7 +27,7 @@ class ServerMetadata:
 
 @dataclass(frozen=True, slots=True)
 class TensorMetadata:
-    """One input or output; `shape` starts with -1 where the model has a batch dimension."""
+    """One input or output; `shape` starts with -1 if the model has a batch dimension."""
 
     name: str
     datatype: str
@@ -36,7 +36,7 @@ class TensorMetadata:
 
 @dataclass(frozen=True, slots=True)
 class ModelMetadata:
-    """Answer to GET /v2/models/NAME."""
+    """The response to GET /v2/models/NAME."""
 
     name: str
     versions: tuple[str, ...]
@@ -59,8 +59,8 @@ class VersionStatistics:
 
 @dataclass(frozen=True, slots=True)
 class IndexEntry:
-    """One row of the repository index; empty strings are left out on the wire, and so are the problems, which the
-    reason says in words."""
+    """One row of the repository index. Empty strings are omitted on the wire, and so are the problems, which the reason
+    states as text."""
 
     name: str
     version: str = ""
@@ -70,21 +70,21 @@ class IndexEntry:
 
 
 class Dataplane(Protocol):
-    """The one service object behind both transports. Version "" means "by the version policy"."""
+    """The one service object behind both transports. Version "" means the one that the version policy selects."""
 
     metrics: MetricRegistry
 
     def live(self) -> bool:
-        """Return whether the server answers at all."""
+        """Return whether the server is live."""
 
     def ready(self) -> bool:
         """Return whether the server and, with strict readiness, every model is ready."""
 
     def server_metadata(self) -> ServerMetadata:
-        """Return name, version and extensions."""
+        """Return the server's name, version and extensions."""
 
     async def model_ready(self, name: str, version: str) -> bool:
-        """Return whether the version can serve; raise `SlipwayError` with the reason Triton would give."""
+        """Return whether the version is ready; raise `SlipwayError` with Triton's reason."""
 
     def model_metadata(self, name: str, version: str) -> ModelMetadata:
         """Return the model's metadata; raise NOT_FOUND or UNAVAILABLE."""
@@ -96,25 +96,25 @@ class Dataplane(Protocol):
         """Return the counters of one version, of all versions (version ""), or of all models (name "")."""
 
     def signature(self, name: str, version: str) -> ModelSignature:
-        """Return what the version takes and gives."""
+        """Return the version's inputs and outputs."""
 
     def submit(self, request: InferRequest, deliver: Deliver) -> Pending:
-        """Accept a request; each answer (errors of execution too) goes to `deliver` on this thread, possibly before
-        this returns. Raise `SlipwayError` when it is refused at once."""
+        """Accept a request; pass each response, including execution errors, to `deliver` on this thread, possibly
+        before this returns. Raise `SlipwayError` if the request is refused at once."""
 
     async def infer(self, request: InferRequest) -> InferResponse:
-        """Return the one answer of a request to a model that is not decoupled; raise `SlipwayError` for a failed one.
+        """Return the one response to a request for a model that is not decoupled; raise `SlipwayError` if it fails.
         Cancelling the awaiting task cancels the request."""
 
     def repository_index(self, ready_only: bool) -> Sequence[IndexEntry]:
-        """Return every model the repositories hold, with its state."""
+        """Return every model in the repositories, with its state."""
 
     async def load_model(self, name: str, config: str | None, files: Mapping[str, bytes]) -> None:
-        """Load or reload a model (explicit mode); `config` is a JSON ModelConfig, `files` are by relative path. Goes on
-        to its end when the awaiting task is cancelled, as does `unload_model`: half a load helps nobody."""
+        """Load or reload a model (explicit mode); `config` is a JSON ModelConfig, `files` maps relative paths to
+        contents. Like `unload_model`, it runs to completion even if the awaiting task is cancelled."""
 
     async def unload_model(self, name: str, unload_dependents: bool) -> None:
         """Start unloading a model (explicit mode)."""
 
     def record_rejected(self, name: str, version: str) -> None:
-        """Count a request that a front could not decode as a failure of the model, if it exists."""
+        """Count a request that a front could not decode as a failure of the model, if the model exists."""

@@ -1,6 +1,6 @@
-"""Who may load or unload which models now: sets of names, taken all at once, so that no two operations meet.
+"""Locks on the models that an operation loads or unloads, so that no two operations work on the same model.
 
-Taking a set only when all of it is free cannot deadlock, whatever depends on what.
+A set of names is taken only when all of it is free, so operations cannot deadlock, whatever the dependencies.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 
 
 class Claims:
-    """Names that operations hold; an operation whose names are taken waits for the other to end."""
+    """The names that operations hold; an operation waits until all its names are free."""
 
     def __init__(self) -> None:
         self._held: set[str] = set()
@@ -19,7 +19,7 @@ class Claims:
 
     @asynccontextmanager
     async def hold(self, names: frozenset[str]) -> AsyncIterator[None]:
-        """Hold `names` for the length of the context."""
+        """Hold `names` until the context exits."""
         async with self._released:
             await self._released.wait_for(lambda: self._held.isdisjoint(names))
             self._held |= names
@@ -31,6 +31,6 @@ class Claims:
                 self._released.notify_all()
 
     async def idle(self) -> None:
-        """Return when no operation holds a name."""
+        """Wait until no operation holds a name."""
         async with self._released:
             await self._released.wait_for(lambda: not self._held)

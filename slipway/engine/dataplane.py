@@ -1,6 +1,6 @@
-"""The one service object behind both transports: finds the model, checks the request, hands it to its scheduler.
+"""The one service object behind both transports: finds the model, checks the request, passes it to the scheduler.
 
-Everything here runs on the event loop and returns at once, but for loads. Knows no transport.
+Everything here runs on the event loop and, except for loads, returns at once. Does not know the transports.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ Result = TypeVar("Result")
 
 
 class Engine:
-    """`engine.api.Dataplane`. Construct it, then `await start()` on the event loop that will call it."""
+    """Implements `engine.api.Dataplane`. Construct it, then `await start()` on the event loop that will call it."""
 
     def __init__(self, options: ServerOptions, *, version: str) -> None:
         self.metrics = MetricRegistry()
@@ -58,7 +58,7 @@ class Engine:
         self._started = False
 
     async def start(self) -> dict[str, LoadFailure]:
-        """Load what the control mode asks for; return the models that failed, and why."""
+        """Load the models that the control mode selects; return why some failed, by model."""
         self._loop = asyncio.get_running_loop()
         self._host.attach(self)
         failed = await self._control.start()
@@ -66,8 +66,8 @@ class Engine:
         return failed
 
     async def shutdown(self, timeout: float) -> bool:  # noqa: ASYNC109  a bounded drain, not a cancelled one
-        """Refuse new requests, finish the accepted ones, release the models; return whether `timeout` seconds were
-        enough."""
+        """Refuse new requests, finish the accepted ones and release the models; return whether this took less than
+        `timeout` seconds."""
         self._serving.closed = True
         self._public = {}
         try:
@@ -75,7 +75,6 @@ class Engine:
                 await self._control.stop()
                 await self._lifecycle.shutdown()
         except TimeoutError:
-            _LOG.error("models are still busy after %g seconds: leaving them", timeout)
             return False
         finally:
             self._loader.threads.shutdown(wait=False, cancel_futures=True)
@@ -88,7 +87,7 @@ class Engine:
         return self._submit(self._public, request, deliver)
 
     def submit_inside(self, request: InferRequest, deliver: Deliver) -> Pending:
-        """Accept a request of an ensemble or of a model's business logic."""
+        """Accept a request from an ensemble or a model's business logic."""
         return self._submit(self._internal, request, deliver)
 
     def _submit(self, view: View, request: InferRequest, deliver: Deliver) -> Pending:
@@ -107,10 +106,10 @@ class Engine:
         return pending
 
     async def infer(self, request: InferRequest) -> InferResponse:
-        """Return the one answer of a request; cancelling the task cancels it."""
+        """Return the one response to a request; cancelling the task cancels it."""
         if self.signature(request.model_name, request.model_version).decoupled:
             raise unsupported(
-                f"model '{request.model_name}' is decoupled: it answers with any number of responses, use streaming"
+                f"model '{request.model_name}' is decoupled and may send any number of responses: use streaming"
             )
         answer: asyncio.Future[InferResponse] = self._loop.create_future()
         pending = self._submit(self._public, request, partial(_settle, answer))
@@ -120,7 +119,7 @@ class Engine:
             pending.cancel()
             raise
         if response.empty:
-            raise internal(f"model '{request.model_name}' closed the request without an answer")
+            raise internal(f"model '{request.model_name}' closed the request without a response")
         if response.error is not None:
             raise response.error
         return response
@@ -131,24 +130,24 @@ class Engine:
         if model is not None:
             model.statistics.record_failure(0, FailureReason.OTHER)
 
-    # What there is
+    # Metadata and state
 
     def live(self) -> bool:
-        """Return whether the server answers at all."""
+        """Return whether the server is live."""
         return self._started
 
     def ready(self) -> bool:
-        """Return whether requests are taken and, with strict readiness, every wanted model is ready."""
+        """Return whether the server accepts requests and, with strict readiness, every wanted model is ready."""
         if not self._started or self._serving.closed:
             return False
         return not self._options.strict_readiness or self._states.all_ready()
 
     def server_metadata(self) -> ServerMetadata:
-        """Return name, version and extensions."""
+        """Return the server's name, version and extensions."""
         return ServerMetadata(self._options.id, self._version, views.EXTENSIONS)
 
     async def model_ready(self, name: str, version: str) -> bool:
-        """Return whether a version serves and each of its instances says it can."""
+        """Return whether a version serves and each of its instances reports ready."""
         if version:
             parse_version(version)
         try:
@@ -171,11 +170,11 @@ class Engine:
         return self._serving.find(self._public, name, version).config
 
     def signature(self, name: str, version: str) -> ModelSignature:
-        """Return what a version takes and gives."""
+        """Return a version's inputs and outputs."""
         return self._serving.find(self._public, name, version).signature
 
     def signature_inside(self, name: str, version: str) -> ModelSignature:
-        """Return what a version takes and gives, for ensembles and models."""
+        """Return a version's inputs and outputs, for ensembles and models."""
         return self._serving.find(self._internal, name, version).signature
 
     def model_statistics(self, name: str, version: str) -> Sequence[VersionStatistics]:
@@ -194,7 +193,7 @@ class Engine:
         return found
 
     def repository_index(self, ready_only: bool) -> Sequence[IndexEntry]:
-        """Return every model of the repositories with its state."""
+        """Return every model in the repositories, with its state."""
         scan = scan_repositories(self._options.model_repository)
         return views.index(self._states, scan.models, scan.duplicates, ready_only=ready_only)
 
@@ -214,7 +213,7 @@ class Engine:
         await self._operate(self._lifecycle.unload(name, unload_dependents=unload_dependents))
 
     async def _operate(self, operation: Coroutine[Any, Any, Result]) -> Result:
-        """Run an operation to its end, even when the client who asked for it goes away."""
+        """Run an operation to completion, even if its client disconnects."""
         if self._serving.closed:
             operation.close()
             raise unavailable("Server is stopping, models can no longer be loaded or unloaded")
@@ -225,5 +224,5 @@ class Engine:
 
 
 def _settle(answer: asyncio.Future[InferResponse], response: InferResponse) -> None:
-    if not answer.done():  # whoever waited may have been cancelled
+    if not answer.done():  # the awaiting task may have been cancelled
         answer.set_result(response)

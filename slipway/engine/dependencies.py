@@ -1,4 +1,4 @@
-"""Which models an ensemble is composed of, and in which order models load and unload. Pure."""
+"""Which models an ensemble is composed of, and the order in which models load and unload. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def is_ensemble(config: model_config_pb2.ModelConfig) -> bool:
 
 
 def composing_models(config: model_config_pb2.ModelConfig) -> frozenset[str]:
-    """Return the models of an ensemble's steps; none for any other model."""
+    """Return the models in an ensemble's steps; an empty set for any other model."""
     return frozenset(step.model_name for step in config.ensemble_scheduling.step)
 
 
@@ -45,7 +45,7 @@ def components(composition: Composition, names: Iterable[str]) -> frozenset[str]
 
 
 def load_waves(composition: Composition, names: Iterable[str]) -> tuple[list[list[str]], frozenset[str]]:
-    """Return `names` in groups that may load together, parts before ensembles, and the names caught in a circle."""
+    """Return `names` in groups that may load together, composing models before ensembles, and the names in a cycle."""
     remaining = set(names)
     circular: set[str] = set()
     while True:

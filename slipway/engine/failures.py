@@ -1,4 +1,4 @@
-"""Why a model could not be loaded, and the words in which a client, a table or an ensemble is told. Pure."""
+"""Why a model failed to load, with the texts for clients, tables and ensembles. Pure."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from slipway.problems import Problem, Rule
 
 @dataclass(frozen=True, slots=True)
 class LoadFailure:
-    """`detail` is for the log and the operator. A `polled` model never got as far as being loaded: its files or its
-    config are wrong, and Triton does not tell clients more than that. `problems` are what the detail says, as values,
-    where they are known."""
+    """`detail` is for the log and the operator. A `polled` failure happened before the load: the model's files or
+    config are wrong, and like Triton the server does not give clients the details. `problems` are the problems in
+    `detail` as values, if they are known."""
 
     detail: str
     polled: bool = False
     problems: tuple[Problem, ...] = ()
 
     def error(self, name: str) -> SlipwayError:
-        """Return the error for the client who asked for the load."""
+        """Return the error for the client that requested the load."""
         if self.polled:
             return internal(f"failed to load '{name}', failed to poll from model repository")
         return invalid(f"load failed for model '{name}': {self.detail}\n")
@@ -32,18 +32,18 @@ NOT_UNIQUE = LoadFailure("not unique across all model repositories", polled=True
 
 
 def no_version(name: str) -> LoadFailure:
-    """Return the failure of a model without a version to serve."""
+    """Return the failure of a model that has no version to serve."""
     text = f"at least one version must be available under the version policy of model '{name}'"
-    return unfit([Problem(Rule.VERSION_MISSING, text, fix="make the directory 1, with the model's file in it")])
+    return unfit([Problem(Rule.VERSION_MISSING, text, fix="create the directory 1 with the model's file in it")])
 
 
 def unfit(problems: Sequence[Problem]) -> LoadFailure:
-    """Return the failure that states `problems`."""
+    """Return the failure for `problems`."""
     return LoadFailure("; ".join(map(str, problems)), problems=tuple(problems))
 
 
 def failed_versions(errors: Mapping[int, SlipwayError]) -> LoadFailure:
-    """Return the failure of a model some of whose versions failed."""
+    """Return the failure of a model with versions that failed to load."""
     return LoadFailure(
         "".join(
             f"version {version} is at UNAVAILABLE state: {version_reason(error)};" for version, error in errors.items()
@@ -53,28 +53,28 @@ def failed_versions(errors: Mapping[int, SlipwayError]) -> LoadFailure:
 
 
 def version_reason(error: SlipwayError) -> str:
-    """Return the reason that the repository index gives for a version."""
+    """Return the reason that the repository index shows for a version."""
     return f"{error.code.value}: {error.message}"
 
 
 def missing_parts(name: str, missing: Iterable[str]) -> LoadFailure:
-    """Return the failure of an ensemble some of whose models do not exist."""
+    """Return the failure of an ensemble with models that do not exist."""
     return unfit([missing_models(name, sorted(missing))])
 
 
 def failed_part(name: str, part: str, failure: LoadFailure | None) -> LoadFailure:
-    """Return the failure of an ensemble one of whose models failed to load."""
+    """Return the failure of an ensemble with a model that failed to load."""
     reason = f". Model '{part}' loading failed with error: {failure.detail}" if failure else ""
     return _dependency(f"ensemble '{name}' depends on '{part}' which has no loaded version{reason}")
 
 
 def missing_part_version(name: str, part: str, version: int) -> LoadFailure:
-    """Return the failure of an ensemble that asks for a version of a model that does not serve."""
+    """Return the failure of an ensemble that requires a model version that is not loaded."""
     return _dependency(f"ensemble '{name}' depends on '{part}' whose required version {version} is not loaded")
 
 
 def _dependency(text: str) -> LoadFailure:
-    return unfit([Problem(Rule.STEP_MODEL_MISSING, text, ("ensemble_scheduling",), "mend that model first")])
+    return unfit([Problem(Rule.STEP_MODEL_MISSING, text, ("ensemble_scheduling",), "fix that model first")])
 
 
 def circular(name: str) -> LoadFailure:

@@ -1,8 +1,8 @@
-"""The garbage collector's one place.
+"""The only module that configures the garbage collector.
 
-What start-up and loads leave behind (modules, configs, weights' wrappers) lives long and is large; walking it in
-every full collection is what gives Python servers pauses of 50-400 ms. It is therefore collected once and then moved
-out of the collector's sight. Per-request objects form no cycles and are freed by their reference counts.
+Start-up and loads create many long-lived objects (modules, configs, wrappers of weights); traversing them in every full
+collection causes the pauses of 50-400 ms that are typical of Python servers. The heap is therefore collected once, and
+its survivors are frozen. Per-request objects form no cycles and are freed by their reference counts.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import gc
 
 
 def settle_heap() -> None:
-    """Collect everything, the cycles of unloaded models included, and hide what survives from later collections.
+    """Collect everything, including the cycles of unloaded models, and exclude the survivors from later collections.
 
-    What that freed goes back to the system: 200 reloads of an ONNX model left 4 MB behind otherwise.
+    The freed memory is returned to the system; without that, 200 reloads of an ONNX model left 4 MB behind.
     """
     gc.unfreeze()
     gc.collect()
@@ -23,7 +23,7 @@ def settle_heap() -> None:
 
 
 def _give_back() -> None:
-    """Let glibc return the pages that unloaded models left free; other C libraries do so by themselves."""
+    """Make glibc return free pages to the system; other C libraries do so by themselves."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)

@@ -1,4 +1,4 @@
-"""What models may ask of the server that runs them, from any thread: business logic calls, model control, metrics."""
+"""The server's services to its models, from any thread: business logic calls, model control, metrics."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from slipway.errors import SlipwayError, cancelled, internal
 
 
 class Inside(Protocol):
-    """The engine as models see it; all methods are called on the event-loop thread."""
+    """The engine's interface for models; all methods are called on the event-loop thread."""
 
     def submit_inside(self, request: InferRequest, deliver: Deliver) -> Pending:
-        """Accept a model's own request."""
+        """Accept a request from a model."""
 
     def signature_inside(self, name: str, version: str) -> ModelSignature:
-        """Return what a model takes and gives."""
+        """Return a model's inputs and outputs."""
 
     async def load_model(self, name: str, config: str | None, files: Mapping[str, bytes]) -> None:
         """Load a model."""
@@ -30,11 +30,11 @@ class Inside(Protocol):
         """Unload a model."""
 
     async def model_ready(self, name: str, version: str) -> bool:
-        """Return whether a model can serve."""
+        """Return whether a model is ready."""
 
 
 class _Call:
-    """A request on its way to the event loop, which may be cancelled before it gets there."""
+    """A request on its way to the event loop, which may be cancelled before it arrives."""
 
     __slots__ = ("_deliver", "_loop", "_pending", "_unwanted")
 
@@ -67,7 +67,7 @@ class _Call:
 
 
 class EngineHost:
-    """`backends.api.Host` on an engine. `attach` is called once, on the event loop, before any model loads."""
+    """Implements `backends.api.Host` with an engine. `attach` is called once, on the event loop, before any load."""
 
     def __init__(self, metrics: MetricRegistry) -> None:
         self.metrics = metrics
@@ -82,13 +82,13 @@ class EngineHost:
         self._loop_thread = threading.get_ident()
 
     def submit(self, request: InferRequest, deliver: Deliver) -> Callable[[], None]:
-        """Start `request`; `deliver` gets every answer, errors too, on the event-loop thread."""
+        """Start `request`; `deliver` gets every response, including errors, on the event-loop thread."""
         call = _Call(self._loop, deliver)
         self._loop.call_soon_threadsafe(call.submit, self._inside, request)
         return call.cancel
 
     def load_model(self, name: str, config: str | None, files: Mapping[str, bytes]) -> None:
-        """Load a model and wait for it."""
+        """Load a model and wait until it is loaded."""
         self._wait(self._inside.load_model(name, config, files))
 
     def unload_model(self, name: str, unload_dependents: bool) -> None:
@@ -100,7 +100,7 @@ class EngineHost:
         return bool(self._wait(self._inside.model_ready(name, version)))
 
     def is_decoupled(self, name: str, version: str) -> bool:
-        """Return whether the model answers with other than one response."""
+        """Return whether the model may send any number of responses to a request."""
         return self._inside.signature_inside(name, version).decoupled
 
     def _wait(self, step: Coroutine[Any, Any, object]) -> object:

@@ -1,7 +1,8 @@
-"""Load, reload and unload models; ensembles after, and away before, what they are composed of.
+"""Load, reload and unload models; ensembles load after, and unload before, the models they are composed of.
 
-Rules: what serves goes on serving until its successor is ready; a failed load changes nothing that serves; an
-operation waits for another one on a related model; what goes away finishes what it accepted. Knows no control mode.
+Rules: a version serves until its successor is ready; a failed load does not affect the versions that serve; an
+operation waits for other operations on related models; a version that is unloaded finishes the requests it accepted.
+Does not know the control modes.
 """
 
 from __future__ import annotations
@@ -29,22 +30,22 @@ from slipway.errors import SlipwayError
 
 _LOG: Final = logging.getLogger("slipway.engine")
 _PLAIN = LoadRequest()
-_LATEST = -1  # `model_version` of a step that takes whatever version serves
+_LATEST = -1  # `model_version` of a step that uses the latest version
 
 
 class _Record:
-    """A model that is wanted, whether it serves or waits for what it is composed of."""
+    """A wanted model, which serves or is an ensemble that waits for its composing models."""
 
     __slots__ = ("explicit", "parts", "source")
 
     def __init__(self, source: ModelSource) -> None:
-        self.source = source  # of the versions that serve, or of the last attempt of an ensemble
+        self.source = source  # of the versions that serve, or of an ensemble's last attempt
         self.parts = composing_models(source.config)
-        self.explicit = False  # asked for by name, not only as part of an ensemble
+        self.explicit = False  # requested by name, not only as part of an ensemble
 
 
 class Lifecycle:
-    """The one place that changes which versions serve."""
+    """The only class that changes which versions serve."""
 
     def __init__(self, loader: Loader, serving: ServingTable, states: StateTable) -> None:
         self._loader = loader
@@ -55,7 +56,7 @@ class Lifecycle:
         self._retirement = Retirement(serving, states, loader.threads)
 
     async def load(self, requests: Mapping[str, LoadRequest]) -> dict[str, LoadFailure]:
-        """Load models, with those that they are composed of; return why some failed. Unchanged versions stay."""
+        """Load models and the models they are composed of; return why some failed. Unchanged versions are kept."""
         names = frozenset(requests)
         while True:
             claimed = self._with_dependents(names)
@@ -69,12 +70,13 @@ class Lifecycle:
                             self._records[name].explicit = True
                     settle_heap()
                     return failed
-            for source in sources.values():  # it takes more models than were claimed: once more, with all of them
+            for source in sources.values():  # more models are needed than were claimed: try again with all of them
                 source.discard()
 
     async def unload(self, name: str, *, unload_dependents: bool = False) -> None:
-        """Take a model out of service, and the ensembles that need it. With `unload_dependents` also what it is
-        composed of, unless that was asked for by name or another ensemble needs it. Returns when that has begun."""
+        """Take a model and the ensembles that need it out of service. With `unload_dependents`, also take its composing
+        models, except those that were requested by name or that another ensemble needs. Return once unloading has
+        begun."""
         claimed: frozenset[str] = frozenset()
         while True:
             async with self._claims.hold(claimed):
@@ -87,7 +89,7 @@ class Lifecycle:
             claimed = affected
 
     async def shutdown(self) -> None:
-        """Finish what was accepted and release everything, once no operation runs any more."""
+        """Wait for the running operations, finish the accepted requests and release everything."""
         await self._claims.idle()
         self._take_down(list(self._serving.public))
         await self._retirement.finished()
@@ -99,14 +101,14 @@ class Lifecycle:
         for name in names:
             self._records.pop(name, None)
             for version, row in self._states.versions(name):
-                if row.state is State.UNAVAILABLE:  # it had failed: now it is not wanted any more
+                if row.state is State.UNAVAILABLE:  # it had failed, and now it is no longer wanted
                     self._states.set(name, version, State.UNAVAILABLE, UNLOADED)
 
     def _composition(self) -> dict[str, frozenset[str]]:
         return {name: record.parts for name, record in self._records.items() if record.parts}
 
     def _freed_with(self, name: str) -> set[str]:
-        """Return the parts of an ensemble that nobody else wants."""
+        """Return the composing models of an ensemble that nothing else needs."""
         composition = self._composition()
         freed = {part for part in components(composition, [name]) if part in self._records}
         freed = {part for part in freed if not self._records[part].explicit}
@@ -119,7 +121,7 @@ class Lifecycle:
     # Loading
 
     async def _read(self, requests: Mapping[str, LoadRequest]) -> tuple[dict[str, ModelSource], dict[str, LoadFailure]]:
-        """Return the sources of the requested models and of what they need that does not serve yet."""
+        """Return the sources of the requested models and of their composing models that do not serve yet."""
         sources: dict[str, ModelSource] = {}
         failed: dict[str, LoadFailure] = {}
         wanted = set(requests)
@@ -136,7 +138,7 @@ class Lifecycle:
         return sources, failed
 
     async def _load_all(self, sources: Mapping[str, ModelSource], failed: dict[str, LoadFailure]) -> None:
-        """Load `sources`, parts before ensembles, then look after the ensembles that need one of them."""
+        """Load `sources`, composing models before ensembles, then update the ensembles that need one of them."""
         waves, circle = load_waves({name: composing_models(source.config) for name, source in sources.items()}, sources)
         failed.update({name: failures.circular(name) for name in sorted(circle)})
         for wave in waves:
@@ -149,7 +151,7 @@ class Lifecycle:
                 await self._look_after(name)
 
     async def _look_after(self, name: str) -> None:
-        """Let an ensemble whose parts changed serve again, or no longer."""
+        """Let an ensemble with changed composing models serve again, or stop it."""
         serving = self._serving.versions(name)
         if not serving:
             source = await self._loader.read(name, _PLAIN)
@@ -174,7 +176,7 @@ class Lifecycle:
         if failure is not None:
             _LOG.error("failed to load '%s': %s", name, failure.detail)
             if before is None and composing_models(source.config):
-                self._records[name] = _Record(source)  # it waits for its parts
+                self._records[name] = _Record(source)  # it waits for its composing models
             source.discard()
             return failure
         self._put_in_service(source, before, [*kept.values(), *loaded])
@@ -193,7 +195,7 @@ class Lifecycle:
     def _unfit_part(
         self, config: model_config_pb2.ModelConfig, failed: Mapping[str, LoadFailure]
     ) -> LoadFailure | None:
-        """Return why an ensemble cannot be served by its parts as they are; None for any other model."""
+        """Return why an ensemble cannot serve with its composing models as they are, or None."""
         parts = composing_models(config)
         missing = [part for part in parts if part in failed and failed[part].polled]
         if missing:
@@ -212,7 +214,7 @@ class Lifecycle:
     async def _load_versions(
         self, source: ModelSource, versions: Iterable[int]
     ) -> tuple[list[ModelVersion], LoadFailure | None]:
-        """Load versions together; when one fails, none of them will serve."""
+        """Load versions together; if one fails, none of them will serve."""
         name, numbers = source.name, sorted(versions)
         fresh = set(numbers) - {model.version for model in self._serving.versions(name)}
         for version in numbers:
@@ -257,7 +259,7 @@ class Lifecycle:
         return {version: self._states.set(name, version, State.UNLOADING) for version in versions}
 
     def _take_down(self, names: Collection[str]) -> None:
-        """Take models out of service, those that call others first."""
+        """Take models out of service, callers first."""
         waves, _ = load_waves(self._composition(), names)
         departures = [[self._hide(name) for name in wave if name in self._serving.public] for wave in reversed(waves)]
         self._retirement.begin([wave for wave in departures if wave])

@@ -1,7 +1,7 @@
-"""From a model's source to a version that can serve: complete, check, load, open instances, warm up.
+"""Turns a model's source into a version that can serve: complete, check, load, open instances, warm up.
 
-What blocks runs in the load threads; instances and schedulers are made on the event loop. Whatever was opened before
-a step failed is closed again. Knows nothing of states or of what served before.
+Blocking work runs in the load threads; instances and schedulers are created on the event loop. If a step fails,
+everything opened before it is closed again. Does not know model states or earlier versions.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ SignatureOf = Callable[[str, str], ModelSignature]
 
 @dataclass(frozen=True, slots=True)
 class _Opened:
-    """What the blocking half of a load gives; an ensemble has no context and no loaded model."""
+    """The result of a load's blocking half; an ensemble has neither a context nor a loaded model."""
 
     config: model_config_pb2.ModelConfig
     signature: ModelSignature
@@ -57,8 +57,8 @@ class _Opened:
 
 
 class Loader:
-    """Loads versions. `submit` and `signature_of` are how ensembles reach their models, `host` how models reach the
-    server."""
+    """Loads versions. Ensembles call their models through `submit` and `signature_of`; models call the server through
+    `host`."""
 
     def __init__(self, options: ServerOptions, host: Host, submit: Submit, signature_of: SignatureOf) -> None:
         self.threads = ThreadPoolExecutor(options.model_load_thread_count, thread_name_prefix="load")
@@ -68,7 +68,7 @@ class Loader:
         self._signature_of = signature_of
 
     async def read(self, name: str, request: LoadRequest) -> ModelSource | LoadFailure:
-        """Return the model as it lies on disk, or as the request wants it."""
+        """Return the model as it is on disk, or as the request overrides it."""
         try:
             return await asyncio.get_running_loop().run_in_executor(
                 self.threads, read_source, name, request, self._options
@@ -77,14 +77,14 @@ class Loader:
             return error.failure
 
     async def load(self, source: ModelSource, version: int) -> ModelVersion:
-        """Return a version ready to serve; raise `SlipwayError` when the last attempt failed."""
+        """Return a version that is ready to serve; raise `SlipwayError` if the last attempt fails."""
         for attempts_left in range(self._options.model_load_retry_count, -1, -1):
             try:
                 return await self._load(source, version)
             except SlipwayError as error:
                 if attempts_left == 0:
                     raise
-                _LOG.warning("loading '%s' version %d again after: %s", source.name, version, error.message)
+                _LOG.warning("retrying to load '%s' version %d after: %s", source.name, version, error.message)
         raise AssertionError("the range above is never empty")
 
     async def _load(self, source: ModelSource, version: int) -> ModelVersion:
@@ -95,7 +95,7 @@ class Loader:
             model = await self._assemble(source, version, opened)
         except SlipwayError:
             raise
-        except Exception as error:  # backends map what they foresee; a load must fail, not the server
+        except Exception as error:  # backends map the errors they expect; any other must fail the load, not the server
             _LOG.exception("loading %s failed", label)
             raise internal(f"unexpected {type(error).__name__} while loading") from error
         model.statistics.load_seconds = time.monotonic() - begin
@@ -118,13 +118,13 @@ class Loader:
         signature = build_signature(config, source.directory)
         if backend is None:
             return _Opened(config, signature)
-        if version == max(source.versions):  # once per load: the config is the same for all versions
+        if version == max(source.versions):  # once per load, because all versions share the config
             log_findings(config, source.directory)
         context = self._context(source, version, config, signature)
         return _Opened(config, signature, context, backend.load(context))
 
     def _derive_decoupled(self, config: model_config_pb2.ModelConfig) -> None:
-        """Let an ensemble be decoupled exactly when one of its steps is, whatever its file says, as in Triton."""
+        """Make an ensemble decoupled if and only if one of its steps is, regardless of its config, as in Triton."""
         config.model_transaction_policy.decoupled = any(
             self._signature_of(step.model_name, str(step.model_version) if step.model_version > 0 else "").decoupled
             for step in config.ensemble_scheduling.step
@@ -140,7 +140,7 @@ class Loader:
         )
 
     def _settings(self, backend: str) -> Mapping[str, str]:
-        """Return the --backend-config settings of a backend; those without a backend name hold for all."""
+        """Return a backend's --backend-config settings; settings without a backend name apply to all."""
         return {**self._options.backend_config.get("", {}), **self._options.backend_config.get(backend, {})}
 
     def _context(

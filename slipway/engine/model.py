@@ -1,4 +1,4 @@
-"""One loaded version of a model: what it is, and how it is taken down."""
+"""One loaded version of a model, and how it is released."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ class ModelVersion:
         return f"'{self.name}' version {self.version}"
 
     async def retire(self, threads: Executor) -> None:
-        """Finish what was accepted, then release instances and weights; what fails is logged and the rest goes on."""
+        """Finish the accepted requests, then release instances and weights; failures are logged, not raised."""
         await _attempt(self, self.scheduler.drain())
         await release(self, self.instances, self.loaded, threads)
 
 
 async def release(label: object, instances: Sequence[Instance], loaded: LoadedModel | None, threads: Executor) -> None:
-    """Close every instance, then unload the weights; what fails is logged and the rest goes on."""
+    """Close every instance, then unload the weights; failures are logged, not raised."""
     for instance in instances:
         await _attempt(label, instance.close())
     if loaded is not None:

@@ -1,6 +1,6 @@
-"""The model control modes: which models load at start, and who may change that later.
+"""The model control modes: which models load at start, and how that may change later.
 
-`none` loads everything once, `poll` follows the repositories, `explicit` does as it is told.
+`none` loads everything once, `poll` follows changes in the repositories, `explicit` loads on request.
 """
 
 from __future__ import annotations
@@ -27,27 +27,27 @@ EVERYTHING = "*"  # --load-model=*
 
 
 def require_explicit(options: ServerOptions) -> None:
-    """Raise UNAVAILABLE, in Triton's words, where clients may not load and unload."""
+    """Raise UNAVAILABLE, with Triton's text, if clients may not load and unload models."""
     if options.model_control_mode != "explicit":
         raise unavailable("explicit model load / unload is not allowed if polling is enabled")
 
 
 class Control:
-    """Loads what the mode asks for: at start, and in mode `poll` ever after."""
+    """Loads the models that the mode selects: at start and, in mode `poll`, whenever the repositories change."""
 
     def __init__(self, options: ServerOptions, lifecycle: Lifecycle, states: StateTable) -> None:
         self._options = options
         self._lifecycle = lifecycle
         self._states = states
         self._seen: dict[str, Fingerprint] = {}
-        self._named: set[tuple[str, str]] = set()  # what the log has named already
+        self._named: set[tuple[str, str]] = set()  # problems that were already logged
         self._polling: asyncio.Task[None] | None = None
 
     async def start(self) -> dict[str, LoadFailure]:
-        """Load what the mode wants at start; return why some models failed."""
+        """Load the models that the mode selects at start; return why some failed."""
         for repository in self._options.model_repository:
             if is_single_model(repository):
-                _LOG.warning("'%s' is the directory of one model: serving it alone", repository)
+                _LOG.warning("'%s' is a model directory, not a model repository: serving only this model", repository)
         mode = self._options.model_control_mode
         if mode == "poll":
             failed = await self.poll()
@@ -66,9 +66,9 @@ class Control:
             await asyncio.wait([self._polling])
 
     async def poll(self) -> dict[str, LoadFailure]:
-        """Load what is new or looks different, unload what is gone; return why some models failed."""
+        """Load new and changed models, unload removed ones; return why some failed."""
         scan = await asyncio.to_thread(self._scan)
-        if scan.unreadable and self._seen:  # a file system that hiccups is no reason to unload everything
+        if scan.unreadable and self._seen:  # a passing file system failure must not unload everything
             return {}
         models = {name: path for name, path in scan.models.items() if name not in scan.duplicates}
         now = await asyncio.to_thread(_fingerprints, models)
@@ -85,7 +85,7 @@ class Control:
             await asyncio.sleep(self._options.repository_poll_secs)
             try:
                 await self.poll()
-            except Exception:  # noqa: BLE001  whatever happened in this round, the next change must still be noticed
+            except Exception:  # noqa: BLE001  after any failure the next change must still be noticed
                 _LOG.exception("polling the model repositories failed")
 
     async def _load(self, names: Iterable[str]) -> dict[str, LoadFailure]:

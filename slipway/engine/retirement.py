@@ -1,6 +1,6 @@
-"""How versions go away: what they accepted is finished, then instances, weights and files are released.
+"""Retires versions: finishes the requests they accepted, then releases instances, weights and files.
 
-Runs behind the operation that took them out of service. Holds no reference to a version that is gone.
+Runs in the background after the operation that took them out of service. Keeps no reference to a released version.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ _LOG: Final = logging.getLogger("slipway.engine")
 
 @dataclass(slots=True, eq=False)
 class Departure:
-    """Versions of one model that go together. `rows` are those of versions that nothing replaces; `hidden` is what
-    models may still call until the departure's turn; `source` goes with its last version."""
+    """Versions of one model that retire together. `rows` are the state rows of versions without a replacement; `hidden`
+    are the versions that models may still call until it is their turn; `source` is discarded with the last version."""
 
     name: str
     models: Sequence[ModelVersion]
@@ -34,7 +34,7 @@ class Departure:
 
 
 class Retirement:
-    """The versions on their way out."""
+    """The versions that are being retired."""
 
     def __init__(self, serving: ServingTable, states: StateTable, threads: Executor) -> None:
         self._serving = serving
@@ -43,13 +43,13 @@ class Retirement:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def begin(self, waves: Iterable[Sequence[Departure]]) -> None:
-        """Retire groups one after another: first what calls, then what is called."""
+        """Retire groups one after another: callers first, then the models they call."""
         task = asyncio.get_running_loop().create_task(self._retire([list(wave) for wave in waves]))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def finished(self) -> None:
-        """Return when everything that began is gone."""
+        """Wait until everything that began to retire is released."""
         while self._tasks:
             await asyncio.wait(self._tasks)
 

@@ -1,7 +1,7 @@
-"""Which version answers a request: the table every request is looked up in.
+"""The table that maps a requested model and version to a loaded version.
 
-Two views of the same models. `public` is what clients reach; `internal` is what ensembles and business logic of
-models reach, which is emptied later, so that what was accepted can still be finished while a model goes away.
+It has two views of the same models. Clients use `public`; ensembles and models' business logic use `internal`, from
+which a retiring model is removed later, so that accepted requests can still finish.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ View = dict[str, Versions]  # by model
 
 
 class ServingTable:
-    """The versions that serve. A model's versions are replaced as a whole, never changed."""
+    """The versions that serve. The dictionary of a model's versions is replaced as a whole, never changed."""
 
     def __init__(self, states: StateTable) -> None:
         self.public: View = {}
@@ -28,31 +28,31 @@ class ServingTable:
         self._states = states
 
     def replace(self, name: str, models: Iterable[ModelVersion]) -> None:
-        """Let exactly `models` serve under `name`, from the next request on."""
+        """Make `models` the versions that serve under `name`, from the next request on."""
         ordered = sorted(models, key=lambda model: model.version)
         versions = {str(model.version): model for model in ordered}
         versions[""] = ordered[-1]
         self.public[name] = self.internal[name] = versions
 
     def hide(self, name: str) -> Versions:
-        """Take a model away from clients and return what served; models may still call it until `drop`."""
+        """Hide a model from clients and return the versions that served; models may still call it until `drop`."""
         return self.public.pop(name)
 
     def drop(self, name: str, hidden: Versions) -> None:
-        """Take what `hide` returned away from everybody; a model that was loaded again meanwhile stays."""
+        """Remove the versions that `hide` returned; a model that was loaded again meanwhile stays."""
         if self.internal.get(name) is hidden:
             del self.internal[name]
 
     def versions(self, name: str) -> list[ModelVersion]:
-        """Return the versions of a model that clients reach, ascending."""
+        """Return the versions of a model that clients can call, ascending."""
         return listed(self.public.get(name, {}))
 
     def all(self) -> list[ModelVersion]:
-        """Return every version that clients reach, by name and number."""
+        """Return every version that clients can call, by name and number."""
         return [model for name in sorted(self.public) for model in listed(self.public[name])]
 
     def find(self, view: View, name: str, version: str) -> ModelVersion:
-        """Return what a view has under `name` and `version`; raise `SlipwayError` in Triton's words."""
+        """Return the version under `name` and `version` in a view; raise `SlipwayError` with Triton's text."""
         versions = view.get(name, {})
         if version in versions:
             return versions[version]
@@ -71,7 +71,7 @@ def listed(versions: Versions) -> list[ModelVersion]:
 
 
 def _unknown(name: str, version: int | None, known: Mapping[int, object]) -> SlipwayError:
-    """Return Triton's error for a model of which `version` (None: any) does not serve; `known` were loaded once."""
+    """Return Triton's error for a model version (None: any) that does not serve; `known` are versions with a state."""
     what = f"Request for unknown model: '{name}'"
     if not known:
         return not_found(f"{what} is not found")

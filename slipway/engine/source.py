@@ -1,4 +1,4 @@
-"""What a model is loaded from: its directory, its config as written, its versions. Reads files; loads nothing."""
+"""The source of a model: its directory, its config as written, its versions. Reads files; loads nothing."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class PollError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class LoadRequest:
-    """What a load asks for besides the name: nothing, a config to use, or a config and a directory of files."""
+    """A load request's overrides: nothing, a config, or a config and the model's files."""
 
     config: str | None = None  # JSON
     files: Mapping[str, bytes] = field(default_factory=dict)
@@ -42,19 +42,19 @@ class LoadRequest:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ModelSource:
-    """A model as it lies on disk. `config` is as its author wrote it, with the backend that its files tell;
-    `fingerprint` was taken before any of them was read."""
+    """A model as it is on disk. `config` is as its author wrote it, with the backend that the files imply;
+    `fingerprint` was taken before any file was read."""
 
     name: str
     directory: Path
     fingerprint: Fingerprint
     config: model_config_pb2.ModelConfig
-    versions: dict[int, Path]  # those that the version policy picks
-    override: str | None = None  # the JSON that stood in for config.pbtxt
-    temporary: bool = False  # the directory was written for this load alone
+    versions: dict[int, Path]  # those that the version policy selects
+    override: str | None = None  # the JSON that replaces config.pbtxt
+    temporary: bool = False  # the directory was written for this load only
 
     def shares_config(self, other: ModelSource) -> bool:
-        """Return whether all that the versions have in common is the same in both."""
+        """Return whether everything that the versions share is the same in both."""
         return self.fingerprint.shared == other.fingerprint.shared and self.override == other.override
 
     def same_version(self, other: ModelSource, version: int) -> bool:
@@ -63,8 +63,8 @@ class ModelSource:
         return stamp is not None and stamp == other.fingerprint.versions.get(version)
 
     def is_retained_by(self, other: ModelSource) -> bool:
-        """Return whether `other`, a look at the repository, leaves the override that this source came with in force:
-        nothing has changed there since."""
+        """Return whether this source's override stays in force because `other`, read from the repository, shows no
+        change there."""
         return (
             self.override is not None
             and not self.temporary
@@ -73,13 +73,13 @@ class ModelSource:
         )
 
     def discard(self) -> None:
-        """Remove the directory if it was written for this load."""
+        """Remove the directory if it was written for this load only."""
         if self.temporary:
             remove_files(self.directory)
 
 
 def read_source(name: str, request: LoadRequest, options: ServerOptions) -> ModelSource:
-    """Return the model as it is now, or as the request wants it; raise `PollError`, after naming it in the log."""
+    """Return the model as it is on disk, or as the request overrides it; on failure, log it and raise `PollError`."""
     try:
         return _read(name, request, options)
     except SlipwayError as error:
@@ -157,7 +157,7 @@ def _read_config(directory: Path, config_name: str) -> model_config_pb2.ModelCon
         path = custom if custom.is_file() else path
     if not path.is_file():
         return model_config_pb2.ModelConfig()
-    label = f"{directory.name}/{path.name}"  # what a client may see of the path
+    label = f"{directory.name}/{path.name}"  # the part of the path that clients may see
     try:
         if path.stat().st_size > MAX_BYTES:
             raise invalid(f"{label} is larger than {MAX_BYTES} bytes")

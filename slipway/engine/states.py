@@ -1,6 +1,6 @@
-"""The state of every model version, as the repository index and readiness show it. Pure.
+"""The state of every model version, for the repository index and readiness. Pure.
 
-A row is replaced, never changed, so whoever finishes an unload can tell whether the row is still the one it began.
+Rows are replaced, never changed, so the end of an unload can check that its row is still the current one.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from slipway.problems import Problem
 
 
 class State(Enum):
-    """States of a model version; the value is the word of the repository index."""
+    """States of a model version; the value is the word in the repository index."""
 
     LOADING = "LOADING"
     READY = "READY"
@@ -21,21 +21,21 @@ class State(Enum):
     UNAVAILABLE = "UNAVAILABLE"
 
 
-# What a version may turn into; None stands for "never seen".
+# The allowed transitions; None means the version has no state yet.
 TRANSITIONS: dict[State | None, frozenset[State]] = {
     None: frozenset({State.LOADING}),
     State.LOADING: frozenset({State.READY, State.UNAVAILABLE, State.UNLOADING}),
     State.READY: frozenset({State.READY, State.UNLOADING}),  # to itself: replaced by a reload
     State.UNLOADING: frozenset({State.LOADING, State.UNAVAILABLE}),
-    State.UNAVAILABLE: frozenset({State.LOADING, State.UNAVAILABLE}),  # to itself: a failed one is given up
+    State.UNAVAILABLE: frozenset({State.LOADING, State.UNAVAILABLE}),  # to itself: a failed version is no longer wanted
 }
 
-UNLOADED = "unloaded"  # Triton's reason for a version that was there and is not wanted any more
+UNLOADED = "unloaded"  # Triton's reason for a version that is no longer wanted
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StateRow:
-    """One version's state and, for UNAVAILABLE, the reason, with the problems that it states where they are known."""
+    """One version's state and, for UNAVAILABLE, the reason, with its problems if they are known."""
 
     state: State
     reason: str = ""
@@ -51,33 +51,33 @@ class StateTable:
     def set(
         self, name: str, version: int, state: State, reason: str = "", problems: tuple[Problem, ...] = ()
     ) -> StateRow:
-        """Put a version into `state` and return its row; raise ValueError for a transition that does not exist."""
+        """Set a version's state and return its row; raise ValueError for a transition that is not allowed."""
         rows = self._rows.setdefault(name, {})
         before = rows[version].state if version in rows else None
         if state not in TRANSITIONS[before]:
-            raise ValueError(f"'{name}' version {version} cannot turn from {before} to {state}")
+            raise ValueError(f"'{name}' version {version} cannot change from {before} to {state}")
         row = rows[version] = StateRow(state, reason, problems)
         return row
 
     def finish_unload(self, name: str, version: int, row: StateRow) -> None:
-        """Turn a version UNAVAILABLE, unless it has been loaded again or forgotten since `row` was set."""
+        """Set a version to UNAVAILABLE, unless it has been loaded again or forgotten since `row` was set."""
         if self._rows.get(name, {}).get(version) is row:
             self.set(name, version, State.UNAVAILABLE, UNLOADED)
 
     def forget(self, name: str) -> None:
-        """Drop a model that left the repositories."""
+        """Drop a model that was removed from the repositories."""
         self._rows.pop(name, None)
 
     def versions(self, name: str) -> list[tuple[int, StateRow]]:
-        """Return a model's rows by ascending version; none for a model that was never loaded."""
+        """Return a model's rows by ascending version; an empty list for a model that was never loaded."""
         return sorted(self._rows.get(name, {}).items())
 
     def names(self) -> Iterator[str]:
-        """Return the models that were loaded, or failed to, at some time."""
+        """Return every model that has been loaded or has failed to load."""
         return iter(self._rows)
 
     def all_ready(self) -> bool:
-        """Return whether every version is READY; one that was unloaded on purpose does not count."""
+        """Return whether every version is READY, ignoring versions that were unloaded on purpose."""
         return all(
             row.state is State.READY or (row.state is State.UNAVAILABLE and row.reason == UNLOADED)
             for rows in self._rows.values()

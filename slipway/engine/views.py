@@ -1,4 +1,4 @@
-"""What clients see of a loaded model: metadata, statistics, index rows. Pure."""
+"""A loaded model's data for clients: metadata, statistics, index rows. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from slipway.engine.dependencies import is_ensemble
 from slipway.engine.model import ModelVersion
 from slipway.engine.states import State, StateTable
 
-# Of Triton's list, in Triton's order (core server.cc), what is there. Sequences, shared memory, tracing and the log's
+# The supported part of Triton's list, in Triton's order (core server.cc). Sequences, shared memory, tracing and log
 # settings are refused, so they are not announced.
 EXTENSIONS = (
     "classification",
@@ -27,7 +27,7 @@ DUPLICATE = "model appears in two or more repositories"
 
 
 def metadata(model: ModelVersion, versions: Iterable[int]) -> ModelMetadata:
-    """Return a model's metadata; `versions` are those to be named."""
+    """Return a model's metadata, which lists `versions`."""
     config, signature = model.config, model.signature
     return ModelMetadata(
         name=model.name,
@@ -44,7 +44,7 @@ def _tensors(specs: Iterable[TensorSpec], signature: ModelSignature) -> tuple[Te
 
 
 def statistics(model: ModelVersion) -> VersionStatistics:
-    """Return a version's counters with what they are labelled by."""
+    """Return a version's counters with their labels."""
     return VersionStatistics(
         name=model.name,
         version=str(model.version),
@@ -58,7 +58,7 @@ def statistics(model: ModelVersion) -> VersionStatistics:
 def index(
     states: StateTable, present: Iterable[str], duplicates: Iterable[str], *, ready_only: bool
 ) -> list[IndexEntry]:
-    """Return the repository index: the models `present` in the repositories, and those that serve without being so."""
+    """Return the repository index: the models `present` in the repositories, and any others that serve."""
     twice = set(duplicates)
     here = set(present) | twice
     serving = {name for name in states.names() if any(row.state is State.READY for _, row in states.versions(name))}

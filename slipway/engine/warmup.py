@@ -1,6 +1,6 @@
-"""Run a model's warmup samples on each of its instances before it counts as ready (config field `model_warmup`).
+"""Run a model's warm-up samples on each of its instances before it becomes ready (config field `model_warmup`).
 
-A sample that cannot be made or does not succeed fails the load: readiness means that the model has computed.
+A sample that cannot be built or that fails to run fails the load: a ready model has computed at least once.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Sequence
+from math import prod
 from pathlib import Path
 from typing import Final
 
@@ -31,15 +32,22 @@ _DIRECTORY = "warmup"
 async def warm_up(
     config: model_config_pb2.ModelConfig, signature: ModelSignature, directory: Path, instances: Sequence[Instance]
 ) -> None:
-    """Run each sample of `config` on each instance; raise `SlipwayError` for the first that fails."""
+    """Run each sample of `config` on each instance; raise `SlipwayError` for the first that fails.
+
+    A sample describes one row. Its `batch_size` is the number of requests of one row that are executed together.
+    """
     for sample in config.model_warmup:
         tensors = await asyncio.to_thread(_read_tensors, sample, signature, directory)
         request = InferRequest(signature.model_name, inputs=tensors)
         rows = check_request(request, signature)
+        requests = max(1, sample.batch_size)
         for instance in instances:
+            if requests > max(1, signature.max_batch_size):
+                limit = f"batch size {requests} for '{instance.name}', max allowed is {signature.max_batch_size}"
+                raise invalid(f"failed to run warmup sample '{sample.name}': {limit}")
             _LOG.info("'%s' instance '%s' is running warmup sample '%s'", config.name, instance.name, sample.name)
             for _ in range(max(1, sample.count)):
-                await _run(instance, request, rows, sample.name)
+                await _run(instance, [request] * requests, rows, sample.name)
 
 
 def _read_tensors(
@@ -57,10 +65,10 @@ def _tensor(name: str, sample: model_config_pb2.ModelWarmup, signature: ModelSig
         raise invalid(f"warmup setting expects all variable-size dimensions are specified for input '{name}'")
     shape = tuple(source.dims)
     if signature.max_batch_size > 0:
-        shape = (max(1, sample.batch_size), *shape)
+        shape = (1, *shape)
     kind = source.WhichOneof("input_data_type")
     if kind == "input_data_file":
-        raw = _read_file(source.input_data_file, directory)
+        raw = _first_row(_read_file(source.input_data_file, directory), datatype, shape, source.input_data_file)
         return Tensor(name, datatype.name, shape, raw=raw)
     if kind == "random_data":
         return Tensor(name, datatype.name, shape, array=_random(datatype, shape))
@@ -80,6 +88,18 @@ def _read_file(file_name: str, directory: Path) -> bytes:
         raise internal(f"failed to read warmup file '{file_name}': {error.strerror}") from error
 
 
+def _first_row(raw: bytes, datatype: DataType, shape: tuple[int, ...], file_name: str) -> bytes:
+    """Return the bytes of one row, as Triton takes them: a file may hold more numbers, but only as many strings."""
+    if datatype.name == "BYTES":
+        return raw
+    wanted = prod(shape) * datatype.size
+    if len(raw) < wanted:
+        raise invalid(
+            f"warmup setting expects {wanted} bytes, but the data provided from {file_name} has {len(raw)} bytes"
+        )
+    return raw[:wanted]
+
+
 def _random(datatype: DataType, shape: tuple[int, ...]) -> np.ndarray:
     generator = np.random.default_rng(0)  # the same sample at every load
     if datatype.name == "BYTES":
@@ -87,27 +107,36 @@ def _random(datatype: DataType, shape: tuple[int, ...]) -> np.ndarray:
         array.ravel()[:] = [generator.bytes(8).hex().encode() for _ in range(array.size)]
         return array
     if datatype.numpy.kind in "iu":
-        return generator.integers(0, 2, size=shape).astype(datatype.numpy)  # small: often indices of a vocabulary
+        return generator.integers(0, 2, size=shape).astype(datatype.numpy)  # small, because they are often token ids
     return generator.random(size=shape).astype(datatype.numpy)
 
 
-async def _run(instance: Instance, request: InferRequest, rows: int, sample: str) -> None:
+async def _run(instance: Instance, requests: Sequence[InferRequest], rows: int, sample: str) -> None:
     loop = asyncio.get_running_loop()
+    batch: list[Pending] = []
+    ends = [_pending(request, rows, loop, batch) for request in requests]
+
+    def finished(outcome: Outcome) -> None:
+        for pending, response in zip(batch, outcome.responses, strict=True):
+            if response is not None:
+                pending.deliver(response)
+
+    instance.start(batch, finished)
+    error = next((error for error in await asyncio.gather(*ends) if error is not None), None)
+    if error is not None:
+        message = f"failed to run warmup sample '{sample}': {error.message}"
+        raise SlipwayError(error.code, message, reason=error.reason)
+
+
+def _pending(
+    request: InferRequest, rows: int, loop: asyncio.AbstractEventLoop, batch: list[Pending]
+) -> asyncio.Future[SlipwayError | None]:
+    """Append the request to `batch`; return what gets its error, or None, with its last answer."""
     done: asyncio.Future[SlipwayError | None] = loop.create_future()
 
     def deliver(response: InferResponse) -> None:
         if not done.done() and (response.error is not None or response.final):
             done.set_result(response.error)
 
-    pending = Pending(request, rows, time.monotonic_ns(), loop, deliver)
-
-    def finished(outcome: Outcome) -> None:
-        for response in outcome.responses:
-            if response is not None:
-                pending.deliver(response)
-
-    instance.start([pending], finished)
-    error = await done
-    if error is not None:
-        message = f"failed to run warmup sample '{sample}': {error.message}"
-        raise SlipwayError(error.code, message, reason=error.reason)
+    batch.append(Pending(request, rows, time.monotonic_ns(), loop, deliver))
+    return done

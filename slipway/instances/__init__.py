@@ -1,1 +1,1 @@
-"""N executions of one loaded model: inline, in threads, in child processes."""
+"""The instances of a loaded model: inline or in threads of their own; the CPU plan."""

@@ -1,4 +1,4 @@
-"""Run one batch on an executor and turn whatever happens into an `Outcome`. Used by every in-process instance."""
+"""Run one batch on an executor and turn the result or the failure into an `Outcome`, for every in-process instance."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _LOG: Final = logging.getLogger("slipway.instances")
 
 
 def execute(executor: Executor, batch: Sequence[Pending], name: str) -> Outcome:
-    """Run `batch`; a failure of the whole batch is an error answer to each of its requests. Never raises."""
+    """Run `batch`; if it fails as a whole, each of its requests is answered with an error. Never raises."""
     start = monotonic_ns()
-    if len(batch) == 1 and batch[0].cancelled:  # while it waited for its turn
+    if len(batch) == 1 and batch[0].cancelled:  # cancelled while it waited for its turn
         return failed(batch, cancelled(), start)
     try:
         execution = executor.execute(batch)
@@ -32,20 +32,20 @@ def execute(executor: Executor, batch: Sequence[Pending], name: str) -> Outcome:
     responses = execution.responses
     if len(responses) != len(batch):
         count = f"{len(responses)} answers to {len(batch)} requests"
-        return failed(batch, internal(f"model instance '{name}' gave {count}"), start)
+        return failed(batch, internal(f"model instance '{name}' returned {count}"), start)
     return Outcome(responses, Timing(start, execution.input_end, execution.output_start, monotonic_ns()))
 
 
 def unexpected(name: str, error: BaseException) -> SlipwayError:
-    """Return what a client learns of an exception nobody foresaw: its kind. Its text may hold paths; it is logged."""
+    """Return the error a client gets for an unexpected exception: only its type. Its text may contain paths."""
     message = f"Failed to process the request(s) for model instance '{name}', message: {type(error).__name__}"
     return internal(message, reason=FailureReason.BACKEND)
 
 
 def failed(batch: Sequence[Pending], error: SlipwayError, start: int) -> Outcome:
-    """Return the outcome of an execution, begun at `start`, that failed as a whole.
+    """Return the outcome of an execution that began at `start` and failed as a whole.
 
-    Each request gets an error of its own, without traceback: a shared one would hold the frames, and so the batch.
+    Each request gets its own error without a traceback: a shared one would keep the frames, and so the batch, alive.
     """
     end = monotonic_ns()
     reason = FailureReason.CANCELED if error.code is Code.CANCELLED else FailureReason.BACKEND

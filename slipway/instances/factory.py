@@ -16,7 +16,7 @@ Open = Callable[[LoadedModel, ModelContext, InstanceSpec], Awaitable[Instance]]
 
 
 async def open_instances(model: LoadedModel, context: ModelContext, specs: Sequence[InstanceSpec]) -> list[Instance]:
-    """Open one instance per spec, all at the same time. When one fails, close the others and raise its error."""
+    """Open one instance per spec, all at the same time. If one fails, close the others and raise its error."""
     opener = _OPEN[model.placement]
     opened = await asyncio.gather(*(opener(model, context, spec) for spec in specs), return_exceptions=True)
     failures = [result for result in opened if isinstance(result, BaseException)]
@@ -39,7 +39,7 @@ async def _open_thread(model: LoadedModel, context: ModelContext, spec: Instance
 
 async def _open_process(model: LoadedModel, context: ModelContext, spec: InstanceSpec) -> Instance:
     if not isinstance(model, OpensInstances):
-        raise internal(f"model '{context.name}' asks for a process of its own and cannot open one")
+        raise internal(f"model '{context.name}' is placed in a child process but cannot open one")
     return await model.open_instance(context, spec)
 
 

@@ -1,4 +1,4 @@
-"""An instance on the event loop itself, for work of microseconds that never blocks (the identity backend)."""
+"""An instance on the event loop, for work that takes microseconds and never blocks (the identity backend)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """How many instances a model gets, what they are called, and how many CPU threads each may use.
 
-Reads the machine's limits (cgroups, affinity, devices) and the model's config; opens nothing. Names as Triton's
-`model_config_utils.cc` (NormalizeInstanceGroup) and `backend_model.cc` give them: `<group>_<index>`.
+Reads the machine's limits (cgroups, affinity, devices) and the model's config; opens nothing. Instances are named as in
+Triton's `model_config_utils.cc` (NormalizeInstanceGroup) and `backend_model.cc`: `<group>_<index>`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _Group = model_config_pb2.ModelInstanceGroup
 
 
 def threads_per_instance(config: model_config_pb2.ModelConfig, cpus: int | None = None) -> int:
-    """Return the CPU threads one instance may use: its share of `cpus` (all there are), unless the config tells."""
+    """Return the CPU threads one instance may use: its share of `cpus` (default: all), unless the config sets them."""
     explicit = explicit_threads(config)
     if explicit:
         return explicit
@@ -33,7 +33,7 @@ def threads_per_instance(config: model_config_pb2.ModelConfig, cpus: int | None 
 def instance_specs(
     config: model_config_pb2.ModelConfig, gpus: int | None = None, *, warn: bool = True
 ) -> list[InstanceSpec]:
-    """Return one spec per execution slot. A group for GPUs runs on the CPU, with a warning, where there is none.
+    """Return one spec per execution slot. On a machine without GPUs, a group for GPUs runs on the CPU, with a warning.
 
     Passive groups take no requests in Triton and load nothing here.
     """
@@ -45,7 +45,7 @@ def instance_specs(
             continue
         name = group.name or f"{config.name}_{position}"
         if group.kind == _Group.KIND_GPU and not available and warn:
-            _LOG.warning("model '%s': instance group '%s' asks for a GPU, runs on the CPU", config.name, name)
+            _LOG.warning("model '%s': instance group '%s' asks for a GPU; it runs on the CPU", config.name, name)
         for index in range(max(1, group.count)):
             for kind, device in _devices(group, available):
                 specs.append(InstanceSpec(f"{name}_{index}", len(specs), kind, device))
@@ -61,7 +61,7 @@ def _devices(group: model_config_pb2.ModelInstanceGroup, gpus: int) -> list[tupl
 
 
 def describe_plan(specs: Sequence[InstanceSpec], threads: int) -> str:
-    """Return a line for the start table, such as `2 x CPU, 4 threads each`."""
+    """Return a line for the start-up table, for example `2 x CPU, 4 threads each`."""
     counts: dict[str, int] = {}
     for spec in specs:
         place = f"GPU {spec.device_id}" if spec.kind == "GPU" else spec.kind

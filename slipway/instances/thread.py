@@ -1,7 +1,7 @@
 """An instance with a thread of its own, for libraries that release the GIL while they compute.
 
-The executor lives and dies in that thread, since libraries may tie state to the thread that made it. Work arrives
-through a queue; what is done returns to the event loop through `call_soon_threadsafe`.
+The executor is opened, used and closed in that thread, because libraries may tie state to the thread that created it.
+Work arrives through a queue; results return to the event loop through `call_soon_threadsafe`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Errand = Callable[[], object]
 class ThreadInstance:
     """Executes in its own thread. Implements `backends.instance_api.Instance`; `open` starts the thread."""
 
-    depth = 8  # of a queue that the thread works off without waiting for the event loop in between
+    depth = 8  # batches that the thread works through without waiting for the event loop in between
 
     def __init__(self, name: str, loop: asyncio.AbstractEventLoop) -> None:
         self.name = name
@@ -35,10 +35,10 @@ class ThreadInstance:
         self._thread = Thread(target=self._run, name=name, daemon=True)
         self._executor: Executor
         self._outcomes: deque[tuple[Finished, Outcome]] = deque()
-        self._announced = False  # the event loop is about to look at `_outcomes`
+        self._announced = False  # the event loop is about to read `_outcomes`
 
     async def open(self, make: Callable[[], Executor]) -> None:
-        """Start the thread and make the executor in it; raise what `make` raises."""
+        """Start the thread and create the executor in it; raise what `make` raises."""
 
         def adopt() -> None:
             self._executor = make()
@@ -55,7 +55,7 @@ class ThreadInstance:
         self._work.put((batch, finished))
 
     async def check_ready(self) -> None:
-        """Raise `SlipwayError` when the executor cannot serve; asked after what is being executed."""
+        """Raise `SlipwayError` when the executor cannot serve; checked after the work already queued."""
         await self._in_thread(self._executor.check_ready)
 
     async def close(self) -> None:
@@ -73,9 +73,9 @@ class ThreadInstance:
             error: BaseException | None = None
             try:
                 errand()
-            except SystemExit:  # would end the server if it reached the event loop
+            except SystemExit:  # it would stop the server if it reached the event loop
                 error = internal(f"model instance '{self.name}' tried to exit")
-            except BaseException as raised:  # noqa: BLE001  handed to whoever waits
+            except BaseException as raised:  # noqa: BLE001  raised again by the caller that waits
                 error = raised
             self._loop.call_soon_threadsafe(_settle, done, error)
 
@@ -85,7 +85,7 @@ class ThreadInstance:
     def _run(self) -> None:
         take, name = self._work.get, self.name
         while (work := take()) is not None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits for an answer any more
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is waiting for an answer
                 if isinstance(work, tuple):
                     self._outcomes.append((work[1], execute(self._executor, work[0], name)))
                     if not self._announced:  # waking the loop costs more than a small execution

@@ -1,1 +1,1 @@
-"""Looks at model repositories without serving them: finds what is wrong or slow, and drafts configurations."""
+"""Checks model repositories without serving them: finds what is wrong or slow, and makes the safe fixes."""

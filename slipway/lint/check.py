@@ -1,6 +1,6 @@
-"""All rules over a repository, or over one model: the whole story of `slipway check`.
+"""Run all rules over a repository or one model: all that `slipway check` does apart from fixing and printing.
 
-One model's mistakes never hide another's. Reads and reports; writes nothing.
+The problems of one model never hide those of another. Reads and reports; writes nothing.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _SIZE_RULES = frozenset({Rule.PREFERRED_SIZE_UNSORTED, Rule.PREFERRED_SIZE_ABOVE
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What was looked at, and what was found, in the order of models and lines."""
+    """What was checked, and the findings in the order of models and lines."""
 
     repository: Path
     models: tuple[str, ...]
@@ -36,14 +36,14 @@ class Report:
 
     @property
     def errors(self) -> int:
-        """How many errors there are."""
+        """The number of errors."""
         return count(self.findings, Severity.ERROR)
 
 
 def check_repository(repository: Path, machine: Machine) -> Report:
-    """Check a repository, or the one model whose directory it is; raise NOT_FOUND where there is nothing."""
+    """Check a repository, or the directory of one model; raise NOT_FOUND if it does not exist."""
     if not repository.is_dir():
-        raise not_found(f"'{repository}' is no directory; give a model repository or a model's directory")
+        raise not_found(f"'{repository}' is not a directory; specify a model repository or the directory of a model")
     if _is_model(repository):
         return _check_model(repository, machine)
     scan = scan_repositories([repository])
@@ -56,7 +56,7 @@ def check_repository(repository: Path, machine: Machine) -> Report:
 
 
 def _check_model(directory: Path, machine: Machine) -> Report:
-    """Check one model; the models of an ensemble's steps are its neighbours, or theirs."""
+    """Check one model; models of ensemble steps, at any depth, are read from the directories next to it."""
     name = directory.resolve().name
     read = read_model(directory, name, machine)
     models = {name: read.model}
@@ -71,7 +71,7 @@ def _check_model(directory: Path, machine: Machine) -> Report:
 
 
 def _is_model(path: Path) -> bool:
-    """Return whether a path is a model's own directory: with a config, or with versions in it and no models."""
+    """Return whether `path` is the directory of one model: it has a config, or versions and no models."""
     return is_single_model(path) or (not stray_reason(path.resolve()) and not scan_repositories([path]).models)
 
 
@@ -80,7 +80,7 @@ def _model_findings(read: Read, models: dict[str, Model], machine: Machine) -> I
     model = read.model
     if not read.is_readable:
         return
-    edits = preferred_edits(model)  # one change for all that is wrong with the list
+    edits = preferred_edits(model)  # one edit for everything that is wrong with the list
     try:
         for finding in _rule_findings(read, models, machine):
             yield replace(finding, edits=edits) if finding.rule in _SIZE_RULES else finding
@@ -98,10 +98,14 @@ def _rule_findings(read: Read, models: dict[str, Model], machine: Machine) -> It
     if model.is_ensemble:
         yield from ensemble_findings(model, models)
     else:
-        if any(problem.rule is Rule.UNKNOWN_VALUE for problem in problems):  # the rules name enum values
+        if any(
+            problem.rule is Rule.UNKNOWN_VALUE for problem in problems
+        ):  # the rules look up the names of enum values
             return
         for check in CHECKS:
-            if check is not undeclared_tensors or not read.findings:  # else something kept them from being told
+            if (
+                check is not undeclared_tensors or not read.findings
+            ):  # after a finding, completion may be why they are missing
                 yield from check(model, machine)
         if not missing_files(model) and not read.findings:
             yield from graph_findings(model)

@@ -1,7 +1,7 @@
-"""Where things stand in a config.pbtxt: a tolerant outline of the text format, and the way from a field to its place.
+"""Positions in a config.pbtxt: a tolerant outline of the text format, and the lookup from a field to its position.
 
-The protobuf parser tells values, not places; this scan tells places, not values, and goes on where the parser stops.
-It knows no field by name and reports nothing.
+The protobuf parser yields values without positions; this scan yields positions without values, and continues where the
+parser stops. It knows no field names and reports nothing.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import Final
 
 from slipway.problems import FieldPath, Named
 
-MAX_DEPTH: Final = 64  # what the parser takes (config/parse.py)
+MAX_DEPTH: Final = 64  # the limit of the parser (config/parse.py)
 
-# A string that nobody closes ends with its line, and a template holds no other: each alternative that begins also ends,
-# so that no text makes the scan go back over itself.
+# An unclosed string ends with its line, and a template contains no other template: each alternative that begins also
+# ends, so no text makes the scan backtrack.
 TEMPLATE: Final = r"\$\{[^${}\n]*\}"
 _TOKEN: Final = re.compile(
     rf"""(?P<comment>\#[^\n]*)
@@ -58,12 +58,12 @@ class Document:
     _lines: tuple[int, ...] = field(default=(0,), repr=False)  # where each line starts
 
     def find(self, path: FieldPath) -> Entry | Value | None:
-        """Return what stands at `path`: an entry when it ends with a name, else a value; None where there is none."""
+        """Return what is at `path`: an entry if it ends with a name, else a value; None if it is not written."""
         found = [part for part in self._walk(path) if part is not None]
         return found[-1] if len(found) == len(path) and found else None
 
     def offset(self, path: FieldPath) -> int:
-        """Return where `path` begins, or the nearest thing around it; 0 where nothing of it is written."""
+        """Return where `path` begins, else where its nearest enclosing part does; 0 if no part of it is written."""
         starts = [part.start for part in self._walk(path) if part is not None]
         return starts[-1] if starts else 0
 
@@ -79,13 +79,13 @@ class Document:
         return [value for entry in entries if entry.name == name for value in entry.values]
 
     def lone_entry(self, path: FieldPath) -> Entry | None:
-        """Return the entry at `path`, which ends with a field's name, where there is exactly one of that name."""
+        """Return the entry at `path`, which ends with a field's name, if exactly one has that name."""
         parents, name = path[:-1], path[-1]
         entries = [entry for entry in (_inside(self.find(parents)) if parents else self.entries) if entry.name == name]
         return entries[0] if len(entries) == 1 else None
 
     def place(self, offset: int) -> tuple[int, int]:
-        """Return line and column, from 1, of an offset."""
+        """Return the line and column of an offset, counted from 1."""
         line = bisect_right(self._lines, offset)
         return line, offset - self._lines[line - 1] + 1
 
@@ -158,7 +158,7 @@ class _Token:
 
 
 def scan(text: str) -> Document:
-    """Return the outline of `text`; what cannot be understood is passed over."""
+    """Return the outline of `text`; skip what cannot be understood."""
     tokens = [
         _Token(match.lastgroup or "", match[0], match.start(), match.end())
         for match in _TOKEN.finditer(text)

@@ -1,6 +1,6 @@
-"""Ensembles held against the models of their steps: `config/validate_ensemble.py` decides, this places what it says.
+"""Check ensembles against the models of their steps: `config/validate_ensemble.py` finds problems, this places them.
 
-A model that cannot be read has findings of its own; nothing is said of how an ensemble fits it.
+A model that cannot be read has its own findings; whether an ensemble fits it is not checked.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from slipway.problems import Rule, Step
 
 
 def ensemble_findings(ensemble: Model, models: Mapping[str, Model]) -> Iterator[Finding]:
-    """Yield what is wrong with an ensemble; `models` are all of the repository, by name, broken ones included."""
+    """Yield the findings of an ensemble; `models` holds all models of the repository by name, even broken ones."""
     configs = {name: model.config for name, model in models.items() if model.is_whole}
     edits = _batch_size_edits(ensemble, configs)
     for problem in validate_ensemble(ensemble.config, configs):
-        if problem.rule is not Rule.STEP_MODEL_MISSING:  # said of each step below, with the name that was meant
+        if problem.rule is not Rule.STEP_MODEL_MISSING:  # reported below for each step, with the likely name
             finding = ensemble.finding_of(problem)
             yield replace(finding, edits=edits) if problem.rule is Rule.ENSEMBLE_BATCH_SIZE else finding
     yield from _missing(ensemble, models)
 
 
 def _batch_size_edits(ensemble: Model, configs: Mapping[str, model_config_pb2.ModelConfig]) -> tuple[Edit, ...]:
-    """Return what writes the smallest max_batch_size of the steps; none where a step takes no batches at all."""
+    """Return the edit that writes the smallest max_batch_size of the steps; none if a step does not support batches."""
     names = {step.model_name for step in ensemble.config.ensemble_scheduling.step}
     smallest = min((configs[name].max_batch_size for name in names if name in configs), default=0)
     value = ensemble.document.find(("max_batch_size", 0))
-    if value is None or smallest < 1:  # without batches the ensemble's dims would be other ones too
+    if value is None or smallest < 1:  # without batches the ensemble's dims would change too
         return ()
     return (Edit(value.start, value.end, str(smallest)),)
 

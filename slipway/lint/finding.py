@@ -1,6 +1,6 @@
-"""What the linter says: findings with a rule, a place in a file, the way out, and the edits that take it.
+"""What the linter reports: findings with a rule, a place in a file, a fix in words, and the edits that make it.
 
-Values only; who makes them and who prints them stands elsewhere.
+Values only; other modules create and print them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Severity(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """Replace the characters from `start` to `end` of the finding's file by `text`."""
+    """Replace the characters from `start` to `end` of the finding's file with `text`."""
 
     start: int
     end: int
@@ -36,17 +36,17 @@ class Finding:
 
     severity: Severity
     rule: Rule
-    model: str  # "" for what belongs to no model
+    model: str  # "" if it belongs to no model
     file: Path
     message: str
     line: int = 0
     column: int = 0
     fix: str = ""  # what to do, in words
-    edits: tuple[Edit, ...] = field(default=(), compare=False)  # the same as safe changes of the file, where it can be
+    edits: tuple[Edit, ...] = field(default=(), compare=False)  # the fix as safe edits of the file, if there are any
 
     @property
     def place(self) -> str:
-        """The place as editors and terminals understand it."""
+        """The place in the form that editors and terminals recognise."""
         return f"{self.file}:{self.line}:{self.column}" if self.line else str(self.file)
 
 

@@ -1,6 +1,6 @@
-"""Findings' edits written into their files: what a person typed around them, comments included, stays.
+"""Apply the edits of findings to their files, and keep everything around them, including comments.
 
-A file is written whole and renamed into place, and only when what came out can still be read. Knows no rule.
+A file is written completely, then renamed into place, and only if the edits leave fewer mistakes. Knows no rules.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Change:
 
 
 def plan_changes(findings: Iterable[Finding]) -> list[Change]:
-    """Return the changes that the findings' edits make; a file that would be no better for them is left out."""
+    """Return the changes that the findings' edits make; files that they would not improve are left out."""
     edits: dict[Path, list[Edit]] = {}
     for finding in findings:
         edits.setdefault(finding.file, []).extend(finding.edits)
@@ -54,7 +54,7 @@ def plan_changes(findings: Iterable[Finding]) -> list[Change]:
 
 
 def apply_edits(text: str, edits: Iterable[Edit]) -> str:
-    """Return `text` with the edits made, from the end to the beginning; of overlapping ones the first is made."""
+    """Return `text` with the edits applied; of overlapping edits only the first is applied."""
     kept: list[Edit] = []
     for edit in sorted(dict.fromkeys(edits), key=lambda each: (each.start, each.end)):
         if not kept or edit.start >= kept[-1].end:
@@ -70,7 +70,7 @@ def write_change(change: Change) -> None:
 
 
 def write_text(file: Path, text: str) -> None:
-    """Write the file beside itself and rename it into place, with the permissions it had; raise INVALID_ARG."""
+    """Write a temporary file and rename it into place, keeping the permissions; raise INVALID_ARG if that fails."""
     temporary = file.with_name(f".slipway-{secrets.token_hex(8)}")
     try:
         mode = file.stat().st_mode & 0o777 if file.exists() else 0o644
@@ -83,7 +83,7 @@ def write_text(file: Path, text: str) -> None:
 
 
 def _remove(text: str, edit: Edit) -> str:
-    """Return `text` without the edit's span, the comma behind it, and the line if nothing else stood on it."""
+    """Return `text` without the edit's span, the comma after it, and the line if nothing else is on it."""
     separator = _SEPARATOR.match(text, edit.end)
     start, end = edit.start, separator.end() if separator else edit.end
     line_start = text.rfind("\n", 0, start) + 1
@@ -94,6 +94,6 @@ def _remove(text: str, edit: Edit) -> str:
 
 
 def _is_better(change: Change) -> bool:
-    """Return whether what the edits made can be read, or has fewer mistakes than before."""
+    """Return whether the edited text parses, or has fewer mistakes than before."""
     mistakes, left = (len(read_text(text, "", change.file).findings) for text in (change.before, change.after))
     return change.after != change.before and (left == 0 or left < mistakes)

@@ -1,6 +1,6 @@
-"""A config held against the model file itself, by the backend's own checks.
+"""Check a config against the model file itself, with the backend's own checks.
 
-The weights are read as far as the backend's library must to tell names, types and shapes; nothing is computed.
+Weights are read only as far as the backend's library needs for names, types and shapes; nothing is computed.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from slipway.lint.reading import refusal_findings
 
 @runtime_checkable
 class DescribesGraph(Protocol):
-    """A backend that reads the graph of a model file in the very form that its load holds configurations against."""
+    """A backend that reads the graph of a model file exactly as its load checks configurations against it."""
 
     def describe(self, name: str, version_directory: Path, config: model_config_pb2.ModelConfig) -> Graph:
-        """Return the graph; raise `SlipwayError` where it cannot be read or shaped as `config` asks."""
+        """Return the graph; raise `SlipwayError` if it cannot be read or given the shapes of `config`."""
 
 
 def graph_findings(model: Model) -> Iterator[Finding]:
-    """Yield how the config and the model file of the newest served version disagree."""
+    """Yield where the config and the model file of the newest served version disagree."""
     directory = model.version_directory
     if directory is None:
         return
@@ -43,16 +43,16 @@ def graph_findings(model: Model) -> Iterator[Finding]:
         if isinstance(backend, DescribesGraph):
             check_config(model.config, backend.describe(model.name, directory, model.config))
     except SlipwayError as error:
-        if error.code is not Code.UNAVAILABLE:  # else the library is not installed: a finding of its own
+        if error.code is not Code.UNAVAILABLE:  # otherwise the library is not installed, which has its own finding
             yield from refusal_findings(model, error)
 
 
 def _check_torch(model: Model, directory: Path) -> None:
-    """Match the declared names with forward()'s arguments; types and shapes a torch module does not tell."""
+    """Match the declared names with forward()'s arguments; a torch module does not state types and shapes."""
     config = model_config_pb2.ModelConfig()
     config.CopyFrom(model.config)
     for output in config.output:
-        output.ClearField("label_filename")  # a missing one is a finding of its own
+        output.ClearField("label_filename")  # a missing file has its own finding
     if not config.input or not config.output:
         return
     forward = open_module(directory / config.default_model_filename, model.name)

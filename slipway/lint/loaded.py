@@ -1,6 +1,6 @@
-"""The linter's word at load: what is legal but slow in a config that is about to serve.
+"""Log what is legal but slow in a config when its model is loaded.
 
-Looks at the config alone; errors are the load's own. Opens no model file a second time.
+Looks only at the config; the load itself reports errors. Does not open the model file a second time.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _LEVELS = {Severity.WARNING: logging.WARNING, Severity.HINT: logging.INFO}
 
 
 def log_findings(config: model_config_pb2.ModelConfig, directory: Path) -> None:
-    """Log the warnings and hints about a completed, normalised and validated config that is no ensemble's."""
+    """Log the warnings and hints about a completed, normalised and validated config; not for ensembles."""
     model = Model(config.name, directory, directory / CONFIG_FILE, written=config, config=config)
     machine = Machine.here()
     findings = [finding for check in LOAD_CHECKS for finding in check(model, machine)]

@@ -1,6 +1,6 @@
-"""One model as the linter sees it: its directory, its text with places, its completed configuration.
+"""One model as the linter sees it: its directory, its text with positions, its completed configuration.
 
-Values and the way from a field to a finding with a place. Opens no model file; who fills a `Model` is `reading.py`.
+Values, and the step from a field to a finding with a place. Opens no model file; `reading.py` builds a `Model`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from slipway.repository.versions import VersionChoice
 @dataclass(frozen=True, slots=True)
 class Model:
     """`written` is the config as its author wrote it, `config` the completed and normalised one; `is_whole` says that
-    all of it is known, so that other models may be held against it."""
+    it is complete, so that other models can be compared with it."""
 
     name: str
     directory: Path
@@ -40,11 +40,11 @@ class Model:
 
     @property
     def version_directory(self) -> Path | None:
-        """The directory of the newest version that is served, None without one."""
+        """The directory of the newest served version, None if there is none."""
         return self.versions.paths[self.served.served[-1]] if self.served.served else None
 
     def finding_of(self, problem: Problem, *, severity: Severity = Severity.ERROR) -> Finding:
-        """Return the finding of a problem with the config, with the edit where the problem says what to write."""
+        """Return a problem of the config as a finding, with an edit if the problem says what to write."""
         written = self.document.lone_entry(problem.path) if problem.entry else None
         edits = (Edit(written.start, written.end, problem.entry),) if written else ()
         return self.finding(problem.rule, problem.text, problem.path, severity=severity, fix=problem.fix, edits=edits)
@@ -59,7 +59,7 @@ class Model:
         fix: str = "",
         edits: tuple[Edit, ...] = (),
     ) -> Finding:
-        """Return a finding about the field at `path`, or the nearest one around it that is written."""
+        """Return a finding about the field at `path`, placed at the field or its nearest written parent."""
         line, column = self.document.place(self.document.offset(path)) if self.document.text else (0, 0)
         return Finding(severity, rule, self.name, self.file, message, line, column, fix, edits)
 

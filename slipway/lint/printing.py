@@ -1,4 +1,4 @@
-"""A report as text for people and as one JSON document for programs. Knows no rule and reads no file."""
+"""A report as text for people and as one JSON document for programs. Knows no rules and reads no files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _COLOURS: Final = {Severity.ERROR: "31", Severity.WARNING: "33", Severity.HINT: 
 
 
 def report_text(report: Report, *, colour: bool) -> str:
-    """Return the findings grouped by model, each with its way out, and one line that counts them."""
+    """Return the findings grouped by model, each with its fix, and one line that counts them."""
     lines: list[str] = []
     groups = {name: [each for each in report.findings if each.model == name] for name in ("", *report.models)}
     for name, findings in groups.items():

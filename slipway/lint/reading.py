@@ -1,7 +1,7 @@
-"""A model directory into a `Model`: read its text, complete it from its files and its backend, normalise.
+"""Read a model directory into a `Model`: parse its config, complete it from its files and its backend, normalise it.
 
-What goes wrong on the way becomes findings; the rest of the model is looked at all the same. A Python model's
-`auto_complete_config` is run, in a child process, where its config leaves inputs or outputs out.
+Failures become findings, and the rest of the model is still checked. If the config of a Python model omits inputs or
+outputs, its `auto_complete_config` is run in a child process.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from slipway.problems import Problem, Rule
 from slipway.repository.scan import CONFIG_FILE, scan_versions
 from slipway.repository.versions import choose_versions
 
-DEFAULT_MAX_BATCH_SIZE: Final = 4  # what the server completes with
+DEFAULT_MAX_BATCH_SIZE: Final = 4  # the server's default
 _OF_THE_FILE: Final = frozenset({Rule.COMPLETION_FAILED, Rule.GRAPH_UNREADABLE, Rule.FILE_MISSING})
 
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """A model and what was wrong with reading it; `config` of the model is empty where the text cannot be read."""
+    """A model and the findings of reading it; the model's `config` is empty if its text cannot be read."""
 
     model: Model
     findings: tuple[Finding, ...] = ()
@@ -42,24 +42,25 @@ class Read:
 
 
 def read_model(directory: Path, name: str, machine: Machine) -> Read:
-    """Return the model of a directory; raises nothing for what can be wrong with one."""
+    """Return the model of a directory; problems of the model become findings, not exceptions."""
     file = directory / CONFIG_FILE
     try:
         return _read(directory, name, machine, _text(file))
     except ValueError as error:
-        fix = "write it as UTF-8 text, as `slipway config create` does"
-        finding = Finding(Severity.ERROR, Rule.CONFIG_UNREADABLE, name, file, f"it cannot be read: {error}", fix=fix)
+        fix = "save it as UTF-8 text, or create it with `slipway config create`"
+        message = f"the file cannot be read: {error}"
+        finding = Finding(Severity.ERROR, Rule.CONFIG_UNREADABLE, name, file, message, fix=fix)
     except OSError as error:
         finding = unreadable_file(name, file, error)
     return Read(Model(name, directory, file, is_whole=False), (finding,), is_readable=False)
 
 
 def unreadable_file(model: str, nearest: Path, error: OSError) -> Finding:
-    """Return the finding of a file or directory that may not be read; `nearest` where the error names none."""
+    """Return the finding for an unreadable file or directory, `nearest` if the error names none."""
     file = Path(error.filename) if isinstance(error.filename, str) else nearest
-    fix = "let the user who runs the server read it (chmod, chown)"
+    fix = "give the user who runs the server permission to read it (chmod, chown)"
     cause = error.strerror or error
-    return Finding(Severity.ERROR, Rule.FILE_UNREADABLE, model, file, f"it cannot be read: {cause}", fix=fix)
+    return Finding(Severity.ERROR, Rule.FILE_UNREADABLE, model, file, f"'{file.name}' cannot be read: {cause}", fix=fix)
 
 
 def _read(directory: Path, name: str, machine: Machine, text: str) -> Read:
@@ -84,13 +85,13 @@ def _written(name: str, directory: Path, document: Document, written: model_conf
     served = choose_versions(written.version_policy, versions.paths)
     config = model_config_pb2.ModelConfig()
     config.CopyFrom(written)
-    config.name = name  # a wrong one is a finding of its own; what follows is about the directory's model
+    config.name = name  # a wrong name has its own finding; the rest is about the model of this directory
     file = directory / CONFIG_FILE
     return Model(name, directory, file, document, written, config, versions, served)
 
 
 def _complete(model: Model, machine: Machine) -> Read:
-    """Complete the model's config in place; a finding where that cannot be done."""
+    """Complete the model's config in place; a failure becomes a finding."""
     findings = _complete_fields(model, machine)
     normalise(model.config)
     is_whole = not findings and bool(model.config.input or model.config.output)
@@ -117,7 +118,7 @@ def _complete_fields(model: Model, machine: Machine) -> list[Finding]:
     if model.is_ensemble:
         return []
     if missing_files(model) or (config.backend == "tensorrt" and not machine.gpus):
-        return []  # layout.py and settings.py say so
+        return []  # layout.py and settings.py report it
     try:
         backend = find_backend(config.backend)
     except SlipwayError as error:
@@ -125,7 +126,7 @@ def _complete_fields(model: Model, machine: Machine) -> list[Finding]:
         return [model.finding_of(problem, severity=severity) for problem in error.problems]
     settings = CompletionContext(model.directory, model.version_directory, DEFAULT_MAX_BATCH_SIZE)
     if config.backend == "python" and config.input and config.output:
-        return []  # the linter runs no more of a user's code than it must
+        return []  # the linter runs no more of a user's code than necessary
     try:
         backend.complete(config, settings)
     except SlipwayError as error:
@@ -134,7 +135,7 @@ def _complete_fields(model: Model, machine: Machine) -> list[Finding]:
 
 
 def refusal_findings(model: Model, error: SlipwayError) -> Iterator[Finding]:
-    """Yield the findings of what completion or a backend refuses, at the field or, where none is wrong, at the file."""
+    """Yield the findings of what completion or a backend refuses, at the field or at the model file."""
     file = (model.version_directory or model.directory) / model.config.default_model_filename
     for problem in error.problems or [_unknown_problem(model, error)]:
         if problem.rule in _OF_THE_FILE:
@@ -144,24 +145,26 @@ def refusal_findings(model: Model, error: SlipwayError) -> Iterator[Finding]:
 
 
 def _unknown_problem(model: Model, error: SlipwayError) -> Problem:
-    """Return the problem of an error that carries none, as those of libraries: the file that the backend opens is to
-    blame, and the config where there is no backend to open one."""
+    """Return a problem for an error that carries none, such as an error of a library: it is about the file that the
+    backend opens, or about the config if there is no backend."""
     if model.config.backend == "python":
         fix = "correct auto_complete_config, or declare inputs and outputs in config.pbtxt"
         return Problem(Rule.COMPLETION_FAILED, error.message, fix=fix)
     if model.config.backend:
         return Problem(Rule.GRAPH_UNREADABLE, error.message, fix="export or copy the model again")
-    return Problem(Rule.CONFIG_INVALID, error.message, fix="correct what the text names; it is what the server says")
+    return Problem(
+        Rule.CONFIG_INVALID, error.message, fix="correct what the message names; the server reports the same"
+    )
 
 
 def _first_line(problem: Problem) -> str:
-    """Return the text of a problem; of an exception of the model's own code without the traceback."""
+    """Return the text of a problem, without the traceback of an exception in the model's own code."""
     return problem.text.partition("\n")[0] if problem.rule is Rule.COMPLETION_FAILED else problem.text
 
 
 def missing_files(model: Model) -> list[Path]:
-    """Return the files that the backend opens and the served versions do not have."""
-    if model.is_ensemble or model.config.runtime.endswith(".py"):  # a script finds its files itself
+    """Return the files that the backend opens but the served versions lack."""
+    if model.is_ensemble or model.config.runtime.endswith(".py"):  # a script finds its own files
         return []
     standard = [row.file_name for row in FORMATS if row.backend == model.config.backend][:1]
     given = model.config.default_model_filename
@@ -174,5 +177,5 @@ def missing_files(model: Model) -> list[Path]:
 
 
 def _is_there(path: Path) -> bool:
-    """Return whether a file or directory is there; a pipe or device, which may never end, is not one."""
+    """Return whether a file or directory exists; pipes and devices, which may never end, do not count."""
     return path.is_file() or path.is_dir()

@@ -1,8 +1,8 @@
-"""Settings that one config shows to be wrong, without effect here, or slow.
+"""Find settings of one config that are wrong, have no effect here, or are slow.
 
-Pure, over a completed config and the machine; each check is a function of both. What Triton itself refuses is
-`config/validate.py`. What the fields mean: Triton's `docs/user_guide/model_configuration.md`, "Dynamic Batcher" and
-"Instance Groups".
+Pure; each check is a function of a completed config and the machine. `config/validate.py` finds what Triton itself
+refuses. The fields are explained in Triton's `docs/user_guide/model_configuration.md`, "Dynamic Batcher" and "Instance
+Groups".
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _Group: Final = model_config_pb2.ModelInstanceGroup
 
 
 def preferred_sizes(model: Model, _: Machine) -> Iterator[Finding]:
-    """Yield lists of preferred sizes that are not ascending, each once; the edit also drops what cannot be used."""
+    """Yield lists of preferred sizes that are unsorted or have duplicates; the fix also drops unusable sizes."""
     for parent in (("dynamic_batching",), ("sequence_batching", "oldest")):
         path: tuple[Step, ...] = (*parent, "preferred_batch_size")
         holder = model.written
@@ -35,13 +35,13 @@ def preferred_sizes(model: Model, _: Machine) -> Iterator[Finding]:
         best = sorted(set(sizes))
         if sizes == best:
             continue
-        message = f"preferred_batch_size {sizes} is not ascending with each size once"
+        message = f"preferred_batch_size {sizes} is not in ascending order without duplicates"
         fix = f"write {[size for size in best if 0 < size <= model.config.max_batch_size]}"
         yield model.finding(Rule.PREFERRED_SIZE_UNSORTED, message, path, severity=Severity.WARNING, fix=fix)
 
 
 def preferred_edits(model: Model) -> tuple[Edit, ...]:
-    """Return what sorts the preferred sizes, once each, and drops those that max_batch_size does not allow."""
+    """Return the edit that sorts the preferred sizes and drops duplicates and sizes above max_batch_size."""
     sizes = list(model.written.dynamic_batching.preferred_batch_size)
     best = sorted({size for size in sizes if 0 < size <= model.config.max_batch_size})
     block = next(iter(model.document.values(("dynamic_batching",))), None)
@@ -53,15 +53,15 @@ def preferred_edits(model: Model) -> tuple[Edit, ...]:
 
 
 def dynamic_without_batches(model: Model, _: Machine) -> Iterator[Finding]:
-    """Yield dynamic batching of a model that takes no batches: nothing would ever be joined."""
+    """Yield dynamic batching of a model that does not support batches: no requests would ever run together."""
     if model.config.HasField("dynamic_batching") and model.config.max_batch_size == 0:
-        message = "dynamic_batching is set, but max_batch_size is 0, so that no two requests can run together"
-        fix = "set max_batch_size to 1 or more (the first axis then leaves dims), or remove dynamic_batching"
+        message = "dynamic_batching is set, but max_batch_size is 0, so requests never run together"
+        fix = "set max_batch_size to 1 or more (dims then omit the first axis), or remove dynamic_batching"
         yield model.finding(Rule.BATCHING_WITHOUT_MAX_BATCH_SIZE, message, ("dynamic_batching",), fix=fix)
 
 
 def instance_count(model: Model, _: Machine) -> Iterator[Finding]:
-    """Yield instance groups without an instance; the edit removes the count, which then is 1."""
+    """Yield instance groups without an instance; the edit removes the count, which then defaults to 1."""
     for index, group in enumerate(model.document.values(("instance_group",))):
         entry = next((entry for entry in group.entries if entry.name == "count" and entry.values), None)
         if entry is None or model.written.instance_group[index].count > 0:
@@ -69,18 +69,20 @@ def instance_count(model: Model, _: Machine) -> Iterator[Finding]:
         message = f"instance_group {index} has count {entry.values[0].text}; it must be at least 1"
         path = ("instance_group", index, "count")
         edits = (Edit(entry.start, entry.end, ""),)
-        yield model.finding(Rule.INSTANCE_COUNT, message, path, fix="remove count, which then is 1", edits=edits)
+        yield model.finding(
+            Rule.INSTANCE_COUNT, message, path, fix="remove count, which then defaults to 1", edits=edits
+        )
 
 
 def gpu_words(model: Model, machine: Machine) -> Iterator[Finding]:
-    """Yield what asks for a GPU where there is none: it runs on the CPU instead, or not at all."""
+    """Yield settings that request a GPU on a machine without one: the model runs on the CPU, or not at all."""
     if machine.gpus:
         return
     for path, word in _gpu_words(model.config):
-        message = f"{word} asks for a GPU, and this machine has none"
-        fix = "nothing, where the model is meant for another machine; else remove it"
+        message = f"{word} requests a GPU, but this machine has none"
+        fix = "remove it, unless the model is meant for another machine"
         if path == ("backend",):
-            fix = "serve it on a machine with a GPU, or use the ONNX file it was built from with onnxruntime"
+            fix = "serve it on a machine with a GPU, or serve the ONNX file that it was built from with onnxruntime"
         yield model.finding(Rule.GPU_ON_CPU_HOST, message, path, severity=Severity.WARNING, fix=fix)
 
 
@@ -98,11 +100,11 @@ def _gpu_words(config: model_config_pb2.ModelConfig) -> Iterator[tuple[tuple[Ste
 
 
 def no_dynamic_batching(model: Model, _: Machine) -> Iterator[Finding]:
-    """Yield models that take batches and are given single requests."""
+    """Yield models that support batches but run single requests."""
     config = model.config
     if config.backend not in GRAPH_BACKENDS or config.max_batch_size < 2 or config.WhichOneof("scheduling_choice"):
         return
-    message = f"the model takes batches of {config.max_batch_size}, but requests run one by one"
+    message = f"the model supports batches of {config.max_batch_size}, but requests run one at a time"
     ending = "" if model.document.text.endswith("\n") else "\n"
     end = len(model.document.text)
     edits = (Edit(end, end, f"{ending}dynamic_batching {{}}\n"),) if end else ()
@@ -112,7 +114,7 @@ def no_dynamic_batching(model: Model, _: Machine) -> Iterator[Finding]:
 
 
 def threads_over_cores(model: Model, machine: Machine) -> Iterator[Finding]:
-    """Yield models whose instances together ask for more threads than there are cores."""
+    """Yield models whose instances together use more threads than there are cores."""
     config = model.config
     if config.backend not in GRAPH_BACKENDS:
         return
@@ -121,19 +123,19 @@ def threads_over_cores(model: Model, machine: Machine) -> Iterator[Finding]:
     if instances * threads <= machine.cpus:
         return
     message = (
-        f"{instances} instances with {threads} threads each want {instances * threads} cores, this machine has "
+        f"{instances} instances with {threads} threads each need {instances * threads} cores, but this machine has "
         f"{machine.cpus}"
     )
     path = ("instance_group", 0, "count") if config.instance_group[0].count > 1 else ("parameters",)
     most = max(1, machine.cpus // threads)
     counts = f"count: {most}" if len(config.instance_group) == 1 else f"counts that add up to {most}"
-    fix = f"write {counts}, or fewer threads for each instance"
+    fix = f"use {counts}, or fewer threads for each instance"
     yield model.finding(Rule.THREADS_OVER_CORES, message, path, severity=Severity.WARNING, fix=fix)
 
 
 def untrimmed_outputs(model: Model, _: Machine) -> Iterator[Finding]:
-    """Yield outputs that may be as long as the longest request of a batch, and come back so to the shorter ones."""
-    if padding_problems(model.config):  # which is `length-batching`
+    """Yield outputs that are as long as the longest request of a batch, and that shorter requests get untrimmed."""
+    if padding_problems(model.config):  # reported as `length-batching`
         return
     rule = padding_rule(model.config)
     if rule is None:
@@ -145,27 +147,27 @@ def untrimmed_outputs(model: Model, _: Machine) -> Iterator[Finding]:
             if size != -1 or (output.name, dim + 1) in trimmed:
                 continue
             message = (
-                f"dim {dim} of output '{output.name}' varies, and {TRIM_OUTPUTS} does not name it: a request that was "
-                f"padded gets the padding back in its answer"
+                f"dim {dim} of output '{output.name}' varies, but {TRIM_OUTPUTS} does not name it: a padded request "
+                f"gets the padding back in its response"
             )
-            fix = f"add {output.name}.{dim}={source} to {TRIM_OUTPUTS}, if the one is as long as the other"
+            fix = f"add {output.name}.{dim}={source} to {TRIM_OUTPUTS} if the two have the same length"
             path = ("output", Named(output.name), "dims", dim)
             yield model.finding(Rule.OUTPUT_UNTRIMMED, message, path, severity=Severity.HINT, fix=fix)
 
 
 def undeclared_tensors(model: Model, _: Machine) -> Iterator[Finding]:
-    """Yield models without inputs or outputs, where nothing could tell them."""
+    """Yield models without inputs or outputs, either declared or completed."""
     config = model.config
     for kind, declared in (("input", config.input), ("output", config.output)):
         if not declared and not (kind == "input" and config.batch_input):
             severity = Severity.ERROR if config.backend == "pytorch" else Severity.WARNING
-            message = f"no {kind} is declared, and the model's files do not tell any"
+            message = f"no {kind} is declared, and none can be read from the model's files"
             fix = f"declare each {kind}: {kind} [ {{ name: ... data_type: ... dims: ... }} ]"
             yield model.finding(Rule.TENSORS_UNDECLARED, message, (kind,), severity=severity, fix=fix)
 
 
-# What the config alone tells, cheaply enough for every load; the rules about GPUs and those that a load refuses anyway
-# are not among them, since the server itself says so once.
+# Checks of the config alone, cheap enough for every load. Rules about GPUs, and rules that the load enforces, are left
+# out: the server reports those itself.
 LOAD_CHECKS: Final[tuple[Check, ...]] = (
     preferred_sizes,
     no_dynamic_batching,

@@ -1,7 +1,7 @@
-"""A config.pbtxt as text: every place where it cannot be read, not only the first.
+"""Find every place where the text of a config.pbtxt cannot be parsed, not only the first.
 
-The parser of `config/parse.py` finds the mistakes; a field that it refuses is blanked out and the rest read again.
-Templates left unfilled are found first, since the parser only says "$" of them. Knows no rule about values.
+The parser of `config/parse.py` finds the mistakes; a field that it refuses is blanked out and the rest parsed again.
+Unfilled templates are found first, because the parser reports only their "$". Knows no rules about values.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from slipway.lint.finding import Edit, Finding, Severity
 from slipway.problems import Rule
 
 MAX_MISTAKES: Final = 20  # a file with more is not a config.pbtxt
-SURE: Final = 0.8  # how alike a name must be to be put in place of an unknown one
+SURE: Final = 0.8  # minimum similarity of a name that replaces an unknown one
 
 _TEMPLATE: Final = re.compile(TEMPLATE)
-_UNCLOSED: Final = 'Expected "}"'  # what follows it would be the same mistake again
+_UNCLOSED: Final = 'Expected "}"'  # later errors would repeat this one
 _POOL: Final = model_config_pb2.DESCRIPTOR.pool
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A text with its outline; `config` is None where the text cannot be read as it stands."""
+    """A text with its outline; `config` is None if the text cannot be parsed."""
 
     document: Document
     config: model_config_pb2.ModelConfig | None
@@ -40,20 +40,20 @@ class Reading:
 
 
 def read_text(text: str, model: str, file: Path) -> Reading:
-    """Return what `text` says, or all that keeps it from being read."""
+    """Return the config in `text`, or everything that keeps it from being parsed."""
     reader = _Reader(scan(text), model, file)
     templates = list(reader.templates())
     try:
         config = parse_config(text, file.name)
     except ConfigError as error:
-        places = {(finding.line, finding.column) for finding in templates}  # where the parser only says "$"
+        places = {(finding.line, finding.column) for finding in templates}  # where the parser reports only "$"
         mistakes = [each for each in reader.mistakes(error) if (each.line, each.column) not in places]
         return Reading(reader.document, None, (*templates, *mistakes))
     return Reading(reader.document, config if not templates else None, tuple(templates))
 
 
 class _Reader:
-    """One file on its way through the parser."""
+    """Parses one file and makes the findings."""
 
     def __init__(self, document: Document, model: str, file: Path) -> None:
         self.document = document
@@ -61,15 +61,15 @@ class _Reader:
         self._file = file
 
     def templates(self) -> Iterator[Finding]:
-        """Yield the first `${...}` outside of comments."""
+        """Yield the first `${...}` templates outside comments."""
         for match in islice(_TEMPLATE.finditer(self._uncommented()), MAX_MISTAKES):
             key = _key(self.document.chain(match.start()))
-            message = f"'{key}' still holds the template {match[0]}"
-            fix = f"put the value of {key} in its place"
+            message = f"'{key}' still contains the template {match[0]}"
+            fix = f"replace it with the value of {key}"
             yield self._finding(Rule.TEMPLATE_UNFILLED, match.start(), message, fix=fix)
 
     def _uncommented(self) -> str:
-        """Return the text with blanks for its comments, so that all else keeps its place."""
+        """Return the text with its comments blanked out, so that everything else keeps its position."""
         text, parts, end = self.document.text, [], 0
         for start, stop in self.document.comments():
             parts += [text[end:start], " " * (stop - start)]
@@ -77,7 +77,7 @@ class _Reader:
         return "".join([*parts, text[end:]])
 
     def mistakes(self, error: ConfigError) -> Iterator[Finding]:
-        """Yield the first mistake, blank out the field that holds it, and go on until the rest can be read."""
+        """Yield the first mistake, blank out its field, and continue until the rest can be parsed."""
         text = self.document.text
         for _ in range(MAX_MISTAKES):
             offset = self.document.offset_of(error.line, error.column) if error.line else 0
@@ -101,7 +101,7 @@ class _Reader:
             if found is not None:
                 return self._unknown(rule, offset, cause[found.start() :], found)
         if not error.line:
-            fix = "write the file anew: `slipway config create` makes one from the model file"
+            fix = "rewrite the file; `slipway config create` creates one from the model file"
             return Finding(Severity.ERROR, Rule.SYNTAX_ERROR, self._model, self._file, cause, fix=fix)
         fix = (
             "close the bracket that is open here" if _UNCLOSED in cause else "correct the value or the punctuation here"
@@ -109,7 +109,7 @@ class _Reader:
         return self._finding(Rule.SYNTAX_ERROR, offset, cause, fix=fix)
 
     def _unknown(self, rule: Rule, offset: int, cause: str, found: re.Match[str]) -> Finding:
-        """Return the finding of a name that its message or enum does not have; renaming is safe when it is sure."""
+        """Return the finding for an unknown name; a sure match makes renaming it safe."""
         nearest, sure = nearest_name(found["given"], _names(rule, found["type"]))
         edits = (Edit(offset, offset + len(found["given"]), nearest),) if sure else ()
         fix = f"write {nearest} instead of {found['given']}" if nearest else f"remove {found['given']}"
@@ -123,7 +123,7 @@ class _Reader:
 
 
 def nearest_name(given: str, names: Sequence[str]) -> tuple[str, bool]:
-    """Return the name that was probably meant ("" for none), and whether that is sure."""
+    """Return the name that was probably meant ("" for none), and whether the match is sure."""
     endings = [name for name in names if name.endswith(f"_{given.upper()}")]  # FP32 for TYPE_FP32, CPU for KIND_CPU
     if len(endings) == 1:
         return endings[0], True
@@ -143,7 +143,7 @@ def _names(rule: Rule, type_name: str) -> list[str]:
 
 
 def _key(chain: Sequence[Entry]) -> str:
-    """Return the dotted name of the innermost entry, by its `key` where it stands in a map."""
+    """Return the dotted name of the innermost entry, with the `key` of map entries."""
     names: list[str] = []
     for entry in chain:
         names.append(entry.name)

@@ -1,1 +1,1 @@
-"""Directories of models: what is in them, what changed, which versions a policy picks. Knows nothing of loading."""
+"""Model repositories: their contents, what changed, which versions a policy selects. Does not know about loading."""

@@ -1,4 +1,4 @@
-"""What changed between two looks at the repositories. Pure."""
+"""The difference between two scans of the repositories. Pure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class RepositoryDiff:
 
 
 def diff(before: Mapping[str, Fingerprint], after: Mapping[str, Fingerprint]) -> RepositoryDiff:
-    """Return the models that appeared, vanished or look different."""
+    """Return the models that were added, removed or changed."""
     return RepositoryDiff(
         added=tuple(sorted(after.keys() - before.keys())),
         removed=tuple(sorted(before.keys() - after.keys())),

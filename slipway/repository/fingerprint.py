@@ -1,7 +1,7 @@
-"""What a model's directory looks like: modification times and sizes, enough to see that something changed.
+"""Fingerprints of model directories: modification times and sizes, enough to detect a change.
 
-A fingerprint of a directory that is being written is no error: what vanished between two looks is left out, and the
-next fingerprint differs.
+Taking the fingerprint of a directory that is being written is not an error: files that vanish meanwhile are left out,
+and the next fingerprint differs.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from slipway.repository.scan import scan_versions
 
 Stamp = tuple[tuple[str, int, int], ...]  # (relative path, mtime_ns, size), sorted
 
-# Written by running a model, not by changing it.
+# Written when a model runs, not when it changes.
 _BY_PRODUCTS = frozenset({"__pycache__", ".ipynb_checkpoints"})
 
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """The state of a model's directory: each version on its own, and all that the versions share."""
+    """The state of a model's directory: each version, and everything that the versions share."""
 
     shared: Stamp  # config.pbtxt, labels, warmup, ...
     versions: dict[int, Stamp]
 
 
 def fingerprint(model_directory: Path) -> Fingerprint:
-    """Return the fingerprint of a model's directory as it is now."""
+    """Return the current fingerprint of a model's directory."""
     versions = scan_versions(model_directory).paths
     folders = {path.name for path in versions.values()}
     return Fingerprint(
@@ -43,7 +43,7 @@ def fingerprint(model_directory: Path) -> Fingerprint:
 def _walk(directory: str, prefix: str, *, skip: set[str], seen: set[tuple[int, int]]) -> Iterator[tuple[str, int, int]]:
     try:
         status = os.stat(directory)  # noqa: PTH116  a Path per file doubles the time of a poll
-        if (status.st_dev, status.st_ino) in seen:  # a symbolic link to a directory above
+        if (status.st_dev, status.st_ino) in seen:  # a symbolic link to a parent directory
             return
         seen.add((status.st_dev, status.st_ino))
         entries = list(os.scandir(directory))

@@ -1,4 +1,4 @@
-"""Which model names a load request may carry, in Triton's words. Pure."""
+"""Checks the model name in a load request, with Triton's texts. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _PATH_CHARACTERS = frozenset("/\\\0")
 
 
 def check_model_name(name: str) -> None:
-    """Raise INVALID_ARG for an empty name, or for one that is more than one plain path component."""
+    """Raise INVALID_ARG if the name is empty or is not a single plain path component."""
     plain = name.strip()
     if not plain:
         raise invalid("Model name cannot be empty. Please enter a valid name to deploy.")

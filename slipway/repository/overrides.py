@@ -1,6 +1,6 @@
-"""A model whose files came with the load request: written to a temporary directory of its own, and nowhere else.
+"""Model files that come with a load request: written only to a temporary directory of their own.
 
-The reasons of a refusal go to the log; the client only learns that the model could not be polled, as in Triton.
+The reason for a refusal goes to the log; as in Triton, the client learns only that the model could not be polled.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _MAX_COMPONENT_BYTES = 255  # NAME_MAX of the file systems in use
 
 
 def check_files(files: Mapping[str, bytes], *, has_config: bool) -> None:
-    """Raise INVALID_ARG when the files of a load request may not be written as they are."""
+    """Raise INVALID_ARG if the files in a load request have invalid paths or come without a config."""
     if files and not has_config:
         raise invalid("Load parameter 'config' must be specified for model file override")
     for path in files:
@@ -26,7 +26,7 @@ def check_files(files: Mapping[str, bytes], *, has_config: bool) -> None:
 def _check_path(path: str) -> None:
     parts = PurePosixPath(path).parts
     if not parts or path.endswith("/") or "\0" in path or "\\" in path:
-        raise invalid(f"Invalid file parameter 'file:{path}': a relative path of a file is expected")
+        raise invalid(f"Invalid file parameter 'file:{path}': expected the relative path of a file")
     for part in parts:
         if part in {"/", ".."}:
             raise invalid(f"Invalid file parameter 'file:{path}' must stay within model directory.")
@@ -35,9 +35,9 @@ def _check_path(path: str) -> None:
 
 
 def write_files(model_name: str, files: Mapping[str, bytes]) -> Path:
-    """Write checked files below a new temporary directory; return the model directory, named as the model.
+    """Write checked files to a new temporary directory; return the model directory in it, which has the model's name.
 
-    The caller removes its parent. Raises INTERNAL when the disk refuses.
+    The caller calls `remove_files`. Raise INTERNAL if the files cannot be written.
     """
     root = Path(tempfile.mkdtemp(prefix="slipway-model-"))
     directory = root / model_name
@@ -54,5 +54,5 @@ def write_files(model_name: str, files: Mapping[str, bytes]) -> Path:
 
 
 def remove_files(model_directory: Path) -> None:
-    """Remove what `write_files` made; what is left behind by a failing disk is the system's temporary rubbish."""
+    """Remove the directory that `write_files` created; files that cannot be removed are left to the system."""
     shutil.rmtree(model_directory.parent, ignore_errors=True)

@@ -1,7 +1,7 @@
-"""What lies in the model repositories: directories of models, and their version directories.
+"""The contents of the model repositories: model directories and their version directories.
 
-Only looks: reads no config and writes no log. What it passes over is part of what it returns, so that the caller can
-name it. Rules: Triton docs/user_guide/model_repository.md.
+Reads no config and writes no log. Directories that it skips are part of the result, so that the caller can report
+them. Rules: Triton docs/user_guide/model_repository.md.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from pathlib import Path
 
 CONFIG_FILE = "config.pbtxt"
 CONFIGS_DIRECTORY = "configs"
-# Directories of a model that are no versions and no mistake either.
+# Valid directories of a model that are not versions.
 SIDE_DIRECTORIES = frozenset({"warmup", "initial_state", CONFIGS_DIRECTORY})
 
 
 @dataclass(frozen=True, slots=True)
 class RepositoryScan:
-    """Models by name; `duplicates` stand in several repositories; `strays` are (folder, why it is no model);
-    `unreadable` are (repository, why)."""
+    """Models by name; `duplicates` are in several repositories; `strays` are (folder, why it is not a model);
+    `unreadable` are (repository, reason)."""
 
     models: dict[str, Path] = field(default_factory=dict)
     duplicates: frozenset[str] = frozenset()
@@ -29,14 +29,14 @@ class RepositoryScan:
 
 @dataclass(frozen=True, slots=True)
 class VersionScan:
-    """Version directories by number; `ignored` are (folder, why it is no version)."""
+    """Version directories by number; `ignored` are (folder, why it is not a version)."""
 
     paths: dict[int, Path]
     ignored: tuple[tuple[str, str], ...] = ()
 
 
 def is_single_model(path: Path) -> bool:
-    """Return whether a repository path is really one model's own directory."""
+    """Return whether a repository path is itself a model directory."""
     return (path / CONFIG_FILE).is_file()
 
 
@@ -70,7 +70,7 @@ def _model_directories(repository: Path) -> list[Path]:
 
 
 def stray_reason(path: Path) -> str:
-    """Return why a folder of a repository is no model, or "" for one that may be a model."""
+    """Return why a folder in a repository is not a model, or "" if it may be a model."""
     if path.name != path.name.strip():
         return "its name begins or ends with a blank"
     if is_single_model(path) or (path / CONFIGS_DIRECTORY).is_dir() or scan_versions(path).paths:
@@ -79,7 +79,7 @@ def stray_reason(path: Path) -> str:
 
 
 def find_model(repositories: Iterable[Path], name: str) -> list[Path]:
-    """Return the directories called `name`, one for each repository that has it, without listing the rest."""
+    """Return the model directories called `name`, one per repository that has it, without scanning the repositories."""
     found = []
     for repository in repositories:
         if is_single_model(repository):
@@ -99,7 +99,7 @@ def _is_directory(path: Path) -> bool:
 
 
 def scan_versions(model_directory: Path) -> VersionScan:
-    """Return the version directories of a model; one that vanishes meanwhile is simply not there."""
+    """Return the version directories of a model; an empty result if the model directory has vanished."""
     paths: dict[int, Path] = {}
     ignored: list[tuple[str, str]] = []
     try:

@@ -10,14 +10,14 @@ from tritonclient.grpc import model_config_pb2
 
 @dataclass(frozen=True, slots=True)
 class VersionChoice:
-    """The versions to serve, ascending, and those a `specific` policy names although they do not exist."""
+    """The versions to serve, ascending, and the versions in a `specific` policy that do not exist."""
 
     served: tuple[int, ...]
     missing: tuple[int, ...] = ()
 
 
 def choose_versions(policy: model_config_pb2.ModelVersionPolicy, available: Iterable[int]) -> VersionChoice:
-    """Return what `policy` picks of the `available` versions; an empty policy means the latest one."""
+    """Return the `available` versions that `policy` selects; an empty policy means the latest version."""
     existing = sorted(available)
     if policy.HasField("all"):
         return VersionChoice(tuple(existing))

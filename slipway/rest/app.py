@@ -1,7 +1,7 @@
-"""The HTTP front as one callable: finds the route of an exchange and runs its handler.
+"""The HTTP front as one callable: finds the route for an exchange and runs its handler.
 
-Source of the routes: KServe v2, Triton's extensions (http_server.cc matches paths as a whole: a trailing slash is
-another path). A model's name is one percent-encoded path segment.
+Source of the routes: KServe v2 and Triton's extensions (http_server.cc matches whole paths, so a trailing slash makes
+a different path). A model name is one percent-encoded path segment.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from slipway.rest.exchange import Exchange
 from slipway.rest.response import JSON, error_body
 from slipway.wire.infer_request import SHARED_MEMORY_DISABLED
 
-_MAX_REMEMBERED: Final = 4096  # paths; beyond it somebody is making them up
+_MAX_REMEMBERED: Final = 4096  # paths; a client that sends more is making them up
 
 
 class Match(NamedTuple):
-    """A route found for a path: the one method it answers, its handler, what the path names."""
+    """The route for a path: its one HTTP method, its handler, and the model and version in the path."""
 
     method: bytes
     handler: Route
@@ -63,19 +63,19 @@ _SHARED_MEMORY: Final = {"status": b"GET", "register": b"POST", "unregister": b"
 
 
 def build_app(dataplane: Dataplane, options: RestOptions | None = None) -> Callable[[Exchange], None]:
-    """Return the handler of a listener that serves `dataplane`."""
+    """Return the handler with which a listener serves `dataplane`."""
     return App(Context(dataplane, options or RestOptions())).handle
 
 
 class App:
-    """Routes exchanges to handlers; errors they raise become answers."""
+    """Routes exchanges to handlers and turns the errors they raise into responses."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
         self._matches: dict[bytes, Match] = {}
 
     def handle(self, exchange: Exchange) -> None:
-        """Answer the exchange, or start what will."""
+        """Answer the exchange, or start the work that will answer it."""
         try:
             match = self._matches.get(exchange.path) or self._remember(exchange.path)
             if match is None:
@@ -86,7 +86,7 @@ class App:
                 match.handler(self._context, exchange, match.target)
         except SlipwayError as error:
             exchange.fail(error)
-        except Exception as error:  # noqa: BLE001  a defect must not cost other clients their connections
+        except Exception as error:  # noqa: BLE001  a bug must not cost other clients their connections
             exchange.fail_unexpectedly(error)
 
     def _remember(self, path: bytes) -> Match | None:
@@ -99,7 +99,7 @@ class App:
 
 
 def find(path: bytes) -> Match | None:
-    """Return the route of a path (without its query), None when there is none; raise for an absurd version."""
+    """Return the route for a path without its query, or None; raise `SlipwayError` for an invalid version."""
     text = path.decode("latin-1")
     fixed = _FIXED.get(text)
     if fixed is not None:

@@ -1,10 +1,10 @@
-"""The life of one HTTP connection: socket, order of answers, flow control, time-outs, closing. Knows no routes.
+"""The life of one HTTP connection: socket, response order, flow control, time-outs, closing. Does not know routes.
 
-What the bytes mean is decided in `framing.py`. Requests of one connection are answered one at a time: while one is in
-work, pipelined ones wait. Reading pauses when many or large ones do, not before: only by reading does the server learn
-whether the client is still there.
-After a refusal the connection lingers: the answer and end-of-file are sent, input is read and dropped, so a client in
-the middle of a large upload still gets to see why.
+`framing.py` decides what the bytes mean. A connection answers one request at a time; pipelined requests wait. Reading
+pauses only when many requests or a large one are waiting, because the server has to read to notice that the client has
+gone.
+After a refusal the connection lingers: the server sends the response and end-of-file, then reads and drops input, so
+that a client in the middle of a large upload still receives the reason.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ _MAX_WAITING: Final = 32  # pipelined requests
 
 @dataclass(frozen=True, slots=True)
 class HttpLimits(RequestLimits):
-    """What one connection may ask for: the size of its requests, and times in seconds."""
+    """The limits of one connection: sizes of its requests, and time-outs in seconds."""
 
     head_s: float = 30.0  # from the first byte of a request to the end of its headers
-    body_s: float = 60.0  # without a byte of the body
-    idle_s: float = 600.0  # between requests: client pools keep connections for minutes
+    body_s: float = 60.0  # without receiving a byte of the body
+    idle_s: float = 600.0  # between requests: client pools keep connections open for minutes
     linger_s: float = 10.0  # after a refusal
-    unsent: int = 64 << 20  # bytes of a streamed answer that the client does not read
+    unsent: int = 64 << 20  # bytes of a streamed response that the client has not read
 
 
 class HttpConnection(asyncio.Protocol):
-    """Hands requests to `handler`, one at a time. Implements `framing.Receiver` and `exchange.Channel`."""
+    """Passes requests to `handler`, one at a time. Implements `framing.Receiver` and `exchange.Channel`."""
 
     __slots__ = (
         "_connections",
@@ -60,24 +60,24 @@ class HttpConnection(asyncio.Protocol):
         self._connections = connections
         self._framing = RequestFraming(self, limits)
         self._transport: asyncio.Transport
-        self._current: Exchange | None = None  # the request in work
-        self._waiting: deque[Exchange | bytes] = deque()  # behind it; the last may be the bytes of a refusal
-        self._is_deaf = False  # what still comes is dropped
+        self._current: Exchange | None = None  # the request being answered
+        self._waiting: deque[Exchange | bytes] = deque()  # requests after it; the last may be the bytes of a refusal
+        self._is_deaf = False  # further input is dropped
         self._is_stopping = False
-        self._is_unread = False  # the client leaves answers in the socket
-        self._finished = 0  # answers
+        self._is_unread = False  # the client is not reading its responses
+        self._finished = 0  # responses sent
         self._swept = -1  # progress at the last sweep
         self._still_s = 0.0
 
     # transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the transport."""
+        """Store the transport and register the connection."""
         self._transport = transport  # type: ignore[assignment]  # asyncio's TCP transport
         self._connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  asyncio's signature
-        """Cancel the request in work and forget those that wait."""
+        """Cancel the current request and drop the waiting ones."""
         self._connections.discard(self)
         self._is_deaf = True
         self._waiting.clear()
@@ -87,17 +87,17 @@ class HttpConnection(asyncio.Protocol):
             current.disconnected()
 
     def data_received(self, data: bytes) -> None:
-        """Pass on what came."""
+        """Pass the bytes to the framing."""
         if not self._is_deaf:
             self._framing.receive(data)
 
     def pause_writing(self) -> None:
-        """Read no further requests while the client does not read its answers."""
+        """Stop reading requests while the client does not read its responses."""
         self._is_unread = True
         self._transport.pause_reading()
 
     def resume_writing(self) -> None:
-        """Read on."""
+        """Read again, unless requests are waiting."""
         self._is_unread = False
         if not self._waiting:
             self._transport.resume_reading()
@@ -105,7 +105,7 @@ class HttpConnection(asyncio.Protocol):
     # requests
 
     def request_received(self, head: HttpHead, body: bytes | bytearray) -> None:
-        """Start on the request, or queue it behind the one in work."""
+        """Start the request, or queue it after the current one."""
         if self._is_deaf:
             return
         exchange = Exchange(self, head, body)
@@ -117,12 +117,12 @@ class HttpConnection(asyncio.Protocol):
             self._transport.pause_reading()
 
     def continue_expected(self) -> None:
-        """Let the client go on, unless it has to wait for other answers first."""
+        """Let the client send its body, unless earlier requests are still unanswered."""
         if self._current is None and not self._waiting and not self._is_deaf:
             self._transport.write(CONTINUE)
 
     def refused(self, status: int, message: str) -> None:
-        """Read no further request; say why, after the answers still owed."""
+        """Stop reading requests; send the reason after the responses that are still due."""
         if self._is_deaf:
             return
         self._is_deaf = True
@@ -136,14 +136,14 @@ class HttpConnection(asyncio.Protocol):
         self._current = exchange
         self._handler(exchange)
 
-    # answers
+    # responses
 
     def closes_after(self, exchange: Exchange) -> bool:
-        """Return whether the connection ends after this answer."""
+        """Return whether the connection closes after this response."""
         return self._is_stopping or not exchange.head.keep_alive
 
     def send(self, exchange: Exchange, data: bytes) -> None:
-        """Write a part of the streamed answer to the request in work; a client that does not read it is cut off."""
+        """Write a part of the current request's streamed response; abort if the client does not read it."""
         if self._current is not exchange:
             return
         self._transport.write(data)
@@ -151,7 +151,7 @@ class HttpConnection(asyncio.Protocol):
             self._transport.abort()
 
     def finish(self, exchange: Exchange, parts: Iterable[bytes | memoryview], *, close: bool = False) -> None:
-        """Write the (rest of the) answer to the request in work and start the next."""
+        """Write the (rest of the) response to the current request and start the next one."""
         if self._current is not exchange:
             return
         for part in parts:
@@ -183,7 +183,7 @@ class HttpConnection(asyncio.Protocol):
     # life
 
     def sweep(self, seconds: float) -> None:
-        """Close what has made no progress for too long; called every `seconds`."""
+        """Close the connection if it has made no progress for too long; called every `seconds`."""
         if self._current is not None or self._is_deaf:
             return
         progress = self._framing.progress + self._finished
@@ -200,11 +200,11 @@ class HttpConnection(asyncio.Protocol):
             self._framing.refuse(408, "the request did not arrive in time")
 
     def stop(self) -> None:
-        """Take no further request; close now, or after the answer still owed."""
+        """Accept no further requests; close now, or after the response that is still due."""
         self._is_stopping = True
         if self._current is None:
             self._transport.close()
 
     def abort(self) -> None:
-        """Close at once; answers not yet sent are lost."""
+        """Close at once; unsent responses are lost."""
         self._transport.abort()

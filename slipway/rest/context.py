@@ -1,4 +1,4 @@
-"""What every route handler is given."""
+"""The arguments of every route handler."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from slipway.rest.exchange import Exchange
 class RestOptions:
     """Settings of the HTTP front."""
 
-    max_input_size: int = 64 << 20  # bytes of a decompressed body
+    max_input_size: int = 64 << 20  # maximum size of a decompressed body, in bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The dataplane and the settings of the front."""
+    """The dataplane and the front's settings."""
 
     dataplane: Dataplane
     options: RestOptions = field(default_factory=RestOptions)
@@ -26,7 +26,7 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class ModelTarget:
-    """The model and version ("" when not given) that a path names."""
+    """The model and version in a path; the version is "" if the path has none."""
 
     model: str = ""
     version: str = ""

@@ -1,7 +1,7 @@
-"""One request and the place to answer it. Knows HTTP messages, not models.
+"""One request and the means to answer it. Knows HTTP messages, not models.
 
-An exchange is answered exactly once, by `answer`, `fail`, or `begin_stream` ... `end_stream`; later answers are
-dropped. When the client goes away first, `on_disconnect` runs.
+An exchange is answered exactly once, by `answer`, `fail`, or `begin_stream` ... `end_stream`; later responses are
+dropped. `on_disconnect` runs if the client disconnects first.
 """
 
 from __future__ import annotations
@@ -13,27 +13,37 @@ from typing import Any, Final, Protocol
 
 from slipway.errors import SlipwayError
 from slipway.rest.framing import HttpHead
-from slipway.rest.response import HTTP_STATUS, JSON, LAST_CHUNK, chunk, error_body, sized_head, streamed_head
+from slipway.rest.response import (
+    CLOSE,
+    HTTP_STATUS,
+    JSON,
+    KEEP_ALIVE,
+    LAST_CHUNK,
+    chunk,
+    error_body,
+    sized_head,
+    streamed_head,
+)
 
 _LOG: Final = logging.getLogger("slipway.rest")
-_JOIN_UP_TO: Final = 64 * 1024  # below this size one copy is cheaper than a vectored write
+_JOIN_UP_TO: Final = 64 * 1024  # bytes; up to this size a copy is cheaper than a vectored write
 
 
 class Channel(Protocol):
-    """The way back to a client: takes the bytes of answers, and drops those that come out of turn."""
+    """The way back to a client: writes the bytes of responses and drops those that come out of turn."""
 
     def closes_after(self, exchange: Exchange) -> bool:
-        """Return whether the answer to `exchange` is the last on its connection."""
+        """Return whether the response to `exchange` is the last one on its connection."""
 
     def send(self, exchange: Exchange, data: bytes) -> None:
-        """Write a part of a streamed answer."""
+        """Write a part of a streamed response."""
 
     def finish(self, exchange: Exchange, parts: Iterable[bytes | memoryview], *, close: bool = False) -> None:
-        """Write the (rest of the) answer, then close the connection or go on to the next request."""
+        """Write the (rest of the) response, then close the connection or go on to the next request."""
 
 
 class Exchange:
-    """A request (`method`, `path` without query, lower-case `headers`, `body`) waiting for its answer."""
+    """A request (`method`, `path` without query, lower-case `headers`, `body`) waiting for its response."""
 
     __slots__ = ("_channel", "_task", "answered", "body", "head", "headers", "method", "on_disconnect", "path")
 
@@ -49,13 +59,13 @@ class Exchange:
         self._task: asyncio.Task[None] | None = None
 
     def answer(self, status: int, headers: bytes = b"", *parts: bytes | memoryview) -> None:
-        """Send the whole answer; `headers` are complete lines, `parts` make up the body."""
+        """Send the whole response; `headers` are complete lines, `parts` make up the body."""
         if self.answered:
             return
         self.answered = True
         self.on_disconnect = None
         size = sum(map(len, parts))
-        head = sized_head(status, headers, size, closes=self._channel.closes_after(self))
+        head = sized_head(status, headers, size, self._connection())
         if self.method == b"HEAD":
             parts = ()
         if size <= _JOIN_UP_TO:
@@ -64,21 +74,28 @@ class Exchange:
             self._channel.finish(self, (head, *parts))
 
     def fail(self, error: SlipwayError) -> None:
-        """Send an error."""
+        """Send an error response."""
         self.answer(HTTP_STATUS[error.code], JSON, error_body(error.message))
 
     def begin_stream(self, status: int, headers: bytes) -> None:
-        """Send the head of an answer whose length is not known."""
+        """Send the head of a response of unknown length."""
         self.answered = True
-        closes = self._channel.closes_after(self)
-        self._channel.send(self, streamed_head(status, headers, chunked=self.head.takes_chunks, closes=closes))
+        chunked = self.head.takes_chunks
+        connection = self._connection() if chunked else CLOSE
+        self._channel.send(self, streamed_head(status, headers, connection, chunked=chunked))
+
+    def _connection(self) -> bytes:
+        """Return the header line that says whether the connection goes on, where the client cannot know."""
+        if self._channel.closes_after(self):
+            return CLOSE
+        return b"" if self.head.takes_chunks else KEEP_ALIVE  # HTTP/1.1, HTTP/1.0
 
     def stream(self, data: bytes) -> None:
-        """Send a piece of a streamed answer."""
+        """Send a piece of a streamed response."""
         self._channel.send(self, chunk(data) if self.head.takes_chunks else data)
 
     def end_stream(self) -> None:
-        """Send the end of a streamed answer."""
+        """Send the end of a streamed response."""
         self.on_disconnect = None
         if self.head.takes_chunks:
             self._channel.finish(self, (LAST_CHUNK,))
@@ -86,7 +103,7 @@ class Exchange:
             self._channel.finish(self, (), close=True)
 
     def run(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run `work`, which answers this exchange or raises `SlipwayError`; it outlives the connection."""
+        """Run `work`, which answers this exchange or raises `SlipwayError`; it goes on if the connection closes."""
         self._task = asyncio.get_running_loop().create_task(self._guard(work))
 
     async def _guard(self, work: Coroutine[Any, Any, None]) -> None:
@@ -94,18 +111,18 @@ class Exchange:
             await work
         except SlipwayError as error:
             self.fail(error)
-        except Exception as error:  # noqa: BLE001  a defect must not cost other clients their connections
+        except Exception as error:  # noqa: BLE001  a bug must not cost other clients their connections
             self.fail_unexpectedly(error)
         finally:
             self._task = None
 
     def fail_unexpectedly(self, error: Exception) -> None:
-        """Log `error`, which is a defect of ours, and answer without its details."""
+        """Log `error`, which is a bug in Slipway, and answer without its details."""
         _LOG.error("unexpected error while answering %r", self.path, exc_info=error)
         self.answer(500, JSON, error_body("internal error"))
 
     def disconnected(self) -> None:
-        """Take notice that nobody waits for the answer any more."""
+        """Note that the client has gone, and run `on_disconnect`."""
         self.answered = True
         action, self.on_disconnect = self.on_disconnect, None
         if action is not None:

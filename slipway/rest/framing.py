@@ -1,12 +1,15 @@
-"""HTTP/1.1 framing: what the bytes that a client sends mean. Knows no socket, no event loop and no time.
+"""HTTP/1.1 framing: what the bytes from a client mean. Does not know sockets, the event loop or time.
 
 Bytes go in through `receive`; requests, leave to send a body and refusals come out as calls of a `Receiver`. httptools
-parses; everything that could grow without end is bounded here (head, header count, chunks, body).
+parses; everything that could grow without end is bounded here (head, header count, chunks, trailers, body).
+Where a request ends is decided by RFC 9112, section 6, alone: an offer to change the protocol is ignored, and trailers
+never act as headers.
 A client that repeats itself sends the same head, byte for byte, with each request; such a head is not parsed again.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final, Protocol
@@ -20,13 +23,17 @@ from slipway.wire.compression import input_too_large
 
 _HEAD_END: Final = b"\r\n\r\n"
 _VERSIONS: Final = ("1.1", "1.0")
-_NOT_KEPT: Final = (b"transfer-encoding", b"upgrade", b"expect")  # the head alone does not decide the framing
+_NOT_KEPT: Final = (b"transfer-encoding", b"expect")  # the head alone does not decide the framing
+_HOST: Final = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~%!$&'()*+,;=-]*)(?::[0-9]*)?")  # RFC 3986, 3.2
+_ABSOLUTE: Final = re.compile(rb"https?://[^/?#]*", re.IGNORECASE)  # scheme and authority of a target
+_METHOD: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+ ")
+_CHUNK_OVERHEAD: Final = 32  # bytes that the size line and the end of a chunk may take
 SMALL: Final = 64 << 10  # bytes of a request: its head is worth keeping, its body may wait in memory
 
 
 @dataclass(frozen=True, slots=True)
 class RequestLimits:
-    """How large one request may be, in bytes and in numbers of things."""
+    """The maximum size of one request, in bytes, headers and chunks."""
 
     body: int = 64 << 20
     head: int = 64 << 10
@@ -36,7 +43,7 @@ class RequestLimits:
 
 
 class Phase(Enum):
-    """What of a request is being received."""
+    """The part of a request that is being received."""
 
     IDLE = auto()
     HEAD = auto()
@@ -44,33 +51,33 @@ class Phase(Enum):
 
 
 class HttpHead(msgspec.Struct, frozen=True, gc=False):
-    """The head of a request: method, path without query, headers by lower-case name, and how it may be answered.
+    """The head of a request: method, path without query, headers by lower-case name, and how to answer it.
 
-    Equal heads that follow one another are one object, so nobody may change `headers`.
+    Consecutive requests with equal heads share one object, so `headers` must not be changed.
     """
 
     method: bytes
     path: bytes
     headers: dict[bytes, bytes]
-    keep_alive: bool  # the client wants to send more on this connection
-    takes_chunks: bool  # a streamed answer may come in chunks; else the end of the connection ends it
+    keep_alive: bool  # the client may send more requests on this connection
+    takes_chunks: bool  # a streamed response may be chunked; otherwise it ends when the connection closes
 
 
 class Receiver(Protocol):
-    """Who takes what the bytes mean. It may call `RequestFraming.refuse`, and nothing else of the framing."""
+    """Receives the parsed requests. Of the framing it may call only `RequestFraming.refuse`."""
 
     def request_received(self, head: HttpHead, body: bytes | bytearray) -> None:
-        """Take a whole request; its bytes are not used again."""
+        """Receive a complete request; the framing does not use `body` again."""
 
     def continue_expected(self) -> None:
-        """Take note that the client waits for leave to send the body (Expect: 100-continue)."""
+        """Note that the client is waiting for 100 Continue before it sends the body."""
 
     def refused(self, status: int, message: str) -> None:
-        """Take the reason why nothing more will be received, and the HTTP status that says so."""
+        """Receive the HTTP status and the reason for a refusal; no further requests follow."""
 
 
 class RequestFraming:
-    """The requests of one connection, in order. `progress` changes with every progress but that of a head."""
+    """The requests of one connection, in order. `progress` changes with every event except more bytes of a head."""
 
     __slots__ = (
         "_body",
@@ -80,10 +87,13 @@ class RequestFraming:
         "_head",
         "_head_bytes",
         "_headers",
+        "_is_offer",
         "_is_refused",
         "_kept",
         "_kept_size",
         "_limits",
+        "_overhead",
+        "_parsed",
         "_parser",
         "_receiver",
         "_repeated",
@@ -98,9 +108,12 @@ class RequestFraming:
         self._limits = limits
         self._parser = httptools.HttpRequestParser(self)
         self._is_refused = False
+        self._is_offer = False  # the head offers another protocol: the parser would drop the body
+        self._parsed = 0  # bytes of target, headers and trailers
+        self._overhead = 0  # bytes of a body in chunks that are not data
         self._kept = b""  # the bytes of `_head`
-        self._kept_size = -1  # bytes of the request it came with; -1 while it must not be taken for the next one's
-        self._completed = 0  # requests in the data that came last
+        self._kept_size = -1  # bytes of the request it came with; -1 if the head must not be reused
+        self._completed = 0  # requests completed by the latest data
         self._head: HttpHead  # of the last of them
         self._size = 0  # of its body
         self._head_bytes = self._repeated = self._chunks = self._chunked_bytes = 0
@@ -111,7 +124,7 @@ class RequestFraming:
         self.progress = 0
 
     def receive(self, data: bytes) -> None:
-        """Take what came; refuse what is not HTTP or has too large a head."""
+        """Parse `data`; refuse a request that is not HTTP or has too large a head."""
         if len(data) == self._kept_size and data.startswith(self._kept):
             self._receiver.request_received(self._head, data[len(self._kept) :])
             return
@@ -119,25 +132,41 @@ class RequestFraming:
             return
         self._kept_size = -1
         self._completed = 0
-        before = self.phase
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            self._stay_with_http(data[upgrade.args[0] :])
+        before, received = self.phase, len(self._body)
+        if not self._parse(data):  # an offer of another protocol was in it
             return
-        except httptools.HttpParserError as error:
-            self.refuse(400, f"malformed HTTP request: {error}")
         if self.phase is not before or self._is_refused:
             return
         if before is Phase.HEAD:
             self._head_bytes += len(data)
-            if self._head_bytes > self._limits.head:
-                self.refuse(431, f"the request head exceeds {self._limits.head} bytes")
-        elif before is Phase.IDLE:
+            self._bound_head(self._head_bytes)
+        elif before is Phase.BODY:
+            self._overhead += len(data) - (len(self._body) - received)
+            self._bound_overhead()
+        else:
             self._keep_head(data)
 
+    def _parse(self, data: bytes) -> bool:
+        """Feed `data` to the parser; return whether all of it was HTTP as it came, without an offer to leave it."""
+        is_plain = True
+        while data:
+            try:
+                self._parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                is_plain = False
+                data = b"" if self._is_refused else self._without_offer() + data[upgrade.args[0] :]
+                continue
+            except httptools.HttpParserInvalidMethodError as error:
+                if self._completed == 0 and _METHOD.match(data):  # a method that the parser does not know is HTTP
+                    self.refuse(405, "Method Not Allowed")
+                self.refuse(400, f"malformed HTTP request: {error}")
+            except httptools.HttpParserError as error:
+                self.refuse(400, f"malformed HTTP request: {error}")
+            break
+        return is_plain
+
     def refuse(self, status: int, message: str) -> None:
-        """Receive nothing more and pass the reason on; only the first one counts."""
+        """Stop receiving and pass on the reason; only the first refusal counts."""
         if self._is_refused:
             return
         self._is_refused = True
@@ -147,17 +176,35 @@ class RequestFraming:
         self._receiver.refused(status, message)
 
     def close(self) -> None:
-        """Let go of parser and receiver, which refer back to this object; no data comes any more."""
+        """Drop the parser and the receiver, which refer back to this object; no more data may follow."""
         del self._parser, self._receiver
 
-    def _stay_with_http(self, rest: bytes) -> None:
-        """Ignore the offer of another protocol, as RFC 9110 (7.8) lets a server do."""
+    def _without_offer(self) -> bytes:
+        """Return the head just read without its offer of another protocol, for a new parser.
+
+        RFC 9110 (7.8) lets a server ignore the offer; the parser would take what follows for that protocol's.
+        """
+        method, version = self._parser.get_method(), self._parser.get_http_version().encode()
+        headers = {name: value for name, value in self._headers.items() if name != b"upgrade"}
+        options = [option.strip() for option in headers.pop(b"connection", b"").split(b",")]
+        kept = b", ".join(option for option in options if option.lower() != b"upgrade")
+        if kept:
+            headers[b"connection"] = kept
+        lines = [b"%b %b HTTP/%b" % (method, self._url, version), *map(b"%b: %b".__mod__, headers.items())]
         self._parser = httptools.HttpRequestParser(self)
-        if rest:
-            self.receive(rest)
+        return b"\r\n".join(lines) + _HEAD_END
+
+    def _bound_head(self, size: int) -> None:
+        if size > self._limits.head:
+            self.refuse(431, f"the request head exceeds {self._limits.head} bytes")
+
+    def _bound_overhead(self) -> None:
+        """Bound what a body in chunks has besides data: size lines, extensions, trailers."""
+        if self._overhead > self._limits.head + _CHUNK_OVERHEAD * self._chunks:
+            self.refuse(431, f"chunk extensions and trailers exceed {self._limits.head} bytes")
 
     def _keep_head(self, data: bytes) -> None:
-        """Keep the head of `data` if it was one whole request whose framing its head alone decides."""
+        """Keep the head of `data` if `data` is one complete request whose framing depends on the head alone."""
         head = data[: len(data) - self._size]
         is_whole = self._completed == 1 and len(data) <= SMALL and head.endswith(_HEAD_END)
         is_sized = self._headers.get(b"content-length", b"") == b"%d" % self._size
@@ -174,19 +221,30 @@ class RequestFraming:
         """Start a request."""
         self.phase = Phase.HEAD
         self.progress += 1
+        self._is_offer = False
+        self._parsed = self._overhead = 0
         self._head_bytes = self._repeated = self._chunks = self._chunked_bytes = 0
         self._url = b""
         self._headers = {}
         self._body = b""
 
     def on_url(self, url: bytes) -> None:
-        """Take (a part of) the target."""
+        """Add (a part of) the request target."""
         self._url += url
+        self._parsed += len(url)
+        self._bound_head(self._parsed)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header; the values of a repeated one are joined by commas (RFC 9110, 5.3)."""
-        name = name.lower()
+        self._parsed += len(name) + len(value)
+        self._bound_head(self._parsed)
+        if self.phase is Phase.BODY:  # a trailer: it counts, and says nothing
+            return
+        name, value = name.lower(), value.rstrip(b" \t")
         if name in self._headers:
+            if name == b"host":
+                self.refuse(400, "malformed HTTP request: more than one Host header")
+                return
             self._repeated += 1
             if self._repeated > self._limits.repeated_headers:
                 self.refuse(431, f"more than {self._limits.repeated_headers} repeated headers")
@@ -195,14 +253,28 @@ class RequestFraming:
         self._headers[name] = value
 
     def on_headers_complete(self) -> None:
-        """Judge the head before any of the body is read."""
+        """Check the head before any of the body is read."""
         if self._is_refused:
             return
+        self._is_offer = self._parser.should_upgrade()
+        if self._is_offer and self._parser.get_method() != b"CONNECT":
+            return  # read again without the offer
         self.phase = Phase.BODY
         self.progress += 1
         headers = self._headers
         if self._parser.get_http_version() not in _VERSIONS:
-            self.refuse(505, "only HTTP/1.0 and HTTP/1.1 are spoken here")
+            self.refuse(505, "only HTTP/1.0 and HTTP/1.1 are supported")
+            return
+        if self._is_offer:  # a tunnel, whose bytes would not be HTTP
+            self.refuse(405, "Method Not Allowed")
+            return
+        host = headers.get(b"host")
+        if host is None:
+            if self._parser.get_http_version() == "1.1":  # RFC 9112, 3.2
+                self.refuse(400, "malformed HTTP request: no Host header")
+                return
+        elif _HOST.fullmatch(host) is None:
+            self.refuse(400, "malformed HTTP request: the Host header is not a host and port")
             return
         if len(headers) > self._limits.headers:
             self.refuse(431, f"more than {self._limits.headers} headers")
@@ -214,7 +286,7 @@ class RequestFraming:
             self._receiver.continue_expected()
 
     def on_body(self, data: bytes) -> None:
-        """Take a part of the body; a body in one part is kept as it came."""
+        """Add a part of the body; a body that arrives in one part is not copied."""
         if self._is_refused:
             return
         self.progress += 1
@@ -228,7 +300,7 @@ class RequestFraming:
             self._refuse_with(input_too_large(f"more than {self._limits.body}", self._limits.body))
 
     def on_chunk_complete(self) -> None:
-        """Count the chunks that hold something."""
+        """Count the non-empty chunks."""
         size = len(self._body)
         if size > self._chunked_bytes:
             self._chunked_bytes = size
@@ -238,13 +310,16 @@ class RequestFraming:
 
     def on_message_complete(self) -> None:
         """Hand the request over."""
-        if self._is_refused:
+        if self._is_refused or self._is_offer:
             return
         self.phase = Phase.IDLE
         parser = self._parser
+        target = self._url
+        if not target.startswith(b"/"):  # absolute-form (RFC 9112, 3.2.2): what proxies are sent
+            target = _ABSOLUTE.sub(b"", target, count=1) or b"/"
         self._head = HttpHead(
             parser.get_method(),
-            self._url.partition(b"?")[0],
+            target.partition(b"?")[0],
             self._headers,
             parser.should_keep_alive(),
             parser.get_http_version() == "1.1",

@@ -19,7 +19,7 @@ _NOT_ONE: Final = (
 
 
 class GenerateCall:
-    """Collects the answers to a generate request; there must be exactly one."""
+    """Collects the responses to a generate request; there must be exactly one."""
 
     __slots__ = ("_exchange", "_responses")
 
@@ -28,7 +28,7 @@ class GenerateCall:
         self._responses: list[InferResponse] = []
 
     def deliver(self, response: InferResponse) -> None:
-        """Take an answer; the final one is followed by the HTTP answer."""
+        """Take a response; after the final one send the HTTP response."""
         if not response.empty and len(self._responses) < 2:
             self._responses.append(response)
         if not response.final:
@@ -48,7 +48,7 @@ class GenerateCall:
 
 
 class StreamCall:
-    """Sends every answer as a server-sent event; the first decides the status."""
+    """Sends every response as a server-sent event; the first one decides the HTTP status."""
 
     __slots__ = ("_begun", "_exchange")
 
@@ -57,7 +57,7 @@ class StreamCall:
         self._begun = False
 
     def deliver(self, response: InferResponse) -> None:
-        """Send an answer; the empty final one only ends the stream."""
+        """Send a response; an empty final response only ends the stream."""
         status, event = 200, b""
         try:
             if response.error is not None:

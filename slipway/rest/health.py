@@ -9,17 +9,17 @@ from slipway.rest.response import JSON, error_body
 
 
 def live(context: Context, exchange: Exchange, _: ModelTarget) -> None:
-    """Answer 200 while the server lives."""
+    """Answer 200 while the server is live."""
     exchange.answer(200 if context.dataplane.live() else 400)
 
 
 def ready(context: Context, exchange: Exchange, _: ModelTarget) -> None:
-    """Answer 200 when the server can serve."""
+    """Answer 200 when the server is ready."""
     exchange.answer(200 if context.dataplane.ready() else 400)
 
 
 def model_ready(context: Context, exchange: Exchange, target: ModelTarget) -> None:
-    """Answer 200 when the model can serve; the model itself may be asked."""
+    """Answer 200 when the model is ready; this may ask the model itself."""
     exchange.run(_model_ready(context, exchange, target))
 
 
@@ -27,7 +27,7 @@ async def _model_ready(context: Context, exchange: Exchange, target: ModelTarget
     try:
         is_ready = await context.dataplane.model_ready(target.model, target.version)
     except SlipwayError:
-        is_ready = False  # Triton gives every reason the same answer
+        is_ready = False  # Triton sends the same response for every reason
     if is_ready:
         exchange.answer(200)
     else:

@@ -1,7 +1,7 @@
 """POST /v2/models/NAME/infer: the hot path.
 
 A request to a model that answers at once is decoded, executed, encoded and written without a task or a future. Bodies
-that cost real time (compressed, or much JSON) are decoded in a thread, so that other clients do not wait for them.
+that are slow to decode (compressed, or large JSON) are decoded in a thread, so that other clients do not wait.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _LENGTH: Final = b"inference-header-content-length"
 _BINARY: Final = b"Content-Type: application/octet-stream\r\nInference-Header-Content-Length: %d\r\n"
 _IDENTITY: Final = b"identity"
 _MAX_DIGITS: Final = 18
-_LARGE_JSON: Final = 1 << 20  # decoding a megabyte of digits takes some 25 ms
+_LARGE_JSON: Final = 1 << 20  # decoding a megabyte of digits takes about 25 ms
 _LARGE_ANSWER: Final = 1 << 16  # compressing 64 KiB takes about 1 ms
 
 
 class InferCall:
-    """One infer request in work: `deliver` encodes its answer and sends it."""
+    """One infer request being answered: `deliver` encodes its response and sends it."""
 
     __slots__ = ("_encoding", "_exchange", "_signature")
 
@@ -40,7 +40,7 @@ class InferCall:
         self._signature = signature
 
     def deliver(self, response: InferResponse) -> None:
-        """Answer the exchange."""
+        """Encode and send the response."""
         exchange = self._exchange
         if response.error is not None:
             exchange.fail(response.error)
@@ -101,7 +101,7 @@ def _decompress_and_decode(
 
 
 def _submit(context: Context, exchange: Exchange, request: InferRequest, call: InferCall) -> None:
-    exchange.body = b""  # the tensors hold it for as long as they need it
+    exchange.body = b""  # the tensors keep the body alive for as long as they need it
     pending = context.dataplane.submit(request, call.deliver)
     if not exchange.answered:
         exchange.on_disconnect = pending.cancel

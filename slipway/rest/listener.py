@@ -1,16 +1,34 @@
-"""A listening HTTP socket: binds, keeps the connections, drains them on stop. Installs no signal handlers."""
+"""A listening HTTP socket: binds, tracks the connections, drains them on stop. Installs no signal handlers."""
 
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 from typing import Final
 
-from slipway.errors import unavailable
+from slipway.errors import SlipwayError, unavailable
 from slipway.rest.connection import Handler, HttpConnection, HttpLimits
 
 _SWEEP_S: Final = 5.0
 _BACKLOG: Final = 2048
 _POLL_S: Final = 0.02
+
+
+def check_port(host: str, port: int, *, shared: bool) -> None:
+    """Raise UNAVAILABLE unless `host`:`port` can be listened on now; `shared` with other servers that share it."""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
+        with socket.create_server((host, port), family=family, reuse_port=shared):
+            pass
+    except OSError as error:
+        raise cannot_listen(host, port, error) from error
+
+
+def cannot_listen(host: str, port: int, error: OSError) -> SlipwayError:
+    """Return the error for an address that cannot be listened on, with the system's reason."""
+    reason = os.strerror(error.errno) if error.errno is not None and error.errno > 0 else str(error)
+    return unavailable(f"failed to listen on {host}:{port}: {reason}")
 
 
 class HttpListener:
@@ -29,7 +47,7 @@ class HttpListener:
         self._sweeper: asyncio.TimerHandle | None = None
 
     async def start(self) -> int:
-        """Bind and accept connections; return the port. Raise `SlipwayError` (UNAVAILABLE) when it cannot be bound."""
+        """Bind and accept connections; return the port. Raise `SlipwayError` (UNAVAILABLE) if binding fails."""
         loop = asyncio.get_running_loop()
         try:
             self._server = await loop.create_server(
@@ -40,13 +58,13 @@ class HttpListener:
                 reuse_port=self._reuse_port or None,
             )
         except OSError as error:
-            raise unavailable(f"failed to listen on {self._host}:{self._port}: {error.strerror or error}") from error
+            raise cannot_listen(self._host, self._port, error) from error
         self._sweeper = loop.call_later(_SWEEP_S, self._sweep)
         port: int = self._server.sockets[0].getsockname()[1]
         return port
 
     async def stop(self, grace_s: float = 0.0) -> None:
-        """Stop accepting, let requests in work finish for up to `grace_s` seconds, then close what is left."""
+        """Stop accepting, give open requests up to `grace_s` seconds to finish, then close all connections."""
         if self._server is None:
             return
         self._server.close()
@@ -56,7 +74,7 @@ class HttpListener:
         deadline = loop.time() + grace_s
         for connection in list(self._connections):
             connection.stop()
-        while self._connections and loop.time() < deadline:  # noqa: ASYNC110  once in a process's life
+        while self._connections and loop.time() < deadline:  # noqa: ASYNC110  runs once per process
             await asyncio.sleep(_POLL_S)
         for connection in list(self._connections):
             connection.abort()

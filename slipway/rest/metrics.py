@@ -1,7 +1,7 @@
 """GET /metrics: Prometheus text with Triton's names, labels and help texts.
 
-Source: Triton metrics.md and the text of the real server (prometheus-cpp: labels sorted, `le` last, integers without
-decimals). The families slipway_* are there only while a model is that has something to show in them.
+Source: Triton metrics.md and the output of tritonserver (prometheus-cpp: labels sorted, `le` last, integers without
+decimals). The families slipway_* appear only while a model that batches by length is loaded.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Sample = tuple[str, Labels, float]  # suffix of the name, labels in order, value
 
 @dataclass(frozen=True, slots=True)
 class MetricsOptions:
-    """What is shown (tritonserver's --metrics-config and --allow-cpu-metrics)."""
+    """Which metrics are shown (tritonserver's --metrics-config and --allow-cpu-metrics)."""
 
     counter_latencies: bool = True
     histogram_latencies: bool = True
@@ -106,16 +106,16 @@ _HISTOGRAMS: Final[tuple[tuple[str, str, Callable[[ModelStatistics], Histogram]]
         lambda counted: counted.compute_output_histogram,
     ),
 )
-# Of models whose requests are batched by length.
+# For models whose requests are batched by length.
 _TOKENS: Final[tuple[tuple[str, str, Callable[[TokenCount], int]], ...]] = (
     (
         "slipway_inference_token_count",
-        "Number of tokens of executed requests, without the padding of their batches",
+        "Number of tokens in executed requests, excluding padding",
         lambda counted: counted.own,
     ),
     (
         "slipway_inference_padding_count",
-        "Number of padding tokens between the requests of executed batches",
+        "Number of padding tokens in executed batches",
         lambda counted: counted.padding,
     ),
 )
@@ -130,7 +130,7 @@ _NO_PINNED_MEMORY: Final = {"nv_pinned_memory_pool_total_bytes": 0.0, "nv_pinned
 
 
 def build_metrics_app(dataplane: Dataplane, options: MetricsOptions | None = None) -> Callable[[Exchange], None]:
-    """Return the handler of the metrics listener: /metrics, nothing else."""
+    """Return the handler of the metrics listener, which serves only /metrics."""
     options = options or MetricsOptions()
     gauges = ProcessorGauges()
 
@@ -147,7 +147,7 @@ def build_metrics_app(dataplane: Dataplane, options: MetricsOptions | None = Non
 
 
 def render(dataplane: Dataplane, machine: Mapping[str, float], options: MetricsOptions) -> str:
-    """Return the whole text; `machine` holds the gauges that belong to no model."""
+    """Return the whole text; `machine` holds the gauges that do not belong to a model."""
     versions = dataplane.model_statistics("", "")
     labelled = [(_labels(version), version.statistics) for version in versions]
     lines: list[str] = []
@@ -203,7 +203,7 @@ def _batching_by_length(lines: list[str], labelled: Sequence[tuple[Labels, Model
     for name, text, value in _TOKENS:
         _family(lines, name, text, "counter", [("", labels, value(tokens)) for labels, _, tokens in shown])
     samples = [sample for labels, counted, _ in shown for sample in _buckets(labels, counted.batch_sizes())]
-    _family(lines, "slipway_batch_size", "Histogram of the rows of model executions", "histogram", samples)
+    _family(lines, "slipway_batch_size", "Histogram of rows per model execution", "histogram", samples)
 
 
 def _custom(lines: list[str], dataplane: Dataplane) -> None:
@@ -246,7 +246,7 @@ def _family(lines: list[str], name: str, text: str, kind: str, samples: Iterable
 
 
 def _number(value: float) -> str:
-    """Return the shortest text; integers without a decimal point, as prometheus-cpp writes them."""
+    """Return the shortest text for a number; integers have no decimal point, as in prometheus-cpp."""
     if not math.isfinite(value):
         return "Nan" if math.isnan(value) else "+Inf" if value > 0 else "-Inf"
     return str(int(value)) if value == int(value) else repr(float(value))

@@ -18,7 +18,7 @@ _FILE = "file:"
 
 
 def index(context: Context, exchange: Exchange, _: ModelTarget) -> None:
-    """Answer POST /v2/repository/index; members that are empty are left out."""
+    """Answer POST /v2/repository/index; empty members are omitted."""
     only_ready = parse_object(exchange.body).get("ready", False)
     if not isinstance(only_ready, bool):
         raise internal(NON_BOOLEAN)

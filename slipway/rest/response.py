@@ -1,4 +1,4 @@
-"""HTTP responses as bytes: status lines, heads, chunks, JSON errors. Knows neither sockets nor models."""
+"""HTTP responses as bytes: status lines, heads, chunks, JSON errors. Does not know sockets or models."""
 
 from __future__ import annotations
 
@@ -24,30 +24,31 @@ CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 LAST_CHUNK: Final = b"0\r\n\r\n"
 _CHUNKED: Final = b"Transfer-Encoding: chunked\r\n"
 _STATUS_LINE: Final = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
-_CLOSE: Final = {True: b"Connection: close\r\n", False: b""}
+CLOSE: Final = b"Connection: close\r\n"
+KEEP_ALIVE: Final = b"Connection: keep-alive\r\n"  # what HTTP/1.0 needs to be told, and HTTP/1.1 takes for granted
 
 
-def sized_head(status: int, headers: bytes, size: int, *, closes: bool) -> bytes:
-    """Return the head of a response with `size` bytes of body; `headers` are complete lines."""
-    return b"%b%bContent-Length: %d\r\n%b\r\n" % (_STATUS_LINE[status], headers, size, _CLOSE[closes])
+def sized_head(status: int, headers: bytes, size: int, connection: bytes = b"") -> bytes:
+    """Return the head of a response with `size` bytes of body; `headers` and `connection` are complete lines."""
+    return b"%b%bContent-Length: %d\r\n%b\r\n" % (_STATUS_LINE[status], headers, size, connection)
 
 
-def streamed_head(status: int, headers: bytes, *, chunked: bool, closes: bool) -> bytes:
+def streamed_head(status: int, headers: bytes, connection: bytes = b"", *, chunked: bool) -> bytes:
     """Return the head of a response of unknown length; without chunks the end of the connection ends it."""
-    return b"%b%b%b%b\r\n" % (_STATUS_LINE[status], headers, _CHUNKED if chunked else b"", _CLOSE[closes])
+    return b"%b%b%b%b\r\n" % (_STATUS_LINE[status], headers, _CHUNKED if chunked else b"", connection)
 
 
 def chunk(data: bytes) -> bytes:
-    """Return a piece of a chunked body; an empty one would end it."""
+    """Return a piece of a chunked body; an empty piece would end the body."""
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
 def error_body(message: str) -> bytes:
-    """Return the JSON body of an error; what UTF-8 cannot say is replaced."""
+    """Return the JSON body of an error; characters that UTF-8 cannot encode are replaced."""
     return orjson.dumps({"error": message.encode(errors="replace").decode()})
 
 
 def refusal(status: int, message: str) -> bytes:
-    """Return a whole response that refuses a request and announces the end of the connection."""
+    """Return a complete response that refuses a request and closes the connection."""
     body = error_body(message)
-    return sized_head(status, JSON, len(body), closes=True) + body
+    return sized_head(status, JSON, len(body), CLOSE) + body

@@ -1,6 +1,6 @@
 """The listener on grpcio's asyncio server: every RPC, TLS, compression. Always available.
 
-Messages cross this border as bytes: what they mean is decided in inference.py, stream.py and service.py.
+Messages pass through as bytes; inference.py, stream.py and service.py decide what they mean.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ _ERROR_METADATA: Final = ("triton_grpc_error", "true")
 
 
 class _Call:
-    """One ModelInfer call. The future exists only where the answer does not come at once.
+    """One ModelInfer call. The future exists only if the response does not come at once.
 
-    An error is kept as status and message: the exception's traceback would hold the request, and this call, in a cycle.
+    An error is stored as status and message: the exception's traceback would form a reference cycle with this call
+    and keep the request alive.
     """
 
     __slots__ = ("answered", "message", "payload", "status", "waiter")
@@ -62,7 +63,7 @@ class GrpcioEngine:
         self._server: Any = None
 
     async def start(self, target: str) -> int:
-        """Listen on `target` ("host:port" or "unix:path"); return the port (unix: 1); raise UNAVAILABLE."""
+        """Listen on `target` ("host:port" or "unix:path"); return the port (unix: 1). Raise UNAVAILABLE on failure."""
         import grpc
 
         self._codes = {code.value[0]: code for code in grpc.StatusCode}
@@ -80,7 +81,7 @@ class GrpcioEngine:
         return port
 
     def end_streams(self) -> None:
-        """Let every stream end once its open requests are answered."""
+        """End every stream as soon as its open requests are answered."""
         for stream in self._streams:
             stream.end_input()
 
@@ -106,19 +107,19 @@ class GrpcioEngine:
                 return await answer
             except SlipwayError as error:
                 await context.abort(self._codes[GRPC_STATUS[error.code]], error.message)
-                raise  # abort has raised already
+                raise  # not reached: `abort` always raises
 
         return call
 
     async def _model_infer(self, payload: bytes, context: Any) -> bytes:
         call = _Call()
         pending = self._inference.start(call, payload)
-        del payload  # grpcio's abort leaves a cycle through this frame; the request must not hang on it
+        del payload  # grpcio's abort leaves a reference cycle through this frame, which would keep the request alive
         if not call.answered:
             call.waiter = asyncio.get_running_loop().create_future()
             try:
                 await call.waiter
-            except asyncio.CancelledError:  # the client went away or its deadline passed
+            except asyncio.CancelledError:  # the client disconnected or its deadline passed
                 if pending is not None:
                     pending.cancel()
                 raise
@@ -182,7 +183,7 @@ def _channel_arguments(options: GrpcOptions) -> list[tuple[str, int]]:
 
 
 def _credentials(options: GrpcOptions) -> Any:
-    """Return the TLS credentials, None for an insecure port; raise UNAVAILABLE for files that cannot be read."""
+    """Return the TLS credentials, or None for an insecure port; raise UNAVAILABLE if a file cannot be read."""
     import grpc
 
     if not (options.grpc_use_ssl or options.grpc_use_ssl_mutual):

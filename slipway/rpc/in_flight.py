@@ -1,4 +1,4 @@
-"""How many requests are being worked on, so that a shutdown can wait for them and refuse the others."""
+"""The number of open requests, so that a shutdown can wait for them and refuse new ones."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class InFlight:
             self._idle.set()
 
     def refusal(self) -> SlipwayError:
-        """Return what a request gets that comes after `stop`."""
+        """Return the error for a request that arrives after `stop`."""
         return unavailable("GRPC server is shutting down and has stopped accepting new requests.")
 
     async def stop(self, grace_s: float) -> bool:

@@ -1,6 +1,6 @@
-"""ModelInfer: decode, submit, answer. The hot path of gRPC, shared by both engines; knows no socket.
+"""ModelInfer: decode, submit, answer. The hot path of gRPC, shared by both engines. Does not know sockets.
 
-An engine gives a function `reply(call, payload, error)`; `call` is whatever it needs to find the client again.
+An engine provides the function `reply(call, payload, error)`, where `call` is the engine's own handle to the client.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class UnaryInference(Generic[Call]):
         except SlipwayError as error:
             self._answer(call, b"", error)
             return None
-        except Exception:  # noqa: BLE001  whatever went wrong, the client is owed an answer
+        except Exception:  # noqa: BLE001  every call gets a response, even after a bug
             _LOG.exception("ModelInfer failed")
             self._answer(call, b"", internal("internal error"))
             return None
@@ -80,7 +80,7 @@ class UnaryInference(Generic[Call]):
             payload = _encode(response)
         except SlipwayError as error:
             self._answer(call, b"", error)
-        except Exception:  # noqa: BLE001  what a model returned may be anything; the scheduler that delivers it must not suffer
+        except Exception:  # noqa: BLE001  a model may return anything; the scheduler that delivers it must not fail
             _LOG.exception("the response of model '%s' cannot be sent", response.model_name)
             self._answer(call, b"", internal("the response cannot be encoded"))
         else:
@@ -107,7 +107,7 @@ def _encode(response: InferResponse) -> bytes:
 
 
 def classify_outputs(response: InferResponse, classes: dict[str, int], signature: ModelSignature) -> None:
-    """Replace each output that was requested as classification; raise `SlipwayError` where it cannot be."""
+    """Replace each output that was requested as classification; raise `SlipwayError` if it cannot be classified."""
     batched = signature.max_batch_size > 0
     response.outputs = [
         classify(tensor, classes[tensor.name], signature.outputs[tensor.name].labels, batched=batched)

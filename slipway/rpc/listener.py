@@ -8,6 +8,7 @@ from typing import Final, Protocol
 
 from slipway.engine.api import Dataplane
 from slipway.errors import unsupported
+from slipway.installation import install_hint
 from slipway.rpc.grpcio_engine import GrpcioEngine
 from slipway.rpc.in_flight import InFlight
 from slipway.rpc.options import GrpcOptions
@@ -17,35 +18,35 @@ _LOG: Final = logging.getLogger("slipway.rpc")
 
 
 class GrpcEngine(Protocol):
-    """A way to speak gRPC."""
+    """A gRPC library with our code around it."""
 
     async def start(self, target: str) -> int:
         """Listen on `target`; return the bound port."""
 
     def end_streams(self) -> None:
-        """Let every stream end once its open requests are answered."""
+        """End every stream as soon as its open requests are answered."""
 
     async def stop(self, grace_s: float) -> None:
         """Close the port; open calls may finish within `grace_s` seconds."""
 
 
 def choose_engine(options: GrpcOptions) -> tuple[str, str]:
-    """Return the engine ("native" or "grpcio") and why; raise UNSUPPORTED for native with what it cannot do."""
+    """Return the engine ("native" or "grpcio") and the reason; raise UNSUPPORTED if native cannot be used."""
     missing = options.needs_grpcio()
     if options.grpc_engine == "grpcio":
-        return "grpcio", "as asked"
+        return "grpcio", "as specified"
     installed = find_spec("pygrpc_native") is not None
     if options.grpc_engine == "native":
         if missing:
-            raise unsupported(f"--grpc-engine native does not offer {missing}, use --grpc-engine grpcio")
+            raise unsupported(f"--grpc-engine native does not support {missing}; use --grpc-engine grpcio")
         if not installed:
-            raise unsupported("--grpc-engine native needs a package: pip install pygrpc-native")
-        return "native", "as asked"
+            raise unsupported(f"--grpc-engine native requires a package: {install_hint('fast')}")
+        return "native", "as specified"
     if missing:
-        return "grpcio", f"{missing} is asked for"
+        return "grpcio", f"needed for {missing}"
     if not installed:
         return "grpcio", "pygrpc-native is not installed"
-    return "native", "pygrpc-native is installed"
+    return "native", "pygrpc-native is installed; clients may compress with gzip, not with deflate"
 
 
 class GrpcListener:
@@ -58,7 +59,7 @@ class GrpcListener:
         self._engine: GrpcEngine | None = None
 
     async def start(self) -> int:
-        """Bind and serve; return the port. Raise `SlipwayError` when that is not possible."""
+        """Bind and serve; return the port. Raise `SlipwayError` if that fails."""
         name, reason = choose_engine(self._options)
         self._in_flight = InFlight()
         service = Service(self._dataplane)
@@ -78,7 +79,7 @@ class GrpcListener:
             return
         drained = await self._in_flight.stop(grace_s)
         self._engine.end_streams()
-        # What is drained still has to leave the socket buffers; what is not is given up.
+        # Once drained, the responses still have to leave the socket buffers; otherwise the open calls are dropped.
         await self._engine.stop(_FLUSH_S if drained else 0)
         self._engine = None
 

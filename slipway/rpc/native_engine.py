@@ -1,8 +1,8 @@
 """The listener on pygrpc-native: HTTP/2 and gRPC framing in Rust, outside the interpreter lock.
 
 Unary RPCs arrive as batches of events (its low-level API; its asyncio server is half as fast) and are answered by
-call id. What that server does not speak, bidirectional streams above all, it passes on to a grpcio engine behind a
-Unix socket that only this process's user can open. It decompresses gzip requests but not deflate (UNIMPLEMENTED).
+call id. RPCs that it does not support, above all bidirectional streams, it forwards to a grpcio engine on a Unix
+socket that only this process's user can open. It decompresses gzip requests but not deflate (UNIMPLEMENTED).
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from slipway.rpc.service import MODEL_INFER, Service
 from slipway.rpc.status import GRPC_STATUS
 
 _BATCH: Final = 64
-# How long the loop looks for a lone client's next request, between its other work, before the thread waits for it:
-# a median of 56 us instead of 146 us per request at concurrency 1, and no difference at 8 and 24.
+# How long the loop polls for a lone client's next request, between its other work, before the thread waits for it.
+# This gives a median of 56 us instead of 146 us per request at concurrency 1, and no difference at 8 and 24.
 _LOOK_NS: Final = 60_000
-_CANCEL: Final = 1  # pygrpc_native.EVENT_CANCEL: the client went away or its deadline passed
+_CANCEL: Final = 1  # pygrpc_native.EVENT_CANCEL: the client disconnected or its deadline passed
 
 Event = tuple[int, int, int, bytes, object]  # kind, call id, method id, message, client
 
@@ -38,15 +38,15 @@ _LOG: Final = logging.getLogger("slipway.rpc")
 
 
 class NativeEngine:
-    """A NativeGrpcFront on one port, with a grpcio engine for the streams."""
+    """A NativeGrpcFront on one port, with a grpcio engine for streams."""
 
     def __init__(self, dataplane: Dataplane, service: Service, in_flight: InFlight, options: GrpcOptions) -> None:
         self._service = service
         self._options = options
         self._inference: UnaryInference[int] = UnaryInference(dataplane, in_flight, self._reply)
         self._streams_engine = GrpcioEngine(dataplane, service, in_flight, options)
-        self._paths = [MODEL_INFER, *service.methods]  # method id -> path; 0 is the hot one
-        self._calls: dict[int, Pending | asyncio.Task[None]] = {}  # what can be cancelled, by call id
+        self._paths = [MODEL_INFER, *service.methods]  # method id -> path; ModelInfer is 0
+        self._calls: dict[int, Pending | asyncio.Task[None]] = {}  # calls that can be cancelled, by call id
         self._directory = ""
         self._front: Any = None
         self._turn = threading.Lock()  # held while the loop takes events itself
@@ -54,7 +54,7 @@ class NativeEngine:
         self._loop: asyncio.AbstractEventLoop
 
     async def start(self, target: str) -> int:
-        """Listen on `target` ("host:port"); return the port; raise `SlipwayError` (UNAVAILABLE)."""
+        """Listen on `target` ("host:port"); return the port. Raise `SlipwayError` (UNAVAILABLE) on failure."""
         from pygrpc_native import NativeGrpcFront
 
         options = self._options
@@ -62,7 +62,7 @@ class NativeEngine:
             self._front = NativeGrpcFront(
                 target,
                 [(path, False) for path in self._paths],
-                call_details=True,  # not read, but without it cancelled unary calls are not reported
+                call_details=True,  # unused, but without it cancelled unary calls are not reported
                 keepalive_time_ms=options.grpc_keepalive_time,
                 keepalive_timeout_ms=options.grpc_keepalive_timeout,
                 keepalive_permit_without_calls=options.grpc_keepalive_permit_without_calls,
@@ -81,7 +81,7 @@ class NativeEngine:
         return int(self._front.bound_port)
 
     def end_streams(self) -> None:
-        """Let every stream end once its open requests are answered."""
+        """End every stream as soon as its open requests are answered."""
         self._streams_engine.end_streams()
 
     async def stop(self, grace_s: float) -> None:
@@ -93,24 +93,24 @@ class NativeEngine:
         shutil.rmtree(self._directory, ignore_errors=True)
 
     def _receive(self, front: Any, loop: asyncio.AbstractEventLoop) -> None:
-        """Wait for events off the loop (a thread of its own; ends when the port closes)."""
+        """Wait for events in a separate thread, until the port closes."""
         while (events := front.recv_batch(_BATCH)) is not None:
             try:
                 loop.call_soon_threadsafe(self._handle, events)
             except RuntimeError:  # the loop was closed without `stop`
                 front.close()
                 return
-            del events  # or the last batch, messages and all, would live until the next one comes
+            del events  # otherwise the last batch and its messages would stay in memory until the next one arrives
             self._turn.acquire()
 
     def _handle(self, events: list[Event]) -> None:
-        """Start what came, then look for more: only when there is nothing does the waiting thread get its turn back.
+        """Start the calls in `events`, then look for more; give the waiting thread its turn back if there are none.
 
-        A hop between threads costs more than a small inference; under load there are next to none this way, and one
-        batch per pass of the loop leaves room for everything else on it.
+        A hop between threads costs more than a small inference. Under load this needs almost no hops, and one batch
+        per pass of the loop leaves time for the loop's other work.
         """
         self._start(events)
-        if len(events) == 1 and not self._calls:  # answered at once: one client, whose next request is on its way
+        if len(events) == 1 and not self._calls:  # answered at once: a lone client, whose next request is on its way
             self._look_until_ns = monotonic_ns() + _LOOK_NS
         self._look()
 
@@ -149,6 +149,6 @@ class NativeEngine:
             self._reply(call_id, await self._service.call(path, payload), None)
         except SlipwayError as error:
             self._reply(call_id, b"", error)
-        except Exception:  # noqa: BLE001  whatever went wrong, the client is owed an answer
+        except Exception:  # noqa: BLE001  every call gets a response, even after a bug
             _LOG.exception("%s failed", path)
             self._reply(call_id, b"", internal("internal error"))

@@ -1,4 +1,4 @@
-"""What the gRPC front can be told; names and defaults are those of tritonserver's flags."""
+"""The gRPC front's settings, with the names and defaults of tritonserver's flags."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ NO_AGE_LIMIT: Final = 0
 
 @dataclass(frozen=True, slots=True)
 class GrpcOptions:
-    """Settings of one listener; times in milliseconds, certificates are paths of PEM files."""
+    """Settings of one listener; times are in milliseconds, certificates are paths of PEM files."""
 
     grpc_address: str = "127.0.0.1"
     grpc_port: int = 8001
@@ -40,7 +40,7 @@ class GrpcOptions:
         return f"{host}:{self.grpc_port}"
 
     def needs_grpcio(self) -> str:
-        """Return what is asked for that only grpcio offers, "" for nothing."""
+        """Return the first requested feature that only grpcio supports, or ""."""
         if self.grpc_use_ssl or self.grpc_use_ssl_mutual:
             return "TLS"
         if self.grpc_infer_response_compression_level != "none":

@@ -1,7 +1,7 @@
-"""Every unary RPC but ModelInfer, as one table: path -> message class and handler.
+"""Every unary RPC except ModelInfer, as one table: path -> message class and handler.
 
-A handler takes a decoded message and returns one, or raises `SlipwayError`. Knows no engine; what the server does not
-offer yet is a row of the table too, with the text it answers.
+A handler takes a decoded message and returns one, or raises `SlipwayError`. RPCs that the server does not support have
+a row too, with the error text. Does not know the engines.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _UNSUPPORTED: Final = {
 
 
 class Service:
-    """The cold RPCs of one dataplane."""
+    """The less frequent RPCs of one dataplane."""
 
     def __init__(self, dataplane: Dataplane) -> None:
         self._dataplane = dataplane
@@ -60,7 +60,7 @@ class Service:
         self.methods[HEALTH_CHECK] = (health_pb2.HealthCheckRequest, self._health)
 
     async def call(self, path: str, payload: bytes) -> bytes:
-        """Return the encoded answer of the RPC `path`; raise `SlipwayError`."""
+        """Return the encoded response of the RPC `path`; raise `SlipwayError` if the RPC fails."""
         message_class, handler = self.methods[path]
         try:
             message = message_class.FromString(payload)
@@ -69,7 +69,7 @@ class Service:
         return (await handler(message)).SerializeToString()
 
     async def _health(self, _: health_pb2.HealthCheckRequest) -> health_pb2.HealthCheckResponse:
-        """Answer for the whole server: Triton ignores the service's name."""
+        """Answer for the whole server; like Triton, ignore the service name."""
         status = health_pb2.HealthCheckResponse.SERVING if self._dataplane.ready() else _NOT_SERVING
         return health_pb2.HealthCheckResponse(status=status)
 
@@ -83,7 +83,7 @@ class Service:
         version = requested_version(message.version)
         try:
             ready = await self._dataplane.model_ready(message.name, version)
-        except SlipwayError:  # over gRPC the reason is not told, for unknown models neither
+        except SlipwayError:  # gRPC does not report the reason, not even for unknown models
             ready = False
         return pb.ModelReadyResponse(ready=ready)
 

@@ -1,4 +1,4 @@
-"""Error codes to gRPC status codes: the one table of this transport (Triton's `src/grpc/grpc_utils.cc`)."""
+"""The table of error codes to gRPC status codes (Triton's `src/grpc/grpc_utils.cc`)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Final
 
 from slipway.errors import Code
 
-# Numbers of https://grpc.github.io/grpc/core/md_doc_statuscodes.html; both engines take them.
+# Numbers from https://grpc.github.io/grpc/core/md_doc_statuscodes.html; both engines use them.
 RESOURCE_EXHAUSTED: Final = 8
 
 GRPC_STATUS: Final = {

@@ -1,11 +1,12 @@
-"""One ModelStreamInfer call: requests in, answers out in the right order, bounded memory. Knows no engine.
+"""One ModelStreamInfer call: requests in, responses out in the right order, bounded memory. Does not know the engines.
 
-Answers of models that are not decoupled leave in the order of their requests; answers of decoupled models leave as
-they come. An error is an answer too, unless the client asked for a true gRPC status (metadata `triton_grpc_error`).
+Responses of models that are not decoupled are sent in the order of their requests; responses of decoupled models are
+sent as they come. An error is sent as a response, unless the client requested a gRPC status instead (metadata
+`triton_grpc_error`).
 
-A client that reads slowly cannot make the server hoard. While more than `PAUSE_BYTES` or `PAUSE_ANSWERS` wait to be
-written no further request is read, which the client feels through HTTP/2 flow control; decoupled models that produce
-all the same end the stream with RESOURCE_EXHAUSTED once `LIMIT_BYTES` wait.
+A slow client cannot fill the server's memory. While more than `PAUSE_BYTES` or `PAUSE_ANSWERS` wait to be written, no
+further requests are read and HTTP/2 flow control stops the client. If decoupled models keep producing responses, the
+stream ends with RESOURCE_EXHAUSTED when more than `LIMIT_BYTES` wait.
 """
 
 from __future__ import annotations
@@ -35,13 +36,13 @@ from slipway.wire.protobuf_response import encode_stream_refusal, encode_stream_
 PAUSE_BYTES: Final = 16 * 2**20
 PAUSE_ANSWERS: Final = 1024
 LIMIT_BYTES: Final = 256 * 2**20
-_ANSWER_OVERHEAD: Final = 128  # bytes object and queue entry, so that a flood of tiny answers counts
+_ANSWER_OVERHEAD: Final = 128  # bytes object and queue entry, so that many tiny responses count too
 
 _LOG: Final = logging.getLogger("slipway.rpc")
 
 
 class StreamFailedError(Exception):
-    """The stream ends with this gRPC status."""
+    """The stream has to end with this gRPC status."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -50,7 +51,7 @@ class StreamFailedError(Exception):
 
 
 class _Exchange:
-    """One request of the stream. `answer` waits there for its turn when the order is kept."""
+    """One request of the stream. `answer` holds its response until it is its turn."""
 
     __slots__ = ("answer", "decoupled", "id", "open")
 
@@ -79,7 +80,7 @@ class InferStream:
         self._room.set()
 
     def receive(self, payload: bytes) -> None:
-        """Take one request message; whatever is wrong with it becomes an answer."""
+        """Take one request message; an invalid request gets an error response."""
         if self._input_ended:
             return
         try:
@@ -94,19 +95,19 @@ class InferStream:
             self._submit(exchange, message, raws)
         except SlipwayError as error:
             self._refuse(exchange, error)
-        except Exception:  # noqa: BLE001  whatever went wrong, the client is owed an answer
+        except Exception:  # noqa: BLE001  every request gets a response, even after a bug
             _LOG.exception("ModelStreamInfer failed")
             self._refuse(exchange, internal("internal error"))
         self._update_room()
 
     def end_input(self) -> None:
-        """The client sends no more, or the server takes no more; open requests are still answered."""
+        """End the input, from the client's side or the server's; open requests are still answered."""
         self._input_ended = True
         self._changed.set()
         self._room.set()
 
     def cancel(self) -> None:
-        """Cancel every open request: nobody waits for the answers."""
+        """Cancel every open request, because nobody waits for the responses."""
         opened, self._open = self._open, {}
         for exchange, pending in opened.items():
             exchange.open = False
@@ -121,7 +122,7 @@ class InferStream:
         await self._room.wait()
 
     async def next_answer(self) -> bytes | None:
-        """Return the next message to write, None at the end; raise `StreamFailedError`."""
+        """Return the next message to write, or None at the end; raise `StreamFailedError` after a failure."""
         while not self._outgoing:
             if self._failure is not None:
                 raise StreamFailedError(*self._failure)
@@ -153,7 +154,7 @@ class InferStream:
             self._open[exchange] = pending
 
     def _refuse(self, exchange: _Exchange, error: SlipwayError) -> None:
-        """Answer a request that was never executed."""
+        """Send the error of a request that was not executed."""
         if self._errors_end_stream:
             self._fail(GRPC_STATUS[error.code], error.message)
         elif exchange.open:
@@ -174,7 +175,7 @@ class InferStream:
                 self._fail(GRPC_STATUS[error.code], error.message)
                 return
             answer = encode_stream_status(request, message=error.message, final=final)
-        except Exception:  # noqa: BLE001  what a model returned may be anything; the scheduler that delivers it must not suffer
+        except Exception:  # noqa: BLE001  a model may return anything; the scheduler that delivers it must not fail
             _LOG.exception("the response of model '%s' cannot be sent", response.model_name)
             answer = encode_stream_status(request, message="the response cannot be encoded", final=final)
         if answer is not None:
@@ -194,7 +195,7 @@ class InferStream:
             self._outgoing.append(answer)
             if self._waiting_bytes > LIMIT_BYTES and len(self._outgoing) > 1:
                 self._outgoing.clear()
-                self._fail(RESOURCE_EXHAUSTED, "the client reads its answers too slowly, too many wait for it")
+                self._fail(RESOURCE_EXHAUSTED, "the client reads its responses too slowly: too many are waiting")
         else:
             exchange.answer = answer
             while self._ordered and (ready := self._ordered[0].answer) is not None:
@@ -204,7 +205,7 @@ class InferStream:
         self._changed.set()
 
     def _fail(self, status: int, message: str) -> None:
-        """End the stream after the answers that already wait."""
+        """End the stream after the responses that are already waiting."""
         self._failure = status, message
         self.cancel()
 
@@ -217,7 +218,7 @@ class InferStream:
 
 
 def _encode(decoded: DecodedRequest, signature: ModelSignature, response: InferResponse) -> bytes | None:
-    """Return the message of an answer, None for one that is not sent; raise `SlipwayError` for its error."""
+    """Return the message for a response, or None if none is sent; raise `SlipwayError` for an error response."""
     if response.error is not None:
         raise response.error
     if response.empty:

@@ -1,16 +1,16 @@
-"""What the models that `slipway convert` writes run on, in Slipway and in NVIDIA Triton: a stable, public interface.
+"""The runtime of the models that `slipway convert` writes, for Slipway and NVIDIA Triton: a stable, public interface.
 
-These names stand in the `model.py` of users' repositories, so they stay where they are and keep their meaning; the
-modules behind them may move. A `model.py` imports from here and from nowhere else in Slipway:
+These names appear in the `model.py` files of users' repositories, so they keep their location and meaning; the modules
+that implement them may move. A `model.py` may import only from here:
 
-- `GenerationModel(directory, parameters, name=...)`: a checkpoint and its engine; `run` answers requests, each a
-  mapping of arrays by name and an `AnswerSink`; `description` says what computes; `close` frees the weights. Models of
-  one process that name the same checkpoint share one engine.
-- `AnswerSink`: the four methods that the model defines to hear tokens and the answer.
-- `TextPieces(tokenizer)`: text that grows by tokens, in pieces of whole characters.
-- `SlipwayError(code, message)` and `Code`: why something failed, with the names of Triton's error codes.
+- `GenerationModel(directory, parameters, name=...)`: a checkpoint and its engine. `run` executes requests, each of
+  which is a mapping from names to arrays and an `AnswerSink`; `description` names the engine; `close` frees the
+  weights. Models in one process that use the same checkpoint with the same options share one engine.
+- `AnswerSink`: the four methods through which a model receives tokens and results.
+- `TextPieces(tokenizer)`: turns tokens into pieces of text with whole characters.
+- `SlipwayError(code, message)` and `Code`: the reason of a failure, with the names of Triton's error codes.
 
-Importing this module imports none of what stands behind the names: each is fetched when it is first used.
+Importing this module does not import the implementations: each is imported on first use.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _HOMES: Final = {
 
 
 def __getattr__(name: str) -> Any:
-    """Return one of the public names, imported now."""
+    """Import and return one of the public names."""
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module '{__name__}' has no attribute '{name}'")

@@ -1,7 +1,7 @@
-"""How a request says how its rows are decoded: the optional inputs, their types and limits, and their defaults.
+"""The decoding arguments of a request: optional inputs with types, limits and defaults.
 
-One table for what is written into config.pbtxt, what a checkpoint's generation_config.json sets, and what is read at
-serving time. The names are FasterTransformer's where it has one. Knows no engine and no protocol.
+One table defines the inputs in config.pbtxt, the defaults from generation_config.json, and the values read when
+serving. The names follow FasterTransformer where it has the argument. Independent of engines and protocols.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import numpy as np
 from slipway.errors import invalid
 from slipway.transformer.generation import Decoding, Search
 
-Values = dict[str, float]  # by `Decoding`'s names; whole numbers stay int
+Values = dict[str, float]  # by field name of `Decoding`; integers stay int
 
 
 @dataclass(frozen=True, slots=True)
 class Argument:
-    """One optional input, [rows, 1]. `field` is what `Decoding` calls it; `least` and `most` are allowed."""
+    """One optional input, [rows, 1]. `field` is its name in `Decoding`; `least` and `most` are inclusive limits."""
 
     name: str
     datatype: str
@@ -32,8 +32,8 @@ class Argument:
 
 _MOST_BEAMS: Final = 64
 NUM_RETURN: Final = "num_return_sequences"
-FORCED: Final = "forced_first_id"  # the target language of M2M100 and mBART, a token id
-_OWN: Final = (NUM_RETURN, FORCED)  # what `Decoding` lacks, or has in another form
+FORCED: Final = "forced_first_id"  # a token id: the target language of M2M100 and mBART
+_OWN: Final = (NUM_RETURN, FORCED)  # not fields of `Decoding`, or in another form there
 ARGUMENTS: Final = (
     Argument("max_output_len", "UINT32", "max_tokens", 1),
     Argument("min_length", "UINT32", "min_tokens", 0),
@@ -49,12 +49,12 @@ ARGUMENTS: Final = (
     Argument(NUM_RETURN, "UINT32", NUM_RETURN, 1, _MOST_BEAMS),
     Argument(FORCED, "UINT32", FORCED, 0),
 )
-# transformers' own default: scores of beams are per token. Of no meaning without beams.
+# The default in transformers: beam scores are per token. Unused without beams.
 BASE: Final[Values] = {"length_penalty": 1.0, NUM_RETURN: 1}
 
 
 def default_values(parameters: Mapping[str, str]) -> Values:
-    """Return the defaults that a config's parameters set; raise INVALID_ARG naming every one that is not a number."""
+    """Return the defaults that a config's parameters set; raise INVALID_ARG naming every invalid one."""
     values, problems = dict(BASE), []
     for argument in ARGUMENTS:
         text = parameters.get(argument.name)
@@ -70,9 +70,9 @@ def default_values(parameters: Mapping[str, str]) -> Values:
 
 
 def read_values(inputs: Mapping[str, np.ndarray], rows: int, defaults: Values) -> list[Values]:
-    """Return the values of each row: those of the request over `defaults`.
+    """Return the values for each row: those in the request override `defaults`.
 
-    Raise INVALID_ARG naming every input that does not have one value per row, or has one that is not allowed.
+    Raise INVALID_ARG naming every input that does not have one value per row or has a value out of range.
     """
     given: list[Values] = [{} for _ in range(rows)]
     problems = []
@@ -96,7 +96,7 @@ def read_values(inputs: Mapping[str, np.ndarray], rows: int, defaults: Values) -
 
 
 def decoding_of(values: Values, *, most_tokens: int, start_id: int, end_ids: Sequence[int]) -> Decoding:
-    """Return how a row is decoded. `most_tokens` is what its positions allow; more was refused before."""
+    """Return the `Decoding` of a row, limited to `most_tokens`, the number that its positions allow."""
     fields: dict[str, Any] = {name: value for name, value in values.items() if name not in _OWN}
     return Decoding(
         **fields | {"max_tokens": min(int(values["max_tokens"]), most_tokens)},
@@ -109,32 +109,32 @@ def decoding_of(values: Values, *, most_tokens: int, start_id: int, end_ids: Seq
 
 
 def _combined(given: Values, defaults: Values) -> Values:
-    """Put a request's values over the defaults: who asks for beams wants no sampling, and the other way round."""
+    """Override the defaults with a request's values: requesting beams disables default sampling, and vice versa."""
     beams = given.get("beam_width", 1) > 1
     samples = given.get("top_k", 0) > 1 or given.get("top_p", 0) > 0
     if beams and samples:
-        raise invalid("beam_width above 1 and runtime_top_k or runtime_top_p exclude each other")
+        raise invalid("beam_width above 1 cannot be combined with runtime_top_k or runtime_top_p")
     kept = dict(defaults)
     if beams:
         kept |= {"top_k": 0, "top_p": 0.0}
     if samples:
         kept["beam_width"] = 1
-    if "top_k" in given or "top_p" in given:  # one alone means that one alone
+    if "top_k" in given or "top_p" in given:  # setting one of the two disables the default of the other
         kept |= {"top_k": 0, "top_p": 0.0}
     values = kept | given
     if values.get(NUM_RETURN, 1) > values.get("beam_width", 1):
         raise invalid(
-            f"num_return_sequences is {values[NUM_RETURN]:g} and beam_width {values.get('beam_width', 1):g}: there "
-            "are as many sequences as beams"
+            f"num_return_sequences is {values[NUM_RETURN]:g}, but beam_width is only "
+            f"{values.get('beam_width', 1):g}: each beam returns one sequence"
         )
     return values
 
 
 def _allowed(argument: Argument, value: float) -> float:
-    """Return the value as the type that `Decoding` has; raise ValueError saying what is allowed."""
+    """Return the value in the type that `Decoding` expects; raise ValueError with the limits if it is out of range."""
     if not (argument.least <= value <= argument.most) or math.isinf(value):  # NaN is refused too
         most = f" to {argument.most:g}" if math.isfinite(argument.most) else " or more"
-        raise ValueError(f"{value:g} is not allowed, only {argument.least:g}{most}")
+        raise ValueError(f"{value:g} is out of range, expected {argument.least:g}{most}")
     if argument.datatype == "BOOL":
         return bool(value)
     return value if argument.datatype == "FP32" else int(value)

@@ -1,7 +1,7 @@
-"""Text that grows by tokens, in pieces that are whole characters.
+"""Turn a growing sequence of tokens into pieces of text with whole characters.
 
-A token may be a part of a character only, and a decoder may write a token differently once its neighbour is known;
-such tokens wait for the next. Knows nothing but the `tokenizers` library.
+A token may be only part of a character, and a tokenizer may decode a token differently once the next one is known;
+such tokens wait for the next one. Depends only on the `tokenizers` library.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 _HALF = "\N{REPLACEMENT CHARACTER}"
-_KEPT = 8  # tokens decoded again with each new one; words of more tokens only make pieces come later
+_KEPT = 8  # tokens decoded again with each new one; longer words only delay their pieces
 
 
 class TextPieces:
-    """The text of one sequence. The pieces joined are the text of all its tokens."""
+    """The text of one sequence: its joined pieces equal the text of all its tokens."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
         self._ids: list[int] = []
         self._sent = ""
-        self._start = 0  # tokens before it are decoded no more
-        self._before = ""  # the text of those since `_start` that was sent
+        self._start = 0  # tokens before it are no longer decoded
+        self._before = ""  # the text since `_start` that has been sent
 
     def push(self, token: int) -> str:
-        """Return the text that `token` completes, "" where it is half a character or a special token."""
+        """Return the text that `token` completes, "" if it is part of a character or a special token."""
         self._ids.append(token)
         text = self._decode(self._ids[self._start :])
         if text.endswith(_HALF) or not text.startswith(self._before):
@@ -40,11 +40,11 @@ class TextPieces:
         return piece
 
     def rest(self, ids: Sequence[int]) -> str:
-        """Return what is missing of the text of `ids`, the whole sequence."""
+        """Return the text of `ids`, the whole sequence, that has not been returned yet."""
         return self._decode(ids)[len(self._sent) :]
 
     def _move(self) -> None:
-        """Decode less from now on, where the tail decoded alone is the tail of the text."""
+        """Decode fewer tokens from now on, if the last ones decode to the same text on their own."""
         tail = self._decode(self._ids[-_KEPT:])
         if tail and self._before.endswith(tail):
             self._start, self._before = len(self._ids) - _KEPT, tail

@@ -1,4 +1,4 @@
-"""One engine for all models of a process that are opened from the same checkpoint with the same options."""
+"""Share one engine between all models in a process that use the same checkpoint with the same options."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from slipway.transformer.options import EngineOptions
 
 _Key = tuple[Path, EngineOptions]
 _engines: dict[_Key, SharedEngine] = {}
-_lock = Lock()  # held while an engine is opened: a second model waits for it
+_lock = Lock()  # held while an engine is opened, so that a second model waits for it
 
 
 @dataclass(slots=True)
 class SharedEngine:
-    """An engine and how many models use it. Each `acquire_engine` is matched by one `release`."""
+    """An engine and the number of models that use it. Each `acquire_engine` needs one `release`."""
 
     key: _Key
     engine: RoutingEngine
     users: int = 0
 
     def release(self) -> None:
-        """End one use; the last one frees the weights."""
+        """End one use; the last release frees the weights."""
         with _lock:
             self.users -= 1
             if self.users == 0:
@@ -35,7 +35,7 @@ class SharedEngine:
 def acquire_engine(
     directory: Path, checkpoint: HuggingFaceCheckpoint, options: EngineOptions, *, name: str
 ) -> SharedEngine:
-    """Return the engine of `directory`, opened where this is its first use; `name` is the model's, for messages."""
+    """Return the engine of `directory`, opened on first use; `name` is the model's name for messages."""
     key = (directory.resolve(), options)
     with _lock:
         shared = _engines.get(key)

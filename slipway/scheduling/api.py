@@ -1,4 +1,4 @@
-"""The seam between the engine and the schedulers, and how every scheduler comes to its end.
+"""The interface between the engine and the schedulers, and the draining that all schedulers share.
 
 All methods are called on the event-loop thread.
 """
@@ -15,17 +15,17 @@ STOPPED: Final = "Server is stopping, scheduler for model has stopped accepting 
 
 
 class Scheduler(Protocol):
-    """Decides when and with whom a request is executed, and counts it in the model's statistics."""
+    """Decides when and in which batch a request is executed, and counts it in the model's statistics."""
 
     def submit(self, pending: Pending) -> None:
-        """Take the request; every answer goes through `pending`. Raise `SlipwayError` when it is refused at once."""
+        """Take the request; every response goes through `pending`. Raise `SlipwayError` if it is refused at once."""
 
     async def drain(self) -> None:
-        """Refuse new requests and return when every accepted one is answered."""
+        """Refuse new requests and wait until every accepted one is answered."""
 
 
 class Drain:
-    """The end of a scheduler: `closed` from the start of `finish`, which returns once `is_idle` holds."""
+    """The draining of a scheduler: `finish` sets `closed` and returns once `is_idle` returns true."""
 
     __slots__ = ("_idle", "_is_idle", "closed")
 
@@ -35,7 +35,7 @@ class Drain:
         self.closed = False
 
     async def finish(self) -> None:
-        """Close, and wait until nothing is under way; several may wait, and each may be cancelled for itself."""
+        """Close, and wait until no request is open; several tasks may wait, and each may be cancelled independently."""
         self.closed = True
         if self._is_idle():
             return
@@ -44,6 +44,6 @@ class Drain:
         await asyncio.shield(self._idle)
 
     def check(self) -> None:
-        """Wake who waits, if nothing is under way any more; called whenever something has ended."""
+        """Wake the waiting tasks if no request is open any more; called whenever something has finished."""
         if self._idle is not None and not self._idle.done() and self._is_idle():
             self._idle.set_result(None)

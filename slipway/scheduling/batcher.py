@@ -1,6 +1,6 @@
-"""Which waiting requests are executed together, and when.
+"""Decides which waiting requests are executed together, and when.
 
-Pure: times are integers on the caller's clock; nothing here waits, executes or knows an event loop. `poll` is asked
+Pure: times are integers on the caller's clock; nothing here waits, executes or knows an event loop. `poll` is called
 whenever an instance is free. Source: Triton `dynamic_batch_scheduler.cc` (GetDynamicBatch), batcher.md.
 """
 
@@ -15,13 +15,13 @@ from slipway.scheduling.queue import RequestQueue
 
 
 class Batchable(Hashable, Protocol):
-    """What may be batched: `rows` count towards the batch size; items merge only when their keys are equal."""
+    """An item that may be batched: `rows` count towards the batch size; only items with equal keys merge."""
 
     rows: int
 
     @property
     def merge_key(self) -> object:
-        """What must be equal between the items of a batch."""
+        """A value that is equal for all items of a batch."""
 
 
 Item = TypeVar("Item", bound=Batchable)
@@ -51,7 +51,7 @@ IDLE = Idle()
 
 @dataclass(frozen=True, slots=True)
 class BatchRules:
-    """`max_rows` per batch, sizes to prefer (empty: the largest), and how long the oldest item waits for company."""
+    """Maximum rows per batch, preferred sizes (empty: `max_rows`), and how long the oldest item waits for others."""
 
     max_rows: int
     preferred_rows: frozenset[int] = frozenset()
@@ -59,7 +59,7 @@ class BatchRules:
 
 
 class Batcher(Generic[Item]):
-    """Dynamic batching over a `RequestQueue`: a batch is what stands at its head."""
+    """Dynamic batching over a `RequestQueue`: a batch is taken from its head."""
 
     def __init__(self, rules: BatchRules, queue: RequestQueue[Item]) -> None:
         self._max_rows = rules.max_rows
@@ -70,15 +70,15 @@ class Batcher(Generic[Item]):
         self.immediate = rules.max_delay == 0  # a lone item on a free instance never waits
 
     def push(self, item: Item, now: int, *, priority: int = 0, timeout: int = 0) -> None:
-        """Queue `item`; raise `QueueFullError` when its level is full."""
+        """Queue `item`; raise `QueueFullError` if its level is full."""
         self._queue.push(item, now, priority=priority, timeout=timeout)
 
     def remove(self, item: Item) -> bool:
-        """Forget a cancelled item; return whether it was waiting."""
+        """Remove a cancelled item; return whether it was waiting."""
         return self._queue.remove(item)
 
     def expire(self, now: int) -> list[Item]:
-        """Return the items whose timeout rejects them; they no longer wait."""
+        """Remove and return the items that have timed out."""
         return self._queue.expire(now)
 
     def next_deadline(self) -> int | None:
@@ -89,7 +89,7 @@ class Batcher(Generic[Item]):
         return len(self._queue)
 
     def poll(self, now: int) -> Dispatch[Item] | WaitUntil | Idle:
-        """Return what to do with one free instance at `now` (`expire(now)` was called before)."""
+        """Return what to do with one free instance at `now`; call `expire(now)` first."""
         items, rows, preferred, oldest, complete = self._candidates()
         if not items:
             return IDLE
@@ -103,12 +103,12 @@ class Batcher(Generic[Item]):
         return WaitUntil(delayed_until if deadline is None else min(delayed_until, deadline))
 
     def _candidates(self) -> tuple[list[Item], int, int, int, bool]:
-        """Return the longest batch at the head of the queue, its rows, how many of its items make the best preferred
-        size (0: none), when its oldest came, and whether nothing more can join it."""
+        """Return the largest batch at the head of the queue, its rows, how many of its items make the best preferred
+        size (0: none), the arrival time of its oldest item, and whether nothing more can join it."""
         items: list[Item] = []
         rows = preferred = oldest = 0
         for item, enqueued in self._queue.entries():
-            size = item.rows or 1  # an empty request takes a place too, else a batch of them has no end
+            size = item.rows or 1  # an empty request counts as one row, otherwise a batch of them could grow for ever
             if items:
                 if rows + size > self._largest_preferred and not preferred:
                     preferred = len(items)
@@ -130,7 +130,7 @@ class Batcher(Generic[Item]):
 
 
 class Fifo(Generic[Item]):
-    """No batching: one item after the other, in order of arrival, whatever its priority (the default scheduler)."""
+    """The default scheduler's queue: no batching, one item at a time in order of arrival, regardless of priority."""
 
     immediate = True
 
@@ -142,11 +142,11 @@ class Fifo(Generic[Item]):
         self._waiting[item] = None
 
     def remove(self, item: Item) -> bool:
-        """Forget a cancelled item; return whether it was waiting."""
+        """Remove a cancelled item; return whether it was waiting."""
         return self._waiting.pop(item, self) is None
 
     def expire(self, now: int) -> list[Item]:  # noqa: ARG002  as Batcher
-        """Return nothing: there are no timeouts."""
+        """Return an empty list: there are no timeouts."""
         return []
 
     def next_deadline(self) -> int | None:

@@ -1,7 +1,7 @@
-"""What happens to every answer of a model: stamped, cut to the requested outputs, counted, delivered.
+"""Completes every response of a model: stamps it, removes outputs that were not requested, counts and delivers it.
 
-The one place that writes a response's model name, version and id, and that counts requests and executions of a model
-with instances. Knows neither queues nor instances.
+The only module that writes a response's model name, version and id, and that counts the requests and executions of a
+model with instances. Does not know queues or instances.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ _LOG: Final = logging.getLogger("slipway.scheduling")
 
 
 def failure_reason(error: SlipwayError) -> FailureReason:
-    """Return the label under which a failed execution counts: the model's fault unless the error knows better."""
+    """Return the reason that counts for a failed execution: BACKEND unless the error has a more specific one."""
     if error.code is Code.CANCELLED:
         return FailureReason.CANCELED
     return FailureReason.BACKEND if error.reason is FailureReason.OTHER else error.reason
 
 
 class Completion:
-    """Answers the requests of one model version and keeps those that answer by themselves until they are done.
+    """Completes the requests of one model version, and tracks those that send responses after their execution.
 
-    `settled` is called when the last of those had its final answer.
+    `settled` is called when the last of these gets its final response.
     """
 
     def __init__(
@@ -46,18 +46,18 @@ class Completion:
         if self._padding is not None:
             statistics.tokens = TokenCount()
         self._settled = settled
-        self._answering: set[Pending] = set()  # executed, but their final answer is still to come
-        self._answered: dict[Pending, tuple[SlipwayError | None, int]] = {}  # final answer before the execution's end
-        self._erred: dict[Pending, SlipwayError] = {}  # had an error among its answers, the final one is to come
+        self._answering: set[Pending] = set()  # executed, but without their final response so far
+        self._answered: dict[Pending, tuple[SlipwayError | None, int]] = {}  # final response before the execution ended
+        self._erred: dict[Pending, SlipwayError] = {}  # had an error response, but no final response so far
         self.observe = self._observe  # bound once, set on every request
 
     @property
     def unanswered(self) -> int:
-        """Return how many executed requests still answer by themselves."""
+        """Return how many executed requests are without their final response."""
         return len(self._answering)
 
     def finish(self, batch: Sequence[Pending], outcome: Outcome) -> None:
-        """Count an execution and deliver its answers."""
+        """Count an execution and deliver its responses."""
         timing = outcome.timing
         responses = outcome.responses
         rows = failed = 0
@@ -71,7 +71,7 @@ class Completion:
             if response is not None:
                 unanswered = not pending.finished
                 _deliver(pending, response)
-                if unanswered and response.final:  # counted when the answer is on its way: the client need not wait
+                if unanswered and response.final:  # counted after delivery, so that the client does not wait for it
                     error = self._erred.pop(pending, response.error) if self._erred else response.error
                     self._record(pending, error, timing.end)
             elif pending in self._answered:
@@ -83,7 +83,7 @@ class Completion:
             self._record_tokens(batch, self._padding)
 
     def refuse(self, pending: Pending, error: SlipwayError, now: int) -> None:
-        """Answer a request that is not executed with `error`, at `now` (monotonic ns)."""
+        """Respond with `error` to a request that is not executed, at `now` (monotonic ns)."""
         self._statistics.record_failure(now - pending.arrival_ns, error.reason)
         pending.observe = None
         pending.deliver(InferResponse(self._name, self._version, pending.request.id, error=error))
@@ -103,7 +103,7 @@ class Completion:
                 self._erred[pending] = response.error
             return
         if pending.timing is not None and pending not in self._answering:
-            return  # `finish` delivers it, and counts it then
+            return  # `finish` delivers and counts it
         error = response.error
         if error is None and self._erred:
             error = self._erred.pop(pending, None)
@@ -116,8 +116,8 @@ class Completion:
             self._answered[pending] = (error, time.monotonic_ns())
 
     def _record_tokens(self, batch: Sequence[Pending], rule: PaddingRule) -> None:
-        """Count tokens as if all rows were as long as the longest: so is what a stacked backend computes, and a
-        python model that stacks its requests by itself."""
+        """Count tokens as if all rows were as long as the longest row, which is what a stacking backend computes, and a
+        Python model that stacks its requests itself."""
         inputs = [pending.request.inputs for pending in batch]
         own, padding = count_tokens([pending.rows for pending in batch], inputs, rule)
         counted = self._statistics.tokens
@@ -136,5 +136,5 @@ class Completion:
 def _deliver(pending: Pending, response: InferResponse) -> None:
     try:
         pending.deliver(response)
-    except Exception:  # noqa: BLE001  whoever takes this answer is broken; its batch-mates must still get theirs
-        _LOG.exception("an answer could not be handed over")
+    except Exception:  # noqa: BLE001  if one receiver fails, the other requests of the batch still get their responses
+        _LOG.exception("failed to deliver a response")

@@ -1,7 +1,7 @@
-"""Carries a batcher's decisions out: feeds free instances, keeps one timer, answers what is refused or cancelled.
+"""Carries out a batcher's decisions: feeds free instances, keeps one timer, responds to refused and cancelled requests.
 
-Runs on the event-loop thread. What to execute together and when is decided in `batcher.py`; what becomes of answers,
-in `completion.py`. A lone request on a free instance goes straight to it: no queue, no task, no future.
+Runs on the event-loop thread. `batcher.py` decides what to execute together and when; `completion.py` handles the
+responses. If an instance is free and nothing waits, a request goes straight to it: no queue, no task, no future.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from slipway.scheduling.queue import QueueFullError
 
 
 class WaitingLine(Protocol):
-    """The waiting requests of a model and the decision which go next (`batcher.Batcher`, `batcher.Fifo`)."""
+    """A model's waiting requests, and the choice of which run next (`batcher.Batcher`, `batcher.Fifo`)."""
 
     immediate: bool
 
     def push(self, item: Pending, now: int, *, priority: int = 0, timeout: int = 0) -> None:
-        """Queue a request; raise `QueueFullError`."""
+        """Queue a request; raise `QueueFullError` if the queue is full."""
 
     def remove(self, item: Pending) -> bool:
-        """Forget a request; return whether it was waiting."""
+        """Remove a request; return whether it was waiting."""
 
     def expire(self, now: int) -> list[Pending]:
-        """Return the requests whose timeout rejects them."""
+        """Remove and return the requests that have timed out."""
 
     def next_deadline(self) -> int | None:
         """Return when to call `expire`."""
@@ -49,7 +49,7 @@ class WaitingLine(Protocol):
 class InstanceScheduler:
     """Schedules one model version on its instances. Implements `scheduling.api.Scheduler`.
 
-    `key` gives what must be equal between requests of one batch; None where any two may be merged.
+    `key` returns a value that must be equal for all requests of a batch; None if any requests may be merged.
     """
 
     def __init__(
@@ -69,12 +69,12 @@ class InstanceScheduler:
         self._drain = Drain(self._is_idle)
         self._completion = Completion(signature, statistics, version, self._drain.check)
         self._pool = InstancePool(instances, self._completion, self._freed, pipelined=pipelined)
-        self._pumping = False  # set while requests are started: an inline instance finishes inside `start`
+        self._pumping = False  # true while requests are started: an inline instance finishes inside `start`
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ns = 0
 
     def submit(self, pending: Pending) -> None:
-        """Execute the request now if an instance is free, else queue it. Raise UNAVAILABLE when it is refused."""
+        """Execute the request now if an instance is free, else queue it. Raise UNAVAILABLE if it is refused."""
         if self._drain.closed:
             raise self._refused(pending, STOPPED, FailureReason.OTHER)
         pending.observe = self._completion.observe
@@ -91,7 +91,7 @@ class InstanceScheduler:
             self._pump()
 
     async def drain(self) -> None:
-        """Refuse new requests and return when every accepted one is answered."""
+        """Refuse new requests and wait until every accepted one is answered."""
         await self._drain.finish()
         if self._timer is not None:
             self._timer.cancel()
@@ -111,7 +111,7 @@ class InstanceScheduler:
             self._pump()
 
     def _pump(self) -> None:
-        """Start whatever can be started. Loops where an instance finishes at once, so the stack stays flat."""
+        """Start every request that can start. Loops instead of recursing: an instance may finish at once."""
         line, pool = self._line, self._pool
         wake: int | None = None
         self._pumping = True
@@ -157,7 +157,7 @@ class InstanceScheduler:
         return unavailable(pending.request.log_prefix + message, reason=reason)
 
     def _wake_at(self, when_ns: int) -> None:
-        """Pump again at `when_ns`; an earlier timer that is set already will set the next one itself."""
+        """Pump again at `when_ns`; if an earlier timer is set, it will set the next one itself."""
         if self._timer is not None:
             if self._timer_ns <= when_ns:
                 return

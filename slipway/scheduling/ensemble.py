@@ -1,7 +1,7 @@
-"""Runs ensembles: carries out what `ensemble_graph` finds ready by submitting requests to the composing models.
+"""Runs ensembles: submits a request to a composing model for each step that `ensemble_graph` finds ready.
 
-Runs on the event-loop thread and executes nothing itself: a step is an ordinary request, so the composing models'
-own schedulers queue, batch, refuse and count it. Source of texts and counting: the real server's answers and /stats.
+Runs on the event-loop thread and executes nothing itself: a step is an ordinary request, which the composing model's
+own scheduler queues, batches, refuses and counts. Source of texts and counting: tritonserver's responses and /stats.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from slipway.scheduling.ensemble_run import EnsembleContext, RunningRequest, Sig
 
 
 def graph_of(config: model_config_pb2.ModelConfig, signature: ModelSignature) -> EnsembleGraph:
-    """Return the dataflow that an ensemble's configuration describes."""
+    """Return the dataflow in an ensemble's configuration."""
     steps = (
         EnsembleStep(
             index,
@@ -37,8 +37,8 @@ def graph_of(config: model_config_pb2.ModelConfig, signature: ModelSignature) ->
 class EnsembleScheduler:
     """Answers requests by running the steps of an ensemble. Implements `scheduling.api.Scheduler`.
 
-    `submit` starts a request on a composing model, as a dataplane does; `signature_of` tells what a composing model
-    (name, version or "") takes and gives. Raises INVALID_ARG for a graph that cannot be run.
+    `submit` starts a request on a composing model, as a dataplane does; `signature_of` returns the inputs and outputs
+    of a composing model (name, version or ""). Raise INVALID_ARG for a graph that cannot run.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class EnsembleScheduler:
             )
 
     def submit(self, pending: Pending) -> None:
-        """Run the request through the graph. Raise UNAVAILABLE when the model is going away."""
+        """Run the request through the graph. Raise UNAVAILABLE if the model is being unloaded."""
         if self._drain.closed:
             self._context.statistics.record_failure(time.monotonic_ns() - pending.arrival_ns, FailureReason.OTHER)
             raise unavailable(pending.request.log_prefix + STOPPED)
@@ -72,7 +72,7 @@ class EnsembleScheduler:
         RunningRequest(self._context, pending, graph).begin()
 
     async def drain(self) -> None:
-        """Refuse new requests and return when every accepted one is answered."""
+        """Refuse new requests and wait until every accepted one is answered."""
         await self._drain.finish()
 
     def _ended(self) -> None:

@@ -1,10 +1,10 @@
-"""The dataflow of an ensemble: which steps can run, on which tensors, and when an answer is complete.
+"""The dataflow of an ensemble: which steps can run, on which tensors, and when a response is complete.
 
-Pure: tensors are anything, nothing is executed here. Steps are joined by the names of ensemble tensors. A decoupled
-step may answer a call any number of times; each answer after the first opens a new *iteration*, and tensors are only
-ever combined within one iteration, which `mixed_origins` makes sure is all that an ensemble needs. A run ends when
-nothing is ready and no call is open, so there is no state in which it waits for nothing.
-Source: Triton `ensemble_scheduler.cc` and answers of the real server.
+Pure: tensors can be any values, and nothing is executed here. The names of ensemble tensors connect the steps. A
+decoupled step may send any number of responses to a call; each response after the first opens a new *iteration*.
+Tensors are only combined within one iteration; `mixed_origins` checks that an ensemble needs no other combination. A
+run ends when nothing is ready and no call is open, so it cannot hang.
+Source: Triton `ensemble_scheduler.cc` and responses of tritonserver.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True, slots=True)
 class EnsembleStep:
-    """One composing model; `inputs` and `outputs` map its tensor names to ensemble tensors."""
+    """One step of an ensemble; `inputs` and `outputs` map the model's tensor names to ensemble tensors."""
 
     index: int
     model_name: str
@@ -30,7 +30,7 @@ class EnsembleStep:
 
 @dataclass(eq=False, slots=True)
 class StepCall(Generic[Value]):
-    """A step to be run on `inputs` (its model's names); `outputs` are the names of which answers are needed."""
+    """A step to run on `inputs` (with its model's names); `outputs` are the names of the outputs that are needed."""
 
     step: EnsembleStep
     iteration: int
@@ -40,7 +40,7 @@ class StepCall(Generic[Value]):
 
 
 class EnsembleGraph:
-    """The steps that lead to `outputs`, and who uses each ensemble tensor (index -1: the ensemble's answer)."""
+    """The steps that lead to `outputs`, and the users of each ensemble tensor (index -1: the ensemble's response)."""
 
     def __init__(self, steps: Iterable[EnsembleStep], outputs: Iterable[str]) -> None:
         self.steps = tuple(steps)
@@ -60,7 +60,7 @@ class EnsembleGraph:
         }
 
     def pruned(self, outputs: Sequence[str]) -> EnsembleGraph:
-        """Return the graph of only the steps that some of `outputs` depend on."""
+        """Return the graph of only those steps on which `outputs` depend."""
         makers = {tensor: step for step in self.steps for tensor in step.outputs.values()}
         kept: dict[int, EnsembleStep] = {}
         open_names = list(outputs)
@@ -76,11 +76,11 @@ ANSWER = -1
 
 
 class EnsembleRun(Generic[Value]):
-    """One request on its way through a graph. Take calls from `calls` and answers from `answers` after each event."""
+    """One request in progress. After each event, take calls from `calls` and responses from `answers`."""
 
     def __init__(self, graph: EnsembleGraph, inputs: Mapping[str, Value]) -> None:
         self._graph = graph
-        # per iteration and tensor: its value (None: the step answered without it) and how many still have to use it
+        # per iteration and tensor: its value (None: the step's response lacks it) and how many users still need it
         self._tensors: dict[int, dict[str, tuple[Value | None, int]]] = {}
         self._iterations = 0
         self._open = 0
@@ -90,16 +90,16 @@ class EnsembleRun(Generic[Value]):
 
     @property
     def done(self) -> bool:
-        """Return whether nothing is ready and nothing is being waited for."""
+        """Return whether no call is ready or open."""
         return not self.calls and self._open == 0
 
     def take(self) -> StepCall[Value]:
-        """Return the next call to make; it is open until its final answer."""
+        """Return the next call to make; it is open until its final response."""
         self._open += 1
         return self.calls.popleft()
 
     def answer(self, call: StepCall[Value], outputs: Mapping[str, Value] | None, *, final: bool) -> None:
-        """Take one answer to an open call: its outputs by the model's names, None for an empty closing answer."""
+        """Take one response to an open call: its outputs by the model's names, or None for an empty final response."""
         if final:
             self._open -= 1
         if outputs is None:
@@ -125,7 +125,7 @@ class EnsembleRun(Generic[Value]):
             del self._tensors[iteration]
 
     def _fire(self, index: int, iteration: int, known: dict[str, tuple[Value | None, int]]) -> None:
-        """Make the call or the answer whose last tensor has come, and forget the tensors nobody else uses."""
+        """Make the call or response whose last tensor has arrived, and drop the tensors that no other step needs."""
         values = {name: known[name][0] for name in self._graph.needs[index]}
         if index == ANSWER:
             ordered = ((name, values[name]) for name in self._graph.outputs)
@@ -144,8 +144,8 @@ class EnsembleRun(Generic[Value]):
 
 
 def mixed_origins(graph: EnsembleGraph, decoupled: Callable[[EnsembleStep], bool]) -> EnsembleStep | None:
-    """Return a step (or, for the ensemble's answer, the last step) that combines tensors of different decoupled
-    origins, which Triton refuses: their answers could not be told to belong together."""
+    """Return a step (or, for the ensemble's response, the last step) that combines tensors from different decoupled
+    steps, which Triton refuses because nothing shows which of their responses belong together."""
     makers = {tensor: step for step in graph.steps for tensor in step.outputs.values()}
     known: dict[str, frozenset[int]] = {}
 

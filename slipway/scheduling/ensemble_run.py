@@ -1,7 +1,7 @@
-"""One request on its way through an ensemble: submits the steps that are ready and takes up their answers.
+"""One request in progress in an ensemble: submits the steps that are ready and processes their responses.
 
-Runs on the event-loop thread. Which step is ready is decided in `ensemble_graph.py`. However a step ends (refused,
-failed, cancelled, without an answer), the request gets its final answer, and steps still under way are cancelled.
+Runs on the event-loop thread. `ensemble_graph.py` decides which steps are ready. However a step ends (refused, failed,
+cancelled, without a response), the request gets its final response, and the steps that are still running are cancelled.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from slipway.core.check import matches_dims
 from slipway.core.pending import Deliver, Pending
-from slipway.core.request import InferRequest, InferResponse
+from slipway.core.request import SEQUENCE_END, SEQUENCE_START, InferRequest, InferResponse, Parameter
 from slipway.core.signature import ModelSignature, TensorSpec
 from slipway.core.statistics import ModelStatistics, Timing
 from slipway.core.tensor import Tensor
@@ -27,7 +28,7 @@ SignatureOf = Callable[[str, str], ModelSignature]
 
 @dataclass(frozen=True, slots=True)
 class EnsembleContext:
-    """What all requests to one ensemble share; `ended` is called after each request's final answer."""
+    """The values that all requests to one ensemble share; `ended` is called after each request's final response."""
 
     signature: ModelSignature
     statistics: ModelStatistics
@@ -37,14 +38,24 @@ class EnsembleContext:
     ended: Callable[[], None]
 
 
+@dataclass(frozen=True, slots=True)
+class _Flowing:
+    """A tensor between steps. `rows` is the batch size of the request that it came with, None from a model (or an
+    ensemble) that does not batch."""
+
+    tensor: Tensor
+    rows: int | None
+
+
 class _Call:
-    """A step under way: hands each answer on, together with itself."""
+    """A running step: passes each response on, together with itself."""
 
-    __slots__ = ("begin_ns", "pending", "run", "step_call")
+    __slots__ = ("begin_ns", "pending", "rows", "run", "step_call")
 
-    def __init__(self, run: RunningRequest, step_call: StepCall[Tensor]) -> None:
+    def __init__(self, run: RunningRequest, step_call: StepCall[_Flowing]) -> None:
         self.run = run
         self.step_call = step_call
+        self.rows: int | None = None  # of the step's request, where its model batches
         self.pending: Pending | None = None  # from submission to the final answer; then None, to leave no cycle
         self.begin_ns = time.monotonic_ns()
 
@@ -53,14 +64,16 @@ class _Call:
 
 
 class RunningRequest:
-    """A request to an ensemble. Answers are taken up in a loop: models that answer at once keep the stack flat."""
+    """A request to an ensemble. It processes responses in a loop, not recursively: models may answer at once."""
 
     __slots__ = ("_begin_ns", "_busy", "_calls", "_context", "_ended", "_flow", "_inbox", "_pending", "_spent")
 
     def __init__(self, context: EnsembleContext, pending: Pending, graph: EnsembleGraph) -> None:
         self._context = context
         self._pending = pending
-        self._flow: EnsembleRun[Tensor] = EnsembleRun(graph, pending.request.inputs)
+        rows = pending.rows if context.signature.max_batch_size > 0 else None
+        inputs = {name: _Flowing(tensor, rows) for name, tensor in pending.request.inputs.items()}
+        self._flow: EnsembleRun[_Flowing] = EnsembleRun(graph, inputs)
         self._calls: set[_Call] = set()
         self._inbox: deque[tuple[_Call, InferResponse]] = deque()
         self._busy = False
@@ -74,7 +87,7 @@ class RunningRequest:
         self._advance()
 
     def receive(self, call: _Call, response: InferResponse) -> None:
-        """Take an answer of a step."""
+        """Take a step's response."""
         if self._ended:
             return
         self._inbox.append((call, response))
@@ -96,11 +109,13 @@ class RunningRequest:
         if not self._ended and self._flow.done:
             self._finish()
 
-    def _launch(self, step_call: StepCall[Tensor]) -> None:
+    def _launch(self, step_call: StepCall[_Flowing]) -> None:
         call = _Call(self, step_call)
         self._calls.add(call)
         try:
-            pending = self._context.submit(self._step_request(step_call), call.receive)
+            request = self._step_request(step_call)
+            call.rows = self._rows(request)
+            pending = self._context.submit(request, call.receive)
         except SlipwayError as error:
             self._calls.discard(call)
             self._fail(error)
@@ -110,14 +125,14 @@ class RunningRequest:
         else:
             call.pending = pending
 
-    def _step_request(self, call: StepCall[Tensor]) -> InferRequest:
+    def _step_request(self, call: StepCall[_Flowing]) -> InferRequest:
         request, step = self._pending.request, call.step
         signature = self._context.signature_of(step.model_name, step.model_version)
         return InferRequest(
             step.model_name,
             step.model_version,
             request.id,
-            inputs={name: _fit(tensor, name, signature.inputs, signature) for name, tensor in call.inputs.items()},
+            inputs={name: _fit(value, name, signature.inputs, signature) for name, value in call.inputs.items()},
             outputs=call.outputs,
             parameters=request.parameters,
             priority=request.priority,
@@ -126,13 +141,21 @@ class RunningRequest:
             flags=request.flags,
         )
 
+    def _rows(self, request: InferRequest) -> int | None:
+        signature = self._context.signature_of(request.model_name, request.model_version)
+        if signature.max_batch_size == 0:
+            return None
+        return next((tensor.shape[0] for tensor in request.inputs.values() if tensor.shape), 1)
+
     def _absorb(self, call: _Call, response: InferResponse) -> None:
         if response.error is not None:
             self._fail(response.error)
             return
         if response.final:
             self._close(call)
-        outputs = None if response.empty else {tensor.name: tensor for tensor in response.outputs}
+        outputs = None
+        if not response.empty:
+            outputs = {tensor.name: _Flowing(tensor, call.rows) for tensor in response.outputs}
         flow = self._flow
         flow.answer(call.step_call, outputs, final=response.final)
         if self._context.signature.decoupled:
@@ -144,7 +167,7 @@ class RunningRequest:
                     self._send(answer)
 
     def _close(self, call: _Call) -> None:
-        """Add up what the step took; one that answered before its execution ended counts from end to end."""
+        """Add the step's durations; a step that responded before its execution ended counts with its total time."""
         self._calls.discard(call)
         pending, call.pending = call.pending, None
         timing = pending.timing if pending is not None else None
@@ -157,7 +180,7 @@ class RunningRequest:
             spent[2] += timing.end - timing.output_start
 
     def _finish(self) -> None:
-        """Give the final answer once every step is through."""
+        """Send the final response once every step has finished."""
         if self._flow.answers:
             self._succeed(self._response(self._flow.answers.popleft()))
         elif self._context.signature.decoupled:
@@ -165,19 +188,19 @@ class RunningRequest:
         else:
             self._fail(invalid(DEADLOCK))
 
-    def _response(self, tensors: dict[str, Tensor]) -> InferResponse:
+    def _response(self, tensors: dict[str, _Flowing]) -> InferResponse:
         signature = self._context.signature
         return InferResponse(
-            outputs=[_fit(tensor, name, signature.outputs, signature) for name, tensor in tensors.items()]
+            outputs=[_fit(value, name, signature.outputs, signature) for name, value in tensors.items()]
         )
 
     def _send(self, response: InferResponse) -> None:
-        """Deliver one of several answers."""
+        """Deliver one of several responses."""
         response.final = False
         self._deliver(response)
 
     def _succeed(self, response: InferResponse) -> None:
-        """Count the request as executed, the steps' durations as its own, and deliver the final answer."""
+        """Count the request as executed, with the sum of the steps' durations, and deliver the final response."""
         pending, statistics = self._pending, self._context.statistics
         compute_input, infer, output = self._spent
         start = self._begin_ns
@@ -189,7 +212,7 @@ class RunningRequest:
         self._end(response)
 
     def _fail(self, error: SlipwayError) -> None:
-        """Answer with a step's error under the ensemble's name. It counts as OTHER: the step's model has the cause."""
+        """Respond with a step's error in the ensemble's name. It counts as OTHER: the step's model counts the cause."""
         message = f"in ensemble '{self._context.signature.model_name}', {error.message}"
         self._end_with(SlipwayError(error.code, message))
 
@@ -203,7 +226,7 @@ class RunningRequest:
         self._end(InferResponse(error=error))
 
     def _end(self, response: InferResponse) -> None:
-        """Deliver the final answer and cancel what is still under way."""
+        """Deliver the final response and cancel the steps that are still running."""
         self._ended = True
         calls, self._calls = self._calls, set()
         self._inbox.clear()
@@ -221,23 +244,41 @@ class RunningRequest:
         response.model_name = context.signature.model_name
         response.model_version = context.version
         response.id = pending.request.id
+        if response.error is None and not response.empty:
+            response.parameters = _sequence_parameters(pending.request) or response.parameters
         if context.signature.decoupled and not pending.responses and not response.empty:
             milliseconds = (time.monotonic_ns() - pending.arrival_ns) / 1e6
             context.statistics.first_response_histogram_ms.observe(milliseconds)
         pending.deliver(response)
 
 
-def _fit(tensor: Tensor, name: str, specs: dict[str, TensorSpec], signature: ModelSignature) -> Tensor:
-    """Return `tensor` as `name` of `signature`, with a batch dimension of 1 added or dropped where needed."""
+def _sequence_parameters(request: InferRequest) -> dict[str, Parameter]:
+    """Return the sequence fields that an ensemble answers; Triton does so where no sequence is used, too."""
+    if not request.correlation_id and not request.flags:
+        return {}
+    return {
+        "sequence_id": request.correlation_id,
+        "sequence_start": bool(request.flags & SEQUENCE_START),
+        "sequence_end": bool(request.flags & SEQUENCE_END),
+    }
+
+
+def _fit(value: _Flowing, name: str, specs: dict[str, TensorSpec], signature: ModelSignature) -> Tensor:
+    """Return the tensor as `name` of `signature`.
+
+    A batch dimension of 1 is added or dropped only where exactly one of the two sides batches; any other shape stays as
+    it is, for the check of the model that gets it (Triton: `ReshapeTensorDims` of ensemble_scheduler.cc).
+    """
+    tensor = value.tensor
     if tensor.name != name:
         tensor = tensor.renamed(name)
     spec = specs.get(name)
-    if spec is None:
+    batches = signature.max_batch_size > 0
+    if spec is None or batches == (value.rows is not None):
         return tensor
-    rank = len(spec.dims) + (signature.max_batch_size > 0)
-    shape = tensor.shape
-    if len(shape) == rank - 1:
+    shape, fits = tensor.shape, matches_dims(tensor.shape, spec.dims)
+    if batches and fits:
         return tensor.reshaped((1, *shape))
-    if len(shape) == rank + 1 and shape[0] == 1:
+    if not batches and not fits and value.rows == 1 and shape[:1] == (1,):
         return tensor.reshaped(shape[1:])
     return tensor

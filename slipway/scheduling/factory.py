@@ -1,4 +1,4 @@
-"""Which scheduler a model's configuration asks for, built from config.pbtxt's words (microseconds, level numbers)."""
+"""Builds the scheduler that a model's configuration specifies, from config.pbtxt's units (microseconds, levels)."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ def build_scheduler(
     statistics: ModelStatistics,
     version: str,
 ) -> Scheduler:
-    """Return the scheduler of one model version that has instances (an ensemble has none: `EnsembleScheduler`).
+    """Return the scheduler of a model version with instances; an ensemble has none (see `EnsembleScheduler`).
 
-    Raise UNSUPPORTED for a scheduling choice that is not offered.
+    Raise UNSUPPORTED for an unsupported scheduling choice.
     """
     if config.HasField("sequence_batching"):
-        raise unsupported(f"model '{config.name}' asks for sequence batching, which this version does not offer")
+        raise unsupported(f"model '{config.name}' uses sequence batching, which this version does not support")
     if not config.HasField("dynamic_batching"):
-        # One instance works its requests off in order whatever is done, so they may be handed to it early. Several
-        # instances, or a batch that still may grow, are better served by whoever is free first.
+        # A single instance executes its requests in order in any case, so they may be passed to it early. With several
+        # instances, or a batch that may still grow, it is better to wait for the first free instance.
         pipelined = len(instances) == 1
         return InstanceScheduler(signature, statistics, version, instances=instances, line=Fifo(), pipelined=pipelined)
     batching = config.dynamic_batching
@@ -56,7 +56,7 @@ def build_scheduler(
 def _batching_line(
     rules: BatchRules, queue: RequestQueue[Pending], signature: ModelSignature
 ) -> tuple[WaitingLine, Callable[[Pending], object] | None]:
-    """Return the batcher and what it is told of each request: which others it may be merged with."""
+    """Return the batcher, and the function that computes a request's merge key."""
     rule = signature.padding
     if rule is None:
         return Batcher(rules, queue), shape_key(signature)
@@ -65,7 +65,7 @@ def _batching_line(
 
 
 def request_queue(batching: model_config_pb2.ModelDynamicBatching) -> RequestQueue[Pending]:
-    """Return the queue with one policy per priority level; a level without its own has the default policy."""
+    """Return the queue with one policy per priority level; a level without its own policy has the default policy."""
     default = _policy(batching.default_queue_policy)
     levels = max(1, batching.priority_levels)
     own = batching.priority_queue_policy
@@ -86,9 +86,11 @@ def _policy(policy: model_config_pb2.ModelQueuePolicy) -> QueuePolicy:
 
 
 def shape_key(signature: ModelSignature) -> Callable[[Pending], object] | None:
-    """Return what must be equal between the requests of a batch: the shapes that may differ and are not ragged, and
-    which optional inputs are there, ragged ones excepted: a backend that takes those reads request by request. None
-    where any two requests fit together."""
+    """Return the function that computes a request's merge key, or None if any requests may be merged.
+
+    The key holds the shapes that may differ and the optional inputs that are present, except ragged inputs, which a
+    backend reads request by request.
+    """
     variable = tuple(name for name, spec in signature.inputs.items() if -1 in spec.dims and not spec.ragged)
     optional = tuple(name for name, spec in signature.inputs.items() if spec.optional and not spec.ragged)
     if signature.max_batch_size == 0 or not (variable or optional):

@@ -1,9 +1,9 @@
-"""Which of the waiting requests join the first one in a batch, so that little is padded.
+"""Chooses which waiting requests join the first one in a batch, so that there is little padding.
 
-Pure: items tell their rows and lengths; nothing here knows queues, clocks or tensors. The batch grows around its first
-item, each step by the shorter or the longer neighbour in length that adds less padding, oldest first among equals.
-Rows and tokens are never exceeded; the share of padding is held by ending at the last step that kept to it, as a step
-too far may be made good by the next ones. Costs a sort of the candidates and a few sums per step.
+Pure: items have rows and lengths; nothing here knows queues, clocks or tensors. The batch grows around its first item:
+each step adds the next shorter or next longer item, whichever adds less padding, oldest first among equals. The limits
+on rows and tokens are never exceeded. A step may exceed the limit on padding, since later steps may reduce the share
+again; the batch ends at the last step within the limit. Costs a sort of the candidates and a few sums per step.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from slipway.scheduling.lengths import Lengths
 
 
 class Measured(Hashable, Protocol):
-    """What is batched by length: its rows, and its lengths under the name of what decides about merging."""
+    """An item that is batched by length: its rows, and its lengths as the merge key."""
 
     rows: int
 
     @property
     def merge_key(self) -> Lengths:
-        """The item's lengths; only items with equal `key` are given to one group."""
+        """The item's lengths; all items of a group have equal `key`."""
 
 
 Item = TypeVar("Item", bound=Measured)
@@ -32,7 +32,7 @@ Item = TypeVar("Item", bound=Measured)
 
 @dataclass(frozen=True, slots=True)
 class LengthLimits:
-    """What a batch may hold. `max_tokens` 0: any number; a batch of one item may exceed it and `max_rows`."""
+    """The limits of a batch. `max_tokens` 0 means no limit; a batch of one item may exceed it and `max_rows`."""
 
     max_rows: int
     preferred_rows: frozenset[int]
@@ -41,9 +41,9 @@ class LengthLimits:
 
 
 class _Size(NamedTuple):
-    """A batch's rows, places (an empty request takes one too), longest sizes and tokens: its own, and all.
+    """A batch's rows, places (rows, but an empty request takes one too), longest sizes and tokens: its own, and all.
 
-    A named tuple, since several are made per request and a frozen dataclass costs three times as much.
+    A named tuple, because several are created per request and a frozen dataclass takes three times as long to create.
     """
 
     rows: int
@@ -63,9 +63,9 @@ class _Size(NamedTuple):
 
 
 class LengthGroup(Generic[Item]):
-    """The batch around `head`; after each `extend`, `items` are what may be executed together.
+    """The batch around `head`; after each `extend`, `items` are the items to execute together.
 
-    `preferred` of them make the best preferred size (0: none). All candidates have the `key` of the head.
+    The first `preferred` of them make the best preferred size (0: none). All candidates have the head's `key`.
     """
 
     def __init__(self, head: Item, limits: LengthLimits) -> None:
@@ -75,8 +75,8 @@ class LengthGroup(Generic[Item]):
         self.preferred = int((head.rows or 1) in limits.preferred_rows)
         self._limits = limits
         self._path: list[Item] = [head]  # in the order of joining
-        self._kept = 1  # of them: the last step that held the share of padding
-        self._size = _Size(head.rows, head.rows or 1, lengths.sizes, own, own)  # of what is kept
+        self._kept = 1  # how many of them are kept: up to the last step within the limit on padding
+        self._size = _Size(head.rows, head.rows or 1, lengths.sizes, own, own)  # of the kept items
         self._crowded = False
 
     @property
@@ -91,20 +91,20 @@ class LengthGroup(Generic[Item]):
 
     @property
     def full(self) -> bool:
-        """Whether an item of fitting length found no room, or none would."""
+        """Whether an item of suitable length did not fit, or none would fit."""
         size, most = self._size, self._limits.max_tokens
         out_of_tokens = most > 0 and (size.rows + 1) * prod(size.sizes) > most
         return self._crowded or out_of_tokens or size.places >= self._limits.max_rows
 
     def extend(self, candidates: Sequence[Item]) -> None:
-        """Take in those of `candidates` (oldest first) that fit best."""
+        """Add the `candidates` (oldest first) that fit best."""
         shorter, longer = _neighbours(candidates, prod(self._size.sizes))
         limits, path, size = self._limits, self._path, self._size
         del path[self._kept :]
         while (shorter or longer) and size.places < limits.max_rows:
             item, larger = _cheaper(size, shorter, longer)
             lawful = larger.padding <= limits.max_share * larger.total
-            keeps = lawful and self._kept == len(path)  # what joined before is kept too
+            keeps = lawful and self._kept == len(path)  # all earlier items are kept too
             if not _has_room(larger, limits):
                 self._crowded |= keeps
                 continue
@@ -131,14 +131,14 @@ def _tokens(item: Measured) -> int:
 
 
 def _neighbours(candidates: Sequence[Item], tokens: int) -> tuple[list[Item], list[Item]]:
-    """Return the candidates shorter than `tokens`, and the others: nearest last, and among equals the oldest last."""
+    """Return the candidates shorter than `tokens`, and the others: nearest last, and the oldest last among equals."""
     shorter = sorted((item for item in candidates if _tokens(item) < tokens), key=_tokens, reverse=True)
     longer = sorted((item for item in candidates if _tokens(item) >= tokens), key=_tokens)
     return shorter[::-1], longer[::-1]
 
 
 def _cheaper(size: _Size, shorter: list[Item], longer: list[Item]) -> tuple[Item, _Size]:
-    """Take the next item from the side that adds less padding; return it with the size of the batch it makes."""
+    """Take the next item from the side that adds less padding; return it with the size of the resulting batch."""
     offers = [(size.with_item(side[-1].rows, side[-1].merge_key), side) for side in (shorter, longer) if side]
     larger, side = min(offers, key=lambda offer: offer[0].padding)
     return side.pop(), larger

@@ -1,8 +1,8 @@
-"""What the batcher must know of a request that may be padded: its sizes, and which others it may be merged with.
+"""The lengths of requests that may be padded, and the merge key that decides which may be padded together.
 
-Pure. Padding must never turn a request that fails alone into one that succeeds, nor change what it means: sizes that
-are equal, or in order, must stay so when each is padded to the longest of its batch, and sizes that broadcast (1
-beside others) or are empty must not be padded at all.
+Pure. Padding must not turn a request that fails alone into one that succeeds, and must not change its meaning: sizes
+that are equal, or in a certain order, must stay so when each is padded to the longest in its batch, and sizes that
+broadcast (1 next to other sizes) or are 0 must not be padded at all.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from slipway.core.tensor import Tensor
 
 @dataclass(frozen=True, slots=True)
 class Lengths:
-    """A request's `sizes` in the input that measures, as padded for a batch of its own, their product, and the
-    `key` that its batch-mates share."""
+    """A request's `sizes` in the input that gives its length, as padded in a batch of one, their product `tokens`, and
+    the `key` that must be equal for all requests of a batch."""
 
     key: object
     sizes: tuple[int, ...]
@@ -28,7 +28,7 @@ class Lengths:
 
 
 def length_key(signature: ModelSignature, rule: PaddingRule) -> Callable[[Pending], Lengths]:
-    """Return what measures a request: may it be merged with another, the `key` of both is equal."""
+    """Return the function that computes a request's lengths; requests may be merged only if their `key` is equal."""
     optional = tuple(name for name, spec in signature.inputs.items() if spec.optional)
 
     def measure(pending: Pending) -> Lengths:
@@ -42,15 +42,15 @@ def length_key(signature: ModelSignature, rule: PaddingRule) -> Callable[[Pendin
 
 
 def padding_form(sizes: tuple[int, ...]) -> object:
-    """Return what must be equal between the variable sizes of requests that are padded together: their order, and the
-    sizes themselves where padding would change what they mean."""
+    """Return the value that must be equal for requests that are padded together: the order of their variable sizes, or
+    the sizes themselves if padding would change their meaning."""
     distinct = set(sizes)
     if len(distinct) < 2 and 0 not in distinct:  # the usual case: all inputs are equally long
         return None
     if 0 in distinct or 1 in distinct:
         return sizes
     ranks = {size: rank for rank, size in enumerate(sorted(distinct))}
-    return tuple([-ranks[size] for size in sizes])  # one is negative, so never equal to anybody's sizes
+    return tuple([-ranks[size] for size in sizes])  # one is negative, so the result never equals a tuple of sizes
 
 
 def _variable_sizes(inputs: Mapping[str, Tensor], rule: PaddingRule) -> tuple[int, ...]:

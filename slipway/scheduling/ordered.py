@@ -1,7 +1,7 @@
-"""`preserve_ordering`: puts the answers of another scheduler into the order in which the requests came.
+"""`preserve_ordering`: delivers another scheduler's responses in the order in which the requests arrived.
 
-Runs on the event-loop thread. It stands before the scheduler as a client of it, so answers by any way (an instance's
-outcome, a response sender, a refusal) pass through it. The order itself is kept by `ReorderBuffer`, which is pure.
+Runs on the event-loop thread. It wraps the scheduler and acts as its client, so every response (an instance's outcome,
+a response sender's, a refusal) passes through it. `ReorderBuffer`, which is pure, keeps the order.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ Answer = TypeVar("Answer")
 
 
 class ReorderBuffer(Generic[Place, Answer]):
-    """Holds each answer back until every earlier place has had its final one."""
+    """Holds each response back until every earlier place has had its final one."""
 
     def __init__(self) -> None:
         self._held: OrderedDict[Place, list[Answer]] = OrderedDict()
-        self._closed: set[Place] = set()  # had their final answer, but are not first in line
+        self._closed: set[Place] = set()  # had their final response, but are not first in line
 
     def admit(self, place: Place) -> None:
-        """Give `place` the last place in line."""
+        """Add `place` at the end of the line."""
         self._held[place] = []
 
     def answer(self, place: Place, answer: Answer, *, final: bool) -> list[tuple[Place, Answer]]:
-        """Take an answer; return those that may go out now, in order."""
+        """Take a response; return the responses that may be sent now, in order."""
         self._held[place].append(answer)
         if final:
             self._closed.add(place)
         return self._release()
 
     def withdraw(self, place: Place) -> list[tuple[Place, Answer]]:
-        """Forget a place that needs no answer any more; return those that may go out now."""
+        """Drop a place that no longer needs a response; return the responses that may be sent now."""
         self._held.pop(place, None)
         self._closed.discard(place)
         return self._release()
@@ -61,7 +61,7 @@ class ReorderBuffer(Generic[Place, Answer]):
 
 
 class OrderedScheduler:
-    """Answers in order of arrival, whatever the order of execution. Implements `scheduling.api.Scheduler`."""
+    """Responds in order of arrival, regardless of the order of execution. Implements `scheduling.api.Scheduler`."""
 
     def __init__(self, scheduler: Scheduler) -> None:
         self._scheduler = scheduler
@@ -70,7 +70,7 @@ class OrderedScheduler:
         self._sending = False
 
     def submit(self, pending: Pending) -> None:
-        """Pass the request on. Raise `SlipwayError` when it is refused at once."""
+        """Pass the request on. Raise `SlipwayError` if it is refused at once."""
         proxy = Pending(pending.request, pending.rows, pending.arrival_ns, pending.loop, partial(self._answer, pending))
         self._buffer.admit(pending)
         pending.on_cancel(proxy.cancel)
@@ -81,18 +81,18 @@ class OrderedScheduler:
             raise
 
     async def drain(self) -> None:
-        """Refuse new requests and return when every accepted one is answered."""
+        """Refuse new requests and wait until every accepted one is answered."""
         await self._scheduler.drain()
 
     def _answer(self, pending: Pending, response: InferResponse) -> None:
         if pending.cancelled and response.error is not None and response.error.code is Code.CANCELLED:
-            pending.deliver(response)  # nobody waits for it, so nobody can see it out of order
+            pending.deliver(response)  # nobody waits for it, so its order does not matter
             self._release(self._buffer.withdraw(pending))
         else:
             self._release(self._buffer.answer(pending, response, final=response.final))
 
     def _release(self, answers: list[tuple[Pending, InferResponse]]) -> None:
-        """Deliver in order, also when taking one answer makes the client cause another."""
+        """Deliver in order, even if delivering one response causes the next."""
         self._outbox.extend(answers)
         if self._sending:
             return

@@ -1,10 +1,11 @@
-"""The execution slots of one model version: which are free, and which batch each is working on.
+"""The execution slots of one model version: which are free, and which batch each is executing.
 
-Knows neither the order nor the grouping of requests; `freed` is called after each execution, when its answers are out.
+Does not know the order or grouping of requests; `freed` is called after each execution, once its responses are sent.
 
-A pipelined instance is handed several batches at once, so that it finds its next work without waiting for the event
-loop: worth it where an execution is shorter than a wake-up (model.py in a thread: 66 against 27 us a request). While
-executions take longer, it gets one at a time: what waits is then still in the queue, where it can be cancelled.
+A pipelined instance gets several batches at once, so that it does not wait for the event loop between them. This pays
+off if an execution is shorter than a wake-up (model.py in a thread: 27 instead of 66 us per request). While executions
+take longer, the instance gets one batch at a time: waiting requests then stay in the queue, where they can be
+cancelled.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from slipway.backends.instance_api import Instance, Outcome
 from slipway.core.pending import Pending
 from slipway.scheduling.completion import Completion
 
-# Quick executions earn a point, slow ones lose many: a busy machine makes some of a quick model's look slow.
+# A quick execution earns a point, a slow one loses many: a busy machine slows down some executions of a quick model.
 _QUICK_NS: Final = 500_000
 _ENOUGH: Final = 64
 _MOST: Final = 128
@@ -24,7 +25,7 @@ _LOST: Final = 32
 
 
 class InstanceSlot:
-    """One batch at a time on one instance."""
+    """Executes one batch at a time on one instance."""
 
     __slots__ = ("_batch", "_finished", "_instance", "_pool")
 
@@ -40,7 +41,7 @@ class InstanceSlot:
         self._instance.start(batch, self._finished)
 
     def finished(self, outcome: Outcome) -> None:
-        """Take the end of the execution: free the slot, then deliver the answers."""
+        """Handle the end of the execution: free the slot, then deliver the responses."""
         batch, self._batch = self._batch, ()
         pool = self._pool
         pool.put_back(self, outcome.timing.output_start - outcome.timing.start)
@@ -49,9 +50,9 @@ class InstanceSlot:
 
 
 class InstancePool:
-    """All slots of a model version; `free` are those that may take a batch, the one used last at the end.
+    """All slots of a model version; `free` are those that may take a batch, with the last used at the end.
 
-    Each instance has one slot; `pipelined` adds as many as it is deep while its executions are quick.
+    Each instance has one slot; with `pipelined` it has `depth` slots while its executions are quick.
     """
 
     def __init__(
@@ -67,12 +68,12 @@ class InstancePool:
         self._points = 0
 
     def take(self) -> InstanceSlot:
-        """Return a free slot; one used lately, whose memory is warm."""
+        """Return the free slot used last, because its memory is warm."""
         self.busy += 1
         return self.free.pop()
 
     def put_back(self, slot: InstanceSlot, duration_ns: int) -> None:
-        """Take a slot back after an execution of `duration_ns`."""
+        """Return a slot to the pool after an execution of `duration_ns`."""
         self.busy -= 1
         self.free.append(slot)
         if duration_ns < _QUICK_NS:

@@ -1,6 +1,6 @@
-"""The waiting line of one model: priority levels, each with its own queue policy.
+"""The request queue of one model: priority levels, each with its own queue policy.
 
-Pure: items are any distinct hashable values, times are integers on the caller's clock. Knows nothing of batches,
+Pure: items are any distinct hashable values, times are integers on the caller's clock. Does not know batches,
 instances or event loops. Source: Triton `ModelQueuePolicy`, batcher.md "Queue Policy", scheduler_utils.cc.
 """
 
@@ -20,22 +20,22 @@ class QueueFullError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class QueuePolicy:
-    """What one priority level allows; 0 means no limit, no timeout."""
+    """The limits of one priority level; 0 means no limit or no timeout."""
 
     max_queue_size: int = 0
     default_timeout: int = 0
     allow_timeout_override: bool = False
-    delay_expired: bool = False  # timeout_action DELAY: an expired item waits behind the others; else it is rejected
+    delay_expired: bool = False  # timeout_action DELAY: an expired item waits after the others, else it is rejected
 
     def timeout(self, requested: int) -> int:
-        """Return the timeout of an item that asks for `requested`: Triton only ever lets a request shorten it."""
+        """Return the timeout of an item that requests `requested`; as in Triton, a request may only shorten it."""
         if self.allow_timeout_override and 0 < requested < self.default_timeout:
             return requested
         return self.default_timeout
 
 
 class _Level(Generic[Item]):
-    """One priority level, first in first out. `nearest` is at or before the earliest deadline (0: there is none)."""
+    """One priority level, first in first out. `nearest` is at or before the earliest deadline (0: no deadline)."""
 
     __slots__ = ("delayed", "nearest", "policy", "waiting")
 
@@ -56,10 +56,10 @@ class _Level(Generic[Item]):
         self.waiting[item] = (now, deadline)
 
     def expire(self, now: int) -> list[Item]:
-        """Take out the items past their deadline; return those to reject."""
+        """Remove the items past their deadline; return those to reject."""
         if not self.nearest or now < self.nearest:
             return []
-        ordered = not self.policy.allow_timeout_override  # then deadlines stand in the order of arrival
+        ordered = not self.policy.allow_timeout_override  # then deadlines are in order of arrival
         expired: list[Item] = []
         self.nearest = 0
         for item, (_, deadline) in self.waiting.items():
@@ -77,7 +77,7 @@ class _Level(Generic[Item]):
 
 
 class RequestQueue(Generic[Item]):
-    """Items in the order in which they are to be executed: by level, then by arrival, delayed ones last in a level.
+    """Items in order of execution: by level, then by arrival, with delayed items last in their level.
 
     `policies` holds one policy per level, most urgent first; a priority of 0 or beyond the last level means
     `default_level` (both count from 1).
@@ -90,28 +90,28 @@ class RequestQueue(Generic[Item]):
         self._default_level = default_level
 
     def push(self, item: Item, now: int, *, priority: int = 0, timeout: int = 0) -> None:
-        """Append `item` to its level; raise `QueueFullError` when the level is full."""
+        """Append `item` to its level; raise `QueueFullError` if the level is full."""
         if not 0 < priority <= len(self._levels):
             priority = self._default_level
         self._levels[priority - 1].push(item, now, timeout)
 
     def remove(self, item: Item) -> bool:
-        """Take `item` out, wherever it stands; return whether it was here."""
+        """Remove `item` from its level; return whether it was queued."""
         return any(
             part.pop(item, None) is not None for level in self._levels for part in (level.waiting, level.delayed)
         )
 
     def expire(self, now: int) -> list[Item]:
-        """Apply the timeouts: move items to the end of their level, or take them out and return them."""
+        """Apply the timeouts: move expired items to the end of their level, or remove and return them."""
         return [item for level in self._levels if level.nearest for item in level.expire(now)]
 
     def next_deadline(self) -> int | None:
-        """Return a time at or before the earliest deadline, at which `expire` should be called."""
+        """Return when `expire` should be called next: a time at or before the earliest deadline, or None."""
         return min((level.nearest for level in self._levels if level.nearest), default=None)
 
     def tiers(self) -> Iterator[Iterable[tuple[Item, int]]]:
-        """Yield the items that stand equal, each with the time it was pushed: a level's waiting ones, then its delayed
-        ones, level by level."""
+        """Yield groups of items of equal rank, each item with the time it was pushed: per level, the waiting items,
+        then the delayed ones."""
         for level in self._levels:
             for part in (level.waiting, level.delayed):
                 if part:

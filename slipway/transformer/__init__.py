@@ -1,1 +1,1 @@
-"""The one neural network of the project: what it is, its weights, the engines that run it. Knows no file format."""
+"""The project's one neural network: its description, its weights, the engines that run it. Knows no file format."""

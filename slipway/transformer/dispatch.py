@@ -1,8 +1,8 @@
-"""Requests of several rows on an engine that knows rows alone: run together, each answered as soon as its own are done.
+"""Run requests of several rows together on an engine that only knows rows; answer each as soon as its rows are done.
 
-An engine reports of rows; here each report finds the request that the row belongs to. When a run fails as a whole, the
-requests without an answer are run again, each alone, so that one never fails for another's sake. Knows neither tensors
-nor protocols: what a request is answered with, and where that goes, is its subclass's.
+The engine reports on rows; here each report is passed to the request that the row belongs to. When a run fails as a
+whole, the requests without an answer are run again, each alone, so that none fails because of another. Knows neither
+tensors nor protocols: subclasses make the answers and deliver them.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from slipway.transformer.generation import Hypothesis, SequenceRequest, Transfor
 class GenerationRequest(ABC):
     """One request in an engine. `results[i]` are the hypotheses of row i, none while the row is among `open`.
 
-    Subclasses set `told` once part of the answer is out: such a request is not run again. They hold nothing that leads
-    to the engine: CTranslate2's threads let go of a listener late, and may not end it.
+    Subclasses set `told` once part of the answer has been sent: such a request is not run again. They must not hold a
+    reference that leads to the engine: CTranslate2's threads release a listener late, and must not end the engine.
     """
 
     def __init__(self, rows: Sequence[SequenceRequest]) -> None:
@@ -27,32 +27,32 @@ class GenerationRequest(ABC):
         self.restart()
 
     def restart(self) -> None:
-        """Forget what the rows have so far."""
+        """Discard the results so far."""
         self.results: list[Sequence[Hypothesis]] = [()] * len(self.rows)
         self.open = set(range(len(self.rows)))
         self.stopped = False  # whether its client is gone
 
     @abstractmethod
     def token(self, row: int, token: int, log_probability: float, figure: float) -> bool:
-        """Take one more token of a row that is not searched with beams, as a `GenerationListener` does.
+        """Receive one more token of a row without beams, as a `GenerationListener` does.
 
         Return whether the client is gone.
         """
 
     @abstractmethod
     def wanted(self) -> bool:
-        """Return whether the client still waits; asked of rows that are searched with beams."""
+        """Return whether the client is still waiting; called for rows with beams."""
 
     @abstractmethod
     def answer(self) -> None:
-        """Answer with `results`: all rows are done. Raise `SlipwayError` where they make no answer."""
+        """Answer with `results`: all rows are done. Raise `SlipwayError` if no answer can be made from them."""
 
     @abstractmethod
     def fail(self, error: SlipwayError) -> None:
         """Answer with an error."""
 
     def finish(self) -> None:
-        """Give the one final answer."""
+        """Send the final answer."""
         if self.stopped:
             self.fail(cancelled())
             return
@@ -63,7 +63,7 @@ class GenerationRequest(ABC):
 
 
 def dispatch(engine: TransformerEngine, requests: Sequence[GenerationRequest]) -> None:
-    """Generate for all requests and answer each, with an error where the engine fails."""
+    """Generate for all requests and answer each, with an error if the engine fails."""
     for request in requests:
         if not request.rows:
             request.finish()
@@ -76,13 +76,13 @@ def dispatch(engine: TransformerEngine, requests: Sequence[GenerationRequest]) -
         for request in [each for each in asked if each.open]:
             if len(asked) == 1 or request.told:
                 request.fail(error)
-            else:  # it may have been its neighbour's fault
+            else:  # another request may have caused the failure
                 request.restart()
                 dispatch(engine, [request])
 
 
 class _Dispatcher:
-    """Passes what the engine reports of its rows to the requests they belong to. A `generation.GenerationListener`."""
+    """Passes the engine's reports to the requests that the rows belong to. A `generation.GenerationListener`."""
 
     def __init__(self, requests: Sequence[GenerationRequest]) -> None:
         self._owners = [(request, row) for request in requests for row in range(len(request.rows))]
@@ -94,13 +94,13 @@ class _Dispatcher:
         return request.stopped
 
     def wanted(self, row: int) -> bool:
-        """Return whether the row's client still waits."""
+        """Return whether the row's client is still waiting."""
         request, _ = self._owners[row]
         request.stopped = request.stopped or not request.wanted()
         return not request.stopped
 
     def done(self, row: int, hypotheses: Sequence[Hypothesis]) -> None:
-        """Keep a row's hypotheses; answer the request when it was the last."""
+        """Keep a row's hypotheses; answer the request if this was its last row."""
         request, index = self._owners[row]
         request.results[index] = hypotheses
         request.open.discard(index)

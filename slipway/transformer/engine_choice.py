@@ -1,9 +1,9 @@
-"""The automatic choice of engine: torch, or CTranslate2 on a CPU where it does exactly what is asked and is faster.
+"""The automatic choice of engine: torch, or CTranslate2 on a CPU if it does exactly what is requested and is faster.
 
 In float32 torch is faster and keeps the weights in memory once. T5-base, two cores of Zen 5, tokens/s: one row torch
-101, CTranslate2 74; eight rows 470 and 278. In int8 they are close (151 and 137, 774 and 734) and it depends on the
-processor, so it is measured; CTranslate2 has to be worth it, as torch runs every row and shares its threads with other
-models (`torch_engine/compute_thread.py`). Opens engines through functions; knows neither.
+101, CTranslate2 74; eight rows 470 and 278. In int8 they are close (151 and 137, 774 and 734) and the faster one
+depends on the processor, so both are measured. CTranslate2 must be clearly faster, because torch runs every row and
+shares its threads with other models (`torch_engine/compute_thread.py`). Opens engines through functions; knows neither.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from slipway.transformer.options import INSTALL, EngineOptions, installed
 from slipway.transformer.spec import Transformer
 from slipway.transformer.trial import fastest, remember, remembered, trial_row
 
-CPU_TYPES: Final = ("float32", "int8")  # of CTranslate2
+CPU_TYPES: Final = ("float32", "int8")  # the types in which CTranslate2 computes on a CPU
 
 
 def why_torch(spec: Transformer, options: EngineOptions, typical: SequenceRequest | None = None) -> str:
-    """Return why an automatic choice is torch without a trial, "" when it is not; `typical` as in `open_engine`."""
+    """Return why torch is chosen without a trial, "" if a trial is needed; `typical` is as in `open_engine`."""
     if options.device != "cpu":
         return "the engine for CUDA"
     if options.compute_type == "float32" and installed("torch"):
@@ -35,7 +35,7 @@ def why_torch(spec: Transformer, options: EngineOptions, typical: SequenceReques
     if options.compute_type not in CPU_TYPES:
         return f"CTranslate2 computes on a CPU in {' and '.join(CPU_TYPES)}, not in {options.compute_type}"
     cannot = support.why_not(spec) or support.refusal(spec, typical or trial_row(spec))
-    return f"CTranslate2 cannot: {cannot}" if cannot else ""
+    return f"CTranslate2 does not support: {cannot}" if cannot else ""
 
 
 def faster(
@@ -44,10 +44,10 @@ def faster(
     open_ctranslate2: Callable[[], TransformerEngine],
     open_torch: Callable[[], TransformerEngine],
 ) -> tuple[str, TransformerEngine]:
-    """Return the engine that is faster on this machine, and why it is torch ("" where it is not).
+    """Return the reason for torch ("" for CTranslate2) and the engine that is faster on this machine.
 
-    What was measured for the architecture is remembered: speed does not depend on the weights. Where CTranslate2 cannot
-    be tried (no room for the converted model, say), the engine is torch.
+    The result is remembered per architecture, since speed does not depend on the weights. If CTranslate2 cannot be
+    tried (for example, because the converted model does not fit on the disk), the engine is torch.
     """
     openers = {"torch": open_torch, "ctranslate2": open_ctranslate2}
     directory, question = options.cache_directory or default_directory(), _question(spec, options)

@@ -1,7 +1,7 @@
-"""One or two engines behind the seam of one: what opens them, and which of them runs which row.
+"""One or two engines behind the interface of one: opens them, and decides which of them runs which row.
 
-What a model is opened with is decided in `engine_choice.py`. Where that is CTranslate2, a row that it would not run
-exactly as asked goes to torch, which is opened when the first such row comes. Knows no format of checkpoints.
+`engine_choice.py` decides which engine a model is opened with. If that is CTranslate2, a row that it would not run
+exactly as requested goes to torch, which is opened for the first of these rows. Knows no checkpoint format.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ _LOG: Final = logging.getLogger("slipway.transformer")
 def open_engine(
     spec: Transformer, weights: Weights, options: EngineOptions, *, name: str, typical: SequenceRequest | None = None
 ) -> RoutingEngine:
-    """Return the engine that the options ask for, ready to compute; `name` is the model's, for messages. Who opens it
-    logs its `description`.
+    """Return the engine that the options ask for, ready to compute; `name` is the model's name, for messages. The
+    caller logs the engine's `description`.
 
-    `typical` is a row decoded as all rows of the model are, if they are all decoded alike: an automatic choice opens no
-    engine that would refuse it.
+    `typical` is a row with the decoding that all rows of the model have, if they all have the same: an automatic choice
+    never opens an engine that would refuse it.
 
-    Raises INVALID_ARG for options that do not exist or an architecture that the engine cannot express, UNAVAILABLE
-    where a library, a device or room for the converted model is missing.
+    Raises INVALID_ARG for invalid options or an architecture that the engine cannot express, UNAVAILABLE if a library,
+    a device or disk space for the converted model is missing.
     """
     options.check()
 
@@ -69,8 +69,8 @@ def open_engine(
 
 
 class RoutingEngine:
-    """One or two engines behind the seam of one: `exact` (CTranslate2) for the rows it runs as asked, `general` (torch)
-    for all others, opened when they come."""
+    """One or two engines behind the interface of one: `exact` (CTranslate2) for the rows that it runs exactly as
+    requested, `general` (torch) for all others, opened when needed."""
 
     def __init__(
         self,
@@ -92,18 +92,18 @@ class RoutingEngine:
         self._torch_name = f"torch {options.compute_type}, {options.device}"
         self._lock = threading.Lock()
         self._closed = False
-        self._said: dict[str, None] = {}  # reasons for torch, in the order they came up
+        self._said: dict[str, None] = {}  # reasons for torch, in the order in which they came up
 
     @property
     def description(self) -> str:
-        """What computes how, and why: for statistics and logs."""
+        """The library, its precision and device, and the reason for the choice: for statistics and logs."""
         if self._exact is None:
             return self._torch_name + (f" ({self._reason})" if self._reason else "")
         said = f"; {self._torch_name} for {', '.join(self._said)}" if self._said else ""
         return self._exact.description + said
 
     def refusal(self, row: SequenceRequest) -> str:
-        """Return why no open engine can run the row exactly as asked, "" when one can."""
+        """Return why no open engine can run the row exactly as requested, "" if one can."""
         if self._exact is None:
             return self._other("").refusal(row)
         inexact = support.refusal(self._spec, row)
@@ -112,7 +112,7 @@ class RoutingEngine:
         return self._exact.refusal(row)
 
     def generate(self, rows: Sequence[SequenceRequest], listener: GenerationListener) -> None:
-        """Decode all rows, first those of CTranslate2, then those of torch."""
+        """Decode all rows, first those for CTranslate2, then those for torch."""
         for engine, part in self._parts(rows):
             engine.generate([rows[index] for index in part], ReindexedListener(listener, part))
 
@@ -132,7 +132,7 @@ class RoutingEngine:
         return [results[index] for index in range(len(rows))]
 
     def close(self) -> None:
-        """Release the weights of both."""
+        """Release the weights of both engines."""
         with self._lock:
             self._closed = True
             engines = [engine for engine in (self._exact, self._general) if engine is not None]
@@ -140,14 +140,14 @@ class RoutingEngine:
             engine.close()
 
     def _parts(self, rows: Sequence[SequenceRequest], for_all: str = "") -> list[tuple[TransformerEngine, list[int]]]:
-        """Return which engine does which rows; `for_all` is a reason why torch has to do all of them."""
+        """Return which engine runs which rows; `for_all` is a reason why torch must run all of them."""
         if self._exact is None:
             return [(self._other(""), list(range(len(rows))))]
         reasons = [for_all or support.refusal(self._spec, row) for row in rows]
         refused = [index for index, reason in enumerate(reasons) if reason]
         if refused and self._open_general is None:
             raise unsupported(
-                f"model '{self._name}': engine 'ctranslate2' does not do this exactly as asked: {reasons[refused[0]]}; "
+                f"model '{self._name}': engine 'ctranslate2' cannot do this exactly: {reasons[refused[0]]}; "
                 "set the engine to 'ctranslate2+torch' or 'torch'"
             )
         parts: list[tuple[TransformerEngine, list[int]]] = []
@@ -161,18 +161,18 @@ class RoutingEngine:
         return parts
 
     def _other(self, reason: str) -> TransformerEngine:
-        """Return the torch engine, opened if it is not yet; the reason is logged when it is new."""
+        """Return the torch engine, and open it if needed; log the reason if it is new."""
         with self._lock:
             if self._general is None:
                 if self._closed:
                     raise unavailable(f"model '{self._name}': the engine is closed")
-                if self._open_general is None:  # `_parts` and `refusal` ask before
-                    raise internal(f"model '{self._name}' has one engine, which does not run this: {reason}")
+                if self._open_general is None:  # `_parts` and `refusal` check this first
+                    raise internal(f"model '{self._name}' has only one engine, which cannot run this: {reason}")
                 self._general = self._open_general()
             if reason and reason not in self._said:
                 self._said[reason] = None
                 _LOG.info(
-                    "model '%s' computes with %s where CTranslate2 cannot: %s", self._name, self._torch_name, reason
+                    "model '%s' uses %s for what CTranslate2 does not support: %s", self._name, self._torch_name, reason
                 )
             return self._general
 
@@ -198,5 +198,5 @@ def _open_torch(spec: Transformer, weights: Weights, options: EngineOptions, nam
         raise unavailable(f"model '{name}' cannot be computed: {missing} {state}: {INSTALL}")
     from slipway.transformer.torch_engine.engine import TorchEngine
 
-    threads = options.threads or cpu_limit()  # left alone, torch may take one in threads it has not started
+    threads = options.threads or cpu_limit()  # by default torch may use one thread in threads that it did not start
     return TorchEngine.open(spec, weights, device=options.device, dtype=options.compute_type, threads=threads)

@@ -1,8 +1,8 @@
-"""What is asked of an engine and what it gives: values, and the seam between engines and what uses them.
+"""The seam between engines and their users: the requests and results of an engine as values.
 
-One `SequenceRequest` is one sequence with its own way of decoding, a row of what an engine runs; an engine runs rows of
-different lengths and settings together and reports to a `GenerationListener` as it goes, so that a short row is
-answered while a long one goes on. Knows no tensor library but numpy, no file format and no protocol.
+One `SequenceRequest` is one row: a sequence with its own decoding. An engine runs rows of different lengths and
+settings together and reports to a `GenerationListener` as it goes, so that a short row is answered while a long one
+continues. Knows no tensor library but numpy, no file format and no protocol.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import numpy as np
 
 
 class Search(Enum):
-    """Which rule orders, finishes and stops hypotheses (`decoding/beam_*.py`, `decoding/sampling.py`)."""
+    """The rule that ranks, finishes and stops hypotheses (`decoding/beam_*.py`, `decoding/sampling.py`)."""
 
-    SAMPLE = "sample"  # one hypothesis: greedy, top-k, nucleus, by the row's figures
-    HUGGING_FACE = "hugging_face"  # beam: score / length ** penalty, a pool of the finished; FasterTransformer's too
+    SAMPLE = "sample"  # one hypothesis: greedy, top-k or nucleus, by the row's settings
+    HUGGING_FACE = "hugging_face"  # beam: score / length ** penalty, a pool of finished ones; also FasterTransformer's
     LIGHTSEQ = "lightseq"  # beam: finished hypotheses stay in the beam; GNMT penalty, negative: average at the end
-    GNMT = "gnmt"  # beam: GNMT penalty, alive and finished sets (tensor2tensor)
+    GNMT = "gnmt"  # beam: GNMT penalty, sets of alive and finished ones (tensor2tensor)
     BRANCHES = "branches"  # the first step's best `beam_width` tokens, each followed greedily (LightSeq topk_greedy)
 
 
@@ -29,13 +29,14 @@ class Search(Enum):
 class Decoding:
     """How one row is decoded. The defaults are greedy search.
 
-    `top_k` 0 and `top_p` 0 are greedy; one of them samples from the best k or the nucleus p; both: the nucleus within
-    the best k. Words are token sequences. `seed` makes a row's draws its own, whatever it is batched with.
+    `top_k` 0 and `top_p` 0 mean greedy search; one of them samples from the best k or the nucleus p; both sample from
+    the nucleus within the best k. Words are token sequences. `seed` determines a row's random draws, independently of
+    the rows it is batched with.
     """
 
-    max_tokens: int  # generated tokens, the end token included
-    min_tokens: int = 0  # the end token is banned before
-    start_id: int = 0  # the decoder's first input (not for decoder-only models: they start with the row's ids)
+    max_tokens: int  # maximum number of generated tokens, including the end token
+    min_tokens: int = 0  # the end token is banned until then
+    start_id: int = 0  # the decoder's first input (unused by decoder-only models, which start with the row's ids)
     end_id: int = 1
     search: Search = Search.SAMPLE
     beam_width: int = 1
@@ -53,17 +54,17 @@ class Decoding:
     top_p_reset_id: int = -1  # ... and starts again at this token
     bad_words: tuple[tuple[int, ...], ...] = ()
     stop_words: tuple[tuple[int, ...], ...] = ()
-    forced: tuple[int, ...] = ()  # the first generated tokens, not chosen: a target language (M2M100, mBART)
-    log_probabilities: bool = False  # whether the per-token figures are wanted; the total is always given
+    forced: tuple[int, ...] = ()  # the first generated tokens, if they are given: a target language (M2M100, mBART)
+    log_probabilities: bool = False  # whether the figure of each token is requested; the total is always returned
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SequenceRequest:
-    """One sequence: the encoder's input, or the prompt of a decoder-only model. `ids` is int64 [tokens], no padding.
+    """One sequence: the encoder's input, or the prompt of a decoder-only model. `ids` is int64 [tokens], unpadded.
 
-    Images are `pixels` float32 [channels, height, width] instead. `hidden` float32 [tokens, hidden] is input that was
-    embedded elsewhere (FasterTransformer's BERT). `prompt` float32 [rows, hidden] is a p-tuning table that came with
-    the request; `prompt_task` is the index of a stored one.
+    An image is `pixels` float32 [channels, height, width] instead. `hidden` float32 [tokens, hidden] is input that was
+    embedded elsewhere (FasterTransformer's BERT). `prompt` float32 [rows, hidden] is a p-tuning table from the request;
+    `prompt_task` is the index of a stored one.
     """
 
     ids: np.ndarray
@@ -79,10 +80,10 @@ class SequenceRequest:
 
 @dataclass(frozen=True, slots=True)
 class Hypothesis:
-    """One generated sequence: ids without the start token, with the end token where it was generated.
+    """One generated sequence: ids without the start token, with the end token if it was generated.
 
-    `log_probability` is the sum of the full softmax's log-probabilities; `score` what it is ordered by.
-    `log_probabilities` has one figure per token where they were wanted.
+    `log_probability` is the sum of the full softmax's log-probabilities; hypotheses are ranked by `score`.
+    `log_probabilities` has one figure per token if they were requested.
     """
 
     ids: tuple[int, ...]
@@ -93,44 +94,44 @@ class Hypothesis:
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """An encoder's (or, of a decoder-only model, the prompt's) last hidden state, float32 [tokens, hidden], and the
-    attention probabilities, float32 [layers, heads, tokens, tokens], where they were wanted."""
+    """The last hidden states of an encoder (or of a decoder-only model's prompt), float32 [tokens, hidden], and the
+    attention probabilities, float32 [layers, heads, tokens, tokens], if they were requested."""
 
     hidden: np.ndarray
     attentions: np.ndarray | None = None
 
 
 class GenerationListener(Protocol):
-    """Who hears of a generation as it goes. Called on the engine's thread; must not block."""
+    """Receives the progress of a generation. Called on the engine's thread; must not block."""
 
     def token(self, row: int, token: int, log_probability: float, figure: float) -> bool:
-        """A row without beam has one token more. Return True to have the row stopped (its client is gone).
+        """Receive the next token of a row without beams. Return True to stop the row (its client is gone).
 
-        `log_probability` is the full softmax's, `figure` what is reported for the token: a draw from the best k is
-        normalised among them.
+        `log_probability` is the full softmax's; `figure` is the value to report for the token, which is normalised
+        among the best k when the token was drawn from them.
         """
 
     def wanted(self, row: int) -> bool:
-        """Return whether anybody still waits for a row that is searched with beams. Asked at every step, or before and
-        after where an engine cannot be stopped in between."""
+        """Return whether the client of a row with beams is still waiting. Called at every step, or only before and
+        after the search if the engine cannot stop in between."""
 
     def done(self, row: int, hypotheses: Sequence[Hypothesis]) -> None:
-        """A row is finished: its hypotheses, best first (one without beam; none for beams that nobody wanted). Called
-        once per row, in any order."""
+        """Receive the hypotheses of a finished row, best first: one without beams, none for a row with beams whose
+        client has gone. Called once per row, in any order."""
 
 
 @dataclass(slots=True)
 class CollectingListener:
-    """A listener that waits for everything: `results[row]` are the row's hypotheses."""
+    """A listener that collects all results: `results[row]` are the row's hypotheses."""
 
     results: dict[int, list[Hypothesis]] = field(default_factory=dict)
 
     def token(self, row: int, token: int, log_probability: float, figure: float) -> bool:  # noqa: ARG002
-        """Go on."""
+        """Let the row continue."""
         return False
 
     def wanted(self, row: int) -> bool:  # noqa: ARG002
-        """Go on."""
+        """Let the row continue."""
         return True
 
     def done(self, row: int, hypotheses: Sequence[Hypothesis]) -> None:
@@ -140,7 +141,7 @@ class CollectingListener:
 
 @dataclass(frozen=True, slots=True)
 class ReindexedListener:
-    """Passes on what is heard of some of the rows, under the indices they have among all."""
+    """Passes on the reports of some of the rows, with their indices among all rows."""
 
     listener: GenerationListener
     rows: Sequence[int]
@@ -150,7 +151,7 @@ class ReindexedListener:
         return self.listener.token(self.rows[row], token, log_probability, figure)
 
     def wanted(self, row: int) -> bool:
-        """Return whether anybody still waits for the row."""
+        """Return whether the row's client is still waiting."""
         return self.listener.wanted(self.rows[row])
 
     def done(self, row: int, hypotheses: Sequence[Hypothesis]) -> None:
@@ -160,18 +161,17 @@ class ReindexedListener:
 
 class TransformerEngine(Protocol):
     """A transformer that computes. One engine serves all instances of a model; every method may be called from several
-    threads at once. Errors are `SlipwayError`s; a row's figures were checked by who made the row. `description` says
-    what computes how."""
+    threads at once. Errors are `SlipwayError`s. The code that makes a row must check its settings."""
 
     @property
     def description(self) -> str:
-        """What computes how: for statistics and logs."""
+        """The library, its precision and device: for statistics and logs."""
 
     def refusal(self, row: SequenceRequest) -> str:
-        """Return why this engine cannot run the row exactly as asked, "" when it can."""
+        """Return why this engine cannot run the row exactly as requested, "" if it can."""
 
     def generate(self, rows: Sequence[SequenceRequest], listener: GenerationListener) -> None:
-        """Decode all rows, each by its own `decoding`; return when `listener.done` was called for each."""
+        """Decode all rows, each by its own `decoding`; return when `listener.done` has been called for each."""
 
     def encode(self, rows: Sequence[SequenceRequest], *, attentions: bool = False) -> list[Encoded]:
         """Return the hidden states of each row."""

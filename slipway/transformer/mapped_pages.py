@@ -1,8 +1,8 @@
-"""Pages of mapped files that were read once: what was read leaves memory again.
+"""Drop the pages of mapped files after they were read once.
 
-Reading a mapped checkpoint otherwise leaves all of it in the process's resident memory, beside the engine's copy, and
-loading seems to need the weights twice. Dropped pages stay in the system's cache and come back when they are read again
-(nobody writes into weights).
+Otherwise a mapped checkpoint stays in the process's resident memory next to the engine's copy, and loading seems to
+need the weights twice. Dropped pages stay in the system's cache and come back when they are read again (nothing writes
+to weights).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class MappedPages:
         return array
 
     def release(self) -> None:
-        """Drop the pages of all of them."""
+        """Drop the pages of all these mappings."""
         for mapping in self._mappings.values():
             _drop(mapping)
         self._mappings.clear()
@@ -45,7 +45,7 @@ def _drop(mapping: mmap.mmap) -> None:
 
 
 def _mapping(array: np.ndarray) -> mmap.mmap | None:
-    """Return the mapped file that an array is a view of, None for one with memory of its own."""
+    """Return the mapped file that an array is a view of, None for an array with its own memory."""
     base: object = array
     while base is not None and not isinstance(base, mmap.mmap):
         base = base.obj if isinstance(base, memoryview) else getattr(base, "base", None)

@@ -1,4 +1,4 @@
-"""What a model's configuration says about the engine that computes it, and which engines are installed."""
+"""The engine settings of a model's configuration, and which engines are installed."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ from pathlib import Path
 from typing import Final
 
 from slipway.errors import invalid
+from slipway.installation import install_hint
 
-# The third takes CTranslate2 for the rows that it runs exactly as asked, and torch for all others.
+# The third uses CTranslate2 for the rows that it runs exactly as requested, and torch for all others.
 ENGINES: Final = ("auto", "ctranslate2", "ctranslate2+torch", "torch")
 COMPUTE_TYPES: Final = ("float32", "bfloat16", "float16", "int8")
-INSTALL: Final = 'pip install "slipway[generate]"'
+INSTALL: Final = install_hint("generate")
 DEVICE: Final = re.compile(r"cpu|cuda(:\d+)?")
 
 
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
-    """What a model's configuration says about its engine. `threads` 0 is the engine's choice; `workers` calls run at
-    once; `cache_directory` is where converted models are kept, None the user's cache."""
+    """The engine settings of a model. `threads` 0 is the engine's choice; up to `workers` calls run at once; converted
+    models are kept in `cache_directory`, or in the user's cache if it is None."""
 
     engine: str = "auto"
     compute_type: str = "float32"
@@ -30,12 +31,12 @@ class EngineOptions:
     cache_directory: Path | None = None
 
     def check(self) -> None:
-        """Raise INVALID_ARG naming everything that is not a choice."""
+        """Raise INVALID_ARG naming every invalid setting."""
         problems = []
         if self.engine not in ENGINES:
-            problems.append(f"engine '{self.engine}' does not exist, choose one of {', '.join(ENGINES)}")
+            problems.append(f"engine '{self.engine}' does not exist, use one of {', '.join(ENGINES)}")
         if self.compute_type not in COMPUTE_TYPES:
-            problems.append(f"compute type '{self.compute_type}' does not exist, one of {', '.join(COMPUTE_TYPES)}")
+            problems.append(f"compute type '{self.compute_type}' does not exist, use one of {', '.join(COMPUTE_TYPES)}")
         if not DEVICE.fullmatch(self.device):
             problems.append(f"device '{self.device}' is neither cpu nor cuda nor cuda:N")
         if self.threads < 0:
@@ -47,6 +48,6 @@ class EngineOptions:
 
 
 def installed(library: str) -> bool:
-    """Return whether a library can be imported; it is not. A folder of its name on the path is not a library."""
+    """Return whether a library can be imported, without importing it; a mere folder of that name does not count."""
     found = find_spec(library)
     return found is not None and found.origin is not None

@@ -1,7 +1,7 @@
-"""What a transformer is, without its numbers: a frozen description that readers write and engines execute.
+"""The architecture of a transformer, without its weights: a frozen description that readers write and engines execute.
 
-A specification is complete: an engine needs nothing but it and the arrays that `weights.expected_shapes` lists. It
-knows no file format, no engine and no way of decoding.
+A specification is complete: an engine needs only it and the arrays that `weights.expected_shapes` lists. It knows no
+file format, no engine and no decoding method.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ class Activation(Enum):
 
 
 class Positions(Enum):
-    """How a stack knows the order of its tokens."""
+    """How a stack encodes the order of its tokens."""
 
     NONE = "none"
-    TABLE = "table"  # an array of one row per position, learned or sinusoidal, added to the embedding
+    TABLE = "table"  # an array with one row per position, learned or sinusoidal, added to the embedding
     RELATIVE = "relative"  # T5: a bias per head and distance bucket, added to the attention scores of every layer
 
 
 class Gate(Enum):
-    """How a mixture of experts picks the experts of a token."""
+    """How a mixture of experts selects the experts of a token."""
 
-    SOFT = "soft"  # softmax over the router's scores, the best `top_k` weighted by their probabilities
-    HARD = "hard"  # every token of a row goes to the one expert that the row's language names
+    SOFT = "soft"  # softmax over the router's scores; the best `top_k` are weighted by their probabilities
+    HARD = "hard"  # every token of a row goes to the expert of the row's language
 
 
 class Languages(Enum):
@@ -49,8 +49,8 @@ class Languages(Enum):
 
     NONE = 0
     EVERY_TOKEN = 1  # the source language is added to every source token, the target language to every target token
-    PREFIX_TOKEN = 2  # the source language's row stands before the source; the target language's is the start token
-    TARGET_IN_SOURCE = 3  # the target language's row stands before the source, and is the start token
+    PREFIX_TOKEN = 2  # the source language's row precedes the source; the target language's is the start token
+    TARGET_IN_SOURCE = 3  # the target language's row precedes the source, and is also the start token
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +58,14 @@ class Experts:
     """A mixture of experts in the feed-forward blocks of some layers."""
 
     count: int
-    top_k: int  # 1 or 2; of no meaning for a hard gate
+    top_k: int  # 1 or 2; ignored by a hard gate
     gate: Gate
     layers: tuple[int, ...]  # the layers that have experts
 
 
 @dataclass(frozen=True, slots=True)
 class Vision:
-    """Images as input: square patches through a convolution, a class token before them."""
+    """Images as input: square patches through a convolution, preceded by a class token."""
 
     image_size: int
     patch_size: int
@@ -73,17 +73,17 @@ class Vision:
 
     @property
     def tokens(self) -> int:
-        """The length of the sequence: one per patch, and the class token."""
+        """The length of the sequence: one token per patch, and the class token."""
         return (self.image_size // self.patch_size) ** 2 + 1
 
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """An encoder or a decoder: an embedding and `layers` equal layers.
+    """An encoder or a decoder: an embedding and `layers` identical layers.
 
     A pre-norm layer computes x + f(norm(x)), a post-norm layer norm(x + f(x)). The position table
-    begins with position 0 (readers cut off the rows that BART keeps for itself). `attention_scale` multiplies query
-    times key.
+    begins with position 0 (readers cut off the rows that BART reserves). `attention_scale` multiplies query times
+    key.
     """
 
     layers: int
@@ -91,7 +91,7 @@ class Stack:
     heads: int
     head_size: int
     inner: int
-    vocabulary: int  # 0 where images or embedded input come in
+    vocabulary: int  # 0 if the input is images or already embedded
     norm: Norm = Norm.LAYER
     norm_epsilon: float = 1e-5
     pre_norm: bool = False
@@ -100,7 +100,7 @@ class Stack:
     attention_bias: bool = True
     feed_forward_bias: bool = True
     positions: Positions = Positions.TABLE
-    position_rows: int = 0  # rows of the table: the longest sequence; 0 without a table
+    position_rows: int = 0  # rows of the table: the maximum sequence length; 0 without a table
     relative_buckets: int = 0
     relative_max_distance: int = 128
     embedding_scale: float = 1.0
@@ -113,7 +113,7 @@ class Stack:
     experts: Experts | None = None
     adapter_tasks: int = 0  # tasks of IA3: element-wise scales of keys, values and the inner activation
     vision: Vision | None = None
-    embedded_input: bool = False  # hidden states come in, no table of tokens (FasterTransformer's BERT)
+    embedded_input: bool = False  # the input is hidden states; there is no token table (FasterTransformer's BERT)
 
     @property
     def attention(self) -> int:
@@ -129,13 +129,13 @@ class Stack:
 class Transformer:
     """An architecture: encoder, decoder or both, and how hidden states become scores over the vocabulary.
 
-    With both, each decoder layer has cross-attention. `start_id` and `end_id` are what generation starts and ends with
-    unless a request says otherwise.
+    With both, each decoder layer has cross-attention. Generation starts with `start_id` and ends with `end_id` unless a
+    request sets others.
     """
 
     encoder: Stack | None = None
     decoder: Stack | None = None
-    shared_embedding: bool = False  # the decoder embeds with the encoder's token table
+    shared_embedding: bool = False  # the decoder uses the encoder's token table
     tied_head: bool = True  # the head is the decoder's token table
     head_bias: bool = False
     logit_scale: float = 1.0
@@ -155,29 +155,29 @@ class Transformer:
 
     @property
     def input_stack(self) -> Stack:
-        """The stack that the input enters: the encoder, or the decoder of a model that has no other."""
+        """The stack that the input enters: the encoder, or the decoder of a decoder-only model."""
         return self.encoder or self.output_stack
 
     @property
     def output_stack(self) -> Stack:
-        """The stack that generates; raises UNSUPPORTED for an encoder alone."""
+        """The stack that generates; raises UNSUPPORTED for an encoder-only model."""
         if self.decoder is None:
-            raise unsupported("the model is an encoder and generates nothing")
+            raise unsupported("the model is an encoder and cannot generate")
         return self.decoder
 
     @property
     def has_cross_attention(self) -> bool:
-        """Whether decoder layers look at an encoder."""
+        """Whether decoder layers attend to an encoder."""
         return self.encoder is not None and self.decoder is not None
 
 
 def standard_scale(head_size: int) -> float:
-    """Return 1 / sqrt(head size), the attention scale of everything but T5 (Vaswani et al. 2017, eq. 1)."""
+    """Return 1 / sqrt(head size), the attention scale of all models but T5 (Vaswani et al. 2017, eq. 1)."""
     return 1.0 / sqrt(head_size)
 
 
 def _check(name: str, stack: Stack) -> None:
-    """Refuse what no engine can run, naming the figure."""
+    """Refuse a stack that no engine can run, naming the value."""
     sizes = {"layers": stack.layers, "hidden": stack.hidden, "heads": stack.heads, "head_size": stack.head_size}
     for size, value in (*sizes.items(), ("inner", stack.inner)):
         if value < 1:
@@ -185,7 +185,7 @@ def _check(name: str, stack: Stack) -> None:
     if stack.positions is Positions.RELATIVE and stack.relative_buckets < 4:
         raise invalid(f"{name}: relative positions need at least 4 buckets, got {stack.relative_buckets}")
     if stack.positions is Positions.TABLE and stack.position_rows < 1:
-        raise invalid(f"{name}: a table of positions needs rows, got {stack.position_rows}")
+        raise invalid(f"{name}: the position table needs at least one row, got {stack.position_rows}")
     if stack.vision is None and not stack.embedded_input and stack.vocabulary < 1:
         raise invalid(f"{name}: the vocabulary is empty")
     if stack.experts is not None and not 1 <= stack.experts.top_k <= min(2, stack.experts.count):

@@ -1,8 +1,8 @@
-"""Which of several ways to compute is the fastest: measured once per model and machine, remembered beside the model.
+"""Find the fastest of several ways to compute: measured once per model and machine, remembered next to the model.
 
 Neither more threads nor another engine is faster for every model on every processor. T5-base in int8 on two cores of
-Zen 5, one row, tokens/s: CTranslate2 77 with one thread and 137 with two, torch 151. Knows no library: what is timed is
-a function.
+Zen 5, one row, tokens/s: CTranslate2 77 with one thread and 137 with two, torch 151. Knows no library: it times a
+function.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from slipway.transformer.spec import Transformer
 BATCHES: Final = (1, 8)
 SECONDS: Final = 0.3  # per batch size
 REPEATS: Final = 3
-GAIN: Final = 1.1  # a later choice must be worth it: more threads are taken from what else runs
+GAIN: Final = 1.1  # a later choice must be this much faster: it takes threads from other work
 FILE: Final = "trials.json"
-SMALL: Final = 2**22  # parameters; below, a model is too small for a trial to tell anything
-READ: Final = 64  # tokens of a trial's row that is only read ...
-GENERATED: Final = 8  # ... and of one that is continued, as many as it is continued by
+SMALL: Final = 2**22  # parameters; for a smaller model a trial shows nothing
+READ: Final = 64  # tokens in a trial's row if the model only reads it ...
+GENERATED: Final = 8  # ... and if it generates: as many are read as are generated
 
 _LOG: Final = logging.getLogger("slipway.transformer")
-_one_at_a_time = threading.RLock()  # models that load together must not time each other; a way may try its own
+_one_at_a_time = threading.RLock()  # models that load together must not disturb each other's timings; trials may nest
 
 Choice = TypeVar("Choice")
 Model = TypeVar("Model")
@@ -50,9 +50,9 @@ def fastest(
     *,
     clock: Clock = time.perf_counter,
 ) -> tuple[Choice, Model]:
-    """Return the best choice and the model loaded that way; `run` is timed for each of `BATCHES`.
+    """Return the fastest choice and the model loaded that way; `run` is timed for each of `BATCHES`.
 
-    One model is in memory at a time.
+    Only one model is in memory at a time.
     """
     with _one_at_a_time:
         costs: dict[Choice, float] = {}
@@ -65,7 +65,7 @@ def fastest(
                 raise
             if choice != choices[-1]:
                 release(model)
-                del model  # its memory goes before the next is loaded
+                del model  # its memory is freed before the next is loaded
         best = choices[0]
         for choice in choices[1:]:
             if costs[choice] * GAIN ** len(BATCHES) < costs[best]:
@@ -79,7 +79,7 @@ def fastest(
 
 
 def trial_row(spec: Transformer) -> SequenceRequest:
-    """Return a row as most are: tokens that are not padding, decoded greedily if the model decodes."""
+    """Return a typical row: tokens that are not padding, decoded greedily if the model decodes."""
     tables = [stack.position_rows for stack in (spec.encoder, spec.decoder) if stack is not None]
     tokens = min([READ if spec.decoder is None else GENERATED, *(max(1, rows // 2) for rows in tables if rows)])
     ids = np.full(tokens, int(spec.input_stack.padding_id == 0), np.int64)
@@ -87,7 +87,7 @@ def trial_row(spec: Transformer) -> SequenceRequest:
 
 
 def remembered(directory: Path, question: str) -> str:
-    """Return what was answered on a machine like this one, "" when nothing was."""
+    """Return the answer remembered for a machine like this one, "" if there is none."""
     try:
         answer = json.loads((directory / FILE).read_text())[_key(question)]
     except (OSError, ValueError, KeyError, TypeError):
@@ -96,27 +96,27 @@ def remembered(directory: Path, question: str) -> str:
 
 
 def remember(directory: Path, question: str, answer: str) -> None:
-    """Keep what was measured for the next start."""
+    """Remember the answer for the next start."""
     with _one_at_a_time:
         try:
             known = json.loads((directory / FILE).read_text())
         except (OSError, ValueError):
             known = None
-        known = known if isinstance(known, dict) else {}  # a damaged file is written anew
+        known = known if isinstance(known, dict) else {}  # a damaged file is replaced
         unfinished: Path | None = None
         try:
             with NamedTemporaryFile("w", dir=directory, prefix=FILE, delete=False) as file:
                 unfinished = Path(file.name)
                 json.dump({**known, _key(question): answer}, file)
             unfinished.rename(directory / FILE)
-        except OSError as error:  # measured again next time
+        except OSError as error:  # it is measured again next time
             if unfinished is not None:
                 unfinished.unlink(missing_ok=True)
-            _LOG.debug("cannot remember which way is the fastest: %s", error)
+            _LOG.debug("cannot save the fastest choice: %s", error)
 
 
 def _seconds(run: Callable[[], None], clock: Clock) -> float:
-    """Return the shortest of a few runs after one that warms up."""
+    """Return the shortest time of a few runs, after one to warm up."""
     run()
     shortest, end = float("inf"), clock() + SECONDS
     for _ in range(REPEATS):

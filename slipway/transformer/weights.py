@@ -1,9 +1,9 @@
 """The arrays of a transformer under canonical names, read one at a time.
 
-Linear weights are [out, in], as torch and CTranslate2 keep them. A `Weights` holds no numbers itself: each array is
-made when asked for (a view of a mapped file, a transposed or dequantised copy), so that loading needs the memory of the
-engine's own form and one array more. `expected_shapes` is the closed world: a reader that gives exactly these names in
-these shapes gives a whole model.
+Linear weights are [out, in], as in torch and CTranslate2. A `Weights` holds no numbers itself: each array is made when
+it is accessed (a view of a mapped file, a transposed or dequantised copy), so that loading needs the memory of the
+engine's own form plus one array. `expected_shapes` is the closed world: a reader that provides exactly these names with
+these shapes provides a complete model.
 
     encoder.embedding.{tokens [V,D], positions [P,D], types [T,D], languages [n,D], norm.{scale,bias} [D]}
     encoder.embedding.{patch.weight [D,C,p,p], patch.bias [D], class [D]}                        images
@@ -13,11 +13,11 @@ these shapes gives a whole model.
     encoder.layers.<i>.feed_forward.{norm.*, up.* [F,D], gated.* [F,D], down.* [D,F], scale [tasks,F]}
     encoder.layers.<i>.feed_forward.{router.weight [E,D], up.weight [E,F,D], up.bias [E,F], ...} experts
     encoder.final_norm.*
-    decoder.*, the same with decoder.layers.<i>.cross_attention.*
+    decoder.*, the same plus decoder.layers.<i>.cross_attention.*
     head.weight [V,D], head.bias [V], prompts.<task> [n,D]
 
-`up` is what the activation sees; `gated` is the other factor of a gated block. A normalisation belongs to the block
-it stands before (pre-norm) or after (post-norm).
+`up` is the product that goes through the activation; `gated` is the other factor of a gated block. A normalisation
+belongs to the block that it precedes (pre-norm) or follows (post-norm).
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Array:
-    """One array, not yet in memory: its shape, and how to get it (float32, float16 or ml_dtypes.bfloat16)."""
+    """One array that is not yet in memory: its shape, and how to read it (float32, float16 or ml_dtypes.bfloat16)."""
 
     shape: Shape
     read: Callable[[], np.ndarray]
 
 
 class Weights(Mapping[str, np.ndarray]):
-    """A transformer's arrays by canonical name; each access reads. Made by a checkpoint reader."""
+    """A transformer's arrays by canonical name; each access reads the array. Made by a checkpoint reader."""
 
     def __init__(self, arrays: Mapping[str, Array]) -> None:
         self._arrays = dict(arrays)
@@ -61,11 +61,11 @@ class Weights(Mapping[str, np.ndarray]):
         return len(self._arrays)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._arrays  # without reading
+        return name in self._arrays  # without reading the array
 
     @property
     def shapes(self) -> dict[str, Shape]:
-        """The shape of every array, without reading one."""
+        """The shape of every array, without reading any."""
         return {name: array.shape for name, array in self._arrays.items()}
 
     @property
@@ -75,7 +75,7 @@ class Weights(Mapping[str, np.ndarray]):
 
 
 def check_complete(spec: Transformer, weights: Weights, source: str) -> None:
-    """Raise INVALID_ARG naming every missing, unused and misshapen array of `weights` at once; reads none."""
+    """Raise INVALID_ARG naming every missing, unused and misshapen array of `weights`; read none of them."""
     expected, given = expected_shapes(spec), weights.shapes
     problems = [f"missing: {name} {list(shape)}" for name, shape in expected.items() if name not in given]
     problems += [f"unused: {name} {list(shape)}" for name, shape in given.items() if name not in expected]
@@ -85,7 +85,7 @@ def check_complete(spec: Transformer, weights: Weights, source: str) -> None:
         if name in given and given[name] != shape
     ]
     if problems:
-        raise invalid(f"{source} is not the checkpoint its configuration describes:\n  " + "\n  ".join(problems))
+        raise invalid(f"{source} is not the checkpoint that its configuration describes:\n  " + "\n  ".join(problems))
 
 
 def expected_shapes(spec: Transformer) -> dict[str, Shape]:
@@ -105,7 +105,7 @@ def expected_shapes(spec: Transformer) -> dict[str, Shape]:
 
 
 def token_table(spec: Transformer) -> str:
-    """Return the name of the decoder's token table, which is also a tied head."""
+    """Return the name of the decoder's token table, which a tied head also uses."""
     return "encoder.embedding.tokens" if spec.shared_embedding else "decoder.embedding.tokens"
 
 

@@ -1,1 +1,1 @@
-"""`slipway verify`: send every model of a server an example and judge what it answers."""
+"""`slipway verify`: send every model of a server a sample and judge the response."""

@@ -1,4 +1,4 @@
-"""Whether an answer is one: every declared output there, of its datatype and shape, with numbers that are numbers.
+"""Judge a response: every declared output is present, with its datatype and shape, and without NaN or infinity.
 
 Pure.
 """
@@ -20,7 +20,7 @@ _FLOATS: Final = ("FP16", "BF16", "FP32", "FP64")
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """One tensor of an answer."""
+    """One tensor of a response."""
 
     name: str
     datatype: str
@@ -36,7 +36,7 @@ def output_problems(config: pb.ModelConfig, outputs: Sequence[Output], rows: int
     for declared in config.output:
         output = answered.get(declared.name)
         if output is None:
-            yield Fault(Cause.SILENT, f"output '{declared.name}' is declared, and missing in the answer")
+            yield Fault(Cause.SILENT, f"output '{declared.name}' is declared but missing from the response")
         else:
             yield from _declaration_problems(declared, output, rows)
     for output in outputs:
@@ -46,14 +46,14 @@ def output_problems(config: pb.ModelConfig, outputs: Sequence[Output], rows: int
 def _declaration_problems(declared: Any, output: Output, rows: int | None) -> Iterator[Fault]:
     config_type = BY_CONFIG_NAME.get(pb.DataType.Name(declared.data_type))
     if config_type is None or config_type.name != output.datatype:
-        expected = config_type.name if config_type else "no data type"
-        text = f"output '{output.name}' is declared as {expected}, and answered as {output.datatype}"
+        expected = config_type.name if config_type else "no datatype"
+        text = f"output '{output.name}' is declared as {expected}, but the response has {output.datatype}"
         yield Fault(Cause.DATATYPE, text)
     dims = tuple(declared.dims) if rows is None else (rows, *declared.dims)
     shape = output.array.shape
     if len(dims) != len(shape) or any(want not in (-1, size) for want, size in zip(dims, shape, strict=True)):
         batch = "" if rows is None else f" for a batch of {rows}"
-        text = f"output '{output.name}' is declared as {list(dims)}{batch}, and answered as {list(shape)}"
+        text = f"output '{output.name}' is declared as {list(dims)}{batch}, but the response has {list(shape)}"
         yield Fault(Cause.SHAPE, text)
 
 
@@ -62,5 +62,5 @@ def _number_problems(output: Output) -> Iterator[Fault]:
         return
     wrong = output.array.size - int(np.isfinite(output.array).sum())
     if wrong:
-        text = f"output '{output.name}' holds NaN or infinity in {wrong} of {output.array.size} values"
+        text = f"output '{output.name}' contains NaN or infinity in {wrong} of {output.array.size} values"
         yield Fault(Cause.NOT_FINITE, text)

@@ -23,14 +23,14 @@ _DRAIN_S: Final = 10.0
 
 
 def model_directories(repository: Path) -> Mapping[str, Path]:
-    """Return the models of a repository by name; raise INVALID_ARG when it is no directory."""
+    """Return the models of a repository by name; raise INVALID_ARG if it is not a directory."""
     if not repository.is_dir():
-        raise invalid(f"'{repository}' is not a directory: a model repository is expected")
+        raise invalid(f"'{repository}' is not a directory; specify a model repository")
     return scan_repositories([repository]).models
 
 
 async def verify_repository(repository: Path, models: Sequence[str], timeout_s: float) -> list[Verdict]:
-    """Load the models, all or those named, send each its sample over gRPC, and return the verdicts by name."""
+    """Load all models or those named, send each a sample over gRPC, and return the verdicts by name."""
     directories = model_directories(repository)
     options = ServerOptions(
         model_repository=(repository,),
@@ -41,20 +41,22 @@ async def verify_repository(repository: Path, models: Sequence[str], timeout_s: 
     )
     engine = Engine(options, version=__version__)
     listener = GrpcListener(engine, GrpcOptions(grpc_address=_ADDRESS, grpc_port=0))
+    drain_s = 0.0  # of what is interrupted, nobody waits for the answers
     try:
         failed = await engine.start()
         port = await listener.start()
         known = {(row.name, row.version): row.problems for row in engine.repository_index(ready_only=False)}
         probe = Probe(f"{_ADDRESS}:{port}", timeout_s=timeout_s, directories=directories, known=known)
         verdicts = await asyncio.to_thread(probe.run, models)
+        drain_s = _DRAIN_S
     finally:
-        await listener.stop(_DRAIN_S)
-        await engine.shutdown(_DRAIN_S)
+        await listener.stop(drain_s)
+        await engine.shutdown(drain_s)
     return sorted([*verdicts, *_unlisted(failed, verdicts)], key=lambda each: (each.model, each.version))
 
 
 def _unlisted(failed: Mapping[str, LoadFailure], verdicts: Sequence[Verdict]) -> list[Verdict]:
-    """Return verdicts for models that never came as far as having a version that the index could show."""
+    """Return verdicts for models that failed before they had a version for the index to show."""
     shown = {verdict.model for verdict in verdicts if not verdict.passed}
     return [
         Verdict(name, "-", reason=failure.detail.strip(), known=_known(failure))

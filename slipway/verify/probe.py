@@ -1,4 +1,4 @@
-"""Ask a running server, over gRPC, about its models: send each ready one a sample, and judge what comes back."""
+"""Verify the models of a running server over gRPC: send each ready model a sample, and judge the response."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from slipway.verify.advice import Cause, Fault, Known, advise
 from slipway.verify.judge import Output, output_problems
 from slipway.verify.sample import Input, Sample, sample_of
 
-_UNLOADED = "unloaded"  # somebody's wish, not a failure
+_UNLOADED = "unloaded"  # on request, so not a failure
 _GRACE_S = 5.0  # the stream's own deadline comes first
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What became of one model version. `reason` is "" for a pass; `milliseconds` None when nothing was answered;
-    `known` are the causes behind the reason, as far as it did not come as mere text."""
+    """The result for one model version. `reason` is "" for a pass; `milliseconds` is None without a response; `known`
+    holds the causes of the failure, as far as they are known beyond the text."""
 
     model: str
     version: str
@@ -39,7 +39,7 @@ class Verdict:
 
     @property
     def passed(self) -> bool:
-        """Whether the model answered as it should."""
+        """Whether the model passed."""
         return not self.reason
 
     @property
@@ -49,8 +49,8 @@ class Verdict:
 
 
 class Probe:
-    """Verifies the models of the server at `url`; `directories` are those of models whose files are at hand, `known`
-    why versions (model, version) failed to load, where the server is in this process."""
+    """Verifies the models of the server at `url`. `directories` holds the directories of models whose files can be read
+    here; `known` says why a (model, version) failed to load, if the server is in this process."""
 
     def __init__(
         self,
@@ -66,8 +66,8 @@ class Probe:
         self._known = known
 
     def run(self, models: Sequence[str]) -> list[Verdict]:
-        """Return a verdict for every version that serves or failed to, of `models` or of all; raise UNAVAILABLE when
-        no server answers."""
+        """Return a verdict for every version of `models`, or of all models, that is ready or failed to load; raise
+        UNAVAILABLE if no server answers."""
         with triton.InferenceServerClient(self._url) as client:
             try:
                 index = client.get_model_repository_index(client_timeout=self._timeout_s).models
@@ -103,13 +103,13 @@ class Probe:
         answers = [_outputs(response) for response in responses]
         faults = [fault for outputs in answers for fault in output_problems(config, outputs, sample.rows)]
         if not answers:
-            faults = [Fault(Cause.SILENT, "the model closed the request without an answer")]
+            faults = [Fault(Cause.SILENT, "the model ended the request without a response")]
         known = tuple(dict.fromkeys(faults))
         shown = tuple(str(output) for outputs in answers[:1] for output in outputs)
         return Verdict(model, version, sample.source, milliseconds, shown, "; ".join(map(str, known)), known)
 
     def _infer(self, client: Any, config: pb.ModelConfig, version: str, sample: Sample) -> list[Any]:
-        """Return the results of one request: one, or any number of a decoupled model."""
+        """Return the responses to one request: one, or any number from a decoupled model."""
         inputs = [_tensor(each) for each in sample.inputs]
         options: dict[str, Any] = {"model_version": version}
         if config.HasField("sequence_batching"):
@@ -125,13 +125,13 @@ class Probe:
 
 def _tensor(given: Input) -> Any:
     tensor = triton.InferInput(given.name, list(given.array.shape), given.datatype)
-    bfloat16 = given.datatype == "BF16"  # older clients take it as float32, newer ones as it is
+    bfloat16 = given.datatype == "BF16"  # older clients expect float32, newer ones bfloat16
     tensor.set_data_from_numpy(given.array.astype(triton_to_np_dtype("BF16")) if bfloat16 else given.array)
     return tensor
 
 
 def _stream(client: Any, model: str, inputs: Sequence[Any], options: Mapping[str, Any], timeout_s: float) -> list[Any]:
-    """Return every response of a decoupled model to one request."""
+    """Return every response of a decoupled model to one request, in order."""
     answers: queue.Queue[tuple[Any, InferenceServerException | None]] = queue.Queue()
 
     def put(result: Any, error: InferenceServerException | None) -> None:
@@ -151,7 +151,7 @@ def _stream(client: Any, model: str, inputs: Sequence[Any], options: Mapping[str
             if response.parameters["triton_final_response"].bool_param:
                 return results
     except queue.Empty:
-        raise TimeoutError(f"timed out: the stream ended without an answer within {timeout_s:g} seconds") from None
+        raise TimeoutError(f"timed out: no response on the stream within {timeout_s:g} seconds") from None
     finally:
         client.stop_stream(cancel_requests=True)
 

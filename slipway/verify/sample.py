@@ -1,11 +1,12 @@
-"""What to send a model to see whether it works: its own warm-up sample, or an example made from its signature.
+"""The request that verifies a model: its own warm-up sample, or a sample generated from its signature.
 
-Pure, but for the files that a warm-up sample names.
+Pure, except for reading the files that a warm-up sample names.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,9 +17,9 @@ from slipway.core.bytes_codec import decode_bytes
 from slipway.datatypes import BY_CONFIG_NAME, DataType
 from slipway.errors import invalid
 
-VARIABLE: Final = 8  # stands for a dimension of -1
+VARIABLE: Final = 8  # the size used for a dimension of -1
 _SENTENCE: Final = b"The ship left the slipway and took to the water."
-# Integer inputs whose name holds one of these count or select something: zero would say "nothing".
+# Integer inputs whose name contains one of these count or select something: zero would mean "nothing".
 _ONES: Final = ("mask", "len", "count", "num", "size")
 
 
@@ -41,9 +42,9 @@ class Sample:
 
 
 def sample_of(config: pb.ModelConfig, directory: Path | None) -> Sample:
-    """Return the model's first warm-up sample, or an example where there is none or its files are out of reach.
+    """Return the model's first warm-up sample whose files can be read, else a generated sample.
 
-    `directory` is the model's, None when it lies on another machine. Raise INVALID_ARG for a sample that is no good.
+    `directory` is the model's, None if it is on another machine. Raise INVALID_ARG for an invalid warm-up sample.
     """
     for warmup in config.model_warmup:
         if directory is not None or not any(each.input_data_file for each in warmup.inputs.values()):
@@ -63,7 +64,7 @@ def _fill(datatype: DataType, shape: tuple[int, ...], name: str) -> np.ndarray:
     if datatype.name == "BYTES":
         return np.full(shape, _SENTENCE, dtype=np.object_)
     if datatype.numpy.kind in "iu" and not any(word in name.lower() for word in _ONES):
-        return np.zeros(shape, dtype=datatype.numpy)  # the one index that every vocabulary has
+        return np.zeros(shape, dtype=datatype.numpy)  # the one id that every vocabulary has
     return np.ones(shape, dtype=datatype.numpy)
 
 
@@ -71,7 +72,7 @@ def _fill(datatype: DataType, shape: tuple[int, ...], name: str) -> np.ndarray:
 
 
 def _warmup(config: pb.ModelConfig, warmup: pb.ModelWarmup, directory: Path | None) -> Sample:
-    rows = max(1, warmup.batch_size) if config.max_batch_size > 0 else None
+    rows = 1 if config.max_batch_size > 0 else None  # a sample describes one row, however many it is run with
     inputs = [_warmup_input(name, warmup.inputs[name], rows, directory) for name in sorted(warmup.inputs)]
     return Sample(f"warm-up sample '{warmup.name}'", tuple(inputs), rows)
 
@@ -95,10 +96,10 @@ def _decode(raw: bytes, datatype: DataType, shape: tuple[int, ...], name: str) -
         if datatype.name == "BYTES":
             array = np.array(decode_bytes(raw), dtype=np.object_)
         else:
-            array = np.frombuffer(raw, datatype.numpy)
+            array = np.frombuffer(raw, datatype.numpy)[: prod(shape)]  # a file may hold more rows
         return array.reshape(shape)
     except ValueError as error:
-        raise invalid(f"warm-up file '{name}' does not hold {datatype.name} {list(shape)}: {error}") from None
+        raise invalid(f"warm-up file '{name}' does not contain {datatype.name} {list(shape)}: {error}") from None
 
 
 def _random(datatype: DataType, shape: tuple[int, ...]) -> np.ndarray:
@@ -117,5 +118,5 @@ def _shape(dims: Any, rows: int | None) -> tuple[int, ...]:
 def _datatype(data_type: Any, name: str) -> DataType:
     config_name = pb.DataType.Name(data_type)
     if config_name not in BY_CONFIG_NAME:
-        raise invalid(f"input '{name}' has no data type in the configuration")
+        raise invalid(f"input '{name}' has no data_type in the configuration")
     return BY_CONFIG_NAME[config_name]

@@ -1,1 +1,1 @@
-"""Codecs between bytes and requests. Pure: no sockets, no models."""
+"""Codecs between bytes and requests or responses. Pure: no sockets, no models."""

@@ -1,6 +1,6 @@
-"""The classification extension: an output as its top classes, "value:index[:label]".
+"""The classification extension: replaces an output by its top classes, "value:index[:label]".
 
-Source: Triton extension_classification.md; values are printed as C++ `std::to_string` prints them.
+Source: Triton extension_classification.md; values are printed like C++ `std::to_string`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _MAX_ELEMENTS: Final = 1_000_000
 def classify(tensor: Tensor, classes: int, labels: tuple[str, ...], *, batched: bool) -> Tensor:
     """Return the BYTES tensor of the `classes` highest values, per row where `batched`; ties go to the lower index.
 
-    NaN sorts last. The shape is [batch, k] or [k], k at most the number of elements (of a row).
+    NaN sorts last. The shape is [batch, k] or [k], where k is at most the number of elements (per row).
     """
     if tensor.datatype not in _SUPPORTED:
         raise invalid(f"class result not available for output due to unsupported type '{tensor.datatype}'")
@@ -45,11 +45,12 @@ def classify(tensor: Tensor, classes: int, labels: tuple[str, ...], *, batched: 
 def _top(row: np.ndarray, count: int) -> list[tuple[float | int, int]]:
     if row.dtype.kind == "f":
         order = np.argsort(-row, kind="stable")[:count]
-    else:  # unsigned values have no negative: sort upwards from the far end, so that ties stay in order
+    else:  # unsigned values cannot be negated: sort the reversed row upwards, so that ties stay in order
         order = (row.size - 1 - np.argsort(row[::-1], kind="stable")[::-1])[:count]
     return list(zip(row[order].tolist(), order.tolist(), strict=True))
 
 
 def _entry(value: float, index: int, labels: tuple[str, ...]) -> bytes:
     text = f"{value:.6f}:{index}" if isinstance(value, float) else f"{value}:{index}"
-    return (f"{text}:{labels[index]}" if index < len(labels) else text).encode()
+    label = labels[index] if index < len(labels) else ""
+    return (f"{text}:{label}" if label else text).encode()

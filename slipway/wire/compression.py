@@ -1,4 +1,4 @@
-"""Content codings of HTTP bodies: gzip and deflate, with a hard cap on what a body may grow to."""
+"""Content codings of HTTP bodies: gzip and deflate, with a hard limit on the decompressed size."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Final
 from slipway.errors import SlipwayError, invalid
 
 CODINGS: Final = ("gzip", "deflate")
-_ANY_HEADER: Final = 32 + zlib.MAX_WBITS  # zlib finds out whether the header is gzip's or zlib's
+_ANY_HEADER: Final = 32 + zlib.MAX_WBITS  # zlib detects a gzip or zlib header
 _WINDOW: Final = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 _FASTEST: Final = 1
 
 
 def input_too_large(size: int | str, limit: int) -> SlipwayError:
-    """Return the error for a body above the limit; `size` is its number of bytes, or words where it is not known."""
+    """Return the error for a body above the limit; `size` is its size in bytes, or words if the size is unknown."""
     return invalid(
         f"Request body of {size} bytes exceeds the maximum allowed input size of {limit} bytes. "
         "Use --http-max-input-size to increase the limit."
@@ -23,7 +23,7 @@ def input_too_large(size: int | str, limit: int) -> SlipwayError:
 
 
 def decompress(body: bytes | bytearray, limit: int) -> bytearray:
-    """Return the decoded body; raise INVALID_ARG when it is damaged, cut short, or larger than `limit` bytes."""
+    """Return the decoded body; raise INVALID_ARG if it is damaged, truncated, or larger than `limit` bytes."""
     if not body:
         raise invalid("nothing to be decompressed")
     decoded = bytearray()
@@ -37,7 +37,7 @@ def decompress(body: bytes | bytearray, limit: int) -> bytearray:
         if len(decoded) > limit:
             raise input_too_large(f"more than {limit}", limit)
         if not decoder.eof:
-            raise invalid("failed to decompress the request body: the compressed data is cut short")
+            raise invalid("failed to decompress the request body: the compressed data is truncated")
         remaining = decoder.unused_data
     return decoded
 
@@ -49,9 +49,9 @@ def compress(parts: Iterable[bytes | memoryview], coding: str) -> bytes:
 
 
 def choose_coding(accept_encoding: str) -> str:
-    """Return the coding of `CODINGS` that an Accept-Encoding header prefers, "" for none.
+    """Return the coding of `CODINGS` that an Accept-Encoding header prefers, or "" for none.
 
-    The highest q-value wins, then the order of the header; `*` and unknown codings mean none, as in Triton.
+    The highest q-value wins, then the first in the header; `*` and unknown codings mean none, as in Triton.
     """
     best, best_quality = "", 0.0
     for item in accept_encoding.split(","):

@@ -1,4 +1,4 @@
-"""An `InferResponse` into its wire form: a JSON part, then the binary outputs in order.
+"""Encode an `InferResponse` for HTTP: a JSON part, then the binary outputs in order.
 
 The parts are returned unjoined, so a large output is never copied here.
 """
@@ -25,7 +25,8 @@ _OPTIONS: Final = orjson.OPT_SERIALIZE_NUMPY
 def encode_infer(
     response: InferResponse, encoding: ResponseEncoding, signature: ModelSignature
 ) -> tuple[bytes, list[Raw]]:
-    """Return the JSON part and the binary outputs that follow it; raise `SlipwayError` for what JSON cannot carry."""
+    """Return the JSON part and the binary outputs that follow it; raise `SlipwayError` for data that JSON cannot
+    represent."""
     blobs: list[Raw] = []
     outputs: list[dict[str, Any]] = []
     requested = encoding.outputs
@@ -37,7 +38,7 @@ def encode_infer(
                 continue
             binary, classes = chosen.binary, chosen.classes
         if classes:
-            tensor = _classified(tensor, classes, signature)  # noqa: PLW2901  the output is what it was asked to be
+            tensor = _classified(tensor, classes, signature)  # noqa: PLW2901  the classified output replaces the tensor
         entry: dict[str, Any] = {"name": tensor.name, "datatype": tensor.datatype, "shape": tensor.shape}
         if binary:
             raw = tensor.raw
@@ -62,7 +63,7 @@ def _classified(tensor: Tensor, classes: int, signature: ModelSignature) -> Tens
 
 
 def json_data(tensor: Tensor) -> Any:
-    """Return the flat data of a tensor in a form orjson writes; raise INVALID_ARG where JSON cannot carry it."""
+    """Return a tensor's flat data in a form that orjson writes; raise INVALID_ARG if JSON cannot represent it."""
     datatype = tensor.datatype
     if datatype == "BYTES":
         return _strings(tensor)
@@ -84,6 +85,6 @@ def _strings(tensor: Tensor) -> list[str]:
         return [element.decode() if isinstance(element, bytes) else str(element) for element in elements]
     except UnicodeDecodeError:
         raise invalid(
-            f"output '{tensor.name}' holds bytes that are not UTF-8. Please use the binary data format for output "
+            f"output '{tensor.name}' contains bytes that are not UTF-8. Please use the binary data format for output "
             f"{tensor.name}"
         ) from None

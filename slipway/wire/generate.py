@@ -1,6 +1,6 @@
-"""The generate extension: a flat JSON object to an `InferRequest`, an `InferResponse` to a flat JSON object.
+"""The generate extension: decodes a flat JSON object to an `InferRequest` and encodes an `InferResponse` to one.
 
-Source: Triton extension_generate.md. A member named like an input is that input; any other is a request parameter.
+Source: Triton extension_generate.md. A member with an input's name is that input; any other is a request parameter.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from slipway.core.request import InferRequest, InferResponse
 from slipway.core.signature import ModelSignature, TensorSpec
 from slipway.core.tensor import Tensor
 from slipway.errors import SlipwayError, internal, invalid
+from slipway.wire.duplicate_keys import duplicate_key, given_twice
 from slipway.wire.encode import json_data
-from slipway.wire.json_tensor import decode_tensor
+from slipway.wire.json_tensor import decode_tensor, flatten
 from slipway.wire.json_text import NON_OBJECT_MEMBERS, NON_STRING, NOT_JSON, malformed, parse, too_deep, unparsable
 from slipway.wire.parameters import custom_parameter
 
@@ -27,8 +28,10 @@ _NESTED: Final = "parameters"
 
 def decode_generate(body: bytes | bytearray, model_version: str, signature: ModelSignature) -> InferRequest:
     """Return the request of a generate call; raise `SlipwayError` with Triton's text."""
+    members = _members(body)
+    _refuse_repeated(body, signature)
     request = InferRequest(signature.model_name, model_version)
-    for key, value in _members(body).items():
+    for key, value in members.items():
         if key == _NESTED and key not in signature.inputs:
             _add_nested(request, value, signature)
         else:
@@ -37,7 +40,7 @@ def decode_generate(body: bytes | bytearray, model_version: str, signature: Mode
 
 
 def encode_generate(response: InferResponse) -> bytes:
-    """Return the flat JSON object of an answer; tensors of one element are scalars."""
+    """Return the flat JSON object of a response; tensors of one element are scalars."""
     document: dict[str, Any] = {"id": response.id} if response.id else {}
     document["model_name"] = response.model_name
     document["model_version"] = response.model_version
@@ -47,64 +50,93 @@ def encode_generate(response: InferResponse) -> bytes:
     return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
-def _members(text: bytes | bytearray | msgspec.Raw) -> dict[str, msgspec.Raw]:
-    if not bytes(text[:1] if isinstance(text, (bytes, bytearray)) else text):
+def _members(text: bytes | bytearray) -> dict[str, Any]:
+    """Return the members of the document: their text, or their values where the text is not strict JSON (NaN)."""
+    if not text:
         raise malformed("The document is empty.")
+    members: dict[str, Any]
     try:
-        return _MEMBERS.decode(text)
+        members = _MEMBERS.decode(text)
     except RecursionError:
         raise too_deep() from None
     except msgspec.ValidationError:
         raise internal(NON_OBJECT_MEMBERS) from None
-    except NOT_JSON as error:
-        raise malformed(str(error)) from None
+    except NOT_JSON:
+        members = parse(text)  # as infer reads it: with NaN, Infinity and a byte order mark
+        if not isinstance(members, dict):
+            raise internal(NON_OBJECT_MEMBERS) from None
+    return members
 
 
-def _add_nested(request: InferRequest, value: msgspec.Raw, signature: ModelSignature) -> None:
-    if not bytes(value).startswith(b"{"):
+def _refuse_repeated(text: bytes | bytearray, signature: ModelSignature) -> None:
+    """Raise INVALID_ARG for a key that stands twice: in Triton's words where it names an input."""
+    key = duplicate_key(text)
+    if key is None:
+        return
+    raise _already_given(InferRequest(signature.model_name), key) if key in signature.inputs else given_twice(key)
+
+
+def _add_nested(request: InferRequest, value: object, signature: ModelSignature) -> None:
+    members = _value_of(value)
+    if not isinstance(members, dict):
         raise internal("Expected JSON object for keyword: 'parameters': attempt to access JSON non-object as object")
     try:
-        for key, member in _members(value).items():
+        for key, member in members.items():
             _add(request, key, member, signature)
     except SlipwayError as error:
         raise SlipwayError(error.code, f"Converting keyword: 'parameters': {error.message}") from None
 
 
-def _add(request: InferRequest, key: str, value: msgspec.Raw, signature: ModelSignature) -> None:
+def _value_of(value: object) -> Any:
+    return parse(bytes(value)) if isinstance(value, msgspec.Raw) else value
+
+
+def _add(request: InferRequest, key: str, value: object, signature: ModelSignature) -> None:
     spec = signature.inputs.get(key)
     if spec is not None:
         if key in request.inputs:
-            raise invalid(f"{request.log_prefix}input '{key}' already exists in request")
+            raise _already_given(request, key)
         request.inputs[key] = _tensor(spec, value, batched=signature.max_batch_size > 0)
         return
-    parameter = custom_parameter(key, parse(bytes(value)))
+    parsed = _value_of(value)
     if key == "id":
-        if not isinstance(parameter, str):
+        if not isinstance(parsed, str):
             raise unparsable("id", NON_STRING)
-        request.id = parameter
-    request.parameters[key] = parameter
+        request.id = parsed
+    request.parameters[key] = custom_parameter(key, parsed)
 
 
-def _tensor(spec: TensorSpec, value: msgspec.Raw, *, batched: bool) -> Tensor:
-    text = bytes(value)
-    if not text.startswith(b"["):
-        text = b"[" + text + b"]"
-    if spec.datatype == "BYTES":
-        values = parse(text)
-        return decode_tensor(spec.name, spec.datatype, deduce_shape(spec.dims, len(values), batched=batched), values)
-    count = text.count(b",") + 1 if text.strip(b"[] \t\r\n") else 0
-    return decode_tensor(spec.name, spec.datatype, deduce_shape(spec.dims, count, batched=batched), msgspec.Raw(text))
+def _already_given(request: InferRequest, name: str) -> SlipwayError:
+    return invalid(f"{request.log_prefix}input '{name}' already exists in request")
+
+
+def _tensor(spec: TensorSpec, value: object, *, batched: bool) -> Tensor:
+    data: msgspec.Raw | list[Any]
+    text = bytes(value).strip() if isinstance(value, msgspec.Raw) else b""
+    if not text or spec.datatype == "BYTES":
+        parsed = _value_of(value)
+        data = flatten(parsed if isinstance(parsed, list) else [parsed])
+        count = len(data)
+    else:
+        text = text if text.startswith(b"[") else b"[%b]" % text
+        count = text.count(b",") + 1 if text.strip(b"[] \t\r\n") else 0
+        data = msgspec.Raw(text)
+    shape = deduce_shape(spec.dims, count, batched=batched)
+    if prod(shape) != count:
+        raise invalid(f"The schema can not convert input '{spec.name}' to tensor with proper shape")
+    return decode_tensor(spec.name, spec.datatype, shape, data)
 
 
 def deduce_shape(dims: tuple[int, ...], count: int, *, batched: bool) -> tuple[int, ...]:
-    """Return the shape `count` elements take: the last variable dimension (the batch is the first one) takes them."""
+    """Return the shape of `count` elements: their number decides the last variable dimension, and any other variable
+    dimension is 1. The batch dimension counts as variable."""
     shape = [-1, *dims] if batched else list(dims)
     fixed = prod(size for size in shape if size != -1)
     variable = count // fixed if fixed else 0
     for axis in range(len(shape) - 1, -1, -1):
         if shape[axis] == -1:
             shape[axis], variable = variable, 1
-    if batched and shape[0] == 0:  # no elements are a row without elements, not no row
+    if batched and shape[0] == 0:  # without elements there is one empty row, not zero rows
         shape[0] = 1
     return tuple(shape)
 

@@ -1,16 +1,18 @@
 """The JSON part of an infer request, as typed structs.
 
-`read_document` decodes straight into the structs. A document that does not fit them is read a second time without
-types: either it is valid after all (NaN in its data), or the error names the first wrong field in Triton's words.
+`read_document` decodes straight into the structs. A document that does not fit them is parsed again without types:
+either it is valid after all (its data contains NaN), or the error names the first wrong field with Triton's text.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Final
 
 import msgspec
 
-from slipway.errors import internal
+from slipway.errors import internal, invalid
+from slipway.wire.duplicate_keys import refuse_duplicate_keys
 from slipway.wire.json_text import (
     NON_ARRAY,
     NON_BOOLEAN,
@@ -28,14 +30,14 @@ NO_DATA: Final = msgspec.Raw(b"")
 
 
 class InputParameters(msgspec.Struct, gc=False):
-    """`parameters` of one input; -1 is "not given"."""
+    """`parameters` of one input; -1 and UNSET are "not given" (null is not that)."""
 
     binary_data_size: Unsigned = -1
-    shared_memory_region: str | None = None
+    shared_memory_region: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class InferInput(msgspec.Struct, gc=False):
-    """One entry of `inputs`; `data` is its text, or its value where the document was read without types."""
+    """One entry of `inputs`; `data` is its text, or its value if the document was parsed without types."""
 
     name: str
     shape: tuple[Unsigned, ...]
@@ -47,9 +49,9 @@ class InferInput(msgspec.Struct, gc=False):
 class OutputParameters(msgspec.Struct, gc=False):
     """`parameters` of one requested output."""
 
-    binary_data: bool | None = None
+    binary_data: bool | msgspec.UnsetType = msgspec.UNSET
     classification: Unsigned = 0
-    shared_memory_region: str | None = None
+    shared_memory_region: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class InferOutput(msgspec.Struct, gc=False):
@@ -64,20 +66,46 @@ class InferDocument(msgspec.Struct, gc=False):
 
     inputs: list[InferInput]
     id: str = ""
-    parameters: dict[str, Any] | None = None
+    parameters: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
     outputs: list[InferOutput] = []
 
 
 _DECODER: Final = msgspec.json.Decoder(InferDocument)
 _MAX_UNSIGNED: Final = 2**64 - 1
+_PIECE: Final = 1 << 20  # bytes copied at a time
 
 
 def read_document(text: bytes | memoryview) -> InferDocument:
     """Return the parsed JSON part of an infer request; raise `SlipwayError` with Triton's text."""
     try:
-        return _DECODER.decode(text)
+        document = _DECODER.decode(text)
     except (*NOT_JSON, RecursionError):
-        return _untyped_document(parse(text))
+        untyped = parse(text)
+        refuse_duplicate_keys(text)
+        return _untyped_document(untyped)
+    if _colons(text) != _keys(document):  # colons in strings, keys that are ignored, or keys given twice
+        refuse_duplicate_keys(text)
+    return document
+
+
+def _colons(text: bytes | memoryview) -> int:
+    return sum(bytes(text[start : start + _PIECE]).count(b":") for start in range(0, len(text), _PIECE))
+
+
+def _keys(document: InferDocument) -> int:
+    """Return how many keys were read: where the text has no more colons than that, no key stands in it twice."""
+    count = 1 + bool(document.id) + bool(document.outputs)
+    if document.parameters is not msgspec.UNSET:
+        count += 1 + len(document.parameters)
+    for entry in document.inputs:
+        count += 3 + (entry.data is not NO_DATA)
+        if entry.parameters is not None:
+            count += 1 + (entry.parameters.binary_data_size >= 0)
+    for output in document.outputs:
+        count += 1
+        if output.parameters is not None:
+            count += 1 + (output.parameters.binary_data is not msgspec.UNSET) + bool(output.parameters.classification)
+    return count
 
 
 def _untyped_document(document: object) -> InferDocument:
@@ -85,7 +113,7 @@ def _untyped_document(document: object) -> InferDocument:
     identifier = members.get("id", "")
     if not isinstance(identifier, str):
         raise unparsable("id", NON_STRING)
-    parameters = members.get("parameters")
+    parameters = members.get("parameters", msgspec.UNSET)
     if "parameters" in members and not isinstance(parameters, dict):
         raise internal(f"failed to get request params.: {NON_OBJECT_MEMBERS}")
     return InferDocument(
@@ -93,6 +121,17 @@ def _untyped_document(document: object) -> InferDocument:
         id=identifier,
         parameters=parameters,
         outputs=[_output(entry) for entry in _array(members, "outputs", required=False)],
+    )
+
+
+def check_one_source(given: Sequence[str]) -> None:
+    """Raise INVALID_ARG unless an input says in exactly one way where its data is."""
+    if len(given) == 1:
+        return
+    named = " ".join(f"'{field}'" for field in given)
+    raise invalid(
+        "Input must set only one of the following fields: 'data', 'binary_data_size' in 'parameters', "
+        "'shared_memory_region' in 'parameters'. But " + (f"set {named}" if given else "no field is set")
     )
 
 
@@ -116,6 +155,12 @@ def _input(entry: object) -> InferInput:
         raise unparsable("shape", NON_ARRAY)
     shape = tuple(_unsigned("shape", size) for size in members["shape"])
     parameters = _members(members, "parameters")
+    check_one_source(
+        [
+            *(["data"] if "data" in members else []),
+            *[key for key in ("binary_data_size", "shared_memory_region") if key in parameters],
+        ]
+    )
     return InferInput(
         name=name,
         shape=shape,
@@ -131,7 +176,7 @@ def _input(entry: object) -> InferInput:
 def _output(entry: object) -> InferOutput:
     members = entry if isinstance(entry, dict) else {}
     parameters = _members(members, "parameters")
-    binary = parameters.get("binary_data")
+    binary = parameters.get("binary_data", msgspec.UNSET)
     if "binary_data" in parameters and not isinstance(binary, bool):
         raise unparsable("binary_data", NON_BOOLEAN)
     classes = parameters.get("classification", 0)
@@ -148,7 +193,7 @@ def _output(entry: object) -> InferOutput:
 
 
 def _members(members: dict[str, Any], field: str) -> dict[str, Any]:
-    """Return an object member; Triton ignores one of another type."""
+    """Return the members of an object field; like Triton, ignore a field of another type."""
     value = members.get(field)
     return value if isinstance(value, dict) else {}
 
@@ -162,8 +207,8 @@ def _string(members: dict[str, Any], field: str) -> str:
     return value
 
 
-def _optional_string(members: dict[str, Any], field: str) -> str | None:
-    return _string(members, field) if field in members else None
+def _optional_string(members: dict[str, Any], field: str) -> str | msgspec.UnsetType:
+    return _string(members, field) if field in members else msgspec.UNSET
 
 
 def _unsigned(field: str, value: object) -> int:

@@ -1,7 +1,7 @@
-"""JSON tensor data ("data": [...]) into numpy arrays.
+"""Decode JSON tensor data ("data": [...]) into numpy arrays.
 
-Numbers go from the JSON text straight into numpy, in pieces, so 64 MiB of digits never become Python objects. Whatever
-is not plainly an array of in-range numbers takes the exact path, which knows Triton's words for what is wrong.
+Numbers go from the JSON text straight into numpy, in pieces, so 64 MiB of digits never become Python objects. Data that
+is not simply an array of in-range numbers takes the exact path, which raises Triton's errors.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from slipway.wire.json_text import (
 )
 
 _MAX_SIZE: Final = 2**63 - 1
-_DATA_DEPTH: Final = 3  # `data` stands inside the document, the inputs array and the input
-_MAX_DIMS: Final = 32  # numpy 1.26 holds no more
+_DATA_DEPTH: Final = 3  # `data` is nested in the document, the inputs array and the input
+_MAX_DIMS: Final = 32  # numpy 1.26's limit
 _PIECE: Final = 4 << 20  # characters parsed at a time, so the 64-bit intermediate stays small
 _SPACE_AND_BRACKETS: Final = b"[] \t\r\n"
 _INTEGER_TEXT: Final = b"0123456789-,"
@@ -58,19 +58,19 @@ def decode_tensor(name: str, datatype: str, shape: tuple[int, ...], data: object
 
 
 def element_count(name: str, shape: tuple[int, ...], element_size: int) -> int:
-    """Return the product of the dimensions; raise INVALID_ARG when it or the byte size passes 2^63 - 1."""
+    """Return the product of the dimensions; raise INVALID_ARG if it or the byte size exceeds 2^63 - 1."""
     count = prod(shape)
     if count > _MAX_SIZE:
         raise invalid(f"shape of input '{name}' causes total element count to exceed maximum size of {_MAX_SIZE}")
     if count * element_size > _MAX_SIZE:
         raise invalid(f"byte size overflow for input '{name}'")
     if len(shape) > _MAX_DIMS:
-        raise invalid(f"input '{name}' has {len(shape)} dimensions, more than the {_MAX_DIMS} that are supported")
+        raise invalid(f"input '{name}' has {len(shape)} dimensions, but at most {_MAX_DIMS} are supported")
     return count
 
 
 def flatten(value: object) -> list[Any]:
-    """Return the leaves of nested lists in order; raise `SlipwayError` for a non-list or too deep a nesting."""
+    """Return the leaves of nested lists in order; raise `SlipwayError` for a non-list or too many levels."""
     if not isinstance(value, list):
         raise unparsable("data", NON_ARRAY)
     depth = _DATA_DEPTH + 1
@@ -83,7 +83,7 @@ def flatten(value: object) -> list[Any]:
 
 
 def _from_text(text: bytes, row: DataType, count: int) -> np.ndarray | None:
-    """Return the flat array of plain JSON data, or None where only the exact path can tell."""
+    """Return the flat array of plain JSON data, or None if it needs the exact path."""
     if not text.startswith(b"["):
         return None
     if row.name == "BYTES":
@@ -108,7 +108,7 @@ def _from_text(text: bytes, row: DataType, count: int) -> np.ndarray | None:
 
 
 def _from_digits(flat: bytes, row: DataType, count: int) -> np.ndarray | None:
-    """Return the array of comma-separated numbers, or None when one does not fit the datatype."""
+    """Return the array of comma-separated numbers, or None if one does not fit the datatype."""
     kind = row.numpy.kind
     wide = np.dtype(np.float64 if kind == "f" else np.uint64 if row.name == "UINT64" else np.int64)
     if row.name == "UINT64" and b"-" in flat:
@@ -129,7 +129,8 @@ def _from_digits(flat: bytes, row: DataType, count: int) -> np.ndarray | None:
 
 
 def _fits(piece: np.ndarray, row: DataType) -> bool:
-    """Return whether every number was read exactly; numpy saturates what passes 64 bits, so the ends are doubtful."""
+    """Return whether every number was read exactly; numpy saturates numbers beyond 64 bits, so the extreme values of
+    64-bit types do not count as exact."""
     if row.numpy.kind == "f":
         return bool(np.isfinite(piece).all())
     if row.numpy.kind == "b":
@@ -192,7 +193,7 @@ def _out_of_range(value: int, row: DataType, name: str) -> SlipwayError:
     limits = np.iinfo(row.numpy)
     return invalid(
         f"Unable to parse 'data': {value} is out of range for input '{name}' of data-type {row.name}, "
-        f"which holds {limits.min} to {limits.max}"
+        f"which ranges from {limits.min} to {limits.max}"
     )
 
 

@@ -1,7 +1,7 @@
-"""Parse untrusted JSON text into plain Python values, in Triton's words when it is not JSON.
+"""Parse untrusted JSON text into plain Python values; errors have Triton's texts.
 
-msgspec parses strict JSON. Python's parser is the second opinion, because Triton's accepts the tokens NaN, Infinity
-and -Infinity; it builds a Python object per number, so it only sees documents of bounded size.
+msgspec parses strict JSON. Python's parser is tried next, because Triton accepts the tokens NaN, Infinity and
+-Infinity; it creates a Python object per number, so it is used only for documents of bounded size.
 """
 
 from __future__ import annotations
@@ -13,17 +13,18 @@ from typing import Any
 import msgspec
 
 from slipway.errors import SlipwayError, internal, invalid
+from slipway.wire.duplicate_keys import refuse_duplicate_keys
 
-NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError)  # what msgspec raises for text that does not fit
+NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError)  # raised by msgspec for malformed or unexpected text
 MAX_DEPTH = 100
 MAX_UNTYPED_BYTES = 8 << 20  # Python objects take up to 16 times the bytes of their JSON
 
 
 def parse(text: bytes | bytearray | memoryview) -> Any:
-    """Return the value of a JSON document; raise `SlipwayError` (INTERNAL, as Triton) when it is malformed."""
+    """Return the value of a JSON document; raise `SlipwayError` (INTERNAL, as Triton does) if it is malformed."""
     if len(text) > MAX_UNTYPED_BYTES:
         raise malformed(
-            f"a document of more than {MAX_UNTYPED_BYTES} bytes must be plain JSON of the expected form; "
+            f"a JSON document larger than {MAX_UNTYPED_BYTES} bytes must be strict JSON of the expected form; "
             "use the binary data format for large tensors"
         )
     try:
@@ -44,6 +45,7 @@ def parse(text: bytes | bytearray | memoryview) -> Any:
 def parse_object(body: bytes | bytearray | memoryview) -> dict[str, Any]:
     """Return the members of a JSON object; an empty body and any other JSON value count as an empty object."""
     value = parse(body) if len(body) else {}
+    refuse_duplicate_keys(body)
     return value if isinstance(value, dict) else {}
 
 
@@ -70,7 +72,7 @@ NON_OBJECT_MEMBERS = "attempt to get members for non-object"
 
 
 def missing(field: str) -> str:
-    """Return the reason for a required member that is not there."""
+    """Return the reason for a missing required member."""
     return f"attempt to access non-existing object member '{field}'"
 
 

@@ -1,4 +1,4 @@
-"""Request parameters: the reserved ones to the fields of `InferRequest`, the rest to its `parameters`."""
+"""Request parameters: moves reserved ones to the fields of `InferRequest`, the rest to its `parameters`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _RESERVED_PREFIX: Final = "triton_"
 
 
 def apply_parameters(request: InferRequest, parameters: object) -> bool:
-    """Move the members of a request's `parameters` to where they belong; return `binary_data_output`."""
+    """Move the members of a request's `parameters` to their fields; return `binary_data_output`."""
     if not isinstance(parameters, dict):
         raise internal(f"failed to get request params.: {NON_OBJECT_MEMBERS}")
     binary = False
@@ -40,7 +40,7 @@ def apply_parameters(request: InferRequest, parameters: object) -> bool:
 
 
 def custom_parameter(key: str, value: Any) -> Parameter:
-    """Return a parameter a model may see; raise INVALID_ARG for null, arrays and objects."""
+    """Return a custom parameter's value; raise INVALID_ARG for null, arrays and objects."""
     if isinstance(value, int) and not isinstance(value, bool) and not -(2**63) <= value < 2**63:
         return float(value)  # as Triton: an integer of more than 64 bits is a double
     if not isinstance(value, (str, int, float)):

@@ -1,6 +1,6 @@
-"""Protobuf messages of everything but inference: metadata, statistics, repository index, load and unload.
+"""Protobuf messages except inference: statistics, repository index, load and unload.
 
-Pure. The message classes are the official ones, from `tritonclient`; texts are tritonserver's.
+Pure. The message classes are the official ones from `tritonclient`; the texts are tritonserver's.
 """
 
 from __future__ import annotations
@@ -51,13 +51,14 @@ def repository_index(rows: Iterable[tuple[str, str, str, str]]) -> service_pb2.R
 
 
 def refuse_repository_name(repository_name: str) -> None:
-    """Raise `SlipwayError` (UNSUPPORTED) when a request names a repository, which Triton does not support either."""
+    """Raise `SlipwayError` (UNSUPPORTED) if a request names a repository; Triton does not support it either."""
     if repository_name:
         raise unsupported("'repository_name' specification is not supported")
 
 
 def load_parameters(message: service_pb2.RepositoryModelLoadRequest) -> tuple[str | None, dict[str, bytes]]:
-    """Return the configuration (JSON) and the files by relative path that a load overrides; raise INVALID_ARG."""
+    """Return a load request's configuration (JSON) and files by relative path; raise INVALID_ARG for an unknown or
+    mistyped parameter."""
     config: str | None = None
     files: dict[str, bytes] = {}
     for key, value in message.parameters.items():
@@ -75,7 +76,7 @@ def load_parameters(message: service_pb2.RepositoryModelLoadRequest) -> tuple[st
 
 
 def unload_dependents(message: service_pb2.RepositoryModelUnloadRequest) -> bool:
-    """Return whether the models that only this one needs are unloaded too; raise INVALID_ARG."""
+    """Return whether to unload the models that only this one needs too; raise INVALID_ARG for a mistyped parameter."""
     if "unload_dependents" not in message.parameters:
         return False
     value = message.parameters["unload_dependents"]

@@ -1,6 +1,6 @@
-"""ModelInferRequest -> InferRequest: Triton's gRPC rules for tensors, parameters and requested outputs.
+"""Decode a ModelInferRequest to an InferRequest: Triton's gRPC rules for tensors, parameters and requested outputs.
 
-Pure: no model is looked up here. Texts and codes are tritonserver's (`src/grpc/infer_handler.cc`).
+Pure: does not look up models. Texts and codes are tritonserver's (`src/grpc/infer_handler.cc`).
 Raw tensor contents of large messages become views of the received bytes; see `parse_request`.
 """
 
@@ -29,7 +29,7 @@ _UINT64: Final = (1 << 64) - 1
 # Below this size the library's copies are cheaper than the scan in Python (0.3 us against 1.3 us for one small input).
 _SPLIT_FROM_BYTES: Final = 32 * 1024
 
-# InferTensorContents field -> the datatypes it carries; the last is the one named when none fits.
+# InferTensorContents field -> the datatypes it carries; errors name the last one.
 _TYPED_FIELDS: Final = (
     ("bool_contents", ("BOOL",)),
     ("int_contents", ("INT8", "INT16", "INT32")),
@@ -44,8 +44,8 @@ _TYPED_FIELDS: Final = (
 
 @dataclass(slots=True, eq=False)
 class DecodedRequest:
-    """An inference request with what only its answer needs: the classification count per output, and whether a
-    stream also wants the empty final response."""
+    """An inference request with two settings for its response: the number of classes per output, and whether a stream
+    also sends the empty final response."""
 
     request: InferRequest
     classes: dict[str, int] = field(default_factory=dict)
@@ -53,7 +53,7 @@ class DecodedRequest:
 
 
 def parse_request(payload: bytes) -> tuple[service_pb2.ModelInferRequest, Sequence[Raw]]:
-    """Return the message and its raw tensor contents; raise `SlipwayError` (INTERNAL) for bytes that are not one.
+    """Return the message and its raw tensor contents; raise `SlipwayError` (INTERNAL) if it cannot be parsed.
 
     The contents of a large message are views of `payload`, which they keep alive.
     """
@@ -69,7 +69,7 @@ def parse_request(payload: bytes) -> tuple[service_pb2.ModelInferRequest, Sequen
 
 
 def decode_request(message: service_pb2.ModelInferRequest, raws: Sequence[Raw]) -> DecodedRequest:
-    """Return the request of a parsed message; raise `SlipwayError` in Triton's words for what it may not say."""
+    """Return the request in a parsed message; raise `SlipwayError` with Triton's text if it is invalid."""
     request = InferRequest(message.model_name, requested_version(message.model_version), message.id)
     decoded = DecodedRequest(request)
     if message.parameters:
@@ -122,7 +122,7 @@ def _typed_contents(
 def _pack(values: Sequence[object], datatype: str, *, widest: str) -> bytes:
     if datatype == "BYTES":
         return encode_bytes(values)
-    # The field's own type first: narrower integers keep the low bytes, as Triton does.
+    # Convert to the field's own type first, so that narrower integers keep the low bytes, as in Triton.
     return np.array(values, BY_NAME[widest].numpy).astype(BY_NAME[datatype].numpy).tobytes()
 
 

@@ -1,8 +1,8 @@
-"""InferResponse -> ModelInferResponse and ModelStreamInferResponse, as bytes.
+"""Encode an InferResponse as the bytes of a ModelInferResponse or ModelStreamInferResponse.
 
-The messages are put together from encoded fields: what repeats from answer to answer (model, name, datatype and shape
-of an output) is encoded once by the protobuf library and remembered, and tensor data is copied once, from the model's
-array into the message. Byte for byte what the library gives for the same message; a test holds them together.
+Messages are assembled from encoded fields. Fields that repeat between responses (model; name, datatype and shape of an
+output) are encoded once by the protobuf library and cached; tensor data is copied once, from the model's array into the
+message. The result equals the library's encoding byte for byte; a test compares them.
 """
 
 from __future__ import annotations
@@ -29,25 +29,25 @@ _INFER_RESPONSE: Final = b"\x12"  # ModelStreamInferResponse.infer_response = 2
 
 
 def encode_response(response: InferResponse) -> bytes:
-    """Return the ModelInferResponse of an answer without error; raise `SlipwayError` (INVALID_ARG) above 2 GiB."""
+    """Return the ModelInferResponse for a successful response; raise `SlipwayError` (INVALID_ARG) above 2 GiB."""
     return _joined(_parts(response, response.parameters))
 
 
 def encode_stream_response(response: InferResponse) -> bytes:
-    """Return the ModelStreamInferResponse of an answer without error, with its `triton_final_response`."""
+    """Return the ModelStreamInferResponse for a successful response, with its `triton_final_response`."""
     parts = _parts(response, {**response.parameters, FINAL_RESPONSE: response.final})
     size = sum(map(len, parts))
     return _joined([_INFER_RESPONSE, _varint(size), *parts])
 
 
 def encode_stream_refusal(message: str, request_id: str) -> bytes:
-    """Return the stream's answer to a request that was refused at once."""
+    """Return the stream's response to a request that was refused at once."""
     refused = service_pb2.ModelInferResponse(id=request_id)
     return _serialized(service_pb2.ModelStreamInferResponse(error_message=message, infer_response=refused))
 
 
 def encode_stream_status(request: InferRequest, *, message: str = "", final: bool = True) -> bytes:
-    """Return the stream's answer without outputs: an error of execution, or the empty final response."""
+    """Return the stream's response without outputs: an execution error, or the empty final response."""
     answer = service_pb2.ModelInferResponse(
         model_name=request.model_name, model_version=request.model_version, id=request.id
     )

@@ -1,8 +1,8 @@
 """Find the raw tensor contents of a serialised ModelInferRequest without copying them.
 
 The protobuf library copies every bytes field twice (into the message, and out of it on each access); for a tensor of
-64 MB that is most of the time the request takes. This scan walks the top-level fields only and gives up (None) on
-anything unusual: the library then parses the whole message and says what is wrong with it.
+64 MB the copies take most of the request's time. This scan reads only the top-level fields and returns None for
+anything unusual: the library then parses the whole message and reports any error.
 Source: https://protobuf.dev/programming-guides/encoding/.
 """
 
@@ -12,12 +12,12 @@ from typing import Final
 
 _RAW_INPUT_CONTENTS: Final = (7 << 3) | 2
 _FIXED_SIZES: Final = {1: 8, 5: 4}  # wire type -> bytes
-# A message of a million tiny fields is parsed faster by the library.
+# The library is faster on a message of a million tiny fields.
 _MAX_FIELDS: Final = 4096
 
 
 def split_raw_contents(payload: bytes) -> tuple[bytes, list[memoryview]] | None:
-    """Return the message without its raw_input_contents, and those as views; None to let the library parse it."""
+    """Return the message without its raw_input_contents, and these as views; None if the library has to parse it."""
     view = memoryview(payload)
     kept: list[memoryview] = []
     raws: list[memoryview] = []
@@ -41,7 +41,7 @@ def split_raw_contents(payload: bytes) -> tuple[bytes, list[memoryview]] | None:
             else:
                 kept.append(view[start:stop])
             offset = stop
-    except (IndexError, KeyError):  # a number cut short; a wire type that proto3 does not use
+    except (IndexError, KeyError):  # a truncated number; a wire type that proto3 does not use
         return None
     return b"".join(kept), raws
 

@@ -19,7 +19,7 @@ from slipway.wire.infer_request import ResponseEncoding
 def decode_raw(
     model_version: str, body: bytes | bytearray, signature: ModelSignature
 ) -> tuple[InferRequest, ResponseEncoding]:
-    """Return the request of one row made of `body`; all its outputs are to be sent in binary form."""
+    """Return the one-row request made of `body`; all its outputs are sent in binary form."""
     request = InferRequest(signature.model_name, model_version)
     if len(signature.inputs) != 1:
         raise invalid(

@@ -1,4 +1,4 @@
-"""One real server for all attacks: each test asserts that it lives on, unharmed, afterwards."""
+"""One real server for all attacks: each test asserts that it still serves as before."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ output [ { name: "OUTPUT0" data_type: TYPE_FP32 dims: [ 2 ] }, { name: "OUTPUT1"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An HTTP answer."""
+    """An HTTP response."""
 
     status: int
     headers: dict[str, str]
@@ -69,15 +69,15 @@ class Target:
         return socket.create_connection(("127.0.0.1", self.port), timeout=30)
 
     def send(self, data: bytes) -> bytes:
-        """Send raw bytes on a fresh connection and return everything that comes back until it is closed or silent."""
+        """Send raw bytes on a new connection and return everything received until it is closed or silent."""
         with self.connect() as connection:
-            # It may refuse early and close; what it said is still to be read.
+            # The server may refuse early and close; its response can still be read.
             with suppress(BrokenPipeError, ConnectionResetError):
                 connection.sendall(data)
             return read_all(connection)
 
     def ask(self, method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None) -> Answer:
-        """Send a well-framed request and return the answer."""
+        """Send a well-framed request and return the response."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
             connection.request(method, path, body=body, headers=headers or {})
@@ -96,7 +96,7 @@ class Target:
 
 
 def read_all(connection: socket.socket, silence_s: float = 2.0) -> bytes:
-    """Return what arrives until the peer closes, resets or is silent."""
+    """Return everything received until the peer closes, resets or is silent."""
     connection.settimeout(silence_s)
     parts = []
     while True:
@@ -125,7 +125,7 @@ def server(tmp_path_factory) -> Iterator[Target]:
 
 @pytest.fixture
 def target(server) -> Iterator[Target]:
-    """Yield the server, and hold afterwards that it serves as before."""
+    """Yield the server, and assert afterwards that it serves as before."""
     yield server
     request = {"inputs": [{"name": "INPUT0", "datatype": "FP32", "shape": [1, 16], "data": list(range(16))}]}
     answer = server.infer("fp32", request)
@@ -134,7 +134,7 @@ def target(server) -> Iterator[Target]:
 
 
 def assert_refused(answer: Answer, text: str = "", status: int = 400) -> None:
-    """Hold that the answer is a typed error that says `text` and leaks nothing internal."""
+    """Assert that the response is a typed error that contains `text` and leaks nothing internal."""
     assert answer.status == status, answer
     error = answer.error
     assert text in error

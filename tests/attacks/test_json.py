@@ -1,4 +1,4 @@
-"""Attacks 7-13: JSON documents, shapes, parameters and BYTES that lie."""
+"""Attacks 7-13: hostile JSON documents, shapes, parameters and BYTES."""
 
 from __future__ import annotations
 

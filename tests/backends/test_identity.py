@@ -112,14 +112,14 @@ def test_reshapes_of_input_and_output_are_applied(tmp_path):
         ),
     ],
 )
-def test_a_configuration_that_is_no_identity_is_refused_in_tritons_words(tmp_path, text, message):
+def test_a_configuration_that_is_not_an_identity_is_refused_in_tritons_words(tmp_path, text, message):
     with pytest.raises(SlipwayError) as caught:
         load(tmp_path, text)
     assert caught.value.code is Code.INVALID_ARG
     assert caught.value.message == message
 
 
-def test_it_runs_on_the_event_loop_unless_it_is_told_to_take_time(tmp_path):
+def test_it_runs_on_the_event_loop_unless_it_has_a_delay(tmp_path):
     delayed = pair(0) + 'parameters {key: "execute_delay_ms" value {string_value: "1"}}'
     assert load(tmp_path, pair(0)).placement is Placement.INLINE
     assert load(tmp_path, delayed).placement is Placement.THREAD

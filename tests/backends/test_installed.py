@@ -33,7 +33,7 @@ Offer = Callable[..., None]
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Install the example's package into a directory of its own, without network."""
     source, target = tmp_path_factory.mktemp("package") / "source", tmp_path_factory.mktemp("site")
-    shutil.copytree(EXAMPLE, source)  # setuptools builds beside the source
+    shutil.copytree(EXAMPLE, source)  # setuptools builds next to the source
     subprocess.run([sys.executable, *PIP, "--no-index", "--target", target, source], check=True)
     return target
 
@@ -148,7 +148,7 @@ def test_a_package_that_fails_to_import_is_named_with_what_it_raised(offer, valu
     assert error.code is Code.UNAVAILABLE
     assert error.message == (
         f"backend 'tiny' of the package 'foreign' 2.5 ({value}) fails to import: {problem}; install a version of the "
-        f"package that suits this environment, or remove it"
+        f"package that works in this environment, or uninstall it"
     )
 
 

@@ -71,7 +71,7 @@ def test_a_missing_library_names_the_pip_command(monkeypatch):
     with pytest.raises(SlipwayError) as caught:
         find_backend("pytorch")
     assert caught.value.code is Code.UNAVAILABLE
-    assert 'pip install "slipway[torch]"' in caught.value.message
+    assert 'pip install "slipway-serving[torch]"' in caught.value.message
 
 
 @pytest.mark.parametrize("name", ["", "..", "../x", "a/b"])

@@ -1,4 +1,4 @@
-"""Two checkouts are measured by the same benchmarks, in turns, and a figure is worse only where every turn says so."""
+"""Two checkouts are measured by the same benchmarks, in turns, and a figure is only worse if it is in every turn."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ ROOT = Path(__file__).parents[2]
         (False, (0.0, 0.0), (0.0, 0.0), ""),
     ],
 )
-def test_worse_is_more_than_the_tolerance_in_the_median_and_in_every_turn(higher, this, other, verdict):
+def test_a_figure_is_worse_if_its_median_exceeds_the_tolerance_and_every_turn_is_worse(higher, this, other, verdict):
     assert Compared("figure", "", higher, this, other).verdict == verdict
 
 
-def test_figures_are_paired_by_name_and_those_of_some_turns_alone_are_named():
+def test_figures_are_paired_by_name_and_those_missing_in_some_turns_are_listed():
     this = [[Row("a", 1.0, "ms"), Row("b", 2.0, "")], [Row("a", 3.0, "ms"), Row("c", 4.0, "")]]
     other = [[Row("a", 5.0, "ms")], [Row("a", 6.0, "ms"), Row("b", 7.0, "")]]
     assert paired(this, other) == [Compared("a", "ms", higher=False, this=(1.0, 3.0), other=(5.0, 6.0))]
@@ -39,14 +39,14 @@ def test_figures_are_paired_by_name_and_those_of_some_turns_alone_are_named():
 
 
 def fake_checkout(directory: Path, value: float) -> Path:
-    """Write a checkout whose Slipway holds a number that the section below measures."""
+    """Write a checkout whose Slipway contains a number that the section below measures."""
     (directory / "slipway").mkdir(parents=True)
     (directory / "slipway" / "__init__.py").write_text(f"VALUE = {value}\n")
     return directory
 
 
 def fake_benchmarks(directory: Path) -> Path:
-    """Write benchmarks of one section, run by the real `turn.py`, that reads its checkout's number."""
+    """Write benchmarks with one section, run by the real `turn.py`, which reads the number of its checkout."""
     directory.mkdir(parents=True)
     for name in ("__init__.py", "turn.py", "report.py", "serving.py", "reference.py"):
         text = (ROOT / "benchmarks" / name).read_text()
@@ -67,7 +67,7 @@ def test_each_turn_runs_these_benchmarks_on_the_slipway_of_its_checkout(tmp_path
     assert lines[-1].split() == ["number", "9.0", "10.0", "req/s", "0.900", "0.0", "%", "worse"]
 
 
-def test_a_section_that_cannot_run_on_a_checkout_says_where_and_why(tmp_path, monkeypatch):
+def test_a_section_that_cannot_run_on_a_checkout_reports_where_and_why(tmp_path, monkeypatch):
     this, other = fake_checkout(tmp_path / "this", 9.0), fake_checkout(tmp_path / "other", 10.0)
     (other / "slipway" / "__init__.py").write_text("raise ImportError('too old')\n")
     monkeypatch.setattr(compare, "HERE", fake_benchmarks(this / "benchmarks"))

@@ -1,6 +1,6 @@
-"""The benchmark of sequence models runs, with models of a small size and a real server.
+"""The benchmark of sequence models runs with small models and a real server.
 
-Seconds depend on the machine, so what is held here does not: the same ids and states as `transformers`, and a promise
+Times depend on the machine, so these tests check what does not: the same ids and states as `transformers`, and a target
 for each kind of request. `python -m benchmarks` judges the ratios.
 """
 
@@ -20,7 +20,7 @@ def promised(rows):
 
 @pytest.mark.slow
 @pytest.mark.capability("0.21")
-def test_t5_is_measured_beside_transformers_with_the_same_ids(tmp_path):
+def test_t5_is_measured_against_transformers_with_the_same_ids(tmp_path):
     rows = t5(tmp_path, d_model=32, d_kv=8, d_ff=64, num_layers=2, num_heads=4)
     same = [row.value for row in rows if row.name.endswith("ids as transformers'")]
     assert same == [1.0, 1.0, 1.0]
@@ -33,7 +33,7 @@ def test_t5_is_measured_beside_transformers_with_the_same_ids(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.capability("1.22")
-def test_bert_is_measured_beside_transformers_with_the_same_states(tmp_path):
+def test_bert_is_measured_against_transformers_with_the_same_states(tmp_path):
     rows = bert(tmp_path, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64)
     differences = [row.value for row in rows if row.name.endswith("float32: largest difference")]
     assert len(differences) == 4

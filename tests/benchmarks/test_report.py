@@ -1,4 +1,4 @@
-"""What was measured is judged by what was promised, and the newest result of a section is the one that is kept."""
+"""Measurements are judged by their targets, and only the newest result of a section is kept."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MISSED = Row("memory", 140.0, "MB", at_most=130.0)
         (Row("rate", 1.0, "req/s", 10.0), ""),
     ],
 )
-def test_the_ratio_is_judged_where_there_is_a_reference_and_the_value_where_there_is_none(row, verdict):
+def test_the_ratio_is_judged_if_there_is_a_reference_and_otherwise_the_value(row, verdict):
     assert row.verdict == verdict
 
 
@@ -35,11 +35,11 @@ def test_the_ratio_is_judged_where_there_is_a_reference_and_the_value_where_ther
         (Row("padding", 1.0, "%"), None),
     ],
 )
-def test_the_promise_or_the_unit_says_which_way_is_better(row, higher):
+def test_the_target_or_the_unit_decides_whether_higher_is_better(row, higher):
     assert row.higher is higher
 
 
-def test_a_result_takes_the_place_of_the_older_one_of_its_section(tmp_path):
+def test_a_result_replaces_the_older_one_of_its_section(tmp_path):
     for name in ("http", "grpc"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "2026-01-31.json").write_text("{}")
@@ -52,7 +52,7 @@ def test_a_result_takes_the_place_of_the_older_one_of_its_section(tmp_path):
     assert kept("memory", tmp_path) is None
 
 
-def test_rows_travel_as_json():
+def test_rows_survive_the_way_through_json():
     assert from_json(to_json([MET, MISSED])) == [MET, MISSED]
 
 

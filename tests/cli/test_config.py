@@ -24,7 +24,7 @@ dynamic_batching {{ preferred_batch_size: [ 2, 4, 8 ] max_queue_delay_microsecon
 
 
 def effective(directory, capsys):
-    """Return what a server makes of a model's config."""
+    """Return a model's config as a server uses it."""
     assert main(["config", "show", str(directory), "--json"]) == 0
     return json.loads(capsys.readouterr().out)
 
@@ -62,7 +62,7 @@ def test_a_file_is_written_once_and_replaced_only_when_asked(tmp_path, capsys):
     assert main(create) == 0
     written = output.read_text()
     assert main([*create, "--max-batch-size", "4"]) == 1
-    assert "--overwrite replaces it" in capsys.readouterr().err
+    assert "use --overwrite to replace it" in capsys.readouterr().err
     assert output.read_text() == written
     assert main([*create, "--max-batch-size", "4", "--overwrite", "--name", "m"]) == 0
     assert "max_batch_size: 4" in output.read_text()
@@ -99,7 +99,7 @@ def test_show_prints_the_completed_and_normalised_config_as_text(tmp_path, capsy
         (["create", "--pipeline", "m", "m", "--name", "e", "--max-batch-size", "2"], "leave it out"),
         (["create", "m", "--max-batch-size", "-1"], "it must be 0 or more"),
         (["create"], "required"),
-        (["show", "nowhere"], "is no directory"),
+        (["show", "nowhere"], "is not a directory"),
         (["show", "bad"], "bad/config.pbtxt:1:1 Message type"),
         ([], "required"),
     ],

@@ -55,9 +55,9 @@ def test_tensors_are_given_as_json_by_name(capsys, connection):
     [
         (["nobody", "--text", "a"], "Request for unknown model: 'nobody' is not found"),
         (["numbers", "--text", "a"], "model 'numbers' has 0 string inputs (INPUT0 FP32); use --inputs"),
-        (["numbers", "--inputs", "{"], "the inputs are not JSON"),
+        (["numbers", "--inputs", "{"], "the inputs are not valid JSON"),
         (["numbers", "--inputs", '{"x": 1}'], "model 'numbers' has no input 'x'; inputs: INPUT0"),
-        (["numbers", "--inputs", '{"INPUT0": ["a"]}'], "input 'INPUT0' does not hold FP32 values"),
+        (["numbers", "--inputs", '{"INPUT0": ["a"]}'], "input 'INPUT0' does not contain FP32 values"),
         (["echo", "--input-file", "/nowhere"], "No such file or directory"),
     ],
 )
@@ -80,5 +80,5 @@ def test_a_client_library_that_is_missing_is_named_with_the_command_that_install
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "gevent", None)  # as Python marks a module that cannot be imported
     assert main(["infer", "m", "--text", "a", "--protocol", "http"]) == 1
-    expected = "error: --protocol http needs tritonclient[http]: pip install 'slipway[http]'\n"
+    expected = 'error: --protocol http needs tritonclient[http]: pip install "slipway-serving[http]"\n'
     assert capsys.readouterr().err == expected

@@ -6,7 +6,8 @@ import logging
 
 import pytest
 
-from slipway.cli.log_format import TABLE, SeverityFilter, TritonFormatter
+from slipway.cli.log_format import TABLE, SeverityFilter, TritonFormatter, install_logging
+from slipway.errors import SlipwayError
 
 
 def record(message: str = "hello", level: int = logging.INFO, **extra: object) -> logging.LogRecord:
@@ -52,3 +53,9 @@ def test_each_severity_can_be_switched_off(switched_off, level):
     assert not severities.filter(record(level=level))
     assert not severities.filter(record(level=logging.DEBUG))
     assert SeverityFilter(verbose=1, **switches).filter(record(level=logging.DEBUG))
+
+
+def test_a_log_file_that_cannot_be_written_is_named(tmp_path):
+    severities = SeverityFilter(verbose=0, info=True, warning=True, error=True)
+    with pytest.raises(SlipwayError, match=r"--log-file: cannot write '.*/absent/log': No such file or directory"):
+        install_logging(severities, style="default", file=str(tmp_path / "absent" / "log"))

@@ -1,4 +1,4 @@
-"""Requests written down in the form of FasterTransformer's issue_request.py."""
+"""Requests in files, in the format of FasterTransformer's issue_request.py."""
 
 from __future__ import annotations
 
@@ -60,19 +60,19 @@ def test_changes_are_merged_deeply_and_tensors_by_name():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "the request file is not JSON"),
+        ("{", "the request file is not valid JSON"),
         ("[]", "the request file is not a JSON object"),
-        ("{}", "'request' of the request file is not a list of tensors"),
-        ('{"config": 1, "request": [1]}', "'config' of the request file is not an object"),
-        ('{"config": {"url": 1}, "request": [1]}', "'config.url' of the request file is 1, expected a str"),
-        ('{"request": [1]}', "a tensor of the request file needs a name, got 1"),
-        ('{"request": [{"name": "x"}]}', "tensor 'x' of the request file lacks data and dtype"),
-        ('{"request": [{"name": "x", "data": [[1], [1, 2]], "dtype": "int32"}]}', "does not hold int32 values"),
-        ('{"request": [{"name": "x", "data": [1], "dtype": "nonsense"}]}', "does not hold nonsense values"),
+        ("{}", "'request' in the request file is not a list of tensors"),
+        ('{"config": 1, "request": [1]}', "'config' in the request file is not an object"),
+        ('{"config": {"url": 1}, "request": [1]}', "'config.url' in the request file is 1; expected a str"),
+        ('{"request": [1]}', "a tensor in the request file has no name: 1"),
+        ('{"request": [{"name": "x"}]}', "tensor 'x' in the request file lacks data and dtype"),
+        ('{"request": [{"name": "x", "data": [[1], [1, 2]], "dtype": "int32"}]}', "does not contain int32 values"),
+        ('{"request": [{"name": "x", "data": [1], "dtype": "nonsense"}]}', "does not contain nonsense values"),
         ('{"request": [{"name": "x", "data": [1], "dtype": "complex64"}]}', "which cannot be sent"),
     ],
 )
-def test_what_is_no_request_is_refused_with_the_place(text, message):
+def test_an_invalid_request_is_refused_with_the_place(text, message):
     with pytest.raises(SlipwayError, match=message):
         read_request(text)
 
@@ -96,7 +96,7 @@ def test_the_command_sends_the_file_and_prints_every_output(server, tmp_path, ca
         assert capsys.readouterr().out == "OUTPUT0:\n[[1.  2.5]]\n"
 
 
-def test_a_stream_prints_the_tokens_so_far_and_is_held_to_growing_by_one(server, tmp_path, capsys):
+def test_a_stream_prints_the_tokens_so_far_and_must_grow_by_one(server, tmp_path, capsys):
     file = tmp_path / "request.json"
     tensor = {"name": "input_ids", "data": [[0]], "dtype": "uint32"}
     config = {"protocol": "grpc", "url": server.grpc, "model_name": "stream", "stream_api": True}
@@ -107,4 +107,4 @@ def test_a_stream_prints_the_tokens_so_far_and_is_held_to_growing_by_one(server,
     assert main(["infer", "--request", str(file), "-t", "--params", jump]) == 1
     assert "the stream went from 1 to 3 tokens, expected one more" in capsys.readouterr().err
     assert main(["infer", "--request", str(file), "--protocol", "http"]) == 1
-    assert "a stream needs the protocol grpc" in capsys.readouterr().err
+    assert "streaming needs protocol grpc" in capsys.readouterr().err

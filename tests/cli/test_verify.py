@@ -77,7 +77,7 @@ def test_every_model_of_a_repository_gets_a_line_with_pass_or_fail_and_the_reaso
     assert "| FAIL " in lines["empty"]
     assert "unable to find '1/model.onnx'" in printed
     assert "2 passed, 1 failed" in printed
-    assert "'empty': A file is missing: it belongs into REPOSITORY/MODEL/VERSION/" in printed
+    assert "'empty': A file is missing: it belongs in REPOSITORY/MODEL/VERSION/" in printed
 
 
 def test_models_of_every_kind_pass(tmp_path, capsys):
@@ -103,19 +103,19 @@ def test_models_of_every_kind_pass(tmp_path, capsys):
 
 
 FAULTS = {
-    "nan": ("return [answer(array * np.nan) for array in arrays]", "holds NaN or infinity in 8 of 8 values"),
+    "nan": ("return [answer(array * np.nan) for array in arrays]", "contains NaN or infinity in 8 of 8 values"),
     "raises": ("raise ValueError('I will not')", "I will not"),
     "shape": (
         "return [answer(array[:, :, None]) for array in arrays]",
-        "output 'OUTPUT0' is declared as [1, -1] for a batch of 1, and answered as [1, 8, 1]",
+        "output 'OUTPUT0' is declared as [1, -1] for a batch of 1, but the response has [1, 8, 1]",
     ),
-    "rows": ("return [answer(np.repeat(array, 2, 0)) for array in arrays]", "and answered as [2, 8]"),
+    "rows": ("return [answer(np.repeat(array, 2, 0)) for array in arrays]", "but the response has [2, 8]"),
     "dtype": ("return [answer(array.astype(np.int32)) for array in arrays]", "FP32"),
 }
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_an_answer_that_is_none_fails_its_model_and_no_other(tmp_path, capsys, fault):
+def test_a_wrong_response_fails_its_model_and_no_other(tmp_path, capsys, fault):
     body, reason = FAULTS[fault]
     add_python(tmp_path, fault, body)
     add_identity(tmp_path)
@@ -130,11 +130,11 @@ def test_a_model_that_answers_another_shape_than_it_declares_fails(tmp_path, cap
     add_simple_net(tmp_path)
     code, verdicts = verify(capsys, tmp_path)
     assert code == 1
-    assert verdicts["simple_net"]["reason"] == "output 'output' is declared as [1], and answered as [2]"
+    assert verdicts["simple_net"]["reason"] == "output 'output' is declared as [1], but the response has [2]"
     assert "disagree on a shape" in verdicts["simple_net"]["advice"]
 
 
-def test_a_model_that_does_not_load_is_told_apart_by_its_cause(tmp_path, capsys):
+def test_a_model_that_does_not_load_gets_advice_for_its_cause(tmp_path, capsys):
     add_masked_sum(tmp_path)
     config = tmp_path / "masked_sum/config.pbtxt"
     config.write_text(config.read_text().replace("TYPE_INT64", "TYPE_INT32"))
@@ -161,17 +161,17 @@ ensemble_scheduling { step [ { model_name: "imports" model_version: -1
     advice = {name: each["advice"] for name, each in verdicts.items()}
     assert "disagree on a datatype" in advice["masked_sum"]
     assert "model.py imports 'nowhere_to_be_found'" in advice["imports"]
-    assert "is misspelt or not offered" in advice["misspelt"]
+    assert "is misspelt or not available" in advice["misspelt"]
     assert "slipway check" in advice["unparsed"]
-    assert "mend that one first" in advice["whole"]
+    assert "fix that one first" in advice["whole"]
 
 
-def test_a_backend_without_its_library_is_told_the_pip_command(tmp_path, capsys, monkeypatch):
+def test_a_backend_without_its_library_gets_the_pip_command(tmp_path, capsys, monkeypatch):
     add_simple_net(tmp_path)
     monkeypatch.setattr("slipway.backends.registry.find_spec", lambda _: None)
     code, verdicts = verify(capsys, tmp_path)
     assert code == 1
-    assert 'pip install "slipway[torch]"' in verdicts["simple_net"]["reason"]
+    assert 'pip install "slipway-serving[torch]"' in verdicts["simple_net"]["reason"]
     assert "library 'torch' is missing" in verdicts["simple_net"]["advice"]
 
 
@@ -184,10 +184,10 @@ WARMUP = """model_warmup [ { name: "word" batch_size: 2 inputs {
 
 
 def add_picky(repository: Path) -> None:
-    """Add a model that takes one word only, which its warm-up file has."""
+    """Add a model that accepts only the word in its warm-up file."""
     directory = add_python(repository, "picky", PICKY, extra=WARMUP, datatype="STRING")
     (directory / "warmup").mkdir()
-    (directory / "warmup/words").write_bytes(b"\x05\0\0\0magic" * 2)
+    (directory / "warmup/words").write_bytes(b"\x05\0\0\0magic")
 
 
 def test_a_warm_up_sample_is_sent_instead_of_an_example(tmp_path, capsys):
@@ -195,7 +195,7 @@ def test_a_warm_up_sample_is_sent_instead_of_an_example(tmp_path, capsys):
     code, verdicts = verify(capsys, tmp_path)
     assert code == 0
     assert verdicts["picky"]["sent"] == "warm-up sample 'word'"
-    assert verdicts["picky"]["answer"] == ["OUTPUT0 BYTES [2,1]"]
+    assert verdicts["picky"]["answer"] == ["OUTPUT0 BYTES [1,1]"]
 
 
 @pytest.mark.parametrize("kind", ["zero_data", "random_data"])
@@ -251,11 +251,11 @@ def test_a_running_server_is_asked_for_what_it_serves_and_failed_to_load(tmp_pat
         code, verdicts = verify(capsys, "--url", server.grpc, "--repo", tmp_path, "--model", "picky")
         assert code == 0
         code, verdicts = verify(capsys, "--url", server.grpc, "--model", "nobody")
-        assert (code, verdicts["nobody"]["reason"]) == (1, "the server has no such model that is loaded")
+        assert (code, verdicts["nobody"]["reason"]) == (1, "no model of this name is loaded on the server")
         assert server.stop() == 0
 
 
-def test_a_model_that_was_unloaded_on_request_is_no_failure(tmp_path, capsys):
+def test_a_model_that_was_unloaded_on_request_is_not_a_failure(tmp_path, capsys):
     add_identity(tmp_path, "a")
     add_identity(tmp_path, "b")
     with running_server(tmp_path, "--model-control-mode=explicit", "--load-model=*") as server:
@@ -281,9 +281,9 @@ def test_a_server_that_is_not_there_is_an_error_with_advice(capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "give a REPOSITORY, or --url of a running server"),
-        (["a", "--url", "b:1"], "give REPOSITORY, --repo or --url"),
-        (["a", "--repo", "b"], "give REPOSITORY, --repo or --url"),
+        ([], "specify a REPOSITORY, or the --url of a running server"),
+        (["a", "--url", "b:1"], "REPOSITORY cannot be combined with --repo or --url"),
+        (["a", "--repo", "b"], "REPOSITORY cannot be combined with --repo or --url"),
     ],
 )
 def test_wrong_usage_is_one_line(capsys, arguments, message):
@@ -295,12 +295,12 @@ def test_wrong_usage_is_one_line(capsys, arguments, message):
 
 def test_an_empty_or_missing_repository_is_an_error(tmp_path, capsys):
     assert main(["verify", str(tmp_path)]) == 1
-    assert "there is no model to verify" in capsys.readouterr().err
+    assert "no models to verify" in capsys.readouterr().err
     assert main(["verify", str(tmp_path / "no")]) == 1
-    assert "is not a directory: a model repository is expected" in capsys.readouterr().err
+    assert "is not a directory; specify a model repository" in capsys.readouterr().err
 
 
-def test_verification_leaves_no_library_loaded_that_no_model_needs(tmp_path):
+def test_verification_loads_no_library_that_no_model_needs(tmp_path):
     add_identity(tmp_path)
     code = "import sys; from slipway.cli.main import main; code = main(['verify', sys.argv[1]]); "
     code += "sys.exit(code or int('torch' in sys.modules))"
@@ -317,8 +317,8 @@ def test_verification_leaves_no_library_loaded_that_no_model_needs(tmp_path):
         ("the process of the model ended while it was loading: exit code -9", "ran out of memory"),
         ("model 'm', tensor 'x': for the model to support batching the shape should have", "max_batch_size: 0"),
         ("indices element out of data bounds, idx=8 must be within the inclusive range [-2,1]", "model_warmup"),
-        ("Deadline Exceeded", "--timeout gives it longer"),
-        ("Address already in use", "--grpc-port 0 takes a free one"),
+        ("Deadline Exceeded", "--timeout allows more time"),
+        ("Address already in use", "--grpc-port 0 picks a free port"),
         ("something that nobody has seen before", "slipway check REPOSITORY"),
     ],
 )
@@ -332,13 +332,13 @@ def test_usual_causes_have_their_advice(reason, advice):
         (Problem(Rule.BACKEND_NOT_INSTALLED, "", subject="torch"), "library 'torch' is missing"),
         (Problem(Rule.FILE_MISSING, ""), "A file is missing"),
         (Problem(Rule.DIMS_INVALID, ""), "shows the line and the fix"),
-        (Problem(Rule.GRAPH_UNREADABLE, ""), "broken or was not copied whole"),  # the library's words say why
+        (Problem(Rule.GRAPH_UNREADABLE, ""), "damaged or incomplete"),  # the library's words say why
         (Fault(Cause.NOT_FINITE, ""), "NaN comes from weights"),
-        (Fault(Cause.TIMED_OUT, ""), "--timeout gives it longer"),
+        (Fault(Cause.TIMED_OUT, ""), "--timeout allows more time"),
         (Fault(Cause.SILENT, ""), "looks for mistakes"),
     ],
 )
-def test_a_known_cause_needs_no_words(known, advice):
+def test_a_known_cause_gets_its_advice_regardless_of_the_text(known, advice):
     assert advice in advise("Load model from shape.onnx failed: Protobuf parsing failed", [known])
 
 
@@ -349,17 +349,17 @@ def test_what_a_model_prints_stays_out_of_the_document(tmp_path):
     assert json.loads(done.stdout)["passed"]
 
 
-def test_a_model_file_that_is_none_and_a_name_that_is_none_get_advice_of_their_own(tmp_path, capsys):
+def test_an_invalid_model_file_and_an_unknown_name_get_their_own_advice(tmp_path, capsys):
     add_identity(tmp_path)
     (write_config(tmp_path, "cut", 'backend: "onnxruntime"\n') / "model.onnx").write_bytes(b"")
     _, verdicts = verify(capsys, tmp_path)
-    assert "broken or was not copied whole" in verdicts["cut"]["advice"]
+    assert "damaged or incomplete" in verdicts["cut"]["advice"]
     _, verdicts = verify(capsys, tmp_path, "--model", "nobody")
     assert "no model of that name" in verdicts["nobody"]["advice"]
 
 
 @pytest.mark.parametrize("seconds", ["0", "-3", "nan", "inf"])
-def test_a_time_limit_that_is_none_is_refused(tmp_path, capsys, seconds):
+def test_an_invalid_time_limit_is_refused(tmp_path, capsys, seconds):
     with pytest.raises(SystemExit):
         main(["verify", str(tmp_path), f"--timeout={seconds}"])
     assert "above 0" in capsys.readouterr().err
@@ -372,7 +372,7 @@ def test_an_address_may_be_written_as_a_url(tmp_path, capsys):
     assert code == 0
 
 
-def test_an_ensemble_of_too_many_rows_is_told_where_the_number_is_mended():
+def test_an_ensemble_of_too_many_rows_gets_the_command_that_fixes_it():
     reason = (
         "ensemble e allows maximum batch size 16, but it contains model m which only allows maximum batch size to be 8"
     )

@@ -1,6 +1,6 @@
-"""What a configuration leaves out is filled in as Triton fills it in; what is shown is byte for byte what Triton shows.
+"""A configuration is completed as Triton completes it, and shown byte for byte as Triton shows it.
 
-`shown.json` holds what GET /config of NVIDIA's tritonserver 2.51 gave for the config.pbtxt beside it.
+`shown.json` holds what GET /config of NVIDIA's tritonserver 2.51 returned for each config.pbtxt.
 """
 
 from __future__ import annotations

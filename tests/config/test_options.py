@@ -92,7 +92,7 @@ def test_a_boolean_flag_without_a_value_is_true_and_takes_no_other_word(given):
     assert options.model_repository == (Path("models"),)
 
 
-def test_repositories_add_up_whatever_they_are_called():
+def test_repositories_add_up_whichever_flag_names_them():
     options = parse_options(["a", "--model-repository=b", "--model-store", "c"])
     assert options.model_repository == (Path("a"), Path("b"), Path("c"))
 
@@ -125,7 +125,7 @@ def test_backend_settings_are_kept_by_backend_and_those_of_all_under_the_empty_n
         ("-p", "unrecognized option '-p'"),
         ("--http-prot=3", "unrecognized option '--http-prot=3'; did you mean '--http-port'?"),
         ("second", "Unexpected argument: second"),
-        ("--log-format=foo", 'Bad option: "--log-format". invalid argument foo; it is one of default, ISO8601'),
+        ("--log-format=foo", 'Bad option: "--log-format". invalid argument foo; expected one of default, ISO8601'),
         ("--backend-config=foo", "option format is '<backend name>,<setting>=<value>'. Got foo"),
         ("--backend-config=a,=b", "option format is '<backend name>,<setting>=<value>'. Got a,=b"),
         ("--backend-config=,a=b", "No backend specified. --backend-config option format is"),
@@ -221,5 +221,49 @@ def test_help_names_every_flag_and_default(capsys, word):
     assert caught.value.code == 0
     printed = capsys.readouterr().out
     assert all(f"--{name}" in printed for name in TRITON if name != "strict-model-config")
-    assert "[127.0.0.1]" in printed
-    assert max(map(len, printed.splitlines())) <= 120
+    assert "(default: 127.0.0.1)" in printed
+    assert max(map(len, printed.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("given", ["--model-repository=", "--model-store="])
+def test_an_empty_repository_is_not_the_working_directory(given):
+    assert "a directory is expected, got an empty text" in mistake(given)
+
+
+@pytest.mark.parametrize(
+    ("given", "texts"),
+    [
+        (
+            ["--grpc-use-ssl=true"],
+            ["--grpc-use-ssl needs --grpc-server-cert", "--grpc-use-ssl needs --grpc-server-key"],
+        ),
+        (
+            ["--grpc-use-ssl-mutual", "--grpc-server-cert=/absent.pem"],
+            ["'/absent.pem' is not a file", "--grpc-root-cert"],
+        ),
+    ],
+)
+def test_encryption_names_the_files_it_lacks(given, texts):
+    message = mistake(*given)
+    assert [text for text in texts if text not in message] == []
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (
+            ["--http-address=0.0.0.0"],
+            ["gRPC listens on 127.0.0.1 only, HTTP does not; --grpc-address=0.0.0.0 opens it too"],
+        ),
+        (
+            ["--grpc-address=10.0.0.1"],
+            ["HTTP listens on 127.0.0.1 only, gRPC does not; --http-address=10.0.0.1 opens it too"],
+        ),
+        (["--http-address=0.0.0.0", "--grpc-address=0.0.0.0"], []),
+        (["--http-address=0.0.0.0", "--allow-grpc=false"], []),
+        (["--http-address=localhost"], []),
+        ([], []),
+    ],
+)
+def test_a_front_left_on_loopback_is_named(given, expected):
+    assert list(parse_options(["models", *given]).warnings) == expected

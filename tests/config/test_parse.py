@@ -36,7 +36,7 @@ def test_a_mistake_is_placed_and_explained(text, line, column, cause):
     assert caught.value.code is Code.INVALID_ARG
 
 
-def test_a_field_like_no_other_is_answered_with_the_known_ones():
+def test_an_unknown_field_without_a_near_name_lists_the_known_ones():
     with pytest.raises(ConfigError, match="Known fields: shape"):
         parse_config("input { reshape { qqqq: 1 } }", "f")
 
@@ -71,7 +71,7 @@ def test_json_overrides_accept_quoted_integers_and_name_unknown_fields():
 
 @pytest.mark.parametrize("text", ["", "[]", "5", "null", '"name"', " [{}]"])
 def test_an_override_is_a_json_object(text):
-    with pytest.raises(ConfigError, match="a JSON object is expected"):
+    with pytest.raises(ConfigError, match="expected a JSON object"):
         parse_config_json(text)
 
 
@@ -91,14 +91,14 @@ def test_an_override_is_a_json_object(text):
         '{"max_batch_size": "' + "x" * 1_000_000 + '"}',
     ],
 )
-def test_a_wrong_override_is_told_in_one_short_line(text):
+def test_a_wrong_override_is_reported_in_one_short_line(text):
     with pytest.raises(ConfigError) as caught:
         parse_config_json(text)
     assert "\n" not in caught.value.message
     assert len(caught.value.message) < 2000
 
 
-def test_a_long_line_is_not_told_whole():
+def test_a_long_line_is_shortened():
     with pytest.raises(ConfigError, match=r"Couldn't parse integer: nope$") as caught:
         parse_config("input { dims: [ " + "1, " * 100_000 + "nope ] }", "f")
     assert len(caught.value.message) < 1000

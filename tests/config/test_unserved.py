@@ -1,4 +1,4 @@
-"""Texts of the project never send anybody to a flag of tritonserver that is refused here, or that does nothing."""
+"""No text of the project recommends a flag of tritonserver that is refused here or has no effect."""
 
 import ast
 import re

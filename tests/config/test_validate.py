@@ -1,4 +1,4 @@
-"""All problems of a configuration are told at once, in the words in which NVIDIA's tritonserver 2.51 tells them.
+"""All problems of a configuration are reported at once, in the words of NVIDIA's tritonserver 2.51.
 
 The texts marked `triton` were read from the real server for the same config.pbtxt.
 """
@@ -257,7 +257,7 @@ def test_what_triton_refuses_is_refused_in_its_words(tmp_path, text, expected):
     assert problems(tmp_path, text) == [expected]
 
 
-def test_all_problems_are_told_at_once(tmp_path):
+def test_all_problems_are_reported_at_once(tmp_path):
     text = io('{ data_type: TYPE_FP32 dims: [ 0 ] }, { name: "z" dims: [ 4 ] }') + "max_batch_size: -1 "
     assert problems(tmp_path, text + "instance_group [{ kind: KIND_CPU gpus: [ 1 ] }]") == [
         "'max_batch_size' must be non-negative value for m",

@@ -215,7 +215,7 @@ def test_an_input_may_not_be_written_by_a_step():
     ]
 
 
-def test_all_problems_are_told_at_once():
+def test_all_problems_are_reported_at_once():
     text = ensemble(f"{tensor('x', 'INT32')}, {Z}", Y, step("b4", {"x": "x"}, {"y": "y"}), extra="max_batch_size: 8")
     assert problems(text) == [
         "ensemble input 'z' for ensemble e' is not used",

@@ -1,4 +1,4 @@
-"""What a configuration may not ask of the machine: absurd counts, files of others, what would be passed over."""
+"""What a configuration may not request: absurd counts, files outside the model, features that would be ignored."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ def warmup(sample, tensor):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        (group("count: 1000000000"), "at most 1024 instances are allowed, but 1000000000 are asked for, for m"),
+        (group("count: 1000000000"), "at most 1024 instances are allowed, but 1000000000 are requested for m"),
         (
             IO + "instance_group [{ count: 1000 }, { count: 1000 }]",
-            "at most 1024 instances are allowed, but 2000 are asked for, for m",
+            "at most 1024 instances are allowed, but 2000 are requested for m",
         ),
         (
             group(f"kind: KIND_GPU count: 512 gpus: {[0, 1, 2]}"),
-            "at most 1024 instances are allowed, but 1536 are asked for, for m",
+            "at most 1024 instances are allowed, but 1536 are requested for m",
         ),
         (
             dynamic("priority_levels: 1000000000 default_priority_level: 1"),
-            "at most 1024 priority levels are allowed, but 1000000000 are asked for, for m",
+            "at most 1024 priority levels are allowed, but 1000000000 are requested for m",
         ),
         (
             f"{IO} version_policy {{ specific {{ versions: {list(range(2000))} }} }}",
@@ -48,7 +48,7 @@ def test_absurd_counts_are_refused_before_anything_is_made(tmp_path, text, expec
     assert problems(tmp_path, text) == [expected]
 
 
-def test_a_repository_agent_is_not_passed_over(tmp_path):
+def test_a_repository_agent_is_not_ignored(tmp_path):
     text = IO + 'model_repository_agents { agents [ { name: "checksum" parameters { key: "MD5:a" value: "b" } } ] }'
     assert problems(tmp_path, text) == [
         "unable to find repo agent 'checksum' for m: repository agents are not supported yet"

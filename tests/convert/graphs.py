@@ -14,7 +14,7 @@ HIDDEN = 16
 
 
 def write_encoder_graph(path: Path, *, batched: bool = True) -> Path:
-    """Write embedding lookup, masked mean and a projection: input_ids, attention_mask -> embedding."""
+    """Write an embedding lookup, a masked mean and a projection: input_ids, attention_mask -> embedding."""
     random = np.random.default_rng(0)
     rows = "rows" if batched else 1
     table = random.standard_normal((VOCABULARY, HIDDEN)).astype(np.float32)
@@ -51,7 +51,7 @@ def write_encoder_graph(path: Path, *, batched: bool = True) -> Path:
 
 
 def write_external(path: Path, location: str) -> Path:
-    """Write the encoder with its table in another file."""
+    """Write the encoder with its embedding table in an external data file."""
     write_encoder_graph(path)
     model = onnx.load(str(path))
     onnx.save_model(
@@ -66,7 +66,7 @@ def write_external(path: Path, location: str) -> Path:
 
 
 def write_torchscript(path: Path) -> Path:
-    """Write relu(Linear(2, 2)) with weights 1 and bias 0, as document 004's simple_net is."""
+    """Write relu(Linear(2, 2)) with weights 1 and bias 0, a small TorchScript module."""
     import torch
 
     with warnings.catch_warnings():
@@ -76,7 +76,7 @@ def write_torchscript(path: Path) -> Path:
 
 
 def write_exported(path: Path) -> Path:
-    """Write the same with torch.export, rows variable."""
+    """Write the same module with torch.export and a variable number of rows."""
     import torch
 
     rows = torch.export.Dim("rows", min=1, max=64)

@@ -1,4 +1,4 @@
-"""How far apart two arrays are: one meaning of difference, cosine, shape and NaN for every gate."""
+"""The distance of two arrays: one definition of difference, cosine, shape and NaN for every gate."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NAN, INF = np.nan, np.inf
     ("found", "expected", "absolute", "relative"),
     [
         ([1.0, 2.0], [1.0, 2.5], 0.5, 0.2),
-        ([0.1, 0.2], [0.1, 0.3], 0.1, 0.1),  # small outputs count as they are
+        ([0.1, 0.2], [0.1, 0.3], 0.1, 0.1),  # absolute for small outputs
         ([-1e4], [-1e4 - 1], 1.0, 1 / 10001),
         ([1.0, NAN, INF, -INF], [1.0, NAN, INF, -INF], 0.0, 0.0),
         ([1.0, NAN], [1.0, 2.0], INF, INF),
@@ -30,12 +30,12 @@ def test_a_difference_is_absolute_and_relative_to_large_outputs(found, expected,
     assert apart.relative == pytest.approx(relative, rel=1e-6)
 
 
-def test_another_shape_is_infinitely_far_and_has_no_direction():
+def test_arrays_of_different_shapes_are_infinitely_far_apart_and_have_no_cosine():
     assert distance(np.ones((1, 2)), np.ones((2, 1))).absolute == INF
     assert np.isnan(cosine(np.ones((1, 2)), np.ones((2, 1))))
 
 
-def test_numbers_that_are_one_value_are_compared_too():
+def test_scalars_are_compared_too():
     assert distance(np.array(1.0), np.array(NAN)).absolute == INF
     assert distance(np.array(1), np.array(3)).absolute == 2
 
@@ -46,7 +46,7 @@ def test_numbers_that_are_one_value_are_compared_too():
         ([1.0, 0.0], [2.0, 0.0], 1.0),
         ([1.0, 0.0], [0.0, 1.0], 0.0),
         ([1.0, 0.0], [-1.0, 0.0], -1.0),
-        ([0.0, 0.0], [0.0, 0.0], 1.0),  # no direction, but the same
+        ([0.0, 0.0], [0.0, 0.0], 1.0),  # no direction, but equal
         ([0.0, 0.0], [1.0, 0.0], 0.0),
         ([1.0, -INF], [2.0, -INF], 1.0),  # a masked score
     ],
@@ -57,14 +57,14 @@ def test_a_cosine_is_of_vectors_along_the_last_axis(found, expected, value):
 
 
 @pytest.mark.parametrize(("found", "expected"), [([NAN, 1.0], [1.0, 1.0]), ([1.0, 1.0], [NAN, 1.0]), ([INF], [1.0])])
-def test_what_only_one_side_cannot_count_breaks_every_criterion(found, expected):
+def test_a_non_finite_value_on_one_side_fails_every_criterion(found, expected):
     assert not cosine(np.array(found), np.array(expected)) >= -1
 
 
-def test_padding_is_cut_off_and_too_little_is_named():
+def test_padding_is_cut_off_and_an_output_that_is_too_small_is_named():
     padded = np.arange(12).reshape(3, 4)
     np.testing.assert_array_equal(cut("y", padded, np.zeros((2, 3))), [[0, 1, 2], [4, 5, 6]])
-    with pytest.raises(ShapeError, match=r"output 'y' has shape \[3, 4\], the reference \[3, 5\]"):
+    with pytest.raises(ShapeError, match=r"output 'y' has shape \[3, 4\], the reference has \[3, 5\]"):
         cut("y", padded, np.zeros((3, 5)))
-    with pytest.raises(ShapeError, match=r"the reference \[2\]"):
+    with pytest.raises(ShapeError, match=r"the reference has \[2\]"):
         cut("y", padded, np.zeros(2))

@@ -1,4 +1,4 @@
-"""The order of work of every conversion, with a family of models that is as small as can be."""
+"""The order of steps in every conversion, with a minimal family of models."""
 
 from __future__ import annotations
 
@@ -43,22 +43,22 @@ class TritonPythonModel:
 
 @dataclass(frozen=True)
 class Echo:
-    """The figures of the family: how many values came back."""
+    """The figures of the family: the number of values returned."""
 
     values: int
 
 
 @dataclass(frozen=True)
 class Beat:
-    """Its speed."""
+    """The speed of the family."""
 
     rate: float
 
 
 class EchoFlow:
-    """A family whose models answer with what they are given. Implements `flow.Flow`.
+    """A family whose models return their input. Implements `flow.Flow`.
 
-    `rates` are what it measures, one after the other; `steps` is what was asked of it.
+    `rates` are its measurements, one after the other; `steps` records the calls.
     """
 
     model = "m"
@@ -102,7 +102,7 @@ class EchoFlow:
         late = self.refused_at_the_end and len(model.executors) > 1
         return GateVerdict(Echo(x.size), ("it differs",) if variant == WRONG or late else ())
 
-    def measure(self, model: OpenModel) -> tuple[Beat, ...]:  # noqa: ARG002  its clock is a list
+    def measure(self, model: OpenModel) -> tuple[Beat, ...]:  # noqa: ARG002  the rates are given
         self.steps.append("measure")
         return (Beat(next(self._rates)),)
 
@@ -160,11 +160,11 @@ def test_a_candidate_that_is_far_behind_is_not_measured_again(tmp_path):
     assert flow.steps.count("measure") == 2
 
 
-def test_a_candidate_that_cannot_be_made_costs_nothing_else(tmp_path):
+def test_a_candidate_that_cannot_be_built_does_not_stop_the_others(tmp_path):
     flow = EchoFlow([BROKEN, FAST])
     report = convert(flow, tmp_path).report
     assert report.skipped == [Skipped("broken fp32", "its tools cannot")]
-    assert (report.chosen, report.why) == ("fast fp32", "it was asked for and passed the gate")
+    assert (report.chosen, report.why) == ("fast fp32", "it was requested and passed the gate")
 
 
 def test_a_refused_candidate_is_not_measured_and_never_chosen_over_one_that_passed(tmp_path):
@@ -175,17 +175,17 @@ def test_a_refused_candidate_is_not_measured_and_never_chosen_over_one_that_pass
     assert flow.steps == ["prepare", "make wrong", "judge wrong", "make slow", "judge slow", "measure", "package slow"]
 
 
-def test_when_all_are_refused_each_says_why_and_nothing_is_written(tmp_path):
-    expected = r"no candidate passed the gate, nothing was written: wrong int8: it differs \| broken fp32: its tools"
+def test_when_all_are_refused_the_error_lists_the_reasons_and_nothing_is_written(tmp_path):
+    expected = r"no candidate passed the gate; nothing was written: wrong int8: it differs \| broken fp32: its tools"
     with pytest.raises(SlipwayError, match=expected):
         convert(EchoFlow([WRONG, BROKEN]), tmp_path / "models")
     assert not list(tmp_path.iterdir())
 
 
-def test_a_refused_candidate_is_written_when_it_is_accepted_and_the_report_says_so(tmp_path):
+def test_a_refused_candidate_is_written_with_accept_and_the_report_says_so(tmp_path):
     converted = convert(EchoFlow([WRONG]), tmp_path, accept=True)
     assert status(converted) == {"wrong": "accepted although refused"}
-    assert converted.report.why == "it was accepted by --accept although it differs"
+    assert converted.report.why == "--accept overrode the gate, although it differs"
     assert "although it differs" in (tmp_path / "m/report.md").read_text()
 
 
@@ -213,16 +213,16 @@ def test_a_winner_that_fails_with_its_final_config_leaves_nothing_behind(tmp_pat
     flow = EchoFlow([FAST])
     flow.final_instances = 2
     flow.refused_at_the_end = True
-    with pytest.raises(SlipwayError, match="with its final configuration it differs; nothing was written"):
+    with pytest.raises(SlipwayError, match="with its final configuration, it differs; nothing was written"):
         convert(flow, tmp_path / "models")
     assert not list(tmp_path.iterdir())
 
 
-def test_models_of_the_names_are_replaced_only_when_asked_and_together(tmp_path):
+def test_existing_models_are_replaced_together_and_only_with_overwrite(tmp_path):
     for name in ("m", "m-old"):
         (tmp_path / name).mkdir()
     flow = EchoFlow([FAST])
-    with pytest.raises(SlipwayError, match="exists already; --overwrite replaces it"):
+    with pytest.raises(SlipwayError, match="already exists; --overwrite replaces it"):
         convert(flow, tmp_path)
     assert flow.steps == []
     convert(flow, tmp_path, overwrite=True)

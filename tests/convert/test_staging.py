@@ -1,4 +1,4 @@
-"""Models move into the repository all or none, whatever happens meanwhile."""
+"""Either all models move into the repository or none, even after an interruption."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_an_interruption_between_two_renames_brings_the_old_models_back(tmp_path
     assert [path.name for path in tmp_path.iterdir()] == ["models"]
 
 
-def test_a_model_that_the_new_ones_lack_goes_with_the_old_ones(tmp_path):
+def test_a_model_that_was_not_written_again_is_removed(tmp_path):
     repository = tmp_path / "models"
     write(repository, "old")
     with staged(repository, NAMES, overwrite=True) as (new, _):
@@ -53,14 +53,14 @@ def test_a_model_that_the_new_ones_lack_goes_with_the_old_ones(tmp_path):
     assert contents(repository) == {"a": "new"}
 
 
-def test_directories_that_were_made_for_nothing_are_removed(tmp_path):
+def test_directories_created_for_a_failed_conversion_are_removed(tmp_path):
     with pytest.raises(ZeroDivisionError), staged(tmp_path / "x" / "y" / "models", NAMES, overwrite=False):
         raise ZeroDivisionError
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.skipif(
-    not os.path.ismount("/dev/shm") or not os.access("/dev/shm", os.W_OK),  # noqa: S108  a mount point of every Linux
+    not os.path.ismount("/dev/shm") or not os.access("/dev/shm", os.W_OK),  # noqa: S108  a mount point on every Linux
     reason="there is no mount point to write to",
 )
 def test_a_repository_that_is_a_mount_point_is_written_from_inside():

@@ -1,4 +1,4 @@
-"""The converter's own rooms: a floor that all families stand on, and wings that do not see each other."""
+"""The structure of the converter: a common floor, and wings that do not import each other."""
 
 from __future__ import annotations
 
@@ -21,6 +21,6 @@ def wings_seen(path: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_a_wing_sees_itself_and_the_floor_and_the_floor_sees_no_wing(path):
+def test_a_wing_imports_itself_and_the_floor_and_the_floor_imports_no_wing(path):
     allowed = {"encoders", "generation"} if path.name == CHOOSES_THE_WING else {path.parent.name}
     assert wings_seen(path) <= allowed

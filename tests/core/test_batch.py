@@ -1,4 +1,4 @@
-"""A batch of N equals N singles: rows are stacked and split, never mixed."""
+"""A batch of N equals N single requests: rows are stacked and split, never mixed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests are held against the signature in Triton's words."""
+"""Requests are checked against the signature, with Triton's error texts."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def test_a_negative_dimension_fits_nothing(shape):
         check_request(request(tensor), signature(B))
 
 
-def test_an_empty_batch_beside_a_full_one_is_refused():
+def test_an_empty_batch_next_to_a_full_one_is_refused():
     with pytest.raises(SlipwayError, match="input 'B' batch size does not match other inputs for 'm'"):
         check_request(request(fp32("A", 0, 16), fp32("B", 2, 4)), signature(A, B))
 
@@ -170,3 +170,15 @@ def test_an_empty_batch_beside_a_full_one_is_refused():
 def test_a_request_without_id_is_named_so():
     with pytest.raises(SlipwayError, match=r"^\[request id: <id_unknown>\] "):
         check_request(request(id=""), signature(A))
+
+
+@pytest.mark.parametrize(("shape", "batch"), [((2, -1), 8), ((0, -1), 8), ((-1,), 0)])
+def test_a_size_left_open_in_a_request_is_refused_in_tritons_words(shape, batch):
+    """The declared -1 means any size, the requested one none."""
+    open_input = Tensor("T", "FP32", shape, raw=b"")
+    with pytest.raises(SlipwayError) as caught:
+        check_request(request(open_input), signature(TensorSpec("T", "FP32", (-1,)), max_batch_size=batch))
+    got = "[" + ",".join(map(str, shape)) + "]"
+    assert caught.value.message == (
+        f"[request id: 7] All input dimensions should be specified for input 'T' for model 'm', got {got}"
+    )

@@ -1,4 +1,4 @@
-"""Requests of different lengths in one batch: padded to the longest, cut back to their own."""
+"""Requests of different lengths in one batch: padded to the longest, with outputs trimmed to their own length."""
 
 from __future__ import annotations
 

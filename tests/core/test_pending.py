@@ -1,4 +1,4 @@
-"""Every awaited answer has one owner and is given once."""
+"""Every awaited response has one owner and is delivered once."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from slipway.core.request import InferRequest, InferResponse
 
 
 class ImmediateLoop:
-    """A loop whose soon is now."""
+    """A loop that runs callbacks at once."""
 
     def call_soon_threadsafe(self, callback, *args):
         callback(*args)

@@ -1,4 +1,4 @@
-"""A tensor has two forms; each is made from the other when first asked for."""
+"""A tensor has two forms; each is made from the other on first use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A version is read as tritonserver reads it, whichever front it comes through."""
+"""A version is parsed as tritonserver parses it, over both transports."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def test_versions_are_read_as_c_reads_numbers(text, version):
 
 
 @pytest.mark.parametrize("text", ["abc", " ", "99999999999999999999999", "-", "9223372036854775808"])
-def test_a_version_that_is_no_number_is_refused(text):
+def test_a_version_that_is_not_a_number_is_refused(text):
     with pytest.raises(SlipwayError) as caught:
         requested_version(text)
     assert caught.value.message == (

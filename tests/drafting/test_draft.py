@@ -1,4 +1,4 @@
-"""Configurations from model files: what the files tell, the defaults, and the text that holds both."""
+"""Configurations from model files: what the files describe, the defaults, and the text with both."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MACHINE = Machine(cpus=4, gpus=0)
 
 
 def created(path, **options):
-    """Return the configuration as its own text is read back, after a look that nothing got lost on the way."""
+    """Return the configuration read back from its own text, after checking that nothing was lost."""
     draft = draft_config(path, MACHINE, **options)
     read = parse_config(config_text(draft, MACHINE), "config.pbtxt")
     assert read == draft.config
@@ -31,7 +31,7 @@ def tensors(declared):
     return [(each.name, each.data_type, list(each.dims)) for each in declared]
 
 
-def test_a_graph_with_a_variable_first_axis_takes_batches(tmp_path):
+def test_a_graph_with_a_variable_first_axis_supports_batches(tmp_path):
     config = created(graphs.two_outputs(tmp_path / "m"))
     assert (config.name, config.backend, config.max_batch_size) == ("m", "onnxruntime", 8)
     assert tensors(config.input) == [("a", 11, [2]), ("b", 11, [2])]
@@ -59,12 +59,12 @@ def test_a_graph_whose_rows_depend_on_values_says_why_it_takes_no_batches(tmp_pa
     directory = graphs.detections(tmp_path / "m")
     assert created(directory).max_batch_size == 0
     text = config_text(draft_config(directory, MACHINE), MACHINE)
-    assert "# the rows of output 'dets' are not those of the inputs (it gave" in text
+    assert "# the rows of output 'dets' are not those of the inputs (it returned" in text
 
 
 def test_a_graph_without_shapes_is_refused_with_what_to_declare(tmp_path):
     directory = graphs.identity(tmp_path / "m", TensorProto.FLOAT, shape=None)
-    with pytest.raises(SlipwayError, match="gives no shape for input 'x', so that it has to be declared with its dims"):
+    with pytest.raises(SlipwayError, match="not specify the shape of input 'x', so it must be declared with its dims"):
         draft_config(directory, MACHINE)
 
 
@@ -81,7 +81,7 @@ def test_a_file_of_another_name_is_named(tmp_path):
         (SumAndDifference(), (torch.zeros(3, 2), torch.ones(3, 2)), ["OUTPUT__0", "OUTPUT__1"]),
     ],
 )
-def test_an_exported_program_tells_its_shapes_and_types(tmp_path, module, args, outputs):
+def test_an_exported_program_describes_its_shapes_and_types(tmp_path, module, args, outputs):
     directory = export(tmp_path / "m", module, args, rows=True)
     config = created(directory)
     (directory / "config.pbtxt").write_text(config_text(draft_config(directory, MACHINE), MACHINE))
@@ -97,11 +97,11 @@ def test_an_exported_program_of_dicts_keeps_its_names(tmp_path):
 
 
 def test_torchscript_is_refused_with_the_way_out(tmp_path):
-    with pytest.raises(SlipwayError, match=r"tells the names of its inputs \(x\), but .*torch\.export"):
+    with pytest.raises(SlipwayError, match=r"keeps the names of its inputs \(x\), but .*torch\.export"):
         draft_config(script(tmp_path / "m", SimpleNet()), MACHINE)
 
 
-def test_a_python_model_tells_what_its_hook_sets(tmp_path):
+def test_a_python_model_is_described_by_its_hook(tmp_path):
     code = """
 class TritonPythonModel:
     @staticmethod
@@ -120,13 +120,13 @@ class TritonPythonModel:
 @pytest.mark.parametrize(
     ("file", "cause"),
     [
-        ("model.py", "tells no inputs or no outputs"),
-        ("model.txt", "is no model file that can be served"),
-        (None, "holds no model file; expected one of"),
-        ("..", "holds no model file"),
+        ("model.py", "does not describe its inputs or outputs"),
+        ("model.txt", "is not a model file that can be served"),
+        (None, "contains no model file; expected one of"),
+        ("..", "contains no model file"),
     ],
 )
-def test_what_tells_too_little_is_refused(tmp_path, file, cause):
+def test_a_file_without_a_description_is_refused(tmp_path, file, cause):
     path = tmp_path / "m" / "1" / (file or "")
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix:

@@ -1,4 +1,4 @@
-"""Ensembles from models: equal names are connected, what is left over is input or output."""
+"""Ensembles from models: equal names are connected, the rest are inputs or outputs."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ def test_a_tensor_that_a_model_changes_gets_another_name(tmp_path):
     ("names", "ensemble", "cause"),
     [
         (["tok"], "e", "at least two models"),
-        (["tok", "enc"], "enc", "as one of its models is"),
-        (["tok", "other"], "e", "'other' takes y, of which nothing before it is made: there is input_ids, text"),
+        (["tok", "enc"], "enc", "one of its models has that name"),
+        (["tok", "other"], "e", "no earlier model produces an input of 'other' \\(y\\); available: input_ids, text"),
         (["tok", "enc32"], "e", "inconsistent data type"),
     ],
 )

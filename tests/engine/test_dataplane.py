@@ -9,7 +9,7 @@ from slipway.engine.dataplane import Engine
 from slipway.errors import Code, SlipwayError
 from tests.kits.engine import answer, delay, explicit, identity, refused, request, rows, serving, until
 
-# Each of these is refused by the server, whatever asks for it.
+# The server refuses all requests for these.
 REFUSED = {"sequence", "system_shared_memory", "cuda_shared_memory", "trace", "logging"}
 
 
@@ -184,7 +184,7 @@ def test_a_reloaded_model_leaves_nothing_behind(tmp_path):
         gc.collect()
         return [thing for thing in gc.get_objects() if type(thing) is kind]
 
-    earlier = {kind: things(kind) for kind in (ModelVersion, ModelStatistics)}  # what tests before this one still hold
+    earlier = {kind: things(kind) for kind in (ModelVersion, ModelStatistics)}  # objects that earlier tests still hold
 
     def alive(kind):
         return len(things(kind)) - len(earlier[kind])

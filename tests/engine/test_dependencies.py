@@ -14,12 +14,12 @@ def test_components_are_found_through_other_ensembles():
     assert components(COMPOSITION, ["a"]) == set()
 
 
-def test_parts_load_before_ensembles_and_only_what_was_asked_for():
+def test_composing_models_load_before_ensembles_and_only_requested_ones_load():
     waves, circle = load_waves(COMPOSITION, ["top", "middle", "b", "c"])
     assert (waves, circle) == ([["b", "c"], ["middle"], ["top"]], set())
 
 
-def test_a_circle_is_named_and_the_rest_loads():
+def test_a_cycle_is_named_and_the_rest_loads():
     waves, circle = load_waves(
         {"x": {"y"}, "y": {"x", "a"}, "self": {"self"}, "fine": {"a"}}, ["x", "y", "a", "self", "fine"]
     )
@@ -27,6 +27,6 @@ def test_a_circle_is_named_and_the_rest_loads():
     assert [name for wave in waves for name in wave if name == "fine"] == ["fine"]
 
 
-def test_a_circle_among_known_ensembles_ends_the_search():
+def test_a_cycle_among_known_ensembles_ends_the_search():
     assert dependents({"x": {"y"}, "y": {"x"}}, ["x"]) == {"x", "y"}
     assert components({"x": {"y"}, "y": {"x"}}, ["x"]) == {"x", "y"}

@@ -1,7 +1,9 @@
 import asyncio
 
+import numpy as np
 import pytest
 
+from slipway.backends.identity.backend import IdentityExecutor
 from slipway.core.request import InferRequest
 from slipway.errors import Code
 from tests.kits.engine import adder, answer, delay, explicit, identity, onnx_file, refused, request, rows, touch, until
@@ -245,7 +247,7 @@ def test_what_cannot_be_loaded_is_refused_in_tritons_words(tmp_path, name, code,
         ("0", Code.NOT_FOUND, "Request for unknown model: 'm' version 0 is not found"),
     ],
 )
-def test_a_version_that_is_no_version_is_refused_in_tritons_words(tmp_path, version, code, text):
+def test_an_invalid_version_is_refused_in_tritons_words(tmp_path, version, code, text):
     identity(tmp_path, "m", versions=(2,))
 
     async def scenario():
@@ -296,11 +298,33 @@ def test_a_model_is_warmed_up_before_it_serves_and_warmup_is_not_counted(tmp_pat
     asyncio.run(scenario())
 
 
+@pytest.mark.parametrize("rows_in_file", [1, 2])
+def test_a_warmup_sample_is_one_row_and_its_batch_size_a_number_of_requests(tmp_path, rows_in_file, monkeypatch):
+    path = identity(tmp_path, "m", extra=WARMUP.format(batch=3, data='input_data_file: "numbers"'))
+    (path / "warmup").mkdir()
+    (path / "warmup" / "numbers").write_bytes(np.arange(2 * rows_in_file, dtype=np.float32).tobytes())
+    batches = []
+    execute = IdentityExecutor.execute
+
+    def recorded(self, batch):
+        batches.append([pending.request.inputs["INPUT0"].array.tolist() for pending in batch])
+        return execute(self, batch)
+
+    monkeypatch.setattr(IdentityExecutor, "execute", recorded)
+
+    async def scenario():
+        async with explicit(tmp_path, load_model=("m",)) as engine:
+            assert not engine.failed
+
+    asyncio.run(scenario())
+    assert batches == [[[[0, 1]]] * 3] * 2  # as NVIDIA's server runs them: count times, one row each
+
+
 @pytest.mark.parametrize(
     ("batch", "data", "text"),
     [
-        (9, "zero_data: true", "inference request batch-size must be <= 8 for 'm'"),
-        (1, 'input_data_file: "short"', "input byte size mismatch for input 'INPUT0' for model 'm'. Expected 8, got 3"),
+        (9, "zero_data: true", "failed to run warmup sample 'sample': batch size 9 for 'm_0', max allowed is 8"),
+        (1, 'input_data_file: "short"', "expects 8 bytes, but the data provided from short has 3 bytes"),
         (1, 'input_data_file: "gone"', "failed to read warmup file 'gone': No such file or directory"),
         (1, 'input_data_file: "../config.pbtxt"', "must stay within the model's "),
     ],

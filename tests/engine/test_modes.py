@@ -41,7 +41,7 @@ def test_mode_none_loads_everything_once(tmp_path):
     run(scenario)
 
 
-def test_what_is_no_model_is_named_in_the_log_and_fails_nothing(tmp_path, caplog):
+def test_a_folder_that_is_not_a_model_is_named_in_the_log_and_fails_nothing(tmp_path, caplog):
     identity(tmp_path, "good", versions=("1", "02", "backup"))
     (tmp_path / ".ipynb_checkpoints").mkdir()
     (tmp_path / "model ").mkdir()
@@ -119,7 +119,7 @@ def test_clients_may_not_load_and_unload_unless_the_mode_is_explicit(tmp_path, m
     run(scenario)
 
 
-def test_mode_explicit_loads_what_it_is_told(tmp_path):
+def test_mode_explicit_loads_only_requested_models(tmp_path):
     for name in ("a", "b", "c"):
         identity(tmp_path, name)
 

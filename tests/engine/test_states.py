@@ -15,11 +15,11 @@ def test_a_version_loads_serves_unloads_and_loads_again(states):
 
 
 def test_a_version_cannot_skip_a_state(states):
-    with pytest.raises(ValueError, match="cannot turn from None to"):
+    with pytest.raises(ValueError, match="cannot change from None to"):
         states.set("m", 1, State.READY)
     states.set("m", 1, State.LOADING)
     states.set("m", 1, State.UNAVAILABLE, "Internal: no")
-    with pytest.raises(ValueError, match="cannot turn"):
+    with pytest.raises(ValueError, match="cannot change"):
         states.set("m", 1, State.UNLOADING)
 
 

@@ -29,7 +29,7 @@ def test_a_gpu_group_runs_on_the_cpu_with_one_warning_where_there_is_no_gpu(capl
     specs = instance_specs(config("instance_group { count: 2 kind: KIND_GPU gpus: [0, 1] }"), 0)
     assert [(spec.kind, spec.device_id) for spec in specs] == [("CPU", 0)] * 2
     assert [record.getMessage() for record in caplog.records] == [
-        "model 'm': instance group 'm_0' asks for a GPU, runs on the CPU"
+        "model 'm': instance group 'm_0' asks for a GPU; it runs on the CPU"
     ]
 
 
@@ -62,7 +62,7 @@ def test_passive_groups_take_no_requests():
         ('parameters { key: "intra_op_thread_count" value { string_value: "0" } }', 8, 8),
     ],
 )
-def test_threads_are_the_instances_share_unless_the_config_tells(text, cpus, threads):
+def test_threads_are_the_instances_share_unless_the_config_sets_them(text, cpus, threads):
     assert threads_per_instance(config(text), cpus) == threads
 
 

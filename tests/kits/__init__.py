@@ -1,1 +1,1 @@
-"""What tests of several folders share: tiny models and checkpoints, repositories, calls, servers, a dataplane."""
+"""Code that tests in several folders share: tiny models and checkpoints, repositories, calls, servers, a dataplane."""

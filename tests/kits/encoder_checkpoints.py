@@ -12,9 +12,9 @@ WORDS = (
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
 LENGTH = 40
-TOKEN_TYPES = ("albert", "bert", "electra")  # families whose tokenizers tell first and second texts apart
+TOKEN_TYPES = ("albert", "bert", "electra")  # families whose tokenizers distinguish first and second texts
 
-# One checkpoint for each task: its head, the labels of its configuration, what else differs.
+# One checkpoint for each task: its head, its configured labels, other changes.
 TAGS = {0: "O", 1: "B-PER", 2: "I-PER", 3: "B-LOC", 4: "I-LOC"}
 NLI = {0: "contradiction", 1: "neutral", 2: "entailment"}
 MOODS = {0: "positive", 1: "negative", 2: "neutral"}
@@ -55,7 +55,7 @@ def write_tokenizer(directory: Path, *, token_types: bool = True) -> int:
 
 
 def write_checkpoint(directory: Path, model_type: str = "bert", head: str = "Model", **changes: object) -> Path:
-    """Write a random checkpoint of `model_type` with its tokenizer; `changes` go into config.json's values."""
+    """Write a random checkpoint of `model_type` with its tokenizer; `changes` are values for config.json."""
     import torch
     import transformers
 
@@ -76,7 +76,7 @@ def write_checkpoint(directory: Path, model_type: str = "bert", head: str = "Mod
     )
     auto = {"Model": "AutoModel", "ForMaskedLM": "AutoModelForMaskedLM"}.get(head, f"AutoModel{head}")
     model = getattr(transformers, auto).from_config(config).eval()
-    # Random initialisation leaves differences between tokens tiny; louder weights make mistakes visible.
+    # Random initialisation leaves tiny differences between tokens; larger weights make mistakes visible.
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim > 1:
@@ -86,7 +86,7 @@ def write_checkpoint(directory: Path, model_type: str = "bert", head: str = "Mod
 
 
 def add_sentence_transformers(directory: Path, mode: str = "mean", *, normalise: bool = True) -> Path:
-    """Turn an encoder directory into a sentence-transformers one."""
+    """Turn an encoder's directory into a sentence-transformers directory."""
     kinds = [("", "Transformer"), ("1_Pooling", "Pooling"), *([("2_Normalize", "Normalize")] if normalise else [])]
     modules = [
         {"idx": index, "name": str(index), "path": path, "type": f"sentence_transformers.models.{kind}"}

@@ -1,4 +1,4 @@
-"""Tiny real models, and an engine around them."""
+"""Tiny real models, and an engine that runs them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ output {{ name: "OUTPUT0" data_type: TYPE_FP32 dims: [ -1 ] }}
 
 
 def delay(milliseconds):
-    """Return the config line that makes an identity model take time."""
+    """Return the config line that delays an identity model's executions."""
     return f'parameters {{ key: "execute_delay_ms" value {{ string_value: "{milliseconds}" }} }}'
 
 
@@ -109,7 +109,7 @@ def explicit(*repositories, **options):
 
 
 def rows(engine, name):
-    """Return a model's rows of the repository index as text."""
+    """Return a model's rows in the repository index as text."""
     return [
         " ".join(filter(None, (entry.version, entry.state, entry.reason)))
         for entry in engine.repository_index(ready_only=False)
@@ -118,13 +118,13 @@ def rows(engine, name):
 
 
 async def until(condition):
-    """Let the loop run until `condition` holds; the test's own timeout ends the wait."""
-    while not condition():  # noqa: ASYNC110  the engine offers no event for what tests look at
+    """Let the loop run until `condition` holds; the test's timeout limits the wait."""
+    while not condition():  # noqa: ASYNC110  the engine has no event for these conditions
         await asyncio.sleep(0.005)
 
 
 def touch(path, nanoseconds):
-    """Give a file another modification time, whatever the clock's resolution."""
+    """Change a file's modification time, independently of the clock's resolution."""
     os.utime(path, ns=(nanoseconds, nanoseconds))
 
 

@@ -64,12 +64,12 @@ BERT = Transformer(
 
 
 def with_stacks(spec: Transformer, **figures) -> Transformer:
-    """Return `spec` with figures of both stacks changed."""
+    """Return `spec` with changed figures in both stacks."""
     return replace(spec, encoder=replace(spec.encoder, **figures), decoder=replace(spec.decoder, **figures))
 
 
 def gated(spec: Transformer = T5) -> Transformer:
-    """Return T5 v1.1: gated, with a head of its own, logits not scaled."""
+    """Return T5 v1.1: gated, with a separate head, logits not scaled."""
     own = replace(spec, tied_head=False, logit_scale=1.0)
     return with_stacks(own, gated=True, activation=Activation.GELU_TANH)
 
@@ -95,16 +95,16 @@ def random_checkpoint(spec: Transformer, seed: int = 0) -> Checkpoint:
     for name, shape in expected_shapes(spec).items():
         values = generator.standard_normal(shape).astype(np.float16).astype(np.float32)
         if name == "decoder.embedding.positions" and spec.encoder is not None:
-            arrays[name] = arrays["encoder.embedding.positions"]  # one file for both
+            arrays[name] = arrays["encoder.embedding.positions"]  # both share one file
         else:
             arrays[name] = Array(shape, lambda values=values: values)
     return Checkpoint("synthetic", spec, Weights(arrays))
 
 
 def assert_same(given: Checkpoint, wanted: Checkpoint) -> None:
-    """Hold two checkpoints to be the same model with the same arrays."""
+    """Assert that two checkpoints are the same model with the same arrays."""
     start = given.spec.prompt_start_id if not wanted.spec.prompts else wanted.spec.prompt_start_id
-    assert given.spec == replace(wanted.spec, prompt_start_id=start)  # it has no meaning without prompts
+    assert given.spec == replace(wanted.spec, prompt_start_id=start)  # meaningless without prompts
     assert set(given.weights) == set(wanted.weights)
     for name in wanted.weights:
         np.testing.assert_array_equal(given.weights[name].astype(np.float32), wanted.weights[name], err_msg=name)

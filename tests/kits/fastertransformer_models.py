@@ -1,4 +1,4 @@
-"""Tiny random T5, GPT-2 and BERT models: made by transformers, written by the converters, laid out as NVIDIA does."""
+"""Tiny random T5, GPT-2 and BERT models: made by transformers, written by the converters, in NVIDIA's layout."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ output [
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Let torch use one thread: with models this small more only wait for each other."""
+    """Let torch use one thread: with models this small, more threads only wait for each other."""
     import torch
 
     threads = torch.get_num_threads()
@@ -83,7 +83,7 @@ def one_thread() -> Iterator[None]:
 
 
 def loud(model: Any, scale: float = 0.3) -> Any:
-    """Return a transformers model whose weights are large enough for a mistake to show, in evaluation mode."""
+    """Return a transformers model in evaluation mode, with weights large enough for a mistake to show."""
     import torch
 
     with torch.no_grad():
@@ -96,9 +96,9 @@ def loud(model: Any, scale: float = 0.3) -> Any:
 
 
 def tiny_t5(seed: int = 0, steps: int = 120, **settings: Any) -> Any:
-    """Return a T5 of 60 tokens and 4 heads that has begun to learn to turn sequences round.
+    """Return a T5 with 60 tokens and 4 heads that has begun to learn to reverse sequences.
 
-    Random weights repeat one token for ever; after a hundred steps answers differ from row to row, and end.
+    Random weights repeat one token for ever; after a hundred steps outputs differ from row to row, and end.
     """
     import torch
     from transformers import T5Config, T5ForConditionalGeneration
@@ -151,7 +151,7 @@ def tiny_bert(seed: int = 0) -> Any:
 
 
 def write_checkpoint(model: Any, target: Path, scratch: Path, **options: Any) -> Checkpoint:
-    """Write a transformers model as a FasterTransformer checkpoint; return what was read from its own form."""
+    """Write a transformers model as a FasterTransformer checkpoint; return the checkpoint read from the original."""
     model.save_pretrained(scratch)
     checkpoint = read_huggingface(scratch)
     write_fastertransformer(checkpoint, target, WriteOptions(**options))
@@ -159,12 +159,12 @@ def write_checkpoint(model: Any, target: Path, scratch: Path, **options: Any) ->
 
 
 def prompt_tokens(task: int, rows: int) -> list[int]:
-    """Return the plain tokens whose vectors are the prompt table of a task (`with_tasks`)."""
+    """Return the plain tokens whose vectors are a task's prompt table (`with_tasks`)."""
     return [7 + 11 * task + row for row in range(rows)]
 
 
 def with_tasks(checkpoint: Checkpoint, *, adapters: int, prompts: tuple[tuple[str, int], ...]) -> Checkpoint:
-    """Return the checkpoint with random IA3 scales, and prompt tables that stand for `prompt_tokens`."""
+    """Return the checkpoint with random IA3 scales, and prompt tables that represent `prompt_tokens`."""
     encoder, decoder = checkpoint.spec.encoder, checkpoint.spec.decoder
     assert encoder is not None
     assert decoder is not None
@@ -189,7 +189,7 @@ def with_tasks(checkpoint: Checkpoint, *, adapters: int, prompts: tuple[tuple[st
 
 
 def add_model(repository: Path, name: str, kind: str, text: str = "", **parameters: str) -> Path:
-    """Write `<name>/config.pbtxt`, return `<name>/1`; without `text` the interface is left to be filled in."""
+    """Write `<name>/config.pbtxt` and return `<name>/1`; without `text` the backend completes the interface."""
     version = repository / name / "1"
     version.mkdir(parents=True)
     keys = "".join(
@@ -202,7 +202,7 @@ def add_model(repository: Path, name: str, kind: str, text: str = "", **paramete
 
 
 def generate(model: Any, ids: list[int], tokens: int, **options: Any) -> list[list[int]]:
-    """Return what transformers generates for one sequence: ids without the start token or prompt, padding cut off."""
+    """Return the ids that transformers generates for one sequence, without start token, prompt and padding."""
     import torch
 
     given = {"do_sample": False, "max_new_tokens": tokens, "pad_token_id": 0, **options}
@@ -214,5 +214,5 @@ def generate(model: Any, ids: list[int], tokens: int, **options: Any) -> list[li
 
 
 def cut(ids: list[int], end: int) -> list[int]:
-    """Return `ids` as far as the first end token, which stays."""
+    """Return `ids` up to and including the first end token."""
     return ids[: ids.index(end) + 1] if end in ids else ids

@@ -1,4 +1,4 @@
-"""Tiny random checkpoints that generate text, with tokenizers trained on the spot."""
+"""Tiny random text-generation checkpoints, with freshly trained tokenizers."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def unigram_tokenizer(directory: Path, model_max_length: int) -> int:
 
 
 def bytes_tokenizer(directory: Path) -> int:
-    """Write GPT-2's kind of tokenizer, whose tokens are bytes; <|endoftext|> is its last id; return its size."""
+    """Write a tokenizer like GPT-2's, whose tokens are bytes; <|endoftext|> is its last id; return its size."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -58,7 +58,7 @@ def bytes_tokenizer(directory: Path) -> int:
 
 
 def write_generator(directory: Path, family: str, **changes: Any) -> Path:
-    """Write a random checkpoint with its tokenizer into `directory`; `changes` go into config.json's values."""
+    """Write a random checkpoint with its tokenizer into `directory`; `changes` are values for config.json."""
     import torch
     import transformers as hf
 
@@ -81,7 +81,7 @@ def write_generator(directory: Path, family: str, **changes: Any) -> Path:
         extra = {"forced_eos_token_id": None, "scale_embedding": family == "marian"}
         model = network(config(vocab_size=size, **_SIZES, **_HEADS, **ids, **extra | changes))
     model.eval()
-    with torch.no_grad():  # louder weights than a random start has: texts of many tokens, differences that show
+    with torch.no_grad():  # weights larger than a random start's give texts of many tokens and visible differences
         for name, parameter in model.named_parameters():
             if parameter.ndim > 1 and parameter.requires_grad and "relative" not in name:
                 parameter.normal_(0, 0.4)

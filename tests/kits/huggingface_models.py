@@ -1,4 +1,4 @@
-"""Tiny random checkpoints of every family, made by transformers on the spot."""
+"""Tiny random checkpoints of every family, freshly made by transformers."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ ENCODER_DECODERS = tuple(name for name in GENERATING if name != "gpt2")
 
 
 def make_model(family: str, **changes: Any) -> Any:
-    """Return a random model of `family` whose arrays are all different, biases and norms included."""
+    """Return a random model of `family` whose arrays are all different, including biases and norms."""
     torch.manual_seed(7)
     model_class, config_class, settings = FAMILIES[family]
     model = model_class(config_class(**settings | changes)).eval()

@@ -1,5 +1,5 @@
-"""LightSeq's Transformer through Google's protobuf, from a descriptor made by hand, and through h5py: independent of
-what Slipway reads and writes."""
+"""LightSeq's Transformer written with Google's protobuf, from a hand-made descriptor, and with h5py, independently of
+Slipway's readers and writers."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def transformer_class(*, packed: bool = True):
 
 
 def arrays(seed: int = 0) -> dict[str, np.ndarray]:
-    """Return random arrays under the paths of `.hdf5`, shaped."""
+    """Return random shaped arrays by their paths in `.hdf5`."""
     generator = np.random.default_rng(seed)
     shapes = {f"src_embedding/{name}": shape for name, shape in SOURCE_SHAPES.items()}
     shapes |= {f"trg_embedding/{name}": shape for name, shape in TARGET_SHAPES.items()}
@@ -150,7 +150,7 @@ def transformer(values: dict[str, np.ndarray], *, packed: bool = True, **conf):
 
 
 def write_hdf5(path, values, *, dtype, shaped, options=None, conf=None, without=()):
-    """Write the tree as h5py does, `without` some settings; `shaped` False: every array flat."""
+    """Write the tree with h5py, `without` some settings; if `shaped` is false, every array is flat."""
     with h5py.File(path, "w") as file:
         for name, array in values.items():
             data = array if shaped else array.reshape(-1)

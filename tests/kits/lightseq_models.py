@@ -1,4 +1,4 @@
-"""Tiny random models of every LightSeq type in repositories of LightSeq's layout."""
+"""Tiny random models of every LightSeq type, in repositories with LightSeq's layout."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from slipway.transformer.weights import Array, Weights, expected_shapes
 _IDS = ("token_ids", "TYPE_INT32", "[ -1 ]")
 _SOURCE = ("source_ids", "TYPE_INT32", "[ -1 ]")
 _TARGET = (("target_ids", "TYPE_INT32"), ("target_scores", "TYPE_FP32"))
-_STATES = (("encoder_output", "TYPE_INT32"),)  # as the shipped config of Bert says
+_STATES = (("encoder_output", "TYPE_INT32"),)  # as in Bert's shipped config
 _TENSORS: dict[str, tuple[Any, Any]] = {
     "Bert": (_IDS, _STATES),
     "Gpt": (_IDS, (("result", "TYPE_INT32"),)),
@@ -26,7 +26,7 @@ _TENSORS: dict[str, tuple[Any, Any]] = {
 
 
 def add_model(repository: Path, name: str, model_type: str, *, batch: int = 8, **parameters: str) -> Path:
-    """Write a model's config and empty `1/`, and return where its file belongs: beside the config."""
+    """Write a model's config and an empty `1/`; return the path of its file, next to the config."""
     directory = repository / name
     (directory / "1").mkdir(parents=True)
     (input_name, input_type, dims), outputs = _TENSORS.get(model_type.removeprefix("Quant"), (_SOURCE, _TARGET))
@@ -44,14 +44,14 @@ def add_model(repository: Path, name: str, model_type: str, *, batch: int = 8, *
 
 
 def export_to(file: Path, model: Any, source: str, **options: Any) -> Path:
-    """Write a transformers model as a LightSeq file, the way `slipway lightseq export` does."""
+    """Write a transformers model as a LightSeq file, as `slipway lightseq export` does."""
     with tempfile.TemporaryDirectory() as directory:
         model.save_pretrained(directory)
         return export(ExportOptions(Path(directory), source, file, **options)).path
 
 
 def loud(model: Any, scale: float = 0.3) -> Any:
-    """Return a transformers model with weights large enough for a mistake to show, in evaluation mode."""
+    """Return a transformers model in evaluation mode, with weights large enough for a mistake to show."""
     import torch
 
     with torch.no_grad():
@@ -76,7 +76,7 @@ def tiny_bart(seed: int = 0, **settings: Any) -> Any:
 
 
 def counting_bart() -> Any:
-    """Return a BART taught in seconds to count from its first source token to the next multiple of seven, then end."""
+    """Return a BART that is trained in seconds to count from its first source token to the next multiple of seven."""
     import torch
     from transformers import BartConfig, BartForConditionalGeneration
 
@@ -97,7 +97,7 @@ def counting_bart() -> Any:
 
 
 def counted(first: int) -> list[int]:
-    """Return what `counting_bart` answers."""
+    """Return the tokens that `counting_bart` generates."""
     return [*range(first, min(first + 7 - first % 7, 40)), 2]
 
 
@@ -123,7 +123,7 @@ def tiny_gpt2(seed: int = 0, **settings: Any) -> Any:
 
 
 def random_checkpoint(spec: Transformer, seed: int = 0, scale: float = 0.5) -> Checkpoint:
-    """Return random weights for `spec`, in memory; norms are near one, the head prefers no token for good."""
+    """Return random weights for `spec`, in memory; norms are near one, and the head's choice of token varies."""
     generator = np.random.default_rng(seed)
     arrays: dict[str, Array] = {}
     for name, shape in expected_shapes(spec).items():
@@ -135,7 +135,7 @@ def random_checkpoint(spec: Transformer, seed: int = 0, scale: float = 0.5) -> C
 
 
 def toy_spec(vocabulary: int = 20, **settings: Any) -> Transformer:
-    """Return a small pre-norm encoder-decoder whose tables a LightSeq file can hold; stacks may be given otherwise."""
+    """Return a small pre-norm encoder-decoder whose tables fit a LightSeq file; `settings` may change the stacks."""
     sizes: dict[str, Any] = {
         "layers": 2,
         "hidden": 16,
@@ -156,14 +156,14 @@ def toy_spec(vocabulary: int = 20, **settings: Any) -> Transformer:
 
 
 def toy_conf(model_type: str = "Transformer", **settings: Any) -> LightSeqConf:
-    """Return how a toy decodes: 16 positions, beam search of one, unless told otherwise."""
+    """Return a toy's decoding settings: 16 positions and a beam of one, unless `settings` change them."""
     plain: dict[str, Any] = {"max_step": 16, "sampling_method": "beam_search", "extra_decode_length": 16}
     plain |= {"padding_id": 1, "start_id": 0, "end_id": 2}
     return LightSeqConf(model_type, **(plain | settings))
 
 
 def tiny_t5(seed: int = 0, *, gated: bool = False) -> Any:
-    """Return a random T5 of 40 tokens, or an mT5 (gated, a head of its own): starts and pads with 0, ends with 1."""
+    """Return a random T5 of 40 tokens, or an mT5 (gated, separate head): starts and pads with 0, ends with 1."""
     import torch
     from transformers import MT5Config, MT5ForConditionalGeneration, T5Config, T5ForConditionalGeneration
 

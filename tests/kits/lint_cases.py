@@ -1,4 +1,4 @@
-"""One tiny repository for each of the linter's rules: what `Rule` names, broken once."""
+"""One tiny repository for each of the linter's rules, which breaks the rule once."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Write = Callable[[Path], object]
 
 
 def model(repository: Path, config: str | None = BATCHES, *, name: str = "m", version: str = "1") -> Path:
-    """Write a model's directory; `version` "" leaves its version directory out."""
+    """Write a model's directory; if `version` is "", without a version directory."""
     directory = repository / name
     (directory / version).mkdir(parents=True, exist_ok=True)
     if config is not None:
@@ -36,7 +36,7 @@ def model(repository: Path, config: str | None = BATCHES, *, name: str = "m", ve
 
 
 def onnx_model(repository: Path, config: str | None = ONNX, *, name: str = "m") -> Path:
-    """Write a model whose graph gives x as y, both FP32 [n, m]."""
+    """Write a model whose graph returns x as y, both FP32 [n, m]."""
     return graphs.identity(model(repository, config, name=name), TensorProto.FLOAT)
 
 
@@ -45,7 +45,7 @@ def fixed_batch(repository: Path) -> None:
 
 
 def step(name: str, inputs: dict[str, str], outputs: dict[str, str]) -> str:
-    """Return one step of an ensemble, a line for each tensor."""
+    """Return one step of an ensemble, with a line for each tensor."""
     maps = [("input_map", *pair) for pair in inputs.items()] + [("output_map", *pair) for pair in outputs.items()]
     lines = "\n".join(f'    {field} {{ key: "{key}" value: "{tensor}" }}' for field, key, tensor in maps)
     return f'  step {{\n    model_name: "{name}"\n    model_version: -1\n{lines}\n  }}'
@@ -74,7 +74,7 @@ TOKENIZER_IO = f"input [ {TEXT} ]\noutput [ {SCORES} ]\n"
 
 
 def tokenizer_and_model(repository: Path, given: tuple[str, ...], taken: tuple[str, ...]) -> None:
-    """Write an ensemble whose tokenizer gives other tensors than its model takes."""
+    """Write an ensemble whose tokenizer has other outputs than its model has inputs."""
     outputs = ", ".join(f"{{ {IDS.format(name)} }}" for name in given)
     inputs = ", ".join(f"{{ {IDS.format(name)} }}" for name in taken)
     python = 'backend: "python"\nmax_batch_size: 8\n'
@@ -107,12 +107,12 @@ def python_model(repository: Path, code: str, config: str = 'backend: "python"\n
 
 
 def add(line: str, config: str = BATCHES) -> Write:
-    """Return what writes a model with a line more in its config."""
+    """Return a function that writes a model with one more line in its config."""
     return lambda repository: model(repository, f"{config}{line}\n")
 
 
 def swap(old: str, new: str, config: str = BATCHES) -> Write:
-    """Return what writes a model with something else in its config."""
+    """Return a function that writes a model with `new` instead of `old` in its config."""
     assert old in config
     return lambda repository: model(repository, config.replace(old, new))
 

@@ -1,7 +1,8 @@
-"""A dataplane in memory: the seam that both fronts call, over a table of tiny models, without repository or schedulers.
+"""A dataplane in memory: the interface that both fronts call, with a table of tiny models, without repository or
+schedulers.
 
-A model is a signature and what it does with a request; every model has the version 1. Each front's tests have a table
-of their own (tests/rest/models.py, tests/rpc/models.py).
+A model is a signature and a function that handles requests; every model has version 1. Each front's tests have their
+own table (tests/rest/models.py, tests/rpc/models.py).
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ Run = Callable[["MemoryDataplane", Pending], None]
 
 
 class Model(NamedTuple):
-    """What a model takes and gives, and what it does with a request."""
+    """A model's signature, and the function that handles its requests."""
 
     signature: ModelSignature
     run: Run
@@ -42,7 +43,7 @@ def signature(
     decoupled: bool = False,
     labels: tuple[str, ...] = (),
 ) -> ModelSignature:
-    """Return a signature; tensors are written as in "IN0 FP32 -1 16, IN1? BYTES 1", "?" makes one optional."""
+    """Return a signature; tensors are written as in "IN0 FP32 -1 16, IN1? BYTES 1", where "?" means optional."""
     taken = {spec.name: spec for spec in map(_spec, inputs.split(","))}
     given = {spec.name: spec for spec in (_spec(text, labels) for text in outputs.split(","))}
     required = frozenset(spec.name for spec in taken.values() if not spec.optional)
@@ -55,29 +56,29 @@ def _spec(text: str, labels: tuple[str, ...] = ()) -> TensorSpec:
     return TensorSpec(name.rstrip("?"), datatype, tuple(map(int, dims)), optional=optional, labels=labels)
 
 
-# What models do
+# How models handle requests
 
 
 def answer(pending: Pending, *outputs, **fields) -> None:
-    """Deliver an answer to a request, with its id."""
+    """Deliver a response to a request, with the request's id."""
     request = pending.request
     pending.deliver(InferResponse(request.model_name, "1", request.id, list(outputs), **fields))
 
 
 def echo(_: MemoryDataplane, pending: Pending) -> None:
-    """Answer at once: every input INx as output OUTx."""
+    """Answer at once, with every input INx as output OUTx."""
     request = pending.request
     outputs = [tensor.renamed(name.replace("IN", "OUT")) for name, tensor in request.inputs.items()]
     answer(pending, *outputs, parameters=dict(request.parameters))
 
 
 def later(plane: MemoryDataplane, pending: Pending) -> None:
-    """Answer in a later turn of the loop."""
+    """Answer in a later pass of the loop."""
     asyncio.get_running_loop().call_soon(echo, plane, pending)
 
 
 def fail(_: MemoryDataplane, pending: Pending) -> None:
-    """Answer with an error of the model."""
+    """Answer with a model's error."""
     answer(pending, error=SlipwayError(invalid("").code, "the model said no"))
 
 
@@ -89,13 +90,13 @@ def never(plane: MemoryDataplane, pending: Pending) -> None:
 
 
 def until_cancelled(plane: MemoryDataplane, pending: Pending) -> None:
-    """Do not answer before the request is cancelled; then say so."""
+    """Answer only once the request is cancelled, with an error."""
     never(plane, pending)
     pending.on_cancel(lambda: pending.deliver(InferResponse(error=cancelled())))
 
 
 class MemoryDataplane:
-    """Implements `engine.api.Dataplane`, and keeps what it was asked."""
+    """Implements `engine.api.Dataplane`, and records the calls."""
 
     def __init__(
         self,
@@ -111,13 +112,13 @@ class MemoryDataplane:
         self.statistics = {name: ModelStatistics() for name in self.models}
         self.is_ready = True
         self.began = asyncio.Event()  # a request is held
-        self.held: list[Pending] = []  # requests that nobody answers
+        self.held: list[Pending] = []  # requests that are not answered
         self.cancelled: list[str] = []  # their ids
         self.requests: list[InferRequest] = []
         self.rejected: list[str] = []  # models whose requests a front could not decode
         self.loaded: list[tuple[str, str | None, Mapping[str, bytes]]] = []
         self.unloaded: list[tuple[str, bool]] = []
-        self.produced = 0  # answers of a model that counts them
+        self.produced = 0  # responses of a model that counts them
         self._metadata = metadata
         self._platform = platform
         self._index = index
@@ -155,7 +156,7 @@ class MemoryDataplane:
         config.model_transaction_policy.decoupled = found.decoupled
         return config
 
-    def model_statistics(self, name: str, version: str) -> Sequence[VersionStatistics]:  # noqa: ARG002  the seam's
+    def model_statistics(self, name: str, version: str) -> Sequence[VersionStatistics]:  # noqa: ARG002  the interface's
         if name and name not in self.models:
             raise invalid(f"requested model '{name}' is not available")
         names = [name] if name else sorted(self.models)

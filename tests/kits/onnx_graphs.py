@@ -40,7 +40,7 @@ def write(
     *,
     file: str = "1/model.onnx",
 ) -> Path:
-    """Write a graph into a model's directory; return that directory."""
+    """Write a graph into a model's directory; return the directory."""
     graph = helper.make_graph(
         [_node(op, taken, given) for op, taken, given in nodes],
         "g",
@@ -78,7 +78,7 @@ def external_weights(name: str, shape: Sequence[int], location: str) -> onnx.Ten
 
 
 def lookup(directory: Path) -> Path:
-    """Rows of a table of 3 by their number: an index out of range fails at run time."""
+    """Look up rows in a table of 3 by index; an index out of range fails at run time."""
     table = weights("w", np.arange(6, dtype=np.float32).reshape(3, 2))
     inputs, outputs = [("x", TensorProto.INT64, ["n", 1])], [("y", TensorProto.FLOAT, ["n", 1, 2])]
     return write(directory, [("Gather", ["w", "x"], ["y"])], inputs, outputs, [table])
@@ -115,7 +115,7 @@ def detections(directory: Path) -> Path:
 
 
 def two_outputs(directory: Path) -> Path:
-    """Outputs sum = a + b and product = a * b; batched."""
+    """Return sum = a + b and product = a * b; batched."""
     shape = ["n", 2]
     return write(
         directory,

@@ -23,7 +23,7 @@ def write_config(repository: Path, name: str, config: str) -> Path:
 
 
 def add_identity(repository: Path, name: str = "identity", *, datatype: str = "FP32", dims: str = "[ -1 ]") -> None:
-    """Add a model that answers with its input."""
+    """Add a model that returns its input."""
     write_config(
         repository,
         name,
@@ -36,7 +36,7 @@ output [ {{ name: "OUTPUT0" data_type: TYPE_{datatype} dims: {dims} }} ]
 
 
 def add_python_identity(repository: Path, name: str = "python_identity") -> None:
-    """Add a model.py, run in a child process, that answers with its input."""
+    """Add a model.py that runs in a child process and returns its input."""
     version = write_config(
         repository,
         name,
@@ -59,7 +59,7 @@ class TritonPythonModel:
 
 
 def add_simple_net(repository: Path) -> None:
-    """Add relu(x @ W) with weights of one as TorchScript; its config declares one output value, the model gives two."""
+    """Add relu(x @ W) with weights of one as TorchScript; the model returns two values, its config declares one."""
     import torch
 
     version = write_config(
@@ -76,7 +76,7 @@ instance_group [ { kind: KIND_GPU } ]
     linear = torch.nn.Linear(2, 2, bias=False)
     torch.nn.init.ones_(linear.weight)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch calls TorchScript deprecated; it is what this model is made of
+        warnings.simplefilter("ignore")  # torch warns that TorchScript is deprecated, but this model needs it
         torch.jit.script(torch.nn.Sequential(linear, torch.nn.ReLU())).save(version / "model.pt")
 
 
@@ -114,7 +114,7 @@ output [ { name: "total" data_type: TYPE_FP32 dims: [ 1 ] } ]
 
 
 class TinyClassifier:
-    """A random BERT of the FinBERT shape: three INT32 inputs, three logits. The test's own reference."""
+    """A random BERT with FinBERT's tensors, three INT32 inputs and three logits: the tests' own reference."""
 
     def __init__(self) -> None:
         import torch
@@ -133,10 +133,10 @@ class TinyClassifier:
         with torch.no_grad():
             for parameter in self.network.parameters():
                 if parameter.ndim > 1:
-                    parameter.normal_(0, 0.3)  # loud enough for a wrong mask to show
+                    parameter.normal_(0, 0.3)  # large enough for a wrong mask to show
 
     def logits(self, **inputs: np.ndarray) -> np.ndarray:
-        """Return torch's answer, FP32 [rows, 3]."""
+        """Return torch's logits, FP32 [rows, 3]."""
         import torch
 
         with torch.no_grad():
@@ -144,7 +144,7 @@ class TinyClassifier:
             return self.network(**tensors).logits.numpy()
 
     def export(self, path: Path) -> None:
-        """Write the ONNX form with INT32 inputs."""
+        """Write an ONNX file with INT32 inputs."""
         import torch
 
         network = self.network

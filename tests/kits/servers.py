@@ -1,4 +1,4 @@
-"""Servers with what tests need around them; `benchmarks.serving` starts and stops them."""
+"""Servers with the settings that tests need; `benchmarks.serving` starts and stops them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from benchmarks.serving import RunningServer, running_server
 
 @contextmanager
 def served(repository: Path, *flags: str) -> Iterator[RunningServer]:
-    """Run a server that keeps converted models in a directory of its own."""
+    """Run a server with its own cache directory for converted models."""
     with (
         tempfile.TemporaryDirectory() as cache,
         patch.dict(os.environ, SLIPWAY_CACHE_DIR=cache),

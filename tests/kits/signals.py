@@ -1,4 +1,4 @@
-"""Child processes that receive signals as one that a person started at a terminal does."""
+"""Child processes that handle signals as if they were started at a terminal."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Let SIGINT interrupt the child processes that the block starts.
+    """Let SIGINT interrupt the child processes that are started in the block.
 
     A shell without job control starts background jobs with SIGINT ignored; every process inherits that, and Python then
     installs no handler of its own.

@@ -10,7 +10,7 @@ import torch
 
 
 class SimpleNet(torch.nn.Module):
-    """Y = relu(Linear(2, 2)), weights 1 and bias 0."""
+    """Y = relu(Linear(2, 2)), with weights 1 and bias 0."""
 
     def __init__(self):
         super().__init__()
@@ -39,7 +39,7 @@ class Keyword(torch.nn.Module):
 
 
 class Lookup(torch.nn.Module):
-    """Rows of a table of 3: an index out of range fails at run time."""
+    """Rows of a table of 3; an index out of range fails at run time."""
 
     def __init__(self):
         super().__init__()
@@ -82,7 +82,7 @@ def export(
     rows: bool = False,
     file: str = "model.pt2",
 ) -> Path:
-    """Write `module` as a torch.export file, its first dimensions dynamic where `rows`; return the directory."""
+    """Write `module` as a torch.export file, with dynamic first dimensions if `rows`; return the directory."""
     batch = torch.export.Dim("batch")
     dynamic = tuple({0: batch} for _ in args) if rows else None
     program = torch.export.export(module, args, kwargs, dynamic_shapes=dynamic)

@@ -62,7 +62,7 @@ def test_a_single_models_directory_is_checked_alone(tmp_path):
     assert report.findings[0].file == tmp_path / "m" / "config.pbtxt"
 
 
-def test_a_single_ensemble_is_held_against_its_neighbours(tmp_path):
+def test_a_single_ensemble_is_checked_against_its_neighbours(tmp_path):
     chain(tmp_path, BATCHES.replace("8", "4"))
     assert rules(tmp_path / "e") == ["ensemble-batch-size"]
 
@@ -72,13 +72,13 @@ def test_a_single_model_without_a_config_is_a_model_too(tmp_path):
     assert check_repository(tmp_path / "m", MACHINE).models == ("m",)
 
 
-def test_nothing_is_said_of_how_an_ensemble_fits_a_model_that_cannot_be_read(tmp_path):
+def test_an_ensemble_is_not_compared_with_a_model_that_cannot_be_read(tmp_path):
     wrap(tmp_path, THROUGH_A.replace("between", "OUTPUT0"))
     model(tmp_path, "nonsense", name="a")
     assert rules(tmp_path) == ["unknown-field"]
 
 
-def test_a_missing_model_is_answered_with_the_nearest_name(tmp_path):
+def test_a_missing_model_gets_the_nearest_name(tmp_path):
     model(tmp_path, BATCHES, name="finbert_model")
     ensemble(tmp_path, THROUGH_A.replace('"a"', '"finbert-model"').replace("between", "OUTPUT0"))
     [finding] = check_repository(tmp_path, MACHINE).findings
@@ -104,7 +104,7 @@ def test_a_tensorrt_plan_on_a_host_without_gpu_is_a_warning_that_names_the_alter
     assert "onnxruntime" in finding.fix
 
 
-def test_a_python_model_with_one_instance_on_many_cores_is_no_finding(tmp_path):
+def test_a_python_model_with_one_instance_on_many_cores_is_fine(tmp_path):
     python_model(tmp_path, "class TritonPythonModel: ...", f'backend: "python"\n{IO}')
     assert rules(tmp_path, Machine(cpus=64, gpus=0)) == []
 
@@ -116,7 +116,7 @@ def test_a_graph_that_takes_an_input_the_tokenizer_does_not_know_says_so(tmp_pat
     assert finding.fix.startswith("remove token_type_ids here and from the input_map")
 
 
-def test_the_arguments_of_a_torchscript_module_are_held_against_the_inputs(tmp_path):
+def test_the_arguments_of_a_torchscript_module_are_checked_against_the_inputs(tmp_path):
     two = IO.replace("} ]\n", '}, { name: "INPUT1" data_type: TYPE_FP32 dims: [ 4 ] } ]\n', 1)
     directory = model(tmp_path, f'backend: "pytorch"\n{two}')
     script(directory, SimpleNet())
@@ -136,7 +136,7 @@ def test_a_directory_that_does_not_exist_is_refused(tmp_path):
     assert caught.value.code is Code.NOT_FOUND
 
 
-def test_an_openvino_model_is_held_against_its_config_by_any_of_its_names(tmp_path):
+def test_an_openvino_model_is_checked_against_its_config_by_any_of_its_names(tmp_path):
     openvino = pytest.importorskip("openvino")
     config = ONNX.replace("onnxruntime", "openvino")
     for name, text in (
@@ -187,13 +187,13 @@ def test_a_number_that_is_no_value_of_its_enum_is_found_before_rules_ask_for_its
     assert (finding.rule, finding.line) == ("unknown-value", line)
 
 
-def test_several_groups_are_told_what_their_counts_may_add_up_to(tmp_path):
+def test_several_groups_get_a_limit_for_the_sum_of_their_counts(tmp_path):
     onnx_model(tmp_path, ONNX + "instance_group [ { count: 4 }, { count: 8 } ]\n")
     [finding] = check_repository(tmp_path, MACHINE).findings
-    assert finding.fix == "write counts that add up to 4, or fewer threads for each instance"
+    assert finding.fix == "use counts that add up to 4, or fewer threads for each instance"
 
 
-def test_outputs_whose_variable_dims_are_trimmed_are_no_finding(tmp_path):
+def test_outputs_whose_variable_dims_are_trimmed_are_fine(tmp_path):
     trim = 'parameters { key: "LENGTH_BATCHING_TRIM_OUTPUTS" value { string_value: "OUTPUT0.0=INPUT0.0" } }\n'
     model(tmp_path, f"{VARIABLE}{lengths('INPUT0=0')}\n{trim}")
     assert rules(tmp_path) == []
@@ -208,14 +208,14 @@ def test_a_label_file_that_a_link_leads_out_to_is_not_read(tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are POSIX")
-def test_a_pipe_is_no_label_file_and_no_model_file(tmp_path):
+def test_a_pipe_is_neither_a_label_file_nor_a_model_file(tmp_path):
     os.mkfifo(model(tmp_path, LABELLED, name="a") / "labels.txt")
     os.mkfifo(model(tmp_path, ONNX, name="b") / "1" / "model.onnx")
     assert rules(tmp_path) == ["label-file-missing", "file-missing"]
 
 
 def test_a_file_that_may_not_be_read_hides_nothing_of_the_other_models(tmp_path):
-    """In a process of its own, without root's right to read everything."""
+    """Runs in a separate process, without root's right to read everything."""
     onnx_model(tmp_path, ONNX.replace('"x"', '"z"'), name="a")
     (model(tmp_path, name="b") / "config.pbtxt").chmod(0)
     (onnx_model(tmp_path, name="c") / "1").chmod(0)

@@ -61,16 +61,16 @@ def test_no_text_is_too_broken_to_be_scanned_and_read(tmp_path_factory, text):
     assert len(read_text(text, "m", tmp_path_factory.getbasetemp() / "config.pbtxt").findings) <= 50
 
 
-def test_deep_nesting_is_passed_over():
+def test_deep_nesting_is_skipped():
     assert scan("a {" * 5000).entries
 
 
-def test_a_string_that_nobody_closes_ends_with_its_line():
+def test_an_unclosed_string_ends_with_its_line():
     document = scan('name: "m\nbackend: "identity"\n')
     assert [entry.name for entry in document.entries] == ["name", "backend"]
 
 
 @pytest.mark.parametrize("text", ['name: "' + '\\"' * 300_000, "a: " + "${" * 300_000])
-def test_a_long_line_of_what_never_closes_is_read_once(text):
-    """Reading on to the end of the line for each of its signs would take minutes."""
+def test_a_long_line_of_unclosed_strings_or_templates_is_read_once(text):
+    """Reading to the end of the line for each of its characters would take minutes."""
     assert scan(text).entries

@@ -34,11 +34,11 @@ def fixed(repository, config):
         ("dims: [ -1 ]", "dims: [ -1, 3 ]"),
     ],
 )
-def test_what_the_graph_says_of_a_tensor_takes_the_place_of_what_is_written(tmp_path, right, wrong):
+def test_a_declared_tensor_is_replaced_by_that_of_the_graph(tmp_path, right, wrong):
     assert fixed(tmp_path, ONNX.replace(right, wrong)) == (ONNX, set())
 
 
-def test_a_string_that_the_graph_takes_is_called_as_configurations_call_it(tmp_path):
+def test_a_string_tensor_of_the_graph_is_called_type_string(tmp_path):
     graphs.identity(model(tmp_path, ONNX), TensorProto.STRING)
     fixes = {finding.fix for finding in check_repository(tmp_path, MACHINE).findings}
     assert fixes == {"write data_type: TYPE_STRING"}

@@ -1,4 +1,4 @@
-"""What a load says of a config that is legal but slow."""
+"""What a load logs about a config that is legal but slow."""
 
 from __future__ import annotations
 
@@ -29,14 +29,16 @@ def test_a_load_names_warnings_and_hints_once_for_all_versions(tmp_path, caplog)
     (directory / "2" / "model.onnx").write_bytes((directory / "1" / "model.onnx").read_bytes())
     [(level, text)] = run(lines(caplog, tmp_path))
     assert level == "INFO"
-    assert text.startswith("model 'm': the model takes batches of 8, but requests run one by one; add dynamic_batching")
+    assert text.startswith(
+        "model 'm': the model supports batches of 8, but requests run one at a time; add dynamic_batching"
+    )
 
 
-def test_a_load_warns_of_labels_that_do_not_fit(tmp_path, caplog):
+def test_a_load_warns_about_labels_that_do_not_fit(tmp_path, caplog):
     labels(tmp_path, "one\ntwo\n")
     [(level, text)] = run(lines(caplog, tmp_path))
     assert level == "WARNING"
-    assert "has 2 lines, output 'OUTPUT0' has 4 elements" in text
+    assert "has 2 lines, but output 'OUTPUT0' has 4 elements" in text
 
 
 @pytest.mark.parametrize("config", [ONNX])

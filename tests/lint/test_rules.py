@@ -1,6 +1,6 @@
-"""Every rule has a repository that breaks it and the text that it then prints, word for word.
+"""Every rule has a repository that breaks it, and the exact text that is then printed.
 
-SLIPWAY_UPDATE_GOLDEN=1 writes the texts anew.
+SLIPWAY_UPDATE_GOLDEN=1 rewrites the texts.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from tests.kits.lint_cases import CASES
 
 GOLDEN = Path(__file__).parent / "golden"
 MACHINE = Machine(cpus=4, gpus=0)
-# What no repository alone can show: a library that is not there, a file that may not be read, a value that only some
-# libraries are asked about, and an error that states no problem.
+# What no repository alone can show: a missing library, an unreadable file, a value that only some libraries check, and
+# an error without a problem.
 ELSEWHERE = {"backend-not-installed", "file-unreadable", "parameter-invalid", "config-invalid"}
 
 

@@ -27,8 +27,8 @@ def test_templates_are_named_by_key_and_line_and_not_found_in_comments():
     text = '# ${this is fine}\nmax_batch_size: ${size}\nparameters { key: "dir" value { string_value: "${d}" } }\n'
     reading = read_text(text, "m", Path("config.pbtxt"))
     assert [each.message for each in reading.findings] == [
-        "'max_batch_size' still holds the template ${size}",
-        "'parameters.dir.value.string_value' still holds the template ${d}",
+        "'max_batch_size' still contains the template ${size}",
+        "'parameters.dir.value.string_value' still contains the template ${d}",
     ]
     assert reading.config is None
 

@@ -68,7 +68,7 @@ def _content(headers: dict[str, str], body: bytes) -> object:
 
 
 def _json(text: bytes) -> object:
-    return json.loads(_neutral(text.decode()), parse_float=_as_fp32)
+    return json.loads(_neutral(text.decode()), parse_float=_as_fp32, parse_constant=str)
 
 
 def _as_fp32(text: str) -> float:

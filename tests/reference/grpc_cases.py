@@ -173,6 +173,8 @@ def infer_requests() -> Iterator[tuple[str, pb.ModelInferRequest]]:  # noqa: PLR
     yield "wrong shape", request("pair", ("A", "FP32", [1, 3], ONES[:12]), PAIR[1])
     yield "wrong shape with id", request("pair", ("A", "FP32", [1, 3], ONES[:12]), PAIR[1], id="w")
     yield "negative shape", request("pair", ("A", "FP32", [1, -4], ONES), PAIR[1])
+    for shape in ([-1, -1], [1, -1], [0, -1], [-1, 2]):
+        yield f"unknown size {shape}", request("echo_fp32", ("IN", "FP32", shape, ONES[:8]))
     yield "huge shape", request("pair", ("A", "FP32", [2**62, 2**62], ONES), PAIR[1])
     yield "no shape", request("pair", ("A", "FP32", [], ONES), PAIR[1])
     yield "batch too large", request("pair", ("A", "FP32", [9, 4], ONES * 9), ("B", "FP32", [9, 4], ONES * 9))

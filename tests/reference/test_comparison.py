@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from tests.reference import grpc_cases, http_cases
+from tests.reference import grpc_cases, http_cases, odd_cases
 from tests.reference.answers import Answer, ask_grpc, ask_http
 from tests.reference.differences import DIFFERENCES, reason
 
-HTTP = http_cases.cases()
+HTTP = [*http_cases.cases(), *odd_cases.odd()]
 GRPC = grpc_cases.cases()
 
 

@@ -50,12 +50,12 @@ def test_running_a_model_does_not_change_it(model):
     assert fingerprint(model) == before
 
 
-def test_a_link_to_a_directory_above_ends(model):
+def test_a_link_to_a_parent_directory_ends_the_walk(model):
     (model / "1" / "loop").symlink_to(model)
     assert fingerprint(model).versions[1]
 
 
-def test_a_broken_link_and_a_vanished_directory_are_no_errors(model):
+def test_a_broken_link_and_a_vanished_directory_are_not_errors(model):
     (model / "1" / "gone").symlink_to(model / "nothing")
     assert [name for name, _, _ in fingerprint(model).versions[1]] == ["model.py"]
     shutil.rmtree(model)

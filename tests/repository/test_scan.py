@@ -30,7 +30,7 @@ def test_a_model_in_two_repositories_is_a_duplicate(tmp_path):
 @pytest.mark.parametrize(
     ("folder", "reason"), [(".ipynb_checkpoints", "neither"), ("notes", "neither"), ("model ", "blank")]
 )
-def test_a_stray_folder_is_named_and_is_no_model(tmp_path, folder, reason):
+def test_a_stray_folder_is_named_and_is_not_a_model(tmp_path, folder, reason):
     make(tmp_path / "good", versions=["1"])
     (tmp_path / folder).mkdir()
     (tmp_path / "README.md").write_text("a file")
@@ -55,7 +55,7 @@ def test_a_path_that_is_one_models_directory_is_that_model(tmp_path):
     assert find_model([tmp_path / "m"], "1") == []
 
 
-def test_a_repository_that_is_not_there_is_named(tmp_path):
+def test_a_missing_repository_is_named(tmp_path):
     scan = scan_repositories([tmp_path / "gone"])
     assert scan.unreadable == ((str(tmp_path / "gone"), "No such file or directory"),)
 

@@ -1,4 +1,4 @@
-"""A listener on a real socket, in an event loop of its own thread, so that blocking clients can be used."""
+"""A listener on a real socket, with its event loop in a separate thread, so that tests can use blocking clients."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.rest.models import dataplane
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An HTTP answer."""
+    """An HTTP response."""
 
     status: int
     headers: dict[str, str]
@@ -39,11 +39,11 @@ class Served:
 
     @property
     def url(self) -> str:
-        """Return what tritonclient calls the URL."""
+        """Return the URL in tritonclient's form."""
         return f"127.0.0.1:{self.port}"
 
     def ask(self, method: str, path: str, body: bytes | None = None, **headers: str) -> Answer:
-        """Send a request on a new connection; underscores in header names are dashes."""
+        """Send a request on a new connection; underscores in header names become dashes."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         try:
             named = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -58,7 +58,7 @@ class Served:
         return socket.create_connection(("127.0.0.1", self.port), timeout=30)
 
     def send(self, *pieces: bytes) -> bytes:
-        """Send pieces on a new connection; return all that comes back until the server closes."""
+        """Send pieces on a new connection; return everything received until the server closes."""
         with self.connect() as connection:
             for piece in pieces:
                 connection.sendall(piece)
@@ -66,7 +66,7 @@ class Served:
 
 
 def read_to_end(connection: socket.socket) -> bytes:
-    """Return what arrives until the server closes."""
+    """Return everything received until the server closes."""
     parts = []
     while part := connection.recv(65536):
         parts.append(part)
@@ -75,7 +75,7 @@ def read_to_end(connection: socket.socket) -> bytes:
 
 @contextmanager
 def serve(plane: MemoryDataplane, handler: Handler, limits: HttpLimits | None = None) -> Iterator[Served]:
-    """Serve `handler` in a thread of its own until the block ends."""
+    """Serve `handler` in a separate thread until the block ends."""
     started: Future[tuple[int, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
 
     async def run() -> None:

@@ -1,4 +1,4 @@
-"""The models that the tests of the HTTP front ask."""
+"""The models for the tests of the HTTP front."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.kits.memory_dataplane import MemoryDataplane, Model, answer, echo, fa
 
 
 def count(_: MemoryDataplane, pending: Pending) -> None:
-    """Answer IN0 times (decoupled), then once more, empty; the value 3 is answered with an error."""
+    """Send IN0 responses (decoupled), then an empty final one; the value 3 gets an error."""
     for number in range(int(pending.request.inputs["IN0"].array[0])):
         if number == 3:
             answer(pending, error=invalid("three"), final=False)

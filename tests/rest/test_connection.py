@@ -1,4 +1,4 @@
-"""HTTP/1.1 as it comes off the wire: in pieces, in floods, broken, slow, and from clients that leave."""
+"""HTTP/1.1 as it arrives: in pieces, in floods, broken, slow, and from clients that disconnect."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BLOB = np.float32([1.0, 2.5]).tobytes()
 
 
 def infer(model, *headers, close=True):
-    """Return an infer request with a binary tensor, and an input to tell answers apart."""
+    """Return an infer request with a binary tensor, and an input that distinguishes responses."""
     entry = {"name": "IN0", "datatype": "FP32", "shape": [1, 2], "parameters": {"binary_data_size": 8}}
     document = json.dumps({"inputs": [entry], "id": model, "parameters": {"binary_data_output": True}}).encode()
     lines = [
@@ -217,12 +217,19 @@ def test_what_is_not_http_is_refused(served, raw):
 
 
 def test_another_protocol_on_offer_is_ignored(served):
-    lines = [b"GET /v2/health/live HTTP/1.1", b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c", b"", b""]
+    lines = [
+        b"GET /v2/health/live HTTP/1.1",
+        b"Host: x",
+        b"Connection: Upgrade, HTTP2-Settings",
+        b"Upgrade: h2c",
+        b"",
+        b"",
+    ]
     assert served.send(b"\r\n".join(lines) + LAST).count(b"HTTP/1.1 200 OK") == 2
 
 
 def test_connect_is_a_method_like_others(served):
-    assert served.send(b"CONNECT /v2 HTTP/1.1\r\nConnection: close\r\n\r\n").startswith(b"HTTP/1.1 405 ")
+    assert served.send(b"CONNECT /v2 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").startswith(b"HTTP/1.1 405 ")
 
 
 def test_an_old_client_is_answered_and_let_go(served):
@@ -239,7 +246,7 @@ def test_a_client_that_asks_before_sending_is_told_to_go_on(served):
 
 
 def test_a_body_over_the_limit_is_refused_at_its_announcement(small):
-    raw = small.send(b"POST /v2/models/echo/infer HTTP/1.1\r\nContent-Length: 4097\r\n\r\n")
+    raw = small.send(b"POST /v2/models/echo/infer HTTP/1.1\r\nHost: x\r\nContent-Length: 4097\r\n\r\n")
     assert raw.startswith(b"HTTP/1.1 400 ")
     assert b"Request body of 4097 bytes exceeds the maximum allowed input size of 4096 bytes. " in raw
     assert b"Use --http-max-input-size to increase the limit." in raw
@@ -247,17 +254,19 @@ def test_a_body_over_the_limit_is_refused_at_its_announcement(small):
 
 def test_a_body_of_exactly_the_limit_is_read(small):
     body = b" " * 4096
-    raw = small.send(b"POST /v2/repository/index HTTP/1.1\r\nConnection: close\r\nContent-Length: 4096\r\n\r\n" + body)
+    raw = small.send(
+        b"POST /v2/repository/index HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 4096\r\n\r\n" + body
+    )
     assert b"failed to parse the request JSON buffer" in raw
 
 
 def test_a_client_in_the_middle_of_its_upload_still_reads_the_refusal(small):
-    upload = b"POST /v2/models/echo/infer HTTP/1.1\r\nContent-Length: 8000000\r\n\r\n" + bytes(8_000_000)
+    upload = b"POST /v2/models/echo/infer HTTP/1.1\r\nHost: x\r\nContent-Length: 8000000\r\n\r\n" + bytes(8_000_000)
     assert small.send(upload).startswith(b"HTTP/1.1 400 ")
 
 
 def test_a_chunked_body_over_the_limit_is_refused(small):
-    lines = b"POST /v2/models/echo/infer HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+    lines = b"POST /v2/models/echo/infer HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
     raw = small.send(lines + (b"400\r\n" + bytes(1024) + b"\r\n") * 6 + b"0\r\n\r\n")
     assert b"exceeds the maximum allowed input size of 4096 bytes" in raw
 
@@ -272,8 +281,8 @@ def test_only_so_many_chunks_may_hold_something(small, count, status):
 @pytest.mark.parametrize(
     "head",
     [
-        b"GET /v2 HTTP/1.1\r\n" + b"".join(b"X-%d: y\r\n" % number for number in range(30)) + b"\r\n",
-        b"GET /v2 HTTP/1.1\r\n" + b"X: y\r\n" * 5 + b"\r\n",
+        b"GET /v2 HTTP/1.1\r\nHost: x\r\n" + b"".join(b"X-%d: y\r\n" % number for number in range(30)) + b"\r\n",
+        b"GET /v2 HTTP/1.1\r\nHost: x\r\n" + b"X: y\r\n" * 5 + b"\r\n",
     ],
     ids=["many headers", "one header many times"],
 )
@@ -281,7 +290,7 @@ def test_a_head_of_too_many_headers_is_refused(small, head):
     assert small.send(head).startswith(b"HTTP/1.1 431 ")
 
 
-@pytest.mark.parametrize("start", [b"GET /v2 HTTP/1.1\r\nX: ", b"GET /"])
+@pytest.mark.parametrize("start", [b"GET /v2 HTTP/1.1\r\nHost: x\r\nX: ", b"GET /"])
 def test_a_head_without_end_is_refused(start):
     def test():
         made, wire = connection(HttpLimits(head=2048))
@@ -298,8 +307,8 @@ def test_repeated_headers_are_joined():
     def test():
         found: list[Exchange] = []
         made, _ = connection(handler=found.append)
-        made.data_received(b"GET /v2 HTTP/1.1\r\nAccept: a\r\nACCEPT: b\r\n\r\n")
-        assert found[0].headers == {b"accept": b"a, b"}
+        made.data_received(b"GET /v2 HTTP/1.1\r\nHost: x\r\nAccept: a\r\nACCEPT: b\r\n\r\n")
+        assert found[0].headers == {b"accept": b"a, b", b"host": b"x"}
 
     run(test)
 
@@ -307,8 +316,8 @@ def test_repeated_headers_are_joined():
 @pytest.mark.parametrize(
     ("sent", "seconds", "refusal"),
     [
-        (b"GET /v2 HTTP/1.1\r\nX: ", 30, b"HTTP/1.1 408 "),
-        (b"POST /v2 HTTP/1.1\r\nContent-Length: 5\r\n\r\n1", 60, b"HTTP/1.1 408 "),
+        (b"GET /v2 HTTP/1.1\r\nHost: x\r\nX: ", 30, b"HTTP/1.1 408 "),
+        (b"POST /v2 HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n1", 60, b"HTTP/1.1 408 "),
         (b"", 600, b""),
         (LIVE, 600, b"HTTP/1.1 200 "),
     ],
@@ -319,7 +328,7 @@ def test_a_connection_without_progress_is_closed_in_time(sent, seconds, refusal)
         made, wire = connection()
         if sent:
             made.data_received(sent)
-        made.sweep(10)  # takes note
+        made.sweep(10)  # records the progress
         for _ in range(seconds // 10 - 1):
             made.sweep(10)
         assert not wire.is_closed
@@ -334,7 +343,7 @@ def test_a_connection_without_progress_is_closed_in_time(sent, seconds, refusal)
 def test_dripping_headers_is_no_progress_but_a_dripping_body_is():
     def test():
         for start, is_refused in (
-            (b"GET /v2 HTTP/1.1\r\nX: ", True),
+            (b"GET /v2 HTTP/1.1\r\nHost: x\r\nX: ", True),
             (LIVE[:-2] + b"Content-Length: 99\r\n\r\n", False),
         ):
             made, wire = connection()
@@ -388,7 +397,8 @@ def test_a_stream_to_a_client_that_left_is_cancelled_and_written_no_more():
         body = b'{"IN0":[1.0]}'
         made, wire = connection(handler=build_app(plane))
         made.data_received(
-            b"POST /v2/models/never/generate_stream HTTP/1.1\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+            b"POST /v2/models/never/generate_stream HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b"
+            % (len(body), body)
         )
         made.connection_lost(None)
         assert plane.held[0].cancelled
@@ -504,5 +514,7 @@ def test_resets_in_the_middle_of_a_body_leave_nothing_behind(served):
     for _ in range(50):
         with served.connect() as client:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
-            client.sendall(b"POST /v2/models/echo/infer HTTP/1.1\r\nContent-Length: 100000\r\n\r\n" + bytes(1000))
+            client.sendall(
+                b"POST /v2/models/echo/infer HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n" + bytes(1000)
+            )
     assert served.ask("GET", "/v2/health/live").status == 200

@@ -1,4 +1,4 @@
-"""What bytes mean, without a socket: each row of the tables is fed whole, byte by byte and in two pieces."""
+"""The meaning of bytes, without a socket: each row of the tables is fed whole, byte by byte and in two pieces."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ GO_ON = "continue"
 
 
 class Recorder:
-    """A receiver that writes down what it is given."""
+    """A receiver that records its calls."""
 
     def __init__(self) -> None:
         self.heads: list[HttpHead] = []
@@ -32,7 +32,7 @@ class Recorder:
 
 
 def feed(*pieces: bytes) -> Recorder:
-    """Return what `pieces` mean."""
+    """Return the recorder after `pieces`."""
     recorder = Recorder()
     framing = RequestFraming(recorder, LIMITS)
     for piece in pieces:
@@ -45,9 +45,10 @@ def singles(data: bytes) -> list[bytes]:
 
 
 GET = b"GET /v2 HTTP/1.1\r\nHost: x\r\n\r\n"
-POST = b"POST /p HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello"
-CHUNKED = b"POST /c HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
-UPGRADE = b"GET /u HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
+POST = b"POST /p HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello"
+CHUNKED = b"POST /c HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+OFFER = b"Host: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n"
+UPGRADE = b"GET /u HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
 TOO_LARGE = "exceeds the maximum allowed input size of 64 bytes. Use --http-max-input-size to increase the limit."
 
 REQUESTS = {
@@ -55,20 +56,39 @@ REQUESTS = {
     "a body of a known length": (POST, [(b"POST", b"/p", b"hello")]),
     "a body in chunks": (CHUNKED + b"2\r\nhe\r\n3;x=y\r\nllo\r\n0\r\n\r\n", [(b"POST", b"/c", b"hello")]),
     "trailers after chunks": (CHUNKED + b"1\r\nh\r\n0\r\nT: u\r\n\r\n", [(b"POST", b"/c", b"h")]),
-    "a query": (b"GET /a?b=/c?d HTTP/1.1\r\n\r\n", [(b"GET", b"/a", b"")]),
+    "a query": (b"GET /a?b=/c?d HTTP/1.1\r\nHost: x\r\n\r\n", [(b"GET", b"/a", b"")]),
     "pipelined": (GET + POST + GET, [(b"GET", b"/v2", b""), (b"POST", b"/p", b"hello"), (b"GET", b"/v2", b"")]),
     "leave to go on": (
-        b"POST /p HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\nok",
+        b"POST /p HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\nok",
         [GO_ON, (b"POST", b"/p", b"ok")],
     ),
     "another protocol on offer": (UPGRADE + GET, [(b"GET", b"/u", b""), (b"GET", b"/v2", b"")]),
+    "another protocol on offer with a body": (
+        b"POST /u HTTP/1.1\r\n" + OFFER + b"Content-Length: 5\r\n\r\nhello" + GET,
+        [(b"POST", b"/u", b"hello"), (b"GET", b"/v2", b"")],
+    ),
+    "another protocol on offer with chunks": (
+        b"POST /u HTTP/1.1\r\n" + OFFER + b"Transfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n0\r\n\r\n" + POST,
+        [(b"POST", b"/u", b"he"), (b"POST", b"/p", b"hello")],
+    ),
+    "a request in a body": (
+        b"POST /u HTTP/1.1\r\n" + OFFER + b"Content-Length: %d\r\n\r\n" % len(GET) + GET,
+        [(b"POST", b"/u", GET)],
+    ),
+    "offers one after the other": (UPGRADE * 50, [(b"GET", b"/u", b"")] * 50),
+    "an absolute target": (b"GET http://h:80/v2/x?y HTTP/1.1\r\nHost: h\r\n\r\n", [(b"GET", b"/v2/x", b"")]),
+    "an absolute target without a path": (b"GET HTTP://h HTTP/1.1\r\nHost: h\r\n\r\n", [(b"GET", b"/", b"")]),
+    "a method that is not ours": (b"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n", [(b"OPTIONS", b"*", b"")]),
+    "HTTP/1.0 without a host": (b"GET /v2 HTTP/1.0\r\n\r\n", [(b"GET", b"/v2", b"")]),
+    "an address as host": (b"GET /v2 HTTP/1.1\r\nHost: [::1]:8000\r\n\r\n", [(b"GET", b"/v2", b"")]),
+    "an empty host": (b"GET /v2 HTTP/1.1\r\nHost:\r\n\r\n", [(b"GET", b"/v2", b"")]),
     "line ends before a request": (b"\r\n\r\n" + GET, [(b"GET", b"/v2", b"")]),
     "a request cut off": (POST[:-1], []),
 }
 REFUSALS = {
-    "another version": (b"GET /v2 HTTP/2.0\r\n\r\n", 505, "only HTTP/1.0 and HTTP/1.1 are spoken here"),
+    "another version": (b"GET /v2 HTTP/2.0\r\n\r\n", 505, "only HTTP/1.0 and HTTP/1.1 are supported"),
     "a body too large": (
-        b"POST /p HTTP/1.1\r\nContent-Length: 65\r\n\r\n",
+        b"POST /p HTTP/1.1\r\nHost: x\r\nContent-Length: 65\r\n\r\n",
         400,
         f"Request body of 65 bytes {TOO_LARGE}",
     ),
@@ -83,11 +103,43 @@ REFUSALS = {
         "request body exceeds maximum of 3 non-empty chunks",
     ),
     "headers too many": (
-        b"GET /v2 HTTP/1.1\r\n" + b"".join(b"X%d: y\r\n" % n for n in range(9)) + b"\r\n",
+        b"GET /v2 HTTP/1.1\r\nHost: x\r\n" + b"".join(b"X%d: y\r\n" % n for n in range(9)) + b"\r\n",
         431,
         "more than 8 headers",
     ),
-    "a header too often": (b"GET /v2 HTTP/1.1\r\n" + b"X: y\r\n" * 4 + b"\r\n", 431, "more than 2 repeated headers"),
+    "trailers too large": (
+        CHUNKED + b"1\r\na\r\n0\r\n" + b"".join(b"T%d: %b\r\n" % (n, b"u" * 60) for n in range(5)) + b"\r\n",
+        431,
+        "the request head exceeds 256 bytes",
+    ),
+    "a head too large": (
+        b"GET /v2 HTTP/1.1\r\nX: " + b"y" * 257 + b"\r\n\r\n",
+        431,
+        "the request head exceeds 256 bytes",
+    ),
+    "a target too large": (b"GET /" + b"y" * 257 + b" HTTP/1.1\r\n\r\n", 431, "the request head exceeds 256 bytes"),
+    "no host": (b"GET /v2 HTTP/1.1\r\nX: y\r\n\r\n", 400, "malformed HTTP request: no Host header"),
+    "two hosts": (
+        b"GET /v2 HTTP/1.1\r\nHost: a\r\nhost: b\r\n\r\n",
+        400,
+        "malformed HTTP request: more than one Host header",
+    ),
+    "a host that is none": (
+        b"GET /v2 HTTP/1.1\r\nHost: a/b\r\n\r\n",
+        400,
+        "malformed HTTP request: the Host header is not a host and port",
+    ),
+    "a tunnel": (b"CONNECT h:80 HTTP/1.1\r\nHost: h\r\n\r\n", 405, "Method Not Allowed"),
+    "a tunnel with a body": (
+        b"CONNECT h:80 HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello",
+        405,
+        "Method Not Allowed",
+    ),
+    "a header too often": (
+        b"GET /v2 HTTP/1.1\r\nHost: x\r\n" + b"X: y\r\n" * 4 + b"\r\n",
+        431,
+        "more than 2 repeated headers",
+    ),
 }
 
 
@@ -111,11 +163,11 @@ def test_what_is_too_large_is_refused_once_and_nothing_after_it_is_read(data, st
         b"nonsense\r\n\r\n",
         b"GET /v2 HTTP/9.9\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01",
-        b"POST /p HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
-        b"POST /p HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
-        b"POST /p HTTP/1.1\r\nContent-Length: 1_0\r\n\r\n",
+        b"POST /p HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"POST /p HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
+        b"POST /p HTTP/1.1\r\nHost: x\r\nContent-Length: 1_0\r\n\r\n",
         CHUNKED + b"g\r\n",
-        b"GET /v2 HTTP/1.1\r\nBad Header: x\r\n\r\n",
+        b"GET /v2 HTTP/1.1\r\nHost: x\r\nBad Header: x\r\n\r\n",
     ],
     ids=repr,
 )
@@ -127,13 +179,13 @@ def test_what_is_not_http_is_malformed(data):
 
 
 def test_a_head_without_end_is_refused():
-    recorder = feed(b"GET /v2 HTTP/1.1\r\nX: ", *[b"a" * 100] * 3)
+    recorder = feed(b"GET /v2 HTTP/1.1\r\nHost: x\r\nX: ", *[b"a" * 100] * 3)
     assert recorder.events == [(431, "the request head exceeds 256 bytes")]
 
 
 HEADS = {
-    "HTTP/1.1": (b"GET / HTTP/1.1\r\n\r\n", True, True),
-    "HTTP/1.1 that ends": (b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n", False, True),
+    "HTTP/1.1": (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", True, True),
+    "HTTP/1.1 that ends": (b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", False, True),
     "HTTP/1.0": (b"GET / HTTP/1.0\r\n\r\n", False, False),
     "HTTP/1.0 that goes on": (b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", True, False),
 }
@@ -165,7 +217,7 @@ def test_the_same_head_again_is_the_same_object_with_another_body():
     "data",
     [
         CHUNKED + b"1\r\nh\r\n0\r\n\r\n",
-        b"POST /p HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\nok",
+        b"POST /p HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\nok",
         UPGRADE,
         UPGRADE + POST,
         POST + POST,
@@ -186,7 +238,7 @@ def test_half_a_request_after_a_kept_head_is_waited_for():
 def test_the_phase_and_the_progress_follow_the_bytes():
     framing = RequestFraming(Recorder(), LIMITS)
     assert framing.phase is Phase.IDLE
-    framing.receive(b"POST /p HTTP/1.1\r\nX:")
+    framing.receive(b"POST /p HTTP/1.1\r\nHost: x\r\nX:")
     begun = framing.progress
     assert framing.phase is Phase.HEAD
     framing.receive(b" y\r\nContent-Length: 3\r\n")
@@ -225,3 +277,36 @@ def test_a_closed_framing_leaves_no_cycle():
         assert gone() is None
     finally:
         gc.enable()
+
+
+def test_an_offer_is_not_among_the_headers_and_the_rest_of_the_head_is():
+    recorder = feed(b"POST /u HTTP/1.1\r\nX: y\r\n" + OFFER + b"Content-Length: 2\r\n\r\nok")
+    assert recorder.heads[0].headers == {
+        b"x": b"y",
+        b"host": b"x",
+        b"connection": b"HTTP2-Settings",
+        b"http2-settings": b"AAMAAABkAAQAAP__",
+        b"content-length": b"2",
+    }
+    assert recorder.heads[0].keep_alive
+
+
+def test_trailers_never_act_as_headers():
+    recorder = feed(CHUNKED + b"1\r\nh\r\n0\r\nContent-Encoding: gzip\r\nX: y\r\n\r\n")
+    assert recorder.heads[0].headers == {b"host": b"x", b"transfer-encoding": b"chunked"}
+
+
+def test_blanks_around_a_value_are_not_part_of_it():
+    recorder = feed(b"GET /v2 HTTP/1.1\r\nHost: x\r\nX: \t y z \t \r\n\r\n")
+    assert recorder.heads[0].headers[b"x"] == b"y z"
+
+
+def test_a_method_that_nobody_knows_is_not_allowed():
+    assert feed(b"BREW /v2 HTTP/1.1\r\nHost: x\r\n\r\n").events == [(405, "Method Not Allowed")]
+
+
+@pytest.mark.parametrize("rest", [b"1;" + b"x" * 300, b"0\r\nT: " + b"u" * 300, b"0\r\n" + b"T" * 300], ids=repr)
+def test_a_body_in_chunks_that_never_ends_is_refused(rest):
+    for pieces in ([CHUNKED, rest], [CHUNKED, *singles(rest)]):
+        ((status, message),) = feed(*pieces).events
+        assert (status, message) == (431, "chunk extensions and trailers exceed 256 bytes")

@@ -182,8 +182,10 @@ def test_half_floats_are_refused_as_json_output(served):
 def test_a_client_that_goes_away_cancels_its_request(served):
     body = infer_body()
     with served.connect() as connection:
-        connection.sendall(b"POST /v2/models/never/infer HTTP/1.1\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
-        connection.sendall(b"GET /v2/health/live HTTP/1.1\r\n\r\n")
+        connection.sendall(
+            b"POST /v2/models/never/infer HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+        )
+        connection.sendall(b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n")
         while not served.plane.held:
             assert served.ask("GET", "/v2/health/live").status == 200
     while not served.plane.cancelled:

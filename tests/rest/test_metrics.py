@@ -1,4 +1,4 @@
-"""The metrics text, compared with what the reference server prints."""
+"""The metrics text, compared with the reference server's output."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from slipway.rest.processor import ProcessorGauges
 from tests.rest.conftest import serve
 from tests.rest.models import dataplane
 
-# Printed by tritonserver 2.51 after the same requests, but for the histograms and the load time.
+# Printed by tritonserver 2.51 after the same requests, except the histograms and the load time.
 ONE_MODEL = """\
 # HELP nv_inference_request_success Number of successful inference requests, all batch sizes
 # TYPE nv_inference_request_success counter

@@ -5,22 +5,22 @@ from __future__ import annotations
 import pytest
 
 from slipway.errors import Code
-from slipway.rest.response import HTTP_STATUS, JSON, chunk, error_body, refusal, sized_head, streamed_head
+from slipway.rest.response import CLOSE, HTTP_STATUS, JSON, chunk, error_body, refusal, sized_head, streamed_head
 
 HEADS = {
-    "sized": (sized_head(200, JSON, 12, closes=False), b"200 OK", (JSON, b"Content-Length: 12\r\n")),
+    "sized": (sized_head(200, JSON, 12), b"200 OK", (JSON, b"Content-Length: 12\r\n")),
     "the last": (
-        sized_head(404, b"", 0, closes=True),
+        sized_head(404, b"", 0, CLOSE),
         b"404 Not Found",
         (b"Content-Length: 0\r\nConnection: close\r\n",),
     ),
     "chunked": (
-        streamed_head(200, JSON, chunked=True, closes=False),
+        streamed_head(200, JSON, chunked=True),
         b"200 OK",
         (JSON, b"Transfer-Encoding: chunked\r\n"),
     ),
     "ended by the connection": (
-        streamed_head(200, JSON, chunked=False, closes=True),
+        streamed_head(200, JSON, CLOSE, chunked=False),
         b"200 OK",
         (JSON, b"Connection: close\r\n"),
     ),

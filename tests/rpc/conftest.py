@@ -1,4 +1,4 @@
-"""A listener on a loop of its own thread, so that blocking clients can be used against it."""
+"""A listener with its event loop in a separate thread, so that tests can use blocking clients."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ class RunningServer:
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(30)
 
     def wait_until(self, condition):
-        """Return when `condition`, evaluated on the server's loop, is true."""
+        """Wait until `condition`, evaluated on the server's loop, is true."""
 
         async def wait():
-            while not condition():  # noqa: ASYNC110  what changes are the plane's plain lists
+            while not condition():  # noqa: ASYNC110  the plane's plain lists have no events
                 await asyncio.sleep(0.002)
 
         self.run(asyncio.wait_for(wait(), 20))

@@ -1,4 +1,4 @@
-"""The models that the tests of the gRPC front ask."""
+"""The models for the tests of the gRPC front."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ def first(_: MemoryDataplane, pending: Pending) -> None:
 
 
 def late(plane: MemoryDataplane, pending: Pending) -> None:
-    """Answer after as many seconds as the input says."""
+    """Answer after the input's number of seconds."""
     delay = float(pending.request.inputs["INPUT0"].array[0])
     pending.loop.call_later(delay, echo, plane, pending)
 
 
 def early(_: MemoryDataplane, pending: Pending) -> None:
-    """Give the one answer first, and the final flag after it."""
+    """Send the one response first, and the final flag after it."""
     answer(pending, pending.request.inputs["INPUT0"].renamed("OUTPUT0"), final=False)
     answer(pending, empty=True)
 
 
 def nothing(_: MemoryDataplane, pending: Pending) -> None:
-    """Close the request without an answer."""
+    """Close the request without a response."""
     answer(pending, empty=True)
 
 
 def count(_: MemoryDataplane, pending: Pending) -> None:
-    """Answer N times (decoupled), one per turn of the loop; a negative N with an error."""
+    """Send N responses (decoupled), one per pass of the loop; a negative N gets an error."""
     _count(pending, 0, int(pending.request.inputs["N"].array[0]))
 
 
@@ -51,7 +51,7 @@ def _count(pending: Pending, index: int, end: int) -> None:
 
 
 def flood(plane: MemoryDataplane, pending: Pending) -> None:
-    """Answer with a mebibyte per turn of the loop until the request is cancelled."""
+    """Send a mebibyte per pass of the loop until the request is cancelled."""
     if pending.cancelled:
         pending.deliver(InferResponse("flood", "1", error=cancelled()))
         return
@@ -66,7 +66,7 @@ def failing(_: MemoryDataplane, pending: Pending) -> None:
 
 
 def broken(_: MemoryDataplane, pending: Pending) -> None:
-    """Answer with what cannot be encoded."""
+    """Answer with outputs that cannot be encoded."""
     output = Tensor("OUTPUT0", "FP32", (2,), array=np.array([1 + 2j]))
     output._raw = "not bytes"
     answer(pending, output)
@@ -91,7 +91,7 @@ INDEX = (IndexEntry("identity", "1", "READY"), IndexEntry("broken", "1", "UNAVAI
 
 
 def dataplane() -> MemoryDataplane:
-    """Return a fresh dataplane with these models; `identity` has been asked before."""
+    """Return a fresh dataplane with these models; `identity` has served requests before."""
     metadata = ServerMetadata("slipway", "1.0", ("classification", "statistics"))
     plane = MemoryDataplane(MODELS, metadata=metadata, platform="python", index=INDEX)
     counted = plane.statistics["identity"]

@@ -1,4 +1,4 @@
-"""Answered requests are freed by reference counting alone, so that the collector can be kept out of the way."""
+"""Answered requests are freed by reference counting alone, so that the garbage collector is rarely needed."""
 
 from __future__ import annotations
 

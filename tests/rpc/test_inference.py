@@ -33,7 +33,7 @@ def refused(call):
 
 
 def ignore(result, error):
-    """Take the answer of a call that nobody waits for."""
+    """Ignore the response to a call that nobody waits for."""
 
 
 def raw_call(server, method, payload, **options):
@@ -139,7 +139,7 @@ def test_a_request_that_cannot_be_decoded_is_counted_for_its_model(server, clien
 
 
 @pytest.mark.parametrize("payload", [b"\xff\xff\xff", b"\x0a\x02\xff\xfe", b"\x0a\x20abc", b"\x0a\xff" * 40_000])
-def test_bytes_that_are_no_message_are_refused_and_the_server_lives(server, client, payload):
+def test_bytes_that_are_not_a_message_are_refused_and_the_server_lives(server, client, payload):
     with pytest.raises(grpc.RpcError) as caught:
         raw_call(server, "/inference.GRPCInferenceService/ModelInfer", payload)
     assert caught.value.code() is grpc.StatusCode.INTERNAL
@@ -163,7 +163,7 @@ def test_a_message_of_64_megabytes_passes_both_ways(client):
 @pytest.mark.parametrize("algorithm", ["gzip", "deflate"])
 def test_a_compressed_request_is_accepted(client, engine, algorithm):
     if (engine, algorithm) == ("native", "deflate"):
-        pytest.skip("pygrpc-native accepts gzip only; it says so with UNIMPLEMENTED")
+        pytest.skip("pygrpc-native accepts only gzip, and refuses other codings with UNIMPLEMENTED")
     array = np.zeros((1, 100_000), np.float32)
     result = client.infer("identity", [tensor(array)], compression_algorithm=algorithm)
     np.testing.assert_array_equal(result.as_numpy("OUTPUT0"), array)

@@ -40,17 +40,21 @@ def silent():
 @pytest.mark.parametrize(
     ("options", "installed", "expected"),
     [
-        (GrpcOptions(), True, ("native", "pygrpc-native is installed")),
+        (
+            GrpcOptions(),
+            True,
+            ("native", "pygrpc-native is installed; clients may compress with gzip, not with deflate"),
+        ),
         (GrpcOptions(), False, ("grpcio", "pygrpc-native is not installed")),
-        (GrpcOptions(grpc_use_ssl=True), True, ("grpcio", "TLS is asked for")),
+        (GrpcOptions(grpc_use_ssl=True), True, ("grpcio", "needed for TLS")),
         (
             GrpcOptions(grpc_infer_response_compression_level="low"),
             True,
-            ("grpcio", "response compression is asked for"),
+            ("grpcio", "needed for response compression"),
         ),
-        (GrpcOptions(grpc_max_connection_age=5), True, ("grpcio", "a maximum connection age is asked for")),
-        (GrpcOptions(grpc_engine="grpcio"), True, ("grpcio", "as asked")),
-        (GrpcOptions(grpc_engine="native"), True, ("native", "as asked")),
+        (GrpcOptions(grpc_max_connection_age=5), True, ("grpcio", "needed for a maximum connection age")),
+        (GrpcOptions(grpc_engine="grpcio"), True, ("grpcio", "as specified")),
+        (GrpcOptions(grpc_engine="native"), True, ("native", "as specified")),
     ],
 )
 def test_auto_takes_native_unless_something_needs_grpcio(options, installed, expected, monkeypatch):
@@ -68,7 +72,7 @@ def test_native_that_cannot_be_had_is_refused_with_what_to_do(installed, monkeyp
 def test_the_choice_and_its_reason_are_logged_once(engine, caplog):
     caplog.set_level(logging.INFO, "slipway.rpc")
     with serving(GrpcOptions(grpc_port=0, grpc_engine=engine)) as server:
-        expected = f"Started GRPCInferenceService at 127.0.0.1:{server.port} ({engine}: as asked)"
+        expected = f"Started GRPCInferenceService at 127.0.0.1:{server.port} ({engine}: as specified)"
         assert [record.getMessage() for record in caplog.records] == [expected]
 
 
@@ -241,7 +245,7 @@ def test_responses_are_compressed_when_asked_for(level):
 
 
 class _Proxy:
-    """Counts the bytes a server sends."""
+    """Counts the bytes that a server sends."""
 
     def __init__(self, port):
         self.port = port

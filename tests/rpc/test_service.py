@@ -1,4 +1,4 @@
-"""The RPCs beside inference, over real sockets on both engines."""
+"""The RPCs other than inference, over real sockets on both engines."""
 
 from __future__ import annotations
 

@@ -123,7 +123,7 @@ def test_with_triton_grpc_error_the_first_error_ends_the_stream_with_its_status(
     server.wait_until(lambda: server.plane.cancelled == ["held"])
 
 
-def test_bytes_that_are_no_message_end_the_stream(server):
+def test_bytes_that_are_not_a_message_end_the_stream(server):
     with grpc.insecure_channel(server.url) as channel:
         call = channel.stream_stream("/inference.GRPCInferenceService/ModelStreamInfer")
         with pytest.raises(grpc.RpcError) as caught:
@@ -176,7 +176,7 @@ def test_a_client_that_does_not_read_ends_the_stream_of_an_endless_model(stub, s
     monkeypatch.setattr(stream_module, "LIMIT_BYTES", 32 * 2**20)
     call = stub.ModelStreamInfer(iter([infer_request("flood", np.array([0], np.int32), "f", "N", "INT32")]))
     server.wait_until(lambda: server.listener._in_flight.count == 0 and server.plane.produced > 0)
-    # What was produced is the limit and what the sockets hold; 1 MiB each.
+    # The responses produced fill the limit and the socket buffers; each has 1 MiB.
     assert server.plane.produced < 96
     with pytest.raises(grpc.RpcError) as caught:
         list(call)
@@ -195,6 +195,6 @@ def test_a_client_that_does_not_read_is_not_read_from_either(stub, server, monke
 
     call = stub.ModelStreamInfer(requests())
     server.wait_until(lambda: server.plane.requests)
-    release.wait(0.5)  # long enough for all 200 if nothing held them back
+    release.wait(0.5)  # long enough for all 200 if nothing stopped them
     assert len(server.plane.requests) < 100
     assert sum(1 for _ in call) == 200

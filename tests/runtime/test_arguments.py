@@ -1,4 +1,4 @@
-"""How a request says how its rows are decoded: what is asked over what is set, checked."""
+"""The decoding arguments of a request: its values override the defaults, and both are checked."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_no_argument_is_greedy_search_with_every_end_token():
     assert (found.top_k, found.top_p, found.beam_width) == (0, 0.0, 1)
 
 
-def test_who_asks_for_beams_gets_no_sampling_by_default_and_the_other_way_round():
+def test_requesting_beams_disables_default_sampling_and_vice_versa():
     beams = decoding({"runtime_top_k": "50"}, beam_width=column(4))
     assert (beams.search, beams.beam_width, beams.top_k) == (Search.HUGGING_FACE, 4, 0)
     sampled = decoding({"beam_width": "4"}, runtime_top_p=column(0.9, np.float32))
@@ -33,13 +33,13 @@ def test_who_asks_for_beams_gets_no_sampling_by_default_and_the_other_way_round(
     assert sampled.top_p == pytest.approx(0.9)
 
 
-def test_beams_and_sampling_exclude_each_other():
-    with pytest.raises(SlipwayError, match="beam_width above 1 and runtime_top_k or runtime_top_p exclude each other"):
+def test_beams_and_sampling_are_mutually_exclusive():
+    with pytest.raises(SlipwayError, match="beam_width above 1 cannot be combined with runtime_top_k or runtime_top_p"):
         decoding({}, beam_width=column(4), runtime_top_k=column(5))
 
 
 def test_no_more_sequences_come_back_than_there_are_beams():
-    with pytest.raises(SlipwayError, match="num_return_sequences is 3 and beam_width 2"):
+    with pytest.raises(SlipwayError, match="num_return_sequences is 3, but beam_width is only 2"):
         decoding({}, beam_width=column(2), num_return_sequences=column(3))
 
 
@@ -47,11 +47,11 @@ def test_every_bad_argument_is_named_at_once():
     with pytest.raises(SlipwayError) as caught:
         decoding({}, temperature=column(np.nan, np.float32), runtime_top_p=column(1.5, np.float32))
     assert caught.value.message == (
-        "input 'runtime_top_p': 1.5 is not allowed, only 0 to 1; "
-        "input 'temperature': nan is not allowed, only 0.0001 or more"
+        "input 'runtime_top_p': 1.5 is out of range, expected 0 to 1; "
+        "input 'temperature': nan is out of range, expected 0.0001 or more"
     )
 
 
-def test_a_default_that_is_no_number_fails_the_model_by_name():
+def test_a_default_that_is_not_a_number_is_named():
     with pytest.raises(SlipwayError, match="parameter 'beam_width' is 'many'"):
         default_values({"beam_width": "many"})

@@ -1,4 +1,4 @@
-"""A checkpoint that generates: requests run together, each answered through its sink, one engine for all its models."""
+"""A checkpoint that generates text: requests run together, each has its own sink, and its models share one engine."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ POISON = 13
 
 
 class Sink:
-    """Notes the answer to one request; its client leaves after `stays` tokens or questions."""
+    """Records the result of one request; its client leaves after `stays` calls of `token` and `wanted`."""
 
     def __init__(self, stays: int = 1000) -> None:
         self.tokens: list[tuple[int, int]] = []
@@ -82,7 +82,7 @@ def test_rows_of_many_lengths_are_padded_to_the_longest_of_their_request(model):
     assert [token for row, token in sink.tokens if row == 1] == ids[1, 0].tolist()
 
 
-def test_a_request_of_no_rows_has_an_answer_of_no_rows(model):
+def test_a_request_without_rows_has_a_result_without_rows(model):
     sink = Sink()
     model.run([({"input_ids": np.zeros((0, 4), np.int64)}, sink)])
     assert sink.arrays is not None
@@ -90,7 +90,7 @@ def test_a_request_of_no_rows_has_an_answer_of_no_rows(model):
 
 
 @pytest.mark.parametrize("arguments", [{}, {"beam_width": 3}])
-def test_a_client_that_leaves_is_cancelled_and_its_neighbour_is_answered(model, arguments):
+def test_a_request_whose_client_leaves_is_cancelled_and_its_neighbour_completes(model, arguments):
     gone, other = Sink(stays=1), Sink()
     model.run([(asked(5, max_output_len=40, **arguments), gone), (asked(9), other)])
     assert gone.error is not None
@@ -100,7 +100,7 @@ def test_a_client_that_leaves_is_cancelled_and_its_neighbour_is_answered(model, 
     assert other.arrays["output_ids"].tolist() == alone(model, asked(9))
 
 
-def test_when_a_batch_fails_those_that_heard_nothing_are_run_again_alone(model, monkeypatch):
+def test_when_a_batch_fails_requests_without_tokens_are_run_again_alone(model, monkeypatch):
     expected = alone(model, asked(9))
     generate = RoutingEngine.generate
 
@@ -118,7 +118,7 @@ def test_when_a_batch_fails_those_that_heard_nothing_are_run_again_alone(model, 
     assert good.arrays["output_ids"].tolist() == expected
 
 
-def test_who_heard_tokens_before_a_failure_gets_the_error(model, monkeypatch):
+def test_a_request_that_received_tokens_before_a_failure_gets_the_error(model, monkeypatch):
     generate = RoutingEngine.generate
 
     def failing_late(engine, rows, listener):
@@ -126,7 +126,7 @@ def test_who_heard_tokens_before_a_failure_gets_the_error(model, monkeypatch):
         raise internal("out of memory")
 
     class Cut:
-        """Passes tokens on, but no end."""
+        """Passes tokens on, but not the end."""
 
         def __init__(self, listener):
             self.token, self.wanted = listener.token, listener.wanted
@@ -137,7 +137,7 @@ def test_who_heard_tokens_before_a_failure_gets_the_error(model, monkeypatch):
     monkeypatch.setattr(RoutingEngine, "generate", failing_late)
     first, second = Sink(), Sink()
     model.run([(asked(5), first), (asked(9), second)])
-    assert len(first.tokens) == 6  # and not twelve
+    assert len(first.tokens) == 6  # not twelve
     assert first.error is not None
     assert second.error is not None
 
@@ -152,9 +152,9 @@ def test_models_of_one_checkpoint_share_an_engine_until_the_last_is_closed(check
     assert alone(model, asked(5))
 
 
-def test_a_bad_request_is_told_every_row_that_is_wrong(model):
+def test_the_error_of_a_bad_request_names_every_invalid_row(model):
     sink = Sink()
     model.run([({"input_ids": np.array([[9999], [5], [-1]])}, sink)])
     assert sink.error is not None
-    assert sink.error.message.startswith("row 0: its ids reach from 9999 to 9999")
-    assert "row 2: its ids reach from -1 to -1" in sink.error.message
+    assert sink.error.message.startswith("row 0: its ids range from 9999 to 9999")
+    assert "row 2: its ids range from -1 to -1" in sink.error.message

@@ -1,4 +1,4 @@
-"""Pieces of a growing text are whole characters, and joined they are the text."""
+"""The pieces of a growing text consist of whole characters, and joined they equal the text."""
 
 from __future__ import annotations
 

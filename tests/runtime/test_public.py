@@ -1,4 +1,4 @@
-"""What a `model.py` imports from `slipway.runtime`: stable names, and nothing loaded before it is used."""
+"""What a `model.py` imports from `slipway.runtime`: stable names, each loaded on first use."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ import pytest
 
 import slipway.runtime
 
-# Add names, but take none away: they stand in users' repositories.
+# Add names, but remove none: users' repositories import them.
 NAMES = {"AnswerSink", "Code", "GenerationModel", "SlipwayError", "TextPieces"}
 
 
-def test_the_public_names_are_there():
+def test_the_public_names_exist():
     assert set(slipway.runtime.__all__) == set(dir(slipway.runtime)) == NAMES
     for name in NAMES:
         assert getattr(slipway.runtime, name).__name__ == name
 
 
-def test_another_name_is_missing_as_from_any_module():
+def test_an_unknown_name_raises_the_usual_errors():
     with pytest.raises(AttributeError, match=r"module 'slipway\.runtime' has no attribute 'Reply'"):
         slipway.runtime.Reply  # noqa: B018
     with pytest.raises(ImportError, match="cannot import name 'Reply'"):
         from slipway.runtime import Reply  # noqa: F401
 
 
-def test_importing_the_package_imports_nothing_that_stands_behind_it():
+def test_importing_the_package_does_not_import_the_implementations():
     code = (
         "import sys, slipway.runtime; print(*[name for name in sys.modules if name.startswith(('slipway', 'numpy'))])"
     )
@@ -35,7 +35,7 @@ def test_importing_the_package_imports_nothing_that_stands_behind_it():
     assert loaded == {"slipway", "slipway.runtime"}
 
 
-def test_codes_have_the_names_of_tritons():
+def test_codes_have_the_names_of_tritons_error_codes():
     from slipway.backends.python.errors import TritonError
 
     assert all(hasattr(TritonError, code.name) for code in slipway.runtime.Code)

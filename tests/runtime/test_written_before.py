@@ -1,6 +1,6 @@
-"""Repositories that an earlier version wrote keep working: their `model.py` finds what it imports.
+"""Repositories written by an earlier version keep working: the imports in their `model.py` still resolve.
 
-`written_before/` has the files word for word, with `slipway.convert.generation` as the place of what they need.
+`written_before/` contains verbatim copies of these files, which import from `slipway.convert.generation`.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ SETTINGS = {"ENGINE": "torch", "COMPUTE_TYPE": "float32", "max_output_len": "6"}
 
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory) -> Path:
-    """A directory of models whose `engine/1` has a checkpoint with its tokenizer."""
+    """A directory of models in which `engine/1` contains a checkpoint with its tokenizer."""
     root = tmp_path_factory.mktemp("models")
     shutil.copytree(write_generator(root / "source", "gpt2"), root / "engine/1")
     return root
 
 
 @pytest.mark.parametrize(("module", "name"), [("served", "GenerationModel"), ("pieces", "TextPieces")])
-def test_the_old_places_have_the_same_things(module, name):
+def test_the_old_modules_export_the_same_classes(module, name):
     old = importlib.import_module(f"slipway.convert.generation.{module}")
     assert getattr(old, name) is getattr(slipway.runtime, name)
 

@@ -29,18 +29,18 @@ def signature_of(name="m", *, dims=(2,), max_batch_size=8, decoupled=False, inpu
 
 
 class WatchedTensor(Tensor):
-    """A tensor whose end can be seen."""
+    """A tensor that tests can watch being freed."""
 
     __slots__ = ("__weakref__",)
 
 
 class Client:
-    """Sends requests to a scheduler and keeps the answers of each, in `answers` by request id."""
+    """Sends requests to a scheduler and keeps the responses in `answers`, by request id."""
 
     def __init__(self, scheduler=None):
         self.scheduler = scheduler
         self.answers: dict[str, list[InferResponse]] = {}
-        self.order: list[str] = []  # ids in the order of their final answers
+        self.order: list[str] = []  # ids in the order of their final responses
         self.on_answer: Callable[[InferResponse], None] = lambda _: None
 
     def send(self, id: str, values=((1.0, 2.0),), **fields) -> Pending:  # noqa: A002  the request's own field name
@@ -77,7 +77,7 @@ def doubled(pending: Pending) -> InferResponse:
 
 
 class HeldInstance:
-    """Keeps each batch until the test finishes it."""
+    """Holds each batch until the test finishes it."""
 
     def __init__(self, name="m_0", depth=1):
         self.name = name
@@ -105,7 +105,7 @@ class HeldInstance:
 
 
 class Doubling:
-    """An executor: Y = 2 X, each request by itself. `wait` runs first, in the executor's thread."""
+    """An executor of Y = 2 X, one request at a time. `wait` runs first, in the executor's thread."""
 
     def __init__(self, wait: Callable[[Sequence[Pending]], object] = lambda _: None):
         self.wait = wait

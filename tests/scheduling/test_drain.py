@@ -1,4 +1,4 @@
-"""A scheduler ends once: it closes at once, and whoever waits learns when nothing is under way."""
+"""A scheduler drains once: it closes at once, and wakes the waiting tasks when no request is open."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Schedulers over instances: who is executed when, with whom, and that every request gets exactly its own answer."""
+"""Schedulers over instances: which requests run when and together, and that each gets exactly its own response."""
 
 import asyncio
 import gc
@@ -58,7 +58,7 @@ def test_an_answer_carries_the_models_name_and_version_and_the_requests_id():
     asyncio.run(run())
 
 
-def test_only_requested_outputs_are_given():
+def test_only_requested_outputs_are_returned():
     async def run():
         instance = HeldInstance()
         client, _ = scheduled([instance], signature=signature_of(outputs=("Y", "Z")))
@@ -75,7 +75,7 @@ def test_a_requested_output_that_the_model_left_out_is_not_replaced_by_another()
         instance = HeldInstance()
         client, _ = scheduled([instance], signature=signature_of(outputs=("Y", "Z")))
         client.send("a", outputs=("Z",))
-        instance.finish()  # gives Y only
+        instance.finish()  # returns only Y
         assert client.answers["a"][0].outputs == []
 
     asyncio.run(run())
@@ -188,7 +188,7 @@ def test_one_clients_cancel_never_affects_its_batch_mates():
         waiting = {id_: client.send(id_) for id_ in "abc"}
         waiting["b"].cancel()
         instance.finish()
-        waiting["c"].cancel()  # executing already: it ends as it would have
+        waiting["c"].cancel()  # already executing: it ends as usual
         instance.finish()
         assert instance.batches == [["first"], ["a", "c"]]
         assert client.output("a") == [[2.0, 4.0]]
@@ -231,7 +231,7 @@ def test_a_client_that_cannot_take_its_answer_does_not_cost_its_batch_mates_thei
         assert client.output("b") == [[2.0, 4.0]]
 
     asyncio.run(run())
-    assert "could not be handed over" in caplog.text
+    assert "failed to deliver a response" in caplog.text
 
 
 def test_a_full_queue_refuses_in_tritons_words_and_counts_it():
@@ -301,7 +301,7 @@ def test_requests_wait_for_company_no_longer_than_the_delay():
     asyncio.run(run())
 
 
-def test_answers_keep_the_order_of_arrival_across_instances_when_asked_to():
+def test_responses_keep_the_order_of_arrival_across_instances_with_preserve_ordering():
     async def run():
         instances = [HeldInstance("m_0"), HeldInstance("m_1")]
         client, _ = scheduled(instances, {"preserve_ordering": True})
@@ -441,7 +441,7 @@ def test_a_request_with_an_error_among_its_answers_counts_as_failed():
     asyncio.run(run())
 
 
-def test_a_request_that_was_refused_before_its_execution_ended_is_no_inference():
+def test_a_request_that_was_refused_before_its_execution_ended_is_not_an_inference():
     async def run():
         instance = HeldInstance()
         client, statistics = scheduled([instance])
@@ -463,7 +463,7 @@ def test_a_client_that_asks_again_at_every_answer_keeps_the_stack_flat():
     asyncio.run(run())
 
 
-def test_a_lone_instance_is_given_as_many_batches_as_it_is_deep_while_they_are_quick():
+def test_a_lone_instance_gets_depth_batches_at_once_while_they_are_quick():
     async def run():
         instance = HeldInstance("m_0", depth=3)
         client, statistics = scheduled([instance])
@@ -491,7 +491,7 @@ def test_a_lone_instance_is_given_as_many_batches_as_it_is_deep_while_they_are_q
     asyncio.run(run())
 
 
-def test_of_several_instances_each_is_given_one_batch_at_a_time():
+def test_each_of_several_instances_gets_one_batch_at_a_time():
     async def run():
         instances = [HeldInstance("m_0", depth=2), HeldInstance("m_1", depth=2)]
         client, statistics = scheduled(instances)

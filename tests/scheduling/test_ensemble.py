@@ -1,4 +1,4 @@
-"""Ensembles over real schedulers: texts and counts are the real server's answers to the same ensembles."""
+"""Ensembles over real schedulers: texts and counts are tritonserver's for the same ensembles."""
 
 import asyncio
 import gc
@@ -257,7 +257,7 @@ def test_cancelling_an_ensemble_cancels_its_steps_and_answers_at_once():
         running.cancel()
         assert [client.error(id_).code for id_ in ("queued", "running")] == [Code.CANCELLED] * 2
         assert server.models["a"][2].pending == 0
-        held.finish()  # what was executing ends, and nobody asks for the next step
+        held.finish()  # the running step ends, and the next step is not requested
         assert [request.model_name for request in server.requests] == ["a", "a"]
         assert statistics.failures[FailureReason.CANCELED] == 2
         await client.scheduler.drain()

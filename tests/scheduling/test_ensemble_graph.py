@@ -145,7 +145,7 @@ def test_tensors_of_different_decoupled_origins_may_not_meet():
 
 @st.composite
 def graphs(draw):
-    """A random graph whose steps read earlier tensors; some tensors are read by nobody."""
+    """A random graph whose steps read earlier tensors; no step reads some of the tensors."""
     tensors, steps = ["x"], []
     for index in range(draw(st.integers(1, 6))):
         inputs = draw(st.lists(st.sampled_from(tensors), min_size=1, max_size=3))

@@ -1,4 +1,4 @@
-"""When a group of like lengths goes: Triton's delay, preferred sizes, priorities and timeouts, kept."""
+"""When a group of similar lengths is dispatched: Triton's delay, preferred sizes, priorities and timeouts apply."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_nothing_waiting_is_idle():
     assert batcher().poll(0) is IDLE
 
 
-def test_requests_of_like_length_go_together_past_others_and_the_oldest_leads():
+def test_requests_of_similar_length_overtake_others_to_join_the_oldest():
     line = filled([10, 100, 11, 98, 10, 500])
     assert [lengths_of(line.poll(0)) for _ in range(3)] == [[10, 10, 11], [100, 98], [500]]
     assert line.poll(0) is IDLE
@@ -82,7 +82,7 @@ def test_urgent_requests_lead_and_less_urgent_ones_only_fill_up():
     assert lengths_of(line.poll(0)) == [101, 102, *[100] * 6]
 
 
-def test_delayed_requests_stand_behind_those_in_time():
+def test_delayed_requests_come_after_those_in_time():
     line = batcher(policies=[QueuePolicy(default_timeout=10, delay_expired=True)])
     line.push(late := item(10), 0)
     line.push(timely := item(100), 8)
@@ -99,7 +99,7 @@ def test_requests_whose_keys_differ_are_never_merged():
     assert [each.merge_key.key for each in line.poll(0).items] == ["b", "b"]
 
 
-def test_only_the_head_of_a_long_queue_is_looked_at():
+def test_only_the_head_of_a_long_queue_is_considered():
     line = filled([10, *[100] * (WINDOW - 1), 10])
     assert lengths_of(line.poll(0)) == [10]
 

@@ -1,4 +1,4 @@
-"""Batching by length from queue to answer: each request gets what it gets alone, in real schedulers and executors."""
+"""Batching by length from queue to response, in real schedulers and executors: each request gets what it gets alone."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def signature(rule=RULE):
 
 
 def model(inputs, names):
-    """A row depends on its own unmasked ids alone; a grid is turned around."""
+    """Compute each row from its own unmasked ids alone; transpose a grid."""
     ids, mask = inputs["ids"], inputs["mask"].astype(np.int64)
     pooled = (ids * mask).sum(1) * inputs["weight"]
     outputs = {"pooled": pooled, "hidden": ids * mask * 3 + pooled[:, None]}
@@ -77,7 +77,7 @@ def requests(draw):
     if draw(st.booleans()):
         tall, wide = draw(st.integers(1, 3)), draw(st.integers(1, 3))
         arrays["grid"] = numbers.integers(-99, 99, (rows, tall, 2, wide), dtype=np.int32)
-    if draw(st.integers(0, 9)) == 0:  # a request that fails alone must not be helped by its batch-mates
+    if draw(st.integers(0, 9)) == 0:  # a request that fails alone must not succeed because of its batch
         arrays["mask"] = np.ones((rows, length + draw(st.sampled_from([1, 2]))), dtype=np.uint8)
     return {name: Tensor.from_array(name, array) for name, array in arrays.items()}
 
@@ -148,7 +148,7 @@ def test_any_mixture_in_any_order_of_arrival_is_answered_as_each_request_alone(a
 
 
 def answers(executor, batch):
-    """Return the answers of one execution; one that fails alone raises."""
+    """Return the responses of one execution."""
     return execute(executor, batch, "m_0").responses
 
 

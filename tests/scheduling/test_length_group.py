@@ -1,4 +1,4 @@
-"""Who joins the first request in a batch: the nearest in length, within the limits."""
+"""Which requests join the first one in a batch: the nearest in length, within the limits."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_several_variable_dims_are_padded_each_by_itself():
     assert [each.merge_key.sizes for each in made.items] == [(10, 20), (10, 19)]
 
 
-def test_those_asked_later_only_fill_up():
+def test_later_candidates_only_fill_up():
     made = group([20, 21], max_rows=4)
     made.extend([item(20), item(20), item(20)])
     assert lengths_of(made) == [20, 21, 20, 20]
@@ -115,7 +115,7 @@ def test_those_asked_later_only_fill_up():
     ("one", "other"),
     [
         ((5, 5, 5), (7, 7, 7)),
-        ((1, 1), (9, 9)),  # all alike: nothing broadcasts
+        ((1, 1), (9, 9)),  # all equal: nothing broadcasts
         ((5, 8), (6, 7)),  # source and target of different lengths, in the same order
     ],
 )
@@ -126,9 +126,9 @@ def test_sizes_in_the_same_order_may_be_padded_together(one, other):
 @pytest.mark.parametrize(
     ("one", "other"),
     [
-        ((5, 3), (3, 5)),  # both fail alone, padded together they would fit
+        ((5, 3), (3, 5)),  # both fail alone, but padded together they would fit
         ((5, 5), (5, 3)),
-        ((5, 1), (7, 1)),  # a mask of 1 broadcasts over what would be padding
+        ((5, 1), (7, 1)),  # a mask of size 1 would broadcast over the padding
         ((5, 2), (5, 1)),
         ((0,), (3,)),  # an empty request may fail alone
         ((0, 0), (3, 3)),

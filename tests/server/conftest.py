@@ -1,4 +1,4 @@
-"""Servers that several tests of this folder share."""
+"""Servers that several tests in this folder share."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A transformer with languages and experts in plain numpy, one token at a time: the tests' own LightSeq Moe.
+"""A transformer with languages and experts in plain numpy, one token at a time: the tests' own LightSeq Moe model.
 
-Pre-norm encoder-decoder; every step computes the whole sequence anew, every expert is computed for every token.
-Written from the format's description alone; shares no code with the engines.
+Pre-norm encoder-decoder; every step recomputes the whole sequence, and every expert is computed for every token.
+Written only from the format's description; shares no code with the engines.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from slipway.transformer.spec import Gate, Languages, Stack, Transformer
 
 
 class Dense:
-    """The model of `spec` and `weights`, for one row of languages `source` and `target`."""
+    """The model of `spec` and `weights`, for one row with the languages `source` and `target`."""
 
     def __init__(self, spec: Transformer, weights: Mapping[str, np.ndarray], source: int = 0, target: int = 0) -> None:
         self.spec = spec
@@ -22,7 +22,7 @@ class Dense:
         self.languages = {"encoder": source, "decoder": target}
 
     def greedy(self, source: list[int], columns: int) -> tuple[list[int], float]:
-        """Return at most `columns` - 1 greedy tokens, filled up with the end token, and their log-probability."""
+        """Return at most `columns` - 1 greedy tokens, padded with the end token, and their log-probability."""
         encoded = self.encode(source)
         ids, total = [self.spec.start_id], 0.0
         while len(ids) < columns and (len(ids) == 1 or ids[-1] != self.spec.end_id):
@@ -43,7 +43,7 @@ class Dense:
         return self.norm(x, "encoder.final_norm", stack)
 
     def scores(self, encoded: np.ndarray, ids: list[int]) -> np.ndarray:
-        """Return the log-probabilities of what follows `ids`, the start token first."""
+        """Return the log-probabilities of the token after `ids`, which begin with the start token."""
         stack = self.spec.decoder
         x = self.embedded("decoder", stack, np.array(ids))
         for layer in range(stack.layers):

@@ -1,6 +1,6 @@
-"""LightSeq's beam search by brute force: every hypothesis with every token, sorted; and every sequence there is.
+"""LightSeq's beam search by brute force: every hypothesis with every token, sorted; and all possible sequences.
 
-The tests' own reference for small vocabularies. A function gives the log-probabilities of what follows a prefix.
+The tests' own reference for small vocabularies. A function returns the log-probabilities of the token after a prefix.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Following = Callable[[tuple[int, ...]], np.ndarray]
 
 @dataclass(frozen=True)
 class Rules:
-    """How hypotheses are ordered. `columns` is the width of the answer; its last column is the end token's."""
+    """The order of hypotheses. `columns` is the width of the output; its last column is for the end token."""
 
     width: int
     columns: int
@@ -24,7 +24,7 @@ class Rules:
     diversity: float = 0.0
 
     def score(self, total: float, length: int) -> float:
-        """Return what orders a hypothesis of `length` tokens while searching."""
+        """Return the score of a hypothesis of `length` tokens during the search."""
         return total if self.penalty < 0 else total / ((5 + length) / 6) ** self.penalty
 
     def result(self, ids: tuple[int, ...], total: float, score: float) -> tuple[tuple[int, ...], float]:
@@ -35,7 +35,7 @@ class Rules:
 
 
 def beam_search(following: Following, rules: Rules) -> list[tuple[tuple[int, ...], float]]:
-    """Return the beam's hypotheses, best first, as (ids filled up to all columns, score)."""
+    """Return the beam's hypotheses, best first, as (ids padded to all columns, score)."""
     beam: list[tuple[tuple[int, ...], float, float]] = [((), 0.0, 0.0)]  # ids, log-probability, score
     for length in range(1, rules.columns):
         candidates = []

@@ -1,6 +1,6 @@
-"""Damaged checkpoints are refused by what is wrong with them, and the models beside them do not notice.
+"""Damaged checkpoints are refused with the reason, and other models on the server are not affected.
 
-One server whose models are loaded on request; each case asks the healthy model, loads a damaged one, and asks again.
+One server loads its models on request; each case queries the healthy model, loads a damaged one, and queries again.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def change_config(old: str, new: str) -> Callable[[Path], None]:
     return change
 
 
-# What is done to a T5 over two ranks, and what the reason must say.
+# How a T5 over two ranks is damaged, and what the reason must contain.
 FASTERTRANSFORMER = {
     "truncated": (truncate, [f"truncated: {QUERY} has 184 bytes, expected 192"]),
     "oversized": (lengthen, [f"oversized: {QUERY} has 196 bytes, expected 192"]),
@@ -77,12 +77,12 @@ FASTERTRANSFORMER = {
 
 
 def cut(file: Path) -> None:
-    """Leave half of a file."""
+    """Truncate a file to half its size."""
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
 
 
 def keep(_: Path) -> None:
-    """Change nothing: the model type is the wrong one."""
+    """Change nothing: the model type is wrong."""
 
 
 def drop_bias(file: Path) -> None:
@@ -90,10 +90,15 @@ def drop_bias(file: Path) -> None:
         del opened["encoder_stack/1/ffn_first_bias"]
 
 
-# The extension, what is done to LightSeq's file, the model type it is served as, and what the reason must say.
+# The extension, how LightSeq's file is damaged, the model type it is served as, and what the reason must contain.
 LIGHTSEQ: dict[str, tuple[str, Callable[[Path], object], str, list[str]]] = {
-    "hdf5_truncated": (".hdf5", cut, "Transformer", ["model.hdf5' is no HDF5 file that can be read"]),
-    "hdf5_empty": (".hdf5", lambda file: file.write_bytes(b""), "Transformer", ["model.hdf5' is no HDF5 file"]),
+    "hdf5_truncated": (".hdf5", cut, "Transformer", ["model.hdf5' is not a readable HDF5 file"]),
+    "hdf5_empty": (
+        ".hdf5",
+        lambda file: file.write_bytes(b""),
+        "Transformer",
+        ["model.hdf5' is not a readable HDF5 file"],
+    ),
     "hdf5_field_missing": (
         ".hdf5",
         drop_bias,
@@ -101,27 +106,27 @@ LIGHTSEQ: dict[str, tuple[str, Callable[[Path], object], str, list[str]]] = {
         ["Wrong ffn_first_bias_size ! encoder_stack/1/ffn_first_bias is missing"],
     ),
     "hdf5_of_another_type": (".hdf5", keep, "T5", ["Wrong position_embedding_size !"]),
-    "pb_truncated": (".pb", cut, "Transformer", ["model.pb'", "the file is cut off"]),
+    "pb_truncated": (".pb", cut, "Transformer", ["model.pb'", "the file is truncated"]),
     "pb_empty": (".pb", lambda file: file.write_bytes(b""), "Transformer", ["model.pb' is empty"]),
     "pb_garbage": (
         ".pb",
         lambda file: file.write_bytes(b"no message at all"),
         "Transformer",
-        ["model.pb' is no LightSeq model"],
+        ["model.pb' is not a LightSeq model"],
     ),
     "pb_of_another_type": (".pb", keep, "Bert", ["model.pb'", "model_conf/head_num", "check model_type"]),
 }
 
 
 def add_fastertransformer(repository: Path, name: str, damage: Callable[[Path], None]) -> None:
-    """Add a random T5 over two ranks to which something was done."""
-    checkpoint = add_model(repository, name, "T5") / "1-gpu"  # the default place, however many ranks are there
+    """Add a random T5 over two ranks, damaged by `damage`."""
+    checkpoint = add_model(repository, name, "T5") / "1-gpu"  # the default path, regardless of the number of ranks
     write_fastertransformer(random_checkpoint(T5), checkpoint, WriteOptions(ways=2))
     damage(checkpoint)
 
 
 def add_lightseq(repository: Path, name: str, suffix: str, model_type: str) -> Path:
-    """Add a random Transformer that Google's protobuf or h5py wrote; return its file."""
+    """Add a random Transformer written by Google's protobuf or h5py; return its file."""
     file = lightseq_models.add_model(repository, name, model_type).with_suffix(suffix)
     config = file.with_name("config.pbtxt")
     config.write_text(config.read_text().replace("model.hdf5", file.name))
@@ -163,7 +168,7 @@ def grpc(server: RunningServer) -> Iterator[tritonclient.grpc.InferenceServerCli
 
 
 def generated(client: Any, model: str, ids: list[int]) -> list[int]:
-    """Return what a T5 makes of one sequence."""
+    """Return the ids that a T5 generates for one sequence."""
     arrays = {
         "input_ids": np.array([ids], np.uint32),
         "sequence_length": np.array([[len(ids)]], np.uint32),
@@ -203,7 +208,7 @@ def test_unknown_keys_of_a_config_ini_are_warned_of_and_the_model_is_served(serv
     assert entry(grpc, "unknown_keys")["state"] == "READY"
     warnings = [line for line in server.log.splitlines() if line.startswith("W") and "flux_capacitor" in line]
     assert len(warnings) == 1
-    assert "nothing here reads [decoder] flux_capacitor" in warnings[0]
+    assert "ignored: [decoder] flux_capacitor" in warnings[0]
     assert 1 <= len(generated(grpc, "unknown_keys", [5, 6, 1])) <= 12
 
 

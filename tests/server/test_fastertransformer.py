@@ -1,4 +1,4 @@
-"""T5 served from FasterTransformer checkpoints: paths, both interfaces, decoding, bad input. transformers is right."""
+"""T5 from FasterTransformer checkpoints on a server, against transformers: paths, interfaces, decoding, bad input."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def padded(rows: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def question(rows: list[list[int]], tokens: int = 12, **arguments: Any) -> dict[str, np.ndarray]:
-    """Return the inputs of one request; an argument that is no array holds for every row."""
+    """Return the inputs of one request; an argument that is not an array applies to every row."""
     ids, lengths = padded(rows)
     arrays = {"input_ids": ids, "sequence_length": lengths, "max_output_len": np.full_like(lengths, tokens)}
     for name, value in arguments.items():
@@ -128,7 +128,7 @@ def ask(client: Any, model: str, rows: list[list[int]], tokens: int = 12, **argu
 
 
 def words(*lists: tuple[int, ...]) -> list[list[list[int]]]:
-    """Return one row of words as the clients encode them."""
+    """Return one row of words in the clients' encoding."""
     flat = [token for word in lists for token in word]
     ends = np.cumsum([len(word) for word in lists]).tolist()
     return [[flat, ends + [-1] * (len(flat) - len(ends))]]
@@ -164,7 +164,7 @@ def test_the_documents_own_steps_end_in_a_ready_model(models, serve, tmp_path, m
     with tritonclient.http.InferenceServerClient(running.http) as client:
         assert client.is_server_ready()
         assert client.is_model_ready("fastertransformer")
-    assert "is the directory of one model: serving it alone" in running.log
+    assert "is a model directory, not a model repository: serving only this model" in running.log
 
 
 @pytest.mark.usefixtures("own_cache")
@@ -353,7 +353,7 @@ def test_tasks_change_the_answer_and_unknown_ones_are_refused(server, grpc):
     ],
 )
 def test_a_bad_request_is_refused_and_its_neighbours_are_answered(models, server, arguments):
-    """Eight at once, the fourth of them bad, and the model waits for batches of four."""
+    """Send eight at once, with a bad fourth one, to a model that waits for batches of four."""
     expected = [generate(models.t5, sentence, 12)[0] for sentence in SENTENCES[:3]]
     requests = [question([SENTENCES[number % 3]]) for number in range(8)]
     requests[3] = question(SENTENCES[:1], **arguments)
@@ -375,12 +375,12 @@ def test_a_bad_request_is_refused_and_its_neighbours_are_answered(models, server
 
 
 def finished(statistics: dict[str, Any]) -> int:
-    """Return how many requests had their last answer."""
+    """Return how many requests have had their final response."""
     return sum(statistics["inference_stats"][outcome].get("count", 0) for outcome in ("success", "fail"))
 
 
 def counted(client: tritonclient.http.InferenceServerClient, model: str, requests: int) -> dict[str, Any]:
-    """Return a model's statistics with so many requests in them: an answer may come before it is counted."""
+    """Return a model's statistics once they include `requests` requests: a response may arrive before it is counted."""
     while True:
         statistics = client.get_inference_statistics(model)["model_stats"][0]
         if finished(statistics) >= requests:
@@ -388,13 +388,13 @@ def counted(client: tritonclient.http.InferenceServerClient, model: str, request
 
 
 def executions_of_one(statistics: dict[str, Any]) -> int:
-    """Return how many batches had one row."""
+    """Return the number of batches with one row."""
     return sum(each["compute_infer"]["count"] for each in statistics["batch_stats"] if each["batch_size"] == 1)
 
 
 @pytest.fixture(scope="module")
 def engine(models: Models) -> Iterator[TorchEngine]:
-    """The network of `filled`, without a server around it."""
+    """The network of `filled`, without a server."""
     checkpoint = read_fastertransformer(models.repository / "filled" / "1", kind="T5")
     engine = TorchEngine.open(checkpoint.spec, checkpoint.weights, threads=1)
     yield engine
@@ -438,7 +438,7 @@ def test_diversity_changes_the_beams_of_its_row_and_only_those(grpc, engine):
 
 
 def test_the_factual_nucleus_shrinks_stops_at_its_floor_and_starts_again(grpc, engine):
-    """Drawn with the same seeds: a nucleus that stays, one that halves, one with a floor, one with a reset."""
+    """With the same seeds: a constant nucleus, one that halves, one with a floor, one with a reset."""
     begin = float(np.float32(0.9))  # as it arrives
     plain = Decoding(max_tokens=16, min_tokens=16, top_p=begin, temperature=1.5)
     seeds = range(4)

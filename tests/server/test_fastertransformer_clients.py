@@ -1,4 +1,4 @@
-"""What FasterTransformer's client scripts do, done by ours: streams, written-down requests, BLEU of a test set."""
+"""The tasks of FasterTransformer's client scripts, done by ours: streams, request files, BLEU of a test set."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ SAMPLES = next(
     ROOT,
 )
 SAMPLES = SAMPLES / "data" / "fastertransformer"
-needs_samples = pytest.mark.skipif(not SAMPLES.is_dir(), reason="FasterTransformer's sample requests are not here")
+needs_samples = pytest.mark.skipif(not SAMPLES.is_dir(), reason="FasterTransformer's sample requests are not available")
 
 
 def run_script(name: str, *arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run a script of the example as a reader would."""
+    """Run one of the example's scripts, as a reader would."""
     command = [sys.executable, str(EXAMPLE / name), *arguments]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment, timeout=200, check=False)
@@ -59,7 +59,7 @@ class Served:
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """The example's checkpoint behind both interfaces, and models of full vocabularies for the sample requests."""
+    """The example's checkpoint with both interfaces, and models with full vocabularies for the sample requests."""
     root = tmp_path_factory.mktemp("clients")
     made = run_script("make_checkpoint.py", "-o", "t5-tiny", "--steps", "20", cwd=root)
     assert made.returncode == 0, made.stderr
@@ -107,11 +107,11 @@ def test_a_request_file_prints_the_same_over_both_protocols(served):
 
 def test_a_missing_request_file_is_named():
     done = run_script("issue_request.py", "nowhere.json")
-    assert (done.returncode, done.stderr) == (1, "error: there is no request file 'nowhere.json'\n")
+    assert (done.returncode, done.stderr) == (1, "error: request file 'nowhere.json' does not exist\n")
 
 
 def answers(text: str) -> dict[str, str]:
-    """Return the arrays of a printed answer by name."""
+    """Return the arrays in a printed response by name."""
     parts: dict[str, str] = {}
     for line in text.splitlines():
         if line.endswith(":"):

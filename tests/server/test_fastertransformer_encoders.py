@@ -1,4 +1,4 @@
-"""FasterTransformer's T5 encoder and BERT, alone: hidden states equal those of transformers."""
+"""FasterTransformer's T5 encoder and BERT on their own: hidden states equal those of transformers."""
 
 from __future__ import annotations
 

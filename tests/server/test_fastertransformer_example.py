@@ -1,4 +1,4 @@
-"""The steps that the README of the FasterTransformer example names, taken one by one as they stand there."""
+"""The steps in the FasterTransformer example's README, executed one by one as written."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.kits.servers import served
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "fastertransformer_t5"
-_BEFORE = ("pip install", "cd examples/")  # done when a test begins
+_BEFORE = ("pip install", "cd examples/")  # already done before the test
 
 
 def steps() -> list[str]:
@@ -28,7 +28,7 @@ def steps() -> list[str]:
 
 
 class Reader(ExitStack):
-    """Who takes the steps: where they are, and the server that they have started (on ports the system chose)."""
+    """Executes the steps; keeps the working directory and the server that a step started (on free ports)."""
 
     server: RunningServer
     serving: str

@@ -1,4 +1,4 @@
-"""T5 v1.1, Flan and mT5 from the converter to the answer: gated blocks, a head of their own, logits not scaled."""
+"""T5 v1.1, Flan and mT5 from the converter to the response: gated blocks, a separate head, logits not scaled."""
 
 from __future__ import annotations
 

@@ -228,7 +228,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     settings = {key: str(value) for key, value in dims.items()}
     version = add_model(repository, "beta", "GPT", BETA, model_name="gpt", top_k="1", is_half="0", **settings)
     write_checkpoint(gpt, version / "2-gpu", root / "hf", ways=2)
-    (version / "2-gpu" / "config.ini").unlink()  # the first interface has its sizes in config.pbtxt
+    (version / "2-gpu" / "config.ini").unlink()  # for the first interface the sizes are in config.pbtxt
     add_ensemble(repository)
     with servers.served(repository) as running:
         yield Served(running, gpt)

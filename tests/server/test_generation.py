@@ -1,4 +1,4 @@
-"""Converted models that generate, served: text in, text out, streamed and not; transformers is the reference."""
+"""Converted text-generation models on a server: text in, text out, whole and streamed, compared with transformers."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def client(sources, tmp_path_factory) -> Iterator[tritonclient.grpc.InferenceServerClient]:
-    """A client of a server that has all of them."""
+    """A client of a server with all of them."""
     repository = tmp_path_factory.mktemp("generation")
     for name, source in sources.items():
         engine = "torch" if name == "marian" else "ctranslate2"
@@ -45,7 +45,7 @@ def client(sources, tmp_path_factory) -> Iterator[tritonclient.grpc.InferenceSer
 
 @pytest.fixture(scope="module")
 def references(sources) -> dict[str, tuple[Any, Any]]:
-    """Network and tokenizer of each, as transformers opens them."""
+    """The network and tokenizer of each, opened with transformers."""
     loaders = {"gpt2": hf.AutoModelForCausalLM}
     return {
         name: (
@@ -57,7 +57,7 @@ def references(sources) -> dict[str, tuple[Any, Any]]:
 
 
 def tensors(texts: list[str], **arguments: list[float]) -> list[Any]:
-    """Return the inputs of one request, an argument's value per row."""
+    """Return the inputs of one request, with an argument value per row."""
     arrays = {"text": np.array([[text.encode()] for text in texts], np.object_)}
     for name, values in arguments.items():
         kind = np.uint64 if name == "random_seed" else np.uint32 if name in UINT32 else np.float32
@@ -76,7 +76,7 @@ def ask(client: Any, model: str, texts: list[str], **arguments: list[float]) -> 
 
 
 def stream(client: Any, model: str, *texts: str, **arguments: list[float]) -> list[str]:
-    """Return the pieces of one streamed answer."""
+    """Return the pieces of one streamed response."""
     answers: queue.Queue[Any] = queue.Queue()
     client.start_stream(lambda result, error: answers.put(error or result))
     try:
@@ -96,10 +96,10 @@ def stream(client: Any, model: str, *texts: str, **arguments: list[float]) -> li
 
 
 def expected(references: Any, name: str, text: str, **settings: Any) -> list[str]:
-    """Return what transformers makes of one text."""
+    """Return the text that transformers generates for one text."""
     network, tokenizer = references[name]
     ids = tokenizer(text, return_tensors="pt").input_ids
-    assert ids.shape[1] <= 48  # else it would be cut
+    assert ids.shape[1] <= 48  # otherwise it would be truncated
     with torch.inference_mode():
         made = network.generate(ids, **{"max_new_tokens": NEW, "do_sample": False} | settings)
     first = ids.shape[1] if name == "gpt2" else 1
@@ -124,7 +124,7 @@ def test_streamed_pieces_join_to_the_whole_text(client, name):
 
 
 def test_no_piece_of_a_stream_ends_within_a_character(client):
-    """GPT-2's tokens are bytes: its random text is full of halves of characters."""
+    """GPT-2's tokens are bytes, so its random text is full of partial characters."""
     for seed in range(6):
         settings = {"max_output_len": [40], "runtime_top_k": [200], "random_seed": [seed]}
         pieces = stream(client, "gpt2-stream", "東京", **settings)
@@ -170,12 +170,12 @@ def test_requests_of_different_lengths_and_arguments_are_answered_together(clien
 
 
 def test_a_bad_argument_fails_its_own_request_with_its_name(client):
-    with pytest.raises(InferenceServerException, match="input 'beam_width': 999 is not allowed, only 1 to 64"):
+    with pytest.raises(InferenceServerException, match="input 'beam_width': 999 is out of range, expected 1 to 64"):
         ask(client, "t5", [TEXTS[0]], beam_width=[999])
-    with pytest.raises(InferenceServerException, match=r"max_output_len is 500, and \d+ tokens are possible"):
+    with pytest.raises(InferenceServerException, match=r"max_output_len is 500, but only \d+ tokens are possible"):
         ask(client, "gpt2", ["the cat sat on the mat"], max_output_len=[500])
     with pytest.raises(InferenceServerException, match="row 0: it has no tokens"):
         ask(client, "gpt2", [""])
-    with pytest.raises(InferenceServerException, match="a stream is of one text, and the request has 2"):
+    with pytest.raises(InferenceServerException, match="a stream takes one text, but the request has 2"):
         stream(client, "t5-stream", "a", "b")
     assert ask(client, "t5", [TEXTS[0]], max_output_len=[2])

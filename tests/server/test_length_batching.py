@@ -1,4 +1,4 @@
-"""Batching by length on a real server: a masked mean over texts of many lengths, asked by many at once."""
+"""Batching by length on a real server: a masked mean over texts of many lengths, requested by many clients at once."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ dynamic_batching { max_queue_delay_microseconds: 10000 }
 
 
 def add_masked_mean(repository: Path) -> None:
-    """Add an ONNX model that gives the mean of each row's unmasked ids, and these ids."""
+    """Add an ONNX model that returns the mean of each row's unmasked ids, and these ids."""
     from onnx import TensorProto, checker, helper, save
 
     keys = "".join(
@@ -89,7 +89,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
 
 
 def asked_at_once(address: str) -> list[list[tuple[np.ndarray, np.ndarray]]]:
-    """Let every client ask for all texts, each beginning with another one; return the answers in the order of texts."""
+    """Let every client request all texts, each beginning with another one; return the responses in the texts' order."""
 
     async def client(number: int) -> list[tuple[np.ndarray, np.ndarray]]:
         answers = {}

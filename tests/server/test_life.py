@@ -1,10 +1,11 @@
-"""A server's life: what it loads, how it starts and fails to, how it ends."""
+"""A server's life: what it loads, how it starts or fails to start, how it stops."""
 
 from __future__ import annotations
 
 import json
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -57,7 +58,7 @@ def test_models_are_loaded_unloaded_listed_and_described_on_request(serve, tmp_p
         client.unload_model("m")
         assert not client.is_model_ready("m")
         (entry,) = client.get_model_repository_index()
-        while entry["state"] == "UNLOADING":  # the answer comes when unloading has begun, as from Triton
+        while entry["state"] == "UNLOADING":  # as in Triton, the response comes when unloading has begun
             (entry,) = client.get_model_repository_index()
         assert (entry["name"], entry["state"], entry["reason"]) == ("m", "UNAVAILABLE", "unloaded")
 
@@ -72,13 +73,13 @@ def test_a_signal_ends_the_server_and_its_children_with_exit_code_0(serve, tmp_p
     family = psutil.Process(server.process.pid).children(recursive=True)
     assert family
     server.process.send_signal(stop)
-    server.process.send_signal(stop)  # impatience changes nothing
+    server.process.send_signal(stop)  # a second signal has no effect
     assert server.process.wait(40) == 0
     assert not [child for child in family if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
 
 
 @pytest.mark.capability("2.19")
-def test_what_is_in_flight_is_answered_before_the_server_ends(serve, tmp_path):
+def test_requests_in_flight_are_answered_before_the_server_ends(serve, tmp_path):
     add_identity(tmp_path)
     config = tmp_path / "identity" / "config.pbtxt"
     config.write_text(config.read_text() + 'parameters { key: "execute_delay_ms" value { string_value: "700" } }\n')
@@ -91,7 +92,7 @@ def test_what_is_in_flight_is_answered_before_the_server_ends(serve, tmp_path):
     with ThreadPoolExecutor(2) as pool:
         answers = [pool.submit(ask) for _ in range(2)]
         waiting = 'nv_inference_pending_request_count{model="identity",version="1"} 1'
-        while waiting not in metrics(server.metrics):  # one is executed, the other queued
+        while waiting not in metrics(server.metrics):  # one is executing, the other is queued
             time.sleep(0.01)
         assert server.stop() == 0
         assert [answer.result() for answer in answers] == [[[1, 1, 1, 1]]] * 2
@@ -100,7 +101,7 @@ def test_what_is_in_flight_is_answered_before_the_server_ends(serve, tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["process", "thread"])
-def test_what_takes_longer_than_the_exit_timeout_is_given_up(serve, tmp_path, mode):
+def test_requests_that_take_longer_than_the_exit_timeout_are_abandoned(serve, tmp_path, mode):
     version = write_config(
         tmp_path,
         "slow",
@@ -161,7 +162,7 @@ def test_a_model_that_fails_ends_the_start_with_a_table_and_exit_code_1(tmp_path
     assert result.stderr.rstrip().endswith("error: creating server: Internal - failed to load all models")
 
 
-def test_the_log_goes_to_a_file_in_the_form_that_is_asked_for(tmp_path):
+def test_the_log_goes_to_a_file_in_the_requested_format(tmp_path):
     repository, log = tmp_path / "models", tmp_path / "log"
     write_config(repository, "broken", 'backend: "onnxruntime"\n')
     result = run_serve(repository, "--log-file", log, "--log-format=ISO8601", "--log-info=false")
@@ -171,7 +172,7 @@ def test_the_log_goes_to_a_file_in_the_form_that_is_asked_for(tmp_path):
     assert all(re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ \d+ [WE] \w+\.py:\d+\] \"", line) for line in lines)
 
 
-def test_a_model_that_fails_does_not_end_the_server_when_told_so(serve, tmp_path):
+def test_a_model_that_fails_does_not_end_the_server_with_exit_on_error_false(serve, tmp_path):
     add_identity(tmp_path)
     write_config(tmp_path, "broken", 'backend: "onnxruntime"\n')
     server = serve(tmp_path, "--exit-on-error=false", "--strict-readiness=false")
@@ -181,10 +182,25 @@ def test_a_model_that_fails_does_not_end_the_server_when_told_so(serve, tmp_path
         assert not client.is_model_ready("broken")
 
 
-def test_a_repository_that_is_not_there_ends_the_start(tmp_path):
+def test_a_missing_repository_ends_the_start(tmp_path):
     result = run_serve(tmp_path / "no")
     assert result.returncode == 1
     assert result.stderr.endswith(f"error: creating server: Internal - failed to stat file {tmp_path / 'no'}\n")
+
+
+@pytest.mark.parametrize("flag", ["--http-port", "--grpc-port", "--metrics-port"])
+def test_a_port_in_use_is_found_before_any_model_is_loaded(tmp_path, flag):
+    version = write_config(tmp_path, "m", 'backend: "python"\n')
+    (version / "model.py").write_text("raise SystemExit('loaded')\n")
+    ports = {"--http-port": "0", "--grpc-port": "0", "--metrics-port": "0"}
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        ports[flag] = str(taken.getsockname()[1])
+        words = [word for pair in ports.items() for word in pair]
+        command = [sys.executable, "-m", "slipway", "serve", str(tmp_path), *words]
+        result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert result.returncode == 1
+    reason = f"failed to listen on 127.0.0.1:{ports[flag]}: Address already in use"
+    assert result.stderr == f"error: creating server: Unavailable - {reason}\n"
 
 
 def test_a_server_without_models_is_small_and_quick(serve, tmp_path):

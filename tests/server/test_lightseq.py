@@ -27,7 +27,7 @@ NUMBERS = re.compile(r"-?\d+\.?\d*(?:e-?\d+)?")
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory):
-    """The repository that the example's script makes."""
+    """The repository that the example's script creates."""
     repository = tmp_path_factory.mktemp("example") / "models"
     subprocess.run([sys.executable, EXAMPLE / "make_repository.py", repository], check=True, capture_output=True)
     return repository
@@ -44,7 +44,7 @@ def ports():
 
 @pytest.fixture(scope="module")
 def server(repository, ports):
-    """The example's server, on ports named by tritonserver's flags."""
+    """The example's server, on ports set with tritonserver's flags."""
     with served(repository, f"--http-port={ports[0]}", f"--grpc-port={ports[1]}") as server:
         yield server
 
@@ -133,11 +133,11 @@ def test_metadata_and_config_tell_the_real_outputs(server, http):
     assert (states.dtype, states.shape) == (np.float32, (1, 8, 48))
     shapes = {one["name"]: one["shape"] for one in http.get_model_metadata("transformer_example")["outputs"]}
     assert shapes == {"target_ids": [-1, -1, -1], "target_scores": [-1, -1]}
-    assert "'encoder_output' is declared TYPE_INT32 [-1], but is TYPE_FP32 [-1, -1]; this is corrected" in server.log
+    assert "'encoder_output' is declared as TYPE_INT32 [-1] but is TYPE_FP32 [-1, -1]; corrected" in server.log
 
 
 def test_a_gpu_is_asked_for_and_the_cpu_taken_with_a_warning(server):
-    assert "instance group 'bert_example_0' asks for a GPU, runs on the CPU" in server.log
+    assert "instance group 'bert_example_0' asks for a GPU; it runs on the CPU" in server.log
 
 
 @pytest.mark.capability("1.16")

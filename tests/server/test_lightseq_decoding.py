@@ -1,4 +1,4 @@
-"""How LightSeq models decode, through a server: beam search, sampling, languages and experts against brute force."""
+"""The decoding of LightSeq models on a server, against brute force: beam search, sampling, languages, experts."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ LANGUAGE_EXPERTS = ((0, 1), (1, 0), (2, 1))
 
 
 def short(**settings):
-    """Return settings of answers with four columns to one of `SOURCE`'s length."""
+    """Return settings for outputs of four columns for a source of `SOURCE`'s length."""
     return toy_conf(extra_decode_length=0, max_step=16, **settings)
 
 
@@ -79,14 +79,14 @@ def ask(client, model, rows, **parameters):
 
 
 def dense(repository, name, model_type="Transformer", **languages):
-    """Return the model as its file says it, computed by the tests."""
+    """Return the model in its file, computed by the tests' own code."""
     opened = read_lightseq(repository / name / "model.hdf5", model_type).checkpoint
     weights = {key: np.asarray(array, np.float64) for key, array in opened.weights.items()}
     return Dense(opened.spec, weights, **languages)
 
 
 def following(model, source):
-    """Return the function that gives log-probabilities of what follows a prefix."""
+    """Return the function that returns the log-probabilities of the token after a prefix."""
     encoded = model.encode(source)
     return cache(lambda ids: model.scores(encoded, [model.spec.start_id, *ids]))
 
@@ -96,7 +96,7 @@ def shown(results):
 
 
 def filled(ids, columns, end_id=2):
-    """Return ids of an answer with end tokens up to all columns."""
+    """Return ids padded with end tokens to all columns."""
     return [(*row, *[end_id] * (columns - len(row))) for row in ids.tolist()]
 
 
@@ -174,7 +174,7 @@ def test_sampled_tokens_have_the_models_distribution(repository, client, method)
     assert chi_square(counts, shares / shares.sum()) < CRITICAL[kept - 1]
 
 
-# Chi-square that chance exceeds once in a thousand, by degrees of freedom.
+# Chi-square values that chance exceeds once in a thousand times, by degrees of freedom.
 CRITICAL = {1: 10.83, 2: 13.82, 3: 16.27, 4: 18.47, 5: 20.52, 6: 22.46, 7: 24.32, 8: 26.12}
 
 
@@ -189,7 +189,7 @@ def test_a_seed_repeats_a_sample_alone_and_among_others(client):
 
 
 @pytest.mark.capability("1.15")
-def test_without_a_seed_requests_draw_anew_unless_the_config_has_one(client):
+def test_without_a_seed_each_request_draws_again_unless_the_config_has_one(client):
     assert len({tuple(first_tokens(client, "topk", 64)) for _ in range(3)}) == 3
     assert len({tuple(first_tokens(client, "seeded", 8)) for _ in range(3)}) == 1
     drawn = {tuple(first_tokens(client, "seeded", 8, random_seed=seed)) for seed in range(3)}

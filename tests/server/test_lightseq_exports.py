@@ -1,4 +1,4 @@
-"""Models exported from transformers, served by the LightSeq backend, against transformers itself."""
+"""Models exported from transformers, served by the LightSeq backend, compared with transformers itself."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ RAGGED = np.array([[4, 5, 6, 7, 8, 9], [10, 11, 12, 0, 0, 0], [13, 0, 0, 0, 0, 0
 
 
 def endless(model):
-    """Return a BART that never wants to end."""
+    """Return a BART that never generates the end token."""
     with torch.no_grad():
         model.final_logits_bias[0, 2] = -30
     return model
 
 
 def quantised(model_type):
-    """Return a model of a size where weights outweigh the rest."""
+    """Return a model large enough that weights make up most of the file."""
     if model_type == "QuantTransformer":
         return tiny_bart(3, **WIDE)
     if model_type == "QuantBert":
@@ -48,7 +48,7 @@ QUANTISED = {"QuantTransformer": "hf-bart", "QuantBert": "hf-bert", "QuantGpt": 
 
 @pytest.fixture(scope="module")
 def one_thread():
-    """Models of this size are slower with two threads, the more so on a busy machine."""
+    """Use one thread: models of this size are slower with two, even more so on a busy machine."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -109,7 +109,7 @@ def translated(client, name, source):
 
 @pytest.mark.capability("1.6")
 def test_barts_best_beam_is_transformers_where_all_hypotheses_are_equally_long(client, models):
-    """Then both rules divide by the same: length in transformers, (5 + length) / 6 in LightSeq."""
+    """Then each rule divides all scores by one value: length in transformers, (5 + length) / 6 in LightSeq."""
     source = np.concatenate([SOURCE, SOURCE[:, ::-1]])
     expected = generated(
         models["bart_endless"], source, num_beams=4, length_penalty=1.0, max_length=50, forced_eos_token_id=2
@@ -119,7 +119,7 @@ def test_barts_best_beam_is_transformers_where_all_hypotheses_are_equally_long(c
 
 @pytest.mark.capability("1.6")
 def test_a_trained_barts_best_beam_is_transformers(client, models):
-    """Where a model wavers the two rules may choose differently: transformers' prefers the longer one."""
+    """With an uncertain model the two rules may choose differently: transformers' prefers the longer hypothesis."""
     for start in (3, 11, 19, 27, 32):
         source = np.random.default_rng(start).integers(3, 40, (8, 5)).astype(np.int32)
         source[:, 0] = range(start, start + 8)

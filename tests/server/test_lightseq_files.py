@@ -1,7 +1,7 @@
-"""The files that LightSeq models come in, each served: .pb and .hdf5 of others, 8-bit exports, files that are none.
+"""Each kind of LightSeq file on a server: .pb and .hdf5 from other writers, 8-bit exports, invalid files.
 
-The weights are those of a trained BART, laid out here as LightSeq's `lightseq/inference/proto/*.proto` say and
-written by Google's protobuf and by h5py; transformers is right.
+The weights are those of a trained BART, in the layout of LightSeq's `lightseq/inference/proto/*.proto`, written with
+Google's protobuf and h5py, and compared with transformers.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ MAX_STEP = 50
 
 
 def laid_out(model: Any) -> dict[str, np.ndarray]:
-    """Return the arrays of a one-layer BART under the names of LightSeq's Transformer.
+    """Return the arrays of a one-layer BART by the names in LightSeq's Transformer.
 
-    Each slot of a norm holds the norm of the sub-layer before: the first the embedding's, the last the last layer's.
+    Each norm's slot holds the norm of the previous sub-layer: the first the embedding's, the last the last layer's.
     """
     state = {name.removeprefix("model."): value.numpy() for name, value in model.state_dict().items()}
     values = {
@@ -96,7 +96,7 @@ def laid_out(model: Any) -> dict[str, np.ndarray]:
 
 
 def write_pb(path: Path, values: dict[str, np.ndarray]) -> None:
-    """Write the message with Google's protobuf, by a schema that is not ours."""
+    """Write the message with Google's protobuf and an independent schema."""
     message = independent.transformer(values, **CONF)
     del message.encoder_stack[1:], message.decoder_stack[1:]
     path.write_bytes(message.SerializeToString())
@@ -110,7 +110,7 @@ def write_h5(path: Path, values: dict[str, np.ndarray], **form: Any) -> None:
 
 
 def name_file(repository: Path, model: str, file: str) -> None:
-    """Have the model's config name another file."""
+    """Make the model's config name another file."""
     config = repository / model / "config.pbtxt"
     config.write_text(config.read_text().replace("model.hdf5", file))
 
@@ -157,7 +157,7 @@ def translated(client: Any, model: str, rows: np.ndarray) -> tuple[np.ndarray, n
 
 
 def first_answers(client: Any, model: str, rows: np.ndarray) -> list[list[int]]:
-    """Return the best hypothesis of each row as far as its end token, asked in batches of eight."""
+    """Return the best hypothesis of each row up to its end token, requested in batches of eight."""
     answers = []
     for at in range(0, len(rows), 8):
         ids = translated(client, model, rows[at : at + 8])[0][:, 0].tolist()

@@ -1,4 +1,4 @@
-"""The converted sentence encoder behind the server: meaning, not only shapes."""
+"""The converted sentence encoder on the server: meaning, not only shapes."""
 
 from __future__ import annotations
 
@@ -58,6 +58,6 @@ def test_text_that_is_not_utf8_is_refused_and_the_model_goes_on(sentences):
 
     bad = {"text": np.array([[b"\xff\xfe"]], dtype=np.object_)}
     with tritonclient.http.InferenceServerClient(sentences.http) as client:
-        with pytest.raises(InferenceServerException, match="input 'text' is not UTF-8"):
+        with pytest.raises(InferenceServerException, match="input 'text' is not valid UTF-8"):
             infer(client, "minilm", bad, "embedding")
         assert infer(client, "minilm", texts("good"), "embedding").shape == (1, 384)

@@ -1,4 +1,4 @@
-"""Models of other kinds through all transports: TorchScript, mixed datatypes, very large tensors, metrics."""
+"""Other kinds of models over all transports: TorchScript, mixed datatypes, very large tensors, metrics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every task that `slipway convert` knows, converted, served and asked with words; transformers is the reference."""
+"""Every task of `slipway convert`, converted, served and queried with text, and compared with transformers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def client(sources, tmp_path_factory) -> Iterator[tritonclient.grpc.InferenceServerClient]:
-    """A client of a server that has all of them."""
+    """A client of a server with all of them."""
     repository = tmp_path_factory.mktemp("tasks")
     for name, source in sources.items():
         convert(source, ConvertOptions(name, repository, "onnxruntime", "fp32", lengths=(8,)))
@@ -102,7 +102,8 @@ def test_a_question_about_nothing_has_no_answer(client):
 
 @pytest.mark.parametrize("labels", [[[]], [["cat"]]])
 def test_zero_shot_with_nothing_to_choose_from_is_refused(client, labels):
-    with pytest.raises(InferenceServerException, match=r"'labels' has [01] labels, and it takes two to choose"):
+    expected = r"'labels' needs at least two labels to choose from, but has [01]"
+    with pytest.raises(InferenceServerException, match=expected):
         ask(client, "zero", text=[[TEXTS[0]]], labels=labels)
 
 
@@ -161,7 +162,7 @@ def test_fill_mask_gives_the_five_likeliest_words(client, sources):
 
 
 def test_a_text_without_mask_is_refused_by_name(client):
-    with pytest.raises(InferenceServerException, match=r"every text needs the mask token '\[MASK\]'"):
+    with pytest.raises(InferenceServerException, match=r"every text must contain the mask token '\[MASK\]'"):
         ask(client, "masks", text=[["nothing to fill"]])
 
 

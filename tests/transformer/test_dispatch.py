@@ -50,7 +50,7 @@ class Counting:
 
 
 class Noted(GenerationRequest):
-    """A request that notes what it hears. `leaves` after so many tokens or questions; `sends` every token."""
+    """A request that records its calls. `leaves` after this many tokens or questions; `sends` every token."""
 
     def __init__(
         self, *rows: SequenceRequest, leaves: int | None = None, sends: bool = False, answers: bool = True
@@ -119,7 +119,7 @@ def test_a_lone_request_gets_the_error_at_once():
     assert bad.outcome == [(Code.INTERNAL, "out of memory")]
 
 
-def test_a_request_that_has_told_part_of_its_answer_is_not_run_again():
+def test_a_request_that_has_sent_part_of_its_answer_is_not_run_again():
     streamed, whole, bad = Noted(row(1), sends=True), Noted(row(2)), Noted(row(POISON))
     assert run(streamed, whole, bad, fails_at=1) == [[1, 2, POISON], [2], [POISON]]
     assert streamed.outcome == [(Code.INTERNAL, "out of memory")]

@@ -80,10 +80,10 @@ def test_in_int8_each_row_goes_to_the_engine_that_runs_it_exactly(opened, caplog
     assert auto.description.endswith(
         "; torch int8, cpu for sampling with a seed for each row, beam search without early stopping"
     )
-    said = [record.getMessage() for record in caplog.records if "where CTranslate2 cannot" in record.getMessage()]
+    said = [record.getMessage() for record in caplog.records if "for what CTranslate2 does" in record.getMessage()]
     assert said == [
-        "model 'tiny' computes with torch int8, cpu where CTranslate2 cannot: sampling with a seed for each row",
-        "model 'tiny' computes with torch int8, cpu where CTranslate2 cannot: beam search without early stopping",
+        "model 'tiny' uses torch int8, cpu for what CTranslate2 does not support: sampling with a seed for each row",
+        "model 'tiny' uses torch int8, cpu for what CTranslate2 does not support: beam search without early stopping",
     ]
 
 
@@ -97,11 +97,11 @@ def test_both_engines_may_be_named(opened):
 
 def test_a_model_whose_every_row_ctranslate2_would_refuse_is_torchs_alone(opened):
     auto = opened(**INT8, typical=SAMPLED)
-    assert auto.description == "torch int8, cpu (CTranslate2 cannot: sampling with a seed for each row)"
+    assert auto.description == "torch int8, cpu (CTranslate2 does not support: sampling with a seed for each row)"
 
 
 class Timed:
-    """An engine that takes its time, and whether it is closed."""
+    """A slow engine that records whether it is closed."""
 
     closed = False
 
@@ -215,7 +215,7 @@ def test_hidden_states_and_scores_come_from_the_engine_that_has_them(opened):
 
 def test_an_architecture_that_ctranslate2_cannot_express_is_torchs(opened):
     auto = opened(EXPERTS, **INT8)
-    assert auto.description == "torch int8, cpu (CTranslate2 cannot: a mixture of experts)"
+    assert auto.description == "torch int8, cpu (CTranslate2 does not support: a mixture of experts)"
     assert auto.refusal(GREEDY) == ""
     assert len(collect(auto, [GREEDY, SAMPLED])) == 2
     with pytest.raises(SlipwayError, match=r"model 'tiny': .*a mixture of experts; use engine 'torch'") as caught:
@@ -270,7 +270,7 @@ def test_missing_libraries_are_named_with_the_command(opened, monkeypatch, missi
     with pytest.raises(SlipwayError, match=text) as caught:
         opened(engine=engine)
     assert caught.value.code is Code.UNAVAILABLE
-    assert 'pip install "slipway[generate]"' in caught.value.message
+    assert 'pip install "slipway-serving[generate]"' in caught.value.message
 
 
 def test_without_ctranslate2_torch_does_everything_and_says_so(opened, monkeypatch):
@@ -292,7 +292,7 @@ def test_without_torch_ctranslate2_does_what_it_can(opened, monkeypatch):
 
 
 def test_a_folder_of_the_librarys_name_is_not_the_library(monkeypatch, tmp_path):
-    (tmp_path / "lib_that_is_not_there").mkdir()  # as converted weights lie beside a checkpoint
+    (tmp_path / "lib_that_is_not_there").mkdir()  # like converted weights next to a checkpoint
     monkeypatch.syspath_prepend(tmp_path)
     assert not options.installed("lib_that_is_not_there")
     assert options.installed("numpy")

@@ -28,7 +28,7 @@ def test_floats_are_printed_with_six_decimals():
     ]
 
 
-def test_not_a_number_comes_last():  # the reference server sorts it anywhere
+def test_not_a_number_comes_last():  # the reference server sorts NaN unpredictably
     assert top(np.float32([1, np.nan, 2, np.inf, -np.inf]), 5)[1] == [
         "inf:3",
         "2.000000:2",
@@ -51,7 +51,7 @@ def test_no_more_classes_than_elements_are_given(classes):
     assert top(np.int32([1, 2]), classes) == ((2,), ["2:1", "1:0"])
 
 
-def test_a_row_without_elements_has_no_classes():  # the reference server dies of it
+def test_a_row_without_elements_has_no_classes():  # the reference server crashes
     assert top(np.zeros((1, 0), np.float32), 3, batched=True) == ((1, 0), [])
     assert top(np.zeros((0, 3), np.float32), 3, batched=True) == ((0, 3), [])
 
@@ -65,3 +65,9 @@ def test_other_datatypes_are_refused(values):
 def test_more_than_a_million_elements_are_refused():
     with pytest.raises(SlipwayError, match="more than 1000000"):
         top(np.zeros(1_000_001, np.int8), 1)
+
+
+def test_a_class_with_an_empty_label_has_no_colon_behind_it():
+    tensor = Tensor.from_array("OUT", np.array([1.0, 3.0, 2.0], np.float32))
+    found = classify(tensor, 3, ("cat", "", "bird"), batched=False)
+    assert found.array.tolist() == [b"3.000000:1", b"2.000000:2:bird", b"1.000000:0:cat"]

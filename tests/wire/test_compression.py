@@ -1,4 +1,4 @@
-"""Content codings, bombs included."""
+"""Content codings, including decompression bombs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers on the wire."""
+"""Responses on the wire."""
 
 from __future__ import annotations
 

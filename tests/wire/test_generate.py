@@ -19,6 +19,7 @@ SPECS = (
     TensorSpec("f", "FP32", (-1,), optional=True),
     TensorSpec("flag", "BOOL", (1,), optional=True),
     TensorSpec("half", "FP16", (1,), optional=True),
+    TensorSpec("couple", "FP32", (2,), optional=True),
 )
 MODEL = ModelSignature("m", 4, {spec.name: spec for spec in SPECS}, {})
 
@@ -112,3 +113,37 @@ def test_an_answer_is_flat_and_single_elements_are_scalars():
         b'{"id":"r1","model_name":"m","model_version":"1","p":1,'
         b'"text":"hi","many":[1.0,2.5],"one":7,"flag":true,"odd":NaN,"none":[]}'
     )
+
+
+def refusal(text):
+    with pytest.raises(SlipwayError) as caught:
+        decode(text)
+    return caught.value.message
+
+
+def test_numbers_that_json_lacks_and_a_byte_order_mark_are_read_as_infer_reads_them():
+    request = decode(b'\xef\xbb\xbf{"text": "hi", "f": [NaN, -Infinity, 1], "x": 2}')
+    assert np.array_equal(request.inputs["f"].array, [[np.nan, -np.inf, 1]], equal_nan=True)
+    assert (request.inputs["text"].array.tolist(), request.parameters) == ([[b"hi"]], {"x": 2})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b'{"n": [1], "n": [2]}', "[request id: <id_unknown>] input 'n' already exists in request"),
+        (
+            b'{"n": [1], "parameters": {"n": [2]}}',
+            "Converting keyword: 'parameters': [request id: <id_unknown>] input 'n' already exists in request",
+        ),
+        (
+            b'{"x": 1, "\\u0078": 2}',
+            "failed to parse the request JSON buffer: the key 'x' is given twice in one object",
+        ),
+        (b'{"couple": [1, 2, 3]}', "The schema can not convert input 'couple' to tensor with proper shape"),
+        (b'{"id": null}', "Unable to parse 'id': attempt to access JSON non-string as string"),
+        (b'{"id": {}}', "Unable to parse 'id': attempt to access JSON non-string as string"),
+        (b"[NaN]", "attempt to get members for non-object"),
+    ],
+)
+def test_what_would_be_ambiguous_is_refused(text, message):
+    assert refusal(text) == message

@@ -1,4 +1,4 @@
-"""Infer requests on the wire: what is accepted, and in which words everything else is refused."""
+"""Infer requests on the wire: what is accepted, and the error texts for everything else."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NON_UNSIGNED = "attempt to access JSON non-unsigned-integer as unsigned-integer"
 
 
 def entry(**members):
-    """Return a valid input, changed by `members`; None leaves one out."""
+    """Return a valid input, changed by `members`; None removes a member."""
     base = {"name": "IN0", "shape": [2], "datatype": "FP32", "data": [1, 2.5]}
     return {key: value for key, value in (base | members).items() if value is not None}
 

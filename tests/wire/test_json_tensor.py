@@ -41,7 +41,7 @@ def test_the_ends_of_every_integer_range_are_exact_and_one_beyond_is_refused(dat
 
 def test_a_value_that_would_wrap_is_refused_and_named():
     assert refusal("UINT8", [2], [1, 256]).message == (
-        "Unable to parse 'data': 256 is out of range for input 'IN0' of data-type UINT8, which holds 0 to 255"
+        "Unable to parse 'data': 256 is out of range for input 'IN0' of data-type UINT8, which ranges from 0 to 255"
     )
 
 

@@ -1,4 +1,4 @@
-"""Messages beside inference: statistics, index, load and unload."""
+"""Messages other than inference: statistics, index, load and unload."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_a_load_parameter_triton_does_not_know_is_refused(message, text):
     assert refusal(lambda: protobuf.load_parameters(message)) == (Code.INVALID_ARG, text)
 
 
-def test_unload_takes_dependents_along_only_when_told():
+def test_unload_takes_dependents_along_only_on_request():
     message = service_pb2.RepositoryModelUnloadRequest(model_name="m")
     assert not protobuf.unload_dependents(message)
     message.parameters["unload_dependents"].bool_param = True

@@ -1,4 +1,4 @@
-"""InferResponse -> bytes: the same as the protobuf library gives, byte for byte."""
+"""InferResponse -> bytes: identical to the protobuf library's output."""
 
 from __future__ import annotations
 

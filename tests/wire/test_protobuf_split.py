@@ -1,4 +1,4 @@
-"""Raw contents found without copying: the same as the library finds, or none at all."""
+"""Raw contents are found without copying: the same as the library's, or None."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The runtime arguments of a request: one value per row, checked by a table of rules. All problems are found at once.
+"""The runtime arguments of a request: one value per row, checked by a table of rules, all problems reported at once.
 
-Source: FasterTransformer `docs/t5_guide.md`, `DynamicDecodeLayer`, `TopPSamplingLayer`: what is clipped there is
-clipped here, with a warning that stands once in the log; what would poison a computation (NaN) is refused.
+Source: FasterTransformer `docs/t5_guide.md`, `DynamicDecodeLayer`, `TopPSamplingLayer`. Values that are clipped there
+are clipped here, with a warning that is logged once; values that would spoil a computation (NaN) are refused.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from slipway.errors import SlipwayError, invalid
 
 _LOG: Final = logging.getLogger("slipway.fastertransformer")
 MAX_TOP_K: Final = 1024
-MAX_LISTED: Final = 8  # problems an error names
+MAX_LISTED: Final = 8  # how many problems an error lists
 
 
 @dataclass(frozen=True, slots=True)
 class CheckedValue:
-    """What a rule makes of a value: the value to use, why it was refused, or why it was changed."""
+    """The result of a rule: the value to use, and the reason why it was refused or changed."""
 
     value: float
     problem: str = ""
@@ -65,14 +65,14 @@ def _clipped(low: float, high: float) -> Rule:
 
 
 def _share(otherwise: float) -> Rule:
-    """Values outside of (0, 1] are replaced."""
+    """Return the rule that replaces values outside (0, 1] with `otherwise`."""
 
     def rule(value: float) -> CheckedValue:
         if math.isnan(value):
             return CheckedValue(value, problem="expected a number in (0, 1]")
         if 0.0 < value <= 1.0:
             return CheckedValue(value)
-        return CheckedValue(otherwise, warning=f"lies outside of (0, 1], {otherwise:g} is used")
+        return CheckedValue(otherwise, warning=f"is outside (0, 1], {otherwise:g} is used")
 
     return rule
 
@@ -95,7 +95,7 @@ RULES: Final[Mapping[str, Rule]] = {
 
 @dataclass(slots=True)
 class Arguments:
-    """The arguments of one request of `rows` rows. `check` raises what was collected."""
+    """The arguments of one request with `rows` rows. `check` raises the problems that were collected."""
 
     request: InferRequest
     rows: int
@@ -106,12 +106,12 @@ class Arguments:
         return name in self.request.inputs
 
     def array(self, name: str) -> np.ndarray | None:
-        """Return an input as it came, None when it is absent."""
+        """Return an input as the client sent it, None if it is absent."""
         tensor = self.request.inputs.get(name)
         return None if tensor is None else tensor.array
 
     def column(self, name: str, default: float) -> list[float]:
-        """Return one checked value per row; `default` for all where the argument is absent."""
+        """Return one checked value per row; `default` for all if the argument is absent."""
         values = self._values(name)
         if values is None:
             return [default] * self.rows
@@ -123,27 +123,27 @@ class Arguments:
         return [int(value) for value in self.column(name, default)]
 
     def first(self, name: str, default: int) -> int:
-        """Return the value of row 0, which holds for the whole request."""
+        """Return the value of row 0, which applies to the whole request."""
         values = self._values(name)
         return default if not values else int(values[0])
 
     def refuse(self, name: str, problem: str, row: int | None = None) -> None:
-        """Note what is wrong with an argument."""
+        """Record a problem with an argument."""
         where = "" if row is None else f" of row {row}"
         self.problems.append(f"'{name}'{where} {problem}")
 
     def too_large(self, each: int, made_of: str, most: int) -> str:
-        """Return why an answer of `each` elements per row is too large, "" when it is not; asked before it is made."""
+        """Return why an answer of `each` elements per row would be too large, "" if it would not."""
         elements = self.rows * each
         if elements <= most:
             return ""
         return f"{self.rows} rows of {made_of} make {elements} output elements, at most {most} are allowed"
 
     def check_tokens(self, name: str, beams: int, width: int, most: int) -> None:
-        """Note an answer of more than `most` elements in rows of beams of tokens."""
+        """Record a problem if the answer, rows of beams of tokens, would have more than `most` elements."""
         problem = self.too_large(beams * width, f"{beams} beams of {width} tokens", most)
         if problem:
-            self.refuse(name, f"is too much: {problem}")
+            self.refuse(name, f"is too large: {problem}")
 
     def check(self) -> None:
         """Raise INVALID_ARG with all problems found so far."""

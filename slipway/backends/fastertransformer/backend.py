@@ -1,7 +1,7 @@
 """The backend `fastertransformer`: completes, loads and opens models.
 
-One engine, and with it one copy of the weights, serves all instances of a version. Which engine it is, and in which
-type it computes, is decided in `transformer/engines.py`; how requests are read, in the `interface_*` modules.
+All instances of a version share one engine, and with it one copy of the weights. `transformer/engines.py` chooses the
+engine and its precision; the `interface_*` modules read requests.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from slipway.transformer.spec import Transformer
 
 _LOG: Final = logging.getLogger("slipway.fastertransformer")
 _GPU: Final = model_config_pb2.ModelInstanceGroup.KIND_GPU
-# What a model type cannot do without, by interface.
+# The inputs that a model type requires, by interface.
 _INPUTS: Final = {
     ModelType.T5: (("input_ids", "max_output_len"), (IDS,)),
     ModelType.GPT: (("input_ids", "request_output_len"), (IDS, "REQUEST_OUTPUT_LEN")),
@@ -53,7 +53,7 @@ class FasterTransformerBackend:
     """Serves FasterTransformer checkpoints."""
 
     def complete(self, config: model_config_pb2.ModelConfig, context: CompletionContext) -> None:  # noqa: ARG002
-        """Fill in the interface of the model type where the file leaves it out."""
+        """Fill in the inputs and outputs of the model type if the file leaves them out."""
         complete_interface(config, model_type(config), data_type_of(config))
 
     def load(self, context: ModelContext) -> LoadedFasterTransformer:
@@ -61,7 +61,7 @@ class FasterTransformerBackend:
         configuration = read_configuration(context.config)
         _check_interface(context, configuration.type)
         if any(group.kind == _GPU for group in context.config.instance_group):
-            _LOG.warning("model '%s': instance groups do not choose the device, DEVICE does", context.name)
+            _LOG.warning("model '%s': instance groups do not set the device; use the parameter DEVICE", context.name)
         directory = checkpoint_directory(
             context, configuration.values.get("model_checkpoint_path", ""), configuration.tensor_parallel
         )
@@ -99,20 +99,20 @@ class LoadedFasterTransformer:
 
 
 def _check_interface(context: ModelContext, kind: ModelType) -> None:
-    """Refuse a configuration whose inputs are those of no interface of its model type."""
+    """Refuse a configuration whose inputs do not match any interface of its model type."""
     wanted = _INPUTS[kind]
     if not any(set(names) <= context.signature.inputs.keys() for names in wanted):
         choices = " or ".join(" and ".join(f"'{name}'" for name in names) for names in wanted)
         raise invalid(
             f"unable to load model '{context.name}': model type {kind.value} needs the inputs {choices}; config.pbtxt "
-            f"declares {', '.join(context.signature.inputs) or 'none'}. Without any inputs and outputs it is completed"
+            f"declares {', '.join(context.signature.inputs) or 'none'}. Omit all tensors to have them filled in"
         )
 
 
 def _executor(
     signature: ModelSignature, spec: Transformer, configuration: Configuration, engine: TransformerEngine
 ) -> Callable[[], Executor]:
-    """Return what opens an executor; the interface is the one that config.pbtxt declares."""
+    """Return the function that opens an executor, for the interface that config.pbtxt declares."""
     limits, kind = configuration.limits, configuration.type
     if kind is ModelType.T5_ENCODER:
         return partial(EncodingExecutor, engine, T5EncoderInterface(signature, spec, limits).read)

@@ -1,7 +1,7 @@
-"""Where a model's checkpoint lies: FasterTransformer's rules, and the places people put it after reading them.
+"""Find a model's checkpoint: by FasterTransformer's rules, and in the other places where users put it.
 
-`model_checkpoint_path` may be absolute or relative to where the server was started; without it the version directory
-is looked through. Looks only; opens nothing.
+`model_checkpoint_path` may be absolute or relative to the server's working directory; without it the version directory
+is searched. Opens no file.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from slipway.errors import unavailable
 
 
 def checkpoint_directory(context: ModelContext, path: str, tensor_parallel: int) -> Path:
-    """Return the directory of the checkpoint; raise UNAVAILABLE with every place that was tried."""
+    """Return the directory of the checkpoint; raise UNAVAILABLE, listing every place that was tried."""
     ranks = f"{max(tensor_parallel, 1)}-gpu"
     tried: list[Path] = []
     for place in _given(context, Path(path)) if path else _implied(context, ranks):
@@ -25,9 +25,9 @@ def checkpoint_directory(context: ModelContext, path: str, tensor_parallel: int)
             if _holds_checkpoint(candidate):
                 return candidate
             tried.append(candidate)
-    cause = f"parameter 'model_checkpoint_path' is '{path}'" if path else "no 'model_checkpoint_path' is given"
+    cause = f"parameter 'model_checkpoint_path' is '{path}'" if path else "'model_checkpoint_path' is not set"
     raise unavailable(
-        f"unable to load model '{context.name}': {cause}, and none of these directories holds a FasterTransformer "
+        f"unable to load model '{context.name}': {cause}, and none of these directories contains a FasterTransformer "
         f"checkpoint ({CONFIG} and *.bin): {', '.join(map(str, tried))}"
     )
 
@@ -50,8 +50,8 @@ def _implied(context: ModelContext, ranks: str) -> Iterator[Path]:
 
 
 def _holds_checkpoint(path: Path) -> bool:
-    """Return whether there are weights; the first GPT interface has its sizes in config.pbtxt, not in config.ini."""
+    """Return whether there are weights; the first GPT interface keeps sizes in config.pbtxt and has no config.ini."""
     try:
         return (path / CONFIG).is_file() or any(path.glob("*.bin"))
-    except OSError:  # no directory, or none that may be read
+    except OSError:  # not a directory, or not readable
         return False

@@ -1,8 +1,8 @@
 """The inputs and outputs of each model type as tables, to complete a config.pbtxt that leaves them out.
 
-Source: `all_models/*/fastertransformer/config.pbtxt` of the FasterTransformer backend. What a file says stays; only two
-things are set over it: the datatypes of hidden states follow `data_type`, as upstream, and every input may be ragged,
-since requests are read one by one and so may be batched whatever their lengths and arguments are.
+Source: `all_models/*/fastertransformer/config.pbtxt` of the FasterTransformer backend. Two settings are always changed,
+everything else that a file says is kept: the datatypes of hidden states follow `data_type`, as upstream, and every
+input may be ragged, because requests are read one by one and can be batched even if lengths and arguments differ.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from tritonclient.grpc import model_config_pb2
 
 from slipway.backends.fastertransformer.configuration import ModelType
 
-MAX_BATCH: Final = 1024  # of upstream's files
+MAX_BATCH: Final = 1024  # the value in upstream's files
 _TYPES: Final = {
     "fp32": model_config_pb2.TYPE_FP32,
     "fp16": model_config_pb2.TYPE_FP16,
@@ -25,7 +25,7 @@ _FOLLOW_DATA_TYPE: Final = ("output_hidden_state", "output_attentions")
 
 @dataclass(frozen=True, slots=True)
 class _Tensor:
-    """One input or output; `scalar` inputs are [1] per row and reshaped to nothing."""
+    """One input or output; `scalar` inputs are [1] per row and reshaped to [ ]."""
 
     name: str
     data_type: str
@@ -103,7 +103,7 @@ _OUTPUTS: Final = {
 
 
 def complete_interface(config: model_config_pb2.ModelConfig, kind: ModelType, data_type: str) -> None:
-    """Fill in the inputs and outputs of the current interface where `config` has none; set what follows `data_type`."""
+    """Fill in the current interface if `config` declares no tensors; set the datatypes that follow `data_type`."""
     beta = {"INPUT_ID", "OUTPUT0"} & {declared.name for declared in (*config.input, *config.output)}
     if not config.input and not config.output and config.max_batch_size == 0:
         config.max_batch_size = MAX_BATCH

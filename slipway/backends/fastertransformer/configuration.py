@@ -1,7 +1,8 @@
-"""What a FasterTransformer config.pbtxt says in its `parameters`, read once into a frozen value.
+"""Read the `parameters` of a FasterTransformer config.pbtxt once, into a frozen value.
 
-Upstream's keys are read as leniently as upstream reads them: a count that is no number is 0, and logged. Slipway's own
-keys (ENGINE, COMPUTE_TYPE, DEVICE, MAX_INPUT_LEN, MAX_OUTPUT_LEN) are strict. Opens no file and no engine.
+Upstream's keys are read as leniently as upstream reads them: a count that is not a number becomes 0, with a warning.
+Slipway's own keys (ENGINE, COMPUTE_TYPE, DEVICE, MAX_INPUT_LEN, MAX_OUTPUT_LEN) are strict. Opens no file and no
+engine.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from slipway.transformer.options import COMPUTE_TYPES, ENGINES
 
 _LOG: Final = logging.getLogger("slipway.fastertransformer")
 _HALF_TYPES: Final = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
-MAX_INPUT: Final = 8192  # tokens of one sequence; attention needs memory for their square
+MAX_INPUT: Final = 8192  # tokens of one sequence; the memory for attention grows with their square
 MAX_OUTPUT: Final = 16384
 MAX_BEAMS: Final = 64  # FasterTransformer's own limit
 
@@ -37,7 +38,7 @@ class ModelType(Enum):
 
 @dataclass(frozen=True, slots=True)
 class SequenceLimits:
-    """The longest sequences a request may bring and ask for; what a client may make the server allocate."""
+    """Maximum lengths of a request's inputs and outputs: they limit what a client can make the server allocate."""
 
     input_tokens: int = MAX_INPUT
     output_tokens: int = MAX_OUTPUT
@@ -46,11 +47,11 @@ class SequenceLimits:
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """The parameters of one model. `values` are all of them, as written."""
+    """The parameters of one model. `values` has all of them as written."""
 
     model: str
     type: ModelType
-    data_type: str  # fp32, fp16, bf16; "" where the file does not say
+    data_type: str  # fp32, fp16, bf16; "" if the file does not say
     tensor_parallel: int
     engine: str
     compute_type: str
@@ -59,16 +60,16 @@ class Configuration:
     values: Mapping[str, str]
 
     def whole(self, key: str, default: int = 0) -> int:
-        """Return an upstream count; one that is no number is 0, and logged."""
+        """Return an upstream count; a value that is not a number becomes 0, with a warning."""
         return lenient_integer(self.model, self.values, key, default)
 
     def number(self, key: str, default: float) -> float:
-        """Return an upstream figure; raise INVALID_ARG when it is no number."""
+        """Return an upstream figure; raise INVALID_ARG when it is not a number."""
         text = self.values.get(key, "")
         try:
             return float(text) if text else default
         except ValueError:
-            raise invalid(f"unable to load model '{self.model}', parameter '{key}': '{text}' is no number") from None
+            raise invalid(f"unable to load model '{self.model}', parameter '{key}': '{text}' is not a number") from None
 
 
 def read_configuration(config: model_config_pb2.ModelConfig) -> Configuration:
@@ -105,7 +106,7 @@ def values_of(config: model_config_pb2.ModelConfig) -> dict[str, str]:
 
 
 def model_type(config: model_config_pb2.ModelConfig) -> ModelType:
-    """Return the model type that `config` names; raise UNSUPPORTED for another."""
+    """Return the model type that `config` names; raise UNSUPPORTED for an unknown one."""
     text = values_of(config).get("model_type", "")
     try:
         return ModelType(text)
@@ -117,7 +118,7 @@ def model_type(config: model_config_pb2.ModelConfig) -> ModelType:
 
 
 def data_type_of(config: model_config_pb2.ModelConfig) -> str:
-    """Return `data_type` (or what the first interface's `is_half` means), "" where neither is given."""
+    """Return `data_type` (or the meaning of the first interface's `is_half`), "" if neither is set."""
     values = values_of(config)
     text = values.get("data_type", "").lower()
     if not text and "is_half" in values:
@@ -131,14 +132,14 @@ def data_type_of(config: model_config_pb2.ModelConfig) -> str:
 
 
 def lenient_integer(model: str, values: Mapping[str, str], key: str, default: int) -> int:
-    """Return a count as upstream reads it: what is no number is 0, and logged."""
+    """Return a count as upstream reads it: a value that is not a number becomes 0, with a warning."""
     text = values.get(key, "")
     if not text:
         return default
     try:
         return int(text)
     except ValueError:
-        _LOG.warning("model '%s': parameter '%s' is '%s', which is no number: 0 is used", model, key, text)
+        _LOG.warning("model '%s': parameter '%s' is '%s', which is not a number: 0 is used", model, key, text)
         return 0
 
 
@@ -157,13 +158,13 @@ def _limit(parameters: Parameters, key: str, default: int) -> int:
 
 
 def _device(parameters: Parameters) -> str:
-    """Return where to compute: FasterTransformer's files say KIND_CPU and mean every GPU there is."""
+    """Return where to compute: FasterTransformer's files say KIND_CPU and mean all GPUs."""
     text = parameters.text("DEVICE") or "auto"
     if text != "auto":
         return text
     if not has_gpu():
         return "cpu"
-    import torch  # only where the driver shows a GPU: a server on CTranslate2 alone never pays for it
+    import torch  # only if the driver shows a GPU: a server that uses only CTranslate2 need not import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
 
@@ -178,7 +179,7 @@ def _compute_type(
         if kind is ModelType.GPT:
             return "int8"
         _LOG.warning(
-            "model '%s': int8_mode is ignored for %s; COMPUTE_TYPE: int8 is what it asks for", model, kind.value
+            "model '%s': int8_mode is ignored for %s; set the parameter COMPUTE_TYPE to int8 instead", model, kind.value
         )
     if device != "cpu":
         return _HALF_TYPES[data_type or "fp32"]

@@ -1,7 +1,8 @@
-"""How each row is decoded: FasterTransformer's runtime arguments as `Decoding`s.
+"""Turn FasterTransformer's runtime arguments into the `Decoding` of each row.
 
-What has no effect is left at its default, so that engines may take their fast path: no temperature for greedy search,
-no nucleus where one token is left. Source: FasterTransformer `DynamicDecodeLayer`, `setup_topk_runtime_args`.
+Arguments without an effect are left at their defaults, so that engines can take their fast path: no temperature for
+greedy search, no nucleus if only one token is left. Source: FasterTransformer `DynamicDecodeLayer`,
+`setup_topk_runtime_args`.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ from slipway.transformer.spec import Transformer
 
 
 def asked(arguments: Arguments, name: str) -> bool:
-    """Return whether a boolean argument is there and true."""
+    """Return whether a boolean argument is present and true."""
     array = arguments.array(name)
     return array is not None and bool(array.any())
 
 
 def read_decodings(arguments: Arguments, spec: Transformer, beams: int, limits: Sequence[int]) -> list[Decoding]:
-    """Return the decoding of each row, which may generate `limits` tokens; problems are noted."""
+    """Return the decoding of each row, which may generate `limits` tokens; record problems."""
     plain = _plain(arguments, spec, limits)
     if beams > 1:
         penalties = arguments.column("len_penalty", 0.0)
@@ -39,7 +40,7 @@ def read_decodings(arguments: Arguments, spec: Transformer, beams: int, limits: 
 
 
 def with_beams(decoding: Decoding, beams: int, *, length_penalty: float, diversity: float) -> Decoding:
-    """Return `decoding` by beam search."""
+    """Return `decoding` with beam search."""
     return replace(
         decoding,
         search=Search.HUGGING_FACE,
@@ -50,7 +51,7 @@ def with_beams(decoding: Decoding, beams: int, *, length_penalty: float, diversi
 
 
 def with_sampling(decoding: Decoding, top_k: int, top_p: float) -> Decoding:
-    """Return `decoding` greedy (0 and 0, or k 1), among the best k, in the nucleus p, or in that of the best k."""
+    """Return `decoding` as greedy (0 and 0, or k 1), top-k, nucleus p, or the nucleus within the top k."""
     if top_k == 1 or (top_k == 0 and top_p == 0.0):
         invariant = decoding.presence_penalty == 0.0 and not decoding.log_probabilities
         return replace(decoding, temperature=1.0) if invariant else decoding
@@ -58,7 +59,7 @@ def with_sampling(decoding: Decoding, top_k: int, top_p: float) -> Decoding:
 
 
 def _plain(arguments: Arguments, spec: Transformer, limits: Sequence[int]) -> list[Decoding]:
-    """Return what holds for every search."""
+    """Return the settings that every search shares."""
     starts, ends = _ids(arguments, "start_id", spec.start_id, spec), _ids(arguments, "end_id", spec.end_id, spec)
     temperatures, minima = arguments.column("temperature", 1.0), arguments.whole("min_length", 0)
     repetitions, presences = arguments.column("repetition_penalty", 1.0), arguments.column("presence_penalty", 0.0)
@@ -67,7 +68,7 @@ def _plain(arguments: Arguments, spec: Transformer, limits: Sequence[int]) -> li
     decodings = []
     for row, limit in enumerate(limits):
         if repetitions[row] != 1.0 and presences[row] != 0.0:
-            arguments.refuse("repetition_penalty", "and 'presence_penalty' exclude each other", row)
+            arguments.refuse("repetition_penalty", "and 'presence_penalty' are mutually exclusive", row)
         decodings.append(
             Decoding(
                 max_tokens=limit,
@@ -86,7 +87,7 @@ def _plain(arguments: Arguments, spec: Transformer, limits: Sequence[int]) -> li
 
 
 def _with_randomness(arguments: Arguments, spec: Transformer, decodings: Sequence[Decoding]) -> list[Decoding]:
-    """Return `decodings` with their seeds and the factual nucleus; greedy ones as they are."""
+    """Return `decodings` with seeds and the settings of the factual nucleus; greedy ones stay as they are."""
     seeds, decays = arguments.whole("random_seed", 0), arguments.column("top_p_decay", 1.0)
     floors, resets = arguments.column("top_p_min", 1e-6), arguments.whole("top_p_reset_ids", -1)
     vocabulary = spec.output_stack.vocabulary
@@ -96,7 +97,7 @@ def _with_randomness(arguments: Arguments, spec: Transformer, decodings: Sequenc
             seed=seeds[row],
             top_p_decay=decays[row],
             top_p_min=floors[row],
-            top_p_reset_id=resets[row] if 0 <= resets[row] < vocabulary else -1,  # -1 arrives as 4294967295
+            top_p_reset_id=resets[row] if 0 <= resets[row] < vocabulary else -1,  # a client's -1 arrives as 4294967295
         )
         if decoding.top_k or decoding.top_p
         else decoding
@@ -109,7 +110,7 @@ def _ids(arguments: Arguments, name: str, default: int, spec: Transformer) -> li
     ids = arguments.whole(name, default)
     for row, value in enumerate(ids):
         if name in arguments and not 0 <= value < vocabulary:
-            arguments.refuse(name, f"is {value}, the vocabulary has {vocabulary}", row)
+            arguments.refuse(name, f"is {value}, the vocabulary has {vocabulary} tokens", row)
     return ids
 
 

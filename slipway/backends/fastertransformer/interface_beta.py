@@ -1,8 +1,8 @@
 """The first interface of T5 and GPT (backend 1.1 beta): INPUT_ID and lengths in, OUTPUT0 and OUTPUT1 out.
 
-Every way of decoding is a parameter of config.pbtxt, so one `Decoding` holds for all requests of a model. OUTPUT1
-counts what was generated, the end token included; FasterTransformer counted one more for finished rows, which its
-clients, cutting there and skipping special tokens, do not see.
+All decoding settings are parameters of config.pbtxt, so all requests of a model share one `Decoding`. OUTPUT1 counts
+the generated tokens, including the end token. FasterTransformer counts one more for finished rows; its clients do not
+notice, because they cut there and skip special tokens.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from slipway.transformer.spec import Transformer
 IDS: Final = "INPUT_ID"
 _LENGTHS: Final = "REQUEST_INPUT_LEN"
 _LIMIT: Final = "REQUEST_OUTPUT_LEN"
-_DEFAULT_LONGEST: Final = 528  # of the shipped files: input 512, output 528
+_DEFAULT_LONGEST: Final = 528  # from FasterTransformer's own files: input 512, output 528
 
 
 @dataclass(slots=True)
@@ -41,7 +41,7 @@ class BetaJob:
     batched: bool
 
     def answer(self, results: Results) -> list[Tensor]:
-        """Return the ids, and how many of them were generated."""
+        """Return the ids and the number of generated ones."""
         ids, lengths = token_arrays(results, self.layout)
         return declared(self.signature, {"OUTPUT0": ids, "OUTPUT1": lengths}, batched=self.batched)
 
@@ -68,14 +68,14 @@ class BetaInterface:
         self._warned: set[str] = set()
 
     def read(self, request: InferRequest) -> BetaJob:
-        """Return the job of a request; raise INVALID_ARG with everything that is wrong with it."""
+        """Return the job of a request; raise INVALID_ARG with all its problems."""
         if IDS not in request.inputs:
             raise invalid(f"{request.log_prefix}'{IDS}' is missing")
         table = request.inputs[IDS].array.astype(np.int64)
         batched = self._signature.max_batch_size > 0
         if not batched:
             table = table[None]
-        if table.ndim == 3:  # GPT's is [rows, 1, tokens]
+        if table.ndim == 3:  # GPT's ids are [rows, 1, tokens]
             if table.shape[1] != 1:
                 raise invalid(f"{request.log_prefix}'{IDS}' has shape {list(table.shape)}, expected [rows, 1, tokens]")
             table = table[:, 0]
@@ -101,7 +101,7 @@ class BetaInterface:
         return BetaJob(rows, self._signature, layout, batched)
 
     def _limits(self, arguments: Arguments, lengths: Sequence[int]) -> list[int]:
-        """Return how many tokens each row may generate: the start token takes one of T5's places."""
+        """Return how many tokens each row may generate: the start token takes one of T5's positions."""
         if not self._with_prompt:
             return [max(1, self._longest_output - 1)] * arguments.rows
         most = self._longest_output
@@ -126,7 +126,7 @@ def _beams(configuration: Configuration) -> int:
 
 
 def _decoding(configuration: Configuration, spec: Transformer, beams: int) -> Decoding:
-    """Return how the parameters have every row decoded."""
+    """Return the decoding that the parameters set for every row."""
     figures = {
         key: configuration.number(key, default)
         for key, default in (
@@ -139,7 +139,7 @@ def _decoding(configuration: Configuration, spec: Transformer, beams: int) -> De
     }
     wrong = [f"'{key}' is {value:g}" for key, value in figures.items() if not np.isfinite(value)]
     if figures["repetition_penalty"] <= 0 or figures["temperature"] < 0:
-        wrong.append("'repetition_penalty' must be above 0 and 'temperature' no less than 0")
+        wrong.append("'repetition_penalty' must be above 0 and 'temperature' must not be negative")
     if wrong:
         raise invalid(f"unable to load model '{configuration.model}', parameters: {'; '.join(wrong)}")
     plain = Decoding(

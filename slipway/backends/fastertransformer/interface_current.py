@@ -1,7 +1,7 @@
-"""The current interface of T5 and GPT: lower-case tensors, every way of decoding an argument per row.
+"""The current interface of T5 and GPT: lower-case tensor names, all decoding settings as arguments per row.
 
-A request becomes one `SequenceRequest` per sequence with its own `Decoding`; what the engine found becomes
-`output_ids` and its companions. Source: FasterTransformer `docs/t5_guide.md`, `docs/gpt_guide.md`,
+A request becomes one `SequenceRequest` per sequence with its own `Decoding`; the engine's results become `output_ids`
+and the outputs that go with it. Source: FasterTransformer `docs/t5_guide.md`, `docs/gpt_guide.md`,
 `DynamicDecodeLayer`.
 """
 
@@ -43,7 +43,7 @@ class InterfaceForm:
 
     lengths: str
     limit: str
-    limit_per_row: bool  # else row 0 says it for all
+    limit_per_row: bool  # else row 0 sets it for all rows
     with_prompt: bool  # the answer begins with the input
 
 
@@ -60,10 +60,10 @@ class CurrentJob:
     layout: OutputLayout
     batched: bool
     log_probabilities: bool
-    embeddings: np.ndarray | None  # float32 [rows, hidden], where they were asked for
+    embeddings: np.ndarray | None  # float32 [rows, hidden], if requested
 
     def answer(self, results: Results) -> list[Tensor]:
-        """Return the tensors; what was not asked for is not among them."""
+        """Return the requested tensors."""
         layout = self.layout
         ids, lengths = token_arrays(results, layout)
         arrays = {"output_ids": ids, "sequence_length": lengths}
@@ -79,7 +79,7 @@ class CurrentJob:
 
 
 class CurrentInterface:
-    """Reads requests of one model. `engine` is only asked for context embeddings."""
+    """Reads requests of one model. `engine` is used only for context embeddings."""
 
     def __init__(
         self,
@@ -98,7 +98,7 @@ class CurrentInterface:
         self._warned: set[str] = set()
 
     def read(self, request: InferRequest) -> CurrentJob:
-        """Return the job of a request; raise INVALID_ARG with everything that is wrong with it."""
+        """Return the job of a request; raise INVALID_ARG with all its problems."""
         for name in ("input_ids", self._form.limit):
             if name not in request.inputs:
                 raise invalid(f"{request.log_prefix}'{name}' is missing")

@@ -1,6 +1,6 @@
-"""The interfaces that answer with hidden states: T5-Encoder (ids in) and bert (embedded tokens in).
+"""The interfaces that return hidden states: T5-Encoder (ids in) and bert (embedded tokens in).
 
-Rows of different lengths come padded and go padded with zeros. Source: FasterTransformer backend
+Rows of different lengths arrive padded and are returned padded with zeros. Source: FasterTransformer backend
 `T5EncoderTritonModelInstance`, `BertTritonModelInstance`.
 """
 
@@ -41,7 +41,7 @@ class EncoderJob:
     batched: bool
 
     def answer(self, results: Sequence[Encoded]) -> list[Tensor]:
-        """Return `output_hidden_state` [rows, columns, hidden] and, where asked for, `output_attentions` [rows, layers,
+        """Return `output_hidden_state` [rows, columns, hidden] and, if requested, `output_attentions` [rows, layers,
         heads, columns, columns]."""
         stack, columns = self.spec.input_stack, self.columns
         arrays = {"output_hidden_state": padded([each.hidden for each in results], (columns, stack.hidden))}
@@ -53,7 +53,7 @@ class EncoderJob:
 
 
 class _EncoderInterface:
-    """What both have in common."""
+    """The part that both interfaces share."""
 
     def __init__(self, signature: ModelSignature, spec: Transformer, limits: SequenceLimits) -> None:
         self._signature = signature
@@ -64,14 +64,14 @@ class _EncoderInterface:
         self._warned: set[str] = set()
 
     def _array(self, request: InferRequest, name: str, rank: int) -> tuple[np.ndarray, bool]:
-        """Return an input with its batch dimension, and whether it came with one."""
+        """Return an input with a batch dimension, and whether it arrived with one."""
         if name not in request.inputs:
             raise invalid(f"{request.log_prefix}'{name}' is missing")
         array = request.inputs[name].array
         return (array, True) if array.ndim == rank else (array[None], False)
 
     def _check_size(self, arguments: Arguments, columns: int, *, attentions: bool) -> None:
-        """Note an answer larger than may be made."""
+        """Record a problem if the answer would be too large."""
         stack = self._spec.input_stack
         each = columns * stack.hidden + (stack.layers * stack.heads * columns**2 if attentions else 0)
         problem = arguments.too_large(each, f"{columns} columns", self._elements)

@@ -1,6 +1,6 @@
-"""Hypotheses as the tensors FasterTransformer answers with: [rows, beams, width], cut or filled to the width.
+"""Turn hypotheses into FasterTransformer's output tensors: [rows, beams, width], cut or filled to the width.
 
-A row that is done is padded with its end id as far as the longest row of the request goes; what nobody reached is 0.
+A finished row is padded with its end id up to the length of the request's longest row; all columns after that are 0.
 Knows no request.
 """
 
@@ -21,9 +21,9 @@ Results = Sequence[Sequence[Hypothesis]]
 
 @dataclass(frozen=True, slots=True)
 class OutputLayout:
-    """The form of one answer: `width` of the ids, `steps` of what is told per generated token.
+    """The form of one answer: `width` columns for ids, `steps` columns for figures per generated token.
 
-    `prompts` stand before what was generated, where the model's answer begins with them.
+    `prompts` precede the generated tokens, for models whose answer begins with them.
     """
 
     beams: int
@@ -34,7 +34,7 @@ class OutputLayout:
 
 
 def token_arrays(results: Results, layout: OutputLayout) -> tuple[np.ndarray, np.ndarray]:
-    """Return the ids, int32 [rows, beams, width], and how many of them are no padding, int32 [rows, beams]."""
+    """Return the ids, int32 [rows, beams, width], and how many of them are not padding, int32 [rows, beams]."""
     rows, beams = len(results), layout.beams
     ids = np.zeros((rows, beams, layout.width), np.int32)
     lengths = np.zeros((rows, beams), np.int32)
@@ -53,7 +53,7 @@ def token_arrays(results: Results, layout: OutputLayout) -> tuple[np.ndarray, np
 
 
 def log_probability_arrays(results: Results, layout: OutputLayout) -> tuple[np.ndarray, np.ndarray]:
-    """Return the sums, float32 [rows, beams], and the figures per generated token, float32 [rows, beams, steps]."""
+    """Return log-probabilities: sums, float32 [rows, beams], and those of each token, float32 [rows, beams, steps]."""
     rows, beams = len(results), layout.beams
     sums = np.zeros((rows, beams), np.float32)
     figures = np.zeros((rows, beams, layout.steps), np.float32)
@@ -65,7 +65,7 @@ def log_probability_arrays(results: Results, layout: OutputLayout) -> tuple[np.n
 
 
 def padded(arrays: Sequence[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
-    """Return `arrays` stacked, each filled up with zeros to `shape`, float32."""
+    """Return `arrays` stacked, each padded with zeros to `shape`, float32."""
     stacked = np.zeros((len(arrays), *shape), np.float32)
     for target, array in zip(stacked, arrays, strict=True):
         target[tuple(slice(size) for size in array.shape)] = array
@@ -73,7 +73,7 @@ def padded(arrays: Sequence[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
 
 
 def declared(signature: ModelSignature, arrays: dict[str, np.ndarray], *, batched: bool = True) -> list[Tensor]:
-    """Return those of `arrays` that the model declares, in the datatypes it declares; without `batched` row 0 alone."""
+    """Return the `arrays` that the model declares, in the declared datatypes; without `batched` only row 0."""
     tensors = []
     for name, array in arrays.items():
         spec = signature.outputs.get(name)

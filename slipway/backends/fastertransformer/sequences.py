@@ -1,7 +1,7 @@
-"""The token ids of a request, cut to their lengths and held against the vocabulary and the prompt tables.
+"""Cut the token ids of a request to their lengths and check them against the vocabulary and the prompt tables.
 
-Virtual tokens (p-tuning) are ids from `prompt_learning_start_id` on: rows of a table that the checkpoint has for the
-row's task or that came with the request. Source: FasterTransformer `docs/t5_guide.md`, `docs/gpt_guide.md`.
+Virtual tokens (p-tuning) are ids from `prompt_learning_start_id` on. They are rows of a prompt table, from the
+checkpoint or from the request. Source: FasterTransformer `docs/t5_guide.md`, `docs/gpt_guide.md`.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ _PROMPT_TUNING = 3  # request_prompt_type: 0 none, 1 soft, 2 prefix, 3 p/prompt-
 
 @dataclass(frozen=True, slots=True)
 class PromptTables:
-    """The prompt table of each row: a stored one by its index, one of the request, or none."""
+    """The prompt table of each row: a stored one by its index, one from the request, or none."""
 
     tasks: Sequence[int | None]
     tables: Sequence[np.ndarray | None]  # float32 [rows, hidden]
 
     def virtual_tokens(self, row: int, spec: Transformer) -> int:
-        """Return how many rows the table of a row has."""
+        """Return how many virtual tokens a row's table has."""
         table, task = self.tables[row], self.tasks[row]
         if table is not None:
             return len(table)
@@ -33,7 +33,7 @@ class PromptTables:
 
 
 def read_lengths(arguments: Arguments, name: str, columns: int, limit: int) -> list[int]:
-    """Return the length of each row; those outside of 1 to `columns` are noted and clipped."""
+    """Return the length of each row; record and clip lengths outside 1 to `columns`."""
     lengths = arguments.whole(name, columns)
     for row, length in enumerate(lengths):
         if not 1 <= length <= columns:
@@ -44,7 +44,7 @@ def read_lengths(arguments: Arguments, name: str, columns: int, limit: int) -> l
 
 
 def read_prompts(arguments: Arguments, spec: Transformer) -> PromptTables:
-    """Return the prompt tables that the request names or brings."""
+    """Return the prompt tables that the request names or contains."""
     tasks: list[int | None] = [None] * arguments.rows
     tables: list[np.ndarray | None] = [None] * arguments.rows
     if "prompt_learning_task_name_ids" in arguments:
@@ -75,7 +75,7 @@ def _brought(arguments: Arguments, spec: Transformer) -> list[np.ndarray | None]
     none: list[np.ndarray | None] = [None] * arguments.rows
     embedding = arguments.array(name)
     if embedding is None or "request_prompt_lengths" not in arguments:
-        arguments.refuse(name, "and 'request_prompt_lengths' are only of use together; one of them is missing")
+        arguments.refuse(name, "and 'request_prompt_lengths' must be sent together; one of them is missing")
         return none
     if arguments.first("request_prompt_type", _PROMPT_TUNING) not in (0, _PROMPT_TUNING):
         arguments.refuse("request_prompt_type", "must be 3 (p-tuning): soft and prefix prompts are not supported")
@@ -86,7 +86,7 @@ def _brought(arguments: Arguments, spec: Transformer) -> list[np.ndarray | None]
         arguments.refuse(name, f"has shape {list(embedding.shape)}, expected [{arguments.rows}, tokens, {hidden}]")
         return none
     if not np.isfinite(embedding).all():
-        arguments.refuse(name, "has values that are no finite numbers")
+        arguments.refuse(name, "has values that are not finite numbers")
         return none
     tables = none
     for row, length in enumerate(arguments.whole("request_prompt_lengths", 0)):
@@ -98,7 +98,7 @@ def _brought(arguments: Arguments, spec: Transformer) -> list[np.ndarray | None]
 
 
 def read_adapter_tasks(arguments: Arguments, spec: Transformer) -> list[int | None]:
-    """Return the IA3 task of each row, None where the request names none."""
+    """Return the IA3 task of each row, None if the request names none."""
     name, count = "ia3_tasks", spec.input_stack.adapter_tasks
     if name not in arguments:
         return [None] * arguments.rows
@@ -114,7 +114,7 @@ def read_adapter_tasks(arguments: Arguments, spec: Transformer) -> list[int | No
 def check_ids(
     arguments: Arguments, name: str, rows: Sequence[np.ndarray], prompts: PromptTables, spec: Transformer
 ) -> None:
-    """Note every row with an id that is neither in the vocabulary nor a virtual token of the row's prompt table."""
+    """Record every row with an id that is neither in the vocabulary nor a virtual token of the row's prompt table."""
     vocabulary = spec.input_stack.vocabulary
     for row, ids in enumerate(rows):
         problem = _wrong_id(ids, vocabulary, spec.prompt_start_id, prompts.virtual_tokens(row, spec))
@@ -123,7 +123,7 @@ def check_ids(
 
 
 def _wrong_id(ids: np.ndarray, vocabulary: int, start: int, virtual: int) -> str:
-    """Return what is wrong with the first bad id, "" when none is."""
+    """Return what is wrong with the first bad id, "" if there is none."""
     known = (ids >= 0) & (ids < vocabulary)
     if virtual:
         known = np.where(ids >= start, ids < start + virtual, known)
@@ -131,10 +131,10 @@ def _wrong_id(ids: np.ndarray, vocabulary: int, start: int, virtual: int) -> str
         return ""
     wrong = int(ids[~known][0])
     if virtual and wrong >= start:
-        return f"holds the virtual token {wrong}, the row's prompt is {start} to {start + virtual - 1}"
+        return f"contains the virtual token {wrong}, the row's prompt has {start} to {start + virtual - 1}"
     if start and wrong >= start:
         return (
-            f"holds {wrong}, a virtual token (prompt_learning_start_id is {start}), but the row has no prompt: send "
+            f"contains {wrong}, a virtual token (prompt_learning_start_id is {start}), but the row has no prompt: send "
             f"prompt_learning_task_name_ids, or request_prompt_embedding with request_prompt_lengths"
         )
-    return f"holds the id {wrong}, the vocabulary has {vocabulary}"
+    return f"contains the id {wrong}, the vocabulary has {vocabulary} tokens"

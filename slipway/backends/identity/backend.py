@@ -1,6 +1,6 @@
-"""The backend `identity`: each OUTPUTn is INPUTn, for tests of everything around a model.
+"""The backend `identity`: each OUTPUTn is INPUTn, to test everything around a model.
 
-A request's tensors pass through renamed and undecoded, so this is also the yardstick of the server's own cost.
+A request's tensors pass through renamed and undecoded, so this backend also measures the server's own cost.
 Texts and parameters are those of Triton's identity backend (`identity_backend`, `src/identity.cc`).
 """
 
@@ -31,10 +31,10 @@ _FAMILY = ("input_byte_size_counter", "Cumulative input_byte_size across all ide
 
 
 class IdentityBackend:
-    """Loads models that give back what they get."""
+    """Loads models that return their inputs."""
 
     def complete(self, config: model_config_pb2.ModelConfig, context: CompletionContext) -> None:
-        """Leave `config` as it is: there is no file to read anything from."""
+        """Leave `config` as it is: there is no model file to read."""
 
     def load(self, context: ModelContext) -> LoadedIdentity:
         """Check the names, types and shapes of the pairs; sleep `creation_delay_sec` seconds."""
@@ -49,7 +49,7 @@ class IdentityBackend:
 
 @dataclass(frozen=True, slots=True)
 class _Pair:
-    """An output and the input it repeats; `reshaped` when either has another shape inside the model."""
+    """An output and the input it copies; `reshaped` when either has another shape inside the model."""
 
     output: TensorSpec
     input: TensorSpec
@@ -91,7 +91,7 @@ def _dims(dims: Sequence[int]) -> str:
 
 
 class LoadedIdentity:
-    """One loaded identity model; on the event loop unless it is told to take time."""
+    """One loaded identity model. It runs on the event loop unless its parameters set a delay."""
 
     def __init__(self, context: ModelContext, pairs: dict[str, _Pair], parameters: Parameters) -> None:
         self.signature = context.signature
@@ -105,17 +105,17 @@ class LoadedIdentity:
         self.input_bytes = self._family.metric(self._labels)
 
     def open(self, instance: InstanceSpec) -> IdentityExecutor:
-        """Return an executor that waits `execute_delay_ms`, times multiplier and instance number where asked."""
+        """Return an executor that waits `execute_delay_ms`, times `instance_wise_delay_multiplier` if it is set."""
         factor = max(self._multiplier * instance.index, 1) if self._multiplier > 0 else 1
         return IdentityExecutor(self, self._delay_ms * factor / 1000)
 
     def unload(self) -> None:
-        """Give back the custom metric."""
+        """Remove the custom metric."""
         self._family.release(self._labels)
 
 
 class IdentityExecutor:
-    """One instance: answers request by request, nothing is stacked."""
+    """One instance: answers request by request and stacks nothing."""
 
     __slots__ = ("_batched", "_delay", "_input_bytes", "_name", "_pairs", "_plain", "_version")
 
@@ -147,7 +147,7 @@ class IdentityExecutor:
         return Execution(responses, start, monotonic_ns())
 
     def check_ready(self) -> None:
-        """Do nothing: there is nothing that could be broken."""
+        """Do nothing: nothing can break."""
 
     def close(self) -> None:
         """Do nothing: the instance holds nothing."""
@@ -170,7 +170,7 @@ class IdentityExecutor:
         return tensor.reshaped(apply_reshape(shape, inner, outer, self._batched)).renamed(name)
 
     def _zeros(self, request: InferRequest, pair: _Pair) -> Tensor:
-        """Return what Triton gives for an omitted optional input: zeros, variable dimensions 1, empty strings."""
+        """Return Triton's output for an omitted optional input: zeros or empty strings, variable dimensions as 1."""
         rows = next((tensor.shape[:1] for tensor in request.inputs.values()), (1,)) if self._batched else ()
         shape = rows + tuple(1 if size == -1 else size for size in pair.output.dims)
         if pair.output.datatype == "BYTES":

@@ -1,7 +1,7 @@
 """The backend `lightseq`: completes, loads and opens models exported for ByteDance's LightSeq.
 
-One engine on one device, and with it one copy of the weights, serves all instances there. What a model type takes
-and gives is `model_types.py`, what its requests become is `jobs.py`.
+All instances on a device share one engine, and with it one copy of the weights. `model_types.py` has the inputs and
+outputs of each model type; `jobs.py` turns its requests into work for the engine.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ class LightSeqBackend:
     """Runs LightSeq's Transformer, Bert, Gpt, Moe, T5, MT5 and Vit models and their quantised forms."""
 
     def complete(self, config: model_config_pb2.ModelConfig, context: CompletionContext) -> None:
-        """Fill in inputs and outputs and correct outputs that are declared wrongly."""
+        """Fill in inputs and outputs, and correct outputs that are declared wrongly."""
         task = task_of(read_settings(config).model_type, config.name)
         interface = INTERFACES[task]
         if context.version_directory is not None:
             directories = context.model_directory, context.version_directory
             lightseq_file(config.name, config.default_model_filename, *directories)
-            if task is LightSeqTask.CONTINUE:  # what a Gpt answers with depends on its file
+            if task is LightSeqTask.CONTINUE:  # the outputs of a Gpt depend on its file
                 interface = _interface(task, _read(config, *directories))
         complete_interface(config, interface, context.default_max_batch_size)
 
     def load(self, context: ModelContext) -> LoadedLightSeqModel:
-        """Read the model file; the engine is opened where the first instance wants to run."""
+        """Read the model file; the engine is opened on the device of the first instance."""
         config = context.config
         settings = read_settings(config)
         task = task_of(settings.model_type, context.name)
@@ -66,7 +66,7 @@ class LoadedLightSeqModel:
         self._lock = Lock()  # instances are opened in threads of their own
 
     def open(self, instance: InstanceSpec) -> Executor:
-        """Return an executor on the device's engine, opened when it is the first there."""
+        """Return an executor on the device's engine; open the engine for the first instance there."""
         checkpoint = self._checkpoint
         if checkpoint is None:
             raise opened_too_late(instance)

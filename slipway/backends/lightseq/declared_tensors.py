@@ -1,8 +1,8 @@
-"""Hold a configuration's inputs and outputs against what a LightSeq model really takes and gives.
+"""Compare a configuration's inputs and outputs with those that a LightSeq model really has.
 
-LightSeq's shipped configurations declare outputs with the wrong type or rank (Bert's float states as TYPE_INT32 [-1])
-and LightSeq sends the bytes as they are. Here such outputs are corrected, with a warning, so that metadata is true;
-inputs cannot be guessed and are refused. Looks at no model file.
+LightSeq's own example configurations declare outputs with the wrong type or rank (Bert's float states as TYPE_INT32
+[-1]), and LightSeq sends the bytes unchecked. Here wrong outputs are corrected, with a warning, so that the metadata is
+true; wrong inputs are refused, since the right ones cannot be guessed. Reads no model file.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _ID_TYPES = (model_config_pb2.TYPE_INT32, model_config_pb2.TYPE_INT64)
 def complete_interface(
     config: model_config_pb2.ModelConfig, interface: LightSeqInterface, default_batch_size: int
 ) -> None:
-    """Fill in what `config` leaves out, correct its outputs and let requests of different lengths merge, in place.
+    """Complete `config` in place: fill in missing tensors, correct outputs, let requests of different lengths merge.
 
     Raise INVALID_ARG with every input and output that the model does not have.
     """
@@ -37,7 +37,7 @@ def complete_interface(
             _add(config.output, output, batched=batched)
     check_interface(config, interface)
     for tensor, output, difference in _differences(config, interface):
-        _LOG.warning("model '%s': %s; this is corrected", config.name, difference)
+        _LOG.warning("model '%s': %s; corrected", config.name, difference)
         _correct(tensor, output, batched=batched)
     config.input[0].allow_ragged_batch = len(config.input[0].dims) == 1
     if config.max_batch_size > 1 and config.WhichOneof("scheduling_choice") is None:
@@ -48,19 +48,19 @@ def check_interface(config: model_config_pb2.ModelConfig, interface: LightSeqInt
     """Raise INVALID_ARG with every declared input and output that the model does not have."""
     wanted, outputs = interface.input, [output.name for output in interface.outputs]
     problems = [
-        f"there is no input '{tensor.name}', only '{wanted.name}'"
+        f"the model does not have an input '{tensor.name}', only '{wanted.name}'"
         for tensor in config.input
         if tensor.name != wanted.name
     ]
     if not any(tensor.name == wanted.name for tensor in config.input):
         problems.append(f"input '{wanted.name}' is not declared")
     problems += [
-        f"input '{tensor.name}' is declared {_type_name(tensor)}, expected {wanted.datatype}"
+        f"input '{tensor.name}' is declared as {_type_name(tensor)}, expected {wanted.datatype}"
         for tensor in config.input
         if tensor.name == wanted.name and tensor.data_type not in _accepted(wanted)
     ]
     problems += [
-        f"there is no output '{tensor.name}', only {', '.join(outputs)}"
+        f"the model does not have an output '{tensor.name}', only {', '.join(outputs)}"
         for tensor in config.output
         if tensor.name not in outputs
     ]
@@ -69,15 +69,15 @@ def check_interface(config: model_config_pb2.ModelConfig, interface: LightSeqInt
 
 
 def warn_of_differences(config: model_config_pb2.ModelConfig, interface: LightSeqInterface) -> None:
-    """Log every declared output that differs from what is sent: auto-completion, which corrects them, was off."""
+    """Log every output that is declared wrongly, for a server whose auto-completion, which corrects them, is off."""
     for _, _, difference in _differences(config, interface):
-        _LOG.warning("model '%s': %s; metadata says what is declared", config.name, difference)
+        _LOG.warning("model '%s': %s; the metadata keeps the declaration", config.name, difference)
 
 
 def _differences(
     config: model_config_pb2.ModelConfig, interface: LightSeqInterface
 ) -> Iterator[tuple[Any, DeclaredTensor, str]]:
-    """Yield each declared output that differs from what is sent, with what is sent and the difference in words."""
+    """Yield each output that is declared wrongly, with the tensor that is really sent and the difference in words."""
     real = {output.name: output for output in interface.outputs}
     for tensor in config.output:
         output = real.get(tensor.name)
@@ -87,7 +87,7 @@ def _differences(
         if _type_name(tensor) != output.datatype or len(tensor.dims) != len(dims):
             declared = f"{_type_name(tensor)} {list(tensor.dims)}"
             sent = f"{output.datatype} {dims}"
-            yield tensor, output, f"output '{tensor.name}' is declared {declared}, but is {sent}"
+            yield tensor, output, f"output '{tensor.name}' is declared as {declared} but is {sent}"
 
 
 def _correct(tensor: Any, output: DeclaredTensor, *, batched: bool) -> None:
@@ -104,7 +104,7 @@ def _add(tensors: Any, declared: DeclaredTensor, *, batched: bool) -> None:
 
 
 def _dims(declared: DeclaredTensor, *, batched: bool) -> list[int]:
-    """Return the dims of a declaration; one number per row has no dims of its own, which config.pbtxt cannot say."""
+    """Return the dims of a declaration; one number per row becomes [ 1 ], since config.pbtxt cannot have empty dims."""
     return [-1] * (declared.rank - batched) or [1]
 
 

@@ -1,8 +1,8 @@
-"""What a LightSeq file says about decoding, as the decoding of one row and as the width of the answer.
+"""Turn the decoding settings of a LightSeq file into the decoding of one row and the width of the answer.
 
-Source: LightSeq's `model_conf` and its decoder loops. Lengths there count the start token, as they do in transformers'
-`max_length`: a request of S ids has at most min(max_step, S + extra_decode_length) - 1 columns, the last of which is
-always the end token. Sampling goes on to max_step.
+Source: LightSeq's `model_conf` and its decoder loops. Lengths there count the start token, as transformers'
+`max_length` does: the answer to S ids has at most min(max_step, S + extra_decode_length) - 1 columns, the last of which
+is always the end token. Sampling continues to max_step.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _SEEDS: Final = 1 << 63
 
 @dataclass(frozen=True, slots=True)
 class DecodingRules:
-    """How a file wants its rows decoded. `extra` is `extra_decode_length`, `max_step` the longest sequence."""
+    """The decoding settings of a file. `extra` is `extra_decode_length`, `max_step` the maximum sequence length."""
 
     method: str
     start_id: int
@@ -37,29 +37,29 @@ class DecodingRules:
 
     @property
     def width(self) -> int:
-        """How many hypotheses a row is answered with."""
+        """How many hypotheses are returned per row."""
         return self.beam_width if self.method in ("beam_search", "topk_greedy") else 1
 
     def columns(self, source_length: int) -> int:
-        """Return the largest width of an answer to `source_length` ids."""
+        """Return the maximum width of the answer to `source_length` ids."""
         if self.method != "beam_search":
             return self.max_step
         return max(1, min(self.max_step, source_length + self.extra) - 1)
 
     def translation(self, columns: int, seed: int) -> Decoding:
-        """Return the decoding of a row with at most `columns` columns; the last is the end token's."""
+        """Return the decoding of a row with at most `columns` columns, the last of which is the end token."""
         if self.method == "beam_search" and self.beam_width > 1:
             return replace(self._base(columns), seed=seed)  # the search itself puts the end token there
         return replace(self._base(max(1, columns - 1)), seed=seed)
 
     def continuation(self, prompt_length: int, seed: int) -> Decoding | None:
-        """Return the decoding of what follows a prompt, None for one that leaves no room."""
+        """Return the decoding of the continuation of a prompt, None if the prompt leaves no room for one."""
         limit = min(self.max_step, prompt_length + self.extra) if self.extra > 0 else self.max_step
         room = limit - prompt_length
         return replace(self._base(room), seed=seed) if room > 0 else None
 
     def score(self, hypothesis: Hypothesis) -> float:
-        """Return what LightSeq orders a hypothesis by; sampled ones are given their log-probability."""
+        """Return the score that LightSeq ranks a hypothesis by; for a sampled one, its log-probability."""
         if self.method != "beam_search" or self.beam_width > 1:
             return hypothesis.score
         length = len(hypothesis.ids)
@@ -71,12 +71,12 @@ class DecodingRules:
     def _base(self, max_tokens: int) -> Decoding:
         plain = Decoding(max_tokens, start_id=self.start_id, end_id=self.end_id)
         if self.method == "topk":
-            return replace(plain, top_k=self.top_k if self.top_k > 1 else 0)  # the best of one is greedy search
+            return replace(plain, top_k=self.top_k if self.top_k > 1 else 0)  # top 1 is greedy search
         if self.method == "topp":
             return replace(plain, top_p=self.top_p)
         if self.method == "topk_greedy":
             return replace(plain, search=Search.BRANCHES, beam_width=self.beam_width)
-        if self.beam_width == 1:  # greedy search finds the same ids; only their score is LightSeq's
+        if self.beam_width == 1:  # greedy search finds the same ids; only the score is LightSeq's
             return plain
         return replace(
             plain,
@@ -88,21 +88,21 @@ class DecodingRules:
 
 
 def seed_of(request: InferRequest, configured: int | None) -> int:
-    """Return the seed of a request: its own parameter, else the model's, else one drawn here (LightSeq has none).
+    """Return the seed of a request: its own parameter, else the model's, else a random one (LightSeq has no seed).
 
-    Raise INVALID_ARG for a parameter that is no whole number from 0 to 2^63 - 1.
+    Raise INVALID_ARG for a parameter that is not a whole number from 0 to 2^63 - 1.
     """
     value = request.parameters.get(SEED_PARAMETER, configured)
     if value is None:
         return secrets.randbelow(_SEEDS)
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < _SEEDS:
         raise invalid(
-            f"{request.log_prefix}parameter '{SEED_PARAMETER}' of model '{request.model_name}' is {value!r}: give a "
-            f"whole number from 0 to 2^63 - 1"
+            f"{request.log_prefix}parameter '{SEED_PARAMETER}' of model '{request.model_name}' is {value!r}: expected "
+            f"a whole number from 0 to 2^63 - 1"
         )
     return value
 
 
 def row_seed(seed: int, row: int) -> int:
-    """Return the seed of one row: equal rows of a request draw differently."""
+    """Return the seed of one row, so that identical rows of a request sample differently."""
     return (seed + row) % _SEEDS

@@ -1,6 +1,6 @@
-"""From a checkpoint and an engine to the executor of an instance: the file's limits and rules as readers of requests.
+"""Make the executor of an instance from a checkpoint and an engine: the file's limits and rules set up its readers.
 
-The one place that knows both LightSeq's `model_conf` and the readers.
+The only module that knows both LightSeq's `model_conf` and the readers of requests.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ PERPLEXITY = "ppl"
 
 
 def typical_row(task: LightSeqTask, checkpoint: LightSeqCheckpoint) -> SequenceRequest | None:
-    """Return a row decoded as the file says, as all rows of a generating model are; None for other models."""
+    """Return a row with the file's decoding, which every row of a generating model has; None for other models."""
     if task not in (LightSeqTask.TRANSLATE, LightSeqTask.CONTINUE) or checkpoint.conf.sampling_method == PERPLEXITY:
         return None
-    token = np.array([int(checkpoint.conf.padding_id == 0)], np.int64)  # any that is not padding
+    token = np.array([int(checkpoint.conf.padding_id == 0)], np.int64)  # any id that is not padding
     return SequenceRequest(token, _rules(checkpoint).translation(columns=3, seed=0))
 
 
 def executor_of(
     task: LightSeqTask, engine: TransformerEngine, checkpoint: LightSeqCheckpoint, settings: LightSeqSettings
 ) -> Executor:
-    """Return an executor that does `task` on `engine`, the way the checkpoint's file says."""
+    """Return an executor that does `task` on `engine` with the settings of the checkpoint's file."""
     if task is LightSeqTask.TRANSLATE:
         translation = TranslationReader(_tokens(task, checkpoint), _rules(checkpoint), settings.seed)
         return GenerationExecutor(engine, translation)
@@ -85,7 +85,7 @@ def _rules(checkpoint: LightSeqCheckpoint) -> DecodingRules:
 
 
 def _languages(spec: Transformer) -> frozenset[int]:
-    """Return the languages that both sides embed and, where languages choose experts, that have one."""
+    """Return the languages that both sides embed and, where the language selects the expert, that have an expert."""
     stacks = (spec.encoder, spec.decoder)
     embedded = min((stack.languages for stack in stacks if stack is not None and stack.languages), default=0)
     known = frozenset(range(embedded))

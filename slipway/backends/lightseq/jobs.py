@@ -1,7 +1,7 @@
-"""Requests of LightSeq models as jobs of the engine: rows to run, and results as LightSeq's output tensors.
+"""Turn requests to LightSeq models into jobs for the engine, and the results into LightSeq's output tensors.
 
 One reader per task. Knows neither batches nor schedulers: `generation.py` and `single_pass.py` of `backends/shared/`
-run jobs.
+run the jobs.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from slipway.transformer.spec import Vision
 class TranslationJob:
     """Source ids to `target_ids` INT32 [rows, K, L] and `target_scores` FP32 [rows, K].
 
-    L is as long as the request's longest hypothesis; what is shorter is filled with the end token, which the last
-    column is even of hypotheses that were cut off.
+    L is the length of the request's longest hypothesis; shorter ones are filled up with the end token. The last column
+    is always the end token, even for hypotheses that were cut off.
     """
 
     request: InferRequest
@@ -53,7 +53,7 @@ class TranslationJob:
 
 @dataclass(frozen=True, slots=True)
 class TranslationReader:
-    """Makes jobs of requests to encoder-decoder models."""
+    """Makes jobs from requests to encoder-decoder models."""
 
     tokens: TokenInput
     rules: DecodingRules
@@ -78,13 +78,13 @@ class TranslationReader:
 
 @dataclass(slots=True)
 class ContinuationJob:
-    """Prompts to `result` INT32 [rows, L]: each prompt without its padding, what follows it, and end tokens."""
+    """Prompts to `result` INT32 [rows, L]: each prompt without its padding, its continuation, and end tokens."""
 
     request: InferRequest
     prompts: Sequence[np.ndarray]
     end_id: int
     rows: Sequence[SequenceRequest] = ()
-    open: Sequence[int] = ()  # the prompts that leave room: one row each
+    open: Sequence[int] = ()  # the prompts that leave room to continue: one row each
 
     def answer(self, results: Sequence[Sequence[Hypothesis]]) -> list[Tensor]:
         """Return prompts and continuations as one tensor."""
@@ -98,7 +98,7 @@ class ContinuationJob:
 
 @dataclass(frozen=True, slots=True)
 class ContinuationReader:
-    """Makes jobs of requests to decoder-only models that generate."""
+    """Makes jobs from requests to decoder-only models that generate."""
 
     tokens: TokenInput
     rules: DecodingRules
@@ -125,18 +125,18 @@ class ScoringJob:
     rows: Sequence[SequenceRequest]
 
     def answer(self, scores: Sequence[float]) -> list[Tensor]:
-        """Return one figure per row."""
+        """Return one score per row."""
         return _chosen(self.request, {"result": np.array(scores, np.float32)})
 
 
 @dataclass(frozen=True, slots=True)
 class ScoringReader:
-    """Makes jobs of requests to decoder-only models whose file says `ppl`."""
+    """Makes jobs from requests to decoder-only models whose file says `ppl`."""
 
     tokens: TokenInput
 
     def __call__(self, request: InferRequest) -> ScoringJob:
-        """Return the job of `request`; raise INVALID_ARG for rows of less than two tokens."""
+        """Return the job of `request`; raise INVALID_ARG for rows with fewer than two tokens."""
         batch = self.tokens.read(request)
         self.tokens.check_filled(request, batch, least=2)
         return ScoringJob(request, [SequenceRequest(row.ids) for row in batch.rows])
@@ -144,11 +144,11 @@ class ScoringReader:
 
 @dataclass(slots=True)
 class LightSeqHiddenStates:
-    """Ids or pixels to `encoder_output` FP32 [rows, length, hidden]; zeros stand where a row has padding."""
+    """Ids or pixels to `encoder_output` FP32 [rows, length, hidden], with zeros where a row has padding."""
 
     request: InferRequest
     rows: Sequence[SequenceRequest]
-    open: Sequence[int]  # the rows of the answer that are not padding alone: one row of the engine each
+    open: Sequence[int]  # the rows of the answer that are not all padding: one engine row each
     shape: tuple[int, int, int]
     attentions: bool = False
 
@@ -162,7 +162,7 @@ class LightSeqHiddenStates:
 
 @dataclass(frozen=True, slots=True)
 class TextEncodingReader:
-    """Makes jobs of requests to encoders of text."""
+    """Makes jobs from requests to text encoders."""
 
     tokens: TokenInput
     hidden: int
@@ -178,7 +178,7 @@ class TextEncodingReader:
 
 @dataclass(frozen=True, slots=True)
 class ImageEncodingReader:
-    """Makes jobs of requests to encoders of images."""
+    """Makes jobs from requests to image encoders."""
 
     name: str
     vision: Vision
@@ -200,6 +200,6 @@ class ImageEncodingReader:
 
 
 def _chosen(request: InferRequest, arrays: dict[str, np.ndarray]) -> list[Tensor]:
-    """Return the arrays that `request` asks for, all where it names none."""
+    """Return the arrays that `request` asks for, or all of them if it names none."""
     wanted = request.outputs or tuple(arrays)
     return [Tensor.from_array(name, array) for name, array in arrays.items() if name in wanted]

@@ -1,4 +1,4 @@
-"""Where a LightSeq model's file is: beside config.pbtxt, or in the version directory."""
+"""Find the file of a LightSeq model: next to config.pbtxt, or in the version directory."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ EXTENSIONS: Final = (".pb", ".hdf5")
 
 
 def lightseq_file(model_name: str, file_name: str, model_directory: Path, version_directory: Path) -> Path:
-    """Return the path of `default_model_filename`, the model directory's before the version's.
+    """Return the path of `default_model_filename`; the model directory is searched before the version directory.
 
-    Raise INVALID_ARG when none is named or its extension is unknown, UNAVAILABLE when it is in neither place.
+    Raise INVALID_ARG when no file is named or its extension is unknown, UNAVAILABLE when it is in neither place.
     """
     if not file_name:
         raise invalid(
-            f"unable to load model '{model_name}': default_model_filename must name the model file beside config.pbtxt"
+            f"unable to load model '{model_name}': default_model_filename must name the model file next to config.pbtxt"
         )
     relative = relative_file(model_name, file_name, "model")
     if relative.suffix not in EXTENSIONS:
@@ -31,6 +31,6 @@ def lightseq_file(model_name: str, file_name: str, model_directory: Path, versio
             return directory / relative
     raise unavailable(
         f"unable to find '{file_name}' for model '{model_name}', neither in '{model_directory.name}/' nor in "
-        f"'{model_directory.name}/{version_directory.name}/'; put the file beside config.pbtxt or correct "
+        f"'{model_directory.name}/{version_directory.name}/'; put the file next to config.pbtxt or correct "
         f"default_model_filename"
     )

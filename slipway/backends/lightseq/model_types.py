@@ -1,6 +1,6 @@
-"""LightSeq's model types: what each is asked with and what it answers.
+"""LightSeq's model types, with the inputs and outputs of each.
 
-A table, from LightSeq's own registry and example configurations. Knows no file format and no engine.
+The table follows LightSeq's own registry and example configurations. Knows no file format and no engine.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ class LightSeqTask(Enum):
     """What a model type does with a request."""
 
     TRANSLATE = "translate"  # source ids to target ids and scores
-    CONTINUE = "continue"  # a prompt to the prompt and what follows, or to its perplexity
+    CONTINUE = "continue"  # a prompt to the prompt and its continuation, or to its perplexity
     ENCODE = "encode"  # ids to hidden states
     ENCODE_IMAGES = "encode images"  # pixels to hidden states
 
@@ -27,7 +27,7 @@ class DeclaredTensor:
     """An input or output as a configuration declares it. `rank` counts the batch dimension."""
 
     name: str
-    datatype: str  # of config.pbtxt, such as TYPE_INT32
+    datatype: str  # as in config.pbtxt, for example TYPE_INT32
     rank: int
 
 
@@ -73,7 +73,7 @@ TASKS: Final[Mapping[str, LightSeqTask]] = {
 
 
 def task_of(model_type: str, model_name: str) -> LightSeqTask:
-    """Return what `model_type` does; raise INVALID_ARG with all types for one that LightSeq does not have."""
+    """Return the task of `model_type`; raise INVALID_ARG, listing all types, for one that LightSeq does not have."""
     try:
         return TASKS[model_type]
     except KeyError:

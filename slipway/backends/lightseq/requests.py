@@ -1,6 +1,6 @@
-"""Token ids of a request to rows: padding cut off, lengths and ids checked, languages taken from the front.
+"""Read the token ids of a request into rows: cut off padding, check lengths and ids, take languages from the front.
 
-Knows the limits of one model and nothing of how it decodes.
+Knows the limits of one model, not how it decodes.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from slipway.core.request import InferRequest
 from slipway.errors import SlipwayError, invalid
 from slipway.transformer.spec import Languages
 
-_SHOWN: Final = 8  # rows or ids that a message names
-_PREFIX: Final = 2  # source and target language stand before the tokens
-# What the two language ids take from the length of the sequence (LightSeq's engine adds one row of its own).
+_SHOWN: Final = 8  # how many rows or ids a message lists
+_PREFIX: Final = 2  # the source and target languages precede the tokens
+# How much the two language ids shorten the sequence (LightSeq's engine adds one row of its own).
 _LENGTH_LESS: Final[Mapping[Languages, int]] = {
     Languages.NONE: 0,
     Languages.EVERY_TOKEN: 2,
@@ -28,7 +28,7 @@ _LENGTH_LESS: Final[Mapping[Languages, int]] = {
 
 @dataclass(frozen=True, slots=True)
 class TokenRow:
-    """One row without its padding: ids int64 [tokens], and its languages where the model is multilingual."""
+    """One row without its padding: ids int64 [tokens], and its languages if the model is multilingual."""
 
     ids: np.ndarray
     source_language: int = 0
@@ -48,8 +48,8 @@ class TokenInput:
     """How the rows of one model's requests are read.
 
     A row ends at its last id that is not `padding_id`; padding inside a row is left to the engine, which masks it.
-    `pads_front` removes padding before a row too: a prompt begins with its first token.
-    `languages` are those there are.
+    `pads_front` also removes padding before a row, so that a prompt begins with its first token.
+    `languages` are the languages that the model has.
     """
 
     name: str
@@ -61,7 +61,7 @@ class TokenInput:
     pads_front: bool = False
 
     def read(self, request: InferRequest) -> TokenBatch:
-        """Return the rows of `request`; raise INVALID_ARG for lengths and ids that the model does not have."""
+        """Return the rows of `request`; raise INVALID_ARG for lengths or ids outside the model's limits."""
         ids = np.atleast_2d(request.inputs[self.name].array).astype(np.int64)
         self._check_lengths(request, ids)
         languages, tokens = self._split(ids)
@@ -104,7 +104,7 @@ class TokenInput:
         if ids.shape[1] > self.max_step:
             raise invalid(
                 f"{request.log_prefix}seq len of input greater than max_step: input '{self.name}' of model "
-                f"'{request.model_name}' has {ids.shape[1]} ids per row, the model takes {self.max_step}"
+                f"'{request.model_name}' has {ids.shape[1]} ids per row, the model accepts at most {self.max_step}"
             )
 
     def _check_ids(self, request: InferRequest, languages: np.ndarray | None, rows: list[TokenRow]) -> None:
@@ -118,7 +118,7 @@ class TokenInput:
             if strange:
                 raise self._refused(
                     request,
-                    f"begins with the source and the target language, of {_listed(sorted(self.languages))}, "
+                    f"must begin with the source and the target language, from {_listed(sorted(self.languages))}, "
                     f"but has {_listed(strange)}",
                 )
 

@@ -1,4 +1,4 @@
-"""Slipway's own keys among a LightSeq model's `parameters`: which engine computes, how exactly, with which seed."""
+"""Slipway's own keys among a LightSeq model's `parameters`: the engine, its precision, the seed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from slipway.errors import invalid
 
 @dataclass(frozen=True, slots=True)
 class LightSeqSettings:
-    """What `parameters` says. `seed` None: every request draws its own; `norm_epsilon` None: the file format's."""
+    """The settings of a model. `seed` None: a random one per request; `norm_epsilon` None: the file format's value."""
 
     model_type: str
     engine: str = "auto"
@@ -43,7 +43,7 @@ def _epsilon(text: str, model_name: str) -> float | None:
         value = math.nan
     if not 0 < value < 1:
         raise invalid(
-            f"unable to load model '{model_name}', parameter 'LAYER_NORM_EPSILON' is '{text}': give a number "
-            f"between 0 and 1, such as 1e-5"
+            f"unable to load model '{model_name}', parameter 'LAYER_NORM_EPSILON' is '{text}': expected a number "
+            f"between 0 and 1, for example 1e-5"
         )
     return value

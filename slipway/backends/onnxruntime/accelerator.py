@@ -1,8 +1,8 @@
-"""The CPU execution accelerator `openvino`: an ONNX file that OpenVINO runs in onnxruntime's place.
+"""The CPU execution accelerator `openvino`: OpenVINO runs the ONNX file instead of onnxruntime.
 
 Parameters are those of Triton's onnxruntime backend, `optimization.execution_accelerators.cpu_execution_accelerator`.
-An accelerator makes a model faster, it does not decide whether the model loads or how many digits it has: what OpenVINO
-cannot run, or not in the graph's own types, onnxruntime runs, with a warning that says why.
+An accelerator makes a model faster; it must not decide whether the model loads or how precise it is. A model that
+OpenVINO cannot run, or cannot run in the graph's own types, runs on onnxruntime, with a warning that says why.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ _CPU = re.compile(r"CPU(_FP32|_FP16)?", re.ASCII)
 
 
 def load_accelerated(context: ModelContext, path: Path) -> LoadedModel | None:
-    """Return the model on OpenVINO where its configuration asks for that; None: it is for onnxruntime to load.
+    """Return the model on OpenVINO if its configuration asks for that and OpenVINO can run it, else None.
 
-    Raise INVALID_ARG for a parameter that makes no sense.
+    Raise INVALID_ARG for an invalid parameter.
     """
     parameters = _parameters(context.config)
     if parameters is None:
@@ -59,14 +59,14 @@ def load_accelerated(context: ModelContext, path: Path) -> LoadedModel | None:
 
 
 def _checked_graph(context: ModelContext, path: Path) -> Graph:
-    """Return the graph as onnxruntime sees it, held against the configuration: the accelerator changes no check."""
+    """Return the graph as onnxruntime reads it, checked against the configuration: the accelerator changes no check."""
     _, graph = open_described(context.name, path, context.config, context.version_directory)
     check_config(context.config, graph)
     return graph
 
 
 def accelerator_properties(model_name: str, parameters: Mapping[str, str]) -> dict[str, Any]:
-    """Return the OpenVINO properties that an accelerator's parameters set; raise INVALID_ARG for nonsense."""
+    """Return the OpenVINO properties that an accelerator's parameters set; raise INVALID_ARG for an invalid value."""
     for key in sorted(parameters.keys() - set(_KNOWN)):
         _LOG.warning("model '%s': parameter '%s' of accelerator '%s' is ignored", model_name, key, ACCELERATOR)
     device = parameters.get("device_type", "").upper()

@@ -1,6 +1,6 @@
 """The backend `onnxruntime`: completes, loads and opens ONNX models.
 
-One session, and with it one copy of the weights, serves all instances of a version.
+All instances of a version share one session, and with it one copy of the weights.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ class OnnxRuntimeBackend:
         complete_unless_given(config, context, read)
 
     def explore(self, name: str, version_directory: Path, config: model_config_pb2.ModelConfig) -> Graph:
-        """Return the graph with what its description leaves open found by running it."""
+        """Return the graph with the parts that its description leaves open, found by running it."""
         session, graph = _open(name, version_directory, config)
         return settled(graph, GraphRunner(session, graph, config).run)
 
     def describe(self, name: str, version_directory: Path, config: model_config_pb2.ModelConfig) -> Graph:
-        """Return the graph that a load holds the configuration against."""
+        """Return the graph that a load checks the configuration against."""
         return _open(name, version_directory, config)[1]
 
     def load(self, context: ModelContext) -> LoadedModel:
-        """Open the session, or its accelerator's equal, and hold the configuration against its graph."""
+        """Open the session, or the accelerator's equivalent, and check the configuration against its graph."""
         path = _graph_file(context.name, context.version_directory, context.config)
         warn_of_gpu_words(context.config)
         accelerated = load_accelerated(context, path)
@@ -60,14 +60,14 @@ class OnnxRuntimeBackend:
 
 
 class LoadedOnnxModel(StackedModel):
-    """One loaded version: all instances run on its session."""
+    """One loaded version: all instances use its session."""
 
     def __init__(self, context: ModelContext, runner: GraphRunner) -> None:
         super().__init__(context, lambda _: runner.run)
 
 
 def _open(name: str, version_directory: Path, config: model_config_pb2.ModelConfig) -> tuple[Any, Graph]:
-    """Return a session to look at and its graph, which is the one that is served."""
+    """Return a session opened only to read its graph, and the graph, the same that is served."""
     path = _graph_file(name, version_directory, config)
     return open_described(name, path, config, version_directory)
 

@@ -1,7 +1,7 @@
-"""What an ONNX graph takes and gives, as an onnxruntime session reports it.
+"""The inputs and outputs of an ONNX graph, as an onnxruntime session reports them.
 
-The session must be opened with the graph optimisation that the model is served with: a symbolic dim of an output may
-read as -1 before the constants are folded and as a number afterwards.
+The session must be opened with the same graph optimisation as when the model is served: a symbolic dim of an output may
+read as -1 before constants are folded and as a number afterwards.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from slipway.backends.onnxruntime.session import open_session
 from slipway.backends.shared.graph import Graph, GraphTensor
 from slipway.errors import unsupported
 
-# onnxruntime's names of element types -> config.pbtxt's. What is missing here the protocol cannot carry.
+# onnxruntime's names of element types -> config.pbtxt's. The protocol cannot carry any other type.
 CONFIG_TYPES = {
     "bool": "TYPE_BOOL",
     "uint8": "TYPE_UINT8",
@@ -48,11 +48,11 @@ class _Session(Protocol):
         """Return the outputs."""
 
     def get_overridable_initializers(self) -> Sequence[Any]:
-        """Return the initializers that are inputs too."""
+        """Return the initializers that are also inputs."""
 
 
 def graph_of(session: _Session, path: Path) -> Graph:
-    """Return what the graph of a file's session takes and gives; raise UNSUPPORTED for anything but dense tensors."""
+    """Return the inputs and outputs of the graph in `path`; raise UNSUPPORTED for anything but dense tensors."""
     inputs, outputs = session.get_inputs(), session.get_outputs()
     is_open = any(not node.shape for node in (*inputs, *outputs))
     unranked = without_shape(path) if is_open else frozenset()
@@ -66,7 +66,7 @@ def graph_of(session: _Session, path: Path) -> Graph:
 def open_described(
     name: str, path: Path, config: model_config_pb2.ModelConfig, version_directory: Path
 ) -> tuple[Any, Graph]:
-    """Return a session of the file, opened to be looked at, and its graph, which is the one that is served."""
+    """Return a session of the file, opened only to read its graph, and the graph, the same that is served."""
     session = open_session(path, metadata_options(config, (version_directory, version_directory.parent)), name)
     return session, graph_of(session, path)
 

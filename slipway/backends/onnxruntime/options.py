@@ -1,7 +1,7 @@
 """Session options from a model's configuration: threads, graph optimisation, memory, `session.*` entries.
 
-Keys are those of Triton's onnxruntime backend (its README.md, "Model Config Options"). Words for GPUs are
-named once and ignored.
+Keys are those of Triton's onnxruntime backend (its README.md, "Model Config Options"). Settings for GPUs are ignored,
+with one warning each.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from slipway.errors import invalid, refused
 
 _LOG: Final = logging.getLogger("slipway.onnxruntime")
 
-ACCELERATOR = "openvino"  # the execution accelerator that CPUs have: accelerator.py
+ACCELERATOR = "openvino"  # the execution accelerator for CPUs: accelerator.py
 
-_QUIET = 4  # only what kills the process: every other error is raised, and a client could flood the log
+_QUIET = 4  # log only fatal errors: all others are raised, and a client could flood the log with them
 _GRAPH_LEVELS = {-1: "ORT_ENABLE_BASIC", 1: "ORT_ENABLE_EXTENDED", 2: "ORT_DISABLE_ALL"}  # the rest: ORT_ENABLE_ALL
 _SHRINKAGE = "memory.enable_memory_arena_shrinkage"
 _GPU_PARAMETERS = (
@@ -35,10 +35,10 @@ _GPU_PARAMETERS = (
 
 
 def metadata_options(config: model_config_pb2.ModelConfig, directories: Sequence[Path]) -> Any:
-    """Return the options of a session that is opened to be described: the graph is the one that is served.
+    """Return the options of a session that is opened only to read its graph, the same graph that is served.
 
-    With less optimisation it would open faster (a 90 MB model in 60 instead of 80 ms, one of 2 cores), and sizes that
-    follow from constants would read as variable.
+    With less optimisation it would open faster (a 90 MB model in 60 ms instead of 80 ms, one of 2 cores), but sizes
+    that follow from constants would read as variable.
     """
     options = _graph_options(config)
     options.intra_op_num_threads = 1
@@ -50,7 +50,7 @@ def metadata_options(config: model_config_pb2.ModelConfig, directories: Sequence
 
 
 def _graph_options(config: model_config_pb2.ModelConfig) -> Any:
-    """Return options with what decides how the graph looks in the session: its level of optimisation."""
+    """Return options with the level of optimisation, which decides the graph that the session reports."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -66,7 +66,7 @@ def _add_entries(options: Any, parameters: Parameters) -> None:
 
 
 def session_options(context: ModelContext) -> Any:
-    """Return the onnxruntime.SessionOptions of a model; raise INVALID_ARG for a value that makes no sense."""
+    """Return the onnxruntime.SessionOptions of a model; raise INVALID_ARG for an invalid value."""
     import onnxruntime
 
     parameters = Parameters(context.config)
@@ -81,7 +81,7 @@ def session_options(context: ModelContext) -> Any:
 
 
 def run_options(config: model_config_pb2.ModelConfig) -> Any:
-    """Return the onnxruntime.RunOptions of every execution of a model."""
+    """Return the onnxruntime.RunOptions for the executions of a model."""
     import onnxruntime
 
     options = onnxruntime.RunOptions()
@@ -103,10 +103,10 @@ def _execution_mode(onnxruntime: Any, parameters: Parameters) -> Any:
 def _set_threads(options: Any, context: ModelContext, parameters: Parameters) -> None:
     """Size the session's one thread pool: a lone request uses the CPU share of all instances.
 
-    Instances share one session and so one pool, in which each of them computes too. Measured with MiniLM on 2 cores,
-    2 instances, 16 / 128 tokens. A pool of the whole share: a lone request takes 2.1 / 8.9 ms, both busy 536 / 130
-    sequences/s. One thread per instance: 3.2 / 13.4 ms and 605 / 144. The lone request wins, since a busy server can
-    ask for the other with intra_op_thread_count.
+    Instances share one session and so one pool, and each instance's own thread computes too. Measured with MiniLM on
+    2 cores, 2 instances, 16 / 128 tokens. With a pool of the whole share, a lone request takes 2.1 / 8.9 ms, and two
+    busy instances reach 536 / 130 sequences/s. With one thread per instance: 3.2 / 13.4 ms and 605 / 144. The default
+    favours the lone request; a busy server can choose the other with intra_op_thread_count.
 
     Spinning workers take the core from the other instances (both busy 524 / 105), so several instances do not spin.
     One instance gains from spinning inside a run (16 tokens: 1.9 instead of 2.2 ms) and must not burn a core between
@@ -137,29 +137,29 @@ def _setting(context: ModelContext, key: str) -> int:
 
 @cache
 def _share_threads(intra: int, inter: int) -> None:
-    """Size the pools that all sessions share (0: the library's choice); once, for sessions hold on to them."""
+    """Size the pools that all sessions share (0: the library's choice); once, because sessions keep using them."""
     import onnxruntime
 
     onnxruntime.set_global_thread_pool_sizes(intra, inter)
 
 
 def _threads_are_shared() -> bool:
-    """Return whether the shared pools exist; onnxruntime then refuses sessions with pools of their own."""
+    """Return whether the shared pools exist; if so, onnxruntime refuses sessions with pools of their own."""
     return _share_threads.cache_info().currsize > 0
 
 
 def _register_operators(options: Any, config: model_config_pb2.ModelConfig, directories: Sequence[Path]) -> None:
-    """Load the libraries of custom operators, each by absolute path or from the first directory that has it."""
+    """Load the libraries of custom operators, each by absolute path or from the first directory that contains it."""
     for name in config.model_operations.op_library_filename:
-        paths = [directory / name for directory in directories]  # an absolute name stays what it is
+        paths = [directory / name for directory in directories]  # an absolute name stays as it is
         path = next((path for path in paths if path.is_file()), None)
         if path is None:
-            raise invalid(f"unable to load model '{config.name}', custom operator library '{name}' is not found")
+            raise invalid(f"unable to load model '{config.name}', custom operator library '{name}' not found")
         options.register_custom_ops_library(str(path))
 
 
 def warn_of_gpu_words(config: model_config_pb2.ModelConfig) -> None:
-    """Name what does nothing on a CPU, once each: accelerators but OpenVINO, and the parameters of GPUs."""
+    """Warn once about each setting that does nothing on a CPU: accelerators except OpenVINO, and GPU parameters."""
     parameters = Parameters(config)
     accelerators = config.optimization.execution_accelerators
     named = [each for each in accelerators.cpu_execution_accelerator if each.name.lower() != ACCELERATOR]

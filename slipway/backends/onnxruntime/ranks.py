@@ -1,7 +1,7 @@
-"""Which inputs and outputs an ONNX file gives no shape: onnxruntime reports them like scalars, as `[]`.
+"""The inputs and outputs of an ONNX file that have no shape: onnxruntime reports them like scalars, as `[]`.
 
 Reads the few fields it needs from the file's protobuf (onnx.proto: ModelProto.graph, GraphProto.input and output,
-ValueInfoProto, TypeProto.Tensor.shape) and passes over the weights, so the package `onnx` is not needed.
+ValueInfoProto, TypeProto.Tensor.shape) and skips the weights, so the package `onnx` is not needed.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
 
 
 def without_shape(path: Path) -> frozenset[str]:
-    """Return the names of the tensors that the file gives no shape; none where it cannot be understood."""
+    """Return the names of the tensors without a shape in the file; none if the file cannot be parsed."""
     try:
         with path.open("rb") as file:
             return frozenset(_names(file, path.stat().st_size))
-    except (OSError, ValueError):  # a format of onnxruntime's own: its sessions know the ranks
+    except (OSError, ValueError):  # onnxruntime's own format: its sessions know the ranks
         return frozenset()
 
 
@@ -38,7 +38,7 @@ def _names(file: BinaryIO, size: int) -> Iterator[str]:
 
 
 def _value(file: BinaryIO, end: int) -> tuple[str, bool]:
-    """Return a value's name and whether its type, if it is a tensor's, has a shape."""
+    """Return the name of a value and whether its type is a tensor type with a shape."""
     name, has_shape = "", False
     for number, part_end in _parts(file, end):
         if number == _NAME:
@@ -50,7 +50,7 @@ def _value(file: BinaryIO, end: int) -> tuple[str, bool]:
 
 
 def _parts(file: BinaryIO, end: int) -> Iterator[tuple[int, int]]:
-    """Yield the number and the end of each message or text up to `end`, and go on behind it."""
+    """Yield the number and the end of each message or text up to `end`, and continue after it."""
     while file.tell() < end:
         number, kind = divmod(_varint(file), 8)
         if kind == _VARINT:
@@ -72,7 +72,7 @@ def _varint(file: BinaryIO) -> int:
     for shift in range(0, 70, 7):
         byte = file.read(1)
         if not byte:
-            raise ValueError("the file ends too soon")
+            raise ValueError("the file ends too early")
         value |= (byte[0] & 0x7F) << shift
         if byte[0] < 0x80:
             return value

@@ -1,6 +1,6 @@
 """One onnxruntime session: opened once per model version, run by all its instances at the same time.
 
-The edge to the library: numpy forms it does not take are converted here, and its errors become SlipwayErrors in
+The edge to the library: arrays that it does not accept are converted here, and its errors become SlipwayErrors in
 Triton's words, without paths.
 """
 
@@ -38,7 +38,7 @@ def open_session(path: Path, options: Any, model_name: str) -> Any:
 
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"], enable_fallback=0)
-    except Exception as error:  # the library raises classes of its own below Exception, and RuntimeError
+    except Exception as error:  # the library raises its own subclasses of Exception, and RuntimeError
         text = _message(error)
         for directory in {str(path.parent), str(path.resolve().parent)}:
             text = text.replace(directory + "/", "")
@@ -73,7 +73,7 @@ class GraphRunner:
                 outputs = self._run_ort_values(inputs, names)
             else:
                 outputs = dict(zip(names, self._session.run(names, inputs, self._run_options), strict=True))
-        except Exception as error:  # the library raises classes of its own below Exception, RuntimeError, ValueError
+        except Exception as error:  # the library raises its own subclasses of Exception, RuntimeError, ValueError
             raise internal(_message(error), reason=FailureReason.BACKEND) from error
         for name, adapt_output in self._adapt_outputs.items():
             if name in outputs:
@@ -86,11 +86,13 @@ class GraphRunner:
         return as_scalar if tensor.ranked and not tensor.dims else None
 
     def _to_text(self, name: str, array: np.ndarray) -> np.ndarray:
-        """Return the strings as `str`, which is all onnxruntime takes."""
+        """Return the strings as `str`, the only form that onnxruntime accepts."""
         try:
             elements = [element if isinstance(element, str) else element.decode() for element in array.ravel()]
         except UnicodeDecodeError:
-            raise invalid(f"input '{name}' of model '{self._model_name}' holds a string that is not UTF-8") from None
+            raise invalid(
+                f"input '{name}' of model '{self._model_name}' has a string that is not valid UTF-8"
+            ) from None
         text = np.empty(len(elements), dtype=np.object_)
         text[:] = elements
         return text.reshape(array.shape)
@@ -105,7 +107,7 @@ class GraphRunner:
         return "TYPE_BF16" in types
 
     def _run_ort_values(self, inputs: Arrays, names: Sequence[str]) -> Arrays:
-        """Run a graph with bfloat16 tensors, which numpy itself does not know and `session.run` refuses."""
+        """Run a graph with bfloat16 tensors, a type that numpy lacks and `session.run` refuses."""
         values = {name: _to_ort_value(array) for name, array in inputs.items()}
         outputs = self._session.run_with_ort_values(names, values, self._run_options)
         return {name: _from_ort_value(value) for name, value in zip(names, outputs, strict=True)}
@@ -143,7 +145,7 @@ def _from_ort_value(value: Any) -> np.ndarray:
 
 
 def _message(error: Exception) -> str:
-    """Return Triton's form of an onnxruntime error, without the source files of its build."""
+    """Return an onnxruntime error in Triton's form, without the names of onnxruntime's source files."""
     if isinstance(error, SlipwayError):
         return error.message
     text = _ERROR.sub(r"onnx runtime error \1: ", str(error).strip())

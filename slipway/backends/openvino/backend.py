@@ -1,6 +1,7 @@
-"""The backend `openvino`: completes, loads and opens OpenVINO IR (`model.xml`), and ONNX files where they are named.
+"""The backend `openvino`: completes, loads and opens OpenVINO IR (`model.xml`), and ONNX files if the config names one.
 
-One compiled model, and with it one copy of the weights, serves all instances of a version; each has a request.
+All instances of a version share one compiled model, and with it one copy of the weights; each has its own infer
+request.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class OpenVinoBackend:
         complete_unless_given(config, context, read)
 
     def describe(self, name: str, version_directory: Path, config: model_config_pb2.ModelConfig) -> Graph:
-        """Return the graph that a load holds the configuration against."""
+        """Return the graph that a load checks the configuration against."""
         core = _core(name, extension_of(name, config))
         model = read_model(core, _graph_file(name, version_directory, config), name)
         shaping = shaping_of(config)
@@ -51,7 +52,7 @@ class OpenVinoBackend:
         return without_fixed_rows(graph, fixed_rows(graph, config, shaping))
 
     def load(self, context: ModelContext) -> LoadedOpenVinoModel:
-        """Read and compile the model and hold the configuration against its graph."""
+        """Read and compile the model, and check the configuration against its graph."""
         path = _graph_file(context.name, context.version_directory, context.config)
         options = compile_options(context)
         core = _core(context.name, options.extension)
@@ -65,7 +66,7 @@ class OpenVinoBackend:
 
 
 def load_checked_graph(context: ModelContext, path: Path, options: Options) -> LoadedOpenVinoModel:
-    """Return the loaded model of a graph file that the configuration is known to describe."""
+    """Load a graph file that the configuration has already been checked against."""
     core = _core(context.name, options.extension)
     return _loaded(context, core, read_model(core, path, context.name), options, FixedBatch())
 
@@ -86,12 +87,12 @@ def _loaded(context: ModelContext, core: Any, model: Any, options: Options, fixe
         fixed,
     )
     if lost := (inputs - binding.inputs.keys()) | (outputs - binding.outputs.keys()):
-        raise unsupported(f"OpenVINO does not keep these tensors of the graph: {', '.join(sorted(lost))}")
+        raise unsupported(f"OpenVINO drops these tensors of the graph: {', '.join(sorted(lost))}")
     return LoadedOpenVinoModel(context, compilation, binding)
 
 
 class LoadedOpenVinoModel(StackedModel):
-    """One loaded version: each instance has a request of its own on the shared compiled model."""
+    """One loaded version: each instance has its own infer request on the shared compiled model."""
 
     def __init__(self, context: ModelContext, compilation: Compilation, binding: Binding) -> None:
         alone = instance_count(context.config) == 1
@@ -110,13 +111,13 @@ def _core(model_name: str, extension: str) -> Any:
     except RuntimeError as error:
         text = (
             f"unable to load model '{model_name}', parameter 'CPU_EXTENSION_PATH': "
-            f"'{Path(extension).name}' is no library of OpenVINO operators"
+            f"'{Path(extension).name}' is not a library of OpenVINO operators"
         )
         raise refused(parameter_problem("CPU_EXTENSION_PATH", text)) from error
 
 
 def _possible_precision(core: Any, model_name: str, options: Options) -> str:
-    """Return the precision asked for if this CPU computes in it, else f32: the library would take what it likes."""
+    """Return the requested precision if this CPU computes in it, else f32: the library would choose one by itself."""
     wanted = str(options.properties["INFERENCE_PRECISION_HINT"])
     needed = {"bf16": "BF16", "f16": "FP16"}.get(wanted, "FP32")
     if needed in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
@@ -129,5 +130,5 @@ def _warn_of_doubles(model_name: str, graph: Graph) -> None:
     tensors = (*graph.inputs.values(), *graph.outputs.values())
     if any(tensor.config_type == "TYPE_FP64" for tensor in tensors):
         _LOG.warning(
-            "model '%s': OpenVINO computes FP64 in FP32; for doubles serve it with the backend onnxruntime", model_name
+            "model '%s': OpenVINO computes FP64 in FP32; for FP64 serve it with the backend onnxruntime", model_name
         )

@@ -1,6 +1,6 @@
-"""What an OpenVINO model takes and gives.
+"""The inputs and outputs of an OpenVINO model.
 
-A tensor may have several names; the one that the configuration uses stands for it.
+A tensor may have several names; it goes by the one that the configuration uses.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from tritonclient.grpc import model_config_pb2
 from slipway.backends.shared.graph import Graph, GraphTensor
 from slipway.errors import unsupported
 
-# OpenVINO's names of element types -> config.pbtxt's. What is missing here the protocol cannot carry. Strings are left
-# out: OpenVINO's CPU device computes nothing with them, and its Python module frees memory twice on some (2026.4).
+# OpenVINO's names of element types -> config.pbtxt's. The protocol cannot carry any other type. Strings are left out:
+# OpenVINO's CPU device computes nothing with them, and its Python module frees the memory of some twice (2026.4).
 CONFIG_TYPES = {
     "boolean": "TYPE_BOOL",
     "u8": "TYPE_UINT8",
@@ -33,7 +33,7 @@ CONFIG_TYPES = {
 
 
 def graph_of(model: Any, config: model_config_pb2.ModelConfig) -> Graph:
-    """Return what the openvino.Model takes and gives; raise UNSUPPORTED for element types that cannot be served."""
+    """Return inputs and outputs of the openvino.Model; raise UNSUPPORTED for element types that cannot be served."""
     inputs = _describe(model.inputs, {declared.name for declared in config.input})
     outputs = _describe(model.outputs, {declared.name for declared in config.output})
     return Graph({tensor.name: tensor for tensor in inputs}, {tensor.name: tensor for tensor in outputs}, {})
@@ -49,7 +49,7 @@ def _describe(ports: Sequence[Any], declared: set[str]) -> list[GraphTensor]:
 
 
 def port_name(port: Any, declared: set[str]) -> str:
-    """Return the name in `declared` of an input or output, else its first name, else that of its node."""
+    """Return the name of an input or output: the one in `declared`, else its first, else the name of its node."""
     names: set[str] = port.get_names()
     return min(names & declared or names) if names else str(port.get_node().get_friendly_name())
 
@@ -65,6 +65,6 @@ def port_dims(port: Any) -> tuple[int, ...]:
 def _config_type(port: Any, name: str) -> str:
     element = port.get_element_type().get_type_name()
     if element not in CONFIG_TYPES:
-        hint = "; serve a graph that takes or gives strings with the backend onnxruntime" if element == "string" else ""
+        hint = "; serve graphs with string inputs or outputs by the backend onnxruntime" if element == "string" else ""
         raise unsupported(f"unsupported OpenVINO element type '{element}' for I/O '{name}'{hint}")
     return CONFIG_TYPES[element]

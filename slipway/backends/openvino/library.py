@@ -1,4 +1,4 @@
-"""The edge to OpenVINO: importing it, reading and compiling models, and its errors in our words, without paths.
+"""The edge to OpenVINO: import it, read and compile models, put its errors into our words, without paths.
 
 Knows neither configurations nor requests.
 """
@@ -16,7 +16,7 @@ from typing import Any
 from slipway.backends.shared.files import unreadable_graph
 from slipway.errors import internal
 
-# What stands around the reason: where in the library's source it was thrown, and the condition that did not hold.
+# The text around the reason: where in the library's source it was thrown, and the condition that failed.
 _TRACE = re.compile(
     r"(Caught exception: )?Exception from \S+:\d+:|Check '.*?' failed at \S+:\d+:?|^Loading input model$", re.ASCII
 )
@@ -24,7 +24,7 @@ _OUTSIDE = re.compile(r"Path '(.*?)' resolves to '.*?' which is outside the base
 
 
 def import_openvino() -> Any:
-    """Return the module `openvino`, imported without its telemetry. Import it (and nncf) nowhere before this.
+    """Return the module `openvino`, imported without its telemetry. Nothing may import it (or nncf) before this call.
 
     `import openvino` sends an event over the network and writes an identifier below the home directory, unless the
     package `openvino_telemetry` is missing: it is declared missing.
@@ -36,10 +36,10 @@ def import_openvino() -> Any:
 
 
 def open_core(extension: str = "") -> Any:
-    """Return a Core of its own for one model (0.6 ms), with the library of custom operators `extension` in it.
+    """Return a new Core for one model (0.6 ms), with the library of custom operators `extension` loaded.
 
-    Files are read, not mapped: a mapped file that somebody overwrites takes the whole server down (SIGBUS). Mapping
-    would save 10 MB of 173 for a model of 91 MB.
+    Files are read, not mapped: overwriting a mapped file crashes the whole server (SIGBUS). Mapping would save 10 MB
+    of 173 for a model of 91 MB.
     """
     core = import_openvino().Core()
     core.set_property({"ENABLE_MMAP": False})
@@ -55,7 +55,7 @@ def read_model(core: Any, path: Path, model_name: str) -> Any:
     """
     try:
         return core.read_model(path)
-    except Exception as error:  # the library raises RuntimeError, and subclasses of Exception in its frontends
+    except Exception as error:  # the library raises RuntimeError, and its frontends their own exceptions
         raise unreadable_graph(f"unable to load model '{model_name}': {reason_of(error, path)}") from error
 
 
@@ -68,14 +68,15 @@ def compile_model(core: Any, model: Any, properties: Mapping[str, Any], model_na
 
 
 class Compilation:
-    """One openvino.CompiledModel, made again after an execution failed in it; all instances share it. Thread-safe.
+    """One openvino.CompiledModel, compiled again after an execution failed in it; all instances share it. Thread-safe.
 
-    A failed execution leaves the library's graph half in its shapes (2026.4): operators before the failing one have
-    outputs of the refused request and believe that they are those of the request before. The next request shaped like
-    that one then fails as well, and so does every other until one of another shape comes. Another request object does
-    not help, nor does `release_memory()`; a new graph does (0.2 s for a model of 91 MB). The model that was read is
-    kept for that: it shares FP32 weights with the compiled one; for INT8 it costs a fifth of its file. (Exporting the
-    compiled one costs nothing before it is needed, but small graphs cannot be imported again.)
+    A failed execution leaves the library's graph with inconsistent shapes (2026.4): the operators before the failing
+    one already have outputs for the failed request's shapes but treat them as those of the request before. The next
+    request with that earlier shape then fails as well, and so does every one after it until a different shape arrives.
+    A new request object does not help, nor does `release_memory()`; a new graph does (0.2 s for a model of 91 MB).
+    Therefore the model that was read is kept: it shares FP32 weights with the compiled one; for INT8 it costs a fifth
+    of its file. (Exporting the compiled model would cost nothing until needed, but small graphs cannot be imported
+    again.)
     """
 
     def __init__(self, core: Any, model: Any, properties: Mapping[str, Any], model_name: str) -> None:
@@ -85,22 +86,22 @@ class Compilation:
         self._lock = Lock()
 
     def current(self) -> Any:
-        """Return a compiled model in which nothing failed; raise INTERNAL when none can be made."""
+        """Return a compiled model in which no execution failed; raise INTERNAL when it cannot be compiled."""
         if self._spoiled:
             with self._lock:
-                if self._spoiled:  # by now somebody else may have made it
+                if self._spoiled:  # another thread may have compiled it by now
                     self._compiled = self._make()
                     self._spoiled = False
         return self._compiled
 
     def spoil(self, compiled: Any) -> None:
-        """Take note that an execution of `compiled` failed."""
+        """Record that an execution of `compiled` failed."""
         with self._lock:
             self._spoiled |= compiled is self._compiled
 
 
 def reason_of(error: BaseException, path: Path | None = None) -> str:
-    """Return what an error of the library says, without source files of its build and directories of ours."""
+    """Return the reason in an error of the library, without its source files and our directories."""
     lines = [" ".join(_TRACE.sub("", line).split()) for line in str(error).splitlines()]
     text = " ".join(line for line in lines if line) or type(error).__name__
     text = _OUTSIDE.sub(r"'\1' is refused. External data must be a file inside the model's directory.", text)

@@ -1,7 +1,7 @@
 """How a model is compiled and shaped, from its configuration's parameters.
 
-Keys are those of Triton's OpenVINO backend, older ones included, and OpenVINO's own names of the same settings. Pure:
-what this CPU can do is asked elsewhere. Words for other devices are named once and ignored.
+Keys are those of Triton's OpenVINO backend, including its older ones, and OpenVINO's own names for the same settings.
+Pure: other modules ask what this CPU can do. Settings for other devices are ignored, with one warning each.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ _HINTS: Final = ("LATENCY", "THROUGHPUT")
 _THREADS: Final = ("INFERENCE_NUM_THREADS", "CPU_THREADS_NUM")
 _STREAMS: Final = ("NUM_STREAMS", "CPU_THROUGHPUT_STREAMS")
 _BF16: Final = ("HINT_BF16", "ENFORCE_BF16")
-_PINNING: Final = {"YES": True, "NUMA": False, "NO": False}  # nodes are left to the operating system
+_PINNING: Final = {"YES": True, "NUMA": False, "NO": False}  # the operating system places threads on NUMA nodes
 _DEVICE = re.compile(r"(CPU|GPU|NPU|AUTO|MULTI|HETERO|BATCH)([.:(].*)?", re.ASCII | re.IGNORECASE | re.DOTALL)
 _IGNORED: Final = ("COMPILATION_NUM_THREADS",)
 
 
 @dataclass(frozen=True, slots=True)
 class Shaping:
-    """What becomes of the graph's input shapes and of batches that are not full."""
+    """How the graph's input shapes change, and whether batches are padded to a fixed size."""
 
     reshape_layers: bool = False
     fixed_batch: bool = False
@@ -42,14 +42,14 @@ class Shaping:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How one model is read and compiled. `properties` go to the library as they stand."""
+    """How one model is read and compiled. `properties` go to the library unchanged."""
 
     properties: Mapping[str, Any]
     extension: str = ""
 
 
 def compile_options(context: ModelContext) -> Options:
-    """Return how to compile a model; raise INVALID_ARG for a value that makes no sense."""
+    """Return how to compile a model; raise INVALID_ARG for an invalid value."""
     parameters = Parameters(context.config)
     _warn_of_devices(context.config, parameters)
     properties = default_properties(context)
@@ -68,13 +68,14 @@ def compile_options(context: ModelContext) -> Options:
 
 
 def default_properties(context: ModelContext) -> dict[str, Any]:
-    """Return the properties of a model whose configuration says nothing.
+    """Return the properties of a model whose configuration sets none.
 
-    Left to itself OpenVINO rounds to bfloat16 on every CPU that has it, and quantises the activations of models with
-    compressed weights: numbers change only where the configuration says so. One stream per instance, so that they
-    run side by side: measured on 2 cores with 6 layers of 384 and 128 tokens, 2 streams do 70 sequences/s where 1 of
-    2 threads does 65, while a lone request takes 29 instead of 15 ms. Threads are not pinned, since several models
-    share the cores and each would take the same ones first; pinning gained nothing in the same measurement.
+    By default OpenVINO rounds to bfloat16 on every CPU that supports it, and quantises the activations of models with
+    compressed weights. Here numbers change only where the configuration asks for it. Each instance has its own stream,
+    so that instances run in parallel: measured on 2 cores with 6 layers of 384 and 128 tokens, 2 streams do 70
+    sequences/s where 1 stream of 2 threads does 65, while a lone request takes 29 instead of 15 ms. Threads are not
+    pinned, because several models share the cores and each would take the same ones first; pinning gained nothing in
+    the same measurement.
     """
     instances = instance_count(context.config)
     return {
@@ -88,7 +89,7 @@ def default_properties(context: ModelContext) -> dict[str, Any]:
 
 
 def shaping_of(config: model_config_pb2.ModelConfig) -> Shaping:
-    """Return what the configuration wants done to shapes; raise INVALID_ARG for a value that makes no sense."""
+    """Return how the configuration changes shapes; raise INVALID_ARG for an invalid value."""
     parameters = Parameters(config)
     return Shaping(
         reshape_layers=parameters.boolean("RESHAPE_IO_LAYERS", False),
@@ -115,7 +116,7 @@ def _streams(model_name: str, parameters: Parameters) -> int | str:
 
 
 def _number(model_name: str, parameters: Parameters, keys: tuple[str, ...]) -> int:
-    """Return the first of `keys` that is set, 0 where none is."""
+    """Return the value of the first of `keys` that is set, 0 if none is."""
     for key in keys:
         if key in parameters:
             value = parameters.integer(key)
@@ -132,7 +133,7 @@ def _one_of(model_name: str, key: str, value: str, allowed: tuple[str, ...]) -> 
 
 
 def extension_of(model_name: str, config: model_config_pb2.ModelConfig) -> str:
-    """Return the library of custom operators that the model names, "" for none; raise INVALID_ARG if it is none."""
+    """Return the model's library of custom operators, "" for none; raise INVALID_ARG for an invalid path."""
     path = Parameters(config).text("CPU_EXTENSION_PATH")
     if path and not (Path(path).is_absolute() and Path(path).is_file()):
         raise _refused(model_name, "CPU_EXTENSION_PATH", path, "the absolute path of a shared library")
@@ -151,8 +152,8 @@ def _warn_of_devices(config: model_config_pb2.ModelConfig, parameters: Parameter
     words += [f"parameter '{key}'" for key in _IGNORED if key in parameters]
     device = parameters.text("TARGET_DEVICE")
     if device and not _DEVICE.fullmatch(device):
-        raise _refused(config.name, "TARGET_DEVICE", device, "a device of OpenVINO, such as CPU")
+        raise _refused(config.name, "TARGET_DEVICE", device, "an OpenVINO device, for example CPU")
     if device.upper() not in ("", "CPU", "AUTO"):
-        words.append(f"parameter 'TARGET_DEVICE' of {device}")
+        words.append(f"TARGET_DEVICE {device}")
     for word in words:
         _LOG.warning("model '%s': %s is ignored, the model runs on the CPU", config.name, word)

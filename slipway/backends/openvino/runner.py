@@ -1,6 +1,6 @@
 """One infer request of a compiled model, as a function of named arrays.
 
-Inputs are lent to the library where their memory may be; outputs are copied out of its buffers, which the next
+Inputs are lent to the library where their memory allows it; outputs are copied out of its buffers, which the next
 execution overwrites.
 """
 
@@ -25,7 +25,7 @@ _CUT: Final = frozenset({"TYPE_INT64", "TYPE_UINT64", "TYPE_UINT32"})
 
 @dataclass(frozen=True, slots=True)
 class FixedBatch:
-    """`rows`, where not 0, is the only batch size that a graph takes; `pads`: smaller batches are filled up to it."""
+    """`rows`, if not 0, is the only batch size that a graph accepts; `pads`: smaller batches are filled up to it."""
 
     rows: int = 0
     pads: bool = False
@@ -33,9 +33,9 @@ class FixedBatch:
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """Where the tensors of a configuration are in a compiled model; the same for all its requests.
+    """Where to find the tensors of a configuration in a compiled model; the same for all its requests.
 
-    `scalars` are the declared dims of outputs that the graph gives as scalars.
+    `scalars` are the declared dims of outputs that the graph returns as scalars.
     """
 
     model_name: str
@@ -47,7 +47,7 @@ class Binding:
 
 
 class RequestRunner:
-    """Runs one openvino.InferRequest. For one thread at a time. `alone`: no other runner uses the compilation."""
+    """Runs one openvino.InferRequest, for one thread at a time. `alone`: no other runner uses the compilation."""
 
     def __init__(self, compilation: Compilation, binding: Binding, *, alone: bool) -> None:
         self._compilation = compilation
@@ -82,20 +82,20 @@ class RequestRunner:
             self._request.start_async()
             self._request.wait()
             return {name: _copy(self._request.get_output_tensor(self._binding.outputs[name]).data) for name in names}
-        except Exception as error:  # the library raises RuntimeError, and subclasses of Exception of its own
+        except Exception as error:  # the library raises RuntimeError, and its own subclasses of Exception
             self._compilation.spoil(self._compiled)
             raise internal(f"OpenVINO: {reason_of(error)}", reason=FailureReason.BACKEND) from error
 
     def _renew(self) -> None:
-        """Leave a compiled model in which an execution failed."""
+        """Replace a compiled model in which an execution failed."""
         compiled = self._compilation.current()
         if compiled is not self._compiled:
             self._compiled, self._request = compiled, compiled.create_infer_request()
 
     def _lend(self, name: str, array: np.ndarray) -> Any:
-        """Return a tensor on the array's memory; on a copy where the library could not or must not use that.
+        """Return a tensor on the array's memory, or on a copy if the library could not or must not use that memory.
 
-        Read-only arrays are views of a request's own bytes, which may lie anywhere.
+        Read-only arrays are views of a request's own bytes, which may be at any address.
         """
         binding = self._binding
         tensor = binding.graph.inputs[name]
@@ -112,15 +112,15 @@ class RequestRunner:
         return self._openvino.Tensor(array, shared_memory=True)
 
     def _refuse_large(self, name: str, array: np.ndarray) -> None:
-        """Raise INVALID_ARG for integers that OpenVINO's CPU device, which computes in 32 bits, would change unsaid."""
+        """Raise INVALID_ARG for integers that OpenVINO's CPU device would silently change: it computes in 32 bits."""
         if array.size and not (_INT32.min <= array.min() and array.max() <= _INT32.max):
             raise invalid(
-                f"input '{name}' of model '{self._binding.model_name}' holds a number outside {_INT32.min} to "
+                f"input '{name}' of model '{self._binding.model_name}' contains a number outside {_INT32.min} to "
                 f"{_INT32.max}, which OpenVINO would cut to 32 bits; serve the model with the backend onnxruntime"
             )
 
     def _fill(self, array: np.ndarray) -> np.ndarray:
-        """Return the array with rows of zeros up to the graph's batch size, as Triton does."""
+        """Return the array filled up to the graph's batch size with rows of zeros, as Triton does."""
         rows = self._binding.fixed.rows
         if not self._binding.fixed.pads:
             raise internal(
@@ -132,7 +132,7 @@ class RequestRunner:
 
     def _as_declared(self, name: str, array: np.ndarray, given: int) -> np.ndarray:
         binding = self._binding
-        if binding.graph.outputs[name].config_type == "TYPE_BF16":  # the library's view of it claims float16
+        if binding.graph.outputs[name].config_type == "TYPE_BF16":  # the library's view says float16
             array = array.view(ml_dtypes.bfloat16)
         if name in binding.scalars:
             array = as_declared(binding.scalars[name], array)

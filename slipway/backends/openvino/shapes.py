@@ -1,7 +1,7 @@
-"""Give a graph the shapes its configuration asks for, before it is checked and compiled.
+"""Give a graph the shapes that its configuration asks for, before it is checked and compiled.
 
-As in Triton's OpenVINO backend: a batch is of any size unless SKIP_OV_DYNAMIC_BATCHSIZE keeps the graph's own, and
-RESHAPE_IO_LAYERS replaces the graph's input shapes by the declared ones.
+As in Triton's OpenVINO backend, a batch may have any size unless SKIP_OV_DYNAMIC_BATCHSIZE keeps the graph's own, and
+RESHAPE_IO_LAYERS replaces the graph's input shapes with the declared ones.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Shapes = dict[str, tuple[int, ...]]
 
 
 def apply_shapes(model: Any, config: model_config_pb2.ModelConfig, shaping: Shaping, model_name: str) -> None:
-    """Reshape the openvino.Model in place where asked; raise INVALID_ARG when the graph cannot take the shapes."""
+    """Reshape the openvino.Model in place as configured; raise INVALID_ARG when the graph cannot have the shapes."""
     declared = {each.name for each in config.input}
     present = {port_name(port, declared): port_dims(port) for port in model.inputs}
     wanted = wanted_shapes(present, config, shaping)
@@ -31,16 +31,16 @@ def apply_shapes(model: Any, config: model_config_pb2.ModelConfig, shaping: Shap
     ports = {port_name(port, declared): port for port in model.inputs}
     try:
         model.reshape({ports[name]: openvino.PartialShape(list(dims)) for name, dims in wanted.items() if dims})
-    except Exception as error:  # the library raises RuntimeError, and subclasses of Exception of its own
+    except Exception as error:  # the library raises RuntimeError, and its own subclasses of Exception
         given = ", ".join(f"'{name}' {list(dims)}" for name, dims in sorted(wanted.items()))
         raise invalid(
-            f"unable to load model '{model_name}', the graph cannot take the input shapes {given}: "
+            f"unable to load model '{model_name}', the graph cannot be reshaped to the input shapes {given}: "
             f"{reason_of(error)}; set max_batch_size to 0 or the parameter SKIP_OV_DYNAMIC_BATCHSIZE to YES"
         ) from error
 
 
 def wanted_shapes(present: Shapes, config: model_config_pb2.ModelConfig, shaping: Shaping) -> Shapes:
-    """Return the shape that each input is to have; pure."""
+    """Return the shape that each input will have; pure."""
     wanted = dict(present)
     batched = config.max_batch_size > 0
     for each in config.input if shaping.reshape_layers else ():
@@ -53,7 +53,7 @@ def wanted_shapes(present: Shapes, config: model_config_pb2.ModelConfig, shaping
 
 
 def fixed_rows(graph: Graph, config: model_config_pb2.ModelConfig, shaping: Shaping) -> int:
-    """Return the only batch size that the graph takes, 0 where it takes any."""
+    """Return the only batch size that the graph accepts, 0 if it accepts any."""
     if not shaping.fixed_batch or config.max_batch_size == 0:
         return 0
     sizes = {tensor.dims[0] for tensor in graph.inputs.values() if tensor.dims}
@@ -61,7 +61,7 @@ def fixed_rows(graph: Graph, config: model_config_pb2.ModelConfig, shaping: Shap
 
 
 def without_fixed_rows(graph: Graph, rows: int) -> Graph:
-    """Return the graph as a configuration describes it: a batch dimension of exactly `rows` is the batch dimension."""
+    """Return the graph as a configuration describes it: a first dimension of exactly `rows` is the batch dimension."""
 
     def freed(tensor: GraphTensor) -> GraphTensor:
         return replace(tensor, dims=(-1, *tensor.dims[1:])) if rows and tensor.dims[:1] == (rows,) else tensor

@@ -1,1 +1,1 @@
-"""Triton Python models: the `triton_python_backend_utils` surface, and what runs one `TritonPythonModel`."""
+"""Triton Python models: the module `triton_python_backend_utils`, and the code that runs one `TritonPythonModel`."""

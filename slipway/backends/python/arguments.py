@@ -1,4 +1,4 @@
-"""What a model is started with: where its file is, and the `args` of its `initialize`."""
+"""How a model is started: the path of its file, and the `args` of its `initialize`."""
 
 from __future__ import annotations
 

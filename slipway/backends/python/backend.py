@@ -1,4 +1,4 @@
-"""The backend `python`: Triton's Python models, in child processes or, on request, in threads of the server."""
+"""The backend `python`: Triton's Python models, in child processes or, if configured, in threads of the server."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _PLACEMENTS: Final = {"process": Placement.PROCESS, "thread": Placement.THREAD}
 
 
 class PythonBackend:
-    """Runs `<version>/model.py`, or the one `model_file` of a Python-based backend for all its models."""
+    """Runs `<version>/model.py`, or `model_file`, which a Python-based backend uses for all its models."""
 
     def __init__(self, model_file: Path | None = None) -> None:
         self._model_file = model_file
@@ -42,7 +42,7 @@ class PythonBackend:
         complete_config(config, file, context.model_directory)
 
     def load(self, context: ModelContext) -> LoadedPython:
-        """Check what can be checked without running the model; its instances are opened one by one."""
+        """Check everything that can be checked without running the model; its instances are opened one by one."""
         file = self._model_file or model_file(context.version_directory, context.config.default_model_filename)
         if "EXECUTION_ENV_PATH" in context.config.parameters:
             _LOG.warning(
@@ -53,7 +53,7 @@ class PythonBackend:
 
 
 def placement(context: ModelContext) -> Placement:
-    """Return where the model runs, by its parameter EXECUTION_MODE; a process of its own unless told otherwise."""
+    """Return where the model's parameter EXECUTION_MODE places it; the default is a process of its own."""
     mode = "process"
     if "EXECUTION_MODE" in context.config.parameters:
         mode = context.config.parameters["EXECUTION_MODE"].string_value
@@ -93,7 +93,7 @@ class LoadedPython:
         return ThreadExecutor(model, surface.InferenceRequest, context.signature, space.close)
 
     async def open_instance(self, context: ModelContext, spec: InstanceSpec) -> Instance:
-        """Open an instance in a child process whose model is initialized; raise `SlipwayError` with its traceback."""
+        """Start a child process and initialize the model in it; raise `SlipwayError` with its traceback."""
         from slipway.backends.python.process.instance import ProcessInstance  # not needed in thread mode
 
         instance = ProcessInstance(self.file, context, spec)
@@ -101,4 +101,4 @@ class LoadedPython:
         return instance
 
     def unload(self) -> None:
-        """Do nothing: each instance has released what it held."""
+        """Do nothing: each instance has already released its resources."""

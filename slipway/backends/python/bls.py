@@ -1,7 +1,7 @@
 """Business logic scripting: a Python model runs other models.
 
-The answers arrive on the server's side (the event loop, or a child's reader thread) and cross to the model through a
-queue or a future; nothing here blocks that side.
+The answers arrive on a server thread (the event loop, or a child's reader thread) and reach the model through a queue
+or a future; nothing here blocks that thread.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from slipway.core.request import InferRequest, InferResponse
 
 
 class ResponseIterator:
-    """The answers of a decoupled BLS request, as they come; the last may be empty, as in Triton."""
+    """The answers to a decoupled BLS request, as they arrive; the last may be empty, as in Triton."""
 
     def __init__(self, answers: SimpleQueue[InferResponse], cancel: Cancel) -> None:
         self._answers = answers
@@ -38,7 +38,7 @@ class ResponseIterator:
         return to_model(answer)
 
     def cancel(self) -> None:
-        """Tell the called model that its answers are no longer wanted."""
+        """Cancel the request: the called model's answers are no longer wanted."""
         self._cancel()
 
     def __del__(self) -> None:
@@ -47,20 +47,20 @@ class ResponseIterator:
 
 
 def execute(scope: ModelScope | None, request: InferRequest) -> InferenceResponse:
-    """Run a request and wait for its one answer."""
+    """Run a request and wait for its only answer."""
     answers: SimpleQueue[InferResponse] = SimpleQueue()
     _server(scope).submit(request, answers.put, decoupled=False)
     return to_model(answers.get())
 
 
 def stream(scope: ModelScope | None, request: InferRequest) -> ResponseIterator:
-    """Start a request and return its answers as they come."""
+    """Start a request and return its answers as they arrive."""
     answers: SimpleQueue[InferResponse] = SimpleQueue()
     return ResponseIterator(answers, _server(scope).submit(request, answers.put, decoupled=True))
 
 
 def execute_async(scope: ModelScope | None, request: InferRequest) -> Awaitable[InferenceResponse]:
-    """Start a request on the running event loop and return its awaitable answer; cancelling it cancels the request."""
+    """Start a request; return an awaitable of its answer on the running event loop, whose cancellation cancels it."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[InferenceResponse] = loop.create_future()
 
@@ -78,12 +78,12 @@ def execute_async(scope: ModelScope | None, request: InferRequest) -> Awaitable[
 
 
 async def stream_async(scope: ModelScope | None, request: InferRequest) -> ResponseIterator:
-    """Start a request and return its answers; the iterator itself is a blocking one, as in Triton."""
+    """Start a request and return its answers; the iterator blocks, as in Triton."""
     return stream(scope, request)
 
 
 def to_model(answer: InferResponse) -> InferenceResponse:
-    """Return a server's answer as a model sees it."""
+    """Return the server's answer as the model sees it."""
     if answer.error is not None:
         return InferenceResponse([], to_triton_error(answer.error))
     response = InferenceResponse([ModelTensor.of(tensor) for tensor in answer.outputs])
@@ -98,5 +98,5 @@ def _resolve(future: asyncio.Future[InferenceResponse], answer: InferResponse) -
 
 def _server(scope: ModelScope | None) -> Server:
     if scope is None:
-        raise TritonModelException("BLS is only supported in a model that the server runs.")
+        raise TritonModelException("BLS is only supported in a model that a server runs.")
     return scope.require_serving()

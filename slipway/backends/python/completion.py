@@ -1,6 +1,6 @@
-"""`auto_complete_config` of a Python model, run in a child process of its own.
+"""Run the `auto_complete_config` of a Python model in a child process of its own.
 
-The child reads the job from its standard input and answers in a file, so the model may print as it likes.
+The child reads the job from its standard input and writes the result to a file, so the model is free to print.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from slipway.errors import Code, SlipwayError, refused
 from slipway.problems import Problem, Rule
 
 _HOOK = "auto_complete_config"
-LIMIT_SECONDS = 120  # importing a large library takes a while; a hook that hangs must not hang the server
-_FIELDS = ("input", "output", "max_batch_size", "dynamic_batching", "model_transaction_policy")  # all a model may set
+LIMIT_SECONDS = 120  # importing a large library takes time; a hook that hangs must not block the server
+# The fields that a model may set.
+_FIELDS = ("input", "output", "max_batch_size", "dynamic_batching", "model_transaction_policy")
 
 
 def complete_config(config: model_config_pb2.ModelConfig, model_file: Path, model_directory: Path) -> None:
@@ -48,11 +49,11 @@ def _failed(text: str) -> SlipwayError:
 
 
 def may_define_hook(source: bytes) -> bool:
-    """Return False when the model's class certainly has no `auto_complete_config`: then no process need be started."""
+    """Return False if the model's class certainly lacks `auto_complete_config`, so that no process need be started."""
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError):
-        return True  # the child will say what is wrong, in Triton's words
+        return True  # the child will report the error, in Triton's words
     for node in tree.body:
         if isinstance(node, ast.ClassDef) and node.name == "TritonPythonModel" and not node.bases:
             return bool(node.decorator_list) or _HOOK.encode() in source
@@ -60,7 +61,7 @@ def may_define_hook(source: bytes) -> bool:
 
 
 def _run_child(job: bytes, model_name: str) -> Any:
-    with tempfile.TemporaryFile() as results:  # a pipe would block a child with more to say than it holds
+    with tempfile.TemporaryFile() as results:  # a pipe would block a child that writes more than the pipe can buffer
         process = subprocess.Popen(
             child_command("slipway.backends.python.completion_child", str(results.fileno())),
             stdin=subprocess.PIPE,
@@ -73,13 +74,13 @@ def _run_child(job: bytes, model_name: str) -> Any:
             except subprocess.TimeoutExpired:
                 process.kill()
                 raise _failed(
-                    f"{_HOOK} of model '{model_name}' did not return within {LIMIT_SECONDS} s and was ended"
+                    f"{_HOOK} of model '{model_name}' did not return within {LIMIT_SECONDS} s and was killed"
                 ) from None
         results.seek(0)
         result = results.read()
     if not result:
         raise _failed(
-            f"Failed to initialize Python stub for auto-complete: the process ended with {process.returncode}"
+            f"Failed to initialize Python stub for auto-complete: the process exited with code {process.returncode}"
         )
     return json.loads(result)
 

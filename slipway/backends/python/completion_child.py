@@ -1,4 +1,4 @@
-"""The child process that runs one model's `auto_complete_config`: job on standard input, result in the given file."""
+"""The child process that runs a model's `auto_complete_config`: reads the job from stdin, writes to the given file."""
 
 from __future__ import annotations
 
@@ -22,32 +22,32 @@ from slipway.errors import unavailable
 
 
 class NoServer:
-    """A `Server` that offers nothing: a model cannot act while its configuration is completed."""
+    """A `Server` that offers nothing: a model cannot use the server while its configuration is completed."""
 
     @property
     def metrics(self) -> Metrics:
-        """Raise: there are no metrics yet."""
+        """Raise: metrics are not available yet."""
         _refuse()
 
     def submit(self, _request: InferRequest, _deliver: Deliver, *, decoupled: bool) -> Cancel:  # noqa: ARG002
-        """Raise: nothing can be run yet."""
+        """Raise: requests cannot run yet."""
         _refuse()
 
     def load_model(self, _name: str, _config: str | None, _files: Mapping[str, bytes]) -> None:
-        """Raise: nothing can be loaded yet."""
+        """Raise: models cannot be loaded yet."""
         _refuse()
 
     def unload_model(self, _name: str, _unload_dependents: bool) -> None:
-        """Raise: nothing can be unloaded yet."""
+        """Raise: models cannot be unloaded yet."""
         _refuse()
 
     def is_model_ready(self, _name: str, _version: str) -> bool:
-        """Raise: nothing is known yet."""
+        """Raise: readiness is not known yet."""
         _refuse()
 
 
 def _refuse() -> NoReturn:
-    raise unavailable("the server cannot be used while a configuration is completed")
+    raise unavailable("the server cannot be used while a configuration is being completed")
 
 
 def complete(job: Mapping[str, str]) -> dict[str, Any]:
@@ -70,10 +70,11 @@ def complete(job: Mapping[str, str]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run the job and leave."""
+    """Run the job and exit."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(filename)s:%(lineno)d %(message)s")
+    descriptor = int(sys.argv[1])  # the model's code gets an empty command line
     result = complete(json.loads(sys.stdin.buffer.read()))
-    with os.fdopen(int(sys.argv[1]), "w", encoding="utf-8") as file:
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         json.dump(result, file)
 
 

@@ -12,14 +12,14 @@ REQUEST_RELEASE_RESCHEDULE: Final = 2
 
 
 class MemoryType(IntEnum):
-    """Where a BLS request wants its outputs."""
+    """The memory that a BLS request prefers for its outputs."""
 
     TRITONSERVER_MEMORY_GPU = 0
     TRITONSERVER_MEMORY_CPU = 1
 
 
 class PreferredMemory:
-    """A wish for the place of BLS outputs; without a GPU they are in main memory."""
+    """The preferred place for BLS outputs; here they are always in main memory."""
 
     __slots__ = ("device_id", "memory_type")
 
@@ -29,7 +29,7 @@ class PreferredMemory:
 
 
 class InferenceTrace:
-    """The trace of a request; it has no context where tracing is off."""
+    """The trace of a request; without tracing its context is None."""
 
     __slots__ = ("_context",)
 

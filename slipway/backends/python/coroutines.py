@@ -1,4 +1,4 @@
-"""An event loop in a thread of its own, where a model's coroutines run; started with the first one."""
+"""An event loop in its own thread, where a model's coroutines run; the first coroutine starts it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 
 class CoroutineThread:
-    """Runs coroutines of one model."""
+    """Runs the coroutines of one model."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -19,7 +19,7 @@ class CoroutineThread:
         self._lock = Lock()
 
     def start(self, coroutine: Coroutine[Any, Any, Any]) -> Future[Any]:
-        """Start a coroutine; the future has its result."""
+        """Start a coroutine; the future gets its result."""
         with self._lock:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
@@ -30,7 +30,7 @@ class CoroutineThread:
         return future
 
     def close(self) -> None:
-        """Cancel what still runs, and end the thread."""
+        """Cancel the coroutines that are still running, and end the thread."""
         if self._loop is None or self._thread is None:
             return
         asyncio.run_coroutine_threadsafe(_cancel_all(), self._loop).result()
@@ -42,7 +42,7 @@ class CoroutineThread:
 async def _settle(future: Future[Any], coroutine: Coroutine[Any, Any, Any]) -> None:
     try:
         result = await coroutine
-    except BaseException as error:  # noqa: BLE001  SystemExit too: it would end the loop and leave everybody waiting
+    except BaseException as error:  # noqa: BLE001  also SystemExit: it would stop the loop, and every caller would wait for ever
         task = asyncio.current_task()
         if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
             future.cancel()

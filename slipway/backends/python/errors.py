@@ -1,7 +1,7 @@
-"""The two error types of `triton_python_backend_utils`, and how a model's exception is told to a client.
+"""The two error types of `triton_python_backend_utils`, and how a model's exception is reported to a client.
 
 A client sees Triton's form: the type, the text and the frames of the model's own code, innermost first. Triton prints
-absolute paths; here they are relative to the model (or to the import path), so no path of the server leaks.
+absolute paths; here they are relative to the model (or to the import path), so the server's paths do not leak.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from typing import ClassVar, Final
 
 from slipway.errors import Code, FailureReason, SlipwayError
 
-PROCESS_ENDED: Final = "the process of the model ended"  # by which `slipway verify` knows it in another server's text
+PROCESS_ENDED: Final = "the process of the model ended"  # by which `slipway verify` recognises it in a server's text
 
 _OWN_PACKAGE: Final = str(Path(__file__).parent.parent.parent) + os.sep
 
 
-class TritonModelException(Exception):  # noqa: N818  the name models catch
+class TritonModelException(Exception):  # noqa: N818  the name that models catch
     """The exception that `triton_python_backend_utils` raises, and that models may raise from any hook."""
 
 
@@ -38,7 +38,7 @@ class ErrorCode(IntEnum):
 
 
 class TritonError:
-    """An error that answers one request, with a code (INTERNAL unless told)."""
+    """An error that answers one request, with a code (default: INTERNAL)."""
 
     __slots__ = ("_code", "_message")
 
@@ -67,17 +67,17 @@ class TritonError:
 
 
 def to_server_error(error: TritonError) -> SlipwayError:
-    """Return the error of one request as the server's own."""
+    """Return a model's error as the server's own type."""
     return SlipwayError(Code[error.code().name], error.message(), reason=FailureReason.BACKEND)
 
 
 def to_triton_error(error: SlipwayError) -> TritonError:
-    """Return a server error as a model sees it in a BLS response."""
+    """Return a server's error as a model sees it in a BLS response."""
     return TritonError(error.message, ErrorCode[error.code.name])
 
 
 def describe_exception(error: BaseException, model_directory: str) -> str:
-    """Return `Type: text`, and the frames of the code outside this server, innermost first."""
+    """Return `Type: text` and the frames of code outside this server, innermost first."""
     text = str(error) or "<EMPTY MESSAGE>"
     frames = [
         f"  {_public_path(frame.filename, model_directory)}({frame.lineno}): {frame.name}\n"
@@ -95,7 +95,7 @@ def execution_error(instance_name: str, message: str) -> SlipwayError:
 
 
 def unhealthy_error(instance_name: str) -> SlipwayError:
-    """Return the error that answers the requests inside a process that died."""
+    """Return the error that answers the requests that a process was executing when it died."""
     text = (
         f"Failed to process the request(s) for model instance '{instance_name}', "
         f"message: Stub process '{instance_name}' is not healthy."
@@ -104,7 +104,7 @@ def unhealthy_error(instance_name: str) -> SlipwayError:
 
 
 def abandoned(model_name: str) -> SlipwayError:
-    """Return the error of a request whose model let it go without its final answer."""
+    """Return the error for a request that its model dropped without a final answer."""
     return SlipwayError(
         Code.INTERNAL,
         f"Model '{model_name}' released a request without sending its final response.",

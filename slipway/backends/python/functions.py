@@ -13,7 +13,7 @@ from slipway.backends.python.tensor import TRITON_CODES, ModelTensor
 from slipway.core.bytes_codec import decode_bytes, encode_bytes
 from slipway.datatypes import BY_NAME
 
-# Scalar types, not dtypes: models compare them with `==` and pass them to numpy. BF16 has none.
+# Scalar types, not dtypes: models compare them with `==` and pass them to numpy. numpy has no type for BF16.
 _NUMPY_TYPES: Final[dict[int, type]] = {
     code: np.bool_ if name == "BOOL" else np.object_ if name == "BYTES" else BY_NAME[name].numpy.type
     for name, code in TRITON_CODES.items()
@@ -44,12 +44,12 @@ def _tensor(tensors: Sequence[ModelTensor], name: str) -> ModelTensor | None:
 
 
 def get_input_config_by_name(model_config: Mapping[str, Any], name: str) -> dict[str, Any] | None:
-    """Return what the configuration (a dict) says of the input `name`, or None."""
+    """Return the configuration (a dict) of the input `name`, or None."""
     return _properties(model_config.get("input", ()), name)
 
 
 def get_output_config_by_name(model_config: Mapping[str, Any], name: str) -> dict[str, Any] | None:
-    """Return what the configuration (a dict) says of the output `name`, or None."""
+    """Return the configuration (a dict) of the output `name`, or None."""
     return _properties(model_config.get("output", ()), name)
 
 
@@ -61,7 +61,7 @@ def _properties(tensors: Sequence[dict[str, Any]], name: str) -> dict[str, Any] 
 
 
 def using_decoupled_model_transaction_policy(model_config: Mapping[str, Any]) -> bool:
-    """Return whether the configuration (a dict) is that of a decoupled model."""
+    """Return whether the configuration (a dict) makes the model decoupled."""
     return bool(model_config.get("model_transaction_policy", {}).get("decoupled", False))
 
 
@@ -81,7 +81,7 @@ def numpy_to_triton_type(data_type: Any) -> int | None:
 
 
 def triton_string_to_numpy(triton_type_string: str) -> type:
-    """Return the numpy type of a config.pbtxt datatype such as TYPE_FP32; KeyError for an unknown one."""
+    """Return the numpy type of a config.pbtxt datatype such as TYPE_FP32; raise KeyError for an unknown one."""
     return TRITON_STRING_TO_NUMPY[triton_type_string]
 
 
@@ -95,7 +95,7 @@ def serialize_byte_tensor(input_tensor: np.ndarray) -> bytes | tuple[()] | None:
 
 
 def deserialize_bytes_tensor(encoded_tensor: bytes) -> np.ndarray:
-    """Return the flat object array of `bytes` that the wire form holds."""
+    """Return the elements of the wire form as a flat object array of `bytes`."""
     elements = decode_bytes(encoded_tensor)
     array = np.empty(len(elements), dtype=np.object_)
     array[:] = elements

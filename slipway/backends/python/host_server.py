@@ -1,4 +1,4 @@
-"""The engine's `Host`, as the `Server` that a Python model sees."""
+"""The engine's `Host` as the `Server` that a Python model sees."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from slipway.core.request import InferRequest
 
 
 class HostServer:
-    """Thread mode's way to the server: direct calls."""
+    """The server for thread mode: direct calls."""
 
     def __init__(self, host: Host) -> None:
         self._host = host
@@ -22,7 +22,7 @@ class HostServer:
         return self._host.metrics
 
     def submit(self, request: InferRequest, deliver: Deliver, *, decoupled: bool) -> Cancel:
-        """Run a BLS request; every answer, refusals too, goes to `deliver`. Return what cancels it."""
+        """Run a BLS request; every answer, even a refusal, goes to `deliver`. Return a function that cancels it."""
         return submit_bls(self._host, request, deliver, decoupled=decoupled)
 
     def load_model(self, name: str, config: str | None, files: Mapping[str, bytes]) -> None:

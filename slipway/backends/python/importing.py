@@ -1,9 +1,10 @@
 """Import a model's `model.py`.
 
-In a process of its own a model is imported as Triton does it: the version's and the model's directory at the end of
-`sys.path`, the module named `<version>.model`. In the server's process it gets a private import space: its modules
-live in a package of their own, and `import helper` in one of them finds the model's own helper.py first, so two models
-with equally named files never meet. (`importlib.import_module("helper")` is not redirected there.)
+In a child process a model is imported as by Triton's stub: `sys.argv` is `[""]`, the working directory and the
+version's and the model's directories are on `sys.path`, and the module is named `<version>.model`. In the server's
+process it gets a private import space: its modules live in their own package, and `import helper` in one of them finds
+the model's own helper.py first, so models with files of the same name do not collide.
+(`importlib.import_module("helper")` is not redirected there.)
 """
 
 from __future__ import annotations
@@ -20,16 +21,19 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
-from slipway.backends.python.surface import MODULE_NAME
+from slipway.backends.python.surface import MODULE_NAME, NATIVE_NAME, native_module
 
 _NUMBERS: Final = count()
 
 
 def import_alone(model_file: Path, surface: ModuleType) -> ModuleType:
-    """Import `model_file` (<model>/<version>/model.py, or a backend's) into a process that runs this model only."""
+    """Import `model_file` (<model>/<version>/model.py, or a backend's) into a process that runs only this model."""
     directory = model_file.parent
     sys.modules[MODULE_NAME] = surface
-    sys.path += [str(directory), str(directory.parent)]
+    sys.modules[NATIVE_NAME] = native_module(surface)
+    sys.argv = [""]
+    # Triton has the working directory first; here a file in it cannot take the place of an installed package.
+    sys.path += ["", str(directory), str(directory.parent)]
     name = model_file.stem
     if directory.name.isdecimal():  # a version; a backend may have the name of an installed package
         name = f"{directory.name}.{name}"
@@ -44,7 +48,7 @@ def import_alone(model_file: Path, surface: ModuleType) -> ModuleType:
 
 
 class _Loader(SourceFileLoader):
-    """Runs a module with the `__import__` of its model."""
+    """Runs a module with its model's own `__import__`."""
 
     def __init__(self, name: str, path: str, model_builtins: Mapping[str, Any]) -> None:
         super().__init__(name, path)
@@ -60,13 +64,13 @@ class ImportSpace(MetaPathFinder):
 
     def __init__(self, directories: Sequence[Path], surface: ModuleType) -> None:
         self._directories = [str(directory) for directory in directories]
-        self._surface = surface
+        self._given = {MODULE_NAME: surface, NATIVE_NAME: native_module(surface)}
         self._package = f"_slipway_model_{next(_NUMBERS)}"
         self._import: Callable[..., ModuleType] = builtins.__import__
         self._builtins = {**vars(builtins), "__import__": self._import_for_model}
 
     def open(self) -> None:
-        """Let the model's modules be found."""
+        """Make the model's modules importable."""
         package = ModuleType(self._package)
         package.__path__ = self._directories
         sys.modules[self._package] = package
@@ -103,15 +107,15 @@ class ImportSpace(MetaPathFinder):
         level: int = 0,
     ) -> ModuleType:
         top = name.partition(".")[0]
-        if level == 0 and top == MODULE_NAME:
-            return self._surface
+        if level == 0 and top in self._given:
+            return self._given[top]
         if level != 0 or not self._is_own(top):
             return self._import(name, globals, locals, fromlist, level)
         module = self._import(f"{self._package}.{name}", globals, locals, fromlist, 0)
         return module if fromlist else sys.modules[f"{self._package}.{top}"]
 
     def _is_own(self, top: str) -> bool:
-        """Return whether a top-level name is the model's; a bare directory only where nothing else has that name."""
+        """Return whether a top-level name is the model's; a plain directory only if nothing else has that name."""
         if f"{self._package}.{top}" in sys.modules:
             return True
         spec = PathFinder.find_spec(top, self._directories)

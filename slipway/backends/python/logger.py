@@ -1,4 +1,4 @@
-"""`pb_utils.Logger`: a model's lines in the server's log, with the model's own file and line."""
+"""`pb_utils.Logger`: writes a model's lines into the server's log, with the model's own file and line number."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _CALLER: Final = 3  # frames up from `_log`: itself, the method, the model
 
 
 class LogLevel(IntEnum):
-    """How much a line matters."""
+    """The level of a log line."""
 
     INFO = 0
     WARNING = 1
@@ -66,5 +66,5 @@ class Logger:
 
     @staticmethod
     def log_verbose(message: str) -> None:
-        """Log a line that shows only with --log-verbose."""
+        """Log a line that appears only with --log-verbose."""
         _log(logging.DEBUG, message)

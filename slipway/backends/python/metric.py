@@ -17,7 +17,7 @@ _NAME: Final = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 
 
 class MetricKind(IntEnum):
-    """What a family's series are."""
+    """The kind of a family's series."""
 
     COUNTER = 0
     GAUGE = 1
@@ -25,7 +25,7 @@ class MetricKind(IntEnum):
 
 
 class ModelMetric:
-    """One labelled series; it goes when its last `Metric` goes."""
+    """One labelled series; it is removed together with its last `Metric`."""
 
     __slots__ = ("_family", "_kind", "_labels", "_series", "_what")
 
@@ -97,7 +97,7 @@ class ModelMetricFamily:
             raise TritonModelException(f"Error when creating MetricFamily: {self._what}{error.message}") from error
 
     def Metric(self, labels: Any = None, buckets: Any = None) -> ModelMetric:  # noqa: N802  Triton's name
-        """Return the series of `labels`; a histogram needs `buckets`, rising upper bounds."""
+        """Return the series of `labels`; a histogram needs `buckets`, its upper bounds in ascending order."""
         if labels is not None and not isinstance(labels, Mapping):
             raise TritonModelException("Failed to create metric. Labels must be a dictionary.")
         labels = labels or {}

@@ -1,7 +1,7 @@
 """One `TritonPythonModel` and its hooks, run in the current process.
 
-Whatever user code does wrong becomes an error of the server: nothing here lets an exception of a model pass. Knows
-neither schedulers nor processes; answers go to each request's `ReplyState` or are returned.
+Every exception in user code becomes an error of the server; none escapes from here. Knows neither schedulers nor
+processes; answers go to each request's `ReplyState` or are returned.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class PythonModel:
         return hasattr(self._user, "is_ready")
 
     def start(self, module: ModuleType, arguments: Mapping[str, str]) -> None:
-        """Make the model and initialize it; raise `SlipwayError` with its exception's text and frames."""
+        """Create the model and initialize it; raise `SlipwayError` with its exception's text and frames."""
         try:
             self._user = module.TritonPythonModel()
             if hasattr(self._user, "initialize"):
@@ -81,14 +81,14 @@ class PythonModel:
         ]
 
     def _told(self, error: BaseException) -> str:
-        """Return what a client is told of `error`, and let its frames go: they hold the requests, and a coroutine's
-        the future that holds the error."""
+        """Return the client's text for `error`, and release its frames: they keep the requests alive, and those of a
+        coroutine also the future that holds the error."""
         text = describe_exception(error, self._scope.model_directory)
         error.__traceback__ = None
         return text
 
     def _problem(self, requests: Sequence[InferenceRequest], returned: Any) -> str:
-        """Return what is wrong with the value `execute` returned, "" for nothing."""
+        """Return what is wrong with the value that `execute` returned, "" if nothing."""
         if self._decoupled:
             if returned is None:
                 return ""
@@ -125,7 +125,7 @@ class PythonModel:
         return response
 
     def _unsent(self, request: InferenceRequest) -> Answer:
-        """Return the answer to a request that `execute` gave none: its sender owns it, unless it is to be run again."""
+        """Return the answer if `execute` returned None for a request: its sender answers, unless it is rescheduled."""
         reply = request.reply
         if request.release_flags != REQUEST_RELEASE_RESCHEDULE or reply is None or reply.complete:
             return None
@@ -171,11 +171,11 @@ class PythonModel:
         return self._coroutines.start(returned).result() if iscoroutine(returned) else returned
 
     def check_ready(self) -> None:
-        """Raise UNAVAILABLE when the model's own `is_ready` says no, raises, or takes more than five seconds."""
+        """Raise UNAVAILABLE if the model's own `is_ready` returns False, raises, or takes more than five seconds."""
         if not self.has_ready_check:
             return
         answer: Future[Any] = Future()
-        # A daemon: a check that never returns must not keep the server from ending.
+        # A daemon thread: a check that never returns must not keep the server from exiting.
         Thread(target=self._ask_ready, args=(answer,), name=f"{self._name} is_ready", daemon=True).start()
         refusal = f"Model '{self._model_name}' is not ready (user-defined check failed)."
         try:
@@ -200,7 +200,7 @@ class PythonModel:
         try:
             if hasattr(self._user, "finalize"):
                 self._result(self._user.finalize())
-        except BaseException:  # noqa: BLE001  logged whole; the instance must end
+        except BaseException:  # noqa: BLE001  logged with its traceback; the instance must end
             _LOG.exception("finalize of model instance '%s' failed", self._name)
         self._user = self._execute = None
         self._coroutines.close()

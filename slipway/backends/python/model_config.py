@@ -1,7 +1,7 @@
 """`pb_utils.ModelConfig`: what `auto_complete_config` may add to a model's configuration.
 
-The rules and texts are those of Triton's `triton_python_backend_utils.py`: a value the configuration already has may
-be repeated, never changed.
+The rules and texts are those of Triton's `triton_python_backend_utils.py`: a value that the configuration already has
+may be repeated, never changed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class ModelConfig:
         self._name: str = self._config["name"]
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the configuration as it stands."""
+        """Return the configuration as it is now."""
         return self._config
 
     def set_max_batch_size(self, max_batch_size: int) -> None:

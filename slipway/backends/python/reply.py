@@ -1,7 +1,7 @@
-"""How a request that a model holds is answered: once by `execute`'s return, or through response senders.
+"""How a model answers a request: once by the value that `execute` returns, or through response senders.
 
-The rules of sending and their texts are Triton's (response_sender.cc). A request that a model lets go without its
-final answer is answered with an error: Triton would leave the client waiting for ever.
+The rules of sending and their texts are Triton's (response_sender.cc). A request that a model drops without a final
+answer is answered with an error; Triton would leave the client waiting for ever.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ class Sink(Protocol):
     """Where the answers to one request go. Every method may be called from any thread."""
 
     def send(self, response: InferenceResponse | None, final: bool) -> None:
-        """Pass one answer on; None only closes a decoupled request."""
+        """Pass one answer on; None closes a decoupled request without another answer."""
 
     def is_cancelled(self) -> bool:
         """Return whether the client no longer wants the answer."""
 
     def abandon(self) -> None:
-        """Answer with an error: the model let the request go."""
+        """Answer with an error: the model dropped the request."""
 
 
 class ReplyState:
@@ -79,7 +79,7 @@ class ReplyState:
         if self.decoupled:
             self._sink.send(response, final)
         elif not already_answered:
-            self._sink.send(response, final=True)  # the one answer is the last one, flagged or not
+            self._sink.send(response, final=True)  # the only answer is the last one, flagged or not
 
     def __del__(self) -> None:
         if not self.complete:
@@ -87,7 +87,7 @@ class ReplyState:
 
 
 class InferenceResponseSender:
-    """`pb_utils.InferenceResponseSender`: answers one request at any time, from any thread."""
+    """`pb_utils.InferenceResponseSender`: answers one request, at any time and from any thread."""
 
     __slots__ = ("_reply",)
 

@@ -1,4 +1,4 @@
-"""`pb_utils.InferenceRequest`: what a model is asked, and what it asks of other models (BLS)."""
+"""`pb_utils.InferenceRequest`: a request that a model receives, or sends to another model (BLS)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from slipway.core.request import InferRequest, Parameter
 
 
 class Received(Protocol):
-    """What the server tells a model of a request besides its tensors (`InferRequest`, or a child's message)."""
+    """What the server passes to a model about a request besides its tensors (`InferRequest`, or a child's message)."""
 
     id: str
     correlation_id: int | str
@@ -62,7 +62,7 @@ class InferenceRequest:
         if not isinstance(requested_output_names, list | tuple | set | frozenset):
             raise TypeError("InferenceRequest needs requested_output_names, a list of str")
         if timeout < 0:
-            raise TypeError(f"InferenceRequest takes a timeout of 0 or more microseconds, got {timeout}")
+            raise TypeError(f"InferenceRequest needs a timeout of 0 or more microseconds, got {timeout}")
         if isinstance(correlation_id, bool) or not isinstance(correlation_id, int | str):
             raise TritonModelException("Correlation ID must be integer or string")
         for tensor in inputs:
@@ -86,7 +86,7 @@ class InferenceRequest:
 
     @classmethod
     def received(cls, request: Received, inputs: list[ModelTensor], outputs: Sequence[str], reply: ReplyState) -> Self:
-        """Return a request that the server gives to a model; `outputs` are the names to answer with."""
+        """Return a request that the server hands to a model; `outputs` are the names of the requested outputs."""
         made = cls.__new__(cls)
         made._adopt(request, inputs, outputs, reply)  # noqa: SLF001  of its own class
         return made
@@ -110,11 +110,11 @@ class InferenceRequest:
         return self._inputs
 
     def request_id(self) -> str:
-        """Return the client's id of the request, "" without one."""
+        """Return the client's id for the request, "" if it has none."""
         return self._id
 
     def correlation_id(self) -> int | str:
-        """Return the sequence the request belongs to, 0 without one."""
+        """Return the id of the request's sequence, 0 if it belongs to none."""
         return self._correlation_id
 
     def flags(self) -> int:
@@ -126,7 +126,7 @@ class InferenceRequest:
         self._flags = flags
 
     def timeout(self) -> int:
-        """Return the timeout in microseconds, 0 without one."""
+        """Return the timeout in microseconds, 0 if there is none."""
         return self._timeout_us
 
     def parameters(self) -> str:
@@ -134,7 +134,7 @@ class InferenceRequest:
         return dumps(self._parameters, separators=None if self.reply is None else (",", ":"))
 
     def requested_output_names(self) -> set[str]:
-        """Return the names of the outputs the client wants."""
+        """Return the names of the outputs that the client wants."""
         return set(self._outputs)
 
     def trace(self) -> InferenceTrace:
@@ -142,7 +142,7 @@ class InferenceRequest:
         return self._trace or InferenceTrace()
 
     def set_release_flags(self, flags: int) -> None:
-        """Say what becomes of the request after `execute`: TRITONSERVER_REQUEST_RELEASE_ALL or _RESCHEDULE."""
+        """Set what happens to the request after `execute`: TRITONSERVER_REQUEST_RELEASE_ALL or _RESCHEDULE."""
         self.release_flags = flags
 
     def get_response_sender(self) -> InferenceResponseSender:
@@ -156,13 +156,13 @@ class InferenceRequest:
         return self.reply is not None and self.reply.is_cancelled()
 
     def exec(self, decoupled: bool = False) -> InferenceResponse | bls.ResponseIterator:
-        """Run the request on another model and wait; `decoupled` gives an iterator over its answers."""
+        """Run the request on another model and wait; with `decoupled`, return an iterator over its answers."""
         if decoupled:
             return bls.stream(self.scope, self._server_request())
         return bls.execute(self.scope, self._server_request())
 
     def async_exec(self, decoupled: bool = False) -> Awaitable[InferenceResponse | bls.ResponseIterator]:
-        """Run the request on another model; the awaitable gives what `exec` returns."""
+        """Run the request on another model; the awaitable resolves to what `exec` returns."""
         if decoupled:
             return bls.stream_async(self.scope, self._server_request())
         return bls.execute_async(self.scope, self._server_request())

@@ -1,4 +1,4 @@
-"""`pb_utils.InferenceResponse`: what a model answers."""
+"""`pb_utils.InferenceResponse`: a model's answer to a request."""
 
 from __future__ import annotations
 
@@ -50,17 +50,17 @@ class InferenceResponse:
         return json.dumps(self._parameters or {})
 
     def set_parameters(self, parameters: dict[str, Parameter]) -> None:
-        """Take the parameters of another model's answer as they are."""
+        """Set the parameters of another model's answer, unchecked."""
         self._parameters = parameters
 
     @property
     def parameter_values(self) -> dict[str, Parameter] | None:
-        """The parameters by name, or None where there are none."""
+        """The parameters by name, or None if there are none."""
         return self._parameters
 
 
 def checked_parameters(parameters: Mapping[str, Parameter]) -> dict[str, Parameter]:
-    """Return a copy of `parameters`; raise `TritonModelException` for a key or value no request can carry."""
+    """Return a copy of `parameters`; raise `TritonModelException` for a key or value that a request cannot carry."""
     if not isinstance(parameters, Mapping):
         raise TritonModelException(f"Expect parameters to be a dict, found type {type(parameters)}")
     for key, value in parameters.items():

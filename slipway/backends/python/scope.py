@@ -1,4 +1,4 @@
-"""What the names of `triton_python_backend_utils` are bound to: one loaded Python model."""
+"""The loaded Python model that the names of `triton_python_backend_utils` are bound to."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from slipway.backends.python.server import Server
 
 
 class ModelScope:
-    """One instance of a Python model: its server, its directories, and whether it executes requests yet."""
+    """One instance of a Python model: its server, its directories, and whether it may execute requests yet."""
 
     def __init__(self, server: Server, instance_name: str, model_directory: str, version_directory: str) -> None:
         self.server = server
@@ -17,7 +17,7 @@ class ModelScope:
         self.serving = False
 
     def require_serving(self) -> Server:
-        """Return the server; raise `TritonModelException` outside of execution, where Triton has no BLS."""
+        """Return the server; raise `TritonModelException` outside `execute`, where Triton does not support BLS."""
         if not self.serving:
             raise TritonModelException("BLS is only supported during the 'execute' function.")
         return self.server

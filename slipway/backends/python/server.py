@@ -1,7 +1,7 @@
-"""What a Python model may ask of the server: run another model, manage models, define metrics.
+"""What a Python model may ask of the server: run another model, load and unload models, define metrics.
 
-`Server` is the seam; `HostServer` implements it on the engine's `Host` (thread mode, and the parent's side of a child
-process), the child process implements it with messages. The texts of refused BLS requests are Triton's (pb_stub,
+`Server` is the seam. `HostServer` implements it on the engine's `Host` (thread mode, and the parent's side of a child
+process); the child process implements it with messages. The texts of refused BLS requests are Triton's (pb_stub,
 request_executor.cc).
 """
 
@@ -41,14 +41,14 @@ class SeriesFamily(Protocol):
         """Return the series of `labels`; each call is matched by one `release`."""
 
     def release(self, labels: Mapping[str, str]) -> None:
-        """Give one use of a series back."""
+        """Release one use of a series."""
 
 
 class Metrics(Protocol):
     """The families that models define."""
 
     def family(self, name: str, description: str, kind: str) -> SeriesFamily:
-        """Return the family `name`, made on first use. Raise `SlipwayError` when it exists with another kind."""
+        """Return the family `name`, created on first use. Raise `SlipwayError` if it exists with another kind."""
 
 
 class Server(Protocol):
@@ -59,7 +59,7 @@ class Server(Protocol):
         """The metric families that models define."""
 
     def submit(self, request: InferRequest, deliver: Deliver, *, decoupled: bool) -> Cancel:
-        """Run a BLS request; every answer, refusals too, goes to `deliver`. Return what cancels it."""
+        """Run a BLS request; every answer, even a refusal, goes to `deliver`. Return a function that cancels it."""
 
     def load_model(self, name: str, config: str | None, files: Mapping[str, bytes]) -> None:
         """Load a model and wait for it. Raise `SlipwayError`."""
@@ -72,13 +72,13 @@ class Server(Protocol):
 
 
 class BlsHost(Protocol):
-    """The part of `backends.api.Host` that a BLS request needs (spelled out: importing the seam would pull in grpc)."""
+    """The part of `backends.api.Host` that a BLS request needs, repeated here because importing `Host` imports grpc."""
 
     def submit(self, request: InferRequest, deliver: Deliver) -> Cancel:
         """Start a request on the dataplane."""
 
     def is_decoupled(self, name: str, version: str) -> bool:
-        """Return whether the model answers with other than one response."""
+        """Return whether the model's requests may get any number of responses."""
 
 
 def submit_bls(host: BlsHost, request: InferRequest, deliver: Deliver, *, decoupled: bool) -> Cancel:
@@ -106,7 +106,7 @@ def _nothing() -> None:
 
 
 def _as_bls_error(name: str, error: SlipwayError) -> SlipwayError:
-    """Return a refusal with the prefix models see; an error that the called model gave is left as it is."""
+    """Return a refusal with the prefix that models see; an error of the called model itself is left as it is."""
     if error.reason is FailureReason.OTHER and error.code in (Code.NOT_FOUND, Code.UNAVAILABLE):
         return _refusal(name, _not_ready(name))
     if error.reason is FailureReason.REJECTED or (

@@ -1,14 +1,18 @@
 """The module `triton_python_backend_utils`, as one model sees it.
 
-Each model gets a module of its own whose server-bound names (requests, metrics, model control) belong to it, so
-models that share a process never act in each other's name.
+Each model gets its own module, whose requests, metrics and model control are bound to that model, so models that share
+a process never act in each other's name.
 """
 
 from __future__ import annotations
 
+import json
+import struct
 from collections.abc import Mapping
 from types import ModuleType
 from typing import Any, Final
+
+import numpy as np
 
 from slipway.backends.python import constants, errors, functions, metric, response
 from slipway.backends.python.bls import ResponseIterator
@@ -22,6 +26,7 @@ from slipway.backends.python.tensor import ModelTensor
 from slipway.errors import SlipwayError
 
 MODULE_NAME: Final = "triton_python_backend_utils"
+NATIVE_NAME: Final = "c_python_backend_utils"  # the stub's own module; models name its types in annotations
 _FILE: Final = "file:"  # how Triton tells files from other parameters of a load
 
 _SHARED: Final[Mapping[str, object]] = {
@@ -57,17 +62,27 @@ _SHARED: Final[Mapping[str, object]] = {
     "triton_string_to_numpy": functions.triton_string_to_numpy,
     "serialize_byte_tensor": functions.serialize_byte_tensor,
     "deserialize_bytes_tensor": functions.deserialize_bytes_tensor,
+    # Triton's file imports these, and models reach through it.
+    "np": np,
+    "json": json,
+    "struct": struct,
+    "__file__": __file__,
 }
+_NATIVE: Final = (
+    "InferenceRequest InferenceResponse InferenceResponseSender InferenceTrace Logger MemoryType Metric MetricFamily "
+    "MetricKind PreferredMemory ResponseIterator Tensor TritonError TritonModelException TRITONSERVER_MEMORY_CPU "
+    "TRITONSERVER_MEMORY_GPU is_model_ready load_model unload_model"
+).split()
 
 
 class ModelControl:
-    """`load_model` and its kin, bound to one model."""
+    """`load_model` and the functions like it, bound to one model."""
 
     def __init__(self, scope: ModelScope) -> None:
         self._scope = scope
 
     def load_model(self, model_name: str, config: str = "", files: Mapping[str, bytes] | None = None) -> None:
-        """Load or reload a model and wait for it; `files` override the repository's, by "file:<relative path>"."""
+        """Load or reload a model and wait for it; `files` ("file:<relative path>") override those in the repository."""
         if files is not None and not isinstance(files, Mapping):
             raise TritonModelException(
                 f"failed to load model '{model_name}', files should be a dictionary of file paths and file contents"
@@ -75,7 +90,7 @@ class ModelControl:
         contents: dict[str, bytes] = {}
         for name, content in (files or {}).items():
             if not isinstance(name, str) or not isinstance(content, bytes):
-                raise TypeError(f"load_model takes files as str and bytes, found {type(name)} and {type(content)}")
+                raise TypeError(f"load_model needs files as str and bytes, found {type(name)} and {type(content)}")
             if not name.startswith(_FILE):
                 raise TritonModelException(f"failed to load model '{model_name}', unrecognized parameter '{name}'")
             contents[name.removeprefix(_FILE)] = content
@@ -85,7 +100,7 @@ class ModelControl:
             raise TritonModelException(f"Failed to load model: {self._what}{error.message}") from error
 
     def unload_model(self, model_name: str, unload_dependents: bool = False) -> None:
-        """Unload a model, with `unload_dependents` those it is made of too."""
+        """Unload a model; with `unload_dependents`, also the models that it is composed of."""
         try:
             self._scope.server.unload_model(model_name, unload_dependents)
         except SlipwayError as error:
@@ -119,8 +134,16 @@ def build_surface(scope: ModelScope) -> ModuleType:
         "is_model_ready": control.is_model_ready,
         "get_model_dir": control.get_model_dir,
     }
-    module = ModuleType(MODULE_NAME, "What a Triton Python model may use.")
+    module = ModuleType(MODULE_NAME, "The functions and classes that a Triton Python model may use.")
     vars(module).update(members)
+    return module
+
+
+def native_module(surface: ModuleType) -> ModuleType:
+    """Return the module `c_python_backend_utils` of the model that has `surface`: the same types, fewer of them."""
+    module = ModuleType(NATIVE_NAME, "The types of Triton's Python stub.")
+    vars(module).update({name: getattr(surface, name) for name in _NATIVE})
+    vars(module).update({kind.name: kind for kind in metric.MetricKind})
     return module
 
 

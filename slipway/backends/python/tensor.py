@@ -1,7 +1,7 @@
 """`pb_utils.Tensor`: a named array as a Python model sees it.
 
-Triton gives a model arrays it may write to, so an input is decoded on first use into memory of its own unless it
-already lies in writable memory (a child's shared memory). numpy has no BF16: such tensors travel through DLPack only.
+Triton's models may write to their input arrays, so an input is decoded on first use into its own memory, unless it is
+already in writable memory (a child's shared memory). numpy lacks BF16, so such tensors are exchanged only by DLPack.
 """
 
 from __future__ import annotations
@@ -63,14 +63,14 @@ class ModelTensor:
 
     @classmethod
     def received(cls, name: str, datatype: str, shape: tuple[int, ...], source: Raw | np.ndarray) -> Self:
-        """Return a tensor the server gives to a model: `source` is its wire form or an array others may hold."""
+        """Return a tensor that the server hands to a model; `source` is its wire form or a possibly shared array."""
         tensor = cls.__new__(cls)
         tensor._adopt(name, datatype, shape, None, source)  # noqa: SLF001  of its own class
         return tensor
 
     @classmethod
     def of(cls, tensor: Tensor, shape: tuple[int, ...] | None = None) -> Self:
-        """Return a tensor of the server as a model sees it, in `shape` where that differs."""
+        """Return a server tensor as a model sees it, in `shape` if that differs."""
         source = tensor.array if tensor.is_decoded else tensor.raw
         return cls.received(tensor.name, tensor.datatype, tensor.shape if shape is None else shape, source)
 
@@ -101,11 +101,11 @@ class ModelTensor:
         return TRITON_CODES[self._datatype]
 
     def is_cpu(self) -> bool:
-        """Return True: tensors live in main memory here."""
+        """Return True: tensors are always in main memory here."""
         return True
 
     def as_numpy(self) -> np.ndarray:
-        """Return the array, the same object each time; BYTES are an object array of `bytes`."""
+        """Return the array, the same object each time; BYTES become an object array of `bytes`."""
         if self._datatype == "BF16":
             raise TritonModelException(
                 "Tensor dtype is BF16 and cannot be converted to NumPy. Use to_dlpack() and from_dlpack() instead."
@@ -119,7 +119,7 @@ class ModelTensor:
         return self._array
 
     def server_tensor(self, *, copy: bool = True) -> Tensor:
-        """Return the tensor as a value of the server; without `copy` it is good until the model writes to its array."""
+        """Return the tensor as a server value; without `copy` it is valid until the model writes to its array."""
         source = self._source
         if source is not None:
             if isinstance(source, np.ndarray):
@@ -153,7 +153,7 @@ class ModelTensor:
 
     @classmethod
     def from_dlpack(cls, name: str, tensor: Any) -> Self:
-        """Return a tensor on the memory of a DLPack capsule, or of any object with `__dlpack__`."""
+        """Return a tensor on the memory of a DLPack capsule or of any object with `__dlpack__`."""
         if not isinstance(name, str):
             raise TypeError(f"from_dlpack(name: str, tensor: object), got {type(name)}")
         if not name:
@@ -163,7 +163,7 @@ class ModelTensor:
         elif not hasattr(tensor, "__dlpack__") or not hasattr(tensor, "__dlpack_device__"):
             raise TritonModelException(_NOT_DLPACK)
         if tensor.__dlpack_device__()[0] != _CPU:
-            raise TritonModelException("Tensor is stored in GPU; this server takes tensors in main memory only.")
+            raise TritonModelException("Tensor is stored in GPU; this server accepts only tensors in main memory.")
         array, datatype = _import_dlpack(tensor)
         if not array.flags.c_contiguous:
             raise TritonModelException(
@@ -176,7 +176,7 @@ class ModelTensor:
 
 
 class _CapsuleOwner:
-    """Gives a bare capsule the two methods that importers ask for."""
+    """Adds to a plain capsule the two methods that importers call."""
 
     def __init__(self, capsule: Any) -> None:
         self.capsule = capsule
@@ -200,7 +200,7 @@ def _import_dlpack(source: Any) -> tuple[np.ndarray, str]:
 
 
 def _import_bfloat16(source: Any, error: Exception) -> tuple[np.ndarray, str]:
-    """Take a BF16 tensor through torch, which can view it as integers; `error` is why numpy could not."""
+    """Import a BF16 tensor through torch, which can view it as integers; `error` is the reason numpy gave."""
     try:
         import torch.utils.dlpack
     except ImportError:

@@ -1,7 +1,7 @@
 """Thread mode (`EXECUTION_MODE: thread`): a Python model inside the server's process.
 
-Implements `backends.api.Executor` around a `PythonModel`: requests are handed over without messages, answers are
-copied once, since the model may write to its arrays again.
+Implements `backends.api.Executor` around a `PythonModel`. Requests are handed over without messages; answers are copied
+once, since the model may write to its arrays later.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class ThreadExecutor:
         return Execution([self._response(answer) for answer in answers], input_end, output_start)
 
     def check_ready(self) -> None:
-        """Raise `SlipwayError` when the model's own `is_ready` says no."""
+        """Raise `SlipwayError` if the model's own `is_ready` says that it is not ready."""
         self._model.check_ready()
 
     def close(self) -> None:
@@ -74,7 +74,7 @@ class ThreadExecutor:
 
 
 class _PendingSink:
-    """Passes what a response sender sends to the request's `Pending`."""
+    """Passes the answers of a response sender to the request's `Pending`."""
 
     __slots__ = ("_model_name", "_pending", "_view")
 

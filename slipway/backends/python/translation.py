@@ -1,6 +1,7 @@
-"""Between the server's requests and answers and those of a Python model, wherever the model runs.
+"""Translate between the server's requests and answers and those of a Python model.
 
-Knows neither threads nor processes: thread mode uses all of it, a child process the functions, its server `ModelView`.
+Knows neither threads nor processes. Thread mode uses all of it; a child process uses the functions, and the server's
+side of it `ModelView`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from slipway.errors import FailureReason, SlipwayError, internal
 
 
 def server_response(answer: InferenceResponse, *, final: bool, copy: bool = True) -> InferResponse:
-    """Return a model's answer as the server's value; without `copy` it is good until the model writes to its arrays."""
+    """Return a model's answer as a server value; without `copy` it is valid until the model writes to its arrays."""
     error = answer.error()
     if error is not None:
         return InferResponse(error=to_server_error(error), final=final)
@@ -24,9 +25,9 @@ def server_response(answer: InferenceResponse, *, final: bool, copy: bool = True
 
 
 class ModelView:
-    """What a config puts between clients and its model: the `reshape` of tensors, and the outputs that it declares.
+    """The difference between what clients and the model see: the `reshape` of tensors, and the declared outputs.
 
-    Most models reshape nothing (`reshapes_inputs` false, and so for outputs).
+    Most models reshape nothing (`reshapes_inputs` is false, and likewise for outputs).
     """
 
     def __init__(self, signature: ModelSignature) -> None:
@@ -45,7 +46,7 @@ class ModelView:
         return apply_reshape(tensor.shape, spec.dims, spec.reshape, self._batched)
 
     def client_answer(self, response: InferResponse) -> InferResponse:
-        """Return the answer with the declared outputs only, as in Triton, in the shapes that clients see."""
+        """Return the answer with only the declared outputs, as in Triton, in the shapes that clients see."""
         outputs = response.outputs
         if any(tensor.name not in self._declared for tensor in outputs):
             response.outputs = outputs = [tensor for tensor in outputs if tensor.name in self._declared]
@@ -57,7 +58,7 @@ class ModelView:
         return response
 
     def _client_tensor(self, tensor: Tensor) -> Tensor:
-        """Return an output in the shape the client sees; raise INTERNAL when the model gave another number of dims."""
+        """Return an output in the shape that clients see; raise INTERNAL if its shape contradicts the config."""
         spec = self._outputs.get(tensor.name)
         if spec is None or spec.reshape is None:
             return tensor

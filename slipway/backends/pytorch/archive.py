@@ -1,7 +1,7 @@
-"""What kind of torch file a path is, told from its table of contents before torch reads it.
+"""Detect the kind of a torch file from its table of contents, before torch reads it.
 
-A pickle runs code when it is loaded. TorchScript has a restricted reader of its own; in torch.export archives every
-part that would be unpickled is held against `weights_only` first; plain checkpoints are refused.
+A pickle runs code when it is loaded. TorchScript has its own restricted reader; every part of a torch.export archive
+that would be unpickled must first pass `weights_only`; plain checkpoints are refused.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def kind_of(path: Path, model_name: str) -> TorchFile:
     """Return the kind of the file; raise INVALID_ARG, with what to do, for one that cannot be served."""
     try:
         with zipfile.ZipFile(path) as archive:
-            # every entry lies below one folder, named as the file was when it was saved
+            # every entry is inside one folder, which has the name that the file had when it was saved
             entries = {name.partition("/")[2] for name in archive.namelist()}
     except zipfile.BadZipFile:
         raise _refused(model_name, path, "neither a TorchScript nor a torch.export file") from None
@@ -38,12 +38,12 @@ def kind_of(path: Path, model_name: str) -> TorchFile:
     if any(entry.startswith("models/") for entry in entries):
         return TorchFile.EXPORTED
     if "data.pkl" in entries:
-        raise _refused(model_name, path, "a checkpoint saved with torch.save, a pickle without the model's code")
+        raise _refused(model_name, path, "a checkpoint saved with torch.save: a pickle without the model's code")
     raise _refused(model_name, path, "neither a TorchScript nor a torch.export file")
 
 
 def refuse_pickles(path: Path, model_name: str) -> None:
-    """Raise INVALID_ARG when reading a torch.export file would unpickle more than tensors and plain values."""
+    """Raise INVALID_ARG if reading a torch.export file would unpickle anything but tensors and plain values."""
     with zipfile.ZipFile(path) as archive:
         for name in archive.namelist():
             if name.endswith("_config.json"):
@@ -52,7 +52,7 @@ def refuse_pickles(path: Path, model_name: str) -> None:
             else:
                 pickled = name.endswith(".pt") and not _only_tensors(archive.read(name))
             if pickled:
-                raise _refused(model_name, path, "holding pickled objects, which can run code when they are loaded")
+                raise _refused(model_name, path, "unsafe: it contains pickled objects, which can run code on loading")
 
 
 def _only_tensors(data: bytes) -> bool:

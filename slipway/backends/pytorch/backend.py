@@ -1,6 +1,6 @@
 """The backend `pytorch`: loads and opens TorchScript and torch.export models.
 
-One module, and with it one copy of the weights, serves all instances of a version.
+All instances of a version share one module, and with it one copy of the weights.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class PyTorchBackend:
     """Runs torch modules on the CPU."""
 
     def complete(self, config: model_config_pb2.ModelConfig, context: CompletionContext) -> None:
-        """Name the file where only a torch.export file is there, and fill inputs, outputs and batching from that;
-        TorchScript does not say them."""
+        """Name the file if there is only a torch.export file, and fill in its inputs, outputs and batching; TorchScript
+        does not describe them."""
         directory = context.version_directory
         if not config.default_model_filename and directory is not None:
             config.default_model_filename = _default_file(config, directory)
@@ -47,7 +47,7 @@ class PyTorchBackend:
             )
 
     def load(self, context: ModelContext) -> LoadedTorchModel:
-        """Read the module and match its arguments with the configuration."""
+        """Read the module and match its arguments to the configuration."""
         config = context.config
         if config.runtime.endswith(".py"):
             raise unsupported(
@@ -76,7 +76,7 @@ class PyTorchBackend:
 
 
 class LoadedTorchModel(StackedModel):
-    """One loaded version: all instances call its module, each with a thread count of its own thread."""
+    """One loaded version: all instances call its module, each with the thread count of its own thread."""
 
     def __init__(self, context: ModelContext, module: TorchModule, parameters: Parameters) -> None:
         explicit = parameters.integer("INTRA_OP_THREAD_COUNT") or parameters.integer("NUM_THREADS")
@@ -85,7 +85,7 @@ class LoadedTorchModel(StackedModel):
         def start(_: InstanceSpec) -> Run:
             import torch
 
-            torch.set_num_threads(threads)  # torch's count is per thread
+            torch.set_num_threads(threads)  # torch keeps this count per thread
             return module.run
 
         super().__init__(context, start)
@@ -109,7 +109,7 @@ def _default_file(config: model_config_pb2.ModelConfig, version_directory: Path)
 
 
 def _set_interop_threads(model_name: str, parameters: Parameters) -> None:
-    """Set torch's process-wide count of inter-op threads, which it takes only once."""
+    """Set torch's process-wide number of inter-op threads, which can be set only once."""
     import torch
 
     count = parameters.integer("INTER_OP_THREAD_COUNT") or parameters.integer("NUM_INTEROP_THREADS")
@@ -118,4 +118,4 @@ def _set_interop_threads(model_name: str, parameters: Parameters) -> None:
     try:
         torch.set_num_interop_threads(count)
     except RuntimeError:
-        _LOG.warning("model '%s': inter-op threads are set already for this process, %d is ignored", model_name, count)
+        _LOG.warning("model '%s': inter-op threads are already set for this process, %d is ignored", model_name, count)

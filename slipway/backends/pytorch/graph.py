@@ -1,6 +1,6 @@
-"""What a torch.export file takes and gives: the shapes and types that it was exported with.
+"""Read the inputs and outputs of a torch.export file, with the shapes and types that it was exported with.
 
-TorchScript keeps names alone. The edge to torch, which is imported when a file is looked at.
+TorchScript keeps only names. torch is imported when a file is read.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ _TYPES: Final = {
 
 
 def exported_graph(path: Path, name: str) -> Graph:
-    """Return the tensors of a torch.export file; raise INVALID_ARG for TorchScript, which does not tell them."""
+    """Return the tensors of a torch.export file; raise INVALID_ARG for TorchScript, which lacks types."""
     if kind_of(path, name) is TorchFile.TORCHSCRIPT:
         arguments = open_module(path, name).arguments
         raise invalid(
-            f"'{path.name}' is TorchScript, which tells the names of its inputs ({', '.join(arguments) or 'a dict'}), "
-            f"but neither data types nor shapes: export the module with torch.export instead, or write config.pbtxt by "
-            f"hand and hold it against the file with slipway check"
+            f"'{path.name}' is TorchScript, which keeps the names of its inputs ({', '.join(arguments) or 'a dict'}), "
+            f"but not their datatypes and shapes: export the module with torch.export instead, or write config.pbtxt "
+            f"by hand and compare it with the file by running slipway check"
         )
     refuse_pickles(path, name)
     arguments = open_module(path, name).arguments
     try:
         program = load_program(path)
-    except Exception as error:  # torch raises whatever its readers meet
+    except Exception as error:  # torch's readers raise exceptions of any type
         raise invalid(f"cannot read '{path.name}': {cause_of_torch(error)}") from error
     values = {node.name: node.meta.get("val") for node in program.graph.nodes}
     inputs = [values[each] for each in program.graph_signature.user_inputs]
@@ -55,7 +55,7 @@ def _outputs(program: Any) -> Sequence[str]:
 
 
 def _result_names(program: Any, count: int) -> list[str]:
-    """Return the keys of a dict that forward() returns, else names by position as the backend reads them."""
+    """Return the keys of a dict that forward() returns, else the positional names that the backend expects."""
     spec = program.call_spec.out_spec
     results = spec.unflatten(range(spec.num_leaves)) if spec is not None else None
     return list(results) if isinstance(results, dict) else [f"OUTPUT__{index}" for index in range(count)]
@@ -66,7 +66,7 @@ def _tensors(path: Path, names: Iterable[str], values: Sequence[Any]) -> dict[st
     for name, value in zip(names, values, strict=True):
         config_type = _TYPES.get(str(getattr(value, "dtype", None)))
         if config_type is None:
-            raise invalid(f"'{name}' of '{path.name}' is no tensor that the protocol can carry")
+            raise invalid(f"'{name}' of '{path.name}' is not a tensor that the protocol can carry")
         dims = tuple(size if isinstance(size, int) else -1 for size in value.shape)
         symbols = tuple("" if isinstance(size, int) else str(size) for size in value.shape)
         tensors[name] = GraphTensor(name, config_type, dims, symbols=symbols if any(symbols) else ())

@@ -1,8 +1,8 @@
-"""The edge to torch's readers, which are not made for several threads at once.
+"""The edge to torch's readers, which are not safe to use from several threads at once.
 
 `torch.export.load` keeps what it reads in variables of its module: two loads at the same time fail on each other's
-names. `torch.jit.load` is called with a warning filter, which belongs to the whole process. Every reading of a torch
-file goes through here, one at a time. Knows neither configurations nor requests.
+names. `torch.jit.load` is called with a warning filter, which applies to the whole process. All torch files are read
+here, one at a time. Knows neither configurations nor requests.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ _reading: Final = RLock()  # of the process: models load in several threads
 
 @contextmanager
 def one_reader() -> Iterator[None]:
-    """Hold torch's readers; what is made of a program (its module, a trace) belongs inside too."""
+    """Hold torch's readers; making a module or a trace from a program belongs inside too."""
     with _reading:
         yield
 
 
 def load_script(path: Path) -> Any:
-    """Return the TorchScript module of a file; raises whatever torch raises."""
+    """Return the TorchScript module of a file; pass on torch's errors."""
     import torch
 
     with one_reader(), warnings.catch_warnings():
@@ -34,7 +34,7 @@ def load_script(path: Path) -> Any:
 
 
 def load_program(path: Path) -> Any:
-    """Return the torch.export.ExportedProgram of a file; raises whatever torch raises."""
+    """Return the torch.export.ExportedProgram of a file; pass on torch's errors."""
     import torch
 
     with one_reader():

@@ -1,6 +1,6 @@
 """A loaded torch module as a function of named arrays, shared by all instances of a version.
 
-The edge to torch: reading the two file kinds, calling, and mapping what goes wrong to SlipwayErrors without paths.
+The edge to torch: reads the two kinds of file, calls the module, and turns its errors into SlipwayErrors without paths.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _LOG: Final = logging.getLogger("slipway.pytorch")
 
 @dataclass(frozen=True, slots=True)
 class Forward:
-    """A module's forward(): its argument names, positional ones first; `takes_dict`: one dict of tensors instead."""
+    """A module's forward(): its argument names, positional ones first; `takes_dict`: it accepts one dict of tensors."""
 
     call: Any
     arguments: tuple[str, ...]
@@ -46,7 +46,7 @@ def open_module(path: Path, model_name: str) -> Forward:
             return _open_torchscript(path) if kind is TorchFile.TORCHSCRIPT else _open_exported(path)
     except SlipwayError:
         raise
-    except Exception as error:  # torch raises whatever its readers meet
+    except Exception as error:  # torch's readers may raise anything
         _LOG.debug("loading %s failed", path, exc_info=True)
         text = cause_of_torch(error).replace(f"{path.parent}/", "")
         raise unreadable_graph(f"failed to load model '{model_name}': {text}") from error
@@ -54,7 +54,7 @@ def open_module(path: Path, model_name: str) -> Forward:
 
 def _open_torchscript(path: Path) -> Forward:
     module = load_script(path)
-    if getattr(module, "training", False):  # saved while training: dropout would change the answers
+    if getattr(module, "training", False):  # saved in training mode: dropout would change the answers
         module.eval()
     arguments = [argument for argument in module.forward.schema.arguments if argument.type.kind() != "ClassType"]
     kinds = [argument.type.kind() for argument in arguments]
@@ -73,14 +73,14 @@ def _open_exported(path: Path) -> Forward:
     program = load_program(path)
     spec = program.call_spec.in_spec
     if spec is None:
-        raise unreadable_graph("the exported program does not say what it takes")
-    positional, keywords = spec.unflatten(range(spec.num_leaves))  # a number where a tensor goes shows the structure
+        raise unreadable_graph("the exported program does not describe its inputs")
+    positional, keywords = spec.unflatten(range(spec.num_leaves))  # numbers instead of tensors show the structure
     values = (*positional, *keywords.values())
     if len(values) == 1 and isinstance(values[0], dict) and not keywords:
         return Forward(program.module(), tuple(values[0]), takes_dict=True)
     if not all(isinstance(value, int) for value in values):
         raise unreadable_graph(
-            "the exported program takes nested inputs; export it with a tensor per argument, or one dict"
+            "the exported program has nested inputs; export it with one tensor per argument, or with one dict"
         )
     names = program.module_call_graph[0].signature.forward_arg_names or program.graph_signature.user_inputs
     arguments = (*names[: len(positional)], *keywords)
@@ -88,7 +88,7 @@ def _open_exported(path: Path) -> Forward:
 
 
 class TorchModule:
-    """Calls forward() on a batch. Thread-safe as far as the module is: torch modules do not change when called."""
+    """Calls forward() on a batch. Thread-safe if the module is: torch modules normally do not change when called."""
 
     def __init__(self, forward: Forward, signature: ModelSignature, *, inference_mode: bool, optimized: bool) -> None:
         self._forward = forward
@@ -105,7 +105,7 @@ class TorchModule:
         elif forward.arguments and set(inputs) != set(forward.arguments):
             text = (
                 f"unable to load model '{signature.model_name}', configuration has inputs {', '.join(inputs)}, model "
-                f"takes a dictionary of {', '.join(forward.arguments)}"
+                f"expects a dictionary of {', '.join(forward.arguments)}"
             )
             raise refused(Problem(Rule.TENSOR_NOT_IN_GRAPH, text, ("input",), "rename the inputs"))
 
@@ -115,7 +115,7 @@ class TorchModule:
         try:
             with self._mode(), self._optimization():
                 results = self._call(values)
-        except Exception as error:  # the module's own code: anything may come out of it
+        except Exception as error:  # the module's own code may raise anything
             _LOG.debug("execution failed", exc_info=True)
             text = f"PyTorch execute failure: {cause_of_torch(error)}"
             raise internal(text, reason=FailureReason.BACKEND) from error
@@ -159,8 +159,8 @@ class TorchModule:
 
 
 def cause_of_torch(error: BaseException) -> str:
-    """Return what an error of torch says went wrong. TorchScript puts its own traceback before that, with code and
-    files; other errors begin with it, and go on with advice about debugging torch."""
+    """Return the reason in an error of torch. TorchScript puts a traceback with code and files before it; other errors
+    begin with it and continue with advice on debugging torch."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if not lines:
         return type(error).__name__

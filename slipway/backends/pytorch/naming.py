@@ -1,4 +1,4 @@
-"""Which declared tensor is which argument or result of a torch module.
+"""Match declared tensors to the arguments and results of a torch module.
 
 Pure. The rules are those of Triton's `docs/user_guide/model_configuration.md`, "Special Conventions for PyTorch
 Backend": names of forward()'s arguments, else `<name>__<index>`, else the order of the configuration; each rule
@@ -20,7 +20,7 @@ _INDEXED = re.compile(r"__(\d+)\Z", re.ASCII)
 
 
 def argument_order(model_name: str, names: Sequence[str], arguments: Sequence[str]) -> tuple[str, ...]:
-    """Return the declared input of each of forward()'s `arguments`; raise INVALID_ARG when they do not match up."""
+    """Return the declared input for each of forward()'s `arguments`; raise INVALID_ARG when they do not match."""
     if len(names) != len(arguments):
         text = (
             f"unable to load model '{model_name}', configuration expects {len(names)} inputs, model provides "
@@ -40,15 +40,15 @@ def argument_order(model_name: str, names: Sequence[str], arguments: Sequence[st
         return tuple(names)
     if sorted(positions) != list(range(len(arguments))):
         text = (
-            f"unable to load model '{model_name}', inputs {', '.join(names)} do not name the indices 0 to "
-            f"{len(arguments) - 1} once each"
+            f"unable to load model '{model_name}', inputs {', '.join(names)} do not have each index from 0 to "
+            f"{len(arguments) - 1} exactly once"
         )
         raise refused(Problem(Rule.TENSOR_NOT_IN_GRAPH, text, ("input",), "rename the inputs"))
     return tuple(name for _, name in sorted(zip(positions, names, strict=True)))
 
 
 def result_indices(model_name: str, names: Sequence[str]) -> dict[str, int]:
-    """Return the position in forward()'s results of each declared output."""
+    """Return the position of each declared output in forward()'s results."""
     positions = _indices(names)
     if positions is None:
         if len(names) > 1:

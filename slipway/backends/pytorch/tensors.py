@@ -1,4 +1,4 @@
-"""numpy arrays <-> what torch modules take and give: tensors, and lists of str for BYTES."""
+"""Convert between numpy arrays and the values of torch modules: tensors, and lists of str for BYTES."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ Value = Any  # torch.Tensor or list[str]
 
 
 def to_torch(name: str, array: np.ndarray) -> Value:
-    """Return the array as a tensor on the same memory where it may be written to, BYTES (one dimension) as list[str].
+    """Return the array as a tensor, on the same memory if it is writable; return BYTES (one dimension) as list[str].
 
-    A read-only array is a view of a request's own bytes: it is copied, since a module may write to its arguments.
+    A read-only array is a view of a request's own bytes; it is copied, since a module may write to its arguments.
     """
     import torch
 
@@ -35,7 +35,7 @@ def _to_strings(name: str, array: np.ndarray) -> list[str]:
     try:
         return [element if isinstance(element, str) else element.decode() for element in array.tolist()]
     except UnicodeDecodeError:
-        raise invalid(f"input '{name}' holds a string that is not UTF-8") from None
+        raise invalid(f"input '{name}' has a string that is not valid UTF-8") from None
 
 
 def to_numpy(name: str, value: Value, expected: str) -> np.ndarray:

@@ -1,6 +1,6 @@
-"""Open a transformer engine for a model: with what its configuration asks for, and shown where people look for it.
+"""Open a transformer engine as a model's configuration asks, and show which one it is in the log and the configuration.
 
-Which engine it is, and in which type it computes, is decided in `transformer/engines.py`.
+The engine and its precision are chosen in `transformer/engines.py`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from slipway.transformer.options import EngineOptions
 from slipway.transformer.spec import Transformer
 from slipway.transformer.weights import Weights
 
-SHOWN: Final = "slipway_engine"  # the parameter by which clients see the engine in the model's configuration
+SHOWN: Final = "slipway_engine"  # the parameter that shows clients the engine in the model's configuration
 
 _LOG: Final = logging.getLogger("slipway.backends")
 
@@ -31,8 +31,8 @@ def open_shown_engine(
     typical: SequenceRequest | None = None,
     note: str = "",
 ) -> RoutingEngine:
-    """Return the engine that `options` ask for, with the threads and workers of the model's configuration; write what
-    it is into the log, followed by `note`, and into the configuration. Raises what `open_engine` does."""
+    """Return the engine that `options` ask for, with the threads and workers of the model's configuration. Log its
+    description, followed by `note`, and write it into the configuration. Raises the errors of `open_engine`."""
     config = context.config
     options = replace(options, threads=explicit_threads(config), workers=instance_count(config))
     engine = open_engine(spec, weights, options, name=context.name, typical=typical)

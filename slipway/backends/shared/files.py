@@ -1,4 +1,4 @@
-"""Where the file of a model version is, and that it stays inside the model's own directory.
+"""Find the file of a model version and make sure that it lies inside the model's own directory.
 
 A configuration may come from a client (load with override), so its file name is not trusted.
 """
@@ -20,7 +20,7 @@ def unreadable_graph(text: str, code: Code = Code.INTERNAL) -> SlipwayError:
 
 
 def model_file(model_name: str, version_directory: Path, file_name: str) -> Path:
-    """Return the path of `file_name` in the version directory; raise when it is missing or lies elsewhere."""
+    """Return the path of `file_name` in the version directory; raise when it is missing or lies outside it."""
     path = version_directory / relative_file(model_name, file_name, "version")
     if not path.exists():
         text = f"unable to find '{version_directory.name}/{file_name}' for model instance '{model_name}'; {_PUT_THERE}"
@@ -29,10 +29,10 @@ def model_file(model_name: str, version_directory: Path, file_name: str) -> Path
 
 
 def relative_file(model_name: str, file_name: str, directory: str) -> Path:
-    """Return the file name as a path within the model's or version's directory; raise INVALID_ARG when it leaves it."""
+    """Return the file name as a path inside the model's or version's directory; raise INVALID_ARG if it leaves it."""
     relative = Path(file_name)
     if relative.is_absolute() or ".." in relative.parts:
         text = f"unable to load model '{model_name}', file name '{file_name}' leaves the {directory} directory"
-        fix = f"name a file of the {directory}"
+        fix = f"name a file inside the {directory} directory"
         raise refused(Problem(Rule.FILE_OUTSIDE, text, ("default_model_filename",), fix))
     return relative

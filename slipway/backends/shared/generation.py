@@ -1,8 +1,8 @@
 """Run requests on a transformer engine: the executor of every backend whose model generates or encodes sequences.
 
-A backend turns each request into a `GenerationJob` (rows for the engine, and how results become tensors) and knows no
-more of scheduling; here the rows of a batch go through `transformer/dispatch.py`, together whatever their lengths and
-settings are. A request that cannot be read, or that the engine refuses, is answered alone.
+A backend turns each request into a `GenerationJob` (rows for the engine, and how results become tensors) and knows
+nothing else about scheduling. This module sends the rows of a batch through `transformer/dispatch.py` together, even if
+their lengths and settings differ. A request that cannot be read, or that the engine refuses, gets an error of its own.
 """
 
 from __future__ import annotations
@@ -21,14 +21,15 @@ from slipway.transformer.generation import Hypothesis, SequenceRequest, Transfor
 
 
 class GenerationJob(Protocol):
-    """One request as the engine sees it. Made by a backend; lives as long as its request."""
+    """One request as the engine sees it. A backend makes it; it lives as long as its request."""
 
     rows: Sequence[SequenceRequest]
 
     def answer(self, results: Sequence[Sequence[Hypothesis]]) -> list[Tensor]:
         """Return the output tensors: `results[i]` are the hypotheses of row i, best first.
 
-        A streamed request (decoupled model) calls it for every token, with the one hypothesis of each row so far.
+        For a streamed request (decoupled model) it is called for every token, with the one hypothesis of each row so
+        far.
         """
 
 
@@ -38,8 +39,8 @@ ReadJob = Callable[[InferRequest], GenerationJob]
 class GenerationExecutor:
     """One instance: all instances share `engine`. `read` makes a job of a request, or raises `SlipwayError`.
 
-    With `streams` (a decoupled model) each request gets an answer per generated token, and an empty final one when
-    nothing is left to tell; beams, which change until the end, are answered once.
+    With `streams` (a decoupled model) each request gets one answer per generated token, then an empty final one if
+    everything has been sent. Requests with beams, which can change until the end, are answered once.
     """
 
     def __init__(self, engine: TransformerEngine, read: ReadJob, *, streams: bool = False) -> None:
@@ -48,7 +49,7 @@ class GenerationExecutor:
         self._streams = streams
 
     def execute(self, batch: Sequence[Pending]) -> Execution:
-        """Generate for every request that can be read; each is answered when it is done, not when the batch is."""
+        """Generate for every request that can be read; each is answered when it is done, before the batch is."""
         requests = [request for request in map(self._begin, batch) if request is not None]
         input_end = monotonic_ns()
         dispatch(self._engine, requests)
@@ -61,7 +62,7 @@ class GenerationExecutor:
         """Do nothing: the loaded model owns the engine."""
 
     def _begin(self, pending: Pending) -> GenerationRequest | None:
-        """Return a request as the engine takes it, or answer it with why it cannot."""
+        """Return the request for the engine, or answer it with an error and return None."""
         try:
             if pending.cancelled:
                 raise cancelled()
@@ -85,16 +86,16 @@ class _Answered(GenerationRequest):
         self._job = job
 
     def token(self, row: int, token: int, log_probability: float, figure: float) -> bool:  # noqa: ARG002
-        """Return whether the client is gone."""
+        """Do nothing; return whether the client is gone."""
         return self._pending.cancelled
 
     def wanted(self) -> bool:
-        """Return whether the client still waits."""
+        """Return whether the client is still waiting."""
         return not self._pending.cancelled
 
     def answer(self) -> None:
         """Answer with the job's tensors."""
-        if self._pending.cancelled:  # after its last token
+        if self._pending.cancelled:  # the client left after the last token
             raise cancelled()
         self._pending.send(InferResponse(outputs=self._job.answer(self.results)))
 
@@ -104,18 +105,18 @@ class _Answered(GenerationRequest):
 
 
 class _Streamed(_Answered):
-    """A request that has an answer with every token that all its open rows have."""
+    """A request that is answered each time all its open rows have another token."""
 
     def restart(self) -> None:
-        """Forget the tokens too."""
+        """Start again, and forget the tokens so far."""
         super().restart()
-        self._reached = 0  # tokens of every open row that were answered
+        self._reached = 0  # how many tokens of every open row have been sent
         self._tokens: list[list[int]] = [[] for _ in self.rows]
         self._log_probabilities: list[list[float]] = [[] for _ in self.rows]
         self._figures: list[list[float]] = [[] for _ in self.rows]
 
     def token(self, row: int, token: int, log_probability: float, figure: float) -> bool:
-        """Take one more token of a row; return whether the client is gone."""
+        """Record one more token of a row; return whether the client is gone."""
         if self._pending.cancelled:
             return True
         self._tokens[row].append(token)
@@ -127,7 +128,7 @@ class _Streamed(_Answered):
         return False
 
     def answer(self) -> None:
-        """Close the request with an empty answer where the last partial one was the whole, else answer."""
+        """Send the final answer: an empty one if the partial answers already contained every token."""
         if self.told and self._reached == max(map(len, self._tokens)) and not self._pending.cancelled:
             self._pending.send(InferResponse(empty=True))
         else:

@@ -1,8 +1,8 @@
-"""Hold a configuration against the graph it describes, when the model loads.
+"""Check a configuration against the graph it describes when the model loads.
 
 Pure, and the same for every backend that can read its graph. Texts and order are those of Triton's onnxruntime
-backend, all problems of a model in one message; the fix of each is what the graph has. Less strict than Triton in one
-thing: a size that an output may have (a number where the graph says -1, or the reverse) is not a contradiction.
+backend, with all problems of a model in one message; each fix says what the graph has. Less strict than Triton in one
+case: a size that an output can have (a number where the graph has -1, or the reverse) is not a contradiction.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def _input_count(config: model_config_pb2.ModelConfig, graph: Graph) -> Iterator
     )
     names = {declared.name for declared in config.input}
     missing = [f"{tensor.name} ({tensor.config_type})" for name, tensor in graph.inputs.items() if name not in names]
-    fix = f"declare {', '.join(missing)}" if missing else "remove the inputs that the model does not take"
+    fix = f"declare {', '.join(missing)}" if missing else "remove the inputs that the model does not have"
     yield Problem(Rule.INPUT_COUNT, text, ("input",), fix)
 
 
@@ -94,7 +94,7 @@ def _unknown_tensor(name: str, allowed: Sequence[str], kind: str) -> Problem:
     text = f"unexpected inference {kind} '{name}', allowed {kind}s are: {listed}"
     path = (kind, Named(name), "name")
     if kind == "input" and name in TOKENIZER_TENSORS:
-        fix = f"remove {name} here and from the input_map of ensembles: the model does not take it"
+        fix = f"remove {name} here and from the input_map of ensembles: the model does not have it"
         return Problem(Rule.TOKENIZER_INPUT_UNKNOWN, text, path, fix)
     close = difflib.get_close_matches(name, allowed, n=1)
     fix = f"write {close[0]} instead of {name}" if close else f"remove {name}, or rename it to one of {listed}"
@@ -147,13 +147,13 @@ def _dims_text(config: model_config_pb2.ModelConfig, declared: Any, provided: Gr
 
 
 def _dims_entry(config: model_config_pb2.ModelConfig, declared: Any, provided: GraphTensor) -> str:
-    """Return the dims that the graph has as the config writes them, "" where it takes more than dims to say that."""
+    """Return the graph's dims as a config entry, "" where an entry for dims alone cannot express them."""
     dims = provided.dims[1:] if config.max_batch_size > 0 else provided.dims
     return "" if declared.HasField("reshape") or not dims else f"dims: [ {', '.join(map(str, dims))} ]"
 
 
 def _agree(model: tuple[int, ...], full: tuple[int, ...], *, is_output: bool) -> bool:
-    """Return whether the graph can take, or give, tensors of the declared shape."""
+    """Return whether the graph can accept, or return, tensors of the declared shape."""
     if len(model) != len(full):
         return False
     pairs = zip(model, full, strict=True)

@@ -22,7 +22,7 @@ _LOG: Final = logging.getLogger("slipway.backends")
 
 
 def is_complete(config: model_config_pb2.ModelConfig) -> bool:
-    """Return whether inputs and outputs are both given, so that the graph need not be looked at."""
+    """Return whether inputs and outputs are both given, so that the graph need not be read."""
     return bool((config.input or config.batch_input) and config.output)
 
 
@@ -42,8 +42,8 @@ def complete_unless_given(
 def complete_from_graph(
     config: model_config_pb2.ModelConfig, graph: Graph, model_name: str, default_max_batch_size: int
 ) -> None:
-    """Fill what is missing, in place; raise INVALID_ARG when batching is asked of a graph that has none, and for a
-    tensor that has to be declared since the graph does not say its shape."""
+    """Fill in place what is missing; raise INVALID_ARG when the config asks for batching and the graph cannot batch,
+    and for a tensor whose shape is neither in the graph nor declared."""
     wanted = () if config.input or config.batch_input else graph.inputs.values()
     problems = [_shapeless(each, "input") for each in wanted if not each.ranked]
     problems += [_shapeless(each, "output") for each in graph.outputs.values() if not config.output and not each.ranked]
@@ -58,7 +58,7 @@ def complete_from_graph(
 
 
 def _shapeless(tensor: GraphTensor, kind: str) -> Problem:
-    text = f"the model file gives no shape for {kind} '{tensor.name}', so that it has to be declared with its dims"
+    text = f"the model file does not specify the shape of {kind} '{tensor.name}', so it must be declared with its dims"
     entry = f'{{ name: "{tensor.name}" data_type: {tensor.config_type} dims: [ ... ] }}'
     fix = f"declare every {kind}, this one as {entry}, or export the model with shapes"
     return Problem(Rule.DIMS_UNKNOWN, text, (kind,), fix)
@@ -98,5 +98,5 @@ def _add_tensors(declared: Any, tensors: Iterable[GraphTensor], batched: bool) -
         entry.dims.extend(tensor.dims[1:] if batched else tensor.dims)
         if not entry.dims:
             entry.dims.append(1)
-            if batched:  # without batch dimension an empty reshape is not a valid configuration; the backend adapts
+            if batched:  # without a batch dimension an empty reshape is invalid; the backend adapts the shape
                 entry.reshape.SetInParent()

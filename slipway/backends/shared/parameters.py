@@ -1,8 +1,6 @@
-"""What a model configuration says to its backend: its `parameters`, and how many instances and threads it asks for.
+"""Read the `parameters` of a model configuration, and how many instances and threads it asks for.
 
-Parameters are read as numbers and words, with errors that name the key.
-
-Knows no backend: each states its own keys.
+Parameters are read as numbers, truth values and words; errors name the key. Knows no backend: each names its own keys.
 """
 
 from __future__ import annotations
@@ -17,7 +15,7 @@ _BOOLEANS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "
 
 
 def explicit_threads(config: model_config_pb2.ModelConfig) -> int:
-    """Return the CPU threads of one instance that the configuration asks for, 0 where it does not."""
+    """Return the CPU threads per instance that the configuration sets, 0 if it sets none."""
     for key in THREAD_KEYS:
         value = config.parameters[key].string_value if key in config.parameters else ""
         if value.isdecimal() and int(value) > 0:
@@ -26,7 +24,7 @@ def explicit_threads(config: model_config_pb2.ModelConfig) -> int:
 
 
 def instance_count(config: model_config_pb2.ModelConfig) -> int:
-    """Return how many instances answer requests at the same time, for what they share (thread pools, streams)."""
+    """Return how many instances answer requests at the same time; sizes what they share (thread pools, streams)."""
     counts = [max(int(group.count), 1) for group in config.instance_group if not group.passive]
     return sum(counts) or 1
 
@@ -46,7 +44,7 @@ class Parameters:
         return self._values.get(key, "")
 
     def integer(self, key: str, default: int = 0) -> int:
-        """Return `key` as a whole number; raise INVALID_ARG when it is none."""
+        """Return `key` as a whole number; raise INVALID_ARG when it is not one."""
         value = self._values.get(key)
         if value is None:
             return default
@@ -56,7 +54,7 @@ class Parameters:
             raise self._refused(key, value, "integral number") from None
 
     def boolean(self, key: str, default: bool) -> bool:
-        """Return `key` as a truth value; raise INVALID_ARG when it is none."""
+        """Return `key` as a truth value; raise INVALID_ARG when it is not one."""
         value = self._values.get(key)
         if value is None:
             return default
@@ -75,6 +73,6 @@ class Parameters:
 
 
 def parameter_problem(key: str, text: str) -> Problem:
-    """Return the problem that `text` says of the value of the parameter `key`."""
+    """Return the problem `text` about the value of the parameter `key`."""
     path = ("parameters", Named(key, "key"), "value")
     return Problem(Rule.PARAMETER_INVALID, text, path, "correct the value, or remove the parameter")

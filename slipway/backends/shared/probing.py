@@ -1,7 +1,7 @@
-"""What only running a graph shows: which sizes it takes, whether its rows are requests', shapes that it does not state.
+"""What only running a graph shows: the sizes it accepts, whether its rows are those of requests, unspecified shapes.
 
-Inputs are made up, so this says what a graph does, not what it is for. Asked only where a graph's description leaves
-something open. Pure, over a function that runs the graph; knows no library.
+Inputs are made up, so this shows what a graph does, not what it is for. Used only if a graph's description leaves
+something open. Pure, over a function that runs the graph; does not know any library.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from slipway.datatypes import BY_CONFIG_NAME
 from slipway.errors import SlipwayError
 
 Arrays = dict[str, np.ndarray]
-Run = Callable[[Arrays, Sequence[str]], Arrays]  # raises SlipwayError where the graph fails
+Run = Callable[[Arrays, Sequence[str]], Arrays]  # raises SlipwayError if the graph fails
 Axis = tuple[str, int]  # of an input, by its name
 
-# Tokens first, then what pixels and samples have: powers of two, the sides of usual pictures, seconds of sound.
+# Tokens first, then pixels and audio samples: powers of two, the sides of common images, a second of audio.
 SIZES: Final = (9, 1, 64, 2, 3, 4, 5, 8, 16, 32, 128, 96, 160, 224, 256, 320, 384, 400, 512, 640, 1024, 4096, 16000)
-_CHANNELS: Final = (3, 1, 4, 80, 128)  # of pictures and of sound: what one axis has while others vary
+_CHANNELS: Final = (3, 1, 4, 80, 128)  # of images and audio: the size of one axis while others vary
 _MOST_ELEMENTS: Final = 1 << 22  # of one made-up input
-_SLOW_S: Final = 2.0  # after a run of that length no other size is tried
+_SLOW_S: Final = 2.0  # after a run that takes longer, no other size is tried
 _ROWS: Final = (2, 3, 5)
 
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Sizes that all variable axes may have together, ascending, but for those `fixed` at a size of their own. First
-    axes are not among them where they are rows."""
+    """Sizes that all variable axes may have together, ascending, except for the axes `fixed` at a size of their own.
+    Does not cover first axes that are rows."""
 
     sizes: tuple[int, ...]
     fixed: Mapping[Axis, int] = field(default_factory=dict)
@@ -40,15 +40,15 @@ class Sizes:
 
 @dataclass(frozen=True, slots=True)
 class _Trial:
-    """One run that worked: with how many rows it was asked, and what it gave."""
+    """One successful run: the number of rows in its inputs, and its outputs."""
 
     rows: int
     outputs: Arrays
 
 
 def settled(graph: Graph, run: Run) -> Graph:
-    """Return the graph with what its description leaves open found by running it; as it is where nothing is open, or
-    where no made-up input can be run."""
+    """Return the graph with the parts that its description leaves open, found by running it; return it unchanged if
+    nothing is open or it fails on all made-up inputs."""
     if not is_open(graph):
         return graph
     sizes = find_sizes(graph, run, most=2)
@@ -60,22 +60,22 @@ def settled(graph: Graph, run: Run) -> Graph:
 
 
 def is_open(graph: Graph) -> bool:
-    """Return whether the description leaves open what shape an output has, or whether first dims stand for rows."""
+    """Return whether the description leaves open the shape of an output, or whether first dims are the batch axis."""
     if any(not tensor.ranked for tensor in graph.inputs.values()):
-        return False  # nothing can be made up for them
+        return False  # inputs for them cannot be made up
     unranked = any(not tensor.ranked for tensor in graph.outputs.values())
     return unranked or (graph.can_batch and _names_differ(graph))
 
 
 def _names_differ(graph: Graph) -> bool:
-    """Return whether the first dims that have names have different ones."""
+    """Return whether the named first dims have different names."""
     tensors = (*graph.inputs.values(), *graph.outputs.values())
     return len({tensor.symbols[0] for tensor in tensors if tensor.symbols[:1] not in ((), ("",))}) > 1
 
 
 def find_sizes(graph: Graph, run: Run, *, most: int = 3) -> Sizes | None:
-    """Return up to `most` sizes that the graph takes, None where it takes none of those that are tried: all axes of one
-    size, else one of them with as many channels as pictures and sound have."""
+    """Return up to `most` sizes that the graph accepts, None if it accepts none of those tried: all axes with one size,
+    else one of them with the usual channels of images and audio."""
     for fixed in ({}, *_channel_axes(graph)):
         sizes = list(working_sizes(graph, run, most=most, fixed=fixed))
         if sizes:
@@ -84,7 +84,7 @@ def find_sizes(graph: Graph, run: Run, *, most: int = 3) -> Sizes | None:
 
 
 def _channel_axes(graph: Graph) -> Iterator[dict[Axis, int]]:
-    """Yield ways to give one variable axis, and those of the same name, a size of its own; none for a lone one."""
+    """Yield ways to give one variable axis, and axes of the same name, a size of its own; none for a single axis."""
     groups: dict[object, list[Axis]] = {}
     for name, tensor in graph.inputs.items():
         for axis, size in enumerate(tensor.dims):
@@ -99,7 +99,7 @@ def _channel_axes(graph: Graph) -> Iterator[dict[Axis, int]]:
 def working_sizes(
     graph: Graph, run: Run, sizes: Sequence[int] = SIZES, *, most: int = 0, fixed: Mapping[Axis, int] | None = None
 ) -> Iterator[int]:
-    """Yield those of `sizes` that the graph takes, in that order, `most` of them at most (0: all)."""
+    """Yield the members of `sizes` that the graph accepts, in the same order, `most` of them at most (0: all)."""
     count = 0
     for size in sizes:
         begin = time.monotonic()
@@ -112,7 +112,7 @@ def working_sizes(
 
 
 def made_up(graph: Graph, rows: Mapping[str, int] | int, sizes: Sizes, seed: int) -> Arrays:
-    """Return an array of the first of `sizes` for each input: numbers around 0, integers 0 and 1; `rows` for each input
+    """Return an array of the first of `sizes` for each input: numbers around 0, integers 0 and 1; `rows` is per input
     or for all."""
     random = np.random.default_rng(seed)
     arrays = {}
@@ -155,7 +155,7 @@ def _tried(graph: Graph, run: Run, rows: Mapping[str, int] | int, sizes: Sizes, 
 
 
 def _trials(graph: Graph, run: Run, sizes: Sizes) -> Iterator[_Trial]:
-    """Yield runs with different rows, and with two sizes where two work."""
+    """Yield runs with different numbers of rows, and with two sizes if two work."""
     for seed, rows in enumerate(_ROWS):
         size = sizes.sizes[seed % len(sizes.sizes)]
         outputs = _tried(graph, run, rows, Sizes((size,), sizes.fixed), seed=seed)
@@ -164,7 +164,7 @@ def _trials(graph: Graph, run: Run, sizes: Sizes) -> Iterator[_Trial]:
 
 
 def _ranked(tensor: GraphTensor, trials: Sequence[_Trial]) -> GraphTensor:
-    """Return an output with the shape that it had in all trials, -1 where that differed."""
+    """Return an output with the shape that it had in all trials, -1 for dims that differed."""
     shapes = [trial.outputs[tensor.name].shape for trial in trials]
     if tensor.ranked or len({len(shape) for shape in shapes}) > 1:
         return tensor
@@ -173,18 +173,18 @@ def _ranked(tensor: GraphTensor, trials: Sequence[_Trial]) -> GraphTensor:
 
 
 def _against_batches(graph: Graph, trials: Sequence[_Trial], run: Run, sizes: Sizes) -> str:
-    """Return why the first dims are not the rows of requests, "" where they are."""
+    """Return why the first dims are not the rows of requests, "" if they are."""
     if not graph.can_batch:
         return ""
     for name in graph.outputs:
         given = [(trial.rows, trial.outputs[name].shape[0]) for trial in trials]
         if any(rows != count for rows, count in given):
             counts = ", ".join(f"{count} for {rows}" for rows, count in given)
-            return f"the rows of output '{name}' are not those of the inputs (it gave {counts})"
+            return f"the rows of output '{name}' are not those of the inputs (it returned {counts})"
     first, *others = graph.inputs
     for name in others:
         rows = {each: 3 if each == name else 2 for each in graph.inputs}
         named_alike = graph.inputs[first].symbols[:1] == graph.inputs[name].symbols[:1]
         if not named_alike and _tried(graph, run, rows, sizes, seed=0) is not None:
-            return f"inputs '{first}' and '{name}' have numbers of rows of their own"
+            return f"inputs '{first}' and '{name}' may have different numbers of rows"
     return ""

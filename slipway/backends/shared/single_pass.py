@@ -1,7 +1,7 @@
 """Run requests that take one pass through a transformer engine: hidden states of rows, or the scores of their tokens.
 
-The sibling of `generation.py`: rows of all requests of a batch run together, whatever their lengths. A request that
-cannot be read is answered alone; when a batch fails, each of its requests is run again alone.
+The sibling of `generation.py`: the rows of all requests in a batch run together, even if their lengths differ. A
+request that cannot be read gets an error of its own; when a batch fails, each of its requests is run again alone.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class SinglePassExecutor(ABC, Generic[Job]):
 
     @abstractmethod
     def run(self, jobs: Sequence[Job]) -> list[InferResponse]:
-        """Return the answer to each job; raise `SlipwayError` when the call failed as a whole."""
+        """Return one answer per job; raise `SlipwayError` when the call failed as a whole."""
 
     def check_ready(self) -> None:
         """Do nothing: a loaded engine can always serve."""
@@ -90,7 +90,7 @@ class EncodingExecutor(SinglePassExecutor[HiddenStatesJob]):
     """Answers with the hidden states of the rows."""
 
     def run(self, jobs: Sequence[HiddenStatesJob]) -> list[InferResponse]:
-        """Encode all rows together. Attention probabilities cost a slower path: only who asks for them takes it."""
+        """Encode all rows together. Only jobs that ask for attention probabilities take the slower path for them."""
         answers: dict[int, InferResponse] = {}
         for attentions in (False, True):
             group = [index for index, job in enumerate(jobs) if job.attentions is attentions]
@@ -110,7 +110,7 @@ class ScoringExecutor(SinglePassExecutor[SinglePassJob[float]]):
 def _answers(
     jobs: Sequence[SinglePassJob[Result]], compute: Callable[[Sequence[SequenceRequest]], list[Result]]
 ) -> list[InferResponse]:
-    """Return the answer to each job: all rows in one call, the results cut by jobs."""
+    """Run all rows in one call and return one answer per job."""
     rows = [row for job in jobs for row in job.rows]
     results = iter(compute(rows) if rows else ())
     return [InferResponse(outputs=job.answer([next(results) for _ in job.rows])) for job in jobs]

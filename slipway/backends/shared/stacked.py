@@ -1,8 +1,8 @@
 """Run a batch as one call on stacked arrays: model and executor of every backend whose model is a function of tensors.
 
-Knows neither the library that computes nor what is computed. A batch that fails is run again request by request, so
-that one poisonous request costs its batch-mates time and nothing else. Where the signature has a padding rule, requests
-of different lengths are padded when they are stacked; alone they are only rounded up to the rule's step.
+Knows neither the library nor the model. A batch that fails is run again request by request, so that a request that
+fails costs its batch-mates only time. Where the signature has a padding rule, requests of different lengths are padded
+when they are stacked; a request that runs alone is only rounded up to the rule's step.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ Run = Callable[[dict[str, np.ndarray], Sequence[str]], dict[str, np.ndarray]]
 
 
 class StackedModel:
-    """One loaded version. `start` returns the function of an instance, on weights that all instances share; it is
-    called in the thread that the instance runs in."""
+    """One loaded version. `start` returns an instance's function on the weights that all instances share; it is called
+    in the thread that the instance runs in."""
 
     placement = Placement.THREAD
 
@@ -34,18 +34,18 @@ class StackedModel:
         self._start: Callable[[InstanceSpec], Run] | None = start
 
     def open(self, instance: InstanceSpec) -> StackedExecutor:
-        """Return an executor on the function of the instance."""
+        """Return an executor that calls the instance's function."""
         if self._start is None:
             raise opened_too_late(instance)
         return StackedExecutor(self._signature, self._version, self._start(instance))
 
     def unload(self) -> None:
-        """Let the weights go; their memory is free once every executor is closed."""
+        """Release the weights; their memory is freed once every executor is closed."""
         self._start = None
 
 
 def opened_too_late(instance: InstanceSpec) -> SlipwayError:
-    """Return the error of an instance that is opened on a model that is gone."""
+    """Return the error for an instance that is opened after its model was unloaded."""
     return unavailable(f"instance '{instance.name}' opened after its model was unloaded")
 
 
@@ -83,7 +83,7 @@ class StackedExecutor:
         """Do nothing: a loaded model can always serve."""
 
     def close(self) -> None:
-        """Forget the model, so that its weights can go."""
+        """Forget the model, so that its weights can be freed."""
         self._run = _closed
 
     def _wanted(self, requests: Sequence[InferRequest]) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """The backend `tensorrt`: completes, loads and opens TensorRT plans (`model.plan`).
 
-One engine per GPU, and with it one copy of the weights, serves all instances there; each has an execution context.
+All instances on a GPU share one engine, and with it one copy of the weights; each has its own execution context.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _DEFAULT_FILE = "model.plan"
 
 
 class TensorRtBackend:
-    """Runs TensorRT plans on NVIDIA GPUs; says what to do instead where there is none."""
+    """Runs TensorRT plans on NVIDIA GPUs; on a machine without one, the error says what to do instead."""
 
     def complete(self, config: model_config_pb2.ModelConfig, context: CompletionContext) -> None:
         """Fill inputs, outputs and batching from the plan, unless inputs and outputs are both given."""
@@ -41,7 +41,7 @@ class TensorRtBackend:
         complete_from_graph(config, plan.graph, name, largest_batch(plan.profiles))
 
     def load(self, context: ModelContext) -> LoadedPlan:
-        """Read the plan and hold the configuration against it; raise UNAVAILABLE where it cannot run."""
+        """Read the plan and check the configuration against it; raise UNAVAILABLE where it cannot run."""
         name, config = context.name, context.config
         path = model_file(name, context.version_directory, config.default_model_filename or _DEFAULT_FILE)
         tensorrt = require_tensorrt(name)
@@ -76,12 +76,12 @@ class LoadedPlan(StackedModel):
         self._lock = Lock()  # instances open in threads of their own
 
     def unload(self) -> None:
-        """Let the engines go; their memory is free once every executor is closed."""
+        """Release the engines; their memory is freed once every executor is closed."""
         super().unload()
         self._engines.clear()
 
     def _context_runner(self, instance: InstanceSpec) -> Run:
-        """Return what runs an execution context of its own on the engine of the instance's GPU."""
+        """Return the function that runs the instance's execution context on the engine of its GPU."""
         context = self._context
         device = instance.device_id if instance.kind == "GPU" else 0
         with self._lock:

@@ -1,6 +1,6 @@
-"""What a TensorRT engine takes and gives, and its optimization profiles, read through its tensor names.
+"""The inputs, outputs and optimization profiles of a TensorRT engine, read through its tensor names.
 
-Knows the library's enumerations by name only, so it is the same wherever the library is.
+Knows the library's enumerations only by name, so it works without importing the library.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from slipway.backends.shared.graph import Graph, GraphTensor
 from slipway.backends.tensorrt.profiles import Profile, Range
 from slipway.errors import unsupported
 
-# TensorRT's names of element types -> config.pbtxt's. What is missing here (FP8, INT4) the protocol cannot carry.
+# TensorRT's names of element types -> config.pbtxt's. The protocol cannot carry the others (FP8, INT4).
 CONFIG_TYPES = {
     "BOOL": "TYPE_BOOL",
     "UINT8": "TYPE_UINT8",
@@ -27,7 +27,7 @@ CONFIG_TYPES = {
 
 @dataclass(frozen=True, slots=True)
 class EngineDescription:
-    """The description of an engine. `host` names the inputs whose values are shapes: they stay in the CPU's memory."""
+    """The description of an engine. `host` names the inputs whose values are shapes; these stay in CPU memory."""
 
     graph: Graph
     profiles: tuple[Profile, ...]

@@ -1,7 +1,7 @@
-"""The edge to TensorRT: whether it can run here at all, and reading plans.
+"""The edge to TensorRT: check whether it can run here, and read plans.
 
-A host without a GPU is the usual case: its refusal names what is missing and what to do instead, without importing
-anything heavy to find out.
+Most hosts have no GPU. There the error says what is missing and what to do instead, found without importing anything
+heavy.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ _OTHERWISE: Final = (
 
 
 def require_tensorrt(model_name: str) -> Any:
-    """Return the module `tensorrt`; raise UNAVAILABLE, with the alternative, where a plan cannot run."""
+    """Return the module `tensorrt`; raise UNAVAILABLE, naming the alternative, where a plan cannot run."""
     missing = _missing()
     if missing:
         text = (
-            f"unable to load model '{model_name}': a TensorRT plan runs on an NVIDIA GPU only, and {missing}. "
+            f"unable to load model '{model_name}': a TensorRT plan runs only on an NVIDIA GPU, and {missing}. "
             f"{_OTHERWISE}"
         )
         problem = Problem(Rule.GPU_ON_CPU_HOST, text, ("backend",), "serve it on a machine with a GPU")
@@ -43,7 +43,7 @@ def require_tensorrt(model_name: str) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class PlanEngine:
-    """A tensorrt.ICudaEngine with the runtime and the log that must live as long as it does."""
+    """A tensorrt.ICudaEngine with the runtime and the logger, which must live as long as it does."""
 
     engine: Any
     runtime: Any
@@ -69,7 +69,7 @@ def read_plan(tensorrt: Any, path: Path, device: int, model_name: str) -> PlanEn
 
 
 def _missing() -> str:
-    """Return what a plan needs and this host does not have, "" for nothing."""
+    """Return what this host lacks to run a plan, "" if nothing."""
     if not has_gpu():
         return "this host has none"
     for package, install in (("tensorrt", "pip install tensorrt"), ("torch", BUILT_IN["pytorch"].install)):
@@ -77,11 +77,11 @@ def _missing() -> str:
             return f"the package '{package}' is not installed here ({install})"
     import torch
 
-    return "" if torch.cuda.is_available() else "torch finds none here: it needs a build with CUDA and a driver"
+    return "" if torch.cuda.is_available() else "torch finds none here: it needs a build with CUDA, and a driver"
 
 
 def _logger(tensorrt: Any) -> Any:
-    """Return a tensorrt.ILogger that writes into our log and keeps the last error, which calls do not return."""
+    """Return a tensorrt.ILogger that writes to our log and keeps the last error, which the library does not return."""
 
     class Log(tensorrt.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:

@@ -1,6 +1,6 @@
-"""Optimization profiles: the shapes a TensorRT plan was built for, and which of them a batch fits.
+"""Optimization profiles: the shapes that a TensorRT plan was built for, and the one that fits a batch.
 
-Pure: read once from an engine, then asked before every execution.
+Pure: the profiles are read once from an engine; one is chosen before every execution.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """The shapes that one input may have in one profile; `optimum` is what its kernels were chosen for."""
+    """The shapes that one input may have in one profile; the kernels were chosen for `optimum`."""
 
     minimum: Shape
     optimum: Shape
     maximum: Shape
 
     def holds(self, shape: Shape) -> bool:
-        """Return whether `shape`, where -1 is any size, fits."""
+        """Return whether `shape` fits; -1 in it is any size."""
         return len(shape) == len(self.minimum) and all(
             size == -1 or low <= size <= high for low, size, high in zip(self.minimum, shape, self.maximum, strict=True)
         )
@@ -39,26 +39,26 @@ Profile = Mapping[str, Range]
 
 
 def allowed_profiles(config: model_config_pb2.ModelConfig, count: int) -> tuple[int, ...]:
-    """Return the numbers of the profiles that instance groups name, all where they name none; raise INVALID_ARG."""
+    """Return the numbers of the profiles that instance groups name, or all; raise INVALID_ARG for an unknown one."""
     named = [profile for group in config.instance_group for profile in group.profile]
     for profile in named:
         if not profile.isdecimal() or int(profile) >= count:
             text = (
-                f"unable to load model '{config.name}', optimization profile '{profile}' is none of the plan's: it has "
-                f"the profiles 0 to {count - 1}"
+                f"unable to load model '{config.name}', the plan does not have an optimization profile '{profile}', "
+                f"only 0 to {count - 1}"
             )
             raise refused(Problem(Rule.INSTANCE_GROUP, text, ("instance_group",), "name one of the plan's profiles"))
     return tuple(sorted({int(profile) for profile in named})) or tuple(range(count))
 
 
 def largest_batch(profiles: Iterable[Profile]) -> int:
-    """Return the largest first dimension that some profile takes for all its inputs."""
+    """Return the largest first dimension that any one profile accepts for all its inputs."""
     sizes = [min((each.maximum[0] for each in profile.values() if each.maximum), default=0) for profile in profiles]
     return max(sizes, default=0)
 
 
 def check_profiles(config: model_config_pb2.ModelConfig, profiles: Sequence[Profile]) -> None:
-    """Raise INVALID_ARG with everything that the configuration allows and no profile takes."""
+    """Raise INVALID_ARG with every shape that the configuration allows and no profile accepts."""
     problems = []
     batched = config.max_batch_size > 0
     largest = largest_batch(profiles)
@@ -79,7 +79,7 @@ def check_profiles(config: model_config_pb2.ModelConfig, profiles: Sequence[Prof
                 f"optimization profile: {_ranges(declared.name, profiles)}"
             )
             path = ("input", Named(declared.name), "dims")
-            problems.append(Problem(Rule.DIMS_NOT_GRAPH, text, path, "write dims that one of the profiles takes"))
+            problems.append(Problem(Rule.DIMS_NOT_GRAPH, text, path, "write dims that fit one of the profiles"))
     if problems:
         raise refused(*problems, separator="\n")
 

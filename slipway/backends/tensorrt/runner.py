@@ -30,10 +30,10 @@ _TORCH = {
 
 
 class ContextRunner:
-    """Runs one tensorrt.IExecutionContext. For one thread at a time.
+    """Runs one tensorrt.IExecutionContext, for one thread at a time.
 
-    `profiles` are those that the configuration allows, by number; `scalars` the declared dims of outputs that the
-    engine gives as scalars.
+    `profiles` are the profiles that the configuration allows, by number; `scalars` are the declared dims of outputs
+    that the engine returns as scalars.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class ContextRunner:
             self._context = engine.engine.create_execution_context()
             self._no_elements = torch.empty(1, dtype=torch.int64, device=self._device)
         if self._context is None:
-            raise internal(f"unable to load model '{model_name}': TensorRT has no memory for an execution context")
+            raise internal(f"unable to load model '{model_name}': out of memory for a TensorRT execution context")
         self._profile = 0
 
     def run(self, inputs: Arrays, names: Sequence[str]) -> Arrays:
@@ -78,11 +78,11 @@ class ContextRunner:
                 return {name: self._as_numpy(name, results[name]) for name in names}
         except SlipwayError:
             raise
-        except Exception as error:  # torch and CUDA raise RuntimeError and subclasses of their own
+        except Exception as error:  # torch and CUDA raise RuntimeError and their own subclasses of it
             raise internal(f"TensorRT: {error}", reason=FailureReason.BACKEND) from error
 
     def _select(self, profile: int, arrays: Arrays) -> list[tuple[str, np.ndarray]]:
-        """Switch to the profile, then return what is to be bound: the order the library wants."""
+        """Switch to the profile, then return the arrays to bind, in the order that the library needs."""
         if profile != self._profile:
             self._require(self._context.set_optimization_profile_async(profile, self._stream.cuda_stream), "profile")
             self._profile = profile
@@ -118,7 +118,7 @@ class ContextRunner:
         return results
 
     def _address(self, tensor: Any) -> int:
-        """Return where the tensor is; one of no elements has no address, and TensorRT takes no null pointer."""
+        """Return the tensor's address; an empty tensor has none, and TensorRT does not accept a null pointer."""
         return int(tensor.data_ptr() or self._no_elements.data_ptr())
 
     def _as_graph(self, name: str, array: np.ndarray) -> np.ndarray:

@@ -1,6 +1,6 @@
-"""Raw arrays in files: their sizes checked before anything is read, then mapped into memory and merged over the ranks.
+"""Raw arrays in files: sizes are checked before anything is read; then files are mapped and ranks are merged.
 
-Knows where arrays lie (`layout`), not what they mean.
+Knows where arrays are stored (`layout`), not what they mean.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from slipway.transformer.weights import Array, Shape, expected_shapes
 
 DTYPES: Final = {"fp32": np.dtype("<f4"), "fp16": np.dtype("<f2"), "bf16": np.dtype(ml_dtypes.bfloat16)}
 SUFFIX: Final = ".bin"
-# FasterTransformer reads these as fp32 whatever config.ini says (T5DecodingWeight.cc, loadModel), and its
-# megatron_t5_ckpt_convert.py writes the first so.
+# FasterTransformer always reads these as fp32, even if config.ini says otherwise (T5DecodingWeight.cc, loadModel), and
+# its megatron_t5_ckpt_convert.py writes the first as fp32.
 _OFTEN_FLOAT: Final = ("shared.bias", "decoder.final_layer_norm.bias")
 
 _RANK: Final = re.compile(r"(.+)\.(\d+)")
@@ -34,7 +34,7 @@ _LOG: Final = logging.getLogger("slipway.checkpoints")
 
 @dataclass(frozen=True, slots=True)
 class ArrayFiles:
-    """One canonical array as it lies in files: one, or one per rank, each of `shape`."""
+    """The files of one canonical array: one, or one per rank, each of `shape`."""
 
     place: Place
     paths: tuple[Path, ...]
@@ -43,11 +43,11 @@ class ArrayFiles:
 
     @property
     def size(self) -> int:
-        """The bytes of each file."""
+        """The size of each file in bytes."""
         return prod(self.shape) * int(DTYPES[self.data_type].itemsize)
 
     def read(self) -> np.ndarray:
-        """Return the canonical array: a view of the mapped file where one file holds it, a merged copy otherwise."""
+        """Return the canonical array: a view of the mapped file if there is one file, a merged copy otherwise."""
         parts = [_map(path, self.shape, DTYPES[self.data_type]) for path in self.paths]
         if self.place.part is not None:
             parts = [part[..., self.place.part, :] for part in parts]
@@ -56,9 +56,9 @@ class ArrayFiles:
 
 
 def locate(directory: Path, description: Description, ways: int) -> dict[str, ArrayFiles]:
-    """Return where in `directory` each array of a model lies.
+    """Return the files in `directory` of each array of a model.
 
-    Raises UNSUPPORTED for an array that the format has no file for, INVALID_ARG where `ways` ranks cannot share.
+    Raises UNSUPPORTED for an array that the format has no file for, INVALID_ARG if `ways` ranks cannot share an axis.
     """
     located: dict[str, ArrayFiles] = {}
     uneven: dict[int, str] = {}
@@ -89,14 +89,14 @@ def _stored(directory: Path, where: Place, whole: Shape, ways: int, data_type: s
 
 
 def array(where: ArrayFiles, shape: Shape) -> Array:
-    """Return the array, read when it is asked for."""
+    """Return the array, which is read on access."""
     return Array(shape, where.read)
 
 
 def check_files(directory: Path, wanted: Mapping[str, ArrayFiles], ignore: Callable[[str], bool]) -> None:
-    """Raise INVALID_ARG naming every file that is missing or of another size; reads none.
+    """Raise INVALID_ARG naming every file that is missing or has the wrong size; read none.
 
-    Files that nobody wants and `ignore` (called with the name before `.bin`) does not know get a warning.
+    Warn of files that are not wanted and that `ignore` (called with the name before `.bin`) does not know.
     """
     sizes = {path.name: path.stat().st_size for path in directory.glob(f"*{SUFFIX}") if path.is_file()}
     files = {path.name: where for where in wanted.values() for path in where.paths}
@@ -108,15 +108,15 @@ def check_files(directory: Path, wanted: Mapping[str, ArrayFiles], ignore: Calla
     if problems:
         hint = _hint([(sizes[name], where.size) for name, where in wrong.items()])
         raise invalid(
-            f"'{directory}' is not the checkpoint its config.ini describes{hint}:\n  " + "\n  ".join(problems)
+            f"'{directory}' is not the checkpoint that its config.ini describes{hint}:\n  " + "\n  ".join(problems)
         )
     unused = sorted(name for name in sizes.keys() - files.keys() if not ignore(name.removesuffix(SUFFIX)))
     if unused:
-        _LOG.warning("'%s': no array of the model is in %s", directory, ", ".join(unused))
+        _LOG.warning("'%s': the model does not use %s", directory, ", ".join(unused))
 
 
 def count_ways(directory: Path, places: Iterable[Place]) -> int:
-    """Return over how many ranks the files in `directory` are divided: what most of `places` show, 1 if none does."""
+    """Return the number of ranks that the files in `directory` are split over: as most of `places` show, 1 if none."""
     ranks: dict[str, int] = {}
     for path in directory.glob(f"*{SUFFIX}"):
         found = _RANK.fullmatch(path.name.removesuffix(SUFFIX))
@@ -128,9 +128,9 @@ def count_ways(directory: Path, places: Iterable[Place]) -> int:
 
 def _map(path: Path, shape: Shape, dtype: np.dtype) -> np.ndarray:
     try:
-        # Copy-on-write: nobody can change the file, and torch takes the array without a warning.
+        # Copy-on-write: the file cannot be changed, and torch accepts the array without a warning.
         return np.memmap(path, dtype, mode="c", shape=shape).view(np.ndarray)
-    except (OSError, ValueError) as error:  # ValueError: the file became shorter since it was checked
+    except (OSError, ValueError) as error:  # ValueError: the file has become shorter since it was checked
         raise unavailable(f"cannot read '{path}': {error}") from error
 
 
@@ -139,9 +139,9 @@ def _form(where: ArrayFiles) -> str:
 
 
 def _hint(sizes: list[tuple[int, int]]) -> str:
-    """Return what explains that every file has half, or twice, the expected size."""
+    """Return the likely reason if every file has half, or twice, the expected size."""
     if len(sizes) > 1 and all(given * 2 == expected for given, expected in sizes):
-        return " (each has half the size: is weight_data_type fp32 where fp16 is meant, or has it more ranks?)"
+        return " (each has half the size: is weight_data_type fp32 instead of fp16, or are there more ranks?)"
     if len(sizes) > 1 and all(given == expected * 2 for given, expected in sizes):
-        return " (each has twice the size: is weight_data_type fp16 where fp32 is meant, or has it fewer ranks?)"
+        return " (each has twice the size: is weight_data_type fp16 instead of fp32, or are there fewer ranks?)"
     return ""

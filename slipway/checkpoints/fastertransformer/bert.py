@@ -1,4 +1,4 @@
-"""BERT in config.ini, read to a specification and written from one. Its files hold the layers only, no embeddings."""
+"""BERT in config.ini, read into a specification and written from one. Its files contain only layers, no embeddings."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _EPSILON: Final = 1e-12
 
 
 def describe(ini: Ini) -> Description:
-    """Return the BERT that config.ini describes; hidden states come in."""
+    """Return the BERT that config.ini describes; its input is hidden states."""
     section = ini.section("bert")
     if not section.values:
         raise invalid(f"'{ini.source}' has no section [bert], only {ini.names}: is model_type bert right?")
@@ -35,7 +35,7 @@ def describe(ini: Ini) -> Description:
         section.problem(f"hidden_size is {hidden}, expected head_num times size_per_head, {heads * size}")
     kind, gated = activation(section, "activation_type", "gelu")
     if gated:
-        section.problem("activation_type is gated; the files of BERT hold one factor only")
+        section.problem("activation_type is gated, but BERT's files contain only one factor")
     encoder = Stack(
         layers=section.integer("num_layer", "num_hidden_layers", high=MOST_LAYERS),
         hidden=heads * size,
@@ -55,10 +55,10 @@ def describe(ini: Ini) -> Description:
 
 
 def sections(spec: Transformer, *, data_type: str, ways: int) -> dict[str, dict[str, object]]:
-    """Return the sections of config.ini that say what `describe` reads."""
+    """Return the sections of config.ini from which `describe` reads this model."""
     stack = spec.encoder
     if stack is None:
-        raise invalid("FasterTransformer's BERT has an encoder; this model has none")
+        raise invalid("FasterTransformer's BERT needs an encoder, which this model lacks")
     figures: dict[str, object] = {
         "model_name": "bert",
         "position_embedding_type": "absolute",

@@ -1,7 +1,7 @@
-"""Reads config.ini: sections whose figures are checked together, so that one error names all that is wrong.
+"""Reads config.ini: the values of all sections are checked together, so that one error names every problem.
 
 The original's converters print every key of a Hugging Face configuration with str(), so values may be `None`, `True`
-or the text of a dictionary; only what is asked for is understood. Knows no model family.
+or the text of a dictionary; only the requested keys are parsed. Knows no model family.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _LOG: Final = logging.getLogger("slipway.checkpoints")
 
 @dataclass(slots=True)
 class Section:
-    """One section. Each figure that is absent or no figure is added to `problems`, and a stand-in is returned."""
+    """One section. For a value that is missing or invalid, a problem is recorded and a placeholder returned."""
 
     name: str
     values: Mapping[str, str]
@@ -35,7 +35,7 @@ class Section:
     used: set[str] = field(default_factory=set)
 
     def text(self, *keys: str, default: str = "") -> str:
-        """Return the value of the first of `keys` that is there; `None` counts as absent."""
+        """Return the value of the first of `keys` that is present; the text `None` counts as absent."""
         self.used.update(keys)
         for key in keys:
             value = self.values.get(key, "").strip()
@@ -44,7 +44,7 @@ class Section:
         return default
 
     def integer(self, *keys: str, default: int | None = None, low: int = 1, high: int = _LARGEST) -> int:
-        """Return a whole number between `low` and `high`; a problem when it is none, or absent without a default."""
+        """Return a whole number from `low` to `high`; record a problem if it is invalid, or missing without default."""
         text = self.text(*keys)
         if not text and default is not None:
             return default
@@ -59,7 +59,7 @@ class Section:
         return value
 
     def number(self, key: str, *, default: float) -> float:
-        """Return a positive number; a problem when it is none."""
+        """Return a positive number; record a problem if it is not one."""
         text = self.text(key)
         if not text:
             return default
@@ -80,21 +80,21 @@ class Section:
         return _BOOLEANS.get(text, default)
 
     def data_type(self) -> str:
-        """Return `weight_data_type`; absent or unknown it is fp32, with a warning, as in the original."""
+        """Return `weight_data_type`; if absent or unknown, return fp32 with a warning, as in the original."""
         text = self.text("weight_data_type").lower()
         if text in DATA_TYPES:
             return text
-        what = f"weight_data_type '{text}' is unknown" if text else "there is no weight_data_type"
-        _LOG.warning("%s [%s]: %s, the files are taken as fp32", CONFIG, self.name, what)
+        what = f"weight_data_type '{text}' is unknown" if text else "weight_data_type is missing"
+        _LOG.warning("%s [%s]: %s, the files are read as fp32", CONFIG, self.name, what)
         return "fp32"
 
     def problem(self, text: str) -> None:
-        """Keep a problem of this section."""
+        """Record a problem of this section."""
         self.problems.append(f"[{self.name}] {text}")
 
 
 class Ini:
-    """A parsed config.ini, and everything found wrong with it so far."""
+    """A parsed config.ini, and its problems so far."""
 
     def __init__(self, sections: Mapping[str, Mapping[str, str]], source: str) -> None:
         self.source = source
@@ -105,16 +105,16 @@ class Ini:
         return name in self._sections
 
     def section(self, name: str) -> Section:
-        """Return a section, empty when the file has none of this name."""
+        """Return a section, empty if the file does not have it."""
         return self._sections.setdefault(name, Section(name, {}, self.problems))
 
     @property
     def names(self) -> list[str]:
-        """The names of all sections that hold something."""
+        """The names of all sections that are not empty."""
         return [name for name, section in self._sections.items() if section.values]
 
     def finish(self, inert: frozenset[str]) -> None:
-        """Warn of every key that nobody asked for and that is not `inert`; raise INVALID_ARG naming all problems."""
+        """Warn of every key that was not read and is not `inert`; raise INVALID_ARG naming all problems."""
         unknown = [
             f"[{section.name}] {key}"
             for section in self._sections.values()
@@ -122,15 +122,15 @@ class Ini:
             if key not in section.used and key not in inert
         ]
         if unknown:
-            _LOG.warning("%s: nothing here reads %s", self.source, ", ".join(unknown))
+            _LOG.warning("%s: ignored: %s", self.source, ", ".join(unknown))
         if self.problems:
             raise invalid(
-                f"'{self.source}' describes no model that can be read:\n  " + "\n  ".join(dict.fromkeys(self.problems))
+                f"'{self.source}' does not describe a valid model:\n  " + "\n  ".join(dict.fromkeys(self.problems))
             )
 
 
 def read_ini(path: Path) -> Ini:
-    """Parse a config.ini; raise INVALID_ARG when it is absent or no INI file."""
+    """Parse a config.ini; raise INVALID_ARG when it is missing or not an INI file."""
     parser = configparser.ConfigParser(
         interpolation=None, strict=False, allow_no_value=True, inline_comment_prefixes=(";",)
     )
@@ -139,8 +139,8 @@ def read_ini(path: Path) -> Ini:
     except OSError as error:
         raise invalid(f"cannot read '{path}': {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise invalid(f"'{path}' is no text file: byte {error.start} is no UTF-8") from error
+        raise invalid(f"'{path}' is not a text file: byte {error.start} is not valid UTF-8") from error
     except configparser.Error as error:
-        raise invalid(f"'{path}' is no INI file: {str(error).splitlines()[0]}") from error
+        raise invalid(f"'{path}' is not an INI file: {str(error).splitlines()[0]}") from error
     sections = {name: {key: value or "" for key, value in parser.items(name)} for name in parser.sections()}
     return Ini(sections, str(path))

@@ -1,4 +1,4 @@
-"""What a family's module makes of a config.ini, and what all families refuse."""
+"""The description that a family's module reads from a config.ini, and the features that all families refuse."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from slipway.checkpoints.fastertransformer.layout import Table
 from slipway.errors import SlipwayError, unsupported
 from slipway.transformer.spec import Activation, Transformer
 
-MOST_LAYERS: Final = 4096  # more than any model has: a figure beyond is a mistake, and would list that many files
+MOST_LAYERS: Final = 4096  # more than any model has: a larger value is a mistake, and errors would list as many files
 MOST_TASKS: Final = 4096
 MOST_WAYS: Final = 1024
 NORM_EPSILON: Final = 1e-5
 
 P_TUNING: Final = 3  # prompt_learning_type: 0 none, 1 soft prompts in the request, 2 prefix, 3 stored tables
 _PREFIX: Final = 2
-_TASK_NAME: Final = re.compile(r"[^/\\\0]+")  # it is part of a file name
+_TASK_NAME: Final = re.compile(r"[^/\\\0]+")  # part of a file name
 
-# The original's names; its GELU is the tanh approximation throughout, whatever Hugging Face means by "gelu".
+# The original's names; its GELU is always the tanh approximation, unlike Hugging Face's "gelu".
 ACTIVATIONS: Final = {
     "relu": (Activation.RELU, False),
     "gelu": (Activation.GELU_TANH, False),
@@ -37,10 +37,10 @@ ACTIVATIONS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """A checkpoint as its config.ini describes it; nothing is known yet of its files.
+    """A checkpoint as its config.ini describes it, before its files are examined.
 
-    `encoder_type` is the data type of all files but the decoder's and the head's, `decoder_type` of those. `ways` is
-    0 where only the file names tell. Files whose names begin with one of `unread` belong to the format.
+    `decoder_type` is the data type of the decoder's files and the head's, `encoder_type` that of all others. `ways` is
+    0 if only the file names show it. Files whose names begin with one of `unread` belong to the format but are ignored.
     """
 
     spec: Transformer
@@ -70,7 +70,7 @@ def activation_name(kind: Activation, *, gated: bool) -> str:
 
 
 def prompts(ini: Ini, section: Section, *, start: int) -> tuple[tuple[tuple[str, int], ...], int]:
-    """Return the stored prompt tables (task name, rows) and the first id that is no token, `start` unless told."""
+    """Return the stored prompt tables (task name, rows) and the first id of a virtual token (default: `start`)."""
     first = section.integer("prompt_learning_start_id", default=start, low=0)
     kind = section.integer("prompt_learning_type", default=0, low=0, high=P_TUNING)
     count = section.integer("num_tasks", default=0, low=0, high=MOST_TASKS)
@@ -89,7 +89,7 @@ def prompts(ini: Ini, section: Section, *, start: int) -> tuple[tuple[tuple[str,
 
 
 def prompt_sections(spec: Transformer) -> tuple[dict[str, object], dict[str, dict[str, object]]]:
-    """Return what the first section and the task sections say of a model's prompt tables."""
+    """Return the entries of the first section, and the task sections, for a model's prompt tables."""
     if not spec.prompts:
         return {}, {}
     keys: dict[str, object] = {
@@ -104,5 +104,5 @@ def prompt_sections(spec: Transformer) -> tuple[dict[str, object], dict[str, dic
 
 
 def refused(source: str, what: str) -> SlipwayError:
-    """Return the error for a model that needs what the transformer here does not have."""
-    return unsupported(f"'{source}' needs {what}, which is not offered")
+    """Return the error for a model that needs a feature that our transformer lacks."""
+    return unsupported(f"'{source}' needs {what}, which is not supported")

@@ -1,4 +1,4 @@
-"""GPT in config.ini or in the parameters of the first interface, read to a specification and written from one."""
+"""GPT in config.ini or in the parameters of the first interface, read into a specification and written from one."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from slipway.errors import invalid
 from slipway.transformer.spec import Positions, Stack, Transformer, standard_scale
 
 INERT: Final = frozenset(["model_name", "weight_data_type", "start_id", "end_id"])
-# What a variant's name stands for; keys of the same meaning override it. OPT differs from GPT in its activation.
+# The settings that a variant's name stands for; explicit keys override them. OPT differs from GPT in its activation.
 _VARIANTS: Final = {
     "gpt": ("gelu", "pre_layernorm"),
     "opt-pre": ("relu", "pre_layernorm"),
     "opt-post": ("relu", "post_layernorm"),
 }
-# Keys of config.ini, and of the first interface's parameters where they differ: the dimensions stood there.
+# Keys of config.ini, and of the first interface's parameters if they differ: that interface kept the dimensions there.
 DIMENSIONS: Final = ("head_num", "size_per_head", "inter_size", "vocab_size", "num_layer", "decoder_layers")
 
 
 def describe(ini: Ini, *, own_head: bool, position_rows: int) -> Description:
     """Return the GPT that config.ini describes.
 
-    `own_head` says whether the files hold a head of its own, `position_rows` how many rows the file of positions has:
-    the first interface does not tell.
+    `own_head` says whether the files contain a separate head; `position_rows` is the number of rows in the file of
+    positions, which the first interface does not specify.
     """
     section = ini.section("gpt")
     if not section.values:
@@ -58,10 +58,10 @@ def describe(ini: Ini, *, own_head: bool, position_rows: int) -> Description:
 
 
 def sections(spec: Transformer, *, data_type: str, ways: int) -> dict[str, dict[str, object]]:
-    """Return the sections of config.ini that say what `describe` reads."""
+    """Return the sections of config.ini from which `describe` reads this model."""
     stack = spec.decoder
     if stack is None:
-        raise invalid("FasterTransformer's GPT has a decoder; this model has none")
+        raise invalid("FasterTransformer's GPT needs a decoder, which this model lacks")
     keys, tasks = prompt_sections(spec)
     figures: dict[str, object] = {
         "model_name": "gpt",
@@ -101,7 +101,7 @@ def _stack(section: Section, position_rows: int) -> Stack:
     default, norms = _VARIANTS.get(variant, _VARIANTS["gpt"])
     kind, gated = activation(section, "activation_type", default)
     if gated:
-        section.problem("activation_type is gated; the files of GPT hold one factor only")
+        section.problem("activation_type is gated, but GPT's files contain only one factor")
     placed = section.text("layernorm_type", default=norms)
     if placed not in ("pre_layernorm", "post_layernorm"):
         section.problem(f"layernorm_type is '{placed}', expected pre_layernorm or post_layernorm")

@@ -1,7 +1,7 @@
-"""Where each canonical array lies in the files of a FasterTransformer checkpoint: one table per family.
+"""Where each canonical array is stored in the files of a FasterTransformer checkpoint: one table per family.
 
-A file is a raw array without a header. Linear weights are stored [in, out], the transpose of the canonical form;
-tensor parallelism divides one axis over files that end in their rank. Knows no bytes.
+A file is a raw array without a header. Linear weights are stored [in, out], the transpose of the canonical form.
+Tensor parallelism splits one axis over several files, whose names end in their rank. Knows no bytes.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ _LAYER: Final = re.compile(r"\.layers\.(\d+)\.")
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where one canonical array lies: `file` without rank and `.bin`, and how it is stored there."""
+    """Where one canonical array is stored: `file` without rank and `.bin`, and the form it has there."""
 
     file: str
-    split: int | None = None  # the axis of the stored array that is divided over the ranks
+    split: int | None = None  # the axis of the stored array that is split over the ranks
     transposed: bool = False
     part: int | None = None  # its index in the axis before the last of a fused array
 
     def stored_shape(self, shape: Shape) -> Shape:
-        """Return the shape in the files, all ranks together, of an array whose canonical shape is `shape`."""
+        """Return the stored shape, all ranks together, of an array whose canonical shape is `shape`."""
         stored = shape[::-1] if self.transposed else shape
         return stored if self.part is None else (*stored[:-1], FUSED, stored[-1])
 
@@ -36,7 +36,7 @@ Table = Mapping[str, Place]
 
 
 def place(table: Table, name: str) -> Place | None:
-    """Return where the array `name` lies, None when the family's files cannot hold it."""
+    """Return where the array `name` is stored, None if the family has no file for it."""
     found = _LAYER.search(name)
     number = found.group(1) if found else ""
     if name.startswith("prompts."):
@@ -52,7 +52,7 @@ def _norm(name: str, file: str) -> dict[str, Place]:
 
 
 def _column(name: str, file: str, part: int | None = None) -> dict[str, Place]:
-    """Give a linear layer whose outputs are divided over the ranks."""
+    """Return the places of a linear layer whose outputs are split over the ranks."""
     return {
         f"{name}.weight": Place(f"{file}.weight", split=-1, transposed=True, part=part),
         f"{name}.bias": Place(f"{file}.bias", split=-1, part=part),
@@ -60,7 +60,7 @@ def _column(name: str, file: str, part: int | None = None) -> dict[str, Place]:
 
 
 def _row(name: str, file: str) -> dict[str, Place]:
-    """Give a linear layer whose inputs are divided over the ranks, the bias being whole."""
+    """Return the places of a linear layer whose inputs are split over the ranks; its bias is not split."""
     return {
         f"{name}.weight": Place(f"{file}.weight", split=0, transposed=True),
         f"{name}.bias": Place(f"{file}.bias"),
@@ -135,7 +135,7 @@ T5: Final[Table] = (
     | _t5_attention(f"{_DECODER}.cross_attention", "decoder.block.{}.layer.1.EncDecAttention")
     | _t5_feed_forward(f"{_DECODER}.feed_forward", "decoder.block.{}.layer.2")
 )
-T5_UNREAD: Final = "shared.weight"  # the token table once more, transposed; no runtime reads it
+T5_UNREAD: Final = "shared.weight"  # the token table again, transposed; no runtime reads it
 
 _GPT_LAYER: Final = "model.layers.{}"
 GPT: Final[Table] = (

@@ -1,7 +1,7 @@
-"""Opens a FasterTransformer checkpoint: config.ini to a specification, files to arrays that are mapped when asked for.
+"""Opens a FasterTransformer checkpoint: config.ini becomes a specification, files become arrays, mapped on access.
 
-A checkpoint split for any number of GPUs is merged. Everything wrong with the configuration, then everything wrong
-with the files, is named in one error, before a file is read.
+A checkpoint split for any number of GPUs is merged. One error names every problem of the configuration, another every
+problem of the files, before a file is read.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ _LOG: Final = logging.getLogger("slipway.checkpoints")
 
 
 def read_fastertransformer(directory: Path, *, kind: str, parameters: Mapping[str, str] | None = None) -> Checkpoint:
-    """Open the checkpoint in `directory`, which holds config.ini and the files, as a model of `kind` (`KINDS`).
+    """Open the checkpoint in `directory`, which contains config.ini and the files, as a model of `kind` (`KINDS`).
 
-    `parameters` are those of the model's config.pbtxt: GPT's dimensions stood there before they stood in config.ini.
-    Raises UNSUPPORTED for a kind the network here cannot compute, INVALID_ARG naming all that is wrong otherwise.
+    `parameters` are those of the model's config.pbtxt: old GPT models have their dimensions there, not in config.ini.
+    Raises UNSUPPORTED for a kind that our network cannot compute, INVALID_ARG naming all other problems.
     """
     if kind in _MISSING:
         raise refused(str(directory), f"{_MISSING[kind]} ({kind})")
     if kind not in KINDS:
-        raise unsupported(f"Unknown model '{kind}': model_type is one of {', '.join((*KINDS, *_MISSING))}")
+        raise unsupported(f"Unknown model '{kind}': model_type must be one of {', '.join((*KINDS, *_MISSING))}")
     if not directory.is_dir():
-        raise invalid(f"there is no checkpoint directory '{directory}'")
+        raise invalid(f"checkpoint directory '{directory}' does not exist")
     description = _describe(directory, kind, parameters or {})
     ways = description.ways or _ways(directory, description)
     wanted = locate(directory, description, ways)
@@ -73,7 +73,7 @@ def _describe(directory: Path, kind: str, parameters: Mapping[str, str]) -> Desc
 
 
 def _gpt_ini(path: Path, parameters: Mapping[str, str]) -> Ini:
-    """Return config.ini with the dimensions of `parameters` over its own: the first interface read only those."""
+    """Return config.ini with dimensions overridden by `parameters`: the first interface read only those."""
     given = {key: parameters[key] for key in (*gpt.DIMENSIONS, "start_id", "end_id") if key in parameters}
     if path.is_file() or not given:
         ini = read_ini(path)
@@ -88,8 +88,8 @@ def _gpt_ini(path: Path, parameters: Mapping[str, str]) -> Ini:
 
 
 def _position_rows(directory: Path, ini: Ini) -> int:
-    """Return how many rows the file of positions has, 0 when it is not there or has no whole number of them."""
-    section = Ini({"gpt": ini.section("gpt").values}, ini.source).section("gpt")  # its problems are told elsewhere
+    """Return how many rows the file of positions has, 0 if it is missing or its size is not a whole number of rows."""
+    section = Ini({"gpt": ini.section("gpt").values}, ini.source).section("gpt")  # its problems are reported elsewhere
     data_type = section.text("weight_data_type", default="fp32")
     row = (
         section.integer("head_num") * section.integer("size_per_head") * DTYPES.get(data_type, DTYPES["fp32"]).itemsize
@@ -100,9 +100,9 @@ def _position_rows(directory: Path, ini: Ini) -> int:
 
 
 def _has_own_head(directory: Path) -> bool:
-    """Return whether there is a head that is not the token table.
+    """Return whether there is a head that differs from the token table.
 
-    Converters write the head of tied models too; the same numbers need no second place in memory.
+    Converters also write the head of tied models; the same numbers need not be in memory twice.
     """
     head, table = directory / f"{t5.HEAD}{SUFFIX}", directory / f"shared.weight_T{SUFFIX}"
     return head.is_file() and not (table.is_file() and filecmp.cmp(head, table, shallow=False))

@@ -1,6 +1,6 @@
-"""What config.ini says of a model: the figures that readers use, and what Hugging Face's configuration says besides.
+"""Make the config.ini of a model: the values that readers use, and the other keys of a Hugging Face configuration.
 
-Whether a model is one that the format can hold is decided by reading these sections back.
+To check that the format can represent a model, these sections are read back and compared.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from slipway.checkpoints.fastertransformer import bert, gpt, t5
 from slipway.checkpoints.fastertransformer.config_ini import CONFIG, Ini
 from slipway.checkpoints.fastertransformer.description import Description
 from slipway.errors import invalid, unsupported
+from slipway.installation import install_hint
 from slipway.transformer.spec import Activation, Positions, Transformer
 
 Sections = Mapping[str, Mapping[str, object]]
@@ -25,7 +26,7 @@ _LOG: Final = logging.getLogger("slipway.checkpoints")
 
 @dataclass(frozen=True, slots=True)
 class WriteOptions:
-    """How a checkpoint is written: over how many ranks, as what, for which generation of the original.
+    """How a checkpoint is written: the number of ranks, the data type, the generation of the original.
 
     `beta` is the first layout: fp32, no [structure], no file for the head. `encoder_only` leaves T5's decoder out.
     """
@@ -37,7 +38,7 @@ class WriteOptions:
 
 
 def written(spec: Transformer, options: WriteOptions) -> Transformer:
-    """Return the part of a model that is written: no decoder where it is not wanted, no embedding of a BERT."""
+    """Return the part of a model that is written: without the decoder if it is unwanted, without BERT's embedding."""
     encoder = spec.encoder
     if options.encoder_only and encoder is not None:
         return Transformer(encoder=encoder, prompts=spec.prompts, prompt_start_id=spec.prompt_start_id)
@@ -57,7 +58,7 @@ def written(spec: Transformer, options: WriteOptions) -> Transformer:
 
 
 def describe_sections(spec: Transformer, options: WriteOptions) -> tuple[Sections, Description]:
-    """Return config.ini for a model, and what readers make of it; raise UNSUPPORTED when that is another model."""
+    """Return config.ini for a model, and its description when read back; raise UNSUPPORTED if that differs."""
     data_type, ways = options.data_type, options.ways
     sections: Sections
     if spec.encoder is None:
@@ -76,22 +77,22 @@ def describe_sections(spec: Transformer, options: WriteOptions) -> tuple[Section
 
 
 def write_ini(path: Path, sections: Sections, printed: Sections) -> None:
-    """Write config.ini: what is `printed` of a configuration, then the figures, which win where both say something."""
+    """Write config.ini: the `printed` configuration, overridden by the values in `sections`."""
     parser = configparser.ConfigParser(interpolation=None)
     for name, figures in sections.items():
         values = {**printed.get(name, {}), **figures} if figures else {}
-        hidden = next((key for key in t5.BUCKETS if key not in figures), "")  # the other name of the same figure
+        hidden = next((key for key in t5.BUCKETS if key not in figures), "")  # the other name of the same value
         parser[name] = {key: str(value) for key, value in values.items() if key != hidden}
     with path.open("w", encoding="utf-8") as file:
         parser.write(file)
 
 
 def t5_configuration(directory: Path) -> Sections:
-    """Return every key of the encoder's and the decoder's configuration of a Hugging Face T5, as its model has them."""
+    """Return every key of the encoder's and the decoder's configuration, as a loaded Hugging Face T5 has them."""
     try:
         from transformers import AutoConfig
     except ImportError as error:
-        raise invalid("converting needs transformers: pip install 'slipway[convert]'") from error
+        raise invalid(f"converting needs transformers: {install_hint('convert')}") from error
     config = AutoConfig.from_pretrained(directory).to_dict()
     return {
         "encoder": config | {"is_decoder": False, "use_cache": False},
@@ -113,19 +114,19 @@ def _beta(sections: Sections) -> Sections:
 
 
 def _check_same(spec: Transformer, read: Transformer, options: WriteOptions) -> None:
-    """Raise UNSUPPORTED when the format cannot say what the model is."""
+    """Raise UNSUPPORTED if the format cannot describe the model."""
     differences = _differences(spec, read)
     gelu = {name for name, (given, _) in differences.items() if given is Activation.GELU}
     if gelu:
-        _LOG.warning("FasterTransformer's GELU is the tanh approximation, this model's is not: figures differ slightly")
+        _LOG.warning("FasterTransformer's GELU is the tanh approximation, this model's is not: results differ slightly")
     problems = [
-        f"{name} is {given}, the format can only say {found}"
+        f"{name} is {given}, the format only allows {found}"
         for name, (given, found) in differences.items()
         if name not in gelu
     ]
     if problems:
         layout = "'s first layout" if options.beta else ""
-        raise unsupported(f"FasterTransformer{layout} cannot hold this model: {'; '.join(problems)}")
+        raise unsupported(f"FasterTransformer{layout} cannot represent this model: {'; '.join(problems)}")
 
 
 _APART: Final = ("encoder", "decoder", "prompt_start_id")

@@ -1,4 +1,4 @@
-"""A temporary directory beside the target that takes its place at the end: the whole checkpoint, or nothing new."""
+"""A temporary directory next to the target that replaces it at the end: the whole checkpoint is written, or nothing."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from slipway.errors import SlipwayError, invalid
 def staged(target: Path) -> Iterator[Path]:
     """Yield an empty directory that becomes `target` when the block ends without an error.
 
-    An earlier checkpoint at `target` is replaced; raises INVALID_ARG when anything else is there, or when the disk is
-    full, after which everything is as it was.
+    An earlier checkpoint at `target` is replaced. Raises INVALID_ARG if anything else is there or the disk is full;
+    then nothing has changed.
     """
     _check_replaceable(target)
     missing = [path for path in target.parents if not path.exists()]
@@ -31,10 +31,10 @@ def staged(target: Path) -> Iterator[Path]:
         new.mkdir()
         yield new
         _replace(target, new, staging / "old")
-    except BaseException as error:  # an interruption too leaves nothing behind
+    except BaseException as error:  # also after an interruption nothing is left behind
         if staging is not None:
             shutil.rmtree(staging)
-        with contextlib.suppress(OSError):  # somebody else put something there meanwhile
+        with contextlib.suppress(OSError):  # something else was put there meanwhile
             for directory in missing:
                 if directory.exists():
                     directory.rmdir()
@@ -51,7 +51,7 @@ def _check_replaceable(target: Path) -> None:
         raise invalid(f"cannot write '{target}': it is a file")
     others = sorted(path.name for path in target.iterdir() if path.name != CONFIG and path.suffix != SUFFIX)
     if others:
-        raise invalid(f"'{target}' holds more than a checkpoint ({', '.join(others[:3])}), it is not replaced")
+        raise invalid(f"'{target}' contains more than a checkpoint ({', '.join(others[:3])}), so it is not replaced")
 
 
 def _replace(target: Path, new: Path, old: Path) -> None:

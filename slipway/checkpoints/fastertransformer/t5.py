@@ -1,4 +1,4 @@
-"""T5 in config.ini, read to a specification and written from one: with and without biases, gated, IA3, p-tuning."""
+"""T5 in config.ini, read into a specification and written from one: with and without biases, gated, IA3, p-tuning."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from slipway.errors import invalid
 from slipway.transformer.spec import Norm, Positions, Stack, Transformer, standard_scale
 
 BUCKETS: Final = ("relative_attention_num_buckets_or_max_pos_seq_len", "relative_attention_num_buckets")
-HEAD: Final = "lm_head.weight"  # written by converters for tied models too
+HEAD: Final = "lm_head.weight"  # converters also write it for tied models
 _EPSILON: Final = 1e-6
-_DISTANCE: Final = 128  # the original knows no other
+_DISTANCE: Final = 128  # the only one that the original supports
 _POSITIONS: Final = {"relative": Positions.RELATIVE, "0": Positions.RELATIVE} | {
     "absolute": Positions.TABLE,
     "1": Positions.TABLE,
 }
 
-# Keys of Hugging Face configurations, printed by the converters, that say nothing about how a T5 computes.
+# Keys of Hugging Face configurations that the converters print and that have no effect on how a T5 computes.
 INERT: Final = frozenset(
     """_name_or_path adapter_inter_size adapter_norm_position add_cross_attention architectures bad_words_ids
     begin_suppress_tokens bos_token_id chunk_size_feed_forward classifier_dropout cross_attention_hidden_size
@@ -47,7 +47,7 @@ INERT: Final = frozenset(
 
 
 def describe(ini: Ini, *, encoder_only: bool, own_head: bool) -> Description:
-    """Return the T5 that config.ini describes; `own_head` says whether the files hold a head of its own."""
+    """Return the T5 that config.ini describes; `own_head` says whether the files contain a separate head."""
     encoder_section, structure = ini.section("encoder"), ini.section("structure")
     if not encoder_section.values:
         raise invalid(f"'{ini.source}' has no section [encoder], only {ini.names}: is model_type T5 right?")
@@ -62,7 +62,7 @@ def describe(ini: Ini, *, encoder_only: bool, own_head: bool) -> Description:
         return Description(spec, T5, encoder_type=types, unread=unread)
     section = ini.section("decoder")
     if not section.values:
-        raise invalid(f"'{ini.source}' describes an encoder without a decoder: model_type T5-Encoder serves that")
+        raise invalid(f"'{ini.source}' describes an encoder without a decoder: set model_type to T5-Encoder")
     decoder = _stack(ini, section, structure)
     for name, one, other in (
         ("d_model", encoder.hidden, decoder.hidden),
@@ -88,10 +88,10 @@ def describe(ini: Ini, *, encoder_only: bool, own_head: bool) -> Description:
 
 
 def sections(spec: Transformer, *, data_type: str) -> dict[str, dict[str, object]]:
-    """Return the sections of config.ini that say what `describe` reads."""
+    """Return the sections of config.ini from which `describe` reads this model."""
     encoder, decoder = spec.encoder, spec.decoder
     if encoder is None:
-        raise invalid("FasterTransformer's T5 has an encoder; this model has none")
+        raise invalid("FasterTransformer's T5 needs an encoder, which this model lacks")
     with_bias = encoder.attention_bias
     keys, tasks = prompt_sections(spec)
     structure: dict[str, object] = {
@@ -112,7 +112,7 @@ def sections(spec: Transformer, *, data_type: str) -> dict[str, dict[str, object
 
 
 def _stack(ini: Ini, section: Section, structure: Section) -> Stack:
-    """Return one stack, with stand-ins for figures that are problems."""
+    """Return one stack, with placeholders for invalid values."""
     with_bias = structure.boolean("t5_with_bias", default=False)
     if section.integer("adapter_inter_size", default=0, low=0):
         raise refused(ini.source, "adapters (adapter_inter_size)")

@@ -1,7 +1,7 @@
-"""Writes a FasterTransformer checkpoint from any canonical one, one array in memory at a time.
+"""Writes a FasterTransformer checkpoint from any canonical one, with one array in memory at a time.
 
-The table that reads is read backwards: each file is made of the one array, or the three of a fused file, that lie
-there. All of it is written beside the target, which changes at the end or not at all.
+The reader's table is used backwards: each file is made from the array, or the three of a fused file, that belong there.
+Everything is written next to the target, which is replaced at the end or not at all.
 """
 
 from __future__ import annotations
@@ -37,25 +37,25 @@ _NOTHING: Final[Sections] = {}
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """One file, or one per rank: the canonical arrays it is made of, and how they lie in it."""
+    """One file, or one per rank: the canonical arrays it is made of, and how they are stored in it."""
 
     place: Place
-    names: tuple[str, ...]  # three of a fused file; otherwise one, or several that must be equal
+    names: tuple[str, ...]  # three for a fused file; otherwise one, or several that must be equal
     data_type: str
 
 
 def write_fastertransformer(
     checkpoint: Checkpoint, target: Path, options: WriteOptions, *, printed: Sections = _NOTHING
 ) -> None:
-    """Write `checkpoint` to the directory `target`, which holds config.ini and all files afterwards.
+    """Write `checkpoint` to the directory `target`: config.ini and all files.
 
     `printed` are sections of a Hugging Face configuration that config.ini repeats. Raises UNSUPPORTED for a model
-    that the format cannot hold, INVALID_ARG when the ranks cannot share it or `target` cannot be written.
+    that the format cannot represent, INVALID_ARG if the ranks cannot share it or `target` cannot be written.
     """
     _check(checkpoint.spec, options)
     spec = written(checkpoint.spec, options)
     sections, description = describe_sections(spec, options)
-    locate(target, description, options.ways)  # raises where the ranks cannot share
+    locate(target, description, options.ways)  # raises if the ranks cannot share
     with staged(target) as directory:
         write_ini(directory / CONFIG, sections, printed)
         for file in _files(spec, description, options):
@@ -64,18 +64,18 @@ def write_fastertransformer(
 
 def _check(spec: Transformer, options: WriteOptions) -> None:
     if options.data_type not in DATA_TYPES:
-        raise invalid(f"data type '{options.data_type}' is none of {', '.join(DATA_TYPES)}")
+        raise invalid(f"data type '{options.data_type}' is not one of {', '.join(DATA_TYPES)}")
     if options.beta and (options.data_type != "fp32" or spec.encoder is None or spec.decoder is None):
-        raise invalid("FasterTransformer's first layout holds a whole T5 in fp32 and nothing else")
+        raise invalid("FasterTransformer's first layout only supports a whole T5 in fp32")
     if not 1 <= options.ways <= MOST_WAYS:
-        raise invalid(f"a checkpoint is split 1 to {MOST_WAYS} ways, not {options.ways}")
+        raise invalid(f"a checkpoint can be split 1 to {MOST_WAYS} ways, not {options.ways}")
     for name, stack in (("encoder", spec.encoder), ("decoder", spec.decoder)):
         if stack is not None and stack.heads % options.ways:
             raise invalid(f"{options.ways} ranks cannot share the {stack.heads} heads of the {name}")
 
 
 def _files(spec: Transformer, description: Description, options: WriteOptions) -> list[_File]:
-    """Return all files of a checkpoint, those of the table and what the converters write besides."""
+    """Return all files of a checkpoint: those of the table, and those that only the converters write."""
     found: dict[str, _File] = {}
     for name, where in locate(Path(), description, options.ways).items():
         before = found.get(where.place.file)
@@ -97,12 +97,12 @@ def _write(directory: Path, file: _File, weights: Mapping[str, np.ndarray], ways
         name = f"{file.place.file}{SUFFIX}" if split is None else f"{file.place.file}.{rank}{SUFFIX}"
         _LOG.debug("%s: %s %s from %s", name, file.data_type, list(part.shape), ", ".join(file.names))
         data = np.ascontiguousarray(_cast(part, file)).reshape(-1).view(np.uint8)
-        with (directory / name).open("wb") as output:  # not tofile: its error does not say that the disk is full
+        with (directory / name).open("wb") as output:  # not tofile, whose error does not say that the disk is full
             output.write(data.data)
 
 
 def _stored(file: _File, weights: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Return the array of all ranks as it lies in the file."""
+    """Return the array of all ranks as it is stored."""
     parts = [weights[name].T if file.place.transposed else weights[name] for name in file.names]
     if file.place.part is not None:
         return np.stack(parts, axis=-2)
@@ -116,5 +116,7 @@ def _cast(values: np.ndarray, file: _File) -> np.ndarray:
         cast = values.astype(DTYPES[file.data_type])
     if file.data_type == "fp16" and not np.isfinite(cast).all() and np.isfinite(values).all():
         largest = float(np.abs(values.astype(np.float32)).max())
-        raise invalid(f"'{file.names[0]}' holds {largest:g}, more than fp16's {np.finfo(np.float16).max:g}: write fp32")
+        raise invalid(
+            f"'{file.names[0]}' contains {largest:g}, more than fp16's {np.finfo(np.float16).max:g}: write fp32"
+        )
     return cast

@@ -1,4 +1,4 @@
-"""BART and its kin mBART, Marian, M2M100 (and NLLB): one layout of names, four rows of differences."""
+"""BART and its relatives mBART, Marian, M2M100 (and NLLB): one layout of names, and a table of four differences."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from slipway.checkpoints.huggingface.table import (
 from slipway.checkpoints.sinusoidal_positions import fairseq_positions, marian_positions
 from slipway.transformer.spec import Stack, Transformer, standard_scale
 
-# `version` is fairseq's; the others are computed.
+# `version` is a leftover of fairseq; the others are computed.
 _IGNORABLE = (
     r"(model\.)?(encoder|decoder)\.version",
     r"(model\.)?(encoder|decoder)\.embed_positions\.(weights|_float_tensor)",
@@ -37,7 +37,7 @@ _IGNORABLE = (
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """What one family does differently. `positions` makes a sinusoidal table of rows, width and padding id."""
+    """The differences of one family. `positions` makes a sinusoidal table from rows, width and padding id."""
 
     pre_norm: bool = False
     embedding_norm: bool = False
@@ -49,7 +49,7 @@ class _Kind:
 
 
 _KINDS: Final = {
-    # Two rows before position 0 stand for padding, as fairseq counted.
+    # Two rows before position 0 are for padding, as fairseq counted.
     "bart": _Kind(embedding_norm=True, position_change=without_rows(2)),
     "mbart": _Kind(pre_norm=True, embedding_norm=True, final_norm=True, position_change=without_rows(2)),
     "marian": _Kind(positions=lambda rows, hidden, _: marian_positions(rows, hidden)),
@@ -98,7 +98,7 @@ def read_bart(settings: HuggingFaceSettings, stored: StoredArrays) -> Checkpoint
 
 
 def _has_bias(stored: StoredArrays) -> bool:
-    """Return whether the head's bias says anything: it is a buffer of zeros in all but Marian's checkpoints."""
+    """Return whether the head has a real bias: in all but Marian's checkpoints it is a buffer of zeros."""
     return "final_logits_bias" in stored and bool(np.any(stored["final_logits_bias"].read()))
 
 

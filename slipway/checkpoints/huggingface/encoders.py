@@ -1,7 +1,7 @@
-"""BERT and ViT: encoders alone, whose layers are stored under the same names. Heads and poolers are not read.
+"""BERT and ViT: encoder-only models whose layers are stored under the same names. Heads and poolers are not read.
 
-BERT has norms after each block, learned positions, token types; ViT patches of images with a class token before them,
-norms before each block.
+BERT has norms after each block, learned positions and token types. ViT has image patches with a class token before
+them, and norms before each block.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from slipway.checkpoints.huggingface.table import (
 from slipway.errors import unsupported
 from slipway.transformer.spec import Stack, Transformer, Vision, standard_scale
 
-# The answer is the last hidden state: what stands on top of it has no place.
+# The model returns the last hidden states, so anything on top of them is ignored.
 _BERT_IGNORABLE = (
     r"(bert\.)?pooler\..*",
     r"(bert\.)?embeddings\.position_ids",
@@ -66,7 +66,7 @@ def read_vit(settings: HuggingFaceSettings, stored: StoredArrays) -> CheckpointM
     sizes = settings.sizes(*_SIZES)
     image, patch = settings.sizes("image_size", "patch_size")
     if not settings.flag("qkv_bias", default=True):
-        raise unsupported(f"{settings.path}: 'qkv_bias' is false, and only ViT with these biases is supported")
+        raise unsupported(f"{settings.path}: 'qkv_bias' is false, but only ViT with these biases is supported")
     vision = Vision(image, patch, settings.size("num_channels", 3))
     encoder = replace(
         _stack(settings, sizes), pre_norm=True, position_rows=vision.tokens, final_norm=True, vision=vision
@@ -84,7 +84,7 @@ def read_vit(settings: HuggingFaceSettings, stored: StoredArrays) -> CheckpointM
 
 
 def _stack(settings: HuggingFaceSettings, sizes: Sequence[int]) -> Stack:
-    """Return what both have in common; `sizes` are those of `_SIZES`."""
+    """Return the stack that both share; `sizes` are the values of `_SIZES`."""
     layers, heads, hidden, inner = sizes
     head_size = hidden // heads
     return Stack(
@@ -101,8 +101,8 @@ def _stack(settings: HuggingFaceSettings, sizes: Sequence[int]) -> Stack:
 
 
 def _layers(encoder: Stack, prefix: str, attention: str, *, norms: tuple[str, str]) -> Table:
-    """Return the rows of all layers: query, key and value are stored under `attention`, `norms` are those of
-    self-attention and feed-forward block."""
+    """Return the rows of all layers: query, key and value are stored under `attention`; `norms` are the norms of the
+    self-attention and the feed-forward block."""
     table: Table = {}
     for layer in range(encoder.layers):
         canonical, stored = f"encoder.layers.{layer}", f"{prefix}encoder.layer.{layer}"

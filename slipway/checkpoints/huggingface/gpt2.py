@@ -1,4 +1,4 @@
-"""GPT-2: a decoder alone, norms before each block, fused query-key-value, [in, out] weights (Conv1D)."""
+"""GPT-2: decoder-only, norms before each block, fused query-key-value, [in, out] weights (Conv1D)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def read_gpt2(settings: HuggingFaceSettings, stored: StoredArrays) -> Checkpoint
     )
     for key in ("scale_attn_by_inverse_layer_idx", "add_cross_attention"):
         if settings.flag(key, default=False):
-            raise unsupported(f"{settings.path}: '{key}' is true, and only GPT-2 without it is supported")
+            raise unsupported(f"{settings.path}: '{key}' is true, but only GPT-2 without it is supported")
     head_size = hidden // heads
     prefix = prefix_of(stored, "transformer.")
     tokens = f"{prefix}wte.weight"

@@ -1,4 +1,4 @@
-"""Read a Hugging Face directory: one row per model type, everything else is the families'.
+"""Read a Hugging Face directory: one row per model type; the families' modules do the rest.
 
 Never imports transformers. Weights are mapped and read one at a time.
 """
@@ -35,19 +35,19 @@ FAMILIES: Final[dict[str, Callable[[HuggingFaceSettings, StoredArrays], Checkpoi
 
 @dataclass(frozen=True, slots=True)
 class HuggingFaceCheckpoint(Checkpoint):
-    """A checkpoint with what its settings say besides: ids that a decoder is made to begin or end with, padding."""
+    """A checkpoint with further settings: the ids that a decoder must begin or end with, and padding."""
 
     model_type: str
     padding_id: int | None
-    end_ids: tuple[int, ...]  # all that end a text; `spec.end_id` is the first
+    end_ids: tuple[int, ...]  # all ids that end a text; `spec.end_id` is the first
     forced_first_id: int | None  # mBART's and M2M100's target language, BART's <s>
 
 
 def read_huggingface(directory: Path) -> HuggingFaceCheckpoint:
-    """Return the checkpoint in `directory`, its arrays unread.
+    """Return the checkpoint in `directory` without reading its arrays.
 
-    Raise UNSUPPORTED for an architecture without a row here, INVALID_ARG when files are missing or damaged, or when
-    the arrays are not exactly those that config.json describes (all differences at once).
+    Raise UNSUPPORTED for an architecture without a row here, INVALID_ARG if files are missing or damaged, or if the
+    arrays are not exactly those that config.json describes (all differences are named at once).
     """
     settings = read_settings(directory)
     family = FAMILIES.get(settings.model_type)

@@ -1,7 +1,7 @@
 """One .safetensors file, mapped: an array costs no memory until it is read, and then only page cache.
 
 The format: eight bytes of header length (little endian), a JSON header {name: {dtype, shape, data_offsets}}, the
-numbers. It is read here and not through the `safetensors` package because that gives numpy no bfloat16.
+numbers. It is read here because the `safetensors` package cannot read bfloat16 into numpy.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _LENGTH_BYTES: Final = 8
 
 
 def open_safetensors(path: Path) -> dict[str, Array]:
-    """Return every array of the file, unread; raise INVALID_ARG when the file is cut short or not of the format."""
+    """Return every array of the file, unread; raise INVALID_ARG when the file is truncated or in another format."""
     with path.open("rb") as file:
         try:
             data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
@@ -55,7 +55,7 @@ def open_safetensors(path: Path) -> dict[str, Array]:
 
 
 def _header(path: Path, data: mmap.mmap) -> tuple[dict[str, Any], int]:
-    """Return the header and where the numbers begin."""
+    """Return the header and the offset at which the numbers begin."""
     size = struct.unpack("<Q", data[:_LENGTH_BYTES])[0] if len(data) >= _LENGTH_BYTES else 0
     if not 2 <= size <= min(_LARGEST_HEADER, len(data) - _LENGTH_BYTES):
         raise invalid(f"'{path.name}' is not a safetensors file: a header of {size} bytes in a file of {len(data)}")
@@ -64,7 +64,7 @@ def _header(path: Path, data: mmap.mmap) -> tuple[dict[str, Any], int]:
     except ValueError as error:
         raise invalid(f"'{path.name}' is not a safetensors file: {error}") from None
     if not isinstance(header, dict):
-        raise invalid(f"'{path.name}' is not a safetensors file: its header is no JSON object")
+        raise invalid(f"'{path.name}' is not a safetensors file: its header is not a JSON object")
     return header, _LENGTH_BYTES + size
 
 
@@ -72,7 +72,7 @@ def _array(data: mmap.mmap, start: int, entry: Any) -> Array:
     try:
         dtype, shape, (begin, end) = str(entry["dtype"]), tuple(map(int, entry["shape"])), entry["data_offsets"]
     except (KeyError, TypeError, ValueError):
-        raise invalid(f"its header entry {entry!r} is not of the format") from None
+        raise invalid(f"its header entry {entry!r} is malformed") from None
     if dtype not in _DTYPES:
         raise invalid(f"numbers of type {dtype} are not supported, only {', '.join(_DTYPES)}")
     count = int(np.prod(shape, dtype=np.int64))

@@ -1,6 +1,6 @@
-"""config.json and generation_config.json of a Hugging Face directory, with values of the right kind or an error.
+"""config.json and generation_config.json of a Hugging Face directory: values of the right type, or an error.
 
-Knows no architecture: which keys matter is the families' business.
+Knows no architecture: the families' modules know which keys matter.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, Final
 from slipway.errors import invalid
 from slipway.transformer.spec import Activation
 
-# `hidden_act` and its like; what transformers calls "gelu_new" and "gelu_pytorch_tanh" is the same tanh approximation.
+# `hidden_act` and similar keys; transformers' "gelu_new" and "gelu_pytorch_tanh" are the same tanh approximation.
 ACTIVATIONS: Final = {
     "relu": Activation.RELU,
     "gelu": Activation.GELU,
@@ -28,7 +28,7 @@ ACTIVATIONS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class HuggingFaceSettings:
-    """The two JSON files of one directory; what generation_config.json says goes before config.json."""
+    """The two JSON files of one directory; generation_config.json takes precedence over config.json."""
 
     path: Path
     config: Mapping[str, Any]
@@ -36,17 +36,17 @@ class HuggingFaceSettings:
 
     @property
     def architecture(self) -> str:
-        """The class that wrote the checkpoint, "" where the config does not say."""
+        """The class that wrote the checkpoint, "" if the config does not say."""
         names = self.config.get("architectures")
         return str(names[0]) if isinstance(names, list) and names else ""
 
     @property
     def model_type(self) -> str:
-        """The family's name, "" where the config does not say."""
+        """The family's name, "" if the config does not say."""
         return str(self.config.get("model_type") or "")
 
     def sizes(self, *names: str) -> tuple[int, ...]:
-        """Return the positive whole numbers of these names; raise INVALID_ARG naming every one that is none."""
+        """Return the positive whole numbers of these names; raise INVALID_ARG naming every invalid one."""
         values = [self.config.get(name) for name in names]
         bad = [
             f"'{name}' is {json.dumps(value)}"
@@ -58,21 +58,21 @@ class HuggingFaceSettings:
         return tuple(int(value) for value in values if value is not None)
 
     def size(self, name: str, default: int) -> int:
-        """Return one positive whole number, `default` where it is absent or null."""
+        """Return one positive whole number, `default` if it is absent or null."""
         return default if self.config.get(name) is None else self.sizes(name)[0]
 
     def flag(self, name: str, *, default: bool) -> bool:
-        """Return a truth value, `default` where it is absent or null."""
+        """Return a truth value, `default` if it is absent or null."""
         value = self.config.get(name)
         if value is not None and not isinstance(value, bool):
-            raise invalid(f"{self.path}: '{name}' should be true or false and is {json.dumps(value)}")
+            raise invalid(f"{self.path}: '{name}' is {json.dumps(value)}, expected true or false")
         return default if value is None else value
 
     def number(self, name: str, default: float) -> float:
-        """Return a number, `default` where it is absent or null."""
+        """Return a number, `default` if it is absent or null."""
         value = self.config.get(name)
         if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
-            raise invalid(f"{self.path}: '{name}' should be a number and is {json.dumps(value)}")
+            raise invalid(f"{self.path}: '{name}' is {json.dumps(value)}, expected a number")
         return default if value is None else float(value)
 
     def activation(self, name: str, default: str) -> Activation:
@@ -80,18 +80,18 @@ class HuggingFaceSettings:
         return self.known_activation(str(self.config.get(name) or default))
 
     def known_activation(self, value: str) -> Activation:
-        """Return the activation called `value`; raise INVALID_ARG listing those that are known."""
+        """Return the activation called `value`; raise INVALID_ARG, listing the known ones, if it is unknown."""
         if value not in ACTIVATIONS:
-            raise invalid(f"{self.path}: activation '{value}' is not known, only {', '.join(ACTIVATIONS)}")
+            raise invalid(f"{self.path}: activation '{value}' is unknown, expected one of {', '.join(ACTIVATIONS)}")
         return ACTIVATIONS[value]
 
     def token_ids(self, name: str) -> tuple[int, ...]:
-        """Return the ids of a token setting such as eos_token_id, which may be one or a list; () where unset."""
+        """Return the ids of a token setting, for example eos_token_id, which may be one or a list; () if unset."""
         value = self.generation.get(name)
         value = self.config.get(name) if value is None else value
         values = value if isinstance(value, list) else [] if value is None else [value]
         if not all(isinstance(each, int) and not isinstance(each, bool) for each in values):
-            raise invalid(f"{self.path}: '{name}' should be a token id and is {json.dumps(value)}")
+            raise invalid(f"{self.path}: '{name}' is {json.dumps(value)}, expected a token id")
         return tuple(values)
 
     def token_id(self, *names: str, default: int) -> int:
@@ -100,7 +100,7 @@ class HuggingFaceSettings:
 
 
 def read_settings(directory: Path) -> HuggingFaceSettings:
-    """Return the settings of `directory`; raise INVALID_ARG when config.json is missing or no JSON object."""
+    """Return the settings of `directory`; raise INVALID_ARG when config.json is missing or not a JSON object."""
     if not directory.is_dir():
         raise invalid(f"'{directory}' is not a directory")
     path = directory / "config.json"
@@ -111,7 +111,7 @@ def read_settings(directory: Path) -> HuggingFaceSettings:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Return the object in a JSON file; raise INVALID_ARG when it holds anything else."""
+    """Return the object in a JSON file; raise INVALID_ARG when it contains anything else."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -17,7 +17,7 @@ from slipway.checkpoints.huggingface.table import (
 from slipway.errors import invalid
 from slipway.transformer.spec import Norm, Positions, Stack, Transformer
 
-# Any of them may be the one that was kept where all are tied.
+# If all are tied, any of them may be the one that was saved.
 _TOKENS = ("shared.weight", "encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "lm_head.weight")
 _FEED_FORWARD = {"up": "wi", "down": "wo"}
 _GATED = {"up": "wi_0", "gated": "wi_1", "down": "wo"}
@@ -28,7 +28,7 @@ def read_t5(settings: HuggingFaceSettings, stored: StoredArrays) -> CheckpointMa
     encoder_layers, heads = settings.sizes("num_layers", "num_heads")
     kind, _, gated_by = str(settings.config.get("feed_forward_proj") or "relu").partition("-")
     if gated_by and kind != "gated":
-        raise invalid(f"{settings.path}: feed_forward_proj '{kind}-{gated_by}' is not 'gated-' and an activation")
+        raise invalid(f"{settings.path}: feed_forward_proj '{kind}-{gated_by}' is not 'gated-' plus an activation")
     # "gated-gelu" has always meant the tanh approximation.
     activation = "gelu_new" if gated_by == "gelu" else gated_by or kind
     hidden, inner, head_size, vocabulary = settings.sizes("d_model", "d_ff", "d_kv", "vocab_size")
@@ -71,7 +71,7 @@ def read_t5(settings: HuggingFaceSettings, stored: StoredArrays) -> CheckpointMa
     return CheckpointMapping(
         spec,
         _table(spec, tokens),
-        # Old files keep the bias of cross-attention, which no version ever read.
+        # Old files contain a bias for cross-attention, which no version ever read.
         ignorable=(
             r"decoder\.block\.0\.layer\.1\.EncDecAttention\.relative_attention_bias\.weight",
             *((r"decoder\..*", r"lm_head\.weight") if encoder_only else ()),
@@ -85,9 +85,9 @@ def _decoder(encoder: Stack, layers: int) -> Stack:
 
 
 def _scales(settings: HuggingFaceSettings) -> bool:
-    """Return whether hidden states are scaled before the head: those of the first T5, not of v1.1 and mT5.
+    """Return whether hidden states are scaled before the head: in the first T5, but not in v1.1 and mT5.
 
-    Before transformers 5 `tie_word_embeddings` told them apart; since then it is always true and another key tells.
+    Before transformers 5 `tie_word_embeddings` distinguished them; since then it is always true, and another key does.
     """
     tied = settings.flag("tie_word_embeddings", default=True)
     return settings.model_type == "t5" and settings.flag("scale_decoder_outputs", default=tied)

@@ -1,6 +1,6 @@
-"""A family's table: which stored array becomes which canonical one, and how; and the closed-world check over it.
+"""A family's table of which stored array becomes which canonical one, and how, with its closed-world check.
 
-`assemble` names every missing, unused and misshapen array under its stored name before any is read.
+`assemble` names every missing, unused and misshapen array by its stored name before any is read.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ _BLOCK = 1 << 22  # elements compared at once
 
 @dataclass(frozen=True, slots=True)
 class ArrayTransform:
-    """How a stored array becomes a canonical one: its shape, and its numbers."""
+    """How a stored array becomes a canonical one: the change of its shape, and of its numbers."""
 
     shape: Callable[[Shape], Shape]
     apply: Callable[[np.ndarray], np.ndarray]
 
 
 AS_IS = ArrayTransform(lambda shape: shape, lambda array: array)
-TRANSPOSED = ArrayTransform(lambda shape: shape[::-1], lambda array: array.T)  # GPT-2's Conv1D keeps [in, out]
+TRANSPOSED = ArrayTransform(lambda shape: shape[::-1], lambda array: array.T)  # GPT-2's Conv1D stores [in, out]
 FLAT = ArrayTransform(lambda shape: shape[-1:], lambda array: array.reshape(-1))  # [1, ..., 1, n]
 UNBATCHED = ArrayTransform(lambda shape: shape[1:], lambda array: array[0])  # [1, rows, n]
 
 
 def without_rows(count: int) -> ArrayTransform:
-    """Return the change that drops the first `count` rows."""
+    """Return the transform that drops the first `count` rows."""
     return ArrayTransform(lambda shape: (shape[0] - count, *shape[1:]), lambda array: array[count:])
 
 
 def third(index: int) -> ArrayTransform:
-    """Return the change that takes query, key or value out of GPT-2's fused [in, 3 out], or its bias [3 out]."""
+    """Return the transform that takes query, key or value out of GPT-2's fused [in, 3 out], or its bias [3 out]."""
 
     def cut(array: np.ndarray) -> np.ndarray:
         size = array.shape[-1] // 3
@@ -50,7 +50,7 @@ def third(index: int) -> ArrayTransform:
 
 @dataclass(frozen=True, slots=True)
 class ArraySource:
-    """Where one canonical array comes from: the first of `names` that is stored, changed; or `made` of nothing."""
+    """The source of one canonical array: the first of `names` that is stored, transformed; or else `made`."""
 
     names: tuple[str, ...]
     change: ArrayTransform = AS_IS
@@ -62,27 +62,27 @@ Table = dict[str, ArraySource]
 
 @dataclass(frozen=True, slots=True)
 class CheckpointMapping:
-    """What a family makes of a checkpoint: the architecture, its table, and patterns of names that need no place."""
+    """A family's reading of a checkpoint: the architecture, its table, and patterns of names that may be ignored."""
 
     spec: Transformer
     table: Table
     ignorable: tuple[str, ...] = ()
-    duplicates: Mapping[str, str] | None = None  # names that must hold the same numbers as another
+    duplicates: Mapping[str, str] | None = None  # names of arrays that must equal another array
 
 
 def linear(canonical: str, stored: str, *, bias: bool = True) -> Table:
-    """Return the rows of a linear layer that is kept as torch keeps it."""
+    """Return the rows of a linear layer that is stored as in torch."""
     return {f"{canonical}.{part}": ArraySource((f"{stored}.{part}",)) for part in ("weight", "bias")[: 1 + bias]}
 
 
 def norm(canonical: str, stored: str, *, bias: bool = True) -> Table:
-    """Return the rows of a normalisation; checkpoints of TensorFlow's time call its arrays gamma and beta."""
+    """Return the rows of a normalisation; old checkpoints from TensorFlow call its arrays gamma and beta."""
     rows: Table = {f"{canonical}.scale": ArraySource((f"{stored}.weight", f"{stored}.gamma"))}
     return rows | {f"{canonical}.bias": ArraySource((f"{stored}.bias", f"{stored}.beta"))} if bias else rows
 
 
 def prefix_of(stored: StoredArrays, prefix: str) -> str:
-    """Return `prefix` where names begin with it: models with a head have one, bare models have none."""
+    """Return `prefix` if names begin with it, else "": models with a head have it, bare models do not."""
     return prefix if any(name.startswith(prefix) for name in stored) else ""
 
 
@@ -96,16 +96,16 @@ def same_numbers(one: Array, other: Array) -> bool:
 
 
 def own_head(stored: StoredArrays, head: str, tokens: Sequence[str]) -> bool:
-    """Return whether a stored head is another array than the first stored of `tokens`: a tied one may be stored twice.
+    """Return whether a stored head differs from the first stored array of `tokens`: a tied one may be stored twice.
 
-    The numbers decide and not `tie_word_embeddings`: transformers 5 writes true for all T5 models.
+    The numbers decide, not `tie_word_embeddings`: transformers 5 writes true for all T5 models.
     """
     table = next((name for name in tokens if name in stored), None)
     return head in stored and table is not None and not same_numbers(stored[head], stored[table])
 
 
 def assemble(draft: CheckpointMapping, stored: StoredArrays, source: str) -> Weights:
-    """Return the canonical weights; raise INVALID_ARG naming everything missing, unused and misshapen at once."""
+    """Return the canonical weights; raise INVALID_ARG naming all missing, unused and misshapen arrays at once."""
     expected = expected_shapes(draft.spec)
     unplaced = expected.keys() - draft.table.keys()
     if unplaced:
@@ -128,7 +128,7 @@ def assemble(draft: CheckpointMapping, stored: StoredArrays, source: str) -> Wei
     problems += _unused(stored, used | (draft.duplicates or {}).keys(), draft.ignorable)
     problems = problems or list(_different(stored, draft.duplicates or {}))
     if problems:
-        raise invalid(f"{source} is not the checkpoint its config.json describes:\n  " + "\n  ".join(problems))
+        raise invalid(f"{source} is not the checkpoint that its config.json describes:\n  " + "\n  ".join(problems))
     weights = Weights(arrays)
     check_complete(draft.spec, weights, source)
     return weights
@@ -155,4 +155,4 @@ def _unused(stored: StoredArrays, used: set[str], ignorable: Sequence[str]) -> I
 def _different(stored: StoredArrays, duplicates: Mapping[str, str]) -> Iterator[str]:
     for name, original in duplicates.items():
         if name in stored and original in stored and not same_numbers(stored[name], stored[original]):
-            yield f"{name} should be the same array as {original}, and its numbers differ"
+            yield f"{name} must equal {original}, but its numbers differ"

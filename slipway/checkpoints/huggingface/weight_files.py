@@ -1,4 +1,4 @@
-"""The weight files of a Hugging Face directory as one mapping, whichever of the four layouts it has."""
+"""The weight files of a Hugging Face directory as one mapping, in any of the four layouts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _open_torch(path: Path) -> dict[str, Array]:
     return open_torch(path)
 
 
-# One file, its index when it is split, and what opens a part; the first that exists is read.
+# The name of a single file (with `.index.json` if it is split), and its reader; the first that exists is read.
 _LAYOUTS: Final[tuple[tuple[str, Callable[[Path], dict[str, Array]]], ...]] = (
     ("model.safetensors", open_safetensors),
     ("pytorch_model.bin", _open_torch),
@@ -26,7 +26,7 @@ _LAYOUTS: Final[tuple[tuple[str, Callable[[Path], dict[str, Array]]], ...]] = (
 
 
 def open_weight_files(directory: Path) -> dict[str, Array]:
-    """Return every array of the directory under its stored name, unread; raise INVALID_ARG when there is none."""
+    """Return every array of the directory by its stored name, unread; raise INVALID_ARG when there are none."""
     for name, opener in _LAYOUTS:
         if (directory / name).is_file():
             return opener(directory / name)
@@ -43,7 +43,7 @@ def _open_parts(directory: Path, index: str, opener: Callable[[Path], dict[str, 
     parts = sorted(set(places.values()))
     outside = [part for part in parts if Path(part).name != part]
     if outside:
-        raise invalid(f"{directory / index}: '{outside[0]}' is not a file of this directory")
+        raise invalid(f"{directory / index}: '{outside[0]}' is not a file in this directory")
     absent = [part for part in parts if not (directory / part).is_file()]
     if absent:
         raise invalid(f"'{directory}' lacks {len(absent)} of {len(parts)} files: {', '.join(absent)}")
@@ -52,5 +52,5 @@ def _open_parts(directory: Path, index: str, opener: Callable[[Path], dict[str, 
         arrays |= opener(directory / part)
     lost = [name for name in places if name not in arrays]
     if lost:
-        raise invalid(f"{index} names arrays that its files do not hold: {', '.join(lost)}")
+        raise invalid(f"{index} names arrays that its files do not contain: {', '.join(lost)}")
     return arrays

@@ -1,7 +1,7 @@
 """The architecture that a LightSeq file implies: sizes come from the lengths of its arrays, the rest from model_conf.
 
-Reads no array. Everything that is wrong is collected; what is wrong about single arrays is found by `reader.py`, which
-holds each against the shape that follows from here.
+Reads no array. All problems are collected; those of single arrays are found by `reader.py`, which checks each array
+against the shape that follows from here.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _T5_EPSILON: Final = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """What a file describes, and what is wrong with it so far."""
+    """The architecture that a file describes, and its problems so far."""
 
     spec: Transformer
     conf: LightSeqConf
@@ -44,9 +44,9 @@ class Architecture:
 
 
 def describe(model_type: str, contents: FileContents, norm_epsilon: float | None) -> Architecture:
-    """Return the architecture of a file; raise INVALID_ARG where the sizes that all others follow from are not there.
+    """Return the architecture of a file; raise INVALID_ARG when the sizes that all others depend on are missing.
 
-    Token tables of source and target are told apart here even where they are equal.
+    Here the token tables of source and target are separate, even if they are equal.
     """
     sizes = _Sizes(model_type.removeprefix("Quant"), contents)
     problems = sizes.problems()
@@ -69,12 +69,12 @@ def describe(model_type: str, contents: FileContents, norm_epsilon: float | None
 
 def refuse(source: str, problems: list[str]) -> Exception:
     """Return the error for a file with `problems`."""
-    return invalid(f"'{source}' is not a model of its type:\n  " + "\n  ".join(problems))
+    return invalid(f"'{source}' is not a valid model of its type:\n  " + "\n  ".join(problems))
 
 
 class _Sizes:
-    """The sizes that everything else follows from. Where an array is missing, another one tells, so that the check of
-    single arrays can name it; 1 where none is left."""
+    """The sizes that everything else depends on. If an array is missing, the size is taken from another one, so that
+    the check of single arrays can name the missing one; it is 1 if there is no other."""
 
     def __init__(self, base: str, contents: FileContents) -> None:
         self.contents = contents
@@ -98,7 +98,7 @@ class _Sizes:
             self.target: dict[str, Any] = {"layers": self.decoder_layers, "vocabulary": self.target_vocabulary}
 
     def problems(self) -> list[str]:
-        """Return what keeps an architecture from being described at all."""
+        """Return the problems that make it impossible to describe an architecture at all."""
         if not self.hidden:
             return [f"Wrong {self.hidden_path.rpartition('/')[2]}_size ! {self.hidden_path} is missing"]
         found = []
@@ -130,7 +130,7 @@ class _Sizes:
 
 
 def _common(sizes: _Sizes, contents: FileContents, epsilon: float) -> dict[str, Any]:
-    """Return what the stacks of a file have in common."""
+    """Return the settings that all stacks of a file share."""
     head_size = sizes.hidden // sizes.heads
     same: dict[str, Any] = {
         "hidden": sizes.hidden,
@@ -139,7 +139,7 @@ def _common(sizes: _Sizes, contents: FileContents, epsilon: float) -> dict[str, 
         "inner": sizes.inner,
         "norm_epsilon": epsilon,
     }
-    if sizes.base in _T5_TYPES:  # is_post_ln is set in their files and means nothing
+    if sizes.base in _T5_TYPES:  # is_post_ln is set in their files but has no meaning
         return same | {
             "norm": Norm.RMS,
             "pre_norm": True,
@@ -183,7 +183,7 @@ def _both(sizes: _Sizes, common: dict[str, Any], conf: LightSeqConf, problems: l
         group: sizes.rows(f"{group}/lang_emb") if mode is not Languages.NONE else 0
         for group in ("src_embedding", "trg_embedding")
     }
-    # 8-bit tables hold the embedding itself; the engine multiplies, whatever no_scale_embedding says.
+    # 8-bit tables contain the embedding itself; the engine always multiplies, regardless of no_scale_embedding.
     common["embedding_scale"] = sqrt(hidden) if conf.quantised else 1.0
     encoder_experts, decoder_experts, by_language = _experts(sizes, contents, problems)
     encoder = Stack(**common, **sizes.source, languages=rows["src_embedding"], experts=encoder_experts)
@@ -212,7 +212,7 @@ def _logit_scale(contents: FileContents, conf: LightSeqConf, hidden: int) -> flo
 def _experts(
     sizes: _Sizes, contents: FileContents, problems: list[str]
 ) -> tuple[Experts | None, Experts | None, tuple[tuple[int, int], ...]]:
-    """Return the experts of encoder and decoder, and the expert of each language where gates are hard."""
+    """Return the experts of encoder and decoder, and, for hard gates, the expert of each language."""
     if sizes.base != "Moe":
         return None, None, ()
     kind = contents.whole("model_conf/gate_type")
@@ -241,7 +241,7 @@ def _experts_of(name: str, layers: int, gate: Gate, contents: FileContents, prob
         return None
     count, top = (contents.whole(f"model_conf/{key}_{name}") for key in ("expert_num", "moe_topk"))
     if not all(0 <= each < layers for each in listed):
-        problems.append(f"moe_list_{name} is {list(listed)}, and the {name} has layers 0 to {layers - 1}")
+        problems.append(f"moe_list_{name} is {list(listed)}, but the {name} has layers 0 to {layers - 1}")
     if count < 1:
         problems.append(f"expert_num_{name} is {count}, expected a positive number")
         return None

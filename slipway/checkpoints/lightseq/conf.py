@@ -1,4 +1,4 @@
-"""What a LightSeq file says about decoding: `model_conf` with its defaults, and what the engine can take.
+"""The decoding settings of a LightSeq file: `model_conf` with its defaults, and the values that the engine accepts.
 
 Knows no array. Limits and defaults are those of LightSeq's `lightseq/inference/proto/*_weight.cc` and `model/`.
 """
@@ -10,7 +10,7 @@ from typing import Final
 
 from slipway.checkpoints.lightseq.contents import FileContents
 
-WIDTHS: Final = (1, 2, 4, 8, 16, 32)  # what the kernels were compiled for: beam sizes, and k of top-k
+WIDTHS: Final = (1, 2, 4, 8, 16, 32)  # beam sizes, and k of top-k, that the kernels were compiled for
 MAX_STEP: Final = 1024
 GPT_METHODS: Final = ("topk", "topp", "ppl")
 SEARCH_METHODS: Final = ("beam_search", "topk", "topp", "topk_greedy")
@@ -20,13 +20,13 @@ _GPT_TOPP: Final = 0.75
 
 @dataclass(frozen=True, slots=True)
 class LightSeqConf:
-    """How a model decodes, from its file. `max_step` is the most tokens of a sequence; Bert and Vit only have that,
-    `padding_id` and `multilg_type`."""
+    """The decoding settings of a model. `max_step` is the maximum sequence length, in tokens; Bert and Vit have only
+    that, `padding_id` and `multilg_type`."""
 
     model_type: str
     max_step: int
     beam_size: int = 1
-    sampling_method: str = ""  # "" where nothing is generated
+    sampling_method: str = ""  # "" if the model does not generate
     topk: int = 1
     topp: float = 0.75
     length_penalty: float = 0.0
@@ -49,7 +49,7 @@ class LightSeqConf:
 
 
 def read_conf(model_type: str, contents: FileContents, *, max_step: int, vocabulary: int) -> LightSeqConf:
-    """Return the settings of a file with the engine's defaults for what is not set."""
+    """Return the settings of a file, with the engine's defaults for those that are not set."""
     base = model_type.removeprefix("Quant")
     padding = contents.whole("model_conf/src_padding_id")
     languages = contents.whole("model_conf/multilg_type")
@@ -87,7 +87,7 @@ def read_conf(model_type: str, contents: FileContents, *, max_step: int, vocabul
 
 
 def conf_problems(conf: LightSeqConf) -> list[str]:
-    """Return everything about the settings that the engine would not take, each naming what is allowed."""
+    """Return every setting that the engine would not accept, with the allowed values."""
     problems = []
     allowed = ", ".join(map(str, WIDTHS))
     if not 1 <= conf.max_step <= MAX_STEP:

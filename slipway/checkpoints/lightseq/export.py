@@ -1,7 +1,7 @@
-"""Other models to LightSeq files: one row per source, with the constants of LightSeq's own export scripts.
+"""Export other models to LightSeq files: one row per source, with the constants of LightSeq's own export scripts.
 
-Ids and heads come from the checkpoint; the scripts (`examples/inference/python/export/` of
-LightSeq) have those of the published models written down.
+Ids and heads come from the checkpoint, while the scripts (`examples/inference/python/export/` of LightSeq) contain
+those of the published models as constants.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from slipway.checkpoints.lightseq.conf import GPT_METHODS, SEARCH_METHODS, Light
 from slipway.checkpoints.lightseq.schema import SCHEMAS
 from slipway.checkpoints.lightseq.writer import ACTIVATION_CLIP, write_lightseq
 from slipway.errors import invalid, unavailable, unsupported
+from slipway.installation import install_hint
 
 _Number = TypeVar("_Number", int, float)
 _FAIRSEQ: Final = "fairseq"
@@ -25,12 +26,12 @@ _FAIRSEQ_CLIP: Final = 45.0
 
 @dataclass(frozen=True, slots=True)
 class ExportSource:
-    """What is exported as which model type, and the settings that go with it; `max_step` 0: all positions there are."""
+    """A source, the model type it is exported as, and its settings; `max_step` 0: all positions of the model."""
 
     name: str
     summary: str
     model_type: str
-    output: str  # file name without extension; "" is the model's own
+    output: str  # file name without extension; "" uses the model's own name
     method: str = "beam_search"
     beam_size: int = 1
     max_step: int = 0
@@ -40,7 +41,7 @@ class ExportSource:
 
     @property
     def methods(self) -> tuple[str, ...]:
-        """The generation methods that the model type knows."""
+        """The generation methods of the model type."""
         if self.model_type in ("Bert", "Vit"):
             return ()
         return GPT_METHODS if self.model_type == "Gpt" else SEARCH_METHODS
@@ -60,7 +61,7 @@ SOURCES: Final = {
             length_penalty=1.0,
         ),
         ExportSource("hf-bert", "Hugging Face BERT", "Bert", "lightseq_bert_base_uncased"),
-        # The script's default is beam_search, which the engine refuses.
+        # The script's default is beam_search, but the engine refuses it.
         ExportSource("hf-gpt2", "Hugging Face GPT-2", "Gpt", "lightseq_gpt2_base", method="topk", max_step=50),
         ExportSource(
             "hf-t5",
@@ -106,12 +107,12 @@ _FAMILIES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class ExportOptions:
-    """What is asked for; None is the source's constant."""
+    """The options of an export; None means the source's default."""
 
     model: Path
-    source: str | None = None  # None: found out
+    source: str | None = None  # None: detected
     output: Path | None = None
-    directory: Path | None = None  # where the file goes, whatever directory `output` names
+    directory: Path | None = None  # where the file is written, overriding the directory of `output`
     hdf5: bool = False
     ptq: bool = False
     generation_method: str | None = None
@@ -127,16 +128,16 @@ class ExportOptions:
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What was written."""
+    """The file that was written."""
 
     path: Path
     conf: LightSeqConf
 
 
 def export(options: ExportOptions) -> Exported:
-    """Write the model and return where, and with which settings.
+    """Write the model; return its path and settings.
 
-    Raise UNSUPPORTED with all reasons when the format cannot hold it, INVALID_ARG for options that contradict.
+    Raise UNSUPPORTED with all reasons if the format cannot represent it, INVALID_ARG for contradictory options.
     """
     source = _source(options)
     path = _output(options, source)
@@ -144,26 +145,26 @@ def export(options: ExportOptions) -> Exported:
     if options.ptq:
         model_type = f"Quant{source.model_type}"
         if model_type not in SCHEMAS:
-            raise unsupported(f"LightSeq has no 8-bit {source.model_type}; leave --ptq out")
+            raise unsupported(f"LightSeq does not have an 8-bit {source.model_type}; omit --ptq")
         conf = replace(conf, model_type=model_type)
     clip = source.activation_clip if options.activation_clip is None else options.activation_clip
     return Exported(write_lightseq(path, checkpoint, conf, activation_clip=clip), conf)
 
 
 def _source(options: ExportOptions) -> ExportSource:
-    """Return the row of the named source, or of what `model` looks like."""
+    """Return the row of the named source, or the one that `model` looks like."""
     if not options.model.exists():
-        raise unavailable(f"there is no model '{options.model}'")
+        raise unavailable(f"model '{options.model}' does not exist")
     name = options.source or (_FAIRSEQ if options.model.is_file() else _FAMILIES.get(_family(options.model), ""))
     source = SOURCES.get(name)
     if source is None:
         raise unsupported(
-            f"'{options.model}' ({_family(options.model) or 'no model_type'}) is no source that is known; "
+            f"'{options.model}' ({_family(options.model) or 'no model_type'}) is not a known source; "
             f"name one of {', '.join(SOURCES)}"
         )
     if (name == _FAIRSEQ) != options.model.is_file():
         expected = "a .pt file" if name == _FAIRSEQ else "a directory"
-        raise invalid(f"source '{name}' is {expected}, and '{options.model}' is not")
+        raise invalid(f"source '{name}' is {expected}, but '{options.model}' is not")
     method = options.generation_method
     if method is not None and method not in source.methods:
         known = ", ".join(source.methods) or "none, as it does not generate"
@@ -172,7 +173,7 @@ def _source(options: ExportOptions) -> ExportSource:
 
 
 def _family(directory: Path) -> str:
-    """Return the model_type of a Hugging Face directory, "" when it has none."""
+    """Return the model_type of a Hugging Face directory, "" if it has none."""
     try:
         config = json.loads((directory / "config.json").read_text())
     except (OSError, ValueError):
@@ -187,7 +188,7 @@ def _output(options: ExportOptions, source: ExportSource) -> Path:
 
 
 def _named(options: ExportOptions, source: ExportSource) -> Path:
-    """Return the file as it is named: the extension, --hdf5 or the source's habit decide the format."""
+    """Return the named file: its extension, --hdf5 or the source's usual format decide the format."""
     suffix = ".pb" if source.name == _FAIRSEQ and not options.hdf5 else ".hdf5"
     path = options.output
     if path is None:
@@ -195,7 +196,7 @@ def _named(options: ExportOptions, source: ExportSource) -> Path:
         return stem.with_name(f"{stem.name}{'_ptq' if options.ptq else ''}{suffix}")
     if path.suffix in (".pb", ".hdf5"):
         if options.hdf5 and path.suffix == ".pb":
-            raise invalid(f"--hdf5 and the output '{path}' contradict; leave one out")
+            raise invalid(f"--hdf5 and the output '{path}' contradict each other; omit one")
         return path
     return path.with_name(f"{path.name}{suffix}")
 
@@ -204,7 +205,7 @@ def _read_fairseq(options: ExportOptions, source: ExportSource) -> tuple[Checkpo
     try:
         from slipway.checkpoints.lightseq.fairseq import END, PADDING, read_fairseq  # torch takes seconds to import
     except ImportError:
-        raise unavailable("fairseq checkpoints need torch: pip install 'slipway[generate]'") from None
+        raise unavailable(f"fairseq checkpoints need torch: {install_hint('generate')}") from None
 
     checkpoint = read_fairseq(options.model, options.max_step or source.max_step)
     conf = _conf(options, source, checkpoint)
@@ -231,7 +232,7 @@ def _read_hf(options: ExportOptions, source: ExportSource) -> tuple[Checkpoint, 
 
 
 def _padding(source: ExportSource, checkpoint: HuggingFaceCheckpoint) -> int:
-    """Return the id of padding. GPT-2 has none, and LightSeq's is the first that is no token."""
+    """Return the padding id. GPT-2 has none; LightSeq uses the first id after its tokens."""
     if source.model_type == "Gpt" and checkpoint.spec.decoder is not None:
         return checkpoint.spec.decoder.vocabulary
     return 1 if checkpoint.padding_id is None and source.name == "hf-bart" else checkpoint.padding_id or 0
@@ -240,7 +241,7 @@ def _padding(source: ExportSource, checkpoint: HuggingFaceCheckpoint) -> int:
 def _conf(options: ExportOptions, source: ExportSource, checkpoint: Checkpoint) -> LightSeqConf:
     stack = checkpoint.spec.input_stack
     rows = stack.position_rows or source.max_step
-    asked = None if stack.vision is not None else options.max_step  # images are as long as they are
+    asked = None if stack.vision is not None else options.max_step  # the length of images is fixed
     conf = LightSeqConf(source.model_type, asked or min(source.max_step or rows, rows))
     if not source.methods:
         return conf
@@ -253,7 +254,7 @@ def _conf(options: ExportOptions, source: ExportSource, checkpoint: Checkpoint) 
         topp=options.topp,
         length_penalty=_given(options.length_penalty, source.length_penalty),
         diverse_lambda=options.diverse_lambda,
-        extra_decode_length=extra or conf.max_step if source.model_type == "Gpt" else extra,  # Gpt's 0 is no limit
+        extra_decode_length=extra or conf.max_step if source.model_type == "Gpt" else extra,  # Gpt's 0 means no limit
     )
 
 

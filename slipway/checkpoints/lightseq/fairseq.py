@@ -1,7 +1,7 @@
 """Read a native fairseq Transformer (`checkpoint_best.pt`): a state dict and the arguments of its training.
 
-The file is parsed, not unpickled: of classes only `argparse.Namespace`, which is how fairseq kept arguments, is let
-through. Needs torch; imported by the exporter when asked for.
+The file is read with torch's restricted unpickler: the only allowed class is `argparse.Namespace`, in which fairseq
+kept its arguments. Needs torch; the exporter imports it on demand.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from slipway.errors import invalid, unsupported
 from slipway.transformer.spec import Activation, Stack, Transformer, standard_scale
 from slipway.transformer.weights import Array, Weights, check_complete, expected_shapes
 
-PADDING: Final = 1  # of every fairseq dictionary
+PADDING: Final = 1  # in every fairseq dictionary
 END: Final = 2  # fairseq begins and ends a target with it
 _EPSILON: Final = 1e-5
 _ACTIVATIONS: Final = {"relu": Activation.RELU, "gelu": Activation.GELU}
-_UNUSED: Final = (".version", "._float_tensor")  # markers and a buffer, of no effect
+_UNUSED: Final = (".version", "._float_tensor")  # markers and a buffer without an effect
 _LAYER: Final = {
     "self_attention.query": "self_attn.q_proj",
     "self_attention.key": "self_attn.k_proj",
@@ -57,10 +57,10 @@ _HEAD: Final = "decoder.output_projection.weight"
 
 
 def read_fairseq(path: Path, max_step: int) -> Checkpoint:
-    """Return the checkpoint in `path`, its sinusoidal positions computed for `max_step` tokens.
+    """Return the checkpoint in `path`, with sinusoidal positions computed for `max_step` tokens.
 
-    Raise INVALID_ARG when it is no such file or arrays are missing, left over or misshapen (all at once), UNSUPPORTED
-    for an architecture that is no encoder-decoder Transformer.
+    Raise INVALID_ARG if it is not such a file or if arrays are missing, unused or misshapen (all at once), UNSUPPORTED
+    for an architecture that is not an encoder-decoder Transformer.
     """
     loaded = _load(path)
     arguments = _arguments(path, loaded)
@@ -81,10 +81,10 @@ def _load(path: Path) -> Mapping[str, Any]:
     except (RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
         reason = " ".join(str(error).split())[:300]
         raise invalid(
-            f"'{path}' is no fairseq checkpoint that can be read without running its code: {reason}"
+            f"'{path}' is not a fairseq checkpoint that can be read without running its code: {reason}"
         ) from None
     if not isinstance(loaded, dict):
-        raise invalid(f"'{path}' is no fairseq checkpoint: expected a dict with 'args' and 'model'")
+        raise invalid(f"'{path}' is not a fairseq checkpoint: expected a dict with 'args' and 'model'")
     return loaded
 
 
@@ -96,7 +96,7 @@ def _arguments(path: Path, loaded: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(found, Namespace):
         found = vars(found)
     if not isinstance(found, dict):
-        raise invalid(f"'{path}' is no fairseq checkpoint: it has no arguments under 'args' (or 'cfg')")
+        raise invalid(f"'{path}' is not a fairseq checkpoint: it has no arguments under 'args' (or 'cfg')")
     return found
 
 
@@ -111,7 +111,7 @@ class _Model:
 
     @property
     def spec(self) -> Transformer:
-        """The architecture that arguments and arrays tell of."""
+        """The architecture that follows from the arguments and arrays."""
         tied = _HEAD not in self.tensors or torch.equal(
             self.tensors[_HEAD], self._tensor("decoder.embed_tokens.weight")
         )
@@ -120,7 +120,7 @@ class _Model:
         )
 
     def arrays(self) -> dict[str, Array]:
-        """Return the canonical arrays; raise INVALID_ARG with everything missing or left over."""
+        """Return the canonical arrays; raise INVALID_ARG naming all missing or unused arrays."""
         spec = self.spec
         names = {canonical: _fairseq_name(canonical) for canonical in expected_shapes(spec)}
         arrays: dict[str, Array] = {}
@@ -137,13 +137,14 @@ class _Model:
         left = [f"unused: {name}" for name in self.tensors if name not in {*names.values(), _HEAD}]
         if missing or left:
             raise invalid(
-                f"'{self.source}' is no fairseq Transformer of its arguments:\n  " + "\n  ".join([*missing, *left])
+                f"'{self.source}' is not the fairseq Transformer that its arguments describe:\n  "
+                + "\n  ".join([*missing, *left])
             )
         return arrays
 
     def _array(self, canonical: str, tensor: torch.Tensor) -> Array:
         if canonical.endswith("embedding.positions"):
-            tensor = tensor[PADDING + 1 :]  # real positions begin behind the padding's row
+            tensor = tensor[PADDING + 1 :]  # real positions begin after the padding's row
         return Array(tuple(tensor.shape), partial(_numpy, tensor))
 
     def _stack(self, name: str) -> Stack:
@@ -179,7 +180,7 @@ class _Model:
     def _tensor(self, name: str) -> torch.Tensor:
         tensor = self.tensors.get(name)
         if tensor is None or tensor.ndim != 2:
-            raise invalid(f"'{self.source}' is no fairseq Transformer with encoder and decoder: it has no '{name}'")
+            raise invalid(f"'{self.source}' is not a fairseq Transformer with encoder and decoder: it lacks '{name}'")
         return tensor
 
     def _argument(self, name: str, kind: type[int]) -> int:

@@ -1,8 +1,9 @@
-"""Read and write a `.hdf5` file by the tables of `schema.py`. Read: settings at once, arrays as places in the mapped
-file. Written: flat float32 and uint8 datasets, texts as arrays of character codes.
+"""Read and write a `.hdf5` file by the tables of `schema.py`.
 
-Arrays may be flat or shaped, float32 or float64 (exporters pass Python lists), strings are arrays of character codes.
-h5py only tells where things are; chunked or compressed datasets, which nobody writes but anybody may, go through it.
+Reading takes settings at once and arrays as places in the mapped file. Arrays may be flat or shaped, float32 or float64
+(exporters pass Python lists); strings are arrays of character codes. h5py only locates datasets, and reads chunked or
+compressed ones, which are allowed but unusual. Writing makes flat float32 and uint8 datasets, and texts as character
+codes.
 """
 
 from __future__ import annotations
@@ -21,33 +22,34 @@ import numpy as np
 from slipway.checkpoints.lightseq.contents import FileContents, OutputFile, Setting, StoredArray
 from slipway.checkpoints.lightseq.schema import ARRAY_KINDS, FieldKind, MessageSchema, SchemaField
 from slipway.errors import invalid, unavailable
+from slipway.installation import install_hint
 
 _LOG: Final = logging.getLogger("slipway.checkpoints")
 STACKS: Final = ("encoder_stack", "decoder_stack")
 
 
 def load_h5py() -> Any:
-    """Return the library; raise UNAVAILABLE with what to install where it is missing."""
+    """Return the library; raise UNAVAILABLE, saying what to install, if it is missing."""
     try:
         import h5py
     except ImportError:
-        raise unavailable(".hdf5 files need h5py: pip install 'slipway[generate]'") from None
+        raise unavailable(f".hdf5 files need h5py: {install_hint('generate')}") from None
     return h5py
 
 
 def read_hdf5(path: Path, schema: MessageSchema) -> FileContents:
-    """Return what `path` holds; raise INVALID_ARG when it is no HDF5 file, or naming everything of a wrong kind."""
+    """Return the contents of `path`; raise INVALID_ARG if it is not an HDF5 file, or naming everything malformed."""
     h5py = load_h5py()
     try:
         file = h5py.File(path, "r")
     except OSError as error:
         reason = " ".join(str(error).split())
-        raise invalid(f"'{path}' is no HDF5 file that can be read: {reason}") from None
+        raise invalid(f"'{path}' is not a readable HDF5 file: {reason}") from None
     with file, _damage_named(path):
         scan = _Scan(path, file)
         scan.message(schema, "")
     if scan.problems:
-        raise invalid(f"'{path}' is no LightSeq model of this type:\n  " + "\n  ".join(scan.problems))
+        raise invalid(f"'{path}' is not a LightSeq model of this type:\n  " + "\n  ".join(scan.problems))
     for name in scan.unknown:
         _LOG.warning("%s: skipped unknown '%s'", path, name)
     return FileContents(str(path), scan.arrays, scan.settings, scan.layers)
@@ -55,7 +57,7 @@ def read_hdf5(path: Path, schema: MessageSchema) -> FileContents:
 
 @contextmanager
 def _damage_named(path: Path) -> Iterator[None]:
-    """Turn what h5py raises over damaged metadata into one error; it has no exception of its own."""
+    """Turn h5py's errors about damaged metadata into one; h5py has no exception class of its own."""
     try:
         yield
     except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
@@ -64,7 +66,7 @@ def _damage_named(path: Path) -> Iterator[None]:
 
 
 class _Scan:
-    """One walk over an open file: what was found so far."""
+    """One walk over an open file, with the findings so far."""
 
     def __init__(self, path: Path, file: Any) -> None:
         h5py = load_h5py()
@@ -81,7 +83,7 @@ class _Scan:
         self.unknown: list[str] = []
 
     def message(self, schema: MessageSchema, prefix: str) -> None:
-        """Take what the schema names below `prefix`, and note what it does not name."""
+        """Read the fields that the schema names below `prefix`, and record unknown names."""
         group = self._file[prefix] if prefix else self._file
         counts = tuple(f"n_{stack}" for stack in STACKS) if prefix == "model_conf/" else ()
         self.unknown += [f"{prefix}{name}" for name in group if schema.named(name) is None and name not in counts]
@@ -103,7 +105,7 @@ class _Scan:
                 self.setting(path, node, known.kind)
 
     def stack(self, path: str, layer: MessageSchema) -> None:
-        """Take the layers of a stack: as many as `model_conf/n_...` says."""
+        """Read the layers of a stack: as many as `model_conf/n_...` says."""
         node = self._file.get(f"model_conf/n_{path}")
         if node is None:
             self.problems.append(f"model_conf/n_{path} is missing")
@@ -113,7 +115,7 @@ class _Scan:
         count = found if isinstance(found, int) else 0
         held = self._file.get(path)
         present = {name for name in held if name.isdecimal()} if isinstance(held, self._group) else set()
-        self.layers[path] = min(count, len(present) + 1)  # a number made of noise must not make a loop
+        self.layers[path] = min(count, len(present) + 1)  # a random number must not cause a long loop
         for index in range(count):
             if str(index) not in present:
                 self.problems.append(f"{path}/{index} is missing: model_conf/n_{path} is {count}")
@@ -123,14 +125,14 @@ class _Scan:
         self.unknown += [f"{path}/{name}" for name in present if int(name) >= count]
 
     def is_group(self, path: str, node: Any) -> bool:
-        """Return whether `node` has something inside, noting a problem when it does not."""
+        """Return whether `node` is a group; record a problem if it is not."""
         if isinstance(node, self._group):
             return True
         self.problems.append(f"{path} is a {type(node).__name__.lower()}, expected a group")
         return False
 
     def array(self, path: str, node: Any, kind: FieldKind) -> None:
-        """Note a dataset of numbers."""
+        """Record a dataset of numbers."""
         wanted = "ui" if kind is FieldKind.BYTES else "fui"
         if node.size and node.dtype.kind not in wanted:  # an empty list is float64
             expected = "uint8" if kind is FieldKind.BYTES else "floats"
@@ -142,7 +144,7 @@ class _Scan:
         place = _place(node)
         if place is not None and place[0] + place[1] * place[2].itemsize > len(self._buffer):
             self.problems.append(
-                f"{path} should end at {place[0] + place[1] * place[2].itemsize}, behind the file's end"
+                f"{path} should end at {place[0] + place[1] * place[2].itemsize}, after the end of the file"
             )
             return
         read = partial(_mapped, self._buffer, *place) if place else partial(self._late.read, path)
@@ -150,7 +152,7 @@ class _Scan:
         self.arrays[path] = StoredArray(int(node.size or 0), kind is FieldKind.BYTES, partial(_cast, read, target))
 
     def setting(self, path: str, node: Any, kind: FieldKind) -> None:
-        """Decode a dataset that is one value, a text or a list of integers."""
+        """Decode a dataset that contains one value, a text or a list of integers."""
         value = np.asarray(node[()]).reshape(-1)
         if kind is FieldKind.STRING:
             text = _text(value)
@@ -179,7 +181,7 @@ def _whole(value: np.ndarray) -> bool:
 
 
 def _text(value: np.ndarray) -> str | None:
-    """Return the text of character codes or of HDF5's own strings, None when it is neither."""
+    """Return the text of character codes or of HDF5's own strings, None if it is neither."""
     if value.dtype.kind in "ui":
         return bytes(value.astype(np.uint8)).decode("latin-1")
     if value.size == 0:
@@ -190,7 +192,7 @@ def _text(value: np.ndarray) -> str | None:
 
 
 def _place(node: Any) -> tuple[int, int, np.dtype[Any]] | None:
-    """Return where a contiguous dataset lies in the file, None when it has to be read through h5py."""
+    """Return where a contiguous dataset is in the file, None if it has to be read through h5py."""
     if node.chunks is not None or node.compression is not None or node.file.userblock_size or node.external:
         return None
     offset = node.id.get_offset()
@@ -208,7 +210,7 @@ def _cast(read: Any, target: np.dtype[Any]) -> np.ndarray:
 
 @dataclass(slots=True)
 class _LateReader:
-    """Reads datasets through h5py, opening the file again; keeps the last, as one is often asked for in parts."""
+    """Reads datasets through h5py, from the reopened file; keeps the last one, which is often read in parts."""
 
     path: Path
     _last: tuple[str, np.ndarray] | None = field(default=None)
@@ -218,7 +220,7 @@ class _LateReader:
         last = self._last
         if last is not None and last[0] == name:
             return last[1]
-        self._last = None  # its memory is free before the next is read
+        self._last = None  # its memory is freed before the next is read
         with _damage_named(self.path), load_h5py().File(self.path, "r") as file:
             value = np.asarray(file[name][()])
         self._last = (name, value)

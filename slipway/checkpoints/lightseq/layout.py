@@ -1,9 +1,9 @@
-"""Which array of a LightSeq file holds which canonical arrays, and where inside: one table, read and written by it.
+"""Which array of a LightSeq file contains which canonical arrays, and where: one table for reading and writing.
 
-Kernels are [in, out], canonical weights [out, in]; query, key and value share one array; the keys and values of the
-cross-attention of all layers are one array of the target embedding. Post-norm files keep each norm one block late:
-the engine normalises before a block, so the slot of the first block holds the embedding's norm, and the slot of the
-stack holds the last block's (LightSeq's `export/huggingface/hf_bart_export.py`).
+Kernels are [in, out], canonical weights [out, in]. Query, key and value share one array; the cross-attention keys and
+values of all layers are one array of the target embedding. Post-norm files store each norm one block late: the engine
+normalises before a block, so the slot of the first block has the embedding's norm, and the slot of the stack has the
+last block's (LightSeq's `export/huggingface/hf_bart_export.py`).
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ _ALL: Final = slice(None)
 
 @dataclass(frozen=True, slots=True)
 class ArrayPart:
-    """A canonical array inside one of the file: what `place` cuts out, with the last two axes swapped for weights."""
+    """A canonical array inside an array of the file: `place` cuts it out; weights have their last two axes swapped."""
 
     name: str
     place: ArrayCut
     swapped: bool
 
     def cut(self, array: np.ndarray) -> np.ndarray:
-        """Return the canonical array as a view of the file's, which has the slot's shape."""
+        """Return the canonical array as a view of the file's array, which has the slot's shape."""
         piece = array[self.place]
         return piece.swapaxes(-1, -2) if self.swapped else piece
 
 
 @dataclass(frozen=True, slots=True)
 class ArraySlot:
-    """One array of a file: its path, its shape, what it is made of."""
+    """One array of a file: its path, its shape and its parts."""
 
     path: str
     shape: Shape
@@ -56,12 +56,12 @@ class ArraySlot:
 
     @property
     def clip_path(self) -> str:
-        """Where the clip of a quantised array is."""
+        """The path of a quantised array's clip."""
         name = "emb" if self.field == "token_embedding" else self.field
         return f"{self.path.rpartition('/')[0]}/{name}_clip_max"
 
 
-# File fields of a layer: the block they belong to, and the canonical linear layers inside.
+# A layer's fields in the file: the block they belong to, and the canonical linear layers in them.
 _Row = tuple[str, str, tuple[str, ...]]
 _QKV: Final = ("query", "key", "value")
 _FEED_FORWARD: Final[tuple[_Row, ...]] = (
@@ -88,9 +88,9 @@ _DECODER_NORMS: Final = (("self_norm", "self_attention"), ("encdec_norm", "cross
 
 
 def array_slots(spec: Transformer, *, transposed_tokens: bool = False) -> list[ArraySlot]:
-    """Return the arrays of the file of `spec`, which is what the canonical arrays of the same spec are made into.
+    """Return the arrays in a file for `spec`, with the canonical arrays that each contains.
 
-    A decoder alone (Gpt) is kept where the others keep their encoder; `transposed_tokens` is QuantGpt's [h, V].
+    A decoder-only model (Gpt) is stored where the others store their encoder; `transposed_tokens` is QuantGpt's [h, V].
     A shared embedding is in the file twice.
     """
     shapes = expected_shapes(spec)
@@ -131,7 +131,7 @@ def _embedding(group: str, name: str, stack: Stack, shapes: Mapping[str, Shape],
 
 
 def _norms(group: str, name: str, stack: Stack, shapes: Mapping[str, Shape], *, cross: bool) -> Iterator[ArraySlot]:
-    """Yield the norms of a whole stack: the same order in file and model, which a post-norm model begins earlier."""
+    """Yield the norms of a whole stack, in the same order in file and model; a post-norm model begins one earlier."""
     rows = _DECODER_NORMS if cross else _ENCODER_NORMS
     layers = "decoder_stack" if cross else "encoder_stack"
     places = [f"{layers}/{layer}/{field}" for layer in range(stack.layers) for field, _ in rows]
@@ -178,12 +178,12 @@ def _head(spec: Transformer, shapes: Mapping[str, Shape]) -> Iterator[ArraySlot]
 
 
 def _whole(path: str, name: str, shapes: Mapping[str, Shape]) -> ArraySlot:
-    """Return the slot of an array that is kept as it is."""
+    """Return the slot of an array that is stored as it is."""
     return ArraySlot(path, shapes[name], (ArrayPart(name, (), swapped=False),))
 
 
 def _linear(path: str, name: str, shapes: Mapping[str, Shape]) -> ArraySlot:
-    """Return the slot of one weight [..., out, in], kept as [..., in, out], or of its bias."""
+    """Return the slot of one weight [..., out, in], stored as [..., in, out], or of its bias."""
     if name.endswith(".bias"):
         return _whole(path, name, shapes)
     *outer, out, into = shapes[name]
@@ -191,7 +191,7 @@ def _linear(path: str, name: str, shapes: Mapping[str, Shape]) -> ArraySlot:
 
 
 def _packed(path: str, grid: Shape, names: list[str], shapes: Mapping[str, Shape]) -> ArraySlot:
-    """Return the slot of equal weights side by side, [in, *grid, out], or of their biases, [*grid, out]."""
+    """Return the slot of equally shaped weights side by side, [in, *grid, out], or of their biases, [*grid, out]."""
     first = shapes[names[0]]
     weight = len(first) == 2
     outer: ArrayCut = (_ALL,) if weight else ()

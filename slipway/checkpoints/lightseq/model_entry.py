@@ -1,4 +1,4 @@
-"""A model repository's entry for a LightSeq file: config.pbtxt, the file beside it, and the empty `1/` it needs."""
+"""The model directory for a LightSeq file: config.pbtxt, the file next to it, and the empty `1/` that it needs."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ _SCORED: Final = (("result", "TYPE_FP32", "1"),)  # ppl
 
 
 def make_entry(repository: Path, name: str) -> Path:
-    """Make the directories of a model called `name` and return its own; raise INVALID_ARG when it is there already."""
+    """Make the directories of a model called `name` and return the model's; raise INVALID_ARG if it already exists."""
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", name):
-        raise invalid(f"'{name}' is no name of a model; use letters, digits, '_', '-' and '.'")
+        raise invalid(f"'{name}' is not a valid model name; use letters, digits, '_', '-' and '.'")
     entry = repository / name
     if entry.exists():
-        raise invalid(f"'{entry}' exists already; remove it or choose another name")
+        raise invalid(f"'{entry}' already exists; remove it or choose another name")
     (entry / "1").mkdir(parents=True)
     return entry
 
 
 def write_config(entry: Path, file: str, conf: LightSeqConf) -> None:
-    """Write config.pbtxt of the model whose `file` lies in `entry`; outputs are declared as they are."""
+    """Write config.pbtxt for the model whose `file` is in `entry`; the outputs are declared correctly."""
     source, outputs = _INTERFACES.get(conf.base_type, _TRANSLATION)
     if conf.sampling_method == "ppl":
         outputs = _SCORED

@@ -1,7 +1,8 @@
-"""Read and write a `.pb` file by the tables of `schema.py`. Read: settings at once, arrays as places in the mapped
-file. Written: field by field, lengths following from sizes, so that no message is ever in memory.
+"""Read and write a `.pb` file by the tables of `schema.py`.
 
-Knows nothing of what the arrays are for. Memory: the field table; pages of the file come and go with their use.
+Reading takes settings at once and arrays as places in the mapped file. Writing goes field by field, with lengths
+computed from sizes, so that a whole message is never in memory: only the table of fields is, and the pages in use.
+Does not know what the arrays are for.
 """
 
 from __future__ import annotations
@@ -51,17 +52,17 @@ _WIRE_TYPES: Final = {
     FieldKind.STACK: (DELIMITED,),
 }
 _FLOAT_SIZE: Final = 4
-# A piece of the file: its length, and its bytes or what makes them.
+# A piece of the file: its length, and its bytes or the function that makes them.
 Piece = tuple[int, bytes | Callable[[], np.ndarray]]
 
 
 def read_protobuf(path: Path, schema: MessageSchema) -> FileContents:
-    """Return what `path` holds; raise INVALID_ARG naming file, offset and field where it is no such message."""
+    """Return the contents of `path`; raise INVALID_ARG naming file, offset and field if it is not such a message."""
     size = path.stat().st_size
     if size == 0:
         raise invalid(f"'{path}' is empty, expected a LightSeq model")
     with path.open("rb") as file:
-        # Copy on write: arrays may be handed to libraries that refuse read-only memory.
+        # Copy-on-write: arrays may be handed to libraries that refuse read-only memory.
         buffer = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
     scan = _Scan(str(path), buffer)
     try:
@@ -75,7 +76,7 @@ def read_protobuf(path: Path, schema: MessageSchema) -> FileContents:
 
 @dataclass(slots=True)
 class _Scan:
-    """One walk over a file: what was found so far, and where it is."""
+    """One walk over a file, with the findings and the place so far."""
 
     path: str
     buffer: Buffer
@@ -87,7 +88,7 @@ class _Scan:
     where: str = ""  # the message being read
 
     def message(self, schema: MessageSchema, prefix: str, start: int, end: int) -> None:
-        """Take the fields of one message."""
+        """Read the fields of one message."""
         outer, self.where = self.where, prefix
         for token in tokens(self.buffer, start, end):
             known = schema.fields.get(token.number)
@@ -104,7 +105,7 @@ class _Scan:
         self.where = outer
 
     def take(self, known: SchemaField, path: str, token: WireField) -> None:
-        """Take one field: go into messages, note arrays, decode settings (the last one counts, as in protobuf)."""
+        """Read one field: enter messages, record arrays, decode settings (the last one counts, as in protobuf)."""
         if known.message is not None:
             inside = path
             if known.kind is FieldKind.STACK:
@@ -117,9 +118,11 @@ class _Scan:
             self.settings[path] = self.setting(known.kind, path, token)
 
     def array(self, kind: FieldKind, path: str, token: WireField) -> None:
-        """Note a piece of an array: floats may come in several, of bytes the last counts."""
+        """Record a piece of an array: floats may come in several pieces; of bytes, the last field counts."""
         if kind is FieldKind.FLOATS and token.wire_type == DELIMITED and (token.end - token.start) % 4:
-            raise WireError(f"field '{path}' has {token.end - token.start} bytes, no whole floats", token.tag_start)
+            raise WireError(
+                f"field '{path}' has {token.end - token.start} bytes, not a whole number of floats", token.tag_start
+            )
         self.kinds[path] = kind
         if kind is FieldKind.BYTES:
             self.places[path] = [token]
@@ -127,7 +130,7 @@ class _Scan:
             self.places.setdefault(path, []).append(token)
 
     def setting(self, kind: FieldKind, path: str, token: WireField) -> Setting:
-        """Return the value of a field that is no array."""
+        """Return the value of a field that is not an array."""
         if kind is FieldKind.FLOAT:
             return read_float(self.buffer, token.end - 4)
         if kind is FieldKind.BOOL:
@@ -147,17 +150,17 @@ class _Scan:
         try:
             return bytes(self.buffer[token.start : token.end]).decode()
         except UnicodeDecodeError:
-            raise WireError(f"field '{path}' is no text", token.tag_start) from None
+            raise WireError(f"field '{path}' is not valid UTF-8", token.tag_start) from None
 
     def arrays(self) -> dict[str, StoredArray]:
-        """Return the arrays found."""
+        """Return the arrays that were found."""
         return {path: _stored(self.buffer, self.kinds[path], pieces) for path, pieces in self.places.items()}
 
     def error(self, error: WireError) -> SlipwayError:
         """Return the error with file, offset and message."""
         inside = f" in {self.where.rstrip('/')}" if self.where else ""
         return invalid(
-            f"'{self.path}' is no LightSeq model of this type: {error} (offset {error.offset}{inside}); "
+            f"'{self.path}' is not a LightSeq model of this type: {error} (offset {error.offset}{inside}); "
             f"check model_type, and that the file is complete"
         )
 

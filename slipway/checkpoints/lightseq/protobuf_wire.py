@@ -1,6 +1,6 @@
-"""Protobuf's wire format without protobuf: fields of a mapped file as places in it, so that no number is copied.
+"""Protobuf's wire format without protobuf: finds the fields of a mapped file without copying a number.
 
-One message of a LightSeq file may be gigabytes, which protobuf's own parser would hold several times. Format:
+One message of a LightSeq file may have gigabytes, which protobuf's own parser would copy several times. Format:
 https://protobuf.dev/programming-guides/encoding. Knows field numbers and wire types, no schema.
 """
 
@@ -28,11 +28,11 @@ NAMES: Final = {
     4: "group end",
     5: "fixed32",
 }
-_RUN_BLOCK: Final = 1 << 20  # unpacked floats looked at in one step
+_RUN_BLOCK: Final = 1 << 20  # unpacked floats examined in one step
 
 
 class WireError(ValueError):
-    """The bytes are no protobuf message; `offset` is where that was seen."""
+    """The bytes are not a protobuf message; `offset` is where that was detected."""
 
     def __init__(self, message: str, offset: int) -> None:
         super().__init__(message)
@@ -41,9 +41,9 @@ class WireError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class WireField:
-    """One field as it stands in the file. `start` and `end` are the place of its value.
+    """One field in the file. `start` and `end` delimit its value.
 
-    `repeats` and `stride` tell of a run of fixed32 fields with the same tag: `repeats` values, `stride` bytes apart.
+    `repeats` and `stride` describe a run of fixed32 fields with the same tag: `repeats` values, `stride` bytes apart.
     """
 
     number: int
@@ -57,7 +57,7 @@ class WireField:
 
 
 def tokens(buffer: Buffer, start: int, end: int) -> Iterator[WireField]:
-    """Yield the fields of the message in `buffer[start:end]` in their order; raise `WireError` where it is damaged."""
+    """Yield the fields of the message in `buffer[start:end]` in order; raise `WireError` where it is damaged."""
     position = start
     while position < end:
         token = _token(buffer, position, end)
@@ -113,7 +113,7 @@ def _token(buffer: Buffer, position: int, end: int) -> WireField:
     tag, start = read_varint(buffer, position, end)
     number, wire_type = tag >> 3, tag & 7
     if number == 0 or number >= 1 << 29:
-        raise WireError(f"{number} is no field number", position)
+        raise WireError(f"{number} is not a valid field number", position)
     if wire_type == VARINT:
         value, after = read_varint(buffer, start, end)
         return WireField(number, wire_type, position, start, after, value)
@@ -121,14 +121,15 @@ def _token(buffer: Buffer, position: int, end: int) -> WireField:
         length, start = read_varint(buffer, start, end)
         if start + length > end:
             raise WireError(
-                f"field {number} should have {length} bytes, and {end - start} are left: the file is cut off", position
+                f"field {number} should have {length} bytes, but {end - start} are left: the file is truncated",
+                position,
             )
         return WireField(number, wire_type, position, start, start + length)
     if wire_type not in (FIXED32, FIXED64):
-        raise WireError(f"field {number} has wire type {wire_type}", position)
+        raise WireError(f"field {number} has the unknown wire type {wire_type}", position)
     width = 4 if wire_type == FIXED32 else 8
     if start + width > end:
-        raise WireError(f"field {number} ends inside a number: the file is cut off", position)
+        raise WireError(f"field {number} ends inside a number: the file is truncated", position)
     if wire_type == FIXED64:
         return WireField(number, wire_type, position, start, start + width)
     stride = start - position + width
@@ -137,12 +138,12 @@ def _token(buffer: Buffer, position: int, end: int) -> WireField:
 
 
 def _run_length(buffer: Buffer, position: int, end: int, tag_size: int, stride: int) -> int:
-    """Return how many fields with the tag at `position` follow one another, each `stride` bytes long."""
+    """Return how many consecutive fields have the tag at `position`, each `stride` bytes long."""
     most = (end - position) // stride
     tag = np.frombuffer(buffer, np.uint8, tag_size, position)
     run = 1
     while run < most:
-        count = min(_RUN_BLOCK if run > 1 else 8, most - run)  # most runs are of one: look at few first
+        count = min(_RUN_BLOCK if run > 1 else 8, most - run)  # most runs have one field: examine few at first
         window = np.ndarray((count, tag_size), np.uint8, buffer, position + run * stride, (stride, 1))
         same = (window == tag).all(axis=1)
         if not same.all():

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 
 RANGE: Final = 127
-_SHARE: Final = 50000  # one value in so many lies above the clip
+_SHARE: Final = 50000  # one value in this many is above the clip
 
 
 def quantise(values: np.ndarray, clip: float) -> np.ndarray:
@@ -32,10 +32,10 @@ def dequantise(values: np.ndarray, clip: np.ndarray | float) -> np.ndarray:
 
 
 def weight_clip(values: np.ndarray) -> float:
-    """Return what post-training quantisation clips weights at: the k-th largest value, k = max(size / 50000, 1).
+    """Return the clip of post-training quantisation: the k-th largest value, with k = max(size / 50000, 1).
 
-    Where that is not above 0 it is the largest magnitude, and 1 for nothing but zeros: a clip of 0 would lose the
-    tensor, and protobuf does not store it.
+    If that is not above 0, it is the largest magnitude, or 1 if all values are 0: a clip of 0 would lose the tensor,
+    and protobuf does not store it.
     """
     count = max(int(values.size / _SHARE), 1)
     flat = values.reshape(-1)

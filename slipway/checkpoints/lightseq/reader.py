@@ -1,7 +1,7 @@
-"""Open a LightSeq file: format by extension, architecture by its sizes, arrays as lazy canonical ones.
+"""Open a LightSeq file: the extension decides the format, sizes the architecture; arrays are read on access.
 
-Knows the file's order of things through `layout.py` only. Opening reads no array but, where source and target have
-equally many tokens, the two token tables, to know whether they are one.
+Knows the file's layout only through `layout.py`. Opening reads no array, except the two token tables if source and
+target have the same number of tokens, to see whether they are equal.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ _TARGET_TOKENS: Final = "trg_embedding/token_embedding"
 
 @dataclass(frozen=True, slots=True)
 class LightSeqCheckpoint:
-    """A checkpoint, and what its file says about decoding."""
+    """A checkpoint, and the decoding settings of its file."""
 
     checkpoint: Checkpoint
     conf: LightSeqConf
 
 
 def read_lightseq(path: Path, model_type: str, *, norm_epsilon: float | None = None) -> LightSeqCheckpoint:
-    """Return the model in `path`, its arrays unread. `norm_epsilon` stands in for the engine's 1e-12 (T5: 1e-6).
+    """Return the model in `path` without reading its arrays. `norm_epsilon` replaces the engine's 1e-12 (T5: 1e-6).
 
-    Raise UNSUPPORTED for another extension or model type, UNAVAILABLE when there is no file, INVALID_ARG naming
+    Raise UNSUPPORTED for an unknown extension or model type, UNAVAILABLE if the file does not exist, INVALID_ARG naming
     everything that does not fit.
     """
     schema = schema_of(model_type)
@@ -57,7 +57,7 @@ def read_lightseq(path: Path, model_type: str, *, norm_epsilon: float | None = N
             f"{', '.join(FORMATS)}"
         )
     if not path.is_file():
-        raise unavailable(f"there is no file '{path}'; put the exported model there")
+        raise unavailable(f"file '{path}' does not exist; put the exported model there")
     contents = opener(path, schema)
     architecture = describe(model_type, contents, norm_epsilon)
     transposed = _tokens_transposed(model_type, contents)
@@ -76,7 +76,7 @@ def read_lightseq(path: Path, model_type: str, *, norm_epsilon: float | None = N
 
 
 def schema_of(model_type: str) -> MessageSchema:
-    """Return the message of a model type, UNSUPPORTED when the engine has none of that name."""
+    """Return the message of a model type; raise UNSUPPORTED if the engine does not have it."""
     schema = SCHEMAS.get(model_type)
     if schema is None:
         raise unsupported(f"Model not supported: model_type is '{model_type}', expected one of {', '.join(SCHEMAS)}")
@@ -84,7 +84,7 @@ def schema_of(model_type: str) -> MessageSchema:
 
 
 def _tokens_transposed(model_type: str, contents: FileContents) -> bool:
-    """Return whether the only token table is [h, V]: QuantGpt's, since the revision that stores the logits' clip."""
+    """Return whether the only token table is [h, V]: QuantGpt's is, since the revision that stores the logits' clip."""
     return model_type == "QuantGpt" and "src_embedding/output_ln_clip_max" in contents.settings
 
 
@@ -95,7 +95,7 @@ def _wrong_sizes(places: list[ArraySlot], contents: FileContents) -> list[str]:
         if size != slot.size:
             found = f"has {size} values" if size else "is missing"
             problems.append(
-                f"Wrong {slot.field}_size ! {slot.path} {found}, expected {slot.size}, which is {list(slot.shape)}"
+                f"Wrong {slot.field}_size ! {slot.path} {found}, expected {slot.size} for shape {list(slot.shape)}"
             )
     return problems
 
@@ -137,7 +137,7 @@ def _warn_unused(places: list[ArraySlot], contents: FileContents) -> None:
 
 
 def _tables_equal(spec: Transformer, contents: FileContents) -> bool:
-    """Return whether the target's token table [h, V] is the source's [V, h]: then it needs memory only once."""
+    """Return whether the target's token table [h, V] equals the source's [V, h], so that it is kept in memory once."""
     if spec.encoder is None or spec.decoder is None or spec.encoder.vocabulary != spec.decoder.vocabulary:
         return False
     clips = [contents.settings.get(f"{group}/emb_clip_max") for group in ("src_embedding", "trg_embedding")]
@@ -155,18 +155,18 @@ def _weights(spec: Transformer, places: list[ArraySlot], contents: FileContents)
     arrays: dict[str, Array] = {}
     for slot in places:
         for part in slot.parts:
-            if part.name not in arrays:  # of a shared table the source's, which needs no transposing
+            if part.name not in arrays:  # for a shared table, the source's, which needs no transposition
                 arrays[part.name] = Array(shapes[part.name], partial(_read, contents, slot, part))
     return Weights(arrays)
 
 
 def _read(contents: FileContents, slot: ArraySlot, part: ArrayPart) -> np.ndarray:
-    """Return one canonical array, float32: a view of the file where nothing has to be changed."""
+    """Return one canonical array, float32: a view of the file if nothing has to be changed."""
     stored = contents.arrays[slot.path]
     piece = part.cut(stored.read().reshape(slot.shape))
     if stored.quantised:
         clips = _clips(slot, contents)
-        layer = part.place[1] if clips.size > 1 else 0  # [h, L, 2, h] is cut by layer
+        layer = part.place[1] if clips.size > 1 else 0  # [h, L, 2, h] has one part per layer
         return np.ascontiguousarray(dequantise(piece, clips[layer]))
     if piece.flags.c_contiguous and piece.flags.aligned:
         return piece

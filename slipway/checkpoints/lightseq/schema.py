@@ -1,7 +1,7 @@
 """LightSeq's messages as tables: field numbers, names and kinds of the 11 model types, for `.pb` and `.hdf5` alike.
 
-Facts of the format only (lightseq/inference/proto/*.proto); what an array means is in `layout.py`. A path such as
-`encoder_stack/0/ffn_first_kernel` names a field in both formats.
+Only facts of the format (lightseq/inference/proto/*.proto); `layout.py` knows what an array means. A path, for example
+`encoder_stack/0/ffn_first_kernel`, names a field in both formats.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Final
 
 
 class FieldKind(Enum):
-    """What a field holds."""
+    """The type of a field's contents."""
 
     FLOATS = "repeated float"
     BYTES = "bytes"  # uint8 weights
@@ -31,7 +31,7 @@ ARRAY_KINDS: Final = frozenset({FieldKind.FLOATS, FieldKind.BYTES})
 
 @dataclass(frozen=True, slots=True)
 class SchemaField:
-    """One field of a message; `message` is what is inside of a message kind."""
+    """One field of a message; `message` is the schema of a field that is a message."""
 
     number: int
     name: str
@@ -46,11 +46,12 @@ class MessageSchema:
     fields: dict[int, SchemaField]
 
     def named(self, name: str) -> SchemaField | None:
-        """Return the field called `name`, None when there is none."""
+        """Return the field called `name`, or None."""
         return next((field for field in self.fields.values() if field.name == name), None)
 
     def leaves(self, layers: Mapping[str, int], prefix: str = "") -> Iterator[tuple[str, SchemaField]]:
-        """Yield path and field of everything that is no message, in the order of numbers, of so many layers."""
+        """Yield path and field of everything that is not a message, in the order of field numbers; `layers` says how
+        many layers each stack has."""
         for number in sorted(self.fields):
             field = self.fields[number]
             path = f"{prefix}{field.name}"

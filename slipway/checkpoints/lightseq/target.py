@@ -1,7 +1,7 @@
-"""What a checkpoint becomes in a LightSeq file: whether the format can say it, and its arrays as the file wants them.
+"""Turn a checkpoint into the contents of a LightSeq file: check that the format can represent it, and make its arrays.
 
-The format fixes much: biases everywhere (none in T5), a norm after the embedding exactly where layers are post-norm,
-queries as wide as the model. Knows no bytes; every reason against is collected.
+The format fixes much: biases everywhere (none in T5), a norm after the embedding if and only if layers are post-norm,
+queries as wide as the model. Knows no bytes; all reasons against are collected.
 """
 
 from __future__ import annotations
@@ -20,21 +20,22 @@ from slipway.errors import unsupported
 from slipway.transformer.spec import Activation, Norm, Positions, Stack, Transformer, standard_scale
 from slipway.transformer.weights import Shape, Weights, token_table
 
-_SHAPES: Final = {"Bert": (True, False), "Vit": (True, False), "Gpt": (False, True)}  # encoder, decoder; else both
+# Whether a model type has an encoder, a decoder; the others have both.
+_SHAPES: Final = {"Bert": (True, False), "Vit": (True, False), "Gpt": (False, True)}
 _TYPES_ROW: Final = "encoder.embedding.types"
 
 
 @dataclass(frozen=True, slots=True)
 class LightSeqTarget:
-    """The arrays of one file under canonical names, float32, made when asked for. `spec` is the file's own."""
+    """The arrays of one file under canonical names, float32, made on access. `spec` is the file's own."""
 
     spec: Transformer
     weights: Weights
-    factors: dict[str, float]  # arrays that are multiplied
+    factors: dict[str, float]  # what arrays are multiplied by, by name
 
     def read(self, name: str, shape: Shape) -> np.ndarray:
-        """Return one array: biases that the checkpoint has none of are zeros, positions stop where the file's do, and
-        the head that MT5 has for itself may be the token table."""
+        """Return one array: biases that the checkpoint lacks are zeros, positions stop where the file's do, and MT5's
+        separate head may be the token table."""
         stored = token_table(self.spec) if name == "head.weight" and name not in self.weights else name
         if stored not in self.weights:
             return np.zeros(shape, np.float32)
@@ -43,18 +44,20 @@ class LightSeqTarget:
             array = array[: shape[0]]
         result = np.asarray(array).astype(np.float32, copy=False)
         if name == "encoder.embedding.tokens" and _TYPES_ROW in self.weights:
-            result = result + self.weights[_TYPES_ROW][0].astype(np.float32)  # every token is of the first type
+            result = result + self.weights[_TYPES_ROW][0].astype(np.float32)  # every token has the first type
         factor = self.factors.get(name, 1.0)
         return result if isclose(factor, 1.0) else result * np.float32(factor)
 
 
 def make_target(checkpoint: Checkpoint, conf: LightSeqConf) -> LightSeqTarget:
-    """Return what is written of `checkpoint`; raise UNSUPPORTED with all reasons why the format cannot hold it."""
+    """Return the file contents for `checkpoint`; raise UNSUPPORTED, with all reasons, if they are not possible."""
     spec, base = checkpoint.spec, conf.base_type
     wanted = _SHAPES.get(base, (True, True))
     if (spec.encoder is not None, spec.decoder is not None) != wanted:
         names = [name for name, there in zip(("an encoder", "a decoder"), wanted, strict=True) if there]
-        raise unsupported(f"'{checkpoint.source}' cannot become a LightSeq {base}: it needs {' and '.join(names)} only")
+        raise unsupported(
+            f"'{checkpoint.source}' cannot become a LightSeq {base}, which consists of {' and '.join(names)}"
+        )
     problems = conf_problems(conf)
     for name, stack in (("encoder", spec.encoder), ("decoder", spec.decoder)):
         if stack is not None:
@@ -71,16 +74,16 @@ def make_target(checkpoint: Checkpoint, conf: LightSeqConf) -> LightSeqTarget:
 def _stack_problems(stack: Stack, base: str, conf: LightSeqConf) -> Iterator[str]:
     t5 = base in ("T5", "MT5")
     if stack.hidden % 4:
-        yield f"hidden size {stack.hidden} is no multiple of 4"
+        yield f"hidden size {stack.hidden} is not a multiple of 4"
     if stack.attention != stack.hidden:
-        yield f"{stack.heads} heads of {stack.head_size} are not as wide as the model, {stack.hidden}"
+        yield f"{stack.heads} heads of {stack.head_size} are not as wide as the model ({stack.hidden})"
     scale = 1.0 if t5 else standard_scale(stack.head_size)
     if not isclose(stack.attention_scale, scale, rel_tol=1e-6):
-        yield f"attention is scaled by {stack.attention_scale:g}, the engine scales by {scale:g}"
+        yield f"attention is scaled by {stack.attention_scale:g}, but the engine scales by {scale:g}"
     if stack.norm is not (Norm.RMS if t5 else Norm.LAYER):
         yield f"its normalisation is {stack.norm.value}"
     if stack.gated != (base == "MT5"):
-        yield "its feed-forward blocks are gated, which MT5 alone can say" if stack.gated else "MT5 is gated"
+        yield "its feed-forward blocks are gated, which only MT5 supports" if stack.gated else "MT5 must be gated"
     yield from _t5_problems(stack, base) if t5 else _other_problems(stack, base, conf)
 
 
@@ -88,18 +91,18 @@ def _other_problems(stack: Stack, base: str, conf: LightSeqConf) -> Iterator[str
     if stack.positions is not Positions.TABLE:
         yield f"its positions are {stack.positions.value}, expected a table"
     elif stack.position_rows < conf.max_step:
-        yield f"max_step is {conf.max_step}, and there are {stack.position_rows} positions"
+        yield f"max_step is {conf.max_step}, but there are {stack.position_rows} positions"
     if stack.activation is Activation.SILU or (base == "Gpt" and stack.activation is Activation.RELU):
         yield f"its activation is {stack.activation.value}"
     if (stack.embedding_norm, stack.final_norm) != (not stack.pre_norm, stack.pre_norm):
         kind, wanted = ("pre-norm", "after the last layer") if stack.pre_norm else ("post-norm", "after the embedding")
-        yield f"{kind} layers need one more norm, {wanted} and nowhere else"
+        yield f"{kind} layers need exactly one more norm, {wanted}"
     if base == "Gpt" and not stack.pre_norm:
-        yield "Gpt is pre-norm"
+        yield "Gpt must be pre-norm"
     if (stack.vision is not None) != (base == "Vit"):
-        yield "Vit, and no other, takes images"
+        yield "only Vit takes images"
     if stack.experts is not None and base != "Moe":
-        yield "experts can be written as Moe only"
+        yield "experts can only be written as Moe"
     if stack.adapter_tasks:
         yield "adapters cannot be written"
 
@@ -109,13 +112,13 @@ def _t5_problems(stack: Stack, base: str) -> Iterator[str]:
     if relative != (Positions.RELATIVE, T5_BUCKETS, T5_MAX_DISTANCE):
         yield f"positions are not relative in {T5_BUCKETS} buckets up to a distance of {T5_MAX_DISTANCE}"
     if stack.attention_bias or stack.feed_forward_bias:
-        yield "T5 has no biases"
+        yield "T5 must not have biases"
     if base == "T5" and stack.activation is not Activation.RELU:
         yield f"its activation is {stack.activation.value}, expected relu"
     if base == "MT5" and stack.activation not in (Activation.GELU, Activation.GELU_TANH):
         yield f"its activation is {stack.activation.value}, expected gelu"
     if not stack.pre_norm or not stack.final_norm or stack.embedding_norm:
-        yield "T5 is pre-norm with a final norm"
+        yield "T5 must be pre-norm with a final norm"
 
 
 def _model_problems(spec: Transformer, conf: LightSeqConf) -> Iterator[str]:
@@ -123,28 +126,28 @@ def _model_problems(spec: Transformer, conf: LightSeqConf) -> Iterator[str]:
         return
     base = conf.base_type
     if not spec.tied_head and base != "MT5":
-        yield "its head is an array of its own, which MT5 alone can say"
+        yield "its head is a separate array, which only MT5 supports"
     if spec.head_bias and base in ("T5", "MT5", "Gpt"):
-        yield f"{base} has no bias of the logits"
+        yield f"{base} cannot have a bias on the logits"
     if spec.prompts:
         yield "prompts cannot be written"
     if conf.end_id == 0:
-        yield "end_id is 0, which stands for the last token"
+        yield "end_id is 0, which means the last token in this format"
     if spec.encoder is not None:
         pairs = ("hidden", "heads", "inner", "pre_norm", "activation")
         for name in pairs:
             if getattr(spec.encoder, name) != getattr(spec.decoder, name):
                 yield f"encoder and decoder differ in {name}"
         if spec.language_mode.value != conf.multilg_type:
-            yield f"multilg_type is {conf.multilg_type}, and the model's languages are {spec.language_mode.value}"
+            yield f"multilg_type is {conf.multilg_type}, but the model's is {spec.language_mode.value}"
 
 
 def _scales(spec: Transformer, conf: LightSeqConf) -> tuple[dict[str, float], list[str]]:
-    """Return what to multiply token tables and positions with, so that the engine's fixed scales give the same.
+    """Return the factors for token tables and positions that lead to the same results with the engine's fixed scales.
 
     The engine embeds 1 x table (8-bit seq2seq: sqrt(h) x table) and scales logits by 1, 1/sqrt(h) (not
-    no_scale_embedding) or h^-0.5 (T5); table and head are one array. Where embedding and head ask for different
-    factors, a norm that follows the embedding lets the positions be scaled instead: it undoes a common factor.
+    no_scale_embedding) or h^-0.5 (T5); table and head are one array. If embedding and head need different factors, and
+    a norm follows the embedding, the positions can be scaled as well: the norm undoes a common factor.
     """
     outer = spec.decoder or spec.input_stack
     lookup = sqrt(outer.hidden) if conf.quantised and conf.base_type in ("Transformer", "Moe") else 1.0
@@ -161,7 +164,7 @@ def _scales(spec: Transformer, conf: LightSeqConf) -> tuple[dict[str, float], li
             if not stack.embedding_norm:
                 problems.append(
                     f"{name}: embeddings are multiplied by {stack.embedding_scale:g} and logits by "
-                    f"{spec.logit_scale:g}, which {conf.model_type} cannot say"
+                    f"{spec.logit_scale:g}, which {conf.model_type} cannot represent"
                 )
             factors[f"{name}.embedding.positions"] = factor / wanted
             if stack.languages:
@@ -173,7 +176,7 @@ def _scales(spec: Transformer, conf: LightSeqConf) -> tuple[dict[str, float], li
 
 
 def _head_factor(spec: Transformer, conf: LightSeqConf) -> float | None:
-    """Return what the table has to be multiplied with for its use as head; None where it is none."""
+    """Return the factor that the table needs as a head, None if it is not the head."""
     if spec.decoder is None or conf.base_type == "MT5":
         return None
     hidden = spec.decoder.hidden
@@ -185,13 +188,13 @@ def _head_factor(spec: Transformer, conf: LightSeqConf) -> float | None:
 
 
 def no_scale_embedding(spec: Transformer) -> bool:
-    """Return whether a float file says no_scale_embedding: the table is used as it is, and logits are not scaled."""
+    """Return whether a float file sets no_scale_embedding: the table is used as it is, and logits are not scaled."""
     stack = spec.decoder
     return stack is None or isclose(stack.embedding_scale, spec.logit_scale, rel_tol=1e-6)
 
 
 def _file_spec(spec: Transformer, conf: LightSeqConf) -> Transformer:
-    """Return the architecture as the file says it, which has the shapes of what is written."""
+    """Return the architecture that the file describes, with the shapes of the written arrays."""
     seq2seq = conf.base_type in ("Transformer", "Moe")
     return replace(
         spec,

@@ -1,6 +1,6 @@
-"""Write a checkpoint as a LightSeq file, float or 8-bit, `.pb` or `.hdf5`; all of it or nothing.
+"""Write a checkpoint as a LightSeq file, float or 8-bit, `.pb` or `.hdf5`: the whole file or nothing.
 
-Arrays are made and written one at a time. Which canonical arrays make which of the file's is `layout.py`'s.
+Arrays are made and written one at a time. `layout.py` knows which canonical arrays go into which array of the file.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from slipway.transformer.spec import Activation, Experts, Gate
 from slipway.transformer.weights import expected_shapes
 
 ACTIVATION_CLIP: Final = 16.0  # 45.0 for native fairseq models
-_PROTOBUF_LIMIT: Final = 1 << 31  # protobuf reads no message of 2 GiB
+_PROTOBUF_LIMIT: Final = 1 << 31  # protobuf cannot read messages of 2 GiB
 _WRITERS: Final[dict[str, Callable[[Path, MessageSchema, OutputFile], None]]] = {
     ".pb": write_protobuf,
     ".hdf5": write_hdf5,
@@ -43,10 +43,10 @@ def write_lightseq(
     *,
     activation_clip: float = ACTIVATION_CLIP,
 ) -> Path:
-    """Write `checkpoint` as `conf.model_type` and return the file, which is `.hdf5` where `.pb` cannot be so large.
+    """Write `checkpoint` as `conf.model_type` and return the file, which is `.hdf5` if it is too large for `.pb`.
 
     8-bit types are quantised after training; `activation_clip` is the clip of every activation, which LightSeq's
-    own engine uses. Raise UNSUPPORTED with all reasons where the format cannot hold the model.
+    own engine uses. Raise UNSUPPORTED with all reasons if the format cannot represent the model.
     """
     schema = schema_of(conf.model_type)
     if path.suffix not in FORMATS:
@@ -59,7 +59,7 @@ def write_lightseq(
     try:
         _WRITERS[path.suffix](temporary, schema, output)
         temporary.replace(path)
-    except BaseException:  # an interruption too
+    except BaseException:  # including an interruption
         with suppress(FileNotFoundError):
             temporary.unlink()
         raise
@@ -67,7 +67,7 @@ def write_lightseq(
 
 
 def _output(schema: MessageSchema, target: LightSeqTarget, conf: LightSeqConf, activation_clip: float) -> OutputFile:
-    layers = {"encoder_stack": target.spec.input_stack.layers}  # a decoder alone is kept there too
+    layers = {"encoder_stack": target.spec.input_stack.layers}  # a decoder-only model is also stored there
     if target.spec.encoder is not None and target.spec.decoder is not None:
         layers["decoder_stack"] = target.spec.decoder.layers
     leaves = dict(schema.leaves(layers))
@@ -89,18 +89,18 @@ def _output(schema: MessageSchema, target: LightSeqTarget, conf: LightSeqConf, a
 
 
 def _repeated(clips: dict[str, float], slot: ArraySlot) -> np.ndarray:
-    """Return the one clip of an array of all layers, once per layer."""
+    """Return the clip of an array of all layers, repeated for each layer."""
     return np.full(slot.shape[1], clips[slot.clip_path], np.float32)
 
 
 def _is_activation(path: str, layers: dict[str, int]) -> bool:
-    """Return whether a clip is of an activation there: a source has an embedding and no logits."""
+    """Return whether a clip belongs to an activation: a source embedding has no logits."""
     source = path.startswith("src_embedding/") and "decoder_stack" in layers
     return not source and not path.endswith("kernel_kv_clip_max")
 
 
 def _floats(target: LightSeqTarget, slot: ArraySlot) -> Callable[[], np.ndarray]:
-    """Return what makes one of the file's arrays of the canonical ones, flat float32."""
+    """Return the function that makes an array of the file from the canonical ones, flat float32."""
     shapes = expected_shapes(target.spec)
 
     def make() -> np.ndarray:
@@ -116,7 +116,7 @@ def _floats(target: LightSeqTarget, slot: ArraySlot) -> Callable[[], np.ndarray]
 
 
 def _quantised(target: LightSeqTarget, slot: ArraySlot, clips: dict[str, float]) -> Callable[[], np.ndarray]:
-    """Return what makes an array of bytes; it also notes the clip, which every format stores later than the array."""
+    """Return the function that makes an array of bytes and records its clip, which is stored after the array."""
     read = _floats(target, slot)
 
     def make() -> np.ndarray:
@@ -132,7 +132,7 @@ def _quantised(target: LightSeqTarget, slot: ArraySlot, clips: dict[str, float])
 
 
 def settings(target: LightSeqTarget, conf: LightSeqConf) -> dict[str, Setting]:
-    """Return the fields of model_conf, and of lang2gate, as the file says them."""
+    """Return the fields of model_conf and lang2gate for the file."""
     spec = target.spec
     stack = spec.input_stack
     everything: dict[str, Setting] = {
@@ -148,7 +148,7 @@ def settings(target: LightSeqTarget, conf: LightSeqConf) -> dict[str, Setting]:
         "topk": conf.topk,
         "trg_end_id": conf.end_id,
         "eos_id": conf.end_id,
-        # T5 files say post-norm and mean nothing by it.
+        # T5 files say post-norm, which has no effect.
         "is_post_ln": not stack.pre_norm or conf.base_type in ("T5", "MT5"),
         "no_scale_embedding": no_scale_embedding(spec) or conf.base_type in ("T5", "MT5"),
         "use_gelu": stack.activation is not Activation.RELU,

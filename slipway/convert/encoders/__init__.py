@@ -1,1 +1,1 @@
-"""Conversion of text encoders and of graphs and modules that are one file: arrays in, arrays out."""
+"""Conversion of text encoders, and of graphs and modules in a single file: arrays in, arrays out."""

@@ -1,7 +1,7 @@
-"""How the chosen model is to be scheduled here: instances, threads, and how many tokens a batch may have.
+"""Plan the scheduling of the chosen model on this machine: instances, threads, and tokens per batch.
 
-A CPU that is full with one row gains nothing from a second one: batches pay while a row alone leaves cores or vector
-units idle. Both are measured, and what was found is written into the config.
+Batches pay off only if a single row leaves cores or vector units idle; a CPU that one row keeps busy gains nothing from
+a second one. So batches and parallel instances are measured, and the better choice is written into the config.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from slipway.convert.plan import Plan, Rate
 from slipway.convert.runner import OpenModel
 from slipway.cores import cpu_limit
 
-PADDING_SHARE: Final = 0.1  # of a batch; the time it costs is at most as large
-_ENOUGH: Final = 0.95  # of the best rate: larger batches only add waiting
-_WORTH_LATENCY: Final = 1.15  # several instances make a lone request slower: they must bring that much
-_PAYS: Final = 1.05  # batching must bring that much, else requests run one by one
+PADDING_SHARE: Final = 0.1  # of a batch; padding costs at most this share of its time
+_ENOUGH: Final = 0.95  # share of the best rate: beyond it, larger batches only add latency
+_WORTH_LATENCY: Final = 1.15  # gain required of several instances, since they slow down a single request
+_PAYS: Final = 1.05  # gain required of batching; otherwise requests run one by one
 _SECONDS: Final = 0.4
 
 
-Reopen = Callable[[int], OpenModel]  # the same model with that many instances
+Reopen = Callable[[int], OpenModel]  # opens the same model with that many instances
 
 
 def plan_batching(reopen: Reopen, subject: Subject, lengths: Sequence[int]) -> Plan:
-    """Measure batches on one instance, and rows on one instance per core; return what serves most rows."""
+    """Measure batches on one instance, and single rows on one instance per core; return the plan with the best rate."""
     if subject.interface.max_batch_size < 2:
         return Plan(1, 0, why=subject.interface.unbatched or "the model has no batch dimension")
     with reopen(1) as model:
@@ -61,7 +61,7 @@ def _instance_rates(model: OpenModel, subject: Subject, lengths: Sequence[int]) 
 
 
 def decide(rates: Sequence[Rate], instance_rates: Sequence[Rate], cores: int) -> Plan:
-    """Return the plan that the rates ask for. Pure."""
+    """Return the plan with the best measured rate. Pure."""
     lengths = sorted({rate.length for rate in rates})
     by_length = {length: [rate for rate in rates if rate.length == length] for length in lengths}
     best = {length: max(rate.rows_per_second for rate in rows) for length, rows in by_length.items()}
@@ -71,14 +71,14 @@ def decide(rates: Sequence[Rate], instance_rates: Sequence[Rate], cores: int) ->
     parallel = _mean([together[length] / best[length] for length in lengths]) if together else 0.0
     measured = (tuple(rates), tuple(instance_rates))
     if parallel >= _WORTH_LATENCY:
-        why = f"{cores} instances with one thread each serve {parallel:.2f} times the rows of one instance with batches"
+        why = f"{cores} instances with one thread each serve {parallel:.2f} times as many rows as one with batches"
         return Plan(cores, 0, *measured, why=why)
     if max(gain.values()) < _PAYS:
-        why = f"batches serve at most {max(gain.values()):.2f} times the rows of single requests: they run one by one"
+        why = f"batches serve at most {max(gain.values()):.2f} times the rows of single requests: no batching"
         return Plan(1, 0, *measured, why=why)
     tokens = max(length * rows for length, rows in knees.items() if gain[length] >= _PAYS)
-    pays = ", ".join(f"{gain[length]:.2f} times the rows at {length} tokens" for length in lengths)
-    return Plan(1, tokens, *measured, why=f"batches serve {pays}; beyond {tokens} tokens they gain nothing more")
+    pays = ", ".join(f"{gain[length]:.2f} times as many rows at {length} tokens" for length in lengths)
+    return Plan(1, tokens, *measured, why=f"batches serve {pays}; above {tokens} tokens per batch nothing is gained")
 
 
 def _knee(rates: Sequence[Rate], best: float) -> int:
@@ -86,5 +86,5 @@ def _knee(rates: Sequence[Rate], best: float) -> int:
 
 
 def _mean(ratios: Sequence[float]) -> float:
-    """Return the geometric mean, the right one for ratios."""
+    """Return the geometric mean, which is the right mean for ratios."""
     return math.exp(sum(map(math.log, ratios)) / len(ratios))

@@ -1,6 +1,6 @@
-"""Make the files of one variant: the ONNX graph, its quantised forms, OpenVINO's, TorchScript.
+"""Build the files of one variant: ONNX, its quantised versions, OpenVINO, TorchScript or a TensorRT engine.
 
-Every engine but pytorch starts from the one ONNX file that was exported. Nothing here judges what was made.
+Every engine except pytorch starts from the same exported ONNX file. The result is judged elsewhere.
 """
 
 from __future__ import annotations
@@ -26,32 +26,32 @@ from slipway.datatypes import BY_NAME
 from slipway.errors import SlipwayError, invalid
 from slipway.machine import has_bfloat16
 
-_ALPHA: Final = 0.85  # of SmoothQuant; on MiniLM 0.5, 0.7, 0.85, 0.95 give cosines 0.991, 0.997, 0.9976, 0.9967
+_ALPHA: Final = 0.85  # of SmoothQuant; on MiniLM 0.5, 0.7, 0.85, 0.95 yield cosines 0.991, 0.997, 0.9976, 0.9967
 
-# OpenVINO prepares itself for each shape that it has not seen: with MiniLM, 10 ms and 2 MB, and forgets the oldest of
-# about 70. Sentences of 4 to 80 tokens at concurrency 16, per second: all lengths 480, steps of 4 480, 8 500, 16 475.
+# OpenVINO prepares for every new shape, which takes 10 ms and 2 MB with MiniLM, and keeps about 70 of them. Sentences
+# per second, with 4 to 80 tokens at concurrency 16: any length 480; multiples of 4: 480, of 8: 500, of 16: 475.
 _LENGTH_STEP: Final = 8
-_LONGEST: Final = 512  # of an engine's rows, where the source does not say
-_WORKSPACE: Final = 1 << 30  # bytes TensorRT may use while it tries kernels
+_LONGEST: Final = 512  # tokens in a row of a TensorRT engine, if the source sets no limit
+_WORKSPACE: Final = 1 << 30  # bytes that TensorRT may use while it tries kernels
 
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """What a variant needs in its config.pbtxt."""
+    """The settings that a built variant needs in its config.pbtxt."""
 
     backend: str
     platform: str = ""
     parameters: dict[str, str] = field(default_factory=dict)
-    file: str = ""  # default_model_filename, where it is not the backend's usual one
+    file: str = ""  # default_model_filename, if it is not the backend's default
     graph_level: int = 0  # optimization.graph.level
     on_gpu: bool = False
-    length_step: int = 1  # lengths worth telling apart
+    length_step: int = 1  # lengths are rounded up to multiples of this
 
 
 @dataclass(frozen=True, slots=True)
 class BuildInputs:
-    """What builders share: the subject, the exported graph, rows to calibrate with; `graph_problem` says why there is
-    no graph where engines can do without."""
+    """The inputs of all builders: the subject, the exported graph, and rows for calibration. `graph_problem` is why
+    there is no graph, if engines can do without."""
 
     subject: Subject
     graph: Path
@@ -63,13 +63,13 @@ Builder = Callable[[BuildInputs, Variant, Path], Built]
 
 
 def build(inputs: BuildInputs, variant: Variant, directory: Path) -> Built:
-    """Write the variant's files into the version directory; raise `SlipwayError` when its tools cannot."""
+    """Write the variant's files into the version directory; raise `SlipwayError` if its tools fail."""
     try:
         return _BUILDERS[variant.engine](inputs, variant, directory)
     except (OSError, SlipwayError):
         raise
     except Exception as error:  # converters raise types without a common root
-        raise invalid(f"{variant.label} cannot be made: {cause_of(error)}") from error
+        raise invalid(f"{variant.label} cannot be built: {cause_of(error)}") from error
 
 
 def _onnxruntime(inputs: BuildInputs, variant: Variant, directory: Path) -> Built:
@@ -90,7 +90,7 @@ def _require_graph(inputs: BuildInputs) -> None:
 
 
 def _link_graph(graph: Path, directory: Path) -> None:
-    """Put the graph and the files of its external data into `directory`, without copying where the disk allows."""
+    """Put the graph and its external data files into `directory`, as hard links if possible."""
     for file in (each for each in graph.parent.rglob("*") if each.is_file()):
         target = directory / file.relative_to(graph.parent)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -101,17 +101,17 @@ def _link_graph(graph: Path, directory: Path) -> None:
 
 
 def _openvino(inputs: BuildInputs, variant: Variant, directory: Path) -> Built:
-    openvino = import_openvino()  # without its telemetry, and so before nncf, which has the same
+    openvino = import_openvino()  # disables telemetry; must precede the import of nncf, which has the same
     subject = inputs.subject
     model = subject.openvino_model() if isinstance(subject, Program) else openvino.Core().read_model(inputs.graph)
     if variant.precision == "int8":
         model = _quantise(model, variant, inputs.calibration)
     openvino.save_model(model, directory / "model.xml", compress_to_fp16=variant.precision == "fp16")
-    # Said in so many words: left to itself, OpenVINO rounds to bfloat16 wherever the CPU can.
+    # Explicit, because by default OpenVINO rounds to bfloat16 on every CPU that supports it.
     rounds = variant.precision == "bf16" or (variant.method == PARTLY and has_bfloat16())
     hint = "bf16" if rounds else "f32"
     longest = inputs.subject.interface.longest
-    fits = longest > 0 and longest % _LENGTH_STEP == 0  # a longest row must not become longer
+    fits = longest > 0 and longest % _LENGTH_STEP == 0  # rounding must not exceed the longest row
     return Built("openvino", parameters={"INFERENCE_PRECISION_HINT": hint}, length_step=_LENGTH_STEP if fits else 1)
 
 
@@ -119,7 +119,7 @@ def _quantise(model: Any, variant: Variant, rows: Sequence[Arrays]) -> Any:
     nncf = _import_nncf()
     from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters, AdvancedSmoothQuantParameters
 
-    alpha = -1.0 if variant.method == PLAIN else _ALPHA  # -1 turns it off
+    alpha = -1.0 if variant.method == PLAIN else _ALPHA  # -1 disables SmoothQuant
     kept = _narrowing(model) if variant.method == PARTLY else []
     logging.getLogger("nncf").setLevel(logging.CRITICAL)  # its own function would silence the root's handlers too
     with quiet_tools():
@@ -136,7 +136,7 @@ def _quantise(model: Any, variant: Variant, rows: Sequence[Arrays]) -> Any:
 
 
 def _import_nncf() -> Any:
-    """Return the module `nncf`; what it makes of every logger that anybody creates from then on is undone."""
+    """Import `nncf` and restore the logger class, which it replaces for the entire process."""
     logger_class = logging.getLoggerClass()
     import nncf
 
@@ -145,8 +145,10 @@ def _import_nncf() -> Any:
 
 
 def _narrowing(model: Any) -> list[str]:
-    """Return the products that make a vector much shorter: the second of a feed-forward block, whose input has the
-    outliers that cost 8-bit transformers most of their digits."""
+    """Return the matrix products that make a vector much shorter, such as the second one in a feed-forward block.
+
+    Outliers in their input cause most of the error of 8-bit transformers.
+    """
     return [node.get_friendly_name() for node in model.get_ops() if node.get_type_name() == "MatMul" and _narrows(node)]
 
 
@@ -165,7 +167,7 @@ def _pytorch(inputs: BuildInputs, variant: Variant, directory: Path) -> Built:
         inputs.subject.export_torch(directory / "model.pt", variant.precision)
         return Built("pytorch", "pytorch_libtorch")
     if variant.precision != "fp32":
-        raise invalid("a torch.export program keeps the number types that it was exported with: ask for fp32")
+        raise invalid("a torch.export program keeps the number types that it was exported with: use --precision fp32")
     return Built("pytorch", file=inputs.subject.copy_program(directory))
 
 

@@ -1,4 +1,4 @@
-"""Inputs of a model as a person declares them, where its file does not say: `--input NAME:TYPE:DIMS[:LIMIT]`."""
+"""Inputs that the user declares because the model file does not: `--input NAME:TYPE:DIMS[:LIMIT]`."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ _INPUT: Final = re.compile(r"(?P<name>[A-Za-z_]\w*):(?P<datatype>\w+):(?P<dims>-
 
 @dataclass(frozen=True, slots=True)
 class DeclaredInput:
-    """One declaration. Dims include the batch dimension; `limit` is the first integer that is too large, 0 if none."""
+    """One declaration. Dims include the batch dimension; integers are below `limit`, where 0 means no limit."""
 
     spec: TensorSpec
     limit: int = 0
 
 
 def parse_input(text: str) -> DeclaredInput:
-    """Return what a text such as `x:FP32:-1,2` or `ids:INT64:-1,-1:30522` declares; raise INVALID_ARG for any other."""
+    """Parse a declaration such as `x:FP32:-1,2` or `ids:INT64:-1,-1:30522`; raise INVALID_ARG if it is malformed."""
     found = _INPUT.fullmatch(text)
     if found is None or found["datatype"] not in BY_NAME:
         raise invalid(
-            f"'{text}' declares no input: expected NAME:TYPE:DIMS such as x:FP32:-1,2, or NAME:TYPE:DIMS:LIMIT with "
-            f"the first integer that is too large; types: {', '.join(BY_NAME)}"
+            f"'{text}' is not an input declaration: expected NAME:TYPE:DIMS, such as x:FP32:-1,2, or "
+            f"NAME:TYPE:DIMS:LIMIT for integers below LIMIT; types: {', '.join(BY_NAME)}"
         )
     dims = tuple(int(size) for size in found["dims"].split(","))
     return DeclaredInput(TensorSpec(found["name"], found["datatype"], dims), int(found["limit"] or 0))
 
 
 def limits_of(declared: Sequence[DeclaredInput]) -> dict[str, int]:
-    """Return the limits that are declared, by input."""
+    """Return the declared limits by input name."""
     return {each.spec.name: each.limit for each in declared if each.limit}

@@ -1,7 +1,7 @@
-"""The interface of a graph: what `slipway config create` and auto-completion write about it, and shapes to and fro.
+"""The interface of a graph, as `slipway config create` and auto-completion write it, and shapes in both directions.
 
-One description for all three: `complete_from_graph`. A config declares at least one dim for every tensor, so a tensor
-of rows alone, or a scalar, has another shape in requests than in the graph.
+All three share one description: `complete_from_graph`. A config declares at least one dim for every tensor, so a tensor
+with only a batch axis, or a scalar, has different shapes in requests and in the graph.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def interface_of(graph: Graph) -> Interface:
     names = {spec.name for spec in outputs}
     words = [spec.name for spec in outputs if spec.datatype == "BYTES"]
     if words:
-        raise invalid(f"output '{words[0]}' gives strings, and the gate compares numbers")
+        raise invalid(f"output '{words[0]}' contains strings, but the gate can only compare numbers")
     batched = config.max_batch_size > 0
     pads = {spec.name: 0 for spec in inputs if -1 in spec.dims}
     maskable = batched and {IDS, MASK} <= pads.keys()
@@ -55,28 +55,28 @@ def _trims(outputs: Sequence[TensorSpec]) -> Iterator[tuple[str, int, str, int]]
 
 
 def to_graph(arrays: Arrays, graph: Graph, interface: Interface) -> Arrays:
-    """Return arrays of a request in the shapes that the graph takes."""
+    """Return the arrays of a request in the shapes that the graph accepts."""
     inputs = {**graph.initializers, **graph.inputs}
     ranks = {name: len(tensor.dims) for name, tensor in inputs.items() if tensor.ranked}
     return {name: _with_rank(array, ranks.get(name, array.ndim), interface) for name, array in arrays.items()}
 
 
 def to_request(answers: Mapping[str, np.ndarray], interface: Interface) -> Arrays:
-    """Return what the graph gave in the shapes of an answer."""
+    """Return the outputs of the graph in the shapes of a response."""
     first = int(interface.max_batch_size > 0)
     ranks = {spec.name: first + len(spec.dims) for spec in interface.outputs}
     return {name: _with_rank(np.asarray(array), ranks[name], interface) for name, array in answers.items()}
 
 
 def rows_to_request(arrays: Mapping[str, np.ndarray], interface: Interface) -> Arrays:
-    """Return arrays in the graph's shapes as those of a request."""
+    """Return arrays in the graph's shapes in the shapes of a request."""
     first = int(interface.max_batch_size > 0)
     ranks = {spec.name: first + len(spec.dims) for spec in interface.inputs}
     return {name: _with_rank(np.asarray(array), ranks[name], interface) for name, array in arrays.items()}
 
 
 def _with_rank(array: np.ndarray, rank: int, interface: Interface) -> np.ndarray:
-    """Return the array with the one dim more, or less, that declares a tensor of rows alone or a scalar."""
+    """Return the array with one dim more, or less, as declared for a scalar or a tensor with only a batch axis."""
     first = int(interface.max_batch_size > 0)
     if array.ndim == rank or {array.ndim, rank} != {first, first + 1}:
         return array

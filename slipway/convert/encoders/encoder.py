@@ -1,7 +1,7 @@
-"""The torch side of a text model: open the checkpoint, put the task's head on top, trace it.
+"""The torch module of a text model: load the checkpoint and add the head of the task.
 
-`transformers` computes the network; only pooling, normalising and the choice of outputs are ours. Nothing here decides
-whether the result is good enough (gate.py) or where it goes (package.py).
+`transformers` computes the network; only pooling, normalising and the selection of outputs are implemented here. The
+result is judged in gate.py and packaged in package.py.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from slipway.errors import invalid
 
 
 def load_network(source: EncoderSource) -> Any:
-    """Return the checkpoint as a torch module in FP32; raise `SlipwayError` when an array is missing or unreadable."""
+    """Return the checkpoint as a torch module in FP32; raise `SlipwayError` if an array is missing or unreadable."""
     network, report = load_pretrained(
         TASKS[source.task].auto_class,
         source.directory,
         use_safetensors=_has_safetensors(source.directory),
-        attn_implementation="eager",  # the plain form of attention is what onnxruntime recognises and fuses
+        attn_implementation="eager",  # onnxruntime recognises and fuses this form of attention
         output_loading_info=True,
     )
     missing = sorted(key for key in report["missing_keys"] if not _is_unused(key, source.task))
     if missing or report["mismatched_keys"]:
         names = missing or sorted(str(key[0]) for key in report["mismatched_keys"])
-        kind = "missing" if missing else "of another shape"
-        raise invalid(f"the checkpoint in '{source.directory}' has {len(names)} arrays {kind}, first '{names[0]}'")
+        kind = "missing" if missing else "misshapen"
+        raise invalid(f"the checkpoint in '{source.directory}' has {len(names)} {kind} arrays, first '{names[0]}'")
     return network.eval()
 
 
@@ -38,16 +38,16 @@ def _has_safetensors(directory: Path) -> bool | None:
 
 
 def _is_unused(key: str, task: Task) -> bool:
-    """Return whether an absent array does not matter: BERT's pooler is on the way to sequence labels only."""
+    """Return whether a missing array does not matter: only sequence classification uses BERT's pooler."""
     return TASKS[task].auto_class != "AutoModelForSequenceClassification" and "pooler." in key
 
 
 def build_encoder(source: EncoderSource, network: Any) -> Any:
-    """Return a torch module from the source's inputs (positional, INT64) to the tuple of its task's FP32 outputs."""
+    """Return a torch module that maps the source's inputs (positional, INT64) to a tuple of the task's FP32 outputs."""
     import torch
 
     class Encoder(torch.nn.Module):
-        """The network with the task's head."""
+        """The network with the head of its task."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -97,7 +97,7 @@ def _spans(source: EncoderSource, network: Any, inputs: tuple[Any, ...]) -> tupl
 
 
 def _entailment(source: EncoderSource, network: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Ask every label of every text as a row of its own: [texts, labels, tokens] -> [texts, labels]."""
+    """Run every label of every text as a separate row: [texts, labels, tokens] -> [texts, labels]."""
     texts, labels, tokens = inputs[0].shape
     flat = tuple(tensor.reshape(-1, tokens) for tensor in inputs)
     return (_ask(source, network, flat).logits[:, source.entailment].reshape(texts, labels),)

@@ -1,7 +1,7 @@
-"""A graph as a conversion asks it: its interface, rows to ask with, and whether rows are apart, found by running it.
+"""A graph as a conversion sees it: its interface, rows to run, and whether rows are independent, found by running it.
 
-Rows are those of a sample, or made up in sizes that the graph takes. What running shows about shapes is
-`backends/shared/probing.py`; which dims of a graph a config declares is `described.py`.
+Rows come from a sample, or are made up in sizes that the graph accepts. `backends/shared/probing.py` finds shapes by
+running; `described.py` decides which dims of a graph a config declares.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from slipway.convert.encoders.subject import Case, Interface
 from slipway.convert.thresholds import TOLERANCE
 from slipway.errors import SlipwayError, invalid
 
-_USUAL: Final = (1, 9, 64)  # that made-up rows have where any size will do
-_ROWS: Final = 4  # of a batch whose rows are compared with themselves alone
-SAMPLE_HINT: Final = "give typical ones with --sample FILE.npz, an array for each of"
+_USUAL: Final = (1, 9, 64)  # of made-up rows, if the graph accepts any size
+_ROWS: Final = 4  # of a batch whose rows are compared with the same rows run alone
+SAMPLE_HINT: Final = "give typical inputs with --sample FILE.npz, an array for each of"
 
 
 class Sampler(Protocol):
-    """Inputs to ask a model with."""
+    """Inputs to run a model with."""
 
     def cases(self) -> Iterable[Case]:
-        """Return what the gate asks."""
+        """Return the inputs for the gate."""
 
     def sample(self, length: int, rows: int) -> Arrays:
         """Return a batch to measure with."""
@@ -44,12 +44,12 @@ class Sampler(Protocol):
         """Return two rows to trace a module with."""
 
     def unknown_ranges(self) -> tuple[str, ...]:
-        """Return the integer inputs whose values nobody knows."""
+        """Return the integer inputs with unknown range."""
 
 
 @dataclass(frozen=True, slots=True)
 class Explored:
-    """A graph that was run; `path` is its file, for messages."""
+    """A graph that has been run; `path` is its file, for messages."""
 
     path: Path
     graph: Graph
@@ -62,22 +62,22 @@ class Explored:
         return to_graph(self.sampler.example(), self.graph, self.interface)
 
     def answer(self, rows: Arrays) -> Arrays:
-        """Return what the graph itself gives, in the shapes of requests and answers."""
+        """Return the outputs of the graph itself; rows and outputs have the shapes of requests and responses."""
         names = [spec.name for spec in self.interface.outputs]
         try:
             answers = self.run(to_graph(rows, self.graph, self.interface), names)
         except SlipwayError as error:
             shapes = {name: list(array.shape) for name, array in rows.items()}
             hint = "" if isinstance(self.sampler, GivenSampler) else f"; {SAMPLE_HINT} {', '.join(shapes)}"
-            raise invalid(f"'{self.path}' itself fails on inputs {shapes}: {error.message}{hint}") from error
+            raise invalid(f"source '{self.path}' fails on inputs {shapes}: {error.message}{hint}") from error
         return to_request({name: answers[name] for name in names}, self.interface)
 
 
 def explore(
     graph: Graph, run: Run, limits: Mapping[str, int], *, sample: Path | None, path: Path, cause: str = ""
 ) -> Explored:
-    """Return the graph with its interface and what to ask it; without batches where its rows are not apart, of which
-    `cause` says why in that case. Raise INVALID_ARG where nothing that is made up can be run."""
+    """Return the graph with its interface and sample inputs; without batches if its rows are not independent, with
+    `cause` as the explanation. Raise INVALID_ARG if the graph fails on all made-up inputs."""
     graph = settled(graph, run) if sample is None else settled_by(sample, graph, run)
     explored = _explored(graph, run, limits, sample, path)
     why = _row_dependence(explored)
@@ -98,8 +98,8 @@ def _explored(graph: Graph, run: Run, limits: Mapping[str, int], sample: Path | 
 
 
 def _sizes(graph: Graph, interface: Interface, run: Run, path: Path) -> Sizes | None:
-    """Return sizes that work, None where any seems to."""
-    strings = any(spec.datatype == "BYTES" for spec in interface.inputs)  # which the sampler refuses
+    """Return sizes that work, None if any size seems to."""
+    strings = any(spec.datatype == "BYTES" for spec in interface.inputs)  # the sampler refuses them
     if strings or not any(-1 in spec.dims for spec in interface.inputs):
         return None
     if len(list(working_sizes(graph, run, _USUAL))) == len(_USUAL):
@@ -107,14 +107,14 @@ def _sizes(graph: Graph, interface: Interface, run: Run, path: Path) -> Sizes | 
     found = find_sizes(graph, run)
     if found is None:
         raise invalid(
-            f"'{path}' fails on everything that can be made up for its inputs, in every size that was tried: "
+            f"'{path}' fails on all made-up inputs, in every size that was tried: "
             f"{SAMPLE_HINT} {', '.join(graph.inputs)}"
         )
     return found
 
 
 def _row_dependence(explored: Explored) -> str:
-    """Return how rows of a batch disturb each other in the model itself, "" where they do not."""
+    """Return how rows of a batch affect each other in the model itself, "" if they do not."""
     interface = explored.interface
     if interface.max_batch_size == 0:
         return ""
@@ -123,20 +123,20 @@ def _row_dependence(explored: Explored) -> str:
         together = explored.answer(batch)
         rows = [explored.answer({name: array[row : row + 1] for name, array in batch.items()}) for row in range(_ROWS)]
     except SlipwayError:
-        return ""  # the gate asks again, and says what fails
+        return ""  # the gate runs it again, and reports what fails
     for name, array in together.items():
         for row, alone in enumerate(rows):
             if len(array) != _ROWS or len(alone[name]) != 1:
                 counts = f"{len(array)} for {_ROWS}, {len(alone[name])} for 1"
-                return f"the rows of output '{name}' are not those of the inputs (it gave {counts})"
+                return f"the rows of output '{name}' are not those of the inputs (it returned {counts})"
             if distance(array[row], alone[name][0]).relative > TOLERANCE:
-                return f"what output '{name}' gives for a row depends on the other rows of its batch"
+                return f"the values of output '{name}' for a row depend on the other rows of its batch"
     return ""
 
 
 def ranked(graph: Graph, declared: Sequence[DeclaredInput], sample: Path | None, path: Path) -> Graph:
-    """Return the graph with the dims of inputs that it gives no shape, as declared or as those of the sample; raise
-    INVALID_ARG, with what to do, where neither says them."""
+    """Return the graph with the dims of inputs that have no shape in it, as declared or from the sample; raise
+    INVALID_ARG, with what to do, if neither has them."""
     missing = [name for name, tensor in graph.inputs.items() if not tensor.ranked]
     if not missing:
         return graph
@@ -147,8 +147,8 @@ def ranked(graph: Graph, declared: Sequence[DeclaredInput], sample: Path | None,
     if unknown:
         datatype = graph.inputs[unknown[0]].config_type.removeprefix("TYPE_")
         raise invalid(
-            f"'{path}' gives no shape for input '{unknown[0]}', not even how many dimensions it has: give it with "
-            f"--input {unknown[0]}:{datatype}:DIMS (such as -1,16), or with --sample FILE.npz, an array for each input"
+            f"'{path}' does not specify the shape of input '{unknown[0]}', or even its number of dims: declare it with "
+            f"--input {unknown[0]}:{datatype}:DIMS (such as -1,16), or give --sample FILE.npz with an array per input"
         )
     return replace(graph, inputs={name: _given(each, dims) for name, each in graph.inputs.items()})
 

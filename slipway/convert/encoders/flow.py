@@ -1,7 +1,7 @@
-"""How an encoder, a graph or a module file goes through the one conversion: its `Flow` (convert/flow.py).
+"""The `Flow` (convert/flow.py) of encoders, graphs and module files.
 
-All candidates but torch's start from one exported ONNX graph; they are compared row by row, timed in rows per second,
-and the winner is scheduled by what batches and instances bring here.
+All candidates except pytorch start from one exported ONNX graph. They are compared row by row and timed in rows per
+second. The scheduling of the winner depends on the measured gain from batches and instances.
 """
 
 from __future__ import annotations
@@ -35,23 +35,24 @@ _ONE_INSTANCE: Final = Plan(1, 0)
 
 
 def _notes(interface: Interface, *, is_sampled: bool) -> Iterator[str]:
-    """Yield what a user has to know of how the model was asked and is written."""
+    """Yield what the user needs to know about how the model was compared and written."""
     if interface.unbatched:
         yield f"it is written without batching (max_batch_size: 0): {interface.unbatched}"
     for name in interface.unknown_ranges:
         datatype = next(spec.datatype for spec in interface.inputs if spec.name == name)
         yield (
-            f"which values input '{name}' ({datatype}) takes is not known, so it was compared on 0 and 1 alone: give "
-            f"the first that is too large with --input {name}:{datatype}:DIMS:LIMIT, or typical ones with --sample"
+            f"the range of input '{name}' ({datatype}) is unknown, so it was compared only on 0 and 1: declare it with "
+            f"--input {name}:{datatype}:DIMS:LIMIT, where all values are below LIMIT, or give typical values with "
+            f"--sample FILE.npz"
         )
     if interface.sizes and not is_sampled:
         sizes = ", ".join(map(str, interface.sizes))
-        yield f"it does not take every size, so that it was compared and measured with {sizes} in its variable dims"
+        yield f"it does not accept every size, so it was compared and measured with {sizes} in its variable dims"
 
 
 @contextmanager
 def open_encoders(path: Path, origin: str, options: ConvertOptions, progress: Progress) -> Iterator[EncoderFlow]:
-    """Yield the flow of a source with the libraries kept quiet; raise `SlipwayError` when it cannot be converted."""
+    """Yield the flow of a source, with the libraries silenced; raise `SlipwayError` if it cannot be converted."""
     variants, skipped = choose_variants(options)
     require_libraries(_LIBRARIES, "convert")
     with quiet_libraries():
@@ -94,13 +95,13 @@ class EncoderFlow:
         self._subject = source.subject
         self._options = options
         self._progress = progress
-        self._expected: Sequence[Expectation]  # of prepare
+        self._expected: Sequence[Expectation]  # set by prepare, like the next one
         self._inputs: BuildInputs
         self._built: dict[Variant, Built] = {}
 
     def prepare(self, work: Path) -> None:
-        """Ask the reference, read what quantisers are calibrated with, export the graph."""
-        self._progress("asking the reference")
+        """Run the reference, read the calibration data, export the graph."""
+        self._progress("running the reference")
         self._expected = expectations(self._subject)
         self._progress("exporting")
         graph = work / "graph" / "model.onnx"
@@ -110,7 +111,7 @@ class EncoderFlow:
         self._inputs = BuildInputs(self._subject, graph, calibration, problem)
 
     def _export(self, graph: Path) -> str:
-        """Write the graph that engines start from; return why there is none, where some engine does without."""
+        """Write the graph that engines start from; return why there is none, if some engine can do without."""
         is_program = isinstance(self._subject, Program)
         needless = ("pytorch", "openvino") if is_program else ("pytorch",)
         if all(variant.engine in needless for variant in self.variants):
@@ -124,31 +125,32 @@ class EncoderFlow:
         return ""
 
     def make(self, variant: Variant, directory: Path) -> None:
-        """Build the files of one engine and precision."""
+        """Build the files and the config of one variant."""
         self._check_ranges(variant)
         (directory / VERSION).mkdir(parents=True)
         self._built[variant] = build(self._inputs, variant, directory / VERSION)
         self._configure(variant, directory, _ONE_INSTANCE)
 
     def _check_ranges(self, variant: Variant) -> None:
-        """Refuse to quantise what nobody knows the values of: calibrated and compared on 0 and 1, anything passes."""
+        """Refuse to quantise an input of unknown range: calibrated and compared on 0 and 1, anything passes."""
         unknown = self._subject.interface.unknown_ranges
         if variant.precision == "int8" and unknown:
             raise invalid(
-                f"the values of input '{unknown[0]}' are not known; tell the first that is too large with "
-                f"--input {unknown[0]}:TYPE:DIMS:LIMIT, or give typical ones with --sample FILE.npz"
+                f"the range of input '{unknown[0]}' is unknown; declare it with "
+                f"--input {unknown[0]}:TYPE:DIMS:LIMIT, where all values are below LIMIT, or give typical values with "
+                f"--sample FILE.npz"
             )
 
     def judge(self, model: OpenModel, variant: Variant) -> GateVerdict:
-        """Compare every row, in its batch and alone."""
+        """Compare every row, both in its batch and alone."""
         return judge(model.run, self._expected, variant.precision, self._subject.interface)
 
     def measure(self, model: OpenModel) -> tuple[RowSpeed, ...]:
-        """Return rows per second at the lengths that were asked for."""
+        """Return the rows per second at the requested lengths."""
         return measure(model, self._subject, self._options.lengths)
 
     def package(self, winner: Made, new: Path) -> None:
-        """Plan the scheduling of the winner, and write the models around it."""
+        """Plan the scheduling of the winner and write the models around it."""
         variant, directory = winner.variant, winner.directory
 
         def reopen(instances: int) -> OpenModel:
@@ -160,7 +162,7 @@ class EncoderFlow:
         self._configure(variant, directory, plan)
         self.report.batching = plan
         if self._built[variant].file:
-            self.report.notes.append("torch.export files are served by Slipway alone: NVIDIA Triton does not read them")
+            self.report.notes.append("torch.export files are served only by Slipway: NVIDIA Triton does not read them")
         self._source.write_around(new)
 
     def _configure(self, variant: Variant, directory: Path, plan: Plan) -> None:

@@ -1,13 +1,13 @@
-"""The numeric gate: what a candidate gives against what the source gives, before anything is written.
+"""The numeric gate: compares a candidate's outputs with those of the source before anything is written.
 
-Pure, over arrays: `run` is the candidate as it would be served. Every row of every case is compared with the same row
-alone and without padding in the reference, and with itself alone in the candidate: an answer must not depend on whom
-it shares a batch with.
+Pure, over arrays: `run` is the candidate as it would be served. Every row of every case is compared with the reference
+output for the same row, run alone and without padding. It is also compared with the candidate's own output for the row
+alone, because a result must not depend on the other rows in the batch.
 
-Criteria (Thresholds): FP32 by the largest absolute difference, relative where outputs are large; reduced precision by
-the label that wins and by direction: the mean over the rows, and a floor for the worst one. A row of many tokens is the
-mean of theirs. What is a single number per row has no direction: the numbers of all rows are one vector then, centred,
-so that their order counts and not their common size.
+Criteria (Thresholds): FP32 is judged by the largest absolute difference, relative if outputs are large. Reduced
+precision is judged by the winning label and by the cosine: its mean over all rows, and a floor for the worst row. The
+cosine of a row with many tokens is the mean over its tokens. A single number per row has no direction, so the numbers
+of all rows form one centred vector: their order counts, and not their common offset.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from slipway.convert.flow import GateVerdict
 from slipway.convert.thresholds import COSINE_INT8_EMBEDDING, LABELS, LIMITS, TOLERANCE, WORST_COSINE, Thresholds
 from slipway.errors import SlipwayError
 
-_ALONE_ELEMENTS: Final = 1 << 12  # cases larger than this are not run again row by row: that would double the gate
+_ALONE_ELEMENTS: Final = 1 << 12  # larger cases are not run again row by row, which would double the time
 
 
 def thresholds(precision: str, interface: Interface) -> Thresholds:
-    """Return the criteria of a precision."""
+    """Return the criteria for a precision."""
     limit = LIMITS[precision]
     if precision == "fp32":
         return Thresholds(difference=limit.difference)
@@ -40,9 +40,9 @@ def thresholds(precision: str, interface: Interface) -> Thresholds:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """How far a candidate is from the reference over all rows; `batch_*` from itself alone.
+    """The distance of a candidate from the reference over all rows; `batch_*` compare its rows in a batch and alone.
 
-    `difference` is relative to the largest output of its row where that is above 1.
+    `difference` is relative to the largest output of its row if that exceeds 1.
     """
 
     rows: int = 0
@@ -57,14 +57,14 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """One case and what each of its rows must give."""
+    """One case and the expected outputs of each of its rows."""
 
     case: Case
     rows: tuple[Arrays, ...]
 
 
 def expectations(subject: Subject) -> list[Expectation]:
-    """Ask the reference once for everything that candidates are compared with."""
+    """Run the reference once on every row of every case."""
     return [
         Expectation(case, tuple(_first_row(subject.reference(alone), subject.interface) for alone in case.alone))
         for case in subject.cases()
@@ -72,7 +72,7 @@ def expectations(subject: Subject) -> list[Expectation]:
 
 
 def judge(run: Run, expected: Sequence[Expectation], precision: str, interface: Interface) -> GateVerdict:
-    """Return how a candidate of `precision` does. A candidate that fails to answer does not pass."""
+    """Return the verdict on a candidate of `precision`. A candidate that fails to run does not pass."""
     criteria = thresholds(precision, interface)
     comparison = _Comparison(interface)
     for expectation in expected:
@@ -90,7 +90,7 @@ def judge(run: Run, expected: Sequence[Expectation], precision: str, interface: 
 
 
 def _problems(figures: Figures, limits: Thresholds) -> Iterator[str]:
-    """Yield what is broken; every comparison is written so that NaN breaks it."""
+    """Yield the criteria that fail; every comparison is written so that NaN fails it."""
     if limits.difference:
         if not figures.difference <= limits.difference:
             yield (
@@ -99,10 +99,10 @@ def _problems(figures: Figures, limits: Thresholds) -> Iterator[str]:
             )
         elif not figures.batch_difference <= limits.difference:
             found = f"{figures.batch_difference:.3g} (allowed: {limits.difference:g})"
-            yield f"a row alone and in a batch differ by {found}"
+            yield f"a row alone differs from the same row in a batch by {found}"
     if limits.agreement and not figures.agreement >= limits.agreement:
         yield (
-            f"the winning label is the reference's on {figures.agreement:.2%} of {figures.rows} rows "
+            f"its winning label matches the reference on {figures.agreement:.2%} of {figures.rows} rows "
             f"(required: {limits.agreement:.0%})"
         )
     if limits.cosine:
@@ -110,14 +110,14 @@ def _problems(figures: Figures, limits: Thresholds) -> Iterator[str]:
             yield f"its cosine to the reference is {figures.cosine:.5f} (required: {limits.cosine:g})"
         if not figures.worst_cosine >= limits.worst_cosine:
             found = f"{figures.worst_cosine:.5f} (required: {limits.worst_cosine:g})"
-            yield f"its cosine to the reference is as low as {found}"
+            yield f"its worst row's cosine to the reference is {found}"
         if not figures.batch_cosine >= limits.cosine:
             found = f"{figures.batch_cosine:.5f} (required: {limits.cosine:g})"
-            yield f"the cosine of a row alone to itself in a batch is {found}"
+            yield f"the cosine between a row alone and the same row in a batch is {found}"
 
 
 class _Comparison:
-    """Adds up the figures of one candidate."""
+    """Accumulates the figures of one candidate."""
 
     def __init__(self, interface: Interface) -> None:
         self._interface = interface
@@ -175,7 +175,7 @@ class _Comparison:
 
 
 def _least(of_outputs: Sequence[float]) -> float:
-    """Return the least cosine of all outputs, NaN if one is; min() would lose it."""
+    """Return the smallest cosine of all outputs, or NaN if one is NaN, which min() could lose."""
     return float(np.min(of_outputs, initial=1.0))
 
 
@@ -193,27 +193,27 @@ def _distance(found: Arrays, expected: Arrays) -> float:
 
 
 class _Directions:
-    """The cosines of one output's rows. Keeps numbers, not arrays: logits of a vocabulary are megabytes a row."""
+    """The cosines of one output's rows. Keeps numbers, not arrays: logits over a vocabulary take megabytes per row."""
 
     def __init__(self) -> None:
         self._rows: list[float] = []
         self._single: list[tuple[float, float]] = []
 
     def add(self, found: np.ndarray, expected: np.ndarray) -> None:
-        """Take one row."""
+        """Add one row."""
         if found.size == 1:
             self._single.append((float(found.item()), float(expected.item())))
         elif found.size:
-            # a vector of one element per token is a direction over the tokens
+            # one element per token: the direction is over the tokens
             lasts = (found.ravel(), expected.ravel()) if found.shape[-1] == 1 else (found, expected)
             self._rows.append(float(cosines(*lasts).mean()))
 
     def cosines(self) -> np.ndarray:
-        """Return one cosine per row; one for all rows that are single numbers."""
+        """Return one cosine per row, and a single one for all rows that are single numbers."""
         if not self._single:
             return np.array(self._rows or [1.0])
         one, other = np.array(self._single).T
-        if len(one) == 1 or not np.ptp(other):  # nothing to be ordered
+        if len(one) == 1 or not np.ptp(other):  # no order to compare
             return np.append(self._rows, 1.0 if distance(one, other).relative <= TOLERANCE else 0.0)
         numbers = other[np.isfinite(other)]
         centre = numbers.mean() if numbers.size else 0.0

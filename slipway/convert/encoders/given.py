@@ -1,6 +1,6 @@
-"""Inputs that a person gives: `--sample FILE.npz`, an array for each input of the model file, in its own shapes.
+"""Inputs from the user: `--sample FILE.npz`, with an array for each input of the model file, in its own shapes.
 
-They stand in for made-up ones: their sizes are sizes that the model takes, their values values that it is for.
+They replace made-up inputs: the model accepts their sizes and is meant for their values.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _MOST_CASES: Final = 64
 
 
 def read_sample(path: Path, names: Sequence[str] = ()) -> Arrays:
-    """Return the arrays of an .npz file, which has one for each of `names`; raise INVALID_ARG saying what is wrong."""
+    """Return the arrays of an .npz file, one for each of `names`; raise INVALID_ARG with what is wrong."""
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
@@ -41,8 +41,8 @@ def read_sample(path: Path, names: Sequence[str] = ()) -> Arrays:
 
 
 def settled_by(path: Path, graph: Graph, run: Run) -> Graph:
-    """Return the graph with what its description leaves open found with a sample instead of made-up values; raise
-    INVALID_ARG where the model cannot be run on it."""
+    """Return the graph with the parts that its description leaves open, found with a sample instead of made-up values;
+    raise INVALID_ARG if the model fails on it."""
     arrays = read_sample(path, list(graph.inputs))
     for name, array in arrays.items():
         _check(path, name, array, graph.inputs[name])
@@ -65,20 +65,20 @@ def settled_by(path: Path, graph: Graph, run: Run) -> Graph:
         if {len(answers[name])} != counts:
             given = f"{len(answers[name])} for {', '.join(map(str, sorted(counts)))}"
             return replace(
-                found, unbatched=f"the rows of output '{name}' are not those of the inputs (it gave {given})"
+                found, unbatched=f"the rows of output '{name}' are not those of the inputs (it returned {given})"
             )
     return found
 
 
 def _with_dims(tensor: GraphTensor, shape: tuple[int, ...], variable: set[int]) -> GraphTensor:
-    """Return an output without a stated shape with this one; a size that an input's variable dim has may vary too."""
+    """Return an output without a shape with this one; a size that is also that of an input's variable dim may vary."""
     if tensor.ranked:
         return tensor
     return replace(tensor, dims=tuple(-1 if size in variable else size for size in shape), ranked=True)
 
 
 class GivenSampler:
-    """Asks a model with rows of a sample. Takes the place of `sampling.InputSampler`."""
+    """Runs a model on rows of a sample. Replaces `sampling.InputSampler`."""
 
     def __init__(self, path: Path, graph: Graph, interface: Interface) -> None:
         arrays = read_sample(path, [spec.name for spec in interface.inputs])
@@ -90,22 +90,22 @@ class GivenSampler:
             raise _misfit(path, "its arrays have no or different numbers of rows")
 
     def unknown_ranges(self) -> tuple[str, ...]:
-        """Return nothing: the values of the sample are those that the model is for."""
+        """Return nothing: the model is meant for the values of the sample."""
         return ()
 
     def sizes(self) -> tuple[int, ...]:
-        """Return the one size to measure at: the rows of a sample are what they are."""
+        """Return the one size to measure: the rows of a sample have a fixed size."""
         return (max(array.shape[-1] if array.ndim else 1 for array in self._rows[0].values()),)
 
     def cases(self) -> Iterator[Case]:
-        """Yield each row alone, and rows in batches of 2 and of as many as a model takes."""
+        """Yield each row alone, and rows in batches of 2 and of the maximum batch size."""
         for index, row in enumerate(self._rows[:_MOST_CASES]):
             yield Case(f"row {index} of the sample", row, (row,))
         for count in (2, MAX_BATCH_SIZE) if self._batched else ():
             rows = self._cycled(count)
             yield Case(f"{count} rows of the sample", _stacked(rows), tuple(rows))
 
-    def sample(self, length: int, rows: int) -> Arrays:  # noqa: ARG002  a sample has the length that it has
+    def sample(self, length: int, rows: int) -> Arrays:  # noqa: ARG002  a sample has a fixed length
         """Return rows of the sample."""
         return _stacked(self._cycled(rows)) if self._batched else self._rows[0]
 
@@ -125,9 +125,9 @@ def _check(path: Path, name: str, array: np.ndarray, tensor: GraphTensor) -> Non
     found = datatype_of(array.dtype)
     if found is None or found.config_name != tensor.config_type:
         given = found.name if found else str(array.dtype)
-        raise _misfit(path, f"'{name}' is {given}, the model takes {tensor.config_type.removeprefix('TYPE_')}")
+        raise _misfit(path, f"'{name}' is {given}, but the model takes {tensor.config_type.removeprefix('TYPE_')}")
     if not _takes(tensor.dims, array.shape) and not _takes(tensor.dims, array.shape[1:]):
-        raise _misfit(path, f"'{name}' has the shape {list(array.shape)}, the model takes {list(tensor.dims)}")
+        raise _misfit(path, f"'{name}' has shape {list(array.shape)}, but the model takes {list(tensor.dims)}")
 
 
 def _takes(dims: tuple[int, ...], shape: tuple[int, ...]) -> bool:
@@ -139,14 +139,14 @@ def _misfit(path: Path, problem: str) -> SlipwayError:
 
 
 def _rows(arrays: Arrays) -> list[Arrays]:
-    """Return the rows, each an array of one row; none where the arrays have different numbers of them."""
+    """Return the rows, each an array of one row; none if the arrays have different numbers of rows."""
     counts = {array.shape[0] if array.ndim else 0 for array in arrays.values()}
     count = counts.pop() if len(counts) == 1 else 0
     return [{name: array[row : row + 1] for name, array in arrays.items()} for row in range(count)]
 
 
 def _samples(arrays: Arrays, graph: Graph) -> list[Arrays]:
-    """Return whole inputs: the arrays themselves, or what they hold where each has one dim more than the graph's."""
+    """Return whole inputs: the arrays themselves, or their elements if each has one dim more than in the graph."""
     more = {array.ndim - len(graph.inputs[name].dims) for name, array in arrays.items()}
     if more != {1}:
         return [arrays]

@@ -1,4 +1,4 @@
-"""An ONNX file as a subject of conversion: it is its own reference, run by onnxruntime in FP32."""
+"""An ONNX file as the subject of a conversion, with the file itself, run by onnxruntime in FP32, as the reference."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class GraphSubject:
     reference_name = "the ONNX file in onnxruntime, FP32, row by row"
 
     def __init__(self, path: Path, declared: Sequence[DeclaredInput] = (), sample: Path | None = None) -> None:
-        """Open the file and find out by running it what it does not state. Of what is declared only the limits count,
-        and the dims of inputs without a shape: the graph has the rest itself."""
+        """Open the file and run it to find what it does not specify. Of the declared inputs, only the limits are used,
+        and the dims where the graph gives an input no shape, because the graph specifies the rest."""
         self._path = path
         model = _read(path)
         self._external = external_files(model, path)
@@ -39,25 +39,25 @@ class GraphSubject:
         runner = GraphRunner(session, graph, model_config_pb2.ModelConfig(name=path.name))
         limits = {**_limits(model.graph, graph), **limits_of(declared)}
         dynamic = any(node.op_type in _DYNAMIC for node in model.graph.node)
-        cause = ": it is quantised dynamically, by the values of all rows together" if dynamic else ""
+        cause = ": it is quantised dynamically, from the values of all rows together" if dynamic else ""
         self._explored = explore(graph, runner.run, limits, sample=sample, path=path, cause=cause)
         self._sampler = self._explored.sampler
         self.interface = self._explored.interface
 
     def cases(self) -> list[Case]:
-        """Return random values, or those of the sample, in several batch sizes and lengths."""
+        """Return random values, or those of the sample, with several batch sizes and lengths."""
         return list(self._sampler.cases())
 
     def reference(self, alone: Arrays) -> Arrays:
-        """Run the file itself."""
+        """Run the source file."""
         return self._explored.answer(alone)
 
     def sample(self, length: int, rows: int) -> Arrays:
         """Return random rows of `length`."""
         return self._sampler.sample(length, rows)
 
-    def calibration(self, texts: Sequence[str]) -> list[Arrays]:  # noqa: ARG002  a graph has no words
-        """Return random rows: a graph without its tokenizer can be asked nothing else."""
+    def calibration(self, texts: Sequence[str]) -> list[Arrays]:  # noqa: ARG002  a graph takes no text
+        """Return random rows, because the graph has no tokenizer to encode texts."""
         return self._sampler.calibration()
 
     def export_onnx(self, path: Path) -> None:
@@ -69,23 +69,23 @@ class GraphSubject:
             shutil.copyfile(self._path.parent / name, target)
 
     def export_torch(self, path: Path, precision: str) -> None:  # noqa: ARG002
-        """Refuse: torch does not read ONNX."""
-        raise invalid("an ONNX file cannot become a torch model: choose the engine onnxruntime or openvino")
+        """Refuse, because torch cannot read ONNX."""
+        raise invalid("an ONNX file cannot be converted to a torch model: choose the engine onnxruntime or openvino")
 
 
 def _read(path: Path) -> Any:
-    """Return the onnx.ModelProto of the file, external data left where it is."""
+    """Return the onnx.ModelProto of the file without loading external data."""
     import onnx
     from google.protobuf.message import DecodeError
 
     try:
         return onnx.load(str(path), load_external_data=False)
     except (DecodeError, OSError) as error:
-        raise invalid(f"'{path}' is no ONNX file, or it is truncated: {cause_of(error)}") from error
+        raise invalid(f"'{path}' is not an ONNX file, or it is truncated: {cause_of(error)}") from error
 
 
 def external_files(model: Any, path: Path) -> list[str]:
-    """Return the files of the graph's external data; raise `SlipwayError` for one outside its folder, or missing."""
+    """Return the external data files of the graph; raise `SlipwayError` if one is missing or outside its folder."""
     names = dict.fromkeys(
         entry.value for tensor in model.graph.initializer for entry in tensor.external_data if entry.key == "location"
     )
@@ -93,14 +93,14 @@ def external_files(model: Any, path: Path) -> list[str]:
     for name in names:
         target = (folder / name).resolve()
         if not target.is_relative_to(folder):
-            raise invalid(f"'{path}' has external data in '{name}', outside of its own folder: move the file beside it")
+            raise invalid(f"'{path}' has external data in '{name}', outside its own folder: move the data into it")
         if not target.is_file():
-            raise invalid(f"'{path}' has external data in '{name}', which is not there")
+            raise invalid(f"'{path}' has external data in '{name}', which does not exist")
     return list(names)
 
 
 def _limits(graph: Any, described: Graph) -> dict[str, int]:
-    """Return the size of the table that each integer input looks up, directly or as another type."""
+    """Return, for each integer input that indexes a table, the size of that table."""
     tables = {tensor.name: tensor.dims[0] for tensor in graph.initializer if tensor.dims}
     origin = {name: name for name in described.inputs}
     limits: dict[str, int] = {}

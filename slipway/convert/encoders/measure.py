@@ -1,4 +1,4 @@
-"""How fast an encoder or graph is on this machine: latency and rows per second at given lengths."""
+"""Measure the speed of an encoder or graph on this machine: latency and rows per second at given lengths."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from slipway.convert.runner import OpenModel
 
 @dataclass(frozen=True, slots=True)
 class RowSpeed:
-    """A model at one length: median of a row alone, and rows per second, alone and in batches of `batch`."""
+    """The speed at one length: median latency of a single row, and rows per second alone and in batches of `batch`."""
 
     length: int
     latency_ms: float
@@ -27,13 +27,13 @@ class RowSpeed:
 
 
 def measure(model: OpenModel, subject: Subject, lengths: Sequence[int]) -> tuple[RowSpeed, ...]:
-    """Return the speed at each length, on the model's first instance."""
+    """Return the speed at each length on the model's first instance."""
     return tuple(_speed(model, subject, length) for length in real_lengths(subject, lengths))
 
 
 def real_lengths(subject: Subject, lengths: Sequence[int]) -> list[int]:
-    """Return the lengths that the model can have, each once: one above its longest is its longest, and
-    one that it does not take the nearest that it takes."""
+    """Return the distinct lengths, each limited to the longest that the model accepts; a length that the model does not
+    accept becomes the nearest that it does."""
     longest, sizes = subject.interface.longest, subject.interface.sizes
     if sizes:
         return sorted({min(sizes, key=lambda size: abs(size - length)) for length in lengths})
@@ -41,7 +41,7 @@ def real_lengths(subject: Subject, lengths: Sequence[int]) -> list[int]:
 
 
 def tokens_per_row(subject: Subject, length: int) -> int:
-    """Return the elements of the first input in a row of `length`: labels count too, where a row has several."""
+    """Return the size of the first input in a row of `length`, including all labels if a row has several."""
     sample = subject.sample(length, 1)
     return max(1, int(sample[subject.interface.inputs[0].name].size))
 

@@ -1,4 +1,4 @@
-"""A TorchScript file as a subject of conversion: it is its own reference, run by torch in FP32.
+"""A TorchScript file as the subject of a conversion, itself the reference, run by torch in FP32.
 
 TorchScript lists neither the types nor the shapes of its inputs: they are declared, or those of a sample.
 """
@@ -45,7 +45,7 @@ class ModuleSubject:
         self.interface = self._explored.interface
 
     def _described(self, inputs: Sequence[TensorSpec], sample: Path | None) -> Graph:
-        """Find out by running it how many outputs there are, and of which types; their shapes are explored."""
+        """Run the module to find the number and types of its outputs; their shapes are explored later."""
         tensors = {spec.name: GraphTensor(spec.name, BY_NAME[spec.datatype].config_name, spec.dims) for spec in inputs}
         graph = Graph(tensors, {}, {})
         if sample is not None:
@@ -66,18 +66,18 @@ class ModuleSubject:
         return replace(graph, outputs=outputs)
 
     def cases(self) -> list[Case]:
-        """Return random values, or those of the sample, in several batch sizes and lengths."""
+        """Return random values, or those of the sample, with several batch sizes and lengths."""
         return list(self._sampler.cases())
 
     def reference(self, alone: Arrays) -> Arrays:
-        """Run the module itself."""
+        """Run the source module."""
         return self._explored.answer(alone)
 
     def sample(self, length: int, rows: int) -> Arrays:
         """Return rows of `length`."""
         return self._sampler.sample(length, rows)
 
-    def calibration(self, texts: Sequence[str]) -> list[Arrays]:  # noqa: ARG002  a module has no words
+    def calibration(self, texts: Sequence[str]) -> list[Arrays]:  # noqa: ARG002  a module takes no text
         """Return single rows: random, or those of the sample."""
         return self._sampler.calibration()
 
@@ -99,7 +99,7 @@ class ModuleSubject:
 def _open(path: Path) -> Any:
     try:
         return load_script(path).eval()
-    except Exception as error:  # torch raises whatever its reader meets
+    except Exception as error:  # torch's readers raise exceptions of any type
         raise invalid(f"'{path}' cannot be read as TorchScript: {cause_of_torch(error)}") from error
 
 
@@ -122,5 +122,5 @@ def _sampled(path: Path, sample: Path | None) -> list[TensorSpec]:
 def _config_type(path: Path, array: np.ndarray) -> str:
     datatype = datatype_of(array.dtype)
     if datatype is None:
-        raise invalid(f"'{path}' gives an output of type {array.dtype}, which the protocol lacks")
+        raise invalid(f"'{path}' returns an output of type {array.dtype}, which the protocol lacks")
     return datatype.config_name

@@ -1,4 +1,4 @@
-"""Open a source that does not generate text: what it is, what models it becomes, what lies around the model itself."""
+"""Open a source that does not generate text: its kind, the models that it becomes, and the files around the model."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from slipway.convert.sample import sample_texts
 from slipway.errors import SlipwayError, invalid
 
 _TORCH_FILES: Final = (".pt", ".pt2", ".pth", ".ts")
-_MOST_TEXTS: Final = 300  # of a calibration file; more bring nothing but time
+_MOST_TEXTS: Final = 300  # of a calibration file; more only take time
 
 
 @dataclass(frozen=True, slots=True)
 class OpenedSource:
-    """An opened source. `model` is the name of the model itself, `models` those of all that are written, `taken`
-    those that may stand in the way; `write_around` writes everything but the model itself into a directory."""
+    """An opened source. `model` is the name of the model itself, `models` are the names of all models written, `taken`
+    those that may be replaced; `write_around` writes everything except the model itself into a directory."""
 
     subject: Subject
     model: str
@@ -46,12 +46,12 @@ class OpenedSource:
     takes_text: bool
 
     def calibration(self, path: Path | None) -> str:
-        """Return what int8 is calibrated with, for people."""
+        """Return a description of the int8 calibration data for the report."""
         sample = "a built-in sample of English text and random ids" if self.takes_text else "random values"
-        return f"the file {path}" if path else f"{sample} (no file was given)"
+        return f"the file {path}" if path else f"{sample} (no --calibration file given)"
 
     def calibration_rows(self, path: Path | None) -> Sequence[Arrays]:
-        """Return the rows to quantise with: of a file, a text per line or arrays in .npz; else of the sample."""
+        """Return the rows to quantise with, from a file (one text per line, or .npz arrays) or the sample."""
         if path is None:
             return self.subject.calibration(sample_texts())
         if not self.takes_text:
@@ -62,16 +62,16 @@ class OpenedSource:
             raise invalid(f"calibration file '{path}' cannot be read as UTF-8 text: {error}") from None
         texts = [line for line in lines if line][:_MOST_TEXTS]
         if not texts:
-            raise invalid(f"calibration file '{path}' holds no text")
+            raise invalid(f"calibration file '{path}' contains no text")
         return self.subject.calibration(texts)
 
 
 def open_source(path: Path, origin: str, options: ConvertOptions) -> OpenedSource:
-    """Return the opened source; raise `SlipwayError` when it cannot be converted."""
+    """Return the opened source; raise `SlipwayError` if it cannot be converted."""
     if path.is_file():
         return _single_model(path, options)
     if path.is_dir() and options.sample is not None:
-        raise invalid("--sample is for ONNX and torch files; what int8 is calibrated with is --calibration")
+        raise invalid("--sample is for ONNX and torch files; use --calibration for the calibration of int8")
     if path.is_dir():
         return _text_model(path, options)
     raise invalid(f"'{origin}' is not a directory, a file, or the id of a model on a hub")
@@ -85,7 +85,7 @@ def _single_model(path: Path, options: ConvertOptions) -> OpenedSource:
         subject = _torch_subject(path, declared, options.sample)
     else:
         endings = ", ".join((".onnx", *_TORCH_FILES))
-        raise invalid(f"'{path}' is of no known kind: expected a directory or a file that ends in {endings}")
+        raise invalid(f"'{path}' is not a supported source: expected a directory or a file that ends in {endings}")
     name = options.name
     return OpenedSource(
         subject=subject,
@@ -103,14 +103,14 @@ def _torch_subject(path: Path, declared: Sequence[DeclaredInput], sample: Path |
     try:
         kind = kind_of(path, path.name)
     except SlipwayError as error:
-        raise invalid(f"'{path}' is no TorchScript or torch.export file: {error.message}") from error
+        raise invalid(f"'{path}' is not a TorchScript or torch.export file: {error.message}") from error
     return (ProgramSubject if kind is TorchFile.EXPORTED else ModuleSubject)(path, declared, sample)
 
 
 def _text_model(path: Path, options: ConvertOptions) -> OpenedSource:
     source = read_source(path, task=options.task, hypothesis=options.hypothesis)
     reference = load_reference_tokenizer(source)
-    if "token_type_ids" not in reference.model_input_names:  # the network was trained without: all are zero
+    if "token_type_ids" not in reference.model_input_names:  # the network was trained with all of them zero
         source = replace(source, family=replace(source.family, token_types=False))
     network = load_network(source)
     tokenizer = build_tokenizer(source, reference)

@@ -1,7 +1,7 @@
-"""Lay a converted model out for the repository: configs, labels and the Python models around it.
+"""Write the models of a conversion into the repository: configs, labels, and the Python models around the model.
 
-A text model becomes a tokenizer, the model, where words are to be answered a model for that, and the ensemble of all;
-any other becomes one model. Files of the model itself are build.py's.
+A text model becomes a tokenizer, the model, a model that turns outputs into answers if the task needs one, and the
+ensemble of these. Any other source becomes one model. The files of the model itself are built in build.py.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ _CPU, _GPU = pb.ModelInstanceGroup.KIND_CPU, pb.ModelInstanceGroup.KIND_GPU
 
 
 def text_model_names(name: str) -> tuple[str, ...]:
-    """Return all names a text model may take in a repository, in the order in which they must appear."""
+    """Return all names that a text model may use, in the order in which they must be moved into the repository."""
     return f"{name}-tokenizer", model_name(name), f"{name}-answer", name
 
 
 def model_config(
     name: str, interface: Interface, built: Built, plan: Plan, labels: Sequence[str] = ()
 ) -> pb.ModelConfig:
-    """Return the config of the model itself, as `plan` wants it scheduled."""
+    """Return the config of the model itself, scheduled as in `plan`."""
     parameters = dict(built.parameters)
     config = pb.ModelConfig(
         name=name,
@@ -63,7 +63,7 @@ def model_config(
     if built.graph_level:
         config.optimization.graph.level = built.graph_level
     if plan.instances > 1 and built.backend == "onnxruntime":
-        parameters["intra_op_thread_count"] = "1"  # else each instance would use all cores
+        parameters["intra_op_thread_count"] = "1"  # otherwise each instance would use all cores
     if plan.max_tokens:
         config.dynamic_batching.SetInParent()
         parameters |= _length_batching(interface, built, plan)
@@ -86,7 +86,7 @@ def _length_batching(interface: Interface, built: Built, plan: Plan) -> dict[str
 
 
 def labelled_output(spec: TensorSpec, labels: Sequence[str]) -> pb.ModelOutput:
-    """Return an output of a config, with a label file where it has one value per label."""
+    """Return an output of a config, with a label file if it has one value per label."""
     output = model_output(spec)
     if labels and spec.dims == (len(labels),):
         output.label_filename = LABELS
@@ -96,7 +96,7 @@ def labelled_output(spec: TensorSpec, labels: Sequence[str]) -> pb.ModelOutput:
 def write_text_models(
     directory: Path, name: str, source: EncoderSource, interface: Interface, tokenizer: Tokenizer, mask_id: int | None
 ) -> tuple[str, ...]:
-    """Write the models around the encoder of a text model; return the names of all, the encoder's included."""
+    """Write the models around the encoder of a text model; return all names, including the encoder's."""
     around = [_tokenizer_config(f"{name}-tokenizer", source, interface)]
     row = TASKS[source.task]
     if row.answer:
@@ -111,7 +111,7 @@ def write_text_models(
 
 
 def write_labels(directory: Path, labels: Sequence[str]) -> None:
-    """Write one label per line, as label files and the answering models want them."""
+    """Write one label per line, as label files and the answer models require."""
     lines = (" ".join(label.splitlines()) for label in labels)
     (directory / LABELS).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
@@ -158,7 +158,7 @@ def _ensemble_config(name: str, source: EncoderSource, interface: Interface) -> 
         ensemble_step(model_name(name), [spec.name for spec in interface.inputs], results),
     ]
     words = row.answer_outputs(source)
-    # Logits of every token of a vocabulary are megabytes that nobody asked for: those of a whole text only.
+    # Return logits only if there is one per label: for every token or over a vocabulary they take megabytes.
     outputs = [spec for spec in interface.outputs if not row.answer or spec.dims == (len(source.labels),)]
     if row.answer:
         steps.append(ensemble_step(f"{name}-answer", row.answer_inputs, [spec.name for spec in words]))

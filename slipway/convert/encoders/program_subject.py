@@ -1,7 +1,7 @@
-"""A torch.export file as a subject of conversion: it is its own reference, run by torch in FP32.
+"""A torch.export file as the subject of a conversion, itself the reference, run by torch in FP32.
 
-A program says which of its sizes vary. Engines read it as it is (OpenVINO, torch, and ONNX where `onnxscript` is
-installed): a trace would take the sizes of its example for constants.
+A program specifies which of its sizes vary. Engines read it directly (OpenVINO, torch, and ONNX if `onnxscript` is
+installed): a trace would make constants of the sizes of its example.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class ProgramSubject:
     reference_name = "the exported program in torch, FP32, row by row"
 
     def __init__(self, path: Path, declared: Sequence[DeclaredInput] = (), sample: Path | None = None) -> None:
-        """Open the file; of what is declared only the limits count: the program has the rest itself."""
+        """Open the file. Only the limits of the declared inputs are used, because the program specifies the rest."""
         self._path = path
         self._forward = open_module(path, path.name)
         graph = exported_graph(path, path.name)
@@ -44,41 +44,41 @@ class ProgramSubject:
         self.interface = self._explored.interface
 
     def cases(self) -> list[Case]:
-        """Return random values, or those of the sample, in several batch sizes and lengths."""
+        """Return random values, or those of the sample, with several batch sizes and lengths."""
         return list(self._sampler.cases())
 
     def reference(self, alone: Arrays) -> Arrays:
-        """Run the program itself."""
+        """Run the source program."""
         return self._explored.answer(alone)
 
     def sample(self, length: int, rows: int) -> Arrays:
         """Return rows of `length`."""
         return self._sampler.sample(length, rows)
 
-    def calibration(self, texts: Sequence[str]) -> list[Arrays]:  # noqa: ARG002  a program has no words
+    def calibration(self, texts: Sequence[str]) -> list[Arrays]:  # noqa: ARG002  a program takes no text
         """Return single rows: random, or those of the sample."""
         return self._sampler.calibration()
 
     def export_onnx(self, path: Path) -> None:
-        """Write the program as ONNX, its sizes as variable as they are. Without `onnxscript` it can only be traced, and
-        the gate finds out whether that fixed a size."""
+        """Write the program as ONNX and keep its variable sizes. Without `onnxscript` it can only be traced, and the
+        gate shows whether that fixed a size."""
         forward, graph = self._forward, self._explored.graph
         if find_spec("onnxscript") is not None:
             export_program(load_program(self._path), path, inputs=list(graph.inputs), outputs=list(graph.outputs))
             return
         if forward.takes_dict or forward.keywords:
             raise invalid(
-                "a program that takes names is written as ONNX with the package onnxscript: pip install onnxscript"
+                "a program with keyword arguments needs the package onnxscript to become ONNX: pip install onnxscript"
             )
         forward.call.train = lambda mode=True: forward.call  # noqa: ARG005  it would raise, and the exporter calls it
         export_onnx(forward.call, self._explored.example(), self.interface, path)
 
     def export_torch(self, path: Path, precision: str) -> None:  # noqa: ARG002
-        """Refuse: `copy_program` is the way."""
-        raise invalid(f"'{self._path.name}' is served as it is, and not traced to TorchScript")
+        """Refuse: `copy_program` serves the file itself."""
+        raise invalid(f"'{self._path.name}' is served unchanged, not traced to TorchScript")
 
     def openvino_model(self) -> Any:
-        """Return the program as OpenVINO reads it, with the graph's names and variable dims."""
+        """Return the program converted by OpenVINO, with the graph's names and variable dims."""
         openvino = import_openvino()
         model = openvino.convert_model(load_program(self._path))
         graph = self._explored.graph

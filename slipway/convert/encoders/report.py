@@ -1,4 +1,4 @@
-"""What the report says of candidates whose outputs are tensors."""
+"""How the report shows candidates whose outputs are tensors."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def _fields(candidate: Candidate) -> dict[str, Any]:
 
 
 def _measured(candidate: Candidate) -> str:
-    return f"at {' and '.join(str(speed.length) for speed in candidate.speeds)} tokens on this machine"
+    return f"measured at {' and '.join(str(speed.length) for speed in candidate.speeds)} tokens on this machine"
 
 
 COLUMNS: Final = Columns(
-    ("difference", "same label", "cosine", "in a batch", "length: ms, rows/s"), _cells, _fields, _measured
+    ("difference", "same label", "cosine", "batch difference", "length: ms, rows/s"), _cells, _fields, _measured
 )

@@ -1,6 +1,6 @@
-"""Inputs for a model of which only the tensors are known: random values, and masks where names suggest text.
+"""Sample inputs for a model with known tensors but unknown meaning: random values, and masks if names suggest text.
 
-Knows the names that every exporter of encoders uses; everything else is filled by its datatype.
+Recognises the tensor names that all exporters of encoders use; fills all others by datatype.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from slipway.errors import invalid
 IDS: Final = "input_ids"
 MASK: Final = "attention_mask"
 SHORT: Final = 9
-_FLAGS: Final = ("mask", "token_type_ids")  # names of inputs that hold nothing but 0 and 1
+_FLAGS: Final = ("mask", "token_type_ids")  # names of inputs that contain only 0 and 1
 _LONG: Final = 64
 _CALIBRATION_ROWS: Final = 100
 _CALIBRATION_LENGTH: Final = 128
-_ROWS: Final = 64  # of random rows, for the share of equal labels to mean something
+_ROWS: Final = 64  # random rows, enough to make the share of equal labels meaningful
 
 
 class InputSampler:
-    """Makes inputs of an interface. `limits` holds, for integer inputs, the first value that is too large; of others
-    only 0 and 1 are tried, which says little of what quantising does to them (`unknown_ranges`). `sizes` are those that
-    variable dims may have, where not any will do."""
+    """Makes sample inputs for an interface. Integer inputs are below their value in `limits`. Those without a limit are
+    only 0 and 1, which shows little about the effect of quantisation (`unknown_ranges`). `sizes` are the sizes that
+    variable dims may have, None for any."""
 
     def __init__(self, interface: Interface, limits: Mapping[str, int], sizes: Sizes | None = None) -> None:
         self._interface = interface
@@ -42,10 +42,10 @@ class InputSampler:
         self._masked = interface.max_batch_size > 0 and {IDS, MASK} <= {spec.name for spec in interface.inputs}
         strings = [spec.name for spec in interface.inputs if spec.datatype == "BYTES"]
         if strings:
-            raise invalid(f"input '{strings[0]}' takes strings: what to compare the model on cannot be made up")
+            raise invalid(f"input '{strings[0]}' takes strings, and the gate cannot generate sample strings")
 
     def unknown_ranges(self) -> tuple[str, ...]:
-        """Return the integer inputs whose values are not known, masks and types of tokens excepted."""
+        """Return the integer inputs with unknown range, except masks and token types."""
         return tuple(
             spec.name
             for spec in self._interface.inputs
@@ -55,7 +55,7 @@ class InputSampler:
         )
 
     def cases(self) -> Iterator[Case]:
-        """Yield batches of 1, 2 and max rows, of lengths 1, short and long, with padded rows where there is a mask."""
+        """Yield batches of 1, 2 and max rows with lengths 1, short and long, and padded rows if there is a mask."""
         random = np.random.default_rng(0)
         if not self._interface.max_batch_size:
             for size in (self._sizes or (1, 2, SHORT, _LONG)) if self._variable else (SHORT,) * 4:
@@ -74,11 +74,11 @@ class InputSampler:
             yield self._case(f"random rows {start}-{start + MAX_BATCH_SIZE - 1}", batch)
 
     def sample(self, length: int, rows: int) -> Arrays:
-        """Return rows of `length`, the same whenever they are asked for."""
+        """Return rows of `length`, the same on every call."""
         return self.rows(np.random.default_rng(length), [length] * rows)
 
     def calibration(self) -> list[Arrays]:
-        """Return single rows of all lengths, for what has no words to be calibrated with."""
+        """Return single rows of many lengths to calibrate models that take no text."""
         random = np.random.default_rng(1)
         any_length = range(1, _CALIBRATION_LENGTH + 1)
         lengths = (int(random.choice(self._sizes or any_length)) for _ in range(_CALIBRATION_ROWS))
@@ -93,7 +93,7 @@ class InputSampler:
         return any(-1 in spec.dims for spec in self._interface.inputs)
 
     def rows(self, random: np.random.Generator, lengths: Sequence[int]) -> Arrays:
-        """Return one row for each length; variable dims have the longest, what is beyond a row's own is masked."""
+        """Return one row for each length; variable dims have the longest length, and shorter rows are masked."""
         longest = max(lengths)
         arrays = {spec.name: self._fill(random, spec, len(lengths), longest) for spec in self._interface.inputs}
         if MASK in arrays:
@@ -136,17 +136,17 @@ class InputSampler:
 
 
 def read_calibration(path: Path, interface: Interface) -> list[Arrays]:
-    """Return the rows of an .npz file that has an array for each input; raise `SlipwayError` naming what is wrong."""
+    """Return the rows of an .npz file with one array per input; raise `SlipwayError` naming the problem."""
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
     except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:  # a .npy is not a context manager
-        raise invalid(f"calibration file '{path}' is no .npz file of arrays: {error}") from None
+        raise invalid(f"calibration file '{path}' is not an .npz file of arrays: {error}") from None
     names = [spec.name for spec in interface.inputs]
     missing = [name for name in names if name not in arrays]
     counts = {len(array) for name, array in arrays.items() if name in names and array.ndim}
     if missing or len(counts) != 1 or 0 in counts:
-        problem = f"it lacks '{missing[0]}'" if missing else "its arrays have no or different numbers of rows"
+        problem = f"it lacks '{missing[0]}'" if missing else "its arrays are empty or differ in their number of rows"
         raise invalid(f"calibration file '{path}' does not fit the model: {problem} (inputs: {', '.join(names)})")
     step = slice(None) if interface.max_batch_size else 0
     count = counts.pop()

@@ -1,7 +1,7 @@
-"""Read what a Hugging Face directory holds: architecture, task, pooling, lengths.
+"""Read the settings of an encoder in a Hugging Face directory: architecture, task, pooling, lengths.
 
-Only JSON is read here; weights and tokenizer are loaded by encoder.py and tokenizer.py. Whatever the directory asks for
-and this package cannot reproduce exactly is refused by name.
+Only JSON is read here; weights and tokenizer are loaded by encoder.py and tokenizer.py. A setting that cannot be
+reproduced exactly is refused by name.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from slipway.errors import invalid
 
 @dataclass(frozen=True, slots=True)
 class EncoderFamily:
-    """What differs between the encoders of one `model_type`."""
+    """The properties that differ between encoders, by `model_type`."""
 
     token_types: bool = True  # takes token_type_ids
     offset_positions: bool = False  # positions start after the padding id, as in fairseq
@@ -36,10 +36,10 @@ FAMILIES: Final[dict[str, EncoderFamily]] = {
     "roberta": _FAIRSEQ,
     "xlm-roberta": _FAIRSEQ,
 }
-# Those of generation/source.py, which reads them.
+# The model types that generation/source.py reads.
 GENERATING: Final = ("bart", "gpt2", "m2m_100", "marian", "mbart", "mt5", "t5")
 _CLASSIFIER: Final = "ForSequenceClassification"
-# The task that a head was trained for, by the end of the architecture's name.
+# The task that a head was trained for, by suffix of the architecture's name.
 _HEADS: Final = {
     _CLASSIFIER: Task.CLASSIFICATION,
     "ForTokenClassification": Task.TOKENS,
@@ -48,7 +48,7 @@ _HEADS: Final = {
     "ForPreTraining": Task.HIDDEN_STATES,
     "Model": Task.HIDDEN_STATES,
 }
-# What else the weights of a head can serve.
+# Other tasks that the weights of a head can serve.
 _ALSO: Final = {
     Task.CLASSIFICATION: (Task.RERANKING, Task.ZERO_SHOT, Task.HIDDEN_STATES),
     Task.RERANKING: (Task.CLASSIFICATION, Task.HIDDEN_STATES),
@@ -60,7 +60,7 @@ _ALSO: Final = {
     Task.HIDDEN_STATES: (),
 }
 
-_ACTIVATION: Final = "sbert_ce_default_activation_function"  # of cross-encoders before sentence-transformers 4
+_ACTIVATION: Final = "sbert_ce_default_activation_function"  # in cross-encoders before sentence-transformers 4
 
 POOLING_MODES: Final = ("cls", "mean", "max", "mean_sqrt_len_tokens")
 _POOLING_KEYS: Final = {  # the boolean keys of sentence-transformers before version 5
@@ -73,7 +73,7 @@ _POOLING_KEYS: Final = {  # the boolean keys of sentence-transformers before ver
 
 @dataclass(frozen=True, slots=True)
 class EncoderSource:
-    """A checkpoint that can be converted; `max_length` counts special tokens."""
+    """A checkpoint that can be converted; `max_length` includes special tokens."""
 
     directory: Path
     family: EncoderFamily
@@ -86,7 +86,7 @@ class EncoderSource:
     lowercase: bool = False
     prompt: str = ""  # put before every text
     labels: tuple[str, ...] = ()
-    scores: str = "softmax"  # what makes scores of logits: softmax, sigmoid (each label by itself), none
+    scores: str = "softmax"  # function from logits to scores: softmax, sigmoid (each label separately), none
     raw_score: bool = False  # reranking: the logit itself is the score
     entailment: int = 0  # zero-shot: the label that means "yes"
     hypothesis: str = HYPOTHESIS
@@ -98,7 +98,7 @@ class EncoderSource:
 
 
 def read_source(directory: Path, *, task: Task | None = None, hypothesis: str = HYPOTHESIS) -> EncoderSource:
-    """Return what `directory` holds; raise `SlipwayError` naming the file and the reason when it is unusable."""
+    """Return the source in `directory`; raise `SlipwayError` naming the file and the reason if it is unusable."""
     if not directory.is_dir():
         raise invalid(f"'{directory}' is not a directory")
     config = read_json_object(directory / "config.json")
@@ -108,14 +108,14 @@ def read_source(directory: Path, *, task: Task | None = None, hypothesis: str = 
     if family is None:
         raise invalid(
             f"architecture '{architecture or model_type}' (model_type '{model_type}') is not supported; "
-            f"supported model types: {', '.join(FAMILIES)}; with a head that generates text: {', '.join(GENERATING)}"
+            f"supported model types: {', '.join(FAMILIES)}; for text generation: {', '.join(GENERATING)}"
         )
     sentence = _sentence_transformers(directory)
     labels = _labels(config)
     found = Task.EMBEDDING if sentence else _task(architecture, model_type, labels)
     chosen = choose_task(task, (found, *_ALSO[found]), architecture)
     if chosen is Task.ZERO_SHOT and ("{}" not in hypothesis or "entailment" not in _lower(labels)):
-        raise invalid("zero-shot needs a label 'entailment' and a hypothesis template with {} in it")
+        raise invalid("zero-shot needs a label 'entailment' and a hypothesis template that contains {}")
     padding_id = _padding_id(config, family)
     positions = int(config.get("max_position_embeddings", 512)) - (padding_id + 1 if family.offset_positions else 0)
     return EncoderSource(
@@ -137,18 +137,18 @@ def read_source(directory: Path, *, task: Task | None = None, hypothesis: str = 
 def _integer(config: dict[str, Any], key: str, directory: Path) -> int:
     value = config.get(key)
     if not isinstance(value, int):
-        raise invalid(f"{directory / 'config.json'}: '{key}' should be a whole number and is {value!r}")
+        raise invalid(f"{directory / 'config.json'}: '{key}' should be an integer but is {value!r}")
     return value
 
 
 def _padding_id(config: dict[str, Any], family: EncoderFamily) -> int:
-    """Return the padding id, where the config does not set it transformers' default of the family."""
+    """Return the padding id, or transformers' default for the family if the config does not set it."""
     value = config.get("pad_token_id")
     return int(value) if value is not None else int(family.offset_positions)
 
 
 def _scores(config: dict[str, Any], labels: tuple[str, ...]) -> str:
-    """Return what the pipeline of transformers makes of this classifier's logits."""
+    """Return the function that the pipeline of transformers applies to this classifier's logits."""
     problem = config.get("problem_type")
     if problem == "regression":
         return "none"
@@ -156,7 +156,7 @@ def _scores(config: dict[str, Any], labels: tuple[str, ...]) -> str:
 
 
 def _is_raw(config: dict[str, Any]) -> bool:
-    """Return whether a reranker's logit itself is its score, as sentence-transformers reads its config."""
+    """Return whether a reranker's score is the logit itself, as sentence-transformers reads the config."""
     activation = str(config.get("sentence_transformers") or config.get(_ACTIVATION) or "")
     return "Identity" in activation or config.get("problem_type") == "regression"
 
@@ -180,7 +180,7 @@ def _lower(labels: tuple[str, ...]) -> list[str]:
 
 
 def _sentence_transformers(directory: Path) -> dict[str, Any] | None:
-    """Return pooling, normalise and lowercase of a sentence-transformers directory, or None where it is none."""
+    """Return the settings of a sentence-transformers directory, or None if it is not one."""
     path = directory / "modules.json"
     if not path.exists():
         return None
@@ -195,14 +195,14 @@ def _sentence_transformers(directory: Path) -> dict[str, Any] | None:
         elif kind != "Transformer":
             raise invalid(f"{path}: module '{kind}' is not supported; supported: Transformer, Pooling, Normalize")
     if not pooling:
-        raise invalid(f"{path}: no Pooling module, so what one embedding per text would be is not defined")
+        raise invalid(f"{path}: no Pooling module, so the embedding of a text is undefined")
     transformer = directory / "sentence_bert_config.json"
     lowercase = transformer.exists() and bool(read_json_object(transformer).get("do_lower_case"))
     return {"pooling": pooling, "normalise": normalise, "lowercase": lowercase, "prompt": _prompt(directory)}
 
 
 def _prompt(directory: Path) -> str:
-    """Return the default prompt of a sentence-transformers directory, "" where it has none."""
+    """Return the default prompt of a sentence-transformers directory, "" if it has none."""
     path = directory / "config_sentence_transformers.json"
     general = read_json_object(path) if path.exists() else {}
     name = general.get("default_prompt_name")
@@ -236,5 +236,5 @@ def _labels(config: dict[str, Any]) -> tuple[str, ...]:
     try:
         names = {int(index): str(name) for index, name in (config.get("id2label") or default).items()}
     except (AttributeError, ValueError):
-        raise invalid(f"config.json: 'id2label' should map numbers to names and is {config['id2label']!r}") from None
+        raise invalid(f"config.json: 'id2label' should map numbers to names but is {config['id2label']!r}") from None
     return tuple(names[index] for index in sorted(names))

@@ -1,6 +1,6 @@
-"""What a conversion works on, whatever it was read from: tensors, exports, and what is right.
+"""The subject of a conversion, independent of its source: tensors, exports, and reference outputs.
 
-The seam between the kinds of sources (text_subject.py, graph_subject.py, module_subject.py) and everything that
+The interface between the kinds of sources (text_subject.py, graph_subject.py, module_subject.py) and the code that
 exports, compares, measures and packages.
 """
 
@@ -17,11 +17,11 @@ from slipway.core.signature import TensorSpec
 
 @dataclass(frozen=True, slots=True)
 class Interface:
-    """The tensors of the model, batch dimension excluded; `max_batch_size` 0 where there is none, which `unbatched`
-    explains where the tensors' shapes do not.
+    """The tensors of the model without the batch dimension; `max_batch_size` is 0 if there is none, and `unbatched` is
+    the reason if the tensors' shapes do not show it.
 
-    `pad_values` has a value for each input whose variable dims may be padded; `trims` says which variable dim of an
-    output follows which of an input, as (output, dim, input, dim).
+    `pad_values` has a value for each input whose variable dims may be padded; `trims` maps variable dims of outputs to
+    those of the inputs that they follow, as (output, dim, input, dim).
     """
 
     inputs: tuple[TensorSpec, ...]
@@ -29,17 +29,17 @@ class Interface:
     max_batch_size: int
     pad_values: Mapping[str, int] = field(default_factory=dict)
     trims: tuple[tuple[str, int, str, int], ...] = ()
-    compares_labels: bool = False  # arg-max over the last dim of each output is the answer
-    embeds: bool = False  # the output is a vector that is compared by its direction
-    longest: int = 0  # tokens of a row; 0 where it is not known
-    unknown_ranges: tuple[str, ...] = ()  # integer inputs of which nobody knows what values they take
-    sizes: tuple[int, ...] = ()  # those that variable dims may have, as far as they were tried; () for any
+    compares_labels: bool = False  # the result is the arg-max over the last dim of each output
+    embeds: bool = False  # the output is a vector whose direction matters
+    longest: int = 0  # maximum tokens in a row; 0 if unknown
+    unknown_ranges: tuple[str, ...] = ()  # integer inputs with unknown range
+    sizes: tuple[int, ...] = ()  # sizes that variable dims may have, among those tried; () for any
     unbatched: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One input of the gate: a batch, and each of its rows alone and without padding."""
+    """One input for the gate: a batch, and each of its rows alone and without padding."""
 
     name: str
     batch: Arrays
@@ -47,36 +47,36 @@ class Case:
 
 
 class Subject(Protocol):
-    """A source that was read."""
+    """An opened source."""
 
     interface: Interface
-    reference_name: str  # what the gate compares with, for people
+    reference_name: str  # the name of the reference in the report
 
     def cases(self) -> Sequence[Case]:
-        """Return what the gate asks."""
+        """Return the inputs for the gate."""
 
     def reference(self, alone: Arrays) -> Arrays:
-        """Return what one row alone must give, in the source's own framework and FP32; batch dimension kept."""
+        """Return the expected outputs of a single row (batch of 1), from the source's own framework in FP32."""
 
     def sample(self, length: int, rows: int) -> Arrays:
-        """Return a batch of about `length` tokens a row, to measure with."""
+        """Return a batch with about `length` tokens per row, to measure with."""
 
     def calibration(self, texts: Sequence[str]) -> Sequence[Arrays]:
-        """Return single rows of typical input for quantisation."""
+        """Return single rows of typical input to calibrate quantisation."""
 
     def export_onnx(self, path: Path) -> None:
         """Write the model as an ONNX file."""
 
     def export_torch(self, path: Path, precision: str) -> None:
-        """Write the model as TorchScript that takes and gives what the interface says; raise where there is none."""
+        """Write the model as TorchScript with the tensors of the interface; raise `SlipwayError` if impossible."""
 
 
 @runtime_checkable
 class Program(Protocol):
-    """A subject that engines read as it is: a trace of it would fix what varies."""
+    """A subject that engines read directly: tracing it would fix its variable sizes."""
 
     def openvino_model(self) -> Any:
-        """Return the openvino.Model with the interface's names and shapes; raise what the library raises."""
+        """Return the openvino.Model with the interface's names and shapes; pass on the library's errors."""
 
     def copy_program(self, directory: Path) -> str:
         """Write the file that torch serves and return its name."""

@@ -1,6 +1,6 @@
-"""What each task takes and gives: the tensors of its encoder, and the words its ensemble is asked with.
+"""The inputs and outputs of each task: the tensors of its encoder, and the texts and answers of its ensemble.
 
-Tables only: the network is encoder.py's, what turns numbers into words are the `models/answer_*.py`.
+Tables only: the network is in encoder.py, and `models/answer_*.py` turn its outputs into answers.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from slipway.convert.directory import Task
 from slipway.convert.encoders.source import EncoderSource
 from slipway.core.signature import TensorSpec
 
-TOP_TOKENS: Final = 5  # candidates for a masked word, as the fill-mask pipeline of transformers gives
+TOP_TOKENS: Final = 5  # candidates for a masked word, as in the fill-mask pipeline of transformers
 
 
 @dataclass(frozen=True, slots=True)
 class TaskRow:
-    """One task. `texts` are the ensemble's inputs; `answer` names the model file that words its answer, "" for none.
+    """One task. `texts` are the ensemble's inputs; `answer` names the file of its answer model, "" for none.
 
-    `answer_inputs` and `answer_outputs` are that model's tensors; `compares_labels` says that an arg-max decides.
+    `answer_inputs` and `answer_outputs` are the tensors of that model; `compares_labels` means that an arg-max decides.
     """
 
     auto_class: str
@@ -30,7 +30,7 @@ class TaskRow:
     answer_inputs: tuple[str, ...] = ()
     answer_outputs: Callable[[EncoderSource], tuple[TensorSpec, ...]] = lambda _: ()
     compares_labels: bool = False
-    offsets: bool = False  # the tokenizer also gives each token's place in its text
+    offsets: bool = False  # the tokenizer also returns each token's position in its text
 
 
 def _text(*names: str) -> tuple[TensorSpec, ...]:
@@ -104,12 +104,12 @@ TASKS: Final[dict[Task, TaskRow]] = {
 
 
 def encoder_inputs(source: EncoderSource) -> tuple[TensorSpec, ...]:
-    """Return the encoder's inputs: INT64 [tokens], for zero-shot [labels, tokens]."""
+    """Return the encoder's inputs: INT64 [tokens], or [labels, tokens] for zero-shot."""
     dims = (-1, -1) if source.task is Task.ZERO_SHOT else (-1,)
     return tuple(TensorSpec(name, "INT64", dims) for name in source.input_names)
 
 
 def tokenizer_outputs(source: EncoderSource) -> tuple[TensorSpec, ...]:
-    """Return the tokenizer's outputs: what the encoder takes, and where the tokens stand if the task needs it."""
+    """Return the tokenizer's outputs: the encoder's inputs, and token offsets if the task needs them."""
     offsets = (TensorSpec("offsets", "INT64", (-1, 2)),) if TASKS[source.task].offsets else ()
     return (*encoder_inputs(source), *offsets)

@@ -1,7 +1,7 @@
-"""A text model as a subject of conversion: its gate's cases and its reference.
+"""A text model as the subject of a conversion: the cases for its gate, and its reference.
 
-The reference sees every row alone and without padding, and its pooling is computed here in numpy, so a mistake in the
-exported head, in masking or in batching shows as a difference.
+The reference gets every row alone and without padding, and its pooling is computed here in numpy. So a mistake in the
+exported head, in masking or in batching shows up as a difference.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 SHORT: Final = 9
-_MOST_TOKENS: Final = 2048  # of a row of the gate
-_MOST_LOGITS: Final = 16_000_000  # of a row of the gate: 64 MB, and BERT's vocabulary at 512 tokens
-_LABELS: Final = 3  # candidate labels of a zero-shot case
+_MOST_TOKENS: Final = 2048  # of a row in the gate
+_MOST_LOGITS: Final = 16_000_000  # of a row in the gate: 64 MB, or BERT's vocabulary at 512 tokens
+_LABELS: Final = 3  # candidate labels in a zero-shot case
 
 TEXTS: Final = (
     "The cat sat on the mat.",
@@ -36,7 +36,7 @@ TEXTS: Final = (
     "naïve café, Straße, Ελληνικά, 東京, 🙂 and\ttabs\nand lines",
     "Hi",
     "",
-    "word " * 600,  # longer than any encoder here takes: truncation
+    "word " * 600,  # longer than any supported encoder accepts: truncation
 )
 
 
@@ -65,7 +65,7 @@ class TextSubject:
         )
 
     def cases(self) -> list[Case]:
-        """Return real text and random ids: batch 1, 2 and max, lengths 1, short and max, padded and unpadded rows."""
+        """Return real text and random ids: batch sizes 1, 2 and max, lengths 1, short and max, padded and unpadded."""
         return list(self._cases())
 
     def _cases(self) -> Iterator[Case]:
@@ -86,10 +86,10 @@ class TextSubject:
                 yield self._case(f"random ids, {rows} x {tokens} padded", self._random(random, lengths))
 
     def _longest(self) -> int:
-        """Return the longest row that is compared: the model's own, unless that takes gigabytes.
+        """Return the longest row to compare: the model's maximum, unless that takes gigabytes.
 
-        The plain form of attention, which the reference computes, holds tokens x tokens numbers per head; the logits of
-        masked words, tokens x vocabulary.
+        The plain attention of the reference holds tokens x tokens numbers per head, and fill-mask logits hold
+        tokens x vocabulary numbers.
         """
         longest = min(self._source.max_length, _MOST_TOKENS)
         if self._source.task is Task.MASK:
@@ -107,7 +107,7 @@ class TextSubject:
     def _random(self, random: np.random.Generator, lengths: Sequence[int]) -> Arrays:
         source = self._source
         ids = random.integers(0, source.vocabulary_size - 1, (len(lengths), max(lengths)), dtype=np.int64)
-        ids += ids >= source.padding_id  # padding inside a text is not a case
+        ids += ids >= source.padding_id  # no padding tokens inside a text
         mask = (np.arange(max(lengths)) < np.array(lengths)[:, None]).astype(np.int64)
         ids[mask == 0] = source.padding_id
         arrays = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
@@ -119,7 +119,7 @@ class TextSubject:
         return Case(name, batch, tuple(_alone(batch, row) for row in range(len(batch["input_ids"]))))
 
     def reference(self, alone: Arrays) -> Arrays:
-        """Return what one text must give: transformers' network on its tokens alone, pooled in numpy."""
+        """Return the expected outputs of one text: transformers' network on its tokens alone, pooled in numpy."""
         if self._source.task is not Task.ZERO_SHOT:
             return _REFERENCES[self._source.task](self._source, self._answer(alone))
         labels = [
@@ -129,7 +129,7 @@ class TextSubject:
         return {"entailment": np.array([logits], np.float32)}
 
     def _answer(self, alone: Arrays) -> Any:
-        """Ask the network without any mask: there is nothing to hide in a row alone."""
+        """Run the network without a mask, because a single row has no padding."""
         import torch
 
         names = [name for name in alone if name != "attention_mask"]
@@ -137,12 +137,12 @@ class TextSubject:
             return self._network(**{name: torch.from_numpy(np.ascontiguousarray(alone[name])) for name in names})
 
     def sample(self, length: int, rows: int) -> Arrays:
-        """Return random ids of exactly `length` tokens, or as many as the model takes."""
+        """Return random ids of exactly `length` tokens, up to the maximum of the model."""
         tokens = min(length, self._source.max_length)
         return self._random(np.random.default_rng(tokens), [tokens] * rows)
 
     def calibration(self, texts: Sequence[str]) -> list[Arrays]:
-        """Return each text as a row, and rows of random ids: a served model sees words its sample lacks."""
+        """Return each text as a row, and rows of random ids, because served texts contain other words."""
         random = np.random.default_rng(1)
         longest = min(self._source.max_length, 128)
         lengths = random.integers(1, longest + 1, max(1, len(texts) // 2))
@@ -157,13 +157,13 @@ class TextSubject:
         export_torch(build_encoder(self._source, self._network), self._example(), path, precision)
 
     def _example(self) -> Arrays:
-        # Two rows of unequal length: a trace must see padding, or it would take "nothing is masked" for a constant.
+        # Two rows of unequal length: without padding, the trace would record "nothing is masked" as a constant.
         longest = min(7, self._source.max_length)
         return self._random(np.random.default_rng(2), [longest, max(1, longest // 2)])
 
 
 def _alone(batch: Arrays, row: int) -> Arrays:
-    """Return one row without the padding that nothing in it needs."""
+    """Return one row without its padding."""
     mask = batch["attention_mask"][row]
     length = int(mask.sum(-1).max())
     return {name: array[row : row + 1, ..., :length] for name, array in batch.items()}

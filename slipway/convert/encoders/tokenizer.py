@@ -1,4 +1,4 @@
-"""The tokenizer of an encoder: opened, copied for serving, asked for the encoder's inputs."""
+"""The tokenizer of an encoder: open it, copy it for serving, and encode texts as inputs of the encoder."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ ENCODING_FIELDS: Final = {"input_ids": "ids", "attention_mask": "attention_mask"
 
 
 def load_reference_tokenizer(source: EncoderSource) -> Any:
-    """Return the tokenizer as `transformers` opens it; raise `SlipwayError` when its files are missing or corrupt."""
+    """Return the tokenizer as `transformers` opens it; raise `SlipwayError` if its files are missing or corrupt."""
     directory = source.directory
     if not any(all((directory / name).is_file() for name in names) for names in _FILES):
         choices = " or ".join(" with ".join(names) for names in _FILES)
         raise invalid(
-            f"'{directory}' has no tokenizer: expected {choices}; of a sentencepiece model, transformers makes one: "
-            f"AutoTokenizer.from_pretrained(directory).save_pretrained(directory)"
+            f"'{directory}' has no tokenizer: expected {choices}; transformers can create one from a sentencepiece "
+            f"model: AutoTokenizer.from_pretrained(directory).save_pretrained(directory)"
         )
     tokenizer = open_reference(
         directory, lambda reason: invalid(f"cannot open the tokenizer of '{directory}': {reason}")
@@ -48,7 +48,7 @@ def build_tokenizer(source: EncoderSource, reference: Any) -> Tokenizer:
 
 
 def encode_texts(source: EncoderSource, tokenizer: Tokenizer, texts: Sequence[str]) -> dict[str, np.ndarray]:
-    """Return the inputs of a row for each text; where the task takes pairs, each text with its neighbour."""
+    """Return the inputs of one row per text; if the task takes pairs, each text is paired with the next one."""
     if len(TASKS[source.task].texts) == 1:
         return encode(tokenizer, [source.prompt + text for text in texts], source.input_names)
     neighbours = [*texts[1:], *texts[:1]]
@@ -58,18 +58,18 @@ def encode_texts(source: EncoderSource, tokenizer: Tokenizer, texts: Sequence[st
 def encode(
     tokenizer: Tokenizer, texts: Sequence[str] | Sequence[tuple[str, str]], names: Sequence[str]
 ) -> dict[str, np.ndarray]:
-    """Return each encoder input of texts, or of pairs, as INT64 [rows, longest]."""
+    """Encode texts or pairs of texts; return each encoder input as INT64 [rows, longest]."""
     encodings: list[Encoding] = tokenizer.encode_batch(list(texts))
     return {name: np.array([getattr(e, ENCODING_FIELDS[name]) for e in encodings], dtype=np.int64) for name in names}
 
 
 def check_tokenizer(tokenizer: Tokenizer, reference: Any, source: EncoderSource, texts: Sequence[str]) -> None:
-    """Raise `SlipwayError` unless both tokenizers give the same ids for every text, padding aside."""
+    """Raise `SlipwayError` unless both tokenizers encode every text to the same ids, apart from padding."""
     paired = len(TASKS[source.task].texts) > 1
     encoded = encode_texts(source, tokenizer, texts)
     for row, text in enumerate(texts):
         words = [source.prompt + text, *([texts[(row + 1) % len(texts)]] if paired else [])]
-        # as lists of one: an empty second text alone would count as none
+        # as lists of one, because an empty second text alone would count as missing
         cased = [[word.lower() if source.lowercase else word] for word in words]
         expected = reference(*cased, truncation=True, max_length=source.max_length)["input_ids"][0]
         if encoded["input_ids"][row][encoded["attention_mask"][row] == 1].tolist() != list(expected):

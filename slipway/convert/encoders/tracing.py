@@ -1,6 +1,6 @@
 """Write a torch module as ONNX or TorchScript, with the variable dims of its interface.
 
-Knows nothing of tasks or checkpoints: a module, an example and an interface are enough.
+Independent of tasks and checkpoints: needs only a module, an example and an interface.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ TORCH_DTYPES: Final = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 
 
 def export_onnx(module: Any, example: Arrays, interface: Interface, path: Path) -> None:
-    """Trace `module` to an ONNX file; raise `SlipwayError` when torch cannot express it."""
+    """Trace `module` to an ONNX file; raise `SlipwayError` if torch cannot export it."""
     import torch
 
     with torch.inference_mode():
@@ -48,7 +48,7 @@ def _axes(interface: Interface) -> dict[str, dict[int, str]]:
 
 
 def export_torch(module: Any, example: Arrays, path: Path, precision: str) -> None:
-    """Trace `module` to a TorchScript file that computes in `precision` and answers in its own types."""
+    """Trace `module` to a TorchScript file that computes in `precision` and returns floats as FP32."""
     import torch
 
     with torch.inference_mode():
@@ -60,12 +60,12 @@ def export_torch(module: Any, example: Arrays, path: Path, precision: str) -> No
             torch.jit.save(torch.jit.freeze(traced.eval()), str(path))
         except OSError:
             raise
-        except Exception as error:  # the tracer raises whatever the module does
+        except Exception as error:  # the tracer passes on the errors of the module
             raise invalid(f"the model cannot be traced to TorchScript: {cause_of(error)}") from error
 
 
 def _rounded(module: Any, dtype: Any) -> Any:
-    """Return a copy of a module that computes in another floating type and answers in FP32."""
+    """Return a copy of a module that computes in another floating-point type and returns FP32."""
     import torch
 
     class Rounded(torch.nn.Module):

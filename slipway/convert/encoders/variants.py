@@ -1,6 +1,6 @@
-"""Which engines and precisions a conversion of an encoder or graph tries: a table, and why a row is left out.
+"""The engines and precisions to try for an encoder or graph, and why one is skipped.
 
-Does not know how anything is built (build.py), only what there is on this machine.
+Knows what this machine can run, but not how a variant is built (build.py).
 """
 
 from __future__ import annotations
@@ -12,24 +12,25 @@ from typing import Final
 from slipway.convert.options import AUTO, ConvertOptions
 from slipway.convert.variants import Skipped, Variant, select
 from slipway.errors import invalid
+from slipway.installation import install_hint
 from slipway.machine import gpu_count, has_bfloat16
 
 ENGINES: Final = ("onnxruntime", "openvino", "pytorch", "tensorrt")
 NO_GPU: Final = (
-    "TensorRT needs an NVIDIA GPU and the package 'tensorrt', and this machine has {missing}; "
-    "--engine openvino or --engine onnxruntime make a model for this machine"
+    "TensorRT needs an NVIDIA GPU and the package 'tensorrt', but this machine has {missing}; "
+    "use --engine openvino or --engine onnxruntime instead"
 )
 
 
-SMOOTHED: Final = "smoothed"  # SmoothQuant moves outliers of activations into the weights before quantising
+SMOOTHED: Final = "smoothed"  # SmoothQuant moves activation outliers into the weights before quantising
 PLAIN: Final = "plain"
-PARTLY: Final = "partly"  # smoothed, and the layers that narrow the hidden state keep their floats
-DYNAMIC: Final = "dynamic"  # activations are quantised by what each request brings
-# What --compare adds: the exported graph as it is, no fusions.
+PARTLY: Final = "partly"  # smoothed, but the layers that narrow the hidden state stay in floating point
+DYNAMIC: Final = "dynamic"  # activations are quantised per request
+# Added by --compare: the exported graph without fusions.
 UNOPTIMISED: Final = Variant("onnxruntime", "fp32", "graph optimisation off", competes=False)
 
-_LARGER_ONLY: Final = "it halves the file, not the time of a CPU; ask for it with --engine and --precision"
-_SLOWER: Final = "on CPUs it is slower than the other engines at equal precision; ask for it with --engine pytorch"
+_LARGER_ONLY: Final = "on CPUs it halves the file size but not the time; request it with --engine and --precision"
+_SLOWER: Final = "on CPUs it is slower than the other engines at the same precision; request it with --engine pytorch"
 
 
 _TABLE: Final = (
@@ -39,7 +40,7 @@ _TABLE: Final = (
     Variant("openvino", "fp32"),
     Variant("openvino", "fp16"),
     Variant("openvino", "bf16"),
-    # Which of them is nearest depends on the weights. Cosine to FP32 and rows/s at 32 and 128 tokens: trained MiniLM
+    # Which one is closest depends on the weights. Cosine to FP32, and rows/s at 32 and 128 tokens: trained MiniLM
     # smoothed 0.9976, 566; plain 0.9919, 581; partly 0.9985, 421. Random BERT-base 0.9993, 27; 0.9992, 29; 0.9990, 24.
     Variant("openvino", "int8", SMOOTHED),
     Variant("openvino", "int8", PLAIN),
@@ -50,7 +51,7 @@ _TABLE: Final = (
     Variant("tensorrt", "fp16"),
 )
 _SURE: Final = Variant("pytorch", "fp32")
-# Why --engine auto passes some over.
+# Why --engine auto skips some variants.
 _NOT_AUTOMATIC: Final = {
     Variant("onnxruntime", "fp16"): _LARGER_ONLY,
     Variant("openvino", "fp16"): _LARGER_ONLY,
@@ -60,11 +61,11 @@ _NOT_AUTOMATIC: Final = {
 
 
 def choose_variants(options: ConvertOptions, *, program: bool = False) -> tuple[list[Variant], list[Skipped]]:
-    """Return what to try and what not; raise INVALID_ARG when what is asked for does not exist or cannot run here. Of a
-    `program` of torch.export torch is always tried: it reads what other engines may not."""
+    """Return the variants to try and to skip; raise INVALID_ARG if the requested one is unknown or cannot run. Torch is
+    always tried for a `program` of torch.export, which other engines may fail to read."""
     if options.engine not in (AUTO, *ENGINES):
         raise invalid(
-            f"engine '{options.engine}' runs models that generate text; for others choose {', '.join(ENGINES)}"
+            f"engine '{options.engine}' only runs models that generate text; choose one of {', '.join(ENGINES)}"
         )
     automatic = options.engine == AUTO and options.precision in (AUTO, "fp32")
 
@@ -88,7 +89,7 @@ def _obstacle(variant: Variant) -> str:
     absent = [name for name in needed if find_spec(name) is None]
     if absent:
         extra = "openvino" if variant.engine == "openvino" else "convert"
-        return f"{' and '.join(absent)} is not installed: pip install 'slipway[{extra}]'"
+        return f"{' and '.join(absent)} is not installed: {install_hint(extra)}"
     if variant.precision == "bf16" and not has_bfloat16():
         return "this CPU has no bfloat16 instructions"
     return ""

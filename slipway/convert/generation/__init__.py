@@ -1,1 +1,1 @@
-"""Conversion of models that generate text; what the models it writes run on is `slipway.runtime`."""
+"""Conversion of models that generate text. The models that it writes run on `slipway.runtime`."""

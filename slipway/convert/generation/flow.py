@@ -1,7 +1,7 @@
-"""How a model that generates text goes through the one conversion: its `Flow` (convert/flow.py).
+"""The `Flow` (convert/flow.py) of models that generate text.
 
-Its candidates are engines and number types of `transformer/`; what is compared is token ids, what is timed are
-generated tokens, and the same checkpoint is copied for each.
+The candidates are the engines and number types of `transformer/`, each with a copy of the same checkpoint. The gate
+compares token ids; speed is measured in generated tokens.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ _LIBRARIES: Final = ("torch", "transformers", "tokenizers", "safetensors")
 
 @contextmanager
 def open_generation(path: Path, origin: str, options: ConvertOptions, progress: Progress) -> Iterator[GenerationFlow]:
-    """Yield the flow of a checkpoint with the libraries kept quiet; raise `SlipwayError` when it is unusable."""
-    require_libraries(_LIBRARIES, "convert,generate")
+    """Yield the flow of a checkpoint, with the libraries silenced; raise `SlipwayError` if it is unusable."""
+    require_libraries(_LIBRARIES, "convert", "generate")
     source = read_generation_source(path, options.task)
     variants, skipped = choose_generation_variants(options, source)
     report = ConversionReport(
@@ -49,7 +49,7 @@ def open_generation(path: Path, origin: str, options: ConvertOptions, progress: 
         reference=NAME,
         models=generation_names(options.name),
         lengths=options.lengths,
-        calibration="none is needed: int8 rounds weights row by row",
+        calibration="not needed, because int8 rounds weights row by row",
         reproduce=options.command,
         skipped=skipped,
         notes=list(source.notes),
@@ -76,31 +76,31 @@ class GenerationFlow:
         self._source = source
         self._name = name
         self._progress = progress
-        self._tokenizer: Tokenizer  # of prepare
+        self._tokenizer: Tokenizer  # set by prepare, like the next one
         self._questions: Sequence[Question]
 
-    def prepare(self, work: Path) -> None:  # noqa: ARG002  everything is in memory
-        """Copy the tokenizer and ask transformers, whose text the copy must give back."""
+    def prepare(self, work: Path) -> None:  # noqa: ARG002  needs no files
+        """Copy the tokenizer, generate with transformers, and check that the copy decodes the ids to the same text."""
         reference, texts = load_reference(self._source), sample_texts()
         self._tokenizer = build_tokenizer(self._source, reference)
         check_tokenizer(self._source, self._tokenizer, reference, texts)
-        self._progress("asking the reference")
+        self._progress("running the reference")
         self._questions = ask_reference(self._source, self._tokenizer, ReferenceGenerator(self._source), texts)
         for question in self._questions:
             check_text(self._tokenizer, reference, question.expected.ids)
 
     def make(self, variant: Variant, directory: Path) -> None:
-        """Write the checkpoint with the model that runs it on this engine."""
+        """Write the checkpoint with the Python model that runs it on the engine of the variant."""
         write_engine_model(directory, self._name, self._source, variant)
 
     def judge(self, model: OpenModel, variant: Variant) -> GateVerdict:
-        """Compare greedy ids, alone and in company."""
+        """Compare greedy ids, for each row alone and in batches."""
         return judge(model.run_together, self._questions, variant.precision)
 
     def measure(self, model: OpenModel) -> tuple[TokenSpeed, ...]:
-        """Return generated tokens per second, of one row and of several."""
+        """Return the generated tokens per second for one row and for a batch."""
         return measure_tokens(model, self._source)
 
     def package(self, winner: Made, new: Path) -> None:
-        """Write the models around the engine: its own config is final already."""
+        """Write the models around the engine, whose own config is already final."""
         write_generation_models(new, self._name, self._source, winner.variant, self._tokenizer)

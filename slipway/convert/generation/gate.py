@@ -1,8 +1,8 @@
-"""The gate of generation: a candidate's greedy ids against those of transformers, before anything is written.
+"""The gate of generation: compares a candidate's greedy ids with those of transformers before anything is written.
 
-Every row is asked alone, padded beside others in one request, and in one execution with other requests. float32 must
-give every id (up to scores that are equal within float32); reduced precision a share of them, counted up to where a
-row first takes another way. Pure, but for the model that is asked.
+Every row is run alone, padded together with others in one request, and in one execution with other requests. float32
+must match every id (except where scores are equal within float32). Reduced precision must match a share of them,
+counted up to the first difference in each row. Pure, except for running the model.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from slipway.convert.thresholds import TOKENS
 from slipway.errors import SlipwayError
 from slipway.runtime.generation_model import IDS, MASK
 
-MAX_TOKENS: Final = 24  # generated per row of the gate
+MAX_TOKENS: Final = 24  # generated per row
 
 RunTogether = Callable[[Sequence[Arrays]], list[Arrays]]
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One row of the gate and what it must give."""
+    """One row that the gate runs, and the expected ids."""
 
     ids: np.ndarray  # int64 [tokens]
     max_tokens: int
@@ -36,18 +36,18 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """How far a candidate's ids are the reference's: over rows, and over the tokens before a row's first difference."""
+    """How many of a candidate's ids match the reference: whole rows, and tokens before a row's first difference."""
 
     rows: int = 0
     same_rows: int = 0
-    ties: int = 0  # rows that went another way where two scores were equal
+    ties: int = 0  # rows whose first difference is between equal scores
     tokens: int = 0
     same_tokens: int = 0
     first_difference: str = ""
 
     @property
     def share(self) -> float:
-        """Return the share of tokens; 1.0 where there were none."""
+        """Return the share of matching tokens; 1.0 if there are none."""
         return self.same_tokens / self.tokens if self.tokens else 1.0
 
 
@@ -72,17 +72,17 @@ class _Count:
             self.same_rows += 1
         elif same < min(len(expected), len(found)) and found[same] in question.expected.ties[same]:
             self.ties += 1
-            expected = expected[:same]  # from a tie on, both are right
+            expected = expected[:same]  # after a tie, both are correct
         elif not self.first_difference:
             wanted = expected[same] if same < len(expected) else "the end"
             got = found[same] if same < len(found) else "the end"
-            self.first_difference = f"{name}, token {same}: {got} where transformers has {wanted}"
+            self.first_difference = f"{name}, token {same}: {got} instead of {wanted}"
         self.tokens += len(expected)
         self.same_tokens += same
 
 
 def judge(run: RunTogether, questions: Sequence[Question], precision: str) -> GateVerdict:
-    """Return how a candidate of `precision` does. A candidate that fails to answer does not pass."""
+    """Return the verdict on a candidate of `precision`. A candidate that fails to run does not pass."""
     count = _Count()
     for name, requests in _arrangements(questions):
         try:
@@ -99,7 +99,7 @@ def judge(run: RunTogether, questions: Sequence[Question], precision: str) -> Ga
 
 def _arrangements(questions: Sequence[Question]) -> Iterator[tuple[str, list[list[Question]]]]:
     for index, question in enumerate(questions):
-        yield f"row {index} alone, {len(question.ids)} tokens", [[question]]
+        yield f"row {index} alone ({len(question.ids)} tokens)", [[question]]
     for size in (2, 8):
         for start in range(0, len(questions) - 1, size):
             part = list(questions[start : start + size])
@@ -108,7 +108,7 @@ def _arrangements(questions: Sequence[Question]) -> Iterator[tuple[str, list[lis
 
 
 def _request(rows: Sequence[Question]) -> Arrays:
-    """Return the rows as one padded request for plain greedy search, whatever the checkpoint's own defaults are."""
+    """Return the rows as one padded request for greedy search, overriding the checkpoint's defaults."""
     longest = max(len(row.ids) for row in rows)
     ids = np.zeros((len(rows), longest), np.int64)
     mask = np.zeros_like(ids)
@@ -120,7 +120,7 @@ def _request(rows: Sequence[Question]) -> Arrays:
 
 
 def greedy(max_tokens: np.ndarray, *, least: int = 0) -> Arrays:
-    """Return the arguments of greedy search, one per row: at most `max_tokens` uint32 [rows, 1], and `least`."""
+    """Return the greedy search arguments of each row: `least` to `max_tokens` tokens (uint32 [rows, 1])."""
     whole = {"min_length": least, "beam_width": 1, "runtime_top_k": 0, "num_return_sequences": 1}
     real = {"runtime_top_p": 0.0, "temperature": 1.0, "repetition_penalty": 1.0, "presence_penalty": 0.0}
     return {
@@ -137,9 +137,9 @@ def _agreement(count: _Count) -> Agreement:
 def _problems(found: Agreement, precision: str) -> Iterator[str]:
     if precision == "fp32" and found.same_rows + found.ties < found.rows:
         different = found.rows - found.same_rows - found.ties
-        yield f"{different} of {found.rows} rows differ from transformers; first: {found.first_difference}"
+        yield f"{different} of {found.rows} rows differ from transformers; first difference: {found.first_difference}"
     if precision != "fp32" and not found.share >= TOKENS:
         yield (
-            f"{found.share:.1%} of the tokens before a row takes another way are those of transformers "
-            f"(required: {TOKENS:.0%}); first: {found.first_difference}"
+            f"{found.share:.1%} of the tokens match transformers up to the first difference in each row "
+            f"(required: {TOKENS:.0%}); first difference: {found.first_difference}"
         )

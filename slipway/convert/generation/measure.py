@@ -1,4 +1,4 @@
-"""How many tokens a second a served model generates: rows alone and rows together, all of forced length."""
+"""Measure the tokens per second of a served model, for one row and for a batch, all of a fixed length."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from slipway.convert.runner import OpenModel
 from slipway.runtime.generation_model import IDS, MASK
 
 _BATCHES: Final = (1, 8)
-_SOURCE: Final = 32  # tokens read
+_SOURCE: Final = 32  # tokens in the prompt or source
 _NEW: Final = 32  # tokens generated
-_SECONDS: Final = 1.5  # per figure at most
+_SECONDS: Final = 1.5  # at most, per figure
 
 
 @dataclass(frozen=True, slots=True)
 class TokenSpeed:
-    """Generated tokens per second with `batch` rows at once."""
+    """Generated tokens per second for a batch of `batch` rows."""
 
     batch: int
     source_tokens: int
@@ -36,7 +36,7 @@ class TokenSpeed:
 
 
 def measure_tokens(model: OpenModel, source: GenerationSource) -> tuple[TokenSpeed, ...]:
-    """Return the speed of each batch size."""
+    """Return the speed at each batch size."""
     return tuple(_speed(model, source, batch) for batch in _BATCHES)
 
 

@@ -1,10 +1,10 @@
-"""Lay a generating model out for the repository: tokenizer, engine, detokenizer, the ensemble of the three, a stream.
+"""Write the models of a text generator: tokenizer, engine, detokenizer, the ensemble of these, and a stream.
 
 NAME-tokenizer    text -> input_ids, attention_mask
-NAME-model        ids -> ids: the engine; it has the checkpoint
+NAME-model        ids -> ids: the engine, with the checkpoint
 NAME-detokenizer  ids -> text
-NAME              text -> text, an ensemble of them; the optional inputs go to NAME-model
-NAME-stream       text -> text in pieces (decoupled); shares the checkpoint of NAME-model
+NAME              text -> text: the ensemble of these; the optional inputs go to NAME-model
+NAME-stream       text -> text in pieces (decoupled); uses the checkpoint of NAME-model
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _TORCH_CHECKPOINT: Final = ("pytorch_model*.bin", "pytorch_model.bin.index.json"
 
 
 def generation_names(name: str) -> tuple[str, ...]:
-    """Return the names of all models, in the order in which they must appear."""
+    """Return the names of all models, in the order in which they must be moved into the repository."""
     return f"{name}-tokenizer", model_name(name), f"{name}-detokenizer", name, f"{name}-stream"
 
 
@@ -65,7 +65,7 @@ def write_engine_model(directory: Path, name: str, source: GenerationSource, var
 def write_generation_models(
     directory: Path, name: str, source: GenerationSource, variant: Variant, tokenizer: Tokenizer
 ) -> None:
-    """Write every model but the engine's into `directory`."""
+    """Write every model except the engine into `directory`."""
     words, ids = (_WORDS,), tuple(spec for spec in _GENERATED if spec is not _SCORES)
     tokenizing = python_config(f"{name}-tokenizer", _TEXT, _TOKENS, MAX_BATCH_SIZE, {})
     wording = python_config(f"{name}-detokenizer", ids, words, MAX_BATCH_SIZE, {})
@@ -85,7 +85,7 @@ def write_generation_models(
 
 
 def copy_checkpoint(source: Path, target: Path) -> None:
-    """Copy the files that the reader needs; those of torch only where there is nothing better."""
+    """Copy the files that the reader needs; PyTorch weights only if there are no safetensors."""
     weights = _CHECKPOINT if any(source.glob("*.safetensors")) else (*_CHECKPOINT, *_TORCH_CHECKPOINT)
     for pattern in weights:
         for file in sorted(source.glob(pattern)):
@@ -120,7 +120,7 @@ def _add_arguments(config: pb.ModelConfig) -> None:
 
 
 def _batch(config: pb.ModelConfig) -> None:
-    """Let requests of any lengths and arguments share an execution: the model takes each by itself."""
+    """Let requests with different lengths and arguments share one execution."""
     config.dynamic_batching.SetInParent()
     for each in config.input:
         each.allow_ragged_batch = True

@@ -1,4 +1,4 @@
-"""Where the `model.py` of older repositories finds `TextPieces`; `slipway.runtime` is its place."""
+"""Alias for the `model.py` of older repositories; `TextPieces` is now in `slipway.runtime`."""
 
 from slipway.runtime import TextPieces
 

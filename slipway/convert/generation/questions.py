@@ -1,4 +1,4 @@
-"""What the gate asks and what speed is measured with: real text and random ids of several lengths."""
+"""The inputs for the gate and for measuring speed: real text, and random ids of several lengths."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 _TEXTS: Final = 8
-_LONGEST: Final = 64  # tokens of a text of the gate
+_LONGEST: Final = 64  # tokens of a text in the gate
 _RANDOM: Final = (1, 2, 9, 33)
 
 
 def ask_reference(
     source: GenerationSource, tokenizer: Tokenizer, reference: ReferenceGenerator, texts: Sequence[str]
 ) -> list[Question]:
-    """Return the rows of the gate with transformers' answers: sample texts, then random ids."""
+    """Return the rows of the gate with the ids that transformers generates: sample texts, then random ids."""
     rows = [np.array(tokenizer.encode(text).ids, np.int64) for text in texts[:_TEXTS]]
     rows = [row[:_LONGEST] for row in rows if row.size]
     random = np.random.default_rng(0)
@@ -34,7 +34,7 @@ def ask_reference(
 
 
 def random_ids(source: GenerationSource, tokens: int, random: np.random.Generator) -> np.ndarray:
-    """Return a row of ids without padding and ends, int64 [tokens]."""
+    """Return a row of random ids without start, end and padding ids, int64 [tokens]."""
     stack = source.spec.encoder or source.decoder
     special = {source.checkpoint.padding_id, *source.checkpoint.end_ids, source.spec.start_id}
     allowed = np.array([each for each in range(stack.vocabulary) if each not in special], np.int64)

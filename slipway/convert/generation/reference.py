@@ -1,4 +1,4 @@
-"""What transformers generates: greedy ids of one row at a time, and where a tie is not a mistake."""
+"""The reference: greedy ids that transformers generates, one row at a time, with the tokens that tie at each step."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NAME: Final = "transformers in float32, one row at a time, greedy"
 
 @dataclass(frozen=True, slots=True)
 class Generated:
-    """The ids of one row, without the start token or prompt, and per step the tokens that are as good as the best."""
+    """The ids of one row, without start token or prompt, and for each step the tokens that tie for the best score."""
 
     ids: tuple[int, ...]
     ties: tuple[frozenset[int], ...]
@@ -35,11 +35,11 @@ class ReferenceGenerator:
         self._network: Any = _compute(lambda: load_pretrained(auto_class, source.directory))
         self._network.eval()
         encoder, decoder = source.spec.encoder, source.decoder
-        # The cache of transformers counts the encoder's layers and breaks where the decoder has more (5.23).
+        # The cache of transformers counts the encoder's layers and fails if the decoder has more (5.23).
         self._use_cache = encoder is None or decoder.layers <= encoder.layers
         checkpoint = source.checkpoint
         ends = list(checkpoint.end_ids) or [source.spec.end_id]
-        # Greedy and nothing else: what the checkpoint itself asks for must not come in by a back door.
+        # Plain greedy search: replaces the checkpoint's own generation settings.
         self._network.generation_config = transformers.GenerationConfig(
             do_sample=False,
             num_beams=1,
@@ -50,7 +50,7 @@ class ReferenceGenerator:
         )
 
     def generate(self, ids: np.ndarray, max_tokens: int) -> Generated:
-        """Return what follows `ids`, int64 [tokens]."""
+        """Generate from `ids`, int64 [tokens]."""
         import torch
 
         row = torch.from_numpy(ids)[None]
@@ -72,7 +72,7 @@ class ReferenceGenerator:
 
 
 def _compute(job: Callable[[], Any]) -> Any:
-    """Return what `job` does, in a thread of its own: a team of threads that stayed would slow the candidates."""
+    """Return the result of `job`, run in its own thread: a thread pool that stayed alive would slow the candidates."""
     import torch
 
     def compute() -> Any:

@@ -1,4 +1,4 @@
-"""What the report says of candidates that generate: agreement in tokens, speed in tokens per second."""
+"""How the report shows candidates that generate text: agreement in tokens, speed in tokens per second."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ def _cells(candidate: Candidate) -> tuple[str, ...]:
 
 
 def _fields(candidate: Candidate) -> dict[str, Any]:
-    # readers of any report find the keys of every report
+    # every report has the keys of both kinds
     return {"figures": None, "speeds": (), "agreement": candidate.figures, "tokens": candidate.speeds}
 
 
 def _measured(_: Candidate) -> str:
-    return "in generated tokens a second on this machine"
+    return "measured in generated tokens per second on this machine"
 
 
 COLUMNS: Final = Columns(

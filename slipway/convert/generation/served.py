@@ -1,4 +1,4 @@
-"""Where the `model.py` of older repositories finds `GenerationModel`; `slipway.runtime` is its place."""
+"""Alias for the `model.py` of older repositories; `GenerationModel` is now in `slipway.runtime`."""
 
 from slipway.runtime import GenerationModel
 

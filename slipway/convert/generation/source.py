@@ -1,6 +1,6 @@
-"""What a directory with a generating model holds: architecture, task, lengths, and how it wants to be decoded.
+"""Read the directory of a text generator: architecture, task, lengths, and decoding settings.
 
-Only JSON and the shapes of arrays are read here. Whatever generation_config.json asks for and cannot be done is noted.
+Only JSON and the shapes of arrays are read here. Settings in generation_config.json that are not supported are noted.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from slipway.runtime.arguments import FORCED
 from slipway.transformer.spec import Positions, Stack, Transformer
 
 _TEXT_TO_TEXT: Final = (Task.TEXT_TO_TEXT, Task.TRANSLATION, Task.SUMMARIZATION)
-# Of each model type that generates, the tasks it may be asked for; the first is the default.
+# The tasks of each model type that generates text; the first is the default.
 TASKS: Final[Mapping[str, tuple[Task, ...]]] = {
     "bart": (Task.TEXT_TO_TEXT, Task.SUMMARIZATION, Task.TRANSLATION),
     "gpt2": (Task.TEXT_GENERATION,),
@@ -28,13 +28,13 @@ TASKS: Final[Mapping[str, tuple[Task, ...]]] = {
     "mt5": _TEXT_TO_TEXT,
     "t5": _TEXT_TO_TEXT,
 }
-# Architectures that have a head; GPT-2's and BART's is their embedding, so a model without one generates too.
+# Architectures with a head. GPT-2 and BART use their embedding as head, so their base models generate too.
 _HEADS: Final = ("ForConditionalGeneration", "MTModel", "LMHeadModel", "GPT2Model", "BartModel")
 _MULTILINGUAL: Final = ("m2m_100", "mbart")
 _DEFAULT_TOKENS: Final = 128
 _UNBOUNDED: Final = 1 << 20  # transformers writes a huge number where a tokenizer has no limit
 
-# Of generation_config.json, what has a place: its name there -> the argument's.
+# Supported keys of generation_config.json -> names of arguments.
 _COPIED: Final = {
     "num_beams": "beam_width",
     "length_penalty": "len_penalty",
@@ -43,7 +43,7 @@ _COPIED: Final = {
     "min_new_tokens": "min_length",
 }
 _SAMPLING: Final = {"temperature": "temperature", "top_k": "runtime_top_k", "top_p": "runtime_top_p"}
-# ... and what has none, with the value that asks for nothing.
+# Unsupported keys, with the values that have no effect.
 _IGNORED: Final[Mapping[str, tuple[Any, ...]]] = {
     "no_repeat_ngram_size": (0,),
     "encoder_no_repeat_ngram_size": (0,),
@@ -58,8 +58,8 @@ _IGNORED: Final[Mapping[str, tuple[Any, ...]]] = {
 
 @dataclass(frozen=True, slots=True)
 class GenerationSource:
-    """A checkpoint that generates. `max_length` counts the source's tokens, special ones included; `defaults` are
-    arguments by name; `notes` is what the served model does unlike transformers."""
+    """A checkpoint that generates text. `max_length` is the limit of the input in tokens, including special ones;
+    `defaults` are arguments by name; `notes` lists how the served model differs from transformers."""
 
     directory: Path
     checkpoint: HuggingFaceCheckpoint
@@ -75,18 +75,18 @@ class GenerationSource:
 
     @property
     def decoder(self) -> Stack:
-        """The decoder, which every source here has."""
+        """The decoder, which every text generator has."""
         if self.spec.decoder is None:
-            raise invalid(f"'{self.directory}' is an encoder alone and generates nothing")
+            raise invalid(f"'{self.directory}' has only an encoder and cannot generate text")
         return self.spec.decoder
 
     @property
     def continues(self) -> bool:
-        """Whether it goes on with its prompt, and has no encoder to read a source."""
+        """Whether it continues a prompt, that is, has no encoder."""
         return self.spec.encoder is None
 
     def room(self, tokens: int) -> int:
-        """Return how many tokens can be generated for a row of `tokens`; a huge number where nothing limits it."""
+        """Return how many tokens can be generated for an input of `tokens`; a very large number if unlimited."""
         if self.decoder.positions is not Positions.TABLE:
             return _UNBOUNDED
         return self.decoder.position_rows - (tokens if self.continues else 0)
@@ -101,7 +101,7 @@ def generates(directory: Path) -> bool:
 
 
 def read_generation_source(directory: Path, task: Task | None) -> GenerationSource:
-    """Return what `directory` holds; raise `SlipwayError` naming the file and the reason when it is unusable."""
+    """Return the source in `directory`; raise `SlipwayError` naming the file and the reason if it is unusable."""
     settings = read_settings(directory)
     tasks = TASKS[settings.model_type]
     chosen = choose_task(task, tasks, settings.architecture)
@@ -112,7 +112,7 @@ def read_generation_source(directory: Path, task: Task | None) -> GenerationSour
     defaults = _defaults(settings, continues=spec.encoder is None, rows=rows)
     if checkpoint.forced_first_id is not None:
         defaults[FORCED] = str(checkpoint.forced_first_id)
-    # A prompt shares its positions with what follows.
+    # A prompt and its continuation share the positions.
     kept = min(int(defaults["max_output_len"]), rows // 2) if spec.encoder is None else 0
     return GenerationSource(
         directory=directory,
@@ -125,7 +125,7 @@ def read_generation_source(directory: Path, task: Task | None) -> GenerationSour
 
 
 def _wishes(settings: HuggingFaceSettings) -> Mapping[str, Any]:
-    """Return how the checkpoint wants to be decoded: old ones say it in config.json."""
+    """Return the decoding settings of the checkpoint, which older ones keep in config.json."""
     return settings.generation or settings.config
 
 
@@ -135,11 +135,11 @@ def _defaults(settings: HuggingFaceSettings, *, continues: bool, rows: int) -> d
     copied = _COPIED | (_SAMPLING if wishes.get("do_sample") is True else {})
     defaults = {name: _number(settings, wishes, key) for key, name in copied.items() if wishes.get(key) is not None}
     if wishes.get("do_sample") is True:
-        defaults.setdefault("runtime_top_k", "50")  # as transformers
+        defaults.setdefault("runtime_top_k", "50")  # as in transformers
         defaults.pop("beam_width", None)
     if wishes.get("early_stopping") is True:
         defaults["early_stopping"] = "1"
-    if not continues:  # both lengths of transformers count the start token
+    if not continues:  # both lengths in transformers include the start token
         for key, name in (("max_length", "max_output_len"), ("min_length", "min_length")):
             if wishes.get(key):
                 defaults.setdefault(name, str(max(0, int(float(_number(settings, wishes, key))) - 1)))
@@ -150,19 +150,21 @@ def _defaults(settings: HuggingFaceSettings, *, continues: bool, rows: int) -> d
 def _number(settings: HuggingFaceSettings, wishes: Mapping[str, Any], key: str) -> str:
     value = wishes[key]
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise invalid(f"{settings.path.parent}: '{key}' should be a number and is {value!r}")
+        raise invalid(f"{settings.path.parent}: '{key}' should be a number but is {value!r}")
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _notes(settings: HuggingFaceSettings, checkpoint: HuggingFaceCheckpoint) -> list[str]:
     wishes = _wishes(settings)
     notes = [
-        f"generation_config.json sets {key} to {wishes[key]!r}, which has no counterpart here"
+        f"generation_config.json sets {key} to {wishes[key]!r}, which is not supported and is ignored"
         for key, nothing in _IGNORED.items()
         if wishes.get(key) is not None and wishes[key] not in nothing
     ]
     if wishes.get("do_sample") is True and (wishes.get("num_beams") or 1) > 1:
-        notes.append("generation_config.json samples within beams; here it samples without")
+        notes.append(
+            "generation_config.json combines sampling with beam search; the served model samples without beams"
+        )
     if checkpoint.model_type in _MULTILINGUAL and checkpoint.forced_first_id is None:
-        notes.append(f"the target language is the request's to name: its token's id as {FORCED}")
+        notes.append(f"each request selects its target language by passing the id of the language token as {FORCED}")
     return notes

@@ -1,4 +1,4 @@
-"""Which engines and precisions a conversion of a generating model tries, and why a row is left out."""
+"""The engines and precisions to try for a model that generates text, and why one is skipped."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from slipway.transformer.generation import Decoding, SequenceRequest
 from slipway.transformer.options import INSTALL, installed
 
 ENGINES: Final = ("ctranslate2", "torch")
-# What engines and configs (COMPUTE_TYPE) call the number type of each precision.
+# The engines' and configs' (COMPUTE_TYPE) name for each precision.
 COMPUTE_TYPES: Final = {"fp32": "float32", "bf16": "bfloat16", "int8": "int8"}
-# What configs ask for (ENGINE): beams and sampling work too, which CTranslate2 does not do exactly as asked and torch
-# does.
+# ENGINE in configs. torch is added to CTranslate2 because it supports every beam search and sampling option exactly,
+# and CTranslate2 does not.
 SERVED_BY: Final = {"ctranslate2": "ctranslate2+torch", "torch": "torch"}
 
 
@@ -39,9 +39,9 @@ _TABLE: Final = (
 def choose_generation_variants(
     options: ConvertOptions, source: GenerationSource
 ) -> tuple[list[Variant], list[Skipped]]:
-    """Return what to try and what not; raise INVALID_ARG when what is asked for does not exist or cannot run here."""
+    """Return the variants to try and to skip; raise INVALID_ARG if the requested one is unknown or cannot run."""
     if options.engine not in (AUTO, *ENGINES):
-        raise invalid(f"engine '{options.engine}' does not generate text; choose {' or '.join(ENGINES)}")
+        raise invalid(f"engine '{options.engine}' cannot run models that generate text; choose {' or '.join(ENGINES)}")
     return select(_TABLE, options, lambda row: _obstacle(row, source), kind="a model that generates text")
 
 
@@ -55,7 +55,7 @@ def _obstacle(row: Variant, source: GenerationSource) -> str:
         reason = support.why_not(source.spec) or support.refusal(
             source.spec, SequenceRequest(np.ones(1, np.int64), usual)
         )
-        return f"CTranslate2 cannot do {reason}" if reason else ""
+        return f"not supported by CTranslate2: {reason}" if reason else ""
     if row.precision == "bf16" and not has_bfloat16():
         return "this CPU has no bfloat16 instructions"
     return ""

@@ -1,8 +1,8 @@
-"""The Python models that `slipway convert` writes beside an engine: each file here becomes a `model.py`, word for word.
+"""The Python models that `slipway convert` writes around an engine: each file here is copied verbatim as a `model.py`.
 
-They run in Slipway and, unchanged, in NVIDIA Triton, whose Python may be as old as 3.8 and has numpy and `tokenizers`
-alone. So each stands by itself: none imports another, and only `generate` and `stream`, which need an engine, import
-`slipway.runtime`.
+They run in Slipway and, unchanged, in NVIDIA Triton, whose Python may be as old as 3.8 with only numpy and
+`tokenizers` installed. So each is self-contained: none imports another, and only `generate` and `stream`, which need
+an engine, import `slipway.runtime`.
 """
 
 from __future__ import annotations
@@ -11,5 +11,5 @@ from importlib.resources import files
 
 
 def model_source(name: str) -> str:
-    """Return the text of the model `name`, for instance "tokenizer"."""
+    """Return the source of the model `name`, for example "tokenizer"."""
     return files(__name__).joinpath(f"{name}.py").read_text(encoding="utf-8")

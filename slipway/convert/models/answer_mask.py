@@ -1,5 +1,5 @@
-"""Logits of tokens to words for the first mask of a text: input_ids INT64 [rows, tokens], logits FP32
-[rows, tokens, vocabulary] -> tokens BYTES [rows, 5] and their scores FP32 [rows, 5], likeliest first.
+"""Turns token logits into words for the first mask of a text: input_ids INT64 [rows, tokens], logits FP32
+[rows, tokens, vocabulary] -> tokens BYTES [rows, 5] and their scores FP32 [rows, 5], most likely first.
 
 Written by `slipway convert`; runs in Slipway and in NVIDIA Triton (needs `tokenizers` and `numpy`). The parameter
 MASK_ID is the id of the mask token.
@@ -18,16 +18,16 @@ COUNT = 5
 
 
 class TritonPythonModel:
-    """Words for one vocabulary."""
+    """Fills masks with the words of one vocabulary."""
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Open tokenizer.json, which lies beside this file."""
+        """Open tokenizer.json, which is next to this file."""
         self.mask = int(json.loads(args["model_config"])["parameters"]["MASK_ID"]["string_value"])
         path = Path(args["model_repository"], args["model_version"], "tokenizer.json")
         self.tokenizer = Tokenizer.from_file(str(path))
 
     def execute(self, requests: list[pb_utils.InferenceRequest]) -> list[pb_utils.InferenceResponse]:
-        """Answer each request by itself, so that a text without mask fails no other."""
+        """Respond to each request separately, so that a text without a mask does not fail the others."""
         return [self.answer(request) for request in requests]
 
     def answer(self, request: pb_utils.InferenceRequest) -> pb_utils.InferenceResponse:
@@ -35,7 +35,7 @@ class TritonPythonModel:
         ids = pb_utils.get_input_tensor_by_name(request, "input_ids").as_numpy()
         logits = pb_utils.get_input_tensor_by_name(request, "logits").as_numpy()
         if not (ids == self.mask).any(-1).all():
-            text = f"every text needs the mask token '{self.tokenizer.id_to_token(self.mask)}'"
+            text = f"every text must contain the mask token '{self.tokenizer.id_to_token(self.mask)}'"
             return pb_utils.InferenceResponse(error=pb_utils.TritonError(text, pb_utils.TritonError.INVALID_ARG))
         best, scores = likeliest(ids == self.mask, logits)
         words = np.empty(best.shape, dtype=np.object_)
@@ -45,7 +45,7 @@ class TritonPythonModel:
 
 
 def likeliest(masked: np.ndarray, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the ids that fit each row's first masked place best, [rows, 5], and their probabilities FP32."""
+    """Return the most likely ids for each row's first mask, [rows, 5], and their FP32 probabilities."""
     row = logits[np.arange(len(masked)), masked.argmax(-1)]
     powers = np.exp(row - row.max(-1, keepdims=True))
     scores = powers / powers.sum(-1, keepdims=True)

@@ -1,9 +1,9 @@
-"""Logits of tokens to entities: text BYTES [rows, 1], logits FP32 [rows, tokens, labels], offsets INT64
+"""Turns token logits into entities: text BYTES [rows, 1], logits FP32 [rows, tokens, labels], offsets INT64
 [rows, tokens, 2] -> entities BYTES [rows, 1]: a JSON list of {"entity", "score", "start", "end", "word"} per row.
 
-Written by `slipway convert`; runs in Slipway and in NVIDIA Triton (needs `numpy`). Neighbouring tokens of one kind are
-one entity (labels B-X, I-X, of BIOES also E-X, S-X: X; B- and S- begin a new one); the label O is none. Places count
-characters.
+Written by `slipway convert`; runs in Slipway and in NVIDIA Triton (needs `numpy`). Adjacent tokens of the same kind
+form one entity: the labels B-X, I-X and, in BIOES, E-X and S-X are of kind X; B- and S- start a new entity; O is
+for tokens outside any entity. "start" and "end" are character positions.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ PREFIXES = ("B", "I", "E", "S")
 
 
 class TritonPythonModel:
-    """The labels of one tagger."""
+    """Turns the logits of one tagger into entities."""
 
     def initialize(self, args: dict[str, str]) -> None:
         """Read the labels, one per line."""
@@ -27,11 +27,11 @@ class TritonPythonModel:
         self.labels = path.read_text(encoding="utf-8").split("\n")[:-1]
 
     def execute(self, requests: list[pb_utils.InferenceRequest]) -> list[pb_utils.InferenceResponse]:
-        """Answer each request."""
+        """Respond to each request."""
         return [self.answer(request) for request in requests]
 
     def answer(self, request: pb_utils.InferenceRequest) -> pb_utils.InferenceResponse:
-        """Group the tokens of every row of one request."""
+        """Return the entities of every row of one request."""
         texts, logits, offsets = (
             pb_utils.get_input_tensor_by_name(request, name).as_numpy() for name in ("text", "logits", "offsets")
         )

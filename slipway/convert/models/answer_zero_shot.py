@@ -1,5 +1,5 @@
-"""Entailment of each candidate label to scores: labels BYTES [rows, n], entailment FP32 [rows, n] -> the label that
-fits best BYTES [rows, 1] and scores FP32 [rows, n], in the order of the labels, that add up to 1.
+"""Turns the entailment logit of each candidate label into scores: labels BYTES [rows, n], entailment FP32 [rows, n] ->
+the best label BYTES [rows, 1], and scores FP32 [rows, n] in the order of the labels, which add up to 1.
 
 Written by `slipway convert`; runs in Slipway and in NVIDIA Triton (needs `numpy`).
 """
@@ -11,14 +11,14 @@ import triton_python_backend_utils as pb_utils
 
 
 class TritonPythonModel:
-    """Chooses among the labels that a request brings."""
+    """Chooses one of the labels in a request."""
 
     def execute(self, requests: list[pb_utils.InferenceRequest]) -> list[pb_utils.InferenceResponse]:
-        """Answer each request."""
+        """Respond to each request."""
         return [self.answer(request) for request in requests]
 
     def answer(self, request: pb_utils.InferenceRequest) -> pb_utils.InferenceResponse:
-        """Choose for every row of one request."""
+        """Choose the label for every row of one request."""
         labels = pb_utils.get_input_tensor_by_name(request, "labels").as_numpy()
         logits = pb_utils.get_input_tensor_by_name(request, "entailment").as_numpy()
         scores = np.exp(logits - logits.max(-1, keepdims=True))

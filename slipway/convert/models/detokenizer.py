@@ -1,7 +1,8 @@
-"""Token ids to text: output_ids INT64 [rows, sequences, tokens] and how many of each count -> BYTES [rows, sequences].
+"""Turns token ids into text: output_ids INT64 [rows, sequences, tokens], sequence_length INT64 [rows, sequences] ->
+generated_text BYTES [rows, sequences].
 
 Written by `slipway convert`; runs in Slipway and in NVIDIA Triton (needs `tokenizers` and `numpy`). Special tokens are
-left out, as `decode(..., skip_special_tokens=True)` of transformers does.
+omitted, as in `decode(..., skip_special_tokens=True)` of transformers.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ class TritonPythonModel:
     """The detokenizer of one checkpoint."""
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Open tokenizer.json, which lies beside this file."""
+        """Open tokenizer.json, which is next to this file."""
         directory = Path(args["model_repository"], args["model_version"])
         self.tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
 
     def execute(self, requests: list[pb_utils.InferenceRequest]) -> list[pb_utils.InferenceResponse]:
-        """Answer each request by itself."""
+        """Respond to each request separately."""
         return [self.answer(request) for request in requests]
 
     def answer(self, request: pb_utils.InferenceRequest) -> pb_utils.InferenceResponse:

@@ -1,9 +1,9 @@
-"""Token ids to token ids: the model itself, one engine for all requests.
+"""Generates output token ids from input token ids: the model itself, with one engine for all requests.
 
-Written by `slipway convert`; runs in Slipway and in NVIDIA Triton 24.04 or newer (there `pip install
-"slipway[generate]"` into the Python of its models). The checkpoint lies beside this file; the config's parameters say
-which engine runs it and hold the default of every optional input. Requests of one batch may have any lengths and
-settings, and each is answered when its own rows are done.
+Written by `slipway convert`; runs in Slipway, and in NVIDIA Triton 24.04 or newer after `pip install
+"slipway-serving[generate]"` into the Python that runs its models. The checkpoint is next to this file. The config's
+parameters select the engine and set the default of every optional input. The requests of one batch may differ in
+length and settings, and each gets its response as soon as its own rows are done.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class TritonPythonModel:
     """One instance; all instances in one process share the weights."""
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Open the checkpoint that lies beside this file."""
+        """Open the checkpoint, which is next to this file."""
         config = json.loads(args["model_config"])
         parameters = {key: value["string_value"] for key, value in config["parameters"].items()}
         self.names = [each["name"] for each in config["input"]]
@@ -42,7 +42,7 @@ class TritonPythonModel:
         return [None] * len(requests)
 
     def arrays(self, request: pb_utils.InferenceRequest) -> dict[str, np.ndarray]:
-        """Return the inputs that the request has."""
+        """Return the inputs that are present in the request."""
         tensors = {name: pb_utils.get_input_tensor_by_name(request, name) for name in self.names}
         return {name: tensor.as_numpy() for name, tensor in tensors.items() if tensor is not None}
 
@@ -52,17 +52,17 @@ class TritonPythonModel:
 
 
 class SenderSink:
-    """Answers one request through its sender: when it is done, and not when the batch is."""
+    """Responds to one request through its sender, as soon as that request is done, without waiting for the batch."""
 
     def __init__(self, request: pb_utils.InferenceRequest) -> None:
         self.sender = request.get_response_sender()
 
     def token(self, row: int, token: int) -> bool:
-        """Go on unless the client is gone."""
+        """Ignore the token; return True, which stops the row, once the request is cancelled."""
         return self.sender.is_cancelled()
 
     def wanted(self) -> bool:
-        """Go on with beams unless the client is gone."""
+        """Return whether to continue beam search: False once the request is cancelled."""
         return not self.sender.is_cancelled()
 
     def answer(self, arrays: Mapping[str, np.ndarray]) -> None:
@@ -71,7 +71,7 @@ class SenderSink:
         self.sender.send(pb_utils.InferenceResponse(outputs), flags=FINAL)
 
     def fail(self, error: SlipwayError) -> None:
-        """Send why there are none."""
+        """Send the error."""
         code = getattr(pb_utils.TritonError, error.code.name)
         triton = pb_utils.TritonError(error.message, code)
         self.sender.send(pb_utils.InferenceResponse(error=triton), flags=FINAL)

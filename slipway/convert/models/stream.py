@@ -1,9 +1,9 @@
-"""Text in, text out as it is generated: one response per piece of whole characters, the last one flagged final.
+"""Streams text as it is generated: one response per piece of whole characters, the last one flagged final.
 
-Written by `slipway convert`; runs in Slipway, where it shares the weights in memory with the model that it names in
-its parameter CHECKPOINT (a path from this model's directory), and in NVIDIA Triton (there `pip install
-"slipway[generate]"` into the Python of its models; it loads weights of its own). With beam_width above 1 nothing is
-known before the end, and the whole text comes as one piece.
+Written by `slipway convert`; runs in Slipway, and in NVIDIA Triton after `pip install "slipway-serving[generate]"` into
+the Python that runs its models. The parameter CHECKPOINT is the path of the checkpoint, relative to this model's
+directory; it belongs to another model, with which this one shares the weights in memory in Slipway. In Triton, it
+loads its own copy. With beam_width above 1, the text is only known at the end and is sent as one piece.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class TritonPythonModel:
     """One instance; all instances in one process share the weights."""
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Open the checkpoint of the model beside this one, and tokenizer.json."""
+        """Open tokenizer.json and the checkpoint, which is in the other model's directory."""
         config = json.loads(args["model_config"])
         parameters = {key: value["string_value"] for key, value in config["parameters"].items()}
         self.names = [each["name"] for each in config["input"] if each["name"] != "text"]
@@ -50,14 +50,14 @@ class TritonPythonModel:
         self.model.run(asked)
 
     def arrays(self, request: pb_utils.InferenceRequest) -> dict[str, np.ndarray]:
-        """Return the request's text as ids, and the optional inputs that it has."""
+        """Return the request's text as ids, and the optional inputs that are present."""
         texts = pb_utils.get_input_tensor_by_name(request, "text").as_numpy().ravel()
         if len(texts) != 1:
-            raise SlipwayError(Code.INVALID_ARG, f"a stream is of one text, and the request has {len(texts)}")
+            raise SlipwayError(Code.INVALID_ARG, f"a stream takes one text, but the request has {len(texts)}")
         try:
             text = self.prompt + texts[0].decode("utf-8")
         except UnicodeDecodeError as error:
-            raise SlipwayError(Code.INVALID_ARG, f"input 'text' is not UTF-8: {error}") from error
+            raise SlipwayError(Code.INVALID_ARG, f"input 'text' is not valid UTF-8: {error}") from error
         tensors = {name: pb_utils.get_input_tensor_by_name(request, name) for name in self.names}
         arrays = {name: tensor.as_numpy() for name, tensor in tensors.items() if tensor is not None}
         return {"input_ids": np.array([self.tokenizer.encode(text).ids], dtype=np.int64), **arrays}
@@ -68,36 +68,36 @@ class TritonPythonModel:
 
 
 class PieceSink:
-    """Sends one request's text in pieces."""
+    """Sends the text generated for one request in pieces."""
 
     def __init__(self, request: pb_utils.InferenceRequest, tokenizer: Tokenizer) -> None:
         self.sender = request.get_response_sender()
         self.pieces = TextPieces(tokenizer)
 
     def token(self, row: int, token: int) -> bool:
-        """Send what the token completes; go on unless the client is gone."""
+        """Send the text that the token completes; return True, which stops the row, once the request is cancelled."""
         piece = self.pieces.push(token)
         if piece:
             self.sender.send(response(piece))
         return self.sender.is_cancelled()
 
     def wanted(self) -> bool:
-        """Go on with beams unless the client is gone."""
+        """Return whether to continue beam search: False once the request is cancelled."""
         return not self.sender.is_cancelled()
 
     def answer(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Send what is left, and that it is the end."""
+        """Send the rest of the text, flagged final."""
         ids = arrays["output_ids"][0, 0, : arrays["sequence_length"][0, 0]]
         self.sender.send(response(self.pieces.rest(ids.tolist())), flags=FINAL)
 
     def fail(self, error: SlipwayError) -> None:
-        """Send why there is no more."""
+        """Send the error."""
         code = getattr(pb_utils.TritonError, error.code.name)
         triton = pb_utils.TritonError(error.message, code)
         self.sender.send(pb_utils.InferenceResponse(error=triton), flags=FINAL)
 
 
 def response(text: str) -> pb_utils.InferenceResponse:
-    """Return a response with one text."""
+    """Return a response that contains `text`."""
     array = np.array([[text.encode("utf-8")]], dtype=np.object_)
     return pb_utils.InferenceResponse([pb_utils.Tensor("generated_text", array)])

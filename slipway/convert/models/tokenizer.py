@@ -1,9 +1,9 @@
-"""Text to token ids: one or two BYTES inputs -> input_ids, attention_mask, ... INT64 [rows, tokens].
+"""Turns text into token ids: one or two BYTES inputs -> input_ids, attention_mask, ... INT64 [rows, tokens].
 
 Written by `slipway convert`; runs in Slipway and in NVIDIA Triton (needs `tokenizers` and `numpy`). Truncation to the
-encoder's length and padding to the longest row of a request are settings inside tokenizer.json. The config's
-parameters hold what the model wants around a text: PROMPT stands before it; with HYPOTHESIS every text is paired with
-every label, and the ids have one more dimension, [rows, labels, tokens].
+model's length and padding to the longest row of a request are set in tokenizer.json. The config's parameters add text:
+PROMPT is put before every text; with HYPOTHESIS, every text is paired with every label, and the ids have one more
+dimension, [rows, labels, tokens].
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class TritonPythonModel:
     """The tokenizer of one checkpoint."""
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Open tokenizer.json, which lies beside this file."""
+        """Open tokenizer.json, which is next to this file."""
         config = json.loads(args["model_config"])
         parameters = {key: value["string_value"] for key, value in config["parameters"].items()}
         version_directory = Path(args["model_repository"], args["model_version"])
@@ -34,7 +34,7 @@ class TritonPythonModel:
         self.hypothesis = parameters.get("HYPOTHESIS", "")
 
     def execute(self, requests: list[pb_utils.InferenceRequest]) -> list[pb_utils.InferenceResponse]:
-        """Answer each request by itself, so that one bad text fails no other."""
+        """Respond to each request separately, so that one bad text does not fail the others."""
         return [self.answer(request) for request in requests]
 
     def answer(self, request: pb_utils.InferenceRequest) -> pb_utils.InferenceResponse:
@@ -49,22 +49,22 @@ class TritonPythonModel:
         return pb_utils.InferenceResponse([self.tensor(name, encodings, shape) for name in self.names])
 
     def texts(self, request: pb_utils.InferenceRequest, name: str) -> np.ndarray:
-        """Return one input as an array of str; raise ValueError where it is not UTF-8."""
+        """Return one input as an array of str; raise ValueError if it is not valid UTF-8."""
         array = pb_utils.get_input_tensor_by_name(request, name).as_numpy()
         texts = np.empty(array.size, dtype=np.object_)
         try:
             texts[:] = [element.decode("utf-8") for element in array.ravel()]
         except UnicodeDecodeError as error:
-            raise ValueError(f"input '{name}' is not UTF-8: {error}") from error
+            raise ValueError(f"input '{name}' is not valid UTF-8: {error}") from error
         return texts.reshape(array.shape)
 
     def together(self, columns: list[np.ndarray]) -> tuple[tuple[int, ...], list[Any]]:
-        """Return what is encoded, texts or pairs of texts, and the shape of them all."""
+        """Return the shape of the batch, and the texts or pairs of texts to encode."""
         first = columns[0]
         if self.hypothesis:
             labels = columns[1]
             if labels.shape[1] < 2:  # one label alone would always win
-                raise ValueError(f"input 'labels' has {labels.shape[1]} labels, and it takes two to choose")
+                raise ValueError(f"input 'labels' needs at least two labels to choose from, but has {labels.shape[1]}")
             pairs = [
                 (text, self.hypothesis.replace("{}", label))
                 for row, text in enumerate(first[:, 0])
@@ -76,17 +76,17 @@ class TritonPythonModel:
         return first.shape[:1], [self.prompt + text for text in first.ravel()]
 
     def tensor(self, name: str, encodings: list[Any], shape: tuple[int, ...]) -> pb_utils.Tensor:
-        """Return one output; `offsets` are characters of the last text, -1 for tokens that are not of it."""
+        """Return one output; `offsets` are character positions in the last text, -1 for tokens outside it."""
         if name == "offsets":
             rows = [offsets(encoding, len(self.inputs) - 1) for encoding in encodings]
         else:
             rows = [getattr(encoding, FIELDS[name]) for encoding in encodings]
         array = np.array(rows, dtype=np.int64)
-        if not encodings:  # a request of no rows
+        if not encodings:  # a request without rows
             array = array.reshape((0, 0, 2) if name == "offsets" else (0, 0))
         return pb_utils.Tensor(name, array.reshape((*shape, *array.shape[1:])))
 
 
 def offsets(encoding: Any, last: int) -> list[tuple[int, int]]:
-    """Return where each token of the last text stands in it."""
+    """Return the start and end of each token in the last text, (-1, -1) for tokens outside it."""
     return [place if sequence == last else (-1, -1) for place, sequence in zip(encoding.offsets, encoding.sequence_ids)]

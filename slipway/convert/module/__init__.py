@@ -1,1 +1,1 @@
-"""`slipway convert-module`: a PyTorch class in a user's script, with its weights, to ONNX, TensorRT and repository."""
+"""`slipway convert-module`: a PyTorch class in a user's script, with weights, to ONNX, TensorRT and a repository."""

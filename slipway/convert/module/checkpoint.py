@@ -1,7 +1,7 @@
-"""Read the weights of a checkpoint file and put them into a model, every one of them or none.
+"""Read the weights from a checkpoint file and load them into a model, either all of them or none.
 
-Without `allow_pickle` nothing in the file is run: PyTorch files are read with weights_only, safetensors hold no code.
-Wrappers that training loops put around the weights come off here.
+Without `allow_pickle`, no code in the file is run: PyTorch files are read with weights_only, and safetensors contain no
+code. Wrappers that training loops put around the weights are removed here.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from typing import Any, Final
 
 from slipway.errors import SlipwayError, invalid
 
-# Keys under which training loops store the weights among other things, in the order they are tried.
+# Keys under which training loops store the weights, in the order in which they are tried.
 _WRAPPERS: Final = ("state_dict", "model_state_dict", "model")
-# What DataParallel, torch.compile and Lightning put before every name.
+# Prefixes that DataParallel, torch.compile and Lightning add to every name.
 _PREFIXES: Final = ("module.", "_orig_mod.", "model.")
 _NAMES_SHOWN: Final = 3
 
 
 def load_weights(module: Any, path: Path, *, allow_pickle: bool) -> None:
-    """Fill a torch.nn.Module from `path`; raise INVALID_ARG when a weight is missing, left over or misshapen."""
+    """Fill a torch.nn.Module from `path`; raise INVALID_ARG if a weight is missing, unexpected or misshapen."""
     expected = module.state_dict()
     weights = _unprefix(_unwrap(_read(path, allow_pickle=allow_pickle), path), expected)
     problems = _differences(weights, expected)
@@ -33,14 +33,14 @@ def load_weights(module: Any, path: Path, *, allow_pickle: bool) -> None:
 
 def _read(path: Path, *, allow_pickle: bool) -> Any:
     if not path.is_file():
-        raise invalid(f"no such file: --ckpt-path '{path}'")
+        raise invalid(f"--ckpt-path '{path}' is not a file")
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 
             return load_file(path)
         return _load_torch(path, allow_pickle=allow_pickle)
-    except Exception as error:  # of torch, pickle, zipfile or safetensors, by what the file really holds
+    except Exception as error:  # from torch, pickle, zipfile or safetensors, depending on the contents of the file
         raise _unreadable(path, error) from error
 
 
@@ -55,18 +55,18 @@ def _load_torch(path: Path, *, allow_pickle: bool) -> Any:
 def _unreadable(path: Path, error: Exception) -> SlipwayError:
     text = " ".join(str(error).split())
     if "TorchScript" in text:
-        return invalid(f"'{path}' is a TorchScript program, not a state_dict; `slipway convert` takes it as it is")
+        return invalid(f"'{path}' is a TorchScript program, not a state_dict; `slipway convert` accepts it")
     if isinstance(error, pickle.UnpicklingError) and "Unsupported " in text and "lobal" in text:
         reason = text.partition("Unsupported ")[2].partition(" Please ")[0].partition(", or ")[0].rstrip(". ")
         return invalid(
-            f"'{path}' holds objects that only pickle can load ({reason[:120]}), and pickle runs code of the file; "
-            f"save model.state_dict() instead, or add --allow-pickle if you trust where the file comes from"
+            f"'{path}' contains objects that only pickle can load ({reason[:120]}), and pickle can run code from the "
+            f"file; save model.state_dict() instead, or add --allow-pickle if you trust the source of the file"
         )
-    return invalid(f"'{path}' is no checkpoint that can be read: {text[:200] or type(error).__name__}")
+    return invalid(f"'{path}' is not a readable checkpoint: {text[:200] or type(error).__name__}")
 
 
 def _unwrap(loaded: Any, path: Path) -> dict[str, Any]:
-    """Return the mapping of names to tensors inside of what was loaded."""
+    """Return the mapping of names to tensors inside a loaded object."""
     import torch
 
     if isinstance(loaded, torch.nn.Module):  # with --allow-pickle only
@@ -80,8 +80,8 @@ def _unwrap(loaded: Any, path: Path) -> dict[str, Any]:
         keys = f" with the keys {_short([str(key) for key in loaded])}" if isinstance(loaded, Mapping) else ""
         kind = type(loaded).__name__
         raise invalid(
-            f"checkpoint '{path}' holds no state_dict but a {kind}{keys}; expected tensors by name, or these under "
-            f"{', '.join(_WRAPPERS)}"
+            f"checkpoint '{path}' contains a {kind}{keys} instead of a state_dict; expected tensors by name, at the "
+            f"top level or under {', '.join(_WRAPPERS)}"
         )
     return dict(loaded)
 
@@ -93,7 +93,7 @@ def _is_state_dict(loaded: Mapping[Any, Any]) -> bool:
 
 
 def _unprefix(weights: dict[str, Any], expected: Mapping[str, Any]) -> dict[str, Any]:
-    """Strip prefixes that every name has and the model's own names lack."""
+    """Strip prefixes that all names have, unless the model's own names have them too."""
     found = True
     while found:
         found = False

@@ -1,4 +1,4 @@
-"""Trace the reference to ONNX: constants folded, the batch axis and every variable dimension dynamic."""
+"""Trace the reference to ONNX, with folded constants and a dynamic batch axis and variable dimensions."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _BATCH: Final = "batch_size"
 
 
 def export_onnx(reference: ReferenceModule, io: ModelIo, path: Path, *, rows: int, length: int) -> None:
-    """Write `path`; raise INVALID_ARG with PyTorch's reason when the model cannot be traced."""
+    """Export to `path`; raise INVALID_ARG with PyTorch's reason if the model cannot be traced."""
     import torch
 
     tensors = (*io.inputs, *io.outputs)
     arguments = reference.tensors(example(io.inputs, rows=rows, length=length, limit=reference.limit))
     try:
         with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")  # the tracer's remarks: what it got wrong, the comparison finds
+            warnings.simplefilter("ignore")  # from the tracer; the comparison will find its mistakes
             trace(
                 reference.network,
                 arguments,
@@ -32,11 +32,11 @@ def export_onnx(reference: ReferenceModule, io: ModelIo, path: Path, *, rows: in
                 outputs=[tensor.name for tensor in io.outputs],
                 axes={tensor.name: _axes(tensor) for tensor in tensors},
             )
-    except Exception as error:  # of torch's tracer, exporter or the user's code
+    except Exception as error:  # from torch's tracer, its exporter or the user's code
         text = " ".join(str(error).split())
         raise invalid(f"torch.onnx.export failed with {type(error).__name__}: {text[:400]}") from error
     if any(other != path for other in path.parent.iterdir()):
-        raise invalid("the model is larger than 2 GiB, which one ONNX file cannot hold; try `slipway convert`")
+        raise invalid("the model is larger than 2 GiB, the limit of a single ONNX file; try `slipway convert`")
     _declare_outputs(path, io)
 
 
@@ -46,9 +46,9 @@ def _axes(tensor: IoTensor) -> dict[int, str]:
 
 
 def _declare_outputs(path: Path, io: ModelIo) -> None:
-    """Write the declared sizes of outputs into the graph where the exporter left them open.
+    """Write the declared sizes of outputs into the graph where the exporter left them dynamic.
 
-    Triton's onnxruntime backend, and ours, load a model only when both say the same of an output.
+    The onnxruntime backends of Triton and Slipway only load a model if config and graph agree on its outputs.
     """
     import onnx
 

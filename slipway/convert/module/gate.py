@@ -1,6 +1,6 @@
-"""Hold a converted model to its reference: every output must be near in value and in direction.
+"""Compare a converted model with its reference: every output must be close in value and in direction.
 
-How far apart arrays are is comparison.py's, what is near enough thresholds.py's.
+Distances are computed in comparison.py; the limits are in thresholds.py.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from slipway.errors import SlipwayError, invalid
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """How far one output is from the reference's on one input."""
+    """The distance of one output from the reference output on one input."""
 
     case: str
     output: str
@@ -32,17 +32,17 @@ class Figure:
     cosine: float
 
     def within(self, limit: Limit) -> bool:
-        """Return whether both the difference and the direction are near enough; NaN is not."""
+        """Return whether both the difference and the cosine are within the limit; NaN is not."""
         return self.distance.relative <= limit.difference and self.cosine >= limit.cosine
 
 
 def compare(case: str, output: str, found: np.ndarray, expected: np.ndarray) -> Figure:
-    """Return how far `found` is from `expected`."""
+    """Return the distance of `found` from `expected`."""
     return Figure(case, output, distance(found, expected), cosine(found, expected))
 
 
 def measure(examples: Sequence[Example], run: Run) -> list[Figure]:
-    """Return the figures of every output of every example."""
+    """Return the figures for every output of every example."""
     figures = []
     for each in examples:
         answer = run(each.inputs)
@@ -51,15 +51,15 @@ def measure(examples: Sequence[Example], run: Run) -> list[Figure]:
 
 
 def judge(what: str, figures: Sequence[Figure], limit: Limit) -> None:
-    """Raise INVALID_ARG with the figures of the worst that is over the limit."""
+    """Raise INVALID_ARG with the worst figures if any are over the limit."""
     bad = [figure for figure in figures if not figure.within(limit)]
     if bad:
         worst = max(bad, key=lambda figure: (figure.distance.absolute, -figure.cosine))
         allowed = limit.difference * worst.distance.scale
         raise invalid(
-            f"{what} is refused: output '{worst.output}' at {worst.case} differs from the model by "
-            f"{worst.distance.absolute:.3g} (allowed: {f'{allowed:.1e}' if np.isfinite(allowed) else 'any'}) with a "
-            f"cosine of {worst.cosine:.6f} (at least {limit.cosine}); nothing was written"
+            f"{what} is refused: output '{worst.output}' on {worst.case} differs from the reference by "
+            f"{worst.distance.absolute:.3g} (allowed: {f'{allowed:.1e}' if np.isfinite(allowed) else 'any'}), with a "
+            f"cosine of {worst.cosine:.6f} (required: {limit.cosine}); nothing was written"
         )
 
 
@@ -70,7 +70,7 @@ def figures_table(figures: Sequence[Figure]) -> str:
 
 
 def onnx_runner(path: Path) -> tuple[Any, Run]:
-    """Return an onnxruntime session of `path` and a function that runs it with the inputs that the graph has."""
+    """Return an onnxruntime session for `path`, and a function that runs it with the inputs in the graph."""
     session = open_session(path)
     wanted = [each.name for each in session.get_inputs()]
     outputs = [each.name for each in session.get_outputs()]
@@ -81,21 +81,21 @@ def onnx_runner(path: Path) -> tuple[Any, Run]:
         except Exception as error:
             rows = len(next(iter(arrays.values())))
             text = " ".join(str(error).split())
-            raise invalid(f"the exported model fails with a batch of {rows}: {text[:300]}") from error
+            raise invalid(f"the exported model fails on a batch of {rows}: {text[:300]}") from error
         return dict(zip(outputs, answer, strict=True))
 
     return session, run
 
 
 def graph_examples(path: Path, io: ModelIo, *, rows: Sequence[int], length: int) -> list[Example]:
-    """Return examples of these batch sizes with the answers of an ONNX file: it stands for the model where the model
-    was not built in this run."""
+    """Return examples of these batch sizes with the outputs of an ONNX file as the expected ones, because the PyTorch
+    model may not have been built in this run."""
     _, run = onnx_runner(path)
     for limit in ID_LIMITS:
         inputs = [example(io.inputs, rows=each, length=length, limit=limit) for each in rows]
         try:
             return [Example(f"batch {each}", arrays, run(arrays)) for each, arrays in zip(rows, inputs, strict=True)]
-        except SlipwayError:  # an id that the embedding lacks
+        except SlipwayError:  # an id outside the embedding table
             if limit == ID_LIMITS[-1]:
                 raise
     return []

@@ -1,7 +1,7 @@
-"""Which inputs a model is served with: what was asked for, held against the inputs that the exported graph has.
+"""Choose the inputs that a model is served with: compare the requested inputs with those of the exported graph.
 
-Pure. An input that `forward` does not use vanishes at export; one that it uses and the configuration leaves out would
-make a model that nobody can call.
+Pure. The export drops inputs that `forward` does not use. A model could not be called if its config omitted an input
+that `forward` does use.
 """
 
 from __future__ import annotations
@@ -15,27 +15,27 @@ from slipway.errors import invalid
 
 
 def served_inputs(io: ModelIo, listed: Sequence[str] | None, graph: Graph) -> tuple[IoTensor, ...]:
-    """Return the inputs for the configuration; raise INVALID_ARG naming those of `listed` that make no sense."""
+    """Return the inputs for the config; raise INVALID_ARG naming those that `listed` misses or should not have."""
     known = [tensor.name for tensor in io.inputs]
     strange = [name for name in graph.inputs if name not in known]
     if strange:
         raise invalid(
-            f"the ONNX model takes {_quoted(strange)}, which --model-io-config does not declare; --overwrite exports "
-            f"it anew"
+            f"the ONNX model takes {_quoted(strange)}, which --model-io-config does not declare; "
+            f"--overwrite exports it again"
         )
     if listed is None:
         return io.listed(tuple(graph.inputs))
     needed = [name for name in graph.inputs if name not in listed]
     if needed:
         raise invalid(
-            f"--triton-inputs leaves out {_quoted(needed)}, which the model computes with: it could not be served; "
-            f"add it, or give it a default in forward and take it from --model-io-config"
+            f"--triton-inputs omits {_quoted(needed)}, which the model needs, so it could not be served; add it, "
+            f"or give it a default in forward and remove it from --model-io-config"
         )
     unused = [name for name in listed if name not in graph.inputs]
     if unused:
         raise invalid(
-            f"--triton-inputs lists {_quoted(unused)}, which the model does not use, so that the exported graph has "
-            f"no such input; leave it out"
+            f"--triton-inputs lists {_quoted(unused)}, which the model does not use, so the exported graph has no "
+            f"such input; remove it"
         )
     return io.listed(listed)
 

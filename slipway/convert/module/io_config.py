@@ -1,4 +1,4 @@
-"""What the user says the model takes and gives (`--model-io-config`, `--triton-inputs`), read into frozen values.
+"""The user's declaration of a model's inputs and outputs (`--model-io-config`, `--triton-inputs`), as frozen values.
 
 Pure. Shapes are without the batch axis; -1 is a variable dimension.
 """
@@ -15,7 +15,7 @@ from slipway.convert.tensors import IoTensor
 from slipway.datatypes import BY_NAME
 from slipway.errors import invalid
 
-# The names that numpy and PyTorch share -> the protocol's.
+# Names shared by numpy and PyTorch -> names in the protocol.
 DATATYPES: Final = {
     "bool": "BOOL",
     "uint8": "UINT8",
@@ -53,12 +53,12 @@ class ModelIo:
         return any(-1 in tensor.shape for tensor in self.inputs)
 
     def listed(self, names: Sequence[str]) -> tuple[IoTensor, ...]:
-        """Return the inputs of these names in the order of the arguments."""
+        """Return the inputs with these names, in the order of the arguments."""
         return tuple(tensor for tensor in self.inputs if tensor.name in names)
 
 
 def parse_model_io(text: str) -> ModelIo:
-    """Return what the JSON text declares; raise INVALID_ARG with every mistake in it."""
+    """Return the declaration in the JSON text; raise INVALID_ARG with every mistake in it."""
     try:
         document = msgspec.json.decode(text, type=_Document)
     except msgspec.DecodeError as error:
@@ -79,7 +79,7 @@ def _problems(document: _Document) -> Iterator[str]:
             yield f"'{kind}' is empty"
     names = [tensor.name for tensor in (*document.inputs, *document.outputs)]
     for name in sorted({name for name in names if names.count(name) > 1}):
-        yield f"the name '{name}' is given more than once"
+        yield f"the name '{name}' is used more than once"
     for tensor in (*document.inputs, *document.outputs):
         yield from _tensor_problems(tensor)
 
@@ -88,21 +88,20 @@ def _tensor_problems(tensor: _Tensor) -> Iterator[str]:
     if not tensor.name:
         yield "a tensor has an empty name"
     if tensor.dtype not in DATATYPES:
-        reason = " (strings are no tensors in PyTorch)" if tensor.dtype in ("string", "str", "bytes") else ""
+        reason = " (PyTorch has no string tensors)" if tensor.dtype in ("string", "str", "bytes") else ""
         yield f"'{tensor.name}' has the unknown dtype '{tensor.dtype}'{reason}; known: {', '.join(DATATYPES)}"
     if any(size < 1 and size != -1 for size in tensor.shape):
-        yield f"'{tensor.name}' has the shape {tensor.shape}; a size is 1 or more, or -1 where it varies"
+        yield f"'{tensor.name}' has the shape {tensor.shape}; each size must be 1 or more, or -1 if it varies"
 
 
 def choose_inputs(io: ModelIo, text: str) -> tuple[str, ...] | None:
-    """Return the names of `--triton-inputs`, None when it is not given; raise INVALID_ARG for unknown and repeated
-    names."""
+    """Return the names in `--triton-inputs`, None if it is empty; raise INVALID_ARG for unknown and repeated names."""
     if not text.strip():
         return None
     names = [name.strip() for name in text.split(",")]
     known = [tensor.name for tensor in io.inputs]
     problems = [
-        f"'{name}' is no input of --model-io-config (inputs: {', '.join(known)})"
+        f"'{name}' is not an input in --model-io-config (inputs: {', '.join(known)})"
         for name in dict.fromkeys(names)
         if name not in known
     ]

@@ -1,12 +1,11 @@
-"""`slipway convert-module` from its options to its files: what is asked for, in order, in a scratch directory; then all
-of it is put in place at once.
+"""Run `slipway convert-module`: do the requested stages in a scratch directory, then put all files in place at once.
 
-Not a `Flow` of the one conversion (convert/flow.py), because nothing competes here: the engine is built from the ONNX
-model and both are kept, so there is nothing to measure or choose; one refusal ends all; and files that exist stay, each
-by itself, in places that the user names on any file system. What the families have in common it takes from the same
-modules: the comparison, the thresholds, ONNX files, TensorRT, configs, the check of libraries.
+Not a `Flow` of the common conversion (convert/flow.py), because there are no competing candidates: the engine is built
+from the ONNX model and both are kept, so there is nothing to measure or choose. One refusal ends the conversion, and
+existing files are kept individually, at paths that the user chooses on any file system. Shares the other modules with
+the wings: comparison, thresholds, ONNX files, TensorRT, configs, library checks.
 
-Says what it does through a function it is given; prints nothing itself.
+Reports progress through a given function; prints nothing itself.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class ModuleReporter:
-    """Where progress and warnings go."""
+    """Receives progress messages and warnings."""
 
     say: Say
     warn: Say
@@ -49,7 +48,7 @@ class ModuleReporter:
 
 @dataclass(slots=True)
 class _Work:
-    """A conversion under way: the artefact of each kind, and which file goes where in the end (target -> source)."""
+    """A conversion in progress: the artefact of each kind, and the files to place at the end (target -> source)."""
 
     options: ModuleOptions
     io: ModelIo
@@ -60,15 +59,15 @@ class _Work:
     files: dict[Path, Path] = field(default_factory=dict)
 
     def keeps(self, path: Path) -> bool:
-        """Return whether a file that is there already stays, and say so."""
+        """Return whether an existing file is kept, and report it."""
         if not path.exists() or self.options.overwrite:
             return False
-        self.reporter.say(f"kept '{path}': it exists already; --overwrite replaces it")
+        self.reporter.say(f"kept '{path}': it already exists; --overwrite replaces it")
         return True
 
 
 def convert_module(options: ModuleOptions, reporter: ModuleReporter) -> None:
-    """Do every stage that is asked for; raise `SlipwayError`, with nothing written, when one cannot be done right."""
+    """Run the requested stages; raise `SlipwayError`, with nothing written, if one fails."""
     io = parse_model_io(options.model_io_config)
     listed = choose_inputs(io, options.triton_inputs)
     check_options(options, io)
@@ -95,8 +94,8 @@ def _no_engine(options: ModuleOptions, reason: str) -> str:
     return (
         f"no TensorRT engine was built: {reason}. Serve the ONNX model '{name}' with `slipway serve "
         f"{options.triton_repo}`, or make a faster one for this machine with `slipway convert {options.onnx_path} "
-        f"--name {options.model_name} --repository {options.triton_repo} --engine openvino`; run --generate-trt on "
-        f"a machine with an NVIDIA GPU and `pip install tensorrt`"
+        f"--name {options.model_name} --repository {options.triton_repo} --engine openvino`; for an engine, run "
+        f"--generate-trt on a machine with an NVIDIA GPU, after `pip install tensorrt`"
     )
 
 
@@ -104,11 +103,11 @@ def _no_engine(options: ModuleOptions, reason: str) -> str:
 
 
 def _onnx_stage(work: _Work, *, serves_onnx: bool) -> None:
-    """Export the model, or take the ONNX file that is there; the precision is the engine's business where there is
-    one."""
+    """Export the model, or use the existing ONNX file; it stays in fp32 if an engine is built, which sets the
+    precision."""
     options = work.options
     if not options.generate_onnx:
-        work.reporter.say("ONNX export: not asked for")
+        work.reporter.say("ONNX export: not requested")
     elif not work.keeps(options.onnx_path):
         precision = _precision(options) if serves_onnx else "fp32"
         work.artefacts[ONNX] = work.files[options.onnx_path] = _export(work, precision)
@@ -119,7 +118,7 @@ def _onnx_stage(work: _Work, *, serves_onnx: bool) -> None:
 
 def _precision(options: ModuleOptions) -> str:
     if options.use_fp16 and options.use_int8:
-        raise invalid("an ONNX model is either fp16 or int8: give --use-fp16 or --use-int8, not both")
+        raise invalid("an ONNX model is either fp16 or int8: specify --use-fp16 or --use-int8, not both")
     return "int8" if options.use_int8 else "fp16" if options.use_fp16 else "fp32"
 
 
@@ -133,13 +132,13 @@ def _export(work: _Work, precision: str) -> Path:
     path = _new_file(work, "fp32", FILES[ONNX])
     export_onnx(reference, work.io, path, rows=options.rows, length=options.length)
     examples = reference.examples(options)
-    say(f"exported to ONNX, opset {OPSET}; integers of the examples are below {reference.limit}")
+    say(f"exported to ONNX, opset {OPSET}; example integers are below {reference.limit}")
     _pass_gate(work, path, examples, "fp32")
     if precision == "fp32":
         return path
     lowered = _new_file(work, precision, FILES[ONNX])
     lower(path, lowered, precision)
-    say(f"{precision}: {path.stat().st_size:,} bytes became {lowered.stat().st_size:,}")
+    say(f"{precision}: {path.stat().st_size:,} bytes before, {lowered.stat().st_size:,} bytes after")
     _pass_gate(work, lowered, examples, precision)
     return lowered
 
@@ -162,7 +161,7 @@ def _pass_gate(work: _Work, path: Path, examples: Sequence[Example], precision: 
 def _engine_stage(work: _Work, inputs: Sequence[IoTensor]) -> None:
     options = work.options
     if not options.generate_trt:
-        work.reporter.say("TensorRT engine: not asked for")
+        work.reporter.say("TensorRT engine: not requested")
     elif not work.keeps(options.engine_path):
         work.artefacts[TENSORRT] = work.files[options.engine_path] = _build(work, inputs)
         return
@@ -173,7 +172,7 @@ def _engine_stage(work: _Work, inputs: Sequence[IoTensor]) -> None:
 def _build(work: _Work, inputs: Sequence[IoTensor]) -> Path:
     options, source = work.options, work.artefacts.get(ONNX)
     if source is None:
-        raise invalid(f"--generate-trt starts from '{options.onnx_path}', which is not there; add --generate-onnx")
+        raise invalid(f"--generate-trt starts from '{options.onnx_path}', which does not exist; add --generate-onnx")
     plan = _new_file(work, TENSORRT, FILES[TENSORRT])
     shapes = tensorrt.profiles(inputs, most_rows=options.max_batch_size, length=options.length)
     settings = tensorrt.EngineSettings(shapes, options.memory_pool_limit, options.use_fp16, options.use_int8)
@@ -184,7 +183,7 @@ def _build(work: _Work, inputs: Sequence[IoTensor]) -> Path:
     run = tensorrt.engine_runner(plan, {each.name: each.datatype.numpy for each in work.io.outputs})
     figures = measure(examples, run)
     work.reporter.say(f"TensorRT engine compared with the ONNX model:\n{figures_table(figures)}")
-    # TF32 is always on, and has the 10 bits of mantissa that FP16 has.
+    # TF32 is always on and has the same 10-bit mantissa as FP16.
     judge("the TensorRT engine", figures, LIMITS["int8" if options.use_int8 else "fp16"])
     return plan
 
@@ -193,7 +192,7 @@ def _build(work: _Work, inputs: Sequence[IoTensor]) -> Path:
 
 
 def _inputs(work: _Work) -> tuple[IoTensor, ...]:
-    """Return the inputs that the models take: those of the graph, where there is one."""
+    """Return the inputs of the models: those of the graph, if there is one."""
     if ONNX not in work.artefacts:
         return work.io.listed(work.listed) if work.listed else work.io.inputs
     session, _ = onnx_runner(work.artefacts[ONNX])
@@ -201,13 +200,13 @@ def _inputs(work: _Work) -> tuple[IoTensor, ...]:
     inputs = served_inputs(work.io, work.listed, graph)
     vanished = [each.name for each in work.io.inputs if each.name not in graph.inputs]
     if vanished:
-        work.reporter.say(f"the model does not use {', '.join(vanished)}: the exported graph has no such input")
+        work.reporter.say(f"the model does not use {', '.join(vanished)}, so the exported graph has no such input")
     check_config(model_config(work.options, work.io, ONNX, inputs), graph)
     return inputs
 
 
 def _models(work: _Work, inputs: Sequence[IoTensor]) -> None:
-    """Add the files of the repository for every artefact there is."""
+    """Add the repository files for every artefact."""
     if not work.artefacts:
         raise invalid(
             f"there is nothing to configure: neither '{work.options.onnx_path}' nor '{work.options.engine_path}' "
@@ -220,7 +219,7 @@ def _models(work: _Work, inputs: Sequence[IoTensor]) -> None:
             config = config_text(model_config(work.options, work.io, kind, inputs))
             _add(work, directory / "config.pbtxt", _text(work, f"{kind}.pbtxt", config))
     if not work.options.generate_triton_config:
-        work.reporter.say("Triton configuration: not asked for")
+        work.reporter.say("Triton configuration: not requested")
     elif work.options.serve_name:
         _add_alias(work, inputs)
 
@@ -230,7 +229,7 @@ def _add_alias(work: _Work, inputs: Sequence[IoTensor]) -> None:
     config = alias_config(work.options, work.io, f"{work.options.model_name}_{kind}", inputs)
     directory = work.options.triton_repo / work.options.serve_name
     _add(work, directory / "config.pbtxt", _text(work, "alias.pbtxt", config_text(config)))
-    if not (directory / "1").is_dir():  # Triton wants the directory, git drops an empty one
+    if not (directory / "1").is_dir():  # Triton requires it, and git does not track empty directories
         work.files[directory / "1" / ".gitkeep"] = _text(work, ".gitkeep", "")
 
 

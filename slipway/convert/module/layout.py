@@ -1,4 +1,4 @@
-"""The config.pbtxt of what was converted: the model itself, and an ensemble of one step that is its other name.
+"""The config.pbtxt files of a converted module: the model itself, and a one-step ensemble as its alias.
 
 Pure.
 """
@@ -23,7 +23,7 @@ FILES: Final = {ONNX: "model.onnx", TENSORRT: "model.plan"}
 
 
 def model_config(options: ModuleOptions, io: ModelIo, kind: str, inputs: Sequence[IoTensor]) -> pb.ModelConfig:
-    """Return the configuration of `<name>_<kind>` with these of the inputs."""
+    """Return the configuration of `<name>_<kind>` with the given inputs."""
     config = _interface(f"{options.model_name}_{kind}", PLATFORMS[kind], options, io, inputs)
     if options.dynamic_batching:
         config.dynamic_batching.preferred_batch_size.extend(options.batch_sizes)
@@ -32,7 +32,7 @@ def model_config(options: ModuleOptions, io: ModelIo, kind: str, inputs: Sequenc
 
 
 def alias_config(options: ModuleOptions, io: ModelIo, target: str, inputs: Sequence[IoTensor]) -> pb.ModelConfig:
-    """Return the configuration of `--serve-name`: an ensemble that hands every request to the model `target`."""
+    """Return the configuration of `--serve-name`: an ensemble that passes every request to the model `target`."""
     config = _interface(options.serve_name, "ensemble", options, io, inputs)
     step = ensemble_step(target, [tensor.name for tensor in inputs], [tensor.name for tensor in io.outputs])
     config.ensemble_scheduling.step.append(step)

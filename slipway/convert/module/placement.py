@@ -1,7 +1,7 @@
-"""Put finished files where they belong: all are copied to the file systems of their targets first, then renamed.
+"""Put finished files in place: first copy all of them to the file systems of their targets, then rename.
 
-Until the first rename nothing that was there has changed, and a failure leaves no trace. Copies, not moves: a file may
-have several targets, on several file systems.
+Nothing existing changes before the first rename, and a failure until then leaves no trace. Files are copied, not
+moved, because a file may have several targets on several file systems.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from slipway.errors import invalid
 
 @dataclass(frozen=True, slots=True)
 class _Move:
-    """A rename that is left to do."""
+    """A rename that is still to be done."""
 
     prepared: Path
     target: Path
@@ -26,18 +26,20 @@ class _Move:
 
 @contextmanager
 def scratch_near(target: Path) -> Iterator[Path]:
-    """Yield a directory for work in progress on the file system of `target`; raise INVALID_ARG without one."""
+    """Yield a scratch directory on the file system of `target`; raise INVALID_ARG if it cannot be created."""
     parent = _missing(target).parent
     with ExitStack() as stack:
         try:
             scratch = _temporary(stack, parent)
         except OSError as error:
-            raise invalid(f"cannot write in '{parent}': {error.strerror}; choose a place for '{target}'") from error
+            raise invalid(
+                f"cannot write to '{parent}': {error.strerror}; choose another location for '{target}'"
+            ) from error
         yield scratch
 
 
 def place(files: Mapping[Path, Path]) -> None:
-    """Copy each source to its target, given as target -> source; raise INVALID_ARG when one cannot be written."""
+    """Copy each source to its target, given as target -> source; raise INVALID_ARG if one cannot be written."""
     groups: dict[Path, list[Path]] = {}
     for target in files:
         groups.setdefault(_missing(target), []).append(target)
@@ -49,11 +51,11 @@ def place(files: Mapping[Path, Path]) -> None:
     except OSError as error:
         where = error.filename2 or error.filename or next(iter(files))
         reason = error.strerror or error
-        raise invalid(f"cannot write '{where}': {reason}; what was there before is unchanged") from error
+        raise invalid(f"cannot write '{where}': {reason}; existing files are unchanged") from error
 
 
 def _missing(target: Path) -> Path:
-    """Return the first directory on the way to `target` that is not there, or `target` itself."""
+    """Return the outermost parent of `target` that does not exist, or `target` itself."""
     target = target.absolute()
     for path in reversed(target.parents):
         if not path.exists():
@@ -62,7 +64,7 @@ def _missing(target: Path) -> Path:
 
 
 def _prepare(stack: ExitStack, root: Path, targets: Sequence[Path], files: Mapping[Path, Path]) -> _Move:
-    """Copy what belongs below `root` into a directory beside it; one rename then puts it in place."""
+    """Copy the files that belong below `root` to a directory next to it, so that one rename puts them in place."""
     staging = _temporary(stack, root.parent)
     for target in targets:
         copy = staging / target.absolute().relative_to(root.parent)

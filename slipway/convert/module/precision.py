@@ -1,6 +1,6 @@
-"""Make an ONNX file smaller for a machine without TensorRT: half weights, or dynamically quantised 8-bit ones.
+"""Reduce the precision of an ONNX file for machines without TensorRT: FP16, or dynamic INT8 quantisation.
 
-Inputs and outputs keep their datatypes, so that clients need not know.
+Inputs and outputs keep their datatypes, so clients do not have to change.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from slipway.errors import invalid
 
 
 def quantise(source: Path, target: Path) -> None:
-    """Write `source` with INT8 weights, its shapes inferred and its constants folded first."""
+    """Write `source` with INT8 weights, after inferring shapes and folding constants."""
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     prepared = target.with_name("prepared.onnx")
@@ -28,11 +28,11 @@ PRECISIONS: Final[dict[str, Callable[[Path, Path], None]]] = {"fp16": onnx_file.
 
 
 def lower(source: Path, target: Path, precision: str) -> None:
-    """Write `source` in `precision` to `target`; raise INVALID_ARG with the library's reason when it cannot be."""
+    """Write `source` in `precision` to `target`; raise INVALID_ARG with the library's reason if that fails."""
     try:
         PRECISIONS[precision](source, target)
-    except Exception as error:  # the tools raise whatever they trip over
+    except Exception as error:  # the tools raise errors without a common root
         text = " ".join(str(error).split())
         raise invalid(
-            f"onnxruntime cannot turn the model into {precision}: {type(error).__name__}: {text[:300]}"
+            f"onnxruntime cannot convert the model to {precision}: {type(error).__name__}: {text[:300]}"
         ) from error

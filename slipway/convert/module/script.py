@@ -1,7 +1,7 @@
-"""Run the user's script and build the model class that it defines.
+"""Run the user's script and instantiate the model class that it defines.
 
-The script is a program: importing it runs whatever it says, with the user's rights. Nothing here restrains it; the
-command says so before it gets here.
+The script is a program: importing it runs it with the user's rights and without a sandbox. The command warns of this
+beforehand.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ _MODULE: Final = "slipway_user_script"
 
 
 def build_module(script: Path, class_name: str) -> Any:
-    """Return an instance of the torch.nn.Module `class_name` of `script`; raise INVALID_ARG naming what stands in the
-    way."""
+    """Return an instance of the torch.nn.Module `class_name` of `script`; raise INVALID_ARG with the reason if that
+    fails."""
     import torch
 
     module = _import(script)
@@ -31,7 +31,7 @@ def build_module(script: Path, class_name: str) -> Any:
             if isinstance(value, type) and issubclass(value, torch.nn.Module) and value.__module__ == _MODULE
         ]
         listed = ", ".join(sorted(classes)) or "none"
-        raise invalid(f"'{script}' has no model class '{class_name}'; its classes of torch.nn.Module: {listed}")
+        raise invalid(f"'{script}' has no model class '{class_name}'; its torch.nn.Module classes: {listed}")
     try:
         return found()
     except Exception as error:
@@ -40,13 +40,13 @@ def build_module(script: Path, class_name: str) -> Any:
 
 def _import(script: Path) -> ModuleType:
     if not script.is_file():
-        raise invalid(f"no such file: --model-script-path '{script}'")
+        raise invalid(f"--model-script-path '{script}' is not a file")
     spec = spec_from_file_location(_MODULE, script)
     if spec is None or spec.loader is None:
-        raise invalid(f"'{script}' is no Python file: its name must end in .py")
+        raise invalid(f"'{script}' is not a Python file: its name must end in .py")
     module = module_from_spec(spec)
-    sys.modules[_MODULE] = module  # dataclasses and pickle look a class's module up there
-    sys.path.insert(0, str(script.resolve().parent))  # a script may import its neighbours, as when Python runs it
+    sys.modules[_MODULE] = module  # where dataclasses and pickle look up a class's module
+    sys.path.insert(0, str(script.resolve().parent))  # lets a script import its neighbours, as when run by Python
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:

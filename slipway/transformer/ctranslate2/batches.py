@@ -1,7 +1,7 @@
-"""Rows that may share one call of the library, and what is heard of them while it runs.
+"""Group rows that may share one call of the library, and report their progress while it runs.
 
-A call bans the same tokens for all its rows; everything else may differ, because each row is ended from the library's
-callback. Pure: knows no library.
+A call bans the same tokens for all its rows. Everything else may differ, because the library's callback ends each row.
+Pure: knows no library.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from slipway.transformer.generation import Decoding, GenerationListener, Hypothe
 
 
 class StepResult(Protocol):
-    """What the library reports of one row's next token (`ctranslate2.GenerationStepResult`)."""
+    """The library's report on one row's next token (`ctranslate2.GenerationStepResult`)."""
 
     batch_id: int
     token_id: int
@@ -24,16 +24,16 @@ class StepResult(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SuppressedTokens:
-    """What no row of a call may generate: `tokens` never, `end_id` before `min_tokens`."""
+    """The tokens that no row of a call may generate: `tokens` never, `end_id` not before `min_tokens`."""
 
     tokens: tuple[int, ...] = ()
-    end_id: int | None = None  # None: no end token is banned
+    end_id: int | None = None  # None: the end token is not banned
     min_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class BeamOptions:
-    """The beam search of a call: it has no callback, so its rows end by the same rule."""
+    """The beam search of a call. It has no callback, so all its rows end by the same rule."""
 
     width: int
     length_penalty: float
@@ -42,7 +42,7 @@ class BeamOptions:
 
 @dataclass(frozen=True, slots=True)
 class CallGroup:
-    """Rows of one call, by index."""
+    """The rows of one call, by index."""
 
     rows: tuple[int, ...]
     bans: SuppressedTokens
@@ -51,12 +51,12 @@ class CallGroup:
 
 
 def groups(decodings: Sequence[Decoding], prompts: Sequence[int]) -> list[CallGroup]:
-    """Split rows into as few calls as are exact for each; a row that may generate nothing is in none.
+    """Split rows into as few calls as possible with exact results for each; leave out rows that may generate nothing.
 
-    `prompts` are the lengths of a decoder-only model's prompts, 0 where there is an encoder.
+    `prompts` are the lengths of a decoder-only model's prompts, 0 if there is an encoder.
 
-    Rows without a minimum go together whatever they end with; so do rows that may never end before their
-    maximum, whatever their length: the end token is banned for longer than they live.
+    Rows without a minimum go together even if their end tokens differ. So do rows that may not end before their
+    maximum, even if their lengths differ: the end token is banned for as long as they run.
     """
     by_key: dict[_Key, list[int]] = {}
     for index, (decoding, prompt) in enumerate(zip(decodings, prompts, strict=True)):
@@ -72,14 +72,15 @@ def groups(decodings: Sequence[Decoding], prompts: Sequence[int]) -> list[CallGr
 
 _Key = tuple[
     SuppressedTokens, BeamOptions | None, bool, int
-]  # with whether the end token is banned throughout, and the prompt's length
+]  # plus whether the end token is always banned, and the prompt's length
 
 
 def _key(decoding: Decoding, prompt: int) -> _Key:
-    """Return what rows of one call have in common.
+    """Return a key that is equal for rows that may share a call.
 
-    Of prompts of different lengths the library feeds what is longer than the shortest as if it were generated: right
-    for greedy search, unless the shortest has one token (then it reports the others' prompts too), not for a beam.
+    If prompts differ in length, the library feeds the part that is longer than the shortest as if it were generated.
+    That is right for greedy search, unless the shortest prompt has one token (then it also reports the others' prompts
+    as generated), but not for beams.
     """
     tokens, forced = banned_tokens(decoding), decoding.min_tokens >= decoding.max_tokens
     if decoding.search is Search.HUGGING_FACE:
@@ -102,16 +103,16 @@ def banned_tokens(decoding: Decoding) -> tuple[int, ...]:
 
 
 class StepCallback:
-    """Turns the library's steps into a listener's tokens and hypotheses; says when a row is finished."""
+    """Turns the library's steps into tokens and hypotheses for a listener, and ends finished rows."""
 
     def __init__(self, group: CallGroup, decodings: Sequence[Decoding], listener: GenerationListener) -> None:
         self._lines = [GeneratedSequence(row, decodings[row], listener) for row in group.rows]
 
     def __call__(self, step: StepResult) -> bool:
-        """Pass on one token; return True when its row is finished, which has it leave the batch."""
+        """Pass on one token; return True when its row is finished, so that it leaves the batch."""
         return not self._lines[step.batch_id].accept(step.token_id, step.log_prob, step.log_prob)
 
 
 def hypotheses(finished: Sequence[tuple[tuple[int, ...], float]], beam: BeamOptions) -> list[Hypothesis]:
-    """Return what a beam search found, best first; a score is the total divided by length ** penalty."""
+    """Return the hypotheses that a beam search found, best first; a score is the total divided by length ** penalty."""
     return [Hypothesis(ids, score * power_penalty(len(ids), beam.length_penalty), score) for ids, score in finished]

@@ -1,8 +1,8 @@
-"""Converted models on disk: found by what is in them, written whole or not at all, the least recently used removed.
+"""Converted models on disk: found by content, written whole or not at all, the least recently used removed first.
 
 An entry is a directory named after a digest of the specification, every array, the storage type and the library's
-version, so that an entry never goes stale. Entries are written beside and renamed; of two processes that convert the
-same model, one wins and the other takes its entry. Knows nothing of what is inside an entry.
+version, so that an entry never goes stale. Entries are written under another name, then renamed; if two processes
+convert the same model, one wins and the other uses its entry. Does not know what an entry contains.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from slipway.transformer.weights import Weights
 
 LARGEST_BYTES: Final = 20 * 2**30
 MOST_ENTRIES: Final = 64
-# Nobody reads an entry for longer: a model is loaded into memory. Nobody writes one for longer either.
+# Reading an entry never takes longer, since a model is loaded into memory; nor does writing one.
 YOUNG_SECONDS: Final = 3600.0
 ABANDONED_SECONDS: Final = 24 * 3600.0
 PARTIAL: Final = ".partial-"
-LAYOUT: Final = "1"  # raised when the same arrays are written differently
+LAYOUT: Final = "1"  # increased when the same arrays are written differently
 
 _LOG: Final = logging.getLogger("slipway.transformer")
 
@@ -44,9 +44,9 @@ def default_directory() -> Path:
 
 
 def digest(spec: Transformer, weights: Weights, *parts: str) -> str:
-    """Return the name of the entry: reads every array once, one at a time.
+    """Return the name of the entry; reads every array once, one at a time.
 
-    SHA-256, because processors compute it (1.3 GB/s measured, BLAKE2b 0.5).
+    SHA-256, because processors have instructions for it (measured: 1.3 GB/s, BLAKE2b 0.5).
     """
     whole = hashlib.sha256("\0".join((LAYOUT, *parts, repr(spec))).encode())
     pages = MappedPages()
@@ -59,7 +59,7 @@ def digest(spec: Transformer, weights: Weights, *parts: str) -> str:
 
 
 class ConversionCache:
-    """One directory of entries."""
+    """A directory of entries."""
 
     def __init__(
         self, directory: Path, *, largest_bytes: int = LARGEST_BYTES, most_entries: int = MOST_ENTRIES
@@ -69,9 +69,9 @@ class ConversionCache:
         self._most_entries = most_entries
 
     def entry(self, name: str, write: Callable[[Path], None], *, needed_bytes: int) -> Path:
-        """Return the directory of the entry, made by `write` into an empty directory if it is not there yet.
+        """Return the directory of the entry; if it does not exist yet, `write` fills an empty directory for it.
 
-        Raises UNAVAILABLE, and leaves nothing, where the disk is full or the directory cannot be written.
+        Raises UNAVAILABLE, and leaves nothing behind, if the disk is full or the directory is not writable.
         """
         path = self.directory / name
         if not path.is_dir():
@@ -80,13 +80,13 @@ class ConversionCache:
             except OSError as error:
                 raise self._unwritable(error) from error
         try:
-            os.utime(path)  # what is used is not removed
-        except OSError as error:  # a cache that was filled by another user serves too
+            os.utime(path)  # so that an entry in use is not removed
+        except OSError as error:  # a cache that another user filled works too
             _LOG.debug("cannot mark %s as used: %s", path, error)
         return path
 
     def discard(self, path: Path) -> None:
-        """Remove an entry that turned out to be damaged."""
+        """Remove a damaged entry."""
         if _is_entry(path):
             _remove(path)
 
@@ -96,8 +96,8 @@ class ConversionCache:
         free = shutil.disk_usage(self.directory).free
         if free < needed_bytes:
             raise unavailable(
-                f"the converted model needs {needed_bytes >> 20} MiB in {self.directory}, where {free >> 20} MiB are "
-                "free: make room, or set SLIPWAY_CACHE_DIR to a directory on a larger disk"
+                f"the converted model needs {needed_bytes >> 20} MiB in {self.directory}, but only {free >> 20} MiB "
+                "are free: make room, or set SLIPWAY_CACHE_DIR to a directory on a larger disk"
             )
         partial = Path(mkdtemp(prefix=PARTIAL, dir=self.directory))
         try:
@@ -106,10 +106,10 @@ class ConversionCache:
             try:
                 partial.rename(path)
             except OSError:
-                if not path.is_dir():  # else another process was faster, and wrote the same
+                if not path.is_dir():  # otherwise another process was faster and wrote the same
                     raise
         finally:
-            shutil.rmtree(partial, ignore_errors=True)  # gone when it was renamed
+            shutil.rmtree(partial, ignore_errors=True)  # no longer there if it was renamed
 
     def _unwritable(self, error: OSError) -> SlipwayError:
         return unavailable(
@@ -118,7 +118,7 @@ class ConversionCache:
         )
 
     def _trim(self, needed_bytes: int, *, keep: Path) -> None:
-        """Remove what was abandoned half written, and the least recently used entries until the new one has room."""
+        """Remove abandoned partial entries, then the least recently used ones until the new one has room."""
         now = time.time()
         entries: list[tuple[float, int, Path]] = []
         for path in self.directory.iterdir():
@@ -143,12 +143,12 @@ class ConversionCache:
 
 
 def _is_entry(path: Path) -> bool:
-    """Return whether a path looks like what this cache wrote; nothing else is ever removed."""
+    """Return whether a path looks like an entry of this cache; nothing else is ever removed."""
     return path.is_dir() and len(path.name) == 40 and set(path.name) <= set("0123456789abcdef")
 
 
 def _remove(path: Path) -> None:
-    """Remove an entry: renamed first, so that nobody finds half of one."""
+    """Remove an entry; rename it first, so that no process finds half of it."""
     doomed = Path(mkdtemp(prefix=PARTIAL, dir=path.parent))
     try:
         path.rename(doomed / path.name)
@@ -159,7 +159,7 @@ def _remove(path: Path) -> None:
 
 
 def _flush(directory: Path) -> None:
-    """Have the files on the disk before the directory gets its name: a power cut leaves no empty entry."""
+    """Flush the files to disk before the directory gets its name, so that a power cut leaves no incomplete entry."""
     for path in directory.iterdir():
         with path.open("rb") as file:
             os.fsync(file.fileno())

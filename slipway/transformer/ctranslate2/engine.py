@@ -1,6 +1,6 @@
-"""The engine that computes with CTranslate2: exact, or refused with a reason.
+"""The engine that computes with CTranslate2: exactly as requested, or refused with a reason.
 
-One loaded model serves all callers; how it is loaded is `loading.py`. Knows no other engine.
+One loaded model serves all callers; `loading.py` loads it. Knows no other engine.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class CTranslate2Engine:
     """A `generation.TransformerEngine` on CTranslate2."""
 
     def __init__(self, spec: Transformer, model: CTranslate2Model, description: str) -> None:
-        """Take a loaded model; `description` says what computes how."""
+        """Take a loaded model; `description` names the library, its precision and device."""
         self._spec = spec
         self._model = model
         self.description = description
@@ -42,9 +42,9 @@ class CTranslate2Engine:
         workers: int = 1,
         cache_directory: Path | None = None,
     ) -> CTranslate2Engine:
-        """Return an engine with its weights loaded. `threads` 0: what a short measurement finds fastest.
+        """Return an engine with its weights loaded. `threads` 0: the number that a short measurement finds fastest.
 
-        Raises INVALID_ARG where `support.why_not` has a reason, UNAVAILABLE where the device or room for the converted
+        Raises INVALID_ARG if `support.why_not` has a reason, UNAVAILABLE if the device or disk space for the converted
         model is missing.
         """
         reason = support.why_not(spec)
@@ -57,12 +57,12 @@ class CTranslate2Engine:
         return cls(spec, loaded.model, f"ctranslate2 {compute_type}, {count}, cached at {loaded.path}")
 
     def refusal(self, row: SequenceRequest) -> str:
-        """Return why the row would not be run exactly as asked, "" when it is."""
+        """Return why the row would not be run exactly as requested, "" if it would."""
         inexact = support.refusal(self._spec, row)
-        return f"CTranslate2 does not do this exactly: {inexact}" if inexact else support.impossible(self._spec, row)
+        return f"CTranslate2 cannot do this exactly: {inexact}" if inexact else support.impossible(self._spec, row)
 
     def generate(self, rows: Sequence[SequenceRequest], listener: GenerationListener) -> None:
-        """Decode all rows; each is answered as soon as its last token is there."""
+        """Decode all rows; report each as soon as its last token is generated."""
         self._check(rows)
         decodings = [_decoding(row) for row in rows]
         for row, decoding in enumerate(decodings):
@@ -85,7 +85,7 @@ class CTranslate2Engine:
         starts: Sequence[int],
         listener: GenerationListener,
     ) -> None:
-        """Search with beams. The library reports nothing before the end, so rows are asked for before and after."""
+        """Search with beams. The library reports only at the end, so `wanted` is called before and after the search."""
         waiting = any(listener.wanted(row) for row in group.rows)
         results = self._model.beam(sources, starts, group, beam) if waiting else [[] for _ in group.rows]
         for row, finished in zip(group.rows, results, strict=True):
@@ -108,7 +108,7 @@ class CTranslate2Engine:
             raise unsupported("only decoder-only models score their own tokens")
         self._check(rows)
         long = [index for index, row in enumerate(rows) if row.ids.size > 1]
-        scores = dict.fromkeys(range(len(rows)), 0.0)  # one token has nothing to be scored
+        scores = dict.fromkeys(range(len(rows)), 0.0)  # a row of one token has nothing to score
         if long:
             found = self._model.score([rows[index].ids for index in long])
             scores |= {index: -float(np.mean(figures)) for index, figures in zip(long, found, strict=True)}
@@ -119,7 +119,7 @@ class CTranslate2Engine:
         self._model.close()
 
     def _check(self, rows: Sequence[SequenceRequest]) -> None:
-        """Raise what the library would compute wrongly without a word."""
+        """Raise an error for rows that the library would silently compute wrongly."""
         found = [(index, reason) for index, row in enumerate(rows) if (reason := self.refusal(row))]
         if found:
             inexact = any(support.refusal(self._spec, rows[index]) for index, _ in found)
@@ -129,5 +129,5 @@ class CTranslate2Engine:
 
 def _decoding(row: SequenceRequest) -> Decoding:
     if row.decoding is None:
-        raise internal("a row to generate for has no decoding")
+        raise internal("a row to decode has no decoding")
     return row.decoding

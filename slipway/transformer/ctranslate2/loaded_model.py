@@ -1,6 +1,6 @@
-"""The library's three kinds of model behind one set of calls with ids in and ids out, and its failures as ours.
+"""The library's three kinds of model behind one set of calls, ids in and ids out, with its failures as our errors.
 
-Knows nothing of exactness, of conversion and of the cache.
+Knows nothing about exactness, conversion or the cache.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from slipway.transformer.spec import Transformer
 
 VERSION: Final[str] = ctranslate2.__version__
 COMPUTE_TYPES: Final = {"cpu": ("float32", "int8"), "cuda": ("float32", "float16", "bfloat16", "int8")}
-# Any length to this power is 1, as to the power 0; but 0 has the library end a search early, with fewer hypotheses.
+# Any length to this power is 1, as with 0; but 0 makes the library end a search early, with fewer hypotheses.
 NO_PENALTY: Final = 1e-30
 
 _open_models: weakref.WeakSet[CTranslate2Model] = weakref.WeakSet()
@@ -32,23 +32,21 @@ Finished = tuple[tuple[int, ...], float]  # ids and score
 
 
 def check_device(device: str, compute_type: str) -> None:
-    """Raise UNAVAILABLE or INVALID_ARG where a device ("cpu", "cuda", "cuda:1") cannot compute in a type."""
+    """Raise UNAVAILABLE or INVALID_ARG if a device ("cpu", "cuda", "cuda:1") cannot compute in a type."""
     kind, index = split_device(device)
     if compute_type not in COMPUTE_TYPES.get(kind, ()):
         choices = ", ".join(COMPUTE_TYPES.get(kind, ()))
         raise invalid(f"CTranslate2 computes on '{kind}' in {choices or 'nothing'}, not in {compute_type}")
     if kind == "cuda" and index >= ctranslate2.get_cuda_device_count():
         count = ctranslate2.get_cuda_device_count()
-        raise unavailable(f"device '{device}' is not there: CTranslate2 finds {count} CUDA devices")
+        raise unavailable(f"device '{device}' does not exist: CTranslate2 finds {count} CUDA devices")
     supported = ctranslate2.get_supported_compute_types(kind, index)
     if compute_type not in supported:
-        raise unavailable(
-            f"device '{device}' cannot compute in {compute_type}, it can in {', '.join(sorted(supported))}"
-        )
+        raise unavailable(f"device '{device}' cannot compute in {compute_type}, only in {', '.join(sorted(supported))}")
 
 
 def split_device(device: str) -> tuple[str, int]:
-    """Return the kind and the number of a device."""
+    """Return the kind and the index of a device."""
     kind, _, index = device.partition(":")
     return kind, int(index or 0)
 
@@ -57,7 +55,7 @@ class CTranslate2Model:
     """One loaded model. Calls may come from several threads; `workers` of them compute at the same time."""
 
     def __init__(self, spec: Transformer, model: Any) -> None:
-        """Take what the library has loaded."""
+        """Take a model that the library has loaded."""
         self._spec = spec
         self._vocabulary = spec.decoder.vocabulary if spec.decoder is not None else 0
         self._open: Any = model
@@ -82,8 +80,8 @@ class CTranslate2Model:
         return cls(spec, model)
 
     def greedy(self, sources: Sequence[Ids], starts: Sequence[int], callback: Callback, group: CallGroup) -> None:
-        """Generate until the callback has ended every row. Starts are for models with an encoder."""
-        # An end token is named only to be banned: [] means that no token ends a row, None the model's own.
+        """Generate until the callback has ended every row. `starts` are for models with an encoder."""
+        # An end token is given only to be banned: [] means that no token ends a row, None means the model's own.
         with failures():
             self._generate(sources, starts, group, beam_size=1, callback=callback)
 
@@ -135,7 +133,7 @@ class CTranslate2Model:
             return [list(result.log_probs) for result in self._model.score_batch(_names(rows), max_input_length=0)]
 
     def trial(self, ids: Ids, batch: int) -> None:
-        """Do a little of what the model is for, to be timed: read `ids`, and generate as many."""
+        """Do a little typical work to be timed: read `ids` and generate the same number of tokens."""
         rows = [ids] * batch
         if self._spec.decoder is None:
             self.encode(rows)
@@ -144,8 +142,8 @@ class CTranslate2Model:
             self.greedy(rows, [0] * batch, lambda _: False, group)
 
     def close(self) -> None:
-        """Release the weights, as soon as nothing computes with them."""
-        self._open = None  # the library's own `unload_model` leaves threads behind that abort the process at its end
+        """Release the weights as soon as no call uses them."""
+        self._open = None  # the library's own `unload_model` leaves threads that abort the process when it exits
 
     @property
     def _model(self) -> Any:
@@ -156,18 +154,18 @@ class CTranslate2Model:
 
 @atexit.register
 def _close_all() -> None:
-    """Close what is open before the interpreter goes: a model that outlives it ends the process with an abort."""
+    """Close open models before the interpreter exits: a model that outlives it aborts the process."""
     for library in list(_open_models):
         library.close()
 
 
 @contextmanager
 def failures() -> Iterator[None]:
-    """Map what the library raises, once, at the edge."""
+    """Map the library's errors to ours, once, at the edge."""
     try:
         yield
     except SlipwayError:
-        raise  # a listener's
+        raise  # an error of a listener
     except (RuntimeError, ValueError, MemoryError) as error:
         raise internal(f"CTranslate2 failed: {error}") from error
 

@@ -1,6 +1,6 @@
-"""From weights to a loaded model: converted once into the cache, opened with as many threads as are fastest.
+"""From weights to a loaded model: converted once into the cache, then opened with the fastest number of threads.
 
-Knows nothing of rows and of what is exact.
+Knows nothing about rows or exactness.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from slipway.transformer.temporary_thread import run_in_temporary_thread
 from slipway.transformer.trial import SMALL, fastest, remember, remembered, trial_row
 from slipway.transformer.weights import Weights
 
-STORED_BYTES: Final = {"float32": 4, "float16": 2, "bfloat16": 2, "int8": 1}  # per parameter, about
+STORED_BYTES: Final = {"float32": 4, "float16": 2, "bfloat16": 2, "int8": 1}  # per parameter, approximately
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedEntry:
-    """A model that was loaded from the cache entry `path`, with so many threads."""
+    """A model that was loaded from the cache entry `path` with `threads` threads."""
 
     path: Path
     threads: int
@@ -31,7 +31,7 @@ class LoadedEntry:
 
 @dataclass(frozen=True, slots=True)
 class ModelLoader:
-    """What is loaded, and how it shall compute."""
+    """The model to load, and how it will compute."""
 
     spec: Transformer
     weights: Weights
@@ -40,11 +40,11 @@ class ModelLoader:
     workers: int
 
     def load(self, cache: ConversionCache, threads: int) -> LoadedEntry:
-        """Return the model, converted if `cache` lacks it; `threads` 0: what a short measurement finds fastest."""
+        """Return the model, converted if `cache` lacks it; `threads` 0: the number that a measurement finds fastest."""
         path = self._converted(cache)
         try:
             return self._loaded(path, threads)
-        except RuntimeError:  # the entry is damaged, or another process made room: once more from the weights
+        except RuntimeError:  # the entry is damaged, or another process removed it: convert the weights again
             cache.discard(path)
             return self._loaded(self._converted(cache), threads)
 
@@ -91,6 +91,6 @@ class ModelLoader:
 
 
 def thread_choices(cores: int, workers: int) -> list[int]:
-    """Return the numbers of threads worth a try when `workers` calls may run at once."""
+    """Return the numbers of threads worth trying when `workers` calls may run at once."""
     most = max(1, cores // workers)
     return sorted({1, max(1, most // 2), most})

@@ -1,7 +1,7 @@
-"""A specification and its arrays as a CTranslate2 model on disk.
+"""Write a specification and its arrays as a CTranslate2 model.
 
-Structure comes from `ctranslate2.specs`; arrays are filled in as `DeferredVariable`s, so that writing needs the memory
-of one array. Only for specifications that `support.why_not` does not refuse. Tokens have synthetic names, the ids as
+The structure comes from `ctranslate2.specs`; arrays are filled in as `DeferredVariable`s, so that writing needs the
+memory of one array. Only for specifications that `support.why_not` accepts. Tokens have synthetic names, their ids as
 decimals: ids go in and come out.
 """
 
@@ -37,10 +37,10 @@ ACTIVATION: Final = {
 
 
 def write_model(spec: Transformer, weights: Weights, directory: Path, *, storage: str) -> None:
-    """Write the model into an existing directory; `storage` is float32, float16, bfloat16 or int8 (the matrices)."""
+    """Write the model into an existing directory; `storage` is float32, float16, bfloat16, or int8 for the matrices."""
     model = _Builder(spec, weights, storage).build()
     model.validate()
-    model.optimize()  # one array under two names is written once
+    model.optimize()  # writes an array that has two names only once
     model.save(str(directory))
 
 
@@ -69,7 +69,7 @@ class _Builder:
             model.register_source_vocabulary(_names(spec.encoder.vocabulary))
             model.register_target_vocabulary(_names(spec.decoder.vocabulary))
             model.config.decoder_start_token = None  # each row brings its own
-        for token in ("unk_token", "bos_token", "eos_token"):  # must be in the vocabulary, mean nothing here
+        for token in ("unk_token", "bos_token", "eos_token"):  # required in the vocabulary, unused here
             setattr(model.config, token, "0")
         model.config.layer_norm_epsilon = (spec.decoder or spec.input_stack).norm_epsilon
         return model
@@ -147,7 +147,7 @@ class _Builder:
             target.beta = self._vector(f"{prefix}.bias")
 
     def _linear(self, target: Any, prefixes: list[str]) -> None:
-        """Fill one linear layer from one or several that stand side by side."""
+        """Fill one linear layer from one or several, whose outputs are placed side by side."""
         self._matrix(target, *[f"{prefix}.weight" for prefix in prefixes])
         biases = [f"{prefix}.bias" for prefix in prefixes]
         if biases[0] in self._shapes:
@@ -168,7 +168,7 @@ class _Builder:
         return (sum(shape[0] for shape in shapes), *first[1:])
 
     def _read(self, names: tuple[str, ...]) -> np.ndarray:
-        self._pages.release()  # what was read before is written by now
+        self._pages.release()  # the arrays read before are written by now
         arrays = [self._pages.read(self._weights[name]) for name in names]
         return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
@@ -176,7 +176,7 @@ class _Builder:
 def _common(stack: Stack) -> dict[str, Any]:
     """Return the arguments that encoders and decoders share."""
     return {
-        # Whether there is a final normalisation is one question, where the others stand is another (`_stack` says it).
+        # This sets whether there is a final normalisation; `_stack` sets where the others are.
         "pre_norm": True,
         "no_final_norm": not stack.final_norm,
         "activation": ACTIVATION[stack.activation],

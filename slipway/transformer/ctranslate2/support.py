@@ -1,6 +1,6 @@
-"""What CTranslate2 can express, and what it computes exactly as asked: the reasons against, as sentences.
+"""What CTranslate2 cannot express, and what it would not compute exactly as requested, as reasons in words.
 
-Reasons are few and fixed texts, so that each is logged once. Knows the specification and the rows, not the library.
+The reasons are a few fixed texts, so that each is logged only once. Knows specifications and rows, not the library.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ import numpy as np
 from slipway.transformer.generation import Decoding, Search, SequenceRequest
 from slipway.transformer.spec import Languages, Positions, Stack, Transformer
 
-LARGEST_VARIABLE: Final = 2**32 - 1  # the file keeps a variable's size in 32 bits
+LARGEST_VARIABLE: Final = 2**32 - 1  # the file format stores a variable's size in 32 bits
 
 
 def why_not(spec: Transformer) -> str:
-    """Return why CTranslate2 cannot express the architecture, "" when it can."""
+    """Return why CTranslate2 cannot express the architecture, "" if it can."""
     return _joined(_architecture(spec))
 
 
 def refusal(spec: Transformer, row: SequenceRequest) -> str:
-    """Return why CTranslate2 would not run the row exactly as asked, "" when it does."""
+    """Return why CTranslate2 would not run the row exactly as requested, "" if it would."""
     reasons = [*_inputs(spec, row), *([] if row.decoding is None else _decoding(row.decoding))]
     return _joined(reasons)
 
 
 def impossible(spec: Transformer, row: SequenceRequest) -> str:
-    """Return why no engine can run the row (of tokens), "" when one can: the library would answer nonsense instead."""
+    """Return why no engine can run the row (of tokens), "" if one can; the library would return nonsense instead."""
     return _joined(_impossible(spec, row))
 
 
@@ -41,7 +41,7 @@ def _impossible(spec: Transformer, row: SequenceRequest) -> Iterator[str]:
         wrong = int(row.ids.min()) if int(row.ids.min()) < 0 else int(row.ids.max())
         yield f"token id {wrong} is not in the vocabulary of {outer.vocabulary}"
     if row.decoding is not None and spec.decoder is None:
-        yield "the model is an encoder and generates nothing"
+        yield "the model is an encoder and cannot generate"
     length = row.ids.size + (max(tokens - 1, 0) if spec.encoder is None else 0)  # the last token is not fed back
     if length > outer.position_rows > 0:
         yield f"{length} tokens are more than the model's {outer.position_rows} positions"
@@ -54,10 +54,10 @@ def _impossible(spec: Transformer, row: SequenceRequest) -> Iterator[str]:
 
 
 def no_states(spec: Transformer, *, attentions: bool) -> str:
-    """Return why the library gives no hidden states of the model, "" when it does."""
+    """Return why the library cannot return the model's hidden states, "" if it can."""
     if attentions:
-        return "does not give attention probabilities"
-    return "gives hidden states of encoder-only models only" if spec.decoder is not None else ""
+        return "does not return attention probabilities"
+    return "returns hidden states only for encoder-only models" if spec.decoder is not None else ""
 
 
 def _joined(reasons: Iterable[str]) -> str:
@@ -72,7 +72,7 @@ def _architecture(spec: Transformer) -> Iterator[str]:
         if spec.encoder.norm_epsilon != spec.decoder.norm_epsilon:
             yield "the encoder's and the decoder's normalisations have different epsilons"
         if spec.encoder.token_types:
-            yield "an encoder with token types in front of a decoder"
+            yield "an encoder with token types before a decoder"
     if spec.decoder is not None and spec.decoder.token_types:
         yield "token types in the decoder"
     if spec.encoder is None and spec.decoder is not None and spec.decoder.positions is Positions.RELATIVE:
@@ -85,7 +85,7 @@ def _stack(name: str, stack: Stack) -> Iterator[str]:
     if stack.vision is not None:
         yield "images as input"
     if stack.embedded_input:
-        yield "input that is embedded elsewhere"
+        yield "input that was embedded elsewhere"
     if stack.experts is not None:
         yield "a mixture of experts"
     if stack.languages:
@@ -108,7 +108,7 @@ def _inputs(spec: Transformer, row: SequenceRequest) -> Iterator[str]:
     if padding_id is not None and bool(np.any(row.ids == padding_id)):
         yield "padding inside a sequence"
     if row.decoding is not None and spec.decoder is not None and spec.decoder.padding_id is not None:
-        yield "a decoder that does not look at padding"
+        yield "a decoder that does not attend to padding"
 
 
 def _decoding(decoding: Decoding) -> Iterator[str]:
@@ -121,7 +121,7 @@ def _decoding(decoding: Decoding) -> Iterator[str]:
     if decoding.repetition_penalty != 1.0 or decoding.presence_penalty != 0.0:
         yield "a repetition or presence penalty"
     if decoding.temperature != 1.0:
-        yield "a temperature"  # greedy ids are the same, their log-probabilities are not
+        yield "a temperature"  # greedy ids are the same, but their log-probabilities are not
     if decoding.forced:
         yield "forced first tokens"
     if any(len(word) > 1 for word in decoding.bad_words):
@@ -129,7 +129,7 @@ def _decoding(decoding: Decoding) -> Iterator[str]:
 
 
 def _beam(decoding: Decoding) -> Iterator[str]:
-    """The library's beam search ends at `beam_width` finished hypotheses, and gives their totals at the end."""
+    """Yield reasons against a beam search: the library's ends at `beam_width` finished ones and reports only totals."""
     if not decoding.early_stopping:
         yield "beam search without early stopping"
     if decoding.diversity != 0.0:

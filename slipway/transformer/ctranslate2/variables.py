@@ -1,7 +1,7 @@
-"""Variables of a CTranslate2 model that are made when they are written, so that one array is in memory at a time.
+"""Variables of a CTranslate2 model that are read when they are written, so that only one array is in memory at a time.
 
-`ctranslate2.specs` keeps a whole model in memory until it is saved; a `Variable` of its own kind may make its bytes
-when asked for them. Imports `ctranslate2.specs` (which imports torch where there is one): only conversion comes here.
+`ctranslate2.specs` keeps a whole model in memory until it is saved, but a subclass of its `Variable` may make its bytes
+on demand. Imports `ctranslate2.specs` (which imports torch if it is installed): only conversion may import this module.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import numpy as np
 from ctranslate2.specs.model_spec import Variable
 
 DTYPES = {name: np.dtype(name) for name in ("float32", "float16", "int8")} | {"bfloat16": np.dtype(ml_dtypes.bfloat16)}
-CHUNK_ROWS = 4096  # rows quantised at once: bounds the float copy of a large vocabulary
+CHUNK_ROWS = 4096  # rows quantised at once; limits the size of the float copy of a large vocabulary
 
 Read = Callable[[], np.ndarray]
 
 
 class DeferredVariable(Variable):  # type: ignore[misc]  # the library has no types
-    """An array that is read when it is written. Two variables of one `key` are one array."""
+    """An array that is read when it is written. Two variables with the same `key` are the same array."""
 
     def __init__(self, key: str, shape: tuple[int, ...], dtype: str, read: Read) -> None:
         self.key = key
@@ -54,11 +54,11 @@ class DeferredVariable(Variable):  # type: ignore[misc]  # the library has no ty
         raise TypeError(f"{self.key} is saved as {self._dtype}, not as {dtype}")
 
     def _equal(self, other: DeferredVariable) -> bool:
-        return self.key == other.key  # without reading either
+        return self.key == other.key  # without reading the arrays
 
 
 class QuantisedMatrix:
-    """A matrix as int8 with one scale per row, the form CTranslate2 computes with: 127 / the row's largest figure."""
+    """A matrix as int8 with one scale per row, as CTranslate2 computes with it: 127 / the row's largest magnitude."""
 
     def __init__(self, key: str, shape: tuple[int, ...], read: Read) -> None:
         self._read = read
@@ -71,7 +71,7 @@ class QuantisedMatrix:
         return result
 
     def _scales(self) -> np.ndarray:
-        # The writer goes by name: `weight` comes before `weight_scale`.
+        # The writer sorts by name: `weight` comes before `weight_scale`.
         return self._quantised()[1] if self._scale is None else self._scale
 
     def _quantised(self) -> tuple[np.ndarray, np.ndarray]:
@@ -83,7 +83,7 @@ class QuantisedMatrix:
             rows = np.asarray(matrix[part], dtype=np.float32)
             largest = np.abs(rows).max(axis=1)
             largest[largest == 0] = 127.0  # a row of zeros: any scale will do
-            # The scale of a row of subnormal figures must stay finite.
+            # The scale of a row of subnormal numbers must stay finite.
             scales[part] = np.float32(127) / np.maximum(largest, np.float32(127) / np.finfo(np.float32).max)
             result[part] = np.rint(rows * scales[part][:, None])
         return result, scales

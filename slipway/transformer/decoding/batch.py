@@ -1,8 +1,8 @@
-"""Rows that are decoded together, each by its own rule: what an engine drives.
+"""Decode rows together, each by its own rule.
 
-An engine feeds `tokens` of `rows`, gives the scores to `step` and reorders its caches by the parents it gets back. A
-row's result depends on nothing but its own scores: plain greedy rows are picked together because that is faster, all
-others go through their own `DecodingRow`.
+An engine feeds `tokens` of `rows`, passes the scores to `step` and reorders its caches by the parents it gets back. A
+row's result depends only on its own scores. Plain greedy rows are decoded together because that is faster; all others
+go through their own `DecodingRow`.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from slipway.transformer.generation import Decoding, GenerationListener
 
 
 class DecodingBatch:
-    """The hypotheses of several rows, side by side; those of one row are neighbours and rows keep their order.
+    """The hypotheses of several rows; those of one row are adjacent, and rows keep their order.
 
-    `rows` and `tokens` are int64 [n] on the device: the row each hypothesis belongs to and the token it feeds next.
-    `alive` is False when every row is finished. Raises an internal error for figures that no rule is defined for.
+    `rows` and `tokens` are int64 [n] on the device: the row that each hypothesis belongs to, and the token to feed
+    next. `alive` is False when every row is finished. Raises an internal error for values that no rule accepts.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class DecodingBatch:
         device: torch.device | str,
     ) -> None:
         if len(decodings) != len(prompts) or not all(len(prompt) for prompt in prompts):
-            raise internal(f"{len(decodings)} rows to decode need as many prompts that are not empty")
+            raise internal(f"{len(decodings)} rows to decode need the same number of non-empty prompts")
         for index, decoding in enumerate(decodings):
             _check(index, decoding)
         self._device = torch.device(device)
@@ -53,13 +53,13 @@ class DecodingBatch:
 
     @property
     def alive(self) -> bool:
-        """Whether any row goes on."""
+        """Whether any row continues."""
         return bool(self._slots)
 
     def step(self, logits: Tensor) -> Tensor | None:
-        """Continue every hypothesis by the scores float32 [n, vocabulary] of what follows it; the scores are only read.
+        """Continue every hypothesis by the scores float32 [n, vocabulary] of its next token; the scores are only read.
 
-        Return int64 [m], the hypothesis that each of the new ones continues, or None when nothing moved.
+        Return int64 [m], the hypothesis that each new one continues, or None if the order did not change.
         """
         parents: list[int] = []
         tokens: list[int] = []
@@ -81,7 +81,7 @@ class DecodingBatch:
         return self._tensor(parents)
 
     def _moves(self, logits: Tensor) -> Iterator[tuple[Sequence[int], Sequence[int]]]:
-        """Have each row choose and yield the parents (counted within the row) and tokens of its new hypotheses."""
+        """Let each row choose; yield the parents (counted within the row) and tokens of its new hypotheses."""
         spans = list(zip(accumulate(self._widths, initial=0), self._widths, strict=False))
         sequences = [
             (slot, first)
@@ -105,9 +105,9 @@ class DecodingBatch:
 
 
 def _check(index: int, decoding: Decoding) -> None:
-    """Raise an internal error that names everything of row `index` that no rule is defined for.
+    """Raise an internal error that names every value of row `index` that no rule accepts.
 
-    Whoever makes a row has checked and clipped what a client sent; this finds the mistakes that would otherwise be NaN
+    The code that makes a row checks and clips the client's values; this finds mistakes that would otherwise lead to NaN
     scores or endless loops.
     """
     shares = {"top_p_decay": decoding.top_p_decay, "top_p_min": decoding.top_p_min}
@@ -118,14 +118,14 @@ def _check(index: int, decoding: Decoding) -> None:
     }
     counts = {"max_tokens": (decoding.max_tokens, 1), "beam_width": (decoding.beam_width, 1)}
     counts |= {"min_tokens": (decoding.min_tokens, 0), "top_k": (decoding.top_k, 0)}
-    problems = [f"{name} is {value}, at least {least}" for name, (value, least) in counts.items() if value < least]
-    problems += [f"{name} is {value}, in (0, 1]" for name, value in shares.items() if not 0 < value <= 1]
-    problems += [f"{name} is {value}, finite" for name, value in finite.items() if not isfinite(value)]
+    problems = [f"{name} is {value}, expected >= {least}" for name, (value, least) in counts.items() if value < least]
+    problems += [f"{name} is {value}, expected (0, 1]" for name, value in shares.items() if not 0 < value <= 1]
+    problems += [f"{name} is {value}, expected a finite one" for name, value in finite.items() if not isfinite(value)]
     if not 0 <= decoding.top_p <= 1:
-        problems.append(f"top_p is {decoding.top_p}, in [0, 1]")
+        problems.append(f"top_p is {decoding.top_p}, expected [0, 1]")
     if not (isfinite(decoding.temperature) and decoding.temperature >= 0):
-        problems.append(f"temperature is {decoding.temperature}, finite and not negative")
+        problems.append(f"temperature is {decoding.temperature}, expected a finite one that is not negative")
     if not (isfinite(decoding.repetition_penalty) and decoding.repetition_penalty > 0):
-        problems.append(f"repetition_penalty is {decoding.repetition_penalty}, finite and positive")
+        problems.append(f"repetition_penalty is {decoding.repetition_penalty}, expected a finite one above 0")
     if problems:
-        raise internal(f"row {index} cannot be decoded; what is expected follows each figure: {'; '.join(problems)}")
+        raise internal(f"row {index} cannot be decoded: {'; '.join(problems)}")

@@ -1,7 +1,7 @@
-"""What every beam search has in common: the best continuations of several hypotheses, and the seam of its rules.
+"""The part that every beam search shares: the best continuations of several hypotheses, and the seam of the rules.
 
-All rules look at the best tokens of each hypothesis first and then at the best of those together; a rule differs in how
-it scores them, which is a linear function per hypothesis and rank, and in what it does with those that end.
+Every rule takes the best tokens of each hypothesis first, then the best of all those. Rules differ in how they score
+them, which is a linear function per hypothesis and rank, and in what they do with hypotheses that end.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from slipway.transformer.generation import Hypothesis
 
 @dataclass(frozen=True, slots=True)
 class BeamCandidate:
-    """Hypothesis number `parent` continued: what it becomes and what it is selected by."""
+    """Hypothesis number `parent` with one more token, and the score to select it by."""
 
     parent: int
     hypothesis: BeamHypothesis
@@ -33,7 +33,7 @@ class BeamCandidate:
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
-    """The scores [n, vocabulary] of what follows n hypotheses and their log-sums of exponentials [n]."""
+    """The scores [n, vocabulary] of the next token of n hypotheses, and their log-sums of exponentials [n]."""
 
     logits: Tensor
     totals: Tensor
@@ -49,8 +49,8 @@ class Distribution:
     ) -> list[BeamCandidate]:
         """Return the best `count` possible continuations, best first.
 
-        Of each hypothesis the `per_parent` most probable tokens take part. The score is log-probability times `factor`
-        plus `per_rank` times the token's place (from 0) in its parent's list.
+        Each hypothesis contributes its `per_parent` most probable tokens. The score is log-probability times `factor`
+        plus `per_rank` times the token's rank (from 0) in its parent's list.
         """
         width = min(per_parent, self.logits.shape[-1])
         best, ids = self.logits.topk(width, dim=-1)
@@ -77,7 +77,7 @@ class Distribution:
 
 @dataclass(frozen=True, slots=True)
 class BeamUpdate:
-    """New hypothesis i continues the former `parents[i]` with `tokens[i]`; a finished row has none, but results."""
+    """New hypothesis i continues the former `parents[i]` with `tokens[i]`; a finished row has results instead."""
 
     parents: Sequence[int] = ()
     tokens: Sequence[int] = ()
@@ -85,11 +85,11 @@ class BeamUpdate:
 
 
 class SearchRule(Protocol):
-    """How the hypotheses of one row are continued, finished and ordered."""
+    """How the hypotheses of one row are continued, finished and ranked."""
 
     @property
     def hypotheses(self) -> Sequence[BeamHypothesis]:
-        """The hypotheses that go on, one per row of the next distribution."""
+        """The hypotheses that continue, one per row of the next distribution."""
 
     def advance(self, distribution: Distribution) -> BeamUpdate:
         """Continue all hypotheses by one token."""

@@ -1,7 +1,7 @@
 """Beam search as tensor2tensor does it: K alive and K finished hypotheses, both by log-probability / GNMT penalty.
 
-All of 2K candidates may finish. The search ends when the best finished one is beyond the reach of the best alive one
-at the longest possible length. Knows no other rule.
+All of the 2K candidates may finish. The search ends when the best alive hypothesis could not overtake the best finished
+one even at the maximum length. Knows no other rule.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class GnmtBeam:
         self._finished: list[tuple[float, BeamHypothesis]] = []  # score and hypothesis, best first
 
     def advance(self, distribution: Distribution) -> BeamUpdate:
-        """Continue and finish; without anything finished at the last length, what is alive is the result."""
+        """Continue and finish; if none is finished at the maximum length, the alive hypotheses are the result."""
         decoding = self._decoding
         width = decoding.beam_width
         length = len(self.hypotheses[0].ids) + 1
@@ -41,6 +41,6 @@ class GnmtBeam:
         return BeamUpdate([candidate.parent for candidate in alive], [candidate.token for candidate in alive])
 
     def _decided(self, best_alive: BeamCandidate) -> bool:
-        """Return whether nothing alive can overtake the best finished hypothesis any more."""
+        """Return whether no alive hypothesis can overtake the best finished one any more."""
         longest = gnmt_penalty(self._decoding.max_tokens, self._decoding.length_penalty)
         return bool(self._finished) and self._finished[0][0] > best_alive.hypothesis.total / longest

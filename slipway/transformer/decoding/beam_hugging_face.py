@@ -1,7 +1,7 @@
 """Beam search as transformers and FasterTransformer do it.
 
-Of 2K candidates those that end count when they are among the best K; they go to a pool of the K best finished ones,
-ordered by log-probability / length ** penalty. The others go on, K of them. Knows no other rule.
+Of the 2K candidates, those that end count only if they are among the best K; they go to a pool of the K best finished
+ones, ranked by log-probability / length ** penalty. The best K of the others continue. Knows no other rule.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class HuggingFaceBeam:
         self._pool: list[tuple[float, BeamHypothesis]] = []  # score and hypothesis, best first
 
     def advance(self, distribution: Distribution) -> BeamUpdate:
-        """Continue, finish and, when nothing alive can become better than the pool, end."""
+        """Continue and finish hypotheses; end when no alive one can become better than the pool."""
         decoding = self._decoding
         length = len(self.hypotheses[0].ids) + 1
         last = length >= decoding.max_tokens
@@ -39,9 +39,9 @@ class HuggingFaceBeam:
         return BeamUpdate([candidate.parent for candidate in alive], [candidate.token for candidate in alive])
 
     def _candidates(self, distribution: Distribution) -> tuple[list[BeamCandidate], list[BeamCandidate]]:
-        """Return the best continuations, and those of them that go on; more are looked at while stop words end them.
+        """Return the best continuations, and those that do not end; look at more while stop words end too many of them.
 
-        FasterTransformer's diversity adds its rate for every place that a candidate has behind its siblings.
+        FasterTransformer's diversity adds its rate once per rank that a candidate has among its siblings.
         """
         width = self._decoding.beam_width
         everything = len(self.hypotheses) * distribution.logits.shape[-1]
@@ -56,7 +56,7 @@ class HuggingFaceBeam:
             per_parent *= 2
 
     def _decided(self, best_alive: float) -> bool:
-        """Return whether the pool is full and, unless that is enough, no worse than the best alive as long as it is."""
+        """Return whether the pool is full and, unless that is enough, no alive hypothesis beats it at this length."""
         if len(self._pool) < self._decoding.beam_width:
             return False
         return self._decoding.early_stopping or best_alive <= self._pool[-1][0]

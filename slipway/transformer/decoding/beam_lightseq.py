@@ -1,8 +1,8 @@
 """Beam search as LightSeq does it: finished hypotheses keep their place in the beam until all have ended.
 
-A score is log-probability / GNMT penalty of the hypothesis's own length, end token included. With a negative penalty
-nothing is normalised while searching, and at the end the sum is divided by the tokens before the end. What reaches the
-last column is given the end token there, for free. Knows no other rule.
+A score is log-probability / GNMT penalty of the hypothesis's own length, including the end token. With a negative
+penalty scores are not normalised during the search, and at the end the sum is divided by the number of tokens before
+the end token. A hypothesis that reaches the last column gets the end token there at no cost. Knows no other rule.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from slipway.transformer.generation import Decoding, Hypothesis
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """A hypothesis in the beam: alive with the parent it continues, or finished."""
+    """A hypothesis in the beam: alive, with the parent that it continues, or finished."""
 
     hypothesis: BeamHypothesis
     score: float  # normalised, without diversity
@@ -33,7 +33,8 @@ class LightSeqBeam:
         self._finished: list[_Place] = []
 
     def advance(self, distribution: Distribution) -> BeamUpdate:
-        """Fill the beam with the best of what goes on and what has ended; end when all have, or at the last column."""
+        """Fill the beam with the best continuing and finished hypotheses; end when all are finished, or at the last
+        column."""
         if self._decoding.max_tokens == 1:  # the first column is the last one
             ended = _Place(BeamHypothesis().extended(self._decoding.end_id, 0.0), 0.0, None)
             return BeamUpdate(finished=self._results([ended] * self._decoding.beam_width))
@@ -50,7 +51,7 @@ class LightSeqBeam:
     def _best(self, distribution: Distribution, length: int) -> list[_Place]:
         """Return the beam's next places, best first.
 
-        Diversity takes its figure off once per rank, from 1, in a parent's list; a finished one is alone in its list.
+        Diversity subtracts its rate once per rank, from 1, in the parent's list; a finished hypothesis has rank 1.
         """
         decoding = self._decoding
         rate = decoding.diversity
@@ -66,7 +67,7 @@ class LightSeqBeam:
         return [place for _, place in ranked[:width]]
 
     def _results(self, places: list[_Place]) -> list[Hypothesis]:
-        """Return the beam's hypotheses, best first, the end token in the last column of what was still alive."""
+        """Return the beam's hypotheses, best first; those still alive get the end token in the last column."""
         decoding = self._decoding
         results = []
         for place in places:

@@ -1,6 +1,6 @@
 """LightSeq's topk_greedy: the first step's best tokens, each followed greedily to its own end.
 
-The results keep the order of their first tokens, so the first one is what greedy search would have given.
+The results keep the order of their first tokens, so the first one is the result of greedy search.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from slipway.transformer.generation import Decoding
 
 
 class GreedyBranches:
-    """The branches of one row: those that go on and those that have ended."""
+    """The branches of one row: those that continue and those that have ended."""
 
     def __init__(self, decoding: Decoding) -> None:
         self.hypotheses: list[BeamHypothesis] = [BeamHypothesis()]
@@ -21,7 +21,7 @@ class GreedyBranches:
         self._ended: dict[int, BeamHypothesis] = {}
 
     def advance(self, distribution: Distribution) -> BeamUpdate:
-        """Open the branches at the first step, then give each its best token."""
+        """Open the branches at the first step; after that, continue each with its best token."""
         if not self._open:
             width = self._decoding.beam_width
             following = distribution.best(self.hypotheses, width, per_parent=width)
@@ -46,7 +46,7 @@ class GreedyBranches:
         )
 
     def _followed(self, distribution: Distribution) -> list[BeamCandidate]:
-        """Return the best continuation of each branch, in their order; equal scores give the lowest id."""
+        """Return the best continuation of each branch, in order; of equal scores, the lowest id wins."""
         best, ids = distribution.logits.max(dim=-1)
         steps = (best.double() - distribution.totals.double()).tolist()
         return [

@@ -1,4 +1,4 @@
-"""One row with its own processing: scores are changed, normalised, and given to the row's search rule."""
+"""One row with its own processing: scores are changed, normalised, and passed to the row's search rule."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class DecodingRow(Protocol):
     def step(self, logits: Tensor) -> tuple[Sequence[int], Sequence[int]]:
         """Continue the row's hypotheses by their scores [n, vocabulary].
 
-        Return the parents and tokens of the new hypotheses: none when the row is finished and its listener knows.
+        Return the parents and tokens of the new hypotheses: none when the row is finished and reported.
         """
 
 
@@ -50,7 +50,7 @@ def open_row(
 
 
 class SampledRow:
-    """A row of one hypothesis that is drawn, or greedy with processed scores."""
+    """A row with one hypothesis, sampled or greedy with processed scores."""
 
     def __init__(self, sequence: GeneratedSequence, processor: LogitsProcessor) -> None:
         self.index = sequence.index
@@ -70,7 +70,7 @@ class SampledRow:
 
 
 class SearchedRow:
-    """A row of several hypotheses under a search rule."""
+    """A row with several hypotheses and a search rule."""
 
     def __init__(
         self, index: int, decoding: Decoding, processor: LogitsProcessor, listener: GenerationListener
@@ -82,7 +82,7 @@ class SearchedRow:
         self._rule = RULES[decoding.search](decoding)
 
     def step(self, logits: Tensor) -> tuple[Sequence[int], Sequence[int]]:
-        """Continue the hypotheses by the rule and report the results when it has ended, or none when nobody waits."""
+        """Continue the hypotheses by the rule; report the results when it has ended, or none if the client is gone."""
         if not self._listener.wanted(self.index):
             self._listener.done(self.index, [])
             return (), ()

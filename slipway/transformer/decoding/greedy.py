@@ -1,4 +1,4 @@
-"""Greedy search for many rows at once: the fast path, a handful of kernels however many rows there are."""
+"""Greedy search for many rows at once: the fast path, a few kernels for any number of rows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from slipway.transformer.generation import Decoding, Search
 
 
 def is_plain(decoding: Decoding) -> bool:
-    """Return whether the most probable token of the raw scores is the answer (but for the end token's ban)."""
+    """Return whether the most probable token of the raw scores is the answer (except where the end token is banned)."""
     return (
         decoding.search is Search.SAMPLE
         and (decoding.top_k == 1 or (decoding.top_k == 0 and decoding.top_p == 0.0))
@@ -33,7 +33,7 @@ def pick(logits: Tensor, sequences: Sequence[GeneratedSequence]) -> Iterator[tup
     """
     logits = _without_early_ends(logits, sequences)
     ids, figures = _best(logits, torch.logsumexp(logits, dim=-1))
-    if not all(map(isfinite, figures)):  # the usual case does without this check on the device
+    if not all(map(isfinite, figures)):  # usually no check on the device is needed
         ends = torch.tensor(
             [sequence.decoding.end_id for sequence in sequences], dtype=torch.int64, device=logits.device
         )
@@ -42,14 +42,14 @@ def pick(logits: Tensor, sequences: Sequence[GeneratedSequence]) -> Iterator[tup
 
 
 def _best(logits: Tensor, total: Tensor) -> tuple[list[float], list[float]]:
-    """Return token and log-probability of the best in each row, in one transfer: float64 holds every id exactly."""
+    """Return each row's best token and its log-probability, in one transfer: float64 represents every id exactly."""
     best, tokens = logits.max(dim=-1)
     ids, figures = torch.stack((tokens.double(), best.double() - total.double())).tolist()
     return ids, figures
 
 
 def _without_early_ends(logits: Tensor, sequences: Sequence[GeneratedSequence]) -> Tensor:
-    """Return the scores without the end token where a sequence is too short to end; the caller's are not written."""
+    """Return a copy of the scores in which sequences that are too short to end have the end token banned."""
     size = logits.shape[-1]
     banned = [(row, sequence.decoding.end_id) for row, sequence in enumerate(sequences) if not sequence.may_end]
     banned = [(row, end) for row, end in banned if 0 <= end < size]

@@ -1,7 +1,7 @@
-"""Hypotheses as they grow, one of a row without beams or several of a beam, and how those of different lengths compare.
+"""Growing hypotheses, one in a row without beams or several in a beam, and how different lengths compare.
 
-Length penalties are positive and finite for any exponent: an absurd one saturates instead of overflowing. Knows no
-tensors: the CTranslate2 engine reports through it too.
+Length penalties are positive and finite for any exponent: an extreme one saturates instead of overflowing. Knows no
+tensors: the CTranslate2 engine also uses it.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ _LARGEST_EXPONENT = 700.0  # exp(709) is the largest float
 
 
 class EndCondition:
-    """When a hypothesis is complete: at the end token, or when its tail is one of the stop words."""
+    """When a hypothesis is complete: at the end token, or when it ends with one of the stop words."""
 
     def __init__(self, decoding: Decoding) -> None:
         self._end_id = decoding.end_id
         self._stop_words = StopWords.of(decoding.stop_words)
 
     def met(self, ids: Sequence[int]) -> bool:
-        """Return whether the last of `ids` has completed a hypothesis."""
+        """Return whether the last of `ids` completes a hypothesis."""
         return ids[-1] == self._end_id or self._stop_words.match(ids)
 
 
 class GeneratedSequence:
-    """What a greedy or sampled row has generated so far, and whether it goes on."""
+    """The tokens that a greedy or sampled row has generated so far."""
 
     def __init__(self, index: int, decoding: Decoding, listener: GenerationListener) -> None:
         self.index = index
@@ -46,9 +46,9 @@ class GeneratedSequence:
         return len(self.ids) >= self.decoding.min_tokens
 
     def accept(self, token: int, log_probability: float, figure: float) -> bool:
-        """Take one more token and return whether the row goes on; its listener has heard of the end if not.
+        """Add one more token and return whether the row continues; if not, the end has been reported to the listener.
 
-        `log_probability` is the full softmax's, `figure` what is reported for the token.
+        `log_probability` is the full softmax's; `figure` is the value to report for the token.
         """
         self.ids.append(token)
         self._total += log_probability
@@ -66,7 +66,7 @@ class BeamHypothesis:
     """One hypothesis of a beam: an immutable sequence of tokens with its log-probability."""
 
     ids: tuple[int, ...] = ()
-    total: float = 0.0  # the sum of the figures
+    total: float = 0.0  # the sum of the log-probabilities
     figures: tuple[float, ...] = ()
 
     def extended(self, token: int, log_probability: float) -> BeamHypothesis:
@@ -74,12 +74,12 @@ class BeamHypothesis:
         return BeamHypothesis((*self.ids, token), self.total + log_probability, (*self.figures, log_probability))
 
     def result(self, score: float, *, figures: bool) -> Hypothesis:
-        """Return what is reported of a finished one, with the figures of each token where they are wanted."""
+        """Return the reported form of a finished hypothesis, with the figure of each token if `figures`."""
         return Hypothesis(self.ids, self.total, score, self.figures if figures else ())
 
 
 def power_penalty(length: int, alpha: float) -> float:
-    """Return length ** alpha, what transformers and FasterTransformer divide a log-probability by."""
+    """Return length ** alpha, by which transformers and FasterTransformer divide a log-probability."""
     return _power(length, alpha)
 
 

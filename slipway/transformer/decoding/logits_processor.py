@@ -1,7 +1,7 @@
-"""What changes a row's scores before anything is selected, in FasterTransformer's order.
+"""Change a row's scores before a token is selected, in FasterTransformer's order.
 
-Banned words, temperature, repetition or presence penalty, end token too early; before all of them, forced tokens. Works
-on the scores of one row's hypotheses [n, vocabulary]; the caller's tensor is never written.
+Banned words, temperature, repetition or presence penalty, minimum length; before all of them, forced tokens. Works on
+the scores of one row's hypotheses [n, vocabulary]; the caller's tensor is never modified.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from torch import Tensor
 from slipway.transformer.decoding.word_lists import BadWords
 from slipway.transformer.generation import Decoding
 
-_TEMPERATURE_EPSILON = 1e-6  # FasterTransformer's: a temperature of 0 is greedy, not a division by zero
+_TEMPERATURE_EPSILON = 1e-6  # FasterTransformer's: a temperature of 0 means greedy search, not a division by zero
 
 
 class LogitsProcessor:
-    """The changes that one row asks for, and the ids each of its hypotheses has seen."""
+    """The changes that one row asks for, and the ids that each of its hypotheses has seen."""
 
     def __init__(self, decoding: Decoding, prompt: Sequence[int], device: torch.device) -> None:
         self._decoding = decoding
@@ -27,7 +27,7 @@ class LogitsProcessor:
         self._always: Tensor | None = None  # int64, the single-token bad words of this vocabulary
         self._counts_seen = decoding.repetition_penalty != 1.0 or decoding.presence_penalty != 0.0
         self._prompt = prompt
-        self._seen: Tensor | None = None  # int64 [hypotheses, ids], the prompt's and the generated
+        self._seen: Tensor | None = None  # int64 [hypotheses, ids], from the prompt and generated
 
     def apply(self, logits: Tensor, generated: Sequence[Sequence[int]]) -> Tensor:
         """Return the scores to select from; `generated` has the ids of each hypothesis."""
@@ -45,14 +45,14 @@ class LogitsProcessor:
         return changed
 
     def follow(self, parents: Sequence[int], tokens: Sequence[int]) -> None:
-        """Remember that hypothesis i now continues the former `parents[i]` with `tokens[i]`."""
+        """Record that hypothesis i now continues the former `parents[i]` with `tokens[i]`."""
         if self._seen is not None:
             origins = torch.tensor(parents, dtype=torch.int64, device=self._device)
             added = torch.tensor(tokens, dtype=torch.int64, device=self._device)
             self._seen = torch.cat((self._seen[origins], added.unsqueeze(-1)), dim=-1)
 
     def _ban_words(self, logits: Tensor, generated: Sequence[Sequence[int]]) -> Tensor:
-        """Ban single-token words everywhere and the ends of longer ones after their beginning."""
+        """Ban single-token words everywhere, and the last token of longer words after their beginning."""
         size = logits.shape[-1]
         if self._always is None:
             inside = [token for token in self._bad_words.always if 0 < token < size]
@@ -71,7 +71,7 @@ class LogitsProcessor:
         return logits
 
     def _penalise_seen(self, logits: Tensor) -> Tensor:
-        """Make each id that a hypothesis has seen less likely, once however often it was seen."""
+        """Make each id that a hypothesis has seen less likely; repeated ids are penalised once."""
         if self._seen is None:  # ids beyond the vocabulary are rows of a prompt table
             inside = [token for token in self._prompt if 0 <= token < logits.shape[-1]]
             self._seen = torch.tensor([inside], dtype=torch.int64, device=self._device)

@@ -1,7 +1,7 @@
-"""Choosing one token of one distribution: the best, or a draw from the best k, the nucleus, or both.
+"""Choose one token from a distribution: the best, or a draw from the best k, the nucleus, or both.
 
-A draw is one uniform number of the row's own generator and a walk down the sorted probabilities, so what a row gets
-does not depend on its batch-mates, and the numbers are the same on every device.
+A draw takes one uniform number from the row's own generator and walks down the sorted probabilities, so a row's result
+does not depend on its batch-mates, and the random numbers are the same on every device.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from torch import Tensor
 from slipway.transformer.generation import Decoding
 
 MOST_CANDIDATES = 1024  # FasterTransformer's largest top_k
-_WIDTHS = (64, 1024)  # a nucleus is looked for among so many before all the rest is sorted (0.1, 0.5, 3 ms)
+_WIDTHS = (64, 1024)  # the nucleus is searched for among this many best tokens before all are sorted (0.1, 0.5, 3 ms)
 
 
 class TokenSampler:
-    """How one row chooses, and its random numbers."""
+    """One row's sampling settings and random numbers."""
 
     def __init__(self, decoding: Decoding) -> None:
         self._top_k = 1 if not (decoding.top_k or decoding.top_p) else min(decoding.top_k, MOST_CANDIDATES)
@@ -26,10 +26,10 @@ class TokenSampler:
         self._random = torch.Generator().manual_seed(decoding.seed % 2**64)
 
     def choose(self, logits: Tensor, total: Tensor) -> tuple[int, float, float]:
-        """Return a token of the scores float32 [vocabulary], its log-probability, and the figure reported for it.
+        """Choose a token by the scores float32 [vocabulary]; return it, its log-probability and the figure to report.
 
-        `total` is the logarithm of the scores' sum of exponentials. The figure is normalised within the best k where
-        a draw is from them; greedy search and the pure nucleus report the full softmax's.
+        `total` is the logarithm of the scores' sum of exponentials. The figure is normalised within the best k if the
+        token is drawn from them; greedy search and the pure nucleus report the full softmax's.
         """
         if self._top_k == 1:
             best, index = logits.max(dim=-1)
@@ -43,7 +43,7 @@ class TokenSampler:
         return token, log_probability, figure
 
     def _among_best(self, logits: Tensor, total: Tensor, point: float) -> tuple[int, float, float]:
-        """Draw from the best k: `point` is a share of their mass."""
+        """Draw from the best k; `point` is a share of their mass."""
         best, ids = logits.topk(min(self._top_k, logits.shape[-1]))
         shares = best.double().softmax(dim=-1)
         place = _place(shares, point)
@@ -51,10 +51,10 @@ class TokenSampler:
         return token, score, share
 
     def _in_nucleus(self, logits: Tensor, total: Tensor, point: float) -> tuple[int, float, float]:
-        """Draw from the smallest set with the nucleus's mass: `point` is a share of the whole.
+        """Draw from the smallest set with the nucleus's mass; `point` is a share of the total mass.
 
-        Each look sorts what the former ones left over: among equal scores, frequent in bfloat16, a longer list may
-        have another order, and a token would be counted twice.
+        Each pass sorts only the tokens that the passes before left over: equal scores are frequent in bfloat16 and may
+        be ordered differently in a longer list, so a token could be counted twice.
         """
         left = logits.shape[-1]
         for width in (*_WIDTHS, left):
@@ -73,10 +73,10 @@ class TokenSampler:
 
 
 class Nucleus:
-    """`mass` is the share of the probability to draw from at the next step.
+    """The nucleus: `mass` is the share of the probability to draw from at the next step.
 
-    It shrinks by `top_p_decay` with every token, to no less than `top_p_min`, and starts again after
-    `top_p_reset_id`. Without `top_p` it is everything.
+    It shrinks by `top_p_decay` with every token, to no less than `top_p_min`, and is reset after `top_p_reset_id`.
+    Without `top_p` it is 1.
     """
 
     def __init__(self, decoding: Decoding) -> None:
@@ -93,7 +93,7 @@ class Nucleus:
 
 
 def _place(shares: Tensor, point: float) -> int:
-    """Return where a walk down the sorted `shares` passes `point`; never at something impossible."""
+    """Return the index at which a walk down the sorted `shares` passes `point`, never that of an impossible token."""
     sums = shares.cumsum(dim=-1)
     place = int(torch.searchsorted(sums, sums.new_tensor(point), right=True))
-    return min(place, max(0, int((shares > 0).sum()) - 1))  # rounding may leave the sum a little below 1
+    return min(place, max(0, int((shares > 0).sum()) - 1))  # by rounding, the sum may be slightly below 1

@@ -1,7 +1,7 @@
-"""Log-probabilities of one step, finite whatever a model gives.
+"""Log-probabilities of one step, finite for any output of a model.
 
-A broken or overflowing model must harm nobody but its own row: a score that is not a number counts as impossible, an
-infinite one as the largest there is, and a hypothesis that is left without any possible token can only end.
+A broken or overflowing model may harm only its own row: a score that is not a number counts as impossible, an infinite
+one as the largest number, and a hypothesis without any possible token can only end.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ _LARGEST = 1e30  # sums and differences of two such figures still fit in float32
 def normalise(logits: Tensor, end_ids: Tensor) -> tuple[Tensor, Tensor]:
     """Return scores [n, vocabulary] without NaN or +inf, and the logarithm of their sum of exponentials [n].
 
-    `end_ids` int64 [n] names the token that is left to a hypothesis to which everything is impossible. The scores are
-    the ones that were given when nothing is wrong with them.
+    `end_ids` int64 [n] is the token that remains for a hypothesis without any possible token. Scores without a fault
+    are returned as they are.
     """
     total = torch.logsumexp(logits, dim=-1)
     if bool(torch.isfinite(total).all()):
@@ -29,7 +29,7 @@ def normalise(logits: Tensor, end_ids: Tensor) -> tuple[Tensor, Tensor]:
     total = torch.logsumexp(logits, dim=-1)
     hopeless = torch.isinf(total).nonzero().flatten()
     if len(hopeless):
-        _LOG.warning("no token has a finite score in %d of %d hypotheses: they end here", len(hopeless), len(logits))
+        _LOG.warning("no token has a finite score in %d of %d hypotheses; they end here", len(hopeless), len(logits))
         ends = end_ids[hopeless]
         logits[hopeless, ends.where((ends >= 0) & (ends < logits.shape[-1]), 0)] = 0.0
         total = total.index_fill(0, hopeless, 0.0)

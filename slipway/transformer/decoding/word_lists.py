@@ -1,7 +1,7 @@
-"""Words as token sequences: which tokens would complete a forbidden one, and whether one was just completed.
+"""Words as token sequences: which tokens would complete a banned word, and whether a stop word was just completed.
 
-Both look words up by the last tokens of what was generated, so a list of 100 000 entries costs no more per step than
-a list of one. Knows no tensors.
+Words are looked up by the last generated tokens, so a list of 100 000 entries costs no more per step than a list of
+one. Knows no tensors.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ Words = Iterable[Sequence[int]]
 
 @dataclass(slots=True)
 class StopWords:
-    """Words that end a hypothesis when its tail equals one of them."""
+    """Words that end a hypothesis when it ends with one of them."""
 
     words: frozenset[tuple[int, ...]]
     lengths: dict[int, set[int]] = field(default_factory=dict)  # last token -> lengths of the words that end with it
 
     @classmethod
     def of(cls, words: Words) -> StopWords:
-        """Index words by their last token; empty ones are left out."""
+        """Index words by their last token; leave out empty ones."""
         index = cls(frozenset(tuple(word) for word in words if word))
         for word in index.words:
             index.lengths.setdefault(word[-1], set()).add(len(word))
@@ -35,7 +35,7 @@ class StopWords:
 
 @dataclass(slots=True)
 class BadWords:
-    """Words that must not be generated: the single-token ones, and what may not follow the beginning of a longer one.
+    """Words that must not be generated: single tokens, and tokens that must not follow the beginning of a longer word.
 
     Token 0 is never banned (FasterTransformer pads its word lists with it).
     """

@@ -1,7 +1,7 @@
-"""How a projection becomes queries, keys and values with their heads, and the one formula over them.
+"""Split a projection into the queries, keys and values of its heads, and compute attention over them.
 
-Which tokens look at which is a view's business: `full_sequence` (a sequence at itself), `key_value_cache` (the newest
-token at those before) and `cross_attention_cache` (a decoder at an encoder).
+A view decides which tokens attend to which: `full_sequence` (a sequence to itself), `key_value_cache` (the newest token
+to the earlier ones) and `cross_attention_cache` (a decoder to an encoder).
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from slipway.transformer.spec import Stack
 
 @dataclass(frozen=True, slots=True)
 class Heads:
-    """How what a layer projects is divided: queries, keys and values side by side, each of `count` heads that are
-    together `width` wide. What is split is a view, [rows, heads, tokens, head size]."""
+    """The layout of a projection: queries, keys and values side by side, each with `count` heads that are `width` wide
+    in total. Split parts are views, [rows, heads, tokens, head size]."""
 
     count: int
     width: int
@@ -46,7 +46,7 @@ class Heads:
         return projected.view(rows, -1, self.count, self.width // self.count).transpose(1, 2)
 
     def split_step(self, projected: Tensor) -> tuple[Tensor, Tensor]:
-        """Return, of one token per row [rows, 3 width], its queries, and [rows, 2 width] what a cache appends."""
+        """Split one token per row [rows, 3 width] into queries and the part [rows, 2 width] that a cache appends."""
         query, appended = projected.split_with_sizes((self.width, 2 * self.width), dim=-1)
         return query.view(projected.shape[0], self.count, 1, -1), appended
 
@@ -55,7 +55,7 @@ class Heads:
         return projected[..., self.width :]
 
     def join(self, gathered: Tensor) -> Tensor:
-        """Return [rows * tokens, width] of what the heads gathered; a copy unless each row has one token."""
+        """Return the outputs of the heads as [rows * tokens, width]; a copy unless each row has one token."""
         return gathered.transpose(1, 2).reshape(-1, self.width)
 
     def _parts(self, projected: Tensor, count: int) -> tuple[Tensor, ...]:
@@ -64,14 +64,15 @@ class Heads:
 
 
 class AttentionView(Protocol):
-    """Who looks at whom: what the attention of a layer is given besides its projections."""
+    """Which tokens attend to which: given to a layer's attention together with its projections."""
 
     def attend(self, layer: int, projected: Tensor) -> Tensor:
-        """Return what each token gathered, [tokens, attention], from queries (and keys and values) side by side."""
+        """Return the attention output of each token, [tokens, attention], from queries (and keys and values) side by
+        side."""
 
 
 class Attention:
-    """The projections of one layer: into queries, keys and values in one product, and out."""
+    """The projections of one layer: queries, keys and values in one product, and the output."""
 
     def __init__(self, builder: LayerBuilder, prefix: str, layer: int, stack: Stack) -> None:
         self._layer = layer
@@ -88,7 +89,7 @@ class Attention:
 
 
 class CrossAttention:
-    """The projections of a decoder layer that looks at an encoder, whose side is computed once per row (`memory`)."""
+    """The projections of a decoder layer that attends to an encoder; the encoder's side is computed once (`memory`)."""
 
     def __init__(self, builder: LayerBuilder, prefix: str, layer: int, stack: Stack) -> None:
         self._layer = layer
@@ -110,14 +111,14 @@ class CrossAttention:
 
 
 def attend(query: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None, *, scale: float) -> Tensor:
-    """Return softmax(scale Q K^T + bias) V; all [rows, heads, tokens, head size]."""
+    """Return softmax(scale Q K^T + bias) V; all are [rows, heads, tokens, head size]."""
     return functional.scaled_dot_product_attention(query, keys, values, attn_mask=bias, scale=scale)
 
 
 def attend_with_probabilities(
     query: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None, *, scale: float
 ) -> tuple[Tensor, Tensor]:
-    """Return what `attend` returns, and the probabilities [rows, heads, queries, keys]."""
+    """Return the result of `attend` and the probabilities [rows, heads, queries, keys]."""
     scores = torch.matmul(query, keys.transpose(2, 3)) * scale
     if bias is not None:
         scores = scores + bias
@@ -126,7 +127,7 @@ def attend_with_probabilities(
 
 
 def key_value_scale(builder: LayerBuilder, prefix: str, stack: Stack, *, with_query: bool) -> Tensor | None:
-    """Return IA3's scales of keys and values side by side (ones for queries), a last row of ones for "no task"."""
+    """Return IA3's scales of keys and values side by side (ones for queries); the last row, all ones, is "no task"."""
     if not stack.adapter_tasks:
         return None
     parts = [builder.tensor(f"{prefix}.{part}_scale") for part in ("key", "value")]
@@ -135,5 +136,5 @@ def key_value_scale(builder: LayerBuilder, prefix: str, stack: Stack, *, with_qu
 
 
 def with_no_task(scales: Tensor) -> Tensor:
-    """Return IA3 scales [tasks, n] with a last row of ones: what a row without a task takes."""
+    """Return IA3 scales [tasks, n] with a last row of ones, which a row without a task uses."""
     return torch.cat([scales, scales.new_ones(1, scales.shape[1])])

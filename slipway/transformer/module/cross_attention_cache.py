@@ -1,5 +1,5 @@
-"""A decoder's tokens looking at the encoder's. Its keys and values are kept once per row, however many hypotheses a
-row has: those stand side by side as the queries of their row."""
+"""A decoder's tokens attending to the encoder's. Keys and values are kept once per row, even if the row has several
+hypotheses: these are side by side as queries of their row."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from slipway.transformer.spec import Stack
 class CrossAttentionCache:
     """The encoder's keys and values for every decoder layer, and which hypothesis belongs to which row.
 
-    `rows` int64 [n] must be sorted. Rows that are finished stay until a quarter of them is, because copying what the
-    others need costs more than computing a few queries too many.
+    `rows` int64 [n] must be sorted. Finished rows stay until a quarter of the rows is finished, because copying the
+    rest costs more than computing a few unneeded queries.
     """
 
     def __init__(self, stack: Stack, parts: Sequence[Tensor], bias: Tensor | None) -> None:
-        """Take each layer's keys and values, [2, rows, heads, tokens, head size], and what is added to the scores,
+        """Take each layer's keys and values, [2, rows, heads, tokens, head size], and the bias to add to the scores,
         [rows, 1, 1, tokens]."""
         self._heads = Heads.of(stack)
         self._scale = stack.attention_scale
         self._parts = list(parts)
         self._bias = bias
-        self._held = list(range(self._parts[0].shape[1]))  # the rows whose keys and values are held
+        self._held = list(range(self._parts[0].shape[1]))  # the rows whose keys and values are kept
         self._cells: Tensor | None = None  # each hypothesis' cell in the grid [held rows, beams]; None: one to one
         self._beams = 1
 
@@ -35,13 +35,13 @@ class CrossAttentionCache:
     def of(
         cls, stack: Stack, memories: Sequence[Tensor], layout: PackedLayout, key_mask: Tensor | None
     ) -> CrossAttentionCache:
-        """Return the cache of each layer's keys and values of packed tokens, [tokens, 2 attention]."""
+        """Make the cache from each layer's keys and values of packed tokens, [tokens, 2 attention]."""
         heads = Heads.of(stack)
         parts = [torch.stack(heads.split_keys_values(layout.spread(memory))) for memory in memories]
         return cls(stack, parts, None if key_mask is None else key_mask[:, None, None, :])
 
     def follow(self, rows: Sequence[int]) -> None:
-        """Take the row of each hypothesis from now on."""
+        """Set the row of each hypothesis from now on."""
         alive = sorted(set(rows))
         if len(alive) <= len(self._held) * 3 // 4:
             self._release(alive)
@@ -65,7 +65,7 @@ class CrossAttentionCache:
         self._held = alive
 
     def attend(self, layer: int, projected: Tensor) -> Tensor:
-        """Return what each hypothesis gathered from its row's encoder; `projected` are queries [n, attention]."""
+        """Return each hypothesis's attention over its row's encoder; `projected` are queries [n, attention]."""
         heads, rows = self._heads, len(self._held)
         grid = projected
         if self._cells is not None:

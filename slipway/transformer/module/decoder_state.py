@@ -1,4 +1,4 @@
-"""What decoding keeps from one token to the next: the cache, the rows' places, masks and features."""
+"""The state that decoding keeps from one token to the next: the cache, positions, masks and features."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from slipway.transformer.module.stack import StackNetwork
 
 
 class DecoderState:
-    """Some hypotheses of some rows in the middle of decoding. Used by one generation; nothing in it is shared."""
+    """The hypotheses of some rows during decoding. One generation uses it; nothing in it is shared."""
 
     def __init__(self, decoder: StackNetwork, like: Tensor, *, rows: int, expected: int) -> None:
         self.decoder = decoder
         self._like = like
         self._row_features = TokenFeatures()  # per row
         self.features = TokenFeatures()  # per hypothesis
-        self.mask: Tensor | None = None  # [columns, hypotheses] what is added to the scores of earlier tokens
+        self.mask: Tensor | None = None  # [columns, hypotheses], added to the scores of earlier tokens
         self.positions = torch.zeros(rows, dtype=torch.int64, device=like.device)  # of the next token
         self.cache = KeyValueCache(decoder.stack, like, expected=expected)
         self.cross_cache: CrossAttentionCache | None = None
 
     def take_encoded(self, encoded: Tensor, sequences: PackedSequences, key_mask: Tensor | None) -> None:
-        """Keep what cross-attention needs of an encoder's packed hidden states of `sequences`."""
+        """Keep what cross-attention needs from an encoder's packed hidden states of `sequences`."""
         layout = sequences.layout
         memories = self.decoder.memories(encoded, sequences.features.select(layout.row_of_token))
         self.cross_cache = CrossAttentionCache.of(self.decoder.stack, memories, layout, key_mask)
 
     def take_features(self, features: TokenFeatures) -> None:
-        """Take what the decoder's tokens bring along, per row."""
+        """Set the features of the decoder's tokens, per row."""
         self._row_features = self.features = features
 
     def take_prompts(self, layout: PackedLayout, features: TokenFeatures, masked_tokens: Tensor | None) -> None:
-        """Go on behind prompts that are in the cache now."""
+        """Continue after prompts that are now in the cache."""
         self.take_features(features)
         mask = layout.key_mask(masked_tokens, self._like.dtype)
         self.mask = None if mask is None else mask.t().contiguous()
@@ -53,7 +53,7 @@ class DecoderState:
             self.cross_cache.follow(rows.tolist())
 
     def step(self, tokens: Tensor, overrides: EmbeddingOverrides | None = None) -> Tensor:
-        """Take one token per hypothesis and return its hidden state, [n, hidden]."""
+        """Feed one token per hypothesis and return its hidden state, [n, hidden]."""
         decoder = self.decoder
         x = decoder.embedding(tokens, self.positions, self.features, overrides)
         hidden = decoder(x, DecodeStep(decoder.stack, self.cache, self._bias(tokens)), self.cross_cache, self.features)
@@ -62,7 +62,7 @@ class DecoderState:
         return hidden
 
     def _bias(self, tokens: Tensor) -> Tensor | None:
-        """Return what is added to the scores of the newest token, [n or 1, heads or 1, 1, columns]."""
+        """Return the bias to add to the scores of the newest token, [n or 1, heads or 1, 1, columns]."""
         bias = None if self.decoder.relative is None else self.decoder.relative.last(self.cache.length + 1)
         if self.mask is None and self.decoder.stack.padding_id is None:
             return bias
@@ -70,7 +70,7 @@ class DecoderState:
         return mask if bias is None else bias + mask
 
     def _grow_mask(self, tokens: Tensor) -> Tensor:
-        """Return the mask with the newest tokens' column: a padding token is not looked at, by itself neither."""
+        """Return the mask with a column for the newest tokens: no token, not even itself, attends to padding."""
         count = tokens.shape[0]
         before = self._like.new_zeros(self.cache.length, count) if self.mask is None else self.mask
         newest = self._like.new_zeros(1, count)

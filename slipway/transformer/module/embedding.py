@@ -13,7 +13,7 @@ from slipway.transformer.spec import Positions, Stack
 
 
 class Embedding:
-    """A stack's tables. `tokens` is given where another stack's token table is used."""
+    """A stack's tables. `tokens` is another stack's token table, if that one is used."""
 
     def __init__(self, builder: LayerBuilder, prefix: str, stack: Stack, *, tokens: Tensor | None = None) -> None:
         self._stack = stack
@@ -32,9 +32,9 @@ class Embedding:
     def __call__(
         self, ids: Tensor, positions: Tensor, features: TokenFeatures, overrides: EmbeddingOverrides | None = None
     ) -> Tensor:
-        """Return [tokens, hidden] of ids and positions int64 [tokens]."""
+        """Return the vectors [tokens, hidden] of ids and positions int64 [tokens]."""
         if self._tokens is None:
-            raise internal("this stack embeds images, or takes what was embedded elsewhere; it has no table of tokens")
+            raise internal("this stack has no token table: its input is images, or was embedded elsewhere")
         stack = self._stack
         x = functional.embedding(ids, self._tokens)
         if stack.embedding_scale != 1.0:
@@ -51,12 +51,12 @@ class Embedding:
     def language_vectors(self, languages: Tensor) -> Tensor:
         """Return the vectors [n, hidden] of languages int64 [n]."""
         if self._languages is None:
-            raise internal("this stack has no table of languages")
+            raise internal("this stack has no language table")
         return self._languages[languages]
 
     def images(self, pixels: Tensor) -> Tensor:
-        """Return [rows * tokens, hidden] of pixels [rows, channels, height, width]: the class token, then the patches
-        line by line."""
+        """Return the vectors [rows * tokens, hidden] of pixels [rows, channels, height, width]: the class token, then
+        the patches line by line."""
         weight, bias = self._patch
         patches = functional.conv2d(pixels.to(weight.dtype), weight, bias, stride=weight.shape[-1])
         rows, hidden = patches.shape[0], self._stack.hidden

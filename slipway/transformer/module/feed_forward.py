@@ -1,6 +1,6 @@
-"""The feed-forward block of a layer: wider, through a non-linearity, back.
+"""The feed-forward block of a layer: a wide projection, a non-linearity, and a projection back.
 
-One for all tokens, or a mixture of experts, of which each token goes through the few that its gate names.
+Either one block for all tokens, or a mixture of experts: each token goes through the few experts that the gate selects.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from slipway.transformer.spec import Experts, Gate, Stack
 
 
 class FeedForwardBlock(Protocol):
-    """What a layer does to each token alone."""
+    """The part of a layer that processes each token by itself."""
 
     def __call__(self, x: Tensor, features: TokenFeatures) -> Tensor:
         """Return [tokens, hidden]; `features` are per token."""
@@ -70,13 +70,13 @@ class MixtureOfExperts:
             weights, chosen = probabilities.topk(self._experts.top_k, dim=-1)
             return weights.to(x.dtype), chosen
         if features.experts is None:
-            raise invalid("the experts are chosen by language: the row must name one")
+            raise invalid("the language selects the experts: the row must name a language")
         return x.new_ones(x.shape[0], 1), features.experts[:, None]
 
 
 def _feed(x: Tensor, wide: Linear, down: Linear, stack: Stack, scale: Tensor | None) -> Tensor:
     """Return down(activation(up x)), or down(activation(up x) * gated x) with both wide products in one; `scale` is
-    IA3's, of each token's inner activation."""
+    IA3's scale for each token's inner activation."""
     if stack.gated:
         up, gated = wide(x).chunk(2, dim=-1)
         inner = activate(stack.activation, up).mul_(gated)
@@ -94,7 +94,7 @@ def _wide_names(prefix: str, stack: Stack) -> list[str]:
 
 
 def _each(builder: LayerBuilder, prefixes: list[str], count: int) -> list[Linear]:
-    """Return one linear layer per expert of arrays that hold all of them."""
+    """Return one linear layer per expert, from arrays that contain all experts."""
     weight = torch.cat([builder.tensor(f"{prefix}.weight") for prefix in prefixes], dim=1)
     bias = None
     if f"{prefixes[0]}.bias" in builder:

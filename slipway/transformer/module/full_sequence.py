@@ -1,4 +1,4 @@
-"""Whole sequences looking at themselves: encoders, and a decoder's prompt."""
+"""Whole sequences attending to themselves: encoders, and a decoder's prompt."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from slipway.transformer.spec import Stack
 
 @dataclass(slots=True)
 class FullSequence:
-    """Tokens looking at the tokens of their own row. `bias` is added to the scores, [rows or 1, heads or 1, queries or
-    1, keys]; keys and values are kept in `cache`, probabilities in `attentions` (one [rows, heads, width, width] per
-    layer), where these are given."""
+    """Tokens attending to the tokens of their own row. `bias` is added to the scores, [rows or 1, heads or 1, queries
+    or 1, keys]. If given, `cache` keeps keys and values, and `attentions` the probabilities (one [rows, heads, width,
+    width] per layer)."""
 
     stack: Stack
     layout: PackedLayout
@@ -26,7 +26,7 @@ class FullSequence:
     attentions: list[Tensor] | None = field(default=None)
 
     def attend(self, layer: int, projected: Tensor) -> Tensor:
-        """Return what each token gathered from its row."""
+        """Return each token's attention over its row."""
         heads, layout, scale = Heads.of(self.stack), self.layout, self.stack.attention_scale
         grid = layout.spread(projected)
         if self.cache is not None:
@@ -43,8 +43,8 @@ class FullSequence:
 def full_sequence_bias(
     layout: PackedLayout, relative: RelativeBias | None, key_mask: Tensor | None, *, causal: bool, like: Tensor
 ) -> Tensor | None:
-    """Return everything that is added to the scores of whole sequences: distances, missing keys and, for a decoder,
-    the future."""
+    """Return the bias to add to the scores of whole sequences: relative positions, masked keys and, for a decoder, the
+    future."""
     parts: list[Tensor] = []
     if relative is not None:
         parts.append(relative.full(layout.width))

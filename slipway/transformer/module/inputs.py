@@ -1,5 +1,5 @@
-"""What enters a stack: rows packed one after another, as ids, as hidden states from elsewhere, or as pixels, and what
-their tokens bring along."""
+"""The input of a stack: rows packed one after another, as ids, as hidden states from elsewhere, or as pixels, and the
+features of their tokens."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from slipway.transformer.module.packed_layout import PackedLayout
 
 @dataclass(frozen=True, slots=True)
 class TokenFeatures:
-    """What a token brings along beside its id: the choices of the row it belongs to. Per row or per token, int64 [n]
-    each, None where the architecture has no use for it.
+    """The features of a token besides its id, which are those of its row. Per row or per token, int64 [n] each, None if
+    the architecture does not use them.
 
-    `tasks`: the IA3 task, the number of tasks standing for none. `experts`: the expert of a hard gate. `languages`: the
-    row of the language table that is added to every token.
+    `tasks`: the IA3 task; an index equal to the number of tasks means none. `experts`: the expert of a hard gate.
+    `languages`: the row of the language table that is added to every token.
     """
 
     tasks: Tensor | None = None
@@ -24,16 +24,16 @@ class TokenFeatures:
     languages: Tensor | None = None
 
     def select(self, index: Tensor) -> TokenFeatures:
-        """Return the features of the entries that `index` names."""
+        """Return the features of the entries in `index`."""
         parts = (self.tasks, self.experts, self.languages)
         return TokenFeatures(*(None if part is None else part[index] for part in parts))
 
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingOverrides:
-    """Tokens that have a vector instead of an id: prompt tables, languages that stand before the tokens."""
+    """Tokens that have a vector instead of an id: prompt tables, languages that precede the tokens."""
 
-    index: Tensor  # int64 [n], which of the packed tokens
+    index: Tensor  # int64 [n], indices of packed tokens
     vectors: Tensor  # [n, hidden]
 
 
@@ -69,5 +69,5 @@ class PackedSequences:
 
     @property
     def ids(self) -> Tensor | None:
-        """The packed ids, None where rows are not ids."""
+        """The packed ids, None if rows are not ids."""
         return self.content.ids if isinstance(self.content, TokenIds) else None

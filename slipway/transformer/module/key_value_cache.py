@@ -1,8 +1,8 @@
-"""The keys and values of tokens already decoded, and the newest token looking at them.
+"""The keys and values of tokens already decoded, and the newest token attending to them.
 
 Each layer's buffer is [tokens, hypotheses, 2 attention], so that a step appends one block, the tokens so far are a
-prefix, and following the parents of beams copies nothing but that prefix. One spare buffer serves all layers: what is
-reordered goes there, and the layer's old buffer becomes the spare.
+prefix, and following the parents of beams copies only that prefix. All layers share one spare buffer: a reordered layer
+is written there, and its old buffer becomes the spare.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from slipway.transformer.spec import Stack
 
 
 class KeyValueCache:
-    """Keys and values of all layers of a decoder. `hypotheses` and `length` say how many of what are in it."""
+    """Keys and values of all layers of a decoder, for `length` tokens of `hypotheses` hypotheses."""
 
     def __init__(self, stack: Stack, like: Tensor, *, expected: int) -> None:
-        """Make room for `expected` tokens of all hypotheses together; it grows when more come."""
+        """Make room for `expected` tokens of all hypotheses together; the cache grows when there are more."""
         self._width = 2 * stack.attention
         self._buffers = [like.new_empty(expected * self._width) for _ in range(stack.layers)]
         self._spare = like.new_empty(0)
@@ -33,7 +33,7 @@ class KeyValueCache:
         return len(self._buffers)
 
     def fill(self, layer: int, grid: Tensor) -> None:
-        """Take the prompt's keys and values of a layer, [hypotheses, tokens, 2 attention]."""
+        """Store the prompt's keys and values of a layer, [hypotheses, tokens, 2 attention]."""
         count, tokens, width = grid.shape
         self._room(layer, count * tokens * width, kept=0)
         self._view(layer, tokens, count).copy_(grid.transpose(0, 1))
@@ -41,7 +41,7 @@ class KeyValueCache:
             self.hypotheses, self.length = count, tokens
 
     def append(self, layer: int, added: Tensor) -> Tensor:
-        """Take the newest token's keys and values, [hypotheses, 2 attention]; return all, [tokens, hypotheses, ...]."""
+        """Append the newest token's keys and values, [n, 2 attention] (n hypotheses); return all, [tokens, n, ...]."""
         count, width = added.shape
         kept = self.length * count * width
         self._room(layer, kept + count * width, kept=kept)
@@ -50,11 +50,11 @@ class KeyValueCache:
         return grown
 
     def advance(self, hypotheses: int) -> None:
-        """All layers have taken the newest token."""
+        """Count the newest token: all layers have appended it."""
         self.hypotheses, self.length = hypotheses, self.length + 1
 
     def reorder(self, parents: Tensor) -> None:
-        """Continue the hypotheses that `parents` names, int64 [new hypotheses]."""
+        """Continue the hypotheses `parents`, int64 [new hypotheses]."""
         count = parents.shape[0]
         for layer, buffer in enumerate(self._buffers):
             before = self.view(layer)
@@ -81,14 +81,14 @@ class KeyValueCache:
 
 
 class AppendingCache(Protocol):
-    """A cache as one decoding step uses it."""
+    """The part of a cache that a decoding step uses."""
 
     def append(self, layer: int, added: Tensor) -> Tensor:
-        """Take the newest token's keys and values, [n, 2 attention]; return all, [tokens, n, 2 attention]."""
+        """Append the newest token's keys and values, [n, 2 attention]; return all, [tokens, n, 2 attention]."""
 
 
 class DecodeStep:
-    """The newest token of each hypothesis looking at itself and those before. `bias` is added to the scores, [n or 1,
+    """The newest token of each hypothesis attending to itself and earlier ones. `bias` is added to the scores, [n or 1,
     heads or 1, 1, tokens]."""
 
     def __init__(self, stack: Stack, cache: AppendingCache, bias: Tensor | None) -> None:
@@ -98,7 +98,7 @@ class DecodeStep:
         self._bias = bias
 
     def attend(self, layer: int, projected: Tensor) -> Tensor:
-        """Return what each hypothesis' newest token gathered."""
+        """Return the attention of each hypothesis's newest token."""
         heads = self._heads
         query, added = heads.split_step(projected)
         keys, values = heads.split_keys_values(self._cache.append(layer, added).transpose(0, 1))

@@ -1,4 +1,4 @@
-"""From canonical arrays to tensors in the engine's own form, one array in memory at a time."""
+"""Turn canonical arrays into tensors in the engine's own form, with one array in memory at a time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from slipway.transformer.spec import Norm, Stack
 
 
 class LayerBuilder:
-    """A checkpoint's arrays as tensors of one dtype on one device; `int8` keeps the linear layers in 8 bits."""
+    """Makes tensors of one dtype on one device from a checkpoint's arrays; `int8` stores linear layers in 8 bits."""
 
     def __init__(
         self, weights: Mapping[str, np.ndarray], *, device: torch.device, dtype: torch.dtype, int8: bool = False
@@ -40,7 +40,7 @@ class LayerBuilder:
         return self.form(weight, joined([self.tensor(f"{prefix}.bias") for prefix in prefixes]) if with_bias else None)
 
     def form(self, weight: Tensor, bias: Tensor | None) -> Linear:
-        """Return a linear layer in the form this engine multiplies fastest."""
+        """Return a linear layer in the form that this engine multiplies fastest."""
         if self._int8:
             return Int8Linear(weight, bias)
         return PackedLinear(weight, bias) if self._packed else PlainLinear(weight, bias)
@@ -55,7 +55,7 @@ class LayerBuilder:
 
 
 def as_tensor(array: np.ndarray) -> Tensor:
-    """Return a tensor with a copy of an array's numbers; bfloat16 arrays are ml_dtypes', which torch does not know."""
+    """Return a tensor with a copy of an array; bfloat16 arrays are of ml_dtypes' type, which torch does not know."""
     copy = np.array(array, order="C")
     release_pages(array)
     if copy.dtype.name == "bfloat16":
@@ -64,5 +64,5 @@ def as_tensor(array: np.ndarray) -> Tensor:
 
 
 def joined(parts: Sequence[Tensor]) -> Tensor:
-    """Return tensors as one along the first axis."""
+    """Return tensors concatenated along the first axis."""
     return parts[0] if len(parts) == 1 else torch.cat(list(parts))

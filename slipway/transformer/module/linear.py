@@ -1,9 +1,9 @@
-"""Matrix products, the form that each device and dtype likes best.
+"""Matrix products, in the form that is fastest for each device and dtype.
 
 On the CPU weights are kept in oneDNN's blocked form. Measured on two cores (Sapphire Rapids, float32, 768 -> 3072,
-microseconds): 4 tokens 330 against 500 of the plain form, 8 tokens 500 against 740, 1024 tokens equal; one token is
-the only case where the plain form wins, by a tenth. In 8 bits weights are rounded once, per output; what goes in at
-every call, per token, so that a row's figures do not depend on what it is batched with.
+microseconds): 4 tokens 330 against 500 for the plain form, 8 tokens 500 against 740, 1024 tokens equal; one token is
+the only case where the plain form wins, by a tenth. In 8 bits weights are rounded once, per output, and inputs at every
+call, per token, so that a row's results do not depend on the rows it is batched with.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
     Activation.GELU_TANH: lambda x: functional.gelu(x, approximate="tanh"),
     Activation.SILU: functional.silu,
 }
-# oneDNN's names: what to do with the product before it is written, and by which algorithm
+# oneDNN's names: the operation on the product before it is written, and its algorithm
 _FUSED = {
     None: ("none", ""),
     Activation.RELU: ("relu", ""),
@@ -31,7 +31,7 @@ _FUSED = {
     Activation.GELU_TANH: ("gelu", "tanh"),
     Activation.SILU: ("swish", ""),
 }
-_LEVELS = 127.0  # of int8
+_LEVELS = 127.0  # the largest int8
 _ZERO = 128
 
 
@@ -48,7 +48,7 @@ def activate(activation: Activation, x: Tensor) -> Tensor:
 
 
 class PlainLinear:
-    """torch's own product: on CUDA, and on CPUs without oneDNN."""
+    """torch's own product, for CUDA and for CPUs without oneDNN."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         self._weight = weight.contiguous()
@@ -61,7 +61,7 @@ class PlainLinear:
 
 
 class PackedLinear:
-    """A product with weights in oneDNN's blocked form, activations applied while the result is in the cache."""
+    """A product with weights in oneDNN's blocked form; activations are applied while the result is in the cache."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         operators: Any = torch.ops.mkldnn
@@ -77,8 +77,8 @@ class PackedLinear:
 
 
 class Int8Linear:
-    """x [tokens, in] -> x W^T + b [tokens, out] in float32, within about 1 % of the float product; oneDNN's, unsigned
-    times signed, summed in 32 bits."""
+    """x [tokens, in] -> x W^T + b [tokens, out] in float32, within about 1 % of the float product. oneDNN multiplies
+    unsigned by signed bytes and sums in 32 bits."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         operators: Any = torch.ops.onednn
@@ -93,7 +93,7 @@ class Int8Linear:
     def __call__(self, x: Tensor, activation: Activation | None = None) -> Tensor:
         """Return the product, through `activation` where one is given."""
         peak = x.abs().amax(-1, keepdim=True).clamp_min_(1e-30)
-        whole = (x * (_LEVELS / peak)).add_(_ZERO + 0.5).to(torch.uint8)  # cutting off a half more is rounding
+        whole = (x * (_LEVELS / peak)).add_(_ZERO + 0.5).to(torch.uint8)  # adding a half, then truncating, rounds
         y: Tensor = self._product(
             whole, 1.0 / _LEVELS, _ZERO, self._weight, self._scale, self._zeros,
             None, 1.0, 0, torch.float32, "none", [], "",
@@ -103,7 +103,7 @@ class Int8Linear:
 
 
 def can_pack(dtype: torch.dtype) -> bool:
-    """Return whether this CPU multiplies weights of `dtype` in oneDNN's form."""
+    """Return whether this CPU can multiply weights of `dtype` in oneDNN's form."""
     operators: Any = torch.ops.mkldnn
     available: Callable[[], bool] = torch.backends.mkldnn.is_available
     if not (available() and hasattr(operators, "_linear_pointwise")):

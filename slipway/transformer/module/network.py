@@ -1,4 +1,4 @@
-"""The whole network: encode sequences, begin decoding, decode one token more."""
+"""The whole network: encode sequences, begin decoding, decode the next token."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from slipway.transformer.weights import token_table
 
 
 class Network:
-    """A transformer's layers with their weights. Stateless between calls: what decoding keeps is a `DecoderState`."""
+    """A transformer's layers with their weights. Stateless between calls: decoding keeps a `DecoderState`."""
 
     def __init__(self, spec: Transformer, builder: LayerBuilder) -> None:
         self.spec = spec
         self.like = torch.empty(0, dtype=builder.dtype, device=builder.device)
         self._head_bias: Tensor | None = None
         tokens: Tensor | None = None
-        if spec.decoder is not None:  # the largest arrays first, while there is most room
+        if spec.decoder is not None:  # the largest arrays first, while most memory is free
             tokens = builder.tensor(token_table(spec))
             bias = builder.tensor("head.bias") if spec.head_bias else None
             self._head = builder.form(tokens if spec.tied_head else builder.tensor("head.weight"), bias)
@@ -38,23 +38,23 @@ class Network:
 
     @property
     def input_stack(self) -> StackNetwork:
-        """The stack that the input enters: the encoder, or the decoder where there is no other."""
+        """The stack that the input enters: the encoder, or the decoder of a decoder-only model."""
         return self.encoder or self.output_stack
 
     @property
     def output_stack(self) -> StackNetwork:
-        """The stack that generates; raises UNSUPPORTED for an encoder alone."""
+        """The stack that generates; raises UNSUPPORTED for an encoder-only model."""
         if self.decoder is None:
-            raise unsupported("the model is an encoder and generates nothing")
+            raise unsupported("the model is an encoder and cannot generate")
         return self.decoder
 
     def encode(self, sequences: PackedSequences, attentions: list[Tensor] | None = None) -> Tensor:
-        """Return the last hidden states [tokens, hidden] of the encoder (of the decoder, where there is no other) and
-        add each layer's probabilities [rows, heads, width, width] to `attentions`."""
+        """Return the last hidden states [tokens, hidden] of the encoder (or of a decoder-only model) and append each
+        layer's probabilities [rows, heads, width, width] to `attentions`."""
         return self._run(self.input_stack, sequences, None, attentions)
 
     def begin(self, rows: int, *, expected: int, encoded: tuple[Tensor, PackedSequences] | None = None) -> DecoderState:
-        """Return the state of `rows` rows before their first token; `expected` tokens get room in the cache."""
+        """Return the state of `rows` rows before their first token, with room for `expected` tokens in the cache."""
         state = DecoderState(self.output_stack, self.like, rows=rows, expected=expected)
         if encoded is not None and self.encoder is not None:
             hidden, sequences = encoded
@@ -63,18 +63,18 @@ class Network:
         return state
 
     def prompt(self, state: DecoderState, sequences: PackedSequences) -> Tensor:
-        """Take all tokens of the rows' prompts (right-aligned layout) and return their hidden states, [tokens, ...]."""
+        """Feed all tokens of the rows' prompts (right-aligned layout) and return their hidden states, [tokens, ...]."""
         decoder = self.output_stack
         hidden = self._run(decoder, sequences, state, None)
         state.take_prompts(sequences.layout, sequences.features, decoder.masked_tokens(sequences.ids))
         return hidden
 
     def step(self, state: DecoderState, tokens: Tensor) -> Tensor:
-        """Take one token per hypothesis, int64 [n], and return the scores of what follows, float32 [n, vocabulary]."""
+        """Feed one token per hypothesis, int64 [n], and return the scores of the next, float32 [n, vocabulary]."""
         return self.scores(state.step(tokens))
 
     def scores(self, hidden: Tensor) -> Tensor:
-        """Return the scores over the vocabulary, float32 [n, vocabulary], of a decoder's hidden states."""
+        """Return the scores over the vocabulary, float32 [n, vocabulary], for a decoder's hidden states."""
         if self.spec.logit_scale != 1.0:
             hidden = hidden * self.spec.logit_scale
         return self._head(hidden).float()
@@ -86,7 +86,7 @@ class Network:
         state: DecoderState | None,
         attentions: list[Tensor] | None,
     ) -> Tensor:
-        """Return the hidden states of whole sequences; their keys and values are kept in `state`, where it is given."""
+        """Return the hidden states of whole sequences; keep their keys and values in `state`, if it is given."""
         layout = sequences.layout
         features = sequences.features.select(layout.row_of_token)
         mask = layout.key_mask(stack.masked_tokens(sequences.ids), self.like.dtype)

@@ -1,7 +1,7 @@
-"""Rows of different lengths whose tokens stand one after another, and the grid that attention needs.
+"""Rows of different lengths with their tokens one after another, and the grid that attention needs.
 
-Everything but attention works on tokens alone, so nothing is computed for padding there. Prompts of a decoder stand
-at the right of the grid, so that the next token of every row has the same column.
+Everything but attention works on packed tokens, so nothing is computed for padding there. A decoder's prompts are
+right-aligned in the grid, so that the next token of every row has the same column.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from torch import Tensor
 
 
 def masked_score(dtype: torch.dtype) -> float:
-    """Return what is added to the scores of a key that nobody may look at.
+    """Return the bias for a key that no token may attend to.
 
-    Not minus infinity, because softmax over a row without any key would be NaN; half of the lowest number, because
-    distances are added to it. The future is minus infinity: a token may always look at itself.
+    Not minus infinity, because softmax over a row without any key would be NaN; half of the lowest number, because the
+    relative bias is added to it. The future is minus infinity, since a token may always attend to itself.
     """
     return torch.finfo(dtype).min / 2
 
 
 class PackedLayout:
-    """Where the tokens of rows with these lengths stand. `even`: all rows are equally long, the grid is a view."""
+    """The places of the tokens of rows with these lengths. `even`: all lengths are equal, so the grid is a view."""
 
     def __init__(self, lengths: Sequence[int], device: torch.device, *, right: bool = False) -> None:
         self.lengths = list(lengths)
@@ -67,8 +67,8 @@ class PackedLayout:
         return flat if self.even else flat.index_select(0, self._cells)
 
     def key_mask(self, hidden_tokens: Tensor | None, dtype: torch.dtype) -> Tensor | None:
-        """Return what is added to the scores of keys, [rows, width]: `masked_score` for empty cells and for tokens
-        where `hidden_tokens` (bool [tokens]) is true; None when every key is seen."""
+        """Return the bias to add to the scores of keys, [rows, width]: `masked_score` for empty cells and for tokens
+        where `hidden_tokens` (bool [tokens]) is true; None if no key is masked."""
         if self.even and hidden_tokens is None:
             return None
         lowest = masked_score(dtype)

@@ -1,4 +1,4 @@
-"""Relative positions as T5 has them: a bias per head for the bucket that a distance falls in."""
+"""T5's relative positions: a bias per head for the bucket that a distance falls into."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from torch import Tensor
 
 
 def buckets(distances: Tensor, *, count: int, furthest: int, both_ways: bool) -> Tensor:
-    """Return the bucket of each distance (key - query): one per distance when near, then growing logarithmically up to
-    `furthest` (Raffel et al. 2020, section 2.1); `both_ways` gives half of the buckets to keys after the query."""
+    """Return the bucket of each distance (key - query): one per short distance, then growing logarithmically up to
+    `furthest` (Raffel et al. 2020, section 2.1); `both_ways` uses half of the buckets for keys after the query."""
     base = torch.zeros_like(distances)
     if both_ways:
         count //= 2
@@ -25,7 +25,7 @@ def buckets(distances: Tensor, *, count: int, furthest: int, both_ways: bool) ->
 
 
 class RelativeBias:
-    """The bias of every distance, computed once and widened when a longer sequence comes; `table` [buckets, heads]."""
+    """The bias of every distance, computed once and extended for a longer sequence; `table` is [buckets, heads]."""
 
     def __init__(self, table: Tensor, *, furthest: int, both_ways: bool) -> None:
         self._table = table
@@ -46,7 +46,7 @@ class RelativeBias:
         return by_distance[None, :, None, middle + 1 - length : middle + 1]
 
     def static(self, reach: int) -> StaticRelativeBias:
-        """Return the bias of distances below `reach` for whoever needs it to stay where it is in memory."""
+        """Return the bias of distances below `reach`, for a caller that needs it at a fixed place in memory."""
         return StaticRelativeBias(*self._upto(reach))
 
     def _upto(self, reach: int) -> tuple[Tensor, int]:
@@ -62,13 +62,13 @@ class RelativeBias:
 
 
 class StaticRelativeBias:
-    """The bias by distance, [heads, 2 reach - 1], with distance 0 at `middle`. A recorded step reads it where it is, so
-    it is kept as long as the step, whatever a longer sequence makes of the layer's own."""
+    """The bias by distance, [heads, 2 reach - 1], with distance 0 at `middle`. A recorded step reads it at a fixed
+    address, so it lives as long as the step, even if a longer sequence replaces the layer's own."""
 
     def __init__(self, by_distance: Tensor, middle: int) -> None:
         self._by_distance = by_distance
         self._middle = middle
 
     def __call__(self, distances: Tensor) -> Tensor:
-        """Return the bias of keys at these distances (key - query, int64 [n], at most 0 matter), [1, heads, 1, n]."""
+        """Return the bias [1, heads, 1, n] for distances key - query, int64 [n]; positive ones are masked elsewhere."""
         return self._by_distance[:, (distances + self._middle).clamp(0, 2 * self._middle)][None, :, None]

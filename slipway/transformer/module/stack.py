@@ -1,4 +1,4 @@
-"""The layers of an encoder or a decoder, and the order of what a layer does."""
+"""The layers of an encoder or a decoder, and the order of computation in a layer."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from slipway.transformer.module.packed_layout import PackedLayout
 from slipway.transformer.module.relative_bias import RelativeBias
 from slipway.transformer.spec import Positions, Stack
 
-_HALF_LIMIT = 64_000.0  # float16 ends at 65 504; T5's residuals reach it
+_HALF_LIMIT = 64_000.0  # the largest float16 is 65 504; T5's residuals reach it
 
 
 class Layer:
-    """Self-attention, cross-attention where there is an encoder, and the feed-forward block."""
+    """Self-attention, cross-attention if there is an encoder, and the feed-forward block."""
 
     def __init__(self, builder: LayerBuilder, prefix: str, layer: int, stack: Stack, *, cross: bool) -> None:
         self._pre_norm = stack.pre_norm
@@ -50,7 +50,7 @@ class Layer:
         return self._around(x, self._wide_norm, lambda y: self._wide(y, features))
 
     def _around(self, x: Tensor, norm: Callable[[Tensor], Tensor], block: Callable[[Tensor], Tensor]) -> Tensor:
-        """Return x + f(norm(x)), or norm(x + f(x)) of a post-norm layer."""
+        """Return x + f(norm(x)), or norm(x + f(x)) in a post-norm layer."""
         y = block(norm(x)).add_(x) if self._pre_norm else norm(block(x).add_(x))
         return y.clamp_(-_HALF_LIMIT, _HALF_LIMIT) if self._clamped else y
 
@@ -79,13 +79,13 @@ class StackNetwork:
     def __call__(
         self, x: Tensor, view: AttentionView, cross_view: AttentionView | None, features: TokenFeatures
     ) -> Tensor:
-        """Return the last hidden states of embedded tokens, [tokens, hidden]."""
+        """Return the last hidden states for embedded tokens, [tokens, hidden]."""
         for layer in self.layers:
             x = layer(x, view, cross_view, features)
         return x if self._final_norm is None else self._final_norm(x)
 
     def embed(self, sequences: PackedSequences, features: TokenFeatures) -> Tensor:
-        """Return what enters the first layer, [tokens, hidden]; `features` are per token."""
+        """Return the input of the first layer, [tokens, hidden]; `features` are per token."""
         content = sequences.content
         if isinstance(content, Images):
             return self.embedding.images(content.pixels)
@@ -94,16 +94,16 @@ class StackNetwork:
         return self.embedding(content.ids, sequences.layout.positions, features, content.overrides)
 
     def memories(self, encoded: Tensor, features: TokenFeatures) -> list[Tensor]:
-        """Return each layer's keys and values of an encoder's hidden states, [tokens, 2 attention]; `features` are
-        per token."""
+        """Return each layer's keys and values for an encoder's hidden states, [tokens, 2 attention]; `features` are per
+        token."""
         return [cross.memory(encoded, features) for layer in self.layers if (cross := layer.cross) is not None]
 
     def masked_tokens(self, ids: Tensor | None) -> Tensor | None:
-        """Return which tokens nobody may look at, bool [tokens], None when all may be."""
+        """Return which tokens are masked, bool [tokens], None if none are."""
         if self.stack.padding_id is None or ids is None:
             return None
         return ids == self.stack.padding_id
 
     def full_sequence_bias(self, layout: PackedLayout, key_mask: Tensor | None, like: Tensor) -> Tensor | None:
-        """Return what is added to the scores when whole sequences look at themselves."""
+        """Return the bias to add to the scores when whole sequences attend to themselves."""
         return full_sequence_bias(layout, self.relative, key_mask, causal=self.causal, like=like)

@@ -1,7 +1,7 @@
-"""Decoding whose every step is the same work on the same memory, so that a GPU can record one and repeat it.
+"""Decoding in which every step is the same work on the same memory, so that a GPU can record one step and repeat it.
 
-The cache has its full length from the start and what is not there yet is masked; rows that are finished are computed
-on and ignored. Rows have one hypothesis each. Everything that changes from step to step lives in tensors on the device.
+The cache has its full length from the start, with later tokens masked; finished rows are still computed, but ignored.
+Rows have one hypothesis each. Everything that changes from step to step is in tensors on the device.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from slipway.transformer.spec import Positions
 
 
 class StaticKeyValueCache:
-    """Keys and values of all layers in buffers [capacity, rows, 2 attention]; `position` int64 [1] is the next
-    token's, moved by its owner."""
+    """Keys and values of all layers in buffers [capacity, rows, 2 attention]; `position` int64 [1] is the column of the
+    next token; its owner advances it."""
 
     def __init__(self, buffers: Sequence[Tensor], position: Tensor) -> None:
         self._buffers = buffers
@@ -27,7 +27,7 @@ class StaticKeyValueCache:
 
     @classmethod
     def of(cls, cache: KeyValueCache, capacity: int, position: Tensor) -> StaticKeyValueCache:
-        """Return a cache with room for `capacity` tokens that begins with what `cache` holds."""
+        """Return a cache with room for `capacity` tokens that begins with the contents of `cache`."""
         buffers = []
         for layer in range(cache.layers):
             held = cache.view(layer)
@@ -37,12 +37,12 @@ class StaticKeyValueCache:
         return cls(buffers, position)
 
     def append(self, layer: int, added: Tensor) -> Tensor:
-        """Take the newest token's keys and values, [rows, 2 attention]; return the buffer, [capacity, rows, ...]."""
+        """Store the newest token's keys and values, [rows, 2 attention]; return the buffer, [capacity, rows, ...]."""
         return self._buffers[layer].index_copy_(0, self._position, added[None])
 
 
 class StaticDecoderState:
-    """Takes over from a `DecoderState` that has taken its rows' first tokens; `capacity` tokens fit in all."""
+    """Takes over from a `DecoderState` after its rows' first tokens, with room for `capacity` tokens in total."""
 
     def __init__(self, state: DecoderState, capacity: int) -> None:
         self._decoder = state.decoder
@@ -52,7 +52,7 @@ class StaticDecoderState:
         like = state.cache.view(0)
         self.tokens = torch.zeros(rows, dtype=torch.int64, device=like.device)
         self._position = torch.full((1,), length, dtype=torch.int64, device=like.device)
-        self._places = state.positions.clone()  # of the next token in its row
+        self._places = state.positions.clone()  # of each row's next token
         stack = self._decoder.stack
         self._last_place = stack.position_rows - 1 if stack.positions is Positions.TABLE else None
         self._relative = None if self._decoder.relative is None else self._decoder.relative.static(capacity)
@@ -63,8 +63,8 @@ class StaticDecoderState:
         self._cache = StaticKeyValueCache.of(state.cache, capacity, self._position)
 
     def step(self) -> Tensor:
-        """Take one token per row from `tokens` and return its hidden state, [rows, hidden]."""
-        places = self._places  # those of finished rows go on, past the end of the table
+        """Feed one token per row from `tokens` and return its hidden state, [rows, hidden]."""
+        places = self._places  # those of finished rows continue past the end of the table
         if self._last_place is not None:
             places = places.clamp(max=self._last_place)
         x = self._decoder.embedding(self.tokens, places, self._features)
@@ -76,12 +76,12 @@ class StaticDecoderState:
         return hidden
 
     def rewind(self, steps: int) -> None:
-        """Forget the last steps; what they left in the cache is masked, then overwritten."""
+        """Undo the last steps; their entries in the cache are masked, then overwritten."""
         self._position.sub_(steps)
         self._places.sub_(steps)
 
     def _bias(self) -> Tensor:
-        """Return what is added to the newest token's scores, [rows, heads or 1, 1, capacity]."""
+        """Return the bias to add to the newest token's scores, [rows, heads or 1, 1, capacity]."""
         hidden = self._decoder.masked_tokens(self.tokens)
         if hidden is not None:
             newest = torch.zeros_like(self._mask[:1]).masked_fill_(hidden[None], masked_score(self._mask.dtype))

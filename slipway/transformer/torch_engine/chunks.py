@@ -1,4 +1,4 @@
-"""How many rows are computed together: as many as their memory allows."""
+"""Split rows into chunks that are computed together: as many rows as fit into memory."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from slipway.transformer.spec import Transformer
 from slipway.transformer.torch_engine.input_builder import outer_length
 from slipway.transformer.torch_engine.refusal import capacity
 
-_ENCODER_NUMBERS = 64 << 20  # numbers of a layer that are alive at once: 256 MiB in float32
-_CACHE_NUMBERS = 512 << 20  # keys and values when every row runs to its limit: 2 GiB in float32
+_ENCODER_NUMBERS = 64 << 20  # numbers of a layer in memory at once: 256 MiB in float32
+_CACHE_NUMBERS = 512 << 20  # keys and values if every row runs to its limit: 2 GiB in float32
 
 
 def for_encoding(spec: Transformer, rows: Sequence[SequenceRequest]) -> Iterator[list[int]]:
-    """Yield the indices of rows to encode together, nearest in length, so that little of the grid is empty."""
+    """Yield the indices of rows to encode together, sorted by length, so that little of the grid is empty."""
     order = sorted(range(len(rows)), key=lambda index: outer_length(spec, rows[index]))
     yield from _filled(order, lambda index: _encoding(spec, rows[index]), _ENCODER_NUMBERS)
 
 
 def for_decoding(spec: Transformer, rows: Sequence[SequenceRequest]) -> Iterator[list[int]]:
-    """Yield the indices of rows to decode together, in their order."""
-    share = _CACHE_NUMBERS // _ENCODER_NUMBERS  # one measure for both: what is encoded is gone before the cache fills
+    """Yield the indices of rows to decode together, in the given order."""
+    share = _CACHE_NUMBERS // _ENCODER_NUMBERS  # one unit for both: encoding memory is freed before the cache fills
     yield from _filled(
         range(len(rows)),
         lambda index: max(_caching(spec, rows[index]), share * _encoding(spec, rows[index])),
@@ -30,7 +30,7 @@ def for_decoding(spec: Transformer, rows: Sequence[SequenceRequest]) -> Iterator
 
 
 def hypotheses(row: SequenceRequest) -> int:
-    """Return how many hypotheses of a row are decoded side by side at most."""
+    """Return the maximum number of hypotheses of a row that are decoded at the same time."""
     decoding = row.decoding
     return 1 if decoding is None or decoding.search is Search.SAMPLE else max(decoding.beam_width, 1)
 
@@ -62,7 +62,7 @@ def _caching(spec: Transformer, row: SequenceRequest) -> int:
 
 
 def expected_tokens(stack_rows: Sequence[SequenceRequest], spec: Transformer, ahead: int = 64) -> int:
-    """Return the room to give a cache at first: all prompts, and `ahead` tokens of every hypothesis."""
+    """Return the initial capacity of a cache: all prompts, and `ahead` tokens for every hypothesis."""
     total = 0
     for row in stack_rows:
         limit = capacity(spec, row)

@@ -2,9 +2,9 @@
 
 libgomp keeps a team of threads for every thread that has computed in parallel. As soon as the teams together have more
 threads than there are cores, all of them sleep between two products instead of spinning, and a decoding step is
-hundreds of small products: T5-base on two cores, 100 tokens/s with one team, 62 with two, whoever owns the second.
-So work comes to the team: what several callers want is computed in turn, a step of one after a step of the other.
-Two products that share the cores would be slower than one after the other anyway. Knows nothing of transformers.
+hundreds of small products: T5-base on two cores makes 100 tokens/s with one team and 62 with two, regardless of who
+owns the second. So callers share a team: their work is computed in turn, one step of each at a time. Two products that
+share the cores would be slower than one after the other anyway. Knows nothing about transformers.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ Work = Generator[None, None, Result]  # a step from one `yield` to the next
 
 
 class ComputeThread:
-    """One thread, and the work that is done on it step by step. It lives as long as an engine holds it."""
+    """One thread, and the work that it does step by step. It lives as long as an engine holds it."""
 
     def __init__(self, place: str) -> None:
         self.place = place
-        self.grants: list[int] = []  # the threads of each engine that holds it
+        self.grants: list[int] = []  # the number of threads of each engine that holds it
         self._lock = Lock()
         self._stopped = False
         self._abandoned = False
         self._arrivals: SimpleQueue[_WorkItem | None] = SimpleQueue()
-        # A daemon, for engines that nobody closes; `ComputeThreads.close` ends it before the interpreter goes.
+        # A daemon, for engines that are never closed; `ComputeThreads.close` ends it before the interpreter exits.
         self._thread = Thread(target=self._work, name=f"torch {place}", daemon=True)
 
     @property
     def threads(self) -> int:
-        """The threads of the team."""
+        """The number of threads in the team."""
         return max(self.grants, default=0)
 
     def start(self) -> None:
@@ -50,21 +50,21 @@ class ComputeThread:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread when all that was asked for is done; what is asked for later is refused."""
+        """End the thread when all submitted work is done; refuse later work."""
         with self._lock:
             self._stopped = True
             self._arrivals.put(None)
 
     def abandon(self) -> None:
-        """End the thread after the step it is at; who waits gets an error."""
+        """End the thread after the current step; callers that wait get an error."""
         self._abandoned = True
         self.stop()
         self._thread.join()
 
     def run(self, work: Work[Result], threads: int) -> Result:
-        """Have `work` done, in turn with what other callers want, and return or raise what it does."""
+        """Do `work` in turn with the work of other callers, and return or raise its result."""
         if current_thread() is self._thread:
-            raise internal("work on a compute thread asks for more of the same thread, and would wait for itself")
+            raise internal("work on a compute thread submits work to the same thread, and would wait for itself")
         outcome: Future[Result] = Future()
         item = _WorkItem(work, threads, outcome)
         with self._lock:
@@ -74,8 +74,8 @@ class ComputeThread:
         try:
             return outcome.result()
         finally:
-            # An interrupted caller leaves its work to be dropped. An error leads to its frames, and they would lead
-            # back to it.
+            # The work of an interrupted caller is dropped. An error refers to its frames, which must not refer back to
+            # it.
             item.outcome = None
             del outcome
 
@@ -94,14 +94,14 @@ class ComputeThread:
                 if active:
                     item = active.popleft()
                     if self._abandoned:
-                        item.finish(error=unavailable("the server stops"))
+                        item.drop(unavailable("the server is stopping"))
                     elif item.advance():
                         active.append(item)
                     del item
 
 
 class _WorkItem:
-    """Some work, with how many threads it is done, and where its result goes: nowhere when nobody waits any more."""
+    """Some work, its number of threads, and the future for its result, which is dropped if the caller is gone."""
 
     def __init__(self, work: Work[Any], threads: int, outcome: Future[Any]) -> None:
         self.outcome: Future[Any] | None = outcome
@@ -109,7 +109,7 @@ class _WorkItem:
         self._threads = threads
 
     def advance(self) -> bool:
-        """Do one step and return whether there are more."""
+        """Do one step and return whether more steps remain."""
         if self.outcome is None:
             self._work.close()
             return False
@@ -118,14 +118,20 @@ class _WorkItem:
             next(self._work)
         except StopIteration as end:
             self.finish(end.value)
-        except BaseException as error:  # noqa: BLE001  handed to whoever waits
+        except BaseException as error:  # noqa: BLE001  raised again by the caller
             self.finish(error=error)
         else:
             return True
         return False
 
+    def drop(self, error: BaseException) -> None:
+        """End the work unfinished. What it holds is freed here: a tensor that its caller's thread frees while the
+        process ends aborts the process."""
+        self._work.close()
+        self.finish(error=error)
+
     def finish(self, result: Any = None, error: BaseException | None = None) -> None:
-        """Hand over what came of it."""
+        """Hand over the result or the error."""
         outcome = self.outcome
         if outcome is None:
             return
@@ -136,7 +142,7 @@ class _WorkItem:
 
 
 class ComputeThreads:
-    """The compute threads of a process. Engines get one of their own while all threads together fit on the cores."""
+    """The compute threads of a process. Each engine gets its own as long as all threads together fit on the cores."""
 
     def __init__(self, cores: Callable[[], int] = cpu_limit) -> None:
         self._cores = cores
@@ -144,10 +150,10 @@ class ComputeThreads:
         self._open: list[ComputeThread] = []
 
     def acquire(self, place: str, threads: int) -> tuple[ComputeThread, int]:
-        """Return a compute thread for an engine on `place`, and how many of `threads` it may compute with there.
+        """Return a compute thread for an engine on `place`, and how many of the requested `threads` it may use there.
 
-        A place is "cpu", or a CUDA device, which has one compute thread. The team of a shared one grows as long as
-        libgomp, which counts the process and every thread but the first of each team, finds no more of them than cores.
+        A place is "cpu", or a CUDA device, which has one compute thread. The team of a shared compute thread grows as
+        long as libgomp's count (the process, and every thread but the first of each team) does not exceed the cores.
         """
         with self._lock:
             there = [thread for thread in self._open if thread.place == place]
@@ -163,7 +169,7 @@ class ComputeThreads:
             return thread, granted
 
     def release(self, thread: ComputeThread, granted: int) -> None:
-        """Take one engine's hold from a compute thread; the last one ends it."""
+        """Release one engine's hold on a compute thread; the last release ends it."""
         with self._lock:
             thread.grants.remove(granted)
             if not thread.grants:
@@ -171,7 +177,7 @@ class ComputeThreads:
                 thread.stop()
 
     def close(self) -> None:
-        """End all threads: in the middle of a product they would abort a process that ends."""
+        """End all threads: one that is in the middle of a product would abort the exiting process."""
         with self._lock:
             open_threads, self._open = self._open, []
         for thread in open_threads:
@@ -184,7 +190,7 @@ atexit.register(COMPUTE_THREADS.close)
 
 @contextmanager
 def computing(threads: int) -> Iterator[None]:
-    """Have torch compute with so many threads and without gradients, whatever this thread asks of it."""
+    """Make torch compute with `threads` threads and without gradients in this block."""
     _compute_with(threads)
     with torch.inference_mode():
         yield

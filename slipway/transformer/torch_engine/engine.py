@@ -1,6 +1,6 @@
-"""The torch engine: one network with its weights, any number of threads that ask for something.
+"""The torch engine: one network with its weights, called from any number of threads.
 
-What they ask for is done on a compute thread (`compute_thread.py`), step by step in turn with what others want.
+All calls are computed on a compute thread (`compute_thread.py`), step by step in turn with those of other callers.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _DTYPES = {
     "float32": torch.float32,
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
-    "int8": torch.float32,  # everything but the linear layers
+    "int8": torch.float32,  # for everything but the linear layers
 }
 _SCORED_AT_ONCE = 256  # tokens whose scores over the vocabulary are in memory together
 
@@ -59,9 +59,9 @@ class TorchEngine:
         dtype: str = "float32",
         threads: int = 0,
     ) -> TorchEngine:
-        """Return an engine with its weights loaded: read once, array by array, and not kept.
+        """Return an engine with its weights loaded; `weights` is read once, array by array, and not kept.
 
-        `threads` 0 leaves the number that torch has. Raises UNSUPPORTED for a dtype or device that cannot be had.
+        `threads` 0 keeps torch's own number. Raises UNSUPPORTED for a dtype or device that is not available.
         """
         where = _device(device, dtype)
         threads = threads or torch.get_num_threads()
@@ -76,22 +76,22 @@ class TorchEngine:
         return cls(network, thread, threads=granted, description=f"torch {dtype}, {device}")
 
     def refusal(self, row: SequenceRequest) -> str:
-        """Return why the row cannot be computed, "" when it can."""
+        """Return why the row cannot be computed, "" if it can."""
         reasons = list(problems(self._spec, row))
         if row.decoding is not None and self._spec.decoder is None:
-            reasons.append("the model is an encoder and generates nothing")
+            reasons.append("the model is an encoder and cannot generate")
         return "; ".join(reasons)
 
     def generate(self, rows: Sequence[SequenceRequest], listener: GenerationListener) -> None:
-        """Decode all rows, each by its own `decoding`; return when `listener.done` was called for each."""
+        """Decode all rows, each by its own `decoding`; return when `listener.done` has been called for each."""
         network = self._opened()
         if self._spec.decoder is None:
-            raise unsupported("the model is an encoder and generates nothing")
+            raise unsupported("the model is an encoder and cannot generate")
         self._check(rows)
         self._compute(self._generate(network, rows, _GuardedListener(listener)))
 
     def encode(self, rows: Sequence[SequenceRequest], *, attentions: bool = False) -> list[Encoded]:
-        """Return each row's last hidden states, and its attention probabilities where they are wanted."""
+        """Return each row's last hidden states, and its attention probabilities if requested."""
         network = self._opened()
         self._check(rows)
         return self._compute(self._encode(network, rows, attentions=attentions))
@@ -105,14 +105,14 @@ class TorchEngine:
         return self._compute(self._score(network, rows))
 
     def close(self) -> None:
-        """Release the weights when what was asked for is done; what is asked later is refused."""
+        """Release the weights when all current calls are done; refuse later calls."""
         with self._closing:
             if self._network is not None:
                 self._network = None
                 COMPUTE_THREADS.release(self._thread, self._threads)
 
     def _compute(self, work: Work[Result]) -> Result:
-        """Have the compute thread do `work`."""
+        """Run `work` on the compute thread."""
         with _failures():
             return self._thread.run(work, self._threads)
 
@@ -124,7 +124,7 @@ class TorchEngine:
         results: dict[int, Encoded] = {}
         for chunk in chunks.for_encoding(self._spec, rows):
             if results:
-                yield  # between two chunks, and not before the result is handed over
+                yield  # between two chunks, but not after the last one
             sequences = InputBuilder(network).outer([rows[index] for index in chunk])
             seen: list[Tensor] | None = [] if attentions else None
             hidden = network.encode(sequences, seen)
@@ -168,7 +168,7 @@ class TorchEngine:
     def _begin(
         self, network: Network, rows: Sequence[SequenceRequest], batch: DecodingBatch
     ) -> tuple[DecoderState, Tensor]:
-        """Return the state behind the rows' prompts and the scores of what follows."""
+        """Return the state after the rows' prompts, and the scores of the next tokens."""
         inputs = InputBuilder(network)
         expected = chunks.expected_tokens(rows, self._spec)
         if self._spec.encoder is None:
@@ -194,7 +194,7 @@ class TorchEngine:
 
 
 class _GuardedListener:
-    """Passes everything on; what the listener raises is its own, and not a failure of torch."""
+    """Passes everything on, and marks the listener's own errors, so that they do not count as failures of torch."""
 
     def __init__(self, listener: GenerationListener) -> None:
         self._listener = listener
@@ -213,7 +213,7 @@ class _GuardedListener:
 
 
 class _ListenerError(Exception):
-    """Carries what a listener raised past `_failures`."""
+    """Carries a listener's error past `_failures`."""
 
     def __init__(self, raised: RuntimeError) -> None:
         super().__init__(str(raised))
@@ -230,7 +230,7 @@ def _listening() -> Iterator[None]:
 
 @contextmanager
 def _failures() -> Iterator[None]:
-    """Map what torch raises out of memory or in a kernel; other exceptions are mistakes here, and stay such."""
+    """Map torch's errors (out of memory, or in a kernel); other exceptions are bugs of ours and pass unchanged."""
     try:
         yield
     except _ListenerError as error:
@@ -251,9 +251,9 @@ def _device(device: str, dtype: str) -> torch.device:
     if where.type == "cuda":  # one name for each device: it has one compute thread
         where = torch.device("cuda", where.index or 0)
     if where.type == "cuda" and where.index >= torch.cuda.device_count():
-        raise unsupported(f"device '{device}' is not there: torch sees {torch.cuda.device_count()} CUDA devices")
+        raise unsupported(f"device '{device}' does not exist: torch finds {torch.cuda.device_count()} CUDA devices")
     if dtype == "int8" and where.type == "cuda":
-        raise unsupported("compute type 'int8' runs on the CPU only: take bfloat16 or float16 on a GPU")
+        raise unsupported("compute type 'int8' runs only on the CPU: use bfloat16 or float16 on a GPU")
     return where
 
 

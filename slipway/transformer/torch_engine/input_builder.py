@@ -1,4 +1,4 @@
-"""From rows to what enters a stack: packed ids, vectors that stand in for ids, features per row."""
+"""Build a stack's input from rows: packed ids, vectors that replace ids, features per row."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from slipway.transformer.module.network import Network
 from slipway.transformer.module.packed_layout import PackedLayout
 from slipway.transformer.spec import Gate, Languages, Stack, Transformer
 
-_STARTING = (Languages.PREFIX_TOKEN, Languages.TARGET_IN_SOURCE)  # a language's row begins source and answer
+_STARTING = (Languages.PREFIX_TOKEN, Languages.TARGET_IN_SOURCE)  # source and answer begin with a language's row
 
 
 class InputBuilder:
@@ -35,7 +35,7 @@ class InputBuilder:
         self._outer = network.input_stack
 
     def outer(self, rows: Sequence[SequenceRequest], *, right: bool = False) -> PackedSequences:
-        """Return what the rows themselves bring; `right` aligns them for decoding to go on behind them."""
+        """Return the input of the outer stack; `right` aligns rows at the right, so that decoding can continue them."""
         stack = self._outer.stack
         layout = PackedLayout([outer_length(self._spec, row) for row in rows], self._device, right=right)
         features = self._features(stack, rows, [row.source_language for row in rows])
@@ -48,11 +48,11 @@ class InputBuilder:
         return PackedSequences(layout, self._ids(rows), features)
 
     def decoder_features(self, rows: Sequence[SequenceRequest]) -> TokenFeatures:
-        """Return what the tokens of a decoder behind an encoder bring along, per row."""
+        """Return the features of the tokens of a decoder with an encoder, per row."""
         return self._features(self._spec.output_stack, rows, [row.target_language for row in rows])
 
     def starts(self, rows: Sequence[SequenceRequest]) -> EmbeddingOverrides | None:
-        """Return what stands for the rows' first decoder tokens, None where they are plain ids."""
+        """Return the vectors that replace the rows' first decoder tokens, None if those are plain ids."""
         if self._spec.language_mode not in _STARTING or self._network.decoder is None:
             return None
         languages = self._tensor([row.target_language for row in rows])
@@ -72,9 +72,9 @@ class InputBuilder:
         return TokenFeatures(tasks, experts, every_token)
 
     def _ids(self, rows: Sequence[SequenceRequest]) -> TokenIds:
-        """Return the packed ids, with a vector for each that stands for none."""
+        """Return the packed ids, with a vector for each token that has no id."""
         spec, stack = self._spec, self._outer.stack
-        stand_in = 1 if stack.padding_id == 0 else 0  # whatever embeds to something: it is replaced
+        stand_in = 1 if stack.padding_id == 0 else 0  # any id with an embedding: it is replaced
         parts: list[np.ndarray] = []
         places: list[int] = []
         vectors: list[Tensor] = []
@@ -100,7 +100,7 @@ class InputBuilder:
         if row.prompt is not None:
             return torch.from_numpy(np.array(row.prompt, np.float32)).to(self._network.like)
         if row.prompt_task is None:
-            raise internal("a row with virtual tokens has no prompt table")  # `refusal` asks before
+            raise internal("a row with virtual tokens has no prompt table")  # `refusal` checks this first
         return self._network.prompts[row.prompt_task]
 
     def _prefix(self, row: SequenceRequest) -> Tensor:
@@ -113,12 +113,12 @@ class InputBuilder:
 
 
 def prefix_length(spec: Transformer) -> int:
-    """Return how many tokens stand before a row's own: one where a language does."""
+    """Return how many tokens precede a row's own: one if it begins with a language."""
     return 1 if spec.language_mode in _STARTING else 0
 
 
 def outer_length(spec: Transformer, row: SequenceRequest) -> int:
-    """Return how many tokens of the outer stack a row takes."""
+    """Return how many tokens a row has in the outer stack."""
     vision = spec.input_stack.vision
     if vision is not None:
         return vision.tokens

@@ -1,4 +1,4 @@
-"""What a specification cannot run, in words: everything about a row that would fail in the middle of computing."""
+"""Check a row against a specification, and say in words why it would fail during the computation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from slipway.transformer.torch_engine.input_builder import outer_length, prefix_
 
 
 def problems(spec: Transformer, row: SequenceRequest) -> Iterator[str]:
-    """Yield why the row cannot be computed, a sentence each."""
+    """Yield the reasons why the row cannot be computed."""
     outer = spec.input_stack
     if outer.vision is not None:
         yield from _image(outer.vision, row)
@@ -20,7 +20,7 @@ def problems(spec: Transformer, row: SequenceRequest) -> Iterator[str]:
         if row.hidden.ndim != 2 or row.hidden.shape[1] != outer.hidden:
             yield f"embedded input has shape {list(row.hidden.shape)}, expected [tokens, {outer.hidden}]"
     elif outer.embedded_input:
-        yield f"the model takes embedded input of shape [tokens, {outer.hidden}], got ids"
+        yield f"the model expects embedded input of shape [tokens, {outer.hidden}], got ids"
     else:
         yield from _ids(spec, outer, row)
     if outer_length(spec, row) < 1:
@@ -33,7 +33,7 @@ def _image(vision: Vision, row: SequenceRequest) -> Iterator[str]:
     expected = (vision.channels, vision.image_size, vision.image_size)
     if row.pixels is None or row.pixels.shape != expected:
         shape = "none" if row.pixels is None else str(list(row.pixels.shape))
-        yield f"the model takes an image of shape {list(expected)}, got {shape}"
+        yield f"the model expects an image of shape {list(expected)}, got {shape}"
 
 
 def _ids(spec: Transformer, outer: Stack, row: SequenceRequest) -> Iterator[str]:
@@ -47,7 +47,7 @@ def _ids(spec: Transformer, outer: Stack, row: SequenceRequest) -> Iterator[str]
             yield f"the prompt table has shape {list(row.prompt.shape)}, expected [rows, {outer.hidden}]"
     elif row.prompt_task is not None:
         if not 0 <= row.prompt_task < len(spec.prompts):
-            yield f"prompt task {row.prompt_task} does not exist: the model has {len(spec.prompts)}"
+            yield f"prompt task {row.prompt_task} does not exist: the model has {len(spec.prompts)} prompt tasks"
             return
         table = spec.prompts[row.prompt_task][1]
     virtual = ids >= spec.prompt_start_id if spec.prompts or row.prompt is not None else np.zeros(ids.shape, bool)
@@ -77,7 +77,7 @@ def _choices(spec: Transformer, row: SequenceRequest) -> Iterator[str]:
     stacks = [stack for stack in (spec.encoder, spec.decoder) if stack is not None]
     tasks = min((stack.adapter_tasks for stack in stacks if stack.adapter_tasks), default=0)
     if row.adapter_task is not None and not 0 <= row.adapter_task < tasks:
-        yield f"adapter task {row.adapter_task} does not exist: the model has {tasks}"
+        yield f"adapter task {row.adapter_task} does not exist: the model has {tasks} adapter tasks"
     start = None if row.decoding is None else row.decoding.start_id
     if start is not None and spec.has_cross_attention and spec.decoder is not None:  # noqa: SIM102
         if not 0 <= start < spec.decoder.vocabulary:
@@ -94,10 +94,10 @@ def _choices(spec: Transformer, row: SequenceRequest) -> Iterator[str]:
             continue
         used = row.target_language if spec.language_mode is Languages.TARGET_IN_SOURCE else own
         if not 0 <= used < stack.languages:
-            yield f"language {used} does not exist: the model has {stack.languages}"
+            yield f"language {used} does not exist: the model has {stack.languages} languages"
 
 
 def capacity(spec: Transformer, row: SequenceRequest) -> int:
-    """Return how many tokens a row may hold in the decoder's cache when it is decoded to the end."""
+    """Return how many tokens a row occupies in the decoder's cache when it is decoded to its limit."""
     tokens = 1 if row.decoding is None else row.decoding.max_tokens
     return tokens + (outer_length(spec, row) if spec.encoder is None else prefix_length(spec))

@@ -1,7 +1,7 @@
-"""One decoding step, either way: as it comes, or recorded once as a CUDA graph and repeated.
+"""Run decoding steps: one by one, or recorded once as a CUDA graph and repeated.
 
-A step of a small model is hundreds of kernels of a few microseconds; launching them one by one takes longer than
-running them.
+A step of a small model consists of hundreds of kernels of a few microseconds; launching them one by one takes longer
+than running them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from slipway.transformer.module.network import Network
 from slipway.transformer.module.static_decoder_state import StaticDecoderState
 from slipway.transformer.torch_engine.chunks import hypotheses
 
-_WARM_UP = 2  # libraries allocate and choose kernels at their first calls, which may not be recorded
+_WARM_UP = 2  # libraries allocate and choose kernels in their first calls, which must not be recorded
 _WORTH_RECORDING = 8  # tokens: recording costs about as much as three steps
 
 
@@ -29,11 +29,11 @@ class StepRunner(Protocol):
         """Continue the hypotheses `parents`, int64 [n], which belong to `rows`."""
 
     def step(self, tokens: Tensor) -> Tensor:
-        """Take one token per hypothesis and return the scores of what follows, float32 [n, vocabulary]."""
+        """Feed one token per hypothesis and return the scores of the next, float32 [n, vocabulary]."""
 
 
 class DynamicStepRunner:
-    """Steps as they come: caches grow, finished rows leave."""
+    """Runs steps one by one: caches grow, finished rows leave."""
 
     def __init__(self, network: Network, state: DecoderState) -> None:
         self._network = network
@@ -49,7 +49,7 @@ class DynamicStepRunner:
 
 
 class StaticStepRunner:
-    """Steps of a fixed size; finished rows are computed on. As they come, or repeated once one is recorded."""
+    """Runs steps of a fixed size, one by one or as a recorded graph; finished rows are still computed."""
 
     def __init__(self, network: Network, state: StaticDecoderState) -> None:
         self._network = network
@@ -58,7 +58,7 @@ class StaticStepRunner:
         self._graph: torch.cuda.CUDAGraph | None = None
 
     def reorder(self, parents: Tensor, rows: Tensor) -> None:  # noqa: ARG002
-        """Go on with some of the rows."""
+        """Continue with some of the rows."""
         self._slots = self._slots.index_select(0, parents)
 
     def step(self, tokens: Tensor) -> Tensor:
@@ -69,10 +69,10 @@ class StaticStepRunner:
         else:
             self._graph.replay()
             scores = self._scores
-        return scores.index_select(0, self._slots)  # a copy: the next replay writes into `scores`
+        return scores.index_select(0, self._slots)  # a copy: the next replay overwrites `scores`
 
     def record(self) -> None:
-        """Record a step as a CUDA graph, which all later ones repeat."""
+        """Record a step as a CUDA graph, which all later steps repeat."""
         stream: Callable[[torch.device], torch.cuda.Stream] = torch.cuda.Stream
         beside = stream(self._slots.device)
         beside.wait_stream(torch.cuda.current_stream(self._slots.device))
@@ -82,7 +82,7 @@ class StaticStepRunner:
                 self._state.rewind(1)
         torch.cuda.current_stream(self._slots.device).wait_stream(beside)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # a model that is loading allocates beside it
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # another model may allocate at the same time
             self._scores = self._run()  # recorded, not run
         self._graph = graph
 
@@ -91,7 +91,7 @@ class StaticStepRunner:
 
 
 def choose_step_runner(network: Network, state: DecoderState, rows: Sequence[SequenceRequest]) -> StepRunner:
-    """Return the faster way of going on. Experts cannot be recorded: what is computed depends on the gate."""
+    """Return the faster runner for these rows. Experts cannot be recorded: the computation depends on the gate."""
     tokens = max(1 if row.decoding is None else row.decoding.max_tokens for row in rows)
     recordable = (
         network.like.device.type == "cuda"

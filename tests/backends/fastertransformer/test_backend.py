@@ -1,4 +1,4 @@
-"""Loading: what a checkpoint or a configuration must have, and what is said where it does not."""
+"""Loading: what a checkpoint or a configuration must have, and the errors if it does not."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def model(tmp_path, monkeypatch):
 
 
 def config(kind="T5", text="", **parameters):
-    """Return a configuration as it stands after completion."""
+    """Return a configuration after completion."""
     keys = {"model_type": kind, "DEVICE": "cpu", **parameters}
     rows = "".join(f'parameters {{ key: "{k}" value {{ string_value: "{v}" }} }}\n' for k, v in keys.items())
     return text + rows
@@ -87,4 +87,4 @@ def test_an_unknown_model_type_fails_before_anything_is_read(tmp_path):
 
 def test_an_instance_group_for_gpus_is_served_with_a_warning(model, caplog):
     load(model, config(text="instance_group { count: 2 kind: KIND_GPU }\n")).unload()
-    assert "instance groups do not choose the device" in caplog.text
+    assert "instance groups do not set the device" in caplog.text

@@ -56,7 +56,7 @@ def test_int8_mode_of_gpt_is_int8_and_of_t5_ignored(caplog):
     assert "int8_mode is ignored for T5" in caplog.text
 
 
-def test_splits_that_are_no_numbers_are_0_and_logged(caplog):
+def test_splits_that_are_not_numbers_are_0_and_logged(caplog):
     assert configuration(tensor_para_size="two").tensor_parallel == 0
     assert "parameter 'tensor_para_size' is 'two'" in caplog.text
 

@@ -58,7 +58,7 @@ def test_parameters_say_how_to_decode():
     assert (sampled.top_k, sampled.top_p) == (4, 0.5)
 
 
-def test_a_count_that_is_no_number_is_0_and_logged(caplog):
+def test_a_count_that_is_not_a_number_is_0_and_logged(caplog):
     job = interface(top_k="many").read(request([[5]], [[1]]))
     assert (job.rows[0].decoding.top_k, job.rows[0].decoding.top_p) == (0, 0.0)
     assert "parameter 'top_k' is 'many'" in caplog.text
@@ -68,7 +68,7 @@ def test_a_count_that_is_no_number_is_0_and_logged(caplog):
     ("parameters", "reason"),
     [
         ({"beam_width": "65"}, "'beam_width' is 65"),
-        ({"temperature": "warm"}, "'temperature': 'warm' is no number"),
+        ({"temperature": "warm"}, "'temperature': 'warm' is not a number"),
         ({"temperature": "nan"}, "'temperature' is nan"),
         ({"repetition_penalty": "0"}, "must be above 0"),
     ],

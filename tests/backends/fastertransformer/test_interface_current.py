@@ -1,4 +1,4 @@
-"""Requests of the current interface: what each argument makes of a row, and what is refused."""
+"""Requests of the current interface: the effect of each argument on a row, and refused requests."""
 
 from __future__ import annotations
 
@@ -136,9 +136,9 @@ def test_seed_penalties_words_and_ids_reach_the_row():
         ({"runtime_top_p": [[NAN]]}, "'runtime_top_p' of row 0 is nan"),
         ({"repetition_penalty": [[0]]}, "'repetition_penalty' of row 0 is 0"),
         ({"len_penalty": [[float("inf")]], "beam_width": [[2]]}, "'len_penalty' of row 0 is inf"),
-        ({"repetition_penalty": [[2]], "presence_penalty": [[1]]}, "exclude each other"),
-        ({"ids": [[5, 100]]}, "holds the id 100, the vocabulary has 100"),
-        ({"ids": [[5, 2**32 - 1]]}, "holds the id 4294967295"),
+        ({"repetition_penalty": [[2]], "presence_penalty": [[1]]}, "are mutually exclusive"),
+        ({"ids": [[5, 100]]}, "contains the id 100, the vocabulary has 100 tokens"),
+        ({"ids": [[5, 2**32 - 1]]}, "contains the id 4294967295"),
         ({"start_id": [[100]]}, "'start_id' of row 0 is 100"),
         ({"end_id": [[100]]}, "'end_id' of row 0 is 100"),
         ({"ia3_tasks": [[0]]}, "the checkpoint has no IA3 tasks"),
@@ -151,7 +151,7 @@ def test_a_bad_argument_is_named_with_its_value(arguments, reason):
     assert reason in refusal(t5_request(**arguments))
 
 
-def test_all_problems_of_a_request_are_told_at_once():
+def test_all_problems_of_a_request_are_reported_at_once():
     message = refusal(t5_request(beam_width=[[0]], temperature=[[NAN]], tokens=0))
     assert all(name in message for name in ("beam_width", "temperature", "max_output_len"))
 
@@ -188,7 +188,7 @@ def test_virtual_tokens_need_the_prompt_of_their_task():
     job = read(t5_request(ids, prompt_learning_task_name_ids=[[0]]), spec)
     assert job.rows[0].prompt_task == 0
     assert "the row has no prompt" in refusal(t5_request(ids), spec)
-    assert "the row's prompt is 100 to 101" in refusal(t5_request(ids, prompt_learning_task_name_ids=[[1]]), spec)
+    assert "the row's prompt has 100 to 101" in refusal(t5_request(ids, prompt_learning_task_name_ids=[[1]]), spec)
     unknown = refusal(t5_request(ids, prompt_learning_task_name_ids=[[2]]), spec)
     assert "is 2, expected one of the tasks 0 to 1 (0 squad, 1 boolq)" in unknown
 
@@ -215,7 +215,7 @@ def test_finished_rows_are_padded_with_the_end_token_and_the_rest_is_zero():
 
 
 @pytest.mark.capability("0.12")
-def test_log_probabilities_are_told_when_asked():
+def test_log_probabilities_are_returned_on_request():
     job = read(t5_request(tokens=3, is_return_log_probs=[[True]]))
     assert job.rows[0].decoding.log_probabilities
     got = arrays(job.answer([[hypothesis(7, 1, total=-1.5, each=(-0.5, -1.0))]]))

@@ -31,7 +31,7 @@ def states(tokens, attentions=False):
 
 
 @pytest.mark.capability("0.17")
-def test_hidden_states_are_as_wide_as_the_request_and_zero_behind_a_row():
+def test_hidden_states_are_as_wide_as_the_request_and_zero_after_a_row():
     job = encoder().read(ids([[5, 6, 7], [8, 0, 0]], [3, 1]))
     assert ([row.ids.tolist() for row in job.rows], job.attentions) == ([[5, 6, 7], [8]], False)
     got = arrays(job.answer([states(3), states(1)]))
@@ -54,7 +54,7 @@ def test_the_datatype_follows_data_type(data_type, name):
 
 
 def test_what_cannot_be_encoded_is_refused():
-    with pytest.raises(SlipwayError, match="holds the id 100"):
+    with pytest.raises(SlipwayError, match="contains the id 100"):
         encoder().read(ids([[100]], [1]))
     with pytest.raises(SlipwayError, match="make 4352 output elements, at most 100"):
         encoder(output_elements=100).read(ids([[5] * 32], [32], is_return_attentions=[[True]]))

@@ -1,4 +1,4 @@
-"""Bad and stop word lists: what they mean, and what is no list."""
+"""Bad and stop word lists: their meaning, and malformed ones."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_token_zero_is_never_banned():
     [
         ([5, 6], [1, 3], "ends at 3 of 2"),
         ([5, 6], [2, 1], "decrease"),
-        ([5, 6], [-1, 1], "follows a padding"),
+        ([5, 6], [-1, 1], "follows the padding"),
         ([-5, 6], [2, -1], "negative token id -5"),
     ],
 )

@@ -58,7 +58,7 @@ def opened(context, instance=None):
 
 
 def answers(executor, *requests):
-    """Return what each request is answered with."""
+    """Return the answer to each request."""
     got = {}
     batch = [
         Pending(one, 1, 0, Loop(), lambda response, index=index: got.setdefault(index, response))
@@ -83,7 +83,7 @@ def test_the_engine_that_can_decode_as_the_file_says_is_the_only_one_opened(tmp_
     assert f"model 'm' version 1: {engine} int8" in caplog.text
     shown = context.config.parameters["slipway_engine"].string_value
     assert shown.startswith(f"{engine} int8")
-    assert ("CTranslate2 cannot: " in shown) is (engine == "torch")
+    assert ("CTranslate2 does not support: " in shown) is (engine == "torch")
 
 
 def test_the_engine_may_be_named(tmp_path, caplog):
@@ -178,7 +178,7 @@ def test_a_missing_file_is_a_load_error_that_names_both_places(tmp_path):
             attempt()
 
 
-def test_states_of_padding_are_zeros_whatever_the_engine(tmp_path):
+def test_states_of_padding_are_zeros_on_every_engine(tmp_path):
     encoder = replace(toy_spec().encoder, padding_id=1)
     context = prepared(
         tmp_path, "Bert", random_checkpoint(Transformer(encoder=encoder)), toy_conf("Bert", sampling_method="")

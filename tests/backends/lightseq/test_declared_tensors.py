@@ -34,7 +34,7 @@ def shown(tensors):
 def test_berts_output_declared_as_integers_becomes_float_with_a_warning(caplog):
     config = completed(BERT, INTERFACES[LightSeqTask.ENCODE])
     assert shown(config.output) == [("encoder_output", "TYPE_FP32", [-1, -1])]
-    assert "declared TYPE_INT32 [-1], but is TYPE_FP32 [-1, -1]" in caplog.text
+    assert "declared as TYPE_INT32 [-1] but is TYPE_FP32 [-1, -1]" in caplog.text
 
 
 def test_the_rank_of_target_ids_is_corrected_and_scores_are_left(caplog):
@@ -54,7 +54,7 @@ def test_a_score_per_row_is_declared_as_one_number():
     assert shown(completed(BERT.split("output", maxsplit=1)[0], SCORING).output) == [("result", "TYPE_FP32", [1])]
 
 
-def test_requests_merge_whatever_their_lengths_are_unless_a_scheduler_is_declared():
+def test_requests_of_any_length_merge_unless_a_scheduler_is_declared():
     config = completed(TRANSFORMER, INTERFACES[LightSeqTask.TRANSLATE])
     assert config.HasField("dynamic_batching")
     assert config.input[0].allow_ragged_batch
@@ -82,19 +82,19 @@ def test_all_unknown_tensors_are_named_at_once():
     text = BERT.replace("token_ids", "ids").replace("encoder_output", "states")
     with pytest.raises(SlipwayError) as error:
         completed(text, INTERFACES[LightSeqTask.ENCODE])
-    for words in ("no input 'ids', only 'token_ids'", "'token_ids' is not declared", "no output 'states'"):
+    for words in ("have an input 'ids', only 'token_ids'", "'token_ids' is not declared", "have an output 'states'"):
         assert words in error.value.message
 
 
 def test_an_input_of_another_type_is_refused():
-    with pytest.raises(SlipwayError, match="'token_ids' is declared TYPE_FP32, expected TYPE_INT32"):
+    with pytest.raises(SlipwayError, match="'token_ids' is declared as TYPE_FP32, expected TYPE_INT32"):
         completed(BERT.replace("TYPE_INT32", "TYPE_FP32", 1), INTERFACES[LightSeqTask.ENCODE])
 
 
 def test_with_auto_completion_off_the_differences_are_logged_and_kept(caplog):
     config = text_format.Parse(BERT, model_config_pb2.ModelConfig())
     warn_of_differences(config, INTERFACES[LightSeqTask.ENCODE])
-    assert "metadata says what is declared" in caplog.text
+    assert "the metadata keeps the declaration" in caplog.text
     assert shown(config.output)[0][1] == "TYPE_INT32"
 
 

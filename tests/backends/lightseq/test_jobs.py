@@ -127,7 +127,7 @@ def continued(limits, *rows):
     return ContinuationReader(PROMPT, limits)(request("token_ids", ids(*rows)))
 
 
-def test_a_continuation_stands_behind_its_prompt_without_padding():
+def test_a_continuation_follows_its_prompt_without_padding():
     job = continued(rules("topk", top_k=1), [3, 4, 1, 1], [1, 5, 6, 7])
     assert [row.ids.tolist() for row in job.rows] == [[3, 4], [5, 6, 7]]
     assert [row.decoding.max_tokens for row in job.rows] == [8, 7]

@@ -52,6 +52,6 @@ def test_a_name_that_leaves_the_model_directory_is_refused(model, name):
         find(model, name)
 
 
-def test_a_config_without_file_name_is_told_what_to_write(model):
+def test_the_error_for_a_config_without_file_name_says_what_to_write(model):
     with pytest.raises(SlipwayError, match="default_model_filename must name"):
         find(model, "")

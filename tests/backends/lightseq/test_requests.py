@@ -32,7 +32,7 @@ def test_a_prompt_loses_padding_on_both_sides():
     assert rows_of(prompt, [1, 1, 4, 5], [4, 5, 1, 1]) == [[4, 5], [4, 5]]
 
 
-def test_a_padding_id_outside_the_vocabulary_is_no_mistake_at_the_end_of_a_row():
+def test_a_padding_id_outside_the_vocabulary_is_accepted_at_the_end_of_a_row():
     beyond = TokenInput("source_ids", 20, 6, padding_id=20)
     assert rows_of(beyond, [3, 20]) == [[3]]
     with pytest.raises(SlipwayError, match="vocabulary of 20: 20"):  # nothing can be embedded as it
@@ -45,7 +45,9 @@ def test_one_row_without_batch_dimension_is_a_batch_of_one():
 
 @pytest.mark.capability("1.16")
 def test_a_row_longer_than_max_step_is_refused_in_lightseqs_words():
-    with pytest.raises(SlipwayError, match=r"seq len of input greater than max_step.* has 7 ids .* takes 6") as error:
+    with pytest.raises(
+        SlipwayError, match=r"seq len of input greater than max_step.* 7 ids .* accepts at most 6"
+    ) as error:
         read(PLAIN, [2] * 7)
     assert error.value.code is Code.INVALID_ARG
 
@@ -87,5 +89,5 @@ def test_a_multilingual_row_has_at_least_three_ids_and_languages_that_exist():
     tokens = TokenInput("source_ids", 20, 6, mode=Languages.EVERY_TOKEN, languages=frozenset(range(3)))
     with pytest.raises(SlipwayError, match="source language, target language and at least one token"):
         read(tokens, [0, 1])
-    with pytest.raises(SlipwayError, match="of 0, 1, 2, but has -1, 3"):
+    with pytest.raises(SlipwayError, match="from 0, 1, 2, but has -1, 3"):
         read(tokens, [3, 0, 5], [0, -1, 5])

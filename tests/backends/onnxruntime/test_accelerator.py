@@ -52,7 +52,7 @@ def test_without_openvino_the_model_loads_on_onnxruntime_with_the_pip_command(tm
     assert isinstance(model, LoadedOnnxModel)
     (warning,) = messages(caplog)
     assert warning.startswith("model 'm': execution accelerator 'openvino' needs the package 'openvino', install it")
-    assert warning.endswith('with: pip install "slipway[openvino]"; the model runs on onnxruntime')
+    assert warning.endswith('with: pip install "slipway-serving[openvino]"; the model runs on onnxruntime')
 
 
 def test_what_openvino_cannot_run_onnxruntime_runs(tmp_path, caplog):
@@ -81,7 +81,7 @@ def test_a_model_whose_weights_requests_may_replace_stays_on_onnxruntime(tmp_pat
     a, b, y = (f'name: "{name}" data_type: TYPE_FP32 dims: [2]' for name in "aby")
     text = f"input {{ {a} }} input {{ {b} optional: true }} output {{ {y} }} "
     assert isinstance(load(directory, text + accelerated()), LoadedOnnxModel)
-    assert "does not keep these tensors of the graph: b" in messages(caplog)[0]
+    assert "drops these tensors of the graph: b" in messages(caplog)[0]
 
 
 def test_the_checks_are_those_of_onnxruntime(tmp_path):

@@ -103,7 +103,7 @@ def test_a_graph_of_sequences_is_refused(tmp_path):
     )
 
 
-def test_a_missing_file_is_unavailable_and_its_directory_is_not_told(tmp_path):
+def test_a_missing_file_is_unavailable_and_its_directory_is_not_shown(tmp_path):
     (tmp_path / "1").mkdir()
     with pytest.raises(SlipwayError) as caught:
         completed(tmp_path)

@@ -34,7 +34,7 @@ def test_a_size_that_follows_from_constants_is_the_same_number_for_all(tmp_path)
 
 
 @pytest.mark.parametrize("size", [8, -1])
-def test_what_the_graph_can_give_is_served_and_no_finding(tmp_path, size):
+def test_a_shape_that_the_graph_can_return_is_served_without_a_finding(tmp_path, size):
     text = f"""backend: "onnxruntime"
 max_batch_size: 4
 dynamic_batching {{ }}
@@ -60,7 +60,7 @@ def test_a_graph_whose_rows_depend_on_values_is_completed_without_batching(tmp_p
     assert "runs without batching: the rows of output 'dets' are not those of the inputs" in caplog.text
 
 
-def test_batching_asked_of_such_a_graph_is_refused_with_the_reason(tmp_path):
+def test_batching_of_such_a_graph_is_refused_with_the_reason(tmp_path):
     with pytest.raises(SlipwayError, match="the rows of output 'dets' are not those of the inputs") as caught:
         completed(graphs.detections(tmp_path), "max_batch_size: 8")
     assert caught.value.problems[0].fix == "set max_batch_size: 0 and write the whole shape into dims"
@@ -80,7 +80,7 @@ def test_inputs_with_rows_of_their_own_are_not_batched(tmp_path):
     assert completed(tmp_path).max_batch_size == 0
 
 
-def test_inputs_whose_rows_only_bear_other_names_are_batched(tmp_path):
+def test_inputs_whose_rows_only_have_different_names_are_batched(tmp_path):
     inputs = [("a", FLOAT, ["rows_a", 2]), ("b", FLOAT, ["rows_b", 2])]
     graphs.write(tmp_path, [("Concat1", ["a", "b"], ["y"])], inputs, [("y", FLOAT, ["rows_a", 4])])
     assert completed(tmp_path).max_batch_size == 4
@@ -94,7 +94,7 @@ def test_an_output_without_a_shape_gets_the_one_it_has(tmp_path):
 
 def test_an_input_without_a_shape_has_to_be_declared(tmp_path):
     directory = graphs.identity(tmp_path / "m", FLOAT, shape=None)
-    with pytest.raises(SlipwayError, match="no shape for input 'x', so that it has to be declared") as caught:
+    with pytest.raises(SlipwayError, match="the shape of input 'x', so it must be declared") as caught:
         completed(directory)
     assert {problem.rule for problem in caught.value.problems} == {Rule.DIMS_UNKNOWN}
     assert 'declare every input, this one as { name: "x" data_type: TYPE_FP32 dims: [ ... ] }' in str(
@@ -106,6 +106,6 @@ def test_an_input_without_a_shape_has_to_be_declared(tmp_path):
     assert infer(executor, {"x": np.ones((1, 2), np.float32)})["y"].shape == (1, 2)
 
 
-def test_a_scalar_is_told_from_a_tensor_without_a_shape(tmp_path):
+def test_a_scalar_is_distinguished_from_a_tensor_without_a_shape(tmp_path):
     graphs.write(tmp_path, [("Mul", ["x", "k"], ["y"])], [("x", FLOAT, [2]), ("k", FLOAT, [])], [("y", FLOAT, [2])])
     assert dims(completed(tmp_path).input) == {"x": [2], "k": [1]}

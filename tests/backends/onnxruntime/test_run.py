@@ -71,7 +71,7 @@ def test_a_string_that_is_not_utf8_is_the_fault_of_its_own_request(tmp_path):
     batch = [pending({"x": np.array([[value]], object)}) for value in (b"good", b"\xff")]
     good, bad = executor.execute(batch).responses
     assert arrays(good)["y"].tolist() == [[b"good"]]
-    assert bad.error.message == "input 'x' of model 'm' holds a string that is not UTF-8"
+    assert bad.error.message == "input 'x' of model 'm' has a string that is not valid UTF-8"
 
 
 def test_scalars_travel_as_one_element(tmp_path):

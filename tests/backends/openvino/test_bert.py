@@ -1,4 +1,4 @@
-"""A tiny BERT: what onnxruntime answers, OpenVINO answers too."""
+"""A tiny BERT: OpenVINO gives the same answers as onnxruntime."""
 
 from concurrent.futures import ThreadPoolExecutor
 

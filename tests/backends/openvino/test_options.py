@@ -1,4 +1,4 @@
-"""Parameters of config.pbtxt, and what the library makes of them."""
+"""Parameters of config.pbtxt, and their effect on the library."""
 
 import logging
 
@@ -88,10 +88,10 @@ def test_a_switch_is_yes_or_no(key):
         shaping_of(parse(parameter(key, "so")))
 
 
-def test_an_extension_that_is_no_library_of_operators_fails_the_load(tmp_path):
+def test_an_extension_that_is_not_a_library_of_operators_fails_the_load(tmp_path):
     (tmp_path / "no.so").touch()
     directory = to_ir(graphs.identity(tmp_path / "m", FLOAT))
-    with pytest.raises(SlipwayError, match=r"'no\.so' is no library of OpenVINO operators") as caught:
+    with pytest.raises(SlipwayError, match=r"'no\.so' is not a library of OpenVINO operators") as caught:
         load(directory, parameter("CPU_EXTENSION_PATH", tmp_path / "no.so"))
     assert caught.value.code is Code.INVALID_ARG
 
@@ -104,7 +104,7 @@ def test_words_for_other_devices_are_warned_of_once_each(tmp_path, caplog):
         properties(tmp_path, text)
     assert [record.getMessage() for record in caplog.records] == [
         "model 'm': execution accelerator 'tensorrt' is ignored, the model runs on the CPU",
-        "model 'm': parameter 'TARGET_DEVICE' of GPU.0 is ignored, the model runs on the CPU",
+        "model 'm': TARGET_DEVICE GPU.0 is ignored, the model runs on the CPU",
     ]
 
 
@@ -128,7 +128,7 @@ def test_any_number_of_streams_answers(tmp_path, streams):
 
 
 def product(directory, precision):
-    """Return what x @ w makes of numbers that bfloat16 rounds."""
+    """Return x @ w for numbers that bfloat16 rounds."""
     executor = open_instance(load(directory, parameter("INFERENCE_PRECISION_HINT", precision)))
     return infer(executor, {"x": np.full((1, 64), 1 + 2**-10, np.float32)})["y"]
 

@@ -34,7 +34,7 @@ def test_every_datatype_of_numbers_passes_through_a_graph(tmp_path, row):
 
 def test_strings_are_refused_with_the_backend_that_takes_them(tmp_path):
     directory = graphs.identity(tmp_path, TensorProto.STRING)
-    with pytest.raises(SlipwayError, match="serve a graph that takes or gives strings with the backend onnxruntime"):
+    with pytest.raises(SlipwayError, match="serve graphs with string inputs or outputs by the backend onnxruntime"):
         load(directory, file="model.onnx")
 
 
@@ -196,7 +196,7 @@ def test_shapes_that_the_graph_cannot_take_fail_the_load(tmp_path):
     )
     io = '{{ name: "{}" data_type: TYPE_FP32 dims: [1, {}] }}'
     text = f"input {io.format('x', 3)} output {io.format('y', 2)} " + parameter("RESHAPE_IO_LAYERS", "yes")
-    with pytest.raises(SlipwayError, match=r"the graph cannot take the input shapes 'x' \[1, 3\]") as caught:
+    with pytest.raises(SlipwayError, match=r"the graph cannot be reshaped to the input shapes 'x' \[1, 3\]") as caught:
         load(to_ir(directory), text)
     assert caught.value.code is Code.INVALID_ARG
 

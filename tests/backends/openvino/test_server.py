@@ -1,4 +1,4 @@
-"""OpenVINO models behind a real server."""
+"""OpenVINO models in a real server."""
 
 import numpy as np
 import tritonclient.http

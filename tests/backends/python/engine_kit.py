@@ -55,7 +55,7 @@ class TritonPythonModel:
 
 
 def write_model(repository, name, source, *, mode="process", io=TEXT_IO, config="", batch=0, prelude=PRELUDE):  # noqa: PLR0913  all that models differ in
-    """Write a Python model; `source` is the body of model.py behind the prelude."""
+    """Write a Python model; `source` is the body of model.py after the prelude."""
     directory = repository / name / "1"
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "model.py").write_text(prelude + textwrap.dedent(source))

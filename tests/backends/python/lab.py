@@ -1,4 +1,4 @@
-"""Models whose `execute` is whatever a test sends them, and one engine that runs them for all tests of a mode."""
+"""Models that execute the code a test sends them, and one engine that runs them for all tests of a mode."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ class Lab:
         assert self._runner.run(self.engine.shutdown(20))
 
     def wait(self, awaitable):
-        """Return what `awaitable` gives."""
+        """Return the result of `awaitable`."""
 
         async def waited():
             return await awaitable
@@ -160,6 +160,6 @@ class Lab:
 
 
 def code(body):
-    """Return the input that holds what a lab is to run."""
+    """Return the input with the code for a lab to run."""
     body = indent(dedent(body).strip("\n"), " " * 4) or "    pass"
     return Tensor.from_array("CODE", np.array([body.encode()], dtype=np.object_))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 
-def test_outputs_that_nobody_asked_for_are_left_out(lab):
+def test_outputs_that_were_not_requested_are_left_out(lab):
     body = """
     more = pb_utils.Tensor("OUT_FP32", np.zeros((1, 1), np.float32))
     unknown = pb_utils.Tensor("NOPE", np.zeros((1, 1), np.float32))
@@ -15,7 +15,7 @@ def test_outputs_that_nobody_asked_for_are_left_out(lab):
     assert [tensor.name for tensor in lab.response(body).outputs] == ["OUT_FP32", "OUT"]
 
 
-def test_outputs_that_nobody_asked_for_are_left_out_of_what_a_sender_sends(lab):
+def test_outputs_that_were_not_requested_are_left_out_of_what_a_sender_sends(lab):
     body = """
     more = pb_utils.Tensor("OUT_FP32", np.zeros((1, 1), np.float32))
     sender().send(pb_utils.InferenceResponse([more, *text("x").output_tensors()]), 1)
@@ -49,7 +49,7 @@ def test_an_output_is_what_it_was_when_it_was_sent(lab):
         "GeneratorExit()": "GeneratorExit: <EMPTY MESSAGE>",
     }.items(),
 )
-def test_what_is_no_exception_fails_its_request_only(lab, model, raised, told):
+def test_what_is_not_an_exception_fails_its_request_only(lab, model, raised, told):
     message = lab.error(f"raise {raised}", model=model).message
     assert message.startswith(f"Failed to process the request(s) for model '{model}_0', message: {told}")
     assert lab.ask("sender().send(text('fine'), 1)" if "stream" in model else "'fine'", model=model) == "fine"

@@ -93,7 +93,7 @@ def test_an_error_ends_a_stream(lab):
     assert lab.ask(body) == ["False", "True"]
 
 
-def test_a_stream_that_is_cancelled_tells_the_called_model(lab):
+def test_a_stream_that_is_cancelled_cancels_the_called_model(lab):
     body = """
     script = '''
     s = sender(); s.send(text("first"))
@@ -107,7 +107,7 @@ def test_a_stream_that_is_cancelled_tells_the_called_model(lab):
     assert lab.ask(body) == ["['first']", "['seen']"]
 
 
-def test_a_stream_that_is_dropped_tells_the_called_model(lab):
+def test_a_stream_that_is_dropped_cancels_the_called_model(lab):
     body = """
     script = '''
     s = sender(); s.send(text("first"))

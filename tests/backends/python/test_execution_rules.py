@@ -55,7 +55,7 @@ def line_of(directory, needle):
 
 
 @both_modes
-def test_each_wrong_return_is_told_in_tritons_words_and_the_model_goes_on(rules, tmp_path, mode):
+def test_each_wrong_return_is_reported_in_tritons_words_and_the_model_continues(rules, tmp_path, mode):
     rules(mode)
     expected = {
         "count": "Number of InferenceResponse objects do not match the number of InferenceRequest objects. "
@@ -77,7 +77,7 @@ def test_each_wrong_return_is_told_in_tritons_words_and_the_model_goes_on(rules,
 
 
 @both_modes
-def test_an_exception_is_told_with_its_frames_and_no_path_of_the_server(rules, tmp_path, mode):
+def test_an_exception_is_reported_with_its_frames_but_without_server_paths(rules, tmp_path, mode):
     directory = rules(mode)
 
     def at(*places):
@@ -104,7 +104,7 @@ def test_an_exception_is_told_with_its_frames_and_no_path_of_the_server(rules, t
 
 
 @both_modes
-def test_a_request_that_nobody_answers_is_told_so_instead_of_waiting_for_ever(rules, tmp_path, mode):
+def test_a_request_that_is_never_answered_fails_instead_of_waiting_for_ever(rules, tmp_path, mode):
     rules(mode)
 
     async def scenario(engine):

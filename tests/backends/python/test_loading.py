@@ -265,7 +265,7 @@ def test_a_completed_configuration_keeps_what_was_written(tmp_path):
     served(tmp_path, scenario)
 
 
-def test_nothing_is_completed_where_the_server_is_told_so(tmp_path):
+def test_nothing_is_completed_if_the_server_disables_it(tmp_path):
     completing(tmp_path, "raise ValueError", io=TEXT_IO, mode="thread")
 
     async def scenario(engine):
@@ -308,7 +308,7 @@ def test_a_configuration_larger_than_a_pipe_is_completed(tmp_path):
         "function for model 'm' specified max_batch_size 1",
         'config.set_model_transaction_policy({"x": 1})': "model transaction property in auto-complete-config "
         "function for model 'm' contains property other than 'decoupled'.",
-        "import os; os._exit(7)": "Failed to initialize Python stub for auto-complete: the process ended with",
+        "import os; os._exit(7)": "Failed to initialize Python stub for auto-complete: the process exited with code",
         "pb_utils.load_model('x')": "TritonModelException: ",
     }.items(),
 )
@@ -380,3 +380,26 @@ def test_a_ready_check_that_does_not_answer_is_not_waited_for(tmp_path, monkeypa
         assert await infer_text(engine, "m", "x") == ["x"]
 
     served(tmp_path, scenario)
+
+
+def test_a_process_has_the_command_line_and_the_import_path_of_tritons_stub(tmp_path, monkeypatch):
+    """Models parse arguments without being given any, and import what lies where the server was started."""
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "beside_the_server.py").write_text("VALUE = 'from the working directory'")
+    (tmp_path / "here" / "numpy.py").write_text("raise ImportError('not this one')")
+    monkeypatch.chdir(tmp_path / "here")
+    source = methods(
+        EXECUTE
+        + """
+    def told(self):
+        import argparse, sys, beside_the_server
+        return [argparse.ArgumentParser().parse_args(), sys.argv, beside_the_server.VALUE]
+    """
+    )
+    write_model(tmp_path / "models", "m", source, mode="process")
+
+    async def scenario():
+        async with serving(tmp_path / "models") as engine:
+            assert await infer_text(engine, "m", "x") == ["Namespace()", "['']", "from the working directory"]
+
+    asyncio.run(scenario())

@@ -98,7 +98,7 @@ def test_type_tables(lab):
     assert lab.ask(expression) == ["True", "True", "True", "9", "13", "<class 'bool'>"]
 
 
-def test_the_configuration_is_told_and_searched(lab):
+def test_the_configuration_is_passed_and_searched(lab):
     config = "json.loads(self.args['model_config'])"
     assert lab.ask(f"pb_utils.get_output_config_by_name({config}, 'OUT_FP16')['data_type']") == "TYPE_FP16"
     assert lab.ask(f"pb_utils.get_input_config_by_name({config}, 'CODE')['dims']") == "[1]"
@@ -106,7 +106,7 @@ def test_the_configuration_is_told_and_searched(lab):
     assert lab.ask(f"pb_utils.using_decoupled_model_transaction_policy({config})") == "False"
 
 
-def test_a_model_is_told_what_it_is(lab):
+def test_a_model_gets_its_name_and_version(lab):
     told = {
         "model_name": "lab",
         "model_version": "1",
@@ -227,7 +227,7 @@ def test_a_model_loads_and_unloads_others(lab):
     assert lab.ask("return [text(*texts(call('other', 'return [text(8)]').exec()))]") == "8"
 
 
-def test_what_cannot_be_loaded_is_told_in_tritons_words(lab):
+def test_what_cannot_be_loaded_is_reported_in_tritons_words(lab):
     assert lab.ask("attempt(lambda: pb_utils.load_model('nope'))") == (
         "TritonModelException: Failed to load model: Failed to process the request for model 'lab_0', message: failed "
         "to load 'nope', failed to poll from model repository"
@@ -259,3 +259,19 @@ def test_a_model_is_loaded_from_what_another_gives(lab):
     return [text(answer.has_error() or answer.output_tensors()[0].as_numpy())]
     """
     assert lab.ask(body) == "[1.]"
+
+
+def test_the_types_of_the_stub_have_the_stubs_module_too(lab):
+    """Models annotate with `c_python_backend_utils`, and build answers from it."""
+    body = """
+    import c_python_backend_utils as stub
+    answer = stub.InferenceResponse(output_tensors=[stub.Tensor("OUT", np.array(["made"], dtype=np.object_))])
+    assert isinstance(request, stub.InferenceRequest) and isinstance(answer, pb_utils.InferenceResponse)
+    return [answer]
+    """
+    assert lab.response(body).outputs[0].array.tolist() == [b"made"]
+    assert lab.ask("__import__('c_python_backend_utils').COUNTER is pb_utils.MetricKind.COUNTER") == "True"
+
+
+def test_what_tritons_file_imports_can_be_reached_through_it(lab):
+    assert lab.ask("pb_utils.np is np, pb_utils.json is json, pb_utils.__file__.endswith('.py')") == ["True"] * 3

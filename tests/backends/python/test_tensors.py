@@ -1,4 +1,4 @@
-"""`pb_utils.Tensor`: what a model reads and makes."""
+"""`pb_utils.Tensor`: reading and making tensors in a model."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ FLOATS = np.array([[1.5, -2.0]], np.float32)
 
 
 def ask_of(lab, expression, tensor=None):
-    """Return what an expression on the tensor `t` gives in a model."""
+    """Return the value of an expression on the tensor `t` in a model."""
     tensor = tensor or Tensor.from_array("IN_FP32", FLOATS)
     tensor = Tensor(tensor.name, tensor.datatype, tensor.shape, raw=tensor.raw)  # as a front makes it
     return lab.ask(f"t = request.inputs()[1]\nreturn [text({expression})]", tensors=[tensor])
@@ -130,9 +130,9 @@ def test_large_tensors_pass(lab):
         "contiguous. Only contiguous DLPack tensors that are stored in C-Order are supported.",
     }.items(),
 )
-def test_what_is_no_tensor_is_refused_in_tritons_words(lab, expression, message):
+def test_what_is_not_a_tensor_is_refused_in_tritons_words(lab, expression, message):
     assert lab.ask(f"attempt(lambda: {expression})") == message
 
 
-def test_a_list_is_no_array(lab):
+def test_a_list_is_not_an_array(lab):
     assert lab.ask("attempt(lambda: pb_utils.Tensor('a', [1]))").startswith("TypeError: ")

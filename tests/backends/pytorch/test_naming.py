@@ -10,7 +10,7 @@ from slipway.errors import SlipwayError
         (["mask", "ids"], ("ids", "mask")),  # rule 1: forward's own names
         (["INPUT__1", "INPUT__0"], ("INPUT__0", "INPUT__1")),  # rule 2: index
         (["q__x", "k"], ("q__x", "k")),  # rule 3: order
-        (["ids", "INPUT__0"], ("ids", "INPUT__0")),  # a rule holds for all or for none
+        (["ids", "INPUT__0"], ("ids", "INPUT__0")),  # a rule applies to all or to none
     ],
 )
 def test_inputs_are_matched_by_the_first_rule_that_fits_all(names, expected):
@@ -25,7 +25,7 @@ def test_a_wrong_number_of_inputs_is_refused_in_tritons_words():
 
 @pytest.mark.parametrize("names", [["A__0", "B__0"], ["A__0", "B__2"]])
 def test_input_indices_must_name_each_argument_once(names):
-    with pytest.raises(SlipwayError, match="do not name the indices 0 to 1 once each"):
+    with pytest.raises(SlipwayError, match="do not have each index from 0 to 1 exactly once"):
         argument_order("m", names, ["a", "b"])
 
 

@@ -229,7 +229,7 @@ def test_pickles_are_refused_and_not_run(tmp_path):
     (tmp_path / "1").mkdir()
     file, trace = tmp_path / "1" / "model.pt", tmp_path / "trace"
     torch.save(Bomb(trace), file)
-    assert "'model.pt' is a checkpoint saved with torch.save, a pickle" in refused(tmp_path)
+    assert "'model.pt' is a checkpoint saved with torch.save: a pickle" in refused(tmp_path)
     file.write_bytes(pickle.dumps(Bomb(trace)))
     assert "neither a TorchScript nor a torch.export file" in refused(tmp_path)
     assert not trace.exists()
@@ -245,7 +245,7 @@ def test_a_pickle_inside_a_torch_export_file_is_refused_and_not_run(tmp_path):
     with zipfile.ZipFile(file, "w") as archive:
         for name, data in {**entries, sample: (tmp_path / "bomb").read_bytes()}.items():
             archive.writestr(name, data)
-    assert "holding pickled objects, which can run code" in refused(tmp_path)
+    assert "it contains pickled objects, which can run code" in refused(tmp_path)
     assert not trace.exists()
 
 

@@ -129,7 +129,7 @@ def test_a_streamed_request_gets_one_token_more_with_every_answer_and_an_empty_e
     assert responses[-1].empty
 
 
-def test_a_streamed_token_is_told_with_the_figures_that_an_unstreamed_answer_has(engine):
+def test_a_streamed_token_is_reported_with_the_figures_that_an_unstreamed_answer_has(engine):
     streamed, whole = [], []
     GenerationExecutor(engine, Job, streams=True).execute([ask(streamed, "one", [[1, 2]], 5, k=4)])
     GenerationExecutor(engine, Job).execute([ask(whole, "one", [[1, 2]], 5, k=4)])

@@ -65,7 +65,7 @@ def test_a_shape_mismatch_without_batching():
     )
 
 
-def test_a_size_that_an_output_may_have_is_no_contradiction():
+def test_a_size_that_an_output_may_have_is_not_a_contradiction():
     fixed = 'output { name: "u" data_type: TYPE_FP32 dims: [5] } '
     check_config(parse(GOOD + fixed), GRAPH)
     check_config(parse(GOOD + fixed.replace("5", "-1")), GRAPH)

@@ -1,4 +1,4 @@
-"""Requests that take one pass through an engine: rows of a batch together, errors to those they belong to."""
+"""Requests that take one pass through an engine: rows of a batch run together, errors go to their own requests."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Counting:
 
 @dataclass
 class Job:
-    """A row per id; answers with what the engine gave, in order."""
+    """A row per id; answers with the engine's results, in order."""
 
     rows: list[SequenceRequest]
     attentions: bool

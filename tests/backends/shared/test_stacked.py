@@ -12,7 +12,7 @@ BATCHED = ModelSignature(
 
 
 class Double:
-    """Y = 2 X, Z = 3 X; fails on any batch that holds a NaN; remembers what it was asked."""
+    """Y = 2 X, Z = 3 X; fails on any batch that contains a NaN; remembers its calls."""
 
     def __init__(self):
         self.calls = []

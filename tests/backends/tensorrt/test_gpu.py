@@ -86,7 +86,7 @@ def test_the_plan_completes_the_configuration(plan):
     assert list(config.output[0].dims) == [3]
 
 
-def test_a_plan_that_is_none_is_refused(plan):
+def test_a_file_that_is_not_a_plan_is_refused(plan):
     text = str(parse('input { name: "x" data_type: TYPE_FP32 dims: [2] } output { name: "y" data_type: TYPE_FP32 }'))
     (plan / "1" / "model.plan").write_bytes(b"garbage")
     with pytest.raises(SlipwayError, match="build it again on this machine"):

@@ -1,4 +1,4 @@
-"""Which shapes a plan takes: the FinBERT plan of shern2/test-triton-pub, and one of two profiles."""
+"""Which shapes a plan accepts: the FinBERT plan of shern2/test-triton-pub, and one of two profiles."""
 
 import pytest
 
@@ -69,4 +69,4 @@ def test_instance_groups_may_name_profiles():
     assert allowed_profiles(config(), 2) == (0, 1)
     assert allowed_profiles(config('max_batch_size: 1 instance_group { profile: ["1"] }'), 2) == (1,)
     message = refused(allowed_profiles, config('max_batch_size: 1 instance_group { profile: ["2"] }'), 2)
-    assert "optimization profile '2' is none of the plan's: it has the profiles 0 to 1" in message
+    assert "the plan does not have an optimization profile '2', only 0 to 1" in message

@@ -46,7 +46,7 @@ def test_a_plan_on_a_cpu_host_fails_with_the_reason_while_other_models_serve(tmp
     add_masked_sum(tmp_path)
     server = serve(tmp_path, "--exit-on-error=false", "--strict-readiness=false")
     reason = (
-        "unable to load model 'finbert-trt-model': a TensorRT plan runs on an NVIDIA GPU only, and this host has "
+        "unable to load model 'finbert-trt-model': a TensorRT plan runs only on an NVIDIA GPU, and this host has "
         f"none. {ALTERNATIVE}"
     )
     with tritonclient.http.InferenceServerClient(server.http) as client:

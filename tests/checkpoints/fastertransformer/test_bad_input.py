@@ -77,8 +77,8 @@ def test_a_file_that_became_shorter_since_is_an_error_of_that_file(directory):
 @pytest.mark.parametrize(
     ("change", "hint"),
     [
-        (("weight_data_type = fp32", "weight_data_type = fp16"), "is weight_data_type fp16 where fp32 is meant"),
-        (("weight_data_type = fp32", "weight_data_type = bf16"), "is weight_data_type fp16 where fp32 is meant"),
+        (("weight_data_type = fp32", "weight_data_type = fp16"), "is weight_data_type fp16 instead of fp32"),
+        (("weight_data_type = fp32", "weight_data_type = bf16"), "is weight_data_type fp16 instead of fp32"),
     ],
 )
 def test_a_wrong_data_type_is_guessed_from_the_sizes(directory, change, hint):
@@ -97,12 +97,12 @@ def test_a_wrong_data_type_is_guessed_from_the_sizes(directory, change, hint):
         (("= false\npos", "= 1\npos"), "missing: encoder.block.0.layer.1.DenseReluDense.wi2.weight.0.bin"),
     ],
 )
-def test_sizes_that_do_not_match_are_told_by_the_files(directory, change, named):
+def test_sizes_that_do_not_match_are_named_with_the_files(directory, change, named):
     edit(directory, change)
     assert named in refusal(directory).message
 
 
-def test_all_figures_that_are_none_are_named_at_once(directory):
+def test_all_invalid_figures_are_named_at_once(directory):
     edit(
         directory,
         ("d_model = 12", "d_model = twelve"),
@@ -142,8 +142,8 @@ def test_unknown_keys_and_files_get_a_warning_and_the_model_is_read(directory, c
     edit(directory, ("[structure]", "[structure]\nflux_capacitor = on"), ("[decoder]", "[decoder]\nwarp = 9"))
     (directory / "encoder.block.7.layer.0.layer_norm.weight.bin").write_bytes(b"left over")
     read_fastertransformer(directory, kind="T5")
-    assert "nothing here reads [decoder] warp, [structure] flux_capacitor" in caplog.text
-    assert "no array of the model is in encoder.block.7.layer.0.layer_norm.weight.bin" in caplog.text
+    assert "ignored: [decoder] warp, [structure] flux_capacitor" in caplog.text
+    assert "the model does not use encoder.block.7.layer.0.layer_norm.weight.bin" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -159,15 +159,15 @@ def test_a_missing_or_unknown_data_type_is_fp32_with_a_warning(directory, caplog
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"\x89PNG\r\n\x1a\n", "is no text file"),
-        (b"d_model = 12\n", "is no INI file: File contains no section headers"),
-        (b"[encoder\nd_model = 12", "is no INI file"),
+        (b"\x89PNG\r\n\x1a\n", "is not a text file"),
+        (b"d_model = 12\n", "is not an INI file: File contains no section headers"),
+        (b"[encoder\nd_model = 12", "is not an INI file"),
         (b"", r"has no section [encoder], only []"),
         (b"[gpt]\nhead_num = 4\n", r"has no section [encoder], only ['gpt']: is model_type T5 right?"),
-        (b"[gptj]\nhead_num = 4\n", "rotary position embeddings (GPT-J), which is not offered"),
+        (b"[gptj]\nhead_num = 4\n", "rotary position embeddings (GPT-J), which is not supported"),
     ],
 )
-def test_a_config_that_is_none_is_refused(directory, content, message):
+def test_a_config_that_is_not_an_ini_file_is_refused(directory, content, message):
     (directory / "config.ini").write_bytes(content)
     assert message in refusal(directory).message
 
@@ -175,15 +175,15 @@ def test_a_config_that_is_none_is_refused(directory, content, message):
 def test_a_checkpoint_without_config_or_directory_is_refused_by_path(directory):
     (directory / "config.ini").unlink()
     assert f"cannot read '{directory / 'config.ini'}': No such file" in refusal(directory).message
-    assert f"no checkpoint directory '{directory / 'x'}'" in refusal(directory / "x").message
+    assert f"checkpoint directory '{directory / 'x'}' does not exist" in refusal(directory / "x").message
 
 
 @pytest.mark.parametrize(
     ("kind", "code", "message"),
     [
-        ("GPT-J", Code.UNSUPPORTED, "rotary position embeddings (GPT-J), which is not offered"),
+        ("GPT-J", Code.UNSUPPORTED, "rotary position embeddings (GPT-J), which is not supported"),
         ("GPT-NeoX", Code.UNSUPPORTED, "rotary"),
-        ("BART", Code.UNSUPPORTED, "Unknown model 'BART': model_type is one of T5, T5-Encoder, GPT, bert, GPT-J"),
+        ("BART", Code.UNSUPPORTED, "Unknown model 'BART': model_type must be one of T5, T5-Encoder, GPT, bert, GPT-J"),
         ("GPT", Code.INVALID_ARG, "has no section [gpt], only ['encoder', 'decoder', 'structure']"),
         ("bert", Code.INVALID_ARG, "has no section [bert]"),
     ],
@@ -228,4 +228,4 @@ def test_names_of_tasks_cannot_leave_the_directory_and_each_task_has_a_section(t
 def test_a_stray_rank_does_not_change_over_how_many_the_model_is_split(directory, caplog):
     (directory / "encoder.block.0.layer.0.SelfAttention.q.weight.2.bin").write_bytes(b"\0" * 192)
     read_fastertransformer(directory, kind="T5")
-    assert "no array of the model is in encoder.block.0.layer.0.SelfAttention.q.weight.2.bin" in caplog.text
+    assert "the model does not use encoder.block.0.layer.0.SelfAttention.q.weight.2.bin" in caplog.text

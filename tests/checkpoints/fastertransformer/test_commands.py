@@ -1,4 +1,4 @@
-"""The two converters, on real T5 models made by transformers: what the files hold, and what is refused."""
+"""The two converters, on real T5 models made by transformers: the contents of the files, and refused models."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_the_first_converter_writes_the_files_and_the_keys_of_the_original(model
     assert sections.sections() == ["encoder", "decoder"]
     for name, config in (("encoder", model.encoder.config), ("decoder", model.decoder.config)):
         for key, value in config.to_dict().items():
-            if key not in ("_name_or_path", "architectures", "dtype"):  # told by the file, not by the model in memory
+            if key not in ("_name_or_path", "architectures", "dtype"):  # set by the file, not by the model in memory
                 assert sections[name][key.lower()] == str(value)
         assert "weight_data_type" not in sections[name]
     assert sections["decoder"]["decoder_start_token_id"] == "0"  # noqa: S105
@@ -211,7 +211,7 @@ def test_the_encoder_alone_has_an_empty_decoder_section(models, tmp_path):
 @pytest.mark.parametrize(
     ("command", "name", "more", "message"),
     [
-        (t5_ckpt_convert, "gated", [], "first layout cannot hold this model: tied_head"),
+        (t5_ckpt_convert, "gated", [], "first layout cannot represent this model: tied_head"),
         (huggingface_t5_ckpt_convert, "t5", ["-i_g", "3"], "3 ranks cannot share the 4 heads"),
         (huggingface_t5_ckpt_convert, "t5", ["-i_g", "0"], "not 0"),
         (huggingface_t5_ckpt_convert, "t5", ["-i", "/nowhere/at/all"], "/nowhere/at/all"),

@@ -1,4 +1,4 @@
-"""A checkpoint that was read computes what transformers computes: every family, on the torch engine."""
+"""A checkpoint computes the same as in transformers: every family, on the torch engine."""
 
 from __future__ import annotations
 

@@ -182,7 +182,7 @@ def test_a_head_with_numbers_of_its_own_is_not_tied(tmp_path):
 def test_copies_of_a_tied_array_that_differ_are_refused(tmp_path):
     save_model("bart", tmp_path)
     edit_arrays(tmp_path, lambda arrays: arrays.update({"model.encoder.embed_tokens.weight": torch.zeros(40, 16)}))
-    assert "model.encoder.embed_tokens.weight should be the same array as model.shared.weight" in refusal(tmp_path)
+    assert "model.encoder.embed_tokens.weight must equal model.shared.weight" in refusal(tmp_path)
 
 
 def test_separate_embeddings_of_marian_are_read(tmp_path):
@@ -236,7 +236,7 @@ def test_an_unknown_architecture_is_refused_with_those_that_are_known(tmp_path):
     assert "bart, bert, gpt2, m2m_100, marian, mbart, mt5, t5, vit" in message
 
 
-def test_every_size_that_is_no_number_is_named(tmp_path):
+def test_every_size_that_is_not_a_number_is_named(tmp_path):
     save_model("t5", tmp_path)
     edit_config(tmp_path, d_model="wide", d_ff=0)
     message = refusal(tmp_path)
@@ -270,7 +270,7 @@ def test_an_index_cannot_lead_out_of_its_directory(tmp_path):
     save_model("t5", tmp_path)
     (tmp_path / "model.safetensors").unlink()
     (tmp_path / "model.safetensors.index.json").write_text('{"weight_map": {"shared.weight": "../secret"}}')
-    assert "not a file of this directory" in refusal(tmp_path)
+    assert "not a file in this directory" in refusal(tmp_path)
 
 
 def test_a_torch_file_with_anything_but_tensors_is_not_unpickled(tmp_path):

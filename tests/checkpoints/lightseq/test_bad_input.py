@@ -1,4 +1,4 @@
-"""Files that are no models: each is refused with everything that is wrong about it, and nothing else happens."""
+"""Files that are not valid models: each is refused with all its problems, and nothing else happens."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_more_steps_than_the_engine_has_are_refused(tmp_path, values):
     assert "max_step is 1025, expected 1 to 1024" in refused(pb_of(tmp_path, longer))
 
 
-def test_a_hidden_size_that_is_no_multiple_of_four_is_refused(tmp_path, values):
+def test_a_hidden_size_that_is_not_a_multiple_of_four_is_refused(tmp_path, values):
     odd = {**values, "trg_embedding/norm_scale": np.zeros(6, np.float32)}
     assert "hidden_size is 6, expected a multiple of 4" in refused(pb_of(tmp_path, odd))
 
@@ -149,10 +149,10 @@ def test_a_field_of_the_wrong_kind_is_named_with_file_offset_and_field(tmp_path)
     assert "field 'model_conf/head_num' (1) is fixed32, expected int32 (offset 2 in model_conf)" in message
 
 
-def test_bytes_that_are_no_floats_are_named(tmp_path):
+def test_bytes_that_are_not_floats_are_named(tmp_path):
     path = tmp_path / "model.pb"
     path.write_bytes(b"\x0a\x05\x0a\x03abc")
-    assert "field 'src_embedding/token_embedding' has 3 bytes, no whole floats" in refused(path)
+    assert "field 'src_embedding/token_embedding' has 3 bytes, not a whole number of floats" in refused(path)
 
 
 def test_a_file_cut_off_anywhere_is_refused(tmp_path, values):
@@ -183,16 +183,16 @@ def test_noise_in_a_file_is_never_more_than_an_error(suffix, tmp_path):
 
 
 @pytest.mark.parametrize("data", [b"", b"not HDF5 at all", b"\x89HDF\r\n\x1a\n" + bytes(200)])
-def test_an_hdf5_that_is_none_is_refused(data, tmp_path):
+def test_a_file_that_is_not_hdf5_is_refused(data, tmp_path):
     path = tmp_path / "model.hdf5"
     path.write_bytes(data)
-    assert f"'{path}' is no HDF5 file that can be read" in refused(path)
+    assert f"'{path}' is not a readable HDF5 file" in refused(path)
 
 
 def test_without_h5py_an_hdf5_says_what_to_install(tmp_path, monkeypatch):
     (tmp_path / "model.hdf5").write_bytes(b"anything")
     monkeypatch.setitem(sys.modules, "h5py", None)
-    assert "pip install 'slipway[generate]'" in refused(tmp_path / "model.hdf5")
+    assert 'pip install "slipway-serving[generate]"' in refused(tmp_path / "model.hdf5")
 
 
 def test_an_hdf5_cut_off_is_refused(tmp_path, values):
@@ -241,7 +241,7 @@ def test_a_count_of_layers_that_are_not_there_is_refused(tmp_path, values):
 
 
 @pytest.mark.parametrize(("kind", "text"), [("float32", "expected uint8"), ("int32", "expected uint8")])
-def test_8_bit_weights_that_are_none_are_refused(kind, text, tmp_path):
+def test_malformed_8_bit_weights_are_refused(kind, text, tmp_path):
     path = write_lightseq(tmp_path / "model.hdf5", checkpoint(spec_of("QuantBert")), conf_of("QuantBert"))
     with h5py.File(path, "a") as file:
         name = "encoder_stack/0/ffn_first_kernel"
@@ -264,7 +264,7 @@ def test_an_8_bit_kernel_without_a_clip_is_refused(clip, tmp_path):
 @pytest.mark.parametrize(
     ("name", "value", "text"),
     [
-        ("moe_list_encoder", [5], "moe_list_encoder is [5], and the encoder has layers 0 to 1"),
+        ("moe_list_encoder", [5], "moe_list_encoder is [5], but the encoder has layers 0 to 1"),
         ("expert_num_decoder", 0, "expert_num_decoder is 0"),
         ("moe_topk_encoder", 3, "moe_topk_encoder is 3 of 3 experts, expected 1 or 2"),
         ("gate_type", 2, "gate_type is 2, expected 0 (soft) or 1 (hard)"),
@@ -298,9 +298,9 @@ def test_images_that_do_not_fit_are_named(name, value, text, tmp_path):
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        ({"head_bias": False, "tied_head": False}, "its head is an array of its own"),
+        ({"head_bias": False, "tied_head": False}, "its head is a separate array"),
         ({"logit_scale": 3.0}, "embeddings are multiplied by 1 and logits by 3"),
-        ({"encoder": None}, "it needs an encoder and a decoder only"),
+        ({"encoder": None}, "which consists of an encoder and a decoder"),
     ],
 )
 def test_what_the_format_cannot_say_is_not_written(change, text, tmp_path):
@@ -311,7 +311,7 @@ def test_what_the_format_cannot_say_is_not_written(change, text, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_all_reasons_against_a_stack_are_told_at_once(tmp_path):
+def test_all_reasons_against_a_stack_are_reported_at_once(tmp_path):
     spec = spec_of("Transformer")
     odd = replace(spec.encoder, head_size=3, attention_scale=0.1, gated=True, embedding_norm=True, position_rows=2)
     with pytest.raises(SlipwayError) as caught:
@@ -320,10 +320,10 @@ def test_all_reasons_against_a_stack_are_told_at_once(tmp_path):
         )
     for text in (
         "beam_size 3",
-        "2 heads of 3 are not as wide as the model, 8",
+        "2 heads of 3 are not as wide as the model (8)",
         "attention is scaled by 0.1",
         "gated",
-        "max_step is 6, and there are 2 positions",
-        "pre-norm layers need one more norm, after the last layer and nowhere else",
+        "max_step is 6, but there are 2 positions",
+        "pre-norm layers need exactly one more norm, after the last layer",
     ):
         assert text in caught.value.message

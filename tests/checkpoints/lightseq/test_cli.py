@@ -58,8 +58,8 @@ def test_a_failed_export_leaves_no_entry(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        (["--name", "demo"], "--repository and --name go together"),
-        (["--repository", ".", "--name", "../up"], "is no name of a model"),
+        (["--name", "demo"], "--repository and --name must be given together"),
+        (["--repository", ".", "--name", "../up"], "is not a valid model name"),
         (["--beam-size", "3"], "invalid choice: 3"),
         (["--source", "hf-llama"], "invalid choice: 'hf-llama'"),
         (["--hdf5", "--output", "a.pb"], "contradict"),

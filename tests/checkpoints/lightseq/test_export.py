@@ -1,4 +1,4 @@
-"""Exports: what Hugging Face and fairseq hold arrives in a LightSeq file, number for number, with its settings."""
+"""Exports: the numbers and settings of Hugging Face and fairseq models arrive unchanged in a LightSeq file."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def saved(source, directory, **changes):
 
 
 def expected_arrays(checkpoint, rows):
-    """Return what a file of `checkpoint` must hold: positions cut off, the first token type in every token."""
+    """Return the expected contents for `checkpoint`: positions cut off, the first token type in every token."""
     found = dict(checkpoint.weights.items())
     types = found.pop("encoder.embedding.types", None)
     if types is not None:
@@ -96,11 +96,11 @@ def test_settings_are_those_of_lightseqs_scripts(source, settings, tmp_path):
     ) == settings
 
 
-def test_the_longest_sequence_is_the_scripts_or_what_is_asked_for(tmp_path):
+def test_the_maximum_length_is_the_scripts_or_the_requested_one(tmp_path):
     directory = saved("hf-bart", tmp_path / "hf", max_position_embeddings=64)
     assert export(ExportOptions(directory, output=tmp_path / "a.pb")).conf.max_step == 50
     assert export(ExportOptions(directory, output=tmp_path / "b.pb", max_step=60)).conf.max_step == 60
-    with pytest.raises(SlipwayError, match="max_step is 65, and there are 64 positions"):
+    with pytest.raises(SlipwayError, match="max_step is 65, but there are 64 positions"):
         export(ExportOptions(directory, output=tmp_path / "c.pb", max_step=65))
 
 
@@ -138,8 +138,8 @@ def test_8_bit_exports_hold_nearly_the_same_model(source, base, suffix, tmp_path
     assert stack.embedding_scale == pytest.approx(scale)
 
 
-def test_there_is_no_8_bit_t5(tmp_path):
-    with pytest.raises(SlipwayError, match="no 8-bit T5"):
+def test_t5_cannot_be_exported_in_8_bits(tmp_path):
+    with pytest.raises(SlipwayError, match="does not have an 8-bit T5"):
         export(ExportOptions(saved("hf-t5", tmp_path / "hf"), output=tmp_path / "a.pb", ptq=True))
 
 
@@ -164,7 +164,7 @@ def test_gated_t5_is_pointed_to_mt5(tmp_path):
 
 def test_heads_that_are_not_as_wide_as_the_model_cannot_be_exported(tmp_path):
     save_model("t5", tmp_path / "hf")
-    with pytest.raises(SlipwayError, match="2 heads of 4 are not as wide as the model, 16"):
+    with pytest.raises(SlipwayError, match="2 heads of 4 are not as wide as the model \\(16\\)"):
         export(ExportOptions(tmp_path / "hf", output=tmp_path / "a.pb"))
 
 
@@ -172,7 +172,7 @@ def test_a_wrong_source_names_the_right_one(tmp_path):
     directory = saved("hf-bert", tmp_path / "hf")
     with pytest.raises(SlipwayError, match="is a 'bert', which source 'hf-bart' does not read; name --source hf-bert"):
         export(ExportOptions(directory, "hf-bart"))
-    with pytest.raises(SlipwayError, match="there is no model"):
+    with pytest.raises(SlipwayError, match="does not exist"):
         export(ExportOptions(tmp_path / "nowhere"))
     with pytest.raises(SlipwayError, match=r"source 'fairseq' is a \.pt file"):
         export(ExportOptions(directory, "fairseq"))
@@ -273,7 +273,7 @@ def test_an_8_bit_fairseq_export_is_named_so_and_keeps_its_scale(tmp_path):
     assert (spec.decoder.embedding_scale, spec.logit_scale) == (pytest.approx(sqrt(HIDDEN)), 1.0)
 
 
-def test_learned_positions_begin_behind_the_paddings_row(tmp_path):
+def test_learned_positions_begin_after_the_paddings_row(tmp_path):
     state = fairseq_state(learned=True)
     exported = export(ExportOptions(fairseq_file(tmp_path, state)))
     assert exported.conf.max_step == 30
@@ -325,11 +325,11 @@ def test_a_fairseq_model_that_does_not_fit_is_refused(change, text, tmp_path):
 
 
 @pytest.mark.parametrize("content", [{"model": {}}, {"args": Namespace()}, [1], {"args": Namespace(), "model": {}}])
-def test_files_that_are_no_fairseq_checkpoints_are_refused(content, tmp_path):
+def test_files_that_are_not_fairseq_checkpoints_are_refused(content, tmp_path):
     path = tmp_path / "model.pt"
     torch.save(content, path)
-    with pytest.raises(SlipwayError, match=r"no fairseq|no state dict"):
+    with pytest.raises(SlipwayError, match=r"not a fairseq|not the fairseq|no state dict"):
         export(ExportOptions(path))
     path.write_bytes(b"noise")
-    with pytest.raises(SlipwayError, match="no fairseq checkpoint"):
+    with pytest.raises(SlipwayError, match="not a fairseq checkpoint"):
         export(ExportOptions(path))

@@ -123,7 +123,7 @@ def test_a_message_in_two_pieces_is_merged_as_protobuf_merges(values, tmp_path):
     del second.encoder_stack[:], second.decoder_stack[:]
     path = tmp_path / "transformer.pb"
     path.write_bytes(first.SerializeToString() + second.SerializeToString())
-    cls.FromString(path.read_bytes())  # protobuf's own parser takes it
+    cls.FromString(path.read_bytes())  # protobuf's own parser accepts it
     assert_same(read_lightseq(path, "Transformer").checkpoint.weights, canonical(values))
 
 

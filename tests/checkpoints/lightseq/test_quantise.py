@@ -1,4 +1,4 @@
-"""8-bit weights: golden bytes, clips, and the size of what post-training quantisation writes."""
+"""8-bit weights: golden bytes, clips, and the size of a file from post-training quantisation."""
 
 from __future__ import annotations
 

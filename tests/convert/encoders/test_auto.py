@@ -1,4 +1,4 @@
-"""All candidates of one conversion: built, compared, measured, the fastest that passed packaged, all of it reported."""
+"""A conversion builds, compares, measures and reports all candidates, and packages the fastest that passed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def source(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def converted(source, tmp_path_factory) -> tuple[Converted, Path]:
-    """Every candidate of this machine, and the plain graph to compare with."""
+    """A conversion with every candidate that this machine can run, and the plain graph for comparison."""
     repository = tmp_path_factory.mktemp("models")
     return convert(source, ConvertOptions("finbert", repository, lengths=(8, 16), compare=True)), repository
 
@@ -100,7 +100,7 @@ def test_what_was_measured_is_written_into_the_config(converted):
         ("onnxruntime", "fp16", "model.onnx"),
     ],
 )
-def test_every_engine_and_precision_can_be_asked_for(source, tmp_path, engine, precision, file):
+def test_every_engine_and_precision_can_be_requested(source, tmp_path, engine, precision, file):
     conversion = convert(source, ConvertOptions("m", tmp_path, engine, precision, lengths=(8,)))
     assert conversion.report.chosen == f"{engine} {precision}"
     assert (tmp_path / "m-model/1" / file).is_file()
@@ -123,7 +123,7 @@ def test_a_candidate_that_fails_is_not_written_unless_it_is_accepted(tmp_path):
     assert not repository.exists()
     report = convert(graph, replace(options, accept=True)).report
     assert {each.status for each in report.candidates} == {"accepted although refused"}
-    assert "accepted by --accept although its cosine" in report.why
+    assert "--accept overrode the gate, although its cosine" in report.why
     assert "although its cosine" in (repository / "m/report.md").read_text()
 
 

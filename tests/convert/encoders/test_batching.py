@@ -1,4 +1,4 @@
-"""What the measured rates decide: batches, one by one, or an instance per core."""
+"""The plan that follows from the measured rates: batches, single requests, or one instance per core."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ def rates(length: int, *rows_per_second: float) -> list[Rate]:
 def test_batches_are_as_large_as_they_still_gain():
     plan = decide([*rates(32, 570, 700, 820, 900, 910), *rates(128, 180, 195, 200, 201, 202)], [], cores=2)
     assert (plan.instances, plan.max_tokens) == (1, 8 * 32)
-    assert "1.60 times the rows at 32 tokens" in plan.why
+    assert "1.60 times as many rows at 32 tokens" in plan.why
 
 
 def test_where_batches_gain_nothing_requests_run_one_by_one():
     plan = decide(rates(128, 8.0, 8.1, 8.2, 8.2, 8.3), [], cores=2)
     assert (plan.instances, plan.max_tokens) == (1, 0)
-    assert "they run one by one" in plan.why
+    assert "times the rows of single requests: no batching" in plan.why
 
 
 def test_an_instance_per_core_must_bring_what_a_lone_request_loses():

@@ -1,4 +1,4 @@
-"""Sources that are one file: ONNX, TorchScript, torch.export."""
+"""Sources in a single file: ONNX, TorchScript, torch.export."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_an_onnx_file_becomes_one_model_that_answers_as_the_file(tmp_path, engin
 
 def test_ids_of_a_graph_stay_inside_its_table(tmp_path):
     conversion = convert(write_encoder_graph(tmp_path / "encoder.onnx"), options(tmp_path))
-    assert conversion.report.candidates[0].figures.rows > 64  # none failed on an id beyond the table
+    assert conversion.report.candidates[0].figures.rows > 64  # no case failed on an id outside the table
 
 
 def test_a_graph_without_batch_dimension_is_converted_without_one(tmp_path):
@@ -69,7 +69,7 @@ def test_a_graph_without_batch_dimension_is_converted_without_one(tmp_path):
     assert run(tmp_path, encoder_inputs(1, 5))["embedding"].shape == (1, HIDDEN)
 
 
-def test_external_data_beside_the_graph_comes_along(tmp_path):
+def test_external_data_next_to_the_graph_is_copied(tmp_path):
     folder = tmp_path / "source"
     folder.mkdir()
     convert(write_external(folder / "encoder.onnx", "weights.bin"), options(tmp_path))
@@ -88,7 +88,7 @@ def test_external_data_outside_of_the_graphs_folder_is_refused(tmp_path):
                 entry.value = "../weights.bin"
     path.write_bytes(model.SerializeToString())
     (folder / "weights.bin").rename(tmp_path / "weights.bin")
-    with pytest.raises(SlipwayError, match=r"external data in '\.\./weights\.bin', outside of its own folder"):
+    with pytest.raises(SlipwayError, match=r"external data in '\.\./weights\.bin', outside its own folder"):
         convert(path, options(tmp_path))
     assert not (tmp_path / "models").exists()
 
@@ -96,7 +96,7 @@ def test_external_data_outside_of_the_graphs_folder_is_refused(tmp_path):
 def test_a_truncated_onnx_file_is_refused_in_one_line(tmp_path):
     path = write_encoder_graph(tmp_path / "encoder.onnx")
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(SlipwayError, match=r"is no ONNX file, or it is truncated") as caught:
+    with pytest.raises(SlipwayError, match=r"is not an ONNX file, or it is truncated") as caught:
         convert(path, options(tmp_path))
     assert "\n" not in str(caught.value)
 
@@ -108,13 +108,13 @@ def test_torchscript_with_declared_inputs_answers_as_the_module(tmp_path, engine
     np.testing.assert_allclose(answer, [[2, 2], [0, 0]])
 
 
-def test_torchscript_without_declared_inputs_says_how_to_declare_them(tmp_path):
+def test_the_error_for_torchscript_without_declared_inputs_names_the_option(tmp_path):
     with pytest.raises(SlipwayError, match="name each with --input NAME:TYPE:DIMS"):
         convert(write_torchscript(tmp_path / "net.pt"), options(tmp_path))
 
 
 @pytest.mark.parametrize("engine", ["pytorch", "onnxruntime"])
-def test_an_exported_program_tells_its_inputs_itself(tmp_path, engine):
+def test_an_exported_program_lists_its_own_inputs(tmp_path, engine):
     convert(write_exported(tmp_path / "net.pt2"), options(tmp_path, engine))
     declared = config(tmp_path).input[0]
     assert (list(declared.dims), config(tmp_path).max_batch_size) == ([2], 16)
@@ -129,10 +129,11 @@ def test_inputs_that_the_module_cannot_take_are_named_with_their_shapes(tmp_path
 
 def test_a_file_of_another_kind_is_refused(tmp_path):
     (tmp_path / "model.h5").write_bytes(b"x")
-    with pytest.raises(SlipwayError, match=r"of no known kind: expected a directory or a file that ends in .onnx"):
+    expected = r"is not a supported source: expected a directory or a file that ends in .onnx"
+    with pytest.raises(SlipwayError, match=expected):
         convert(tmp_path / "model.h5", options(tmp_path))
     (tmp_path / "model.pt").write_bytes(b"garbage")
-    with pytest.raises(SlipwayError, match=r"is no TorchScript or torch\.export file"):
+    with pytest.raises(SlipwayError, match=r"is not a TorchScript or torch\.export file"):
         convert(tmp_path / "model.pt", options(tmp_path))
 
 
@@ -156,7 +157,8 @@ def test_values_of_integers_that_nobody_knows_are_not_quantised_on_trust(tmp_pat
         net = torch.nn.Sequential(torch.nn.Embedding(100, 16), torch.nn.Linear(16, 4)).eval()
         torch.jit.save(torch.jit.trace(net, torch.zeros(1, 3, dtype=torch.int64)), str(tmp_path / "net.pt"))
     declared = ("ids:INT64:-1,-1",)
-    with pytest.raises(SlipwayError, match=r"values of input 'ids' are not known; tell .*--input ids:TYPE:DIMS:LIMIT"):
+    expected = r"range of input 'ids' is unknown; declare it .*--input ids:TYPE:DIMS:LIMIT"
+    with pytest.raises(SlipwayError, match=expected):
         convert(tmp_path / "net.pt", options(tmp_path, precision="int8", inputs=declared))
     conversion = convert(
         tmp_path / "net.pt", options(tmp_path, precision="int8", inputs=("ids:INT64:-1,-1:100",), accept=True)
@@ -187,6 +189,6 @@ def test_external_data_in_a_folder_of_its_own_comes_along(tmp_path):
 def test_a_calibration_file_that_is_none_is_refused_in_one_line(tmp_path, content):
     (tmp_path / "rows.npz").write_bytes(content)
     path = write_encoder_graph(tmp_path / "encoder.onnx")
-    with pytest.raises(SlipwayError, match=r"calibration file .* is no \.npz file of arrays") as caught:
+    with pytest.raises(SlipwayError, match=r"calibration file .* is not an \.npz file of arrays") as caught:
         convert(path, options(tmp_path, calibration=tmp_path / "rows.npz"))
     assert "\n" not in str(caught.value)

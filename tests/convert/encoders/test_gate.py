@@ -1,4 +1,4 @@
-"""The numeric gate: each criterion breaks for its own reason, and says by how much."""
+"""The numeric gate: each criterion fails for its own reason, and reports by how much."""
 
 from __future__ import annotations
 
@@ -83,7 +83,8 @@ def test_an_answer_that_depends_on_its_batch_mates_is_refused():
 
     assert verdict(network).passed
     assert any(
-        "a row alone and in a batch differ by 0.01 (allowed" in problem for problem in verdict(batch_dependent).problems
+        "a row alone differs from the same row in a batch by 0.01 (allowed" in problem
+        for problem in verdict(batch_dependent).problems
     )
 
 
@@ -94,7 +95,7 @@ def test_labels_that_change_are_refused_by_their_share():
         return {"y": answer}
 
     problems = verdict(swapped, "int8").problems
-    assert any(problem.startswith("the winning label is the reference's on ") for problem in problems)
+    assert any(problem.startswith("its winning label matches the reference on ") for problem in problems)
     assert any("required: 99%" in problem for problem in problems)
 
 
@@ -129,7 +130,7 @@ def test_a_score_of_one_element_is_compared_over_all_rows():
     assert not judged(1.0).passed
 
 
-def test_a_candidate_that_fails_to_answer_is_refused_with_its_error():
+def test_a_candidate_that_fails_to_run_is_refused_with_its_error():
     def failing(inputs):
         if len(inputs["x"]) > 1:
             raise invalid("too many rows")
@@ -140,7 +141,7 @@ def test_a_candidate_that_fails_to_answer_is_refused_with_its_error():
 
 def test_a_candidate_of_another_shape_is_refused():
     found = verdict(lambda inputs: {"y": network(inputs)["y"][:, :3]})
-    assert found.problems == ("output 'y' has shape [3], the reference [4] on rows",)
+    assert found.problems == ("output 'y' has shape [3], the reference has [4] on rows",)
 
 
 def test_one_row_of_garbage_among_many_good_ones_is_refused():
@@ -151,7 +152,7 @@ def test_one_row_of_garbage_among_many_good_ones_is_refused():
         return {"y": answer}
 
     problems = verdict(spoiled, "int8", compares_labels=False, embeds=True).problems
-    assert any("its cosine to the reference is as low as" in problem for problem in problems)
+    assert any("its worst row's cosine to the reference is" in problem for problem in problems)
 
 
 def test_scores_that_hardly_differ_must_keep_their_order():
@@ -166,7 +167,7 @@ def test_scores_that_hardly_differ_must_keep_their_order():
     assert not constant.passed
 
 
-def test_scores_that_both_mask_are_no_difference_in_any_precision():
+def test_scores_that_both_sides_mask_are_equal_in_every_precision():
     class Masked(Subject):
         def reference(self, alone):
             answer = network(alone)["y"].copy()
@@ -179,7 +180,7 @@ def test_scores_that_both_mask_are_no_difference_in_any_precision():
         assert not judge(network, expected, precision, INTERFACE).passed
 
 
-def test_a_score_that_is_no_number_in_both_does_not_excuse_the_others():
+def test_a_score_that_is_nan_on_both_sides_does_not_excuse_the_others():
     class Scores(Subject):
         def reference(self, alone):
             scores = network(alone)["y"][:, :1]

@@ -1,4 +1,4 @@
-"""torch.export files with a dynamic batch: read by engines as they are, never traced into the sizes of an example."""
+"""torch.export files with a dynamic batch: engines read them directly, without a trace that fixes sizes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Graphs as packages ship them: rows without a second dim, scalars, no shapes, pixels, rows that are not apart."""
+"""Graphs as packages ship them: rows without a second dim, scalars, no shapes, pixels, dependent rows."""
 
 from __future__ import annotations
 
@@ -89,13 +89,13 @@ def test_rows_that_depend_on_values_are_not_batched_and_the_report_says_so(tmp_p
 def test_the_range_of_integers_is_guessed_and_that_is_said(tmp_path):
     conversion = converted(tmp_path, loop_count(tmp_path))
     [note] = conversion.report.notes
-    assert note.startswith("which values input 'k' (INT64) takes is not known, so it was compared on 0 and 1 alone")
+    assert note.startswith("the range of input 'k' (INT64) is unknown, so it was compared only on 0 and 1")
     assert "--input k:INT64:DIMS:LIMIT" in note
 
 
 def test_a_graph_without_shapes_is_converted_with_declared_dims_or_a_sample(tmp_path):
     path = graph_of(tmp_path, [("Relu", ["x"], ["y"])], [("x", FLOAT, None)], [("y", FLOAT, None)])
-    with pytest.raises(SlipwayError, match=r"no shape for input 'x'.*--input x:FP32:DIMS .* --sample FILE\.npz"):
+    with pytest.raises(SlipwayError, match=r"the shape of input 'x'.*--input x:FP32:DIMS .* --sample FILE\.npz"):
         converted(tmp_path, path)
     converted(tmp_path, path, inputs=("x:FP32:-1,4",))
     assert (config(tmp_path).max_batch_size, list(config(tmp_path).input[0].dims)) == (16, [4])
@@ -127,9 +127,9 @@ def test_sizes_that_a_graph_takes_are_found_by_trying(tmp_path):
     assert "compared and measured with 16, 32, 64 in its variable dims" in conversion.report.notes[0]
 
 
-def test_where_nothing_that_is_made_up_fits_a_sample_is_asked_for(tmp_path):
+def test_if_all_made_up_inputs_fail_the_error_suggests_a_sample(tmp_path):
     path = picture(tmp_path, 7 * 11)  # no usual side is a multiple
-    with pytest.raises(SlipwayError, match=r"in every size that was tried: give typical ones with --sample FILE\.npz"):
+    with pytest.raises(SlipwayError, match=r"every size that was tried: give typical inputs with --sample FILE\.npz"):
         converted(tmp_path, path)
     np.savez(tmp_path / "sample.npz", x=np.random.default_rng(0).random((2, 3, 77, 154), np.float32))
     conversion = converted(tmp_path, path, sample=tmp_path / "sample.npz")
@@ -141,10 +141,10 @@ def test_where_nothing_that_is_made_up_fits_a_sample_is_asked_for(tmp_path):
     ("arrays", "problem"),
     [
         ({"z": np.zeros(3)}, "lacks 'x': it needs an array for each input"),
-        ({"x": np.zeros((2, 3, 16, 16))}, "'x' is FP64, the model takes FP32"),
+        ({"x": np.zeros((2, 3, 16, 16))}, "'x' is FP64, but the model takes FP32"),
         (
             {"x": np.zeros((2, 16, 16), np.float32)},
-            r"'x' has the shape \[2, 16, 16\], the model takes \[-1, 3",
+            r"'x' has shape \[2, 16, 16\], but the model takes \[-1, 3",
         ),
         ({"x": np.zeros((2, 3, 5, 5), np.float32)}, "the model fails on it: onnx runtime error"),
     ],
@@ -179,7 +179,7 @@ def test_a_dynamically_quantised_graph_is_written_without_batching_and_says_why(
     path = graph_of(tmp_path, nodes, [("x", FLOAT, ["n", 8])], [("y", FLOAT, ["n", 3])], [weights])
     conversion = converted(tmp_path, path)
     assert config(tmp_path).max_batch_size == 0
-    assert "depends on the other rows of its batch: it is quantised dynamically" in conversion.report.notes[0]
+    assert "depend on the other rows of its batch: it is quantised dynamically" in conversion.report.notes[0]
     rows = np.random.default_rng(1).random((3, 8), np.float32)
     expected = onnxruntime.InferenceSession(path).run(None, {"x": rows})[0]
     np.testing.assert_allclose(answer(tmp_path, x=rows)["y"], expected, atol=1e-5)

@@ -1,4 +1,4 @@
-"""`slipway convert` on tiny checkpoints of every family, and on directories that are no good."""
+"""`slipway convert` on tiny checkpoints of every family, and on unusable directories."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ TEXTS = ["The cat sat on the mat.", "Stocks rallied, and the British pound gaine
 
 
 def convert_text_model(source: Path, *, name: str, repository: Path, overwrite: bool = False) -> Converted:
-    """Convert to the plainest candidate, in no time."""
+    """Convert quickly, to the simplest candidate."""
     options = ConvertOptions(name, repository, "onnxruntime", "fp32", lengths=(8,), overwrite=overwrite)
     return convert(source, options)
 
 
 def answer(repository: Path, name: str, texts: list[str]) -> np.ndarray:
-    """Run tokenizer and encoder of a written repository, as the ensemble would."""
+    """Run the tokenizer and encoder of a written repository, as the ensemble would."""
     tokenizer = Tokenizer.from_file(str(repository / f"{name}-tokenizer/1/tokenizer.json"))
     session = onnxruntime.InferenceSession(repository / f"{name}-model/1/model.onnx")
     names = [each.name for each in session.get_inputs()]
@@ -96,7 +96,7 @@ def test_a_plain_encoder_answers_with_hidden_states(tmp_path):
     assert answer(tmp_path / "models", "m", TEXTS).shape[0::2] == (3, 32)
 
 
-def test_a_default_prompt_stands_before_every_text(tmp_path):
+def test_a_default_prompt_is_put_before_every_text(tmp_path):
     source = add_sentence_transformers(write_checkpoint(tmp_path / "source"))
     prompts = {"default_prompt_name": "query", "prompts": {"query": "the cat "}}
     (source / "config_sentence_transformers.json").write_text(json.dumps(prompts))
@@ -137,7 +137,7 @@ def test_existing_models_need_overwrite(tmp_path):
     repository = tmp_path / "models"
     (repository / "m").mkdir(parents=True)
     (repository / "m" / "config.pbtxt").write_text("mine")
-    with pytest.raises(SlipwayError, match="exists already; --overwrite replaces it"):
+    with pytest.raises(SlipwayError, match="already exists; --overwrite replaces it"):
         convert_text_model(source, name="m", repository=repository)
     assert snapshot(repository) == {"m/config.pbtxt": b"mine"}
     convert_text_model(source, name="m", repository=repository, overwrite=True)
@@ -167,7 +167,7 @@ def drop_vocabulary(source: Path) -> None:
 
 
 SPOILED = {
-    "'vocab_size' should be a whole number and is None": drop_vocabulary,
+    "'vocab_size' should be an integer but is None": drop_vocabulary,
     "'id2label' should map numbers to names": lambda source: edit_json(source / "config.json", id2label={"x": "y"}),
     "module '1' is not supported": lambda source: (source / "modules.json").write_text("[1]"),
     "pooling without the prompt": lambda source: edit_json(source / "1_Pooling/config.json", include_prompt=False),
@@ -181,7 +181,7 @@ SPOILED = {
     ),
     "cannot load the weights": lambda source: (source / "model.safetensors").write_bytes(b"garbage"),
     "cannot load the weights .*no file named": lambda source: (source / "model.safetensors").unlink(),
-    "arrays missing, first 'encoder.layer.2": lambda source: edit_json(source / "config.json", num_hidden_layers=3),
+    "missing arrays, first 'encoder.layer.2": lambda source: edit_json(source / "config.json", num_hidden_layers=3),
     "has no tokenizer: expected tokenizer.json or vocab.txt": lambda source: (source / "tokenizer.json").unlink(),
     "cannot open the tokenizer": lambda source: (source / "tokenizer.json").write_text("{}"),
     "module 'Dense' is not supported": lambda source: (source / "modules.json").write_text(
@@ -194,7 +194,7 @@ SPOILED = {
 
 
 @pytest.mark.parametrize("message", SPOILED)
-def test_a_source_that_is_no_good_gives_a_one_line_cause_and_writes_nothing(tmp_path, message):
+def test_an_unusable_source_is_refused_in_one_line_and_nothing_is_written(tmp_path, message):
     source = add_sentence_transformers(write_checkpoint(tmp_path / "source"))
     SPOILED[message](source)
     with pytest.raises(SlipwayError, match=message) as caught:
@@ -210,7 +210,7 @@ def test_a_head_without_a_task_is_refused_by_name(tmp_path):
         read_source(source)
 
 
-def test_a_head_is_not_asked_for_what_it_was_not_trained_for(tmp_path):
+def test_a_task_that_a_head_was_not_trained_for_is_refused(tmp_path):
     source = write_checkpoint(tmp_path / "source")
     with pytest.raises(SlipwayError, match="cannot serve the task 'fill-mask'; it can serve: hidden-states"):
         read_source(source, task=Task.MASK)
@@ -222,6 +222,6 @@ def test_positions_of_the_fairseq_families_start_after_the_padding_id(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "..", "-x", "a b"])
-def test_names_that_are_no_model_names_are_refused(tmp_path, name):
+def test_names_that_are_not_model_names_are_refused(tmp_path, name):
     with pytest.raises(SlipwayError, match="is not a model name"):
         convert_text_model(tmp_path, name=name, repository=tmp_path / "models")

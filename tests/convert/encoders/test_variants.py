@@ -1,4 +1,4 @@
-"""Which engines and precisions are tried, and why the others are not."""
+"""The engines and precisions that are tried, and why the others are not."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ def test_what_auto_passes_over_is_tried_when_named():
 
 
 def test_a_precision_an_engine_lacks_is_refused_with_those_it_has():
-    with pytest.raises(SlipwayError, match="'onnxruntime' has no precision 'bf16' here; it has: fp32, fp16, int8"):
+    expected = "'onnxruntime' does not support precision 'bf16'; supported: fp32, fp16, int8"
+    with pytest.raises(SlipwayError, match=expected):
         choose_variants(options("onnxruntime", "bf16"))
 
 

@@ -1,4 +1,4 @@
-"""`slipway convert` on tiny checkpoints that generate text, and what it refuses."""
+"""`slipway convert` on tiny checkpoints that generate text, and the ones that it refuses."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def converted(sources, tmp_path_factory) -> tuple[Path, Converted]:
-    """T5 as it is converted without a word about engines."""
+    """T5 converted without options for engine and precision."""
     repository = tmp_path_factory.mktemp("models")
     return repository, convert(sources["t5"], ConvertOptions("m", repository))
 
@@ -66,7 +66,7 @@ def test_candidates_of_both_engines_are_compared_in_tokens_a_second(converted):
     assert report.chosen == max(passed, key=lambda each: each.rate).label
 
 
-def test_the_report_is_written_beside_the_engine_for_machines_and_people(converted):
+def test_the_report_is_written_next_to_the_engine_as_json_and_markdown(converted):
     repository, conversion = converted
     document = json.loads((repository / "m-model/report.json").read_text())
     assert document["chosen"] == conversion.report.chosen
@@ -86,7 +86,7 @@ def test_five_models_are_written_and_the_optional_inputs_pass_through_the_ensemb
 
 
 @pytest.mark.parametrize("family", ["gpt2", "marian", "bart"])
-def test_every_kind_of_model_gives_the_ids_of_transformers(sources, family, tmp_path):
+def test_every_kind_of_model_generates_the_ids_of_transformers(sources, family, tmp_path):
     report = convert(sources[family], plain(tmp_path / "models")).report
     agreement = report.candidates[0].figures
     assert agreement.same_rows + agreement.ties == agreement.rows > 20
@@ -116,16 +116,19 @@ def test_the_written_model_serves_arguments_of_its_own_for_each_row(converted):
 @pytest.mark.parametrize(
     ("inputs", "message"),
     [
-        ({"temperature": np.array([[np.nan]], np.float32)}, "input 'temperature': nan is not allowed"),
-        ({"beam_width": np.array([[1000]], np.uint32)}, "input 'beam_width': 1000 is not allowed, only 1 to 64"),
-        ({"max_output_len": np.array([[2**31]], np.uint32)}, "max_output_len is 2.14748e+09, and 4096 tokens"),
+        ({"temperature": np.array([[np.nan]], np.float32)}, "input 'temperature': nan is out of range"),
+        ({"beam_width": np.array([[1000]], np.uint32)}, "input 'beam_width': 1000 is out of range, expected 1 to 64"),
+        ({"max_output_len": np.array([[2**31]], np.uint32)}, "max_output_len is 2.14748e+09, but only 4096 tokens"),
         ({"max_output_len": np.array([[1], [2]], np.uint32)}, "has 2 values for 1 rows"),
-        ({"input_ids": np.array([[99999]])}, "its ids reach from 99999 to 99999, the vocabulary has"),
+        ({"input_ids": np.array([[99999]])}, "its ids range from 99999 to 99999, but the vocabulary has"),
         ({"attention_mask": np.zeros((1, 4), np.int64)}, "row 0: it has no tokens"),
-        ({"attention_mask": np.ones((1, 3), np.int64)}, "'input_ids' has shape [1, 4] and 'attention_mask' [1, 3]"),
+        (
+            {"attention_mask": np.ones((1, 3), np.int64)},
+            "'input_ids' has shape [1, 4], but 'attention_mask' has shape [1, 3]",
+        ),
     ],
 )
-def test_a_bad_request_is_told_what_is_wrong_and_leaves_its_neighbours_alone(converted, inputs, message):
+def test_a_bad_request_gets_the_reason_and_leaves_its_neighbours_alone(converted, inputs, message):
     repository, _ = converted
     good = {"input_ids": np.array([[5, 9, 7, 1]])}
     with open_model(repository / "m-model") as model:
@@ -144,7 +147,9 @@ def test_defaults_come_from_the_generation_config(sources, tmp_path):
     config = text_format.Parse((tmp_path / "models/m-model/config.pbtxt").read_text(), model_config_pb2.ModelConfig())
     values = {key: value.string_value for key, value in config.parameters.items()}
     assert (values["beam_width"], values["max_output_len"], values["len_penalty"]) == ("4", "20", "2")
-    assert report.notes == ["generation_config.json sets no_repeat_ngram_size to 3, which has no counterpart here"]
+    assert report.notes == [
+        "generation_config.json sets no_repeat_ngram_size to 3, which is not supported and is ignored"
+    ]
 
 
 def test_a_first_token_that_the_checkpoint_forces_is_forced_and_rules_ctranslate2_out(tmp_path):
@@ -153,12 +158,12 @@ def test_a_first_token_that_the_checkpoint_forces_is_forced_and_rules_ctranslate
     path.write_text(json.dumps(json.loads(path.read_text()) | {"forced_bos_token_id": 7}))
     report = convert(source, ConvertOptions("m", tmp_path / "models", precision="fp32")).report
     assert report.chosen == "torch float32"
-    assert report.skipped[0].reason == "CTranslate2 cannot do forced first tokens"
+    assert report.skipped[0].reason == "not supported by CTranslate2: forced first tokens"
     with open_model(tmp_path / "models/m-model") as model:
         ids = np.array([[5, 9, 1]])
         default = model.run({"input_ids": ids})
         other = model.run({"input_ids": ids, "forced_first_id": np.array([[11]], np.uint32)})
-        with pytest.raises(SlipwayError, match="forced_first_id is 9999, the vocabulary has"):
+        with pytest.raises(SlipwayError, match="forced_first_id is 9999, but the vocabulary has"):
             model.run({"input_ids": ids, "forced_first_id": np.array([[9999]], np.uint32)})
     assert (default["output_ids"][0, 0, 0], other["output_ids"][0, 0, 0]) == (7, 11)
 
@@ -171,7 +176,7 @@ def test_torch_files_convert_like_safetensors(tmp_path):
     assert (tmp_path / "models/m-model/1/pytorch_model.bin").is_file()
 
 
-def test_a_dry_run_tells_what_it_would_do_and_writes_nothing(sources, tmp_path):
+def test_a_dry_run_reports_what_it_would_do_and_writes_nothing(sources, tmp_path):
     conversion = convert(sources["gpt2"], ConvertOptions("m", tmp_path / "models", dry_run=True))
     assert not conversion.written
     assert sorted(conversion.models) == MODELS
@@ -180,25 +185,25 @@ def test_a_dry_run_tells_what_it_would_do_and_writes_nothing(sources, tmp_path):
 
 
 def test_int8_that_goes_another_way_is_refused_and_written_only_when_accepted(sources, tmp_path, monkeypatch):
-    monkeypatch.setattr(gate, "TOKENS", 1.01)  # more than there is: tiny models differ by luck
+    monkeypatch.setattr(gate, "TOKENS", 1.01)  # unreachable, because tiny models may match by chance
     options = ConvertOptions("m", tmp_path / "models", "ctranslate2", precision="int8")
-    assert "of the tokens before a row takes another way are those of transformers" in refusal(sources["t5"], options)
+    assert "of the tokens match transformers up to the first difference in each row" in refusal(sources["t5"], options)
     conversion = convert(sources["t5"], replace(options, accept=True))
-    assert conversion.report.why.startswith("it was accepted by --accept although")
+    assert conversion.report.why.startswith("--accept overrode the gate, although")
 
 
 def test_a_model_of_the_name_is_not_replaced_unasked(converted, sources):
     repository, _ = converted
-    with pytest.raises(SlipwayError, match="exists already; --overwrite replaces it"):
+    with pytest.raises(SlipwayError, match="already exists; --overwrite replaces it"):
         convert(sources["t5"], plain(repository))
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"engine": "openvino"}, "engine 'openvino' does not generate text; choose ctranslate2 or torch"),
-        ({"precision": "bf16"}, "engine 'ctranslate2' has no precision 'bf16' here; it has: fp32, int8"),
-        ({"precision": "fp16", "engine": "auto"}, "has no precision 'fp16' here; it has: fp32, int8, bf16"),
+        ({"engine": "openvino"}, "engine 'openvino' cannot run models that generate text; choose ctranslate2 or torch"),
+        ({"precision": "bf16"}, "engine 'ctranslate2' does not support precision 'bf16'; supported: fp32, int8"),
+        ({"precision": "fp16", "engine": "auto"}, "does not support precision 'fp16'; supported: fp32, int8, bf16"),
         ({"task": Task.TEXT_GENERATION}, "cannot serve the task 'text-generation'; it can serve: text2text-generation"),
         ({"task": Task.EMBEDDING}, "cannot serve the task 'embedding'"),
     ],
@@ -250,14 +255,14 @@ def test_the_gate_forgives_a_tie_and_nothing_else():
     assert (verdict.figures.ties, verdict.problems) == (2, ())
     (problem,) = judge(answers([4, 7, 6]), asked, "fp32").problems
     assert problem == (
-        "2 of 2 rows differ from transformers; first: row 0 alone, 1 tokens, token 1: 7 where transformers has 5"
+        "2 of 2 rows differ from transformers; first difference: row 0 alone (1 tokens), token 1: 7 instead of 5"
     )
 
 
-def test_reduced_precision_is_held_to_the_share_of_tokens_before_another_way():
+def test_reduced_precision_must_match_a_share_of_tokens_before_the_first_difference():
     asked = [question([4, 5, 6, 7], [{4}, {5}, {6}, {7}])]
     verdict = judge(answers([4, 5, 6, 8]), asked, "int8")
     (problem,) = verdict.problems
     assert verdict.figures.share == 0.75
-    assert problem.startswith("75.0% of the tokens before a row takes another way")
+    assert problem.startswith("75.0% of the tokens match transformers up to the first difference in each row")
     assert judge(answers([4, 5, 6, 7]), asked, "int8").problems == ()

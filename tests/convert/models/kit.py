@@ -1,4 +1,4 @@
-"""A model that `slipway convert` writes, run as the python backend runs it, without a server around it."""
+"""Run a model that `slipway convert` writes as the python backend would, without a server."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from slipway.errors import SlipwayError
 
 
 class Heard:
-    """Everything that one request was answered with. `gone` once `stays` answers have come: the client left."""
+    """All responses to one request. It counts as cancelled after `stays` responses."""
 
     def __init__(self, stays: int | None = None) -> None:
         self.responses: list[InferenceResponse | None] = []
@@ -44,12 +44,12 @@ class Heard:
 
     @property
     def error(self) -> TritonError | None:
-        """The error of the last answer."""
+        """The error in the last response."""
         last = self.responses[-1]
         return None if last is None else last.error()
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Return the tensors of the one answer."""
+        """Return the tensors of the only response."""
         [response] = self.responses
         assert response is not None
         assert response.error() is None, response.error().message()
@@ -57,7 +57,7 @@ class Heard:
 
 
 class OpenedModel:
-    """An initialized model."""
+    """An initialised model."""
 
     def __init__(self, model: PythonModel, surface: Any, module: Any, *, decoupled: bool) -> None:
         self.module = module
@@ -71,13 +71,13 @@ class OpenedModel:
         return heard.arrays()
 
     def refusal(self, **arrays: np.ndarray) -> tuple[str, str]:
-        """Return code and text of the error that answers one request."""
+        """Return the code and message of the error response to one request."""
         [heard] = self.execute([arrays])
         assert heard.error is not None
         return heard.error.code().name, heard.error.message()
 
     def execute(self, asked: Sequence[Mapping[str, np.ndarray]], stays: Sequence[int | None] = ()) -> list[Heard]:
-        """Run requests as one batch and return what each heard."""
+        """Run the requests as one batch and return the responses to each."""
         heard = [Heard(each) for each in stays or [None] * len(asked)]
         requests = [
             self._surface.InferenceRequest.received(
@@ -107,7 +107,7 @@ def opened(
     files: Mapping[str, str] | None = None,
     decoupled: bool = False,
 ) -> Iterator[OpenedModel]:
-    """Yield a model, initialized, whose model.py is the text `source`; `files` come to lie beside it."""
+    """Yield an initialised model whose model.py has the text `source`, with `files` next to it."""
     version = directory / "1"
     version.mkdir(parents=True, exist_ok=True)
     for name, text in {"model.py": source, **(files or {})}.items():
@@ -120,6 +120,7 @@ def opened(
     scope = ModelScope(None, "m_0", str(directory), str(version))  # type: ignore[arg-type]  no model asks the server
     surface = build_surface(scope)
     space = ImportSpace([version], surface)
+    space.open()
     model = PythonModel(scope, "m", decoupled)
     try:
         module = space.import_module("model")
@@ -133,7 +134,7 @@ def opened(
 
 @contextmanager
 def written(directory: Path, name: str, **settings: Any) -> Iterator[OpenedModel]:
-    """Yield the model `name` as it is written today."""
+    """Yield the model `name` as it is currently written."""
     with opened(directory, model_source(name), **settings) as model:
         yield model
 

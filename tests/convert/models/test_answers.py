@@ -1,4 +1,4 @@
-"""The models that turn a network's figures into words, on figures worked out by hand."""
+"""The models that turn a network's outputs into answers, on values computed by hand."""
 
 from __future__ import annotations
 
@@ -64,13 +64,13 @@ def test_a_mask_is_filled_with_the_five_likeliest_words(filler):
     np.testing.assert_allclose(answer["scores"], [[0.4, 0.3, 0.1, 0.1, 0.05], [0.5, 0.2, 0.1, 0.06, 0.05]], rtol=1e-5)
 
 
-def test_a_text_without_a_mask_fails_alone_and_is_told_the_mask(filler):
+def test_a_text_without_a_mask_fails_alone_and_the_error_names_the_mask(filler):
     logits = np.zeros((1, 2, len(VOCABULARY)), np.float32)
     asked = [{"input_ids": np.array([[6, 5]]), "logits": logits}, {"input_ids": np.array([[6, 1]]), "logits": logits}]
     bad, good = filler.execute(asked)
     assert (bad.error.code().name, bad.error.message()) == (
         "INVALID_ARG",
-        "every text needs the mask token '[MASK]'",
+        "every text must contain the mask token '[MASK]'",
     )
     assert good.arrays()["scores"].shape == (1, 5)
 
@@ -82,7 +82,7 @@ def spans(tmp_path):
 
 
 CONTEXT = "Zoë paid 42 pounds"
-PLACES = [(-1, -1), (0, 3), (4, 8), (9, 11), (12, 18), (-1, -1)]  # the question's tokens stand nowhere
+PLACES = [(-1, -1), (0, 3), (4, 8), (9, 11), (12, 18), (-1, -1)]  # the question's tokens have no place
 
 
 def logits_of(*probabilities):
@@ -102,10 +102,10 @@ def test_an_answer_is_the_likeliest_span_of_the_context_in_characters(spans):
     np.testing.assert_allclose(answer["score"], [[0.3 / 0.45 * 0.2 / 0.5]], rtol=1e-5)
 
 
-def test_characters_are_counted_not_bytes_and_an_end_stands_never_before_its_start(spans):
+def test_characters_are_counted_not_bytes_and_an_end_is_never_before_its_start(spans):
     answer = spans.ask(
         context=texts([CONTEXT]),
-        start_logits=logits_of([0.1, 0.2, 0.3, 0.1, 0.2, 0.1]),  # the likeliest start is after the likeliest end
+        start_logits=logits_of([0.1, 0.2, 0.3, 0.1, 0.2, 0.1]),  # the most likely start is after the most likely end
         end_logits=logits_of([0.1, 0.5, 0.1, 0.1, 0.1, 0.1]),
         offsets=np.array([PLACES]),
     )
@@ -132,7 +132,7 @@ WORD_PLACES = [(-1, -1), (0, 3), (4, 6), (7, 11), (12, 16), (17, 20), (21, 26), 
 
 
 def entities(tmp_path, tags, text=TEXT, places=WORD_PLACES):
-    """Return the entities of a text whose tokens are tagged so, each with probability 0.75."""
+    """Return the entities of a text with the given tags, each with probability 0.75."""
     logits = np.zeros((1, len(tags), len(TAGS)), np.float32)
     for place, tag in enumerate(tags):
         logits[0, place, TAGS.index(tag)] = np.log(3 * (len(TAGS) - 1))
@@ -155,7 +155,7 @@ def test_neighbouring_tokens_of_one_kind_are_one_entity_with_its_mean_score(tmp_
 @pytest.mark.parametrize(
     ("tags", "expected"),
     [
-        (("I-PER", "I-PER", "O", "O", "O", "O"), [("PER", "Ana de")]),  # an inside begins one too
+        (("I-PER", "I-PER", "O", "O", "O", "O"), [("PER", "Ana de")]),  # an inside tag starts one too
         (("B-PER", "B-PER", "I-PER", "O", "O", "O"), [("PER", "Ana"), ("PER", "de Ruiz")]),
         (("O", "O", "O", "O", "B-LOC", "E-LOC"), [("LOC", "São Paulo")]),
         (("O", "O", "O", "O", "S-LOC", "S-LOC"), [("LOC", "São"), ("LOC", "Paulo")]),

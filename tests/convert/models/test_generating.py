@@ -29,7 +29,7 @@ def checkpoint(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def directory(checkpoint, tmp_path_factory) -> Path:
-    """A directory of models whose `engine/1` has the checkpoint."""
+    """A directory of models in which `engine/1` contains the checkpoint."""
     root = tmp_path_factory.mktemp("models")
     shutil.copytree(checkpoint, root / "engine/1")
     return root
@@ -54,7 +54,7 @@ def streaming(directory, checkpoint):
 
 @pytest.fixture(scope="module")
 def expected(checkpoint) -> Any:
-    """Return what transformers generates after some ids."""
+    """Return what transformers generates from the ids."""
     network = hf.AutoModelForCausalLM.from_pretrained(checkpoint).eval()
 
     def generated(ids: list[int], tokens: int, **settings: Any) -> list[list[int]]:
@@ -92,7 +92,7 @@ def test_a_bad_request_is_refused_with_its_code_and_fails_no_other(engine, expec
     zero, unknown, good = engine.execute(asked)
     assert (zero.error.code().name, zero.error.message()) == (
         "INVALID_ARG",
-        "input 'beam_width': 0 is not allowed, only 1 to 64",
+        "input 'beam_width': 0 is out of range, expected 1 to 64",
     )
     assert unknown.error.code().name == "INVALID_ARG"
     assert good.arrays()["output_ids"].tolist() == [expected(IDS[1], 8)]
@@ -103,7 +103,7 @@ def test_a_beam_search_whose_client_is_gone_is_cancelled(engine):
     assert heard.error.code().name == "CANCELLED"
 
 
-def test_a_model_without_its_checkpoint_says_what_is_missing(tmp_path):
+def test_a_model_without_its_checkpoint_names_what_is_missing(tmp_path):
     with (
         pytest.raises(SlipwayError, match=r"TritonModelException: .*config\.json"),
         written(tmp_path, "generate", inputs=INPUTS, parameters=SETTINGS),
@@ -146,8 +146,8 @@ def test_a_stream_whose_client_is_gone_stops(streaming):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (texts(["a"], ["b"]), "a stream is of one text, and the request has 2"),
-        (np.array([[b"\xff"]], dtype=np.object_), "input 'text' is not UTF-8: "),
+        (texts(["a"], ["b"]), "a stream takes one text, but the request has 2"),
+        (np.array([[b"\xff"]], dtype=np.object_), "input 'text' is not valid UTF-8: "),
     ],
 )
 def test_a_text_that_cannot_be_streamed_is_refused_and_fails_no_other(streaming, text, message):

@@ -1,4 +1,4 @@
-"""What every written model keeps to, so that NVIDIA Triton can run it too."""
+"""The rules for every written model, which make sure that NVIDIA Triton can run it too."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ STUB = Path(__file__).parents[3] / "typings/triton_python_backend_utils.pyi"
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_model_stands_alone_and_only_those_with_an_engine_need_slipway(name):
+def test_a_model_is_self_contained_and_only_those_with_an_engine_need_slipway(name):
     imported: set[str] = set()
     for node in ast.walk(ast.parse(model_source(name))):
         if isinstance(node, ast.Import):
@@ -48,20 +48,16 @@ def test_every_task_with_an_answer_has_its_model_and_no_model_is_left_over():
     assert answers | {"tokenizer", "detokenizer", *ENGINES} == set(NAMES)
 
 
-def test_what_the_types_promise_of_tritons_module_is_there(tmp_path):
+def test_the_type_stub_of_tritons_module_only_has_existing_names(tmp_path):
     surface = build_surface(ModelScope(None, "m_0", str(tmp_path), str(tmp_path)))
-    promised = {
-        name
-        for node in ast.parse(STUB.read_text()).body
-        for name in (
-            [alias.asname or alias.name for alias in node.names]
-            if isinstance(node, ast.ImportFrom) and node.module != "typing"
-            else [node.name]
-            if isinstance(node, ast.FunctionDef)
-            else [node.target.id]
-            if isinstance(node, ast.AnnAssign)
-            else []
-        )
-    }
+    promised = set()
+    for node in ast.parse(STUB.read_text()).body:
+        match node:
+            case ast.ImportFrom(module=module, names=names) if module != "typing":
+                promised |= {alias.asname for alias in names if alias.asname}  # `as` is what exports a name
+            case ast.FunctionDef(name=name) | ast.AnnAssign(target=ast.Name(id=name)):
+                promised.add(name)
+            case ast.Assign(targets=[ast.Name(id=name)]):
+                promised.add(name)
     assert len(promised) == 7
     assert all(hasattr(surface, name) for name in promised)

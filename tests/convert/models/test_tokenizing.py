@@ -34,7 +34,7 @@ def test_texts_become_ids_padded_to_the_longest_of_the_request(tmp_path, tokeniz
     assert {array.dtype for array in answer.values()} == {np.dtype(np.int64)}
 
 
-def test_a_prompt_stands_before_every_text(tmp_path, tokenizer):
+def test_a_prompt_is_put_before_every_text(tmp_path, tokenizer):
     prompt = {"PROMPT": "the dog "}
     with written(
         tmp_path, "tokenizer", inputs=["text"], outputs=["input_ids"], parameters=prompt, files=tokenizer
@@ -42,7 +42,7 @@ def test_a_prompt_stands_before_every_text(tmp_path, tokenizer):
         assert model.ask(text=texts(["sat"]))["input_ids"].tolist() == [[CLS, THE, DOG, SAT, SEP]]
 
 
-def test_two_inputs_are_pairs_and_offsets_stand_in_the_second_alone(tmp_path, tokenizer):
+def test_two_inputs_are_pairs_and_offsets_are_positions_in_the_second(tmp_path, tokenizer):
     outputs = [*FIELDS, "offsets"]
     with written(tmp_path, "tokenizer", inputs=["question", "context"], outputs=outputs, files=tokenizer) as model:
         answer = model.ask(question=texts(["a dog"]), context=texts(["the cat"]))
@@ -76,7 +76,7 @@ def test_one_label_is_refused_and_fails_no_other_request(zero_shot):
     both = {"text": texts(["the"]), "labels": texts(["cat", "dog"])}
     bad, good = zero_shot.execute([{**both, "labels": texts(["cat"])}, both])
     assert bad.error.code().name == "INVALID_ARG"
-    assert bad.error.message() == "input 'labels' has 1 labels, and it takes two to choose"
+    assert bad.error.message() == "input 'labels' needs at least two labels to choose from, but has 1"
     assert good.arrays()["input_ids"].shape == (1, 2, 7)
 
 
@@ -84,7 +84,7 @@ def test_a_text_that_is_not_utf8_is_refused_by_the_name_of_its_input(tmp_path, t
     with written(tmp_path, "tokenizer", inputs=["text"], outputs=["input_ids"], files=tokenizer) as model:
         code, message = model.refusal(text=np.array([[b"caf\xe9"]], dtype=np.object_))
     assert code == "INVALID_ARG"
-    assert message.startswith("input 'text' is not UTF-8: 'utf-8' codec can't decode byte 0xe9 in position 3")
+    assert message.startswith("input 'text' is not valid UTF-8: 'utf-8' codec can't decode byte 0xe9 in position 3")
 
 
 def test_a_request_of_no_rows_has_tensors_of_no_rows(tmp_path, tokenizer):

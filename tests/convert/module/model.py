@@ -1,4 +1,4 @@
-"""The model of nv-ingest's guide in small: a script with a class, its checkpoint, and the command line of the guide."""
+"""A tiny version of the model in nv-ingest's guide: a script with a class, its checkpoint, and the guide's command."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import torch
 
 
 class DebertaLargeModel(torch.nn.Module):
-    """Two matrices instead of 24 layers; like the original it takes token types and does not use them."""
+    """Two matrices instead of 24 layers; like the original, it accepts token types but does not use them."""
 
     def __init__(self):
         super().__init__()
@@ -39,7 +39,7 @@ IO_CONFIG = (
     '"dtype":"float32","shape":[1]}]}'
 )
 
-# As it stands in the guide, less the program's name.
+# As in the guide, without the program name.
 COMMAND = """
     --ckpt-path "./scratch/caption_classification/3/weights/fold0/model/model_0.pt" \\
     --dynamic-batching \\
@@ -61,7 +61,7 @@ COMMAND = """
 
 
 def guide_command() -> list[str]:
-    """Return the words of the guide's command."""
+    """Return the arguments of the guide's command."""
     return shlex.split(COMMAND.replace("\\\n", " ").format(io_config=IO_CONFIG))
 
 
@@ -135,7 +135,7 @@ def examples(rows: int) -> dict[str, np.ndarray]:
 
 
 def answer(model: Any, inputs: dict[str, np.ndarray]) -> np.ndarray:
-    """Return PyTorch's answer to `examples`."""
+    """Return PyTorch's output for `inputs`."""
     import torch
 
     with torch.no_grad():

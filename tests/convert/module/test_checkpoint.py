@@ -1,4 +1,4 @@
-"""Which files of weights are read, and what is said of those that are not."""
+"""The weight files that are read, and the errors for those that are not."""
 
 from __future__ import annotations
 
@@ -74,14 +74,14 @@ def write_torchscript(torch, path):
 
 
 SPOILED = {
-    "no such file": lambda _, path: path.with_name("other").touch(),
-    "is no checkpoint that can be read": lambda _, path: path.write_bytes(b"garbage"),
-    "is no checkpoint that can be read: ": lambda _, path: path.write_bytes(b""),
+    "is not a file": lambda _, path: path.with_name("other").touch(),
+    "is not a readable checkpoint": lambda _, path: path.write_bytes(b"garbage"),
+    "is not a readable checkpoint: ": lambda _, path: path.write_bytes(b""),
     "is a TorchScript program, not a state_dict": write_torchscript,
-    "holds no state_dict but a dict with the keys 'epoch', 'lr'": lambda torch, path: torch.save(
+    "contains a dict with the keys 'epoch', 'lr' instead of a state_dict": lambda torch, path: torch.save(
         {"epoch": 1, "lr": 0.1}, path
     ),
-    "holds no state_dict but a list": lambda torch, path: torch.save([1], path),
+    "contains a list instead of a state_dict": lambda torch, path: torch.save([1], path),
     r"missing '0.bias', '1.weight', '1.bias'; '0.weight' is \[1\] in the file, \[2, 3\] in the class": (
         lambda torch, path: torch.save({"0.weight": torch.ones(1)}, path)
     ),
@@ -92,7 +92,7 @@ SPOILED = {
 
 
 @pytest.mark.parametrize("message", SPOILED)
-def test_a_file_that_is_no_good_is_named_with_the_reason_in_one_line(torch, model, tmp_path, message):
+def test_an_unusable_file_is_named_with_the_reason_in_one_line(torch, model, tmp_path, message):
     path = tmp_path / "c.pt"
     SPOILED[message](torch, path)
     with pytest.raises(SlipwayError, match=message) as caught:
@@ -105,8 +105,8 @@ def test_a_truncated_file_is_named(torch, model, tmp_path):
     path = tmp_path / "c.pt"
     torch.save(model.state_dict(), path)
     path.write_bytes(path.read_bytes()[:-200])
-    with pytest.raises(SlipwayError, match="is no checkpoint that can be read"):
+    with pytest.raises(SlipwayError, match="is not a readable checkpoint"):
         load_weights(model, path, allow_pickle=False)
     path.rename(tmp_path / "c.safetensors")
-    with pytest.raises(SlipwayError, match="is no checkpoint that can be read"):
+    with pytest.raises(SlipwayError, match="is not a readable checkpoint"):
         load_weights(model, tmp_path / "c.safetensors", allow_pickle=False)

@@ -1,4 +1,4 @@
-"""`slipway convert-module` as it is typed: the guide's command, its options, what it writes, keeps and refuses."""
+"""`slipway convert-module` on the command line: the guide's command, its options, what it writes, keeps and refuses."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def files(directory: Path) -> set[str]:
 
 
 def one_line_error(capsys, *words: str) -> str:
-    """Run a command that must fail, and return its one line."""
+    """Run a command that must fail, and return its one-line error."""
     assert convert(*words) == 1
     error = capsys.readouterr().err
     assert error.count("\n") == 1
@@ -62,7 +62,7 @@ def refused_usage(capsys, *words: str) -> str:
 
 @pytest.fixture
 def guide(tmp_path, monkeypatch):
-    """The guide's directory with a tiny model in it, entered."""
+    """The guide's directory with a tiny model in it, as the current directory."""
     checkpoint = tmp_path / "scratch/caption_classification/3/weights/fold0/model/model_0.pt"
     model = write_model(tmp_path / "triton_models/caption_classification", checkpoint=str(checkpoint))
     monkeypatch.chdir(tmp_path)
@@ -70,7 +70,7 @@ def guide(tmp_path, monkeypatch):
 
 
 @pytest.mark.capability("3.1")
-def test_the_guides_command_writes_its_tree_and_says_what_to_do_without_tensorrt(guide, tmp_path, capsys):
+def test_the_guides_command_writes_its_tree_and_advises_what_to_do_without_tensorrt(guide, tmp_path, capsys):
     assert convert(*guide_command()) == 0
     assert files(tmp_path / "triton_models") == {
         "caption_classification/model_script.py",
@@ -85,7 +85,7 @@ def test_the_guides_command_writes_its_tree_and_says_what_to_do_without_tensorrt
 
 
 @pytest.mark.capability("3.3")
-def test_the_generated_config_says_what_the_guide_asks_for(guide, tmp_path):
+def test_the_generated_config_matches_the_guide(guide, tmp_path):
     convert(*guide_command())
     expected = """
         name: "deberta_large_onnx" platform: "onnxruntime_onnx" max_batch_size: 8
@@ -127,7 +127,7 @@ DEFAULTS = {
 
 
 @pytest.mark.capability("3.2")
-def test_help_lists_every_option_with_its_default_and_says_that_the_script_is_run(capsys):
+def test_help_lists_every_option_with_its_default_and_warns_that_the_script_is_run(capsys):
     with pytest.raises(SystemExit) as caught:
         convert("--help")
     assert caught.value.code == 0
@@ -172,7 +172,7 @@ def test_an_unused_input_is_left_out_of_the_config_and_named(tmp_path, capsys):
 
 
 @pytest.mark.capability("3.9")
-def test_the_listed_inputs_stand_in_the_config_in_the_order_of_the_arguments(tmp_path):
+def test_the_listed_inputs_are_in_the_config_in_the_order_of_the_arguments(tmp_path):
     write_model(tmp_path)
     assert convert(*command(tmp_path, triton_inputs="input_mask,input_ids")) == 0
     config = read_config(tmp_path / "repo/m_onnx/config.pbtxt")
@@ -185,9 +185,12 @@ def test_the_listed_inputs_stand_in_the_config_in_the_order_of_the_arguments(tmp
     [
         (
             {"triton_inputs": "input_ids,input_mask", "model_class_name": "UsesTypes"},
-            "--triton-inputs leaves out 'input_token_type_ids', which the model computes with",
+            "--triton-inputs omits 'input_token_type_ids', which the model needs",
         ),
-        ({"triton_inputs": "input_ids,masc"}, "'masc' is no input of --model-io-config (inputs: input_ids, input_mask"),
+        (
+            {"triton_inputs": "input_ids,masc"},
+            "'masc' is not an input in --model-io-config (inputs: input_ids, input_mask",
+        ),
         ({"triton_inputs": "input_ids,input_mask,input_ids"}, "'input_ids' is given more than once"),
         (
             {"triton_inputs": "input_ids,input_mask,input_token_type_ids"},
@@ -205,7 +208,7 @@ def test_inputs_that_the_model_needs_or_has_not_are_errors_that_name_them(tmp_pa
 @pytest.mark.capability("3.10")
 def test_preferred_batch_sizes_over_the_maximum_are_refused(tmp_path, capsys):
     error = one_line_error(capsys, *command(tmp_path, preferred_batch_sizes="1,8,16"))
-    assert "--preferred-batch-sizes has 16, which is over --max-batch-size 8" in error
+    assert "--preferred-batch-sizes has 16, which exceeds --max-batch-size 8" in error
 
 
 @pytest.mark.capability("3.10")
@@ -216,7 +219,7 @@ def test_the_memory_limit_may_be_a_number_or_a_shift_in_one_word_or_three(tmp_pa
 
 
 @pytest.mark.parametrize("words", [["much"], ["1<<99"], ["0"], ["-1"], ["2**30"], ["1", "<<"]])
-def test_a_memory_limit_that_is_no_number_is_named(tmp_path, capsys, words):
+def test_a_memory_limit_that_is_not_a_number_is_named(tmp_path, capsys, words):
     assert "--memory-pool-limit" in refused_usage(capsys, *command(tmp_path), "--memory-pool-limit", *words)
 
 
@@ -271,7 +274,7 @@ def test_variable_dimensions_stay_variable(tmp_path):
 def test_ids_over_a_small_vocabulary_are_not_tried_again_and_again(tmp_path, capsys):
     write_model(tmp_path, script=SCRIPT.replace("1000", "10"))
     assert convert(*command(tmp_path)) == 0
-    assert "integers of the examples are below 2" in capsys.readouterr().out
+    assert "example integers are below 2" in capsys.readouterr().out
 
 
 def test_a_dictionary_of_outputs_is_taken_in_its_order(tmp_path):
@@ -284,7 +287,7 @@ def test_a_dictionary_of_outputs_is_taken_in_its_order(tmp_path):
 
 
 @pytest.mark.capability("3.7")
-def test_a_second_run_keeps_everything_and_says_so_and_overwrite_makes_it_anew(tmp_path, capsys):
+def test_a_second_run_keeps_and_reports_every_file_and_overwrite_writes_it_again(tmp_path, capsys):
     write_model(tmp_path)
     words = command(tmp_path)
     convert(*words)
@@ -293,7 +296,7 @@ def test_a_second_run_keeps_everything_and_says_so_and_overwrite_makes_it_anew(t
     capsys.readouterr()
     assert convert(*words) == 0
     printed = capsys.readouterr().out
-    assert all(f"kept '{path}': it exists already; --overwrite replaces it" in printed for path in paths)
+    assert all(f"kept '{path}': it already exists; --overwrite replaces it" in printed for path in paths)
     assert "running the code" not in printed
     assert [(path.stat().st_mtime_ns, path.read_bytes()) for path in paths] == before
     (tmp_path / "repo/m_onnx/labels.txt").write_text("mine")
@@ -304,19 +307,19 @@ def test_a_second_run_keeps_everything_and_says_so_and_overwrite_makes_it_anew(t
     assert (tmp_path / "repo/m_onnx/labels.txt").read_text() == "mine"
 
 
-def test_the_onnx_file_stays_where_onnx_path_says_and_the_repository_has_a_copy(tmp_path):
+def test_the_onnx_file_stays_at_onnx_path_and_the_repository_has_a_copy(tmp_path):
     write_model(tmp_path)
     convert(*command(tmp_path))
     assert (tmp_path / "model.onnx").read_bytes() == (tmp_path / "repo/m_onnx/1/model.onnx").read_bytes()
 
 
-def test_a_stage_that_was_not_asked_for_is_not_said_to_exist(tmp_path, capsys):
+def test_a_stage_that_was_not_requested_is_not_reported_as_kept(tmp_path, capsys):
     write_model(tmp_path)
     assert convert(*command(tmp_path, generate_triton_config=False)) == 0
     printed = capsys.readouterr().out
-    assert "TensorRT engine: not asked for" in printed
-    assert "Triton configuration: not asked for" in printed
-    assert "exists already" not in printed
+    assert "TensorRT engine: not requested" in printed
+    assert "Triton configuration: not requested" in printed
+    assert "already exists" not in printed
     assert files(tmp_path / "repo") == {"m_onnx/1/model.onnx"}
 
 
@@ -354,15 +357,15 @@ def test_a_model_of_other_dims_than_the_onnx_file_is_refused(tmp_path, capsys):
         ),
         (
             {"model_class_name": "Deberta"},
-            "no model class 'Deberta'; its classes of torch.nn.Module: DebertaLargeModel, UsesTypes",
+            "no model class 'Deberta'; its torch.nn.Module classes: DebertaLargeModel, UsesTypes",
         ),
-        ({"ckpt_path": "/nowhere.pt"}, "no such file: --ckpt-path '/nowhere.pt'"),
-        ({"model_script_path": "/nowhere.py"}, "no such file: --model-script-path '/nowhere.py'"),
+        ({"ckpt_path": "/nowhere.pt"}, "--ckpt-path '/nowhere.pt' is not a file"),
+        ({"model_script_path": "/nowhere.py"}, "--model-script-path '/nowhere.py' is not a file"),
         ({"generate_onnx": False, "generate_triton_config": False}, "nothing to do"),
-        ({"max_batch_size": 0}, "--max-batch-size 0: it is 1 or more"),
+        ({"max_batch_size": 0}, "--max-batch-size 0: must be 1 or more"),
         ({"max_queue_delay": -1}, "--max-queue-delay -1"),
         ({"model_name": "a/b"}, "--model-name: invalid model name 'a/b'"),
-        ({"input_size": [8, 64]}, "no input of --model-io-config has or takes it (input_ids [128]"),
+        ({"input_size": [8, 64]}, "no input in --model-io-config accepts it (input_ids [128]"),
         ({"use_fp16": True, "use_int8": True}, "either fp16 or int8"),
         ({"device": "cuda"}, "--device cuda: "),
     ],
@@ -388,9 +391,9 @@ def test_missing_and_unexpected_weights_are_named(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('"shape":[1]', '"shape":[2]', "output 'output' FP32 [2] is declared, forward returns FP32 [1, 1]"),
+        ('"shape":[1]', '"shape":[2]', "output 'output' FP32 [2] is declared, but forward returns FP32 [1, 1]"),
         ('"float32","shape":[1]', '"int64","shape":[1]', "output 'output' INT64 [1] is declared"),
-        ('"int64"', '"float32"', "the model fails on an example of --model-io-config with RuntimeError"),
+        ('"int64"', '"float32"', "the model fails on an example input for --model-io-config with RuntimeError"),
     ],
 )
 def test_an_io_config_that_does_not_fit_the_model_is_refused(tmp_path, capsys, old, new, message):
@@ -405,7 +408,8 @@ def test_an_export_that_computes_something_else_is_refused_with_the_difference(t
     write_model(tmp_path, script=BAKED)
     assert convert(*command(tmp_path)) == 1
     printed = capsys.readouterr()
-    assert re.search(r"refused: output 'output' at batch 8 differs from the model by 3\.\d+ \(allowed: ", printed.err)
+    expected = r"refused: output 'output' on batch 8 differs from the reference by 3\.\d+ \(allowed: "
+    assert re.search(expected, printed.err)
     assert "| batch 8 | output |" in printed.out
     assert not (tmp_path / "repo").exists()
     assert not (tmp_path / "model.onnx").exists()
@@ -473,7 +477,7 @@ def test_a_precision_that_changes_the_answers_is_refused_with_the_cosine(tmp_pat
     script = SCRIPT.replace("torch.sigmoid(self.head(hidden.sum(1) / 8))", "torch.sin(30 * self.head(hidden.sum(1)))")
     write_model(tmp_path, script=script)
     error = one_line_error(capsys, *command(tmp_path, use_int8=True))
-    assert re.search(r"the int8 ONNX model is refused: .* with a cosine of -?0\.\d+ \(at least 0.999\)", error)
+    assert re.search(r"the int8 ONNX model is refused: .* with a cosine of -?0\.\d+ \(required: 0.999\)", error)
     assert not (tmp_path / "repo").exists()
 
 
@@ -564,11 +568,11 @@ def test_an_alias_that_cannot_be_is_refused(tmp_path, capsys, changes, message):
 
 @pytest.mark.parametrize("size", ["abc", "-1", "1.5"])
 def test_an_example_size_that_is_none_is_refused_in_words(tmp_path, capsys, size):
-    assert f"'{size}' is no size" in refused_usage(capsys, *command(tmp_path), "--input-size", "8", size)
+    assert f"'{size}' is not a size" in refused_usage(capsys, *command(tmp_path), "--input-size", "8", size)
 
 
 def test_a_repository_that_cannot_be_made_is_named(tmp_path, capsys):
     write_model(tmp_path)
     (tmp_path / "file").write_text("")
     error = one_line_error(capsys, *command(tmp_path, triton_repo=tmp_path / "file" / "repo"))
-    assert f"cannot write in '{tmp_path}/file'" in error
+    assert f"cannot write to '{tmp_path}/file'" in error

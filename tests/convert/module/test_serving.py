@@ -36,7 +36,7 @@ class DebertaLargeModel(torch.nn.Module):
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
-    """A repository with `deberta_large_onnx`, its alias `deberta_large`, and a slow model; PyTorch's forms by name."""
+    """A repository with `deberta_large_onnx`, its alias `deberta_large`, a slow model; PyTorch models by name."""
     directory = tmp_path_factory.mktemp("serving")
     quick = write_model(directory / "quick")
     slow = write_model(directory / "slow", script=SLOW)

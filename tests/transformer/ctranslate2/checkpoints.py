@@ -1,4 +1,4 @@
-"""Tiny random models of transformers, saved as checkpoints: the reference, and what the engines are given."""
+"""Tiny random models of transformers, saved as checkpoints: the reference, and the engines' input."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ MODELS: dict[str, tuple[str, str, dict[str, Any]]] = {
 
 @dataclass(frozen=True)
 class Tiny:
-    """A model of transformers and the checkpoint that was read from what it saved."""
+    """A model of transformers, and the checkpoint read from its files."""
 
     reference: Any
     checkpoint: Checkpoint
@@ -83,7 +83,7 @@ def make(name: str, directory: Path, **changes: Any) -> Tiny:
     with torch.no_grad():
         for key, parameter in model.named_parameters():
             if parameter.ndim == 1:
-                parameter.add_(torch.randn_like(parameter) * 0.1)  # biases and scales that can be told from none
+                parameter.add_(torch.randn_like(parameter) * 0.1)  # biases and scales that have an effect
             elif "position" not in key:
                 spread = 0.5 if "embed" in key or "shared" in key or "wte" in key else 3.0  # else tokens repeat
                 parameter.copy_(torch.randn_like(parameter) * parameter.shape[-1] ** -0.5 * spread)

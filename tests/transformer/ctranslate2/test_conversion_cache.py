@@ -38,7 +38,7 @@ def changed(weights, name):
     return Weights(arrays | {name: Array(array.shape, lambda: array)})
 
 
-def test_the_digest_tells_every_difference(opened):
+def test_the_digest_shows_every_difference(opened):
     checkpoint = opened("bart")[0].checkpoint
     spec, weights = checkpoint.spec, checkpoint.weights
     one = digest(spec, weights, "float32", "4.8")
@@ -180,7 +180,7 @@ def test_conversion_holds_one_array_at_a_time(opened, tmp_path):
     shapes = checkpoint.weights.shapes
     weights = Weights({name: Array(shape, lambda name=name: read(name)) for name, shape in shapes.items()})
     write_model(checkpoint.spec, weights, tmp_path, storage="float32")
-    assert most <= 3  # queries, keys and values stand side by side
+    assert most <= 3  # queries, keys and values are side by side
 
 
 def test_reading_a_mapped_file_leaves_no_page_of_it_in_memory(tmp_path):

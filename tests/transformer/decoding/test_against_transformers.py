@@ -1,4 +1,4 @@
-"""The Hugging Face beam search gives what `transformers.generate` gives on the same scores."""
+"""The Hugging Face beam search returns the same as `transformers.generate` on the same scores."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def any_decoding(chance: random.Random) -> Decoding:
 
 
 @pytest.mark.capability("0.10")
-def test_a_row_gets_the_same_whatever_it_is_decoded_with():
+def test_a_row_gets_the_same_result_with_any_batch_mates():
     chance = random.Random(0)
     for case in range(40):
         count = chance.randint(2, 9)
@@ -74,7 +74,7 @@ def test_plain_greedy_rows_move_nothing_until_one_is_finished():
 
 
 class Impatient(CollectingListener):
-    """Stops row 0 after its second token, and writes down what it hears."""
+    """Stops row 0 after its second token, and records its calls."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -126,7 +126,7 @@ def test_a_row_without_any_finite_score_ends_and_its_mates_do_not_notice(way, br
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: f"{way.search.value}-{way.top_k}-{way.top_p}-{way.temperature}")
-def test_a_score_that_is_no_number_is_impossible_and_an_infinite_one_is_certain(way):
+def test_a_score_that_is_not_a_number_is_impossible_and_an_infinite_one_is_certain(way):
     scores = [0.0, -math.inf, math.nan, 2.0, math.inf, 1.0, -math.inf]
     found = decode(way, Constant(0, given=scores))
     assert found[0].ids[:2] == (4, 4)

@@ -1,4 +1,4 @@
-"""Beam search under the three length rules, held to transformers, to slow references and to complete enumeration."""
+"""Beam search by the three length rules, compared with transformers, slow references and complete enumeration."""
 
 from __future__ import annotations
 

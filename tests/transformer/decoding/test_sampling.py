@@ -24,7 +24,7 @@ def shares(scores, temperature=1.0):
 
 
 def within(probabilities, mass: float) -> dict[int, float]:
-    """What remains of sorted probabilities of which `mass` is drawn from; the last one only in part."""
+    """The part of sorted probabilities that makes up `mass`; the last one only in part."""
     kept, left = {}, mass
     for token in sorted(range(len(probabilities)), key=lambda token: -probabilities[token]):
         if left > 1e-12:
@@ -91,7 +91,7 @@ def test_a_seed_fixes_the_draws_and_another_seed_gives_others():
 
 
 @pytest.mark.capability("0.10")
-def test_top_k_of_one_is_greedy_whatever_the_seed_and_the_nucleus():
+def test_top_k_of_one_is_greedy_with_any_seed_and_nucleus():
     toy = Toy(2)
     greedy = decode(Decoding(15), toy)
     for seed in range(5):

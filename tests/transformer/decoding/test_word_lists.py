@@ -80,7 +80,7 @@ def test_lists_of_100_000_words_do_not_slow_the_steps():
     decoding = Decoding(300, end_id=NEVER_ENDS, stop_words=words + same_end, bad_words=words + same_end)
     started = time.process_time()
     assert len(decode(decoding, Toy(4))[0].ids) == 300
-    assert time.process_time() - started < 10  # looking through the lists at each step would take minutes
+    assert time.process_time() - started < 10  # searching the lists at each step would take minutes
 
 
 @pytest.mark.parametrize("search", [Search.SAMPLE, Search.HUGGING_FACE])

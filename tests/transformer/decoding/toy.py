@@ -41,7 +41,7 @@ class Toy:
 
 @dataclass
 class Constant(Toy):
-    """The same scores whatever came before."""
+    """The same scores after any tokens."""
 
     given: Sequence[float] = ()
 

@@ -33,7 +33,7 @@ def test_each_hypothesis_keeps_its_own_history_when_beams_open_cross_and_end():
         cache.advance(count)
 
 
-def test_hypotheses_look_at_their_own_row_whatever_the_others_have():
+def test_hypotheses_look_only_at_their_own_row():
     layout = PackedLayout([3, 5, 2, 4], torch.device("cpu"))
     memory = torch.randn(14, WIDTH)
     mask = layout.key_mask(None, torch.float32)

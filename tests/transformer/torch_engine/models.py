@@ -45,7 +45,7 @@ class Dense:
         return self.run(name, stack, x, row, masked_tokens, None)
 
     def scores(self, row: SequenceRequest, generated: list[int]) -> Tensor:
-        """Return the scores of what follows the generated tokens."""
+        """Return the scores of the token after the generated ones."""
         spec, stack = self.spec, self.spec.decoder
         memory = self.encode(row) if spec.encoder else None
         ids = torch.tensor([*([row.decoding.start_id] if spec.encoder else row.ids.tolist()), *generated])

@@ -1,4 +1,4 @@
-"""Whose work is done when, on which thread, and what is left when it is done."""
+"""When and on which thread work is done, and that nothing is left afterwards."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_work_of_several_callers_is_done_a_step_of_each_in_turn(compute_thread):
         first = pool.submit(compute_thread.run, steps(seen, "a", 3, begun, go), 1)
         assert begun.wait(HANGS)
         second = pool.submit(compute_thread.run, steps(seen, "b", 2), 1)
-        while compute_thread._arrivals.empty():  # the second call stands in the queue
+        while compute_thread._arrivals.empty():  # the second call is in the queue
             pass
         go.set()
         assert (first.result(HANGS), second.result(HANGS)) == ("a", "b")
@@ -55,11 +55,11 @@ def test_work_of_several_callers_is_done_a_step_of_each_in_turn(compute_thread):
 
 
 class Held:
-    """Something that work holds."""
+    """An object that work holds."""
 
 
 def fail_and_free(call, words, then=lambda: None):
-    """Have `call` fail with something in its hands, which nobody may hold afterwards, though no collector runs."""
+    """Make `call` fail while it holds an object, which must be freed afterwards without a garbage collection."""
     held = Held()
     gone = weakref.ref(held)
     gc.disable()
@@ -157,7 +157,7 @@ def test_a_compute_thread_that_an_engine_leaves_gives_its_threads_back():
     compute_threads.release(third, four)
 
 
-def test_a_device_has_one_compute_thread_whatever_the_cores():
+def test_a_device_has_one_compute_thread_for_any_number_of_cores():
     compute_threads = ComputeThreads(lambda: 8)
     first, second, other, cpu = (
         compute_threads.acquire(place, 1)[0] for place in ("cuda:0", "cuda:0", "cuda:1", "cpu")
@@ -196,10 +196,10 @@ def test_an_interrupted_caller_leaves_the_compute_thread_to_the_others(compute_t
             compute_thread.run(steps(seen, "gone", 50, begun, go), 1)
     go.set()
     assert compute_thread.run(steps([], "next", 2), 1) == "next"
-    assert len(seen) < 50  # dropped, not done for nobody
+    assert len(seen) < 50  # dropped, since no caller waits
 
 
-def test_an_abandoned_compute_thread_ends_at_once_and_tells_who_waits():
+def test_an_abandoned_compute_thread_ends_at_once_and_fails_waiting_callers():
     compute_thread, begun, go = ComputeThread("cpu"), Event(), Event()
     compute_thread.start()
     with ThreadPoolExecutor(2) as pool:
@@ -210,7 +210,7 @@ def test_an_abandoned_compute_thread_ends_at_once_and_tells_who_waits():
             pass
         go.set()
         ending.result(HANGS)
-        with pytest.raises(SlipwayError, match="the server stops"):
+        with pytest.raises(SlipwayError, match="the server is stopping"):
             waiting.result(HANGS)
 
 

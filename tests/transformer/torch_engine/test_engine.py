@@ -1,4 +1,4 @@
-"""The engine's promises: what transformers computes, whatever a row is batched with."""
+"""The engine's promises: the same results as transformers, with any batch-mates."""
 
 from __future__ import annotations
 
@@ -175,12 +175,12 @@ def test_weights_are_read_once_and_one_at_a_time():
         (
             "post-norm",
             SequenceRequest(np.array([3]), DECODING, adapter_task=0),
-            "adapter task 0 does not exist: the model has 0",
+            "adapter task 0 does not exist: the model has 0 adapter tasks",
         ),
         (
             "adapters",
             SequenceRequest(np.array([3]), DECODING, adapter_task=2),
-            "adapter task 2 does not exist: the model has 2",
+            "adapter task 2 does not exist: the model has 2 adapter tasks",
         ),
         ("prompts", SequenceRequest(np.array([26]), DECODING), "row 0 of a prompt table, which has 0 rows"),
         (
@@ -191,7 +191,7 @@ def test_weights_are_read_once_and_one_at_a_time():
         (
             "prompts",
             SequenceRequest(np.array([9]), DECODING, prompt_task=7),
-            "prompt task 7 does not exist: the model has 2",
+            "prompt task 7 does not exist: the model has 2 prompt tasks",
         ),
         ("experts-hard", SequenceRequest(np.array([3]), DECODING, source_language=9), "language 9 has no expert"),
         ("languages-every", SequenceRequest(np.array([3]), DECODING, target_language=3), "language 3 does not exist"),
@@ -209,7 +209,7 @@ def test_what_cannot_be_computed_is_refused_in_words(name, row, words):
 def test_an_encoder_generates_nothing_and_a_closed_engine_answers_nothing():
     spec = Transformer(BASE)
     engine = TorchEngine.open(spec, random_weights(spec))
-    with pytest.raises(SlipwayError, match="generates nothing"):
+    with pytest.raises(SlipwayError, match="cannot generate"):
         engine.generate([SequenceRequest(np.array([3]), DECODING)], CollectingListener())
     engine.close()
     with pytest.raises(SlipwayError, match="closed"):
@@ -241,7 +241,7 @@ def test_what_torch_raises_is_an_error_of_the_call_and_the_engine_goes_on(monkey
 
 
 @pytest.mark.parametrize("search", [Search.HUGGING_FACE, Search.LIGHTSEQ, Search.GNMT, Search.BRANCHES])
-def test_beams_that_nobody_waits_for_any_more_are_given_up(search):
+def test_beams_that_no_client_waits_for_any_more_are_given_up(search):
     asked: list[int] = []
 
     class Leaving(CollectingListener):

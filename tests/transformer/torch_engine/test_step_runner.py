@@ -1,4 +1,4 @@
-"""Steps of a fixed size compute what growing ones do; on a GPU they are recorded."""
+"""Steps of a fixed size compute the same as growing ones; on a GPU they are recorded."""
 
 from __future__ import annotations
 

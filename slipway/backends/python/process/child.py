@@ -1,8 +1,7 @@
 """The child process that runs one instance of a Python model.
 
-Started as `python -m slipway.backends.python.process.child DESCRIPTOR`.
-
-It lives as long as the server's end of its socket. What the model prints goes to the server's own output.
+Started as `python -m slipway.backends.python.process.child DESCRIPTOR`. It ends when the server closes its end of the
+socket. Output that the model prints goes to the server's own output.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ _QUICK_STREAK: Final = 64
 
 
 class ForwardingHandler(logging.Handler):
-    """Sends log lines to the server, whose format and level they get."""
+    """Sends log lines to the server, which applies its own format and level."""
 
     def __init__(self, link: ChildLink) -> None:
         super().__init__()
@@ -59,7 +58,7 @@ class ForwardingHandler(logging.Handler):
 
 
 class RequestSink:
-    """Sends the answers that one request gives through its sender."""
+    """Sends the answers that a model gives to one request through its sender."""
 
     __slots__ = ("_child", "_index", "_serial")
 
@@ -80,7 +79,7 @@ class RequestSink:
         return self._child.is_cancelled(self._serial, self._index)
 
     def abandon(self) -> None:
-        """Answer with an error: the model let the request go."""
+        """Answer with an error: the model dropped the request."""
         self._pass_on(InferResponse(error=abandoned(self._child.model_name)))
 
     def _pass_on(self, response: InferResponse) -> None:
@@ -107,7 +106,7 @@ class Child:
         self._quick = 0  # executions in a row that took less than `_QUICK_NS`
 
     def run(self) -> None:
-        """Load the model and execute until the server closes the link."""
+        """Load the model and execute batches until the server closes the link."""
         start, _ = self.link.next_work()
         if not isinstance(start, messages.Start) or not self._load(start):
             return
@@ -124,7 +123,7 @@ class Child:
         self._outputs = start.outputs
         self._decoupled = start.decoupled
         logging.basicConfig(level=start.log_level, handlers=[ForwardingHandler(self.link)])
-        logging.getLogger("slipway.model").setLevel(logging.DEBUG)  # the server's level may change: it decides
+        logging.getLogger("slipway.model").setLevel(logging.DEBUG)  # the server filters: its level may change
         scope = ModelScope(self._server, start.instance_name, start.model_directory, start.version_directory)
         surface = build_surface(scope)
         self._request_type = surface.InferenceRequest
@@ -134,11 +133,11 @@ class Child:
         except SlipwayError as error:
             self.link.send(messages.Loaded(error.message))
             return False
-        # What loading made lives as long as the process; the collector need not look at it again.
+        # The objects created by loading live as long as the process; the collector need not visit them again.
         gc.collect()
         gc.freeze()
         if self._model.has_ready_check:
-            self.link.listen()  # the check is answered while the model executes
+            self.link.listen()  # so that the check is answered while the model executes
         self.link.send(messages.Loaded(None, self._model.has_ready_check))
         return True
 
@@ -150,16 +149,16 @@ class Child:
             raise internal(describe_exception(error, start.model_directory)) from None
 
     def is_cancelled(self, serial: int, index: int) -> bool:
-        """Return whether the server said so; from now on its messages are read while the model executes."""
+        """Return whether the server cancelled the request; from now on, messages are read while the model executes."""
         self.link.listen()
         return (serial, index) in self._cancelled
 
     def forget(self, serial: int, index: int) -> None:
-        """Take note that a request has its final answer."""
+        """Record that a request has its final answer."""
         self._cancelled.discard((serial, index))
 
     def _receive(self, message: messages.ToChild, blob: memoryview) -> bool:
-        """Take a message on whichever thread reads; return whether it is for the main thread."""
+        """Handle a message on the thread that read it; return whether it is for the main thread instead."""
         if isinstance(message, messages.Answer):
             self._server.answered(message, blob)
         elif isinstance(message, messages.Returned):
@@ -195,7 +194,7 @@ class Child:
             if head is not None:
                 self.forget(serial, index)
         done = messages.Done(serial, heads, start, input_end, output_start)
-        # An answer may wait for the next one only where executions have long been too short to matter.
+        # An answer may wait for the next one only after many executions in a row were too short for that to matter.
         self._quick = self._quick + 1 if output_start - start < _QUICK_NS else 0
         self.link.send(done, blobs, more=self._quick > _QUICK_STREAK and self.link.has_work)
 
@@ -207,7 +206,7 @@ class Child:
 
 
 def _head(answer: Answer, blobs: list[Raw]) -> messages.AnswerHead | None:
-    """Return the message form of what `execute` gave a request, to be sent at once."""
+    """Return the message form of a request's answer from `execute`, to be sent at once."""
     if answer is None:
         return None
     if isinstance(answer, SlipwayError):
@@ -216,8 +215,8 @@ def _head(answer: Answer, blobs: list[Raw]) -> messages.AnswerHead | None:
 
 
 def main() -> None:
-    """Run until the server lets go."""
-    if sys.platform == "linux":  # should the server be killed in the middle of an execution
+    """Run until the server closes the link."""
+    if sys.platform == "linux":  # in case the server is killed during an execution
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server decides when to stop
     connection = socket.socket(fileno=int(sys.argv[1]))
@@ -225,7 +224,7 @@ def main() -> None:
         Child(connection).run()
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)  # threads that the model left running must not keep the process
+    os._exit(0)  # threads that the model left running must not keep the process alive
 
 
 if __name__ == "__main__":

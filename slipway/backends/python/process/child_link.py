@@ -1,8 +1,8 @@
 """The child's end of the socket: who reads it, and who waits for what.
 
-Most models never call the server, so the main thread reads the socket itself and executes what comes: no thread is
-switched for a request. Once the model calls the server, or wants to know of cancellations, while the main thread is
-busy, a reader thread takes over for good and the main thread gets its work from a queue.
+Most models never call the server, so the main thread reads the socket itself and executes the batches it reads; a
+request then costs no thread switch. Once the model calls the server or asks about cancellation while it executes, a
+reader thread takes over for good, and the main thread gets its work from a queue.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from slipway.backends.python.process import messages
 from slipway.backends.python.process.frames import Frame, Frames
 from slipway.core.tensor import Raw
 
-Receive = Callable[[messages.ToChild, memoryview], bool]  # returns whether the main thread has to see the message
+Receive = Callable[[messages.ToChild, memoryview], bool]  # returns whether the message is for the main thread
 
 
 _HOLD_NS: Final = 100_000
@@ -52,14 +52,14 @@ class ChildLink:
         self._numbers = count(1)
 
     def number(self) -> int:
-        """Return a number for a call."""
+        """Return the number of the next call."""
         return next(self._numbers)
 
     def send(self, message: msgspec.Struct, blobs: Sequence[Raw] = (), *, more: bool = False) -> None:
         """Send a message with its tensors; raise `ServerGoneError`.
 
-        With `more`, a small one may wait for the next, but not longer than a moment: one call, and one wake-up of the
-        server, then serve several.
+        With `more`, a small message may wait a moment for the next one, so that one system call, and one wake-up of the
+        server, carries several.
         """
         packed = self._frames.pack(messages.encode(message), blobs)
         try:
@@ -92,11 +92,11 @@ class ChildLink:
 
     @property
     def has_work(self) -> bool:
-        """Whether the main thread's next message is here already."""
+        """Whether the main thread's next message has already arrived."""
         return bool(self._ready) or not self._work.empty()
 
     def call(self, make: Callable[[int], msgspec.Struct]) -> float | bool | None:
-        """Send the call that `make(number)` gives and wait for what it returns; raise `SlipwayError`."""
+        """Send the call that `make(number)` returns and wait for its result; raise `SlipwayError`."""
         number = self.number()
         answer: SimpleQueue[messages.Returned | None] = SimpleQueue()
         self._answers[number] = answer
@@ -114,7 +114,7 @@ class ChildLink:
         self._answers.pop(message.call).put(message)
 
     def listen(self) -> None:
-        """See to it that messages are read while the main thread executes."""
+        """Make sure that messages are read while the main thread executes."""
         with self._reading:
             self._wanted = True
             if not self._main_reads:
@@ -126,7 +126,7 @@ class ChildLink:
             self._reader.start()
 
     def next_work(self) -> tuple[messages.ToChild, memoryview]:
-        """Return the next message for the main thread; raise `ServerGoneError` when there will be none."""
+        """Return the next message for the main thread; raise `ServerGoneError` when the link has ended."""
         with self._reading:
             self._main_reads = self._reader is None
         if self._main_reads:
@@ -152,7 +152,7 @@ class ChildLink:
                 answer.put(None)
 
     def _read(self) -> tuple[messages.ToChild, memoryview]:
-        """Return the next message for the main thread; the others are received on the way."""
+        """Return the next message for the main thread; handle the others on the way."""
         while True:
             while self._ready:
                 frame = self._ready.pop(0)

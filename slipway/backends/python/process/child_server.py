@@ -1,4 +1,4 @@
-"""The server as a model in a child process sees it: every call is a message. Implements `backends.python.server`."""
+"""The server as seen by a model in a child process: every call is a message. Implements `backends.python.server`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from slipway.core.tensor import Raw
 
 
 class ChildSeries:
-    """One labelled series, kept by the server."""
+    """One labelled series, which the server keeps."""
 
     def __init__(self, link: ChildLink, family: str, labels: dict[str, str]) -> None:
         self._link = link
@@ -41,7 +41,7 @@ class ChildSeries:
 
 
 class ChildFamily:
-    """A metric family, kept by the server."""
+    """A metric family, which the server keeps."""
 
     def __init__(self, link: ChildLink, name: str) -> None:
         self._link = link
@@ -54,7 +54,7 @@ class ChildFamily:
         return ChildSeries(self._link, self._name, given)
 
     def release(self, labels: Mapping[str, str]) -> None:
-        """Give one use of a series back."""
+        """Release one use of a series."""
         self._link.send(messages.ReleaseSeries(self._name, dict(labels)))
 
 
@@ -65,13 +65,13 @@ class ChildMetrics:
         self._link = link
 
     def family(self, name: str, description: str, kind: str) -> ChildFamily:
-        """Return the family `name`, made on first use."""
+        """Return the family `name`, created on first use."""
         self._link.call(lambda call: messages.OpenFamily(call, name, description, kind))
         return ChildFamily(self._link, name)
 
 
 class ChildServer:
-    """What a model may ask of the server. `answered` gives the answers of BLS requests to their callers."""
+    """What a model may ask of the server. `answered` passes the answers to BLS requests to their callers."""
 
     def __init__(self, link: ChildLink) -> None:
         self._link = link
@@ -79,7 +79,7 @@ class ChildServer:
         self._calls: dict[int, Deliver] = {}
 
     def submit(self, request: InferRequest, deliver: Deliver, *, decoupled: bool) -> Cancel:
-        """Run a BLS request; every answer, refusals too, goes to `deliver`. Return what cancels it."""
+        """Run a BLS request; every answer, even a refusal, goes to `deliver`. Return a function that cancels it."""
         call = self._link.number()
         self._calls[call] = deliver
         self._link.listen()
@@ -94,7 +94,7 @@ class ChildServer:
             self._link.send(messages.CancelCall(call))
 
     def answered(self, message: messages.Answer, blob: memoryview) -> None:
-        """Take an answer to a BLS request."""
+        """Deliver an answer to a BLS request."""
         answer = messages.BlobReader(blob).answer(message.answer)
         deliver = self._calls.pop(message.call) if answer.final else self._calls[message.call]
         deliver(answer)

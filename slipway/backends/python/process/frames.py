@@ -1,7 +1,7 @@
 """Frames between the server and a child process: a message and the tensors that belong to it.
 
-On a Unix stream socket: a head, the message, and small tensors behind it. Large tensors travel in shared memory; the
-descriptor of a piece rides along when it is used first. Knows no message; `feed` is fed bytes, however they are split.
+On a Unix stream socket: a header, the message, then small tensors. Large tensors travel in shared memory; the
+descriptor of a piece is sent along with its first use. Knows no message; `feed` accepts bytes split at any point.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from slipway.core.tensor import Raw
 
 _HEAD: Final = struct.Struct("<IQI")  # bytes of the message, bytes of the tensors, number of the shared piece
 _INLINE: Final = 0  # the tensors follow the message
-_RETURNED: Final = 0xFFFF_FFFF  # no frame: the "message" is the numbers of pieces that are given back
-SHARED_FROM: Final = 32 << 10  # bytes: measured, below it the copies through the socket cost less than lending does
+_RETURNED: Final = 0xFFFF_FFFF  # not a frame: the "message" is the numbers of the pieces that are returned
+SHARED_FROM: Final = 32 << 10  # bytes; measured: below this, copying through the socket costs less than lending
 RECEIVE: Final = 256 << 10
 _DESCRIPTORS: Final = socket.CMSG_SPACE(16 * 4)
 
 
 @dataclass(slots=True)
 class Frame:
-    """A received frame: the message, and the bytes of its tensors one after the other (writable)."""
+    """A received frame: the message, and the bytes of its tensors one after another (writable)."""
 
     message: memoryview
     blob: memoryview
@@ -35,30 +35,30 @@ class Frame:
 
 @dataclass(slots=True)
 class Packed:
-    """A frame ready to be sent: its bytes, and the descriptor that goes with them (-1: none), owned by this."""
+    """A frame ready to send: its bytes, and the descriptor that goes with them (-1: none), which it owns."""
 
     data: bytes
     descriptor: int = -1
 
     def close(self) -> None:
-        """Give the descriptor back; the receiver has its own."""
+        """Close the descriptor; the receiver has its own."""
         if self.descriptor >= 0:
             os.close(self.descriptor)
             self.descriptor = -1
 
 
 class Frames:
-    """One end of a link. `pack` may be called from any thread, the rest from the one that reads."""
+    """One end of a link. `pack` may be called from any thread, the other methods only from the reading thread."""
 
     def __init__(self) -> None:
         self._lender = Lender()
         self._borrower = Borrower()
         self._rest = bytearray()
         self._descriptors: deque[int] = deque()
-        self._buffer = bytearray(RECEIVE)  # one for all reads: a fresh one costs its zeros, 10 us
+        self._buffer = bytearray(RECEIVE)  # reused by all reads: zeroing a new one takes 10 us
 
     def pack(self, message: bytes, blobs: Sequence[Raw] = ()) -> Packed:
-        """Return the frame of a message and its tensors. Raise OSError when there is no memory for large tensors."""
+        """Return the frame of a message and its tensors. Raise OSError when large tensors do not fit into memory."""
         returned = self._returned() if self._borrower.returned else b""
         size = sum(map(len, blobs))
         if size < SHARED_FROM or not AVAILABLE:
@@ -72,7 +72,7 @@ class Frames:
         return _HEAD.pack(4 * len(numbers), 0, _RETURNED) + struct.pack(f"<{len(numbers)}I", *numbers)
 
     def receive(self, connection: socket.socket) -> list[Frame] | None:
-        """Read once and return the frames that are complete; None at the end of the stream. Raise OSError."""
+        """Read once and return the complete frames; None at the end of the stream. Raise OSError."""
         size, ancillary, _, _ = connection.recvmsg_into([self._buffer], _DESCRIPTORS)
         if size == 0:
             return None
@@ -85,7 +85,7 @@ class Frames:
         return self.feed(self._buffer[:size], descriptors)
 
     def feed(self, data: bytearray, descriptors: Sequence[int] = ()) -> list[Frame]:
-        """Return the frames that are complete with `data`, which is taken over."""
+        """Return the frames that `data` completes; takes ownership of `data`."""
         self._descriptors.extend(descriptors)
         if self._rest:
             self._rest += data
@@ -118,6 +118,6 @@ class Frames:
         return self._borrower.view(number, size)
 
     def close(self) -> None:
-        """Close descriptors whose frame never came."""
+        """Close the descriptors whose frames never arrived."""
         while self._descriptors:
             os.close(self._descriptors.popleft())

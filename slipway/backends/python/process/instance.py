@@ -1,8 +1,8 @@
-"""An instance in a child process of its own: sends batches, answers them, survives the child's death.
+"""An instance in its own child process: sends batches, delivers the answers, survives the child's death.
 
-Runs on the event loop without a thread. `depth` batches are in the child's pipe so that it never waits for work. When
-the child dies, only the unanswered batch sent first can have been begun, so only its requests fail (and those that
-were still answering through senders); the others are sent to the next child. Source of the texts: python_be.cc.
+Runs on the event loop without a thread. Up to `depth` batches are in the child's socket, so that it never waits for
+work. When the child dies, it can have begun only the oldest unanswered batch, so only that batch's requests fail (and
+those still being answered through senders); the others go to the next child. Source of the texts: python_be.cc.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ _DEPTH: Final = 8
 _READY_SECONDS: Final = 5.0
 _FIRST_PAUSE_S: Final = 0.1
 _LONGEST_PAUSE_S: Final = 30.0
-_PATIENCE_S: Final = 1.0  # requests wait for a child no longer than that many seconds and its start
-_STABLE_S: Final = 10.0  # a child that served so long did not die of its start
-_LARGE: Final = 4 << 20  # bytes: copying more into shared memory would hold the event loop up
+_PATIENCE_S: Final = 1.0  # requests wait for a new child for at most this long, plus the time it takes to start
+_STABLE_S: Final = 10.0  # the death of a child that served this long does not count as a failed start
+_LARGE: Final = 4 << 20  # bytes: copying more into shared memory would block the event loop for too long
 
 
 class _Batch:
-    """A batch that has no outcome yet."""
+    """A batch without an outcome yet."""
 
     __slots__ = ("finished", "requests", "sent", "serial", "start")
 
@@ -52,7 +52,7 @@ class _Batch:
         self.requests = requests
         self.finished = finished
         self.start = monotonic_ns()
-        self.sent = False  # to the child there is now
+        self.sent = False  # to the current child
 
 
 class ProcessInstance:
@@ -70,14 +70,14 @@ class ProcessInstance:
         self._child: ChildProcess
         self._services: ChildServices
         self._serial = 0
-        self._batches: dict[int, _Batch] = {}  # sent in this order, or waiting to be
-        self._answering: dict[tuple[int, int], Pending] = {}  # executed, answer through their senders
+        self._batches: dict[int, _Batch] = {}  # in the order in which they are sent
+        self._answering: dict[tuple[int, int], Pending] = {}  # executed; being answered through their senders
         self._loaded: asyncio.Future[messages.Loaded]
         self._checks: dict[int, asyncio.Future[None]] = {}
         self._has_ready_check = False
         self._healthy = False
         self._healthy_since = 0.0
-        self._pause = 0.0  # before the next start
+        self._pause = 0.0  # seconds before the next start
         self._down = False  # requests are refused until a start succeeds
         self._closing = False
         self._restart: asyncio.Task[None] | None = None
@@ -117,7 +117,7 @@ class ProcessInstance:
     # Batches
 
     def start(self, batch: Sequence[Pending], finished: Finished) -> None:
-        """Send `batch` to the child, or to the next one while there is none."""
+        """Send `batch` to the child, or to the next child if there is none now."""
         self._serial += 1
         sent = self._batches[self._serial] = _Batch(self._serial, batch, finished)
         if self._healthy:
@@ -145,11 +145,11 @@ class ProcessInstance:
             self._fail(batch, execution_error(self.name, f"no memory for its inputs: {error.strerror}"))
             return
         if child is self._child:
-            self._batches[batch.serial] = self._batches.pop(batch.serial)  # others went ahead of it meanwhile
+            self._batches[batch.serial] = self._batches.pop(batch.serial)  # others overtook it meanwhile
             batch.sent = True
             child.send(packed)
         else:
-            packed.close()  # another child was started meanwhile and has been sent the batch
+            packed.close()  # a new child was started meanwhile and already has the batch
 
     def _send_packed(self, batch: _Batch, message: bytes, blobs: Sequence[Raw]) -> None:
         try:
@@ -164,11 +164,11 @@ class ProcessInstance:
         self._child.send(self._child.pack(messages.encode(message), blobs))
 
     def cancel(self, serial: int, index: int) -> None:
-        """Tell the child that nobody waits for a request any more."""
+        """Inform the child that nobody is waiting for a request any more."""
         if self._healthy and (serial in self._batches or (serial, index) in self._answering):
             self._send(messages.Cancel(serial, index), ())
 
-    # What the child says
+    # Messages from the child
 
     def _received(self, frames: list[Frame]) -> None:
         for frame in frames:
@@ -216,7 +216,7 @@ class ProcessInstance:
     # Health
 
     async def check_ready(self) -> None:
-        """Raise `SlipwayError` (UNAVAILABLE) when the child is not there or the model says no."""
+        """Raise `SlipwayError` (UNAVAILABLE) when there is no child or the model says that it is not ready."""
         if not self._healthy:
             raise unavailable(f"Stub process '{self.name}' is not healthy.")
         if not self._has_ready_check:
@@ -231,19 +231,19 @@ class ProcessInstance:
             raise unavailable("Timed out waiting for user-defined is_ready() response") from None
 
     def _lost(self) -> None:
-        """The child is gone: fail what it was at, and start another."""
+        """Handle the death of the child: fail the batch that it was executing, and start another child."""
         self._services.close()
         if not self._loaded.done():
-            self._loaded.set_result(messages.Loaded(""))  # how it ended is known when it is waited for
+            self._loaded.set_result(messages.Loaded(""))  # `open` waits for the process and learns how it ended
             return
-        if self._closing or not self._healthy:  # `open` has yet to look at what was loaded, and will see the link's end
+        if self._closing or not self._healthy:  # `open` is still running and will see that the link ended
             return
         self._healthy = False
         for check in self._checks.values():
             if not check.done():
                 check.set_exception(unavailable(f"Stub process '{self.name}' is not healthy."))
         self._checks.clear()
-        # Set before anybody is answered: an answer may bring the next batch at once.
+        # Set before any request is answered: an answer may bring the next batch at once.
         self._restart = self._loop.create_task(self._start_again())
         answering, self._answering = self._answering, {}
         for pending in answering.values():
@@ -263,7 +263,7 @@ class ProcessInstance:
         batch.finished(Outcome(responses, Timing(batch.start, batch.start, end, end)))
 
     async def _start_again(self) -> None:
-        """Start children until one serves: the first at once, those after it the later, the more often they failed."""
+        """Start children until one serves: the first at once, the next ones after ever longer pauses."""
         _LOG.error("model instance '%s' lost its process: %s; starting another", self.name, await self._child.wait())
         if self._loop.time() - self._healthy_since > _STABLE_S:
             self._pause = 0.0
@@ -280,19 +280,19 @@ class ProcessInstance:
             else:
                 self._restart = None
                 self._down = False
-                _LOG.info("model instance '%s' runs again as process %d", self.name, self._child.pid)
+                _LOG.info("model instance '%s' is running again as process %d", self.name, self._child.pid)
                 for batch in list(self._batches.values()):
                     self._send_batch(batch)
                 return
 
     def _go_down(self) -> None:
-        """Refuse what waits for a child, and what comes, until one has started."""
+        """Refuse waiting and new requests until a child has started."""
         self._down = True
         for batch in list(self._batches.values()):
             self._fail(batch, unhealthy_error(self.name))
 
     async def close(self) -> None:
-        """Let the model finalize, and end the process; kill it when it does not."""
+        """Let the model finalize and the process exit; kill it if it does not."""
         self._closing = True
         if self._restart is not None:
             self._restart.cancel()
@@ -310,7 +310,7 @@ class ProcessInstance:
 
 
 class _Cancellation:
-    """Cancels one request of a batch; no closure, so a request that was answered holds nothing."""
+    """Cancels one request of a batch; not a closure, so that an answered request keeps nothing alive."""
 
     __slots__ = ("_index", "_instance", "_serial")
 

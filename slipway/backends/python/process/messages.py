@@ -1,7 +1,7 @@
 """The messages between the server and a child process that runs a Python model: small typed structs, never pickle.
 
-A message with tensors names them in order; their bytes follow in the frame's blob. Calls that want an answer carry a
-number of the caller's own. Both sides trust the other to be this module; what a model puts in is bytes and numbers.
+A message with tensors names them in order; their bytes follow in the frame's blob. A call that wants an answer carries
+a number that the caller chose. Each side trusts the other to use this module; a model's data is only bytes and numbers.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class TensorHead(msgspec.Struct, array_like=True, gc=False):
 
 
 class RequestHead(msgspec.Struct, array_like=True, gc=False):
-    """An `InferRequest`; model name and version are only told in BLS requests."""
+    """An `InferRequest`; model name and version are set only in BLS requests."""
 
     inputs: tuple[TensorHead, ...]
     outputs: tuple[str, ...] = ()
@@ -40,7 +40,7 @@ class RequestHead(msgspec.Struct, array_like=True, gc=False):
 
 
 class ErrorHead(msgspec.Struct, array_like=True, gc=False):
-    """A `SlipwayError`, by the names of its code and reason."""
+    """A `SlipwayError`, with the names of its code and reason."""
 
     code: str
     message: str
@@ -57,7 +57,7 @@ class AnswerHead(msgspec.Struct, array_like=True, gc=False):
     error: ErrorHead | None = None
 
 
-# The server to the child
+# From the server to the child
 
 
 class Start(msgspec.Struct, array_like=True, tag="start"):
@@ -75,7 +75,7 @@ class Start(msgspec.Struct, array_like=True, tag="start"):
 
 
 class Execute(msgspec.Struct, array_like=True, tag="x", gc=False):
-    """Execute a batch, numbered by the server."""
+    """Execute a batch; the server numbers batches."""
 
     serial: int
     requests: tuple[RequestHead, ...]
@@ -96,7 +96,7 @@ class Answer(msgspec.Struct, array_like=True, tag="answer"):
 
 
 class Returned(msgspec.Struct, array_like=True, tag="returned"):
-    """What a call of the child gave."""
+    """The result of a call that the child made."""
 
     call: int
     value: float | bool | None = None
@@ -104,7 +104,7 @@ class Returned(msgspec.Struct, array_like=True, tag="returned"):
 
 
 class CheckReady(msgspec.Struct, array_like=True, tag="check"):
-    """Ask the model's `is_ready`."""
+    """Call the model's `is_ready`."""
 
     call: int
 
@@ -113,18 +113,18 @@ class Close(msgspec.Struct, array_like=True, tag="close"):
     """Finalize and exit."""
 
 
-# The child to the server
+# From the child to the server
 
 
 class Loaded(msgspec.Struct, array_like=True, tag="loaded"):
-    """The model is initialized, or failed to."""
+    """The model is initialized, or failed to initialize."""
 
     error: str | None
     has_ready_check: bool = False
 
 
 class Done(msgspec.Struct, array_like=True, tag="d", gc=False):
-    """A batch was executed; None: the request answers through `Sent`. Times are monotonic nanoseconds."""
+    """A batch was executed; None: the request is answered by `Sent`. Times are monotonic nanoseconds."""
 
     serial: int
     answers: tuple[AnswerHead | None, ...]
@@ -142,7 +142,7 @@ class Sent(msgspec.Struct, array_like=True, tag="sent"):
 
 
 class Submit(msgspec.Struct, array_like=True, tag="submit"):
-    """Run a BLS request; its answers come as `Answer`s."""
+    """Run a BLS request; its answers arrive as `Answer`s."""
 
     call: int
     request: RequestHead
@@ -181,7 +181,7 @@ class IsModelReady(msgspec.Struct, array_like=True, tag="isready"):
 
 
 class OpenFamily(msgspec.Struct, array_like=True, tag="family"):
-    """Make or find a metric family."""
+    """Find or create a metric family."""
 
     call: int
     name: str
@@ -190,7 +190,7 @@ class OpenFamily(msgspec.Struct, array_like=True, tag="family"):
 
 
 class OpenSeries(msgspec.Struct, array_like=True, tag="series"):
-    """Make or find a series of a family."""
+    """Find or create a series of a family."""
 
     call: int
     family: str
@@ -199,7 +199,7 @@ class OpenSeries(msgspec.Struct, array_like=True, tag="series"):
 
 
 class ReleaseSeries(msgspec.Struct, array_like=True, tag="release"):
-    """Give one use of a series back."""
+    """Release one use of a series."""
 
     family: str
     labels: dict[str, str]
@@ -215,7 +215,7 @@ class ChangeSeries(msgspec.Struct, array_like=True, tag="change"):
 
 
 class ReadSeries(msgspec.Struct, array_like=True, tag="read"):
-    """Ask for a series' value."""
+    """Read the value of a series."""
 
     call: int
     family: str
@@ -275,7 +275,7 @@ def tensor_heads(tensors: Iterable[Tensor], blobs: list[Raw]) -> tuple[TensorHea
 
 
 def request_head(request: InferRequest, blobs: list[Raw], shape_of: ShapeOf | None = None) -> RequestHead:
-    """Return the message form of a request; `shape_of` gives the shape in which the model sees a tensor."""
+    """Return the message form of a request; `shape_of` returns the shape in which the model sees a tensor."""
     heads = tensor_heads(request.inputs.values(), blobs)
     if shape_of is not None:
         for head, tensor in zip(heads, request.inputs.values(), strict=True):
@@ -308,12 +308,12 @@ def error_head(error: SlipwayError) -> ErrorHead:
 
 
 def to_error(head: ErrorHead) -> SlipwayError:
-    """Return the error of its message form."""
+    """Return the error from its message form."""
     return SlipwayError(Code[head.code], head.message, reason=FailureReason[head.reason])
 
 
 class BlobReader:
-    """Hands out a frame's tensors in order."""
+    """Reads a frame's tensors in order."""
 
     __slots__ = ("_blob", "_offset")
 

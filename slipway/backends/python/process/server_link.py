@@ -1,6 +1,6 @@
-"""The server's end of the socket, and the child process at the other: sends packed frames, hands received ones over.
+"""The server's end of the socket and the child process at the other end: sends packed frames, passes received ones on.
 
-Nothing here waits: what the socket does not take is kept and sent when it can be. Knows nothing of batches.
+Nothing here waits: data that the socket does not accept is kept and sent later. Knows nothing about batches.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
@@ -41,11 +40,11 @@ class ChildProcess:
         self._socket: socket.socket
         self._process: subprocess.Popen[bytes]
         self._connected = False
-        self._waiting = False  # for the socket to take more
-        self._exit = -1  # a descriptor that is readable when the process has ended
+        self._waiting = False  # for the socket to accept more
+        self._exit = -1  # a descriptor that becomes readable when the process ends
 
     def start(self, environment: Mapping[str, str]) -> None:
-        """Start the process. Called on the main thread: the child dies with the thread that started it."""
+        """Start the process. Call it on the main thread: the child dies with the thread that started it."""
         ours, theirs = socket.socketpair()
         with theirs:
             ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
@@ -53,18 +52,22 @@ class ChildProcess:
             ours.setblocking(False)
             command = child_command("slipway.backends.python.process.child", str(theirs.fileno()))
             self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()], env=dict(environment)
+                command,
+                stdin=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                env=dict(environment),
+                process_group=0,  # Ctrl-C is for the server, which decides when the process ends
             )
         self._socket = ours
         self._connected = True
         self._loop.add_reader(ours.fileno(), self._readable)
-        if sys.platform == "linux":  # elsewhere a process that the model forked hides the end of the stream
+        if hasattr(os, "pidfd_open"):  # elsewhere a process that the model forked hides the end of the stream
             self._exit = os.pidfd_open(self._process.pid)
             self._loop.add_reader(self._exit, self._exited)
 
     @property
     def connected(self) -> bool:
-        """Whether the link to the process stands."""
+        """Whether the link to the process is open."""
         return self._connected
 
     @property
@@ -73,17 +76,17 @@ class ChildProcess:
         return self._process.pid
 
     def pack(self, message: bytes, blobs: Sequence[Raw]) -> Packed:
-        """Return a frame to send, from any thread. Raise OSError when there is no memory for large tensors."""
+        """Return a frame to send, from any thread. Raise OSError when large tensors do not fit into memory."""
         return self._frames.pack(message, blobs)
 
     def send(self, packed: Packed) -> None:
-        """Send a frame, now or when the socket takes it; dropped when the link has ended."""
+        """Send a frame, now or when the socket accepts it; drop it if the link has ended."""
         if not self._connected:
             packed.close()
             return
         self._unsent.append(packed)
         if len(self._unsent) == 1 and not self._waiting:
-            # At the end of this turn of the loop: what else it brings goes out in the same call.
+            # At the end of this loop iteration, so that all frames of the iteration go out in one call.
             self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
@@ -103,7 +106,7 @@ class ChildProcess:
                     self._loop.add_writer(self._socket.fileno(), self._flush)
                 return
             except OSError:
-                return  # the other end is gone: reading will say so
+                return  # the other end is gone: the next read will notice
             if sent < len(packed.data):
                 packed.data = packed.data[sent:]
             else:
@@ -113,7 +116,7 @@ class ChildProcess:
             self._loop.remove_writer(self._socket.fileno())
 
     def _join_small(self) -> None:
-        """Join the frames at the head that have no descriptor, up to what one call may take."""
+        """Join the first frames in the queue that have no descriptor, up to the size of one call."""
         unsent = self._unsent
         if len(unsent) < 2 or unsent[0].descriptor >= 0:
             return
@@ -136,7 +139,7 @@ class ChildProcess:
             self._end()
 
     def _exited(self) -> None:
-        """Take what the process said before it ended; what it forked may hold the socket open and say no more."""
+        """Read what the process sent before it ended; a process that it forked may keep the socket open."""
         frames: list[Frame] | None = []
         while frames is not None and self._connected:
             self._received(frames)
@@ -152,7 +155,7 @@ class ChildProcess:
             self._lost()
 
     def disconnect(self) -> None:
-        """Close the link; a living child then ends by itself."""
+        """Close the link; a child that is still alive then exits by itself."""
         if not self._connected:
             return
         self._connected = False
@@ -167,7 +170,7 @@ class ChildProcess:
             self._unsent.popleft().close()
 
     async def wait(self) -> str:
-        """Wait for the process to end, killing it after a while; return how it ended, in words."""
+        """Wait for the process to end, and kill it after a while; return in words how it ended."""
         try:
             code = await asyncio.to_thread(self._process.wait, _KILL_AFTER_S)
         except subprocess.TimeoutExpired:

@@ -1,7 +1,7 @@
-"""The server's side of what a child process asks for: BLS requests, model control, metrics, log lines.
+"""Do what a child process asks the server for: BLS requests, model control, metrics, log lines.
 
-All methods run on the event-loop thread; what blocks runs in a thread. When the child is gone, `close` cancels its
-requests and gives its metrics back.
+All methods run on the event-loop thread; blocking calls run in a thread of their own. When the child is gone, `close`
+cancels its requests and releases its metrics.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _MODEL_LOG: Final = logging.getLogger("slipway.model")
 
 
 class ChildServices:
-    """Answers one child process; `send` sends it a message."""
+    """Serves one child process; `send` sends it a message."""
 
     def __init__(self, host: Host, loop: asyncio.AbstractEventLoop, send: Send) -> None:
         self._host = host
@@ -65,7 +65,7 @@ class ChildServices:
                 task.add_done_callback(self._tasks.discard)
 
     def close(self) -> None:
-        """Cancel what the child started and give back what it held."""
+        """Cancel the child's requests and release its metrics."""
         self._closed = True
         cancels, self._cancels = self._cancels, {}
         for cancel in cancels.values():

@@ -1,15 +1,15 @@
-"""Pieces of anonymous shared memory (memfd), lent by one end of a link to the other and used again.
+"""Pieces of anonymous shared memory, which one end of a link lends to the other and then reuses.
 
-Fresh memory costs a page fault per 4 KiB, far more than the copy itself (measured for 4 MiB: 5.6 ms fresh, 0.4 ms used
-again), so the lender keeps what the borrower gives back. A borrower gives a piece back when its last view of it has
-gone. Nothing appears in /dev/shm. Knows neither frames nor messages.
+Fresh memory costs a page fault per 4 KiB, far more than the copy itself (measured for 4 MiB: 5.6 ms fresh, 0.4 ms
+reused), so the lender keeps the pieces that the borrower returns. A borrower returns a piece when its last view of it
+is gone. No piece has a name that could stay behind. Knows neither frames nor messages.
 """
 
 from __future__ import annotations
 
 import mmap
 import os
-import sys
+import socket
 import weakref
 from collections import defaultdict, deque
 from collections.abc import Iterable, Sequence
@@ -19,15 +19,16 @@ from typing import Final
 
 import numpy as np
 
+from slipway.backends.python.process.anonymous_file import anonymous_file
 from slipway.core.tensor import Raw
 
-AVAILABLE: Final = sys.platform == "linux"
+AVAILABLE: Final = hasattr(socket, "send_fds")
 KEPT: Final = 64 << 20  # bytes that wait for their next use with their pages; those of other free pieces are given up
 
 
 @dataclass(slots=True, eq=False)
 class Segment:
-    """One piece. `descriptor` is for its first journey to the borrower, and -1 afterwards."""
+    """One piece. `descriptor` is sent to the borrower with the first use, and is -1 afterwards."""
 
     number: int
     memory: mmap.mmap
@@ -46,8 +47,8 @@ class Lender:
         self._lock = Lock()
 
     def lend(self, blobs: Sequence[Raw], size: int) -> tuple[int, int]:
-        """Return the number of a piece that holds `blobs`, `size` bytes in all, and a descriptor of it that the caller
-        owns, or -1 where the borrower has it already. Raise OSError when there is no memory."""
+        """Copy `blobs`, `size` bytes in all, into a piece. Return its number and a descriptor that the caller owns, or
+        -1 if the borrower already has the piece. Raise OSError when out of memory."""
         segment = self._take(1 << (size - 1).bit_length())
         descriptor, segment.descriptor = segment.descriptor, -1
         offset = 0
@@ -68,9 +69,8 @@ class Lender:
             return segment
 
     def _make(self, capacity: int) -> Segment:
-        descriptor = os.memfd_create("slipway-tensors", os.MFD_CLOEXEC)
+        descriptor = anonymous_file(capacity)
         try:
-            os.ftruncate(descriptor, capacity)
             memory = mmap.mmap(descriptor, capacity)
         except BaseException:
             os.close(descriptor)
@@ -79,7 +79,7 @@ class Lender:
         return Segment(self._last, memory, descriptor)
 
     def take_back(self, numbers: Iterable[int]) -> None:
-        """Take pieces that the borrower has given back."""
+        """Take back the pieces that the borrower has returned."""
         with self._lock:
             for number in numbers:
                 segment = self._lent.pop(number)
@@ -87,20 +87,27 @@ class Lender:
                 if self._kept + capacity <= KEPT:
                     self._kept += capacity
                 else:
-                    segment.memory.madvise(mmap.MADV_REMOVE)
+                    _give_up_pages(segment.memory)
                     segment.has_pages = False
                 self._free[capacity].append(segment)
 
 
+def _give_up_pages(memory: mmap.mmap) -> None:
+    """Return a free piece's memory to the system. A file keeps its room: once lost, a full disk could not give it back,
+    and the write that finds out kills the process."""
+    if hasattr(os, "memfd_create"):
+        memory.madvise(mmap.MADV_REMOVE)
+
+
 class _Loan(weakref.ref[np.ndarray]):
-    """Tells when the last view of a piece has gone."""
+    """Notices when the last view of a piece is gone."""
 
     __slots__ = ("number",)
     number: int
 
 
 class Borrower:
-    """Gives out views of the other end's pieces; `returned` are the numbers to tell the lender of."""
+    """Makes views of the other end's pieces; `returned` are the numbers of pieces to return to the lender."""
 
     def __init__(self) -> None:
         self._memories: dict[int, mmap.mmap] = {}
@@ -108,18 +115,18 @@ class Borrower:
         self.returned: deque[int] = deque()
 
     def knows(self, number: int) -> bool:
-        """Return whether a piece has come before."""
+        """Return whether a piece has been received before."""
         return number in self._memories
 
     def adopt(self, number: int, descriptor: int) -> None:
-        """Map a piece that comes for the first time; the descriptor is closed."""
+        """Map a piece that is received for the first time, and close the descriptor."""
         try:
             self._memories[number] = mmap.mmap(descriptor, os.fstat(descriptor).st_size)
         finally:
             os.close(descriptor)
 
     def view(self, number: int, size: int) -> memoryview:
-        """Return the first `size` bytes of a piece, writable; it is given back when no view of them is left."""
+        """Return the first `size` bytes of a piece, writable; the piece is returned when no view of them is left."""
         array = np.frombuffer(self._memories[number], np.uint8, size)
         loan = self._loans[number] = _Loan(array, self._ended)
         loan.number = number

@@ -1,4 +1,4 @@
-"""Child processes that die, hang, fork or are killed: who is told what, and what is left behind."""
+"""Child processes that die, hang, fork or are killed: which requests fail, and that nothing is left behind."""
 
 import asyncio
 import os
@@ -87,7 +87,7 @@ def test_killing_a_child_under_load_fails_only_the_requests_inside_it(tmp_path):
     served(tmp_path, scenario)
 
 
-def test_a_hanging_child_that_is_killed_tells_its_request_and_runs_the_ones_behind(tmp_path):
+def test_a_hanging_child_that_is_killed_fails_its_request_and_the_next_ones_run(tmp_path):
     directory = write_model(tmp_path, "m", DYING)
 
     async def scenario(engine):
@@ -166,7 +166,7 @@ def test_a_model_that_dies_while_it_loads_is_not_served_and_the_reason_says_how(
     assert "exit code 7" in reason
 
 
-def test_a_model_that_cannot_start_again_is_not_ready_and_its_requests_are_told(tmp_path):
+def test_a_model_that_cannot_start_again_is_not_ready_and_its_requests_fail(tmp_path):
     directory = write_model(tmp_path, "m", DYING)
 
     async def scenario(engine):

@@ -116,7 +116,7 @@ def test_what_lies_unused_beyond_a_limit_gives_its_pages_up(connections, monkeyp
     assert bytes(again.blob[-2:]) == b"yy"
 
 
-def test_the_end_of_the_stream_is_told_apart_from_silence():
+def test_the_end_of_the_stream_is_distinguished_from_silence():
     ours, theirs = socket.socketpair()
     with theirs:
         theirs.setblocking(False)

@@ -1,0 +1,56 @@
+"""Memory that processes can share by a descriptor: a memfd, or where the system has none (macOS) a file without a name.
+
+Knows nothing of what it holds or who lends it.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+_SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108 (a private directory is made in it)
+_NAME: Final = "slipway-tensors"
+_ZEROS: Final = bytes(1 << 20)
+
+
+def anonymous_file(size: int) -> int:
+    """Return a descriptor of `size` bytes of zeros that go when nobody has them open or mapped; the caller owns it.
+
+    Raises OSError when there is no memory for them.
+    """
+    if hasattr(os, "memfd_create"):
+        descriptor = os.memfd_create(_NAME, os.MFD_CLOEXEC)
+        return _sized(descriptor, size, os.ftruncate)
+    try:
+        return _unlinked_file(_SHARED_MEMORY, size)
+    except OSError:  # missing, or as small as containers have it
+        return _unlinked_file(Path(tempfile.gettempdir()), size)
+
+
+def _unlinked_file(parent: Path, size: int) -> int:
+    """Return a file that has lost its name, with its room taken: writing to mapped room that a full disk lacks kills
+    the process."""
+    with tempfile.TemporaryDirectory(prefix="slipway-", dir=parent) as private:
+        descriptor = os.open(Path(private) / _NAME, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    return _sized(descriptor, size, _reserve)
+
+
+def _sized(descriptor: int, size: int, resize: Callable[[int, int], None]) -> int:
+    try:
+        resize(descriptor, size)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _reserve(descriptor: int, size: int) -> None:
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(descriptor, 0, size)
+        return
+    left = size
+    while left:
+        left -= os.write(descriptor, _ZEROS[:left])

@@ -1,0 +1,32 @@
+"""The commands that install what is missing, as every message gives them. Knows names, not what a library is for."""
+
+from __future__ import annotations
+
+import sys
+from importlib.util import find_spec
+from typing import Final
+
+from slipway.machine import has_gpu
+
+DISTRIBUTION: Final = "slipway-serving"  # the name for pip; the package is `slipway`
+# PyTorch's own command for the build without CUDA, which the package index lacks for Linux: there, torch brings
+# gigabytes of CUDA libraries.
+CPU_TORCH: Final = "pip install torch --index-url https://download.pytorch.org/whl/cpu"
+WITH_TORCH: Final = frozenset({"convert", "torch", "generate", "demo", "all", "dev"})  # extras that install torch
+
+
+def install_hint(*extras: str) -> str:
+    """Return the command that installs extras of Slipway, the small torch first where pip would take the large one."""
+    command = f'pip install "{DISTRIBUTION}[{",".join(extras)}]"'
+    if WITH_TORCH.isdisjoint(extras) or find_spec("torch") is not None:
+        return command
+    return f"{torch_hint()} && {command}" if _cpu_build_is_apart() else command
+
+
+def torch_hint() -> str:
+    """Return the command that installs torch alone, the build that this machine can use."""
+    return CPU_TORCH if _cpu_build_is_apart() else "pip install torch"
+
+
+def _cpu_build_is_apart() -> bool:
+    return sys.platform == "linux" and not has_gpu()

@@ -1,0 +1,46 @@
+"""Find a key that a JSON object has twice.
+
+Parsers keep one of the two without a word, and not all of them the same one, so a request that one program has checked
+may mean something else to the next. Scans text that has already been parsed: what is not JSON is not its business.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Final
+
+from slipway.errors import SlipwayError, invalid
+
+# Strings (with the colon that makes a key of one) and braces; all else, numbers above all, is passed over.
+_TOKENS: Final = re.compile(rb'"(?:[^"\\]+|\\.)*"(\s*:)?|[{}]', re.DOTALL)
+
+
+def duplicate_key(text: bytes | bytearray | memoryview) -> str | None:
+    """Return the first key that stands twice in one object of a JSON document, None without one."""
+    objects: list[set[bytes]] = []
+    for token in _TOKENS.finditer(text):
+        if token[1] is not None:
+            key = token[0][: -len(token[1])]
+            if b"\\" in key:
+                key = json.dumps(json.loads(key), ensure_ascii=False).encode(errors="surrogatepass")
+            if key in objects[-1]:
+                return str(json.loads(key))
+            objects[-1].add(key)
+        elif token[0] == b"{":
+            objects.append(set())
+        elif token[0] == b"}":
+            objects.pop()
+    return None
+
+
+def refuse_duplicate_keys(text: bytes | bytearray | memoryview) -> None:
+    """Raise INVALID_ARG naming a key that stands twice in one object of `text`."""
+    key = duplicate_key(text)
+    if key is not None:
+        raise given_twice(key)
+
+
+def given_twice(key: str) -> SlipwayError:
+    """Return the error for a key that stands twice in an object."""
+    return invalid(f"failed to parse the request JSON buffer: the key '{key[:256]}' is given twice in one object")

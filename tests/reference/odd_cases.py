@@ -1,0 +1,70 @@
+"""HTTP requests of odd but parsable JSON: nulls, wrong types, keys given twice, numbers that JSON does not have."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+from tests.reference.http_cases import HttpCase
+
+_INFER = "/v2/models/pair/infer"
+_GENERATE = "/v2/models/pair/generate"
+_CHAIN = "/v2/models/chain/infer"
+A = {"name": "A", "datatype": "FP32", "shape": [1, 4], "data": [1, 2, 3, 4]}
+B = {**A, "name": "B"}
+
+
+def _infer(**members: object) -> bytes:
+    return json.dumps({"inputs": [A, B], **members}).encode()
+
+
+def odd() -> Iterator[HttpCase]:
+    """Every case of this module."""
+    yield from _generate()
+    yield from _nulls()
+    yield from _sequences()
+    one, two = json.dumps(A), json.dumps(B)
+    yield HttpCase("odd inputs twice", _INFER, body=f'{{"inputs":[{one},{two}],"inputs":[{one},{two}]}}'.encode())
+    yield HttpCase("odd id twice", _INFER, body=f'{{"id":"a","id":"b","inputs":[{one},{two}]}}'.encode())
+    yield HttpCase("odd index twice", "/v2/repository/index", body=b'{"ready":true,"ready":false}')
+    yield HttpCase("odd byte order mark", _INFER, body=b"\xef\xbb\xbf" + _infer())
+    yield HttpCase("odd unknown member", _INFER, body=_infer(color="red"))
+
+
+def _generate() -> Iterator[HttpCase]:
+    for name, values in (("short", [1, 2, 3]), ("long", [1, 2, 3, 4, 5]), ("scalar", 1), ("empty", [])):
+        body = json.dumps({"A": values, "B": [1, 2, 3, 4]}).encode()
+        yield HttpCase(f"odd generate {name}", _GENERATE, body=body)
+    plain = b'"A":[1,1,2,3],"B":[1,2,3,4]'
+    yield HttpCase("odd generate not a number", _GENERATE, body=b'{"A":[NaN,1,2,Infinity],"B":[1,2,3,4]}')
+    yield HttpCase("odd generate byte order mark", _GENERATE, body=b"\xef\xbb\xbf{%b}" % plain)
+    yield HttpCase("odd generate input twice", _GENERATE, body=b'{"A":[1,1,2,4],%b}' % plain)
+    yield HttpCase("odd generate input nested too", _GENERATE, body=b'{%b,"parameters":{"A":[1,1,1,1]}}' % plain)
+    for value in (b"null", b"[1]", b"{}", b"1", b"true"):
+        yield HttpCase(f"odd generate id {value.decode()}", _GENERATE, body=b'{%b,"id":%b}' % (plain, value))
+        yield HttpCase(f"odd generate color {value.decode()}", _GENERATE, body=b'{%b,"color":%b}' % (plain, value))
+
+
+def _nulls() -> Iterator[HttpCase]:
+    for key in ("binary_data", "shared_memory_region", "classification"):
+        output = {"name": "SUM", "parameters": {key: None}}
+        yield HttpCase(f"odd output {key} null", _INFER, body=_infer(outputs=[output]))
+    for key in ("binary_data_size", "shared_memory_region"):
+        yield HttpCase(f"odd input {key} null", _INFER, body=_infer(inputs=[{**A, "parameters": {key: None}}, B]))
+    for key in ("binary_data_output", "sequence_id", "priority", "color"):
+        yield HttpCase(f"odd parameter {key} null", _INFER, body=_infer(parameters={key: None}))
+    for key in ("parameters", "outputs", "inputs", "id"):
+        yield HttpCase(f"odd {key} null", _INFER, body=_infer(**{key: None}))
+    yield HttpCase("odd input parameters null", _INFER, body=_infer(inputs=[{**A, "parameters": None}, B]))
+    yield HttpCase("odd data null", _INFER, body=_infer(inputs=[{**A, "data": None}, B]))
+
+
+def _sequences() -> Iterator[HttpCase]:
+    inputs = [{**A, "name": "X"}, {**A, "name": "Y"}]
+    for name, parameters in (
+        ("id", {"sequence_id": 5}),
+        ("start", {"sequence_id": 5, "sequence_start": True}),
+        ("text id end", {"sequence_id": "abc", "sequence_end": True}),
+        ("start alone", {"sequence_start": True}),
+    ):
+        yield HttpCase(f"odd ensemble sequence {name}", _CHAIN, body=_infer(inputs=inputs, parameters=parameters))
