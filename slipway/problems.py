@@ -66,6 +66,8 @@ class Rule(StrEnum):
     FILE_OUTSIDE = "file-outside", "files lie inside the model's directory"
     TENSORRT_ONLY = "tensorrt-only", "words that only TensorRT knows are not used elsewhere"
     INPUT_FORMAT = "input-format", "images in NHWC or NCHW have 3 dims"
+    NOT_OFFERED = "not-offered", "no model needs what this version does not offer"
+    WITHOUT_EFFECT = "without-effect", "every setting has an effect here"
     REPOSITORY_AGENT = "repository-agent", "no repository agent is asked for"
     PARAMETER_INVALID = "parameter-invalid", "parameters have values that the backend can use"
     CONFIG_INVALID = "config-invalid", "anything else that keeps a config from being served"

@@ -61,10 +61,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return run(words[1:])
     except (SlipwayError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print("\n".join([f"error: {error}", *_ways(error)]), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130  # what a shell expects of a command ended by Ctrl-C
+
+
+def _ways(error: Exception) -> list[str]:
+    """Return what to do about the problems that an error carries, a line for each."""
+    problems = error.problems if isinstance(error, SlipwayError) else ()
+    return list(dict.fromkeys(f"  fix: {problem.fix}" for problem in problems if problem.fix))
 
 
 def _usage() -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import mmap
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,6 +24,8 @@ from slipway.checkpoints.lightseq.schema import ARRAY_KINDS, FieldKind, MessageS
 from slipway.errors import invalid, unavailable
 
 _LOG: Final = logging.getLogger("slipway.checkpoints")
+_TRUNCATED: Final = re.compile(r"truncated file: eof = (?P<there>\d+), .*stored_eof = (?P<all>\d+)", re.ASCII)
+_INNER: Final = re.compile(r"\(([^()]+)\)\W*$")
 STACKS: Final = ("encoder_stack", "decoder_stack")
 
 
@@ -41,8 +44,7 @@ def read_hdf5(path: Path, schema: MessageSchema) -> FileContents:
     try:
         file = h5py.File(path, "r")
     except OSError as error:
-        reason = " ".join(str(error).split())
-        raise invalid(f"'{path}' is no HDF5 file that can be read: {reason}") from None
+        raise invalid(f"'{path}' is no HDF5 file that can be read: {_reason(error)}") from None
     with file, _damage_named(path):
         scan = _Scan(path, file)
         scan.message(schema, "")
@@ -59,8 +61,22 @@ def _damage_named(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
-        reason = " ".join(str(error).split())
-        raise invalid(f"'{path}' is a damaged HDF5 file: {reason}") from None
+        raise invalid(f"'{path}' is a damaged HDF5 file: {_reason(error)}") from None
+
+
+def _reason(error: Exception) -> str:
+    """Return what an error of h5py means; its own words are of the library's insides, the last in brackets."""
+    text = " ".join(str(error).split())
+    cut = _TRUNCATED.search(text)
+    if cut is not None:
+        return f"it is cut off, {cut['there']} of {cut['all']} bytes are there; copy or download it again"
+    if "file signature not found" in text:
+        return (
+            "it does not begin as such files do; it may be a LightSeq .pb file, the pointer that Git LFS left, or a "
+            "page that was saved instead of the file"
+        )
+    inner = _INNER.search(text)
+    return f"{inner[1] if inner else text}; copy, download or export it again"
 
 
 class _Scan:
