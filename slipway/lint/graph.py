@@ -1,60 +1,64 @@
-"""Check a config against the model file itself, with the backend's own checks.
+"""Check a config against the model file itself, with the backend's own checks: those of a load, except serving.
 
-Weights are read only as far as the backend's library needs for names, types and shapes; nothing is computed.
+Weights are read only as far as the backend's library needs for names, types and shapes; nothing is computed, and the
+code of Python models does not run.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Protocol, cast, runtime_checkable
 
-from tritonclient.grpc import model_config_pb2
-
-from slipway.backends.pytorch.module import TorchModule, open_module
+from slipway.backends.api import Host, ModelContext
 from slipway.backends.registry import find_backend
-from slipway.backends.shared.graph import Graph
-from slipway.backends.shared.graph_check import check_config
 from slipway.config.signature import build_signature
+from slipway.cores import cpu_limit
 from slipway.errors import Code, SlipwayError
-from slipway.lint.finding import Finding
+from slipway.instances.plan import threads_per_instance
+from slipway.lint.finding import Finding, Severity
 from slipway.lint.model import Model
 from slipway.lint.reading import refusal_findings
+from slipway.problems import Problem
 
 
 @runtime_checkable
-class DescribesGraph(Protocol):
-    """A backend that reads the graph of a model file exactly as its load checks configurations against it."""
+class ChecksModels(Protocol):
+    """A backend that checks a model as its load does, without serving it."""
 
-    def describe(self, name: str, version_directory: Path, config: model_config_pb2.ModelConfig) -> Graph:
-        """Return the graph; raise `SlipwayError` if it cannot be read or given the shapes of `config`."""
+    def check(self, context: ModelContext) -> Sequence[Problem]:
+        """Return the settings that have no effect; raise `SlipwayError` for what a load refuses."""
 
 
 def graph_findings(model: Model) -> Iterator[Finding]:
-    """Yield where the config and the model file of the newest served version disagree."""
+    """Yield what the backend refuses or ignores in the newest served version."""
     directory = model.version_directory
     if directory is None:
         return
     try:
-        if model.config.backend == "pytorch":
-            _check_torch(model, directory)
-            return
         backend = find_backend(model.config.backend)
-        if isinstance(backend, DescribesGraph):
-            check_config(model.config, backend.describe(model.name, directory, model.config))
+        if isinstance(backend, ChecksModels) and model.config.input and model.config.output:
+            for problem in backend.check(_context(model, directory)):
+                yield model.finding_of(problem, severity=Severity.WARNING)
     except SlipwayError as error:
         if error.code is not Code.UNAVAILABLE:  # otherwise the library is not installed, which has its own finding
             yield from refusal_findings(model, error)
 
 
-def _check_torch(model: Model, directory: Path) -> None:
-    """Match the declared names with forward()'s arguments; a torch module does not state types and shapes."""
-    config = model_config_pb2.ModelConfig()
+def _context(model: Model, directory: Path) -> ModelContext:
+    """Return the context of a load, without the server around it, which checks do not use."""
+    config = type(model.config)()
     config.CopyFrom(model.config)
     for output in config.output:
         output.ClearField("label_filename")  # a missing file has its own finding
-    if not config.input or not config.output:
-        return
-    forward = open_module(directory / config.default_model_filename, model.name)
-    signature = build_signature(config, model.directory)
-    TorchModule(forward, signature, inference_mode=True, optimized=True)
+    return ModelContext(
+        name=model.name,
+        version=int(directory.name),
+        model_directory=model.directory,
+        version_directory=directory,
+        config=config,
+        signature=build_signature(config, model.directory),
+        backend_config={},
+        threads=threads_per_instance(config, cpu_limit()),
+        host=cast("Host", None),
+    )

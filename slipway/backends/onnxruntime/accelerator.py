@@ -22,6 +22,7 @@ from slipway.backends.onnxruntime.options import ACCELERATOR
 from slipway.backends.registry import BUILT_IN
 from slipway.backends.shared.graph import Graph
 from slipway.backends.shared.graph_check import check_config
+from slipway.backends.shared.ignored import ON_CPU, ignored
 from slipway.errors import SlipwayError, refused
 from slipway.problems import Named, Problem, Rule
 
@@ -67,12 +68,8 @@ def _checked_graph(context: ModelContext, path: Path) -> Graph:
 
 def accelerator_properties(model_name: str, parameters: Mapping[str, str]) -> dict[str, Any]:
     """Return the OpenVINO properties that an accelerator's parameters set; raise INVALID_ARG for an invalid value."""
-    for key in sorted(parameters.keys() - set(_KNOWN)):
-        _LOG.warning("model '%s': parameter '%s' of accelerator '%s' is ignored", model_name, key, ACCELERATOR)
     device = parameters.get("device_type", "").upper()
-    if device and not _CPU.fullmatch(device):
-        _LOG.warning("model '%s': device_type %s is ignored, the model runs on the CPU", model_name, device)
-        device = ""
+    device = device if _CPU.fullmatch(device) else ""
     precision = parameters.get("precision", "").upper() or device.removeprefix("CPU").removeprefix("_")
     if precision not in _PRECISIONS:
         raise _refused(model_name, "precision", precision, "FP32, FP16 or BF16")
@@ -82,6 +79,19 @@ def accelerator_properties(model_name: str, parameters: Mapping[str, str]) -> di
     }
     set_numbers = {name: number for name, number in numbers.items() if number}
     return {"INFERENCE_PRECISION_HINT": _PRECISIONS[precision], **set_numbers}
+
+
+def accelerator_words(config: model_config_pb2.ModelConfig) -> list[Problem]:
+    """Return the accelerator's parameters that have no effect; raise INVALID_ARG for invalid values."""
+    parameters = _parameters(config)
+    if parameters is None:
+        return []
+    accelerator_properties(config.name, parameters)
+    path = ("optimization", "execution_accelerators", "cpu_execution_accelerator", Named(ACCELERATOR))
+    unknown = sorted(parameters.keys() - set(_KNOWN))
+    words = [ignored(f"parameter '{key}' of accelerator '{ACCELERATOR}'", "", path) for key in unknown]
+    device = parameters.get("device_type", "").upper()
+    return words + ([ignored(f"device_type {device}", ON_CPU, path)] if device and not _CPU.fullmatch(device) else [])
 
 
 def _parameters(config: model_config_pb2.ModelConfig) -> Mapping[str, str] | None:

@@ -5,23 +5,27 @@ All instances of a version share one session, and with it one copy of the weight
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from tritonclient.grpc import model_config_pb2
 
 from slipway.backends.api import CompletionContext, LoadedModel, ModelContext
-from slipway.backends.onnxruntime.accelerator import load_accelerated
+from slipway.backends.onnxruntime.accelerator import accelerator_words, load_accelerated
 from slipway.backends.onnxruntime.graph import graph_of, open_described
-from slipway.backends.onnxruntime.options import run_options, session_options, warn_of_gpu_words
+from slipway.backends.onnxruntime.options import gpu_words, run_options, session_options
 from slipway.backends.onnxruntime.session import GraphRunner, open_session
 from slipway.backends.shared.files import model_file
 from slipway.backends.shared.graph import Graph
 from slipway.backends.shared.graph_check import check_config
 from slipway.backends.shared.graph_complete import complete_unless_given
+from slipway.backends.shared.ignored import log_ignored
 from slipway.backends.shared.probing import settled
 from slipway.backends.shared.stacked import StackedModel
+from slipway.problems import Problem
 
+_LOG: Final = logging.getLogger("slipway.onnxruntime")
 _DEFAULT_FILE = "model.onnx"
 
 
@@ -45,10 +49,17 @@ class OnnxRuntimeBackend:
         """Return the graph that a load checks the configuration against."""
         return _open(name, version_directory, config)[1]
 
+    def check(self, context: ModelContext) -> list[Problem]:
+        """Check the configuration as a load does; return the settings that have no effect."""
+        session_options(context)
+        run_options(context.config)
+        check_config(context.config, self.describe(context.name, context.version_directory, context.config))
+        return [*gpu_words(context.config), *accelerator_words(context.config)]
+
     def load(self, context: ModelContext) -> LoadedModel:
         """Open the session, or the accelerator's equivalent, and check the configuration against its graph."""
         path = _graph_file(context.name, context.version_directory, context.config)
-        warn_of_gpu_words(context.config)
+        log_ignored(_LOG, context.name, [*gpu_words(context.config), *accelerator_words(context.config)])
         accelerated = load_accelerated(context, path)
         if accelerated is not None:
             return accelerated

@@ -16,7 +16,8 @@ from slipway.backends.onnxruntime.options import metadata_options
 from slipway.backends.onnxruntime.ranks import without_shape
 from slipway.backends.onnxruntime.session import open_session
 from slipway.backends.shared.graph import Graph, GraphTensor
-from slipway.errors import unsupported
+from slipway.errors import Code, refused, unsupported
+from slipway.problems import Problem, Rule
 
 # onnxruntime's names of element types -> config.pbtxt's. The protocol cannot carry any other type.
 CONFIG_TYPES = {
@@ -35,6 +36,10 @@ CONFIG_TYPES = {
     "string": "TYPE_STRING",
     "bfloat16": "TYPE_BF16",
 }
+_ZIPMAP = (
+    "export the classifier without ZipMap (skl2onnx, onnxmltools: options={'zipmap': False}), so that its "
+    "probabilities are a tensor"
+)
 _CONTAINERS = {"seq": "ONNX_TYPE_SEQUENCE", "map": "ONNX_TYPE_MAP", "sparse_tensor": "ONNX_TYPE_SPARSETENSOR"}
 
 
@@ -85,7 +90,9 @@ def _config_type(node: Any) -> str:
     kind, _, rest = node.type.partition("(")
     if kind != "tensor":
         onnx_type = _CONTAINERS.get(kind, "ONNX_TYPE_UNKNOWN")
-        raise unsupported(f"Unsupported ONNX Type '{onnx_type}' for I/O '{node.name}', expected 'ONNX_TYPE_TENSOR'.")
+        text = f"Unsupported ONNX Type '{onnx_type}' for I/O '{node.name}', expected 'ONNX_TYPE_TENSOR'."
+        fix = _ZIPMAP if "map(" in node.type else "export the model with only tensors as inputs and outputs"
+        raise refused(Problem(Rule.GRAPH_UNREADABLE, text, fix=fix), code=Code.UNSUPPORTED)
     element = rest.removesuffix(")")
     if element not in CONFIG_TYPES:
         raise unsupported(f"unsupported ONNX element type '{element}' for I/O '{node.name}'")

@@ -6,19 +6,18 @@ with one warning each.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from tritonclient.grpc import model_config_pb2
 
 from slipway.backends.api import ModelContext
+from slipway.backends.shared.ignored import ON_CPU, ignored, ignored_accelerators, ignored_parameter
 from slipway.backends.shared.parameters import Parameters, instance_count, parameter_problem
 from slipway.errors import invalid, refused
-
-_LOG: Final = logging.getLogger("slipway.onnxruntime")
+from slipway.problems import Problem
 
 ACCELERATOR = "openvino"  # the execution accelerator for CPUs: accelerator.py
 
@@ -158,15 +157,10 @@ def _register_operators(options: Any, config: model_config_pb2.ModelConfig, dire
         options.register_custom_ops_library(str(path))
 
 
-def warn_of_gpu_words(config: model_config_pb2.ModelConfig) -> None:
-    """Warn once about each setting that does nothing on a CPU: accelerators except OpenVINO, and GPU parameters."""
-    parameters = Parameters(config)
-    accelerators = config.optimization.execution_accelerators
-    named = [each for each in accelerators.cpu_execution_accelerator if each.name.lower() != ACCELERATOR]
-    named = [*accelerators.gpu_execution_accelerator, *named]
-    words = [f"execution accelerator '{accelerator.name}'" for accelerator in named]
-    words += [f"parameter '{key}'" for key in _GPU_PARAMETERS if key in parameters]
+def gpu_words(config: model_config_pb2.ModelConfig) -> list[Problem]:
+    """Return the settings that do nothing on a CPU, once each: accelerators except OpenVINO, and GPU parameters."""
+    words = ignored_accelerators(config, kept=ACCELERATOR)
+    words += [ignored_parameter(key, ON_CPU) for key in _GPU_PARAMETERS if key in config.parameters]
     if config.optimization.cuda.graphs:
-        words.append("optimization.cuda.graphs")
-    for word in words:
-        _LOG.warning("model '%s': %s is ignored, the model runs on the CPU", config.name, word)
+        words.append(ignored("optimization.cuda.graphs", ON_CPU, ("optimization", "cuda", "graphs")))
+    return words

@@ -19,6 +19,7 @@ from slipway.backends.pytorch.module import TorchModule, open_module
 from slipway.backends.shared.files import model_file, relative_file
 from slipway.backends.shared.graph import Graph
 from slipway.backends.shared.graph_complete import complete_unless_given
+from slipway.backends.shared.ignored import ignored_parameter, log_ignored
 from slipway.backends.shared.parameters import Parameters
 from slipway.backends.shared.stacked import Run, StackedModel
 from slipway.errors import Code, refused, unsupported
@@ -46,8 +47,19 @@ class PyTorchBackend:
                 config.name or context.model_directory.name,
             )
 
+    def check(self, context: ModelContext) -> list[Problem]:
+        """Check the configuration as a load does; return the settings that have no effect."""
+        self._open(context)
+        return _ignored_words(context.config)
+
     def load(self, context: ModelContext) -> LoadedTorchModel:
         """Read the module and match its arguments to the configuration."""
+        log_ignored(_LOG, context.name, _ignored_words(context.config))
+        module, parameters = self._open(context)
+        _set_interop_threads(context.name, parameters)
+        return LoadedTorchModel(context, module, parameters)
+
+    def _open(self, context: ModelContext) -> tuple[TorchModule, Parameters]:
         config = context.config
         if config.runtime.endswith(".py"):
             raise unsupported(
@@ -62,17 +74,15 @@ class PyTorchBackend:
         file_name = config.default_model_filename or _default_file(config, context.version_directory)
         forward = open_module(model_file(context.name, context.version_directory, file_name), context.name)
         parameters = Parameters(config)
-        for key in _IGNORED:
-            if key in parameters:
-                _LOG.warning("model '%s': parameter '%s' is ignored", context.name, key)
         module = TorchModule(
             forward,
             context.signature,
             inference_mode=parameters.boolean("INFERENCE_MODE", True),
             optimized=not parameters.boolean("DISABLE_OPTIMIZED_EXECUTION", False),
         )
-        _set_interop_threads(context.name, parameters)
-        return LoadedTorchModel(context, module, parameters)
+        for key in ("INTRA_OP_THREAD_COUNT", "NUM_THREADS", "INTER_OP_THREAD_COUNT", "NUM_INTEROP_THREADS"):
+            parameters.integer(key)  # raises if the value is not a number
+        return module, parameters
 
 
 class LoadedTorchModel(StackedModel):
@@ -89,6 +99,10 @@ class LoadedTorchModel(StackedModel):
             return module.run
 
         super().__init__(context, start)
+
+
+def _ignored_words(config: model_config_pb2.ModelConfig) -> list[Problem]:
+    return [ignored_parameter(key) for key in _IGNORED if key in config.parameters]
 
 
 def _is_exported(config: model_config_pb2.ModelConfig, context: CompletionContext) -> bool:

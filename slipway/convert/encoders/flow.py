@@ -20,7 +20,7 @@ from slipway.convert.encoders.opening import OpenedSource, open_source
 from slipway.convert.encoders.package import model_config, write_labels
 from slipway.convert.encoders.report import COLUMNS
 from slipway.convert.encoders.subject import Interface, Program
-from slipway.convert.encoders.variants import choose_variants
+from slipway.convert.encoders.variants import PROGRAM, choose_variants
 from slipway.convert.flow import GateVerdict, Made
 from slipway.convert.libraries import quiet_libraries, require_libraries
 from slipway.convert.options import ConvertOptions, Progress
@@ -58,8 +58,8 @@ def open_encoders(path: Path, origin: str, options: ConvertOptions, progress: Pr
     with quiet_libraries():
         progress(f"reading {origin}")
         source = open_source(path, origin, options)
-        if isinstance(source.subject, Program):
-            variants, skipped = choose_variants(options, program=True)
+        kind = PROGRAM if isinstance(source.subject, Program) else source.task
+        variants, skipped = choose_variants(options, kind=kind)
         report = ConversionReport(
             columns=COLUMNS,
             source=origin,
