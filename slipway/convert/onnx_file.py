@@ -43,9 +43,17 @@ def export_program(program: Any, path: Path, *, inputs: Sequence[str], outputs: 
     """Write a torch.export program as ONNX and keep its variable sizes; needs `onnxscript`."""
     import torch
 
-    torch.onnx.export(
-        program, (), str(path), input_names=list(inputs), output_names=list(outputs), dynamo=True, external_data=False
-    )
+    with quiet_tools():
+        torch.onnx.export(
+            program,
+            (),
+            str(path),
+            input_names=list(inputs),
+            output_names=list(outputs),
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
 
 
 def open_session(path: Path) -> Any:

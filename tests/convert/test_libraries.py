@@ -62,6 +62,6 @@ def test_a_module_that_fails_says_why_and_not_where(tmp_path):
 def test_an_onnx_file_is_not_advised_to_ask_for_torch(tmp_path):
     _, skipped = choose_variants(ConvertOptions("m", tmp_path), kind="onnx")
     reasons = {each.label: each.reason for each in skipped}
-    assert reasons["pytorch fp32"].startswith("an ONNX file cannot become a torch model")
-    with pytest.raises(SlipwayError, match="an ONNX file cannot become a torch model"):
+    assert reasons["pytorch fp32"].startswith("an ONNX file cannot be converted to a torch model")
+    with pytest.raises(SlipwayError, match="an ONNX file cannot be converted to a torch model"):
         choose_variants(ConvertOptions("m", tmp_path, "pytorch"), kind="onnx")

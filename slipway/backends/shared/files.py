@@ -25,12 +25,12 @@ _REMEDIES: Final = (
     (r"[Ee]xternal data|external initializer", "put the file with the external data at the path that the model names"),
     (r"Save the model with", "save the model as the message says; copying the file again does not help"),
 )
-_DAMAGED: Final = "export or copy the model again"
+DAMAGED: Final = "export or copy the model again"
 
 
 def unreadable_graph(text: str, code: Code = Code.INTERNAL) -> SlipwayError:
     """Return the error for a model file that its library cannot read, with the library's reason in `text`."""
-    fix = next((fix for pattern, fix in _REMEDIES if re.search(pattern, text)), _DAMAGED)
+    fix = next((fix for pattern, fix in _REMEDIES if re.search(pattern, text)), DAMAGED)
     return refused(Problem(Rule.GRAPH_UNREADABLE, text, fix=fix), code=code)
 
 

@@ -52,7 +52,7 @@ _TABLE: Final = (
 )
 GRAPH: Final = "onnx"
 PROGRAM: Final = "pt2"
-_NO_TORCH: Final = "an ONNX file cannot become a torch model: choose the engine onnxruntime or openvino"
+_NO_TORCH: Final = "an ONNX file cannot be converted to a torch model: choose the engine onnxruntime or openvino"
 _LACKING: Final = {
     (GRAPH, "pytorch", "fp32"): _NO_TORCH,
     (GRAPH, "pytorch", "bf16"): _NO_TORCH,
