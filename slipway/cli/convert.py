@@ -119,11 +119,19 @@ def _parser() -> CommandParser:
         help="typical inputs for int8: one text per line, or .npz for a graph",
     )
     parser.add_argument(
+        "--sample",
+        type=Path,
+        metavar="FILE.npz",
+        help="typical inputs of an ONNX or torch file, one array per input, for comparing and measuring "
+        "instead of random values",
+    )
+    parser.add_argument(
         "--input",
         action="append",
         default=[],
         metavar="NAME:TYPE:DIMS[:LIMIT]",
-        help="input of a TorchScript file, in the order of its arguments; integers stay below LIMIT (repeatable)",
+        help="input of a TorchScript file, in the order of its arguments, or an input whose shape an ONNX graph omits; "
+        "integers stay below LIMIT (repeatable)",
     )
     parser.add_argument(
         "--hypothesis-template",
@@ -175,6 +183,7 @@ def _options(options: Namespace, command: str) -> ConvertOptions:
         task=options.task,
         lengths=options.lengths,
         calibration=options.calibration,
+        sample=options.sample,
         inputs=tuple(options.input),
         hypothesis=options.hypothesis_template,
         source_language=options.source_language,

@@ -77,6 +77,7 @@ class Conversion:
         self._report = flow.report
         self._options = options
         self._progress = progress
+        self._passed_over = len(self._report.skipped)  # before any candidate was tried
 
     def run(self, started: float) -> Converted:
         """Run all steps; the reported duration counts from `started`, a value of `time.monotonic()`."""
@@ -166,7 +167,7 @@ class Conversion:
 
     def _refusal(self) -> str:
         refused = [f"{each.label}: {'; '.join(each.problems)}" for each in self._report.candidates if each.problems]
-        refused += [f"{each.label}: {each.reason}" for each in self._report.skipped]
+        refused += [f"{each.label}: {each.reason}" for each in self._report.skipped[self._passed_over :]]
         return f"no candidate passed the gate; nothing was written: {' | '.join(refused)}"
 
     def _finish(self, winner: Made, new: Path, started: float) -> None:

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-from slipway.convert.libraries import first_line, quiet_libraries
+from slipway.convert.libraries import cause_of, quiet_libraries
 from slipway.convert.options import Progress
 from slipway.errors import invalid
 from slipway.installation import install_hint
@@ -50,8 +50,7 @@ def fetch(source: str) -> Path:
             directory = Path(snapshot_download(source, allow_patterns=patterns, ignore_patterns=list(_OTHERS)))
     except Exception as error:  # its own errors, those of its HTTP client and OSError have no common root
         raise invalid(
-            f"'{source}' is not a local file or directory, and fetching it from the model hub failed: "
-            f"{first_line(error)}"
+            f"'{source}' is not a local file or directory, and fetching it from the model hub failed: {cause_of(error)}"
         ) from error
     return directory
 

@@ -29,6 +29,7 @@ class ConvertOptions:
     task: Task | None = None
     lengths: tuple[int, ...] = LENGTHS
     calibration: Path | None = None
+    sample: Path | None = None  # typical inputs of an ONNX or torch file, .npz
     inputs: tuple[str, ...] = ()
     hypothesis: str = HYPOTHESIS
     source_language: str = ""  # of a translation model; "": the tokenizer's own

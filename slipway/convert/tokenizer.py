@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slipway.convert.byte_tokenizer import CLASS, build_byte_tokenizer
-from slipway.convert.libraries import first_line
+from slipway.convert.libraries import cause_of
 from slipway.errors import SlipwayError, invalid
 from slipway.installation import install_hint
 
@@ -29,7 +29,7 @@ def open_reference(directory: Path, refuse: Callable[[str], SlipwayError]) -> An
     try:
         tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
     except Exception as error:  # transformers and its Rust core raise types without a common root
-        raise refuse(first_line(error)) from error
+        raise refuse(cause_of(error)) from error
     if not getattr(tokenizer, "is_fast", False) and type(tokenizer).__name__ != CLASS:
         raise refuse(f"{type(tokenizer).__name__} has no fast version")
     return tokenizer

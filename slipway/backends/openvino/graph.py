@@ -43,7 +43,8 @@ def _describe(ports: Sequence[Any], declared: set[str]) -> list[GraphTensor]:
     tensors = []
     for port in ports:
         name = port_name(port, declared)
-        tensors.append(GraphTensor(name, _config_type(port, name), port_dims(port)))
+        ranked = not port.get_partial_shape().rank.is_dynamic
+        tensors.append(GraphTensor(name, _config_type(port, name), port_dims(port), ranked))
     return tensors
 
 

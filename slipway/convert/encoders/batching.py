@@ -37,7 +37,7 @@ def plan_batching(reopen: Reopen, subject: Subject, lengths: Sequence[int]) -> P
     """Measure batches on one instance and single rows on one instance per core, in alternating rounds; return the plan
     with the best rate."""
     if subject.interface.max_batch_size < 2:
-        return Plan(1, 0, why="the model has no batch dimension")
+        return Plan(1, 0, why=subject.interface.unbatched or "the model has no batch dimension")
     cores = cpu_limit()
     with ExitStack() as opened:
         one = opened.enter_context(reopen(1))

@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 
 from slipway.convert.encoders.sentence import HeadLayer, SentenceHead
-from slipway.convert.libraries import first_line
+from slipway.convert.libraries import cause_of
 from slipway.errors import SlipwayError, invalid
 
 _LOWEST: Final = -1e9  # stands for tokens that a maximum leaves out
@@ -127,7 +127,7 @@ def _arrays(path: Path) -> dict[str, Any]:
 
 
 def _unreadable(path: Path, error: BaseException) -> SlipwayError:
-    return invalid(f"the arrays of '{path}' cannot be read: {first_line(error)}")
+    return invalid(f"the arrays of '{path}' cannot be read: {cause_of(error)}")
 
 
 _BUILDERS: Final = {"Dense": _dense, "LayerNorm": _layer_norm, "Normalize": _normalize}
