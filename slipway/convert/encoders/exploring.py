@@ -28,7 +28,7 @@ _ROWS: Final = 4  # of a batch whose rows are compared with the same rows run al
 SAMPLE_HINT: Final = "give typical inputs with --sample FILE.npz, an array for each of"
 
 
-class Sampler(Protocol):
+class InputSource(Protocol):
     """Inputs to run a model with."""
 
     def cases(self) -> Iterable[Case]:
@@ -55,7 +55,7 @@ class Explored:
     graph: Graph
     run: Run
     interface: Interface
-    sampler: Sampler
+    sampler: InputSource
 
     def example(self) -> Arrays:
         """Return two rows to trace a module with, in the graph's shapes."""
