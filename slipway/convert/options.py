@@ -25,7 +25,6 @@ class ConvertOptions:
     repository: Path
     engine: str = AUTO
     precision: str = AUTO
-    accuracy: str = BALANCED
     task: Task | None = None
     lengths: tuple[int, ...] = LENGTHS
     calibration: Path | None = None
@@ -38,3 +37,4 @@ class ConvertOptions:
     overwrite: bool = False
     dry_run: bool = False
     command: str = ""  # the command line that repeats it, for the report
+    accuracy: str = BALANCED
