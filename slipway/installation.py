@@ -16,7 +16,7 @@ WITH_TORCH: Final = frozenset({"convert", "torch", "generate", "demo", "all", "d
 
 
 def install_hint(*extras: str) -> str:
-    """Return the command that installs extras of Slipway, the small torch first where pip would take the large one."""
+    """Return the command that installs extras of Slipway, after the CPU build of torch if pip would not take it."""
     command = f'pip install "{DISTRIBUTION}[{",".join(extras)}]"'
     if WITH_TORCH.isdisjoint(extras) or find_spec("torch") is not None:
         return command
@@ -24,7 +24,7 @@ def install_hint(*extras: str) -> str:
 
 
 def torch_hint() -> str:
-    """Return the command that installs torch alone, the build that this machine can use."""
+    """Return the command that installs torch alone, in the build that suits this machine."""
     return CPU_TORCH if _cpu_build_is_apart() else "pip install torch"
 
 

@@ -14,7 +14,7 @@ from slipway.cores import cpu_limit
 _GPUS: Final = Path("/proc/driver/nvidia/gpus")
 _CGROUP: Final = Path("/sys/fs/cgroup")
 _MEMINFO: Final = Path("/proc/meminfo")
-# Where a cgroup's limit, use and statistics stand, and the statistic of pages that can be dropped.
+# The files with a cgroup's limit, usage and statistics, and the statistic that counts droppable pages.
 _VERSION_2: Final = ("memory.max", "memory.current", "memory.stat", "inactive_file")
 _VERSION_1: Final = (
     "memory/memory.limit_in_bytes",
@@ -53,7 +53,7 @@ def has_gpu(places: Sequence[Path] = _GPU_PLACES) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Main memory in bytes, as far as this process may use it."""
+    """The main memory that this process may use, in bytes."""
 
     total: int
     used: int

@@ -33,7 +33,7 @@ class Rule(StrEnum):
     # directories and files
     NO_MODELS = "no-models", "the repository contains at least one model"
     STRAY_DIRECTORY = "stray-directory", "every directory of the repository is a model"
-    DIRECTORY_NAME_BLANK = "directory-name-blank", "directory names do not begin or end with a blank"
+    DIRECTORY_NAME_BLANK = "directory-name-blank", "directory names do not begin or end with whitespace"
     NAME_NOT_DIRECTORY = "name-not-directory", "a model has the name of its directory"
     VERSION_MISSING = "version-missing", "the version policy selects at least one version directory"
     VERSION_IGNORED = "version-ignored", "version directories are named by a number without leading zeros"
@@ -66,6 +66,8 @@ class Rule(StrEnum):
     FILE_OUTSIDE = "file-outside", "files are inside the model's directory"
     TENSORRT_ONLY = "tensorrt-only", "fields for TensorRT are used only with TensorRT"
     INPUT_FORMAT = "input-format", "inputs in NHWC or NCHW format have 3 dims"
+    NOT_OFFERED = "not-offered", "a model needs only features that this version supports"
+    WITHOUT_EFFECT = "without-effect", "every setting has an effect in this server"
     REPOSITORY_AGENT = "repository-agent", "no repository agents are configured"
     PARAMETER_INVALID = "parameter-invalid", "parameters have values that the backend can use"
     CONFIG_INVALID = "config-invalid", "nothing else keeps the config from being served"
@@ -90,6 +92,7 @@ class Rule(StrEnum):
     INPUT_COUNT = "input-count", "every input of the model file is declared"
     DATATYPE_NOT_GRAPH = "datatype-not-graph", "declared datatypes match the model file"
     DIMS_NOT_GRAPH = "dims-not-graph", "declared dims match the model file"
+    DIMS_UNKNOWN = "dims-unknown", "tensors are declared if the model file does not specify their shape"
     BATCH_AXIS_FIXED = "batch-axis-fixed", "with a max_batch_size, the model file's first axis is variable"
     OPTIONAL_INPUT = "optional-input", "ONNX models that support batching have no optional inputs"
     # across models

@@ -27,17 +27,19 @@ class InputTensor:
 
 @dataclass(frozen=True, slots=True)
 class ModelDescription:
-    """What the server reports about a model; `most_rows` is the row limit of a request, 0 for no limit."""
+    """What the server reports about a model; `optional` names the inputs that a request may omit; `most_rows` is the
+    row limit of a request, 0 for no limit."""
 
     name: str
     inputs: dict[str, str]
     shapes: dict[str, tuple[int, ...]]
     most_rows: int
+    optional: frozenset[str] = frozenset()
 
     @property
     def text_input(self) -> str:
-        """The model's string input; raise `SlipwayError` unless there is exactly one."""
-        names = [name for name, datatype in self.inputs.items() if datatype == "BYTES"]
+        """The string input that a request must have; raise `SlipwayError` unless there is exactly one."""
+        names = [name for name, kind in self.inputs.items() if kind == "BYTES" and name not in self.optional]
         if len(names) != 1:
             declared = ", ".join(f"{name} {datatype}" for name, datatype in self.inputs.items())
             raise invalid(f"model '{self.name}' has {len(names)} string inputs ({declared}); use --inputs")
@@ -64,12 +66,14 @@ class Client:
         metadata = self._call(self._connection.get_model_metadata, model, version, **as_json)
         config = self._call(self._connection.get_model_config, model, version, **as_json)
         inputs = metadata.get("inputs", [])
-        most_rows = int(config.get("config", config).get("max_batch_size", 0))
+        declared = config.get("config", config)
+        most_rows = int(declared.get("max_batch_size", 0))
         return ModelDescription(
             model,
             {each["name"]: each["datatype"] for each in inputs},
             {each["name"]: tuple(int(size) for size in each.get("shape", ())) for each in inputs},
             most_rows or (0 if any(int(each["shape"][0]) == -1 for each in inputs if each.get("shape")) else 1),
+            frozenset(each["name"] for each in declared.get("input", ()) if each.get("optional")),
         )
 
     def infer(self, model: ModelDescription, inputs: Mapping[str, InputTensor], version: str) -> Answer:

@@ -69,7 +69,7 @@ def _parser() -> CommandParser:
 def _create(options: Namespace) -> int:
     machine = Machine.here()
     if options.output is not None and options.output.exists() and not options.overwrite:
-        raise invalid(f"'{options.output}' already exists; use --overwrite to replace it")
+        raise invalid(f"'{options.output}' already exists; --overwrite replaces it")
     with others_on_stderr():
         draft = _draft(options, machine)
     text = config_text(draft, machine)
@@ -89,7 +89,7 @@ def _draft(options: Namespace, machine: Machine) -> Draft:
     if not options.name:
         raise invalid("--pipeline needs a --name for the ensemble")
     if options.max_batch_size is not None:
-        raise invalid("--max-batch-size does not apply to a pipeline, whose models set it; leave it out")
+        raise invalid("--max-batch-size does not apply to a pipeline, whose models set it; omit it")
     return draft_pipeline([_whole_model(path, machine).config for path in options.pipeline], options.name)
 
 

@@ -91,9 +91,8 @@ def _parser() -> CommandParser:
         "--accuracy",
         choices=tuple(ACCURACY),
         default=BALANCED,
-        help="how much a reduced number type may lose; of embeddings, the share of sample texts that keep their "
-        f"nearest neighbour: {_NEIGHBOURS}"
-        f" (default: {BALANCED})",
+        help="limit on the accuracy that a reduced precision may lose; share of sample texts whose embeddings must "
+        f"keep their nearest neighbour: {_NEIGHBOURS} (default: {BALANCED})",
     )
     parser.add_argument(
         "--compute-type",
@@ -120,11 +119,19 @@ def _parser() -> CommandParser:
         help="typical inputs for int8: one text per line, or .npz for a graph",
     )
     parser.add_argument(
+        "--sample",
+        type=Path,
+        metavar="FILE.npz",
+        help="typical inputs of an ONNX or torch file, one array per input, for comparing and measuring "
+        "instead of random values",
+    )
+    parser.add_argument(
         "--input",
         action="append",
         default=[],
         metavar="NAME:TYPE:DIMS[:LIMIT]",
-        help="input of a TorchScript file, in the order of its arguments; integers stay below LIMIT (repeatable)",
+        help="input of a TorchScript file, in the order of its arguments, or an input whose shape an ONNX graph omits; "
+        "integers stay below LIMIT (repeatable)",
     )
     parser.add_argument(
         "--hypothesis-template",
@@ -132,9 +139,16 @@ def _parser() -> CommandParser:
         default=HYPOTHESIS,
         help=f"hypothesis for zero-shot labels, with {{}} for the label (default: '{HYPOTHESIS}')",
     )
+    parser.add_argument(
+        "--source-language",
+        metavar="NAME",
+        default="",
+        help="source language of requests that do not set source_language, such as deu_Latn (NLLB, M2M100, mBART; "
+        "default: the tokenizer's own)",
+    )
     parser.add_argument("--compare", action="store_true", help="also measure the exported graph without optimisation")
     parser.add_argument(
-        "--accept", action="store_true", help="write the named engine and precision even if the gate rejects it"
+        "--accept", action="store_true", help="write the named engine and precision even if the gate refuses it"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace existing models of these names")
     parser.add_argument(
@@ -169,8 +183,10 @@ def _options(options: Namespace, command: str) -> ConvertOptions:
         task=options.task,
         lengths=options.lengths,
         calibration=options.calibration,
+        sample=options.sample,
         inputs=tuple(options.input),
         hypothesis=options.hypothesis_template,
+        source_language=options.source_language,
         accept=options.accept,
         compare=options.compare,
         overwrite=options.overwrite,

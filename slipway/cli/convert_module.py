@@ -143,7 +143,7 @@ def _add_sizes(parser: argparse.ArgumentParser) -> None:
         f"(default: (None, {DEFAULT_LENGTH}))",
     )
     group.add_argument(
-        "--max-batch-size", metavar="ROWS", type=int, default=8, help="largest batch to serve (default: 8)"
+        "--max-batch-size", metavar="ROWS", type=int, default=8, help="maximum rows per batch (default: 8)"
     )
     group.add_argument(
         "--memory-pool-limit",

@@ -17,13 +17,16 @@ from slipway.cli.client import Answer, InputTensor, ModelDescription, open_clien
 from slipway.cli.parser import CommandParser
 from slipway.cli.request_file import read_request
 from slipway.datatypes import BY_NAME
-from slipway.errors import invalid
+from slipway.errors import SlipwayError, invalid
+from slipway.runtime.arguments import ARGUMENTS, SAMPLES
 
 BATCH = 16
 
 
 def run(arguments: Sequence[str]) -> int:
     """Send the requests in order and print each response as it arrives; return 0 if all succeeded."""
+    if _asks_for_model_help(arguments):
+        return _model_help(arguments)
     options = _parser().parse_args(arguments)
     if options.request is not None:
         return _send_file(options)
@@ -94,6 +97,32 @@ def _parser() -> argparse.ArgumentParser:
         "--batch", metavar="ROWS", type=int, default=BATCH, help=f"maximum texts per request (default: {BATCH})"
     )
     return parser
+
+
+def _asks_for_model_help(arguments: Sequence[str]) -> bool:
+    """Return whether the command is `slipway infer MODEL --help`."""
+    return len(arguments) > 1 and not arguments[0].startswith("-") and bool({"-h", "--help"} & set(arguments[1:]))
+
+
+def _model_help(arguments: Sequence[str]) -> int:
+    """Print the usage, and the inputs of the model if the server can be reached."""
+    parser = _parser()
+    parser.print_help()
+    rest = [each for each in arguments if each not in ("-h", "--help")]
+    needless = () if "--request" in rest or any(each in rest for each in ("--text", "--inputs")) else ("--text", "")
+    options = parser.parse_args([*rest, *needless])
+    try:
+        model = open_client(options.url, options.protocol or "grpc").describe(options.model, options.model_version)
+    except SlipwayError as error:
+        print(f"\ninputs of '{options.model}' are unknown: {error.message}")
+        return 0
+    print(f"\ninputs of '{model.name}':")
+    # Models converted by this version accept other names as request parameters.
+    others = {each.name: each.aliases for each in ARGUMENTS} if SAMPLES in model.inputs else {}
+    for name, datatype in model.inputs.items():
+        also = f"; other names as a parameter: {', '.join(others[name])}" if others.get(name) else ""
+        print(f"  {name} {datatype}{' (optional)' if name in model.optional else ''}{also}")
+    return 0
 
 
 def _send_file(options: argparse.Namespace) -> int:

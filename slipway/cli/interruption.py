@@ -1,4 +1,4 @@
-"""What ends a command early: Ctrl-C, and SIGTERM where a command has something to clear away first."""
+"""The signals that end a command early: Ctrl-C, and SIGTERM if the command has something to clean up."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from threading import current_thread, main_thread
 from types import FrameType
 from typing import Final
 
-EXIT_CODES: Final = 128  # a shell expects this and the number of the signal from a command that a signal ended
+EXIT_CODES: Final = 128  # shells report this plus the signal's number for a command that a signal ended
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM, raised where Ctrl-C raises KeyboardInterrupt, so that one handler clears up after both."""
+    """SIGTERM, raised where Ctrl-C raises KeyboardInterrupt, so that one handler cleans up after both."""
 
 
 def raise_on_sigterm() -> None:
@@ -24,7 +24,7 @@ def raise_on_sigterm() -> None:
 @contextmanager
 def ended_by_sigint() -> Iterator[None]:
     """Let Ctrl-C end the process at once in this block: libraries that are being imported turn KeyboardInterrupt into
-    errors of their own. Only for where there is nothing to clear up."""
+    errors of their own. Use it only where there is nothing to clean up."""
     if signal.getsignal(signal.SIGINT) is not signal.default_int_handler or current_thread() is not main_thread():
         yield
         return
@@ -36,7 +36,7 @@ def ended_by_sigint() -> Iterator[None]:
 
 
 def exit_code(interrupt: KeyboardInterrupt) -> int:
-    """Return the exit code of a command that was ended so: 130 for Ctrl-C, 143 for SIGTERM."""
+    """Return the exit code of a command that `interrupt` ended: 130 for Ctrl-C, 143 for SIGTERM."""
     return EXIT_CODES + (signal.SIGTERM if isinstance(interrupt, Terminated) else signal.SIGINT)
 
 

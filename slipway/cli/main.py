@@ -65,11 +65,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
             run: Callable[[Sequence[str]], int] = import_module(command.module).run
         return run(words[1:])
     except (SlipwayError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print("\n".join([f"error: {error}", *_ways(error)]), file=sys.stderr)
         return 1
     except KeyboardInterrupt as interrupt:
         print(": ".join(["interrupted", *map(str, interrupt.args)]), file=sys.stderr)
         return exit_code(interrupt)
+
+
+def _ways(error: Exception) -> list[str]:
+    """Return the fixes of the problems in an error, one per line."""
+    problems = error.problems if isinstance(error, SlipwayError) else ()
+    return list(dict.fromkeys(f"  fix: {problem.fix}" for problem in problems if problem.fix))
 
 
 def _usage() -> str:

@@ -77,7 +77,7 @@ def _read_float(text: str) -> float:
 
 def _read_directory(text: str) -> Path:
     if not text:  # Path("") would be the working directory
-        raise ValueError("a directory is expected, got an empty text")
+        raise ValueError("expected a directory, got an empty text")
     return Path(text)
 
 

@@ -172,12 +172,14 @@ class ServerOptions:
     grpc_keepalive_time: int = _grpc(7_200_000, _COUNT, "milliseconds of inactivity before a keepalive ping")
     grpc_keepalive_timeout: int = _grpc(20_000, _COUNT, "milliseconds to wait for the reply to a ping")
     grpc_keepalive_permit_without_calls: bool = _grpc(False, BOOLEAN, "ping connections even without calls")
-    grpc_http2_max_pings_without_data: int = _grpc(2, _COUNT, "maximum consecutive pings without data; 0 is no limit")
+    grpc_http2_max_pings_without_data: int = _grpc(
+        2, _COUNT, "maximum consecutive pings without data; 0 means no limit"
+    )
     grpc_http2_min_recv_ping_interval_without_data: int = _grpc(
         300_000, _COUNT, "minimum milliseconds between a client's pings without data"
     )
-    grpc_http2_max_ping_strikes: int = _grpc(2, _COUNT, "excess pings before a connection is closed; 0 is no limit")
-    grpc_max_connection_age: int = _grpc(0, _COUNT, "maximum age of a connection, in milliseconds; 0 is no limit")
+    grpc_http2_max_ping_strikes: int = _grpc(2, _COUNT, "excess pings before a connection is closed; 0 means no limit")
+    grpc_max_connection_age: int = _grpc(0, _COUNT, "maximum age of a connection, in milliseconds; 0 means no limit")
     grpc_max_connection_age_grace: int = _grpc(0, _COUNT, "milliseconds that calls may continue past that age")
 
     allow_metrics: bool = _measures(True, BOOLEAN, "serve Prometheus metrics")
@@ -250,7 +252,7 @@ def _contradictions(options: ServerOptions) -> Iterator[str]:
 
 
 def _certificates(options: ServerOptions) -> Iterator[str]:
-    """Yield what TLS lacks: files that are not named, and named ones that are not there."""
+    """Yield the PEM files that TLS needs but that are not specified or do not exist."""
     if not (options.allow_grpc and (options.grpc_use_ssl or options.grpc_use_ssl_mutual)):
         return
     flag = "--grpc-use-ssl-mutual" if options.grpc_use_ssl_mutual else "--grpc-use-ssl"
@@ -265,15 +267,14 @@ def _certificates(options: ServerOptions) -> Iterator[str]:
 
 
 def _unreachable(options: ServerOptions) -> Iterator[str]:
-    """Yield a warning for a front that stays on loopback where another one does not: it is easily forgotten."""
+    """Yield a warning for a front that listens only on loopback while another does not, which is easily overlooked."""
     fronts = [("HTTP", options.http_address, options.allow_http), ("gRPC", options.grpc_address, options.allow_grpc)]
     open_to_others = [name for name, address, allowed in fronts if allowed and address not in _LOOPBACK]
     for name, address, allowed in fronts:
         if allowed and open_to_others and address in _LOOPBACK:
-            yield (
-                f"{name} listens on {address} only, {open_to_others[0]} does not; "
-                f"--{name.lower()}-address={getattr(options, open_to_others[0].lower() + '_address')} opens it too"
-            )
+            other = open_to_others[0]
+            address_flag = f"--{name.lower()}-address={getattr(options, other.lower() + '_address')}"
+            yield f"{name} listens only on {address}, unlike {other}; {address_flag} opens it to other machines"
 
 
 def _listeners(options: ServerOptions) -> Iterator[tuple[str, str, int]]:

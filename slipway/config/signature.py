@@ -35,6 +35,11 @@ def build_signature(config: model_config_pb2.ModelConfig, model_directory: Path)
     )
 
 
+def tensor_spec(declared: model_config_pb2.ModelInput | model_config_pb2.ModelOutput) -> TensorSpec:
+    """Return the part of a declared tensor that inputs and outputs share: name, type, shape."""
+    return _spec(declared)
+
+
 def _spec(declared: Any, *, optional: bool = False, ragged: bool = False, labels: tuple[str, ...] = ()) -> TensorSpec:
     return TensorSpec(
         declared.name,

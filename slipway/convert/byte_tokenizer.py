@@ -1,6 +1,6 @@
-"""ByT5's tokenizer, which transformers has in Python alone, as one that the `tokenizers` library runs.
+"""Rebuild ByT5's tokenizer, which transformers implements only in Python, for the `tokenizers` library.
 
-A token is a byte; ids of bytes begin after the special tokens. The copy is compared with the original like any other.
+A token is a byte; ids of bytes begin after the special tokens. Like every copy, this one is compared with the original.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ def build_byte_tokenizer(reference: Any) -> Tokenizer:
 
 
 def _byte_characters() -> list[str]:
-    """Return the character that stands for each byte in the vocabularies of byte-level tokenizers: itself where it can
-    be printed, the next free one from 256 on where not (GPT-2's table)."""
+    """Return the character for each byte in the vocabularies of byte-level tokenizers (GPT-2's table): printable bytes
+    stand for themselves, the others for the next free character from 256 on."""
     printable = {*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)}
     others = (byte for byte in range(_BYTES) if byte not in printable)
     replaced = {byte: _BYTES + place for place, byte in enumerate(others)}

@@ -41,12 +41,16 @@ def write_ensemble(directory: Path, config: pb.ModelConfig) -> None:
 
 def model_input(spec: TensorSpec) -> pb.ModelInput:
     """Return `spec` as an input of a config."""
-    return pb.ModelInput(name=spec.name, data_type=config_type(spec.datatype), dims=spec.dims)
+    return pb.ModelInput(name=spec.name, data_type=config_type(spec.datatype), dims=spec.dims, reshape=_reshape(spec))
 
 
 def model_output(spec: TensorSpec) -> pb.ModelOutput:
     """Return `spec` as an output of a config."""
-    return pb.ModelOutput(name=spec.name, data_type=config_type(spec.datatype), dims=spec.dims)
+    return pb.ModelOutput(name=spec.name, data_type=config_type(spec.datatype), dims=spec.dims, reshape=_reshape(spec))
+
+
+def _reshape(spec: TensorSpec) -> pb.ModelTensorReshape | None:
+    return None if spec.reshape is None else pb.ModelTensorReshape(shape=spec.reshape)
 
 
 def config_type(datatype: str) -> pb.DataType:

@@ -60,8 +60,11 @@ def convert(source: str | Path, options: ConvertOptions, progress: Progress = la
     if not _NAME.fullmatch(options.name):
         raise invalid(f"'{options.name}' is not a model name: use letters, digits, '_', '-' and '.'")
     path, origin = locate(source, progress)
-    embeds = (path / "modules.json").is_file()  # whatever the checkpoint could do by itself
-    open_flow = open_generation if generates(path) and not embeds else open_encoders
+    embeds = (path / "modules.json").is_file()  # even if the checkpoint alone could generate text
+    generating = generates(path) and not embeds
+    if options.source_language and not generating:
+        raise invalid("--source-language applies only to translation models, but this model does not generate text")
+    open_flow = open_generation if generating else open_encoders
     with open_flow(path, origin, options, progress) as flow:
         return Conversion(flow, options, progress).run(started)
 
@@ -74,6 +77,7 @@ class Conversion:
         self._report = flow.report
         self._options = options
         self._progress = progress
+        self._passed_over = len(self._report.skipped)  # before any candidate was tried
 
     def run(self, started: float) -> Converted:
         """Run all steps; the reported duration counts from `started`, a value of `time.monotonic()`."""
@@ -124,8 +128,8 @@ class Conversion:
         return ACCEPTED if self._options.accept and variant.competes else REFUSED
 
     def _choose(self, made: Sequence[Made]) -> Made:
-        """Return the fastest candidate that passed, or the most exact of those that the clock cannot tell apart; if
-        none passed, raise `SlipwayError` with all problems."""
+        """Return the fastest candidate that passed, or the most precise of several equally fast ones; if none passed,
+        raise `SlipwayError` with all problems."""
         passed = [each for each in made if each.candidate.status == PASSED]
         passed = passed or [each for each in made if each.candidate.status == ACCEPTED]
         if not passed:
@@ -163,7 +167,7 @@ class Conversion:
 
     def _refusal(self) -> str:
         refused = [f"{each.label}: {'; '.join(each.problems)}" for each in self._report.candidates if each.problems]
-        refused += [f"{each.label}: {each.reason}" for each in self._report.skipped]
+        refused += [f"{each.label}: {each.reason}" for each in self._report.skipped[self._passed_over :]]
         return f"no candidate passed the gate; nothing was written: {' | '.join(refused)}"
 
     def _finish(self, winner: Made, new: Path, started: float) -> None:
@@ -191,13 +195,14 @@ class Conversion:
 
 
 def _as_fast(passed: Sequence[Made], fastest: Made) -> list[Made]:
-    """Return the fastest, and those whose best was as good as its worst: between them the clock does not decide."""
+    """Return the fastest, and each candidate whose best pass reaches the worst pass of the fastest: their measured
+    speeds cannot be told apart."""
     floor = min(fastest.candidate.passes, default=0.0)
     return [each for each in passed if each is fastest or max(each.candidate.passes, default=0.0) >= floor > 0]
 
 
 def _exactness(made: Made) -> tuple[int, float]:
-    """Order candidates by the digits they keep, then by speed."""
+    """Order candidates by precision, most precise first, then by speed."""
     precision = made.variant.precision
     place = PRECISIONS.index(precision) if precision in PRECISIONS else len(PRECISIONS)
     return place, -made.candidate.rate
@@ -207,6 +212,6 @@ def _too_noisy(chosen: Candidate, fastest: Candidate) -> str:
     gain = fastest.rate / chosen.rate - 1
     spread = max(fastest.passes) / min(fastest.passes) - 1
     return (
-        f"{fastest.label} was measured {gain:.0%} faster, and its own figures differ by {spread:.0%}: too noisy to "
-        f"tell, and {chosen.variant.precision} keeps more digits"
+        f"{fastest.label} was measured {gain:.0%} faster, but its own measurements differ by {spread:.0%}: too noisy "
+        f"to tell, and {chosen.variant.precision} is more precise"
     )

@@ -7,13 +7,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-from slipway.convert.libraries import first_line, quiet_libraries
+from slipway.convert.libraries import cause_of, quiet_libraries
 from slipway.convert.options import Progress
 from slipway.errors import invalid
 from slipway.installation import install_hint
 
 _ID: Final = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
-# The last is never opened: that it is there says whose head is missing (encoders/foreign.py).
+# model_head.pkl is never opened: its presence identifies a SetFit model (encoders/foreign.py).
 _FILES: Final = (
     "*.json", "*.txt", "*.model", "*.safetensors", "[0-9]_*/*.json", "[0-9]_*/*.txt", "[0-9]_*/*.model",
     "[0-9]_*/*.safetensors", "model_head.pkl",
@@ -50,12 +50,11 @@ def fetch(source: str) -> Path:
             directory = Path(snapshot_download(source, allow_patterns=patterns, ignore_patterns=list(_OTHERS)))
     except Exception as error:  # its own errors, those of its HTTP client and OSError have no common root
         raise invalid(
-            f"'{source}' is not a local file or directory, and fetching it from the model hub failed: "
-            f"{first_line(error)}"
+            f"'{source}' is not a local file or directory, and fetching it from the model hub failed: {cause_of(error)}"
         ) from error
     return directory
 
 
 def _has_bare_layer(directory: Path) -> bool:
-    """Return whether a Dense module of sentence-transformers came without its arrays: old ones are pickles."""
+    """Return whether a Dense module of sentence-transformers lacks its arrays, which older versions pickle."""
     return any(not any(path.glob("*.safetensors")) for path in directory.glob("[0-9]_Dense"))

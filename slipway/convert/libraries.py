@@ -10,6 +10,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from slipway.backends.openvino.library import reason_of
+from slipway.backends.pytorch.module import cause_of_torch
 from slipway.errors import invalid
 from slipway.installation import install_hint
 
@@ -21,9 +23,17 @@ def require_libraries(names: Sequence[str], *extras: str) -> None:
         raise invalid(f"conversion needs {', '.join(missing)}: {install_hint(*extras)}")
 
 
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error's text, or its type if the text is empty."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+def cause_of(error: BaseException) -> str:
+    """Return the reason in an error of a library, on one line: the first line of its text, except for errors that begin
+    with the place in the library's code where they were raised (TorchScript, OpenVINO)."""
+    text = str(error).strip()
+    if "Exception from " in text or text.startswith("Check '"):
+        return reason_of(error)
+    if "TorchScript" in text or "torch.jit" in text:
+        return cause_of_torch(error)
+    first, _, rest = text.partition("\n")
+    follows = next((line.strip() for line in rest.splitlines() if line.strip()), "") if first.endswith(":") else ""
+    return f"{first} {follows}".strip() or type(error).__name__
 
 
 @contextlib.contextmanager
@@ -55,4 +65,4 @@ def load_pretrained(auto_class: str, directory: Path, **settings: Any) -> Any:
     try:
         return loader.from_pretrained(directory, local_files_only=True, dtype=torch.float32, **settings)
     except Exception as error:  # safetensors, torch and transformers raise types without a common root
-        raise invalid(f"cannot load the weights in '{directory}': {first_line(error)}") from error
+        raise invalid(f"cannot load the weights in '{directory}': {cause_of(error)}") from error

@@ -21,15 +21,15 @@ _WARM: Final = 2
 
 
 def seconds_per_run(model: OpenModel, inputs: Arrays, seconds: float = _SECONDS, fewest: int = _FEWEST) -> float:
-    """Return the median duration of one execution, out of at least `fewest`; a first one is not counted."""
+    """Return the median duration of at least `fewest` executions, after a warm-up that is not counted."""
     for _ in range(_WARM if fewest == _FEWEST else 1):
         model.run(inputs)
     return statistics.median(_times(lambda: model.run(inputs), seconds, fewest))
 
 
 def in_rounds(figures: Sequence[Callable[[], float]], rounds: int) -> list[tuple[float, ...]]:
-    """Return each figure once per round, all of them in turn: what else the machine does falls on all alike, and how
-    far the rounds are apart says how much it was."""
+    """Return the results of each measurement, one per round; a round runs all of them in turn. So other load on the
+    machine affects all of them alike, and the spread between rounds shows how strong it was."""
     taken = [[figure() for figure in figures] for _ in range(rounds)]
     return list(zip(*taken, strict=True))
 
@@ -49,8 +49,8 @@ def rows_per_second_together(
 ) -> float:
     """Return the total rows per second when all instances run concurrently, one row per execution.
 
-    Rows are counted over the time that passed for all of them: medians of each instance's own would leave out the time
-    in which one waits for the others.
+    Rows are counted over the time that all instances took together: the median times of each instance would leave out
+    the time that one spends waiting for the others.
     """
     count = len(model.executors)
     done: list[int] = []

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from slipway.convert.libraries import first_line
+from slipway.convert.libraries import cause_of
 from slipway.errors import invalid
 
 OPSET: Final = 17  # the first with LayerNormalization; supported by all recent versions of onnxruntime and Triton
@@ -39,6 +39,23 @@ def trace(
     )
 
 
+def export_program(program: Any, path: Path, *, inputs: Sequence[str], outputs: Sequence[str]) -> None:
+    """Write a torch.export program as ONNX and keep its variable sizes; needs `onnxscript`."""
+    import torch
+
+    with quiet_tools():
+        torch.onnx.export(
+            program,
+            (),
+            str(path),
+            input_names=list(inputs),
+            output_names=list(outputs),
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+
+
 def open_session(path: Path) -> Any:
     """Return an onnxruntime session on the CPU; raise `SlipwayError` if onnxruntime cannot open the file."""
     import onnxruntime
@@ -48,7 +65,7 @@ def open_session(path: Path) -> Any:
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # the error types of onnxruntime are private to its extension module
-        raise invalid(f"onnxruntime cannot open '{path}': {first_line(error)}") from error
+        raise invalid(f"onnxruntime cannot open '{path}': {cause_of(error)}") from error
 
 
 def halve(source: Path, target: Path) -> None:

@@ -25,14 +25,16 @@ class ConvertOptions:
     repository: Path
     engine: str = AUTO
     precision: str = AUTO
-    accuracy: str = BALANCED
     task: Task | None = None
     lengths: tuple[int, ...] = LENGTHS
     calibration: Path | None = None
+    sample: Path | None = None  # typical inputs of an ONNX or torch file, .npz
     inputs: tuple[str, ...] = ()
     hypothesis: str = HYPOTHESIS
+    source_language: str = ""  # of a translation model; "": the tokenizer's own
     accept: bool = False
     compare: bool = False
     overwrite: bool = False
     dry_run: bool = False
     command: str = ""  # the command line that repeats it, for the report
+    accuracy: str = BALANCED

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """Rows per second for batches of `rows` rows with `length` tokens each: the median, and that of each round."""
+    """Rows per second for batches of `rows` rows with `length` tokens each: the median, and each round's result."""
 
     length: int
     rows: int
@@ -18,19 +18,19 @@ class Rate:
 
     @staticmethod
     def of(length: int, rows: int, rounds: Sequence[float]) -> Rate:
-        """Return the rate of what was measured."""
+        """Return the rate that several rounds measured."""
         return Rate(length, rows, statistics.median(rounds), tuple(rounds))
 
     @property
     def measured(self) -> tuple[float, ...]:
-        """What each round measured; the one figure where there were none."""
+        """The result of each round; without rounds, the single rate."""
         return self.rounds or (self.rows_per_second,)
 
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """How many times faster one thing is than another: the median of paired rounds, and between what the rounds lie,
-    the one farthest out on each side left out where there are five."""
+    """How many times as fast one thing is as another: the median of paired rounds, and their range; from five rounds
+    on, the range leaves out the lowest and the highest."""
 
     low: float
     middle: float
@@ -38,13 +38,13 @@ class Ratio:
 
     @staticmethod
     def of(rounds: Sequence[float]) -> Ratio:
-        """Return the ratio of what each round gave."""
+        """Return the ratio that several rounds measured."""
         ordered = sorted(rounds)
         kept = ordered[1:-1] if len(ordered) >= 5 else ordered
         return Ratio(kept[0], statistics.median(ordered), kept[-1])
 
     def __str__(self) -> str:
-        return f"{self.middle:.2f} times the rows ({self.low:.2f} to {self.high:.2f})"
+        return f"{self.middle:.2f} times ({self.low:.2f} to {self.high:.2f})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,7 +44,7 @@ class Speed(Protocol):
 
 
 def mean_rate(speeds: Sequence[Speed]) -> float:
-    """Return the geometric mean of the rates, 0 of none."""
+    """Return the geometric mean of the rates; 0 if there are none."""
     return math.prod(speed.rate for speed in speeds) ** (1 / len(speeds)) if speeds else 0.0
 
 
@@ -59,7 +59,7 @@ class Candidate:
     criteria: Thresholds | None = None
     figures: Any = None  # encoders/gate.py: Figures; generation/gate.py: Agreement
     speeds: tuple[Any, ...] = ()  # each one a `Speed`, with additional fields per wing
-    passes: tuple[float, ...] = ()  # the rate of each time it was measured
+    passes: tuple[float, ...] = ()  # the rate of each measurement
     bytes: int = 0
     seconds: float = 0.0
 
@@ -77,7 +77,7 @@ class Candidate:
 @dataclass(frozen=True, slots=True)
 class Columns:
     """How a wing reports figures and speeds: its columns in the table, the cells for a candidate, the fields in
-    report.json, the phrase that says how speed was measured, and what a candidate lost, "" for nothing."""
+    report.json, the phrase that says how speed was measured, and the accuracy that a candidate lost, "" for none."""
 
     headers: tuple[str, ...]
     cells: Callable[[Candidate], tuple[str, ...]]
@@ -109,6 +109,7 @@ class ConversionReport:
     versions: dict[str, str] = field(default_factory=lambda: dict(_versions()))
     machine: str = field(default_factory=describe_machine)
     notes: list[str] = field(default_factory=list)
+    parameters: list[tuple[str, str, str]] = field(default_factory=list)  # request parameters: names, type, default
 
     def table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
         """Return the table of candidates as headers and rows."""
@@ -118,10 +119,10 @@ class ConversionReport:
         return ("candidate", "gate", *self.columns.headers, "MB"), rows
 
     def loss_lines(self) -> list[str]:
-        """Return what the chosen candidate lost and how to keep it, nothing where it keeps every digit."""
+        """Return what the chosen candidate lost and how to avoid it; no lines if it lost nothing."""
         chosen = [each for each in self.candidates if each.label == self.chosen]
         lost = [text for each in chosen if (text := self.columns.lost(each))]
-        kept = "every digit is kept with --precision fp32; --accuracy high allows less loss, --accuracy fast more"
+        kept = "--precision fp32 loses no accuracy; --accuracy high allows less loss, --accuracy fast more"
         return [f"{self.chosen} is not exact: {text}" for text in lost] + ([kept] if lost else [])
 
     def note_lines(self) -> list[str]:
@@ -188,6 +189,9 @@ class ConversionReport:
             lines += ["", "## Not tried", "", *(f"- {row.label}: {row.reason}" for row in self.skipped)]
         if self.batching and self.batching.rates:
             lines += ["", "## Rows per second by batch size", "", *_markdown_table(*self.batching.table())]
+        if self.parameters:
+            headers = ("name, other names as a parameter", "type", "default")
+            lines += ["", "## Request parameters", "", *_markdown_table(headers, self.parameters)]
         return "\n".join([*lines, *self.note_lines(), ""])
 
 

@@ -13,16 +13,17 @@ import numpy as np
 
 TOLERANCE: Final = 1e-4  # FP32: allows another order of summation; relative to the largest output if that exceeds 1
 COSINE: Final = 0.999
-HIGH, BALANCED, FAST = "high", "balanced", "fast"  # what --accuracy takes
+HIGH, BALANCED, FAST = "high", "balanced", "fast"  # the values of --accuracy
 
 
 @dataclass(frozen=True, slots=True)
 class Strictness:
-    """What a reduced type must keep at least, as shares and cosines; FP32 keeps everything whatever is asked for.
+    """The minimum accuracy of a reduced precision, as shares and cosines; FP32 is held to its limits at every level.
 
-    `embedding` is the mean cosine of int8 vectors, which are compared by their direction among others; `worst` that of
-    any row; `neighbours` the share of sample texts whose nearest neighbour stays the same; `labels` of rows whose
-    winning label does; `tokens` of generated tokens before a row takes another way.
+    `cosine` is the mean cosine over rows, `embedding` the same for int8 vectors whose consumers compare directions, and
+    `worst` the cosine of the worst row; `neighbours` is the share of sample texts that keep their nearest neighbour,
+    `labels` the share of rows that keep their winning label, and `tokens` the share of generated tokens before a row's
+    first difference.
     """
 
     cosine: float
@@ -35,7 +36,7 @@ class Strictness:
 
 ACCURACY: Final = {
     HIGH: Strictness(cosine=0.9999, embedding=0.9999, worst=0.99, neighbours=1.0, labels=1.0, tokens=0.99),
-    # worst: MiniLM in int8 has 0.93 on a row of one random token
+    # worst: MiniLM in int8 reaches 0.93 on a row of one random token
     BALANCED: Strictness(cosine=COSINE, embedding=0.995, worst=0.8, neighbours=0.99, labels=0.99, tokens=0.9),
     FAST: Strictness(cosine=0.99, embedding=0.98, worst=0.7, neighbours=0.95, labels=0.97, tokens=0.8),
 }

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slipway.convert.byte_tokenizer import CLASS, build_byte_tokenizer
-from slipway.convert.libraries import first_line
+from slipway.convert.libraries import cause_of
 from slipway.errors import SlipwayError, invalid
+from slipway.installation import install_hint
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -24,32 +25,32 @@ def open_reference(directory: Path, refuse: Callable[[str], SlipwayError]) -> An
     from transformers import AutoTokenizer
 
     if needs_sentencepiece(directory) and (obstacle := _sentencepiece_obstacle()):
-        raise refuse(f"its only form is a sentencepiece model, and {obstacle}: pip install 'sentencepiece<0.2.2'")
+        raise refuse(f"it is only a sentencepiece model, and {obstacle}: {install_hint('convert')}")
     try:
         tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
     except Exception as error:  # transformers and its Rust core raise types without a common root
-        raise refuse(first_line(error)) from error
+        raise refuse(cause_of(error)) from error
     if not getattr(tokenizer, "is_fast", False) and type(tokenizer).__name__ != CLASS:
         raise refuse(f"{type(tokenizer).__name__} has no fast version")
     return tokenizer
 
 
 def _sentencepiece_obstacle() -> str:
-    """Return why sentencepiece models cannot be read here, "" if they can. transformers itself would say that another
-    library is missing, with which it cannot be done either."""
+    """Return why sentencepiece models cannot be read, "" if they can be. The message of transformers itself names
+    another library, which does not help."""
     from google.protobuf.runtime_version import VersionError
 
     try:
         import_module("sentencepiece.sentencepiece_model_pb2")
     except ModuleNotFoundError:
         return "sentencepiece is not installed"
-    except VersionError:  # from 0.2.2 on it wants protobuf 7, which tritonclient does not take
-        return "the sentencepiece that is installed needs a newer protobuf"
+    except VersionError:  # from 0.2.2 on it needs protobuf 7, which tritonclient does not support
+        return "the installed sentencepiece needs a newer protobuf"
     return ""
 
 
 def needs_sentencepiece(directory: Path) -> bool:
-    """Return whether a sentencepiece model is the only form of the tokenizer in a directory."""
+    """Return whether a directory holds its tokenizer only as a sentencepiece model."""
     return not (directory / "tokenizer.json").is_file() and any(directory.glob("*.model"))
 
 

@@ -51,6 +51,9 @@ def _batching(draft: Draft) -> Iterator[str]:
     elif config.max_batch_size > 0:
         yield "# Maximum rows that run together. Each tensor's first axis is variable: it is the batch axis, and dims"
         yield "# omit it. 8 to 16 suit a CPU; more adds latency and memory, not throughput."
+    elif draft.unbatched:
+        yield "# 0: requests run one by one and dims are whole shapes:"
+        yield f"# {draft.unbatched}."
     else:
         yield "# 0: requests run one at a time and dims are full shapes, because the first axis of a tensor is fixed or"
         yield "# because 0 was requested."

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol, runtime_checkable
 
 from tritonclient.grpc import model_config_pb2
 
 from slipway.backends.api import CompletionContext
+from slipway.backends.pytorch.graph import exported_graph
 from slipway.backends.registry import BUILT_IN, GRAPH_BACKENDS, find_backend
+from slipway.backends.shared.graph import Graph
 from slipway.backends.shared.graph_complete import complete_from_graph
 from slipway.config.complete import FORMATS, Format
-from slipway.drafting.exported import exported_graph
 from slipway.errors import invalid
 from slipway.machine import Machine
 from slipway.repository.scan import scan_versions
@@ -29,10 +30,20 @@ _SUFFIXES: Final = {Path(row.file_name).suffix: row for row in FORMATS if row.ba
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A configuration and the file that it was made from, None for an ensemble."""
+    """A configuration and the file that it was made from, None for an ensemble; `unbatched` is the reason that the
+    model does not support batches, if only running it showed that."""
 
     config: model_config_pb2.ModelConfig
     file: Path | None = None
+    unbatched: str = ""
+
+
+@runtime_checkable
+class _ExploresGraph(Protocol):
+    """A backend that runs a graph to find what its description leaves open."""
+
+    def explore(self, name: str, version_directory: Path, config: model_config_pb2.ModelConfig) -> Graph:
+        """Return the graph with the results."""
 
 
 def draft_config(path: Path, machine: Machine, *, name: str = "", max_batch_size: int | None = None) -> Draft:
@@ -51,7 +62,8 @@ def draft_config(path: Path, machine: Machine, *, name: str = "", max_batch_size
             f"config.pbtxt by hand"
         )
     _add_defaults(config, row, machine)
-    return Draft(config, file)
+    unbatched = "" if config.max_batch_size or max_batch_size == 0 else _unbatched(config, file)
+    return Draft(config, file, unbatched)
 
 
 def _model_file(path: Path) -> Path:
@@ -97,6 +109,14 @@ def _complete(config: model_config_pb2.ModelConfig, file: Path, max_batch_size: 
     for field in ("platform", "default_model_filename"):
         work.ClearField(field)
     config.MergeFrom(work)
+
+
+def _unbatched(config: model_config_pb2.ModelConfig, file: Path) -> str:
+    backend = find_backend(config.backend)
+    if not isinstance(backend, _ExploresGraph):
+        return ""
+    work = model_config_pb2.ModelConfig(default_model_filename=file.name)
+    return backend.explore(config.name, file.resolve().parent, work).unbatched
 
 
 def _add_defaults(config: model_config_pb2.ModelConfig, row: Format, machine: Machine) -> None:

@@ -1,6 +1,6 @@
 """Locks on the models that an operation loads or unloads, so that no two operations work on the same model.
 
-A set of names is taken only when all of it is free, so operations cannot deadlock, whatever the dependencies.
+A set of names is taken only when all of it is free, so operations cannot deadlock, regardless of dependencies.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ from slipway.instances.factory import open_instances
 from slipway.instances.plan import describe_plan, instance_specs, threads_per_instance
 from slipway.lint.loaded import log_findings
 from slipway.scheduling.ensemble import EnsembleScheduler
-from slipway.scheduling.factory import build_scheduler
+from slipway.scheduling.factory import build_scheduler, refuse_unoffered
 
 _LOG: Final = logging.getLogger("slipway.engine")
 
@@ -115,6 +115,8 @@ class Loader:
             raise refused(*problems)
         if ensemble:
             self._derive_decoupled(config)
+        else:
+            refuse_unoffered(config)  # before the model is loaded for nothing
         signature = build_signature(config, source.directory)
         if backend is None:
             return _Opened(config, signature)

@@ -10,21 +10,17 @@ from slipway.engine.dependencies import is_ensemble
 from slipway.engine.model import ModelVersion
 from slipway.engine.states import State, StateTable
 
-# Triton's list, in Triton's order (core server.cc).
+# The supported part of Triton's list, in Triton's order (core server.cc). Sequences, shared memory, tracing and log
+# settings are refused, so they are not announced.
 EXTENSIONS = (
     "classification",
-    "sequence",
     "model_repository",
     "model_repository(unload_dependents)",
     "schedule_policy",
     "model_configuration",
-    "system_shared_memory",
-    "cuda_shared_memory",
     "binary_tensor_data",
     "parameters",
     "statistics",
-    "trace",
-    "logging",
 )
 
 DUPLICATE = "model appears in two or more repositories"

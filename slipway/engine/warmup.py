@@ -89,7 +89,7 @@ def _read_file(file_name: str, directory: Path) -> bytes:
 
 
 def _first_row(raw: bytes, datatype: DataType, shape: tuple[int, ...], file_name: str) -> bytes:
-    """Return the bytes of one row, as Triton takes them: a file may hold more numbers, but only as many strings."""
+    """Return the bytes of one row, as Triton does: a file may contain more numbers than that, but not more strings."""
     if datatype.name == "BYTES":
         return raw
     wanted = prod(shape) * datatype.size
@@ -131,7 +131,7 @@ async def _run(instance: Instance, requests: Sequence[InferRequest], rows: int, 
 def _pending(
     request: InferRequest, rows: int, loop: asyncio.AbstractEventLoop, batch: list[Pending]
 ) -> asyncio.Future[SlipwayError | None]:
-    """Append the request to `batch`; return what gets its error, or None, with its last answer."""
+    """Append the request to `batch`; return a future of its error, or of None after its final response."""
     done: asyncio.Future[SlipwayError | None] = loop.create_future()
 
     def deliver(response: InferResponse) -> None:

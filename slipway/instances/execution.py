@@ -31,7 +31,7 @@ def execute(executor: Executor, batch: Sequence[Pending], name: str) -> Outcome:
         return failed(batch, unexpected(name, error), start)
     responses = execution.responses
     if len(responses) != len(batch):
-        count = f"{len(responses)} answers to {len(batch)} requests"
+        count = f"{len(responses)} responses to {len(batch)} requests"
         return failed(batch, internal(f"model instance '{name}' returned {count}"), start)
     return Outcome(responses, Timing(start, execution.input_end, execution.output_start, monotonic_ns()))
 

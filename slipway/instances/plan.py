@@ -45,7 +45,7 @@ def instance_specs(
             continue
         name = group.name or f"{config.name}_{position}"
         if group.kind == _Group.KIND_GPU and not available and warn:
-            _LOG.warning("model '%s': instance group '%s' asks for a GPU; it runs on the CPU", config.name, name)
+            _LOG.warning("model '%s': instance group '%s' requests a GPU; it runs on the CPU", config.name, name)
         for index in range(max(1, group.count)):
             for kind, device in _devices(group, available):
                 specs.append(InstanceSpec(f"{name}_{index}", len(specs), kind, device))

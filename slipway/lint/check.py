@@ -23,6 +23,8 @@ from slipway.problems import Rule
 from slipway.repository.scan import is_single_model, scan_repositories, stray_reason
 
 _NO_BACKEND = frozenset({Rule.PLATFORM_BACKEND, Rule.BACKEND_UNKNOWN})
+_OF_A_BACKEND = frozenset({Rule.FILE_MISSING, Rule.VERSION_EMPTY})  # only a backend knows which files are needed
+_TENSOR_RULES = frozenset({Rule.FIELD_MISSING, Rule.DIMS_INVALID, Rule.RESHAPE_MISMATCH, Rule.TENSOR_DECLARED_TWICE})
 _SIZE_RULES = frozenset({Rule.PREFERRED_SIZE_UNSORTED, Rule.PREFERRED_SIZE_ABOVE_MAX, Rule.PREFERRED_SIZE_NOT_POSITIVE})
 
 
@@ -90,9 +92,11 @@ def _model_findings(read: Read, models: dict[str, Model], machine: Machine) -> I
 
 def _rule_findings(read: Read, models: dict[str, Model], machine: Machine) -> Iterator[Finding]:
     model = read.model
-    yield from layout_findings(model)
     if any(finding.rule in _NO_BACKEND for finding in read.findings):
+        unknown = any(finding.rule is Rule.BACKEND_UNKNOWN for finding in read.findings)
+        yield from (each for each in layout_findings(model) if not (unknown and each.rule in _OF_A_BACKEND))
         return
+    yield from layout_findings(model)
     problems = validate(model.config, model.directory)
     yield from map(model.finding_of, problems)
     if model.is_ensemble:
@@ -102,13 +106,17 @@ def _rule_findings(read: Read, models: dict[str, Model], machine: Machine) -> It
             problem.rule is Rule.UNKNOWN_VALUE for problem in problems
         ):  # the rules look up the names of enum values
             return
-        for check in CHECKS:
-            if (
-                check is not undeclared_tensors or not read.findings
-            ):  # after a finding, completion may be why they are missing
-                yield from check(model, machine)
+        # After a finding, completion may be why tensors are missing.
+        checks = [each for each in CHECKS if each is not undeclared_tensors or not read.findings]
+        found = [finding for check in checks for finding in check(model, machine)]
+        yield from found
+        if any(problem.rule in _TENSOR_RULES for problem in problems):  # backends need well-declared tensors
+            return
         if not missing_files(model) and not read.findings:
-            yield from graph_findings(model)
+            said = {(each.line, each.column) for each in found if each.rule is Rule.GPU_ON_CPU_HOST}
+            for finding in graph_findings(model):
+                if finding.rule is not Rule.WITHOUT_EFFECT or (finding.line, finding.column) not in said:
+                    yield finding
 
 
 def _sorted(findings: Iterator[Finding]) -> list[Finding]:

@@ -117,13 +117,15 @@ def _complete_fields(model: Model, machine: Machine) -> list[Finding]:
         return list(refusal_findings(model, error))
     if model.is_ensemble:
         return []
-    if missing_files(model) or (config.backend == "tensorrt" and not machine.gpus):
-        return []  # layout.py and settings.py report it
+    if config.backend == "tensorrt" and not machine.gpus:
+        return []  # settings.py reports it
     try:
         backend = find_backend(config.backend)
     except SlipwayError as error:
         severity = Severity.WARNING if error.code is Code.UNAVAILABLE else Severity.ERROR
         return [model.finding_of(problem, severity=severity) for problem in error.problems]
+    if missing_files(model):
+        return []  # layout.py reports it
     settings = CompletionContext(model.directory, model.version_directory, DEFAULT_MAX_BATCH_SIZE)
     if config.backend == "python" and config.input and config.output:
         return []  # the linter runs no more of a user's code than necessary
@@ -150,7 +152,7 @@ def _unknown_problem(model: Model, error: SlipwayError) -> Problem:
     if model.config.backend == "python":
         fix = "correct auto_complete_config, or declare inputs and outputs in config.pbtxt"
         return Problem(Rule.COMPLETION_FAILED, error.message, fix=fix)
-    if model.config.backend:
+    if model.config.backend and error.code is Code.INTERNAL:
         return Problem(Rule.GRAPH_UNREADABLE, error.message, fix="export or copy the model again")
     return Problem(
         Rule.CONFIG_INVALID, error.message, fix="correct what the message names; the server reports the same"

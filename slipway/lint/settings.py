@@ -13,7 +13,9 @@ from typing import Final
 from tritonclient.grpc import model_config_pb2
 
 from slipway.backends.registry import GRAPH_BACKENDS
+from slipway.config.measured import BATCHING_MEASURED
 from slipway.config.padding import TRIM_OUTPUTS, padding_problems, padding_rule
+from slipway.config.unoffered import refusals, without_effect
 from slipway.instances.plan import instance_specs, threads_per_instance
 from slipway.lint.finding import Edit, Finding, Severity
 from slipway.lint.model import Model
@@ -99,9 +101,22 @@ def _gpu_words(config: model_config_pb2.ModelConfig) -> Iterator[tuple[tuple[Ste
         yield path, f"gpu_execution_accelerator '{accelerator.name}'"
 
 
+def passed_over(model: Model, _: Machine) -> Iterator[Finding]:
+    """Yield the settings that the server silently ignores."""
+    for problem in without_effect(model.config):
+        yield model.finding_of(problem, severity=Severity.WARNING)
+
+
+def unoffered(model: Model, _: Machine) -> Iterator[Finding]:
+    """Yield the settings that the server refuses."""
+    yield from map(model.finding_of, refusals(model.config))
+
+
 def no_dynamic_batching(model: Model, _: Machine) -> Iterator[Finding]:
-    """Yield models that support batches but run single requests."""
+    """Yield models that support batches but run single requests, unless that was measured to be best."""
     config = model.config
+    if BATCHING_MEASURED in config.parameters:
+        return
     if config.backend not in GRAPH_BACKENDS or config.max_batch_size < 2 or config.WhichOneof("scheduling_choice"):
         return
     message = f"the model supports batches of {config.max_batch_size}, but requests run one at a time"
@@ -174,5 +189,6 @@ LOAD_CHECKS: Final[tuple[Check, ...]] = (
     threads_over_cores,
     untrimmed_outputs,
     undeclared_tensors,
+    passed_over,
 )
-CHECKS: Final[tuple[Check, ...]] = (*LOAD_CHECKS, dynamic_without_batches, instance_count, gpu_words)
+CHECKS: Final[tuple[Check, ...]] = (*LOAD_CHECKS, dynamic_without_batches, instance_count, gpu_words, unoffered)

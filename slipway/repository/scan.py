@@ -72,10 +72,10 @@ def _model_directories(repository: Path) -> list[Path]:
 def stray_reason(path: Path) -> str:
     """Return why a folder in a repository is not a model, or "" if it may be a model."""
     if path.name != path.name.strip():
-        return "its name begins or ends with a blank"
+        return "its name begins or ends with whitespace"
     if is_single_model(path) or (path / CONFIGS_DIRECTORY).is_dir() or scan_versions(path).paths:
         return ""
-    return f"it holds neither {CONFIG_FILE} nor a version directory"
+    return f"it contains neither {CONFIG_FILE} nor a version directory"
 
 
 def find_model(repositories: Iterable[Path], name: str) -> list[Path]:

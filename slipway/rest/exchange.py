@@ -85,7 +85,7 @@ class Exchange:
         self._channel.send(self, streamed_head(status, headers, connection, chunked=chunked))
 
     def _connection(self) -> bytes:
-        """Return the header line that says whether the connection goes on, where the client cannot know."""
+        """Return the `Connection` header line, or nothing if the HTTP version already implies it."""
         if self._channel.closes_after(self):
             return CLOSE
         return b"" if self.head.takes_chunks else KEEP_ALIVE  # HTTP/1.1, HTTP/1.0

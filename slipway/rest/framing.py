@@ -1,9 +1,9 @@
 """HTTP/1.1 framing: what the bytes from a client mean. Does not know sockets, the event loop or time.
 
-Bytes go in through `receive`; requests, leave to send a body and refusals come out as calls of a `Receiver`. httptools
-parses; everything that could grow without end is bounded here (head, header count, chunks, trailers, body).
-Where a request ends is decided by RFC 9112, section 6, alone: an offer to change the protocol is ignored, and trailers
-never act as headers.
+Bytes go in through `receive`; requests, `Expect: 100-continue` and refusals come out as calls to a `Receiver`.
+httptools parses; everything that could grow without end is bounded here (head, header count, chunks, trailers, body).
+RFC 9112, section 6, alone decides where a request ends: an offered protocol upgrade is ignored, and trailers are never
+treated as headers.
 A client that repeats itself sends the same head, byte for byte, with each request; such a head is not parsed again.
 """
 
@@ -23,12 +23,12 @@ from slipway.wire.compression import input_too_large
 
 _HEAD_END: Final = b"\r\n\r\n"
 _VERSIONS: Final = ("1.1", "1.0")
-_NOT_KEPT: Final = (b"transfer-encoding", b"expect")  # the head alone does not decide the framing
+_NOT_KEPT: Final = (b"transfer-encoding", b"expect")  # with these, the head alone does not decide the framing
 _HOST: Final = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~%!$&'()*+,;=-]*)(?::[0-9]*)?")  # RFC 3986, 3.2
 _ABSOLUTE: Final = re.compile(rb"https?://[^/?#]*", re.IGNORECASE)  # scheme and authority of a target
 _METHOD: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+ ")
 _CHUNK_OVERHEAD: Final = 32  # bytes that the size line and the end of a chunk may take
-SMALL: Final = 64 << 10  # bytes of a request: its head is worth keeping, its body may wait in memory
+SMALL: Final = 64 << 10  # bytes; up to this size, a head is worth keeping and a body may wait in memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,7 @@ class RequestFraming:
         self._is_refused = False
         self._is_offer = False  # the head offers another protocol: the parser would drop the body
         self._parsed = 0  # bytes of target, headers and trailers
-        self._overhead = 0  # bytes of a body in chunks that are not data
+        self._overhead = 0  # bytes of a chunked body that are not data
         self._kept = b""  # the bytes of `_head`
         self._kept_size = -1  # bytes of the request it came with; -1 if the head must not be reused
         self._completed = 0  # requests completed by the latest data
@@ -124,7 +124,7 @@ class RequestFraming:
         self.progress = 0
 
     def receive(self, data: bytes) -> None:
-        """Parse `data`; refuse a request that is not HTTP or has too large a head."""
+        """Parse `data`; refuse a request that is not HTTP or whose head is too large."""
         if len(data) == self._kept_size and data.startswith(self._kept):
             self._receiver.request_received(self._head, data[len(self._kept) :])
             return
@@ -133,7 +133,7 @@ class RequestFraming:
         self._kept_size = -1
         self._completed = 0
         before, received = self.phase, len(self._body)
-        if not self._parse(data):  # an offer of another protocol was in it
+        if not self._parse(data):  # it contained an offer of another protocol
             return
         if self.phase is not before or self._is_refused:
             return
@@ -147,7 +147,7 @@ class RequestFraming:
             self._keep_head(data)
 
     def _parse(self, data: bytes) -> bool:
-        """Feed `data` to the parser; return whether all of it was HTTP as it came, without an offer to leave it."""
+        """Feed `data` to the parser; return False if it contained an offer of another protocol."""
         is_plain = True
         while data:
             try:
@@ -157,7 +157,7 @@ class RequestFraming:
                 data = b"" if self._is_refused else self._without_offer() + data[upgrade.args[0] :]
                 continue
             except httptools.HttpParserInvalidMethodError as error:
-                if self._completed == 0 and _METHOD.match(data):  # a method that the parser does not know is HTTP
+                if self._completed == 0 and _METHOD.match(data):  # HTTP allows methods that the parser does not know
                     self.refuse(405, "Method Not Allowed")
                 self.refuse(400, f"malformed HTTP request: {error}")
             except httptools.HttpParserError as error:
@@ -199,7 +199,7 @@ class RequestFraming:
             self.refuse(431, f"the request head exceeds {self._limits.head} bytes")
 
     def _bound_overhead(self) -> None:
-        """Bound what a body in chunks has besides data: size lines, extensions, trailers."""
+        """Bound the part of a chunked body that is not data: size lines, extensions, trailers."""
         if self._overhead > self._limits.head + _CHUNK_OVERHEAD * self._chunks:
             self.refuse(431, f"chunk extensions and trailers exceed {self._limits.head} bytes")
 
@@ -238,7 +238,7 @@ class RequestFraming:
         """Take a header; the values of a repeated one are joined by commas (RFC 9110, 5.3)."""
         self._parsed += len(name) + len(value)
         self._bound_head(self._parsed)
-        if self.phase is Phase.BODY:  # a trailer: it counts, and says nothing
+        if self.phase is Phase.BODY:  # a trailer: its size counts, its content is dropped
             return
         name, value = name.lower(), value.rstrip(b" \t")
         if name in self._headers:
@@ -315,7 +315,7 @@ class RequestFraming:
         self.phase = Phase.IDLE
         parser = self._parser
         target = self._url
-        if not target.startswith(b"/"):  # absolute-form (RFC 9112, 3.2.2): what proxies are sent
+        if not target.startswith(b"/"):  # absolute-form (RFC 9112, 3.2.2), as sent to proxies
             target = _ABSOLUTE.sub(b"", target, count=1) or b"/"
         self._head = HttpHead(
             parser.get_method(),

@@ -16,7 +16,7 @@ _POLL_S: Final = 0.02
 
 
 def check_port(host: str, port: int, *, shared: bool) -> None:
-    """Raise UNAVAILABLE unless `host`:`port` can be listened on now; `shared` with other servers that share it."""
+    """Raise UNAVAILABLE unless `host`:`port` is free; if `shared`, other servers that share it do not count."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
         with socket.create_server((host, port), family=family, reuse_port=shared):

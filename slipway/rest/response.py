@@ -25,7 +25,7 @@ LAST_CHUNK: Final = b"0\r\n\r\n"
 _CHUNKED: Final = b"Transfer-Encoding: chunked\r\n"
 _STATUS_LINE: Final = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 CLOSE: Final = b"Connection: close\r\n"
-KEEP_ALIVE: Final = b"Connection: keep-alive\r\n"  # what HTTP/1.0 needs to be told, and HTTP/1.1 takes for granted
+KEEP_ALIVE: Final = b"Connection: keep-alive\r\n"  # the default in HTTP/1.1, but not in HTTP/1.0
 
 
 def sized_head(status: int, headers: bytes, size: int, connection: bytes = b"") -> bytes:
@@ -34,7 +34,7 @@ def sized_head(status: int, headers: bytes, size: int, connection: bytes = b"") 
 
 
 def streamed_head(status: int, headers: bytes, connection: bytes = b"", *, chunked: bool) -> bytes:
-    """Return the head of a response of unknown length; without chunks the end of the connection ends it."""
+    """Return the head of a response of unknown length; without chunks, closing the connection ends it."""
     return b"%b%b%b%b\r\n" % (_STATUS_LINE[status], headers, _CHUNKED if chunked else b"", connection)
 
 

@@ -40,7 +40,7 @@ def choose_engine(options: GrpcOptions) -> tuple[str, str]:
         if missing:
             raise unsupported(f"--grpc-engine native does not support {missing}; use --grpc-engine grpcio")
         if not installed:
-            raise unsupported(f"--grpc-engine native requires a package: {install_hint('fast')}")
+            raise unsupported(f"--grpc-engine native needs pygrpc-native: {install_hint('fast')}")
         return "native", "as specified"
     if missing:
         return "grpcio", f"needed for {missing}"

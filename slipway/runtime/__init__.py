@@ -7,7 +7,9 @@ that implement them may move. A `model.py` may import only from here:
   which is a mapping from names to arrays and an `AnswerSink`; `description` names the engine; `close` frees the
   weights. Models in one process that use the same checkpoint with the same options share one engine.
 - `AnswerSink`: the four methods through which a model receives tokens and results.
-- `TextPieces(tokenizer)`: turns tokens into pieces of text with whole characters.
+- `TextPieces(tokenizer, cleaned=...)`: turns tokens into pieces of text with whole characters.
+- `SourceLanguage(tokenizer, parameters)`: the source language that a request selects, as a token of the tokenizer.
+- `parameter_arrays(text)`: a request's parameters (JSON) as arrays by name, which `run` takes together with the inputs.
 - `SlipwayError(code, message)` and `Code`: the reason of a failure, with the names of Triton's error codes.
 
 Importing this module does not import the implementations: each is imported on first use.
@@ -20,17 +22,21 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from slipway.errors import Code, SlipwayError
+    from slipway.runtime.arguments import parameter_arrays
     from slipway.runtime.generation_model import AnswerSink, GenerationModel
     from slipway.runtime.pieces import TextPieces
+    from slipway.runtime.source_language import SourceLanguage
 
-__all__ = ["AnswerSink", "Code", "GenerationModel", "SlipwayError", "TextPieces"]
+__all__ = ["AnswerSink", "Code", "GenerationModel", "SlipwayError", "SourceLanguage", "TextPieces", "parameter_arrays"]
 
 _HOMES: Final = {
     "AnswerSink": "slipway.runtime.generation_model",
     "Code": "slipway.errors",
     "GenerationModel": "slipway.runtime.generation_model",
     "SlipwayError": "slipway.errors",
+    "SourceLanguage": "slipway.runtime.source_language",
     "TextPieces": "slipway.runtime.pieces",
+    "parameter_arrays": "slipway.runtime.arguments",
 }
 
 

@@ -6,6 +6,7 @@ Independent of protocols: a request consists of arrays by name and an `AnswerSin
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -13,16 +14,32 @@ import numpy as np
 
 from slipway.checkpoints.huggingface.reader import read_huggingface
 from slipway.errors import SlipwayError, invalid, unsupported
-from slipway.runtime.arguments import FORCED, NUM_RETURN, Values, decoding_of, default_values, read_values
+from slipway.runtime import source_language
+from slipway.runtime.arguments import (
+    FORCED,
+    LEAST_TOTAL,
+    NUM_RETURN,
+    TOTAL,
+    Values,
+    check_names,
+    decoding_of,
+    default_values,
+    given_name,
+    read_values,
+    stop_texts,
+)
+from slipway.runtime.settings import read_fixed_settings
 from slipway.runtime.shared_engines import acquire_engine
+from slipway.runtime.stop_texts import StopTextsOfRow, token_bytes
 from slipway.transformer.dispatch import GenerationRequest, dispatch
-from slipway.transformer.generation import Hypothesis, SequenceRequest
+from slipway.transformer.generation import Hypothesis, SequenceRequest, TransformersRules
 from slipway.transformer.options import EngineOptions
 from slipway.transformer.spec import Positions
 
 IDS: Final = "input_ids"
 MASK: Final = "attention_mask"
 CACHE: Final = "ctranslate2"  # folder of the converted weights, next to the checkpoint
+TOKENIZER: Final = "tokenizer.json"  # next to the checkpoint, for stop texts
 _LONGEST: Final = 4096  # limit of generated tokens if positions set none; the parameter LONGEST_OUTPUT changes it
 
 
@@ -45,8 +62,9 @@ class AnswerSink(Protocol):
 class GenerationModel:
     """A checkpoint and its engine, opened from the directory that contains config.json and the weights.
 
-    `parameters` are those of the config: ENGINE, COMPUTE_TYPE, DEVICE, THREADS, LONGEST_OUTPUT, and the default of each
-    argument under its own name. Raise `SlipwayError` naming what is missing or damaged.
+    `parameters` are those of the config: ENGINE, COMPUTE_TYPE, DEVICE, THREADS, LONGEST_OUTPUT, the default of each
+    argument under its own name, and the settings that hold for every request (`settings.py`). Raise `SlipwayError`
+    naming what is missing or damaged.
     """
 
     def __init__(self, directory: Path, parameters: Mapping[str, str], *, name: str) -> None:
@@ -59,7 +77,12 @@ class GenerationModel:
         self._pad = checkpoint.padding_id if checkpoint.padding_id is not None else self._end_ids[0]
         self._defaults = default_values(parameters)
         self._longest = int(parameters.get("LONGEST_OUTPUT", _LONGEST))
-        self._defaults.setdefault("max_tokens", min(128, self._longest))
+        if TOTAL not in self._defaults:
+            self._defaults.setdefault("max_tokens", min(128, self._longest))
+        self._fixed = read_fixed_settings(parameters)
+        self._tokenizer = directory / TOKENIZER
+        # Parameters that the tokenizer reads.
+        self._elsewhere = source_language.NAMES if source_language.LANGUAGES in parameters else ()
         options = EngineOptions(
             engine=parameters.get("ENGINE", "auto"),
             compute_type=parameters.get("COMPUTE_TYPE", "float32"),
@@ -95,18 +118,22 @@ class GenerationModel:
         mask = np.atleast_2d(inputs.get(MASK, np.ones_like(ids))) != 0
         if mask.shape != ids.shape:
             raise invalid(f"'{IDS}' has shape {list(ids.shape)}, but '{MASK}' has shape {list(mask.shape)}")
+        check_names([name for name in inputs if name not in (IDS, MASK)], self._elsewhere)
         values = read_values(inputs, len(ids), self._defaults)
+        stops = stop_texts(inputs, len(ids)) or [self._fixed.stop_texts] * len(ids)
         rows, problems = [], []
-        for index, (row, kept, each) in enumerate(zip(ids, mask, values, strict=True)):
+        for index, (row, kept, each, stop) in enumerate(zip(ids, mask, values, stops, strict=True)):
             try:
-                rows.append(self._row(row[kept], each, inputs))
+                rows.append(self._row(row[kept], each, stop, inputs))
             except SlipwayError as error:
                 problems.append(f"row {index}: {error.message}")
         if problems:
             raise invalid("; ".join(problems))
         return _Request(rows, [int(each[NUM_RETURN]) for each in values], sink, pad=self._pad)
 
-    def _row(self, ids: np.ndarray, values: Values, inputs: Mapping[str, np.ndarray]) -> SequenceRequest:
+    def _row(
+        self, ids: np.ndarray, values: Values, stop: Sequence[str], inputs: Mapping[str, np.ndarray]
+    ) -> SequenceRequest:
         if not ids.size:
             raise invalid("it has no tokens")
         vocabulary = (self._spec.encoder or self._decoder).vocabulary
@@ -118,14 +145,44 @@ class GenerationModel:
         if values.get(FORCED, 0) >= self._decoder.vocabulary:
             raise invalid(f"{FORCED} is {values[FORCED]:g}, but the vocabulary has {self._decoder.vocabulary}")
         most = self._most_tokens(ids.size)
-        if "max_output_len" in inputs and values["max_tokens"] > most:
-            raise invalid(f"max_output_len is {values['max_tokens']:g}, but only {most} tokens are possible")
-        decoding = decoding_of(values, most_tokens=most, start_id=self._spec.start_id, end_ids=self._end_ids)
+        values = self._of_total_lengths(values, 1 if encoder is not None else ids.size)
+        asked = given_name(inputs, "max_tokens")
+        if asked and values["max_tokens"] > most:
+            raise invalid(f"{asked} is {values['max_tokens']:g}, but only {most} tokens are possible")
+        prompt = () if encoder is not None else tuple(ids.tolist())
+        rules = self._rules(stop, prompt)
+        decoding = decoding_of(
+            values, most_tokens=most, start_id=self._spec.start_id, end_ids=self._end_ids, rules=rules
+        )
         row = SequenceRequest(ids, decoding)
         refusal = self._engine.refusal(row)
         if refusal:
             raise unsupported(f"not supported by this model's engine: {refusal}")
         return row
+
+    def _rules(self, stop: Sequence[str], prompt: tuple[int, ...]) -> TransformersRules:
+        """Return the checkpoint's rules with the stop texts of the row."""
+        if not stop:
+            return self._fixed.rules
+        if not self._tokenizer.is_file():
+            raise unsupported(f"stop texts need '{self._tokenizer}', which is missing: convert the checkpoint again")
+        texts = tuple(text.encode() for text in stop)
+        return replace(self._fixed.rules, stop_texts=StopTextsOfRow(texts, token_bytes(self._tokenizer), prompt))
+
+    @staticmethod
+    def _of_total_lengths(values: Values, before: int) -> Values:
+        """Return the values with total lengths, which include the tokens `before`, replaced by lengths to generate."""
+        lengths: Values = {}
+        if TOTAL in values and "max_tokens" not in values:
+            lengths["max_tokens"] = values[TOTAL] - before
+            if lengths["max_tokens"] < 1:
+                raise invalid(
+                    f"it has {before} tokens, but max_length, which includes them, is {values[TOTAL]:g}: shorten the "
+                    "text, or set max_new_tokens, which counts only generated tokens"
+                )
+        if LEAST_TOTAL in values and "min_tokens" not in values:
+            lengths["min_tokens"] = max(0, values[LEAST_TOTAL] - before)
+        return values | lengths
 
     def _most_tokens(self, tokens: int) -> int:
         """Return how many tokens a row can get: positions may be limited, and a prompt uses some of them."""
@@ -139,18 +196,24 @@ class GenerationModel:
 
 
 class _Request(GenerationRequest):
-    """A request that passes its results to its sink: the `wanted` best hypotheses of each row."""
+    """A request that passes its results to its sink: the `wanted` best hypotheses or samples of each row."""
 
     def __init__(self, rows: Sequence[SequenceRequest], wanted: Sequence[int], sink: AnswerSink, *, pad: int) -> None:
-        super().__init__(rows)
+        draws = [_draws(row, count) for row, count in zip(rows, wanted, strict=True)]
+        self._first = [0]  # index of the first sequence of each row
+        for each in draws:
+            self._first.append(self._first[-1] + len(each))
+        super().__init__([draw for each in draws for draw in each])
         self._wanted = wanted
         self._sink = sink
         self._pad = pad
 
     def token(self, row: int, token: int, log_probability: float, figure: float) -> bool:  # noqa: ARG002
-        """Pass one token on."""
-        self.told = True  # the sink may have sent the token
-        return self._sink.token(row, token)
+        """Pass one token on; if a row is sampled several times, only those of the first sequence."""
+        if row not in self._first:
+            return not self._sink.wanted()
+        self.sent = True  # the sink may have sent the token
+        return self._sink.token(self._first.index(row), token)
 
     def wanted(self) -> bool:
         """Return whether the client is still waiting."""
@@ -158,12 +221,23 @@ class _Request(GenerationRequest):
 
     def answer(self) -> None:
         """Pass on the hypotheses of all rows, padded to the longest."""
-        chosen = [list(row)[:wanted] for row, wanted in zip(self.results, self._wanted, strict=True)]
+        chosen = [
+            [hypothesis for result in self.results[first:end] for hypothesis in result][:wanted]
+            for first, end, wanted in zip(self._first, self._first[1:], self._wanted, strict=False)
+        ]
         self._sink.answer(_arrays(chosen, max(self._wanted, default=1), self._pad))
 
     def fail(self, error: SlipwayError) -> None:
         """Pass on the error."""
         self._sink.fail(error)
+
+
+def _draws(row: SequenceRequest, count: int) -> list[SequenceRequest]:
+    """Return one row per sequence to sample, each with its own seed; a searched row is returned once."""
+    decoding = row.decoding
+    if count == 1 or decoding is None or decoding.beam_width > 1:
+        return [row]
+    return [replace(row, decoding=replace(decoding, seed=decoding.seed + draw)) for draw in range(count)]
 
 
 def _arrays(rows: Sequence[Sequence[Hypothesis]], count: int, pad: int) -> dict[str, np.ndarray]:

@@ -1,7 +1,8 @@
 """Turn a growing sequence of tokens into pieces of text with whole characters.
 
 A token may be only part of a character, and a tokenizer may decode a token differently once the next one is known;
-such tokens wait for the next one. Depends only on the `tokenizers` library.
+such tokens wait for the next one, and so do spaces that the next text may remove. Depends only on the `tokenizers`
+library.
 """
 
 from __future__ import annotations
@@ -13,14 +14,25 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 _HALF = "\N{REPLACEMENT CHARACTER}"
+# The spaces that `clean_up_tokenization_spaces` of transformers removes, in its order.
+APART = (" .", " ?", " !", " ,", " ' ", " n't", " 'm", " 's", " 've", " 're")
 _KEPT = 8  # tokens decoded again with each new one; longer words only delay their pieces
 
 
-class TextPieces:
-    """The text of one sequence: its joined pieces equal the text of all its tokens."""
+def clean_up(text: str) -> str:
+    """Return a text without the spaces that a tokenizer puts before punctuation and contractions."""
+    for apart in APART:
+        text = text.replace(apart, apart.strip())
+    return text
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+
+class TextPieces:
+    """The text of one sequence: its joined pieces equal the text of all its tokens, cleaned up if `cleaned` is set."""
+
+    def __init__(self, tokenizer: Tokenizer, *, cleaned: bool = False) -> None:
         self._tokenizer = tokenizer
+        self._cleaned = cleaned
+        self._waiting = ""  # text whose spaces may still be removed
         self._ids: list[int] = []
         self._sent = ""
         self._start = 0  # tokens before it are no longer decoded
@@ -32,7 +44,7 @@ class TextPieces:
         text = self._decode(self._ids[self._start :])
         if text.endswith(_HALF) or not text.startswith(self._before):
             return ""
-        piece = text[len(self._before) :]
+        piece = self._settled(text[len(self._before) :])
         self._sent += piece
         self._before = text
         if len(self._ids) - self._start > 2 * _KEPT:
@@ -41,7 +53,19 @@ class TextPieces:
 
     def rest(self, ids: Sequence[int]) -> str:
         """Return the text of `ids`, the whole sequence, that has not been returned yet."""
-        return self._decode(ids)[len(self._sent) :]
+        text = self._decode(ids)
+        return (clean_up(text) if self._cleaned else text)[len(self._sent) :]
+
+    def _settled(self, piece: str) -> str:
+        """Return the part of the text that later tokens cannot change, and keep the rest."""
+        if not self._cleaned:
+            return piece
+        text = self._waiting + piece
+        end = len(text)
+        while (blank := text.rfind(" ", 0, end)) >= 0 and _may_go(text, blank):
+            end = blank
+        settled, self._waiting = text[:end], text[end:]
+        return clean_up(settled)
 
     def _move(self) -> None:
         """Decode fewer tokens from now on, if the last ones decode to the same text on their own."""
@@ -51,3 +75,8 @@ class TextPieces:
 
     def _decode(self, ids: Sequence[int]) -> str:
         return self._tokenizer.decode(list(ids), skip_special_tokens=True)
+
+
+def _may_go(text: str, blank: int) -> bool:
+    """Return whether the space may be part of an entry of `APART`: at its start, or after a quotation mark."""
+    return text[blank + 1 : blank + 2] in ("", " ", ".", "?", "!", ",", "'", "n") or text[:blank].endswith("'")

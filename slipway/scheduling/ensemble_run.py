@@ -56,7 +56,7 @@ class _Call:
         self.run = run
         self.step_call = step_call
         self.rows: int | None = None  # of the step's request, where its model batches
-        self.pending: Pending | None = None  # from submission to the final answer; then None, to leave no cycle
+        self.pending: Pending | None = None  # from submission to the final response; then None, to leave no cycle
         self.begin_ns = time.monotonic_ns()
 
     def receive(self, response: InferResponse) -> None:
@@ -253,7 +253,7 @@ class RunningRequest:
 
 
 def _sequence_parameters(request: InferRequest) -> dict[str, Parameter]:
-    """Return the sequence fields that an ensemble answers; Triton does so where no sequence is used, too."""
+    """Return the sequence fields of an ensemble's response. Triton sends them even if there is no sequence."""
     if not request.correlation_id and not request.flags:
         return {}
     return {

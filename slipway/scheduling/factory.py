@@ -8,10 +8,11 @@ from typing import Final
 from tritonclient.grpc import model_config_pb2
 
 from slipway.backends.instance_api import Instance
+from slipway.config.unoffered import refusals
 from slipway.core.pending import Pending
 from slipway.core.signature import ModelSignature
 from slipway.core.statistics import ModelStatistics
-from slipway.errors import unsupported
+from slipway.errors import Code, refused
 from slipway.scheduling.api import Scheduler
 from slipway.scheduling.batcher import Batcher, BatchRules, Fifo
 from slipway.scheduling.driver import InstanceScheduler, WaitingLine
@@ -35,8 +36,7 @@ def build_scheduler(
 
     Raise UNSUPPORTED for an unsupported scheduling choice.
     """
-    if config.HasField("sequence_batching"):
-        raise unsupported(f"model '{config.name}' uses sequence batching, which this version does not support")
+    refuse_unoffered(config)
     if not config.HasField("dynamic_batching"):
         # A single instance executes its requests in order in any case, so they may be passed to it early. With several
         # instances, or a batch that may still grow, it is better to wait for the first free instance.
@@ -51,6 +51,13 @@ def build_scheduler(
     line, key = _batching_line(rules, request_queue(batching), signature)
     scheduler = InstanceScheduler(signature, statistics, version, instances=instances, line=line, key=key)
     return OrderedScheduler(scheduler) if batching.preserve_ordering else scheduler
+
+
+def refuse_unoffered(config: model_config_pb2.ModelConfig) -> None:
+    """Raise UNSUPPORTED for settings that no scheduler supports."""
+    problems = list(refusals(config))
+    if problems:
+        raise refused(*problems, code=Code.UNSUPPORTED)
 
 
 def _batching_line(

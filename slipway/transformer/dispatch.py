@@ -17,13 +17,13 @@ from slipway.transformer.generation import Hypothesis, SequenceRequest, Transfor
 class GenerationRequest(ABC):
     """One request in an engine. `results[i]` are the hypotheses of row i, none while the row is among `open`.
 
-    Subclasses set `told` once part of the answer has been sent: such a request is not run again. They must not hold a
+    Subclasses set `sent` once part of the answer has been sent: such a request is not run again. They must not hold a
     reference that leads to the engine: CTranslate2's threads release a listener late, and must not end the engine.
     """
 
     def __init__(self, rows: Sequence[SequenceRequest]) -> None:
         self.rows = rows
-        self.told = False
+        self.sent = False
         self.restart()
 
     def restart(self) -> None:
@@ -74,7 +74,7 @@ def dispatch(engine: TransformerEngine, requests: Sequence[GenerationRequest]) -
         engine.generate([row for request in asked for row in request.rows], _Dispatcher(asked))
     except SlipwayError as error:
         for request in [each for each in asked if each.open]:
-            if len(asked) == 1 or request.told:
+            if len(asked) == 1 or request.sent:
                 request.fail(error)
             else:  # another request may have caused the failure
                 request.restart()

@@ -25,6 +25,47 @@ class Search(Enum):
     BRANCHES = "branches"  # the first step's best `beam_width` tokens, each followed greedily (LightSeq topk_greedy)
 
 
+class StopTexts(Protocol):
+    """Texts that end a hypothesis; they may begin and end inside tokens."""
+
+    def met(self, ids: Sequence[int]) -> bool:
+        """Return whether the last of the generated `ids` completes one of the texts."""
+
+
+@dataclass(frozen=True, slots=True)
+class TransformersRules:
+    """Settings that only `generate()` of transformers has, under its names.
+
+    The scores of a row with rules are processed in its order: logits in greedy search and sampling, log-probabilities
+    in beam search (`decoding/transformers_order.py`).
+    """
+
+    end_ids: tuple[int, ...] = ()  # all of them; `Decoding.end_id` is the first
+    sequence_bias: tuple[tuple[tuple[int, ...], float], ...] = ()
+    encoder_repetition_penalty: float = 1.0
+    no_repeat_ngram_size: int = 0
+    encoder_no_repeat_ngram_size: int = 0
+    bad_words: tuple[tuple[int, ...], ...] = ()  # unlike `Decoding.bad_words`, token 0 too, and across the prompt
+    forced_end_ids: tuple[int, ...] = ()  # the tokens that may be last at the maximum length
+    remove_invalid_values: bool = False
+    exponential_decay: tuple[int, float] | None = None  # generated tokens before it begins, factor
+    suppress_tokens: tuple[int, ...] = ()
+    begin_suppress_tokens: tuple[int, ...] = ()
+    top_h: float = 0.0  # 0: off
+    min_p: float = 0.0
+    typical_p: float = 1.0
+    epsilon_cutoff: float = 0.0
+    eta_cutoff: float = 0.0
+    renormalize_logits: bool = False
+    never_early: bool = False  # beams: `early_stopping` is "never"
+    stop_texts: StopTexts | None = None
+
+    @property
+    def change_scores(self) -> bool:
+        """Whether any of them changes scores; the others only decide when a row ends."""
+        return self != TransformersRules(self.end_ids, never_early=self.never_early, stop_texts=self.stop_texts)
+
+
 @dataclass(frozen=True, slots=True)
 class Decoding:
     """How one row is decoded. The defaults are greedy search.
@@ -56,6 +97,7 @@ class Decoding:
     stop_words: tuple[tuple[int, ...], ...] = ()
     forced: tuple[int, ...] = ()  # the first generated tokens, if they are given: a target language (M2M100, mBART)
     log_probabilities: bool = False  # whether the figure of each token is requested; the total is always returned
+    rules: TransformersRules | None = None  # None: scores are processed in FasterTransformer's order
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -16,6 +16,7 @@ from typing import Final
 
 from slipway.backends.python.errors import PROCESS_ENDED
 from slipway.backends.registry import BUILT_IN, NEEDS_PACKAGE
+from slipway.backends.shared.files import DAMAGED
 from slipway.installation import torch_hint
 from slipway.problems import Problem, Rule
 
@@ -231,6 +232,9 @@ def advise(reason: str, known: Sequence[Known] = ()) -> str:
             return text
     if any(isinstance(each, Fault) for each in known):
         return _ELSE
+    remedies = [each.fix for each in known if isinstance(each, Problem) and each.rule is Rule.GRAPH_UNREADABLE]
+    if remedies and remedies[0] not in ("", DAMAGED):
+        return f"{remedies[0][0].upper()}{remedies[0][1:]}."
     if any(each.rule not in _IN_OTHER_WORDS for each in known if isinstance(each, Problem)):
         return _CONFIG
     return next(filter(None, (row.by_text(reason) for row in TABLE)), _ELSE)

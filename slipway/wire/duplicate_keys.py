@@ -1,7 +1,7 @@
-"""Find a key that a JSON object has twice.
+"""Find a key that appears twice in a JSON object.
 
-Parsers keep one of the two without a word, and not all of them the same one, so a request that one program has checked
-may mean something else to the next. Scans text that has already been parsed: what is not JSON is not its business.
+Parsers silently keep one of the two, and not all of them the same one, so a request that one program has checked may
+mean something else to the next. Scans only text that has already been parsed as JSON.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from typing import Final
 
 from slipway.errors import SlipwayError, invalid
 
-# Strings (with the colon that makes a key of one) and braces; all else, numbers above all, is passed over.
+# Strings (with the colon that makes one a key) and braces; everything else, mostly numbers, is skipped.
 _TOKENS: Final = re.compile(rb'"(?:[^"\\]+|\\.)*"(\s*:)?|[{}]', re.DOTALL)
 
 
 def duplicate_key(text: bytes | bytearray | memoryview) -> str | None:
-    """Return the first key that stands twice in one object of a JSON document, None without one."""
+    """Return the first key that appears twice in one object of a JSON document, or None."""
     objects: list[set[bytes]] = []
     for token in _TOKENS.finditer(text):
         if token[1] is not None:
@@ -35,12 +35,12 @@ def duplicate_key(text: bytes | bytearray | memoryview) -> str | None:
 
 
 def refuse_duplicate_keys(text: bytes | bytearray | memoryview) -> None:
-    """Raise INVALID_ARG naming a key that stands twice in one object of `text`."""
+    """Raise INVALID_ARG naming a key that appears twice in one object of `text`."""
     key = duplicate_key(text)
     if key is not None:
         raise given_twice(key)
 
 
 def given_twice(key: str) -> SlipwayError:
-    """Return the error for a key that stands twice in an object."""
+    """Return the error for a key that appears twice in an object."""
     return invalid(f"failed to parse the request JSON buffer: the key '{key[:256]}' is given twice in one object")

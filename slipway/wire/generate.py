@@ -69,7 +69,7 @@ def _members(text: bytes | bytearray) -> dict[str, Any]:
 
 
 def _refuse_repeated(text: bytes | bytearray, signature: ModelSignature) -> None:
-    """Raise INVALID_ARG for a key that stands twice: in Triton's words where it names an input."""
+    """Raise INVALID_ARG for a key that appears twice, with Triton's text if it names an input."""
     key = duplicate_key(text)
     if key is None:
         return

@@ -30,7 +30,7 @@ NO_DATA: Final = msgspec.Raw(b"")
 
 
 class InputParameters(msgspec.Struct, gc=False):
-    """`parameters` of one input; -1 and UNSET are "not given" (null is not that)."""
+    """`parameters` of one input; -1 and UNSET mean "not given", which null does not."""
 
     binary_data_size: Unsigned = -1
     shared_memory_region: str | msgspec.UnsetType = msgspec.UNSET
@@ -93,7 +93,7 @@ def _colons(text: bytes | memoryview) -> int:
 
 
 def _keys(document: InferDocument) -> int:
-    """Return how many keys were read: where the text has no more colons than that, no key stands in it twice."""
+    """Return how many keys were read: if the text has no more colons than that, no key appears twice."""
     count = 1 + bool(document.id) + bool(document.outputs)
     if document.parameters is not msgspec.UNSET:
         count += 1 + len(document.parameters)

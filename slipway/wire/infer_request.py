@@ -22,9 +22,7 @@ from slipway.wire.infer_document import NO_DATA, InferInput, InferOutput, check_
 from slipway.wire.json_tensor import decode_tensor
 from slipway.wire.parameters import apply_parameters
 
-SHARED_MEMORY_DISABLED: Final = (
-    "Client shared memory is disabled. Start the server with '--allow-client-shm=true' to enable."
-)
+SHARED_MEMORY_DISABLED: Final = "Client shared memory is not supported yet. Send the tensors with the request instead."
 
 
 @dataclass(slots=True, eq=False)

@@ -62,7 +62,7 @@ def test_a_file_is_written_once_and_replaced_only_when_asked(tmp_path, capsys):
     assert main(create) == 0
     written = output.read_text()
     assert main([*create, "--max-batch-size", "4"]) == 1
-    assert "use --overwrite to replace it" in capsys.readouterr().err
+    assert "--overwrite replaces it" in capsys.readouterr().err
     assert output.read_text() == written
     assert main([*create, "--max-batch-size", "4", "--overwrite", "--name", "m"]) == 0
     assert "max_batch_size: 4" in output.read_text()
@@ -96,7 +96,7 @@ def test_show_prints_the_completed_and_normalised_config_as_text(tmp_path, capsy
     [
         (["create", "nowhere"], "'nowhere' does not exist"),
         (["create", "--pipeline", "m", "m"], "needs a --name"),
-        (["create", "--pipeline", "m", "m", "--name", "e", "--max-batch-size", "2"], "leave it out"),
+        (["create", "--pipeline", "m", "m", "--name", "e", "--max-batch-size", "2"], "omit it"),
         (["create", "m", "--max-batch-size", "-1"], "it must be 0 or more"),
         (["create"], "required"),
         (["show", "nowhere"], "is not a directory"),

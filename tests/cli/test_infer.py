@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from benchmarks.serving import running_server
+from slipway.cli.client import ModelDescription
 from slipway.cli.main import main
 from tests.kits.repositories import add_identity
 
@@ -82,3 +83,20 @@ def test_a_client_library_that_is_missing_is_named_with_the_command_that_install
     assert main(["infer", "m", "--text", "a", "--protocol", "http"]) == 1
     expected = 'error: --protocol http needs tritonclient[http]: pip install "slipway-serving[http]"\n'
     assert capsys.readouterr().err == expected
+
+
+def test_the_help_of_a_model_names_what_it_takes(capsys, connection):
+    assert main(["infer", "echo", "--help", *connection]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("usage: slipway infer")
+    assert printed.endswith("inputs of 'echo':\n  INPUT0 BYTES\n")
+
+
+def test_the_help_of_a_model_without_a_server_is_the_usage_and_why(capsys):
+    assert main(["infer", "echo", "--help", "--url", "localhost:9"]) == 0
+    assert "inputs of 'echo' are unknown: no server answers at localhost:9" in capsys.readouterr().out
+
+
+def test_a_text_goes_to_the_string_input_that_is_not_optional():
+    description = ModelDescription("m", {"stop": "BYTES", "text": "BYTES"}, {}, 8, frozenset({"stop"}))
+    assert description.text_input == "text"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from onnx import TensorProto
 
 from slipway import __version__
 from slipway.cli.main import COMMANDS, main
+from tests.kits import onnx_graphs as graphs
 
 
 def test_version_is_printed(capsys):
@@ -39,3 +41,11 @@ def test_a_known_error_is_one_line_and_exit_code_1(capsys, tmp_path):
         capsys.readouterr().err
         == f"error: '{tmp_path / 'no'}' is not a directory, a file, or the id of a model on a hub\n"
     )
+
+
+def test_an_error_is_followed_by_what_to_do_about_it(tmp_path, capsys):
+    path = graphs.identity(tmp_path / "m", TensorProto.FLOAT, shape=None) / "1" / "model.onnx"
+    assert main(["config", "create", str(path)]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("error: the model file does not specify the shape of input 'x'")
+    assert lines[1].startswith("  fix: declare every input, this one as {")

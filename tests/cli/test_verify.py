@@ -12,6 +12,7 @@ import pytest
 import tritonclient.grpc
 
 from benchmarks.serving import running_server
+from slipway.backends.shared.files import unreadable_graph
 from slipway.cli.main import main
 from slipway.problems import Problem, Rule
 from slipway.verify.advice import Cause, Fault, advise
@@ -377,3 +378,9 @@ def test_an_ensemble_of_too_many_rows_gets_the_command_that_fixes_it():
         "ensemble e allows maximum batch size 16, but it contains model m which only allows maximum batch size to be 8"
     )
     assert "check REPOSITORY --fix" in advise(reason)
+
+
+def test_a_file_that_is_too_new_is_not_to_be_copied_again():
+    error = unreadable_graph("Load model from m.onnx failed: Unsupported model IR version: 99")
+    advice = advise("Load model from m.onnx failed", error.problems)
+    assert advice == "Upgrade onnxruntime, or export for an older opset."

@@ -227,7 +227,7 @@ def test_help_names_every_flag_and_default(capsys, word):
 
 @pytest.mark.parametrize("given", ["--model-repository=", "--model-store="])
 def test_an_empty_repository_is_not_the_working_directory(given):
-    assert "a directory is expected, got an empty text" in mistake(given)
+    assert "expected a directory, got an empty text" in mistake(given)
 
 
 @pytest.mark.parametrize(
@@ -253,11 +253,11 @@ def test_encryption_names_the_files_it_lacks(given, texts):
     [
         (
             ["--http-address=0.0.0.0"],
-            ["gRPC listens on 127.0.0.1 only, HTTP does not; --grpc-address=0.0.0.0 opens it too"],
+            ["gRPC listens only on 127.0.0.1, unlike HTTP; --grpc-address=0.0.0.0 opens it to other machines"],
         ),
         (
             ["--grpc-address=10.0.0.1"],
-            ["HTTP listens on 127.0.0.1 only, gRPC does not; --http-address=10.0.0.1 opens it too"],
+            ["HTTP listens only on 127.0.0.1, unlike gRPC; --http-address=10.0.0.1 opens it to other machines"],
         ),
         (["--http-address=0.0.0.0", "--grpc-address=0.0.0.0"], []),
         (["--http-address=0.0.0.0", "--allow-grpc=false"], []),

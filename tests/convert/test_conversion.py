@@ -159,8 +159,8 @@ def test_where_the_clock_cannot_tell_the_candidate_that_keeps_more_digits_is_cho
     report = convert(EchoFlow([SLOW, rounded], rates=[10, 9, 9.5, 12]), tmp_path).report
     assert report.chosen == "slow fp32"
     assert report.why == (
-        "rounded int8 was measured 20% faster, and its own figures differ by 33%: too noisy to tell, and fp32 keeps "
-        "more digits"
+        "rounded int8 was measured 20% faster, but its own measurements differ by 33%: too noisy to tell, and fp32 is "
+        "more precise"
     )
 
 
@@ -175,7 +175,7 @@ def test_what_the_chosen_candidate_lost_and_how_to_keep_it_is_said(tmp_path):
     report = convert(flow, tmp_path).report
     assert report.loss_lines() == [
         "fast fp32 is not exact: a beat",
-        "every digit is kept with --precision fp32; --accuracy high allows less loss, --accuracy fast more",
+        "--precision fp32 loses no accuracy; --accuracy high allows less loss, --accuracy fast more",
     ]
     assert "## What was lost" in (tmp_path / "m/report.md").read_text()
     assert json.loads((tmp_path / "m/report.json").read_text())["lost"] == ["fast fp32 is not exact: a beat"]

@@ -55,6 +55,19 @@ def test_the_batch_size_can_be_chosen_and_is_refused_where_there_can_be_none(tmp
         draft_config(fixed, MACHINE, max_batch_size=4)
 
 
+def test_a_graph_whose_rows_depend_on_values_says_why_it_takes_no_batches(tmp_path):
+    directory = graphs.detections(tmp_path / "m")
+    assert created(directory).max_batch_size == 0
+    text = config_text(draft_config(directory, MACHINE), MACHINE)
+    assert "# the rows of output 'dets' are not those of the inputs (it returned" in text
+
+
+def test_a_graph_without_shapes_is_refused_with_what_to_declare(tmp_path):
+    directory = graphs.identity(tmp_path / "m", TensorProto.FLOAT, shape=None)
+    with pytest.raises(SlipwayError, match="not specify the shape of input 'x', so it must be declared with its dims"):
+        draft_config(directory, MACHINE)
+
+
 def test_a_file_of_another_name_is_named(tmp_path):
     graphs.identity(tmp_path, TensorProto.FLOAT, file="finbert.onnx")
     config = created(tmp_path / "finbert.onnx")

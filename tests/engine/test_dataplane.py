@@ -9,6 +9,9 @@ from slipway.engine.dataplane import Engine
 from slipway.errors import Code, SlipwayError
 from tests.kits.engine import answer, delay, explicit, identity, refused, request, rows, serving, until
 
+# The server refuses all requests for these.
+REFUSED = {"sequence", "system_shared_memory", "cuda_shared_memory", "trace", "logging"}
+
 
 def run(scenario):
     asyncio.run(scenario())
@@ -25,7 +28,9 @@ def test_metadata_names_the_versions_and_tensors(tmp_path):
             assert metadata.outputs == (TensorMetadata("OUTPUT0", "FP32", (-1, -1)),)
             assert engine.model_metadata("m", "1").versions == ("1",)
             assert engine.server_metadata().name == "triton"
-            assert "model_repository(unload_dependents)" in engine.server_metadata().extensions
+            extensions = engine.server_metadata().extensions
+            assert "model_repository(unload_dependents)" in extensions
+            assert not REFUSED & set(extensions)
 
     run(scenario)
 

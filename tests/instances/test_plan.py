@@ -29,7 +29,7 @@ def test_a_gpu_group_runs_on_the_cpu_with_one_warning_where_there_is_no_gpu(capl
     specs = instance_specs(config("instance_group { count: 2 kind: KIND_GPU gpus: [0, 1] }"), 0)
     assert [(spec.kind, spec.device_id) for spec in specs] == [("CPU", 0)] * 2
     assert [record.getMessage() for record in caplog.records] == [
-        "model 'm': instance group 'm_0' asks for a GPU; it runs on the CPU"
+        "model 'm': instance group 'm_0' requests a GPU; it runs on the CPU"
     ]
 
 

@@ -127,7 +127,7 @@ def test_a_wrong_number_of_answers_is_an_error_to_every_request(placement):
         outcome = await outcome_of(instance, 2)
         await instance.close()
         assert [response.error.message for response in outcome.responses] == [
-            "model instance 'm_0_0' returned 1 answers to 2 requests"
+            "model instance 'm_0_0' returned 1 responses to 2 requests"
         ] * 2
 
     asyncio.run(run())

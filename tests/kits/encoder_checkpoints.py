@@ -20,9 +20,9 @@ _TO_TEXT = {
     **dict.fromkeys(("encoder_ffn_dim", "decoder_ffn_dim"), 64),
     "decoder_start_token_id": 3,
 }
-LOUDNESS = {"mobilebert": 0.1}  # it has no norms that would hold its numbers
+LOUDNESS = {"mobilebert": 0.1}  # it has no norms that would bound its activations
 _T5 = {"d_model": 32, "d_ff": 64, "num_layers": 2, "num_heads": 4, "d_kv": 8, "decoder_start_token_id": 0}
-# What a family calls its sizes, where that is not as in BERT, and what else it needs to be tiny.
+# The size settings of families that do not use BERT's names, and other settings that keep a model tiny.
 FAMILY_SIZES = {
     "albert": {**SIZES, "embedding_size": 32},
     "bart": _TO_TEXT,

@@ -1,4 +1,4 @@
-"""A text model held to its gate as onnxruntime answers it, without measuring or packaging: what takes the time."""
+"""Run the gate of a text model on onnxruntime, without measuring and packaging, which take the most time."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Gated:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Let torch compute with one thread, which is faster than several for what is this small."""
+    """Let torch compute with one thread, which is faster than several for networks this small."""
     import torch
 
     threads = torch.get_num_threads()

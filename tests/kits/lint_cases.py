@@ -82,7 +82,7 @@ def tokenizer_and_model(repository: Path, given: tuple[str, ...], taken: tuple[s
         ("tokenizer", f"input [ {TEXT} ]\noutput [ {outputs} ]\n"),
         ("encoder", f"input [ {inputs} ]\noutput [ {SCORES} ]\n"),
     ):
-        (model(repository, python + io, name=name) / "1" / "model.py").write_text("")
+        (model(repository, python + io, name=name) / "1" / "model.py").write_text(IGNORANT)
     ids = {name: name for name in given}
     ensemble(
         repository,
@@ -133,6 +133,10 @@ output [ { name: "sum" data_type: TYPE_FP32 dims: [ 2 ] } ]
 """,
         )
     )
+
+
+def shapeless(repository: Path) -> None:
+    graphs.identity(model(repository, 'backend: "onnxruntime"\n'), TensorProto.FLOAT, shape=None)
 
 
 def broken_graph(repository: Path) -> None:
@@ -221,6 +225,12 @@ def lengths(pad_values: str) -> str:
     return f'parameters {{ key: "LENGTH_BATCHING_PAD_VALUES" value {{ string_value: "{pad_values}" }} }}'
 
 
+IGNORANT = "class TritonPythonModel:\n    def execute(self, requests): ...\n"
+PASSED_OVER = f"""backend: "python"
+{IO}response_cache {{ enable: true }}
+instance_group [ {{ kind: KIND_CPU rate_limiter {{ resources [ {{ name: "R1" count: 4 }} ] }} }} ]
+parameters {{ key: "EXECUTION_ENV_PATH" value {{ string_value: "$$TRITON_MODEL_DIRECTORY/env.tar.gz" }} }}
+"""
 GROUP = 'instance_group [ {{ name: "g" {} }} ]'
 SEQUENCE = "sequence_batching { oldest { preferred_batch_size: [ 16 ] } }"
 
@@ -269,6 +279,8 @@ CASES: dict[str, Write] = {
     "file-outside": add('default_model_filename: "../model"'),
     "tensorrt-only": swap("dims: [ 4 ]", "dims: [ 4 ] is_shape_tensor: true"),
     "input-format": swap('"INPUT0" data_type: TYPE_FP32', '"INPUT0" format: FORMAT_NCHW data_type: TYPE_FP32'),
+    "not-offered": add("sequence_batching { iterative_sequence: true }"),
+    "without-effect": lambda repository: python_model(repository, IGNORANT, PASSED_OVER),
     "repository-agent": add('model_repository_agents { agents [ { name: "checksum" } ] }'),
     "preferred-size-unsorted": add("dynamic_batching { preferred_batch_size: [ 8, 4, 4 ] }"),
     "batching-without-max-batch-size": add("dynamic_batching { }", f'backend: "identity"\n{IO}'),
@@ -289,6 +301,7 @@ CASES: dict[str, Write] = {
     "input-count": two_inputs,
     "datatype-not-graph": swap_onnx('"x" data_type: TYPE_FP32', '"x" data_type: TYPE_INT32'),
     "dims-not-graph": swap_onnx('"x" data_type: TYPE_FP32 dims: [ -1 ]', '"x" data_type: TYPE_FP32 dims: [ -1, -1 ]'),
+    "dims-unknown": shapeless,
     "batch-axis-fixed": fixed_batch,
     "optional-input": swap_onnx(
         '"x" data_type: TYPE_FP32 dims: [ -1 ]', '"x" data_type: TYPE_FP32 dims: [ -1 ] optional: true'

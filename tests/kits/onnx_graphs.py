@@ -42,7 +42,7 @@ def write(
 ) -> Path:
     """Write a graph into a model's directory; return the directory."""
     graph = helper.make_graph(
-        [helper.make_node(op, list(taken), list(given)) for op, taken, given in nodes],
+        [_node(op, taken, given) for op, taken, given in nodes],
         "g",
         [helper.make_tensor_value_info(*value) for value in inputs],
         [helper.make_tensor_value_info(*value) for value in outputs],
@@ -53,6 +53,14 @@ def write(
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(model.SerializeToString())
     return directory
+
+
+def _node(op: str, taken: Sequence[str], given: Sequence[str]) -> onnx.NodeProto:
+    """Return a node; a digit behind its kind is its axis, or the type that it casts to."""
+    kind = op.rstrip("0123456789")
+    key = "to" if kind == "Cast" else "axis"
+    attributes = {key: int(op.removeprefix(kind))} if kind != op else {}
+    return helper.make_node(kind, list(taken), list(given), **attributes)
 
 
 def identity(directory: Path, element: int, shape: Sequence[Any] = ("n", "m"), file: str = "1/model.onnx") -> Path:
@@ -74,6 +82,36 @@ def lookup(directory: Path) -> Path:
     table = weights("w", np.arange(6, dtype=np.float32).reshape(3, 2))
     inputs, outputs = [("x", TensorProto.INT64, ["n", 1])], [("y", TensorProto.FLOAT, ["n", 1, 2])]
     return write(directory, [("Gather", ["w", "x"], ["y"])], inputs, outputs, [table])
+
+
+def folded(directory: Path) -> Path:
+    """X [n, k] in rows of 8 as y [n, m]: that m is 8 only shows once constants are folded."""
+    return write(
+        directory,
+        [
+            ("Shape", ["table"], ["sizes"]),
+            ("Slice", ["sizes", "one", "two"], ["width"]),
+            ("Concat0", ["rest", "width"], ["shape"]),
+            ("Reshape", ["x", "shape"], ["y"]),
+        ],
+        [("x", TensorProto.FLOAT, ["n", "k"])],
+        [("y", TensorProto.FLOAT, ["n", "m"])],
+        [
+            weights("table", np.zeros((2, 8), np.float32)),
+            *(weights(name, np.array([value])) for name, value in (("one", 1), ("two", 2), ("rest", -1))),
+        ],
+    )
+
+
+def detections(directory: Path) -> Path:
+    """Where x [batch, 4] is above 0, as dets [num, 2]: how many rows there are depends on the values."""
+    return write(
+        directory,
+        [("Greater", ["x", "zero"], ["above"]), ("NonZero", ["above"], ["found"]), ("Transpose", ["found"], ["dets"])],
+        [("x", TensorProto.FLOAT, ["batch", 4])],
+        [("dets", TensorProto.INT64, ["num", 2])],
+        [weights("zero", np.float32(0))],
+    )
 
 
 def two_outputs(directory: Path) -> Path:

@@ -21,7 +21,11 @@ _ENSEMBLE = (
     "without a sequence; they carry no information."
 )
 _JSON_SYNTAX = "For JSON that cannot be parsed, the error is Triton's prefix and Slipway's own parser's message."
-_SHARED_MEMORY = "Client shared memory is off by default since Triton 26; Slipway has the newer server's text."
+_SHARED_MEMORY = (
+    "Client shared memory is not supported yet: Triton's text for a server that has it disabled names a flag, which "
+    "Slipway refuses."
+)
+_METADATA = "Each server reports its own version, and Slipway announces only the extensions that it has."
 _BATCH_ORDER = (
     "Triton compares inputs in the order of a hash table, Slipway in the order in which they were sent, so the error "
     "may name the other input; a missing batch dimension is explained first."
@@ -40,8 +44,8 @@ _UNKNOWN_SIZE = (
 )
 
 DIFFERENCES: dict[str, str] = {
-    "http:get /v2": "Each server reports its own version.",
-    "grpc:server metadata": "Each server reports its own version.",
+    "http:get /v2": _METADATA,
+    "grpc:server metadata": _METADATA,
     "http:config *chain": "Slipway reads the current ModelConfig, which has ensemble_scheduling.max_inflight_requests.",
     "http:chain": _ENSEMBLE,
     "http:chain two rows": _ENSEMBLE,

@@ -21,7 +21,7 @@ UNUSED = (
 )
 NOT_FOUND = b'{"error":"Not Found"}'
 NOT_ALLOWED = b'{"error":"Method Not Allowed"}'
-NO_SHARED_MEMORY = b"Client shared memory is disabled. Start the server with '--allow-client-shm=true' to enable."
+NO_SHARED_MEMORY = b"Client shared memory is not supported yet. Send the tensors with the request instead."
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_repository_requests_that_make_no_sense_are_refused(served, path, body, 
 
 
 @pytest.mark.parametrize("kind", ["system", "cuda"])
-def test_shared_memory_is_refused_with_the_flag_that_would_help(served, kind):
+def test_shared_memory_is_refused_with_what_to_do_instead(served, kind):
     for method, rest in (("GET", "status"), ("POST", "unregister"), ("POST", "region/r/register")):
         answer = served.ask(method, f"/v2/{kind}sharedmemory/{rest}")
         assert answer.status == 501

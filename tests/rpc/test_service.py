@@ -94,7 +94,7 @@ def test_load_and_unload_pass_configuration_and_files(client, server):
 def test_shared_memory_is_off_and_says_how_to_turn_it_on(client):
     expected = (
         "UNIMPLEMENTED",
-        "Client shared memory is disabled. Start the server with '--allow-client-shm=true' to enable.",
+        "Client shared memory is not supported yet. Send the tensors with the request instead.",
     )
     assert refused(lambda: client.register_system_shared_memory("a", "/a", 8)) == expected
     assert refused(client.get_system_shared_memory_status) == expected

@@ -48,7 +48,7 @@ def test_every_bad_argument_is_named_at_once():
         decoding({}, temperature=column(np.nan, np.float32), runtime_top_p=column(1.5, np.float32))
     assert caught.value.message == (
         "input 'runtime_top_p': 1.5 is out of range, expected 0 to 1; "
-        "input 'temperature': nan is out of range, expected 0.0001 or more"
+        "input 'temperature': nan is out of range, expected 0 or more"
     )
 
 

@@ -137,7 +137,7 @@ def test_metadata_and_config_tell_the_real_outputs(server, http):
 
 
 def test_a_gpu_is_asked_for_and_the_cpu_taken_with_a_warning(server):
-    assert "instance group 'bert_example_0' asks for a GPU; it runs on the CPU" in server.log
+    assert "instance group 'bert_example_0' requests a GPU; it runs on the CPU" in server.log
 
 
 @pytest.mark.capability("1.16")

@@ -69,7 +69,7 @@ class Noted(GenerationRequest):
 
     def token(self, row: int, token: int, log_probability: float, figure: float) -> bool:  # noqa: ARG002
         self.heard.append((row, token))
-        self.told = self.told or self._sends
+        self.sent = self.sent or self._sends
         return self._gone()
 
     def wanted(self) -> bool:

@@ -30,9 +30,11 @@ from slipway.backends.shared.engine import open_shown_engine
 from slipway.backends.shared.generation import GenerationExecutor, ReadJob
 from slipway.backends.shared.single_pass import EncodingExecutor
 from slipway.backends.shared.stacked import opened_too_late
+from slipway.checkpoints.checkpoint import Checkpoint
 from slipway.checkpoints.fastertransformer.reader import read_fastertransformer
 from slipway.core.signature import ModelSignature
 from slipway.errors import invalid
+from slipway.problems import Problem
 from slipway.transformer.engines import RoutingEngine
 from slipway.transformer.generation import TransformerEngine
 from slipway.transformer.options import EngineOptions
@@ -56,16 +58,16 @@ class FasterTransformerBackend:
         """Fill in the inputs and outputs of the model type if the file leaves them out."""
         complete_interface(config, model_type(config), data_type_of(config))
 
+    def check(self, context: ModelContext) -> list[Problem]:
+        """Check everything that a load checks before it opens an engine."""
+        _read(context)
+        return []
+
     def load(self, context: ModelContext) -> LoadedFasterTransformer:
         """Find and read the checkpoint and open an engine on it."""
-        configuration = read_configuration(context.config)
-        _check_interface(context, configuration.type)
+        configuration, checkpoint = _read(context)
         if any(group.kind == _GPU for group in context.config.instance_group):
             _LOG.warning("model '%s': instance groups do not set the device; use the parameter DEVICE", context.name)
-        directory = checkpoint_directory(
-            context, configuration.values.get("model_checkpoint_path", ""), configuration.tensor_parallel
-        )
-        checkpoint = read_fastertransformer(directory, kind=configuration.type.value, parameters=configuration.values)
         options = EngineOptions(configuration.engine, configuration.compute_type, configuration.device)
         engine = open_shown_engine(context, checkpoint.spec, checkpoint.weights, options)
         try:
@@ -96,6 +98,15 @@ class LoadedFasterTransformer:
         if self._engine is not None:
             self._engine.close()
             self._engine = None
+
+
+def _read(context: ModelContext) -> tuple[Configuration, Checkpoint]:
+    """Return the parsed configuration and the checkpoint that it names, whose weights are not read yet."""
+    configuration = read_configuration(context.config)
+    _check_interface(context, configuration.type)
+    values = configuration.values
+    directory = checkpoint_directory(context, values.get("model_checkpoint_path", ""), configuration.tensor_parallel)
+    return configuration, read_fastertransformer(directory, kind=configuration.type.value, parameters=values)
 
 
 def _check_interface(context: ModelContext, kind: ModelType) -> None:

@@ -25,8 +25,10 @@ from slipway.core.signature import ModelSignature, TensorSpec
 from slipway.core.tensor import Tensor
 from slipway.datatypes import BY_NAME
 from slipway.errors import invalid
+from slipway.problems import Problem
 
 _LOG: Final = logging.getLogger("slipway.identity")
+_NUMBERS: Final = ("creation_delay_sec", "execute_delay_ms", "instance_wise_delay_multiplier")
 _FAMILY = ("input_byte_size_counter", "Cumulative input_byte_size across all identity model requests", "counter")
 
 
@@ -35,6 +37,14 @@ class IdentityBackend:
 
     def complete(self, config: model_config_pb2.ModelConfig, context: CompletionContext) -> None:
         """Leave `config` as it is: there is no model file to read."""
+
+    def check(self, context: ModelContext) -> list[Problem]:
+        """Check everything that a load checks; every setting has an effect."""
+        _pair_up(context.signature)
+        parameters = Parameters(context.config)
+        for key in _NUMBERS:
+            parameters.integer(key)  # raises if the value is not a number
+        return []
 
     def load(self, context: ModelContext) -> LoadedIdentity:
         """Check the names, types and shapes of the pairs; sleep `creation_delay_sec` seconds."""

@@ -20,6 +20,7 @@ from slipway.backends.lightseq.settings import LightSeqSettings, read_settings
 from slipway.backends.shared.engine import open_shown_engine
 from slipway.backends.shared.stacked import opened_too_late
 from slipway.checkpoints.lightseq.reader import LightSeqCheckpoint, read_lightseq
+from slipway.problems import Problem
 from slipway.transformer.engines import RoutingEngine
 from slipway.transformer.options import EngineOptions
 
@@ -37,6 +38,13 @@ class LightSeqBackend:
             if task is LightSeqTask.CONTINUE:  # the outputs of a Gpt depend on its file
                 interface = _interface(task, _read(config, *directories))
         complete_interface(config, interface, context.default_max_batch_size)
+
+    def check(self, context: ModelContext) -> list[Problem]:
+        """Check everything that a load checks."""
+        task = task_of(read_settings(context.config).model_type, context.name)
+        checkpoint = _read(context.config, context.model_directory, context.version_directory)
+        check_interface(context.config, _interface(task, checkpoint))
+        return []
 
     def load(self, context: ModelContext) -> LoadedLightSeqModel:
         """Read the model file; the engine is opened on the device of the first instance."""

@@ -17,12 +17,12 @@ from typing import Any, Final
 from tritonclient.grpc import model_config_pb2
 
 from slipway.backends.api import LoadedModel, ModelContext
-from slipway.backends.onnxruntime.graph import graph_of
-from slipway.backends.onnxruntime.options import ACCELERATOR, metadata_options
-from slipway.backends.onnxruntime.session import open_session
+from slipway.backends.onnxruntime.graph import open_described
+from slipway.backends.onnxruntime.options import ACCELERATOR
 from slipway.backends.registry import BUILT_IN
 from slipway.backends.shared.graph import Graph
 from slipway.backends.shared.graph_check import check_config
+from slipway.backends.shared.ignored import ON_CPU, ignored
 from slipway.errors import SlipwayError, refused
 from slipway.problems import Named, Problem, Rule
 
@@ -61,21 +61,15 @@ def load_accelerated(context: ModelContext, path: Path) -> LoadedModel | None:
 
 def _checked_graph(context: ModelContext, path: Path) -> Graph:
     """Return the graph as onnxruntime reads it, checked against the configuration: the accelerator changes no check."""
-    directories = (context.version_directory, context.model_directory)
-    session = open_session(path, metadata_options(context.config, directories), context.name)
-    graph = graph_of(session)
+    _, graph = open_described(context.name, path, context.config, context.version_directory)
     check_config(context.config, graph)
     return graph
 
 
 def accelerator_properties(model_name: str, parameters: Mapping[str, str]) -> dict[str, Any]:
     """Return the OpenVINO properties that an accelerator's parameters set; raise INVALID_ARG for an invalid value."""
-    for key in sorted(parameters.keys() - set(_KNOWN)):
-        _LOG.warning("model '%s': parameter '%s' of accelerator '%s' is ignored", model_name, key, ACCELERATOR)
     device = parameters.get("device_type", "").upper()
-    if device and not _CPU.fullmatch(device):
-        _LOG.warning("model '%s': device_type %s is ignored, the model runs on the CPU", model_name, device)
-        device = ""
+    device = device if _CPU.fullmatch(device) else ""
     precision = parameters.get("precision", "").upper() or device.removeprefix("CPU").removeprefix("_")
     if precision not in _PRECISIONS:
         raise _refused(model_name, "precision", precision, "FP32, FP16 or BF16")
@@ -85,6 +79,19 @@ def accelerator_properties(model_name: str, parameters: Mapping[str, str]) -> di
     }
     set_numbers = {name: number for name, number in numbers.items() if number}
     return {"INFERENCE_PRECISION_HINT": _PRECISIONS[precision], **set_numbers}
+
+
+def accelerator_words(config: model_config_pb2.ModelConfig) -> list[Problem]:
+    """Return the accelerator's parameters that have no effect; raise INVALID_ARG for invalid values."""
+    parameters = _parameters(config)
+    if parameters is None:
+        return []
+    accelerator_properties(config.name, parameters)
+    path = ("optimization", "execution_accelerators", "cpu_execution_accelerator", Named(ACCELERATOR))
+    unknown = sorted(parameters.keys() - set(_KNOWN))
+    words = [ignored(f"parameter '{key}' of accelerator '{ACCELERATOR}'", "", path) for key in unknown]
+    device = parameters.get("device_type", "").upper()
+    return words + ([ignored(f"device_type {device}", ON_CPU, path)] if device and not _CPU.fullmatch(device) else [])
 
 
 def _parameters(config: model_config_pb2.ModelConfig) -> Mapping[str, str] | None:

@@ -17,9 +17,8 @@ import ml_dtypes
 import numpy as np
 from tritonclient.grpc import model_config_pb2
 
-from slipway.backends.onnxruntime.graph import graph_of
 from slipway.backends.shared.files import unreadable_graph
-from slipway.backends.shared.graph import Graph, as_declared, as_scalar, scalar_outputs
+from slipway.backends.shared.graph import Graph, GraphTensor, as_declared, as_scalar, scalar_outputs
 from slipway.errors import FailureReason, SlipwayError, internal, invalid, unsupported
 
 _ERROR = re.compile(r"^\[ONNXRuntimeError\] : (\d+) : \w+ : ", re.ASCII)
@@ -50,16 +49,16 @@ def open_session(path: Path, options: Any, model_name: str) -> Any:
 class GraphRunner:
     """Runs a session on numpy arrays. Strings are `bytes` in object arrays, bfloat16 is ml_dtypes'."""
 
-    def __init__(self, session: Any, config: model_config_pb2.ModelConfig, run_options: Any) -> None:
-        self.graph: Graph = graph_of(session)
+    def __init__(
+        self, session: Any, graph: Graph, config: model_config_pb2.ModelConfig, run_options: Any = None
+    ) -> None:
+        self.graph = graph
         self._session = session
         self._model_name = config.name
         self._run_options = run_options
         inputs = {**self.graph.inputs, **self.graph.initializers}
         self._adapt_inputs = {
-            name: adapt
-            for name, tensor in inputs.items()
-            if (adapt := self._input_adapter(name, tensor.config_type, tensor.dims)) is not None
+            name: adapt for name, tensor in inputs.items() if (adapt := self._input_adapter(tensor)) is not None
         }
         self._adapt_outputs = _output_adapters(self.graph, config)
         self._bfloat16 = self._needs_ort_values()
@@ -81,14 +80,10 @@ class GraphRunner:
                 outputs[name] = adapt_output(outputs[name])
         return outputs
 
-    def _input_adapter(
-        self, name: str, config_type: str, dims: tuple[int, ...]
-    ) -> Callable[[np.ndarray], np.ndarray] | None:
-        if config_type == "TYPE_STRING":
-            return lambda array: self._to_text(name, array)
-        if not dims:
-            return as_scalar
-        return None
+    def _input_adapter(self, tensor: GraphTensor) -> Callable[[np.ndarray], np.ndarray] | None:
+        if tensor.config_type == "TYPE_STRING":
+            return lambda array: self._to_text(tensor.name, array)
+        return as_scalar if tensor.ranked and not tensor.dims else None
 
     def _to_text(self, name: str, array: np.ndarray) -> np.ndarray:
         """Return the strings as `str`, the only form that onnxruntime accepts."""

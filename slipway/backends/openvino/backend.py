@@ -15,7 +15,7 @@ from tritonclient.grpc import model_config_pb2
 from slipway.backends.api import CompletionContext, ModelContext
 from slipway.backends.openvino.graph import graph_of, port_name
 from slipway.backends.openvino.library import Compilation, open_core, read_model
-from slipway.backends.openvino.options import Options, compile_options, extension_of, shaping_of
+from slipway.backends.openvino.options import Options, compile_options, device_words, extension_of, shaping_of
 from slipway.backends.openvino.runner import Binding, FixedBatch, RequestRunner
 from slipway.backends.openvino.shapes import apply_shapes, fixed_rows, without_fixed_rows
 from slipway.backends.shared.files import model_file
@@ -25,6 +25,7 @@ from slipway.backends.shared.graph_complete import complete_unless_given
 from slipway.backends.shared.parameters import instance_count, parameter_problem
 from slipway.backends.shared.stacked import StackedModel
 from slipway.errors import refused, unsupported
+from slipway.problems import Problem
 
 _LOG: Final = logging.getLogger("slipway.openvino")
 _DEFAULT_FILE = "model.xml"
@@ -38,14 +39,24 @@ class OpenVinoBackend:
         """Fill inputs, outputs and batching from the graph, unless inputs and outputs are both given."""
 
         def read(name: str, version_directory: Path) -> Graph:
-            core = _core(name, extension_of(name, config))
-            model = read_model(core, _graph_file(name, version_directory, config), name)
-            shaping = shaping_of(config)
-            apply_shapes(model, config, shaping, name)
-            graph = graph_of(model, config)
-            return without_fixed_rows(graph, fixed_rows(graph, config, shaping))
+            return self.describe(name, version_directory, config)
 
         complete_unless_given(config, context, read)
+
+    def describe(self, name: str, version_directory: Path, config: model_config_pb2.ModelConfig) -> Graph:
+        """Return the graph that a load checks the configuration against."""
+        core = _core(name, extension_of(name, config))
+        model = read_model(core, _graph_file(name, version_directory, config), name)
+        shaping = shaping_of(config)
+        apply_shapes(model, config, shaping, name)
+        graph = graph_of(model, config)
+        return without_fixed_rows(graph, fixed_rows(graph, config, shaping))
+
+    def check(self, context: ModelContext) -> list[Problem]:
+        """Check the configuration as a load does; return the settings that have no effect."""
+        compile_options(context)
+        check_config(context.config, self.describe(context.name, context.version_directory, context.config))
+        return device_words(context.config)
 
     def load(self, context: ModelContext) -> LoadedOpenVinoModel:
         """Read and compile the model, and check the configuration against its graph."""

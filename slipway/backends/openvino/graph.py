@@ -43,7 +43,8 @@ def _describe(ports: Sequence[Any], declared: set[str]) -> list[GraphTensor]:
     tensors = []
     for port in ports:
         name = port_name(port, declared)
-        tensors.append(GraphTensor(name, _config_type(port, name), port_dims(port)))
+        ranked = not port.get_partial_shape().rank.is_dynamic
+        tensors.append(GraphTensor(name, _config_type(port, name), port_dims(port), ranked))
     return tensors
 
 
@@ -64,6 +65,6 @@ def port_dims(port: Any) -> tuple[int, ...]:
 def _config_type(port: Any, name: str) -> str:
     element = port.get_element_type().get_type_name()
     if element not in CONFIG_TYPES:
-        hint = "; serve graphs with string inputs or outputs by the backend onnxruntime" if element == "string" else ""
+        hint = "; for string inputs or outputs, use the backend onnxruntime" if element == "string" else ""
         raise unsupported(f"unsupported OpenVINO element type '{element}' for I/O '{name}'{hint}")
     return CONFIG_TYPES[element]

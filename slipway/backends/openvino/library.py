@@ -100,7 +100,7 @@ class Compilation:
             self._spoiled |= compiled is self._compiled
 
 
-def reason_of(error: Exception, path: Path | None = None) -> str:
+def reason_of(error: BaseException, path: Path | None = None) -> str:
     """Return the reason in an error of the library, without its source files and our directories."""
     lines = [" ".join(_TRACE.sub("", line).split()) for line in str(error).splitlines()]
     text = " ".join(line for line in lines if line) or type(error).__name__

@@ -16,8 +16,10 @@ from typing import Any, Final
 from tritonclient.grpc import model_config_pb2
 
 from slipway.backends.api import ModelContext
+from slipway.backends.shared.ignored import ON_CPU, ignored, ignored_accelerators, ignored_parameter, log_ignored
 from slipway.backends.shared.parameters import Parameters, instance_count, parameter_problem
 from slipway.errors import SlipwayError, refused
+from slipway.problems import Named, Problem
 
 _LOG: Final = logging.getLogger("slipway.openvino")
 
@@ -51,7 +53,7 @@ class Options:
 def compile_options(context: ModelContext) -> Options:
     """Return how to compile a model; raise INVALID_ARG for an invalid value."""
     parameters = Parameters(context.config)
-    _warn_of_devices(context.config, parameters)
+    log_ignored(_LOG, context.name, device_words(context.config))
     properties = default_properties(context)
     properties["INFERENCE_PRECISION_HINT"] = _precision(context.name, parameters)
     if threads := _number(context.name, parameters, _THREADS):
@@ -145,15 +147,15 @@ def _refused(model_name: str, key: str, value: str, expected: str) -> SlipwayErr
     return refused(parameter_problem(key, text))
 
 
-def _warn_of_devices(config: model_config_pb2.ModelConfig, parameters: Parameters) -> None:
-    accelerators = config.optimization.execution_accelerators
-    named = (*accelerators.gpu_execution_accelerator, *accelerators.cpu_execution_accelerator)
-    words = [f"execution accelerator '{accelerator.name}'" for accelerator in named]
-    words += [f"parameter '{key}'" for key in _IGNORED if key in parameters]
+def device_words(config: model_config_pb2.ModelConfig) -> list[Problem]:
+    """Return the settings for devices other than the CPU; raise INVALID_ARG for a device that OpenVINO lacks."""
+    parameters = Parameters(config)
+    words = ignored_accelerators(config)
+    words += [ignored_parameter(key, ON_CPU) for key in _IGNORED if key in parameters]
     device = parameters.text("TARGET_DEVICE")
     if device and not _DEVICE.fullmatch(device):
         raise _refused(config.name, "TARGET_DEVICE", device, "an OpenVINO device, for example CPU")
     if device.upper() not in ("", "CPU", "AUTO"):
-        words.append(f"TARGET_DEVICE {device}")
-    for word in words:
-        _LOG.warning("model '%s': %s is ignored, the model runs on the CPU", config.name, word)
+        path = ("parameters", Named("TARGET_DEVICE", "key"))
+        words.append(ignored(f"TARGET_DEVICE {device}", ON_CPU, path))
+    return words

@@ -101,7 +101,7 @@ class RequestRunner:
         tensor = binding.graph.inputs[name]
         if tensor.config_type in _CUT:
             self._refuse_large(name, array)
-        if not tensor.dims:
+        if tensor.ranked and not tensor.dims:
             array = as_scalar(array)
         if binding.fixed.rows and array.shape[0] != binding.fixed.rows:
             array = self._fill(array)

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from slipway.backends.api import InstanceSpec, ModelContext
 from slipway.config.render import config_json
-from slipway.errors import Code, SlipwayError, internal, refused
+from slipway.errors import Code, SlipwayError, refused
 from slipway.problems import Problem, Rule
 
 _DEFAULT_FILE: Final = "model.py"
@@ -17,7 +17,9 @@ def model_file(version_directory: Path, default_model_filename: str) -> Path:
     """Return the model's Python file; raise `SlipwayError` when there is none."""
     name = default_model_filename or _DEFAULT_FILE
     if not name.endswith(".py"):
-        raise internal(f"Failed to preinitialize Python stub: Model name must end with '.py'. Model name is \"{name}\"")
+        text = f"Failed to preinitialize Python stub: Model name must end with '.py'. Model name is \"{name}\""
+        fix = "name the model's Python file, or remove the field to use model.py"
+        raise refused(Problem(Rule.CONFIG_INVALID, text, ("default_model_filename",), fix), code=Code.INTERNAL)
     path = version_directory / name
     if not path.is_file():
         raise missing_file(version_directory, name)

@@ -19,10 +19,13 @@ from slipway.backends.python.model import PythonModel
 from slipway.backends.python.scope import ModelScope
 from slipway.backends.python.surface import build_surface
 from slipway.backends.python.thread import ThreadExecutor
+from slipway.backends.shared.ignored import ignored, log_ignored
 from slipway.backends.shared.parameters import parameter_problem
 from slipway.errors import internal, refused
+from slipway.problems import Named, Problem
 
 _LOG: Final = logging.getLogger("slipway.python")
+_ENVIRONMENT: Final = "EXECUTION_ENV_PATH"
 _PLACEMENTS: Final = {"process": Placement.PROCESS, "thread": Placement.THREAD}
 
 
@@ -41,15 +44,27 @@ class PythonBackend:
             file = model_file(context.version_directory, config.default_model_filename)
         complete_config(config, file, context.model_directory)
 
+    def check(self, context: ModelContext) -> list[Problem]:
+        """Check what a load checks before it runs the model's code; return the settings that have no effect."""
+        self._file(context)
+        placement(context)
+        return _ignored_words(context.config)
+
     def load(self, context: ModelContext) -> LoadedPython:
         """Check everything that can be checked without running the model; its instances are opened one by one."""
-        file = self._model_file or model_file(context.version_directory, context.config.default_model_filename)
-        if "EXECUTION_ENV_PATH" in context.config.parameters:
-            _LOG.warning(
-                "model '%s': EXECUTION_ENV_PATH is ignored, the model runs in the server's own environment",
-                context.name,
-            )
+        file = self._file(context)
+        log_ignored(_LOG, context.name, _ignored_words(context.config))
         return LoadedPython(context, file, placement(context))
+
+    def _file(self, context: ModelContext) -> Path:
+        return self._model_file or model_file(context.version_directory, context.config.default_model_filename)
+
+
+def _ignored_words(config: model_config_pb2.ModelConfig) -> list[Problem]:
+    if _ENVIRONMENT not in config.parameters:
+        return []
+    path = ("parameters", Named(_ENVIRONMENT, "key"))
+    return [ignored(_ENVIRONMENT, ", the model runs in the server's own environment", path)]
 
 
 def placement(context: ModelContext) -> Placement:

@@ -27,7 +27,7 @@ from slipway.errors import SlipwayError
 
 MODULE_NAME: Final = "triton_python_backend_utils"
 NATIVE_NAME: Final = "c_python_backend_utils"  # the stub's own module; models name its types in annotations
-_FILE: Final = "file:"  # how Triton tells files from other parameters of a load
+_FILE: Final = "file:"  # how Triton marks the files among the parameters of a load
 
 _SHARED: Final[Mapping[str, object]] = {
     "Tensor": ModelTensor,
@@ -62,7 +62,7 @@ _SHARED: Final[Mapping[str, object]] = {
     "triton_string_to_numpy": functions.triton_string_to_numpy,
     "serialize_byte_tensor": functions.serialize_byte_tensor,
     "deserialize_bytes_tensor": functions.deserialize_bytes_tensor,
-    # Triton's file imports these, and models reach through it.
+    # Triton's file imports these, and models use them through it.
     "np": np,
     "json": json,
     "struct": struct,

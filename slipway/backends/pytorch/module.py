@@ -6,17 +6,16 @@ The edge to torch: reads the two kinds of file, calls the module, and turns its 
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
 from typing import Any, Final
 
 import numpy as np
 
 from slipway.backends.pytorch.archive import TorchFile, kind_of, refuse_pickles
+from slipway.backends.pytorch.library import load_program, load_script, one_reader
 from slipway.backends.pytorch.naming import argument_order, result_indices
 from slipway.backends.pytorch.tensors import Value, to_numpy, to_torch
 from slipway.backends.shared.files import unreadable_graph
@@ -25,7 +24,6 @@ from slipway.errors import FailureReason, SlipwayError, internal, invalid, refus
 from slipway.problems import Problem, Rule
 
 _LOG: Final = logging.getLogger("slipway.pytorch")
-_loading = Lock()  # warning filters apply to the whole process
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,21 +42,18 @@ def open_module(path: Path, model_name: str) -> Forward:
     if kind is TorchFile.EXPORTED:
         refuse_pickles(path, model_name)
     try:
-        return _open_torchscript(path) if kind is TorchFile.TORCHSCRIPT else _open_exported(path)
+        with one_reader():
+            return _open_torchscript(path) if kind is TorchFile.TORCHSCRIPT else _open_exported(path)
     except SlipwayError:
         raise
     except Exception as error:  # torch's readers may raise anything
         _LOG.debug("loading %s failed", path, exc_info=True)
-        text = last_line(error).replace(f"{path.parent}/", "")
+        text = cause_of_torch(error).replace(f"{path.parent}/", "")
         raise unreadable_graph(f"failed to load model '{model_name}': {text}") from error
 
 
 def _open_torchscript(path: Path) -> Forward:
-    import torch
-
-    with _loading, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=r"`torch\.jit\.load` is deprecated", category=DeprecationWarning)
-        module = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
+    module = load_script(path)
     if getattr(module, "training", False):  # saved in training mode: dropout would change the answers
         module.eval()
     arguments = [argument for argument in module.forward.schema.arguments if argument.type.kind() != "ClassType"]
@@ -75,9 +70,7 @@ def _open_torchscript(path: Path) -> Forward:
 
 
 def _open_exported(path: Path) -> Forward:
-    import torch
-
-    program = torch.export.load(str(path))
+    program = load_program(path)
     spec = program.call_spec.in_spec
     if spec is None:
         raise unreadable_graph("the exported program does not describe its inputs")
@@ -124,7 +117,7 @@ class TorchModule:
                 results = self._call(values)
         except Exception as error:  # the module's own code may raise anything
             _LOG.debug("execution failed", exc_info=True)
-            text = f"PyTorch execute failure: {last_line(error)}"
+            text = f"PyTorch execute failure: {cause_of_torch(error)}"
             raise internal(text, reason=FailureReason.BACKEND) from error
         return {name: to_numpy(name, self._result(results, name), self._datatypes[name]) for name in names}
 
@@ -165,7 +158,12 @@ class TorchModule:
         return torch.jit.optimized_execution(False)  # type: ignore[attr-defined]
 
 
-def last_line(error: Exception) -> str:
-    """Return the last line of an error's text, which has the reason; the lines before it name files and code."""
+def cause_of_torch(error: BaseException) -> str:
+    """Return the reason in an error of torch. TorchScript puts a traceback with code and files before it; other errors
+    begin with it and continue with advice on debugging torch."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1].removeprefix("RuntimeError: ") if lines else type(error).__name__
+    if not lines:
+        return type(error).__name__
+    if any("TorchScript" in line or line.startswith("Traceback") for line in lines[:-1]):
+        return lines[-1].removeprefix("RuntimeError: ")
+    return " ".join(lines[:2]) if lines[0].endswith(":") else lines[0].removeprefix("RuntimeError: ")

@@ -5,6 +5,7 @@ A configuration may come from a client (load with override), so its file name is
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Final
 
@@ -14,9 +15,23 @@ from slipway.problems import Problem, Rule
 _PUT_THERE: Final = "put the file there or set default_model_filename"
 
 
+# Texts of libraries about files that they cannot read, and the fix; other files are damaged.
+_REMEDIES: Final = (
+    (r"IR version|[Oo]pset .*(under development|not supported)", "upgrade onnxruntime, or export for an older opset"),
+    (
+        r"is not a registered function/op|No Op registered|No conversion rule|OpConversionFailure",
+        "load the operators of the model's exporter (model_operations, CPU_EXTENSION_PATH), or export it without them",
+    ),
+    (r"[Ee]xternal data|external initializer", "put the file with the external data at the path that the model names"),
+    (r"Save the model with", "save the model as the message says; copying the file again does not help"),
+)
+DAMAGED: Final = "export or copy the model again"
+
+
 def unreadable_graph(text: str, code: Code = Code.INTERNAL) -> SlipwayError:
     """Return the error for a model file that its library cannot read, with the library's reason in `text`."""
-    return refused(Problem(Rule.GRAPH_UNREADABLE, text, fix="export or copy the model again"), code=code)
+    fix = next((fix for pattern, fix in _REMEDIES if re.search(pattern, text)), DAMAGED)
+    return refused(Problem(Rule.GRAPH_UNREADABLE, text, fix=fix), code=code)
 
 
 def model_file(model_name: str, version_directory: Path, file_name: str) -> Path:

@@ -129,13 +129,13 @@ class _Streamed(_Answered):
 
     def answer(self) -> None:
         """Send the final answer: an empty one if the partial answers already contained every token."""
-        if self.told and self._reached == max(map(len, self._tokens)) and not self._pending.cancelled:
+        if self.sent and self._reached == max(map(len, self._tokens)) and not self._pending.cancelled:
             self._pending.send(InferResponse(empty=True))
         else:
             super().answer()
 
     def _send_partial(self, reached: int) -> None:
-        self._reached, self.told = reached, True
+        self._reached, self.sent = reached, True
         so_far = [
             (self._so_far(row, reached),) if row in self.open else result for row, result in enumerate(self.results)
         ]

@@ -20,27 +20,40 @@ VARIABLE_AXIS: Final = (
 )
 
 
+# And about a model whose variable first axis is not the batch axis.
+WHOLE_SHAPES: Final = "set max_batch_size: 0 and write the whole shape into dims"
+
+
 @dataclass(frozen=True, slots=True)
 class GraphTensor:
-    """One input or output of a graph. `dims` include the batch dimension; -1 is variable; () a scalar or unknown."""
+    """One input or output of a graph. `dims` include the batch dimension; -1 is variable; () is a scalar, or, if not
+    `ranked`, a tensor whose number of dims the graph does not specify.
+
+    `symbols` are the names of variable dims in the graph, "" for dims without a name; empty if none has one.
+    """
 
     name: str
     config_type: str
     dims: tuple[int, ...]
+    ranked: bool = True
+    symbols: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """All inputs and outputs, by name. `initializers` are weights that a request may override."""
+    """All inputs and outputs, by name. `initializers` are weights that a request may override. `unbatched` is why rows
+    of several requests may not share a batch although the first dims are variable, "" if nothing prevents it."""
 
     inputs: Mapping[str, GraphTensor]
     outputs: Mapping[str, GraphTensor]
     initializers: Mapping[str, GraphTensor]
+    unbatched: str = ""
 
     @property
     def can_batch(self) -> bool:
-        """Whether every input and output has a variable first dimension."""
-        return all(tensor.dims[:1] == (-1,) for tensor in (*self.inputs.values(), *self.outputs.values()))
+        """Whether every input and output has a variable first dimension that is the batch axis."""
+        tensors = (*self.inputs.values(), *self.outputs.values())
+        return not self.unbatched and all(tensor.dims[:1] == (-1,) for tensor in tensors)
 
 
 def scalar_outputs(config: model_config_pb2.ModelConfig, graph: Graph) -> dict[str, tuple[int, ...]]:
@@ -58,5 +71,5 @@ def as_scalar(array: np.ndarray) -> np.ndarray:
 
 
 def as_declared(dims: tuple[int, ...], array: np.ndarray) -> np.ndarray:
-    """Return a scalar with its declared dims, all 1; return any other array (a graph of unknown rank) as it is."""
-    return np.asarray(array).reshape(dims) if np.ndim(array) == 0 else array
+    """Return a scalar with as many dims as declared; return any other array (a graph of unknown rank) as it is."""
+    return np.asarray(array).reshape((1,) * len(dims)) if np.ndim(array) == 0 else array

@@ -1,7 +1,8 @@
 """Check a configuration against the graph it describes when the model loads.
 
 Pure, and the same for every backend that can read its graph. Texts and order are those of Triton's onnxruntime
-backend, with all problems of a model in one message; each fix says what the graph has.
+backend, with all problems of a model in one message; each fix says what the graph has. Less strict than Triton in one
+case: a size that an output can have (a number where the graph has -1, or the reverse) is not a contradiction.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ def _tensor_problems(
     if _has_fixed_rows(config, provided):
         yield _fixed_rows(config.name, provided)
         return
-    text = _dims_text(config, declared, provided, exact=kind == "output")
+    text = _dims_text(config, declared, provided, is_output=kind == "output")
     if text:
         entry = _dims_entry(config, declared, provided)
         yield Problem(Rule.DIMS_NOT_GRAPH, text, (*path, "dims"), f"write {entry or _ANY_DIMS}", entry=entry)
@@ -116,9 +117,11 @@ def _fixed_rows(model: str, tensor: GraphTensor) -> Problem:
     return Problem(Rule.BATCH_AXIS_FIXED, text, ("max_batch_size",), VARIABLE_AXIS)
 
 
-def _dims_text(config: model_config_pb2.ModelConfig, declared: Any, provided: GraphTensor, *, exact: bool) -> str:
+def _dims_text(config: model_config_pb2.ModelConfig, declared: Any, provided: GraphTensor, *, is_output: bool) -> str:
     """Return how the declared dims and those of the graph disagree, "" where they do not."""
     dims = tuple(declared.reshape.shape if declared.HasField("reshape") else declared.dims)
+    if not provided.ranked:
+        return ""
     if not provided.dims:
         if all(size == 1 for size in dims):
             return ""
@@ -129,7 +132,7 @@ def _dims_text(config: model_config_pb2.ModelConfig, declared: Any, provided: Gr
         )
     batched = config.max_batch_size > 0
     full = (-1, *dims) if batched else dims
-    if _agree(provided.dims, full, exact=exact):
+    if _agree(provided.dims, full, is_output=is_output):
         return ""
     specified = (
         f"model '{config.name}', tensor '{declared.name}': the model expects {len(provided.dims)} dimensions (shape "
@@ -149,10 +152,12 @@ def _dims_entry(config: model_config_pb2.ModelConfig, declared: Any, provided: G
     return "" if declared.HasField("reshape") or not dims else f"dims: [ {', '.join(map(str, dims))} ]"
 
 
-def _agree(model: tuple[int, ...], full: tuple[int, ...], *, exact: bool) -> bool:
+def _agree(model: tuple[int, ...], full: tuple[int, ...], *, is_output: bool) -> bool:
+    """Return whether the graph can accept, or return, tensors of the declared shape."""
     if len(model) != len(full):
         return False
-    return all(ours == theirs or (ours == -1 and not exact) for ours, theirs in zip(model, full, strict=True))
+    pairs = zip(model, full, strict=True)
+    return all(ours in (theirs, -1) or (is_output and theirs == -1) for ours, theirs in pairs)
 
 
 def _text(dims: Sequence[int]) -> str:

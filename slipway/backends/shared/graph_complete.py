@@ -14,7 +14,7 @@ from typing import Any, Final
 from tritonclient.grpc import model_config_pb2
 
 from slipway.backends.api import CompletionContext
-from slipway.backends.shared.graph import VARIABLE_AXIS, Graph, GraphTensor
+from slipway.backends.shared.graph import VARIABLE_AXIS, WHOLE_SHAPES, Graph, GraphTensor
 from slipway.errors import refused
 from slipway.problems import Problem, Rule
 
@@ -42,13 +42,26 @@ def complete_unless_given(
 def complete_from_graph(
     config: model_config_pb2.ModelConfig, graph: Graph, model_name: str, default_max_batch_size: int
 ) -> None:
-    """Fill in place what is missing; raise INVALID_ARG when the config asks for batching and the graph cannot batch."""
+    """Fill in place what is missing; raise INVALID_ARG when the config requests batching and the graph cannot batch,
+    and for a tensor whose shape is neither in the graph nor declared."""
+    wanted = () if config.input or config.batch_input else graph.inputs.values()
+    problems = [_shapeless(each, "input") for each in wanted if not each.ranked]
+    problems += [_shapeless(each, "output") for each in graph.outputs.values() if not config.output and not each.ranked]
+    if problems:
+        raise refused(*problems)
     _complete_batching(config, graph, model_name, default_max_batch_size)
     batched = config.max_batch_size > 0
     if not config.input and not config.batch_input:
         _add_tensors(config.input, graph.inputs.values(), batched)
     if not config.output:
         _add_tensors(config.output, graph.outputs.values(), batched)
+
+
+def _shapeless(tensor: GraphTensor, kind: str) -> Problem:
+    text = f"the model file does not specify the shape of {kind} '{tensor.name}', so it must be declared with its dims"
+    entry = f'{{ name: "{tensor.name}" data_type: {tensor.config_type} dims: [ ... ] }}'
+    fix = f"declare every {kind}, this one as {entry}, or export the model with shapes"
+    return Problem(Rule.DIMS_UNKNOWN, text, (kind,), fix)
 
 
 def _complete_batching(
@@ -60,7 +73,11 @@ def _complete_batching(
                 f"autofill failed for model '{model_name}': model does not support batching while non-zero "
                 f"max_batch_size is specified"
             )
-            raise refused(Problem(Rule.BATCH_AXIS_FIXED, text, ("max_batch_size",), VARIABLE_AXIS))
+            text += f": {graph.unbatched}" if graph.unbatched else ""
+            fix = WHOLE_SHAPES if graph.unbatched else VARIABLE_AXIS
+            raise refused(Problem(Rule.BATCH_AXIS_FIXED, text, ("max_batch_size",), fix))
+        if graph.unbatched:
+            _LOG.warning("model '%s' runs without batching: %s", model_name, graph.unbatched)
         return
     if config.max_batch_size == 0:
         config.max_batch_size = max(default_max_batch_size, 0)

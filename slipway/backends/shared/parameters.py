@@ -1,4 +1,4 @@
-"""Read the `parameters` of a model configuration, and how many instances and threads it asks for.
+"""Read the `parameters` of a model configuration, and how many instances and threads it requests.
 
 Parameters are read as numbers, truth values and words; errors name the key. Knows no backend: each names its own keys.
 """

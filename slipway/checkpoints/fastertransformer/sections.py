@@ -92,7 +92,7 @@ def t5_configuration(directory: Path) -> Sections:
     try:
         from transformers import AutoConfig
     except ImportError as error:
-        raise invalid(f"converting needs transformers: {install_hint('convert')}") from error
+        raise invalid(f"conversion needs transformers: {install_hint('convert')}") from error
     config = AutoConfig.from_pretrained(directory).to_dict()
     return {
         "encoder": config | {"is_decoder": False, "use_cache": False},

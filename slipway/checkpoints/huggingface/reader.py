@@ -36,12 +36,11 @@ FAMILIES: Final[dict[str, Callable[[HuggingFaceSettings, StoredArrays], Checkpoi
 
 @dataclass(frozen=True, slots=True)
 class HuggingFaceCheckpoint(Checkpoint):
-    """A checkpoint with further settings: the ids that a decoder must begin or end with, and padding."""
+    """A checkpoint with further settings: padding, and all ids that end a text."""
 
     model_type: str
     padding_id: int | None
     end_ids: tuple[int, ...]  # all ids that end a text; `spec.end_id` is the first
-    forced_first_id: int | None  # mBART's and M2M100's target language, BART's <s>
 
 
 def read_huggingface(directory: Path) -> HuggingFaceCheckpoint:
@@ -59,7 +58,6 @@ def read_huggingface(directory: Path) -> HuggingFaceCheckpoint:
         )
     stored = open_weight_files(directory)
     draft = family(settings, stored)
-    forced = settings.token_ids("forced_bos_token_id")
     padding = settings.token_ids("pad_token_id")
     return HuggingFaceCheckpoint(
         source=str(directory),
@@ -68,5 +66,4 @@ def read_huggingface(directory: Path) -> HuggingFaceCheckpoint:
         model_type=settings.model_type,
         padding_id=padding[0] if padding else None,
         end_ids=settings.token_ids("eos_token_id"),
-        forced_first_id=forced[0] if forced else None,
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import mmap
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,6 +26,8 @@ from slipway.errors import invalid, unavailable
 from slipway.installation import install_hint
 
 _LOG: Final = logging.getLogger("slipway.checkpoints")
+_TRUNCATED: Final = re.compile(r"truncated file: eof = (?P<there>\d+), .*stored_eof = (?P<all>\d+)", re.ASCII)
+_INNER: Final = re.compile(r"\(([^()]+)\)\W*$")
 STACKS: Final = ("encoder_stack", "decoder_stack")
 
 
@@ -43,8 +46,7 @@ def read_hdf5(path: Path, schema: MessageSchema) -> FileContents:
     try:
         file = h5py.File(path, "r")
     except OSError as error:
-        reason = " ".join(str(error).split())
-        raise invalid(f"'{path}' is not a readable HDF5 file: {reason}") from None
+        raise invalid(f"'{path}' is not a readable HDF5 file: {_reason(error)}") from None
     with file, _damage_named(path):
         scan = _Scan(path, file)
         scan.message(schema, "")
@@ -61,8 +63,22 @@ def _damage_named(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
-        reason = " ".join(str(error).split())
-        raise invalid(f"'{path}' is a damaged HDF5 file: {reason}") from None
+        raise invalid(f"'{path}' is a damaged HDF5 file: {_reason(error)}") from None
+
+
+def _reason(error: Exception) -> str:
+    """Return the meaning of an h5py error, whose text is about library internals, with the reason in brackets."""
+    text = " ".join(str(error).split())
+    cut = _TRUNCATED.search(text)
+    if cut is not None:
+        return f"it is truncated, with {cut['there']} of {cut['all']} bytes; copy or download it again"
+    if "file signature not found" in text:
+        return (
+            "it lacks the signature of HDF5; it may be a LightSeq .pb file, a Git LFS pointer, or a web page that was "
+            "saved instead of the file"
+        )
+    inner = _INNER.search(text)
+    return f"{inner[1] if inner else text}; copy, download or export it again"
 
 
 class _Scan:

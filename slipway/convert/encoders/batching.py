@@ -1,8 +1,8 @@
 """Plan the scheduling of the chosen model on this machine: instances, threads, and tokens per batch.
 
-Batches pay off only if a single row leaves cores or vector units idle; a CPU that one row keeps busy gains nothing
-from a second one. So batches and parallel instances are measured, in turn and in rounds, and the better choice is
-written into the config; if the rounds differ too much to tell, the safer one.
+Batches pay off only if a single row leaves cores or vector units idle; a CPU that one row keeps busy gains nothing from
+a second one. So batches and parallel instances are measured, in alternating rounds, and the better choice is written
+into the config. If the rounds differ too much, the safer plan is chosen.
 """
 
 from __future__ import annotations
@@ -25,18 +25,19 @@ PADDING_SHARE: Final = 0.1  # of a batch; padding costs at most this share of it
 _ENOUGH: Final = 0.95  # share of the best rate: beyond it, larger batches only add latency
 _WORTH_LATENCY: Final = 1.15  # gain required of several instances, since they slow down a single request
 _PAYS: Final = 1.05  # gain required of batching; otherwise requests run one by one
-_POSSIBLE: Final = 1.25  # times the rows of a batch, or the cores: a larger gain is a mistake of the clock
+_POSSIBLE: Final = 1.25  # times the rows of a batch, or the cores: a larger gain is a measurement error
 _ROUNDS: Final = 5
-_SECONDS: Final = 0.1  # per figure and round
+_SECONDS: Final = 0.1  # per measurement and round
 
 
 Reopen = Callable[[int], OpenModel]  # opens the same model with that many instances
 
 
 def plan_batching(reopen: Reopen, subject: Subject, lengths: Sequence[int]) -> Plan:
-    """Measure batches on one instance, and single rows on one instance per core; return the plan with the best rate."""
+    """Measure batches on one instance and single rows on one instance per core, in alternating rounds; return the plan
+    with the best rate."""
     if subject.interface.max_batch_size < 2:
-        return Plan(1, 0, why="the model has no batch dimension")
+        return Plan(1, 0, why=subject.interface.unbatched or "the model has no batch dimension")
     cores = cpu_limit()
     with ExitStack() as opened:
         one = opened.enter_context(reopen(1))
@@ -47,7 +48,7 @@ def plan_batching(reopen: Reopen, subject: Subject, lengths: Sequence[int]) -> P
 def _rates(
     one: OpenModel, many: OpenModel | None, subject: Subject, lengths: Sequence[int]
 ) -> tuple[list[Rate], list[Rate]]:
-    """Return the rates of batches, and those of an instance per core."""
+    """Return the rates of batches, and the rates of one instance per core."""
     sizes = [size for size in (1, 2, 4, 8, 16) if size <= subject.interface.max_batch_size]
     batches = [(length, rows) for length in real_lengths(subject, lengths) for rows in sizes]
     alone = [length for length in real_lengths(subject, lengths) if many is not None]
@@ -75,7 +76,7 @@ def _together(model: OpenModel | None, inputs: Arrays) -> float:
 
 
 def decide(rates: Sequence[Rate], instance_rates: Sequence[Rate], cores: int) -> Plan:
-    """Return the plan with the best measured rate, or the safer one if the rounds differ too much to tell. Pure."""
+    """Return the plan with the best measured rate, or the safer plan if the rounds differ too much. Pure."""
     lengths = sorted({rate.length for rate in rates})
     by_length = {length: [rate for rate in rates if rate.length == length] for length in lengths}
     best = {length: max(rows, key=lambda rate: rate.rows_per_second) for length, rows in by_length.items()}
@@ -83,14 +84,17 @@ def decide(rates: Sequence[Rate], instance_rates: Sequence[Rate], cores: int) ->
     together = {rate.length: rate for rate in instance_rates}
     parallel = _ratio([(together[length], best[length]) for length in lengths]) if together else Ratio(0, 0, 0)
     measured = (tuple(rates), tuple(instance_rates))
-    doubt = _doubt(parallel, f"an instance per core serves {parallel}", _WORTH_LATENCY, cores)
+    said = f"one instance per core serves {parallel} as many rows as one with batches"
+    doubt = _doubt(parallel, said, _WORTH_LATENCY, cores)
     if parallel.middle >= _WORTH_LATENCY and not doubt:
-        why = f"{cores} instances with one thread each serve {parallel.middle:.2f} times as many rows as "
-        return Plan(cores, 0, *measured, why=f"{why}one with batches")
+        why = (
+            f"{cores} instances with one thread each serve {parallel.middle:.2f} times as many rows as one with batches"
+        )
+        return Plan(cores, 0, *measured, why=why)
     doubts = [doubt] if doubt else []
     paying = []
     for length, gain in gains.items():
-        doubt = _doubt(gain, f"batches of {length} tokens a row serve {gain}", _PAYS, best[length].rows)
+        doubt = _doubt(gain, f"batches of {length}-token rows serve {gain} as many rows", _PAYS, best[length].rows)
         doubts += [doubt] if doubt else []
         paying += [length] if gain.middle >= _PAYS and not doubt else []
     if not paying:
@@ -102,8 +106,8 @@ def decide(rates: Sequence[Rate], instance_rates: Sequence[Rate], cores: int) ->
 
 
 def _doubt(ratio: Ratio, said: str, worth: float, most: float) -> str:
-    """Return why a gain is not believed: its rounds lie on both sides of what it must bring, or it cannot be. "" where
-    it is believed, or is none."""
+    """Return why a gain is doubtful: its rounds lie on both sides of the required gain, or it is impossibly large.
+    Return "" for a clear gain and for a ratio below the required gain."""
     if ratio.middle < worth:
         return ""
     return f"too noisy to tell: {said}" if ratio.low < worth or ratio.middle > _POSSIBLE * most else ""
@@ -117,7 +121,7 @@ def _one_by_one(gains: Mapping[int, Ratio], doubts: Sequence[str]) -> str:
 
 
 def _ratio(pairs: Sequence[tuple[Rate, Rate]]) -> Ratio:
-    """Return how many times as fast the first of each pair is, the geometric mean over the pairs, round by round."""
+    """Return the speed of the first of each pair relative to the second: per round, the geometric mean over pairs."""
     rounds = [
         [one / other for one, other in zip(first.measured, second.measured, strict=True)] for first, second in pairs
     ]

@@ -15,15 +15,15 @@ from typing import Any, Final
 
 from slipway.backends.openvino.library import import_openvino
 from slipway.convert.arrays import Arrays
-from slipway.convert.encoders.subject import Subject
+from slipway.convert.encoders.subject import Program, Subject
 from slipway.convert.encoders.variants import PARTLY, PLAIN, UNOPTIMISED
-from slipway.convert.libraries import first_line
+from slipway.convert.libraries import cause_of
 from slipway.convert.onnx_file import halve, quantise, quiet_tools
 from slipway.convert.tensorrt import EngineSettings, build_engine, profiles
 from slipway.convert.tensors import IoTensor
 from slipway.convert.variants import Variant
 from slipway.datatypes import BY_NAME
-from slipway.errors import invalid
+from slipway.errors import SlipwayError, invalid
 from slipway.machine import has_bfloat16
 
 _ALPHA: Final = 0.85  # of SmoothQuant; on MiniLM 0.5, 0.7, 0.85, 0.95 yield cosines 0.991, 0.997, 0.9976, 0.9967
@@ -42,6 +42,7 @@ class Built:
     backend: str
     platform: str = ""
     parameters: dict[str, str] = field(default_factory=dict)
+    file: str = ""  # default_model_filename, if it is not the backend's default
     graph_level: int = 0  # optimization.graph.level
     on_gpu: bool = False
     length_step: int = 1  # lengths are rounded up to multiples of this
@@ -49,11 +50,13 @@ class Built:
 
 @dataclass(frozen=True, slots=True)
 class BuildInputs:
-    """The inputs of all builders: the subject, the exported graph, and rows for calibration."""
+    """The inputs of all builders: the subject, the exported graph, and rows for calibration. `graph_problem` is why
+    there is no graph, if engines can do without."""
 
     subject: Subject
     graph: Path
     calibration: Sequence[Arrays]
+    graph_problem: str = ""
 
 
 Builder = Callable[[BuildInputs, Variant, Path], Built]
@@ -63,13 +66,14 @@ def build(inputs: BuildInputs, variant: Variant, directory: Path) -> Built:
     """Write the variant's files into the version directory; raise `SlipwayError` if its tools fail."""
     try:
         return _BUILDERS[variant.engine](inputs, variant, directory)
-    except OSError:
+    except (OSError, SlipwayError):
         raise
     except Exception as error:  # converters raise types without a common root
-        raise invalid(f"{variant.label} cannot be built: {first_line(error)}") from error
+        raise invalid(f"{variant.label} cannot be built: {cause_of(error)}") from error
 
 
 def _onnxruntime(inputs: BuildInputs, variant: Variant, directory: Path) -> Built:
+    _require_graph(inputs)
     target = directory / "model.onnx"
     built = Built("onnxruntime", "onnxruntime_onnx")
     if variant.precision == "fp32":
@@ -78,6 +82,11 @@ def _onnxruntime(inputs: BuildInputs, variant: Variant, directory: Path) -> Buil
     lower = halve if variant.precision == "fp16" else quantise
     lower(inputs.graph, target)
     return built
+
+
+def _require_graph(inputs: BuildInputs) -> None:
+    if inputs.graph_problem:
+        raise invalid(inputs.graph_problem)
 
 
 def _link_graph(graph: Path, directory: Path) -> None:
@@ -93,7 +102,8 @@ def _link_graph(graph: Path, directory: Path) -> None:
 
 def _openvino(inputs: BuildInputs, variant: Variant, directory: Path) -> Built:
     openvino = import_openvino()  # disables telemetry; must precede the import of nncf, which has the same
-    model = openvino.Core().read_model(inputs.graph)
+    subject = inputs.subject
+    model = subject.openvino_model() if isinstance(subject, Program) else openvino.Core().read_model(inputs.graph)
     if variant.precision == "int8":
         model = _quantise(model, variant, inputs.calibration)
     openvino.save_model(model, directory / "model.xml", compress_to_fp16=variant.precision == "fp16")
@@ -153,11 +163,16 @@ def _narrows(product: Any) -> bool:
 
 
 def _pytorch(inputs: BuildInputs, variant: Variant, directory: Path) -> Built:
-    inputs.subject.export_torch(directory / "model.pt", variant.precision)
-    return Built("pytorch", "pytorch_libtorch")
+    if not isinstance(inputs.subject, Program):
+        inputs.subject.export_torch(directory / "model.pt", variant.precision)
+        return Built("pytorch", "pytorch_libtorch")
+    if variant.precision != "fp32":
+        raise invalid("a torch.export program keeps the number types that it was exported with: use --precision fp32")
+    return Built("pytorch", file=inputs.subject.copy_program(directory))
 
 
 def _tensorrt(inputs: BuildInputs, variant: Variant, directory: Path) -> Built:
+    _require_graph(inputs)
     interface = inputs.subject.interface
     if not interface.max_batch_size:
         raise invalid("a TensorRT engine needs a batch dimension, and this model has none")

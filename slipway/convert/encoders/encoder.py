@@ -21,7 +21,7 @@ from slipway.errors import invalid
 
 @dataclass(frozen=True, slots=True)
 class LoadedNetwork:
-    """A checkpoint as a torch module, and the arrays that it did not take."""
+    """A checkpoint as a torch module, and the names of the arrays that the module does not use."""
 
     module: Any
     unexpected: tuple[str, ...]

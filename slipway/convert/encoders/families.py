@@ -1,7 +1,7 @@
-"""The encoders that `transformers` computes and this package can trace: a row for each `model_type`.
+"""The encoders of `transformers` that can be converted: a table with one row per `model_type`.
 
-A row says only what differs: inputs, where positions begin, which class is the encoder alone. Networks that cannot be
-traced as they are have a second form (forms.py).
+A row holds only what differs: inputs, where positions begin, the class of the encoder alone. Networks that cannot be
+traced have a second implementation (forms.py).
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from slipway.errors import SlipwayError, invalid
 
 @dataclass(frozen=True, slots=True)
 class EncoderFamily:
-    """What differs between the encoders of one `model_type`.
+    """The properties that differ between encoders, by `model_type`.
 
-    `encoder_class` is the class of the encoder alone where AutoModel has a decoder too; `form` names a row of forms.py;
-    `padding` is transformers' own padding id where config.json does not set one; `note` is what the converted model
-    does unlike transformers.
+    `encoder_class` is the class of the encoder alone, for families whose AutoModel includes a decoder; `form` names a
+    row of forms.py; `padding` is transformers' default padding id; `note` names a difference between the converted
+    model and transformers.
     """
 
     token_types: bool = True  # takes token_type_ids
     offset_positions: bool = False  # positions start after the padding id, as in fairseq
-    first_position: int = 0  # ... or here, whatever the padding id is
+    first_position: int = 0  # ... or here, independent of the padding id
     padding: int = 0
     attends: bool = True  # takes attention_mask
     encoder_class: str = ""
@@ -37,7 +37,7 @@ class EncoderFamily:
 
 _FAIRSEQ: Final = EncoderFamily(token_types=False, offset_positions=True, padding=1)
 _PLAIN: Final = EncoderFamily(token_types=False)
-_NO_ENCODER: Final = (Task.HIDDEN_STATES,)  # what lies below the head is a decoder too
+_NO_ENCODER: Final = (Task.HIDDEN_STATES,)  # the network below the head includes a decoder
 _TO_TEXT: Final = EncoderFamily(token_types=False, ends=True, form="end of text", without=_NO_ENCODER, padding=1)
 
 
@@ -52,8 +52,8 @@ FAMILIES: Final[dict[str, EncoderFamily]] = {
     "big_bird": EncoderFamily(
         form="full attention",
         without=(Task.QUESTIONS,),
-        note="BigBird attends to random blocks of texts that are longer than {longest} tokens, and to all tokens of "
-        "shorter ones; here texts are cut to {longest} tokens",
+        note="BigBird uses random sparse attention for texts of more than {longest} tokens, and full attention for "
+        "shorter ones; the converted model truncates texts to {longest} tokens",
     ),
     "camembert": _FAIRSEQ,
     "deberta": EncoderFamily(),
@@ -66,8 +66,8 @@ FAMILIES: Final[dict[str, EncoderFamily]] = {
     "gte": EncoderFamily(padding=1),
     "layoutlm": EncoderFamily(
         without=(Task.QUESTIONS,),
-        note="LayoutLM is asked without places on a page: the box of every token is (0, 0, 0, 0), as transformers sets "
-        "it where none is given",
+        note="LayoutLM runs without positions on a page: the box of every token is (0, 0, 0, 0), the default of "
+        "transformers",
     ),
     "longformer": EncoderFamily(
         token_types=False, offset_positions=True, padding=1, form="banded attention", without=(Task.QUESTIONS,)
@@ -98,8 +98,7 @@ HEADS: Final = {
     "Model": Task.HIDDEN_STATES,
 }
 _EXPORT: Final = (
-    "the nearest way: export it to ONNX where it runs (torch.onnx.export, or optimum-cli export onnx) and convert that "
-    "file"
+    "as a workaround, export it to ONNX (torch.onnx.export or optimum-cli export onnx) and convert that file"
 )
 
 
@@ -113,7 +112,7 @@ def unknown_family(architecture: str, model_type: str) -> SlipwayError:
 
 
 def unknown_head(architecture: str, model_type: str) -> SlipwayError:
-    """Return the error for a head without a task, in a family that has others."""
+    """Return the error for an unsupported head in a supported family."""
     family = FAMILIES[model_type]
     known = [suffix for suffix, task in HEADS.items() if task not in family.without]
     bare = "--task hidden-states converts the encoder without its head; "

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
@@ -19,7 +20,8 @@ from slipway.convert.encoders.measure import RowSpeed, measure
 from slipway.convert.encoders.opening import OpenedSource, open_source
 from slipway.convert.encoders.package import model_config, write_labels
 from slipway.convert.encoders.report import COLUMNS
-from slipway.convert.encoders.variants import choose_variants
+from slipway.convert.encoders.subject import Interface, Program
+from slipway.convert.encoders.variants import PROGRAM, choose_variants
 from slipway.convert.flow import GateVerdict, Made
 from slipway.convert.libraries import quiet_libraries, require_libraries
 from slipway.convert.options import ConvertOptions, Progress
@@ -27,10 +29,26 @@ from slipway.convert.plan import Plan
 from slipway.convert.report import ConversionReport, source_hash
 from slipway.convert.runner import OpenModel, open_model
 from slipway.convert.variants import Variant
-from slipway.errors import invalid
+from slipway.errors import SlipwayError, invalid
 
 _LIBRARIES: Final = ("torch", "transformers", "onnx", "safetensors")
 _ONE_INSTANCE: Final = Plan(1, 0)
+
+
+def _notes(interface: Interface, *, is_sampled: bool) -> Iterator[str]:
+    """Yield what the user needs to know about how the model was compared and written."""
+    if interface.unbatched:
+        yield f"it is written without batching (max_batch_size: 0): {interface.unbatched}"
+    for name in interface.unknown_ranges:
+        datatype = next(spec.datatype for spec in interface.inputs if spec.name == name)
+        yield (
+            f"the range of input '{name}' ({datatype}) is unknown, so it was compared only on 0 and 1: declare it with "
+            f"--input {name}:{datatype}:DIMS:LIMIT, where all values are below LIMIT, or give typical values with "
+            f"--sample FILE.npz"
+        )
+    if interface.sizes and not is_sampled:
+        sizes = ", ".join(map(str, interface.sizes))
+        yield f"it does not accept every size, so it was compared and measured with {sizes} in its variable dims"
 
 
 @contextmanager
@@ -41,6 +59,8 @@ def open_encoders(path: Path, origin: str, options: ConvertOptions, progress: Pr
     with quiet_libraries():
         progress(f"reading {origin}")
         source = open_source(path, origin, options)
+        kind = PROGRAM if isinstance(source.subject, Program) else source.task
+        variants, skipped = choose_variants(options, kind=kind)
         report = ConversionReport(
             columns=COLUMNS,
             source=origin,
@@ -52,8 +72,13 @@ def open_encoders(path: Path, origin: str, options: ConvertOptions, progress: Pr
             calibration=source.calibration(options.calibration),
             reproduce=options.command,
             skipped=skipped,
-            notes=list(source.notes),
+            notes=[*source.notes, *_notes(source.subject.interface, is_sampled=options.sample is not None)],
         )
+        if kind == PROGRAM and find_spec("onnxscript") is None:
+            report.notes.append(
+                "without the package onnxscript a torch.export program can only be traced to ONNX, which may fix its "
+                "sizes: pip install onnxscript"
+            )
         yield EncoderFlow(source, options, variants, report, progress)
 
 
@@ -87,9 +112,23 @@ class EncoderFlow:
         self._progress("exporting")
         graph = work / "graph" / "model.onnx"
         graph.parent.mkdir()
-        self._inputs = BuildInputs(self._subject, graph, self._source.calibration_rows(self._options.calibration))
-        if any(variant.engine != "pytorch" for variant in self.variants):
+        problem = self._export(graph)
+        calibration = self._source.calibration_rows(self._options.calibration)
+        self._inputs = BuildInputs(self._subject, graph, calibration, problem)
+
+    def _export(self, graph: Path) -> str:
+        """Write the graph that engines start from; return why there is none, if some engine can do without."""
+        is_program = isinstance(self._subject, Program)
+        needless = ("pytorch", "openvino") if is_program else ("pytorch",)
+        if all(variant.engine in needless for variant in self.variants):
+            return ""
+        try:
             self._subject.export_onnx(graph)
+        except SlipwayError as error:
+            if not is_program:
+                raise
+            return error.message
+        return ""
 
     def make(self, variant: Variant, directory: Path) -> None:
         """Build the files and the config of one variant."""
@@ -104,7 +143,8 @@ class EncoderFlow:
         if variant.precision == "int8" and unknown:
             raise invalid(
                 f"the range of input '{unknown[0]}' is unknown; declare it with "
-                f"--input {unknown[0]}:TYPE:DIMS:LIMIT, where all values are below LIMIT"
+                f"--input {unknown[0]}:TYPE:DIMS:LIMIT, where all values are below LIMIT, or give typical values with "
+                f"--sample FILE.npz"
             )
 
     def judge(self, model: OpenModel, variant: Variant) -> GateVerdict:
@@ -128,6 +168,8 @@ class EncoderFlow:
         plan = plan_batching(reopen, self._subject, self._options.lengths)
         self._configure(variant, directory, plan)
         self.report.batching = plan
+        if self._built[variant].file:
+            self.report.notes.append("torch.export files are served only by Slipway: NVIDIA Triton does not read them")
         self._source.write_around(new)
 
     def _configure(self, variant: Variant, directory: Path, plan: Plan) -> None:

@@ -1,6 +1,6 @@
-"""What a directory holds that this package does not run or read: other libraries' heads, adapters, code, spare arrays.
+"""Find what is not converted in a directory: heads of other libraries, adapters, custom code, unused arrays.
 
-Each is refused where the answer would be another model's, and noted where it changes nothing.
+Each is refused if the converted model would differ without it, and noted if it changes nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from slipway.errors import invalid
 _SETFIT: Final = ("model_head.pkl", "config_setfit.json")
 _ADAPTER: Final = "adapter_config.json"
 _BARE: Final = (Task.EMBEDDING, Task.HIDDEN_STATES)
-# Arrays of heads, by the first words of their names. What the task's network does not have of these is not its own.
+# Arrays of heads, by the first part of their names. A task's network may leave these out.
 _HEADS: Final = (
     "classifier", "classification_head", "cls", "decoder", "discriminator_predictions", "dropout", "final_logits_bias",
     "generator_lm_head", "generator_predictions", "head", "lm_head", "lm_predictions", "mask_predictions",
@@ -27,42 +27,42 @@ _BUFFERS: Final = ("position_ids", "token_type_ids", "rotary_emb.inv_freq", "att
 
 
 def check_foreign_files(directory: Path, asked: Task | None) -> list[str]:
-    """Raise `SlipwayError` for a SetFit model or a PEFT adapter; return what is noted where the task leaves it out."""
+    """Raise `SlipwayError` for a SetFit model or a PEFT adapter; return notes on what the task leaves out."""
     if (directory / _ADAPTER).exists():
         raise invalid(
             f"'{directory}' holds a PEFT adapter ({_ADAPTER}): merge it into its base model first, with peft's "
-            f"merge_and_unload(), and convert what that saves"
+            f"merge_and_unload(), and convert the result"
         )
     setfit = next((name for name in _SETFIT if (directory / name).exists()), None)
     if setfit is None:
         return []
     if asked not in _BARE:
         raise invalid(
-            f"'{directory}' is a SetFit model ({setfit}): its labels come from a classifier of scikit-learn, a pickle "
-            f"that is not run here; --task embedding converts the encoder below it, whose vectors that classifier takes"
+            f"'{directory}' is a SetFit model ({setfit}): its labels come from a scikit-learn classifier in a pickle, "
+            f"which is not loaded; --task embedding converts the encoder, whose vectors are that classifier's input"
         )
-    return [f"SetFit's classifier ({setfit}) is left out: the model answers with the vectors that it takes"]
+    return [f"SetFit's classifier ({setfit}) is left out: the model returns the vectors that are its input"]
 
 
 def check_custom_code(directory: Path, model_type: str, task: Task) -> list[str]:
-    """Raise `SlipwayError` where the checkpoint brings code of its own for what is converted, under a name that
-    transformers does not have; return notes on the rest, which nothing runs."""
+    """Raise `SlipwayError` if the checkpoint comes with custom code for the converted classes, under a name that
+    transformers does not have; return notes on other custom code, which is not run."""
     notes: list[str] = []
     for file in ("config.json", "tokenizer_config.json"):
         settings = read_json_object(directory / file) if (directory / file).exists() else {}
         for auto_class, reference in _code(settings.get("auto_map")):
             if _matters(auto_class, task) and not _is_transformers_own(auto_class, reference, model_type):
                 raise invalid(
-                    f"{directory / file}: 'auto_map' asks for code of the checkpoint's own, {reference}, as "
-                    f"{auto_class}; it is not run here, and what transformers' own class makes of the weights may be "
-                    f"another model: convert a version of it without 'auto_map', or its export to ONNX"
+                    f"{directory / file}: 'auto_map' names custom code, {reference}, as {auto_class}; it is not run, "
+                    f"and transformers' own class may compute something else from the weights: convert a version "
+                    f"without 'auto_map', or an ONNX export of the model"
                 )
-            notes.append(f"{file} brings code of its own ({auto_class}: {reference}), which is not run")
+            notes.append(f"{file} names custom code ({auto_class}: {reference}), which is not run")
     return notes
 
 
 def _code(auto_map: Any) -> list[tuple[str, str]]:
-    """Return auto class and class of each entry; a tokenizer's has a slow and a fast form."""
+    """Return auto class and class of each entry; a tokenizer's entry has a slow and a fast class."""
     if isinstance(auto_map, list):
         auto_map = {"AutoTokenizer": auto_map}
     return [
@@ -78,7 +78,7 @@ def _matters(auto_class: str, task: Task) -> bool:
 
 
 def _is_transformers_own(auto_class: str, reference: str, model_type: str) -> bool:
-    """Return whether the code is what transformers has taken over since: the same class name, for this auto class."""
+    """Return whether transformers has since adopted the code: it has the same class name for this auto class."""
     import transformers
 
     name = reference.rpartition(".")[2]
@@ -87,13 +87,13 @@ def _is_transformers_own(auto_class: str, reference: str, model_type: str) -> bo
     if auto_class == "AutoTokenizer":
         return hasattr(transformers, name)
     config_class = transformers.CONFIG_MAPPING[model_type]
-    mapping = getattr(transformers, auto_class)._model_mapping  # noqa: SLF001  it has no public form
+    mapping = getattr(transformers, auto_class)._model_mapping  # noqa: SLF001  there is no public name for it
     return config_class in mapping and mapping[config_class].__name__ == name
 
 
 def check_arrays(unexpected: Sequence[str], network: Any, task: Task, directory: Path, *, bare: bool) -> list[str]:
-    """Return a note on the arrays of heads that the task does not use; raise `SlipwayError` for any other array that
-    nothing reads, such as a layer too many. `bare`: the head is left out because it was asked for so."""
+    """Return a note on the arrays of heads that the task does not use; raise `SlipwayError` for any other unused
+    array, such as an extra layer. `bare`: the user chose the task that leaves the head out."""
     prefix = f"{network.base_model_prefix}."
     inner = {name.partition(".")[0] for name, _ in _base(network).named_children()}
     spare: list[str] = []
@@ -108,12 +108,12 @@ def check_arrays(unexpected: Sequence[str], network: Any, task: Task, directory:
         (heads if known else spare).append(name)
     if spare:
         raise invalid(
-            f"the checkpoint in '{directory}' has {len(spare)} arrays that nothing reads, first '{spare[0]}': "
-            f"config.json describes a smaller or another network than its weights are of"
+            f"the checkpoint in '{directory}' has {len(spare)} arrays that are not used, first '{spare[0]}': "
+            f"config.json describes a smaller or a different network"
         )
     what = "hidden states" if task is Task.HIDDEN_STATES else task.value
     words = sorted({name.partition(".")[0] for name in heads})
-    return [f"the checkpoint's {', '.join(words)} ({len(heads)} arrays) has no part in {what}"] if heads else []
+    return [f"the checkpoint's {', '.join(words)} ({len(heads)} arrays) is not used for {what}"] if heads else []
 
 
 def _base(network: Any) -> Any:
@@ -121,10 +121,10 @@ def _base(network: Any) -> Any:
 
 
 def check_vocabulary(tokenizer: Any, rows: int, directory: Path) -> None:
-    """Raise `SlipwayError` where the tokenizer has ids that the network's table of tokens lacks."""
+    """Raise `SlipwayError` if the tokenizer has ids beyond the network's token embeddings."""
     token, largest = max(tokenizer.get_vocab().items(), key=lambda each: int(each[1]))
     if largest >= rows:
         raise invalid(
-            f"the tokenizer of '{directory}' has ids up to {largest} ({token!r}), and the network has {rows} tokens: "
-            f"one of them is of another checkpoint, or tokens were added without resizing the network"
+            f"the tokenizer of '{directory}' has ids up to {largest} ({token!r}), but the network has {rows} tokens: "
+            f"they come from different checkpoints, or tokens were added without resizing the network"
         )

@@ -1,8 +1,8 @@
-"""Second forms of networks that cannot be traced as transformers writes them; each computes the same numbers.
+"""Second implementations of networks that cannot be traced as transformers writes them; each computes the same numbers.
 
-Longformer's windows are strides over memory, FNet's transform is complex and knows no padding, encoder-decoders pick
-the end of a text by counting over the whole batch, MobileBERT looks at padding. The gate holds each form to the network
-as it is.
+Longformer's windows are strides over memory, FNet's transform is complex and ignores padding, encoder-decoders find the
+end of a text by counting over the whole batch, MobileBERT reads padding. The gate compares each form with the original
+network.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Ask = Callable[[Inputs], Any]  # a network's output for its inputs by name
 
 
 def traceable(network: Any, form: str) -> tuple[Any, Ask]:
-    """Return a module that can be traced and how it is asked; the network itself stays as it is."""
+    """Return a module that can be traced, and the function that runs it; the network itself does not change."""
     if form not in _FORMS:
         return network, lambda inputs: network(**inputs)
     changed = copy.deepcopy(network)
@@ -26,7 +26,7 @@ def traceable(network: Any, form: str) -> tuple[Any, Ask]:
 
 
 def _banded(network: Any) -> Ask:
-    """Longformer: attention over all pairs with the window as a mask, so that no length must be a multiple of it."""
+    """Longformer: attention over all pairs with the window as a mask, so that lengths need not be multiples of it."""
     model = getattr(network, network.base_model_prefix, network)
     model._pad_to_window_size = _unpadded  # noqa: SLF001
     for layer in model.encoder.layer:
@@ -50,7 +50,7 @@ def _banded_attention(
     is_global_attn: Any = None,
     output_attentions: bool = False,
 ) -> tuple[Any]:
-    """Return what LongformerSelfAttention does: each token sees its window and the global ones, those see all."""
+    """Compute LongformerSelfAttention: each token sees its window and the global tokens, which see all tokens."""
     import torch
 
     del is_index_masked, is_index_global_attn, output_attentions
@@ -85,9 +85,9 @@ def _banded_attention(
 
 
 def _masked_fourier(network: Any) -> Ask:
-    """FNet: the real part of the transform as products with cosines and sines, each row over its own tokens alone."""
+    """FNet: the real part of the transform as products with cosines and sines, each row over its own tokens only."""
     model = getattr(network, network.base_model_prefix, network)
-    masks: list[Any] = [None]  # of the rows that are asked now
+    masks: list[Any] = [None]  # of the current rows
 
     def transform(_: Any, hidden_states: Any) -> tuple[Any]:
         tokens, hidden = hidden_states.shape[1:]
@@ -120,15 +120,15 @@ def _waves(size: int, period: Any, like: Any) -> tuple[Any, Any]:
 
 
 def _end_of_text(network: Any) -> Ask:
-    """BART and T5: the last end-of-text token of each row, whatever the others have. Networks without the head that
-    reads it are asked as they are."""
+    """BART and T5: the last end-of-text token of each row, independent of the other rows. Networks without the head
+    that reads it do not change."""
     import torch
 
     if not hasattr(network, "classification_head"):
         return lambda inputs: network(**inputs)
 
     class Answer:
-        """The one field that is read."""
+        """The only field that is read."""
 
         def __init__(self, logits: Any) -> None:
             self.logits = logits
@@ -147,7 +147,7 @@ def _end_of_text(network: Any) -> Ask:
 
 
 def _nothing_beyond(network: Any) -> Ask:
-    """MobileBERT: each token sees its neighbours' embeddings, so that padding must have none, as the end of a text."""
+    """MobileBERT: each token sees its neighbours' embeddings, so padding must be zero, like the space after a text."""
 
     def ask(inputs: Inputs) -> Any:
         given = dict(inputs)
@@ -158,7 +158,7 @@ def _nothing_beyond(network: Any) -> Ask:
 
 
 def _as_it_is(network: Any) -> Ask:
-    """BigBird is loaded with full attention, which transformers computes for texts of these lengths."""
+    """BigBird is loaded with full attention, which transformers uses for texts of these lengths."""
     return lambda inputs: network(**inputs)
 
 

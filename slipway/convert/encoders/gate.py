@@ -5,10 +5,10 @@ output for the same row, run alone and without padding. It is also compared with
 alone, because a result must not depend on the other rows in the batch.
 
 Criteria (Thresholds): FP32 is judged by the largest absolute difference, relative if outputs are large. Reduced
-precision is judged by the winning label and by the cosine: its mean over all rows, and a floor for the worst row;
-embeddings also by the nearest neighbour that each text has among the others. The cosine of a row with many tokens is
-the mean over its tokens. A single number per row has no direction, so the numbers of all rows form one centred vector:
-their order counts, and not their common offset.
+precision is judged by the winning label and by the cosine: its mean over all rows, and a floor for the worst row.
+Embeddings are also judged by each text's nearest neighbour among the other texts. The cosine of a row with many tokens
+is the mean over its tokens. A single number per row has no direction, so the numbers of all rows form one centred
+vector: their order counts, and not their common offset.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from slipway.convert.flow import GateVerdict
 from slipway.convert.thresholds import ACCURACY, BALANCED, LIMITS, TOLERANCE, Thresholds
 from slipway.errors import SlipwayError
 
-_TIE: Final = 1e-6  # two texts are equally near to a third, as far as FP32 cosines can tell
+_TIE: Final = 1e-6  # cosines this close count as equal, given the rounding of FP32
 _ALONE_ELEMENTS: Final = 1 << 12  # larger cases are not run again row by row, which would double the time
 
 
 def thresholds(precision: str, interface: Interface, accuracy: str = BALANCED) -> Thresholds:
-    """Return the criteria for a precision, as strict as `accuracy` says; FP32 has one strictness."""
+    """Return the criteria for a precision at an `accuracy` level; FP32 has the same criteria at every level."""
     if precision == "fp32":
         return Thresholds(difference=LIMITS[precision].difference)
     asked = ACCURACY[accuracy]
@@ -47,8 +47,8 @@ def thresholds(precision: str, interface: Interface, accuracy: str = BALANCED) -
 class Figures:
     """The distance of a candidate from the reference over all rows; `batch_*` compare its rows in a batch and alone.
 
-    `difference` is relative to the largest output of its row if that exceeds 1; `neighbours` is the share of `texts`,
-    rows of real text with one vector each, whose nearest neighbour is the reference's.
+    `difference` is relative to the largest output of its row if that exceeds 1; `neighbours` is the share of `texts`
+    (rows of real text with one vector each) that have the same nearest neighbour as in the reference.
     """
 
     rows: int = 0
@@ -139,7 +139,7 @@ class _Comparison:
         self._interface = interface
         self._figures = Figures()
         self._agreements: list[np.ndarray] = []
-        self._vectors: list[tuple[np.ndarray, np.ndarray]] = []  # found and expected, of real texts
+        self._vectors: list[tuple[np.ndarray, np.ndarray]] = []  # found and expected, for real texts
         self._lowest = 1.0
         self._directions: dict[str, _Directions] = {}
         self._batch_directions: dict[str, _Directions] = {}
@@ -205,9 +205,8 @@ def _least(of_outputs: Sequence[float]) -> float:
 
 
 def _neighbours_kept(vectors: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:
-    """Return the share of texts whose nearest neighbour by cosine is the reference's, or as near to it there as FP32
-    can tell."""
-    if len(vectors) < 3:  # two are each other's
+    """Return the share of texts whose nearest neighbour by cosine is the reference's, or ties with it in FP32."""
+    if len(vectors) < 3:  # two texts are always each other's nearest neighbour
         return 1.0
     found, expected = (_similarities([pair[side] for pair in vectors]) for side in (0, 1))
     if not np.isfinite(found[~np.eye(len(found), dtype=bool)]).all():
@@ -218,7 +217,7 @@ def _neighbours_kept(vectors: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:
 
 
 def _similarities(vectors: Sequence[np.ndarray]) -> np.ndarray:
-    """Return the cosine of each pair of different vectors, -inf of each with itself."""
+    """Return the cosine of each pair of different vectors, and -inf on the diagonal."""
     stacked = np.stack(vectors).astype(np.float64)
     lengths = np.linalg.norm(stacked, axis=1, keepdims=True)
     stacked = stacked / np.where(lengths == 0, 1.0, lengths)
@@ -248,7 +247,7 @@ class _Directions:
         self._single: list[tuple[float, float]] = []
 
     def add(self, found: np.ndarray, expected: np.ndarray) -> float:
-        """Add one row; return its cosine, 1 if it has none of its own."""
+        """Add one row; return its cosine, or 1 for a single number."""
         if found.size == 1:
             self._single.append((float(found.item()), float(expected.item())))
         elif found.size:

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from tritonclient.grpc import model_config_pb2
+
 from slipway.backends.onnxruntime.graph import graph_of
-from slipway.backends.shared.graph import Graph, GraphTensor
-from slipway.convert.arrays import MAX_BATCH_SIZE, Arrays
+from slipway.backends.onnxruntime.session import GraphRunner
+from slipway.backends.shared.graph import Graph
+from slipway.convert.arrays import Arrays
 from slipway.convert.encoders.declared import DeclaredInput, limits_of
-from slipway.convert.encoders.sampling import IDS, MASK, InputSampler
-from slipway.convert.encoders.subject import Case, Interface
-from slipway.convert.libraries import first_line
+from slipway.convert.encoders.exploring import explore, ranked
+from slipway.convert.encoders.subject import Case
+from slipway.convert.libraries import cause_of
 from slipway.convert.onnx_file import open_session
-from slipway.core.signature import TensorSpec
-from slipway.datatypes import BY_CONFIG_NAME
 from slipway.errors import invalid
 
-_VECTORS: Final = frozenset({"embedding", "embeddings", "sentence_embedding", "last_hidden_state", "pooler_output"})
+_DYNAMIC: Final = ("DynamicQuantizeLinear", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM")
 
 
 class GraphSubject:
@@ -28,27 +28,29 @@ class GraphSubject:
 
     reference_name = "the ONNX file in onnxruntime, FP32, row by row"
 
-    def __init__(self, path: Path, declared: Sequence[DeclaredInput] = ()) -> None:
-        """Open the file. Only the limits of the declared inputs are used, because the graph specifies the rest."""
+    def __init__(self, path: Path, declared: Sequence[DeclaredInput] = (), sample: Path | None = None) -> None:
+        """Open the file and run it to find what it does not specify. Of the declared inputs, only the limits are used,
+        and the dims where the graph gives an input no shape, because the graph specifies the rest."""
         self._path = path
         model = _read(path)
         self._external = external_files(model, path)
-        self._session = open_session(path)
-        interface = interface_of(graph_of(self._session))
-        self._sampler = InputSampler(interface, {**_limits(model.graph, interface), **limits_of(declared)})
-        self.interface = replace(interface, unknown_ranges=self._sampler.unknown_ranges())
+        session = open_session(path)
+        graph = ranked(graph_of(session, path), declared, sample, path)
+        runner = GraphRunner(session, graph, model_config_pb2.ModelConfig(name=path.name))
+        limits = {**_limits(model.graph, graph), **limits_of(declared)}
+        dynamic = any(node.op_type in _DYNAMIC for node in model.graph.node)
+        cause = ": it is quantised dynamically, from the values of all rows together" if dynamic else ""
+        self._explored = explore(graph, runner.run, limits, sample=sample, path=path, cause=cause)
+        self._sampler = self._explored.sampler
+        self.interface = self._explored.interface
 
     def cases(self) -> list[Case]:
-        """Return random values with several batch sizes and lengths."""
+        """Return random values, or those of the sample, with several batch sizes and lengths."""
         return list(self._sampler.cases())
 
     def reference(self, alone: Arrays) -> Arrays:
         """Run the source file."""
-        names = [spec.name for spec in self.interface.outputs]
-        try:
-            return dict(zip(names, self._session.run(names, alone), strict=True))
-        except Exception as error:  # the error types of onnxruntime are private to its extension module
-            raise invalid(f"source '{self._path}' fails on random values: {first_line(error)}") from error
+        return self._explored.answer(alone)
 
     def sample(self, length: int, rows: int) -> Arrays:
         """Return random rows of `length`."""
@@ -79,7 +81,7 @@ def _read(path: Path) -> Any:
     try:
         return onnx.load(str(path), load_external_data=False)
     except (DecodeError, OSError) as error:
-        raise invalid(f"'{path}' is not an ONNX file, or it is truncated: {first_line(error)}") from error
+        raise invalid(f"'{path}' is not an ONNX file, or it is truncated: {cause_of(error)}") from error
 
 
 def external_files(model: Any, path: Path) -> list[str]:
@@ -97,43 +99,10 @@ def external_files(model: Any, path: Path) -> list[str]:
     return list(names)
 
 
-def interface_of(graph: Graph) -> Interface:
-    """Return the interface of a graph, which is batched if every tensor has a variable first dim."""
-    batched = graph.can_batch
-    inputs = tuple(_spec(tensor, batched=batched) for tensor in graph.inputs.values())
-    outputs = tuple(_spec(tensor, batched=batched) for tensor in graph.outputs.values())
-    names = {spec.name for spec in outputs}
-    words = [spec.name for spec in outputs if spec.datatype == "BYTES"]
-    if words:
-        raise invalid(f"output '{words[0]}' contains strings, but the gate can only compare numbers")
-    pads = {spec.name: 0 for spec in inputs if -1 in spec.dims}
-    maskable = batched and {IDS, MASK} <= pads.keys()
-    return Interface(
-        inputs,
-        outputs,
-        MAX_BATCH_SIZE if batched else 0,
-        pad_values=pads if maskable else {},
-        trims=tuple(_trims(outputs)) if maskable else (),
-        compares_labels=names == {"logits"},
-        embeds=bool(names & _VECTORS),
-    )
-
-
-def _spec(tensor: GraphTensor, *, batched: bool) -> TensorSpec:
-    dims = tensor.dims[1:] if batched else tensor.dims
-    return TensorSpec(tensor.name, BY_CONFIG_NAME[tensor.config_type].name, dims)
-
-
-def _trims(outputs: Sequence[TensorSpec]) -> Iterator[tuple[str, int, str, int]]:
-    for spec in outputs:
-        if spec.dims[:1] == (-1,):
-            yield spec.name, 0, IDS, 0
-
-
-def _limits(graph: Any, interface: Interface) -> dict[str, int]:
+def _limits(graph: Any, described: Graph) -> dict[str, int]:
     """Return, for each integer input that indexes a table, the size of that table."""
     tables = {tensor.name: tensor.dims[0] for tensor in graph.initializer if tensor.dims}
-    origin = {spec.name: spec.name for spec in interface.inputs}
+    origin = {name: name for name in described.inputs}
     limits: dict[str, int] = {}
     for node in graph.node:  # in the order of computation
         if node.op_type in ("Cast", "Identity", "Reshape", "Squeeze", "Unsqueeze") and node.input[0] in origin:

@@ -1,7 +1,7 @@
-"""From the vectors of a text's tokens to its embedding, from a logit to a score: once for tracing, once for the gate.
+"""Compute embeddings from token vectors and scores from logits: once for tracing, once for the gate.
 
-The traced form works on batches with a mask, in torch; the reference on one row without padding, in numpy. Both follow
-sentence-transformers: poolings side by side, then its layers, then the first numbers of the vector.
+The traced version works on batches with a mask, in torch; the reference on one row without padding, in numpy. Both
+follow sentence-transformers: concatenated poolings, then its layers, then the first numbers of the vector.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from typing import Any, Final
 import numpy as np
 
 from slipway.convert.encoders.sentence import HeadLayer, SentenceHead
-from slipway.convert.libraries import first_line
+from slipway.convert.libraries import cause_of
 from slipway.errors import SlipwayError, invalid
 
-_LOWEST: Final = -1e9  # of what is left out of a maximum
+_LOWEST: Final = -1e9  # stands for tokens that a maximum leaves out
 _EPSILON: Final = 1e-12  # of torch's normalize
 
 
 def activation(name: str) -> Any:
-    """Return the activation of torch.nn with this class name; raise `SlipwayError` where there is none."""
+    """Return the activation of torch.nn with this class name; raise `SlipwayError` if there is none."""
     import torch
 
     found = getattr(torch.nn, name, None)
@@ -29,7 +29,7 @@ def activation(name: str) -> Any:
     except TypeError:
         made = None
     if not isinstance(made, torch.nn.Module):
-        raise invalid(f"the activation '{name}' is not a class of torch.nn that is made without arguments")
+        raise invalid(f"the activation '{name}' is not a class of torch.nn that needs no arguments")
     return made.eval()
 
 
@@ -49,11 +49,11 @@ def _dense(layer: HeadLayer) -> Any:
     if "activation_function" not in settings:
         name = "torch.nn.modules.activation.Tanh"  # sentence-transformers' default
     if not name.startswith("torch."):
-        raise invalid(f"'{layer.path}': the activation '{name}' is code of its own; supported: classes of torch.nn")
+        raise invalid(f"'{layer.path}': the activation '{name}' is custom code; supported: classes of torch.nn")
     size = (int(settings["in_features"]), int(settings["out_features"]))
 
     class Dense(torch.nn.Module):
-        """A product, an activation, and where asked for what came in added to it."""
+        """A linear layer, an activation, and optionally a residual connection."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -76,7 +76,7 @@ def _layer_norm(layer: HeadLayer) -> Any:
     import torch
 
     class LayerNorm(torch.nn.Module):
-        """torch's, under the name that sentence-transformers stores its arrays by."""
+        """torch's LayerNorm, with the array names of sentence-transformers."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -93,7 +93,7 @@ def _normalize(_: HeadLayer) -> Any:
     import torch
 
     class Normalize(torch.nn.Module):
-        """Each vector at length one."""
+        """Scale each vector to length one."""
 
         def forward(self, vectors: torch.Tensor) -> torch.Tensor:
             return torch.nn.functional.normalize(vectors, dim=-1, eps=_EPSILON)
@@ -102,7 +102,7 @@ def _normalize(_: HeadLayer) -> Any:
 
 
 def _loaded(module: Any, arrays: dict[str, Any], path: Path) -> Any:
-    """Return the module with exactly these arrays; raise `SlipwayError` for one too many, too few or misshapen."""
+    """Return the module with exactly these arrays; raise `SlipwayError` if one is missing, unexpected or misshapen."""
     try:
         module.load_state_dict({name: array.float() for name, array in arrays.items()})
     except RuntimeError as error:
@@ -127,7 +127,7 @@ def _arrays(path: Path) -> dict[str, Any]:
 
 
 def _unreadable(path: Path, error: BaseException) -> SlipwayError:
-    return invalid(f"the arrays of '{path}' cannot be read: {first_line(error)}")
+    return invalid(f"the arrays of '{path}' cannot be read: {cause_of(error)}")
 
 
 _BUILDERS: Final = {"Dense": _dense, "LayerNorm": _layer_norm, "Normalize": _normalize}
@@ -142,7 +142,7 @@ def embed(head: SentenceHead, layers: Any, hidden: Any, mask: Any, prompt_tokens
         kept = mask * (torch.arange(mask.shape[1], device=mask.device) >= prompt_tokens).to(mask.dtype)
     weights = kept.unsqueeze(-1).to(hidden.dtype)
     vectors = layers(torch.cat([_POOLINGS[mode](hidden, kept, weights) for mode in head.poolings], -1))
-    # In so many words: some networks compute their shapes, and the graph would not know how wide its vectors are.
+    # Explicit, because some networks compute their shapes, and the graph would not know the width of its vectors.
     return (vectors[:, : head.truncate] if head.truncate else vectors).reshape(-1, width)
 
 
@@ -195,7 +195,7 @@ _POOLINGS: Final = {
 
 
 def embed_row(head: SentenceHead, layers: Any, hidden: np.ndarray, prompt_tokens: int) -> np.ndarray:
-    """Return the embedding of one text's token vectors [tokens, hidden], nothing of them padding."""
+    """Return the embedding of one text's token vectors [tokens, hidden], without padding."""
     import torch
 
     begin = prompt_tokens if head.skips_prompt else 0

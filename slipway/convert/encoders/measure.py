@@ -32,8 +32,11 @@ def measure(model: OpenModel, subject: Subject, lengths: Sequence[int]) -> tuple
 
 
 def real_lengths(subject: Subject, lengths: Sequence[int]) -> list[int]:
-    """Return the distinct lengths, each limited to the longest that the model accepts."""
-    longest = subject.interface.longest
+    """Return the distinct lengths, each limited to the longest that the model accepts; a length that the model does not
+    accept becomes the nearest that it does."""
+    longest, sizes = subject.interface.longest, subject.interface.sizes
+    if sizes:
+        return sorted({min(sizes, key=lambda size: abs(size - length)) for length in lengths})
     return sorted({min(length, longest) if longest else length for length in lengths})
 
 

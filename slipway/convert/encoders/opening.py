@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from slipway.backends.pytorch.archive import TorchFile, kind_of
 from slipway.convert.arrays import Arrays
 from slipway.convert.configs import model_name
 from slipway.convert.directory import Task
-from slipway.convert.encoders.declared import parse_input
+from slipway.convert.encoders.declared import DeclaredInput, parse_input
 from slipway.convert.encoders.encoder import load_network
 from slipway.convert.encoders.foreign import (
     check_arrays,
@@ -21,6 +22,7 @@ from slipway.convert.encoders.foreign import (
 from slipway.convert.encoders.graph_subject import GraphSubject
 from slipway.convert.encoders.module_subject import ModuleSubject
 from slipway.convert.encoders.package import text_model_names, write_text_models
+from slipway.convert.encoders.program_subject import ProgramSubject
 from slipway.convert.encoders.sampling import read_calibration
 from slipway.convert.encoders.settings import config_notes, known_keys, refuse_quantised
 from slipway.convert.encoders.source import read_source
@@ -35,7 +37,7 @@ from slipway.convert.encoders.tokenizer import (
 )
 from slipway.convert.options import ConvertOptions
 from slipway.convert.sample import sample_texts
-from slipway.errors import invalid
+from slipway.errors import SlipwayError, invalid
 
 _TORCH_FILES: Final = (".pt", ".pt2", ".pth", ".ts")
 _MOST_TEXTS: Final = 300  # of a calibration file; more only take time
@@ -54,7 +56,7 @@ class OpenedSource:
     labels: tuple[str, ...]
     write_around: Callable[[Path], object]
     takes_text: bool
-    notes: tuple[str, ...] = ()  # what the served model does unlike the source, and what nothing reads
+    notes: tuple[str, ...] = ()  # differences from the source, and unused settings
 
     def calibration(self, path: Path | None) -> str:
         """Return a description of the int8 calibration data for the report."""
@@ -81,6 +83,8 @@ def open_source(path: Path, origin: str, options: ConvertOptions) -> OpenedSourc
     """Return the opened source; raise `SlipwayError` if it cannot be converted."""
     if path.is_file():
         return _single_model(path, options)
+    if path.is_dir() and options.sample is not None:
+        raise invalid("--sample is for ONNX and torch files; use --calibration for the calibration of int8")
     if path.is_dir():
         return _text_model(path, options)
     raise invalid(f"'{origin}' is not a directory, a file, or the id of a model on a hub")
@@ -89,9 +93,9 @@ def open_source(path: Path, origin: str, options: ConvertOptions) -> OpenedSourc
 def _single_model(path: Path, options: ConvertOptions) -> OpenedSource:
     declared = [parse_input(text) for text in options.inputs]
     if path.suffix == ".onnx":
-        subject: Subject = GraphSubject(path, declared)
+        subject: Subject = GraphSubject(path, declared, options.sample)
     elif path.suffix in _TORCH_FILES:
-        subject = ModuleSubject(path, declared)
+        subject = _torch_subject(path, declared, options.sample)
     else:
         endings = ", ".join((".onnx", *_TORCH_FILES))
         raise invalid(f"'{path}' is not a supported source: expected a directory or a file that ends in {endings}")
@@ -106,6 +110,14 @@ def _single_model(path: Path, options: ConvertOptions) -> OpenedSource:
         write_around=lambda _: None,
         takes_text=False,
     )
+
+
+def _torch_subject(path: Path, declared: Sequence[DeclaredInput], sample: Path | None) -> Subject:
+    try:
+        kind = kind_of(path, path.name)
+    except SlipwayError as error:
+        raise invalid(f"'{path}' is not a TorchScript or torch.export file: {error.message}") from error
+    return (ProgramSubject if kind is TorchFile.EXPORTED else ModuleSubject)(path, declared, sample)
 
 
 def _text_model(path: Path, options: ConvertOptions) -> OpenedSource:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from tritonclient.grpc import model_config_pb2 as pb
 
+from slipway.config.measured import BATCHING_MEASURED
 from slipway.config.padding import LENGTH_STEP, MAX_PADDING_SHARE, MAX_TOKENS, PAD_VALUES, TRIM_OUTPUTS
 from slipway.convert.configs import (
     VERSION,
@@ -54,6 +55,7 @@ def model_config(
         name=name,
         backend=built.backend,
         platform=built.platform,
+        default_model_filename=built.file,
         max_batch_size=interface.max_batch_size,
         input=[model_input(spec) for spec in interface.inputs],
         output=[labelled_output(spec, labels) for spec in interface.outputs],
@@ -66,6 +68,8 @@ def model_config(
     if plan.max_tokens:
         config.dynamic_batching.SetInParent()
         parameters |= _length_batching(interface, built, plan)
+    elif plan.why and interface.max_batch_size > 1:
+        parameters[BATCHING_MEASURED] = plan.why
     for key, value in parameters.items():
         config.parameters[key].string_value = value
     return config

@@ -1,4 +1,4 @@
-"""What one text must give, of transformers' own output for it alone: the right side of the gate for text models."""
+"""Compute the expected outputs of one text from transformers' output for it alone: the gate's reference."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from slipway.convert.directory import Task
 from slipway.convert.encoders.head import activation, build_layers, embed_row
 from slipway.convert.encoders.source import EncoderSource
 
-Reference = Callable[[Any], Arrays]  # of a network's output for one row
+Reference = Callable[[Any], Arrays]  # from a network's output for one row
 
 
 def reference_of(source: EncoderSource) -> Reference:
-    """Return how a task reads the network's output, batch dimension kept."""
+    """Return the function that reads a task's outputs from the network's; it keeps the batch dimension."""
     if source.task is Task.EMBEDDING:
         return _embedding(source)
     if source.task is Task.RERANKING:

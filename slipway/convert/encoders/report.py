@@ -34,7 +34,7 @@ def _measured(candidate: Candidate) -> str:
 
 
 def _lost(candidate: Candidate) -> str:
-    """Return what a reduced type lost on the gate's rows, in words; FP32 loses what sums in another order do."""
+    """Describe what a reduced precision lost on the gate's rows; "" for FP32, which differs only by rounding."""
     figures: Figures | None = candidate.figures
     if figures is None or candidate.variant.precision == "fp32":
         return ""

@@ -12,6 +12,7 @@ from typing import Final
 
 import numpy as np
 
+from slipway.backends.shared.probing import Sizes
 from slipway.convert.arrays import MAX_BATCH_SIZE, Arrays
 from slipway.convert.encoders.subject import Case, Interface
 from slipway.core.signature import TensorSpec
@@ -30,12 +31,15 @@ _ROWS: Final = 64  # random rows, enough to make the share of equal labels meani
 
 class InputSampler:
     """Makes sample inputs for an interface. Integer inputs are below their value in `limits`. Those without a limit are
-    only 0 and 1, which shows little about the effect of quantisation (`unknown_ranges`)."""
+    only 0 and 1, which shows little about the effect of quantisation (`unknown_ranges`). `sizes` are the sizes that
+    variable dims may have, None for any."""
 
-    def __init__(self, interface: Interface, limits: Mapping[str, int]) -> None:
+    def __init__(self, interface: Interface, limits: Mapping[str, int], sizes: Sizes | None = None) -> None:
         self._interface = interface
         self._limits = limits
-        self._masked = {IDS, MASK} <= {spec.name for spec in interface.inputs}
+        self._sizes = sizes.sizes if sizes else ()
+        self._fixed = sizes.fixed if sizes else {}
+        self._masked = interface.max_batch_size > 0 and {IDS, MASK} <= {spec.name for spec in interface.inputs}
         strings = [spec.name for spec in interface.inputs if spec.datatype == "BYTES"]
         if strings:
             raise invalid(f"input '{strings[0]}' takes strings, and the gate cannot generate sample strings")
@@ -54,11 +58,11 @@ class InputSampler:
         """Yield batches of 1, 2 and max rows with lengths 1, short and long, and padded rows if there is a mask."""
         random = np.random.default_rng(0)
         if not self._interface.max_batch_size:
-            for size in (1, 2, SHORT, _LONG) if self._variable else (SHORT,) * 4:
+            for size in (self._sizes or (1, 2, SHORT, _LONG)) if self._variable else (SHORT,) * 4:
                 inputs = self.rows(random, [size])
                 yield Case(f"random values, size {size}", inputs, (inputs,))
             return
-        lengths = (1, SHORT, _LONG) if self._variable else (SHORT,)
+        lengths = (self._sizes or (1, SHORT, _LONG)) if self._variable else (SHORT,)
         for rows in (1, 2, MAX_BATCH_SIZE):
             for length in lengths:
                 yield self._case(f"random values, {rows} x {length}", self.rows(random, [length] * rows))
@@ -66,7 +70,7 @@ class InputSampler:
                     spread = [1 + row * (length - 1) // (rows - 1) for row in range(rows)]
                     yield self._case(f"random values, {rows} x {length} padded", self.rows(random, spread))
         for start in range(0, _ROWS, MAX_BATCH_SIZE):
-            batch = self.rows(random, [SHORT] * MAX_BATCH_SIZE)
+            batch = self.rows(random, [self._sizes[0] if self._sizes else SHORT] * MAX_BATCH_SIZE)
             yield self._case(f"random rows {start}-{start + MAX_BATCH_SIZE - 1}", batch)
 
     def sample(self, length: int, rows: int) -> Arrays:
@@ -76,8 +80,13 @@ class InputSampler:
     def calibration(self) -> list[Arrays]:
         """Return single rows of many lengths to calibrate models that take no text."""
         random = np.random.default_rng(1)
-        lengths = (int(random.integers(1, _CALIBRATION_LENGTH + 1)) for _ in range(_CALIBRATION_ROWS))
+        any_length = range(1, _CALIBRATION_LENGTH + 1)
+        lengths = (int(random.choice(self._sizes or any_length)) for _ in range(_CALIBRATION_ROWS))
         return [self.rows(random, [length]) for length in lengths]
+
+    def example(self) -> Arrays:
+        """Return two rows to trace a module with."""
+        return self.rows(np.random.default_rng(2), [self._sizes[-1] if self._sizes else 7] * 2)
 
     @property
     def _variable(self) -> bool:
@@ -87,6 +96,8 @@ class InputSampler:
         """Return one row for each length; variable dims have the longest length, and shorter rows are masked."""
         longest = max(lengths)
         arrays = {spec.name: self._fill(random, spec, len(lengths), longest) for spec in self._interface.inputs}
+        if MASK in arrays:
+            arrays[MASK] = np.ones_like(arrays[MASK])
         if self._masked:
             mask = np.arange(longest) < np.array(lengths)[:, None]
             arrays[MASK] = mask.astype(arrays[MASK].dtype)
@@ -96,7 +107,11 @@ class InputSampler:
         return arrays
 
     def _fill(self, random: np.random.Generator, spec: TensorSpec, rows: int, size: int) -> np.ndarray:
-        dims = tuple(size if dim == -1 else dim for dim in spec.dims)
+        first = int(self._interface.max_batch_size > 0)
+        dims = tuple(
+            self._fixed.get((spec.name, first + index), size) if dim == -1 else dim
+            for index, dim in enumerate(spec.dims)
+        )
         shape = (rows, *dims) if self._interface.max_batch_size else dims
         dtype = BY_NAME[spec.datatype].numpy
         if spec.datatype == "BOOL":

@@ -1,7 +1,7 @@
-"""What sentence-transformers wrote beside a checkpoint: how token vectors become one, prompts, a cross-encoder's score.
+"""Read the settings of sentence-transformers beside a checkpoint: pooling, layers, prompts, a cross-encoder's score.
 
-modules.json and the files it points to are a closed world: what cannot be done exactly is refused by name, what nothing
-reads is noted (settings.py). Versions 1 to 6 of the library write the same facts in different places.
+modules.json and the files it names are a closed world: a setting that cannot be reproduced exactly is refused by name,
+one that is not used is noted (settings.py). Versions 1 to 6 of the library store the same settings in different places.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class HeadLayer:
 
 @dataclass(frozen=True, slots=True)
 class SentenceHead:
-    """How the vectors of a text's tokens become one: poolings side by side, layers, the first `truncate` numbers."""
+    """How token vectors become one embedding: concatenated poolings, layers, the first `truncate` numbers."""
 
     poolings: tuple[str, ...]
     layers: tuple[HeadLayer, ...] = ()
@@ -64,7 +64,7 @@ class SentenceHead:
 @dataclass(frozen=True, slots=True)
 class SentenceDirectory:
     """A directory that sentence-transformers wrote. `transformer` is the folder of the checkpoint itself; `head` is
-    None for a cross-encoder, whose score is its checkpoint's own head; `activation` is "" where none is set."""
+    None for a cross-encoder, whose score comes from the checkpoint's own head; `activation` is "" if none is set."""
 
     transformer: Path
     head: SentenceHead | None
@@ -75,7 +75,7 @@ class SentenceDirectory:
 
 
 def read_sentence_directory(directory: Path) -> SentenceDirectory | None:
-    """Return what sentence-transformers wrote into `directory`, None where it wrote no modules.json."""
+    """Return the settings of a sentence-transformers directory, or None if it has no modules.json."""
     path = directory / "modules.json"
     if not path.exists():
         return None
@@ -111,7 +111,7 @@ class _Module:
 
     @staticmethod
     def of(value: Any, path: Path) -> _Module:
-        """Return what one entry of modules.json says; refuse a kind that is not known."""
+        """Return one entry of modules.json; refuse an unknown kind."""
         settings = value if isinstance(value, dict) else {"type": value}
         kind = str(settings.get("type")).rpartition(".")[2]
         if kind not in _MODULES:
@@ -134,22 +134,22 @@ def _transformer_config(transformer: Path) -> dict[str, Any]:
 
 
 def _check_kind(general: Mapping[str, Any], path: Path) -> None:
-    """Refuse the kinds of models whose answer is not one vector or one score: sparse and multi-vector ones."""
+    """Refuse models whose output is not one vector or one score: sparse and multi-vector ones."""
     kind = general.get("model_type") or "SentenceTransformer"
     if kind not in ("SentenceTransformer", _CROSS_ENCODER):
         raise invalid(
             f"{path}: models of the kind '{kind}' are not supported, only SentenceTransformer and {_CROSS_ENCODER}; "
-            f"the checkpoint without what sentence-transformers adds is converted where modules.json is not beside it"
+            f"to convert the checkpoint without the modules of sentence-transformers, remove modules.json"
         )
 
 
 def _check_outputs(own: Mapping[str, Any], transformer: Path, output: str) -> None:
-    """Refuse a Transformer module that pools or projects by a method of its own."""
+    """Refuse a Transformer module that pools or projects with another method."""
     modality = (own.get("modality_config") or {}).get("text")
     method = None if modality is None else (modality.get("method"), modality.get("method_output_name"))
     if method not in (None, ("forward", output)) or own.get("query_expansion"):
         wanted = "query_expansion" if own.get("query_expansion") else f"{method[0]}() -> {method[1]}"  # type: ignore[index]
-        raise invalid(f"'{transformer}': its Transformer module asks for {wanted}; supported: forward() -> {output}")
+        raise invalid(f"'{transformer}': its Transformer module uses {wanted}; supported: forward() -> {output}")
 
 
 def _head(directory: Path, modules: list[_Module], general: Mapping[str, Any], notes: list[str]) -> SentenceHead:
@@ -162,9 +162,7 @@ def _head(directory: Path, modules: list[_Module], general: Mapping[str, Any], n
             pooling = _pooling(place / "config.json", notes)
         elif module.kind in _LAYERS:
             if pooling is None:
-                raise invalid(
-                    f"{path}: module '{module.kind}' stands before the Pooling module, which is not supported"
-                )
+                raise invalid(f"{path}: module '{module.kind}' comes before the Pooling module, which is not supported")
             layers.append(_layer(module.kind, place, notes))
     if pooling is None:
         raise invalid(f"{path}: no Pooling module, so the embedding of a text is undefined")
@@ -184,7 +182,7 @@ def _layer(kind: str, place: Path, notes: list[str]) -> HeadLayer:
 
 
 def _pooling(path: Path, notes: list[str]) -> tuple[tuple[str, ...], bool]:
-    """Return the modes of a Pooling module, and whether it leaves the prompt's tokens out."""
+    """Return the modes of a Pooling module, and whether it leaves out the prompt's tokens."""
     config = read_json_object(path)
     if "pooling_mode" in config:
         modes = tuple(map(str, _as_list(config["pooling_mode"])))
@@ -203,7 +201,7 @@ def _pooling(path: Path, notes: list[str]) -> tuple[tuple[str, ...], bool]:
 
 
 def _prompt(directory: Path, general: Mapping[str, Any]) -> str:
-    """Return the default prompt, "" where there is none."""
+    """Return the default prompt, "" if there is none."""
     name = general.get("default_prompt_name")
     if name is None:
         return ""
@@ -215,10 +213,10 @@ def _prompt(directory: Path, general: Mapping[str, Any]) -> str:
 
 
 def _client_prompts(general: Mapping[str, Any], prompt: str) -> list[str]:
-    """Return a note of the prompts that a client must put before its texts: the served model knows the default only."""
+    """Return a note on the prompts that a client must add itself, because the served model adds only the default."""
     others = {name: text for name, text in (general.get("prompts") or {}).items() if text and text != prompt}
     if not others:
         return []
     said = ", ".join(f"{name}: {text!r}" for name, text in others.items())
     default = f"every text gets {prompt!r}" if prompt else "no prompt is put before a text"
-    return [f"{default}; the checkpoint's other prompts are the client's to write: {said}"]
+    return [f"{default}; the client must add the checkpoint's other prompts itself: {said}"]

@@ -1,7 +1,7 @@
-"""The JSON settings of an encoder's directory as a closed world: what is honoured or harmless, and a note for the rest.
+"""The JSON settings of an encoder's directory as a closed world: the known keys, and a note for every other one.
 
-config.json is read by transformers, whose class of the family knows its keys; the other files have a table each. A key
-that is in no table is named in the report, whatever it means.
+transformers reads config.json, and its configuration class of the family knows the keys; each other file has a table
+here. A key that is not in a table is named in the report.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Final
 from slipway.convert.directory import read_json_object
 from slipway.errors import invalid
 
-_ANY: Final = object()  # whatever its value, it is honoured or changes nothing
+_ANY: Final = object()  # every value is honoured or changes nothing
 
 
 def _words(text: str) -> dict[str, tuple[Any, ...]]:
@@ -54,7 +54,7 @@ _KNOWN: Final[dict[str, Mapping[str, tuple[Any, ...]]]] = {
     ),
     "LayerNorm/config.json": _words("dimension"),
     "Normalize/config.json": _words("module_input_name module_output_name"),
-    # What transformers' tokenizers read is in the ids, which are compared; the rest is of decoding, padding, chat.
+    # What transformers' tokenizers read shows in the compared ids; the rest concerns decoding, padding and chat.
     "tokenizer_config.json": {
         **_words(
             "add_bos_token add_eos_token add_prefix_space added_tokens_decoder additional_special_tokens "
@@ -76,7 +76,7 @@ _KNOWN: Final[dict[str, Mapping[str, tuple[Any, ...]]]] = {
         "split_special_tokens": (False, None),
         "truncation_strategy": ("longest_first", True, None),
     },
-    # Of the base class of old versions of transformers, or left over from training; none changes an encoder's answer.
+    # From the base class of old transformers versions, or left over from training; none changes an encoder's output.
     "config.json": {
         **_words(
             "_attn_implementation _attn_implementation_autoset _commit_hash _name_or_path _num_labels adapters "
@@ -105,11 +105,11 @@ _KNOWN: Final[dict[str, Mapping[str, tuple[Any, ...]]]] = {
 
 
 def unread_keys(file: str, settings: Mapping[str, Any], also_known: Iterable[str] = ()) -> list[str]:
-    """Return a note for each setting of `file` that nothing reads and that does not say nothing."""
+    """Return a note for each setting of `file` that is not used and whose value could matter."""
     known = _KNOWN[file]
     read = set(also_known)
     return [
-        f"{file} sets '{key}' to {_short(value)}, which nothing here reads"
+        f"{file} sets '{key}' to {_short(value)}, which is not used"
         for key, value in settings.items()
         if key not in read and not _needs_no_note(value, known.get(key, ()))
     ]
@@ -130,19 +130,19 @@ def refuse_quantised(directory: Path) -> None:
     if quantised:
         method = quantised.get("quant_method", "unknown") if isinstance(quantised, dict) else "unknown"
         raise invalid(
-            f"{directory / 'config.json'}: the weights are quantised ({method}); convert the checkpoint that it was "
-            f"made of, with --precision int8"
+            f"{directory / 'config.json'}: the weights are quantised ({method}); convert the original checkpoint "
+            f"with --precision int8"
         )
 
 
 def config_notes(directory: Path, known: Iterable[str]) -> list[str]:
-    """Return the notes on config.json and tokenizer_config.json; `known` are the keys that transformers' class of the
-    family reads."""
+    """Return the notes on config.json and tokenizer_config.json; `known` are the keys that transformers'
+    configuration class of the family reads."""
     notes = unread_keys("config.json", read_json_object(directory / "config.json"), known)
     tokenizer = directory / "tokenizer_config.json"
     return notes + (unread_keys("tokenizer_config.json", read_json_object(tokenizer)) if tokenizer.exists() else [])
 
 
 def known_keys(config: Any) -> set[str]:
-    """Return the keys of config.json that transformers' configuration of a network reads, under all their names."""
+    """Return the keys of config.json that transformers' configuration of a network reads, including aliases."""
     return {*type(config)().to_dict(), *config.attribute_map}

@@ -31,13 +31,13 @@ _UNLABELLED: Final = (Task.EMBEDDING, Task.HIDDEN_STATES, Task.MASK, Task.QUESTI
 _ACTIVATION: Final = "sbert_ce_default_activation_function"  # in cross-encoders before sentence-transformers 4
 _LENGTHS: Final = ("max_position_embeddings", "n_positions")
 _TORCH: Final = "torch."
-_BOUNDLESS: Final = 512  # tokens, where a directory sets no length; what the encoders here were trained with
+_BOUNDLESS: Final = 512  # tokens, if a directory sets no length; the usual training length of the supported encoders
 
 
 @dataclass(frozen=True, slots=True)
 class EncoderSource:
-    """A checkpoint that can be converted; `max_length` counts special tokens; `notes` is what the served model does
-    unlike the source, and what nothing reads."""
+    """A checkpoint that can be converted; `max_length` includes special tokens; `notes` name differences between the
+    served model and the source, and settings that are not used."""
 
     directory: Path
     family: EncoderFamily
@@ -50,11 +50,11 @@ class EncoderSource:
     end_id: int = 0
     head: SentenceHead | None = None  # of embeddings
     lowercase: bool = False
-    prompt: str = ""  # put before every text, of a pair before the first
-    prompt_tokens: int = 0  # of them, those that are not pooled
+    prompt: str = ""  # put before every text, or before the first text of a pair
+    prompt_tokens: int = 0  # tokens of the prompt, if they are not pooled
     labels: tuple[str, ...] = ()
     scores: str = "softmax"  # function from logits to scores: softmax, sigmoid (each label separately), none
-    activation: str = "Sigmoid"  # reranking: the class of torch.nn that makes a score of a logit
+    activation: str = "Sigmoid"  # reranking: the torch.nn class that turns a logit into a score
     entailment: int = 0  # zero-shot: the label that means "yes"
     hypothesis: str = HYPOTHESIS
     notes: tuple[str, ...] = ()
@@ -113,14 +113,14 @@ def _family_notes(family: EncoderFamily, longest: int) -> list[str]:
 def _found(
     sentence: SentenceDirectory | None, asked: Task | None, architecture: str, model_type: str, labels: tuple[str, ...]
 ) -> Task:
-    """Return the task that the directory is for."""
+    """Return the task that the directory was made for."""
     if sentence is not None and sentence.head is not None:
         return Task.EMBEDDING
     task = _task(architecture, model_type, labels, asked)
     if sentence is not None and task is Task.CLASSIFICATION and asked is None:
         raise invalid(
-            f"a cross-encoder with {len(labels)} labels scores pairs of texts, and no task here answers a pair with "
-            f"labels: --task text-classification asks it with one text, --task reranking takes its first score"
+            f"a cross-encoder with {len(labels)} labels scores pairs of texts, and none of the tasks returns labels "
+            f"for a pair: --task text-classification takes one text, --task reranking returns the first score"
         )
     return task
 
@@ -138,7 +138,7 @@ def _integer(config: dict[str, Any], key: str, directory: Path) -> int:
 
 
 def _positions(config: dict[str, Any], family: EncoderFamily) -> int:
-    """Return how many tokens the network has positions for."""
+    """Return the number of tokens that the network has positions for."""
     rows = int(next((config[key] for key in _LENGTHS if config.get(key)), _BOUNDLESS))
     if family.form == "full attention":  # transformers attends to all tokens of texts up to this length
         rows = min(rows, (5 + 2 * int(config.get("num_random_blocks", 3))) * int(config.get("block_size", 64)))
@@ -166,7 +166,7 @@ def _scores(config: dict[str, Any], labels: tuple[str, ...]) -> str:
 
 
 def _activation(config: dict[str, Any], sentence: SentenceDirectory | None) -> str:
-    """Return the class of torch.nn that makes a reranker's score of its logit, as sentence-transformers finds it."""
+    """Return the torch.nn class that turns a reranker's logit into its score, as sentence-transformers finds it."""
     own = config.get("sentence_transformers")
     path = (
         (sentence.activation if sentence else "")
@@ -176,7 +176,7 @@ def _activation(config: dict[str, Any], sentence: SentenceDirectory | None) -> s
     if not path:
         return "Identity" if config.get("problem_type") == "regression" else "Sigmoid"
     if not path.startswith(_TORCH):
-        raise invalid(f"the activation '{path}' of this reranker is code of its own; supported: classes of torch.nn")
+        raise invalid(f"the activation '{path}' of this reranker is custom code; supported: classes of torch.nn")
     return path.rpartition(".")[2]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from slipway.convert.arrays import Arrays
 from slipway.core.signature import TensorSpec
@@ -17,7 +17,8 @@ from slipway.core.signature import TensorSpec
 
 @dataclass(frozen=True, slots=True)
 class Interface:
-    """The tensors of the model without the batch dimension; `max_batch_size` is 0 if there is none.
+    """The tensors of the model without the batch dimension; `max_batch_size` is 0 if there is none, and `unbatched` is
+    the reason if the tensors' shapes do not show it.
 
     `pad_values` has a value for each input whose variable dims may be padded; `trims` maps variable dims of outputs to
     those of the inputs that they follow, as (output, dim, input, dim).
@@ -32,12 +33,14 @@ class Interface:
     embeds: bool = False  # the output is a vector whose direction matters
     longest: int = 0  # maximum tokens in a row; 0 if unknown
     unknown_ranges: tuple[str, ...] = ()  # integer inputs with unknown range
+    sizes: tuple[int, ...] = ()  # sizes that variable dims may have, among those tried; () for any
+    unbatched: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One input for the gate: a batch, and each of its rows alone and without padding. Rows of `texts` are real text,
-    among which each has a nearest neighbour."""
+    """One input for the gate: a batch, and each of its rows alone and without padding. `texts` marks rows of real text,
+    whose nearest neighbours are compared."""
 
     name: str
     batch: Arrays
@@ -68,3 +71,14 @@ class Subject(Protocol):
 
     def export_torch(self, path: Path, precision: str) -> None:
         """Write the model as TorchScript with the tensors of the interface; raise `SlipwayError` if impossible."""
+
+
+@runtime_checkable
+class Program(Protocol):
+    """A subject that engines read directly: tracing it would fix its variable sizes."""
+
+    def openvino_model(self) -> Any:
+        """Return the openvino.Model with the interface's names and shapes; pass on the library's errors."""
+
+    def copy_program(self, directory: Path) -> str:
+        """Write the file that torch serves and return its name."""

@@ -22,7 +22,7 @@ from slipway.convert.encoders.subject import Case, Interface
 from slipway.convert.encoders.tasks import TASKS, encoder_inputs
 from slipway.convert.encoders.tokenizer import encode, encode_texts
 from slipway.convert.encoders.tracing import export_onnx, export_torch
-from slipway.convert.libraries import first_line
+from slipway.convert.libraries import cause_of
 from slipway.errors import invalid
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class TextSubject:
 
     @property
     def _fewest(self) -> int:
-        """The fewest tokens that a text can have: where those of the prompt are not pooled, one more than these."""
+        """The minimum number of tokens of a text: one more than the prompt's tokens, if these are not pooled."""
         return 1 + self._source.prompt_tokens
 
     def _longest(self) -> int:
@@ -153,7 +153,7 @@ class TextSubject:
                 return self._network(**inputs)
         except (IndexError, RuntimeError, ValueError) as error:
             tokens = alone["input_ids"].shape[-1]
-            raise invalid(f"transformers cannot compute a text of {tokens} tokens: {first_line(error)}") from error
+            raise invalid(f"transformers cannot compute a text of {tokens} tokens: {cause_of(error)}") from error
 
     def sample(self, length: int, rows: int) -> Arrays:
         """Return random ids of exactly `length` tokens, up to the maximum of the model."""

@@ -45,13 +45,13 @@ def load_reference_tokenizer(source: EncoderSource) -> Any:
 def _has_tokenizer(directory: Path) -> bool:
     if any(all((directory / name).is_file() for name in names) for names in _FILES) or needs_sentencepiece(directory):
         return True
-    config = directory / "tokenizer_config.json"  # all that a tokenizer of bytes has
+    config = directory / "tokenizer_config.json"  # the only file of a byte tokenizer
     return config.is_file() and read_json_object(config).get("tokenizer_class") == CLASS
 
 
 def count_prompt_tokens(source: EncoderSource, reference: Any) -> int:
-    """Return how many tokens of a text are of its prompt, as sentence-transformers counts them: those of the prompt
-    alone, but for a special token at its end. 0 where the prompt is pooled with the rest."""
+    """Return the number of prompt tokens as sentence-transformers counts them: the tokens of the prompt alone, without
+    a special token at its end; 0 if the prompt is pooled with the rest."""
     if source.head is None or not source.head.skips_prompt or not source.prompt:
         return 0
     text = source.prompt.lower() if source.lowercase else source.prompt

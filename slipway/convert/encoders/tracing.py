@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from slipway.convert.arrays import Arrays
 from slipway.convert.encoders.subject import Interface
-from slipway.convert.libraries import first_line
+from slipway.convert.libraries import cause_of
 from slipway.convert.onnx_file import trace
 from slipway.errors import invalid
 
@@ -35,7 +35,7 @@ def export_onnx(module: Any, example: Arrays, interface: Interface, path: Path) 
         except OSError:
             raise
         except Exception as error:  # torch.onnx's errors have no common root
-            raise invalid(f"the model cannot be exported to ONNX: {first_line(error)}") from error
+            raise invalid(f"the model cannot be exported to ONNX: {cause_of(error)}") from error
 
 
 def _axes(interface: Interface) -> dict[str, dict[int, str]]:
@@ -61,7 +61,7 @@ def export_torch(module: Any, example: Arrays, path: Path, precision: str) -> No
         except OSError:
             raise
         except Exception as error:  # the tracer passes on the errors of the module
-            raise invalid(f"the model cannot be traced to TorchScript: {first_line(error)}") from error
+            raise invalid(f"the model cannot be traced to TorchScript: {cause_of(error)}") from error
 
 
 def _rounded(module: Any, dtype: Any) -> Any:

@@ -50,6 +50,15 @@ _TABLE: Final = (
     Variant("tensorrt", "fp32"),
     Variant("tensorrt", "fp16"),
 )
+GRAPH: Final = "onnx"
+PROGRAM: Final = "pt2"
+_NO_TORCH: Final = "an ONNX file cannot be converted to a torch model: choose the engine onnxruntime or openvino"
+_LACKING: Final = {
+    (GRAPH, "pytorch", "fp32"): _NO_TORCH,
+    (GRAPH, "pytorch", "bf16"): _NO_TORCH,
+    (PROGRAM, "pytorch", "bf16"): "a torch.export program keeps the number types that it was exported with",
+}
+_SURE: Final = Variant("pytorch", "fp32")
 # Why --engine auto skips some variants.
 _NOT_AUTOMATIC: Final = {
     Variant("onnxruntime", "fp16"): _LARGER_ONLY,
@@ -59,8 +68,10 @@ _NOT_AUTOMATIC: Final = {
 }
 
 
-def choose_variants(options: ConvertOptions) -> tuple[list[Variant], list[Skipped]]:
-    """Return the variants to try and to skip; raise INVALID_ARG if the requested one is unknown or cannot run."""
+def choose_variants(options: ConvertOptions, *, kind: str = "") -> tuple[list[Variant], list[Skipped]]:
+    """Return the variants to try and to skip; raise INVALID_ARG if the requested one is unknown or cannot run. `kind`
+    is that of the source: torch is always tried for a torch.export program, which other engines may fail to read, and
+    never for an ONNX file."""
     if options.engine not in (AUTO, *ENGINES):
         raise invalid(
             f"engine '{options.engine}' only runs models that generate text; choose one of {', '.join(ENGINES)}"
@@ -68,7 +79,9 @@ def choose_variants(options: ConvertOptions) -> tuple[list[Variant], list[Skippe
     automatic = options.engine == AUTO and options.precision in (AUTO, "fp32")
 
     def obstacle(variant: Variant) -> str:
-        return _obstacle(variant) or (_NOT_AUTOMATIC.get(variant, "") if automatic else "")
+        lacking = _LACKING.get((kind, variant.engine, variant.precision), "")
+        passed_over = automatic and not (kind == PROGRAM and variant == _SURE)
+        return lacking or _obstacle(variant) or (_NOT_AUTOMATIC.get(variant, "") if passed_over else "")
 
     tried, skipped = select(_TABLE, options, obstacle, kind="a model that does not generate text")
     compares = options.compare and any(variant.engine == "onnxruntime" for variant in tried)

@@ -9,29 +9,39 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from slipway.convert.configs import model_name
 from slipway.convert.flow import GateVerdict, Made
 from slipway.convert.generation.gate import Question, judge
+from slipway.convert.generation.languages import choose_language
 from slipway.convert.generation.measure import TokenSpeed, measure_tokens
-from slipway.convert.generation.package import generation_names, write_engine_model, write_generation_models
+from slipway.convert.generation.package import (
+    TextSide,
+    generation_names,
+    write_engine_model,
+    write_generation_models,
+)
 from slipway.convert.generation.questions import ask_reference
 from slipway.convert.generation.reference import NAME, ReferenceGenerator
-from slipway.convert.generation.report import COLUMNS
+from slipway.convert.generation.report import COLUMNS, parameter_rows
 from slipway.convert.generation.source import GenerationSource, read_generation_source
-from slipway.convert.generation.tokenizer import build_tokenizer, check_text, check_tokenizer, load_reference
+from slipway.convert.generation.tokenizer import (
+    build_tokenizer,
+    check_text,
+    check_tokenizer,
+    cleans_up,
+    load_reference,
+    vocabulary_notes,
+)
 from slipway.convert.generation.variants import choose_generation_variants
 from slipway.convert.libraries import quiet_libraries, require_libraries
 from slipway.convert.options import ConvertOptions, Progress
 from slipway.convert.report import ConversionReport, source_hash
 from slipway.convert.runner import OpenModel
 from slipway.convert.sample import sample_texts
-from slipway.convert.thresholds import ACCURACY, TOKENS
+from slipway.convert.thresholds import ACCURACY
 from slipway.convert.variants import Variant
-
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer
 
 _LIBRARIES: Final = ("torch", "transformers", "tokenizers", "safetensors")
 
@@ -54,9 +64,10 @@ def open_generation(path: Path, origin: str, options: ConvertOptions, progress: 
         reproduce=options.command,
         skipped=skipped,
         notes=list(source.notes),
+        parameters=parameter_rows(source.defaults),
     )
     with quiet_libraries():
-        yield GenerationFlow(source, options.name, variants, report, progress, ACCURACY[options.accuracy].tokens)
+        yield GenerationFlow(source, options, variants, report, progress)
 
 
 class GenerationFlow:
@@ -65,39 +76,47 @@ class GenerationFlow:
     def __init__(
         self,
         source: GenerationSource,
-        name: str,
+        options: ConvertOptions,
         variants: Sequence[Variant],
         report: ConversionReport,
         progress: Progress,
-        least: float = TOKENS,  # share of tokens that a reduced type must keep
     ) -> None:
         self.report = report
         self.variants = variants
-        self.model = model_name(name)
+        self.model = model_name(options.name)
         self.taken = report.models
         self._source = source
-        self._name = name
+        self._name = options.name
+        self._language = options.source_language
+        self._least = ACCURACY[options.accuracy].tokens
         self._progress = progress
-        self._least = least
-        self._tokenizer: Tokenizer  # set by prepare, like the next one
+        self._text: TextSide  # set by prepare, like the next one
         self._questions: Sequence[Question]
 
     def prepare(self, work: Path) -> None:  # noqa: ARG002  needs no files
         """Copy the tokenizer, generate with transformers, and check that the copy decodes the ids to the same text."""
         reference, texts = load_reference(self._source), sample_texts()
-        self._tokenizer = build_tokenizer(self._source, reference)
-        check_tokenizer(self._source, self._tokenizer, reference, texts)
+        languages = choose_language(reference, self._language)
+        tokenizer = build_tokenizer(self._source, reference)
+        check_tokenizer(self._source, tokenizer, reference, texts)
+        self._text = TextSide(tokenizer, languages, cleans_up(reference))
+        self.report.notes += vocabulary_notes(self._source, tokenizer)
+        if languages.names:
+            self.report.notes.append(
+                f"the source language is '{languages.usual}' unless a request sets source_language"
+            )
         self._progress("running the reference")
-        self._questions = ask_reference(self._source, self._tokenizer, ReferenceGenerator(self._source), texts)
+        generator = ReferenceGenerator(self._source, reference)
+        self._questions = ask_reference(self._source, tokenizer, generator, texts)
         for question in self._questions:
-            check_text(self._tokenizer, reference, question.expected.ids)
+            check_text(tokenizer, reference, question.expected.ids)
 
     def make(self, variant: Variant, directory: Path) -> None:
         """Write the checkpoint with the Python model that runs it on the engine of the variant."""
-        write_engine_model(directory, self._name, self._source, variant)
+        write_engine_model(directory, self._name, self._source, variant, self._text)
 
     def judge(self, model: OpenModel, variant: Variant) -> GateVerdict:
-        """Compare greedy ids, for each row alone and in batches."""
+        """Compare ids, for each row alone and in batches."""
         return judge(model.run_together, self._questions, variant.precision, self._least)
 
     def measure(self, model: OpenModel) -> tuple[TokenSpeed, ...]:
@@ -106,4 +125,4 @@ class GenerationFlow:
 
     def package(self, winner: Made, new: Path) -> None:
         """Write the models around the engine, whose own config is already final."""
-        write_generation_models(new, self._name, self._source, winner.variant, self._tokenizer)
+        write_generation_models(new, self._name, self._source, winner.variant, self._text)

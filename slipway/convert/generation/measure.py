@@ -12,6 +12,7 @@ from slipway.convert.generation.questions import random_ids
 from slipway.convert.generation.source import GenerationSource
 from slipway.convert.measure import seconds_per_run
 from slipway.convert.runner import OpenModel
+from slipway.runtime.arguments import STOP
 from slipway.runtime.generation_model import IDS, MASK
 
 _BATCHES: Final = (1, 8)
@@ -46,5 +47,6 @@ def _speed(model: OpenModel, source: GenerationSource, batch: int) -> TokenSpeed
     random = np.random.default_rng(batch)
     ids = np.stack([random_ids(source, tokens, random) for _ in range(batch)])
     limits = np.full((batch, 1), new, np.uint32)
-    request = {IDS: ids, MASK: np.ones_like(ids), **greedy(limits, least=new)}
+    no_text = np.full((batch, 1), b"", np.object_)  # a stop text of the checkpoint could end a row early
+    request = {IDS: ids, MASK: np.ones_like(ids), STOP: no_text, **greedy(limits, least=new)}
     return TokenSpeed(batch, tokens, new, batch * new / seconds_per_run(model, request, _SECONDS))

@@ -10,6 +10,8 @@ NAME-stream       text -> text in pieces (decoupled); uses the checkpoint of NAM
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -26,13 +28,15 @@ from slipway.convert.configs import (
     write_config,
     write_ensemble,
 )
+from slipway.convert.generation.languages import SourceLanguages
 from slipway.convert.generation.source import GenerationSource
 from slipway.convert.generation.variants import COMPUTE_TYPES, SERVED_BY
 from slipway.convert.models import model_source
 from slipway.convert.variants import Variant
 from slipway.core.signature import TensorSpec
-from slipway.runtime.arguments import ARGUMENTS
-from slipway.runtime.generation_model import IDS, MASK
+from slipway.runtime.arguments import ARGUMENTS, NUM_RETURN, STOP
+from slipway.runtime.generation_model import IDS, MASK, TOKENIZER
+from slipway.runtime.source_language import LANGUAGE
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -43,7 +47,12 @@ _LENGTHS: Final = TensorSpec("sequence_length", "INT64", (-1,))
 _SCORES: Final = TensorSpec("cum_log_probs", "FP32", (-1,))
 _GENERATED: Final = (TensorSpec("output_ids", "INT64", (-1, -1)), _LENGTHS, _SCORES)
 _WORDS: Final = TensorSpec("generated_text", "BYTES", (-1,))
-_ARGUMENTS: Final = tuple(TensorSpec(each.name, each.datatype, (1,)) for each in ARGUMENTS)
+_ARGUMENTS: Final = (
+    *(TensorSpec(each.name, each.datatype, (1,)) for each in ARGUMENTS),
+    TensorSpec(STOP, "BYTES", (-1,)),
+)
+_LANGUAGE: Final = TensorSpec(LANGUAGE, "BYTES", (1,))
+_CLEAN_UP: Final = {"CLEAN_UP": "1"}
 _CHECKPOINT: Final = ("config.json", "generation_config.json", "*.safetensors", "*.safetensors.index.json")
 _TORCH_CHECKPOINT: Final = ("pytorch_model*.bin", "pytorch_model.bin.index.json")
 
@@ -53,25 +62,41 @@ def generation_names(name: str) -> tuple[str, ...]:
     return f"{name}-tokenizer", model_name(name), f"{name}-detokenizer", name, f"{name}-stream"
 
 
-def write_engine_model(directory: Path, name: str, source: GenerationSource, variant: Variant) -> None:
-    """Write NAME-model into `directory`, which must not exist: the checkpoint's files, its config and model.py."""
-    config = python_config(model_name(name), _TOKENS, _GENERATED, MAX_BATCH_SIZE, _parameters(source, variant))
-    _add_arguments(config)
+@dataclass(frozen=True, slots=True)
+class TextSide:
+    """How the models around the engine process text; `cleaned` says that spaces before punctuation are removed."""
+
+    tokenizer: Tokenizer
+    languages: SourceLanguages
+    cleaned: bool
+
+
+def write_engine_model(directory: Path, name: str, source: GenerationSource, variant: Variant, text: TextSide) -> None:
+    """Write NAME-model into `directory`, which must not exist: the checkpoint's files, the tokenizer (for stop texts),
+    its config and model.py."""
+    parameters = _parameters(source, variant) | text.languages.parameters
+    config = python_config(model_name(name), _TOKENS, _GENERATED, MAX_BATCH_SIZE, parameters)
+    _add_optional(config, _ARGUMENTS)
     _batch(config)
     _write_model(directory, config, "generate")
     copy_checkpoint(source.directory, directory / VERSION)
+    text.tokenizer.save(str(directory / VERSION / TOKENIZER))
 
 
 def write_generation_models(
-    directory: Path, name: str, source: GenerationSource, variant: Variant, tokenizer: Tokenizer
+    directory: Path, name: str, source: GenerationSource, variant: Variant, text: TextSide
 ) -> None:
     """Write every model except the engine into `directory`."""
     words, ids = (_WORDS,), tuple(spec for spec in _GENERATED if spec is not _SCORES)
-    tokenizing = python_config(f"{name}-tokenizer", _TEXT, _TOKENS, MAX_BATCH_SIZE, {})
-    wording = python_config(f"{name}-detokenizer", ids, words, MAX_BATCH_SIZE, {})
-    streaming = python_config(f"{name}-stream", _TEXT, words, MAX_BATCH_SIZE, _stream_parameters(name, source, variant))
+    languages, cleaned = text.languages.parameters, _CLEAN_UP if text.cleaned else {}
+    tokenizing = python_config(f"{name}-tokenizer", _TEXT, _TOKENS, MAX_BATCH_SIZE, languages)
+    wording = python_config(f"{name}-detokenizer", ids, words, MAX_BATCH_SIZE, cleaned)
+    parameters = _stream_parameters(name, source, variant) | languages | cleaned
+    streaming = python_config(f"{name}-stream", _TEXT, words, MAX_BATCH_SIZE, parameters)
     streaming.model_transaction_policy.decoupled = True
-    _add_arguments(streaming)
+    spoken = (_LANGUAGE,) if text.languages.names else ()
+    _add_optional(tokenizing, spoken)
+    _add_optional(streaming, (*spoken, *_ARGUMENTS))
     _batch(streaming)
     models = (
         (tokenizing, "tokenizer"),
@@ -80,8 +105,8 @@ def write_generation_models(
     )
     for config, template in models:
         _write_model(directory / config.name, config, template)
-        tokenizer.save(str(directory / config.name / VERSION / "tokenizer.json"))
-    write_ensemble(directory / name, _ensemble(name))
+        text.tokenizer.save(str(directory / config.name / VERSION / TOKENIZER))
+    write_ensemble(directory / name, _ensemble(name, spoken))
 
 
 def copy_checkpoint(source: Path, target: Path) -> None:
@@ -104,7 +129,8 @@ def _parameters(source: GenerationSource, variant: Variant) -> dict[str, str]:
 
 
 def _stream_parameters(name: str, source: GenerationSource, variant: Variant) -> dict[str, str]:
-    defaults = {key: value for key, value in source.defaults.items() if key != "beam_width"}  # beams cannot stream
+    single = ("beam_width", NUM_RETURN)  # only one sequence can stream, found without beams
+    defaults = {key: value for key, value in source.defaults.items() if key not in single}
     return {
         "CHECKPOINT": f"../{model_name(name)}/{VERSION}",
         "ENGINE": SERVED_BY[variant.engine],
@@ -113,8 +139,8 @@ def _stream_parameters(name: str, source: GenerationSource, variant: Variant) ->
     }
 
 
-def _add_arguments(config: pb.ModelConfig) -> None:
-    for spec in _ARGUMENTS:
+def _add_optional(config: pb.ModelConfig, specs: Sequence[TensorSpec]) -> None:
+    for spec in specs:
         config.input.append(model_input(spec))
         config.input[-1].optional = True
 
@@ -126,7 +152,7 @@ def _batch(config: pb.ModelConfig) -> None:
         each.allow_ragged_batch = True
 
 
-def _ensemble(name: str) -> pb.ModelConfig:
+def _ensemble(name: str, spoken: Sequence[TensorSpec]) -> pb.ModelConfig:
     arguments = [spec.name for spec in _ARGUMENTS]
     ids = [spec.name for spec in _TOKENS]
     generated = [spec.name for spec in _GENERATED]
@@ -138,11 +164,11 @@ def _ensemble(name: str) -> pb.ModelConfig:
         output=[model_output(spec) for spec in (_WORDS, _LENGTHS, _SCORES)],
         ensemble_scheduling=pb.ModelEnsembling(
             step=[
-                ensemble_step(f"{name}-tokenizer", ["text"], ids),
+                ensemble_step(f"{name}-tokenizer", ["text", *(each.name for each in spoken)], ids),
                 ensemble_step(model_name(name), [*ids, *arguments], generated),
                 ensemble_step(f"{name}-detokenizer", ["output_ids", "sequence_length"], [_WORDS.name]),
             ]
         ),
     )
-    _add_arguments(config)
+    _add_optional(config, (*spoken, *_ARGUMENTS))
     return config

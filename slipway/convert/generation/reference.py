@@ -1,74 +1,117 @@
-"""The reference: greedy ids that transformers generates, one row at a time, with the tokens that tie at each step."""
+"""The reference: ids that transformers generates, one row at a time, searched in several ways, with the tokens that tie
+at each step."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+import warnings
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 
+from slipway.convert.generation.generation_settings import NOT_HONOURED
 from slipway.convert.generation.source import GenerationSource
 from slipway.convert.libraries import load_pretrained
 from slipway.convert.thresholds import TOLERANCE
 from slipway.transformer.temporary_thread import run_in_temporary_thread
 
-NAME: Final = "transformers in float32, one row at a time, greedy"
+NAME: Final = "transformers in float32, one row at a time"
 
 
 @dataclass(frozen=True, slots=True)
 class Generated:
-    """The ids of one row, without start token or prompt, and for each step the tokens that tie for the best score."""
+    """The ids of one row, without start token or prompt, and for each step the tokens that tie for the best score.
+
+    Beam search has no ties of tokens: another hypothesis is as good if it has the same `score`."""
 
     ids: tuple[int, ...]
     ties: tuple[frozenset[int], ...]
+    score: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceSearch:
+    """How a row is searched: `settings` override the checkpoint's own; `seed` selects the random numbers, the same as
+    those of a served model."""
+
+    settings: Mapping[str, Any]
+    seed: int | None = None
 
 
 class ReferenceGenerator:
-    """The checkpoint as transformers runs it."""
+    """The checkpoint as transformers runs it, with the `tokenizer` that stop strings need."""
 
-    def __init__(self, source: GenerationSource) -> None:
-        import transformers
-
+    def __init__(self, source: GenerationSource, tokenizer: Any) -> None:
         self._continues = source.continues
         auto_class = "AutoModelForCausalLM" if source.continues else "AutoModelForSeq2SeqLM"
         self._network: Any = _compute(lambda: load_pretrained(auto_class, source.directory))
         self._network.eval()
+        self._tokenizer = tokenizer
         encoder, decoder = source.spec.encoder, source.decoder
         # The cache of transformers counts the encoder's layers and fails if the decoder has more (5.23).
         self._use_cache = encoder is None or decoder.layers <= encoder.layers
+        self._own = self._own_config(source)
+
+    def _own_config(self, source: GenerationSource) -> Any:
+        """Return the checkpoint's own settings without the unsupported ones, which the report notes."""
+        config = copy.deepcopy(self._network.generation_config)
         checkpoint = source.checkpoint
         ends = list(checkpoint.end_ids) or [source.spec.end_id]
-        # Plain greedy search: replaces the checkpoint's own generation settings.
-        self._network.generation_config = transformers.GenerationConfig(
-            do_sample=False,
-            num_beams=1,
+        config.update(
             eos_token_id=ends,
             pad_token_id=checkpoint.padding_id if checkpoint.padding_id is not None else ends[0],
-            forced_bos_token_id=checkpoint.forced_first_id,
             decoder_start_token_id=None if source.continues else source.spec.start_id,
+            **dict.fromkeys(NOT_HONOURED),
         )
+        if config.do_sample:
+            config.num_beams = 1
+        if source.continues:
+            config.forced_bos_token_id = None
+        for name in ("bad_words_ids", "suppress_tokens", "begin_suppress_tokens", "sequence_bias"):
+            setattr(config, name, getattr(config, name) or None)
+        return config
 
-    def generate(self, ids: np.ndarray, max_tokens: int) -> Generated:
+    def generate(self, ids: np.ndarray, search: ReferenceSearch) -> Generated:
         """Generate from `ids`, int64 [tokens]."""
         import torch
 
+        from slipway.convert.generation.fixed_draws import FixedDraws
+
         row = torch.from_numpy(ids)[None]
+        config = copy.deepcopy(self._own)
+        config.update(**search.settings)
+        self._network.generation_config = config
+        draws = None if search.seed is None else FixedDraws(search.seed)
+        texts = {"tokenizer": self._tokenizer} if config.stop_strings else {}
 
         def generate() -> Any:
-            return self._network.generate(
-                row,
-                attention_mask=torch.ones_like(row),
-                max_new_tokens=max_tokens,
-                use_cache=self._use_cache,
-                output_logits=True,
-                return_dict_in_generate=True,
-            )
+            with draws or nullcontext(), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # about lengths, which the gate makes shorter than the checkpoint's own
+                return self._network.generate(
+                    row,
+                    attention_mask=torch.ones_like(row),
+                    use_cache=self._use_cache,
+                    output_scores=True,
+                    return_dict_in_generate=True,
+                    **texts,
+                )
 
         made = _compute(generate)
         first = row.shape[1] if self._continues else 1
-        ties = tuple(_ties(step[0].numpy()) for step in made.logits)
-        return Generated(tuple(made.sequences[0, first:].tolist()), ties)
+        found = made.sequences[0, first:].tolist()
+        if (config.num_beams or 1) > 1:
+            return Generated(_whole(found, config), (), float(made.sequences_scores[0]))
+        ties = draws.reachable if draws else [_ties(step[0].numpy()) for step in made.scores]
+        return Generated(tuple(found), tuple(ties))
+
+
+def _whole(ids: list[int], config: Any) -> tuple[int, ...]:
+    """Return the ids of the best hypothesis, which transformers pads to the longest one."""
+    end = next((place for place, token in enumerate(ids) if token in config.eos_token_id), len(ids))
+    return tuple(ids[: end + 1])
 
 
 def _compute(job: Callable[[], Any]) -> Any:
@@ -82,7 +125,7 @@ def _compute(job: Callable[[], Any]) -> Any:
     return run_in_temporary_thread(compute)
 
 
-def _ties(logits: np.ndarray) -> frozenset[int]:
-    best = logits.max()  # sums in another order differ by less than a tenth of the tolerance on real models
-    near = np.flatnonzero(logits >= best - TOLERANCE * max(1.0, float(np.abs(best))))
+def _ties(scores: np.ndarray) -> frozenset[int]:
+    best = scores.max()  # sums in another order differ by less than a tenth of the tolerance on real models
+    near = np.flatnonzero(scores >= best - TOLERANCE * max(1.0, float(np.abs(best))))
     return frozenset(near.tolist())

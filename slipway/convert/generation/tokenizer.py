@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from slipway.convert.generation.source import GenerationSource
 from slipway.convert.tokenizer import copy_tokenizer, disagreement, open_reference
 from slipway.errors import SlipwayError, invalid
+from slipway.runtime.pieces import clean_up
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -20,8 +21,16 @@ _NO_LIMIT: Final = 1 << 20
 def load_reference(source: GenerationSource) -> Any:
     """Return the tokenizer as `transformers` opens it; raise `SlipwayError` if it is missing or has no fast version."""
     tokenizer = open_reference(source.directory, partial(_no_tokenizer, source.directory))
-    tokenizer.truncation_side = "left" if source.continues else "right"
+    if "truncation_side" not in tokenizer.init_kwargs:  # the end of a prompt matters most
+        tokenizer.truncation_side = "left" if source.continues else "right"
     return tokenizer
+
+
+def cleans_up(reference: Any) -> bool:
+    """Return whether transformers removes the spaces before punctuation when it decodes; for BPE it does not."""
+    forced = reference.clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output
+    bpe = type(reference.backend_tokenizer.model).__name__ == "BPE"
+    return bool(reference.clean_up_tokenization_spaces) and (not bpe or bool(forced))
 
 
 def _no_tokenizer(directory: Path, reason: str) -> SlipwayError:
@@ -45,13 +54,23 @@ def check_tokenizer(source: GenerationSource, tokenizer: Tokenizer, reference: A
         found = tokenizer.encode(text).ids
         if found != list(reference(text, **limit)["input_ids"]):
             raise disagreement(text)
-        if not source.continues and max(found, default=0) >= source.spec.encoder.vocabulary:  # type: ignore[union-attr]
+        if max(found, default=0) >= source.spec.input_stack.vocabulary:
             raise invalid(f"the tokenizer returns id {max(found)}, which is outside the model's vocabulary")
 
 
+def vocabulary_notes(source: GenerationSource, tokenizer: Tokenizer) -> list[str]:
+    """Return a note if the tokenizer has tokens that the model lacks."""
+    known, largest = source.spec.input_stack.vocabulary, max(tokenizer.get_vocab().values(), default=0)
+    if largest < known:
+        return []
+    note = f"the tokenizer has ids up to {largest}, but the model's vocabulary has {known}"
+    return [f"{note}: requests whose text contains one outside it are refused"]
+
+
 def check_text(tokenizer: Tokenizer, reference: Any, ids: Sequence[int]) -> None:
-    """Raise `SlipwayError` unless both tokenizers decode `ids` to the same text."""
+    """Raise `SlipwayError` unless the served models and transformers decode `ids` to the same text."""
     ours = tokenizer.decode(list(ids), skip_special_tokens=True)
-    theirs = reference.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    ours = clean_up(ours) if cleans_up(reference) else ours
+    theirs = reference.decode(list(ids), skip_special_tokens=True)
     if ours != theirs:
         raise invalid(f"the exported tokenizer decodes to {ours[:60]!r}, but transformers decodes to {theirs[:60]!r}")

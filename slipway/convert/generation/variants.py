@@ -11,6 +11,8 @@ from slipway.convert.options import AUTO, ConvertOptions
 from slipway.convert.variants import Skipped, Variant, select
 from slipway.errors import invalid
 from slipway.machine import has_bfloat16
+from slipway.runtime.arguments import BASE, FORCED, decoding_of, default_values
+from slipway.runtime.settings import read_fixed_settings
 from slipway.transformer.ctranslate2 import support
 from slipway.transformer.generation import Decoding, SequenceRequest
 from slipway.transformer.options import INSTALL, installed
@@ -50,12 +52,20 @@ def _obstacle(row: Variant, source: GenerationSource) -> str:
     if not installed(row.engine):
         return f"{row.engine} is not installed: {INSTALL}"
     if row.engine == "ctranslate2":
-        forced = source.checkpoint.forced_first_id
-        usual = Decoding(1, forced=() if forced is None else (forced,))
         reason = support.why_not(source.spec) or support.refusal(
-            source.spec, SequenceRequest(np.ones(1, np.int64), usual)
+            source.spec, SequenceRequest(np.ones(1, np.int64), _usual(source))
         )
         return f"not supported by CTranslate2: {reason}" if reason else ""
     if row.precision == "bf16" and not has_bfloat16():
         return "this CPU has no bfloat16 instructions"
     return ""
+
+
+def _usual(source: GenerationSource) -> Decoding:
+    """Return greedy search with the settings of the checkpoint that hold for every request."""
+    values = BASE | {"max_tokens": 1}
+    if FORCED in source.defaults:
+        values[FORCED] = default_values(source.defaults)[FORCED]
+    rules = read_fixed_settings(source.defaults).rules
+    ends = source.checkpoint.end_ids or (source.spec.end_id,)
+    return decoding_of(values, most_tokens=1, start_id=source.spec.start_id, end_ids=ends, rules=rules)

@@ -2,16 +2,21 @@
 generated_text BYTES [rows, sequences].
 
 Written by `slipway convert`; runs in Slipway and in NVIDIA Triton (needs `tokenizers` and `numpy`). Special tokens are
-omitted, as in `decode(..., skip_special_tokens=True)` of transformers.
+omitted, as in `decode(..., skip_special_tokens=True)` of transformers. If the checkpoint's tokenizer removes the spaces
+before punctuation, the config's parameter CLEAN_UP is 1.
 """
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
 from tokenizers import Tokenizer
+
+# The spaces that `clean_up_tokenization_spaces` of transformers removes, in its order.
+APART = (" .", " ?", " !", " ,", " ' ", " n't", " 'm", " 's", " 've", " 're")
 
 
 class TritonPythonModel:
@@ -19,6 +24,8 @@ class TritonPythonModel:
 
     def initialize(self, args: dict[str, str]) -> None:
         """Open tokenizer.json, which is next to this file."""
+        parameters = json.loads(args["model_config"]).get("parameters", {})
+        self.cleaned = parameters.get("CLEAN_UP", {}).get("string_value") == "1"
         directory = Path(args["model_repository"], args["model_version"])
         self.tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
 
@@ -32,6 +39,14 @@ class TritonPythonModel:
         lengths = pb_utils.get_input_tensor_by_name(request, "sequence_length").as_numpy()
         rows = ids.reshape(lengths.size, -1) if lengths.size else []
         kept = [row[:length].tolist() for row, length in zip(rows, lengths.ravel())]
+        decoded = self.tokenizer.decode_batch(kept, skip_special_tokens=True)
         texts = np.empty(lengths.size, dtype=np.object_)
-        texts[:] = [text.encode("utf-8") for text in self.tokenizer.decode_batch(kept, skip_special_tokens=True)]
+        texts[:] = [(clean_up(text) if self.cleaned else text).encode("utf-8") for text in decoded]
         return pb_utils.InferenceResponse([pb_utils.Tensor("generated_text", texts.reshape(lengths.shape))])
+
+
+def clean_up(text: str) -> str:
+    """Return a text without the spaces before punctuation and contractions."""
+    for apart in APART:
+        text = text.replace(apart, apart.strip())
+    return text

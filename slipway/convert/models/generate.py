@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from slipway.runtime import GenerationModel, SlipwayError
+from slipway.runtime import GenerationModel, SlipwayError, parameter_arrays
 
 FINAL = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
 
@@ -42,9 +42,10 @@ class TritonPythonModel:
         return [None] * len(requests)
 
     def arrays(self, request: pb_utils.InferenceRequest) -> dict[str, np.ndarray]:
-        """Return the inputs that are present in the request."""
+        """Return the inputs and parameters that are present in the request."""
         tensors = {name: pb_utils.get_input_tensor_by_name(request, name) for name in self.names}
-        return {name: tensor.as_numpy() for name, tensor in tensors.items() if tensor is not None}
+        given = {name: tensor.as_numpy() for name, tensor in tensors.items() if tensor is not None}
+        return {**parameter_arrays(request.parameters()), **given}
 
     def finalize(self) -> None:
         """Release the engine."""

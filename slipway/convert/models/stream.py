@@ -16,7 +16,7 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 from tokenizers import Tokenizer
 
-from slipway.runtime import Code, GenerationModel, SlipwayError, TextPieces
+from slipway.runtime import Code, GenerationModel, SlipwayError, SourceLanguage, TextPieces, parameter_arrays
 
 FINAL = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
 
@@ -29,9 +29,11 @@ class TritonPythonModel:
         config = json.loads(args["model_config"])
         parameters = {key: value["string_value"] for key, value in config["parameters"].items()}
         self.names = [each["name"] for each in config["input"] if each["name"] != "text"]
+        self.cleaned = parameters.get("CLEAN_UP") == "1"
         self.prompt = parameters.get("PROMPT", "")
         directory = Path(args["model_repository"])
         self.tokenizer = Tokenizer.from_file(str(directory / args["model_version"] / "tokenizer.json"))
+        self.language = SourceLanguage(self.tokenizer, parameters)
         checkpoint = directory.resolve() / parameters["CHECKPOINT"]
         try:
             self.model = GenerationModel(checkpoint, parameters, name=args["model_name"])
@@ -42,7 +44,7 @@ class TritonPythonModel:
         """Generate for all requests together."""
         asked = []
         for request in requests:
-            sink = PieceSink(request, self.tokenizer)
+            sink = PieceSink(request, TextPieces(self.tokenizer, cleaned=self.cleaned))
             try:
                 asked.append((self.arrays(request), sink))
             except SlipwayError as error:
@@ -60,7 +62,9 @@ class TritonPythonModel:
             raise SlipwayError(Code.INVALID_ARG, f"input 'text' is not valid UTF-8: {error}") from error
         tensors = {name: pb_utils.get_input_tensor_by_name(request, name) for name in self.names}
         arrays = {name: tensor.as_numpy() for name, tensor in tensors.items() if tensor is not None}
-        return {"input_ids": np.array([self.tokenizer.encode(text).ids], dtype=np.int64), **arrays}
+        arrays = {**parameter_arrays(request.parameters()), **arrays}
+        ids = self.language.ids(self.tokenizer.encode(text), self.language.asked(arrays))
+        return {"input_ids": np.array([ids], dtype=np.int64), **arrays}
 
     def finalize(self) -> None:
         """Release the engine."""
@@ -70,9 +74,9 @@ class TritonPythonModel:
 class PieceSink:
     """Sends the text generated for one request in pieces."""
 
-    def __init__(self, request: pb_utils.InferenceRequest, tokenizer: Tokenizer) -> None:
+    def __init__(self, request: pb_utils.InferenceRequest, pieces: TextPieces) -> None:
         self.sender = request.get_response_sender()
-        self.pieces = TextPieces(tokenizer)
+        self.pieces = pieces
 
     def token(self, row: int, token: int) -> bool:
         """Send the text that the token completes; return True, which stops the row, once the request is cancelled."""

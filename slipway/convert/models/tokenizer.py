@@ -2,12 +2,15 @@
 
 Written by `slipway convert`; runs in Slipway and in NVIDIA Triton (needs `tokenizers` and `numpy`). Truncation to the
 model's length and padding to the longest row of a request are set in tokenizer.json. The config's parameters add text:
-PROMPT is put before every text, of a pair before the first; with HYPOTHESIS, every text is paired with every label,
-and the ids have one more dimension, [rows, labels, tokens].
+PROMPT is put before every text, or before the first text of a pair; with HYPOTHESIS, every text is paired with every
+label, and the ids have one more dimension, [rows, labels, tokens]. With source_languages, a list of token names, the
+token of source_language is added to each text; the optional input of that name (or a parameter of the request) selects
+another.
 """
 
 from __future__ import annotations
 
+import difflib
 import json
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,8 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 from tokenizers import Tokenizer
 
+LANGUAGE = "source_language"
+LANGUAGE_NAMES = (LANGUAGE, "src_lang")  # as a parameter
 FIELDS = {"input_ids": "ids", "attention_mask": "attention_mask", "token_type_ids": "type_ids"}
 
 
@@ -28,10 +33,12 @@ class TritonPythonModel:
         parameters = {key: value["string_value"] for key, value in config["parameters"].items()}
         version_directory = Path(args["model_repository"], args["model_version"])
         self.tokenizer = Tokenizer.from_file(str(version_directory / "tokenizer.json"))
-        self.inputs = [each["name"] for each in config["input"]]
+        self.inputs = [each["name"] for each in config["input"] if each["name"] != LANGUAGE]
         self.names = [each["name"] for each in config["output"]]
         self.prompt = parameters.get("PROMPT", "")
         self.hypothesis = parameters.get("HYPOTHESIS", "")
+        self.languages = parameters.get("source_languages", "").split()
+        self.usual_language = self.tokenizer.token_to_id(parameters.get(LANGUAGE, ""))
 
     def execute(self, requests: list[pb_utils.InferenceRequest]) -> list[pb_utils.InferenceResponse]:
         """Respond to each request separately, so that one bad text does not fail the others."""
@@ -42,11 +49,28 @@ class TritonPythonModel:
         try:
             columns = [self.texts(request, name) for name in self.inputs]
             shape, texts = self.together(columns)
+            languages = self.asked_languages(request, len(texts)) if self.languages else []
         except ValueError as error:
             refusal = pb_utils.TritonError(str(error), pb_utils.TritonError.INVALID_ARG)
             return pb_utils.InferenceResponse(error=refusal)
         encodings = self.tokenizer.encode_batch(texts)
-        return pb_utils.InferenceResponse([self.tensor(name, encodings, shape) for name in self.names])
+        return pb_utils.InferenceResponse([self.tensor(name, encodings, shape, languages) for name in self.names])
+
+    def asked_languages(self, request: pb_utils.InferenceRequest, rows: int) -> list[str]:
+        """Return the language of each row, [] if the request does not set one; raise ValueError if one is unknown."""
+        tensor = pb_utils.get_input_tensor_by_name(request, LANGUAGE)
+        if tensor is not None:
+            names = self.texts(request, LANGUAGE).ravel().tolist()
+        else:
+            parameters = json.loads(request.parameters() or "{}")
+            names = [str(parameters[name]) for name in LANGUAGE_NAMES if name in parameters][:1]
+        for name in names:
+            if name not in self.languages:
+                near = difflib.get_close_matches(name, self.languages, n=1) or self.languages[:1]
+                raise ValueError(f"source language '{name}' is unknown: did you mean '{near[0]}'?")
+        if len(names) not in (0, 1, rows):
+            raise ValueError(f"input '{LANGUAGE}' has {len(names)} values for {rows} rows, expected one per row")
+        return names * rows if len(names) == 1 else names
 
     def texts(self, request: pb_utils.InferenceRequest, name: str) -> np.ndarray:
         """Return one input as an array of str; raise ValueError if it is not valid UTF-8."""
@@ -76,10 +100,19 @@ class TritonPythonModel:
             return first.shape[:1], [(self.prompt + one, other) for one, other in zip(first.ravel(), seconds)]
         return first.shape[:1], [self.prompt + text for text in first.ravel()]
 
-    def tensor(self, name: str, encodings: list[Any], shape: tuple[int, ...]) -> pb_utils.Tensor:
+    def in_language(self, encoding: Any, language: str) -> list[int]:
+        """Return the ids with the token of `language` in place of the default one."""
+        other = self.tokenizer.token_to_id(language) or 0  # every name in the config has an id
+        pairs = zip(encoding.ids, encoding.special_tokens_mask)
+        return [other if special and token == self.usual_language else token for token, special in pairs]
+
+    def tensor(self, name: str, encodings: list[Any], shape: tuple[int, ...], languages: list[str]) -> pb_utils.Tensor:
         """Return one output; `offsets` are character positions in the last text, -1 for tokens outside it."""
+        rows: list[Any]
         if name == "offsets":
             rows = [offsets(encoding, len(self.inputs) - 1) for encoding in encodings]
+        elif name == "input_ids" and languages:
+            rows = [self.in_language(encoding, language) for encoding, language in zip(encodings, languages)]
         else:
             rows = [getattr(encoding, FIELDS[name]) for encoding in encodings]
         array = np.array(rows, dtype=np.int64)

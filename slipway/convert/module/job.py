@@ -196,7 +196,7 @@ def _inputs(work: _Work) -> tuple[IoTensor, ...]:
     if ONNX not in work.artefacts:
         return work.io.listed(work.listed) if work.listed else work.io.inputs
     session, _ = onnx_runner(work.artefacts[ONNX])
-    graph = graph_of(session)
+    graph = graph_of(session, work.artefacts[ONNX])
     inputs = served_inputs(work.io, work.listed, graph)
     vanished = [each.name for each in work.io.inputs if each.name not in graph.inputs]
     if vanished:

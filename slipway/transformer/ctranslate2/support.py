@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from slipway.transformer.generation import Decoding, Search, SequenceRequest
+from slipway.transformer.generation import Decoding, Search, SequenceRequest, TransformersRules
 from slipway.transformer.spec import Languages, Positions, Stack, Transformer
 
 LARGEST_VARIABLE: Final = 2**32 - 1  # the file format stores a variable's size in 32 bits
@@ -126,6 +126,20 @@ def _decoding(decoding: Decoding) -> Iterator[str]:
         yield "forced first tokens"
     if any(len(word) > 1 for word in decoding.bad_words):
         yield "bad words of several tokens"
+    if decoding.rules is not None:
+        yield from _transformers(decoding, decoding.rules)
+
+
+def _transformers(decoding: Decoding, rules: TransformersRules) -> Iterator[str]:
+    """Yield what the library does differently: it bans tokens before it normalises, and only one end token."""
+    if rules.change_scores:
+        yield "score processors that exist only in transformers"
+    if decoding.min_tokens > 0 and len(rules.end_ids) > 1:
+        yield "a minimum length with several end tokens"
+    if decoding.search is Search.HUGGING_FACE and decoding.min_tokens > 0:
+        yield "a minimum length in beam search as in transformers"
+    if decoding.search is Search.HUGGING_FACE and rules.stop_texts is not None:
+        yield "stop texts in beam search"
 
 
 def _beam(decoding: Decoding) -> Iterator[str]:

@@ -18,11 +18,14 @@ from slipway.errors import internal
 from slipway.transformer.decoding import greedy
 from slipway.transformer.decoding.decoding_row import DecodingRow, open_row
 from slipway.transformer.decoding.hypothesis import GeneratedSequence
+from slipway.transformer.decoding.logits_processor import RowContext
 from slipway.transformer.generation import Decoding, GenerationListener
 
 
 class DecodingBatch:
     """The hypotheses of several rows; those of one row are adjacent, and rows keep their order.
+
+    `sources` are the ids that an encoder has read, for the rules of transformers that use them; by default the prompts.
 
     `rows` and `tokens` are int64 [n] on the device: the row that each hypothesis belongs to, and the token to feed
     next. `alive` is False when every row is finished. Raises an internal error for values that no rule accepts.
@@ -35,6 +38,7 @@ class DecodingBatch:
         listener: GenerationListener,
         *,
         device: torch.device | str,
+        sources: Sequence[Sequence[int]] | None = None,
     ) -> None:
         if len(decodings) != len(prompts) or not all(len(prompt) for prompt in prompts):
             raise internal(f"{len(decodings)} rows to decode need the same number of non-empty prompts")
@@ -44,8 +48,8 @@ class DecodingBatch:
         self._slots: list[GeneratedSequence | DecodingRow] = [
             GeneratedSequence(index, decoding, listener)
             if greedy.is_plain(decoding)
-            else open_row(index, decoding, prompt, listener, self._device)
-            for index, (decoding, prompt) in enumerate(zip(decodings, prompts, strict=True))
+            else open_row(index, decoding, RowContext(prompt, source, self._device), listener)
+            for index, (decoding, prompt, source) in enumerate(zip(decodings, prompts, sources or prompts, strict=True))
         ]
         self._widths = [1] * len(self._slots)
         self.rows = torch.arange(len(self._slots), device=self._device)
@@ -127,5 +131,11 @@ def _check(index: int, decoding: Decoding) -> None:
         problems.append(f"temperature is {decoding.temperature}, expected a finite one that is not negative")
     if not (isfinite(decoding.repetition_penalty) and decoding.repetition_penalty > 0):
         problems.append(f"repetition_penalty is {decoding.repetition_penalty}, expected a finite one above 0")
+    if decoding.rules is not None:
+        penalty, decay = decoding.rules.encoder_repetition_penalty, decoding.rules.exponential_decay
+        if not (isfinite(penalty) and penalty > 0):
+            problems.append(f"encoder_repetition_penalty is {penalty}, expected a finite one above 0")
+        if decay is not None and not (isfinite(decay[1]) and decay[1] > 0):
+            problems.append(f"the factor of exponential_decay is {decay[1]}, expected a finite one above 0")
     if problems:
         raise internal(f"row {index} cannot be decoded: {'; '.join(problems)}")

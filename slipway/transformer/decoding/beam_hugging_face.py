@@ -32,7 +32,9 @@ class HuggingFaceBeam:
                 self._pool.append((candidate.hypothesis.total / penalty, candidate.hypothesis))
         self._pool.sort(key=lambda entry: entry[0], reverse=True)
         del self._pool[decoding.beam_width :]
-        if last or not alive or self._decided(alive[0].hypothesis.total / penalty):
+        if last or not alive or self._decided(alive[0].hypothesis.total, length):
+            if not self._pool:  # every continuation is forbidden
+                self._pool = [(hypothesis.total / penalty, hypothesis) for hypothesis in self.hypotheses]
             figures = decoding.log_probabilities
             return BeamUpdate(finished=[hypothesis.result(score, figures=figures) for score, hypothesis in self._pool])
         self.hypotheses = [candidate.hypothesis for candidate in alive]
@@ -44,19 +46,28 @@ class HuggingFaceBeam:
         FasterTransformer's diversity adds its rate once per rank that a candidate has among its siblings.
         """
         width = self._decoding.beam_width
+        rules = self._decoding.rules
         everything = len(self.hypotheses) * distribution.logits.shape[-1]
-        per_parent = 2 * width
+        per_parent = (2 if rules is None else max(2, 1 + len(rules.end_ids))) * width
         while True:
             candidates = distribution.best(
                 self.hypotheses, per_parent, per_parent=per_parent, per_rank=self._decoding.diversity
             )
             alive = [candidate for candidate in candidates if not self._end.met(candidate.hypothesis.ids)][:width]
-            if len(alive) == width or per_parent >= everything or not self._decoding.stop_words:
+            # transformers does not look further: it goes on with fewer hypotheses if stop texts end the others
+            enough = len(alive) == width or per_parent >= everything or not self._decoding.stop_words
+            if enough or rules is not None:
                 return candidates, alive
             per_parent *= 2
 
-    def _decided(self, best_alive: float) -> bool:
-        """Return whether the pool is full and, unless that is enough, no alive hypothesis beats it at this length."""
-        if len(self._pool) < self._decoding.beam_width:
+    def _decided(self, best_total: float, length: int) -> bool:
+        """Return whether the pool is full and, unless that is enough, no alive hypothesis can beat it."""
+        decoding = self._decoding
+        if len(self._pool) < decoding.beam_width:
             return False
-        return self._decoding.early_stopping or best_alive <= self._pool[-1][0]
+        never = decoding.rules is not None and decoding.rules.never_early and decoding.length_penalty > 0
+        reached = decoding.max_tokens if never else length
+        return (
+            decoding.early_stopping
+            or best_total / power_penalty(reached, decoding.length_penalty) <= (self._pool[-1][0])
+        )

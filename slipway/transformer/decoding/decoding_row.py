@@ -14,9 +14,10 @@ from slipway.transformer.decoding.beam_hugging_face import HuggingFaceBeam
 from slipway.transformer.decoding.beam_lightseq import LightSeqBeam
 from slipway.transformer.decoding.branches import GreedyBranches
 from slipway.transformer.decoding.hypothesis import GeneratedSequence
-from slipway.transformer.decoding.logits_processor import LogitsProcessor
-from slipway.transformer.decoding.sampling import TokenSampler
+from slipway.transformer.decoding.logits_processor import LogitsProcessor, RowContext, ScoreProcessor
+from slipway.transformer.decoding.sampling import FilteredSampler, Sampler, TokenSampler
 from slipway.transformer.decoding.scores import normalise
+from slipway.transformer.decoding.transformers_order import TransformersProcessor
 from slipway.transformer.generation import Decoding, GenerationListener, Search
 
 RULES: dict[Search, Callable[[Decoding], SearchRule]] = {
@@ -39,24 +40,28 @@ class DecodingRow(Protocol):
         """
 
 
-def open_row(
-    index: int, decoding: Decoding, prompt: Sequence[int], listener: GenerationListener, device: torch.device
-) -> DecodingRow:
+def open_row(index: int, decoding: Decoding, context: RowContext, listener: GenerationListener) -> DecodingRow:
     """Return a row that has generated nothing yet."""
-    processor = LogitsProcessor(decoding, prompt, device)
+    rules = decoding.rules
+    processor: ScoreProcessor
+    if rules is None:
+        processor = LogitsProcessor(decoding, context.prompt, context.device)
+    else:
+        processor = TransformersProcessor(decoding, rules, context)
     if decoding.search is Search.SAMPLE:
-        return SampledRow(GeneratedSequence(index, decoding, listener), processor)
+        sampler = TokenSampler(decoding) if rules is None else FilteredSampler(decoding, rules)
+        return SampledRow(GeneratedSequence(index, decoding, listener), processor, sampler)
     return SearchedRow(index, decoding, processor, listener)
 
 
 class SampledRow:
     """A row with one hypothesis, sampled or greedy with processed scores."""
 
-    def __init__(self, sequence: GeneratedSequence, processor: LogitsProcessor) -> None:
+    def __init__(self, sequence: GeneratedSequence, processor: ScoreProcessor, sampler: Sampler) -> None:
         self.index = sequence.index
         self._sequence = sequence
         self._processor = processor
-        self._sampler = TokenSampler(sequence.decoding)
+        self._sampler = sampler
 
     def step(self, logits: Tensor) -> tuple[Sequence[int], Sequence[int]]:
         """Choose the next token and report it."""
@@ -72,11 +77,10 @@ class SampledRow:
 class SearchedRow:
     """A row with several hypotheses and a search rule."""
 
-    def __init__(
-        self, index: int, decoding: Decoding, processor: LogitsProcessor, listener: GenerationListener
-    ) -> None:
+    def __init__(self, index: int, decoding: Decoding, processor: ScoreProcessor, listener: GenerationListener) -> None:
         self.index = index
         self._end_id = decoding.end_id
+        self._of_probabilities = decoding.rules is not None  # whether the processor changes log-probabilities or logits
         self._processor = processor
         self._listener = listener
         self._rule = RULES[decoding.search](decoding)
@@ -86,11 +90,20 @@ class SearchedRow:
         if not self._listener.wanted(self.index):
             self._listener.done(self.index, [])
             return (), ()
-        changed = self._processor.apply(logits, [hypothesis.ids for hypothesis in self._rule.hypotheses])
-        ends = torch.full((len(logits),), self._end_id, device=logits.device)
-        update = self._rule.advance(Distribution(*normalise(changed, ends)))
+        update = self._rule.advance(self._distribution(logits))
         if update.finished is not None:
             self._listener.done(self.index, list(update.finished))
             return (), ()
         self._processor.follow(update.parents, update.tokens)
         return update.parents, update.tokens
+
+    def _distribution(self, logits: Tensor) -> Distribution:
+        """Return the scores of what follows the hypotheses. FasterTransformer changes logits and normalises the result;
+        transformers changes log-probabilities and does not normalise them again."""
+        generated = [hypothesis.ids for hypothesis in self._rule.hypotheses]
+        ends = torch.full((len(logits),), self._end_id, device=logits.device)
+        if not self._of_probabilities:
+            return Distribution(*normalise(self._processor.apply(logits, generated), ends))
+        scores, totals = normalise(logits, ends)
+        changed = self._processor.apply(scores - totals.unsqueeze(-1), generated)
+        return Distribution(changed.nan_to_num(nan=-torch.inf, neginf=-torch.inf), torch.zeros_like(totals))

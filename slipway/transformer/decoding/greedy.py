@@ -10,7 +10,7 @@ from torch import Tensor
 
 from slipway.transformer.decoding.hypothesis import GeneratedSequence
 from slipway.transformer.decoding.scores import normalise
-from slipway.transformer.generation import Decoding, Search
+from slipway.transformer.generation import Decoding, Search, TransformersRules
 
 
 def is_plain(decoding: Decoding) -> bool:
@@ -23,7 +23,13 @@ def is_plain(decoding: Decoding) -> bool:
         and decoding.presence_penalty == 0.0
         and not decoding.bad_words
         and not decoding.forced
+        and (decoding.rules is None or not _changed(decoding, decoding.rules))
     )
+
+
+def _changed(decoding: Decoding, rules: TransformersRules) -> bool:
+    """Return whether the rules change the scores; the fast path bans only one end token before the minimum length."""
+    return rules.change_scores or (decoding.min_tokens > 0 and len(rules.end_ids) > 1)
 
 
 def pick(logits: Tensor, sequences: Sequence[GeneratedSequence]) -> Iterator[tuple[int, float]]:

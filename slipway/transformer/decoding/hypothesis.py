@@ -17,15 +17,18 @@ _LARGEST_EXPONENT = 700.0  # exp(709) is the largest float
 
 
 class EndCondition:
-    """When a hypothesis is complete: at the end token, or when it ends with one of the stop words."""
+    """When a hypothesis is complete: at the end token, or when it ends with one of the stop words or texts."""
 
     def __init__(self, decoding: Decoding) -> None:
         self._end_id = decoding.end_id
         self._stop_words = StopWords.of(decoding.stop_words)
+        self._stop_texts = None if decoding.rules is None else decoding.rules.stop_texts
 
     def met(self, ids: Sequence[int]) -> bool:
         """Return whether the last of `ids` completes a hypothesis."""
-        return ids[-1] == self._end_id or self._stop_words.match(ids)
+        if ids[-1] == self._end_id or self._stop_words.match(ids):
+            return True
+        return self._stop_texts is not None and self._stop_texts.met(ids)
 
 
 class GeneratedSequence:

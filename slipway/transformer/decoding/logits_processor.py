@@ -7,6 +7,8 @@ the scores of one row's hypotheses [n, vocabulary]; the caller's tensor is never
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -17,8 +19,28 @@ from slipway.transformer.generation import Decoding
 _TEMPERATURE_EPSILON = 1e-6  # FasterTransformer's: a temperature of 0 means greedy search, not a division by zero
 
 
+@dataclass(frozen=True, slots=True)
+class RowContext:
+    """What precedes the generated ids of a row: the prompt of the decoder, and the input of the encoder (or the prompt
+    again); and the device of its scores."""
+
+    prompt: Sequence[int]
+    source: Sequence[int]
+    device: torch.device
+
+
+class ScoreProcessor(Protocol):
+    """Changes the scores of one row's hypotheses."""
+
+    def apply(self, scores: Tensor, generated: Sequence[Sequence[int]]) -> Tensor:
+        """Return the scores [n, vocabulary] to select from; `generated` has the ids of each hypothesis."""
+
+    def follow(self, parents: Sequence[int], tokens: Sequence[int]) -> None:
+        """Remember that hypothesis i now continues the former `parents[i]` with `tokens[i]`."""
+
+
 class LogitsProcessor:
-    """The changes that one row asks for, and the ids that each of its hypotheses has seen."""
+    """The changes that one row requests, and the ids that each of its hypotheses has seen."""
 
     def __init__(self, decoding: Decoding, prompt: Sequence[int], device: torch.device) -> None:
         self._decoding = decoding

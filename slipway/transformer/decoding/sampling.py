@@ -7,23 +7,81 @@ does not depend on its batch-mates, and the random numbers are the same on every
 from __future__ import annotations
 
 from math import inf
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from slipway.transformer.generation import Decoding
+from slipway.transformer.decoding.sampling_filters import filters
+from slipway.transformer.generation import Decoding, TransformersRules
 
 MOST_CANDIDATES = 1024  # FasterTransformer's largest top_k
 _WIDTHS = (64, 1024)  # the nucleus is searched for among this many best tokens before all are sorted (0.1, 0.5, 3 ms)
 
 
+class Sampler(Protocol):
+    """How one row chooses its next token."""
+
+    def choose(self, logits: Tensor, total: Tensor) -> tuple[int, float, float]:
+        """Return a token of the scores float32 [vocabulary], its log-probability, and the figure reported for it."""
+
+
+class UniformDraws:
+    """The random numbers of one row, in [0, 1), independent of the batch."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = torch.Generator().manual_seed(seed % 2**64)
+
+    def next(self) -> float:
+        """Return the next number."""
+        return float(torch.rand((), generator=self._random, dtype=torch.float64))
+
+
+class FilteredSampler:
+    """How a row chooses under the rules of transformers: the best token, or a draw from those that the filters keep.
+
+    A draw follows the order of the vocabulary, not that of the probabilities, so ties do not affect it.
+    """
+
+    def __init__(self, decoding: Decoding, rules: TransformersRules) -> None:
+        self._draws = decoding.top_k > 0 or decoding.top_p > 0.0
+        self._temperature = decoding.temperature
+        self._filters = filters(decoding, rules)
+        self._random = UniformDraws(decoding.seed)
+
+    def choose(self, logits: Tensor, total: Tensor) -> tuple[int, float, float]:
+        """Return a token of the scores float32 [vocabulary], its log-probability, and the figure reported for it: its
+        log-probability among the tokens that the filters keep."""
+        if not self._draws:
+            best, index = logits.max(dim=-1)
+            figure = float(best.double() - total.double())
+            return int(index), figure, figure
+        scores = logits / self._temperature
+        filtered = scores.unsqueeze(0)
+        for each in self._filters:
+            filtered = each(filtered)
+        token, share = drawn(filtered[0], self._random.next())
+        return token, float(scores[token].double() - torch.logsumexp(scores.double(), dim=-1)), share
+
+
+def drawn(scores: Tensor, point: float) -> tuple[int, float]:
+    """Return the token of float32 [vocabulary] at which the cumulative probability from id 0 exceeds `point`, and its
+    own log-probability."""
+    shares = scores.double().softmax(dim=-1)
+    sums = shares.cumsum(dim=-1)
+    place = int(torch.searchsorted(sums, sums[-1] * point, right=True))
+    last = int(shares.nonzero()[-1])  # rounding may leave the sum a little below 1
+    token = min(place, last)
+    return token, float(shares[token].log())
+
+
 class TokenSampler:
-    """One row's sampling settings and random numbers."""
+    """One row's sampling settings and random numbers, as in FasterTransformer."""
 
     def __init__(self, decoding: Decoding) -> None:
         self._top_k = 1 if not (decoding.top_k or decoding.top_p) else min(decoding.top_k, MOST_CANDIDATES)
         self._nucleus = Nucleus(decoding)
-        self._random = torch.Generator().manual_seed(decoding.seed % 2**64)
+        self._random = UniformDraws(decoding.seed)
 
     def choose(self, logits: Tensor, total: Tensor) -> tuple[int, float, float]:
         """Choose a token by the scores float32 [vocabulary]; return it, its log-probability and the figure to report.
@@ -36,7 +94,7 @@ class TokenSampler:
             token, figure = int(index), float(best.double() - total.double())
             self._nucleus.follow(token)
             return token, figure, figure
-        point = float(torch.rand((), generator=self._random, dtype=torch.float64)) * self._nucleus.mass
+        point = self._random.next() * self._nucleus.mass
         draw = self._among_best if self._top_k else self._in_nucleus
         token, log_probability, figure = draw(logits, total, point)
         self._nucleus.follow(token)

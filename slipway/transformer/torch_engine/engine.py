@@ -153,7 +153,8 @@ class TorchEngine:
         decodings = [row.decoding for row in rows if row.decoding is not None]
         with_encoder = self._spec.encoder is not None
         prompts = [[row.decoding.start_id] if with_encoder and row.decoding else row.ids.tolist() for row in rows]
-        batch = DecodingBatch(decodings, prompts, listener, device=self._device)
+        sources = [row.ids.tolist() for row in rows]
+        batch = DecodingBatch(decodings, prompts, listener, device=self._device, sources=sources)
         state, scores = self._begin(network, rows, batch)
         steps = choose_step_runner(network, state, rows)
         while True:

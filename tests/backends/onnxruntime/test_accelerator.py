@@ -124,10 +124,11 @@ def test_a_parameter_that_makes_no_sense_fails_the_load(tmp_path, given):
     assert value in message
 
 
-def test_other_devices_and_unknown_parameters_are_warned_of(caplog):
+def test_other_devices_and_unknown_parameters_are_warned_of(tmp_path, caplog):
+    directory = graphs.two_outputs(tmp_path)
     with caplog.at_level(logging.WARNING, "slipway.onnxruntime"):
-        accelerator_properties("m", {"device_type": "GPU_FP16", "cache_dir": "x"})
-    assert caplog.messages == [
+        load(directory, accelerated(device_type="GPU_FP16", cache_dir="x"))
+    assert messages(caplog) == [
         "model 'm': parameter 'cache_dir' of accelerator 'openvino' is ignored",
         "model 'm': device_type GPU_FP16 is ignored, the model runs on the CPU",
     ]

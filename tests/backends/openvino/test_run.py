@@ -34,7 +34,7 @@ def test_every_datatype_of_numbers_passes_through_a_graph(tmp_path, row):
 
 def test_strings_are_refused_with_the_backend_that_takes_them(tmp_path):
     directory = graphs.identity(tmp_path, TensorProto.STRING)
-    with pytest.raises(SlipwayError, match="serve graphs with string inputs or outputs by the backend onnxruntime"):
+    with pytest.raises(SlipwayError, match="for string inputs or outputs, use the backend onnxruntime"):
         load(directory, file="model.onnx")
 
 

@@ -182,13 +182,22 @@ def test_an_output_index_that_does_not_exist_is_an_error(tmp_path):
     )
 
 
-def test_completion_finds_a_torch_export_file_and_says_that_the_rest_must_be_written(tmp_path, caplog):
-    modules.export(tmp_path, modules.Same(), (torch.ones(2),))
+def test_completion_of_torchscript_says_that_inputs_and_outputs_must_be_written(tmp_path, caplog):
+    modules.script(tmp_path, modules.Same())
     config = parse("")
     with caplog.at_level(logging.WARNING, "slipway.pytorch"):
         PyTorchBackend().complete(config, completion(tmp_path))
-    assert config == parse('default_model_filename: "model.pt2"')
-    assert "auto-complete for 'm': not supported for pytorch backend" in caplog.text
+    assert config == parse('default_model_filename: "model.pt"')
+    assert "write the inputs and outputs into config.pbtxt" in caplog.text
+
+
+def test_completion_finds_a_torch_export_file_and_fills_in_what_it_takes_and_gives(tmp_path):
+    modules.export(tmp_path, modules.SimpleNet(), (torch.zeros(3, 2),), rows=True)
+    config = parse("")
+    PyTorchBackend().complete(config, completion(tmp_path))
+    assert (config.max_batch_size, config.default_model_filename) == (4, "model.pt2")
+    tensors = [(each.name, list(each.dims)) for each in (*config.input, *config.output)]
+    assert tensors == [("x", [2]), ("OUTPUT__0", [2])]
 
 
 @pytest.mark.parametrize(("text", "kind"), [("", "input"), (tensor("input", "x", [2]), "output")])

@@ -65,10 +65,25 @@ def test_a_shape_mismatch_without_batching():
     )
 
 
-def test_a_variable_output_must_be_declared_variable_a_variable_input_need_not():
+def test_a_size_that_an_output_may_have_is_not_a_contradiction():
     fixed = 'output { name: "u" data_type: TYPE_FP32 dims: [5] } '
-    assert "tensor 'u': the model expects 2 dimensions (shape [-1,-1])" in refused(GOOD + fixed)
+    check_config(parse(GOOD + fixed), GRAPH)
     check_config(parse(GOOD + fixed.replace("5", "-1")), GRAPH)
+    check_config(parse(GOOD.replace(Y, Y.replace("[2]", "[-1]"))), GRAPH)
+    assert "tensor 'y': the model expects 2 dimensions (shape [-1,2])" in refused(
+        GOOD.replace(Y, Y.replace("[2]", "[3]"))
+    )
+
+
+def test_an_input_that_takes_one_size_may_not_be_declared_variable():
+    assert "tensor 'x': the model expects 2 dimensions (shape [-1,2])" in refused(
+        GOOD.replace(X, X.replace("[2]", "[-1]"))
+    )
+
+
+def test_of_a_tensor_without_a_rank_every_shape_may_be_declared():
+    unknown = GraphTensor("y", "TYPE_FP32", (), ranked=False)
+    check_config(parse(X + Y.replace("[2]", "[-1, 7]")), Graph(tensors(x=(2,)), {"y": unknown}, {}))
 
 
 def test_a_graph_with_a_fixed_first_dimension_cannot_batch():

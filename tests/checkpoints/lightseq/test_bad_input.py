@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import struct
 import sys
 from dataclasses import replace
@@ -187,6 +188,24 @@ def test_a_file_that_is_not_hdf5_is_refused(data, tmp_path):
     path = tmp_path / "model.hdf5"
     path.write_bytes(data)
     assert f"'{path}' is not a readable HDF5 file" in refused(path)
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda data: data[: len(data) // 2], r"it is truncated, with \d+ of \d+ bytes; copy or download it again"),
+        (lambda _: b"version https://git-lfs.github.com/spec/v1\n" * 40, "a Git LFS pointer"),
+    ],
+)
+def test_an_hdf5_that_cannot_be_opened_says_what_happened_to_it(damage, reason, tmp_path):
+    path = tmp_path / "model.hdf5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("a", data=np.zeros(4000, np.float32))
+    path.write_bytes(damage(path.read_bytes()))
+    text = refused(path)
+    assert re.search(reason, text)
+    assert "h5" not in text.replace(".hdf5", "")
+    assert "sblock" not in text
 
 
 def test_without_h5py_an_hdf5_says_what_to_install(tmp_path, monkeypatch):

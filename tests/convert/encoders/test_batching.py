@@ -60,8 +60,8 @@ def test_a_gain_that_lies_within_the_spread_is_too_noisy_to_tell_and_requests_ru
     plan = decide(rounds(32, CALM, [120.0, 80, 160, 90, 130]), [], cores=2)
     assert (plan.instances, plan.max_tokens) == (1, 0)
     assert plan.why == (
-        "too noisy to tell: batches of 32 tokens a row serve 1.20 times the rows (0.90 to 1.30). Requests run "
-        "one by one, the safer plan; convert again on an idle machine"
+        "too noisy to tell: batches of 32-token rows serve 1.20 times (0.90 to 1.30) as many rows. Requests run one by "
+        "one, the safer plan; convert again on an idle machine"
     )
 
 
@@ -77,4 +77,4 @@ def test_what_is_sure_is_done_and_what_is_not_is_said_beside_it():
     plan = decide(alone, [Rate.of(32, 1, [2500.0] * 5)], cores=2)
     assert (plan.instances, plan.max_tokens) == (1, 64)
     assert plan.why.startswith("batches serve 2.00 times as many rows at 32 tokens")
-    assert "too noisy to tell: an instance per core serves 12.50 times the rows" in plan.why
+    assert "too noisy to tell: one instance per core serves 12.50 times" in plan.why

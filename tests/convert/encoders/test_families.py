@@ -78,7 +78,7 @@ def test_a_bart_of_entailment_is_the_zero_shot_model_that_people_have(tmp_path):
 def test_what_a_family_does_unlike_transformers_is_noted(tmp_path):
     big_bird = read_source(write_checkpoint(tmp_path / "big_bird", "big_bird"))
     assert big_bird.max_length == (5 + 2 * 1) * 4
-    assert "texts are cut to 28 tokens" in big_bird.notes[0]
+    assert "truncates texts to 28 tokens" in big_bird.notes[0]
     assert "box of every token is (0, 0, 0, 0)" in read_source(write_checkpoint(tmp_path / "l", "layoutlm")).notes[0]
 
 

@@ -118,7 +118,7 @@ def test_an_exported_program_lists_its_own_inputs(tmp_path, engine):
     convert(write_exported(tmp_path / "net.pt2"), options(tmp_path, engine))
     declared = config(tmp_path).input[0]
     assert (list(declared.dims), config(tmp_path).max_batch_size) == ([2], 16)
-    answer = run(tmp_path, {declared.name: np.array([[1, 1], [-3, 1]], np.float32)})["output"]
+    answer = run(tmp_path, {declared.name: np.array([[1, 1], [-3, 1]], np.float32)})["OUTPUT__0"]
     np.testing.assert_allclose(answer, [[2, 2], [0, 0]])
 
 

@@ -32,20 +32,20 @@ def notes(source: Path, work: Path, **changes: object) -> list[str]:
 def test_a_layer_that_nothing_reads_is_refused(tmp_path):
     source = write_checkpoint(tmp_path / "source", head="ForSequenceClassification")
     edit(source / "config.json", num_hidden_layers=1)
-    with pytest.raises(SlipwayError, match=r"has 16 arrays that nothing reads, first 'bert\.encoder\.layer\.1\."):
+    with pytest.raises(SlipwayError, match=r"has 16 arrays that are not used, first 'bert\.encoder\.layer\.1\."):
         gate(source, tmp_path / "work")
 
 
 def test_an_array_of_no_known_head_is_refused(tmp_path):
     source = write_checkpoint(tmp_path / "source")
     add_arrays(source, "linear.weight")
-    with pytest.raises(SlipwayError, match=r"has 1 arrays that nothing reads, first 'linear\.weight'"):
+    with pytest.raises(SlipwayError, match=r"has 1 arrays that are not used, first 'linear\.weight'"):
         gate(source, tmp_path / "work")
 
 
-def test_a_head_that_has_no_part_in_the_task_is_named(tmp_path):
+def test_a_head_that_the_task_does_not_use_is_named(tmp_path):
     source = add_sentence_transformers(write_checkpoint(tmp_path / "source", head="ForMaskedLM"))
-    assert notes(source, tmp_path / "work") == ["the checkpoint's cls (5 arrays) has no part in embedding"]
+    assert notes(source, tmp_path / "work") == ["the checkpoint's cls (5 arrays) is not used for embedding"]
 
 
 def test_buffers_of_old_checkpoints_need_no_word(tmp_path):
@@ -61,7 +61,7 @@ def test_a_setfit_model_is_refused_until_its_vectors_are_asked_for(tmp_path, fil
     with pytest.raises(SlipwayError, match=rf"is a SetFit model \({file}\).*--task embedding"):
         gate(source, tmp_path / "work")
     assert notes(source, tmp_path / "again", task=Task.EMBEDDING) == [
-        f"SetFit's classifier ({file}) is left out: the model answers with the vectors that it takes"
+        f"SetFit's classifier ({file}) is left out: the model returns the vectors that are its input"
     ]
 
 
@@ -83,7 +83,7 @@ def test_an_adapter_is_refused_with_the_way_to_merge_it(tmp_path):
 def test_code_of_the_checkpoints_own_is_refused(tmp_path, file, auto_map):
     source = write_checkpoint(tmp_path / "source")
     edit(source / file, auto_map=auto_map)
-    with pytest.raises(SlipwayError, match=f"{file}: 'auto_map' asks for code of the checkpoint's own"):
+    with pytest.raises(SlipwayError, match=f"{file}: 'auto_map' names custom code"):
         gate(source, tmp_path / "work")
 
 
@@ -92,8 +92,7 @@ def test_code_that_transformers_has_taken_over_or_that_is_for_another_task_is_na
     code = {"AutoModel": "modeling_x.BertModel", "AutoModelForMaskedLM": "modeling_x.MyBert"}
     edit(source / "config.json", auto_map=code)
     assert notes(source, tmp_path / "work") == [
-        f"config.json brings code of its own ({auto_class}: {name}), which is not run"
-        for auto_class, name in code.items()
+        f"config.json names custom code ({auto_class}: {name}), which is not run" for auto_class, name in code.items()
     ]
 
 
@@ -104,7 +103,7 @@ def test_a_tokenizer_with_ids_past_the_networks_tokens_is_refused(tmp_path):
     tokenizer = AutoTokenizer.from_pretrained(source)
     tokenizer.add_tokens(["covid-19"])
     tokenizer.save_pretrained(source)
-    with pytest.raises(SlipwayError, match=r"has ids up to 49 \('covid-19'\), and the network has 49 tokens"):
+    with pytest.raises(SlipwayError, match=r"has ids up to 49 \('covid-19'\), but the network has 49 tokens"):
         gate(source, tmp_path / "work")
 
 
@@ -125,10 +124,10 @@ def test_every_key_of_the_two_configs_is_honoured_harmless_or_named(tmp_path):
         truncation_strategy="only_first",
     )
     assert notes(source, tmp_path / "work") == [
-        "config.json sets 'position_embedding_type' to 'relative_key', which nothing here reads",
-        f"config.json sets 'novelty' to '{'n' * 56}..., which nothing here reads",
-        "tokenizer_config.json sets 'split_special_tokens' to True, which nothing here reads",
-        "tokenizer_config.json sets 'truncation_strategy' to 'only_first', which nothing here reads",
+        "config.json sets 'position_embedding_type' to 'relative_key', which is not used",
+        f"config.json sets 'novelty' to '{'n' * 56}..., which is not used",
+        "tokenizer_config.json sets 'split_special_tokens' to True, which is not used",
+        "tokenizer_config.json sets 'truncation_strategy' to 'only_first', which is not used",
     ]
 
 

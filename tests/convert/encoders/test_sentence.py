@@ -160,10 +160,10 @@ def test_what_sentence_transformers_is_set_to_and_nothing_reads_is_named(tmp_pat
     edit(source / "sentence_bert_config.json", query_length=12)
     edit(source / GENERAL, prompts={"query": "q: ", "document": ""}, novelty=1)
     assert read_source(source).notes == (
-        "Pooling/config.json sets 'squash' to True, which nothing here reads",
-        "config_sentence_transformers.json sets 'novelty' to 1, which nothing here reads",
-        "sentence_bert_config.json sets 'query_length' to 12, which nothing here reads",
-        "no prompt is put before a text; the checkpoint's other prompts are the client's to write: query: 'q: '",
+        "Pooling/config.json sets 'squash' to True, which is not used",
+        "config_sentence_transformers.json sets 'novelty' to 1, which is not used",
+        "sentence_bert_config.json sets 'query_length' to 12, which is not used",
+        "no prompt is put before a text; the client must add the checkpoint's other prompts itself: query: 'q: '",
     )
 
 
@@ -171,8 +171,8 @@ def test_what_sentence_transformers_is_set_to_and_nothing_reads_is_named(tmp_pat
     ("message", "file", "changes"),
     [
         ("models of the kind 'SparseEncoder' are not supported", GENERAL, {"model_type": "SparseEncoder"}),
-        ("asks for encode\\(\\) -> pooler_output", "sentence_bert_config.json", POOLED),
-        ("asks for query_expansion", "sentence_bert_config.json", {"query_expansion": {"length": 32}}),
+        ("uses encode\\(\\) -> pooler_output", "sentence_bert_config.json", POOLED),
+        ("uses query_expansion", "sentence_bert_config.json", {"query_expansion": {"length": 32}}),
         ("'truncate_dim' should be an integer", GENERAL, {"truncate_dim": "many"}),
     ],
 )  # fmt: skip
@@ -235,7 +235,7 @@ def test_scores_of_cross_encoders_that_keep_their_activation_in_config_json(tmp_
 
 
 def test_an_activation_that_is_code_of_its_own_is_refused(tmp_path):
-    with pytest.raises(SlipwayError, match=r"the activation 'mine\.Squash' of this reranker is code of its own"):
+    with pytest.raises(SlipwayError, match=r"the activation 'mine\.Squash' of this reranker is custom code"):
         read_source(cross_encoder(tmp_path, activation_fn="mine.Squash"))
 
 

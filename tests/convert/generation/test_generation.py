@@ -141,15 +141,17 @@ def test_a_bad_request_gets_the_reason_and_leaves_its_neighbours_alone(converted
 
 def test_defaults_come_from_the_generation_config(sources, tmp_path):
     source = write_generator(tmp_path / "source", "t5")
-    wishes = {"num_beams": 4, "max_length": 21, "length_penalty": 2.0, "no_repeat_ngram_size": 3}
+    wishes = {"num_beams": 4, "max_length": 21, "length_penalty": 2.0, "guidance_scale": 3, "no_repeats": 1}
     (source / "generation_config.json").write_text(json.dumps(wishes))
     report = convert(source, plain(tmp_path / "models")).report
     config = text_format.Parse((tmp_path / "models/m-model/config.pbtxt").read_text(), model_config_pb2.ModelConfig())
     values = {key: value.string_value for key, value in config.parameters.items()}
     assert (values["beam_width"], values["max_output_len"], values["len_penalty"]) == ("4", "20", "2")
     assert report.notes == [
-        "generation_config.json sets no_repeat_ngram_size to 3, which is not supported and is ignored"
+        "generation_config.json sets guidance_scale to 3, which is not supported and is ignored",
+        "generation_config.json sets no_repeats to 1, which is not a known setting and is ignored",
     ]
+    assert "| max_output_len, max_new_tokens, max_tokens, max_completion_tokens | UINT32 | 20 |" in report.markdown()
 
 
 def test_a_first_token_that_the_checkpoint_forces_is_forced_and_rules_ctranslate2_out(tmp_path):

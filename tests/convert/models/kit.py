@@ -76,12 +76,17 @@ class OpenedModel:
         assert heard.error is not None
         return heard.error.code().name, heard.error.message()
 
-    def execute(self, asked: Sequence[Mapping[str, np.ndarray]], stays: Sequence[int | None] = ()) -> list[Heard]:
-        """Run the requests as one batch and return the responses to each."""
+    def execute(
+        self,
+        asked: Sequence[Mapping[str, np.ndarray]],
+        stays: Sequence[int | None] = (),
+        parameters: Mapping[str, Any] | None = None,
+    ) -> list[Heard]:
+        """Run the requests, each with the `parameters`, as one batch and return the responses to each."""
         heard = [Heard(each) for each in stays or [None] * len(asked)]
         requests = [
             self._surface.InferenceRequest.received(
-                InferRequest("m"),
+                InferRequest("m", parameters=dict(parameters or {})),
                 [ModelTensor(name, array) for name, array in arrays.items()],
                 (),
                 ReplyState(sink, self._decoupled),

@@ -16,7 +16,7 @@ from slipway.convert.models import model_source
 
 NAMES = sorted(path.name.removesuffix(".py") for path in files(models).iterdir() if path.name.endswith(".py"))
 NAMES.remove("__init__")
-STANDARD = {"__future__", "collections", "json", "logging", "pathlib", "typing"}
+STANDARD = {"__future__", "collections", "difflib", "json", "logging", "pathlib", "typing"}
 GIVEN = {"numpy", "tokenizers", "triton_python_backend_utils"}
 ENGINES = ("generate", "stream")
 STUB = Path(__file__).parents[3] / "typings/triton_python_backend_utils.pyi"

@@ -1,6 +1,6 @@
-"""Memory that processes can share by a descriptor: a memfd, or where the system has none (macOS) a file without a name.
+"""Memory that processes share through a file descriptor: a memfd, or an unlinked file on systems without it (macOS).
 
-Knows nothing of what it holds or who lends it.
+Does not know what the memory contains or who uses it.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ _ZEROS: Final = bytes(1 << 20)
 
 
 def anonymous_file(size: int) -> int:
-    """Return a descriptor of `size` bytes of zeros that go when nobody has them open or mapped; the caller owns it.
+    """Return a descriptor of `size` bytes of zeros, freed once no process has them open or mapped; the caller owns it.
 
-    Raises OSError when there is no memory for them.
+    Raise OSError if memory runs out.
     """
     if hasattr(os, "memfd_create"):
         descriptor = os.memfd_create(_NAME, os.MFD_CLOEXEC)
         return _sized(descriptor, size, os.ftruncate)
     try:
         return _unlinked_file(_SHARED_MEMORY, size)
-    except OSError:  # missing, or as small as containers have it
+    except OSError:  # missing, or too small, as in containers
         return _unlinked_file(Path(tempfile.gettempdir()), size)
 
 
 def _unlinked_file(parent: Path, size: int) -> int:
-    """Return a file that has lost its name, with its room taken: writing to mapped room that a full disk lacks kills
+    """Return an unlinked file with its space reserved: if a disk is full, writing to a mapped page without space kills
     the process."""
     with tempfile.TemporaryDirectory(prefix="slipway-", dir=parent) as private:
         descriptor = os.open(Path(private) / _NAME, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from slipway.backends.pytorch.archive import TorchFile, kind_of, refuse_pickles
-from slipway.backends.pytorch.module import last_line, open_module
+from slipway.backends.pytorch.library import load_program
+from slipway.backends.pytorch.module import cause_of_torch, open_module
 from slipway.backends.shared.graph import Graph, GraphTensor
 from slipway.errors import invalid
 
@@ -38,13 +39,11 @@ def exported_graph(path: Path, name: str) -> Graph:
             f"by hand and compare it with the file by running slipway check"
         )
     refuse_pickles(path, name)
-    import torch
-
     arguments = open_module(path, name).arguments
     try:
-        program = torch.export.load(str(path))
+        program = load_program(path)
     except Exception as error:  # torch's readers raise exceptions of any type
-        raise invalid(f"cannot read '{path.name}': {last_line(error)}") from error
+        raise invalid(f"cannot read '{path.name}': {cause_of_torch(error)}") from error
     values = {node.name: node.meta.get("val") for node in program.graph.nodes}
     inputs = [values[each] for each in program.graph_signature.user_inputs]
     outputs = [values.get(each) for each in _outputs(program)]
@@ -69,5 +68,6 @@ def _tensors(path: Path, names: Iterable[str], values: Sequence[Any]) -> dict[st
         if config_type is None:
             raise invalid(f"'{name}' of '{path.name}' is not a tensor that the protocol can carry")
         dims = tuple(size if isinstance(size, int) else -1 for size in value.shape)
-        tensors[name] = GraphTensor(name, config_type, dims)
+        symbols = tuple("" if isinstance(size, int) else str(size) for size in value.shape)
+        tensors[name] = GraphTensor(name, config_type, dims, symbols=symbols if any(symbols) else ())
     return tensors
