@@ -16,12 +16,12 @@ from tritonclient.grpc import model_config_pb2
 from slipway.convert.conversion import Converted, convert
 from slipway.convert.directory import Task
 from slipway.convert.encoders.families import GENERATING
-from slipway.convert.generation import gate
 from slipway.convert.generation.gate import Question, judge
 from slipway.convert.generation.reference import Generated
 from slipway.convert.generation.source import TASKS
 from slipway.convert.options import ConvertOptions
 from slipway.convert.runner import open_model
+from slipway.convert.thresholds import ACCURACY, BALANCED
 from slipway.errors import SlipwayError
 from tests.kits.generators import write_generator
 
@@ -187,7 +187,8 @@ def test_a_dry_run_reports_what_it_would_do_and_writes_nothing(sources, tmp_path
 
 
 def test_int8_that_goes_another_way_is_refused_and_written_only_when_accepted(sources, tmp_path, monkeypatch):
-    monkeypatch.setattr(gate, "TOKENS", 1.01)  # unreachable, because tiny models may match by chance
+    unreachable = replace(ACCURACY[BALANCED], tokens=1.01)  # tiny models may match by chance
+    monkeypatch.setitem(ACCURACY, BALANCED, unreachable)
     options = ConvertOptions("m", tmp_path / "models", "ctranslate2", precision="int8")
     assert "of the tokens match transformers up to the first difference in each row" in refusal(sources["t5"], options)
     conversion = convert(sources["t5"], replace(options, accept=True))
