@@ -38,7 +38,8 @@ ACCURACY: Final = {
     HIGH: Strictness(cosine=0.9999, embedding=0.9999, worst=0.99, neighbours=1.0, labels=1.0, tokens=0.99),
     # worst: MiniLM in int8 reaches 0.93 on a row of one random token
     BALANCED: Strictness(cosine=COSINE, embedding=0.995, worst=0.8, neighbours=0.99, labels=0.99, tokens=0.9),
-    FAST: Strictness(cosine=0.99, embedding=0.98, worst=0.7, neighbours=0.95, labels=0.97, tokens=0.8),
+    # neighbours: MiniLM in int8 keeps 87 to 96 %, bfloat16 all
+    FAST: Strictness(cosine=0.99, embedding=0.98, worst=0.7, neighbours=0.9, labels=0.97, tokens=0.8),
 }
 TOKENS: Final = ACCURACY[BALANCED].tokens
 
