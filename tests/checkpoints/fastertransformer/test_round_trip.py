@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-import resource
+import re
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +14,7 @@ import pytest
 from slipway.checkpoints.fastertransformer.reader import read_fastertransformer
 from slipway.checkpoints.fastertransformer.sections import WriteOptions
 from slipway.checkpoints.fastertransformer.writer import write_fastertransformer
-from slipway.errors import Code, SlipwayError
+from slipway.errors import SlipwayError
 from slipway.transformer.spec import Activation, Norm, Positions
 from slipway.transformer.weights import Array, Weights
 from tests.kits.fastertransformer_checkpoints import (
@@ -168,21 +171,27 @@ def test_a_directory_that_holds_something_else_is_not_replaced(tmp_path):
     assert (tmp_path / "model" / "thesis.doc").read_text() == "mine"
 
 
-def test_a_disk_that_takes_no_more_is_said_and_leaves_nothing(tmp_path, small_files):
-    spec = with_stacks(T5, vocabulary=5000)
-    with pytest.raises(SlipwayError, match="cannot write the checkpoint .*: File too large") as raised:  # noqa: RUF043
-        written(tmp_path / "deep", spec)
-    assert raised.value.code is Code.INVALID_ARG
+# A full disk, played by a limit on the size of files. It is the limit of a whole process, which writes its log too.
+ON_A_FULL_DISK = """
+import resource, sys
+from pathlib import Path
+from slipway.errors import SlipwayError
+from tests.checkpoints.fastertransformer.test_round_trip import T5, with_stacks, written
+
+spec = with_stacks(T5, vocabulary=5000)
+resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))
+try:
+    written(Path(sys.argv[1]), spec)
+except SlipwayError as error:
+    print(error.code.name, error.message)
+"""
+
+
+def test_a_disk_that_takes_no_more_is_said_and_leaves_nothing(tmp_path):
+    command = [sys.executable, "-c", ON_A_FULL_DISK, str(tmp_path / "deep")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[3])
+    assert re.match(r"INVALID_ARG cannot write the checkpoint .*: File too large", done.stdout), done.stderr
     assert not list(tmp_path.iterdir())
-
-
-@pytest.fixture
-def small_files():
-    """Make the system refuse files larger than 64 KiB, like a full disk."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (65536, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_positions_of_opt_and_norms_after_each_block_are_read(tmp_path):
