@@ -25,7 +25,7 @@ def open_reference(directory: Path, refuse: Callable[[str], SlipwayError]) -> An
     from transformers import AutoTokenizer
 
     if needs_sentencepiece(directory) and (obstacle := _sentencepiece_obstacle()):
-        raise refuse(f"it is only a sentencepiece model, and {obstacle}: {install_hint('convert')}")
+        raise refuse(f"it is only a sentencepiece model, and {obstacle}: {install_hint('sentencepiece')}")
     try:
         tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
     except Exception as error:  # transformers and its Rust core raise types without a common root

@@ -64,7 +64,9 @@ def test_without_the_library_the_refusal_names_it(tmp_path, monkeypatch):
     drop_tokenizer(source, "XLMRobertaTokenizer")
     (source / "sentencepiece.bpe.model").write_bytes(b"")
     monkeypatch.setitem(sys.modules, "sentencepiece.sentencepiece_model_pb2", None)
-    with pytest.raises(SlipwayError, match=r'sentencepiece is not installed: pip install "slipway-serving\[convert\]"'):
+    with pytest.raises(
+        SlipwayError, match=r'sentencepiece is not installed: pip install "slipway-serving\[sentencepiece\]"'
+    ):
         gate(source, tmp_path / "work")
 
 
