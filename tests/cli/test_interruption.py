@@ -14,6 +14,7 @@ import pytest
 from slipway.cli import main as cli
 from slipway.cli.interruption import Terminated, ended_by_sigint, raise_on_sigterm
 from tests.backends.python.engine_kit import methods, write_model
+from tests.kits.signals import interruptible
 
 SECONDS = 60
 HANGING = methods("""
@@ -61,9 +62,10 @@ def test_sigterm_is_raised_where_there_is_something_to_clear_up():
 
 
 def test_while_libraries_are_imported_the_signal_itself_ends_the_process():
-    with ended_by_sigint():
-        assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    with interruptible():
+        with ended_by_sigint():
+            assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_a_process_that_ignores_the_signal_keeps_ignoring_it():
@@ -78,13 +80,14 @@ def test_a_process_that_ignores_the_signal_keeps_ignoring_it():
 
 def test_ctrl_c_ends_a_command_that_waits_for_a_hanging_model(tmp_path):
     directory = write_model(tmp_path / "models", "m", HANGING)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "slipway", "verify", tmp_path / "models"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    with interruptible():
+        process = subprocess.Popen(
+            [sys.executable, "-m", "slipway", "verify", tmp_path / "models"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
     deadline = time.monotonic() + SECONDS
     while not (directory / "hanging").exists():
         assert process.poll() is None
