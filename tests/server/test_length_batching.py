@@ -139,7 +139,9 @@ def test_a_mistake_in_the_keys_refuses_the_load_and_leaves_what_served(server):
     with tritonclient.http.InferenceServerClient(server.http) as client:
         config = client.get_model_config("mean")
         config["parameters"]["LENGTH_BATCHING_PAD_VALUES"]["string_value"] = "ids=0"
-        with pytest.raises(InferenceServerException, match="'ids=0', but it must name every input with variable dims and lacks 'mask'"):
+        with pytest.raises(
+            InferenceServerException, match="it must name every input with variable dims and lacks 'mask'"
+        ):
             client.load_model("mean", config=json.dumps(config))
         del config["dynamic_batching"]
         with pytest.raises(InferenceServerException, match=r"batching by length needs dynamic_batching \{ \}"):
