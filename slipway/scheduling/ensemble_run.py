@@ -113,8 +113,10 @@ class RunningRequest:
         call = _Call(self, step_call)
         self._calls.add(call)
         try:
-            request = self._step_request(step_call)
-            call.rows = self._rows(request)
+            signature = self._context.signature_of(step_call.step.model_name, step_call.step.model_version)
+            request = self._step_request(step_call, signature)
+            if signature.max_batch_size > 0:
+                call.rows = next((tensor.shape[0] for tensor in request.inputs.values() if tensor.shape), 1)
             pending = self._context.submit(request, call.receive)
         except SlipwayError as error:
             self._calls.discard(call)
@@ -125,9 +127,8 @@ class RunningRequest:
         else:
             call.pending = pending
 
-    def _step_request(self, call: StepCall[_Flowing]) -> InferRequest:
+    def _step_request(self, call: StepCall[_Flowing], signature: ModelSignature) -> InferRequest:
         request, step = self._pending.request, call.step
-        signature = self._context.signature_of(step.model_name, step.model_version)
         return InferRequest(
             step.model_name,
             step.model_version,
@@ -140,12 +141,6 @@ class RunningRequest:
             correlation_id=request.correlation_id,
             flags=request.flags,
         )
-
-    def _rows(self, request: InferRequest) -> int | None:
-        signature = self._context.signature_of(request.model_name, request.model_version)
-        if signature.max_batch_size == 0:
-            return None
-        return next((tensor.shape[0] for tensor in request.inputs.values() if tensor.shape), 1)
 
     def _absorb(self, call: _Call, response: InferResponse) -> None:
         if response.error is not None:
