@@ -80,6 +80,11 @@ class GrpcioEngine:
         await self._server.start()
         return port
 
+    @property
+    def open_streams(self) -> int:
+        """The number of streams that have not ended."""
+        return len(self._streams)
+
     def end_streams(self) -> None:
         """End every stream as soon as its open requests are answered."""
         for stream in self._streams:

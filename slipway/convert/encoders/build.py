@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from slipway.backends.openvino.library import import_openvino
+from slipway.backends.openvino.signal_stack import kept_signal_stack
 from slipway.convert.arrays import Arrays
 from slipway.convert.encoders.subject import Program, Subject
 from slipway.convert.encoders.variants import PARTLY, PLAIN, UNOPTIMISED
@@ -122,7 +123,7 @@ def _quantise(model: Any, variant: Variant, rows: Sequence[Arrays]) -> Any:
     alpha = -1.0 if variant.method == PLAIN else _ALPHA  # -1 disables SmoothQuant
     kept = _narrowing(model) if variant.method == PARTLY else []
     logging.getLogger("nncf").setLevel(logging.CRITICAL)  # its own function would silence the root's handlers too
-    with quiet_tools():
+    with quiet_tools(), kept_signal_stack():  # it makes Cores of its own
         return nncf.quantize(
             model,
             nncf.Dataset(list(rows)),
