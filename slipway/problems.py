@@ -40,6 +40,7 @@ class Rule(StrEnum):
     VERSION_EMPTY = "version-empty", "version directories contain the model's files; only an ensemble's may be empty"
     FILE_MISSING = "file-missing", "every served version contains the file that the backend opens"
     FILE_UNREADABLE = "file-unreadable", "files and directories are readable by the current user"
+    FILE_ENDLESS = "file-endless", "a model's directory contains no FIFO and no device"
     LABEL_FILE_MISSING = "label-file-missing", "label files exist and are text"
     LABEL_COUNT = "label-count", "a label file has one line for each element of its output"
     # platform and backend

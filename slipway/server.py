@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 import sys
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import fields
@@ -30,8 +29,10 @@ from slipway.rest.listener import HttpListener, check_port
 from slipway.rest.metrics import MetricsOptions, build_metrics_app
 from slipway.rpc.listener import GrpcListener
 from slipway.rpc.options import GrpcOptions
+from slipway.stopping import Stopping
 
 _LOG: Final = logging.getLogger("slipway.server")
+_RELEASE_S: Final = 1.0  # the least time to release models, even if requests took all of it
 _TABLE: Final = {"table": True}  # cli/log_format.py prints these records verbatim
 
 
@@ -41,43 +42,45 @@ class Front(Protocol):
     async def start(self) -> int:
         """Bind and serve; return the port. Raise `SlipwayError` if that fails."""
 
-    async def stop(self, grace_s: float) -> None:
-        """Refuse new requests, answer the accepted ones for up to `grace_s` seconds, close the port."""
+    async def stop(self, grace_s: float) -> int:
+        """Refuse new requests, answer the accepted ones for up to `grace_s` seconds, close the port. Return the number
+        of requests that were not answered."""
+
+    @property
+    def open_requests(self) -> int:
+        """The number of accepted requests that are not answered yet."""
 
 
 async def run(options: ServerOptions) -> int:
-    """Load the models, answer requests until SIGTERM or SIGINT, drain. Return 0, or 1 if start-up failed."""
-    stopping = _stop_event()
-    engine = Engine(options, version=__version__)
+    """Load the models, answer requests until SIGTERM, SIGINT or SIGHUP, drain. Return 0, or 1 if start-up failed.
+
+    The process exits with code 1 if the drain takes longer than `exit_timeout_secs`, or on a second signal.
+    """
     listeners: list[Front] = []
+    seconds = options.drain_delay_secs + options.exit_timeout_secs
+    stopping = Stopping(seconds, lambda: sum(listener.open_requests for listener in listeners))
+    stopping.install()
+    engine = Engine(options, version=__version__)
     failure: SlipwayError | None = None
     try:
         _check_repositories(options)
         _check_ports(options)
-        failed = await _unless(stopping, engine.start())
+        failed = await _unless(stopping.requested, engine.start())
         if failed is not None:
             _report(engine, failed)
             if failed and options.exit_on_error:
                 raise internal("failed to load all models")
             await _listen(engine, options, listeners)
             settle_heap()
-            await stopping.wait()
+            await stopping.requested.wait()
+            await _announce(engine, options.drain_delay_secs)
     except SlipwayError as error:
         failure = error
-    await _drain(engine, listeners, options.exit_timeout_secs)
+    await _drain(engine, listeners, options.exit_timeout_secs, stopping)
     if failure is None:
         return 0
     sys.stderr.write(f"error: creating server: {failure.code.value} - {failure.message}\n")
     return 1
-
-
-def _stop_event() -> asyncio.Event:
-    """Return the event that the first signal sets; later signals change nothing."""
-    event = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, event.set)
-    return event
 
 
 def _check_repositories(options: ServerOptions) -> None:
@@ -172,12 +175,33 @@ async def _listen_http(
     _LOG.info("Started %s at %s:%d", name, host, bound)
 
 
-async def _drain(engine: Engine, listeners: Sequence[Front], seconds: float) -> None:
-    """Answer the accepted requests within `seconds`, then release everything."""
+async def _announce(engine: Engine, seconds: float) -> None:
+    """Answer requests for `seconds` more, but no longer as ready: load balancers send new ones elsewhere by then."""
+    engine.retreat()
+    if seconds > 0:
+        _LOG.info("Not ready from now on; requests are accepted for %g more seconds.", seconds)
+        await asyncio.sleep(seconds)
+
+
+async def _drain(engine: Engine, listeners: Sequence[Front], seconds: float, stopping: Stopping) -> None:
+    """Answer the accepted requests within `seconds`, then release everything. Does not return if that takes longer."""
     if listeners:
         _LOG.info("Waiting for in-flight requests to complete.")
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds
-    await asyncio.gather(*(listener.stop(seconds) for listener in listeners))
-    if not await engine.shutdown(max(0.0, deadline - loop.time())):
-        _LOG.error("models are still busy after %g seconds: leaving them", seconds)
+    lost = sum(await asyncio.gather(*(listener.stop(seconds) for listener in listeners)))
+    if not await engine.shutdown(max(_RELEASE_S, deadline - loop.time())) or not await _threads_ended(deadline):
+        stopping.end_now(f"models are still busy after {seconds:g} s", lost)
+    if lost:
+        stopping.end_now(f"the exit timeout of {seconds:g} s is over", lost)
+
+
+async def _threads_ended(deadline: float) -> bool:
+    """Return whether the event loop's helper threads ended by `deadline`. Python waits for them when it exits."""
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(max(_RELEASE_S, deadline - loop.time())):
+            await loop.shutdown_default_executor()
+    except TimeoutError:
+        return False
+    return True

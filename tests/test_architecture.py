@@ -42,6 +42,7 @@ ROWS = {
     "engine": 6,
     "rest": 7,
     "rpc": 7,
+    "stopping": 0.9,
     "server": 8,
     "convert": 8,
     "verify": 8,

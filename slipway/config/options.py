@@ -114,6 +114,7 @@ class ServerOptions:
 
     id: str = _server("triton", TEXT, "server name in the metadata")
     exit_timeout_secs: int = _server(30, _COUNT, "seconds to wait for requests in flight at shutdown")
+    drain_delay_secs: int = _server(0, _COUNT, "seconds to serve on, reported as not ready, before shutdown")
 
     log_verbose: int = _logging(0, _COUNT, "verbose messages: 0 for none, 1 or more for all")
     log_info: bool = _logging(True, BOOLEAN, "log information")

@@ -80,6 +80,9 @@ class Dataplane(Protocol):
     def ready(self) -> bool:
         """Return whether the server and, with strict readiness, every model is ready."""
 
+    def stopping(self) -> bool:
+        """Return whether the server is about to stop; it is not ready then."""
+
     def server_metadata(self) -> ServerMetadata:
         """Return the server's name, version and extensions."""
 

@@ -56,6 +56,7 @@ class Engine:
         self._operations: set[asyncio.Task[Any]] = set()
         self._loop: asyncio.AbstractEventLoop
         self._started = False
+        self._retreating = False
 
     async def start(self) -> dict[str, LoadFailure]:
         """Load the models that the control mode selects; return why some failed, by model."""
@@ -64,6 +65,10 @@ class Engine:
         failed = await self._control.start()
         self._started = True
         return failed
+
+    def retreat(self) -> None:
+        """Report not ready from now on, but go on serving."""
+        self._retreating = True
 
     async def shutdown(self, timeout: float) -> bool:  # noqa: ASYNC109  a bounded drain, not a cancelled one
         """Refuse new requests, finish the accepted ones and release the models; return whether this took less than
@@ -74,6 +79,8 @@ class Engine:
             async with asyncio.timeout(timeout):
                 await self._control.stop()
                 await self._lifecycle.shutdown()
+                self._loader.threads.shutdown(wait=False, cancel_futures=True)
+                await asyncio.to_thread(self._loader.threads.shutdown)  # a load may hang in one of them
         except TimeoutError:
             return False
         finally:
@@ -136,9 +143,13 @@ class Engine:
         """Return whether the server is live."""
         return self._started
 
+    def stopping(self) -> bool:
+        """Return whether the server is about to stop."""
+        return self._retreating or self._serving.closed
+
     def ready(self) -> bool:
         """Return whether the server accepts requests and, with strict readiness, every wanted model is ready."""
-        if not self._started or self._serving.closed:
+        if not self._started or self.stopping():
             return False
         return not self._options.strict_readiness or self._states.all_ready()
 

@@ -15,8 +15,8 @@ from slipway.config.options import ServerOptions
 from slipway.config.parse import MAX_BYTES, parse_config, parse_config_json
 from slipway.engine import failures
 from slipway.engine.failures import LoadFailure
-from slipway.errors import SlipwayError, invalid
-from slipway.repository.fingerprint import Fingerprint, fingerprint
+from slipway.errors import SlipwayError, invalid, refused
+from slipway.repository.fingerprint import Fingerprint, endless_file_problem, fingerprint
 from slipway.repository.overrides import check_files, remove_files, write_files
 from slipway.repository.scan import CONFIG_FILE, CONFIGS_DIRECTORY, VersionScan, find_model, scan_versions
 from slipway.repository.versions import VersionChoice, choose_versions
@@ -111,6 +111,9 @@ def _look(
     options: ServerOptions,
 ) -> ModelSource:
     look = fingerprint(directory)
+    problem = endless_file_problem(look)
+    if problem is not None:
+        raise refused(problem)
     config = override if override is not None else _read_config(directory, options.model_config_name)
     if config.name and config.name != name:
         raise invalid(

@@ -25,6 +25,7 @@ from slipway.lint.model import Model
 from slipway.lint.syntax import read_text
 from slipway.machine import Machine
 from slipway.problems import Problem, Rule
+from slipway.repository.fingerprint import endless_file_problem, fingerprint
 from slipway.repository.scan import CONFIG_FILE, scan_versions
 from slipway.repository.versions import choose_versions
 
@@ -44,6 +45,10 @@ class Read:
 def read_model(directory: Path, name: str, machine: Machine) -> Read:
     """Return the model of a directory; problems of the model become findings, not exceptions."""
     file = directory / CONFIG_FILE
+    problem = endless_file_problem(fingerprint(directory))
+    if problem is not None:  # nothing may open it
+        finding = Finding(Severity.ERROR, problem.rule, name, directory, problem.text, fix=problem.fix)
+        return Read(Model(name, directory, file, is_whole=False), (finding,), is_readable=False)
     try:
         return _read(directory, name, machine, _text(file))
     except ValueError as error:

@@ -7,13 +7,16 @@ and the next fingerprint differs.
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from slipway.problems import Problem, Rule
 from slipway.repository.scan import scan_versions
 
 Stamp = tuple[tuple[str, int, int], ...]  # (relative path, mtime_ns, size), sorted
+_ENDLESS = -1  # as size: a FIFO or a device, where reading may never end
 
 # Written when a model runs, not when it changes.
 _BY_PRODUCTS = frozenset({"__pycache__", ".ipynb_checkpoints"})
@@ -25,6 +28,11 @@ class Fingerprint:
 
     shared: Stamp  # config.pbtxt, labels, warmup, ...
     versions: dict[int, Stamp]
+
+    def endless_files(self) -> list[str]:
+        """Return the FIFOs and devices, as paths inside the model's directory; opening one may never return."""
+        stamps = [("", self.shared), *((f"{number}/", stamp) for number, stamp in self.versions.items())]
+        return [f"{prefix}{path}" for prefix, stamp in stamps for path, _, size in stamp if size == _ENDLESS]
 
 
 def fingerprint(model_directory: Path) -> Fingerprint:
@@ -38,6 +46,15 @@ def fingerprint(model_directory: Path) -> Fingerprint:
             for number, path in versions.items()
         },
     )
+
+
+def endless_file_problem(look: Fingerprint) -> Problem | None:
+    """Return the problem of a directory with a FIFO or a device in it, None if there is none."""
+    names = look.endless_files()
+    if not names:
+        return None
+    text = f"'{names[0]}' is not a regular file: reading it may never end"
+    return Problem(Rule.FILE_ENDLESS, text, fix="move it out of the model's directory")
 
 
 def _walk(directory: str, prefix: str, *, skip: set[str], seen: set[tuple[int, int]]) -> Iterator[tuple[str, int, int]]:
@@ -57,6 +74,7 @@ def _walk(directory: str, prefix: str, *, skip: set[str], seen: set[tuple[int, i
                 yield from _walk(entry.path, f"{prefix}{entry.name}/", skip=set(), seen=seen)
             else:
                 file = entry.stat()
-                yield f"{prefix}{entry.name}", file.st_mtime_ns, file.st_size
+                endless = stat.S_ISFIFO(file.st_mode) or stat.S_ISCHR(file.st_mode) or stat.S_ISBLK(file.st_mode)
+                yield f"{prefix}{entry.name}", file.st_mtime_ns, _ENDLESS if endless else file.st_size
         except OSError:
             continue

@@ -45,6 +45,7 @@ class HttpConnection(asyncio.Protocol):
         "_framing",
         "_handler",
         "_is_deaf",
+        "_is_last",
         "_is_stopping",
         "_is_unread",
         "_limits",
@@ -64,6 +65,7 @@ class HttpConnection(asyncio.Protocol):
         self._waiting: deque[Exchange | bytes] = deque()  # requests after it; the last may be the bytes of a refusal
         self._is_deaf = False  # further input is dropped
         self._is_stopping = False
+        self._is_last = False  # the current response says that the connection closes after it
         self._is_unread = False  # the client is not reading its responses
         self._finished = 0  # responses sent
         self._swept = -1  # progress at the last sweep
@@ -140,7 +142,8 @@ class HttpConnection(asyncio.Protocol):
 
     def closes_after(self, exchange: Exchange) -> bool:
         """Return whether the connection closes after this response."""
-        return self._is_stopping or not exchange.head.keep_alive
+        self._is_last |= not exchange.head.keep_alive or (self._is_stopping and not self._waiting)
+        return self._is_last
 
     def send(self, exchange: Exchange, data: bytes) -> None:
         """Write a part of the current request's streamed response; abort if the client does not read it."""
@@ -158,7 +161,7 @@ class HttpConnection(asyncio.Protocol):
             self._transport.write(part)
         self._current = None
         self._finished += 1
-        if close or self._is_stopping or not exchange.head.keep_alive:
+        if close or self._is_last:
             self._is_deaf = True
             self._waiting.clear()
             self._transport.close()
@@ -199,10 +202,18 @@ class HttpConnection(asyncio.Protocol):
         elif self._still_s >= (limits.head_s if phase is Phase.HEAD else limits.body_s):
             self._framing.refuse(408, "the request did not arrive in time")
 
+    @property
+    def open_requests(self) -> int:
+        """The number of requests that are not answered yet."""
+        return (self._current is not None) + sum(isinstance(each, Exchange) for each in self._waiting)
+
     def stop(self) -> None:
-        """Accept no further requests; close now, or after the response that is still due."""
+        """Close after the last response that is due: the current request's, or the next one's if there is none."""
         self._is_stopping = True
-        if self._current is None:
+
+    def close_if_idle(self) -> None:
+        """Close unless a request is open or arriving."""
+        if self._current is None and not self._waiting and self._framing.phase is Phase.IDLE:
             self._transport.close()
 
     def abort(self) -> None:

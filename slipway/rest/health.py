@@ -14,8 +14,9 @@ def live(context: Context, exchange: Exchange, _: ModelTarget) -> None:
 
 
 def ready(context: Context, exchange: Exchange, _: ModelTarget) -> None:
-    """Answer 200 when the server is ready."""
-    exchange.answer(200 if context.dataplane.ready() else 400)
+    """Answer 200 when the server is ready, 503 when it is about to stop."""
+    dataplane = context.dataplane
+    exchange.answer(200 if dataplane.ready() else 503 if dataplane.stopping() else 400)
 
 
 def model_ready(context: Context, exchange: Exchange, target: ModelTarget) -> None:

@@ -13,6 +13,7 @@ from slipway.rest.connection import Handler, HttpConnection, HttpLimits
 _SWEEP_S: Final = 5.0
 _BACKLOG: Final = 2048
 _POLL_S: Final = 0.02
+_LINGER_S: Final = 0.25
 
 
 def check_port(host: str, port: int, *, shared: bool) -> None:
@@ -63,22 +64,38 @@ class HttpListener:
         port: int = self._server.sockets[0].getsockname()[1]
         return port
 
-    async def stop(self, grace_s: float = 0.0) -> None:
-        """Stop accepting, give open requests up to `grace_s` seconds to finish, then close all connections."""
+    @property
+    def open_requests(self) -> int:
+        """The number of requests that are not answered yet."""
+        return sum(connection.open_requests for connection in self._connections)
+
+    async def stop(self, grace_s: float = 0.0) -> int:
+        """Stop accepting, give open requests up to `grace_s` seconds to finish, then close all connections. Return the
+        number of requests that were not answered.
+
+        A client that keeps its connection busy may have sent its next request already: it is answered, and only the
+        connections that stay idle for `_LINGER_S` are closed without a word.
+        """
         if self._server is None:
-            return
+            return 0
         self._server.close()
         if self._sweeper is not None:
             self._sweeper.cancel()
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + grace_s
-        for connection in list(self._connections):
+        begin = loop.time()
+        for connection in self._connections:
             connection.stop()
-        while self._connections and loop.time() < deadline:  # noqa: ASYNC110  runs once per process
+        while self._connections and loop.time() < begin + grace_s:
+            if loop.time() > begin + _LINGER_S:
+                for connection in list(self._connections):
+                    connection.close_if_idle()
             await asyncio.sleep(_POLL_S)
+        lost = 0
         for connection in list(self._connections):
+            lost += connection.open_requests
             connection.abort()
         self._server = None
+        return lost
 
     def _connection(self) -> HttpConnection:
         return HttpConnection(self._handler, self._limits, self._connections)

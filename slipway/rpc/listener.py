@@ -73,15 +73,24 @@ class GrpcListener:
         _LOG.info("Started GRPCInferenceService at %s:%d (%s: %s)", self._options.grpc_address, port, name, reason)
         return port
 
-    async def stop(self, grace_s: float) -> None:
-        """Refuse new requests, answer the accepted ones for up to `grace_s` seconds, then close the port."""
+    @property
+    def open_requests(self) -> int:
+        """The number of accepted requests that are not answered yet."""
+        return self._in_flight.count if self._in_flight is not None else 0
+
+    async def stop(self, grace_s: float) -> int:
+        """Refuse new requests, answer the accepted ones for up to `grace_s` seconds, then close the port. Return the
+        number of requests that were not answered."""
         if self._engine is None or self._in_flight is None:
-            return
-        drained = await self._in_flight.stop(grace_s)
+            return 0
+        await self._in_flight.stop(grace_s)
+        lost = self._in_flight.count
         self._engine.end_streams()
         # Once drained, the responses still have to leave the socket buffers; otherwise the open calls are dropped.
-        await self._engine.stop(_FLUSH_S if drained else 0)
+        await self._engine.stop(0 if lost else _FLUSH_S)
         self._engine = None
+        self._in_flight = None
+        return lost
 
 
 _FLUSH_S = 1.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -276,6 +277,7 @@ CASES: dict[str, Write] = {
     "response-cache": add("response_cache { enable: true }\nmodel_transaction_policy { decoupled: true }"),
     "instance-group": add(GROUP.format("kind: KIND_CPU gpus: [ 0 ]")),
     "limit-exceeded": add(GROUP.format("count: 2000")),
+    "file-endless": lambda repository: os.mkfifo(model(repository) / "1" / "weights"),
     "file-outside": add('default_model_filename: "../model"'),
     "tensorrt-only": swap("dims: [ 4 ]", "dims: [ 4 ] is_shape_tensor: true"),
     "input-format": swap('"INPUT0" data_type: TYPE_FP32', '"INPUT0" format: FORMAT_NCHW data_type: TYPE_FP32'),

@@ -111,6 +111,7 @@ class MemoryDataplane:
         self.models = {model.signature.model_name: model for model in models}
         self.statistics = {name: ModelStatistics() for name in self.models}
         self.is_ready = True
+        self.is_stopping = False
         self.began = asyncio.Event()  # a request is held
         self.held: list[Pending] = []  # requests that are not answered
         self.cancelled: list[str] = []  # their ids
@@ -129,6 +130,9 @@ class MemoryDataplane:
 
     def ready(self) -> bool:
         return self.is_ready
+
+    def stopping(self) -> bool:
+        return self.is_stopping
 
     def server_metadata(self) -> ServerMetadata:
         return self._metadata
