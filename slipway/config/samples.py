@@ -34,7 +34,7 @@ def sample_tensors(
     return {name: _tensor(name, sample, directory, batched=batched) for name in sorted(sample.inputs)}
 
 
-def made_up(datatype: DataType, shape: tuple[int, ...], name: str) -> np.ndarray:
+def likely_values(datatype: DataType, shape: tuple[int, ...], name: str) -> np.ndarray:
     """Return values that most models accept as the input `name`: a sentence, ones, or token ids of zero."""
     if datatype.name == "BYTES":
         return np.full(shape, _SENTENCE, dtype=np.object_)

@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 from tritonclient.grpc import model_config_pb2 as pb
 
-from slipway.config.samples import made_up, sample_tensors
+from slipway.config.samples import likely_values, sample_tensors
 from slipway.core.tensor import Tensor
 from slipway.datatypes import BY_CONFIG_NAME, DataType
 from slipway.errors import invalid
@@ -54,7 +54,7 @@ def sample_of(config: pb.ModelConfig, directory: Path | None) -> Sample:
 def _example(declared: Any, rows: int | None) -> Input:
     datatype = _datatype(declared.data_type, declared.name)
     shape = _shape([size if size > 0 else VARIABLE for size in declared.dims], rows)
-    return Input(declared.name, datatype.name, made_up(datatype, shape, declared.name))
+    return Input(declared.name, datatype.name, likely_values(datatype, shape, declared.name))
 
 
 # Warm-up samples (config field `model_warmup`)
