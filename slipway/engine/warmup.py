@@ -47,6 +47,14 @@ async def warm_up(
 
 
 async def _run(instance: Instance, requests: Sequence[InferRequest], rows: int, sample: str) -> None:
+    error = await run_batch(instance, requests, rows)
+    if error is not None:
+        message = f"failed to run warmup sample '{sample}': {error.message}"
+        raise SlipwayError(error.code, message, reason=error.reason)
+
+
+async def run_batch(instance: Instance, requests: Sequence[InferRequest], rows: int) -> SlipwayError | None:
+    """Run requests of `rows` rows each as one batch that is not counted; return the first error, None without one."""
     loop = asyncio.get_running_loop()
     batch: list[Pending] = []
     ends = [_pending(request, rows, loop, batch) for request in requests]
@@ -57,10 +65,7 @@ async def _run(instance: Instance, requests: Sequence[InferRequest], rows: int, 
                 pending.deliver(response)
 
     instance.start(batch, finished)
-    error = next((error for error in await asyncio.gather(*ends) if error is not None), None)
-    if error is not None:
-        message = f"failed to run warmup sample '{sample}': {error.message}"
-        raise SlipwayError(error.code, message, reason=error.reason)
+    return next((error for error in await asyncio.gather(*ends) if error is not None), None)
 
 
 def _pending(
