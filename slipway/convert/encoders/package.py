@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 LABELS = "labels.txt"
-_EXACT_TOKENS: Final = 32  # of prepared shapes; MiniLM keeps 4 MB for each
+_EXACT_TOKENS: Final = 64  # most sentences; MiniLM keeps 4 MB for each length, as it would for requests
 _CPU, _GPU = pb.ModelInstanceGroup.KIND_CPU, pb.ModelInstanceGroup.KIND_GPU
 
 
