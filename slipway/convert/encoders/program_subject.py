@@ -18,8 +18,8 @@ from slipway.backends.pytorch.library import load_program
 from slipway.backends.pytorch.module import open_module
 from slipway.convert.arrays import Arrays
 from slipway.convert.encoders.declared import DeclaredInput, limits_of
+from slipway.convert.encoders.explored_subject import ExploredSubject
 from slipway.convert.encoders.exploring import explore
-from slipway.convert.encoders.subject import Case
 from slipway.convert.encoders.torch_run import answers_of
 from slipway.convert.encoders.tracing import export_onnx
 from slipway.convert.onnx_file import export_program
@@ -28,7 +28,7 @@ from slipway.errors import invalid
 _FILE: Final = "model.pt2"
 
 
-class ProgramSubject:
+class ProgramSubject(ExploredSubject):
     """One exported program. Implements `subject.Subject` and `subject.Program`."""
 
     reference_name = "the exported program in torch, FP32, row by row"
@@ -39,25 +39,7 @@ class ProgramSubject:
         self._forward = open_module(path, path.name)
         graph = exported_graph(path, path.name)
         self._names = tuple(graph.outputs)
-        self._explored = explore(graph, self._run, limits_of(declared), sample=sample, path=path)
-        self._sampler = self._explored.sampler
-        self.interface = self._explored.interface
-
-    def cases(self) -> list[Case]:
-        """Return random values, or those of the sample, with several batch sizes and lengths."""
-        return list(self._sampler.cases())
-
-    def reference(self, alone: Arrays) -> Arrays:
-        """Run the source program."""
-        return self._explored.answer(alone)
-
-    def sample(self, length: int, rows: int) -> Arrays:
-        """Return rows of `length`."""
-        return self._sampler.sample(length, rows)
-
-    def calibration(self, texts: Sequence[str]) -> list[Arrays]:  # noqa: ARG002  a program takes no text
-        """Return single rows: random, or those of the sample."""
-        return self._sampler.calibration()
+        super().__init__(explore(graph, self._run, limits_of(declared), sample=sample, path=path))
 
     def export_onnx(self, path: Path) -> None:
         """Write the program as ONNX and keep its variable sizes. Without `onnxscript` it can only be traced, and the
