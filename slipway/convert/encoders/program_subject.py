@@ -1,14 +1,13 @@
 """A torch.export file as the subject of a conversion, itself the reference, run by torch in FP32.
 
-A program specifies which of its sizes vary. Engines read it directly (OpenVINO, torch, and ONNX if `onnxscript` is
-installed): a trace would make constants of the sizes of its example.
+A program specifies which of its sizes vary. OpenVINO and torch read it directly, and the ONNX graph is written from it:
+a trace would make constants of the sizes of its example.
 """
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,7 +20,7 @@ from slipway.convert.encoders.declared import DeclaredInput, limits_of
 from slipway.convert.encoders.exploring import explore
 from slipway.convert.encoders.subject import Case
 from slipway.convert.encoders.torch_run import answers_of
-from slipway.convert.encoders.tracing import export_onnx
+from slipway.convert.libraries import cause_of, require_libraries
 from slipway.convert.onnx_file import export_program
 from slipway.errors import invalid
 
@@ -60,18 +59,15 @@ class ProgramSubject:
         return self._sampler.calibration()
 
     def export_onnx(self, path: Path) -> None:
-        """Write the program as ONNX and keep its variable sizes. Without `onnxscript` it can only be traced, and the
-        gate shows whether that fixed a size."""
-        forward, graph = self._forward, self._explored.graph
-        if find_spec("onnxscript") is not None:
+        """Write the program as ONNX with its variable sizes; raise `SlipwayError` if torch cannot express it."""
+        require_libraries(("onnxscript",), "convert")
+        graph = self._explored.graph
+        try:
             export_program(load_program(self._path), path, inputs=list(graph.inputs), outputs=list(graph.outputs))
-            return
-        if forward.takes_dict or forward.keywords:
-            raise invalid(
-                "a program with keyword arguments needs the package onnxscript to become ONNX: pip install onnxscript"
-            )
-        forward.call.train = lambda mode=True: forward.call  # noqa: ARG005  it would raise, and the exporter calls it
-        export_onnx(forward.call, self._explored.example(), self.interface, path)
+        except OSError:
+            raise
+        except Exception as error:  # the exporter's errors have no common root
+            raise invalid(f"torch cannot write the program as ONNX: {cause_of(_first_of(error))}") from error
 
     def export_torch(self, path: Path, precision: str) -> None:  # noqa: ARG002
         """Refuse: `copy_program` serves the file itself."""
@@ -105,3 +101,10 @@ class ProgramSubject:
             return forward.call(dict(tensors))
         positional = [tensor for name, tensor in tensors.items() if name not in forward.keywords]
         return forward.call(*positional, **{name: tensors[name] for name in forward.keywords})
+
+
+def _first_of(error: BaseException) -> BaseException:
+    """Return the error that the others were raised from: the exporter puts advice on debugging torch before it."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
