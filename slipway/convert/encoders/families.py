@@ -86,7 +86,7 @@ FAMILIES: Final[dict[str, EncoderFamily]] = {
     "xlm-roberta": _FAIRSEQ,
 }
 # The model types that generation/source.py reads.
-GENERATING: Final = ("bart", "gpt2", "m2m_100", "marian", "mbart", "mt5", "pegasus", "t5")
+GENERATING: Final = ("bart", "gpt2", "m2m_100", "marian", "mbart", "mt5", "pegasus", "t5", "umt5")
 
 # The task that a head was trained for, by suffix of the architecture's name.
 HEADS: Final = {
