@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from slipway.backends.openvino.library import import_openvino
 from slipway.backends.pytorch.graph import exported_graph
-from slipway.backends.pytorch.library import load_program
+from slipway.backends.pytorch.library import load_program, one_reader
 from slipway.backends.pytorch.module import open_module
 from slipway.convert.arrays import Arrays
 from slipway.convert.encoders.declared import DeclaredInput, limits_of
@@ -63,7 +63,7 @@ class ProgramSubject:
         require_libraries(("onnxscript",), "convert")
         graph = self._explored.graph
         try:
-            export_program(load_program(self._path), path, inputs=list(graph.inputs), outputs=list(graph.outputs))
+            export_program(self._program(), path, inputs=list(graph.inputs), outputs=list(graph.outputs))
         except OSError:
             raise
         except Exception as error:  # the exporter's errors have no common root
@@ -76,7 +76,7 @@ class ProgramSubject:
     def openvino_model(self) -> Any:
         """Return the program converted by OpenVINO, with the graph's names and variable dims."""
         openvino = import_openvino()
-        model = openvino.convert_model(load_program(self._path))
+        model = openvino.convert_model(self._program())
         graph = self._explored.graph
         for port, tensor in zip(model.inputs, graph.inputs.values(), strict=True):
             port.get_tensor().set_names({tensor.name})
@@ -91,16 +91,38 @@ class ProgramSubject:
         shutil.copyfile(self._path, directory / _FILE)
         return _FILE
 
+    def _program(self) -> Any:
+        """Return the program for tools that rewrite it. torch 2.13 cannot rewrite a program from a file if a size is a
+        multiple of another (4*s), so such a program is exported again, with the same variable sizes."""
+        program = load_program(self._path)
+        if all(size.is_Symbol for size in program.range_constraints):
+            return program
+        import torch
+
+        graph = self._explored.graph
+        tensors = {name: torch.from_numpy(array) for name, array in self._explored.example().items()}
+        shapes: Any = torch.export.ShapesCollection()  # type: ignore[no-untyped-call]
+        for name, tensor in tensors.items():
+            variable = [axis for axis, size in enumerate(graph.inputs[name].dims) if size == -1]
+            shapes[tensor] = dict.fromkeys(variable, torch.export.Dim.DYNAMIC)
+        arguments, keywords = self._arguments(tensors)
+        with one_reader():
+            return torch.export.export(self._forward.call, arguments, keywords, dynamic_shapes=shapes)
+
     def _run(self, inputs: Arrays, names: Sequence[str]) -> Arrays:
         answers = dict(zip(self._names, answers_of(self._path, self._call, inputs), strict=True))
         return {name: answers[name] for name in names}
 
     def _call(self, tensors: Mapping[str, Any]) -> Any:
+        arguments, keywords = self._arguments(tensors)
+        return self._forward.call(*arguments, **keywords)
+
+    def _arguments(self, tensors: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         forward = self._forward
         if forward.takes_dict:
-            return forward.call(dict(tensors))
-        positional = [tensor for name, tensor in tensors.items() if name not in forward.keywords]
-        return forward.call(*positional, **{name: tensors[name] for name in forward.keywords})
+            return (dict(tensors),), {}
+        positional = tuple(tensor for name, tensor in tensors.items() if name not in forward.keywords)
+        return positional, {name: tensors[name] for name in forward.keywords}
 
 
 def _first_of(error: BaseException) -> BaseException:

@@ -90,13 +90,21 @@ def test_vision_models_are_served_by_onnxruntime_in_any_batch(tmp_path, name):
                 np.testing.assert_allclose(result.as_numpy(output), expected, atol=1e-4)
 
 
-def test_height_and_width_may_vary_too(tmp_path):
+SIDE = torch.export.Dim("side", min=2, max=32)
+SIZES = {
+    "found by torch": dict.fromkeys((0, 2, 3), torch.export.Dim.AUTO),
+    "multiples of another": {0: torch.export.Dim("rows"), 2: 4 * SIDE, 3: 4 * SIDE},
+}
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize("sizes", SIZES)
+def test_height_and_width_may_vary_too(tmp_path, sizes, engine):
     torch.manual_seed(0)
-    network = VISION["segments"]().eval()
-    dims = dict.fromkeys((0, 2, 3), torch.export.Dim.AUTO)
+    network, dims = VISION["segments"]().eval(), SIZES[sizes]
     program = torch.export.export(network, (torch.zeros(2, 3, 32, 32),), dynamic_shapes=(dims,))
     torch.export.save(program, tmp_path / "model.pt2")
-    convert(tmp_path / "model.pt2", ConvertOptions("m", tmp_path / "models", "onnxruntime", "fp32"))
+    convert(tmp_path / "model.pt2", ConvertOptions("m", tmp_path / "models", engine, "fp32"))
     with open_model(tmp_path / "models" / "m") as model:
         for rows, side in ((1, 32), (3, 64)):
             x = pictures(rows, side)
