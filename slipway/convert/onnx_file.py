@@ -114,12 +114,15 @@ def _without_weight_shapes(source: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def quiet_tools() -> Iterator[None]:
-    """Suppress what the quantisers print and what they log to the root logger."""
-    root = logging.getLogger()
-    level = root.level
-    root.setLevel(logging.CRITICAL)
+    """Suppress what quantisers and exporters print and what they log; torch resets the levels of its loggers when it
+    loads more of itself, so they are set here, as late as possible."""
+    loggers = [logging.getLogger(name) for name in (None, "torch.onnx")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             yield
     finally:
-        root.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from importlib.util import find_spec
 
 import numpy as np
@@ -132,6 +134,13 @@ def test_a_graph_of_a_program_can_be_quantised(tmp_path, program):
     convert(program, ConvertOptions("m", tmp_path / "models", "onnxruntime", "int8", accept=True))
     with open_model(tmp_path / "models" / "m") as model:
         assert model.run({"x": pictures(3)})["OUTPUT__0"].shape == (3, 5)
+
+
+def test_a_conversion_in_a_new_process_prints_only_what_it_says_itself(tmp_path, program):
+    options = ("--engine", "onnxruntime", "--precision", "fp32", "--repository", str(tmp_path / "models"))
+    command = (sys.executable, "-m", "slipway", "convert", str(program), "--name", "m", *options)
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "torch" not in done.stderr
 
 
 def test_without_onnxscript_a_program_is_not_traced(tmp_path, program, monkeypatch):
