@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from slipway.cli.interruption import raise_on_sigterm
+from slipway.cli.output import for_reading, output_width
 from slipway.cli.parser import CommandParser
 from slipway.cli.progress import progress_line
 from slipway.convert.conversion import Converted, convert
@@ -41,7 +42,7 @@ def run(arguments: Sequence[str]) -> int:
     if options.json:
         sys.stdout.write(conversion.report.json().decode() + "\n")
     else:
-        print(_summary(conversion, options.repository))
+        print(for_reading(_summary(conversion, options.repository)))
     return 0
 
 
@@ -202,7 +203,7 @@ def _summary(conversion: Converted, repository: Path) -> str:
         lines += [f"would try {', '.join(each.label for each in report.candidates)}"]
         lines += [f"would not try {each.label}: {each.reason}" for each in report.skipped]
         return "\n".join([*lines, f"would write {', '.join(conversion.models)} to {repository}"])
-    lines.append(render_table(*report.table()))
+    lines.append(render_table(*report.table(), output_width()))
     lines += [f"{each.label}: {problem}" for each in report.candidates for problem in each.problems]
     lines += [f"not tried: {each.label}: {each.reason}" for each in report.skipped]
     return "\n".join(
