@@ -21,6 +21,7 @@ from tests.kits.signals import interruptible
 
 QUICK = ("--engine", "onnxruntime", "--precision", "fp32", "--lengths", "8")
 SECONDS = 120
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -173,6 +174,32 @@ def test_a_hub_id_that_cannot_be_fetched_says_so(tmp_path):
     assert result.returncode == 1
     expected = "'some-owner/some-model' is not a local file or directory, and fetching it from the model hub failed"
     assert expected in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "source", ["some-owner/some-model", "gpt2", "encoder", "generator", "model.onnx", "model.pt", "model.pt2"]
+)
+def test_without_the_extra_every_source_is_one_line_that_names_the_command(tmp_path, source):
+    for directory, kind in (("encoder", "bert"), ("generator", "t5")):
+        (tmp_path / directory).mkdir()
+        (tmp_path / directory / "config.json").write_text(json.dumps({"model_type": kind}))
+    for file in ("model.onnx", "model.pt", "model.pt2"):
+        (tmp_path / file).touch()
+    hidden = "torch transformers onnx safetensors huggingface_hub openvino nncf ctranslate2".split()
+    program = f"import sys; sys.modules.update(dict.fromkeys({hidden}))\nfrom slipway.cli.main import main\n"
+    program += f"sys.exit(main(['convert', {source!r}, '--name', 'm', '--repository', 'models']))"
+    result = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"},
+    )
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr.startswith("error: conversion needs torch, transformers, ")
+    assert 'pip install "slipway-serving[convert' in result.stderr
     assert len(result.stderr.splitlines()) == 1
 
 
