@@ -29,8 +29,11 @@ def output_width() -> int:
 def for_reading(text: str, stream: TextIO | None = None) -> str:
     """Return the text with long lines folded between words if `stream` (standard output) is a terminal; a pipe gets
     every line whole, as programs such as grep expect."""
-    if not (stream or sys.stdout).isatty():
-        return text
+    return fold(text) if (stream or sys.stdout).isatty() else text
+
+
+def fold(text: str) -> str:
+    """Return the text with long lines folded between words, and the rest of a line indented."""
     return "\n".join(_folded(line, output_width()) for line in text.split("\n"))
 
 
