@@ -24,7 +24,7 @@ _EXPECTED: Final = {"BOO": "true or false", "INT": "a whole number", "UIN": "a w
 
 
 @dataclass(frozen=True, slots=True)
-class Flag:
+class GivenFlag:
     """A flag as it was written; `text` is None if it had no value."""
 
     word: str
@@ -51,10 +51,10 @@ class ModelFlag:
         return [_PREFIX + name.replace("_", "-") for name in self.names]
 
 
-def split_flags(words: Sequence[str], parser: CommandParser) -> tuple[list[str], list[Flag]]:
+def split_flags(words: Sequence[str], parser: CommandParser) -> tuple[list[str], list[GivenFlag]]:
     """Return the words of the command itself, and the flags that it does not know, with their values."""
     rest: list[str] = []
-    flags: list[Flag] = []
+    flags: list[GivenFlag] = []
     given = list(words)
     while given:
         word = given.pop(0)
@@ -64,13 +64,15 @@ def split_flags(words: Sequence[str], parser: CommandParser) -> tuple[list[str],
         if not name.startswith(_PREFIX) or parser.knows(name):
             rest.append(word)
         elif equals:
-            flags.append(Flag(name, value))
+            flags.append(GivenFlag(name, value))
         else:
-            flags.append(Flag(name, given.pop(0) if given and _is_value(Flag(name, None), given[0]) else None))
+            flags.append(
+                GivenFlag(name, given.pop(0) if given and _is_value(GivenFlag(name, None), given[0]) else None)
+            )
     return rest, flags
 
 
-def _is_value(flag: Flag, word: str) -> bool:
+def _is_value(flag: GivenFlag, word: str) -> bool:
     if flag.name in _SWITCHES:
         return word.lower() in _WORDS
     return not word.startswith(_PREFIX)
@@ -89,7 +91,7 @@ def flags_of(model: ModelDescription) -> list[ModelFlag]:
 
 
 def apply_flags(
-    flags: Sequence[Flag], model: ModelDescription, parser: CommandParser, rows: int
+    flags: Sequence[GivenFlag], model: ModelDescription, parser: CommandParser, rows: int
 ) -> tuple[dict[str, InputTensor], dict[str, Any]]:
     """Return the inputs and the request parameters that the flags set for a request of `rows` rows; raise INVALID_ARG
     naming the nearest flag of the model or the command if one is unknown."""
@@ -121,7 +123,7 @@ def help_lines(model: ModelDescription) -> Iterator[str]:
         yield f"  {first} {each.datatype}{also}"
 
 
-def _unknown(flag: Flag, model: ModelDescription, parser: CommandParser) -> SlipwayError:
+def _unknown(flag: GivenFlag, model: ModelDescription, parser: CommandParser) -> SlipwayError:
     words = [word for each in flags_of(model) for word in each.words]
     near = get_close_matches(flag.word, words, n=1)
     near = get_close_matches(flag.word, [*near, *parser.long_options()], n=1, cutoff=_CLOSE) or near
@@ -132,7 +134,7 @@ def _unknown(flag: Flag, model: ModelDescription, parser: CommandParser) -> Slip
     return invalid(f"model '{model.name}' does not have a parameter {flag.word}: {advice}")
 
 
-def _value(flag: Flag, datatype: str) -> Any:
+def _value(flag: GivenFlag, datatype: str) -> Any:
     if flag.text is None:
         if datatype == "BOOL":
             return True

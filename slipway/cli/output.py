@@ -16,14 +16,14 @@ from typing import Final, TextIO
 
 _STDOUT: Final = 1
 _STDERR: Final = 2
-_WIDTH: Final = 80  # without a terminal, and unless COLUMNS says otherwise
+WIDTH: Final = 80  # without a terminal, and unless COLUMNS says otherwise
 _LEAST: Final = 40  # of a narrower terminal, which breaks lines itself
 _HANG: Final = "  "
 
 
 def output_width() -> int:
     """Return the columns that printed tables may use: those of the terminal, or 80 without one."""
-    return max(shutil.get_terminal_size((_WIDTH, 0)).columns, _LEAST)
+    return max(shutil.get_terminal_size((WIDTH, 0)).columns, _LEAST)
 
 
 def for_reading(text: str, stream: TextIO | None = None) -> str:

@@ -29,14 +29,14 @@ def is_hub_id(source: str) -> bool:
     return _ID.fullmatch(source) is not None and not Path(source).exists() and not Path(source).suffix[1:].isalpha()
 
 
-def locate(source: str | Path, progress: Progress) -> tuple[Path, str]:
+def locate(source: str | Path, progress: Progress, *, verbose: bool = False) -> tuple[Path, str]:
     """Return the path of the source, fetched from a hub if it is not local, and its display name; raise `SlipwayError`
     if it cannot be fetched or the libraries of a conversion are missing."""
     if not is_hub_id(str(source)):
         return Path(source), str(source)
     require_libraries(_LIBRARIES, "convert")
     progress(f"fetching {source}")
-    with quiet_libraries():
+    with quiet_libraries(verbose=verbose):
         path = fetch(str(source))
     return path, f"{source} at revision {path.name}"
 

@@ -15,7 +15,7 @@ from benchmarks.serving import running_server
 from slipway.cli.client import ModelDescription
 from slipway.cli.infer import _parser
 from slipway.cli.main import main
-from slipway.cli.model_flags import Flag, apply_flags, split_flags
+from slipway.cli.model_flags import GivenFlag, apply_flags, split_flags
 from slipway.errors import SlipwayError
 from tests.kits.repositories import write_config
 
@@ -202,17 +202,17 @@ def test_unknown_flags_are_split_from_the_command_with_their_values():
     rest, flags = split_flags(words, _parser())
     assert rest == ["m", "--text", "a b", "-t", "--", "--n"]
     assert flags == [
-        Flag("--top-k", "5"),
-        Flag("--do-sample", None),
-        Flag("--seed", "3"),
-        Flag("--do-sample", "true"),
+        GivenFlag("--top-k", "5"),
+        GivenFlag("--do-sample", None),
+        GivenFlag("--seed", "3"),
+        GivenFlag("--do-sample", "true"),
     ]
 
 
 def test_a_model_without_parameters_says_so():
     model = ModelDescription("m", {"x": "FP32"}, {"x": (1,)}, 1)
     with pytest.raises(SlipwayError, match="model 'm' does not have a parameter --warmth: it does not accept any"):
-        apply_flags([Flag("--warmth", "1")], model, _parser(), 1)
+        apply_flags([GivenFlag("--warmth", "1")], model, _parser(), 1)
 
 
 def test_a_request_file_does_not_take_flags_of_a_model(tmp_path: Path, capsys):
