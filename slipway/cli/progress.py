@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Final, TextIO
 
 from slipway.cli.output import WIDTH
-from slipway.convert.steps import Step
+from slipway.convert.steps import ConversionStep
 
 _TICK: Final = 0.2
 _BARS: Final = "▏▎▍▌▋▊▉█"
@@ -18,7 +18,7 @@ _CLEAR: Final = "\r\033[K"
 
 
 @contextmanager
-def progress(stream: TextIO, *, verbose: bool = False) -> Iterator[Callable[[Step], None]]:
+def progress(stream: TextIO, *, verbose: bool = False) -> Iterator[Callable[[ConversionStep], None]]:
     """Yield a function to call with each step. On a terminal it fills one line, which is erased when the block ends;
     elsewhere, and with `verbose`, when libraries print too, each step is a line of its own."""
     if verbose or not stream.isatty():
@@ -42,10 +42,10 @@ class _Line:
     def __init__(self, stream: TextIO) -> None:
         self.ended = threading.Event()
         self._stream = stream
-        self._step = Step(1, 0, "starting")
+        self._step = ConversionStep(1, 0, "starting")
         self._begin = self._begun = time.monotonic()
 
-    def begin(self, step: Step) -> None:
+    def begin(self, step: ConversionStep) -> None:
         """Show the next step."""
         self._step, self._begun = step, time.monotonic()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -34,7 +34,7 @@ from slipway.convert.report import (
 )
 from slipway.convert.runner import OpenModel, open_model
 from slipway.convert.staging import staged
-from slipway.convert.steps import Stage, Step, Steps
+from slipway.convert.steps import COPIES, MEASURES_BATCHES, Show, Stage, Steps
 from slipway.convert.variants import PRECISIONS, Skipped, Variant
 from slipway.errors import SlipwayError, invalid
 
@@ -51,7 +51,7 @@ class Converted:
     written: bool
 
 
-def convert(source: str | Path, options: ConvertOptions, show: Callable[[Step], None] = lambda _: None) -> Converted:
+def convert(source: str | Path, options: ConvertOptions, show: Show = lambda _: None) -> Converted:
     """Convert `source` into models of `options.repository`; `show` is called with what begins.
 
     Raise `SlipwayError` with a one-line cause if the source is unusable, if one of the models already exists and
@@ -60,13 +60,13 @@ def convert(source: str | Path, options: ConvertOptions, show: Callable[[Step], 
     started = time.monotonic()
     if not _NAME.fullmatch(options.name):
         raise invalid(f"'{options.name}' is not a model name: use letters, digits, '_', '-' and '.'")
-    steps = Steps(show)
-    path, origin = locate(source, steps, verbose=options.verbose)
+    path, origin = locate(source, Steps(show), verbose=options.verbose)
     embeds = (path / "modules.json").is_file()  # even if the checkpoint alone could generate text
     generating = generates(path) and not embeds
     if options.source_language and not generating:
         raise invalid("--source-language applies only to translation models, but this model does not generate text")
     open_flow = open_generation if generating else open_encoders
+    steps = Steps(show, finish=COPIES if generating else MEASURES_BATCHES)
     with open_flow(path, origin, options, steps) as flow:
         return Conversion(flow, options, steps).run(started)
 
@@ -160,10 +160,12 @@ class Conversion:
 
     def _measure_again(self, passed: Sequence[Made]) -> None:
         """Measure the fastest candidates again and keep the better figure: another process may have slowed one run."""
-        self._steps.begin(Stage.AGAIN)
         best = max(each.candidate.rate for each in passed)
         finalists = [each for each in passed if each.candidate.rate > _NEAR * best]
-        for each in finalists if len(finalists) > 1 else ():
+        if len(finalists) < 2:
+            return
+        self._steps.begin(Stage.AGAIN)
+        for each in finalists:
             self._steps(f"measuring {each.candidate.label} again")
             with open_model(each.directory) as model:
                 again = self._flow.measure(model)

@@ -8,25 +8,30 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from enum import Enum
+from enum import Enum, auto
+from typing import Final
 
 
 class Stage(Enum):
-    """The kinds of steps, in their order; the value is the duration in units of a candidate, 0 if it is not estimated.
+    """The kinds of steps, in their order."""
 
-    Measured with MiniLM on two cores: its seven candidates take 6 s each, the second measurement of the fastest 4 s,
-    and the batches, the final check and the files 22 s.
-    """
+    OPEN = auto()
+    PREPARE = auto()
+    CANDIDATE = auto()
+    AGAIN = auto()
+    FINISH = auto()
 
-    OPEN = 0.0
-    PREPARE = 0.01
-    CANDIDATE = 1.0
-    AGAIN = 0.7
-    FINISH = 3.5
+
+# How long the steps after the candidates take, in units of the mean candidate. Measured with MiniLM on two cores that
+# had other work too: seven candidates took 31 s each, the second measurement of the fastest 38 s, the end (measuring
+# batches, verifying the final configuration) 127 s. A model that generates text is only copied at the end.
+_AGAIN: Final = 1.2
+MEASURES_BATCHES: Final = 4.0
+COPIES: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class ConversionStep:
     """A step that begins, or continues with other work: `total` is 0 before the candidates are known, `seconds_left`
     is None before the first of them is done."""
 
@@ -35,7 +40,7 @@ class Step:
     text: str
     seconds_left: float | None = None
 
-    def after(self, seconds: float) -> Step:
+    def after(self, seconds: float) -> ConversionStep:
         """Return the same step when it has run for some seconds."""
         left = None if self.seconds_left is None else max(0.0, self.seconds_left - seconds)
         return replace(self, seconds_left=left)
@@ -44,6 +49,9 @@ class Step:
         place = f"step {self.number} of {self.total}" if self.total else f"step {self.number}"
         left = "" if self.seconds_left is None else time_left(self.seconds_left)
         return f"{place}: {self.text}" + (f", {left}" if left else "")
+
+
+Show = Callable[[ConversionStep], None]
 
 
 def time_left(seconds: float) -> str:
@@ -56,26 +64,35 @@ def time_left(seconds: float) -> str:
 
 
 class Steps:
-    """The steps of one conversion. Calling it shows what the current step does now."""
+    """The steps of one conversion. Calling it shows what the current step does now.
 
-    def __init__(self, show: Callable[[Step], None], clock: Callable[[], float] = time.monotonic) -> None:
+    `finish` is the duration of the last step in units of the mean candidate.
+    """
+
+    def __init__(
+        self,
+        show: Show,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        finish: float = MEASURES_BATCHES,
+    ) -> None:
         self._show = show
         self._clock = clock
+        self._units = {Stage.CANDIDATE: 1.0, Stage.AGAIN: _AGAIN, Stage.FINISH: finish}
         self._plan = [Stage.OPEN]
-        self._known = False
         self._current = 0
         self._begun = clock()
         self._candidates: list[float] = []  # seconds of those that are done
 
     def __call__(self, text: str) -> None:
         """Show what the current step does now."""
-        total = len(self._plan) if self._known else 0
-        self._show(Step(self._current + 1, total, text, self._seconds_left()))
+        total = len(self._plan) if len(self._plan) > 1 else 0
+        self._show(ConversionStep(self._current + 1, total, text, self._seconds_left()))
 
     def expect(self, candidates: int) -> None:
         """Plan the steps after the first one."""
-        self._plan = [Stage.OPEN, Stage.PREPARE, *[Stage.CANDIDATE] * candidates, Stage.AGAIN, Stage.FINISH]
-        self._known = True
+        again = [Stage.AGAIN] if candidates > 1 else []
+        self._plan = [Stage.OPEN, Stage.PREPARE, *[Stage.CANDIDATE] * candidates, *again, Stage.FINISH]
 
     def begin(self, stage: Stage) -> None:
         """Go on to the next step of this kind."""
@@ -90,6 +107,5 @@ class Steps:
         if not self._candidates:
             return None
         unit = sum(self._candidates) / len(self._candidates)
-        rest = sum(stage.value for stage in self._plan[self._current + 1 :])
-        spent = self._clock() - self._begun
-        return max(0.0, self._plan[self._current].value * unit - spent) + rest * unit
+        current, *rest = (self._units[stage] * unit for stage in self._plan[self._current :])
+        return max(0.0, current - (self._clock() - self._begun)) + sum(rest)

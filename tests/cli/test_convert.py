@@ -144,9 +144,9 @@ def test_without_a_terminal_each_step_is_a_line_with_its_place_in_the_whole(sour
     result = run(source, tmp_path / "models")
     steps = result.stderr.splitlines()
     assert steps[0] == f"step 1: reading {source}"
-    assert steps[1] == "step 2 of 5: running the reference"
-    assert "step 3 of 5: verifying onnxruntime fp32" in steps
-    assert steps[-1].startswith("step 5 of 5: writing")
+    assert steps[1] == "step 2 of 4: running the reference"
+    assert "step 3 of 4: verifying onnxruntime fp32" in steps
+    assert steps[-1].startswith("step 4 of 4: writing")
 
 
 NOISE = """
@@ -191,7 +191,7 @@ def test_verbose_shows_what_libraries_print(source, tmp_path):
     assert result.returncode == 0
     printed = result.stdout + result.stderr
     assert [noise for noise in (*NOISES, "a library warns") if noise not in printed] == []
-    assert "step 3 of 5: verifying onnxruntime fp32\n" in result.stderr
+    assert "step 3 of 4: verifying onnxruntime fp32\n" in result.stderr
 
 
 def test_an_unexpected_error_shows_what_was_kept_back(source, tmp_path):

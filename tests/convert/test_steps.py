@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from slipway.convert.steps import Stage, Step, Steps, time_left
+from slipway.convert.steps import ConversionStep, Stage, Steps, time_left
 
 
 class Clock:
@@ -23,13 +23,13 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def shown() -> list[Step]:
+def shown() -> list[ConversionStep]:
     return []
 
 
 @pytest.fixture
-def steps(shown: list[Step], clock: Clock) -> Steps:
-    return Steps(shown.append, clock)
+def steps(shown: list[ConversionStep], clock: Clock) -> Steps:
+    return Steps(shown.append, clock, finish=3.0)
 
 
 def test_the_total_is_known_with_the_candidates(steps, shown):
@@ -63,7 +63,7 @@ def test_the_time_left_follows_from_the_candidates_that_are_done(steps, shown, c
     clock.now += 10
     steps.begin(Stage.CANDIDATE)
     steps("building b")
-    tail = 10 * (Stage.AGAIN.value + Stage.FINISH.value)
+    tail = 10 * (1.2 + 3.0)
     assert shown[-1].seconds_left == pytest.approx(20 + tail)
     clock.now += 4
     steps("verifying b")
@@ -73,7 +73,7 @@ def test_the_time_left_follows_from_the_candidates_that_are_done(steps, shown, c
     assert shown[-1].seconds_left == pytest.approx(10 + tail)
     steps.begin(Stage.CANDIDATE)
     steps("building c")
-    assert shown[-1].seconds_left == pytest.approx(15 * (1 + Stage.AGAIN.value + Stage.FINISH.value))
+    assert shown[-1].seconds_left == pytest.approx(15 * (1 + 1.2 + 3.0))
 
 
 def test_a_step_that_takes_longer_than_expected_shows_no_time_rather_than_a_wrong_one(steps, shown, clock):
@@ -84,14 +84,14 @@ def test_a_step_that_takes_longer_than_expected_shows_no_time_rather_than_a_wron
     steps.begin(Stage.FINISH)
     clock.now += 100
     steps("writing")
-    assert str(shown[-1]) == "step 5 of 5: writing"
+    assert str(shown[-1]) == "step 4 of 4: writing"
 
 
 def test_a_step_knows_what_is_left_of_it_later():
-    step = Step(3, 5, "measuring", 30.0)
+    step = ConversionStep(3, 5, "measuring", 30.0)
     assert str(step.after(10)) == "step 3 of 5: measuring, about 20 s left"
     assert str(step.after(40)) == "step 3 of 5: measuring"
-    assert Step(1, 0, "reading").after(40) == Step(1, 0, "reading")
+    assert ConversionStep(1, 0, "reading").after(40) == ConversionStep(1, 0, "reading")
 
 
 @pytest.mark.parametrize(
