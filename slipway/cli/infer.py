@@ -16,22 +16,20 @@ import numpy as np
 
 from slipway.cli.answers import as_json_line, text_writer, write_answer
 from slipway.cli.client import Answer, Client, InputTensor, ModelDescription, open_client
+from slipway.cli.infer_parser import infer_parser
 from slipway.cli.model_flags import apply_flags, help_lines, split_flags
 from slipway.cli.output import fold
-from slipway.cli.parser import CommandParser
 from slipway.cli.request_file import read_request
 from slipway.cli.tls import Tls
 from slipway.datatypes import BY_NAME
 from slipway.errors import SlipwayError, invalid
-
-BATCH = 16
 
 
 def run(arguments: Sequence[str]) -> int:
     """Send the requests in order and print each response as it arrives; return 0 if all succeeded."""
     if _asks_for_model_help(arguments):
         return _model_help(arguments)
-    parser = _parser()
+    parser = infer_parser()
     words, flags = split_flags(arguments, parser)
     options = parser.parse_args(words)
     if options.request is not None:
@@ -98,88 +96,6 @@ def _client(options: argparse.Namespace, url: str | None = None, protocol: str =
     return open_client(options.url or url, options.protocol or protocol, tls)
 
 
-def _parser() -> CommandParser:
-    usage = "%(prog)s [MODEL] (--text TEXT | --inputs JSON | --input-file FILE |\n"
-    usage += "                     --request FILE) [options]"  # argparse would make one line of the group
-    parser = CommandParser(prog="slipway infer", usage=usage, description=__doc__)
-    parser.add_argument(
-        "model", metavar="MODEL", nargs="?", help="name of a loaded model (default: the one in the --request file)"
-    )
-    given = parser.add_mutually_exclusive_group(required=True)
-    given.add_argument("--text", action="append", help="text for the model's string input (repeatable)")
-    given.add_argument("--inputs", metavar="JSON", help="tensors by name, such as '{\"x\": [[1, 2]]}'")
-    given.add_argument(
-        "--input-file",
-        metavar="FILE",
-        type=Path,
-        help="file with one text per line, or with tensors by name if it ends in .json",
-    )
-    given.add_argument(
-        "--request", metavar="FILE", type=Path, help="JSON request file of FasterTransformer's issue_request.py"
-    )
-    parser.add_argument(
-        "--params", metavar="JSON", default="", help="changes to merge into the --request file before it is sent"
-    )
-    parser.add_argument(
-        "-t", "--test-growth", action="store_true", help="fail unless every streamed response adds exactly one token"
-    )
-    parser.add_argument(
-        "--output-file",
-        metavar="FILE",
-        type=Path,
-        help="file for the responses, one line per text (default: standard output)",
-    )
-    parser.add_argument("--json", action="store_true", help="print responses as JSON, one line per text")
-    parser.add_argument(
-        "--url", metavar="HOST:PORT", help="address of the server (default: localhost:8001, or localhost:8000 for HTTP)"
-    )
-    parser.add_argument(
-        "--protocol",
-        choices=("grpc", "http"),
-        help="protocol; http needs the extra 'http' (default: grpc, or the one in the --request file)",
-    )
-    _add_tls(parser)
-    parser.add_argument(
-        "--model-version", metavar="N", default="", help="version of the model (default: set by its version policy)"
-    )
-    parser.add_argument(
-        "--batch", metavar="ROWS", type=int, default=BATCH, help=f"maximum texts per request (default: {BATCH})"
-    )
-    return parser
-
-
-def _add_tls(parser: CommandParser) -> None:
-    group = parser.add_argument_group("encrypted connections", "https:// in --url, or any of these, means TLS")
-    group.add_argument("--ssl", action="store_true", help="encrypt the connection (TLS)")
-    group.add_argument(
-        "--ca-certificate",
-        "--cacert",
-        "--root-certificates",
-        metavar="FILE",
-        type=Path,
-        help="PEM file of the authorities to trust (default: those of the system)",
-    )
-    group.add_argument(
-        "--client-certificate",
-        "--cert",
-        "--certificate-chain",
-        metavar="FILE",
-        type=Path,
-        help="PEM file of the certificate that identifies this client",
-    )
-    group.add_argument(
-        "--client-key",
-        "--key",
-        "--private-key",
-        metavar="FILE",
-        type=Path,
-        help="PEM file of its key (default: in the same file)",
-    )
-    group.add_argument(
-        "-k", "--insecure", action="store_true", help="accept any certificate of the server, trusted or not"
-    )
-
-
 def _asks_for_model_help(arguments: Sequence[str]) -> bool:
     """Return whether the command is `slipway infer MODEL --help`."""
     return len(arguments) > 1 and not arguments[0].startswith("-") and bool({"-h", "--help"} & set(arguments[1:]))
@@ -187,7 +103,7 @@ def _asks_for_model_help(arguments: Sequence[str]) -> bool:
 
 def _model_help(arguments: Sequence[str]) -> int:
     """Print the usage, and the inputs and flags of the model if the server can be reached."""
-    parser = _parser()
+    parser = infer_parser()
     parser.print_help()
     rest, _ = split_flags([each for each in arguments if each not in ("-h", "--help")], parser)
     needless = () if "--request" in rest or any(each in rest for each in ("--text", "--inputs")) else ("--text", "")

@@ -43,7 +43,7 @@ class _Line:
         self.ended = threading.Event()
         self._stream = stream
         self._step = ConversionStep(1, 0, "starting")
-        self._begin = self._begun = time.monotonic()
+        self._started = self._begun = time.monotonic()
 
     def begin(self, step: ConversionStep) -> None:
         """Show the next step."""
@@ -53,8 +53,8 @@ class _Line:
         """Redraw the line until `ended` is set."""
         while not self.ended.wait(_TICK):
             now = time.monotonic()
-            bar = _BARS[int((now - self._begin) / _TICK) % len(_BARS)]
-            text = f"{bar} {self._step.after(now - self._begun)}"
+            bar = _BARS[int((now - self._started) / _TICK) % len(_BARS)]
+            text = f"{bar} {now - self._started:.0f} s, {self._step.after(now - self._begun)}"
             self._stream.write(_CLEAR + text[: self._columns() - 1])  # a line that wraps could not be erased
             self._stream.flush()
 

@@ -31,8 +31,10 @@ def is_hub_id(source: str) -> bool:
 
 def locate(source: str | Path, progress: Progress, *, verbose: bool = False) -> tuple[Path, str]:
     """Return the path of the source, fetched from a hub if it is not local, and its display name; raise `SlipwayError`
-    if it cannot be fetched or the libraries of a conversion are missing."""
+    if there is nothing, it cannot be fetched, or the libraries of a conversion are missing."""
     if not is_hub_id(str(source)):
+        if not Path(source).exists():
+            raise invalid(f"'{source}' is not a directory, a file, or the id of a model on a hub")
         return Path(source), str(source)
     require_libraries(_LIBRARIES, "convert")
     progress(f"fetching {source}")

@@ -53,6 +53,9 @@ def test_a_conversion_prints_what_was_compared_and_no_library_noise(source, tmp_
     assert "embedding, compared with transformers in FP32" in result.stdout
     assert "chosen: onnxruntime fp32: it was requested and passed the gate" in result.stdout
     assert "wrote m-tokenizer, m-model, m to" in result.stdout
+    table = result.stdout.partition("chosen: ")[0].splitlines()[1:]
+    assert "onnxruntime fp32" in table[0]
+    assert max(map(len, table)) <= 80
     report = (tmp_path / "models/m-model/report.md").read_text()
     assert "| onnxruntime fp32 | chosen |" in report
     assert f"to reproduce: `slipway convert {source} --name m" in report

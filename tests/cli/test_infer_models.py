@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks.serving import running_server
 from slipway.cli.client import ModelDescription
-from slipway.cli.infer import _parser
+from slipway.cli.infer_parser import infer_parser
 from slipway.cli.main import main
 from slipway.cli.model_flags import GivenFlag, apply_flags, split_flags
 from slipway.errors import SlipwayError
@@ -199,7 +199,7 @@ def test_the_help_of_a_model_lists_its_flags_in_80_columns(capsys, connection, m
 
 def test_unknown_flags_are_split_from_the_command_with_their_values():
     words = ["--top-k", "5", "m", "--text", "a b", "--do-sample", "--seed=3", "-t", "--do-sample", "true", "--", "--n"]
-    rest, flags = split_flags(words, _parser())
+    rest, flags = split_flags(words, infer_parser())
     assert rest == ["m", "--text", "a b", "-t", "--", "--n"]
     assert flags == [
         GivenFlag("--top-k", "5"),
@@ -212,7 +212,7 @@ def test_unknown_flags_are_split_from_the_command_with_their_values():
 def test_a_model_without_parameters_says_so():
     model = ModelDescription("m", {"x": "FP32"}, {"x": (1,)}, 1)
     with pytest.raises(SlipwayError, match="model 'm' does not have a parameter --warmth: it does not accept any"):
-        apply_flags([GivenFlag("--warmth", "1")], model, _parser(), 1)
+        apply_flags([GivenFlag("--warmth", "1")], model, infer_parser(), 1)
 
 
 def test_a_request_file_does_not_take_flags_of_a_model(tmp_path: Path, capsys):

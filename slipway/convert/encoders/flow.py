@@ -58,7 +58,7 @@ def open_encoders(path: Path, origin: str, options: ConvertOptions, progress: Pr
     require_libraries(_LIBRARIES, "convert")
     with quiet_libraries(verbose=options.verbose):
         progress(f"reading {origin}")
-        source = open_source(path, origin, options)
+        source = open_source(path, options)
         kind = PROGRAM if isinstance(source.subject, Program) else source.task
         variants, skipped = choose_variants(options, kind=kind)
         report = ConversionReport(
