@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from http.client import HTTPException
 from importlib import import_module
 from queue import SimpleQueue
 from typing import Any, Final
@@ -21,6 +22,7 @@ from slipway.installation import install_hint
 
 _SECURE: Final = ("https", "grpcs")  # schemes
 DEFAULT_URL: Final = {"http": "localhost:8000", "grpc": "localhost:8001"}
+_STREAM_ENDED: Final = "no longer in valid state"
 Answer = dict[str, np.ndarray]
 Parameters = Mapping[str, str | bool | int | float]
 
@@ -114,6 +116,8 @@ class Client:
     def _responses(
         self, model: ModelDescription, inputs: Mapping[str, InputTensor], parameters: Parameters | None
     ) -> Iterator[Answer]:
+        from tritonclient.utils import InferenceServerException
+
         answers: SimpleQueue[tuple[Any, Any]] = SimpleQueue()
         self._connection.start_stream(lambda result, error: answers.put((result, error)))
         try:
@@ -133,6 +137,9 @@ class Client:
                 final = response.parameters["triton_final_response"].bool_param
                 if response.outputs:
                     yield _outputs(result)
+        except InferenceServerException as error:
+            ended = _STREAM_ENDED in str(error)  # before the request was sent; the callback says why
+            raise self._failure(answers.get()[1] if ended else error) from None
         finally:
             self._connection.stop_stream(cancel_requests=True)
 
@@ -149,6 +156,8 @@ class Client:
                     yield {name: _array(event[name], kind) for name, kind in model.outputs.items() if name in event}
         except OSError as error:
             raise self._unreachable() from error
+        except HTTPException as error:
+            raise unavailable(f"{self._address.text} ended the connection before the last response") from error
 
     def _tensors(self, inputs: Mapping[str, InputTensor]) -> list[Any]:
         tensors = []
