@@ -55,9 +55,9 @@ def open_encoders(path: Path, origin: str, options: ConvertOptions, progress: Pr
     """Yield the flow of a source, with the libraries silenced; raise `SlipwayError` if it cannot be converted."""
     variants, skipped = choose_variants(options)
     require_libraries(_LIBRARIES, "convert")
-    with quiet_libraries():
+    with quiet_libraries(verbose=options.verbose):
         progress(f"reading {origin}")
-        source = open_source(path, origin, options)
+        source = open_source(path, options)
         kind = PROGRAM if isinstance(source.subject, Program) else source.task
         variants, skipped = choose_variants(options, kind=kind)
         report = ConversionReport(
