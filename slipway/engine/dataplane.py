@@ -194,13 +194,13 @@ class Engine:
             return [views.statistics(model) for model in self._serving.all()]
         models = self._serving.versions(name)
         if not models:
-            raise invalid(f"requested model '{name}' is not available")
+            raise invalid(f"requested model '{shown(name)}' is not available")
         if not version:
             return [views.statistics(model) for model in models]
         number = parse_version(version)
         found = [views.statistics(model) for model in models if model.version == number]
         if not found:
-            raise invalid(f"requested model version is not available for model '{name}'")
+            raise invalid(f"requested model version is not available for model '{shown(name)}'")
         return found
 
     def repository_index(self, ready_only: bool) -> Sequence[IndexEntry]:
