@@ -28,7 +28,7 @@ class LoadFailure:
 
 
 NOT_FOUND = LoadFailure("model not found in any model repository.", polled=True)
-UPLOAD = LoadFailure("a client sent its files, which --allow-model-upload allows", polled=True)
+UPLOAD = LoadFailure("loading files that clients send needs --allow-model-upload", polled=True)
 NOT_UNIQUE = LoadFailure("not unique across all model repositories", polled=True)
 
 

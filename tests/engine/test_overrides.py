@@ -116,7 +116,7 @@ def test_a_client_may_not_send_files_unless_the_server_allows_it_and_the_reason_
             assert rows(engine, "fresh") == []
 
     run(scenario)
-    assert "failed to poll model 'm': a client sent its files, which --allow-model-upload allows" in caplog.text
+    assert "failed to poll model 'm': loading files that clients send needs --allow-model-upload" in caplog.text
 
 
 def test_a_custom_config_stands_in_for_the_models_own(tmp_path):
