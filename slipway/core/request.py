@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from slipway.core.tensor import Tensor
-from slipway.errors import SlipwayError
+from slipway.errors import SlipwayError, shown
 
 Parameter = str | int | float | bool
 
@@ -36,7 +36,7 @@ class InferRequest:
     @property
     def log_prefix(self) -> str:
         """Triton's prefix for request errors (`InferenceRequest::LogRequest`), with the trailing space."""
-        return f"[request id: {self.id or '<id_unknown>'}] "
+        return f"[request id: {shown(self.id) or '<id_unknown>'}] "
 
 
 @dataclass(slots=True, eq=False)

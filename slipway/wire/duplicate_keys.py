@@ -10,7 +10,7 @@ import json
 import re
 from typing import Final
 
-from slipway.errors import SlipwayError, invalid
+from slipway.errors import SlipwayError, invalid, shown
 
 # Strings (with the colon that makes one a key) and braces; everything else, mostly numbers, is skipped.
 _TOKENS: Final = re.compile(rb'"(?:[^"\\]+|\\.)*"(\s*:)?|[{}]', re.DOTALL)
@@ -43,4 +43,4 @@ def refuse_duplicate_keys(text: bytes | bytearray | memoryview) -> None:
 
 def given_twice(key: str) -> SlipwayError:
     """Return the error for a key that appears twice in an object."""
-    return invalid(f"failed to parse the request JSON buffer: the key '{key[:256]}' is given twice in one object")
+    return invalid(f"failed to parse the request JSON buffer: the key '{shown(key)}' is given twice in one object")
