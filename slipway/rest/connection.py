@@ -33,6 +33,8 @@ class HttpLimits(RequestLimits):
     body_s: float = 60.0  # without receiving a byte of the body
     idle_s: float = 600.0  # between requests: client pools keep connections open for minutes
     linger_s: float = 10.0  # after a refusal
+    last_idle_s: float = 0.25  # between requests, while the server stops
+    last_arrival_s: float = 2.0  # without receiving a byte of a request, while the server stops
     unsent: int = 64 << 20  # bytes of a streamed response that the client has not read
 
 
@@ -157,11 +159,13 @@ class HttpConnection(asyncio.Protocol):
     def _start(self, exchange: Exchange) -> None:
         self._current = exchange
         self._handler(exchange)
+        if self._is_half_closed:
+            self._probe(exchange)
 
     # responses
 
-    def closes_after(self, exchange: Exchange) -> bool:
-        """Return whether the connection closes after this response."""
+    def decide_to_close(self, exchange: Exchange) -> bool:
+        """Decide, once the head of a response is written, whether the connection closes after it; return that."""
         self._is_last |= not exchange.head.keep_alive or (self._is_stopping and not self._waiting)
         return self._is_last
 
@@ -214,26 +218,31 @@ class HttpConnection(asyncio.Protocol):
             self._still_s = 0.0
             return
         self._still_s += seconds
-        limits, phase = self._limits, self._framing.phase
+        phase = self._framing.phase
+        if self._still_s < self._patience_s(phase):
+            return
         if phase is Phase.IDLE:
-            if self._still_s >= limits.idle_s:
-                self._transport.close()
-        elif self._still_s >= (limits.head_s if phase is Phase.HEAD else limits.body_s):
+            self._transport.close()
+        else:
             self._framing.refuse(408, "the request did not arrive in time")
+
+    def _patience_s(self, phase: Phase) -> float:
+        limits = self._limits
+        if phase is Phase.IDLE:
+            return limits.last_idle_s if self._is_stopping else limits.idle_s
+        if self._is_stopping:
+            return limits.last_arrival_s
+        return limits.head_s if phase is Phase.HEAD else limits.body_s
 
     @property
     def open_requests(self) -> int:
         """The number of requests that are not answered yet."""
-        return (self._current is not None) + sum(isinstance(each, Exchange) for each in self._waiting)
+        return (self._current is not None) + sum(isinstance(each, Exchange) for each in list(self._waiting))
 
     def stop(self) -> None:
         """Close after the last response that is due: the current request's, or the next one's if there is none."""
         self._is_stopping = True
-
-    def close_if_idle(self) -> None:
-        """Close unless a request is open or arriving."""
-        if self._current is None and not self._waiting and self._framing.phase is Phase.IDLE:
-            self._transport.close()
+        self._swept = -1  # `sweep` counts from now on
 
     def abort(self) -> None:
         """Close at once; unsent responses are lost."""
