@@ -14,6 +14,8 @@ Three differences affect many cases and are removed before responses are compare
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 _ENSEMBLE = (
@@ -114,3 +116,108 @@ DIFFERENCES: dict[str, str] = {
 def reason(case: str) -> str | None:
     """Return why `case` may differ, or None."""
     return next((why for pattern, why in DIFFERENCES.items() if fnmatchcase(case, pattern)), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Foreseen:
+    """An intended difference in the answers to generated requests, as patterns (`re.search`) of what distinguishes it.
+
+    The answers are texts: the status, then the error or the content. `both` sees them in two lines, Slipway's first;
+    `without` is what only one of them says, so that the rest must be the same.
+    """
+
+    name: str
+    reason: str
+    request: str = ""
+    ours: str = ""
+    theirs: str = ""
+    both: str = ""
+    without: str = ""
+
+    def matches(self, request: str, ours: str, theirs: str) -> bool:
+        """Return whether this request with these answers is the difference."""
+        pairs = ((self.request, request), (self.ours, ours), (self.theirs, theirs), (self.both, f"{ours}\n{theirs}"))
+        return not self.without and all(re.search(pattern, text, re.DOTALL) for pattern, text in pairs)
+
+
+_SYNTAX = "failed to parse the request JSON buffer"
+_UNSUPPORTED = "Tracing, log settings and client shared memory are not supported."
+
+FORESEEN: tuple[Foreseen, ...] = (
+    Foreseen(
+        "zero sequence of an ensemble",
+        _ENSEMBLE,
+        without=r"(, )?'parameters': \{'sequence_end': (\{'bool_param': )?False\}?, 'sequence_id': (\{'int64_param': )?'?0'?\}?, "
+        r"'sequence_start': (\{'bool_param': )?False\}?\}(, (?=')(?<=\{))?"
+        r"|'sequence_end': \{'bool_param': False\}, 'sequence_id': \{'int64_param': '0'\}, "
+        r"'sequence_start': \{'bool_param': False\}, |'sequence_end': False, 'sequence_id': 0, 'sequence_start': False,? ?",
+    ),
+    Foreseen(
+        "text after NUL",
+        "Triton passes an id as a C string, which a NUL character ends.",
+        without=r"'id': '\\x00', ",
+    ),
+    Foreseen("syntax", _JSON_SYNTAX, ours=rf"^500 {_SYNTAX}", theirs=rf"^500 {_SYNTAX}"),
+    Foreseen(
+        "text after the document",
+        "Triton 2.51 stops reading JSON at a NUL byte; what follows it is not JSON (RFC 8259, 2).",
+        request=r"\\x00",
+        ours=rf"^500 {_SYNTAX}",
+    ),
+    Foreseen("not UTF-8", DIFFERENCES["http:json not utf8"], ours=rf"^500 {_SYNTAX}: Invalid encoding in string"),
+    Foreseen("key given twice", _TWICE, ours=r"^400 .* is given twice in one object"),
+    Foreseen("input given twice in generate", _TWICE, request="/generate", ours=r"^400 .*already exists in request"),
+    Foreseen(
+        "nesting",
+        "Nesting is limited on every route, to the depth that newer Triton allows; 2.51 has no limit.",
+        ours=r"^400 JSON nesting depth exceeds",
+    ),
+    Foreseen("tracing", _UNSUPPORTED, request=r"/trace/setting|/logging", ours=r"^(404|405)"),
+    Foreseen(
+        "tracing and logging in gRPC", _UNSUPPORTED, request=r"^(TraceSetting|LogSettings)", ours=r"^UNIMPLEMENTED"
+    ),
+    Foreseen("shared memory", _SHARED_MEMORY, ours=r"^(501|UNIMPLEMENTED) Client shared memory is not supported"),
+    Foreseen("shared memory in gRPC", _SHARED_MEMORY, ours=r"'Client shared memory is not supported yet"),
+    Foreseen("server metadata", _METADATA, ours=r"'extensions': ", theirs=r"'extensions': .*'version': '2\.51\.0'"),
+    Foreseen(
+        "entry that is not an object",
+        DIFFERENCES["http:json inputs of numbers"],
+        ours=r"^500 Unable to parse 'name': attempt to access non-existing",
+        theirs=r"^400 Input must set only one of the following fields.*But no field is set",
+    ),
+    Foreseen("overflowing count", DIFFERENCES["http:input shape huge"], ours=r"causes total element count to exceed"),
+    Foreseen(
+        "overflowing count of strings",
+        "The elements of a shape are counted without overflow; Triton 2.51 counts them in 32 bits.",
+        ours=r"expected \d{10,} string elements",
+    ),
+    Foreseen("header length", _HEADER, request=r"Content-Length: '(?!\d+')", ours=r"^400 inference header size"),
+    Foreseen(
+        "nested data in generate",
+        DIFFERENCES["http:generate*two dimensions"],
+        request=r"/generate.*\[ *(\[|[^\[\]]*, *\[)",
+        theirs=r"Shape does not match true shape|can not convert input|string elements|to access JSON non-",
+    ),
+    Foreseen("empty input of generate", _BATCH_ORDER, request="/generate", theirs=r"input byte size mismatch .*got 0$"),
+    Foreseen(
+        "elements before their number",
+        "Of two faults in one input's data either may be reported: Slipway counts the elements before it converts them.",
+        ours=r"^500 Unable to parse 'data': Shape does not match",
+        theirs=r"^500 Unable to parse .*attempt to access JSON non-",
+    ),
+    Foreseen(
+        "encoded name",
+        "A model's name in a path is percent-decoded, as clients encode it; Triton 2.51 takes it as it stands.",
+        request=r"^\w+ \S*%",
+        theirs=r"%",
+    ),
+    Foreseen(
+        "blank after a header's value",
+        "A trailing blank is not part of a header's value (RFC 9110, 5.5); Triton 2.51 keeps it.",
+        request=r"\n  [\w-]+: '[^']*[ \t]'",
+    ),
+    Foreseen(
+        "list of inputs", DIFFERENCES["http:one input too many"], both=r"expected .*inputs.*\n.*expected .*inputs"
+    ),
+    Foreseen("status in generate", _GENERATE, request="/generate", both=r"^5\d\d ([^{]*[^ {])( \{.*)?\n(200|400) \1"),
+)
