@@ -133,29 +133,94 @@ class Foreseen:
     theirs: str = ""
     both: str = ""
     without: str = ""
+    faults: int = 0  # the fewest changes to a valid request with which it occurs
 
-    def matches(self, request: str, ours: str, theirs: str) -> bool:
+    def matches(self, request: str, ours: str, theirs: str, faults: int) -> bool:
         """Return whether this request with these answers is the difference."""
         pairs = ((self.request, request), (self.ours, ours), (self.theirs, theirs), (self.both, f"{ours}\n{theirs}"))
-        return not self.without and all(re.search(pattern, text, re.DOTALL) for pattern, text in pairs)
+        return (
+            not self.without
+            and self.faults <= faults
+            and all(re.search(pattern, text, re.DOTALL) for pattern, text in pairs)
+        )
 
 
 _SYNTAX = "failed to parse the request JSON buffer"
 _UNSUPPORTED = "Tracing, log settings and client shared memory are not supported."
 
+_REFUSED = r"([45]\d\d|[A-Z]+_ARGUMENT|NOT_FOUND|UNIMPLEMENTED|INTERNAL|UNAVAILABLE|STREAM \[.*error_message')"
+
+_NO_SEQUENCE = (
+    r"'sequence_end': (?:False|\{'bool_param': False\}), 'sequence_id': (?:0|\{'int64_param': '0'\}), "
+    r"'sequence_start': (?:False|\{'bool_param': False\})"
+)
+
 FORESEEN: tuple[Foreseen, ...] = (
     Foreseen(
         "zero sequence of an ensemble",
         _ENSEMBLE,
-        without=r"(, )?'parameters': \{'sequence_end': (\{'bool_param': )?False\}?, 'sequence_id': (\{'int64_param': )?'?0'?\}?, "
-        r"'sequence_start': (\{'bool_param': )?False\}?\}(, (?=')(?<=\{))?"
-        r"|'sequence_end': \{'bool_param': False\}, 'sequence_id': \{'int64_param': '0'\}, "
-        r"'sequence_start': \{'bool_param': False\}, |'sequence_end': False, 'sequence_id': 0, 'sequence_start': False,? ?",
+        without=rf", 'parameters': \{{{_NO_SEQUENCE}\}}(?=[,}}])|, {_NO_SEQUENCE}(?=\}})|{_NO_SEQUENCE}, ",
+    ),
+    Foreseen("max_inflight_requests", DIFFERENCES["http:config *chain"], without=r"'max_inflight_requests': 0, "),
+    Foreseen(
+        "state while unloading",
+        "Unloading goes on after its answer; the index shows how far each server is.",
+        request="/v2/repository/index|^RepositoryIndex",
+        without=r"('reason': 'unloaded', )?'state': 'UN(LOADING|AVAILABLE)', ",
     ),
     Foreseen(
-        "text after NUL",
-        "Triton passes an id as a C string, which a NUL character ends.",
-        without=r"'id': '\\x00', ",
+        "readiness after a failure",
+        "A version that failed and is not wanted any more does not count; Triton 2.51 remembers it as not ready.",
+        request=r"^ServerReady|^GET /v2/health/ready",
+        ours=r"^(200|OK \{'ready': True)",
+        theirs=r"^(400|OK \{\})",
+    ),
+    Foreseen(
+        "reason after a failure",
+        "A version that failed and was then unloaded is reported as unloaded.",
+        request="/v2/repository/index|^RepositoryIndex",
+        ours="'reason': 'unloaded'",
+        theirs="'reason': .?Internal",
+    ),
+    Foreseen(
+        "NUL",
+        "Triton passes ids and names as C strings, which a NUL character ends.",
+        request=r'\b(id|name): "[^"]*\\000|"(id|name)":"[^"]*\\\\u0000',
+    ),
+    Foreseen(
+        "binary_data_output",
+        "`binary_data_output` holds for the outputs that a request names, as documented; in Triton 2.51 it does not.",
+        ours=r"^200 .*'application/octet-stream'",
+        theirs="^200 .*'data': |sending FP16",
+    ),
+    Foreseen(
+        "batches that differ",
+        _BATCH_ORDER,
+        ours="unexpected shape|byte size mismatch|batch size does not match|string elements",
+        theirs="batch size does not match other inputs",
+    ),
+    Foreseen(
+        "strings too many",
+        "The error names the number of strings; Triton 2.51 stops counting at the first one too many.",
+        both=r"unexpected number of string elements \d+ .*\n.*unexpected number of string elements \d+ ",
+    ),
+    Foreseen(
+        "spelling of a number",
+        "A model sees a parameter as JSON, in which Python spells large numbers its own way.",
+        request=r'(models/|model_name: ")parameters.*([eE][+-]?\d|\d{17})',
+        ours="^(200|OK|STREAM)",
+        theirs="^(200|OK|STREAM)",
+    ),
+    Foreseen(
+        "classes beyond 32 bits",
+        "A number of classes is read with 64 bits.",
+        request=r'"classification":\d{10,}|int64_param: \d{10,}',
+    ),
+    Foreseen(
+        "negative zero",
+        "-0 is negative zero for a floating-point datatype; Triton 2.51 reads it as the integer 0.",
+        request=r"[\[,:]-0[,\]}]",
+        ours="-0.0",
     ),
     Foreseen("syntax", _JSON_SYNTAX, ours=rf"^500 {_SYNTAX}", theirs=rf"^500 {_SYNTAX}"),
     Foreseen(
@@ -185,12 +250,94 @@ FORESEEN: tuple[Foreseen, ...] = (
         ours=r"^500 Unable to parse 'name': attempt to access non-existing",
         theirs=r"^400 Input must set only one of the following fields.*But no field is set",
     ),
-    Foreseen("overflowing count", DIFFERENCES["http:input shape huge"], ours=r"causes total element count to exceed"),
     Foreseen(
-        "overflowing count of strings",
-        "The elements of a shape are counted without overflow; Triton 2.51 counts them in 32 bits.",
-        ours=r"expected \d{10,} string elements",
+        "sizes beyond 32 bits",
+        "The elements of a shape are counted without overflow; Triton 2.51 counts them, and the rows, in 32 bits.",
+        request=r'shape(: |":\[[^\]]*)-?\d{10,}',
+        ours=r"batch-size must be|byte size mismatch|string elements|unexpected shape|batch size does not match",
     ),
+    Foreseen(
+        "FP16 in JSON",
+        DIFFERENCES["http:FP16 empty"],
+        ours=r"^400 receiving FP16 data via JSON is not supported",
+    ),
+    Foreseen(
+        "name of an FP16 output",
+        DIFFERENCES["http:FP16 binary in json out"],
+        both=r"(sending FP16 data via JSON .* for output) \S+\n.*\1$",
+    ),
+    Foreseen(
+        "shared memory keys without a region",
+        "Of several faults in a tensor's parameters either may be reported: they are in no order.",
+        both=r"(shared_memory_|classification).*\n.*(shared_memory_|classification)",
+        request=r"parameters.*parameters",
+        ours=_REFUSED,
+        theirs=_REFUSED,
+    ),
+    Foreseen(
+        "type of an unused shared memory parameter",
+        "A known parameter has its type even where it is not used; Triton 2.51 checks some of them only when used.",
+        both=r"500 Unable to parse 'shared_memory_(offset|byte_size)'",
+    ),
+    Foreseen("negative size", _UNKNOWN_SIZE, request=r"shape: -", theirs=r"Expected -?\d+, got|string elements"),
+    Foreseen(
+        "damaged compression", DIFFERENCES["http:broken gzip"], ours=r"^400 failed to decompress the request body"
+    ),
+    Foreseen("required input", DIFFERENCES["http:optional missing required"], ours=r"missing required input"),
+    Foreseen(
+        "batch of none",
+        _EMPTY_BATCH,
+        request=r'shape(":\[-?0,|: 0\b)',
+        ours="Expected 0, got|OK|STREAM|^200|batch size|true shape",
+    ),
+    Foreseen(
+        "number of strings",
+        DIFFERENCES["http:BYTES too few"],
+        request="BYTES",
+        ours="true shape of 'data'",
+        theirs="string elements|batch-size must be|unexpected shape",
+    ),
+    Foreseen(
+        "version in an error",
+        "A response names the version by its number; Triton 2.51 repeats the client's text in errors.",
+        request=r'model_version: "(0\d|\d+[^\d"]| )',
+        ours="error_message",
+        theirs="error_message",
+    ),
+    Foreseen(
+        "classes of NaN",
+        "NaN sorts last; in Triton 2.51 its place among the classes is undefined.",
+        theirs=r"nan:\d",
+    ),
+    Foreseen(
+        "integer out of range",
+        "A number that its datatype cannot hold is refused; Triton 2.51 keeps its low bits.",
+        ours=r"^400 .*is out of range for input",
+    ),
+    Foreseen(
+        "number in an unread member",
+        "A number in a member that nobody reads is not converted, so it may have any size.",
+        theirs=rf"^500 {_SYNTAX}: Number too big to be stored in double",
+    ),
+    Foreseen(
+        "unload_dependents of another type",
+        "A parameter of the wrong type is refused; Triton 2.51 ignores some.",
+        ours=r"^500 Unable to parse 'unload_dependents'",
+    ),
+    Foreseen(
+        "base64",
+        "A file's content that is not base64 is refused; Triton 2.51 decodes what it can.",
+        ours=r"^400 failed to decode the base64 content",
+    ),
+    Foreseen("output requested twice", DIFFERENCES["http:output twice"], ours=r"^400 .*output '.*' already exists"),
+    Foreseen(
+        "data of a shape without elements",
+        "Data that does not fit its shape is refused; Triton 2.51 does not read the data of a shape without elements.",
+        request=r'"shape":\[(([^\]]*,)?-?0[,\]]|\])',
+        ours=r"^500 Unable to parse",
+    ),
+    Foreseen("empty body", DIFFERENCES["http:empty /v2/models/pair/infer"], request=r"b''$", ours=rf"^500 {_SYNTAX}"),
+    Foreseen("overflowing count", DIFFERENCES["http:input shape huge"], ours=r"causes total element count to exceed"),
     Foreseen("header length", _HEADER, request=r"Content-Length: '(?!\d+')", ours=r"^400 inference header size"),
     Foreseen(
         "nested data in generate",
@@ -201,7 +348,7 @@ FORESEEN: tuple[Foreseen, ...] = (
     Foreseen("empty input of generate", _BATCH_ORDER, request="/generate", theirs=r"input byte size mismatch .*got 0$"),
     Foreseen(
         "elements before their number",
-        "Of two faults in one input's data either may be reported: Slipway counts the elements before it converts them.",
+        "Of two faults in an input's data either may be reported: Slipway counts the elements before it converts them.",
         ours=r"^500 Unable to parse 'data': Shape does not match",
         theirs=r"^500 Unable to parse .*attempt to access JSON non-",
     ),
@@ -219,5 +366,15 @@ FORESEEN: tuple[Foreseen, ...] = (
     Foreseen(
         "list of inputs", DIFFERENCES["http:one input too many"], both=r"expected .*inputs.*\n.*expected .*inputs"
     ),
-    Foreseen("status in generate", _GENERATE, request="/generate", both=r"^5\d\d ([^{]*[^ {])( \{.*)?\n(200|400) \1"),
+    Foreseen(
+        "status in generate", _GENERATE, request="/generate", both=r"^[45]\d\d ([^{]*[^ {])( \{.*)?\n(200|400) \1"
+    ),
+    Foreseen("status in generate_stream", _GENERATE, request="/generate", both=r"^[45]\d\d (\[.*)\n(200|400) \1$"),
+    Foreseen(
+        "two faults",
+        "Of two faults in a request either may be reported; only the order in which they are found differs.",
+        ours=rf"^(?!500 internal error){_REFUSED}",
+        theirs=f"^{_REFUSED}",
+        faults=2,
+    ),
 )

@@ -75,7 +75,7 @@ def odd_parameter(rng: Random) -> pb.InferParameter:
     """Return a parameter of any type and value."""
     return rng.choice(
         (
-            lambda: pb.InferParameter(),
+            pb.InferParameter,
             lambda: pb.InferParameter(bool_param=rng.random() < 0.5),
             lambda: pb.InferParameter(int64_param=rng.choice((0, 1, 2, 5, -1, 16, 2**31, 2**32, 2**63 - 1, -(2**63)))),
             lambda: pb.InferParameter(uint64_param=rng.choice((0, 1, 2, 2**32, 2**64 - 1))),

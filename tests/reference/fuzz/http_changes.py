@@ -284,7 +284,7 @@ def header_length(draft: HttpDraft, rng: Random) -> None:
                 lambda size: f"+{size}",
                 lambda size: f"0{size}",
                 lambda size: f"{size}.0",
-                lambda size: hex(size),
+                hex,
                 lambda _: "0",
                 lambda _: "-1",
                 lambda _: "",

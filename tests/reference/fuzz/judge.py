@@ -23,22 +23,27 @@ class Difference:
         """What differences of one cause share: both texts without numbers, names and values."""
         return f"{_template(self.ours)} | {_template(self.theirs)}"
 
+    @property
+    def changes_state(self) -> bool:
+        """Whether one server did what the other refused."""
+        return _status(self.ours) != _status(self.theirs)
+
     def __str__(self) -> str:
         return f"{self.request}\n  slipway:   {self.ours}\n  reference: {self.theirs}"
 
 
-def compare(request: str, ours: Answer, theirs: Answer) -> Difference | None:
-    """Return how two answers differ, or None."""
+def compare(request: str, ours: Answer, theirs: Answer, faults: int = 0) -> Difference | None:
+    """Return how two answers to a request with so many faults differ, or None."""
     one, two = said(ours), said(theirs)
-    if one == two:
+    if one == two or _reordered(request, ours.content, theirs.content):
         return None
     rest_one, rest_two, foreseen = one, two, None
     for row in FORESEEN:
-        if row.without and re.search(row.without, one + two):
+        if row.without and re.search(row.request, request) and re.search(row.without, one + two):
             foreseen = row
             rest_one, rest_two = (re.sub(row.without, "", text) for text in (rest_one, rest_two))
     if rest_one != rest_two:
-        foreseen = next((row for row in FORESEEN if row.matches(request, rest_one, rest_two)), None)
+        foreseen = next((row for row in FORESEEN if row.matches(request, rest_one, rest_two, faults)), None)
     return Difference(request, one, two, foreseen)
 
 
@@ -49,6 +54,14 @@ def said(answer: Answer) -> str:
             return f"{answer.status} {error}" + (f" {headers}" if headers else "")
         case content:
             return f"{answer.status} {_ordered(content)}"
+
+
+def _reordered(request: str, ours: object, theirs: object) -> bool:
+    """Return whether streams of several requests differ only in how the answers to them are interleaved."""
+    is_stream = request.startswith("ModelStreamInfer") and request.count("\n") > 1
+    if not is_stream or not isinstance(ours, list) or not isinstance(theirs, list):
+        return False
+    return sorted(map(_ordered, ours)) == sorted(map(_ordered, theirs))
 
 
 def _ordered(value: object) -> str:
@@ -64,8 +77,12 @@ def _ordered(value: object) -> str:
 _VARIABLE = re.compile(r"'[^']*'|\"[^\"]*\"|b'.*|\[.*\]|-?\d+(\.\d+)?([eE][+-]?\d+)?")
 
 
+def _status(text: str) -> str:
+    return text.partition(" ")[0]
+
+
 def _template(text: str) -> str:
-    status, _, rest = text.partition(" ")
+    status, rest = _status(text), text.partition(" ")[2]
     if rest.startswith(("[{", "{")):
         rest = rest[:24]
     return f"{status} {_VARIABLE.sub('_', rest)}"[:160]

@@ -61,17 +61,24 @@ class Findings:
         )
 
 
-def look(servers: Servers, case: Case, seen: Counter[str] | None = None) -> Difference | None:
-    """Run a case; return its first difference without a reason, or None. Count the intended ones in `seen`."""
+def look(
+    servers: Servers, case: Case, seen: Counter[str] | None = None, *, smallest: bool = False
+) -> Difference | None:
+    """Run a case; return its first difference without a reason, or None. Count the intended ones in `seen`.
+
+    Only where every change is known to be needed do they count as so many faults.
+    """
     found = None
     for step in case.steps(servers.signatures):
-        difference = compare(shown(step), *servers.ask(step))
+        difference = compare(shown(step), *servers.ask(step), faults=len(case.kept) if smallest else 0)
         if difference is None:
             continue
         if difference.foreseen is None:
             found = found or difference
         elif seen is not None:
             seen[difference.foreseen.name] += 1
+        if difference.changes_state:  # what follows differs because of it
+            break
     return found
 
 
@@ -106,9 +113,8 @@ def run(servers: Servers, seed: int, seconds: float, *, kind: str | None = None)
 
 
 def _note(findings: Findings, servers: Servers, case: Case, difference: Difference) -> None:
-    if difference.group not in findings.first:
-        finding = shrink(servers, case, difference)
-        findings.first.setdefault(finding.difference.group, finding)
-        findings.count[finding.difference.group] += 1
-    else:
-        findings.count[difference.group] += 1
+    finding = shrink(servers, case, difference)
+    if len(finding.case.kept) > 1 and look(servers, finding.case, findings.seen, smallest=True) is None:
+        return
+    findings.first.setdefault(finding.difference.group, finding)
+    findings.count[finding.difference.group] += 1
