@@ -1,7 +1,9 @@
 """Every intended difference from the reference server (Triton 2.51), with its reason.
 
-A key is `http:` or `grpc:` and a pattern for case ids (`fnmatch`). The comparison fails for a difference that is not
-listed, and for a listed difference that no longer exists.
+A key of `DIFFERENCES` is `http:` or `grpc:` and a pattern for case ids (`fnmatch`). The comparison fails for a
+difference that is not listed, and for a listed difference that no longer exists. `FORESEEN` lists the same for requests
+that are generated (`tests/reference/fuzz`), where patterns of the texts take the place of ids; the first row that
+matches explains a difference.
 
 Three differences affect many cases and are removed before responses are compared (answers.py):
 
@@ -14,9 +16,10 @@ Three differences affect many cases and are removed before responses are compare
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
+
+from tests.reference.foreseen import Foreseen
+from tests.reference.models import CONTROLLED
 
 _ENSEMBLE = (
     "Triton 2.51 adds sequence_id, sequence_start and sequence_end with zero values to responses of ensembles, even "
@@ -119,33 +122,6 @@ def reason(case: str) -> str | None:
     return next((why for pattern, why in DIFFERENCES.items() if fnmatchcase(case, pattern)), None)
 
 
-@dataclass(frozen=True, slots=True)
-class Foreseen:
-    """An intended difference in the answers to generated requests, as patterns (`re.search`) of what distinguishes it.
-
-    The answers are texts: the status, then the error or the content. `both` sees them in two lines, Slipway's first;
-    `without` is what only one of them says, so that the rest must be the same.
-    """
-
-    name: str
-    reason: str
-    request: str = ""
-    ours: str = ""
-    theirs: str = ""
-    both: str = ""
-    without: str = ""
-    faults: int = 0  # the fewest changes to a valid request with which it occurs
-
-    def matches(self, request: str, ours: str, theirs: str, faults: int) -> bool:
-        """Return whether this request with these answers is the difference."""
-        pairs = ((self.request, request), (self.ours, ours), (self.theirs, theirs), (self.both, f"{ours}\n{theirs}"))
-        return (
-            not self.without
-            and self.faults <= faults
-            and all(re.search(pattern, text, re.DOTALL) for pattern, text in pairs)
-        )
-
-
 _SYNTAX = "failed to parse the request JSON buffer"
 _UNSUPPORTED = "Tracing, log settings and client shared memory are not supported."
 
@@ -180,13 +156,47 @@ FORESEEN: tuple[Foreseen, ...] = (
         "reason after a failure",
         "A version that failed and was then unloaded is reported as unloaded.",
         request="/v2/repository/index|^RepositoryIndex",
-        ours="'reason': 'unloaded'",
         theirs="'reason': .?Internal",
     ),
     Foreseen(
+        "figures of statistics",
+        "Times differ, and Slipway counts requests that are refused, or answered with an error, as failures.",
+        request="/stats|^ModelStatistics",
+        without=r"'batch_stats': \[.*?\], (?='exec|'inf)|(, )?'(count|ns)': '?\d+'?"
+        r"|'(execution_count|inference_count|last_inference)': '?\d+'?(, )?",
+    ),
+    Foreseen(
+        "override kept",
+        "An override of the configuration holds until the model is unloaded or its files change; in Triton 2.51 until "
+        "the next load.",
+        request=rf"^GET /v2/models/{CONTROLLED}/config",
+        ours="'mark': ",
+        theirs=r"'parameters': \{\}",
+    ),
+    Foreseen(
+        "reason of a refused override",
+        "A configuration that contradicts itself is refused with the reason; Triton 2.51 only logs some reasons.",
+        request="/load",
+        ours=r"^400 load failed for model .*Invalid argument",
+        theirs=r"^500 failed to load .*failed to poll from model repository",
+    ),
+    Foreseen(
+        "KIND_GPU without a GPU",
+        "A model that asks for a GPU runs on the CPU where there is none, so that its repository need not change.",
+        request="/load",
+        ours="^200",
+        theirs="has kind KIND_GPU but no GPUs are available",
+    ),
+    Foreseen(
+        "backend identity",
+        "The backend `identity` is built in; the reference's installation has only `python`.",
+        request=r"\\\\\\\"backend\\\\\\\":\\\\\\\"identity",
+        theirs="unable to find backend library for backend 'identity'",
+    ),
+    Foreseen(
         "NUL",
-        "Triton passes ids and names as C strings, which a NUL character ends.",
-        request=r'\b(id|name): "[^"]*\\000|"(id|name)":"[^"]*\\\\u0000',
+        "Triton passes ids, names and parameters as C strings, which a NUL character ends.",
+        request=r'\b(id|name|string_param): "[^"]*\\000|"\w*":"[^"]*\\\\u0000',
     ),
     Foreseen(
         "binary_data_output",

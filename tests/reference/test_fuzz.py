@@ -10,7 +10,7 @@ import pytest
 from benchmarks.reference import CannotRunError
 from tests.reference.differences import FORESEEN
 from tests.reference.fuzz.cases import KINDS, Case, whole_case
-from tests.reference.fuzz.run import run
+from tests.reference.fuzz.run import Finding, run
 from tests.reference.fuzz.servers import Servers, shown
 from tests.reference.fuzz.signatures import Signature, TensorSignature
 
@@ -66,13 +66,14 @@ def test_every_intended_difference_has_a_name_and_a_reason():
 @pytest.mark.slow
 def test_no_generated_request_differs_without_a_reason(tmp_path):
     seed = int(os.environ.get("SLIPWAY_FUZZ_SEED", secrets.randbelow(10**6)))
+    found: list[Finding] = []
     try:
         with Servers(tmp_path) as servers:
-            findings = run(servers, seed, SECONDS)
+            findings = run(servers, seed, SECONDS, note=found.append)
     except CannotRunError as error:
         if os.environ.get("SLIPWAY_REFERENCE") == "required":
             raise
         pytest.skip(f"the reference server cannot run here: {error}")
-    report = f"seed {seed}\n" + "\n".join(findings.lines())
+    report = "\n".join((f"seed {seed}", *map(str, found), *findings.lines()))
     assert findings.cases > 100, report
     assert not findings.count, report

@@ -11,7 +11,7 @@ from pathlib import Path
 from benchmarks.reference import CannotRunError
 from tests.reference.fuzz.cases import KINDS, Case, whole_case
 from tests.reference.fuzz.judge import compare, said
-from tests.reference.fuzz.run import run
+from tests.reference.fuzz.run import Finding, run
 from tests.reference.fuzz.servers import Servers, shown
 
 
@@ -54,9 +54,13 @@ def _one(servers: Servers, case: Case) -> int:
     return min(unexplained, 1)
 
 
+def _print(finding: Finding) -> None:
+    print(f"{finding}\n", flush=True)
+
+
 def _many(servers: Servers, options: argparse.Namespace) -> int:
     print(f"seed {options.seed}, {options.seconds:.0f} s", flush=True)
-    findings = run(servers, options.seed, options.seconds, kind=options.kind)
+    findings = run(servers, options.seed, options.seconds, kind=options.kind, note=_print)
     print("\n".join(findings.lines()))
     return 1 if findings.count else 0
 

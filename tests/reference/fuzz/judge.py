@@ -6,7 +6,8 @@ import re
 from dataclasses import dataclass
 
 from tests.reference.answers import Answer
-from tests.reference.differences import FORESEEN, Foreseen
+from tests.reference.differences import FORESEEN
+from tests.reference.foreseen import Foreseen
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +25,9 @@ class Difference:
         return f"{_template(self.ours)} | {_template(self.theirs)}"
 
     @property
-    def changes_state(self) -> bool:
-        """Whether one server did what the other refused."""
-        return _status(self.ours) != _status(self.theirs)
+    def has_consequences(self) -> bool:
+        """Whether the answers to later requests of the case may differ because of it."""
+        return self.foreseen is None or not self.foreseen.without
 
     def __str__(self) -> str:
         return f"{self.request}\n  slipway:   {self.ours}\n  reference: {self.theirs}"
@@ -77,12 +78,8 @@ def _ordered(value: object) -> str:
 _VARIABLE = re.compile(r"'[^']*'|\"[^\"]*\"|b'.*|\[.*\]|-?\d+(\.\d+)?([eE][+-]?\d+)?")
 
 
-def _status(text: str) -> str:
-    return text.partition(" ")[0]
-
-
 def _template(text: str) -> str:
-    status, rest = _status(text), text.partition(" ")[2]
+    status, _, rest = text.partition(" ")
     if rest.startswith(("[{", "{")):
         rest = rest[:24]
     return f"{status} {_VARIABLE.sub('_', rest)}"[:160]

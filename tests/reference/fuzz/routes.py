@@ -32,12 +32,14 @@ _FIXED = (
     ("POST", "/v2/logging"),
     ("GET", "/"),
     ("GET", "/v2/models"),
+    ("GET", "/v2/models/stats"),
     ("GET", "/metrics"),
 )
 _MODEL = (
     ("GET", ()),
     ("GET", ("ready",)),
     ("GET", ("config",)),
+    ("GET", ("stats",)),
     ("GET", ("versions", "1")),
     ("GET", ("versions", "1", "ready")),
     ("GET", ("versions", "1", "config")),
@@ -78,6 +80,7 @@ _CALLS: dict[str, Callable[[str, str], Message]] = {
     "ModelReady": lambda model, version: pb.ModelReadyRequest(name=model, version=version),
     "ModelMetadata": lambda model, version: pb.ModelMetadataRequest(name=model, version=version),
     "ModelConfig": lambda model, version: pb.ModelConfigRequest(name=model, version=version),
+    "ModelStatistics": lambda model, version: pb.ModelStatisticsRequest(name=model, version=version),
     "RepositoryIndex": lambda _model, _version: pb.RepositoryIndexRequest(),
     "SystemSharedMemoryStatus": lambda model, _version: pb.SystemSharedMemoryStatusRequest(name=model),
     "SystemSharedMemoryRegister": lambda model, _version: pb.SystemSharedMemoryRegisterRequest(name=model, key="/k"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
@@ -45,9 +45,9 @@ class Findings:
         return [row.name for row in FORESEEN if row.name not in self.seen]
 
     def lines(self) -> Iterator[str]:
-        """Yield the report."""
+        """Yield the summary: each group by its first case, then what is intended, then figures."""
         for group, number in self.count.most_common():
-            yield f"{number} x {self.first[group]}\n"
+            yield f"{number} x {self.first[group].case}: {group}"
         for case in self.deaths:
             yield f"the reference died of {case} ({', '.join(case.changes)})"
         if self.seen:
@@ -77,7 +77,7 @@ def look(
             found = found or difference
         elif seen is not None:
             seen[difference.foreseen.name] += 1
-        if difference.changes_state:  # what follows differs because of it
+        if difference.has_consequences:
             break
     return found
 
@@ -91,8 +91,10 @@ def shrink(servers: Servers, case: Case, difference: Difference) -> Finding:
     return Finding(case, difference)
 
 
-def run(servers: Servers, seed: int, seconds: float, *, kind: str | None = None) -> Findings:
-    """Run the cases of a seed, or those of one kind, for some seconds."""
+def run(
+    servers: Servers, seed: int, seconds: float, *, note: Callable[[Finding], None], kind: str | None = None
+) -> Findings:
+    """Run the cases of a seed, or those of one kind, for some seconds; call `note` with each new one."""
     findings = Findings()
     begun = time.monotonic()
     for case in map(partial(whole_case, seed), count()):
@@ -107,14 +109,16 @@ def run(servers: Servers, seed: int, seconds: float, *, kind: str | None = None)
         findings.differing += difference is not None or findings.seen.total() > before
         if servers.revive_if_lost():
             findings.deaths.append(case)
-        elif difference is not None:
-            _note(findings, servers, case, difference)
+        elif difference is not None and (finding := _finding(findings, servers, case, difference)):
+            note(finding)
     return findings
 
 
-def _note(findings: Findings, servers: Servers, case: Case, difference: Difference) -> None:
+def _finding(findings: Findings, servers: Servers, case: Case, difference: Difference) -> Finding | None:
+    """Shrink and count a difference; return it if it is the first of its group."""
     finding = shrink(servers, case, difference)
     if len(finding.case.kept) > 1 and look(servers, finding.case, findings.seen, smallest=True) is None:
-        return
-    findings.first.setdefault(finding.difference.group, finding)
-    findings.count[finding.difference.group] += 1
+        return None
+    group = finding.difference.group
+    findings.count[group] += 1
+    return finding if findings.first.setdefault(group, finding) is finding else None

@@ -15,11 +15,10 @@ from benchmarks.reference import reference_server
 from benchmarks.serving import RunningServer, running_server
 from tests.reference.answers import Answer, ask_grpc, ask_http
 from tests.reference.fuzz.cases import Step
-from tests.reference.fuzz.control import MODEL as CONTROLLED
 from tests.reference.fuzz.control import write_controlled
 from tests.reference.fuzz.signatures import Signature, read_signatures
 from tests.reference.http_cases import HttpCase
-from tests.reference.models import write_repository
+from tests.reference.models import CONTROLLED, write_repository
 
 FLAGS = ("--model-control-mode=explicit", "--load-model=*")
 LOST = "LOST"  # the status where the connection ended without an answer
