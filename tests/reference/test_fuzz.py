@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 
 import pytest
 
@@ -65,7 +64,7 @@ def test_every_intended_difference_has_a_name_and_a_reason():
 
 @pytest.mark.slow
 def test_no_generated_request_differs_without_a_reason(tmp_path):
-    seed = int(os.environ.get("SLIPWAY_FUZZ_SEED", secrets.randbelow(10**6)))
+    seed = int(os.environ.get("SLIPWAY_FUZZ_SEED", "1"))
     found: list[Finding] = []
     try:
         with Servers(tmp_path) as servers:

@@ -51,10 +51,11 @@ class ControlDraft:
     steps: list[HttpCase]
 
     def finish(self, name: str) -> tuple[HttpCase, ...]:
-        """Return the whole sequence; it begins with the model as it is on disk and ends with what came of it."""
-        disk = [HttpCase("unload", _UNLOAD), HttpCase("load", _LOAD)]
+        """Return the whole sequence; it begins with the model as it is on disk and ends without it."""
+        begin, end = [HttpCase("unload", _UNLOAD), HttpCase("load", _LOAD)], [HttpCase("unload", _UNLOAD)]
         return tuple(
-            HttpCase(f"{name}: {each.id}", each.path, each.method, each.body) for each in disk + self.steps + ASK
+            HttpCase(f"{name}: {each.id}", each.path, each.method, each.body)
+            for each in (*begin, *self.steps, *ASK, *end)
         )
 
 

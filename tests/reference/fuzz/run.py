@@ -69,7 +69,8 @@ def look(
     Only where every change is known to be needed do they count as so many faults.
     """
     found = None
-    for step in case.steps(servers.signatures):
+    steps = case.steps(servers.signatures)
+    for step in steps:
         difference = compare(shown(step), *servers.ask(step), faults=len(case.kept) if smallest else 0)
         if difference is None:
             continue
@@ -78,6 +79,8 @@ def look(
         elif seen is not None:
             seen[difference.foreseen.name] += 1
         if difference.has_consequences:
+            if step is not steps[-1]:
+                servers.ask(steps[-1])  # it leaves both servers in one state
             break
     return found
 
