@@ -236,7 +236,7 @@ FORESEEN: tuple[Foreseen, ...] = (
         "negative zero",
         "-0 is negative zero for a floating-point datatype; Triton 2.51 reads it as the integer 0.",
         request=r"[\[,:]-0[,\]}]",
-        ours="-0.0",
+        ours="^200",
     ),
     Foreseen("syntax", _JSON_SYNTAX, ours=rf"^500 {_SYNTAX}", theirs=rf"^500 {_SYNTAX}"),
     Foreseen(
@@ -343,8 +343,10 @@ FORESEEN: tuple[Foreseen, ...] = (
     ),
     Foreseen(
         "unload_dependents of another type",
-        "A parameter of the wrong type is refused; Triton 2.51 ignores some.",
-        ours=r"^500 Unable to parse 'unload_dependents'",
+        "The body of an unload is checked like any other; Triton 2.51 unloads whatever it says.",
+        request="/unload",
+        ours=rf"^500 (Unable to parse 'unload_dependents'|{_SYNTAX})",
+        theirs="^200",
     ),
     Foreseen(
         "base64",
