@@ -70,6 +70,7 @@ def _members(text: bytes | bytearray) -> dict[str, Any]:
     except RecursionError:
         raise too_deep() from None
     except msgspec.ValidationError:
+        parse(text)  # what is not JSON at all is refused for that
         raise internal(NON_OBJECT_MEMBERS) from None
     except NOT_JSON:
         members = parse(text)  # as infer reads it: with NaN, Infinity and a byte order mark

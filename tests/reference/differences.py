@@ -105,6 +105,7 @@ DIFFERENCES: dict[str, str] = {
     "http:generate*two dimensions": "Nested lists are flattened, as in every other JSON tensor of the protocol.",
     "http:odd generate empty": _BATCH_ORDER,
     "http:odd half *": _JSON_SYNTAX,
+    "http:odd generate half a document": _JSON_SYNTAX,
     "http:odd inputs twice": _TWICE,
     "http:odd id twice": _TWICE,
     "http:odd index twice": _TWICE,

@@ -89,6 +89,7 @@ def _generate() -> Iterator[HttpCase]:
     for name, values in (("short", [1, 2, 3]), ("long", [1, 2, 3, 4, 5]), ("scalar", 1), ("empty", [])):
         body = json.dumps({"A": values, "B": [1, 2, 3, 4]}).encode()
         yield HttpCase(f"odd generate {name}", _GENERATE, body=body)
+    yield HttpCase("odd generate half a document", _GENERATE, body=b'5"A":[1,1,2,3]}')
     plain = b'"A":[1,1,2,3],"B":[1,2,3,4]'
     yield HttpCase("odd generate not a number", _GENERATE, body=b'{"A":[NaN,1,2,Infinity],"B":[1,2,3,4]}')
     yield HttpCase("odd generate byte order mark", _GENERATE, body=b"\xef\xbb\xbf{%b}" % plain)
