@@ -19,7 +19,16 @@ from slipway.errors import SlipwayError, internal, invalid
 from slipway.wire.duplicate_keys import duplicate_key, given_twice
 from slipway.wire.encode import json_data
 from slipway.wire.json_tensor import decode_tensor, flatten
-from slipway.wire.json_text import NON_OBJECT_MEMBERS, NON_STRING, NOT_JSON, malformed, parse, too_deep, unparsable
+from slipway.wire.json_text import (
+    NON_OBJECT_MEMBERS,
+    NON_STRING,
+    NOT_JSON,
+    malformed,
+    parse,
+    refuse_lone_surrogates,
+    too_deep,
+    unparsable,
+)
 from slipway.wire.parameters import custom_parameter
 
 _MEMBERS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -29,6 +38,7 @@ _NESTED: Final = "parameters"
 def decode_generate(body: bytes | bytearray, model_version: str, signature: ModelSignature) -> InferRequest:
     """Return the request of a generate call; raise `SlipwayError` with Triton's text."""
     members = _members(body)
+    refuse_lone_surrogates(body)
     _refuse_repeated(body, signature)
     request = InferRequest(signature.model_name, model_version)
     for key, value in members.items():
@@ -60,6 +70,7 @@ def _members(text: bytes | bytearray) -> dict[str, Any]:
     except RecursionError:
         raise too_deep() from None
     except msgspec.ValidationError:
+        parse(text)  # what is not JSON at all is refused for that
         raise internal(NON_OBJECT_MEMBERS) from None
     except NOT_JSON:
         members = parse(text)  # as infer reads it: with NaN, Infinity and a byte order mark
@@ -113,7 +124,7 @@ def _already_given(request: InferRequest, name: str) -> SlipwayError:
 def _tensor(spec: TensorSpec, value: object, *, batched: bool) -> Tensor:
     data: msgspec.Raw | list[Any]
     text = bytes(value).strip() if isinstance(value, msgspec.Raw) else b""
-    if not text or spec.datatype == "BYTES":
+    if not text or spec.datatype == "BYTES" or b'"' in text or b"{" in text:  # commas may stand inside an element
         parsed = _value_of(value)
         data = flatten(parsed if isinstance(parsed, list) else [parsed])
         count = len(data)

@@ -17,6 +17,7 @@ from slipway.datatypes import BY_NAME, DataType
 from slipway.errors import SlipwayError, internal, invalid, shown
 from slipway.wire.json_text import (
     MAX_DEPTH,
+    MAX_UNSIGNED,
     NON_ARRAY,
     NON_BOOLEAN,
     NON_UNSIGNED,
@@ -63,6 +64,8 @@ def decode_tensor(name: str, datatype: str, shape: tuple[int, ...], data: object
 def element_count(name: str, shape: tuple[int, ...], element_size: int) -> int:
     """Return the product of the dimensions; raise INVALID_ARG if it or the byte size exceeds 2^63 - 1."""
     count = prod(shape)
+    if shape and max(shape) > MAX_UNSIGNED:
+        raise unparsable("shape", NON_UNSIGNED)
     if count > _MAX_SIZE:
         raise invalid(
             f"shape of input '{shown(name)}' causes total element count to exceed maximum size of {_MAX_SIZE}"
