@@ -1,4 +1,4 @@
-"""How `slipway infer` prints responses: for people, as JSON lines, or as one plain line per text."""
+"""How `slipway infer` prints responses: as readable text, as JSON lines, or as one plain line per text."""
 
 from __future__ import annotations
 

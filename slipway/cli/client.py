@@ -14,7 +14,7 @@ from urllib.parse import quote
 import numpy as np
 
 from slipway.cli.event_stream import open_events
-from slipway.cli.peer import explain
+from slipway.cli.peer import await_listener, explain
 from slipway.cli.tls import Address, Tls
 from slipway.datatypes import BY_NAME
 from slipway.errors import SlipwayError, invalid, unavailable
@@ -155,7 +155,7 @@ class Client:
                 for event in events:
                     yield {name: _array(event[name], kind) for name, kind in model.outputs.items() if name in event}
         except OSError as error:
-            raise self._unreachable() from error
+            raise _unreachable(error, self._address, self._protocol, self._tls) from error
         except HTTPException as error:
             raise unavailable(f"{self._address.text} ended the connection before the last response") from error
 
@@ -170,14 +170,14 @@ class Client:
     def _call(self, method: Any, *arguments: Any, **options: Any) -> Any:
         from tritonclient.utils import InferenceServerException
 
-        unreachable: tuple[type[Exception], ...] = (OSError, *_parse_errors(self._protocol))
+        unreachable: tuple[type[Exception], ...] = (OSError, *_not_http(self._protocol))
         try:
             return method(*arguments, **options)
         except InferenceServerException as error:
             raise self._failure(error) from None
-        except unreachable:
-            raise self._unreachable() from None
-        except ValueError:  # the client library expects JSON
+        except unreachable as error:
+            raise _unreachable(error, self._address, self._protocol, self._tls) from None
+        except _not_json(self._protocol):
             who = "an HTTP server that is not an inference server"
             raise unavailable(f"{who} answers at {self._address.text}: specify the HTTP port with --url") from None
 
@@ -187,16 +187,12 @@ class Client:
         if "StatusCode.UNAVAILABLE" not in (error.status() or ""):
             return invalid(message)
         reason = explain(self._address, self._protocol, self._tls)
-        if reason:
-            return unavailable(reason)
-        return self._nobody() if "connect" in message else invalid(message)
+        return unavailable(reason) if reason else invalid(message)
 
-    def _unreachable(self) -> SlipwayError:
-        reason = explain(self._address, self._protocol, self._tls)
-        return unavailable(reason) if reason else self._nobody()
 
-    def _nobody(self) -> SlipwayError:
-        return unavailable(f"no server answers at {self._address.text}")
+def _unreachable(error: Exception, address: Address, protocol: str, tls: Tls) -> SlipwayError:
+    reason = explain(address, protocol, tls)
+    return unavailable(reason or f"the connection to {address.text} failed: {error}")
 
 
 def _outputs(result: Any) -> Answer:
@@ -210,7 +206,7 @@ def _array(value: Any, datatype: str) -> np.ndarray:
     return np.atleast_1d(np.array(value, dtype=np.object_ if datatype == "BYTES" else BY_NAME[datatype].numpy))
 
 
-def _parse_errors(protocol: str) -> tuple[type[Exception], ...]:
+def _not_http(protocol: str) -> tuple[type[Exception], ...]:
     """Return what the client library raises if a peer does not speak HTTP."""
     if protocol != "http":
         return ()
@@ -219,8 +215,18 @@ def _parse_errors(protocol: str) -> tuple[type[Exception], ...]:
     return (HTTPParseError,)
 
 
-def open_client(url: str | None, protocol: str, tls: Tls | None = None) -> Client:
-    """Return a client for `url` ("host:port", optionally with a scheme; https means TLS)."""
+def _not_json(protocol: str) -> tuple[type[Exception], ...]:
+    """Return what the client library raises if the body of an answer is not JSON."""
+    if protocol != "http":
+        return ()
+    from rapidjson import JSONDecodeError
+
+    return JSONDecodeError, UnicodeDecodeError
+
+
+def open_client(url: str | None, protocol: str, tls: Tls | None = None, *, wait_s: float = 0) -> Client:
+    """Return a client for `url` ("host:port", optionally with a scheme; https means TLS). Wait at most `wait_s`
+    seconds until something accepts connections there."""
     tls = tls or Tls()
     text = url or DEFAULT_URL[protocol]
     scheme, separator, rest = text.partition("://")
@@ -236,5 +242,10 @@ def open_client(url: str | None, protocol: str, tls: Tls | None = None) -> Clien
     if tls.used:
         tls.check()
     address = Address.of(text, encrypted=tls.used)
-    connection = module.InferenceServerClient(address.text, **tls.settings(protocol, address))
+    await_listener(address, wait_s)
+    try:
+        settings = tls.settings(protocol, address)
+    except OSError as error:
+        raise _unreachable(error, address, protocol, tls) from None
+    connection = module.InferenceServerClient(address.text, **settings)
     return Client(module, connection, address, protocol, tls)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ import numpy as np
 
 from slipway.cli.answers import as_json_line, text_writer, write_answer
 from slipway.cli.client import Answer, Client, InputTensor, ModelDescription, open_client
-from slipway.cli.infer_parser import infer_parser
+from slipway.cli.infer_parser import DEFAULT_BATCH, check_combination, gives_tensors, infer_parser
 from slipway.cli.model_flags import apply_flags, help_lines, split_flags
 from slipway.cli.output import fold
 from slipway.cli.request_file import read_request
@@ -32,6 +33,7 @@ def run(arguments: Sequence[str]) -> int:
     parser = infer_parser()
     words, flags = split_flags(arguments, parser)
     options = parser.parse_args(words)
+    check_combination(parser, options)
     if options.request is not None:
         if flags:
             parser.error(f"unrecognized arguments: {' '.join(each.word for each in flags)}")
@@ -44,7 +46,7 @@ def run(arguments: Sequence[str]) -> int:
     call.flags(1)  # an unknown one is refused before a file is opened
     output = options.output_file.open("w", encoding="utf-8") if options.output_file else nullcontext(sys.stdout)
     with output as stream:
-        if options.inputs is not None or (options.input_file and options.input_file.suffix == ".json"):
+        if gives_tensors(options):
             _send_tensors(call, options, stream)
         else:
             _send_texts(call, options, stream)
@@ -62,6 +64,9 @@ class _Call:
     def answers(self, inputs: Mapping[str, InputTensor], rows: int) -> Iterator[Answer]:
         """Yield the responses to a request: several, as they arrive, if the model is decoupled, else one."""
         more, parameters = self.flags(rows)
+        twice = sorted(more.keys() & inputs.keys())
+        if twice:
+            raise invalid(f"input '{twice[0]}' is given twice: with the other inputs and as a flag")
         if self.model.decoupled:
             yield from self.client.stream(self.model, {**more, **inputs}, parameters)
         else:
@@ -79,7 +84,7 @@ def _send_tensors(call: _Call, options: argparse.Namespace, stream: TextIO) -> N
 def _send_texts(call: _Call, options: argparse.Namespace, stream: TextIO) -> None:
     write = text_writer(as_json=options.json, file=options.output_file)
     texts = options.text or _read(options.input_file).splitlines()
-    for batch in _batches(texts, call.model, options.batch):
+    for batch in _batches(texts, call.model, DEFAULT_BATCH if options.batch is None else options.batch):
         answers = call.answers({call.model.text_input: call.model.text_array(batch)}, len(batch))
         if call.model.decoupled:
             write(stream, batch[0], answers)
@@ -93,7 +98,7 @@ def _client(options: argparse.Namespace, url: str | None = None, protocol: str =
     files = (options.ca_certificate, options.client_certificate, options.client_key)
     used = options.ssl or options.insecure or any(files)
     tls = Tls(used, *files, verified=not options.insecure)
-    return open_client(options.url or url, options.protocol or protocol, tls)
+    return open_client(options.url or url, options.protocol or protocol, tls, wait_s=options.wait)
 
 
 def _asks_for_model_help(arguments: Sequence[str]) -> bool:
@@ -103,11 +108,10 @@ def _asks_for_model_help(arguments: Sequence[str]) -> bool:
 
 def _model_help(arguments: Sequence[str]) -> int:
     """Print the usage, and the inputs and flags of the model if the server can be reached."""
-    parser = infer_parser()
+    parser = infer_parser(needs_input=False)
     parser.print_help()
     rest, _ = split_flags([each for each in arguments if each not in ("-h", "--help")], parser)
-    needless = () if "--request" in rest or any(each in rest for each in ("--text", "--inputs")) else ("--text", "")
-    options = parser.parse_args([*rest, *needless])
+    options = parser.parse_args(rest)
     try:
         model = _client(options).describe(options.model, options.model_version)
     except SlipwayError as error:
@@ -127,6 +131,8 @@ def _model_help(arguments: Sequence[str]) -> int:
 def _send_file(options: argparse.Namespace) -> int:
     """Send the request in a file; print its response, or every response of a stream."""
     request = read_request(_read(options.request), options.params)
+    if options.test_growth and not request.streams:
+        raise invalid("--test-growth needs a request that streams, with 'stream_api' true in its 'config'")
     protocol = options.protocol or request.protocol
     client = _client(options, request.url or None, protocol)
     model, version = options.model or request.model, options.model_version
@@ -175,7 +181,7 @@ def _batches(texts: Sequence[str], model: ModelDescription, limit: int) -> Itera
 
 def _json_inputs(model: ModelDescription, text: str) -> dict[str, InputTensor]:
     try:
-        given = json.loads(text)
+        given = json.loads(text, object_pairs_hook=_once)
     except ValueError as error:
         raise invalid(f"the inputs are not valid JSON: {error}") from None
     if not isinstance(given, dict):
@@ -184,6 +190,14 @@ def _json_inputs(model: ModelDescription, text: str) -> dict[str, InputTensor]:
     if unknown:
         raise invalid(f"model '{model.name}' has no input '{min(unknown)}'; inputs: {', '.join(model.inputs)}")
     return {name: _tensor(name, values, model.inputs[name]) for name, values in given.items()}
+
+
+def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object of JSON; raise INVALID_ARG if a name occurs twice, as all but the last value would be lost."""
+    repeated = [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
+    if repeated:
+        raise invalid(f"input '{repeated[0]}' is given twice")
+    return dict(pairs)
 
 
 def _tensor(name: str, values: Any, datatype: str) -> InputTensor:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 from typing import Final
 
 from slipway.cli.parser import CommandParser
 
-_BATCH: Final = 16
+DEFAULT_BATCH: Final = 16
 _DESCRIPTION: Final = "Send text lines or JSON tensors to a running server and print the responses."
 _JSON: Final = "print responses as JSON, one line per text, or per response of a decoupled model"
 _EPILOG: Final = (
@@ -16,15 +17,16 @@ _EPILOG: Final = (
 )
 
 
-def infer_parser() -> CommandParser:
-    """Return the parser of the options; flags of models are split off before (model_flags.py)."""
+def infer_parser(*, needs_input: bool = True) -> CommandParser:
+    """Return the parser of the options; flags of models are split off before (model_flags.py). Without `needs_input`,
+    no input has to be given."""
     usage = "%(prog)s [MODEL] (--text TEXT | --inputs JSON | --input-file FILE |\n"
     usage += "                     --request FILE) [options]"  # argparse would make one line of the group
     parser = CommandParser(prog="slipway infer", usage=usage, description=_DESCRIPTION, epilog=_EPILOG)
     parser.add_argument(
         "model", metavar="MODEL", nargs="?", help="name of a loaded model (default: the one in the --request file)"
     )
-    given = parser.add_mutually_exclusive_group(required=True)
+    given = parser.add_mutually_exclusive_group(required=needs_input)
     given.add_argument("--text", action="append", help="text for the model's string input (repeatable)")
     given.add_argument("--inputs", metavar="JSON", help="tensors by name, such as '{\"x\": [[1, 2]]}'")
     given.add_argument(
@@ -51,7 +53,7 @@ def infer_parser() -> CommandParser:
     parser.add_argument(
         "--json",
         action="store_true",
-        help="print responses as JSON, one line per text, or per response of a decoupled model",
+        help=_JSON,
     )
     parser.add_argument(
         "--url", metavar="HOST:PORT", help="address of the server (default: localhost:8001, or localhost:8000 for HTTP)"
@@ -66,9 +68,35 @@ def infer_parser() -> CommandParser:
         "--model-version", metavar="N", default="", help="version of the model (default: set by its version policy)"
     )
     parser.add_argument(
-        "--batch", metavar="ROWS", type=int, default=_BATCH, help=f"maximum texts per request (default: {_BATCH})"
+        "--batch", metavar="ROWS", type=int, help=f"maximum texts per request (default: {DEFAULT_BATCH})"
+    )
+    parser.add_argument(
+        "--wait",
+        metavar="SECONDS",
+        type=float,
+        default=0.0,
+        help="wait this long at most for a server that is starting (default: 0)",
     )
     return parser
+
+
+def check_combination(parser: CommandParser, options: argparse.Namespace) -> None:
+    """Exit with an error if an option is given that has no effect on what is sent or printed."""
+    if options.request is None:
+        for flag, value in (("--params", options.params), ("-t/--test-growth", options.test_growth)):
+            if value:
+                parser.error(f"argument {flag}: needs argument --request")
+    else:
+        for flag, value in (("--output-file", options.output_file), ("--batch", options.batch)):
+            if value is not None:
+                parser.error(f"argument {flag}: not allowed with argument --request")
+    if gives_tensors(options) and options.batch is not None:
+        parser.error("argument --batch: not allowed with tensors, which are sent as one request")
+
+
+def gives_tensors(options: argparse.Namespace) -> bool:
+    """Return whether the input is tensors by name, not texts."""
+    return options.inputs is not None or bool(options.input_file and options.input_file.suffix == ".json")
 
 
 def _add_tls(parser: CommandParser) -> None:
@@ -96,7 +124,7 @@ def _add_tls(parser: CommandParser) -> None:
         "--private-key",
         metavar="FILE",
         type=Path,
-        help="PEM file of its key (default: in the same file)",
+        help="PEM file of the private key of that certificate (default: in the certificate's file)",
     )
     group.add_argument(
         "-k", "--insecure", action="store_true", help="accept any certificate of the server, trusted or not"

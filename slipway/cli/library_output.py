@@ -1,4 +1,4 @@
-"""Keep back what libraries print during a long job, so that it does not break the progress line or hide the result."""
+"""Hold back what libraries print during a long job, so that it does not break the progress line or hide the result."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ _STDERR: Final = 2
 @contextmanager
 def apart_from_libraries(*, verbose: bool = False) -> Iterator[TextIO]:
     """Yield a stream to standard error, while everything else that this process and its children print inside the
-    block is kept back. It is shown if an unexpected error ends the block; with `verbose`, at once.
+    block is held back. It is shown if an unexpected error ends the block; with `verbose`, at once.
 
-    A crash of native code loses what was kept; the Python stack at that moment is printed instead.
+    A crash of native code loses what was held back; the Python stack at that moment is printed instead.
     """
     if verbose:
         yield sys.stderr
         return
-    with tempfile.TemporaryFile() as kept:
+    with tempfile.TemporaryFile() as held:
         try:
-            with _redirected(kept.fileno()) as stream:
+            with _redirected(held.fileno()) as stream:
                 yield stream
         except (SlipwayError, OSError, KeyboardInterrupt):  # main() says in a line what happened
             raise
         except BaseException:
-            kept.seek(0)
-            sys.stderr.write(kept.read().decode(errors="replace"))
+            held.seek(0)
+            sys.stderr.write(held.read().decode(errors="replace"))
             raise
 
 

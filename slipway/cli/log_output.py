@@ -37,6 +37,12 @@ class UnbufferedText:
         self._is_torn = False
 
 
+def _loss(lines: int) -> logging.LogRecord:
+    """Return the record that stands for lines that were lost."""
+    message = f"{lines} log {'line' if lines == 1 else 'lines'} could not be written"
+    return logging.LogRecord(__name__, logging.WARNING, __file__, 0, message, (), None)
+
+
 class LogHandler(logging.StreamHandler[UnbufferedText]):
     """Writes records to `stream`; reports the first of a row of failures to standard error."""
 
@@ -48,7 +54,7 @@ class LogHandler(logging.StreamHandler[UnbufferedText]):
         """Write the record, after the number of lines lost since the last one that was written."""
         if self._lost:
             try:
-                self.stream.write(f"{self._lost} log lines could not be written\n")
+                self.stream.write(self.format(_loss(self._lost)) + self.terminator)
             except OSError:
                 self._lost += 1
                 return

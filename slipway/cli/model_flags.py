@@ -20,7 +20,12 @@ _PREFIX: Final = "--"
 _CLOSE: Final = 0.8  # of 1; a flag of the command may be proposed for a typing mistake only
 _WORDS: Final = {"true": True, "1": True, "false": False, "0": False}
 _SWITCHES: Final = frozenset(name for each in SETTINGS if each.datatype == "BOOL" for name in each.names)
-_EXPECTED: Final = {"BOO": "true or false", "INT": "a whole number", "UIN": "a whole number of 0 or more"}
+_EXPECTED: Final = {  # by the kind of the datatype's numpy dtype
+    "b": "true or false",
+    "i": "a whole number",
+    "u": "a whole number of 0 or more",
+}
+_LARGEST_PARAMETER: Final = 2**63 - 1  # the protocol sends whole numbers as int64
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +106,7 @@ def apply_flags(
         if flag.name not in accepted:
             raise _unknown(flag, model, parser)
         accepting = accepted[flag.name]
-        values.setdefault(accepting.names, []).append(_value(flag, accepting.datatype))
+        values.setdefault(accepting.names, []).append(_value(flag, accepting))
     inputs, parameters = {}, {}
     for flag in flags:
         accepting = accepted[flag.name]
@@ -134,7 +139,8 @@ def _unknown(flag: GivenFlag, model: ModelDescription, parser: CommandParser) ->
     return invalid(f"model '{model.name}' does not have a parameter {flag.word}: {advice}")
 
 
-def _value(flag: GivenFlag, datatype: str) -> Any:
+def _value(flag: GivenFlag, accepting: ModelFlag) -> Any:
+    datatype = accepting.datatype
     if flag.text is None:
         if datatype == "BOOL":
             return True
@@ -144,17 +150,24 @@ def _value(flag: GivenFlag, datatype: str) -> Any:
             return flag.text
         if datatype == "BOOL":
             return _WORDS[flag.text.lower()]
-        return _number(flag.text, datatype)
+        return _number(flag.text, accepting)
     except (ValueError, KeyError):
-        raise invalid(f"{flag.word} is '{flag.text}', expected {_EXPECTED.get(datatype[:3], 'a number')}") from None
+        expected = _EXPECTED.get(BY_NAME[datatype].numpy.kind, "a number")
+        raise invalid(f"{flag.word} is '{flag.text}', expected {expected}") from None
 
 
-def _number(text: str, datatype: str) -> float:
-    if not datatype.startswith(("INT", "UINT")):
+def _number(text: str, flag: ModelFlag) -> float:
+    """Return the value; raise ValueError if it is of another kind, INVALID_ARG if it is too small or too large."""
+    dtype = BY_NAME[flag.datatype].numpy
+    if dtype.kind not in "iu":
         return float(text)
-    value = int(text)
-    if value < 0 and datatype.startswith("UINT"):
+    value, limits = int(text), np.iinfo(dtype)
+    if value < 0 and dtype.kind == "u":
         raise ValueError(text)
+    if not limits.min <= value <= limits.max:
+        raise invalid(f"{flag.words[0]} is {value}, which is not a value of {flag.datatype}")
+    if not flag.is_input and value > _LARGEST_PARAMETER:
+        raise invalid(f"{flag.words[0]} is {value}; as a parameter it may be at most {_LARGEST_PARAMETER}")
     return value
 
 
@@ -163,10 +176,7 @@ def _tensor(flag: ModelFlag, values: Sequence[Any], model: ModelDescription, row
     name = flag.names[0]
     datatype, sizes = model.inputs[name], model.shapes[name]
     given = [value.encode() if isinstance(value, str) else value for value in values]
-    try:
-        array = np.array(given, np.object_ if datatype == "BYTES" else BY_NAME[datatype].numpy)
-    except OverflowError:
-        raise invalid(f"{flag.words[0]} is {values[0]}, which is not a value of {datatype}") from None
+    array = np.array(given, BY_NAME[datatype].numpy)
     if len(sizes) < 2:
         return InputTensor(datatype, array)
     return InputTensor(datatype, np.tile(array.reshape(*([1] * (len(sizes) - 1)), -1), (rows, *[1] * (len(sizes) - 1))))

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -41,8 +42,11 @@ def read_request(text: str, changes: str = "") -> RequestFile:
     request.
     """
     content = _object(text, "the request file")
+    _refuse_repeated(content, "the request file")
     if changes:
-        content = _merged(content, _object(changes, "--params"))
+        changing = _object(changes, "--params")
+        _refuse_repeated(changing, "--params")
+        content = _merged(content, changing)
     config = content.get("config", {})
     if not isinstance(config, dict):
         raise invalid("'config' in the request file is not an object")
@@ -69,6 +73,15 @@ def _object(text: str, what: str) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise invalid(f"{what} is not a JSON object")
     return content
+
+
+def _refuse_repeated(content: Mapping[str, Any], what: str) -> None:
+    """Raise INVALID_ARG if a tensor occurs twice, of which one would be lost."""
+    tensors = content.get("request")
+    names = [str(each.get("name")) for each in tensors if isinstance(each, dict)] if isinstance(tensors, list) else []
+    repeated = [name for name, count in Counter(names).items() if count > 1]
+    if repeated:
+        raise invalid(f"tensor '{repeated[0]}' is given twice in {what}")
 
 
 def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -13,7 +15,8 @@ from slipway.errors import invalid, unavailable
 
 ALPN: Final = {"grpc": ["h2"], "http": ["http/1.1"]}
 CONNECT_S: Final = 5.0
-_WAYS: Final = ("send", "receive")
+_GRPC_AUTHORITIES: Final = "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"
+_HASHED: Final = "????????.[0-9]*"  # names of certificates in a folder of OpenSSL's
 _LARGEST: Final = 2**31 - 1  # bytes of a message, as tritonclient sets it
 
 
@@ -79,16 +82,28 @@ class Tls:
                 context.load_verify_locations(self.authorities)
         except ssl.SSLError:
             raise invalid(f"--ca-certificate: '{self.authorities}' does not contain certificates in PEM") from None
-        if self.certificate is not None:
-            try:
-                context.load_cert_chain(self.certificate, self.key)
-            except ssl.SSLError as error:
-                reason = error.reason or "not PEM"
-                key = f"'{self.certificate}'" + (f" with --client-key '{self.key}'" if self.key else "")
-                raise invalid(f"--client-certificate: {key} cannot be used: {reason}") from None
+        except OSError as error:
+            raise invalid(f"--ca-certificate: '{self.authorities}' cannot be read: {error.strerror}") from None
+        self._identify(context)
+
+    def _identify(self, context: ssl.SSLContext) -> None:
+        if self.certificate is None:
+            return
+        try:
+            context.load_cert_chain(self.certificate, self.key, self._refuse_passphrase)
+        except OSError as error:
+            reason = error.reason or "not PEM" if isinstance(error, ssl.SSLError) else error.strerror
+            key = f"'{self.certificate}'" + (f" with --client-key '{self.key}'" if self.key else "")
+            raise invalid(f"--client-certificate: {key} cannot be used: {reason}") from None
+
+    def _refuse_passphrase(self) -> str:
+        """Refuse an encrypted key, for which the libraries would ask again and again, or which they cannot read."""
+        flag = "--client-key" if self.key else "--client-certificate"
+        raise invalid(f"{flag}: the key in '{self.key or self.certificate}' is encrypted; decrypt it first")
 
     def settings(self, protocol: str, address: Address) -> dict[str, Any]:
-        """Return the arguments of tritonclient's InferenceServerClient."""
+        """Return the arguments of tritonclient's InferenceServerClient; raise OSError if the server has to be asked for
+        its certificate and cannot be."""
         if not self.used:
             return {}
         return self._grpc_settings(address) if protocol == "grpc" else self._http_settings()
@@ -107,7 +122,7 @@ class Tls:
         """Return credentials; gRPC cannot skip the verification, so the server's own certificate is trusted instead."""
         import grpc
 
-        trusted = self.authorities.read_bytes() if self.authorities else None
+        trusted = self.authorities.read_bytes() if self.authorities else _system_authorities()
         options: list[tuple[str, str | int]] = [
             ("grpc.max_send_message_length", _LARGEST),
             ("grpc.max_receive_message_length", _LARGEST),
@@ -131,15 +146,26 @@ class Tls:
             trusting.load_verify_locations(cadata=certificate)
             trusting.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
             trusting.set_alpn_protocols(ALPN["grpc"])
-            if self.certificate is not None:
-                trusting.load_cert_chain(self.certificate, self.key)
+            self._identify(trusting)
             with _encrypted(address, trusting) as connection:  # only a verified certificate can be read
                 return certificate.encode(), _name(connection.getpeercert() or {}, address.host)
         except ssl.SSLCertVerificationError as error:
             reason = f"gRPC cannot use it even with --insecure: {error.verify_message}"
             raise unavailable(f"the certificate of {address.text} is not valid, and {reason}") from None
-        except OSError as error:
-            raise unavailable(f"no server answers with TLS at {address.text}: {error.strerror or error}") from None
+
+
+def _system_authorities() -> bytes | None:
+    """Return the authorities that the system trusts, in PEM; None, which means those that grpcio brings, if there are
+    none, or if the variable that gRPC reads names a file."""
+    if os.environ.get(_GRPC_AUTHORITIES):
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_default_certs()
+    folder = ssl.get_default_verify_paths().capath
+    for path in Path(folder).glob(_HASHED) if folder else ():  # which OpenSSL reads only when it needs one
+        with suppress(OSError):
+            context.load_verify_locations(path)
+    return "".join(map(ssl.DER_cert_to_PEM_cert, context.get_ca_certs(binary_form=True))).encode() or None
 
 
 def _encrypted(address: Address, context: ssl.SSLContext) -> ssl.SSLSocket:

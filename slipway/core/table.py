@@ -19,8 +19,9 @@ def render_table(headers: Sequence[str], rows: Sequence[Sequence[str]], width: i
     If `width` is given, no line is wider: columns without values are left out, cells are folded, and if that would make
     columns too narrow to read, each row becomes a block: the first cell, and below it the others with their headers.
     """
-    if width is None or _drawn_width(_widths(cells := _split(headers, rows))) <= width:
-        return _draw(_split(headers, rows))
+    cells = _split(headers, rows)
+    if width is None or _drawn_width(_widths(cells)) <= width:
+        return _draw(cells)
     used = [column for column in range(len(headers)) if column == 0 or any(row[column].strip() for row in rows)]
     headers, rows = [headers[column] for column in used], [[row[column] for column in used] for row in rows]
     cells = _split(headers, rows)

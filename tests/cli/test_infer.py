@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from benchmarks.serving import running_server
+from slipway.cli import client
 from slipway.cli.client import ModelDescription
 from slipway.cli.main import main
 from tests.kits.repositories import add_identity
@@ -102,6 +103,73 @@ def test_the_help_of_a_model_names_what_it_takes(capsys, connection):
     printed = capsys.readouterr().out
     assert printed.startswith("usage: slipway infer")
     assert printed.endswith("inputs of 'echo':\n  INPUT0 BYTES\n")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--text", "a"],
+        ["--text=a"],
+        ["--inputs", "{}"],
+        ["--inputs={}"],
+        ["--input-file", "x"],
+        ["--input-file=x"],
+        ["--request", "x"],
+        ["--request=x"],
+    ],
+)
+def test_the_help_of_a_model_is_printed_whatever_input_is_given(capsys, server, words):
+    assert main(["infer", "echo", *words, "--help", "--url", server.grpc]) == 0
+    assert capsys.readouterr().out.endswith("inputs of 'echo':\n  INPUT0 BYTES\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--text", "a", "--params", "{}"], "argument --params: needs argument --request"),
+        (["--text", "a", "-t"], "argument -t/--test-growth: needs argument --request"),
+        (["--request", "x", "--output-file", "y"], "argument --output-file: not allowed with argument --request"),
+        (["--request", "x", "--batch", "0"], "argument --batch: not allowed with argument --request"),
+        (
+            ["--inputs", "{}", "--batch", "3"],
+            "argument --batch: not allowed with tensors, which are sent as one request",
+        ),
+        (
+            ["--input-file", "x.json", "--batch", "3"],
+            "argument --batch: not allowed with tensors, which are sent as one",
+        ),
+    ],
+)
+def test_an_option_without_effect_is_refused(capsys, words, message):
+    with pytest.raises(SystemExit) as ended:
+        main(["infer", "echo", *words])
+    assert ended.value.code == 1
+    assert capsys.readouterr().err.startswith(f"error: {message}")
+
+
+def test_an_input_that_is_repeated_is_refused(capsys, connection):
+    assert main(["infer", "numbers", "--inputs", '{"INPUT0": [[1]], "INPUT0": [[2]]}', *connection]) == 1
+    assert capsys.readouterr().err == "error: input 'INPUT0' is given twice\n"
+
+
+def test_a_server_that_is_starting_is_waited_for(capsys, server, monkeypatch):
+    waited = []
+    monkeypatch.setattr(client, "await_listener", lambda address, seconds: waited.append((address.text, seconds)))
+    for words, seconds in ([], 0), (["--wait", "2.5"], 2.5):
+        assert main(["infer", "echo", "--text", "a", "--url", server.grpc, *words]) == 0
+        assert waited.pop() == (server.grpc, seconds)
+    assert not waited
+
+
+def test_a_value_that_the_client_library_refuses_is_not_taken_for_another_kind_of_server(server):
+    model = ModelDescription("numbers", {}, {}, 1)
+    for protocol in ("grpc", "http"):
+        with pytest.raises(ValueError, match="refused"):
+            client.open_client(getattr(server, protocol), protocol)._call(refuse, model)
+
+
+def refuse(_):
+    raise ValueError("refused")
 
 
 def test_the_help_of_a_model_without_a_server_is_the_usage_and_why(capsys):

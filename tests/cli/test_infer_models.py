@@ -176,6 +176,9 @@ def test_flags_go_with_tensors_too(capsys, connection):
         (["--do-sample=perhaps"], "--do-sample is 'perhaps', expected true or false"),
         (["--num-beams"], "--num-beams needs a value (UINT32)"),
         (["--max-new-tokens", str(2**32)], f"--max-output-len is {2**32}, which is not a value of UINT32"),
+        (["--num-beams", str(2**32)], f"--beam-width is {2**32}, which is not a value of UINT32"),
+        (["--seed", str(2**64)], f"--random-seed is {2**64}, which is not a value of UINT64"),
+        (["--seed", str(2**63)], f"--random-seed is {2**63}; as a parameter it may be at most {2**63 - 1}"),
         (["--max-new-tokens", "-1"], "--max-new-tokens is '-1', expected a whole number of 0 or more"),
         (["--num-beams", "2", "--beam-width", "3"], "--num-beams is given 2 times; model 'reports' accepts one value"),
     ],
@@ -184,6 +187,20 @@ def test_a_flag_that_the_model_does_not_accept_is_one_line(capsys, connection, f
     assert main(["infer", "reports", "--text", "x", *connection, *flags]) == 1
     printed = capsys.readouterr()
     assert (printed.out, printed.err) == ("", f"error: {message}\n")
+
+
+@pytest.mark.parametrize("model", ["reports", "counts"])
+def test_an_input_that_is_also_a_flag_is_refused(capsys, connection, model):
+    words = ["--inputs", '{"text": [["x"]], "temperature": [[9]]}', "--temperature", "0.5"]
+    assert main(["infer", model, *words, *connection]) == 1
+    printed = capsys.readouterr()
+    expected = "error: input 'temperature' is given twice: with the other inputs and as a flag\n"
+    assert (printed.out, printed.err) == ("", expected)
+
+
+def test_the_largest_parameter_is_sent(capsys, connection):
+    [found] = sent(capsys, "--text", "x", "--seed", str(2**63 - 1), *connection)
+    assert found["random_seed"] == 2**63 - 1
 
 
 def test_the_help_of_a_model_lists_its_flags_in_80_columns(capsys, connection, monkeypatch):

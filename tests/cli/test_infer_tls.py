@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import ssl
 import subprocess
 import sys
 
@@ -71,10 +73,12 @@ def infer(capfd, protocol, *words):
     return code, printed.out + printed.err
 
 
-def infer_alone(protocol, *words):
+def infer_alone(protocol, *words, **variables):
     """Return the same of a process of its own, in which nothing has imported grpc before."""
     command = [sys.executable, "-m", "slipway", "infer", "echo", "--text", "a", "--protocol", protocol]
-    done = subprocess.run([*command, *map(str, words)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*command, *map(str, words)], capture_output=True, text=True, check=False, env=os.environ | variables
+    )
     return done.returncode, done.stdout + done.stderr
 
 
@@ -162,6 +166,55 @@ def test_a_file_that_cannot_be_used_is_named(capfd, certificates, monkeypatch, w
     monkeypatch.chdir(certificates)
     for protocol in ("grpc", "http"):
         assert infer(capfd, protocol, *words) == (1, f"error: {message}\n")
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_an_encrypted_key_is_refused_without_asking_for_its_passphrase(certificates, both):
+    locked = certificates / "locked.key"
+    command = ["openssl", "pkey", "-in", "client.key", "-out", locked, "-aes256", "-passout", "pass:secret"]
+    subprocess.run(list(map(str, command)), cwd=certificates, check=True)
+    words, flag = ("--client-certificate", certificates / "client.pem", "--client-key", locked), "--client-key"
+    if both:
+        whole = certificates / "locked.pem"
+        whole.write_bytes((certificates / "client.pem").read_bytes() + locked.read_bytes())
+        locked, words, flag = whole, ("--client-certificate", whole), "--client-certificate"
+    expected = f"error: {flag}: the key in '{locked}' is encrypted; decrypt it first\n"
+    for protocol in ("grpc", "http"):
+        assert infer_alone(protocol, *words) == (1, expected)
+
+
+@pytest.mark.parametrize(
+    ("method", "flag"),
+    [("load_verify_locations", "--ca-certificate"), ("load_cert_chain", "--client-certificate")],
+)
+def test_a_file_that_cannot_be_read_is_named_with_its_flag(capfd, certificates, monkeypatch, method, flag):
+    def fail(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(ssl.SSLContext, method, fail)
+    code, printed = infer(capfd, "grpc", flag, certificates / "client.pem")
+    assert code == 1
+    assert printed.startswith(f"error: {flag}: '{certificates / 'client.pem'}' cannot be ")
+    assert printed.endswith(": Permission denied\n")
+
+
+def test_authorities_of_the_system_are_trusted(secure, certificates, tmp_path):
+    protocol, address = secure
+    unset = {"GRPC_DEFAULT_SSL_ROOTS_FILE_PATH": ""}
+    by_file = {"SSL_CERT_FILE": str(certificates / "ca.pem")}
+    command = ["openssl", "x509", "-noout", "-hash", "-in", str(certificates / "ca.pem")]
+    name = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    (tmp_path / f"{name}.0").write_bytes((certificates / "ca.pem").read_bytes())
+    by_folder = {"SSL_CERT_FILE": str(tmp_path / "none"), "SSL_CERT_DIR": str(tmp_path)}
+    for variables in (by_file, by_folder):
+        assert infer_alone(protocol, "--url", f"https://{address}", **unset, **variables) == (0, ANSWER)
+
+
+def test_the_authorities_that_grpc_is_configured_with_are_trusted(secure, certificates):
+    protocol, address = secure
+    if protocol == "grpc":
+        variables = {"GRPC_DEFAULT_SSL_ROOTS_FILE_PATH": str(certificates / "ca.pem")}
+        assert infer_alone(protocol, "--url", f"https://{address}", **variables) == (0, ANSWER)
 
 
 @pytest.mark.parametrize(("protocol", "other"), [("grpc", "http"), ("http", "grpc")])

@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from slipway.cli.log_format import TritonFormatter
 from slipway.cli.log_output import LogHandler, UnbufferedText
 from tests.attacks.conftest import CONFIG, Target
 
@@ -50,6 +51,19 @@ def test_lost_lines_are_reported_once_and_counted_when_the_disk_has_room_again(t
     disk.is_full = True
     handler.handle(record("g"))
     assert capfd.readouterr().err == said
+
+
+def test_the_number_of_lost_lines_is_a_line_of_the_log(tmp_path):
+    disk = Disk(tmp_path / "log")
+    handler = LogHandler(disk)
+    handler.setFormatter(TritonFormatter())
+    for message, is_full in [("a", True), ("b", False)]:
+        disk.is_full = is_full
+        handler.handle(record(message))
+    said, after = (tmp_path / "log").read_text().splitlines()
+    line = r'{}\d{{4}} [\d:.]+ \d+ {}:\d+\] "{}"'
+    assert re.fullmatch(line.format("W", "log_output.py", "1 log line could not be written"), said)
+    assert re.fullmatch(line.format("I", "engine.py", "b"), after)
 
 
 def test_a_line_that_was_torn_does_not_join_the_next(tmp_path, monkeypatch):

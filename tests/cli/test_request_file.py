@@ -77,6 +77,14 @@ def test_an_invalid_request_is_refused_with_the_place(text, message):
         read_request(text)
 
 
+def test_a_tensor_that_is_given_twice_is_refused_with_the_place():
+    once, twice = json.dumps({"request": TENSORS}), json.dumps({"request": TENSORS * 2})
+    with pytest.raises(SlipwayError, match="tensor 'INPUT0' is given twice in the request file"):
+        read_request(twice)
+    with pytest.raises(SlipwayError, match="tensor 'INPUT0' is given twice in --params"):
+        read_request(once, twice)
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     repository = tmp_path_factory.mktemp("models")
@@ -108,6 +116,14 @@ def test_a_stream_prints_the_tokens_so_far_and_must_grow_by_one(server, tmp_path
     assert "the stream went from 1 to 3 tokens, expected one more" in capsys.readouterr().err
     assert main(["infer", "--request", str(file), "--protocol", "http"]) == 1
     assert "streaming needs protocol grpc" in capsys.readouterr().err
+
+
+def test_growth_is_only_tested_of_a_stream(tmp_path, capsys):
+    file = tmp_path / "request.json"
+    file.write_text(json.dumps({"request": TENSORS}))
+    assert main(["infer", "--request", str(file), "-t"]) == 1
+    expected = "error: --test-growth needs a request that streams, with 'stream_api' true in its 'config'\n"
+    assert capsys.readouterr().err == expected
 
 
 @pytest.mark.parametrize("url", ["http", "nowhere"])
