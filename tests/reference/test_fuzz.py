@@ -7,7 +7,7 @@ import os
 import pytest
 
 from benchmarks.reference import CannotRunError
-from tests.reference.differences import FORESEEN
+from tests.reference.foreseen import FORESEEN
 from tests.reference.fuzz.cases import KINDS, Case, whole_case
 from tests.reference.fuzz.run import Finding, run
 from tests.reference.fuzz.servers import Servers, shown

@@ -6,8 +6,7 @@ import re
 from dataclasses import dataclass
 
 from tests.reference.answers import Answer
-from tests.reference.differences import FORESEEN
-from tests.reference.foreseen import Foreseen
+from tests.reference.foreseen import FORESEEN, Foreseen
 
 
 @dataclass(frozen=True, slots=True)

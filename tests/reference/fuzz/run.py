@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
 
-from tests.reference.differences import FORESEEN
+from tests.reference.foreseen import FORESEEN
 from tests.reference.fuzz.cases import Case, whole_case
 from tests.reference.fuzz.judge import Difference, compare
 from tests.reference.fuzz.servers import Servers, shown
