@@ -11,7 +11,7 @@ from math import prod
 
 import numpy as np
 
-from slipway.core.bytes_codec import decode_bytes, encode_bytes
+from slipway.core.bytes_codec import TruncatedElementError, count_elements, decode_bytes, encode_bytes
 from slipway.datatypes import BY_NAME, datatype_of
 from slipway.errors import internal
 
@@ -81,6 +81,26 @@ class Tensor:
 
     def __repr__(self) -> str:
         return f"Tensor({self.name!r}, {self.datatype}, {list(self.shape)})"
+
+
+class CountedTensor(Tensor):
+    """A BYTES tensor in wire form with the result of `count_elements`: for a large one, counting is work of its own."""
+
+    __slots__ = ("elements",)
+
+    def __init__(self, name: str, shape: tuple[int, ...], raw: Raw, elements: int | TruncatedElementError) -> None:
+        super().__init__(name, "BYTES", shape, raw=raw)
+        self.elements = elements
+
+    @classmethod
+    def of(cls, tensor: Tensor) -> CountedTensor:
+        """Return `tensor` with its elements counted."""
+        elements: int | TruncatedElementError
+        try:
+            elements = count_elements(tensor.raw)
+        except TruncatedElementError as error:
+            elements = error.with_traceback(None)
+        return cls(tensor.name, tensor.shape, tensor.raw, elements)
 
 
 def _to_array(raw: Raw, datatype: str, shape: tuple[int, ...]) -> np.ndarray:

@@ -114,7 +114,8 @@ class Exchange:
         except Exception as error:  # noqa: BLE001  a bug must not cost other clients their connections
             self.fail_unexpectedly(error)
         finally:
-            self._task = None
+            if self._task is asyncio.current_task():  # it may have started another one, to encode the response
+                self._task = None
 
     def fail_unexpectedly(self, error: Exception) -> None:
         """Log `error`, which is a bug in Slipway, and answer without its details."""

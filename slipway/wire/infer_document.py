@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final
 import msgspec
 
 from slipway.errors import internal, invalid
-from slipway.wire.duplicate_keys import refuse_duplicate_keys
+from slipway.wire.duplicate_keys import count_colons, refuse_duplicate_keys
 from slipway.wire.json_text import (
     NON_ARRAY,
     NON_BOOLEAN,
@@ -72,7 +72,6 @@ class InferDocument(msgspec.Struct, gc=False):
 
 _DECODER: Final = msgspec.json.Decoder(InferDocument)
 _MAX_UNSIGNED: Final = 2**64 - 1
-_PIECE: Final = 1 << 20  # bytes copied at a time
 
 
 def read_document(text: bytes | memoryview) -> InferDocument:
@@ -83,13 +82,9 @@ def read_document(text: bytes | memoryview) -> InferDocument:
         untyped = parse(text)
         refuse_duplicate_keys(text)
         return _untyped_document(untyped)
-    if _colons(text) != _keys(document):  # colons in strings, keys that are ignored, or keys given twice
+    if count_colons(text) != _keys(document):  # colons in strings, keys that are ignored, or keys given twice
         refuse_duplicate_keys(text)
     return document
-
-
-def _colons(text: bytes | memoryview) -> int:
-    return sum(bytes(text[start : start + _PIECE]).count(b":") for start in range(0, len(text), _PIECE))
 
 
 def _keys(document: InferDocument) -> int:
