@@ -11,8 +11,8 @@ import logging
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Final, Protocol
 
-from slipway.errors import SlipwayError
-from slipway.rest.framing import HttpHead
+from slipway.errors import SlipwayError, unavailable
+from slipway.rest.framing import SMALL, TOO_MUCH_HELD, HttpHead
 from slipway.rest.response import (
     CLOSE,
     HTTP_STATUS,
@@ -35,6 +35,9 @@ class Channel(Protocol):
     def closes_after(self, exchange: Exchange) -> bool:
         """Return whether the response to `exchange` is the last one on its connection."""
 
+    def hold(self, size: int) -> bool:
+        """Note that a request takes `size` more bytes of memory; return False if that is too much."""
+
     def send(self, exchange: Exchange, data: bytes) -> None:
         """Write a part of a streamed response."""
 
@@ -45,7 +48,7 @@ class Channel(Protocol):
 class Exchange:
     """A request (`method`, `path` without query, lower-case `headers`, `body`) waiting for its response."""
 
-    __slots__ = ("_channel", "_task", "answered", "body", "head", "headers", "method", "on_disconnect", "path")
+    __slots__ = ("_channel", "_task", "answered", "body", "head", "headers", "held", "method", "on_disconnect", "path")
 
     def __init__(self, channel: Channel, head: HttpHead, body: bytes | bytearray) -> None:
         self.head = head
@@ -53,10 +56,17 @@ class Exchange:
         self.path = head.path
         self.headers = head.headers
         self.body = body
+        self.held = len(body) if len(body) > SMALL else 0  # bytes of the budget for all connections
         self.answered = False
         self.on_disconnect: Callable[[], None] | None = None
         self._channel = channel
         self._task: asyncio.Task[None] | None = None
+
+    def hold(self, size: int) -> None:
+        """Count `size` bytes more of this request as held in memory; raise UNAVAILABLE if that is too much."""
+        if not self._channel.hold(size):
+            raise unavailable(TOO_MUCH_HELD)
+        self.held += size
 
     def answer(self, status: int, headers: bytes = b"", *parts: bytes | memoryview) -> None:
         """Send the whole response; `headers` are complete lines, `parts` make up the body."""

@@ -109,7 +109,12 @@ async def _infer_in_thread(
 ) -> None:
     run = run_large if len(exchange.body) > LARGE else asyncio.to_thread  # small bodies do not wait for large ones
     try:
-        request, encoding = await run(_decompress_and_decode, context, exchange, target, signature)
+        body = exchange.body
+        if exchange.headers.get(b"content-encoding", _IDENTITY) != _IDENTITY:
+            body = await run(decompress, body, context.options.max_input_size)
+            if len(body) > LARGE and not exchange.answered:
+                exchange.hold(len(body))
+        request, encoding = await run(_decode_and_count, exchange, body, target, signature)
     except SlipwayError:
         context.dataplane.record_rejected(target.model, target.version)
         raise
@@ -117,12 +122,9 @@ async def _infer_in_thread(
         _submit(context, exchange, request, InferCall(exchange, encoding, signature))
 
 
-def _decompress_and_decode(
-    context: Context, exchange: Exchange, target: ModelTarget, signature: ModelSignature
+def _decode_and_count(
+    exchange: Exchange, body: bytes | bytearray, target: ModelTarget, signature: ModelSignature
 ) -> tuple[InferRequest, ResponseEncoding]:
-    body = exchange.body
-    if exchange.headers.get(b"content-encoding", _IDENTITY) != _IDENTITY:
-        body = decompress(body, context.options.max_input_size)
     request, encoding = _decode(exchange, body, target, signature)
     request.count_strings()
     return request, encoding
