@@ -17,7 +17,7 @@ from slipway.wire.duplicate_keys import refuse_duplicate_keys
 
 NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError)  # raised by msgspec for malformed or unexpected text
 MAX_DEPTH = 100
-MAX_UNTYPED_BYTES = 8 << 20  # Python objects take up to 16 times the bytes of their JSON
+MAX_UNTYPED_BYTES = 2 << 20  # Python objects take up to 16 times the bytes of their JSON, and are made in one call
 
 
 def parse(text: bytes | bytearray | memoryview) -> Any:
