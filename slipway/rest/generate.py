@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Final
 
 from slipway.core.large_work import LARGE, run_large
@@ -12,7 +13,7 @@ from slipway.errors import SlipwayError, internal, invalid
 from slipway.rest.context import Context, ModelTarget
 from slipway.rest.exchange import Exchange
 from slipway.rest.response import HTTP_STATUS, JSON, error_body
-from slipway.wire.generate import decode_generate, encode_generate, encode_large_generate, is_large_answer
+from slipway.wire.generate import decode_generate, encode_generate, encode_large_generate
 
 _EVENTS: Final = b"Content-Type: text/event-stream; charset=utf-8\r\n"
 _NOT_ONE: Final = (
@@ -38,10 +39,11 @@ class GenerateCall:
             return
         try:
             answer = self._answer()
-            if is_large_answer(answer):
+            document = encode_generate(answer)
+            if document is None:
                 self._exchange.run(_answer_large(self._exchange, answer))
             else:
-                self._exchange.answer(200, JSON, encode_generate(answer))
+                self._exchange.answer(200, JSON, document)
         except SlipwayError as error:
             self._exchange.fail(error)
 
@@ -72,16 +74,20 @@ class StreamCall:
         """Send a response; an empty final response only ends the stream."""
         if self._waiting:
             self._waiting.append(response)
-        elif is_large_answer(response):
+            return
+        event = _event(response, encode_generate)
+        if event is None:
             self._waiting.append(response)
             self._exchange.run(self._send_waiting())
         else:
-            self._send(response, *_event(response))
+            self._send(response, *event)
 
     async def _send_waiting(self) -> None:
         while self._waiting:
             response = self._waiting[0]
-            self._send(response, *await run_large(_event, response))
+            event = await run_large(_event, response, _encode_any)
+            if event is not None:
+                self._send(response, *event)
             self._waiting.popleft()
 
     def _send(self, response: InferResponse, status: int, event: bytes) -> None:
@@ -94,18 +100,22 @@ class StreamCall:
             self._exchange.end_stream()
 
 
-def _event(response: InferResponse) -> tuple[int, bytes]:
-    """Return the HTTP status of a stream that begins with `response`, and its event; b"" if it has none."""
+def _encode_any(response: InferResponse) -> bytes:
+    return encode_generate(response) or b"".join(encode_large_generate(response))
+
+
+def _event(response: InferResponse, encode: Callable[[InferResponse], bytes | None]) -> tuple[int, bytes] | None:
+    """Return the HTTP status of a stream that begins with `response`, and its event, b"" if it has none; None if
+    `encode` declines it."""
     try:
         if response.error is not None:
             raise response.error
         if response.empty:
             return 200, b""
-        if is_large_answer(response):
-            return 200, b"".join(encode_large_generate(response))
-        return 200, encode_generate(response)
+        event = encode(response)
     except SlipwayError as error:
         return HTTP_STATUS[error.code], error_body(error.message)
+    return None if event is None else (200, event)
 
 
 def generate(context: Context, exchange: Exchange, target: ModelTarget) -> None:

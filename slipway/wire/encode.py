@@ -12,13 +12,13 @@ import numpy as np
 import orjson
 
 from slipway.core.bytes_codec import decode_bytes
-from slipway.core.large_work import LARGE_COUNT
+from slipway.core.large_work import LARGE, LARGE_COUNT
 from slipway.core.request import InferResponse
 from slipway.core.signature import ModelSignature
 from slipway.core.tensor import Raw, Tensor
 from slipway.wire.classification import classify
 from slipway.wire.infer_request import ResponseEncoding
-from slipway.wire.json_pieces import array_pieces, is_finite, is_large, not_in_json, texts_of, tokens
+from slipway.wire.json_pieces import array_pieces, is_finite, not_in_json, texts_of, tokens
 
 _OPTIONS: Final = orjson.OPT_SERIALIZE_NUMPY
 
@@ -48,9 +48,10 @@ def encode_infer(
             entry["parameters"] = {"binary_data_size": len(raw)}
             blobs.append(raw)
         else:
-            if is_large(tensor):
+            data = json_data(tensor)
+            if data is None:
                 return None
-            entry["data"] = json_data(tensor)
+            entry["data"] = data
         outputs.append(entry)
     document = _members(response)
     document["outputs"] = outputs
@@ -103,17 +104,29 @@ def _classified(tensor: Tensor, classes: int, signature: ModelSignature) -> Tens
 
 
 def json_data(tensor: Tensor) -> Any:
-    """Return a tensor's flat data in a form that orjson writes; raise INVALID_ARG if JSON cannot represent it."""
+    """Return a tensor's flat data in a form that orjson writes, None if there is so much that it should be written in
+    pieces; raise INVALID_ARG if JSON cannot represent it."""
     datatype = tensor.datatype
     if datatype == "BYTES":
         return _strings(tensor)
     if datatype in ("FP16", "BF16"):
         raise not_in_json(tensor)
-    flat = np.ascontiguousarray(tensor.array).reshape(-1)
+    array = tensor.array
+    if array.size > LARGE_COUNT:
+        return None
+    flat = np.ascontiguousarray(array).reshape(-1)
     # orjson writes null for numbers that are not finite; Triton and Python's json write the tokens NaN and Infinity.
     return flat if is_finite(flat) else orjson.Fragment(tokens(flat))
 
 
-def _strings(tensor: Tensor) -> list[str]:
-    elements = tensor.array.ravel().tolist() if tensor.is_decoded else decode_bytes(tensor.raw)
-    return texts_of(elements, tensor)
+def _strings(tensor: Tensor) -> list[str] | None:
+    if tensor.is_decoded:
+        if tensor.array.size > LARGE_COUNT:
+            return None
+        elements = tensor.array.ravel().tolist()
+    else:
+        if len(tensor.raw) > LARGE:
+            return None
+        elements = decode_bytes(tensor.raw)
+    texts = texts_of(elements, tensor)
+    return None if sum(map(len, texts)) > LARGE else texts

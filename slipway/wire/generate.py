@@ -19,7 +19,7 @@ from slipway.core.tensor import CountedTensor, Tensor
 from slipway.errors import SlipwayError, internal, invalid
 from slipway.wire.duplicate_keys import count_colons, duplicate_key, given_twice
 from slipway.wire.encode import json_data
-from slipway.wire.json_pieces import array_pieces, is_large, scalar_pieces
+from slipway.wire.json_pieces import array_pieces, scalar_pieces
 from slipway.wire.json_strings import starts_with, wire_form
 from slipway.wire.json_tensor import count_numbers, decode_tensor, flatten
 from slipway.wire.json_text import NON_OBJECT_MEMBERS, NON_STRING, NOT_JSON, malformed, parse, too_deep, unparsable
@@ -43,21 +43,19 @@ def decode_generate(body: bytes | bytearray, model_version: str, signature: Mode
     return request
 
 
-def encode_generate(response: InferResponse) -> bytes:
-    """Return the flat JSON object of a response; tensors of one element are scalars."""
+def encode_generate(response: InferResponse) -> bytes | None:
+    """Return the flat JSON object of a response; tensors of one element are scalars. None if the response is large."""
     document = _head(response)
     for tensor in response.outputs:
-        document[tensor.name] = _value(tensor)
+        value = _value(tensor)
+        if value is None:
+            return None
+        document[tensor.name] = value
     return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
-def is_large_answer(response: InferResponse) -> bool:
-    """Return whether encoding the response would keep the event loop: it is work for `encode_large_generate`."""
-    return any(map(is_large, response.outputs))
-
-
 def encode_large_generate(response: InferResponse) -> list[bytes]:
-    """Return what `encode_generate` returns, in pieces; for threads."""
+    """Return what `encode_generate` would return, in pieces; for threads."""
     members = _head(response)
     for tensor in response.outputs:
         members[tensor.name] = None
@@ -67,11 +65,11 @@ def encode_large_generate(response: InferResponse) -> list[bytes]:
         parts += (b"," if parts else b"{", orjson.dumps(key), b":")
         if key not in values:
             parts.append(orjson.dumps(value))
-        elif is_large(values[key]):
+        elif (data := _value(values[key])) is not None:
+            parts.append(orjson.dumps(data, option=orjson.OPT_SERIALIZE_NUMPY))
+        else:
             tensor = values[key]
             parts += scalar_pieces(tensor) if tensor.element_count == 1 else array_pieces(tensor)
-        else:
-            parts.append(orjson.dumps(_value(values[key]), option=orjson.OPT_SERIALIZE_NUMPY))
     parts.append(b"}")
     return parts
 
@@ -167,7 +165,7 @@ def _large_tensor(spec: TensorSpec, value: msgspec.Raw, *, batched: bool) -> Ten
         count = count_numbers(text)
         data = value if starts_with(text, b"[") else msgspec.Raw(b"[%b]" % bytes(text))
         return decode_tensor(spec.name, spec.datatype, _shape(spec, count, batched=batched), data)
-    found = wire_form(memoryview(b"[%b]" % bytes(text)) if starts_with(text, b'"') else text)
+    found = wire_form(text)
     if found is None:
         values = flatten(parse(text))
         return decode_tensor(spec.name, "BYTES", _shape(spec, len(values), batched=batched), values)
@@ -198,7 +196,7 @@ def deduce_shape(dims: tuple[int, ...], count: int, *, batched: bool) -> tuple[i
 
 def _value(tensor: Tensor) -> Any:
     data = json_data(tensor)
-    if tensor.element_count != 1:
+    if data is None or tensor.element_count != 1:
         return data
     if isinstance(data, orjson.Fragment):
         value = float(tensor.array.reshape(-1)[0])

@@ -21,18 +21,6 @@ _PIECE: Final = LARGE_COUNT
 _LENGTH: Final = struct.Struct("<I").unpack_from
 
 
-def is_large(tensor: Tensor) -> bool:
-    """Return whether writing the tensor as JSON would keep the event loop for more than a few milliseconds."""
-    if tensor.element_count > LARGE_COUNT:
-        return True
-    if tensor.datatype != "BYTES":
-        return False
-    if not tensor.is_decoded:
-        return len(tensor.raw) > LARGE
-    sizes = (len(element) for element in tensor.array.ravel().tolist() if isinstance(element, (bytes, str)))
-    return sum(sizes) > LARGE
-
-
 def is_finite(flat: np.ndarray) -> bool:
     """Return whether JSON has a number for every element."""
     return flat.dtype.kind != "f" or bool(np.isfinite(flat).all())

@@ -13,12 +13,17 @@ import msgspec
 from slipway.wire.json_text import NOT_JSON
 
 _STRINGS: Final = msgspec.json.Decoder(list[str])
+_STRING: Final = msgspec.json.Decoder(str)
 _PIECE: Final = 64 << 10  # bytes of JSON decoded at a time: up to 20 000 strings
 _LENGTH: Final = struct.Struct("<I").pack
 
 
 def wire_form(text: memoryview) -> tuple[bytearray, int] | None:
-    """Return the wire form and the number of strings of a valid JSON value; None unless it is an array of strings."""
+    """Return the wire form and the number of strings of a valid JSON value; None unless it is a string or an array of
+    strings."""
+    if starts_with(text, b'"'):
+        element = _STRING.decode(text).encode()
+        return bytearray().join((_LENGTH(len(element)), element)), 1
     if not starts_with(text, b"["):
         return None
     raw, count = bytearray(), 0

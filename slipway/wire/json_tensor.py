@@ -52,7 +52,7 @@ def decode_tensor(name: str, datatype: str, shape: tuple[int, ...], data: object
     row = BY_NAME[datatype]
     count = element_count(name, shape, row.size)
     text = memoryview(data) if isinstance(data, msgspec.Raw) else None
-    if text is not None and datatype == "BYTES" and len(text) > LARGE:
+    if text is not None and datatype == "BYTES" and len(text) > LARGE and starts_with(text, b"["):
         found = wire_form(text)
         if found is not None and found[1] == count:
             return CountedTensor(name, shape, memoryview(found[0]).toreadonly(), count)
