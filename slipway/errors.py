@@ -9,8 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import Enum
+from typing import Final
 
 from slipway.problems import Problem
+
+_MAX_SHOWN: Final = 256
 
 
 class Code(Enum):
@@ -59,6 +62,12 @@ class SlipwayError(Exception):
 
     def __repr__(self) -> str:
         return f"SlipwayError({self.code.name}, {self.message!r})"
+
+
+def shown(value: object) -> str:
+    """Return a name, id or value from a client as error messages show it: its first 256 characters."""
+    text = str(value)
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
 
 
 def invalid(message: str) -> SlipwayError:

@@ -23,6 +23,7 @@ from slipway.engine.failures import LoadFailure
 from slipway.engine.heap import settle_heap
 from slipway.errors import SlipwayError, internal
 from slipway.instances.plan import describe_plan, instance_specs, threads_per_instance
+from slipway.rest.access import access_to
 from slipway.rest.app import build_app
 from slipway.rest.connection import HttpLimits
 from slipway.rest.context import RestOptions
@@ -153,20 +154,22 @@ async def _listen(engine: Engine, options: ServerOptions, listeners: list[Front]
     """Start every enabled front, and append each to `listeners` once it runs, for the caller to stop."""
     budget = Budget(options.max_buffered_bytes or default_budget())
     if options.allow_grpc:
-        settings = GrpcOptions(**{each.name: getattr(options, each.name) for each in fields(GrpcOptions)})
-        grpc = GrpcListener(engine, settings, budget)
+        grpc_settings = GrpcOptions(**{each.name: getattr(options, each.name) for each in fields(GrpcOptions)})
+        grpc = GrpcListener(engine, grpc_settings, budget)
         await grpc.start()  # logs its address itself, with the library it chose
         listeners.append(grpc)
     if options.allow_http:
         limit = options.http_max_input_size
-        app = build_app(engine, RestOptions(max_input_size=limit))
+        access = access_to(options.http_address, options.http_allowed_hosts)
+        app = build_app(engine, RestOptions(max_input_size=limit, access=access))
         http = partial(
             HttpListener, app, limits=HttpLimits(body=limit), budget=budget, reuse_port=options.reuse_http_port
         )
         await _listen_http("HTTPService", http, options.http_address, options.http_port, listeners)
     if options.allow_metrics:
-        app = build_metrics_app(engine, MetricsOptions(**options.metrics_config, cpu=options.allow_cpu_metrics))
         host = options.metrics_address or options.http_address
+        settings = MetricsOptions(**options.metrics_config, cpu=options.allow_cpu_metrics)
+        app = build_metrics_app(engine, settings, access_to(host, options.http_allowed_hosts))
         await _listen_http("Metrics Service", partial(HttpListener, app), host, options.metrics_port, listeners)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from tritonclient.grpc import model_config_pb2
 
@@ -87,6 +87,16 @@ class LoadedModel(Protocol):
 
     def unload(self) -> None:
         """Release the weights; called after every executor is closed."""
+
+
+@runtime_checkable
+class CompilesShapes(Protocol):
+    """A loaded model whose library compiles for each new input shape, which makes the first request of a shape slow.
+
+    Running every instance at the same time on a shape prepares it (`engine/preparation.py`).
+    """
+
+    compiles_shapes: bool
 
 
 class Backend(Protocol):

@@ -18,7 +18,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Final, cast
 
 from slipway.backends.api import Backend
-from slipway.errors import Code, SlipwayError, refused
+from slipway.errors import Code, SlipwayError, refused, shown
 from slipway.installation import install_hint
 from slipway.problems import Problem, Rule
 
@@ -112,7 +112,8 @@ def find_backend(name: str, backend_directories: Sequence[Path] = ()) -> Backend
         return cast("Backend", _attribute(BUILT_IN["python"])(model_file=model_py))
     if name in installed:
         return _load(installed[name])
-    text = f"unable to find backend library for backend '{name}', try specifying runtime on the model configuration."
+    unknown = f"unable to find backend library for backend '{shown(name)}'"
+    text = f"{unknown}, try specifying runtime on the model configuration."
     fix = f"write one of {', '.join(backend_names())}, or set --backend-directory for a Python-based backend"
     raise refused(Problem(Rule.BACKEND_UNKNOWN, f"{text}{_suggestion(name)}", ("backend",), fix))
 

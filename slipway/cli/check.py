@@ -14,7 +14,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from slipway.cli.output import others_on_stderr
+from slipway.cli.output import for_reading, others_on_stderr
 from slipway.cli.parser import CommandParser
 from slipway.lint.check import Report, check_repository
 from slipway.lint.fixing import Change, plan_changes, write_change
@@ -27,7 +27,7 @@ def run(arguments: Sequence[str]) -> int:
     """Check, fix on request, print; return 1 if errors remain, else 0."""
     options = _parser().parse_args(arguments)
     if options.rules:
-        print("\n".join(f"{rule:<32} {rule.sentence}" for rule in Rule))
+        print(for_reading("\n".join(f"{rule:<32} {rule.sentence}" for rule in Rule)))
         return 0
     if options.repository is None:
         _parser().error("the following arguments are required: REPOSITORY")
@@ -40,7 +40,7 @@ def run(arguments: Sequence[str]) -> int:
         print(json.dumps(report_document(report, changes, written=not options.dry_run), indent=2))
     else:
         print("".join(f"{change.diff}\n" for change in changes), end="")
-        print(report_text(report, colour=_colour(refused=options.no_color)))
+        print(for_reading(report_text(report, colour=_colour(refused=options.no_color))))
     return 1 if report.errors else 0
 
 

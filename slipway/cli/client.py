@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from http.client import HTTPException
 from importlib import import_module
 from queue import SimpleQueue
 from typing import Any, Final
+from urllib.parse import quote
 
 import numpy as np
 
+from slipway.cli.event_stream import open_events
+from slipway.cli.peer import explain
+from slipway.cli.tls import Address, Tls
+from slipway.datatypes import BY_NAME
 from slipway.errors import SlipwayError, invalid, unavailable
 from slipway.installation import install_hint
 
+_SECURE: Final = ("https", "grpcs")  # schemes
 DEFAULT_URL: Final = {"http": "localhost:8000", "grpc": "localhost:8001"}
+_STREAM_ENDED: Final = "no longer in valid state"
 Answer = dict[str, np.ndarray]
+Parameters = Mapping[str, str | bool | int | float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,17 +34,24 @@ class InputTensor:
     datatype: str
     array: np.ndarray
 
+    def plain(self) -> list[Any]:
+        """Return the values without the shape, as JSON has them."""
+        return [each.decode() if isinstance(each, bytes) else each for each in self.array.ravel().tolist()]
+
 
 @dataclass(frozen=True, slots=True)
 class ModelDescription:
     """What the server reports about a model; `optional` names the inputs that a request may omit; `most_rows` is the
-    row limit of a request, 0 for no limit."""
+    row limit of a request, 0 for no limit; `version` is the requested one, "" for the model's default."""
 
     name: str
     inputs: dict[str, str]
     shapes: dict[str, tuple[int, ...]]
     most_rows: int
     optional: frozenset[str] = frozenset()
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    decoupled: bool = False
+    version: str = ""
 
     @property
     def text_input(self) -> str:
@@ -55,14 +72,16 @@ class ModelDescription:
 class Client:
     """A connection to one server."""
 
-    def __init__(self, module: Any, connection: Any, url: str) -> None:
+    def __init__(self, module: Any, connection: Any, address: Address, protocol: str, tls: Tls) -> None:
         self._module = module
         self._connection = connection
-        self._url = url
+        self._address = address
+        self._protocol = protocol
+        self._tls = tls
 
     def describe(self, model: str, version: str) -> ModelDescription:
         """Return the model's inputs and batch limit; raise `SlipwayError` if the server does not have it."""
-        as_json = {} if self._module.__name__.endswith("http") else {"as_json": True}
+        as_json = {} if self._protocol == "http" else {"as_json": True}
         metadata = self._call(self._connection.get_model_metadata, model, version, **as_json)
         config = self._call(self._connection.get_model_config, model, version, **as_json)
         inputs = metadata.get("inputs", [])
@@ -74,32 +93,71 @@ class Client:
             {each["name"]: tuple(int(size) for size in each.get("shape", ())) for each in inputs},
             most_rows or (0 if any(int(each["shape"][0]) == -1 for each in inputs if each.get("shape")) else 1),
             frozenset(each["name"] for each in declared.get("input", ()) if each.get("optional")),
+            {each["name"]: each["datatype"] for each in metadata.get("outputs", [])},
+            bool(declared.get("model_transaction_policy", {}).get("decoupled")),
+            version,
         )
 
-    def infer(self, model: ModelDescription, inputs: Mapping[str, InputTensor], version: str) -> Answer:
+    def infer(
+        self, model: ModelDescription, inputs: Mapping[str, InputTensor], parameters: Parameters | None = None
+    ) -> Answer:
         """Return the outputs by name; raise `SlipwayError` with the server's message if it refuses."""
-        sent = self._tensors(inputs)
-        return _outputs(self._call(self._connection.infer, model.name, sent, model_version=version))
+        settings = {"model_version": model.version, "parameters": parameters or None}
+        return _outputs(self._call(self._connection.infer, model.name, self._tensors(inputs), **settings))
 
-    def stream(self, model: str, inputs: Mapping[str, InputTensor], version: str) -> Iterator[Answer]:
-        """Yield every response of a decoupled model as it arrives (gRPC only); raise `SlipwayError` on an error."""
+    def stream(
+        self, model: ModelDescription, inputs: Mapping[str, InputTensor], parameters: Parameters | None = None
+    ) -> Iterator[Answer]:
+        """Yield every response of a decoupled model as it arrives; raise `SlipwayError` on an error."""
+        if self._protocol == "http":
+            return self._events(model, inputs, parameters or {})
+        return self._responses(model, inputs, parameters)
+
+    def _responses(
+        self, model: ModelDescription, inputs: Mapping[str, InputTensor], parameters: Parameters | None
+    ) -> Iterator[Answer]:
+        from tritonclient.utils import InferenceServerException
+
         answers: SimpleQueue[tuple[Any, Any]] = SimpleQueue()
         self._connection.start_stream(lambda result, error: answers.put((result, error)))
         try:
             self._connection.async_stream_infer(
-                model, self._tensors(inputs), model_version=version, enable_empty_final_response=True
+                model.name,
+                self._tensors(inputs),
+                model_version=model.version,
+                enable_empty_final_response=True,
+                parameters=parameters or None,
             )
             final = False
             while not final:
                 result, error = answers.get()
                 if error is not None:
-                    raise invalid(error.message() or str(error))
+                    raise self._failure(error)
                 response = result.get_response()
                 final = response.parameters["triton_final_response"].bool_param
                 if response.outputs:
                     yield _outputs(result)
+        except InferenceServerException as error:
+            ended = _STREAM_ENDED in str(error)  # before the request was sent; the callback says why
+            raise self._failure(answers.get()[1] if ended else error) from None
         finally:
             self._connection.stop_stream(cancel_requests=True)
+
+    def _events(
+        self, model: ModelDescription, inputs: Mapping[str, InputTensor], parameters: Parameters
+    ) -> Iterator[Answer]:
+        """Yield the responses of the route generate_stream, whose values have lost their shapes."""
+        tensors = {name: tensor.plain() for name, tensor in inputs.items()}
+        version = ["versions", quote(model.version)] if model.version else []
+        path = "/".join(["v2", "models", quote(model.name), *version, "generate_stream"])
+        try:
+            with open_events(self._address, self._tls, path, {**parameters, **tensors}) as events:
+                for event in events:
+                    yield {name: _array(event[name], kind) for name, kind in model.outputs.items() if name in event}
+        except OSError as error:
+            raise self._unreachable() from error
+        except HTTPException as error:
+            raise unavailable(f"{self._address.text} ended the connection before the last response") from error
 
     def _tensors(self, inputs: Mapping[str, InputTensor]) -> list[Any]:
         tensors = []
@@ -112,18 +170,33 @@ class Client:
     def _call(self, method: Any, *arguments: Any, **options: Any) -> Any:
         from tritonclient.utils import InferenceServerException
 
+        unreachable: tuple[type[Exception], ...] = (OSError, *_parse_errors(self._protocol))
         try:
             return method(*arguments, **options)
         except InferenceServerException as error:
-            message = error.message() or str(error)
-            if "StatusCode.UNAVAILABLE" in (error.status() or "") and "connect" in message:
-                raise self._unreachable() from None
-            raise invalid(message) from None
-        except OSError:
+            raise self._failure(error) from None
+        except unreachable:
             raise self._unreachable() from None
+        except ValueError:  # the client library expects JSON
+            who = "an HTTP server that is not an inference server"
+            raise unavailable(f"{who} answers at {self._address.text}: specify the HTTP port with --url") from None
+
+    def _failure(self, error: Any) -> SlipwayError:
+        """Return the server's error, or why there is no server that could have answered."""
+        message = error.message() or str(error)
+        if "StatusCode.UNAVAILABLE" not in (error.status() or ""):
+            return invalid(message)
+        reason = explain(self._address, self._protocol, self._tls)
+        if reason:
+            return unavailable(reason)
+        return self._nobody() if "connect" in message else invalid(message)
 
     def _unreachable(self) -> SlipwayError:
-        return unavailable(f"no server answers at {self._url}")
+        reason = explain(self._address, self._protocol, self._tls)
+        return unavailable(reason) if reason else self._nobody()
+
+    def _nobody(self) -> SlipwayError:
+        return unavailable(f"no server answers at {self._address.text}")
 
 
 def _outputs(result: Any) -> Answer:
@@ -133,16 +206,35 @@ def _outputs(result: Any) -> Answer:
     return {name: result.as_numpy(name) for name in names}
 
 
-def open_client(url: str | None, protocol: str) -> Client:
+def _array(value: Any, datatype: str) -> np.ndarray:
+    return np.atleast_1d(np.array(value, dtype=np.object_ if datatype == "BYTES" else BY_NAME[datatype].numpy))
+
+
+def _parse_errors(protocol: str) -> tuple[type[Exception], ...]:
+    """Return what the client library raises if a peer does not speak HTTP."""
+    if protocol != "http":
+        return ()
+    from geventhttpclient.response import HTTPParseError
+
+    return (HTTPParseError,)
+
+
+def open_client(url: str | None, protocol: str, tls: Tls | None = None) -> Client:
     """Return a client for `url` ("host:port", optionally with a scheme; https means TLS)."""
-    address = url or DEFAULT_URL[protocol]
-    scheme, separator, rest = address.partition("://")
+    tls = tls or Tls()
+    text = url or DEFAULT_URL[protocol]
+    scheme, separator, rest = text.partition("://")
     if separator:
-        address = rest.rstrip("/")
+        text = rest.rstrip("/")
+        tls = replace(tls, used=tls.used or scheme in _SECURE)
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its own lines on a failed handshake; the error says it already
     try:
         module = import_module(f"tritonclient.{protocol}")
     except (ImportError, RuntimeError):  # tritonclient turns the first into the second
         hint = install_hint(protocol)
         raise unavailable(f"--protocol {protocol} needs tritonclient[{protocol}]: {hint}") from None
-    secure = bool(separator) and scheme in ("https", "grpcs")
-    return Client(module, module.InferenceServerClient(address, ssl=secure), address)
+    if tls.used:
+        tls.check()
+    address = Address.of(text, encrypted=tls.used)
+    connection = module.InferenceServerClient(address.text, **tls.settings(protocol, address))
+    return Client(module, connection, address, protocol, tls)

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Final
 
 from slipway.cli.interruption import raise_on_sigterm
+from slipway.cli.library_output import apart_from_libraries
+from slipway.cli.output import for_reading, output_width
 from slipway.cli.parser import CommandParser
-from slipway.cli.progress import progress_line
+from slipway.cli.progress import progress
 from slipway.convert.conversion import Converted, convert
 from slipway.convert.directory import Task
 from slipway.convert.encoders.variants import ENGINES
@@ -34,14 +36,14 @@ def run(arguments: Sequence[str]) -> int:
     raise_on_sigterm()  # what was begun is removed, as on Ctrl-C
     command = shlex.join(["slipway", "convert", *arguments])
     try:
-        with progress_line(sys.stderr) as progress:
-            conversion = convert(options.source, _options(options, command), progress)
+        with apart_from_libraries(verbose=options.verbose) as stream, progress(stream, verbose=options.verbose) as show:
+            conversion = convert(options.source, _options(options, command), show)
     except KeyboardInterrupt as interrupt:
         raise type(interrupt)("nothing was written; the same command starts again") from None
     if options.json:
         sys.stdout.write(conversion.report.json().decode() + "\n")
     else:
-        print(_summary(conversion, options.repository))
+        print(for_reading(_summary(conversion, options.repository)))
     return 0
 
 
@@ -155,6 +157,11 @@ def _parser() -> CommandParser:
         "--dry-run", action="store_true", help="read the source and list what would be tried, but write nothing"
     )
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    parser.add_argument(
+        "--verbose",
+        action="store_true",
+        help="show what the libraries print and warn of (default: only if the conversion ends unexpectedly)",
+    )
     return parser
 
 
@@ -192,6 +199,7 @@ def _options(options: Namespace, command: str) -> ConvertOptions:
         overwrite=options.overwrite,
         dry_run=options.dry_run,
         command=command,
+        verbose=options.verbose,
     )
 
 
@@ -202,7 +210,7 @@ def _summary(conversion: Converted, repository: Path) -> str:
         lines += [f"would try {', '.join(each.label for each in report.candidates)}"]
         lines += [f"would not try {each.label}: {each.reason}" for each in report.skipped]
         return "\n".join([*lines, f"would write {', '.join(conversion.models)} to {repository}"])
-    lines.append(render_table(*report.table()))
+    lines.append(render_table(*report.table(), output_width()))
     lines += [f"{each.label}: {problem}" for each in report.candidates for problem in each.problems]
     lines += [f"not tried: {each.label}: {each.reason}" for each in report.skipped]
     return "\n".join(

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from slipway.cli.output import for_reading, output_width
 from slipway.cli.parser import CommandParser
 from slipway.convert.module.job import ModuleReporter, convert_module
 from slipway.convert.module.options import DEFAULT_LENGTH, ModuleOptions, parse_batch_sizes, parse_bytes
@@ -31,7 +32,7 @@ def run(arguments: Sequence[str]) -> int:
     given["memory_pool_limit"] = _whole(given["memory_pool_limit"])
     given["input_size"] = tuple(given["input_size"])
     _apply_precision(given)
-    convert_module(ModuleOptions(**given), ModuleReporter(print, _warn))
+    convert_module(ModuleOptions(**given), ModuleReporter(_say, _warn, output_width()))
     return 0
 
 
@@ -45,8 +46,12 @@ def _apply_precision(given: dict[str, Any]) -> None:
     given["use_fp16"], given["use_int8"] = precision == "fp16", precision == "int8"
 
 
+def _say(text: str) -> None:
+    print(for_reading(text))
+
+
 def _warn(text: str) -> None:
-    print(text, file=sys.stderr)
+    print(for_reading(text, sys.stderr), file=sys.stderr)
 
 
 def _whole(words: Sequence[str] | int) -> int:

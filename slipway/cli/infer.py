@@ -5,98 +5,95 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
-import orjson
 
-from slipway.cli.client import Answer, InputTensor, ModelDescription, open_client
-from slipway.cli.parser import CommandParser
+from slipway.cli.answers import as_json_line, text_writer, write_answer
+from slipway.cli.client import Answer, Client, InputTensor, ModelDescription, open_client
+from slipway.cli.infer_parser import infer_parser
+from slipway.cli.model_flags import apply_flags, help_lines, split_flags
+from slipway.cli.output import fold
 from slipway.cli.request_file import read_request
+from slipway.cli.tls import Tls
 from slipway.datatypes import BY_NAME
 from slipway.errors import SlipwayError, invalid
-from slipway.runtime.arguments import ARGUMENTS, SAMPLES
-
-BATCH = 16
 
 
 def run(arguments: Sequence[str]) -> int:
     """Send the requests in order and print each response as it arrives; return 0 if all succeeded."""
     if _asks_for_model_help(arguments):
         return _model_help(arguments)
-    options = _parser().parse_args(arguments)
+    parser = infer_parser()
+    words, flags = split_flags(arguments, parser)
+    options = parser.parse_args(words)
     if options.request is not None:
+        if flags:
+            parser.error(f"unrecognized arguments: {' '.join(each.word for each in flags)}")
         return _send_file(options)
     if options.model is None:
         raise invalid("MODEL is missing: slipway infer MODEL --text ...")
-    client = open_client(options.url, options.protocol or "grpc")
+    client = _client(options)
     model = client.describe(options.model, options.model_version)
+    call = _Call(client, model, partial(apply_flags, flags, model, parser))
+    call.flags(1)  # an unknown one is refused before a file is opened
     output = options.output_file.open("w", encoding="utf-8") if options.output_file else nullcontext(sys.stdout)
     with output as stream:
         if options.inputs is not None or (options.input_file and options.input_file.suffix == ".json"):
-            text = options.inputs if options.inputs is not None else _read(options.input_file)
-            answer = client.infer(model, _json_inputs(model, text), options.model_version)
-            _print_answer(stream, answer, as_json=options.json or bool(options.output_file))
-            return 0
-        texts = options.text or _read(options.input_file).splitlines()
-        write = _line_writer(options)
-        for batch in _batches(texts, model, options.batch):
-            answer = client.infer(model, {model.text_input: model.text_array(batch)}, options.model_version)
-            for row, text in enumerate(batch):
-                write(stream, text, {name: _row(array, row, len(batch)) for name, array in answer.items()})
+            _send_tensors(call, options, stream)
+        else:
+            _send_texts(call, options, stream)
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    usage = "%(prog)s [MODEL] (--text TEXT | --inputs JSON | --input-file FILE |\n"
-    usage += "                     --request FILE) [options]"  # argparse would make one line of the group
-    parser = CommandParser(prog="slipway infer", usage=usage, description=__doc__)
-    parser.add_argument(
-        "model", metavar="MODEL", nargs="?", help="name of a loaded model (default: the one in the --request file)"
-    )
-    given = parser.add_mutually_exclusive_group(required=True)
-    given.add_argument("--text", action="append", help="text for the model's string input (repeatable)")
-    given.add_argument("--inputs", metavar="JSON", help="tensors by name, such as '{\"x\": [[1, 2]]}'")
-    given.add_argument(
-        "--input-file",
-        metavar="FILE",
-        type=Path,
-        help="file with one text per line, or with tensors by name if it ends in .json",
-    )
-    given.add_argument(
-        "--request", metavar="FILE", type=Path, help="JSON request file of FasterTransformer's issue_request.py"
-    )
-    parser.add_argument(
-        "--params", metavar="JSON", default="", help="changes to merge into the --request file before it is sent"
-    )
-    parser.add_argument(
-        "-t", "--test-growth", action="store_true", help="fail unless every streamed response adds exactly one token"
-    )
-    parser.add_argument(
-        "--output-file",
-        metavar="FILE",
-        type=Path,
-        help="file for the responses, one line per text (default: standard output)",
-    )
-    parser.add_argument("--json", action="store_true", help="print responses as JSON, one line per text")
-    parser.add_argument(
-        "--url", metavar="HOST:PORT", help="address of the server (default: localhost:8001, or localhost:8000 for HTTP)"
-    )
-    parser.add_argument(
-        "--protocol",
-        choices=("grpc", "http"),
-        help="protocol; http needs the extra 'http' (default: grpc, or the one in the --request file)",
-    )
-    parser.add_argument(
-        "--model-version", metavar="N", default="", help="version of the model (default: set by its version policy)"
-    )
-    parser.add_argument(
-        "--batch", metavar="ROWS", type=int, default=BATCH, help=f"maximum texts per request (default: {BATCH})"
-    )
-    return parser
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """A model on a server, and the inputs and parameters that the flags set for a number of rows."""
+
+    client: Client
+    model: ModelDescription
+    flags: Callable[[int], tuple[dict[str, InputTensor], dict[str, Any]]]
+
+    def answers(self, inputs: Mapping[str, InputTensor], rows: int) -> Iterator[Answer]:
+        """Yield the responses to a request: several, as they arrive, if the model is decoupled, else one."""
+        more, parameters = self.flags(rows)
+        if self.model.decoupled:
+            yield from self.client.stream(self.model, {**more, **inputs}, parameters)
+        else:
+            yield self.client.infer(self.model, {**more, **inputs}, parameters)
+
+
+def _send_tensors(call: _Call, options: argparse.Namespace, stream: TextIO) -> None:
+    text = options.inputs if options.inputs is not None else _read(options.input_file)
+    inputs = _json_inputs(call.model, text)
+    rows = max((len(each.array) for each in inputs.values() if each.array.ndim > 1), default=1)
+    for answer in call.answers(inputs, rows):
+        write_answer(stream, answer, as_json=options.json or bool(options.output_file))
+
+
+def _send_texts(call: _Call, options: argparse.Namespace, stream: TextIO) -> None:
+    write = text_writer(as_json=options.json, file=options.output_file)
+    texts = options.text or _read(options.input_file).splitlines()
+    for batch in _batches(texts, call.model, options.batch):
+        answers = call.answers({call.model.text_input: call.model.text_array(batch)}, len(batch))
+        if call.model.decoupled:
+            write(stream, batch[0], answers)
+            continue
+        [answer] = answers
+        for row, text in enumerate(batch):
+            write(stream, text, [{name: _row(array, row, len(batch)) for name, array in answer.items()}])
+
+
+def _client(options: argparse.Namespace, url: str | None = None, protocol: str = "grpc") -> Client:
+    files = (options.ca_certificate, options.client_certificate, options.client_key)
+    used = options.ssl or options.insecure or any(files)
+    tls = Tls(used, *files, verified=not options.insecure)
+    return open_client(options.url or url, options.protocol or protocol, tls)
 
 
 def _asks_for_model_help(arguments: Sequence[str]) -> bool:
@@ -105,23 +102,25 @@ def _asks_for_model_help(arguments: Sequence[str]) -> bool:
 
 
 def _model_help(arguments: Sequence[str]) -> int:
-    """Print the usage, and the inputs of the model if the server can be reached."""
-    parser = _parser()
+    """Print the usage, and the inputs and flags of the model if the server can be reached."""
+    parser = infer_parser()
     parser.print_help()
-    rest = [each for each in arguments if each not in ("-h", "--help")]
+    rest, _ = split_flags([each for each in arguments if each not in ("-h", "--help")], parser)
     needless = () if "--request" in rest or any(each in rest for each in ("--text", "--inputs")) else ("--text", "")
     options = parser.parse_args([*rest, *needless])
     try:
-        model = open_client(options.url, options.protocol or "grpc").describe(options.model, options.model_version)
+        model = _client(options).describe(options.model, options.model_version)
     except SlipwayError as error:
         print(f"\ninputs of '{options.model}' are unknown: {error.message}")
         return 0
     print(f"\ninputs of '{model.name}':")
-    # Models converted by this version accept other names as request parameters.
-    others = {each.name: each.aliases for each in ARGUMENTS} if SAMPLES in model.inputs else {}
+    lines = list(help_lines(model))
     for name, datatype in model.inputs.items():
-        also = f"; other names as a parameter: {', '.join(others[name])}" if others.get(name) else ""
-        print(f"  {name} {datatype}{' (optional)' if name in model.optional else ''}{also}")
+        if name not in model.optional:
+            print(f"  {name} {datatype}")
+    if lines:
+        print(f"\nflags of '{model.name}', which hold for every text of a request:")
+        print(fold("\n".join(lines)))
     return 0
 
 
@@ -129,18 +128,17 @@ def _send_file(options: argparse.Namespace) -> int:
     """Send the request in a file; print its response, or every response of a stream."""
     request = read_request(_read(options.request), options.params)
     protocol = options.protocol or request.protocol
-    client = open_client(options.url or request.url or None, protocol)
+    client = _client(options, request.url or None, protocol)
     model, version = options.model or request.model, options.model_version
     if not request.streams:
-        answer = client.infer(client.describe(model, version), request.tensors, version)
-        _print_whole(answer, as_json=options.json)
+        _print_whole(client.infer(client.describe(model, version), request.tensors), as_json=options.json)
         return 0
     if protocol != "grpc":
         raise invalid(f"streaming needs protocol grpc, not {protocol}")
     tokens: list[int] = []
-    for answer in client.stream(model, request.tensors, version):
+    for answer in client.stream(ModelDescription(model, {}, {}, 0, version=version), request.tensors):
         before, tokens = tokens, _tokens(answer)
-        print(_json({"tokens": tokens}) if options.json else f"tokens {tokens}", end="" if options.json else "\n")
+        print(as_json_line({"tokens": tokens}) if options.json else f"tokens {tokens}\n", end="", flush=True)
         if options.test_growth and (len(tokens) != len(before) + 1 or tokens[: len(before)] != before):
             raise invalid(f"the stream went from {len(before)} to {len(tokens)} tokens, expected one more")
     return 0
@@ -156,7 +154,7 @@ def _tokens(answer: Answer) -> list[int]:
 
 def _print_whole(answer: Answer, *, as_json: bool) -> None:
     if as_json:
-        _print_answer(sys.stdout, answer, as_json=True)
+        write_answer(sys.stdout, answer, as_json=True)
         return
     for name, array in answer.items():
         print(f"{name}:\n{array}")
@@ -170,7 +168,7 @@ def _read(path: Path) -> str:
 
 
 def _batches(texts: Sequence[str], model: ModelDescription, limit: int) -> Iterator[Sequence[str]]:
-    size = max(1, min(limit, model.most_rows or limit))
+    size = 1 if model.decoupled else max(1, min(limit, model.most_rows or limit))  # one stream per text
     for start in range(0, len(texts), size):
         yield texts[start : start + size]
 
@@ -199,63 +197,3 @@ def _tensor(name: str, values: Any, datatype: str) -> InputTensor:
 def _row(array: np.ndarray, row: int, rows: int) -> np.ndarray:
     """Return one text's part of an output; a model without a batch axis gets one text per request."""
     return array[row] if rows > 1 or (array.ndim > 1 and len(array) == 1) else array
-
-
-def _line_writer(options: argparse.Namespace) -> Any:
-    if options.json or (options.output_file and options.output_file.suffix in (".json", ".jsonl")):
-        return _write_json
-    return _write_plain if options.output_file else _write_readable
-
-
-def _write_json(stream: TextIO, text: str, outputs: Answer) -> None:
-    stream.write(_json({"text": text, **{name: _json_value(array) for name, array in outputs.items()}}))
-
-
-def _write_plain(stream: TextIO, text: str, outputs: Answer) -> None:
-    """Write a response of one string as a plain line, so that N texts yield N lines; write others as JSON."""
-    arrays = list(outputs.values())
-    if len(arrays) == 1 and arrays[0].dtype == np.object_ and arrays[0].size == 1:
-        stream.write(_word(arrays[0].item()).replace("\n", " ") + "\n")
-    else:
-        _write_json(stream, text, outputs)
-
-
-def _write_readable(stream: TextIO, text: str, outputs: Answer) -> None:
-    stream.write(f"{text}\n")
-    _print_answer(stream, outputs, as_json=False, indent="  ")
-
-
-def _print_answer(stream: TextIO, outputs: Answer, *, as_json: bool, indent: str = "") -> None:
-    if as_json:
-        stream.write(_json({name: _json_value(array) for name, array in outputs.items()}))
-        return
-    for name, array in outputs.items():
-        shape = "x".join(map(str, array.shape)) or "scalar"
-        stream.write(f"{indent}{name} [{shape}] {_readable(array)}\n")
-
-
-def _readable(array: np.ndarray, shown: int = 8) -> str:
-    values: Iterable[Any] = array.ravel()[:shown].tolist()
-    words = [_word(value) for value in values]
-    return " ".join(words) + (" ..." if array.size > shown else "")
-
-
-def _word(value: Any) -> str:
-    if isinstance(value, bytes):
-        return value.decode(errors="replace")
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
-def _json(values: dict[str, Any]) -> str:
-    """Return one line of JSON; numbers have as many digits as their datatype carries."""
-    return orjson.dumps(values, option=orjson.OPT_SERIALIZE_NUMPY).decode() + "\n"
-
-
-def _json_value(array: np.ndarray) -> Any:
-    if array.dtype.kind == "O":
-        return _strings(array.tolist())
-    return np.ascontiguousarray(array, np.float32 if array.dtype.kind == "V" else None)  # JSON has no bfloat16
-
-
-def _strings(value: Any) -> Any:
-    return [_strings(each) for each in value] if isinstance(value, list) else _word(value)

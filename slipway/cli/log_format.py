@@ -1,4 +1,4 @@
-"""Triton's log lines, and the handler that writes them.
+"""Triton's log lines, and the set-up of logging.
 
 default:  `I0520 20:03:25.829575 3355 engine.py:123] "message"` (severity, month, day, UTC time, process, source)
 ISO8601:  `2024-05-20T20:03:25Z 3355 I engine.py:123] "message"`
@@ -14,6 +14,7 @@ import os
 import time
 from typing import Final
 
+from slipway.cli.log_output import STANDARD_ERROR, LogHandler, UnbufferedText
 from slipway.errors import invalid
 
 TABLE: Final = {"table": True}  # the other side is server.py, which may not import this file
@@ -77,7 +78,8 @@ def install_logging(severities: SeverityFilter, *, style: str, file: str) -> Non
     Raise INVALID_ARG when the file cannot be written.
     """
     try:
-        handler = logging.FileHandler(file) if file else logging.StreamHandler()
+        mode = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        handler = LogHandler(UnbufferedText(os.open(file, mode, 0o666) if file else STANDARD_ERROR))
     except OSError as error:
         raise invalid(f"--log-file: cannot write '{file}': {error.strerror}") from None
     escape = os.environ.get("TRITON_SERVER_ESCAPE_LOG_MESSAGES", "1").lower() not in ("0", "false")

@@ -26,3 +26,11 @@ class CommandParser(argparse.ArgumentParser):
         """Print `message` with a pointer to --help and exit."""
         print(f"error: {message} (see '{self.prog} --help')", file=sys.stderr)
         raise SystemExit(1)
+
+    def knows(self, flag: str) -> bool:
+        """Return whether `flag` is an option of this command, or the beginning of one."""
+        return any(option.startswith(flag) for option in self._option_string_actions)
+
+    def long_options(self) -> list[str]:
+        """Return the long names of all options."""
+        return [option for option in self._option_string_actions if option.startswith("--")]

@@ -1,12 +1,16 @@
-"""A progress line on a terminal, with the current step and the elapsed time; nothing in a pipe."""
+"""The progress of a conversion: one line that is redrawn on a terminal, a line per step elsewhere."""
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final, TextIO
+
+from slipway.cli.output import WIDTH
+from slipway.convert.steps import ConversionStep
 
 _TICK: Final = 0.2
 _BARS: Final = "▏▎▍▌▋▊▉█"
@@ -14,10 +18,11 @@ _CLEAR: Final = "\r\033[K"
 
 
 @contextmanager
-def progress_line(stream: TextIO) -> Iterator[Callable[[str], None]]:
-    """Yield a function to call with each step; the line is erased when the block ends."""
-    if not stream.isatty():
-        yield lambda _: None
+def progress(stream: TextIO, *, verbose: bool = False) -> Iterator[Callable[[ConversionStep], None]]:
+    """Yield a function to call with each step. On a terminal it fills one line, which is erased when the block ends;
+    elsewhere, and with `verbose`, when libraries print too, each step is a line of its own."""
+    if verbose or not stream.isatty():
+        yield lambda step: print(step, file=stream, flush=True)
         return
     line = _Line(stream)
     thread = threading.Thread(target=line.draw, daemon=True)
@@ -37,19 +42,24 @@ class _Line:
     def __init__(self, stream: TextIO) -> None:
         self.ended = threading.Event()
         self._stream = stream
-        self._step = "starting"
-        self._done = 0
-        self._begin = time.monotonic()
+        self._step = ConversionStep(1, 0, "starting")
+        self._started = self._begun = time.monotonic()
 
-    def begin(self, step: str) -> None:
+    def begin(self, step: ConversionStep) -> None:
         """Show the next step."""
-        self._step = step
-        self._done += 1
+        self._step, self._begun = step, time.monotonic()
 
     def draw(self) -> None:
         """Redraw the line until `ended` is set."""
         while not self.ended.wait(_TICK):
-            seconds = time.monotonic() - self._begin
-            bar = _BARS[int(seconds / _TICK) % len(_BARS)]
-            self._stream.write(f"{_CLEAR}{bar} step {self._done}, {seconds:.0f} s: {self._step}")
+            now = time.monotonic()
+            bar = _BARS[int((now - self._started) / _TICK) % len(_BARS)]
+            text = f"{bar} {now - self._started:.0f} s, {self._step.after(now - self._begun)}"
+            self._stream.write(_CLEAR + text[: self._columns() - 1])  # a line that wraps could not be erased
             self._stream.flush()
+
+    def _columns(self) -> int:
+        try:
+            return os.get_terminal_size(self._stream.fileno()).columns or WIDTH
+        except OSError:
+            return WIDTH

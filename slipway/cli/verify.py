@@ -8,12 +8,11 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from slipway.cli.output import others_on_stderr
+from slipway.cli.output import for_reading, others_on_stderr, output_width
 from slipway.cli.parser import CommandParser
 from slipway.core.table import render_table
 from slipway.errors import invalid
@@ -23,7 +22,6 @@ from slipway.verify.probe import Probe, Verdict
 
 _DEFAULT_PORT: Final = 8001
 _TIMEOUT_S: Final = 60.0
-_WIDTH: Final = 80
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -90,22 +88,25 @@ def _verdicts(options: Any) -> list[Verdict]:
 
 
 def _report(verdicts: Sequence[Verdict]) -> str:
-    table = render_table(("model", "version", "result", "ms", "answer"), [_row(each) for each in verdicts])
+    headers = ("model", "version", "result", "ms", "answer")
+    lines = [render_table(headers, [_row(each) for each in verdicts], output_width())]
     failed = [each for each in verdicts if not each.passed]
-    lines = [table, f"{len(verdicts) - len(failed)} passed, {len(failed)} failed"]
+    lines.append(f"{len(verdicts) - len(failed)} passed, {len(failed)} failed")
+    lines += [f"'{each.model}' version {each.version}: {_indented(each.reason)}" for each in failed]
     for advice in dict.fromkeys(each.advice for each in failed):
         names = ", ".join(f"'{each.model}'" for each in failed if each.advice == advice)
-        lines.append(textwrap.fill(f"{names}: {advice}", _WIDTH + 20, subsequent_indent="  "))
-    return "\n".join(lines)
+        lines.append(f"{names}: {advice}")
+    return "\n".join([lines[0], *map(for_reading, lines[1:])])
 
 
 def _row(verdict: Verdict) -> tuple[str, ...]:
     milliseconds = "-" if verdict.milliseconds is None else f"{verdict.milliseconds:.1f}"
-    answer = list(verdict.answer)
-    for line in verdict.reason.splitlines():
-        answer += textwrap.wrap(line, _WIDTH, break_on_hyphens=False)
-    result = "PASS" if verdict.passed else "FAIL"
-    return verdict.model, verdict.version, result, milliseconds, "\n".join(answer)
+    answer = verdict.answer or (() if verdict.passed else ("see below",))
+    return verdict.model, verdict.version, "PASS" if verdict.passed else "FAIL", milliseconds, "\n".join(answer)
+
+
+def _indented(reason: str) -> str:
+    return "\n  ".join(reason.splitlines())
 
 
 def _document(verdicts: Sequence[Verdict]) -> str:

@@ -6,12 +6,13 @@ safer than tritonserver's 0.0.0.0. Knows no part of the server.
 
 from __future__ import annotations
 
+import re
 import sys
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import combinations
+from itertools import chain, combinations
 from pathlib import Path
 from typing import Final
 
@@ -40,6 +41,7 @@ _DEFAULT_BATCH: Final = "default-max-batch-size"
 _LOCAL: Final = "127.0.0.1"
 _LOOPBACK: Final = (_LOCAL, "localhost", "::1")
 _EVERYWHERE: Final = ("0.0.0.0", "::")  # noqa: S104  compared with, never bound
+_HOST: Final = re.compile(r"\*|\.?[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 _METRICS: Final = {"counter_latencies": True, "histogram_latencies": True}
 
 # Kinds of values that are specific to the server
@@ -78,6 +80,10 @@ def _read_metrics_setting(text: str) -> tuple[str, bool]:
     return setting, BOOLEAN.read(value)
 
 
+def _joined(lists: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
+    return tuple(chain.from_iterable(lists))
+
+
 def _metrics(settings: Iterable[tuple[str, bool]]) -> dict[str, bool]:
     given = dict(settings)
     return {name: given.get(name, default) for name, default in _METRICS.items()}
@@ -91,10 +97,19 @@ def _read_config_name(text: str) -> str:
     return text
 
 
+def _read_hosts(text: str) -> tuple[str, ...]:
+    hosts = tuple(host.strip().lower() for host in text.split(","))
+    for host in hosts:
+        if _HOST.fullmatch(host) is None:
+            raise ValueError(f"expected names of hosts without scheme, port and path, separated by commas. Got {text}")
+    return hosts
+
+
 _PORT: Final = whole(0, 65535)
 _COUNT: Final = whole(0, 2**31 - 1)
 _COUNT64: Final = whole(0, 2**63 - 1)
 _AT_LEAST_ONE: Final = whole(1, 2**31 - 1)
+_HOSTS: Final = Kind("HOST[,HOST...]", _read_hosts)
 _BACKEND_SETTING: Final = Kind("[BACKEND,]SETTING=VALUE", _read_backend_setting)
 _METRICS_SETTING: Final = Kind("SETTING=VALUE", _read_metrics_setting)
 
@@ -145,6 +160,9 @@ class ServerOptions:
     load_model: tuple[str, ...] = _models(
         (), TEXT, "model to load at start-up in explicit mode; a lone * means every model", gather=tuple
     )
+    allow_model_upload: bool = _models(
+        False, BOOLEAN, "let clients send a model's files, code included, with a load request in explicit mode"
+    )
     model_config_name: str = _models(
         "", Kind("NAME", _read_config_name), "read configs/NAME.pbtxt of a model instead of config.pbtxt, if it exists"
     )
@@ -156,6 +174,12 @@ class ServerOptions:
     http_port: int = _http(8000, _PORT, "port to listen on; 0 lets the system choose")
     reuse_http_port: bool = _http(False, BOOLEAN, "share the port with other servers that set this flag")
     http_max_input_size: int = _http(64 << 20, whole(-(2**63)), "maximum size of a decompressed request body, in bytes")
+    http_allowed_hosts: tuple[str, ...] = _http(
+        (), _HOSTS,
+        "names by which clients and web pages reach the server, besides localhost, this machine's name and addresses; "
+        ".NAME is a whole domain, * any name",
+        gather=_joined,
+    )  # fmt: skip
 
     allow_grpc: bool = _grpc(True, BOOLEAN, "serve gRPC")
     grpc_address: str = _grpc(_LOCAL, TEXT, "address to listen on; 0.0.0.0 is every interface")

@@ -11,6 +11,7 @@ from typing import Final
 
 from tritonclient.grpc import model_config_pb2
 
+from slipway.config.prepared import prepared_without_effect
 from slipway.problems import FieldPath, Problem, Rule
 
 _REMOVE: Final = "remove it unless another server needs it"
@@ -36,6 +37,7 @@ def without_effect(config: model_config_pb2.ModelConfig) -> Iterator[Problem]:
             yield _passed_over((*path, "rate_limiter"), "rate_limiter has no effect: instances run whenever they can")
         if group.host_policy:
             yield _passed_over((*path, "host_policy"), "host_policy has no effect: instances are not pinned to cores")
+    yield from prepared_without_effect(config)
 
 
 def _passed_over(path: FieldPath, text: str) -> Problem:

@@ -18,6 +18,7 @@ from tritonclient.grpc import model_config_pb2
 
 from slipway.config.complete import ENSEMBLE
 from slipway.config.padding import padding_problems
+from slipway.config.prepared import prepared_problems
 from slipway.config.validate_ensemble import PLATFORM_FIX, composition_problems
 from slipway.config.validate_scheduling import dynamic_problems, instance_problems
 from slipway.config.validate_sequence import sequence_problems
@@ -39,6 +40,7 @@ def validate(config: model_config_pb2.ModelConfig, model_directory: Path) -> lis
         *batch_problems(config),
         *_scheduler_problems(config),
         *padding_problems(config),
+        *prepared_problems(config),
         *_cache_problems(config),
         *_version_problems(config),
         *_agent_problems(config),

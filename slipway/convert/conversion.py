@@ -20,7 +20,7 @@ from slipway.convert.flow import Flow, Made
 from slipway.convert.generation.flow import open_generation
 from slipway.convert.generation.source import generates
 from slipway.convert.hub import locate
-from slipway.convert.options import ConvertOptions, Progress
+from slipway.convert.options import ConvertOptions
 from slipway.convert.report import (
     ACCEPTED,
     CHOSEN,
@@ -34,6 +34,7 @@ from slipway.convert.report import (
 )
 from slipway.convert.runner import OpenModel, open_model
 from slipway.convert.staging import staged
+from slipway.convert.steps import COPIES, MEASURES_BATCHES, Show, Stage, Steps
 from slipway.convert.variants import PRECISIONS, Skipped, Variant
 from slipway.errors import SlipwayError, invalid
 
@@ -50,8 +51,8 @@ class Converted:
     written: bool
 
 
-def convert(source: str | Path, options: ConvertOptions, progress: Progress = lambda _: None) -> Converted:
-    """Convert `source` into models of `options.repository`.
+def convert(source: str | Path, options: ConvertOptions, show: Show = lambda _: None) -> Converted:
+    """Convert `source` into models of `options.repository`; `show` is called with what begins.
 
     Raise `SlipwayError` with a one-line cause if the source is unusable, if one of the models already exists and
     `overwrite` is false, or if no candidate passes the gate. Nothing is written in that case.
@@ -59,24 +60,25 @@ def convert(source: str | Path, options: ConvertOptions, progress: Progress = la
     started = time.monotonic()
     if not _NAME.fullmatch(options.name):
         raise invalid(f"'{options.name}' is not a model name: use letters, digits, '_', '-' and '.'")
-    path, origin = locate(source, progress)
+    path, origin = locate(source, Steps(show), verbose=options.verbose)
     embeds = (path / "modules.json").is_file()  # even if the checkpoint alone could generate text
     generating = generates(path) and not embeds
     if options.source_language and not generating:
         raise invalid("--source-language applies only to translation models, but this model does not generate text")
     open_flow = open_generation if generating else open_encoders
-    with open_flow(path, origin, options, progress) as flow:
-        return Conversion(flow, options, progress).run(started)
+    steps = Steps(show, finish=COPIES if generating else MEASURES_BATCHES)
+    with open_flow(path, origin, options, steps) as flow:
+        return Conversion(flow, options, steps).run(started)
 
 
 class Conversion:
     """Turns one opened source into verified models in the repository."""
 
-    def __init__(self, flow: Flow, options: ConvertOptions, progress: Progress = lambda _: None) -> None:
+    def __init__(self, flow: Flow, options: ConvertOptions, steps: Steps | None = None) -> None:
         self._flow = flow
         self._report = flow.report
         self._options = options
-        self._progress = progress
+        self._steps = steps or Steps(lambda _: None)
         self._passed_over = len(self._report.skipped)  # before any candidate was tried
 
     def run(self, started: float) -> Converted:
@@ -86,6 +88,8 @@ class Conversion:
             report.candidates = [Candidate(each, "to be tried") for each in self._flow.variants if each.competes]
             return Converted(report.models, report, written=False)
         with staged(options.repository, self._flow.taken, overwrite=options.overwrite) as (new, work):
+            self._steps.expect(len(self._flow.variants))
+            self._steps.begin(Stage.PREPARE)
             self._flow.prepare(work)
             winner = self._choose(self._try_all(work))
             self._finish(winner, new, started)
@@ -97,8 +101,9 @@ class Conversion:
 
     def _try(self, variant: Variant, work: Path) -> Made | None:
         begin = time.monotonic()
+        self._steps.begin(Stage.CANDIDATE)
         directory = work / variant.slug / self._flow.model
-        self._progress(f"building {variant.label}")
+        self._steps(f"building {variant.label}")
         try:
             self._flow.make(variant, directory)
             model = open_model(directory)
@@ -110,7 +115,7 @@ class Conversion:
         with model:
             made.candidate.status = self._verify(made, model)
             if made.candidate.status in (PASSED, ACCEPTED, COMPARED):
-                self._progress(f"measuring {variant.label}")
+                self._steps(f"measuring {variant.label}")
                 made.candidate.speeds = self._flow.measure(model)
                 made.candidate.passes = (made.candidate.rate,)
         made.candidate.bytes = directory_bytes(directory / VERSION)
@@ -120,7 +125,7 @@ class Conversion:
     def _verify(self, made: Made, model: OpenModel) -> str:
         """Compare a candidate with the reference and return its status."""
         candidate, variant = made.candidate, made.variant
-        self._progress(f"verifying {variant.label}")
+        self._steps(f"verifying {variant.label}")
         verdict = self._flow.judge(model, variant)
         candidate.figures, candidate.problems, candidate.criteria = verdict.figures, verdict.problems, verdict.criteria
         if verdict.passed:
@@ -157,8 +162,11 @@ class Conversion:
         """Measure the fastest candidates again and keep the better figure: another process may have slowed one run."""
         best = max(each.candidate.rate for each in passed)
         finalists = [each for each in passed if each.candidate.rate > _NEAR * best]
-        for each in finalists if len(finalists) > 1 else ():
-            self._progress(f"measuring {each.candidate.label} again")
+        if len(finalists) < 2:
+            return
+        self._steps.begin(Stage.AGAIN)
+        for each in finalists:
+            self._steps(f"measuring {each.candidate.label} again")
             with open_model(each.directory) as model:
                 again = self._flow.measure(model)
             each.candidate.passes += (mean_rate(again),)
@@ -172,12 +180,13 @@ class Conversion:
 
     def _finish(self, winner: Made, new: Path, started: float) -> None:
         """Write every model; verify the winner again if its final config differs from the one that was verified."""
+        self._steps.begin(Stage.FINISH)
         config = winner.directory / "config.pbtxt"
         verified = config.read_bytes()
         self._flow.package(winner, new)
         if config.read_bytes() != verified:
             self._verify_again(winner)
-        self._progress("writing")
+        self._steps("writing")
         self._report.seconds = time.monotonic() - started
         self._report.write(winner.directory)
         shutil.move(winner.directory, new / self._flow.model)
@@ -187,7 +196,7 @@ class Conversion:
 
     def _verify_again(self, winner: Made) -> None:
         """Compare the winner with the reference again, now with its final instances and length rounding."""
-        self._progress("verifying the final configuration")
+        self._steps("verifying the final configuration")
         with open_model(winner.directory) as model:
             verdict = self._flow.judge(model, winner.variant)
         if not verdict.passed and winner.candidate.status != ACCEPTED:

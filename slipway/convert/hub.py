@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-from slipway.convert.libraries import cause_of, quiet_libraries
+from slipway.convert.libraries import cause_of, quiet_libraries, require_libraries
 from slipway.convert.options import Progress
 from slipway.errors import invalid
 from slipway.installation import install_hint
@@ -19,6 +19,8 @@ _FILES: Final = (
     "[0-9]_*/*.safetensors", "model_head.pkl",
 )  # fmt: skip
 _OTHERS: Final = ("onnx/*", "openvino/*", "*/*/*")  # the same weights in other forms
+# What every conversion from a hub needs: nothing is fetched that could not be converted afterwards.
+_LIBRARIES: Final = ("torch", "transformers", "safetensors", "huggingface_hub")
 _PICKLES: Final = ("pytorch_model*.bin", "[0-9]_*/pytorch_model*.bin")
 
 
@@ -27,12 +29,16 @@ def is_hub_id(source: str) -> bool:
     return _ID.fullmatch(source) is not None and not Path(source).exists() and not Path(source).suffix[1:].isalpha()
 
 
-def locate(source: str | Path, progress: Progress) -> tuple[Path, str]:
-    """Return the path of the source, fetched from a hub if it is not local, and its display name."""
+def locate(source: str | Path, progress: Progress, *, verbose: bool = False) -> tuple[Path, str]:
+    """Return the path of the source, fetched from a hub if it is not local, and its display name; raise `SlipwayError`
+    if there is nothing, it cannot be fetched, or the libraries of a conversion are missing."""
     if not is_hub_id(str(source)):
+        if not Path(source).exists():
+            raise invalid(f"'{source}' is not a directory, a file, or the id of a model on a hub")
         return Path(source), str(source)
+    require_libraries(_LIBRARIES, "convert")
     progress(f"fetching {source}")
-    with quiet_libraries():
+    with quiet_libraries(verbose=verbose):
         path = fetch(str(source))
     return path, f"{source} at revision {path.name}"
 

@@ -37,8 +37,11 @@ def cause_of(error: BaseException) -> str:
 
 
 @contextlib.contextmanager
-def quiet_libraries() -> Iterator[None]:
-    """Keep progress bars, tracer warnings and loading reports of the libraries off the terminal."""
+def quiet_libraries(*, verbose: bool = False) -> Iterator[None]:
+    """Keep progress bars, tracer warnings and loading reports of the libraries off the terminal, unless `verbose`."""
+    if verbose:
+        yield
+        return
     from transformers.utils import logging as transformers_logging
 
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "transformers", "nncf", "root")]

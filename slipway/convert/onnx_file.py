@@ -13,6 +13,7 @@ from slipway.convert.libraries import cause_of
 from slipway.errors import invalid
 
 OPSET: Final = 17  # the first with LayerNormalization; supported by all recent versions of onnxruntime and Triton
+_PROGRAM_OPSET: Final = 18  # the oldest that torch writes programs in
 
 
 def trace(
@@ -40,7 +41,8 @@ def trace(
 
 
 def export_program(program: Any, path: Path, *, inputs: Sequence[str], outputs: Sequence[str]) -> None:
-    """Write a torch.export program as ONNX and keep its variable sizes; needs `onnxscript`."""
+    """Write a torch.export program as ONNX with its variable sizes. Needs `onnxscript`; errors from torch are not
+    wrapped."""
     import torch
 
     with quiet_tools():
@@ -50,6 +52,7 @@ def export_program(program: Any, path: Path, *, inputs: Sequence[str], outputs: 
             str(path),
             input_names=list(inputs),
             output_names=list(outputs),
+            opset_version=_PROGRAM_OPSET,
             dynamo=True,
             external_data=False,
             verbose=False,
@@ -80,18 +83,46 @@ def quantise(source: Path, target: Path) -> None:
     """Write `source` with INT8 weights, quantised per channel; activations are quantised dynamically."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    with quiet_tools():  # it recommends a preparation step that only static quantisation needs
-        quantize_dynamic(source, target, weight_type=QuantType.QInt8, per_channel=True)
+    with (
+        _without_weight_shapes(source) as plain,
+        quiet_tools(),
+    ):  # it recommends a step that only static quantisation needs
+        quantize_dynamic(plain, target, weight_type=QuantType.QInt8, per_channel=True)
+
+
+@contextlib.contextmanager
+def _without_weight_shapes(source: Path) -> Iterator[Path]:
+    """Yield a file without the shapes that torch's exporter of programs also states for weights: the quantiser
+    transposes weights, but not those shapes."""
+    import onnx
+
+    model = onnx.load(source, load_external_data=False)
+    weights = {weight.name for weight in model.graph.initializer}
+    others = [value for value in model.graph.value_info if value.name not in weights]
+    if len(others) == len(model.graph.value_info):
+        yield source
+        return
+    del model.graph.value_info[:]
+    model.graph.value_info.extend(others)
+    plain = source.with_name(f"plain-{source.name}")  # beside it, where its external data is
+    onnx.save(model, plain)
+    try:
+        yield plain
+    finally:
+        plain.unlink()
 
 
 @contextlib.contextmanager
 def quiet_tools() -> Iterator[None]:
-    """Suppress what the quantisers print and what they log to the root logger."""
-    root = logging.getLogger()
-    level = root.level
-    root.setLevel(logging.CRITICAL)
+    """Suppress what quantisers and exporters print and what they log; torch resets the levels of its loggers when it
+    loads more of itself, so they are set here, as late as possible."""
+    loggers = [logging.getLogger(name) for name in (None, "torch.onnx")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             yield
     finally:
-        root.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -14,7 +14,7 @@ AUTO: Final = "auto"
 LENGTHS: Final = (32, 128)
 HYPOTHESIS: Final = "This example is {}."  # the default of the zero-shot pipeline in transformers
 
-Progress = Callable[[str], None]  # called with the next step
+Progress = Callable[[str], None]  # called with what begins, a few words
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,3 +38,4 @@ class ConvertOptions:
     dry_run: bool = False
     command: str = ""  # the command line that repeats it, for the report
     accuracy: str = BALANCED
+    verbose: bool = False  # let the libraries print their warnings

@@ -12,9 +12,10 @@ from slipway.core.request import InferRequest
 from slipway.core.signature import ModelSignature, TensorSpec
 from slipway.core.tensor import CountedTensor, Tensor
 from slipway.datatypes import BY_NAME
-from slipway.errors import SlipwayError, invalid
+from slipway.errors import SlipwayError, invalid, shown
 
 _MAX_NAMES = 100  # listed in an error; a request may contain a million
+_MAX_LISTED = 2048  # characters of them
 _BATCH_NOTE = (
     "NOTE: Setting a non-zero max_batch_size in the model config requires a batch dimension to be prepended to each "
     "input shape. If you want to specify the full shape including the batch dim in your input dims config, try "
@@ -26,7 +27,7 @@ def check_request(request: InferRequest, signature: ModelSignature) -> int:
     """Return the request's rows (1 without a batch dimension), or raise `SlipwayError` (INVALID_ARG)."""
     for name in request.outputs:
         if name not in signature.outputs:
-            raise invalid(f"unexpected inference output '{name}' for model '{signature.model_name}'")
+            raise invalid(f"unexpected inference output '{shown(name)}' for model '{signature.model_name}'")
     inputs = request.inputs
     if inputs.keys() != signature.inputs.keys():
         _check_names(request, signature)
@@ -97,7 +98,7 @@ def _shape_error(request: InferRequest, tensor: Tensor, spec: TensorSpec, signat
 
 
 def _dims(dims: Sequence[int]) -> str:
-    return "[" + ",".join(map(str, dims)) + "]"
+    return "[" + shown(",".join(map(str, dims))) + "]"
 
 
 def _check_names(request: InferRequest, signature: ModelSignature) -> None:
@@ -107,7 +108,7 @@ def _check_names(request: InferRequest, signature: ModelSignature) -> None:
         raise _refused(request, _count_message(request, signature))
     for name in given:
         if name not in declared:
-            raise invalid(f"unexpected inference input '{name}' for model '{signature.model_name}'")
+            raise invalid(f"unexpected inference input '{shown(name)}' for model '{signature.model_name}'")
     if not required <= given.keys():
         raise _refused(request, _count_message(request, signature))
 
@@ -128,8 +129,14 @@ def _count_message(request: InferRequest, signature: ModelSignature) -> str:
 
 
 def _quoted(names: Sequence[str]) -> str:
-    shown = ",".join(f"'{name}'" for name in names[:_MAX_NAMES])
-    return shown if len(names) <= _MAX_NAMES else f"{shown},..."
+    quoted: list[str] = []
+    length = 0
+    for name in names[:_MAX_NAMES]:
+        quoted.append(f"'{shown(name)}'")
+        length += len(quoted[-1])
+        if length > _MAX_LISTED:
+            break
+    return ",".join(quoted if len(quoted) == len(names) else [*quoted, "..."])
 
 
 def _check_bytes(request: InferRequest, tensor: Tensor, signature: ModelSignature) -> None:

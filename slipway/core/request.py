@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from slipway.core.large_work import LARGE
 from slipway.core.tensor import CountedTensor, Tensor
-from slipway.errors import SlipwayError
+from slipway.errors import SlipwayError, shown
 
 Parameter = str | int | float | bool
 
@@ -37,7 +37,7 @@ class InferRequest:
     @property
     def log_prefix(self) -> str:
         """Triton's prefix for request errors (`InferenceRequest::LogRequest`), with the trailing space."""
-        return f"[request id: {self.id or '<id_unknown>'}] "
+        return f"[request id: {shown(self.id) or '<id_unknown>'}] "
 
     @property
     def has_large_strings(self) -> bool:

@@ -6,7 +6,7 @@ import re
 from functools import lru_cache
 from typing import Final
 
-from slipway.errors import SlipwayError, invalid
+from slipway.errors import SlipwayError, invalid, shown
 
 _LEADING_INTEGER: Final = re.compile(r"\s*([+-]?[0-9]+)")
 _MAX_REMEMBERED: Final = 32  # characters; the cache must not keep what a client makes up
@@ -26,10 +26,9 @@ def _parse(text: str) -> int:
     match = _LEADING_INTEGER.match(text)
     digits = match[1] if match else ""
     if not 0 < len(digits) <= _MAX_DIGITS or int(digits) not in _INT64:
-        shown = text[:_MAX_DIGITS]
-        raise _refusal(f"failed to get model version from specified version string '{shown}' (details: stol),")
+        raise _refusal(f"failed to get model version from specified version string '{shown(text)}' (details: stol),")
     if int(digits) < 0:
-        raise _refusal(f"invalid model version specified '{text[:_MAX_DIGITS]}' ,")
+        raise _refusal(f"invalid model version specified '{shown(text)}' ,")
     return int(digits)
 
 

@@ -30,6 +30,11 @@ class Claims:
             async with self._released:
                 self._released.notify_all()
 
+    @property
+    def held(self) -> bool:
+        """Whether an operation holds a name."""
+        return bool(self._held)
+
     async def idle(self) -> None:
         """Wait until no operation holds a name."""
         async with self._released:

@@ -21,7 +21,7 @@ from slipway.core.pending import Deliver, Pending
 from slipway.core.request import InferRequest, InferResponse
 from slipway.core.signature import ModelSignature
 from slipway.core.version import parse_version
-from slipway.engine import views
+from slipway.engine import failures, views
 from slipway.engine.api import IndexEntry, ModelMetadata, ServerMetadata, VersionStatistics
 from slipway.engine.failures import LoadFailure
 from slipway.engine.host import EngineHost
@@ -31,7 +31,7 @@ from slipway.engine.modes import Control, require_explicit
 from slipway.engine.serving import ServingTable, View
 from slipway.engine.source import LoadRequest
 from slipway.engine.states import StateTable
-from slipway.errors import FailureReason, SlipwayError, internal, invalid, unavailable, unsupported
+from slipway.errors import FailureReason, SlipwayError, internal, invalid, shown, unavailable, unsupported
 from slipway.repository.names import check_model_name
 from slipway.repository.scan import scan_repositories
 
@@ -194,13 +194,13 @@ class Engine:
             return [views.statistics(model) for model in self._serving.all()]
         models = self._serving.versions(name)
         if not models:
-            raise invalid(f"requested model '{name}' is not available")
+            raise invalid(f"requested model '{shown(name)}' is not available")
         if not version:
             return [views.statistics(model) for model in models]
         number = parse_version(version)
         found = [views.statistics(model) for model in models if model.version == number]
         if not found:
-            raise invalid(f"requested model version is not available for model '{name}'")
+            raise invalid(f"requested model version is not available for model '{shown(name)}'")
         return found
 
     def repository_index(self, ready_only: bool) -> Sequence[IndexEntry]:
@@ -211,7 +211,15 @@ class Engine:
     # Model control
 
     async def load_model(self, name: str, config: str | None, files: Mapping[str, bytes]) -> None:
-        """Load or reload a model."""
+        """Load or reload a model for a client."""
+        require_explicit(self._options)
+        if files and not self._options.allow_model_upload:
+            _LOG.error("failed to poll model '%s': %s", shown(name), failures.UPLOAD.detail)
+            raise failures.UPLOAD.error(name)
+        await self.load_model_inside(name, config, files)
+
+    async def load_model_inside(self, name: str, config: str | None, files: Mapping[str, bytes]) -> None:
+        """Load or reload a model for another model, which may send files: it could also write them itself."""
         require_explicit(self._options)
         check_model_name(name)
         failed = await self._operate(self._lifecycle.load({name: LoadRequest(config, files)}))

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from slipway.config.validate_ensemble import circular_dependency, missing_models
-from slipway.errors import SlipwayError, internal, invalid
+from slipway.errors import SlipwayError, internal, invalid, shown
 from slipway.problems import Problem, Rule
 
 
@@ -23,11 +23,12 @@ class LoadFailure:
     def error(self, name: str) -> SlipwayError:
         """Return the error for the client that requested the load."""
         if self.polled:
-            return internal(f"failed to load '{name}', failed to poll from model repository")
-        return invalid(f"load failed for model '{name}': {self.detail}\n")
+            return internal(f"failed to load '{shown(name)}', failed to poll from model repository")
+        return invalid(f"load failed for model '{shown(name)}': {self.detail}\n")
 
 
 NOT_FOUND = LoadFailure("model not found in any model repository.", polled=True)
+UPLOAD = LoadFailure("loading files that clients send needs --allow-model-upload", polled=True)
 NOT_UNIQUE = LoadFailure("not unique across all model repositories", polled=True)
 
 

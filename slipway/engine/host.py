@@ -23,7 +23,7 @@ class Inside(Protocol):
     def signature_inside(self, name: str, version: str) -> ModelSignature:
         """Return a model's inputs and outputs."""
 
-    async def load_model(self, name: str, config: str | None, files: Mapping[str, bytes]) -> None:
+    async def load_model_inside(self, name: str, config: str | None, files: Mapping[str, bytes]) -> None:
         """Load a model."""
 
     async def unload_model(self, name: str, unload_dependents: bool) -> None:
@@ -89,7 +89,7 @@ class EngineHost:
 
     def load_model(self, name: str, config: str | None, files: Mapping[str, bytes]) -> None:
         """Load a model and wait until it is loaded."""
-        self._wait(self._inside.load_model(name, config, files))
+        self._wait(self._inside.load_model_inside(name, config, files))
 
     def unload_model(self, name: str, unload_dependents: bool) -> None:
         """Unload a model."""

@@ -22,6 +22,7 @@ from slipway.engine.failures import LoadFailure
 from slipway.engine.heap import settle_heap
 from slipway.engine.loading import Loader
 from slipway.engine.model import ModelVersion
+from slipway.engine.preparation import Preparation
 from slipway.engine.retirement import Departure, Retirement
 from slipway.engine.serving import ServingTable, listed
 from slipway.engine.source import LoadRequest, ModelSource
@@ -52,6 +53,7 @@ class Lifecycle:
         self._serving = serving
         self._states = states
         self._claims = Claims()
+        self._preparation = Preparation(serving, lambda: self._claims.held)
         self._records: dict[str, _Record] = {}
         self._retirement = Retirement(serving, states, loader.threads)
 
@@ -91,6 +93,7 @@ class Lifecycle:
     async def shutdown(self) -> None:
         """Wait for the running operations, finish the accepted requests and release everything."""
         await self._claims.idle()
+        await self._preparation.stop()
         self._take_down(list(self._serving.public))
         await self._retirement.finished()
 
@@ -180,6 +183,8 @@ class Lifecycle:
             source.discard()
             return failure
         self._put_in_service(source, before, [*kept.values(), *loaded])
+        for model in loaded:
+            self._preparation.add(model)
         _LOG.info("successfully loaded '%s'", name)
         return None
 

@@ -22,7 +22,7 @@ _LOG: Final = logging.getLogger("slipway.engine")
 class ModelVersion:
     """One version that can serve. An ensemble has neither `loaded` nor `instances`."""
 
-    __slots__ = ("config", "instances", "loaded", "name", "scheduler", "signature", "statistics", "version")
+    __slots__ = ("config", "instances", "loaded", "name", "retired", "scheduler", "signature", "statistics", "version")
 
     def __init__(  # noqa: PLR0913  the parts of one record, passed by name
         self,
@@ -44,12 +44,14 @@ class ModelVersion:
         self.scheduler = scheduler
         self.instances = instances
         self.loaded = loaded
+        self.retired = False  # its instances take no more work
 
     def __repr__(self) -> str:
         return f"'{self.name}' version {self.version}"
 
     async def retire(self, threads: Executor) -> None:
         """Finish the accepted requests, then release instances and weights; failures are logged, not raised."""
+        self.retired = True
         await _attempt(self, self.scheduler.drain())
         await release(self, self.instances, self.loaded, threads)
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from slipway.core.version import parse_version
 from slipway.engine.model import ModelVersion
 from slipway.engine.states import StateTable
-from slipway.errors import SlipwayError, not_found, unavailable
+from slipway.errors import SlipwayError, not_found, shown, unavailable
 from slipway.scheduling.api import STOPPED
 
 Versions = dict[str, ModelVersion]  # by number in decimal; "" is the highest one
@@ -72,7 +72,7 @@ def listed(versions: Versions) -> list[ModelVersion]:
 
 def _unknown(name: str, version: int | None, known: Mapping[int, object]) -> SlipwayError:
     """Return Triton's error for a model version (None: any) that does not serve; `known` are versions with a state."""
-    what = f"Request for unknown model: '{name}'"
+    what = f"Request for unknown model: '{shown(name)}'"
     if not known:
         return not_found(f"{what} is not found")
     if version is None:

@@ -15,7 +15,7 @@ from slipway.config.options import ServerOptions
 from slipway.config.parse import MAX_BYTES, parse_config, parse_config_json
 from slipway.engine import failures
 from slipway.engine.failures import LoadFailure
-from slipway.errors import SlipwayError, invalid, refused
+from slipway.errors import SlipwayError, invalid, refused, shown
 from slipway.repository.fingerprint import Fingerprint, endless_file_problem, fingerprint
 from slipway.repository.overrides import check_files, remove_files, write_files
 from slipway.repository.scan import CONFIG_FILE, CONFIGS_DIRECTORY, VersionScan, find_model, scan_versions
@@ -86,7 +86,7 @@ def read_source(name: str, request: LoadRequest, options: ServerOptions) -> Mode
         failure = LoadFailure(error.message, polled=True, problems=error.problems)
     except PollError as error:
         failure = error.failure
-    _LOG.error("failed to poll model '%s': %s", name, failure.detail)
+    _LOG.error("failed to poll model '%s': %s", shown(name), failure.detail)
     raise PollError(failure)
 
 

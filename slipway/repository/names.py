@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from slipway.errors import invalid
+from slipway.errors import invalid, shown
 
 _PATH_CHARACTERS = frozenset("/\\\0")
 
@@ -13,4 +13,4 @@ def check_model_name(name: str) -> None:
     if not plain:
         raise invalid("Model name cannot be empty. Please enter a valid name to deploy.")
     if plain in {".", ".."} or not _PATH_CHARACTERS.isdisjoint(name):
-        raise invalid(f"invalid model name '{name}', model name must not contain path traversal characters")
+        raise invalid(f"invalid model name '{shown(name)}', model name must not contain path traversal characters")

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
-from slipway.errors import internal, invalid
+from slipway.errors import internal, invalid, shown
 
 _MAX_COMPONENT_BYTES = 255  # NAME_MAX of the file systems in use
 
@@ -26,12 +26,12 @@ def check_files(files: Mapping[str, bytes], *, has_config: bool) -> None:
 def _check_path(path: str) -> None:
     parts = PurePosixPath(path).parts
     if not parts or path.endswith("/") or "\0" in path or "\\" in path:
-        raise invalid(f"Invalid file parameter 'file:{path}': expected the relative path of a file")
+        raise invalid(f"Invalid file parameter 'file:{shown(path)}': expected the relative path of a file")
     for part in parts:
         if part in {"/", ".."}:
-            raise invalid(f"Invalid file parameter 'file:{path}' must stay within model directory.")
+            raise invalid(f"Invalid file parameter 'file:{shown(path)}' must stay within model directory.")
         if len(part.encode()) > _MAX_COMPONENT_BYTES:
-            raise invalid(f"Invalid file parameter 'file:{part[:32]}...': a path component is longer than 255 bytes")
+            raise invalid(f"Invalid file parameter 'file:{shown(part)}': a path component is longer than 255 bytes")
 
 
 def write_files(model_name: str, files: Mapping[str, bytes]) -> Path:

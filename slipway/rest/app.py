@@ -24,11 +24,13 @@ _MAX_PATH: Final = 256  # bytes of a path that is remembered
 
 
 class Match(NamedTuple):
-    """The route for a path: its one HTTP method, its handler, and the model and version in the path."""
+    """The route for a path: its one HTTP method, its handler, the model and version in the path, and whether the
+    request changes the server's state."""
 
     method: bytes
     handler: Route
     target: ModelTarget = ModelTarget()
+    changes_state: bool = False
 
 
 def _no_shared_memory(*_: object) -> None:
@@ -46,9 +48,9 @@ _FIXED: Final = {
     "/v2/models/stats": Match(b"GET", metadata.statistics),
     "/v2/repository/index": Match(b"POST", repository.index),
     "/v2/systemsharedmemory/status": Match(b"GET", _no_shared_memory),
-    "/v2/systemsharedmemory/unregister": Match(b"POST", _no_shared_memory),
+    "/v2/systemsharedmemory/unregister": Match(b"POST", _no_shared_memory, changes_state=True),
     "/v2/cudasharedmemory/status": Match(b"GET", _no_shared_memory),
-    "/v2/cudasharedmemory/unregister": Match(b"POST", _no_shared_memory),
+    "/v2/cudasharedmemory/unregister": Match(b"POST", _no_shared_memory, changes_state=True),
 }
 _MODEL: Final = {
     "": (b"GET", metadata.model),
@@ -83,6 +85,8 @@ class App:
                 exchange.answer(404, JSON, error_body("Not Found"))
             elif match.method != exchange.method:
                 exchange.answer(405, JSON, error_body("Method Not Allowed"))
+            elif refusal := self._context.options.access.refusal(exchange, changes_state=match.changes_state):
+                exchange.answer(refusal.status, JSON, error_body(refusal.message))
             else:
                 match.handler(self._context, exchange, match.target)
         except SlipwayError as error:
@@ -109,13 +113,14 @@ def find(path: bytes) -> Match | None:
         case ["v2", "models", name, *rest] if name:
             return _model_route(name, rest)
         case ["v2", "repository", "models", name, action] if name and action in _REPOSITORY:
-            return Match(b"POST", _REPOSITORY[action], ModelTarget(unquote(name)))
+            return Match(b"POST", _REPOSITORY[action], ModelTarget(unquote(name)), changes_state=True)
         case ["v2", "repository", repository_name, "index"] if repository_name:
             return Match(b"POST", _no_repository_name)
         case ["v2", "repository", repository_name, "models", name, action] if action in _REPOSITORY:
-            return Match(b"POST", _no_repository_name) if repository_name and name else None
+            return Match(b"POST", _no_repository_name, changes_state=True) if repository_name and name else None
         case ["v2", "systemsharedmemory" | "cudasharedmemory", "region", name, action] if action in _SHARED_MEMORY:
-            return Match(_SHARED_MEMORY[action], _no_shared_memory) if name else None
+            method = _SHARED_MEMORY[action]
+            return Match(method, _no_shared_memory, changes_state=method == b"POST") if name else None
     return None
 
 

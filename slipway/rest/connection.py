@@ -23,6 +23,7 @@ from slipway.rest.response import CONTINUE, refusal
 Handler = Callable[[Exchange], None]
 
 _MAX_WAITING: Final = 32  # pipelined requests
+_PROBE_S: Final = 1.0  # between two writes that show whether a half-closed client still reads
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,7 @@ class HttpConnection(asyncio.Protocol):
         "_handler",
         "_held",
         "_is_deaf",
+        "_is_half_closed",
         "_is_last",
         "_is_stopping",
         "_is_unread",
@@ -73,6 +75,7 @@ class HttpConnection(asyncio.Protocol):
         self._current: Exchange | None = None  # the request being answered
         self._waiting: deque[Exchange | bytes] = deque()  # requests after it; the last may be the bytes of a refusal
         self._is_deaf = False  # further input is dropped
+        self._is_half_closed = False  # the client will send nothing more, but may still read
         self._is_stopping = False
         self._is_last = False  # the current response says that the connection closes after it
         self._is_unread = False  # the client is not reading its responses
@@ -106,6 +109,20 @@ class HttpConnection(asyncio.Protocol):
         if not self._is_deaf:
             self._framing.receive(data)
 
+    def eof_received(self) -> bool:
+        """Keep the connection if the current response is a stream: a client may close its side after the request."""
+        current = self._current
+        if current is None or current.on_half_close is None:
+            return False
+        self._is_half_closed = True
+        self._probe(current)
+        return True
+
+    def _probe(self, exchange: Exchange) -> None:
+        if self._current is exchange and exchange.on_half_close is not None:
+            exchange.on_half_close()
+            asyncio.get_running_loop().call_later(_PROBE_S, self._probe, exchange)
+
     def pause_writing(self) -> None:
         """Stop reading requests while the client does not read its responses."""
         self._is_unread = True
@@ -114,10 +131,14 @@ class HttpConnection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """Read again, unless requests are waiting."""
         self._is_unread = False
-        if not self._waiting:
-            self._transport.resume_reading()
-        elif self._current is None:
+        if self._waiting and self._current is None:
             asyncio.get_running_loop().call_soon(self._start_waiting)
+        else:
+            self._read_on()
+
+    def _read_on(self) -> None:
+        if not (self._waiting or self._is_unread or self._is_half_closed or self._transport.is_closing()):
+            self._transport.resume_reading()
 
     # requests
 
@@ -191,7 +212,7 @@ class HttpConnection(asyncio.Protocol):
         self._finished += 1
         if self._held:
             self._release(min(exchange.held, self._held))
-        if close or self._is_last:
+        if close or self._is_last or (self._is_half_closed and not self._waiting):
             self._is_deaf = True
             self._waiting.clear()
             self._transport.close()
@@ -205,8 +226,7 @@ class HttpConnection(asyncio.Protocol):
                 self._send_refusal(first)
             else:
                 self._start(first)
-        if not self._waiting and not self._is_unread and not self._transport.is_closing():
-            self._transport.resume_reading()
+        self._read_on()
 
     def _send_refusal(self, answer: bytes) -> None:
         self._transport.write(answer)

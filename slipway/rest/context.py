@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from slipway.engine.api import Dataplane
+from slipway.rest.access import Access
 from slipway.rest.exchange import Exchange
 
 
@@ -14,6 +15,7 @@ class RestOptions:
     """Settings of the HTTP front."""
 
     max_input_size: int = 64 << 20  # maximum size of a decompressed body, in bytes
+    access: Access = field(default_factory=Access)  # the names that the server answers to
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """One request and the means to answer it. Knows HTTP messages, not models.
 
 An exchange is answered exactly once, by `answer`, `fail`, or `begin_stream` ... `end_stream`; later responses are
-dropped. `on_disconnect` runs if the client disconnects first.
+dropped. `on_disconnect` runs if the client disconnects first; `on_half_close`, if there is one, runs instead if the
+client may only have closed its side of the connection, and still be reading.
 """
 
 from __future__ import annotations
@@ -48,7 +49,19 @@ class Channel(Protocol):
 class Exchange:
     """A request (`method`, `path` without query, lower-case `headers`, `body`) waiting for its response."""
 
-    __slots__ = ("_channel", "_task", "answered", "body", "head", "headers", "held", "method", "on_disconnect", "path")
+    __slots__ = (
+        "_channel",
+        "_task",
+        "answered",
+        "body",
+        "head",
+        "headers",
+        "held",
+        "method",
+        "on_disconnect",
+        "on_half_close",
+        "path",
+    )
 
     def __init__(self, channel: Channel, head: HttpHead, body: bytes | bytearray) -> None:
         self.head = head
@@ -59,6 +72,7 @@ class Exchange:
         self.held = len(body) if len(body) > SMALL else 0  # bytes of the budget for all connections
         self.answered = False
         self.on_disconnect: Callable[[], None] | None = None
+        self.on_half_close: Callable[[], None] | None = None
         self._channel = channel
         self._task: asyncio.Task[None] | None = None
 
@@ -88,7 +102,9 @@ class Exchange:
         self.answer(HTTP_STATUS[error.code], JSON, error_body(error.message))
 
     def begin_stream(self, status: int, headers: bytes) -> None:
-        """Send the head of a response of unknown length."""
+        """Send the head of a response of unknown length, unless it has been sent."""
+        if self.answered:
+            return
         self.answered = True
         chunked = self.head.takes_chunks
         connection = self._connection() if chunked else CLOSE

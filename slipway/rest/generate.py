@@ -16,6 +16,7 @@ from slipway.rest.response import HTTP_STATUS, JSON, error_body
 from slipway.wire.generate import decode_generate, encode_generate, encode_large_generate
 
 _EVENTS: Final = b"Content-Type: text/event-stream; charset=utf-8\r\n"
+_COMMENT: Final = b":\n\n"  # ignored by clients (WHATWG HTML, 9.2.6)
 _NOT_ONE: Final = (
     "generate expects model to produce exactly 1 response, use generate stream for model that generates various "
     "number of responses"
@@ -63,12 +64,12 @@ async def _answer_large(exchange: Exchange, response: InferResponse) -> None:
 class StreamCall:
     """Sends every response as a server-sent event; the first one decides the HTTP status."""
 
-    __slots__ = ("_begun", "_exchange", "_waiting")
+    __slots__ = ("_exchange", "_waiting")
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
-        self._begun = False
         self._waiting: deque[InferResponse] = deque()  # a large response that is being encoded, and those after it
+        exchange.on_half_close = self._probe
 
     def deliver(self, response: InferResponse) -> None:
         """Send a response; an empty final response only ends the stream."""
@@ -91,13 +92,16 @@ class StreamCall:
             self._waiting.popleft()
 
     def _send(self, response: InferResponse, status: int, event: bytes) -> None:
-        if not self._begun:
-            self._begun = True
-            self._exchange.begin_stream(status, _EVENTS)
+        self._exchange.begin_stream(status, _EVENTS)
         if event:
             self._exchange.stream(b"data: %b\n\n" % event)
         if response.final:
             self._exchange.end_stream()
+
+    def _probe(self) -> None:
+        """Send a comment, which fails if the client has closed the connection and not only its own side of it."""
+        self._exchange.begin_stream(200, _EVENTS)
+        self._exchange.stream(_COMMENT)
 
 
 def _encode_any(response: InferResponse) -> bytes:

@@ -14,7 +14,7 @@ from slipway.core.large_work import LARGE, run_large
 from slipway.core.request import InferRequest, InferResponse
 from slipway.core.signature import ModelSignature
 from slipway.core.tensor import Raw
-from slipway.errors import SlipwayError, invalid, unsupported
+from slipway.errors import SlipwayError, invalid, shown, unsupported
 from slipway.rest.context import Context, ModelTarget
 from slipway.rest.exchange import Exchange
 from slipway.rest.response import JSON, error_body
@@ -147,7 +147,7 @@ def _decode(
         json_size = int(given) if given.isdigit() and len(given) <= _MAX_DIGITS else -1
         if not 0 <= json_size <= len(body):
             raise invalid(
-                f"inference header size should be in range (0, {len(body)}), got: {given[:64].decode('latin-1')}"
+                f"inference header size should be in range (0, {len(body)}), got: {shown(given.decode('latin-1'))}"
             )
         if json_size == 0:
             return decode_raw(target.version, body, signature)

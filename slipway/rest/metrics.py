@@ -14,6 +14,7 @@ from typing import Final
 from slipway.core.statistics import Histogram, ModelStatistics, TokenCount
 from slipway.engine.api import Dataplane, VersionStatistics
 from slipway.errors import FailureReason
+from slipway.rest.access import Access
 from slipway.rest.exchange import Exchange
 from slipway.rest.processor import ProcessorGauges
 from slipway.rest.response import JSON, error_body
@@ -129,14 +130,19 @@ _MACHINE: Final = {
 _NO_PINNED_MEMORY: Final = {"nv_pinned_memory_pool_total_bytes": 0.0, "nv_pinned_memory_pool_used_bytes": 0.0}
 
 
-def build_metrics_app(dataplane: Dataplane, options: MetricsOptions | None = None) -> Callable[[Exchange], None]:
+def build_metrics_app(
+    dataplane: Dataplane, options: MetricsOptions | None = None, access: Access | None = None
+) -> Callable[[Exchange], None]:
     """Return the handler of the metrics listener, which serves only /metrics."""
     options = options or MetricsOptions()
+    access = access or Access()
     gauges = ProcessorGauges()
 
     def handle(exchange: Exchange) -> None:
         if exchange.method != b"GET":
             exchange.answer(405, JSON, error_body("Method Not Allowed"))
+        elif refusal := access.refusal(exchange):
+            exchange.answer(refusal.status, JSON, error_body(refusal.message))
         elif exchange.path not in _PATHS:
             exchange.answer(200, _TEXT)
         else:

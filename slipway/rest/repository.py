@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from slipway.errors import internal, invalid
+from slipway.errors import internal, invalid, shown
 from slipway.rest.context import Context, ModelTarget
 from slipway.rest.exchange import Exchange
 from slipway.rest.response import JSON
@@ -77,4 +77,4 @@ def _base64(key: str, text: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
-        raise invalid(f"failed to decode the base64 content of parameter '{key}'") from None
+        raise invalid(f"failed to decode the base64 content of parameter '{shown(key)}'") from None

@@ -20,6 +20,9 @@ class Scheduler(Protocol):
     def submit(self, pending: Pending) -> None:
         """Take the request; every response goes through `pending`. Raise `SlipwayError` if it is refused at once."""
 
+    def is_idle(self) -> bool:
+        """Return whether every accepted request is answered."""
+
     async def drain(self) -> None:
         """Refuse new requests and wait until every accepted one is answered."""
 

@@ -66,7 +66,7 @@ class InstanceScheduler:
         self._statistics = statistics
         self._line = line
         self._key = key
-        self._drain = Drain(self._is_idle)
+        self._drain = Drain(self.is_idle)
         self._completion = Completion(signature, statistics, version, self._drain.check)
         self._pool = InstancePool(instances, self._completion, self._freed, pipelined=pipelined)
         self._pumping = False  # true while requests are started: an inline instance finishes inside `start`
@@ -89,6 +89,10 @@ class InstanceScheduler:
             self._pumping = False
         if line:
             self._pump()
+
+    def is_idle(self) -> bool:
+        """Return whether every accepted request is answered."""
+        return not self._line and not self._pool.busy and not self._completion.unanswered
 
     async def drain(self) -> None:
         """Refuse new requests and wait until every accepted one is answered."""
@@ -170,6 +174,3 @@ class InstanceScheduler:
         self._timer = None
         self._pump()
         self._drain.check()
-
-    def _is_idle(self) -> bool:
-        return not self._line and not self._pool.busy and not self._completion.unanswered

@@ -55,7 +55,7 @@ class EnsembleScheduler:
         self._graph = graph_of(config, signature)
         self._pruned: dict[frozenset[str], EnsembleGraph] = {}
         self._running = 0
-        self._drain = Drain(lambda: not self._running)
+        self._drain = Drain(self.is_idle)
         if mixed_origins(self._graph, lambda step: signature_of(step.model_name, step.model_version).decoupled):
             name = signature.model_name
             raise invalid(
@@ -70,6 +70,10 @@ class EnsembleScheduler:
         self._running += 1
         graph = self._graph_for(pending.request.outputs)
         RunningRequest(self._context, pending, graph).begin()
+
+    def is_idle(self) -> bool:
+        """Return whether every accepted request is answered."""
+        return not self._running
 
     async def drain(self) -> None:
         """Refuse new requests and wait until every accepted one is answered."""

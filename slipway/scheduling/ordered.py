@@ -80,6 +80,10 @@ class OrderedScheduler:
             self._release(self._buffer.withdraw(pending))
             raise
 
+    def is_idle(self) -> bool:
+        """Return whether every accepted request is answered."""
+        return self._scheduler.is_idle()
+
     async def drain(self) -> None:
         """Refuse new requests and wait until every accepted one is answered."""
         await self._scheduler.drain()

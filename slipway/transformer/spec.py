@@ -34,7 +34,7 @@ class Positions(Enum):
 
     NONE = "none"
     TABLE = "table"  # an array with one row per position, learned or sinusoidal, added to the embedding
-    RELATIVE = "relative"  # T5: a bias per head and distance bucket, added to the attention scores of every layer
+    RELATIVE = "relative"  # T5: a bias per head and distance bucket, added to the attention scores
 
 
 class Gate(Enum):
@@ -103,6 +103,7 @@ class Stack:
     position_rows: int = 0  # rows of the table: the maximum sequence length; 0 without a table
     relative_buckets: int = 0
     relative_max_distance: int = 128
+    relative_per_layer: bool = False  # every layer has its own bias (UMT5) instead of all the same (T5)
     embedding_scale: float = 1.0
     embedding_norm: bool = False  # a normalisation after the embedding (BERT, BART)
     final_norm: bool = False  # a normalisation after the last layer (pre-norm stacks)

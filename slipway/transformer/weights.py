@@ -7,7 +7,7 @@ these shapes provides a complete model.
 
     encoder.embedding.{tokens [V,D], positions [P,D], types [T,D], languages [n,D], norm.{scale,bias} [D]}
     encoder.embedding.{patch.weight [D,C,p,p], patch.bias [D], class [D]}                        images
-    encoder.relative_bias [buckets, heads]
+    encoder.relative_bias [buckets, heads], or encoder.layers.<i>.self_attention.relative_bias
     encoder.layers.<i>.self_attention.{norm.*, query.*, key.*, value.* [A,D], output.* [D,A]}
     encoder.layers.<i>.self_attention.{key_scale, value_scale} [tasks,A]                         IA3
     encoder.layers.<i>.feed_forward.{norm.*, up.* [F,D], gated.* [F,D], down.* [D,F], scale [tasks,F]}
@@ -109,10 +109,18 @@ def token_table(spec: Transformer) -> str:
     return "encoder.embedding.tokens" if spec.shared_embedding else "decoder.embedding.tokens"
 
 
+def relative_biases(name: str, stack: Stack) -> list[str]:
+    """Return the names of the arrays of relative positions: one for all layers, one per layer, or none."""
+    if stack.positions is not Positions.RELATIVE:
+        return []
+    if not stack.relative_per_layer:
+        return [f"{name}.relative_bias"]
+    return [f"{name}.layers.{layer}.self_attention.relative_bias" for layer in range(stack.layers)]
+
+
 def _stack(name: str, stack: Stack, *, own_tokens: bool, cross: bool) -> dict[str, Shape]:
     shapes = _embedding(f"{name}.embedding", stack, own_tokens=own_tokens)
-    if stack.positions is Positions.RELATIVE:
-        shapes[f"{name}.relative_bias"] = (stack.relative_buckets, stack.heads)
+    shapes |= dict.fromkeys(relative_biases(name, stack), (stack.relative_buckets, stack.heads))
     for layer in range(stack.layers):
         prefix = f"{name}.layers.{layer}"
         shapes |= _attention(f"{prefix}.self_attention", stack)

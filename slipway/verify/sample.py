@@ -6,21 +6,18 @@ Pure, except for reading the files that a warm-up sample names.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from tritonclient.grpc import model_config_pb2 as pb
 
-from slipway.core.bytes_codec import decode_bytes
+from slipway.config.samples import likely_values, sample_tensors
+from slipway.core.tensor import Tensor
 from slipway.datatypes import BY_CONFIG_NAME, DataType
 from slipway.errors import invalid
 
 VARIABLE: Final = 8  # the size used for a dimension of -1
-_SENTENCE: Final = b"The ship left the slipway and took to the water."
-# Integer inputs whose name contains one of these count or select something: zero would mean "nothing".
-_ONES: Final = ("mask", "len", "count", "num", "size")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,15 +54,7 @@ def sample_of(config: pb.ModelConfig, directory: Path | None) -> Sample:
 def _example(declared: Any, rows: int | None) -> Input:
     datatype = _datatype(declared.data_type, declared.name)
     shape = _shape([size if size > 0 else VARIABLE for size in declared.dims], rows)
-    return Input(declared.name, datatype.name, _fill(datatype, shape, declared.name))
-
-
-def _fill(datatype: DataType, shape: tuple[int, ...], name: str) -> np.ndarray:
-    if datatype.name == "BYTES":
-        return np.full(shape, _SENTENCE, dtype=np.object_)
-    if datatype.numpy.kind in "iu" and not any(word in name.lower() for word in _ONES):
-        return np.zeros(shape, dtype=datatype.numpy)  # the one id that every vocabulary has
-    return np.ones(shape, dtype=datatype.numpy)
+    return Input(declared.name, datatype.name, likely_values(datatype, shape, declared.name))
 
 
 # Warm-up samples (config field `model_warmup`)
@@ -73,42 +62,16 @@ def _fill(datatype: DataType, shape: tuple[int, ...], name: str) -> np.ndarray:
 
 def _warmup(config: pb.ModelConfig, warmup: pb.ModelWarmup, directory: Path | None) -> Sample:
     rows = 1 if config.max_batch_size > 0 else None  # a sample describes one row, however many it is run with
-    inputs = [_warmup_input(name, warmup.inputs[name], rows, directory) for name in sorted(warmup.inputs)]
-    return Sample(f"warm-up sample '{warmup.name}'", tuple(inputs), rows)
+    tensors = sample_tensors(config, warmup, directory or Path())  # without a directory, the sample names no files
+    return Sample(f"warm-up sample '{warmup.name}'", tuple(map(_input, tensors.values())), rows)
 
 
-def _warmup_input(name: str, source: Any, rows: int | None, directory: Path | None) -> Input:
-    datatype = _datatype(source.data_type, name)
-    shape = _shape(source.dims, rows)
-    kind = source.WhichOneof("input_data_type")
-    if kind == "input_data_file" and directory is not None:
-        raw = (directory / "warmup" / source.input_data_file).read_bytes()
-        return Input(name, datatype.name, _decode(raw, datatype, shape, source.input_data_file))
-    if kind == "random_data":
-        return Input(name, datatype.name, _random(datatype, shape))
-    if datatype.name == "BYTES":
-        return Input(name, datatype.name, np.full(shape, b"", dtype=np.object_))
-    return Input(name, datatype.name, np.zeros(shape, datatype.numpy))
-
-
-def _decode(raw: bytes, datatype: DataType, shape: tuple[int, ...], name: str) -> np.ndarray:
+def _input(tensor: Tensor) -> Input:
     try:
-        if datatype.name == "BYTES":
-            array = np.array(decode_bytes(raw), dtype=np.object_)
-        else:
-            array = np.frombuffer(raw, datatype.numpy)[: prod(shape)]  # a file may hold more rows
-        return array.reshape(shape)
+        return Input(tensor.name, tensor.datatype, tensor.array)
     except ValueError as error:
-        raise invalid(f"warm-up file '{name}' does not contain {datatype.name} {list(shape)}: {error}") from None
-
-
-def _random(datatype: DataType, shape: tuple[int, ...]) -> np.ndarray:
-    generator = np.random.default_rng(0)
-    if datatype.name == "BYTES":
-        return np.full(shape, generator.bytes(8).hex().encode(), dtype=np.object_)
-    if datatype.numpy.kind in "iub":
-        return generator.integers(0, 2, size=shape).astype(datatype.numpy)
-    return generator.random(size=shape).astype(datatype.numpy)
+        what = f"{tensor.datatype} {list(tensor.shape)}"
+        raise invalid(f"warm-up file of input '{tensor.name}' does not contain {what}: {error}") from None
 
 
 def _shape(dims: Any, rows: int | None) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ import re
 from typing import Final
 
 from slipway.core.large_work import LARGE
-from slipway.errors import SlipwayError, invalid
+from slipway.errors import SlipwayError, invalid, shown
 
 # Strings (with the colon that makes one a key) and braces; everything else, mostly numbers, is skipped.
 # Possessive, so that a string of escapes does not fill the matcher's memory.
@@ -91,4 +91,4 @@ def refuse_duplicate_keys(text: bytes | bytearray | memoryview) -> None:
 
 def given_twice(key: str) -> SlipwayError:
     """Return the error for a key that appears twice in an object."""
-    return invalid(f"failed to parse the request JSON buffer: the key '{key[:256]}' is given twice in one object")
+    return invalid(f"failed to parse the request JSON buffer: the key '{shown(key)}' is given twice in one object")

@@ -17,7 +17,7 @@ from msgspec import UNSET
 from slipway.core.request import InferRequest
 from slipway.core.tensor import Tensor
 from slipway.datatypes import BY_NAME
-from slipway.errors import invalid, unsupported
+from slipway.errors import invalid, shown, unsupported
 from slipway.wire.infer_document import NO_DATA, InferInput, InferOutput, check_one_source, read_document
 from slipway.wire.json_tensor import decode_tensor
 from slipway.wire.parameters import apply_parameters
@@ -115,9 +115,9 @@ def _decode(
     for entry in document.inputs:
         name = entry.name
         if name in inputs:
-            raise invalid(f"{request.log_prefix}input '{name}' already exists in request")
+            raise invalid(f"{request.log_prefix}input '{shown(name)}' already exists in request")
         if entry.datatype not in BY_NAME:
-            raise invalid(f"invalid datatype for input {name}")
+            raise invalid(f"invalid datatype for input {shown(name)}")
         parameters = entry.parameters
         if parameters is None or parameters.binary_data_size < 0 or parameters.shared_memory_region is not UNSET:
             inputs[name] = _json_input(entry)
@@ -126,7 +126,7 @@ def _decode(
         end = offset + parameters.binary_data_size
         if end > len(view):
             raise invalid(
-                f"unexpected size for input '{name}', expecting {end - len(view)} additional bytes "
+                f"unexpected size for input '{shown(name)}', expecting {end - len(view)} additional bytes "
                 f"for model '{model_name}'"
             )
         inputs[name] = Tensor(name, entry.datatype, entry.shape, raw=view[offset:end])
@@ -159,7 +159,7 @@ def _sources(entry: InferInput) -> list[str]:
 def _request_outputs(request: InferRequest, encoding: ResponseEncoding, outputs: list[InferOutput]) -> None:
     for output in outputs:
         if output.name in encoding.outputs:
-            raise invalid(f"{request.log_prefix}output '{output.name}' already exists in request")
+            raise invalid(f"{request.log_prefix}output '{shown(output.name)}' already exists in request")
         encoding.outputs[output.name] = _output_encoding(output, binary=encoding.binary)
     request.outputs = tuple(encoding.outputs)
 

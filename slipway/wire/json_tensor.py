@@ -16,7 +16,7 @@ import numpy as np
 from slipway.core.large_work import LARGE
 from slipway.core.tensor import CountedTensor, Tensor
 from slipway.datatypes import BY_NAME, DataType
-from slipway.errors import SlipwayError, internal, invalid
+from slipway.errors import SlipwayError, internal, invalid, shown
 from slipway.wire.json_strings import starts_with, wire_form
 from slipway.wire.json_text import (
     MAX_DEPTH,
@@ -24,10 +24,12 @@ from slipway.wire.json_text import (
     NON_BOOLEAN,
     NON_UNSIGNED,
     NOT_JSON,
+    as_double,
     parse,
     too_deep,
     unparsable,
 )
+from slipway.wire.nesting import is_ragged
 
 _MAX_SIZE: Final = 2**63 - 1
 _DATA_DEPTH: Final = 3  # `data` is nested in the document, the inputs array and the input
@@ -47,7 +49,8 @@ def decode_tensor(name: str, datatype: str, shape: tuple[int, ...], data: object
     """Return the tensor of a JSON `data` field (its text, or its parsed value); raise `SlipwayError` as Triton does."""
     if datatype in ("FP16", "BF16"):
         raise invalid(
-            f"receiving {datatype} data via JSON is not supported. Please use the binary data format for input {name}"
+            f"receiving {datatype} data via JSON is not supported. Please use the binary data format for input "
+            f"{shown(name)}"
         )
     row = BY_NAME[datatype]
     count = element_count(name, shape, row.size)
@@ -68,17 +71,20 @@ def decode_tensor(name: str, datatype: str, shape: tuple[int, ...], data: object
 def element_count(name: str, shape: tuple[int, ...], element_size: int) -> int:
     """Return the product of the dimensions; raise INVALID_ARG if it or the byte size exceeds 2^63 - 1."""
     if len(shape) > _MAX_DIMS:  # before the product, whose cost grows with the square of their number
-        raise invalid(f"input '{name}' has {len(shape)} dimensions, but at most {_MAX_DIMS} are supported")
+        raise invalid(f"input '{shown(name)}' has {len(shape)} dimensions, but at most {_MAX_DIMS} are supported")
     count = prod(shape)
     if count > _MAX_SIZE:
-        raise invalid(f"shape of input '{name}' causes total element count to exceed maximum size of {_MAX_SIZE}")
+        raise invalid(
+            f"shape of input '{shown(name)}' causes total element count to exceed maximum size of {_MAX_SIZE}"
+        )
     if count * element_size > _MAX_SIZE:
-        raise invalid(f"byte size overflow for input '{name}'")
+        raise invalid(f"byte size overflow for input '{shown(name)}'")
     return count
 
 
 def flatten(value: object) -> list[Any]:
-    """Return the leaves of nested lists in order; raise `SlipwayError` for a non-list or too many levels."""
+    """Return the leaves of nested lists in order; raise `SlipwayError` for a non-list, too many levels, or lists that
+    differ in length or depth."""
     if not isinstance(value, list):
         raise unparsable("data", NON_ARRAY)
     depth = _DATA_DEPTH + 1
@@ -86,7 +92,9 @@ def flatten(value: object) -> list[Any]:
         depth += 1
         if depth > MAX_DEPTH:
             raise too_deep()
-        value = [leaf for item in value for leaf in (item if isinstance(item, list) else (item,))]
+        if len({len(item) if isinstance(item, list) else -1 for item in value}) > 1:
+            raise unparsable("data", _MISMATCH)
+        value = [leaf for item in value for leaf in item]
     return value
 
 
@@ -106,7 +114,9 @@ def _from_text(text: memoryview, row: DataType, count: int) -> np.ndarray | None
         return None
     if row.name == "BYTES":
         return _from_strings(text, count) if len(text) <= LARGE else None
-    _check_depth(text)
+    brackets = _count_brackets(text)
+    if brackets > MAX_DEPTH - _DATA_DEPTH:
+        _check_depth(text)
     if 2 * count > len(text):
         return None
     array = np.empty(count, row.numpy)
@@ -121,7 +131,17 @@ def _from_text(text: memoryview, row: DataType, count: int) -> np.ndarray | None
         with np.errstate(over="ignore"):  # 1e39 as FP32 is Infinity, as in Triton
             array[filled : filled + numbers.size] = numbers
         filled += numbers.size
-    return array if filled == count else None
+    if filled != count:
+        return None
+    if brackets > 1 and is_ragged(text):
+        raise unparsable("data", _MISMATCH)
+    return array
+
+
+def _count_brackets(text: memoryview) -> int:
+    if len(text) <= _PIECE:
+        return bytes(text).count(b"[")
+    return sum(bytes(text[start : start + _PIECE]).count(b"[") for start in range(0, len(text), _PIECE))
 
 
 def _from_strings(text: memoryview, count: int) -> np.ndarray | None:
@@ -184,10 +204,6 @@ def _fits(piece: np.ndarray, row: DataType) -> bool:
 def _check_depth(text: memoryview) -> None:
     """Raise INVALID_ARG when numeric data is nested deeper than the limit."""
     allowed = MAX_DEPTH - _DATA_DEPTH
-    if len(text) <= allowed:
-        return
-    if sum(bytes(text[start : start + _PIECE]).count(b"[") for start in range(0, len(text), _PIECE)) <= allowed:
-        return
     depth = 0
     for start in range(0, len(text), _PIECE):
         codes = np.frombuffer(text[start : start + _PIECE], np.uint8)
@@ -206,7 +222,7 @@ def _from_values(values: list[Any], row: DataType, name: str) -> np.ndarray:
     elif kind == "f":
         _require(values, (int, float), "attempt to access JSON non-number as double")
         with np.errstate(over="ignore"):
-            return np.array([float(value) for value in values], np.float64).astype(row.numpy)
+            return np.array([as_double(value) for value in values], np.float64).astype(row.numpy)
     else:
         _check_integers(values, row, name)
     return np.array(values, row.numpy)
@@ -233,7 +249,7 @@ def _check_integers(values: list[Any], row: DataType, name: str) -> None:
 def _out_of_range(value: int, row: DataType, name: str) -> SlipwayError:
     limits = np.iinfo(row.numpy)
     return invalid(
-        f"Unable to parse 'data': {value} is out of range for input '{name}' of data-type {row.name}, "
+        f"Unable to parse 'data': {value} is out of range for input '{shown(name)}' of data-type {row.name}, "
         f"which ranges from {limits.min} to {limits.max}"
     )
 

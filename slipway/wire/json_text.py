@@ -17,6 +17,7 @@ from slipway.wire.duplicate_keys import refuse_duplicate_keys
 
 NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError)  # raised by msgspec for malformed or unexpected text
 MAX_DEPTH = 100
+_TOO_BIG = "Number too big to be stored in double."
 MAX_UNTYPED_BYTES = 2 << 20  # Python objects take up to 16 times the bytes of their JSON, and are made in one call
 
 
@@ -38,8 +39,8 @@ def parse(text: bytes | bytearray | memoryview) -> Any:
     except RecursionError:
         raise too_deep() from None
     except ValueError as error:
-        is_ours = not isinstance(error, (json.JSONDecodeError, UnicodeDecodeError))
-        raise malformed(str(error) if is_ours else reason) from None
+        is_number = not isinstance(error, (json.JSONDecodeError, UnicodeDecodeError))
+        raise malformed(_TOO_BIG if is_number else reason) from None
 
 
 def parse_object(body: bytes | bytearray | memoryview) -> dict[str, Any]:
@@ -47,6 +48,14 @@ def parse_object(body: bytes | bytearray | memoryview) -> dict[str, Any]:
     value = parse(body) if len(body) else {}
     refuse_duplicate_keys(body)
     return value if isinstance(value, dict) else {}
+
+
+def as_double(number: float) -> float:
+    """Return a number of a parsed document as a double; raise INTERNAL, as Triton does, if it is too big for one."""
+    try:
+        return float(number)
+    except OverflowError:
+        raise malformed(_TOO_BIG) from None
 
 
 def malformed(reason: str) -> SlipwayError:
@@ -79,5 +88,5 @@ def missing(field: str) -> str:
 def _finite(text: str) -> float:
     value = float(text)
     if math.isinf(value):
-        raise ValueError("Number too big to be stored in double.")
+        raise ValueError(text)
     return value

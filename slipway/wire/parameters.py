@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any, Final
 
 from slipway.core.request import SEQUENCE_END, SEQUENCE_START, InferRequest, Parameter
-from slipway.errors import SlipwayError, internal, invalid, unsupported
-from slipway.wire.json_text import NON_BOOLEAN, NON_OBJECT_MEMBERS, NON_STRING, NON_UNSIGNED, unparsable
+from slipway.errors import SlipwayError, internal, invalid, shown, unsupported
+from slipway.wire.json_text import NON_BOOLEAN, NON_OBJECT_MEMBERS, NON_STRING, NON_UNSIGNED, as_double, unparsable
 
 _MAX_CORRELATION_ID: Final = 128
 _RESERVED_PREFIX: Final = "triton_"
@@ -42,9 +42,9 @@ def apply_parameters(request: InferRequest, parameters: object) -> bool:
 def custom_parameter(key: str, value: Any) -> Parameter:
     """Return a custom parameter's value; raise INVALID_ARG for null, arrays and objects."""
     if isinstance(value, int) and not isinstance(value, bool) and not -(2**63) <= value < 2**63:
-        return float(value)  # as Triton: an integer of more than 64 bits is a double
+        return as_double(value)  # as Triton: an integer of more than 64 bits is a double
     if not isinstance(value, (str, int, float)):
-        raise invalid(f"parameter '{key}' has invalid type. It should be either 'int', 'bool', or 'string'.")
+        raise invalid(f"parameter '{shown(key)}' has invalid type. It should be either 'int', 'bool', or 'string'.")
     return value
 
 

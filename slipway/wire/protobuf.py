@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from tritonclient.grpc import service_pb2
 
 from slipway.core.statistics import Duration, ModelStatistics
-from slipway.errors import invalid, unsupported
+from slipway.errors import invalid, shown, unsupported
 
 _FILE_PREFIX = "file:"
 
@@ -68,10 +68,10 @@ def load_parameters(message: service_pb2.RepositoryModelLoadRequest) -> tuple[st
             config = value.string_param
         elif key.startswith(_FILE_PREFIX):
             if not value.HasField("bytes_param"):
-                raise invalid(f"invalid value type for load parameter '{key}', expected bytes_param.")
+                raise invalid(f"invalid value type for load parameter '{shown(key)}', expected bytes_param.")
             files[key.removeprefix(_FILE_PREFIX)] = value.bytes_param
         else:
-            raise invalid(f"unrecognized load parameter '{key}'.")
+            raise invalid(f"unrecognized load parameter '{shown(key)}'.")
     return config, files
 
 

@@ -20,7 +20,7 @@ from slipway.core.request import SEQUENCE_END, SEQUENCE_START, InferRequest
 from slipway.core.tensor import Raw, Tensor
 from slipway.core.version import requested_version
 from slipway.datatypes import BY_NAME
-from slipway.errors import SlipwayError, internal, invalid, unsupported
+from slipway.errors import SlipwayError, internal, invalid, shown, unsupported
 from slipway.wire.infer_request import SHARED_MEMORY_DISABLED
 from slipway.wire.protobuf_contents import split_typed_contents
 from slipway.wire.protobuf_split import split_raw_contents
@@ -132,7 +132,7 @@ def decode_request(message: service_pb2.ModelInferRequest, raws: Sequence[Raw]) 
     for tensor in message.inputs:
         name = tensor.name
         if name in inputs:
-            raise invalid(f"{request.log_prefix}input '{name}' already exists in request")
+            raise invalid(f"{request.log_prefix}input '{shown(name)}' already exists in request")
         if tensor.parameters:
             _refuse_shared_memory(tensor, has_contents=tensor.HasField("contents"), model_name=message.model_name)
         if tensor.HasField("contents"):
@@ -141,7 +141,9 @@ def decode_request(message: service_pb2.ModelInferRequest, raws: Sequence[Raw]) 
             raw = raws[used]
             used += 1
         else:
-            raise invalid(f"unable to find data for input tensor '{name}' for model '{message.model_name}' in request.")
+            raise invalid(
+                f"unable to find data for input tensor '{shown(name)}' for model '{message.model_name}' in request."
+            )
         datatype = tensor.datatype
         inputs[name] = Tensor(name, datatype if datatype in BY_NAME else "<invalid>", tuple(tensor.shape), raw=raw)
     if message.outputs:
@@ -155,14 +157,14 @@ def _typed_contents(
     if raws:
         raise invalid(
             "contents field must not be specified when using raw_input_contents for "
-            f"'{tensor.name}' for model '{model_name}'"
+            f"'{shown(tensor.name)}' for model '{model_name}'"
         )
     raw = b""
     for field_name, datatypes in _TYPED_FIELDS:
         values = getattr(tensor.contents, field_name)
         if not values:
             continue
-        where = f"unexpected explicit tensor data for input tensor '{tensor.name}' for model '{model_name}'"
+        where = f"unexpected explicit tensor data for input tensor '{shown(tensor.name)}' for model '{model_name}'"
         if raw:
             raise invalid(f"{where}, binary data was already supplied.")
         if tensor.datatype not in datatypes:
@@ -185,7 +187,7 @@ def _refuse_shared_memory(
     tensor: service_pb2.ModelInferRequest.InferInputTensor, *, has_contents: bool, model_name: str = ""
 ) -> None:
     parameters, name = tensor.parameters, tensor.name
-    where = f"parameter for tensor '{name}'"
+    where = f"parameter for tensor '{shown(name)}'"
     if "shared_memory_region" not in parameters:
         for key in ("shared_memory_byte_size", "shared_memory_offset"):
             if key in parameters:
@@ -200,7 +202,8 @@ def _refuse_shared_memory(
         raise invalid(f"'shared_memory_byte_size' must be specified along with 'shared_memory_region' {where}")
     if has_contents:
         raise invalid(
-            f"unexpected 'content' provided when using shared memory for input tensor '{name}' for model '{model_name}'"
+            f"unexpected 'content' provided when using shared memory for input tensor '{shown(name)}' for model "
+            f"'{model_name}'"
         )
     raise unsupported(SHARED_MEMORY_DISABLED)
 
@@ -242,7 +245,7 @@ def _take_parameters(decoded: DecodedRequest, message: service_pb2.ModelInferReq
 
 
 def _wrong_type(key: str, expected: str) -> SlipwayError:
-    return invalid(f"invalid value type for '{key}' parameter, expected {expected}")
+    return invalid(f"invalid value type for '{shown(key)}' parameter, expected {expected}")
 
 
 def _sequence_id(decoded: DecodedRequest, value: service_pb2.InferParameter) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import resource
 import signal
 import subprocess
@@ -21,6 +22,8 @@ from tests.kits.signals import interruptible
 
 QUICK = ("--engine", "onnxruntime", "--precision", "fp32", "--lengths", "8")
 SECONDS = 120
+STEP = re.compile(r"step \d+( of \d+)?: ")
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -39,12 +42,20 @@ def run(source: Path, repository: Path, *flags: str, **settings) -> subprocess.C
     )
 
 
+def without_steps(text: str) -> str:
+    """Return what was printed besides the progress."""
+    return "".join(line for line in text.splitlines(keepends=True) if not STEP.match(line))
+
+
 def test_a_conversion_prints_what_was_compared_and_no_library_noise(source, tmp_path):
     result = run(source, tmp_path / "models")
-    assert (result.returncode, result.stderr) == (0, "")
+    assert (result.returncode, without_steps(result.stderr)) == (0, "")
     assert "embedding, compared with transformers in FP32" in result.stdout
     assert "chosen: onnxruntime fp32: it was requested and passed the gate" in result.stdout
     assert "wrote m-tokenizer, m-model, m to" in result.stdout
+    table = result.stdout.partition("chosen: ")[0].splitlines()[1:]
+    assert "onnxruntime fp32" in table[0]
+    assert max(map(len, table)) <= 80
     report = (tmp_path / "models/m-model/report.md").read_text()
     assert "| onnxruntime fp32 | chosen |" in report
     assert f"to reproduce: `slipway convert {source} --name m" in report
@@ -109,7 +120,7 @@ def test_an_unavailable_precision_is_refused_with_the_available_ones(generator, 
     result = subprocess.run(words, capture_output=True, text=True, check=False, timeout=SECONDS)
     assert result.returncode == 1
     assert message in result.stderr
-    assert len(result.stderr.splitlines()) == 1
+    assert len(without_steps(result.stderr).splitlines()) == 1
     assert not (tmp_path / "models").exists()
 
 
@@ -128,7 +139,83 @@ def test_a_terminal_sees_the_steps_and_a_clean_line_at_the_end(source, tmp_path)
     finally:
         os.close(controller)
     assert b"verifying onnxruntime fp32" in seen or b"reading" in seen
+    assert b"\n" not in seen
     assert seen.endswith(b"\r\x1b[K")
+
+
+def test_without_a_terminal_each_step_is_a_line_with_its_place_in_the_whole(source, tmp_path):
+    result = run(source, tmp_path / "models")
+    steps = result.stderr.splitlines()
+    assert steps[0] == f"step 1: reading {source}"
+    assert steps[1] == "step 2 of 4: running the reference"
+    assert "step 3 of 4: verifying onnxruntime fp32" in steps
+    assert steps[-1].startswith("step 4 of 4: writing")
+
+
+NOISE = """
+import os, subprocess, sys, warnings
+from slipway.cli.main import main
+from slipway.convert.encoders import flow
+
+def noisy(original):
+    def expectations(subject):
+        print("a library prints")
+        print("a library complains", file=sys.stderr)
+        warnings.warn("a library warns", UserWarning, stacklevel=1)
+        os.write(1, b"native code prints\\n")
+        os.write(2, b"native code complains\\n")
+        subprocess.run([sys.executable, "-c", "print('a child prints')"])
+        {end}
+        return original(subject)
+    return expectations
+
+flow.expectations = noisy(flow.expectations)
+sys.exit(main(sys.argv[1:]))
+"""
+NOISES = ("a library prints", "a library complains", "native code prints", "native code complains", "a child prints")
+
+
+def run_noisily(source, tmp_path, *flags, end=""):
+    words = ["convert", str(source), "--name", "m", "--repository", str(tmp_path / "models"), *QUICK, *flags]
+    program = [sys.executable, "-c", NOISE.format(end=end), *words]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(program, capture_output=True, text=True, check=False, timeout=SECONDS, env=environment)
+
+
+def test_what_libraries_print_is_kept_back(source, tmp_path):
+    result = run_noisily(source, tmp_path)
+    assert (result.returncode, without_steps(result.stderr)) == (0, "")
+    assert not [noise for noise in (*NOISES, "a library warns") if noise in result.stdout]
+    assert result.stdout.startswith(f"{source}: embedding")
+
+
+def test_verbose_shows_what_libraries_print(source, tmp_path):
+    result = run_noisily(source, tmp_path, "--verbose")
+    assert result.returncode == 0
+    printed = result.stdout + result.stderr
+    assert [noise for noise in (*NOISES, "a library warns") if noise not in printed] == []
+    assert "step 3 of 4: verifying onnxruntime fp32\n" in result.stderr
+
+
+def test_an_unexpected_error_shows_what_was_kept_back(source, tmp_path):
+    result = run_noisily(source, tmp_path, end="raise RuntimeError('a fault of ours')")
+    assert result.returncode == 1
+    assert [noise for noise in NOISES if noise not in result.stderr] == []
+    assert result.stderr.endswith("RuntimeError: a fault of ours\n")
+    assert result.stdout == ""
+
+
+def test_a_crash_of_native_code_shows_where_it_happened(source, tmp_path):
+    result = run_noisily(source, tmp_path, end="os.abort()")
+    assert result.returncode == -signal.SIGABRT
+    assert "Fatal Python error: Aborted" in result.stderr
+    assert "in expectations" in result.stderr
+
+
+def test_a_mistake_of_the_user_is_one_line_even_if_libraries_printed(source, tmp_path):
+    end = "from slipway.errors import invalid; raise invalid('no such thing')"
+    result = run_noisily(source, tmp_path, end=end)
+    assert (result.returncode, without_steps(result.stderr)) == (1, "error: no such thing\n")
 
 
 @pytest.mark.parametrize("interrupt", [signal.SIGTERM, signal.SIGINT])
@@ -154,8 +241,8 @@ def test_a_full_disk_is_named_and_nothing_is_half_written(source, tmp_path):
 
     result = run(source, tmp_path / "models", preexec_fn=no_room)
     assert result.returncode == 1
-    assert result.stderr.startswith("error: ")
-    assert len(result.stderr.splitlines()) == 1
+    assert without_steps(result.stderr).startswith("error: ")
+    assert len(without_steps(result.stderr).splitlines()) == 1
     assert "large" in result.stderr or "write" in result.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["source"]
 
@@ -173,7 +260,33 @@ def test_a_hub_id_that_cannot_be_fetched_says_so(tmp_path):
     assert result.returncode == 1
     expected = "'some-owner/some-model' is not a local file or directory, and fetching it from the model hub failed"
     assert expected in result.stderr
-    assert len(result.stderr.splitlines()) == 1
+    assert len(without_steps(result.stderr).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "source", ["some-owner/some-model", "gpt2", "encoder", "generator", "model.onnx", "model.pt", "model.pt2"]
+)
+def test_without_the_extra_every_source_is_one_line_that_names_the_command(tmp_path, source):
+    for directory, kind in (("encoder", "bert"), ("generator", "t5")):
+        (tmp_path / directory).mkdir()
+        (tmp_path / directory / "config.json").write_text(json.dumps({"model_type": kind}))
+    for file in ("model.onnx", "model.pt", "model.pt2"):
+        (tmp_path / file).touch()
+    hidden = "torch transformers onnx safetensors huggingface_hub openvino nncf ctranslate2".split()
+    program = f"import sys; sys.modules.update(dict.fromkeys({hidden}))\nfrom slipway.cli.main import main\n"
+    program += f"sys.exit(main(['convert', {source!r}, '--name', 'm', '--repository', 'models']))"
+    result = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"},
+    )
+    assert (result.returncode, result.stdout) == (1, "")
+    assert without_steps(result.stderr).startswith("error: conversion needs torch, transformers, ")
+    assert 'pip install "slipway-serving[convert' in result.stderr
+    assert len(without_steps(result.stderr).splitlines()) == 1
 
 
 @pytest.mark.parametrize(
@@ -189,5 +302,5 @@ def test_options_that_cannot_be_honoured_end_with_one_line_and_exit_code_1(sourc
     result = run(source, tmp_path / "models", *flags)
     assert result.returncode == 1
     assert message in result.stderr
-    assert len(result.stderr.splitlines()) == 1
+    assert len(without_steps(result.stderr).splitlines()) == 1
     assert not (tmp_path / "models").exists()

@@ -51,6 +51,18 @@ def test_tensors_are_given_as_json_by_name(capsys, connection):
     assert capsys.readouterr().out == "OUTPUT0 [1x2] 1 2.5\n"
 
 
+def test_as_many_numbers_are_printed_as_fit_the_terminal(capsys, connection, monkeypatch):
+    inputs = ["--inputs", json.dumps({"INPUT0": [[-1 / number for number in range(3, 30)]]})]
+    for columns, shown in (("80", 5), ("200", 8)):
+        monkeypatch.setenv("COLUMNS", columns)
+        assert main(["infer", "numbers", *inputs, *connection]) == 0
+        [line] = capsys.readouterr().out.splitlines()
+        assert line.startswith("OUTPUT0 [1x27] -0.333333 -0.25 -0.2 ")
+        assert line.endswith(" ...")
+        assert len(line) <= int(columns)
+        assert line.count(" -0.") >= shown
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

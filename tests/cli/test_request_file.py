@@ -108,3 +108,15 @@ def test_a_stream_prints_the_tokens_so_far_and_must_grow_by_one(server, tmp_path
     assert "the stream went from 1 to 3 tokens, expected one more" in capsys.readouterr().err
     assert main(["infer", "--request", str(file), "--protocol", "http"]) == 1
     assert "streaming needs protocol grpc" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("url", ["http", "nowhere"])
+def test_a_stream_without_a_server_is_one_line(server, tmp_path, capsys, url):
+    file = tmp_path / "request.json"
+    address = "127.0.0.1:1" if url == "nowhere" else server.http
+    tensor = {"name": "input_ids", "data": [[0]], "dtype": "uint32"}
+    config = {"protocol": "grpc", "url": address, "model_name": "stream", "stream_api": True}
+    file.write_text(json.dumps({"config": config, "request": [tensor]}))
+    assert main(["infer", "--request", str(file)]) == 1
+    expected = "no server answers at 127.0.0.1:1" if url == "nowhere" else f"{address} speaks HTTP, not gRPC: "
+    assert capsys.readouterr().err.startswith(f"error: {expected}")

@@ -50,6 +50,8 @@ def test_every_flag_of_tritonserver_is_known_once():
     assert set(known) - set(TRITON) == {
         "grpc-engine",
         "drain-delay-secs",
+        "http-allowed-hosts",
+        "allow-model-upload",
         "grpc-max-message-bytes",
         "max-buffered-bytes",
     }
@@ -107,6 +109,11 @@ def test_models_to_load_add_up():
     assert options.load_model == ("a", "b")
 
 
+def test_allowed_hosts_add_up():
+    options = parse_options(["models", "--http-allowed-hosts=A.example, .b.example", "--http-allowed-hosts", "*"])
+    assert options.http_allowed_hosts == ("a.example", ".b.example", "*")
+
+
 def test_backend_settings_are_kept_by_backend_and_those_of_all_under_the_empty_name():
     words = ["python,shm=a=b", "python,x=", "onnxruntime,x=1", "default-max-batch-size=8"]
     options = parse_options(["models", *(f"--backend-config={word}" for word in words)])
@@ -143,6 +150,9 @@ def test_backend_settings_are_kept_by_backend_and_those_of_all_under_the_empty_n
         ("--load-model=x", "Use of '--load-model' requires setting '--model-control-mode=explicit' as well."),
         ("--http-max-input-size=0", "--http-max-input-size must be greater than 0."),
         ("--repository-poll-secs=0", "out of bound"),
+        ("--http-allowed-hosts=http://a", "expected names of hosts without scheme, port and path, separated by commas"),
+        ("--http-allowed-hosts=a:80", "Got a:80"),
+        ("--http-allowed-hosts=", "expected names of hosts"),
     ],
 )
 def test_a_mistake_is_named(given, message):

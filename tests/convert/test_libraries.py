@@ -56,7 +56,7 @@ def test_a_module_that_fails_says_why_and_not_where(tmp_path):
     modules.script(tmp_path, modules.SimpleNet())
     options = ConvertOptions("m", tmp_path / "models", inputs=("x:FP32:-1,3",))
     with pytest.raises(SlipwayError, match="mat1 and mat2 shapes cannot be multiplied"):
-        open_source(tmp_path / "1" / "model.pt", "model.pt", options)
+        open_source(tmp_path / "1" / "model.pt", options)
 
 
 def test_an_onnx_file_is_not_advised_to_ask_for_torch(tmp_path):

@@ -194,7 +194,7 @@ def test_a_load_whose_client_goes_away_is_finished(tmp_path):
         ("", Code.INVALID_ARG, "Model name cannot be empty. Please enter a valid name to deploy."),
         ("..", Code.INVALID_ARG, "invalid model name '..', model name must not contain path traversal characters"),
         ("absent", Code.INTERNAL, "failed to load 'absent', failed to poll from model repository"),
-        ("x" * 300, Code.INTERNAL, f"failed to load '{'x' * 300}', failed to poll from model repository"),
+        ("x" * 300, Code.INTERNAL, f"failed to load '{'x' * 256}...', failed to poll from model repository"),
         ("misnamed", Code.INTERNAL, "failed to load 'misnamed', failed to poll from model repository"),
         ("unreadable", Code.INTERNAL, "failed to load 'unreadable', failed to poll from model repository"),
         (

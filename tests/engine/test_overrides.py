@@ -63,7 +63,7 @@ def test_files_replace_the_models_directory_until_the_repository_copy_is_loaded(
     config = json.dumps({"backend": "onnxruntime"})
 
     async def scenario():
-        async with explicit(repository, load_model=("m",)) as engine:
+        async with explicit(repository, load_model=("m",), allow_model_upload=True) as engine:
             await engine.load_model("m", config, files)
             assert engine.model_metadata("m", "").versions == ("7",)
             assert await answer(engine, "m") == [6.0, 7.0]
@@ -82,7 +82,7 @@ def test_a_model_may_come_entirely_with_the_request_and_leaves_no_file_behind(tm
     config = json.dumps({"backend": "onnxruntime"})
 
     async def scenario():
-        async with explicit(tmp_path / "repository") as engine:
+        async with explicit(tmp_path / "repository", allow_model_upload=True) as engine:
             await engine.load_model("fresh", config, files)
             assert rows(engine, "fresh") == ["1 READY"]
             with refused(Code.INTERNAL, "failed to load 'fresh', failed to poll from model repository"):
@@ -101,6 +101,22 @@ def test_a_model_may_come_entirely_with_the_request_and_leaves_no_file_behind(tm
 
     run(scenario)
     assert list((tmp_path / "temporary").iterdir()) == []
+
+
+def test_a_client_may_not_send_files_unless_the_server_allows_it_and_the_reason_is_in_the_log(tmp_path, caplog):
+    adder(tmp_path, "m", [1])
+    files = {"1/model.onnx": b"anything"}
+
+    async def scenario():
+        async with explicit(tmp_path, load_model=("m",)) as engine:
+            for name in ("m", "fresh"):
+                with refused(Code.INTERNAL, f"failed to load '{name}', failed to poll from model repository"):
+                    await engine.load_model(name, json.dumps({"backend": "onnxruntime"}), files)
+            assert await answer(engine, "m") == [2.0, 3.0]
+            assert rows(engine, "fresh") == []
+
+    run(scenario)
+    assert "failed to poll model 'm': loading files that clients send needs --allow-model-upload" in caplog.text
 
 
 def test_a_custom_config_stands_in_for_the_models_own(tmp_path):

@@ -34,7 +34,7 @@ FAMILY_SIZES = {
     "eurobert": {**SIZES, "mask_token_id": 4},
     "fnet": {name: size for name, size in SIZES.items() if name != "num_attention_heads"},
     "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_inner": 64},
-    "longformer": {**SIZES, "attention_window": [4, 8]},
+    "longformer": {**SIZES, "attention_window": [4, 8], "sep_token_id": 3},
     "mbart": _TO_TEXT,
     "mobilebert": {
         **SIZES,
@@ -63,8 +63,8 @@ HEADS = {
 }
 
 
-def write_tokenizer(directory: Path, *, token_types: bool = True) -> int:
-    """Write a BERT tokenizer over `WORDS` and return its vocabulary size."""
+def write_tokenizer(directory: Path, *, token_types: bool = True, separators: int = 2) -> int:
+    """Write a BERT tokenizer over `WORDS` and return its vocabulary size; RoBERTa has 3 `separators` around a pair."""
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
@@ -72,7 +72,12 @@ def write_tokenizer(directory: Path, *, token_types: bool = True) -> int:
     tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    between = " ".join(["[SEP]"] * (separators - 1))
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair=f"[CLS] $A {between} $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
+    )
     fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token="[PAD]",
@@ -96,7 +101,9 @@ def write_checkpoint(directory: Path, model_type: str = "bert", head: str = "Mod
     directory.mkdir(parents=True, exist_ok=True)
     config = transformers.CONFIG_MAPPING[model_type](
         **{
-            "vocab_size": write_tokenizer(directory, token_types=model_type in TOKEN_TYPES),
+            "vocab_size": write_tokenizer(
+                directory, token_types=model_type in TOKEN_TYPES, separators=3 if model_type == "longformer" else 2
+            ),
             "max_position_embeddings": LENGTH + 1,  # families that count positions from the padding id need one more
             "pad_token_id": 0,
             "bos_token_id": 2,
@@ -109,9 +116,10 @@ def write_checkpoint(directory: Path, model_type: str = "bert", head: str = "Mod
     if head == "Model" and model_type in own:
         model = getattr(transformers, own[model_type])(config).eval()
     else:
-        model = (
-            getattr(transformers, f"Auto{head}" if head == "Model" else f"AutoModel{head}").from_config(config).eval()
-        )
+        kind = f"Auto{head}" if head == "Model" else f"AutoModel{head}"
+        if (model_type, head) == ("layoutlm", "ForQuestionAnswering"):
+            kind = "AutoModelForDocumentQuestionAnswering"
+        model = getattr(transformers, kind).from_config(config).eval()
     # Random initialisation leaves tiny differences between tokens; larger weights make mistakes visible.
     with torch.no_grad():
         for parameter in model.parameters():

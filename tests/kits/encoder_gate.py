@@ -53,7 +53,7 @@ def one_thread() -> Iterator[None]:
 def gate(source: Path, work: Path, **changes: Any) -> Gated:
     """Open, export and judge a directory, in FP32; raise `SlipwayError` as a conversion would."""
     with quiet_libraries(), one_thread():
-        opened = open_source(source, str(source), ConvertOptions("m", work, **changes))
+        opened = open_source(source, ConvertOptions("m", work, **changes))
         work.mkdir(parents=True, exist_ok=True)
         opened.subject.export_onnx(work / "model.onnx")
         settings = onnxruntime.SessionOptions()

@@ -69,10 +69,14 @@ def write_generator(directory: Path, family: str, **changes: Any) -> Path:
         end = {"bos_token_id": size - 1, "eos_token_id": size - 1}
         settings = {"vocab_size": size, "n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 96, **end}
         model = hf.GPT2LMHeadModel(hf.GPT2Config(**settings | changes))
-    elif family == "t5":
+    elif family in ("t5", "umt5"):
         size = unigram_tokenizer(directory, model_max_length=48)
         settings = {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 2, "num_heads": 2, "decoder_start_token_id": 0}
-        model = hf.T5ForConditionalGeneration(hf.T5Config(vocab_size=size, **settings | changes))
+        network, config = {
+            "t5": (hf.T5ForConditionalGeneration, hf.T5Config),
+            "umt5": (hf.UMT5ForConditionalGeneration, hf.UMT5Config),
+        }[family]
+        model = network(config(vocab_size=size, **settings | changes))
     else:
         size = unigram_tokenizer(directory, model_max_length=48)
         ids = {"pad_token_id": 0, "eos_token_id": 1, "bos_token_id": 1, "decoder_start_token_id": 0}
@@ -83,7 +87,7 @@ def write_generator(directory: Path, family: str, **changes: Any) -> Path:
     model.eval()
     with torch.no_grad():  # weights larger than a random start's give texts of many tokens and visible differences
         for name, parameter in model.named_parameters():
-            if parameter.ndim > 1 and parameter.requires_grad and "relative" not in name:
+            if parameter.ndim > 1 and parameter.requires_grad and ("relative" not in name or family == "umt5"):
                 parameter.normal_(0, 0.4)
     model.save_pretrained(directory)
     return directory

@@ -45,6 +45,7 @@ FAMILIES: dict[str, tuple[Any, Any, dict[str, Any]]] = {
         T5 | {"num_layers": 2, "feed_forward_proj": "gated-gelu", "tie_word_embeddings": False},
     ),
     "mt5": (hf.MT5ForConditionalGeneration, hf.MT5Config, T5 | {"num_layers": 2}),
+    "umt5": (hf.UMT5ForConditionalGeneration, hf.UMT5Config, T5 | {"num_layers": 2, "num_decoder_layers": 3}),
     "bart": (hf.BartForConditionalGeneration, hf.BartConfig, BART),
     "mbart": (hf.MBartForConditionalGeneration, hf.MBartConfig, BART | {"scale_embedding": True}),
     "marian": (hf.MarianMTModel, hf.MarianConfig, MARIAN),

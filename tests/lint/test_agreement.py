@@ -70,6 +70,8 @@ MORE = {
     "unknown backend, no file": lambda repository: model(repository, f'backend: "tensorflow"\n{IO}'),
     "onnx, bad execution mode": onnx(parameter("execution_mode", "7")),
     "onnx, threads that are not a number": onnx(parameter("intra_op_thread_count", "many")),
+    "onnx, shapes to prepare": onnx(parameter("PREPARED_TOKENS", "64")),
+    "onnx, shapes to prepare that are not a number": onnx(parameter("PREPARED_TOKENS", "all")),
     "onnx, GPU memory": onnx(parameter("gpu_mem_limit", "1")),
     "onnx, accelerator of GPUs": onnx(ACCELERATORS.format('gpu_execution_accelerator [ { name: "t" } ]')),
     "onnx, unknown accelerator": onnx(ACCELERATORS.format('cpu_execution_accelerator [ { name: "t" } ]')),

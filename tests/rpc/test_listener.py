@@ -6,7 +6,6 @@ import asyncio
 import logging
 import queue
 import socket
-import subprocess
 
 import grpc
 import numpy as np
@@ -19,6 +18,7 @@ from slipway.errors import SlipwayError
 from slipway.rpc import listener as listener_module
 from slipway.rpc.listener import GrpcListener, choose_engine
 from slipway.rpc.options import GrpcOptions
+from tests.kits.certificates import write_certificates
 from tests.kits.memory_dataplane import echo
 from tests.rpc.conftest import serving
 from tests.rpc.models import dataplane
@@ -173,19 +173,7 @@ def test_stop_gives_up_on_what_is_not_answered_within_the_grace(engine):
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory):
     """A certificate authority, a server certificate for localhost and a client certificate."""
-    folder = tmp_path_factory.mktemp("tls")
-
-    def openssl(*arguments):
-        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
-
-    new_key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
-    openssl("req", "-x509", *new_key, "-keyout", "ca.key", "-out", "ca.pem", "-days", "1", "-subj", "/CN=test-ca")
-    (folder / "names").write_text("subjectAltName=DNS:localhost")
-    for name, subject in (("server", "/CN=localhost"), ("client", "/CN=client")):
-        openssl("req", *new_key, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", subject)
-        signing = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "1", "-extfile", "names")
-        openssl("x509", "-req", "-in", f"{name}.csr", "-out", f"{name}.pem", *signing)
-    return folder
+    return write_certificates(tmp_path_factory.mktemp("tls"))
 
 
 def tls_options(certificates, **more):

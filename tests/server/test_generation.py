@@ -20,7 +20,7 @@ from slipway.convert.conversion import convert
 from slipway.convert.options import ConvertOptions
 from tests.kits.generators import LINES, write_generator
 
-FAMILIES = ("t5", "gpt2", "marian")
+FAMILIES = ("t5", "gpt2", "marian", "umt5")
 TEXTS = (*LINES, "the cat", "café 東京")
 NEW = 12
 UINT32 = ("max_output_len", "min_length", "beam_width", "runtime_top_k", "num_return_sequences")
@@ -37,7 +37,7 @@ def client(sources, tmp_path_factory) -> Iterator[tritonclient.grpc.InferenceSer
     """A client of a server with all of them."""
     repository = tmp_path_factory.mktemp("generation")
     for name, source in sources.items():
-        engine = "torch" if name == "marian" else "ctranslate2"
+        engine = "torch" if name in ("marian", "umt5") else "ctranslate2"
         convert(source, ConvertOptions(name, repository, engine, precision="fp32"))
     with running_server(repository) as server, tritonclient.grpc.InferenceServerClient(server.grpc) as connected:
         yield connected
@@ -133,10 +133,11 @@ def test_no_piece_of_a_stream_ends_within_a_character(client):
         assert not any(piece.endswith("\N{REPLACEMENT CHARACTER}") for piece in pieces[:-1])
 
 
-def test_beam_search_is_that_of_transformers(client, references):
+@pytest.mark.parametrize("name", ["t5", "umt5"])
+def test_beam_search_is_that_of_transformers(client, references, name):
     for text in TEXTS[:3]:
-        found = ask(client, "t5", [text], max_output_len=[NEW], beam_width=[4], num_return_sequences=[2])
-        assert found == [expected(references, "t5", text, num_beams=4, num_return_sequences=2)]
+        found = ask(client, name, [text], max_output_len=[NEW], beam_width=[4], num_return_sequences=[2])
+        assert found == [expected(references, name, text, num_beams=4, num_return_sequences=2)]
 
 
 def test_rows_of_one_request_have_arguments_of_their_own(client):

@@ -125,7 +125,7 @@ def test_reserved_parameters_go_to_their_fields_and_others_stay():
         ("[NaN, 1]", [float("nan"), 1.0]),
         ("[Infinity, -Infinity]", [float("inf"), float("-inf")]),
         ("[1e39, -0]", [float("inf"), 0.0]),
-        ("[[1], [], [2]]", [1.0, 2.0]),
+        ("[[[1], [2]]]", [1.0, 2.0]),
         (" [ 1 ,\n2.5e0 ] ", [1.0, 2.5]),
         ("[123456789012345678901234567890, 1]", [1.2345679e29, 1.0]),
     ],

@@ -103,6 +103,7 @@ class LoadedOpenVinoModel(StackedModel):
 
     def __init__(self, context: ModelContext, compilation: Compilation, binding: Binding) -> None:
         alone = instance_count(context.config) == 1
+        self.compiles_shapes = not binding.fixed.rows
         super().__init__(context, lambda _: RequestRunner(compilation, binding, alone=alone).run)
 
 

@@ -30,6 +30,7 @@ FAMILIES: Final[dict[str, Callable[[HuggingFaceSettings, StoredArrays], Checkpoi
     "mt5": read_t5,
     "pegasus": read_bart,
     "t5": read_t5,
+    "umt5": read_t5,
     "vit": read_vit,
 }
 

@@ -1,4 +1,7 @@
-"""T5, mT5, Flan-T5 and T5 v1.1: RMS norms before each block, relative positions, no biases, unscaled attention."""
+"""T5, mT5, UMT5, Flan-T5 and T5 v1.1: RMS norms before each block, relative positions, no biases, unscaled attention.
+
+All layers of a stack share one table of relative positions, except in UMT5, where every layer has its own.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from slipway.checkpoints.huggingface.table import (
 )
 from slipway.errors import invalid
 from slipway.transformer.spec import Norm, Positions, Stack, Transformer
+from slipway.transformer.weights import relative_biases
 
 # If all are tied, any of them may be the one that was saved.
 _TOKENS = ("shared.weight", "encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "lm_head.weight")
@@ -26,7 +30,8 @@ _GATED = {"up": "wi_0", "gated": "wi_1", "down": "wo"}
 def read_t5(settings: HuggingFaceSettings, stored: StoredArrays) -> CheckpointMapping:
     """Return the architecture and table of a T5 checkpoint; a T5EncoderModel has no decoder."""
     encoder_layers, heads = settings.sizes("num_layers", "num_heads")
-    kind, _, gated_by = str(settings.config.get("feed_forward_proj") or "relu").partition("-")
+    default = "relu" if settings.model_type == "t5" else "gated-gelu"
+    kind, _, gated_by = str(settings.config.get("feed_forward_proj") or default).partition("-")
     if gated_by and kind != "gated":
         raise invalid(f"{settings.path}: feed_forward_proj '{kind}-{gated_by}' is not 'gated-' plus an activation")
     # "gated-gelu" has always meant the tanh approximation.
@@ -49,6 +54,7 @@ def read_t5(settings: HuggingFaceSettings, stored: StoredArrays) -> CheckpointMa
         positions=Positions.RELATIVE,
         relative_buckets=settings.size("relative_attention_num_buckets", 32),
         relative_max_distance=settings.size("relative_attention_max_distance", 128),
+        relative_per_layer=settings.model_type == "umt5",
         final_norm=True,
     )
     encoder_only = settings.architecture.endswith("EncoderModel")
@@ -85,12 +91,12 @@ def _decoder(encoder: Stack, layers: int) -> Stack:
 
 
 def _scales(settings: HuggingFaceSettings) -> bool:
-    """Return whether hidden states are scaled before the head: in the first T5, but not in v1.1 and mT5.
+    """Return whether hidden states are scaled before the head: in the first T5, but not in v1.1, mT5 and UMT5.
 
     Before transformers 5 `tie_word_embeddings` distinguished them; since then it is always true, and another key does.
     """
     tied = settings.flag("tie_word_embeddings", default=True)
-    return settings.model_type == "t5" and settings.flag("scale_decoder_outputs", default=tied)
+    return settings.model_type != "mt5" and settings.flag("scale_decoder_outputs", default=tied)
 
 
 def _table(spec: Transformer, tokens: tuple[str, ...]) -> Table:
@@ -98,8 +104,9 @@ def _table(spec: Transformer, tokens: tuple[str, ...]) -> Table:
     for name, stack in (("encoder", spec.encoder), ("decoder", spec.decoder)):
         if stack is None:
             continue
-        bias = f"{name}.block.0.layer.0.SelfAttention.relative_attention_bias.weight"
-        table[f"{name}.relative_bias"] = ArraySource((bias,))
+        for layer, bias in enumerate(relative_biases(name, stack)):
+            stored = f"{name}.block.{layer}.layer.0.SelfAttention.relative_attention_bias.weight"
+            table[bias] = ArraySource((stored,))
         table |= norm(f"{name}.final_norm", f"{name}.final_layer_norm", bias=False)
         for layer in range(stack.layers):
             table |= _layer(f"{name}.layers.{layer}", f"{name}.block.{layer}.layer", stack, cross=name == "decoder")

@@ -111,6 +111,8 @@ def _t5_problems(stack: Stack, base: str) -> Iterator[str]:
     relative = (stack.positions, stack.relative_buckets, stack.relative_max_distance)
     if relative != (Positions.RELATIVE, T5_BUCKETS, T5_MAX_DISTANCE):
         yield f"positions are not relative in {T5_BUCKETS} buckets up to a distance of {T5_MAX_DISTANCE}"
+    if stack.relative_per_layer:
+        yield "every layer has its own relative positions"
     if stack.attention_bias or stack.feed_forward_bias:
         yield "T5 must not have biases"
     if base == "T5" and stack.activation is not Activation.RELU:

@@ -46,8 +46,12 @@ def load_network(source: EncoderSource) -> LoadedNetwork:
 
 
 def _auto_class(source: EncoderSource) -> str:
-    bare = source.task in (Task.EMBEDDING, Task.HIDDEN_STATES)
-    return source.family.encoder_class if bare and source.family.encoder_class else TASKS[source.task].auto_class
+    own = ""
+    if source.task in (Task.EMBEDDING, Task.HIDDEN_STATES):
+        own = source.family.encoder_class
+    elif source.task is Task.QUESTIONS:
+        own = source.family.questions.auto_class
+    return own or TASKS[source.task].auto_class
 
 
 def _has_safetensors(directory: Path) -> bool | None:

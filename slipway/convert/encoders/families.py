@@ -14,6 +14,18 @@ from slipway.errors import SlipwayError, invalid
 
 
 @dataclass(frozen=True, slots=True)
+class QuestionHead:
+    """The properties of a family's question-answering head that differ.
+
+    transformers requires exactly `separators` separator tokens in each pair of texts; `note` is like a family's.
+    """
+
+    auto_class: str = ""  # if it is not AutoModelForQuestionAnswering
+    separators: int = 0
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class EncoderFamily:
     """The properties that differ between encoders, by `model_type`.
 
@@ -31,7 +43,8 @@ class EncoderFamily:
     form: str = ""
     ends: bool = False  # labels are read at the last end-of-text token, which every text must have
     pads_by_id: bool = False  # labels are read at the last token that is not the padding id
-    without: tuple[Task, ...] = ()  # heads that need more than text, or more than a trace can express
+    without: tuple[Task, ...] = ()  # tasks that its networks cannot do
+    questions: QuestionHead = QuestionHead()
     note: str = ""
 
 
@@ -51,7 +64,10 @@ FAMILIES: Final[dict[str, EncoderFamily]] = {
     "bert": EncoderFamily(),
     "big_bird": EncoderFamily(
         form="full attention",
-        without=(Task.QUESTIONS,),
+        questions=QuestionHead(
+            note="the logits of the question's tokens are those of the network; transformers lowers them by 1,000,000, "
+            "so that no answer contains them, and the answers of the served model never do"
+        ),
         note="BigBird uses random sparse attention for texts of more than {longest} tokens, and full attention for "
         "shorter ones; the converted model truncates texts to {longest} tokens",
     ),
@@ -65,13 +81,11 @@ FAMILIES: Final[dict[str, EncoderFamily]] = {
     "gpt2": EncoderFamily(token_types=False, pads_by_id=True, without=_NO_ENCODER),
     "gte": EncoderFamily(padding=1),
     "layoutlm": EncoderFamily(
-        without=(Task.QUESTIONS,),
+        questions=QuestionHead("AutoModelForDocumentQuestionAnswering"),
         note="LayoutLM runs without positions on a page: the box of every token is (0, 0, 0, 0), the default of "
         "transformers",
     ),
-    "longformer": EncoderFamily(
-        token_types=False, offset_positions=True, padding=1, form="banded attention", without=(Task.QUESTIONS,)
-    ),
+    "longformer": replace(_FAIRSEQ, form="banded attention", questions=QuestionHead(separators=3)),
     "mbart": _TO_TEXT,
     "mobilebert": EncoderFamily(form="nothing beyond"),
     "modernbert": _PLAIN,
@@ -86,7 +100,7 @@ FAMILIES: Final[dict[str, EncoderFamily]] = {
     "xlm-roberta": _FAIRSEQ,
 }
 # The model types that generation/source.py reads.
-GENERATING: Final = ("bart", "gpt2", "m2m_100", "marian", "mbart", "mt5", "pegasus", "t5")
+GENERATING: Final = ("bart", "gpt2", "m2m_100", "marian", "mbart", "mt5", "pegasus", "t5", "umt5")
 
 # The task that a head was trained for, by suffix of the architecture's name.
 HEADS: Final = {

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
@@ -56,9 +55,9 @@ def open_encoders(path: Path, origin: str, options: ConvertOptions, progress: Pr
     """Yield the flow of a source, with the libraries silenced; raise `SlipwayError` if it cannot be converted."""
     variants, skipped = choose_variants(options)
     require_libraries(_LIBRARIES, "convert")
-    with quiet_libraries():
+    with quiet_libraries(verbose=options.verbose):
         progress(f"reading {origin}")
-        source = open_source(path, origin, options)
+        source = open_source(path, options)
         kind = PROGRAM if isinstance(source.subject, Program) else source.task
         variants, skipped = choose_variants(options, kind=kind)
         report = ConversionReport(
@@ -74,11 +73,6 @@ def open_encoders(path: Path, origin: str, options: ConvertOptions, progress: Pr
             skipped=skipped,
             notes=[*source.notes, *_notes(source.subject.interface, is_sampled=options.sample is not None)],
         )
-        if kind == PROGRAM and find_spec("onnxscript") is None:
-            report.notes.append(
-                "without the package onnxscript a torch.export program can only be traced to ONNX, which may fix its "
-                "sizes: pip install onnxscript"
-            )
         yield EncoderFlow(source, options, variants, report, progress)
 
 

@@ -32,7 +32,25 @@ def _banded(network: Any) -> Ask:
     for layer in model.encoder.layer:
         attention = layer.attention.self
         attention.forward = MethodType(_banded_attention, attention)
-    return lambda inputs: network(**inputs)
+    if not hasattr(network, "qa_outputs"):
+        return lambda inputs: network(**inputs)
+
+    def ask(inputs: Inputs) -> Any:  # the tokens of a question are global; transformers finds them in the whole batch
+        question = _place(inputs["input_ids"]) < _question_ends(network, inputs["input_ids"])
+        return network(**inputs, global_attention_mask=question.to(inputs["input_ids"].dtype))
+
+    return ask
+
+
+def _place(ids: Any) -> Any:
+    import torch
+
+    return torch.arange(ids.shape[1], device=ids.device)[None]
+
+
+def _question_ends(network: Any, ids: Any) -> Any:
+    """Return the place of each row's first separator, [rows, 1]."""
+    return (ids == network.config.sep_token_id).int().argmax(-1, keepdim=True)
 
 
 def _unpadded(
@@ -157,15 +175,26 @@ def _nothing_beyond(network: Any) -> Ask:
     return ask
 
 
-def _as_it_is(network: Any) -> Ask:
+def _full(network: Any) -> Ask:
     """BigBird is loaded with full attention, which transformers uses for texts of these lengths."""
-    return lambda inputs: network(**inputs)
+    return lambda inputs: network(**completed(network, inputs))
+
+
+def completed(network: Any, inputs: Inputs) -> Inputs:
+    """Return the inputs of a network with those that transformers makes from them, for the networks whose outputs would
+    otherwise hide differences: BigBird answers questions with logits that are lowered by a million."""
+    if not hasattr(network, "qa_classifier"):
+        return inputs
+    ids = inputs["input_ids"]
+    ends = _question_ends(network, ids)
+    types = {"token_type_ids": (_place(ids) > ends).to(ids.dtype)}
+    return types | inputs | {"question_lengths": ends * 0}
 
 
 _FORMS: Final[dict[str, Callable[[Any], Ask]]] = {
     "banded attention": _banded,
     "end of text": _end_of_text,
-    "full attention": _as_it_is,
+    "full attention": _full,
     "masked Fourier": _masked_fourier,
     "nothing beyond": _nothing_beyond,
 }

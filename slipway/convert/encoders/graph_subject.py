@@ -12,10 +12,9 @@ from tritonclient.grpc import model_config_pb2
 from slipway.backends.onnxruntime.graph import graph_of
 from slipway.backends.onnxruntime.session import GraphRunner
 from slipway.backends.shared.graph import Graph
-from slipway.convert.arrays import Arrays
 from slipway.convert.encoders.declared import DeclaredInput, limits_of
+from slipway.convert.encoders.explored_subject import ExploredSubject
 from slipway.convert.encoders.exploring import explore, ranked
-from slipway.convert.encoders.subject import Case
 from slipway.convert.libraries import cause_of
 from slipway.convert.onnx_file import open_session
 from slipway.errors import invalid
@@ -23,7 +22,7 @@ from slipway.errors import invalid
 _DYNAMIC: Final = ("DynamicQuantizeLinear", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM")
 
 
-class GraphSubject:
+class GraphSubject(ExploredSubject):
     """One ONNX file. Implements `subject.Subject`."""
 
     reference_name = "the ONNX file in onnxruntime, FP32, row by row"
@@ -40,25 +39,7 @@ class GraphSubject:
         limits = {**_limits(model.graph, graph), **limits_of(declared)}
         dynamic = any(node.op_type in _DYNAMIC for node in model.graph.node)
         cause = ": it is quantised dynamically, from the values of all rows together" if dynamic else ""
-        self._explored = explore(graph, runner.run, limits, sample=sample, path=path, cause=cause)
-        self._sampler = self._explored.sampler
-        self.interface = self._explored.interface
-
-    def cases(self) -> list[Case]:
-        """Return random values, or those of the sample, with several batch sizes and lengths."""
-        return list(self._sampler.cases())
-
-    def reference(self, alone: Arrays) -> Arrays:
-        """Run the source file."""
-        return self._explored.answer(alone)
-
-    def sample(self, length: int, rows: int) -> Arrays:
-        """Return random rows of `length`."""
-        return self._sampler.sample(length, rows)
-
-    def calibration(self, texts: Sequence[str]) -> list[Arrays]:  # noqa: ARG002  a graph takes no text
-        """Return random rows, because the graph has no tokenizer to encode texts."""
-        return self._sampler.calibration()
+        super().__init__(explore(graph, runner.run, limits, sample=sample, path=path, cause=cause))
 
     def export_onnx(self, path: Path) -> None:
         """Copy the file and its external data."""

@@ -18,9 +18,9 @@ from slipway.backends.shared.graph import Graph, GraphTensor
 from slipway.backends.shared.probing import Sizes, find_sizes, made_up
 from slipway.convert.arrays import Arrays
 from slipway.convert.encoders.declared import DeclaredInput, limits_of
+from slipway.convert.encoders.explored_subject import ExploredSubject
 from slipway.convert.encoders.exploring import explore
 from slipway.convert.encoders.given import read_sample
-from slipway.convert.encoders.subject import Case
 from slipway.convert.encoders.torch_run import answers_of
 from slipway.convert.encoders.tracing import export_onnx, export_torch
 from slipway.core.signature import TensorSpec
@@ -30,7 +30,7 @@ from slipway.errors import SlipwayError, invalid
 _OUTPUT: Final = "output"
 
 
-class ModuleSubject:
+class ModuleSubject(ExploredSubject):
     """One file that torch can run without the code it was made from. Implements `subject.Subject`."""
 
     reference_name = "the module in torch, FP32, row by row"
@@ -40,9 +40,7 @@ class ModuleSubject:
         self._module = _open(path)
         inputs = [each.spec for each in declared] or _sampled(path, sample)
         graph = self._described(inputs, sample)
-        self._explored = explore(graph, self._run, limits_of(declared), sample=sample, path=path)
-        self._sampler = self._explored.sampler
-        self.interface = self._explored.interface
+        super().__init__(explore(graph, self._run, limits_of(declared), sample=sample, path=path))
 
     def _described(self, inputs: Sequence[TensorSpec], sample: Path | None) -> Graph:
         """Run the module to find the number and types of its outputs; their shapes are explored later."""
@@ -64,22 +62,6 @@ class ModuleSubject:
             for name, config_type in zip(names, types, strict=True)
         }
         return replace(graph, outputs=outputs)
-
-    def cases(self) -> list[Case]:
-        """Return random values, or those of the sample, with several batch sizes and lengths."""
-        return list(self._sampler.cases())
-
-    def reference(self, alone: Arrays) -> Arrays:
-        """Run the source module."""
-        return self._explored.answer(alone)
-
-    def sample(self, length: int, rows: int) -> Arrays:
-        """Return rows of `length`."""
-        return self._sampler.sample(length, rows)
-
-    def calibration(self, texts: Sequence[str]) -> list[Arrays]:  # noqa: ARG002  a module takes no text
-        """Return single rows: random, or those of the sample."""
-        return self._sampler.calibration()
 
     def export_onnx(self, path: Path) -> None:
         """Trace the module to an ONNX file."""

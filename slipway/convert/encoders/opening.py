@@ -79,15 +79,13 @@ class OpenedSource:
         return self.subject.calibration(texts)
 
 
-def open_source(path: Path, origin: str, options: ConvertOptions) -> OpenedSource:
-    """Return the opened source; raise `SlipwayError` if it cannot be converted."""
+def open_source(path: Path, options: ConvertOptions) -> OpenedSource:
+    """Return the opened source, a file or a directory; raise `SlipwayError` if it cannot be converted."""
     if path.is_file():
         return _single_model(path, options)
-    if path.is_dir() and options.sample is not None:
+    if options.sample is not None:
         raise invalid("--sample is for ONNX and torch files; use --calibration for the calibration of int8")
-    if path.is_dir():
-        return _text_model(path, options)
-    raise invalid(f"'{origin}' is not a directory, a file, or the id of a model on a hub")
+    return _text_model(path, options)
 
 
 def _single_model(path: Path, options: ConvertOptions) -> OpenedSource:

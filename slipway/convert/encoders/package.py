@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from tritonclient.grpc import model_config_pb2 as pb
 
 from slipway.config.measured import BATCHING_MEASURED
 from slipway.config.padding import LENGTH_STEP, MAX_PADDING_SHARE, MAX_TOKENS, PAD_VALUES, TRIM_OUTPUTS
+from slipway.config.prepared import DEFAULT_TOKENS, PREPARED_TOKENS
 from slipway.convert.configs import (
     VERSION,
     ensemble_step,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 LABELS = "labels.txt"
+_EXACT_TOKENS: Final = 64  # most sentences; MiniLM keeps 4 MB for each length, as it would for requests
 _CPU, _GPU = pb.ModelInstanceGroup.KIND_CPU, pb.ModelInstanceGroup.KIND_GPU
 
 
@@ -70,6 +72,7 @@ def model_config(
         parameters |= _length_batching(interface, built, plan)
     elif plan.why and interface.max_batch_size > 1:
         parameters[BATCHING_MEASURED] = plan.why
+    parameters |= _prepared(interface, built, plan)
     for key, value in parameters.items():
         config.parameters[key].string_value = value
     return config
@@ -86,6 +89,15 @@ def _length_batching(interface: Interface, built: Built, plan: Plan) -> dict[str
         **({TRIM_OUTPUTS: trims} if trims else {}),
         **({LENGTH_STEP: str(built.length_step)} if built.length_step > 1 else {}),
     }
+
+
+def _prepared(interface: Interface, built: Built, plan: Plan) -> dict[str, str]:
+    """Return which shapes a server prepares in advance: none of several instances, because each has its own memory for
+    them, and fewer if lengths are not rounded up, because every length is then a shape."""
+    if built.backend != "openvino" or not interface.pad_values or not interface.longest or plan.instances > 1:
+        return {}
+    most = DEFAULT_TOKENS if plan.max_tokens and built.length_step > 1 else _EXACT_TOKENS
+    return {PREPARED_TOKENS: str(min(interface.longest, most))}
 
 
 def labelled_output(spec: TensorSpec, labels: Sequence[str]) -> pb.ModelOutput:

@@ -102,12 +102,13 @@ def read_source(directory: Path, *, task: Task | None = None, hypothesis: str = 
         activation=_activation(config, sentence),
         entailment=_lower(labels).index("entailment") if chosen is Task.ZERO_SHOT else 0,
         hypothesis=hypothesis,
-        notes=(*(sentence.notes if sentence else ()), *_family_notes(family, longest)),
+        notes=(*(sentence.notes if sentence else ()), *_family_notes(family, chosen, longest)),
     )
 
 
-def _family_notes(family: EncoderFamily, longest: int) -> list[str]:
-    return [family.note.format(longest=longest)] if family.note else []
+def _family_notes(family: EncoderFamily, task: Task, longest: int) -> list[str]:
+    notes = (family.note, family.questions.note if task is Task.QUESTIONS else "")
+    return [note.format(longest=longest) for note in notes if note]
 
 
 def _found(

@@ -16,6 +16,7 @@ import numpy as np
 from slipway.convert.arrays import MAX_BATCH_SIZE, Arrays
 from slipway.convert.directory import Task
 from slipway.convert.encoders.encoder import build_encoder
+from slipway.convert.encoders.forms import completed
 from slipway.convert.encoders.reference import reference_of
 from slipway.convert.encoders.source import EncoderSource
 from slipway.convert.encoders.subject import Case, Interface
@@ -94,8 +95,14 @@ class TextSubject:
 
     @property
     def _fewest(self) -> int:
-        """The minimum number of tokens of a text: one more than the prompt's tokens, if these are not pooled."""
-        return 1 + self._source.prompt_tokens
+        """The minimum number of tokens of a text: one more than the prompt's tokens, if these are not pooled, or than
+        the separators that it must have."""
+        return 1 + max(self._source.prompt_tokens, self._separators)
+
+    @property
+    def _separators(self) -> int:
+        """The number of separators that a row must have."""
+        return self._source.family.questions.separators if self._source.task is Task.QUESTIONS else 0
 
     def _longest(self) -> int:
         """Return the longest row to compare: the model's maximum, unless that takes gigabytes.
@@ -121,6 +128,8 @@ class TextSubject:
         ids = random.integers(0, source.vocabulary_size - 1, (len(lengths), max(lengths)), dtype=np.int64)
         ids += ids >= source.padding_id  # no padding tokens inside a text
         mask = (np.arange(max(lengths)) < np.array(lengths)[:, None]).astype(np.int64)
+        if self._separators:
+            _separate(ids, lengths, self._network.config.sep_token_id, self._separators)
         if source.family.ends:
             ids[np.arange(len(ids)), np.array(lengths) - 1] = source.end_id
         ids[mask == 0] = source.padding_id
@@ -150,8 +159,8 @@ class TextSubject:
         inputs = {name: torch.from_numpy(np.ascontiguousarray(alone[name])) for name in names}
         try:
             with torch.inference_mode():
-                return self._network(**inputs)
-        except (IndexError, RuntimeError, ValueError) as error:
+                return self._network(**completed(self._network, inputs))
+        except (AssertionError, IndexError, RuntimeError, ValueError) as error:
             tokens = alone["input_ids"].shape[-1]
             raise invalid(f"transformers cannot compute a text of {tokens} tokens: {cause_of(error)}") from error
 
@@ -179,6 +188,15 @@ class TextSubject:
         # Two rows of unequal length: without padding, the trace would record "nothing is masked" as a constant.
         longest = min(6 + self._fewest, self._source.max_length)
         return self._random(np.random.default_rng(2), [longest, max(self._fewest, longest // 2)])
+
+
+def _separate(ids: np.ndarray, lengths: Sequence[int], separator: int, count: int) -> None:
+    """Put `count` separators into each row, as around two texts: the last at its end, the others in the first half."""
+    for row, length in zip(ids, lengths, strict=True):
+        row[row == separator] = row[row != separator][0]
+        first = max(1, length // 3)
+        row[first : first + count - 1] = separator
+        row[length - 1] = separator
 
 
 def _alone(batch: Arrays, row: int) -> Arrays:

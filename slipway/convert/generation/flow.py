@@ -66,7 +66,7 @@ def open_generation(path: Path, origin: str, options: ConvertOptions, progress: 
         notes=list(source.notes),
         parameters=parameter_rows(source.defaults),
     )
-    with quiet_libraries():
+    with quiet_libraries(verbose=options.verbose):
         yield GenerationFlow(source, options, variants, report, progress)
 
 

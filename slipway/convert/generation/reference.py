@@ -49,6 +49,9 @@ class ReferenceGenerator:
         auto_class = "AutoModelForCausalLM" if source.continues else "AutoModelForSeq2SeqLM"
         self._network: Any = _compute(lambda: load_pretrained(auto_class, source.directory))
         self._network.eval()
+        if source.checkpoint.model_type == "umt5" and source.spec.logit_scale == 1.0:
+            # As the checkpoint says: transformers 5 sets it to true, and then scales logits that were trained unscaled.
+            self._network.config.tie_word_embeddings = False
         self._tokenizer = tokenizer
         encoder, decoder = source.spec.encoder, source.decoder
         # The cache of transformers counts the encoder's layers and fails if the decoder has more (5.23).

@@ -30,6 +30,7 @@ TASKS: Final[Mapping[str, tuple[Task, ...]]] = {
     "mt5": _TEXT_TO_TEXT,
     "pegasus": (Task.SUMMARIZATION, Task.TEXT_TO_TEXT),
     "t5": _TEXT_TO_TEXT,
+    "umt5": _TEXT_TO_TEXT,
 }
 # Architectures with a head. GPT-2 and BART use their embedding as head, so their base models generate too.
 _HEADS: Final = ("ForConditionalGeneration", "MTModel", "LMHeadModel", "GPT2Model", "BartModel")
@@ -109,6 +110,11 @@ def _notes(wishes: Wishes, checkpoint: HuggingFaceCheckpoint) -> list[str]:
     notes = list(wishes.notes(continues=checkpoint.spec.encoder is None))
     if checkpoint.model_type in _MULTILINGUAL and wishes.values.get("forced_bos_token_id") is None:
         notes.append(f"each request selects its target language by passing the id of the language token as {FORCED}")
+    if checkpoint.model_type == "umt5" and checkpoint.spec.logit_scale == 1.0:
+        notes.append(
+            "config.json sets tie_word_embeddings to false, so logits are not scaled before sampling and beam search; "
+            "transformers 5 ignores it and scales them"
+        )
     if wishes.settings.config.get("auto_map"):
         notes.append("config.json refers to its own Python code (auto_map), which is not run")
     return notes

@@ -63,10 +63,10 @@ def judge(what: str, figures: Sequence[Figure], limit: Limit) -> None:
         )
 
 
-def figures_table(figures: Sequence[Figure]) -> str:
-    """Return the figures as a table."""
+def figures_table(figures: Sequence[Figure], width: int) -> str:
+    """Return the figures as a table whose lines are at most `width` characters long."""
     rows = [(each.case, each.output, f"{each.distance.absolute:.1e}", f"{each.cosine:.6f}") for each in figures]
-    return render_table(("input", "output", "largest difference", "cosine"), rows)
+    return render_table(("input", "output", "largest difference", "cosine"), rows, width)
 
 
 def onnx_runner(path: Path) -> tuple[Any, Run]:

@@ -40,10 +40,11 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class ModuleReporter:
-    """Receives progress messages and warnings."""
+    """Receives progress messages and warnings; tables in them have at most `width` columns."""
 
     say: Say
     warn: Say
+    width: int = 80
 
 
 @dataclass(slots=True)
@@ -151,7 +152,7 @@ def _new_file(work: _Work, folder: str, name: str) -> Path:
 def _pass_gate(work: _Work, path: Path, examples: Sequence[Example], precision: str) -> None:
     _, run = onnx_runner(path)
     figures = measure(examples, run)
-    work.reporter.say(f"{precision} ONNX compared with PyTorch:\n{figures_table(figures)}")
+    work.reporter.say(f"{precision} ONNX compared with PyTorch:\n{figures_table(figures, work.reporter.width)}")
     judge(f"the {precision} ONNX model", figures, LIMITS[precision])
 
 
@@ -182,7 +183,7 @@ def _build(work: _Work, inputs: Sequence[IoTensor]) -> Path:
     tensorrt.build_engine(source, plan, settings, samples)
     run = tensorrt.engine_runner(plan, {each.name: each.datatype.numpy for each in work.io.outputs})
     figures = measure(examples, run)
-    work.reporter.say(f"TensorRT engine compared with the ONNX model:\n{figures_table(figures)}")
+    work.reporter.say(f"TensorRT engine compared with the ONNX model:\n{figures_table(figures, work.reporter.width)}")
     # TF32 is always on and has the same 10-bit mantissa as FP16.
     judge("the TensorRT engine", figures, LIMITS["int8" if options.use_int8 else "fp16"])
     return plan

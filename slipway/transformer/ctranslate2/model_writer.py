@@ -113,7 +113,7 @@ class _Builder:
         for index, layer in enumerate(target.layer):
             prefix = f"{name}.layers.{index}"
             self._self_attention(layer.self_attention, f"{prefix}.self_attention", stack)
-            if stack.positions is Positions.RELATIVE:  # every layer adds the same bias
+            if stack.positions is Positions.RELATIVE:  # every layer adds the same bias (support.py refuses others)
                 layer.self_attention.relative_attention_bias = self._vector(f"{name}.relative_bias")
                 distance = np.int32(stack.relative_max_distance)
                 layer.self_attention.relative_attention_max_distance = distance

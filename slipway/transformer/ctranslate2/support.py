@@ -90,6 +90,8 @@ def _stack(name: str, stack: Stack) -> Iterator[str]:
         yield "a mixture of experts"
     if stack.languages:
         yield "language embeddings"
+    if stack.relative_per_layer:
+        yield "each layer's own relative positions"  # it computes those of the first layer for all
     if stack.positions is Positions.NONE:
         yield f"an {name} without positions" if name == "encoder" else f"a {name} without positions"
     if max(stack.vocabulary, stack.inner) * stack.hidden * 4 > LARGEST_VARIABLE:

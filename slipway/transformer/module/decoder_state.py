@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -9,6 +11,7 @@ from slipway.transformer.module.cross_attention_cache import CrossAttentionCache
 from slipway.transformer.module.inputs import EmbeddingOverrides, PackedSequences, TokenFeatures
 from slipway.transformer.module.key_value_cache import DecodeStep, KeyValueCache
 from slipway.transformer.module.packed_layout import PackedLayout, masked_score
+from slipway.transformer.module.score_bias import ScoreBias
 from slipway.transformer.module.stack import StackNetwork
 
 
@@ -61,13 +64,12 @@ class DecoderState:
         self.positions = self.positions + 1
         return hidden
 
-    def _bias(self, tokens: Tensor) -> Tensor | None:
-        """Return the bias to add to the scores of the newest token, [n or 1, heads or 1, 1, columns]."""
-        bias = None if self.decoder.relative is None else self.decoder.relative.last(self.cache.length + 1)
+    def _bias(self, tokens: Tensor) -> ScoreBias:
+        """Return the bias to add to the scores of the newest token."""
+        relative = [partial(each.last, self.cache.length + 1) for each in self.decoder.relative]
         if self.mask is None and self.decoder.stack.padding_id is None:
-            return bias
-        mask = self._grow_mask(tokens).t()[:, None, None, :]
-        return mask if bias is None else bias + mask
+            return ScoreBias(None, relative)
+        return ScoreBias(self._grow_mask(tokens).t()[:, None, None, :], relative)
 
     def _grow_mask(self, tokens: Tensor) -> Tensor:
         """Return the mask with a column for the newest tokens: no token, not even itself, attends to padding."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from torch import Tensor
 
@@ -10,18 +12,18 @@ from slipway.transformer.module.attention import Heads, attend, attend_with_prob
 from slipway.transformer.module.key_value_cache import KeyValueCache
 from slipway.transformer.module.packed_layout import PackedLayout
 from slipway.transformer.module.relative_bias import RelativeBias
+from slipway.transformer.module.score_bias import ScoreBias
 from slipway.transformer.spec import Stack
 
 
 @dataclass(slots=True)
 class FullSequence:
-    """Tokens attending to the tokens of their own row. `bias` is added to the scores, [rows or 1, heads or 1, queries
-    or 1, keys]. If given, `cache` keeps keys and values, and `attentions` the probabilities (one [rows, heads, width,
-    width] per layer)."""
+    """Tokens attending to the tokens of their own row. `bias` is added to the scores. If given, `cache` keeps keys and
+    values, and `attentions` the probabilities (one [rows, heads, width, width] per layer)."""
 
     stack: Stack
     layout: PackedLayout
-    bias: Tensor | None
+    bias: ScoreBias
     cache: KeyValueCache | None = None
     attentions: list[Tensor] | None = field(default=None)
 
@@ -32,30 +34,22 @@ class FullSequence:
         if self.cache is not None:
             self.cache.fill(layer, heads.keys_values(grid))
         query, keys, values = heads.split(grid)
+        bias = self.bias.of(layer)
         if self.attentions is None:
-            gathered = attend(query, keys, values, self.bias, scale=scale)
+            gathered = attend(query, keys, values, bias, scale=scale)
         else:
-            gathered, seen = attend_with_probabilities(query, keys, values, self.bias, scale=scale)
+            gathered, seen = attend_with_probabilities(query, keys, values, bias, scale=scale)
             self.attentions.append(seen)
         return layout.gather(heads.join(gathered).view(layout.rows, layout.width, -1))
 
 
 def full_sequence_bias(
-    layout: PackedLayout, relative: RelativeBias | None, key_mask: Tensor | None, *, causal: bool, like: Tensor
-) -> Tensor | None:
+    layout: PackedLayout, relative: Sequence[RelativeBias], key_mask: Tensor | None, *, causal: bool, like: Tensor
+) -> ScoreBias:
     """Return the bias to add to the scores of whole sequences: relative positions, masked keys and, for a decoder, the
     future."""
-    parts: list[Tensor] = []
-    if relative is not None:
-        parts.append(relative.full(layout.width))
-    if key_mask is not None:
-        parts.append(key_mask[:, None, None, :])
+    mask = None if key_mask is None else key_mask[:, None, None, :]
     if causal and layout.width > 1:
-        future = like.new_full((layout.width, layout.width), float("-inf")).triu(1)
-        parts.append(future[None, None])
-    if not parts:
-        return None
-    bias = parts[0]
-    for part in parts[1:]:
-        bias = bias + part
-    return bias
+        future = like.new_full((layout.width, layout.width), float("-inf")).triu(1)[None, None]
+        mask = future if mask is None else mask + future
+    return ScoreBias(mask, [partial(each.full, layout.width) for each in relative])

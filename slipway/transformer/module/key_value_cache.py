@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from slipway.transformer.module.attention import Heads, attend
+from slipway.transformer.module.score_bias import ScoreBias
 from slipway.transformer.spec import Stack
 
 
@@ -88,10 +89,9 @@ class AppendingCache(Protocol):
 
 
 class DecodeStep:
-    """The newest token of each hypothesis attending to itself and earlier ones. `bias` is added to the scores, [n or 1,
-    heads or 1, 1, tokens]."""
+    """The newest token of each hypothesis attending to itself and earlier ones. `bias` is added to the scores."""
 
-    def __init__(self, stack: Stack, cache: AppendingCache, bias: Tensor | None) -> None:
+    def __init__(self, stack: Stack, cache: AppendingCache, bias: ScoreBias) -> None:
         self._heads = Heads.of(stack)
         self._scale = stack.attention_scale
         self._cache = cache
@@ -102,4 +102,4 @@ class DecodeStep:
         heads = self._heads
         query, added = heads.split_step(projected)
         keys, values = heads.split_keys_values(self._cache.append(layer, added).transpose(0, 1))
-        return heads.join(attend(query, keys, values, self._bias, scale=self._scale))
+        return heads.join(attend(query, keys, values, self._bias.of(layer), scale=self._scale))

@@ -15,7 +15,9 @@ from slipway.transformer.module.inputs import EmbeddedTokens, Images, PackedSequ
 from slipway.transformer.module.layer_builder import LayerBuilder
 from slipway.transformer.module.packed_layout import PackedLayout
 from slipway.transformer.module.relative_bias import RelativeBias
-from slipway.transformer.spec import Positions, Stack
+from slipway.transformer.module.score_bias import ScoreBias
+from slipway.transformer.spec import Stack
+from slipway.transformer.weights import relative_biases
 
 _HALF_LIMIT = 64_000.0  # the largest float16 is 65 504; T5's residuals reach it
 
@@ -64,13 +66,10 @@ class StackNetwork:
         self.stack = stack
         self.causal = name == "decoder"
         self.embedding = Embedding(builder, f"{name}.embedding", stack, tokens=tokens)
-        self.relative: RelativeBias | None = None
-        if stack.positions is Positions.RELATIVE:
-            self.relative = RelativeBias(
-                builder.tensor(f"{name}.relative_bias"),
-                furthest=stack.relative_max_distance,
-                both_ways=not self.causal,
-            )
+        self.relative = [  # one for all layers, one per layer, or none
+            RelativeBias(builder.tensor(each), furthest=stack.relative_max_distance, both_ways=not self.causal)
+            for each in relative_biases(name, stack)
+        ]
         self.layers = [
             Layer(builder, f"{name}.layers.{layer}", layer, stack, cross=cross) for layer in range(stack.layers)
         ]
@@ -104,6 +103,6 @@ class StackNetwork:
             return None
         return ids == self.stack.padding_id
 
-    def full_sequence_bias(self, layout: PackedLayout, key_mask: Tensor | None, like: Tensor) -> Tensor | None:
+    def full_sequence_bias(self, layout: PackedLayout, key_mask: Tensor | None, like: Tensor) -> ScoreBias:
         """Return the bias to add to the scores when whole sequences attend to themselves."""
         return full_sequence_bias(layout, self.relative, key_mask, causal=self.causal, like=like)

@@ -7,6 +7,7 @@ Rows have one hypothesis each. Everything that changes from step to step is in t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from torch import Tensor
 from slipway.transformer.module.decoder_state import DecoderState
 from slipway.transformer.module.key_value_cache import DecodeStep, KeyValueCache
 from slipway.transformer.module.packed_layout import masked_score
+from slipway.transformer.module.score_bias import ScoreBias
 from slipway.transformer.spec import Positions
 
 
@@ -55,7 +57,7 @@ class StaticDecoderState:
         self._places = state.positions.clone()  # of each row's next token
         stack = self._decoder.stack
         self._last_place = stack.position_rows - 1 if stack.positions is Positions.TABLE else None
-        self._relative = None if self._decoder.relative is None else self._decoder.relative.static(capacity)
+        self._relative = [each.static(capacity) for each in self._decoder.relative]
         self._columns = torch.arange(capacity, device=like.device)
         self._mask = like.new_zeros(capacity, rows)
         if state.mask is not None:
@@ -80,14 +82,13 @@ class StaticDecoderState:
         self._position.sub_(steps)
         self._places.sub_(steps)
 
-    def _bias(self) -> Tensor:
-        """Return the bias to add to the newest token's scores, [rows, heads or 1, 1, capacity]."""
+    def _bias(self) -> ScoreBias:
+        """Return the bias to add to the newest token's scores."""
         hidden = self._decoder.masked_tokens(self.tokens)
         if hidden is not None:
             newest = torch.zeros_like(self._mask[:1]).masked_fill_(hidden[None], masked_score(self._mask.dtype))
             self._mask.index_copy_(0, self._position, newest)
         later = self._mask.masked_fill((self._columns > self._position)[:, None], float("-inf"))
-        bias = later.t()[:, None, None, :]
-        if self._relative is None:
-            return bias.contiguous()
-        return bias + self._relative(self._columns - self._position)
+        mask = later.t()[:, None, None, :].contiguous()
+        distances = self._columns - self._position
+        return ScoreBias(mask, [partial(each, distances) for each in self._relative])

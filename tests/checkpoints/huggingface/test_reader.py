@@ -101,10 +101,23 @@ def test_a_head_bias_is_kept_only_where_it_says_something(tmp_path):
 
 def test_the_first_t5_scales_its_logits_and_later_ones_do_not(tmp_path):
     scales = {}
-    for family in ("t5", "t5-v1.1", "mt5"):
+    for family in ("t5", "t5-v1.1", "mt5", "umt5"):
         save_model(family, tmp_path / family)
         scales[family] = read_huggingface(tmp_path / family).spec.logit_scale
-    assert scales == {"t5": 1 / sqrt(16), "t5-v1.1": 1.0, "mt5": 1.0}
+    # transformers 5 scales those of every UMT5, and writes this into its config; the first ones were untied.
+    edit_config(tmp_path / "umt5", tie_word_embeddings=False)
+    scales["untied"] = read_huggingface(tmp_path / "umt5").spec.logit_scale
+    assert scales == {"t5": 1 / sqrt(16), "t5-v1.1": 1.0, "mt5": 1.0, "umt5": 1 / sqrt(16), "untied": 1.0}
+
+
+def test_every_layer_of_umt5_has_relative_positions_of_its_own(tmp_path):
+    model = save_model("umt5", tmp_path)
+    weights = read_huggingface(tmp_path).weights
+    for name, layers in (("encoder", 2), ("decoder", 3)):
+        for layer in range(layers):
+            stored = getattr(model, name).block[layer].layer[0].SelfAttention.relative_attention_bias.weight
+            found = weights[f"{name}.layers.{layer}.self_attention.relative_bias"]
+            np.testing.assert_array_equal(found, stored.detach().numpy())
 
 
 def test_the_gelu_of_gated_t5_is_the_tanh_approximation(tmp_path):
@@ -233,7 +246,7 @@ def test_an_unknown_architecture_is_refused_with_those_that_are_known(tmp_path):
     edit_config(tmp_path, model_type="llama", architectures=["LlamaForCausalLM"])
     message = refusal(tmp_path)
     assert "LlamaForCausalLM" in message
-    assert "bart, bert, gpt2, m2m_100, marian, mbart, mt5, pegasus, t5, vit" in message
+    assert "bart, bert, gpt2, m2m_100, marian, mbart, mt5, pegasus, t5, umt5, vit" in message
 
 
 def test_every_size_that_is_not_a_number_is_named(tmp_path):

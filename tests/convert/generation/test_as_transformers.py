@@ -20,7 +20,7 @@ from slipway.runtime import GenerationModel, parameter_arrays
 from tests.kits.generators import LINES, write_generator
 from tests.runtime.test_generation_model import Sink
 
-FAMILIES = {"t5": hf.AutoModelForSeq2SeqLM, "bart": hf.AutoModelForSeq2SeqLM, "gpt2": hf.AutoModelForCausalLM}
+FAMILIES = dict.fromkeys(("t5", "umt5", "bart"), hf.AutoModelForSeq2SeqLM) | {"gpt2": hf.AutoModelForCausalLM}
 
 
 @pytest.fixture(scope="module")

@@ -92,6 +92,25 @@ def test_every_kind_of_model_generates_the_ids_of_transformers(sources, family, 
     assert agreement.same_rows + agreement.ties == agreement.rows > 20
 
 
+@pytest.mark.parametrize("tied", [True, False])
+def test_umt5_passes_every_search_of_the_gate_with_and_without_a_head_of_its_own(tied, tmp_path):
+    source = write_generator(tmp_path / "source", "umt5")
+    if not tied:  # as Google's checkpoints are
+        arrays = load_file(source / "model.safetensors")
+        head = torch.randn(arrays["shared.weight"].shape, generator=torch.Generator().manual_seed(1))
+        save_file(arrays | {"lm_head.weight": head}, source / "model.safetensors", {"format": "pt"})
+        config = json.loads((source / "config.json").read_text())
+        (source / "config.json").write_text(json.dumps(config | {"tie_word_embeddings": False}))
+    report = convert(source, ConvertOptions("m", tmp_path / "models", precision="fp32")).report
+    (candidate,) = report.candidates
+    assert candidate.label == "torch float32"
+    assert candidate.figures.same_rows + candidate.figures.ties == candidate.figures.rows
+    searched = candidate.figures.searched
+    assert searched.same_rows + searched.ties == searched.rows > 10
+    assert any("each layer's own relative positions" in each.reason for each in report.skipped)
+    assert any("logits are not scaled" in note for note in report.notes) != tied
+
+
 def test_the_written_model_serves_arguments_of_its_own_for_each_row(converted):
     repository, _ = converted
     ids = np.array([[5, 9, 7, 1]] * 2)

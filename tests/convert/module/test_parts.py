@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from slipway.cli.main import main
 from slipway.convert.comparison import distance
-from slipway.convert.module.gate import compare, graph_examples, judge
+from slipway.convert.module.gate import compare, figures_table, graph_examples, judge
 from slipway.convert.module.io_config import parse_model_io
 from slipway.convert.module.options import parse_batch_sizes, parse_bytes
 from slipway.convert.module.placement import place
@@ -172,3 +172,10 @@ def test_a_target_that_cannot_be_written_leaves_the_others_as_they_were(tmp_path
         place({tmp_path / "a": source, tmp_path / "file/b": source})
     assert (tmp_path / "a").read_text() == "old"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "file", "source"]
+
+
+def test_the_figures_fit_the_width_with_long_names():
+    figures = [compare("batch 8", "an_output_" * 6, np.ones((2, 2)), np.ones((2, 2)))]
+    printed = figures_table(figures, 80)
+    assert max(map(len, printed.splitlines())) <= 80
+    assert "cosine 1.000000" in printed

@@ -28,6 +28,7 @@ def test_plain_stacks_can_be_expressed(spec):
         ({"vision": Vision(32, 16)}, "images"),
         ({"embedded_input": True}, "embedded"),
         ({"token_types": 2}, "token types"),
+        ({"relative_per_layer": True}, "each layer's own relative positions"),
         ({"vocabulary": 2**27}, "4 GiB"),
     ],
 )

@@ -99,23 +99,27 @@ class Dense:
             x[len(x) - len(ids) :][ids == stack.padding_id] = 0
         return self.norm(f"{name}.embedding.norm", stack, x) if stack.embedding_norm else x
 
+    def bias(self, name: str, stack: Stack, layer: int, masked_tokens: Tensor) -> Tensor:
+        causal, length = name == "decoder", len(masked_tokens)
+        bias = torch.zeros(stack.heads, length, length)
+        if stack.positions is Positions.RELATIVE:
+            distances = torch.arange(length)[None] - torch.arange(length)[:, None]
+            found = buckets(
+                distances, count=stack.relative_buckets, furthest=stack.relative_max_distance, both_ways=not causal
+            )
+            own = f"{name}.layers.{layer}.self_attention" if stack.relative_per_layer else name
+            bias += self.arrays[f"{own}.relative_bias"][found].permute(2, 0, 1)
+        bias[:, :, masked_tokens] += -1e9
+        return bias + torch.full((length, length), -2e9).triu(1) if causal else bias
+
     def run(
         self, name: str, stack: Stack, x: Tensor, row: SequenceRequest, masked_tokens: Tensor, memory: Tensor | None
     ) -> Tensor:
         causal = name == "decoder"
-        bias = torch.zeros(stack.heads, len(x), len(x))
-        if stack.positions is Positions.RELATIVE:
-            distances = torch.arange(len(x))[None] - torch.arange(len(x))[:, None]
-            found = buckets(
-                distances, count=stack.relative_buckets, furthest=stack.relative_max_distance, both_ways=not causal
-            )
-            bias += self.arrays[f"{name}.relative_bias"][found].permute(2, 0, 1)
-        bias[:, :, masked_tokens] += -1e9
-        if causal:
-            bias += torch.full((len(x), len(x)), -2e9).triu(1)
         for layer in range(stack.layers):
             prefix = f"{name}.layers.{layer}"
-            blocks = [("self_attention", lambda y, p: self.attention(p, stack, row, y, y, bias))]
+            bias = self.bias(name, stack, layer, masked_tokens)
+            blocks = [("self_attention", lambda y, p, b=bias: self.attention(p, stack, row, y, y, b))]
             if memory is not None:
                 looked = torch.zeros(1, 1, len(memory)).masked_fill(self.memory_mask, -1e9)
                 blocks.append(("cross_attention", lambda y, p, m=looked: self.attention(p, stack, row, y, memory, m)))

@@ -36,6 +36,7 @@ ARCHITECTURES = {
     "pre-norm": both(replace(BASE, pre_norm=True, final_norm=True, activation=Activation.GELU)),
     "t5": both(T5, shared_embedding=True, logit_scale=12**-0.5),
     "t5-gated": both(replace(T5, gated=True, activation=Activation.GELU_TANH), tied_head=False),
+    "umt5": both(replace(T5, relative_per_layer=True), shared_embedding=True, tied_head=False),
     "silu-gated": both(replace(BASE, gated=True, activation=Activation.SILU)),
     "bart": both(replace(BASE, embedding_norm=True), shared_embedding=True, head_bias=True),
     "scaled": both(replace(BASE, embedding_scale=3.0), tied_head=False, head_bias=True, logit_scale=0.7),
@@ -57,6 +58,7 @@ ARCHITECTURES = {
     "prompts": both(T5, prompts=(("a", 3), ("b", 4)), prompt_start_id=26),
     "decoder": Transformer(decoder=replace(BASE, pre_norm=True, final_norm=True)),
     "decoder-relative": Transformer(decoder=T5),
+    "decoder-relative-per-layer": Transformer(decoder=replace(T5, relative_per_layer=True)),
     "decoder-padding": Transformer(decoder=replace(BASE, padding_id=4)),
     "decoder-prompts": Transformer(decoder=BASE, prompts=(("a", 4), ("b", 4)), prompt_start_id=26),
 }

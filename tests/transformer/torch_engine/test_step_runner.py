@@ -17,7 +17,10 @@ from slipway.transformer.torch_engine.step_runner import StaticStepRunner
 from tests.transformer.torch_engine.models import random_weights
 from tests.transformer.torch_engine.test_architectures import ARCHITECTURES, DECODING, rows_for
 
-NAMES = ("post-norm", "t5", "padding", "adapters", "languages-every", "decoder", "decoder-relative", "decoder-padding")
+NAMES = (
+    "post-norm", "t5", "umt5", "padding", "adapters", "languages-every", "decoder", "decoder-relative",
+    "decoder-padding",
+)  # fmt: skip
 
 
 def mixed_rows(spec):

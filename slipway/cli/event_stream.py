@@ -1,0 +1,63 @@
+"""Server-sent events over HTTP: the answer of the route generate_stream, which tritonclient does not support."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from http.client import HTTPConnection, HTTPResponse, HTTPSConnection
+from typing import Any, Final
+
+import orjson
+
+from slipway.cli.tls import Address, Tls
+from slipway.errors import invalid
+
+_DATA: Final = b"data:"
+_OK: Final = 200
+
+
+@contextmanager
+def open_events(
+    address: Address, tls: Tls, path: str, document: Mapping[str, Any]
+) -> Iterator[Iterator[dict[str, Any]]]:
+    """Send a JSON document with POST and yield the events of the answer, each one as it arrives.
+
+    Raise `SlipwayError` with the server's message if it refuses, OSError if the connection fails.
+    """
+    with closing(_connection(address, tls)) as connection:
+        body = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
+        connection.request("POST", f"{_prefix(address)}/{path}", body)
+        response = connection.getresponse()
+        if response.status != _OK:
+            raise invalid(_message(response.read()))
+        yield _events(response)
+
+
+def _connection(address: Address, tls: Tls) -> HTTPConnection:
+    if not tls.used:
+        return HTTPConnection(address.host, address.port)
+    return HTTPSConnection(address.host, address.port, context=tls.context("http"))
+
+
+def _prefix(address: Address) -> str:
+    """Return the path before the routes, such as /triton in host:port/triton."""
+    _, separator, path = address.text.partition("/")
+    return f"{separator}{path}".rstrip("/")
+
+
+def _events(response: HTTPResponse) -> Iterator[dict[str, Any]]:
+    for line in response:
+        if line.startswith(_DATA):
+            event = json.loads(line[len(_DATA) :])  # which may contain NaN
+            if event.keys() == {"error"}:
+                raise invalid(event["error"])
+            yield event
+
+
+def _message(body: bytes) -> str:
+    """Return the message in the body of a refusal, which is an object or an event."""
+    try:
+        return str(orjson.loads(body.removeprefix(_DATA))["error"])
+    except (ValueError, KeyError, TypeError):
+        return body.decode(errors="replace").strip() or "the server refused the request without a reason"

@@ -1,0 +1,35 @@
+"""The part that all subjects without text share: what a conversion runs is taken from the explored graph."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from slipway.convert.arrays import Arrays
+from slipway.convert.encoders.exploring import Explored
+from slipway.convert.encoders.subject import Case, Interface
+
+
+class ExploredSubject:
+    """The base of the subjects that are explored by running them; each adds its exports to be a `subject.Subject`."""
+
+    interface: Interface
+
+    def __init__(self, explored: Explored) -> None:
+        self._explored = explored
+        self.interface = explored.interface
+
+    def cases(self) -> list[Case]:
+        """Return random values, or those of the sample, with several batch sizes and lengths."""
+        return list(self._explored.sampler.cases())
+
+    def reference(self, alone: Arrays) -> Arrays:
+        """Run the source itself."""
+        return self._explored.answer(alone)
+
+    def sample(self, length: int, rows: int) -> Arrays:
+        """Return rows of `length`, random or those of the sample."""
+        return self._explored.sampler.sample(length, rows)
+
+    def calibration(self, texts: Sequence[str]) -> list[Arrays]:  # noqa: ARG002  these sources take no text
+        """Return single rows, random or those of the sample: without a tokenizer, texts cannot be encoded."""
+        return self._explored.sampler.calibration()
