@@ -12,14 +12,14 @@ from typing import Final
 
 from slipway.core.large_work import LARGE
 from slipway.errors import SlipwayError, invalid, shown
+from slipway.wire.json_escapes import part_of
 
 # Strings (with the colon that makes one a key) and braces; everything else, mostly numbers, is skipped.
 # Possessive, so that a string of escapes does not fill the matcher's memory.
 _TOKENS: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"(\s*+:)?|[{}]', re.DOTALL)
 _PLAIN_TOKENS: Final = re.compile(rb'"[^"]*+"(\s*+:)?|[{}]')  # where strings contain no quotes
 _QUOTE_CODES: Final = re.compile(rb"\\u00(?:22|5[cC])")
-_LONGEST_ESCAPE: Final = 6  # bytes
-_PIECE: Final = 1 << 20  # bytes copied at a time
+_PIECE: Final = 256 << 10  # bytes copied at a time
 
 
 def count_colons(text: bytes | bytearray | memoryview) -> int:
@@ -42,27 +42,12 @@ def _without_quotes(text: bytes | bytearray | memoryview) -> bytes:
     parts = []
     start, end = 0, len(text)
     while start < end:
-        part = bytes(text[start : start + _PIECE])
+        part = part_of(text, start, end, _PIECE)
         start += len(part)
-        while start < end and (missing := _cut_escape(part)):
-            part += bytes(text[start : start + missing])
-            start += missing
         if b"\\" in part:
             part = _QUOTE_CODES.sub(b"", part.replace(b"\\\\", b"").replace(b'\\"', b""))
         parts.append(part)
     return b"".join(parts)
-
-
-def _cut_escape(part: bytes) -> int:
-    """Return how many bytes are surely missing of the escape that the end of `part` cuts, 0 if it cuts none."""
-    last = part.rfind(b"\\", max(0, len(part) - _LONGEST_ESCAPE))
-    if last < 0:
-        return 0
-    run = last + 1 - len(part[: last + 1].rstrip(b"\\"))
-    if run % 2 == 0:  # escaped backslashes
-        return 0
-    size = _LONGEST_ESCAPE if part[last + 1 : last + 2] == b"u" else 2
-    return max(0, last + size - len(part))
 
 
 def _scan(tokens: re.Pattern[bytes], text: bytes | bytearray | memoryview) -> str | None:

@@ -46,7 +46,7 @@ def _pieces(tensor: Tensor) -> Iterator[bytes]:
     """Yield the tensor as JSON arrays of a bounded size."""
     if tensor.datatype == "BYTES":
         for strings in _decoded_strings(tensor) if tensor.is_decoded else _raw_strings(tensor):
-            yield orjson.dumps(strings)
+            yield _dumps_strings(strings)
         return
     if tensor.datatype in ("FP16", "BF16"):
         raise not_in_json(tensor)
@@ -54,6 +54,18 @@ def _pieces(tensor: Tensor) -> Iterator[bytes]:
     dumps = numbers if is_finite(flat) else tokens
     for start in range(0, flat.size, _PIECE):
         yield dumps(flat[start : start + _PIECE])
+
+
+def _dumps_strings(strings: list[str]) -> bytes:
+    if sum(map(len, strings)) <= 4 * LARGE:
+        return orjson.dumps(strings)
+    return b"[%b]" % b",".join(map(_dumps_long, strings))
+
+
+def _dumps_long(string: str) -> bytes:
+    """Return the JSON of a long string; a part at a time, because escaping a string of line ends takes long."""
+    parts = (orjson.dumps(string[start : start + LARGE])[1:-1] for start in range(0, len(string), LARGE))
+    return b'"%b"' % b"".join(parts)
 
 
 def numbers(flat: np.ndarray) -> bytes:

@@ -6,6 +6,7 @@ import json
 import random
 
 import numpy as np
+import orjson
 import pytest
 from tritonclient.grpc import service_pb2
 
@@ -24,7 +25,10 @@ from slipway.wire.protobuf_contents import split_typed_contents
 from slipway.wire.protobuf_request import decode_request, parse_request
 
 MODEL = ModelSignature("m", 8, {}, {"OUT": TensorSpec("OUT", "FP32", (3,), labels=("cat", "dog"))})
-TEXTS = ["", "a", 'say "hi"', "back\\slash", "comma, [bracket]", "grüße", "\n\t", '","', "\\", '\\"', "x" * 50]
+TEXTS = [
+    *("", "a", 'say "hi"', "back\\slash", "comma, [bracket]", "grüße", "\n\t", '","', "\\", '\\"'),
+    *("x" * 50, "\\ud83d 😀😀", "\\" * 9, "é" * 20),
+]
 
 
 def tensors() -> list[Tensor]:
@@ -106,9 +110,34 @@ def test_strings_get_the_wire_form_wherever_they_are_cut(seed, monkeypatch):
     text = json.dumps(strings, ensure_ascii=chance.random() < 0.5, indent=chance.choice([None, 1])).encode()
     for size in range(1, 20):
         monkeypatch.setattr(json_strings, "_PIECE", size)
+        monkeypatch.setattr(json_strings, "_LONG", size * chance.choice([1, 2, 4]))
         raw, count = json_strings.wire_form(memoryview(text))
         assert count == len(strings)
         assert bytes(raw) == encode_bytes(strings)
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_one_string_gets_the_wire_form_wherever_it_is_cut(text, monkeypatch):
+    for size in range(1, 20):
+        monkeypatch.setattr(json_strings, "_PIECE", size)
+        for ascii_only in (True, False):
+            found = json_strings.wire_form(memoryview(json.dumps(text, ensure_ascii=ascii_only).encode()))
+            assert found == (encode_bytes([text]), 1)
+
+
+@pytest.mark.parametrize("text", [rb'"aaaaaaaaaa\ud83d"', rb'["aaaaaaaaaaa\ud83dbb"]', rb'["aaaaaaa\ud83d\u0041"]'])
+def test_half_of_a_surrogate_pair_has_no_wire_form(text, monkeypatch):
+    for size in range(1, 20):
+        monkeypatch.setattr(json_strings, "_PIECE", size)
+        monkeypatch.setattr(json_strings, "_LONG", size)
+        assert json_strings.wire_form(memoryview(text)) is None
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_a_long_string_is_written_in_parts(text, monkeypatch):
+    monkeypatch.setattr(json_pieces, "LARGE", 3)
+    assert json.loads(json_pieces._dumps_strings([text, text])) == [text, text]
+    assert json_pieces._dumps_strings([text, text]) == orjson.dumps([text, text])
 
 
 @pytest.mark.parametrize("text", [b"[1]", b'[["a"],["b"]]', b'{"a":"b"}', b'["a",1]', b'["a",null,"b"]', b"1"])
