@@ -78,11 +78,9 @@ async def run(options: ServerOptions) -> int:
             await _announce(engine, options.drain_delay_secs)
     except SlipwayError as error:
         failure = error
+        sys.stderr.write(f"error: creating server: {failure.code.value} - {failure.message}\n")
     await _drain(engine, listeners, options.exit_timeout_secs, stopping)
-    if failure is None:
-        return 0
-    sys.stderr.write(f"error: creating server: {failure.code.value} - {failure.message}\n")
-    return 1
+    return 0 if failure is None else 1
 
 
 def _check_repositories(options: ServerOptions) -> None:
@@ -206,9 +204,7 @@ async def _drain(engine: Engine, listeners: Sequence[Front], seconds: float, sto
 async def _threads_ended(deadline: float) -> bool:
     """Return whether the event loop's helper threads ended by `deadline`. Python waits for them when it exits."""
     loop = asyncio.get_running_loop()
-    try:
-        async with asyncio.timeout(max(_RELEASE_S, deadline - loop.time())):
-            await loop.shutdown_default_executor()
-    except TimeoutError:
-        return False
-    return True
+    ending = loop.create_task(loop.shutdown_default_executor())
+    # Never cancelled: it would then block the loop until the threads end.
+    done, _ = await asyncio.wait((ending,), timeout=max(_RELEASE_S, deadline - loop.time()))
+    return bool(done)

@@ -1,7 +1,7 @@
 """How a server ends: the first signal asks for it, a second one or the end of the time ends the process at once.
 
-Models, libraries and file systems may hang in any thread, and Python waits for threads when it exits. Nothing that
-hangs may keep the process.
+Models, libraries and file systems may hang in any thread, and Python waits for threads when it exits. None of them
+keeps the process. Only a blocked event loop, or a library that never releases the interpreter lock, is deaf to signals.
 """
 
 from __future__ import annotations
@@ -49,15 +49,16 @@ class Stopping:
         elif now - self._first > _REPEATED_S:
             self.end_now(f"a second signal ({number.name})")
 
-    def end_now(self, reason: str, lost: int = 0) -> NoReturn:
-        """Log the reason and the number of lost requests, `lost` and those that are still open, and end the process
-        with exit code 1, whatever hangs."""
+    def end_now(self, reason: str, lost: int | None = None) -> NoReturn:
+        """Log the reason and the number of lost requests (None: count them now), and end the process with exit code 1,
+        whatever hangs."""
         words = Thread(target=self._log, args=(reason, lost), daemon=True)
         words.start()
         words.join(_LAST_WORDS_S)
         os._exit(1)
 
-    def _log(self, reason: str, lost: int) -> None:
-        lost += self._lost()
+    def _log(self, reason: str, lost: int | None) -> None:
+        if lost is None:
+            lost = self._lost()
         _LOG.error("%s: exiting at once, %d request%s lost", reason, lost, " is" if lost == 1 else "s are")
         logging.shutdown()

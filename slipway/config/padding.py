@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 from tritonclient.grpc import model_config_pb2
 
+from slipway.config.numbers import whole_number
 from slipway.core.padding import PaddedInput, PaddingRule, Trim
 from slipway.datatypes import BY_CONFIG_NAME, DataType
 from slipway.errors import refused
@@ -130,14 +131,15 @@ class _Reader:
 
     def _variable_dim(self, text: str, kind: str, tensors: dict[str, Any]) -> tuple[str, int] | None:
         """Return the tensor and axis that "name.dim" means; axes count from the batch axis."""
-        name, _, number = text.rpartition(".")
+        name, _, digits = text.rpartition(".")
+        number = whole_number(digits)
         tensor = tensors.get(name)
         if tensor is None:
             self._refuse(TRIM_OUTPUTS, f"'{text}' is not a dim of an {kind}; expected {kind}.dim of {_quoted(tensors)}")
-        elif not number.isdecimal() or int(number) >= len(tensor.dims) or tensor.dims[int(number)] != -1:
+        elif number is None or number >= len(tensor.dims) or tensor.dims[number] != -1:
             self._refuse(TRIM_OUTPUTS, f"'{text}' is not a variable dim of {kind} '{name}' ({list(tensor.dims)})")
         else:
-            return name, int(number) + 1
+            return name, number + 1
         return None
 
     def _share(self) -> float:
@@ -151,18 +153,17 @@ class _Reader:
         return share
 
     def _tokens(self) -> int:
-        text = self._values.get(MAX_TOKENS, "0")
-        if not text.isdecimal():
+        tokens = whole_number(self._values.get(MAX_TOKENS, "0"))
+        if tokens is None:
             self._refuse(MAX_TOKENS, "it must be a whole number, 0 for no limit")
-            return 0
-        return int(text)
+        return tokens or 0
 
     def _step(self) -> int:
-        text = self._values.get(LENGTH_STEP, "1")
-        if not text.isdecimal() or not 1 <= int(text) <= MAX_STEP:
+        step = whole_number(self._values.get(LENGTH_STEP, "1"))
+        if step is None or not 1 <= step <= MAX_STEP:
             self._refuse(LENGTH_STEP, f"it must be a whole number from 1 to {MAX_STEP}")
             return 1
-        return int(text)
+        return step
 
     def _pairs(self, key: str, form: str) -> list[tuple[str, str]]:
         pairs = []

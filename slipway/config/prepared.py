@@ -10,7 +10,11 @@ from typing import Final
 
 from tritonclient.grpc import model_config_pb2
 
+from slipway.config.accelerators import OPENVINO, cpu_accelerator
+from slipway.config.numbers import whole_number
 from slipway.core.padding import PaddingRule
+from slipway.core.shapes import have_one_length
+from slipway.errors import shown
 from slipway.problems import Named, Problem, Rule
 
 PREPARED_TOKENS: Final = "PREPARED_TOKENS"  # batches of at most this many tokens are prepared; 0 turns it off
@@ -18,29 +22,36 @@ DEFAULT_TOKENS: Final = 128  # where lengths are rounded up, so that there are f
 MAX_TOKENS: Final = 8192
 
 _PATH: Final = ("parameters", Named(PREPARED_TOKENS, "key"), "value")
-_COMPILING: Final = "openvino"  # the backend, and the accelerator of the backend onnxruntime
 
 
 def prepared_problems(config: model_config_pb2.ModelConfig) -> list[Problem]:
     """Return what is wrong with the key of `config`."""
     text = _text(config)
-    if text is None or (text.isdecimal() and int(text) <= MAX_TOKENS):
+    tokens = 0 if text is None else whole_number(text)
+    if tokens is not None and tokens <= MAX_TOKENS:
         return []
     problem = (
-        f"parameter '{PREPARED_TOKENS}' of model '{config.name}' is '{text}', but it must be a whole number from 0 to "
-        f"{MAX_TOKENS}"
+        f"parameter '{PREPARED_TOKENS}' of model '{config.name}' is '{shown(text or '')}', but it must be a whole "
+        f"number from 0 to {MAX_TOKENS}"
     )
     return [Problem(Rule.PARAMETER_INVALID, problem, _PATH, "correct the value, or remove the parameter")]
 
 
 def prepared_without_effect(config: model_config_pb2.ModelConfig) -> list[Problem]:
-    """Return a problem if `config` has the key, but no library that compiles for each new shape."""
-    accelerators = config.optimization.execution_accelerators.cpu_execution_accelerator
-    libraries = {config.backend, *(each.name for each in accelerators)}
-    if _text(config) is None or _COMPILING in libraries:
+    """Return a problem if the completed `config` has the key, but no shapes that are compiled one by one."""
+    if _text(config) is None:
         return []
-    text = f"{PREPARED_TOKENS} has no effect: of the libraries that run models, only OpenVINO compiles for each shape"
-    return [Problem(Rule.WITHOUT_EFFECT, text, _PATH, "remove it")]
+    if config.backend != OPENVINO and cpu_accelerator(config, OPENVINO) is None:
+        reason = "of the libraries that run models, only OpenVINO compiles for each shape"
+    elif config.input and not _has_one_length(config):
+        reason = "it is for models whose inputs vary in one dimension, as texts vary in length"
+    else:
+        return []
+    return [Problem(Rule.WITHOUT_EFFECT, f"{PREPARED_TOKENS} has no effect: {reason}", _PATH, "remove it")]
+
+
+def _has_one_length(config: model_config_pb2.ModelConfig) -> bool:
+    return have_one_length((each.dims, each.allow_ragged_batch or each.HasField("reshape")) for each in config.input)
 
 
 def prepared_tokens(config: model_config_pb2.ModelConfig, padding: PaddingRule | None) -> int:

@@ -25,44 +25,65 @@ _BATCH_NOTE = (
 
 def check_request(request: InferRequest, signature: ModelSignature) -> int:
     """Return the request's rows (1 without a batch dimension), or raise `SlipwayError` (INVALID_ARG)."""
-    for name in request.outputs:
-        if name not in signature.outputs:
-            raise invalid(f"unexpected inference output '{shown(name)}' for model '{signature.model_name}'")
+    unknown = [name for name in request.outputs if name not in signature.outputs]
+    if unknown:
+        raise invalid(f"unexpected inference output '{shown(min(unknown))}' for model '{signature.model_name}'")
     inputs = request.inputs
     if inputs.keys() != signature.inputs.keys():
         _check_names(request, signature)
     rows = -1  # until the first input
     batched = signature.max_batch_size > 0
-    for name, tensor in inputs.items():
-        spec = signature.inputs[name]
-        if tensor.datatype != spec.datatype:
-            raise _refused(
-                request,
-                f"inference input '{name}' data-type is '{tensor.datatype}', but model '{signature.model_name}' "
-                f"expects '{spec.datatype}'",
-            )
-        shape = tensor.shape
-        if batched:
-            if not shape or shape[0] < 0 or not matches_dims(shape[1:], spec.dims):
-                raise _shape_error(request, tensor, spec, signature)
-            if rows == -1:
-                rows = shape[0]
-            elif rows != shape[0]:
+    try:
+        for name, tensor in inputs.items():
+            spec = signature.inputs[name]
+            if tensor.datatype != spec.datatype:
                 raise _refused(
-                    request, f"input '{name}' batch size does not match other inputs for '{signature.model_name}'"
+                    request,
+                    f"inference input '{name}' data-type is '{tensor.datatype}', but model '{signature.model_name}' "
+                    f"expects '{spec.datatype}'",
                 )
-        elif not matches_dims(shape, spec.dims):
-            raise _shape_error(request, tensor, spec, signature)
-        if not tensor.is_decoded:
-            _check_bytes(request, tensor, signature)
+            shape = tensor.shape
+            if batched:
+                if not shape or shape[0] < 0 or not matches_dims(shape[1:], spec.dims):
+                    raise _shape_error(request, tensor, spec, signature)
+                if rows == -1:
+                    rows = shape[0]
+                elif rows != shape[0]:
+                    raise _refused(
+                        request, f"input '{name}' batch size does not match other inputs for '{signature.model_name}'"
+                    )
+            elif not matches_dims(shape, spec.dims):
+                raise _shape_error(request, tensor, spec, signature)
+            if not tensor.is_decoded:
+                _check_bytes(request, tensor, signature)
+    except SlipwayError:
+        _check_rows(request, signature)
+        raise
     if not batched:
         return 1
     if rows > signature.max_batch_size:
-        raise _refused(
-            request,
-            f"inference request batch-size must be <= {signature.max_batch_size} for '{signature.model_name}'",
-        )
+        raise _too_many_rows(request, signature)
     return max(rows, 0)
+
+
+def _too_many_rows(request: InferRequest, signature: ModelSignature) -> SlipwayError:
+    return _refused(
+        request, f"inference request batch-size must be <= {signature.max_batch_size} for '{signature.model_name}'"
+    )
+
+
+def _check_rows(request: InferRequest, signature: ModelSignature) -> None:
+    """Raise for a batch that is too large, which Triton reports before any fault of a tensor.
+
+    Unless a tensor lacks the batch dimension: what would be taken for the number of rows is not one.
+    """
+    rows: set[int] = set()
+    for name, tensor in request.inputs.items():
+        if len(tensor.shape) <= len(signature.inputs[name].dims):
+            return
+        rows.add(tensor.shape[0])
+    if 0 < signature.max_batch_size < min(rows, default=0) and len(rows) == 1:
+        raise _too_many_rows(request, signature)
 
 
 def _refused(request: InferRequest, message: str) -> SlipwayError:
@@ -78,7 +99,8 @@ def matches_dims(shape: Sequence[int], dims: Sequence[int]) -> bool:
 
 def _shape_error(request: InferRequest, tensor: Tensor, spec: TensorSpec, signature: ModelSignature) -> SlipwayError:
     batched = signature.max_batch_size > 0
-    if -1 in (tensor.shape[1:] if batched else tensor.shape):  # in the request; a declared -1 is any size
+    given = tensor.shape[1:] if batched else tensor.shape
+    if -1 in given and len(given) == len(spec.dims):  # in the request; a declared -1 is any size
         return _refused(
             request,
             f"All input dimensions should be specified for input '{tensor.name}' for model '{signature.model_name}', "

@@ -13,6 +13,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
+from math import prod
 from typing import Final
 
 from slipway.backends.api import CompilesShapes
@@ -33,6 +34,7 @@ _LOG: Final = logging.getLogger("slipway.engine")
 QUIET_S: Final = 0.1  # without requests and loads, before a batch runs
 BUSY_S: Final = 5.0  # of computing per model
 LONG_S: Final = 0.5  # a batch that took longer is the largest one
+ELEMENTS: Final = 1 << 20  # of a made-up tensor: the event loop makes it, which takes a millisecond
 PATIENCE_S: Final = 60.0  # per model; the requests of such a busy server have prepared their shapes themselves
 
 
@@ -76,13 +78,17 @@ class Preparation:
     async def _run(self) -> None:
         self._seen = self._finished()
         while self._waiting:
-            await self._prepare(self._waiting.popleft())
+            model = self._waiting.popleft()
+            try:
+                await self._prepare(model)
+            except Exception:  # noqa: BLE001  a bug, or no memory: the model serves on, and the others get their turn
+                _LOG.exception("preparing %s failed", model)
 
     async def _prepare(self, model: ModelVersion) -> None:
-        shapes = likely_shapes(model.signature, prepared_tokens(model.config, model.signature.padding))
-        begin, spent, done = self._clock(), 0.0, 0
+        begin, spent, done, shape = self._clock(), 0.0, 0, None
         longest: float = float("inf")
-        for shape in shapes:
+        tokens = min(prepared_tokens(model.config, model.signature.padding), _most_tokens(model.signature))
+        for shape in likely_shapes(model.signature, tokens):
             if shape.tokens >= longest:
                 continue
             if spent > BUSY_S or not await self._quiet(model, begin + PATIENCE_S):
@@ -96,8 +102,8 @@ class Preparation:
             done, spent = done + 1, spent + took
             if took > LONG_S:
                 longest = shape.tokens
-        if shapes:
-            _LOG.info("%s: prepared %d of %d input shapes in %.1f s", model, done, len(shapes), spent)
+        if shape is not None:
+            _LOG.info("%s: prepared %d input shapes in %.1f s", model, done, spent)
 
     async def _quiet(self, model: ModelVersion, deadline: float) -> bool:
         """Wait for a quiet moment; return False if the model is unloaded, or `deadline` passes, before there is one."""
@@ -123,6 +129,12 @@ class Preparation:
         request = made_up_request(model.signature, shape)
         runs = (run_batch(instance, [request], shape.rows) for instance in model.instances)
         return next((error for error in await asyncio.gather(*runs) if error is not None), None)
+
+
+def _most_tokens(signature: ModelSignature) -> int:
+    """Return the most tokens for which a made-up tensor has at most `ELEMENTS` elements."""
+    widest = max((prod(size for size in spec.dims if size > 0) for spec in signature.inputs.values()), default=1)
+    return ELEMENTS // widest
 
 
 def made_up_request(signature: ModelSignature, shape: BatchShape) -> InferRequest:

@@ -27,5 +27,5 @@ def choose_versions(policy: model_config_pb2.ModelVersionPolicy, available: Iter
             tuple(version for version in wanted if version in existing),
             tuple(version for version in wanted if version not in existing),
         )
-    latest = max(1, policy.latest.num_versions)
-    return VersionChoice(tuple(existing[-latest:]))
+    latest = policy.latest.num_versions if policy.HasField("latest") else 1
+    return VersionChoice(tuple(existing[-latest:] if latest else ()))

@@ -35,6 +35,8 @@ class HttpLimits(RequestLimits):
     idle_s: float = 600.0  # between requests: client pools keep connections open for minutes
     linger_s: float = 10.0  # after a refusal
     send_s: float = 60.0  # without the client reading any of a response
+    last_idle_s: float = 0.25  # between requests, while the server stops
+    last_arrival_s: float = 2.0  # without receiving a byte of a request, while the server stops
     unsent: int = 64 << 20  # bytes of a streamed response that the client has not read
 
 
@@ -185,11 +187,13 @@ class HttpConnection(asyncio.Protocol):
     def _start(self, exchange: Exchange) -> None:
         self._current = exchange
         self._handler(exchange)
+        if self._is_half_closed:
+            self._probe(exchange)
 
     # responses
 
-    def closes_after(self, exchange: Exchange) -> bool:
-        """Return whether the connection closes after this response."""
+    def decide_to_close(self, exchange: Exchange) -> bool:
+        """Decide, once the head of a response is written, whether the connection closes after it; return that."""
         self._is_last |= not exchange.head.keep_alive or (self._is_stopping and not self._waiting)
         return self._is_last
 
@@ -248,11 +252,12 @@ class HttpConnection(asyncio.Protocol):
             self._still_s = 0.0
             return
         self._still_s += seconds
-        limits, phase = self._limits, self._framing.phase
+        phase = self._framing.phase
+        if self._still_s < self._patience_s(phase):
+            return
         if phase is Phase.IDLE:
-            if self._still_s >= limits.idle_s:
-                self._transport.close()
-        elif self._still_s >= (limits.head_s if phase is Phase.HEAD else limits.body_s):
+            self._transport.close()
+        else:
             self._framing.refuse(408, "the request did not arrive in time")
 
     def _is_stuck(self, seconds: float) -> bool:
@@ -263,22 +268,26 @@ class HttpConnection(asyncio.Protocol):
         self._sent = sent
         return self._unread_s >= self._limits.send_s
 
+    def _patience_s(self, phase: Phase) -> float:
+        limits = self._limits
+        if phase is Phase.IDLE:
+            return limits.last_idle_s if self._is_stopping else limits.idle_s
+        if self._is_stopping:
+            return limits.last_arrival_s
+        return limits.head_s if phase is Phase.HEAD else limits.body_s
+
     @property
     def open_requests(self) -> int:
         """The number of requests that are not answered yet."""
         return len(self._exchanges())
 
     def _exchanges(self) -> list[Exchange]:
-        return [each for each in (self._current, *self._waiting) if isinstance(each, Exchange)]
+        return [each for each in (self._current, *list(self._waiting)) if isinstance(each, Exchange)]
 
     def stop(self) -> None:
         """Close after the last response that is due: the current request's, or the next one's if there is none."""
         self._is_stopping = True
-
-    def close_if_idle(self) -> None:
-        """Close unless a request is open or arriving."""
-        if self._current is None and not self._waiting and self._framing.phase is Phase.IDLE:
-            self._transport.close()
+        self._swept = -1  # `sweep` counts from now on
 
     def abort(self) -> None:
         """Close at once; unsent responses are lost."""

@@ -33,8 +33,8 @@ _JOIN_UP_TO: Final = 64 * 1024  # bytes; up to this size a copy is cheaper than 
 class Channel(Protocol):
     """The way back to a client: writes the bytes of responses and drops those that come out of turn."""
 
-    def closes_after(self, exchange: Exchange) -> bool:
-        """Return whether the response to `exchange` is the last one on its connection."""
+    def decide_to_close(self, exchange: Exchange) -> bool:
+        """Decide, once the response's head is written, whether the connection closes after it; return that."""
 
     def hold(self, size: int) -> bool:
         """Note that a request takes `size` more bytes of memory; return False if that is too much."""
@@ -112,7 +112,7 @@ class Exchange:
 
     def _connection(self) -> bytes:
         """Return the `Connection` header line, or nothing if the HTTP version already implies it."""
-        if self._channel.closes_after(self):
+        if self._channel.decide_to_close(self):
             return CLOSE
         return b"" if self.head.takes_chunks else KEEP_ALIVE  # HTTP/1.1, HTTP/1.0
 

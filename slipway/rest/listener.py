@@ -14,7 +14,6 @@ from slipway.rest.connection import Handler, HttpConnection, HttpLimits
 _SWEEP_S: Final = 5.0
 _BACKLOG: Final = 2048
 _POLL_S: Final = 0.02
-_LINGER_S: Final = 0.25
 
 
 def check_port(host: str, port: int, *, shared: bool) -> None:
@@ -55,6 +54,7 @@ class HttpListener:
         self._connections: set[HttpConnection] = set()
         self._server: asyncio.Server | None = None
         self._sweeper: asyncio.TimerHandle | None = None
+        self._lost = 0  # requests that `stop` cut off
 
     async def start(self) -> int:
         """Bind and accept connections; return the port. Raise `SlipwayError` (UNAVAILABLE) if binding fails."""
@@ -76,14 +76,14 @@ class HttpListener:
     @property
     def open_requests(self) -> int:
         """The number of requests that are not answered yet."""
-        return sum(connection.open_requests for connection in self._connections)
+        return self._lost + sum(connection.open_requests for connection in list(self._connections))
 
     async def stop(self, grace_s: float = 0.0) -> int:
         """Stop accepting, give open requests up to `grace_s` seconds to finish, then close all connections. Return the
         number of requests that were not answered.
 
-        A client that keeps its connection busy may have sent its next request already: it is answered, and only the
-        connections that stay idle for `_LINGER_S` are closed without a word.
+        A client that keeps its connection busy may have sent its next request already: it is answered, and only
+        connections that stay idle are closed without a word.
         """
         if self._server is None:
             return 0
@@ -91,20 +91,18 @@ class HttpListener:
         if self._sweeper is not None:
             self._sweeper.cancel()
         loop = asyncio.get_running_loop()
-        begin = loop.time()
+        deadline = loop.time() + grace_s
         for connection in self._connections:
             connection.stop()
-        while self._connections and loop.time() < begin + grace_s:
-            if loop.time() > begin + _LINGER_S:
-                for connection in list(self._connections):
-                    connection.close_if_idle()
+        while self._connections and loop.time() < deadline:
             await asyncio.sleep(_POLL_S)
-        lost = 0
+            for connection in list(self._connections):
+                connection.sweep(_POLL_S)
+        self._lost = self.open_requests
         for connection in list(self._connections):
-            lost += connection.open_requests
             connection.abort()
         self._server = None
-        return lost
+        return self._lost
 
     def _connection(self) -> HttpConnection:
         return HttpConnection(self._handler, self._limits, self._connections, self._budget)

@@ -38,6 +38,7 @@ def load(context: Context, exchange: Exchange, target: ModelTarget) -> None:
         elif key.startswith(_FILE):
             files[key.removeprefix(_FILE)] = _base64(key, _string(value))
         else:
+            _string(value)
             raise internal("unexpected error on creating Triton parameter")
     exchange.run(_load(context, exchange, target.model, config, files))
 

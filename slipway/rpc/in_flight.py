@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 from slipway.core.budget import Budget, default_budget
 from slipway.errors import SlipwayError, unavailable
@@ -43,13 +44,9 @@ class InFlight:
         if self.stopping:
             raise self.refusal()
 
-    async def stop(self, grace_s: float) -> bool:
-        """Refuse new requests and wait for the accepted ones; return whether all were answered in time."""
+    async def stop(self, grace_s: float) -> None:
+        """Refuse new requests and wait up to `grace_s` seconds for the accepted ones; `count` are not answered then."""
         self.stopping = True
-        if self.count == 0:
-            return True
-        try:
-            await asyncio.wait_for(self._idle.wait(), grace_s)
-        except TimeoutError:
-            return False
-        return True
+        if self.count:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._idle.wait(), grace_s)

@@ -64,6 +64,7 @@ class GrpcListener:
         self._budget = budget or Budget(default_budget())
         self._in_flight: InFlight | None = None
         self._engine: GrpcEngine | None = None
+        self._lost = 0  # requests that `stop` cut off
 
     async def start(self) -> int:
         """Bind and serve; return the port. Raise `SlipwayError` if that fails."""
@@ -83,7 +84,7 @@ class GrpcListener:
     @property
     def open_requests(self) -> int:
         """The number of accepted requests that are not answered yet."""
-        return self._in_flight.count if self._in_flight is not None else 0
+        return self._in_flight.count if self._engine is not None and self._in_flight is not None else self._lost
 
     async def stop(self, grace_s: float) -> int:
         """Refuse new requests, answer the accepted ones for up to `grace_s` seconds, then close the port. Return the
@@ -91,13 +92,12 @@ class GrpcListener:
         if self._engine is None or self._in_flight is None:
             return 0
         await self._in_flight.stop(grace_s)
-        lost = self._in_flight.count
+        self._lost = self._in_flight.count
         self._engine.end_streams()
         # Once drained, the responses still have to leave the socket buffers; otherwise the open calls are dropped.
-        await self._engine.stop(0 if lost else _FLUSH_S)
+        await self._engine.stop(0 if self._lost else _FLUSH_S)
         self._engine = None
-        self._in_flight = None
-        return lost
+        return self._lost
 
 
 _FLUSH_S = 1.0

@@ -22,7 +22,16 @@ from slipway.wire.encode import json_data
 from slipway.wire.json_pieces import array_pieces, scalar_pieces
 from slipway.wire.json_strings import starts_with, wire_form
 from slipway.wire.json_tensor import count_numbers, decode_tensor, flatten
-from slipway.wire.json_text import NON_OBJECT_MEMBERS, NON_STRING, NOT_JSON, malformed, parse, too_deep, unparsable
+from slipway.wire.json_text import (
+    NON_OBJECT_MEMBERS,
+    NON_STRING,
+    NOT_JSON,
+    malformed,
+    parse,
+    refuse_lone_surrogates,
+    too_deep,
+    unparsable,
+)
 from slipway.wire.parameters import custom_parameter
 
 _MEMBERS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -32,6 +41,7 @@ _NESTED: Final = "parameters"
 def decode_generate(body: bytes | bytearray, model_version: str, signature: ModelSignature) -> InferRequest:
     """Return the request of a generate call; raise `SlipwayError` with Triton's text."""
     members = _members(body)
+    refuse_lone_surrogates(body)
     if count_colons(body) != len(members):  # colons in strings or in nested objects, or keys given twice
         _refuse_repeated(body, signature)
     request = InferRequest(signature.model_name, model_version)
@@ -92,6 +102,7 @@ def _members(text: bytes | bytearray) -> dict[str, Any]:
     except RecursionError:
         raise too_deep() from None
     except msgspec.ValidationError:
+        parse(text)  # what is not JSON at all is refused for that
         raise internal(NON_OBJECT_MEMBERS) from None
     except NOT_JSON:
         members = parse(text)  # as infer reads it: with NaN, Infinity and a byte order mark
@@ -147,7 +158,7 @@ def _tensor(spec: TensorSpec, value: object, *, batched: bool) -> Tensor:
     if isinstance(value, msgspec.Raw) and len(memoryview(value)) > LARGE:
         return _large_tensor(spec, value, batched=batched)
     text = bytes(value).strip() if isinstance(value, msgspec.Raw) else b""
-    if not text or spec.datatype == "BYTES":
+    if not text or spec.datatype == "BYTES" or b'"' in text or b"{" in text:  # commas may stand inside an element
         parsed = _value_of(value)
         data = flatten(parsed if isinstance(parsed, list) else [parsed])
         count = len(data)
@@ -161,14 +172,15 @@ def _tensor(spec: TensorSpec, value: object, *, batched: bool) -> Tensor:
 def _large_tensor(spec: TensorSpec, value: msgspec.Raw, *, batched: bool) -> Tensor:
     """Return the tensor of a large value, without a Python object per element."""
     text = memoryview(value)
-    if spec.datatype != "BYTES":
-        count = count_numbers(text)
+    count = -1 if spec.datatype == "BYTES" else count_numbers(text)
+    if count >= 0:
         data = value if starts_with(text, b"[") else msgspec.Raw(b"[%b]" % bytes(text))
         return decode_tensor(spec.name, spec.datatype, _shape(spec, count, batched=batched), data)
-    found = wire_form(text)
+    found = wire_form(text) if spec.datatype == "BYTES" else None
     if found is None:
-        values = flatten(parse(text))
-        return decode_tensor(spec.name, "BYTES", _shape(spec, len(values), batched=batched), values)
+        parsed = parse(text)
+        values = flatten(parsed if isinstance(parsed, list) else [parsed])
+        return decode_tensor(spec.name, spec.datatype, _shape(spec, len(values), batched=batched), values)
     raw, count = found
     return CountedTensor(spec.name, _shape(spec, count, batched=batched), memoryview(raw).toreadonly(), count)
 

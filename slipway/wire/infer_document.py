@@ -12,9 +12,11 @@ from typing import Annotated, Any, Final
 import msgspec
 
 from slipway.core.large_work import LARGE
-from slipway.errors import internal, invalid
+from slipway.core.request import InferRequest
+from slipway.errors import SlipwayError, internal, invalid
 from slipway.wire.duplicate_keys import count_colons, refuse_duplicate_keys
 from slipway.wire.json_text import (
+    MAX_UNSIGNED,
     MAX_UNTYPED_BYTES,
     NON_ARRAY,
     NON_BOOLEAN,
@@ -24,8 +26,10 @@ from slipway.wire.json_text import (
     NOT_JSON,
     missing,
     parse,
+    refuse_lone_surrogates,
     unparsable,
 )
+from slipway.wire.parameters import apply_parameters
 
 Unsigned = Annotated[int, msgspec.Meta(ge=0)]
 NO_DATA: Final = msgspec.Raw(b"")
@@ -36,6 +40,8 @@ class InputParameters(msgspec.Struct, gc=False):
 
     binary_data_size: Unsigned = -1
     shared_memory_region: str | msgspec.UnsetType = msgspec.UNSET
+    shared_memory_offset: Unsigned = -1
+    shared_memory_byte_size: Unsigned = -1
 
 
 class InferInput(msgspec.Struct, gc=False):
@@ -54,6 +60,8 @@ class OutputParameters(msgspec.Struct, gc=False):
     binary_data: bool | msgspec.UnsetType = msgspec.UNSET
     classification: Unsigned = 0
     shared_memory_region: str | msgspec.UnsetType = msgspec.UNSET
+    shared_memory_offset: Unsigned = -1
+    shared_memory_byte_size: Unsigned = -1
 
 
 class InferOutput(msgspec.Struct, gc=False):
@@ -97,7 +105,6 @@ _PARAMETERS: Final = msgspec.json.Decoder(dict[str, Any])
 _OUTPUTS: Final = msgspec.json.Decoder(list[InferOutput])
 _DECODER: Final = msgspec.json.Decoder(InferDocument)
 _MAX_INPUTS: Final = 1 << 17  # of a large document
-_MAX_UNSIGNED: Final = 2**64 - 1
 
 
 def read_document(text: bytes | memoryview) -> InferDocument:
@@ -108,6 +115,7 @@ def read_document(text: bytes | memoryview) -> InferDocument:
         untyped = parse(text)
         refuse_duplicate_keys(text)
         return _untyped_document(untyped)
+    refuse_lone_surrogates(text)
     if count_colons(text) != _keys(document):  # colons in strings, keys that are ignored, or keys given twice
         refuse_duplicate_keys(text)
     return document
@@ -157,6 +165,8 @@ def _untyped_document(document: object) -> InferDocument:
     parameters = members.get("parameters", msgspec.UNSET)
     if "parameters" in members and not isinstance(parameters, dict):
         raise internal(f"failed to get request params.: {NON_OBJECT_MEMBERS}")
+    if "parameters" in members:
+        apply_parameters(InferRequest(""), parameters)  # Triton reads them before the inputs
     return InferDocument(
         inputs=[_input(entry) for entry in _array(members, "inputs", required=True)],
         id=identifier,
@@ -209,28 +219,37 @@ def _input(entry: object) -> InferInput:
         data=members.get("data", NO_DATA),
         parameters=InputParameters(
             binary_data_size=_optional_unsigned(parameters, "binary_data_size", -1),
-            shared_memory_region=_optional_string(parameters, "shared_memory_region"),
+            **_shared_memory(parameters),
         ),
     )
 
 
 def _output(entry: object) -> InferOutput:
     members = entry if isinstance(entry, dict) else {}
+    name = _string(members, "name")
     parameters = _members(members, "parameters")
+    classes = parameters.get("classification", 0)
+    if type(classes) is not int or not 0 <= classes <= MAX_UNSIGNED:
+        raise not_a_class_count()
+    shared_memory = _shared_memory(parameters)
     binary = parameters.get("binary_data", msgspec.UNSET)
     if "binary_data" in parameters and not isinstance(binary, bool):
         raise unparsable("binary_data", NON_BOOLEAN)
-    classes = parameters.get("classification", 0)
-    if type(classes) is not int or not 0 <= classes <= _MAX_UNSIGNED:
-        raise internal(f"Unable to set 'classification': {NON_UNSIGNED}")
-    return InferOutput(
-        name=_string(members, "name"),
-        parameters=OutputParameters(
-            binary_data=binary,
-            classification=classes,
-            shared_memory_region=_optional_string(parameters, "shared_memory_region"),
-        ),
-    )
+    return InferOutput(name, OutputParameters(binary_data=binary, classification=classes, **shared_memory))
+
+
+def not_a_class_count() -> SlipwayError:
+    """Return the error for a `classification` that is not an unsigned integer of 64 bits."""
+    return internal(f"Unable to set 'classification': {NON_UNSIGNED}")
+
+
+def _shared_memory(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Return the members that name a place in shared memory; only the region decides whether there is one."""
+    return {
+        "shared_memory_region": _optional_string(parameters, "shared_memory_region"),
+        "shared_memory_offset": _optional_unsigned(parameters, "shared_memory_offset", -1),
+        "shared_memory_byte_size": _optional_unsigned(parameters, "shared_memory_byte_size", -1),
+    }
 
 
 def _members(members: dict[str, Any], field: str) -> dict[str, Any]:
@@ -253,7 +272,7 @@ def _optional_string(members: dict[str, Any], field: str) -> str | msgspec.Unset
 
 
 def _unsigned(field: str, value: object) -> int:
-    if type(value) is not int or not 0 <= value <= _MAX_UNSIGNED:
+    if type(value) is not int or not 0 <= value <= MAX_UNSIGNED:
         raise unparsable(field, NON_UNSIGNED)
     return value
 

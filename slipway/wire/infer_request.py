@@ -18,8 +18,16 @@ from slipway.core.request import InferRequest
 from slipway.core.tensor import Tensor
 from slipway.datatypes import BY_NAME
 from slipway.errors import invalid, shown, unsupported
-from slipway.wire.infer_document import NO_DATA, InferInput, InferOutput, check_one_source, read_document
+from slipway.wire.infer_document import (
+    NO_DATA,
+    InferInput,
+    InferOutput,
+    check_one_source,
+    not_a_class_count,
+    read_document,
+)
 from slipway.wire.json_tensor import decode_tensor
+from slipway.wire.json_text import MAX_UNSIGNED, NON_UNSIGNED, unparsable
 from slipway.wire.parameters import apply_parameters
 
 SHARED_MEMORY_DISABLED: Final = "Client shared memory is not supported yet. Send the tensors with the request instead."
@@ -116,20 +124,20 @@ def _decode(
         name = entry.name
         if name in inputs:
             raise invalid(f"{request.log_prefix}input '{shown(name)}' already exists in request")
-        if entry.datatype not in BY_NAME:
-            raise invalid(f"invalid datatype for input {shown(name)}")
         parameters = entry.parameters
         if parameters is None or parameters.binary_data_size < 0 or parameters.shared_memory_region is not UNSET:
             inputs[name] = _json_input(entry)
             continue
         check_one_source(_sources(entry))
         end = offset + parameters.binary_data_size
+        if parameters.binary_data_size > MAX_UNSIGNED:
+            raise unparsable("binary_data_size", NON_UNSIGNED)
         if end > len(view):
             raise invalid(
                 f"unexpected size for input '{shown(name)}', expecting {end - len(view)} additional bytes "
                 f"for model '{model_name}'"
             )
-        inputs[name] = Tensor(name, entry.datatype, entry.shape, raw=view[offset:end])
+        inputs[name] = Tensor(name, _known(entry.datatype), entry.shape, raw=view[offset:end])
         offset = end
     if offset != len(view):
         raise invalid(f"unexpected additional input data for model '{model_name}'")
@@ -138,11 +146,18 @@ def _decode(
     return request, encoding
 
 
+def _known(datatype: str) -> str:
+    """Return the datatype; an unknown one has Triton's name for it, which no model declares."""
+    return datatype if datatype in BY_NAME else "<invalid>"
+
+
 def _json_input(entry: InferInput) -> Tensor:
     parameters = entry.parameters
     check_one_source(_sources(entry))
     if parameters is not None and parameters.shared_memory_region is not UNSET:
         raise unsupported(SHARED_MEMORY_DISABLED)
+    if entry.datatype not in BY_NAME:
+        raise invalid(f"invalid datatype for input {shown(entry.name)}")
     return decode_tensor(entry.name, entry.datatype, entry.shape, entry.data)
 
 
@@ -168,6 +183,8 @@ def _output_encoding(output: InferOutput, *, binary: bool) -> OutputEncoding:
     parameters = output.parameters
     if parameters is None:
         return OutputEncoding(binary)
+    if parameters.classification > MAX_UNSIGNED:
+        raise not_a_class_count()
     if parameters.shared_memory_region is not UNSET:
         for other, given in (
             ("classification", parameters.classification),

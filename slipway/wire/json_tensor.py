@@ -20,6 +20,7 @@ from slipway.errors import SlipwayError, internal, invalid, shown
 from slipway.wire.json_strings import starts_with, wire_form
 from slipway.wire.json_text import (
     MAX_DEPTH,
+    MAX_UNSIGNED,
     NON_ARRAY,
     NON_BOOLEAN,
     NON_UNSIGNED,
@@ -73,6 +74,8 @@ def element_count(name: str, shape: tuple[int, ...], element_size: int) -> int:
     if len(shape) > _MAX_DIMS:  # before the product, whose cost grows with the square of their number
         raise invalid(f"input '{shown(name)}' has {len(shape)} dimensions, but at most {_MAX_DIMS} are supported")
     count = prod(shape)
+    if shape and max(shape) > MAX_UNSIGNED:
+        raise unparsable("shape", NON_UNSIGNED)
     if count > _MAX_SIZE:
         raise invalid(
             f"shape of input '{shown(name)}' causes total element count to exceed maximum size of {_MAX_SIZE}"
@@ -99,10 +102,13 @@ def flatten(value: object) -> list[Any]:
 
 
 def count_numbers(text: memoryview) -> int:
-    """Return how many elements a JSON array of numbers has; 0 for one of only brackets and spaces."""
+    """Return how many elements a JSON array of numbers has: 0 for one of only brackets and spaces, -1 if it also has
+    other elements, which may contain commas."""
     commas, is_empty = 0, True
     for start in range(0, len(text), _PIECE):
         piece = bytes(text[start : start + _PIECE])
+        if b'"' in piece or b"{" in piece:
+            return -1
         commas += piece.count(b",")
         is_empty = is_empty and not piece.strip(_SPACE_AND_BRACKETS)
     return 0 if is_empty else commas + 1

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any
+import re
+from typing import Any, Final
 
 import msgspec
 
@@ -19,6 +20,8 @@ NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError)  # raised by msgspec for ma
 MAX_DEPTH = 100
 _TOO_BIG = "Number too big to be stored in double."
 MAX_UNTYPED_BYTES = 2 << 20  # Python objects take up to 16 times the bytes of their JSON, and are made in one call
+_PIECE: Final = 1 << 20  # bytes copied at a time
+_ESCAPES: Final = re.compile(rb"\\(?:u([0-9a-fA-F]{4})|.)", re.DOTALL)
 
 
 def parse(text: bytes | bytearray | memoryview) -> Any:
@@ -29,17 +32,23 @@ def parse(text: bytes | bytearray | memoryview) -> Any:
             "use the binary data format for large tensors"
         )
     try:
-        return msgspec.json.decode(text)
+        value = msgspec.json.decode(text)
     except RecursionError:
         raise too_deep() from None
     except NOT_JSON as error:
-        reason = "Invalid encoding in string." if isinstance(error, UnicodeDecodeError) else str(error)
+        value = _parse_leniently(text, error)
+    refuse_lone_surrogates(text)
+    return value
+
+
+def _parse_leniently(text: bytes | bytearray | memoryview, error: Exception) -> Any:
+    reason = "Invalid encoding in string." if isinstance(error, UnicodeDecodeError) else str(error)
     try:
         return json.loads(str(text, "utf-8-sig"), parse_float=_finite)
     except RecursionError:
         raise too_deep() from None
-    except ValueError as error:
-        is_number = not isinstance(error, (json.JSONDecodeError, UnicodeDecodeError))
+    except ValueError as lenient:
+        is_number = not isinstance(lenient, (json.JSONDecodeError, UnicodeDecodeError))
         raise malformed(_TOO_BIG if is_number else reason) from None
 
 
@@ -58,6 +67,25 @@ def as_double(number: float) -> float:
         raise malformed(_TOO_BIG) from None
 
 
+def refuse_lone_surrogates(text: bytes | bytearray | memoryview) -> None:
+    """Raise INTERNAL, as Triton does, for an escape of half a character in text that was parsed as JSON.
+
+    The parsers accept it (RFC 8259, 8.2), but the string that it makes cannot be encoded again.
+    """
+    text = memoryview(text)
+    if not any(b"\\u" in bytes(text[start : start + _PIECE + 1]) for start in range(0, len(text), _PIECE)):
+        return
+    half = -1  # where the first half of a character ends, while its second half is due
+    for escape in _ESCAPES.finditer(text):
+        code = int(escape[1], 16) if escape[1] else 0
+        is_second = 0xDC00 <= code < 0xE000
+        if is_second != (half >= 0) or (is_second and escape.start() != half):
+            raise malformed("The surrogate pair in string is invalid.")
+        half = escape.end() if 0xD800 <= code < 0xDC00 else -1
+    if half >= 0:
+        raise malformed("The surrogate pair in string is invalid.")
+
+
 def malformed(reason: str) -> SlipwayError:
     """Return the error for text that is not JSON."""
     return internal(f"failed to parse the request JSON buffer: {reason}")
@@ -73,6 +101,7 @@ def unparsable(field: str, reason: str) -> SlipwayError:
     return internal(f"Unable to parse '{field}': {reason}")
 
 
+MAX_UNSIGNED = 2**64 - 1
 NON_STRING = "attempt to access JSON non-string as string"
 NON_BOOLEAN = "attempt to access JSON non-boolean as boolean"
 NON_UNSIGNED = "attempt to access JSON non-unsigned-integer as unsigned-integer"

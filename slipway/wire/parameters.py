@@ -6,9 +6,17 @@ from typing import Any, Final
 
 from slipway.core.request import SEQUENCE_END, SEQUENCE_START, InferRequest, Parameter
 from slipway.errors import SlipwayError, internal, invalid, shown, unsupported
-from slipway.wire.json_text import NON_BOOLEAN, NON_OBJECT_MEMBERS, NON_STRING, NON_UNSIGNED, as_double, unparsable
+from slipway.wire.json_text import (
+    MAX_UNSIGNED,
+    NON_BOOLEAN,
+    NON_OBJECT_MEMBERS,
+    NON_STRING,
+    NON_UNSIGNED,
+    as_double,
+    unparsable,
+)
 
-_MAX_CORRELATION_ID: Final = 128
+_MAX_CORRELATION_ID: Final = 128  # bytes of UTF-8; Triton's text calls them characters
 _RESERVED_PREFIX: Final = "triton_"
 
 
@@ -50,7 +58,7 @@ def custom_parameter(key: str, value: Any) -> Parameter:
 
 def unsigned(key: str, value: object) -> int:
     """Return `value` if it is an integer from 0 to 2^64 - 1; raise Triton's error otherwise."""
-    if type(value) is not int or not 0 <= value < 2**64:
+    if type(value) is not int or not 0 <= value <= MAX_UNSIGNED:
         raise unparsable(key, NON_UNSIGNED)
     return value
 
@@ -63,10 +71,10 @@ def _boolean(key: str, value: object) -> bool:
 
 def _correlation_id(value: object) -> int | str:
     if isinstance(value, str):
-        if len(value) > _MAX_CORRELATION_ID:
+        if len(value.encode()) > _MAX_CORRELATION_ID:
             raise _too_long()
         return value
-    if type(value) is not int or not 0 <= value < 2**64:
+    if type(value) is not int or not 0 <= value <= MAX_UNSIGNED:
         raise unparsable("sequence_id", NON_STRING)
     return value
 

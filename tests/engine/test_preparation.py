@@ -12,7 +12,7 @@ from slipway.core.request import InferResponse
 from slipway.core.signature import ModelSignature, TensorSpec
 from slipway.core.statistics import ModelStatistics
 from slipway.engine.model import ModelVersion
-from slipway.engine.preparation import BUSY_S, LONG_S, PATIENCE_S, QUIET_S, Preparation
+from slipway.engine.preparation import BUSY_S, ELEMENTS, LONG_S, PATIENCE_S, QUIET_S, Preparation
 from slipway.engine.serving import ServingTable
 from slipway.engine.states import StateTable
 from slipway.errors import internal
@@ -269,6 +269,34 @@ def test_its_computing_time_is_limited(seconds, tokens, count):
         assert len(instance.shapes) == count
 
     asyncio.run(scenario())
+
+
+def test_made_up_tensors_are_small():
+    async def scenario():
+        instance = Instance()
+        model = version(instance)
+        model.signature.inputs["wide"] = TensorSpec("wide", "FP32", (-1, ELEMENTS // 16))
+        Bench(model)
+        await ticks()
+        assert instance.shapes == LENGTHS[:2]
+
+    asyncio.run(scenario())
+
+
+def test_a_bug_in_preparing_one_model_is_logged_and_the_next_has_its_turn(caplog):
+    def fail():
+        raise MemoryError
+
+    async def scenario():
+        other = Instance()
+        bench = Bench(version(Instance(took=fail)))
+        bench.preparation.add(version(other))
+        await ticks()
+        assert other.shapes == LENGTHS
+
+    with caplog.at_level(logging.ERROR, "slipway.engine"):
+        asyncio.run(scenario())
+    assert [record.getMessage() for record in caplog.records] == ["preparing 'm' version 1 failed"]
 
 
 def test_it_gives_up_on_a_server_that_is_never_quiet():

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import http.client
 import json
 import re
+import zlib
 from dataclasses import dataclass
 
 import grpc
@@ -19,6 +21,7 @@ from tests.reference.http_cases import HttpCase
 TIMEOUT_S = 20
 OK = 200
 _FP32_MAX = float(np.finfo(np.float32).max)
+_UNPACK = {"gzip": gzip.decompress, "deflate": zlib.decompress}  # two libraries may pack the same bytes differently
 SHOWN_HEADERS = ("Content-Type", "Inference-Header-Content-Length", "Content-Encoding", "Accept-Encoding")
 
 
@@ -51,6 +54,8 @@ def ask_http(port: int, case: HttpCase) -> Answer:
     finally:
         connection.close()
     headers = {name: response.headers[name] for name in SHOWN_HEADERS if name in response.headers}
+    if unpack := _UNPACK.get(headers.get("Content-Encoding", "")):
+        body = unpack(body)
     if response.status != OK or not body:
         headers.pop("Content-Type", None)  # see differences.py
     return Answer(str(response.status), (headers, _content(headers, body)))
@@ -68,7 +73,11 @@ def _content(headers: dict[str, str], body: bytes) -> object:
 
 
 def _json(text: bytes) -> object:
-    return json.loads(_neutral(text.decode()), parse_float=_as_fp32, parse_constant=str)
+    readable = _neutral(text.decode(errors="backslashreplace"))
+    try:
+        return json.loads(readable, parse_float=_as_fp32, parse_constant=str)
+    except ValueError:  # what is not JSON is compared as it is
+        return readable
 
 
 def _as_fp32(text: str) -> float:

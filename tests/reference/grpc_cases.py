@@ -164,6 +164,11 @@ def infer_requests() -> Iterator[tuple[str, pb.ModelInferRequest]]:  # noqa: PLR
     yield "unknown input", request("pair", PAIR[0], ("C", "FP32", [1, 4], ONES))
     yield "input twice", request("pair", PAIR[0], PAIR[0])
     yield "unknown output", with_output("NO")
+    unknown = with_output("zebra")
+    unknown.outputs.add(name="ant")
+    yield "two unknown outputs", unknown
+    raw = struct.pack("<I", 0) * 3
+    yield "rows before elements", request("echo_bytes", ("IN", "BYTES", [9, 1], raw))
     twice = with_output("SUM")
     twice.outputs.add(name="SUM")
     yield "output twice", twice
@@ -173,7 +178,7 @@ def infer_requests() -> Iterator[tuple[str, pb.ModelInferRequest]]:  # noqa: PLR
     yield "wrong shape", request("pair", ("A", "FP32", [1, 3], ONES[:12]), PAIR[1])
     yield "wrong shape with id", request("pair", ("A", "FP32", [1, 3], ONES[:12]), PAIR[1], id="w")
     yield "negative shape", request("pair", ("A", "FP32", [1, -4], ONES), PAIR[1])
-    for shape in ([-1, -1], [1, -1], [0, -1], [-1, 2]):
+    for shape in ([-1, -1], [1, -1], [0, -1], [-1, 2], [1, 2, -1]):
         yield f"unknown size {shape}", request("echo_fp32", ("IN", "FP32", shape, ONES[:8]))
     yield "huge shape", request("pair", ("A", "FP32", [2**62, 2**62], ONES), PAIR[1])
     yield "no shape", request("pair", ("A", "FP32", [], ONES), PAIR[1])
@@ -187,6 +192,7 @@ def infer_requests() -> Iterator[tuple[str, pb.ModelInferRequest]]:  # noqa: PLR
     for name, value in {
         "custom integer": {"a": parameter(int64_param=3)},  # one at a time: the order of a protobuf map is anybody's
         "custom text": {"b": parameter(string_param="x")},
+        "custom text beyond ASCII": {"b": parameter(string_param="grün")},
         "custom bool": {"c": parameter(bool_param=True)},
         "double": {"d": parameter(double_param=1.5)},
         "uint64": {"u": parameter(uint64_param=5)},

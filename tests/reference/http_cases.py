@@ -151,6 +151,9 @@ def repository() -> Iterator[HttpCase]:
     yield HttpCase("load refused", "/v2/repository/models/pair/load")
     yield HttpCase("load unknown", "/v2/repository/models/nosuch/load", body=b"{}")
     yield HttpCase("unload refused", "/v2/repository/models/pair/unload")
+    for value in (b"1", b"null", b'"x"'):
+        body = b'{"parameters":{"x":%b}}' % value
+        yield HttpCase(f"load parameter {value.decode()}", "/v2/repository/models/pair/load", body=body)
     yield HttpCase("load bad json", "/v2/repository/models/pair/load", body=b"[")
     yield HttpCase("named repository", "/v2/repository/one/models/pair/load")
     yield HttpCase("named index", "/v2/repository/one/index")
@@ -236,6 +239,7 @@ def good() -> Iterator[HttpCase]:
         yield infer(
             "parameters text sequence", model, {**one, "parameters": {"sequence_id": "seq", "sequence_start": True}}
         )
+        yield infer("parameters beyond ASCII", model, {**one, "parameters": {"color": "grün"}})
         yield infer("parameters double", model, {**one, "parameters": {"d": 1.5}})
     for value in ("gzip", "deflate"):
         packed = (

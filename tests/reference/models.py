@@ -90,6 +90,8 @@ class TritonPythonModel:
         return responses
 """
 
+CONTROLLED = "controlled"  # the model that only the fuzz writes, loads and unloads
+
 TYPES = {
     "BOOL": "TYPE_BOOL",
     "UINT8": "TYPE_UINT8",

@@ -15,6 +15,8 @@ def policy(text):
         ("", [1, 3, 2], (3,), ()),
         ("latest { num_versions: 2 }", [10, 9, 1], (9, 10), ()),
         ("latest { num_versions: 5 }", [1, 2], (1, 2), ()),
+        ("latest { num_versions: 0 }", [1, 2], (), ()),
+        ("latest { }", [1, 2], (), ()),
         ("all { }", [3, 1], (1, 3), ()),
         ("specific { versions: [3, 1, 9, 3] }", [1, 2, 3], (1, 3), (9,)),
         ("all { }", [], (), ()),

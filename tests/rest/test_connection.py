@@ -519,3 +519,41 @@ def test_resets_in_the_middle_of_a_body_leave_nothing_behind(served):
                 b"POST /v2/models/echo/infer HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n" + bytes(1000)
             )
     assert served.ask("GET", "/v2/health/live").status == 200
+
+
+def test_the_next_request_after_a_stream_that_ended_late_in_the_stop_is_answered():
+    async def within():
+        plane = dataplane()
+        listener = HttpListener(build_app(plane), host="127.0.0.1", port=0)
+        port = await listener.start()
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(with_length("never", close=False))
+        await plane.began.wait()
+        writer.write(LIVE)  # queued before the stop, so its predecessor does not say that the connection closes
+        await asyncio.sleep(0.05)
+        stopping = asyncio.ensure_future(listener.stop(grace_s=30.0))
+        await asyncio.sleep(0.5)
+        echo(plane, plane.held[0])
+        answers = await reader.read()
+        assert answers.count(b"HTTP/1.1 200 OK") == 2
+        assert answers.count(b"Connection: close\r\n") == 1
+        writer.close()
+        assert await stopping == 0
+
+    asyncio.run(within())
+
+
+def test_a_request_that_does_not_arrive_while_the_server_stops_is_refused_soon():
+    async def within():
+        limits = HttpLimits(last_arrival_s=0.1)
+        listener = HttpListener(build_app(dataplane()), host="127.0.0.1", port=0, limits=limits)
+        port = await listener.start()
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET /v2/health/live HTTP/1.1\r\nHost: ")
+        await asyncio.sleep(0.05)
+        stopping = asyncio.ensure_future(listener.stop(grace_s=1000.0))
+        assert (await reader.read()).startswith(b"HTTP/1.1 408 ")
+        writer.close()
+        assert await stopping == 0
+
+    asyncio.run(within())

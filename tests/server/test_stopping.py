@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -88,7 +89,7 @@ def test_a_model_that_hangs_while_it_loads_does_not_keep_the_server(tmp_path, wh
         family = psutil.Process(process.pid).children(recursive=True)
         process.send_signal(signal.SIGTERM)
         process.wait(SECONDS)
-    assert process.returncode in (0, 1)
+    assert process.returncode == 0  # no request is lost
     assert "Traceback" not in log.read_text()
     wait_until(lambda: not alive(family))
 
@@ -200,6 +201,56 @@ def test_no_request_of_busy_clients_is_lost_when_the_server_stops(serve, tmp_pat
     for worker in workers:
         worker.join()
     assert outcomes == ["told"] * 16
+
+
+def test_a_client_that_never_finishes_its_request_does_not_delay_the_end(serve, tmp_path):
+    add_identity(tmp_path)
+    server = serve(tmp_path, "--exit-timeout-secs=1000")
+    host, port = server.http.split(":")
+    with socket.create_connection((host, int(port))) as slow:
+        slow.sendall(b"G")
+        assert server.stop() == 0  # long before the exit timeout
+
+
+def test_the_reason_of_a_failed_start_is_said_even_if_the_end_hangs(tmp_path):
+    hanging(tmp_path / "models", "finalize", "thread")
+    write_config(tmp_path / "models", "broken", 'backend: "onnxruntime"\n')
+    with starting(tmp_path / "models", tmp_path / "log", "--exit-timeout-secs=1") as process:
+        assert process.wait(SECONDS) == 1
+    log = (tmp_path / "log").read_text()
+    assert "error: creating server: Internal - failed to load all models" in log
+    assert "models are still busy after 1 s: exiting at once" in log
+
+
+HELPER = """
+import asyncio, os, sys, threading, uvloop
+from slipway.server import _threads_ended
+
+async def main():
+    loop = asyncio.get_running_loop()
+    loop.run_in_executor(None, threading.Event().wait)
+    ticks = 0
+    async def tick():
+        nonlocal ticks
+        while True:
+            await asyncio.sleep(0.01)
+            ticks += 1
+    task = asyncio.ensure_future(tick())
+    ended = await _threads_ended(loop.time() + 0.1)
+    await asyncio.sleep(0.1)
+    print(ended, ticks > 1, flush=True)
+    os._exit(0)
+
+(uvloop if sys.argv[1] == "uvloop" else asyncio).run(main())
+"""
+
+
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+def test_a_helper_thread_that_hangs_neither_blocks_the_loop_nor_counts_as_ended(loop):
+    done = subprocess.run(
+        [sys.executable, "-c", HELPER, loop], capture_output=True, text=True, timeout=SECONDS, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "False True\n"), done.stderr
 
 
 @pytest.mark.parametrize("name", ["1/model.py", "labels.txt", "config.pbtxt"])

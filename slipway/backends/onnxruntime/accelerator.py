@@ -23,6 +23,8 @@ from slipway.backends.registry import BUILT_IN
 from slipway.backends.shared.graph import Graph
 from slipway.backends.shared.graph_check import check_config
 from slipway.backends.shared.ignored import ON_CPU, ignored
+from slipway.config.accelerators import cpu_accelerator
+from slipway.config.numbers import whole_number
 from slipway.errors import SlipwayError, refused
 from slipway.problems import Named, Problem, Rule
 
@@ -38,7 +40,7 @@ def load_accelerated(context: ModelContext, path: Path) -> LoadedModel | None:
 
     Raise INVALID_ARG for an invalid parameter.
     """
-    parameters = _parameters(context.config)
+    parameters = cpu_accelerator(context.config, ACCELERATOR)
     if parameters is None:
         return None
     changes = accelerator_properties(context.name, parameters)
@@ -83,7 +85,7 @@ def accelerator_properties(model_name: str, parameters: Mapping[str, str]) -> di
 
 def accelerator_words(config: model_config_pb2.ModelConfig) -> list[Problem]:
     """Return the accelerator's parameters that have no effect; raise INVALID_ARG for invalid values."""
-    parameters = _parameters(config)
+    parameters = cpu_accelerator(config, ACCELERATOR)
     if parameters is None:
         return []
     accelerator_properties(config.name, parameters)
@@ -94,18 +96,12 @@ def accelerator_words(config: model_config_pb2.ModelConfig) -> list[Problem]:
     return words + ([ignored(f"device_type {device}", ON_CPU, path)] if device and not _CPU.fullmatch(device) else [])
 
 
-def _parameters(config: model_config_pb2.ModelConfig) -> Mapping[str, str] | None:
-    for accelerator in config.optimization.execution_accelerators.cpu_execution_accelerator:
-        if accelerator.name.lower() == ACCELERATOR:
-            return {key: value.strip() for key, value in accelerator.parameters.items()}
-    return None
-
-
 def _number(model_name: str, key: str, parameters: Mapping[str, str]) -> int:
     value = parameters.get(key, "0")
-    if not value.isdecimal():
+    number = whole_number(value)
+    if number is None:
         raise _refused(model_name, key, value, "a non-negative number")
-    return int(value)
+    return number
 
 
 def _refused(model_name: str, key: str, value: str, expected: str) -> SlipwayError:

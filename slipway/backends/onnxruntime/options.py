@@ -16,10 +16,11 @@ from tritonclient.grpc import model_config_pb2
 from slipway.backends.api import ModelContext
 from slipway.backends.shared.ignored import ON_CPU, ignored, ignored_accelerators, ignored_parameter
 from slipway.backends.shared.parameters import Parameters, instance_count, parameter_problem
+from slipway.config.accelerators import OPENVINO
 from slipway.errors import invalid, refused
 from slipway.problems import Problem
 
-ACCELERATOR = "openvino"  # the execution accelerator for CPUs: accelerator.py
+ACCELERATOR = OPENVINO  # the execution accelerator for CPUs: accelerator.py
 
 _QUIET = 4  # log only fatal errors: all others are raised, and a client could flood the log with them
 _GRAPH_LEVELS = {-1: "ORT_ENABLE_BASIC", 1: "ORT_ENABLE_EXTENDED", 2: "ORT_DISABLE_ALL"}  # the rest: ORT_ENABLE_ALL

@@ -131,7 +131,7 @@ class InferenceRequest:
 
     def parameters(self) -> str:
         """Return the request's parameters as a JSON object."""
-        return dumps(self._parameters, separators=None if self.reply is None else (",", ":"))
+        return dumps(self._parameters, ensure_ascii=False, separators=None if self.reply is None else (",", ":"))
 
     def requested_output_names(self) -> set[str]:
         """Return the names of the outputs that the client wants."""

@@ -47,7 +47,7 @@ class InferenceResponse:
 
     def parameters(self) -> str:
         """Return the parameters as a JSON object."""
-        return json.dumps(self._parameters or {})
+        return json.dumps(self._parameters or {}, ensure_ascii=False)
 
     def set_parameters(self, parameters: dict[str, Parameter]) -> None:
         """Set the parameters of another model's answer, unchecked."""

@@ -30,7 +30,7 @@ from slipway.core.pending import Pending
 from slipway.core.request import InferResponse
 from slipway.core.statistics import Timing
 from slipway.core.tensor import Raw
-from slipway.errors import SlipwayError, internal, unavailable
+from slipway.errors import SlipwayError, internal, invalid, unavailable
 
 _LOG: Final = logging.getLogger("slipway.python")
 _DEPTH: Final = 8
@@ -129,7 +129,11 @@ class ProcessInstance:
         blobs: list[Raw] = []
         shape_of = self._view.model_shape if self._view.reshapes_inputs else None
         heads = tuple(messages.request_head(pending.request, blobs, shape_of) for pending in batch.requests)
-        message = messages.encode(messages.Execute(batch.serial, heads))
+        try:
+            message = messages.encode(messages.Execute(batch.serial, heads))
+        except UnicodeEncodeError as error:  # the fronts refuse such text; the instance must not wait for ever for it
+            self._fail(batch, invalid(f"a request of the batch contains text that is not valid Unicode: {error}"))
+            return
         for index, pending in enumerate(batch.requests):
             pending.on_cancel(_Cancellation(self, batch.serial, index))
         if sum(map(len, blobs)) > _LARGE:

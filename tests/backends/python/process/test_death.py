@@ -62,6 +62,19 @@ def test_a_child_that_dies_fails_the_request_inside_and_is_replaced(tmp_path, ho
     served(tmp_path, scenario)
 
 
+def test_a_request_that_cannot_be_sent_to_the_child_fails_and_the_next_ones_run(tmp_path):
+    write_model(tmp_path, "m", ECHO)
+
+    async def scenario(engine):
+        for _ in range(10):  # more than an instance has under way
+            error = await error_of(engine, "m", "x", parameters={"half": "\ud800"})
+            assert error.code is Code.INVALID_ARG
+            assert "not valid Unicode" in error.message
+        assert await infer_text(engine, "m", "next") == ["next"]
+
+    served(tmp_path, scenario)
+
+
 def test_killing_a_child_under_load_fails_only_the_requests_inside_it(tmp_path):
     write_model(tmp_path, "m", DYING)
 
