@@ -129,4 +129,4 @@ def _strings(tensor: Tensor) -> list[str] | None:
             return None
         elements = decode_bytes(tensor.raw)
     texts = texts_of(elements, tensor)
-    return None if sum(map(len, texts)) > LARGE else texts
+    return None if tensor.is_decoded and sum(map(len, texts)) > LARGE else texts
