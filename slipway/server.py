@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol
 
 from slipway import __version__
 from slipway.config.options import ServerOptions
+from slipway.core.budget import Budget, default_budget
 from slipway.core.table import render_table
 from slipway.cores import cpu_limit
 from slipway.engine.dataplane import Engine
@@ -149,16 +150,19 @@ def _plan(engine: Engine) -> Iterator[tuple[str, str, str, str]]:
 
 async def _listen(engine: Engine, options: ServerOptions, listeners: list[Front]) -> None:
     """Start every enabled front, and append each to `listeners` once it runs, for the caller to stop."""
+    budget = Budget(options.max_buffered_bytes or default_budget())
     if options.allow_grpc:
         grpc_settings = GrpcOptions(**{each.name: getattr(options, each.name) for each in fields(GrpcOptions)})
-        grpc = GrpcListener(engine, grpc_settings)
+        grpc = GrpcListener(engine, grpc_settings, budget)
         await grpc.start()  # logs its address itself, with the library it chose
         listeners.append(grpc)
     if options.allow_http:
         limit = options.http_max_input_size
         access = access_to(options.http_address, options.http_allowed_hosts)
         app = build_app(engine, RestOptions(max_input_size=limit, access=access))
-        http = partial(HttpListener, app, limits=HttpLimits(body=limit), reuse_port=options.reuse_http_port)
+        http = partial(
+            HttpListener, app, limits=HttpLimits(body=limit), budget=budget, reuse_port=options.reuse_http_port
+        )
         await _listen_http("HTTPService", http, options.http_address, options.http_port, listeners)
     if options.allow_metrics:
         host = options.metrics_address or options.http_address

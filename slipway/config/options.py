@@ -107,6 +107,7 @@ def _read_hosts(text: str) -> tuple[str, ...]:
 
 _PORT: Final = whole(0, 65535)
 _COUNT: Final = whole(0, 2**31 - 1)
+_COUNT64: Final = whole(0, 2**63 - 1)
 _AT_LEAST_ONE: Final = whole(1, 2**31 - 1)
 _HOSTS: Final = Kind("HOST[,HOST...]", _read_hosts)
 _BACKEND_SETTING: Final = Kind("[BACKEND,]SETTING=VALUE", _read_backend_setting)
@@ -130,6 +131,10 @@ class ServerOptions:
     id: str = _server("triton", TEXT, "server name in the metadata")
     exit_timeout_secs: int = _server(30, _COUNT, "seconds to wait for requests in flight at shutdown")
     drain_delay_secs: int = _server(0, _COUNT, "seconds to serve on, reported as not ready, before shutdown")
+
+    max_buffered_bytes: int = _server(
+        0, _COUNT64, "bytes of request bodies to hold, all connections together; 0 is a quarter of the memory"
+    )
 
     log_verbose: int = _logging(0, _COUNT, "verbose messages: 0 for none, 1 or more for all")
     log_info: bool = _logging(True, BOOLEAN, "log information")
@@ -185,6 +190,9 @@ class ServerOptions:
         "library that speaks gRPC; auto picks the fastest installed one that supports the other flags; native does not "
         "decompress deflate",
     )  # fmt: skip
+    grpc_max_message_bytes: int = _grpc(
+        64 << 20, _AT_LEAST_ONE, "maximum size of a request message in bytes, also of what it is decompressed to"
+    )
     grpc_use_ssl: bool = _grpc(False, BOOLEAN, "encrypt connections (TLS)")
     grpc_use_ssl_mutual: bool = _grpc(False, BOOLEAN, "encrypt connections and require a client certificate")
     grpc_server_cert: str = _grpc("", TEXT, "PEM file with the server's certificate")

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from slipway.core.bytes_codec import TruncatedElementError, count_elements
 from slipway.core.request import InferRequest
 from slipway.core.signature import ModelSignature, TensorSpec
-from slipway.core.tensor import Tensor
+from slipway.core.tensor import CountedTensor, Tensor
 from slipway.datatypes import BY_NAME
 from slipway.errors import SlipwayError, invalid, shown
 
@@ -175,11 +175,19 @@ def _check_bytes(request: InferRequest, tensor: Tensor, signature: ModelSignatur
     _check_elements(request, tensor, signature)
 
 
+def _count(tensor: Tensor) -> int:
+    if not isinstance(tensor, CountedTensor):
+        return count_elements(tensor.raw)
+    if isinstance(tensor.elements, TruncatedElementError):
+        raise tensor.elements
+    return tensor.elements
+
+
 def _check_elements(request: InferRequest, tensor: Tensor, signature: ModelSignature) -> None:
     expected = tensor.element_count
     where = f"inference input '{tensor.name}' for model '{signature.model_name}'"
     try:
-        count = count_elements(tensor.raw)
+        count = _count(tensor)
     except TruncatedElementError as error:
         if error.in_length:
             raise _refused(

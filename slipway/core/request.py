@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from slipway.core.tensor import Tensor
+from slipway.core.large_work import LARGE
+from slipway.core.tensor import CountedTensor, Tensor
 from slipway.errors import SlipwayError, shown
 
 Parameter = str | int | float | bool
@@ -37,6 +38,23 @@ class InferRequest:
     def log_prefix(self) -> str:
         """Triton's prefix for request errors (`InferenceRequest::LogRequest`), with the trailing space."""
         return f"[request id: {shown(self.id) or '<id_unknown>'}] "
+
+    @property
+    def has_large_strings(self) -> bool:
+        """Whether checking the BYTES inputs is large work, see `count_strings`."""
+        return any(map(_is_uncounted, self.inputs.values()))
+
+    def count_strings(self) -> None:
+        """Count the elements of large BYTES inputs, so that checking the request takes no time."""
+        for name, tensor in self.inputs.items():
+            if _is_uncounted(tensor):
+                self.inputs[name] = CountedTensor.of(tensor)
+
+
+def _is_uncounted(tensor: Tensor) -> bool:
+    if tensor.datatype != "BYTES" or tensor.is_decoded or isinstance(tensor, CountedTensor):
+        return False
+    return len(tensor.raw) > LARGE
 
 
 @dataclass(slots=True, eq=False)

@@ -5,7 +5,7 @@ Built once per load from the normalised ModelConfig (config/signature.py); `core
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from slipway.core.padding import PaddingRule
 
@@ -41,3 +41,9 @@ class ModelSignature:
     required_inputs: frozenset[str] = frozenset()
     enforce_output_shapes: bool = False
     padding: PaddingRule | None = None
+    has_string_outputs: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Work out once what every response depends on."""
+        has_strings = any(spec.datatype == "BYTES" for spec in self.outputs.values())
+        object.__setattr__(self, "has_string_outputs", has_strings)

@@ -11,7 +11,8 @@ from math import prod
 
 import numpy as np
 
-from slipway.core.bytes_codec import decode_bytes, encode_bytes
+from slipway.core.bytes_codec import TruncatedElementError, count_elements, decode_bytes, encode_bytes
+from slipway.core.large_work import LARGE_COUNT
 from slipway.datatypes import BY_NAME, datatype_of
 from slipway.errors import internal
 
@@ -66,6 +67,13 @@ class Tensor:
         return self._array is not None
 
     @property
+    def is_large_to_pack(self) -> bool:
+        """Whether making `raw` is large work: there are many strings, or a few long ones."""
+        if self._raw is not None or self._array is None or self._array.dtype.kind not in "SUO":
+            return False
+        return self._array.size > LARGE_COUNT
+
+    @property
     def element_count(self) -> int:
         """Return the product of the dimensions; 1 for a scalar."""
         return prod(self.shape)
@@ -83,18 +91,47 @@ class Tensor:
         return f"Tensor({self.name!r}, {self.datatype}, {list(self.shape)})"
 
 
+class CountedTensor(Tensor):
+    """A BYTES tensor in wire form with the result of `count_elements`: for a large one, counting is work of its own."""
+
+    __slots__ = ("elements",)
+
+    def __init__(self, name: str, shape: tuple[int, ...], raw: Raw, elements: int | TruncatedElementError) -> None:
+        super().__init__(name, "BYTES", shape, raw=raw)
+        self.elements = elements
+
+    @classmethod
+    def of(cls, tensor: Tensor) -> CountedTensor:
+        """Return `tensor` with its elements counted."""
+        elements: int | TruncatedElementError
+        try:
+            elements = count_elements(tensor.raw)
+        except TruncatedElementError as error:
+            elements = error.with_traceback(None)
+        return cls(tensor.name, tensor.shape, tensor.raw, elements)
+
+
 def _to_array(raw: Raw, datatype: str, shape: tuple[int, ...]) -> np.ndarray:
     if datatype == "BYTES":
-        elements = decode_bytes(raw)
-        array = np.empty(len(elements), dtype=np.object_)
-        array[:] = elements
-        return array.reshape(shape)
+        return _to_strings(raw).reshape(shape)
     return np.frombuffer(raw, dtype=BY_NAME[datatype].numpy).reshape(shape)
+
+
+def _to_strings(raw: Raw) -> np.ndarray:
+    elements = decode_bytes(raw)
+    array = np.empty(len(elements), dtype=np.object_)
+    for start in range(0, len(elements), LARGE_COUNT):  # one assignment would hold the interpreter lock for long
+        array[start : start + LARGE_COUNT] = elements[start : start + LARGE_COUNT]
+    return array
 
 
 def _to_raw(array: np.ndarray) -> Raw:
     if array.dtype.kind in "SUO":
-        return encode_bytes(array.ravel().tolist())
+        flat = array.ravel()
+        if flat.size <= LARGE_COUNT:
+            return encode_bytes(flat.tolist())
+        starts = range(0, flat.size, LARGE_COUNT)
+        return b"".join(encode_bytes(flat[start : start + LARGE_COUNT].tolist()) for start in starts)
     if array.dtype.kind == "V":  # ml_dtypes' bfloat16 does not export the buffer protocol
         return array.tobytes()
     contiguous = np.ascontiguousarray(array)

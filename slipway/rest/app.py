@@ -20,6 +20,7 @@ from slipway.rest.response import JSON, error_body
 from slipway.wire.infer_request import SHARED_MEMORY_DISABLED
 
 _MAX_REMEMBERED: Final = 4096  # paths; a client that sends more is making them up
+_MAX_PATH: Final = 256  # bytes of a path that is remembered
 
 
 class Match(NamedTuple):
@@ -95,7 +96,7 @@ class App:
 
     def _remember(self, path: bytes) -> Match | None:
         match = find(path)
-        if match is not None:
+        if match is not None and len(path) <= _MAX_PATH:
             if len(self._matches) >= _MAX_REMEMBERED:
                 self._matches.clear()
             self._matches[path] = match

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from slipway.core.budget import Budget
 from slipway.rest.exchange import Exchange
 from slipway.rest.framing import SMALL, HttpHead, Phase, RequestFraming, RequestLimits
 from slipway.rest.response import CONTINUE, refusal
@@ -33,6 +34,7 @@ class HttpLimits(RequestLimits):
     body_s: float = 60.0  # without receiving a byte of the body
     idle_s: float = 600.0  # between requests: client pools keep connections open for minutes
     linger_s: float = 10.0  # after a refusal
+    send_s: float = 60.0  # without the client reading any of a response
     last_idle_s: float = 0.25  # between requests, while the server stops
     last_arrival_s: float = 2.0  # without receiving a byte of a request, while the server stops
     unsent: int = 64 << 20  # bytes of a streamed response that the client has not read
@@ -42,26 +44,33 @@ class HttpConnection(asyncio.Protocol):
     """Passes requests to `handler`, one at a time. Implements `framing.Receiver` and `exchange.Channel`."""
 
     __slots__ = (
+        "_budget",
         "_connections",
         "_current",
         "_finished",
         "_framing",
         "_handler",
+        "_held",
         "_is_deaf",
         "_is_half_closed",
         "_is_last",
         "_is_stopping",
         "_is_unread",
         "_limits",
+        "_sent",
         "_still_s",
+        "_streamed",
         "_swept",
         "_transport",
+        "_unread_s",
         "_waiting",
     )
 
-    def __init__(self, handler: Handler, limits: HttpLimits, connections: set[HttpConnection]) -> None:
+    def __init__(self, handler: Handler, limits: HttpLimits, connections: set[HttpConnection], budget: Budget) -> None:
         self._handler = handler
         self._limits = limits
+        self._budget = budget
+        self._held = 0  # bytes of large bodies, the one that arrives included
         self._connections = connections
         self._framing = RequestFraming(self, limits)
         self._transport: asyncio.Transport
@@ -75,6 +84,9 @@ class HttpConnection(asyncio.Protocol):
         self._finished = 0  # responses sent
         self._swept = -1  # progress at the last sweep
         self._still_s = 0.0
+        self._streamed = 0  # bytes of streamed responses
+        self._sent = 0  # what of them had left at the last sweep; negative if whole responses are waiting
+        self._unread_s = 0.0
 
     # transport
 
@@ -88,6 +100,7 @@ class HttpConnection(asyncio.Protocol):
         self._connections.discard(self)
         self._is_deaf = True
         self._waiting.clear()
+        self._release(self._held)
         self._framing.close()
         current, self._current = self._current, None
         if current is not None:
@@ -120,7 +133,10 @@ class HttpConnection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """Read again, unless requests are waiting."""
         self._is_unread = False
-        self._read_on()
+        if self._waiting and self._current is None:
+            asyncio.get_running_loop().call_soon(self._start_waiting)
+        else:
+            self._read_on()
 
     def _read_on(self) -> None:
         if not (self._waiting or self._is_unread or self._is_half_closed or self._transport.is_closing()):
@@ -140,6 +156,17 @@ class HttpConnection(asyncio.Protocol):
         if len(self._waiting) >= _MAX_WAITING or len(body) > SMALL:
             self._transport.pause_reading()
 
+    def hold(self, size: int) -> bool:
+        """Take the bytes of a large body from the budget of all connections."""
+        if not self._budget.take(size):
+            return False
+        self._held += size
+        return True
+
+    def _release(self, size: int) -> None:
+        self._held -= size
+        self._budget.give_back(size)
+
     def continue_expected(self) -> None:
         """Let the client send its body, unless earlier requests are still unanswered."""
         if self._current is None and not self._waiting and not self._is_deaf:
@@ -150,6 +177,7 @@ class HttpConnection(asyncio.Protocol):
         if self._is_deaf:
             return
         self._is_deaf = True
+        self._release(self._held - sum(exchange.held for exchange in self._exchanges()))
         answer = refusal(status, message)
         if self._current is None and not self._waiting:
             self._send_refusal(answer)
@@ -173,6 +201,7 @@ class HttpConnection(asyncio.Protocol):
         """Write a part of the current request's streamed response; abort if the client does not read it."""
         if self._current is not exchange:
             return
+        self._streamed += len(data)
         self._transport.write(data)
         if self._transport.get_write_buffer_size() > self._limits.unsent:
             self._transport.abort()
@@ -185,15 +214,17 @@ class HttpConnection(asyncio.Protocol):
             self._transport.write(part)
         self._current = None
         self._finished += 1
+        if self._held:
+            self._release(min(exchange.held, self._held))
         if close or self._is_last or (self._is_half_closed and not self._waiting):
             self._is_deaf = True
             self._waiting.clear()
             self._transport.close()
-        elif self._waiting:
+        elif self._waiting and not self._is_unread:
             asyncio.get_running_loop().call_soon(self._start_waiting)
 
     def _start_waiting(self) -> None:
-        while self._waiting and self._current is None:
+        while self._waiting and self._current is None and not self._is_unread:
             first = self._waiting.popleft()
             if isinstance(first, bytes):
                 self._send_refusal(first)
@@ -210,6 +241,9 @@ class HttpConnection(asyncio.Protocol):
 
     def sweep(self, seconds: float) -> None:
         """Close the connection if it has made no progress for too long; called every `seconds`."""
+        if self._is_stuck(seconds):
+            self._transport.abort()
+            return
         if self._current is not None or self._is_deaf:
             return
         progress = self._framing.progress + self._finished
@@ -226,6 +260,14 @@ class HttpConnection(asyncio.Protocol):
         else:
             self._framing.refuse(408, "the request did not arrive in time")
 
+    def _is_stuck(self, seconds: float) -> bool:
+        """Return whether the client has not read any of a response for too long."""
+        unsent = self._transport.get_write_buffer_size()
+        sent = self._streamed - unsent
+        self._unread_s = self._unread_s + seconds if unsent and sent <= self._sent else 0.0
+        self._sent = sent
+        return self._unread_s >= self._limits.send_s
+
     def _patience_s(self, phase: Phase) -> float:
         limits = self._limits
         if phase is Phase.IDLE:
@@ -237,7 +279,10 @@ class HttpConnection(asyncio.Protocol):
     @property
     def open_requests(self) -> int:
         """The number of requests that are not answered yet."""
-        return (self._current is not None) + sum(isinstance(each, Exchange) for each in list(self._waiting))
+        return len(self._exchanges())
+
+    def _exchanges(self) -> list[Exchange]:
+        return [each for each in (self._current, *list(self._waiting)) if isinstance(each, Exchange)]
 
     def stop(self) -> None:
         """Close after the last response that is due: the current request's, or the next one's if there is none."""

@@ -12,8 +12,8 @@ import logging
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Final, Protocol
 
-from slipway.errors import SlipwayError
-from slipway.rest.framing import HttpHead
+from slipway.errors import SlipwayError, unavailable
+from slipway.rest.framing import SMALL, TOO_MUCH_HELD, HttpHead
 from slipway.rest.response import (
     CLOSE,
     HTTP_STATUS,
@@ -36,6 +36,9 @@ class Channel(Protocol):
     def decide_to_close(self, exchange: Exchange) -> bool:
         """Decide, once the response's head is written, whether the connection closes after it; return that."""
 
+    def hold(self, size: int) -> bool:
+        """Note that a request takes `size` more bytes of memory; return False if that is too much."""
+
     def send(self, exchange: Exchange, data: bytes) -> None:
         """Write a part of a streamed response."""
 
@@ -53,6 +56,7 @@ class Exchange:
         "body",
         "head",
         "headers",
+        "held",
         "method",
         "on_disconnect",
         "on_half_close",
@@ -65,11 +69,18 @@ class Exchange:
         self.path = head.path
         self.headers = head.headers
         self.body = body
+        self.held = len(body) if len(body) > SMALL else 0  # bytes of the budget for all connections
         self.answered = False
         self.on_disconnect: Callable[[], None] | None = None
         self.on_half_close: Callable[[], None] | None = None
         self._channel = channel
         self._task: asyncio.Task[None] | None = None
+
+    def hold(self, size: int) -> None:
+        """Count `size` bytes more of this request as held in memory; raise UNAVAILABLE if that is too much."""
+        if not self._channel.hold(size):
+            raise unavailable(TOO_MUCH_HELD)
+        self.held += size
 
     def answer(self, status: int, headers: bytes = b"", *parts: bytes | memoryview) -> None:
         """Send the whole response; `headers` are complete lines, `parts` make up the body."""
@@ -129,7 +140,8 @@ class Exchange:
         except Exception as error:  # noqa: BLE001  a bug must not cost other clients their connections
             self.fail_unexpectedly(error)
         finally:
-            self._task = None
+            if self._task is asyncio.current_task():  # it may have started another one, to encode the response
+                self._task = None
 
     def fail_unexpectedly(self, error: Exception) -> None:
         """Log `error`, which is a bug in Slipway, and answer without its details."""

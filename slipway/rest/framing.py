@@ -28,6 +28,7 @@ _HOST: Final = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~%!$&'()*+,;=-]*)
 _ABSOLUTE: Final = re.compile(rb"https?://[^/?#]*", re.IGNORECASE)  # scheme and authority of a target
 _METHOD: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+ ")
 _CHUNK_OVERHEAD: Final = 32  # bytes that the size line and the end of a chunk may take
+TOO_MUCH_HELD: Final = "the server holds as many request bodies as its memory allows; try again later"
 SMALL: Final = 64 << 10  # bytes; up to this size, a head is worth keeping and a body may wait in memory
 
 
@@ -69,6 +70,9 @@ class Receiver(Protocol):
     def request_received(self, head: HttpHead, body: bytes | bytearray) -> None:
         """Receive a complete request; the framing does not use `body` again."""
 
+    def hold(self, size: int) -> bool:
+        """Note that `size` more bytes of a body are held in memory; return False if that is too much."""
+
     def continue_expected(self) -> None:
         """Note that the client is waiting for 100 Continue before it sends the body."""
 
@@ -87,6 +91,7 @@ class RequestFraming:
         "_head",
         "_head_bytes",
         "_headers",
+        "_held",
         "_is_offer",
         "_is_refused",
         "_kept",
@@ -120,6 +125,7 @@ class RequestFraming:
         self._url = b""
         self._headers: dict[bytes, bytes] = {}
         self._body: bytes | bytearray = b""
+        self._held = 0  # bytes of it that the receiver knows of
         self.phase = Phase.IDLE
         self.progress = 0
 
@@ -173,6 +179,7 @@ class RequestFraming:
         self._kept_size = -1
         self.phase = Phase.IDLE
         self._body = b""
+        self._held = 0
         self._receiver.refused(status, message)
 
     def close(self) -> None:
@@ -296,6 +303,12 @@ class RequestFraming:
             if isinstance(self._body, bytes):
                 self._body = bytearray(self._body)
             self._body += data
+        if len(self._body) > SMALL:
+            size = len(self._body) - self._held
+            self._held += size
+            if not self._receiver.hold(size):
+                self.refuse(503, TOO_MUCH_HELD)
+                return
         if len(self._body) > self._limits.body:
             self._refuse_with(input_too_large(f"more than {self._limits.body}", self._limits.body))
 
@@ -326,5 +339,6 @@ class RequestFraming:
         )
         self._completed += 1
         body, self._body = self._body, b""
+        self._held = 0
         self._size = len(body)
         self._receiver.request_received(self._head, body)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Callable
 from typing import Final
 
+from slipway.core.large_work import LARGE, run_large
 from slipway.core.request import InferRequest, InferResponse
+from slipway.core.signature import ModelSignature
 from slipway.errors import SlipwayError, internal, invalid
 from slipway.rest.context import Context, ModelTarget
 from slipway.rest.exchange import Exchange
 from slipway.rest.response import HTTP_STATUS, JSON, error_body
-from slipway.wire.generate import decode_generate, encode_generate
+from slipway.wire.generate import decode_generate, encode_generate, encode_large_generate
 
 _EVENTS: Final = b"Content-Type: text/event-stream; charset=utf-8\r\n"
 _COMMENT: Final = b":\n\n"  # ignored by clients (WHATWG HTML, 9.2.6)
@@ -35,38 +39,59 @@ class GenerateCall:
         if not response.final:
             return
         try:
-            self._exchange.answer(200, JSON, self._document())
+            answer = self._answer()
+            document = encode_generate(answer)
+            if document is None:
+                self._exchange.run(_answer_large(self._exchange, answer))
+            else:
+                self._exchange.answer(200, JSON, document)
         except SlipwayError as error:
             self._exchange.fail(error)
 
-    def _document(self) -> bytes:
+    def _answer(self) -> InferResponse:
         for response in self._responses:
             if response.error is not None:
                 raise response.error
         if len(self._responses) != 1:
             raise internal(_NOT_ONE)
-        return encode_generate(self._responses[0])
+        return self._responses[0]
+
+
+async def _answer_large(exchange: Exchange, response: InferResponse) -> None:
+    exchange.answer(200, JSON, *await run_large(encode_large_generate, response))
 
 
 class StreamCall:
     """Sends every response as a server-sent event; the first one decides the HTTP status."""
 
-    __slots__ = ("_exchange",)
+    __slots__ = ("_exchange", "_waiting")
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
+        self._waiting: deque[InferResponse] = deque()  # a large response that is being encoded, and those after it
         exchange.on_half_close = self._probe
 
     def deliver(self, response: InferResponse) -> None:
         """Send a response; an empty final response only ends the stream."""
-        status, event = 200, b""
-        try:
-            if response.error is not None:
-                raise response.error
-            if not response.empty:
-                event = encode_generate(response)
-        except SlipwayError as error:
-            status, event = HTTP_STATUS[error.code], error_body(error.message)
+        if self._waiting:
+            self._waiting.append(response)
+            return
+        event = _event(response, encode_generate)
+        if event is None:
+            self._waiting.append(response)
+            self._exchange.run(self._send_waiting())
+        else:
+            self._send(response, *event)
+
+    async def _send_waiting(self) -> None:
+        while self._waiting:
+            response = self._waiting[0]
+            event = await run_large(_event, response, _encode_any)
+            if event is not None:
+                self._send(response, *event)
+            self._waiting.popleft()
+
+    def _send(self, response: InferResponse, status: int, event: bytes) -> None:
         self._exchange.begin_stream(status, _EVENTS)
         if event:
             self._exchange.stream(b"data: %b\n\n" % event)
@@ -77,6 +102,24 @@ class StreamCall:
         """Send a comment, which fails if the client has closed the connection and not only its own side of it."""
         self._exchange.begin_stream(200, _EVENTS)
         self._exchange.stream(_COMMENT)
+
+
+def _encode_any(response: InferResponse) -> bytes:
+    return encode_generate(response) or b"".join(encode_large_generate(response))
+
+
+def _event(response: InferResponse, encode: Callable[[InferResponse], bytes | None]) -> tuple[int, bytes] | None:
+    """Return the HTTP status of a stream that begins with `response`, and its event, b"" if it has none; None if
+    `encode` declines it."""
+    try:
+        if response.error is not None:
+            raise response.error
+        if response.empty:
+            return 200, b""
+        event = encode(response)
+    except SlipwayError as error:
+        return HTTP_STATUS[error.code], error_body(error.message)
+    return None if event is None else (200, event)
 
 
 def generate(context: Context, exchange: Exchange, target: ModelTarget) -> None:
@@ -90,19 +133,42 @@ def generate_stream(context: Context, exchange: Exchange, target: ModelTarget) -
 
 
 def _submit(context: Context, exchange: Exchange, target: ModelTarget, call: GenerateCall | StreamCall) -> None:
-    request = _decode(context, exchange, target)
+    signature = context.dataplane.signature(target.model, target.version)
+    if len(exchange.body) > LARGE:
+        exchange.run(_submit_large(context, exchange, target, call, signature))
+        return
+    try:
+        request = _decode(exchange, target, signature)
+    except SlipwayError:
+        context.dataplane.record_rejected(target.model, target.version)
+        raise
+    _start(context, exchange, request, call)
+
+
+async def _submit_large(
+    context: Context,
+    exchange: Exchange,
+    target: ModelTarget,
+    call: GenerateCall | StreamCall,
+    signature: ModelSignature,
+) -> None:
+    try:
+        request = await run_large(_decode, exchange, target, signature)
+    except SlipwayError:
+        context.dataplane.record_rejected(target.model, target.version)
+        raise
+    if not exchange.answered:
+        _start(context, exchange, request, call)
+
+
+def _start(context: Context, exchange: Exchange, request: InferRequest, call: GenerateCall | StreamCall) -> None:
     exchange.body = b""
     pending = context.dataplane.submit(request, call.deliver)
     if not pending.finished:
         exchange.on_disconnect = pending.cancel
 
 
-def _decode(context: Context, exchange: Exchange, target: ModelTarget) -> InferRequest:
-    signature = context.dataplane.signature(target.model, target.version)
-    try:
-        if exchange.headers.get(b"content-encoding", b"identity") != b"identity":
-            raise invalid("Unsupported content-encoding, only 'identity' is supported.")
-        return decode_generate(exchange.body, target.version, signature)
-    except SlipwayError:
-        context.dataplane.record_rejected(target.model, target.version)
-        raise
+def _decode(exchange: Exchange, target: ModelTarget, signature: ModelSignature) -> InferRequest:
+    if exchange.headers.get(b"content-encoding", b"identity") != b"identity":
+        raise invalid("Unsupported content-encoding, only 'identity' is supported.")
+    return decode_generate(exchange.body, target.version, signature)

@@ -1,7 +1,8 @@
 """POST /v2/models/NAME/infer: the hot path.
 
-A request to a model that answers at once is decoded, executed, encoded and written without a task or a future. Bodies
-that are slow to decode (compressed, or large JSON) are decoded in a thread, so that other clients do not wait.
+A request to a model that answers at once is decoded, executed, encoded and written without a task or a future. What is
+slow to decode (compressed bodies, large JSON, large BYTES) or to encode (large JSON, many classes) is done in a thread,
+so that other clients do not wait; the sizes are known before the work begins.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
+from slipway.core.large_work import LARGE, run_large
 from slipway.core.request import InferRequest, InferResponse
 from slipway.core.signature import ModelSignature
 from slipway.core.tensor import Raw
@@ -17,7 +19,7 @@ from slipway.rest.context import Context, ModelTarget
 from slipway.rest.exchange import Exchange
 from slipway.rest.response import JSON, error_body
 from slipway.wire.compression import CODINGS, choose_coding, compress, decompress
-from slipway.wire.encode import encode_infer
+from slipway.wire.encode import encode_infer, encode_large_infer
 from slipway.wire.infer_request import ResponseEncoding, decode_infer
 from slipway.wire.raw_request import decode_raw
 
@@ -25,7 +27,6 @@ _LENGTH: Final = b"inference-header-content-length"
 _BINARY: Final = b"Content-Type: application/octet-stream\r\nInference-Header-Content-Length: %d\r\n"
 _IDENTITY: Final = b"identity"
 _MAX_DIGITS: Final = 18
-_LARGE_JSON: Final = 1 << 20  # decoding a megabyte of digits takes about 25 ms
 _LARGE_ANSWER: Final = 1 << 16  # compressing 64 KiB takes about 1 ms
 
 
@@ -46,10 +47,14 @@ class InferCall:
             exchange.fail(response.error)
             return
         try:
-            document, blobs = encode_infer(response, self._encoding, self._signature)
+            encoded = encode_infer(response, self._encoding, self._signature)
         except SlipwayError as error:
             exchange.fail(error)
             return
+        if encoded is None:
+            exchange.run(self._answer_large(response))
+            return
+        document, blobs = encoded
         headers = _BINARY % len(document) if blobs else JSON
         accepted = exchange.headers.get(b"accept-encoding")
         if accepted is None or not (coding := choose_coding(accepted.decode("latin-1"))):
@@ -58,6 +63,16 @@ class InferCall:
             exchange.answer(200, headers + _coding_line(coding), compress((document, *blobs), coding))
         else:
             exchange.run(_answer_compressed(exchange, headers, (document, *blobs), coding))
+
+    async def _answer_large(self, response: InferResponse) -> None:
+        exchange = self._exchange
+        document, blobs = await run_large(encode_large_infer, response, self._encoding, self._signature)
+        headers = _BINARY % sum(map(len, document)) if blobs else JSON
+        coding = choose_coding(exchange.headers.get(b"accept-encoding", b"").decode("latin-1"))
+        if coding:
+            await _answer_compressed(exchange, headers, (*document, *blobs), coding)
+        else:
+            exchange.answer(200, headers, *document, *blobs)
 
 
 def infer(context: Context, exchange: Exchange, target: ModelTarget) -> None:
@@ -76,14 +91,30 @@ def infer(context: Context, exchange: Exchange, target: ModelTarget) -> None:
         except SlipwayError:
             context.dataplane.record_rejected(target.model, target.version)
             raise
-        _submit(context, exchange, request, InferCall(exchange, encoding, signature))
+        call = InferCall(exchange, encoding, signature)
+        if len(exchange.body) > LARGE and request.has_large_strings:
+            exchange.run(_submit_counted(context, exchange, request, call))
+        else:
+            _submit(context, exchange, request, call)
+
+
+async def _submit_counted(context: Context, exchange: Exchange, request: InferRequest, call: InferCall) -> None:
+    await run_large(request.count_strings)
+    if not exchange.answered:
+        _submit(context, exchange, request, call)
 
 
 async def _infer_in_thread(
     context: Context, exchange: Exchange, target: ModelTarget, signature: ModelSignature
 ) -> None:
+    run = run_large if len(exchange.body) > LARGE else asyncio.to_thread  # small bodies do not wait for large ones
     try:
-        request, encoding = await asyncio.to_thread(_decompress_and_decode, context, exchange, target, signature)
+        body = exchange.body
+        if exchange.headers.get(b"content-encoding", _IDENTITY) != _IDENTITY:
+            body = await run(decompress, body, context.options.max_input_size)
+            if len(body) > LARGE and not exchange.answered:
+                exchange.hold(len(body))
+        request, encoding = await run(_decode_and_count, exchange, body, target, signature)
     except SlipwayError:
         context.dataplane.record_rejected(target.model, target.version)
         raise
@@ -91,13 +122,12 @@ async def _infer_in_thread(
         _submit(context, exchange, request, InferCall(exchange, encoding, signature))
 
 
-def _decompress_and_decode(
-    context: Context, exchange: Exchange, target: ModelTarget, signature: ModelSignature
+def _decode_and_count(
+    exchange: Exchange, body: bytes | bytearray, target: ModelTarget, signature: ModelSignature
 ) -> tuple[InferRequest, ResponseEncoding]:
-    body = exchange.body
-    if exchange.headers.get(b"content-encoding", _IDENTITY) != _IDENTITY:
-        body = decompress(body, context.options.max_input_size)
-    return _decode(exchange, body, target, signature)
+    request, encoding = _decode(exchange, body, target, signature)
+    request.count_strings()
+    return request, encoding
 
 
 def _submit(context: Context, exchange: Exchange, request: InferRequest, call: InferCall) -> None:
@@ -125,7 +155,11 @@ def _decode(
 
 
 def _is_large(exchange: Exchange) -> bool:
-    return len(exchange.body) > _LARGE_JSON and _LENGTH not in exchange.headers
+    """Return whether the JSON part is large. A header that is not a size does not say so: `_decode` refuses it."""
+    if len(exchange.body) <= LARGE:
+        return False
+    given = exchange.headers.get(_LENGTH)
+    return given is None or not given.isdigit() or len(given) > _MAX_DIGITS or int(given) > LARGE
 
 
 def _coding_line(coding: str) -> bytes:

@@ -7,6 +7,7 @@ import os
 import socket
 from typing import Final
 
+from slipway.core.budget import Budget, default_budget
 from slipway.errors import SlipwayError, unavailable
 from slipway.rest.connection import Handler, HttpConnection, HttpLimits
 
@@ -35,12 +36,20 @@ class HttpListener:
     """Serves `handler` on `host`:`port` (0: any free port) in the running event loop."""
 
     def __init__(
-        self, handler: Handler, *, host: str, port: int, limits: HttpLimits | None = None, reuse_port: bool = False
+        self,
+        handler: Handler,
+        *,
+        host: str,
+        port: int,
+        limits: HttpLimits | None = None,
+        budget: Budget | None = None,
+        reuse_port: bool = False,
     ) -> None:
         self._handler = handler
         self._host = host
         self._port = port
         self._limits = limits or HttpLimits()
+        self._budget = budget or Budget(default_budget())
         self._reuse_port = reuse_port
         self._connections: set[HttpConnection] = set()
         self._server: asyncio.Server | None = None
@@ -96,7 +105,7 @@ class HttpListener:
         return self._lost
 
     def _connection(self) -> HttpConnection:
-        return HttpConnection(self._handler, self._limits, self._connections)
+        return HttpConnection(self._handler, self._limits, self._connections, self._budget)
 
     def _sweep(self) -> None:
         for connection in list(self._connections):

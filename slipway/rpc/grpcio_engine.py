@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final
 
+from slipway.core.large_work import LARGE
 from slipway.engine.api import Dataplane
 from slipway.errors import SlipwayError, unavailable
 from slipway.rpc.in_flight import InFlight
@@ -19,6 +20,7 @@ from slipway.rpc.options import COMPRESSION_LEVELS, NO_AGE_LIMIT, GrpcOptions
 from slipway.rpc.service import MODEL_INFER, MODEL_STREAM_INFER, Service
 from slipway.rpc.status import GRPC_STATUS
 from slipway.rpc.stream import InferStream, StreamFailedError
+from slipway.wire.protobuf_request import is_large_work
 from slipway.wire.protobuf_response import MAX_MESSAGE_BYTES
 
 _ERROR_METADATA: Final = ("triton_grpc_error", "true")
@@ -155,7 +157,11 @@ async def _read(context: Any, stream: InferStream) -> None:
 
     try:
         while (payload := await context.read()) is not grpc.aio.EOF:
-            stream.receive(payload)
+            if len(payload) > LARGE and is_large_work(payload):
+                await stream.receive_large(payload)
+            else:
+                stream.receive(payload)
+            del payload  # as in `_model_infer`
             await stream.room()
     finally:
         stream.end_input()
@@ -169,7 +175,7 @@ def _add(rows: dict[str, dict[str, Any]], path: str, handler: Any) -> None:
 def _channel_arguments(options: GrpcOptions) -> list[tuple[str, int]]:
     arguments = {
         "grpc.max_send_message_length": MAX_MESSAGE_BYTES,
-        "grpc.max_receive_message_length": MAX_MESSAGE_BYTES,
+        "grpc.max_receive_message_length": options.most_bytes,  # also of what is decompressed
         "grpc.so_reuseport": int(options.reuse_grpc_port),
         "grpc.keepalive_time_ms": options.grpc_keepalive_time,
         "grpc.keepalive_timeout_ms": options.grpc_keepalive_timeout,

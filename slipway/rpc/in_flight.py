@@ -5,18 +5,29 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 
+from slipway.core.budget import Budget, default_budget
 from slipway.errors import SlipwayError, unavailable
 
 
 class InFlight:
     """Counts accepted requests; event-loop thread only."""
 
-    __slots__ = ("_idle", "count", "stopping")
+    __slots__ = ("_budget", "_idle", "count", "stopping")
 
-    def __init__(self) -> None:
+    def __init__(self, budget: Budget | None = None) -> None:
+        self._budget = budget or Budget(default_budget())
         self.count = 0
         self.stopping = False
         self._idle = asyncio.Event()
+
+    def hold(self, size: int) -> None:
+        """Take the bytes of a large message from the budget of all connections; raise UNAVAILABLE if that is spent."""
+        if not self._budget.take(size):
+            raise unavailable("the server holds as many requests as its memory allows; try again later")
+
+    def release(self, size: int) -> None:
+        """Give the bytes of an answered message back."""
+        self._budget.give_back(size)
 
     def leave(self) -> None:
         """Count one request as answered."""
@@ -27,6 +38,11 @@ class InFlight:
     def refusal(self) -> SlipwayError:
         """Return the error for a request that arrives after `stop`."""
         return unavailable("GRPC server is shutting down and has stopped accepting new requests.")
+
+    def refuse_if_stopping(self) -> None:
+        """Raise the refusal after `stop`."""
+        if self.stopping:
+            raise self.refusal()
 
     async def stop(self, grace_s: float) -> None:
         """Refuse new requests and wait up to `grace_s` seconds for the accepted ones; `count` are not answered then."""

@@ -5,26 +5,58 @@ An engine provides the function `reply(call, payload, error)`, where `call` is t
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Hashable, Mapping, Sequence
 from functools import partial
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
+from tritonclient.grpc import service_pb2
+
+from slipway.core.large_work import LARGE, run_large
 from slipway.core.pending import Pending
 from slipway.core.request import InferResponse
 from slipway.core.signature import ModelSignature
+from slipway.core.tensor import Raw
 from slipway.core.version import requested_version
 from slipway.engine.api import Dataplane
-from slipway.errors import SlipwayError, internal, unsupported
+from slipway.errors import SlipwayError, cancelled, internal, unsupported
 from slipway.rpc.in_flight import InFlight
-from slipway.wire.classification import classify
-from slipway.wire.protobuf_request import DecodedRequest, decode_request, parse_request
-from slipway.wire.protobuf_response import encode_response
+from slipway.wire.protobuf_request import (
+    DecodedRequest,
+    ReadRequest,
+    decode_request,
+    is_large_work,
+    parse_request,
+    read_request,
+)
+from slipway.wire.protobuf_response import encode_response, is_large_answer, prepare
 
-Call = TypeVar("Call")
+Call = TypeVar("Call", bound=Hashable)
 Reply = Callable[[Call, bytes, SlipwayError | None], None]
 
 _LOG: Final = logging.getLogger("slipway.rpc")
+
+
+class LargeCall:
+    """A call whose message is being decoded in a thread: what the engine cancels until there is a pending request."""
+
+    __slots__ = ("cancelled", "pending")
+
+    def __init__(self) -> None:
+        self.cancelled = False
+        self.pending: Pending | None = None
+
+    def check(self) -> None:
+        """Raise CANCELLED if the client gave up while its message was being decoded."""
+        if self.cancelled:
+            raise cancelled()
+
+    def cancel(self) -> None:
+        """Drop the call as soon as its message has been decoded, or cancel its request."""
+        self.cancelled = True
+        if self.pending is not None:
+            self.pending.cancel()
 
 
 class UnaryInference(Generic[Call]):
@@ -34,16 +66,31 @@ class UnaryInference(Generic[Call]):
         self._dataplane = dataplane
         self._in_flight = in_flight
         self._reply = reply
+        self._held: dict[Call, int] = {}  # bytes of large messages that are being answered
+        self._large: set[asyncio.Task[None]] = set()  # large messages and responses in threads
 
-    def start(self, call: Call, payload: bytes) -> Pending | None:
+    def start(self, call: Call, payload: bytes) -> Pending | LargeCall | None:
         """Begin answering `call`; `reply` is called exactly once, possibly before this returns (then None).
 
         Otherwise return the pending request, so that the engine can cancel it.
         """
         in_flight = self._in_flight
         in_flight.count += 1
+        if len(payload) > LARGE:
+            try:
+                in_flight.hold(len(payload))
+            except SlipwayError as error:
+                self._answer(call, b"", error)
+                return None
+            self._held[call] = len(payload)
+            if is_large_work(payload):
+                large = LargeCall()
+                self._in_background(self._start_large(call, payload, large))
+                return large
         try:
-            pending = self._submit(call, payload)
+            in_flight.refuse_if_stopping()
+            message, raws = parse_request(payload)
+            pending = self._submit(call, message, raws)
         except SlipwayError as error:
             self._answer(call, b"", error)
             return None
@@ -53,24 +100,56 @@ class UnaryInference(Generic[Call]):
             return None
         return None if pending.finished else pending
 
-    def _submit(self, call: Call, payload: bytes) -> Pending:
-        if self._in_flight.stopping:
-            raise self._in_flight.refusal()
-        message, raws = parse_request(payload)
+    async def _start_large(self, call: Call, payload: bytes, large: LargeCall) -> None:
+        try:
+            self._in_flight.refuse_if_stopping()
+            read = await run_large(read_request, payload)
+            del payload
+            large.check()
+            large.pending = self._submit(call, read)
+        except SlipwayError as error:
+            self._answer(call, b"", error)
+        except Exception:  # noqa: BLE001  as above
+            _LOG.exception("ModelInfer failed")
+            self._answer(call, b"", internal("internal error"))
+
+    def _submit(
+        self, call: Call, message: service_pb2.ModelInferRequest | ReadRequest, raws: Sequence[Raw] = ()
+    ) -> Pending:
         name, version = message.model_name, requested_version(message.model_version)
         signature = self._dataplane.signature(name, version)
         if signature.decoupled:
             raise unsupported("ModelInfer RPC doesn't support models with decoupled transaction policy")
         try:
-            decoded = decode_request(message, raws)
+            decoded = decode_or_raise(message, raws)
         except SlipwayError:
             self._dataplane.record_rejected(name, version)
             raise
-        if decoded.classes:
-            deliver = partial(self._deliver_classified, call, decoded, signature)
+        if decoded.classes or signature.has_string_outputs:
+            deliver = partial(self._deliver_prepared, call, decoded.classes, signature)
         else:
             deliver = partial(self._deliver, call)
         return self._dataplane.submit(decoded.request, deliver)
+
+    def _deliver_prepared(
+        self, call: Call, classes: Mapping[str, int], signature: ModelSignature, response: InferResponse
+    ) -> None:
+        if response.error is None and is_large_answer(response, classes):
+            self._in_background(self._deliver_large(call, classes, signature, response))
+            return
+        if response.error is None:
+            prepare(response, classes, signature)
+        self._deliver(call, response)
+
+    async def _deliver_large(
+        self, call: Call, classes: Mapping[str, int], signature: ModelSignature, response: InferResponse
+    ) -> None:
+        try:
+            await run_large(prepare, response, classes, signature)
+        except Exception:  # noqa: BLE001  a model may return anything
+            _LOG.exception("the response of model '%s' cannot be sent", response.model_name)
+            response.error = internal("the response cannot be encoded")
+        self._deliver(call, response)
 
     def _deliver(self, call: Call, response: InferResponse) -> None:
         if response.error is not None:
@@ -86,32 +165,28 @@ class UnaryInference(Generic[Call]):
         else:
             self._answer(call, payload, None)
 
-    def _deliver_classified(
-        self, call: Call, decoded: DecodedRequest, signature: ModelSignature, response: InferResponse
-    ) -> None:
-        try:
-            classify_outputs(response, decoded.classes, signature)
-        except SlipwayError as error:
-            response.error = error
-        self._deliver(call, response)
-
     def _answer(self, call: Call, payload: bytes, error: SlipwayError | None) -> None:
         self._in_flight.leave()
+        if self._held:
+            self._in_flight.release(self._held.pop(call, 0))
         self._reply(call, payload, error)
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._large.add(task)
+        task.add_done_callback(self._large.discard)
+
+
+def decode_or_raise(message: service_pb2.ModelInferRequest | ReadRequest, raws: Sequence[Raw]) -> DecodedRequest:
+    """Return the request in a message; raise its refusal."""
+    if not isinstance(message, ReadRequest):
+        return decode_request(message, raws)
+    if isinstance(message.decoded, SlipwayError):
+        raise message.decoded
+    return message.decoded
 
 
 def _encode(response: InferResponse) -> bytes:
     if response.empty:
         raise internal("received an unexpected null response")
     return encode_response(response)
-
-
-def classify_outputs(response: InferResponse, classes: dict[str, int], signature: ModelSignature) -> None:
-    """Replace each output that was requested as classification; raise `SlipwayError` if it cannot be classified."""
-    batched = signature.max_batch_size > 0
-    response.outputs = [
-        classify(tensor, classes[tensor.name], signature.outputs[tensor.name].labels, batched=batched)
-        if tensor.name in classes
-        else tensor
-        for tensor in response.outputs
-    ]

@@ -6,6 +6,7 @@ import logging
 from importlib.util import find_spec
 from typing import Final, Protocol
 
+from slipway.core.budget import Budget, default_budget
 from slipway.engine.api import Dataplane
 from slipway.errors import unsupported
 from slipway.installation import install_hint
@@ -46,15 +47,21 @@ def choose_engine(options: GrpcOptions) -> tuple[str, str]:
         return "grpcio", f"needed for {missing}"
     if not installed:
         return "grpcio", "pygrpc-native is not installed"
+    if not options.is_local:
+        return (
+            "grpcio",
+            "pygrpc-native cannot limit what a message is decompressed to: it is for local clients",
+        )
     return "native", "pygrpc-native is installed; clients may compress with gzip, not with deflate"
 
 
 class GrpcListener:
     """Serves one dataplane over gRPC. Construct, `start`, `stop`."""
 
-    def __init__(self, dataplane: Dataplane, options: GrpcOptions) -> None:
+    def __init__(self, dataplane: Dataplane, options: GrpcOptions, budget: Budget | None = None) -> None:
         self._dataplane = dataplane
         self._options = options
+        self._budget = budget or Budget(default_budget())
         self._in_flight: InFlight | None = None
         self._engine: GrpcEngine | None = None
         self._lost = 0  # requests that `stop` cut off
@@ -62,7 +69,7 @@ class GrpcListener:
     async def start(self) -> int:
         """Bind and serve; return the port. Raise `SlipwayError` if that fails."""
         name, reason = choose_engine(self._options)
-        self._in_flight = InFlight()
+        self._in_flight = InFlight(self._budget)
         service = Service(self._dataplane)
         if name == "native":
             from slipway.rpc.native_engine import NativeEngine

@@ -2,7 +2,9 @@
 
 Unary RPCs arrive as batches of events (its low-level API; its asyncio server is half as fast) and are answered by
 call id. RPCs that it does not support, above all bidirectional streams, it forwards to a grpcio engine on a Unix
-socket that only this process's user can open. It decompresses gzip requests but not deflate (UNIMPLEMENTED).
+socket that only this process's user can open. It decompresses gzip requests but not deflate (UNIMPLEMENTED), and it
+offers no limit for what a message unfolds to: a message that is too large is refused here, but only once it is in
+memory, so without `--grpc-engine native` only ports for local clients use this engine.
 """
 
 from __future__ import annotations
@@ -21,10 +23,10 @@ from slipway.engine.api import Dataplane
 from slipway.errors import SlipwayError, internal, unavailable
 from slipway.rpc.grpcio_engine import GrpcioEngine
 from slipway.rpc.in_flight import InFlight
-from slipway.rpc.inference import UnaryInference
+from slipway.rpc.inference import LargeCall, UnaryInference
 from slipway.rpc.options import GrpcOptions
 from slipway.rpc.service import MODEL_INFER, Service
-from slipway.rpc.status import GRPC_STATUS
+from slipway.rpc.status import GRPC_STATUS, RESOURCE_EXHAUSTED
 
 _BATCH: Final = 64
 # How long the loop polls for a lone client's next request, between its other work, before the thread waits for it.
@@ -48,7 +50,8 @@ class NativeEngine:
         self._inference: UnaryInference[int] = UnaryInference(dataplane, in_flight, self._reply)
         self._streams_engine = GrpcioEngine(dataplane, service, in_flight, options)
         self._paths = [MODEL_INFER, *service.methods]  # method id -> path; ModelInfer is 0
-        self._calls: dict[int, Pending | asyncio.Task[None]] = {}  # calls that can be cancelled, by call id
+        self._most_bytes = options.most_bytes
+        self._calls: dict[int, Pending | LargeCall | asyncio.Task[None]] = {}  # calls that can be cancelled, by call id
         self._directory = ""
         self._front: Any = None
         self._turn = threading.Lock()  # held while the loop takes events itself
@@ -149,6 +152,9 @@ class NativeEngine:
                 call = calls.pop(call_id, None)
                 if call is not None:
                     call.cancel()
+            elif len(payload) > self._most_bytes:
+                message = f"Received message larger than max ({len(payload)} vs. {self._most_bytes})"
+                self._front.fail(call_id, RESOURCE_EXHAUSTED, message)
             elif method_id == 0:
                 pending = start(call_id, payload)
                 if pending is not None:

@@ -8,6 +8,7 @@ from typing import Final
 # --grpc-infer-response-compression-level -> grpc_compression_level
 COMPRESSION_LEVELS: Final = {"none": 0, "low": 1, "medium": 2, "high": 3}
 NO_AGE_LIMIT: Final = 0
+_BESIDE_TENSORS: Final = 64 << 10  # bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,7 @@ class GrpcOptions:
     grpc_http2_max_pings_without_data: int = 2
     grpc_http2_min_recv_ping_interval_without_data: int = 300_000
     grpc_http2_max_ping_strikes: int = 2
+    grpc_max_message_bytes: int = 64 << 20  # of a request, compressed and decompressed
     grpc_max_connection_age: int = NO_AGE_LIMIT
     grpc_max_connection_age_grace: int = NO_AGE_LIMIT
 
@@ -38,6 +40,16 @@ class GrpcOptions:
         """The address to bind, as gRPC writes it."""
         host = f"[{self.grpc_address}]" if ":" in self.grpc_address else self.grpc_address
         return f"{host}:{self.grpc_port}"
+
+    @property
+    def most_bytes(self) -> int:
+        """The size of the largest message: room for the names and shapes beside a tensor of the limit's size."""
+        return min(self.grpc_max_message_bytes + _BESIDE_TENSORS, 2**31 - 1)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only clients on this machine reach the port."""
+        return self.grpc_address in ("localhost", "::1") or self.grpc_address.startswith("127.")
 
     def needs_grpcio(self) -> str:
         """Return the first requested feature that only grpcio supports, or ""."""

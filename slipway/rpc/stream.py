@@ -20,6 +20,7 @@ from typing import Final
 
 from tritonclient.grpc import service_pb2
 
+from slipway.core.large_work import LARGE, run_large
 from slipway.core.pending import Pending
 from slipway.core.request import InferResponse
 from slipway.core.signature import ModelSignature
@@ -28,10 +29,16 @@ from slipway.core.version import requested_version
 from slipway.engine.api import Dataplane
 from slipway.errors import SlipwayError, internal
 from slipway.rpc.in_flight import InFlight
-from slipway.rpc.inference import classify_outputs
+from slipway.rpc.inference import decode_or_raise
 from slipway.rpc.status import GRPC_STATUS, RESOURCE_EXHAUSTED
-from slipway.wire.protobuf_request import DecodedRequest, decode_request, parse_request
-from slipway.wire.protobuf_response import encode_stream_refusal, encode_stream_response, encode_stream_status
+from slipway.wire.protobuf_request import DecodedRequest, ReadRequest, parse_request, read_request
+from slipway.wire.protobuf_response import (
+    encode_stream_refusal,
+    encode_stream_response,
+    encode_stream_status,
+    is_large_answer,
+    prepare,
+)
 
 PAUSE_BYTES: Final = 16 * 2**20
 PAUSE_ANSWERS: Final = 1024
@@ -53,13 +60,16 @@ class StreamFailedError(Exception):
 class _Exchange:
     """One request of the stream. `answer` holds its response until it is its turn."""
 
-    __slots__ = ("answer", "decoupled", "id", "open")
+    __slots__ = ("answer", "decoupled", "held", "id", "open", "unprepared")
 
     def __init__(self, request_id: str) -> None:
         self.id = request_id
         self.decoupled = False
         self.answer: bytes | None = None
         self.open = True
+        self.held = 0  # bytes of the budget for all connections
+        # A large response that is being prepared, and those after it; None most of the time.
+        self.unprepared: deque[InferResponse] | None = None
 
 
 class InferStream:
@@ -73,6 +83,7 @@ class InferStream:
         self._ordered: deque[_Exchange] = deque()  # not decoupled, not yet in `_outgoing`
         self._outgoing: deque[bytes] = deque()
         self._waiting_bytes = 0
+        self._large: set[asyncio.Task[None]] = set()  # responses that are being prepared
         self._input_ended = False
         self._failure: tuple[int, str] | None = None  # gRPC status and message
         self._changed = asyncio.Event()  # for the writer
@@ -88,10 +99,36 @@ class InferStream:
         except SlipwayError as error:
             self._fail(GRPC_STATUS[error.code], error.message)
             return
+        self._begin(message, raws, len(payload))
+
+    async def receive_large(self, payload: bytes) -> None:
+        """Take a message that takes long to decode (`is_large_work`)."""
+        if self._input_ended:
+            return
+        size = len(payload)
+        self._in_flight.count += 1
+        try:
+            self._in_flight.hold(size)
+            try:
+                read = await run_large(read_request, payload)
+            finally:
+                self._in_flight.release(size)
+        except SlipwayError as error:
+            self._fail(GRPC_STATUS[error.code], error.message)
+            return
+        finally:
+            self._in_flight.leave()
+        if not self._input_ended:
+            self._begin(read, (), size)
+
+    def _begin(self, message: service_pb2.ModelInferRequest | ReadRequest, raws: Sequence[Raw], size: int) -> None:
         exchange = _Exchange(message.id)
         self._open[exchange] = None
         self._in_flight.count += 1
         try:
+            if size > LARGE:
+                self._in_flight.hold(size)
+                exchange.held = size
             self._submit(exchange, message, raws)
         except SlipwayError as error:
             self._refuse(exchange, error)
@@ -111,7 +148,7 @@ class InferStream:
         opened, self._open = self._open, {}
         for exchange, pending in opened.items():
             exchange.open = False
-            self._in_flight.leave()
+            self._leave(exchange)
             if pending is not None:
                 pending.cancel()
         self._ordered.clear()
@@ -135,17 +172,18 @@ class InferStream:
         self._update_room()
         return answer
 
-    def _submit(self, exchange: _Exchange, message: service_pb2.ModelInferRequest, raws: Sequence[Raw]) -> None:
+    def _submit(
+        self, exchange: _Exchange, message: service_pb2.ModelInferRequest | ReadRequest, raws: Sequence[Raw]
+    ) -> None:
         self._ordered.append(exchange)
-        if self._in_flight.stopping:
-            raise self._in_flight.refusal()
+        self._in_flight.refuse_if_stopping()
         name, version = message.model_name, requested_version(message.model_version)
         signature = self._dataplane.signature(name, version)
         if signature.decoupled:
             exchange.decoupled = True
             self._ordered.pop()
         try:
-            decoded = decode_request(message, raws)
+            decoded = decode_or_raise(message, raws)
         except SlipwayError:
             self._dataplane.record_rejected(name, version)
             raise
@@ -166,6 +204,39 @@ class InferStream:
     ) -> None:
         if not exchange.open:
             return
+        if exchange.unprepared is not None:
+            exchange.unprepared.append(response)
+            return
+        if decoded.classes or signature.has_string_outputs:
+            if is_large_answer(response, decoded.classes):
+                exchange.unprepared = deque((response,))
+                task = asyncio.ensure_future(self._prepare(exchange, decoded, signature, exchange.unprepared))
+                self._large.add(task)
+                task.add_done_callback(self._large.discard)
+                return
+            if response.error is None:
+                prepare(response, decoded.classes, signature)
+        self._answer(exchange, decoded, signature, response)
+
+    async def _prepare(
+        self, exchange: _Exchange, decoded: DecodedRequest, signature: ModelSignature, waiting: deque[InferResponse]
+    ) -> None:
+        """Prepare a large response and those that come meanwhile in a thread, and send them in order."""
+        while waiting and exchange.open:
+            response = waiting.popleft()
+            try:
+                if response.error is None:
+                    await run_large(prepare, response, decoded.classes, signature)
+            except Exception:  # noqa: BLE001  a model may return anything
+                _LOG.exception("the response of model '%s' cannot be sent", response.model_name)
+                response.error = internal("the response cannot be encoded")
+            if exchange.open:
+                self._answer(exchange, decoded, signature, response)
+        exchange.unprepared = None
+
+    def _answer(
+        self, exchange: _Exchange, decoded: DecodedRequest, signature: ModelSignature, response: InferResponse
+    ) -> None:
         request, final = decoded.request, response.final
         answer: bytes | None
         try:
@@ -186,8 +257,13 @@ class InferStream:
     def _close(self, exchange: _Exchange) -> None:
         exchange.open = False
         del self._open[exchange]
-        self._in_flight.leave()
+        self._leave(exchange)
         self._changed.set()
+
+    def _leave(self, exchange: _Exchange) -> None:
+        self._in_flight.leave()
+        if exchange.held:
+            self._in_flight.release(exchange.held)
 
     def _send(self, exchange: _Exchange, answer: bytes) -> None:
         self._waiting_bytes += len(answer) + _ANSWER_OVERHEAD
@@ -225,6 +301,4 @@ def _encode(decoded: DecodedRequest, signature: ModelSignature, response: InferR
         if not signature.decoupled:
             raise internal("received an unexpected null response")
         return encode_stream_status(decoded.request) if decoded.empty_final else None
-    if decoded.classes:
-        classify_outputs(response, decoded.classes, signature)
     return encode_stream_response(response)

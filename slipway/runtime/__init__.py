@@ -7,6 +7,7 @@ that implement them may move. A `model.py` may import only from here:
   which is a mapping from names to arrays and an `AnswerSink`; `description` names the engine; `close` frees the
   weights. Models in one process that use the same checkpoint with the same options share one engine.
 - `AnswerSink`: the four methods through which a model receives tokens and results.
+- `TextEncoder(tokenizer)`: encodes texts of any length in bounded time.
 - `TextPieces(tokenizer, cleaned=...)`: turns tokens into pieces of text with whole characters.
 - `SourceLanguage(tokenizer, parameters)`: the source language that a request selects, as a token of the tokenizer.
 - `parameter_arrays(text)`: a request's parameters (JSON) as arrays by name, which `run` takes together with the inputs.
@@ -26,8 +27,18 @@ if TYPE_CHECKING:
     from slipway.runtime.generation_model import AnswerSink, GenerationModel
     from slipway.runtime.pieces import TextPieces
     from slipway.runtime.source_language import SourceLanguage
+    from slipway.runtime.text_encoder import TextEncoder
 
-__all__ = ["AnswerSink", "Code", "GenerationModel", "SlipwayError", "SourceLanguage", "TextPieces", "parameter_arrays"]
+__all__ = [
+    "AnswerSink",
+    "Code",
+    "GenerationModel",
+    "SlipwayError",
+    "SourceLanguage",
+    "TextEncoder",
+    "TextPieces",
+    "parameter_arrays",
+]
 
 _HOMES: Final = {
     "AnswerSink": "slipway.runtime.generation_model",
@@ -35,6 +46,7 @@ _HOMES: Final = {
     "GenerationModel": "slipway.runtime.generation_model",
     "SlipwayError": "slipway.errors",
     "SourceLanguage": "slipway.runtime.source_language",
+    "TextEncoder": "slipway.runtime.text_encoder",
     "TextPieces": "slipway.runtime.pieces",
     "parameter_arrays": "slipway.runtime.arguments",
 }

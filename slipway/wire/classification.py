@@ -5,18 +5,22 @@ Source: Triton extension_classification.md; values are printed like C++ `std::to
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Iterator
 from math import prod
 from typing import Final
 
 import numpy as np
 
-from slipway.core.tensor import Tensor
+from slipway.core.large_work import LARGE_COUNT
+from slipway.core.tensor import CountedTensor, Tensor
 from slipway.errors import invalid
 
 _SUPPORTED: Final = frozenset(
     ("UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP32", "FP64")
 )
 _MAX_ELEMENTS: Final = 1_000_000
+_LENGTH: Final = struct.Struct("<I").pack
 
 
 def classify(tensor: Tensor, classes: int, labels: tuple[str, ...], *, batched: bool) -> Tensor:
@@ -35,19 +39,24 @@ def classify(tensor: Tensor, classes: int, labels: tuple[str, ...], *, batched: 
     per_row = prod(tensor.shape[1:]) if batched else tensor.element_count
     values = tensor.array.reshape(rows, per_row)
     count = min(classes, per_row)
-    elements = [_entry(value, index, labels) for row in values for value, index in _top(row, count)]
-    array = np.empty(len(elements), np.object_)
-    array[:] = elements
+    raw = bytearray()  # the wire form: a million Python objects would take ten times as much
+    for row in values:
+        for value, index in _top(row, count):
+            entry = _entry(value, index, labels)
+            raw += _LENGTH(len(entry))
+            raw += entry
     shape = (rows, count) if batched else (count,)
-    return Tensor(tensor.name, "BYTES", shape, array=array.reshape(shape))
+    return CountedTensor(tensor.name, shape, memoryview(raw).toreadonly(), rows * count)
 
 
-def _top(row: np.ndarray, count: int) -> list[tuple[float | int, int]]:
+def _top(row: np.ndarray, count: int) -> Iterator[tuple[float | int, int]]:
     if row.dtype.kind == "f":
         order = np.argsort(-row, kind="stable")[:count]
     else:  # unsigned values cannot be negated: sort the reversed row upwards, so that ties stay in order
         order = (row.size - 1 - np.argsort(row[::-1], kind="stable")[::-1])[:count]
-    return list(zip(row[order].tolist(), order.tolist(), strict=True))
+    for start in range(0, count, LARGE_COUNT):
+        piece = order[start : start + LARGE_COUNT]
+        yield from zip(row[piece].tolist(), piece.tolist(), strict=True)
 
 
 def _entry(value: float, index: int, labels: tuple[str, ...]) -> bytes:

@@ -12,6 +12,10 @@ CODINGS: Final = ("gzip", "deflate")
 _ANY_HEADER: Final = 32 + zlib.MAX_WBITS  # zlib detects a gzip or zlib header
 _WINDOW: Final = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 _FASTEST: Final = 1
+_MAX_MEMBERS: Final = 65536  # of a gzip body; each costs a decoder
+_FIRST_WINDOW: Final = 512  # bytes of a member that are read first; a decoder copies what is left of its window
+_WINDOW_LIMIT: Final = 64 << 10
+_PIECE: Final = 1 << 20  # bytes decompressed at a time
 
 
 def input_too_large(size: int | str, limit: int) -> SlipwayError:
@@ -26,20 +30,43 @@ def decompress(body: bytes | bytearray, limit: int) -> bytearray:
     """Return the decoded body; raise INVALID_ARG if it is damaged, truncated, or larger than `limit` bytes."""
     if not body:
         raise invalid("nothing to be decompressed")
+    view = memoryview(body)
     decoded = bytearray()
-    remaining: bytes | bytearray = body
-    while remaining:  # a gzip file may have several members
-        decoder = zlib.decompressobj(_ANY_HEADER)
-        try:
-            decoded += decoder.decompress(remaining, limit - len(decoded) + 1)
-        except zlib.error:
-            raise invalid("failed to decompress the request body: invalid compressed data") from None
-        if len(decoded) > limit:
-            raise input_too_large(f"more than {limit}", limit)
-        if not decoder.eof:
-            raise invalid("failed to decompress the request body: the compressed data is truncated")
-        remaining = decoder.unused_data
+    offset = members = 0
+    try:
+        while offset < len(view):  # a gzip file may have several members
+            members += 1
+            if members > _MAX_MEMBERS:
+                raise invalid(f"failed to decompress the request body: more than {_MAX_MEMBERS} members")
+            offset = _decompress_member(view, offset, decoded, limit)
+    except zlib.error:
+        raise invalid("failed to decompress the request body: invalid compressed data") from None
     return decoded
+
+
+def _decompress_member(view: memoryview, offset: int, decoded: bytearray, limit: int) -> int:
+    """Append the member at `offset` to `decoded`; return where it ends.
+
+    The window grows with the member, so that what a decoder copies is at most in proportion to what it reads.
+    """
+    decoder = zlib.decompressobj(_ANY_HEADER)
+    window = _FIRST_WINDOW
+    while not decoder.eof:
+        if offset == len(view):
+            raise invalid("failed to decompress the request body: the compressed data is truncated")
+        given = view[offset : offset + window]
+        offset += len(given)
+        window = min(2 * window, _WINDOW_LIMIT)
+        pending: bytes | memoryview = given
+        is_full = False  # the decoder may hold more output than it was asked for
+        while pending or is_full:
+            most = min(_PIECE, limit - len(decoded) + 1)
+            piece = decoder.decompress(pending, most)
+            decoded += piece
+            if len(decoded) > limit:
+                raise input_too_large(f"more than {limit}", limit)
+            pending, is_full = decoder.unconsumed_tail, len(piece) == most
+    return offset - len(decoder.unused_data)
 
 
 def compress(parts: Iterable[bytes | memoryview], coding: str) -> bytes:

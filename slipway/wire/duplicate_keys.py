@@ -10,16 +10,49 @@ import json
 import re
 from typing import Final
 
+from slipway.core.large_work import LARGE
 from slipway.errors import SlipwayError, invalid, shown
+from slipway.wire.json_escapes import part_of
 
 # Strings (with the colon that makes one a key) and braces; everything else, mostly numbers, is skipped.
-_TOKENS: Final = re.compile(rb'"(?:[^"\\]+|\\.)*"(\s*:)?|[{}]', re.DOTALL)
+# Possessive, so that a string of escapes does not fill the matcher's memory.
+_TOKENS: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"(\s*+:)?|[{}]', re.DOTALL)
+_PLAIN_TOKENS: Final = re.compile(rb'"[^"]*+"(\s*+:)?|[{}]')  # where strings contain no quotes
+_QUOTE_CODES: Final = re.compile(rb"\\u00(?:22|5[cC])")
+_PIECE: Final = 256 << 10  # bytes copied at a time
+
+
+def count_colons(text: bytes | bytearray | memoryview) -> int:
+    """Return the number of colons: if a document has as many as keys that were read, no key appears twice."""
+    return sum(bytes(text[start : start + _PIECE]).count(b":") for start in range(0, len(text), _PIECE))
 
 
 def duplicate_key(text: bytes | bytearray | memoryview) -> str | None:
     """Return the first key that appears twice in one object of a JSON document, or None."""
+    if len(text) > LARGE and _scan(_PLAIN_TOKENS, _without_quotes(text)) is None:
+        return None  # keys that differ in other characters than quotes and backslashes
+    return _scan(_TOKENS, text)
+
+
+def _without_quotes(text: bytes | bytearray | memoryview) -> bytes:
+    """Return the document without quotes and backslashes inside its strings, so that one is found at once.
+
+    A string of millions of escapes takes the full expression a second, in which no other thread runs.
+    """
+    parts = []
+    start, end = 0, len(text)
+    while start < end:
+        part = part_of(text, start, end, _PIECE)
+        start += len(part)
+        if b"\\" in part:
+            part = _QUOTE_CODES.sub(b"", part.replace(b"\\\\", b"").replace(b'\\"', b""))
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _scan(tokens: re.Pattern[bytes], text: bytes | bytearray | memoryview) -> str | None:
     objects: list[set[bytes]] = []
-    for token in _TOKENS.finditer(text):
+    for token in tokens.finditer(text):
         if token[1] is not None:
             key = token[0][: -len(token[1])]
             if b"\\" in key:

@@ -12,13 +12,16 @@ import msgspec
 import numpy as np
 import orjson
 
+from slipway.core.large_work import LARGE
 from slipway.core.request import InferRequest, InferResponse
 from slipway.core.signature import ModelSignature, TensorSpec
-from slipway.core.tensor import Tensor
+from slipway.core.tensor import CountedTensor, Tensor
 from slipway.errors import SlipwayError, internal, invalid
-from slipway.wire.duplicate_keys import duplicate_key, given_twice
+from slipway.wire.duplicate_keys import count_colons, duplicate_key, given_twice
 from slipway.wire.encode import json_data
-from slipway.wire.json_tensor import decode_tensor, flatten
+from slipway.wire.json_pieces import array_pieces, scalar_pieces
+from slipway.wire.json_strings import starts_with, wire_form
+from slipway.wire.json_tensor import count_numbers, decode_tensor, flatten
 from slipway.wire.json_text import (
     NON_OBJECT_MEMBERS,
     NON_STRING,
@@ -39,7 +42,8 @@ def decode_generate(body: bytes | bytearray, model_version: str, signature: Mode
     """Return the request of a generate call; raise `SlipwayError` with Triton's text."""
     members = _members(body)
     refuse_lone_surrogates(body)
-    _refuse_repeated(body, signature)
+    if count_colons(body) != len(members):  # colons in strings or in nested objects, or keys given twice
+        _refuse_repeated(body, signature)
     request = InferRequest(signature.model_name, model_version)
     for key, value in members.items():
         if key == _NESTED and key not in signature.inputs:
@@ -49,15 +53,43 @@ def decode_generate(body: bytes | bytearray, model_version: str, signature: Mode
     return request
 
 
-def encode_generate(response: InferResponse) -> bytes:
-    """Return the flat JSON object of a response; tensors of one element are scalars."""
+def encode_generate(response: InferResponse) -> bytes | None:
+    """Return the flat JSON object of a response; tensors of one element are scalars. None if the response is large."""
+    document = _head(response)
+    for tensor in response.outputs:
+        value = _value(tensor)
+        if value is None:
+            return None
+        document[tensor.name] = value
+    return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def encode_large_generate(response: InferResponse) -> list[bytes]:
+    """Return what `encode_generate` would return, in pieces; for threads."""
+    members = _head(response)
+    for tensor in response.outputs:
+        members[tensor.name] = None
+    values = {tensor.name: tensor for tensor in response.outputs}
+    parts: list[bytes] = []
+    for key, value in members.items():
+        parts += (b"," if parts else b"{", orjson.dumps(key), b":")
+        if key not in values:
+            parts.append(orjson.dumps(value))
+        elif (data := _value(values[key])) is not None:
+            parts.append(orjson.dumps(data, option=orjson.OPT_SERIALIZE_NUMPY))
+        else:
+            tensor = values[key]
+            parts += scalar_pieces(tensor) if tensor.element_count == 1 else array_pieces(tensor)
+    parts.append(b"}")
+    return parts
+
+
+def _head(response: InferResponse) -> dict[str, Any]:
     document: dict[str, Any] = {"id": response.id} if response.id else {}
     document["model_name"] = response.model_name
     document["model_version"] = response.model_version
     document.update(response.parameters)
-    for tensor in response.outputs:
-        document[tensor.name] = _value(tensor)
-    return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
+    return document
 
 
 def _members(text: bytes | bytearray) -> dict[str, Any]:
@@ -123,6 +155,8 @@ def _already_given(request: InferRequest, name: str) -> SlipwayError:
 
 def _tensor(spec: TensorSpec, value: object, *, batched: bool) -> Tensor:
     data: msgspec.Raw | list[Any]
+    if isinstance(value, msgspec.Raw) and len(memoryview(value)) > LARGE:
+        return _large_tensor(spec, value, batched=batched)
     text = bytes(value).strip() if isinstance(value, msgspec.Raw) else b""
     if not text or spec.datatype == "BYTES" or b'"' in text or b"{" in text:  # commas may stand inside an element
         parsed = _value_of(value)
@@ -132,10 +166,30 @@ def _tensor(spec: TensorSpec, value: object, *, batched: bool) -> Tensor:
         text = text if text.startswith(b"[") else b"[%b]" % text
         count = text.count(b",") + 1 if text.strip(b"[] \t\r\n") else 0
         data = msgspec.Raw(text)
+    return decode_tensor(spec.name, spec.datatype, _shape(spec, count, batched=batched), data)
+
+
+def _large_tensor(spec: TensorSpec, value: msgspec.Raw, *, batched: bool) -> Tensor:
+    """Return the tensor of a large value, without a Python object per element."""
+    text = memoryview(value)
+    count = -1 if spec.datatype == "BYTES" else count_numbers(text)
+    if count >= 0:
+        data = value if starts_with(text, b"[") else msgspec.Raw(b"[%b]" % bytes(text))
+        return decode_tensor(spec.name, spec.datatype, _shape(spec, count, batched=batched), data)
+    found = wire_form(text) if spec.datatype == "BYTES" else None
+    if found is None:
+        parsed = parse(text)
+        values = flatten(parsed if isinstance(parsed, list) else [parsed])
+        return decode_tensor(spec.name, spec.datatype, _shape(spec, len(values), batched=batched), values)
+    raw, count = found
+    return CountedTensor(spec.name, _shape(spec, count, batched=batched), memoryview(raw).toreadonly(), count)
+
+
+def _shape(spec: TensorSpec, count: int, *, batched: bool) -> tuple[int, ...]:
     shape = deduce_shape(spec.dims, count, batched=batched)
     if prod(shape) != count:
         raise invalid(f"The schema can not convert input '{spec.name}' to tensor with proper shape")
-    return decode_tensor(spec.name, spec.datatype, shape, data)
+    return shape
 
 
 def deduce_shape(dims: tuple[int, ...], count: int, *, batched: bool) -> tuple[int, ...]:
@@ -154,7 +208,7 @@ def deduce_shape(dims: tuple[int, ...], count: int, *, batched: bool) -> tuple[i
 
 def _value(tensor: Tensor) -> Any:
     data = json_data(tensor)
-    if tensor.element_count != 1:
+    if data is None or tensor.element_count != 1:
         return data
     if isinstance(data, orjson.Fragment):
         value = float(tensor.array.reshape(-1)[0])

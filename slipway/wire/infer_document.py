@@ -11,11 +11,13 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
+from slipway.core.large_work import LARGE
 from slipway.core.request import InferRequest
 from slipway.errors import SlipwayError, internal, invalid
-from slipway.wire.duplicate_keys import refuse_duplicate_keys
+from slipway.wire.duplicate_keys import count_colons, refuse_duplicate_keys
 from slipway.wire.json_text import (
     MAX_UNSIGNED,
+    MAX_UNTYPED_BYTES,
     NON_ARRAY,
     NON_BOOLEAN,
     NON_OBJECT_MEMBERS,
@@ -78,26 +80,65 @@ class InferDocument(msgspec.Struct, gc=False):
     outputs: list[InferOutput] = []
 
 
+class LargeInput(msgspec.Struct, gc=False):
+    """One entry of the `inputs` of a large document; the numbers of its shape are not read with it."""
+
+    name: str
+    shape: msgspec.Raw
+    datatype: str
+    data: msgspec.Raw = NO_DATA
+    parameters: InputParameters | None = None
+
+
+class LargeDocument(msgspec.Struct, gc=False):
+    """A large document: everything that may become many objects is left as text."""
+
+    inputs: list[LargeInput]
+    id: str = ""
+    parameters: msgspec.Raw = NO_DATA
+    outputs: msgspec.Raw = NO_DATA
+
+
+_LARGE_DECODER: Final = msgspec.json.Decoder(LargeDocument)
+_SHAPE: Final = msgspec.json.Decoder(tuple[Unsigned, ...])
+_PARAMETERS: Final = msgspec.json.Decoder(dict[str, Any])
+_OUTPUTS: Final = msgspec.json.Decoder(list[InferOutput])
 _DECODER: Final = msgspec.json.Decoder(InferDocument)
-_PIECE: Final = 1 << 20  # bytes copied at a time
+_MAX_INPUTS: Final = 1 << 17  # of a large document
 
 
 def read_document(text: bytes | memoryview) -> InferDocument:
     """Return the parsed JSON part of an infer request; raise `SlipwayError` with Triton's text."""
     try:
-        document = _DECODER.decode(text)
+        document = _DECODER.decode(text) if len(text) <= LARGE else _read_large(text)
     except (*NOT_JSON, RecursionError):
         untyped = parse(text)
         refuse_duplicate_keys(text)
         return _untyped_document(untyped)
     refuse_lone_surrogates(text)
-    if _colons(text) != _keys(document):  # colons in strings, keys that are ignored, or keys given twice
+    if count_colons(text) != _keys(document):  # colons in strings, keys that are ignored, or keys given twice
         refuse_duplicate_keys(text)
     return document
 
 
-def _colons(text: bytes | memoryview) -> int:
-    return sum(bytes(text[start : start + _PIECE]).count(b":") for start in range(0, len(text), _PIECE))
+def _read_large(text: bytes | memoryview) -> InferDocument:
+    """Return a document whose tensor data may be large, but not the rest; raise `SlipwayError` if that is."""
+    large = _LARGE_DECODER.decode(text)
+    rest = [large.parameters, large.outputs, *(entry.shape for entry in large.inputs)]
+    if sum(len(memoryview(each)) for each in rest) > MAX_UNTYPED_BYTES or len(large.inputs) > _MAX_INPUTS:
+        raise invalid(
+            f"the shapes, parameters and outputs of a request exceed {MAX_UNTYPED_BYTES} bytes of JSON, "
+            f"or it has more than {_MAX_INPUTS} inputs"
+        )
+    return InferDocument(
+        inputs=[
+            InferInput(entry.name, _SHAPE.decode(entry.shape), entry.datatype, entry.data, entry.parameters)
+            for entry in large.inputs
+        ],
+        id=large.id,
+        parameters=msgspec.UNSET if large.parameters is NO_DATA else _PARAMETERS.decode(large.parameters),
+        outputs=[] if large.outputs is NO_DATA else _OUTPUTS.decode(large.outputs),
+    )
 
 
 def _keys(document: InferDocument) -> int:

@@ -6,15 +6,18 @@ is not simply an array of in-range numbers takes the exact path, which raises Tr
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from math import prod
 from typing import Any, Final
 
 import msgspec
 import numpy as np
 
-from slipway.core.tensor import Tensor
+from slipway.core.large_work import LARGE
+from slipway.core.tensor import CountedTensor, Tensor
 from slipway.datatypes import BY_NAME, DataType
 from slipway.errors import SlipwayError, internal, invalid, shown
+from slipway.wire.json_strings import starts_with, wire_form
 from slipway.wire.json_text import (
     MAX_DEPTH,
     MAX_UNSIGNED,
@@ -32,7 +35,7 @@ from slipway.wire.nesting import is_ragged
 _MAX_SIZE: Final = 2**63 - 1
 _DATA_DEPTH: Final = 3  # `data` is nested in the document, the inputs array and the input
 _MAX_DIMS: Final = 32  # numpy 1.26's limit
-_PIECE: Final = 4 << 20  # characters parsed at a time, so the 64-bit intermediate stays small
+_PIECE: Final = 128 << 10  # characters parsed at a time: a few milliseconds, in which other threads wait
 _SPACE_AND_BRACKETS: Final = b"[] \t\r\n"
 _INTEGER_TEXT: Final = b"0123456789-,"
 _FLOAT_TEXT: Final = b"0123456789-,.eE+"
@@ -52,9 +55,14 @@ def decode_tensor(name: str, datatype: str, shape: tuple[int, ...], data: object
         )
     row = BY_NAME[datatype]
     count = element_count(name, shape, row.size)
-    array = _from_text(bytes(data), row, count) if isinstance(data, msgspec.Raw) else None
+    text = memoryview(data) if isinstance(data, msgspec.Raw) else None
+    if text is not None and datatype == "BYTES" and len(text) > LARGE and starts_with(text, b"["):
+        found = wire_form(text)
+        if found is not None and found[1] == count:
+            return CountedTensor(name, shape, memoryview(found[0]).toreadonly(), count)
+    array = None if text is None else _from_text(text, row, count)
     if array is None:
-        values = flatten(parse(data) if isinstance(data, msgspec.Raw) else data)
+        values = flatten(data if text is None else parse(text))
         if len(values) != count:
             raise unparsable("data", _MISMATCH)
         array = _from_values(values, row, name)
@@ -63,6 +71,8 @@ def decode_tensor(name: str, datatype: str, shape: tuple[int, ...], data: object
 
 def element_count(name: str, shape: tuple[int, ...], element_size: int) -> int:
     """Return the product of the dimensions; raise INVALID_ARG if it or the byte size exceeds 2^63 - 1."""
+    if len(shape) > _MAX_DIMS:  # before the product, whose cost grows with the square of their number
+        raise invalid(f"input '{shown(name)}' has {len(shape)} dimensions, but at most {_MAX_DIMS} are supported")
     count = prod(shape)
     if shape and max(shape) > MAX_UNSIGNED:
         raise unparsable("shape", NON_UNSIGNED)
@@ -72,8 +82,6 @@ def element_count(name: str, shape: tuple[int, ...], element_size: int) -> int:
         )
     if count * element_size > _MAX_SIZE:
         raise invalid(f"byte size overflow for input '{shown(name)}'")
-    if len(shape) > _MAX_DIMS:
-        raise invalid(f"input '{shown(name)}' has {len(shape)} dimensions, but at most {_MAX_DIMS} are supported")
     return count
 
 
@@ -93,52 +101,96 @@ def flatten(value: object) -> list[Any]:
     return value
 
 
-def _from_text(text: bytes, row: DataType, count: int) -> np.ndarray | None:
+def count_numbers(text: memoryview) -> int:
+    """Return how many elements a JSON array of numbers has: 0 for one of only brackets and spaces, -1 if it also has
+    other elements, which may contain commas."""
+    commas, is_empty = 0, True
+    for start in range(0, len(text), _PIECE):
+        piece = bytes(text[start : start + _PIECE])
+        if b'"' in piece or b"{" in piece:
+            return -1
+        commas += piece.count(b",")
+        is_empty = is_empty and not piece.strip(_SPACE_AND_BRACKETS)
+    return 0 if is_empty else commas + 1
+
+
+def _from_text(text: memoryview, row: DataType, count: int) -> np.ndarray | None:
     """Return the flat array of plain JSON data, or None if it needs the exact path."""
-    if not text.startswith(b"["):
+    if not starts_with(text, b"["):
         return None
     if row.name == "BYTES":
-        try:
-            strings = _STRINGS.decode(text)
-        except NOT_JSON:
+        return _from_strings(text, count) if len(text) <= LARGE else None
+    brackets = _count_brackets(text)
+    if brackets > MAX_DEPTH - _DATA_DEPTH:
+        _check_depth(text)
+    if 2 * count > len(text):
+        return None
+    array = np.empty(count, row.numpy)
+    filled = 0
+    for piece in _pieces(text):
+        flat = piece.translate(None, _SPACE_AND_BRACKETS)
+        if not flat:  # an empty array, or nothing between two commas
+            return array if count == 0 and len(piece) == len(text) else None
+        numbers = _from_digits(flat, row)
+        if numbers is None or filled + numbers.size > count:
             return None
-        return _bytes_array([string.encode() for string in strings]) if len(strings) == count else None
-    _check_depth(text)
-    flat = text.translate(None, _SPACE_AND_BRACKETS)
+        with np.errstate(over="ignore"):  # 1e39 as FP32 is Infinity, as in Triton
+            array[filled : filled + numbers.size] = numbers
+        filled += numbers.size
+    if filled != count:
+        return None
+    if brackets > 1 and is_ragged(text):
+        raise unparsable("data", _MISMATCH)
+    return array
+
+
+def _count_brackets(text: memoryview) -> int:
+    if len(text) <= _PIECE:
+        return bytes(text).count(b"[")
+    return sum(bytes(text[start : start + _PIECE]).count(b"[") for start in range(0, len(text), _PIECE))
+
+
+def _from_strings(text: memoryview, count: int) -> np.ndarray | None:
+    try:
+        strings = _STRINGS.decode(text)
+    except NOT_JSON:
+        return None
+    return _bytes_array([string.encode() for string in strings]) if len(strings) == count else None
+
+
+def _pieces(text: memoryview) -> Iterator[bytes]:
+    """Yield the text between commas, about `_PIECE` bytes at a time."""
+    start, end = 0, len(text)
+    size = _PIECE  # of the next piece
+    while start + size < end:
+        piece = bytes(text[start : start + size])
+        cut = piece.rfind(b",")
+        if cut < 0:  # spaces or brackets without end
+            size *= 2
+            continue
+        yield piece[:cut]
+        start += cut + 1
+        size = _PIECE
+    yield bytes(text[start:])
+
+
+def _from_digits(flat: bytes, row: DataType) -> np.ndarray | None:
+    """Return comma-separated numbers as an array of 64-bit numbers, or None if one does not fit the datatype."""
     if row.name == "BOOL":
         if flat.translate(None, b"truefals,"):
             return None
         flat = flat.replace(b"true", b"1").replace(b"false", b"0")
     elif flat.translate(None, _FLOAT_TEXT if row.numpy.kind == "f" else _INTEGER_TEXT):
         return None
-    if not flat:
-        return np.empty(0, row.numpy) if count == 0 else None
-    if flat.count(b",") + 1 != count or b",," in flat or flat[:1] == b"," or flat[-1:] == b",":
+    if b",," in flat or flat[:1] == b"," or flat[-1:] == b",":
         return None
-    if text.count(b"[") > 1 and is_ragged(text):
-        raise unparsable("data", _MISMATCH)
-    return _from_digits(flat, row, count)
-
-
-def _from_digits(flat: bytes, row: DataType, count: int) -> np.ndarray | None:
-    """Return the array of comma-separated numbers, or None if one does not fit the datatype."""
     kind = row.numpy.kind
     wide = np.dtype(np.float64 if kind == "f" else np.uint64 if row.name == "UINT64" else np.int64)
     if row.name == "UINT64" and b"-" in flat:
         return None
-    array = np.empty(count, row.numpy)
-    start = filled = 0
-    while start < len(flat):
-        end = len(flat) if len(flat) - start <= _PIECE else flat.find(b",", start + _PIECE)
-        end = len(flat) if end < 0 else end
-        piece = np.fromstring(flat[start:end], dtype=wide, sep=",")
-        if not _fits(piece, row):
-            return None
-        with np.errstate(over="ignore"):  # 1e39 as FP32 is Infinity, as in Triton
-            array[filled : filled + piece.size] = piece
-        filled += piece.size
-        start = end + 1
-    return array if filled == count else None
+    numbers = np.fromstring(flat, dtype=wide, sep=",")
+    is_whole = numbers.size == flat.count(b",") + 1
+    return numbers if is_whole and _fits(numbers, row) else None
 
 
 def _fits(piece: np.ndarray, row: DataType) -> bool:
@@ -155,14 +207,12 @@ def _fits(piece: np.ndarray, row: DataType) -> bool:
     return bool(low >= limits.min and high <= limits.max)
 
 
-def _check_depth(text: bytes) -> None:
+def _check_depth(text: memoryview) -> None:
     """Raise INVALID_ARG when numeric data is nested deeper than the limit."""
     allowed = MAX_DEPTH - _DATA_DEPTH
-    if text.count(b"[") <= allowed:
-        return
     depth = 0
     for start in range(0, len(text), _PIECE):
-        codes = np.frombuffer(text, np.uint8, min(_PIECE, len(text) - start), start)
+        codes = np.frombuffer(text[start : start + _PIECE], np.uint8)
         depths = depth + np.cumsum((codes == ord("[")).astype(np.int32) - (codes == ord("]")))
         if depths.max() > allowed:
             raise too_deep()

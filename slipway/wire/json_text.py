@@ -19,7 +19,7 @@ from slipway.wire.duplicate_keys import refuse_duplicate_keys
 NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError)  # raised by msgspec for malformed or unexpected text
 MAX_DEPTH = 100
 _TOO_BIG = "Number too big to be stored in double."
-MAX_UNTYPED_BYTES = 8 << 20  # Python objects take up to 16 times the bytes of their JSON
+MAX_UNTYPED_BYTES = 2 << 20  # Python objects take up to 16 times the bytes of their JSON, and are made in one call
 _PIECE: Final = 1 << 20  # bytes copied at a time
 _ESCAPES: Final = re.compile(rb"\\(?:u([0-9a-fA-F]{4})|.)", re.DOTALL)
 

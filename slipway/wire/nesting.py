@@ -7,15 +7,17 @@ from __future__ import annotations
 
 from typing import Final
 
+_PIECE: Final = 128 << 10  # bytes read at a time, so that other threads run between
 _LEAVES: Final = b"0123456789-.eE+truefals \t\r\n"  # of valid JSON numbers and booleans, with white space
 
 
-def is_ragged(text: bytes) -> bool:
+def is_ragged(text: bytes | memoryview) -> bool:
     """Return whether `text`, valid JSON of nested lists of numbers or booleans, is not regular.
 
     A list may not be empty: without its leaves, it looks like a list of one.
     """
-    skeleton = text.translate(None, _LEAVES)
+    pieces = (bytes(text[start : start + _PIECE]) for start in range(0, len(text), _PIECE))
+    skeleton = b"".join(piece.translate(None, _LEAVES) for piece in pieces)
     depth = len(skeleton) - len(skeleton.lstrip(b"["))
     closed = skeleton.find(b"]")
     commas = closed - depth

@@ -14,9 +14,12 @@ from typing import Final
 from google.protobuf.message import Message
 from tritonclient.grpc import service_pb2
 
+from slipway.core.large_work import LARGE_COUNT
 from slipway.core.request import InferRequest, InferResponse, Parameter
+from slipway.core.signature import ModelSignature
 from slipway.core.tensor import Raw, Tensor
-from slipway.errors import invalid
+from slipway.errors import SlipwayError, invalid
+from slipway.wire.classification import classify
 
 MAX_MESSAGE_BYTES: Final = 2**31 - 1
 FINAL_RESPONSE: Final = "triton_final_response"
@@ -26,6 +29,33 @@ _ID: Final = b"\x1a"  # ModelInferResponse.id = 3
 _OUTPUTS: Final = b"\x2a"  # ModelInferResponse.outputs = 5
 _RAW_OUTPUT: Final = b"\x32"  # ModelInferResponse.raw_output_contents = 6
 _INFER_RESPONSE: Final = b"\x12"  # ModelStreamInferResponse.infer_response = 2
+
+
+def is_large_answer(response: InferResponse, classes: Mapping[str, int]) -> bool:
+    """Return whether `prepare` has so much to do for the response that it has to be done in a thread."""
+    for tensor in response.outputs:
+        if tensor.datatype == "BYTES" and tensor.is_large_to_pack:
+            return True
+        if tensor.name in classes and tensor.element_count > LARGE_COUNT:
+            return True
+    return False
+
+
+def prepare(response: InferResponse, classes: Mapping[str, int], signature: ModelSignature) -> None:
+    """Replace the outputs that were requested as classes and pack all strings; an error becomes the response's."""
+    batched = signature.max_batch_size > 0
+    try:
+        if classes:
+            response.outputs = [
+                classify(tensor, classes[tensor.name], signature.outputs[tensor.name].labels, batched=batched)
+                if tensor.name in classes
+                else tensor
+                for tensor in response.outputs
+            ]
+        for tensor in response.outputs:
+            _ = tensor.raw
+    except SlipwayError as error:
+        response.error = error.without_frames()
 
 
 def encode_response(response: InferResponse) -> bytes:

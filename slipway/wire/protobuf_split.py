@@ -8,6 +8,7 @@ Source: https://protobuf.dev/programming-guides/encoding/.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 _RAW_INPUT_CONTENTS: Final = (7 << 3) | 2
@@ -25,13 +26,13 @@ def split_raw_contents(payload: bytes) -> tuple[bytes, list[memoryview]] | None:
     try:
         while offset < end:
             start = offset
-            tag, offset = _varint(payload, offset)
+            tag, offset = varint(payload, offset)
             wire_type = tag & 7
             if wire_type == 2:
-                size, offset = _varint(payload, offset)
+                size, offset = varint(payload, offset)
                 stop = offset + size
             elif wire_type == 0:
-                stop = _varint(payload, offset)[1]
+                stop = varint(payload, offset)[1]
             else:
                 stop = offset + _FIXED_SIZES[wire_type]
             if stop > end or len(kept) + len(raws) == _MAX_FIELDS:
@@ -46,7 +47,31 @@ def split_raw_contents(payload: bytes) -> tuple[bytes, list[memoryview]] | None:
     return b"".join(kept), raws
 
 
-def _varint(payload: bytes, offset: int) -> tuple[int, int]:
+def fields(payload: bytes, start: int, end: int) -> Iterator[tuple[int, int, int, int]]:
+    """Yield the fields of a message: tag, start, start of the value, end. Raise IndexError, KeyError or ValueError for
+    anything unusual, and for more fields than a scan in Python should read."""
+    for _ in range(_MAX_FIELDS):
+        if start >= end:
+            return
+        tag, value = varint(payload, start)
+        wire_type = tag & 7
+        if wire_type == 2:
+            size, value = varint(payload, value)
+            stop = value + size
+        elif wire_type == 0:
+            stop = varint(payload, value)[1]
+        else:
+            stop = value + _FIXED_SIZES[wire_type]
+        if stop > end:
+            raise ValueError
+        yield tag, start, value, stop
+        start = stop
+    if start < end:
+        raise ValueError
+
+
+def varint(payload: bytes | memoryview, offset: int) -> tuple[int, int]:
+    """Return the number at `offset` and where it ends; raise IndexError if it is truncated or too long."""
     value = payload[offset]
     offset += 1
     if value < 0x80:

@@ -47,7 +47,14 @@ def test_every_flag_of_tritonserver_is_known_once():
     served = [name for flag in flags_of(ServerOptions) for name in (flag.name, *flag.aliases, *flag.deprecated)]
     known = [*served, *WITHOUT_EFFECT, *UNSUPPORTED]
     assert len(known) == len(set(known))
-    assert set(known) - set(TRITON) == {"grpc-engine", "drain-delay-secs", "http-allowed-hosts", "allow-model-upload"}
+    assert set(known) - set(TRITON) == {
+        "grpc-engine",
+        "drain-delay-secs",
+        "http-allowed-hosts",
+        "allow-model-upload",
+        "grpc-max-message-bytes",
+        "max-buffered-bytes",
+    }
     assert set(TRITON) <= set(known)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from slipway.core import version as version_module
 from slipway.core.version import requested_version
 from slipway.errors import Code, SlipwayError
 
@@ -35,3 +36,10 @@ def test_a_version_of_many_digits_is_refused_with_the_first_of_them():
         requested_version("1" * 10_000)
     assert caught.value.code is Code.INVALID_ARG
     assert f"version string '{'1' * 256}...' (details: stol)" in caught.value.message
+
+
+def test_only_short_versions_are_remembered():
+    before = version_module._remembered.cache_info().currsize
+    for number in range(100):
+        assert requested_version(f"1{'x' * 64}{number}") == "1"
+    assert version_module._remembered.cache_info().currsize == before

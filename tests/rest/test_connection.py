@@ -11,6 +11,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from slipway.core.budget import Budget
 from slipway.errors import Code, SlipwayError
 from slipway.rest.app import build_app
 from slipway.rest.connection import HttpConnection, HttpLimits
@@ -91,7 +92,7 @@ class Wire:
 def connection(limits=None, handler=None):
     """Return a connection on a recording transport, and that transport."""
     wire = Wire()
-    made = HttpConnection(handler or build_app(dataplane()), limits or HttpLimits(), set())
+    made = HttpConnection(handler or build_app(dataplane()), limits or HttpLimits(), set(), Budget(1 << 30))
     made.connection_made(wire)
     return made, wire
 

@@ -19,6 +19,8 @@ class Recorder:
     def __init__(self) -> None:
         self.heads: list[HttpHead] = []
         self.events: list[object] = []
+        self.held = 0
+        self.most_held = 1 << 30
 
     def request_received(self, head: HttpHead, body: bytes | bytearray) -> None:
         self.heads.append(head)
@@ -26,6 +28,10 @@ class Recorder:
 
     def continue_expected(self) -> None:
         self.events.append(GO_ON)
+
+    def hold(self, size: int) -> bool:
+        self.held += size
+        return self.held <= self.most_held
 
     def refused(self, status: int, message: str) -> None:
         self.events.append((status, message))

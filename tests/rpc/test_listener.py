@@ -56,6 +56,12 @@ def silent():
         (GrpcOptions(grpc_max_connection_age=5), True, ("grpcio", "needed for a maximum connection age")),
         (GrpcOptions(grpc_engine="grpcio"), True, ("grpcio", "as specified")),
         (GrpcOptions(grpc_engine="native"), True, ("native", "as specified")),
+        (
+            GrpcOptions(grpc_address="192.0.2.1"),
+            True,
+            ("grpcio", "pygrpc-native cannot limit what a message is decompressed to: it is for local clients"),
+        ),
+        (GrpcOptions(grpc_address="192.0.2.1", grpc_engine="native"), True, ("native", "as specified")),
     ],
 )
 def test_auto_takes_native_unless_something_needs_grpcio(options, installed, expected, monkeypatch):

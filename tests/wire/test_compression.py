@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import random
 import zlib
 
 import pytest
@@ -79,3 +80,39 @@ def test_a_body_of_exactly_the_limit_is_read():
 )
 def test_the_preferred_coding_is_chosen_as_triton_chooses(accepted, coding):
     assert choose_coding(accepted) == coding
+
+
+def test_what_the_decoders_are_given_grows_with_the_body_and_not_with_its_square(monkeypatch):
+    given = 0
+    make = zlib.decompressobj
+
+    class Counting:
+        def __init__(self, window):
+            self._inner = make(window)
+
+        def __getattr__(self, name):
+            return getattr(self._inner, name)
+
+        def decompress(self, data, most):
+            nonlocal given
+            given += len(data)
+            return self._inner.decompress(data, most)
+
+    monkeypatch.setattr("slipway.wire.compression.zlib.decompressobj", Counting)
+    empty = gzip.compress(b"")
+    for body in (empty * 20_000, gzip.compress(bytes(64 << 20)), gzip.compress(random.Random(0).randbytes(1 << 20))):
+        given = 0
+        decompress(body, 64 << 20)
+        assert given <= 512 * 20_000 + 2 * len(body)
+
+
+def test_a_body_may_have_65536_members():
+    empty = gzip.compress(b"")
+    assert decompress(empty * 65536, 10) == b""
+    with pytest.raises(SlipwayError, match="more than 65536 members"):
+        decompress(empty * 65537, 10)
+
+
+def test_output_that_a_decoder_holds_back_is_not_lost():
+    for size in range(1 << 20, (1 << 20) + 300, 7):
+        assert decompress(zlib.compress(b"a" * size), size) == b"a" * size

@@ -16,7 +16,15 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 from tokenizers import Tokenizer
 
-from slipway.runtime import Code, GenerationModel, SlipwayError, SourceLanguage, TextPieces, parameter_arrays
+from slipway.runtime import (
+    Code,
+    GenerationModel,
+    SlipwayError,
+    SourceLanguage,
+    TextEncoder,
+    TextPieces,
+    parameter_arrays,
+)
 
 FINAL = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
 
@@ -33,6 +41,7 @@ class TritonPythonModel:
         self.prompt = parameters.get("PROMPT", "")
         directory = Path(args["model_repository"])
         self.tokenizer = Tokenizer.from_file(str(directory / args["model_version"] / "tokenizer.json"))
+        self.encoder = TextEncoder(self.tokenizer)
         self.language = SourceLanguage(self.tokenizer, parameters)
         checkpoint = directory.resolve() / parameters["CHECKPOINT"]
         try:
@@ -63,7 +72,7 @@ class TritonPythonModel:
         tensors = {name: pb_utils.get_input_tensor_by_name(request, name) for name in self.names}
         arrays = {name: tensor.as_numpy() for name, tensor in tensors.items() if tensor is not None}
         arrays = {**parameter_arrays(request.parameters()), **arrays}
-        ids = self.language.ids(self.tokenizer.encode(text), self.language.asked(arrays))
+        ids = self.language.ids(self.encoder.encode(text), self.language.asked(arrays))
         return {"input_ids": np.array([ids], dtype=np.int64), **arrays}
 
     def finalize(self) -> None:

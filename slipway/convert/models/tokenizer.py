@@ -38,6 +38,7 @@ class TritonPythonModel:
         self.prompt = parameters.get("PROMPT", "")
         self.hypothesis = parameters.get("HYPOTHESIS", "")
         self.languages = parameters.get("source_languages", "").split()
+        self.most = most_characters(self.tokenizer)
         self.usual_language = self.tokenizer.token_to_id(parameters.get(LANGUAGE, ""))
 
     def execute(self, requests: list[pb_utils.InferenceRequest]) -> list[pb_utils.InferenceResponse]:
@@ -47,7 +48,7 @@ class TritonPythonModel:
     def answer(self, request: pb_utils.InferenceRequest) -> pb_utils.InferenceResponse:
         """Encode every row of one request."""
         try:
-            columns = [self.texts(request, name) for name in self.inputs]
+            columns = [self.cut(self.texts(request, name), name) for name in self.inputs]
             shape, texts = self.together(columns)
             languages = self.asked_languages(request, len(texts)) if self.languages else []
         except ValueError as error:
@@ -81,6 +82,22 @@ class TritonPythonModel:
         except UnicodeDecodeError as error:
             raise ValueError(f"input '{name}' is not valid UTF-8: {error}") from error
         return texts.reshape(array.shape)
+
+    def cut(self, texts: np.ndarray, name: str) -> np.ndarray:
+        """Cut off what is certainly truncated, because the tokenizer would read it first; raise ValueError if a text is
+        too long for a tokenizer that does not truncate."""
+        truncation = self.tokenizer.truncation
+        longest = max(map(len, texts.flat), default=0)
+        if longest <= self.most or (truncation and truncation["direction"] == "left" and "offsets" in self.names):
+            return texts
+        if truncation is None:
+            raise ValueError(
+                f"a text of input '{name}' has {longest} characters, but at most {self.most} are tokenized"
+            )
+        part = slice(-self.most, None) if truncation["direction"] == "left" else slice(self.most)
+        for index, text in enumerate(texts.flat):
+            texts.flat[index] = text[part]
+        return texts
 
     def together(self, columns: list[np.ndarray]) -> tuple[tuple[int, ...], list[Any]]:
         """Return the shape of the batch, and the texts or pairs of texts to encode."""
@@ -119,6 +136,14 @@ class TritonPythonModel:
         if not encodings:  # a request without rows
             array = array.reshape((0, 0, 2) if name == "offsets" else (0, 0))
         return pb_utils.Tensor(name, array.reshape((*shape, *array.shape[1:])))
+
+
+def most_characters(tokenizer: Tokenizer) -> int:
+    """Return how many characters of a text can matter: as many as the longest tokens have, and some to spare."""
+    if tokenizer.truncation is None:
+        return 1 << 20
+    longest = max(map(len, tokenizer.get_vocab()), default=1)
+    return (int(tokenizer.truncation["max_length"]) + 64) * longest
 
 
 def offsets(encoding: Any, last: int) -> list[tuple[int, int]]:

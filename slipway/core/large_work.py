@@ -1,0 +1,26 @@
+"""Work whose size input decides and that would keep the event loop from other clients: done in threads of its own.
+
+`LARGE` is the size from which decoding or encoding leaves the loop. Such work must be cut into pieces: a call into C
+holds the interpreter lock until it returns, and the loop waits for it, whatever thread it runs in.
+Two threads, so that the loop competes with few; small work that needs a thread (compressed bodies) has other ones.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, TypeVar, TypeVarTuple
+
+LARGE: Final = 256 << 10  # bytes of JSON, typed gRPC contents or strings; they take up to 10 ms to decode
+LARGE_COUNT: Final = 16384  # elements of an array; writing them as JSON takes about 1 ms
+
+Result = TypeVar("Result")
+Arguments = TypeVarTuple("Arguments")
+
+_THREADS: Final = ThreadPoolExecutor(2, thread_name_prefix="slipway-large")
+
+
+async def run_large(work: Callable[[*Arguments], Result], *arguments: *Arguments) -> Result:
+    """Return the result of `work(*arguments)`, which runs in one of the threads for large work."""
+    return await asyncio.get_running_loop().run_in_executor(_THREADS, work, *arguments)
