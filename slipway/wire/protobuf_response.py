@@ -22,6 +22,7 @@ from slipway.errors import SlipwayError, invalid
 from slipway.wire.classification import classify
 
 MAX_MESSAGE_BYTES: Final = 2**31 - 1
+_MAX_INT64: Final = 2**63 - 1
 FINAL_RESPONSE: Final = "triton_final_response"
 
 # Tags: field number and wire type 2 (length-delimited).
@@ -128,7 +129,8 @@ def _parameters(parameters: Mapping[str, Parameter]) -> bytes:
         if isinstance(value, bool):
             message.parameters[key].bool_param = value
         elif isinstance(value, int):
-            message.parameters[key].int64_param = value
+            # A correlation id has 64 bits without a sign; Triton sends it in this signed field unchanged.
+            message.parameters[key].int64_param = value if value <= _MAX_INT64 else value - (1 << 64)
         elif isinstance(value, float):
             message.parameters[key].double_param = value
         else:

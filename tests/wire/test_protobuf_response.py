@@ -94,3 +94,10 @@ def test_a_message_above_the_limit_of_grpc_is_an_error(monkeypatch):
     with pytest.raises(SlipwayError, match="exceeds gRPC's byte size limit 100") as caught:
         encode_response(response)
     assert caught.value.code is Code.INVALID_ARG
+
+
+def test_a_correlation_id_without_a_sign_keeps_its_bits():
+    response = InferResponse("m", "1", "", [], {"sequence_id": (1 << 64) - 1, "k": (1 << 63) - 1})
+    message = service_pb2.ModelInferResponse.FromString(encode_response(response))
+    assert message.parameters["sequence_id"].int64_param == -1
+    assert message.parameters["k"].int64_param == (1 << 63) - 1
