@@ -428,6 +428,36 @@ def test_a_final_answer_may_come_before_the_execution_ends():
     asyncio.run(run())
 
 
+class FailsOnNine(Doubling):
+    """A stateless model that fails on any batch with a nine."""
+
+    stateless = True
+
+    def execute(self, batch):
+        if any((pending.request.inputs["X"].array == 9).any() for pending in batch):
+            raise internal("nine")
+        return super().execute(batch)
+
+
+def test_a_batch_that_is_run_again_counts_as_one_execution_and_only_its_bad_request_as_failed():
+    async def run():
+        instance = ThreadInstance("m_0", asyncio.get_running_loop())
+        await instance.open(FailsOnNine)
+        client, statistics = scheduled([instance], {"preferred_batch_size": [3], "max_queue_delay_microseconds": 10**7})
+        for id_, value in [("a", 1.0), ("bad", 9.0), ("c", 3.0)]:
+            client.send(id_, [[value, value]])
+        while len(client.order) < 3:  # noqa: ASYNC110  the client has no event for it
+            await asyncio.sleep(0.001)
+        await instance.close()
+        assert [client.output(id_) for id_ in "ac"] == [[[2.0, 2.0]], [[6.0, 6.0]]]
+        assert client.error("bad").message == "nine"
+        assert (statistics.success.count, statistics.fail.count) == (2, 1)
+        assert statistics.failures[FailureReason.BACKEND] == 1
+        assert (statistics.execution_count, statistics.inference_count) == (1, 2)
+
+    asyncio.run(run())
+
+
 def test_a_request_with_an_error_among_its_answers_counts_as_failed():
     async def run():
         instance = HeldInstance()
