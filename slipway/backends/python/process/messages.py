@@ -302,7 +302,8 @@ def request_head(request: InferRequest, blobs: list[Raw], shape_of: ShapeOf | No
 
 
 def answer_head(response: InferResponse, blobs: list[Raw]) -> AnswerHead:
-    """Return the message form of an answer."""
+    """Return the message form of an answer; one that is too large becomes an error before it is copied."""
+    response.limit()
     return AnswerHead(
         tensor_heads(response.outputs, blobs),
         response.final,

@@ -256,6 +256,27 @@ def test_a_model_that_takes_long_to_start_again_does_not_keep_requests_waiting(t
     served(tmp_path, scenario)
 
 
+def test_an_answer_that_is_too_large_is_an_error_and_does_not_leave_the_process(tmp_path):
+    source = methods("""
+    def execute(self, requests):
+        array = np.zeros(int(requests[0].inputs()[0].as_numpy()[0]) >> 2, np.float32)
+        return [pb_utils.InferenceResponse([pb_utils.Tensor("OUT", array)])]
+    """)
+    write_model(tmp_path, "m", source, io=FLOAT_IO)
+
+    async def scenario(engine):
+        def asked(size):
+            return engine.infer(float_request("m", np.array([size], np.float32)))
+
+        before = psutil.Process().memory_info().rss
+        with pytest.raises(SlipwayError, match="the response has 1610612736 bytes, which exceeds the limit"):
+            await asked(1536 << 20)
+        assert psutil.Process().memory_info().rss - before < 64 << 20
+        assert (await asked(1 << 20)).outputs[0].array.nbytes == 1 << 20
+
+    served(tmp_path, scenario)
+
+
 NOISY = methods("""
     def execute(self, requests):
         code = text(requests[0])
