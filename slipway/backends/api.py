@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 from tritonclient.grpc import model_config_pb2
 
@@ -68,13 +68,24 @@ class Executor(Protocol):
     """One instance of a loaded model."""
 
     def execute(self, batch: Sequence[Pending]) -> Execution:
-        """Run the batch. Raise `SlipwayError` when the batch as a whole failed."""
+        """Run the batch. Raise when the batch as a whole failed: a `SlipwayError` with the reason, if it is known."""
 
     def check_ready(self) -> None:
         """Raise `SlipwayError` when the instance cannot serve now."""
 
     def close(self) -> None:
         """Release what the instance holds."""
+
+
+@runtime_checkable
+class Stateless(Protocol):
+    """An executor whose answers depend on nothing but the request, and that answers only by returning.
+
+    When a batch fails, its requests are executed again one by one (`instances/execution.py`), so that a bad request
+    fails alone. An executor whose model keeps state, or may have sent an answer already, does not declare this.
+    """
+
+    stateless: Literal[True]
 
 
 class LoadedModel(Protocol):

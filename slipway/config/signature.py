@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from tritonclient.grpc import model_config_pb2
 
@@ -13,10 +13,12 @@ from slipway.datatypes import BY_CONFIG_NAME
 from slipway.errors import refused
 from slipway.problems import Named, Problem, Rule
 
+MAX_LABEL_BYTES: Final = 16 << 20  # a million labels of 16 bytes
+
 
 def build_signature(config: model_config_pb2.ModelConfig, model_directory: Path) -> ModelSignature:
-    """Return the model's inputs and outputs; raise INVALID_ARG for an unreadable label file or invalid batching by
-    length."""
+    """Return the model's inputs and outputs; raise INVALID_ARG for an unreadable or too large label file or invalid
+    batching by length."""
     inputs = {
         declared.name: _spec(declared, optional=declared.optional, ragged=declared.allow_ragged_batch)
         for declared in config.input
@@ -57,11 +59,16 @@ def _labels(declared: model_config_pb2.ModelOutput, model_directory: Path) -> li
     if not declared.label_filename:
         return []
     try:
-        text: str = (model_directory / declared.label_filename).read_text(encoding="utf-8")
-        return text.splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not valid UTF-8"
-        text = f"cannot read label file '{declared.label_filename}' of output '{declared.name}': {reason}"
-        path = ("output", Named(declared.name), "label_filename")
-        problem = Problem(Rule.LABEL_FILE_MISSING, text, path, "put the file next to config.pbtxt")
-        raise refused(problem) from None
+        with (model_directory / declared.label_filename).open("rb") as file:
+            content: bytes = file.read(MAX_LABEL_BYTES + 1)
+        if len(content) <= MAX_LABEL_BYTES:
+            text = content.decode("utf-8")
+            return text.splitlines()
+        reason = f"it has more than {MAX_LABEL_BYTES >> 20} MiB"
+    except OSError as error:
+        reason = str(error.strerror)
+    except UnicodeDecodeError:
+        reason = "it is not valid UTF-8"
+    message = f"cannot read label file '{declared.label_filename}' of output '{declared.name}': {reason}"
+    path = ("output", Named(declared.name), "label_filename")
+    raise refused(Problem(Rule.LABEL_FILE_MISSING, message, path, "put the file next to config.pbtxt"))

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from slipway.core.large_work import LARGE
 from slipway.core.tensor import CountedTensor, Tensor
-from slipway.errors import SlipwayError, shown
+from slipway.errors import SlipwayError, invalid, shown
 
 Parameter = str | int | float | bool
 
 SEQUENCE_START = 1
 SEQUENCE_END = 2
+MAX_RESPONSE_BYTES: Final = 512 << 20  # of tensors: a response exists several times on its way, and in JSON it grows
 
 
 @dataclass(slots=True, eq=False)
@@ -72,3 +74,13 @@ class InferResponse:
     error: SlipwayError | None = None
     final: bool = True
     empty: bool = False
+
+    def limit(self) -> None:
+        """Replace outputs of more than `MAX_RESPONSE_BYTES` by an error."""
+        size = 0
+        for tensor in self.outputs:
+            size += tensor.byte_size
+        if size > MAX_RESPONSE_BYTES:
+            self.outputs = []
+            limit = MAX_RESPONSE_BYTES
+            self.error = invalid(f"the response has {size} bytes, which exceeds the limit of {limit} bytes")

@@ -78,6 +78,17 @@ class Tensor:
         """Return the product of the dimensions; 1 for a scalar."""
         return prod(self.shape)
 
+    @property
+    def byte_size(self) -> int:
+        """The size of the wire form, without its length prefixes if it does not exist yet; an array is not encoded."""
+        if self._raw is not None:
+            return len(self._raw)
+        if self._array is None:
+            return 0
+        if self._array.dtype.kind == "O":
+            return sum(len(element) for element in self._array.flat if isinstance(element, bytes | str))
+        return self._array.nbytes
+
     def reshaped(self, shape: tuple[int, ...]) -> Tensor:
         """Return the same data with another shape of equal element count."""
         array = None if self._array is None else self._array.reshape(shape)

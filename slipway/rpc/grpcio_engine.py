@@ -18,10 +18,21 @@ from slipway.rpc.in_flight import InFlight
 from slipway.rpc.inference import UnaryInference
 from slipway.rpc.options import COMPRESSION_LEVELS, NO_AGE_LIMIT, GrpcOptions
 from slipway.rpc.service import MODEL_INFER, MODEL_STREAM_INFER, Service
-from slipway.rpc.status import GRPC_STATUS
+from slipway.rpc.status import GRPC_STATUS, status_text
 from slipway.rpc.stream import InferStream, StreamFailedError
 from slipway.wire.protobuf_request import is_large_work
 from slipway.wire.protobuf_response import MAX_MESSAGE_BYTES
+
+MAX_STREAMS: Final = 512  # per connection; clients queue further calls
+# Without these, grpcio takes every call of a client that resets its calls at once ("rapid reset"), and drops calls of
+# all clients at random while more than 1000 wait for the event loop: 3 of 40 calls of another client were answered.
+_ABUSE_LIMITS: Final = [
+    ("grpc.max_concurrent_streams", MAX_STREAMS),
+    ("grpc.http2.max_deallocating_streams", MAX_STREAMS),  # those that were reset, until they are forgotten
+    ("grpc.http2.ping_on_rst_stream_percent", 100),  # a client that resets calls has to answer pings meanwhile
+    ("grpc.server.max_pending_requests", 10_000),
+    ("grpc.server.max_pending_requests_hard_limit", 10_000),
+]
 
 _ERROR_METADATA: Final = ("triton_grpc_error", "true")
 
@@ -46,7 +57,7 @@ class _Call:
 def _reply(call: _Call, payload: bytes, error: SlipwayError | None) -> None:
     call.payload, call.answered = payload, True
     if error is not None:
-        call.status, call.message = GRPC_STATUS[error.code], error.message
+        call.status, call.message = GRPC_STATUS[error.code], status_text(error.message)
     if call.waiter is not None and not call.waiter.done():
         call.waiter.set_result(None)
 
@@ -69,7 +80,10 @@ class GrpcioEngine:
         import grpc
 
         self._codes = {code.value[0]: code for code in grpc.StatusCode}
-        self._server = grpc.aio.server(options=_channel_arguments(self._options))
+        arguments = _channel_arguments(self._options)
+        if not target.startswith("unix:"):  # there, all streams of the native engine come in one connection
+            arguments += _ABUSE_LIMITS
+        self._server = grpc.aio.server(options=arguments)
         self._server.add_generic_rpc_handlers(self._handlers())
         try:
             credentials = _credentials(self._options)
@@ -113,7 +127,7 @@ class GrpcioEngine:
             try:
                 return await answer
             except SlipwayError as error:
-                await context.abort(self._codes[GRPC_STATUS[error.code]], error.message)
+                await context.abort(self._codes[GRPC_STATUS[error.code]], status_text(error.message))
                 raise  # not reached: `abort` always raises
 
         return call
@@ -143,7 +157,7 @@ class GrpcioEngine:
             while (answer := await stream.next_answer()) is not None:
                 await context.write(answer)
         except StreamFailedError as failure:
-            await context.abort(self._codes[failure.status], failure.message)
+            await context.abort(self._codes[failure.status], status_text(failure.message))
         finally:
             self._streams.discard(stream)
             stream.cancel()

@@ -26,7 +26,7 @@ from slipway.rpc.in_flight import InFlight
 from slipway.rpc.inference import LargeCall, UnaryInference
 from slipway.rpc.options import GrpcOptions
 from slipway.rpc.service import MODEL_INFER, Service
-from slipway.rpc.status import GRPC_STATUS, RESOURCE_EXHAUSTED
+from slipway.rpc.status import GRPC_STATUS, RESOURCE_EXHAUSTED, status_text
 
 _BATCH: Final = 64
 # How long the loop polls for a lone client's next request, between its other work, before the thread waits for it.
@@ -167,7 +167,7 @@ class NativeEngine:
         if error is None:
             self._front.respond(call_id, payload)
         else:
-            self._front.fail(call_id, GRPC_STATUS[error.code], error.message)
+            self._front.fail(call_id, GRPC_STATUS[error.code], status_text(error.message))
 
     async def _cold(self, call_id: int, path: str, payload: bytes) -> None:
         try:

@@ -1,4 +1,5 @@
-"""The table of error codes to gRPC status codes (Triton's `src/grpc/grpc_utils.cc`)."""
+"""The status of a failed call: the table of error codes to gRPC status codes (Triton's `src/grpc/grpc_utils.cc`), and
+the text, in a length that arrives."""
 
 from __future__ import annotations
 
@@ -19,3 +20,28 @@ GRPC_STATUS: Final = {
     Code.ALREADY_EXISTS: 6,
     Code.CANCELLED: 1,
 }
+
+# Clients refuse trailers above 8 KiB (grpc.max_metadata_size), and then report a failure of their own.
+STATUS_BYTES: Final = 4096
+_LONGEST_CHARACTER: Final = 12  # four bytes of UTF-8, each percent-encoded
+_CUT: Final = "..."
+
+
+def status_text(message: str) -> str:
+    """Return `message` as the text of a status, cut where its percent-encoded form would exceed `STATUS_BYTES`."""
+    if len(message) * _LONGEST_CHARACTER <= STATUS_BYTES:
+        return message
+    if len(message) <= STATUS_BYTES and _encoded_size(message) <= STATUS_BYTES:
+        return message
+    room = STATUS_BYTES - len(_CUT)
+    for index, character in enumerate(message):
+        room -= _encoded_size(character)
+        if room < 0:
+            return message[:index] + _CUT
+    return message
+
+
+def _encoded_size(text: str) -> int:
+    """Return the size of the percent-encoded form, in which only printable ASCII without `%` stays as it is."""
+    encoded = text.encode("utf-8", "replace")
+    return sum(1 if 0x20 <= byte <= 0x7E and byte != 0x25 else 3 for byte in encoded)

@@ -1,4 +1,5 @@
-"""Completes every response of a model: stamps it, removes outputs that were not requested, counts and delivers it.
+"""Completes every response of a model: stamps it, removes outputs that were not requested, refuses one that is too
+large, counts and delivers it.
 
 The only module that writes a response's model name, version and id, and that counts the requests and executions of a
 model with instances. Does not know queues or instances.
@@ -95,6 +96,7 @@ class Completion:
         response.id = request.id
         if request.outputs:
             response.outputs = [tensor for tensor in response.outputs if tensor.name in request.outputs]
+        response.limit()
         if self._decoupled and pending.responses == 1 and not response.empty:
             milliseconds = (time.monotonic_ns() - pending.arrival_ns) / 1e6
             self._statistics.first_response_histogram_ms.observe(milliseconds)

@@ -7,11 +7,15 @@ tensors nor protocols: subclasses make the answers and deliver them.
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Final
 
-from slipway.errors import SlipwayError, cancelled
+from slipway.errors import SlipwayError, cancelled, internal
 from slipway.transformer.generation import Hypothesis, SequenceRequest, TransformerEngine
+
+_LOG: Final = logging.getLogger("slipway.transformer")
 
 
 class GenerationRequest(ABC):
@@ -60,6 +64,8 @@ class GenerationRequest(ABC):
             self.answer()
         except SlipwayError as error:
             self.fail(error)
+        except Exception as error:  # noqa: BLE001  the other requests of the run go on
+            self.fail(_unexpected(error))
 
 
 def dispatch(engine: TransformerEngine, requests: Sequence[GenerationRequest]) -> None:
@@ -73,12 +79,25 @@ def dispatch(engine: TransformerEngine, requests: Sequence[GenerationRequest]) -
     try:
         engine.generate([row for request in asked for row in request.rows], _Dispatcher(asked))
     except SlipwayError as error:
-        for request in [each for each in asked if each.open]:
-            if len(asked) == 1 or request.sent:
-                request.fail(error)
-            else:  # another request may have caused the failure
-                request.restart()
-                dispatch(engine, [request])
+        _failed(engine, asked, error)
+    except Exception as error:  # noqa: BLE001  an engine's library may raise anything
+        _failed(engine, asked, _unexpected(error))
+
+
+def _failed(engine: TransformerEngine, asked: Sequence[GenerationRequest], error: SlipwayError) -> None:
+    """Run the requests without an answer again, each alone; answer one that was alone with the error."""
+    for request in [each for each in asked if each.open]:
+        if len(asked) == 1 or request.sent:
+            request.fail(error)
+        else:  # another request may have caused the failure
+            request.restart()
+            dispatch(engine, [request])
+
+
+def _unexpected(error: Exception) -> SlipwayError:
+    """Log the exception that is being handled, and return the error a client gets: only its type."""
+    _LOG.exception("generation failed")
+    return internal(f"generation failed: {type(error).__name__}")
 
 
 class _Dispatcher:

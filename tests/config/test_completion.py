@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from slipway.config.complete import complete_from_files
 from slipway.config.normalise import normalise
 from slipway.config.parse import parse_config
 from slipway.config.render import config_json, config_object
-from slipway.config.signature import build_signature
+from slipway.config.signature import MAX_LABEL_BYTES, build_signature
 from slipway.errors import SlipwayError
 
 IO = 'input [{ name: "x" data_type: TYPE_FP32 dims: [ 4 ] }] output [{ name: "y" data_type: TYPE_FP32 dims: [ 4 ] }]\n'
@@ -143,6 +144,20 @@ def test_the_signature_holds_dims_reshapes_options_and_labels(tmp_path):
     assert signature.required_inputs == frozenset()
     assert signature.outputs["y"].labels == ("cat", "dog")
     assert signature.outputs["y"].dims == (-1, 2)
+
+
+def test_a_label_file_has_a_limit_and_no_more_of_it_is_read(tmp_path):
+    config = completed(
+        tmp_path,
+        'backend: "python" output [ { name: "y" data_type: TYPE_FP32 dims: [ 2 ] label_filename: "labels.txt" } ]',
+    )
+    file = tmp_path / "m" / "labels.txt"
+    file.write_bytes(b"label\n")
+    os.truncate(file, MAX_LABEL_BYTES)
+    assert len(build_signature(config, tmp_path / "m").outputs["y"].labels) == 2
+    os.truncate(file, 1 << 40)
+    with pytest.raises(SlipwayError, match=r"'labels.txt' of output 'y': it has more than 16 MiB"):
+        build_signature(config, tmp_path / "m")
 
 
 def test_a_missing_label_file_is_named_without_its_path(tmp_path):

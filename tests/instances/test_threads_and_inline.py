@@ -228,3 +228,74 @@ def test_a_model_that_exits_while_opening_does_not_end_the_server():
             await instance.open(leave)
 
     asyncio.run(run())
+
+
+def poisoned(raised):
+    """Return the work of a model that raises for any batch with the request `bad`."""
+
+    def work(batch):
+        if any(pending.request.id == "bad" for pending in batch):
+            raise raised
+        return [InferResponse() for _ in batch]
+
+    return work
+
+
+async def outcome_of_poisoned(instance, names=("a", "bad", "c")):
+    loop = asyncio.get_running_loop()
+    done = loop.create_future()
+    batch = [Pending(InferRequest("m", id=name), 1, time.monotonic_ns(), loop, print) for name in names]
+    instance.start(batch, done.set_result)
+    return await done
+
+
+@pytest.mark.parametrize("placement", PLACEMENTS)
+@pytest.mark.parametrize("raised", [invalid("bad input"), ValueError("bad"), SystemExit(1)])
+def test_a_bad_request_fails_alone_on_a_stateless_model(placement, raised):
+    async def run():
+        model = Model(placement, poisoned(raised))
+        model.stateless = True
+        (instance,) = await opened(model)
+        outcome = await outcome_of_poisoned(instance)
+        await instance.close()
+        errors = [response.error for response in outcome.responses]
+        assert [error is not None for error in errors] == [False, True, False]
+        assert errors[1].reason is FailureReason.BACKEND
+        assert errors[1].__traceback__ is None
+        timing = outcome.timing
+        assert timing.start <= timing.input_end <= timing.output_start <= timing.end
+        assert [what for what, _ in model.events].count("execute") == 4
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("placement", PLACEMENTS)
+def test_a_batch_is_not_run_again_on_a_model_that_may_keep_state(placement):
+    async def run():
+        model = Model(placement, poisoned(invalid("bad input")))
+        (instance,) = await opened(model)
+        outcome = await outcome_of_poisoned(instance)
+        await instance.close()
+        assert [response.error.message for response in outcome.responses] == ["bad input"] * 3
+        assert [what for what, _ in model.events].count("execute") == 1
+
+    asyncio.run(run())
+
+
+def test_a_request_that_is_cancelled_meanwhile_is_not_run_again():
+    async def run():
+        def work(batch):
+            if len(batch) > 1:
+                batch[0].cancelled = True
+                raise invalid("bad input")
+            return [InferResponse()]
+
+        model = Model(Placement.INLINE, work)
+        model.stateless = True
+        (instance,) = await opened(model)
+        outcome = await outcome_of(instance, 2)
+        first, second = outcome.responses
+        assert (first.error.code, first.error.reason) == (Code.CANCELLED, FailureReason.CANCELED)
+        assert second.error is None
+
+    asyncio.run(run())

@@ -5,12 +5,15 @@ import gc
 import threading
 import weakref
 
+import numpy as np
 import pytest
 from tritonclient.grpc import model_config_pb2
 
+from slipway.core import request as request_module
 from slipway.core.request import InferResponse
 from slipway.core.signature import ModelSignature, TensorSpec
 from slipway.core.statistics import ModelStatistics
+from slipway.core.tensor import Tensor
 from slipway.errors import Code, FailureReason, SlipwayError, internal
 from slipway.instances.inline import InlineInstance
 from slipway.instances.thread import ThreadInstance
@@ -424,6 +427,59 @@ def test_a_final_answer_may_come_before_the_execution_ends():
         instance.finish([None])
         await client.scheduler.drain()
         assert statistics.success.count == 1
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("kind", ["numbers", "texts", "bytes"])
+def test_a_response_that_is_too_large_is_an_error_and_counts_as_failed(kind, monkeypatch):
+    monkeypatch.setattr(request_module, "MAX_RESPONSE_BYTES", 1000)
+    make = {
+        "numbers": lambda size: Tensor.from_array("Y", np.zeros(size, np.int8)),
+        "texts": lambda size: Tensor.from_array("Y", np.array([b"x" * (size - 1), b"x"], object)),
+        "bytes": lambda size: Tensor("Y", "INT8", (size,), raw=bytes(size)),
+    }[kind]
+
+    async def run():
+        instance = HeldInstance()
+        client, statistics = scheduled([instance])
+        for id_, size in [("a", 1000), ("b", 1001)]:
+            client.send(id_)
+            instance.finish([InferResponse(outputs=[make(size)])])
+        assert client.answers["a"][0].error is None
+        assert client.error("b").message == "the response has 1001 bytes, which exceeds the limit of 1000 bytes"
+        assert client.answers["b"][0].outputs == []
+        assert (statistics.success.count, statistics.fail.count) == (1, 1)
+
+    asyncio.run(run())
+
+
+class FailsOnNine(Doubling):
+    """A stateless model that fails on any batch with a nine."""
+
+    stateless = True
+
+    def execute(self, batch):
+        if any((pending.request.inputs["X"].array == 9).any() for pending in batch):
+            raise internal("nine")
+        return super().execute(batch)
+
+
+def test_a_batch_that_is_run_again_counts_as_one_execution_and_only_its_bad_request_as_failed():
+    async def run():
+        instance = ThreadInstance("m_0", asyncio.get_running_loop())
+        await instance.open(FailsOnNine)
+        client, statistics = scheduled([instance], {"preferred_batch_size": [3], "max_queue_delay_microseconds": 10**7})
+        for id_, value in [("a", 1.0), ("bad", 9.0), ("c", 3.0)]:
+            client.send(id_, [[value, value]])
+        while len(client.order) < 3:  # noqa: ASYNC110  the client has no event for it
+            await asyncio.sleep(0.001)
+        await instance.close()
+        assert [client.output(id_) for id_ in "ac"] == [[[2.0, 2.0]], [[6.0, 6.0]]]
+        assert client.error("bad").message == "nine"
+        assert (statistics.success.count, statistics.fail.count) == (2, 1)
+        assert statistics.failures[FailureReason.BACKEND] == 1
+        assert (statistics.execution_count, statistics.inference_count) == (1, 2)
 
     asyncio.run(run())
 

@@ -126,6 +126,36 @@ def test_a_request_that_has_sent_part_of_its_answer_is_not_run_again():
     assert whole.outcome == [[(2, 3, 4)]]
 
 
+class Broken(Counting):
+    """Raises what no engine should raise, where the poison is."""
+
+    def generate(self, rows: Sequence[SequenceRequest], listener: GenerationListener) -> None:
+        if any(int(each.ids[0]) == POISON for each in rows):
+            raise RuntimeError("/a/path/of/the/server")
+        super().generate(rows, listener)
+
+
+def test_an_exception_nobody_foresaw_fails_its_own_request_and_shows_only_its_type():
+    good, bad = Noted(row(1)), Noted(row(POISON))
+    dispatch(Broken(), [good, bad])
+    assert good.outcome == [[(1, 2, 3)]]
+    assert bad.outcome == [(Code.INTERNAL, "generation failed: RuntimeError")]
+
+
+class Unanswerable(Noted):
+    """A request whose answer raises what nobody foresaw."""
+
+    def answer(self) -> None:
+        raise ZeroDivisionError
+
+
+def test_an_answer_that_raises_what_nobody_foresaw_fails_its_own_request():
+    bad, good = Unanswerable(row(1)), Noted(row(2))
+    assert run(bad, good) == [[1, 2]]
+    assert bad.outcome == [(Code.INTERNAL, "generation failed: ZeroDivisionError")]
+    assert good.outcome == [[(2, 3, 4)]]
+
+
 @pytest.mark.parametrize("beams", [1, 4])
 def test_a_client_that_is_gone_stops_its_rows_and_no_other(beams):
     gone, other = Noted(row(1, beams=beams), row(5, beams=beams), leaves=1), Noted(row(2))

@@ -18,6 +18,7 @@ from slipway.backends.python.importing import ImportSpace
 from slipway.backends.python.model import PythonModel
 from slipway.backends.python.scope import ModelScope
 from slipway.backends.python.surface import build_surface
+from slipway.backends.python.suspects import Suspects
 from slipway.backends.python.thread import ThreadExecutor
 from slipway.backends.shared.ignored import ignored, log_ignored
 from slipway.backends.shared.parameters import parameter_problem
@@ -79,12 +80,13 @@ def placement(context: ModelContext) -> Placement:
 
 
 class LoadedPython:
-    """One version of a Python model. Nothing is shared between its instances, as in Triton."""
+    """One version of a Python model. Its instances share nothing but what is known of the requests that kill them."""
 
     def __init__(self, context: ModelContext, file: Path, placement: Placement) -> None:
         self.placement = placement
         self.file = file
         self._context = context
+        self._suspects = Suspects()
 
     def open(self, instance: InstanceSpec) -> Executor:
         """Import and initialize the model in this thread (thread mode only)."""
@@ -111,7 +113,7 @@ class LoadedPython:
         """Start a child process and initialize the model in it; raise `SlipwayError` with its traceback."""
         from slipway.backends.python.process.instance import ProcessInstance  # not needed in thread mode
 
-        instance = ProcessInstance(self.file, context, spec)
+        instance = ProcessInstance(self.file, context, spec, self._suspects)
         await instance.open()
         return instance
 

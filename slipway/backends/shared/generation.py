@@ -7,17 +7,20 @@ their lengths and settings differ. A request that cannot be read, or that the en
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from time import monotonic_ns
-from typing import Protocol
+from typing import Final, Protocol
 
 from slipway.backends.api import Execution
 from slipway.core.pending import Pending
 from slipway.core.request import InferRequest, InferResponse
 from slipway.core.tensor import Tensor
-from slipway.errors import FailureReason, SlipwayError, cancelled, unsupported
+from slipway.errors import FailureReason, SlipwayError, cancelled, internal, unsupported
 from slipway.transformer.dispatch import GenerationRequest, dispatch
 from slipway.transformer.generation import Hypothesis, SequenceRequest, TransformerEngine
+
+_LOG: Final = logging.getLogger("slipway.transformer")
 
 
 class GenerationJob(Protocol):
@@ -64,17 +67,25 @@ class GenerationExecutor:
     def _begin(self, pending: Pending) -> GenerationRequest | None:
         """Return the request for the engine, or answer it with an error and return None."""
         try:
-            if pending.cancelled:
-                raise cancelled()
-            job = self._read(pending.request)
-            for row in job.rows:
-                refusal = self._engine.refusal(row)
-                if refusal:
-                    raise unsupported(f"{pending.request.log_prefix}{refusal}")
+            job = self._job(pending)
         except SlipwayError as error:
             _fail(pending, error)
             return None
+        except Exception as error:  # noqa: BLE001  whatever one request contains, its batch-mates are served
+            _LOG.exception("a request to model '%s' could not be read", pending.request.model_name)
+            _fail(pending, internal(f"the request could not be read: {type(error).__name__}"))
+            return None
         return _Streamed(pending, job) if self._streams else _Answered(pending, job)
+
+    def _job(self, pending: Pending) -> GenerationJob:
+        if pending.cancelled:
+            raise cancelled()
+        job = self._read(pending.request)
+        for row in job.rows:
+            refusal = self._engine.refusal(row)
+            if refusal:
+                raise unsupported(f"{pending.request.log_prefix}{refusal}")
+        return job
 
 
 class _Answered(GenerationRequest):

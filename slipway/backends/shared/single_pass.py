@@ -1,7 +1,8 @@
 """Run requests that take one pass through a transformer engine: hidden states of rows, or the scores of their tokens.
 
 The sibling of `generation.py`: the rows of all requests in a batch run together, even if their lengths differ. A
-request that cannot be read gets an error of its own; when a batch fails, each of its requests is run again alone.
+request that cannot be read gets an error of its own. The executors are stateless, so a batch that fails is run again
+request by request.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import partial
 from time import monotonic_ns
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Literal, Protocol, TypeVar
 
 from slipway.backends.api import Execution
 from slipway.core.pending import Pending
@@ -45,6 +46,7 @@ class SinglePassExecutor(ABC, Generic[Job]):
     """One instance: all instances share `engine`. `read` makes a job of a request, or raises `SlipwayError`."""
 
     def __init__(self, engine: TransformerEngine, read: Callable[[InferRequest], Job]) -> None:
+        self.stateless: Literal[True] = True
         self.engine = engine
         self._read = read
 
@@ -53,12 +55,7 @@ class SinglePassExecutor(ABC, Generic[Job]):
         jobs = [self._job(pending) for pending in batch]
         input_end = monotonic_ns()
         readable = [job for job in jobs if not isinstance(job, SlipwayError)]
-        try:
-            answers = iter(self.run(readable))
-        except SlipwayError:
-            if len(batch) == 1:
-                raise
-            answers = iter([self._alone(job) for job in readable])
+        answers = iter(self.run(readable))
         output_start = monotonic_ns()
         responses = [InferResponse(error=job) if isinstance(job, SlipwayError) else next(answers) for job in jobs]
         return Execution(responses, input_end, output_start)
@@ -78,12 +75,6 @@ class SinglePassExecutor(ABC, Generic[Job]):
             return self._read(pending.request)
         except SlipwayError as error:
             return error.without_frames()
-
-    def _alone(self, job: Job) -> InferResponse:
-        try:
-            return self.run([job])[0]
-        except SlipwayError as error:
-            return InferResponse(error=error.without_frames())
 
 
 class EncodingExecutor(SinglePassExecutor[HiddenStatesJob]):

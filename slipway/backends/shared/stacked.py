@@ -1,14 +1,15 @@
 """Run a batch as one call on stacked arrays: model and executor of every backend whose model is a function of tensors.
 
-Knows neither the library nor the model. A batch that fails is run again request by request, so that a request that
-fails costs its batch-mates only time. Where the signature has a padding rule, requests of different lengths are padded
-when they are stacked; a request that runs alone is only rounded up to the rule's step.
+Knows neither the library nor the model. The executor is stateless, so a batch that fails is run again request by
+request. Where the signature has a padding rule, requests of different lengths are padded when they are stacked; a
+request that runs alone is only rounded up to the rule's step.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from time import monotonic_ns
+from typing import Literal
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from slipway.core.batch import split, stack
 from slipway.core.pending import Pending
 from slipway.core.request import InferRequest, InferResponse
 from slipway.core.signature import ModelSignature
-from slipway.errors import FailureReason, SlipwayError, unavailable
+from slipway.errors import SlipwayError, unavailable
 
 Run = Callable[[dict[str, np.ndarray], Sequence[str]], dict[str, np.ndarray]]
 
@@ -56,26 +57,22 @@ class StackedExecutor:
     `SlipwayError` with reason BACKEND when the model fails.
     """
 
-    __slots__ = ("_names", "_run", "_signature", "_version")
+    __slots__ = ("_names", "_run", "_signature", "_version", "stateless")
 
     def __init__(self, signature: ModelSignature, version: int, run: Run) -> None:
+        self.stateless: Literal[True] = True
         self._signature = signature
         self._version = str(version)
         self._run = run
         self._names = tuple(signature.outputs)
 
     def execute(self, batch: Sequence[Pending]) -> Execution:
-        """Run the batch; raise `SlipwayError` when its only request failed."""
+        """Run the batch; raise when it failed."""
         requests = [pending.request for pending in batch]
         names = self._wanted(requests)
         inputs = stack(requests, self._signature)
         input_end = monotonic_ns()
-        try:
-            outputs = self._run(inputs, names)
-        except SlipwayError:
-            if len(batch) == 1:
-                raise
-            return Execution([self._alone(pending) for pending in batch], input_end, monotonic_ns())
+        outputs = self._run(inputs, names)
         output_start = monotonic_ns()
         return Execution(self._answers(outputs, requests, batch), input_end, output_start)
 
@@ -94,15 +91,6 @@ class StackedExecutor:
                 return self._names
             wanted.update(request.outputs)
         return tuple(name for name in self._names if name in wanted)
-
-    def _alone(self, pending: Pending) -> InferResponse:
-        requests = [pending.request]
-        try:
-            outputs = self._run(stack(requests, self._signature), self._wanted(requests))
-            return self._answers(outputs, requests, [pending])[0]
-        except SlipwayError as error:
-            answer = error.without_frames(reason=FailureReason.BACKEND)
-            return InferResponse(self._signature.model_name, self._version, pending.request.id, error=answer)
 
     def _answers(
         self, outputs: dict[str, np.ndarray], requests: Sequence[InferRequest], batch: Sequence[Pending]

@@ -13,6 +13,7 @@ from slipway.backends.onnxruntime.backend import OnnxRuntimeBackend
 from slipway.backends.onnxruntime.session import open_session
 from slipway.datatypes import BY_NAME
 from slipway.errors import Code, FailureReason, SlipwayError
+from slipway.instances.execution import execute
 from tests.backends.models import arrays, completion, context, infer, open_instance, parse, pending
 from tests.kits import onnx_graphs as graphs
 
@@ -47,7 +48,7 @@ def test_batches_equal_numpy_row_by_row(tmp_path):
     random = np.random.default_rng(0)
     inputs = [{name: random.random((rows, 2), np.float32) for name in "ab"} for rows in (1, 2, 1)]
     batch = [pending(given, rows=len(given["a"])) for given in inputs]
-    for given, response in zip(inputs, executor.execute(batch).responses, strict=True):
+    for given, response in zip(inputs, execute(executor, batch, "m_0_0").responses, strict=True):
         answer = arrays(response)
         assert np.array_equal(answer["sum"], given["a"] + given["b"])
         assert np.array_equal(answer["product"], given["a"] * given["b"])
@@ -56,7 +57,7 @@ def test_batches_equal_numpy_row_by_row(tmp_path):
 def test_batch_mates_survive_a_row_that_the_graph_refuses(tmp_path):
     executor = open_instance(load(graphs.lookup(tmp_path)))
     batch = [pending({"x": np.array([[index]])}) for index in (0, 9, 2)]
-    first, culprit, last = executor.execute(batch).responses
+    first, culprit, last = execute(executor, batch, "m_0_0").responses
     assert arrays(first)["y"].tolist() == [[[0, 1]]]
     assert arrays(last)["y"].tolist() == [[[4, 5]]]
     assert culprit.error.code is Code.INTERNAL
@@ -68,7 +69,7 @@ def test_batch_mates_survive_a_row_that_the_graph_refuses(tmp_path):
 def test_a_string_that_is_not_utf8_is_the_fault_of_its_own_request(tmp_path):
     executor = open_instance(load(graphs.identity(tmp_path, TensorProto.STRING)))
     batch = [pending({"x": np.array([[value]], object)}) for value in (b"good", b"\xff")]
-    good, bad = executor.execute(batch).responses
+    good, bad = execute(executor, batch, "m_0_0").responses
     assert arrays(good)["y"].tolist() == [[b"good"]]
     assert bad.error.message == "input 'x' of model 'm' has a string that is not valid UTF-8"
 

@@ -13,6 +13,7 @@ from slipway.backends.api import Placement
 from slipway.backends.openvino.backend import OpenVinoBackend
 from slipway.datatypes import BY_NAME
 from slipway.errors import Code, FailureReason, SlipwayError
+from slipway.instances.execution import execute
 from tests.backends.models import arrays, infer, open_instance, pending
 from tests.backends.openvino.models import completed, load, parameter, to_ir
 from tests.kits import onnx_graphs as graphs
@@ -43,7 +44,7 @@ def test_batches_equal_numpy_row_by_row(tmp_path):
     random = np.random.default_rng(0)
     inputs = [{name: random.random((rows, 2), np.float32) for name in "ab"} for rows in (1, 2, 1)]
     batch = [pending(given, rows=len(given["a"])) for given in inputs]
-    for given, response in zip(inputs, executor.execute(batch).responses, strict=True):
+    for given, response in zip(inputs, execute(executor, batch, "m_0_0").responses, strict=True):
         answer = arrays(response)
         assert np.array_equal(answer["sum"], given["a"] + given["b"])
         assert np.array_equal(answer["product"], given["a"] * given["b"])
@@ -111,7 +112,7 @@ def test_an_onnx_file_is_read_where_the_configuration_names_it(tmp_path):
 def test_integers_that_would_be_cut_to_32_bits_are_refused(tmp_path):
     executor = open_instance(load(to_ir(graphs.identity(tmp_path, INT64))))
     batch = [pending({"x": np.array([[value]])}) for value in (2**31, 2**31 - 1, -(2**31))]
-    large, *others = executor.execute(batch).responses
+    large, *others = execute(executor, batch, "m_0_0").responses
     assert large.error.code is Code.INVALID_ARG
     assert "which OpenVINO would cut to 32 bits" in large.error.message
     assert [arrays(other)["y"].tolist() for other in others] == [[[2**31 - 1]], [[-(2**31)]]]
@@ -178,7 +179,7 @@ def test_a_batch_size_that_must_stay_fixed_can_be_filled_up(tmp_path):
     text = FIXED + parameter("ENABLE_BATCH_PADDING", "yes")
     executor = open_instance(load(to_ir(graphs.identity(tmp_path, FLOAT, [4, 2])), text))
     batch = [pending({"x": np.full((rows, 2), rows, np.float32)}, rows=rows) for rows in (1, 2)]
-    first, second = (arrays(response)["y"].tolist() for response in executor.execute(batch).responses)
+    first, second = (arrays(response)["y"].tolist() for response in execute(executor, batch, "m_0_0").responses)
     assert (first, second) == ([[1, 1]], [[2, 2], [2, 2]])
 
 

@@ -11,6 +11,7 @@ from slipway.backends.api import Placement
 from slipway.backends.pytorch.backend import PyTorchBackend
 from slipway.datatypes import BY_NAME
 from slipway.errors import Code, FailureReason, SlipwayError
+from slipway.instances.execution import execute
 from tests.backends.models import arrays, completion, context, infer, open_instance, parse, pending
 from tests.kits import torch_modules as modules
 
@@ -123,7 +124,7 @@ def test_batch_mates_survive_a_row_that_the_module_refuses(tmp_path):
     text = "max_batch_size: 8 " + tensor("input", "index", [1], "TYPE_INT64") + tensor("output", "y", [1])
     executor = open_instance(load(modules.script(tmp_path, modules.Lookup()), text))
     batch = [pending({"index": np.array([[index]])}) for index in (0, 9, 2)]
-    first, culprit, last = executor.execute(batch).responses
+    first, culprit, last = execute(executor, batch, "m_0_0").responses
     assert (arrays(first)["y"].tolist(), arrays(last)["y"].tolist()) == ([[0]], [[2]])
     assert culprit.error.code is Code.INTERNAL
     assert culprit.error.reason is FailureReason.BACKEND

@@ -12,6 +12,7 @@ from slipway.core.pending import Pending
 from slipway.core.request import InferRequest
 from slipway.core.tensor import Tensor
 from slipway.errors import SlipwayError, internal, invalid
+from slipway.instances.execution import execute
 from slipway.transformer.generation import Encoded, SequenceRequest
 
 POISON = 13
@@ -83,7 +84,8 @@ def test_a_request_that_cannot_be_read_is_answered_alone(executor):
 
 
 def test_when_a_batch_fails_each_request_is_tried_alone(executor):
-    assert outcomes(executor.execute([pending(1), pending(POISON), pending(3)])) == [[1], "out of memory", [3]]
+    batch = [pending(1), pending(POISON), pending(3)]
+    assert outcomes(execute(executor, batch, "m_0")) == [[1], "out of memory", [3]]
 
 
 def test_a_lone_request_fails_with_the_engines_error(executor):

@@ -4,6 +4,7 @@ import pytest
 from slipway.backends.shared.stacked import StackedExecutor
 from slipway.core.signature import ModelSignature, TensorSpec
 from slipway.errors import FailureReason, SlipwayError, internal
+from slipway.instances.execution import execute
 from tests.backends.models import arrays, pending
 
 BATCHED = ModelSignature(
@@ -61,7 +62,7 @@ def test_each_request_of_a_batch_gets_the_outputs_it_asked_for():
 
 def test_batch_mates_survive_a_poisonous_request():
     batch = [pending(rows(1)), pending(rows(float("nan"))), pending(rows(3, 4), rows=2)]
-    first, culprit, last = StackedExecutor(BATCHED, 1, Double()).execute(batch).responses
+    first, culprit, last = execute(StackedExecutor(BATCHED, 1, Double()), batch, "m_0").responses
     assert np.array_equal(arrays(first)["Y"], [[2, 2]])
     assert np.array_equal(arrays(last)["Z"], [[9, 9], [12, 12]])
     assert culprit.error.message == "poison"

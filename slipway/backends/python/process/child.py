@@ -42,7 +42,8 @@ _QUICK_STREAK: Final = 64
 
 
 class ForwardingHandler(logging.Handler):
-    """Sends log lines to the server, which applies its own format and level."""
+    """Sends log lines to the server, which applies its own format and level; those of a forked process go to standard
+    error."""
 
     def __init__(self, link: ChildLink) -> None:
         super().__init__()
@@ -53,6 +54,9 @@ class ForwardingHandler(logging.Handler):
         text = record.getMessage()
         if record.exc_info:
             text += "\n" + logging.Formatter().formatException(record.exc_info)
+        if self._link.forked:
+            sys.stderr.write(f"{text}\n")
+            return
         with suppress(ServerGoneError):
             self._link.send(messages.Log(record.levelno, text, record.filename, record.lineno))
 

@@ -7,6 +7,7 @@ reader thread takes over for good, and the main thread gets its work from a queu
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 from collections.abc import Callable, Sequence
@@ -33,7 +34,10 @@ class ServerGoneError(Exception):
 
 
 class ChildLink:
-    """Sends messages from any thread; `next_work` is for the main thread only."""
+    """Sends messages from any thread; `next_work` is for the main thread only.
+
+    A process that the model forks has no link: `forked` is true there, and every call raises `ServerGoneError`.
+    """
 
     def __init__(self, connection: socket.socket, receive: Receive) -> None:
         self._connection = connection
@@ -50,6 +54,13 @@ class ChildLink:
         self._work: SimpleQueue[tuple[messages.ToChild, memoryview] | None] = SimpleQueue()
         self._answers: dict[int, SimpleQueue[messages.Returned | None]] = {}
         self._numbers = count(1)
+        self.forked = False
+        os.register_at_fork(after_in_child=self._leave)
+
+    def _leave(self) -> None:
+        """Leave the link to the process that the server started; locks may be held by threads that exist only there."""
+        self.forked = True
+        self._connection.close()
 
     def number(self) -> int:
         """Return the number of the next call."""
@@ -61,6 +72,8 @@ class ChildLink:
         With `more`, a small message may wait a moment for the next one, so that one system call, and one wake-up of the
         server, carries several.
         """
+        if self.forked:
+            raise ServerGoneError
         packed = self._frames.pack(messages.encode(message), blobs)
         try:
             with self._sending:
@@ -97,6 +110,8 @@ class ChildLink:
 
     def call(self, make: Callable[[int], msgspec.Struct]) -> float | bool | None:
         """Send the call that `make(number)` returns and wait for its result; raise `SlipwayError`."""
+        if self.forked:
+            raise ServerGoneError
         number = self.number()
         answer: SimpleQueue[messages.Returned | None] = SimpleQueue()
         self._answers[number] = answer
@@ -115,6 +130,8 @@ class ChildLink:
 
     def listen(self) -> None:
         """Make sure that messages are read while the main thread executes."""
+        if self.forked:
+            return
         with self._reading:
             self._wanted = True
             if not self._main_reads:
@@ -127,6 +144,8 @@ class ChildLink:
 
     def next_work(self) -> tuple[messages.ToChild, memoryview]:
         """Return the next message for the main thread; raise `ServerGoneError` when the link has ended."""
+        if self.forked:
+            raise ServerGoneError
         with self._reading:
             self._main_reads = self._reader is None
         if self._main_reads:

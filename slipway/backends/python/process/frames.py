@@ -1,7 +1,8 @@
 """Frames between the server and a child process: a message and the tensors that belong to it.
 
 On a Unix stream socket: a header, the message, then small tensors. Large tensors travel in shared memory; the
-descriptor of a piece is sent along with its first use. Knows no message; `feed` accepts bytes split at any point.
+descriptor of a piece is sent along with its first use. Knows no message; `feed` accepts bytes split at any point, and
+recognises bytes that are not frames, such as those of a model that writes to a descriptor that is not its own.
 """
 
 from __future__ import annotations
@@ -17,12 +18,17 @@ from typing import Final
 from slipway.backends.python.process.shared_memory import AVAILABLE, Borrower, Lender
 from slipway.core.tensor import Raw
 
-_HEAD: Final = struct.Struct("<IQI")  # bytes of the message, bytes of the tensors, number of the shared piece
+_HEAD: Final = struct.Struct("<IIQI")  # mark, bytes of the message and of the tensors, number of the shared piece
+_MARK: Final = 0xA7F3_5E91
 _INLINE: Final = 0  # the tensors follow the message
 _RETURNED: Final = 0xFFFF_FFFF  # not a frame: the "message" is the numbers of the pieces that are returned
 SHARED_FROM: Final = 32 << 10  # bytes; measured: below this, copying through the socket costs less than lending
 RECEIVE: Final = 256 << 10
 _DESCRIPTORS: Final = socket.CMSG_SPACE(16 * 4)
+
+
+class LinkError(Exception):
+    """The other end sent something that is not a frame, or not a message that belongs there."""
 
 
 @dataclass(slots=True)
@@ -62,17 +68,17 @@ class Frames:
         returned = self._returned() if self._borrower.returned else b""
         size = sum(map(len, blobs))
         if size < SHARED_FROM or not AVAILABLE:
-            return Packed(b"".join((returned, _HEAD.pack(len(message), size, _INLINE), message, *blobs)))
+            return Packed(b"".join((returned, _HEAD.pack(_MARK, len(message), size, _INLINE), message, *blobs)))
         number, descriptor = self._lender.lend(blobs, size)
-        return Packed(b"".join((returned, _HEAD.pack(len(message), size, number), message)), descriptor)
+        return Packed(b"".join((returned, _HEAD.pack(_MARK, len(message), size, number), message)), descriptor)
 
     def _returned(self) -> bytes:
         returned = self._borrower.returned
         numbers = [returned.popleft() for _ in range(len(returned))]
-        return _HEAD.pack(4 * len(numbers), 0, _RETURNED) + struct.pack(f"<{len(numbers)}I", *numbers)
+        return _HEAD.pack(_MARK, 4 * len(numbers), 0, _RETURNED) + struct.pack(f"<{len(numbers)}I", *numbers)
 
     def receive(self, connection: socket.socket) -> list[Frame] | None:
-        """Read once and return the complete frames; None at the end of the stream. Raise OSError."""
+        """Read once and return the complete frames; None at the end of the stream. Raise OSError or `LinkError`."""
         size, ancillary, _, _ = connection.recvmsg_into([self._buffer], _DESCRIPTORS)
         if size == 0:
             return None
@@ -85,7 +91,7 @@ class Frames:
         return self.feed(self._buffer[:size], descriptors)
 
     def feed(self, data: bytearray, descriptors: Sequence[int] = ()) -> list[Frame]:
-        """Return the frames that `data` completes; takes ownership of `data`."""
+        """Return the frames that `data` completes; takes ownership of `data`. Raise `LinkError`."""
         self._descriptors.extend(descriptors)
         if self._rest:
             self._rest += data
@@ -94,7 +100,9 @@ class Frames:
         view = memoryview(data)
         start, end = 0, len(data)
         while end - start >= _HEAD.size:
-            message_size, blob_size, number = _HEAD.unpack_from(view, start)
+            mark, message_size, blob_size, number = _HEAD.unpack_from(view, start)
+            if mark != _MARK:
+                raise LinkError("it contains bytes that are not a message")
             body = start + _HEAD.size
             behind = body + message_size
             stop = behind + blob_size if number == _INLINE else behind
@@ -103,7 +111,7 @@ class Frames:
             start = stop
             message = view[body:behind]
             if number == _RETURNED:
-                self._lender.take_back(message.cast("I"))
+                self._take_back(message)
             else:
                 frames.append(
                     Frame(message, view[behind:stop] if number == _INLINE else self._shared(number, blob_size))
@@ -112,10 +120,19 @@ class Frames:
             self._rest = bytearray(view[start:])
         return frames
 
+    def _take_back(self, numbers: memoryview) -> None:
+        try:
+            self._lender.take_back(numbers.cast("I"))
+        except (TypeError, KeyError):
+            raise LinkError("it returns shared memory that it does not have") from None
+
     def _shared(self, number: int, size: int) -> memoryview:
-        if not self._borrower.knows(number):
-            self._borrower.adopt(number, self._descriptors.popleft())
-        return self._borrower.view(number, size)
+        try:
+            if not self._borrower.knows(number):
+                self._borrower.adopt(number, self._descriptors.popleft())
+            return self._borrower.view(number, size)
+        except (IndexError, ValueError, OSError):
+            raise LinkError("it names shared memory that was not lent") from None
 
     def close(self) -> None:
         """Close the descriptors whose frames never arrived."""

@@ -2,7 +2,8 @@
 
 Runs on the event loop without a thread. Up to `depth` batches are in the child's socket, so that it never waits for
 work. When the child dies, it can have begun only the oldest unanswered batch, so only that batch's requests fail (and
-those still being answered through senders); the others go to the next child. Source of the texts: python_be.cc.
+those still being answered through senders); the others go to the next child. They wait for it for a second longer than
+the model took to start at first. Source of the texts: python_be.cc.
 """
 
 from __future__ import annotations
@@ -22,9 +23,11 @@ from slipway.backends.python.arguments import initialize_arguments
 from slipway.backends.python.environment import child_environment
 from slipway.backends.python.errors import PROCESS_ENDED, execution_error, unhealthy_error
 from slipway.backends.python.process import messages
-from slipway.backends.python.process.frames import Frame
+from slipway.backends.python.process.frames import Frame, LinkError
+from slipway.backends.python.process.isolation import parts
 from slipway.backends.python.process.server_link import ChildProcess
 from slipway.backends.python.process.server_services import ChildServices
+from slipway.backends.python.suspects import Suspects
 from slipway.backends.python.translation import ModelView
 from slipway.core.pending import Pending
 from slipway.core.request import InferResponse
@@ -37,7 +40,8 @@ _DEPTH: Final = 8
 _READY_SECONDS: Final = 5.0
 _FIRST_PAUSE_S: Final = 0.1
 _LONGEST_PAUSE_S: Final = 30.0
-_PATIENCE_S: Final = 1.0  # requests wait for a new child for at most this long, plus the time it takes to start
+_PATIENCE_S: Final = 1.0  # requests wait for a new child for at most this long, plus the time the first took to start
+_GONE_S: Final = 0.5  # a child whose link has ended is killed after this time
 _STABLE_S: Final = 10.0  # the death of a child that served this long does not count as a failed start
 _LARGE: Final = 4 << 20  # bytes: copying more into shared memory would block the event loop for too long
 
@@ -60,11 +64,12 @@ class ProcessInstance:
 
     depth = _DEPTH
 
-    def __init__(self, file: Path, context: ModelContext, spec: InstanceSpec) -> None:
+    def __init__(self, file: Path, context: ModelContext, spec: InstanceSpec, suspects: Suspects) -> None:
         self.name = spec.name
         self._file = file
         self._context = context
         self._spec = spec
+        self._suspects = suspects  # of all instances
         self._view = ModelView(context.signature)
         self._loop: asyncio.AbstractEventLoop
         self._child: ChildProcess
@@ -77,6 +82,7 @@ class ProcessInstance:
         self._has_ready_check = False
         self._healthy = False
         self._healthy_since = 0.0
+        self._patience = 0.0  # seconds that requests wait for a child; 0 before the first has started
         self._pause = 0.0  # seconds before the next start
         self._down = False  # requests are refused until a start succeeds
         self._closing = False
@@ -85,6 +91,7 @@ class ProcessInstance:
     async def open(self) -> None:
         """Start a child and wait until it has loaded the model."""
         self._loop = asyncio.get_running_loop()
+        began = self._loop.time()
         self._loaded = self._loop.create_future()
         self._child = ChildProcess(self._loop, self._received, self._lost)
         self._services = ChildServices(self._context.host, self._loop, self._send)
@@ -98,6 +105,7 @@ class ProcessInstance:
             raise internal(loaded.error or f"{PROCESS_ENDED} while it was loading: {ended}")
         self._has_ready_check = loaded.has_ready_check
         self._healthy_since = self._loop.time()
+        self._patience = self._patience or _PATIENCE_S + self._healthy_since - began
         self._healthy = True
 
     def _start_message(self) -> messages.Start:
@@ -118,6 +126,13 @@ class ProcessInstance:
 
     def start(self, batch: Sequence[Pending], finished: Finished) -> None:
         """Send `batch` to the child, or to the next child if there is none now."""
+        if self._suspects:
+            for part, ended in parts(batch, finished, self._suspects, self.name):
+                self._start_part(part, ended)
+        else:
+            self._start_part(batch, finished)
+
+    def _start_part(self, batch: Sequence[Pending], finished: Finished) -> None:
         self._serial += 1
         sent = self._batches[self._serial] = _Batch(self._serial, batch, finished)
         if self._healthy:
@@ -182,29 +197,43 @@ class ProcessInstance:
             elif type(message) is messages.Sent:
                 self._sent(message, frame.blob)
             elif type(message) is messages.Loaded:
-                self._loaded.set_result(message)
+                if not self._loaded.done():
+                    self._loaded.set_result(message)
             elif type(message) is messages.Ready:
                 self._checked(message)
             else:
                 self._services.receive(message, frame.blob)
 
     def _done(self, message: messages.Done, blob: memoryview) -> None:
-        batch = self._batches.pop(message.serial)
+        batch = self._batches.get(message.serial)
+        if batch is None:
+            _LOG.error("model instance '%s' answered a batch again; the second answer is ignored", self.name)
+            return
+        if len(message.answers) != len(batch.requests):
+            raise LinkError(f"{len(message.answers)} answers to {len(batch.requests)} requests")
         reader = messages.BlobReader(blob)
-        responses: list[InferResponse | None] = []
-        for index, head in enumerate(message.answers):
-            responses.append(None if head is None else self._view.client_answer(reader.answer(head)))
-            if head is None and not batch.requests[index].finished:
-                self._answering[message.serial, index] = batch.requests[index]
+        responses: list[InferResponse | None] = [
+            None if head is None else self._view.client_answer(reader.answer(head)) for head in message.answers
+        ]
+        del self._batches[message.serial]
+        for index, (pending, response) in enumerate(zip(batch.requests, responses, strict=True)):
+            if response is None and not pending.finished:
+                self._answering[message.serial, index] = pending
+            elif self._suspects:
+                self._suspects.survived(pending.request)
         timing = Timing(message.start, message.input_end, message.output_start, monotonic_ns())
         batch.finished(Outcome(responses, timing))
 
     def _sent(self, message: messages.Sent, blob: memoryview) -> None:
         key = (message.serial, message.index)
         batch = self._batches.get(message.serial)
+        if batch is not None and not 0 <= message.index < len(batch.requests):
+            raise LinkError(f"an answer to request {message.index} of {len(batch.requests)}")
         pending = self._answering.get(key) if batch is None else batch.requests[message.index]
         if message.answer.final:
-            self._answering.pop(key, None)
+            answered = self._answering.pop(key, None)
+            if answered is not None and self._suspects:
+                self._suspects.survived(answered.request)
         if pending is not None:
             pending.deliver(self._view.client_answer(messages.BlobReader(blob).answer(message.answer)))
 
@@ -247,16 +276,22 @@ class ProcessInstance:
             if not check.done():
                 check.set_exception(unavailable(f"Stub process '{self.name}' is not healthy."))
         self._checks.clear()
+        begun = next((batch for batch in self._batches.values() if batch.sent), None)
+        self._suspect(begun)
         # Set before any request is answered: an answer may bring the next batch at once.
         self._restart = self._loop.create_task(self._start_again())
         answering, self._answering = self._answering, {}
         for pending in answering.values():
             pending.deliver(InferResponse(error=unhealthy_error(self.name)))
-        begun = next((batch for batch in self._batches.values() if batch.sent), None)
         for batch in self._batches.values():
             batch.sent = False
         if begun is not None:
             self._fail(begun, unhealthy_error(self.name))
+
+    def _suspect(self, begun: _Batch | None) -> None:
+        """Record on which requests the child may have died."""
+        inside = [*(begun.requests if begun is not None else ()), *self._answering.values()]
+        self._suspects.died([pending.request for pending in inside], alone=len(inside) == 1)
 
     def _fail(self, batch: _Batch, error: SlipwayError) -> None:
         self._batches.pop(batch.serial, None)
@@ -268,7 +303,15 @@ class ProcessInstance:
 
     async def _start_again(self) -> None:
         """Start children until one serves: the first at once, the next ones after ever longer pauses."""
-        _LOG.error("model instance '%s' lost its process: %s; starting another", self.name, await self._child.wait())
+        patience = self._loop.call_later(self._patience, self._go_down)
+        try:
+            await self._start_until_healthy()
+        finally:
+            patience.cancel()
+
+    async def _start_until_healthy(self) -> None:
+        ended = await self._child.wait(_GONE_S)
+        _LOG.error("model instance '%s' lost its process: %s; starting another", self.name, ended)
         if self._loop.time() - self._healthy_since > _STABLE_S:
             self._pause = 0.0
         while not self._closing:

@@ -1,7 +1,7 @@
 """The messages between the server and a child process that runs a Python model: small typed structs, never pickle.
 
 A message with tensors names them in order; their bytes follow in the frame's blob. A call that wants an answer carries
-a number that the caller chose. Each side trusts the other to use this module; a model's data is only bytes and numbers.
+a number that the caller chose. A message that does not have this form is a `LinkError`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from slipway.backends.python.process.frames import LinkError
 from slipway.core.request import InferRequest, InferResponse, Parameter
 from slipway.core.tensor import Raw, Tensor
 from slipway.errors import Code, FailureReason, SlipwayError
@@ -261,7 +262,16 @@ ShapeOf = Callable[[Tensor], tuple[int, ...]]
 
 encode: Final = msgspec.msgpack.Encoder().encode
 decode_to_child: Final = msgspec.msgpack.Decoder(ToChild).decode
-decode_from_child: Final = msgspec.msgpack.Decoder(FromChild).decode
+_decode_from_child: Final = msgspec.msgpack.Decoder(FromChild).decode
+
+
+def decode_from_child(message: memoryview) -> FromChild:
+    """Return a message of the child; raise `LinkError`."""
+    try:
+        decoded: FromChild = _decode_from_child(message)
+    except msgspec.DecodeError as error:
+        raise LinkError(str(error)) from None
+    return decoded
 
 
 def tensor_heads(tensors: Iterable[Tensor], blobs: list[Raw]) -> tuple[TensorHead, ...]:
@@ -292,7 +302,8 @@ def request_head(request: InferRequest, blobs: list[Raw], shape_of: ShapeOf | No
 
 
 def answer_head(response: InferResponse, blobs: list[Raw]) -> AnswerHead:
-    """Return the message form of an answer."""
+    """Return the message form of an answer; one that is too large becomes an error before it is copied."""
+    response.limit()
     return AnswerHead(
         tensor_heads(response.outputs, blobs),
         response.final,
@@ -308,8 +319,11 @@ def error_head(error: SlipwayError) -> ErrorHead:
 
 
 def to_error(head: ErrorHead) -> SlipwayError:
-    """Return the error from its message form."""
-    return SlipwayError(Code[head.code], head.message, reason=FailureReason[head.reason])
+    """Return the error from its message form; raise `LinkError`."""
+    try:
+        return SlipwayError(Code[head.code], head.message, reason=FailureReason[head.reason])
+    except KeyError as error:
+        raise LinkError(f"it contains the error code {error}") from None
 
 
 class BlobReader:
@@ -322,10 +336,12 @@ class BlobReader:
         self._offset = 0
 
     def tensors(self, heads: Iterable[TensorHead]) -> list[Tensor]:
-        """Return the tensors of `heads`, as views of the frame."""
+        """Return the tensors of `heads`, as views of the frame; raise `LinkError` if they are not in it."""
         tensors = []
         for head in heads:
             end = self._offset + head.size
+            if not self._offset <= end <= len(self._blob):
+                raise LinkError(f"tensor '{head.name}' has {head.size} bytes, of which only a part was sent")
             tensors.append(Tensor(head.name, head.datatype, head.shape, raw=self._blob[self._offset : end]))
             self._offset = end
         return tensors

@@ -1,11 +1,13 @@
 """The server's end of the socket and the child process at the other end: sends packed frames, passes received ones on.
 
-Nothing here waits: data that the socket does not accept is kept and sent later. Knows nothing about batches.
+Nothing here waits: data that the socket does not accept is kept and sent later. A process that sends something other
+than messages is killed, because nothing that follows can be understood. Knows nothing about batches.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import socket
@@ -15,16 +17,20 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from slipway.backends.python.environment import child_command
-from slipway.backends.python.process.frames import Frame, Frames, Packed
+from slipway.backends.python.process.frames import Frame, Frames, LinkError, Packed
 from slipway.core.tensor import Raw
 
+_LOG: Final = logging.getLogger("slipway.python")
 _SEND_BUFFER: Final = 1 << 20
 _JOINED: Final = 64 << 10  # bytes
-_KILL_AFTER_S: Final = 10.0  # for `finalize`
+KILL_AFTER_S: Final = 10.0  # for `finalize`
 
 
 class ChildProcess:
-    """One child. `received(frames)` and `lost()` are called on the loop's thread; `lost` once, when the link ends."""
+    """One child. `received(frames)` and `lost()` are called on the loop's thread; `lost` once, when the link ends.
+
+    `received` raises `LinkError` for a message that does not belong there.
+    """
 
     def __init__(
         self,
@@ -133,19 +139,35 @@ class ChildProcess:
             return
         except OSError:
             frames = None
+        except LinkError as error:
+            self._broken(error)
+            return
         if frames is not None:
-            self._received(frames)
+            self._pass_on(frames)
         else:
             self._end()
+
+    def _pass_on(self, frames: list[Frame]) -> None:
+        try:
+            self._received(frames)
+        except LinkError as error:
+            self._broken(error)
+
+    def _broken(self, error: LinkError) -> None:
+        _LOG.error("process %d is killed, because of what it sent to the server: %s", self.pid, error)
+        self._process.kill()
+        self._end()
 
     def _exited(self) -> None:
         """Read what the process sent before it ended; a process that it forked may keep the socket open."""
         frames: list[Frame] | None = []
         while frames is not None and self._connected:
-            self._received(frames)
+            self._pass_on(frames)
+            if not self._connected:
+                return
             try:
                 frames = self._frames.receive(self._socket)
-            except OSError:  # nothing is left
+            except (OSError, LinkError):  # nothing is left, or nothing that can be understood
                 frames = None
         self._end()
 
@@ -169,10 +191,10 @@ class ChildProcess:
         while self._unsent:
             self._unsent.popleft().close()
 
-    async def wait(self) -> str:
+    async def wait(self, kill_after_s: float = KILL_AFTER_S) -> str:
         """Wait for the process to end, and kill it after a while; return in words how it ended."""
         try:
-            code = await asyncio.to_thread(self._process.wait, _KILL_AFTER_S)
+            code = await asyncio.to_thread(self._process.wait, kill_after_s)
         except subprocess.TimeoutExpired:
             os.kill(self._process.pid, signal.SIGKILL)
             code = await asyncio.to_thread(self._process.wait)

@@ -15,6 +15,7 @@ import msgspec
 
 from slipway.backends.api import Host
 from slipway.backends.python.process import messages
+from slipway.backends.python.process.frames import LinkError
 from slipway.backends.python.server import submit_bls
 from slipway.core.metrics import Metric, MetricFamily
 from slipway.core.request import InferResponse
@@ -41,7 +42,13 @@ class ChildServices:
         self._closed = False
 
     def receive(self, message: Any, blob: memoryview) -> None:
-        """Do what the child asks for."""
+        """Do what the child asks for; raise `LinkError` if it cannot ask for that."""
+        try:
+            self._serve(message, blob)
+        except KeyError as error:
+            raise LinkError(f"it names the metric {error}, which it has not opened") from None
+
+    def _serve(self, message: Any, blob: memoryview) -> None:
         match message:
             case messages.Submit():
                 self._submit(message, blob)

@@ -12,6 +12,10 @@ import numpy as np
 import psutil
 import pytest
 
+from slipway.backends.python.process import frames, messages
+from slipway.backends.python.process.frames import Frames
+from slipway.core.request import InferRequest
+from slipway.core.tensor import Tensor
 from slipway.errors import Code, SlipwayError
 from tests.backends.python.engine_kit import (
     DECOUPLED,
@@ -191,6 +195,179 @@ def test_a_model_that_cannot_start_again_is_not_ready_and_its_requests_fail(tmp_
     served(tmp_path, scenario)
 
 
+def test_a_request_that_has_killed_its_process_twice_is_refused(tmp_path):
+    write_model(tmp_path, "m", DYING)
+
+    async def scenario(engine):
+        for _ in range(2):
+            assert (await error_of(engine, "m", "exit", id="any")).message == UNHEALTHY
+        (pid,) = await infer_text(engine, "m", "pid")
+        refused = [await error_of(engine, "m", "exit", id=str(number)) for number in range(3)]
+        assert {(error.code, error.message) for error in refused} == {
+            (
+                Code.INVALID_ARG,
+                "The process of model instance 'm_0' died on this request 2 times; the request is refused.",
+            )
+        }
+        assert await infer_text(engine, "m", "pid") == [pid]
+
+    served(tmp_path, scenario)
+
+
+def test_batch_mates_of_a_request_that_kills_fail_at_most_once(tmp_path):
+    source = methods("""
+    def execute(self, requests):
+        if any(text(request) == "exit" for request in requests): os._exit(3)
+        return [reply(request.inputs()[0].as_numpy()[0, 0]) for request in requests]
+    """).replace("reply(", "batched(")
+    helper = """
+
+def text(request):
+    return request.inputs()[0].as_numpy()[0, 0].decode()
+
+def batched(value):
+    return pb_utils.InferenceResponse([pb_utils.Tensor("OUT", np.array([[value]], dtype=np.object_))])
+"""
+    batching = "dynamic_batching { preferred_batch_size: [ 3 ] max_queue_delay_microseconds: 2000000 }"
+    write_model(tmp_path, "m", helper + source, batch=3, config=batching)
+
+    def asked(engine, value):
+        array = np.array([[value.encode()]], dtype=np.object_)
+        return engine.infer(InferRequest("m", inputs={"IN": Tensor.from_array("IN", array)}))
+
+    async def scenario(engine):
+        def batch():
+            return asyncio.gather(*(asked(engine, name) for name in ("a", "exit", "b")), return_exceptions=True)
+
+        first = await batch()
+        assert [getattr(answer, "message", None) for answer in first] == [UNHEALTHY] * 3
+        for text in (UNHEALTHY, None, None):
+            good, bad, other = await batch()
+            assert [answer.outputs[0].array[0, 0] for answer in (good, other)] == [b"a", b"b"]
+            assert bad.message == text if text else "the request is refused" in bad.message
+
+    served(tmp_path, scenario)
+
+
+def test_a_model_that_takes_long_to_start_again_does_not_keep_requests_waiting(tmp_path):
+    directory = write_model(
+        tmp_path,
+        "m",
+        "if os.path.exists(os.path.join(os.path.dirname(__file__), 'slow')): time.sleep(1000)\n" + DYING,
+    )
+
+    async def scenario(engine):
+        (directory / "slow").touch()
+        began = time.monotonic()
+        await error_of(engine, "m", "exit")
+        assert (await error_of(engine, "m", "x")).message == UNHEALTHY
+        assert time.monotonic() - began < 10
+        refused = time.monotonic()
+        await error_of(engine, "m", "x")
+        assert time.monotonic() - refused < 0.5
+
+    served(tmp_path, scenario)
+
+
+def test_an_answer_that_is_too_large_is_an_error_and_does_not_leave_the_process(tmp_path):
+    source = methods("""
+    def execute(self, requests):
+        array = np.zeros(int(requests[0].inputs()[0].as_numpy()[0]) >> 2, np.float32)
+        return [pb_utils.InferenceResponse([pb_utils.Tensor("OUT", array)])]
+    """)
+    write_model(tmp_path, "m", source, io=FLOAT_IO)
+
+    async def scenario(engine):
+        def asked(size):
+            return engine.infer(float_request("m", np.array([size], np.float32)))
+
+        before = psutil.Process().memory_info().rss
+        with pytest.raises(SlipwayError, match="the response has 1610612736 bytes, which exceeds the limit"):
+            await asked(1536 << 20)
+        assert psutil.Process().memory_info().rss - before < 64 << 20
+        assert (await asked(1 << 20)).outputs[0].array.nbytes == 1 << 20
+
+    served(tmp_path, scenario)
+
+
+NOISY = methods("""
+    def execute(self, requests):
+        code = text(requests[0])
+        if code == "fork and answer":
+            return [reply("parent" if os.fork() else "child")]
+        if code == "fork and raise":
+            if os.fork() == 0: raise RuntimeError("in the child")
+            time.sleep(0.2)
+        if code == "fork and drop":
+            if os.fork() == 0: del requests; sys.exit(0)
+            time.sleep(0.2)
+        if code.startswith("noise"):
+            link = int(sys.orig_argv[-1])
+            os.write(link, bytes.fromhex(code.partition(" ")[2]))
+        if code == "pid": return [reply(str(os.getpid()))]
+        return [reply(code)]
+""")
+
+
+@pytest.mark.parametrize("how", ["answer", "raise", "drop"])
+def test_a_model_that_forks_and_answers_twice_gives_one_answer_and_serves_on(tmp_path, how):
+    write_model(tmp_path, "m", NOISY)
+
+    async def scenario(engine):
+        (pid,) = await infer_text(engine, "m", "pid")
+        for _ in range(5):
+            expected = "parent" if how == "answer" else f"fork and {how}"
+            assert await infer_text(engine, "m", f"fork and {how}") == [expected]
+            assert await infer_text(engine, "m", "x") == ["x"]
+        assert await infer_text(engine, "m", "pid") == [pid]
+
+    served(tmp_path, scenario)
+
+
+NOISE = {
+    "zeros": bytes(100),
+    "one byte": b"x",
+    "text": b"a line of text that a C library prints, and another one\n" * 20,
+    "a message that is none": Frames().pack(b"nonsense").data,
+    "an empty message": Frames().pack(b"").data,
+    "a batch of another form": Frames().pack(messages.encode(messages.Execute(1, ()))).data,
+    "too few answers": Frames().pack(messages.encode(messages.Done(1, (), 0, 0, 0))).data,
+    "memory that was not lent": frames._HEAD.pack(frames._MARK, 0, 100, 77),
+    "memory that is not ours": frames._HEAD.pack(frames._MARK, 4, 0, frames._RETURNED) + b"\1\0\0\0",
+    "an unopened metric": Frames().pack(messages.encode(messages.ChangeSeries("f", {}, "set", 1.0))).data,
+    "an answer that does not exist": Frames().pack(messages.encode(messages.Sent(1, 7, messages.AnswerHead()))).data,
+}
+
+
+@pytest.mark.parametrize("noise", NOISE)
+def test_noise_on_the_link_ends_the_process_and_the_next_requests_are_served(tmp_path, noise, caplog):
+    write_model(tmp_path, "m", NOISY)
+
+    async def scenario(engine):
+        async with asyncio.timeout(30):
+            error = await error_of(engine, "m", "noise " + NOISE[noise].hex())
+            assert error.message == UNHEALTHY
+            assert await asyncio.gather(*(infer_text(engine, "m", str(one)) for one in range(5))) == [
+                [str(one)] for one in range(5)
+            ]
+
+    served(tmp_path, scenario)
+    assert "is killed, because of what it sent to the server" in caplog.text
+
+
+def test_a_second_answer_to_a_batch_is_ignored_with_a_line_in_the_log(tmp_path, caplog):
+    write_model(tmp_path, "m", NOISY)
+    again = Frames().pack(messages.encode(messages.Done(1, (messages.AnswerHead(),), 0, 0, 0))).data
+
+    async def scenario(engine):
+        (pid,) = await infer_text(engine, "m", "pid")
+        assert await infer_text(engine, "m", "noise " + again.hex()) == ["noise " + again.hex()]
+        assert await infer_text(engine, "m", "pid") == [pid]
+
+    served(tmp_path, scenario)
+    assert "the second answer is ignored" in caplog.text
+
+
 def test_no_child_outlives_a_server_that_is_killed(tmp_path):
     write_model(tmp_path, "m", DYING)
     program = f"""
@@ -261,10 +438,10 @@ def test_large_and_small_batches_survive_each_other_and_a_death(tmp_path):
 
     async def scenario(engine):
         large = np.full(4 << 20, 5, np.float32)
-        for _ in range(3):
+        for number in range(3):
             answers = await asyncio.gather(
                 engine.infer(float_request("m", large)),
-                engine.infer(float_request("m", np.ones(1, np.float32))),
+                engine.infer(float_request("m", np.ones(1, np.float32), parameters={"number": number})),
                 engine.infer(float_request("m", large)),
                 return_exceptions=True,
             )
