@@ -225,7 +225,6 @@ def test_unusual_messages_are_left_to_the_library():
 @pytest.mark.parametrize("size", [1, 2, 3, 1 << 20])
 def test_keys_given_twice_are_found_in_large_documents(members, key, size, monkeypatch):
     monkeypatch.setattr(duplicate_keys, "_PIECE", size)
-    monkeypatch.setattr(duplicate_keys, "LARGE", 8)
     assert duplicate_key(b"{" + members + b"}") == key
 
 
