@@ -123,8 +123,15 @@ class CountedTensor(Tensor):
 
     __slots__ = ("elements",)
 
-    def __init__(self, name: str, shape: tuple[int, ...], raw: Raw, elements: int | TruncatedElementError) -> None:
-        super().__init__(name, "BYTES", shape, raw=raw)
+    def __init__(
+        self,
+        name: str,
+        shape: tuple[int, ...],
+        raw: Raw,
+        elements: int | TruncatedElementError,
+        array: np.ndarray | None = None,
+    ) -> None:
+        super().__init__(name, "BYTES", shape, raw=raw, array=array)
         self.elements = elements
 
     @classmethod
@@ -136,6 +143,15 @@ class CountedTensor(Tensor):
         except TruncatedElementError as error:
             elements = error.with_traceback(None)
         return cls(tensor.name, tensor.shape, tensor.raw, elements)
+
+    def reshaped(self, shape: tuple[int, ...]) -> CountedTensor:
+        """Return the same data, still counted, with another shape of equal element count."""
+        array = None if self._array is None else self._array.reshape(shape)
+        return CountedTensor(self.name, shape, self.raw, self.elements, array)
+
+    def renamed(self, name: str) -> CountedTensor:
+        """Return the same data, still counted, under another name."""
+        return CountedTensor(name, self.shape, self.raw, self.elements, self._array)
 
 
 def _length(elements: list[object]) -> int:

@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as hnp
 
 from slipway.core.bytes_codec import TruncatedElementError, count_elements, decode_bytes, encode_bytes
 from slipway.core.large_work import LARGE, LARGE_COUNT
-from slipway.core.tensor import Tensor
+from slipway.core.tensor import CountedTensor, Tensor
 from slipway.datatypes import BY_NAME, datatype_of
 from slipway.errors import SlipwayError
 
@@ -122,6 +122,17 @@ def test_renaming_and_reshaping_keep_the_data():
     tensor = Tensor("x", "INT8", (4,), raw=b"\x01\x02\x03\x04")
     assert tensor.renamed("y").reshaped((2, 2)).array.tolist() == [[1, 2], [3, 4]]
     assert tensor.array.tolist() == [1, 2, 3, 4]
+
+
+def test_renaming_and_reshaping_keep_the_count():
+    tensor = CountedTensor.of(Tensor("x", "BYTES", (2,), raw=encode_bytes([b"a", b"bc"])))
+    for decode in (False, True):
+        if decode:
+            assert tensor.array.size == 2
+        other = tensor.renamed("y").reshaped((2, 1))
+        assert isinstance(other, CountedTensor)
+        assert (other.name, other.shape, other.elements, other.is_decoded) == ("y", (2, 1), 2, decode)
+        assert other.array.tolist() == [[b"a"], [b"bc"]]
 
 
 def test_a_dtype_without_a_protocol_name_is_refused():
