@@ -27,7 +27,7 @@ _STRINGS: Final = frozenset((bytes, str))
 class Tensor:
     """A tensor `name` of `datatype` (a protocol name such as "FP32") and `shape`, batch dimension included."""
 
-    __slots__ = ("_array", "_raw", "datatype", "name", "shape")
+    __slots__ = ("_array", "_raw", "_seen", "datatype", "name", "shape")
 
     def __init__(
         self,
@@ -43,6 +43,7 @@ class Tensor:
         self.shape = shape
         self._raw = raw
         self._array = array
+        self._seen = -1  # `byte_size` of an array of strings, once it was asked for
 
     @classmethod
     def from_array(cls, name: str, array: np.ndarray) -> Tensor:
@@ -74,9 +75,10 @@ class Tensor:
     @property
     def is_large_to_pack(self) -> bool:
         """Whether making `raw` is large work: there are many strings, or a few long ones."""
-        if self._raw is not None or self._array is None or self._array.dtype.kind not in "SUO":
+        array = self._array
+        if self._raw is not None or array is None or array.dtype.kind not in "SUO":
             return False
-        return self._array.size > LARGE_COUNT or self.byte_size > LARGE
+        return array.size > LARGE_COUNT or self.byte_size > LARGE
 
     @property
     def element_count(self) -> int:
@@ -93,9 +95,9 @@ class Tensor:
             return 0
         if self._array.dtype.kind != "O":
             return self._array.nbytes
-        if self._array.size <= LARGE_COUNT:
-            return _length(self._array.ravel().tolist())
-        return _PREFIX * self._array.size + _length(list(islice(self._array.flat, LARGE_COUNT)))
+        if self._seen < 0:
+            self._seen = _least(self._array)
+        return self._seen
 
     def measure(self) -> int:
         """Return the size of the wire form without encoding it; for threads, because it looks at every string."""
@@ -152,6 +154,12 @@ class CountedTensor(Tensor):
     def renamed(self, name: str) -> CountedTensor:
         """Return the same data, still counted, under another name."""
         return CountedTensor(name, self.shape, self.raw, self.elements, self._array)
+
+
+def _least(array: np.ndarray) -> int:
+    if array.size <= LARGE_COUNT:
+        return _length(array.ravel().tolist())
+    return _PREFIX * array.size + _length(list(islice(array.flat, LARGE_COUNT)))
 
 
 def _length(elements: list[object]) -> int:

@@ -44,7 +44,7 @@ def encode_infer(
             tensor = _classified(tensor, classes, signature)  # noqa: PLW2901  the classified output replaces the tensor
         entry: dict[str, Any] = {"name": tensor.name, "datatype": tensor.datatype, "shape": tensor.shape}
         if binary:
-            if tensor.is_large_to_pack:
+            if tensor.datatype == "BYTES" and tensor.is_large_to_pack:
                 return None
             raw = tensor.raw
             entry["parameters"] = {"binary_data_size": len(raw)}
