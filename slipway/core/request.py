@@ -76,10 +76,17 @@ class InferResponse:
     empty: bool = False
 
     def limit(self) -> None:
-        """Replace outputs of more than `MAX_RESPONSE_BYTES` by an error."""
+        """Replace outputs of more than `MAX_RESPONSE_BYTES` by an error, as far as a look at them tells."""
         size = 0
         for tensor in self.outputs:
             size += tensor.byte_size
+        self._limit(size)
+
+    def limit_exactly(self) -> None:
+        """Do what `limit` does, but measure every string; for threads."""
+        self._limit(sum(tensor.measure() for tensor in self.outputs))
+
+    def _limit(self, size: int) -> None:
         if size > MAX_RESPONSE_BYTES:
             self.outputs = []
             limit = MAX_RESPONSE_BYTES

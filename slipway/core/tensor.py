@@ -7,22 +7,27 @@ bytes are read-only views of them.
 
 from __future__ import annotations
 
+from itertools import islice
 from math import prod
+from typing import Final
 
 import numpy as np
 
 from slipway.core.bytes_codec import TruncatedElementError, count_elements, decode_bytes, encode_bytes
-from slipway.core.large_work import LARGE_COUNT
+from slipway.core.large_work import LARGE, LARGE_COUNT
 from slipway.datatypes import BY_NAME, datatype_of
 from slipway.errors import internal
 
 Raw = bytes | memoryview
 
+_PREFIX: Final = 4  # bytes of the length before each string
+_STRINGS: Final = frozenset((bytes, str))
+
 
 class Tensor:
     """A tensor `name` of `datatype` (a protocol name such as "FP32") and `shape`, batch dimension included."""
 
-    __slots__ = ("_array", "_raw", "datatype", "name", "shape")
+    __slots__ = ("_array", "_raw", "_seen", "datatype", "name", "shape")
 
     def __init__(
         self,
@@ -38,6 +43,7 @@ class Tensor:
         self.shape = shape
         self._raw = raw
         self._array = array
+        self._seen = -1  # `byte_size` of an array of strings, once it was asked for
 
     @classmethod
     def from_array(cls, name: str, array: np.ndarray) -> Tensor:
@@ -69,9 +75,10 @@ class Tensor:
     @property
     def is_large_to_pack(self) -> bool:
         """Whether making `raw` is large work: there are many strings, or a few long ones."""
-        if self._raw is not None or self._array is None or self._array.dtype.kind not in "SUO":
+        array = self._array
+        if self._raw is not None or array is None or array.dtype.kind not in "SUO":
             return False
-        return self._array.size > LARGE_COUNT
+        return array.size > LARGE_COUNT or self.byte_size > LARGE
 
     @property
     def element_count(self) -> int:
@@ -80,14 +87,25 @@ class Tensor:
 
     @property
     def byte_size(self) -> int:
-        """The size of the wire form, without its length prefixes if it does not exist yet; an array is not encoded."""
+        """The size of the wire form, or a lower bound of it: an array is not encoded, a character of a text counts as
+        one byte, and of many strings only the first are looked at."""
         if self._raw is not None:
             return len(self._raw)
         if self._array is None:
             return 0
-        if self._array.dtype.kind == "O":
-            return sum(len(element) for element in self._array.flat if isinstance(element, bytes | str))
-        return self._array.nbytes
+        if self._array.dtype.kind != "O":
+            return self._array.nbytes
+        if self._seen < 0:
+            self._seen = _least(self._array)
+        return self._seen
+
+    def measure(self) -> int:
+        """Return the size of the wire form without encoding it; for threads, because it looks at every string."""
+        if self._raw is not None or self._array is None or self._array.dtype.kind != "O":
+            return self.byte_size
+        flat = self._array.ravel()
+        starts = range(0, flat.size, LARGE_COUNT)
+        return _PREFIX * flat.size + sum(_encoded(flat[start : start + LARGE_COUNT].tolist()) for start in starts)
 
     def reshaped(self, shape: tuple[int, ...]) -> Tensor:
         """Return the same data with another shape of equal element count."""
@@ -107,8 +125,15 @@ class CountedTensor(Tensor):
 
     __slots__ = ("elements",)
 
-    def __init__(self, name: str, shape: tuple[int, ...], raw: Raw, elements: int | TruncatedElementError) -> None:
-        super().__init__(name, "BYTES", shape, raw=raw)
+    def __init__(
+        self,
+        name: str,
+        shape: tuple[int, ...],
+        raw: Raw,
+        elements: int | TruncatedElementError,
+        array: np.ndarray | None = None,
+    ) -> None:
+        super().__init__(name, "BYTES", shape, raw=raw, array=array)
         self.elements = elements
 
     @classmethod
@@ -120,6 +145,36 @@ class CountedTensor(Tensor):
         except TruncatedElementError as error:
             elements = error.with_traceback(None)
         return cls(tensor.name, tensor.shape, tensor.raw, elements)
+
+    def reshaped(self, shape: tuple[int, ...]) -> CountedTensor:
+        """Return the same data, still counted, with another shape of equal element count."""
+        array = None if self._array is None else self._array.reshape(shape)
+        return CountedTensor(self.name, shape, self.raw, self.elements, array)
+
+    def renamed(self, name: str) -> CountedTensor:
+        """Return the same data, still counted, under another name."""
+        return CountedTensor(name, self.shape, self.raw, self.elements, self._array)
+
+
+def _least(array: np.ndarray) -> int:
+    if array.size <= LARGE_COUNT:
+        return _length(array.ravel().tolist())
+    return _PREFIX * array.size + _length(list(islice(array.flat, LARGE_COUNT)))
+
+
+def _length(elements: list[object]) -> int:
+    if _STRINGS.issuperset(map(type, elements)):
+        return sum(map(len, elements))  # type: ignore[arg-type]
+    return sum(len(element) for element in elements if isinstance(element, (bytes, str)))
+
+
+def _encoded(elements: list[object]) -> int:
+    texts = [element for element in elements if isinstance(element, str) and not element.isascii()]
+    more = 0  # bytes than characters
+    for text in texts:
+        starts = range(0, len(text), LARGE)
+        more += sum(len(text[start : start + LARGE].encode(errors="surrogatepass")) for start in starts) - len(text)
+    return _length(elements) + more
 
 
 def _to_array(raw: Raw, datatype: str, shape: tuple[int, ...]) -> np.ndarray:

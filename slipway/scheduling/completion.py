@@ -64,21 +64,21 @@ class Completion:
         rows = failed = 0
         for pending, response in zip(batch, responses, strict=True):
             rows += pending.rows
-            error = self._answered.get(pending, (None, 0))[0] if response is None else response.error
-            if error is not None:
-                failed += pending.rows
-        for pending, response in zip(batch, responses, strict=True):
             pending.timing = timing
+            error = None
             if response is not None:
                 unanswered = not pending.finished
                 _deliver(pending, response)
+                error = response.error  # only now: delivery refuses a response that is too large
                 if unanswered and response.final:  # counted after delivery, so that the client does not wait for it
-                    error = self._erred.pop(pending, response.error) if self._erred else response.error
-                    self._record(pending, error, timing.end)
+                    self._record(pending, self._erred.pop(pending, error) if self._erred else error, timing.end)
             elif pending in self._answered:
-                self._record(pending, *self._answered.pop(pending))
+                error, end = self._answered.pop(pending)
+                self._record(pending, error, end)
             elif not pending.finished:
                 self._answering.add(pending)
+            if error is not None:
+                failed += pending.rows
         self._statistics.record_execution(rows, timing, time.time_ns() // 1_000_000, failed)
         if self._padding is not None:
             self._record_tokens(batch, self._padding)

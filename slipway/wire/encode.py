@@ -44,6 +44,8 @@ def encode_infer(
             tensor = _classified(tensor, classes, signature)  # noqa: PLW2901  the classified output replaces the tensor
         entry: dict[str, Any] = {"name": tensor.name, "datatype": tensor.datatype, "shape": tensor.shape}
         if binary:
+            if tensor.datatype == "BYTES" and tensor.is_large_to_pack:
+                return None
             raw = tensor.raw
             entry["parameters"] = {"binary_data_size": len(raw)}
             blobs.append(raw)
@@ -61,7 +63,13 @@ def encode_infer(
 def encode_large_infer(
     response: InferResponse, encoding: ResponseEncoding, signature: ModelSignature
 ) -> tuple[list[bytes], list[Raw]]:
-    """Return what `encode_infer` would return, with the JSON part in pieces; for threads."""
+    """Return what `encode_infer` would return, with the JSON part in pieces; for threads.
+
+    Also raises INVALID_ARG for strings that exceed the limit of a response.
+    """
+    response.limit_exactly()
+    if response.error is not None:
+        raise response.error
     parts = [orjson.dumps(_members(response))[:-1], b',"outputs":[']
     blobs: list[Raw] = []
     requested = encoding.outputs
@@ -120,13 +128,7 @@ def json_data(tensor: Tensor) -> Any:
 
 
 def _strings(tensor: Tensor) -> list[str] | None:
-    if tensor.is_decoded:
-        if tensor.array.size > LARGE_COUNT:
-            return None
-        elements = tensor.array.ravel().tolist()
-    else:
-        if len(tensor.raw) > LARGE:
-            return None
-        elements = decode_bytes(tensor.raw)
-    texts = texts_of(elements, tensor)
-    return None if tensor.is_decoded and sum(map(len, texts)) > LARGE else texts
+    if tensor.byte_size > LARGE or (tensor.is_decoded and tensor.array.size > LARGE_COUNT):
+        return None
+    elements = tensor.array.ravel().tolist() if tensor.is_decoded else decode_bytes(tensor.raw)
+    return texts_of(elements, tensor)

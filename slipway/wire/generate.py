@@ -65,7 +65,13 @@ def encode_generate(response: InferResponse) -> bytes | None:
 
 
 def encode_large_generate(response: InferResponse) -> list[bytes]:
-    """Return what `encode_generate` would return, in pieces; for threads."""
+    """Return what `encode_generate` would return, in pieces; for threads.
+
+    Also raises INVALID_ARG for strings that exceed the limit of a response.
+    """
+    response.limit_exactly()
+    if response.error is not None:
+        raise response.error
     members = _head(response)
     for tensor in response.outputs:
         members[tensor.name] = None

@@ -110,7 +110,11 @@ _MAX_INPUTS: Final = 1 << 17  # of a large document
 def read_document(text: bytes | memoryview) -> InferDocument:
     """Return the parsed JSON part of an infer request; raise `SlipwayError` with Triton's text."""
     try:
-        document = _DECODER.decode(text) if len(text) <= LARGE else _read_large(text)
+        if len(text) <= LARGE:
+            text = bytes(text)  # once, instead of in each check below
+            document = _DECODER.decode(text)
+        else:
+            document = _read_large(text)
     except (*NOT_JSON, RecursionError):
         untyped = parse(text)
         refuse_duplicate_keys(text)

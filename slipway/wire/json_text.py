@@ -72,8 +72,10 @@ def refuse_lone_surrogates(text: bytes | bytearray | memoryview) -> None:
 
     The parsers accept it (RFC 8259, 8.2), but the string that it makes cannot be encoded again.
     """
-    text = memoryview(text)
-    if not any(b"\\u" in bytes(text[start : start + _PIECE + 1]) for start in range(0, len(text), _PIECE)):
+    if len(text) <= _PIECE:  # nearly always, so without a generator
+        if b"\\u" not in bytes(text):
+            return
+    elif not _has_escape(memoryview(text)):
         return
     half = -1  # where the first half of a character ends, while its second half is due
     for escape in _ESCAPES.finditer(text):
@@ -84,6 +86,10 @@ def refuse_lone_surrogates(text: bytes | bytearray | memoryview) -> None:
         half = escape.end() if 0xD800 <= code < 0xDC00 else -1
     if half >= 0:
         raise malformed("The surrogate pair in string is invalid.")
+
+
+def _has_escape(text: memoryview) -> bool:
+    return any(b"\\u" in bytes(text[start : start + _PIECE + 1]) for start in range(0, len(text), _PIECE))
 
 
 def malformed(reason: str) -> SlipwayError:

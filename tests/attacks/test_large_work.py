@@ -156,18 +156,19 @@ def test_raw_numbers_stay_on_the_loop(where):
     assert threads == set()
 
 
-def test_many_strings_are_packed_off_the_loop(where, monkeypatch):
+@pytest.mark.parametrize(("count", "text"), [(MANY, b"y"), (4, b"y" * 100_000)])
+def test_large_strings_are_packed_off_the_loop(where, monkeypatch, count, text):
     threads = where(inference, "prepare")
     with serving(GrpcOptions(grpc_port=0, grpc_engine="grpcio")) as server:
 
         def many(_: object, pending: Any) -> None:
-            answer(pending, Tensor.from_array("OUTPUT0", np.full(MANY, b"y", object)))
+            answer(pending, Tensor.from_array("OUTPUT0", np.full(count, text, object)))
 
         monkeypatch.setitem(server.plane.models, "text", server.plane.models["text"]._replace(run=many))
         client = grpc_client.InferenceServerClient(server.url)
         given = grpc_client.InferInput("TEXT", [1], "BYTES")
         given.set_data_from_numpy(np.full(1, b"x", object))
-        assert client.infer("text", [given]).as_numpy("OUTPUT0").tolist() == [b"y"] * MANY
+        assert client.infer("text", [given]).as_numpy("OUTPUT0").tolist() == [text] * count
         client.close()
     assert threads == {"large"}
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from slipway.core.bytes_codec import TruncatedElementError, count_elements, decode_bytes, encode_bytes
-from slipway.core.tensor import Tensor
+from slipway.core.large_work import LARGE, LARGE_COUNT
+from slipway.core.tensor import CountedTensor, Tensor
 from slipway.datatypes import BY_NAME, datatype_of
 from slipway.errors import SlipwayError
 
@@ -63,6 +64,47 @@ def test_text_is_encoded_as_utf8():
     assert tensor.datatype == "BYTES"
 
 
+@given(st.lists(st.binary(max_size=20) | st.text(max_size=20), max_size=20))
+def test_the_measured_size_of_strings_is_that_of_their_wire_form(elements):
+    array = np.empty(len(elements), object)
+    array[:] = elements
+    tensor = Tensor.from_array("x", array)
+    least, size = tensor.byte_size, tensor.measure()
+    assert least <= size
+    assert size == len(tensor.raw) == tensor.byte_size
+
+
+class Watched(str):
+    """A text that counts how often its length is asked for."""
+
+    __slots__ = ()
+    asked = 0
+
+    def __len__(self):
+        Watched.asked += 1
+        return super().__len__()
+
+
+def test_the_size_of_many_strings_is_known_without_a_look_at_each():
+    tensor = Tensor.from_array("x", np.array([Watched("x")] * (10 * LARGE_COUNT), object))
+    Watched.asked = 0
+    assert tensor.byte_size == (4 * 10 + 1) * LARGE_COUNT
+    assert Watched.asked == LARGE_COUNT
+
+
+@pytest.mark.parametrize(
+    ("count", "element", "large"),
+    [
+        (3, b"abc", False),
+        (10, "x" * (4 << 20), True),
+        (1, b"x" * (LARGE + 1), True),
+        (LARGE_COUNT + 1, b"", True),
+    ],
+)
+def test_many_strings_and_long_ones_are_large_to_pack(count, element, large):
+    assert Tensor.from_array("x", np.full(count, element, object)).is_large_to_pack is large
+
+
 def test_received_arrays_are_views_and_read_only():
     body = bytearray(np.arange(4, dtype=np.float32).tobytes())
     array = Tensor("x", "FP32", (4,), raw=memoryview(body).toreadonly()).array
@@ -80,6 +122,17 @@ def test_renaming_and_reshaping_keep_the_data():
     tensor = Tensor("x", "INT8", (4,), raw=b"\x01\x02\x03\x04")
     assert tensor.renamed("y").reshaped((2, 2)).array.tolist() == [[1, 2], [3, 4]]
     assert tensor.array.tolist() == [1, 2, 3, 4]
+
+
+def test_renaming_and_reshaping_keep_the_count():
+    tensor = CountedTensor.of(Tensor("x", "BYTES", (2,), raw=encode_bytes([b"a", b"bc"])))
+    for decode in (False, True):
+        if decode:
+            assert tensor.array.size == 2
+        other = tensor.renamed("y").reshaped((2, 1))
+        assert isinstance(other, CountedTensor)
+        assert (other.name, other.shape, other.elements, other.is_decoded) == ("y", (2, 1), 2, decode)
+        assert other.array.tolist() == [[b"a"], [b"bc"]]
 
 
 def test_a_dtype_without_a_protocol_name_is_refused():

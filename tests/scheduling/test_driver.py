@@ -450,6 +450,7 @@ def test_a_response_that_is_too_large_is_an_error_and_counts_as_failed(kind, mon
         assert client.error("b").message == "the response has 1001 bytes, which exceeds the limit of 1000 bytes"
         assert client.answers["b"][0].outputs == []
         assert (statistics.success.count, statistics.fail.count) == (1, 1)
+        assert (statistics.inference_count, statistics.execution_count) == (1, 2)
 
     asyncio.run(run())
 

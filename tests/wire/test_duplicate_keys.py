@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slipway.errors import SlipwayError
+from slipway.wire import duplicate_keys
 from slipway.wire.duplicate_keys import duplicate_key
 from slipway.wire.infer_request import decode_infer
 
@@ -28,6 +29,10 @@ INPUT = '{"name": "a", "shape": [1], "datatype": "INT8", "data": [1]}'
         ('{"a": "a", "b": "b:"}', None),
         ("[1, 2]", None),
         ('"a"', None),
+        pytest.param('{"a"' + " " * 200_000 + ': 1, "a": 2}', "a", id="far colon"),
+        pytest.param('{"a": 1, "a"' + " " * 65_535 + ": 2}", "a", id="colon at the end of a token"),
+        pytest.param('{"a": 1, "b": "a"' + " " * 200_000 + ', "c": 2}', None, id="far comma"),
+        pytest.param('{"a": [' + "1," * 200_000 + '1], "a": 2}', "a", id="many numbers"),
     ],
 )
 def test_only_keys_of_one_object_count(text, key):
@@ -69,6 +74,18 @@ def test_a_key_said_again_is_named(value, data):
 def test_an_infer_request_has_no_key_twice(text):
     with pytest.raises(SlipwayError, match="is given twice in one object"):
         decode_infer("m", "", text.encode(), len(text))
+
+
+@pytest.mark.parametrize("key", [b"\xff", b"\xff\\n", b"\xfe\xc3\\n"])
+def test_keys_that_are_not_utf8_are_compared_too(key):
+    assert duplicate_key(b'{"%b": 1, "a": 2}' % key) is None
+    assert duplicate_key(b'{"%b": 1, "%b": 2}' % (key, key)) is not None
+
+
+@pytest.mark.parametrize("data", [b"1" * 1_000_000, b"1," * 500_000 + b"1", b" " * 1_000_000 + b"1"])
+def test_no_single_search_crosses_a_large_tensor(data):
+    text = b'{"id": "a:b", "data": [%b]}' % data
+    assert max(len(token[0]) for token in duplicate_keys._TOKENS.finditer(text)) < 200_000
 
 
 def test_colons_in_names_and_strings_are_not_keys():

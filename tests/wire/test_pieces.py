@@ -10,12 +10,13 @@ import orjson
 import pytest
 from tritonclient.grpc import service_pb2
 
+from slipway.core import request
 from slipway.core.bytes_codec import encode_bytes
 from slipway.core.request import InferResponse
 from slipway.core.signature import ModelSignature, TensorSpec
 from slipway.core.tensor import Tensor
 from slipway.errors import SlipwayError
-from slipway.wire import duplicate_keys, json_pieces, json_strings, json_tensor, protobuf_contents
+from slipway.wire import duplicate_keys, encode, json_pieces, json_strings, json_tensor, protobuf_contents
 from slipway.wire.classification import classify
 from slipway.wire.duplicate_keys import duplicate_key
 from slipway.wire.encode import encode_infer, encode_large_infer
@@ -94,6 +95,31 @@ def test_long_texts_are_left_to_a_thread(text):
         Tensor("OUT", "BYTES", (1, 1), raw=encode_bytes([text])),
     ):
         assert encode_infer(InferResponse("m", "1", "", [tensor]), ResponseEncoding(), MODEL) is None
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_few_long_texts_are_not_encoded_before_they_are_left_to_a_thread(binary, monkeypatch):
+    monkeypatch.delattr(encode, "texts_of")
+    monkeypatch.setattr("slipway.core.tensor.encode_bytes", None)
+    response = InferResponse("m", "1", "", [Tensor.from_array("OUT", np.full((1, 10), "x" * (1 << 20), object))])
+    assert encode_infer(response, ResponseEncoding(binary=binary), MODEL) is None
+
+
+@pytest.mark.parametrize("element", ["xyz", "ü"])
+def test_many_strings_are_held_against_the_limit_of_a_response_in_the_thread(element, monkeypatch):
+    texts = np.full((1, 20_000), element, object)
+    texts[0, :16384] = ""
+    limit = 4 * 20_000 + len(element.encode()) * (20_000 - 16384)
+    large = (lambda response: encode_large_infer(response, ResponseEncoding(), MODEL), encode_large_generate)
+    for encode_large in large:
+        response = InferResponse("m", "1", "", [Tensor.from_array("OUT", texts)])
+        monkeypatch.setattr(request, "MAX_RESPONSE_BYTES", limit)
+        encode_large(response)
+        monkeypatch.setattr(request, "MAX_RESPONSE_BYTES", limit - 1)
+        response.limit()
+        assert response.error is None
+        with pytest.raises(SlipwayError, match=f"the response has {limit} bytes, which exceeds the limit"):
+            encode_large(response)
 
 
 @pytest.mark.usefixtures("small_pieces")
@@ -225,7 +251,6 @@ def test_unusual_messages_are_left_to_the_library():
 @pytest.mark.parametrize("size", [1, 2, 3, 1 << 20])
 def test_keys_given_twice_are_found_in_large_documents(members, key, size, monkeypatch):
     monkeypatch.setattr(duplicate_keys, "_PIECE", size)
-    monkeypatch.setattr(duplicate_keys, "LARGE", 8)
     assert duplicate_key(b"{" + members + b"}") == key
 
 
