@@ -14,9 +14,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from tritonclient.grpc import service_pb2
 
@@ -29,7 +29,7 @@ from slipway.core.version import requested_version
 from slipway.engine.api import Dataplane
 from slipway.errors import SlipwayError, internal
 from slipway.rpc.in_flight import InFlight
-from slipway.rpc.inference import decode_or_raise
+from slipway.rpc.inference import decode_or_raise, unsendable
 from slipway.rpc.status import GRPC_STATUS, RESOURCE_EXHAUSTED
 from slipway.wire.protobuf_request import DecodedRequest, ReadRequest, parse_request, read_request
 from slipway.wire.protobuf_response import (
@@ -207,15 +207,15 @@ class InferStream:
         if exchange.unprepared is not None:
             exchange.unprepared.append(response)
             return
-        if decoded.classes or signature.has_string_outputs:
-            if is_large_answer(response, decoded.classes):
-                exchange.unprepared = deque((response,))
-                task = asyncio.ensure_future(self._prepare(exchange, decoded, signature, exchange.unprepared))
-                self._large.add(task)
-                task.add_done_callback(self._large.discard)
-                return
-            if response.error is None:
+        if response.error is None and (decoded.classes or signature.has_string_outputs):
+            try:
+                if is_large_answer(response, decoded.classes):
+                    exchange.unprepared = deque((response,))
+                    self._in_background(self._prepare(exchange, decoded, signature, exchange.unprepared))
+                    return
                 prepare(response, decoded.classes, signature)
+            except Exception:  # noqa: BLE001  a model may return anything; the scheduler that delivers it must not fail
+                response.error = unsendable(response)
         self._answer(exchange, decoded, signature, response)
 
     async def _prepare(
@@ -227,9 +227,8 @@ class InferStream:
             try:
                 if response.error is None:
                     await run_large(prepare, response, decoded.classes, signature)
-            except Exception:  # noqa: BLE001  a model may return anything
-                _LOG.exception("the response of model '%s' cannot be sent", response.model_name)
-                response.error = internal("the response cannot be encoded")
+            except Exception:  # noqa: BLE001  as above
+                response.error = unsendable(response)
             if exchange.open:
                 self._answer(exchange, decoded, signature, response)
         exchange.unprepared = None
@@ -246,9 +245,8 @@ class InferStream:
                 self._fail(GRPC_STATUS[error.code], error.message)
                 return
             answer = encode_stream_status(request, message=error.message, final=final)
-        except Exception:  # noqa: BLE001  a model may return anything; the scheduler that delivers it must not fail
-            _LOG.exception("the response of model '%s' cannot be sent", response.model_name)
-            answer = encode_stream_status(request, message="the response cannot be encoded", final=final)
+        except Exception:  # noqa: BLE001  as above
+            answer = encode_stream_status(request, message=unsendable(response).message, final=final)
         if answer is not None:
             self._send(exchange, answer)
         if final and exchange.open:
@@ -284,6 +282,12 @@ class InferStream:
         """End the stream after the responses that are already waiting."""
         self._failure = status, message
         self.cancel()
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.ensure_future(work)
+        self._large.add(task)
+        task.add_done_callback(self._large.discard)
+        return task
 
     def _update_room(self) -> None:
         waiting = len(self._outgoing) + len(self._ordered)

@@ -72,6 +72,12 @@ def broken(_: MemoryDataplane, pending: Pending) -> None:
     answer(pending, output)
 
 
+def surrogate(_: MemoryDataplane, pending: Pending) -> None:
+    """Answer with as many strings as the input has numbers, none of which can be packed."""
+    size = pending.request.inputs["INPUT0"].array.size
+    answer(pending, Tensor.from_array("OUTPUT0", np.full(size, "\ud800", object)))
+
+
 LABELS = ("zero", "one", "two")
 VECTOR = ("INPUT0 FP32 -1", "OUTPUT0 FP32 -1")
 MODELS = (
@@ -85,6 +91,7 @@ MODELS = (
     Model(signature("nothing", *VECTOR), nothing),
     Model(signature("failing", *VECTOR), failing),
     Model(signature("broken", *VECTOR), broken),
+    Model(signature("surrogate", "INPUT0 FP32 -1", "OUTPUT0 BYTES -1"), surrogate),
     Model(signature("silent", *VECTOR), until_cancelled),
 )
 INDEX = (IndexEntry("identity", "1", "READY"), IndexEntry("broken", "1", "UNAVAILABLE", "no such file"))
