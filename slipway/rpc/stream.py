@@ -31,7 +31,7 @@ from slipway.errors import SlipwayError, internal
 from slipway.rpc.in_flight import InFlight
 from slipway.rpc.inference import decode_or_raise, unsendable
 from slipway.rpc.status import GRPC_STATUS, RESOURCE_EXHAUSTED
-from slipway.wire.protobuf_request import DecodedRequest, ReadRequest, parse_request, read_request
+from slipway.wire.protobuf_request import DecodedRequest, ReadRequest, parse_request, read_request, request_id
 from slipway.wire.protobuf_response import (
     encode_stream_refusal,
     encode_stream_response,
@@ -83,7 +83,7 @@ class InferStream:
         self._ordered: deque[_Exchange] = deque()  # not decoupled, not yet in `_outgoing`
         self._outgoing: deque[bytes] = deque()
         self._waiting_bytes = 0
-        self._large: set[asyncio.Task[None]] = set()  # responses that are being prepared
+        self._large: set[asyncio.Task[None]] = set()  # messages that are being read, responses that are being prepared
         self._input_ended = False
         self._failure: tuple[int, str] | None = None  # gRPC status and message
         self._changed = asyncio.Event()  # for the writer
@@ -99,43 +99,67 @@ class InferStream:
         except SlipwayError as error:
             self._fail(GRPC_STATUS[error.code], error.message)
             return
-        self._begin(message, raws, len(payload))
+        exchange = self._enter(message.id)
+        if len(payload) > LARGE:
+            if not self._hold(exchange, len(payload)):
+                return
+            exchange.held = len(payload)
+        self._begin(exchange, message, raws)
 
     async def receive_large(self, payload: bytes) -> None:
-        """Take a message that takes long to decode (`is_large_work`)."""
+        """Take a message that takes long to decode (`is_large_work`); return once its request has begun."""
         if self._input_ended:
             return
-        size = len(payload)
+        exchange = self._enter(request_id(payload))
+        if self._hold(exchange, len(payload)):
+            # The thread reads on when the client gives up, and holds the message until then.
+            await asyncio.shield(self._in_background(self._read(exchange, payload)))
+
+    async def _read(self, exchange: _Exchange, payload: bytes) -> None:
+        try:
+            read = await run_large(read_request, payload)
+        except SlipwayError as error:
+            if exchange.open:
+                self._fail(GRPC_STATUS[error.code], error.message)
+        except Exception:  # noqa: BLE001  as in `_begin`
+            _LOG.exception("ModelStreamInfer failed")
+            self._refuse(exchange, internal("internal error"))
+        else:
+            exchange.id = read.id
+            if exchange.open:
+                exchange.held = len(payload)
+                self._begin(exchange, read, ())
+                return
+        self._in_flight.release(len(payload))
+
+    def _enter(self, request_id: str) -> _Exchange:
+        exchange = _Exchange(request_id)
+        self._open[exchange] = None
+        self._ordered.append(exchange)
         self._in_flight.count += 1
+        return exchange
+
+    def _hold(self, exchange: _Exchange, size: int) -> bool:
+        """Take a large message from the budget and return True; otherwise refuse the request and return False."""
         try:
             self._in_flight.hold(size)
-            try:
-                read = await run_large(read_request, payload)
-            finally:
-                self._in_flight.release(size)
         except SlipwayError as error:
-            self._fail(GRPC_STATUS[error.code], error.message)
-            return
-        finally:
-            self._in_flight.leave()
-        if not self._input_ended:
-            self._begin(read, (), size)
+            self._refuse(exchange, error)
+            return False
+        return True
 
-    def _begin(self, message: service_pb2.ModelInferRequest | ReadRequest, raws: Sequence[Raw], size: int) -> None:
-        exchange = _Exchange(message.id)
-        self._open[exchange] = None
-        self._in_flight.count += 1
+    def _begin(
+        self, exchange: _Exchange, message: service_pb2.ModelInferRequest | ReadRequest, raws: Sequence[Raw]
+    ) -> None:
         try:
-            if size > LARGE:
-                self._in_flight.hold(size)
-                exchange.held = size
             self._submit(exchange, message, raws)
         except SlipwayError as error:
             self._refuse(exchange, error)
         except Exception:  # noqa: BLE001  every request gets a response, even after a bug
             _LOG.exception("ModelStreamInfer failed")
             self._refuse(exchange, internal("internal error"))
-        self._update_room()
+        if exchange.open:  # otherwise its response did
+            self._update_room()
 
     def end_input(self) -> None:
         """End the input, from the client's side or the server's; open requests are still answered."""
@@ -175,7 +199,6 @@ class InferStream:
     def _submit(
         self, exchange: _Exchange, message: service_pb2.ModelInferRequest | ReadRequest, raws: Sequence[Raw]
     ) -> None:
-        self._ordered.append(exchange)
         self._in_flight.refuse_if_stopping()
         name, version = message.model_name, requested_version(message.model_version)
         signature = self._dataplane.signature(name, version)
