@@ -6,7 +6,8 @@ sent as they come. An error is sent as a response, unless the client requested a
 
 A slow client cannot fill the server's memory. While more than `PAUSE_BYTES` or `PAUSE_ANSWERS` wait to be written, no
 further requests are read and HTTP/2 flow control stops the client. If decoupled models keep producing responses, the
-stream ends with RESOURCE_EXHAUSTED when more than `LIMIT_BYTES` wait.
+stream ends with RESOURCE_EXHAUSTED when more than `LIMIT_BYTES` wait. Large responses that wait for a thread, which
+prepares them, count too.
 """
 
 from __future__ import annotations
@@ -48,6 +49,9 @@ _ANSWER_OVERHEAD: Final = 128  # bytes object and queue entry, so that many tiny
 _LOG: Final = logging.getLogger("slipway.rpc")
 
 
+_Unprepared = deque[tuple[InferResponse, int]]  # responses that wait for a thread, with the bytes that they count
+
+
 class StreamFailedError(Exception):
     """The stream has to end with this gRPC status."""
 
@@ -69,7 +73,7 @@ class _Exchange:
         self.open = True
         self.held = 0  # bytes of the budget for all connections
         # A large response that is being prepared, and those after it; None most of the time.
-        self.unprepared: deque[InferResponse] | None = None
+        self.unprepared: _Unprepared | None = None
 
 
 class InferStream:
@@ -82,7 +86,7 @@ class InferStream:
         self._open: dict[_Exchange, Pending | None] = {}
         self._ordered: deque[_Exchange] = deque()  # not decoupled, not yet in `_outgoing`
         self._outgoing: deque[bytes] = deque()
-        self._waiting_bytes = 0
+        self._waiting_bytes = 0  # in `_outgoing`, in `_ordered` and unprepared
         self._large: set[asyncio.Task[None]] = set()  # messages that are being read, responses that are being prepared
         self._input_ended = False
         self._failure: tuple[int, str] | None = None  # gRPC status and message
@@ -228,12 +232,13 @@ class InferStream:
         if not exchange.open:
             return
         if exchange.unprepared is not None:
-            exchange.unprepared.append(response)
+            self._queue(exchange, exchange.unprepared, response)
             return
         if response.error is None and (decoded.classes or signature.has_string_outputs):
             try:
                 if is_large_answer(response, decoded.classes):
-                    exchange.unprepared = deque((response,))
+                    exchange.unprepared = deque()
+                    self._queue(exchange, exchange.unprepared, response)
                     self._in_background(self._prepare(exchange, decoded, signature, exchange.unprepared))
                     return
                 prepare(response, decoded.classes, signature)
@@ -241,17 +246,28 @@ class InferStream:
                 response.error = unsendable(response)
         self._answer(exchange, decoded, signature, response)
 
+    def _queue(self, exchange: _Exchange, waiting: _Unprepared, response: InferResponse) -> None:
+        """Append a response to those that wait for a thread, and count it like those that wait to be written."""
+        size = _ANSWER_OVERHEAD + sum(tensor.byte_size for tensor in response.outputs)
+        waiting.append((response, size))
+        self._waiting_bytes += size
+        if exchange.decoupled and self._waiting_bytes > LIMIT_BYTES and len(waiting) > 1:
+            waiting.clear()
+            self._fail_full()
+        self._update_room()
+
     async def _prepare(
-        self, exchange: _Exchange, decoded: DecodedRequest, signature: ModelSignature, waiting: deque[InferResponse]
+        self, exchange: _Exchange, decoded: DecodedRequest, signature: ModelSignature, waiting: _Unprepared
     ) -> None:
         """Prepare a large response and those that come meanwhile in a thread, and send them in order."""
         while waiting and exchange.open:
-            response = waiting.popleft()
+            response, size = waiting.popleft()
             try:
                 if response.error is None:
                     await run_large(prepare, response, decoded.classes, signature)
             except Exception:  # noqa: BLE001  as above
                 response.error = unsendable(response)
+            self._waiting_bytes -= size
             if exchange.open:
                 self._answer(exchange, decoded, signature, response)
         exchange.unprepared = None
@@ -291,8 +307,7 @@ class InferStream:
         if exchange.decoupled:
             self._outgoing.append(answer)
             if self._waiting_bytes > LIMIT_BYTES and len(self._outgoing) > 1:
-                self._outgoing.clear()
-                self._fail(RESOURCE_EXHAUSTED, "the client reads its responses too slowly: too many are waiting")
+                self._fail_full()
         else:
             exchange.answer = answer
             while self._ordered and (ready := self._ordered[0].answer) is not None:
@@ -305,6 +320,11 @@ class InferStream:
         """End the stream after the responses that are already waiting."""
         self._failure = status, message
         self.cancel()
+
+    def _fail_full(self) -> None:
+        """End the stream at once, because more responses wait than memory allows."""
+        self._outgoing.clear()
+        self._fail(RESOURCE_EXHAUSTED, "the client reads its responses too slowly: too many are waiting")
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.ensure_future(work)

@@ -1,4 +1,5 @@
-"""The budget of all connections as a stream uses it: a message that does not fit is one error response."""
+"""What a stream may hold: a message beyond the budget of all connections is one error response, and responses that wait
+for a thread are limited like those that wait for the client."""
 
 from __future__ import annotations
 
@@ -6,15 +7,18 @@ import asyncio
 import struct
 from threading import Event
 
+import numpy as np
 import pytest
 from tritonclient.grpc import service_pb2
 
 from slipway.core.budget import Budget
+from slipway.core.tensor import Tensor
 from slipway.errors import Code
 from slipway.rpc import stream as stream_module
 from slipway.rpc.in_flight import InFlight
-from slipway.rpc.status import GRPC_STATUS
+from slipway.rpc.status import GRPC_STATUS, RESOURCE_EXHAUSTED
 from slipway.rpc.stream import InferStream, StreamFailedError
+from tests.kits.memory_dataplane import Model, answer, signature, until_cancelled
 from tests.rpc.models import dataplane
 
 COUNT = 100_000
@@ -134,3 +138,65 @@ def test_a_message_that_cannot_be_parsed_leaves_the_budget():
         return caught.value.status, budget.held, in_flight.count
 
     assert asyncio.run(run()) == (GRPC_STATUS[Code.INTERNAL], 0, 0)
+
+
+def text_flood(plane, pending):
+    """Send the same many strings, 1.6 MB at a time, until the request is cancelled."""
+    until_cancelled(plane, pending)
+    _send_texts(plane, pending, np.full(COUNT, b"0123456789abcdef", object))
+
+
+def _send_texts(plane, pending, texts):
+    if not pending.cancelled:
+        plane.produced += 1
+        answer(pending, Tensor.from_array("W", texts), final=plane.produced == 200)
+        pending.loop.call_soon(_send_texts, plane, pending, texts)
+
+
+@pytest.fixture
+def slow_preparation(monkeypatch):
+    """Return an event for which the threads wait before they prepare a response."""
+    go_on, inner = Event(), stream_module.prepare
+
+    def prepare(*given):
+        go_on.wait(20)
+        return inner(*given)
+
+    monkeypatch.setattr(stream_module, "prepare", prepare)
+    return go_on
+
+
+def test_responses_that_wait_for_a_thread_are_limited(monkeypatch, slow_preparation):
+    monkeypatch.setattr(stream_module, "LIMIT_BYTES", 16 * 2**20)
+
+    async def run():
+        plane, in_flight = dataplane(), InFlight(Budget(1 << 30))
+        plane.models["words"] = Model(signature("words", "N INT32 1", "W BYTES -1", decoupled=True), text_flood)
+        plane.statistics["words"] = plane.statistics["count"]
+        stream = InferStream(plane, in_flight, errors_end_stream=False)
+        stream.receive(message("f", "words", "N", "INT32", 1, bytes(4)))
+        with pytest.raises(StreamFailedError) as caught:
+            await asyncio.wait_for(stream.next_answer(), 20)
+        slow_preparation.set()
+        await asyncio.wait(stream._large, timeout=20)
+        return caught.value.status, plane.produced, in_flight.count
+
+    status, produced, open_requests = asyncio.run(run())
+    assert (status, open_requests) == (RESOURCE_EXHAUSTED, 0)
+    assert produced < 16
+
+
+def test_no_more_is_read_while_much_waits_for_a_thread(monkeypatch, slow_preparation):
+    monkeypatch.setattr(stream_module, "PAUSE_BYTES", 2**16)
+
+    async def run():
+        stream = InferStream(dataplane(), InFlight(Budget(1 << 30)), errors_end_stream=False)
+        stream.receive(message("a", "surrogate", "INPUT0", "FP32", COUNT, bytes(4 * COUNT)))
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(stream.room(), 0.1)
+        slow_preparation.set()
+        await asyncio.wait_for(stream.next_answer(), 20)
+        await asyncio.wait_for(stream.room(), 20)
+        return stream._waiting_bytes
+
+    assert asyncio.run(run()) == 0
