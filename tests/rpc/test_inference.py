@@ -114,6 +114,7 @@ def test_classification_of_strings_is_refused(client):
             ),
         ),
         ("failing", "", "INVALID_ARGUMENT", "boom"),
+        ("halves", "", "INVALID_ARGUMENT", "b?m"),
         ("broken", "", "INTERNAL", "the response cannot be encoded"),
         ("nothing", "", "INTERNAL", "received an unexpected null response"),
         (

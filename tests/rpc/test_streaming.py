@@ -102,6 +102,12 @@ def test_strings_that_cannot_be_packed_are_an_error_of_their_request(stub, serve
     assert server.listener._budget.held == 0
 
 
+def test_an_error_whose_text_utf_8_cannot_carry_is_sent_all_the_same(stub):
+    failed, after = ask(stub, infer_request("halves", np.ones(2, np.float32), "h"), identity("i"))
+    assert (failed.error_message, failed.infer_response.id) == ("b?m", "h")
+    assert after.error_message == ""
+
+
 def test_a_decoupled_error_ends_its_request(stub):
     (answer,) = ask(stub, count(-1, "d"))
     assert (answer.error_message, answer.infer_response.id, is_final(answer)) == ("bad n", "d", True)
