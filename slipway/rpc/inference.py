@@ -134,11 +134,14 @@ class UnaryInference(Generic[Call]):
     def _deliver_prepared(
         self, call: Call, classes: Mapping[str, int], signature: ModelSignature, response: InferResponse
     ) -> None:
-        if response.error is None and is_large_answer(response, classes):
-            self._in_background(self._deliver_large(call, classes, signature, response))
-            return
         if response.error is None:
-            prepare(response, classes, signature)
+            try:
+                if is_large_answer(response, classes):
+                    self._in_background(self._deliver_large(call, classes, signature, response))
+                    return
+                prepare(response, classes, signature)
+            except Exception:  # noqa: BLE001  a model may return anything
+                response.error = unsendable(response)
         self._deliver(call, response)
 
     async def _deliver_large(
@@ -146,9 +149,8 @@ class UnaryInference(Generic[Call]):
     ) -> None:
         try:
             await run_large(prepare, response, classes, signature)
-        except Exception:  # noqa: BLE001  a model may return anything
-            _LOG.exception("the response of model '%s' cannot be sent", response.model_name)
-            response.error = internal("the response cannot be encoded")
+        except Exception:  # noqa: BLE001  as above
+            response.error = unsendable(response)
         self._deliver(call, response)
 
     def _deliver(self, call: Call, response: InferResponse) -> None:
@@ -160,8 +162,7 @@ class UnaryInference(Generic[Call]):
         except SlipwayError as error:
             self._answer(call, b"", error)
         except Exception:  # noqa: BLE001  a model may return anything; the scheduler that delivers it must not fail
-            _LOG.exception("the response of model '%s' cannot be sent", response.model_name)
-            self._answer(call, b"", internal("the response cannot be encoded"))
+            self._answer(call, b"", unsendable(response))
         else:
             self._answer(call, payload, None)
 
@@ -184,6 +185,13 @@ def decode_or_raise(message: service_pb2.ModelInferRequest | ReadRequest, raws: 
     if isinstance(message.decoded, SlipwayError):
         raise message.decoded
     return message.decoded
+
+
+def unsendable(response: InferResponse) -> SlipwayError:
+    """Log the exception that is being handled, which preparing or encoding a response raised; return the error that
+    the client gets instead."""
+    _LOG.exception("the response of model '%s' cannot be sent", response.model_name)
+    return internal("the response cannot be encoded")
 
 
 def _encode(response: InferResponse) -> bytes:

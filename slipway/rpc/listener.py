@@ -70,7 +70,7 @@ class GrpcListener:
         """Bind and serve; return the port. Raise `SlipwayError` if that fails."""
         name, reason = choose_engine(self._options)
         self._in_flight = InFlight(self._budget)
-        service = Service(self._dataplane)
+        service = Service(self._dataplane, self._in_flight)
         if name == "native":
             from slipway.rpc.native_engine import NativeEngine
 

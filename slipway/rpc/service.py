@@ -1,7 +1,8 @@
 """Every unary RPC except ModelInfer, as one table: path -> message class and handler.
 
 A handler takes a decoded message and returns one, or raises `SlipwayError`. RPCs that the server does not support have
-a row too, with the error text. Does not know the engines.
+a row too, with the error text. A message is parsed on the event loop and therefore small; only the files of a model to
+load may be large, and count in the budget of all connections. Does not know the engines.
 """
 
 from __future__ import annotations
@@ -13,15 +14,19 @@ from google.protobuf.message import DecodeError, Message
 from grpc_health.v1 import health_pb2
 from tritonclient.grpc import service_pb2 as pb
 
+from slipway.core.large_work import LARGE
 from slipway.core.version import requested_version
 from slipway.engine.api import Dataplane, TensorMetadata
-from slipway.errors import SlipwayError, internal, unsupported
+from slipway.errors import SlipwayError, internal, invalid, unsupported
+from slipway.rpc.in_flight import InFlight
 from slipway.wire import protobuf
 from slipway.wire.infer_request import SHARED_MEMORY_DISABLED
+from slipway.wire.protobuf_load import refuse_large_load
 
 INFERENCE_SERVICE: Final = "inference.GRPCInferenceService"
 MODEL_INFER: Final = f"/{INFERENCE_SERVICE}/ModelInfer"
 MODEL_STREAM_INFER: Final = f"/{INFERENCE_SERVICE}/ModelStreamInfer"
+MODEL_LOAD: Final = f"/{INFERENCE_SERVICE}/RepositoryModelLoad"
 HEALTH_CHECK: Final = "/grpc.health.v1.Health/Check"
 
 Handler = Callable[[Any], Awaitable[Message]]
@@ -41,8 +46,9 @@ _UNSUPPORTED: Final = {
 class Service:
     """The less frequent RPCs of one dataplane."""
 
-    def __init__(self, dataplane: Dataplane) -> None:
+    def __init__(self, dataplane: Dataplane, in_flight: InFlight) -> None:
         self._dataplane = dataplane
+        self._in_flight = in_flight
         handlers: dict[str, tuple[type[Message], Handler]] = {
             "ServerLive": (pb.ServerLiveRequest, self._server_live),
             "ServerReady": (pb.ServerReadyRequest, self._server_ready),
@@ -61,6 +67,18 @@ class Service:
 
     async def call(self, path: str, payload: bytes) -> bytes:
         """Return the encoded response of the RPC `path`; raise `SlipwayError` if the RPC fails."""
+        if len(payload) <= LARGE:
+            return await self._handle(path, payload)
+        if path != MODEL_LOAD:
+            raise invalid(f"a message of this RPC may have at most {LARGE} bytes")
+        self._in_flight.hold(len(payload))
+        try:
+            refuse_large_load(payload)
+            return await self._handle(path, payload)
+        finally:
+            self._in_flight.release(len(payload))
+
+    async def _handle(self, path: str, payload: bytes) -> bytes:
         message_class, handler = self.methods[path]
         try:
             message = message_class.FromString(payload)

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Final
 
 from slipway.errors import Code
+from slipway.wire.protobuf_response import sendable
 
 # Numbers from https://grpc.github.io/grpc/core/md_doc_statuscodes.html; both engines use them.
 RESOURCE_EXHAUSTED: Final = 8
@@ -29,6 +30,7 @@ _CUT: Final = "..."
 
 def status_text(message: str) -> str:
     """Return `message` as the text of a status, cut where its percent-encoded form would exceed `STATUS_BYTES`."""
+    message = sendable(message)
     if len(message) * _LONGEST_CHARACTER <= STATUS_BYTES:
         return message
     if len(message) <= STATUS_BYTES and _encoded_size(message) <= STATUS_BYTES:
@@ -43,5 +45,5 @@ def status_text(message: str) -> str:
 
 def _encoded_size(text: str) -> int:
     """Return the size of the percent-encoded form, in which only printable ASCII without `%` stays as it is."""
-    encoded = text.encode("utf-8", "replace")
+    encoded = text.encode()
     return sum(1 if 0x20 <= byte <= 0x7E and byte != 0x25 else 3 for byte in encoded)

@@ -6,7 +6,8 @@ sent as they come. An error is sent as a response, unless the client requested a
 
 A slow client cannot fill the server's memory. While more than `PAUSE_BYTES` or `PAUSE_ANSWERS` wait to be written, no
 further requests are read and HTTP/2 flow control stops the client. If decoupled models keep producing responses, the
-stream ends with RESOURCE_EXHAUSTED when more than `LIMIT_BYTES` wait.
+stream ends with RESOURCE_EXHAUSTED when more than `LIMIT_BYTES` wait. Large responses that wait for a thread, which
+prepares them, count too.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from tritonclient.grpc import service_pb2
 
@@ -29,9 +30,9 @@ from slipway.core.version import requested_version
 from slipway.engine.api import Dataplane
 from slipway.errors import SlipwayError, internal
 from slipway.rpc.in_flight import InFlight
-from slipway.rpc.inference import decode_or_raise
+from slipway.rpc.inference import decode_or_raise, unsendable
 from slipway.rpc.status import GRPC_STATUS, RESOURCE_EXHAUSTED
-from slipway.wire.protobuf_request import DecodedRequest, ReadRequest, parse_request, read_request
+from slipway.wire.protobuf_request import DecodedRequest, ReadRequest, parse_request, read_request, request_id
 from slipway.wire.protobuf_response import (
     encode_stream_refusal,
     encode_stream_response,
@@ -46,6 +47,9 @@ LIMIT_BYTES: Final = 256 * 2**20
 _ANSWER_OVERHEAD: Final = 128  # bytes object and queue entry, so that many tiny responses count too
 
 _LOG: Final = logging.getLogger("slipway.rpc")
+
+
+_Unprepared = deque[tuple[InferResponse, int]]  # responses that wait for a thread, with the bytes that they count
 
 
 class StreamFailedError(Exception):
@@ -69,7 +73,7 @@ class _Exchange:
         self.open = True
         self.held = 0  # bytes of the budget for all connections
         # A large response that is being prepared, and those after it; None most of the time.
-        self.unprepared: deque[InferResponse] | None = None
+        self.unprepared: _Unprepared | None = None
 
 
 class InferStream:
@@ -82,8 +86,8 @@ class InferStream:
         self._open: dict[_Exchange, Pending | None] = {}
         self._ordered: deque[_Exchange] = deque()  # not decoupled, not yet in `_outgoing`
         self._outgoing: deque[bytes] = deque()
-        self._waiting_bytes = 0
-        self._large: set[asyncio.Task[None]] = set()  # responses that are being prepared
+        self._waiting_bytes = 0  # in `_outgoing`, in `_ordered` and unprepared
+        self._large: set[asyncio.Task[None]] = set()  # messages that are being read, responses that are being prepared
         self._input_ended = False
         self._failure: tuple[int, str] | None = None  # gRPC status and message
         self._changed = asyncio.Event()  # for the writer
@@ -99,43 +103,67 @@ class InferStream:
         except SlipwayError as error:
             self._fail(GRPC_STATUS[error.code], error.message)
             return
-        self._begin(message, raws, len(payload))
+        exchange = self._enter(message.id)
+        if len(payload) > LARGE:
+            if not self._hold(exchange, len(payload)):
+                return
+            exchange.held = len(payload)
+        self._begin(exchange, message, raws)
 
     async def receive_large(self, payload: bytes) -> None:
-        """Take a message that takes long to decode (`is_large_work`)."""
+        """Take a message that takes long to decode (`is_large_work`); return once its request has begun."""
         if self._input_ended:
             return
-        size = len(payload)
+        exchange = self._enter(request_id(payload))
+        if self._hold(exchange, len(payload)):
+            # The thread reads on when the client gives up, and holds the message until then.
+            await asyncio.shield(self._in_background(self._read(exchange, payload)))
+
+    async def _read(self, exchange: _Exchange, payload: bytes) -> None:
+        try:
+            read = await run_large(read_request, payload)
+        except SlipwayError as error:
+            if exchange.open:
+                self._fail(GRPC_STATUS[error.code], error.message)
+        except Exception:  # noqa: BLE001  as in `_begin`
+            _LOG.exception("ModelStreamInfer failed")
+            self._refuse(exchange, internal("internal error"))
+        else:
+            exchange.id = read.id
+            if exchange.open:
+                exchange.held = len(payload)
+                self._begin(exchange, read, ())
+                return
+        self._in_flight.release(len(payload))
+
+    def _enter(self, request_id: str) -> _Exchange:
+        exchange = _Exchange(request_id)
+        self._open[exchange] = None
+        self._ordered.append(exchange)
         self._in_flight.count += 1
+        return exchange
+
+    def _hold(self, exchange: _Exchange, size: int) -> bool:
+        """Take a large message from the budget and return True; otherwise refuse the request and return False."""
         try:
             self._in_flight.hold(size)
-            try:
-                read = await run_large(read_request, payload)
-            finally:
-                self._in_flight.release(size)
         except SlipwayError as error:
-            self._fail(GRPC_STATUS[error.code], error.message)
-            return
-        finally:
-            self._in_flight.leave()
-        if not self._input_ended:
-            self._begin(read, (), size)
+            self._refuse(exchange, error)
+            return False
+        return True
 
-    def _begin(self, message: service_pb2.ModelInferRequest | ReadRequest, raws: Sequence[Raw], size: int) -> None:
-        exchange = _Exchange(message.id)
-        self._open[exchange] = None
-        self._in_flight.count += 1
+    def _begin(
+        self, exchange: _Exchange, message: service_pb2.ModelInferRequest | ReadRequest, raws: Sequence[Raw]
+    ) -> None:
         try:
-            if size > LARGE:
-                self._in_flight.hold(size)
-                exchange.held = size
             self._submit(exchange, message, raws)
         except SlipwayError as error:
             self._refuse(exchange, error)
         except Exception:  # noqa: BLE001  every request gets a response, even after a bug
             _LOG.exception("ModelStreamInfer failed")
             self._refuse(exchange, internal("internal error"))
-        self._update_room()
+        if exchange.open:  # otherwise its response did
+            self._update_room()
 
     def end_input(self) -> None:
         """End the input, from the client's side or the server's; open requests are still answered."""
@@ -175,7 +203,6 @@ class InferStream:
     def _submit(
         self, exchange: _Exchange, message: service_pb2.ModelInferRequest | ReadRequest, raws: Sequence[Raw]
     ) -> None:
-        self._ordered.append(exchange)
         self._in_flight.refuse_if_stopping()
         name, version = message.model_name, requested_version(message.model_version)
         signature = self._dataplane.signature(name, version)
@@ -205,31 +232,42 @@ class InferStream:
         if not exchange.open:
             return
         if exchange.unprepared is not None:
-            exchange.unprepared.append(response)
+            self._queue(exchange, exchange.unprepared, response)
             return
-        if decoded.classes or signature.has_string_outputs:
-            if is_large_answer(response, decoded.classes):
-                exchange.unprepared = deque((response,))
-                task = asyncio.ensure_future(self._prepare(exchange, decoded, signature, exchange.unprepared))
-                self._large.add(task)
-                task.add_done_callback(self._large.discard)
-                return
-            if response.error is None:
+        if response.error is None and (decoded.classes or signature.has_string_outputs):
+            try:
+                if is_large_answer(response, decoded.classes):
+                    exchange.unprepared = deque()
+                    self._queue(exchange, exchange.unprepared, response)
+                    self._in_background(self._prepare(exchange, decoded, signature, exchange.unprepared))
+                    return
                 prepare(response, decoded.classes, signature)
+            except Exception:  # noqa: BLE001  a model may return anything; the scheduler that delivers it must not fail
+                response.error = unsendable(response)
         self._answer(exchange, decoded, signature, response)
 
+    def _queue(self, exchange: _Exchange, waiting: _Unprepared, response: InferResponse) -> None:
+        """Append a response to those that wait for a thread, and count it like those that wait to be written."""
+        size = _ANSWER_OVERHEAD + sum(tensor.byte_size for tensor in response.outputs)
+        waiting.append((response, size))
+        self._waiting_bytes += size
+        if exchange.decoupled and self._waiting_bytes > LIMIT_BYTES and len(waiting) > 1:
+            waiting.clear()
+            self._fail_full()
+        self._update_room()
+
     async def _prepare(
-        self, exchange: _Exchange, decoded: DecodedRequest, signature: ModelSignature, waiting: deque[InferResponse]
+        self, exchange: _Exchange, decoded: DecodedRequest, signature: ModelSignature, waiting: _Unprepared
     ) -> None:
         """Prepare a large response and those that come meanwhile in a thread, and send them in order."""
         while waiting and exchange.open:
-            response = waiting.popleft()
+            response, size = waiting.popleft()
             try:
                 if response.error is None:
                     await run_large(prepare, response, decoded.classes, signature)
-            except Exception:  # noqa: BLE001  a model may return anything
-                _LOG.exception("the response of model '%s' cannot be sent", response.model_name)
-                response.error = internal("the response cannot be encoded")
+            except Exception:  # noqa: BLE001  as above
+                response.error = unsendable(response)
+            self._waiting_bytes -= size
             if exchange.open:
                 self._answer(exchange, decoded, signature, response)
         exchange.unprepared = None
@@ -246,9 +284,8 @@ class InferStream:
                 self._fail(GRPC_STATUS[error.code], error.message)
                 return
             answer = encode_stream_status(request, message=error.message, final=final)
-        except Exception:  # noqa: BLE001  a model may return anything; the scheduler that delivers it must not fail
-            _LOG.exception("the response of model '%s' cannot be sent", response.model_name)
-            answer = encode_stream_status(request, message="the response cannot be encoded", final=final)
+        except Exception:  # noqa: BLE001  as above
+            answer = encode_stream_status(request, message=unsendable(response).message, final=final)
         if answer is not None:
             self._send(exchange, answer)
         if final and exchange.open:
@@ -270,8 +307,7 @@ class InferStream:
         if exchange.decoupled:
             self._outgoing.append(answer)
             if self._waiting_bytes > LIMIT_BYTES and len(self._outgoing) > 1:
-                self._outgoing.clear()
-                self._fail(RESOURCE_EXHAUSTED, "the client reads its responses too slowly: too many are waiting")
+                self._fail_full()
         else:
             exchange.answer = answer
             while self._ordered and (ready := self._ordered[0].answer) is not None:
@@ -284,6 +320,17 @@ class InferStream:
         """End the stream after the responses that are already waiting."""
         self._failure = status, message
         self.cancel()
+
+    def _fail_full(self) -> None:
+        """End the stream at once, because more responses wait than memory allows."""
+        self._outgoing.clear()
+        self._fail(RESOURCE_EXHAUSTED, "the client reads its responses too slowly: too many are waiting")
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.ensure_future(work)
+        self._large.add(task)
+        task.add_done_callback(self._large.discard)
+        return task
 
     def _update_room(self) -> None:
         waiting = len(self._outgoing) + len(self._ordered)

@@ -18,7 +18,10 @@ from tritonclient.grpc import service_pb2
 
 from slipway.core.tensor import Raw
 from slipway.datatypes import BY_NAME
+from slipway.errors import invalid
 from slipway.wire.protobuf_split import fields, varint
+
+MAX_PARSED_BYTES: Final = 2 << 20  # by the protobuf library, whose objects take up to 140 times the message
 
 _INPUTS: Final = (5 << 3) | 2  # of ModelInferRequest
 _RAW: Final = (7 << 3) | 2
@@ -38,23 +41,34 @@ _LENGTH: Final = struct.Struct("<I").pack
 
 
 def split_typed_contents(payload: bytes) -> tuple[service_pb2.ModelInferRequest, list[Raw]] | None:
-    """Return the message without contents, and these in wire form; None if the library has to parse it."""
+    """Return the message without contents, and these in wire form; None if the library has to parse it.
+
+    Raise `SlipwayError` (INVALID_ARG) if what the library has to parse beside the contents is too large.
+    """
     view = memoryview(payload)
     kept: list[memoryview] = []
-    given: list[memoryview] = []
-    message = service_pb2.ModelInferRequest()
+    inputs: list[tuple[bytes, memoryview]] = []
+    size = 0
     try:
         for tag, start, value, stop in fields(payload, 0, len(payload)):
             if tag == _RAW:
                 return None
-            if tag != _INPUTS:
+            if tag == _INPUTS:
+                inputs.append(_split_input(payload, view, value, stop))
+                size += len(inputs[-1][0])
+            else:
                 kept.append(view[start:stop])
-                continue
-            outside, contents = _split_input(payload, view, value, stop)
+                size += stop - start
+        if size > MAX_PARSED_BYTES:
+            raise invalid(
+                f"the names, shapes, parameters and outputs of a request exceed {MAX_PARSED_BYTES} bytes; only tensor "
+                "data may be larger"
+            )
+        message = service_pb2.ModelInferRequest()
+        for outside, _ in inputs:
             message.inputs.append(service_pb2.ModelInferRequest.InferInputTensor.FromString(outside))
-            given.append(contents)
         message.MergeFromString(b"".join(kept))
-        return message, [_wire_form(*each) for each in zip(message.inputs, given, strict=True)]
+        return message, [_wire_form(*each) for each in zip(message.inputs, (c for _, c in inputs), strict=True)]
     except (DecodeError, ValueError, IndexError, KeyError):
         return None
 

@@ -74,7 +74,7 @@ def encode_stream_response(response: InferResponse) -> bytes:
 def encode_stream_refusal(message: str, request_id: str) -> bytes:
     """Return the stream's response to a request that was refused at once."""
     refused = service_pb2.ModelInferResponse(id=request_id)
-    return _serialized(service_pb2.ModelStreamInferResponse(error_message=message, infer_response=refused))
+    return _serialized(service_pb2.ModelStreamInferResponse(error_message=sendable(message), infer_response=refused))
 
 
 def encode_stream_status(request: InferRequest, *, message: str = "", final: bool = True) -> bytes:
@@ -83,7 +83,12 @@ def encode_stream_status(request: InferRequest, *, message: str = "", final: boo
         model_name=request.model_name, model_version=request.model_version, id=request.id
     )
     answer.parameters[FINAL_RESPONSE].bool_param = final
-    return _serialized(service_pb2.ModelStreamInferResponse(error_message=message, infer_response=answer))
+    return _serialized(service_pb2.ModelStreamInferResponse(error_message=sendable(message), infer_response=answer))
+
+
+def sendable(text: str) -> str:
+    """Return a text from a model as UTF-8 can carry it: half characters (lone surrogates) become question marks."""
+    return text if text.isascii() else text.encode(errors="replace").decode()
 
 
 def _parts(response: InferResponse, parameters: Mapping[str, Parameter]) -> list[Raw]:

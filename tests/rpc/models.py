@@ -65,11 +65,22 @@ def failing(_: MemoryDataplane, pending: Pending) -> None:
     answer(pending, error=invalid("boom"))
 
 
+def failing_in_halves(_: MemoryDataplane, pending: Pending) -> None:
+    """Answer with an error whose text has half a character."""
+    answer(pending, error=invalid("b\ud800m"))
+
+
 def broken(_: MemoryDataplane, pending: Pending) -> None:
     """Answer with outputs that cannot be encoded."""
     output = Tensor("OUTPUT0", "FP32", (2,), array=np.array([1 + 2j]))
     output._raw = "not bytes"
     answer(pending, output)
+
+
+def surrogate(_: MemoryDataplane, pending: Pending) -> None:
+    """Answer with as many strings as the input has numbers, none of which can be packed."""
+    size = pending.request.inputs["INPUT0"].array.size
+    answer(pending, Tensor.from_array("OUTPUT0", np.full(size, "\ud800", object)))
 
 
 LABELS = ("zero", "one", "two")
@@ -84,7 +95,9 @@ MODELS = (
     Model(signature("early", *VECTOR), early),
     Model(signature("nothing", *VECTOR), nothing),
     Model(signature("failing", *VECTOR), failing),
+    Model(signature("halves", *VECTOR), failing_in_halves),
     Model(signature("broken", *VECTOR), broken),
+    Model(signature("surrogate", "INPUT0 FP32 -1", "OUTPUT0 BYTES -1"), surrogate),
     Model(signature("silent", *VECTOR), until_cancelled),
 )
 INDEX = (IndexEntry("identity", "1", "READY"), IndexEntry("broken", "1", "UNAVAILABLE", "no such file"))

@@ -114,6 +114,7 @@ def test_classification_of_strings_is_refused(client):
             ),
         ),
         ("failing", "", "INVALID_ARGUMENT", "boom"),
+        ("halves", "", "INVALID_ARGUMENT", "b?m"),
         ("broken", "", "INTERNAL", "the response cannot be encoded"),
         ("nothing", "", "INTERNAL", "received an unexpected null response"),
         (
@@ -128,6 +129,15 @@ def test_a_refusal_has_tritons_code_and_words(client, model, version, code, mess
     array = np.ones((1, 2), np.float32) if model == "identity" else np.ones(2, np.float32)
     given = [tensor(array)]
     assert refused(lambda: client.infer(model, given, model_version=version)) == (code, message)
+
+
+@pytest.mark.parametrize("count", [1, 100_000])
+def test_strings_that_cannot_be_packed_are_an_error(server, client, count):
+    given = [tensor(np.ones(count, np.float32))]
+    found = refused(lambda: client.infer("surrogate", given, client_timeout=20))
+    assert found == ("INTERNAL", "the response cannot be encoded")
+    server.wait_until(lambda: server.listener.open_requests == 0)
+    assert server.listener._budget.held == 0
 
 
 def test_a_request_that_cannot_be_decoded_is_counted_for_its_model(server, client):

@@ -91,6 +91,34 @@ def test_load_and_unload_pass_configuration_and_files(client, server):
     assert server.plane.unloaded == [("identity", True)]
 
 
+def test_large_files_pass_and_leave_the_budget(client, server):
+    files = {f"file:1/part{number}": bytes(2**20) for number in range(20)}
+    client.load_model("identity", config="{}", files=files)
+    ((_, _, loaded),) = server.plane.loaded
+    assert {name: len(content) for name, content in loaded.items()} == {
+        f"1/part{number}": 2**20 for number in range(20)
+    }
+    server.wait_until(lambda: server.listener._budget.held == 0)
+
+
+def test_files_beyond_the_budget_are_refused(client, server):
+    server.listener._budget.limit = 2**20
+    files = {"file:1/weights": bytes(2**21)}
+    code, text = refused(lambda: client.load_model("identity", config="{}", files=files))
+    assert (code, text.startswith("the server holds as many requests")) == ("UNAVAILABLE", True)
+    assert server.listener._budget.held == 0
+
+
+def test_only_files_may_be_large(client, server):
+    code, text = refused(lambda: client.load_model("identity", config=" " * 2**20))
+    assert (code, "beside the contents of its files" in text) == ("INVALID_ARGUMENT", True)
+    assert refused(lambda: client.unload_model("x" * 2**20)) == (
+        "INVALID_ARGUMENT",
+        "a message of this RPC may have at most 262144 bytes",
+    )
+    assert (server.plane.loaded, server.plane.unloaded, server.listener._budget.held) == ([], [], 0)
+
+
 def test_shared_memory_is_off_and_says_how_to_turn_it_on(client):
     expected = (
         "UNIMPLEMENTED",

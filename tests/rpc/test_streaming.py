@@ -93,6 +93,21 @@ def test_an_error_of_execution_is_an_answer_with_id_and_model(stub):
     assert after.error_message == ""
 
 
+@pytest.mark.parametrize("count", [1, 100_000])
+def test_strings_that_cannot_be_packed_are_an_error_of_their_request(stub, server, count):
+    failed, after = ask(stub, infer_request("surrogate", np.ones(count, np.float32), "s"), identity("t"))
+    assert (failed.error_message, failed.infer_response.id) == ("the response cannot be encoded", "s")
+    assert (after.error_message, after.infer_response.id) == ("", "t")
+    server.wait_until(lambda: server.listener.open_requests == 0)
+    assert server.listener._budget.held == 0
+
+
+def test_an_error_whose_text_utf_8_cannot_carry_is_sent_all_the_same(stub):
+    failed, after = ask(stub, infer_request("halves", np.ones(2, np.float32), "h"), identity("i"))
+    assert (failed.error_message, failed.infer_response.id) == ("b?m", "h")
+    assert after.error_message == ""
+
+
 def test_a_decoupled_error_ends_its_request(stub):
     (answer,) = ask(stub, count(-1, "d"))
     assert (answer.error_message, answer.infer_response.id, is_final(answer)) == ("bad n", "d", True)

@@ -13,6 +13,8 @@ from tritonclient.grpc import InferInput, service_pb2
 
 from slipway.core.request import SEQUENCE_END, SEQUENCE_START
 from slipway.errors import Code, SlipwayError
+from slipway.wire import protobuf_contents
+from slipway.wire.protobuf_contents import MAX_PARSED_BYTES
 from slipway.wire.protobuf_request import decode_request, parse_request
 
 RESERVED = (
@@ -294,3 +296,28 @@ def test_shared_memory_says_that_it_is_off():
 def test_any_bytes_give_a_request_or_a_typed_error(payload):
     with contextlib.suppress(SlipwayError):  # anything else is a failure
         decode_request(*parse_request(payload))
+
+
+def typed_with(part: str) -> bytes:
+    """Return a message whose contents are small, and one other part of which is large."""
+    message = service_pb2.ModelInferRequest(model_name="m")
+    message.inputs.add(name="X", datatype="INT64", shape=[1]).contents.int64_contents.append(1)
+    if part == "id":
+        message.id = "x" * 3_000_000
+    elif part == "outputs":
+        output = message.outputs.add(name="O")
+        for number in range(200_000):
+            output.parameters[str(number)].bool_param = True
+    else:
+        message.inputs[0].shape.extend([1] * 3_000_000)
+    return message.SerializeToString()
+
+
+@pytest.mark.parametrize("part", ["id", "outputs", "shape"])
+def test_only_tensor_data_may_be_large(monkeypatch, part):
+    payload = typed_with(part)
+    assert len(payload) > MAX_PARSED_BYTES
+    monkeypatch.setattr(protobuf_contents, "service_pb2", None)  # it is refused before anything is parsed
+    with pytest.raises(SlipwayError, match="only tensor data may be larger") as caught:
+        parse_request(payload)
+    assert caught.value.code is Code.INVALID_ARG

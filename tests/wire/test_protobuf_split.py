@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tritonclient.grpc import service_pb2
 
+from slipway.wire.protobuf_request import request_id
 from slipway.wire.protobuf_split import split_raw_contents
 
 
@@ -55,3 +56,15 @@ def test_fields_of_every_wire_type_are_kept():
     header, views = split_raw_contents(unknown + b"\x3a\x01z")
     assert header == unknown
     assert [bytes(view) for view in views] == [b"z"]
+
+
+@pytest.mark.parametrize("identifier", ["", "x" * 200, "é"])
+def test_the_id_is_found_without_parsing(identifier):
+    request = example([b"z"])
+    request.id = identifier
+    assert request_id(request.SerializeToString()) == identifier
+
+
+@pytest.mark.parametrize("payload", [b"\x1a\x01\xff", b"\x1a\x05abc", b"\x3a\x00" * 5000, b"\xff" * 12])
+def test_an_unusual_message_has_no_id(payload):
+    assert request_id(payload) == ""
