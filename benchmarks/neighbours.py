@@ -167,6 +167,8 @@ def _probes() -> Iterator[tuple[str, Callable[[], Send]]]:
     yield "BYTES text to JSON", lambda: binary_to_json("BYTES", 4 * MIB, _EIGHT * 4 * MIB)
     yield "10 million numbers", lambda: numbers_json("fp32", "FP32", "0.123", 10_000_000)
     yield "20 million small numbers", lambda: numbers_json("int64", "INT64", "1", 20_000_000)
+    colon = b'{"id":"a:b","inputs":[{"name":"INPUT0","datatype":"INT64","shape":[1,1],"data":[%b]}]}'
+    yield "a colon, 60 MiB of digits", lambda: _http("int64", colon % (b"1" * (60 * MIB)))
     yield "20 million empty strings", lambda: numbers_json("bytes", "BYTES", '""', 20_000_000)
     yield "one string of 60 MiB", lambda: numbers_json("bytes", "BYTES", '"' + "x" * (60 * MIB) + '"', 1)
     yield "7 MiB of NaN", lambda: numbers_json("fp32", "FP32", "NaN", 1_800_000)

@@ -55,6 +55,7 @@ def prepare(response: InferResponse, classes: Mapping[str, int], signature: Mode
             ]
         for tensor in response.outputs:
             _ = tensor.raw
+        response.limit()  # exact, now that the strings are packed
     except SlipwayError as error:
         response.error = error.without_frames()
 
