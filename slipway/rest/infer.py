@@ -133,7 +133,7 @@ def _decode_and_count(
 def _submit(context: Context, exchange: Exchange, request: InferRequest, call: InferCall) -> None:
     exchange.body = b""  # the tensors keep the body alive for as long as they need it
     pending = context.dataplane.submit(request, call.deliver)
-    if not exchange.answered:
+    if not pending.finished:
         exchange.on_disconnect = pending.cancel
 
 

@@ -40,7 +40,7 @@ def load(context: Context, exchange: Exchange, target: ModelTarget) -> None:
         else:
             _string(value)
             raise internal("unexpected error on creating Triton parameter")
-    exchange.run(_load(context, exchange, target.model, config, files))
+    exchange.run(_load(context, exchange, target.model, config, files), to_end=True)
 
 
 def unload(context: Context, exchange: Exchange, target: ModelTarget) -> None:
@@ -48,7 +48,7 @@ def unload(context: Context, exchange: Exchange, target: ModelTarget) -> None:
     dependents = _parameters(exchange).get("unload_dependents", False)
     if not isinstance(dependents, bool):
         raise internal(f"Unable to parse 'unload_dependents': {NON_BOOLEAN}")
-    exchange.run(_unload(context, exchange, target.model, dependents))
+    exchange.run(_unload(context, exchange, target.model, dependents), to_end=True)
 
 
 async def _load(context: Context, exchange: Exchange, name: str, config: str | None, files: dict[str, bytes]) -> None:
