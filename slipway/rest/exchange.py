@@ -13,7 +13,7 @@ import logging
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Final, Protocol
 
-from slipway.errors import SlipwayError, unavailable
+from slipway.errors import SlipwayError, internal, unavailable
 from slipway.rest.framing import SMALL, TOO_MUCH_HELD, HttpHead
 from slipway.rest.response import (
     CLOSE,
@@ -159,8 +159,12 @@ class Exchange:
 
     def fail_unexpectedly(self, error: Exception) -> None:
         """Log `error`, which is a bug in Slipway, and answer without its details."""
+        self.fail(self.unexpected(error))
+
+    def unexpected(self, error: Exception) -> SlipwayError:
+        """Log `error`, which is a bug in Slipway; return an error without its details."""
         _LOG.error("unexpected error while answering %r", self.path, exc_info=error)
-        self.answer(500, JSON, error_body("internal error"))
+        return internal("internal error")
 
     def disconnected(self, on_end: Callable[[], None]) -> None:
         """Note that the client has gone: run `on_disconnect`, cancel the tasks, and run `on_end` once they have ended,

@@ -51,6 +51,9 @@ class InferCall:
         except SlipwayError as error:
             exchange.fail(error)
             return
+        except Exception as error:  # noqa: BLE001  the caller is the model's: it answers nobody
+            exchange.fail_unexpectedly(error)
+            return
         if encoded is None:
             exchange.run(self._answer_large(response))
             return

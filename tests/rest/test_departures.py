@@ -6,13 +6,16 @@ import asyncio
 import json
 import threading
 
+import numpy as np
 import pytest
 
 from slipway.core.budget import Budget
+from slipway.core.tensor import Tensor
 from slipway.rest import generate, infer
 from slipway.rest.app import build_app
 from slipway.rest.connection import HttpConnection, HttpLimits
 from slipway.rest.exchange import Exchange
+from tests.kits.memory_dataplane import answer, never
 from tests.rest.models import dataplane
 from tests.rest.test_connection import Wire
 
@@ -74,6 +77,38 @@ def test_bodies_of_clients_that_left_are_held_for_as_long_as_a_thread_reads_them
         assert not plane.requests
 
     monkeypatch.setattr(home, decode, slow)
+    try:
+        asyncio.run(asyncio.wait_for(within(), 30))
+    finally:
+        may_end.set()
+
+
+def test_events_for_a_client_that_left_are_dropped(monkeypatch):
+    may_end = threading.Event()
+    begun = []
+
+    def slow(response):
+        begun.append(response)
+        may_end.wait(30)
+        return [b"{}"]
+
+    async def within():
+        budget = Budget(1 << 30)
+        plane = dataplane()
+        plane.models["count"] = plane.models["count"]._replace(run=never)
+        made = connection(budget, build_app(plane))
+        made.data_received(post("count/generate_stream", {"IN0": 1}))
+        large = Tensor.from_array("OUT0", np.array([b"a" * 400_000], object))
+        for _ in range(3):
+            answer(plane.held[0], large, final=False)
+        await until(lambda: begun)
+        made.connection_lost(None)
+        may_end.set()
+        answer(plane.held[0], large, final=False)
+        await asyncio.sleep(0.05)
+        assert len(begun) == 1
+
+    monkeypatch.setattr(generate, "encode_large_generate", slow)
     try:
         asyncio.run(asyncio.wait_for(within(), 30))
     finally:
