@@ -34,3 +34,8 @@ async def run_large(work: Callable[[*Arguments], Result], *arguments: *Arguments
         if not running.cancel():
             await asyncio.wait((waiting,))
         raise
+
+
+def end_large_work() -> None:
+    """Drop the work that has not begun and return once the rest has ended; there can be none afterwards."""
+    _THREADS.shutdown(cancel_futures=True)

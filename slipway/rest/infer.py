@@ -115,8 +115,9 @@ async def _infer_in_thread(
         body = exchange.body
         if exchange.headers.get(b"content-encoding", _IDENTITY) != _IDENTITY:
             body = await run(decompress, body, context.options.max_input_size)
-            if len(body) > LARGE and not exchange.answered:
+            if len(body) > LARGE:
                 exchange.hold(len(body))
+                run = run_large
         request, encoding = await run(_decode_and_count, exchange, body, target, signature)
     except SlipwayError:
         context.dataplane.record_rejected(target.model, target.version)
