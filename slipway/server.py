@@ -169,7 +169,8 @@ async def _listen(engine: Engine, options: ServerOptions, listeners: list[Front]
         host = options.metrics_address or options.http_address
         settings = MetricsOptions(**options.metrics_config, cpu=options.allow_cpu_metrics)
         app = build_metrics_app(engine, settings, access_to(host, options.http_allowed_hosts))
-        await _listen_http("Metrics Service", partial(HttpListener, app), host, options.metrics_port, listeners)
+        metrics = partial(HttpListener, app, budget=budget)
+        await _listen_http("Metrics Service", metrics, host, options.metrics_port, listeners)
 
 
 async def _listen_http(
