@@ -205,7 +205,11 @@ class HttpConnection(asyncio.Protocol):
             return
         self._streamed += len(data)
         self._transport.write(data)
-        if self._transport.get_write_buffer_size() > self._limits.unsent:
+        self.bound(exchange, 0)
+
+    def bound(self, exchange: Exchange, waiting: int) -> None:
+        """Abort if the client has not read too much of its stream, `waiting` bytes that are not written included."""
+        if self._current is exchange and self._transport.get_write_buffer_size() + waiting > self._limits.unsent:
             self._transport.abort()
 
     def finish(self, exchange: Exchange, parts: Iterable[bytes | memoryview], *, close: bool = False) -> None:

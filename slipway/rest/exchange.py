@@ -43,6 +43,9 @@ class Channel(Protocol):
     def send(self, exchange: Exchange, data: bytes) -> None:
         """Write a part of a streamed response."""
 
+    def bound(self, exchange: Exchange, waiting: int) -> None:
+        """Abort if the streamed response has too many bytes to send, `waiting` ones that are not written included."""
+
     def finish(self, exchange: Exchange, parts: Iterable[bytes | memoryview], *, close: bool = False) -> None:
         """Write the (rest of the) response, then close the connection or go on to the next request."""
 
@@ -126,6 +129,10 @@ class Exchange:
     def stream(self, data: bytes) -> None:
         """Send a piece of a streamed response."""
         self._channel.send(self, chunk(data) if self.head.takes_chunks else data)
+
+    def bound_stream(self, waiting: int) -> None:
+        """Cut a streamed response off if it and `waiting` bytes that are still to be encoded are too much."""
+        self._channel.bound(self, waiting)
 
     def end_stream(self) -> None:
         """Send the end of a streamed response."""

@@ -66,11 +66,12 @@ async def _answer_large(exchange: Exchange, response: InferResponse) -> None:
 class StreamCall:
     """Sends every response as a server-sent event; the first one decides the HTTP status."""
 
-    __slots__ = ("_exchange", "_waiting")
+    __slots__ = ("_exchange", "_waiting", "_waiting_bytes")
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
-        self._waiting: deque[InferResponse] = deque()  # a large response that is being encoded, and those after it
+        self._waiting: deque[tuple[InferResponse, int]] = deque()  # a large one that is being encoded, those after it
+        self._waiting_bytes = 0
         exchange.on_half_close = self._probe
 
     def deliver(self, response: InferResponse) -> None:
@@ -78,22 +79,29 @@ class StreamCall:
         if self._exchange.is_lost:
             return
         if self._waiting:
-            self._waiting.append(response)
+            self._wait(response)
+            self._exchange.bound_stream(self._waiting_bytes)
             return
         event = self._event(response, encode_generate)
         if event is None:
-            self._waiting.append(response)
+            self._wait(response)
             self._exchange.run(self._send_waiting())
         else:
             self._send(response, *event)
 
+    def _wait(self, response: InferResponse) -> None:
+        size = sum(tensor.byte_size for tensor in response.outputs)
+        self._waiting.append((response, size))
+        self._waiting_bytes += size
+
     async def _send_waiting(self) -> None:
         while self._waiting:
-            response = self._waiting[0]
+            response, size = self._waiting[0]
             event = await run_large(self._event, response, _encode_any)
             if event is not None:
                 self._send(response, *event)
             self._waiting.popleft()
+            self._waiting_bytes -= size
 
     def _send(self, response: InferResponse, status: int, event: bytes) -> None:
         self._exchange.begin_stream(status, _EVENTS)

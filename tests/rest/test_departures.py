@@ -115,6 +115,35 @@ def test_events_for_a_client_that_left_are_dropped(monkeypatch):
         may_end.set()
 
 
+@pytest.mark.parametrize(("count", "is_closed"), [(2, False), (3, True)])
+def test_a_stream_is_cut_off_when_too_much_waits_to_be_encoded(monkeypatch, count, is_closed):
+    may_end = threading.Event()
+
+    def slow(_):
+        may_end.wait(30)
+        return [b"{}"]
+
+    async def within():
+        plane = dataplane()
+        plane.models["count"] = plane.models["count"]._replace(run=never)
+        wire = Wire()
+        made = HttpConnection(build_app(plane), HttpLimits(unsent=1_000_000), set(), Budget(1 << 30))
+        made.connection_made(wire)
+        made.data_received(post("count/generate_stream", {"IN0": 1}))
+        large = Tensor.from_array("OUT0", np.array([b"a" * 400_000], object))
+        for _ in range(count):
+            answer(plane.held[0], large, final=False)
+        assert wire.is_closed is is_closed
+        may_end.set()
+        await until(lambda: wire.written.count(b"data: {}") == count)
+
+    monkeypatch.setattr(generate, "encode_large_generate", slow)
+    try:
+        asyncio.run(asyncio.wait_for(within(), 30))
+    finally:
+        may_end.set()
+
+
 def test_a_change_of_the_repository_goes_on_without_its_client():
     async def within():
         found: list[Exchange] = []
