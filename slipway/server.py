@@ -16,6 +16,7 @@ from typing import Any, Final, Protocol
 from slipway import __version__
 from slipway.config.options import ServerOptions
 from slipway.core.budget import Budget, default_budget
+from slipway.core.large_work import end_large_work
 from slipway.core.table import render_table
 from slipway.cores import cpu_limit
 from slipway.engine.dataplane import Engine
@@ -168,7 +169,8 @@ async def _listen(engine: Engine, options: ServerOptions, listeners: list[Front]
         host = options.metrics_address or options.http_address
         settings = MetricsOptions(**options.metrics_config, cpu=options.allow_cpu_metrics)
         app = build_metrics_app(engine, settings, access_to(host, options.http_allowed_hosts))
-        await _listen_http("Metrics Service", partial(HttpListener, app), host, options.metrics_port, listeners)
+        metrics = partial(HttpListener, app, budget=budget)
+        await _listen_http("Metrics Service", metrics, host, options.metrics_port, listeners)
 
 
 async def _listen_http(
@@ -204,7 +206,12 @@ async def _drain(engine: Engine, listeners: Sequence[Front], seconds: float, sto
 async def _threads_ended(deadline: float) -> bool:
     """Return whether the event loop's helper threads ended by `deadline`. Python waits for them when it exits."""
     loop = asyncio.get_running_loop()
-    ending = loop.create_task(loop.shutdown_default_executor())
+    ending = loop.create_task(_end_threads())
     # Never cancelled: it would then block the loop until the threads end.
     done, _ = await asyncio.wait((ending,), timeout=max(_RELEASE_S, deadline - loop.time()))
     return bool(done)
+
+
+async def _end_threads() -> None:
+    await asyncio.to_thread(end_large_work)
+    await asyncio.get_running_loop().shutdown_default_executor()

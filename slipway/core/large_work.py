@@ -22,5 +22,20 @@ _THREADS: Final = ThreadPoolExecutor(2, thread_name_prefix="slipway-large")
 
 
 async def run_large(work: Callable[[*Arguments], Result], *arguments: *Arguments) -> Result:
-    """Return the result of `work(*arguments)`, which runs in one of the threads for large work."""
-    return await asyncio.get_running_loop().run_in_executor(_THREADS, work, *arguments)
+    """Return the result of `work(*arguments)`, which runs in one of the threads for large work.
+
+    Cancelled, it drops work that has not begun and waits for work that has: the thread uses the arguments until then.
+    """
+    running = _THREADS.submit(work, *arguments)
+    waiting = asyncio.wrap_future(running)
+    try:
+        return await asyncio.shield(waiting)
+    except asyncio.CancelledError:
+        if not running.cancel():
+            await asyncio.wait((waiting,))
+        raise
+
+
+def end_large_work() -> None:
+    """Drop the work that has not begun and return once the rest has ended; there can be none afterwards."""
+    _THREADS.shutdown(cancel_futures=True)

@@ -13,6 +13,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from slipway.core.budget import Budget
@@ -96,15 +97,16 @@ class HttpConnection(asyncio.Protocol):
         self._connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  asyncio's signature
-        """Cancel the current request and drop the waiting ones."""
+        """Cancel the current request and drop the waiting ones; what a thread still reads stays in the budget."""
         self._connections.discard(self)
         self._is_deaf = True
         self._waiting.clear()
-        self._release(self._held)
         self._framing.close()
         current, self._current = self._current, None
+        kept = 0 if current is None else min(current.held, self._held)
+        self._release(self._held - kept)
         if current is not None:
-            current.disconnected()
+            current.disconnected(partial(self._release, kept))
 
     def data_received(self, data: bytes) -> None:
         """Pass the bytes to the framing."""
@@ -203,7 +205,11 @@ class HttpConnection(asyncio.Protocol):
             return
         self._streamed += len(data)
         self._transport.write(data)
-        if self._transport.get_write_buffer_size() > self._limits.unsent:
+        self.bound(exchange, 0)
+
+    def bound(self, exchange: Exchange, waiting: int) -> None:
+        """Abort if the client has not read too much of its stream, `waiting` bytes that are not written included."""
+        if self._current is exchange and self._transport.get_write_buffer_size() + waiting > self._limits.unsent:
             self._transport.abort()
 
     def finish(self, exchange: Exchange, parts: Iterable[bytes | memoryview], *, close: bool = False) -> None:

@@ -1,8 +1,9 @@
 """One request and the means to answer it. Knows HTTP messages, not models.
 
 An exchange is answered exactly once, by `answer`, `fail`, or `begin_stream` ... `end_stream`; later responses are
-dropped. `on_disconnect` runs if the client disconnects first; `on_half_close`, if there is one, runs instead if the
-client may only have closed its side of the connection, and still be reading.
+dropped. If the client disconnects first, `on_disconnect` runs and the tasks that prepare the answer are cancelled; the
+exchange counts as held in memory until they have ended. `on_half_close`, if there is one, runs instead if the client
+may only have closed its side of the connection, and still be reading.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import logging
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Final, Protocol
 
-from slipway.errors import SlipwayError, unavailable
+from slipway.errors import SlipwayError, internal, unavailable
 from slipway.rest.framing import SMALL, TOO_MUCH_HELD, HttpHead
 from slipway.rest.response import (
     CLOSE,
@@ -42,6 +43,9 @@ class Channel(Protocol):
     def send(self, exchange: Exchange, data: bytes) -> None:
         """Write a part of a streamed response."""
 
+    def bound(self, exchange: Exchange, waiting: int) -> None:
+        """Abort if the streamed response has too many bytes to send, `waiting` ones that are not written included."""
+
     def finish(self, exchange: Exchange, parts: Iterable[bytes | memoryview], *, close: bool = False) -> None:
         """Write the (rest of the) response, then close the connection or go on to the next request."""
 
@@ -51,12 +55,15 @@ class Exchange:
 
     __slots__ = (
         "_channel",
-        "_task",
+        "_on_end",
+        "_tasks",
+        "_to_end",
         "answered",
         "body",
         "head",
         "headers",
         "held",
+        "is_lost",
         "method",
         "on_disconnect",
         "on_half_close",
@@ -71,10 +78,13 @@ class Exchange:
         self.body = body
         self.held = len(body) if len(body) > SMALL else 0  # bytes of the budget for all connections
         self.answered = False
+        self.is_lost = False  # the client has gone
         self.on_disconnect: Callable[[], None] | None = None
         self.on_half_close: Callable[[], None] | None = None
         self._channel = channel
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: tuple[asyncio.Task[None], ...] = ()  # one that decodes may start one that encodes
+        self._to_end = False  # they go on without the client
+        self._on_end: Callable[[], None] | None = None
 
     def hold(self, size: int) -> None:
         """Count `size` bytes more of this request as held in memory; raise UNAVAILABLE if that is too much."""
@@ -120,6 +130,10 @@ class Exchange:
         """Send a piece of a streamed response."""
         self._channel.send(self, chunk(data) if self.head.takes_chunks else data)
 
+    def bound_stream(self, waiting: int) -> None:
+        """Cut a streamed response off if it and `waiting` bytes that are still to be encoded are too much."""
+        self._channel.bound(self, waiting)
+
     def end_stream(self) -> None:
         """Send the end of a streamed response."""
         self.on_disconnect = None
@@ -128,29 +142,49 @@ class Exchange:
         else:
             self._channel.finish(self, (), close=True)
 
-    def run(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run `work`, which answers this exchange or raises `SlipwayError`; it goes on if the connection closes."""
-        self._task = asyncio.get_running_loop().create_task(self._guard(work))
+    def run(self, work: Coroutine[Any, Any, None], *, to_end: bool = False) -> None:
+        """Run `work`, which answers this exchange or raises `SlipwayError`. If the client disconnects, the work is
+        cancelled, unless it is to run `to_end`."""
+        if self.is_lost:
+            work.close()
+            return
+        self._to_end = to_end
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks += (task,)
+        task.add_done_callback(self._ended)
 
-    async def _guard(self, work: Coroutine[Any, Any, None]) -> None:
-        try:
-            await work
-        except SlipwayError as error:
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks = tuple(each for each in self._tasks if each is not task)
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, SlipwayError):
             self.fail(error)
-        except Exception as error:  # noqa: BLE001  a bug must not cost other clients their connections
+        elif isinstance(error, Exception):  # a bug must not cost other clients their connections
             self.fail_unexpectedly(error)
-        finally:
-            if self._task is asyncio.current_task():  # it may have started another one, to encode the response
-                self._task = None
+        if not self._tasks and self._on_end is not None:
+            action, self._on_end = self._on_end, None
+            action()
 
     def fail_unexpectedly(self, error: Exception) -> None:
         """Log `error`, which is a bug in Slipway, and answer without its details."""
-        _LOG.error("unexpected error while answering %r", self.path, exc_info=error)
-        self.answer(500, JSON, error_body("internal error"))
+        self.fail(self.unexpected(error))
 
-    def disconnected(self) -> None:
-        """Note that the client has gone, and run `on_disconnect`."""
+    def unexpected(self, error: Exception) -> SlipwayError:
+        """Log `error`, which is a bug in Slipway; return an error without its details."""
+        _LOG.error("unexpected error while answering %r", self.path, exc_info=error)
+        return internal("internal error")
+
+    def disconnected(self, on_end: Callable[[], None]) -> None:
+        """Note that the client has gone: run `on_disconnect`, cancel the tasks, and run `on_end` once they have ended,
+        at once if there are none."""
         self.answered = True
+        self.is_lost = True
         action, self.on_disconnect = self.on_disconnect, None
         if action is not None:
             action()
+        if not self._tasks:
+            on_end()
+            return
+        self._on_end = on_end
+        if not self._to_end:
+            for task in self._tasks:
+                task.cancel()

@@ -47,6 +47,8 @@ class GenerateCall:
                 self._exchange.answer(200, JSON, document)
         except SlipwayError as error:
             self._exchange.fail(error)
+        except Exception as error:  # noqa: BLE001  the caller is the model's: it answers nobody
+            self._exchange.fail_unexpectedly(error)
 
     def _answer(self) -> InferResponse:
         for response in self._responses:
@@ -64,32 +66,42 @@ async def _answer_large(exchange: Exchange, response: InferResponse) -> None:
 class StreamCall:
     """Sends every response as a server-sent event; the first one decides the HTTP status."""
 
-    __slots__ = ("_exchange", "_waiting")
+    __slots__ = ("_exchange", "_waiting", "_waiting_bytes")
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
-        self._waiting: deque[InferResponse] = deque()  # a large response that is being encoded, and those after it
+        self._waiting: deque[tuple[InferResponse, int]] = deque()  # a large one that is being encoded, those after it
+        self._waiting_bytes = 0
         exchange.on_half_close = self._probe
 
     def deliver(self, response: InferResponse) -> None:
         """Send a response; an empty final response only ends the stream."""
-        if self._waiting:
-            self._waiting.append(response)
+        if self._exchange.is_lost:
             return
-        event = _event(response, encode_generate)
+        if self._waiting:
+            self._wait(response)
+            self._exchange.bound_stream(self._waiting_bytes)
+            return
+        event = self._event(response, encode_generate)
         if event is None:
-            self._waiting.append(response)
+            self._wait(response)
             self._exchange.run(self._send_waiting())
         else:
             self._send(response, *event)
 
+    def _wait(self, response: InferResponse) -> None:
+        size = sum(tensor.byte_size for tensor in response.outputs)
+        self._waiting.append((response, size))
+        self._waiting_bytes += size
+
     async def _send_waiting(self) -> None:
         while self._waiting:
-            response = self._waiting[0]
-            event = await run_large(_event, response, _encode_any)
+            response, size = self._waiting[0]
+            event = await run_large(self._event, response, _encode_any)
             if event is not None:
                 self._send(response, *event)
             self._waiting.popleft()
+            self._waiting_bytes -= size
 
     def _send(self, response: InferResponse, status: int, event: bytes) -> None:
         self._exchange.begin_stream(status, _EVENTS)
@@ -98,28 +110,35 @@ class StreamCall:
         if response.final:
             self._exchange.end_stream()
 
+    def _event(
+        self, response: InferResponse, encode: Callable[[InferResponse], bytes | None]
+    ) -> tuple[int, bytes] | None:
+        """Return the HTTP status of a stream that begins with `response`, and its event, b"" if it has none; None if
+        `encode` declines it. A response that cannot be encoded becomes an error, and those after it are sent."""
+        if response.error is not None:
+            return _error_event(response.error)
+        if response.empty:
+            return 200, b""
+        try:
+            event = encode(response)
+        except SlipwayError as error:
+            return _error_event(error)
+        except Exception as error:  # noqa: BLE001  the stream has begun: only an event can report the bug
+            return _error_event(self._exchange.unexpected(error))
+        return None if event is None else (200, event)
+
     def _probe(self) -> None:
         """Send a comment, which fails if the client has closed the connection and not only its own side of it."""
         self._exchange.begin_stream(200, _EVENTS)
         self._exchange.stream(_COMMENT)
 
 
+def _error_event(error: SlipwayError) -> tuple[int, bytes]:
+    return HTTP_STATUS[error.code], error_body(error.message)
+
+
 def _encode_any(response: InferResponse) -> bytes:
     return encode_generate(response) or b"".join(encode_large_generate(response))
-
-
-def _event(response: InferResponse, encode: Callable[[InferResponse], bytes | None]) -> tuple[int, bytes] | None:
-    """Return the HTTP status of a stream that begins with `response`, and its event, b"" if it has none; None if
-    `encode` declines it."""
-    try:
-        if response.error is not None:
-            raise response.error
-        if response.empty:
-            return 200, b""
-        event = encode(response)
-    except SlipwayError as error:
-        return HTTP_STATUS[error.code], error_body(error.message)
-    return None if event is None else (200, event)
 
 
 def generate(context: Context, exchange: Exchange, target: ModelTarget) -> None:

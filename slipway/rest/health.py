@@ -21,7 +21,7 @@ def ready(context: Context, exchange: Exchange, _: ModelTarget) -> None:
 
 def model_ready(context: Context, exchange: Exchange, target: ModelTarget) -> None:
     """Answer 200 when the model is ready; this may ask the model itself."""
-    exchange.run(_model_ready(context, exchange, target))
+    exchange.run(_model_ready(context, exchange, target), to_end=True)
 
 
 async def _model_ready(context: Context, exchange: Exchange, target: ModelTarget) -> None:

@@ -51,6 +51,9 @@ class InferCall:
         except SlipwayError as error:
             exchange.fail(error)
             return
+        except Exception as error:  # noqa: BLE001  the caller is the model's: it answers nobody
+            exchange.fail_unexpectedly(error)
+            return
         if encoded is None:
             exchange.run(self._answer_large(response))
             return
@@ -112,8 +115,9 @@ async def _infer_in_thread(
         body = exchange.body
         if exchange.headers.get(b"content-encoding", _IDENTITY) != _IDENTITY:
             body = await run(decompress, body, context.options.max_input_size)
-            if len(body) > LARGE and not exchange.answered:
+            if len(body) > LARGE:
                 exchange.hold(len(body))
+                run = run_large
         request, encoding = await run(_decode_and_count, exchange, body, target, signature)
     except SlipwayError:
         context.dataplane.record_rejected(target.model, target.version)
@@ -133,7 +137,7 @@ def _decode_and_count(
 def _submit(context: Context, exchange: Exchange, request: InferRequest, call: InferCall) -> None:
     exchange.body = b""  # the tensors keep the body alive for as long as they need it
     pending = context.dataplane.submit(request, call.deliver)
-    if not exchange.answered:
+    if not pending.finished:
         exchange.on_disconnect = pending.cancel
 
 

@@ -54,6 +54,8 @@ def _parse_leniently(text: bytes | bytearray | memoryview, error: Exception) -> 
 
 def parse_object(body: bytes | bytearray | memoryview) -> dict[str, Any]:
     """Return the members of a JSON object; an empty body and any other JSON value count as an empty object."""
+    if len(body) > MAX_UNTYPED_BYTES:
+        raise malformed(f"the document is larger than {MAX_UNTYPED_BYTES} bytes")
     value = parse(body) if len(body) else {}
     refuse_duplicate_keys(body)
     return value if isinstance(value, dict) else {}

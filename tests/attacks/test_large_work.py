@@ -4,6 +4,7 @@ does not read its answer is disconnected.
 
 from __future__ import annotations
 
+import gzip
 import json
 import struct
 import threading
@@ -69,6 +70,14 @@ def test_json_is_decoded_where_its_size_says(served, where, count, thread):
     threads = where(infer, "decode_infer")
     assert served.ask("POST", "/v2/models/echo/infer", numbers(count)).status == 200
     assert threads == {thread}
+
+
+def test_compressed_json_is_decoded_where_its_decompressed_size_says(served, where):
+    threads = where(infer, "decode_infer")
+    body = gzip.compress(numbers(MANY))
+    assert len(body) < 64 << 10
+    assert served.ask("POST", "/v2/models/echo/infer", body, Content_Encoding="gzip").status == 200
+    assert threads == {"large"}
 
 
 def test_a_header_does_not_keep_large_json_on_the_loop(served, where):

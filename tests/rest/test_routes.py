@@ -163,6 +163,20 @@ def test_a_model_is_loaded_with_its_configuration_and_files(served):
     assert served.plane.loaded == [("a b", "{}", {"1/model.py": b"code"}), ("echo", None, {})]
 
 
+def test_a_large_file_of_a_model_is_loaded(served):
+    code = bytes(range(256)) * 20_000
+    body = json.dumps({"parameters": {"file:1/model.onnx": base64.b64encode(code).decode()}}).encode()
+    assert served.ask("POST", "/v2/repository/models/m/load", body).status == 200
+    assert served.plane.loaded == [("m", None, {"1/model.onnx": code})]
+
+
+def test_a_large_request_that_is_no_upload_is_refused_in_its_own_words(served):
+    body = b'{"x":"%b"}' % (b"x" * (3 << 20))
+    found = served.ask("POST", "/v2/repository/index", body)
+    assert found.status == 500
+    assert b"the document is larger than 2097152 bytes" in found.body
+
+
 def test_a_model_is_unloaded_with_its_dependents(served):
     body = b'{"parameters":{"unload_dependents":true}}'
     assert served.ask("POST", "/v2/repository/models/echo/unload", body).status == 200

@@ -224,11 +224,16 @@ def test_the_reason_of_a_failed_start_is_said_even_if_the_end_hangs(tmp_path):
 
 HELPER = """
 import asyncio, os, sys, threading, uvloop
+from slipway.core.large_work import run_large
 from slipway.server import _threads_ended
 
 async def main():
     loop = asyncio.get_running_loop()
-    loop.run_in_executor(None, threading.Event().wait)
+    if sys.argv[2] == "small":
+        loop.run_in_executor(None, threading.Event().wait)
+    else:
+        large = loop.create_task(run_large(threading.Event().wait))
+        await asyncio.sleep(0)
     ticks = 0
     async def tick():
         nonlocal ticks
@@ -245,10 +250,11 @@ async def main():
 """
 
 
+@pytest.mark.parametrize("work", ["small", "large"])
 @pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
-def test_a_helper_thread_that_hangs_neither_blocks_the_loop_nor_counts_as_ended(loop):
+def test_a_helper_thread_that_hangs_neither_blocks_the_loop_nor_counts_as_ended(loop, work):
     done = subprocess.run(
-        [sys.executable, "-c", HELPER, loop], capture_output=True, text=True, timeout=SECONDS, check=False
+        [sys.executable, "-c", HELPER, loop, work], capture_output=True, text=True, timeout=SECONDS, check=False
     )
     assert (done.returncode, done.stdout) == (0, "False True\n"), done.stderr
 
