@@ -64,7 +64,6 @@ async def run(options: ServerOptions) -> int:
     stopping = Stopping(seconds, lambda: sum(listener.open_requests for listener in listeners))
     stopping.install()
     engine = Engine(options, version=__version__)
-    failure: SlipwayError | None = None
     try:
         _check_repositories(options)
         _check_ports(options)
@@ -78,10 +77,10 @@ async def run(options: ServerOptions) -> int:
             await stopping.requested.wait()
             await _announce(engine, options.drain_delay_secs)
     except SlipwayError as error:
-        failure = error
-        sys.stderr.write(f"error: creating server: {failure.code.value} - {failure.message}\n")
+        stopping.last_words = f"error: creating server: {error.code.value} - {error.message}\n"
     await _drain(engine, listeners, options.exit_timeout_secs, stopping)
-    return 0 if failure is None else 1
+    sys.stderr.write(stopping.last_words)
+    return 1 if stopping.last_words else 0
 
 
 def _check_repositories(options: ServerOptions) -> None:

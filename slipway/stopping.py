@@ -10,6 +10,7 @@ import asyncio
 import logging
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
 from threading import Thread, Timer
@@ -30,6 +31,7 @@ class Stopping:
         self._seconds = seconds
         self._lost = lost
         self._first = 0.0
+        self.last_words = ""  # for standard error, should `end_now` end the process
 
     def install(self) -> None:
         """Handle SIGTERM, SIGINT and, unless it is ignored as under `nohup`, SIGHUP in the running event loop."""
@@ -62,3 +64,5 @@ class Stopping:
             lost = self._lost()
         _LOG.error("%s: exiting at once, %d request%s lost", reason, lost, " is" if lost == 1 else "s are")
         logging.shutdown()
+        sys.stderr.write(self.last_words)
+        sys.stderr.flush()

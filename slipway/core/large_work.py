@@ -34,6 +34,8 @@ async def run_large(work: Callable[[*Arguments], Result], *arguments: *Arguments
         if not running.cancel():
             await asyncio.wait((waiting,))
         raise
+    finally:
+        del running, waiting  # an error refers to this frame: it would keep itself, and the work's memory, alive
 
 
 def end_large_work() -> None:

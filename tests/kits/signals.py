@@ -8,14 +8,15 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def interruptible() -> Iterator[None]:
-    """Let SIGINT interrupt the child processes that are started in the block.
+def interruptible(number: signal.Signals = signal.SIGINT) -> Iterator[None]:
+    """Let the signal interrupt the child processes that are started in the block.
 
-    A shell without job control starts background jobs with SIGINT ignored; every process inherits that, and Python then
-    installs no handler of its own.
+    A shell without job control starts background jobs with SIGINT ignored, and `nohup` starts its command with SIGHUP
+    ignored; every process inherits that, and Python then installs no handler of its own.
     """
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    handler = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+    before = signal.signal(number, handler)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(number, before)

@@ -20,6 +20,7 @@ import tritonclient.http
 
 from tests.kits.calls import infer
 from tests.kits.repositories import add_identity, write_config
+from tests.kits.signals import interruptible
 from tests.server.test_life import ONES
 
 IO = """max_batch_size: 1
@@ -106,7 +107,8 @@ def test_a_model_whose_finalize_hangs_does_not_keep_the_server(serve, tmp_path, 
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGHUP])
 def test_a_request_that_never_ends_is_counted_as_lost(serve, tmp_path, mode, stop):
     touched = hanging(tmp_path, "execute", mode)
-    server = serve(tmp_path, "--exit-timeout-secs=1")
+    with interruptible(stop):
+        server = serve(tmp_path, "--exit-timeout-secs=1")
     family = psutil.Process(server.pid).children(recursive=True)
     caller = threading.Thread(target=_call_in_vain, args=(server.http,))
     caller.start()
@@ -120,7 +122,8 @@ def test_a_request_that_never_ends_is_counted_as_lost(serve, tmp_path, mode, sto
 
 def test_a_second_signal_ends_the_server_at_once(serve, tmp_path):
     touched = hanging(tmp_path, "execute", "process")
-    server = serve(tmp_path, "--exit-timeout-secs=1000")
+    with interruptible():
+        server = serve(tmp_path, "--exit-timeout-secs=1000")
     caller = threading.Thread(target=_call_in_vain, args=(server.http,))
     caller.start()
     wait_until(touched.exists)
