@@ -5,11 +5,13 @@
 # CONSTRAINTS  the versions to install; empty for the newest that pyproject.toml allows
 # TORCH_INDEX  the index that torch comes from; empty for pip's own. On Linux, that one has the CUDA build (gigabytes);
 #              the CPU build is at https://download.pytorch.org/whl/cpu
+# TEST_JOBS    how many test files run at the same time; most tests wait for a server they started
 PYTHON      ?= $(shell for each in python3.11 python3.12 python3.13; do \
                  $$each -c '' 2>/dev/null && echo $$each && exit; done; echo python3)
 VENV        ?= .venv
 CONSTRAINTS ?= constraints.txt
 TORCH_INDEX ?=
+TEST_JOBS   ?= 2
 BIN         := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install -q --disable-pip-version-check $(addprefix -c ,$(CONSTRAINTS))
 
@@ -39,7 +41,7 @@ lint: install ## run ruff and mypy
 	$(BIN)/mypy
 
 test: lint ## run lint, then every test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile
 
 # The base package as a user installs it, on each Python that pyproject.toml names; needs no environment.
 install-check: ## install the base package on each supported Python, as a user does
