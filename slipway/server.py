@@ -79,8 +79,10 @@ async def run(options: ServerOptions) -> int:
     except SlipwayError as error:
         stopping.last_words = f"error: creating server: {error.code.value} - {error.message}\n"
     await _drain(engine, listeners, options.exit_timeout_secs, stopping)
+    if not stopping.last_words:
+        return 0
     sys.stderr.write(stopping.last_words)
-    return 1 if stopping.last_words else 0
+    return 1
 
 
 def _check_repositories(options: ServerOptions) -> None:

@@ -64,5 +64,6 @@ class Stopping:
             lost = self._lost()
         _LOG.error("%s: exiting at once, %d request%s lost", reason, lost, " is" if lost == 1 else "s are")
         logging.shutdown()
-        sys.stderr.write(self.last_words)
-        sys.stderr.flush()
+        if self.last_words:
+            sys.stderr.write(self.last_words)
+            sys.stderr.flush()
