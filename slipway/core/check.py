@@ -25,9 +25,8 @@ _BATCH_NOTE = (
 
 def check_request(request: InferRequest, signature: ModelSignature) -> int:
     """Return the request's rows (1 without a batch dimension), or raise `SlipwayError` (INVALID_ARG)."""
-    unknown = [name for name in request.outputs if name not in signature.outputs]
-    if unknown:
-        raise invalid(f"unexpected inference output '{shown(min(unknown))}' for model '{signature.model_name}'")
+    if request.outputs and not signature.outputs.keys() >= set(request.outputs):
+        raise _unknown_output(request, signature)
     inputs = request.inputs
     if inputs.keys() != signature.inputs.keys():
         _check_names(request, signature)
@@ -86,6 +85,11 @@ def _check_rows(request: InferRequest, signature: ModelSignature) -> None:
         raise _too_many_rows(request, signature)
 
 
+def _unknown_output(request: InferRequest, signature: ModelSignature) -> SlipwayError:
+    first = min(name for name in request.outputs if name not in signature.outputs)
+    return invalid(f"unexpected inference output '{shown(first)}' for model '{signature.model_name}'")
+
+
 def _refused(request: InferRequest, message: str) -> SlipwayError:
     return invalid(request.log_prefix + message)
 
@@ -94,7 +98,10 @@ def matches_dims(shape: Sequence[int], dims: Sequence[int]) -> bool:
     """Return whether `shape` is one that `dims` declare, where -1 stands for any size."""
     if len(shape) != len(dims):
         return False
-    return all(size >= 0 and declared in (size, -1) for size, declared in zip(shape, dims, strict=True))
+    for size, declared in zip(shape, dims, strict=True):
+        if size < 0 or (declared != size and declared != -1):  # noqa: PLR1714  a set costs more
+            return False
+    return True
 
 
 def _shape_error(request: InferRequest, tensor: Tensor, spec: TensorSpec, signature: ModelSignature) -> SlipwayError:

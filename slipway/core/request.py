@@ -80,14 +80,16 @@ class InferResponse:
         size = 0
         for tensor in self.outputs:
             size += tensor.byte_size
-        self._limit(size)
+        if size > MAX_RESPONSE_BYTES:
+            self._refuse(size)
 
     def limit_exactly(self) -> None:
         """Do what `limit` does, but measure every string; for threads."""
-        self._limit(sum(tensor.measure() for tensor in self.outputs))
-
-    def _limit(self, size: int) -> None:
+        size = sum(tensor.measure() for tensor in self.outputs)
         if size > MAX_RESPONSE_BYTES:
-            self.outputs = []
-            limit = MAX_RESPONSE_BYTES
-            self.error = invalid(f"the response has {size} bytes, which exceeds the limit of {limit} bytes")
+            self._refuse(size)
+
+    def _refuse(self, size: int) -> None:
+        self.outputs = []
+        limit = MAX_RESPONSE_BYTES
+        self.error = invalid(f"the response has {size} bytes, which exceeds the limit of {limit} bytes")

@@ -196,7 +196,8 @@ class HttpConnection(asyncio.Protocol):
 
     def decide_to_close(self, exchange: Exchange) -> bool:
         """Decide, once the head of a response is written, whether the connection closes after it; return that."""
-        self._is_last |= not exchange.head.keep_alive or (self._is_stopping and not self._waiting)
+        if not exchange.head.keep_alive or (self._is_stopping and not self._waiting):
+            self._is_last = True
         return self._is_last
 
     def send(self, exchange: Exchange, data: bytes) -> None:
