@@ -182,7 +182,7 @@ class Client:
             raise unavailable(f"{who} answers at {self._address.text}: specify the HTTP port with --url") from None
 
     def _failure(self, error: Any) -> SlipwayError:
-        """Return the server's error, or why there is no server that could have answered."""
+        """Return the server's error, or the reason why no inference server answered."""
         message = error.message() or str(error)
         if "StatusCode.UNAVAILABLE" not in (error.status() or ""):
             return invalid(message)

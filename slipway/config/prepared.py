@@ -55,7 +55,7 @@ def _has_one_length(config: model_config_pb2.ModelConfig) -> bool:
 
 
 def prepared_tokens(config: model_config_pb2.ModelConfig, padding: PaddingRule | None) -> int:
-    """Return the most tokens of a prepared batch in a valid `config`. Without the key, nothing is prepared unless the
+    """Return the maximum number of tokens in a prepared batch. Without the key, nothing is prepared unless the
     `padding` rule rounds lengths up: a shape costs memory whether a request has it or not."""
     text = _text(config)
     if text is not None:

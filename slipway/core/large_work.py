@@ -24,7 +24,8 @@ _THREADS: Final = ThreadPoolExecutor(2, thread_name_prefix="slipway-large")
 async def run_large(work: Callable[[*Arguments], Result], *arguments: *Arguments) -> Result:
     """Return the result of `work(*arguments)`, which runs in one of the threads for large work.
 
-    Cancelled, it drops work that has not begun and waits for work that has: the thread uses the arguments until then.
+    On cancellation, work that has not begun is dropped. If it has begun, this waits for its end, because the thread
+    uses the arguments until then.
     """
     running = _THREADS.submit(work, *arguments)
     waiting = asyncio.wrap_future(running)
@@ -39,5 +40,5 @@ async def run_large(work: Callable[[*Arguments], Result], *arguments: *Arguments
 
 
 def end_large_work() -> None:
-    """Drop the work that has not begun and return once the rest has ended; there can be none afterwards."""
+    """Drop the work that has not begun, and return once the rest has ended. No work can be added afterwards."""
     _THREADS.shutdown(cancel_futures=True)

@@ -70,7 +70,7 @@ class Access:
         return _includes(self.own, name) or _includes(self.allowed, name)
 
     def _page_refusal(self, exchange: Exchange, host: bytes) -> Refusal | None:
-        """Return why a page may not change the server's state with a request; None if it may, or there is no page."""
+        """Return why a web page may not send this request; None if it may, or if no page sent it."""
         headers = exchange.headers
         origin = headers.get(b"origin")
         if origin is not None:

@@ -189,7 +189,7 @@ def _add(rows: dict[str, dict[str, Any]], path: str, handler: Any) -> None:
 def _channel_arguments(options: GrpcOptions) -> list[tuple[str, int]]:
     arguments = {
         "grpc.max_send_message_length": MAX_MESSAGE_BYTES,
-        "grpc.max_receive_message_length": options.most_bytes,  # also of what is decompressed
+        "grpc.max_receive_message_length": options.max_message_bytes,  # also of what is decompressed
         "grpc.so_reuseport": int(options.reuse_grpc_port),
         "grpc.keepalive_time_ms": options.grpc_keepalive_time,
         "grpc.keepalive_timeout_ms": options.grpc_keepalive_timeout,

@@ -50,7 +50,7 @@ class NativeEngine:
         self._inference: UnaryInference[int] = UnaryInference(dataplane, in_flight, self._reply)
         self._streams_engine = GrpcioEngine(dataplane, service, in_flight, options)
         self._paths = [MODEL_INFER, *service.methods]  # method id -> path; ModelInfer is 0
-        self._most_bytes = options.most_bytes
+        self._max_message_bytes = options.max_message_bytes
         self._calls: dict[int, Pending | LargeCall | asyncio.Task[None]] = {}  # calls that can be cancelled, by call id
         self._directory = ""
         self._front: Any = None
@@ -152,8 +152,8 @@ class NativeEngine:
                 call = calls.pop(call_id, None)
                 if call is not None:
                     call.cancel()
-            elif len(payload) > self._most_bytes:
-                message = f"Received message larger than max ({len(payload)} vs. {self._most_bytes})"
+            elif len(payload) > self._max_message_bytes:
+                message = f"Received message larger than max ({len(payload)} vs. {self._max_message_bytes})"
                 self._front.fail(call_id, RESOURCE_EXHAUSTED, message)
             elif method_id == 0:
                 pending = start(call_id, payload)

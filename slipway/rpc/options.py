@@ -42,7 +42,7 @@ class GrpcOptions:
         return f"{host}:{self.grpc_port}"
 
     @property
-    def most_bytes(self) -> int:
+    def max_message_bytes(self) -> int:
         """The size of the largest message: room for the names and shapes beside a tensor of the limit's size."""
         return min(self.grpc_max_message_bytes + _BESIDE_TENSORS, 2**31 - 1)
 

@@ -2,7 +2,7 @@
 
 A process can die on any request of the batch that it was executing, so a batch makes suspects, and only a request that
 was alone is convicted. A suspect that survives is forgotten. Requests are recognised by their content, whatever their
-id; nothing is computed for any request while there are no suspects. Shared by the instances of a model; bounded. Knows
+id; without suspects, nothing is computed per request. Shared by the instances of a model; bounded. Knows
 neither processes nor schedulers.
 """
 
