@@ -39,7 +39,14 @@ def test_all_members_of_a_gzip_body_count():
         zlib.compress(TEXT)[:-1],
     ],
     # A gzip header holds the time: ids made of it differ between the processes that share the tests.
-    ids=["empty", "plain", "gzip-without-trailer", "gzip-without-last-byte", "gzip-and-garbage", "zlib-without-last-byte"],
+    ids=[
+        "empty",
+        "plain",
+        "gzip-without-trailer",
+        "gzip-without-last-byte",
+        "gzip-and-garbage",
+        "zlib-without-last-byte",
+    ],
 )
 def test_damaged_bodies_are_refused(packed):
     with pytest.raises(SlipwayError) as caught:
