@@ -46,6 +46,31 @@ class Histogram:
         self.total += value * times
 
 
+class Phase(Duration):
+    """A phase of requests: as `Duration`, with a histogram of how long it took in microseconds."""
+
+    __slots__ = ("_bounds_ns", "_buckets", "bounds_us")
+
+    def __init__(self, bounds_us: tuple[float, ...]) -> None:
+        super().__init__()
+        self.bounds_us = bounds_us
+        self._bounds_ns = [1000 * bound for bound in bounds_us]
+        self._buckets = [0] * (len(bounds_us) + 1)
+
+    def add(self, ns: int) -> None:
+        """Count one occurrence that took `ns` nanoseconds, in its bucket too."""
+        self.count += 1
+        self.ns += ns
+        self._buckets[bisect_left(self._bounds_ns, ns)] += 1
+
+    def histogram(self) -> Histogram:
+        """Return the histogram so far."""
+        histogram = Histogram(self.bounds_us)
+        histogram.counts[:] = self._buckets
+        histogram.total = self.ns / 1000
+        return histogram
+
+
 @dataclass(slots=True)
 class BatchDurations:
     """Executions of one batch size."""
@@ -87,11 +112,8 @@ class ModelStatistics:
     __slots__ = (
         "batches",
         "compute_infer",
-        "compute_infer_histogram",
         "compute_input",
-        "compute_input_histogram",
         "compute_output",
-        "compute_output_histogram",
         "execution_count",
         "fail",
         "failures",
@@ -101,8 +123,6 @@ class ModelStatistics:
         "load_seconds",
         "pending",
         "queue",
-        "queue_histogram",
-        "request_histogram",
         "success",
         "tokens",
     )
@@ -111,22 +131,17 @@ class ModelStatistics:
         self.inference_count = 0  # rows executed
         self.execution_count = 0  # executions
         self.last_inference_ms = 0
-        self.success = Duration()
+        self.success = Phase(REQUEST_BUCKETS_US)
         self.fail = Duration()
-        self.queue = Duration()
-        self.compute_input = Duration()
-        self.compute_infer = Duration()
-        self.compute_output = Duration()
+        self.queue = Phase(PHASE_BUCKETS_US)
+        self.compute_input = Phase(PHASE_BUCKETS_US)
+        self.compute_infer = Phase(REQUEST_BUCKETS_US)
+        self.compute_output = Phase(PHASE_BUCKETS_US)
         self.batches: dict[int, BatchDurations] = {}
         self.failures: dict[FailureReason, int] = dict.fromkeys(FailureReason, 0)
         self.pending = 0  # requests waiting for execution
         self.load_seconds = 0.0
         self.tokens: TokenCount | None = None  # only for a model whose requests are batched by length
-        self.request_histogram = Histogram(REQUEST_BUCKETS_US)
-        self.queue_histogram = Histogram(PHASE_BUCKETS_US)
-        self.compute_input_histogram = Histogram(PHASE_BUCKETS_US)
-        self.compute_infer_histogram = Histogram(REQUEST_BUCKETS_US)
-        self.compute_output_histogram = Histogram(PHASE_BUCKETS_US)
         self.first_response_histogram_ms = Histogram(FIRST_RESPONSE_BUCKETS_MS)
 
     def record_execution(self, rows: int, timing: Timing, now_ms: int, failed_rows: int = 0) -> None:
@@ -143,21 +158,11 @@ class ModelStatistics:
 
     def record_success(self, arrival_ns: int, timing: Timing, end_ns: int) -> None:
         """Count one successful request that arrived at `arrival_ns` and was executed as `timing` records."""
-        queue = timing.start - arrival_ns
-        compute_input = timing.input_end - timing.start
-        infer = timing.output_start - timing.input_end
-        output = timing.end - timing.output_start
-        total = end_ns - arrival_ns
-        self.success.add(total)
-        self.queue.add(queue)
-        self.compute_input.add(compute_input)
-        self.compute_infer.add(infer)
-        self.compute_output.add(output)
-        self.request_histogram.observe(total / 1000)
-        self.queue_histogram.observe(queue / 1000)
-        self.compute_input_histogram.observe(compute_input / 1000)
-        self.compute_infer_histogram.observe(infer / 1000)
-        self.compute_output_histogram.observe(output / 1000)
+        self.success.add(end_ns - arrival_ns)
+        self.queue.add(timing.start - arrival_ns)
+        self.compute_input.add(timing.input_end - timing.start)
+        self.compute_infer.add(timing.output_start - timing.input_end)
+        self.compute_output.add(timing.end - timing.output_start)
 
     def record_failure(self, duration_ns: int, reason: FailureReason) -> None:
         """Count one failed request."""

@@ -84,27 +84,27 @@ _HISTOGRAMS: Final[tuple[tuple[str, str, Callable[[ModelStatistics], Histogram]]
     (
         "nv_inference_request_duration_histogram_us",
         "Histogram of inference request duration in microseconds (includes cached requests)",
-        lambda counted: counted.request_histogram,
+        lambda counted: counted.success.histogram(),
     ),
     (
         "nv_inference_queue_duration_histogram_us",
         "Histogram of inference queuing duration in microseconds (includes cached requests)",
-        lambda counted: counted.queue_histogram,
+        lambda counted: counted.queue.histogram(),
     ),
     (
         "nv_inference_compute_input_duration_histogram_us",
         "Histogram of compute input duration in microseconds (does not include cached requests)",
-        lambda counted: counted.compute_input_histogram,
+        lambda counted: counted.compute_input.histogram(),
     ),
     (
         "nv_inference_compute_infer_duration_histogram_us",
         "Histogram of compute inference duration in microseconds (does not include cached requests)",
-        lambda counted: counted.compute_infer_histogram,
+        lambda counted: counted.compute_infer.histogram(),
     ),
     (
         "nv_inference_compute_output_duration_histogram_us",
         "Histogram of inference compute output duration in microseconds (does not include cached requests)",
-        lambda counted: counted.compute_output_histogram,
+        lambda counted: counted.compute_output.histogram(),
     ),
 )
 # For models whose requests are batched by length.

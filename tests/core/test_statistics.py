@@ -17,6 +17,20 @@ def test_a_request_is_split_into_its_phases():
     assert statistics.compute_output.ns == 5
 
 
+def test_phases_have_histograms_in_microseconds():
+    statistics = ModelStatistics()
+    for milliseconds in (1, 2, 200):
+        end = milliseconds * 1_000_000
+        statistics.record_success(0, Timing(50_000, 150_000, 250_001, 250_001), end)
+    total = statistics.success.histogram()
+    assert total.counts == [1, 1, 0, 0, 0, 1]
+    assert total.total == 203_000.0
+    assert statistics.queue.histogram().counts == [3, 0, 0, 0, 0, 0]
+    assert statistics.compute_input.histogram().counts == [3, 0, 0, 0, 0, 0]  # bounds are inclusive
+    assert statistics.compute_infer.histogram().counts == [3, 0, 0, 0, 0, 0]
+    assert statistics.compute_infer.histogram().total == 300.003
+
+
 def test_executions_count_rows_per_batch_size():
     statistics = ModelStatistics()
     for _ in range(2):
