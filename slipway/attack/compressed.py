@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import struct
 import zlib
 from typing import Final
 
@@ -15,23 +16,42 @@ from slipway.attack.group import AttackGroup, AttackRun
 _BLOCK: Final = 16 * MIB
 _BLOCKS: Final = 64
 _MEMBERS: Final = 300_000
-_WBITS: Final = {"gzip": 31, "deflate": 15}
+_ENCODINGS: Final = ("gzip", "deflate")
 
 
 def bomb(encoding: str, blocks: int = _BLOCKS) -> bytes:
     """Return `blocks` times 16 MiB of blanks, compressed about a thousandfold; `encoding` is gzip or deflate."""
-    packer = zlib.compressobj(9, wbits=_WBITS[encoding])
-    blanks = b" " * _BLOCK
-    return b"".join(packer.compress(blanks) for _ in range(blocks)) + packer.flush()
+    return packed(encoding, b"", b" " * _BLOCK, blocks)
+
+
+def packed(encoding: str, opening: bytes, block: bytes, times: int) -> bytes:
+    """Return `opening` and then `times` a block, compressed: the block only once, which saves most of the time."""
+    size = len(opening) + times * len(block)
+    stream = _deflated(opening) + _deflated(block) * times + b"\3\0"  # and an empty last block (RFC 1951)
+    if encoding == "gzip":  # RFC 1952
+        checksum = zlib.crc32(opening)
+        for _ in range(times):
+            checksum = zlib.crc32(block, checksum)
+        return b"\x1f\x8b\x08\0\0\0\0\0\2\xff" + stream + struct.pack("<II", checksum, size % 2**32)
+    checksum = zlib.adler32(opening)  # RFC 1950
+    for _ in range(times):
+        checksum = zlib.adler32(block, checksum)
+    return b"\x78\xda" + stream + struct.pack(">I", checksum)
+
+
+def _deflated(data: bytes) -> bytes:
+    """Return deflate blocks that depend on nothing before them, so that they can be repeated."""
+    packer = zlib.compressobj(9, wbits=-15)
+    return packer.compress(data) + packer.flush(zlib.Z_FULL_FLUSH)
 
 
 def broken_bodies(body: bytes) -> dict[str, bytes]:
     """Return gzip bodies that do not contain `body`, although each begins as if."""
-    packed = gzip.compress(body)
+    whole = gzip.compress(body)
     return {
-        "nested": gzip.compress(packed),
-        "no trailer": packed[:-9],
-        "cut": packed[: len(body) // 4],
+        "nested": gzip.compress(whole),
+        "no trailer": whole[:-9],
+        "cut": whole[: len(body) // 4],
         "empty": b"",
         "magic only": b"\x1f\x8b",
     }
@@ -39,10 +59,12 @@ def broken_bodies(body: bytes) -> dict[str, bytes]:
 
 async def _bombs(run: AttackRun) -> None:
     path = run.models.good.infer
-    bombs = {encoding: await asyncio.to_thread(bomb, encoding) for encoding in _WBITS}
+    bombs = {encoding: await asyncio.to_thread(bomb, encoding) for encoding in _ENCODINGS}
     cases = {
-        f"{encoding}, number {number}": AttackRequest(path, packed, {"Content-Encoding": encoding}, may_close=True)
-        for encoding, packed in bombs.items()
+        f"{encoding}, number {number}": AttackRequest(
+            path, bombs[encoding], {"Content-Encoding": encoding}, may_close=True
+        )
+        for encoding in _ENCODINGS
         for number in range(2)
     }
     await send_requests(run, cases, at_once=2)
@@ -57,8 +79,8 @@ async def _members(run: AttackRun) -> None:
 async def _broken(run: AttackRun) -> None:
     good = json.dumps(run.models.good.document()).encode()
     path = run.models.good.infer
-    packed = {**broken_bodies(good), "garbage after it": gzip.compress(good) + b"garbage", "not compressed": good}
-    cases = {name: AttackRequest(path, body, {"Content-Encoding": "gzip"}) for name, body in packed.items()}
+    bodies = {**broken_bodies(good), "garbage after it": gzip.compress(good) + b"garbage", "not compressed": good}
+    cases = {name: AttackRequest(path, body, {"Content-Encoding": "gzip"}) for name, body in bodies.items()}
     for encoding in ("br", "gzip, gzip", "nonsense"):
         cases[f"Content-Encoding: {encoding}"] = AttackRequest(path, good, {"Content-Encoding": encoding})
     await send_requests(run, cases)

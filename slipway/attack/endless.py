@@ -10,6 +10,8 @@ from slipway.attack.framings import CHUNKED, LAST
 from slipway.attack.group import AttackGroup, AttackRun
 
 _ENDLESS: Final = 24 * MIB  # more than both kernels hold for one connection
+_AT_ONCE: Final = 3
+_SHARE: Final = 0.7  # of the group's time, for the cases together
 _TINY_CHUNKS: Final = 1_000_000
 _KEPT_MIB: Final = 64
 
@@ -17,15 +19,17 @@ Endless = tuple[bytes, bytes]  # how it begins, and how it goes on
 
 
 async def _pour(run: AttackRun, cases: Mapping[str, Endless]) -> None:
+    seconds = _SHARE * run.bounds.seconds * min(_AT_ONCE / len(cases), 1)
+
     async def attempt(case: Endless) -> str:
         async with run.dialler.connection() as connection:
-            received = await connection.pour(*case, _ENDLESS, silence_s=min(3.0, run.bounds.response_s))
+            received = await connection.pour(*case, _ENDLESS, silence_s=min(3.0, seconds), seconds=seconds)
         if received.sent >= _ENDLESS and not received.closed and not received.statuses:
-            return f"{_ENDLESS // MIB} MiB were read without a refusal"
+            return f"the server read on without a refusal, up to {_ENDLESS // MIB} MiB or for {seconds:.0f} s"
         accepted = received.statuses and received.statuses[0] < 400
         return f"accepted with status {received.statuses[0]}" if accepted else ""
 
-    await run.each(cases.items(), attempt, at_once=2)
+    await run.each(cases.items(), attempt, _AT_ONCE)
 
 
 def _post(run: AttackRun) -> bytes:

@@ -9,7 +9,7 @@ from typing import Final
 from slipway.attack.cases import AttackRequest, send_requests
 from slipway.attack.framings import CHUNKED, H2C, LAST, LIVE, WEBSOCKET, Framing, FramingCorpus, offers
 from slipway.attack.group import AttackGroup, AttackRun
-from slipway.attack.transport import Received
+from slipway.attack.transport import ReceivedBytes
 
 _NOTHING: Final = b"/v2/repository/models/slipway-attack-nothing/unload"
 _INNER: Final = b"POST %b HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n" % _NOTHING
@@ -22,6 +22,22 @@ _NOT_HTTP: Final = {
     "an unknown version": b"GET /v2 HTTP/9.9\r\nHost: localhost\r\n\r\n",
     "the preface of HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
 }
+_ODD_TARGETS: Final = (
+    "*",
+    "v2/health/live",
+    "ftp://localhost/v2/health/live",
+    "http:///v2/health/live",
+    "//v2/health/live",
+    "/v2//health/live",
+    "/v2/./health/live",
+    "/v2/models/../health/live",
+    "/v2/models/%2e%2e/health/live",
+    "/v2%2fhealth/live",
+    "/V2/Health/Live",
+    "/v2;x/health/live",
+    "/v2\\health\\live",
+    "/v2/health/live%00",
+)
 _HOSTS: Final = {
     "no host": (),
     "two hosts": (b"Host: localhost", b"Host: localhost"),
@@ -34,11 +50,12 @@ _HOSTS: Final = {
 }
 
 
-def wrong_framing(framing: Framing, received: Received) -> str:
+def wrong_framing(framing: Framing, received: ReceivedBytes) -> str:
     """Return what is wrong with the responses to a framing, "" if nothing is."""
     found = received.statuses
     if len(found) > (framing.at_most or framing.requests):
-        return f"{len(found)} responses to {framing.requests} requests: what was in a body was read as a request"
+        what = "what comes after it" if framing.broken else "what is in a body"
+        return f"{len(found)} responses to {framing.requests} requests: {what} was read as a request"
     if framing.broken and len(found) == framing.requests and found[-1] < 400 and not framing.at_most:
         return f"accepted with status {found[-1]}"
     if not framing.broken and len(found) < framing.requests:
@@ -161,20 +178,13 @@ async def _lying_lengths(run: AttackRun) -> None:
     await run.each(lengths.items(), attempt)
 
 
-async def _absolute(run: AttackRun) -> None:
-    path = run.models.good.path
-    cases = {
-        f"{scheme}{host}": AttackRequest(f"{scheme}{host}/v2/repository/models/slipway-attack-nothing/unload")
-        for scheme in ("http://", "HTTP://", "ftp://")
-        for host in ("localhost", "evil.example", "")
+async def _targets(run: AttackRun) -> None:
+    refused = {target: AttackRequest(target, method="GET", may_close=True) for target in _ODD_TARGETS}
+    absolute = {
+        f"{scheme}://localhost/": AttackRequest(f"{scheme}://localhost/v2/health/live", method="GET", refuse=False)
+        for scheme in ("http", "HTTP")
     }
-    cases["an asterisk"] = AttackRequest("*")
-    cases["no slash"] = AttackRequest(path.removeprefix("/"))
-    await send_requests(run, {name: _closing(case) for name, case in cases.items()})
-
-
-def _closing(case: AttackRequest) -> AttackRequest:
-    return AttackRequest(case.path, case.body, case.headers, case.method, case.refuse, may_close=True)
+    await send_requests(run, refused | absolute)
 
 
 GROUPS: Final = (
@@ -252,10 +262,10 @@ GROUPS: Final = (
     ),
     AttackGroup(
         10,
-        "absolute-targets",
-        "requests to change state with targets in absolute form, for other hosts and schemes",
-        "RFC 9112, section 3.2; a rule of a proxy that looks at paths must not be passed",
-        "an error, or the end of the connection",
-        _absolute,
+        "odd-targets",
+        "targets with .., doubled and turned slashes, parameters, other schemes, no slash, and an asterisk",
+        "RFC 9112, section 3.2; whoever tidies a path passes the rule of a proxy that does not",
+        "an error, or the end of the connection; http:// with the server's own name may be read",
+        _targets,
     ),
 )

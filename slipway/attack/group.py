@@ -89,21 +89,25 @@ class AttackRun:
         """Try every case, by name, some at once; `attempt` returns what went wrong, "" if nothing did."""
         listed = list(cases)
         self.planned += len(listed)
-        waiting = iter(listed)
+        waiting = iter(enumerate(listed))
+        found: dict[int, str] = {}
 
         async def work() -> None:
-            for name, case in waiting:
+            for number, (name, case) in waiting:
                 try:
                     wrong = await attempt(case)
                 except OSError as error:
                     wrong = f"no connection: {error.strerror or error}"
                 self.tried += 1
                 if wrong:
-                    self.failures.append(f"{name}: {wrong}")
+                    found[number] = f"{name}: {wrong}"
 
-        async with asyncio.TaskGroup() as tasks:
-            for _ in range(min(at_once, len(listed))):
-                tasks.create_task(work())
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for _ in range(min(at_once, len(listed))):
+                    tasks.create_task(work())
+        finally:
+            self.failures += [found[number] for number in sorted(found)]
 
     async def others_are_served(self, times: int = 20) -> None:
         """Send good requests, one after another, and note those that fail as a case."""

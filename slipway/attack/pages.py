@@ -25,19 +25,20 @@ HOSTS: Final = (
 )
 
 
-async def _refused(run: AttackRun, cases: Mapping[str, Mapping[str, str]], body: bytes = b"{}") -> None:
-    """Send the same load with each set of headers; right is an error other than without them."""
+async def _refused(run: AttackRun, cases: Mapping[str, Mapping[str, str]], absolute: tuple[str, ...] = ()) -> None:
+    """Send the same load with each set of headers, and to absolute targets; right is an error other than without."""
     plain = await client_can_load(run)
 
-    async def attempt(headers: Mapping[str, str]) -> str:
+    async def attempt(case: tuple[str, Mapping[str, str]]) -> str:
         try:
-            response = await run.http.post(_LOAD, body, headers)
+            response = await run.http.post(case[0], b"{}", case[1])
         except NoResponseError as error:
             return "" if "closed" in str(error) else str(error)
         same = response.status == plain.status and NOTHING.encode() in response.body
         return f"it reached the repository (status {response.status})" if same or response.status < 400 else ""
 
-    await run.each(cases.items(), attempt)
+    targets = {f"a target at {host}": (f"http://{host}{_LOAD}", {"Host": "localhost"}) for host in absolute}
+    await run.each([*((name, (_LOAD, headers)) for name, headers in cases.items()), *targets.items()], attempt)
 
 
 async def _origins(run: AttackRun) -> None:
@@ -48,7 +49,7 @@ async def _origins(run: AttackRun) -> None:
 
 
 async def _hosts(run: AttackRun) -> None:
-    await _refused(run, {f"Host: {host}": {"Host": host} for host in HOSTS})
+    await _refused(run, {f"Host: {host}": {"Host": host} for host in HOSTS}, absolute=HOSTS[:1])
 
 
 async def _forms(run: AttackRun) -> None:
@@ -92,7 +93,7 @@ GROUPS: Final = (
     AttackGroup(
         44,
         "foreign-hosts",
-        "loads for host names that are not this machine's",
+        "loads for host names that are not this machine's, in Host and in the target",
         "DNS rebinding: a page's own name suddenly leads here",
         "another error than without; skipped if clients cannot load models",
         _hosts,

@@ -19,6 +19,7 @@ _CONNECTIONS: Final = 3
 _CALLS: Final = 40
 _ON_ONE: Final = 2000
 _ENDLESS: Final = 24 * MIB
+_SHARE: Final = 0.7  # of the group's time
 _FLOOD_MIB: Final = 48  # per connection
 
 
@@ -74,14 +75,12 @@ async def _request_resets(run: AttackRun) -> None:
 
 async def _endless_headers(run: AttackRun) -> None:
     async def attempt(begun: bytes) -> str:
-        filling = http2.continuations(count())
+        seconds = _SHARE * run.bounds.seconds
         async with run.rpc.connection() as connection:
-            while connection.sent < _ENDLESS:
-                received = await connection.exchange(begun + filling, silence_s=0.05)
-                begun = b""
-                if received.closed:
-                    return ""
-        return f"{_ENDLESS // MIB} MiB of one header block were read without the end of the connection"
+            received = await connection.pour(begun, http2.continuations(count()), _ENDLESS, seconds=seconds)
+        if received.closed or received.sent < _ENDLESS:
+            return ""
+        return f"the server read on without a refusal, up to {_ENDLESS // MIB} MiB or for {seconds:.0f} s"
 
     await run.each([("continuations", http2.begun_headers())], attempt)
 
@@ -146,7 +145,7 @@ GROUPS: Final = (
         "grpc-endless-headers",
         "CONTINUATION frames without an end, up to 24 MiB",
         "CVE-2024-27316 and its kind; RFC 9113, section 10.5.1",
-        "the connection is closed",
+        "the connection is closed, or not read any further",
         _endless_headers,
         (Need.GRPC,),
         kept_mib=64,

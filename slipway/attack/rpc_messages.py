@@ -5,21 +5,26 @@ from __future__ import annotations
 import asyncio
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from slipway.attack import http2
 from slipway.attack.bounds import MIB
+from slipway.attack.compressed import packed
 from slipway.attack.group import AttackGroup, AttackRun, Need
 from slipway.attack.json_corpus import LYING_STRINGS
 from slipway.attack.models import KnownModel
+from slipway.attack.names import NOTHING
 from slipway.attack.rpc_client import RpcReply, message, rpc_client
 
-_BOMB: Final = 512 * MIB
+_BLOCK: Final = 16 * MIB
+_BLOCKS: Final = 32
+_FRAME: Final = 16_384
 _MANY: Final = 1_000_000
 _VERSIONS: Final = 100
 _LONG_VERSION: Final = 1 * MIB
 # What a server or library may say to a message that it does not take. UNKNOWN is an exception that nobody expected.
+_IGNORED: Final = ("too many", "a million more")  # which Triton ignores
 _NOT_REFUSALS: Final = ("OK", "UNKNOWN", "DEADLINE_EXCEEDED")
 
 
@@ -76,7 +81,10 @@ async def _contents(run: AttackRun) -> None:
         "neither": none,
         "typed of two other kinds": wrong_kind,
     }
-    await _call(run, {name: AttackCall(made.SerializeToString()) for name, made in cases.items()})
+    calls = {name: AttackCall(made.SerializeToString()) for name, made in cases.items()}
+    for name in _IGNORED:
+        calls[name] = replace(calls[name], refuse=False)
+    await _call(run, calls)
 
 
 async def _shapes(run: AttackRun) -> None:
@@ -86,11 +94,11 @@ async def _shapes(run: AttackRun) -> None:
     cases |= {f"datatype '{name}'": _changed(model, datatype=name) for name in ("INT65", "", "fp32", "X" * 100_000)}
     cases |= {
         "an unknown input": _changed(model, name="slipway-attack"),
-        "no inputs": message(model, *[], inputs=[]),
-        "an unknown model": message(model, model_name="slipway-attack-nothing"),
+        "an unknown model": message(model, model_name=NOTHING),
         "an unknown version": message(model, model_version="77777777"),
         "a version that is not a number": message(model, model_version="../1"),
     }
+    cases["no inputs"] = message(model)
     del cases["no inputs"].inputs[:]
     twice = message(model)
     twice.inputs.append(twice.inputs[0])
@@ -149,33 +157,24 @@ async def _strings(run: AttackRun) -> None:
 
 
 async def _bombs(run: AttackRun) -> None:
-    """Compressed once per group, because zlib needs a second for it."""
     model = run.models.good
-    payload = message(model, bytes(_BOMB), *(each.raw for each in model.inputs[1:])).SerializeToString()
-    packed = await asyncio.to_thread(_gzipped, payload)
-    del payload
+    good = message(model)
+    del good.raw_input_contents[:]
+    raw = b"\x3a" + _varint(_BLOCKS * _BLOCK)  # the field raw_input_contents
+    body = await asyncio.to_thread(packed, "gzip", good.SerializeToString() + raw, bytes(_BLOCK), _BLOCKS)
+    coding = http2.literal(b"grpc-encoding", b"gzip")
     call = http2.opening() + b"".join(
-        http2.frame(http2.HEADERS, http2.END_HEADERS, stream, http2.head(http2.INFER) + _GZIP)
-        + _data(stream, b"\1" + struct.pack(">I", len(packed)) + packed)
+        http2.frame(http2.HEADERS, http2.END_HEADERS, stream, http2.head(http2.INFER) + coding)
+        + _data(stream, b"\1" + struct.pack(">I", len(body)) + body)
         for stream in (1, 3)
     )
 
     async def attempt(data: bytes) -> str:
         async with run.rpc.connection() as connection:
-            received = await connection.exchange(data, silence_s=run.bounds.response_s / 2)
+            received = await connection.exchange(data, silence_s=min(2.0, run.bounds.response_s))
         return "" if received.data or received.closed else "neither a response nor the end of the connection"
 
     await run.each([("two calls", call)], attempt)
-
-
-_GZIP: Final = http2.literal(b"grpc-encoding", b"gzip")
-_FRAME: Final = 16_384
-
-
-def _gzipped(data: bytes) -> bytes:
-    import gzip
-
-    return gzip.compress(data, 9, mtime=0)
 
 
 def _data(stream: int, message_bytes: bytes) -> bytes:
@@ -197,7 +196,7 @@ async def _versions(run: AttackRun) -> None:
     model = run.models.good
     cases = {
         f"version {number}": AttackCall(
-            message(model, model_version=f"1{'x' * _LONG_VERSION}{number}").SerializeToString()
+            message(model, model_name=NOTHING, model_version=f"1{'x' * _LONG_VERSION}{number}").SerializeToString()
         )
         for number in range(_VERSIONS)
     }
@@ -249,7 +248,7 @@ GROUPS: Final = (
         "grpc-contents",
         "raw_input_contents too few, too many, too short, too long, and together with typed contents",
         "KServe v2, gRPC: one raw content per input, of its size, and no typed one",
-        "an error that is not UNKNOWN",
+        "an error that is not UNKNOWN; what is too much may be ignored",
         _contents,
         (Need.GRPC,),
     ),
@@ -305,7 +304,7 @@ GROUPS: Final = (
     AttackGroup(
         62,
         "grpc-versions",
-        "a hundred different versions of 1 MiB",
+        "a hundred different versions of 1 MiB, of a model that does not exist",
         "a table that a stranger can fill grows for ever",
         "an error that is not UNKNOWN; memory",
         _versions,

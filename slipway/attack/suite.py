@@ -50,10 +50,14 @@ async def attack(
     except NoResponseError as error:
         raise unavailable(f"no KServe v2 server at {target.http}: {error}") from None
     async with neighbour(target.http, HEALTH, target.pid) as watching:
+        gone = ""
         for group in groups:
-            result, serves = await _run(target, group, bounds, models, watching)
+            if gone and (gone := await _recovered(target, bounds, models)):
+                yield GroupResult(group, HeldState.SKIPPED, (f"the server does not serve any more: {gone}",))
+                continue
+            result, gone = await _run(target, group, bounds, models, watching)
             yield result
-            if not (serves or keep_going):
+            if gone and not keep_going:
                 return
 
 
@@ -63,29 +67,29 @@ def _client(target: AttackTarget, allowance: Allowance, bounds: Bounds) -> HttpC
 
 async def _run(
     target: AttackTarget, group: AttackGroup, bounds: Bounds, models: KnownModels, watching: Neighbour
-) -> tuple[GroupResult, bool]:
-    """Return what became of a group, and whether the server serves as before."""
+) -> tuple[GroupResult, str]:
+    """Return what became of a group, and what is wrong with the server after it."""
     allowance = Allowance(bounds)
     run = AttackRun(bounds, allowance, _client(target, allowance, bounds), models, target.grpc)
     lacking = [need.value for need in group.needs if run.lacks(need)]
     if lacking:
-        return GroupResult(group, HeldState.SKIPPED, tuple(lacking)), True
+        return GroupResult(group, HeldState.SKIPPED, tuple(lacking)), ""
     started = time.monotonic()
     await watching.begin()
     reason = await _attempt(group, run)
     neighbours = await watching.end()
     seconds = time.monotonic() - started
-    broken = await _recovered(run)
+    broken = await _recovered(target, bounds, models)
     lines = [*run.failures[:_SHOWN]]
     if len(run.failures) > _SHOWN:
         lines.append(f"and {len(run.failures) - _SHOWN} more like these")
     lines += [f"afterwards, a good request: {broken}"] if broken else []
     lines += _crowded_out(group, neighbours, bounds)
     if reason and not lines:
-        return GroupResult(group, HeldState.SKIPPED, (reason,), seconds=seconds), True
+        return GroupResult(group, HeldState.SKIPPED, (reason,), seconds=seconds), ""
     state = HeldState.NOT_HELD if lines else HeldState.HELD
     result = GroupResult(group, state, tuple(lines), run.tried, run.planned, seconds, allowance.sent, neighbours)
-    return result, not broken
+    return result, broken
 
 
 async def _attempt(group: AttackGroup, run: AttackRun) -> str:
@@ -110,13 +114,13 @@ def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
     return _first(first) if isinstance(first, BaseExceptionGroup) else first
 
 
-async def _recovered(run: AttackRun) -> str:
+async def _recovered(target: AttackTarget, bounds: Bounds, models: KnownModels) -> str:
     """Return what is wrong with the good request, "" once it is answered as before; it has a few seconds."""
     wrong = ""
-    client = HttpClient(Dialler(run.dialler.address, Allowance(run.bounds)), run.bounds.response_s)
+    client = _client(target, Allowance(bounds), bounds)
     for attempt in range(_RECOVERY_TRIES):
         await asyncio.sleep(_RECOVERY_S if attempt else 0)
-        wrong = await run.models.good.what_is_wrong(client)
+        wrong = await models.good.what_is_wrong(client)
         if not wrong:
             break
     return wrong

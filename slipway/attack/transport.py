@@ -25,7 +25,7 @@ _GONE: Final = (BrokenPipeError, ConnectionResetError, ConnectionAbortedError)
 
 
 @dataclass(frozen=True, slots=True)
-class Received:
+class ReceivedBytes:
     """What came back on a connection."""
 
     data: bytes
@@ -80,24 +80,30 @@ class Connection:
         except _GONE:
             return b""
 
-    async def exchange(self, data: bytes, *, silence_s: float = 1.0, singly: bool = False) -> Received:
+    async def exchange(self, data: bytes, *, silence_s: float = 1.0, singly: bool = False) -> ReceivedBytes:
         """Send `data` while reading, until the server closes the connection or nothing moves for `silence_s`."""
         return await self._during(self.send_singly(data) if singly else self.send(data), silence_s)
 
-    async def pour(self, opening: bytes, filling: bytes, size: int, *, silence_s: float = 2.0) -> Received:
-        """Send `opening` and then `filling` again and again up to `size` bytes, until the server responds or closes."""
+    async def pour(
+        self, opening: bytes, filling: bytes, size: int, *, silence_s: float = 2.0, seconds: float = 10.0
+    ) -> ReceivedBytes:
+        """Send `opening` and then `filling` again and again up to `size` bytes, until the server responds or closes,
+        or nothing moves for `silence_s`; `sent` is `size` or more if it read on for all of `seconds`."""
 
         async def sending() -> bool:
             if not await self.send(opening):
                 return False
+            deadline = self._loop.time() + seconds
             while self.sent < size:
                 if not await self.send(filling):
                     return False
+                if self._loop.time() > deadline:
+                    self.sent = max(self.sent, size)
             return True
 
         return await self._during(sending(), silence_s, until_response=True)
 
-    async def _during(self, sending: object, silence_s: float, *, until_response: bool = False) -> Received:
+    async def _during(self, sending: object, silence_s: float, *, until_response: bool = False) -> ReceivedBytes:
         sender = asyncio.ensure_future(sending)  # type: ignore[call-overload]
         kept, closed, before = bytearray(), False, -1
         try:
@@ -120,7 +126,7 @@ class Connection:
         finally:
             sender.cancel()
             await asyncio.gather(sender, return_exceptions=True)
-        return Received(bytes(kept), closed, self.sent)
+        return ReceivedBytes(bytes(kept), closed, self.sent)
 
     def reset(self) -> None:
         """Close the connection with a reset instead of an end."""

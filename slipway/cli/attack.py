@@ -8,6 +8,7 @@ loopback addresses are attacked. Exit code 0: everything held; 1: something did 
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
@@ -40,6 +41,7 @@ def run(arguments: Sequence[str]) -> int:
     if options.list:
         print(groups_table(GROUPS, output_width()))
         return 0
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its own lines on every connection that is refused
     try:
         results = asyncio.run(_results(options))
     except SlipwayError as error:
