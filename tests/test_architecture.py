@@ -46,6 +46,7 @@ ROWS = {
     "server": 8,
     "convert": 8,
     "verify": 8,
+    "attack": 8,
     "cli": 9,
 }
 WITHOUT_ROW = {"__init__", "__main__"}
@@ -62,7 +63,8 @@ def module_name(path: Path) -> str:
 
 
 FILES = {module_name(path): path for path in sorted(ROOT.rglob("*.py"))}
-MODULES = sorted(FILES.keys() - {"slipway", *(f"slipway.{name}" for name in WITHOUT_ROW)})
+# What `python -m` runs is an entrance to the command line, above all rows.
+MODULES = sorted(module for module in FILES.keys() - {"slipway"} if not module.endswith(".__main__"))
 
 
 @cache

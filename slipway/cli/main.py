@@ -40,6 +40,7 @@ COMMANDS: Final = {
         Command("check", "slipway.cli.check", "find what is wrong or slow in a model repository"),
         Command("config", "slipway.cli.config", "create a config.pbtxt, or show the effective one"),
         Command("verify", "slipway.cli.verify", "send every model a sample and print PASS or FAIL"),
+        Command("attack", "slipway.cli.attack", "attack a server on this machine; print what held"),
     )
 }
 

@@ -26,7 +26,7 @@ _HEAD_END: Final = b"\r\n\r\n"
 _VERSIONS: Final = ("1.1", "1.0")
 _NOT_KEPT: Final = (b"transfer-encoding", b"expect")  # with these, the head alone does not decide the framing
 _HOST: Final = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~%!$&'()*+,;=-]*)(?::[0-9]*)?")  # RFC 3986, 3.2
-_ABSOLUTE: Final = re.compile(rb"https?://[^/?#]*", re.IGNORECASE)  # scheme and authority of a target
+_ABSOLUTE: Final = re.compile(rb"https?://([^/?#]*)", re.IGNORECASE)  # scheme and authority of a target
 _METHOD: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+ ")
 _CHUNK_OVERHEAD: Final = 32  # bytes that the size line and the end of a chunk may take
 SMALL: Final = 64 << 10  # bytes; up to this size, a head is worth keeping and a body may wait in memory
@@ -143,14 +143,15 @@ class RequestFraming:
             return
         if self.phase is not before or self._is_refused:
             return
-        if before is Phase.HEAD:
-            self._head_bytes += len(data)
-            self._bound_head(self._head_bytes)
+        if self._completed:  # the request that is being received began within `data`
+            if before is Phase.IDLE:
+                self._keep_head(data)
         elif before is Phase.BODY:
             self._overhead += len(data) - (len(self._body) - received)
             self._bound_overhead()
-        else:
-            self._keep_head(data)
+        else:  # a head, or empty lines before it
+            self._head_bytes += len(data)
+            self._bound_head(self._head_bytes)
 
     def _parse(self, data: bytes) -> bool:
         """Feed `data` to the parser; return False if it contained an offer of another protocol."""
@@ -288,6 +289,11 @@ class RequestFraming:
         if len(headers) > self._limits.headers:
             self.refuse(431, f"more than {self._limits.headers} headers")
             return
+        if not self._url.startswith(b"/") and (absolute := _ABSOLUTE.match(self._url)):
+            headers[b"host"] = absolute[1]  # RFC 9112, 3.2.2: what Host says is ignored
+            if not absolute[1] or _HOST.fullmatch(absolute[1]) is None:
+                self.refuse(400, "malformed HTTP request: the target does not name a host")
+                return
         length = headers.get(b"content-length")
         if length is not None and int(length) > self._limits.body:
             self._refuse_with(input_too_large(int(length), self._limits.body))
@@ -340,6 +346,7 @@ class RequestFraming:
             parser.get_http_version() == "1.1",
         )
         self._completed += 1
+        self._head_bytes = 0
         body, self._body = self._body, b""
         self._held = 0
         self._size = len(body)

@@ -13,6 +13,7 @@ import tritonclient.grpc
 from tritonclient.utils import InferenceServerException
 
 from benchmarks.serving import running_server
+from slipway.attack.json_corpus import LONG_NUMBERS, NUMBER_FIELDS, with_long_number
 from tests.attacks.conftest import Target, assert_refused, read_all
 
 SECONDS = 20
@@ -64,14 +65,10 @@ def test_a_number_of_hundreds_of_digits_is_refused_in_tritons_words(target, digi
         assert_refused(target.ask("POST", "/v2/models/fp32/generate", request.encode()), TOO_BIG, 500)
 
 
-@pytest.mark.parametrize("digits", ["9" * 30, "9" * 400, "1" + "0" * 5000])
-@pytest.mark.parametrize("field", ["priority", "timeout", "sequence_id", "binary_data_output", "id", "shape", "size"])
+@pytest.mark.parametrize("digits", LONG_NUMBERS.values(), ids=LONG_NUMBERS)
+@pytest.mark.parametrize("field", NUMBER_FIELDS)
 def test_a_large_number_in_any_field_is_not_an_internal_error(target, field, digits):
-    entry = {**ONE, "shape": ["?"]} if field == "shape" else ONE
-    if field == "size":
-        entry = {**ONE, "parameters": {"binary_data_size": "?"}}
-    request = {"inputs": [entry], **({"id": "?"} if field == "id" else {"parameters": {field: "?"}})}
-    answer = target.infer("fp32", json.dumps(request).replace('"?"', digits).encode())
+    answer = target.infer("fp32", with_long_number({"inputs": [ONE]}, field, digits))
     assert answer.status in (400, 500)
     assert "internal error" not in answer.error
     assert len(answer.error) < 1000

@@ -7,6 +7,7 @@ import struct
 
 import pytest
 
+from slipway.attack import json_corpus as corpus
 from tests.attacks.conftest import assert_refused
 
 MIB = 2**20
@@ -17,26 +18,28 @@ def entry(**changes: object) -> dict[str, object]:
     return {"name": "INPUT0", "datatype": "INT64", "shape": [1, 2], "data": [1, 2], **changes}
 
 
-def nested(depth: int, leaf: str) -> bytes:
+UNFIT = corpus.unfit_data(2)
+BROKEN = corpus.broken_documents({"inputs": [entry()]})
+
+
+def nested(depth: int, leaf: object) -> bytes:
     """Return an infer request whose data is nested `depth` lists deep."""
-    lists = "[" * depth + leaf + "]" * depth
-    return b'{"inputs":[{"name":"INPUT0","datatype":"INT64","shape":[1,1],"data":%s}]}' % lists.encode()
+    return corpus.nested({"inputs": [entry(shape=[1, 1], data=[leaf])]}, depth)
 
 
-@pytest.mark.parametrize(("model", "leaf"), [("int64", "1"), ("bytes", '"a"')])
+@pytest.mark.parametrize(("model", "leaf"), [("int64", 1), ("bytes", "a")])
 def test_nesting_beyond_the_limit_is_refused(target, model, leaf):
     body = nested(120, leaf).replace(b"INT64", b"BYTES" if model == "bytes" else b"INT64")
     assert_refused(target.infer(model, body), "JSON nesting depth exceeds maximum allowed limit (100)")
 
 
 def test_nesting_within_the_limit_is_read(target):
-    assert target.infer("int64", nested(50, "1")).status == 200
+    assert target.infer("int64", nested(50, 1)).status == 200
 
 
 @pytest.mark.parametrize("path", ["/v2/repository/index", "/v2/models/int64/infer", "/v2/models/int64/generate"])
 def test_a_quarter_of_a_million_brackets_are_refused(target, path):
-    body = b'{"ready":' + b"[" * 250_000 + b"]" * 250_000 + b"}"
-    assert_refused(target.ask("POST", path, body), "nesting")
+    assert_refused(target.ask("POST", path, corpus.deep(250_000)), "nesting")
     assert target.ask("GET", "/v2/health/live").status == 200
 
 
@@ -55,66 +58,28 @@ def test_small_integers_declared_as_wide_ones_do_not_multiply_memory(target):
     assert target.rss() - before < 1024 * MIB
 
 
-@pytest.mark.parametrize(
-    "shape",
-    [[2**4, 2**60 + 2], [2**2, 2**60 + 2], [2**63, 1], [2**64, 1], [1, 2**31], [2, -5], [1, -1], [0], [1] * 10_000, []],
-    ids=lambda shape: str(shape)[:40],
-)
+@pytest.mark.parametrize("shape", corpus.LYING_SHAPES, ids=lambda shape: str(shape)[:40])
 def test_lying_shapes_are_refused(target, shape):
     answer = target.infer("int64", {"inputs": [entry(shape=shape)]})
     assert answer.status in (400, 500)
     assert answer.error
 
 
-@pytest.mark.parametrize(
-    "shape", ["[1.5, 2]", "[1e400, 1]", "[NaN]", "[Infinity]", "[true, 2]", '["1", 2]', "null", "{}", "[null]", "2"]
-)
+@pytest.mark.parametrize("shape", corpus.SHAPES_OF_OTHER_THINGS)
 def test_shapes_of_other_things_are_refused(target, shape):
-    body = '{"inputs":[{"name":"INPUT0","datatype":"INT64","shape":%s,"data":[1,2]}]}' % shape  # noqa: UP031
-    answer = target.infer("int64", body.encode())
+    answer = target.infer("int64", corpus.put({"inputs": [entry()]}, "shape", shape))
     assert answer.status in (400, 500)
     assert answer.error
 
 
-@pytest.mark.parametrize(
-    "data",
-    [
-        "[1]",
-        "[1,2,3]",
-        "[[1],[2,3]]",
-        '["1","2"]',
-        "[1e400,1]",
-        "[NaN,1]",
-        "[1.5,2]",
-        "{}",
-        "null",
-        '"12"',
-        f"[{10**400},1]",
-    ],
-    ids=lambda data: data[:20],
-)
+@pytest.mark.parametrize("data", UNFIT.values(), ids=UNFIT)
 def test_data_that_does_not_fit_is_refused(target, data):
-    body = '{"inputs":[{"name":"INPUT0","datatype":"INT64","shape":[1,2],"data":%s}]}' % data  # noqa: UP031
-    answer = target.infer("int64", body.encode())
+    answer = target.infer("int64", corpus.put({"inputs": [entry()]}, "data", data))
     assert answer.status in (400, 500), answer
     assert answer.error
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        b'\xef\xbb\xbf{"inputs":[]}',
-        b'{"inputs":[{"name":"\\ud800","datatype":"INT64","shape":[1,2],"data":[1,2]}]}',
-        b'{"inputs":[{"name":"INPUT0\\u0000","datatype":"INT64","shape":[1,2],"data":[1,2]}]}',
-        b'{"inputs":[{"name":"\xff","datatype":"INT64","shape":[1,2],"data":[1,2]}]}',
-        b'{"inputs":',
-        b"",
-        b"null",
-        b"[]",
-        b'"x"',
-    ],
-    ids=range(9),
-)
+@pytest.mark.parametrize("body", BROKEN.values(), ids=BROKEN)
 def test_broken_documents_are_refused(target, body):
     answer = target.infer("int64", body)
     assert answer.status in (400, 500)
@@ -148,22 +113,7 @@ def test_duplicates_are_refused(target):
     assert_refused(answer, "output 'OUTPUT0' already exists in request")
 
 
-@pytest.mark.parametrize(
-    "parameters",
-    [
-        {"sequence_id": {}},
-        {"sequence_id": -1},
-        {"sequence_start": 3},
-        {"timeout": -1},
-        {"timeout": 2**64},
-        {"priority": -(2**63)},
-        {"triton_secret": 1},
-        {"x": {"y": 1}},
-        {"x": [1]},
-        {"x": None},
-    ],
-    ids=str,
-)
+@pytest.mark.parametrize("parameters", corpus.MISUSED_PARAMETERS, ids=str)
 def test_misused_parameters_are_refused(target, parameters):
     answer = target.infer("int64", {"inputs": [entry()], "parameters": parameters})
     assert answer.status in (400, 500), answer
@@ -181,20 +131,7 @@ def bytes_request(raw: bytes, shape: list[int]) -> tuple[dict[str, object], byte
     return {"inputs": [given]}, raw
 
 
-@pytest.mark.parametrize(
-    ("raw", "shape"),
-    [
-        (b"\xff\xff\xff\xff", [1, 1]),
-        (b"\xff\xff\xff\xffabc", [1, 1]),
-        (struct.pack("<I", 5) + b"abc", [1, 1]),
-        (struct.pack("<I", 2**31) * 2, [1, 2]),
-        (struct.pack("<I", 1) + b"a", [1, 2]),
-        (struct.pack("<I", 1) + b"a" + struct.pack("<I", 0), [1, 1]),
-        (b"\1\0", [1, 1]),
-        (b"\1", [1, 1]),
-    ],
-    ids=range(8),
-)
+@pytest.mark.parametrize(("raw", "shape"), corpus.LYING_STRINGS, ids=range(len(corpus.LYING_STRINGS)))
 def test_lying_bytes_tensors_are_refused(target, raw, shape):
     assert_refused(target.infer("bytes", *bytes_request(raw, shape)), "string")
 
@@ -228,7 +165,7 @@ def test_ten_million_empty_strings_pass_or_are_refused(target):
     assert target.rss() - before < 400 * MIB
 
 
-@pytest.mark.parametrize("shape", [[2**40, 2**40], [2**62, 4], [9, 2]], ids=str)
+@pytest.mark.parametrize("shape", [*corpus.OVERFLOWING_SHAPES, [9, 2]], ids=str)
 def test_batch_times_elements_cannot_overflow(target, shape):
     answer = target.infer("int64", {"inputs": [entry(shape=shape)]})
     assert answer.status in (400, 500)

@@ -15,6 +15,7 @@ import tritonclient.http
 from tritonclient.utils import InferenceServerException
 
 from benchmarks.serving import running_server
+from slipway.attack.pages import HOSTS, ORIGINS
 from slipway.rest.access import access_to
 from slipway.rest.exchange import Exchange
 from slipway.rest.framing import HttpHead
@@ -33,7 +34,7 @@ STATE = (
 )
 READ = ("/v2", "/v2/health/ready", "/v2/models/fp32", "/v2/models/fp32/config", "/v2/models/stats")
 OWN = ("localhost", "LOCALHOST:8000", "localhost.", "a.localhost", "127.0.0.1", "127.9.9.9:1", "[::1]:8000", "10.1.2.3")
-FOREIGN = ("evil.example", "evil.example:8000", "localhost.evil.example", "notlocalhost", "127.0.0.1.evil.example")
+FOREIGN = HOSTS
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +103,7 @@ def test_names_that_were_allowed_and_the_machines_own_may_change_state(reachable
 
 @pytest.mark.parametrize(
     "origin",
-    ["http://evil.example", "https://localhost", "http://localhost:1", "null", "", "file://", "localhost:{port}"],
+    [*ORIGINS, "", "localhost:{port}"],
 )
 @pytest.mark.parametrize("path", STATE)
 def test_a_page_of_another_origin_cannot_change_state(local, path, origin):

@@ -184,6 +184,28 @@ def test_what_is_not_http_is_malformed(data):
         assert message.startswith("malformed HTTP request: ")
 
 
+def test_pipelined_requests_are_not_counted_as_one_head_or_body_wherever_they_are_cut():
+    for one in (GET, POST, CHUNKED + b"5\r\nhello\r\n0\r\n\r\n"):
+        many = one * 100
+        for cut in range(1, len(one)):
+            pieces = [many[:cut], *(many[at : at + 10 * len(one)] for at in range(cut, len(many), 10 * len(one)))]
+            assert len(feed(*pieces).events) == 100, (one, cut)
+
+
+def test_empty_lines_before_a_request_are_bounded():
+    assert feed(*[b"\r\n"] * 100, GET).events == [(b"GET", b"/v2", b"")]
+    assert feed(*[b"\r\n"] * 200, GET).events == [(431, "the request head exceeds 256 bytes")]
+    assert feed(*[GET, b"\r\n" * 50] * 9).events == [(b"GET", b"/v2", b"")] * 9
+
+
+def test_the_host_of_an_absolute_target_counts_and_not_the_header():
+    recorder = feed(b"GET http://evil.example:80/v2 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert recorder.heads[0].headers == {b"host": b"evil.example:80"}
+    for target in (b"http:///v2", b"http://user@h/v2", b"http://h:http/v2"):
+        refusal = feed(b"GET %b HTTP/1.1\r\nHost: localhost\r\n\r\n" % target).events
+        assert refusal == [(400, "malformed HTTP request: the target does not name a host")]
+
+
 def test_a_head_without_end_is_refused():
     recorder = feed(b"GET /v2 HTTP/1.1\r\nHost: x\r\nX: ", *[b"a" * 100] * 3)
     assert recorder.events == [(431, "the request head exceeds 256 bytes")]
