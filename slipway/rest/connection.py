@@ -24,6 +24,9 @@ from slipway.rest.response import CONTINUE, refusal
 Handler = Callable[[Exchange], None]
 
 _MAX_WAITING: Final = 32  # pipelined requests
+_SLICE: Final = 4096  # bytes of many small requests that are read in one turn of the event loop: about 1 ms of work
+_MANY: Final = 16
+_END_OF_HEAD: Final = b"\r\n\r\n"
 _PROBE_S: Final = 1.0  # between two writes that show whether a half-closed client still reads
 
 
@@ -55,6 +58,7 @@ class HttpConnection(asyncio.Protocol):
         "_is_deaf",
         "_is_half_closed",
         "_is_last",
+        "_is_parsing",
         "_is_stopping",
         "_is_unread",
         "_limits",
@@ -63,6 +67,7 @@ class HttpConnection(asyncio.Protocol):
         "_streamed",
         "_swept",
         "_transport",
+        "_unparsed",
         "_unread_s",
         "_unsent_held",
         "_waiting",
@@ -78,6 +83,8 @@ class HttpConnection(asyncio.Protocol):
         self._connections = connections
         self._framing = RequestFraming(self, limits)
         self._transport: asyncio.Transport
+        self._unparsed = b""  # the rest of many small requests that came at once
+        self._is_parsing = False  # a later turn of the event loop passes on more of it
         self._current: Exchange | None = None  # the request being answered
         self._waiting: deque[Exchange | bytes] = deque()  # requests after it; the last may be the bytes of a refusal
         self._is_deaf = False  # further input is dropped
@@ -105,6 +112,7 @@ class HttpConnection(asyncio.Protocol):
         """Cancel the current request and drop the waiting ones; what a thread still reads stays in the budget."""
         self._connections.discard(self)
         self._is_deaf = True
+        self._unparsed = b""
         self._waiting.clear()
         self._writable.set()
         self._framing.close()
@@ -116,9 +124,25 @@ class HttpConnection(asyncio.Protocol):
             current.disconnected(partial(self._release, kept))
 
     def data_received(self, data: bytes) -> None:
-        """Pass the bytes to the framing."""
-        if not self._is_deaf:
+        """Pass the bytes to the framing; many small requests in slices, so that other connections have their turns."""
+        if self._is_deaf:
+            return
+        if self._unparsed:
+            self._unparsed += data
+        elif len(data) > _SLICE and data.count(_END_OF_HEAD) > _MANY:
+            self._unparsed = data
+            self._transport.pause_reading()
+            self._parse_on()
+        else:
             self._framing.receive(data)
+
+    def _parse_on(self) -> None:
+        """Pass on the next slice, and go on in a later turn of the event loop, once its requests are taken up."""
+        self._is_parsing = False
+        part, self._unparsed = self._unparsed[:_SLICE], self._unparsed[_SLICE:]
+        if part and not self._is_deaf:
+            self._framing.receive(part)
+            self._read_on()
 
     def eof_received(self) -> bool:
         """Keep the connection if the current response is a stream: a client may close its side after the request."""
@@ -153,8 +177,13 @@ class HttpConnection(asyncio.Protocol):
             self._read_on()
 
     def _read_on(self) -> None:
-        if not (self._waiting or self._is_unread or self._is_half_closed or self._transport.is_closing()):
+        if self._waiting or self._is_unread or self._is_half_closed or self._transport.is_closing():
+            return
+        if not self._unparsed:
             self._transport.resume_reading()
+        elif not self._is_parsing:
+            self._is_parsing = True
+            asyncio.get_running_loop().call_soon(self._parse_on)
 
     # requests
 

@@ -171,6 +171,53 @@ def test_a_thousand_pipelined_requests_are_answered(served):
     assert served.send(LIVE * 999 + LAST).count(b"HTTP/1.1 200 OK") == 1000
 
 
+@pytest.mark.parametrize("read", [LIVE * 6000, b"0\r\n\r\n" + LIVE * 6000], ids=["requests", "a-body-and-requests"])
+def test_many_requests_at_once_leave_other_connections_their_turns(read):
+    async def test():
+        made, wire = connection()
+        if not read.startswith(LIVE):
+            made.data_received(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        answered = [0]
+        made.data_received(read)
+        for _ in range(6000 * len(LIVE) // 4096 + 3):
+            answered.append(wire.written.count(b"HTTP/1.1 "))
+            await asyncio.sleep(0)
+        assert max(later - earlier for earlier, later in pairwise(answered)) <= 4096 // len(LIVE) + 2
+        assert answered[-1] == 6000 + (not read.startswith(LIVE))
+
+    asyncio.run(test())
+
+
+def test_many_requests_at_once_of_a_client_that_does_not_read_wait():
+    async def test():
+        made, wire = connection()
+        made.data_received(LIVE * 200)
+        made.pause_writing()
+        for _ in range(20):
+            await asyncio.sleep(0)
+        before = wire.written.count(b"HTTP/1.1 ")
+        assert before < 200
+        made.resume_writing()
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert wire.written.count(b"HTTP/1.1 ") == 200
+
+    asyncio.run(test())
+
+
+def test_a_connection_that_is_lost_in_the_middle_of_many_requests_answers_no_more():
+    async def test():
+        made, wire = connection()
+        made.data_received(LIVE * 500)
+        made.connection_lost(None)
+        before = len(wire.written)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert len(wire.written) == before
+
+    asyncio.run(test())
+
+
 def test_pipelined_answers_keep_the_order_of_the_requests(served):
     names = ["later", "echo", "later", "later", "echo", "fail"] * 20
     requests = [with_length(name, close=False) for name in names]
