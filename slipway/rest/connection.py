@@ -24,6 +24,7 @@ from slipway.rest.response import CONTINUE, refusal
 Handler = Callable[[Exchange], None]
 
 _MAX_WAITING: Final = 32  # pipelined requests
+_MAX_STARTED: Final = 32  # requests before other connections get their turn: one read may contain thousands
 _PROBE_S: Final = 1.0  # between two writes that show whether a half-closed client still reads
 
 
@@ -55,10 +56,12 @@ class HttpConnection(asyncio.Protocol):
         "_is_deaf",
         "_is_half_closed",
         "_is_last",
+        "_is_starting",
         "_is_stopping",
         "_is_unread",
         "_limits",
         "_sent",
+        "_started",
         "_still_s",
         "_streamed",
         "_swept",
@@ -81,7 +84,9 @@ class HttpConnection(asyncio.Protocol):
         self._is_half_closed = False  # the client will send nothing more, but may still read
         self._is_stopping = False
         self._is_last = False  # the current response says that the connection closes after it
+        self._is_starting = False  # waiting requests will be started soon
         self._is_unread = False  # the client is not reading its responses
+        self._started = 0  # requests, since other connections had their turn
         self._finished = 0  # responses sent
         self._swept = -1  # progress at the last sweep
         self._still_s = 0.0
@@ -111,11 +116,16 @@ class HttpConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Pass the bytes to the framing."""
         if not self._is_deaf:
+            self._started = 0
             self._framing.receive(data)
 
     def eof_received(self) -> bool:
-        """Keep the connection if the current response is a stream: a client may close its side after the request."""
+        """Keep the connection if the current response is a stream, or if requests wait for nothing but their turn: a
+        client may close its side after the request."""
         current = self._current
+        if current is None and self._waiting and self._is_starting:
+            self._is_half_closed = True
+            return True
         if current is None or current.on_half_close is None:
             return False
         self._is_half_closed = True
@@ -136,7 +146,7 @@ class HttpConnection(asyncio.Protocol):
         """Read again, unless requests are waiting."""
         self._is_unread = False
         if self._waiting and self._current is None:
-            asyncio.get_running_loop().call_soon(self._start_waiting)
+            self._start_soon()
         else:
             self._read_on()
 
@@ -152,8 +162,10 @@ class HttpConnection(asyncio.Protocol):
             return
         exchange = Exchange(self, head, body)
         if self._current is None and not self._waiting:
-            self._start(exchange)
-            return
+            if self._started < _MAX_STARTED:
+                self._start(exchange)
+                return
+            self._start_soon()
         self._waiting.append(exchange)
         if len(self._waiting) >= _MAX_WAITING or len(body) > SMALL:
             self._transport.pause_reading()
@@ -187,6 +199,7 @@ class HttpConnection(asyncio.Protocol):
             self._waiting.append(answer)
 
     def _start(self, exchange: Exchange) -> None:
+        self._started += 1
         self._current = exchange
         self._handler(exchange)
         if self._is_half_closed:
@@ -228,10 +241,20 @@ class HttpConnection(asyncio.Protocol):
             self._waiting.clear()
             self._transport.close()
         elif self._waiting and not self._is_unread:
+            self._start_soon()
+
+    def _start_soon(self) -> None:
+        if not self._is_starting:
+            self._is_starting = True
             asyncio.get_running_loop().call_soon(self._start_waiting)
 
     def _start_waiting(self) -> None:
+        self._is_starting = False
+        self._started = 0
         while self._waiting and self._current is None and not self._is_unread:
+            if self._started == _MAX_STARTED:
+                self._start_soon()
+                return
             first = self._waiting.popleft()
             if isinstance(first, bytes):
                 self._send_refusal(first)

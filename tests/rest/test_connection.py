@@ -557,3 +557,34 @@ def test_a_request_that_does_not_arrive_while_the_server_stops_is_refused_soon()
         assert await stopping == 0
 
     asyncio.run(within())
+
+
+def test_thousands_of_requests_in_one_read_let_others_take_their_turn():
+    handled, turns = [], []
+
+    def handle(exchange):
+        handled.append(exchange.head.path)
+        exchange.answer(200, b"", b"{}")
+
+    async def take_turns():
+        made, wire = connection(handler=handle)
+        made.data_received(b"".join(b"GET /%d HTTP/1.1\r\nHost: x\r\n\r\n" % number for number in range(1000)))
+        while len(handled) < 1000:
+            turns.append(len(handled))
+            assert wire.is_paused
+            await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert not wire.is_paused
+        return wire.written
+
+    written = asyncio.run(take_turns())
+    assert handled == [b"/%d" % number for number in range(1000)]
+    assert written.count(b"HTTP/1.1 200") == 1000
+    assert max(later - earlier for earlier, later in pairwise(turns)) <= 32
+
+
+def test_requests_whose_turn_comes_after_their_client_closed_its_side_are_answered(served):
+    with served.connect() as client:
+        client.sendall(LIVE * 1000)
+        client.shutdown(socket.SHUT_WR)
+        assert read_to_end(client).count(b"HTTP/1.1 200") == 1000
