@@ -24,7 +24,7 @@ from slipway.rest.response import CONTINUE, refusal
 Handler = Callable[[Exchange], None]
 
 _MAX_WAITING: Final = 32  # pipelined requests
-_SLICE: Final = 4096  # bytes of many small requests that are read in one turn of the event loop: about 1 ms of work
+_SLICE: Final = 2048  # bytes of many small requests that are read in one turn of the event loop: at most 1 ms of work
 _MANY: Final = 16
 _END_OF_HEAD: Final = b"\r\n\r\n"
 _PROBE_S: Final = 1.0  # between two writes that show whether a half-closed client still reads

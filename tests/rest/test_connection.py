@@ -179,10 +179,10 @@ def test_many_requests_at_once_leave_other_connections_their_turns(read):
             made.data_received(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
         answered = [0]
         made.data_received(read)
-        for _ in range(6000 * len(LIVE) // 4096 + 3):
+        for _ in range(6000 * len(LIVE) // 2048 + 3):
             answered.append(wire.written.count(b"HTTP/1.1 "))
             await asyncio.sleep(0)
-        assert max(later - earlier for earlier, later in pairwise(answered)) <= 4096 // len(LIVE) + 2
+        assert max(later - earlier for earlier, later in pairwise(answered)) <= 2048 // len(LIVE) + 2
         assert answered[-1] == 6000 + (not read.startswith(LIVE))
 
     asyncio.run(test())
@@ -604,3 +604,34 @@ def test_a_request_that_does_not_arrive_while_the_server_stops_is_refused_soon()
         assert await stopping == 0
 
     asyncio.run(within())
+
+
+def test_thousands_of_requests_in_one_read_let_others_take_their_turn():
+    handled, turns = [], []
+
+    def handle(exchange):
+        handled.append(exchange.head.path)
+        exchange.answer(200, b"", b"{}")
+
+    async def take_turns():
+        made, wire = connection(handler=handle)
+        made.data_received(b"".join(b"GET /%d HTTP/1.1\r\nHost: x\r\n\r\n" % number for number in range(1000)))
+        while len(handled) < 1000:
+            turns.append(len(handled))
+            assert wire.is_paused
+            await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert not wire.is_paused
+        return wire.written
+
+    written = asyncio.run(take_turns())
+    assert handled == [b"/%d" % number for number in range(1000)]
+    assert written.count(b"HTTP/1.1 200") == 1000
+    assert max(later - earlier for earlier, later in pairwise(turns)) <= 2048 // 27 + 1
+
+
+def test_requests_whose_turn_comes_after_their_client_closed_its_side_are_answered(served):
+    with served.connect() as client:
+        client.sendall(LIVE * 1000)
+        client.shutdown(socket.SHUT_WR)
+        assert read_to_end(client).count(b"HTTP/1.1 200") == 1000
