@@ -81,11 +81,14 @@ class RunningServer:
 
 
 @contextmanager
-def running_server(repository: Path, *flags: str) -> Iterator[RunningServer]:
-    """Start `slipway serve` on `repository`, yield it once every listener is up, stop it when the block ends."""
+def running_server(repository: Path, *flags: str, wrapper: tuple[str, ...] = ()) -> Iterator[RunningServer]:
+    """Start `slipway serve` on `repository`, yield it once every listener is up, stop it when the block ends.
+
+    `wrapper` is a command that becomes (`exec`) the command that follows it.
+    """
     with tempfile.TemporaryDirectory() as scratch:
         log = Path(scratch) / "log"
-        command = [sys.executable, "-m", "slipway", "serve", str(repository), *_FLAGS, *flags]
+        command = [*wrapper, sys.executable, "-m", "slipway", "serve", str(repository), *_FLAGS, *flags]
         with log.open("wb") as output:
             process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
         try:

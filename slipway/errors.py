@@ -14,6 +14,7 @@ from typing import Final
 from slipway.problems import Problem
 
 _MAX_SHOWN: Final = 256
+_NO_THREAD: Final = "can't start new thread"  # Python has no type for it
 
 
 class Code(Enum):
@@ -98,6 +99,16 @@ def unsupported(message: str) -> SlipwayError:
 def internal(message: str, *, reason: FailureReason = FailureReason.OTHER) -> SlipwayError:
     """Return the error for a failure on the server's side."""
     return SlipwayError(Code.INTERNAL, message, reason=reason)
+
+
+def unforeseen(error: BaseException) -> SlipwayError:
+    """Return the error that a client gets instead of an exception that nobody expected, without its details.
+
+    A request for which there is not enough memory, or no thread, may succeed later; any other such exception is a bug.
+    """
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and str(error) == _NO_THREAD):
+        return unavailable("the server does not have enough memory for this request; try again later")
+    return internal("internal error")
 
 
 def cancelled(message: str = "") -> SlipwayError:

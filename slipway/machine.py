@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import platform
+import resource
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Final
 
-from slipway.cores import cpu_limit
+from slipway.cores import MEMBERSHIP, cpu_limit, own_cgroups
 
 _GPUS: Final = Path("/proc/driver/nvidia/gpus")
 _CGROUP: Final = Path("/sys/fs/cgroup")
 _MEMINFO: Final = Path("/proc/meminfo")
+_STATM: Final = Path("/proc/self/statm")
 # The files with a cgroup's limit, usage and statistics, and the statistic that counts droppable pages.
 _VERSION_2: Final = ("memory.max", "memory.current", "memory.stat", "inactive_file")
 _VERSION_1: Final = (
-    "memory/memory.limit_in_bytes",
-    "memory/memory.usage_in_bytes",
-    "memory/memory.stat",
+    "memory.limit_in_bytes",
+    "memory.usage_in_bytes",
+    "memory.stat",
     "total_inactive_file",
 )
 _GPU_PLACES: Final = (_GPUS, Path("/dev/dxg"))  # /dev/dxg is a GPU in the Windows Subsystem for Linux
@@ -59,10 +61,11 @@ class Memory:
     used: int
 
 
-def read_memory(cgroup: Path = _CGROUP, meminfo: Path = _MEMINFO) -> Memory | None:
+def read_memory(cgroup: Path = _CGROUP, meminfo: Path = _MEMINFO, membership: Path = MEMBERSHIP) -> Memory | None:
     """Return the memory of the process's cgroup (version 2 or 1) where that has a limit, else that of the machine.
 
-    Pages of files that the kernel can drop at once are not counted as used. None where Linux's files are missing.
+    Limits of the groups around it count too. Pages of files that the kernel can drop at once are not counted as used.
+    None where Linux's files are missing.
     """
     try:
         lines = (line.split() for line in meminfo.read_text().splitlines())
@@ -70,14 +73,29 @@ def read_memory(cgroup: Path = _CGROUP, meminfo: Path = _MEMINFO) -> Memory | No
         machine = Memory(host["MemTotal"], host["MemTotal"] - host["MemAvailable"])
     except (OSError, KeyError, ValueError):
         return None
-    limited = _cgroup_memory(cgroup, *_VERSION_2) or _cgroup_memory(cgroup, *_VERSION_1)
-    return limited if limited is not None and limited.total < machine.total else machine
+    groups = [
+        *(_cgroup_memory(group, *_VERSION_2) for group in own_cgroups(cgroup, "", membership)),
+        *(_cgroup_memory(group, *_VERSION_1) for group in own_cgroups(cgroup / "memory", "memory", membership)),
+    ]
+    return min((machine, *filter(None, groups)), key=lambda memory: memory.total)
 
 
-def _cgroup_memory(cgroup: Path, limit: str, usage: str, statistics: str, droppable: str) -> Memory | None:
+def free_address_space() -> int | None:
+    """Return how many bytes of virtual memory the process may still map (`ulimit -v`); None without a limit."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit == resource.RLIM_INFINITY:
+        return None
     try:
-        total, used = (int((cgroup / name).read_text()) for name in (limit, usage))
-        lines = (line.split() for line in (cgroup / statistics).read_text().splitlines())
+        pages = int(_STATM.read_text().split()[0])
+    except (OSError, ValueError, IndexError):
+        return limit
+    return max(0, limit - pages * resource.getpagesize())
+
+
+def _cgroup_memory(group: Path, limit: str, usage: str, statistics: str, droppable: str) -> Memory | None:
+    try:
+        total, used = (int((group / name).read_text()) for name in (limit, usage))
+        lines = (line.split() for line in (group / statistics).read_text().splitlines())
         dropped = next((int(line[1]) for line in lines if line[:1] == [droppable]), 0)
     except (OSError, ValueError):  # no such cgroup, or "max"
         return None

@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol
 from slipway import __version__
 from slipway.config.options import ServerOptions
 from slipway.core.budget import Budget, default_budget
-from slipway.core.large_work import end_large_work
+from slipway.core.large_work import begin_large_work, end_large_work
 from slipway.core.table import render_table
 from slipway.cores import cpu_limit
 from slipway.engine.dataplane import Engine
@@ -152,7 +152,8 @@ def _plan(engine: Engine) -> Iterator[tuple[str, str, str, str]]:
 
 async def _listen(engine: Engine, options: ServerOptions, listeners: list[Front]) -> None:
     """Start every enabled front, and append each to `listeners` once it runs, for the caller to stop."""
-    budget = Budget(options.max_buffered_bytes or default_budget())
+    begin_large_work()
+    budget = Budget(options.max_buffered_bytes)
     if options.allow_grpc:
         grpc_settings = GrpcOptions(**{each.name: getattr(options, each.name) for each in fields(GrpcOptions)})
         grpc = GrpcListener(engine, grpc_settings, budget)
@@ -172,6 +173,7 @@ async def _listen(engine: Engine, options: ServerOptions, listeners: list[Front]
         app = build_metrics_app(engine, settings, access_to(host, options.http_allowed_hosts))
         metrics = partial(HttpListener, app, budget=budget)
         await _listen_http("Metrics Service", metrics, host, options.metrics_port, listeners)
+    budget.limit = budget.limit or default_budget()  # only now: what the fronts take themselves is not free any more
 
 
 async def _listen_http(

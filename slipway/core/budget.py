@@ -1,19 +1,22 @@
-"""One budget for the request bodies of all connections: taken as they arrive, returned when they are answered."""
+"""One budget for the requests and responses of all connections: taken as they arrive or are made, returned when they
+are answered and sent."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from slipway.machine import read_memory
+from slipway.machine import free_address_space, read_memory
 
+TOO_MUCH_HELD: Final = "the server holds as many requests as its memory allows; try again later"
 _SHARE: Final = 4  # a request may take four times its size while it is decoded and answered
 _UNKNOWN: Final = 1 << 30  # bytes, where the system does not say how much memory there is
 
 
 def default_budget() -> int:
     """Return a quarter of the memory that this process may use, in bytes."""
-    memory = read_memory()
-    return _UNKNOWN if memory is None else memory.total // _SHARE
+    memory, addresses = read_memory(), free_address_space()
+    total = _UNKNOWN * _SHARE if memory is None else memory.total
+    return (total if addresses is None else min(total, addresses)) // _SHARE
 
 
 class Budget:

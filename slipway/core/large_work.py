@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 from typing import Final, TypeVar, TypeVarTuple
 
 LARGE: Final = 256 << 10  # bytes of JSON, typed gRPC contents or strings; they take up to 10 ms to decode
@@ -18,7 +19,15 @@ LARGE_COUNT: Final = 16384  # elements of an array; writing them as JSON takes a
 Result = TypeVar("Result")
 Arguments = TypeVarTuple("Arguments")
 
-_THREADS: Final = ThreadPoolExecutor(2, thread_name_prefix="slipway-large")
+_COUNT: Final = 2
+_THREADS: Final = ThreadPoolExecutor(_COUNT, thread_name_prefix="slipway-large")
+
+
+def begin_large_work() -> None:
+    """Start the threads now: when memory is short, none can be started any more."""
+    together = Barrier(_COUNT)
+    for begun in [_THREADS.submit(together.wait) for _ in range(_COUNT)]:
+        begun.result()
 
 
 async def run_large(work: Callable[[*Arguments], Result], *arguments: *Arguments) -> Result:

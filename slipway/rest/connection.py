@@ -67,14 +67,17 @@ class HttpConnection(asyncio.Protocol):
         "_swept",
         "_transport",
         "_unread_s",
+        "_unsent_held",
         "_waiting",
+        "_writable",
     )
 
     def __init__(self, handler: Handler, limits: HttpLimits, connections: set[HttpConnection], budget: Budget) -> None:
         self._handler = handler
         self._limits = limits
         self._budget = budget
-        self._held = 0  # bytes of large bodies, the one that arrives included
+        self._held = 0  # bytes of large bodies and responses, the body that arrives included
+        self._unsent_held = 0  # what of it belongs to responses that the client has not read yet
         self._connections = connections
         self._framing = RequestFraming(self, limits)
         self._transport: asyncio.Transport
@@ -87,6 +90,8 @@ class HttpConnection(asyncio.Protocol):
         self._is_starting = False  # waiting requests will be started soon
         self._is_unread = False  # the client is not reading its responses
         self._started = 0  # requests, since other connections had their turn
+        self._writable = asyncio.Event()  # it does
+        self._writable.set()
         self._finished = 0  # responses sent
         self._swept = -1  # progress at the last sweep
         self._still_s = 0.0
@@ -106,10 +111,12 @@ class HttpConnection(asyncio.Protocol):
         self._connections.discard(self)
         self._is_deaf = True
         self._waiting.clear()
+        self._writable.set()
         self._framing.close()
         current, self._current = self._current, None
         kept = 0 if current is None else min(current.held, self._held)
         self._release(self._held - kept)
+        self._unsent_held = 0
         if current is not None:
             current.disconnected(partial(self._release, kept))
 
@@ -140,11 +147,16 @@ class HttpConnection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """Stop reading requests while the client does not read its responses."""
         self._is_unread = True
+        self._writable.clear()
         self._transport.pause_reading()
 
     def resume_writing(self) -> None:
         """Read again, unless requests are waiting."""
         self._is_unread = False
+        self._writable.set()
+        if self._unsent_held:
+            self._release(self._unsent_held)
+            self._unsent_held = 0
         if self._waiting and self._current is None:
             self._start_soon()
         else:
@@ -191,7 +203,7 @@ class HttpConnection(asyncio.Protocol):
         if self._is_deaf:
             return
         self._is_deaf = True
-        self._release(self._held - sum(exchange.held for exchange in self._exchanges()))
+        self._release(self._held - self._unsent_held - sum(exchange.held for exchange in self._exchanges()))
         answer = refusal(status, message)
         if self._current is None and not self._waiting:
             self._send_refusal(answer)
@@ -235,7 +247,7 @@ class HttpConnection(asyncio.Protocol):
         self._current = None
         self._finished += 1
         if self._held:
-            self._release(min(exchange.held, self._held))
+            self._let_go(min(exchange.held, self._held))
         if close or self._is_last or (self._is_half_closed and not self._waiting):
             self._is_deaf = True
             self._waiting.clear()
@@ -247,6 +259,22 @@ class HttpConnection(asyncio.Protocol):
         if not self._is_starting:
             self._is_starting = True
             asyncio.get_running_loop().call_soon(self._start_waiting)
+
+    def _let_go(self, size: int) -> None:
+        """Release the bytes of an answered request, or leave that to `resume_writing` if the client has to read yet."""
+        if self._is_unread:
+            self._unsent_held += size
+        else:
+            self._release(size)
+
+    async def drained(self) -> None:
+        """Wait until the client has read almost everything."""
+        await self._writable.wait()
+
+    def cut(self, exchange: Exchange) -> None:
+        """Abort if the response to `exchange` is still being sent."""
+        if self._current is exchange:
+            self._transport.abort()
 
     def _start_waiting(self) -> None:
         self._is_starting = False

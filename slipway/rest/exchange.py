@@ -13,8 +13,9 @@ import logging
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Final, Protocol
 
-from slipway.errors import SlipwayError, internal, unavailable
-from slipway.rest.framing import SMALL, TOO_MUCH_HELD, HttpHead
+from slipway.core.budget import TOO_MUCH_HELD
+from slipway.errors import SlipwayError, unavailable, unforeseen
+from slipway.rest.framing import SMALL, HttpHead
 from slipway.rest.response import (
     CLOSE,
     HTTP_STATUS,
@@ -45,6 +46,12 @@ class Channel(Protocol):
 
     def bound(self, exchange: Exchange, waiting: int) -> None:
         """Abort if the streamed response has too many bytes to send, `waiting` ones that are not written included."""
+
+    async def drained(self) -> None:
+        """Wait until the client has read almost everything."""
+
+    def cut(self, exchange: Exchange) -> None:
+        """Abort if the response is still being sent: it cannot be completed."""
 
     def finish(self, exchange: Exchange, parts: Iterable[bytes | memoryview], *, close: bool = False) -> None:
         """Write the (rest of the) response, then close the connection or go on to the next request."""
@@ -92,6 +99,12 @@ class Exchange:
             raise unavailable(TOO_MUCH_HELD)
         self.held += size
 
+    def hold_at_least(self, size: int) -> None:
+        """Count this request, with its response, as at least `size` bytes, until the response is sent; raise
+        UNAVAILABLE if that is too much. What a request of some size usually takes is in the budget's share."""
+        if size > self.held:
+            self.hold(size - self.held)
+
     def answer(self, status: int, headers: bytes = b"", *parts: bytes | memoryview) -> None:
         """Send the whole response; `headers` are complete lines, `parts` make up the body."""
         if self.answered:
@@ -99,6 +112,12 @@ class Exchange:
         self.answered = True
         self.on_disconnect = None
         size = sum(map(len, parts))
+        if size > _JOIN_UP_TO:
+            try:
+                self.hold_at_least(size)
+            except SlipwayError as error:
+                status, headers, parts = HTTP_STATUS[error.code], JSON, (error_body(error.message),)
+                size = len(parts[0])
         head = sized_head(status, headers, size, self._connection())
         if self.method == b"HEAD":
             parts = ()
@@ -134,6 +153,11 @@ class Exchange:
         """Cut a streamed response off if it and `waiting` bytes that are still to be encoded are too much."""
         self._channel.bound(self, waiting)
 
+    async def drained(self) -> None:
+        """Wait until the client has read almost all of the streamed response. If it disconnects, the waiting task is
+        cancelled."""
+        await self._channel.drained()
+
     def end_stream(self) -> None:
         """Send the end of a streamed response."""
         self.on_disconnect = None
@@ -156,22 +180,31 @@ class Exchange:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks = tuple(each for each in self._tasks if each is not task)
         error = None if task.cancelled() else task.exception()
-        if isinstance(error, SlipwayError):
-            self.fail(error)
-        elif isinstance(error, Exception):  # a bug must not cost other clients their connections
-            self.fail_unexpectedly(error)
+        if isinstance(error, Exception):  # a bug must not cost other clients their connections
+            if self.answered:
+                self._cut(error)
+            elif isinstance(error, SlipwayError):
+                self.fail(error)
+            else:
+                self.fail_unexpectedly(error)
         if not self._tasks and self._on_end is not None:
             action, self._on_end = self._on_end, None
             action()
 
+    def _cut(self, error: Exception) -> None:
+        """Log `error`; end the connection if the rest of the response is still due, so that the client sees that."""
+        if not self.is_lost:
+            _LOG.error("the response to %r cannot be completed", self.path, exc_info=error)
+            self._channel.cut(self)
+
     def fail_unexpectedly(self, error: Exception) -> None:
-        """Log `error`, which is a bug in Slipway, and answer without its details."""
+        """Log `error`, which nobody expected, and answer without its details."""
         self.fail(self.unexpected(error))
 
     def unexpected(self, error: Exception) -> SlipwayError:
-        """Log `error`, which is a bug in Slipway; return an error without its details."""
+        """Log `error`, which nobody expected; return an error without its details."""
         _LOG.error("unexpected error while answering %r", self.path, exc_info=error)
-        return internal("internal error")
+        return unforeseen(error)
 
     def disconnected(self, on_end: Callable[[], None]) -> None:
         """Note that the client has gone: run `on_disconnect`, cancel the tasks, and run `on_end` once they have ended,

@@ -17,6 +17,7 @@ from typing import Final, Protocol
 import httptools
 import msgspec
 
+from slipway.core.budget import TOO_MUCH_HELD
 from slipway.errors import SlipwayError, invalid
 from slipway.rest.response import HTTP_STATUS
 from slipway.wire.compression import input_too_large
@@ -28,7 +29,6 @@ _HOST: Final = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~%!$&'()*+,;=-]*)
 _ABSOLUTE: Final = re.compile(rb"https?://([^/?#]*)", re.IGNORECASE)  # scheme and authority of a target
 _METHOD: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+ ")
 _CHUNK_OVERHEAD: Final = 32  # bytes that the size line and the end of a chunk may take
-TOO_MUCH_HELD: Final = "the server holds as many request bodies as its memory allows; try again later"
 SMALL: Final = 64 << 10  # bytes; up to this size, a head is worth keeping and a body may wait in memory
 
 
@@ -168,6 +168,8 @@ class RequestFraming:
                     self.refuse(405, "Method Not Allowed")
                 self.refuse(400, f"malformed HTTP request: {error}")
             except httptools.HttpParserError as error:
+                if isinstance(error.__context__, MemoryError):  # raised by `on_body`
+                    self.refuse(503, TOO_MUCH_HELD)
                 self.refuse(400, f"malformed HTTP request: {error}")
             break
         return is_plain

@@ -13,18 +13,17 @@ from typing import Final
 from slipway.core.large_work import LARGE, run_large
 from slipway.core.request import InferRequest, InferResponse
 from slipway.core.signature import ModelSignature
-from slipway.core.tensor import Raw
 from slipway.errors import SlipwayError, invalid, shown, unsupported
 from slipway.rest.context import Context, ModelTarget
 from slipway.rest.exchange import Exchange
-from slipway.rest.response import JSON, error_body
+from slipway.rest.large_answer import answer_compressed, answer_large, coding_line
+from slipway.rest.response import BINARY, JSON, error_body
 from slipway.wire.compression import CODINGS, choose_coding, compress, decompress
-from slipway.wire.encode import encode_infer, encode_large_infer
+from slipway.wire.encode import encode_infer
 from slipway.wire.infer_request import ResponseEncoding, decode_infer
 from slipway.wire.raw_request import decode_raw
 
 _LENGTH: Final = b"inference-header-content-length"
-_BINARY: Final = b"Content-Type: application/octet-stream\r\nInference-Header-Content-Length: %d\r\n"
 _IDENTITY: Final = b"identity"
 _MAX_DIGITS: Final = 18
 _LARGE_ANSWER: Final = 1 << 16  # compressing 64 KiB takes about 1 ms
@@ -55,27 +54,17 @@ class InferCall:
             exchange.fail_unexpectedly(error)
             return
         if encoded is None:
-            exchange.run(self._answer_large(response))
+            exchange.run(answer_large(exchange, response, self._encoding, self._signature))
             return
         document, blobs = encoded
-        headers = _BINARY % len(document) if blobs else JSON
+        headers = BINARY % len(document) if blobs else JSON
         accepted = exchange.headers.get(b"accept-encoding")
         if accepted is None or not (coding := choose_coding(accepted.decode("latin-1"))):
             exchange.answer(200, headers, document, *blobs)
         elif sum(map(len, blobs), len(document)) < _LARGE_ANSWER:
-            exchange.answer(200, headers + _coding_line(coding), compress((document, *blobs), coding))
+            exchange.answer(200, headers + coding_line(coding), compress((document, *blobs), coding))
         else:
-            exchange.run(_answer_compressed(exchange, headers, (document, *blobs), coding))
-
-    async def _answer_large(self, response: InferResponse) -> None:
-        exchange = self._exchange
-        document, blobs = await run_large(encode_large_infer, response, self._encoding, self._signature)
-        headers = _BINARY % sum(map(len, document)) if blobs else JSON
-        coding = choose_coding(exchange.headers.get(b"accept-encoding", b"").decode("latin-1"))
-        if coding:
-            await _answer_compressed(exchange, headers, (*document, *blobs), coding)
-        else:
-            exchange.answer(200, headers, *document, *blobs)
+            exchange.run(answer_compressed(exchange, headers, (document, *blobs), coding))
 
 
 def infer(context: Context, exchange: Exchange, target: ModelTarget) -> None:
@@ -164,12 +153,3 @@ def _is_large(exchange: Exchange) -> bool:
         return False
     given = exchange.headers.get(_LENGTH)
     return given is None or not given.isdigit() or len(given) > _MAX_DIGITS or int(given) > LARGE
-
-
-def _coding_line(coding: str) -> bytes:
-    return b"Content-Encoding: %b\r\n" % coding.encode()
-
-
-async def _answer_compressed(exchange: Exchange, headers: bytes, parts: tuple[Raw, ...], coding: str) -> None:
-    body = await asyncio.to_thread(compress, parts, coding)
-    exchange.answer(200, headers + _coding_line(coding), body)

@@ -20,6 +20,7 @@ HTTP_STATUS: Final = {
     Code.CANCELLED: 400,
 }
 JSON: Final = b"Content-Type: application/json\r\n"
+BINARY: Final = b"Content-Type: application/octet-stream\r\nInference-Header-Content-Length: %d\r\n"
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 LAST_CHUNK: Final = b"0\r\n\r\n"
 _CHUNKED: Final = b"Transfer-Encoding: chunked\r\n"

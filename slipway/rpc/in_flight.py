@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 
-from slipway.core.budget import Budget, default_budget
+from slipway.core.budget import TOO_MUCH_HELD, Budget, default_budget
 from slipway.errors import SlipwayError, unavailable
 
 
@@ -23,7 +23,7 @@ class InFlight:
     def hold(self, size: int) -> None:
         """Take the bytes of a large message from the budget of all connections; raise UNAVAILABLE if that is spent."""
         if not self._budget.take(size):
-            raise unavailable("the server holds as many requests as its memory allows; try again later")
+            raise unavailable(TOO_MUCH_HELD)
 
     def release(self, size: int) -> None:
         """Give the bytes of an answered message back."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections.abc import Callable, Coroutine, Hashable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, Generic, TypeVar
@@ -20,7 +21,7 @@ from slipway.core.signature import ModelSignature
 from slipway.core.tensor import Raw
 from slipway.core.version import requested_version
 from slipway.engine.api import Dataplane
-from slipway.errors import SlipwayError, cancelled, internal, unsupported
+from slipway.errors import SlipwayError, cancelled, internal, unforeseen, unsupported
 from slipway.rpc.in_flight import InFlight
 from slipway.wire.protobuf_request import (
     DecodedRequest,
@@ -94,9 +95,9 @@ class UnaryInference(Generic[Call]):
         except SlipwayError as error:
             self._answer(call, b"", error)
             return None
-        except Exception:  # noqa: BLE001  every call gets a response, even after a bug
+        except Exception as error:  # noqa: BLE001  every call gets a response, even after a bug
             _LOG.exception("ModelInfer failed")
-            self._answer(call, b"", internal("internal error"))
+            self._answer(call, b"", unforeseen(error))
             return None
         return None if pending.finished else pending
 
@@ -109,9 +110,9 @@ class UnaryInference(Generic[Call]):
             large.pending = self._submit(call, read)
         except SlipwayError as error:
             self._answer(call, b"", error)
-        except Exception:  # noqa: BLE001  as above
+        except Exception as error:  # noqa: BLE001  as above
             _LOG.exception("ModelInfer failed")
-            self._answer(call, b"", internal("internal error"))
+            self._answer(call, b"", unforeseen(error))
 
     def _submit(
         self, call: Call, message: service_pb2.ModelInferRequest | ReadRequest, raws: Sequence[Raw] = ()
@@ -191,7 +192,8 @@ def unsendable(response: InferResponse) -> SlipwayError:
     """Log the exception that is being handled, which preparing or encoding a response raised; return the error that
     the client gets instead."""
     _LOG.exception("the response of model '%s' cannot be sent", response.model_name)
-    return internal("the response cannot be encoded")
+    error = sys.exception()
+    return unforeseen(error) if isinstance(error, MemoryError) else internal("the response cannot be encoded")
 
 
 def _encode(response: InferResponse) -> bytes:

@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from slipway.core.pending import Pending
 from slipway.engine.api import Dataplane
-from slipway.errors import SlipwayError, internal, unavailable
+from slipway.errors import SlipwayError, unavailable, unforeseen
 from slipway.rpc.grpcio_engine import GrpcioEngine
 from slipway.rpc.in_flight import InFlight
 from slipway.rpc.inference import LargeCall, UnaryInference
@@ -174,6 +174,6 @@ class NativeEngine:
             self._reply(call_id, await self._service.call(path, payload), None)
         except SlipwayError as error:
             self._reply(call_id, b"", error)
-        except Exception:  # noqa: BLE001  every call gets a response, even after a bug
+        except Exception as error:  # noqa: BLE001  every call gets a response, even after a bug
             _LOG.exception("%s failed", path)
-            self._reply(call_id, b"", internal("internal error"))
+            self._reply(call_id, b"", unforeseen(error))

@@ -28,7 +28,7 @@ from slipway.core.signature import ModelSignature
 from slipway.core.tensor import Raw
 from slipway.core.version import requested_version
 from slipway.engine.api import Dataplane
-from slipway.errors import SlipwayError, internal
+from slipway.errors import SlipwayError, internal, unforeseen
 from slipway.rpc.in_flight import InFlight
 from slipway.rpc.inference import decode_or_raise, unsendable
 from slipway.rpc.status import GRPC_STATUS, RESOURCE_EXHAUSTED
@@ -125,9 +125,9 @@ class InferStream:
         except SlipwayError as error:
             if exchange.open:
                 self._fail(GRPC_STATUS[error.code], error.message)
-        except Exception:  # noqa: BLE001  as in `_begin`
+        except Exception as error:  # noqa: BLE001  as in `_begin`
             _LOG.exception("ModelStreamInfer failed")
-            self._refuse(exchange, internal("internal error"))
+            self._refuse(exchange, unforeseen(error))
         else:
             exchange.id = read.id
             if exchange.open:
@@ -159,9 +159,9 @@ class InferStream:
             self._submit(exchange, message, raws)
         except SlipwayError as error:
             self._refuse(exchange, error)
-        except Exception:  # noqa: BLE001  every request gets a response, even after a bug
+        except Exception as error:  # noqa: BLE001  every request gets a response, even after a bug
             _LOG.exception("ModelStreamInfer failed")
-            self._refuse(exchange, internal("internal error"))
+            self._refuse(exchange, unforeseen(error))
         if exchange.open:  # otherwise its response did
             self._update_room()
 

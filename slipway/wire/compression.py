@@ -69,10 +69,30 @@ def _decompress_member(view: memoryview, offset: int, decoded: bytearray, limit:
     return offset - len(decoder.unused_data)
 
 
+class Compressor:
+    """A body in `coding` (a member of `CODINGS`), made part by part."""
+
+    __slots__ = ("_encoder",)
+
+    def __init__(self, coding: str) -> None:
+        self._encoder: zlib._Compress | None = zlib.compressobj(_FASTEST, zlib.DEFLATED, _WINDOW[coding])
+
+    def add(self, part: bytes | memoryview) -> bytes:
+        """Return what is known of the compressed body after one more part; it may be empty."""
+        if self._encoder is None:
+            raise ValueError("the body has ended")
+        return self._encoder.compress(part)
+
+    def end(self) -> bytes | None:
+        """Return the end of the compressed body, and None from then on."""
+        encoder, self._encoder = self._encoder, None
+        return None if encoder is None else encoder.flush()
+
+
 def compress(parts: Iterable[bytes | memoryview], coding: str) -> bytes:
-    """Return the parts as one body in `coding` (a member of `CODINGS`)."""
-    encoder = zlib.compressobj(_FASTEST, zlib.DEFLATED, _WINDOW[coding])
-    return b"".join([*(encoder.compress(part) for part in parts), encoder.flush()])
+    """Return the parts as one body in `coding`."""
+    compressor = Compressor(coding)
+    return b"".join([*map(compressor.add, parts), compressor.end() or b""])
 
 
 def choose_coding(accept_encoding: str) -> str:

@@ -6,6 +6,8 @@ keep the event loop; `encode_large_infer` writes those in pieces, in a thread.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -18,7 +20,7 @@ from slipway.core.signature import ModelSignature
 from slipway.core.tensor import Raw, Tensor
 from slipway.wire.classification import classify
 from slipway.wire.infer_request import ResponseEncoding
-from slipway.wire.json_pieces import array_pieces, is_finite, not_in_json, texts_of, tokens
+from slipway.wire.json_pieces import array_pieces, is_finite, refuse_halves, texts_of, tokens
 
 _OPTIONS: Final = orjson.OPT_SERIALIZE_NUMPY
 
@@ -60,20 +62,31 @@ def encode_infer(
     return orjson.dumps(document, option=_OPTIONS), blobs
 
 
-def encode_large_infer(
-    response: InferResponse, encoding: ResponseEncoding, signature: ModelSignature
-) -> tuple[list[bytes], list[Raw]]:
-    """Return what `encode_infer` would return, with the JSON part in pieces; for threads.
+@dataclass(frozen=True, slots=True)
+class LargeInfer:
+    """A large response, encoded: its JSON part in pieces, which are made as they are taken, and the binary outputs.
+
+    `is_certain` says that no piece will be refused: only strings can be, if they are not UTF-8.
+    """
+
+    pieces: Iterator[bytes]
+    blobs: list[Raw]
+    is_certain: bool
+
+
+def encode_large_infer(response: InferResponse, encoding: ResponseEncoding, signature: ModelSignature) -> LargeInfer:
+    """Return what `encode_infer` would return, with the JSON part in pieces; for threads, as is taking the pieces.
 
     Also raises INVALID_ARG for strings that exceed the limit of a response.
     """
     response.limit_exactly()
     if response.error is not None:
         raise response.error
-    parts = [orjson.dumps(_members(response))[:-1], b',"outputs":[']
+    outputs: list[tuple[bytes, Tensor | None]] = []
     blobs: list[Raw] = []
     requested = encoding.outputs
     binary, classes = encoding.binary, 0
+    is_certain = True
     for tensor in response.outputs:
         if requested:
             chosen = requested.get(tensor.name)
@@ -86,14 +99,26 @@ def encode_large_infer(
         if binary:
             blobs.append(tensor.raw)
             entry["parameters"] = {"binary_data_size": len(tensor.raw)}
-            parts.append(orjson.dumps(entry))
+            outputs.append((orjson.dumps(entry), None))
         else:
-            parts += (orjson.dumps(entry)[:-1], b',"data":', *array_pieces(tensor), b"}")
-        parts.append(b",")
-    if parts[-1] == b",":
-        parts.pop()
-    parts.append(b"]}")
-    return parts, blobs
+            refuse_halves(tensor)
+            is_certain &= tensor.datatype != "BYTES"
+            outputs.append((orjson.dumps(entry)[:-1], tensor))
+    return LargeInfer(_document_pieces(orjson.dumps(_members(response))[:-1], outputs), blobs, is_certain)
+
+
+def _document_pieces(members: bytes, outputs: list[tuple[bytes, Tensor | None]]) -> Iterator[bytes]:
+    yield members
+    separator = b',"outputs":['
+    for entry, tensor in outputs:
+        yield separator
+        yield entry
+        if tensor is not None:
+            yield b',"data":'
+            yield from array_pieces(tensor)
+            yield b"}"
+        separator = b","
+    yield b"]}" if outputs else b',"outputs":[]}'
 
 
 def _members(response: InferResponse) -> dict[str, Any]:
@@ -117,8 +142,7 @@ def json_data(tensor: Tensor) -> Any:
     datatype = tensor.datatype
     if datatype == "BYTES":
         return _strings(tensor)
-    if datatype in ("FP16", "BF16"):
-        raise not_in_json(tensor)
+    refuse_halves(tensor)
     array = tensor.array
     if array.size > LARGE_COUNT:
         return None

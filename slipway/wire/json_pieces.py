@@ -18,6 +18,7 @@ from slipway.core.tensor import Tensor
 from slipway.errors import SlipwayError, invalid
 
 _PIECE: Final = LARGE_COUNT
+_ROOM: Final = 16 << 20  # bytes: more than orjson needs for a piece, even one of control characters
 _LENGTH: Final = struct.Struct("<I").unpack_from
 
 
@@ -26,15 +27,17 @@ def is_finite(flat: np.ndarray) -> bool:
     return flat.dtype.kind != "f" or bool(np.isfinite(flat).all())
 
 
-def array_pieces(tensor: Tensor) -> list[bytes]:
-    """Return the parts of the tensor's flat JSON array; raise INVALID_ARG if JSON cannot represent it."""
-    parts = [b"["]
+def array_pieces(tensor: Tensor) -> Iterator[bytes]:
+    """Yield the parts of the tensor's flat JSON array; raise INVALID_ARG if JSON cannot represent it.
+
+    Of numbers, only FP16 and BF16 are refused, before the first part.
+    """
+    separator = b"["
     for piece in _pieces(tensor):
-        parts += (piece[1:-1], b",")
-    if len(parts) == 1:
-        return [b"[]"]
-    parts[-1] = b"]"
-    return parts
+        yield separator
+        yield piece[1:-1]
+        separator = b","
+    yield b"[]" if separator == b"[" else b"]"
 
 
 def scalar_pieces(tensor: Tensor) -> list[bytes]:
@@ -48,15 +51,24 @@ def _pieces(tensor: Tensor) -> Iterator[bytes]:
         for strings in _decoded_strings(tensor) if tensor.is_decoded else _raw_strings(tensor):
             yield _dumps_strings(strings)
         return
-    if tensor.datatype in ("FP16", "BF16"):
-        raise not_in_json(tensor)
+    refuse_halves(tensor)
     flat = np.ascontiguousarray(tensor.array).reshape(-1)
-    dumps = numbers if is_finite(flat) else tokens
-    for start in range(0, flat.size, _PIECE):
+    starts = range(0, flat.size, _PIECE)
+    dumps = numbers if all(is_finite(flat[start : start + _PIECE]) for start in starts) else tokens
+    for start in starts:
         yield dumps(flat[start : start + _PIECE])
 
 
+def _ensure_room() -> None:
+    """Raise MemoryError if there is too little memory for a piece: orjson would end the process (SIGSEGV) instead.
+
+    The bytes are never written, so this costs microseconds.
+    """
+    np.empty(_ROOM, np.uint8)
+
+
 def _dumps_strings(strings: list[str]) -> bytes:
+    _ensure_room()
     if sum(map(len, strings)) <= 4 * LARGE:
         return orjson.dumps(strings)
     return b"[%b]" % b",".join(map(_dumps_long, strings))
@@ -70,6 +82,8 @@ def _dumps_long(string: str) -> bytes:
 
 def numbers(flat: np.ndarray) -> bytes:
     """Return the JSON of an array of finite numbers."""
+    if flat.size >= _PIECE:
+        _ensure_room()
     return orjson.dumps(flat, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
@@ -78,12 +92,13 @@ def tokens(flat: np.ndarray) -> bytes:
     return json.dumps(flat.tolist(), separators=(",", ":")).encode()
 
 
-def not_in_json(tensor: Tensor) -> SlipwayError:
-    """Return the error for a datatype that JSON cannot represent."""
-    return invalid(
-        f"sending {tensor.datatype} data via JSON is not supported. Please use the binary data format for output "
-        f"{tensor.name}"
-    )
+def refuse_halves(tensor: Tensor) -> None:
+    """Raise INVALID_ARG for the datatypes that Triton does not write as JSON."""
+    if tensor.datatype in ("FP16", "BF16"):
+        raise invalid(
+            f"sending {tensor.datatype} data via JSON is not supported. Please use the binary data format for output "
+            f"{tensor.name}"
+        )
 
 
 def not_utf8(tensor: Tensor) -> SlipwayError:

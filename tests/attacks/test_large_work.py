@@ -18,7 +18,7 @@ import tritonclient.grpc as grpc_client
 from tritonclient.grpc import service_pb2
 
 from slipway.core.tensor import CountedTensor, Tensor
-from slipway.rest import generate, infer, listener
+from slipway.rest import generate, infer, large_answer, listener
 from slipway.rest.app import build_app
 from slipway.rest.connection import HttpLimits
 from slipway.rpc import inference, stream
@@ -90,7 +90,7 @@ def test_a_header_does_not_keep_large_json_on_the_loop(served, where):
 
 @pytest.mark.parametrize(("count", "thread"), [(16, set()), (MANY, {"large"})])
 def test_an_answer_is_encoded_where_its_size_says(served, where, count, thread):
-    threads = where(infer, "encode_large_infer")
+    threads = where(large_answer, "encode_large_infer")
     blob = np.ones(count, np.float32).tobytes()
     entry = {"name": "IN0", "datatype": "FP32", "shape": [1, count], "parameters": {"binary_data_size": len(blob)}}
     head = json.dumps({"inputs": [entry]}).encode()
@@ -100,7 +100,7 @@ def test_an_answer_is_encoded_where_its_size_says(served, where, count, thread):
 
 
 def test_many_classes_leave_the_loop(served, where):
-    threads = where(infer, "encode_large_infer")
+    threads = where(large_answer, "encode_large_infer")
     request = json.loads(numbers(MANY))
     request["outputs"] = [{"name": "OUT0", "parameters": {"classification": 2}}]
     found = served.ask("POST", "/v2/models/echo/infer", json.dumps(request).encode())

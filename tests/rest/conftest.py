@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from slipway.core.budget import Budget
 from slipway.rest.app import build_app
 from slipway.rest.connection import Handler, HttpLimits
 from slipway.rest.context import RestOptions
@@ -74,12 +75,14 @@ def read_to_end(connection: socket.socket) -> bytes:
 
 
 @contextmanager
-def serve(plane: MemoryDataplane, handler: Handler, limits: HttpLimits | None = None) -> Iterator[Served]:
+def serve(
+    plane: MemoryDataplane, handler: Handler, limits: HttpLimits | None = None, *, budget: Budget | None = None
+) -> Iterator[Served]:
     """Serve `handler` in a separate thread until the block ends."""
     started: Future[tuple[int, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
 
     async def run() -> None:
-        listener = HttpListener(handler, host="127.0.0.1", port=0, limits=limits)
+        listener = HttpListener(handler, host="127.0.0.1", port=0, limits=limits, budget=budget)
         done = asyncio.Event()
         started.set_result((await listener.start(), asyncio.get_running_loop(), done))
         await done.wait()

@@ -60,16 +60,35 @@ def small_pieces(monkeypatch):
 def test_a_response_in_pieces_is_the_same_document(encoding):
     response = InferResponse("m", "1", "7", tensors(), {"p": 1})
     document, blobs = encode_infer(response, encoding, MODEL)
-    parts, others = encode_large_infer(response, encoding, MODEL)
-    assert b"".join(parts) == document
-    assert [bytes(blob) for blob in others] == [bytes(blob) for blob in blobs]
+    large = encode_large_infer(response, encoding, MODEL)
+    assert b"".join(large.pieces) == document
+    assert [bytes(blob) for blob in large.blobs] == [bytes(blob) for blob in blobs]
 
 
 @pytest.mark.usefixtures("small_pieces")
 def test_classes_in_pieces_are_the_same():
     response = InferResponse("m", "1", "", [Tensor.from_array("OUT", np.array([[0.25, 3, 1.5]], np.float32))])
     encoding = ResponseEncoding(outputs={"OUT": OutputEncoding(binary=False, classes=3)})
-    assert b"".join(encode_large_infer(response, encoding, MODEL)[0]) == encode_infer(response, encoding, MODEL)[0]
+    large = encode_large_infer(response, encoding, MODEL)
+    assert b"".join(large.pieces) == encode_infer(response, encoding, MODEL)[0]
+    assert not large.is_certain
+
+
+@pytest.mark.parametrize(
+    ("outputs", "is_certain"), [([], True), (tensors()[:5], True), (tensors(), False)], ids=["none", "numbers", "texts"]
+)
+def test_a_response_of_numbers_is_certain_to_be_encoded(outputs, is_certain):
+    response = InferResponse("m", "1", "", outputs)
+    large = encode_large_infer(response, ResponseEncoding(), MODEL)
+    assert large.is_certain is is_certain
+    assert b"".join(large.pieces) == encode_infer(response, ResponseEncoding(), MODEL)[0]
+
+
+@pytest.mark.parametrize("datatype", ["FP16", "BF16"])
+def test_what_json_cannot_represent_is_refused_before_the_first_piece(datatype):
+    outputs = [Tensor.from_array("F", np.zeros(3, np.float32)), Tensor("H", datatype, (1, 2), raw=bytes(4))]
+    with pytest.raises(SlipwayError, match=f"sending {datatype} data via JSON is not supported"):
+        encode_large_infer(InferResponse("m", "1", "", outputs), ResponseEncoding(), MODEL)
 
 
 @pytest.mark.parametrize("tensor", tensors(), ids=lambda tensor: tensor.name)
@@ -125,8 +144,9 @@ def test_many_strings_are_held_against_the_limit_of_a_response_in_the_thread(ele
 @pytest.mark.usefixtures("small_pieces")
 def test_texts_that_are_not_utf8_are_refused_in_pieces():
     response = InferResponse("m", "1", "", [Tensor("OUT", "BYTES", (1, 2), raw=encode_bytes([b"a", b"\xff"]))])
+    large = encode_large_infer(response, ResponseEncoding(), MODEL)
     with pytest.raises(SlipwayError, match="not UTF-8"):
-        encode_large_infer(response, ResponseEncoding(), MODEL)
+        list(large.pieces)
 
 
 @pytest.mark.parametrize("seed", range(20))

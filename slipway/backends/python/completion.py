@@ -54,6 +54,9 @@ def may_define_hook(source: bytes) -> bool:
         tree = ast.parse(source)
     except (SyntaxError, ValueError):
         return True  # the child will report the error, in Triton's words
+    except SystemError:
+        # Before Python 3.12.2, two threads that parse disturb each other (python/cpython#106905). The source is fine.
+        return True
     for node in tree.body:
         if isinstance(node, ast.ClassDef) and node.name == "TritonPythonModel" and not node.bases:
             return bool(node.decorator_list) or _HOOK.encode() in source

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from slipway.backends.python.completion import may_define_hook
 from slipway.backends.python.process.server_link import ChildProcess
 from slipway.errors import SlipwayError
 from tests.backends.python.engine_kit import (
@@ -403,3 +404,14 @@ def test_a_process_has_the_command_line_and_the_import_path_of_tritons_stub(tmp_
             assert await infer_text(engine, "m", "x") == ["Namespace()", "['']", "from the working directory"]
 
     asyncio.run(scenario())
+
+
+def test_a_parser_that_another_thread_disturbed_leaves_the_question_to_the_child(monkeypatch):
+    source = b"class TritonPythonModel:\n    pass\n"
+    assert not may_define_hook(source)
+
+    def disturbed(_):
+        raise SystemError("AST constructor recursion depth mismatch (before=30, after=21)")
+
+    monkeypatch.setattr("slipway.backends.python.completion.ast.parse", disturbed)
+    assert may_define_hook(source)
