@@ -141,7 +141,10 @@ def test_a_model_whose_answers_differ_is_compared_by_what_stays():
 
 @pytest.mark.parametrize(
     ("bounds", "reason"),
-    [(Bounds(mebibytes=1, patience_ms=20_000), "within 1 MiB (--mebibytes)"), (Bounds(seconds=0.001, patience_ms=20_000), "within 0.001 s (--seconds)")],
+    [
+        (Bounds(mebibytes=1, patience_ms=20_000), "within 1 MiB (--mebibytes)"),
+        (Bounds(seconds=0.001, patience_ms=20_000), "within 0.001 s (--seconds)"),
+    ],
     ids=["bytes", "seconds"],
 )
 def test_what_was_not_tried_within_the_bounds_is_not_held(strict, bounds, reason):
