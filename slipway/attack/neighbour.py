@@ -22,7 +22,7 @@ from typing import Any, Final
 from slipway.attack.loopback import LoopbackAddress
 
 _PAUSE_S: Final = 0.01
-_LONGEST_S: Final = 30.0
+_LONGEST_S: Final = 10.0
 _PERCENTILE: Final = 0.99
 
 

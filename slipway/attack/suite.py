@@ -46,13 +46,13 @@ async def attack(
     if target.pid is not None and resident_mib(target.pid) is None:
         raise invalid(f"--pid {target.pid} is not a process whose memory can be read from /proc")
     try:
-        models = await find_models(_client(target, Allowance(bounds), bounds), target.model)
+        models = await find_models(_client(target), target.model)
     except NoResponseError as error:
         raise unavailable(f"no KServe v2 server at {target.http}: {error}") from None
     async with neighbour(target.http, HEALTH, target.pid) as watching:
         gone = ""
         for group in groups:
-            if gone and (gone := await _recovered(target, bounds, models)):
+            if gone and (gone := await _recovered(target, models)):
                 yield GroupResult(group, HeldState.SKIPPED, (f"the server does not serve any more: {gone}",))
                 continue
             result, gone = await _run(target, group, bounds, models, watching)
@@ -61,8 +61,9 @@ async def attack(
                 return
 
 
-def _client(target: AttackTarget, allowance: Allowance, bounds: Bounds) -> HttpClient:
-    return HttpClient(Dialler(target.http, allowance), bounds.response_s)
+def _client(target: AttackTarget) -> HttpClient:
+    """Return a client for good requests, whatever the bounds of the attacks are."""
+    return HttpClient(Dialler(target.http, Allowance(Bounds())), Bounds().response_s)
 
 
 async def _run(
@@ -70,7 +71,8 @@ async def _run(
 ) -> tuple[GroupResult, str]:
     """Return what became of a group, and what is wrong with the server after it."""
     allowance = Allowance(bounds)
-    run = AttackRun(bounds, allowance, _client(target, allowance, bounds), models, target.grpc)
+    client = HttpClient(Dialler(target.http, allowance), bounds.response_s)
+    run = AttackRun(bounds, allowance, client, models, target.grpc)
     lacking = [need.value for need in group.needs if run.lacks(need)]
     if lacking:
         return GroupResult(group, HeldState.SKIPPED, tuple(lacking)), ""
@@ -79,7 +81,7 @@ async def _run(
     reason = await _attempt(group, run)
     neighbours = await watching.end()
     seconds = time.monotonic() - started
-    broken = await _recovered(target, bounds, models)
+    broken = await _recovered(target, models)
     lines = [*run.failures[:_SHOWN]]
     if len(run.failures) > _SHOWN:
         lines.append(f"and {len(run.failures) - _SHOWN} more like these")
@@ -114,10 +116,10 @@ def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
     return _first(first) if isinstance(first, BaseExceptionGroup) else first
 
 
-async def _recovered(target: AttackTarget, bounds: Bounds, models: KnownModels) -> str:
+async def _recovered(target: AttackTarget, models: KnownModels) -> str:
     """Return what is wrong with the good request, "" once it is answered as before; it has a few seconds."""
     wrong = ""
-    client = _client(target, Allowance(bounds), bounds)
+    client = _client(target)
     for attempt in range(_RECOVERY_TRIES):
         await asyncio.sleep(_RECOVERY_S if attempt else 0)
         wrong = await models.good.what_is_wrong(client)

@@ -46,7 +46,7 @@ class Histogram:
         self.total += value * times
 
 
-class Phase(Duration):
+class PhaseDuration(Duration):
     """A phase of requests: as `Duration`, with a histogram of how long it took in microseconds."""
 
     __slots__ = ("_bounds_ns", "_buckets", "bounds_us")
@@ -131,12 +131,12 @@ class ModelStatistics:
         self.inference_count = 0  # rows executed
         self.execution_count = 0  # executions
         self.last_inference_ms = 0
-        self.success = Phase(REQUEST_BUCKETS_US)
+        self.success = PhaseDuration(REQUEST_BUCKETS_US)
         self.fail = Duration()
-        self.queue = Phase(PHASE_BUCKETS_US)
-        self.compute_input = Phase(PHASE_BUCKETS_US)
-        self.compute_infer = Phase(REQUEST_BUCKETS_US)
-        self.compute_output = Phase(PHASE_BUCKETS_US)
+        self.queue = PhaseDuration(PHASE_BUCKETS_US)
+        self.compute_input = PhaseDuration(PHASE_BUCKETS_US)
+        self.compute_infer = PhaseDuration(REQUEST_BUCKETS_US)
+        self.compute_output = PhaseDuration(PHASE_BUCKETS_US)
         self.batches: dict[int, BatchDurations] = {}
         self.failures: dict[FailureReason, int] = dict.fromkeys(FailureReason, 0)
         self.pending = 0  # requests waiting for execution

@@ -134,6 +134,25 @@ def test_a_grpc_engine_that_decompresses_without_a_limit_is_found(tmp_path):
     assert "MiB more memory meanwhile" in "\n".join(found.lines)
 
 
+def test_a_model_whose_answers_differ_is_compared_by_what_stays():
+    with weak_server("random") as target:
+        assert result(target, "hosts", PATIENT).state is HeldState.HELD
+
+
+@pytest.mark.parametrize(
+    ("bounds", "reason"),
+    [
+        (Bounds(mebibytes=1, patience_ms=20_000), "within 1 MiB (--mebibytes)"),
+        (Bounds(seconds=0.001, patience_ms=20_000), "within 0.001 s (--seconds)"),
+    ],
+    ids=["bytes", "seconds"],
+)
+def test_what_was_not_tried_within_the_bounds_is_not_held(strict, bounds, reason):
+    found = result(strict, "tiny-chunks", bounds)
+    assert (found.state, found.lines) == (HeldState.SKIPPED, (f"nothing could be tried {reason}",))
+    assert found.sent <= 1 << 20
+
+
 def test_what_a_server_lacks_is_skipped_and_not_held(strict):
     for group, reason in (("binary-strings", "no model with a small BYTES input"), ("grpc-pings", "--grpc")):
         found = result(strict, group, PATIENT)

@@ -134,7 +134,7 @@ def route(method: str, path: str, given: Mapping[bytes, bytes], data: bytes) -> 
             return {}
         case "GET", "/v2/models/m":
             return METADATA
-        case "POST", "/v2/repository/index":
+        case "POST", "/v2/repository/index" if WEAK != "without-index":
             try:
                 json.loads(data)
             except (ValueError, RecursionError):
@@ -198,6 +198,8 @@ def infer(given: Mapping[bytes, bytes], data: bytes) -> Any:
     if not (fits and good == [True] * 4 and wanted == [{"name": "OUT"}] and document.get("parameters", {}) is not None):
         errors += 1
         raise RefusedError(400)
+    if WEAK == "random":
+        return answer(list(os.urandom(4)))
     return answer([value + (errors if WEAK == "corrupt" else 0) for value in values])
 
 

@@ -108,6 +108,16 @@ def test_a_server_that_is_gone_ends_the_run_unless_it_goes_on(capsys):
         assert ("json-data: skipped: the server does not serve any more" in printed.out) == (not left)
 
 
+def test_a_server_without_an_index_needs_the_name_of_a_model(capsys):
+    with weak_server("without-index") as target:
+        words = ("--url", f"http://{target.http}", "--group", "hosts")
+        assert run(*words) == 2
+        assert "name one with --model" in capsys.readouterr().err
+        assert run(*words, "--model", "nothing") == 2
+        assert "does not describe inputs of a model 'nothing'" in capsys.readouterr().err
+        assert run(*words, "--model", "m") == 0
+
+
 def test_it_is_a_module_too():
     command = [sys.executable, "-m", "slipway.attack", "--list"]
     printed = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, "COLUMNS": "80"})
