@@ -181,6 +181,11 @@ def _family(directory: Path) -> str:
     return str(config.get("model_type", "")) if isinstance(config, dict) else ""
 
 
+def output_path(options: ExportOptions) -> Path:
+    """Return the file that `export` would write; raise `SlipwayError` as it would for a source that is not known."""
+    return _output(options, _source(options))
+
+
 def _output(options: ExportOptions, source: ExportSource) -> Path:
     """Return the file to write."""
     path = _named(options, source)
