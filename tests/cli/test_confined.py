@@ -18,7 +18,7 @@ import pytest
 
 from slipway.cli.confined.console import LocalConsole
 from slipway.cli.confined.limits import Limits, add_limit_flags
-from slipway.cli.confined.messages import Job, LinkError, Say, receive, send
+from slipway.cli.confined.messages import ConfinedLinkError, Job, SayText, receive, send
 from slipway.cli.confined.process import ChildDiedError, run_job
 from slipway.convert.steps import ConversionStep
 from slipway.errors import Code, SlipwayError
@@ -190,12 +190,12 @@ def test_noise_on_the_link_ends_the_child(data, text):
 def test_a_message_that_the_child_may_not_send_ends_it():
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        send(theirs, Say("x" * 100_000))
-        assert receive(ours) == Say("x" * 100_000)
+        send(theirs, SayText("x" * 100_000))
+        assert receive(ours) == SayText("x" * 100_000)
         theirs.sendall(b"\x10\0\0\0short")
         theirs.close()
         assert receive(ours) is None
-    with pytest.raises(LinkError, match="not a message"):
+    with pytest.raises(ConfinedLinkError, match="not a message"):
         noise()
 
 
@@ -226,7 +226,7 @@ def test_sizes_and_times_are_read_as_people_write_them(words, expected):
     "words",
     [
         ["--max-memory", "much"], ["--max-memory", "8"], ["--max-memory", "9" * 400], ["--max-memory", "1e9"],
-        ["--max-memory", "-1G"], ["--timeout-secs", "0"], ["--timeout-secs", "soon"], ["--timeout-secs", "9" * 400],
+        ["--max-memory=-1G"], ["--timeout-secs", "0"], ["--timeout-secs", "soon"], ["--timeout-secs", "9" * 400],
     ],
 )  # fmt: skip
 def test_other_sizes_and_times_are_refused_with_an_example(words, capsys):

@@ -22,7 +22,19 @@ import msgspec
 
 from slipway.cli.confined.console import Console
 from slipway.cli.confined.limits import bind_to_parent, confine_memory, describe_limits
-from slipway.cli.confined.messages import Done, Failed, Job, Message, Place, Say, Stage, Staged, Step, receive, send
+from slipway.cli.confined.messages import (
+    Job,
+    JobDone,
+    JobFailed,
+    Message,
+    PlaceRequest,
+    SayText,
+    ShowStep,
+    StageReply,
+    StageRequest,
+    receive,
+    send,
+)
 from slipway.cli.confined.network import cut_network
 from slipway.cli.interruption import raise_on_sigterm
 from slipway.convert.steps import ConversionStep
@@ -40,31 +52,31 @@ class RemoteConsole:
 
     def step(self, step: ConversionStep) -> None:
         """Show a step."""
-        send(self._link, Step.of(step))
+        send(self._link, ShowStep.of(step))
 
     def say(self, text: str) -> None:
         """Print a text on standard output, after what was printed here."""
         sys.stdout.flush()
-        send(self._link, Say(text))
+        send(self._link, SayText(text))
 
     def warn(self, text: str) -> None:
         """Print a text on standard error."""
-        send(self._link, Say(text, warning=True))
+        send(self._link, SayText(text, warning=True))
 
     @contextmanager
     def stage(self, names: Sequence[str]) -> Iterator[Path]:
         """Yield a directory of the command's."""
-        yield Path(self._ask(Stage(tuple(names))))
+        yield Path(self._ask(StageRequest(tuple(names))))
 
     def place(self, files: Mapping[Path, Path]) -> None:
         """Have the command put files in place."""
-        self._ask(Place({str(target): str(source) for target, source in files.items()}))
+        self._ask(PlaceRequest({str(target): str(source) for target, source in files.items()}))
 
     def _ask(self, message: Message) -> str:
         """Return the answer; if the command refuses, it ends this process instead."""
         send(self._link, message)
         answer = receive(self._link)
-        if not isinstance(answer, Staged):
+        if not isinstance(answer, StageReply):
             raise KeyboardInterrupt  # the command is gone
         return answer.directory
 
@@ -102,23 +114,23 @@ def _confine(job: Job) -> Job:
 
 
 def warn_of_network(job: Job, console: Console) -> None:
-    """Say that the network could not be cut off, for a job without a report that says it."""
+    """SayText that the network could not be cut off, for a job without a report that says it."""
     if job.exposed:
         console.warn(f"warning: the process that opens the files could reach the network: {job.exposed}")
 
 
-def _outcome(job: Job, console: Console) -> Done | Failed:
+def _outcome(job: Job, console: Console) -> JobDone | JobFailed:
     try:
         work: Work = import_module(job.module).work
-        return Done(work(job, console))
+        return JobDone(work(job, console))
     except SlipwayError as error:
         fixes = tuple((problem.rule.value, problem.fix) for problem in error.problems)
-        return Failed(error.code.name, error.message, fixes, memory=_lacks_memory(error))
+        return JobFailed(error.code.name, error.message, fixes, memory=_lacks_memory(error))
     except OSError as error:
-        return Failed(Code.INVALID_ARG.name, str(error), memory=_lacks_memory(error))
+        return JobFailed(Code.INVALID_ARG.name, str(error), memory=_lacks_memory(error))
     except Exception as error:  # noqa: BLE001  libraries raise anything for a foreign file; the command says which
         text = f"{type(error).__name__}: {error}"
-        return Failed(Code.INTERNAL.name, text, trace=traceback.format_exc(), memory=_lacks_memory(error))
+        return JobFailed(Code.INTERNAL.name, text, trace=traceback.format_exc(), memory=_lacks_memory(error))
 
 
 def _lacks_memory(error: BaseException | None) -> bool:

@@ -20,7 +20,7 @@ _RULES: Final = {rule.value: rule for rule in Rule}
 _LARGEST: Final = 64 << 20  # bytes; the largest message is a report
 
 
-class LinkError(Exception):
+class ConfinedLinkError(Exception):
     """What came over the link is not a message of this protocol."""
 
 
@@ -44,7 +44,7 @@ class Job(msgspec.Struct, frozen=True, tag=True):
     exposed: str = ""
 
 
-class Step(msgspec.Struct, frozen=True, tag=True):
+class ShowStep(msgspec.Struct, frozen=True, tag=True):
     """The next step of the work, as in `ConversionStep`."""
 
     number: int
@@ -54,7 +54,7 @@ class Step(msgspec.Struct, frozen=True, tag=True):
     candidate: str
 
     @classmethod
-    def of(cls, step: ConversionStep) -> Step:
+    def of(cls, step: ConversionStep) -> ShowStep:
         """Return the message for a step."""
         return cls(step.number, step.total, step.text, step.seconds_left, step.candidate)
 
@@ -63,32 +63,32 @@ class Step(msgspec.Struct, frozen=True, tag=True):
         return ConversionStep(self.number, self.total, self.text, self.seconds_left, self.candidate)
 
 
-class Say(msgspec.Struct, frozen=True, tag=True):
+class SayText(msgspec.Struct, frozen=True, tag=True):
     """A text for standard output, or for standard error if it is a warning."""
 
     text: str
     warning: bool = False
 
 
-class Stage(msgspec.Struct, frozen=True, tag=True):
-    """A request for a directory to write to; `names` are what the command will replace. Answered with `Staged`."""
+class StageRequest(msgspec.Struct, frozen=True, tag=True):
+    """A request for a directory to write to; `names` are what the command will replace. Answered with `StageReply`."""
 
     names: tuple[str, ...]
 
 
-class Place(msgspec.Struct, frozen=True, tag=True):
-    """A request to put finished files in place, target -> source. Answered with `Staged`."""
+class PlaceRequest(msgspec.Struct, frozen=True, tag=True):
+    """A request to put finished files in place, target -> source. Answered with `StageReply`."""
 
     files: dict[str, str]
 
 
-class Staged(msgspec.Struct, frozen=True, tag=True):
+class StageReply(msgspec.Struct, frozen=True, tag=True):
     """The directory to write to, or "" if the files are in place."""
 
     directory: str = ""
 
 
-class Failed(msgspec.Struct, frozen=True, tag=True):
+class JobFailed(msgspec.Struct, frozen=True, tag=True):
     """An error that ends the work. `fixes` are pairs of rule and fix; `trace` is the traceback of an unexpected error;
     `memory` says that the system refused to give more of it."""
 
@@ -99,21 +99,21 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
     memory: bool = False
 
     def error(self) -> SlipwayError:
-        """Return the error; raise LinkError if it is not one of ours."""
+        """Return the error; raise ConfinedLinkError if it is not one of ours."""
         try:
             problems = [Problem(_RULES[rule], self.text, fix=fix) for rule, fix in self.fixes]
             return SlipwayError(Code[self.code], self.text, problems=problems)
         except KeyError as error:
-            raise LinkError("the error has no known code or rule") from error
+            raise ConfinedLinkError("the error has no known code or rule") from error
 
 
-class Done(msgspec.Struct, frozen=True, tag=True):
+class JobDone(msgspec.Struct, frozen=True, tag=True):
     """The work is done; `text` is what the command prints."""
 
     text: str
 
 
-Message = Job | Step | Say | Stage | Place | Staged | Failed | Done
+Message = Job | ShowStep | SayText | StageRequest | PlaceRequest | StageReply | JobFailed | JobDone
 _DECODER: Final[msgspec.msgpack.Decoder[Message]] = msgspec.msgpack.Decoder(Message)
 
 
@@ -126,21 +126,21 @@ def send(link: socket.socket, message: Message) -> None:
 def receive(link: socket.socket) -> Message | None:
     """Return the next message, or None at the end of the link.
 
-    Raise LinkError if it is not a message, TimeoutError if the link has a time-out and nothing comes within it.
+    Raise ConfinedLinkError if it is not a message, TimeoutError if the link has a time-out and nothing comes within it.
     """
     head = _exactly(link, _LENGTH.size)
     if head is None:
         return None
     (size,) = _LENGTH.unpack(head)
     if size > _LARGEST:
-        raise LinkError(f"a message of {size} bytes")
+        raise ConfinedLinkError(f"a message of {size} bytes")
     data = _exactly(link, size)
     if data is None:
         return None
     try:
         return _DECODER.decode(data)
     except msgspec.MsgspecError as error:
-        raise LinkError(f"not a message: {error}") from error
+        raise ConfinedLinkError(f"not a message: {error}") from error
 
 
 def _exactly(link: socket.socket, size: int) -> bytes | None:

@@ -24,16 +24,16 @@ import msgspec
 from slipway.cli.confined.console import LocalConsole
 from slipway.cli.confined.limits import Limits, shown_memory
 from slipway.cli.confined.messages import (
-    Done,
-    Failed,
+    ConfinedLinkError,
     Job,
-    LinkError,
+    JobDone,
+    JobFailed,
     Message,
-    Place,
-    Say,
-    Stage,
-    Staged,
-    Step,
+    PlaceRequest,
+    SayText,
+    ShowStep,
+    StageReply,
+    StageRequest,
     receive,
     send,
 )
@@ -130,11 +130,11 @@ class _Child:
         send(self._link, limited)
         while True:
             message = self._next()
-            if isinstance(message, Done):
+            if isinstance(message, JobDone):
                 return message.text
-            if isinstance(message, Stage):
+            if isinstance(message, StageRequest):
                 directory = stack.enter_context(self._console.stage(message.names))
-                send(self._link, Staged(str(directory)))
+                send(self._link, StageReply(str(directory)))
             else:
                 self._pass_on(message)
 
@@ -143,7 +143,7 @@ class _Child:
             message = receive(self._link)
         except TimeoutError:
             raise self._died(f"made no progress for {self._limits.seconds:g} s", "--timeout-secs") from None
-        except LinkError as error:
+        except ConfinedLinkError as error:
             raise self._died(f"sent {error}", "") from error
         if message is None:
             raise self._ended()
@@ -151,20 +151,20 @@ class _Child:
 
     def _pass_on(self, message: Message) -> None:
         match message:
-            case Step():
+            case ShowStep():
                 self._step = message.step()
                 self._console.step(self._step)
-            case Say(text, warning):
+            case SayText(text, warning):
                 (self._console.warn if warning else self._console.say)(text)
-            case Place(files):
+            case PlaceRequest(files):
                 self._console.place({Path(target): Path(source) for target, source in files.items()})
-                send(self._link, Staged())
-            case Failed():
+                send(self._link, StageReply())
+            case JobFailed():
                 raise self._failed(message)
             case _:
                 raise self._died(f"sent a message out of order ({type(message).__name__})", "")
 
-    def _failed(self, message: Failed) -> SlipwayError:
+    def _failed(self, message: JobFailed) -> SlipwayError:
         if message.memory:
             return self._out_of_memory()
         if not message.trace:
