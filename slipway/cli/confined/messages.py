@@ -139,7 +139,7 @@ def receive(link: socket.socket) -> Message | None:
         return None
     try:
         return _DECODER.decode(data)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:  # also text that is not UTF-8
         raise ConfinedLinkError(f"not a message: {error}") from error
 
 
