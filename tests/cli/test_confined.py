@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import re
 import signal
 import socket
@@ -20,6 +21,7 @@ from slipway.cli.confined.console import LocalConsole
 from slipway.cli.confined.limits import Limits, add_limit_flags
 from slipway.cli.confined.messages import ConfinedLinkError, Job, SayText, receive, send
 from slipway.cli.confined.process import ChildDiedError, run_job
+from slipway.cli.confined.socket_filter import ARCHITECTURES
 from slipway.convert.steps import ConversionStep
 from slipway.errors import Code, SlipwayError
 from tests.kits.signals import interruptible
@@ -133,6 +135,30 @@ def test_the_network_is_cut_off_where_the_system_allows_it():
         seen = do("connect", port)
         assert seen == "cut" or seen.startswith("the system refuses"), seen
         assert do("connect", port, limits=Limits(None, SECONDS, network=True)) == "connected"
+
+
+FILTERED = """
+import socket, subprocess, sys
+from slipway.cli.confined.socket_filter import refuse_sockets
+refuse_sockets()
+for family in (socket.AF_INET, socket.AF_INET6):
+    try:
+        socket.socket(family).close()
+    except PermissionError:
+        print("refused")
+socket.socket(socket.AF_UNIX).close()
+socket.socketpair()
+child = "import socket; socket.socket()"
+print(subprocess.run([sys.executable, "-c", child], stderr=subprocess.DEVNULL).returncode)
+"""
+
+
+@pytest.mark.skipif(platform.machine() not in ARCHITECTURES, reason="the filter knows other processors")
+def test_where_there_are_no_namespaces_a_filter_refuses_all_but_local_sockets():
+    result = subprocess.run([sys.executable, "-c", FILTERED], capture_output=True, text=True, check=False)
+    if "Function not implemented" in result.stderr:
+        pytest.skip(f"the system does not allow filters: {result.stderr.splitlines()[-1]}")
+    assert (result.stdout.split(), result.stderr) == (["refused", "refused", "1"], "")
 
 
 def test_an_unexpected_error_shows_what_was_held_back_and_ends_in_one_line(capfd):

@@ -8,13 +8,15 @@ from typing import Final
 
 DEATH_SIGNAL: Final = 1  # PR_SET_PDEATHSIG, prctl(2)
 NO_NEW_PRIVILEGES: Final = 38  # PR_SET_NO_NEW_PRIVS
+SET_SECCOMP: Final = 22  # PR_SET_SECCOMP
 NEW_USER: Final = 0x10000000  # CLONE_NEWUSER, unshare(2)
 NEW_NETWORK: Final = 0x40000000  # CLONE_NEWNET
 
 
-def process_control(option: int, value: int) -> None:
+def process_control(option: int, value: int, address: int = 0) -> None:
     """Call prctl; raise OSError if the kernel refuses."""
-    _checked(_library().prctl(option, value, 0, 0, 0))
+    none = ctypes.c_ulong(0)
+    _checked(_library().prctl(option, ctypes.c_ulong(value), ctypes.c_void_p(address), none, none))
 
 
 def unshare(flags: int) -> None:
