@@ -6,12 +6,18 @@ import argparse
 import sys
 import time
 
-from tests.fuzz.run import run_all, run_target, run_with_atheris
-from tests.fuzz.targets import TARGETS
-
 
 def main() -> int:
     """Run the named targets, or all of them, and return 1 if one of them found something."""
+    if "--child" in sys.argv and "--builtin" not in sys.argv:
+        import atheris
+
+        with atheris.instrument_imports(include=["slipway"]):  # before anything else imports them
+            from tests.fuzz.targets import TARGETS
+    else:
+        from tests.fuzz.targets import TARGETS
+    from tests.fuzz.run import run_all, run_target, run_with_atheris
+
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("--target", action="append", choices=list(TARGETS), default=[], help="target (repeatable)")
     parser.add_argument("--seconds", type=float, default=60, help="seconds for each target (default: 60)")
