@@ -11,10 +11,10 @@ from slipway.convert.arrays import Arrays
 from slipway.errors import invalid, shown
 
 
-def read_arrays(path: Path, what: str) -> Arrays:
-    """Return the arrays of an .npz file; raise INVALID_ARG that begins with `what` and the path if it is not one."""
+def read_arrays(path: Path, refusal: str) -> Arrays:
+    """Return the arrays of an .npz file; raise INVALID_ARG with `refusal` and the reason if it is not one."""
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
     except (*ZIP_ERRORS, TypeError, MemoryError) as error:  # a .npy is not a context manager; a header may lie
-        raise invalid(f"{what} '{path}' cannot be read as an .npz file of arrays: {shown(error)}") from None
+        raise invalid(f"{refusal}: {shown(error)}") from None

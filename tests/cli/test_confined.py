@@ -21,7 +21,7 @@ from slipway.cli.confined.console import LocalConsole
 from slipway.cli.confined.limits import Limits, add_limit_flags
 from slipway.cli.confined.messages import ConfinedLinkError, Job, SayText, receive, send
 from slipway.cli.confined.process import ChildDiedError, run_job
-from slipway.cli.confined.socket_filter import ARCHITECTURES
+from slipway.cli.confined.socket_filter import PROCESSORS
 from slipway.convert.steps import ConversionStep
 from slipway.errors import Code, SlipwayError
 from tests.kits.signals import interruptible
@@ -153,7 +153,7 @@ print(subprocess.run([sys.executable, "-c", child], stderr=subprocess.DEVNULL).r
 """
 
 
-@pytest.mark.skipif(platform.machine() not in ARCHITECTURES, reason="the filter knows other processors")
+@pytest.mark.skipif(platform.machine() not in PROCESSORS, reason="the filter knows other processors")
 def test_where_there_are_no_namespaces_a_filter_refuses_all_but_local_sockets():
     result = subprocess.run([sys.executable, "-c", FILTERED], capture_output=True, text=True, check=False)
     if "Function not implemented" in result.stderr:

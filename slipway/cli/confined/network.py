@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from slipway.cli.confined.socket_filter import ARCHITECTURES, refuse_sockets
+from slipway.cli.confined.socket_filter import PROCESSORS, refuse_sockets
 from slipway.cli.confined.system import NEW_NETWORK, NEW_USER, unshare
 
 _SELF: Final = Path("/proc/self")
@@ -28,7 +28,7 @@ def cut_network() -> str:
         refusal = f"the system refuses a network namespace ({error.strerror})"
     else:
         return ""
-    if platform.machine() not in ARCHITECTURES:
+    if platform.machine() not in PROCESSORS:
         return refusal
     try:
         refuse_sockets()

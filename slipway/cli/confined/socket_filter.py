@@ -31,14 +31,14 @@ _LOCAL: Final = (socket.AF_UNIX, getattr(socket, "AF_NETLINK", 16))
 
 
 @dataclass(frozen=True, slots=True)
-class Architecture:
+class Processor:
     """How the kernel names a processor (AUDIT_ARCH), and the number of socket(2) on it."""
 
     audit: int
     socket: int
 
 
-ARCHITECTURES: Final = {"x86_64": Architecture(0xC000003E, 41), "aarch64": Architecture(0xC00000B7, 198)}
+PROCESSORS: Final = {"x86_64": Processor(0xC000003E, 41), "aarch64": Processor(0xC00000B7, 198)}
 
 
 class _Program(ctypes.Structure):
@@ -49,22 +49,22 @@ class _Program(ctypes.Structure):
 
 def refuse_sockets() -> None:
     """Refuse sockets of this process and all that it starts from now on; raise OSError if the kernel cannot."""
-    lines = program(ARCHITECTURES[platform.machine()])
+    lines = program(PROCESSORS[platform.machine()])
     code = b"".join(struct.pack("=HBBI", *line) for line in lines)
     process_control(NO_NEW_PRIVILEGES, 1)
     filter_program = _Program(len(lines), code)  # a name, so that it is in memory until the call returns
     process_control(SET_SECCOMP, _FILTER_MODE, ctypes.addressof(filter_program))
 
 
-def program(architecture: Architecture) -> list[tuple[int, int, int, int]]:
+def program(processor: Processor) -> list[tuple[int, int, int, int]]:
     """Return the filter as instructions: operation, jump if true, jump if false, operand."""
     return [
         (_LOAD, 0, 0, _ARCHITECTURE),
-        (_EQUAL, 0, 9, architecture.audit),  # else refuse: another table of numbers
+        (_EQUAL, 0, 9, processor.audit),  # else refuse: another table of numbers
         (_LOAD, 0, 0, _NUMBER),
         (_AT_LEAST, 7, 0, _OTHER_TABLE),
         (_EQUAL, 6, 0, _RING),
-        (_EQUAL, 0, 4, architecture.socket),
+        (_EQUAL, 0, 4, processor.socket),
         (_LOAD, 0, 0, _ARGUMENT),
         (_EQUAL, 2, 0, _LOCAL[0]),
         (_EQUAL, 1, 0, _LOCAL[1]),

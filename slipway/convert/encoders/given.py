@@ -26,7 +26,7 @@ _MOST_CASES: Final = 64
 
 def read_sample(path: Path, names: Sequence[str] = ()) -> Arrays:
     """Return the arrays of an .npz file, one for each of `names`; raise INVALID_ARG with what is wrong."""
-    arrays = read_arrays(path, "sample file")
+    arrays = read_arrays(path, f"sample file '{path}' cannot be read as an .npz file of arrays")
     missing = [name for name in names if name not in arrays]
     if missing:
         raise invalid(

@@ -137,7 +137,7 @@ class InputSampler:
 
 def read_calibration(path: Path, interface: Interface) -> list[Arrays]:
     """Return the rows of an .npz file with one array per input; raise `SlipwayError` naming the problem."""
-    arrays = read_arrays(path, "calibration file")
+    arrays = read_arrays(path, f"calibration file '{path}' is not an .npz file of arrays")
     names = [spec.name for spec in interface.inputs]
     missing = [name for name in names if name not in arrays]
     counts = {len(array) for name, array in arrays.items() if name in names and array.ndim}
