@@ -5,6 +5,7 @@
 # CONSTRAINTS  the versions to install; empty for the newest that pyproject.toml allows
 # TORCH_INDEX  the index that torch comes from; empty for pip's own. On Linux, that one has the CUDA build (gigabytes);
 #              the CPU build is at https://download.pytorch.org/whl/cpu
+# FUZZ_SECONDS how long `make fuzz` runs each target; FUZZ_TARGET names one of them
 # TEST_JOBS    how many test files run at the same time; most tests wait for a server they started
 PYTHON      ?= $(shell for each in python3.11 python3.12 python3.13; do \
                  $$each -c '' 2>/dev/null && echo $$each && exit; done; echo python3)
@@ -12,10 +13,12 @@ VENV        ?= .venv
 CONSTRAINTS ?= constraints.txt
 TORCH_INDEX ?=
 TEST_JOBS   ?= 2
+FUZZ_SECONDS ?= 300
+FUZZ_TARGET ?=
 BIN         := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install -q --disable-pip-version-check $(addprefix -c ,$(CONSTRAINTS))
 
-.PHONY: help install demo format lint test bench bench-gpu capabilities install-check
+.PHONY: help install demo format lint test fuzz bench bench-gpu capabilities install-check
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +45,9 @@ lint: install ## run ruff and mypy
 
 test: lint ## run lint, then every test
 	$(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile
+
+fuzz: install ## run every reader of foreign bytes on changed inputs, and keep those that break one
+	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) $(addprefix --target ,$(FUZZ_TARGET))
 
 # The base package as a user installs it, on each Python that pyproject.toml names; needs no environment.
 install-check: ## install the base package on each supported Python, as a user does

@@ -26,6 +26,7 @@ ROWS = {
     "machine": 0.5,
     "problems": 0,
     "errors": 0.3,
+    "foreign_json": 0.4,
     "installation": 0.7,
     "core": 1,
     "config": 1.5,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from http.client import HTTPException
 from importlib import import_module
 from queue import SimpleQueue
@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 import numpy as np
 
+from slipway.cli.description import InputTensor, ModelDescription, read_description
 from slipway.cli.event_stream import open_events
 from slipway.cli.peer import await_listener, explain
 from slipway.cli.tls import Address, Tls
@@ -25,48 +26,6 @@ DEFAULT_URL: Final = {"http": "localhost:8000", "grpc": "localhost:8001"}
 _STREAM_ENDED: Final = "no longer in valid state"
 Answer = dict[str, np.ndarray]
 Parameters = Mapping[str, str | bool | int | float]
-
-
-@dataclass(frozen=True, slots=True)
-class InputTensor:
-    """A tensor to send."""
-
-    datatype: str
-    array: np.ndarray
-
-    def plain(self) -> list[Any]:
-        """Return the values without the shape, as JSON has them."""
-        return [each.decode() if isinstance(each, bytes) else each for each in self.array.ravel().tolist()]
-
-
-@dataclass(frozen=True, slots=True)
-class ModelDescription:
-    """What the server reports about a model; `optional` names the inputs that a request may omit; `most_rows` is the
-    row limit of a request, 0 for no limit; `version` is the requested one, "" for the model's default."""
-
-    name: str
-    inputs: dict[str, str]
-    shapes: dict[str, tuple[int, ...]]
-    most_rows: int
-    optional: frozenset[str] = frozenset()
-    outputs: Mapping[str, str] = field(default_factory=dict)
-    decoupled: bool = False
-    version: str = ""
-
-    @property
-    def text_input(self) -> str:
-        """The string input that a request must have; raise `SlipwayError` unless there is exactly one."""
-        names = [name for name, kind in self.inputs.items() if kind == "BYTES" and name not in self.optional]
-        if len(names) != 1:
-            declared = ", ".join(f"{name} {datatype}" for name, datatype in self.inputs.items())
-            raise invalid(f"model '{self.name}' has {len(names)} string inputs ({declared}); use --inputs")
-        return names[0]
-
-    def text_array(self, texts: Sequence[str]) -> InputTensor:
-        """Return the texts in the shape of the string input: [rows, 1, ...], or [1] for a model without batches."""
-        shape = self.shapes[self.text_input]
-        array = np.array([text.encode() for text in texts], dtype=np.object_)
-        return InputTensor("BYTES", array.reshape(len(texts), *([1] * (len(shape) - 1))))
 
 
 class Client:
@@ -84,19 +43,7 @@ class Client:
         as_json = {} if self._protocol == "http" else {"as_json": True}
         metadata = self._call(self._connection.get_model_metadata, model, version, **as_json)
         config = self._call(self._connection.get_model_config, model, version, **as_json)
-        inputs = metadata.get("inputs", [])
-        declared = config.get("config", config)
-        most_rows = int(declared.get("max_batch_size", 0))
-        return ModelDescription(
-            model,
-            {each["name"]: each["datatype"] for each in inputs},
-            {each["name"]: tuple(int(size) for size in each.get("shape", ())) for each in inputs},
-            most_rows or (0 if any(int(each["shape"][0]) == -1 for each in inputs if each.get("shape")) else 1),
-            frozenset(each["name"] for each in declared.get("input", ()) if each.get("optional")),
-            {each["name"]: each["datatype"] for each in metadata.get("outputs", [])},
-            bool(declared.get("model_transaction_policy", {}).get("decoupled")),
-            version,
-        )
+        return read_description(metadata, config, model, version)
 
     def infer(
         self, model: ModelDescription, inputs: Mapping[str, InputTensor], parameters: Parameters | None = None

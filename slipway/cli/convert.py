@@ -1,231 +1,82 @@
-"""Convert a checkpoint or model file to a verified, optimised model in a model repository."""
+"""Convert a checkpoint or model file to a verified, optimised model in a model repository.
+
+The work is done in a child (confined/), which opens the foreign files; this module fetches, shows, stages and prints.
+"""
 
 from __future__ import annotations
 
-import shlex
 import sys
-from argparse import ArgumentTypeError, Namespace
-from collections.abc import Sequence
+from argparse import Namespace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, TextIO
 
+import msgspec
+
+from slipway.cli.confined.console import LocalConsole
+from slipway.cli.confined.limits import Limits
+from slipway.cli.confined.messages import Job
+from slipway.cli.confined.process import ChildDiedError, run_job
+from slipway.cli.convert_flags import parse
 from slipway.cli.interruption import raise_on_sigterm
 from slipway.cli.library_output import apart_from_libraries
-from slipway.cli.output import for_reading, output_width
-from slipway.cli.parser import CommandParser
+from slipway.cli.output import for_reading
 from slipway.cli.progress import progress
-from slipway.convert.conversion import Converted, convert
-from slipway.convert.directory import Task
-from slipway.convert.encoders.variants import ENGINES
-from slipway.convert.generation.variants import COMPUTE_TYPES
-from slipway.convert.generation.variants import ENGINES as GENERATION_ENGINES
-from slipway.convert.options import AUTO, HYPOTHESIS, LENGTHS, ConvertOptions
-from slipway.convert.thresholds import ACCURACY, BALANCED
-from slipway.convert.variants import PRECISIONS
-from slipway.core.table import render_table
+from slipway.convert.hub import is_hub_id, locate
+from slipway.convert.staging import staged
+from slipway.convert.steps import Steps
 
-_NEIGHBOURS: Final = ", ".join(f"{100 * each.neighbours:g}%% {word}" for word, each in ACCURACY.items())
-_ALIASES: Final = {AUTO: AUTO, **{compute_type: precision for precision, compute_type in COMPUTE_TYPES.items()}}
+_WORK: Final = "slipway.cli.jobs.convert"
 
 
 def run(arguments: Sequence[str]) -> int:
     """Convert; print what was compared, measured and chosen, and the next command; return 0 on success."""
-    parser = _parser()
-    options = parser.parse_args(arguments)
-    _apply_alias(parser, options)
+    options = parse(arguments, warn=True)
     raise_on_sigterm()  # what was begun is removed, as on Ctrl-C
-    command = shlex.join(["slipway", "convert", *arguments])
     try:
-        with apart_from_libraries(verbose=options.verbose) as stream, progress(stream, verbose=options.verbose) as show:
-            conversion = convert(options.source, _options(options, command), show)
+        text = _convert(options, Job(_WORK, tuple(arguments)))
     except KeyboardInterrupt as interrupt:
         raise type(interrupt)("nothing was written; the same command starts again") from None
-    if options.json:
-        sys.stdout.write(conversion.report.json().decode() + "\n")
-    else:
-        print(for_reading(_summary(conversion, options.repository)))
+    print(text if options.json else for_reading(text))
     return 0
 
 
-def _apply_alias(parser: CommandParser, options: Namespace) -> None:
-    """Read --compute-type, the older option of text-generation models, as --precision, and warn."""
-    if options.compute_type is None:
+def _convert(options: Namespace, job: Job) -> str:
+    limits = Limits.of(options)
+    with _shown(limits, verbose=options.verbose) as stream, progress(stream, verbose=options.verbose) as show:
+
+        @contextmanager
+        def stage(names: Sequence[str]) -> Iterator[Path]:
+            with staged(options.repository, names, overwrite=options.overwrite) as (new, _):
+                yield new.parent
+
+        console = LocalConsole(print, lambda text: print(text, file=stream), show, stage)
+        if is_hub_id(options.source) and not limits.in_process:  # the child has no network
+            path, origin = locate(options.source, Steps(show), verbose=options.verbose)
+            job = msgspec.structs.replace(job, source=str(path), origin=origin)
+        return _without_lost(job, limits, console, options)
+
+
+def _without_lost(job: Job, limits: Limits, console: LocalConsole, options: Namespace) -> str:
+    """Do the job; if the child dies on a candidate, such as one whose graph crashes the library that runs it, do it
+    again without that candidate."""
+    lost: dict[str, str] = {}
+    while True:
+        try:
+            again = msgspec.structs.replace(job, lost=lost)
+            return run_job(again, limits, console, subject=options.source, quiet=not options.verbose)
+        except ChildDiedError as death:
+            if not death.candidate or death.candidate in lost:
+                raise
+            lost = {**lost, death.candidate: death.how}
+
+
+@contextmanager
+def _shown(limits: Limits, *, verbose: bool) -> Iterator[TextIO]:
+    """Yield the stream for the progress; hold back what libraries print in this process, if they work here."""
+    if not limits.in_process:
+        yield sys.stderr
         return
-    precision = _ALIASES[options.compute_type]
-    if AUTO not in (options.precision, precision) and options.precision != precision:
-        parser.error(f"--compute-type {options.compute_type} contradicts --precision {options.precision}")
-    print(f"warning: --compute-type is deprecated; use --precision {precision}", file=sys.stderr)
-    if precision != AUTO:
-        options.precision = precision
-
-
-def _parser() -> CommandParser:
-    parser = CommandParser(prog="slipway convert", description=__doc__)
-    parser.add_argument(
-        "source",
-        metavar="SOURCE",
-        help="Hugging Face or sentence-transformers directory, hub id, .onnx file, or TorchScript or torch.export file "
-        "(.pt, .pt2)",
-    )
-    parser.add_argument(
-        "--name",
-        required=True,
-        help="model name that clients request; a text model adds NAME-tokenizer, NAME-model and NAME-answer, a "
-        "text-generation model NAME-tokenizer, NAME-model, NAME-detokenizer and NAME-stream",
-    )
-    parser.add_argument("--repository", metavar="DIR", type=Path, required=True, help="model repository to write to")
-    parser.add_argument(
-        "--engine",
-        choices=(AUTO, *ENGINES, *GENERATION_ENGINES),
-        metavar="ENGINE",
-        default=AUTO,
-        help=f"engine that runs the model: {', '.join((*ENGINES, *GENERATION_ENGINES))}, or auto for the fastest that "
-        "passes the gate (default: auto)",
-    )
-    parser.add_argument(
-        "--precision",
-        choices=(AUTO, *PRECISIONS),
-        default=AUTO,
-        help="number type; auto picks the fastest that passes the gate, fp32 keeps full precision; text-generation "
-        f"models support {', '.join(COMPUTE_TYPES)} (default: auto)",
-    )
-    parser.add_argument(
-        "--accuracy",
-        choices=tuple(ACCURACY),
-        default=BALANCED,
-        help="limit on the accuracy that a reduced precision may lose; share of sample texts whose embeddings must "
-        f"keep their nearest neighbour: {_NEIGHBOURS} (default: {BALANCED})",
-    )
-    parser.add_argument(
-        "--compute-type",
-        choices=tuple(_ALIASES),
-        help="deprecated; use --precision",
-    )
-    parser.add_argument(
-        "--task",
-        type=_task,
-        metavar="TASK",
-        help=f"task of the model: {', '.join(task.value for task in Task)} (default: detected from its head)",
-    )
-    parser.add_argument(
-        "--lengths",
-        type=_lengths,
-        default=LENGTHS,
-        metavar="N,N",
-        help="sequence lengths to measure at, in tokens (default: 32,128)",
-    )
-    parser.add_argument(
-        "--calibration",
-        type=Path,
-        metavar="FILE",
-        help="typical inputs for int8: one text per line, or .npz for a graph",
-    )
-    parser.add_argument(
-        "--sample",
-        type=Path,
-        metavar="FILE.npz",
-        help="typical inputs of an ONNX or torch file, one array per input, for comparing and measuring "
-        "instead of random values",
-    )
-    parser.add_argument(
-        "--input",
-        action="append",
-        default=[],
-        metavar="NAME:TYPE:DIMS[:LIMIT]",
-        help="input of a TorchScript file, in the order of its arguments, or an input whose shape an ONNX graph omits; "
-        "integers stay below LIMIT (repeatable)",
-    )
-    parser.add_argument(
-        "--hypothesis-template",
-        metavar="TEMPLATE",
-        default=HYPOTHESIS,
-        help=f"hypothesis for zero-shot labels, with {{}} for the label (default: '{HYPOTHESIS}')",
-    )
-    parser.add_argument(
-        "--source-language",
-        metavar="NAME",
-        default="",
-        help="source language of requests that do not set source_language, such as deu_Latn (NLLB, M2M100, mBART; "
-        "default: the tokenizer's own)",
-    )
-    parser.add_argument("--compare", action="store_true", help="also measure the exported graph without optimisation")
-    parser.add_argument(
-        "--accept", action="store_true", help="write the named engine and precision even if the gate refuses it"
-    )
-    parser.add_argument("--overwrite", action="store_true", help="replace existing models of these names")
-    parser.add_argument(
-        "--dry-run", action="store_true", help="read the source and list what would be tried, but write nothing"
-    )
-    parser.add_argument("--json", action="store_true", help="print the report as JSON")
-    parser.add_argument(
-        "--verbose",
-        action="store_true",
-        help="show what the libraries print and warn of (default: only if the conversion ends unexpectedly)",
-    )
-    return parser
-
-
-def _task(text: str) -> Task:
-    try:
-        return Task(text)
-    except ValueError:
-        known = ", ".join(task.value for task in Task)
-        raise ArgumentTypeError(f"unknown task '{text}'; expected one of {known}") from None
-
-
-def _lengths(text: str) -> tuple[int, ...]:
-    parts = text.split(",")
-    if not all(part.isdecimal() and int(part) > 0 for part in parts):
-        raise ArgumentTypeError(f"expected whole numbers of tokens such as 32,128, not '{text}'")
-    return tuple(sorted({int(part) for part in parts}))
-
-
-def _options(options: Namespace, command: str) -> ConvertOptions:
-    return ConvertOptions(
-        name=options.name,
-        repository=options.repository,
-        engine=options.engine,
-        precision=options.precision,
-        accuracy=options.accuracy,
-        task=options.task,
-        lengths=options.lengths,
-        calibration=options.calibration,
-        sample=options.sample,
-        inputs=tuple(options.input),
-        hypothesis=options.hypothesis_template,
-        source_language=options.source_language,
-        accept=options.accept,
-        compare=options.compare,
-        overwrite=options.overwrite,
-        dry_run=options.dry_run,
-        command=command,
-        verbose=options.verbose,
-    )
-
-
-def _summary(conversion: Converted, repository: Path) -> str:
-    report = conversion.report
-    lines = [f"{report.source}: {report.task}, compared with {report.reference}"]
-    if not conversion.written:
-        lines += [f"would try {', '.join(each.label for each in report.candidates)}"]
-        lines += [f"would not try {each.label}: {each.reason}" for each in report.skipped]
-        return "\n".join([*lines, f"would write {', '.join(conversion.models)} to {repository}"])
-    lines.append(render_table(*report.table(), output_width()))
-    lines += [f"{each.label}: {problem}" for each in report.candidates for problem in each.problems]
-    lines += [f"not tried: {each.label}: {each.reason}" for each in report.skipped]
-    return "\n".join(
-        [
-            *lines,
-            f"chosen: {report.chosen}: {report.why}",
-            *([f"scheduling: {report.batching.why}"] if report.batching else []),
-            *report.note_lines(),
-            *report.loss_lines(),
-            f"wrote {', '.join(conversion.models)} to {repository} in {report.seconds:.1f} s",
-            f"report: {next(path for path in _reports(repository, conversion.models) if path.is_file())}",
-            f"next: slipway check {repository} && slipway serve {repository}",
-        ]
-    )
-
-
-def _reports(repository: Path, models: Sequence[str]) -> list[Path]:
-    return [repository / name / "report.md" for name in models]
+    with apart_from_libraries(verbose=verbose) as stream:
+        yield stream

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from http.client import HTTPConnection, HTTPResponse, HTTPSConnection
+from http.client import HTTPConnection, HTTPSConnection
 from typing import Any, Final
 
 import orjson
 
 from slipway.cli.tls import Address, Tls
-from slipway.errors import invalid
+from slipway.errors import invalid, shown
+from slipway.foreign_json import parse_foreign
 
 _DATA: Final = b"data:"
 _OK: Final = 200
@@ -30,8 +30,8 @@ def open_events(
         connection.request("POST", f"{_prefix(address)}/{path}", body)
         response = connection.getresponse()
         if response.status != _OK:
-            raise invalid(_message(response.read()))
-        yield _events(response)
+            raise invalid(refusal_text(response.read()))
+        yield read_events(response)
 
 
 def _connection(address: Address, tls: Tls) -> HTTPConnection:
@@ -46,16 +46,19 @@ def _prefix(address: Address) -> str:
     return f"{separator}{path}".rstrip("/")
 
 
-def _events(response: HTTPResponse) -> Iterator[dict[str, Any]]:
-    for line in response:
+def read_events(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+    """Yield the events in the lines of a stream; raise `SlipwayError` with the server's message if one is an error."""
+    for line in lines:
         if line.startswith(_DATA):
-            event = json.loads(line[len(_DATA) :])  # which may contain NaN
+            event = parse_foreign(line[len(_DATA) :], "the server sent an event that is not JSON")
+            if not isinstance(event, dict):
+                raise invalid(f"the server sent an event that is not a JSON object: {shown(event)}")
             if event.keys() == {"error"}:
-                raise invalid(event["error"])
+                raise invalid(str(event["error"]))
             yield event
 
 
-def _message(body: bytes) -> str:
+def refusal_text(body: bytes) -> str:
     """Return the message in the body of a refusal, which is an object or an event."""
     try:
         return str(orjson.loads(body.removeprefix(_DATA))["error"])

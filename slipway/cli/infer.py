@@ -16,7 +16,8 @@ from typing import Any, TextIO
 import numpy as np
 
 from slipway.cli.answers import as_json_line, text_writer, write_answer
-from slipway.cli.client import Answer, Client, InputTensor, ModelDescription, open_client
+from slipway.cli.client import Answer, Client, open_client
+from slipway.cli.description import InputTensor, ModelDescription
 from slipway.cli.infer_parser import DEFAULT_BATCH, check_combination, gives_tensors, infer_parser
 from slipway.cli.model_flags import apply_flags, help_lines, split_flags
 from slipway.cli.output import fold

@@ -1,141 +1,64 @@
-"""Export models to LightSeq files, with the options of LightSeq's export scripts."""
+"""Export models to LightSeq files, with the options of LightSeq's export scripts.
+
+The model is read in a child (confined/); this module makes the entry of a repository, places the file and prints.
+"""
 
 from __future__ import annotations
 
-import argparse
 import shutil
-from collections.abc import Sequence
-from dataclasses import replace
+import sys
+import tempfile
+from argparse import Namespace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
-from slipway.checkpoints.lightseq.conf import GPT_METHODS, SEARCH_METHODS, WIDTHS
-from slipway.checkpoints.lightseq.export import SOURCES, Exported, ExportOptions, export
-from slipway.checkpoints.lightseq.model_entry import make_entry, write_config
-from slipway.cli.parser import CommandParser, HelpFormatter
+from slipway.checkpoints.lightseq.model_entry import make_entry
+from slipway.cli.confined.console import LocalConsole
+from slipway.cli.confined.limits import Limits
+from slipway.cli.confined.messages import Job
+from slipway.cli.confined.process import run_job
+from slipway.cli.interruption import raise_on_sigterm
+from slipway.cli.lightseq_flags import parse
 
-
-class _ListFormatter(HelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Keeps the lines of the description, which is a list."""
+_WORK: Final = "slipway.cli.jobs.lightseq"
 
 
 def run(arguments: Sequence[str]) -> int:
     """Export a model; print where it is and the next command; return 0 on success."""
-    given = vars(_parser().parse_args(arguments))
-    repository, name = given.pop("repository"), given.pop("name")
-    del given["action"]
-    if (repository is None) != (name is None):
-        _parser().error("--repository and --name must be given together")
-    asked = ExportOptions(**given)
-    if repository is None:
-        print(_summary(export(asked)))
-    else:
-        print(_summary(_export_to(repository, name, asked)))
-        print(f"next: slipway check {repository} && slipway serve {repository}")
+    given = parse(arguments)
+    raise_on_sigterm()
+
+    @contextmanager
+    def stage(names: Sequence[str]) -> Iterator[Path]:
+        if given.repository is None:
+            with _beside(Path(names[0])) as directory:
+                yield directory
+        else:
+            with _entry(given) as directory:
+                yield directory
+
+    console = LocalConsole(print, lambda text: print(text, file=sys.stderr), stage=stage)
+    print(run_job(Job(_WORK, tuple(arguments)), Limits.of(given), console, subject=str(given.model)))
     return 0
 
 
-def _parser() -> CommandParser:
-    parser = CommandParser(prog="slipway lightseq", description=__doc__)
-    actions = parser.add_subparsers(dest="action", required=True, metavar="export")
-    _add_export(
-        actions.add_parser(
-            "export",
-            description=_description(),
-            formatter_class=_ListFormatter,
-            help="export a model to a LightSeq file",
-        )
-    )
-    return parser
-
-
-def _description() -> str:
-    sources = [f"  {source.name:<9} {source.summary}, as {source.model_type}" for source in SOURCES.values()]
-    return "\n".join(["Export a model to a LightSeq file, .pb or .hdf5. Sources:", "", *sources])
-
-
-def _add_export(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--source", choices=tuple(SOURCES), metavar="SOURCE", help="source, one of the above (default: detected)"
-    )
-    parser.add_argument(
-        "--model",
-        "-m",
-        type=Path,
-        metavar="PATH",
-        default=Path("checkpoint_best.pt"),
-        help="Hugging Face directory or fairseq checkpoint (default: checkpoint_best.pt)",
-    )
-    parser.add_argument(
-        "--output",
-        "-o",
-        type=Path,
-        metavar="FILE",
-        help="file to write, .pb or .hdf5 (default: LightSeq's name for the model; the checkpoint's for fairseq)",
-    )
-    parser.add_argument("--hdf5", "-hdf5", action="store_true", help="write .hdf5 (default: on, except for fairseq)")
-    parser.add_argument(
-        "--ptq", action="store_true", help="quantise to 8 bits, for Transformer, Bert, Gpt and Vit (default: off)"
-    )
-    _add_decoding(parser)
-    group = parser.add_argument_group("model repository")
-    group.add_argument(
-        "--repository", type=Path, metavar="DIR", help="model repository to export to, with a config.pbtxt"
-    )
-    group.add_argument("--name", help="name of the model in the repository")
-
-
-def _add_decoding(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("decoding settings in the file (default: those of LightSeq's scripts)")
-    methods = tuple(dict.fromkeys([*SEARCH_METHODS, *GPT_METHODS]))
-    group.add_argument(
-        "--generation-method",
-        "--generation_method",
-        "-g",
-        choices=methods,
-        metavar="METHOD",
-        help=f"{', '.join(SEARCH_METHODS)}; for hf-gpt2 {', '.join(GPT_METHODS)} "
-        "(default: beam_search; topk for hf-gpt2)",
-    )
-    group.add_argument("--beam-size", type=int, choices=WIDTHS, help="beam width of beam_search and topk_greedy")
-    group.add_argument("--max-step", type=int, metavar="N", help="maximum sequence length, in tokens")
-    group.add_argument(
-        "--extra-decode-length", type=int, metavar="N", help="maximum tokens by which the output exceeds the source"
-    )
-    group.add_argument(
-        "--length-penalty", type=float, metavar="X", help="length penalty; negative for the mean over the tokens"
-    )
-    group.add_argument(
-        "--diverse-lambda", type=float, metavar="X", default=0.0, help="diversity penalty of beams (default: 0)"
-    )
-    group.add_argument(
-        "--topk",
-        type=int,
-        choices=WIDTHS,
-        default=1,
-        help="tokens that topk samples from (default: 1, which is greedy)",
-    )
-    group.add_argument(
-        "--topp", type=float, metavar="P", default=0.75, help="probability that topp samples from (default: 0.75)"
-    )
-    group.add_argument(
-        "--activation-clip", type=float, metavar="X", help="clip of 8-bit activations (default: 16; 45 for fairseq)"
-    )
-
-
-def _export_to(repository: Path, name: str, asked: ExportOptions) -> Exported:
-    """Export to a new entry of a model repository; remove the entry if that fails."""
-    entry = make_entry(repository, name)
+@contextmanager
+def _entry(given: Namespace) -> Iterator[Path]:
+    """Yield a new entry of the model repository; remove it if the export fails."""
+    entry = make_entry(given.repository, given.name)
     try:
-        exported = export(replace(asked, directory=entry))
-        write_config(entry, exported.path.name, exported.conf)
+        yield entry
     except BaseException:  # includes an interruption
         shutil.rmtree(entry)
         raise
-    return exported
 
 
-def _summary(exported: Exported) -> str:
-    conf = exported.conf
-    size = exported.path.stat().st_size / 1e6
-    method = f", {conf.sampling_method}" if conf.sampling_method else ""
-    return f"wrote {exported.path}: {conf.model_type}, {size:.1f} MB, up to {conf.max_step} tokens{method}"
+@contextmanager
+def _beside(directory: Path) -> Iterator[Path]:
+    """Yield a temporary directory whose files move into `directory` if the export succeeds."""
+    with tempfile.TemporaryDirectory(prefix=".slipway-", dir=directory) as temporary:
+        yield Path(temporary)
+        for file in Path(temporary).iterdir():
+            file.replace(directory / file.name)

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from slipway.cli.client import InputTensor, ModelDescription
+from slipway.cli.description import InputTensor, ModelDescription
 from slipway.cli.parser import CommandParser
 from slipway.datatypes import BY_NAME
 from slipway.errors import SlipwayError, invalid

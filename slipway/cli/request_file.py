@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,9 +15,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from slipway.cli.client import InputTensor
+from slipway.cli.description import InputTensor
 from slipway.datatypes import datatype_of
 from slipway.errors import invalid
+from slipway.foreign_json import parse_foreign
 
 _DEFAULT_MODEL: Final = "fastertransformer"
 _CONFIG: Final = {"protocol": str, "url": str, "model_name": str, "stream_api": bool, "verbose": bool}
@@ -66,10 +66,7 @@ def read_request(text: str, changes: str = "") -> RequestFile:
 
 
 def _object(text: str, what: str) -> dict[str, Any]:
-    try:
-        content = json.loads(text)
-    except ValueError as error:
-        raise invalid(f"{what} is not valid JSON: {error}") from None
+    content = parse_foreign(text, f"{what} is not valid JSON")
     if not isinstance(content, dict):
         raise invalid(f"{what} is not a JSON object")
     return content

@@ -33,7 +33,7 @@ from slipway.convert.report import (
     mean_rate,
 )
 from slipway.convert.runner import OpenModel, open_model
-from slipway.convert.staging import staged
+from slipway.convert.staging import Stager, staged
 from slipway.convert.steps import COPIES, MEASURES_BATCHES, Show, Stage, Steps
 from slipway.convert.variants import PRECISIONS, Skipped, Variant
 from slipway.errors import SlipwayError, invalid
@@ -44,15 +44,25 @@ _NEAR: Final = 0.6  # share of the fastest rate; a briefly busy machine slows a 
 
 @dataclass(frozen=True, slots=True)
 class Converted:
-    """The result of a conversion: model names and report; `written` is false after a dry run."""
+    """The result of a conversion: model names and report; `written` is false after a dry run; `reported` is the model
+    whose directory contains the report."""
 
     models: tuple[str, ...]
     report: ConversionReport
     written: bool
+    reported: str
 
 
-def convert(source: str | Path, options: ConvertOptions, show: Show = lambda _: None) -> Converted:
-    """Convert `source` into models of `options.repository`; `show` is called with what begins.
+def convert(
+    source: str | Path,
+    options: ConvertOptions,
+    show: Show = lambda _: None,
+    *,
+    origin: str = "",
+    stage: Stager = staged,
+) -> Converted:
+    """Convert `source` into models of `options.repository`; `show` is called with what begins. `origin` is the display
+    name of a source that was fetched before; `stage` provides the directories to write to.
 
     Raise `SlipwayError` with a one-line cause if the source is unusable, if one of the models already exists and
     `overwrite` is false, or if no candidate passes the gate. Nothing is written in that case.
@@ -60,7 +70,7 @@ def convert(source: str | Path, options: ConvertOptions, show: Show = lambda _: 
     started = time.monotonic()
     if not _NAME.fullmatch(options.name):
         raise invalid(f"'{options.name}' is not a model name: use letters, digits, '_', '-' and '.'")
-    path, origin = locate(source, Steps(show), verbose=options.verbose)
+    path, origin = (Path(source), origin) if origin else locate(source, Steps(show), verbose=options.verbose)
     embeds = (path / "modules.json").is_file()  # even if the checkpoint alone could generate text
     generating = generates(path) and not embeds
     if options.source_language and not generating:
@@ -68,17 +78,18 @@ def convert(source: str | Path, options: ConvertOptions, show: Show = lambda _: 
     open_flow = open_generation if generating else open_encoders
     steps = Steps(show, finish=COPIES if generating else MEASURES_BATCHES)
     with open_flow(path, origin, options, steps) as flow:
-        return Conversion(flow, options, steps).run(started)
+        return Conversion(flow, options, steps, stage).run(started)
 
 
 class Conversion:
     """Turns one opened source into verified models in the repository."""
 
-    def __init__(self, flow: Flow, options: ConvertOptions, steps: Steps | None = None) -> None:
+    def __init__(self, flow: Flow, options: ConvertOptions, steps: Steps | None = None, stage: Stager = staged) -> None:
         self._flow = flow
         self._report = flow.report
         self._options = options
         self._steps = steps or Steps(lambda _: None)
+        self._stage = stage
         self._passed_over = len(self._report.skipped)  # before any candidate was tried
 
     def run(self, started: float) -> Converted:
@@ -86,22 +97,29 @@ class Conversion:
         report, options = self._report, self._options
         if options.dry_run:
             report.candidates = [Candidate(each, "to be tried") for each in self._flow.variants if each.competes]
-            return Converted(report.models, report, written=False)
-        with staged(options.repository, self._flow.taken, overwrite=options.overwrite) as (new, work):
+            return Converted(report.models, report, written=False, reported=self._flow.model)
+        report.isolation = options.isolation
+        with self._stage(options.repository, self._flow.taken, overwrite=options.overwrite) as (new, work):
             self._steps.expect(len(self._flow.variants))
             self._steps.begin(Stage.PREPARE)
             self._flow.prepare(work)
             winner = self._choose(self._try_all(work))
             self._finish(winner, new, started)
-        return Converted(report.models, report, written=True)
+        return Converted(report.models, report, written=True, reported=self._flow.model)
 
     def _try_all(self, work: Path) -> list[Made]:
         """Build, verify and measure every variant; one that cannot be built is reported and skipped."""
-        return [made for variant in self._flow.variants if (made := self._try(variant, work)) is not None]
+        made = [each for variant in self._flow.variants if (each := self._try(variant, work)) is not None]
+        self._steps.work_on("")
+        return made
 
     def _try(self, variant: Variant, work: Path) -> Made | None:
         begin = time.monotonic()
         self._steps.begin(Stage.CANDIDATE)
+        if variant.label in self._options.lost:
+            self._report.skipped.append(Skipped(variant.label, self._options.lost[variant.label]))
+            return None
+        self._steps.work_on(variant.label)
         directory = work / variant.slug / self._flow.model
         self._steps(f"building {variant.label}")
         try:
@@ -166,6 +184,7 @@ class Conversion:
             return
         self._steps.begin(Stage.AGAIN)
         for each in finalists:
+            self._steps.work_on(each.candidate.label)
             self._steps(f"measuring {each.candidate.label} again")
             with open_model(each.directory) as model:
                 again = self._flow.measure(model)
@@ -181,6 +200,7 @@ class Conversion:
     def _finish(self, winner: Made, new: Path, started: float) -> None:
         """Write every model; verify the winner again if its final config differs from the one that was verified."""
         self._steps.begin(Stage.FINISH)
+        self._steps.work_on(winner.candidate.label)
         config = winner.directory / "config.pbtxt"
         verified = config.read_bytes()
         self._flow.package(winner, new)

@@ -5,13 +5,15 @@ The supported families are listed by the wings (encoders/source.py, generation/s
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from slipway.errors import invalid
+from slipway.errors import invalid, shown
+from slipway.foreign_json import read_foreign
+
+_LARGEST: Final = 1e30 + 1e20  # transformers writes about 1e30 for a tokenizer without a limit
 
 
 class Task(Enum):
@@ -48,8 +50,16 @@ def declared_lengths(directory: Path) -> Iterator[int]:
         path = directory / file
         length = read_json_object(path).get(key) if path.exists() else None
         if length is not None:
-            yield int(length)
+            yield whole_number(length, f"{path}: '{key}'")
     yield 1 << 30  # for when neither file sets a length
+
+
+def whole_number(value: Any, what: str) -> int:
+    """Return a whole number of a JSON file, which may be written as a float; raise INVALID_ARG that begins with `what`
+    for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < _LARGEST:
+        raise invalid(f"{what} should be a whole number but is {shown(repr(value))}")
+    return int(value)
 
 
 def read_json_object(path: Path) -> dict[str, Any]:
@@ -62,9 +72,6 @@ def read_json_object(path: Path) -> dict[str, Any]:
 
 def read_json(path: Path) -> Any:
     """Return the value in a JSON file; raise `SlipwayError` naming the file if it is missing or not JSON."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise invalid(f"'{path.parent}' has no {path.name}") from None
-    except (OSError, ValueError) as error:
-        raise invalid(f"{path}: {error}") from None
+    if not path.exists():
+        raise invalid(f"'{path.parent}' has no {path.name}")
+    return read_foreign(path)

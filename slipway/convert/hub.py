@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-from slipway.convert.libraries import cause_of, quiet_libraries, require_libraries
+from slipway.convert.libraries import cause_of, require_libraries
 from slipway.convert.options import Progress
 from slipway.errors import invalid
 from slipway.installation import install_hint
@@ -38,7 +41,7 @@ def locate(source: str | Path, progress: Progress, *, verbose: bool = False) -> 
         return Path(source), str(source)
     require_libraries(_LIBRARIES, "convert")
     progress(f"fetching {source}")
-    with quiet_libraries(verbose=verbose):
+    with _quiet_downloads(verbose=verbose):
         path = fetch(str(source))
     return path, f"{source} at revision {path.name}"
 
@@ -59,6 +62,23 @@ def fetch(source: str) -> Path:
             f"'{source}' is not a local file or directory, and fetching it from the model hub failed: {cause_of(error)}"
         ) from error
     return directory
+
+
+@contextmanager
+def _quiet_downloads(*, verbose: bool) -> Iterator[None]:
+    """Keep progress bars and warnings of the downloads off the terminal, unless `verbose`."""
+    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+    if verbose or are_progress_bars_disabled():
+        yield
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        disable_progress_bars()
+        try:
+            yield
+        finally:
+            enable_progress_bars()
 
 
 def _has_bare_layer(directory: Path) -> bool:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -39,3 +39,5 @@ class ConvertOptions:
     command: str = ""  # the command line that repeats it, for the report
     accuracy: str = BALANCED
     verbose: bool = False  # let the libraries print their warnings
+    lost: Mapping[str, str] = field(default_factory=dict)  # labels of candidates that must not be tried -> the reason
+    isolation: str = ""  # of the process that converts, for the report

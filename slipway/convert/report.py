@@ -109,6 +109,7 @@ class ConversionReport:
     versions: dict[str, str] = field(default_factory=lambda: dict(_versions()))
     machine: str = field(default_factory=describe_machine)
     notes: list[str] = field(default_factory=list)
+    isolation: str = ""  # of the process that opened the source
     parameters: list[tuple[str, str, str]] = field(default_factory=list)  # request parameters: names, type, default
 
     def table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
@@ -172,6 +173,7 @@ class ConversionReport:
             f"- int8 calibration: {self.calibration}",
             f"- scheduling: {self.batching.why if self.batching else 'as in config.pbtxt'}",
             f"- machine: {self.machine}",
+            *([f"- converted in {self.isolation}"] if self.isolation else []),
             f"- source SHA-256: `{self.source_sha256}`",
             f"- created {self.created} in {self.seconds:.1f} s with "
             + ", ".join(f"{name} {number}" for name, number in self.versions.items()),

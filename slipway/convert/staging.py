@@ -10,10 +10,20 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Protocol
 
 from slipway.errors import SlipwayError, invalid
+
+
+class Stager(Protocol):
+    """What `staged` does, perhaps for another process."""
+
+    def __call__(
+        self, repository: Path, names: Sequence[str], *, overwrite: bool
+    ) -> AbstractContextManager[tuple[Path, Path]]:
+        """Return a directory whose models take the place of `names` in the end, and a work directory."""
 
 
 @contextmanager

@@ -33,12 +33,13 @@ COPIES: Final = 0.1
 @dataclass(frozen=True, slots=True)
 class ConversionStep:
     """A step that begins, or continues with other work: `total` is 0 before the candidates are known, `seconds_left`
-    is None before the first of them is done."""
+    is None before the first of them is done, `candidate` is the label of the one that is worked on, if any."""
 
     number: int
     total: int
     text: str
     seconds_left: float | None = None
+    candidate: str = ""
 
     def after(self, seconds: float) -> ConversionStep:
         """Return the same step when it has run for some seconds."""
@@ -81,18 +82,23 @@ class Steps:
         self._units = {Stage.CANDIDATE: 1.0, Stage.AGAIN: _AGAIN, Stage.FINISH: finish}
         self._plan = [Stage.OPEN]
         self._current = 0
+        self._candidate = ""
         self._begun = clock()
         self._candidates: list[float] = []  # seconds of those that are done
 
     def __call__(self, text: str) -> None:
         """Show what the current step does now."""
         total = len(self._plan) if len(self._plan) > 1 else 0
-        self._show(ConversionStep(self._current + 1, total, text, self._seconds_left()))
+        self._show(ConversionStep(self._current + 1, total, text, self._seconds_left(), self._candidate))
 
     def expect(self, candidates: int) -> None:
         """Plan the steps after the first one."""
         again = [Stage.AGAIN] if candidates > 1 else []
         self._plan = [Stage.OPEN, Stage.PREPARE, *[Stage.CANDIDATE] * candidates, *again, Stage.FINISH]
+
+    def work_on(self, candidate: str) -> None:
+        """Name the candidate that the following calls are about; "" for none."""
+        self._candidate = candidate
 
     def begin(self, stage: Stage) -> None:
         """Go on to the next step of this kind."""

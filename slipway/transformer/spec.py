@@ -173,7 +173,10 @@ class Transformer:
 
 
 def standard_scale(head_size: int) -> float:
-    """Return 1 / sqrt(head size), the attention scale of all models but T5 (Vaswani et al. 2017, eq. 1)."""
+    """Return 1 / sqrt(head size), the attention scale of all models but T5 (Vaswani et al. 2017, eq. 1); raise
+    INVALID_ARG if there are more heads than numbers to share."""
+    if head_size < 1:
+        raise invalid(f"heads of {head_size} numbers: the model is not as wide as it has heads")
     return 1.0 / sqrt(head_size)
 
 

@@ -152,9 +152,9 @@ def test_without_a_terminal_each_step_is_a_line_with_its_place_in_the_whole(sour
     assert steps[-1].startswith("step 4 of 4: writing")
 
 
+# Python imports a module of this name when it starts, so the child that converts is noisy too.
 NOISE = """
 import os, subprocess, sys, warnings
-from slipway.cli.main import main
 from slipway.convert.encoders import flow
 
 def noisy(original):
@@ -170,16 +170,28 @@ def noisy(original):
     return expectations
 
 flow.expectations = noisy(flow.expectations)
-sys.exit(main(sys.argv[1:]))
 """
 NOISES = ("a library prints", "a library complains", "native code prints", "native code complains", "a child prints")
 
 
 def run_noisily(source, tmp_path, *flags, end=""):
-    words = ["convert", str(source), "--name", "m", "--repository", str(tmp_path / "models"), *QUICK, *flags]
-    program = [sys.executable, "-c", NOISE.format(end=end), *words]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.run(program, capture_output=True, text=True, check=False, timeout=SECONDS, env=environment)
+    return run_changed(source, tmp_path, NOISE.format(end=end), *QUICK, *flags)
+
+
+def run_changed(source, tmp_path, change, *flags):
+    """Convert with a program that every Python process runs before its own."""
+    (tmp_path / "changed").mkdir()
+    (tmp_path / "changed/sitecustomize.py").write_text(change)
+    words = ["convert", str(source), "--name", "m", "--repository", str(tmp_path / "models"), *flags]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path / "changed"), str(ROOT)])}
+    return subprocess.run(
+        [sys.executable, "-m", "slipway", *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=SECONDS,
+        env=environment,
+    )
 
 
 def test_what_libraries_print_is_kept_back(source, tmp_path):
@@ -205,11 +217,79 @@ def test_an_unexpected_error_shows_what_was_kept_back(source, tmp_path):
     assert result.stdout == ""
 
 
-def test_a_crash_of_native_code_shows_where_it_happened(source, tmp_path):
+def test_a_crash_of_native_code_is_one_line_that_names_source_step_signal_and_place(source, tmp_path):
     result = run_noisily(source, tmp_path, end="os.abort()")
-    assert result.returncode == -signal.SIGABRT
+    assert result.returncode == 1
+    (line,) = without_steps(result.stderr).splitlines()
+    assert line.startswith(f"error: '{source}': running the reference crashed with SIGABRT in expectations, ")
+    assert not (tmp_path / "models").exists()
+
+
+def test_a_crash_shows_the_whole_stack_with_verbose(source, tmp_path):
+    result = run_noisily(source, tmp_path, "--verbose", end="os.abort()")
+    assert result.returncode == 1
     assert "Fatal Python error: Aborted" in result.stderr
     assert "in expectations" in result.stderr
+
+
+CRASH = """
+import os, signal
+from slipway.convert.encoders import build
+
+def halve(source, target):
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+build.halve = halve
+"""
+
+
+def test_a_candidate_that_crashes_is_left_out_and_reported(source, tmp_path):
+    result = run_changed(source, tmp_path, CRASH, "--engine", "onnxruntime", "--lengths", "8", "--accuracy", "fast")
+    assert result.returncode == 0
+    assert "not tried: onnxruntime fp16: it crashed with SIGSEGV" in result.stdout
+    assert "onnxruntime int8" in result.stdout
+    report = json.loads((tmp_path / "models/m-model/report.json").read_text())
+    assert [each["label"] for each in report["skipped"] if "SIGSEGV" in each["reason"]] == ["onnxruntime fp16"]
+    assert report["isolation"].startswith("a child process with at most ")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["changed", "models", "source"]
+
+
+def test_a_requested_candidate_that_crashes_ends_the_conversion_with_its_reason(source, tmp_path):
+    flags = ("--engine", "onnxruntime", "--precision", "fp16", "--lengths", "8")
+    result = run_changed(source, tmp_path, CRASH, *flags)
+    assert result.returncode == 1
+    (line,) = without_steps(result.stderr).splitlines()
+    assert line.startswith(
+        "error: no candidate passed the gate; nothing was written: onnxruntime fp16: it crashed with"
+    )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["changed", "source"]
+
+
+def test_a_source_that_needs_more_memory_is_one_line_with_the_flag(source, tmp_path):
+    result = run(source, tmp_path / "models", "--max-memory", "100M")
+    assert result.returncode == 1
+    (line,) = without_steps(result.stderr).splitlines()
+    assert line.startswith(f"error: '{source}': ")
+    assert "--max-memory" in line
+    assert not (tmp_path / "models").exists()
+
+
+def test_the_command_itself_imports_no_library_that_reads_models(source, tmp_path):
+    program = (
+        "import sys\nfrom slipway.cli.main import main\ncode = main(sys.argv[1:])\n"
+        "print({'torch', 'transformers', 'onnx', 'onnxruntime', 'openvino', 'safetensors'} & sys.modules.keys())\n"
+        "sys.exit(code)"
+    )
+    words = command(source, tmp_path / "models")[5:]
+    result = subprocess.run(
+        [sys.executable, "-c", program, *words], capture_output=True, text=True, check=False, timeout=SECONDS
+    )
+    assert (result.returncode, result.stdout.splitlines()[-1]) == (0, "set()")
+
+
+def test_in_process_there_is_no_child(source, tmp_path):
+    result = run(source, tmp_path / "models", "--in-process", "--json")
+    assert json.loads(result.stdout)["isolation"] == "none"
 
 
 def test_a_mistake_of_the_user_is_one_line_even_if_libraries_printed(source, tmp_path):
@@ -273,15 +353,20 @@ def test_without_the_extra_every_source_is_one_line_that_names_the_command(tmp_p
     for file in ("model.onnx", "model.pt", "model.pt2"):
         (tmp_path / file).touch()
     hidden = "torch transformers onnx safetensors huggingface_hub openvino nncf ctranslate2".split()
-    program = f"import sys; sys.modules.update(dict.fromkeys({hidden}))\nfrom slipway.cli.main import main\n"
-    program += f"sys.exit(main(['convert', {source!r}, '--name', 'm', '--repository', 'models']))"
+    (tmp_path / "hidden").mkdir()
+    program = f"import sys; sys.modules.update(dict.fromkeys({hidden}))\n"
+    (tmp_path / "hidden/sitecustomize.py").write_text(program)  # run at the start of every Python process
     result = subprocess.run(
-        [sys.executable, "-c", program],
+        [sys.executable, "-m", "slipway", "convert", source, "--name", "m", "--repository", "models"],
         capture_output=True,
         text=True,
         check=False,
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"},
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(tmp_path / "hidden"), str(ROOT)]),
+            "HF_HUB_OFFLINE": "1",
+        },
     )
     assert (result.returncode, result.stdout) == (1, "")
     assert without_steps(result.stderr).startswith("error: conversion needs torch, transformers, ")

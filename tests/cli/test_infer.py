@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.serving import running_server
 from slipway.cli import client
-from slipway.cli.client import ModelDescription
+from slipway.cli.description import ModelDescription
 from slipway.cli.main import main
 from tests.kits.repositories import add_identity
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.serving import running_server
-from slipway.cli.client import ModelDescription
+from slipway.cli.description import ModelDescription
 from slipway.cli.infer_parser import infer_parser
 from slipway.cli.main import main
 from slipway.cli.model_flags import GivenFlag, apply_flags, split_flags

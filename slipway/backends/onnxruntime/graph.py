@@ -58,14 +58,18 @@ class _Session(Protocol):
 
 def graph_of(session: _Session, path: Path) -> Graph:
     """Return the inputs and outputs of the graph in `path`; raise UNSUPPORTED for anything but dense tensors."""
-    inputs, outputs = session.get_inputs(), session.get_outputs()
-    is_open = any(not node.shape for node in (*inputs, *outputs))
-    unranked = without_shape(path) if is_open else frozenset()
-    return Graph(
-        _by_name(inputs, unranked),
-        _by_name(outputs, unranked),
-        _by_name(session.get_overridable_initializers(), frozenset()),
-    )
+    try:
+        inputs, outputs = session.get_inputs(), session.get_outputs()
+        is_open = any(not node.shape for node in (*inputs, *outputs))
+        unranked = without_shape(path) if is_open else frozenset()
+        return Graph(
+            _by_name(inputs, unranked),
+            _by_name(outputs, unranked),
+            _by_name(session.get_overridable_initializers(), frozenset()),
+        )
+    except UnicodeDecodeError as error:
+        text = f"'{path.name}' has a tensor or a dimension whose name is not valid UTF-8: {error.object!r:.80}"
+        raise refused(Problem(Rule.GRAPH_UNREADABLE, text, fix="export the model again")) from None
 
 
 def open_described(

@@ -6,12 +6,20 @@ A configuration may come from a client (load with override), so its file name is
 from __future__ import annotations
 
 import re
+import struct
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Final
 
 from slipway.errors import Code, SlipwayError, refused
 from slipway.problems import Problem, Rule
 
+# What Python's reader raises for a damaged or hostile zip file.
+ZIP_ERRORS: Final = (
+    zipfile.BadZipFile, zlib.error, struct.error, NotImplementedError, RuntimeError, EOFError, OSError, ValueError,
+    IndexError, OverflowError,
+)  # fmt: skip
 _PUT_THERE: Final = "put the file there or set default_model_filename"
 
 

@@ -142,5 +142,7 @@ def read_ini(path: Path) -> Ini:
         raise invalid(f"'{path}' is not a text file: byte {error.start} is not valid UTF-8") from error
     except configparser.Error as error:
         raise invalid(f"'{path}' is not an INI file: {str(error).splitlines()[0]}") from error
+    except AttributeError:  # the parser's own fault, where a key without a value is followed by an indented line
+        raise invalid(f"'{path}' is not an INI file: a key without a value has a second line") from None
     sections = {name: {key: value or "" for key, value in parser.items(name)} for name in parser.sections()}
     return Ini(sections, str(path))

@@ -7,7 +7,8 @@ Everything is written next to the target, which is replaced at the end or not at
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -45,9 +46,15 @@ class _File:
 
 
 def write_fastertransformer(
-    checkpoint: Checkpoint, target: Path, options: WriteOptions, *, printed: Sections = _NOTHING
+    checkpoint: Checkpoint,
+    target: Path,
+    options: WriteOptions,
+    *,
+    printed: Sections = _NOTHING,
+    stage: Callable[[Path], AbstractContextManager[Path]] = staged,
 ) -> None:
-    """Write `checkpoint` to the directory `target`: config.ini and all files.
+    """Write `checkpoint` to the directory `target`: config.ini and all files. `stage` provides the directory that
+    becomes `target`.
 
     `printed` are sections of a Hugging Face configuration that config.ini repeats. Raises UNSUPPORTED for a model
     that the format cannot represent, INVALID_ARG if the ranks cannot share it or `target` cannot be written.
@@ -56,7 +63,7 @@ def write_fastertransformer(
     spec = written(checkpoint.spec, options)
     sections, description = describe_sections(spec, options)
     locate(target, description, options.ways)  # raises if the ranks cannot share
-    with staged(target) as directory:
+    with stage(target) as directory:
         write_ini(directory / CONFIG, sections, printed)
         for file in _files(spec, description, options):
             _write(directory, file, checkpoint.weights, options.ways)

@@ -6,7 +6,7 @@ numbers. It is read here because the `safetensors` package cannot read bfloat16 
 
 from __future__ import annotations
 
-import json
+import math
 import mmap
 import struct
 from collections.abc import Mapping
@@ -16,7 +16,8 @@ from typing import Any, Final
 import ml_dtypes
 import numpy as np
 
-from slipway.errors import SlipwayError, invalid
+from slipway.errors import SlipwayError, invalid, shown
+from slipway.foreign_json import parse_foreign
 from slipway.transformer.weights import Array
 
 _DTYPES: Final[Mapping[str, np.dtype[Any]]] = {
@@ -31,6 +32,8 @@ _DTYPES: Final[Mapping[str, np.dtype[Any]]] = {
 }
 _LARGEST_HEADER: Final = 100_000_000  # the limit of the format's own library
 _LENGTH_BYTES: Final = 8
+_LARGEST_NUMBER: Final = 1 << 62  # bytes or elements: no file has more
+_MOST_DIMENSIONS: Final = 32
 
 
 def open_safetensors(path: Path) -> dict[str, Array]:
@@ -59,10 +62,7 @@ def _header(path: Path, data: mmap.mmap) -> tuple[dict[str, Any], int]:
     size = struct.unpack("<Q", data[:_LENGTH_BYTES])[0] if len(data) >= _LENGTH_BYTES else 0
     if not 2 <= size <= min(_LARGEST_HEADER, len(data) - _LENGTH_BYTES):
         raise invalid(f"'{path.name}' is not a safetensors file: a header of {size} bytes in a file of {len(data)}")
-    try:
-        header = json.loads(data[_LENGTH_BYTES : _LENGTH_BYTES + size])
-    except ValueError as error:
-        raise invalid(f"'{path.name}' is not a safetensors file: {error}") from None
+    header = parse_foreign(data[_LENGTH_BYTES : _LENGTH_BYTES + size], f"'{path.name}' is not a safetensors file")
     if not isinstance(header, dict):
         raise invalid(f"'{path.name}' is not a safetensors file: its header is not a JSON object")
     return header, _LENGTH_BYTES + size
@@ -70,15 +70,19 @@ def _header(path: Path, data: mmap.mmap) -> tuple[dict[str, Any], int]:
 
 def _array(data: mmap.mmap, start: int, entry: Any) -> Array:
     try:
-        dtype, shape, (begin, end) = str(entry["dtype"]), tuple(map(int, entry["shape"])), entry["data_offsets"]
+        dtype, shape, (begin, end) = str(entry["dtype"]), tuple(entry["shape"]), entry["data_offsets"]
     except (KeyError, TypeError, ValueError):
-        raise invalid(f"its header entry {entry!r} is malformed") from None
+        raise invalid(f"its header entry {shown(repr(entry))} is malformed") from None
+    if not all(type(number) is int and 0 <= number < _LARGEST_NUMBER for number in (*shape, begin, end)):
+        raise invalid(f"its header entry {shown(repr(entry))} has a size that is not a whole number of 0 or more")
     if dtype not in _DTYPES:
-        raise invalid(f"numbers of type {dtype} are not supported, only {', '.join(_DTYPES)}")
-    count = int(np.prod(shape, dtype=np.int64))
+        raise invalid(f"numbers of type {shown(dtype)} are not supported, only {', '.join(_DTYPES)}")
+    if len(shape) > _MOST_DIMENSIONS:
+        raise invalid(f"it has {len(shape)} dimensions, more than {_MOST_DIMENSIONS}")
+    count = math.prod(shape)
     if end - begin != count * _DTYPES[dtype].itemsize:
         raise invalid(f"{end - begin} bytes for {dtype} {list(shape)}, expected {count * _DTYPES[dtype].itemsize}")
-    if begin < 0 or start + end > len(data):
+    if start + end > len(data):
         raise invalid(f"it ends at byte {start + end} of a file of {len(data)}: the file is incomplete")
 
     def read() -> np.ndarray:

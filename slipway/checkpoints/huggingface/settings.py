@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from slipway.errors import invalid
+from slipway.errors import invalid, shown
+from slipway.foreign_json import read_foreign
 from slipway.transformer.spec import Activation
 
 # `hidden_act` and similar keys; transformers' "gelu_new" and "gelu_pytorch_tanh" are the same tanh approximation.
@@ -24,6 +25,9 @@ ACTIVATIONS: Final = {
     "silu": Activation.SILU,
     "swish": Activation.SILU,
 }
+_MOST_LAYERS: Final = 4096  # the tables of arrays have rows for each layer, before a file is opened
+_LARGEST_SIZE: Final = 1 << 31
+_FLOAT_LIMIT: Final = 1e300
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +53,15 @@ class HuggingFaceSettings:
         """Return the positive whole numbers of these names; raise INVALID_ARG naming every invalid one."""
         values = [self.config.get(name) for name in names]
         bad = [
-            f"'{name}' is {json.dumps(value)}"
+            f"'{name}' is {shown(json.dumps(value))}"
             for name, value in zip(names, values, strict=True)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1
+            if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= _most(name)
         ]
         if bad:
-            raise invalid(f"{self.path}: expected positive whole numbers, but {', '.join(bad)}")
+            raise invalid(
+                f"{self.path}: expected positive whole numbers (up to {_MOST_LAYERS} for layers and heads, else up to "
+                f"{_LARGEST_SIZE}), but {', '.join(bad)}"
+            )
         return tuple(int(value) for value in values if value is not None)
 
     def size(self, name: str, default: int) -> int:
@@ -65,14 +72,14 @@ class HuggingFaceSettings:
         """Return a truth value, `default` if it is absent or null."""
         value = self.config.get(name)
         if value is not None and not isinstance(value, bool):
-            raise invalid(f"{self.path}: '{name}' is {json.dumps(value)}, expected true or false")
+            raise invalid(f"{self.path}: '{name}' is {shown(json.dumps(value))}, expected true or false")
         return default if value is None else value
 
     def number(self, name: str, default: float) -> float:
         """Return a number, `default` if it is absent or null."""
         value = self.config.get(name)
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
-            raise invalid(f"{self.path}: '{name}' is {json.dumps(value)}, expected a number")
+        if value is not None and not is_number(value):
+            raise invalid(f"{self.path}: '{name}' is {shown(json.dumps(value))}, expected a number")
         return default if value is None else float(value)
 
     def activation(self, name: str, default: str) -> Activation:
@@ -90,13 +97,22 @@ class HuggingFaceSettings:
         value = self.generation.get(name)
         value = self.config.get(name) if value is None else value
         values = value if isinstance(value, list) else [] if value is None else [value]
-        if not all(isinstance(each, int) and not isinstance(each, bool) for each in values):
-            raise invalid(f"{self.path}: '{name}' is {json.dumps(value)}, expected a token id")
+        if not all(is_number(each) and isinstance(each, int) and abs(each) < _LARGEST_SIZE for each in values):
+            raise invalid(f"{self.path}: '{name}' is {shown(json.dumps(value))}, expected a token id")
         return tuple(values)
 
     def token_id(self, *names: str, default: int) -> int:
         """Return the first id of the first of these settings that is set."""
         return next((ids[0] for name in names if (ids := self.token_ids(name))), default)
+
+
+def is_number(value: object) -> bool:
+    """Return whether a value of JSON is a number that a computation can use: not true, NaN, or beyond a double."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _FLOAT_LIMIT
+
+
+def _most(name: str) -> int:
+    return _MOST_LAYERS if "layer" in name or "head" in name else _LARGEST_SIZE
 
 
 def read_settings(directory: Path) -> HuggingFaceSettings:
@@ -112,10 +128,7 @@ def read_settings(directory: Path) -> HuggingFaceSettings:
 
 def read_json(path: Path) -> dict[str, Any]:
     """Return the object in a JSON file; raise INVALID_ARG when it contains anything else."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise invalid(f"{path}: {error}") from None
+    value = read_foreign(path)
     if not isinstance(value, dict):
         raise invalid(f"{path}: expected a JSON object")
     return value

@@ -5,7 +5,6 @@ Needs torch; weight_files.py imports it when there is such a file.
 
 from __future__ import annotations
 
-import pickle
 from functools import partial
 from pathlib import Path
 from zipfile import is_zipfile
@@ -23,9 +22,9 @@ def open_torch(path: Path) -> dict[str, Array]:
     try:
         # Files written by torch before 1.6 are not zip archives and cannot be mapped.
         loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zipfile(path))
-    except (RuntimeError, ValueError, EOFError, OSError, pickle.UnpicklingError) as error:
+    except Exception as error:  # its unpickler raises whatever the steps of a damaged pickle lead to
         reason = " ".join(str(error).split())[:200]
-        raise invalid(f"'{path.name}' is not a readable file of tensors: {reason or type(error).__name__}") from None
+        raise invalid(f"'{path.name}' is not a readable file of tensors: {reason or type(error).__name__}") from error
     if not isinstance(loaded, dict) or not all(isinstance(value, torch.Tensor) for value in loaded.values()):
         raise invalid(f"'{path.name}' does not contain a state dict (name to tensor)")
     return {str(name): Array(tuple(tensor.shape), partial(_numpy, tensor)) for name, tensor in loaded.items()}

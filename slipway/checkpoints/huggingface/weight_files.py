@@ -8,7 +8,7 @@ from typing import Final
 
 from slipway.checkpoints.huggingface.safetensors_file import open_safetensors
 from slipway.checkpoints.huggingface.settings import read_json
-from slipway.errors import invalid
+from slipway.errors import invalid, shown
 from slipway.transformer.weights import Array
 
 
@@ -43,14 +43,15 @@ def _open_parts(directory: Path, index: str, opener: Callable[[Path], dict[str, 
     parts = sorted(set(places.values()))
     outside = [part for part in parts if Path(part).name != part]
     if outside:
-        raise invalid(f"{directory / index}: '{outside[0]}' is not a file in this directory")
-    absent = [part for part in parts if not (directory / part).is_file()]
+        raise invalid(f"{directory / index}: '{shown(outside[0])}' is not a file in this directory")
+    present = {path.name for path in directory.iterdir() if path.is_file()}
+    absent = [part for part in parts if part not in present]
     if absent:
-        raise invalid(f"'{directory}' lacks {len(absent)} of {len(parts)} files: {', '.join(absent)}")
+        raise invalid(f"'{directory}' lacks {len(absent)} of {len(parts)} files: {shown(', '.join(absent))}")
     arrays: dict[str, Array] = {}
     for part in parts:
         arrays |= opener(directory / part)
     lost = [name for name in places if name not in arrays]
     if lost:
-        raise invalid(f"{index} names arrays that its files do not contain: {', '.join(lost)}")
+        raise invalid(f"{index} names arrays that its files do not contain: {shown(', '.join(lost))}")
     return arrays

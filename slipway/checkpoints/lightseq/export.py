@@ -6,7 +6,6 @@ those of the published models as constants.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, TypeVar
@@ -17,6 +16,7 @@ from slipway.checkpoints.lightseq.conf import GPT_METHODS, SEARCH_METHODS, Light
 from slipway.checkpoints.lightseq.schema import SCHEMAS
 from slipway.checkpoints.lightseq.writer import ACTIVATION_CLIP, write_lightseq
 from slipway.errors import invalid, unavailable, unsupported
+from slipway.foreign_json import read_foreign
 from slipway.installation import install_hint
 
 _Number = TypeVar("_Number", int, float)
@@ -174,11 +174,14 @@ def _source(options: ExportOptions) -> ExportSource:
 
 def _family(directory: Path) -> str:
     """Return the model_type of a Hugging Face directory, "" if it has none."""
-    try:
-        config = json.loads((directory / "config.json").read_text())
-    except (OSError, ValueError):
-        return ""
+    path = directory / "config.json"
+    config = read_foreign(path) if path.exists() else {}
     return str(config.get("model_type", "")) if isinstance(config, dict) else ""
+
+
+def output_path(options: ExportOptions) -> Path:
+    """Return the file that `export` would write; raise `SlipwayError` as it would for a source that is not known."""
+    return _output(options, _source(options))
 
 
 def _output(options: ExportOptions, source: ExportSource) -> Path:

@@ -6,7 +6,6 @@ kept its arguments. Needs torch; the exporter imports it on demand.
 
 from __future__ import annotations
 
-import pickle
 from argparse import Namespace
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ import torch
 
 from slipway.checkpoints.checkpoint import Checkpoint
 from slipway.checkpoints.sinusoidal_positions import fairseq_positions
-from slipway.errors import invalid, unsupported
+from slipway.errors import invalid, shown, unsupported
 from slipway.transformer.spec import Activation, Stack, Transformer, standard_scale
 from slipway.transformer.weights import Array, Weights, check_complete, expected_shapes
 
@@ -78,11 +77,11 @@ def _load(path: Path) -> Mapping[str, Any]:
     try:
         with torch.serialization.safe_globals([Namespace]):
             loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zipfile(path))
-    except (RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+    except Exception as error:  # its unpickler raises whatever the steps of a damaged pickle lead to
         reason = " ".join(str(error).split())[:300]
         raise invalid(
             f"'{path}' is not a fairseq checkpoint that can be read without running its code: {reason}"
-        ) from None
+        ) from error
     if not isinstance(loaded, dict):
         raise invalid(f"'{path}' is not a fairseq checkpoint: expected a dict with 'args' and 'model'")
     return loaded
@@ -149,7 +148,7 @@ class _Model:
 
     def _stack(self, name: str) -> Stack:
         tokens = self._tensor(f"{name}.embed_tokens.weight")
-        layers = {int(each.split(".")[2]) for each in self.tensors if each.startswith(f"{name}.layers.")}
+        layers = self._layers(name)
         inner = self._tensor(f"{name}.layers.0.fc1.weight").shape[0]
         hidden = tokens.shape[1]
         heads = self._argument(f"{name}_attention_heads", int)
@@ -157,11 +156,12 @@ class _Model:
         activation = str(self.arguments.get("activation_fn", "relu"))
         if activation not in _ACTIVATIONS:
             raise unsupported(f"'{self.source}': activation_fn is '{activation}', expected {', '.join(_ACTIVATIONS)}")
-        learned = self.tensors.get(f"{name}.embed_positions.weight")
+        positions = f"{name}.embed_positions.weight"
+        learned = self._tensor(positions) if positions in self.tensors else None
         if heads < 1 or hidden % heads:
             raise invalid(f"'{self.source}': {name}_attention_heads is {heads}, which does not divide {hidden}")
         return Stack(
-            layers=max(layers) + 1,
+            layers=layers,
             hidden=hidden,
             heads=heads,
             head_size=hidden // heads,
@@ -170,12 +170,20 @@ class _Model:
             norm_epsilon=_EPSILON,
             pre_norm=pre_norm,
             activation=_ACTIVATIONS[activation],
-            position_rows=self.max_step if learned is None else learned.shape[0] - PADDING - 1,
+            position_rows=self.max_step if learned is None else len(learned) - PADDING - 1,
             embedding_scale=1.0 if self.arguments.get("no_scale_embedding") else sqrt(hidden),
             embedding_norm=f"{name}.layernorm_embedding.weight" in self.tensors,
             final_norm=f"{name}.layer_norm.weight" in self.tensors,
             attention_scale=standard_scale(hidden // heads),
         )
+
+    def _layers(self, name: str) -> int:
+        """Return the number of layers, which are numbered from 0 without a gap."""
+        found = {each.split(".")[2] for each in self.tensors if each.startswith(f"{name}.layers.")}
+        if found != {str(number) for number in range(len(found))}:
+            listed = shown(", ".join(sorted(found)))
+            raise invalid(f"'{self.source}': the layers of the {name} are not numbered from 0: {listed}")
+        return len(found)
 
     def _tensor(self, name: str) -> torch.Tensor:
         tensor = self.tensors.get(name)

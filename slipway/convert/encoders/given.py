@@ -5,7 +5,6 @@ They replace made-up inputs: the model accepts their sizes and is meant for thei
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 
 from slipway.backends.shared.graph import Graph, GraphTensor
 from slipway.backends.shared.probing import Run
+from slipway.convert.array_file import read_arrays
 from slipway.convert.arrays import MAX_BATCH_SIZE, Arrays
 from slipway.convert.encoders.described import rows_to_request
 from slipway.convert.encoders.subject import Case, Interface
@@ -26,11 +26,7 @@ _MOST_CASES: Final = 64
 
 def read_sample(path: Path, names: Sequence[str] = ()) -> Arrays:
     """Return the arrays of an .npz file, one for each of `names`; raise INVALID_ARG with what is wrong."""
-    try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:  # a .npy is not a context manager
-        raise invalid(f"sample file '{path}' cannot be read as an .npz file of arrays: {error}") from None
+    arrays = read_arrays(path, f"sample file '{path}' cannot be read as an .npz file of arrays")
     missing = [name for name in names if name not in arrays]
     if missing:
         raise invalid(

@@ -17,7 +17,7 @@ from slipway.convert.encoders.explored_subject import ExploredSubject
 from slipway.convert.encoders.exploring import explore, ranked
 from slipway.convert.libraries import cause_of
 from slipway.convert.onnx_file import open_session
-from slipway.errors import invalid
+from slipway.errors import invalid, shown
 
 _DYNAMIC: Final = ("DynamicQuantizeLinear", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM")
 
@@ -72,7 +72,10 @@ def external_files(model: Any, path: Path) -> list[str]:
     )
     folder = path.parent.resolve()
     for name in names:
-        target = (folder / name).resolve()
+        try:
+            target = (folder / name).resolve()
+        except (OSError, ValueError, RuntimeError):  # too long, a null byte, links in a circle
+            raise invalid(f"'{path}' has external data in {shown(repr(name))}, which is not a file name") from None
         if not target.is_relative_to(folder):
             raise invalid(f"'{path}' has external data in '{name}', outside its own folder: move the data into it")
         if not target.is_file():

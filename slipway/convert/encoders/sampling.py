@@ -5,7 +5,6 @@ Recognises the tensor names that all exporters of encoders use; fills all others
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -13,6 +12,7 @@ from typing import Final
 import numpy as np
 
 from slipway.backends.shared.probing import Sizes
+from slipway.convert.array_file import read_arrays
 from slipway.convert.arrays import MAX_BATCH_SIZE, Arrays
 from slipway.convert.encoders.subject import Case, Interface
 from slipway.core.signature import TensorSpec
@@ -137,11 +137,7 @@ class InputSampler:
 
 def read_calibration(path: Path, interface: Interface) -> list[Arrays]:
     """Return the rows of an .npz file with one array per input; raise `SlipwayError` naming the problem."""
-    try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:  # a .npy is not a context manager
-        raise invalid(f"calibration file '{path}' is not an .npz file of arrays: {error}") from None
+    arrays = read_arrays(path, f"calibration file '{path}' is not an .npz file of arrays")
     names = [spec.name for spec in interface.inputs]
     missing = [name for name in names if name not in arrays]
     counts = {len(array) for name, array in arrays.items() if name in names and array.ndim}

@@ -6,6 +6,7 @@ one that is not used is noted (settings.py). Versions 1 to 6 of the library stor
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any, Final
 
 from slipway.convert.directory import read_json, read_json_object
 from slipway.convert.encoders.settings import unread_keys
-from slipway.errors import invalid
+from slipway.errors import invalid, shown
 
 GENERAL: Final = "config_sentence_transformers.json"
 TRANSFORMER_CONFIGS: Final = tuple(
@@ -31,6 +32,7 @@ _POOLING_KEYS: Final = {  # the boolean keys before version 5; several are conca
 }
 _EMBEDDING: Final = "sentence_embedding"
 _LAYERS: Final = ("Dense", "LayerNorm", "Normalize")
+_FOLDER: Final = re.compile(r"(?!\.\.?$)[\w .-]{0,60}")
 _CROSS_ENCODER: Final = "CrossEncoder"
 _MODULES: Final = ("Transformer", "Pooling", *_LAYERS, "Dropout")
 
@@ -116,7 +118,10 @@ class _Module:
         kind = str(settings.get("type")).rpartition(".")[2]
         if kind not in _MODULES:
             raise invalid(f"{path}: module '{kind}' is not supported; supported: {', '.join(_MODULES)}")
-        return _Module(kind, str(settings.get("path", "")))
+        place = settings.get("path", "")
+        if not isinstance(place, str) or _FOLDER.fullmatch(place) is None:
+            raise invalid(f"{path}: module '{kind}' is in '{shown(place)}', which is not a folder in this directory")
+        return _Module(kind, place)
 
 
 def _as_list(value: Any) -> list[Any]:

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from slipway.convert.directory import Task, choose_task, declared_lengths, read_json_object
+from slipway.convert.directory import Task, choose_task, declared_lengths, read_json_object, whole_number
 from slipway.convert.encoders.families import FAMILIES, HEADS, EncoderFamily, unknown_family, unknown_head
 from slipway.convert.encoders.sentence import SentenceDirectory, SentenceHead, read_sentence_directory
 from slipway.convert.options import HYPOTHESIS
-from slipway.errors import invalid
+from slipway.errors import invalid, shown
 
 # Other tasks that the weights of a head can serve.
 _ALSO: Final = {
@@ -31,6 +31,7 @@ _UNLABELLED: Final = (Task.EMBEDDING, Task.HIDDEN_STATES, Task.MASK, Task.QUESTI
 _ACTIVATION: Final = "sbert_ce_default_activation_function"  # in cross-encoders before sentence-transformers 4
 _LENGTHS: Final = ("max_position_embeddings", "n_positions")
 _TORCH: Final = "torch."
+_MOST_LABELS: Final = 1 << 20
 _BOUNDLESS: Final = 512  # tokens, if a directory sets no length; the usual training length of the supported encoders
 
 
@@ -73,7 +74,8 @@ def read_source(directory: Path, *, task: Task | None = None, hypothesis: str = 
     place = sentence.transformer if sentence else directory
     config = read_json_object(place / "config.json")
     model_type = str(config.get("model_type", ""))
-    architecture = str((config.get("architectures") or [""])[0])
+    named = config.get("architectures")
+    architecture = str(named[0]) if isinstance(named, list) and named else ""
     family = FAMILIES.get(model_type)
     if family is None:
         raise unknown_family(architecture, model_type)
@@ -86,7 +88,7 @@ def read_source(directory: Path, *, task: Task | None = None, hypothesis: str = 
     embeds = sentence is not None and (chosen is Task.EMBEDDING or sentence.head is None)
     return EncoderSource(
         directory=place,
-        family=family if int(config.get("type_vocab_size", 1)) else EncoderFamily(token_types=False),
+        family=family if _whole(config, "type_vocab_size", 1) else EncoderFamily(token_types=False),
         model_type=model_type,
         architecture=architecture,
         task=chosen,
@@ -131,6 +133,11 @@ def _chosen(asked: Task | None, found: Task, family: EncoderFamily, architecture
     return choose_task(asked, served, architecture)
 
 
+def _whole(config: dict[str, Any], key: str, default: int) -> int:
+    value = config.get(key)
+    return default if value is None else whole_number(value, f"config.json: '{key}'")
+
+
 def _integer(config: dict[str, Any], key: str, directory: Path) -> int:
     value = config.get(key)
     if not isinstance(value, int):
@@ -140,17 +147,16 @@ def _integer(config: dict[str, Any], key: str, directory: Path) -> int:
 
 def _positions(config: dict[str, Any], family: EncoderFamily) -> int:
     """Return the number of tokens that the network has positions for."""
-    rows = int(next((config[key] for key in _LENGTHS if config.get(key)), _BOUNDLESS))
+    rows = next((_whole(config, key, 0) for key in _LENGTHS if config.get(key)), _BOUNDLESS)
     if family.form == "full attention":  # transformers attends to all tokens of texts up to this length
-        rows = min(rows, (5 + 2 * int(config.get("num_random_blocks", 3))) * int(config.get("block_size", 64)))
+        rows = min(rows, (5 + 2 * _whole(config, "num_random_blocks", 3)) * _whole(config, "block_size", 64))
     begin = family.first_position or _padding_id(config, family) + 1
     return rows - (begin if family.offset_positions else 0)
 
 
 def _padding_id(config: dict[str, Any], family: EncoderFamily) -> int:
     """Return the padding id, or transformers' default for the family if the config does not set it."""
-    value = config.get("pad_token_id")
-    return int(value) if value is not None else family.padding
+    return _whole(config, "pad_token_id", family.padding)
 
 
 def _first(value: Any, default: int) -> int:
@@ -200,9 +206,13 @@ def _lower(labels: tuple[str, ...]) -> list[str]:
 
 
 def _labels(config: dict[str, Any]) -> tuple[str, ...]:
-    default = {index: f"LABEL_{index}" for index in range(int(config.get("num_labels") or 2))}  # as transformers does
+    count = _whole(config, "num_labels", 0) or 2
+    if count > _MOST_LABELS:
+        raise invalid(f"config.json: 'num_labels' is {count}, more than {_MOST_LABELS}")
+    default = {index: f"LABEL_{index}" for index in range(count)}  # as transformers does
+    given = config.get("id2label") or default
     try:
-        names = {int(index): str(name) for index, name in (config.get("id2label") or default).items()}
+        names = {int(index): str(name) for index, name in given.items()}
     except (AttributeError, ValueError):
-        raise invalid(f"config.json: 'id2label' should map numbers to names but is {config['id2label']!r}") from None
+        raise invalid(f"config.json: 'id2label' should map numbers to names but is {shown(repr(given))}") from None
     return tuple(names[index] for index in sorted(names))

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from slipway.checkpoints.huggingface.settings import HuggingFaceSettings
-from slipway.errors import invalid
+from slipway.checkpoints.huggingface.settings import HuggingFaceSettings, is_number
+from slipway.errors import invalid, shown
 from slipway.runtime.arguments import FORCED, NEVER
 from slipway.runtime.settings import FIELDS, STOP_STRINGS, read_setting
 
@@ -174,6 +174,6 @@ class Wishes:
 
     def _number(self, key: str) -> str:
         value = self.values[key]
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise invalid(f"{self.settings.path.parent}: '{key}' should be a number but is {value!r}")
+        if not is_number(value):
+            raise invalid(f"{self.settings.path.parent}: '{key}' should be a number but is {shown(repr(value))}")
         return f"{value:g}" if isinstance(value, float) else str(value)

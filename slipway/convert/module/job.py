@@ -10,7 +10,8 @@ Reports progress through a given function; prints nothing itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -67,8 +68,17 @@ class _Work:
         return True
 
 
-def convert_module(options: ModuleOptions, reporter: ModuleReporter) -> None:
-    """Run the requested stages; raise `SlipwayError`, with nothing written, if one fails."""
+def convert_module(
+    options: ModuleOptions,
+    reporter: ModuleReporter,
+    *,
+    scratch_at: Callable[[Path], AbstractContextManager[Path]] = scratch_near,
+    put: Callable[[Mapping[Path, Path]], None] = place,
+) -> None:
+    """Run the requested stages; raise `SlipwayError`, with nothing written, if one fails.
+
+    `scratch_at` provides a scratch directory on the file system of a path, and `put` puts files in place.
+    """
     io = parse_model_io(options.model_io_config)
     listed = choose_inputs(io, options.triton_inputs)
     check_options(options, io)
@@ -76,7 +86,7 @@ def convert_module(options: ModuleOptions, reporter: ModuleReporter) -> None:
     missing_engine = tensorrt.refusal() if options.generate_trt else ""
     if missing_engine and not (options.generate_onnx or options.generate_triton_config):
         raise unavailable(_no_engine(options, missing_engine))
-    with scratch_near(options.triton_repo) as scratch:
+    with scratch_at(options.triton_repo) as scratch:
         work = _Work(options, io, listed, scratch, reporter)
         _onnx_stage(work, serves_onnx=not options.generate_trt or bool(missing_engine))
         inputs = _inputs(work)
@@ -85,7 +95,7 @@ def convert_module(options: ModuleOptions, reporter: ModuleReporter) -> None:
         else:
             _engine_stage(work, inputs)
         _models(work, inputs)
-        place(work.files)
+        put(work.files)
     for target in work.files:
         reporter.say(f"wrote '{target}'")
 

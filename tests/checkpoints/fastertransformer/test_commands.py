@@ -235,5 +235,7 @@ def test_the_three_options_of_the_original_are_required(models, tmp_path, option
 
 def test_verbose_names_each_file(models, tmp_path, caplog):
     caplog.set_level("DEBUG", "slipway.checkpoints")
-    huggingface_t5_ckpt_convert.run(arguments(models["t5"][1], tmp_path, 2, "--verbose", "--encoder_only"))
+    huggingface_t5_ckpt_convert.run(
+        arguments(models["t5"][1], tmp_path, 2, "--verbose", "--encoder_only", "--in-process")
+    )
     assert "encoder.block.0.layer.0.SelfAttention.q.weight.1.bin: fp32 [16, 12]" in caplog.text

@@ -244,3 +244,11 @@ def test_a_cross_encoder_with_labels_is_refused_until_a_task_is_named(tmp_path):
     with pytest.raises(SlipwayError, match="a cross-encoder with 3 labels scores pairs of texts"):
         read_source(source)
     assert read_source(source, task=Task.CLASSIFICATION).task is Task.CLASSIFICATION
+
+
+@pytest.mark.parametrize("place", ["..", "../other", "/etc", "a/b", "x" * 5000, "\0", 7, None])
+def test_a_module_outside_the_directory_is_refused(tmp_path, place):
+    source = embedder(tmp_path / "source")
+    (source / "modules.json").write_text(json.dumps([{"idx": 0, "path": place, "type": NEW}]))
+    with pytest.raises(SlipwayError, match="which is not a folder in this directory"):
+        read_source(source)

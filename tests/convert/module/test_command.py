@@ -27,7 +27,8 @@ from tests.convert.module.model import (
 
 
 def convert(*words: str) -> int:
-    return main(["convert-module", *words])
+    """Run the command without its child, which would import torch for each test."""
+    return main(["convert-module", "--in-process", *words])
 
 
 def read_config(path: Path) -> model_config_pb2.ModelConfig:
@@ -123,6 +124,10 @@ DEFAULTS = {
     "--model-io-config": None,
     "--serve-name": "none",
     "--allow-pickle": "off",
+    "--max-memory": "that of the machine or cgroup",
+    "--timeout-secs": "7200",
+    "--allow-network": "off",
+    "--in-process": "off",
 }
 
 

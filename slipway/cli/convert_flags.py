@@ -1,0 +1,192 @@
+"""The flags of `slipway convert`, for the command and for the process that does its work."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentTypeError, Namespace
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from slipway.cli.confined.limits import add_limit_flags
+from slipway.cli.parser import CommandParser
+from slipway.convert.directory import Task
+from slipway.convert.encoders.variants import ENGINES
+from slipway.convert.generation.variants import COMPUTE_TYPES
+from slipway.convert.generation.variants import ENGINES as GENERATION_ENGINES
+from slipway.convert.options import AUTO, HYPOTHESIS, LENGTHS, ConvertOptions
+from slipway.convert.thresholds import ACCURACY, BALANCED
+from slipway.convert.variants import PRECISIONS
+
+_DESCRIPTION: Final = "Convert a checkpoint or model file to a verified, optimised model in a model repository."
+_NEIGHBOURS: Final = ", ".join(f"{100 * each.neighbours:g}%% {word}" for word, each in ACCURACY.items())
+_ALIASES: Final = {AUTO: AUTO, **{compute_type: precision for precision, compute_type in COMPUTE_TYPES.items()}}
+
+
+def parse(arguments: Sequence[str], *, warn: bool) -> Namespace:
+    """Return the parsed flags; with `warn`, print a warning for a deprecated one."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    _apply_alias(parser, options, warn=warn)
+    return options
+
+
+def _apply_alias(parser: CommandParser, options: Namespace, *, warn: bool) -> None:
+    """Read --compute-type, the older option of text-generation models, as --precision."""
+    if options.compute_type is None:
+        return
+    precision = _ALIASES[options.compute_type]
+    if AUTO not in (options.precision, precision) and options.precision != precision:
+        parser.error(f"--compute-type {options.compute_type} contradicts --precision {options.precision}")
+    if warn:
+        print(f"warning: --compute-type is deprecated; use --precision {precision}", file=sys.stderr)
+    if precision != AUTO:
+        options.precision = precision
+
+
+def _parser() -> CommandParser:
+    parser = CommandParser(prog="slipway convert", description=_DESCRIPTION)
+    parser.add_argument(
+        "source",
+        metavar="SOURCE",
+        help="Hugging Face or sentence-transformers directory, hub id, .onnx file, or TorchScript or torch.export file "
+        "(.pt, .pt2)",
+    )
+    parser.add_argument(
+        "--name",
+        required=True,
+        help="model name that clients request; a text model adds NAME-tokenizer, NAME-model and NAME-answer, a "
+        "text-generation model NAME-tokenizer, NAME-model, NAME-detokenizer and NAME-stream",
+    )
+    parser.add_argument("--repository", metavar="DIR", type=Path, required=True, help="model repository to write to")
+    parser.add_argument(
+        "--engine",
+        choices=(AUTO, *ENGINES, *GENERATION_ENGINES),
+        metavar="ENGINE",
+        default=AUTO,
+        help=f"engine that runs the model: {', '.join((*ENGINES, *GENERATION_ENGINES))}, or auto for the fastest that "
+        "passes the gate (default: auto)",
+    )
+    parser.add_argument(
+        "--precision",
+        choices=(AUTO, *PRECISIONS),
+        default=AUTO,
+        help="number type; auto picks the fastest that passes the gate, fp32 keeps full precision; text-generation "
+        f"models support {', '.join(COMPUTE_TYPES)} (default: auto)",
+    )
+    parser.add_argument(
+        "--accuracy",
+        choices=tuple(ACCURACY),
+        default=BALANCED,
+        help="limit on the accuracy that a reduced precision may lose; share of sample texts whose embeddings must "
+        f"keep their nearest neighbour: {_NEIGHBOURS} (default: {BALANCED})",
+    )
+    parser.add_argument(
+        "--compute-type",
+        choices=tuple(_ALIASES),
+        help="deprecated; use --precision",
+    )
+    parser.add_argument(
+        "--task",
+        type=_task,
+        metavar="TASK",
+        help=f"task of the model: {', '.join(task.value for task in Task)} (default: detected from its head)",
+    )
+    parser.add_argument(
+        "--lengths",
+        type=_lengths,
+        default=LENGTHS,
+        metavar="N,N",
+        help="sequence lengths to measure at, in tokens (default: 32,128)",
+    )
+    parser.add_argument(
+        "--calibration",
+        type=Path,
+        metavar="FILE",
+        help="typical inputs for int8: one text per line, or .npz for a graph",
+    )
+    parser.add_argument(
+        "--sample",
+        type=Path,
+        metavar="FILE.npz",
+        help="typical inputs of an ONNX or torch file, one array per input, for comparing and measuring "
+        "instead of random values",
+    )
+    parser.add_argument(
+        "--input",
+        action="append",
+        default=[],
+        metavar="NAME:TYPE:DIMS[:LIMIT]",
+        help="input of a TorchScript file, in the order of its arguments, or an input whose shape an ONNX graph omits; "
+        "integers stay below LIMIT (repeatable)",
+    )
+    parser.add_argument(
+        "--hypothesis-template",
+        metavar="TEMPLATE",
+        default=HYPOTHESIS,
+        help=f"hypothesis for zero-shot labels, with {{}} for the label (default: '{HYPOTHESIS}')",
+    )
+    parser.add_argument(
+        "--source-language",
+        metavar="NAME",
+        default="",
+        help="source language of requests that do not set source_language, such as deu_Latn (NLLB, M2M100, mBART; "
+        "default: the tokenizer's own)",
+    )
+    parser.add_argument("--compare", action="store_true", help="also measure the exported graph without optimisation")
+    parser.add_argument(
+        "--accept", action="store_true", help="write the named engine and precision even if the gate refuses it"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace existing models of these names")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="read the source and list what would be tried, but write nothing"
+    )
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    parser.add_argument(
+        "--verbose",
+        action="store_true",
+        help="show what the libraries print and warn of (default: only if the conversion ends unexpectedly)",
+    )
+    add_limit_flags(parser)
+    return parser
+
+
+def _task(text: str) -> Task:
+    try:
+        return Task(text)
+    except ValueError:
+        known = ", ".join(task.value for task in Task)
+        raise ArgumentTypeError(f"unknown task '{text}'; expected one of {known}") from None
+
+
+def _lengths(text: str) -> tuple[int, ...]:
+    parts = text.split(",")
+    if not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise ArgumentTypeError(f"expected whole numbers of tokens such as 32,128, not '{text}'")
+    return tuple(sorted({int(part) for part in parts}))
+
+
+def convert_options(options: Namespace, command: str, *, lost: Mapping[str, str], isolation: str) -> ConvertOptions:
+    """Return the options of the conversion that the parsed flags specify."""
+    return ConvertOptions(
+        name=options.name,
+        repository=options.repository,
+        engine=options.engine,
+        precision=options.precision,
+        accuracy=options.accuracy,
+        task=options.task,
+        lengths=options.lengths,
+        calibration=options.calibration,
+        sample=options.sample,
+        inputs=tuple(options.input),
+        hypothesis=options.hypothesis_template,
+        source_language=options.source_language,
+        accept=options.accept,
+        compare=options.compare,
+        overwrite=options.overwrite,
+        dry_run=options.dry_run,
+        command=command,
+        verbose=options.verbose,
+        lost=lost,
+        isolation=isolation,
+    )

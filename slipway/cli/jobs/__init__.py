@@ -1,0 +1,1 @@
+"""What the converting commands do in the child process that opens foreign files (confined/)."""
