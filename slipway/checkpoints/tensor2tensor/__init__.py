@@ -1,0 +1,1 @@
+"""The formats of tensor2tensor: hyper-parameters, vocabularies, records and checkpoints."""
