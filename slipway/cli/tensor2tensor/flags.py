@@ -27,7 +27,7 @@ _VALUES: Final = "A flag is --name=value or --name value; a BOOL is --name, --no
 
 
 @dataclass(frozen=True, slots=True)
-class Program(Generic[_Options]):
+class AbslCommand(Generic[_Options]):
     """One command: its name, what it does in one sentence, and the dataclass whose fields are its flags.
 
     `required` names the fields that must be given; `ignored` has the flags of the original command that have no effect
@@ -58,26 +58,26 @@ def flag(
     return option(section, default, kind, text, aliases=tuple(map(_plain, aliases)), gather=gather)
 
 
-def read_flags(program: Program[_Options], arguments: Sequence[str]) -> _Options:
+def read_flags(command: AbslCommand[_Options], arguments: Sequence[str]) -> _Options:
     """Return the options in a command line; print and exit 0 for --help and --version, exit 2 for mistakes."""
-    flags = program.flags()
+    flags = command.flags()
     kinds = {_plain(name): flag.kind for flag in flags for name in (flag.name, *flag.aliases)}
-    words = _Words(kinds, program.ignored)
+    words = _Words(kinds, command.ignored)
     words.read(arguments)
     if words.asks_help:
-        print(_usage(program, flags))
+        print(_usage(command, flags))
         raise SystemExit(0)
     if words.asks_version:
-        print(version_line(program.name))
+        print(version_line(command.name))
         raise SystemExit(0)
     values = read_values(words.given, flags, words.problems)
-    missing = [name for name in program.required if name not in values]
+    missing = [name for name in command.required if name not in values]
     words.problems += [] if words.problems else [f"--{name} is missing" for name in missing]
     if words.problems:
-        _refuse(program.name, words.problems)
+        _refuse(command.name, words.problems)
     for name in dict.fromkeys(words.without_effect):
-        print(f"warning: --{name} is ignored: {program.ignored[name]}", file=sys.stderr)
-    return program.options(**values)
+        print(f"warning: --{name} is ignored: {command.ignored[name]}", file=sys.stderr)
+    return command.options(**values)
 
 
 def version_line(name: str) -> str:
@@ -145,15 +145,15 @@ def _plain(name: str) -> str:
     return name.replace("-", "_")
 
 
-def _usage(program: Program[_Options], flags: Sequence[Flag]) -> str:
-    head = f"usage: {program.name} [--flag=value ...]\n\n{program.summary}\n\n{_VALUES}"
+def _usage(command: AbslCommand[_Options], flags: Sequence[Flag]) -> str:
+    head = f"usage: {command.name} [--flag=value ...]\n\n{command.summary}\n\n{_VALUES}"
     required = [
-        replace(each, help=f"{each.help}; required") if each.name in program.required else each for each in flags
+        replace(each, help=f"{each.help}; required") if each.name in command.required else each for each in flags
     ]
-    text = dataclass_flags.usage(head, required, program.options())
-    if not program.ignored:
+    text = dataclass_flags.usage(head, required, command.options())
+    if not command.ignored:
         return text
-    names = "\n".join(f"  --{name}: {reason}" for name, reason in program.ignored.items())
+    names = "\n".join(f"  --{name}: {reason}" for name, reason in command.ignored.items())
     return f"{text}\n\nAccepted and ignored:\n{names}"
 
 

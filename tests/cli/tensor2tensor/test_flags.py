@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from slipway import __version__
-from slipway.cli.tensor2tensor.flags import Program, flag, read_flags
+from slipway.cli.tensor2tensor.flags import AbslCommand, flag, read_flags
 from slipway.config.flags import BOOLEAN, TEXT, whole
 
 
@@ -19,8 +19,8 @@ class _Options:
     inputs: tuple[str, ...] = flag((), TEXT, "inputs", gather=tuple)
 
 
-PROGRAM = Program("t2t-example", "Show an example.", _Options, ignored={"use_tpu": "there are no TPUs here"})
-REQUIRING = Program("t2t-example", "Show an example.", _Options, required=("data_dir",))
+PROGRAM = AbslCommand("t2t-example", "Show an example.", _Options, ignored={"use_tpu": "there are no TPUs here"})
+REQUIRING = AbslCommand("t2t-example", "Show an example.", _Options, required=("data_dir",))
 
 
 @pytest.mark.parametrize(
