@@ -43,6 +43,7 @@ COMMANDS: Final = {
         Command("verify", "slipway.cli.verify", "send every model a sample and print PASS or FAIL"),
         Command("install-aliases", f"{_TENSOR2TENSOR}.install_aliases", "write launchers for the commands below"),
         # tensor2tensor's, in the order of their use
+        Command("t2t-datagen", f"{_TENSOR2TENSOR}.datagen", "make a problem's vocabulary and training data"),
         Command("tritonserver", f"{_TENSOR2TENSOR}.tritonserver", "the same as serve"),
         Command("triton_client", f"{_TENSOR2TENSOR}.triton_client", "send the lines of a file to a running server"),
     )
