@@ -11,6 +11,7 @@ from benchmarks.encoder import overhead
 from benchmarks.generation import generation
 from benchmarks.memory import memory
 from benchmarks.report import Row
+from benchmarks.subwords import subwords
 from benchmarks.throughput import grpc, http
 
 Section = Callable[[], list[Row]]
@@ -32,6 +33,7 @@ SECTIONS: Final[Mapping[str, Section]] = {
     "sentences": sentences,
     "generation": generation,
     "memory": memory,
+    "subwords": subwords,
 }
 ON_REQUEST: Final[Mapping[str, Section]] = {"generation-gpu": _generation_gpu}  # not every machine has the device
 # A turn when comparing checkouts: a single round, because turns repeat, and without NVIDIA's server.
