@@ -76,8 +76,9 @@ class Adafactor(torch.optim.Optimizer):
         columns = state.setdefault("columns", torch.zeros_like(squares[..., 0, :]))
         rows.lerp_(squares.mean(-1), 1 - decay)
         columns.lerp_(squares.mean(-2), 1 - decay)
-        of_rows = (rows / rows.mean(-1, keepdim=True)).rsqrt_()
-        return of_rows.unsqueeze(-1) * columns.rsqrt().unsqueeze(-2)
+        of_rows: Tensor = (rows / rows.mean(-1, keepdim=True)).rsqrt_()
+        of_columns: Tensor = columns.rsqrt()
+        return of_rows.unsqueeze(-1) * of_columns.unsqueeze(-2)
 
 
 def _decay(group: dict[str, Any], step: int) -> float:
