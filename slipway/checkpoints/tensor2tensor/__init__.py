@@ -1,1 +1,4 @@
-"""The formats of tensor2tensor: hyper-parameters, vocabularies, records and checkpoints."""
+"""tensor2tensor's files: subword vocabularies, TFRecord shards of examples, TensorFlow checkpoints and our own.
+
+No module here needs TensorFlow.
+"""
