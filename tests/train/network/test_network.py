@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import pytest
 import torch
 
 from slipway.checkpoints.tensor2tensor.hparams import named_hparams, override
 from slipway.train.network.dropout import Dropout
 from slipway.train.network.loss import LossSum, least_loss, smoothed_cross_entropy
-from slipway.train.network.network import Network, timing_signal
+from slipway.train.network.network import Network
 from slipway.train.network.parameters import initial_parameters
 
 VOCABULARY = 37
@@ -98,12 +97,6 @@ def test_later_targets_change_no_earlier_state():
     ours, theirs = (network.decode(each, *network.encode(inputs))[0] for each in (targets, other))
     torch.testing.assert_close(ours[:4], theirs[:4])
     assert not torch.allclose(ours[4], theirs[4])
-
-
-def test_timing_signal_is_all_sines_then_all_cosines():
-    signal = timing_signal(3, 8).numpy()
-    rates = 1e4 ** (-np.arange(4) / 3)
-    np.testing.assert_allclose(signal[2], [*np.sin(2 * rates), *np.cos(2 * rates)], atol=1e-6)
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.5])
