@@ -29,13 +29,13 @@ class Address:
     port: int
 
     @staticmethod
-    def of(text: str, *, encrypted: bool) -> Address:
-        """Return the address in HOST:PORT[/PATH]; raise INVALID_ARG if it is not one."""
+    def of(text: str, *, encrypted: bool, flag: str = "--url") -> Address:
+        """Return the address in HOST:PORT[/PATH], the value of `flag`; raise INVALID_ARG if it is not one."""
         try:
             parts = urlsplit(f"//{text}")
             port = parts.port or (443 if encrypted else 80)
         except ValueError as error:
-            raise invalid(f"--url '{text}' is not an address: {error}; expected HOST:PORT") from None
+            raise invalid(f"{flag} '{text}' is not an address: {error}; expected HOST:PORT") from None
         return Address(text, parts.hostname or "localhost", port)
 
 
