@@ -12,8 +12,8 @@ from typing import Final
 import numpy as np
 
 from slipway.train.batches import BatchingRule
+from slipway.train.shards import Pair
 
-Pair = tuple[np.ndarray, np.ndarray]
 PairSource = Callable[[], Iterator[Pair]]  # each call reads the corpus from its beginning
 
 _POOL_TOKENS: Final = 1 << 24  # of both sides: 64 MB

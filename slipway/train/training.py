@@ -13,7 +13,6 @@ from slipway.checkpoints.tensor2tensor.hparam_limits import check_training
 from slipway.checkpoints.tensor2tensor.hparams import HParams, to_json
 from slipway.errors import invalid, not_found
 from slipway.train.batches import BatchingRule
-from slipway.train.corpus import Corpus
 from slipway.train.evaluation import evaluate
 from slipway.train.loader import BatchStream, evaluation_batches
 from slipway.train.network.network import Network
@@ -23,6 +22,7 @@ from slipway.train.processes import Processes
 from slipway.train.reports import TrainingReporter
 from slipway.train.saving import CheckpointDirectory, load_weights
 from slipway.train.trainer import Trainer, TrainingPlan
+from slipway.train.training_data import TrainingData
 from slipway.train.translation import translation_bleu
 
 HPARAMS_FILE = "hparams.json"
@@ -35,7 +35,7 @@ class Training:
         self,
         options: TrainingOptions,
         hparams: HParams,
-        corpus: Corpus,
+        corpus: TrainingData,
         processes: Processes,
         reporter: TrainingReporter,
     ) -> None:

@@ -11,15 +11,15 @@ from slipway.checkpoints.tensor2tensor.reader import read_tensor2tensor
 from slipway.checkpoints.tensor2tensor.subwords import END_ID, PAD_ID
 from slipway.errors import unavailable
 from slipway.installation import install_hint
-from slipway.train.corpus import Corpus
 from slipway.train.loader import Share
+from slipway.train.training_data import TrainingData
 
 SENTENCES: Final = 512  # at most, from the beginning of the dev split
 _ROWS: Final = 64
 _MORE_TOKENS: Final = 50  # than the source has
 
 
-def translation_bleu(checkpoint: Path, hparams: HParams, corpus: Corpus, share: Share) -> dict[str, float]:
+def translation_bleu(checkpoint: Path, hparams: HParams, corpus: TrainingData, share: Share) -> dict[str, float]:
     """Return `sacrebleu` (0 to 100) and `exact_match` (0 to 1) of greedy translations of the dev split's sentences.
 
     Only the first process computes; the others, and a corpus without texts, return no figures.

@@ -6,11 +6,11 @@ import numpy as np
 import torch
 
 from slipway.checkpoints.tensor2tensor.hparams import named_hparams, override
-from slipway.train.corpus import Corpus
 from slipway.train.loader import Share
 from slipway.train.options import TrainingOptions
 from slipway.train.processes import Processes
 from slipway.train.training import Training
+from slipway.train.training_data import TrainingData
 
 VOCABULARY = 20
 SET = (
@@ -27,7 +27,7 @@ def pairs_of(count, seed):
 
 def corpus(count=400):
     train, dev = pairs_of(count, 1), pairs_of(40, 2)
-    return Corpus(
+    return TrainingData(
         "copying", VOCABULARY, lambda: iter(train), lambda: iter(dev), lambda ids: " ".join(str(each) for each in ids)
     )
 

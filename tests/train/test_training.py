@@ -15,8 +15,8 @@ from slipway.checkpoints.tensor2tensor.hparams import from_json
 from slipway.checkpoints.tensor2tensor.reader import open_stored, read_tensor2tensor
 from slipway.checkpoints.tensor2tensor.training_checkpoint import newest_step
 from slipway.errors import Code, SlipwayError
-from slipway.train.corpus import Corpus
 from slipway.train.options import TrainingOptions
+from slipway.train.training_data import TrainingData
 from tests.train.copying import VOCABULARY, Heard, corpus, train, training
 
 
@@ -125,9 +125,7 @@ def test_full_disk_while_saving_keeps_the_last_good_checkpoint(file, tmp_path, m
         return replace(self, target)
 
     monkeypatch.setattr(Path, "replace", refuse)
-    with pytest.raises(
-        SlipwayError, match=r"step 3 is not saved: .*No space.* the checkpoint of step 2 is intact"
-    ):
+    with pytest.raises(SlipwayError, match=r"step 3 is not saved: .*No space.* the checkpoint of step 2 is intact"):
         train(tmp_path, steps=3)
     monkeypatch.undo()
     assert newest_step(tmp_path) == 2
@@ -192,7 +190,7 @@ def test_evaluation_alone_reads_the_newest_checkpoint(tmp_path):
     assert all(math.isfinite(value) for value in heard.figures[2].values())
     data = corpus()
     with pytest.raises(SlipwayError, match="does not have a dev split"):
-        train(tmp_path, schedule="evaluate", data=Corpus("copying", VOCABULARY, data.train, None))
+        train(tmp_path, schedule="evaluate", data=TrainingData("copying", VOCABULARY, data.train, None))
 
 
 def test_evaluation_after_each_checkpoint_does_not_change_the_training(tmp_path):
