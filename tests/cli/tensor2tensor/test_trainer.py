@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 import torch
 
+from slipway.checkpoints.tensor2tensor.example import encode_example
 from slipway.checkpoints.tensor2tensor.hparams import from_json
 from slipway.checkpoints.tensor2tensor.reader import open_stored
+from slipway.checkpoints.tensor2tensor.records import write_records
 from slipway.checkpoints.tensor2tensor.training_checkpoint import newest_step
 from slipway.cli.main import main
 from tests.cli.tensor2tensor.copying_problem import HPARAMS, trainer_flags, write_problem
@@ -34,10 +36,6 @@ def environment():
 
 def weights_of(path):
     return {name: array.read().copy() for name, array in open_stored(path).arrays.items()}
-
-
-def flags_without(arguments, *names):
-    return [each for each in arguments if each[2:].partition("=")[0] not in names]
 
 
 @pytest.mark.capability("2.9")
@@ -155,14 +153,18 @@ def test_all_missing_flags_are_named(capsys):
 
 
 def test_vocabulary_that_does_not_belong_to_the_shards_is_refused(directory, capsys):
-    arguments = trainer_flags(directory, train_steps=1)
     torch.set_num_threads(1)
-    assert main(["t2t-trainer", *arguments]) == 0
-    vocabulary = next((directory / "data").glob("vocab.*"))
-    lines = vocabulary.read_text(encoding="utf-8").splitlines()
-    characters = [line for line in lines[2:] if len(line) == 3]
-    assert len(characters) < len(lines) - 2
-    vocabulary.write_text("\n".join([*lines[:2], *characters]) + "\n", encoding="utf-8")
-    others = flags_without(trainer_flags(directory, output_dir=directory / "other"), "generate_data")
-    assert main(["t2t-trainer", *others]) == 1
-    assert "they do not belong together" in capsys.readouterr().err
+    assert main(["t2t-trainer", *trainer_flags(directory, train_steps=1)]) == 0
+    shard = directory / "data/translate_counting-train-00001-of-00002"
+    write_records(shard, [encode_example({"inputs": [5, 1], "targets": [9999, 1]})])
+    assert main(["t2t-trainer", *trainer_flags(directory, output_dir=directory / "other")]) == 1
+    assert "has the id 9999, but 'vocab.translate_counting.100.subwords' has" in capsys.readouterr().err
+
+
+def test_damaged_shard_is_refused_with_its_name(directory, capsys):
+    torch.set_num_threads(1)
+    assert main(["t2t-trainer", *trainer_flags(directory, train_steps=1)]) == 0
+    shard = directory / "data/translate_counting-train-00001-of-00002"
+    shard.write_bytes(shard.read_bytes()[:-3])
+    assert main(["t2t-trainer", *trainer_flags(directory, output_dir=directory / "other")]) == 1
+    assert shard.name in capsys.readouterr().err
