@@ -43,6 +43,7 @@ COMMANDS: Final = {
         Command("verify", "slipway.cli.verify", "send every model a sample and print PASS or FAIL"),
         Command("install-aliases", f"{_TENSOR2TENSOR}.install_aliases", "write launchers for the commands below"),
         # tensor2tensor's, in the order of their use
+        Command("t2t-datagen", f"{_TENSOR2TENSOR}.datagen", "make a problem's vocabulary and training data"),
         Command("t2t-trainer", f"{_TENSOR2TENSOR}.trainer", "train a translation model"),
         Command("t2t-avg-all", f"{_TENSOR2TENSOR}.avg_all", "average the newest checkpoints of a training"),
         Command("t2t-bleu", f"{_TENSOR2TENSOR}.bleu", "compute the BLEU of a file of translations"),
