@@ -23,6 +23,7 @@ class Command:
     summary: str
 
 
+_TENSOR2TENSOR: Final = "slipway.cli.tensor2tensor"
 COMMANDS: Final = {
     command.name: command
     for command in (
@@ -40,8 +41,16 @@ COMMANDS: Final = {
         Command("check", "slipway.cli.check", "find what is wrong or slow in a model repository"),
         Command("config", "slipway.cli.config", "create a config.pbtxt, or show the effective one"),
         Command("verify", "slipway.cli.verify", "send every model a sample and print PASS or FAIL"),
+        Command("install-aliases", f"{_TENSOR2TENSOR}.install_aliases", "write launchers for the commands below"),
+        # tensor2tensor's, in the order of their use
+        Command("tritonserver", f"{_TENSOR2TENSOR}.tritonserver", "the same as serve"),
     )
 }
+ALIASED: Final = [  # the commands that `install-aliases` offers under their own names
+    command.name
+    for command in COMMANDS.values()
+    if command.module.startswith(_TENSOR2TENSOR) and command.name != "install-aliases"
+]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
