@@ -1,4 +1,4 @@
-"""tensor2tensor's beam search as it was published: all rows of a batch in arrays, which go on until every row is decided.
+"""tensor2tensor's beam search as it was published: all rows of a batch in arrays, until every row is decided.
 
 Written from the description of its steps, with the large negative number that it uses for what is impossible.
 """
