@@ -45,6 +45,7 @@ ROWS = {
     "stopping": 0.9,
     "server": 8,
     "convert": 8,
+    "train": 8,
     "verify": 8,
     "cli": 9,
 }
