@@ -16,7 +16,7 @@ import numpy as np
 
 from slipway.checkpoints.tensor2tensor.decode_hparams import DecodeHParams
 from slipway.checkpoints.tensor2tensor.example import decode_example
-from slipway.checkpoints.tensor2tensor.export import read_export
+from slipway.checkpoints.tensor2tensor.export import read_trained
 from slipway.errors import SlipwayError, invalid, shown, unsupported
 from slipway.runtime.generation_model import CACHE, AnswerSink
 from slipway.runtime.shared_engines import acquire_engine
@@ -42,7 +42,7 @@ class Tensor2TensorModel:
     """
 
     def __init__(self, directory: Path, parameters: Mapping[str, str], *, name: str) -> None:
-        export = read_export(directory)
+        export = read_trained(directory)
         settings = _configured(export.settings, parameters)
         self._translation = Translation(export.checkpoint.spec, export.vocabulary, settings)
         options = EngineOptions(

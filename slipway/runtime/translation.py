@@ -24,7 +24,7 @@ _SPARE: Final = 64  # tokens: those next to a cut may differ, and must not be am
 
 
 class Translation:
-    """One model's vocabulary, limits and decoding; `most_tokens` is the maximum length of a text, with the end token."""
+    """One model's vocabulary, limits and decoding; `most_tokens` is the maximum length of a text with its end token."""
 
     def __init__(self, spec: Transformer, vocabulary: SubwordTextEncoder, settings: DecodeHParams) -> None:
         self.spec = spec

@@ -55,9 +55,8 @@ def read_trained(directory: Path) -> TrainedModel:
     """
     vocabulary = find_vocabulary(directory)
     settings, facts = _read_decoding(directory)
-    return open_trained(
-        directory, read_hparams(directory), vocabulary, settings, {"problem": _flags(directory).get("problem", "")} | facts
-    )
+    origin = {"problem": _flags(directory).get("problem", "")}
+    return open_trained(directory, read_hparams(directory), vocabulary, settings, origin | facts)
 
 
 def open_trained(

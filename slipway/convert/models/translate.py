@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from slipway.runtime import Tensor2TensorModel, SlipwayError, parameter_arrays
+from slipway.runtime import SlipwayError, Tensor2TensorModel, parameter_arrays
 
 FINAL = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
 

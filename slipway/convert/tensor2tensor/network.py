@@ -52,7 +52,10 @@ class PlainTransformer:
     def read(self, ids: np.ndarray) -> Hypotheses:
         """Encode the input int64 [tokens] and return one hypothesis without tokens."""
         stack = self._encoder
-        x = self._embed("encoder.embedding.tokens", stack, ids) + self._weights["encoder.embedding.positions"][: len(ids)]
+        x = (
+            self._embed("encoder.embedding.tokens", stack, ids)
+            + self._weights["encoder.embedding.positions"][: len(ids)]
+        )
         padding = np.zeros(len(ids), bool) if stack.padding_id is None else ids == stack.padding_id
         mask = np.where(padding, np.float32(_MASKED), np.float32(0))
         for layer in range(stack.layers):
@@ -88,13 +91,15 @@ class PlainTransformer:
         self, stack: Stack, scope: str, x: np.ndarray, compute: Callable[[str, np.ndarray], np.ndarray]
     ) -> np.ndarray:
         if stack.pre_norm:
-            return x + compute(scope, self._normalised(stack, f"{scope}.norm", x))
+            grown: np.ndarray = x + compute(scope, self._normalised(stack, f"{scope}.norm", x))
+            return grown
         return self._normalised(stack, f"{scope}.norm", x + compute(scope, x))
 
     def _attend_all(self, stack: Stack, mask: np.ndarray, scope: str, x: np.ndarray) -> np.ndarray:
         """Let the tokens [tokens, hidden] of an input attend to each other."""
         queries = self._heads(stack, f"{scope}.query", x[None])
-        return self._mixed(stack, scope, queries, self._keys_values(stack, scope, x[None]), mask)[0]
+        mixed: np.ndarray = self._mixed(stack, scope, queries, self._keys_values(stack, scope, x[None]), mask)[0]
+        return mixed
 
     def _attend_past(
         self, stack: Stack, before: KeysValues | None, kept: list[KeysValues], scope: str, x: np.ndarray

@@ -11,8 +11,6 @@ import shutil
 from pathlib import Path
 from typing import Final
 
-from tritonclient.grpc import model_config_pb2 as pb
-
 from slipway.checkpoints.tensor2tensor.decode_hparams import DecodeHParams
 from slipway.convert.configs import VERSION, model_input, python_config, write_config
 from slipway.convert.models import model_source

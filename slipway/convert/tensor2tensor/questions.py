@@ -8,9 +8,9 @@ import numpy as np
 
 from slipway.checkpoints.tensor2tensor.export import TrainedModel
 from slipway.checkpoints.tensor2tensor.subwords import END_ID
+from slipway.convert.measure import seconds_per_run
 from slipway.convert.runner import OpenModel
 from slipway.convert.sample import sample_texts
-from slipway.convert.measure import seconds_per_run
 from slipway.convert.tensor2tensor.gate import Question
 from slipway.convert.tensor2tensor.reference import ReferenceTranslator
 from slipway.convert.token_columns import TokenSpeed
@@ -28,7 +28,7 @@ _RUNS: Final = 3  # at least: a beam search of a large model takes seconds
 
 
 def ask_reference(model: TrainedModel, reference: ReferenceTranslator) -> list[Question]:
-    """Return the rows of the gate with the ids that the reference generates, greedily and with the model's own beams."""
+    """Return the rows of the gate with the ids that the reference finds, greedily and with the model's own beams."""
     rows = [_of_text(model, text) for text in sample_texts()[:_TEXTS]]
     random = np.random.default_rng(0)
     rows += [_random_ids(model, tokens, random) for tokens in _RANDOM]

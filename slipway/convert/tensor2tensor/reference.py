@@ -1,4 +1,4 @@
-"""What a model has to generate: greedy search and tensor2tensor's beam search on the plain network, one row at a time."""
+"""What a model has to generate: greedy and beam search as tensor2tensor does them, on the plain network."""
 
 from __future__ import annotations
 
@@ -58,9 +58,7 @@ class ReferenceTranslator:
         steps = [self._network.step(state, before[at : at + 1])[0, token] for at, token in enumerate(target)]
         return float(-np.mean(steps))
 
-    def _continued(
-        self, state: Hypotheses, alive: list[_Beam], count: int
-    ) -> list[tuple[float, int, tuple[int, ...]]]:
+    def _continued(self, state: Hypotheses, alive: list[_Beam], count: int) -> list[tuple[float, int, tuple[int, ...]]]:
         """Return the best continuations: log-probability, parent, ids."""
         last = np.array([found[-1] if found else PAD_ID for _, found in alive])
         totals = self._network.step(state, last) + np.array([total for total, _ in alive])[:, None]
