@@ -46,6 +46,7 @@ ROWS = {
     "server": 8,
     "convert": 8,
     "train": 8,
+    "lines": 8,
     "verify": 8,
     "cli": 9,
 }

@@ -15,13 +15,12 @@ import numpy as np
 
 from slipway.cli.event_stream import open_events
 from slipway.cli.peer import await_listener, explain
-from slipway.cli.tls import Address, Tls
+from slipway.cli.tls import DEFAULT_URL, Address, Tls
 from slipway.datatypes import BY_NAME
 from slipway.errors import SlipwayError, invalid, unavailable
 from slipway.installation import install_hint
 
 _SECURE: Final = ("https", "grpcs")  # schemes
-DEFAULT_URL: Final = {"http": "localhost:8000", "grpc": "localhost:8001"}
 _STREAM_ENDED: Final = "no longer in valid state"
 Answer = dict[str, np.ndarray]
 Parameters = Mapping[str, str | bool | int | float]

@@ -44,6 +44,7 @@ COMMANDS: Final = {
         Command("install-aliases", f"{_TENSOR2TENSOR}.install_aliases", "write launchers for the commands below"),
         # tensor2tensor's, in the order of their use
         Command("tritonserver", f"{_TENSOR2TENSOR}.tritonserver", "the same as serve"),
+        Command("triton_client", f"{_TENSOR2TENSOR}.triton_client", "send the lines of a file to a running server"),
     )
 }
 ALIASED: Final = [  # the commands that `install-aliases` offers under their own names

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
+from slipway.checkpoints.tensor2tensor.atomic_file import atomic_file
 from slipway.checkpoints.tensor2tensor.escaping import ESCAPE_CHARACTERS, escape, escaper, join, tokenize, unescape
 from slipway.errors import SlipwayError, invalid, not_found, shown
 
@@ -60,9 +61,9 @@ class SubwordTextEncoder:
             raise SlipwayError(error.code, f"vocabulary '{path}': {error.message}") from None
 
     def save(self, path: Path) -> None:
-        """Write the vocabulary file."""
-        text = "".join(f"'{subtoken}'\n" for subtoken in self._subtokens)
-        path.write_bytes(text.encode())
+        """Write the vocabulary file, whole or not at all; raise UNAVAILABLE if that is not possible."""
+        with atomic_file(path) as file:
+            file.write("".join(f"'{subtoken}'\n" for subtoken in self._subtokens).encode())
 
     @property
     def vocabulary_size(self) -> int:
