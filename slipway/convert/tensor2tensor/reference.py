@@ -51,13 +51,6 @@ class ReferenceTranslator:
         score, best = max(finished) if finished else (alive[0][0] / norm, alive[0][1])
         return Generated(best, (), score)
 
-    def loss(self, ids: np.ndarray, target: np.ndarray) -> float:
-        """Return the mean negative log-probability of the target's ids, int64 [tokens], after the input's."""
-        state = self._network.read(ids)
-        before = np.array([PAD_ID, *target[:-1]])
-        steps = [self._network.step(state, before[at : at + 1])[0, token] for at, token in enumerate(target)]
-        return float(-np.mean(steps))
-
     def _continued(self, state: Hypotheses, alive: list[_Beam], count: int) -> list[tuple[float, int, tuple[int, ...]]]:
         """Return the best continuations: log-probability, parent, ids."""
         last = np.array([found[-1] if found else PAD_ID for _, found in alive])
