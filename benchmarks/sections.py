@@ -9,6 +9,7 @@ from typing import Final
 from benchmarks.conversion import conversion, sentences
 from benchmarks.encoder import overhead
 from benchmarks.generation import generation
+from benchmarks.lines import lines
 from benchmarks.memory import memory
 from benchmarks.report import Row
 from benchmarks.throughput import grpc, http
@@ -31,6 +32,7 @@ SECTIONS: Final[Mapping[str, Section]] = {
     "conversion": conversion,
     "sentences": sentences,
     "generation": generation,
+    "lines": lines,
     "memory": memory,
 }
 ON_REQUEST: Final[Mapping[str, Section]] = {"generation-gpu": _generation_gpu}  # not every machine has the device
