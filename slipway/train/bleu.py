@@ -86,7 +86,7 @@ def tokenise(line: str) -> list[str]:
 def read_lines(path: Path) -> list[str]:
     """Return the lines of a text file; raise INVALID_ARG if it cannot be read or is not valid UTF-8."""
     try:
-        text = path.read_text(encoding="utf-8", newline="\n")
+        text = path.read_bytes().decode()
     except OSError as error:
         raise invalid(f"'{path}' cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
@@ -99,8 +99,8 @@ def paired_lines(reference: Path, translation: Path) -> list[tuple[str, str]]:
     lines = read_lines(reference), read_lines(translation)
     if len(lines[0]) != len(lines[1]):
         raise invalid(
-            f"'{reference}' has {len(lines[0])} lines, but '{translation}' has {len(lines[1])}: line n of one has to be "
-            "the translation of line n of the other"
+            f"'{reference}' has {len(lines[0])} lines, but '{translation}' has {len(lines[1])}: line n of one has "
+            "to be the translation of line n of the other"
         )
     if not any(lines[0]):
         raise invalid(f"'{reference}' is empty")

@@ -12,8 +12,8 @@ from typing import Final
 import numpy as np
 
 from slipway.train.batches import BatchingRule
+from slipway.train.shards import Pair
 
-Pair = tuple[np.ndarray, np.ndarray]
 PairSource = Callable[[], Iterator[Pair]]  # each call reads the corpus from its beginning
 
 _POOL_TOKENS: Final = 1 << 24  # of both sides: 64 MB
@@ -29,7 +29,8 @@ class Side:
     @property
     def lengths(self) -> np.ndarray:
         """The length of each row, int64 [rows]."""
-        return self.starts[1:] - self.starts[:-1]
+        lengths: np.ndarray = self.starts[1:] - self.starts[:-1]
+        return lengths
 
     def padded(self, rows: np.ndarray) -> np.ndarray:
         """Return the rows with these indices, int64 [rows, longest of them], 0 after the end; at least one column."""
@@ -51,7 +52,8 @@ class Pool:
     @property
     def lengths(self) -> np.ndarray:
         """The length of each pair's longer side."""
-        return np.maximum(self.inputs.lengths, self.targets.lengths)
+        longer: np.ndarray = np.maximum(self.inputs.lengths, self.targets.lengths)
+        return longer
 
 
 @dataclass(slots=True)

@@ -84,10 +84,11 @@ class CheckpointDirectory:
         state = _read_state(path)
         if state["seed"] != seed:
             raise invalid(f"'{path}' was trained with --random_seed={state['seed']}, not {seed}: use the same seed")
-        try:
-            optimiser.load_state_dict(state["optimiser"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise invalid(f"'{path}' belongs to another optimiser: {error}") from None
+        kind = type(optimiser).__name__
+        if state["optimiser"] != kind:
+            raise invalid(f"'{path}' belongs to the optimiser {state['optimiser']}, not {kind}: use the same one")
+        # the settings are those of the hyper-parameters now, which may have changed
+        optimiser.load_state_dict({"state": state["memory"], "param_groups": optimiser.state_dict()["param_groups"]})
         return Progress(state["step"], Position(*state["position"]))
 
     def _save_state(self, optimiser: torch.optim.Optimizer, progress: Progress, seed: int) -> None:
@@ -96,7 +97,8 @@ class CheckpointDirectory:
             "step": progress.step,
             "position": list(asdict(progress.position).values()),
             "seed": seed,
-            "optimiser": optimiser.state_dict(),
+            "optimiser": type(optimiser).__name__,
+            "memory": optimiser.state_dict()["state"],
         }
         path = state_path(self.path, progress.step)
         with atomic_file(path) as file:

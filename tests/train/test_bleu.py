@@ -17,7 +17,7 @@ NEWSTEST = Path(__file__).parents[3] / "shared/data/newstest2014-en-de"
 SENTENCES = [
     ("Der Preis stieg um 3,5 % auf 1.200 €.", "Der Preis stieg um 3,5% auf 1200 €."),
     ("„Das ist\u00a0gut“, sagte er (leise).", '"Das ist gut", sagte er leise.'),
-    ("Das Haus ist gross - und alt.", "Ein Haus war gross – und sehr alt."),
+    ("Das Haus ist gross - und alt.", "Ein Haus war gross... und sehr alt."),
     ("US-Präsident: ja/nein?", "US-Präsident : ja / nein ?"),
     ("Ein kurzer Satz.", "Ein kurzer Satz."),
     ("Er kam 2014 nach New York, N.Y.", "er kam in 2014 nach New York N.Y."),
