@@ -5,7 +5,7 @@
 #   TRITON_DATA_DIR   where everything is written (default: ./work)
 #   PYTHON            the interpreter that has Slipway (default: python3)
 #   HTTP_PORT         port of the server; GRPC_PORT and METRICS_PORT follow it (default: 8000)
-#   TRAIN_STEPS       updates of the training (default: 1200)
+#   TRAIN_STEPS       updates of the training (default: 1000)
 set -euo pipefail
 EXAMPLE=$(cd "$(dirname "$0")" && pwd)
 TRITON_DATA_DIR=${TRITON_DATA_DIR:-$PWD/work}
@@ -13,7 +13,7 @@ PYTHON=${PYTHON:-python3}
 HTTP_PORT=${HTTP_PORT:-8000}
 GRPC_PORT=${GRPC_PORT:-$((HTTP_PORT + 1))}
 METRICS_PORT=${METRICS_PORT:-$((HTTP_PORT + 2))}
-TRAIN_STEPS=${TRAIN_STEPS:-1200}
+TRAIN_STEPS=${TRAIN_STEPS:-1000}
 step() { printf '\n== %s\n' "$1"; }
 
 step "Install the commands under their own names"
