@@ -23,7 +23,7 @@ class Sink:
     errors: list[SlipwayError] = field(default_factory=list)
     gone: bool = False
 
-    def token(self, row, token):
+    def token(self, row, token):  # noqa: ARG002
         return self.gone
 
     def wanted(self):

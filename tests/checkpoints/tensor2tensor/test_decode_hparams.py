@@ -73,7 +73,7 @@ def test_json_keeps_everything():
 )
 def test_a_damaged_decoding_json_is_refused_by_its_name(change, message):
     text = json.dumps(json.loads(decoding_to_json(DecodeHParams())) | change)
-    with pytest.raises(SlipwayError, match="D/decoding.json") as caught:
+    with pytest.raises(SlipwayError, match=r"D/decoding\.json") as caught:
         decoding_from_json(text, "D/decoding.json")
     assert message in caught.value.message
 

@@ -46,8 +46,9 @@ def test_the_same_ids_pass_in_every_precision():
 def test_one_different_token_fails_in_float32():
     verdict = judge(lambda requests: run(requests, {6: (9, 9, 1)}), questions(), "fp32", 0.9)
     assert not verdict.passed
-    assert "differ from the reference; first difference: row 1 alone (2 tokens), token 1: 9 instead of 1" in (
-        verdict.problems[0]
+    assert (
+        "differ from the reference; first difference: row 1 alone (2 tokens), token 1: 9 instead of 1"
+        in (verdict.problems[0])
     )
 
 

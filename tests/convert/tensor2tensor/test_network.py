@@ -78,8 +78,8 @@ def test_the_engine_and_the_reference_agree_on_other_rows(plain, engine):
 
 
 def test_the_length_rule_is_that_of_tensor2tensor(checkpoint, tmp_path):
-    from tests.kits.tensor2tensor_models import vocabulary  # any: only lengths count
     from slipway.checkpoints.tensor2tensor.decode_hparams import DecodeHParams
+    from tests.kits.tensor2tensor_models import vocabulary  # any: only lengths count
 
     translation = Translation(checkpoint.spec, vocabulary(), DecodeHParams(extra_length=8))
     row = translation.row(np.array([4928, 4071, 220, 1, 0, 0]))
