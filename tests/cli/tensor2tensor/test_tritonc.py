@@ -18,7 +18,7 @@ pytestmark = pytest.mark.capability("2.15")
 @pytest.fixture
 def servo(tmp_path):
     """The path of a greedy model's export in the form of earlier versions."""
-    trained, data = write_trained(tmp_path / "model"), write_data(tmp_path / "data")
+    trained, data = write_trained(tmp_path / "model", seed=3), write_data(tmp_path / "data")
     settings = DecodeHParams(beam_size=1, extra_length=4)
     write_export(tmp_path / "x/17", open_trained(trained, HPARAMS, data / VOCABULARY_NAME, settings, {}))
     return tmp_path / "x/export/Servo/1"
