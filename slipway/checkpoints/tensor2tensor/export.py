@@ -53,10 +53,10 @@ def read_trained(directory: Path) -> TrainedModel:
     The vocabulary is in the directory, or in the data_dir that its flags.txt names. Raise `SlipwayError` naming what is
     missing or damaged.
     """
-    vocabulary = find_vocabulary(directory)
+    hparams = read_hparams(directory)
     settings, facts = _read_decoding(directory)
     origin = {"problem": _flags(directory).get("problem", "")}
-    return open_trained(directory, read_hparams(directory), vocabulary, settings, origin | facts)
+    return open_trained(directory, hparams, find_vocabulary(directory), settings, origin | facts)
 
 
 def open_trained(

@@ -91,7 +91,7 @@ def output_name(path: Path, settings: DecodeHParams, *, model: str, hparams_set:
     ending = f"beam{settings.beam_size}.alpha{settings.alpha}.decodes"
     if ending in path.name:
         return path
-    return path.with_name(f"{path.name}.{model}.{hparams_set}.{problem}.{ending}")
+    return path.with_name(".".join(filter(None, (path.name, model, hparams_set, problem, ending))))
 
 
 def scored_lines(path: Path, translation: Translation) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -116,7 +116,7 @@ def _shown(text: str, answer: Answer, vocabulary: SubwordTextEncoder) -> str:
     for beam, score in zip(ids, scores, strict=True):
         head = "Output" if score is None else f"Output (Score {score:.3f})"
         parts.append(f"{head}:\n{_text(beam, vocabulary)}")
-    return "\n\n".join([*parts, ""])
+    return "\n\n".join(parts) + "\n"
 
 
 def _text(ids: Sequence[int], vocabulary: SubwordTextEncoder) -> str:

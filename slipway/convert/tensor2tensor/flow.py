@@ -110,7 +110,7 @@ class TranslationFlow:
 
     def make(self, variant: Variant, directory: Path) -> None:
         """Write the export with the Python model that runs it on the engine of the variant."""
-        write_model(directory, self.model, self._export, self._trained.settings, variant, self._compilation)
+        write_model(directory, self.model, self._export, variant, self._compilation)
 
     def judge(self, model: OpenModel, variant: Variant) -> GateVerdict:
         """Compare ids, for each row alone and in batches."""

@@ -8,10 +8,16 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+from tritonclient.grpc import model_config_pb2 as pb
+
 from slipway.checkpoints.tensor2tensor.decode_hparams import DecodeHParams
+from slipway.checkpoints.tensor2tensor.export import read_trained
+from slipway.checkpoints.tensor2tensor.subwords import END_ID
 from slipway.convert.configs import VERSION, model_input, python_config, write_config
 from slipway.convert.models import model_source
 from slipway.convert.options import Compilation
@@ -29,6 +35,8 @@ from slipway.runtime.tensor2tensor_model import (
     TEXT,
 )
 
+_SAMPLE: Final = "Hello world"
+_WARMUP: Final = "inputs"  # file of ids
 MAX_BATCH_SIZE: Final = 32  # as many as tensor2tensor decodes together from a file
 INPUTS: Final = (
     TensorSpec(TEXT, "BYTES", (1,)),
@@ -49,10 +57,10 @@ def outputs(settings: DecodeHParams) -> tuple[TensorSpec, ...]:
     )
 
 
-def write_model(
-    directory: Path, name: str, export: Path, settings: DecodeHParams, variant: Variant, compilation: Compilation
-) -> None:
+def write_model(directory: Path, name: str, export: Path, variant: Variant, compilation: Compilation) -> None:
     """Write version 1 of the model and its config into `directory`, which must not exist."""
+    model = read_trained(export)
+    settings = model.settings
     config = python_config(name, (), outputs(settings), MAX_BATCH_SIZE, _parameters(settings, variant, compilation))
     for spec in INPUTS:
         config.input.append(model_input(spec))
@@ -62,12 +70,22 @@ def write_model(
     version = directory / VERSION
     shutil.copytree(export, version, copy_function=_link)
     (version / "model.py").write_text(model_source("translate"), encoding="utf-8")
+    _add_warmup(directory, config, [*model.vocabulary.encode(_SAMPLE), END_ID])
     write_config(directory, config)
 
 
 def set_version(directory: Path, number: int) -> None:
     """Give version 1 of the model another number."""
     (directory / VERSION).rename(directory / str(number))
+
+
+def _add_warmup(directory: Path, config: pb.ModelConfig, ids: Sequence[int]) -> None:
+    """Let a server translate `ids` in few tokens before the first request; `slipway verify` sends the same."""
+    given = pb.ModelWarmup.Input(data_type=pb.TYPE_INT32, dims=[len(ids)], input_data_file=_WARMUP)
+    extra = pb.ModelWarmup.Input(data_type=pb.TYPE_INT32, dims=[1], zero_data=True)
+    config.model_warmup.append(pb.ModelWarmup(name="sample", batch_size=1, inputs={IDS: given, "extra_length": extra}))
+    (directory / "warmup").mkdir()
+    (directory / "warmup" / _WARMUP).write_bytes(np.array(ids, "<i4").tobytes())
 
 
 def _parameters(settings: DecodeHParams, variant: Variant, compilation: Compilation) -> dict[str, str]:
