@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Sequence
-from math import ceil, floor, log10
+from math import floor, log10
 from pathlib import Path
 
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -78,7 +78,7 @@ def ticks(end: float) -> Iterable[float]:
     """Return round values from 0 to `end`, four to nine of them."""
     step = 10.0 ** floor(log10(end))
     step *= next(part for part in (0.2, 0.25, 0.5, 1, 2) if end / (step * part) <= 9)
-    return (number * step for number in range(ceil(end / step)) if number * step <= end)
+    return (number * step for number in range(floor(end / step * (1 + 1e-9)) + 1))
 
 
 if __name__ == "__main__":

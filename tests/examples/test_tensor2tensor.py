@@ -142,21 +142,30 @@ def test_the_same_seed_makes_the_same_corpus(modules):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
+@pytest.mark.capability("2.17")
 @pytest.mark.capability("2.20")
 def test_the_tutorial_runs_from_top_to_bottom_and_its_output_is_right(tmp_path):
     http, grpc, metrics = free_ports(3)
     settings = {"TRITON_DATA_DIR": tmp_path, "PYTHON": sys.executable, "PYTHONPATH": ROOT}
     settings |= {"HTTP_PORT": http, "GRPC_PORT": grpc, "METRICS_PORT": metrics}
     environment = {**os.environ, **{name: str(value) for name, value in settings.items()}}
-    ran = subprocess.run(
-        ["bash", EXAMPLE / "run.sh"], env=environment, cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert ran.returncode == 0, ran.stdout[-3000:] + ran.stderr[-3000:]
+
+    def run(*command):
+        ran = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert ran.returncode == 0, ran.stdout[-3000:] + ran.stderr[-3000:]
+        return ran
+
+    ran = run("bash", EXAMPLE / "run.sh")
     [share] = re.findall(r"^exact match: ([\d.]+)% of 500 lines$", ran.stdout, re.MULTILINE)
     assert float(share) >= 98
     [bleu] = re.findall(r"^BLEU_cased = +([\d.]+)$", ran.stdout, re.MULTILINE)
     assert float(bleu) >= 98
-    assert (tmp_path / "triton_infer_output.txt").read_bytes().count(b"\n") == 500
+    translated = (tmp_path / "triton_infer_output.txt").read_bytes()
+    assert translated.count(b"\n") == 500
+    problem = ("--t2t_usr_dir=corpus", "--problem=translate_written_out", "--data_dir=t2t_data/translate_written_out")
+    files = ("--decode_from_file=corpus/held_out.en", "--decode_to_file=decoded.txt")
+    run("bin/t2t-decoder", *problem, "--hparams_set=transformer_tiny", "--output_dir=triton_model_dir", *files)
+    assert (tmp_path / "decoded.txt").read_bytes() == translated
     curves = ET.parse(tmp_path / "loss.svg").findall("{http://www.w3.org/2000/svg}polyline")  # noqa: S314
     assert len(curves) == 2
 
