@@ -9,6 +9,7 @@ from typing import Final
 from benchmarks.conversion import conversion, sentences
 from benchmarks.encoder import overhead
 from benchmarks.generation import generation
+from benchmarks.lines import lines
 from benchmarks.memory import memory
 from benchmarks.report import Row
 from benchmarks.subwords import subwords
@@ -32,6 +33,7 @@ SECTIONS: Final[Mapping[str, Section]] = {
     "conversion": conversion,
     "sentences": sentences,
     "generation": generation,
+    "lines": lines,
     "memory": memory,
     "subwords": subwords,
 }

@@ -43,7 +43,7 @@ def run(arguments: Sequence[str]) -> int:
     if options.json:
         sys.stdout.write(conversion.report.json().decode() + "\n")
     else:
-        print(for_reading(_summary(conversion, options.repository)))
+        print(for_reading(summary(conversion, options.repository)))
     return 0
 
 
@@ -203,7 +203,8 @@ def _options(options: Namespace, command: str) -> ConvertOptions:
     )
 
 
-def _summary(conversion: Converted, repository: Path) -> str:
+def summary(conversion: Converted, repository: Path) -> str:
+    """Return what was compared, measured and chosen, and the next command."""
     report = conversion.report
     lines = [f"{report.source}: {report.task}, compared with {report.reference}"]
     if not conversion.written:

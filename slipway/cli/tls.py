@@ -15,6 +15,7 @@ from slipway.errors import invalid, unavailable
 
 ALPN: Final = {"grpc": ["h2"], "http": ["http/1.1"]}
 CONNECT_S: Final = 5.0
+DEFAULT_URL: Final = {"http": "localhost:8000", "grpc": "localhost:8001"}
 _GRPC_AUTHORITIES: Final = "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"
 _HASHED: Final = "????????.[0-9]*"  # names of certificates in a folder of OpenSSL's
 _LARGEST: Final = 2**31 - 1  # bytes of a message, as tritonclient sets it

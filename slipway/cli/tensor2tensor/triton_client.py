@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -18,9 +20,11 @@ from slipway.cli.interruption import Terminated
 from slipway.cli.peer import explain, listens
 from slipway.cli.progress import progress
 from slipway.cli.tensor2tensor.flags import AbslCommand, flag, read_flags
-from slipway.cli.tls import Address, Tls
+from slipway.cli.tls import DEFAULT_URL, Address, Tls
 from slipway.config.flags import BOOLEAN, POSITIVE_FLOAT, TEXT, Kind, choice, whole
+from slipway.errors import SlipwayError
 from slipway.lines.connection import Connect, Endpoint
+from slipway.lines.grpc_connection import GrpcModelConnection
 from slipway.lines.http_connection import HttpModelConnection
 from slipway.lines.job import LinesJob, SentLines, send_lines
 from slipway.lines.progress import LinesProgress
@@ -31,8 +35,6 @@ _REPORT_S: Final = 10.0  # between two lines of progress without a terminal
 _FILE: Final = Kind("FILE", str)
 _COUNT: Final = whole(0, 2**31 - 1)
 _ENCRYPTED: Final = ("https", "grpcs")
-_PORTS: Final = {"http": "localhost:8000"}
-_CONNECT: Final[dict[str, Connect]] = {"http": HttpModelConnection}
 _DEFAULTS: Final = TransferOptions()
 
 
@@ -40,14 +42,18 @@ _DEFAULTS: Final = TransferOptions()
 class ClientFlags:
     """The flags of `triton_client`."""
 
-    server: str = flag("", Kind("HOST:PORT", str), "address of the server; https:// encrypts (default: localhost:8000)")
+    server: str = flag(
+        "",
+        Kind("HOST:PORT", str),
+        "address of the server; https:// encrypts (default: localhost:8000, or localhost:8001 for gRPC)",
+    )
     model_name: str = flag("", TEXT, "model to send the lines to")
     model_version: str = flag("", TEXT, "version of the model (default: set by its version policy)")
     input_file: str = flag("", _FILE, "file with one text per line; - is standard input")
     output_file: str = flag(STANDARD, _FILE, "file for one result per line, in the same order; - is standard output")
     restart: bool = flag(False, BOOLEAN, "begin again instead of going on with an interrupted run")
 
-    protocol: str = flag("http", choice(*_CONNECT), "protocol of the server", section="Requests")
+    protocol: str = flag("http", choice(*DEFAULT_URL), "protocol of the server", section="Requests")
     input_name: str = flag("", TEXT, "string input that takes the lines (default: found)", section="Requests")
     output_name: str = flag("", TEXT, "string output that is written (default: found)", section="Requests")
     batch_size: int = flag(0, _COUNT, "lines per request; 0 is 32, or what the model accepts", section="Requests")
@@ -102,6 +108,10 @@ def run(arguments: Sequence[str]) -> int:
             sent = _run(job, shown)
         except KeyboardInterrupt as interrupt:
             raise type(interrupt)(_how_far(shown, flags)) from None
+        except SlipwayError as error:
+            if not shown.state.done:
+                raise
+            raise SlipwayError(error.code, f"{error.message}; {_how_far(shown, flags)}") from None
     _summarise(sent, time.monotonic() - started, flags)
     return 1 if sent.state.refused else 0
 
@@ -156,12 +166,12 @@ async def _awaited(task: asyncio.Task[SentLines]) -> SentLines:
 def _job(flags: ClientFlags) -> LinesJob:
     address, tls = _address(flags)
     prefix = "/".join(["", *address.text.split("/")[1:]]).rstrip("/")
-    context = tls.context(flags.protocol) if tls.used else None
+    context = tls.context("http") if tls.used and flags.protocol == "http" else None
     return LinesJob(
         source=flags.input_file,
         output=flags.output_file,
         endpoint=Endpoint(address.host, address.port, prefix, context, flags.timeout_secs),
-        connect=_CONNECT[flags.protocol],
+        connect=HttpModelConnection if flags.protocol == "http" else _over_grpc(tls, address),
         model=flags.model_name,
         version=flags.model_version,
         input_name=flags.input_name,
@@ -179,8 +189,16 @@ def _job(flags: ClientFlags) -> LinesJob:
     )
 
 
+def _over_grpc(tls: Tls, address: Address) -> Connect:
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its own lines on a failed connection; the error says it already
+    settings = tls.settings("grpc", address)
+    return partial(
+        GrpcModelConnection, credentials=settings.get("creds"), options=tuple(settings.get("channel_args", ()))
+    )
+
+
 def _address(flags: ClientFlags) -> tuple[Address, Tls]:
-    scheme, separator, rest = (flags.server or _PORTS[flags.protocol]).partition("://")
+    scheme, separator, rest = (flags.server or DEFAULT_URL[flags.protocol]).partition("://")
     text = rest.rstrip("/") if separator else scheme
     names = (flags.ca_certificate, flags.client_certificate, flags.client_key)
     authorities, certificate, key = (Path(name) if name else None for name in names)
@@ -193,25 +211,29 @@ def _address(flags: ClientFlags) -> tuple[Address, Tls]:
 
 def _how_far(shown: _Shown, flags: ClientFlags) -> str:
     if STANDARD in (flags.input_file, flags.output_file):
-        return f"{shown.state.done} lines were written"
-    return f"{shown.state.done} lines are in '{flags.output_file}'; the same command goes on with the rest"
+        return f"{_count(shown.state.done)} written"
+    return f"{_count(shown.state.done)} in '{flags.output_file}'; the same command goes on with the rest"
 
 
 def _summarise(sent: SentLines, seconds: float, flags: ClientFlags) -> None:
     state = sent.state
-    lines = [f"{state.written:,} lines in {seconds:.1f} s, {state.written / max(seconds, 1e-9):,.0f} lines/s"]
+    lines = [f"{_count(state.written)} in {seconds:.1f} s, {state.written / max(seconds, 1e-9):,.0f} lines/s"]
     if state.before:
         lines[0] += f", after {state.before:,} of an earlier run"
     if flags.output_file != STANDARD:
         lines[0] += f": {flags.output_file}"
     if sent.repaired:
         lines.append(
-            f"warning: {sent.repaired} lines are not valid UTF-8, the first is line {sent.first_repaired}: their bytes "
-            "were replaced by U+FFFD"
+            f"warning: bytes that are not UTF-8 were replaced by U+FFFD in {_count(sent.repaired)}, first in line "
+            f"{sent.first_repaired}"
         )
     if state.refused:
         lines.append(
-            f"warning: {state.refused} lines were refused and have empty output lines; the first is line "
+            f"warning: {_count(state.refused)} refused, which left empty lines in the output; the first is line "
             f"{state.first_refused}: {state.reason}"
         )
     print("\n".join(lines), file=sys.stderr)
+
+
+def _count(lines: int) -> str:
+    return "1 line" if lines == 1 else f"{lines:,} lines"

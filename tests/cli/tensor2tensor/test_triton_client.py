@@ -10,11 +10,13 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 from benchmarks.serving import running_server
 from slipway.cli.main import main
+from tests.kits.certificates import encrypting_proxy, write_certificates
 from tests.kits.repositories import write_config
 
 CONFIG = """backend: "python"
@@ -112,6 +114,12 @@ def test_as_many_lines_come_out_as_go_in_in_the_same_order(server, source, targe
     assert capsys.readouterr().err.startswith("200 lines in ")
 
 
+@pytest.mark.parametrize("model", ["upper", "single", "elementwise"])
+def test_grpc_gives_the_same_lines(server, source, target, model):
+    assert main(arguments(server.grpc, source, target, "--protocol=grpc", model=model)) == 0
+    assert target.read_text() == source.read_text().upper()
+
+
 @pytest.mark.parametrize("model", ["single", "elementwise"])
 def test_models_without_a_batch_axis_answer_too(server, source, target, model):
     assert main(arguments(server.http, source, target, model=model)) == 0
@@ -207,15 +215,16 @@ def test_a_finished_run_is_done_again_and_replaces_its_output(server, source, ta
     assert target.read_text() == "NEW\n"
 
 
-def test_a_server_that_restarts_in_the_middle_loses_nothing(tmp_path, source, target):
+@pytest.mark.parametrize("protocol", ["http", "grpc"])
+def test_a_server_that_restarts_in_the_middle_loses_nothing(tmp_path, source, target, protocol):
     repository = write_model(tmp_path / "models", delay=0.1)
     with running_server(repository) as first:
-        port = first.ports.http
-        client = process(*arguments(f"127.0.0.1:{port}", source, target))
+        port = getattr(first.ports, protocol)
+        client = process(*arguments(f"127.0.0.1:{port}", source, target, f"--protocol={protocol}"))
         wait_for_lines(target, 20)
         first.process.kill()
         first.process.wait()
-    with running_server(repository, f"--http-port={port}"):
+    with running_server(repository, f"--{protocol}-port={port}"):
         _, errors = client.communicate()
     assert (client.returncode, errors.startswith(b"200 lines in ")) == (0, True)
     assert target.read_text() == source.read_text().upper()
@@ -242,14 +251,18 @@ def test_refused_lines_are_empty_and_reported_and_the_others_are_not_affected(se
     wanted = ["" if "refuse" in line or len(line) > 1000 else line.upper() for line in lines]
     assert target.read_text() == "".join(f"{line}\n" for line in wanted)
     errors = capsys.readouterr().err
-    assert "warning: 3 lines were refused and have empty output lines; the first is line 8: a line cannot be" in errors
+    assert (
+        "warning: 3 lines refused, which left empty lines in the output; the first is line 8: a line cannot be"
+        in errors
+    )
 
 
 def test_a_run_stops_when_every_line_is_refused_and_writes_none_of_them(server, tmp_path, target, capsys):
     (tmp_path / "in").write_text("good\n" * 8 + "refuse\n" * 500)
     words = arguments(server.http, tmp_path / "in", target, "--max_refused=20", "--batch_size=1")
     assert main(words) == 1
-    assert "20 lines in a row were refused, the last with: a line cannot be translated" in capsys.readouterr().err
+    errors = capsys.readouterr().err
+    assert "error: 20 lines in a row were refused, the last with: a line cannot be translated; 8 lines in" in errors
     assert target.read_text() == "GOOD\n" * 8
 
 
@@ -257,13 +270,14 @@ def test_bytes_that_are_not_text_are_replaced_and_reported(server, tmp_path, tar
     (tmp_path / "in").write_bytes(b"good\nb\xffd\n")
     assert main(arguments(server.http, tmp_path / "in", target)) == 0
     assert target.read_text() == "GOOD\nB\ufffdD\n"
-    assert "warning: 1 lines are not valid UTF-8, the first is line 2" in capsys.readouterr().err
+    assert "bytes that are not UTF-8 were replaced by U+FFFD in 1 line, first in line 2" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
         (["--model_name=uper"], "the server does not have the model 'uper': did you mean 'upper'?"),
+        (["--model_name=uper", "--protocol=grpc"], "the server does not have the model 'uper'"),
         (["--model_name=numbers"], "model 'numbers' does not have a string input (inputs: INPUT0 FP32)"),
         (["--input_name=TXT"], "does not have the string input 'TXT'; did you mean 'TEXT'?"),
         (["--output_name=LOWER"], "does not have the string output 'LOWER'"),
@@ -275,7 +289,8 @@ def test_bytes_that_are_not_text_are_replaced_and_reported(server, tmp_path, tar
 )
 def test_a_mistake_is_named_and_leaves_the_output_alone(server, source, target, capsys, flags, message):
     target.write_text("kept\n")
-    assert main(arguments(server.http, source, target, *flags)) == 1
+    address = server.grpc if "--protocol=grpc" in flags else server.http
+    assert main(arguments(address, source, target, *flags)) == 1
     assert message in capsys.readouterr().err
     assert target.read_text() == "kept\n"
 
@@ -298,6 +313,34 @@ def test_a_server_that_is_away_is_given_up(source, target, capsys):
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         assert main(arguments(address, source, target, "--retry_secs=0.3")) == 1
     assert f"the connection to {address} failed" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory):
+    return write_certificates(tmp_path_factory.mktemp("tls"))
+
+
+@contextmanager
+def encrypted(protocol, server, certificates):
+    """The port of a server that encrypts."""
+    if protocol == "http":
+        with encrypting_proxy(server.ports.http, certificates) as port:
+            yield port
+        return
+    flags = ("--grpc-use-ssl=true", f"--grpc-server-cert={certificates / 'server.pem'}")
+    repository = server.process.args[server.process.args.index("serve") + 1]
+    with running_server(Path(repository), *flags, f"--grpc-server-key={certificates / 'server.key'}") as started:
+        yield started.ports.grpc
+
+
+@pytest.mark.parametrize("protocol", ["http", "grpc"])
+def test_a_connection_is_encrypted_on_request(server, certificates, source, target, capsys, protocol):
+    with encrypted(protocol, server, certificates) as port:
+        words = arguments(f"https://localhost:{port}", source, target, f"--protocol={protocol}")
+        assert main([*words, f"--ca_certificate={certificates / 'ca.pem'}"]) == 0
+        assert target.read_text() == source.read_text().upper()
+        assert main(words) == 1
+        assert "--ca-certificate FILE names the authority to trust" in capsys.readouterr().err
 
 
 @contextmanager
