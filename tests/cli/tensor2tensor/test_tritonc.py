@@ -115,7 +115,7 @@ def test_a_directory_without_an_export_is_refused_with_what_to_do(tmp_path, caps
 def documents_command(name):
     """Return the words of a command of the document, up to its values from the environment."""
     text = DOCUMENT.read_text(encoding="utf-8")
-    start = text.index(f"\n{name} ") + 1
+    start = text.index(f"\n{name} --inference") + 1
     return shlex.split(text[start : text.index("\n\n", start)].replace("\\\n", " "))
 
 
