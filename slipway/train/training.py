@@ -70,7 +70,7 @@ class Training:
             self._options.steps,
             self._options.save_every,
             self._options.seed,
-            (lambda step: self._evaluate(step, decodes=decodes)) if evaluating else None,
+            (lambda step: self._evaluate(step, decodes=decodes or step == self._options.steps)) if evaluating else None,
         )
         trainer = Trainer(self.network, stream, self._directory, plan, self._processes, self._reporter)
         self._begin(trainer)
