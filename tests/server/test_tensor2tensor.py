@@ -113,6 +113,11 @@ def test_the_path_of_the_export_is_served_as_the_model_version_1(server, client)
     assert [(each.name, each.version) for each in client.get_model_repository_index().models] == [("transformer", "1")]
 
 
+def test_the_compiled_model_is_checked_and_verified_without_complaint(compiled):
+    assert main(["check", str(compiled)]) == 0
+    assert main(["verify", str(compiled)]) == 0
+
+
 @pytest.mark.capability("2.16")
 def test_slipway_serve_serves_the_same_path(compiled):
     with running_server(compiled) as running, tritonclient.http.InferenceServerClient(running.http) as http:

@@ -55,7 +55,8 @@ def read_trained(directory: Path) -> TrainedModel:
     """
     hparams = read_hparams(directory)
     settings, facts = _read_decoding(directory)
-    origin = {"problem": _flags(directory).get("problem", "")}
+    problem = _flags(directory).get("problem")
+    origin = {"problem": problem} if problem else {}
     return open_trained(directory, hparams, find_vocabulary(directory), settings, origin | facts)
 
 

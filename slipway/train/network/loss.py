@@ -14,8 +14,12 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-_CHUNK_ELEMENTS: Final = 1 << 23  # scores at once: 32 MB
-_LEAST_ROWS: Final = 16
+from slipway.transformer.module.linear import PackedLinear, PlainLinear, can_pack
+
+# Scores at once, which stay in the processor's cache. Measured with 1 024 tokens of 256 numbers on one core (AMD EPYC),
+# in milliseconds, by rows of a chunk: 8 190 entries 200 (1 024), 170 (256); 33 708 entries 860 (1 024), 710 (128).
+_CHUNK_ELEMENTS: Final = 1 << 21
+_LEAST_ROWS: Final = 128
 
 
 def smoothed_cross_entropy(hidden: Tensor, table: Tensor, labels: Tensor, smoothing: float) -> Tensor:
@@ -60,8 +64,10 @@ class _SmoothedCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, table: Tensor, labels: Tensor, smoothing: float) -> Tensor:
         """See `smoothed_cross_entropy`."""
-        dtype = torch.get_autocast_dtype(hidden.device.type) if torch.is_autocast_enabled(hidden.device.type) else None
-        states, entries = (hidden, table) if dtype is None else (hidden.to(dtype), table.to(dtype))
+        kind = hidden.device.type
+        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype
+        states, entries = hidden.to(dtype), table.to(dtype)
+        head = PackedLinear(entries, None) if kind == "cpu" and can_pack(dtype) else PlainLinear(entries, None)
         vocabulary = len(table)
         low = smoothing / max(1, vocabulary - 1)
         high = 1 - smoothing
@@ -69,14 +75,14 @@ class _SmoothedCrossEntropy(torch.autograd.Function):
         total = hidden.new_zeros((), dtype=torch.float32)
         for part in _chunks(len(hidden), vocabulary):
             chunk, index = states[part], labels[part, None]
-            logs = torch.log_softmax((chunk @ entries.t()).float(), dim=-1)
-            right = logs.gather(1, index)
-            total -= (high - low) * right.sum()
-            if low:
-                total -= low * logs.sum()
-            gradient = logs.exp_().sub_(low) if low else logs.exp_()
-            gradient.scatter_add_(1, index, torch.full_like(right, low - high))
-            gradient = gradient.to(states.dtype)
+            scores = head(chunk).float()
+            right, every = scores.gather(1, index), scores.sum(-1, keepdim=True)
+            largest = scores.amax(-1, keepdim=True)
+            masses = scores.sub_(largest).exp_().sum(-1, keepdim=True)
+            normaliser = masses.log() + largest
+            total -= (high - low) * (right - normaliser).sum() + low * (every - vocabulary * normaliser).sum()
+            gradient = scores.div_(masses).sub_(low).scatter_add_(1, index, torch.full_like(right, low - high))
+            gradient = gradient.to(dtype)
             torch.mm(gradient, entries, out=hidden_gradient[part])
             table_gradient.addmm_(gradient.t(), chunk)
         ctx.save_for_backward(hidden_gradient.to(hidden.dtype), table_gradient.to(table.dtype))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +14,7 @@ from slipway.checkpoints.tensor2tensor.export import open_trained, write_export
 from slipway.cli.main import main
 from tests.kits.tensor2tensor_models import HPARAMS, VOCABULARY_NAME, write_data, write_trained
 
+DOCUMENT = Path(__file__).parents[4] / "shared/sources/002_e925e40481703a20.txt"
 pytestmark = pytest.mark.capability("2.15")
 
 
@@ -107,3 +110,20 @@ def test_wrong_usage_exits_with_2(servo, capsys, flags, message):
 def test_a_directory_without_an_export_is_refused_with_what_to_do(tmp_path, capsys):
     assert compile_export(tmp_path / "y/export/Servo/1") == 1
     assert "t2t-exporter writes one" in capsys.readouterr().err
+
+
+def documents_command(name):
+    """Return the words of a command of the document, up to its values from the environment."""
+    text = DOCUMENT.read_text(encoding="utf-8")
+    start = text.index(f"\n{name} --inference") + 1
+    return shlex.split(text[start : text.index("\n\n", start)].replace("\\\n", " "))
+
+
+@pytest.mark.skipif(not DOCUMENT.exists(), reason="the document is not beside the project")
+def test_the_documents_own_command_compiles_with_warnings(servo, capsys):
+    root = servo.parents[3]
+    (root / "x").rename(root / "triton_infer_model")
+    words = [word.replace("${TRITON_DATA_DIR}", str(root)) for word in documents_command("tritonc")]
+    assert main(words) == 0
+    assert capsys.readouterr().err.count("EnDeTransformer/transformer/") == 3
+    assert (root / "triton_infer_model/export/Servo/1/transformer/1/model.py").is_file()

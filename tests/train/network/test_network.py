@@ -51,18 +51,17 @@ def test_loss_of_a_batch_is_the_mean_of_its_rows():
     assert whole == pytest.approx(sum(rows), rel=1e-5)
 
 
-@pytest.mark.parametrize("chunk", [1, 1 << 23])
+@pytest.mark.parametrize("chunk", [3, 128])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_chunked_loss_and_gradients_equal_those_of_torch(monkeypatch, chunk, smoothing):
-    monkeypatch.setattr("slipway.train.network.loss._CHUNK_ELEMENTS", chunk)
+    monkeypatch.setattr("slipway.train.network.loss._LEAST_ROWS", chunk)
+    monkeypatch.setattr("slipway.train.network.loss._CHUNK_ELEMENTS", 1)
     generator = torch.Generator().manual_seed(0)
     hidden = torch.randn(50, 8, generator=generator, requires_grad=True)
     table = torch.randn(11, 8, generator=generator, requires_grad=True)
     labels = torch.randint(11, (50,), generator=generator)
     loss = smoothed_cross_entropy(hidden, table, labels, smoothing) * 0.5
     loss.backward()
-    logs = torch.log_softmax(hidden.detach().requires_grad_() @ table.detach().t(), -1)
-    assert logs.shape == (50, 11)
     ours = hidden.grad.clone(), table.grad.clone()
     hidden.grad = table.grad = None
     logs = torch.log_softmax(hidden @ table.t(), -1)
