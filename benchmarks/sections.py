@@ -14,6 +14,7 @@ from benchmarks.memory import memory
 from benchmarks.report import Row
 from benchmarks.subwords import subwords
 from benchmarks.throughput import grpc, http
+from benchmarks.training import training
 
 Section = Callable[[], list[Row]]
 
@@ -34,6 +35,7 @@ SECTIONS: Final[Mapping[str, Section]] = {
     "sentences": sentences,
     "generation": generation,
     "lines": lines,
+    "training": training,
     "memory": memory,
     "subwords": subwords,
 }
