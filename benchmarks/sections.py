@@ -13,6 +13,7 @@ from benchmarks.lines import lines
 from benchmarks.memory import memory
 from benchmarks.report import Row
 from benchmarks.throughput import grpc, http
+from benchmarks.translation import translation
 
 Section = Callable[[], list[Row]]
 
@@ -33,6 +34,7 @@ SECTIONS: Final[Mapping[str, Section]] = {
     "sentences": sentences,
     "generation": generation,
     "lines": lines,
+    "translation": translation,
     "memory": memory,
 }
 ON_REQUEST: Final[Mapping[str, Section]] = {"generation-gpu": _generation_gpu}  # not every machine has the device
