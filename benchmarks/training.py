@@ -73,11 +73,11 @@ def _pairs(vocabulary: int) -> list[tuple[np.ndarray, np.ndarray]]:
 def _slipway_step(hparams: HParams, vocabulary: int) -> Step:
     import torch
 
-    from slipway.train.network.network import Network
+    from slipway.train.network.network import TrainingNetwork
     from slipway.train.network.parameters import initial_parameters
     from slipway.train.optimisers import make_optimiser, set_learning_rate
 
-    network = Network(hparams, vocabulary, initial_parameters(hparams, vocabulary, 0)).train()
+    network = TrainingNetwork(hparams, vocabulary, initial_parameters(hparams, vocabulary, 0)).train()
     optimiser = make_optimiser(hparams, dict(network.weights.items()))
     set_learning_rate(optimiser, RATE)
 

@@ -10,12 +10,12 @@ import torch
 
 from slipway.train.bleu import BleuSums
 from slipway.train.loader import Batch
-from slipway.train.network.network import Network
+from slipway.train.network.network import TrainingNetwork
 from slipway.train.processes import Processes
 
 
 def evaluate(
-    network: Network, batches: Callable[[], Iterator[Batch]], limit: int, processes: Processes
+    network: TrainingNetwork, batches: Callable[[], Iterator[Batch]], limit: int, processes: Processes
 ) -> dict[str, float]:
     """Return figures over at most `limit` dev batches; every process calls this with its rows of the same batches.
 

@@ -10,7 +10,7 @@ from typing import Final
 from slipway.checkpoints.tensor2tensor.hparams import nearest_text
 from slipway.errors import invalid, shown
 
-# --schedule -> (train, evaluate after each checkpoint, decode the dev sentences after each checkpoint)
+# --schedule -> (train, evaluate after each checkpoint, also translate the dev sentences each time, not only at the end)
 SCHEDULES: Final[Mapping[str, tuple[bool, bool, bool]]] = {
     "continuous_train_and_eval": (True, True, False),
     "train_and_evaluate": (True, True, False),

@@ -24,7 +24,7 @@ from slipway.checkpoints.tensor2tensor.training_checkpoint import (
 )
 from slipway.errors import SlipwayError, invalid, unavailable
 from slipway.train.loader import Position
-from slipway.train.network.network import Network
+from slipway.train.network.network import TrainingNetwork
 from slipway.train.network.parameters import stored_parameters, to_stored
 
 _FORMAT: Final = 1
@@ -49,7 +49,7 @@ class CheckpointDirectory:
         """Return the step of the newest complete checkpoint, None if there is none."""
         return newest_step(self.path)
 
-    def save(self, network: Network, optimiser: torch.optim.Optimizer, progress: Progress, seed: int) -> None:
+    def save(self, network: TrainingNetwork, optimiser: torch.optim.Optimizer, progress: Progress, seed: int) -> None:
         """Write a checkpoint, make it the newest, and remove the oldest.
 
         Raise UNAVAILABLE if it cannot be written: the one before it stays the newest.
@@ -67,7 +67,7 @@ class CheckpointDirectory:
             raise SlipwayError(error.code, f"step {progress.step} is not saved: {error.message}; {kept}") from error
         keep_newest(self.path, self.keep)
 
-    def restore_weights(self, network: Network) -> None:
+    def restore_weights(self, network: TrainingNetwork) -> None:
         """Load the newest checkpoint's weights, TensorFlow's or ours."""
         load_weights(network, self.path)
 
@@ -108,7 +108,7 @@ class CheckpointDirectory:
                 raise unavailable(f"'{path}' cannot be written: {error}") from error
 
 
-def load_weights(network: Network, checkpoint: Path) -> None:
+def load_weights(network: TrainingNetwork, checkpoint: Path) -> None:
     """Load the weights of a checkpoint: a directory, a prefix or a file, TensorFlow's or ours."""
     values = stored_parameters(checkpoint, network.hparams, network.vocabulary)
     with torch.no_grad():
@@ -116,7 +116,7 @@ def load_weights(network: Network, checkpoint: Path) -> None:
             value.copy_(values[name])
 
 
-def broken_parameters(network: Network) -> list[str]:
+def broken_parameters(network: TrainingNetwork) -> list[str]:
     """Return the names of the parameters with a number that is infinite or NaN."""
     return [name for name, value in network.weights.items() if not bool(torch.isfinite(value).all())]
 

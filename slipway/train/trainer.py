@@ -22,7 +22,7 @@ from torch.nn.parallel import DistributedDataParallel
 from slipway.checkpoints.tensor2tensor.hparams import HParams
 from slipway.errors import SlipwayError, internal
 from slipway.train.loader import Batch, BatchStream
-from slipway.train.network.network import Network
+from slipway.train.network.network import TrainingNetwork
 from slipway.train.optimisers import accumulated_batches, make_optimiser, set_learning_rate
 from slipway.train.processes import Processes
 from slipway.train.reports import StepReport, TrainingReporter
@@ -47,7 +47,7 @@ class Trainer:
 
     def __init__(
         self,
-        network: Network,
+        network: TrainingNetwork,
         stream: BatchStream,
         directory: CheckpointDirectory,
         plan: TrainingPlan,

@@ -15,7 +15,7 @@ from slipway.errors import invalid, not_found
 from slipway.train.batches import BatchingRule
 from slipway.train.evaluation import evaluate
 from slipway.train.loader import BatchStream, evaluation_batches
-from slipway.train.network.network import Network
+from slipway.train.network.network import TrainingNetwork
 from slipway.train.network.parameters import initial_parameters
 from slipway.train.options import SCHEDULES, TrainingOptions
 from slipway.train.processes import Processes
@@ -49,7 +49,7 @@ class Training:
         self._rule = BatchingRule.of(hparams, processes.share.processes)
         self._directory = CheckpointDirectory(options.output, options.keep)
         values = initial_parameters(hparams, corpus.vocabulary, options.seed)
-        self.network = Network(hparams, corpus.vocabulary, values).to(processes.device)
+        self.network = TrainingNetwork(hparams, corpus.vocabulary, values).to(processes.device)
 
     def run(self, stopped: Callable[[], bool], records: Mapping[str, str]) -> bool:
         """Train, evaluate or both, as the schedule says; return whether the last step is done.
@@ -70,7 +70,7 @@ class Training:
             self._options.steps,
             self._options.save_every,
             self._options.seed,
-            (lambda step: self._evaluate(step, decodes=decodes)) if evaluating else None,
+            (lambda step: self._evaluate(step, decodes=decodes or step == self._options.steps)) if evaluating else None,
         )
         trainer = Trainer(self.network, stream, self._directory, plan, self._processes, self._reporter)
         self._begin(trainer)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import math
 import os
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -134,6 +135,28 @@ def test_full_disk_while_saving_keeps_the_last_good_checkpoint(file, tmp_path, m
     assert train(tmp_path, steps=3).steps == [3]
 
 
+@pytest.mark.parametrize("file", [".safetensors", ".state.pt"])
+def test_file_that_cannot_be_written_to_its_end_keeps_the_last_good_checkpoint(file, tmp_path):
+    train(tmp_path, steps=2)
+    before = weights_of(tmp_path)
+    limit = (tmp_path / f"model.ckpt-2{file}").stat().st_size - 1000
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    class Limited(Heard):
+        def trained(self, _report):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+
+    try:
+        with pytest.raises(SlipwayError, match=r"step 3 is not saved: .* the checkpoint of step 2 is intact") as caught:
+            train(tmp_path, steps=3, heard=Limited())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert caught.value.code is Code.UNAVAILABLE
+    assert newest_step(tmp_path) == 2
+    assert_equal_weights(weights_of(tmp_path), before)
+    assert not list(tmp_path.glob("*incomplete*")) + list(tmp_path.glob("model.ckpt-3*"))
+
+
 def test_damaged_state_is_refused_and_a_missing_one_begins_with_an_empty_optimiser(tmp_path):
     train(tmp_path, steps=2)
     state = tmp_path / "model.ckpt-2.state.pt"
@@ -197,6 +220,7 @@ def test_evaluation_after_each_checkpoint_does_not_change_the_training(tmp_path)
     alone = train(tmp_path / "alone", steps=6).losses
     heard = train(tmp_path / "both", steps=6, save_every=2, schedule="continuous_train_and_eval")
     assert sorted(heard.figures) == [2, 4, 6]
+    assert ["sacrebleu" in heard.figures[step] for step in (2, 4, 6)] == [False, False, True]
     assert heard.losses == alone
 
 

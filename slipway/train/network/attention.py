@@ -1,4 +1,4 @@
-"""Attention over padded rows, with gradients: queries, keys and values of all heads in one product."""
+"""PaddedAttention over padded rows, with gradients: queries, keys and values of all heads in one product."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from slipway.train.network.dropout import Dropout
 MASKED: Final = -1e9  # tensor2tensor's score of a key that may not be seen
 
 
-class Attention:
+class PaddedAttention:
     """One block of heads. `prefix` names its four kernels among `weights`."""
 
     def __init__(self, weights: Mapping[str, Tensor], prefix: str, heads: int, dropout: Dropout) -> None:

@@ -17,7 +17,7 @@ from torch.nn import Parameter, ParameterDict, functional
 from slipway.checkpoints.sinusoidal_positions import timing_signal
 from slipway.checkpoints.tensor2tensor.hparams import HParams
 from slipway.checkpoints.tensor2tensor.layout import GENERIC_SPACE, MODEL, PADDING_ID, TARGET_SPACE, token_tables
-from slipway.train.network.attention import Attention, future_bias, padding_bias
+from slipway.train.network.attention import PaddedAttention, future_bias, padding_bias
 from slipway.train.network.dropout import Dropout
 from slipway.train.network.loss import LossSum, smoothed_cross_entropy
 from slipway.train.network.parameters import table_name
@@ -25,7 +25,7 @@ from slipway.train.network.parameters import table_name
 _BODY: Final = f"{MODEL}/body"
 
 
-class Network(torch.nn.Module):
+class TrainingNetwork(torch.nn.Module):
     """The Transformer of `hparams`; `values` are its parameters (`expected_parameters`).
 
     The module's own parameters are in `weights`, under tensor2tensor's names. `forward` returns a loss, so that
@@ -133,7 +133,9 @@ class _Layer:
         )
         self._inner = Dropout.of(hparams.relu_dropout, hparams.relu_dropout_broadcast_dims)
         blocks = ["self_attention", *(["encdec_attention"] if stack == "decoder" else [])]
-        self._attention = [Attention(weights, f"{prefix}/{block}", hparams.num_heads, attention) for block in blocks]
+        self._attention = [
+            PaddedAttention(weights, f"{prefix}/{block}", hparams.num_heads, attention) for block in blocks
+        ]
         place = "layer_prepostprocess" if hparams.pre_norm else "layer_postprocess"
         self._norms = [_norm(weights, f"{prefix}/{block}/{place}", hparams) for block in (*blocks, "ffn")]
         self._ffn = [weights[f"{prefix}/ffn/{part}"] for part in ("conv1/kernel", "conv1/bias", "conv2/kernel")]

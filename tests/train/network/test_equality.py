@@ -12,7 +12,7 @@ from slipway.checkpoints.tensor2tensor.hparams import from_json
 from slipway.checkpoints.tensor2tensor.layout import token_tables
 from slipway.checkpoints.tensor2tensor.reader import open_stored, read_tensor2tensor
 from slipway.checkpoints.tensor2tensor.training_checkpoint import point_to, save_weights
-from slipway.train.network.network import Network
+from slipway.train.network.network import TrainingNetwork
 from slipway.train.network.parameters import initial_parameters, stored_parameters, to_stored
 from slipway.transformer.module.inputs import PackedSequences, TokenIds
 from slipway.transformer.module.layer_builder import LayerBuilder
@@ -62,7 +62,7 @@ def test_encoder_output_and_scores_are_those_of_the_serving_network(family, padd
     if not hparams.use_target_space_embedding:
         arrays.pop("transformer/body/target_space_embedding/kernel", None)
     prefix = save(tmp_path, arrays)
-    network = Network(hparams, VOCABULARY, stored_parameters(prefix, hparams, VOCABULARY))
+    network = TrainingNetwork(hparams, VOCABULARY, stored_parameters(prefix, hparams, VOCABULARY))
     for ours, theirs in zip(trained(network, padding), served(read_tensor2tensor(prefix, hparams)), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
 
@@ -70,7 +70,7 @@ def test_encoder_output_and_scores_are_those_of_the_serving_network(family, padd
 @needs_public_files
 def test_public_checkpoint_gives_the_golden_numbers():
     hparams = from_json((CHECKPOINT / "hparams.json").read_text())
-    network = Network(hparams, 8190, stored_parameters(CHECKPOINT, hparams, 8190)).eval()
+    network = TrainingNetwork(hparams, 8190, stored_parameters(CHECKPOINT, hparams, 8190)).eval()
     ids = torch.tensor([[4928, 4071, 220, 1]])
     with torch.no_grad():
         memory, bias = network.encode(ids)

@@ -10,7 +10,7 @@ import torch
 from slipway.checkpoints.tensor2tensor.hparams import named_hparams, override
 from slipway.train.network.dropout import Dropout
 from slipway.train.network.loss import LossSum, least_loss, smoothed_cross_entropy
-from slipway.train.network.network import Network
+from slipway.train.network.network import TrainingNetwork
 from slipway.train.network.parameters import initial_parameters
 
 VOCABULARY = 37
@@ -24,7 +24,7 @@ def hparams_of(text=""):
 
 def network_of(text="", seed=3):
     hparams = hparams_of(text)
-    return Network(hparams, VOCABULARY, initial_parameters(hparams, VOCABULARY, seed))
+    return TrainingNetwork(hparams, VOCABULARY, initial_parameters(hparams, VOCABULARY, seed))
 
 
 def batch():
