@@ -12,8 +12,10 @@ from benchmarks.generation import generation
 from benchmarks.lines import lines
 from benchmarks.memory import memory
 from benchmarks.report import Row
+from benchmarks.subwords import subwords
 from benchmarks.throughput import grpc, http
 from benchmarks.training import training
+from benchmarks.translation import translation
 
 Section = Callable[[], list[Row]]
 
@@ -35,7 +37,9 @@ SECTIONS: Final[Mapping[str, Section]] = {
     "generation": generation,
     "lines": lines,
     "training": training,
+    "translation": translation,
     "memory": memory,
+    "subwords": subwords,
 }
 ON_REQUEST: Final[Mapping[str, Section]] = {"generation-gpu": _generation_gpu}  # not every machine has the device
 # A turn when comparing checkouts: a single round, because turns repeat, and without NVIDIA's server.

@@ -81,11 +81,12 @@ class RunningServer:
 
 
 @contextmanager
-def running_server(repository: Path, *flags: str) -> Iterator[RunningServer]:
-    """Start `slipway serve` on `repository`, yield it once every listener is up, stop it when the block ends."""
+def running_server(repository: Path, *flags: str, name: str = "serve") -> Iterator[RunningServer]:
+    """Start `slipway serve`, or the command `name` that does the same, on `repository`; yield it once every listener is
+    up, stop it when the block ends."""
     with tempfile.TemporaryDirectory() as scratch:
         log = Path(scratch) / "log"
-        command = [sys.executable, "-m", "slipway", "serve", str(repository), *_FLAGS, *flags]
+        command = [sys.executable, "-m", "slipway", name, f"--model-repository={repository}", *_FLAGS, *flags]
         with log.open("wb") as output:
             process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
         try:

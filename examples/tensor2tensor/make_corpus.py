@@ -2,9 +2,10 @@
 
     python make_corpus.py DIRECTORY [--lines N] [--held-out N] [--seed N]
 
-writes train.en, train.de, held_out.en and held_out.de. The same seed makes the same files. What is held out is held out
-by its value: no number, date, time or amount of the held-out lines occurs in a line for training, whatever the sentence
-around it.
+writes train.en and train.de, and as many lines of dev.en and dev.de, to watch a training, as of held_out.en and
+held_out.de, to judge its result. The same seed makes the same files. What is held out is held out by its value: no
+number, date, time or amount of the dev and held-out lines occurs in a line for training, whatever the sentence around
+it.
 """
 
 from __future__ import annotations
@@ -111,12 +112,13 @@ def main() -> None:
     """Write the files and say what is in them."""
     options = _parse()
     options.directory.mkdir(parents=True, exist_ok=True)
-    training, held_out = make_corpus(options.lines, options.held_out, options.seed)
-    for name, pairs in (("train", training), ("held_out", held_out)):
+    training, held = make_corpus(options.lines, 2 * options.held_out, options.seed)
+    dev, held_out = held[: options.held_out], held[options.held_out :]
+    for name, pairs in (("train", training), ("dev", dev), ("held_out", held_out)):
         for language, side in (("en", 0), ("de", 1)):
             text = "".join(f"{pair[side]}\n" for pair in pairs)
             (options.directory / f"{name}.{language}").write_text(text, encoding="utf-8")
-    print(f"{len(training)} lines for training and {len(held_out)} held out in {options.directory}, for example:")
+    print(f"{len(training)} lines for training and twice {len(dev)} held out in {options.directory}, for example:")
     for pair in held_out[:3]:
         print(f"  {pair[0]}\n  {pair[1]}")
 
@@ -142,7 +144,7 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Make a parallel corpus of written-out numbers, dates and amounts.")
     parser.add_argument("directory", type=Path)
     parser.add_argument("--lines", type=int, default=40_000, help="lines for training (default: 40000)")
-    parser.add_argument("--held-out", type=int, default=500, help="lines held out (default: 500)")
+    parser.add_argument("--held-out", type=int, default=500, help="lines held out, and as many for dev (default: 500)")
     parser.add_argument("--seed", type=int, default=1, help="seed of the generator (default: 1)")
     return parser.parse_args()
 

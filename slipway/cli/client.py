@@ -21,6 +21,7 @@ from slipway.errors import SlipwayError, invalid, unavailable
 from slipway.installation import install_hint
 
 _SECURE: Final = ("https", "grpcs")  # schemes
+_TEXT: Final = "INPUT_TEXT"
 _STREAM_ENDED: Final = "no longer in valid state"
 Answer = dict[str, np.ndarray]
 Parameters = Mapping[str, str | bool | int | float]
@@ -54,8 +55,10 @@ class ModelDescription:
 
     @property
     def text_input(self) -> str:
-        """The string input that a request must have; raise `SlipwayError` unless there is exactly one."""
-        names = [name for name, kind in self.inputs.items() if kind == "BYTES" and name not in self.optional]
+        """The string input that a request must have, or else `INPUT_TEXT`; raise `SlipwayError` unless there is exactly
+        one."""
+        strings = [name for name, kind in self.inputs.items() if kind == "BYTES"]
+        names = [name for name in strings if name not in self.optional] or [name for name in strings if name == _TEXT]
         if len(names) != 1:
             declared = ", ".join(f"{name} {datatype}" for name, datatype in self.inputs.items())
             raise invalid(f"model '{self.name}' has {len(names)} string inputs ({declared}); use --inputs")
@@ -71,12 +74,15 @@ class ModelDescription:
 class Client:
     """A connection to one server."""
 
-    def __init__(self, module: Any, connection: Any, address: Address, protocol: str, tls: Tls) -> None:
+    def __init__(
+        self, module: Any, connection: Any, address: Address, protocol: str, tls: Tls, timeout_s: float | None = None
+    ) -> None:
         self._module = module
         self._connection = connection
         self._address = address
         self._protocol = protocol
         self._tls = tls
+        self._waiting = {} if timeout_s is None or protocol == "http" else {"client_timeout": timeout_s}
 
     def describe(self, model: str, version: str) -> ModelDescription:
         """Return the model's inputs and batch limit; raise `SlipwayError` if the server does not have it."""
@@ -101,7 +107,7 @@ class Client:
         self, model: ModelDescription, inputs: Mapping[str, InputTensor], parameters: Parameters | None = None
     ) -> Answer:
         """Return the outputs by name; raise `SlipwayError` with the server's message if it refuses."""
-        settings = {"model_version": model.version, "parameters": parameters or None}
+        settings = {"model_version": model.version, "parameters": parameters or None, **self._waiting}
         return _outputs(self._call(self._connection.infer, model.name, self._tensors(inputs), **settings))
 
     def stream(
@@ -223,9 +229,11 @@ def _not_json(protocol: str) -> tuple[type[Exception], ...]:
     return JSONDecodeError, UnicodeDecodeError
 
 
-def open_client(url: str | None, protocol: str, tls: Tls | None = None, *, wait_s: float = 0) -> Client:
+def open_client(
+    url: str | None, protocol: str, tls: Tls | None = None, *, wait_s: float = 0, timeout_s: float | None = None
+) -> Client:
     """Return a client for `url` ("host:port", optionally with a scheme; https means TLS). Wait at most `wait_s`
-    seconds until something accepts connections there."""
+    seconds until something accepts connections there, and then at most `timeout_s` for each response."""
     tls = tls or Tls()
     text = url or DEFAULT_URL[protocol]
     scheme, separator, rest = text.partition("://")
@@ -244,7 +252,9 @@ def open_client(url: str | None, protocol: str, tls: Tls | None = None, *, wait_
     await_listener(address, wait_s)
     try:
         settings = tls.settings(protocol, address)
+        if timeout_s is not None and protocol == "http":
+            settings |= {"connection_timeout": timeout_s, "network_timeout": timeout_s}
     except OSError as error:
         raise _unreachable(error, address, protocol, tls) from None
     connection = module.InferenceServerClient(address.text, **settings)
-    return Client(module, connection, address, protocol, tls)
+    return Client(module, connection, address, protocol, tls, timeout_s)

@@ -43,7 +43,7 @@ def run(arguments: Sequence[str]) -> int:
     if options.json:
         sys.stdout.write(conversion.report.json().decode() + "\n")
     else:
-        print(for_reading(_summary(conversion, options.repository)))
+        print(for_reading(summary(conversion, options.repository)))
     return 0
 
 
@@ -64,8 +64,8 @@ def _parser() -> CommandParser:
     parser.add_argument(
         "source",
         metavar="SOURCE",
-        help="Hugging Face or sentence-transformers directory, hub id, .onnx file, or TorchScript or torch.export file "
-        "(.pt, .pt2)",
+        help="Hugging Face or sentence-transformers directory, hub id, export or training directory of tensor2tensor, "
+        ".onnx file, or TorchScript or torch.export file (.pt, .pt2)",
     )
     parser.add_argument(
         "--name",
@@ -203,7 +203,8 @@ def _options(options: Namespace, command: str) -> ConvertOptions:
     )
 
 
-def _summary(conversion: Converted, repository: Path) -> str:
+def summary(conversion: Converted, repository: Path) -> str:
+    """Return what was compared, measured and chosen, and the next command."""
     report = conversion.report
     lines = [f"{report.source}: {report.task}, compared with {report.reference}"]
     if not conversion.written:

@@ -65,6 +65,12 @@ def explain(address: Address, protocol: str, tls: Tls, *, flag: str = "--url") -
     return peer.problem
 
 
+def spoken_protocol(address: Address) -> str:
+    """Return what the server at an address speaks, "http" or "grpc"; "" if nothing there answers in either."""
+    peer = _peer(address, "grpc", Tls(verified=False))
+    return "" if peer is None else peer.protocol
+
+
 def await_listener(address: Address, seconds: float) -> None:
     """Return as soon as something accepts connections at the address, after `seconds` at the latest."""
     deadline = time.monotonic() + seconds

@@ -92,6 +92,7 @@ class Transfer:
         """Send every line after those that the output has already; raise `SlipwayError` if the run cannot go on, with
         everything before written."""
         self.state.before = output.done
+        self._observe(self.state)
         tasks = [asyncio.ensure_future(self._read(source))]
         tasks += [asyncio.ensure_future(self._send(output)) for _ in range(self._options.connections)]
         try:

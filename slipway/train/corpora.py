@@ -15,7 +15,7 @@ from collections.abc import Callable
 from http.client import HTTPException
 from pathlib import Path
 from typing import IO, Any, BinaryIO, Final
-from urllib.error import URLError
+from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
@@ -73,6 +73,8 @@ def download(url: str, path: Path, progress: Progress | None = None, *, limit: i
             with atomic_file(path) as file:
                 _copy(url, response, file, expected, limit, progress)
     except (OSError, HTTPException, ValueError) as error:  # URLError is an OSError
+        if isinstance(error, HTTPError):
+            error.close()  # it is also the response
         reason = getattr(error, "reason", None) or error
         raise unavailable(
             f"'{url}' cannot be downloaded: {reason}; without a network, put the archive at '{path}'"
@@ -96,7 +98,8 @@ def unpack(archive: Path, members: tuple[str, ...], directory: Path, *, limit: i
                 if not wanted:
                     return
     except (tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError) as error:
-        raise invalid(f"archive '{archive}' is damaged: {error}; remove it, and it will be downloaded again") from None
+        cause = str(error).partition("\n")[0].rstrip(":")
+        raise invalid(f"archive '{archive}' is damaged: {cause}; remove it, and it will be downloaded again") from None
     raise invalid(f"archive '{archive}' does not contain {', '.join(sorted(wanted))}")
 
 
@@ -151,5 +154,6 @@ class _SafeRedirects(HTTPRedirectHandler):
     ) -> Request | None:
         """Return the request that follows a redirect; raise URLError for another scheme."""
         if urlsplit(newurl).scheme not in _SCHEMES:
+            fp.close()
             raise URLError(f"it redirects to '{newurl}'")
         return super().redirect_request(req, fp, code, msg, headers, newurl)

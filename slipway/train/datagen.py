@@ -10,7 +10,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from itertools import cycle
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Final
 
@@ -36,12 +36,13 @@ _STEP: Final = 1000  # pairs between two reports of progress
 
 @dataclass(frozen=True, slots=True)
 class DatagenOptions:
-    """Where the data is and goes. `shards` 0: the problem's own number."""
+    """Where the data is and goes. `shards` 0: the problem's own number. `max_pairs` 0: all pairs of a split."""
 
     data_dir: Path
     tmp_dir: Path
     shards: int = 0
     seed: int = DEFAULT_SEED
+    max_pairs: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +167,8 @@ class _Generation:
         targets = [directory / each for each in shard_names(self.problem, split, count)]
         pairs = PairCount()
         try:
-            _write_in_turn(sources, self._encoded(split, encoder, text_pairs(files, pairs)))
+            chosen = islice(text_pairs(files, pairs), self.options.max_pairs or None)
+            _write_in_turn(sources, self._encoded(split, encoder, chosen))
             for index, (source, target) in enumerate(zip(sources, targets, strict=True)):
                 shuffle_records(source, target, np.random.default_rng([self.options.seed, index]))
                 source.unlink()

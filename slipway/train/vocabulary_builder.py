@@ -23,6 +23,7 @@ from slipway.train.substring_index import Level, Words, substring_levels
 ROUNDS: Final = 4
 LEAST_COUNT: Final = 1
 MOST_COUNT: Final = 1000
+LONGEST_TOKEN: Final = 1000  # characters; longer ones, which have quadratically many substrings, only give characters
 
 
 def count_tokens(lines: Iterable[str]) -> Counter[str]:
@@ -66,7 +67,8 @@ class _Corpus:
     def of(cls, counts: Mapping[str, int]) -> _Corpus:
         alphabet = frozenset().union(*counts, *RESERVED) | ESCAPE_CHARACTERS
         spelled = escaper(alphabet)
-        return cls(Words.of({spelled(token): count for token, count in counts.items()}), alphabet)
+        usual = {spelled(token): count for token, count in counts.items() if len(token) <= LONGEST_TOKEN}
+        return cls(Words.of(usual), alphabet)
 
     def size(self, vocabulary: _Subtokens) -> int:
         """Return the number of subtokens, with the alphabet and the reserved ones."""

@@ -71,7 +71,7 @@ def _header(path: Path, data: mmap.mmap) -> tuple[dict[str, Any], int]:
 def _array(data: mmap.mmap, start: int, entry: Any) -> Array:
     try:
         dtype, shape, (begin, end) = str(entry["dtype"]), tuple(map(int, entry["shape"])), entry["data_offsets"]
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         raise invalid(f"its header entry {entry!r} is malformed") from None
     if dtype not in _DTYPES:
         raise invalid(f"numbers of type {dtype} are not supported, only {', '.join(_DTYPES)}")

@@ -18,7 +18,7 @@ import numpy as np
 from slipway.checkpoints.huggingface.safetensors_file import open_safetensors
 from slipway.checkpoints.tensor2tensor.atomic_file import atomic_file
 from slipway.checkpoints.tensor2tensor.crc32c import crc32c
-from slipway.errors import invalid, not_found
+from slipway.errors import SlipwayError, invalid, not_found, shown
 from slipway.transformer.weights import Array
 
 _DTYPES: Final = {
@@ -61,7 +61,10 @@ def open_weights(path: Path) -> dict[str, Array]:
         raise not_found(f"'{path}' does not exist")
     arrays = open_safetensors(path)
     with path.open("rb") as file:
-        checksums = _checksums(file)
+        try:
+            checksums = _checksums(file)
+        except SlipwayError as error:
+            raise invalid(f"'{path}': {error.message}") from None
     for name in arrays.keys() & checksums.keys():
         stored = arrays[name]
         arrays[name] = Array(stored.shape, partial(_checked, path, name, stored.read, checksums[name]))
@@ -73,10 +76,9 @@ def _checksums(file: BinaryIO) -> dict[str, int]:
     metadata = json.loads(file.read(size)).get("__metadata__")
     text = metadata.get(_CHECKSUMS, "{}") if isinstance(metadata, dict) else "{}"
     try:
-        found = json.loads(text)
-    except (TypeError, ValueError):
-        raise invalid(f"the checksums in the header are not JSON: {text!r}") from None
-    return {str(name): int(value) for name, value in found.items() if isinstance(value, int)}
+        return {str(name): int(value) for name, value in json.loads(text).items()}
+    except (TypeError, ValueError, AttributeError, OverflowError):
+        raise invalid(f"the checksums in the header are damaged: {shown(repr(text))}") from None
 
 
 def _checked(path: Path, name: str, read: Callable[[], np.ndarray], checksum: int) -> np.ndarray:

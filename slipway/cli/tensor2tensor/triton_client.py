@@ -22,6 +22,7 @@ from slipway.cli.progress import progress
 from slipway.cli.tensor2tensor.flags import AbslCommand, flag, read_flags
 from slipway.cli.tls import DEFAULT_URL, Address, Tls
 from slipway.config.flags import BOOLEAN, POSITIVE_FLOAT, TEXT, Kind, choice, whole
+from slipway.errors import SlipwayError
 from slipway.lines.connection import Connect, Endpoint
 from slipway.lines.grpc_connection import GrpcModelConnection
 from slipway.lines.http_connection import HttpModelConnection
@@ -107,6 +108,10 @@ def run(arguments: Sequence[str]) -> int:
             sent = _run(job, shown)
         except KeyboardInterrupt as interrupt:
             raise type(interrupt)(_how_far(shown, flags)) from None
+        except SlipwayError as error:
+            if not shown.state.done:
+                raise
+            raise SlipwayError(error.code, f"{error.message}; {_how_far(shown, flags)}") from None
     _summarise(sent, time.monotonic() - started, flags)
     return 1 if sent.state.refused else 0
 
@@ -206,25 +211,29 @@ def _address(flags: ClientFlags) -> tuple[Address, Tls]:
 
 def _how_far(shown: _Shown, flags: ClientFlags) -> str:
     if STANDARD in (flags.input_file, flags.output_file):
-        return f"{shown.state.done} lines were written"
-    return f"{shown.state.done} lines are in '{flags.output_file}'; the same command goes on with the rest"
+        return f"{_count(shown.state.done)} written"
+    return f"{_count(shown.state.done)} in '{flags.output_file}'; the same command goes on with the rest"
 
 
 def _summarise(sent: SentLines, seconds: float, flags: ClientFlags) -> None:
     state = sent.state
-    lines = [f"{state.written:,} lines in {seconds:.1f} s, {state.written / max(seconds, 1e-9):,.0f} lines/s"]
+    lines = [f"{_count(state.written)} in {seconds:.1f} s, {state.written / max(seconds, 1e-9):,.0f} lines/s"]
     if state.before:
         lines[0] += f", after {state.before:,} of an earlier run"
     if flags.output_file != STANDARD:
         lines[0] += f": {flags.output_file}"
     if sent.repaired:
         lines.append(
-            f"warning: {sent.repaired} lines are not valid UTF-8, the first is line {sent.first_repaired}: their bytes "
-            "were replaced by U+FFFD"
+            f"warning: bytes that are not UTF-8 were replaced by U+FFFD in {_count(sent.repaired)}, first in line "
+            f"{sent.first_repaired}"
         )
     if state.refused:
         lines.append(
-            f"warning: {state.refused} lines were refused and have empty output lines; the first is line "
+            f"warning: {_count(state.refused)} refused, which left empty lines in the output; the first is line "
             f"{state.first_refused}: {state.reason}"
         )
     print("\n".join(lines), file=sys.stderr)
+
+
+def _count(lines: int) -> str:
+    return "1 line" if lines == 1 else f"{lines:,} lines"

@@ -11,12 +11,13 @@ from slipway.checkpoints.tensor2tensor.bundle import open_bundle
 from slipway.checkpoints.tensor2tensor.hparams import from_json
 from slipway.checkpoints.tensor2tensor.reader import read_tensor2tensor
 from slipway.errors import Code, SlipwayError
+from slipway.transformer.engines import open_engine
 from slipway.transformer.generation import Decoding, SequenceRequest, collect
 from slipway.transformer.module.inputs import PackedSequences, TokenIds
 from slipway.transformer.module.layer_builder import LayerBuilder
 from slipway.transformer.module.network import Network
 from slipway.transformer.module.packed_layout import PackedLayout
-from slipway.transformer.torch_engine.engine import TorchEngine
+from slipway.transformer.options import EngineOptions
 from tests.checkpoints.tensor2tensor.float64_reference import Reference
 from tests.checkpoints.tensor2tensor.made_checkpoints import SMALL, VOCABULARY, random_arrays, save
 from tests.checkpoints.tensor2tensor.public_data import CHECKPOINT, needs_public_files
@@ -80,9 +81,11 @@ def test_a_float64_computation_of_the_public_checkpoint_agrees():
 
 @needs_public_files
 @pytest.mark.capability("2.10")
-def test_greedy_decoding_of_the_public_checkpoint_is_the_golden_one():
+@pytest.mark.parametrize("engine_name", ["torch", "ctranslate2"])
+def test_greedy_decoding_of_the_public_checkpoint_is_the_golden_one(engine_name, tmp_path):
     checkpoint = read_tensor2tensor(CHECKPOINT, public_hparams())
-    engine = TorchEngine.open(checkpoint.spec, checkpoint.weights)
+    options = EngineOptions(engine=engine_name, cache_directory=tmp_path)
+    engine = open_engine(checkpoint.spec, checkpoint.weights, options, name="public")
     row = SequenceRequest(np.array(HELLO), Decoding(12, start_id=0, end_id=1))
     [[found]] = collect(engine, [row])
     engine.close()

@@ -251,14 +251,18 @@ def test_refused_lines_are_empty_and_reported_and_the_others_are_not_affected(se
     wanted = ["" if "refuse" in line or len(line) > 1000 else line.upper() for line in lines]
     assert target.read_text() == "".join(f"{line}\n" for line in wanted)
     errors = capsys.readouterr().err
-    assert "warning: 3 lines were refused and have empty output lines; the first is line 8: a line cannot be" in errors
+    assert (
+        "warning: 3 lines refused, which left empty lines in the output; the first is line 8: a line cannot be"
+        in errors
+    )
 
 
 def test_a_run_stops_when_every_line_is_refused_and_writes_none_of_them(server, tmp_path, target, capsys):
     (tmp_path / "in").write_text("good\n" * 8 + "refuse\n" * 500)
     words = arguments(server.http, tmp_path / "in", target, "--max_refused=20", "--batch_size=1")
     assert main(words) == 1
-    assert "20 lines in a row were refused, the last with: a line cannot be translated" in capsys.readouterr().err
+    errors = capsys.readouterr().err
+    assert "error: 20 lines in a row were refused, the last with: a line cannot be translated; 8 lines in" in errors
     assert target.read_text() == "GOOD\n" * 8
 
 
@@ -266,7 +270,7 @@ def test_bytes_that_are_not_text_are_replaced_and_reported(server, tmp_path, tar
     (tmp_path / "in").write_bytes(b"good\nb\xffd\n")
     assert main(arguments(server.http, tmp_path / "in", target)) == 0
     assert target.read_text() == "GOOD\nB\ufffdD\n"
-    assert "warning: 1 lines are not valid UTF-8, the first is line 2" in capsys.readouterr().err
+    assert "bytes that are not UTF-8 were replaced by U+FFFD in 1 line, first in line 2" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
