@@ -15,6 +15,7 @@ from benchmarks.report import Row
 from benchmarks.subwords import subwords
 from benchmarks.throughput import grpc, http
 from benchmarks.training import training
+from benchmarks.translation import translation
 
 Section = Callable[[], list[Row]]
 
@@ -36,6 +37,7 @@ SECTIONS: Final[Mapping[str, Section]] = {
     "generation": generation,
     "lines": lines,
     "training": training,
+    "translation": translation,
     "memory": memory,
     "subwords": subwords,
 }

@@ -54,7 +54,7 @@ def read_trained(directory: Path) -> TrainedModel:
     missing or damaged.
     """
     hparams = read_hparams(directory)
-    settings, facts = _read_decoding(directory)
+    settings, facts = read_decoding(directory)
     problem = _flags(directory).get("problem")
     origin = {"problem": problem} if problem else {}
     return open_trained(directory, hparams, find_vocabulary(directory), settings, origin | facts)
@@ -77,6 +77,17 @@ def read_hparams(directory: Path) -> HParams:
     except FileNotFoundError:
         raise not_found(f"'{directory}' has no {HPARAMS}") from None
     except (OSError, ValueError) as error:
+        raise invalid(f"'{path}' cannot be read: {error}") from None
+
+
+def read_decoding(directory: Path) -> tuple[DecodeHParams, dict[str, Any]]:
+    """Return the settings and facts in a directory's decoding.json, or the defaults if it has none."""
+    path = directory / DECODING
+    try:
+        return decoding_from_json(path.read_text(encoding="utf-8"), str(path), _FACTS)
+    except FileNotFoundError:
+        return DecodeHParams(), {}
+    except (OSError, UnicodeDecodeError) as error:
         raise invalid(f"'{path}' cannot be read: {error}") from None
 
 
@@ -137,13 +148,6 @@ def find_vocabulary(directory: Path) -> Path:
         f"'{directory}' has no vocabulary (vocab.<problem>.<size>.subwords): copy it there, or export the model with "
         "--data_dir"
     )
-
-
-def _read_decoding(directory: Path) -> tuple[DecodeHParams, dict[str, Any]]:
-    path = directory / DECODING
-    if not path.is_file():
-        return DecodeHParams(), {}
-    return decoding_from_json(path.read_text(encoding="utf-8"), str(path), _FACTS)
 
 
 def _flags(directory: Path) -> dict[str, str]:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from slipway.checkpoints.tensor2tensor.decode_hparams import DecodeHParams, override_decoding
+from slipway.checkpoints.tensor2tensor.decode_hparams import override_decoding
 from slipway.checkpoints.tensor2tensor.export import (
     HPARAMS,
     TrainedModel,
     find_vocabulary,
     open_trained,
+    read_decoding,
     read_hparams,
-    read_trained,
 )
 from slipway.checkpoints.tensor2tensor.hparams import HParams, named_hparams, override
 from slipway.cli.tensor2tensor.flags import flag
@@ -72,7 +71,7 @@ def open_named(flags: ModelFlags) -> TrainedModel:
     directory = _directory(flags)
     checkpoint = flags.checkpoint_path or directory
     hparams = override(_hparams(flags, directory), flags.hparams)
-    settings, facts = _earlier(directory)
+    settings, facts = read_decoding(directory)
     vocabulary = _vocabulary(flags, directory)
     given = {"problem": flags.problem, "hparams_set": flags.hparams_set.partition("=")[0]}
     own = {name: value for name, value in given.items() if value}
@@ -111,12 +110,6 @@ def _hparams(flags: ModelFlags, directory: Path) -> HParams:
     if named is None:
         raise invalid(f"'{directory}' has no {HPARAMS}: --hparams_set is required")
     return named
-
-
-def _earlier(directory: Path) -> tuple[DecodeHParams, Mapping[str, Any]]:
-    """Return the settings of an export, or the defaults."""
-    model = read_trained(directory) if (directory / "decoding.json").is_file() else None
-    return (DecodeHParams(), {}) if model is None else (model.settings, model.facts)
 
 
 def _vocabulary(flags: ModelFlags, directory: Path) -> Path:
