@@ -28,7 +28,7 @@ def evaluate(
     bleu = BleuSums()
     nats = right = tokens = whole = rows = 0.0
     for batch in islice(batches(), limit):
-        if not len(batch.inputs):
+        if not batch.targets.any():  # another process has its rows
             continue
         ids = (torch.from_numpy(each).to(processes.device) for each in (batch.inputs, batch.targets))
         result = network.evaluate(*ids)

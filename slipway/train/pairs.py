@@ -33,9 +33,12 @@ class Side:
         return lengths
 
     def padded(self, rows: np.ndarray) -> np.ndarray:
-        """Return the rows with these indices, int64 [rows, longest of them], 0 after the end; at least one column."""
+        """Return the rows with these indices, int64 [rows, longest of them], 0 after the end; for no rows, one row of
+        padding, so that a process without rows can take part in a step."""
+        if not len(rows):
+            return np.zeros((1, 1), np.int64)
         begins, lengths = self.starts[rows], self.lengths[rows]
-        columns = np.arange(max(1, int(lengths.max(initial=0))))
+        columns = np.arange(int(lengths.max()))
         inside = columns < lengths[:, None]
         grid = np.zeros(inside.shape, np.int64)
         grid[inside] = self.tokens[(begins[:, None] + columns)[inside]]

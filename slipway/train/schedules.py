@@ -93,6 +93,7 @@ FACTORS: Final[Mapping[str, Factor]] = {
     "rsqrt_hidden_size": lambda hparams, _step, _steps: float(hparams.hidden_size**-0.5),
     "legacy": _legacy,
 }
+_DECAYING: Final = frozenset(("linear_decay", "cosdecay", "multi_cycle_cos_decay", "exp_decay"))
 
 
 def learning_rate(hparams: HParams, train_steps: int) -> Callable[[int], float]:
@@ -107,6 +108,8 @@ def learning_rate(hparams: HParams, train_steps: int) -> Callable[[int], float]:
             f"learning_rate_schedule: unknown factor {'; '.join(problems) or repr('')}. The factors are "
             f"{', '.join(FACTORS)}, joined with '*'"
         )
+    if hparams.learning_rate_decay_steps < 1 and not _DECAYING.isdisjoint(names):
+        raise invalid(f"learning_rate_decay_steps is {hparams.learning_rate_decay_steps}, expected at least 1")
     factors = [FACTORS[name] for name in names]
 
     def rate(step: int) -> float:

@@ -153,9 +153,10 @@ class Trainer:
         return model.no_sync() if isinstance(model, DistributedDataParallel) and not last else nullcontext()
 
     def _precision(self) -> AbstractContextManager[None]:
-        """Return the block of a forward pass: bfloat16 products on a GPU that has them."""
+        """Return the block of a forward pass: bfloat16 products if they are asked for, and on a GPU that has them."""
         device = self._processes.device.type
-        if device == "cuda" and torch.cuda.is_bf16_supported():
+        on_gpu = device == "cuda" and torch.cuda.is_bf16_supported()
+        if on_gpu or self._hparams.activation_dtype == "bfloat16":
             return torch.autocast(device, torch.bfloat16)
         return nullcontext()
 

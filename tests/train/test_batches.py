@@ -114,9 +114,10 @@ def test_processes_share_each_batch():
         assert {part[index].tokens for part in parts} == {batch.tokens}
 
 
-def test_process_without_a_row_gets_an_empty_batch_of_one_column():
+def test_process_without_a_row_gets_a_row_of_padding():
     [batch] = islice(stream(corpus(1), share=Share(1, 2)).batches(), 1)
-    assert batch.inputs.shape == (0, 1)
+    assert batch.inputs.tolist() == batch.targets.tolist() == [[0]]
+    assert batch.tokens > 0
     assert batch.read_tokens == 0
 
 

@@ -91,6 +91,7 @@ def test_optimiser_other_than_adam_has_no_correction_in_the_legacy_schedule():
     [
         ("learning_rate_schedule=constant*linear_warmpu", "'linear_warmpu': did you mean 'linear_warmup'"),
         ("learning_rate_schedule=*", "unknown factor"),
+        ("learning_rate_schedule=exp_decay,learning_rate_decay_steps=0", "learning_rate_decay_steps is 0"),
         ("learning_rate_schedule=legacy,learning_rate_decay_scheme=exp", "'exp' is not supported"),
         ("learning_rate_schedule=single_cycle_cos_decay", r"needs more training steps \(100\) than warm-up steps"),
     ],

@@ -198,6 +198,15 @@ def test_gradients_are_clipped_only_when_asked(tmp_path, monkeypatch):
     assert plain != clipped
 
 
+def test_activations_in_bfloat16_train_as_those_in_float32(tmp_path):
+    text = "layer_prepostprocess_dropout=0,attention_dropout=0,relu_dropout=0"
+    exact = train(tmp_path / "float32", text, steps=30).losses
+    rounded = train(tmp_path / "bfloat16", f"{text},activation_dtype=bfloat16", steps=30).losses
+    assert rounded != exact
+    assert rounded == pytest.approx(exact, abs=0.1)
+    assert math.isfinite(train(tmp_path / "dropout", "activation_dtype=bfloat16", steps=2).losses[-1])
+
+
 def test_long_pairs_are_left_out_with_a_note(tmp_path):
     heard = train(tmp_path, "max_length=4", steps=1)
     assert "more than 4 tokens (max_length)" in heard.notes[-1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, Final
@@ -41,10 +42,11 @@ _TRAINING: Final[Mapping[str, tuple[Any, ...]]] = {
     "learning_rate_minimum": (None,),
     "split_to_length": (0,),
     "eval_run_autoregressive": (False,),
-    "activation_dtype": ("float32",),
+    "activation_dtype": ("float32", "bfloat16"),
     "weight_dtype": ("float32",),
 }
 _ORDERS: Final = (("n", "da"), ("none", "dan"), ("", "dan"))
+_DIMENSIONS: Final = re.compile(r"(?:[0-3](?:,[0-3])*)?")
 _OPTIMISERS: Final = ("adam", "true_adam", "multistep_adam", "adafactor")
 
 
@@ -78,11 +80,13 @@ def check_training(hparams: HParams) -> None:
     problems = _others(hparams, _TRAINING)
     if hparams.optimizer.lower() not in _OPTIMISERS:
         problems.append(f"optimizer is '{hparams.optimizer}', expected one of {', '.join(_OPTIMISERS)}")
-    for each in fields(hparams):
-        if "dropout" in each.name and isinstance(rate := getattr(hparams, each.name), float) and not 0 <= rate < 1:
-            problems.append(f"{each.name} is {rate}, expected at least 0 and less than 1")
-    if not 0 <= hparams.label_smoothing < 1:
-        problems.append(f"label_smoothing is {hparams.label_smoothing}, expected at least 0 and less than 1")
+    for name, value in ((each.name, getattr(hparams, each.name)) for each in fields(hparams)):
+        if name.endswith("_broadcast_dims") and not _DIMENSIONS.fullmatch(value):
+            problems.append(f"{name} is '{value}', expected a list such as 0,1")
+        elif (name.endswith("dropout") or name == "label_smoothing") and not 0 <= value < 1:
+            problems.append(f"{name} is {value}, expected at least 0 and less than 1")
+        elif isinstance(value, int) and value < 0:
+            problems.append(f"{name} is {value}, expected at least 0")
     if problems:
         raise _refusal(problems)
 

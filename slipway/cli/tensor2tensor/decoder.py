@@ -141,11 +141,11 @@ def _score(flags: DecoderFlags, source: Path, model: TrainedModel, translation: 
     pairs = list(scored_lines(source, translation))
     import torch
 
-    from slipway.train.network.network import Network
+    from slipway.train.network.network import TrainingNetwork
     from slipway.train.network.parameters import stored_parameters
 
     size = model.vocabulary.vocabulary_size
-    network = Network(model.hparams, size, stored_parameters(model.path, model.hparams, size)).eval()
+    network = TrainingNetwork(model.hparams, size, stored_parameters(model.path, model.hparams, size)).eval()
     scores = []
     for ids, target in pairs:
         loss = network.evaluate(torch.from_numpy(ids)[None], torch.from_numpy(target)[None])

@@ -1,4 +1,4 @@
-"""PaddedAttention over padded rows, with gradients: queries, keys and values of all heads in one product."""
+"""Attention over padded rows, with gradients: queries, keys and values of all heads in one product."""
 
 from __future__ import annotations
 

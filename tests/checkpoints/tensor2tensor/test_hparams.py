@@ -247,6 +247,8 @@ def test_sets_are_computed_or_refused_by_name(name):
         ("optimizer=yellow_fin", "expected one of adam"),
         ("relu_dropout=1.5", "relu_dropout is 1.5"),
         ("label_smoothing=1.0", "label_smoothing is 1.0"),
+        ("attention_dropout_broadcast_dims=x", "attention_dropout_broadcast_dims is 'x', expected a list"),
+        ("num_encoder_layers=-1", "num_encoder_layers is -1, expected at least 0"),
         ("weight_noise=0.1", "weight_noise is 0.1, expected 0.0"),
     ],
 )

@@ -88,6 +88,14 @@ def test_padding_changes_no_result():
     torch.testing.assert_close(network.hidden(*wide), network.hidden(inputs, targets), rtol=1e-5, atol=1e-6)
 
 
+def test_batch_of_padding_has_no_loss_and_gradients_of_zero():
+    network = network_of()
+    loss = network(torch.zeros((1, 1), dtype=torch.long), torch.zeros((1, 1), dtype=torch.long), 5)
+    loss.backward()
+    assert loss.item() == 0
+    assert all(value.grad is not None and not value.grad.any() for value in network.weights.values())
+
+
 def test_later_targets_change_no_earlier_state():
     network = network_of().eval()
     inputs, targets = batch()
