@@ -18,7 +18,7 @@ Progress = Callable[[str], None]  # called with what begins, a few words
 
 
 @dataclass(frozen=True, slots=True)
-class Compilation:
+class CompileSettings:
     """What `tritonc` adds to a conversion: the number of the version, the deadline of a candidate's first batch in
     seconds, and parameters to record in the config."""
 
@@ -49,4 +49,4 @@ class ConvertOptions:
     command: str = ""  # the command line that repeats it, for the report
     accuracy: str = BALANCED
     verbose: bool = False  # let the libraries print their warnings
-    compilation: Compilation = Compilation()  # of a model of tensor2tensor
+    compilation: CompileSettings = CompileSettings()  # of a model of tensor2tensor

@@ -20,7 +20,7 @@ from slipway.cli.progress import progress
 from slipway.cli.tensor2tensor.flags import AbslCommand, flag, read_flags
 from slipway.config.flags import BOOLEAN, DIRECTORY, TEXT, Kind, choice, whole
 from slipway.convert.conversion import convert
-from slipway.convert.options import AUTO, Compilation, ConvertOptions
+from slipway.convert.options import AUTO, CompileSettings, ConvertOptions
 from slipway.convert.tensor2tensor.flow import find_translation
 from slipway.convert.tensor2tensor.package import INPUTS, outputs
 from slipway.convert.tensor2tensor.variants import ENGINES
@@ -100,7 +100,7 @@ def run(arguments: Sequence[str]) -> int:
         overwrite=_is_ours(directory / flags.model_name),
         command=shlex.join(["tritonc", *arguments]),
         verbose=flags.verbose,
-        compilation=Compilation(flags.model_version, flags.first_batch_timeout / 1000, tuple(_recorded(flags))),
+        compilation=CompileSettings(flags.model_version, flags.first_batch_timeout / 1000, tuple(_recorded(flags))),
     )
     print(f"compiling {export}", file=sys.stderr)
     with apart_from_libraries(verbose=flags.verbose) as stream, progress(stream, verbose=flags.verbose) as show:

@@ -38,7 +38,7 @@ class TritonPythonModel:
 
     def execute(self, requests: list[pb_utils.InferenceRequest]) -> list[None]:
         """Generate for all requests together."""
-        self.model.run([(self.arrays(request), SenderSink(request)) for request in requests])
+        self.model.run([(self.arrays(request), TranslationSink(request)) for request in requests])
         return [None] * len(requests)
 
     def arrays(self, request: pb_utils.InferenceRequest) -> dict[str, np.ndarray]:
@@ -52,7 +52,7 @@ class TritonPythonModel:
         self.model.close()
 
 
-class SenderSink:
+class TranslationSink:
     """Responds to one request through its sender, as soon as that request is done, without waiting for the batch."""
 
     def __init__(self, request: pb_utils.InferenceRequest) -> None:

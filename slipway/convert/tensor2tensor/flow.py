@@ -25,7 +25,7 @@ from slipway.convert.libraries import quiet_libraries, require_libraries
 from slipway.convert.options import ConvertOptions, Progress
 from slipway.convert.report import ConversionReport, source_hash
 from slipway.convert.runner import OpenModel
-from slipway.convert.tensor2tensor.gate import Question, judge
+from slipway.convert.tensor2tensor.gate import TranslationQuestion, judge
 from slipway.convert.tensor2tensor.network import PlainTransformer
 from slipway.convert.tensor2tensor.package import set_version, write_model
 from slipway.convert.tensor2tensor.questions import ask_reference, measure
@@ -97,7 +97,7 @@ class TranslationFlow:
         self._least = ACCURACY[options.accuracy].tokens
         self._progress = progress
         self._export: Path  # set by prepare, like the next one
-        self._questions: Sequence[Question]
+        self._questions: Sequence[TranslationQuestion]
 
     def prepare(self, work: Path) -> None:
         """Write the export that all candidates share, and generate with the reference."""

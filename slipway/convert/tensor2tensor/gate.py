@@ -28,7 +28,7 @@ RunTogether = Callable[[Sequence[Arrays]], list[Arrays]]
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class TranslationQuestion:
     """One row, int64 [tokens], how it is searched, and what has to be found in at most `most` tokens."""
 
     ids: np.ndarray
@@ -40,7 +40,7 @@ class Question:
 
 def judge(
     run: RunTogether,
-    questions: Sequence[Question],
+    questions: Sequence[TranslationQuestion],
     precision: str,
     least: float,
     *,
@@ -71,7 +71,7 @@ def judge(
     return GateVerdict(agreement, (*problems, *criteria))
 
 
-def _arrangements(questions: Sequence[Question]) -> Iterator[tuple[str, list[list[Question]]]]:
+def _arrangements(questions: Sequence[TranslationQuestion]) -> Iterator[tuple[str, list[list[TranslationQuestion]]]]:
     plain = [question for question in questions if question.beam_size == 1]
     for index, question in enumerate(plain):
         yield f"row {index} alone ({len(question.ids)} tokens)", [[question]]
@@ -85,7 +85,7 @@ def _arrangements(questions: Sequence[Question]) -> Iterator[tuple[str, list[lis
     yield "all rows as requests of one execution", [[question] for question in questions]
 
 
-def _request(rows: Sequence[Question]) -> Arrays:
+def _request(rows: Sequence[TranslationQuestion]) -> Arrays:
     """Return the rows as one padded request; `extra_length` counts from its width."""
     width = max(len(row.ids) for row in rows)
     ids = np.full((len(rows), width), PAD_ID, np.int32)

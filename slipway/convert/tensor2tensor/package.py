@@ -20,7 +20,7 @@ from slipway.checkpoints.tensor2tensor.export import read_trained
 from slipway.checkpoints.tensor2tensor.subwords import END_ID
 from slipway.convert.configs import VERSION, model_input, python_config, write_config
 from slipway.convert.models import model_source
-from slipway.convert.options import Compilation
+from slipway.convert.options import CompileSettings
 from slipway.convert.tensor2tensor.variants import COMPUTE_TYPES, SERVED_BY
 from slipway.convert.variants import Variant
 from slipway.core.signature import TensorSpec
@@ -57,7 +57,7 @@ def outputs(settings: DecodeHParams) -> tuple[TensorSpec, ...]:
     )
 
 
-def write_model(directory: Path, name: str, export: Path, variant: Variant, compilation: Compilation) -> None:
+def write_model(directory: Path, name: str, export: Path, variant: Variant, compilation: CompileSettings) -> None:
     """Write version 1 of the model and its config into `directory`, which must not exist."""
     model = read_trained(export)
     settings = model.settings
@@ -88,7 +88,7 @@ def _add_warmup(directory: Path, config: pb.ModelConfig, ids: Sequence[int]) -> 
     (directory / "warmup" / _WARMUP).write_bytes(np.array(ids, "<i4").tobytes())
 
 
-def _parameters(settings: DecodeHParams, variant: Variant, compilation: Compilation) -> dict[str, str]:
+def _parameters(settings: DecodeHParams, variant: Variant, compilation: CompileSettings) -> dict[str, str]:
     values = {name: getattr(settings, name) for name in SETTINGS}
     texts = {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in values.items()}
     engine = {"ENGINE": SERVED_BY[variant.engine], "COMPUTE_TYPE": COMPUTE_TYPES[variant.precision]}

@@ -11,7 +11,7 @@ from slipway.checkpoints.tensor2tensor.subwords import END_ID
 from slipway.convert.measure import seconds_per_run
 from slipway.convert.runner import OpenModel
 from slipway.convert.sample import sample_texts
-from slipway.convert.tensor2tensor.gate import Question
+from slipway.convert.tensor2tensor.gate import TranslationQuestion
 from slipway.convert.tensor2tensor.reference import ReferenceTranslator
 from slipway.convert.token_columns import TokenSpeed
 from slipway.runtime.tensor2tensor_model import IDS, OUTPUT_IDS
@@ -27,17 +27,17 @@ _SECONDS: Final = 1.5  # at most, per figure
 _RUNS: Final = 3  # at least: a beam search of a large model takes seconds
 
 
-def ask_reference(model: TrainedModel, reference: ReferenceTranslator) -> list[Question]:
+def ask_reference(model: TrainedModel, reference: ReferenceTranslator) -> list[TranslationQuestion]:
     """Return the rows of the gate with the ids that the reference finds, greedily and with the model's own beams."""
     rows = [_of_text(model, text) for text in sample_texts()[:_TEXTS]]
     random = np.random.default_rng(0)
     rows += [_random_ids(model, tokens, random) for tokens in _RANDOM]
-    questions = [Question(row, _MOST, reference.greedy(row, _MOST)) for row in rows]
+    questions = [TranslationQuestion(row, _MOST, reference.greedy(row, _MOST)) for row in rows]
     width, alpha = model.settings.beam_size, model.settings.alpha
     if width > 1:
         for row in (*rows[:2], *rows[-2:])[:_SEARCHED]:
             expected = reference.beams(row, _MOST, width=width, alpha=alpha)
-            questions.append(Question(row, _MOST, expected, width, alpha))
+            questions.append(TranslationQuestion(row, _MOST, expected, width, alpha))
     return questions
 
 

@@ -11,7 +11,7 @@ from slipway.checkpoints.tensor2tensor.decode_hparams import DecodeHParams
 from slipway.checkpoints.tensor2tensor.export import open_trained, write_export
 from slipway.convert.conversion import convert
 from slipway.convert.directory import Task
-from slipway.convert.options import Compilation, ConvertOptions
+from slipway.convert.options import CompileSettings, ConvertOptions
 from slipway.convert.runner import open_model
 from slipway.errors import SlipwayError
 from tests.checkpoints.tensor2tensor.public_data import CHECKPOINT, VOCABULARY_8K, needs_public_files
@@ -67,7 +67,7 @@ def test_a_dry_run_lists_the_engines_that_decode_exactly(export, tmp_path):
         ({"engine": "openvino"}, "choose ctranslate2 or torch"),
         ({"engine": "ctranslate2"}, "'tensor2tensor' beam search"),
         ({"source_language": "eng_Latn"}, "--source-language does not apply"),
-        ({"compilation": Compilation(first_batch_s=1e-9)}, "its first batch took"),
+        ({"compilation": CompileSettings(first_batch_s=1e-9)}, "its first batch took"),
     ],
 )
 def test_what_cannot_be_done_is_refused_and_nothing_is_written(export, tmp_path, changes, message):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from slipway.convert.agreement import Generated
-from slipway.convert.tensor2tensor.gate import Question, judge
+from slipway.convert.tensor2tensor.gate import TranslationQuestion, judge
 from slipway.errors import invalid
 
 WANTED = {5: (7, 8, 1), 6: (9, 1), 4: (3, 3, 3, 3)}
@@ -16,10 +16,12 @@ WANTED = {5: (7, 8, 1), 6: (9, 1), 4: (3, 3, 3, 3)}
 
 def questions(*beams):
     rows = [
-        Question(np.array([token, 1]), 4, Generated(ids, tuple(frozenset({each}) for each in ids)))
+        TranslationQuestion(np.array([token, 1]), 4, Generated(ids, tuple(frozenset({each}) for each in ids)))
         for token, ids in WANTED.items()
     ]
-    rows += [Question(np.array([token, 1]), 4, Generated(WANTED[token], (), -2.0), 2, 0.6) for token in beams]
+    rows += [
+        TranslationQuestion(np.array([token, 1]), 4, Generated(WANTED[token], (), -2.0), 2, 0.6) for token in beams
+    ]
     return rows
 
 
