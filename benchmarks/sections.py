@@ -9,9 +9,13 @@ from typing import Final
 from benchmarks.conversion import conversion, sentences
 from benchmarks.encoder import overhead
 from benchmarks.generation import generation
+from benchmarks.lines import lines
 from benchmarks.memory import memory
 from benchmarks.report import Row
+from benchmarks.subwords import subwords
 from benchmarks.throughput import grpc, http
+from benchmarks.training import training
+from benchmarks.translation import translation
 
 Section = Callable[[], list[Row]]
 
@@ -31,7 +35,11 @@ SECTIONS: Final[Mapping[str, Section]] = {
     "conversion": conversion,
     "sentences": sentences,
     "generation": generation,
+    "lines": lines,
+    "training": training,
+    "translation": translation,
     "memory": memory,
+    "subwords": subwords,
 }
 ON_REQUEST: Final[Mapping[str, Section]] = {"generation-gpu": _generation_gpu}  # not every machine has the device
 # A turn when comparing checkouts: a single round, because turns repeat, and without NVIDIA's server.

@@ -81,14 +81,18 @@ class RunningServer:
 
 
 @contextmanager
-def running_server(repository: Path, *flags: str, wrapper: tuple[str, ...] = ()) -> Iterator[RunningServer]:
-    """Start `slipway serve` on `repository`, yield it once every listener is up, stop it when the block ends.
+def running_server(
+    repository: Path, *flags: str, name: str = "serve", wrapper: tuple[str, ...] = ()
+) -> Iterator[RunningServer]:
+    """Start `slipway serve`, or the command `name` that does the same, on `repository`; yield it once every listener is
+    up, stop it when the block ends.
 
     `wrapper` is a command that becomes (`exec`) the command that follows it.
     """
     with tempfile.TemporaryDirectory() as scratch:
         log = Path(scratch) / "log"
-        command = [*wrapper, sys.executable, "-m", "slipway", "serve", str(repository), *_FLAGS, *flags]
+        own = [sys.executable, "-m", "slipway", name, f"--model-repository={repository}"]
+        command = [*wrapper, *own, *_FLAGS, *flags]
         with log.open("wb") as output:
             process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
         try:

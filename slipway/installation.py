@@ -12,7 +12,8 @@ DISTRIBUTION: Final = "slipway-serving"  # the name for pip; the package is `sli
 # PyTorch's own command for the build without CUDA, which the package index lacks for Linux: there, torch brings
 # gigabytes of CUDA libraries.
 CPU_TORCH: Final = "pip install torch --index-url https://download.pytorch.org/whl/cpu"
-WITH_TORCH: Final = frozenset({"convert", "torch", "generate", "demo", "all", "dev"})  # extras that install torch
+# The extras that install torch.
+WITH_TORCH: Final = frozenset({"convert", "torch", "generate", "train", "demo", "all", "dev"})
 
 
 def install_hint(*extras: str) -> str:

@@ -46,6 +46,8 @@ ROWS = {
     "stopping": 0.9,
     "server": 8,
     "convert": 8,
+    "train": 8,
+    "lines": 8,
     "verify": 8,
     "attack": 8,
     "cli": 9,

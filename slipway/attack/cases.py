@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from slipway.attack.group import AttackRun
-from slipway.attack.http_client import HttpResponse, NoResponseError
+from slipway.attack.http_client import NoResponseError, ReceivedResponse
 
 _INTERNALS: Final = (b"Traceback (most recent call", b"site-packages", b"dist-packages", b"/home/", b"/root/")
 
@@ -40,7 +40,7 @@ async def send_requests(run: AttackRun, cases: Mapping[str, AttackRequest], at_o
     await run.each(cases.items(), attempt, at_once)
 
 
-def judged(response: HttpResponse, *, refuse: bool = True) -> str:
+def judged(response: ReceivedResponse, *, refuse: bool = True) -> str:
     """Return what is wrong with a response: a success where an error is right, or internals in an error."""
     if response.status < 400:
         return f"accepted with status {response.status}" if refuse else ""

@@ -21,7 +21,7 @@ class NoResponseError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class HttpResponse:
+class ReceivedResponse:
     """An HTTP response; header names are in lower case, and at most 4 MiB of the body are kept."""
 
     status: int
@@ -64,7 +64,7 @@ class HttpClient:
 
     async def ask(
         self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
-    ) -> HttpResponse:
+    ) -> ReceivedResponse:
         """Return the response; raise `NoResponseError` if there is none in time."""
         head = request_head(method, path, len(body), {"Host": str(self.dialler.address), **(headers or {})})
         try:
@@ -75,7 +75,7 @@ class HttpClient:
         except OSError as error:
             raise NoResponseError(f"no connection: {error.strerror or error}") from None
 
-    async def post(self, path: str, document: object, headers: Mapping[str, str] | None = None) -> HttpResponse:
+    async def post(self, path: str, document: object, headers: Mapping[str, str] | None = None) -> ReceivedResponse:
         """Return the response to a document, which is JSON or bytes."""
         body = document if isinstance(document, bytes) else json.dumps(document).encode()
         return await self.ask("POST", path, body, {"Content-Type": "application/json", **(headers or {})})
@@ -90,7 +90,7 @@ def request_head(method: str, path: str, size: int, headers: Mapping[str, str]) 
     return "\r\n".join(lines).encode("latin-1")
 
 
-async def _asked(connection: Connection, data: bytes) -> HttpResponse:
+async def _asked(connection: Connection, data: bytes) -> ReceivedResponse:
     sender = asyncio.ensure_future(connection.send(data))
     found = _Parsing()
     parser = httptools.HttpResponseParser(found)
@@ -111,4 +111,4 @@ async def _asked(connection: Connection, data: bytes) -> HttpResponse:
     status = parser.get_status_code() if found.complete or found.headers else 0
     if not status:
         raise NoResponseError("the connection was closed without a response")
-    return HttpResponse(status, found.headers, bytes(found.body))
+    return ReceivedResponse(status, found.headers, bytes(found.body))

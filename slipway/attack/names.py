@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from slipway.attack.cases import AttackRequest, judged, send_requests
 from slipway.attack.group import AttackGroup, AttackRun, NotApplicableError
-from slipway.attack.http_client import HttpResponse, NoResponseError
+from slipway.attack.http_client import NoResponseError, ReceivedResponse
 
 NOTHING: Final = "slipway-attack-nothing"
 _UNKNOWN: Final = 2000
@@ -110,7 +110,7 @@ async def _leading_out(run: AttackRun) -> None:
     await run.each(cases.items(), attempt)
 
 
-async def client_can_load(run: AttackRun, headers: Mapping[str, str] | None = None) -> HttpResponse:
+async def client_can_load(run: AttackRun, headers: Mapping[str, str] | None = None) -> ReceivedResponse:
     """Return the response to loading a model that does not exist; raise `NotApplicableError` if the server does not
     let clients load models."""
     try:

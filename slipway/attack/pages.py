@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from slipway.attack.group import AttackGroup, AttackRun
-from slipway.attack.http_client import HttpResponse, NoResponseError
+from slipway.attack.http_client import NoResponseError, ReceivedResponse
 from slipway.attack.names import NOTHING, client_can_load
 
 _LOAD: Final = f"/v2/repository/models/{NOTHING}/load"
@@ -76,7 +76,7 @@ async def _reading(run: AttackRun) -> None:
     await run.each(cases, attempt)
 
 
-def _allowed(response: HttpResponse) -> str:
+def _allowed(response: ReceivedResponse) -> str:
     allowed = response.headers.get("access-control-allow-origin", "")
     return f"a page of {_EVIL} may read the response ('{allowed}')" if allowed in ("*", _EVIL, "null") else ""
 

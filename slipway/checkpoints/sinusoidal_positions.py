@@ -29,3 +29,14 @@ def fairseq_positions(rows: int, hidden: int, offset: int) -> np.ndarray:
     angles = torch.arange(offset, offset + rows).float()[:, None] * frequencies
     table: np.ndarray = torch.cat([torch.sin(angles), torch.cos(angles)], dim=1).numpy()
     return np.pad(table, ((0, 0), (0, hidden % 2)))
+
+
+def timing_signal(rows: int, hidden: int) -> np.ndarray:
+    """Return tensor2tensor's table, float32 [rows, hidden]: all sines, then all cosines.
+
+    The wavelengths are from 2 pi to 20 000 pi in equal ratios (`get_timing_signal_1d`); `hidden` is even.
+    """
+    half = hidden // 2
+    frequencies = np.exp(np.arange(half) * -(log(10000.0) / max(half - 1, 1)))
+    angles = np.arange(rows)[:, None] * frequencies
+    return np.concatenate([np.sin(angles), np.cos(angles)], axis=1).astype(np.float32)

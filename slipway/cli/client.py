@@ -16,13 +16,12 @@ import numpy as np
 from slipway.cli.description import InputTensor, ModelDescription, read_description
 from slipway.cli.event_stream import open_events
 from slipway.cli.peer import await_listener, explain
-from slipway.cli.tls import Address, Tls
+from slipway.cli.tls import DEFAULT_URL, Address, Tls
 from slipway.datatypes import BY_NAME
 from slipway.errors import SlipwayError, invalid, unavailable
 from slipway.installation import install_hint
 
 _SECURE: Final = ("https", "grpcs")  # schemes
-DEFAULT_URL: Final = {"http": "localhost:8000", "grpc": "localhost:8001"}
 _STREAM_ENDED: Final = "no longer in valid state"
 Answer = dict[str, np.ndarray]
 Parameters = Mapping[str, str | bool | int | float]
@@ -31,12 +30,15 @@ Parameters = Mapping[str, str | bool | int | float]
 class Client:
     """A connection to one server."""
 
-    def __init__(self, module: Any, connection: Any, address: Address, protocol: str, tls: Tls) -> None:
+    def __init__(
+        self, module: Any, connection: Any, address: Address, protocol: str, tls: Tls, timeout_s: float | None = None
+    ) -> None:
         self._module = module
         self._connection = connection
         self._address = address
         self._protocol = protocol
         self._tls = tls
+        self._waiting = {} if timeout_s is None or protocol == "http" else {"client_timeout": timeout_s}
 
     def describe(self, model: str, version: str) -> ModelDescription:
         """Return the model's inputs and batch limit; raise `SlipwayError` if the server does not have it."""
@@ -49,7 +51,7 @@ class Client:
         self, model: ModelDescription, inputs: Mapping[str, InputTensor], parameters: Parameters | None = None
     ) -> Answer:
         """Return the outputs by name; raise `SlipwayError` with the server's message if it refuses."""
-        settings = {"model_version": model.version, "parameters": parameters or None}
+        settings = {"model_version": model.version, "parameters": parameters or None, **self._waiting}
         return _outputs(self._call(self._connection.infer, model.name, self._tensors(inputs), **settings))
 
     def stream(
@@ -171,9 +173,11 @@ def _not_json(protocol: str) -> tuple[type[Exception], ...]:
     return JSONDecodeError, UnicodeDecodeError
 
 
-def open_client(url: str | None, protocol: str, tls: Tls | None = None, *, wait_s: float = 0) -> Client:
+def open_client(
+    url: str | None, protocol: str, tls: Tls | None = None, *, wait_s: float = 0, timeout_s: float | None = None
+) -> Client:
     """Return a client for `url` ("host:port", optionally with a scheme; https means TLS). Wait at most `wait_s`
-    seconds until something accepts connections there."""
+    seconds until something accepts connections there, and then at most `timeout_s` for each response."""
     tls = tls or Tls()
     text = url or DEFAULT_URL[protocol]
     scheme, separator, rest = text.partition("://")
@@ -192,7 +196,9 @@ def open_client(url: str | None, protocol: str, tls: Tls | None = None, *, wait_
     await_listener(address, wait_s)
     try:
         settings = tls.settings(protocol, address)
+        if timeout_s is not None and protocol == "http":
+            settings |= {"connection_timeout": timeout_s, "network_timeout": timeout_s}
     except OSError as error:
         raise _unreachable(error, address, protocol, tls) from None
     connection = module.InferenceServerClient(address.text, **settings)
-    return Client(module, connection, address, protocol, tls)
+    return Client(module, connection, address, protocol, tls, timeout_s)

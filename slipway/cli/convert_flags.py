@@ -49,8 +49,8 @@ def _parser() -> CommandParser:
     parser.add_argument(
         "source",
         metavar="SOURCE",
-        help="Hugging Face or sentence-transformers directory, hub id, .onnx file, or TorchScript or torch.export file "
-        "(.pt, .pt2)",
+        help="Hugging Face or sentence-transformers directory, hub id, export or training directory of tensor2tensor, "
+        ".onnx file, or TorchScript or torch.export file (.pt, .pt2)",
     )
     parser.add_argument(
         "--name",

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import msgspec
 import numpy as np
 
 from slipway.errors import invalid, shown, unavailable
+
+_TEXT: Final = "INPUT_TEXT"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +42,10 @@ class ModelDescription:
 
     @property
     def text_input(self) -> str:
-        """The string input that a request must have; raise `SlipwayError` unless there is exactly one."""
-        names = [name for name, kind in self.inputs.items() if kind == "BYTES" and name not in self.optional]
+        """The string input that a request must have, or else `INPUT_TEXT`; raise `SlipwayError` unless there is exactly
+        one."""
+        strings = [name for name, kind in self.inputs.items() if kind == "BYTES"]
+        names = [name for name in strings if name not in self.optional] or [name for name in strings if name == _TEXT]
         if len(names) != 1:
             declared = ", ".join(f"{name} {datatype}" for name, datatype in self.inputs.items())
             raise invalid(f"model '{self.name}' has {len(names)} string inputs ({declared}); use --inputs")

@@ -23,6 +23,7 @@ class Command:
     summary: str
 
 
+_TENSOR2TENSOR: Final = "slipway.cli.tensor2tensor"
 COMMANDS: Final = {
     command.name: command
     for command in (
@@ -41,8 +42,25 @@ COMMANDS: Final = {
         Command("config", "slipway.cli.config", "create a config.pbtxt, or show the effective one"),
         Command("verify", "slipway.cli.verify", "send every model a sample and print PASS or FAIL"),
         Command("attack", "slipway.cli.attack", "attack a server on this machine; print what held"),
+        Command("install-aliases", f"{_TENSOR2TENSOR}.install_aliases", "write launchers for the commands below"),
+        # tensor2tensor's, in the order of their use
+        Command("t2t-datagen", f"{_TENSOR2TENSOR}.datagen", "make a problem's vocabulary and training data"),
+        Command("t2t-trainer", f"{_TENSOR2TENSOR}.trainer", "train a translation model"),
+        Command("t2t-avg-all", f"{_TENSOR2TENSOR}.avg_all", "average the newest checkpoints of a training"),
+        Command("t2t-decoder", f"{_TENSOR2TENSOR}.decoder", "translate a file with a trained model"),
+        Command("t2t-bleu", f"{_TENSOR2TENSOR}.bleu", "compute the BLEU of a file of translations"),
+        Command("t2t-exporter", f"{_TENSOR2TENSOR}.exporter", "write a trained model as a directory to compile"),
+        Command("tritonc", f"{_TENSOR2TENSOR}.tritonc", "compile an export for the server"),
+        Command("tritonserver", f"{_TENSOR2TENSOR}.tritonserver", "the same as serve"),
+        Command("triton_client", f"{_TENSOR2TENSOR}.triton_client", "send the lines of a file to a running server"),
+        Command("t2t-query-server", f"{_TENSOR2TENSOR}.query_server", "send one text to a running server"),
     )
 }
+ALIASED: Final = [  # the commands that `install-aliases` offers under their own names
+    command.name
+    for command in COMMANDS.values()
+    if command.module.startswith(_TENSOR2TENSOR) and command.name != "install-aliases"
+]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

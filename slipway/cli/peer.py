@@ -49,29 +49,40 @@ class Peer:
     problem: str = ""
 
 
-def explain(address: Address, protocol: str, tls: Tls) -> str:
-    """Return in one sentence why a client with these settings gets no answer, with the flag that helps; "" if the peer
-    gives no reason why it should not."""
+def explain(address: Address, protocol: str, tls: Tls, *, flag: str = "--url") -> str:
+    """Return in one sentence why a client with these settings gets no answer, with the option that helps, where `flag`
+    sets the address; "" if the peer gives no reason why it should not."""
     peer = _peer(address, protocol, tls)
     if peer is None:
         return f"no server answers at {address.text}"
     if peer.encrypted and not tls.used:
-        return f"{address.text} expects an encrypted connection: use --url https://{address.text}"
+        return f"{address.text} expects an encrypted connection: use {flag} https://{address.text}"
     if tls.used and peer.protocol and not peer.encrypted:
         return f"{address.text} does not use TLS: leave out https:// and the TLS options"
     if peer.protocol not in ("", protocol):
-        flag = f"add --protocol {peer.protocol}, or specify the {NAMES[protocol]} port"
-        return f"{address.text} speaks {NAMES[peer.protocol]}, not {NAMES[protocol]}: {flag} with --url"
+        advice = f"add --protocol {peer.protocol}, or specify the {NAMES[protocol]} port"
+        return f"{address.text} speaks {NAMES[peer.protocol]}, not {NAMES[protocol]}: {advice} with {flag}"
     return peer.problem
+
+
+def spoken_protocol(address: Address) -> str:
+    """Return what the server at an address speaks, "http" or "grpc"; "" if nothing there answers in either."""
+    peer = _peer(address, "grpc", Tls(verified=False))
+    return "" if peer is None else peer.protocol
 
 
 def await_listener(address: Address, seconds: float) -> None:
     """Return as soon as something accepts connections at the address, after `seconds` at the latest."""
     deadline = time.monotonic() + seconds
-    while (left := deadline - time.monotonic()) > 0:
-        with suppress(OSError), socket.create_connection((address.host, address.port), min(left, CONNECT_S)):
-            return
+    while (left := deadline - time.monotonic()) > 0 and not listens(address, min(left, CONNECT_S)):
         time.sleep(_PAUSE_S)
+
+
+def listens(address: Address, seconds: float = CONNECT_S) -> bool:
+    """Return whether something accepts a connection at the address within `seconds`."""
+    with suppress(OSError), socket.create_connection((address.host, address.port), seconds):
+        return True
+    return False
 
 
 def _peer(address: Address, protocol: str, tls: Tls) -> Peer | None:

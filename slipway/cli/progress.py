@@ -1,4 +1,4 @@
-"""The progress of a conversion: one line that is redrawn on a terminal, a line per step elsewhere."""
+"""The progress of a command: one line that is redrawn on a terminal, a line per step elsewhere."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final, TextIO
+from typing import Final, Protocol, TextIO
 
 from slipway.cli.output import WIDTH
 from slipway.convert.steps import ConversionStep
@@ -17,8 +17,15 @@ _BARS: Final = "▏▎▍▌▋▊▉█"
 _CLEAR: Final = "\r\033[K"
 
 
+class ShownStep(Protocol):
+    """What a command is doing, printable."""
+
+    def after(self, seconds: float) -> object:
+        """Return the same, when it has run for some seconds."""
+
+
 @contextmanager
-def progress(stream: TextIO, *, verbose: bool = False) -> Iterator[Callable[[ConversionStep], None]]:
+def progress(stream: TextIO, *, verbose: bool = False) -> Iterator[Callable[[ShownStep], None]]:
     """Yield a function to call with each step. On a terminal it fills one line, which is erased when the block ends;
     elsewhere, and with `verbose`, when libraries print too, each step is a line of its own."""
     if verbose or not stream.isatty():
@@ -42,10 +49,10 @@ class _Line:
     def __init__(self, stream: TextIO) -> None:
         self.ended = threading.Event()
         self._stream = stream
-        self._step = ConversionStep(1, 0, "starting")
+        self._step: ShownStep = ConversionStep(1, 0, "starting")
         self._started = self._begun = time.monotonic()
 
-    def begin(self, step: ConversionStep) -> None:
+    def begin(self, step: ShownStep) -> None:
         """Show the next step."""
         self._step, self._begun = step, time.monotonic()
 

@@ -15,6 +15,7 @@ from slipway.errors import invalid, unavailable
 
 ALPN: Final = {"grpc": ["h2"], "http": ["http/1.1"]}
 CONNECT_S: Final = 5.0
+DEFAULT_URL: Final = {"http": "localhost:8000", "grpc": "localhost:8001"}
 _GRPC_AUTHORITIES: Final = "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"
 _HASHED: Final = "????????.[0-9]*"  # names of certificates in a folder of OpenSSL's
 _LARGEST: Final = 2**31 - 1  # bytes of a message, as tritonclient sets it
@@ -29,13 +30,13 @@ class Address:
     port: int
 
     @staticmethod
-    def of(text: str, *, encrypted: bool) -> Address:
-        """Return the address in HOST:PORT[/PATH]; raise INVALID_ARG if it is not one."""
+    def of(text: str, *, encrypted: bool, flag: str = "--url") -> Address:
+        """Return the address in HOST:PORT[/PATH], the value of `flag`; raise INVALID_ARG if it is not one."""
         try:
             parts = urlsplit(f"//{text}")
             port = parts.port or (443 if encrypted else 80)
         except ValueError as error:
-            raise invalid(f"--url '{text}' is not an address: {error}; expected HOST:PORT") from None
+            raise invalid(f"{flag} '{text}' is not an address: {error}; expected HOST:PORT") from None
         return Address(text, parts.hostname or "localhost", port)
 
 

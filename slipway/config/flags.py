@@ -227,6 +227,8 @@ def wrap_help(text: str, width: int) -> list[str]:
 
 
 def _shown(default: Any) -> str:
+    if default is None:
+        return ""
     if isinstance(default, bool):
         return str(default).lower()
     if isinstance(default, dict):

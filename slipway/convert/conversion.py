@@ -35,6 +35,7 @@ from slipway.convert.report import (
 from slipway.convert.runner import OpenModel, open_model
 from slipway.convert.staging import Stager, staged
 from slipway.convert.steps import COPIES, MEASURES_BATCHES, Show, Stage, Steps
+from slipway.convert.tensor2tensor.flow import find_translation, open_translation
 from slipway.convert.variants import PRECISIONS, Skipped, Variant
 from slipway.errors import SlipwayError, invalid
 
@@ -70,6 +71,11 @@ def convert(
     started = time.monotonic()
     if not _NAME.fullmatch(options.name):
         raise invalid(f"'{options.name}' is not a model name: use letters, digits, '_', '-' and '.'")
+    translation = find_translation(source)
+    if translation is not None:
+        steps = Steps(show, finish=COPIES)
+        with open_translation(translation, str(translation), options, steps) as flow:
+            return Conversion(flow, options, steps, stage).run(started)
     path, origin = (Path(source), origin) if origin else locate(source, Steps(show), verbose=options.verbose)
     embeds = (path / "modules.json").is_file()  # even if the checkpoint alone could generate text
     generating = generates(path) and not embeds

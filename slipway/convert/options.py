@@ -18,6 +18,16 @@ Progress = Callable[[str], None]  # called with what begins, a few words
 
 
 @dataclass(frozen=True, slots=True)
+class CompileSettings:
+    """What `tritonc` adds to a conversion: the number of the version, the deadline of a candidate's first batch in
+    seconds, and parameters to record in the config."""
+
+    version: int = 1
+    first_batch_s: float | None = None
+    parameters: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class ConvertOptions:
     """The options of one conversion; `inputs` declares the inputs of a TorchScript file as NAME:TYPE:DIMS."""
 
@@ -41,3 +51,4 @@ class ConvertOptions:
     verbose: bool = False  # let the libraries print their warnings
     lost: Mapping[str, str] = field(default_factory=dict)  # labels of candidates that must not be tried -> the reason
     isolation: str = ""  # of the process that converts, for the report
+    compilation: CompileSettings = CompileSettings()  # of a model of tensor2tensor

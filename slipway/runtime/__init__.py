@@ -6,6 +6,8 @@ that implement them may move. A `model.py` may import only from here:
 - `GenerationModel(directory, parameters, name=...)`: a checkpoint and its engine. `run` executes requests, each of
   which is a mapping from names to arrays and an `AnswerSink`; `description` names the engine; `close` frees the
   weights. Models in one process that use the same checkpoint with the same options share one engine.
+- `Tensor2TensorModel(directory, parameters, name=...)`: the same for a model of tensor2tensor, which takes texts, ids
+  or serialized examples.
 - `AnswerSink`: the four methods through which a model receives tokens and results.
 - `TextEncoder(tokenizer)`: encodes texts of any length in bounded time.
 - `TextPieces(tokenizer, cleaned=...)`: turns tokens into pieces of text with whole characters.
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from slipway.runtime.generation_model import AnswerSink, GenerationModel
     from slipway.runtime.pieces import TextPieces
     from slipway.runtime.source_language import SourceLanguage
+    from slipway.runtime.tensor2tensor_model import Tensor2TensorModel
     from slipway.runtime.text_encoder import TextEncoder
 
 __all__ = [
@@ -35,6 +38,7 @@ __all__ = [
     "GenerationModel",
     "SlipwayError",
     "SourceLanguage",
+    "Tensor2TensorModel",
     "TextEncoder",
     "TextPieces",
     "parameter_arrays",
@@ -46,6 +50,7 @@ _HOMES: Final = {
     "GenerationModel": "slipway.runtime.generation_model",
     "SlipwayError": "slipway.errors",
     "SourceLanguage": "slipway.runtime.source_language",
+    "Tensor2TensorModel": "slipway.runtime.tensor2tensor_model",
     "TextEncoder": "slipway.runtime.text_encoder",
     "TextPieces": "slipway.runtime.pieces",
     "parameter_arrays": "slipway.runtime.arguments",

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
-from slipway.checkpoints.huggingface.reader import HuggingFaceCheckpoint
+from slipway.checkpoints.checkpoint import Checkpoint
 from slipway.transformer.engines import RoutingEngine, open_engine
+from slipway.transformer.generation import SequenceRequest
 from slipway.transformer.options import EngineOptions
 
 _Key = tuple[Path, EngineOptions]
@@ -33,14 +34,20 @@ class SharedEngine:
 
 
 def acquire_engine(
-    directory: Path, checkpoint: HuggingFaceCheckpoint, options: EngineOptions, *, name: str
+    directory: Path,
+    checkpoint: Checkpoint,
+    options: EngineOptions,
+    *,
+    name: str,
+    typical: SequenceRequest | None = None,
 ) -> SharedEngine:
-    """Return the engine of `directory`, opened on first use; `name` is the model's name for messages."""
+    """Return the engine of `directory`, opened on first use; `name` is the model's name for messages, `typical` as in
+    `open_engine`."""
     key = (directory.resolve(), options)
     with _lock:
         shared = _engines.get(key)
         if shared is None:
-            engine = open_engine(checkpoint.spec, checkpoint.weights, options, name=name)
+            engine = open_engine(checkpoint.spec, checkpoint.weights, options, name=name, typical=typical)
             shared = _engines[key] = SharedEngine(key, engine)
         shared.users += 1
         return shared

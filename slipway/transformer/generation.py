@@ -21,7 +21,7 @@ class Search(Enum):
     SAMPLE = "sample"  # one hypothesis: greedy, top-k or nucleus, by the row's settings
     HUGGING_FACE = "hugging_face"  # beam: score / length ** penalty, a pool of finished ones; also FasterTransformer's
     LIGHTSEQ = "lightseq"  # beam: finished hypotheses stay in the beam; GNMT penalty, negative: average at the end
-    GNMT = "gnmt"  # beam: GNMT penalty, sets of alive and finished ones (tensor2tensor)
+    TENSOR2TENSOR = "tensor2tensor"  # beam: GNMT penalty, sets of alive and finished ones
     BRANCHES = "branches"  # the first step's best `beam_width` tokens, each followed greedily (LightSeq topk_greedy)
 
 
@@ -83,6 +83,7 @@ class Decoding:
     beam_width: int = 1
     length_penalty: float = 0.0
     early_stopping: bool = False  # HUGGING_FACE: stop at `beam_width` finished hypotheses
+    every_beam: bool = False  # TENSOR2TENSOR: stop when all beams are decided, not only the best one
     diversity: float = 0.0
     top_k: int = 0
     top_p: float = 0.0

@@ -16,6 +16,7 @@ NAMES = {
     "GenerationModel",
     "SlipwayError",
     "SourceLanguage",
+    "Tensor2TensorModel",
     "TextEncoder",
     "TextPieces",
     "parameter_arrays",

@@ -7,13 +7,16 @@ import os
 import re
 import resource
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from slipway.cli.confined.system import DEATH_SIGNAL, NO_NEW_PRIVILEGES, process_control
 from slipway.machine import read_memory
+
+_Value = TypeVar("_Value")
 
 UNLIMITED: Final = "none"
 SECONDS: Final = 7200
@@ -56,14 +59,14 @@ def add_limit_flags(parser: argparse.ArgumentParser, *, network: bool = False) -
     group.add_argument(
         "--max-memory",
         metavar="SIZE",
-        type=_memory,
+        type=_argument(memory_limit),
         default=default_memory(),
         help="memory that the child may use, such as 8G, or none for no limit (default: that of the machine or cgroup)",
     )
     group.add_argument(
         "--timeout-secs",
         metavar="N",
-        type=_seconds,
+        type=_argument(seconds_limit),
         default=float(SECONDS),
         help=f"longest time from one step to the next, in seconds, or none for no limit (default: {SECONDS})",
     )
@@ -123,20 +126,34 @@ def describe_limits(memory: int | None, seconds: float | None, network: str) -> 
     return f"a child process with {size}, {pause}, {network}"
 
 
-def _memory(text: str) -> int | None:
+def memory_limit(text: str) -> int | None:
+    """Return a size such as 8G in bytes, None for "none"; raise ValueError for anything else."""
     if text == UNLIMITED:
         return None
     found = _SIZE.fullmatch(text.strip())
     size = float(found[1]) * _UNITS[found[2].upper()] if found and len(found[1]) < 20 else 0.0
     if not _LEAST_MEMORY <= size <= _MOST_MEMORY:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a size of at least 64M, such as 512M or 8G, or none")
+        raise ValueError(f"'{text}' is not a size of at least 64M, such as 512M or 8G, or none")
     return int(size)
 
 
-def _seconds(text: str) -> float | None:
+def seconds_limit(text: str) -> float | None:
+    """Return a number of seconds, None for "none"; raise ValueError for anything else."""
     if text == UNLIMITED:
         return None
     seconds = int(text) if text.isascii() and text.isdecimal() and len(text) < 12 else 0
     if not 0 < seconds <= _MOST_SECONDS:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number of seconds above 0, or none")
+        raise ValueError(f"'{text}' is not a number of seconds above 0, or none")
     return float(seconds)
+
+
+def _argument(read: Callable[[str], _Value]) -> Callable[[str], _Value]:
+    """Return a reader whose errors argparse shows."""
+
+    def read_argument(text: str) -> _Value:
+        try:
+            return read(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return read_argument

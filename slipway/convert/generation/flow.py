@@ -15,7 +15,7 @@ from slipway.convert.configs import model_name
 from slipway.convert.flow import GateVerdict, Made
 from slipway.convert.generation.gate import Question, judge
 from slipway.convert.generation.languages import choose_language
-from slipway.convert.generation.measure import TokenSpeed, measure_tokens
+from slipway.convert.generation.measure import measure_tokens
 from slipway.convert.generation.package import (
     TextSide,
     generation_names,
@@ -41,6 +41,7 @@ from slipway.convert.report import ConversionReport, source_hash
 from slipway.convert.runner import OpenModel
 from slipway.convert.sample import sample_texts
 from slipway.convert.thresholds import ACCURACY
+from slipway.convert.token_columns import TokenSpeed
 from slipway.convert.variants import Variant
 
 _LIBRARIES: Final = ("torch", "transformers", "tokenizers", "safetensors")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -12,6 +11,7 @@ from slipway.convert.generation.questions import random_ids
 from slipway.convert.generation.source import GenerationSource
 from slipway.convert.measure import seconds_per_run
 from slipway.convert.runner import OpenModel
+from slipway.convert.token_columns import TokenSpeed
 from slipway.runtime.arguments import STOP
 from slipway.runtime.generation_model import IDS, MASK
 
@@ -19,21 +19,6 @@ _BATCHES: Final = (1, 8)
 _SOURCE: Final = 32  # tokens in the prompt or source
 _NEW: Final = 32  # tokens generated
 _SECONDS: Final = 1.5  # at most, per figure
-
-
-@dataclass(frozen=True, slots=True)
-class TokenSpeed:
-    """Generated tokens per second for a batch of `batch` rows."""
-
-    batch: int
-    source_tokens: int
-    new_tokens: int
-    tokens_per_second: float
-
-    @property
-    def rate(self) -> float:
-        """Return the generated tokens per second."""
-        return self.tokens_per_second
 
 
 def measure_tokens(model: OpenModel, source: GenerationSource) -> tuple[TokenSpeed, ...]:

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from slipway.convert.agreement import Generated
 from slipway.convert.generation.generation_settings import NOT_HONOURED
 from slipway.convert.generation.source import GenerationSource
 from slipway.convert.libraries import load_pretrained
@@ -19,17 +20,6 @@ from slipway.convert.thresholds import TOLERANCE
 from slipway.transformer.temporary_thread import run_in_temporary_thread
 
 NAME: Final = "transformers in float32, one row at a time"
-
-
-@dataclass(frozen=True, slots=True)
-class Generated:
-    """The ids of one row, without start token or prompt, and for each step the tokens that tie for the best score.
-
-    Beam search has no ties of tokens: another hypothesis is as good if it has the same `score`."""
-
-    ids: tuple[int, ...]
-    ties: tuple[frozenset[int], ...]
-    score: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from slipway.transformer.decoding.beam import Distribution, SearchRule
-from slipway.transformer.decoding.beam_gnmt import GnmtBeam
 from slipway.transformer.decoding.beam_hugging_face import HuggingFaceBeam
 from slipway.transformer.decoding.beam_lightseq import LightSeqBeam
+from slipway.transformer.decoding.beam_tensor2tensor import Tensor2TensorBeam
 from slipway.transformer.decoding.branches import GreedyBranches
 from slipway.transformer.decoding.hypothesis import GeneratedSequence
 from slipway.transformer.decoding.logits_processor import LogitsProcessor, RowContext, ScoreProcessor
@@ -23,7 +23,7 @@ from slipway.transformer.generation import Decoding, GenerationListener, Search
 RULES: dict[Search, Callable[[Decoding], SearchRule]] = {
     Search.HUGGING_FACE: HuggingFaceBeam,
     Search.LIGHTSEQ: LightSeqBeam,
-    Search.GNMT: GnmtBeam,
+    Search.TENSOR2TENSOR: Tensor2TensorBeam,
     Search.BRANCHES: GreedyBranches,
 }
 

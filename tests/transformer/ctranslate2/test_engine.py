@@ -129,7 +129,7 @@ def test_a_stop_word_ends_a_row(opened):
         ({"presence_penalty": 0.2}, "penalty"),
         ({"bad_words": ((3, 4),)}, "bad words"),
         ({"search": Search.LIGHTSEQ, "beam_width": 4}, "lightseq"),
-        ({"search": Search.GNMT, "beam_width": 4}, "gnmt"),
+        ({"search": Search.TENSOR2TENSOR, "beam_width": 4}, "tensor2tensor"),
         ({"search": Search.BRANCHES, "beam_width": 4}, "branches"),
         ({"search": Search.HUGGING_FACE, "beam_width": 4}, "early stopping"),
         ({"search": Search.HUGGING_FACE, "early_stopping": True, "diversity": 0.5}, "diverse"),

@@ -89,7 +89,7 @@ def lightseq(toy: Toy, decoding: Decoding) -> list[Scored]:
     return ranked(results)
 
 
-def gnmt(toy: Toy, decoding: Decoding) -> list[Scored]:
+def tensor2tensor(toy: Toy, decoding: Decoding) -> list[Scored]:
     width, alpha = decoding.beam_width, decoding.length_penalty
     beam, pool = [Scored(0.0, ())], []
     for length in range(1, decoding.max_tokens + 1):

@@ -11,7 +11,11 @@ from slipway.transformer.generation import Decoding, Search
 from tests.transformer.decoding import reference
 from tests.transformer.decoding.toy import Constant, Toy, decode, decode_all
 
-RULES = {Search.HUGGING_FACE: reference.hugging_face, Search.LIGHTSEQ: reference.lightseq, Search.GNMT: reference.gnmt}
+RULES = {
+    Search.HUGGING_FACE: reference.hugging_face,
+    Search.LIGHTSEQ: reference.lightseq,
+    Search.TENSOR2TENSOR: reference.tensor2tensor,
+}
 
 
 def same(found, expected):
@@ -29,7 +33,7 @@ def cases(rule: Search, count: int):
             beam_width=chance.choice((1, 2, 3, 4, 8)),
             length_penalty=chance.choice((0.0, 0.6, 1.0, 2.0, -1.0)),
             early_stopping=chance.random() < 0.3,
-            diversity=0.0 if rule is Search.GNMT else chance.choice((0.0, 0.0, 0.3)),
+            diversity=0.0 if rule is Search.TENSOR2TENSOR else chance.choice((0.0, 0.0, 0.3)),
             log_probabilities=True,
         )
         yield decoding, Toy(seed, end_bonus=chance.choice((-2.0, 0.0, 2.0, 4.0)))
@@ -85,10 +89,10 @@ def test_a_lightseq_beam_with_a_negative_penalty_orders_all_sequences_by_their_a
     same(found, reference.ranked(scored))
 
 
-def test_a_gnmt_beam_wide_enough_finds_the_best_sequence_that_ends():
+def test_a_tensor2tensor_beam_wide_enough_finds_the_best_sequence_that_ends():
     for seed in range(20):
         toy = Toy(seed, vocabulary=5)
-        found = decode(Decoding(4, search=Search.GNMT, beam_width=125, length_penalty=0.6), toy)
+        found = decode(Decoding(4, search=Search.TENSOR2TENSOR, beam_width=125, length_penalty=0.6), toy)
         ended = [
             reference.Scored(total / ((5 + len(ids)) / 6) ** 0.6, ids)
             for ids, total in reference.everything(toy, 4)
@@ -97,9 +101,9 @@ def test_a_gnmt_beam_wide_enough_finds_the_best_sequence_that_ends():
         assert found[0].ids == max(ended).ids
 
 
-def test_a_gnmt_beam_in_which_nothing_ends_returns_what_is_alive():
+def test_a_tensor2tensor_beam_in_which_nothing_ends_returns_what_is_alive():
     toy = Toy(4, end_bonus=-1000.0)
-    found = decode(Decoding(5, search=Search.GNMT, beam_width=3, length_penalty=0.6), toy)
+    found = decode(Decoding(5, search=Search.TENSOR2TENSOR, beam_width=3, length_penalty=0.6), toy)
     assert [len(hypothesis.ids) for hypothesis in found] == [5, 5, 5]
     assert found[0].score == pytest.approx(found[0].log_probability / (10 / 6) ** 0.6)
 

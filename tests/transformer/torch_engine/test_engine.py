@@ -240,7 +240,7 @@ def test_what_torch_raises_is_an_error_of_the_call_and_the_engine_goes_on(monkey
     assert len(collect(engine, rows)) == len(rows)
 
 
-@pytest.mark.parametrize("search", [Search.HUGGING_FACE, Search.LIGHTSEQ, Search.GNMT, Search.BRANCHES])
+@pytest.mark.parametrize("search", [Search.HUGGING_FACE, Search.LIGHTSEQ, Search.TENSOR2TENSOR, Search.BRANCHES])
 def test_beams_that_no_client_waits_for_any_more_are_given_up(search):
     asked: list[int] = []
 

@@ -1,7 +1,8 @@
 """Beam search as tensor2tensor does it: K alive and K finished hypotheses, both by log-probability / GNMT penalty.
 
 All of the 2K candidates may finish. The search ends when the best alive hypothesis could not overtake the best finished
-one even at the maximum length. Knows no other rule.
+one even at the maximum length; if every beam is wanted, when it could not overtake the last of K finished ones. Knows
+no other rule.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from slipway.transformer.decoding.hypothesis import BeamHypothesis, EndCondition
 from slipway.transformer.generation import Decoding
 
 
-class GnmtBeam:
+class Tensor2TensorBeam:
     """The alive and the finished hypotheses of one row."""
 
     def __init__(self, decoding: Decoding) -> None:
@@ -41,6 +42,8 @@ class GnmtBeam:
         return BeamUpdate([candidate.parent for candidate in alive], [candidate.token for candidate in alive])
 
     def _decided(self, best_alive: BeamCandidate) -> bool:
-        """Return whether no alive hypothesis can overtake the best finished one any more."""
-        longest = gnmt_penalty(self._decoding.max_tokens, self._decoding.length_penalty)
-        return bool(self._finished) and self._finished[0][0] > best_alive.hypothesis.total / longest
+        """Return whether no alive hypothesis can change the best result any more, or any result if all are wanted."""
+        decoding = self._decoding
+        wanted = decoding.beam_width if decoding.every_beam else 1
+        longest = gnmt_penalty(decoding.max_tokens, decoding.length_penalty)
+        return len(self._finished) >= wanted and self._finished[wanted - 1][0] > best_alive.hypothesis.total / longest

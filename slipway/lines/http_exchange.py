@@ -1,0 +1,143 @@
+"""One HTTP/1.1 connection of a client: sends a request, returns the response, connects again after a loss.
+
+Knows no model. Built on httptools' parser, without a task or a stream per request: a client of a fast model spends its
+time here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final, cast
+
+import httptools
+
+from slipway.lines.connection import Endpoint
+
+_CONNECT_S: Final = 10.0
+HEADER_LENGTH: Final = b"inference-header-content-length"
+
+
+@dataclass(slots=True)
+class HttpResponse:
+    """A response: status, the names of its headers in lower case, the body."""
+
+    status: int = 0
+    headers: dict[bytes, bytes] = field(default_factory=dict)
+    body: bytes = b""
+
+
+class _Receiver(asyncio.Protocol):
+    """The socket's end: feeds the parser, and settles the future of the response that is awaited."""
+
+    def __init__(self) -> None:
+        self.transport: asyncio.Transport | None = None
+        self.awaited: asyncio.Future[HttpResponse] | None = None
+        self.lost = False
+        self._parser = httptools.HttpResponseParser(self)
+        self._response = HttpResponse()
+        self._parts: list[bytes] = []
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.lost = True
+        self._fail(exc or ConnectionResetError("the server closed the connection before it answered"))
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError as error:
+            self._fail(ConnectionError(f"the answer is not HTTP: {error}"))
+            self.close()
+
+    def close(self) -> None:
+        """Close the socket at once."""
+        self.lost = True
+        if self.transport is not None:
+            self.transport.abort()
+
+    def on_message_begin(self) -> None:
+        self._response = HttpResponse()
+        self._parts = []
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._response.headers[name.lower()] = value
+
+    def on_body(self, body: bytes) -> None:
+        self._parts.append(body)
+
+    def on_message_complete(self) -> None:
+        response = self._response
+        response.status = self._parser.get_status_code()
+        response.body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        self._parts = []
+        if not self._parser.should_keep_alive():
+            self.close()
+        if self.awaited is not None and not self.awaited.done():
+            self.awaited.set_result(response)
+
+    def _fail(self, error: Exception) -> None:
+        if self.awaited is not None and not self.awaited.done():
+            self.awaited.set_exception(error)
+
+
+class HttpExchange:
+    """A connection that is opened when it is first used, and again when it was lost. Raises OSError."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+        self._receiver: _Receiver | None = None
+        self._host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
+
+    async def request(
+        self, method: str, path: str, headers: str = "", body: Sequence[bytes] = (), *, size: int = 0
+    ) -> HttpResponse:
+        """Send a request whose body are the parts, `size` bytes, and return the response. `headers` are whole lines."""
+        reused = self._receiver is not None and not self._receiver.lost
+        head = (
+            f"{method} {self._endpoint.prefix}{path} HTTP/1.1\r\nHost: {self._host}:{self._endpoint.port}\r\n"
+            f"{headers}Content-Length: {size}\r\n\r\n"
+        )
+        try:
+            return await self._send([head.encode(), *body])
+        except ConnectionError:
+            if not reused:
+                raise
+        return await self._send([head.encode(), *body])  # the server had closed the idle connection
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._receiver is not None:
+            self._receiver.close()
+            self._receiver = None
+
+    async def _send(self, parts: Sequence[bytes]) -> HttpResponse:
+        loop = asyncio.get_running_loop()
+        receiver = self._receiver
+        if receiver is None or receiver.lost or receiver.transport is None:
+            receiver = await self._connected()
+        answer: asyncio.Future[HttpResponse] = loop.create_future()
+        receiver.awaited = answer
+        cast("asyncio.Transport", receiver.transport).write(b"".join(parts))
+        try:
+            async with asyncio.timeout(self._endpoint.timeout):
+                return await answer
+        except BaseException:
+            receiver.close()  # a response that comes later must not be taken for the next one
+            raise
+
+    async def _connected(self) -> _Receiver:
+        endpoint = self._endpoint
+        async with asyncio.timeout(_CONNECT_S):
+            _, receiver = await asyncio.get_running_loop().create_connection(
+                _Receiver,
+                endpoint.host,
+                endpoint.port,
+                ssl=endpoint.tls,
+                server_hostname=endpoint.host if endpoint.tls else None,
+            )
+        self._receiver = receiver
+        return receiver

@@ -1,0 +1,1 @@
+"""Trains tensor2tensor's Transformer: problems, batches, schedules, optimisers, checkpoints, evaluation."""

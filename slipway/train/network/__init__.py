@@ -1,0 +1,1 @@
+"""The Transformer with gradients: parameters under tensor2tensor's names, layers, loss. Imports torch at once."""
