@@ -10,7 +10,6 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
@@ -55,7 +54,7 @@ def write_model(repository, name="upper", delay=0.01, config=CONFIG):
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
+def repository(tmp_path_factory):
     repository = write_model(tmp_path_factory.mktemp("models"))
     write_model(repository, "slow", delay=0.2)
     single = CONFIG.replace("max_batch_size: 4", "max_batch_size: 0")
@@ -70,6 +69,11 @@ input [ { name: "INPUT0" data_type: TYPE_FP32 dims: [ 1 ] } ]
 output [ { name: "OUTPUT0" data_type: TYPE_FP32 dims: [ 1 ] } ]
 """,
     )
+    return repository
+
+
+@pytest.fixture(scope="module")
+def server(repository):
     with running_server(repository) as started:
         yield started
 
@@ -321,21 +325,20 @@ def certificates(tmp_path_factory):
 
 
 @contextmanager
-def encrypted(protocol, server, certificates):
+def encrypted(protocol, server, repository, certificates):
     """The port of a server that encrypts."""
     if protocol == "http":
         with encrypting_proxy(server.ports.http, certificates) as port:
             yield port
         return
     flags = ("--grpc-use-ssl=true", f"--grpc-server-cert={certificates / 'server.pem'}")
-    repository = server.process.args[server.process.args.index("serve") + 1]
-    with running_server(Path(repository), *flags, f"--grpc-server-key={certificates / 'server.key'}") as started:
+    with running_server(repository, *flags, f"--grpc-server-key={certificates / 'server.key'}") as started:
         yield started.ports.grpc
 
 
 @pytest.mark.parametrize("protocol", ["http", "grpc"])
-def test_a_connection_is_encrypted_on_request(server, certificates, source, target, capsys, protocol):
-    with encrypted(protocol, server, certificates) as port:
+def test_a_connection_is_encrypted_on_request(server, repository, certificates, source, target, capsys, protocol):
+    with encrypted(protocol, server, repository, certificates) as port:
         words = arguments(f"https://localhost:{port}", source, target, f"--protocol={protocol}")
         assert main([*words, f"--ca_certificate={certificates / 'ca.pem'}"]) == 0
         assert target.read_text() == source.read_text().upper()
