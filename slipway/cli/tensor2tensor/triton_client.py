@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -100,7 +100,7 @@ def run(arguments: Sequence[str]) -> int:
     """Send the lines; return 0, or 1 if lines were refused, which have empty output lines."""
     flags = read_flags(COMMAND, arguments)
     job = _job(flags)
-    shown = _Shown(sys.stderr.isatty() and not (flags.output_file == STANDARD and sys.stdout.isatty()))
+    shown = _Shown(bar=sys.stderr.isatty() and not (flags.output_file == STANDARD and sys.stdout.isatty()))
     started = time.monotonic()
     with progress(sys.stderr) if shown.bar else nullcontext(lambda _: None) as show:
         shown.show = show
@@ -119,21 +119,20 @@ def run(arguments: Sequence[str]) -> int:
 class _Shown:
     """Progress on a terminal as one line, elsewhere as a line now and then."""
 
-    def __init__(self, bar: bool) -> None:
+    def __init__(self, *, bar: bool) -> None:
         self.bar = bar
-        self.show: object = None
+        self.show: Callable[[LinesProgress], object] = lambda _: None
         self.state = TransferState()
         self._started = self._reported = time.monotonic()
-        self._shown = False
         self._total = -1
 
     def observe(self, state: TransferState, total: int) -> None:
         """Show how far the run is."""
         now = time.monotonic()
-        self.state = state
-        if self.bar and (total != self._total or not self._shown):
-            self._shown, self._total = True, total
-            self.show(LinesProgress(state, total))  # type: ignore[operator]
+        begins = state is not self.state or total != self._total  # the same state changes while lines are written
+        self.state, self._total = state, total
+        if self.bar and begins:
+            self.show(LinesProgress(state, total))
         elif not self.bar and now - self._reported >= _REPORT_S:
             self._reported = now
             print(LinesProgress(state, total).after(now - self._started), file=sys.stderr, flush=True)
