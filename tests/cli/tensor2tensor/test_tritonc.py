@@ -49,7 +49,7 @@ def test_number_type_name_and_version_are_those_of_the_flags(servo):
     flags = ("--model_name=ende", "--model_version=3", "--inference_input_dtype=INT8", "--engine=torch")
     assert compile_export(servo, *flags) == 0
     assert parameter(servo / "ende", "COMPUTE_TYPE") == "int8"
-    assert sorted(path.name for path in (servo / "ende").iterdir() if path.is_dir()) == ["3"]
+    assert sorted(path.name for path in (servo / "ende").iterdir() if path.is_dir()) == ["3", "warmup"]
     assert not (servo / "transformer").exists()
 
 
