@@ -17,6 +17,7 @@ from benchmarks.serving import running_server
 from slipway.cli.main import main
 from tests.kits.certificates import encrypting_proxy, write_certificates
 from tests.kits.repositories import write_config
+from tests.kits.signals import interruptible
 
 CONFIG = """backend: "python"
 max_batch_size: 4
@@ -180,7 +181,7 @@ def test_a_line_is_answered_before_the_next_one_is_typed(server):
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_goes_on_without_repeating_or_losing_a_line(server, source, target, number, capsys):
     words = arguments(server.http, source, target, model="slow")
-    with process(*words) as client:
+    with interruptible(), process(*words) as client:
         wait_for_lines(target, 20)
         client.send_signal(number)
         _, errors = client.communicate()
