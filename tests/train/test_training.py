@@ -7,6 +7,7 @@ import math
 import os
 import resource
 from pathlib import Path
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -166,6 +167,21 @@ def test_damaged_state_is_refused_and_a_missing_one_begins_with_an_empty_optimis
         train(tmp_path, steps=3)
     state.unlink()
     assert len(train(tmp_path, steps=3).losses) == 1
+
+
+def test_a_changed_number_in_the_state_is_noticed(tmp_path):
+    train(tmp_path, steps=2)
+    state = tmp_path / "model.ckpt-2.state.pt"
+    with ZipFile(state) as archive:
+        parts = archive.infolist()
+    largest = max(range(len(parts) - 1), key=lambda index: parts[index].file_size)
+    place = parts[largest + 1].header_offset - parts[largest].file_size // 2
+    damaged = bytearray(state.read_bytes())
+    damaged[place] ^= 0x40
+    state.write_bytes(damaged)
+    with pytest.raises(SlipwayError, match=rf"state\.pt' is damaged: .*{parts[largest].filename}' has a wrong checksum"):
+        train(tmp_path, steps=3)
+    assert newest_step(tmp_path) == 2
 
 
 def test_state_of_another_seed_or_optimiser_is_refused(tmp_path):
