@@ -241,6 +241,13 @@ def test_evaluation_alone_reads_the_newest_checkpoint(tmp_path):
         train(tmp_path, schedule="evaluate", data=TrainingData("copying", VOCABULARY, data.train, None))
 
 
+def test_a_dev_split_without_pairs_has_no_figures(tmp_path):
+    whole = corpus()
+    data = TrainingData("copying", VOCABULARY, whole.train, lambda: iter(()), whole.decode)
+    heard = train(tmp_path, steps=1, schedule="continuous_train_and_eval", data=data)
+    assert (heard.steps, heard.figures) == ([1], {})
+
+
 def test_evaluation_after_each_checkpoint_does_not_change_the_training(tmp_path):
     alone = train(tmp_path / "alone", steps=6).losses
     heard = train(tmp_path / "both", steps=6, save_every=2, schedule="continuous_train_and_eval")
