@@ -203,6 +203,16 @@ def test_warm_start_begins_with_other_weights_and_no_steps(tmp_path):
     assert "starting with the weights" in heard.notes[0]
 
 
+def test_what_changes_in_a_training_that_continues_is_named(tmp_path):
+    train(tmp_path, steps=1)
+    assert train(tmp_path, steps=2).notes == [f"continuing from step 1 in '{tmp_path}'"]
+    heard = train(tmp_path, "num_heads=4,batch_size=128", steps=3, warm_start=tmp_path)
+    assert heard.notes[1:] == [
+        "--warm_start_from is ignored: only a new training starts with other weights",
+        "hyper-parameters that differ from those so far: num_heads 4 instead of 2, batch_size 128 instead of 256",
+    ]
+
+
 def test_gradients_are_clipped_only_when_asked(tmp_path, monkeypatch):
     norms = []
     clip = torch.nn.utils.clip_grad_norm_

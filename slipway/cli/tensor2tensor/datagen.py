@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from slipway.cli.interruption import raise_on_sigterm
 from slipway.cli.progress import progress
 from slipway.cli.tensor2tensor.flags import AbslCommand, flag, read_flags
 from slipway.config.flags import BOOLEAN, TEXT, Kind, whole
@@ -70,6 +71,7 @@ def run(arguments: Sequence[str]) -> int:
         seed=flags.random_seed,
         max_pairs=flags.max_cases,
     )
+    raise_on_sigterm()  # what was begun is removed, as on Ctrl-C
     logging.getLogger("slipway.train").setLevel(logging.INFO)
     bar = sys.stderr.isatty()
     with progress(sys.stderr) if bar else nullcontext(_print_step) as show:

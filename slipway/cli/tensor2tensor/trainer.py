@@ -11,7 +11,7 @@ from typing import Final
 
 from slipway.checkpoints.tensor2tensor.hparam_sets import SETS
 from slipway.checkpoints.tensor2tensor.hparams import HParams, named_hparams, nearest_text, override
-from slipway.cli.interruption import ended_by_sigint
+from slipway.cli.interruption import ended_by_sigint, raise_on_sigterm
 from slipway.cli.tensor2tensor.flags import AbslCommand, flag, read_flags
 from slipway.cli.tensor2tensor.training_output import ConsoleReporter, StopSignals
 from slipway.config.flags import BOOLEAN, TEXT, Kind, whole
@@ -107,13 +107,14 @@ def _train(flags: TrainerFlags, problem: TranslationProblem, hparams: HParams, o
     from slipway.train.reports import Reporters
 
     data_dir = Path(flags.data_dir).expanduser()
+    raise_on_sigterm()  # until there is a training to save
     with ExitStack() as stack:
-        stop = stack.enter_context(StopSignals())
         processes = stack.enter_context(joined_processes(options.gpus))
         if flags.generate_data and processes.first:
             generate_data(problem, DatagenOptions(data_dir, Path(flags.tmp_dir).expanduser()))
         processes.wait()
         data = open_data(data_dir, problem)
+        stop = stack.enter_context(StopSignals())
         reporters = Reporters()
         if processes.first:
             events = EventFiles(options.output, problem.full_name)
