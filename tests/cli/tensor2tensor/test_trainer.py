@@ -16,9 +16,10 @@ import torch
 from slipway.checkpoints.tensor2tensor.example import encode_example
 from slipway.checkpoints.tensor2tensor.hparams import from_json
 from slipway.checkpoints.tensor2tensor.reader import open_stored
-from slipway.checkpoints.tensor2tensor.records import write_records
+from slipway.checkpoints.tensor2tensor.records import RecordWriter, write_records
 from slipway.checkpoints.tensor2tensor.training_checkpoint import newest_step
 from slipway.cli.main import main
+from slipway.train import datagen
 from tests.cli.tensor2tensor.copying_problem import HPARAMS, trainer_flags, write_problem
 
 LIMIT = 120
@@ -107,6 +108,35 @@ def test_signal_saves_exits_0_and_the_rest_equals_an_uninterrupted_training(numb
     resumed, whole = weights_of(directory / "train"), weights_of(directory / "whole")
     for name, value in whole.items():
         np.testing.assert_array_equal(resumed[name], value, err_msg=name)
+
+
+@pytest.fixture
+def own_handlers():
+    """Give the test the signal handlers of a new process, and the process its own ones back."""
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGTERM, signal.SIGINT)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("own_handlers")
+@pytest.mark.parametrize("command", ["t2t-trainer", "t2t-datagen"])
+def test_sigterm_while_data_is_made_ends_at_once_and_leaves_no_part_of_it(command, directory, monkeypatch):
+    written = []
+
+    class Terminating(RecordWriter):
+        def write(self, payload):
+            super().write(payload)
+            written.append(self.path)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(datagen, "RecordWriter", Terminating)
+    names = () if command == "t2t-trainer" else ("problem", "t2t_usr_dir", "data_dir", "tmp_dir")
+    flags = [flag for flag in trainer_flags(directory) if not names or flag.split("=")[0].strip("-") in names]
+    assert main([command, *flags]) == 128 + signal.SIGTERM
+    assert len(written) == 1
+    assert not list((directory / "data").glob("*train*"))
 
 
 def test_two_processes_train_as_one_with_both_batches(directory):
