@@ -185,6 +185,13 @@ def test_a_query_of_another_model_or_nobody_is_explained(server, paths, capsys):
     assert "no server answers at 127.0.0.1:1" in capsys.readouterr().err
 
 
+def test_a_query_does_not_take_another_problems_vocabulary(server, tmp_path, capsys):
+    vocabulary().save(tmp_path / "vocab.translate_else.8192.subwords")
+    query = ["t2t-query-server", f"--server={server.http}", "--servable_name=transformer", f"--problem={PROBLEM}"]
+    assert main([*query, f"--data_dir={tmp_path}", "--inputs_once=hello"]) == 1
+    assert "vocab.translate_ende_wmt8k.8192.subwords': the file does not exist" in capsys.readouterr().err
+
+
 def pending(server):
     with urllib.request.urlopen(f"http://{server.metrics}/metrics") as response:
         text = response.read().decode()

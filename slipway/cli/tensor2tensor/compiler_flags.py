@@ -63,11 +63,11 @@ class CompilerFlags:
     verbose: bool = flag(False, BOOLEAN, "show what the libraries print")
     max_memory: int | None = flag(
         default_memory(),
-        Kind("SIZE", memory_limit),
+        _MEMORY,
         "memory of the child that compiles, such as 8G, or none (default: the machine's)",
     )
     timeout_secs: float | None = flag(
-        float(SECONDS), Kind("N", seconds_limit), "longest time from one step to the next, or none"
+        float(SECONDS), _TIME, "longest time from one step to the next, or none"
     )
     in_process: bool = flag(False, BOOLEAN, "work without a child and its limits, for files that you trust")
     input_node_name: str = flag("", TEXT, "input of the graph", section=_NODES)
