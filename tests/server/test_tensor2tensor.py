@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 import urllib.request
@@ -98,6 +100,16 @@ def test_the_export_is_a_directory_named_after_the_time(exported):
     (export,) = exported.iterdir() if not (exported / "export").exists() else exported.glob("[0-9]*")
     assert re.fullmatch(r"\d{10}", export.name)
     assert '"extra_length": 6' in (export / "decoding.json").read_text()
+
+
+def test_an_export_that_is_not_compiled_yet_is_explained(exported):
+    servo = exported / "export/Servo/2"
+    command = [sys.executable, "-m", "slipway", "tritonserver", f"--model-repository={servo}", "--http-port=0"]
+    done = subprocess.run(
+        [*command, "--grpc-port=0", "--metrics-port=0"], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 1
+    assert re.search(rf"'.*/\d{{10}}' is not compiled yet: tritonc --savedmodel_directory={servo}", done.stderr)
 
 
 @pytest.mark.capability("2.15")

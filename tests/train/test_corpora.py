@@ -168,7 +168,7 @@ def test_damage_in_the_middle_of_a_member_is_not_an_error_of_the_file(tmp_path):
     data[1_500_000:1_500_100] = bytes(100)  # bz2 reports it as an OSError
     path = tmp_path / "a.tgz"
     path.write_bytes(data)
-    with pytest.raises(SlipwayError, match="archive '.*' is damaged: Invalid data stream; remove it"):
+    with pytest.raises(SlipwayError, match=r"archive '.*' is damaged: Invalid data stream; remove it"):
         unpack(path, (SOURCE, TARGET), tmp_path / "out")
     assert not [each for each in (tmp_path / "out").rglob("*") if each.is_file()]
 

@@ -93,7 +93,8 @@ def check_training(hparams: HParams) -> None:
         elif (name.endswith("dropout") or name in _SHARES) and not 0 <= value < 1:
             problems.append(f"{name} is {value}, expected at least 0 and less than 1")
         elif isinstance(value, int | float) and not 0 <= value < inf:
-            problems.append(f"{name} is {value}, expected at least 0{' and finite' if isinstance(value, float) else ''}")
+            finite = " and finite" if isinstance(value, float) else ""
+            problems.append(f"{name} is {value}, expected at least 0{finite}")
     if problems:
         raise _refusal(problems)
 

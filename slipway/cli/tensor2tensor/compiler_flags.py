@@ -66,9 +66,7 @@ class CompilerFlags:
         _MEMORY,
         "memory of the child that compiles, such as 8G, or none (default: the machine's)",
     )
-    timeout_secs: float | None = flag(
-        float(SECONDS), _TIME, "longest time from one step to the next, or none"
-    )
+    timeout_secs: float | None = flag(float(SECONDS), _TIME, "longest time from one step to the next, or none")
     in_process: bool = flag(False, BOOLEAN, "work without a child and its limits, for files that you trust")
     input_node_name: str = flag("", TEXT, "input of the graph", section=_NODES)
     input_node_shape: tuple[int, ...] = flag((), _SIZES, "its shape", section=_NODES)
