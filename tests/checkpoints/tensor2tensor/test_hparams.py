@@ -214,6 +214,10 @@ def test_json_names_unknown_keys_and_refuses_wrong_types(caplog):
         from_json("{")
     with pytest.raises(SlipwayError, match="expected a JSON object"):
         from_json("[]")
+    with pytest.raises(SlipwayError, match="nested more than 200 levels deep"):
+        from_json('{"hidden_size": ' * 10_000)
+    with pytest.raises(SlipwayError, match="'label_smoothing' is 1000"):
+        from_json(f'{{"label_smoothing": {10**400}}}')
 
 
 @pytest.mark.skipif(not PUBLIC.is_file(), reason="the public checkpoint is not on this machine")
