@@ -15,7 +15,7 @@ from slipway.cli.tensor2tensor.flags import AbslCommand, flag
 from slipway.config.flags import BOOLEAN, DIRECTORY, TEXT, Kind, choice, whole
 from slipway.convert.options import AUTO, CompileSettings, ConvertOptions
 from slipway.convert.tensor2tensor.package import INPUTS, outputs
-from slipway.convert.tensor2tensor.variants import ENGINES
+from slipway.convert.token_variants import ENGINES
 from slipway.core.signature import TensorSpec
 from slipway.errors import invalid
 
