@@ -54,6 +54,13 @@ def test_trainer_generates_data_trains_evaluates_and_records(directory, capsys):
     assert re.search(r"step 6 on the dev split: loss .*approx_bleu_score", error)
 
 
+def test_data_that_is_made_first_is_shown_while_it_grows(directory, capsys, monkeypatch):
+    torch.set_num_threads(1)
+    monkeypatch.setattr("slipway.cli.tensor2tensor.datagen._REPORT_S", 0.0)
+    assert main(["t2t-trainer", *trainer_flags(directory, train_steps=1, schedule="train")]) == 0
+    assert "train shards shuffled: 1 of 2\n" in capsys.readouterr().err
+
+
 @pytest.mark.capability("2.9")
 def test_event_files_hold_the_curves(directory):
     torch.set_num_threads(1)
