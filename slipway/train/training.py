@@ -16,6 +16,7 @@ from slipway.checkpoints.tensor2tensor.hparam_limits import check_training
 from slipway.checkpoints.tensor2tensor.hparams import HParams, to_json
 from slipway.errors import invalid, not_found
 from slipway.train.batches import BatchingRule
+from slipway.train.corpora import make_directory
 from slipway.train.evaluation import evaluate
 from slipway.train.loader import BatchStream, evaluation_batches
 from slipway.train.network.network import TrainingNetwork
@@ -65,7 +66,7 @@ class Training:
             self._evaluate_newest()
             return True
         if self._processes.first:
-            self._options.output.mkdir(parents=True, exist_ok=True)
+            make_directory(self._options.output)
         self._processes.wait()
         stream = BatchStream(self._corpus.train, self._rule, self._options.seed, self._processes.share)
         evaluating = evaluates and self._corpus.dev is not None

@@ -17,6 +17,7 @@ from slipway.cli.tensor2tensor.flags import AbslCommand, flag, read_flags
 from slipway.cli.tensor2tensor.training_output import ConsoleReporter, StopSignals
 from slipway.config.flags import BOOLEAN, TEXT, Kind, whole
 from slipway.errors import invalid, shown
+from slipway.train.corpora import make_directory
 from slipway.train.datagen import DatagenOptions
 from slipway.train.options import SCHEDULES, TrainingOptions
 from slipway.train.problems import TranslationProblem, find_problem, problem_names
@@ -118,6 +119,7 @@ def _train(flags: TrainerFlags, problem: TranslationProblem, hparams: HParams, o
         stop = stack.enter_context(StopSignals())
         reporters = Reporters()
         if processes.first:
+            make_directory(options.output)
             events = EventFiles(options.output, problem.full_name)
             stack.callback(events.close)
             reporters = Reporters(stack.enter_context(ConsoleReporter(sys.stderr)), events)

@@ -184,6 +184,12 @@ def test_mistakes_are_explained(flags, message, directory, capsys):
     assert message in capsys.readouterr().err
 
 
+def test_an_output_directory_that_cannot_be_made_is_named(directory, capsys):
+    (directory / "file").touch()
+    assert main(["t2t-trainer", *trainer_flags(directory, output_dir=directory / "file/train")]) == 1
+    assert f"directory '{directory / 'file/train'}' cannot be created: Not a directory" in capsys.readouterr().err
+
+
 def test_all_missing_flags_are_named(capsys):
     assert main(["t2t-trainer"]) == 1
     assert "--problem is missing; --hparams_set is missing; --data_dir is missing" in capsys.readouterr().err
