@@ -23,6 +23,7 @@ ROOT = PROJECT / "slipway"
 ROWS = {
     "datatypes": 0,
     "cores": 0,
+    "durations": 0,
     "machine": 0.5,
     "problems": 0,
     "errors": 0.3,

@@ -12,15 +12,16 @@ from slipway.cli.confined.limits import add_limit_flags
 from slipway.cli.parser import CommandParser
 from slipway.convert.directory import Task
 from slipway.convert.encoders.variants import ENGINES
-from slipway.convert.generation.variants import COMPUTE_TYPES
-from slipway.convert.generation.variants import ENGINES as GENERATION_ENGINES
+from slipway.convert.generation.variants import OFFERED
 from slipway.convert.options import AUTO, HYPOTHESIS, LENGTHS, ConvertOptions
 from slipway.convert.thresholds import ACCURACY, BALANCED
+from slipway.convert.token_variants import COMPUTE_TYPES
+from slipway.convert.token_variants import ENGINES as GENERATION_ENGINES
 from slipway.convert.variants import PRECISIONS
 
 _DESCRIPTION: Final = "Convert a checkpoint or model file to a verified, optimised model in a model repository."
 _NEIGHBOURS: Final = ", ".join(f"{100 * each.neighbours:g}%% {word}" for word, each in ACCURACY.items())
-_ALIASES: Final = {AUTO: AUTO, **{compute_type: precision for precision, compute_type in COMPUTE_TYPES.items()}}
+_ALIASES: Final = {AUTO: AUTO, **{COMPUTE_TYPES[precision]: precision for precision in OFFERED}}
 
 
 def parse(arguments: Sequence[str], *, warn: bool) -> Namespace:
@@ -72,7 +73,7 @@ def _parser() -> CommandParser:
         choices=(AUTO, *PRECISIONS),
         default=AUTO,
         help="number type; auto picks the fastest that passes the gate, fp32 keeps full precision; text-generation "
-        f"models support {', '.join(COMPUTE_TYPES)} (default: auto)",
+        f"models support {', '.join(OFFERED)} (default: auto)",
     )
     parser.add_argument(
         "--accuracy",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Final
 
 from slipway.cli.interruption import ended_by_sigint
@@ -20,7 +21,7 @@ def run(arguments: Sequence[str]) -> int:
         verbose=options.log_verbose, info=options.log_info, warning=options.log_warning, error=options.log_error
     )
     install_logging(severities, style=options.log_format, file=options.log_file)
-    for warning in options.warnings:
+    for warning in (*options.warnings, *_uncompiled(options.model_repository)):
         _LOG.warning("%s", warning)
     with ended_by_sigint():
         import uvloop  # after the options: --help and mistakes need no event loop
@@ -28,3 +29,14 @@ def run(arguments: Sequence[str]) -> int:
         from slipway import server
 
     return uvloop.run(server.run(options))
+
+
+def _uncompiled(repositories: Sequence[Path]) -> Iterator[str]:
+    """Yield what to do about repositories that `tritonc` would write from an export of tensor2tensor."""
+    for path in repositories:
+        if not path.is_dir():
+            from slipway.checkpoints.tensor2tensor.export import find_export
+
+            export = find_export(path)
+            if export is not None:
+                yield f"'{export}' is not compiled yet: tritonc --savedmodel_directory={path}"

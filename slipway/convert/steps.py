@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import Final
 
+from slipway.durations import time_left
+
 
 class Stage(Enum):
     """The kinds of steps, in their order."""
@@ -53,15 +55,6 @@ class ConversionStep:
 
 
 Show = Callable[[ConversionStep], None]
-
-
-def time_left(seconds: float) -> str:
-    """Return an estimate in words, "" below one second: about 40 s left, about 3 min left."""
-    if seconds < 1:
-        return ""
-    if seconds < 90:
-        return f"about {seconds:.0f} s left" if seconds < 10 else f"about {5 * round(seconds / 5)} s left"
-    return f"about {round(seconds / 60)} min left"
 
 
 class Steps:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from slipway.durations import time_left
 from slipway.lines.transfer import TransferState
 
 
@@ -20,7 +21,7 @@ class LinesProgress:
             return f"{self._place()}, waiting: {self.state.waiting}"
         rate = self.state.written / seconds if seconds > 0 else 0.0
         left = (self.total - self.state.done) / rate if self.total and rate else 0.0
-        return ", ".join(filter(None, (self._place(), _rate(rate), _time_left(left))))
+        return ", ".join(filter(None, (self._place(), _rate(rate), time_left(left))))
 
     def _place(self) -> str:
         done = f"{self.state.done:,}"
@@ -31,12 +32,3 @@ class LinesProgress:
 
 def _rate(rate: float) -> str:
     return f"{rate:,.0f} lines/s" if rate >= 10 else f"{rate:.1f} lines/s" if rate else ""
-
-
-def _time_left(seconds: float) -> str:
-    if seconds < 1:
-        return ""
-    if seconds < 90:
-        return f"about {seconds:.0f} s left"
-    minutes = round(seconds / 60)
-    return f"about {minutes} min left" if minutes < 90 else f"about {minutes / 60:.1f} h left"

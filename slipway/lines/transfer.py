@@ -83,7 +83,7 @@ class Transfer:
         self._backoff = Backoff(options.patience)
         self._changed = asyncio.Event()
         self._read_all = False
-        self._held: list[bytes] = []  # empty lines of refused ones
+        self._held = 0  # empty lines of refused ones that are not written yet
         self._last_reason = ""
         self.splitter = LineSplitter(options.max_line_bytes, strict=options.strict)
         self.state = TransferState()
@@ -201,24 +201,23 @@ class Transfer:
         lines: list[bytes] = []
         for result in results:
             if isinstance(result, RefusedLine):
-                self._note(result, self.state.done + len(lines) + len(self._held) + 1)
-                self._held.append(b"")
-                if len(self._held) == self._options.refusals:
+                self._note(result, self.state.done + len(lines) + self._held + 1)
+                self._held += 1
+                if self._held == self._options.refusals:
                     break
-            elif self._held:
-                lines += [*self._held, result]
-                self._held.clear()
             else:
+                lines += [b""] * self._held
                 lines.append(result)
+                self._held = 0
         else:
-            lines += self._held if ended else []
+            lines += [b""] * self._held if ended else []
         if lines:
             output.write(lines)
             self.state.written += len(lines)
             self._changed.set()
             self._observe(self.state)
-        if self._held and len(self._held) == self._options.refusals:
-            raise invalid(f"{len(self._held)} lines in a row were refused, the last with: {self._last_reason}")
+        if self._held and self._held == self._options.refusals:
+            raise invalid(f"{self._held} lines in a row were refused, the last with: {self._last_reason}")
 
     def _note(self, refusal: RefusedLine, number: int) -> None:
         self._last_reason = refusal.reason

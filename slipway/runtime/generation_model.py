@@ -83,13 +83,7 @@ class GenerationModel:
         self._tokenizer = directory / TOKENIZER
         # Parameters that the tokenizer reads.
         self._elsewhere = source_language.NAMES if source_language.LANGUAGES in parameters else ()
-        options = EngineOptions(
-            engine=parameters.get("ENGINE", "auto"),
-            compute_type=parameters.get("COMPUTE_TYPE", "float32"),
-            device=parameters.get("DEVICE", "cpu"),
-            threads=int(parameters.get("THREADS", "0")),
-            cache_directory=directory / CACHE,
-        )
+        options = EngineOptions.of(parameters, directory / CACHE)
         self._shared = acquire_engine(directory, checkpoint, options, name=name)
         self._engine = self._shared.engine
 

@@ -45,13 +45,7 @@ class Tensor2TensorModel:
         export = read_trained(directory)
         settings = _configured(export.settings, parameters)
         self._translation = Translation(export.checkpoint.spec, export.vocabulary, settings)
-        options = EngineOptions(
-            engine=parameters.get("ENGINE", "auto"),
-            compute_type=parameters.get("COMPUTE_TYPE", "float32"),
-            device=parameters.get("DEVICE", "cpu"),
-            threads=int(parameters.get("THREADS", "0")),
-            cache_directory=directory / CACHE,
-        )
+        options = EngineOptions.of(parameters, directory / CACHE)
         typical = SequenceRequest(np.ones(1, np.int64), self._translation.decoding(1, settings))
         self._shared = acquire_engine(directory, export.checkpoint, options, name=name, typical=typical)
         self._engine = self._shared.engine

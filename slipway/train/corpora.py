@@ -123,7 +123,7 @@ def _fetch(corpus: Corpus, tmp_dir: Path, progress: Progress | None) -> None:
 
 def _copy(url: str, response: IO[bytes], file: BinaryIO, expected: int, limit: int, progress: Progress | None) -> None:
     done = 0
-    while block := response.read(_BLOCK):
+    while block := _received(url, response, done):
         done += len(block)
         if done > limit:
             raise unavailable(f"'{url}' delivers more than the limit of {limit} bytes")
@@ -134,6 +134,14 @@ def _copy(url: str, response: IO[bytes], file: BinaryIO, expected: int, limit: i
         raise unavailable(f"'{url}' ended after {done} of {expected} bytes")
 
 
+def _received(url: str, response: IO[bytes], done: int) -> bytes:
+    """Return the next block; a lost connection is not an error of the file that is being written."""
+    try:
+        return response.read(_BLOCK)
+    except (OSError, HTTPException) as error:
+        raise unavailable(f"'{url}' cannot be downloaded: after {done} bytes: {error}") from None
+
+
 def _unpack_member(archive: Path, tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path, limit: int) -> None:
     source = tar.extractfile(member) if member.isreg() else None
     if source is None:
@@ -142,8 +150,16 @@ def _unpack_member(archive: Path, tar: tarfile.TarFile, member: tarfile.TarInfo,
         raise invalid(f"'{member.name}' in archive '{archive}' has {member.size} bytes, more than the limit of {limit}")
     make_directory(path.parent)
     with source, atomic_file(path) as file:
-        while block := source.read(_BLOCK):
+        while block := _member_block(source):
             file.write(block)
+
+
+def _member_block(source: IO[bytes]) -> bytes:
+    """Return the next block; damage to the archive is not an error of the file that is being written."""
+    try:
+        return source.read(_BLOCK)
+    except OSError as error:  # gzip's and bz2's own errors, too
+        raise tarfile.ReadError(str(error)) from error
 
 
 class _SafeRedirects(HTTPRedirectHandler):

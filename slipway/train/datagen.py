@@ -169,6 +169,8 @@ class _Generation:
         try:
             chosen = islice(text_pairs(files, pairs), self.options.max_pairs or None)
             _write_in_turn(sources, self._encoded(split, encoder, chosen))
+            if pairs.read == pairs.blank:
+                raise invalid(f"the {split} text of '{name}' does not have a pair: a side of each line is blank")
             for index, (source, target) in enumerate(zip(sources, targets, strict=True)):
                 shuffle_records(source, target, np.random.default_rng([self.options.seed, index]))
                 source.unlink()

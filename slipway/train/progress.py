@@ -6,6 +6,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Final
 
+from slipway.durations import time_left
 from slipway.train.reports import StepReport
 
 _WINDOW: Final = 50  # updates whose mean is shown
@@ -23,10 +24,9 @@ class TrainingProgress:
     left: float
 
     def __str__(self) -> str:
-        return (
-            f"step {self.step:,} of {self.last_step:,} ({self.step / self.last_step:.0%}), loss {self.loss:.3f}, "
-            f"{self.speed:,.0f} tokens/s{_time_left(self.left)}"
-        )
+        place = f"step {self.step:,} of {self.last_step:,} ({self.step / self.last_step:.0%})"
+        parts = (place, f"loss {self.loss:.3f}", f"{self.speed:,.0f} tokens/s", time_left(self.left))
+        return ", ".join(filter(None, parts))
 
     def after(self, seconds: float) -> str:
         """Return the same, whatever time has passed: the next update follows soon."""
@@ -49,12 +49,3 @@ class TrainingPace:
         left = (report.last_step - report.step) * seconds / len(timed) if timed else 0.0
         loss = sum(each.loss for each in self._reports) / len(self._reports)
         return TrainingProgress(report.step, report.last_step, loss, speed, left)
-
-
-def _time_left(seconds: float) -> str:
-    if seconds < 1:
-        return ""
-    if seconds < 90:
-        return f", about {seconds:.0f} s left"
-    minutes = round(seconds / 60)
-    return f", about {minutes} min left" if minutes < 90 else f", about {minutes / 60:.1f} h left"

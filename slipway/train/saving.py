@@ -7,9 +7,11 @@ leaves the checkpoint before it as the newest one. Imports torch at once.
 from __future__ import annotations
 
 import pickle
+import zlib
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
+from zipfile import BadZipFile, ZipFile
 
 import torch
 
@@ -22,7 +24,7 @@ from slipway.checkpoints.tensor2tensor.training_checkpoint import (
     save_weights,
     state_path,
 )
-from slipway.errors import SlipwayError, invalid, unavailable
+from slipway.errors import SlipwayError, invalid, shown, unavailable
 from slipway.train.loader import Position
 from slipway.train.network.network import TrainingNetwork
 from slipway.train.network.parameters import stored_parameters, to_stored
@@ -122,6 +124,7 @@ def broken_parameters(network: TrainingNetwork) -> list[str]:
 
 
 def _read_state(path: Path) -> dict[str, Any]:
+    _check_state(path)
     try:
         state = torch.load(path, weights_only=True, map_location="cpu")
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError) as error:
@@ -129,3 +132,14 @@ def _read_state(path: Path) -> dict[str, Any]:
     if not isinstance(state, dict) or state.get("format") != _FORMAT:
         raise invalid(f"'{path}' is not a training state of this version")
     return state
+
+
+def _check_state(path: Path) -> None:
+    """Compare the checksums in the file, an uncompressed zip archive, which torch writes but does not read."""
+    try:
+        with ZipFile(path) as archive:
+            wrong = archive.testzip()
+    except (BadZipFile, NotImplementedError, EOFError, OSError, ValueError, zlib.error) as error:
+        raise invalid(f"'{path}' is damaged or cut short: {error}") from None
+    if wrong is not None:
+        raise invalid(f"'{path}' is damaged: its part '{shown(wrong)}' has a wrong checksum")

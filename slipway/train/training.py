@@ -6,13 +6,17 @@ The parts do not know each other; this module puts them together, as `server.py`
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from pathlib import Path
+from typing import Final
 
 from slipway.checkpoints.tensor2tensor.atomic_file import atomic_file
+from slipway.checkpoints.tensor2tensor.export import HPARAMS, read_hparams
 from slipway.checkpoints.tensor2tensor.hparam_limits import check_training
 from slipway.checkpoints.tensor2tensor.hparams import HParams, to_json
 from slipway.errors import invalid, not_found
 from slipway.train.batches import BatchingRule
+from slipway.train.corpora import make_directory
 from slipway.train.evaluation import evaluate
 from slipway.train.loader import BatchStream, evaluation_batches
 from slipway.train.network.network import TrainingNetwork
@@ -25,7 +29,7 @@ from slipway.train.trainer import Trainer, TrainingPlan
 from slipway.train.training_data import TrainingData
 from slipway.train.translation import translation_bleu
 
-HPARAMS_FILE = "hparams.json"
+_COMPARED: Final = tuple(each for each in fields(HParams) if each.compare)
 
 
 class Training:
@@ -62,7 +66,7 @@ class Training:
             self._evaluate_newest()
             return True
         if self._processes.first:
-            self._options.output.mkdir(parents=True, exist_ok=True)
+            make_directory(self._options.output)
         self._processes.wait()
         stream = BatchStream(self._corpus.train, self._rule, self._options.seed, self._processes.share)
         evaluating = evaluates and self._corpus.dev is not None
@@ -75,7 +79,7 @@ class Training:
         trainer = Trainer(self.network, stream, self._directory, plan, self._processes, self._reporter)
         self._begin(trainer)
         if self._processes.first:
-            for name, text in {**records, HPARAMS_FILE: to_json(self._hparams)}.items():
+            for name, text in {**records, HPARAMS: to_json(self._hparams)}.items():
                 with atomic_file(self._options.output / name) as file:
                     file.write(text.encode())
         done = trainer.run(stopped)
@@ -91,9 +95,21 @@ class Training:
         """Continue an earlier training, or start from another model's weights, or from random ones."""
         if trainer.resume():
             self._reporter.note(f"continuing from step {trainer.progress.step} in '{self._options.output}'")
+            if self._options.warm_start is not None:
+                self._reporter.note("--warm_start_from is ignored: only a new training starts with other weights")
+            if changes := self._changes():
+                self._reporter.note(f"hyper-parameters that differ from those so far: {', '.join(changes)}")
         elif self._options.warm_start is not None:
             load_weights(self.network, self._options.warm_start)
             self._reporter.note(f"starting with the weights of '{self._options.warm_start}'")
+
+    def _changes(self) -> list[str]:
+        """Return the hyper-parameters that differ from those that the directory's hparams.json records."""
+        if not (self._options.output / HPARAMS).is_file():
+            return []
+        before = read_hparams(self._options.output)
+        values = [(each.name, getattr(self._hparams, each.name), getattr(before, each.name)) for each in _COMPARED]
+        return [f"{name} {new} instead of {old}" for name, new, old in values if new != old]
 
     def _evaluate_newest(self) -> None:
         step = self._directory.newest() if self._options.output.is_dir() else None

@@ -22,7 +22,8 @@ _MORE_TOKENS: Final = 50  # than the source has
 def translation_bleu(checkpoint: Path, hparams: HParams, corpus: TrainingData, share: Share) -> dict[str, float]:
     """Return `sacrebleu` (0 to 100) and `exact_match` (0 to 1) of greedy translations of the dev split's sentences.
 
-    Only the first process computes; the others, and a corpus without texts, return no figures.
+    Only the first process computes; the others, and a corpus without texts or without a dev split, return no
+    figures.
     """
     if corpus.dev is None or corpus.decode is None or share.rank:
         return {}
@@ -34,6 +35,8 @@ def translation_bleu(checkpoint: Path, hparams: HParams, corpus: TrainingData, s
     from slipway.transformer.torch_engine.engine import TorchEngine
 
     pairs = list(islice(corpus.dev(), SENTENCES))
+    if not pairs:
+        return {}
     opened = read_tensor2tensor(checkpoint, hparams, corpus.vocabulary)
     engine = TorchEngine.open(opened.spec, opened.weights)
     translations: list[str] = []
@@ -49,7 +52,7 @@ def translation_bleu(checkpoint: Path, hparams: HParams, corpus: TrainingData, s
     references = [corpus.decode(_text_ids(targets.tolist())) for _, targets in pairs]
     same = sum(a == b for a, b in zip(references, translations, strict=True))
     score = float(sacrebleu.corpus_bleu(translations, [references]).score)
-    return {"sacrebleu": score, "exact_match": same / max(1, len(pairs))}
+    return {"sacrebleu": score, "exact_match": same / len(pairs)}
 
 
 def _text_ids(ids: tuple[int, ...] | list[int]) -> list[int]:

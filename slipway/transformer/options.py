@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-from slipway.errors import invalid
+from slipway.errors import invalid, shown
 from slipway.installation import install_hint
 
 # The third uses CTranslate2 for the rows that it runs exactly as requested, and torch for all others.
@@ -29,6 +30,23 @@ class EngineOptions:
     threads: int = 0
     workers: int = 1
     cache_directory: Path | None = None
+
+    @classmethod
+    def of(cls, parameters: Mapping[str, str], cache_directory: Path) -> EngineOptions:
+        """Return the settings in the parameters of a model's config: ENGINE, COMPUTE_TYPE, DEVICE and THREADS.
+
+        Raise INVALID_ARG if THREADS is not a number; `check` judges the others.
+        """
+        threads = parameters.get("THREADS", "0")
+        if not threads.removeprefix("-").isdecimal():
+            raise invalid(f"parameter 'THREADS' is '{shown(threads)}', expected a whole number")
+        return cls(
+            engine=parameters.get("ENGINE", "auto"),
+            compute_type=parameters.get("COMPUTE_TYPE", "float32"),
+            device=parameters.get("DEVICE", "cpu"),
+            threads=int(threads),
+            cache_directory=cache_directory,
+        )
 
     def check(self) -> None:
         """Raise INVALID_ARG naming every invalid setting."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from slipway.convert.steps import ConversionStep, Stage, Steps, time_left
+from slipway.convert.steps import ConversionStep, Stage, Steps
+from slipway.durations import time_left
 
 
 class Clock:
@@ -103,6 +104,7 @@ def test_a_step_knows_what_is_left_of_it_later():
         (88, "about 90 s left"),
         (100, "about 2 min left"),
         (1000, "about 17 min left"),
+        (9000, "about 2.5 h left"),
     ],
 )
 def test_an_estimate_is_not_more_precise_than_it_can_be(seconds, expected):

@@ -194,3 +194,5 @@ def test_an_export_that_is_damaged_does_not_open(export, tmp_path):
         Tensor2TensorModel(tmp_path, ENGINE, name="m")
     with pytest.raises(SlipwayError, match="parameter 'beam_size' is 'four'"):
         Tensor2TensorModel(export, ENGINE | {"beam_size": "four"}, name="m")
+    with pytest.raises(SlipwayError, match="parameter 'THREADS' is 'two', expected a whole number"):
+        Tensor2TensorModel(export, ENGINE | {"THREADS": "two"}, name="m")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 import urllib.request
@@ -100,6 +102,16 @@ def test_the_export_is_a_directory_named_after_the_time(exported):
     assert '"extra_length": 6' in (export / "decoding.json").read_text()
 
 
+def test_an_export_that_is_not_compiled_yet_is_explained(exported):
+    servo = exported / "export/Servo/2"
+    command = [sys.executable, "-m", "slipway", "tritonserver", f"--model-repository={servo}", "--http-port=0"]
+    done = subprocess.run(
+        [*command, "--grpc-port=0", "--metrics-port=0"], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 1
+    assert re.search(rf"'.*/\d{{10}}' is not compiled yet: tritonc --savedmodel_directory={servo}", done.stderr)
+
+
 @pytest.mark.capability("2.15")
 def test_what_names_no_node_is_recorded_in_the_config(compiled):
     config = (compiled / "transformer/config.pbtxt").read_text()
@@ -183,6 +195,13 @@ def test_a_query_of_another_model_or_nobody_is_explained(server, paths, capsys):
     assert "nobody" in capsys.readouterr().err
     assert main(["t2t-query-server", "--server=127.0.0.1:1", "--servable_name=transformer", *rest]) == 1
     assert "no server answers at 127.0.0.1:1" in capsys.readouterr().err
+
+
+def test_a_query_does_not_take_another_problems_vocabulary(server, tmp_path, capsys):
+    vocabulary().save(tmp_path / "vocab.translate_else.8192.subwords")
+    query = ["t2t-query-server", f"--server={server.http}", "--servable_name=transformer", f"--problem={PROBLEM}"]
+    assert main([*query, f"--data_dir={tmp_path}", "--inputs_once=hello"]) == 1
+    assert "vocab.translate_ende_wmt8k.8192.subwords': the file does not exist" in capsys.readouterr().err
 
 
 def pending(server):

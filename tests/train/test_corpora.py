@@ -1,6 +1,9 @@
 """Corpora are found where tensor2tensor keeps them, or downloaded and unpacked there, with nothing else touched."""
 
 import io
+import random
+import socket
+import struct
 import tarfile
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -104,6 +107,24 @@ def test_a_download_that_fails_leaves_nothing(tmp_path, answer, message):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_connection_that_is_lost_is_not_an_error_of_the_file(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer():
+            connection, _ = listener.accept()
+            connection.recv(4096)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 3000000\r\n\r\n" + b"x" * 10)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            connection.close()  # resets it
+
+        thread = Thread(target=answer)
+        thread.start()
+        with pytest.raises(SlipwayError, match=r"a.tgz' cannot be downloaded: .*reset"):
+            download(f"http://127.0.0.1:{listener.getsockname()[1]}/a.tgz", tmp_path / "a.tgz")
+        thread.join()
+    assert not list(tmp_path.iterdir())
+
+
 def test_no_server_is_named(tmp_path):
     with pytest.raises(SlipwayError, match=r"http://127.0.0.1:9/a.tgz' cannot be downloaded: .*refused"):
         download("http://127.0.0.1:9/a.tgz", tmp_path / "a.tgz")
@@ -140,6 +161,16 @@ def test_an_archive_that_is_damaged_or_something_else_is_refused(tmp_path, data,
     with pytest.raises(SlipwayError, match=message) as caught:
         unpack(path, (SOURCE, TARGET), tmp_path / "out", limit=1000)
     assert caught.value.code is Code.INVALID_ARG
+
+
+def test_damage_in_the_middle_of_a_member_is_not_an_error_of_the_file(tmp_path):
+    data = bytearray(archive([(SOURCE, random.Random(1).randbytes(2_000_000)), (TARGET, b"b")], "w:bz2"))
+    data[1_500_000:1_500_100] = bytes(100)  # bz2 reports it as an OSError
+    path = tmp_path / "a.tgz"
+    path.write_bytes(data)
+    with pytest.raises(SlipwayError, match=r"archive '.*' is damaged: Invalid data stream; remove it"):
+        unpack(path, (SOURCE, TARGET), tmp_path / "out")
+    assert not [each for each in (tmp_path / "out").rglob("*") if each.is_file()]
 
 
 def test_missing_files_of_an_own_problem_are_all_named(tmp_path):

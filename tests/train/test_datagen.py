@@ -160,6 +160,18 @@ def test_damaged_text_leaves_no_shard(mine, tmp_path, file, data, message):
     assert left <= ({VOCABULARY, *SHARDS} if file.startswith("dev") else set())
 
 
+@pytest.mark.parametrize("split", ["train", "dev"])
+def test_text_without_a_pair_is_refused(mine, tmp_path, split):
+    generate_data(mine, DatagenOptions(tmp_path / "data", tmp_path / "tmp"))
+    for path in (tmp_path / "data").glob(f"translate_mine-{split}-*"):
+        path.unlink()
+    for side, text in (("en", "a\n \n"), ("de", "\nA\n")):
+        (tmp_path / "usr" / f"{split}.{side}").write_text(text)
+    with pytest.raises(SlipwayError, match=f"the {split} text of 'translate_mine' does not have a pair"):
+        generate_data(mine, options(tmp_path))
+    assert not list((tmp_path / "data").glob(f"translate_mine*-{split}-*"))
+
+
 def test_a_full_disk_leaves_no_shard(mine, tmp_path, monkeypatch):
     class Full(RecordWriter):
         def write(self, payload):

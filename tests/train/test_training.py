@@ -7,6 +7,7 @@ import math
 import os
 import resource
 from pathlib import Path
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -168,6 +169,22 @@ def test_damaged_state_is_refused_and_a_missing_one_begins_with_an_empty_optimis
     assert len(train(tmp_path, steps=3).losses) == 1
 
 
+def test_a_changed_number_in_the_state_is_noticed(tmp_path):
+    train(tmp_path, steps=2)
+    state = tmp_path / "model.ckpt-2.state.pt"
+    with ZipFile(state) as archive:
+        parts = archive.infolist()
+    largest = max(range(len(parts) - 1), key=lambda index: parts[index].file_size)
+    place = parts[largest + 1].header_offset - parts[largest].file_size // 2
+    damaged = bytearray(state.read_bytes())
+    damaged[place] ^= 0x40
+    state.write_bytes(damaged)
+    part = parts[largest].filename
+    with pytest.raises(SlipwayError, match=rf"state\.pt' is damaged: its part '{part}' has a wrong checksum"):
+        train(tmp_path, steps=3)
+    assert newest_step(tmp_path) == 2
+
+
 def test_state_of_another_seed_or_optimiser_is_refused(tmp_path):
     train(tmp_path, steps=2)
     with pytest.raises(SlipwayError, match="--random_seed=1234, not 5"):
@@ -185,6 +202,16 @@ def test_warm_start_begins_with_other_weights_and_no_steps(tmp_path):
     assert heard.losses[0] < cold.losses[0] - 0.5
     assert heard.steps == [1]
     assert "starting with the weights" in heard.notes[0]
+
+
+def test_what_changes_in_a_training_that_continues_is_named(tmp_path):
+    train(tmp_path, steps=1)
+    assert train(tmp_path, steps=2).notes == [f"continuing from step 1 in '{tmp_path}'"]
+    heard = train(tmp_path, "num_heads=4,batch_size=128", steps=3, warm_start=tmp_path)
+    assert heard.notes[1:] == [
+        "--warm_start_from is ignored: only a new training starts with other weights",
+        "hyper-parameters that differ from those so far: num_heads 4 instead of 2, batch_size 128 instead of 256",
+    ]
 
 
 def test_gradients_are_clipped_only_when_asked(tmp_path, monkeypatch):
@@ -223,6 +250,13 @@ def test_evaluation_alone_reads_the_newest_checkpoint(tmp_path):
     data = corpus()
     with pytest.raises(SlipwayError, match="does not have a dev split"):
         train(tmp_path, schedule="evaluate", data=TrainingData("copying", VOCABULARY, data.train, None))
+
+
+def test_a_dev_split_without_pairs_has_no_figures(tmp_path):
+    whole = corpus()
+    data = TrainingData("copying", VOCABULARY, whole.train, lambda: iter(()), whole.decode)
+    heard = train(tmp_path, steps=1, schedule="continuous_train_and_eval", data=data)
+    assert (heard.steps, heard.figures) == ([1], {})
 
 
 def test_evaluation_after_each_checkpoint_does_not_change_the_training(tmp_path):

@@ -14,7 +14,9 @@ from dataclasses import asdict, dataclass, fields, replace
 from difflib import get_close_matches
 from typing import Any, Final
 
+from slipway.checkpoints.tensor2tensor.hparams import LARGEST_FLOAT
 from slipway.errors import invalid, shown, unsupported
+from slipway.foreign_json import parse_foreign
 
 MOST_BEAMS: Final = 64
 BATCH_OF_FILE: Final = 32  # tensor2tensor's batch size for files if `batch_size` is 0
@@ -104,10 +106,7 @@ def decoding_to_json(settings: DecodeHParams, **facts: Any) -> str:
 
 def decoding_from_json(text: str, source: str, facts: Iterable[str] = ()) -> tuple[DecodeHParams, dict[str, Any]]:
     """Return the settings in a decoding.json, and the values of the keys `facts` that it has."""
-    try:
-        values = json.loads(text)
-    except ValueError as error:
-        raise invalid(f"{source}: not valid JSON: {error}") from None
+    values = parse_foreign(text, f"{source}: not valid JSON")
     if not isinstance(values, dict):
         raise invalid(f"{source}: expected a JSON object")
     found = {name: values.pop(name) for name in facts if name in values}
@@ -165,7 +164,8 @@ def _fitting(value: Any, kind: str) -> Any:
     """Return a JSON value if it is of the type `kind`; raise ValueError if it is not."""
     fits = {
         "int": isinstance(value, int) and not isinstance(value, bool),
-        "float": isinstance(value, int | float) and not isinstance(value, bool),
+        "float": isinstance(value, float)
+        or (isinstance(value, int) and not isinstance(value, bool) and abs(value) <= LARGEST_FLOAT),
         "bool": isinstance(value, bool),
         "str": isinstance(value, str),
     }

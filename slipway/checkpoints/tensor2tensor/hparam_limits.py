@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import fields
+from math import inf
 from typing import Any, Final
 
 from slipway.checkpoints.tensor2tensor.hparams import HParams
@@ -47,6 +48,10 @@ _TRAINING: Final[Mapping[str, tuple[Any, ...]]] = {
 }
 _ORDERS: Final = (("n", "da"), ("none", "dan"), ("", "dan"))
 _DIMENSIONS: Final = re.compile(r"(?:[0-3](?:,[0-3])*)?")
+_SHARES: Final = frozenset(  # from 0 to less than 1, as every dropout
+    "label_smoothing optimizer_adam_beta1 optimizer_adam_beta2 optimizer_adafactor_beta1 "
+    "optimizer_adafactor_beta2".split()
+)
 _OPTIMISERS: Final = ("adam", "true_adam", "multistep_adam", "adafactor")
 
 
@@ -70,6 +75,8 @@ def check_network(hparams: HParams) -> None:
         problems.append(
             f"hidden_size is {hparams.hidden_size}, expected an even multiple of num_heads ({hparams.num_heads})"
         )
+    if not 0 <= hparams.norm_epsilon < inf:
+        problems.append(f"norm_epsilon is {hparams.norm_epsilon}, expected at least 0 and finite")
     if problems:
         raise _refusal(problems)
 
@@ -83,10 +90,11 @@ def check_training(hparams: HParams) -> None:
     for name, value in ((each.name, getattr(hparams, each.name)) for each in fields(hparams)):
         if name.endswith("_broadcast_dims") and not _DIMENSIONS.fullmatch(value):
             problems.append(f"{name} is '{value}', expected a list such as 0,1")
-        elif (name.endswith("dropout") or name == "label_smoothing") and not 0 <= value < 1:
+        elif (name.endswith("dropout") or name in _SHARES) and not 0 <= value < 1:
             problems.append(f"{name} is {value}, expected at least 0 and less than 1")
-        elif isinstance(value, int) and value < 0:
-            problems.append(f"{name} is {value}, expected at least 0")
+        elif isinstance(value, int | float) and not 0 <= value < inf:
+            finite = " and finite" if isinstance(value, float) else ""
+            problems.append(f"{name} is {value}, expected at least 0{finite}")
     if problems:
         raise _refusal(problems)
 

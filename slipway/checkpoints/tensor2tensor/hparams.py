@@ -17,7 +17,9 @@ from typing import Any, Final
 
 from slipway.checkpoints.tensor2tensor.hparam_sets import FOR_TPU, MOST_TOKENS_OF_TPU, SETS
 from slipway.errors import invalid, shown
+from slipway.foreign_json import parse_foreign
 
+LARGEST_FLOAT: Final = 1 << 1023  # larger whole numbers are not floats
 _LOG: Final = logging.getLogger("slipway.checkpoints")
 
 # Fields that tensor2tensor writes and that change nothing here: devices, summaries, layers that no Transformer of the
@@ -198,10 +200,7 @@ def from_json(text: str, source: str = "hparams.json") -> HParams:
     Absent fields keep the defaults of `transformer_base`. Keys that neither know are named in a warning and in
     `ignored`. Raise INVALID_ARG if the text is not a JSON object, or naming every value of the wrong type.
     """
-    try:
-        values = json.loads(text)
-    except ValueError as error:
-        raise invalid(f"{source}: not valid JSON: {error}") from None
+    values = parse_foreign(text, f"{source}: not valid JSON")
     if not isinstance(values, dict):
         raise invalid(f"{source}: expected a JSON object")
     known = {name: value for name, value in values.items() if name in _TYPES}
@@ -264,7 +263,9 @@ def _fits(value: Any, kind: str) -> bool:
         return kind == "bool" and isinstance(value, bool)
     if kind == "int":
         return isinstance(value, int)
-    return isinstance(value, int | float) if kind.startswith("float") else isinstance(value, str)
+    if kind.startswith("float"):
+        return isinstance(value, float) or (isinstance(value, int) and abs(value) <= LARGEST_FLOAT)
+    return isinstance(value, str)
 
 
 _PARSERS: Final[Mapping[str, Callable[[str], bool | int | float | str | None]]] = {

@@ -77,7 +77,7 @@ def _checksums(file: BinaryIO) -> dict[str, int]:
     text = metadata.get(_CHECKSUMS, "{}") if isinstance(metadata, dict) else "{}"
     try:
         return {str(name): int(value) for name, value in json.loads(text).items()}
-    except (TypeError, ValueError, AttributeError, OverflowError):
+    except (TypeError, ValueError, AttributeError, OverflowError, RecursionError):
         raise invalid(f"the checksums in the header are damaged: {shown(repr(text))}") from None
 
 

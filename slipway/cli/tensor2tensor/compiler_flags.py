@@ -15,7 +15,7 @@ from slipway.cli.tensor2tensor.flags import AbslCommand, flag
 from slipway.config.flags import BOOLEAN, DIRECTORY, TEXT, Kind, choice, whole
 from slipway.convert.options import AUTO, CompileSettings, ConvertOptions
 from slipway.convert.tensor2tensor.package import INPUTS, outputs
-from slipway.convert.tensor2tensor.variants import ENGINES
+from slipway.convert.token_variants import ENGINES
 from slipway.core.signature import TensorSpec
 from slipway.errors import invalid
 
@@ -63,12 +63,10 @@ class CompilerFlags:
     verbose: bool = flag(False, BOOLEAN, "show what the libraries print")
     max_memory: int | None = flag(
         default_memory(),
-        Kind("SIZE", memory_limit),
+        _MEMORY,
         "memory of the child that compiles, such as 8G, or none (default: the machine's)",
     )
-    timeout_secs: float | None = flag(
-        float(SECONDS), Kind("N", seconds_limit), "longest time from one step to the next, or none"
-    )
+    timeout_secs: float | None = flag(float(SECONDS), _TIME, "longest time from one step to the next, or none")
     in_process: bool = flag(False, BOOLEAN, "work without a child and its limits, for files that you trust")
     input_node_name: str = flag("", TEXT, "input of the graph", section=_NODES)
     input_node_shape: tuple[int, ...] = flag((), _SIZES, "its shape", section=_NODES)

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from slipway.cli.interruption import raise_on_sigterm
 from slipway.cli.progress import progress
 from slipway.cli.tensor2tensor.flags import AbslCommand, flag, read_flags
 from slipway.config.flags import BOOLEAN, TEXT, Kind, whole
-from slipway.train.datagen import DEFAULT_SEED, DatagenOptions, GeneratedSplit, generate_data
-from slipway.train.problems import find_problem, problem_names
+from slipway.train.datagen import DEFAULT_SEED, DatagenOptions, GeneratedData, GeneratedSplit, generate_data
+from slipway.train.problems import TranslationProblem, find_problem, problem_names
 
 _REPORT_S: Final = 10.0  # between two lines of progress without a terminal
 _DIRECTORY: Final = Kind("DIRECTORY", str)
@@ -70,14 +71,20 @@ def run(arguments: Sequence[str]) -> int:
         seed=flags.random_seed,
         max_pairs=flags.max_cases,
     )
+    raise_on_sigterm()  # what was begun is removed, as on Ctrl-C
     logging.getLogger("slipway.train").setLevel(logging.INFO)
-    bar = sys.stderr.isatty()
-    with progress(sys.stderr) if bar else nullcontext(_print_step) as show:
-        data = generate_data(problem, options, _Shown(show, every=0.0 if bar else _REPORT_S))
+    data = generate(problem, options)
     print(f"vocabulary: {data.vocabulary} ({data.vocabulary_size} subtokens)")
     for split in data.splits:
         print(f"{split.split}: {_described(split)}")
     return 0
+
+
+def generate(problem: TranslationProblem, options: DatagenOptions) -> GeneratedData:
+    """Make what is missing of a problem's data, and show how far it is on standard error."""
+    bar = sys.stderr.isatty()
+    with progress(sys.stderr) if bar else nullcontext(_print_step) as show:
+        return generate_data(problem, options, _Shown(show, every=0.0 if bar else _REPORT_S))
 
 
 def _described(split: GeneratedSplit) -> str:

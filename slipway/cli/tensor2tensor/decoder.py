@@ -88,7 +88,9 @@ def run(arguments: Sequence[str]) -> int:
     if sum(asked) != 1:
         raise invalid("specify one of --decode_from_file, --score_file and --decode_interactive")
     model = open_named(flags)
-    settings = replace(model.settings, shards=flags.decode_shards, shard_id=flags.worker_id)
+    settings = model.settings
+    if flags.decode_shards > 1 or flags.worker_id:  # else those of --decode_hparams count
+        settings = replace(settings, shards=flags.decode_shards, shard_id=flags.worker_id)
     translation = Translation(model.checkpoint.spec, model.vocabulary, settings)
     if flags.score_file is not None:
         _score(flags, flags.score_file, model, translation)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from slipway.checkpoints.tensor2tensor.export import TrainedModel, write_export
+from slipway.cli.interruption import raise_on_sigterm
 from slipway.cli.tensor2tensor.flags import AbslCommand, flag, read_flags
 from slipway.cli.tensor2tensor.trained import IGNORED, ModelFlags, open_named
 from slipway.config.flags import BOOLEAN, DIRECTORY
@@ -41,6 +42,7 @@ def run(arguments: Sequence[str]) -> int:
         raise unsupported("--export_as_tfhub: exports are not modules of TensorFlow Hub")
     if flags.output_dir is None:
         raise invalid("--output_dir is empty")
+    raise_on_sigterm()  # what was begun is removed, as on Ctrl-C
     model = open_named(flags)
     created = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     export_dir = flags.export_dir or flags.output_dir / "export"

@@ -25,19 +25,19 @@ _TAB: Final = "\t"
 def decode_records(
     records: Sequence[str], translation: Translation, engine: TransformerEngine, show: Callable[[int], None]
 ) -> list[str]:
-    """Return the output record of each record; `show` is called with the number of records that are done."""
+    """Return the output record of each record; `show` is called before each batch with the number that are done."""
     settings = translation.settings
     found: dict[int, str] = {}
     order = sorted(range(len(records)), key=lambda index: -len(records[index].split()))  # as tensor2tensor: words
     size = settings.batch_size or BATCH_OF_FILE
     for start in range(0, len(order), size):
+        show(start)
         batch = order[start : start + size]
         rows = {index: ids for index in batch if (ids := translation.encode(records[index])) is not None}
         results = collect(engine, [translation.row(ids) for ids in rows.values()]) if rows else []
         hypotheses = dict(zip(rows, results, strict=True))
         for index in batch:
             found[index] = output_record(translation, hypotheses.get(index, [EMPTY]))
-        show(len(found))
     return [found[index] for index in range(len(records))]
 
 

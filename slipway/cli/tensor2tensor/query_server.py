@@ -11,7 +11,6 @@ from typing import Final
 import numpy as np
 
 from slipway.checkpoints.tensor2tensor.example import encode_example
-from slipway.checkpoints.tensor2tensor.export import find_vocabulary
 from slipway.checkpoints.tensor2tensor.subwords import END_ID, PAD_ID, SubwordTextEncoder
 from slipway.cli.client import Answer, Client, open_client
 from slipway.cli.description import InputTensor, ModelDescription
@@ -90,8 +89,7 @@ def _ask_for_each_line(ask: Callable[[str], None]) -> None:
 def _vocabulary(flags: QueryFlags) -> Path:
     if flags.data_dir is None:
         raise invalid("--data_dir is empty")
-    path = find_vocabulary_of(flags.problem, flags.data_dir, flags.t2t_usr_dir)
-    return path if path.exists() else find_vocabulary(flags.data_dir)
+    return find_vocabulary_of(flags.problem, flags.data_dir, flags.t2t_usr_dir)
 
 
 def _protocol(flags: QueryFlags) -> str:

@@ -7,13 +7,14 @@ are those of `agreement.py`. Pure, except for running the model.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
 
 from slipway.convert.agreement import AgreementCount, Generated, disagreements
+from slipway.convert.arrangements import arrangements
 from slipway.convert.arrays import Arrays
 from slipway.convert.flow import GateVerdict
 from slipway.convert.thresholds import TOKENS
@@ -45,7 +46,7 @@ class Question:
 def judge(run: RunTogether, questions: Sequence[Question], precision: str, least: float = TOKENS) -> GateVerdict:
     """Return the verdict on a candidate of `precision`. A candidate that fails to run does not pass."""
     greedy, searched = AgreementCount(), AgreementCount()
-    for name, requests in _arrangements(questions):
+    for name, requests in arrangements(questions, lambda row: "" if row.way == GREEDY else row.way):
         try:
             answers = run([_request(request) for request in requests])
         except SlipwayError as error:
@@ -61,20 +62,6 @@ def judge(run: RunTogether, questions: Sequence[Question], precision: str, least
     return GateVerdict(
         agreement, tuple(disagreements(agreement, precision, least, reference="transformers", searched=_SEARCHED))
     )
-
-
-def _arrangements(questions: Sequence[Question]) -> Iterator[tuple[str, list[list[Question]]]]:
-    plain = [question for question in questions if question.way == GREEDY]
-    for index, question in enumerate(plain):
-        yield f"row {index} alone ({len(question.ids)} tokens)", [[question]]
-    for size in (2, 8):
-        for start in range(0, len(plain) - 1, size):
-            part = list(plain[start : start + size])
-            yield f"rows {start} to {start + len(part) - 1} in one request", [part]
-    for question in questions:
-        if question.way != GREEDY:
-            yield f"a row {question.way} ({len(question.ids)} tokens)", [[question]]
-    yield "all rows as requests of one execution", [[question] for question in questions]
 
 
 def _request(rows: Sequence[Question]) -> Arrays:

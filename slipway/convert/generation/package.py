@@ -30,8 +30,8 @@ from slipway.convert.configs import (
 )
 from slipway.convert.generation.languages import SourceLanguages
 from slipway.convert.generation.source import GenerationSource
-from slipway.convert.generation.variants import COMPUTE_TYPES, SERVED_BY
 from slipway.convert.models import model_source
+from slipway.convert.token_variants import COMPUTE_TYPES, SERVED_BY
 from slipway.convert.variants import Variant
 from slipway.core.signature import TensorSpec
 from slipway.runtime.arguments import ARGUMENTS, NUM_RETURN, STOP

@@ -8,7 +8,8 @@ import numpy as np
 
 from slipway.convert.generation.source import GenerationSource
 from slipway.convert.options import AUTO, ConvertOptions
-from slipway.convert.variants import Skipped, Variant, select
+from slipway.convert.token_variants import ENGINES, token_variant
+from slipway.convert.variants import PRECISIONS, Skipped, Variant, select
 from slipway.errors import invalid
 from slipway.machine import has_bfloat16
 from slipway.runtime.arguments import BASE, FORCED, decoding_of, default_values
@@ -17,25 +18,14 @@ from slipway.transformer.ctranslate2 import support
 from slipway.transformer.generation import Decoding, SequenceRequest
 from slipway.transformer.options import INSTALL, installed
 
-ENGINES: Final = ("ctranslate2", "torch")
-# The engines' and configs' (COMPUTE_TYPE) name for each precision.
-COMPUTE_TYPES: Final = {"fp32": "float32", "bf16": "bfloat16", "int8": "int8"}
-# ENGINE in configs. torch is added to CTranslate2 because it supports every beam search and sampling option exactly,
-# and CTranslate2 does not.
-SERVED_BY: Final = {"ctranslate2": "ctranslate2+torch", "torch": "torch"}
-
-
-def _variant(engine: str, precision: str) -> Variant:
-    return Variant(engine, precision, title=f"{engine} {COMPUTE_TYPES[precision]}")
-
-
 _TABLE: Final = (
-    _variant("ctranslate2", "fp32"),
-    _variant("ctranslate2", "int8"),
-    _variant("torch", "fp32"),
-    _variant("torch", "bf16"),
-    _variant("torch", "int8"),
+    token_variant("ctranslate2", "fp32"),
+    token_variant("ctranslate2", "int8"),
+    token_variant("torch", "fp32"),
+    token_variant("torch", "bf16"),
+    token_variant("torch", "int8"),
 )
+OFFERED: Final = tuple(name for name in PRECISIONS if name in {row.precision for row in _TABLE})
 
 
 def choose_generation_variants(

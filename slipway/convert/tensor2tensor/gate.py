@@ -8,7 +8,7 @@ for a server may add a deadline for the first batch. Pure, except for running th
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,6 +16,7 @@ import numpy as np
 
 from slipway.checkpoints.tensor2tensor.subwords import END_ID, PAD_ID
 from slipway.convert.agreement import AgreementCount, Generated, disagreements
+from slipway.convert.arrangements import arrangements
 from slipway.convert.arrays import Arrays
 from slipway.convert.flow import GateVerdict
 from slipway.errors import SlipwayError
@@ -53,7 +54,9 @@ def judge(
     """
     greedy, searched = AgreementCount(), AgreementCount()
     problems: list[str] = []
-    for place, (name, requests) in enumerate(_arrangements(questions)):
+    for place, (name, requests) in enumerate(
+        arrangements(questions, lambda row: _SEARCHED if row.beam_size > 1 else "")
+    ):
         started = clock()
         try:
             answers = run([_request(request) for request in requests])
@@ -71,18 +74,8 @@ def judge(
     return GateVerdict(agreement, (*problems, *criteria))
 
 
-def _arrangements(questions: Sequence[TranslationQuestion]) -> Iterator[tuple[str, list[list[TranslationQuestion]]]]:
-    plain = [question for question in questions if question.beam_size == 1]
-    for index, question in enumerate(plain):
-        yield f"row {index} alone ({len(question.ids)} tokens)", [[question]]
-    for size in (2, 8):
-        for start in range(0, len(plain) - 1, size):
-            part = list(plain[start : start + size])
-            yield f"rows {start} to {start + len(part) - 1} in one request", [part]
-    for question in questions:
-        if question.beam_size > 1:
-            yield f"a row {_SEARCHED} ({len(question.ids)} tokens)", [[question]]
-    yield "all rows as requests of one execution", [[question] for question in questions]
+def _way(question: TranslationQuestion) -> str:
+    return _SEARCHED if question.beam_size > 1 else ""
 
 
 def _request(rows: Sequence[TranslationQuestion]) -> Arrays:

@@ -21,7 +21,7 @@ from slipway.checkpoints.tensor2tensor.subwords import END_ID
 from slipway.convert.configs import VERSION, model_input, python_config, write_config
 from slipway.convert.models import model_source
 from slipway.convert.options import CompileSettings
-from slipway.convert.tensor2tensor.variants import COMPUTE_TYPES, SERVED_BY
+from slipway.convert.token_variants import COMPUTE_TYPES, SERVED_BY
 from slipway.convert.variants import Variant
 from slipway.core.signature import TensorSpec
 from slipway.runtime.tensor2tensor_model import (

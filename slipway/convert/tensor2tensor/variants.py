@@ -7,6 +7,7 @@ from typing import Final
 import numpy as np
 
 from slipway.convert.options import AUTO, ConvertOptions
+from slipway.convert.token_variants import ENGINES, token_variant
 from slipway.convert.variants import Skipped, Variant, select
 from slipway.errors import invalid
 from slipway.machine import has_bfloat16
@@ -15,24 +16,13 @@ from slipway.transformer.ctranslate2 import support
 from slipway.transformer.generation import SequenceRequest
 from slipway.transformer.options import INSTALL, installed
 
-ENGINES: Final = ("ctranslate2", "torch")
-# The engines' and configs' (COMPUTE_TYPE) name for each precision.
-COMPUTE_TYPES: Final = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16", "int8": "int8"}
-# ENGINE in configs: a request may ask for beams, which CTranslate2 does not search as tensor2tensor does.
-SERVED_BY: Final = {"ctranslate2": "ctranslate2+torch", "torch": "torch"}
-
-
-def _variant(engine: str, precision: str) -> Variant:
-    return Variant(engine, precision, title=f"{engine} {COMPUTE_TYPES[precision]}")
-
-
 _TABLE: Final = (
-    _variant("ctranslate2", "fp32"),
-    _variant("ctranslate2", "int8"),
-    _variant("torch", "fp32"),
-    _variant("torch", "bf16"),
-    _variant("torch", "fp16"),
-    _variant("torch", "int8"),
+    token_variant("ctranslate2", "fp32"),
+    token_variant("ctranslate2", "int8"),
+    token_variant("torch", "fp32"),
+    token_variant("torch", "bf16"),
+    token_variant("torch", "fp16"),
+    token_variant("torch", "int8"),
 )
 
 

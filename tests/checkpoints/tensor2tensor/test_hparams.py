@@ -214,6 +214,10 @@ def test_json_names_unknown_keys_and_refuses_wrong_types(caplog):
         from_json("{")
     with pytest.raises(SlipwayError, match="expected a JSON object"):
         from_json("[]")
+    with pytest.raises(SlipwayError, match="nested more than 200 levels deep"):
+        from_json('{"hidden_size": ' * 10_000)
+    with pytest.raises(SlipwayError, match="'label_smoothing' is 1000"):
+        from_json(f'{{"label_smoothing": {10**400}}}')
 
 
 @pytest.mark.skipif(not PUBLIC.is_file(), reason="the public checkpoint is not on this machine")
@@ -250,6 +254,13 @@ def test_sets_are_computed_or_refused_by_name(name):
         ("attention_dropout_broadcast_dims=x", "attention_dropout_broadcast_dims is 'x', expected a list"),
         ("num_encoder_layers=-1", "num_encoder_layers is -1, expected at least 0"),
         ("weight_noise=0.1", "weight_noise is 0.1, expected 0.0"),
+        ("norm_epsilon=nan", "norm_epsilon is nan"),
+        ("initializer_gain=-1", "initializer_gain is -1.0, expected at least 0 and finite"),
+        ("length_bucket_step=nan", "length_bucket_step is nan, expected at least 0 and finite"),
+        ("clip_grad_norm=-1", "clip_grad_norm is -1.0"),
+        ("learning_rate_constant=inf", "learning_rate_constant is inf"),
+        ("optimizer_adam_beta1=2", "optimizer_adam_beta1 is 2.0, expected at least 0 and less than 1"),
+        ("optimizer_adafactor_beta2=1", "optimizer_adafactor_beta2 is 1.0, expected at least 0 and less than 1"),
     ],
 )
 def test_values_that_training_cannot_honour_are_refused(text, message):

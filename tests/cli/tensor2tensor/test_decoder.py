@@ -115,10 +115,13 @@ def test_the_output_can_get_the_checkpoints_time(decode, source, paths, tmp_path
     assert target.stat().st_mtime == 1_000_000
 
 
-def test_shards_have_their_own_files(decode, source, tmp_path):
+@pytest.mark.parametrize(
+    ("flags", "settings"), [(("--decode_shards=2", "--worker_id=1"), ""), ((), ",shards=2,shard_id=1")]
+)
+def test_shards_have_their_own_files(decode, source, tmp_path, flags, settings):
     (tmp_path / "in.txt001").write_text("world\n")
-    flags = ("--decode_shards=2", "--worker_id=1", f"--decode_from_file={source}")
-    assert decode(*flags, f"--decode_to_file={tmp_path / 'out'}") == 0
+    flags = (*flags, f"--decode_from_file={source}")
+    assert decode(*flags, f"--decode_to_file={tmp_path / 'out'}", settings=settings) == 0
     assert len((tmp_path / "out001").read_text().splitlines()) == 1
 
 

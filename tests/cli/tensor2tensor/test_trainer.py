@@ -16,9 +16,10 @@ import torch
 from slipway.checkpoints.tensor2tensor.example import encode_example
 from slipway.checkpoints.tensor2tensor.hparams import from_json
 from slipway.checkpoints.tensor2tensor.reader import open_stored
-from slipway.checkpoints.tensor2tensor.records import write_records
+from slipway.checkpoints.tensor2tensor.records import RecordWriter, write_records
 from slipway.checkpoints.tensor2tensor.training_checkpoint import newest_step
 from slipway.cli.main import main
+from slipway.train import datagen
 from tests.cli.tensor2tensor.copying_problem import HPARAMS, trainer_flags, write_problem
 
 LIMIT = 120
@@ -51,6 +52,13 @@ def test_trainer_generates_data_trains_evaluates_and_records(directory, capsys):
     error = capsys.readouterr().err
     assert re.search(r"step 6 of 6 \(100%\), loss \d\.\d+, [\d,]+ tokens/s", error)
     assert re.search(r"step 6 on the dev split: loss .*approx_bleu_score", error)
+
+
+def test_data_that_is_made_first_is_shown_while_it_grows(directory, capsys, monkeypatch):
+    torch.set_num_threads(1)
+    monkeypatch.setattr("slipway.cli.tensor2tensor.datagen._REPORT_S", 0.0)
+    assert main(["t2t-trainer", *trainer_flags(directory, train_steps=1, schedule="train")]) == 0
+    assert "train shards shuffled: 1 of 2\n" in capsys.readouterr().err
 
 
 @pytest.mark.capability("2.9")
@@ -109,6 +117,35 @@ def test_signal_saves_exits_0_and_the_rest_equals_an_uninterrupted_training(numb
         np.testing.assert_array_equal(resumed[name], value, err_msg=name)
 
 
+@pytest.fixture
+def own_handlers():
+    """Give the test the signal handlers of a new process, and the process its own ones back."""
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGTERM, signal.SIGINT)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("own_handlers")
+@pytest.mark.parametrize("command", ["t2t-trainer", "t2t-datagen"])
+def test_sigterm_while_data_is_made_ends_at_once_and_leaves_no_part_of_it(command, directory, monkeypatch):
+    written = []
+
+    class Terminating(RecordWriter):
+        def write(self, payload):
+            super().write(payload)
+            written.append(self.path)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(datagen, "RecordWriter", Terminating)
+    names = () if command == "t2t-trainer" else ("problem", "t2t_usr_dir", "data_dir", "tmp_dir")
+    flags = [flag for flag in trainer_flags(directory) if not names or flag.split("=")[0].strip("-") in names]
+    assert main([command, *flags]) == 128 + signal.SIGTERM
+    assert len(written) == 1
+    assert not list((directory / "data").glob("*train*"))
+
+
 def test_two_processes_train_as_one_with_both_batches(directory):
     plain = f"{HPARAMS},layer_prepostprocess_dropout=0,attention_dropout=0,relu_dropout=0"
     one = trainer_flags(
@@ -145,6 +182,12 @@ def test_two_processes_train_as_one_with_both_batches(directory):
 def test_mistakes_are_explained(flags, message, directory, capsys):
     assert main(["t2t-trainer", *trainer_flags(directory, **flags)]) == 1
     assert message in capsys.readouterr().err
+
+
+def test_an_output_directory_that_cannot_be_made_is_named(directory, capsys):
+    (directory / "file").touch()
+    assert main(["t2t-trainer", *trainer_flags(directory, output_dir=directory / "file/train")]) == 1
+    assert f"directory '{directory / 'file/train'}' cannot be created: Not a directory" in capsys.readouterr().err
 
 
 def test_all_missing_flags_are_named(capsys):
