@@ -15,6 +15,7 @@ from difflib import get_close_matches
 from typing import Any, Final
 
 from slipway.errors import invalid, shown, unsupported
+from slipway.foreign_json import parse_foreign
 
 MOST_BEAMS: Final = 64
 BATCH_OF_FILE: Final = 32  # tensor2tensor's batch size for files if `batch_size` is 0
@@ -102,12 +103,11 @@ def decoding_to_json(settings: DecodeHParams, **facts: Any) -> str:
     return json.dumps({**asdict(settings), **facts}, indent=2, ensure_ascii=False) + "\n"
 
 
-def decoding_from_json(text: str, source: str, facts: Iterable[str] = ()) -> tuple[DecodeHParams, dict[str, Any]]:
+def decoding_from_json(
+    text: str | bytes, source: str, facts: Iterable[str] = ()
+) -> tuple[DecodeHParams, dict[str, Any]]:
     """Return the settings in a decoding.json, and the values of the keys `facts` that it has."""
-    try:
-        values = json.loads(text)
-    except ValueError as error:
-        raise invalid(f"{source}: not valid JSON: {error}") from None
+    values = parse_foreign(text, f"{source}: not valid JSON")
     if not isinstance(values, dict):
         raise invalid(f"{source}: expected a JSON object")
     found = {name: values.pop(name) for name in facts if name in values}
@@ -171,7 +171,10 @@ def _fitting(value: Any, kind: str) -> Any:
     }
     if not fits[kind]:
         raise ValueError(value)
-    return float(value) if kind == "float" else value
+    try:
+        return float(value) if kind == "float" else value
+    except OverflowError:  # a whole number of hundreds of digits
+        raise ValueError(value) from None
 
 
 def _nearest(name: str) -> str:

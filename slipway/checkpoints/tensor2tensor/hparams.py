@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
@@ -17,6 +18,7 @@ from typing import Any, Final
 
 from slipway.checkpoints.tensor2tensor.hparam_sets import FOR_TPU, MOST_TOKENS_OF_TPU, SETS
 from slipway.errors import invalid, shown
+from slipway.foreign_json import parse_foreign
 
 _LOG: Final = logging.getLogger("slipway.checkpoints")
 
@@ -192,16 +194,13 @@ def to_json(hparams: HParams) -> str:
     return json.dumps({name: getattr(hparams, name) for name in sorted(_TYPES)})
 
 
-def from_json(text: str, source: str = "hparams.json") -> HParams:
+def from_json(text: str | bytes, source: str = "hparams.json") -> HParams:
     """Return the hyper-parameters of an hparams.json that tensor2tensor or this package wrote.
 
     Absent fields keep the defaults of `transformer_base`. Keys that neither know are named in a warning and in
     `ignored`. Raise INVALID_ARG if the text is not a JSON object, or naming every value of the wrong type.
     """
-    try:
-        values = json.loads(text)
-    except ValueError as error:
-        raise invalid(f"{source}: not valid JSON: {error}") from None
+    values = parse_foreign(text, f"{source}: not valid JSON")
     if not isinstance(values, dict):
         raise invalid(f"{source}: expected a JSON object")
     known = {name: value for name, value in values.items() if name in _TYPES}
@@ -264,7 +263,12 @@ def _fits(value: Any, kind: str) -> bool:
         return kind == "bool" and isinstance(value, bool)
     if kind == "int":
         return isinstance(value, int)
-    return isinstance(value, int | float) if kind.startswith("float") else isinstance(value, str)
+    return _is_number(value) if kind.startswith("float") else isinstance(value, str)
+
+
+def _is_number(value: Any) -> bool:
+    """Return whether a JSON value is a number that a float can hold: a whole one may have hundreds of digits."""
+    return isinstance(value, float) or (isinstance(value, int) and abs(value) <= sys.float_info.max)
 
 
 _PARSERS: Final[Mapping[str, Callable[[str], bool | int | float | str | None]]] = {
