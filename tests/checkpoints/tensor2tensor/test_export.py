@@ -97,5 +97,5 @@ def test_settings_are_read_from_regular_files_only(tmp_path, name, read):
 @pytest.mark.parametrize("data_dir", ["~nobody-of-this-name/data", "/" + 300 * "a"])
 def test_a_data_directory_that_cannot_be_is_refused(model, data_dir):
     (model.path / "flags.txt").write_text(f"--data_dir={data_dir}\n")
-    with pytest.raises(SlipwayError, match="has no vocabulary|File name too long"):
+    with pytest.raises(SlipwayError, match=r"has no vocabulary|File name too long"):
         read_trained(model.path)
