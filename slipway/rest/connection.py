@@ -55,6 +55,7 @@ class HttpConnection(asyncio.Protocol):
         "_framing",
         "_handler",
         "_held",
+        "_is_awaited",
         "_is_deaf",
         "_is_half_closed",
         "_is_last",
@@ -87,6 +88,7 @@ class HttpConnection(asyncio.Protocol):
         self._is_parsing = False  # a later turn of the event loop passes on more of it
         self._current: Exchange | None = None  # the request being answered
         self._waiting: deque[Exchange | bytes] = deque()  # requests after it; the last may be the bytes of a refusal
+        self._is_awaited = False  # the client waits for 100 Continue, which is to follow the responses that are due
         self._is_deaf = False  # further input is dropped
         self._is_half_closed = False  # the client will send nothing more, but may still read
         self._is_stopping = False
@@ -142,12 +144,15 @@ class HttpConnection(asyncio.Protocol):
         part, self._unparsed = self._unparsed[:_SLICE], self._unparsed[_SLICE:]
         if part and not self._is_deaf:
             self._framing.receive(part)
-            self._read_on()
+        if self._is_deaf:
+            self._unparsed = b""
+        self._read_on()
 
     def eof_received(self) -> bool:
-        """Keep the connection if the current response is a stream: a client may close its side after the request."""
+        """Keep the connection if the current response is a stream, or has begun: a client may close its side after the
+        request."""
         current = self._current
-        if current is None or current.on_half_close is None:
+        if current is None or (current.on_half_close is None and not current.answered):
             return False
         self._is_half_closed = True
         self._probe(current)
@@ -191,6 +196,7 @@ class HttpConnection(asyncio.Protocol):
         """Start the request, or queue it after the current one."""
         if self._is_deaf:
             return
+        self._is_awaited = False  # the client did not wait
         exchange = Exchange(self, head, body)
         if self._current is None and not self._waiting:
             self._start(exchange)
@@ -211,9 +217,13 @@ class HttpConnection(asyncio.Protocol):
         self._budget.give_back(size)
 
     def continue_expected(self) -> None:
-        """Let the client send its body, unless earlier requests are still unanswered."""
-        if self._current is None and not self._waiting and not self._is_deaf:
+        """Let the client send its body, once earlier requests are answered."""
+        if self._is_deaf:
+            return
+        if self._current is None and not self._waiting:
             self._transport.write(CONTINUE)
+        else:
+            self._is_awaited = True
 
     def refused(self, status: int, message: str) -> None:
         """Stop reading requests; send the reason after the responses that are still due."""
@@ -237,7 +247,7 @@ class HttpConnection(asyncio.Protocol):
 
     def decide_to_close(self, exchange: Exchange) -> bool:
         """Decide, once the head of a response is written, whether the connection closes after it; return that."""
-        if not exchange.head.keep_alive or (self._is_stopping and not self._waiting):
+        if not exchange.head.keep_alive or (self._is_stopping and not self._waiting and not self._unparsed):
             self._is_last = True
         return self._is_last
 
@@ -270,6 +280,9 @@ class HttpConnection(asyncio.Protocol):
             self._transport.close()
         elif self._waiting and not self._is_unread:
             asyncio.get_running_loop().call_soon(self._start_waiting)
+        elif self._is_awaited and not self._waiting:
+            self._is_awaited = False
+            self._transport.write(CONTINUE)
 
     def _let_go(self, size: int) -> None:
         """Release the bytes of an answered request, or leave that to `resume_writing` if the client has to read yet."""

@@ -30,6 +30,7 @@ async def answer_large(
     exchange: Exchange, response: InferResponse, encoding: ResponseEncoding, signature: ModelSignature
 ) -> None:
     """Encode and send the response; raise `SlipwayError` if it cannot be encoded or held in memory."""
+    exchange.hold_at_least(sum(tensor.byte_size for tensor in response.outputs))  # until the client has read it
     large = await run_large(encode_large_infer, response, encoding, signature)
     coding = choose_coding(exchange.headers.get(b"accept-encoding", b"").decode("latin-1"))
     begun = await run_large(_take, large.pieces, _STREAMED_FROM)
