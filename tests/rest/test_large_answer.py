@@ -178,7 +178,7 @@ def test_the_numbers_of_a_response_that_is_sent_in_parts_count_until_it_is_read(
         assert running.send(request).startswith(b"HTTP/1.1 503 ")
         read_to_end(slow)
         wait_until(lambda: budget.held == 0)
-        
+
 
 def test_a_client_that_leaves_ends_the_encoding_and_frees_the_budget(monkeypatch):
     budget = Budget(64 * MIB)
