@@ -28,8 +28,8 @@ def output_width() -> int:
 
 
 def visible(text: str) -> str:
-    """Return the text with control characters spelled out, such as \\x1b, but for line ends and tabs: what others wrote
-    must not command the terminal."""
+    """Return the text with control characters other than line ends and tabs spelled out as hexadecimal escapes: what
+    others wrote must not command the terminal."""
     return text.translate(_CONTROLS)
 
 
