@@ -65,7 +65,6 @@ class HttpConnection(asyncio.Protocol):
         "_limits",
         "_sent",
         "_still_s",
-        "_streamed",
         "_swept",
         "_transport",
         "_unparsed",
@@ -73,6 +72,7 @@ class HttpConnection(asyncio.Protocol):
         "_unsent_held",
         "_waiting",
         "_writable",
+        "_written",
     )
 
     def __init__(self, handler: Handler, limits: HttpLimits, connections: set[HttpConnection], budget: Budget) -> None:
@@ -99,8 +99,8 @@ class HttpConnection(asyncio.Protocol):
         self._finished = 0  # responses sent
         self._swept = -1  # progress at the last sweep
         self._still_s = 0.0
-        self._streamed = 0  # bytes of streamed responses
-        self._sent = 0  # what of them had left at the last sweep; negative if whole responses are waiting
+        self._written = 0  # bytes of responses
+        self._sent = 0  # what of them had left at the last sweep
         self._unread_s = 0.0
 
     # transport
@@ -255,7 +255,7 @@ class HttpConnection(asyncio.Protocol):
         """Write a part of the current request's streamed response; abort if the client does not read it."""
         if self._current is not exchange:
             return
-        self._streamed += len(data)
+        self._written += len(data)
         self._transport.write(data)
         self.bound(exchange, 0)
 
@@ -269,6 +269,7 @@ class HttpConnection(asyncio.Protocol):
         if self._current is not exchange:
             return
         for part in parts:
+            self._written += len(part)
             self._transport.write(part)
         self._current = None
         self._finished += 1
@@ -310,6 +311,7 @@ class HttpConnection(asyncio.Protocol):
         self._read_on()
 
     def _send_refusal(self, answer: bytes) -> None:
+        self._written += len(answer)
         self._transport.write(answer)
         self._transport.write_eof()
         asyncio.get_running_loop().call_later(self._limits.linger_s, self._transport.close)
@@ -340,7 +342,7 @@ class HttpConnection(asyncio.Protocol):
     def _is_stuck(self, seconds: float) -> bool:
         """Return whether the client has not read any of a response for too long."""
         unsent = self._transport.get_write_buffer_size()
-        sent = self._streamed - unsent
+        sent = self._written - unsent
         self._unread_s = self._unread_s + seconds if unsent and sent <= self._sent else 0.0
         self._sent = sent
         return self._unread_s >= self._limits.send_s

@@ -690,3 +690,21 @@ def test_an_old_client_is_never_told_to_go_on():
         assert wire.written == b""
 
     run(test)
+
+
+@pytest.mark.parametrize("reads", [True, False])
+def test_a_client_that_is_always_one_response_behind_is_cut_off_only_if_it_does_not_read(reads):
+    body = bytes(1 << 20)
+
+    def test():
+        made, wire = connection(HttpLimits(send_s=5), handler=lambda exchange: exchange.answer(200, b"", body))
+        for _ in range(2):
+            made.data_received(LIVE)
+        wire.unsent = len(wire.written) // 2  # it has read one of two
+        for _ in range(20):
+            made.sweep(1.0)
+            if reads:
+                made.data_received(LIVE)  # it has read another one and asks again: as much as before is unsent
+        assert wire.is_closed is not reads
+
+    run(test)
