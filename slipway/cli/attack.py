@@ -45,7 +45,7 @@ def run(arguments: Sequence[str]) -> int:
     try:
         results = asyncio.run(_results(options))
     except SlipwayError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(visible(f"error: {error}"), file=sys.stderr)
         return _MISUSE
     print(results_document(results) if options.json else visible(_report(results)))
     return 1 if any(each.state is HeldState.NOT_HELD for each in results) else 0
