@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from slipway.core.budget import TOO_MUCH_HELD, Budget
+from slipway.core.budget import SHARE, TOO_MUCH_HELD, Budget
 from slipway.core.bytes_codec import encode_bytes
 from slipway.core.pending import Pending
 from slipway.core.tensor import Tensor
@@ -168,13 +168,13 @@ def test_the_numbers_of_a_response_that_is_sent_in_parts_count_until_it_is_read(
 
     model = Model(signature("source", "IN0 FP32 -1", "OUT0 FP32 -1", batch=8), make)
     plane = MemoryDataplane([model], metadata=ServerMetadata("triton", "2.51.0", ()))
-    budget = Budget(24 * MIB)
+    budget = Budget(6 * MIB)
     small, headers = message(VALUES[:4])
     request = raw_request(small, headers | {"Connection": "close"}).replace(b"models/echo", b"models/source")
     with serve(plane, build_app(plane), budget=budget) as running, running.connect() as slow:
         slow.sendall(request)
         assert slow.recv(4096).startswith(b"HTTP/1.1 200 ")
-        assert budget.held >= values.nbytes
+        assert budget.held == values.nbytes // SHARE
         assert running.send(request).startswith(b"HTTP/1.1 503 ")
         read_to_end(slow)
         wait_until(lambda: budget.held == 0)
