@@ -31,6 +31,11 @@ def parse_foreign(text: str | bytes | bytearray, source: str) -> Any:
 
 def read_foreign(path: Path) -> Any:
     """Return the value in a JSON file; raise INVALID_ARG if it cannot be read, is not a regular file, or too large."""
+    return parse_foreign(read_foreign_file(path), str(path))
+
+
+def read_foreign_file(path: Path) -> bytes:
+    """Return what is in a file; raise INVALID_ARG if it cannot be read, is not a regular file, or too large."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # a FIFO would wait for ever, a device might not end
             raise invalid(f"{path}: it is not a regular file")
@@ -40,7 +45,7 @@ def read_foreign(path: Path) -> Any:
         raise invalid(f"{path}: {error.strerror or error}") from None
     if len(data) > _LARGEST:
         raise invalid(f"{path}: it has more than {_LARGEST >> 20} MiB")
-    return parse_foreign(data, str(path))
+    return data
 
 
 def _is_deep(value: Any) -> bool:

@@ -32,7 +32,7 @@ class ReceivedResponse:
         """Return the body as JSON, None if it is not."""
         try:
             return json.loads(self.body)
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
 
 

@@ -40,7 +40,10 @@ def grpc_address(text: str) -> LoopbackAddress:
 
 
 def _address(flag: str, text: str, default_port: int) -> LoopbackAddress:
-    parts = urlsplit(text if "://" in text else f"http://{text}")
+    try:
+        parts = urlsplit(text if "://" in text else f"http://{text}")
+    except ValueError as error:  # brackets that do not match
+        raise invalid(f"{flag} '{text}' is not the address of a server: {error}") from None
     if parts.scheme not in ("http", "grpc"):
         raise invalid(f"{flag} '{text}' begins with '{parts.scheme}://', but the attacks are sent without TLS")
     if parts.path not in ("", "/") or parts.query or parts.fragment or parts.username is not None:

@@ -170,8 +170,9 @@ def _model(name: str, metadata: Any) -> KnownModel | None:
     known = [each for each in inputs if each is not None]
     if not known or len(known) < len(inputs) or len({each.datatype == _TEXT for each in known}) == 2:
         return None
-    outputs = tuple(str(each.get("name")) for each in metadata.get("outputs", ()) if isinstance(each, dict))
-    return KnownModel(name, tuple(known), outputs)
+    listed = metadata.get("outputs")
+    outputs = [str(each.get("name")) for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
+    return KnownModel(name, tuple(known), tuple(outputs))
 
 
 def _input(entry: Any) -> KnownInput | None:

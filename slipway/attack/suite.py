@@ -1,7 +1,7 @@
 """Run groups of attacks, one after another, and judge what came of each.
 
-After every group the server has to answer the good request as before; if it does not, the group did not hold, and
-unless the caller wants to go on, nothing more is sent.
+After every group the server has to answer the good request as before, and after those about gRPC the good call too; if
+it does not, the group did not hold, and unless the caller wants to go on, nothing more is sent.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from slipway.attack.bounds import Allowance, Bounds, BytesSpentError
-from slipway.attack.group import AttackGroup, AttackRun, GroupResult, HeldState, NotApplicableError
+from slipway.attack.group import AttackGroup, AttackRun, GroupResult, HeldState, Need, NotApplicableError
 from slipway.attack.http_client import HttpClient, NoResponseError
 from slipway.attack.loopback import LoopbackAddress
 from slipway.attack.models import HEALTH, KnownModels, find_models
 from slipway.attack.neighbour import Neighbour, Neighbourhood, neighbour, resident_mib
+from slipway.attack.rpc_client import rpc_client
 from slipway.attack.transport import Dialler
 from slipway.errors import invalid, unavailable
 
@@ -49,10 +50,12 @@ async def attack(
         models = await find_models(_client(target), target.model)
     except NoResponseError as error:
         raise unavailable(f"no KServe v2 server at {target.http}: {error}") from None
+    if any(Need.GRPC in group.needs for group in groups) and (wrong := await _wrong_call(target, models)):
+        raise unavailable(f"the gRPC server at {target.grpc} does not serve: {wrong}")
     async with neighbour(target.http, HEALTH, target.pid) as watching:
         gone = ""
         for group in groups:
-            if gone and (gone := await _recovered(target, models)):
+            if gone and (gone := await _recovered(target, models, group)):
                 yield GroupResult(group, HeldState.SKIPPED, (f"the server does not serve any more: {gone}",))
                 continue
             result, gone = await _run(target, group, bounds, models, watching)
@@ -81,7 +84,7 @@ async def _run(
     reason = await _attempt(group, run)
     neighbours = await watching.end()
     seconds = time.monotonic() - started
-    broken = await _recovered(target, models)
+    broken = await _recovered(target, models, group)
     lines = [*run.failures[:_SHOWN]]
     if len(run.failures) > _SHOWN:
         lines.append(f"and {len(run.failures) - _SHOWN} more like these")
@@ -116,16 +119,29 @@ def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
     return _first(first) if isinstance(first, BaseExceptionGroup) else first
 
 
-async def _recovered(target: AttackTarget, models: KnownModels) -> str:
-    """Return what is wrong with the good request, "" once it is answered as before; it has a few seconds."""
+async def _recovered(target: AttackTarget, models: KnownModels, group: AttackGroup) -> str:
+    """Return what is wrong with the good request, and for groups about gRPC with the good call, "" once it is answered
+    as before; it has a few seconds."""
     wrong = ""
     client = _client(target)
     for attempt in range(_RECOVERY_TRIES):
         await asyncio.sleep(_RECOVERY_S if attempt else 0)
         wrong = await models.good.what_is_wrong(client)
+        if not wrong and Need.GRPC in group.needs:
+            wrong = await _wrong_call(target, models)
         if not wrong:
             break
     return wrong
+
+
+async def _wrong_call(target: AttackTarget, models: KnownModels) -> str:
+    """Return what is wrong with the answer to the good call, "" if nothing is or there is no gRPC address."""
+    if target.grpc is None:
+        return ""
+    run = AttackRun(Bounds(), Allowance(Bounds()), _client(target), models, target.grpc)
+    async with rpc_client(run) as client:
+        wrong = await client.what_is_wrong(models.good)
+    return f"a call over gRPC: {wrong}" if wrong else ""
 
 
 def _crowded_out(group: AttackGroup, found: Neighbourhood, bounds: Bounds) -> Iterable[str]:

@@ -19,7 +19,7 @@ from slipway.attack.loopback import grpc_address, http_address
 from slipway.attack.results import failure_lines, groups_table, results_document, results_table, summary
 from slipway.attack.suite import AttackTarget, attack
 from slipway.attack.table import GROUPS, chosen_groups
-from slipway.cli.output import for_reading, output_width
+from slipway.cli.output import for_reading, output_width, visible
 from slipway.cli.parser import CommandParser
 from slipway.errors import SlipwayError
 
@@ -45,9 +45,9 @@ def run(arguments: Sequence[str]) -> int:
     try:
         results = asyncio.run(_results(options))
     except SlipwayError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(visible(f"error: {error}"), file=sys.stderr)
         return _MISUSE
-    print(results_document(results) if options.json else _report(results))
+    print(results_document(results) if options.json else visible(_report(results)))
     return 1 if any(each.state is HeldState.NOT_HELD for each in results) else 0
 
 

@@ -19,11 +19,18 @@ _STDERR: Final = 2
 WIDTH: Final = 80  # without a terminal, and unless COLUMNS says otherwise
 _LEAST: Final = 40  # of a narrower terminal, which breaks lines itself
 _HANG: Final = "  "
+_CONTROLS: Final = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
 
 
 def output_width() -> int:
     """Return the columns that printed tables may use: those of the terminal, or 80 without one."""
     return max(shutil.get_terminal_size((WIDTH, 0)).columns, _LEAST)
+
+
+def visible(text: str) -> str:
+    """Return the text with control characters other than line ends and tabs spelled out as hexadecimal escapes: what
+    others wrote must not command the terminal."""
+    return text.translate(_CONTROLS)
 
 
 def for_reading(text: str, stream: TextIO | None = None) -> str:

@@ -8,15 +8,15 @@ from typing import Final
 from slipway.machine import free_address_space, read_memory
 
 TOO_MUCH_HELD: Final = "the server holds as many requests as its memory allows; try again later"
-_SHARE: Final = 4  # a request may take four times its size while it is decoded and answered
+SHARE: Final = 4  # a request may take four times its size while it is decoded and answered
 _UNKNOWN: Final = 1 << 30  # bytes, where the system does not say how much memory there is
 
 
 def default_budget() -> int:
     """Return a quarter of the memory that this process may use, in bytes."""
     memory, addresses = read_memory(), free_address_space()
-    total = _UNKNOWN * _SHARE if memory is None else memory.total
-    return (total if addresses is None else min(total, addresses)) // _SHARE
+    total = _UNKNOWN * SHARE if memory is None else memory.total
+    return (total if addresses is None else min(total, addresses)) // SHARE
 
 
 class Budget:

@@ -55,6 +55,7 @@ class HttpConnection(asyncio.Protocol):
         "_framing",
         "_handler",
         "_held",
+        "_is_awaited",
         "_is_deaf",
         "_is_half_closed",
         "_is_last",
@@ -64,7 +65,6 @@ class HttpConnection(asyncio.Protocol):
         "_limits",
         "_sent",
         "_still_s",
-        "_streamed",
         "_swept",
         "_transport",
         "_unparsed",
@@ -72,6 +72,7 @@ class HttpConnection(asyncio.Protocol):
         "_unsent_held",
         "_waiting",
         "_writable",
+        "_written",
     )
 
     def __init__(self, handler: Handler, limits: HttpLimits, connections: set[HttpConnection], budget: Budget) -> None:
@@ -87,6 +88,7 @@ class HttpConnection(asyncio.Protocol):
         self._is_parsing = False  # a later turn of the event loop passes on more of it
         self._current: Exchange | None = None  # the request being answered
         self._waiting: deque[Exchange | bytes] = deque()  # requests after it; the last may be the bytes of a refusal
+        self._is_awaited = False  # the client waits for 100 Continue, which is to follow the responses that are due
         self._is_deaf = False  # further input is dropped
         self._is_half_closed = False  # the client will send nothing more, but may still read
         self._is_stopping = False
@@ -97,8 +99,8 @@ class HttpConnection(asyncio.Protocol):
         self._finished = 0  # responses sent
         self._swept = -1  # progress at the last sweep
         self._still_s = 0.0
-        self._streamed = 0  # bytes of streamed responses
-        self._sent = 0  # what of them had left at the last sweep; negative if whole responses are waiting
+        self._written = 0  # bytes of responses
+        self._sent = 0  # what of them had left at the last sweep
         self._unread_s = 0.0
 
     # transport
@@ -142,12 +144,15 @@ class HttpConnection(asyncio.Protocol):
         part, self._unparsed = self._unparsed[:_SLICE], self._unparsed[_SLICE:]
         if part and not self._is_deaf:
             self._framing.receive(part)
-            self._read_on()
+        if self._is_deaf:
+            self._unparsed = b""
+        self._read_on()
 
     def eof_received(self) -> bool:
-        """Keep the connection if the current response is a stream: a client may close its side after the request."""
+        """Keep the connection if the current response is a stream, or has begun: a client may close its side after the
+        request."""
         current = self._current
-        if current is None or current.on_half_close is None:
+        if current is None or (current.on_half_close is None and not current.answered):
             return False
         self._is_half_closed = True
         self._probe(current)
@@ -191,6 +196,7 @@ class HttpConnection(asyncio.Protocol):
         """Start the request, or queue it after the current one."""
         if self._is_deaf:
             return
+        self._is_awaited = False  # the client did not wait
         exchange = Exchange(self, head, body)
         if self._current is None and not self._waiting:
             self._start(exchange)
@@ -211,9 +217,13 @@ class HttpConnection(asyncio.Protocol):
         self._budget.give_back(size)
 
     def continue_expected(self) -> None:
-        """Let the client send its body, unless earlier requests are still unanswered."""
-        if self._current is None and not self._waiting and not self._is_deaf:
+        """Let the client send its body, once earlier requests are answered."""
+        if self._is_deaf:
+            return
+        if self._current is None and not self._waiting:
             self._transport.write(CONTINUE)
+        else:
+            self._is_awaited = True
 
     def refused(self, status: int, message: str) -> None:
         """Stop reading requests; send the reason after the responses that are still due."""
@@ -237,7 +247,7 @@ class HttpConnection(asyncio.Protocol):
 
     def decide_to_close(self, exchange: Exchange) -> bool:
         """Decide, once the head of a response is written, whether the connection closes after it; return that."""
-        if not exchange.head.keep_alive or (self._is_stopping and not self._waiting):
+        if not exchange.head.keep_alive or (self._is_stopping and not self._waiting and not self._unparsed):
             self._is_last = True
         return self._is_last
 
@@ -245,7 +255,7 @@ class HttpConnection(asyncio.Protocol):
         """Write a part of the current request's streamed response; abort if the client does not read it."""
         if self._current is not exchange:
             return
-        self._streamed += len(data)
+        self._written += len(data)
         self._transport.write(data)
         self.bound(exchange, 0)
 
@@ -259,6 +269,7 @@ class HttpConnection(asyncio.Protocol):
         if self._current is not exchange:
             return
         for part in parts:
+            self._written += len(part)
             self._transport.write(part)
         self._current = None
         self._finished += 1
@@ -270,6 +281,9 @@ class HttpConnection(asyncio.Protocol):
             self._transport.close()
         elif self._waiting and not self._is_unread:
             asyncio.get_running_loop().call_soon(self._start_waiting)
+        elif self._is_awaited and not self._waiting:
+            self._is_awaited = False
+            self._transport.write(CONTINUE)
 
     def _let_go(self, size: int) -> None:
         """Release the bytes of an answered request, or leave that to `resume_writing` if the client has to read yet."""
@@ -297,6 +311,7 @@ class HttpConnection(asyncio.Protocol):
         self._read_on()
 
     def _send_refusal(self, answer: bytes) -> None:
+        self._written += len(answer)
         self._transport.write(answer)
         self._transport.write_eof()
         asyncio.get_running_loop().call_later(self._limits.linger_s, self._transport.close)
@@ -327,7 +342,7 @@ class HttpConnection(asyncio.Protocol):
     def _is_stuck(self, seconds: float) -> bool:
         """Return whether the client has not read any of a response for too long."""
         unsent = self._transport.get_write_buffer_size()
-        sent = self._streamed - unsent
+        sent = self._written - unsent
         self._unread_s = self._unread_s + seconds if unsent and sent <= self._sent else 0.0
         self._sent = sent
         return self._unread_s >= self._limits.send_s

@@ -297,7 +297,7 @@ class RequestFraming:
         length = headers.get(b"content-length")
         if length is not None and int(length) > self._limits.body:
             self._refuse_with(input_too_large(int(length), self._limits.body))
-        elif b"expect" in headers:
+        elif b"expect" in headers and self._parser.get_http_version() == "1.1":  # RFC 9110, 10.1.1
             self._receiver.continue_expected()
 
     def on_body(self, data: bytes) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import Final
 
+from slipway.core.budget import SHARE
 from slipway.core.large_work import run_large
 from slipway.core.request import InferResponse
 from slipway.core.signature import ModelSignature
@@ -30,6 +31,9 @@ async def answer_large(
     exchange: Exchange, response: InferResponse, encoding: ResponseEncoding, signature: ModelSignature
 ) -> None:
     """Encode and send the response; raise `SlipwayError` if it cannot be encoded or held in memory."""
+    exchange.hold_at_least(
+        sum(tensor.byte_size for tensor in response.outputs) // SHARE
+    )  # until the client has read it
     large = await run_large(encode_large_infer, response, encoding, signature)
     coding = choose_coding(exchange.headers.get(b"accept-encoding", b"").decode("latin-1"))
     begun = await run_large(_take, large.pieces, _STREAMED_FROM)

@@ -4,11 +4,12 @@ and the same server without it holds."""
 from __future__ import annotations
 
 import asyncio
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -18,6 +19,7 @@ from slipway.attack.group import GroupResult, HeldState
 from slipway.attack.loopback import LoopbackAddress, grpc_address, http_address
 from slipway.attack.suite import AttackTarget, attack
 from slipway.attack.table import chosen_groups
+from slipway.errors import SlipwayError
 from tests.attacks.conftest import CONFIG
 
 PATIENT = Bounds(seconds=12, patience_ms=20_000)
@@ -71,6 +73,7 @@ WEAKNESSES = (
     Weakness("rpc-trusting", "grpc-shapes", "shape [-1, 2]: accepted"),
     Weakness("rpc-trusting", "grpc-encodings", "random bytes: accepted"),
     Weakness("rpc-raises", "grpc-contents", "UNKNOWN: Exception calling application"),
+    Weakness("rpc-dies", "grpc-texts", "afterwards, a good request: a call over gRPC: UNAVAILABLE"),
     Weakness("rpc-one-thread", "grpc-request-resets", "a call of another client meanwhile"),
 )
 STRICT = sorted({each.group for each in WEAKNESSES if not each.group.startswith("grpc")})
@@ -158,6 +161,15 @@ def test_what_a_server_lacks_is_skipped_and_not_held(strict):
         found = result(strict, group, PATIENT)
         assert found.state is HeldState.SKIPPED
         assert reason in found.lines[0]
+
+
+@pytest.mark.parametrize("group", ["grpc-contents", "grpc-pings"])
+def test_nothing_is_held_by_a_grpc_port_that_nobody_serves(strict, group):
+    with socket.socket() as unserved:
+        unserved.bind(("127.0.0.1", 0))
+        target = replace(strict, grpc=LoopbackAddress("127.0.0.1", unserved.getsockname()[1]))
+        with pytest.raises(SlipwayError, match=r"the gRPC server at .* does not serve: .*UNAVAILABLE"):
+            result(target, group, PATIENT)
 
 
 @pytest.mark.parametrize("keep_going", [False, True])

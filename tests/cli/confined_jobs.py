@@ -31,6 +31,23 @@ def _talk(_job: Job, console: Console) -> str:
     return "done"
 
 
+def _escape(_job: Job, console: Console, then: str) -> str:
+    """Say what a file contains, with commands for the terminal in it."""
+    text = "a\x1b]0;title\x07\x9b2J\tb\r\n"
+    console.step(ConversionStep(1, 1, text))
+    console.say(text)
+    console.warn(text)
+    if then == "refuse":
+        raise refused(Problem(Rule.FILE_MISSING, text, fix=text))
+    if then == "raise":
+        raise RuntimeError(text)
+    if then == "crash":
+        sys.stderr.write('Fatal Python error (most recent call first):\n  File "a\x1b[1mb", line 1 in c\n')
+        sys.stderr.flush()
+        os._exit(1)
+    return text
+
+
 def _isolation(job: Job, _console: Console) -> str:
     return job.isolation
 

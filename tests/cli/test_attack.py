@@ -39,6 +39,7 @@ def run(*words: str) -> int:
         (["--url", URL, "--pid", "4194305"], "--pid 4194305 is not a process"),
         (["--url", URL], "no KServe v2 server at 127.0.0.1:1: no connection"),
         (["--url", "http://192.0.2.1:8000"], "leads to 192.0.2.1, which is not a loopback address"),
+        (["--url", "http://[::1"], "'http://[::1' is not the address of a server: Invalid IPv6 URL"),
         (["--url", "http://0.0.0.0:8000"], "leads to 0.0.0.0, which is not a loopback address"),
         (["--url", "http://[::ffff:192.0.2.1]:8000"], "is not a loopback address"),
         (["--url", URL, "--grpc", "192.0.2.1:8001"], "--grpc '192.0.2.1:8001' leads to 192.0.2.1"),

@@ -15,11 +15,12 @@ from argparse import ArgumentParser
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from slipway.cli.confined.console import LocalConsole
 from slipway.cli.confined.limits import Limits, add_limit_flags
-from slipway.cli.confined.messages import ConfinedLinkError, Job, SayText, receive, send
+from slipway.cli.confined.messages import ConfinedLinkError, Job, JobFailed, SayText, receive, send
 from slipway.cli.confined.process import ChildDiedError, run_job
 from slipway.cli.confined.socket_filter import PROCESSORS
 from slipway.convert.steps import ConversionStep
@@ -47,6 +48,26 @@ def test_steps_texts_and_the_result_arrive_in_order(in_process):
     console = LocalConsole(seen.append, seen.append, seen.append)
     assert do("talk", console=console, limits=Limits(None, None, in_process=in_process)) == "done"
     assert seen == [ConversionStep(2, 3, "talking", 4.5, "torch fp32"), "said", "warned"]
+
+
+@pytest.mark.parametrize("then", ["done", "refuse", "raise", "crash"])
+def test_nothing_that_a_file_contains_commands_the_terminal(then, capfd):
+    seen: list[str] = []
+    console = LocalConsole(seen.append, seen.append, lambda step: seen.append(step.text))
+    try:
+        seen.append(do("escape", then, console=console))
+    except SlipwayError as error:
+        seen += [error.message, *(problem.fix for problem in error.problems)]
+    seen += capfd.readouterr()
+    assert seen[0] == "a\\x1b]0;title\\x07\\x9b2J\tb\\x0d\n"
+    assert not any(character in text for text in seen for character in "\x1b\x07\x9b\r")
+
+
+def test_an_error_of_no_known_kind_ends_the_child():
+    message = msgspec.msgpack.encode(JobFailed("NO_SUCH_CODE", "text"))
+    assert "sent the error has no known code or rule" in str(
+        died("garble", (len(message).to_bytes(4, "little") + message).hex())
+    )
 
 
 def test_the_limits_are_described_for_the_report():

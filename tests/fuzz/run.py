@@ -33,8 +33,8 @@ _INPUT_SECONDS: Final = 20.0  # of processor time for one input
 _POOL: Final = 64  # inputs that are mutated further, beside the seeds
 
 
-class HangError(Exception):
-    """One input takes too long."""
+class HangError(BaseException):
+    """One input takes too long. Not an Exception: around native libraries, readers catch these to refuse the input."""
 
 
 @contextmanager

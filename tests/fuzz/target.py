@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from slipway.errors import SlipwayError
+from slipway.errors import SlipwayError, unforeseen
 
 SEEDS: Final = Path(__file__).parent / "seeds"
+_UNFORESEEN: Final = unforeseen(Exception()).message
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +27,12 @@ class Target:
     slow: bool = False
 
     def __call__(self, data: bytes) -> None:
-        """Read `data`; every exception but `SlipwayError` is a finding."""
+        """Read `data`; every exception but `SlipwayError` is a finding, and so is one that hides another."""
         try:
             self.read(data)
-        except SlipwayError:
-            return
+        except SlipwayError as error:
+            if error.message == _UNFORESEEN:
+                raise
 
     @property
     def directory(self) -> Path:

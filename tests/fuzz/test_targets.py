@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from slipway.errors import invalid
+from slipway.errors import SlipwayError, invalid, unforeseen
+from slipway.rest.framing import RequestFraming
 from tests.fuzz.documents import json_seeds, variations
 from tests.fuzz.mutation import MOST, mutate
 from tests.fuzz.run import HangError, cpu_limit, inputs
@@ -94,6 +95,40 @@ def test_a_reader_without_an_end_is_a_finding():
 
     with pytest.raises(HangError), cpu_limit(0.05):
         turn()
+
+
+def test_a_reader_that_catches_everything_cannot_hide_a_hang():
+    def turn() -> None:
+        try:
+            while True:
+                pass
+        except Exception as error:  # noqa: BLE001  as readers of native libraries do
+            raise invalid(str(error)) from None
+
+    with pytest.raises(HangError), cpu_limit(0.05):
+        turn()
+
+
+def test_an_error_that_hides_another_is_a_finding():
+    def fail(_: bytes) -> None:
+        raise unforeseen(KeyError("x"))
+
+    with pytest.raises(SlipwayError):
+        Target("none", fail)(b"")
+
+
+def test_a_request_that_only_one_way_of_reading_finds_is_a_finding(monkeypatch):
+    target = TARGETS["http"]
+    receive = RequestFraming.receive
+    for seed in target.seeds():
+        target(seed)
+    monkeypatch.setattr(
+        RequestFraming,
+        "receive",
+        lambda framing, data: receive(framing, data) if len(data) > 7 else framing.refuse(400, "in pieces"),
+    )
+    with pytest.raises(AssertionError, match="in pieces"):
+        target(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
 
 
 def test_changes_are_the_same_for_the_same_numbers_and_bounded_in_size():

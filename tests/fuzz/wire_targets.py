@@ -111,6 +111,9 @@ def _protobuf_load(data: bytes) -> None:
     load_parameters(message)
 
 
+_TOO_LARGE: Final = (431,)
+
+
 class _Recorder:
     """Receives from a framing and keeps everything. Implements `Receiver`."""
 
@@ -143,7 +146,7 @@ def _framing(data: bytes) -> None:
     for start in range(0, len(data), 7):
         framing.receive(data[start : start + 7])
     for one, other in zip_longest(whole.seen, pieces.seen, fillvalue=()):
-        if len(one) == 1 or len(other) == 1:  # refused
+        if _TOO_LARGE in (one, other) or len(one) == len(other) == 1:  # both are refused
             return
         if one != other:
             raise AssertionError(f"whole {one}, in pieces {other}")

@@ -635,3 +635,76 @@ def test_requests_whose_turn_comes_after_their_client_closed_its_side_are_answer
         client.sendall(LIVE * 1000)
         client.shutdown(socket.SHUT_WR)
         assert read_to_end(client).count(b"HTTP/1.1 200") == 1000
+
+
+def test_a_refusal_among_many_requests_still_lets_the_client_send_the_rest(served):
+    with served.connect() as client:
+        client.settimeout(5)  # of the 10 s for which the server reads on
+        client.sendall(LIVE * 60 + b"\0\r\n\r\n" + LIVE * 100)
+        client.sendall(bytes(16 << 20))  # more than the kernel holds
+        received = read_to_end(client)
+    assert received.count(b"HTTP/1.1 200") == 60
+    assert b"HTTP/1.1 400" in received
+
+
+def test_many_requests_that_are_there_when_the_server_stops_are_answered():
+    async def test():
+        made, wire = connection()
+        made.data_received(LIVE * 200)
+        made.stop()
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert wire.written.count(b"HTTP/1.1 200") == 200
+
+    asyncio.run(test())
+
+
+def test_a_client_is_told_to_go_on_once_its_earlier_requests_are_answered():
+    held: list[Exchange] = []
+    announced = b"POST /p HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n"
+
+    async def test(sends_at_once):
+        held.clear()
+        made, wire = connection(handler=held.append)
+        made.data_received(LIVE + announced)
+        if sends_at_once:
+            made.data_received(b"ok")
+        assert wire.written == b""
+        held[0].answer(200)
+        await asyncio.sleep(0)
+        assert wire.written.endswith(b"100 Continue\r\n\r\n") is not sends_at_once
+        if not sends_at_once:
+            made.data_received(b"ok")
+        assert [bytes(each.body) for each in held] == [b"", b"ok"]
+        held[1].answer(200)
+        assert wire.written.count(b"100 Continue") == (not sends_at_once)
+
+    asyncio.run(test(False))
+    asyncio.run(test(True))
+
+
+def test_an_old_client_is_never_told_to_go_on():
+    def test():
+        made, wire = connection()
+        made.data_received(b"POST /p HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n")
+        assert wire.written == b""
+
+    run(test)
+
+
+@pytest.mark.parametrize("reads", [True, False])
+def test_a_client_that_is_always_one_response_behind_is_cut_off_only_if_it_does_not_read(reads):
+    body = bytes(1 << 20)
+
+    def test():
+        made, wire = connection(HttpLimits(send_s=5), handler=lambda exchange: exchange.answer(200, b"", body))
+        for _ in range(2):
+            made.data_received(LIVE)
+        wire.unsent = len(wire.written) // 2  # it has read one of two
+        for _ in range(20):
+            made.sweep(1.0)
+            if reads:
+                made.data_received(LIVE)  # it has read another one and asks again: as much as before is unsent
+        assert wire.is_closed is not reads
+
+    run(test)

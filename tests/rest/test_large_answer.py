@@ -14,13 +14,17 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from slipway.core.budget import TOO_MUCH_HELD, Budget
+from slipway.core.budget import SHARE, TOO_MUCH_HELD, Budget
 from slipway.core.bytes_codec import encode_bytes
+from slipway.core.pending import Pending
+from slipway.core.tensor import Tensor
+from slipway.engine.api import ServerMetadata
 from slipway.rest import large_answer
 from slipway.rest.app import build_app
 from slipway.rest.connection import HttpLimits
 from slipway.wire import json_pieces
-from tests.rest.conftest import Served, serve
+from tests.kits.memory_dataplane import MemoryDataplane, Model, answer, signature
+from tests.rest.conftest import Served, read_to_end, serve
 from tests.rest.models import dataplane
 
 MIB = 1 << 20
@@ -141,6 +145,39 @@ def test_only_what_the_client_reads_is_encoded(served, monkeypatch):
         while received < 40 * MIB:
             received += len(connection.recv(MIB))
     assert sum(taken) > 40 * MIB
+
+
+def test_a_client_that_closes_its_side_still_gets_the_rest(served):
+    values = np.full(4_000_000, 1 / 3, np.float32)  # 44 MiB as JSON
+    with served.connect() as connection:
+        connection.sendall(raw_request(*message(values)))
+        received = [connection.recv(4096)]
+        connection.shutdown(socket.SHUT_WR)
+        while part := connection.recv(MIB):
+            received.append(part)
+    whole = b"".join(received)
+    assert whole.startswith(b"HTTP/1.1 200 ")
+    assert whole.endswith(b"]}]}\r\n0\r\n\r\n")
+
+
+def test_the_numbers_of_a_response_that_is_sent_in_parts_count_until_it_is_read():
+    values = np.full(4_000_000, 1 / 3, np.float32)
+
+    def make(_: MemoryDataplane, pending: Pending) -> None:
+        answer(pending, Tensor.from_array("OUT0", values))
+
+    model = Model(signature("source", "IN0 FP32 -1", "OUT0 FP32 -1", batch=8), make)
+    plane = MemoryDataplane([model], metadata=ServerMetadata("triton", "2.51.0", ()))
+    budget = Budget(6 * MIB)
+    small, headers = message(VALUES[:4])
+    request = raw_request(small, headers | {"Connection": "close"}).replace(b"models/echo", b"models/source")
+    with serve(plane, build_app(plane), budget=budget) as running, running.connect() as slow:
+        slow.sendall(request)
+        assert slow.recv(4096).startswith(b"HTTP/1.1 200 ")
+        assert budget.held == values.nbytes // SHARE
+        assert running.send(request).startswith(b"HTTP/1.1 503 ")
+        read_to_end(slow)
+        wait_until(lambda: budget.held == 0)
 
 
 def test_a_client_that_leaves_ends_the_encoding_and_frees_the_budget(monkeypatch):

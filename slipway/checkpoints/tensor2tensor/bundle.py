@@ -21,7 +21,7 @@ import numpy as np
 from slipway.checkpoints.tensor2tensor.crc32c import masked_crc32c
 from slipway.checkpoints.tensor2tensor.messages import parse_message
 from slipway.checkpoints.tensor2tensor.table_file import read_table
-from slipway.errors import SlipwayError, invalid, not_found, unsupported
+from slipway.errors import SlipwayError, invalid, not_found, shown, unsupported
 from slipway.transformer.weights import Array, Shape
 
 # tensorflow/core/framework/types.proto
@@ -35,6 +35,8 @@ _DTYPES: Final[Mapping[int, np.dtype[Any]]] = {
 }
 _NAMES: Final = {7: "string", 10: "bool", 20: "resource", 21: "variant"}
 _MAX_SHARDS: Final = 100_000
+_MOST_DIMENSIONS: Final = 32
+_MOST_VALUES: Final = 1 << 48  # also of an array that has none because one of its sizes is 0
 _HEADER: Final = b""  # the key of the header
 
 
@@ -122,7 +124,9 @@ def _array(name: str, entry: Any, files: list[_DataFile], sizes: list[int]) -> A
     if not 0 <= place.shard < len(files):
         raise invalid(f"data file {place.shard} of {len(files)} does not exist")
     if min(shape, default=0) < 0 or place.size != prod(shape) * place.dtype.itemsize:
-        raise invalid(f"{place.size} bytes for {place.dtype.name} {list(shape)}")
+        raise invalid(f"{place.size} bytes for {place.dtype.name} {shown(list(shape))}")
+    if len(shape) > _MOST_DIMENSIONS or prod(max(size, 1) for size in shape) > _MOST_VALUES:
+        raise invalid(f"the shape {shown(list(shape))} is not that of an array")
     if place.offset < 0 or place.offset + place.size > sizes[place.shard]:
         path = files[place.shard].path
         raise invalid(

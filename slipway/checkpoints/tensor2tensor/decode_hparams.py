@@ -104,7 +104,9 @@ def decoding_to_json(settings: DecodeHParams, **facts: Any) -> str:
     return json.dumps({**asdict(settings), **facts}, indent=2, ensure_ascii=False) + "\n"
 
 
-def decoding_from_json(text: str, source: str, facts: Iterable[str] = ()) -> tuple[DecodeHParams, dict[str, Any]]:
+def decoding_from_json(
+    text: str | bytes, source: str, facts: Iterable[str] = ()
+) -> tuple[DecodeHParams, dict[str, Any]]:
     """Return the settings in a decoding.json, and the values of the keys `facts` that it has."""
     values = parse_foreign(text, f"{source}: not valid JSON")
     if not isinstance(values, dict):
@@ -171,7 +173,10 @@ def _fitting(value: Any, kind: str) -> Any:
     }
     if not fits[kind]:
         raise ValueError(value)
-    return float(value) if kind == "float" else value
+    try:
+        return float(value) if kind == "float" else value
+    except OverflowError:  # a whole number of hundreds of digits
+        raise ValueError(value) from None
 
 
 def _nearest(name: str) -> str:

@@ -19,7 +19,8 @@ from slipway.checkpoints.tensor2tensor.location import POINTER
 from slipway.checkpoints.tensor2tensor.reader import Tensor2TensorCheckpoint, open_stored, read_tensor2tensor
 from slipway.checkpoints.tensor2tensor.subwords import SubwordTextEncoder
 from slipway.checkpoints.tensor2tensor.training_checkpoint import point_to, save_weights
-from slipway.errors import invalid, not_found, unavailable
+from slipway.errors import SlipwayError, invalid, not_found, shown, unavailable
+from slipway.foreign_json import read_foreign_file
 
 HPARAMS: Final = "hparams.json"
 DECODING: Final = "decoding.json"
@@ -72,23 +73,17 @@ def open_trained(
 def read_hparams(directory: Path) -> HParams:
     """Return the hyper-parameters in a directory's hparams.json."""
     path = directory / HPARAMS
-    try:
-        return from_json(path.read_text(encoding="utf-8"), str(path))
-    except FileNotFoundError:
-        raise not_found(f"'{directory}' has no {HPARAMS}") from None
-    except (OSError, ValueError) as error:
-        raise invalid(f"'{path}' cannot be read: {error}") from None
+    if not path.exists():
+        raise not_found(f"'{directory}' has no {HPARAMS}")
+    return from_json(read_foreign_file(path), str(path))
 
 
 def read_decoding(directory: Path) -> tuple[DecodeHParams, dict[str, Any]]:
     """Return the settings and facts in a directory's decoding.json, or the defaults if it has none."""
     path = directory / DECODING
-    try:
-        return decoding_from_json(path.read_text(encoding="utf-8"), str(path), _FACTS)
-    except FileNotFoundError:
+    if not path.exists():
         return DecodeHParams(), {}
-    except (OSError, UnicodeDecodeError) as error:
-        raise invalid(f"'{path}' cannot be read: {error}") from None
+    return decoding_from_json(read_foreign_file(path), str(path), _FACTS)
 
 
 def write_export(directory: Path, model: TrainedModel) -> None:
@@ -135,9 +130,8 @@ def find_vocabulary(directory: Path) -> Path:
     """
     flags = _flags(directory)
     problem = flags.get("problem", "").removesuffix("_rev")
-    data = Path(flags["data_dir"]).expanduser() if flags.get("data_dir") else None
-    for place in filter(None, (directory, data)):
-        found = sorted(path for path in place.glob(_VOCABULARIES) if path.is_file())
+    for place in filter(None, (directory, _data_directory(flags))):
+        found = _vocabularies(place)
         own = [path for path in found if path.name.startswith(f"vocab.{problem}.")]
         if len(own or found) == 1:
             return (own or found)[0]
@@ -150,11 +144,26 @@ def find_vocabulary(directory: Path) -> Path:
     )
 
 
+def _data_directory(flags: Mapping[str, str]) -> Path | None:
+    data = flags.get("data_dir")
+    try:
+        return Path(data).expanduser() if data else None
+    except (RuntimeError, ValueError):  # the home directory of a user that this machine does not have
+        return None
+
+
+def _vocabularies(directory: Path) -> list[Path]:
+    try:
+        return sorted(path for path in directory.glob(_VOCABULARIES) if path.is_file())
+    except OSError as error:  # such as a name that is too long
+        raise invalid(f"'{shown(directory)}' cannot be read: {error.strerror}") from None
+
+
 def _flags(directory: Path) -> dict[str, str]:
     """Return the flags that a training was started with, as far as they were kept."""
     try:
-        lines = (directory / FLAGS).read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError):
+        lines = read_foreign_file(directory / FLAGS).decode().splitlines()
+    except (SlipwayError, ValueError):
         return {}
     pairs = (line.strip().lstrip("-").partition("=") for line in lines)
     return {name: value for name, sign, value in pairs if sign and value}

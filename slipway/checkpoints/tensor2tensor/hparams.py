@@ -194,7 +194,7 @@ def to_json(hparams: HParams) -> str:
     return json.dumps({name: getattr(hparams, name) for name in sorted(_TYPES)})
 
 
-def from_json(text: str, source: str = "hparams.json") -> HParams:
+def from_json(text: str | bytes, source: str = "hparams.json") -> HParams:
     """Return the hyper-parameters of an hparams.json that tensor2tensor or this package wrote.
 
     Absent fields keep the defaults of `transformer_base`. Keys that neither know are named in a warning and in

@@ -68,10 +68,17 @@ def list_checkpoints(directory: Path) -> list[CheckpointFiles]:
 def _at(prefix: Path, what: str) -> CheckpointFiles:
     for own in (True, False):
         files = CheckpointFiles(prefix, own)
-        if files.weights.is_file():
+        if _is_file(files.weights):
             return files
     names = " nor ".join(f"'{prefix.name}{suffix}'" for suffix in (OWN_SUFFIX, BUNDLE_SUFFIX))
     raise not_found(f"{what} '{prefix}': neither {names} exists")
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError as error:  # such as a name that is too long
+        raise invalid(f"'{shown(path)}' cannot be read: {error.strerror}") from None
 
 
 def _pointed(directory: Path) -> str:

@@ -19,6 +19,7 @@ from slipway.checkpoints.huggingface.safetensors_file import open_safetensors
 from slipway.checkpoints.tensor2tensor.atomic_file import atomic_file
 from slipway.checkpoints.tensor2tensor.crc32c import crc32c
 from slipway.errors import SlipwayError, invalid, not_found, shown
+from slipway.foreign_json import parse_foreign
 from slipway.transformer.weights import Array
 
 _DTYPES: Final = {
@@ -76,8 +77,8 @@ def _checksums(file: BinaryIO) -> dict[str, int]:
     metadata = json.loads(file.read(size)).get("__metadata__")
     text = metadata.get(_CHECKSUMS, "{}") if isinstance(metadata, dict) else "{}"
     try:
-        return {str(name): int(value) for name, value in json.loads(text).items()}
-    except (TypeError, ValueError, AttributeError, OverflowError, RecursionError):
+        return {str(name): int(value) for name, value in parse_foreign(text, "the checksums in the header").items()}
+    except (TypeError, ValueError, AttributeError, OverflowError):
         raise invalid(f"the checksums in the header are damaged: {shown(repr(text))}") from None
 
 

@@ -15,6 +15,7 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import IO, Final, Self
@@ -37,7 +38,7 @@ from slipway.cli.confined.messages import (
     receive,
     send,
 )
-from slipway.cli.output import output_width
+from slipway.cli.output import output_width, visible
 from slipway.convert.steps import ConversionStep
 from slipway.errors import Code, SlipwayError
 
@@ -131,7 +132,7 @@ class _Child:
         while True:
             message = self._next()
             if isinstance(message, JobDone):
-                return message.text
+                return visible(message.text)
             if isinstance(message, StageRequest):
                 directory = stack.enter_context(self._console.stage(message.names))
                 send(self._link, StageReply(str(directory)))
@@ -152,10 +153,11 @@ class _Child:
     def _pass_on(self, message: Message) -> None:
         match message:
             case ShowStep():
-                self._step = message.step()
+                step = message.step()
+                self._step = replace(step, text=visible(step.text))
                 self._console.step(self._step)
             case SayText(text, warning):
-                (self._console.warn if warning else self._console.say)(text)
+                (self._console.warn if warning else self._console.say)(visible(text))
             case PlaceRequest(files):
                 self._console.place({Path(target): Path(source) for target, source in files.items()})
                 send(self._link, StageReply())
@@ -168,10 +170,17 @@ class _Child:
         if message.memory:
             return self._out_of_memory()
         if not message.trace:
-            return message.error()
+            return self._refused(message)
         self._show_held()
-        sys.stderr.write(message.trace)
-        return SlipwayError(Code.INTERNAL, f"{self._place()} failed unexpectedly with {message.text}")
+        sys.stderr.write(visible(message.trace))
+        return SlipwayError(Code.INTERNAL, f"{self._place()} failed unexpectedly with {visible(message.text)}")
+
+    def _refused(self, message: JobFailed) -> SlipwayError:
+        fixes = tuple((rule, visible(fix)) for rule, fix in message.fixes)
+        try:
+            return msgspec.structs.replace(message, text=visible(message.text), fixes=fixes).error()
+        except ConfinedLinkError as error:
+            return self._died(f"sent {error}", "")
 
     def _ended(self) -> ChildDiedError:
         """Return the error for a process that closed the link without a result."""
@@ -204,7 +213,7 @@ class _Child:
             return ""
         size = self._held.seek(0, os.SEEK_END)
         self._held.seek(max(0, size - _TAIL))
-        return self._held.read().decode(errors="replace")
+        return visible(self._held.read().decode(errors="replace"))
 
     def _show_held(self) -> None:
         sys.stderr.write(self._tail())

@@ -23,6 +23,7 @@ _WRONG_USAGE: Final = 2
 _TRUE: Final = "true"
 _FALSE: Final = "false"
 _SECTION: Final = "Flags"
+_WIDTH: Final = 80  # columns of the help
 _VALUES: Final = "A flag is --name=value or --name value; a BOOL is --name, --noname or --name=true|false."
 
 
@@ -146,14 +147,16 @@ def _plain(name: str) -> str:
 
 
 def _usage(command: AbslCommand[_Options], flags: Sequence[Flag]) -> str:
-    head = f"usage: {command.name} [--flag=value ...]\n\n{command.summary}\n\n{_VALUES}"
+    about = ("\n".join(dataclass_flags.wrap_help(text, _WIDTH)) for text in (command.summary, _VALUES))
+    head = "\n\n".join([f"usage: {command.name} [--flag=value ...]", *about])
     required = [
         replace(each, help=f"{each.help}; required") if each.name in command.required else each for each in flags
     ]
     text = dataclass_flags.usage(head, required, command.options())
     if not command.ignored:
         return text
-    names = "\n".join(f"  --{name}: {reason}" for name, reason in command.ignored.items())
+    reasons = (dataclass_flags.wrap_help(f"--{name}: {reason}", _WIDTH - 6) for name, reason in command.ignored.items())
+    names = "\n".join("\n      ".join([f"  {first}", *rest]) for first, *rest in reasons)
     return f"{text}\n\nAccepted and ignored:\n{names}"
 
 

@@ -2,6 +2,7 @@
 
 import shutil
 from contextlib import suppress
+from math import prod
 
 import ml_dtypes
 import numpy as np
@@ -222,3 +223,13 @@ def test_any_bytes_with_the_magic_are_refused_or_read(tmp_path_factory, data):
     path.write_bytes(data.ljust(48, b"\0") + table([])[-8:])
     with suppress(SlipwayError):
         read_table(path)
+
+
+@pytest.mark.parametrize("sizes", [(0, 2**62, 2**62), (0,) * 33, (1,) * 100])
+def test_shapes_that_no_array_has_are_refused(tmp_path, sizes):
+    def change(entries):
+        entries["a/kernel"].shape = b"".join(field(2, field(1, size)) for size in sizes)
+
+    write_bundle(tmp_path / "m", {"a/kernel": np.zeros(prod(sizes), np.float32)}, change=change)
+    with pytest.raises(SlipwayError, match=r"a/kernel: the shape \[.* is not that of an array"):
+        open_bundle(tmp_path / "m")

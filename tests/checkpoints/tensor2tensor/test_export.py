@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,8 @@ from slipway.checkpoints.tensor2tensor.export import (
     is_export,
     is_trained,
     open_trained,
+    read_decoding,
+    read_hparams,
     read_trained,
     write_export,
 )
@@ -81,3 +85,17 @@ def test_an_export_never_replaces_a_directory(model, tmp_path):
     (tmp_path / "x/17").mkdir(parents=True)
     with pytest.raises(SlipwayError, match="cannot write the export"):
         write_export(tmp_path / "x/17", model)
+
+
+@pytest.mark.parametrize(("name", "read"), [("hparams.json", read_hparams), ("decoding.json", read_decoding)])
+def test_settings_are_read_from_regular_files_only(tmp_path, name, read):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(SlipwayError, match=f"{name}: it is not a regular file"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize("data_dir", ["~nobody-of-this-name/data", "/" + 300 * "a"])
+def test_a_data_directory_that_cannot_be_is_refused(model, data_dir):
+    (model.path / "flags.txt").write_text(f"--data_dir={data_dir}\n")
+    with pytest.raises(SlipwayError, match=r"has no vocabulary|File name too long"):
+        read_trained(model.path)
