@@ -63,7 +63,9 @@ def test_candidates_of_both_engines_are_compared_in_tokens_a_second(converted):
         assert [speed.batch for speed in candidate.speeds] == [1, 8]
     assert found["ctranslate2 int8"].figures.share <= 1
     passed = [each for each in report.candidates if each.speeds]
-    assert report.chosen == max(passed, key=lambda each: each.rate).label
+    fastest = max(passed, key=lambda each: each.rate)
+    # A more precise one is chosen if it cannot be told apart from the fastest.
+    assert report.chosen == fastest.label or max(found[report.chosen].passes) >= min(fastest.passes)
 
 
 def test_the_report_is_written_next_to_the_engine_as_json_and_markdown(converted):
