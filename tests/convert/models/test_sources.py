@@ -18,7 +18,7 @@ NAMES = sorted(path.name.removesuffix(".py") for path in files(models).iterdir()
 NAMES.remove("__init__")
 STANDARD = {"__future__", "collections", "difflib", "json", "logging", "pathlib", "typing"}
 GIVEN = {"numpy", "tokenizers", "triton_python_backend_utils"}
-ENGINES = ("generate", "stream")
+ENGINES = ("generate", "stream", "translate")
 STUB = Path(__file__).parents[3] / "typings/triton_python_backend_utils.pyi"
 
 
