@@ -67,5 +67,5 @@ def _titles_of(chart: Boxes, titles: Boxes) -> NDArray[np.intp]:
     above = np.abs(titles[:, 3] - chart[1])
     below = np.abs(chart[3] - titles[:, 1])
     distance = np.minimum(above, below) + np.abs(titles[:, 0] - chart[0])
-    nearest = distance.argmin(keepdims=True)
-    return nearest[distance[nearest] < _NEAR]
+    nearest = int(distance.argmin())
+    return np.array([nearest] if distance[nearest] < _NEAR else [], np.intp)

@@ -78,7 +78,7 @@ def open_page(data: bytes) -> Page:
     before any pixel is decoded.
     """
     try:
-        from PIL import Image, ImageOps
+        from PIL import Image, ImageOps, UnidentifiedImageError
     except ImportError:
         raise unsupported(f"image: decoding image files needs Pillow: {install_hint('documents')}") from None
     try:
@@ -87,7 +87,7 @@ def open_page(data: bytes) -> Page:
             return checked_page(_pixels(ImageOps.exif_transpose(image)))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise invalid(f"image: it has more than {MOST_PIXELS:,} pixels") from None
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         raise invalid(
             f"image: these {len(data)} bytes are not an image in a known format: {', '.join(FORMATS)}"
         ) from None
