@@ -1,8 +1,8 @@
 """What a page costs around a YOLOX page-element model: a page at 300 dpi to its input, and its output to elements.
 
 The references are the straightforward ways: Pillow's reduction and resizing, and a loop over the rows in Python. The
-output has the shape of a real one: a dozen elements, each found by a few dozen rows. Figures are of the fastest turn;
-sides alternate, so that a busy machine affects both.
+output has the shape of a real one: a dozen elements, each found by a few dozen rows. Figures are processor time, of all
+threads together, in the fastest turn: on an idle machine, nothing takes longer than that. Sides alternate.
 """
 
 from __future__ import annotations
@@ -113,12 +113,12 @@ def _separate(rows: int) -> NDArray[np.float32]:
 
 
 def _fastest(sides: Mapping[str, Callable[[], Any]], turns: int) -> dict[str, float]:
-    """Return the seconds of each side's fastest turn, after one that does not count."""
+    """Return the processor seconds of each side's fastest turn, after one that does not count."""
     seconds = dict.fromkeys(sides, np.inf)
     for turn in range(turns + 1):
         for name, side in sides.items():
-            started = time.perf_counter()
+            started = time.process_time()
             side()
-            taken = time.perf_counter() - started
+            taken = time.process_time() - started
             seconds[name] = min(seconds[name], taken) if turn else np.inf
     return seconds

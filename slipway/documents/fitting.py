@@ -8,7 +8,7 @@ from math import ceil, floor
 import numpy as np
 
 from slipway.documents.pages import Page
-from slipway.documents.resampling import Filter, Planes, resized
+from slipway.documents.resampling import Filter, Planes, resize
 
 
 def fitted_size(height: int, width: int, most_height: int, most_width: int) -> tuple[int, int]:
@@ -32,7 +32,7 @@ def fitted(page: Page, most_height: int, most_width: int) -> Page:
     size = fitted_size(page.shape[0], page.shape[1], most_height, most_width)
     if size == page.shape[:2]:
         return page
-    return np.ascontiguousarray(resized(page, *size, Filter.LANCZOS).transpose(1, 2, 0), np.uint8)
+    return np.ascontiguousarray(fitted_planes(page, most_height, most_width).transpose(1, 2, 0), np.uint8)
 
 
 def fitted_planes(page: Page, most_height: int, most_width: int) -> Planes:
@@ -40,4 +40,6 @@ def fitted_planes(page: Page, most_height: int, most_width: int) -> Planes:
     size = fitted_size(page.shape[0], page.shape[1], most_height, most_width)
     if size == page.shape[:2]:
         return np.ascontiguousarray(page.transpose(2, 0, 1), np.float32)
-    return resized(page, *size, Filter.LANCZOS)
+    planes = np.empty((3, *size), np.float32)
+    resize(page, planes, Filter.LANCZOS)
+    return planes

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from slipway.documents.fitting import fitted_planes
 from slipway.documents.pages import checked_page
-from slipway.documents.resampling import Filter, resized, resized_planes
+from slipway.documents.resampling import Filter, resize, resize_planes
 from slipway.errors import invalid
 
 SIDE: Final = 1024
@@ -48,7 +48,7 @@ def letterbox(page: NDArray[Any]) -> NDArray[np.float32]:
     """Return an image [H, W] or [H, W, 1 to 4] as [3, 1024, 1024], without reducing it first."""
     page = checked_page(page)
     out = np.empty((3, SIDE, SIDE), np.float32)
-    _place(resized(page, *scaled_size(*page.shape[:2]), Filter.LINEAR), out)
+    resize(page, _inside(out, *page.shape[:2]), Filter.LINEAR)
     return out
 
 
@@ -63,7 +63,7 @@ def page_batch(pages: Sequence[NDArray[Any]]) -> PageBatch:
         planes = fitted_planes(page, MOST_PAGE_SIDE, MOST_PAGE_SIDE)
         height, width = planes.shape[1:]
         sizes.append((height, width))
-        _place(resized_planes(planes, *scaled_size(height, width), Filter.LINEAR), out)
+        resize_planes(planes, _inside(out, height, width), Filter.LINEAR)
     return PageBatch(pixels, tuple(sizes))
 
 
@@ -76,9 +76,9 @@ def page_batches(pages: Sequence[NDArray[Any]]) -> Iterator[PageBatch]:
         start += count
 
 
-def _place(planes: NDArray[np.float32], out: NDArray[np.float32]) -> None:
-    """Write a scaled page to the upper left corner of the input `out`, and the padding around it."""
-    height, width = planes.shape[1:]
-    out[:, :height, :width] = planes
+def _inside(out: NDArray[np.float32], page_height: int, page_width: int) -> NDArray[np.float32]:
+    """Write the padding to the input `out`, and return the part of it that a page of that size fills."""
+    height, width = scaled_size(page_height, page_width)
     out[:, :height, width:] = PADDING
     out[:, height:] = PADDING
+    return out[:, :height, :width]

@@ -21,7 +21,7 @@ Planes = NDArray[np.float32]  # [3, height, width], whole numbers from 0 to 255
 # matrix is mostly zeros.
 _ROWS: Final = 12
 _COLUMNS: Final = 32
-_STRIP: Final = 16  # bands of rows
+_STRIP: Final = 4  # bands of rows
 _LOBES: Final = 3
 
 
@@ -49,54 +49,53 @@ class _Taps(NamedTuple):
     weights: NDArray[np.float64]
 
 
-def resized(image: NDArray[np.uint8], height: int, width: int, how: Filter) -> Planes:
-    """Return a page [H, W, 3] as planes [3, height, width]."""
+def resize(image: NDArray[np.uint8], out: Planes, how: Filter) -> None:
+    """Write a page [H, W, 3] to the planes `out` [3, height, width], in their size."""
     columns = image.shape[1]
 
-    def row_band(band: Band, out: Planes) -> None:
+    def row_band(band: Band, rows: Planes) -> None:
         source = image[band.first : band.last].reshape(band.last - band.first, -1).astype(np.float32)
-        out[:] = (band.weights @ source).reshape(-1, columns, 3).transpose(2, 0, 1)
+        rows[:] = (band.weights @ source).reshape(-1, columns, 3).transpose(2, 0, 1)
 
-    return _resized((image.shape[0], columns), (height, width), how, row_band)
-
-
-def resized_planes(planes: Planes, height: int, width: int, how: Filter) -> Planes:
-    """Return planes [3, H, W] as planes [3, height, width]."""
-
-    def row_band(band: Band, out: Planes) -> None:
-        np.matmul(band.weights, planes[:, band.first : band.last], out=out)
-
-    return _resized((planes.shape[1], planes.shape[2]), (height, width), how, row_band)
+    _resize((image.shape[0], columns), out, how, row_band)
 
 
-def _resized(
-    source: tuple[int, int], target: tuple[int, int], how: Filter, row_band: Callable[[Band, Planes], None]
-) -> Planes:
-    """Return planes of the size `target`; `row_band` makes the rows of a band, as wide as the source.
+def resize_planes(planes: Planes, out: Planes, how: Filter) -> None:
+    """Write planes [3, H, W] to the planes `out` [3, height, width], in their size."""
 
-    A strip of rows at a time gets its columns, so that what lies between stays in the processor's cache."""
-    height, width = target
-    out = np.empty((3, height, width), np.float32)
-    strip = np.empty((3, min(_STRIP * _ROWS, height), source[1]), np.float32)
+    def row_band(band: Band, rows: Planes) -> None:
+        np.matmul(band.weights, planes[:, band.first : band.last], out=rows)
+
+    _resize((planes.shape[1], planes.shape[2]), out, how, row_band)
+
+
+def _resize(source: tuple[int, int], out: Planes, how: Filter, row_band: Callable[[Band, Planes], None]) -> None:
+    """Write to `out` what `row_band` makes of a source of that size: the rows of a band, as wide as the source.
+
+    A strip of rows at a time gets its columns, so that what lies between stays in the processor's cache.
+    """
+    _, height, width = out.shape
     row_bands = bands(source[0], height, how, _ROWS)
     for number in range(0, len(row_bands), _STRIP):
         of_strip = row_bands[number : number + _STRIP]
         start, stop = of_strip[0].start, of_strip[-1].stop
+        rows = np.empty((3, stop - start, source[1]), np.float32)
         for band in of_strip:
-            row_band(band, strip[:, band.start - start : band.stop - start])
-        _columns(strip[:, : stop - start], out[:, start:stop], how)
-    return out
+            row_band(band, rows[:, band.start - start : band.stop - start])
+        levels = _columns(rows, width, how)
+        if how in _OVERSHOOTS:
+            np.maximum(levels, 0, out=levels)
+            np.minimum(levels, 255, out=levels)
+        np.rint(levels, out=out[:, start:stop])
 
 
-def _columns(rows: Planes, out: Planes, how: Filter) -> None:
-    """Write to `out` [3, n, width] the columns made of `rows` [3, n, W], as whole levels."""
-    for source, target in zip(rows, out, strict=True):
-        for band in bands(source.shape[1], target.shape[1], how, _COLUMNS):
-            levels = source[:, band.first : band.last] @ band.weights.T
-            np.rint(levels, out=levels)
-            if how in _OVERSHOOTS:
-                np.clip(levels, 0, 255, out=levels)
-            target[:, band.start : band.stop] = levels
+def _columns(rows: Planes, width: int, how: Filter) -> Planes:
+    """Return [3, n, width], made of `rows` [3, n, W]."""
+    lines = rows.reshape(-1, rows.shape[2])
+    out = np.empty((len(lines), width), np.float32)
+    for band in bands(rows.shape[2], width, how, _COLUMNS):
+        np.matmul(lines[:, band.first : band.last], band.weights.T, out=out[:, band.start : band.stop])
+    return out.reshape(3, -1, width)
 
 
 @lru_cache(maxsize=16)  # the pages of a document share few sizes; for a side of 65 536 pixels, an entry has 10 MB

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from slipway.documents.boxes import MOST_COMPARED
 from slipway.documents.detection import LABELS, MOST_ROWS, DetectionRules, decoded_grid, page_elements
 from slipway.errors import Code, SlipwayError
 
@@ -230,6 +231,13 @@ def test_a_page_of_many_separate_boxes_keeps_the_best():
     [elements] = page_elements(rows, [SIZE])
     assert len(elements["title"]) == 512
     assert elements["title"][:, 4].min() == pytest.approx(scores[-512], abs=1e-4)
+
+
+@pytest.mark.parametrize(("better", "elements"), [(MOST_COMPARED - 1, 2), (MOST_COMPARED, 1)])
+def test_only_the_best_rows_are_compared(better, elements):
+    same, apart = row((0, 0, 90, 90), 0.75, 2), row((500, 500, 590, 590), 0.5, 2)
+    [found] = page_elements(output(apart, *[same] * better), [SIZE])
+    assert len(found["title"]) == elements
 
 
 def test_other_labels_have_no_rules_of_their_own():

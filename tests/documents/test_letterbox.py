@@ -9,10 +9,16 @@ from hypothesis import strategies as st
 
 from slipway.documents.fitting import fitted, fitted_size
 from slipway.documents.letterbox import letterbox, page_batch, page_batches, scaled_size
-from slipway.documents.resampling import Filter, bands, resized
+from slipway.documents.resampling import Filter, bands, resize
 from slipway.errors import SlipwayError
 
 SIDES = st.integers(1, 40)
+
+
+def resized(page, height, width, how):
+    out = np.empty((3, height, width), np.float32)
+    resize(page, out, how)
+    return out
 
 
 def noise(height, width, seed=0):
