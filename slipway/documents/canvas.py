@@ -5,6 +5,7 @@ A page is reduced to fit and lies in the middle of white paper; a margin is half
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil, floor
 from typing import Any, Final
@@ -68,6 +69,18 @@ def centred(image: NDArray[Any], height: int = HEIGHT, width: int = WIDTH) -> Ca
     pixels = np.full((height, width, 3), _WHITE, np.uint8)
     pixels[above : above + own_height, left : left + own_width] = page
     return Canvas(pixels, left, above)
+
+
+def canvas_batches(canvases: Sequence[Canvas], most: int) -> Iterator[Page]:
+    """Yield the model's input `image` for the canvases, in order: UINT8 [n, 1280, 1024, 3], n at most `most`."""
+    if most < 1:
+        raise invalid(f"a batch of at most {most} pages: expected at least 1")
+    for number, canvas in enumerate(canvases):
+        if canvas.pixels.shape != (HEIGHT, WIDTH, 3):
+            shape = list(canvas.pixels.shape)
+            raise invalid(f"page {number}: its canvas has the shape {shape}, expected {[HEIGHT, WIDTH, 3]}")
+    for start in range(0, len(canvases), most):
+        yield np.stack([canvas.pixels for canvas in canvases[start : start + most]])
 
 
 def _without_margin(value: int, margin: int, side: int) -> int:

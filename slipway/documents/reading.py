@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Final
+from typing import Any, Final
+
+from numpy.typing import NDArray
 
 from slipway.documents.canvas import Box, Canvas
 from slipway.documents.markup import MarkedElement, parse_markup
 from slipway.documents.pages import Page
 from slipway.documents.plain_text import latex_table, plain_text
-from slipway.errors import shown
+from slipway.errors import invalid, shown
 
 TEXTS: Final = frozenset({"Text", "Title", "Section-header", "List-item", "TOC", "Bibliography", "Formula"})
 LEFT_OUT: Final = frozenset({"Page-header", "Page-footer", "Caption", "Footnote", "Floating-text"})
@@ -46,6 +48,19 @@ class ReadPage:
     problems: tuple[str, ...] = ()
 
 
+def output_texts(output: NDArray[Any], pages: int) -> list[str]:
+    """Return the markup of each page in the model's output `text`: BYTES [pages] or [pages, 1].
+
+    Bytes that are not UTF-8 become U+FFFD: a model may stop inside a character. Raises INVALID_ARG for another shape,
+    or elements that are not texts.
+    """
+    if output.shape not in {(pages,), (pages, 1)}:
+        raise invalid(
+            f"text output: its shape is {list(output.shape)} for {pages} pages, expected [pages] or [pages, 1]"
+        )
+    return [_decoded(element) for element in output.reshape(-1).tolist()]
+
+
 def read_page(output: str, canvas: Canvas) -> ReadPage:
     """Return the page in a model's output for a canvas.
 
@@ -73,6 +88,14 @@ def read_page(output: str, canvas: Canvas) -> ReadPage:
         elif element.kind not in LEFT_OUT:
             problems.append(_unknown(element))
     return ReadPage(tuple(texts), tuple(tables), tuple(pictures), tuple(problems))
+
+
+def _decoded(element: object) -> str:
+    if isinstance(element, bytes):
+        return element.decode("utf-8", errors="replace")
+    if not isinstance(element, str):
+        raise invalid(f"text output: it holds a value of type {type(element).__name__}, expected bytes")
+    return element
 
 
 def _unknown(element: MarkedElement) -> str:

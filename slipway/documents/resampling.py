@@ -84,8 +84,7 @@ def _resize(source: tuple[int, int], out: Planes, how: Filter, row_band: Callabl
             row_band(band, rows[:, band.start - start : band.stop - start])
         levels = _columns(rows, width, how)
         if how in _OVERSHOOTS:
-            np.maximum(levels, 0, out=levels)
-            np.minimum(levels, 255, out=levels)
+            np.clip(levels, 0, 255, out=levels)
         np.rint(levels, out=out[:, start:stop])
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slipway.documents.canvas import Canvas, canvas_of, centred
+from slipway.documents.canvas import Canvas, canvas_batches, canvas_of, centred
 from slipway.errors import Code, SlipwayError
 
 
@@ -70,3 +70,19 @@ def test_a_box_is_cropped_in_whole_pixels_and_within_the_canvas():
     assert canvas.crop((-5, -5, 50, 50)).shape == (10, 10, 3)
     assert canvas.crop((3, 3, 3, 5)) is None
     assert canvas.crop((20, 0, 30, 5)) is None
+
+
+@pytest.mark.parametrize(("count", "most", "sizes"), [(0, 16, []), (16, 16, [16]), (5, 2, [2, 2, 1])])
+def test_batches_hold_at_most_the_batch_size_in_order(count, most, sizes):
+    canvases = [Canvas(np.broadcast_to(np.uint8(number), (1280, 1024, 3)), 0, 0) for number in range(count)]
+    batches = list(canvas_batches(canvases, most))
+    assert [batch.shape for batch in batches] == [(size, 1280, 1024, 3) for size in sizes]
+    assert all(batch.dtype == np.uint8 for batch in batches)
+    assert [int(pixels[0, 0, 0]) for batch in batches for pixels in batch] == list(range(count))
+
+
+def test_a_batch_needs_canvases_of_the_models_size():
+    with pytest.raises(SlipwayError, match=r"page 0: its canvas has the shape \[9, 9, 3\], expected \[1280, 1024, 3\]"):
+        list(canvas_batches([centred(np.zeros((1, 1), np.uint8), 9, 9)], 16))
+    with pytest.raises(SlipwayError, match="at most 0 pages"):
+        list(canvas_batches([], 0))

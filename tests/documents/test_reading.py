@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from slipway.documents.canvas import canvas_of
-from slipway.documents.reading import LEFT_OUT, TEXTS, TextBlock, read_page
+from slipway.documents.reading import LEFT_OUT, TEXTS, TextBlock, output_texts, read_page
+from slipway.errors import SlipwayError
 
 CANVAS = canvas_of(np.full((640, 512, 3), 7, np.uint8))  # margins of 256 and 320
 BOX = "<x_256><y_320>{}<x_512><y_640><class_{}>"
@@ -65,3 +67,17 @@ def test_an_output_that_was_cut_off_keeps_what_is_whole():
     page = read_page(BOX.format("whole", "Text") + "<x_256><y_320>cut", CANVAS)
     assert [text.text for text in page.texts] == ["whole"]
     assert page.problems == ("character 45: the last element has no end: 'cut'",)
+
+
+@pytest.mark.parametrize("shape", [(2,), (2, 1)])
+def test_the_models_output_is_a_text_per_page(shape):
+    output = np.array(["é".encode(), b"cut \xc3"], np.object_).reshape(shape)
+    assert output_texts(output, 2) == ["é", "cut \ufffd"]
+    assert output_texts(np.array(["a", "b"]).reshape(shape), 2) == ["a", "b"]
+
+
+def test_an_output_that_does_not_fit_the_pages_is_refused():
+    with pytest.raises(SlipwayError, match=r"its shape is \[2\] for 3 pages"):
+        output_texts(np.array([b"", b""], np.object_), 3)
+    with pytest.raises(SlipwayError, match="a value of type float, expected bytes"):
+        output_texts(np.array([1.5]), 1)
