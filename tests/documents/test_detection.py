@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slipway.documents.boxes import MOST_COMPARED
+from slipway.documents.charts import joined_boxes
 from slipway.documents.detection import LABELS, MOST_ROWS, DetectionRules, decoded_grid, page_elements
 from slipway.errors import Code, SlipwayError
 
@@ -190,6 +191,13 @@ def test_a_chart_without_a_title_grows_more():
 def test_parts_of_a_chart_are_joined_with_the_best_score():
     [elements] = page_elements(output(row((256, 256, 544, 512), 0.75, 1), row((480, 256, 768, 512), 0.875, 1)), [SIZE])
     assert elements["chart"].tolist() == [[0.225, 0.2188, 0.775, 0.5312, 0.875]]
+
+
+def test_parts_that_are_joined_through_others_are_one_chart():
+    places = (4, 15, 9, 0)  # each overlaps its neighbours, by less and less to the right; best score first
+    scores = (0.9, 0.8, 0.7, 0.6)
+    parts = np.array([[x / 100, 0.1, (x + 10) / 100, 0.2, score] for x, score in zip(places, scores, strict=True)])
+    assert joined_boxes(parts).tolist() == [[0, 0.1, 0.25, 0.2, 0.9]]
 
 
 def test_a_title_belongs_to_one_chart():
