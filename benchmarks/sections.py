@@ -7,6 +7,7 @@ from functools import partial
 from typing import Final
 
 from benchmarks.conversion import conversion, sentences
+from benchmarks.documents import documents
 from benchmarks.encoder import overhead
 from benchmarks.generation import generation
 from benchmarks.lines import lines
@@ -40,6 +41,7 @@ SECTIONS: Final[Mapping[str, Section]] = {
     "translation": translation,
     "memory": memory,
     "subwords": subwords,
+    "documents": documents,
 }
 ON_REQUEST: Final[Mapping[str, Section]] = {"generation-gpu": _generation_gpu}  # not every machine has the device
 # A turn when comparing checkouts: a single round, because turns repeat, and without NVIDIA's server.

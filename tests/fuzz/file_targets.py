@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -17,10 +18,13 @@ from slipway.checkpoints.lightseq.reader import read_lightseq
 from slipway.convert.encoders.given import read_sample
 from slipway.convert.encoders.source import read_source
 from slipway.convert.generation.source import generates, read_generation_source
+from slipway.documents.canvas import centred
+from slipway.documents.pages import open_page
+from slipway.documents.reading import read_page
 from slipway.drafting.draft import draft_config
 from slipway.machine import Machine
 from slipway.transformer.weights import Weights
-from tests.fuzz.target import SEEDS, Target, in_directory
+from tests.fuzz.target import SEEDS, Target, in_directory, text_of
 
 _MOST_VALUES: Final = 1 << 20  # of the arrays that are read; a mapped file cannot hold more
 _CONFIG: Final = (
@@ -132,6 +136,16 @@ def _onnx(data: bytes) -> None:
         draft_config(Path(directory / "model.onnx"), Machine(1, 0))
 
 
+def _image(data: bytes) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's, of damaged metadata
+        open_page(data)
+
+
+def _eclair_markup(data: bytes) -> None:
+    read_page(text_of(data), centred(np.zeros((40, 30), np.uint8), 50, 60))
+
+
 FILE_TARGETS: Final = (
     Target("safetensors", _safetensors, (b'"dtype":', b'"F32"', b'"BF16"', b'"shape":', b'"data_offsets":')),
     Target("torch-file", _torch, needs=("torch",), slow=True),
@@ -148,5 +162,11 @@ FILE_TARGETS: Final = (
     Target("lightseq-pb", lambda data: _lightseq(".pb", data), (b"\x0a", b"\x12", b"\x2a")),
     Target("lightseq-hdf5", lambda data: _lightseq(".hdf5", data), needs=("h5py",), slow=True),
     Target("sample-npz", _sample, (b"PK\x03\x04", b"\x93NUMPY\x01\x00", b"'descr': '<f4'", b"'shape': (2, 3)", b"|O")),
+    Target(
+        "image", _image, (b"IHDR", b"PLTE", b"tRNS", b"eXIf", b"\xff\xda", b"RIFF", b"II*\0", b"BM"), needs=("PIL",)
+    ),
+    Target(
+        "eclair-markup", _eclair_markup, (b"<x_10>", b"<y_20>", b"<class_Table>", b"<class_Picture>", b"```", b"\\[")
+    ),
     Target("onnx-draft", _onnx, needs=("onnxruntime",), slow=True),
 )
