@@ -7,7 +7,8 @@ tensor2tensor's tags.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +25,7 @@ class EventFiles:
     def __init__(self, output: Path, problem: str, every: int = _EVERY) -> None:
         self._problem = problem
         self._every = every
+        self._output = output
         self._train = _writer(output)
         self._eval = _writer(output / "eval")
         self._steps = self._tokens = 0
@@ -42,31 +44,43 @@ class EventFiles:
             "global_step/sec": self._steps / seconds,
             "tokens/sec": self._tokens / seconds,
         }
-        for tag, value in values.items():
-            self._train.add_scalar(tag, value, report.step)
+        with self._written():
+            for tag, value in values.items():
+                self._train.add_scalar(tag, value, report.step)
         self._steps = self._tokens = 0
         self._seconds = 0.0
 
     def evaluated(self, step: int, figures: Mapping[str, float]) -> None:
         """Write the figures of an evaluation."""
-        for name, value in figures.items():
-            if math.isfinite(value):
-                tag = "loss" if name == "loss" else f"metrics-{self._problem}/targets/{name}"
-                self._eval.add_scalar(tag, value, step)
-        self._eval.flush()
+        with self._written():
+            for name, value in figures.items():
+                if math.isfinite(value):
+                    tag = "loss" if name == "loss" else f"metrics-{self._problem}/targets/{name}"
+                    self._eval.add_scalar(tag, value, step)
+            self._eval.flush()
 
     def saved(self, step: int) -> None:
         """Bring everything to the disk."""
         del step
-        self._train.flush()
+        with self._written():
+            self._train.flush()
 
     def note(self, text: str) -> None:
         """Event files do not hold notes."""
 
     def close(self) -> None:
         """Close the files."""
-        self._train.close()
-        self._eval.close()
+        with self._written():
+            self._train.close()
+            self._eval.close()
+
+    @contextmanager
+    def _written(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            what = f"the event files in '{self._output}' cannot be written: {error.strerror or error}"
+            raise unavailable(f"{what}; the checkpoints so far are kept") from None
 
 
 def _writer(directory: Path) -> Any:

@@ -19,6 +19,7 @@ import msgspec
 import pytest
 
 from slipway.cli.confined.console import LocalConsole
+from slipway.cli.confined.held_output import HeldOutput
 from slipway.cli.confined.limits import Limits, add_limit_flags
 from slipway.cli.confined.messages import ConfinedLinkError, Job, JobFailed, SayText, receive, send
 from slipway.cli.confined.process import ChildDiedError, run_job
@@ -282,3 +283,14 @@ def test_other_sizes_and_times_are_refused_with_an_example(words, capsys):
     with pytest.raises(SystemExit):
         parser.parse_args(words)
     assert "or none" in capsys.readouterr().err
+
+
+def test_only_the_end_of_what_a_child_prints_is_kept():
+    program = "import sys; [print('x' * 1000) for _ in range(5000)]; print('the end', file=sys.stderr)"
+    with HeldOutput() as held:
+        child = subprocess.Popen([sys.executable, "-c", program], stdout=held.fileno(), stderr=held.fileno())
+        held.given()
+        assert child.wait(60) == 0
+        kept = held.tail()
+    assert len(kept) == 1 << 20
+    assert b"the end" in kept[-2000:]

@@ -6,6 +6,7 @@ uint32 masked CRC-32C of the payload; all little-endian. Knows nothing about the
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -78,14 +79,15 @@ def read_records(path: Path) -> Iterator[bytes]:
     except OSError as error:
         raise _not_read(path, error) from None
     with file:
+        size = os.fstat(file.fileno()).st_size
         offset = 0
-        while (payload := _read_record(file, path, offset)) is not None:
+        while (payload := _read_record(file, path, offset, size)) is not None:
             yield payload
             offset += _HEAD.size + len(payload) + _CRC.size
 
 
-def _read_record(file: BinaryIO, path: Path, offset: int) -> bytes | None:
-    """Return the payload of the record that begins at `offset`, where the file is; None at the end of the file."""
+def _read_record(file: BinaryIO, path: Path, offset: int, size: int) -> bytes | None:
+    """Return the payload of the record that begins at `offset`, where the file of `size` bytes is; None at its end."""
     head = _read(file, path, _HEAD.size)
     if not head:
         return None
@@ -96,7 +98,8 @@ def _read_record(file: BinaryIO, path: Path, offset: int) -> bytes | None:
         raise _damaged(path, offset, "the checksum of its length is wrong")
     if length > _MAX_PAYLOAD:
         raise _damaged(path, offset, f"it has {length} bytes, more than the limit of {_MAX_PAYLOAD}")
-    body = _read(file, path, length + _CRC.size)
+    left = max(0, size - offset - _HEAD.size)
+    body = _read(file, path, min(length + _CRC.size, left))  # what a damaged head claims is not made room for
     if len(body) < length + _CRC.size:
         raise _damaged(path, offset, f"the file ends after {len(body)} of its {length} bytes and their checksum")
     payload = body[:length]

@@ -18,11 +18,12 @@ from contextlib import ExitStack, suppress
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from typing import IO, Final, Self
+from typing import Final, Self
 
 import msgspec
 
 from slipway.cli.confined.console import LocalConsole
+from slipway.cli.confined.held_output import HeldOutput
 from slipway.cli.confined.limits import Limits, shown_memory
 from slipway.cli.confined.messages import (
     ConfinedLinkError,
@@ -46,7 +47,6 @@ _ROOT: Final = str(Path(__file__).parents[3])  # must be on sys.path for `import
 _GRACE_S: Final = 3.0  # to clean up after SIGTERM
 _FRAME: Final = re.compile(r'most recent call first\):\s+File "([^"\n]+)", line (\d+) in (\S+)')
 _NO_MEMORY: Final = ("bad_alloc", "cannot allocate memory", "memoryerror")
-_TAIL: Final = 1 << 20  # bytes of held-back output that are searched or shown
 
 
 class ChildDiedError(SlipwayError):
@@ -69,7 +69,7 @@ def run_job(job: Job, limits: Limits, console: LocalConsole, *, subject: str, qu
         text: str = import_module(job.module).work(msgspec.structs.replace(job, isolation="none"), console)
         return text
     with ExitStack() as stack:
-        held = stack.enter_context(tempfile.TemporaryFile()) if quiet else None
+        held = stack.enter_context(HeldOutput()) if quiet else None
         child = stack.enter_context(_Child(limits, console, subject, held))
         text = child.run(job, stack)
         child.end(grace=0)
@@ -79,7 +79,7 @@ def run_job(job: Job, limits: Limits, console: LocalConsole, *, subject: str, qu
 class _Child:
     """One child process and what is known about it."""
 
-    def __init__(self, limits: Limits, console: LocalConsole, subject: str, held: IO[bytes] | None) -> None:
+    def __init__(self, limits: Limits, console: LocalConsole, subject: str, held: HeldOutput | None) -> None:
         self._limits = limits
         self._console = console
         self._subject = subject
@@ -92,17 +92,20 @@ class _Child:
     def __enter__(self) -> Self:
         """Start the process; its temporary files have a directory of their own, which goes with it."""
         self._files = tempfile.TemporaryDirectory(prefix="slipway-", ignore_cleanup_errors=True)
+        output = None if self._held is None else self._held.fileno()
         self._link, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "slipway.cli.confined.child", str(theirs.fileno()), str(os.getpid())],
                 stdin=subprocess.DEVNULL,
-                stdout=self._held,
-                stderr=self._held,
+                stdout=output,
+                stderr=output,
                 pass_fds=[theirs.fileno()],
                 env=_environment(self._files.name),
                 process_group=0,  # Ctrl-C is for this process, which ends the child
             )
+        if self._held is not None:
+            self._held.given()
         self._link.settimeout(self._limits.seconds)
         return self
 
@@ -209,11 +212,7 @@ class _Child:
         return f"'{self._subject}': {self._step.text}" if self._step.text else f"'{self._subject}': the work"
 
     def _tail(self) -> str:
-        if self._held is None:
-            return ""
-        size = self._held.seek(0, os.SEEK_END)
-        self._held.seek(max(0, size - _TAIL))
-        return visible(self._held.read().decode(errors="replace"))
+        return "" if self._held is None else visible(self._held.tail().decode(errors="replace"))
 
     def _show_held(self) -> None:
         sys.stderr.write(self._tail())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -106,7 +107,10 @@ def _directory(flags: ModelFlags) -> Path:
 def _hparams(flags: ModelFlags, directory: Path) -> HParams:
     named = named_hparams(flags.hparams_set) if flags.hparams_set else None
     if (directory / HPARAMS).is_file():
-        return read_hparams(directory)
+        own = read_hparams(directory)
+        if named is not None and named != own:
+            print(f"warning: --hparams_set is ignored: '{directory / HPARAMS}' has other values", file=sys.stderr)
+        return own
     if named is None:
         raise invalid(f"'{directory}' has no {HPARAMS}: --hparams_set is required")
     return named

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from slipway.checkpoints.tensor2tensor import records
 from slipway.checkpoints.tensor2tensor.crc32c import crc32c, masked_crc32c
 from slipway.checkpoints.tensor2tensor.example import decode_example, encode_example
 from slipway.checkpoints.tensor2tensor.records import RecordWriter, read_records, write_records
@@ -175,3 +176,19 @@ def test_any_bytes_are_an_example_or_refused(data):
     except SlipwayError:
         return
     assert decode_example(encode_example(features)) == features
+
+
+def test_a_length_beyond_the_file_is_not_made_room_for(tmp_path, monkeypatch):
+    length = (1 << 30).to_bytes(8, "little")
+    (tmp_path / "records").write_bytes(length + masked_crc32c(length).to_bytes(4, "little") + b"few")
+    asked = []
+    read = records._read
+
+    def watched(file, path, size):
+        asked.append(size)
+        return read(file, path, size)
+
+    monkeypatch.setattr(records, "_read", watched)
+    with pytest.raises(SlipwayError, match="the file ends after 3 of its 1073741824 bytes"):
+        list(records.read_records(tmp_path / "records"))
+    assert max(asked) < 100

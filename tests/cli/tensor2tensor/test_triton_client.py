@@ -108,7 +108,9 @@ def target(tmp_path):
 
 
 def wait_for_lines(path, count):
+    deadline = time.monotonic() + 120
     while not path.exists() or path.read_bytes().count(b"\n") < count:
+        assert time.monotonic() < deadline
         time.sleep(0.01)
 
 
