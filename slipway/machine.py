@@ -102,6 +102,27 @@ def _cgroup_memory(group: Path, limit: str, usage: str, statistics: str, droppab
     return Memory(total, max(0, used - dropped))
 
 
+def resident_memory() -> int | None:
+    """Return the main memory that this process takes, in bytes; None where the system does not say."""
+    try:
+        pages = int(_STATM.read_text().split()[1])
+    except (OSError, ValueError, IndexError):
+        return None
+    return pages * resource.getpagesize()
+
+
+def return_free_memory() -> None:
+    """Give the memory that the C library keeps for later use back to the system; does nothing where it cannot.
+
+    It takes milliseconds, in which threads that allocate memory may wait.
+    """
+    import ctypes  # a server that never had a large request does without it
+
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's
+    if trim is not None:
+        trim(0)
+
+
 def processor_name() -> str:
     """Return the processor's model name."""
     return _field("model name") or platform.processor() or platform.machine()

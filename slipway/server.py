@@ -24,6 +24,7 @@ from slipway.engine.failures import LoadFailure
 from slipway.engine.heap import settle_heap
 from slipway.errors import SlipwayError, internal
 from slipway.instances.plan import describe_plan, instance_specs, threads_per_instance
+from slipway.machine import resident_memory, return_free_memory
 from slipway.rest.access import access_to
 from slipway.rest.app import build_app
 from slipway.rest.connection import HttpLimits
@@ -35,6 +36,8 @@ from slipway.rpc.options import GrpcOptions
 from slipway.stopping import Stopping
 
 _LOG: Final = logging.getLogger("slipway.server")
+_RETURN_S: Final = 5.0  # between two looks at the memory
+_GROWN: Final = 1 << 20  # bytes: less is not worth returning
 _RELEASE_S: Final = 1.0  # the least time to release models, even if requests took all of it
 _TABLE: Final = {"table": True}  # cli/log_format.py prints these records verbatim
 
@@ -72,9 +75,11 @@ async def run(options: ServerOptions) -> int:
             _report(engine, failed)
             if failed and options.exit_on_error:
                 raise internal("failed to load all models")
-            await _listen(engine, options, listeners)
+            budget = await _listen(engine, options, listeners)
             settle_heap()
+            returning = asyncio.ensure_future(_return_memory(budget))
             await stopping.requested.wait()
+            returning.cancel()
             await _announce(engine, options.drain_delay_secs)
     except SlipwayError as error:
         stopping.last_words = f"error: creating server: {error.code.value} - {error.message}\n"
@@ -150,8 +155,9 @@ def _plan(engine: Engine) -> Iterator[tuple[str, str, str, str]]:
 # Fronts
 
 
-async def _listen(engine: Engine, options: ServerOptions, listeners: list[Front]) -> None:
-    """Start every enabled front, and append each to `listeners` once it runs, for the caller to stop."""
+async def _listen(engine: Engine, options: ServerOptions, listeners: list[Front]) -> Budget:
+    """Start every enabled front, and append each to `listeners` once it runs, for the caller to stop. Return the budget
+    of their requests."""
     begin_large_work()
     budget = Budget(options.max_buffered_bytes)
     if options.allow_grpc:
@@ -174,6 +180,17 @@ async def _listen(engine: Engine, options: ServerOptions, listeners: list[Front]
         metrics = partial(HttpListener, app, budget=budget)
         await _listen_http("Metrics Service", metrics, host, options.metrics_port, listeners)
     budget.limit = budget.limit or default_budget()  # only now: what the fronts take themselves is not free any more
+    return budget
+
+
+async def _return_memory(budget: Budget) -> None:
+    """Whenever large requests have been answered, give the memory that they took back to the system."""
+    kept = 0
+    while (memory := resident_memory()) is not None:
+        if memory > kept + _GROWN and not budget.held:
+            await asyncio.to_thread(return_free_memory)
+            kept = resident_memory() or memory
+        await asyncio.sleep(_RETURN_S)
 
 
 async def _listen_http(

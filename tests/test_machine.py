@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import subprocess
 import sys
 
@@ -108,3 +109,17 @@ def test_the_address_space_is_unlimited_unless_ulimit_says_otherwise():
 
 def test_memory_is_unknown_where_the_system_does_not_say(tmp_path):
     assert read_memory(tmp_path, tmp_path / "absent") is None
+
+
+def test_freed_memory_goes_back_to_the_system():
+    """In a process of its own: blocks that the C library does not map one by one, freed while the last one stays."""
+    program = (
+        "from slipway.machine import resident_memory, return_free_memory\n"
+        "blocks = [bytes(100_000) for _ in range(1000)]\n"
+        "del blocks[:-1]\n"
+        "before = resident_memory()\n"
+        "return_free_memory()\n"
+        "print(before - resident_memory())\n"
+    )
+    found = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    assert int(found.stdout) > 50_000_000 or platform.libc_ver()[0] != "glibc"
