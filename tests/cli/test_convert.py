@@ -266,7 +266,7 @@ def test_a_requested_candidate_that_crashes_ends_the_conversion_with_its_reason(
 
 
 def test_a_source_that_needs_more_memory_is_one_line_with_the_flag(source, tmp_path):
-    result = run(source, tmp_path / "models", "--max-memory", "100M")
+    result = run(source, tmp_path / "models", "--max-memory", "256M")
     assert result.returncode == 1
     (line,) = without_steps(result.stderr).splitlines()
     assert line.startswith(f"error: '{source}': ")

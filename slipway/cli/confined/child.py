@@ -21,7 +21,7 @@ from typing import Final
 import msgspec
 
 from slipway.cli.confined.console import Console
-from slipway.cli.confined.limits import bind_to_parent, confine_memory, describe_limits
+from slipway.cli.confined.limits import bind_to_parent, confine_memory, describe_limits, is_memory_used_up
 from slipway.cli.confined.messages import (
     Job,
     JobDone,
@@ -92,10 +92,11 @@ def main() -> None:
     if not isinstance(job, Job):
         return
     faulthandler.enable()
+    work: Work = import_module(job.module).work  # ours, and not confined: without it no error can be reported
     confined = _confine(job)
     bind_to_parent(int(sys.argv[2]), signal.SIGKILL)
     try:
-        message = _outcome(confined, RemoteConsole(link))
+        message = _outcome(work, confined, RemoteConsole(link))
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
         send(link, message)
@@ -119,9 +120,8 @@ def warn_of_network(job: Job, console: Console) -> None:
         console.warn(f"warning: the process that opens the files could reach the network: {job.exposed}")
 
 
-def _outcome(job: Job, console: Console) -> JobDone | JobFailed:
+def _outcome(work: Work, job: Job, console: Console) -> JobDone | JobFailed:
     try:
-        work: Work = import_module(job.module).work
         return JobDone(work(job, console))
     except SlipwayError as error:
         fixes = tuple((problem.rule.value, problem.fix) for problem in error.problems)
@@ -134,7 +134,10 @@ def _outcome(job: Job, console: Console) -> JobDone | JobFailed:
 
 
 def _lacks_memory(error: BaseException | None) -> bool:
-    """Return whether an error, or one that it came from, says that the system gave no more memory."""
+    """Return whether an error, or one that it came from, says that the system gave no more memory, or whatever it says,
+    the memory is used up: without any, Python and libraries raise other errors too."""
+    if is_memory_used_up():
+        return True
     while error is not None:
         text = str(error).lower()
         if isinstance(error, MemoryError) or any(sign in text for sign in _NO_MEMORY):

@@ -22,10 +22,12 @@ UNLIMITED: Final = "none"
 SECONDS: Final = 7200
 _SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)
 _UNITS: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
-_LEAST_MEMORY: Final = 64 << 20  # Python itself needs most of it
+_LEAST_MEMORY: Final = 256 << 20  # Python and this package need most of it
+_USED_UP: Final = 0.95  # of the limit; what an error needs has been freed by then
 _MOST_MEMORY: Final = 1 << 50
 _MOST_SECONDS: Final = 1 << 30
 _FIRST_TO_END: Final = "1000"  # of the processes that the kernel ends when memory runs out
+_STATUS: Final = Path("/proc/self/status")
 _ADJUSTMENT: Final = Path("/proc/self/oom_score_adj")
 FLAGS: Final = ("max_memory", "timeout_secs", "in_process", "allow_network")  # as attributes of the parsed options
 
@@ -108,6 +110,19 @@ def confine_memory(limit: int | None) -> None:
         _ADJUSTMENT.write_text(_FIRST_TO_END)
 
 
+def is_memory_used_up() -> bool:
+    """Return whether this process has almost as much data as it may have."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_DATA)
+    if limit == resource.RLIM_INFINITY:
+        return False
+    try:
+        lines = _STATUS.read_text().splitlines()
+    except (OSError, MemoryError):
+        return False
+    sizes = [int(line.split()[1]) << 10 for line in lines if line.startswith("VmData:")]
+    return any(size >= _USED_UP * limit for size in sizes)
+
+
 def bind_to_parent(parent: int, signal_number: int) -> None:
     """Let this process get a signal when the process `parent`, which started it, ends, and no new permissions from
     programs that it runs. Does nothing where the system is not Linux."""
@@ -133,7 +148,7 @@ def memory_limit(text: str) -> int | None:
     found = _SIZE.fullmatch(text.strip())
     size = float(found[1]) * _UNITS[found[2].upper()] if found and len(found[1]) < 20 else 0.0
     if not _LEAST_MEMORY <= size <= _MOST_MEMORY:
-        raise ValueError(f"'{text}' is not a size of at least 64M, such as 512M or 8G, or none")
+        raise ValueError(f"'{text}' is not a size of at least 256M, such as 8G, or none")
     return int(size)
 
 
