@@ -1,53 +1,49 @@
-"""The sections of the benchmarks, by their names on the command line."""
+"""The sections of the benchmarks, by their names on the command line.
+
+A section is imported when it runs: some use internals of Slipway, which another checkout to compare with may not have.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Final
+from importlib import import_module
+from typing import Any, Final
 
-from benchmarks.conversion import conversion, sentences
-from benchmarks.documents import documents
-from benchmarks.encoder import overhead
-from benchmarks.generation import generation
-from benchmarks.lines import lines
-from benchmarks.memory import memory
 from benchmarks.report import Row
-from benchmarks.subwords import subwords
-from benchmarks.throughput import grpc, http
-from benchmarks.training import training
-from benchmarks.translation import translation
 
 Section = Callable[[], list[Row]]
 
 
-def _generation_gpu() -> list[Row]:
-    from benchmarks.generation_gpu import (
-        generation_gpu,  # uses internals of Slipway, unlike the others, which use its commands
-    )
+def _section(module: str, function: str, **settings: Any) -> Section:
+    return partial(_run, f"benchmarks.{module}", function, settings)
 
-    return generation_gpu()
+
+def _run(module: str, function: str, settings: Mapping[str, Any]) -> list[Row]:
+    rows: list[Row] = getattr(import_module(module), function)(**settings)
+    return rows
 
 
 SECTIONS: Final[Mapping[str, Section]] = {
-    "http": http,
-    "grpc": grpc,
-    "encoder": overhead,
-    "conversion": conversion,
-    "sentences": sentences,
-    "generation": generation,
-    "lines": lines,
-    "training": training,
-    "translation": translation,
-    "memory": memory,
-    "subwords": subwords,
-    "documents": documents,
+    "http": _section("throughput", "http"),
+    "grpc": _section("throughput", "grpc"),
+    "encoder": _section("encoder", "overhead"),
+    "conversion": _section("conversion", "conversion"),
+    "sentences": _section("conversion", "sentences"),
+    "generation": _section("generation", "generation"),
+    "lines": _section("lines", "lines"),
+    "training": _section("training", "training"),
+    "translation": _section("translation", "translation"),
+    "memory": _section("memory", "memory"),
+    "subwords": _section("subwords", "subwords"),
+    "documents": _section("documents", "documents"),
 }
-ON_REQUEST: Final[Mapping[str, Section]] = {"generation-gpu": _generation_gpu}  # not every machine has the device
+# Not every machine has the device.
+ON_REQUEST: Final[Mapping[str, Section]] = {"generation-gpu": _section("generation_gpu", "generation_gpu")}
 # A turn when comparing checkouts: a single round, because turns repeat, and without NVIDIA's server.
 TURNS: Final[Mapping[str, Section]] = {
     **SECTIONS,
     **ON_REQUEST,
-    "http": partial(http, rounds=1, beside=False),
-    "grpc": partial(grpc, rounds=1, beside=False),
+    "http": _section("throughput", "http", rounds=1, beside=False),
+    "grpc": _section("throughput", "grpc", rounds=1, beside=False),
 }
