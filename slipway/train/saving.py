@@ -7,14 +7,14 @@ leaves the checkpoint before it as the newest one. Imports torch at once.
 from __future__ import annotations
 
 import pickle
-import zlib
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
-from zipfile import BadZipFile, ZipFile
+from zipfile import ZipFile
 
 import torch
 
+from slipway.backends.shared.files import ZIP_ERRORS
 from slipway.checkpoints.tensor2tensor.atomic_file import atomic_file
 from slipway.checkpoints.tensor2tensor.training_checkpoint import (
     keep_newest,
@@ -139,7 +139,7 @@ def _check_state(path: Path) -> None:
     try:
         with ZipFile(path) as archive:
             wrong = archive.testzip()
-    except (BadZipFile, NotImplementedError, EOFError, OSError, ValueError, zlib.error) as error:
+    except ZIP_ERRORS as error:
         raise invalid(f"'{path}' is damaged or cut short: {error}") from None
     if wrong is not None:
         raise invalid(f"'{path}' is damaged: its part '{shown(wrong)}' has a wrong checksum")

@@ -37,7 +37,7 @@ def escape(token: str, alphabet: Container[str]) -> str:
 
 
 def unescape(spelled: str) -> str:
-    """Return the token that was spelled, given without its final `_`; `UNKNOWN` for numbers that are no characters."""
+    """Return the token that was spelled, given without its final `_`; `UNKNOWN` for numbers that are not characters."""
     return _ESCAPES.sub(_character, spelled) if "\\" in spelled else spelled
 
 
