@@ -26,7 +26,8 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from slipway.errors import Code, SlipwayError
     from slipway.runtime.arguments import parameter_arrays
-    from slipway.runtime.generation_model import AnswerSink, GenerationModel
+    from slipway.runtime.engine_model import AnswerSink
+    from slipway.runtime.generation_model import GenerationModel
     from slipway.runtime.pieces import TextPieces
     from slipway.runtime.source_language import SourceLanguage
     from slipway.runtime.tensor2tensor_model import Tensor2TensorModel
@@ -45,7 +46,7 @@ __all__ = [
 ]
 
 _HOMES: Final = {
-    "AnswerSink": "slipway.runtime.generation_model",
+    "AnswerSink": "slipway.runtime.engine_model",
     "Code": "slipway.errors",
     "GenerationModel": "slipway.runtime.generation_model",
     "SlipwayError": "slipway.errors",

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 import numpy as np
 
@@ -28,10 +28,11 @@ from slipway.runtime.arguments import (
     read_values,
     stop_texts,
 )
+from slipway.runtime.engine_model import AnswerSink, EngineModel
 from slipway.runtime.settings import read_fixed_settings
 from slipway.runtime.shared_engines import acquire_engine
 from slipway.runtime.stop_texts import StopTextsOfRow, token_bytes
-from slipway.transformer.dispatch import GenerationRequest, dispatch
+from slipway.transformer.dispatch import GenerationRequest
 from slipway.transformer.generation import Hypothesis, SequenceRequest, TransformersRules
 from slipway.transformer.options import EngineOptions
 from slipway.transformer.spec import Positions
@@ -43,23 +44,7 @@ TOKENIZER: Final = "tokenizer.json"  # next to the checkpoint, for stop texts
 _LONGEST: Final = 4096  # limit of generated tokens if positions set none; the parameter LONGEST_OUTPUT changes it
 
 
-class AnswerSink(Protocol):
-    """Receives the results of one request. Called on the engine's thread."""
-
-    def token(self, row: int, token: int) -> bool:
-        """Receive the next token of a row that is not searched with beams. Return True to stop generating."""
-
-    def wanted(self) -> bool:
-        """Return whether the result is still wanted; called for requests that are searched with beams."""
-
-    def answer(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Receive the output tensors of the finished request."""
-
-    def fail(self, error: SlipwayError) -> None:
-        """Receive the error because of which the request failed."""
-
-
-class GenerationModel:
+class GenerationModel(EngineModel):
     """A checkpoint and its engine, opened from the directory that contains config.json and the weights.
 
     `parameters` are those of the config: ENGINE, COMPUTE_TYPE, DEVICE, THREADS, LONGEST_OUTPUT, the default of each
@@ -84,27 +69,7 @@ class GenerationModel:
         # Parameters that the tokenizer reads.
         self._elsewhere = source_language.NAMES if source_language.LANGUAGES in parameters else ()
         options = EngineOptions.of(parameters, directory / CACHE)
-        self._shared = acquire_engine(directory, checkpoint, options, name=name)
-        self._engine = self._shared.engine
-
-    @property
-    def description(self) -> str:
-        """The engine that computes, and why it was chosen."""
-        return self._engine.description
-
-    def close(self) -> None:
-        """Release the engine; the last model that shares it frees the weights."""
-        self._shared.release()
-
-    def run(self, asked: Sequence[tuple[Mapping[str, np.ndarray], AnswerSink]]) -> None:
-        """Generate for all requests together; each gets its results as soon as its own rows are done."""
-        requests: list[_Request] = []
-        for inputs, sink in asked:
-            try:
-                requests.append(self._request(inputs, sink))
-            except SlipwayError as error:
-                sink.fail(error)
-        dispatch(self._engine, requests)
+        super().__init__(acquire_engine(directory, checkpoint, options, name=name))
 
     def _request(self, inputs: Mapping[str, np.ndarray], sink: AnswerSink) -> _Request:
         """Return the request as rows; raise `SlipwayError` naming every invalid row and the reason."""

@@ -18,10 +18,11 @@ from slipway.checkpoints.tensor2tensor.decode_hparams import DecodeHParams
 from slipway.checkpoints.tensor2tensor.example import decode_example
 from slipway.checkpoints.tensor2tensor.export import read_trained
 from slipway.errors import SlipwayError, invalid, shown, unsupported
-from slipway.runtime.generation_model import CACHE, AnswerSink
+from slipway.runtime.engine_model import AnswerSink, EngineModel
+from slipway.runtime.generation_model import CACHE
 from slipway.runtime.shared_engines import acquire_engine
 from slipway.runtime.translation import EMPTY, Translation
-from slipway.transformer.dispatch import GenerationRequest, dispatch
+from slipway.transformer.dispatch import GenerationRequest
 from slipway.transformer.generation import Hypothesis, SequenceRequest
 from slipway.transformer.options import EngineOptions
 
@@ -34,7 +35,7 @@ ARGUMENTS: Final = {"beam_size": "INT32", "alpha": "FP32", "extra_length": "INT3
 SETTINGS: Final = ("beam_size", "alpha", "extra_length", "return_beams", "max_input_size")  # parameters of the config
 
 
-class Tensor2TensorModel:
+class Tensor2TensorModel(EngineModel):
     """A model in `directory` (an export, see `checkpoints/tensor2tensor/export.py`), opened with the `parameters` of
     its config: ENGINE, COMPUTE_TYPE, DEVICE and THREADS as for `GenerationModel`, and the decoding settings.
 
@@ -47,27 +48,7 @@ class Tensor2TensorModel:
         self._translation = Translation(export.checkpoint.spec, export.vocabulary, settings)
         options = EngineOptions.of(parameters, directory / CACHE)
         typical = SequenceRequest(np.ones(1, np.int64), self._translation.decoding(1, settings))
-        self._shared = acquire_engine(directory, export.checkpoint, options, name=name, typical=typical)
-        self._engine = self._shared.engine
-
-    @property
-    def description(self) -> str:
-        """The engine that computes, and why it was chosen."""
-        return self._engine.description
-
-    def close(self) -> None:
-        """Release the engine; the last model that shares it frees the weights."""
-        self._shared.release()
-
-    def run(self, asked: Sequence[tuple[Mapping[str, np.ndarray], AnswerSink]]) -> None:
-        """Translate all requests together; each gets its results as soon as its own rows are done."""
-        requests: list[_Request] = []
-        for inputs, sink in asked:
-            try:
-                requests.append(self._request(inputs, sink))
-            except SlipwayError as error:
-                sink.fail(error)
-        dispatch(self._engine, requests)
+        super().__init__(acquire_engine(directory, export.checkpoint, options, name=name, typical=typical))
 
     def _request(self, inputs: Mapping[str, np.ndarray], sink: AnswerSink) -> _Request:
         """Return the request as rows; raise `SlipwayError` naming every invalid row and the reason."""

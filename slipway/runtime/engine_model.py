@@ -1,0 +1,60 @@
+"""What the models of this package share: an engine, and the answers of the requests that it runs together."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from slipway.errors import SlipwayError
+from slipway.runtime.shared_engines import SharedEngine
+from slipway.transformer.dispatch import GenerationRequest, dispatch
+
+
+class AnswerSink(Protocol):
+    """Receives the results of one request. Called on the engine's thread."""
+
+    def token(self, row: int, token: int) -> bool:
+        """Receive the next token of a row that is not searched with beams. Return True to stop generating."""
+
+    def wanted(self) -> bool:
+        """Return whether the result is still wanted; called for requests that are searched with beams."""
+
+    def answer(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Receive the output tensors of the finished request."""
+
+    def fail(self, error: SlipwayError) -> None:
+        """Receive the error because of which the request failed."""
+
+
+class EngineModel(ABC):
+    """A model with an engine, which it may share; a subclass reads the requests."""
+
+    def __init__(self, shared: SharedEngine) -> None:
+        self._shared = shared
+        self._engine = shared.engine
+
+    @property
+    def description(self) -> str:
+        """The engine that computes, and why it was chosen."""
+        return self._engine.description
+
+    def close(self) -> None:
+        """Release the engine; the last model that shares it frees the weights."""
+        self._shared.release()
+
+    def run(self, asked: Sequence[tuple[Mapping[str, np.ndarray], AnswerSink]]) -> None:
+        """Generate for all requests together; each gets its results as soon as its own rows are done."""
+        requests: list[GenerationRequest] = []
+        for inputs, sink in asked:
+            try:
+                requests.append(self._request(inputs, sink))
+            except SlipwayError as error:
+                sink.fail(error)
+        dispatch(self._engine, requests)
+
+    @abstractmethod
+    def _request(self, inputs: Mapping[str, np.ndarray], sink: AnswerSink) -> GenerationRequest:
+        """Return the request as rows; raise `SlipwayError` naming every invalid row and the reason."""
