@@ -57,7 +57,8 @@ def _parser() -> CommandParser:
         "--name",
         required=True,
         help="model name that clients request; a text model adds NAME-tokenizer, NAME-model and NAME-answer, a "
-        "text-generation model NAME-tokenizer, NAME-model, NAME-detokenizer and NAME-stream",
+        "text-generation model NAME-tokenizer, NAME-model, NAME-detokenizer and NAME-stream, a page-element detector "
+        "NAME-letterbox, NAME-elements and NAME-pages",
     )
     parser.add_argument("--repository", metavar="DIR", type=Path, required=True, help="model repository to write to")
     parser.add_argument(
@@ -104,7 +105,8 @@ def _parser() -> CommandParser:
         "--calibration",
         type=Path,
         metavar="FILE",
-        help="typical inputs for int8: one text per line, or .npz for a graph",
+        help="typical inputs for int8: one text per line, .npz for a graph, or a directory of pages for a page-element "
+        "detector",
     )
     parser.add_argument(
         "--sample",
@@ -126,6 +128,13 @@ def _parser() -> CommandParser:
         metavar="TEMPLATE",
         default=HYPOTHESIS,
         help=f"hypothesis for zero-shot labels, with {{}} for the label (default: '{HYPOTHESIS}')",
+    )
+    parser.add_argument(
+        "--labels",
+        type=_labels,
+        metavar="NAME,NAME",
+        default=(),
+        help="classes of a page-element detector, in its order (default: table,chart,title)",
     )
     parser.add_argument(
         "--source-language",
@@ -167,6 +176,13 @@ def _lengths(text: str) -> tuple[int, ...]:
     return tuple(sorted({int(part) for part in parts}))
 
 
+def _labels(text: str) -> tuple[str, ...]:
+    labels = tuple(text.split(","))
+    if not all(labels):
+        raise ArgumentTypeError(f"expected names such as table,chart,title, not '{text}'")
+    return labels
+
+
 def convert_options(options: Namespace, command: str, *, lost: Mapping[str, str], isolation: str) -> ConvertOptions:
     """Return the options of the conversion that the parsed flags specify."""
     return ConvertOptions(
@@ -181,6 +197,7 @@ def convert_options(options: Namespace, command: str, *, lost: Mapping[str, str]
         sample=options.sample,
         inputs=tuple(options.input),
         hypothesis=options.hypothesis_template,
+        labels=options.labels,
         source_language=options.source_language,
         accept=options.accept,
         compare=options.compare,

@@ -31,6 +31,7 @@ class Task(Enum):
     TRANSLATION = "translation"
     SUMMARIZATION = "summarization"
     TEXT_GENERATION = "text-generation"
+    PAGE_ELEMENTS = "page-elements"
 
 
 def choose_task(asked: Task | None, served: Sequence[Task], architecture: str) -> Task:

@@ -42,6 +42,7 @@ class ConvertOptions:
     inputs: tuple[str, ...] = ()
     hypothesis: str = HYPOTHESIS
     source_language: str = ""  # of a translation model; "": the tokenizer's own
+    labels: tuple[str, ...] = ()  # of a page-element detector, in the order of its classes
     accept: bool = False
     compare: bool = False
     overwrite: bool = False

@@ -6,8 +6,9 @@ second. The scheduling of the winner depends on the measured gain from batches a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -51,13 +52,21 @@ def _notes(interface: Interface, *, is_sampled: bool) -> Iterator[str]:
 
 
 @contextmanager
-def open_encoders(path: Path, origin: str, options: ConvertOptions, progress: Progress) -> Iterator[EncoderFlow]:
-    """Yield the flow of a source, with the libraries silenced; raise `SlipwayError` if it cannot be converted."""
+def open_encoders(
+    path: Path,
+    origin: str,
+    options: ConvertOptions,
+    progress: Progress,
+    *,
+    opening: Callable[[Path, ConvertOptions], OpenedSource] = open_source,
+) -> Iterator[EncoderFlow]:
+    """Yield the flow of a source, which `opening` opens, with the libraries silenced; raise `SlipwayError` if it cannot
+    be converted."""
     variants, skipped = choose_variants(options)
     require_libraries(_LIBRARIES, "convert")
     with quiet_libraries(verbose=options.verbose):
         progress(f"reading {origin}")
-        source = open_source(path, options)
+        source = opening(path, options)
         kind = PROGRAM if isinstance(source.subject, Program) else source.task
         variants, skipped = choose_variants(options, kind=kind)
         report = ConversionReport(
@@ -144,7 +153,10 @@ class EncoderFlow:
     def judge(self, model: OpenModel, variant: Variant) -> GateVerdict:
         """Compare every row, both in its batch and alone."""
         accuracy = self._options.accuracy
-        return judge(model.run, self._expected, variant.precision, self._subject.interface, accuracy)
+        verdict = judge(model.run, self._expected, variant.precision, self._subject.interface, accuracy)
+        if not verdict.passed or self._source.also_judge is None:
+            return verdict
+        return replace(verdict, problems=self._source.also_judge(model.run, self._expected, variant.precision))
 
     def measure(self, model: OpenModel) -> tuple[RowSpeed, ...]:
         """Return the rows per second at the requested lengths."""

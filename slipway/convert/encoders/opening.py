@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from slipway.backends.pytorch.archive import TorchFile, kind_of
-from slipway.convert.arrays import Arrays
+from slipway.convert.arrays import Arrays, Run
 from slipway.convert.configs import model_name
 from slipway.convert.directory import Task
 from slipway.convert.encoders.declared import DeclaredInput, parse_input
@@ -19,6 +19,7 @@ from slipway.convert.encoders.foreign import (
     check_foreign_files,
     check_vocabulary,
 )
+from slipway.convert.encoders.gate import Expectation
 from slipway.convert.encoders.graph_subject import GraphSubject
 from slipway.convert.encoders.module_subject import ModuleSubject
 from slipway.convert.encoders.package import text_model_names, write_text_models
@@ -43,10 +44,15 @@ _TORCH_FILES: Final = (".pt", ".pt2", ".pth", ".ts")
 _MOST_TEXTS: Final = 300  # of a calibration file; more only take time
 
 
+# Returns what is wrong with a candidate of a precision that passed the common criteria.
+AlsoJudge = Callable[[Run, Sequence[Expectation], str], tuple[str, ...]]
+
+
 @dataclass(frozen=True, slots=True)
 class OpenedSource:
     """An opened source. `model` is the name of the model itself, `models` are the names of all models written, `taken`
-    those that may be replaced; `write_around` writes everything except the model itself into a directory."""
+    those that may be replaced; `write_around` writes everything except the model itself into a directory; `also_judge`
+    adds criteria to the gate."""
 
     subject: Subject
     model: str
@@ -57,6 +63,7 @@ class OpenedSource:
     write_around: Callable[[Path], object]
     takes_text: bool
     notes: tuple[str, ...] = ()  # differences from the source, and unused settings
+    also_judge: AlsoJudge | None = None
 
     def calibration(self, path: Path | None) -> str:
         """Return a description of the int8 calibration data for the report."""
@@ -82,13 +89,14 @@ class OpenedSource:
 def open_source(path: Path, options: ConvertOptions) -> OpenedSource:
     """Return the opened source, a file or a directory; raise `SlipwayError` if it cannot be converted."""
     if path.is_file():
-        return _single_model(path, options)
+        return open_file(path, options)
     if options.sample is not None:
         raise invalid("--sample is for ONNX and torch files; use --calibration for the calibration of int8")
     return _text_model(path, options)
 
 
-def _single_model(path: Path, options: ConvertOptions) -> OpenedSource:
+def open_file(path: Path, options: ConvertOptions) -> OpenedSource:
+    """Return an opened ONNX or torch file, which becomes one model."""
     declared = [parse_input(text) for text in options.inputs]
     if path.suffix == ".onnx":
         subject: Subject = GraphSubject(path, declared, options.sample)
