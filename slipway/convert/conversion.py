@@ -11,12 +11,14 @@ import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from slipway.convert.configs import VERSION
 from slipway.convert.directory import Task
 from slipway.convert.encoders.flow import open_encoders
+from slipway.convert.encoders.opening import open_file
 from slipway.convert.flow import Flow, Made
 from slipway.convert.generation.flow import open_generation
 from slipway.convert.generation.source import generates
@@ -86,7 +88,9 @@ def convert(
     generating = generates(path) and not embeds and not detects
     if options.source_language and not generating:
         raise invalid("--source-language applies only to translation models, but this model does not generate text")
-    open_flow = open_generation if generating else open_page_elements if detects else open_encoders
+    open_flow = open_generation if generating else open_encoders
+    if detects:
+        open_flow = partial(open_page_elements, open_file)
     steps = Steps(show, finish=COPIES if generating else MEASURES_BATCHES)
     with open_flow(path, origin, options, steps) as flow:
         return Conversion(flow, options, steps, stage).run(started)

@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from slipway.convert.encoders.subject import Interface
+from slipway.convert.candidates.subject import Interface
 from slipway.core.signature import TensorSpec
 from slipway.documents.detection import LABELS, STRIDES
 from slipway.documents.letterbox import SIDE

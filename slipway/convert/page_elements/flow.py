@@ -3,31 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
 from slipway.convert.arrays import Arrays, Run
-from slipway.convert.encoders.flow import EncoderFlow, open_encoders
-from slipway.convert.encoders.gate import Expectation
-from slipway.convert.encoders.opening import OpenedSource, open_file
-from slipway.convert.encoders.sampling import read_calibration
-from slipway.convert.encoders.subject import Program
+from slipway.convert.candidates.flow import GraphFlow, Opener, open_graph
+from slipway.convert.candidates.gate import Expectation
+from slipway.convert.candidates.opened import OpenedSource
+from slipway.convert.candidates.subject import Program, Subject
+from slipway.convert.directory import Task
 from slipway.convert.options import ConvertOptions, Progress
 from slipway.convert.page_elements.contract import INPUT, OUTPUT, Detector, detector_of, is_decoded
 from slipway.convert.page_elements.gate import element_problems
 from slipway.convert.page_elements.package import page_model_names, write_page_models
 from slipway.convert.page_elements.port_names import can_rename
 from slipway.convert.page_elements.samples import sample_pages
-from slipway.convert.page_elements.subject import DetectorSubject, ProgramDetectorSubject
+from slipway.convert.page_elements.subject import DetectorSubject, ProgramDetectorSubject, renamed
 from slipway.documents.letterbox import SIDE, page_batch
 from slipway.documents.pages import open_page
 from slipway.errors import SlipwayError, invalid
 
 _TORCHSCRIPT: Final = f"{INPUT}:FP32:-1,3,{SIDE},{SIDE}"  # it does not list its inputs
+_CALIBRATION: Final = 24  # made-up pages, others than the gate's
+_CALIBRATION_SEED: Final = 1
 _MOST_CALIBRATION: Final = 100  # pages of a directory; more only take time
 _UNDECODED: Final = (
     "the output leaves out the decoding of the grid: NAME-elements adds it, and clients of the model itself have to "
@@ -36,42 +39,22 @@ _UNDECODED: Final = (
 _ONE_PAGE: Final = "the export takes exactly one page; export it with a variable batch axis to send several per request"
 
 
-@contextmanager
-def open_page_elements(path: Path, origin: str, options: ConvertOptions, progress: Progress) -> Iterator[EncoderFlow]:
-    """Yield the flow of a detector; raise `SlipwayError` if the file is not one."""
-    options = replace(options, lengths=(SIDE,))
-    with open_encoders(path, origin, options, progress, opening=_open_detector) as flow:
-        yield flow
+def open_page_elements(
+    open_file: Opener, path: Path, origin: str, options: ConvertOptions, progress: Progress
+) -> AbstractContextManager[GraphFlow]:
+    """Return the flow of a detector, whose file `open_file` opens, as a context; raise `SlipwayError` if it is not a
+    detector."""
+    return open_graph(partial(_open_detector, open_file), path, origin, options, progress)
 
 
-class OpenedDetector(OpenedSource):
-    """An opened detector, which is calibrated with pages."""
-
-    def calibration(self, path: Path | None) -> str:
-        """Return a description of the calibration data for the report."""
-        return f"the pages of {path}" if path else "made-up pages (no --calibration given)"
-
-    def calibration_rows(self, path: Path | None) -> Sequence[Arrays]:
-        """Return the pages to quantise with: of a directory of images, of an .npz file, or made-up ones."""
-        if path is None:
-            return self.subject.calibration(())
-        if not path.is_dir():
-            return read_calibration(path, self.subject.interface)
-        (name,) = (spec.name for spec in self.subject.interface.inputs)
-        return [{name: page_batch([each]).pixels} for each in _pages_of(path)]
-
-
-def _open_detector(path: Path, options: ConvertOptions) -> OpenedSource:
+def _open_detector(open_file: Opener, path: Path, options: ConvertOptions) -> OpenedSource:
     if not path.is_file():
         raise invalid(f"'{path}' is not a file: a page-element detector is an .onnx, .pt, .pth, .ts or .pt2 file")
     if path.suffix != ".onnx" and not options.inputs and options.sample is None:
         options = replace(options, inputs=(_TORCHSCRIPT,))
     opened = open_file(path, options)
     source = opened.subject
-    detector = detector_of(source.interface, options.labels, path.name)
-    page = sample_pages(1)
-    answer = source.reference({detector.takes: page})[detector.returns]
-    detector = replace(detector, decoded=is_decoded(answer.reshape(-1, *answer.shape[-2:]), path.name))
+    detector = _detector(source, options, path.name)
     names = _contract_names(path, detector)
     takes, returns = (names.get(name, name) for name in (detector.takes, detector.returns))
     served = replace(detector, takes=takes, returns=returns)
@@ -81,21 +64,37 @@ def _open_detector(path: Path, options: ConvertOptions) -> OpenedSource:
     else:
         subject = DetectorSubject(source, served, names, sampled=sampled)
 
+    def calibrate(given: Path | None) -> Sequence[Arrays]:
+        if given is not None and given.is_dir():
+            return [{takes: page_batch([each]).pixels} for each in _pages_of(given)]
+        if given is None and not sampled:
+            pages = sample_pages(_CALIBRATION, _CALIBRATION_SEED)
+            return [{takes: pages[page : page + 1]} for page in range(_CALIBRATION)]
+        return [renamed(each, names) for each in opened.calibrate(given)]
+
     def also_judge(run: Run, expected: Sequence[Expectation], precision: str) -> tuple[str, ...]:
         return tuple(element_problems(run, expected, precision, served))
 
-    return OpenedDetector(
+    return OpenedSource(
         subject=subject,
         model=options.name,
         models=page_model_names(options.name),
         taken=page_model_names(options.name),
-        task="page-elements",
+        task=Task.PAGE_ELEMENTS.value,
         labels=(),
         write_around=lambda directory: write_page_models(directory, options.name, served),
-        takes_text=False,
+        calibrate=calibrate,
+        calibration_sample=opened.calibration_sample if sampled else "made-up pages",
         notes=tuple(_notes(detector, served, options.name)),
         also_judge=also_judge,
     )
+
+
+def _detector(source: Subject, options: ConvertOptions, name: str) -> Detector:
+    """Return the detector in a file; one page shows whether its output is decoded."""
+    detector = detector_of(source.interface, options.labels, name)
+    output = source.reference({detector.takes: sample_pages(1)})[detector.returns]
+    return replace(detector, decoded=is_decoded(output.reshape(-1, *output.shape[-2:]), name))
 
 
 def _contract_names(path: Path, detector: Detector) -> dict[str, str]:

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 
 from slipway.convert.arrays import Run
-from slipway.convert.encoders.gate import Expectation
+from slipway.convert.candidates.gate import Expectation
 from slipway.convert.page_elements.contract import Detector
 from slipway.documents.boxes import areas
 from slipway.documents.detection import decoded_grid

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from slipway.convert.arrays import Arrays
-from slipway.convert.encoders.subject import Case, Program, Subject
+from slipway.convert.candidates.subject import Case, Program, Subject
 from slipway.convert.page_elements.contract import Detector
 from slipway.convert.page_elements.port_names import rename_ports
 from slipway.convert.page_elements.samples import sample_pages
@@ -16,12 +16,10 @@ from slipway.core.signature import TensorSpec
 from slipway.documents.letterbox import MOST_PAGES, SIDE
 
 _ALONE: Final = 4  # pages of the gate, besides the batches
-_CALIBRATION: Final = 24
-_CALIBRATION_SEED: Final = 1
 
 
 class DetectorSubject:
-    """Implements `encoders.subject.Subject` on that of a file.
+    """Implements `candidates.subject.Subject` on that of a file.
 
     `names` maps the file's tensors to those of the detector, if they differ; with `sampled`, the file's subject has
     inputs of its own, from the user."""
@@ -40,7 +38,9 @@ class DetectorSubject:
             inputs=(TensorSpec(detector.takes, "FP32", detector.input),),
             outputs=(TensorSpec(detector.returns, "FP32", detector.output),),
             max_batch_size=MOST_PAGES if detector.batched else 0,
-            sizes=(SIDE,),
+            measured=(SIDE,),
+            unit="pixels",
+            sampled="pages",
         )
 
     def cases(self) -> Sequence[Case]:
@@ -55,20 +55,13 @@ class DetectorSubject:
 
     def reference(self, alone: Arrays) -> Arrays:
         """Run the source itself on one page."""
-        return _renamed(self._source.reference(_renamed(alone, self._file_names)), self._names)
+        return renamed(self._source.reference(renamed(alone, self._file_names)), self._names)
 
     def sample(self, length: int, rows: int) -> Arrays:
         """Return pages, all of the same size."""
         if self._sampled:
-            return _renamed(self._source.sample(length, rows), self._names)
+            return renamed(self._source.sample(length, rows), self._names)
         return {self._detector.takes: sample_pages(rows)}
-
-    def calibration(self, texts: Sequence[str]) -> Sequence[Arrays]:
-        """Return pages that the gate does not use."""
-        if self._sampled:
-            return [_renamed(each, self._names) for each in self._source.calibration(texts)]
-        pages = sample_pages(_CALIBRATION, _CALIBRATION_SEED)
-        return [{self._detector.takes: pages[page : page + 1]} for page in range(_CALIBRATION)]
 
     def export_onnx(self, path: Path) -> None:
         """Write the source as an ONNX file with the names of the detector."""
@@ -88,12 +81,12 @@ class DetectorSubject:
         return not self._detector.batched or len(case.alone) <= MOST_PAGES
 
     def _renamed_case(self, case: Case) -> Case:
-        alone = tuple(_renamed(each, self._names) for each in case.alone)
-        return Case(case.name, _renamed(case.batch, self._names), alone)
+        alone = tuple(renamed(each, self._names) for each in case.alone)
+        return Case(case.name, renamed(case.batch, self._names), alone)
 
 
 class ProgramDetectorSubject(DetectorSubject):
-    """The same for a torch.export file. Implements `encoders.subject.Program`, too."""
+    """The same for a torch.export file. Implements `candidates.subject.Program`, too."""
 
     def __init__(self, source: Subject, program: Program, detector: Detector, *, sampled: bool = False) -> None:
         super().__init__(source, detector, sampled=sampled)
@@ -108,5 +101,6 @@ class ProgramDetectorSubject(DetectorSubject):
         return self._program.copy_program(directory)
 
 
-def _renamed(arrays: Arrays, names: Mapping[str, str]) -> Arrays:
+def renamed(arrays: Arrays, names: Mapping[str, str]) -> Arrays:
+    """Return arrays under the new names of `names`, the others under their own."""
     return {names.get(name, name): array for name, array in arrays.items()}

@@ -119,7 +119,7 @@ def test_int8_is_calibrated_with_a_directory_of_pages(tmp_path):
         Image.fromarray(np.full((60, 40, 3), 80 * number, np.uint8)).save(folder / f"{number}.png")
     given = options(tmp_path, "openvino", "int8", calibration=folder, accept=True)
     conversion = convert(write_detector(tmp_path / "yolox.onnx"), given)
-    assert conversion.report.calibration == f"the pages of {folder}"
+    assert conversion.report.calibration == f"the directory {folder}"
     (folder / "notes.txt").write_text("no page")
     with pytest.raises(SlipwayError, match=r"calibration image '.*notes\.txt': image: these 7 bytes are not an image"):
         convert(tmp_path / "yolox.onnx", options(tmp_path, "openvino", "int8", calibration=folder, overwrite=True))

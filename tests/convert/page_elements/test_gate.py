@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from slipway.convert.encoders.gate import Expectation
-from slipway.convert.encoders.subject import Case
+from slipway.convert.candidates.gate import Expectation
+from slipway.convert.candidates.subject import Case
 from slipway.convert.page_elements.contract import Detector, grid
 from slipway.convert.page_elements.gate import element_problems
 
