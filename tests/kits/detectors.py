@@ -64,7 +64,9 @@ def write_detector(
     axes = {name: {0: "pages"} for name in names} if batched else {}
     example = (torch.zeros(1, 3, SIDE, SIDE),)
     network = ColourDetector(decoded=decoded).eval()
-    trace(network, example, path, inputs=names[:1], outputs=names[1:], axes=axes)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        trace(network, example, path, inputs=list(names[:1]), outputs=list(names[1:]), axes=axes)
     return path
 
 
@@ -80,5 +82,7 @@ def write_program(path: Path) -> Path:
     """Write the detector with torch.export and any number of pages."""
     example = (torch.zeros(2, 3, SIDE, SIDE),)
     program = torch.export.export(ColourDetector().eval(), example, dynamic_shapes=({0: torch.export.Dim("pages")},))
-    torch.export.save(program, path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # two buffers that share no memory are taken for one
+        torch.export.save(program, path)
     return path

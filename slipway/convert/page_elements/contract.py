@@ -77,13 +77,22 @@ def detector_of(interface: Interface, labels: Sequence[str], source: str) -> Det
             f"'{source}' is not a page-element detector: its input '{takes.name}' is {takes.datatype} "
             f"{list(takes.dims)}, expected FP32 {list(detector.input)}"
         )
-    if returns.datatype != "FP32" or not _fits(returns.dims, detector.output):
-        raise invalid(
-            f"'{source}' does not fit the labels {', '.join(chosen)}: its output '{returns.name}' is "
-            f"{returns.datatype} {list(returns.dims)}, expected FP32 {list(detector.output)}; --labels names its "
-            f"{_columns(returns)}classes in their order"
-        )
     return detector
+
+
+def check_output(output: np.ndarray, detector: Detector, source: str) -> None:
+    """Raise INVALID_ARG if the output for one page does not have the rows of YOLOX and a column per label.
+
+    Exporters often leave these sizes open, so they are known only once the detector has run.
+    """
+    expected = (1, ROWS, _BOX + len(detector.labels))
+    if output.shape != expected or output.dtype != np.float32:
+        columns = output.shape[-1] - _BOX if output.ndim == 3 and output.shape[1] == ROWS else 0
+        advice = f"; --labels names its {columns} classes in their order" if columns > 0 else ""
+        raise invalid(
+            f"'{source}' does not fit the labels {', '.join(detector.labels)}: for one page, its output "
+            f"'{detector.returns}' is {output.dtype} {list(output.shape)}, expected float32 {list(expected)}{advice}"
+        )
 
 
 def is_decoded(output: np.ndarray, source: str) -> bool:
@@ -120,8 +129,3 @@ def _fits(dims: Sequence[int], wanted: Sequence[int]) -> bool:
 
 def _names(specs: Sequence[TensorSpec]) -> str:
     return ", ".join(f"'{spec.name}'" for spec in specs)
-
-
-def _columns(returns: TensorSpec) -> str:
-    columns = returns.dims[-1] if returns.dims else 0
-    return f"{columns - _BOX} " if columns > _BOX else ""

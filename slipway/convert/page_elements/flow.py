@@ -18,7 +18,7 @@ from slipway.convert.candidates.opened import OpenedSource
 from slipway.convert.candidates.subject import Program, Subject
 from slipway.convert.directory import Task
 from slipway.convert.options import ConvertOptions, Progress
-from slipway.convert.page_elements.contract import INPUT, OUTPUT, Detector, detector_of, is_decoded
+from slipway.convert.page_elements.contract import INPUT, OUTPUT, Detector, check_output, detector_of, is_decoded
 from slipway.convert.page_elements.gate import element_problems
 from slipway.convert.page_elements.package import page_model_names, write_page_models
 from slipway.convert.page_elements.port_names import can_rename
@@ -94,7 +94,8 @@ def _detector(source: Subject, options: ConvertOptions, name: str) -> Detector:
     """Return the detector in a file; one page shows whether its output is decoded."""
     detector = detector_of(source.interface, options.labels, name)
     output = source.reference({detector.takes: sample_pages(1)})[detector.returns]
-    return replace(detector, decoded=is_decoded(output.reshape(-1, *output.shape[-2:]), name))
+    check_output(output, detector, name)
+    return replace(detector, decoded=is_decoded(output, name))
 
 
 def _contract_names(path: Path, detector: Detector) -> dict[str, str]:

@@ -24,7 +24,8 @@ def rename_ports(path: Path, names: Mapping[str, str]) -> None:
 
     model = _load(path)
     graph = model.graph
-    before, after = [], []
+    before: list[Any] = []
+    after: list[Any] = []
     for ports, nodes in ((graph.input, before), (graph.output, after)):
         for port in ports:
             old, new = port.name, names.get(port.name, port.name)

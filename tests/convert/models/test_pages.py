@@ -63,5 +63,6 @@ def test_rules_that_cannot_be_kept_fail_the_load(tmp_path, output, parameters, m
 
 def test_output_for_other_labels_is_refused(tmp_path, output):
     with written(tmp_path, "page_elements", outputs=LABELS) as model:
-        heard = model.hear(output=output[:, :, :7], page_size=SIZES)
-    assert "expected floating point [pages, rows, 8]" in heard.error.message()
+        code, message = model.refusal(output=output[:, :, :7], page_size=SIZES)
+    assert code == "INVALID_ARG"
+    assert "expected floating point [pages, rows, 8]" in message

@@ -17,11 +17,14 @@ from tritonclient.grpc import model_config_pb2
 from slipway.cli.main import main
 from slipway.convert.conversion import convert
 from slipway.convert.directory import Task
+from slipway.convert.encoders.opening import open_file
 from slipway.convert.options import ConvertOptions
+from slipway.convert.page_elements.contract import Detector
+from slipway.convert.page_elements.flow import _open_detector
+from slipway.convert.page_elements.package import write_page_models
 from slipway.convert.page_elements.port_names import can_rename
 from slipway.convert.page_elements.samples import sample_pages
 from slipway.convert.runner import open_model
-from slipway.documents.detection import decoded_grid
 from slipway.errors import SlipwayError
 from tests.kits.detectors import SIDE, ColourDetector, write_detector, write_program, write_script
 
@@ -50,6 +53,7 @@ def expected(*, decoded: bool = True) -> np.ndarray:
         return ColourDetector(decoded=decoded)(torch.from_numpy(sample_pages(2))).numpy()
 
 
+@pytest.mark.slow
 def test_an_onnx_file_becomes_four_models_with_the_tensors_of_the_contract(tmp_path):
     conversion = convert(write_detector(tmp_path / "yolox.onnx"), options(tmp_path))
     assert conversion.models == MODELS
@@ -72,42 +76,43 @@ def test_names_that_the_file_already_uses_inside_are_not_given_again(tmp_path):
             names[:] = ["input" if name == inner else name for name in names]
     onnx.save(model, str(path))
     assert not can_rename(path, {"images": "input"})
-    conversion = convert(path, options(tmp_path))
-    assert tensors(config(tmp_path, "yolox").input) == {"images": [3, SIDE, SIDE]}
-    (step,) = [step for step in config(tmp_path, "yolox-pages").ensemble_scheduling.step if step.model_name == "yolox"]
-    assert dict(step.input_map) == {"images": "input"}
-    assert any("yolox-pages maps them" in note for note in conversion.report.notes)
+    conversion = convert(path, options(tmp_path, dry_run=True))
+    assert any("'input' and 'output': yolox-pages maps them" in note for note in conversion.report.notes)
 
 
 def test_an_export_without_the_decoding_is_recognised_and_noted(tmp_path):
-    conversion = convert(write_detector(tmp_path / "yolox.onnx", decoded=False), options(tmp_path))
-    elements = config(tmp_path, "yolox-elements")
-    assert elements.parameters["GRID"].string_value == "undecoded"
+    conversion = convert(write_detector(tmp_path / "yolox.onnx", decoded=False), options(tmp_path, dry_run=True))
     assert any("yolox-elements adds it" in note for note in conversion.report.notes)
-    np.testing.assert_allclose(decoded_grid(answer(tmp_path)), expected(), rtol=1e-4, atol=1e-4)
 
 
-def test_an_export_of_one_page_takes_one_page_per_request(tmp_path):
-    conversion = convert(write_detector(tmp_path / "yolox.onnx", batched=False), options(tmp_path))
-    assert (tensors(config(tmp_path, "yolox").input), config(tmp_path, "yolox").max_batch_size) == (
-        {"input": [1, 3, SIDE, SIDE]},
-        0,
-    )
-    pages = config(tmp_path, "yolox-pages")
-    assert (tensors(pages.input)["image"], tensors(pages.output)["table"]) == ([1, -1, -1, -1], [1, -1, 5])
+def test_an_export_of_one_page_is_noted(tmp_path):
+    conversion = convert(write_detector(tmp_path / "yolox.onnx", batched=False), options(tmp_path, dry_run=True))
     assert any("exactly one page" in note for note in conversion.report.notes)
 
 
-@pytest.mark.parametrize("engine", ["pytorch", "onnxruntime"])
-def test_torchscript_needs_no_declaration_of_its_input(tmp_path, engine):
-    convert(write_script(tmp_path / "yolox.pt"), options(tmp_path, engine))
+def test_the_models_around_say_what_the_detector_leaves_to_them(tmp_path):
+    detector = Detector("pixels", "rows", ("a", "b"), batched=False, decoded=False)
+    write_page_models(tmp_path / "models", "yolox", detector)
+    pages, elements = config(tmp_path, "yolox-pages"), config(tmp_path, "yolox-elements")
+    assert elements.parameters["GRID"].string_value == "undecoded"
+    assert pages.max_batch_size == 0
+    assert tensors(pages.input) == {"image": [1, -1, -1, -1], "encoded_image": [1, 1]}
+    assert tensors(pages.output) == {"a": [1, -1, 5], "b": [1, -1, 5]}
+    step = pages.ensemble_scheduling.step[1]
+    assert (dict(step.input_map), dict(step.output_map)) == ({"pixels": "input"}, {"rows": "output"})
+
+
+@pytest.mark.slow
+def test_torchscript_needs_no_declaration_of_its_input(tmp_path):
+    convert(write_script(tmp_path / "yolox.pt"), options(tmp_path))
     np.testing.assert_allclose(answer(tmp_path), expected(), rtol=1e-4, atol=1e-4)
 
 
-def test_an_exported_program_is_served_by_openvino_directly(tmp_path):
+@pytest.mark.slow
+def test_an_exported_program_is_read_by_openvino_directly(tmp_path):
     convert(write_program(tmp_path / "yolox.pt2"), options(tmp_path, "openvino"))
     (takes,) = tensors(config(tmp_path, "yolox").input)
-    (step,) = [step for step in config(tmp_path, "yolox-pages").ensemble_scheduling.step if step.model_name == "yolox"]
+    step = config(tmp_path, "yolox-pages").ensemble_scheduling.step[1]
     assert dict(step.input_map) == {takes: "input"}
     assert list(step.output_map.values()) == ["output"]
 
@@ -117,24 +122,26 @@ def test_int8_is_calibrated_with_a_directory_of_pages(tmp_path):
     folder.mkdir()
     for number in range(3):
         Image.fromarray(np.full((60, 40, 3), 80 * number, np.uint8)).save(folder / f"{number}.png")
-    given = options(tmp_path, "openvino", "int8", calibration=folder, accept=True)
-    conversion = convert(write_detector(tmp_path / "yolox.onnx"), given)
-    assert conversion.report.calibration == f"the directory {folder}"
+    source = _open_detector(open_file, write_detector(tmp_path / "yolox.onnx"), options(tmp_path))
+    assert source.calibration(folder) == f"the directory {folder}"
+    rows = source.calibrate(folder)
+    assert [row["input"][0, :, 0, 0].tolist() for row in rows] == [[80.0 * number] * 3 for number in range(3)]
+    assert len({row["input"].tobytes() for row in source.calibrate(None)}) == 24
     (folder / "notes.txt").write_text("no page")
     with pytest.raises(SlipwayError, match=r"calibration image '.*notes\.txt': image: these 7 bytes are not an image"):
-        convert(tmp_path / "yolox.onnx", options(tmp_path, "openvino", "int8", calibration=folder, overwrite=True))
-
-
-def test_other_labels_name_other_outputs(tmp_path):
-    path = write_detector(tmp_path / "yolox.onnx")
-    convert(path, options(tmp_path, labels=("a", "b", "c")))
-    assert list(tensors(config(tmp_path, "yolox-pages").output)) == ["a", "b", "c"]
+        source.calibrate(folder)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SlipwayError, match="contains no images"):
+        source.calibrate(tmp_path / "empty")
 
 
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        (("table", "chart"), r"does not fit the labels table, chart: .* FP32 \[21504, 8\], expected FP32 \[21504, 7\]"),
+        (
+            ("table", "chart"),
+            r"labels table, chart: .* \[1, 21504, 8\], expected float32 \[1, 21504, 7\]; --labels names its 3 classes",
+        ),
         (("table", "table", "title"), "each has to differ from the others"),
         (("table", "output", "title"), "from input, output and page_size"),
     ],
@@ -179,7 +186,7 @@ def write_constant(path: Path, rows: np.ndarray, side: int = SIDE) -> Path:
     ("rows", "side", "message"),
     [
         (np.zeros((21_504, 8)), 640, r"its input 'input' is FP32 \[3, 640, 640\], expected FP32 \[3, 1024, 1024\]"),
-        (np.zeros((100, 8)), SIDE, r"'output' is FP32 \[100, 8\], expected FP32 \[21504, 8\]"),
+        (np.zeros((100, 8)), SIDE, r"is float32 \[1, 100, 8\], expected float32 \[1, 21504, 8\]"),
         (np.full((21_504, 8), 3.0), SIDE, "should hold probabilities, but it holds values from 3 to 3"),
         (np.tile([-900, -900, 1, 1, 0.5, 0.5, 0.5, 0.5], (21_504, 1)), SIDE, "cells from the cells of the grids"),
     ],
@@ -197,11 +204,12 @@ def test_a_directory_is_not_a_detector(tmp_path):
         convert(tmp_path, options(tmp_path))
 
 
-def test_the_command_writes_what_the_report_says(tmp_path, capsys):
+def test_the_command_lists_what_would_be_written(tmp_path, capsys):
     path = write_detector(tmp_path / "yolox.onnx")
-    words = ["convert", str(path), "--task", "page-elements", "--name", "yolox", "--in-process", "--json"]
-    words += ["--repository", str(tmp_path / "models"), "--engine", "onnxruntime", "--precision", "fp32"]
-    assert main(words) == 0
+    words = ["convert", str(path), "--task", "page-elements", "--name", "yolox", "--in-process", "--json", "--dry-run"]
+    assert main([*words, "--repository", str(tmp_path / "models"), "--labels", "a,b,c"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert (report["task"], tuple(report["models"])) == ("page-elements", MODELS)
-    assert {each.name for each in (tmp_path / "models").iterdir()} == set(MODELS)
+    with pytest.raises(SystemExit):
+        main([*words, "--repository", str(tmp_path / "models"), "--labels", "a,,c"])
+    assert "expected names such as table,chart,title, not 'a,,c'" in capsys.readouterr().err
