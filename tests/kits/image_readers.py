@@ -1,0 +1,74 @@
+"""Tiny random checkpoints that read images, freshly made by transformers: every kind of encoder and decoder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers as hf
+
+VOCABULARY = 60
+_BART = {
+    "vocab_size": VOCABULARY,
+    "d_model": 16,
+    "decoder_layers": 2,
+    "decoder_ffn_dim": 24,
+    "decoder_attention_heads": 4,
+    "max_position_embeddings": 40,
+    "pad_token_id": 1,
+    "bos_token_id": 0,
+    "eos_token_id": 2,
+    "decoder_start_token_id": 2,
+}
+_SIZES = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+_SWIN = {"embed_dim": 8, "depths": [1, 2], "num_heads": [2, 2], "window_size": 4, "patch_size": 4}
+ENCODERS: dict[str, tuple[Any, dict[str, Any]]] = {
+    "vit": (hf.ViTConfig, _SIZES | {"image_size": [16, 24], "patch_size": 4}),
+    "deit": (hf.DeiTConfig, _SIZES | {"image_size": [16, 24], "patch_size": 4, "hidden_size": 24}),
+    "swin": (hf.SwinConfig, _SWIN | {"image_size": [16, 24]}),
+    "donut-swin": (hf.DonutSwinConfig, _SWIN | {"image_size": [16, 24]}),
+}
+DECODERS: dict[str, tuple[Any, dict[str, Any]]] = {
+    "trocr": (hf.TrOCRConfig, _BART),
+    "trocr-sinusoidal": (
+        hf.TrOCRConfig,
+        _BART | {"use_learned_position_embeddings": False, "layernorm_embedding": False, "scale_embedding": True},
+    ),
+    "bart": (hf.BartConfig, _BART),
+    "mbart": (hf.MBartConfig, _BART | {"scale_embedding": True}),
+    "gpt2": (
+        hf.GPT2Config,
+        {
+            "vocab_size": VOCABULARY, "n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 40, "bos_token_id": 2,
+            "eos_token_id": 2,
+        },
+    ),
+}  # fmt: skip
+
+
+def make_reader(encoder: str = "vit", decoder: str = "trocr", *, image_size: Any = None, **changes: Any) -> Any:
+    """Return a random model whose arrays are all different; `changes` are settings of the decoder."""
+    torch.manual_seed(11)
+    encoder_class, encoder_settings = ENCODERS[encoder]
+    decoder_class, decoder_settings = DECODERS[decoder]
+    sizes = {} if image_size is None else {"image_size": image_size}
+    joined = hf.VisionEncoderDecoderConfig.from_encoder_decoder_configs(
+        encoder_class(**encoder_settings | sizes), decoder_class(**decoder_settings | changes)
+    )
+    joined.decoder_start_token_id, joined.pad_token_id, joined.eos_token_id = 2, 1, 2
+    model = hf.VisionEncoderDecoderModel(joined).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.3)
+    model.generation_config = hf.GenerationConfig(
+        decoder_start_token_id=2, pad_token_id=1, eos_token_id=2, max_length=20, num_beams=1
+    )
+    return model
+
+
+def save_reader(directory: Path, encoder: str = "vit", decoder: str = "trocr", **changes: Any) -> Any:
+    """Write a random checkpoint into `directory` and return the model."""
+    model = make_reader(encoder, decoder, **changes)
+    model.save_pretrained(directory)
+    return model
