@@ -10,8 +10,8 @@ from typing import Final
 
 from slipway.cli.confined.limits import add_limit_flags
 from slipway.cli.parser import CommandParser
+from slipway.convert.candidates.variants import ENGINES
 from slipway.convert.directory import Task
-from slipway.convert.encoders.variants import ENGINES
 from slipway.convert.generation.variants import OFFERED
 from slipway.convert.options import AUTO, HYPOTHESIS, LENGTHS, ConvertOptions
 from slipway.convert.thresholds import ACCURACY, BALANCED

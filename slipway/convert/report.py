@@ -57,7 +57,7 @@ class Candidate:
     status: str = REFUSED
     problems: tuple[str, ...] = ()
     criteria: Thresholds | None = None
-    figures: Any = None  # encoders/gate.py: Figures; agreement.py: Agreement
+    figures: Any = None  # candidates/gate.py: Figures; agreement.py: Agreement
     speeds: tuple[Any, ...] = ()  # each one a `Speed`, with additional fields per wing
     passes: tuple[float, ...] = ()  # the rate of each measurement
     bytes: int = 0

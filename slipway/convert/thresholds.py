@@ -1,6 +1,6 @@
 """The tolerances of every gate in every wing, in one table.
 
-A gate picks the criteria that suit its outputs (encoders/gate.py: rows of tensors, generation/gate.py: tokens,
+A gate picks the criteria that suit its outputs (candidates/gate.py: rows of tensors, generation/gate.py: tokens,
 module/gate.py: outputs). How much a precision may lose under each criterion is defined here, once.
 """
 

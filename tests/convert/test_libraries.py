@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from slipway.backends.openvino.library import import_openvino
+from slipway.convert.candidates.variants import choose_variants
 from slipway.convert.encoders.opening import open_source
-from slipway.convert.encoders.variants import choose_variants
 from slipway.convert.libraries import cause_of
 from slipway.convert.options import ConvertOptions
 from slipway.errors import SlipwayError

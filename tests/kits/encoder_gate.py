@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from slipway.convert.encoders.gate import expectations, judge
+from slipway.convert.candidates.gate import expectations, judge
 from slipway.convert.encoders.opening import OpenedSource, open_source
 from slipway.convert.encoders.tokenizer import encode
 from slipway.convert.flow import GateVerdict

@@ -16,8 +16,8 @@ from slipway.backends.shared.graph import Graph
 from slipway.backends.shared.graph_complete import complete_from_graph
 from slipway.config.signature import tensor_spec
 from slipway.convert.arrays import MAX_BATCH_SIZE, Arrays
+from slipway.convert.candidates.subject import Interface
 from slipway.convert.encoders.sampling import IDS, MASK
-from slipway.convert.encoders.subject import Interface
 from slipway.core.signature import TensorSpec
 from slipway.errors import invalid
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from slipway.convert.arrays import Arrays
+from slipway.convert.candidates.subject import Case, Interface
 from slipway.convert.encoders.exploring import Explored
-from slipway.convert.encoders.subject import Case, Interface
 
 
 class ExploredSubject:
@@ -30,6 +28,6 @@ class ExploredSubject:
         """Return rows of `length`, random or those of the sample."""
         return self._explored.sampler.sample(length, rows)
 
-    def calibration(self, texts: Sequence[str]) -> list[Arrays]:  # noqa: ARG002  these sources take no text
-        """Return single rows, random or those of the sample: without a tokenizer, texts cannot be encoded."""
+    def calibration(self) -> list[Arrays]:
+        """Return single rows to calibrate quantisation, random or those of the sample."""
         return self._explored.sampler.calibration()

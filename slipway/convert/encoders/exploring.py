@@ -14,12 +14,12 @@ from typing import Final, Protocol
 from slipway.backends.shared.graph import Graph, GraphTensor
 from slipway.backends.shared.probing import Run, Sizes, find_sizes, settled, working_sizes
 from slipway.convert.arrays import Arrays
+from slipway.convert.candidates.subject import Case, Interface
 from slipway.convert.comparison import distance
 from slipway.convert.encoders.declared import DeclaredInput
 from slipway.convert.encoders.described import interface_of, to_graph, to_request
 from slipway.convert.encoders.given import GivenSampler, read_sample, settled_by
 from slipway.convert.encoders.sampling import InputSampler
-from slipway.convert.encoders.subject import Case, Interface
 from slipway.convert.thresholds import TOLERANCE
 from slipway.errors import SlipwayError, invalid
 

@@ -1,4 +1,4 @@
-"""Find what is not converted in a directory: heads of other libraries, adapters, custom code, unused arrays.
+"""Find what is not converted in a directory: heads of other libraries, adapters, unused arrays.
 
 Each is refused if the converted model would differ without it, and noted if it changes nothing.
 """
@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from slipway.convert.directory import Task, read_json_object
-from slipway.convert.encoders.tasks import TASKS
+from slipway.convert.directory import Task
 from slipway.errors import invalid
 
 _SETFIT: Final = ("model_head.pkl", "config_setfit.json")
@@ -42,53 +41,6 @@ def check_foreign_files(directory: Path, asked: Task | None) -> list[str]:
             f"which is not loaded; --task embedding converts the encoder, whose vectors are that classifier's input"
         )
     return [f"SetFit's classifier ({setfit}) is left out: the model returns the vectors that are its input"]
-
-
-def check_custom_code(directory: Path, model_type: str, task: Task) -> list[str]:
-    """Raise `SlipwayError` if the checkpoint comes with custom code for the converted classes, under a name that
-    transformers does not have; return notes on other custom code, which is not run."""
-    notes: list[str] = []
-    for file in ("config.json", "tokenizer_config.json"):
-        settings = read_json_object(directory / file) if (directory / file).exists() else {}
-        for auto_class, reference in _code(settings.get("auto_map")):
-            if _matters(auto_class, task) and not _is_transformers_own(auto_class, reference, model_type):
-                raise invalid(
-                    f"{directory / file}: 'auto_map' names custom code, {reference}, as {auto_class}; it is not run, "
-                    f"and transformers' own class may compute something else from the weights: convert a version "
-                    f"without 'auto_map', or an ONNX export of the model"
-                )
-            notes.append(f"{file} names custom code ({auto_class}: {reference}), which is not run")
-    return notes
-
-
-def _code(auto_map: Any) -> list[tuple[str, str]]:
-    """Return auto class and class of each entry; a tokenizer's entry has a slow and a fast class."""
-    if isinstance(auto_map, list):
-        auto_map = {"AutoTokenizer": auto_map}
-    return [
-        (str(auto_class), str(reference))
-        for auto_class, references in (auto_map or {}).items()
-        for reference in (references if isinstance(references, list) else [references])
-        if reference
-    ]
-
-
-def _matters(auto_class: str, task: Task) -> bool:
-    return auto_class in ("AutoConfig", "AutoTokenizer", TASKS[task].auto_class)
-
-
-def _is_transformers_own(auto_class: str, reference: str, model_type: str) -> bool:
-    """Return whether transformers has since adopted the code: it has the same class name for this auto class."""
-    import transformers
-
-    name = reference.rpartition(".")[2]
-    if auto_class == "AutoConfig":
-        return bool(transformers.CONFIG_MAPPING[model_type].__name__ == name)
-    if auto_class == "AutoTokenizer":
-        return hasattr(transformers, name)
-    config_class = transformers.CONFIG_MAPPING[model_type]
-    mapping = getattr(transformers, auto_class)._model_mapping  # noqa: SLF001  there is no public name for it
-    return config_class in mapping and mapping[config_class].__name__ == name
 
 
 def check_arrays(unexpected: Sequence[str], network: Any, task: Task, directory: Path, *, bare: bool) -> list[str]:

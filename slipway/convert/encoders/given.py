@@ -16,8 +16,8 @@ from slipway.backends.shared.graph import Graph, GraphTensor
 from slipway.backends.shared.probing import Run
 from slipway.convert.array_file import read_arrays
 from slipway.convert.arrays import MAX_BATCH_SIZE, Arrays
+from slipway.convert.candidates.subject import Case, Interface
 from slipway.convert.encoders.described import rows_to_request
-from slipway.convert.encoders.subject import Case, Interface
 from slipway.datatypes import datatype_of
 from slipway.errors import SlipwayError, invalid
 

@@ -17,12 +17,12 @@ from slipway.backends.pytorch.module import cause_of_torch
 from slipway.backends.shared.graph import Graph, GraphTensor
 from slipway.backends.shared.probing import Sizes, find_sizes, made_up
 from slipway.convert.arrays import Arrays
+from slipway.convert.candidates.tracing import export_onnx, export_torch
 from slipway.convert.encoders.declared import DeclaredInput, limits_of
 from slipway.convert.encoders.explored_subject import ExploredSubject
 from slipway.convert.encoders.exploring import explore
 from slipway.convert.encoders.given import read_sample
 from slipway.convert.encoders.torch_run import answers_of
-from slipway.convert.encoders.tracing import export_onnx, export_torch
 from slipway.core.signature import TensorSpec
 from slipway.datatypes import BY_NAME, datatype_of
 from slipway.errors import SlipwayError, invalid

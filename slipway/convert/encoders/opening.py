@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from slipway.backends.pytorch.archive import TorchFile, kind_of
 from slipway.convert.arrays import Arrays
+from slipway.convert.candidates.opened import OpenedSource
 from slipway.convert.configs import model_name
+from slipway.convert.custom_code import check_custom_code
 from slipway.convert.directory import Task
 from slipway.convert.encoders.declared import DeclaredInput, parse_input
 from slipway.convert.encoders.encoder import load_network
 from slipway.convert.encoders.foreign import (
     check_arrays,
-    check_custom_code,
     check_foreign_files,
     check_vocabulary,
 )
@@ -24,9 +26,7 @@ from slipway.convert.encoders.module_subject import ModuleSubject
 from slipway.convert.encoders.package import text_model_names, write_text_models
 from slipway.convert.encoders.program_subject import ProgramSubject
 from slipway.convert.encoders.sampling import read_calibration
-from slipway.convert.encoders.settings import config_notes, known_keys, refuse_quantised
 from slipway.convert.encoders.source import read_source
-from slipway.convert.encoders.subject import Subject
 from slipway.convert.encoders.tasks import TASKS
 from slipway.convert.encoders.text_subject import TEXTS, TextSubject
 from slipway.convert.encoders.tokenizer import (
@@ -37,46 +37,12 @@ from slipway.convert.encoders.tokenizer import (
 )
 from slipway.convert.options import ConvertOptions
 from slipway.convert.sample import sample_texts
+from slipway.convert.settings import config_notes, known_keys, refuse_quantised
 from slipway.errors import SlipwayError, invalid
 
 _TORCH_FILES: Final = (".pt", ".pt2", ".pth", ".ts")
+_FileSubject = GraphSubject | ModuleSubject | ProgramSubject
 _MOST_TEXTS: Final = 300  # of a calibration file; more only take time
-
-
-@dataclass(frozen=True, slots=True)
-class OpenedSource:
-    """An opened source. `model` is the name of the model itself, `models` are the names of all models written, `taken`
-    those that may be replaced; `write_around` writes everything except the model itself into a directory."""
-
-    subject: Subject
-    model: str
-    models: tuple[str, ...]
-    taken: tuple[str, ...]
-    task: str
-    labels: tuple[str, ...]
-    write_around: Callable[[Path], object]
-    takes_text: bool
-    notes: tuple[str, ...] = ()  # differences from the source, and unused settings
-
-    def calibration(self, path: Path | None) -> str:
-        """Return a description of the int8 calibration data for the report."""
-        sample = "a built-in sample of English text and random ids" if self.takes_text else "random values"
-        return f"the file {path}" if path else f"{sample} (no --calibration file given)"
-
-    def calibration_rows(self, path: Path | None) -> Sequence[Arrays]:
-        """Return the rows to quantise with, from a file (one text per line, or .npz arrays) or the sample."""
-        if path is None:
-            return self.subject.calibration(sample_texts())
-        if not self.takes_text:
-            return read_calibration(path, self.subject.interface)
-        try:
-            lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-        except (OSError, UnicodeDecodeError) as error:
-            raise invalid(f"calibration file '{path}' cannot be read as UTF-8 text: {error}") from None
-        texts = [line for line in lines if line][:_MOST_TEXTS]
-        if not texts:
-            raise invalid(f"calibration file '{path}' contains no text")
-        return self.subject.calibration(texts)
 
 
 def open_source(path: Path, options: ConvertOptions) -> OpenedSource:
@@ -91,7 +57,7 @@ def open_source(path: Path, options: ConvertOptions) -> OpenedSource:
 def _single_model(path: Path, options: ConvertOptions) -> OpenedSource:
     declared = [parse_input(text) for text in options.inputs]
     if path.suffix == ".onnx":
-        subject: Subject = GraphSubject(path, declared, options.sample)
+        subject: _FileSubject = GraphSubject(path, declared, options.sample)
     elif path.suffix in _TORCH_FILES:
         subject = _torch_subject(path, declared, options.sample)
     else:
@@ -106,11 +72,14 @@ def _single_model(path: Path, options: ConvertOptions) -> OpenedSource:
         task=path.suffix[1:],
         labels=(),
         write_around=lambda _: None,
-        takes_text=False,
+        calibrate=partial(_array_rows, subject),
+        calibration_sample="random values",
     )
 
 
-def _torch_subject(path: Path, declared: Sequence[DeclaredInput], sample: Path | None) -> Subject:
+def _torch_subject(
+    path: Path, declared: Sequence[DeclaredInput], sample: Path | None
+) -> ModuleSubject | ProgramSubject:
     try:
         kind = kind_of(path, path.name)
     except SlipwayError as error:
@@ -122,7 +91,7 @@ def _text_model(path: Path, options: ConvertOptions) -> OpenedSource:
     notes = check_foreign_files(path, options.task)
     source = read_source(path, task=options.task, hypothesis=options.hypothesis)
     refuse_quantised(source.directory)
-    notes += check_custom_code(source.directory, source.model_type, source.task)
+    notes += check_custom_code(source.directory, source.model_type, TASKS[source.task].auto_class)
     reference = load_reference_tokenizer(source)
     if "token_type_ids" not in reference.model_input_names:  # the network was trained with all of them zero
         source = replace(source, family=replace(source.family, token_types=False))
@@ -155,6 +124,26 @@ def _text_model(path: Path, options: ConvertOptions) -> OpenedSource:
         task=source.task.value,
         labels=labels,
         write_around=write_around,
-        takes_text=True,
+        calibrate=partial(_text_rows, subject),
+        calibration_sample="a built-in sample of English text and random ids",
         notes=tuple(notes),
     )
+
+
+def _array_rows(subject: _FileSubject, path: Path | None) -> Sequence[Arrays]:
+    """Return the rows of an .npz file, or made-up ones."""
+    return subject.calibration() if path is None else read_calibration(path, subject.interface)
+
+
+def _text_rows(subject: TextSubject, path: Path | None) -> Sequence[Arrays]:
+    """Return the texts of a file, one per line, as rows, or those of the sample."""
+    if path is None:
+        return subject.calibration(sample_texts())
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise invalid(f"calibration file '{path}' cannot be read as UTF-8 text: {error}") from None
+    texts = [line for line in lines if line][:_MOST_TEXTS]
+    if not texts:
+        raise invalid(f"calibration file '{path}' contains no text")
+    return subject.calibration(texts)

@@ -14,7 +14,7 @@ import numpy as np
 from slipway.backends.shared.probing import Sizes
 from slipway.convert.array_file import read_arrays
 from slipway.convert.arrays import MAX_BATCH_SIZE, Arrays
-from slipway.convert.encoders.subject import Case, Interface
+from slipway.convert.candidates.subject import Case, Interface
 from slipway.core.signature import TensorSpec
 from slipway.datatypes import BY_NAME
 from slipway.errors import invalid

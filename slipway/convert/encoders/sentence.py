@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from slipway.convert.directory import read_json, read_json_object
-from slipway.convert.encoders.settings import unread_keys
+from slipway.convert.settings import unread_keys
 from slipway.errors import invalid, shown
 
 GENERAL: Final = "config_sentence_transformers.json"

@@ -13,8 +13,9 @@ from typing import Any, Final
 from slipway.convert.directory import Task, choose_task, declared_lengths, read_json_object, whole_number
 from slipway.convert.encoders.families import FAMILIES, HEADS, EncoderFamily, unknown_family, unknown_head
 from slipway.convert.encoders.sentence import SentenceDirectory, SentenceHead, read_sentence_directory
+from slipway.convert.labels import read_labels, score_function
 from slipway.convert.options import HYPOTHESIS
-from slipway.errors import invalid, shown
+from slipway.errors import invalid
 
 # Other tasks that the weights of a head can serve.
 _ALSO: Final = {
@@ -31,7 +32,6 @@ _UNLABELLED: Final = (Task.EMBEDDING, Task.HIDDEN_STATES, Task.MASK, Task.QUESTI
 _ACTIVATION: Final = "sbert_ce_default_activation_function"  # in cross-encoders before sentence-transformers 4
 _LENGTHS: Final = ("max_position_embeddings", "n_positions")
 _TORCH: Final = "torch."
-_MOST_LABELS: Final = 1 << 20
 _BOUNDLESS: Final = 512  # tokens, if a directory sets no length; the usual training length of the supported encoders
 
 
@@ -79,7 +79,7 @@ def read_source(directory: Path, *, task: Task | None = None, hypothesis: str = 
     family = FAMILIES.get(model_type)
     if family is None:
         raise unknown_family(architecture, model_type)
-    labels = _labels(config)
+    labels = read_labels(config)
     found = _found(sentence, task, architecture, model_type, labels)
     chosen = _chosen(task, found, family, architecture)
     if chosen is Task.ZERO_SHOT and ("{}" not in hypothesis or "entailment" not in _lower(labels)):
@@ -100,7 +100,7 @@ def read_source(directory: Path, *, task: Task | None = None, hypothesis: str = 
         lowercase=sentence.lowercase if sentence and embeds else False,
         prompt=sentence.prompt if sentence and embeds else "",
         labels=labels if found not in _UNLABELLED else (),
-        scores=_scores(config, labels),
+        scores=score_function(config, labels),
         activation=_activation(config, sentence),
         entailment=_lower(labels).index("entailment") if chosen is Task.ZERO_SHOT else 0,
         hypothesis=hypothesis,
@@ -164,14 +164,6 @@ def _first(value: Any, default: int) -> int:
     return each if isinstance(each, int) else default
 
 
-def _scores(config: dict[str, Any], labels: tuple[str, ...]) -> str:
-    """Return the function that the pipeline of transformers applies to this classifier's logits."""
-    problem = config.get("problem_type")
-    if problem == "regression":
-        return "none"
-    return "sigmoid" if problem == "multi_label_classification" or len(labels) == 1 else "softmax"
-
-
 def _activation(config: dict[str, Any], sentence: SentenceDirectory | None) -> str:
     """Return the torch.nn class that turns a reranker's logit into its score, as sentence-transformers finds it."""
     own = config.get("sentence_transformers")
@@ -203,16 +195,3 @@ def _task(architecture: str, model_type: str, labels: tuple[str, ...], asked: Ta
 
 def _lower(labels: tuple[str, ...]) -> list[str]:
     return [label.lower() for label in labels]
-
-
-def _labels(config: dict[str, Any]) -> tuple[str, ...]:
-    count = _whole(config, "num_labels", 0) or 2
-    if count > _MOST_LABELS:
-        raise invalid(f"config.json: 'num_labels' is {count}, more than {_MOST_LABELS}")
-    default = {index: f"LABEL_{index}" for index in range(count)}  # as transformers does
-    given = config.get("id2label") or default
-    try:
-        names = {int(index): str(name) for index, name in given.items()}
-    except (AttributeError, ValueError):
-        raise invalid(f"config.json: 'id2label' should map numbers to names but is {shown(repr(given))}") from None
-    return tuple(names[index] for index in sorted(names))

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from slipway.convert.arrays import MAX_BATCH_SIZE, Arrays
+from slipway.convert.candidates.subject import Case, Interface
+from slipway.convert.candidates.tracing import export_onnx, export_torch
 from slipway.convert.directory import Task
 from slipway.convert.encoders.encoder import build_encoder
 from slipway.convert.encoders.forms import completed
 from slipway.convert.encoders.reference import reference_of
 from slipway.convert.encoders.source import EncoderSource
-from slipway.convert.encoders.subject import Case, Interface
 from slipway.convert.encoders.tasks import TASKS, encoder_inputs
 from slipway.convert.encoders.tokenizer import encode, encode_texts
-from slipway.convert.encoders.tracing import export_onnx, export_torch
 from slipway.convert.libraries import cause_of
 from slipway.errors import invalid
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from slipway.convert.encoders.gate import expectations, judge, thresholds
-from slipway.convert.encoders.subject import Case, Interface
+from slipway.convert.candidates.gate import expectations, judge, thresholds
+from slipway.convert.candidates.subject import Case, Interface
 from slipway.core.signature import TensorSpec
 from slipway.errors import invalid
 

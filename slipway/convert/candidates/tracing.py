@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from slipway.convert.arrays import Arrays
-from slipway.convert.encoders.subject import Interface
+from slipway.convert.candidates.subject import Interface
 from slipway.convert.libraries import cause_of
 from slipway.convert.onnx_file import trace
 from slipway.errors import invalid

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from slipway.convert.encoders.gate import Figures
+from slipway.convert.candidates.gate import Figures
 from slipway.convert.report import Candidate, Columns
 from slipway.convert.thresholds import Thresholds
 
@@ -30,7 +30,9 @@ def _fields(candidate: Candidate) -> dict[str, Any]:
 
 
 def _measured(candidate: Candidate) -> str:
-    return f"measured at {' and '.join(str(speed.length) for speed in candidate.speeds)} tokens on this machine"
+    sizes = " and ".join(str(speed.length) for speed in candidate.speeds)
+    unit = candidate.speeds[0].unit if candidate.speeds else "tokens"
+    return f"measured at {sizes} {unit} on this machine"
 
 
 def _lost(candidate: Candidate) -> str:
@@ -44,7 +46,7 @@ def _lost(candidate: Candidate) -> str:
         [
             *([f"{figures.agreement:.1%} of {figures.rows} rows keep their label"] if criteria.agreement else []),
             *(
-                [f"{figures.neighbours:.1%} of {figures.texts} sample texts keep their nearest neighbour"]
+                [f"{figures.neighbours:.1%} of {figures.texts} sample {figures.sampled} keep their nearest neighbour"]
                 if criteria.neighbours and figures.texts
                 else []
             ),

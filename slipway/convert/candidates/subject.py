@@ -1,7 +1,7 @@
 """The subject of a conversion, independent of its source: tensors, exports, and reference outputs.
 
-The interface between the kinds of sources (text_subject.py, graph_subject.py, module_subject.py) and the code that
-exports, compares, measures and packages.
+The interface between the kinds of sources (the `*_subject.py` and `subject.py` of the wings) and the code that exports,
+compares, measures and packages.
 """
 
 from __future__ import annotations
@@ -11,8 +11,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
+
 from slipway.convert.arrays import Arrays
 from slipway.core.signature import TensorSpec
+
+
+class Matching(Protocol):
+    """How the outputs of one row are compared if their order has no meaning, such as that of detected objects."""
+
+    def aligned(self, found: Arrays, expected: Arrays) -> Arrays:
+        """Return the found outputs in the order of the expected ones."""
+
+    def kept(self, found: Arrays, expected: Arrays) -> np.ndarray:
+        """Return whether each result of the reference is one of the aligned outputs too, BOOL [results]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +41,16 @@ class Interface:
     max_batch_size: int
     pad_values: Mapping[str, int] = field(default_factory=dict)
     trims: tuple[tuple[str, int, str, int], ...] = ()
-    compares_labels: bool = False  # the result is the arg-max over the last dim of each output
+    compares_labels: bool = False  # the result is the arg-max over the last dim of each output, or what `matching` says
     embeds: bool = False  # the output is a vector whose direction matters
     longest: int = 0  # maximum tokens in a row; 0 if unknown
     unknown_ranges: tuple[str, ...] = ()  # integer inputs with unknown range
     sizes: tuple[int, ...] = ()  # sizes that variable dims may have, among those tried; () for any
     unbatched: str = ""
+    measured: tuple[int, ...] = ()  # sizes to measure with, if the requested lengths in tokens do not apply
+    unit: str = "tokens"  # of those sizes
+    sampled: str = "texts"  # what the cases marked as `texts` hold
+    matching: Matching | None = None  # how a row's outputs are matched with the reference's, if it is not by position
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +65,7 @@ class Case:
 
 
 class Subject(Protocol):
-    """An opened source."""
+    """The network of an opened source."""
 
     interface: Interface
     reference_name: str  # the name of the reference in the report
@@ -62,9 +78,6 @@ class Subject(Protocol):
 
     def sample(self, length: int, rows: int) -> Arrays:
         """Return a batch with about `length` tokens per row, to measure with."""
-
-    def calibration(self, texts: Sequence[str]) -> Sequence[Arrays]:
-        """Return single rows of typical input to calibrate quantisation."""
 
     def export_onnx(self, path: Path) -> None:
         """Write the model as an ONNX file."""

@@ -1,9 +1,9 @@
 import pytest
 
 from slipway.config.prepared import prepared_problems
-from slipway.convert.encoders.build import Built
-from slipway.convert.encoders.package import model_config
-from slipway.convert.encoders.subject import Interface
+from slipway.convert.candidates.build import Built
+from slipway.convert.candidates.config import model_config
+from slipway.convert.candidates.subject import Interface
 from slipway.convert.plan import Plan
 from slipway.core.signature import TensorSpec
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from slipway.convert.encoders.variants import choose_variants
+from slipway.convert.candidates.variants import choose_variants
 from slipway.convert.options import ConvertOptions
 from slipway.errors import SlipwayError
 from slipway.machine import has_bfloat16

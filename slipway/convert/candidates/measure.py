@@ -5,20 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from slipway.convert.encoders.subject import Subject
+from slipway.convert.candidates.subject import Subject
 from slipway.convert.measure import seconds_per_run
 from slipway.convert.runner import OpenModel
 
 
 @dataclass(frozen=True, slots=True)
 class RowSpeed:
-    """The speed at one length: median latency of a single row, and rows per second alone and in batches of `batch`."""
+    """The speed at one length, in `unit`: median latency of a single row, and rows per second alone and in batches of
+    `batch`."""
 
     length: int
     latency_ms: float
     rows_per_second: float
     batch: int
     batched_rows_per_second: float
+    unit: str = "tokens"
 
     @property
     def rate(self) -> float:
@@ -34,6 +36,8 @@ def measure(model: OpenModel, subject: Subject, lengths: Sequence[int]) -> tuple
 def real_lengths(subject: Subject, lengths: Sequence[int]) -> list[int]:
     """Return the distinct lengths, each limited to the longest that the model accepts; a length that the model does not
     accept becomes the nearest that it does."""
+    if subject.interface.measured:
+        return list(subject.interface.measured)
     longest, sizes = subject.interface.longest, subject.interface.sizes
     if sizes:
         return sorted({min(sizes, key=lambda size: abs(size - length)) for length in lengths})
@@ -50,4 +54,4 @@ def _speed(model: OpenModel, subject: Subject, length: int) -> RowSpeed:
     batch = min(8, subject.interface.max_batch_size) or 1
     alone = seconds_per_run(model, subject.sample(length, 1))
     together = seconds_per_run(model, subject.sample(length, batch)) if batch > 1 else alone
-    return RowSpeed(length, alone * 1e3, 1 / alone, batch, batch / together)
+    return RowSpeed(length, alone * 1e3, 1 / alone, batch, batch / together, subject.interface.unit)

@@ -14,8 +14,8 @@ from functools import partial
 from typing import Final
 
 from slipway.convert.arrays import Arrays
-from slipway.convert.encoders.measure import real_lengths, tokens_per_row
-from slipway.convert.encoders.subject import Subject
+from slipway.convert.candidates.measure import real_lengths, tokens_per_row
+from slipway.convert.candidates.subject import Subject
 from slipway.convert.measure import in_rounds, rows_per_second_together, seconds_per_run
 from slipway.convert.plan import Plan, Rate, Ratio
 from slipway.convert.runner import OpenModel
@@ -42,7 +42,7 @@ def plan_batching(reopen: Reopen, subject: Subject, lengths: Sequence[int]) -> P
     with ExitStack() as opened:
         one = opened.enter_context(reopen(1))
         many = opened.enter_context(reopen(cores)) if cores > 1 else None
-        return decide(*_rates(one, many, subject, lengths), cores)
+        return decide(*_rates(one, many, subject, lengths), cores, _counted(subject))
 
 
 def _rates(
@@ -75,8 +75,14 @@ def _together(model: OpenModel | None, inputs: Arrays) -> float:
     return 0.0 if model is None else rows_per_second_together(model, inputs, _SECONDS, fewest=2)
 
 
-def decide(rates: Sequence[Rate], instance_rates: Sequence[Rate], cores: int) -> Plan:
-    """Return the plan with the best measured rate, or the safer plan if the rounds differ too much. Pure."""
+def _counted(subject: Subject) -> str:
+    """Return what the sizes of rows count: the values of a row are its tokens only if it is a text."""
+    return "tokens" if subject.interface.unit == "tokens" else "values"
+
+
+def decide(rates: Sequence[Rate], instance_rates: Sequence[Rate], cores: int, counted: str = "tokens") -> Plan:
+    """Return the plan with the best measured rate, or the safer plan if the rounds differ too much; rows are so many
+    `counted` long. Pure."""
     lengths = sorted({rate.length for rate in rates})
     by_length = {length: [rate for rate in rates if rate.length == length] for length in lengths}
     best = {length: max(rows, key=lambda rate: rate.rows_per_second) for length, rows in by_length.items()}
@@ -94,14 +100,19 @@ def decide(rates: Sequence[Rate], instance_rates: Sequence[Rate], cores: int) ->
     doubts = [doubt] if doubt else []
     paying = []
     for length, gain in gains.items():
-        doubt = _doubt(gain, f"batches of {length}-token rows serve {gain} as many rows", _PAYS, best[length].rows)
+        doubt = _doubt(
+            gain,
+            f"batches of {length}-{counted.removesuffix('s')} rows serve {gain} as many rows",
+            _PAYS,
+            best[length].rows,
+        )
         doubts += [doubt] if doubt else []
         paying += [length] if gain.middle >= _PAYS and not doubt else []
     if not paying:
         return Plan(1, 0, *measured, why=_one_by_one(gains, doubts))
     tokens = max(length * _knee(by_length[length], best[length].rows_per_second) for length in paying)
-    pays = ", ".join(f"{gains[length].middle:.2f} times as many rows at {length} tokens" for length in paying)
-    why = f"batches serve {pays}; above {tokens} tokens per batch nothing is gained"
+    pays = ", ".join(f"{gains[length].middle:.2f} times as many rows at {length} {counted}" for length in paying)
+    why = f"batches serve {pays}; above {tokens} {counted} per batch nothing is gained"
     return Plan(1, tokens, *measured, why="; ".join([why, *doubts]))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from slipway.convert.encoders.batching import Rate, decide
+from slipway.convert.candidates.batching import Rate, decide
 from slipway.convert.measure import in_rounds
 from slipway.convert.plan import Ratio
 

@@ -16,8 +16,8 @@ from typing import Any, Final
 from slipway.backends.openvino.library import import_openvino
 from slipway.backends.openvino.signal_stack import kept_signal_stack
 from slipway.convert.arrays import Arrays
-from slipway.convert.encoders.subject import Program, Subject
-from slipway.convert.encoders.variants import PARTLY, PLAIN, UNOPTIMISED
+from slipway.convert.candidates.subject import Program, Subject
+from slipway.convert.candidates.variants import PARTLY, PLAIN, UNOPTIMISED
 from slipway.convert.libraries import cause_of
 from slipway.convert.onnx_file import halve, quantise, quiet_tools
 from slipway.convert.tensorrt import EngineSettings, build_engine, profiles

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from slipway.convert.encoders.gate import Figures
-from slipway.convert.encoders.report import COLUMNS
+from slipway.convert.candidates.gate import Figures
+from slipway.convert.candidates.report import COLUMNS
 from slipway.convert.report import Candidate
 from slipway.convert.thresholds import Thresholds
 from slipway.convert.variants import Variant

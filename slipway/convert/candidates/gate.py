@@ -20,8 +20,8 @@ from typing import Final
 import numpy as np
 
 from slipway.convert.arrays import Arrays, Run
+from slipway.convert.candidates.subject import Case, Interface, Subject
 from slipway.convert.comparison import ShapeError, cosines, cut, distance
-from slipway.convert.encoders.subject import Case, Interface, Subject
 from slipway.convert.flow import GateVerdict
 from slipway.convert.thresholds import ACCURACY, BALANCED, LIMITS, TOLERANCE, Thresholds
 from slipway.errors import SlipwayError
@@ -62,6 +62,7 @@ class Figures:
     neighbours: float = 1.0
     batch_difference: float = 0.0
     batch_cosine: float = 1.0
+    sampled: str = "texts"  # what `texts` are
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +119,8 @@ def _problems(figures: Figures, limits: Thresholds) -> Iterator[str]:
         )
     if limits.neighbours and not figures.neighbours >= limits.neighbours:
         yield (
-            f"the nearest neighbour is the reference's for {figures.neighbours:.2%} of {figures.texts} sample texts "
+            f"the nearest neighbour is the reference's for {figures.neighbours:.2%} of {figures.texts} sample "
+            f"{figures.sampled} "
             f"(required: {limits.neighbours:.0%})"
         )
     if limits.cosine:
@@ -153,12 +155,18 @@ class _Comparison:
             found = {
                 name: cut(name, _row(array, row, self._interface), expected[name]) for name, array in answer.items()
             }
+            found = self._aligned(found, expected)
             self._compare(case.name, row, found, expected)
             if case.texts and self._interface.embeds:
                 self._vectors += [(each, expected[name]) for name, each in found.items() if each.ndim == 1]
             if small and len(case.alone) > 1:
                 single = _first_row(run(alone), self._interface)
-                self._compare_alone(found, {name: cut(name, array, found[name]) for name, array in single.items()})
+                single = {name: cut(name, array, found[name]) for name, array in single.items()}
+                self._compare_alone(found, self._aligned(single, found))
+
+    def _aligned(self, found: Arrays, expected: Arrays) -> Arrays:
+        matching = self._interface.matching
+        return matching.aligned(found, expected) if matching else found
 
     def _compare(self, name: str, row: int, found: Arrays, expected: Arrays) -> None:
         figures = self._figures
@@ -175,8 +183,10 @@ class _Comparison:
             if cosine < self._lowest:
                 self._lowest = cosine
                 self._figures = replace(self._figures, worst_row=f"{name}, row {row}")
-            if self._interface.compares_labels:
+            if self._interface.compares_labels and self._interface.matching is None:
                 self._agreements.append(np.ravel(array.argmax(-1) == expected[output].argmax(-1)))
+        if self._interface.matching is not None:
+            self._agreements.append(self._interface.matching.kept(found, expected))
 
     def _compare_alone(self, found: Arrays, single: Arrays) -> None:
         difference = max(self._figures.batch_difference, _distance(found, single))
@@ -190,13 +200,20 @@ class _Comparison:
         batch = [each.cosines() for each in self._batch_directions.values()]
         return replace(
             self._figures,
-            agreement=float(np.concatenate(self._agreements).mean()) if self._agreements else 1.0,
+            agreement=_share(self._agreements),
             cosine=_least([each.mean() for each in rows]),
             worst_cosine=_least([each.min() for each in rows]),
             texts=len(self._vectors),
             neighbours=_neighbours_kept(self._vectors),
             batch_cosine=_least([each.mean() for each in batch]),
+            sampled=self._interface.sampled,
         )
+
+
+def _share(agreements: Sequence[np.ndarray]) -> float:
+    """Return the share of results that agree, 1 if there are none."""
+    every = np.concatenate([np.empty(0, np.bool_), *agreements])
+    return float(every.mean()) if every.size else 1.0
 
 
 def _least(of_outputs: Sequence[float]) -> float:

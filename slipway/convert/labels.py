@@ -1,0 +1,34 @@
+"""The labels of a classifier's config.json, and the function that turns its logits into scores."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from slipway.convert.directory import whole_number
+from slipway.errors import invalid, shown
+
+_MOST: Final = 1 << 20
+
+
+def read_labels(config: dict[str, Any]) -> tuple[str, ...]:
+    """Return the labels in the order of the logits, named as transformers does if the config does not name them; raise
+    INVALID_ARG if `id2label` does not map numbers to names."""
+    declared = config.get("num_labels")
+    count = (0 if declared is None else whole_number(declared, "config.json: 'num_labels'")) or 2
+    if count > _MOST:
+        raise invalid(f"config.json: 'num_labels' is {count}, more than {_MOST}")
+    given = config.get("id2label") or {index: f"LABEL_{index}" for index in range(count)}
+    try:
+        names = {int(index): str(name) for index, name in given.items()}
+    except (AttributeError, ValueError):
+        raise invalid(f"config.json: 'id2label' should map numbers to names but is {shown(repr(given))}") from None
+    return tuple(names[index] for index in sorted(names))
+
+
+def score_function(config: dict[str, Any], labels: tuple[str, ...]) -> str:
+    """Return the function that the pipelines of transformers apply to a classifier's logits: softmax, sigmoid or
+    none."""
+    problem = config.get("problem_type")
+    if problem == "regression":
+        return "none"
+    return "sigmoid" if problem == "multi_label_classification" or len(labels) == 1 else "softmax"
