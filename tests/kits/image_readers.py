@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -72,3 +73,51 @@ def save_reader(directory: Path, encoder: str = "vit", decoder: str = "trocr", *
     model = make_reader(encoder, decoder, **changes)
     model.save_pretrained(directory)
     return model
+
+
+def write_reader(
+    directory: Path,
+    encoder: str = "vit",
+    decoder: str = "trocr",
+    *,
+    processor: dict[str, Any] | None = None,
+    markup: bool = False,
+    **changes: Any,
+) -> Path:
+    """Write a random checkpoint with its tokenizer and image processor into `directory` and return it; with `markup`,
+    some of the ids that it generates are special tokens that mark up a page."""
+    directory.mkdir(parents=True, exist_ok=True)
+    model = save_reader(directory, encoder, decoder, **changes)
+    write_word_tokenizer(directory, markup=markup)
+    size = model.config.encoder.image_size
+    height, width = size if isinstance(size, list) else (size, size)
+    settings = {
+        "image_processor_type": "ViTImageProcessor",
+        "size": {"height": height, "width": width},
+        "image_mean": [0.4, 0.5, 0.6],
+        "image_std": [0.2, 0.3, 0.4],
+    }
+    (directory / "preprocessor_config.json").write_text(json.dumps(settings | (processor or {})))
+    return directory
+
+
+def write_word_tokenizer(directory: Path, *, markup: bool) -> None:
+    """Write a tokenizer whose tokens are words: <s> 0, <pad> 1, </s> 2, <unk> 3; with `markup`, the ids from 40 on are
+    special tokens such as <x_40>."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+    names = ["<s>", "<pad>", "</s>", "<unk>", *(f"▁word{number}" for number in range(4, VOCABULARY))]
+    marks = [f"<x_{number}>" for number in range(40, VOCABULARY)] if markup else []
+    if marks:
+        names[40:] = marks
+    tokenizer = Tokenizer(models.WordLevel({name: number for number, name in enumerate(names)}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.decoder = decoders.Metaspace()
+    hf.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token="<s>",
+        pad_token="<pad>",
+        eos_token="</s>",
+        unk_token="<unk>",
+        additional_special_tokens=marks,
+    ).save_pretrained(directory)
