@@ -60,8 +60,8 @@ def make_reader(encoder: str = "vit", decoder: str = "trocr", *, image_size: Any
     joined.decoder_start_token_id, joined.pad_token_id, joined.eos_token_id = 2, 1, 2
     model = hf.VisionEncoderDecoderModel(joined).eval()
     with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.3)
+        for parameter in model.parameters():  # loud weights, so that the texts of different images differ
+            parameter.add_(torch.randn_like(parameter) * (0.3 if parameter.ndim < 2 else 0.6))
     model.generation_config = hf.GenerationConfig(
         decoder_start_token_id=2, pad_token_id=1, eos_token_id=2, max_length=20, num_beams=1
     )
