@@ -1,4 +1,4 @@
-"""An image file to its label: ViT-base served by Slipway, and `transformers` in FP32 in this process, on the same cores.
+"""An image file to its label: ViT-base served by Slipway, and `transformers` in FP32 in this process, on one machine.
 
 The network has random weights (86 million parameters, 224 x 224 pixels) and the conversion chooses freely among what
 passes its gate. Both sides decode the same JPEG files, prepare them, and run the network; sides alternate, and the

@@ -57,7 +57,8 @@ def _parser() -> CommandParser:
         "--name",
         required=True,
         help="model name that clients request; a text model adds NAME-tokenizer, NAME-model and NAME-answer, a "
-        "text-generation model NAME-tokenizer, NAME-model, NAME-detokenizer and NAME-stream",
+        "text-generation model NAME-tokenizer, NAME-model, NAME-detokenizer and NAME-stream, and a network that sees "
+        "images NAME-processor, NAME-model and NAME-answer",
     )
     parser.add_argument("--repository", metavar="DIR", type=Path, required=True, help="model repository to write to")
     parser.add_argument(
@@ -103,8 +104,8 @@ def _parser() -> CommandParser:
     parser.add_argument(
         "--calibration",
         type=Path,
-        metavar="FILE",
-        help="typical inputs for int8: one text per line, or .npz for a graph",
+        metavar="PATH",
+        help="typical inputs for int8: a file with one text per line, .npz for a graph, or a directory of pictures",
     )
     parser.add_argument(
         "--sample",

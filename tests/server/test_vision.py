@@ -97,6 +97,11 @@ def network(source: Path, auto: str) -> Any:
     return getattr(transformers, auto).from_pretrained(source).eval()
 
 
+@torch.no_grad()
+def logits_of(source: Path, picture: np.ndarray) -> torch.Tensor:
+    return network(source, "AutoModelForImageClassification")(**prepared(source, picture)).logits
+
+
 def test_a_picture_gets_the_label_and_the_scores_of_transformers(client, sources):
     picture = make_picture(1, 40, 60)
     answer = ask(client, "classes", image=picture[None])
