@@ -41,6 +41,8 @@ from slipway.convert.staging import Stager, staged
 from slipway.convert.steps import COPIES, MEASURES_BATCHES, ConversionStep, Show, Stage, Steps
 from slipway.convert.tensor2tensor.flow import find_translation, open_translation
 from slipway.convert.variants import PRECISIONS, Skipped, Variant
+from slipway.convert.vision.flow import open_vision
+from slipway.convert.vision.source import is_vision
 from slipway.errors import SlipwayError, invalid
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
@@ -84,15 +86,15 @@ def convert(
     reading = reads_images(path)
     if options.max_batch_size is not None and not reading:
         raise invalid("--max-batch-size applies only to models that read images")
+    embeds = (path / "modules.json").is_file()  # even if the checkpoint alone could generate text
+    generating = generates(path) and not embeds
+    if options.source_language and not generating:
+        raise invalid("--source-language applies only to translation models, but this model does not translate text")
     if reading:
         steps = Steps(show, finish=COPIES)
         with open_reading(path, origin, options, steps, partial(_convert_part, steps)) as flow:
             return Conversion(flow, options, steps, stage).run(started)
-    embeds = (path / "modules.json").is_file()  # even if the checkpoint alone could generate text
-    generating = generates(path) and not embeds
-    if options.source_language and not generating:
-        raise invalid("--source-language applies only to translation models, but this model does not generate text")
-    open_flow = open_generation if generating else open_encoders
+    open_flow = open_generation if generating else open_vision if is_vision(path) else open_encoders
     steps = Steps(show, finish=COPIES if generating else MEASURES_BATCHES)
     with open_flow(path, origin, options, steps) as flow:
         return Conversion(flow, options, steps, stage).run(started)

@@ -112,7 +112,7 @@ class GraphFlow:
         graph = work / "graph" / "model.onnx"
         graph.parent.mkdir()
         problem = self._export(graph)
-        calibration = self._source.calibration_rows(self._options.calibration)
+        calibration = self._source.calibrate(self._options.calibration)
         self._inputs = BuildInputs(self._subject, graph, calibration, problem)
 
     def _export(self, graph: Path) -> str:
