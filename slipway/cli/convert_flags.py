@@ -59,9 +59,9 @@ def _parser() -> CommandParser:
         "--name",
         required=True,
         help="model name that clients request; a text model adds NAME-tokenizer, NAME-model and NAME-answer, a "
-        "text-generation model NAME-tokenizer, NAME-model, NAME-detokenizer and NAME-stream, a network that sees images "
-        "NAME-processor, NAME-model and NAME-answer, and a reader of images NAME-processor, NAME-encoder, NAME-model and "
-        "NAME-detokenizer",
+        "text-generation model NAME-tokenizer, NAME-model, NAME-detokenizer and NAME-stream, a network that sees "
+        "images NAME-processor, NAME-model and NAME-answer, a reader of images NAME-processor, NAME-encoder, "
+        "NAME-model and NAME-detokenizer",
     )
     parser.add_argument("--repository", metavar="DIR", type=Path, required=True, help="model repository to write to")
     parser.add_argument(

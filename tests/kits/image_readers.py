@@ -27,8 +27,8 @@ _SWIN = {"embed_dim": 8, "depths": [1, 2], "num_heads": [2, 2], "window_size": 4
 ENCODERS: dict[str, tuple[Any, dict[str, Any]]] = {
     "vit": (hf.ViTConfig, _SIZES | {"image_size": [16, 24], "patch_size": 4}),
     "deit": (hf.DeiTConfig, _SIZES | {"image_size": [16, 24], "patch_size": 4, "hidden_size": 24}),
-    "swin": (hf.SwinConfig, _SWIN | {"image_size": [16, 24]}),
-    "donut-swin": (hf.DonutSwinConfig, _SWIN | {"image_size": [16, 24]}),
+    "swin": (hf.SwinConfig, _SWIN | {"image_size": [32, 48]}),
+    "donut-swin": (hf.DonutSwinConfig, _SWIN | {"image_size": [32, 48]}),
 }
 DECODERS: dict[str, tuple[Any, dict[str, Any]]] = {
     "trocr": (hf.TrOCRConfig, _BART),

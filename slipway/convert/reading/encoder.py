@@ -59,7 +59,7 @@ class ImageEncoder:
 
     def cases(self) -> list[Case]:
         """Return each image alone, and two in a batch."""
-        alone = [{self._name: image[None]} for image in self.images]
+        alone = self.rows(self.images)
         single = [Case(f"image {index}", each, (each,)) for index, each in enumerate(alone)]
         first = alone[:2]
         batch = {self._name: np.concatenate([each[self._name] for each in first])}
@@ -69,14 +69,14 @@ class ImageEncoder:
         """Run transformers."""
         return {STATES: self.states(alone[self._name][0])}
 
+    def rows(self, images: Sequence[NDArray[Any]]) -> list[Arrays]:
+        """Return each image as the input of a single row."""
+        return [{self._name: image[None]} for image in images]
+
     def sample(self, length: int, rows: int) -> Arrays:  # noqa: ARG002  every image has the same size
         """Return the typical images, repeated."""
         chosen = [self.images[row % len(self.images)] for row in range(rows)]
         return {self._name: np.stack(chosen)}
-
-    def calibration(self, path: Path | None) -> Sequence[Arrays]:  # noqa: ARG002
-        """Return the typical images, one by one."""
-        return [{self._name: image[None]} for image in self.images]
 
     def export_onnx(self, path: Path) -> None:
         """Write the encoder as ONNX."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from slipway.convert.arrays import MAX_BATCH_SIZE
 from slipway.convert.configs import model_name
@@ -44,10 +45,13 @@ from slipway.convert.reading.source import ReadingSource, read_reading_source
 from slipway.convert.reading.variants import choose_decoder_variants, coarser
 from slipway.convert.report import ACCEPTED, CHOSEN, ConversionReport, source_hash
 from slipway.convert.runner import OpenModel, open_model
+from slipway.convert.settings import refuse_quantised
 from slipway.convert.thresholds import ACCURACY
 from slipway.convert.token_columns import TokenSpeed
 from slipway.convert.variants import Variant
 from slipway.convert.vision.processor_check import check_processor, open_reference_processor
+from slipway.documents.canvas import canvas_of
+from slipway.errors import invalid
 from slipway.runtime.generation_model import STATES
 
 _LIBRARIES: Final = ("torch", "transformers", "tokenizers", "safetensors", "onnx", "PIL")
@@ -64,7 +68,10 @@ def open_reading(
 ) -> Iterator[ReadingFlow]:
     """Yield the flow of a checkpoint, with the libraries silenced; raise `SlipwayError` if it is unusable."""
     require_libraries(_LIBRARIES, "convert", "generate")
+    if options.sample is not None or options.inputs:
+        raise invalid("--sample and --input are for ONNX and torch files; --calibration takes a directory of pictures")
     source = read_reading_source(path, options.task)
+    refuse_quantised(path)
     variants, skipped = choose_decoder_variants(options)
     notes = check_custom_code(path, "vision-encoder-decoder", _CLASS)
     report = ConversionReport(
@@ -131,14 +138,19 @@ class ReadingFlow:
     def _open_encoder(self, network: Any) -> ImageEncoder:
         """Return the encoder with the images of the gate as it takes them."""
         source = self._source
-        pages = made_pages(source.height, source.width)
+        made = self._images(made_pages(source.height, source.width))
         if source.reads_documents:
-            return ImageEncoder(network, pages, self._rows, Normalisation.of(source.images))
+            return ImageEncoder(network, made, self._rows, Normalisation.of(source.images))
+        check_processor(source.images, open_reference_processor(source.directory))
+        return ImageEncoder(network, made, self._rows, None)
+
+    def _images(self, pictures: Sequence[NDArray[np.uint8]]) -> list[NDArray[Any]]:
+        """Return pictures UINT8 [height, width, 3] as the encoder takes them: pages on a canvas, or processed."""
+        if self._source.reads_documents:
+            return [canvas_of(picture).pixels for picture in pictures]
         from slipway.convert.models.image_processor import ImagePipeline
 
-        check_processor(source.images, open_reference_processor(source.directory))
-        pixels = ImagePipeline(source.images.to_pipeline()).run(pages)["pixel_values"]
-        return ImageEncoder(network, list(pixels), self._rows, None)
+        return list(ImagePipeline(self._source.images.to_pipeline()).run(list(pictures))["pixel_values"])
 
     def _ask(self, network: Any, expected: Sequence[np.ndarray]) -> list[Question]:
         """Return the rows of the gate with the ids that transformers generates from its own states."""
@@ -170,7 +182,7 @@ class ReadingFlow:
     def _convert_encoder(self, encoder: ImageEncoder, precision: str, directory: Path) -> list[np.ndarray]:
         """Convert the encoder and return the states that it computes for each image of the gate."""
         options = replace(encoder_options(self._options), precision=precision)
-        flow = open_encoder(encoder, self.report, options, self._progress)
+        flow = open_encoder(encoder, self._images, self.report, options, self._progress)
         self._encoder = self._convert_part(flow, options, directory) / encoder_name(options.name)
         chosen = _chosen(flow)
         self._encoder_precision = chosen.precision

@@ -49,6 +49,7 @@ from slipway.runtime.generation_model import TOKENIZER
 
 _OMITTED: Final = "OMITTED"
 _TEXT: Final = TensorSpec("text", "BYTES", (1,))
+_IDS: Final = GENERATED[:2]  # ids and lengths
 _DECODER: Final = "decoder."
 
 
@@ -94,11 +95,10 @@ class ReaderPackage:
 
     def write_around(self, directory: Path) -> None:
         """Write every model except encoder and decoder into `directory`."""
-        ids = tuple(spec for spec in GENERATED if spec.name != "cum_log_probs")
         parameters = dict(CLEAN_UP) if self._text.cleaned else {}
         if self._omitted:
             parameters[_OMITTED] = " ".join(map(str, self._omitted))
-        wording = python_config(f"{self._name}-detokenizer", ids, (WORDS,), self._rows, parameters)
+        wording = python_config(f"{self._name}-detokenizer", _IDS, (WORDS,), self._rows, parameters)
         write_python_model(directory / wording.name, wording, "detokenizer")
         self._text.tokenizer.save(str(directory / wording.name / VERSION / TOKENIZER))
         if not self._source.reads_documents:
@@ -108,7 +108,7 @@ class ReaderPackage:
     def _ensemble(self) -> pb.ModelConfig:
         documents = self._source.reads_documents
         arguments = [] if documents else [spec.name for spec in ARGUMENT_INPUTS]
-        generated = [spec.name for spec in GENERATED]
+        generated = [spec.name for spec in (_IDS if documents else GENERATED)]
         wording = ensemble_step(f"{self._name}-detokenizer", ["output_ids", "sequence_length"], [WORDS.name])
         steps = [
             ensemble_step(encoder_name(self._name), [IMAGE if documents else PIXELS], [self._states.name]),
