@@ -100,7 +100,7 @@ def _encoder(settings: HuggingFaceSettings) -> Mapping[str, Any]:
 def _image_size(settings: HuggingFaceSettings, encoder: Mapping[str, Any]) -> tuple[int, int]:
     """Return height and width of the encoder's images."""
     value = encoder.get("image_size")
-    sides = value if isinstance(value, list) else [value, value]
+    sides: list[Any] = value if isinstance(value, list) else [value, value]
     if len(sides) != 2 or not all(type(side) is int and 1 <= side <= _LARGEST_SIDE for side in sides):
         raise invalid(
             f"{settings.path}: the encoder's 'image_size' is {shown(repr(value))}, expected a number of pixels, or "

@@ -182,8 +182,10 @@ class TorchEngine:
             return state, network.scores(hidden.index_select(0, sequences.layout.last))
         sequences = inputs.outer(rows)
         content = sequences.content
-        from_elsewhere = self._spec.encoded_size > 0 and isinstance(content, EmbeddedTokens)
-        encoded = content.hidden if from_elsewhere else network.encode(sequences)
+        if self._spec.encoded_size and isinstance(content, EmbeddedTokens):
+            encoded = content.hidden
+        else:
+            encoded = network.encode(sequences)
         state = network.begin(len(rows), expected=expected, encoded=(encoded, sequences))
         state.take_features(inputs.decoder_features(rows))
         return state, network.scores(state.step(batch.tokens, inputs.starts(rows)))
