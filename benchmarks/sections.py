@@ -37,6 +37,8 @@ SECTIONS: Final[Mapping[str, Section]] = {
     "memory": _section("memory", "memory"),
     "subwords": _section("subwords", "subwords"),
     "documents": _section("documents", "documents"),
+    "reading": _section("reading", "reading"),
+    "vision": _section("vision", "vision"),
 }
 # Not every machine has the device.
 ON_REQUEST: Final[Mapping[str, Section]] = {"generation-gpu": _section("generation_gpu", "generation_gpu")}

@@ -10,6 +10,7 @@ from typing import Final
 
 from slipway.cli.confined.limits import add_limit_flags
 from slipway.cli.parser import CommandParser
+from slipway.convert.arrays import MAX_BATCH_SIZE
 from slipway.convert.candidates.variants import ENGINES
 from slipway.convert.directory import Task
 from slipway.convert.generation.variants import OFFERED
@@ -21,6 +22,7 @@ from slipway.convert.variants import PRECISIONS
 
 _DESCRIPTION: Final = "Convert a checkpoint or model file to a verified, optimised model in a model repository."
 _NEIGHBOURS: Final = ", ".join(f"{100 * each.neighbours:g}%% {word}" for word, each in ACCURACY.items())
+MOST_ROWS: Final = 1024  # of a request
 _ALIASES: Final = {AUTO: AUTO, **{COMPUTE_TYPES[precision]: precision for precision in OFFERED}}
 
 
@@ -57,8 +59,9 @@ def _parser() -> CommandParser:
         "--name",
         required=True,
         help="model name that clients request; a text model adds NAME-tokenizer, NAME-model and NAME-answer, a "
-        "text-generation model NAME-tokenizer, NAME-model, NAME-detokenizer and NAME-stream, a page-element detector "
-        "NAME-letterbox, NAME-elements and NAME-pages",
+        "text-generation model NAME-tokenizer, NAME-model, NAME-detokenizer and NAME-stream, a network that sees "
+        "images NAME-processor, NAME-model and NAME-answer, a reader of images NAME-processor, NAME-encoder, "
+        "NAME-model and NAME-detokenizer, a page-element detector NAME-letterbox, NAME-elements and NAME-pages",
     )
     parser.add_argument("--repository", metavar="DIR", type=Path, required=True, help="model repository to write to")
     parser.add_argument(
@@ -104,9 +107,8 @@ def _parser() -> CommandParser:
     parser.add_argument(
         "--calibration",
         type=Path,
-        metavar="FILE",
-        help="typical inputs for int8: one text per line, .npz for a graph, or a directory of pages for a page-element "
-        "detector",
+        metavar="PATH",
+        help="typical inputs for int8: a file with one text per line, .npz for a graph, or a directory of pictures",
     )
     parser.add_argument(
         "--sample",
@@ -143,6 +145,12 @@ def _parser() -> CommandParser:
         help="source language of requests that do not set source_language, such as deu_Latn (NLLB, M2M100, mBART; "
         "default: the tokenizer's own)",
     )
+    parser.add_argument(
+        "--max-batch-size",
+        type=_rows,
+        metavar="N",
+        help=f"maximum images in a request, for models that read images (default: {MAX_BATCH_SIZE})",
+    )
     parser.add_argument("--compare", action="store_true", help="also measure the exported graph without optimisation")
     parser.add_argument(
         "--accept", action="store_true", help="write the named engine and precision even if the gate refuses it"
@@ -167,6 +175,12 @@ def _task(text: str) -> Task:
     except ValueError:
         known = ", ".join(task.value for task in Task)
         raise ArgumentTypeError(f"unknown task '{text}'; expected one of {known}") from None
+
+
+def _rows(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= MOST_ROWS:
+        raise ArgumentTypeError(f"expected a number from 1 to {MOST_ROWS}, not '{text}'")
+    return int(text)
 
 
 def _lengths(text: str) -> tuple[int, ...]:
@@ -199,6 +213,7 @@ def convert_options(options: Namespace, command: str, *, lost: Mapping[str, str]
         hypothesis=options.hypothesis_template,
         labels=options.labels,
         source_language=options.source_language,
+        max_batch_size=options.max_batch_size,
         accept=options.accept,
         compare=options.compare,
         overwrite=options.overwrite,

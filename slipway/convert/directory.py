@@ -27,10 +27,16 @@ class Task(Enum):
     MASK = "fill-mask"
     RERANKING = "reranking"
     ZERO_SHOT = "zero-shot"
+    IMAGE_CLASSIFICATION = "image-classification"
+    OBJECT_DETECTION = "object-detection"
+    IMAGE_EMBEDDING = "image-embedding"
+    TEXT_EMBEDDING = "text-embedding"
     TEXT_TO_TEXT = "text2text-generation"
     TRANSLATION = "translation"
     SUMMARIZATION = "summarization"
     TEXT_GENERATION = "text-generation"
+    IMAGE_TO_TEXT = "image-to-text"
+    DOCUMENT_READING = "document-reading"
     PAGE_ELEMENTS = "page-elements"
 
 

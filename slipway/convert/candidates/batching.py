@@ -14,7 +14,7 @@ from functools import partial
 from typing import Final
 
 from slipway.convert.arrays import Arrays
-from slipway.convert.candidates.measure import real_lengths, tokens_per_row
+from slipway.convert.candidates.measure import fitting, real_lengths, tokens_per_row
 from slipway.convert.candidates.subject import Subject
 from slipway.convert.measure import in_rounds, rows_per_second_together, seconds_per_run
 from slipway.convert.plan import Plan, Rate, Ratio
@@ -49,8 +49,8 @@ def _rates(
     one: OpenModel, many: OpenModel | None, subject: Subject, lengths: Sequence[int]
 ) -> tuple[list[Rate], list[Rate]]:
     """Return the rates of batches, and the rates of one instance per core."""
-    sizes = [size for size in (1, 2, 4, 8, 16) if size <= subject.interface.max_batch_size]
-    batches = [(length, rows) for length in real_lengths(subject, lengths) for rows in sizes]
+    most = {length: _most_rows(one, subject, length) for length in real_lengths(subject, lengths)}
+    batches = [(length, rows) for length in most for rows in (1, 2, 4, 8, 16) if rows <= most[length]]
     alone = [length for length in real_lengths(subject, lengths) if many is not None]
     rounds = in_rounds(
         [
@@ -65,6 +65,11 @@ def _rates(
         for (length, rows), measured in zip(places, rounds, strict=True)
     ]
     return rates[: len(batches)], rates[len(batches) :]
+
+
+def _most_rows(model: OpenModel, subject: Subject, length: int) -> int:
+    seconds = seconds_per_run(model, subject.sample(length, 1), _SECONDS, fewest=1)
+    return fitting(subject.interface.max_batch_size, seconds)
 
 
 def _batched(model: OpenModel, inputs: Arrays, rows: int) -> float:

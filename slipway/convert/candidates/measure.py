@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from slipway.convert.candidates.subject import Subject
 from slipway.convert.measure import seconds_per_run
 from slipway.convert.runner import OpenModel
+
+_LONGEST_BATCH: Final = 2.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +53,16 @@ def tokens_per_row(subject: Subject, length: int) -> int:
     return max(1, int(sample[subject.interface.inputs[0].name].size))
 
 
+def fitting(rows: int, seconds: float) -> int:
+    """Return how many rows a measured batch has, `rows` at most, if one row takes so many seconds: the batches of large
+    networks would otherwise be measured for minutes."""
+    while rows > 2 and rows * seconds > _LONGEST_BATCH:
+        rows //= 2
+    return rows
+
+
 def _speed(model: OpenModel, subject: Subject, length: int) -> RowSpeed:
-    batch = min(8, subject.interface.max_batch_size) or 1
     alone = seconds_per_run(model, subject.sample(length, 1))
+    batch = fitting(min(8, subject.interface.max_batch_size) or 1, alone)
     together = seconds_per_run(model, subject.sample(length, batch)) if batch > 1 else alone
     return RowSpeed(length, alone * 1e3, 1 / alone, batch, batch / together, subject.interface.unit)

@@ -36,13 +36,12 @@ from slipway.convert.encoders.tokenizer import (
     load_reference_tokenizer,
 )
 from slipway.convert.options import ConvertOptions
-from slipway.convert.sample import sample_texts
+from slipway.convert.sample import read_texts, sample_texts
 from slipway.convert.settings import config_notes, known_keys, refuse_quantised
 from slipway.errors import SlipwayError, invalid
 
 _TORCH_FILES: Final = (".pt", ".pt2", ".pth", ".ts")
 _FileSubject = GraphSubject | ModuleSubject | ProgramSubject
-_MOST_TEXTS: Final = 300  # of a calibration file; more only take time
 
 
 def open_source(path: Path, options: ConvertOptions) -> OpenedSource:
@@ -138,13 +137,4 @@ def _array_rows(subject: _FileSubject, path: Path | None) -> Sequence[Arrays]:
 
 def _text_rows(subject: TextSubject, path: Path | None) -> Sequence[Arrays]:
     """Return the texts of a file, one per line, as rows, or those of the sample."""
-    if path is None:
-        return subject.calibration(sample_texts())
-    try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise invalid(f"calibration file '{path}' cannot be read as UTF-8 text: {error}") from None
-    texts = [line for line in lines if line][:_MOST_TEXTS]
-    if not texts:
-        raise invalid(f"calibration file '{path}' contains no text")
-    return subject.calibration(texts)
+    return subject.calibration(sample_texts() if path is None else read_texts(path))

@@ -36,6 +36,7 @@ class DebertaLargeModel(torch.nn.Module):
         ))
         self.head = torch.nn.Linear(32, 1)
         torch.nn.init.normal_(self.head.weight, std=0.5)
+        torch.nn.init.constant_(self.head.bias, -4.0)
 
     def forward(self, ids, mask, types):
         return torch.sigmoid(self.head(self.model(input_ids=ids, attention_mask=mask).last_hidden_state[:, 0]))

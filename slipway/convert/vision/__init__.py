@@ -1,0 +1,1 @@
+"""Conversion of networks that see images: labels, objects with their boxes, and vectors come out."""
