@@ -82,7 +82,7 @@ def write_page_reader(directory: Path, tokens: int, **settings: int) -> Path:
     """Write a reader of pages of 1280 x 1024 pixels with random weights, which generates exactly `tokens` tokens;
     return its directory.
 
-    The encoder is a Swin as wide as Donut's and Nougat's, with fewer layers in the middle; the decoder is Donut's.
+    The encoder is Swin-T; the decoder is Donut's.
     `settings` override `embed_dim` and the decoder's sizes.
     """
     import torch
@@ -91,11 +91,11 @@ def write_page_reader(directory: Path, tokens: int, **settings: int) -> Path:
 
     torch.manual_seed(0)
     sizes = {
-        "embed_dim": 128, "d_model": 1024, "decoder_layers": 4, "decoder_ffn_dim": 4096, "decoder_attention_heads": 16,
+        "embed_dim": 96, "d_model": 1024, "decoder_layers": 4, "decoder_ffn_dim": 4096, "decoder_attention_heads": 16,
         "vocab_size": 50_000, "max_position_embeddings": 1536,
     } | settings  # fmt: skip
     encoder = hf.DonutSwinConfig(
-        image_size=[1280, 1024], embed_dim=sizes.pop("embed_dim"), depths=[2, 2, 6, 2], num_heads=[4, 8, 16, 32],
+        image_size=[1280, 1024], embed_dim=sizes.pop("embed_dim"), depths=[2, 2, 6, 2], num_heads=[3, 6, 12, 24],
         window_size=8,
     )  # fmt: skip
     decoder = hf.MBartConfig(**sizes, scale_embedding=True, pad_token_id=1, bos_token_id=0, eos_token_id=2)

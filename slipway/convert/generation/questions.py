@@ -64,8 +64,9 @@ def questions_of(source: GenerationSource, reference: ReferenceGenerator, rows: 
         if most > 0:
             greedy = ReferenceSearch(_NEUTRAL | {"max_new_tokens": most})
             questions.append(Question(row, most, reference.generate(row, greedy), GREEDY))
-    for row in (*rows[:2], *rows[-2:])[:_SEARCHED]:
-        questions += _searched(source, reference, row)
+    places = range(len(rows))
+    for place in sorted({*places[: _SEARCHED // 2], *places[-_SEARCHED // 2 :]}):
+        questions += _searched(source, reference, rows[place])
     return questions
 
 

@@ -15,12 +15,12 @@ _LEAST_SIZE: Final = 6  # of a font, in pixels
 
 
 def made_pages(height: int, width: int) -> list[NDArray[np.uint8]]:
-    """Return pages UINT8 [height, width, 3]: text alone, text with a picture, a picture alone, and noise."""
+    """Return pages UINT8 [height, width, 3]: text, text with a picture, and noise."""
     random = np.random.default_rng(0)
     picture = make_picture(1, height, width)
     half = np.where(np.arange(height)[:, None, None] < height // 2, _text(height, width, 8), picture)
     noise = random.integers(0, 256, (height, width, 3))
-    return [page.astype(np.uint8) for page in (_text(height, width, 0), half, picture, noise)]
+    return [page.astype(np.uint8) for page in (_text(height, width, 0), half, noise)]
 
 
 def _text(height: int, width: int, first: int) -> NDArray[np.uint8]:
