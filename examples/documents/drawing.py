@@ -56,7 +56,8 @@ def drawn_page(page: np.ndarray, found: ShownPage) -> Image.Image:
             words = f"{label} {score:.2f}"
             if label == "chart" and found.captions[number]:
                 words += f": {found.captions[number]}"
-            place = draw.textbbox((x, y - 22), words, font=font)
+            at = (box[2] * image.width + 5, y) if label == "title" else (x, y - 22)
+            place = draw.textbbox(at, words, font=font)
             draw.rectangle((place[0] - 2, place[1] - 2, place[2] + 2, place[3] + 2), fill=COLOURS[label])
-            draw.text((x, y - 22), words, fill=(255, 255, 255), font=font)
+            draw.text(at, words, fill=(255, 255, 255), font=font)
     return image

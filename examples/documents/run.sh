@@ -5,7 +5,7 @@
 #   WORK_DIR         where everything is written (default: ./work)
 #   PYTHON           the interpreter that has Slipway (default: python3)
 #   HTTP_PORT        port of the server; GRPC_PORT and METRICS_PORT follow it (default: 8000)
-#   DETECTOR_STEPS   updates of the detector (default: 300); CAPTION_STEPS (120) and READER_STEPS (600): of the others
+#   DETECTOR_STEPS   updates of the detector (default: 300); CAPTION_STEPS (60) and READER_STEPS (600): of the others
 set -euo pipefail
 EXAMPLE=$(cd "$(dirname "$0")" && pwd)
 WORK_DIR=${WORK_DIR:-$PWD/work}
@@ -14,7 +14,7 @@ HTTP_PORT=${HTTP_PORT:-8000}
 GRPC_PORT=${GRPC_PORT:-$((HTTP_PORT + 1))}
 METRICS_PORT=${METRICS_PORT:-$((HTTP_PORT + 2))}
 DETECTOR_STEPS=${DETECTOR_STEPS:-300}
-CAPTION_STEPS=${CAPTION_STEPS:-120}
+CAPTION_STEPS=${CAPTION_STEPS:-60}
 READER_STEPS=${READER_STEPS:-600}
 # Waiting threads sleep instead of spinning, which would take the cores from whatever else runs.
 export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-PASSIVE}

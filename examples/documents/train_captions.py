@@ -1,4 +1,4 @@
-"""Train the caption classifier on made-up captions and other texts: `train_captions.py OUT_DIRECTORY --steps 120`.
+"""Train the caption classifier on made-up captions and other texts: `train_captions.py OUT_DIRECTORY --steps 60`.
 
 Writes `model.pt` (the weights) and `tokenizer.json` (which the client needs: the model takes ids).
 """
@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from slipway.documents.captions import cleaned
 
-BATCH = 64
+BATCH = 32
 RATE = 1e-3
 
 
@@ -38,7 +38,7 @@ def main() -> None:
     """Train, and report the share of held-out texts that are classified right."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path)
-    parser.add_argument("--steps", type=int, default=120)
+    parser.add_argument("--steps", type=int, default=60)
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)

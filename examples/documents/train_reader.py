@@ -24,6 +24,7 @@ from transformers import (
     ViTConfig,
     ViTImageProcessor,
 )
+from transformers.utils import logging
 
 from slipway.documents.canvas import HEIGHT, WIDTH, Canvas, canvas_of
 
@@ -31,6 +32,7 @@ PATCH = 64
 HIDDEN = 96
 MOST_TOKENS = 512
 RATE = 1.5e-3
+ENOUGH = 0.02  # loss per token: from here on, every token is certain
 DPI = 300
 # Captions are read as text: clients of ECLAIR leave the class Caption out, and pick captions among the texts.
 CLASSES = {TITLE: "Title", PARAGRAPH: "Text", CAPTION: "Text", TABLE: "Table", CHART: "Picture"}
@@ -106,7 +108,7 @@ def make_reader(tokens: int) -> VisionEncoderDecoderModel:
 
 
 def train(model: VisionEncoderDecoderModel, pixels: torch.Tensor, ids: torch.Tensor, steps: int) -> int:
-    """Train until every token is right with some certainty; return the number of steps."""
+    """Train until every token is certain, or for all steps; return the number of steps."""
     labels = ids.masked_fill(ids == model.config.pad_token_id, -100)
     optimiser = torch.optim.AdamW(model.parameters(), RATE)
     rate = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=steps)
@@ -120,7 +122,7 @@ def train(model: VisionEncoderDecoderModel, pixels: torch.Tensor, ids: torch.Ten
         rate.step()
         if step % 50 == 0:
             print(f"step {step} of {steps}: loss {loss.item():.3f}", flush=True)
-        if loss.item() < 0.01:
+        if loss.item() < ENOUGH:
             break
     model.eval()
     return step
@@ -134,6 +136,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=600)
     arguments = parser.parse_args()
     torch.manual_seed(0)
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
     known = json.loads(arguments.report.with_suffix(".json").read_text(encoding="utf-8"))
     pages = [[Drawn(each["kind"], tuple(each["box"]), each["text"]) for each in page] for page in known]
     canvases = [canvas_of(page) for page in rendered(arguments.report, DPI)]
