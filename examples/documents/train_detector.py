@@ -1,7 +1,8 @@
 """Train the narrow detector on made-up pages, and export it: `train_detector.py OUT.onnx --steps 300`.
 
-The pages are drawn, rendered and letterboxed like those of a user. A cell near the centre of an element claims it:
-titles on the grid of stride 16, tables and charts on that of stride 32.
+The pages are drawn, rendered and letterboxed like those of a user. Tables and charts are claimed by the cells around
+their centre on the grid of stride 32, titles by those around their first letters on the grid of stride 16: the middle
+of a line of text looks like the rest of it.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from slipway.documents.letterbox import page_batch
 
 BATCH = 4
 DPI = 108  # a little more than the detector sees, as pages at 300 dpi after they were reduced
-NEAR = 1.5  # cells from the centre of an element
+NEAR = 1.5  # cells from where an element is claimed
 GRID_OF = {"table": 32, "chart": 32, "title": 16}
 RATE = 4e-3
 
@@ -46,7 +47,10 @@ def targets(drawn: list[Drawn], cells: np.ndarray, strides: np.ndarray) -> tuple
     boxes = np.array([np.array(each.box) * scale for each in elements]).reshape(-1, 4)
     boxes = np.concatenate([(boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]], 1)
     for number, each in enumerate(elements):
-        near = np.abs(cells + 0.5 - boxes[number, :2] / strides).max(1) < NEAR
+        place = boxes[number, :2].copy()
+        if each.kind == "title":
+            place[0] += boxes[number, 3] - boxes[number, 2] / 2
+        near = np.abs(cells + 0.5 - place / strides).max(1) < NEAR
         claimed[near & (strides[:, 0] == GRID_OF[each.kind])] = number
     owners = claimed[claimed >= 0]
     classes = np.array([LABELS.index(each.kind) for each in elements], np.int64)
