@@ -58,7 +58,7 @@ step "Train the reader on the two pages, and build eclair with the settings of .
 set -a
 . "${EXAMPLE}/.env"
 set +a
-ECLAIR_CHECKPOINT_DIR="${CHECKPOINTS}" ECLAIR_MODEL_DIR="${MODELS}" slipway build-eclair
+ECLAIR_CHECKPOINT_DIR="${CHECKPOINTS}" ECLAIR_MODEL_DIR="${MODELS}" slipway build-eclair --overwrite
 
 step "Serve the models, and read the report"
 slipway serve "${MODELS}" \
