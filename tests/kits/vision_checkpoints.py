@@ -24,7 +24,7 @@ CLASSIFIERS: dict[str, tuple[dict[str, Any], str]] = {
     "beit": (_VIT | {"use_relative_position_bias": True}, "BeitImageProcessor"),
     "convnext": (_CONVNEXT, "ConvNextImageProcessor"),
     "convnextv2": (_CONVNEXT, "ConvNextImageProcessor"),
-    "deit": (_VIT, "DeiTImageProcessor"),
+    "deit": (_VIT | {"architectures": ["DeiTForImageClassification"]}, "DeiTImageProcessor"),
     "resnet": (_RESNET, "ConvNextImageProcessor"),
     "swin": (_SWIN, "ViTImageProcessor"),
     "swinv2": (_SWIN, "ViTImageProcessor"),

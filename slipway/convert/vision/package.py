@@ -39,13 +39,14 @@ from slipway.core.signature import TensorSpec
 _IMAGES: Final = (IMAGE, ENCODED_IMAGE)
 _TEXT: Final = TensorSpec("text", "BYTES", (1,))
 _SIZE: Final = TensorSpec("original_size", "INT64", (2,))  # height, width
-_THRESHOLD: Final = TensorSpec("threshold", "FP32", (1,))
+_THRESHOLD: Final = TensorSpec("threshold", "FP32", (1,), optional=True)
 _OBJECTS: Final = (
     TensorSpec("boxes", "FP32", (-1, 4)),
     TensorSpec("scores", "FP32", (-1,)),
     TensorSpec("labels", "BYTES", (-1,)),
 )
-_ANSWERS: Final = {Task.IMAGE_CLASSIFICATION: "answer_classification", Task.OBJECT_DETECTION: "answer_detection"}
+# The Python model that turns a task's outputs into answers.
+ANSWERS: Final = {Task.IMAGE_CLASSIFICATION: "answer_classification", Task.OBJECT_DETECTION: "answer_detection"}
 
 
 def vision_model_names(name: str) -> tuple[str, ...]:
@@ -56,7 +57,7 @@ def vision_model_names(name: str) -> tuple[str, ...]:
 def written_names(name: str, task: Task) -> tuple[str, ...]:
     """Return the names of the models that a task needs."""
     unused = {f"{name}-processor" if task is Task.TEXT_EMBEDDING else f"{name}-tokenizer"}
-    if task not in _ANSWERS:
+    if task not in ANSWERS:
         unused.add(f"{name}-answer")
     return tuple(each for each in vision_model_names(name) if each not in unused)
 
@@ -99,13 +100,6 @@ def write_vision_models(
         write_labels(directory / name, source.labels)
 
 
-def _add_optional(config: pb.ModelConfig, specs: Sequence[TensorSpec]) -> None:
-    """Add inputs that a request may leave out."""
-    for spec in specs:
-        config.input.append(model_input(spec))
-        config.input[-1].optional = True
-
-
 def _write_python(directory: Path, config: pb.ModelConfig, template: str) -> Path:
     version = directory / config.name / VERSION
     version.mkdir(parents=True)
@@ -129,16 +123,13 @@ def _answer_config(
     if source.detector is None:
         inputs, parameters = interface.outputs, {"SCORES": source.scores}
     else:
-        inputs = (*interface.outputs, _SIZE)
+        inputs = (*interface.outputs, _SIZE, _THRESHOLD)
         parameters = {"SCORES": source.detector.scores, "MOST": str(source.detector.most)}
-    config = python_config(f"{name}-answer", inputs, answers, interface.max_batch_size, parameters)
-    if source.detector is not None:
-        _add_optional(config, (_THRESHOLD,))
-    return config
+    return python_config(f"{name}-answer", inputs, answers, interface.max_batch_size, parameters)
 
 
 def _write_answer(directory: Path, config: pb.ModelConfig, source: VisionSource) -> None:
-    version = _write_python(directory, config, _ANSWERS[source.task])
+    version = _write_python(directory, config, ANSWERS[source.task])
     write_labels(version, source.labels)
 
 
@@ -155,12 +146,11 @@ def _ensemble(name: str, source: VisionSource, interface: Interface, answers: Se
         inputs = [*found, *sizes, *(spec.name for spec in extra)]
         steps.append(ensemble_step(f"{name}-answer", inputs, [spec.name for spec in answers]))
     outputs = () if detects else interface.outputs  # a detector's queries are thousands of numbers that nobody reads
-    config = pb.ModelConfig(
+    return pb.ModelConfig(
         name=name,
         platform="ensemble",
         max_batch_size=interface.max_batch_size,
+        input=[model_input(spec) for spec in (*_IMAGES, *extra)],
         output=[labelled_output(spec, source.labels) for spec in (*outputs, *answers)],
         ensemble_scheduling=pb.ModelEnsembling(step=steps),
     )
-    _add_optional(config, (*_IMAGES, *extra))
-    return config
