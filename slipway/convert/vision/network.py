@@ -76,7 +76,7 @@ def is_decided(network: Any, row: Arrays) -> bool:
 def unit_length(vectors: np.ndarray) -> np.ndarray:
     """Return vectors FP32 [rows, width] scaled to length one."""
     lengths = np.linalg.norm(vectors.astype(np.float64), axis=-1, keepdims=True)
-    return (vectors / np.maximum(lengths, _EPSILON)).astype(np.float32)
+    return np.asarray(vectors / np.maximum(lengths, _EPSILON), np.float32)
 
 
 def load_network(source: VisionSource) -> tuple[Any, list[str]]:

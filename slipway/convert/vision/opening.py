@@ -21,7 +21,7 @@ from slipway.convert.vision.processor import read_image_settings
 from slipway.convert.vision.processor_check import check_processor, open_reference_processor
 from slipway.convert.vision.source import VisionSource, read_vision
 from slipway.convert.vision.subject import ImageSubject, preparing
-from slipway.convert.vision.text_side import TextSide, TextSideSubject
+from slipway.convert.vision.text_side import PairText, PairTextSubject
 from slipway.errors import invalid
 
 
@@ -74,8 +74,8 @@ def _images(source: VisionSource, network: Any, name: str, notes: list[str]) -> 
 
 
 def _texts(source: VisionSource, network: Any, name: str, notes: list[str]) -> OpenedSource:
-    side = TextSide(source, network.config.text_config)
-    subject = TextSideSubject(text_network(source, network), side)
+    side = PairText(source, network.config.text_config)
+    subject = PairTextSubject(text_network(source, network), side)
     return OpenedSource(
         subject=subject,
         model=model_name(name),

@@ -33,7 +33,7 @@ from slipway.convert.models import model_source
 from slipway.convert.vision.image_settings import ImageSettings
 from slipway.convert.vision.processor_model import ENCODED_IMAGE, IMAGE, write_processor
 from slipway.convert.vision.source import VisionSource
-from slipway.convert.vision.text_side import TextSide
+from slipway.convert.vision.text_side import PairText
 from slipway.core.signature import TensorSpec
 
 _IMAGES: Final = (IMAGE, ENCODED_IMAGE)
@@ -62,7 +62,7 @@ def written_names(name: str, task: Task) -> tuple[str, ...]:
     return tuple(each for each in vision_model_names(name) if each not in unused)
 
 
-def write_text_side(directory: Path, name: str, side: TextSide, interface: Interface) -> None:
+def write_text_side(directory: Path, name: str, side: PairText, interface: Interface) -> None:
     """Write the tokenizer and the ensemble of a network that reads texts into `directory`."""
     config = python_config(f"{name}-tokenizer", (_TEXT,), interface.inputs, interface.max_batch_size, {})
     version = _write_python(directory, config, "tokenizer")
@@ -101,7 +101,7 @@ def write_vision_models(
 
 
 def _write_python(directory: Path, config: pb.ModelConfig, template: str) -> Path:
-    version = directory / config.name / VERSION
+    version = directory / str(config.name) / VERSION
     version.mkdir(parents=True)
     write_config(version.parent, config)
     (version / "model.py").write_text(model_source(template), encoding="utf-8")

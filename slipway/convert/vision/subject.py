@@ -32,7 +32,7 @@ _MOST_LARGE: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
+class ImageFrame:
     """The images that a network takes: `height` and `width` in pixels, as they are for a picture of the usual size;
     `fixed` if all pictures become that size."""
 
@@ -64,10 +64,11 @@ def preparing(processor: Any) -> Prepare:
     return prepare
 
 
-def frame_of(prepare: Prepare) -> Frame:
+def frame_of(prepare: Prepare) -> ImageFrame:
     """Return the frame, found by preparing pictures of several shapes."""
     sizes = [prepare([make_picture(0, *shape)])["pixel_values"].shape[2:] for shape in _SHAPES[:4]]
-    return Frame(*sizes[0], fixed=len(set(sizes)) == 1)
+    height, width = sizes[0]
+    return ImageFrame(height, width, fixed=len(set(sizes)) == 1)
 
 
 class ImageSubject:
