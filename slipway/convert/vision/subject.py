@@ -23,7 +23,7 @@ from slipway.core.signature import TensorSpec
 Prepare = Callable[[Sequence[Picture]], Arrays]  # pictures -> a batch, as the image processor of a checkpoint does
 
 _USUAL: Final = (480, 640)  # pixels, height and width
-_SHAPES: Final = (_USUAL, (640, 480), (500, 500), (375, 500), (720, 1280), (90, 60))
+_SHAPES: Final = (_USUAL, (640, 480), (300, 300), (375, 500), (270, 480), (90, 60))
 _LIKE: Final = ((480, 640), (480, 620))  # shapes that share a batch although they differ
 _PIXELS: Final = 112 * 224 * 224  # of all rows in the gate together: 112 rows of the usual size
 _FEWEST: Final = 6
