@@ -41,7 +41,8 @@ def write_ensemble(directory: Path, config: pb.ModelConfig) -> None:
 
 def model_input(spec: TensorSpec) -> pb.ModelInput:
     """Return `spec` as an input of a config."""
-    return pb.ModelInput(name=spec.name, data_type=config_type(spec.datatype), dims=spec.dims, reshape=_reshape(spec))
+    kind, shape = config_type(spec.datatype), _reshape(spec)
+    return pb.ModelInput(name=spec.name, data_type=kind, dims=spec.dims, reshape=shape, optional=spec.optional)
 
 
 def model_output(spec: TensorSpec) -> pb.ModelOutput:

@@ -16,8 +16,8 @@ from slipway.convert.models import model_source
 
 NAMES = sorted(path.name.removesuffix(".py") for path in files(models).iterdir() if path.name.endswith(".py"))
 NAMES.remove("__init__")
-STANDARD = {"__future__", "collections", "difflib", "json", "logging", "pathlib", "typing"}
-GIVEN = {"numpy", "tokenizers", "triton_python_backend_utils"}
+STANDARD = {"__future__", "collections", "difflib", "io", "json", "logging", "pathlib", "struct", "typing", "zlib"}
+GIVEN = {"PIL", "numpy", "tokenizers", "triton_python_backend_utils"}
 ENGINES = ("generate", "stream", "translate")
 STUB = Path(__file__).parents[3] / "typings/triton_python_backend_utils.pyi"
 
@@ -45,7 +45,7 @@ def test_a_model_is_written_in_the_python_of_the_oldest_triton(name):
 
 def test_every_task_with_an_answer_has_its_model_and_no_model_is_left_over():
     answers = {f"answer_{row.answer}" for row in TASKS.values() if row.answer}
-    assert answers | {"tokenizer", "detokenizer", *ENGINES} == set(NAMES)
+    assert answers | {"tokenizer", "detokenizer", "image_processor", *ENGINES} == set(NAMES)
 
 
 def test_the_type_stub_of_tritons_module_only_has_existing_names(tmp_path):

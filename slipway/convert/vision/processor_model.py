@@ -1,0 +1,40 @@
+"""Writes the model that turns images into a network's input: its config, its settings and its code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from slipway.convert.configs import VERSION, python_config, write_config
+from slipway.convert.models import model_source
+from slipway.convert.vision.image_settings import ImageSettings
+from slipway.core.signature import TensorSpec
+
+IMAGE: Final = TensorSpec("image", "UINT8", (-1, -1, -1), optional=True)
+ENCODED_IMAGE: Final = TensorSpec("encoded_image", "BYTES", (1,), optional=True)
+_INPUTS: Final = (IMAGE, ENCODED_IMAGE)
+# Clients' files are decoded by C libraries: one that crashes must not end the server. It costs about a millisecond.
+_PARAMETERS: Final = {"EXECUTION_MODE": "process"}
+
+
+def processor_outputs(settings: ImageSettings, *, mask: bool = False, size: bool = False) -> tuple[TensorSpec, ...]:
+    """Return what the model gives: pixel_values, and if wanted pixel_mask and original_size."""
+    height, width = settings.height or -1, settings.width or -1
+    outputs = [TensorSpec("pixel_values", "FP32", (3, height, width))]
+    if mask:
+        outputs.append(TensorSpec("pixel_mask", "INT64", (height, width)))
+    if size:
+        outputs.append(TensorSpec("original_size", "INT64", (2,)))
+    return tuple(outputs)
+
+
+def write_processor(
+    directory: Path, settings: ImageSettings, max_batch: int, *, mask: bool = False, size: bool = False
+) -> None:
+    """Write the model into `directory`, whose name becomes the model's; `max_batch` is at least 1."""
+    version = directory / VERSION
+    version.mkdir(parents=True)
+    (version / "image.json").write_text(settings.to_json(), encoding="utf-8")
+    (version / "model.py").write_text(model_source("image_processor"), encoding="utf-8")
+    outputs = processor_outputs(settings, mask=mask, size=size)
+    write_config(directory, python_config(directory.name, _INPUTS, outputs, max_batch, _PARAMETERS))
