@@ -16,6 +16,8 @@ IMAGE: Final = TensorSpec("image", "UINT8", (-1, -1, -1), optional=True)
 ENCODED_IMAGE: Final = TensorSpec("encoded_image", "BYTES", (1,), optional=True)
 _INPUTS: Final = (IMAGE, ENCODED_IMAGE)
 _SAMPLE: Final = (96, 128, 3)
+# Clients' files are decoded by C libraries: one that crashes must not end the server. It costs about a millisecond.
+_PARAMETERS: Final = {"EXECUTION_MODE": "process"}
 
 
 def processor_outputs(settings: ImageSettings, *, mask: bool = False, size: bool = False) -> tuple[TensorSpec, ...]:
@@ -38,7 +40,7 @@ def write_processor(
     (version / "image.json").write_text(settings.to_json(), encoding="utf-8")
     (version / "model.py").write_text(model_source("image_processor"), encoding="utf-8")
     outputs = processor_outputs(settings, mask=mask, size=size)
-    config = python_config(directory.name, _INPUTS, outputs, max_batch, {})
+    config = python_config(directory.name, _INPUTS, outputs, max_batch, _PARAMETERS)
     config.model_warmup.append(sample_request())
     write_config(directory, config)
 
