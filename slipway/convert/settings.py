@@ -79,7 +79,8 @@ _KNOWN: Final[dict[str, Mapping[str, tuple[Any, ...]]]] = {
     # From the base class of old transformers versions, or left over from training; none changes an encoder's output.
     "config.json": {
         **_words(
-            "_attn_implementation _attn_implementation_autoset _commit_hash _name_or_path _num_labels adapters "
+            "_attn_implementation _attn_implementation_autoset _commit_hash backbone backbone_kwargs "
+            "use_pretrained_backbone use_timm_backbone _name_or_path _num_labels adapters "
             "add_cross_attention architectures attn_implementation auto_map bad_words_ids bos_token_id "
             "classifier_dropout classifiers_size cross_attention_hidden_size decoder_start_token_id directionality "
             "do_sample down_scale_factor dtype "

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
 from slipway.core.budget import Budget
+from slipway.core.shared_bytes import Body
 from slipway.rest.exchange import Exchange
 from slipway.rest.framing import SMALL, HttpHead, Phase, RequestFraming, RequestLimits
 from slipway.rest.response import CONTINUE, refusal
@@ -192,7 +193,12 @@ class HttpConnection(asyncio.Protocol):
 
     # requests
 
-    def request_received(self, head: HttpHead, body: bytes | bytearray) -> None:
+    def may_share(self, target: bytes, headers: Mapping[bytes, bytes]) -> bool:
+        """Whether the body is that of an inference request with binary tensors, as they are."""
+        is_inference = target.partition(b"?")[0].endswith(b"/infer")
+        return is_inference and b"inference-header-content-length" in headers and b"content-encoding" not in headers
+
+    def request_received(self, head: HttpHead, body: Body) -> None:
         """Start the request, or queue it after the current one."""
         if self._is_deaf:
             return

@@ -14,6 +14,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Final, Protocol
 
 from slipway.core.budget import TOO_MUCH_HELD
+from slipway.core.shared_bytes import Body, SharedBytes
 from slipway.errors import SlipwayError, unavailable, unforeseen
 from slipway.rest.framing import SMALL, HttpHead
 from slipway.rest.response import (
@@ -77,7 +78,7 @@ class Exchange:
         "path",
     )
 
-    def __init__(self, channel: Channel, head: HttpHead, body: bytes | bytearray) -> None:
+    def __init__(self, channel: Channel, head: HttpHead, body: Body) -> None:
         self.head = head
         self.method = head.method
         self.path = head.path
@@ -92,6 +93,10 @@ class Exchange:
         self._tasks: tuple[asyncio.Task[None], ...] = ()  # one that decodes may start one that encodes
         self._to_end = False  # they go on without the client
         self._on_end: Callable[[], None] | None = None
+
+    def text(self) -> bytes | bytearray:
+        """Return the body of a request without binary tensors."""
+        return bytes(self.body) if isinstance(self.body, SharedBytes) else self.body
 
     def hold(self, size: int) -> None:
         """Count `size` bytes more of this request as held in memory; raise UNAVAILABLE if that is too much."""

@@ -10,6 +10,8 @@ A client that repeats itself sends the same head, byte for byte, with each reque
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final, Protocol
@@ -18,6 +20,7 @@ import httptools
 import msgspec
 
 from slipway.core.budget import TOO_MUCH_HELD
+from slipway.core.shared_bytes import AVAILABLE, Body, SharedBytes
 from slipway.errors import SlipwayError, invalid
 from slipway.rest.response import HTTP_STATUS
 from slipway.wire.compression import input_too_large
@@ -29,6 +32,7 @@ _HOST: Final = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~%!$&'()*+,;=-]*)
 _ABSOLUTE: Final = re.compile(rb"https?://([^/?#]*)", re.IGNORECASE)  # scheme and authority of a target
 _METHOD: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+ ")
 _CHUNK_OVERHEAD: Final = 32  # bytes that the size line and the end of a chunk may take
+_SHARED_FROM: Final = 1 << 20  # bytes of a body that have arrived before it moves to memory that processes can share
 SMALL: Final = 64 << 10  # bytes; up to this size, a head is worth keeping and a body may wait in memory
 
 
@@ -67,8 +71,11 @@ class HttpHead(msgspec.Struct, frozen=True, gc=False):
 class Receiver(Protocol):
     """Receives the parsed requests. Of the framing it may call only `RequestFraming.refuse`."""
 
-    def request_received(self, head: HttpHead, body: bytes | bytearray) -> None:
+    def request_received(self, head: HttpHead, body: Body) -> None:
         """Receive a complete request; the framing does not use `body` again."""
+
+    def may_share(self, target: bytes, headers: Mapping[bytes, bytes]) -> bool:
+        """Return whether the body of a request, if it is large, should be in memory that processes can share."""
 
     def hold(self, size: int) -> bool:
         """Note that `size` more bytes of a body are held in memory; return False if that is too much."""
@@ -93,6 +100,7 @@ class RequestFraming:
         "_headers",
         "_held",
         "_is_offer",
+        "_is_private",
         "_is_refused",
         "_kept",
         "_kept_size",
@@ -124,7 +132,8 @@ class RequestFraming:
         self._head_bytes = self._repeated = self._chunks = self._chunked_bytes = 0
         self._url = b""
         self._headers: dict[bytes, bytes] = {}
-        self._body: bytes | bytearray = b""
+        self._body: Body = b""
+        self._is_private = False  # it was decided whether the body moves to shared memory
         self._held = 0  # bytes of it that the receiver knows of
         self.phase = Phase.IDLE
         self.progress = 0
@@ -237,6 +246,7 @@ class RequestFraming:
         self._url = b""
         self._headers = {}
         self._body = b""
+        self._is_private = False
 
     def on_url(self, url: bytes) -> None:
         """Add (a part of) the request target."""
@@ -305,12 +315,17 @@ class RequestFraming:
         if self._is_refused:
             return
         self.progress += 1
-        if not self._body:
+        body = self._body
+        if not body:
             self._body = data
+        elif isinstance(body, SharedBytes):
+            body.add(data)
         else:
-            if isinstance(self._body, bytes):
-                self._body = bytearray(self._body)
-            self._body += data
+            if isinstance(body, bytes):
+                self._body = body = bytearray(body)
+            body += data
+            if len(body) > _SHARED_FROM and not self._is_private:
+                self._share(body)
         if len(self._body) > SMALL:
             size = len(self._body) - self._held
             self._held += size
@@ -319,6 +334,13 @@ class RequestFraming:
                 return
         if len(self._body) > self._limits.body:
             self._refuse_with(input_too_large(f"more than {self._limits.body}", self._limits.body))
+
+    def _share(self, body: bytearray) -> None:
+        """Move the body to shared memory if that is of use; it stays where it is if there is no room for it there."""
+        self._is_private = True
+        if AVAILABLE and self._receiver.may_share(self._url, self._headers):
+            with suppress(OSError):
+                self._body = SharedBytes(body)
 
     def on_chunk_complete(self) -> None:
         """Count the non-empty chunks."""
@@ -348,6 +370,8 @@ class RequestFraming:
         self._completed += 1
         self._head_bytes = 0
         body, self._body = self._body, b""
+        if isinstance(body, SharedBytes):
+            body.finish()
         self._held = 0
         self._size = len(body)
         self._receiver.request_received(self._head, body)

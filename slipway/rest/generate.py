@@ -190,4 +190,4 @@ def _start(context: Context, exchange: Exchange, request: InferRequest, call: Ge
 def _decode(exchange: Exchange, target: ModelTarget, signature: ModelSignature) -> InferRequest:
     if exchange.headers.get(b"content-encoding", b"identity") != b"identity":
         raise invalid("Unsupported content-encoding, only 'identity' is supported.")
-    return decode_generate(exchange.body, target.version, signature)
+    return decode_generate(exchange.text(), target.version, signature)

@@ -12,6 +12,7 @@ from typing import Final
 
 from slipway.core.large_work import LARGE, run_large
 from slipway.core.request import InferRequest, InferResponse
+from slipway.core.shared_bytes import Body
 from slipway.core.signature import ModelSignature
 from slipway.errors import SlipwayError, invalid, shown, unsupported
 from slipway.rest.context import Context, ModelTarget
@@ -101,9 +102,9 @@ async def _infer_in_thread(
 ) -> None:
     run = run_large if len(exchange.body) > LARGE else asyncio.to_thread  # small bodies do not wait for large ones
     try:
-        body = exchange.body
+        body: Body = exchange.body
         if exchange.headers.get(b"content-encoding", _IDENTITY) != _IDENTITY:
-            body = await run(decompress, body, context.options.max_input_size)
+            body = await run(decompress, exchange.text(), context.options.max_input_size)
             if len(body) > LARGE:
                 exchange.hold(len(body))
                 run = run_large
@@ -116,7 +117,7 @@ async def _infer_in_thread(
 
 
 def _decode_and_count(
-    exchange: Exchange, body: bytes | bytearray, target: ModelTarget, signature: ModelSignature
+    exchange: Exchange, body: Body, target: ModelTarget, signature: ModelSignature
 ) -> tuple[InferRequest, ResponseEncoding]:
     request, encoding = _decode(exchange, body, target, signature)
     request.count_strings()
@@ -131,7 +132,7 @@ def _submit(context: Context, exchange: Exchange, request: InferRequest, call: I
 
 
 def _decode(
-    exchange: Exchange, body: bytes | bytearray, target: ModelTarget, signature: ModelSignature
+    exchange: Exchange, body: Body, target: ModelTarget, signature: ModelSignature
 ) -> tuple[InferRequest, ResponseEncoding]:
     given = exchange.headers.get(_LENGTH)
     if given is None:

@@ -15,7 +15,7 @@ from slipway.wire.load_request import read_load, read_parameters
 
 def index(context: Context, exchange: Exchange, _: ModelTarget) -> None:
     """Answer POST /v2/repository/index; empty members are omitted."""
-    only_ready = parse_object(exchange.body).get("ready", False)
+    only_ready = parse_object(exchange.text()).get("ready", False)
     if not isinstance(only_ready, bool):
         raise internal(NON_BOOLEAN)
     entries = [
@@ -31,19 +31,19 @@ def load(context: Context, exchange: Exchange, target: ModelTarget) -> None:
     if len(exchange.body) > LARGE:
         exchange.run(_load_large(context, exchange, name), to_end=True)
     else:
-        exchange.run(_load(context, exchange, name, *read_load(exchange.body)), to_end=True)
+        exchange.run(_load(context, exchange, name, *read_load(exchange.text())), to_end=True)
 
 
 def unload(context: Context, exchange: Exchange, target: ModelTarget) -> None:
     """Answer POST /v2/repository/models/NAME/unload once unloading has begun."""
-    dependents = read_parameters(exchange.body).get("unload_dependents", False)
+    dependents = read_parameters(exchange.text()).get("unload_dependents", False)
     if not isinstance(dependents, bool):
         raise internal(f"Unable to parse 'unload_dependents': {NON_BOOLEAN}")
     exchange.run(_unload(context, exchange, target.model, dependents), to_end=True)
 
 
 async def _load_large(context: Context, exchange: Exchange, name: str) -> None:
-    config, files = await run_large(read_load, exchange.body)
+    config, files = await run_large(read_load, exchange.text())
     exchange.body = b""
     await _load(context, exchange, name, config, files)
 

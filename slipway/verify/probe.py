@@ -18,7 +18,7 @@ from slipway.errors import SlipwayError, unavailable
 from slipway.problems import Problem
 from slipway.verify.advice import Cause, Fault, Known, advise
 from slipway.verify.judge import Output, output_problems
-from slipway.verify.sample import Input, Sample, sample_of
+from slipway.verify.sample import Input, Sample, ensemble_sample, sample_of
 
 _UNLOADED = "unloaded"  # on request, so not a failure
 _GRACE_S = 5.0  # the stream's own deadline comes first
@@ -92,7 +92,7 @@ class Probe:
         sample = Sample("", (), None)
         try:
             config = client.get_model_config(model, version, client_timeout=self._timeout_s).config
-            sample = sample_of(config, self._directories.get(model))
+            sample = self._sample(client, config)
             start = time.perf_counter()
             responses = self._infer(client, config, version, sample)
             milliseconds = (time.perf_counter() - start) * 1e3
@@ -107,6 +107,16 @@ class Probe:
         known = tuple(dict.fromkeys(faults))
         shown = tuple(str(output) for outputs in answers[:1] for output in outputs)
         return Verdict(model, version, sample.source, milliseconds, shown, "; ".join(map(str, known)), known)
+
+    def _sample(self, client: Any, config: pb.ModelConfig) -> Sample:
+        names = {step.model_name for step in config.ensemble_scheduling.step}
+        if not names:
+            return sample_of(config, self._directories.get(config.name))
+        steps = {}
+        for name in sorted(names):
+            step = client.get_model_config(name, client_timeout=self._timeout_s).config
+            steps[name] = (step, self._directories.get(name))
+        return ensemble_sample(config, steps)
 
     def _infer(self, client: Any, config: pb.ModelConfig, version: str, sample: Sample) -> list[Any]:
         """Return the responses to one request: one, or any number from a decoupled model."""

@@ -5,7 +5,8 @@ Pure, except for reading the files that a warm-up sample names.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -43,12 +44,36 @@ def sample_of(config: pb.ModelConfig, directory: Path | None) -> Sample:
 
     `directory` is the model's, None if it is on another machine. Raise INVALID_ARG for an invalid warm-up sample.
     """
-    for warmup in config.model_warmup:
-        if directory is not None or not any(each.input_data_file for each in warmup.inputs.values()):
-            return _warmup(config, warmup, directory)
+    given = _given(config, directory)
+    if given is not None:
+        return given
     rows = 1 if config.max_batch_size > 0 else None
     inputs = [_example(each, rows) for each in config.input if not each.optional]
     return Sample("example", tuple(inputs), rows)
+
+
+def ensemble_sample(config: pb.ModelConfig, steps: Mapping[str, tuple[pb.ModelConfig, Path | None]]) -> Sample:
+    """Return a sample for an ensemble, which cannot have warm-up samples: those of the models of its steps, by name
+    with their directories, for the inputs that they read, and generated ones for its other required inputs."""
+    rows = 1 if config.max_batch_size > 0 else None
+    found: dict[str, Input] = {}
+    for step in config.ensemble_scheduling.step:
+        given = _given(*steps[step.model_name]) if step.model_name in steps else None
+        for each in given.inputs if given and given.rows == rows else ():
+            if each.name in step.input_map:
+                found.setdefault(step.input_map[each.name], replace(each, name=step.input_map[each.name]))
+    inputs = [
+        found.get(each.name) or _example(each, rows) for each in config.input if each.name in found or not each.optional
+    ]
+    return Sample("warm-up samples of its steps" if found else "example", tuple(inputs), rows)
+
+
+def _given(config: pb.ModelConfig, directory: Path | None) -> Sample | None:
+    """Return the first warm-up sample whose files can be read, None if there is none."""
+    for warmup in config.model_warmup:
+        if directory is not None or not any(each.input_data_file for each in warmup.inputs.values()):
+            return _warmup(config, warmup, directory)
+    return None
 
 
 def _example(declared: Any, rows: int | None) -> Input:

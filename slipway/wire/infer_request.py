@@ -15,6 +15,7 @@ from typing import Final
 from msgspec import UNSET
 
 from slipway.core.request import InferRequest
+from slipway.core.shared_bytes import Body
 from slipway.core.tensor import Tensor
 from slipway.datatypes import BY_NAME
 from slipway.errors import invalid, shown, unsupported
@@ -66,7 +67,7 @@ _MAX_PLANNED: Final = 1024  # maximum size of a cached JSON part, in bytes
 
 
 def decode_infer(
-    model_name: str, model_version: str, body: bytes | bytearray, json_size: int
+    model_name: str, model_version: str, body: Body, json_size: int
 ) -> tuple[InferRequest, ResponseEncoding]:
     """Return the request whose JSON part is the first `json_size` bytes of `body`, and how to encode its response.
 
@@ -85,7 +86,7 @@ def decode_infer(
 
 
 def _repeat(
-    plan: _Plan, model_name: str, model_version: str, body: bytes | bytearray, offset: int
+    plan: _Plan, model_name: str, model_version: str, body: Body, offset: int
 ) -> tuple[InferRequest, ResponseEncoding]:
     view = memoryview(body).toreadonly()
     inputs = {}
@@ -109,9 +110,7 @@ def _remember(text: bytes, request: InferRequest, encoding: ResponseEncoding, si
     _PLANS[text] = _Plan(request.id, inputs, request.outputs, encoding, size)
 
 
-def _decode(
-    model_name: str, model_version: str, body: bytes | bytearray, json_size: int
-) -> tuple[InferRequest, ResponseEncoding]:
+def _decode(model_name: str, model_version: str, body: Body, json_size: int) -> tuple[InferRequest, ResponseEncoding]:
     view = memoryview(body).toreadonly()
     document = read_document(view[:json_size])
     request = InferRequest(model_name, model_version, document.id)

@@ -9,6 +9,7 @@ import struct
 from math import prod
 
 from slipway.core.request import InferRequest
+from slipway.core.shared_bytes import Body
 from slipway.core.signature import ModelSignature, TensorSpec
 from slipway.core.tensor import Tensor
 from slipway.datatypes import BY_NAME
@@ -16,9 +17,7 @@ from slipway.errors import invalid
 from slipway.wire.infer_request import ResponseEncoding
 
 
-def decode_raw(
-    model_version: str, body: bytes | bytearray, signature: ModelSignature
-) -> tuple[InferRequest, ResponseEncoding]:
+def decode_raw(model_version: str, body: Body, signature: ModelSignature) -> tuple[InferRequest, ResponseEncoding]:
     """Return the one-row request made of `body`; all its outputs are sent in binary form."""
     request = InferRequest(signature.model_name, model_version)
     if len(signature.inputs) != 1:
@@ -31,7 +30,7 @@ def decode_raw(
     return request, ResponseEncoding(binary=True)
 
 
-def _tensor(request: InferRequest, spec: TensorSpec, body: bytes | bytearray, signature: ModelSignature) -> Tensor:
+def _tensor(request: InferRequest, spec: TensorSpec, body: Body, signature: ModelSignature) -> Tensor:
     rows = (1,) if signature.max_batch_size > 0 else ()
     raw = memoryview(body).toreadonly()
     if spec.datatype == "BYTES":

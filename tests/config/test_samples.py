@@ -6,7 +6,7 @@ from tritonclient.grpc import model_config_pb2
 from slipway.config.samples import sample_tensors
 from slipway.datatypes import BY_NAME
 from slipway.errors import SlipwayError
-from slipway.verify.sample import sample_of
+from slipway.verify.sample import ensemble_sample, sample_of
 
 
 def config_of(datatype, data, *, max_batch_size=4, dims="[ 3 ]"):
@@ -60,3 +60,27 @@ def test_a_file_with_too_few_strings_is_refused_before_it_is_sent(tmp_path):
     (tmp_path / "warmup/x").write_bytes(b"\x01\0\0\0a")
     with pytest.raises(SlipwayError, match=r"warm-up file of input 'x' does not contain BYTES \[1, 3\]"):
         sample_of(config_of("STRING", 'input_data_file: "x"'), tmp_path)
+
+
+ENSEMBLE = text_format.Parse(
+    'name: "e" platform: "ensemble" max_batch_size: 4 '
+    'input [{ name: "a" data_type: TYPE_FP32 dims: [ 3 ] optional: true }, '
+    '{ name: "b" data_type: TYPE_INT32 dims: [ 2 ] }, { name: "c" data_type: TYPE_INT32 dims: [ 2 ] optional: true }] '
+    'ensemble_scheduling { step [{ model_name: "m" input_map { key: "x" value: "a" } }] }',
+    model_config_pb2.ModelConfig(),
+)
+
+
+def test_an_ensemble_gets_the_samples_of_its_steps_and_generated_ones_for_what_it_also_requires(tmp_path):
+    step = config_of("FP32", "random_data: true")
+    sample = ensemble_sample(ENSEMBLE, {"m": (step, tmp_path)})
+    assert [each.name for each in sample.inputs] == ["a", "b"]
+    np.testing.assert_array_equal(sample.inputs[0].array, tensor_of(step, tmp_path).array)
+    assert sample.inputs[1].array.shape == (1, 2)
+    assert sample.source == "warm-up samples of its steps"
+
+
+def test_a_sample_of_a_step_whose_files_are_elsewhere_is_left_out():
+    sample = ensemble_sample(ENSEMBLE, {"m": (config_of("FP32", 'input_data_file: "x"'), None)})
+    assert [each.name for each in sample.inputs] == ["b"]
+    assert sample.source == "example"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Mapping
 from itertools import zip_longest
 from typing import Final
 
@@ -12,6 +13,7 @@ from tritonclient.grpc import service_pb2
 from slipway.cli.confined.messages import ConfinedLinkError, receive
 from slipway.core.check import check_request
 from slipway.core.request import InferRequest
+from slipway.core.shared_bytes import Body
 from slipway.core.signature import ModelSignature, TensorSpec
 from slipway.rest.framing import HttpHead, RequestFraming, RequestLimits
 from slipway.wire.compression import decompress
@@ -121,7 +123,10 @@ class _Recorder:
         self.seen: list[tuple[object, ...]] = []
         self.held = 0
 
-    def request_received(self, head: HttpHead, body: bytes | bytearray) -> None:
+    def may_share(self, target: bytes, headers: Mapping[bytes, bytes]) -> bool:  # noqa: ARG002  bodies are small
+        return True
+
+    def request_received(self, head: HttpHead, body: Body) -> None:
         self.seen.append((head.method, head.path, head.headers, head.keep_alive, bytes(body)))
 
     def hold(self, size: int) -> bool:

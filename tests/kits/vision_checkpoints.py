@@ -24,7 +24,7 @@ CLASSIFIERS: dict[str, tuple[dict[str, Any], str]] = {
     "beit": (_VIT | {"use_relative_position_bias": True}, "BeitImageProcessor"),
     "convnext": (_CONVNEXT, "ConvNextImageProcessor"),
     "convnextv2": (_CONVNEXT, "ConvNextImageProcessor"),
-    "deit": (_VIT, "DeiTImageProcessor"),
+    "deit": (_VIT | {"architectures": ["DeiTForImageClassification"]}, "DeiTImageProcessor"),
     "resnet": (_RESNET, "ConvNextImageProcessor"),
     "swin": (_SWIN, "ViTImageProcessor"),
     "swinv2": (_SWIN, "ViTImageProcessor"),
@@ -127,9 +127,11 @@ def _save(network: Any, directory: Path) -> None:
     import torch
 
     with torch.no_grad():
-        for parameter in network.parameters():
+        for name, parameter in network.named_parameters():
             if parameter.ndim > 1:
                 parameter.normal_(0, min(0.3, (2 / parameter[0].numel()) ** 0.5))
+            elif "class_labels_classifier" in name:
+                parameter[-1] = -4.0  # "no object" would otherwise be the answer of most queries
     network.eval().save_pretrained(directory)
 
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import gc
 import weakref
+from collections.abc import Mapping
 
 import pytest
 
+from slipway.core import shared_bytes
+from slipway.core.budget import TOO_MUCH_HELD
+from slipway.core.shared_bytes import AVAILABLE, Body, SharedBytes
 from slipway.rest.framing import HttpHead, Phase, RequestFraming, RequestLimits
 
 LIMITS = RequestLimits(body=64, head=256, headers=8, repeated_headers=2, chunks=3)
@@ -18,12 +22,18 @@ class Recorder:
 
     def __init__(self) -> None:
         self.heads: list[HttpHead] = []
+        self.bodies: list[Body] = []
         self.events: list[object] = []
         self.held = 0
         self.most_held = 1 << 30
 
-    def request_received(self, head: HttpHead, body: bytes | bytearray) -> None:
+    def may_share(self, target: bytes, headers: Mapping[bytes, bytes]) -> bool:
+        del headers
+        return target == b"/shared"
+
+    def request_received(self, head: HttpHead, body: Body) -> None:
         self.heads.append(head)
+        self.bodies.append(body)
         self.events.append((head.method, head.path, bytes(body)))
 
     def continue_expected(self) -> None:
@@ -338,3 +348,57 @@ def test_a_body_in_chunks_that_never_ends_is_refused(rest):
     for pieces in ([CHUNKED, rest], [CHUNKED, *singles(rest)]):
         ((status, message),) = feed(*pieces).events
         assert (status, message) == (431, "chunk extensions and trailers exceed 256 bytes")
+
+
+SHARED = b"POST /shared HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
+
+
+@pytest.mark.skipif(not AVAILABLE, reason="this system has no memfd")
+@pytest.mark.parametrize("size", [(1 << 20) + 1, 5 << 20], ids=["just above", "far above"])
+def test_a_large_body_that_may_be_shared_arrives_in_shared_memory(size: int) -> None:
+    body = bytes(range(256)) * (size // 256) + bytes(size % 256)
+    recorder = Recorder()
+    framing = RequestFraming(recorder, RequestLimits())
+    for piece in (SHARED % size, *(body[at : at + 65_536] for at in range(0, size, 65_536)), GET):
+        framing.receive(piece)
+    assert [type(each) for each in recorder.bodies] == [SharedBytes, bytes]
+    assert recorder.events == [(b"POST", b"/shared", body), (b"GET", b"/v2", b"")]
+    assert recorder.held == size
+
+
+def test_a_body_that_may_not_be_shared_or_is_small_stays_private() -> None:
+    recorder = Recorder()
+    framing = RequestFraming(recorder, RequestLimits())
+    for target, size in ((b"/other", 2 << 20), (b"/shared", 1 << 20)):
+        head = (SHARED % size).replace(b"/shared", target)
+        for piece in (head, bytes(size // 2), bytes(size // 2)):
+            framing.receive(piece)
+    assert [type(each) for each in recorder.bodies] == [bytearray, bytearray]
+
+
+@pytest.mark.skipif(not AVAILABLE, reason="this system has no memfd")
+def test_a_body_without_room_in_shared_memory_stays_private(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_room(size: int) -> int:
+        raise OSError(size)
+
+    monkeypatch.setattr(shared_bytes, "anonymous_memory", no_room)
+    recorder = Recorder()
+    framing = RequestFraming(recorder, RequestLimits())
+    for piece in (SHARED % (3 << 20), bytes(2 << 20), bytes(1 << 20)):
+        framing.receive(piece)
+    assert recorder.events == [(b"POST", b"/shared", bytes(3 << 20))]
+
+
+@pytest.mark.skipif(not AVAILABLE, reason="this system has no memfd")
+def test_a_shared_body_that_no_longer_fits_into_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_room(_: SharedBytes, size: int) -> None:
+        raise OSError(size)
+
+    recorder = Recorder()
+    framing = RequestFraming(recorder, RequestLimits())
+    framing.receive(SHARED % (9 << 20))
+    for _ in range(2):
+        framing.receive(bytes(1 << 20))
+    monkeypatch.setattr(SharedBytes, "resize", no_room)
+    framing.receive(bytes(7 << 20))
+    assert recorder.events == [(503, TOO_MUCH_HELD)]

@@ -101,7 +101,7 @@ def test_arguments_of_generation_pass_through_the_ensemble(client, checkpoint):
     ("inputs", "reason"),
     [
         ({"encoded_image": np.array([[b"GIF89a, or not"]], np.object_)}, "image"),
-        ({"encoded_image": np.array([[png(np.zeros((40, 60, 3), np.uint8))[:90]]], np.object_)}, "image"),
+        ({"encoded_image": np.array([[png(pictures()[0])[:900]]], np.object_)}, "image"),
         ({"image": np.zeros((1, 0, 5, 3), np.uint8)}, "0 x 5 pixels"),
         (files(pictures()[:1]) | {"max_output_len": np.full((1, 1), 4000, np.uint32)}, "only 40 tokens are possible"),
         (files(pictures()[:1]) | {"image": pictures()[0][None]}, "one of the inputs"),

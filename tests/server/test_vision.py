@@ -105,9 +105,7 @@ def logits_of(source: Path, picture: np.ndarray) -> torch.Tensor:
 def test_a_picture_gets_the_label_and_the_scores_of_transformers(client, sources):
     picture = make_picture(1, 40, 60)
     answer = ask(client, "classes", image=picture[None])
-    logits = network(sources["classes"], "AutoModelForImageClassification")(
-        **prepared(sources["classes"], picture)
-    ).logits
+    logits = logits_of(sources["classes"], picture)
     np.testing.assert_allclose(answer["logits"], logits.numpy(), atol=1e-4)
     np.testing.assert_allclose(answer["scores"], logits.softmax(-1).numpy(), atol=1e-4)
     assert answer["label"][0, 0].decode() == LABELS[int(logits.argmax())]

@@ -113,7 +113,9 @@ class GraphFlow:
         graph = work / "graph" / "model.onnx"
         graph.parent.mkdir()
         problem = self._export(graph)
-        calibration = self._source.calibrate(self._options.calibration)
+        quantises = any(variant.precision == "int8" for variant in self.variants)
+        given = self._options.calibration
+        calibration = self._source.calibrate(given) if given or quantises else []
         self._inputs = BuildInputs(self._subject, graph, calibration, problem)
 
     def _export(self, graph: Path) -> str:

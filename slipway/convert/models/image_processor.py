@@ -53,6 +53,7 @@ class TritonPythonModel:
         import triton_python_backend_utils as triton  # here, because converting runs the pipeline without a server
 
         self.triton = triton
+        Image.init()  # all decoders now, not with the first request
         path = Path(args["model_repository"], args["model_version"], "image.json")
         self.pipeline = ImagePipeline(json.loads(path.read_text(encoding="utf-8")))
         self.names = [each["name"] for each in json.loads(args["model_config"])["output"]]
@@ -99,14 +100,19 @@ class ImagePipeline:
         """
         sizes = np.zeros((len(images), 2), dtype=np.int64)
         rows: list[np.ndarray] = []
+        total = 0
         try:
             for image in images:
                 opened = decoded(image) if isinstance(image, bytes) else from_array(image)
                 sizes[len(rows)] = opened.height, opened.width
-                rows.append(np.asarray(self.shaped(opened)))
+                shaped = self.shaped(opened)
+                total += shaped.height * shaped.width
+                self.check_total(total)
+                rows.append(np.asarray(shaped))
         except ValueError as error:
             raise ValueError(f"row {len(rows)}: {error}" if len(images) > 1 else str(error)) from error
         height, width = self.common_size([row.shape[:2] for row in rows])
+        self.check_total(len(rows) * height * width)
         values = np.zeros((len(rows), 3, height, width), dtype=np.float32)
         mask = np.zeros((len(rows), height, width) if masked else (0, 0, 0), dtype=np.int64)
         for row, pixels in enumerate(rows):
@@ -124,6 +130,11 @@ class ImagePipeline:
         for step, arguments in self.steps:
             image = step(image, **arguments)
         return image
+
+    def check_total(self, pixels: int) -> None:
+        """Raise ValueError if the results of one request become too large; those of a fixed size have no such limit."""
+        if self.fixed[0] is None and pixels > MOST_PIXELS:
+            raise ValueError(f"the images of one request have more than {MOST_PIXELS:,} pixels together")
 
     def common_size(self, sizes: list[tuple[int, ...]]) -> tuple[int, int]:
         """Return the height and width of all rows; raise ValueError if they differ without padding, or do not fit."""

@@ -27,6 +27,9 @@ from slipway.documents.letterbox import MOST_PAGES
 
 IMAGE, ENCODED = "image", "encoded_image"
 _ROW = 5  # x1, y1, x2, y2, score
+_SAMPLE = (1100, 850, 3)  # a letter page at 100 dpi
+# Clients' files meet decoders in C, so the model leaves the server's process.
+_OWN_PROCESS = {"EXECUTION_MODE": "process"}
 
 
 def page_model_names(name: str) -> tuple[str, ...]:
@@ -38,12 +41,15 @@ def write_page_models(directory: Path, name: str, detector: Detector) -> None:
     """Write every model except the detector itself into `directory`."""
     letterbox, _, elements, pages = page_model_names(name)
     most = MOST_PAGES if detector.batched else 0
-    images = (TensorSpec(IMAGE, "UINT8", detector.dims(-1, -1, -1)), TensorSpec(ENCODED, "BYTES", detector.dims(1)))
+    images = (
+        TensorSpec(IMAGE, "UINT8", detector.dims(-1, -1, -1), optional=True),
+        TensorSpec(ENCODED, "BYTES", detector.dims(1), optional=True),
+    )
     size = TensorSpec(PAGE_SIZE, "INT64", detector.dims(2))
     pixels, rows = TensorSpec(INPUT, "FP32", detector.input), TensorSpec(OUTPUT, "FP32", detector.output)
     found = [TensorSpec(label, "FP32", detector.dims(-1, _ROW)) for label in detector.labels]
-    before = python_config(letterbox, images, (pixels, size), most, {})
-    _make_optional(before)
+    before = python_config(letterbox, images, (pixels, size), most, _OWN_PROCESS)
+    before.model_warmup.append(_sample_request(detector))
     _write_python_model(directory, before, "page_letterbox")
     grid = {} if detector.decoded else {"GRID": "undecoded"}
     _write_python_model(directory, python_config(elements, (rows, size), found, most, grid), "page_elements")
@@ -61,7 +67,6 @@ def write_page_models(directory: Path, name: str, detector: Detector) -> None:
             ]
         ),
     )
-    _make_optional(ensemble)
     write_ensemble(directory / pages, ensemble)
 
 
@@ -74,9 +79,11 @@ def _detector_step(name: str, detector: Detector) -> pb.ModelEnsembling.Step:
     )
 
 
-def _make_optional(config: pb.ModelConfig) -> None:
-    for each in config.input:
-        each.optional = True
+def _sample_request(detector: Detector) -> pb.ModelWarmup:
+    """Return a request with one random page: without it, a tool that makes requests from a config alone, such as
+    `slipway verify`, would leave out both optional inputs."""
+    pixels = pb.ModelWarmup.Input(data_type=pb.TYPE_UINT8, dims=detector.dims(*_SAMPLE), random_data=True)
+    return pb.ModelWarmup(name="one page", batch_size=int(detector.batched), inputs={IMAGE: pixels})
 
 
 def _write_python_model(directory: Path, config: pb.ModelConfig, template: str) -> None:

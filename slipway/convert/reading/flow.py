@@ -42,7 +42,7 @@ from slipway.convert.reading.normalisation import Normalisation
 from slipway.convert.reading.package import ReaderPackage, all_names, reader_names
 from slipway.convert.reading.pictures import made_pages
 from slipway.convert.reading.source import ReadingSource, read_reading_source
-from slipway.convert.reading.variants import choose_decoder_variants, coarser
+from slipway.convert.reading.variants import EXACT, choose_decoder_variants, coarser
 from slipway.convert.report import ACCEPTED, CHOSEN, ConversionReport, source_hash
 from slipway.convert.runner import OpenModel, open_model
 from slipway.convert.settings import refuse_quantised
@@ -194,11 +194,10 @@ class ReadingFlow:
             return [model.run({name: image[None]})[STATES][0] for image in encoder.images]
 
     def _refusal(self, directory: Path) -> str:
-        """Return why the most precise decoder does not generate well enough from the encoder's states, or ""."""
-        best = self.variants[0]
-        self.make(best, directory)
+        """Return why a decoder in FP32 does not generate well enough from the encoder's states, "" if it does."""
+        self.make(EXACT, directory)
         with open_model(directory) as model:
-            return "; ".join(self.judge(model, best).problems)
+            return "; ".join(self.judge(model, EXACT).problems)
 
     def make(self, variant: Variant, directory: Path) -> None:
         """Write the decoder with the Python model that runs it in the number type of the variant."""

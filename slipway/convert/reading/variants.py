@@ -14,11 +14,12 @@ from slipway.machine import has_bfloat16
 from slipway.transformer.options import INSTALL, installed
 
 ENGINE: Final = "torch"
-_TABLE: Final = (token_variant(ENGINE, "fp32"), token_variant(ENGINE, "bf16"), token_variant(ENGINE, "int8"))
+EXACT: Final = token_variant(ENGINE, "fp32")
+_TABLE: Final = (EXACT, token_variant(ENGINE, "bf16"), token_variant(ENGINE, "int8"))
 
 
 def choose_decoder_variants(options: ConvertOptions) -> tuple[list[Variant], list[Skipped]]:
-    """Return the variants to try and to skip, the most precise first; raise INVALID_ARG if the requested engine runs
+    """Return the variants to try and to skip; raise INVALID_ARG if the requested engine runs
     neither encoders nor decoders of images, or the precision does not exist."""
     if options.engine not in (AUTO, ENGINE, *ENCODER_ENGINES):
         raise invalid(

@@ -1,1 +1,1 @@
-"""Conversion of networks that see images: labels, objects with their boxes, and vectors come out."""
+"""The wing for networks that see images: labels, objects with their boxes, and vectors come out."""

@@ -21,14 +21,14 @@ _OVERLAP: Final = 0.75  # of two boxes that count as the same: intersection over
 
 @dataclass(frozen=True, slots=True)
 class ObjectMatching:
-    """The matching of one detector. Those that score pairs of query and label also choose their queries by score."""
+    """The matching of one detector."""
 
     detector: Detector
 
     def aligned(self, found: Arrays, expected: Arrays) -> Arrays:
         """Return the found queries in the order of the expected ones: each takes the nearest that is left, the most
         confident first. Queries that are learned keep their places."""
-        if self.detector.scores == SOFTMAX or found[LOGITS].shape != expected[LOGITS].shape:
+        if not self.detector.chooses or found[LOGITS].shape != expected[LOGITS].shape:
             return found
         order = _nearest(_signature(found), _signature(expected), np.argsort(-_scores(self.detector, expected)[0]))
         return {name: array[order] for name, array in found.items()}

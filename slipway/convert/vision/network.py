@@ -20,6 +20,7 @@ from slipway.convert.vision.source import VisionSource
 from slipway.errors import invalid
 
 EMBEDDING, UNIT_EMBEDDING = "embedding", "unit_embedding"
+_DECIDED: Final = 1e-5  # relative difference of scores that engines compute in the same order
 _EPSILON: Final = 1e-12  # of torch's normalize
 # Arrays that other versions of transformers stored, and that are computed.
 _BUFFERS: Final = (
@@ -58,10 +59,24 @@ class ImageNetwork:
         return found
 
 
+def is_decided(network: Any, row: Arrays) -> bool:
+    """Return whether a detector's choice of queries in an image does not hang on a rounding error: the scores of the
+    last place that it takes and of the next one differ. Flat areas of an image have places with the same score."""
+    import torch
+
+    with torch.inference_mode():
+        answer = network(**{name: torch.from_numpy(array) for name, array in row.items()})
+    scores = np.sort(answer.enc_outputs_class[0].max(-1).values.double().numpy())[::-1]
+    taken = answer.logits.shape[1]
+    if taken >= len(scores):
+        return True
+    return bool(scores[taken - 1] - scores[taken] > _DECIDED * max(1.0, abs(scores[taken])))
+
+
 def unit_length(vectors: np.ndarray) -> np.ndarray:
     """Return vectors FP32 [rows, width] scaled to length one."""
     lengths = np.linalg.norm(vectors.astype(np.float64), axis=-1, keepdims=True)
-    return (vectors / np.maximum(lengths, _EPSILON)).astype(np.float32)
+    return np.asarray(vectors / np.maximum(lengths, _EPSILON), np.float32)
 
 
 def load_network(source: VisionSource) -> tuple[Any, list[str]]:
@@ -71,6 +86,7 @@ def load_network(source: VisionSource) -> tuple[Any, list[str]]:
         source.auto_class,
         source.directory,
         use_safetensors=True if any(source.directory.glob("*.safetensors")) else None,
+        ignore_mismatched_sizes=True,  # so that the report names them
         attn_implementation="eager",  # the form of attention that onnxruntime and OpenVINO recognise
         output_loading_info=True,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,13 @@ from slipway.convert.libraries import require_libraries
 from slipway.convert.options import ConvertOptions
 from slipway.convert.settings import config_notes, known_keys, refuse_quantised
 from slipway.convert.vision.matching import ObjectMatching
-from slipway.convert.vision.network import image_network, load_network, text_network
+from slipway.convert.vision.network import image_network, is_decided, load_network, text_network
 from slipway.convert.vision.package import vision_model_names, write_text_side, write_vision_models, written_names
 from slipway.convert.vision.processor import read_image_settings
 from slipway.convert.vision.processor_check import check_processor, open_reference_processor
 from slipway.convert.vision.source import VisionSource, read_vision
 from slipway.convert.vision.subject import ImageSubject, preparing
-from slipway.convert.vision.text_side import TextSide, TextSideSubject
+from slipway.convert.vision.text_side import PairText, PairTextSubject
 from slipway.errors import invalid
 
 
@@ -49,10 +50,14 @@ def _images(source: VisionSource, network: Any, name: str, notes: list[str]) -> 
     settings = read_image_settings(source.directory)
     processor = open_reference_processor(source.directory)
     check_processor(settings, processor)
-    labels = source.task is Task.IMAGE_CLASSIFICATION
-    subject = ImageSubject(image_network(source, network), preparing(processor), labels=labels)
-    if source.detector is not None:
-        subject.matched(ObjectMatching(source.detector))
+    labels, detector = source.task is Task.IMAGE_CLASSIFICATION, source.detector
+    subject = ImageSubject(
+        image_network(source, network),
+        preparing(processor),
+        labels=labels,
+        matching=ObjectMatching(detector) if detector else None,
+        comparable=partial(is_decided, network) if detector and detector.chooses else lambda _: True,
+    )
     _check_labels(source, subject)
     return OpenedSource(
         subject=subject,
@@ -69,8 +74,8 @@ def _images(source: VisionSource, network: Any, name: str, notes: list[str]) -> 
 
 
 def _texts(source: VisionSource, network: Any, name: str, notes: list[str]) -> OpenedSource:
-    side = TextSide(source, network.config.text_config)
-    subject = TextSideSubject(text_network(source, network), side)
+    side = PairText(source, network.config.text_config)
+    subject = PairTextSubject(text_network(source, network), side)
     return OpenedSource(
         subject=subject,
         model=model_name(name),

@@ -33,19 +33,20 @@ from slipway.convert.models import model_source
 from slipway.convert.vision.image_settings import ImageSettings
 from slipway.convert.vision.processor_model import ENCODED_IMAGE, IMAGE, write_processor
 from slipway.convert.vision.source import VisionSource
-from slipway.convert.vision.text_side import TextSide
+from slipway.convert.vision.text_side import PairText
 from slipway.core.signature import TensorSpec
 
 _IMAGES: Final = (IMAGE, ENCODED_IMAGE)
 _TEXT: Final = TensorSpec("text", "BYTES", (1,))
 _SIZE: Final = TensorSpec("original_size", "INT64", (2,))  # height, width
-_THRESHOLD: Final = TensorSpec("threshold", "FP32", (1,))
+_THRESHOLD: Final = TensorSpec("threshold", "FP32", (1,), optional=True)
 _OBJECTS: Final = (
     TensorSpec("boxes", "FP32", (-1, 4)),
     TensorSpec("scores", "FP32", (-1,)),
     TensorSpec("labels", "BYTES", (-1,)),
 )
-_ANSWERS: Final = {Task.IMAGE_CLASSIFICATION: "answer_classification", Task.OBJECT_DETECTION: "answer_detection"}
+# The Python model that turns a task's outputs into answers.
+ANSWERS: Final = {Task.IMAGE_CLASSIFICATION: "answer_classification", Task.OBJECT_DETECTION: "answer_detection"}
 
 
 def vision_model_names(name: str) -> tuple[str, ...]:
@@ -56,12 +57,12 @@ def vision_model_names(name: str) -> tuple[str, ...]:
 def written_names(name: str, task: Task) -> tuple[str, ...]:
     """Return the names of the models that a task needs."""
     unused = {f"{name}-processor" if task is Task.TEXT_EMBEDDING else f"{name}-tokenizer"}
-    if task not in _ANSWERS:
+    if task not in ANSWERS:
         unused.add(f"{name}-answer")
     return tuple(each for each in vision_model_names(name) if each not in unused)
 
 
-def write_text_side(directory: Path, name: str, side: TextSide, interface: Interface) -> None:
+def write_text_side(directory: Path, name: str, side: PairText, interface: Interface) -> None:
     """Write the tokenizer and the ensemble of a network that reads texts into `directory`."""
     config = python_config(f"{name}-tokenizer", (_TEXT,), interface.inputs, interface.max_batch_size, {})
     version = _write_python(directory, config, "tokenizer")
@@ -99,15 +100,8 @@ def write_vision_models(
         write_labels(directory / name, source.labels)
 
 
-def _add_optional(config: pb.ModelConfig, specs: Sequence[TensorSpec]) -> None:
-    """Add inputs that a request may leave out."""
-    for spec in specs:
-        config.input.append(model_input(spec))
-        config.input[-1].optional = True
-
-
 def _write_python(directory: Path, config: pb.ModelConfig, template: str) -> Path:
-    version = directory / config.name / VERSION
+    version = directory / str(config.name) / VERSION
     version.mkdir(parents=True)
     write_config(version.parent, config)
     (version / "model.py").write_text(model_source(template), encoding="utf-8")
@@ -129,16 +123,13 @@ def _answer_config(
     if source.detector is None:
         inputs, parameters = interface.outputs, {"SCORES": source.scores}
     else:
-        inputs = (*interface.outputs, _SIZE)
+        inputs = (*interface.outputs, _SIZE, _THRESHOLD)
         parameters = {"SCORES": source.detector.scores, "MOST": str(source.detector.most)}
-    config = python_config(f"{name}-answer", inputs, answers, interface.max_batch_size, parameters)
-    if source.detector is not None:
-        _add_optional(config, (_THRESHOLD,))
-    return config
+    return python_config(f"{name}-answer", inputs, answers, interface.max_batch_size, parameters)
 
 
 def _write_answer(directory: Path, config: pb.ModelConfig, source: VisionSource) -> None:
-    version = _write_python(directory, config, _ANSWERS[source.task])
+    version = _write_python(directory, config, ANSWERS[source.task])
     write_labels(version, source.labels)
 
 
@@ -155,12 +146,11 @@ def _ensemble(name: str, source: VisionSource, interface: Interface, answers: Se
         inputs = [*found, *sizes, *(spec.name for spec in extra)]
         steps.append(ensemble_step(f"{name}-answer", inputs, [spec.name for spec in answers]))
     outputs = () if detects else interface.outputs  # a detector's queries are thousands of numbers that nobody reads
-    config = pb.ModelConfig(
+    return pb.ModelConfig(
         name=name,
         platform="ensemble",
         max_batch_size=interface.max_batch_size,
+        input=[model_input(spec) for spec in (*_IMAGES, *extra)],
         output=[labelled_output(spec, source.labels) for spec in (*outputs, *answers)],
         ensemble_scheduling=pb.ModelEnsembling(step=steps),
     )
-    _add_optional(config, (*_IMAGES, *extra))
-    return config

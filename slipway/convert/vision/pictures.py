@@ -42,7 +42,7 @@ def _gradient(random: np.random.Generator, height: int, width: int) -> np.ndarra
     """Return values FP64 [height, width, 3] that change evenly from one corner to the others."""
     down, across = np.linspace(0, 1, height)[:, None, None], np.linspace(0, 1, width)[None, :, None]
     begin, downwards, sideways = random.uniform(0, 255, (3, 3))
-    return begin + (downwards - begin) * down / 2 + (sideways - begin) * across / 2
+    return np.asarray(begin + (downwards - begin) * down / 2 + (sideways - begin) * across / 2)
 
 
 def _texture(random: np.random.Generator, height: int, width: int) -> np.ndarray:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+from tritonclient.grpc import model_config_pb2 as pb
+
 from slipway.convert.configs import VERSION, python_config, write_config
 from slipway.convert.models import model_source
 from slipway.convert.vision.image_settings import ImageSettings
@@ -13,6 +15,9 @@ from slipway.core.signature import TensorSpec
 IMAGE: Final = TensorSpec("image", "UINT8", (-1, -1, -1), optional=True)
 ENCODED_IMAGE: Final = TensorSpec("encoded_image", "BYTES", (1,), optional=True)
 _INPUTS: Final = (IMAGE, ENCODED_IMAGE)
+_SAMPLE: Final = (96, 128, 3)
+# Clients' files are decoded by C libraries: one that crashes must not end the server. It costs about a millisecond.
+_PARAMETERS: Final = {"EXECUTION_MODE": "process"}
 
 
 def processor_outputs(settings: ImageSettings, *, mask: bool = False, size: bool = False) -> tuple[TensorSpec, ...]:
@@ -35,4 +40,13 @@ def write_processor(
     (version / "image.json").write_text(settings.to_json(), encoding="utf-8")
     (version / "model.py").write_text(model_source("image_processor"), encoding="utf-8")
     outputs = processor_outputs(settings, mask=mask, size=size)
-    write_config(directory, python_config(directory.name, _INPUTS, outputs, max_batch, {}))
+    config = python_config(directory.name, _INPUTS, outputs, max_batch, _PARAMETERS)
+    config.model_warmup.append(sample_request())
+    write_config(directory, config)
+
+
+def sample_request() -> pb.ModelWarmup:
+    """Return a request with one random image for `model_warmup`: without it, a tool that makes requests from a config
+    alone, such as `slipway verify`, would leave out both optional inputs."""
+    pixels = pb.ModelWarmup.Input(data_type=pb.TYPE_UINT8, dims=_SAMPLE, random_data=True)
+    return pb.ModelWarmup(name="one image", batch_size=1, inputs={IMAGE.name: pixels})

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from slipway.convert.vision.image_settings import ImagePadding, ImageSettings, ImageStep
-from slipway.convert.vision.processor_values import ProcessorValues
+from slipway.convert.vision.processor_values import MOST_SIDE, ProcessorValues
 
 BILINEAR: Final = 2
 BICUBIC: Final = 3
@@ -143,8 +143,8 @@ def convnext(values: ProcessorValues) -> ImageSettings:
         side, resample = size["shortest_edge"], values.resample()
         if side < _WARPED_FROM:
             share = values.number("crop_pct")
-            if not 0 < share <= 1:
-                raise values.wrong("crop_pct", "should be above 0 and at most 1")
+            if not side / MOST_SIDE <= share <= 1:
+                raise values.wrong("crop_pct", f"should be at most 1, and leave at most {MOST_SIDE:,} pixels per side")
             steps.append(ImageStep("resize_shortest", {"edge": int(side / share), "resample": resample}))
             steps.append(ImageStep("crop_centre", square(side)))
         else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -11,7 +10,8 @@ from typing import Any, Final, TypeGuard
 from slipway.convert.directory import whole_number
 from slipway.errors import SlipwayError, invalid, shown
 
-MOST_SIDE: Final = 1 << 14  # pixels of a network's input; the largest known ones have 4096
+MOST_SIDE: Final = 1 << 13  # pixels of a network's input; the largest known ones have 4096
+_LARGEST: Final = 1e30
 _SIZES: Final = (
     {"height", "width"},
     {"shortest_edge"},
@@ -118,4 +118,4 @@ class ProcessorValues:
 
 
 def _is_number(value: Any) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _LARGEST

@@ -23,7 +23,7 @@ from slipway.core.signature import TensorSpec
 Prepare = Callable[[Sequence[Picture]], Arrays]  # pictures -> a batch, as the image processor of a checkpoint does
 
 _USUAL: Final = (480, 640)  # pixels, height and width
-_SHAPES: Final = (_USUAL, (640, 480), (500, 500), (375, 500), (720, 1280), (90, 60))
+_SHAPES: Final = (_USUAL, (640, 480), (300, 300), (375, 500), (270, 480), (90, 60))
 _LIKE: Final = ((480, 640), (480, 620))  # shapes that share a batch although they differ
 _PIXELS: Final = 112 * 224 * 224  # of all rows in the gate together: 112 rows of the usual size
 _FEWEST: Final = 6
@@ -32,7 +32,7 @@ _MOST_LARGE: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
+class ImageFrame:
     """The images that a network takes: `height` and `width` in pixels, as they are for a picture of the usual size;
     `fixed` if all pictures become that size."""
 
@@ -64,10 +64,11 @@ def preparing(processor: Any) -> Prepare:
     return prepare
 
 
-def frame_of(prepare: Prepare) -> Frame:
+def frame_of(prepare: Prepare) -> ImageFrame:
     """Return the frame, found by preparing pictures of several shapes."""
     sizes = [prepare([make_picture(0, *shape)])["pixel_values"].shape[2:] for shape in _SHAPES[:4]]
-    return Frame(*sizes[0], fixed=len(set(sizes)) == 1)
+    height, width = sizes[0]
+    return ImageFrame(height, width, fixed=len(set(sizes)) == 1)
 
 
 class ImageSubject:
@@ -75,19 +76,25 @@ class ImageSubject:
 
     reference_name = "transformers in FP32"
 
-    def __init__(self, network: ImageNetwork, prepare: Prepare, *, labels: bool = False) -> None:
-        """`labels`: the results are labels; `network.outputs` with `unit_embedding` are vectors."""
+    def __init__(
+        self,
+        network: ImageNetwork,
+        prepare: Prepare,
+        *,
+        labels: bool = False,
+        matching: Matching | None = None,
+        comparable: Callable[[Arrays], bool] = lambda _: True,
+    ) -> None:
+        """`labels`: the results are labels. `matching` compares the outputs of a row if it is not done by position, and
+        `comparable` returns whether a row has a result that does not hang on a rounding error."""
         self.frame = frame_of(prepare)
         self._network = network
         self._prepare = prepare
         self._most = self.frame.most_rows
-        self.interface = self._interface(labels=labels)
+        self._comparable = comparable
+        self.interface = replace(self._interface(), matching=matching, compares_labels=labels or matching is not None)
 
-    def matched(self, matching: Matching) -> None:
-        """Compare the outputs of a row as `matching` says, not by position."""
-        self.interface = replace(self.interface, matching=matching, compares_labels=True)
-
-    def _interface(self, *, labels: bool) -> Interface:
+    def _interface(self) -> Interface:
         frame = self.frame
         height, width = (frame.height, frame.width) if frame.fixed else (-1, -1)
         dims = {"pixel_values": ("FP32", (3, height, width)), "pixel_mask": ("INT64", (height, width))}
@@ -97,7 +104,6 @@ class ImageSubject:
             tuple(TensorSpec(name, *dims[name]) for name in self._network.inputs),
             tuple(TensorSpec(name, "FP32", _common(answer[name], other[name])) for name in self._network.outputs),
             self._most,
-            compares_labels=labels,
             embeds=UNIT_EMBEDDING in self._network.outputs,
             measured=(min(frame.height, frame.width),),
             unit="pixels",
@@ -105,8 +111,14 @@ class ImageSubject:
         )
 
     def cases(self) -> list[Case]:
-        """Return prepared pictures: batches of 1, 2 and as many rows as are served, of several shapes."""
-        return list(self._cases())
+        """Return prepared pictures: batches of 1, 2 and as many rows as are served, of several shapes. Rows that cannot
+        be compared are left out."""
+        return [case for case in map(self._compared, self._cases()) if case.alone]
+
+    def _compared(self, case: Case) -> Case:
+        kept = [row for row, alone in enumerate(case.alone) if self._comparable(alone)]
+        batch = {name: array[kept] for name, array in case.batch.items()}
+        return replace(case, batch=batch, alone=tuple(case.alone[row] for row in kept))
 
     def _cases(self) -> Iterator[Case]:
         yield self._case("one picture", [make_picture(1, *_USUAL)])

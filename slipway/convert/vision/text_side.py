@@ -37,7 +37,7 @@ _TEXTS: Final = (
 )
 
 
-class TextSide:
+class PairText:
     """The tokenizer of a checkpoint and the number of tokens that its network reads."""
 
     def __init__(self, source: VisionSource, config: Any) -> None:
@@ -80,12 +80,12 @@ class TextSide:
                 raise disagreement(text)
 
 
-class TextSideSubject:
+class PairTextSubject:
     """The network of texts. Implements `candidates.subject.Subject`."""
 
     reference_name = "transformers in FP32"
 
-    def __init__(self, network: ImageNetwork, side: TextSide) -> None:
+    def __init__(self, network: ImageNetwork, side: PairText) -> None:
         self._network = network
         self._side = side
         tokens = side.longest if side.fixed else -1

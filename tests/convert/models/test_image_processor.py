@@ -8,12 +8,14 @@ import zlib
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 from transformers.image_transforms import convert_to_rgb
 from transformers.image_utils import load_image
 
 from slipway.convert.models import image_processor
-from slipway.convert.models.image_processor import MOST_PIXELS, decoded, from_array
+from slipway.convert.models.image_processor import MOST_PIXELS, ImagePipeline, decoded, from_array
 from slipway.convert.vision.image_settings import ImagePadding, ImageSettings, ImageStep
 from tests.convert.models.kit import written
 from tests.convert.vision.pictures import file_of, picture
@@ -202,6 +204,25 @@ def test_a_bad_file_fails_alone_with_its_reason(model, name):
     assert good.arrays()["pixel_values"].shape == (1, 3, 8, 8)
 
 
+@given(
+    st.sampled_from(sorted(FILES)),
+    st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=6),
+    st.floats(0.1, 1),
+)
+@pytest.mark.filterwarnings("ignore")  # Pillow warns of much that it can live with
+def test_a_damaged_file_is_an_image_or_refused(name, changes, kept):
+    content = bytearray(FILES[name])
+    del content[int(len(content) * kept) :]
+    for place, value in changes:
+        content[int(len(content) * place**3)] = value  # most of them in the headers
+    try:
+        image = decoded(bytes(content))
+    except ValueError:
+        return
+    assert image.mode == "RGB"
+    assert image.width * image.height <= MOST_PIXELS
+
+
 def test_a_bad_row_is_named(model):
     code, message = model.refusal(encoded_image=files(FILES["png"], b"?", FILES["png"]))
     assert (code, message[:24]) == ("INVALID_ARG", "row 1: these 1 bytes are")
@@ -258,6 +279,16 @@ def test_an_image_that_the_steps_cannot_take_is_refused_before_memory_is_spent(t
     settings = ImageSettings("", [step], [])
     with written(tmp_path, "image_processor", outputs=OUTPUTS, files={"image.json": settings.to_json()}) as opened:
         assert opened.refusal(image=np.zeros((1, *shape), np.uint8)) == ("INVALID_ARG", message)
+
+
+@pytest.mark.parametrize("shapes", [[(6, 6)] * 3, [(1, 40), (40, 1)]], ids=["rows", "padding"])
+def test_the_images_of_one_request_are_limited_together(monkeypatch, shapes):
+    pipeline = ImagePipeline(ImageSettings("", [], [], ImagePadding()).to_pipeline())
+    images = [np.zeros((*shape, 3), np.uint8) for shape in shapes]
+    assert pipeline.run(images)["pixel_values"].shape[0] == len(images)
+    monkeypatch.setattr(image_processor, "MOST_PIXELS", 100)
+    with pytest.raises(ValueError, match="the images of one request have more than 100 pixels together"):
+        pipeline.run(images)
 
 
 def test_an_image_that_exceeds_a_fixed_padding_is_refused(tmp_path):

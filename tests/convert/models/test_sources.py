@@ -13,6 +13,7 @@ from slipway.backends.python.surface import build_surface
 from slipway.convert import models
 from slipway.convert.encoders.tasks import TASKS
 from slipway.convert.models import model_source
+from slipway.convert.vision.package import ANSWERS
 
 NAMES = sorted(path.name.removesuffix(".py") for path in files(models).iterdir() if path.name.endswith(".py"))
 NAMES.remove("__init__")
@@ -44,7 +45,7 @@ def test_a_model_is_written_in_the_python_of_the_oldest_triton(name):
 
 
 def test_every_task_with_an_answer_has_its_model_and_no_model_is_left_over():
-    answers = {f"answer_{row.answer}" for row in TASKS.values() if row.answer}
+    answers = {f"answer_{row.answer}" for row in TASKS.values() if row.answer} | set(ANSWERS.values())
     assert answers | {"tokenizer", "detokenizer", "image_processor", *ENGINES} == set(NAMES)
 
 

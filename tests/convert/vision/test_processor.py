@@ -187,3 +187,29 @@ def test_the_check_names_what_differs(tmp_path, change, reason):
     with pytest.raises(SlipwayError, match=rf"does not agree with transformers.*landscape.*{reason}") as caught:
         check_processor(replace(settings, **change), reference)
     assert caught.value.code is Code.INVALID_ARG
+
+
+def test_the_check_does_not_pass_without_any_image(tmp_path):
+    small = {"size": {"height": 2, "width": 2}, "do_resize": False, "do_thumbnail": False}
+    settings, reference = saved(tmp_path, "DonutImageProcessor", small)
+    with pytest.raises(SlipwayError, match=r"refuses every test image; its steps are \['pad_centre'\]"):
+        check_processor(settings, reference)
+
+
+def test_the_check_wants_both_to_refuse_an_image(tmp_path):
+    large = {"size": {"height": 250, "width": 200}, "do_resize": False, "do_thumbnail": False}
+    settings, _ = saved(tmp_path, "DonutImageProcessor", large)
+    _, reference = saved(tmp_path, "DonutImageProcessor", {**large, "size": {"height": 210, "width": 200}})
+    with pytest.raises(SlipwayError, match=r"\(portrait\): transformers refuses it"):
+        check_processor(replace(settings, steps=settings.steps), _LandscapeAgrees(reference, settings))
+
+
+class _LandscapeAgrees:
+    """A reference that refuses what `strict` refuses and otherwise gives what `settings` give."""
+
+    def __init__(self, strict: Any, settings: ImageSettings) -> None:
+        self._strict, self._pipeline = strict, pipeline(settings)
+
+    def __call__(self, image: Image.Image, **options: Any) -> dict[str, np.ndarray]:
+        self._strict(image, **options)
+        return self._pipeline.run([np.asarray(image)])

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import tritonclient.grpc
 import tritonclient.http
+from google.protobuf import text_format
+from tritonclient.grpc.model_config_pb2 import ModelConfig
 from tritonclient.utils import InferenceServerException
 
 from benchmarks.serving import RunningServer, running_server
@@ -44,6 +46,14 @@ def client(request: pytest.FixtureRequest, server: RunningServer) -> Iterator[An
     opened = CLIENTS[request.param](server)
     yield opened
     opened.close()
+
+
+def test_files_of_clients_are_decoded_in_a_process_of_their_own(tmp_path):
+    write_processor(tmp_path / "images", FIXED, 2)
+    config = text_format.Parse((tmp_path / "images" / "config.pbtxt").read_text(), ModelConfig())
+    assert config.parameters["EXECUTION_MODE"].string_value == "process"
+    assert [(each.name, each.optional) for each in config.input] == [("image", True), ("encoded_image", True)]
+    assert [(each.name, list(each.dims)) for each in config.output] == [("pixel_values", [3, 24, 24])]
 
 
 def pixels(settings: ImageSettings, *images: Any) -> np.ndarray:

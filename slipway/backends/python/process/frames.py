@@ -18,7 +18,8 @@ from typing import Final
 from slipway.backends.python.process.shared_memory import AVAILABLE, Borrower, Lender
 from slipway.core.tensor import Raw
 
-_HEAD: Final = struct.Struct("<IIQI")  # mark, bytes of the message and of the tensors, number of the shared piece
+# Mark, bytes of the message and of the tensors, where the tensors begin in the shared piece, and its number.
+_HEAD: Final = struct.Struct("<IIQQI")
 _MARK: Final = 0xA7F3_5E91
 _INLINE: Final = 0  # the tensors follow the message
 _RETURNED: Final = 0xFFFF_FFFF  # not a frame: the "message" is the numbers of the pieces that are returned
@@ -68,14 +69,15 @@ class Frames:
         returned = self._returned() if self._borrower.returned else b""
         size = sum(map(len, blobs))
         if size < SHARED_FROM or not AVAILABLE:
-            return Packed(b"".join((returned, _HEAD.pack(_MARK, len(message), size, _INLINE), message, *blobs)))
-        number, descriptor = self._lender.lend(blobs, size)
-        return Packed(b"".join((returned, _HEAD.pack(_MARK, len(message), size, number), message)), descriptor)
+            return Packed(b"".join((returned, _HEAD.pack(_MARK, len(message), size, 0, _INLINE), message, *blobs)))
+        loan = self._lender.lend(blobs, size)
+        head = _HEAD.pack(_MARK, len(message), size, loan.offset, loan.number)
+        return Packed(b"".join((returned, head, message)), loan.descriptor)
 
     def _returned(self) -> bytes:
         returned = self._borrower.returned
         numbers = [returned.popleft() for _ in range(len(returned))]
-        return _HEAD.pack(_MARK, 4 * len(numbers), 0, _RETURNED) + struct.pack(f"<{len(numbers)}I", *numbers)
+        return _HEAD.pack(_MARK, 4 * len(numbers), 0, 0, _RETURNED) + struct.pack(f"<{len(numbers)}I", *numbers)
 
     def receive(self, connection: socket.socket) -> list[Frame] | None:
         """Read once and return the complete frames; None at the end of the stream. Raise OSError or `LinkError`."""
@@ -100,7 +102,7 @@ class Frames:
         view = memoryview(data)
         start, end = 0, len(data)
         while end - start >= _HEAD.size:
-            mark, message_size, blob_size, number = _HEAD.unpack_from(view, start)
+            mark, message_size, blob_size, offset, number = _HEAD.unpack_from(view, start)
             if mark != _MARK:
                 raise LinkError("it contains bytes that are not a message")
             body = start + _HEAD.size
@@ -113,9 +115,8 @@ class Frames:
             if number == _RETURNED:
                 self._take_back(message)
             else:
-                frames.append(
-                    Frame(message, view[behind:stop] if number == _INLINE else self._shared(number, blob_size))
-                )
+                blob = view[behind:stop] if number == _INLINE else self._shared(number, offset, blob_size)
+                frames.append(Frame(message, blob))
         if start < end or self._rest:
             self._rest = bytearray(view[start:])
         return frames
@@ -126,11 +127,11 @@ class Frames:
         except (TypeError, KeyError):
             raise LinkError("it returns shared memory that it does not have") from None
 
-    def _shared(self, number: int, size: int) -> memoryview:
+    def _shared(self, number: int, offset: int, size: int) -> memoryview:
         try:
             if not self._borrower.knows(number):
                 self._borrower.adopt(number, self._descriptors.popleft())
-            return self._borrower.view(number, size)
+            return self._borrower.view(number, offset, size)
         except (IndexError, ValueError, OSError):
             raise LinkError("it names shared memory that was not lent") from None
 

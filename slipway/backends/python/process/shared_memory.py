@@ -2,7 +2,8 @@
 
 Fresh memory costs a page fault per 4 KiB, far more than the copy itself (measured for 4 MiB: 5.6 ms fresh, 0.4 ms
 reused), so the lender keeps the pieces that the borrower returns. A borrower returns a piece when its last view of it
-is gone. No piece has a name that could stay behind. Knows neither frames nor messages.
+is gone. No piece has a name that could stay behind. Tensors that came in shared memory (`core.shared_bytes`) are lent
+where they are, for one use; the borrower's writes stay its own. Knows neither frames nor messages.
 """
 
 from __future__ import annotations
@@ -19,10 +20,12 @@ from typing import Final
 
 import numpy as np
 
-from slipway.backends.python.process.anonymous_file import anonymous_file
+from slipway.core.anonymous_file import anonymous_file
+from slipway.core.shared_bytes import SharedBytes, whole_place
 from slipway.core.tensor import Raw
 
 AVAILABLE: Final = hasattr(socket, "send_fds")
+_ONE_USE: Final = 1 << 30  # added to the numbers of pieces that are not reused
 KEPT: Final = 64 << 20  # bytes that wait for their next use with their pages; those of other free pieces are given up
 
 
@@ -36,19 +39,32 @@ class Segment:
     has_pages: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class Loan:
+    """A piece that was lent: its number, where the tensors begin in it, and a descriptor that the caller owns, or -1 if
+    the borrower already has the piece."""
+
+    number: int
+    offset: int
+    descriptor: int
+
+
 class Lender:
     """Writes tensors into pieces. Thread-safe."""
 
     def __init__(self) -> None:
         self._free: defaultdict[int, list[Segment]] = defaultdict(list)  # by size
         self._lent: dict[int, Segment] = {}
+        self._lent_once: dict[int, SharedBytes] = {}
         self._kept = 0
         self._last = 0
         self._lock = Lock()
 
-    def lend(self, blobs: Sequence[Raw], size: int) -> tuple[int, int]:
-        """Copy `blobs`, `size` bytes in all, into a piece. Return its number and a descriptor that the caller owns, or
-        -1 if the borrower already has the piece. Raise OSError when out of memory."""
+    def lend(self, blobs: Sequence[Raw], size: int) -> Loan:
+        """Lend `blobs`, `size` bytes in all, where they are or copied into a piece. Raise OSError if memory is out."""
+        place = whole_place(blobs)
+        if place is not None:
+            return self._lend_once(*place)
         segment = self._take(1 << (size - 1).bit_length())
         descriptor, segment.descriptor = segment.descriptor, -1
         offset = 0
@@ -56,7 +72,15 @@ class Lender:
             end = offset + len(blob)
             segment.memory[offset:end] = blob
             offset = end
-        return segment.number, descriptor
+        return Loan(segment.number, 0, descriptor)
+
+    def _lend_once(self, shared: SharedBytes, offset: int) -> Loan:
+        descriptor = os.dup(shared.descriptor)
+        with self._lock:
+            self._last += 1
+            number = self._last | _ONE_USE
+            self._lent_once[number] = shared
+        return Loan(number, offset, descriptor)
 
     def _take(self, capacity: int) -> Segment:
         with self._lock:
@@ -82,6 +106,9 @@ class Lender:
         """Take back the pieces that the borrower has returned."""
         with self._lock:
             for number in numbers:
+                if number & _ONE_USE:
+                    del self._lent_once[number]
+                    continue
                 segment = self._lent.pop(number)
                 capacity = len(segment.memory)
                 if self._kept + capacity <= KEPT:
@@ -99,7 +126,7 @@ def _give_up_pages(memory: mmap.mmap) -> None:
         memory.madvise(mmap.MADV_REMOVE)
 
 
-class _Loan(weakref.ref[np.ndarray]):
+class _Use(weakref.ref[np.ndarray]):
     """Notices when the last view of a piece is gone."""
 
     __slots__ = ("number",)
@@ -111,7 +138,7 @@ class Borrower:
 
     def __init__(self) -> None:
         self._memories: dict[int, mmap.mmap] = {}
-        self._loans: dict[int, _Loan] = {}
+        self._uses: dict[int, _Use] = {}
         self.returned: deque[int] = deque()
 
     def knows(self, number: int) -> bool:
@@ -120,19 +147,22 @@ class Borrower:
 
     def adopt(self, number: int, descriptor: int) -> None:
         """Map a piece that is received for the first time, and close the descriptor."""
+        access = mmap.ACCESS_COPY if number & _ONE_USE else mmap.ACCESS_WRITE
         try:
-            self._memories[number] = mmap.mmap(descriptor, os.fstat(descriptor).st_size)
+            self._memories[number] = mmap.mmap(descriptor, os.fstat(descriptor).st_size, access=access)
         finally:
             os.close(descriptor)
 
-    def view(self, number: int, size: int) -> memoryview:
-        """Return the first `size` bytes of a piece, writable; the piece is returned when no view of them is left."""
-        array = np.frombuffer(self._memories[number], np.uint8, size)
-        loan = self._loans[number] = _Loan(array, self._ended)
-        loan.number = number
+    def view(self, number: int, offset: int, size: int) -> memoryview:
+        """Return `size` bytes of a piece, writable; the piece is returned when no view of them is left."""
+        array = np.frombuffer(self._memories[number], np.uint8, size, offset)
+        use = self._uses[number] = _Use(array, self._ended)
+        use.number = number
         return array.data
 
-    def _ended(self, loan: weakref.ref[np.ndarray]) -> None:
-        number = loan.number  # type: ignore[attr-defined]
-        del self._loans[number]
+    def _ended(self, use: weakref.ref[np.ndarray]) -> None:
+        number = use.number  # type: ignore[attr-defined]
+        del self._uses[number]
+        if number & _ONE_USE:
+            del self._memories[number]
         self.returned.append(number)

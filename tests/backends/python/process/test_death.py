@@ -332,8 +332,9 @@ NOISE = {
     "an empty message": Frames().pack(b"").data,
     "a batch of another form": Frames().pack(messages.encode(messages.Execute(1, ()))).data,
     "too few answers": Frames().pack(messages.encode(messages.Done(1, (), 0, 0, 0))).data,
-    "memory that was not lent": frames._HEAD.pack(frames._MARK, 0, 100, 77),
-    "memory that is not ours": frames._HEAD.pack(frames._MARK, 4, 0, frames._RETURNED) + b"\1\0\0\0",
+    "memory that was not lent": frames._HEAD.pack(frames._MARK, 0, 100, 0, 77),
+    "memory that is not ours": frames._HEAD.pack(frames._MARK, 4, 0, 0, frames._RETURNED) + b"\1\0\0\0",
+    "memory of one use that is not ours": frames._HEAD.pack(frames._MARK, 4, 0, 0, frames._RETURNED) + b"\1\0\0\x40",
     "an unopened metric": Frames().pack(messages.encode(messages.ChangeSeries("f", {}, "set", 1.0))).data,
     "an answer that does not exist": Frames().pack(messages.encode(messages.Sent(1, 7, messages.AnswerHead()))).data,
 }

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from slipway.backends.python.process import shared_memory
 from slipway.backends.python.process.frames import SHARED_FROM, Frames
+from slipway.core import shared_bytes
+from slipway.core.shared_bytes import SharedBytes
 
 
 def open_descriptors():
@@ -114,6 +116,29 @@ def test_what_lies_unused_beyond_a_limit_gives_its_pages_up(connections, monkeyp
     assert sorted(memory[:1] for memory in memories) == [b"\0", b"\0", b"\0", b"x"]
     again = exchange(sender, receiver, connections, b"", [b"y" * (1 << 20)])
     assert bytes(again.blob[-2:]) == b"yy"
+
+
+@pytest.mark.skipif(not shared_bytes.AVAILABLE, reason="this system has no memfd")
+def test_tensors_that_came_in_shared_memory_are_not_copied_and_the_receivers_writes_stay_its_own(connections):
+    body = SharedBytes(b"head")
+    body.add(b"a" * SHARED_FROM + b"b" * SHARED_FROM)
+    body.finish()
+    view = memoryview(body).toreadonly()
+    blobs = [view[4 : 4 + SHARED_FROM], view[4 + SHARED_FROM :]]
+    sender, receiver = Frames(), Frames()
+    before = open_descriptors()
+    for _ in range(3):
+        frame = exchange(sender, receiver, connections, b"message", blobs)
+        assert bytes(frame.blob) == b"a" * SHARED_FROM + b"b" * SHARED_FROM
+        frame.blob[0] = ord("x")
+        assert bytes(frame.blob[:2]) == b"xa"
+        assert list(sender._lender._lent_once.values()) == [body]
+        del frame
+        exchange(receiver, sender, connections[::-1], b"gives it back", [])
+        assert not sender._lender._lent_once
+    assert not sender._lender._lent
+    assert open_descriptors() == before
+    assert bytes(view) == b"head" + b"a" * SHARED_FROM + b"b" * SHARED_FROM
 
 
 def test_the_end_of_the_stream_is_distinguished_from_silence():

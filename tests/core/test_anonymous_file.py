@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from slipway.backends.python.process import anonymous_file as module
-from slipway.backends.python.process.anonymous_file import anonymous_file
+from slipway.core import anonymous_file as module
+from slipway.core.anonymous_file import anonymous_file
 from slipway.errors import Code
 from tests.backends.python.engine_kit import FLOAT_IO, error_of, float_request, infer_text, methods, served, write_model
 

@@ -22,12 +22,16 @@ def anonymous_file(size: int) -> int:
     Raise OSError if memory runs out.
     """
     if hasattr(os, "memfd_create"):
-        descriptor = os.memfd_create(_NAME, os.MFD_CLOEXEC)
-        return _sized(descriptor, size, os.ftruncate)
+        return anonymous_memory(size)
     try:
         return _unlinked_file(_SHARED_MEMORY, size)
     except OSError:  # missing, or too small, as in containers
         return _unlinked_file(Path(tempfile.gettempdir()), size)
+
+
+def anonymous_memory(size: int) -> int:
+    """Return the descriptor of a memfd of `size` zeros, which may still change its size and be sealed."""
+    return _sized(os.memfd_create(_NAME, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING), size, os.ftruncate)
 
 
 def _unlinked_file(parent: Path, size: int) -> int:
