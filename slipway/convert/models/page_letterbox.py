@@ -8,6 +8,8 @@ BMP files, and those of one request may differ in size.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
@@ -26,21 +28,25 @@ class TritonPythonModel:
     def answer(self, request: pb_utils.InferenceRequest) -> pb_utils.InferenceResponse:
         """Prepare the pages of one request."""
         try:
-            batch = page_batch(pages(request))
+            batches = [page_batch([page]) for page in pages(request)]
         except SlipwayError as error:
             code = getattr(pb_utils.TritonError, error.code.name)
             return pb_utils.InferenceResponse(error=pb_utils.TritonError(error.message, code))
-        sizes = np.array(batch.sizes, np.int64)
-        return pb_utils.InferenceResponse([pb_utils.Tensor("input", batch.pixels), pb_utils.Tensor("page_size", sizes)])
+        pixels = np.concatenate([batch.pixels for batch in batches])
+        sizes = np.array([batch.sizes[0] for batch in batches], np.int64)
+        return pb_utils.InferenceResponse([pb_utils.Tensor("input", pixels), pb_utils.Tensor("page_size", sizes)])
 
 
-def pages(request: pb_utils.InferenceRequest) -> list[np.ndarray]:
-    """Return the pages of a request; raise SlipwayError if it has both inputs or none, or a page is not an image."""
+def pages(request: pb_utils.InferenceRequest) -> Iterator[np.ndarray]:
+    """Yield the pages of a request, decoded one at a time, because eight large ones together take gigabytes.
+
+    Raise SlipwayError if it has both inputs or none, if there are no pages, or if one is not an image.
+    """
     image, encoded = (pb_utils.get_input_tensor_by_name(request, name) for name in (IMAGE, ENCODED))
     if (image is None) == (encoded is None):
         found = "neither" if image is None else "both"
-        message = f"a request needs '{IMAGE}' or '{ENCODED}', but it has {found}"
-        raise SlipwayError(Code.INVALID_ARG, message)
-    if encoded is None:
-        return list(image.as_numpy())
-    return [open_page(each) for each in encoded.as_numpy().ravel()]
+        raise SlipwayError(Code.INVALID_ARG, f"a request needs '{IMAGE}' or '{ENCODED}', but it has {found}")
+    rows = (encoded if image is None else image).as_numpy()
+    if not len(rows):
+        raise SlipwayError(Code.INVALID_ARG, "a request needs at least one page")
+    yield from rows if encoded is None else map(open_page, rows.ravel())

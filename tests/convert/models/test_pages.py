@@ -66,3 +66,9 @@ def test_output_for_other_labels_is_refused(tmp_path, output):
         code, message = model.refusal(output=output[:, :, :7], page_size=SIZES)
     assert code == "INVALID_ARG"
     assert "expected floating point [pages, rows, 8]" in message
+
+
+def test_a_request_for_no_page_is_refused(tmp_path):
+    with written(tmp_path, "page_letterbox") as model:
+        assert model.refusal(image=np.zeros((0, 9, 9, 3), np.uint8))[1] == "a request needs at least one page"
+        assert "has neither" in model.refusal()[1]
