@@ -71,7 +71,7 @@ def loss_of(network: Detector, pixels: Tensor, drawn: list[list[Drawn]]) -> Tens
     named = functional.binary_cross_entropy_with_logits(rows[claims][:, 5:], kinds, reduction="sum")
     guessed = boxes[claims]
     sizes = (guessed[:, 2:].log() - right[:, 2:].log()).abs().sum()
-    return (objects + named + 5 * (1 - overlap(guessed, right)).sum() + sizes) / count
+    return (objects + named + 5 * (1 - overlap(guessed, right)).sum() + 2 * sizes) / count
 
 
 def overlap(one: Tensor, other: Tensor) -> Tensor:
