@@ -153,6 +153,13 @@ def test_labels_that_do_not_fit_are_refused(tmp_path, labels, message):
     assert not (tmp_path / "models").exists()
 
 
+def test_a_candidate_that_finds_other_elements_is_not_written(tmp_path, monkeypatch):
+    monkeypatch.setattr("slipway.convert.page_elements.flow.element_problems", lambda *_: iter(["its boxes are wrong"]))
+    with pytest.raises(SlipwayError, match="onnxruntime fp32: its boxes are wrong"):
+        convert(write_detector(tmp_path / "yolox.onnx"), options(tmp_path))
+    assert not (tmp_path / "models").exists()
+
+
 def test_labels_without_the_task_are_refused(tmp_path):
     path = write_detector(tmp_path / "yolox.onnx")
     with pytest.raises(SlipwayError, match="--labels applies only to --task page-elements"):
