@@ -247,6 +247,39 @@ def test_options_that_do_not_fit_are_refused(reader, tmp_path):
     assert "does not support precision 'fp16'" in refusal(reader, replace(options, precision="fp16"))
 
 
+def test_a_batch_size_is_refused_for_models_that_read_no_images(tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "t5"}')
+    with pytest.raises(SlipwayError, match="--max-batch-size applies only to models that read images"):
+        convert(tmp_path, ConvertOptions("m", tmp_path / "models", max_batch_size=4))
+
+
+def test_files_of_typical_inputs_are_refused_with_what_takes_their_place(reader, tmp_path):
+    options = ConvertOptions("m", tmp_path / "models", sample=tmp_path / "sample.npz")
+    assert "--calibration takes a directory of pictures" in refusal(reader, options)
+
+
+def test_int8_is_calibrated_with_the_pictures_of_a_directory(reader, tmp_path, monkeypatch):
+    from PIL import Image
+
+    from slipway.convert.reading import encoder_flow
+
+    (tmp_path / "pictures").mkdir()
+    for number in range(2):
+        Image.new("RGB", (30, 20), (40 * number, 80, 120)).save(tmp_path / f"pictures/{number}.png")
+    seen = []
+    real = encoder_flow.GraphFlow.prepare
+
+    def prepare(self, work):
+        real(self, work)
+        seen.append(self._inputs.calibration)
+
+    monkeypatch.setattr(encoder_flow.GraphFlow, "prepare", prepare)
+    options = ConvertOptions("m", tmp_path / "models", **PLAIN, calibration=tmp_path / "pictures")
+    convert(reader, options)
+    [rows] = seen
+    assert [row["pixel_values"].shape for row in rows] == [(1, 3, 16, 24)] * 2
+
+
 def test_settings_that_compare_with_a_source_text_are_named_as_ignored(reader, tmp_path):
     for file in reader.iterdir():
         (tmp_path / file.name).hardlink_to(file)
