@@ -30,9 +30,7 @@ def test_a_directory_of_pictures_calibrates_int8_and_is_named_in_the_report(tmp_
 def test_a_calibration_file_is_refused(tmp_path):
     (tmp_path / "texts.txt").write_text("a text")
     options = ConvertOptions("m", tmp_path, "openvino", "int8", calibration=tmp_path / "texts.txt")
-    with pytest.raises(
-        SlipwayError, match=r"takes a directory of pictures here, and '.*texts\.txt' is not a directory"
-    ):
+    with pytest.raises(SlipwayError, match=r"calibration takes a directory of pictures here"):
         convert(write_classifier(tmp_path / "source"), options)
 
 
