@@ -37,6 +37,7 @@ SECTIONS: Final[Mapping[str, Section]] = {
     "memory": _section("memory", "memory"),
     "subwords": _section("subwords", "subwords"),
     "documents": _section("documents", "documents"),
+    "reading": _section("reading", "reading"),
     "vision": _section("vision", "vision"),
 }
 # Not every machine has the device.

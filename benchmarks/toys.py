@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -75,3 +76,43 @@ def write_bert_base(root: Path, **settings: int) -> tuple[Path, Path]:
     BertModel(BertConfig(**settings), add_pooling_layer=False).eval().save_pretrained(source)
     _slipway("lightseq", "export", "--source", "hf-bert", "--model", str(source), "--output", str(target))
     return source, target
+
+
+def write_page_reader(directory: Path, tokens: int, **settings: int) -> Path:
+    """Write a reader of pages of 1280 x 1024 pixels with random weights, which generates exactly `tokens` tokens;
+    return its directory.
+
+    The encoder is Swin-T; the decoder is Donut's.
+    `settings` override `embed_dim` and the decoder's sizes.
+    """
+    import torch
+    import transformers as hf
+    from tokenizers import Tokenizer, models
+
+    torch.manual_seed(0)
+    sizes = {
+        "embed_dim": 96, "d_model": 1024, "decoder_layers": 4, "decoder_ffn_dim": 4096, "decoder_attention_heads": 16,
+        "vocab_size": 50_000, "max_position_embeddings": 1536,
+    } | settings  # fmt: skip
+    encoder = hf.DonutSwinConfig(
+        image_size=[1280, 1024], embed_dim=sizes.pop("embed_dim"), depths=[2, 2, 6, 2], num_heads=[3, 6, 12, 24],
+        window_size=8,
+    )  # fmt: skip
+    decoder = hf.MBartConfig(**sizes, scale_embedding=True, pad_token_id=1, bos_token_id=0, eos_token_id=2)
+    config = hf.VisionEncoderDecoderConfig.from_encoder_decoder_configs(encoder, decoder)
+    model = hf.VisionEncoderDecoderModel(config).eval()
+    model.generation_config = hf.GenerationConfig(
+        decoder_start_token_id=2, pad_token_id=1, eos_token_id=2, max_new_tokens=tokens, min_new_tokens=tokens
+    )
+    model.save_pretrained(directory)
+    words = {f"w{number}": number for number in range(sizes["vocab_size"])}
+    roles = {f"{role}_token": f"w{number}" for number, role in enumerate(("bos", "pad", "eos", "unk"))}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token=roles["unk_token"]))
+    hf.PreTrainedTokenizerFast(tokenizer_object=tokenizer, **roles).save_pretrained(directory)
+    half = [0.5, 0.5, 0.5]
+    (directory / "preprocessor_config.json").write_text(
+        json.dumps(
+            {"image_processor_type": "DonutImageProcessor", "size": [1024, 1280], "image_mean": half, "image_std": half}
+        )
+    )
+    return directory

@@ -10,6 +10,7 @@ from typing import Final
 
 from slipway.cli.confined.limits import add_limit_flags
 from slipway.cli.parser import CommandParser
+from slipway.convert.arrays import MAX_BATCH_SIZE
 from slipway.convert.candidates.variants import ENGINES
 from slipway.convert.directory import Task
 from slipway.convert.generation.variants import OFFERED
@@ -21,6 +22,7 @@ from slipway.convert.variants import PRECISIONS
 
 _DESCRIPTION: Final = "Convert a checkpoint or model file to a verified, optimised model in a model repository."
 _NEIGHBOURS: Final = ", ".join(f"{100 * each.neighbours:g}%% {word}" for word, each in ACCURACY.items())
+MOST_ROWS: Final = 1024  # of a request
 _ALIASES: Final = {AUTO: AUTO, **{COMPUTE_TYPES[precision]: precision for precision in OFFERED}}
 
 
@@ -57,8 +59,9 @@ def _parser() -> CommandParser:
         "--name",
         required=True,
         help="model name that clients request; a text model adds NAME-tokenizer, NAME-model and NAME-answer, a "
-        "text-generation model NAME-tokenizer, NAME-model, NAME-detokenizer and NAME-stream, and a network that sees "
-        "images NAME-processor, NAME-model and NAME-answer",
+        "text-generation model NAME-tokenizer, NAME-model, NAME-detokenizer and NAME-stream, a network that sees "
+        "images NAME-processor, NAME-model and NAME-answer, a reader of images NAME-processor, NAME-encoder, "
+        "NAME-model and NAME-detokenizer",
     )
     parser.add_argument("--repository", metavar="DIR", type=Path, required=True, help="model repository to write to")
     parser.add_argument(
@@ -135,6 +138,12 @@ def _parser() -> CommandParser:
         help="source language of requests that do not set source_language, such as deu_Latn (NLLB, M2M100, mBART; "
         "default: the tokenizer's own)",
     )
+    parser.add_argument(
+        "--max-batch-size",
+        type=_rows,
+        metavar="N",
+        help=f"maximum images in a request, for models that read images (default: {MAX_BATCH_SIZE})",
+    )
     parser.add_argument("--compare", action="store_true", help="also measure the exported graph without optimisation")
     parser.add_argument(
         "--accept", action="store_true", help="write the named engine and precision even if the gate refuses it"
@@ -161,6 +170,12 @@ def _task(text: str) -> Task:
         raise ArgumentTypeError(f"unknown task '{text}'; expected one of {known}") from None
 
 
+def _rows(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= MOST_ROWS:
+        raise ArgumentTypeError(f"expected a number from 1 to {MOST_ROWS}, not '{text}'")
+    return int(text)
+
+
 def _lengths(text: str) -> tuple[int, ...]:
     parts = text.split(",")
     if not all(part.isdecimal() and int(part) > 0 for part in parts):
@@ -183,6 +198,7 @@ def convert_options(options: Namespace, command: str, *, lost: Mapping[str, str]
         inputs=tuple(options.input),
         hypothesis=options.hypothesis_template,
         source_language=options.source_language,
+        max_batch_size=options.max_batch_size,
         accept=options.accept,
         compare=options.compare,
         overwrite=options.overwrite,

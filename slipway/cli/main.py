@@ -31,6 +31,7 @@ COMMANDS: Final = {
         Command("infer", "slipway.cli.infer", "send text or tensors to a running server"),
         Command("convert", "slipway.cli.convert", "convert, optimise and verify a checkpoint"),
         Command("convert-module", "slipway.cli.convert_module", "convert a PyTorch script to ONNX and TensorRT"),
+        Command("build-eclair", "slipway.cli.build_eclair", "build the page reader 'eclair' from its settings"),
         Command(
             "huggingface_t5_ckpt_convert",
             "slipway.cli.huggingface_t5_ckpt_convert",

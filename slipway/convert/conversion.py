@@ -9,8 +9,10 @@ from __future__ import annotations
 import re
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +23,8 @@ from slipway.convert.generation.flow import open_generation
 from slipway.convert.generation.source import generates
 from slipway.convert.hub import locate
 from slipway.convert.options import ConvertOptions
+from slipway.convert.reading.flow import open_reading
+from slipway.convert.reading.source import reads_images
 from slipway.convert.report import (
     ACCEPTED,
     CHOSEN,
@@ -34,7 +38,7 @@ from slipway.convert.report import (
 )
 from slipway.convert.runner import OpenModel, open_model
 from slipway.convert.staging import Stager, staged
-from slipway.convert.steps import COPIES, MEASURES_BATCHES, Show, Stage, Steps
+from slipway.convert.steps import COPIES, MEASURES_BATCHES, ConversionStep, Show, Stage, Steps
 from slipway.convert.tensor2tensor.flow import find_translation, open_translation
 from slipway.convert.variants import PRECISIONS, Skipped, Variant
 from slipway.convert.vision.flow import open_vision
@@ -79,14 +83,47 @@ def convert(
         with open_translation(translation, str(translation), options, steps) as flow:
             return Conversion(flow, options, steps, stage).run(started)
     path, origin = (Path(source), origin) if origin else locate(source, Steps(show), verbose=options.verbose)
+    reading = reads_images(path)
+    if options.max_batch_size is not None and not reading:
+        raise invalid("--max-batch-size applies only to models that read images")
     embeds = (path / "modules.json").is_file()  # even if the checkpoint alone could generate text
     generating = generates(path) and not embeds
     if options.source_language and not generating:
-        raise invalid("--source-language applies only to translation models, but this model does not generate text")
+        raise invalid("--source-language applies only to translation models, but this model does not translate text")
+    if reading:
+        steps = Steps(show, finish=COPIES)
+        with open_reading(path, origin, options, steps, partial(_convert_part, steps)) as flow:
+            return Conversion(flow, options, steps, stage).run(started)
     open_flow = open_generation if generating else open_vision if is_vision(path) else open_encoders
     steps = Steps(show, finish=COPIES if generating else MEASURES_BATCHES)
     with open_flow(path, origin, options, steps) as flow:
         return Conversion(flow, options, steps, stage).run(started)
+
+
+def _convert_part(steps: Steps, flow: Flow, options: ConvertOptions, directory: Path) -> Path:
+    """Convert a part of another source and return the directory of its models, inside `directory`; its steps are shown
+    as work of the whole's current step."""
+    new, work = directory / "new", directory / "work"
+    new.mkdir(parents=True)
+    work.mkdir()
+
+    def show(step: ConversionStep) -> None:
+        steps.work_on(step.candidate)
+        steps(f"{flow.model}, {step}")
+
+    @contextmanager
+    def in_place(
+        repository: Path,  # noqa: ARG001
+        names: Sequence[str],  # noqa: ARG001
+        *,
+        overwrite: bool,  # noqa: ARG001
+    ) -> Iterator[tuple[Path, Path]]:
+        yield new, work
+
+    Conversion(flow, options, Steps(show, finish=COPIES), in_place).run(time.monotonic())
+    shutil.rmtree(work)
+    steps.work_on("")
+    return new
 
 
 class Conversion:

@@ -35,6 +35,8 @@ class Task(Enum):
     TRANSLATION = "translation"
     SUMMARIZATION = "summarization"
     TEXT_GENERATION = "text-generation"
+    IMAGE_TO_TEXT = "image-to-text"
+    DOCUMENT_READING = "document-reading"
 
 
 def choose_task(asked: Task | None, served: Sequence[Task], architecture: str) -> Task:

@@ -84,6 +84,8 @@ PARAMETERS: Final = (
     Argument("remove_invalid_values", "BOOL", "remove_invalid_values", 0, 1),
 )
 SETTINGS: Final = (*ARGUMENTS, *PARAMETERS)
+# Fields that compare the generated text with the source text, and their values that have no effect.
+OF_SOURCE_TEXT: Final = {"encoder_no_repeat_ngram_size": 0, "encoder_repetition_penalty": 1.0}
 _RULES: Final = frozenset(each.name for each in fields(TransformersRules))
 _DECODING: Final = frozenset(each.name for each in fields(Decoding))
 # The defaults in transformers: beam scores are per token, which is unused without beams, and one sequence is returned.

@@ -1,4 +1,5 @@
-"""A checkpoint that generates text, for the `model.py` that `slipway convert` writes: token ids in, token ids out.
+"""A checkpoint that generates text, for the `model.py` that `slipway convert` writes: token ids, or an image's encoder
+states, in; token ids out.
 
 Independent of protocols: a request consists of arrays by name and an `AnswerSink`.
 """
@@ -19,6 +20,7 @@ from slipway.runtime.arguments import (
     FORCED,
     LEAST_TOTAL,
     NUM_RETURN,
+    OF_SOURCE_TEXT,
     TOTAL,
     Values,
     check_names,
@@ -39,8 +41,10 @@ from slipway.transformer.spec import Positions
 
 IDS: Final = "input_ids"
 MASK: Final = "attention_mask"
+STATES: Final = "encoder_states"  # FP32 [rows, tokens, size], of a model whose encoder is another model
 CACHE: Final = "ctranslate2"  # folder of the converted weights, next to the checkpoint
 TOKENIZER: Final = "tokenizer.json"  # next to the checkpoint, for stop texts
+_NO_IDS: Final = np.empty(0, np.int64)
 _LONGEST: Final = 4096  # limit of generated tokens if positions set none; the parameter LONGEST_OUTPUT changes it
 
 
@@ -73,26 +77,65 @@ class GenerationModel(EngineModel):
 
     def _request(self, inputs: Mapping[str, np.ndarray], sink: AnswerSink) -> _Request:
         """Return the request as rows; raise `SlipwayError` naming every invalid row and the reason."""
-        ids = np.atleast_2d(inputs[IDS]).astype(np.int64)
-        mask = np.atleast_2d(inputs.get(MASK, np.ones_like(ids))) != 0
-        if mask.shape != ids.shape:
-            raise invalid(f"'{IDS}' has shape {list(ids.shape)}, but '{MASK}' has shape {list(mask.shape)}")
-        check_names([name for name in inputs if name not in (IDS, MASK)], self._elsewhere)
-        values = read_values(inputs, len(ids), self._defaults)
-        stops = stop_texts(inputs, len(ids)) or [self._fixed.stop_texts] * len(ids)
+        sources = self._states(inputs) if self._spec.encoded_size else self._tokens(inputs)
+        check_names([name for name in inputs if name not in (IDS, MASK, STATES)], self._elsewhere)
+        values = read_values(inputs, len(sources), self._defaults)
+        stops = stop_texts(inputs, len(sources)) or [self._fixed.stop_texts] * len(sources)
         rows, problems = [], []
-        for index, (row, kept, each, stop) in enumerate(zip(ids, mask, values, stops, strict=True)):
+        for index, (source, each, stop) in enumerate(zip(sources, values, stops, strict=True)):
             try:
-                rows.append(self._row(row[kept], each, stop, inputs))
+                rows.append(self._row(source, each, stop, inputs))
             except SlipwayError as error:
                 problems.append(f"row {index}: {error.message}")
         if problems:
             raise invalid("; ".join(problems))
         return _Request(rows, [int(each[NUM_RETURN]) for each in values], sink, pad=self._pad)
 
+    def _tokens(self, inputs: Mapping[str, np.ndarray]) -> list[SequenceRequest]:
+        """Return the rows of a text without their decoding."""
+        ids = np.atleast_2d(inputs[IDS]).astype(np.int64)
+        mask = np.atleast_2d(inputs.get(MASK, np.ones_like(ids))) != 0
+        if mask.shape != ids.shape:
+            raise invalid(f"'{IDS}' has shape {list(ids.shape)}, but '{MASK}' has shape {list(mask.shape)}")
+        return [SequenceRequest(row[kept]) for row, kept in zip(ids, mask, strict=True)]
+
+    def _states(self, inputs: Mapping[str, np.ndarray]) -> list[SequenceRequest]:
+        """Return the rows of images without their decoding."""
+        states = np.asarray(inputs[STATES], np.float32)
+        states = states[None] if states.ndim == 2 else states
+        if states.ndim != 3 or not states.shape[1] or states.shape[2] != self._spec.encoded_size:
+            size = self._spec.encoded_size
+            raise invalid(f"'{STATES}' has shape {list(states.shape)}, expected [rows, tokens, {size}]")
+        return [SequenceRequest(_NO_IDS, hidden=row) for row in states]
+
     def _row(
-        self, ids: np.ndarray, values: Values, stop: Sequence[str], inputs: Mapping[str, np.ndarray]
+        self, source: SequenceRequest, values: Values, stop: Sequence[str], inputs: Mapping[str, np.ndarray]
     ) -> SequenceRequest:
+        ids = source.ids
+        if source.hidden is None:
+            self._check_ids(ids)
+        elif any(values.get(name, neutral) != neutral for name, neutral in OF_SOURCE_TEXT.items()):
+            raise invalid(f"{' and '.join(OF_SOURCE_TEXT)} need a source text, but the source is an image")
+        if values.get(FORCED, 0) >= self._decoder.vocabulary:
+            raise invalid(f"{FORCED} is {values[FORCED]:g}, but the vocabulary has {self._decoder.vocabulary}")
+        most = self._most_tokens(ids.size)
+        values = self._of_total_lengths(values, ids.size if self._spec.continues else 1)
+        asked = given_name(inputs, "max_tokens")
+        if asked and values["max_tokens"] > most:
+            raise invalid(f"{asked} is {values['max_tokens']:g}, but only {most} tokens are possible")
+        prompt = tuple(ids.tolist()) if self._spec.continues else ()
+        rules = self._rules(stop, prompt)
+        decoding = decoding_of(
+            values, most_tokens=most, start_id=self._spec.start_id, end_ids=self._end_ids, rules=rules
+        )
+        row = replace(source, decoding=decoding)
+        refusal = self._engine.refusal(row)
+        if refusal:
+            raise unsupported(f"not supported by this model's engine: {refusal}")
+        return row
+
+    def _check_ids(self, ids: np.ndarray) -> None:
+        """Raise INVALID_ARG unless the model can take these tokens."""
         if not ids.size:
             raise invalid("it has no tokens")
         vocabulary = (self._spec.encoder or self._decoder).vocabulary
@@ -101,23 +144,6 @@ class GenerationModel(EngineModel):
         encoder = self._spec.encoder
         if encoder is not None and encoder.positions is Positions.TABLE and ids.size > encoder.position_rows:
             raise invalid(f"it has {ids.size} tokens, but the encoder has {encoder.position_rows} positions")
-        if values.get(FORCED, 0) >= self._decoder.vocabulary:
-            raise invalid(f"{FORCED} is {values[FORCED]:g}, but the vocabulary has {self._decoder.vocabulary}")
-        most = self._most_tokens(ids.size)
-        values = self._of_total_lengths(values, 1 if encoder is not None else ids.size)
-        asked = given_name(inputs, "max_tokens")
-        if asked and values["max_tokens"] > most:
-            raise invalid(f"{asked} is {values['max_tokens']:g}, but only {most} tokens are possible")
-        prompt = () if encoder is not None else tuple(ids.tolist())
-        rules = self._rules(stop, prompt)
-        decoding = decoding_of(
-            values, most_tokens=most, start_id=self._spec.start_id, end_ids=self._end_ids, rules=rules
-        )
-        row = SequenceRequest(ids, decoding)
-        refusal = self._engine.refusal(row)
-        if refusal:
-            raise unsupported(f"not supported by this model's engine: {refusal}")
-        return row
 
     def _rules(self, stop: Sequence[str], prompt: tuple[int, ...]) -> TransformersRules:
         """Return the checkpoint's rules with the stop texts of the row."""

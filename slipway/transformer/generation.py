@@ -106,8 +106,8 @@ class SequenceRequest:
     """One sequence: the encoder's input, or the prompt of a decoder-only model. `ids` is int64 [tokens], unpadded.
 
     An image is `pixels` float32 [channels, height, width] instead. `hidden` float32 [tokens, hidden] is input that was
-    embedded elsewhere (FasterTransformer's BERT). `prompt` float32 [rows, hidden] is a p-tuning table from the request;
-    `prompt_task` is the index of a stored one.
+    embedded elsewhere (FasterTransformer's BERT), or the encoder states for a decoder whose encoder is another model.
+    `prompt` float32 [rows, hidden] is a p-tuning table from the request; `prompt_task` is the index of a stored one.
     """
 
     ids: np.ndarray

@@ -130,12 +130,14 @@ class Stack:
 class Transformer:
     """An architecture: encoder, decoder or both, and how hidden states become scores over the vocabulary.
 
-    With both, each decoder layer has cross-attention. Generation starts with `start_id` and ends with `end_id` unless a
-    request sets others.
+    With both, each decoder layer has cross-attention; a decoder with `encoded_size` attends to hidden states of that
+    size, which another model computes. Generation starts with `start_id` and ends with `end_id` unless a request sets
+    others.
     """
 
     encoder: Stack | None = None
     decoder: Stack | None = None
+    encoded_size: int = 0
     shared_embedding: bool = False  # the decoder uses the encoder's token table
     tied_head: bool = True  # the head is the decoder's token table
     head_bias: bool = False
@@ -150,6 +152,8 @@ class Transformer:
     def __post_init__(self) -> None:
         if self.encoder is None and self.decoder is None:
             raise invalid("a transformer needs an encoder, a decoder or both")
+        if self.encoded_size and (self.encoder is not None or self.decoder is None):
+            raise invalid("only a decoder without an encoder can attend to hidden states from another model")
         for name, stack in (("encoder", self.encoder), ("decoder", self.decoder)):
             if stack is not None:
                 _check(name, stack)
@@ -168,8 +172,13 @@ class Transformer:
 
     @property
     def has_cross_attention(self) -> bool:
-        """Whether decoder layers attend to an encoder."""
-        return self.encoder is not None and self.decoder is not None
+        """Whether decoder layers attend to an encoder, or to hidden states from another model."""
+        return self.decoder is not None and (self.encoder is not None or self.encoded_size > 0)
+
+    @property
+    def continues(self) -> bool:
+        """Whether it generates the continuation of its own input: a decoder without cross-attention."""
+        return self.decoder is not None and not self.has_cross_attention
 
 
 def standard_scale(head_size: int) -> float:

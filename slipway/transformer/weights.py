@@ -13,7 +13,7 @@ these shapes provides a complete model.
     encoder.layers.<i>.feed_forward.{norm.*, up.* [F,D], gated.* [F,D], down.* [D,F], scale [tasks,F]}
     encoder.layers.<i>.feed_forward.{router.weight [E,D], up.weight [E,F,D], up.bias [E,F], ...} experts
     encoder.final_norm.*
-    decoder.*, the same plus decoder.layers.<i>.cross_attention.*
+    decoder.*, the same plus decoder.layers.<i>.cross_attention.*, with {key, value}.weight [A,E] for encoder states [E]
     head.weight [V,D], head.bias [V], prompts.<task> [n,D]
 
 `up` is the product that goes through the activation; `gated` is the other factor of a gated block. A normalisation
@@ -94,7 +94,9 @@ def expected_shapes(spec: Transformer) -> dict[str, Shape]:
     for name, stack in (("encoder", spec.encoder), ("decoder", spec.decoder)):
         if stack is not None:
             own_tokens = name == "encoder" or not spec.shared_embedding
-            shapes |= _stack(name, stack, own_tokens=own_tokens, cross=name == "decoder" and spec.has_cross_attention)
+            shapes |= _stack(
+                name, stack, own_tokens=own_tokens, encoded=_encoded_size(spec) if name == "decoder" else 0
+            )
     if spec.decoder is not None:
         if not spec.tied_head:
             shapes["head.weight"] = (spec.decoder.vocabulary, spec.decoder.hidden)
@@ -102,6 +104,11 @@ def expected_shapes(spec: Transformer) -> dict[str, Shape]:
             shapes["head.bias"] = (spec.decoder.vocabulary,)
     shapes |= {f"prompts.{task}": (rows, spec.input_stack.hidden) for task, rows in spec.prompts}
     return shapes
+
+
+def _encoded_size(spec: Transformer) -> int:
+    """Return the size of the hidden states that the decoder attends to, 0 if it does not."""
+    return spec.encoded_size or (spec.encoder.hidden if spec.encoder is not None else 0)
 
 
 def token_table(spec: Transformer) -> str:
@@ -118,14 +125,14 @@ def relative_biases(name: str, stack: Stack) -> list[str]:
     return [f"{name}.layers.{layer}.self_attention.relative_bias" for layer in range(stack.layers)]
 
 
-def _stack(name: str, stack: Stack, *, own_tokens: bool, cross: bool) -> dict[str, Shape]:
+def _stack(name: str, stack: Stack, *, own_tokens: bool, encoded: int) -> dict[str, Shape]:
     shapes = _embedding(f"{name}.embedding", stack, own_tokens=own_tokens)
     shapes |= dict.fromkeys(relative_biases(name, stack), (stack.relative_buckets, stack.heads))
     for layer in range(stack.layers):
         prefix = f"{name}.layers.{layer}"
-        shapes |= _attention(f"{prefix}.self_attention", stack)
-        if cross:
-            shapes |= _attention(f"{prefix}.cross_attention", stack)
+        shapes |= _attention(f"{prefix}.self_attention", stack, stack.hidden)
+        if encoded:
+            shapes |= _attention(f"{prefix}.cross_attention", stack, encoded)
         shapes |= _feed_forward(f"{prefix}.feed_forward", stack, layer)
     if stack.final_norm:
         shapes |= _norm(f"{name}.final_norm", stack)
@@ -163,10 +170,11 @@ def _linear(prefix: str, out: int, into: int, *, bias: bool) -> dict[str, Shape]
     return weight | {f"{prefix}.bias": (out,)} if bias else weight
 
 
-def _attention(prefix: str, stack: Stack) -> dict[str, Shape]:
+def _attention(prefix: str, stack: Stack, attended: int) -> dict[str, Shape]:
+    """Return the arrays of an attention block whose keys and values are made of states of the size `attended`."""
     shapes = _norm(f"{prefix}.norm", stack)
-    for part in ("query", "key", "value"):
-        shapes |= _linear(f"{prefix}.{part}", stack.attention, stack.hidden, bias=stack.attention_bias)
+    for part, into in (("query", stack.hidden), ("key", attended), ("value", attended)):
+        shapes |= _linear(f"{prefix}.{part}", stack.attention, into, bias=stack.attention_bias)
     shapes |= _linear(f"{prefix}.output", stack.hidden, stack.attention, bias=stack.attention_bias)
     if stack.adapter_tasks:
         shapes |= {f"{prefix}.{part}_scale": (stack.adapter_tasks, stack.attention) for part in ("key", "value")}

@@ -381,6 +381,8 @@ def test_without_the_extra_every_source_is_one_line_that_names_the_command(tmp_p
         (("--lengths", "0"), "expected whole numbers of tokens such as 32,128, not '0'"),
         (("--precision", "bf16"), "does not support precision 'bf16'"),
         (("--engine", "auto", "--precision", "int8", "--accept"), "overrides the gate for a single candidate"),
+        (("--max-batch-size", "0"), "expected a number from 1 to 1024, not '0'"),
+        (("--max-batch-size", "4"), "--max-batch-size applies only to models that read images"),
     ],
 )
 def test_options_that_cannot_be_honoured_end_with_one_line_and_exit_code_1(source, tmp_path, flags, message):

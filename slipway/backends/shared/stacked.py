@@ -2,7 +2,7 @@
 
 Knows neither the library nor the model. The executor is stateless, so a batch that fails is run again request by
 request. Where the signature has a padding rule, requests of different lengths are padded when they are stacked; a
-request that runs alone is only rounded up to the rule's step.
+request that runs alone is only rounded up to the rule's step. The parameter ROWS_AT_ONCE has a batch computed in parts.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ from typing import Literal
 import numpy as np
 
 from slipway.backends.api import Execution, InstanceSpec, ModelContext, Placement
+from slipway.backends.shared.parameters import Parameters, parameter_problem
+from slipway.config.rows_at_once import ROWS_AT_ONCE
 from slipway.core.batch import split, stack
 from slipway.core.pending import Pending
 from slipway.core.request import InferRequest, InferResponse
 from slipway.core.signature import ModelSignature
-from slipway.errors import SlipwayError, unavailable
+from slipway.errors import SlipwayError, refused, unavailable
 
 Run = Callable[[dict[str, np.ndarray], Sequence[str]], dict[str, np.ndarray]]
 
@@ -33,12 +35,16 @@ class StackedModel:
         self._signature = context.signature
         self._version = context.version
         self._start: Callable[[InstanceSpec], Run] | None = start
+        self._rows_at_once = _rows_at_once(context)
 
     def open(self, instance: InstanceSpec) -> StackedExecutor:
         """Return an executor that calls the instance's function."""
         if self._start is None:
             raise opened_too_late(instance)
-        return StackedExecutor(self._signature, self._version, self._start(instance))
+        run = self._start(instance)
+        return StackedExecutor(
+            self._signature, self._version, _in_parts(run, self._rows_at_once) if self._rows_at_once else run
+        )
 
     def unload(self) -> None:
         """Release the weights; their memory is freed once every executor is closed."""
@@ -103,6 +109,34 @@ class StackedExecutor:
             chosen = [tensor for tensor in tensors if tensor.name in wanted] if wanted else tensors
             answers.append(InferResponse(model_name, version, request.id, chosen))
         return answers
+
+
+def _rows_at_once(context: ModelContext) -> int:
+    """Return how many rows are computed at a time, 0 for all; raise INVALID_ARG if the parameter is not a count."""
+    parameters = Parameters(context.config)
+    if ROWS_AT_ONCE not in parameters or not context.config.max_batch_size:
+        return 0
+    rows = parameters.integer(ROWS_AT_ONCE)
+    if rows < 1:
+        text = f"model '{context.name}': {ROWS_AT_ONCE} is {rows}, expected 1 or more"
+        raise refused(parameter_problem(ROWS_AT_ONCE, text))
+    return rows
+
+
+def _in_parts(run: Run, rows: int) -> Run:
+    """Return a function that calls `run` with up to `rows` rows at a time; its outputs have the same size for each."""
+
+    def run_in_parts(inputs: dict[str, np.ndarray], names: Sequence[str]) -> dict[str, np.ndarray]:
+        count = next((len(array) for array in inputs.values()), 0)
+        if count <= rows:
+            return run(inputs, names)
+        parts = [
+            run({name: array[start : start + rows] for name, array in inputs.items()}, names)
+            for start in range(0, count, rows)
+        ]
+        return {name: np.concatenate([part[name] for part in parts]) for name in names}
+
+    return run_in_parts
 
 
 def _closed(_inputs: dict[str, np.ndarray], _names: Sequence[str]) -> dict[str, np.ndarray]:

@@ -1,4 +1,5 @@
-"""BART and its relatives mBART, Marian, Pegasus, M2M100 (and NLLB): one layout of names, and a table of differences."""
+"""BART and its relatives mBART, Marian, Pegasus, M2M100 (and NLLB): one layout of names, and a table of differences.
+Also the decoders of this family, with TrOCR's, that another model's encoder reads images for."""
 
 from __future__ import annotations
 
@@ -33,6 +34,9 @@ _IGNORABLE = (
     r"(model\.)?(encoder|decoder)\.version",
     r"(model\.)?(encoder|decoder)\.embed_positions\.(weights|_float_tensor)",
 )
+
+
+_DECODER_HEADS = ("decoder.lm_head.weight", "decoder.output_projection.weight")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +100,40 @@ def read_bart(settings: HuggingFaceSettings, stored: StoredArrays) -> Checkpoint
     kept = next((name for name in tokens if name in stored), tokens[0])
     ignorable = _IGNORABLE if spec.head_bias else (*_IGNORABLE, "final_logits_bias")
     return CheckpointMapping(spec, table, ignorable, duplicates={name: kept for name in tokens if name != kept})
+
+
+def read_bart_decoder(settings: HuggingFaceSettings, stored: StoredArrays) -> CheckpointMapping:
+    """Return the architecture and table of the decoder of a checkpoint with these decoder settings: its arrays' names
+    begin with "decoder."."""
+    kind = _trocr(settings) if settings.model_type == "trocr" else _KINDS[settings.model_type]
+    prefix = "decoder.model.decoder"
+    tokens = f"{prefix}.embed_tokens.weight"
+    head = next((name for name in _DECODER_HEADS if name in stored), _DECODER_HEADS[0])
+    own = own_head(stored, head, (tokens,))
+    stack = _stack(settings, kind, "decoder", settings.sizes("vocab_size")[0])
+    spec = Transformer(
+        decoder=stack,
+        encoded_size=settings.size("cross_attention_hidden_size", stack.hidden),
+        tied_head=not own,
+        start_id=settings.token_id("decoder_start_token_id", "bos_token_id", default=2),
+        end_id=settings.token_id("eos_token_id", default=2),
+    )
+    table: Table = {
+        "decoder.embedding.tokens": ArraySource((tokens,) if own else (tokens, head)),
+        "head.weight": ArraySource((head,)),
+        **_stack_table("decoder", prefix, stack, kind, settings.token_id("pad_token_id", default=1)),
+    }
+    return CheckpointMapping(spec, table, tuple(f"decoder\\.{pattern}" for pattern in _IGNORABLE))
+
+
+def _trocr(settings: HuggingFaceSettings) -> _Kind:
+    """Return TrOCR's differences, two of which are settings."""
+    learned = settings.flag("use_learned_position_embeddings", default=True)
+    return _Kind(
+        embedding_norm=settings.flag("layernorm_embedding", default=True),
+        position_change=without_rows(2) if learned else AS_IS,
+        positions=None if learned else lambda rows, hidden, padding: fairseq_positions(rows, hidden, padding + 1),
+    )
 
 
 def _has_bias(stored: StoredArrays) -> bool:

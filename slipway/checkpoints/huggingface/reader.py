@@ -14,6 +14,7 @@ from slipway.checkpoints.checkpoint import Checkpoint
 from slipway.checkpoints.huggingface.bart import read_bart
 from slipway.checkpoints.huggingface.encoders import read_bert, read_vit
 from slipway.checkpoints.huggingface.gpt2 import read_gpt2
+from slipway.checkpoints.huggingface.image_reader import MODEL_TYPE, read_image_reader
 from slipway.checkpoints.huggingface.settings import HuggingFaceSettings, read_settings
 from slipway.checkpoints.huggingface.t5 import read_t5
 from slipway.checkpoints.huggingface.table import CheckpointMapping, StoredArrays, assemble
@@ -32,6 +33,7 @@ FAMILIES: Final[dict[str, Callable[[HuggingFaceSettings, StoredArrays], Checkpoi
     "t5": read_t5,
     "umt5": read_t5,
     "vit": read_vit,
+    MODEL_TYPE: read_image_reader,
 }
 
 
@@ -59,12 +61,13 @@ def read_huggingface(directory: Path) -> HuggingFaceCheckpoint:
         )
     stored = open_weight_files(directory)
     draft = family(settings, stored)
-    padding = settings.token_ids("pad_token_id")
+    generating = settings.of_decoder
+    padding = generating.token_ids("pad_token_id")
     return HuggingFaceCheckpoint(
         source=str(directory),
         spec=draft.spec,
         weights=assemble(draft, stored, f"'{directory}'"),
         model_type=settings.model_type,
         padding_id=padding[0] if padding else None,
-        end_ids=settings.token_ids("eos_token_id"),
+        end_ids=generating.token_ids("eos_token_id"),
     )

@@ -6,6 +6,7 @@ numbers. It is read here because the `safetensors` package cannot read bfloat16 
 
 from __future__ import annotations
 
+import json
 import math
 import mmap
 import struct
@@ -55,6 +56,26 @@ def open_safetensors(path: Path) -> dict[str, Array]:
     if problems:
         raise invalid(f"'{path.name}' is damaged:\n  " + "\n  ".join(problems))
     return arrays
+
+
+def write_safetensors(path: Path, arrays: Mapping[str, Array]) -> None:
+    """Write arrays to a new file, with one of them in memory at a time; raise `SlipwayError` for a type that the format
+    lacks."""
+    names = {dtype: name for name, dtype in _DTYPES.items()}
+    header: dict[str, Any] = {}
+    end = 0
+    for name, array in arrays.items():
+        dtype = array.read().dtype  # of a mapped file: nothing is copied
+        if dtype not in names:
+            raise invalid(f"{name}: numbers of type {dtype} are not supported, only {', '.join(_DTYPES)}")
+        begin, end = end, end + math.prod(array.shape) * dtype.itemsize
+        header[name] = {"dtype": names[dtype], "shape": list(array.shape), "data_offsets": [begin, end]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % _LENGTH_BYTES)  # so that the numbers are aligned
+    with path.open("wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        for array in arrays.values():
+            file.write(np.ascontiguousarray(array.read()).view(np.uint8).data)
 
 
 def _header(path: Path, data: mmap.mmap) -> tuple[dict[str, Any], int]:

@@ -25,6 +25,11 @@ ACTIVATIONS: Final = {
     "silu": Activation.SILU,
     "swish": Activation.SILU,
 }
+# Keys of a checkpoint that joins an encoder and a decoder which are not settings of the decoder.
+_OF_THE_WHOLE: Final = (
+    "architectures", "auto_map", "decoder", "dtype", "encoder", "is_encoder_decoder", "model_type",
+    "tie_word_embeddings", "torch_dtype", "transformers_version",
+)  # fmt: skip
 _MOST_LAYERS: Final = 4096  # the tables of arrays have rows for each layer, before a file is opened
 _LARGEST_SIZE: Final = 1 << 31
 _FLOAT_LIMIT: Final = 1e300
@@ -48,6 +53,16 @@ class HuggingFaceSettings:
     def model_type(self) -> str:
         """The family's name, "" if the config does not say."""
         return str(self.config.get("model_type") or "")
+
+    @property
+    def of_decoder(self) -> HuggingFaceSettings:
+        """The settings of the part that generates: in a checkpoint that joins two models, those of the decoder, with
+        the token ids and other generation settings that the whole sets."""
+        decoder = self.config.get("decoder")
+        if not isinstance(decoder, dict):
+            return self
+        own = {key: value for key, value in self.config.items() if key not in _OF_THE_WHOLE and value is not None}
+        return HuggingFaceSettings(self.path, {**decoder, **own}, self.generation)
 
     def sizes(self, *names: str) -> tuple[int, ...]:
         """Return the positive whole numbers of these names; raise INVALID_ARG naming every invalid one."""

@@ -38,14 +38,14 @@ def without_rows(count: int) -> ArrayTransform:
     return ArrayTransform(lambda shape: (shape[0] - count, *shape[1:]), lambda array: array[count:])
 
 
-def third(index: int) -> ArrayTransform:
-    """Return the transform that takes query, key or value out of GPT-2's fused [in, 3 out], or its bias [3 out]."""
+def fused(index: int, count: int) -> ArrayTransform:
+    """Return the transform that takes one of `count` products out of GPT-2's fused [in, count * out], or its bias."""
 
     def cut(array: np.ndarray) -> np.ndarray:
-        size = array.shape[-1] // 3
+        size = array.shape[-1] // count
         return array[..., index * size : (index + 1) * size].T
 
-    return ArrayTransform(lambda shape: (shape[-1] // 3, *shape[:-1]), cut)
+    return ArrayTransform(lambda shape: (shape[-1] // count, *shape[:-1]), cut)
 
 
 @dataclass(frozen=True, slots=True)

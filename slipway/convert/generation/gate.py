@@ -21,7 +21,7 @@ from slipway.convert.thresholds import TOKENS
 from slipway.datatypes import BY_NAME
 from slipway.errors import SlipwayError
 from slipway.runtime.arguments import ARGUMENTS
-from slipway.runtime.generation_model import IDS, MASK
+from slipway.runtime.generation_model import IDS, MASK, STATES
 from slipway.transformer.decoding.hypothesis import power_penalty
 
 MAX_TOKENS: Final = 24  # generated per row
@@ -35,7 +35,7 @@ RunTogether = Callable[[Sequence[Arrays]], list[Arrays]]
 class Question:
     """One row that the gate runs, how it is searched, and the expected ids; `arguments` are those of its request."""
 
-    ids: np.ndarray  # int64 [tokens]
+    ids: np.ndarray  # int64 [tokens], or the encoder states of an image, float32 [tokens, size]
     max_tokens: int
     expected: Generated
     way: str = GREEDY
@@ -66,16 +66,23 @@ def judge(run: RunTogether, questions: Sequence[Question], precision: str, least
 
 def _request(rows: Sequence[Question]) -> Arrays:
     """Return the rows as one padded request; greedy rows override the checkpoint's defaults."""
-    longest = max(len(row.ids) for row in rows)
-    ids = np.zeros((len(rows), longest), np.int64)
+    sources = _sources([row.ids for row in rows])
+    if rows[0].way != GREEDY:
+        return sources | _columns(rows[0].arguments, len(rows))
+    limits = np.array([[row.max_tokens] for row in rows], np.uint32)
+    return sources | greedy(limits)
+
+
+def _sources(rows: Sequence[np.ndarray]) -> Arrays:
+    """Return padded ids with their mask, or encoder states, which have one size."""
+    if rows[0].ndim == 2:
+        return {STATES: np.stack(rows)}
+    ids = np.zeros((len(rows), max(map(len, rows))), np.int64)
     mask = np.zeros_like(ids)
     for place, row in enumerate(rows):
-        ids[place, : len(row.ids)] = row.ids
-        mask[place, : len(row.ids)] = 1
-    if rows[0].way != GREEDY:
-        return {IDS: ids, MASK: mask, **_columns(rows[0].arguments, len(rows))}
-    limits = np.array([[row.max_tokens] for row in rows], np.uint32)
-    return {IDS: ids, MASK: mask, **greedy(limits)}
+        ids[place, : len(row)] = row
+        mask[place, : len(row)] = 1
+    return {IDS: ids, MASK: mask}
 
 
 def _columns(arguments: Mapping[str, Any], rows: int) -> Arrays:

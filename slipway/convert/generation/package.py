@@ -45,15 +45,16 @@ _TEXT: Final = (TensorSpec("text", "BYTES", (1,)),)
 _TOKENS: Final = tuple(TensorSpec(name, "INT64", (-1,)) for name in (IDS, MASK))
 _LENGTHS: Final = TensorSpec("sequence_length", "INT64", (-1,))
 _SCORES: Final = TensorSpec("cum_log_probs", "FP32", (-1,))
-_GENERATED: Final = (TensorSpec("output_ids", "INT64", (-1, -1)), _LENGTHS, _SCORES)
-_WORDS: Final = TensorSpec("generated_text", "BYTES", (-1,))
-_ARGUMENTS: Final = (
+GENERATED: Final = (TensorSpec("output_ids", "INT64", (-1, -1)), _LENGTHS, _SCORES)
+WORDS: Final = TensorSpec("generated_text", "BYTES", (-1,))
+ARGUMENT_INPUTS: Final = (
     *(TensorSpec(each.name, each.datatype, (1,)) for each in ARGUMENTS),
     TensorSpec(STOP, "BYTES", (-1,)),
 )
 _LANGUAGE: Final = TensorSpec(LANGUAGE, "BYTES", (1,))
-_CLEAN_UP: Final = {"CLEAN_UP": "1"}
-_CHECKPOINT: Final = ("config.json", "generation_config.json", "*.safetensors", "*.safetensors.index.json")
+CLEAN_UP: Final = {"CLEAN_UP": "1"}
+_SETTINGS: Final = ("config.json", "generation_config.json")
+_CHECKPOINT: Final = (*_SETTINGS, "*.safetensors", "*.safetensors.index.json")
 _TORCH_CHECKPOINT: Final = ("pytorch_model*.bin", "pytorch_model.bin.index.json")
 
 
@@ -74,11 +75,11 @@ class TextSide:
 def write_engine_model(directory: Path, name: str, source: GenerationSource, variant: Variant, text: TextSide) -> None:
     """Write NAME-model into `directory`, which must not exist: the checkpoint's files, the tokenizer (for stop texts),
     its config and model.py."""
-    parameters = _parameters(source, variant) | text.languages.parameters
-    config = python_config(model_name(name), _TOKENS, _GENERATED, MAX_BATCH_SIZE, parameters)
-    _add_optional(config, _ARGUMENTS)
-    _batch(config)
-    _write_model(directory, config, "generate")
+    parameters = engine_parameters(source, variant) | text.languages.parameters
+    config = python_config(model_name(name), _TOKENS, GENERATED, MAX_BATCH_SIZE, parameters)
+    add_optional(config, ARGUMENT_INPUTS)
+    share_executions(config)
+    write_python_model(directory, config, "generate")
     copy_checkpoint(source.directory, directory / VERSION)
     text.tokenizer.save(str(directory / VERSION / TOKENIZER))
 
@@ -87,24 +88,24 @@ def write_generation_models(
     directory: Path, name: str, source: GenerationSource, variant: Variant, text: TextSide
 ) -> None:
     """Write every model except the engine into `directory`."""
-    words, ids = (_WORDS,), tuple(spec for spec in _GENERATED if spec is not _SCORES)
-    languages, cleaned = text.languages.parameters, _CLEAN_UP if text.cleaned else {}
+    words, ids = (WORDS,), tuple(spec for spec in GENERATED if spec is not _SCORES)
+    languages, cleaned = text.languages.parameters, CLEAN_UP if text.cleaned else {}
     tokenizing = python_config(f"{name}-tokenizer", _TEXT, _TOKENS, MAX_BATCH_SIZE, languages)
     wording = python_config(f"{name}-detokenizer", ids, words, MAX_BATCH_SIZE, cleaned)
     parameters = _stream_parameters(name, source, variant) | languages | cleaned
     streaming = python_config(f"{name}-stream", _TEXT, words, MAX_BATCH_SIZE, parameters)
     streaming.model_transaction_policy.decoupled = True
     spoken = (_LANGUAGE,) if text.languages.names else ()
-    _add_optional(tokenizing, spoken)
-    _add_optional(streaming, (*spoken, *_ARGUMENTS))
-    _batch(streaming)
+    add_optional(tokenizing, spoken)
+    add_optional(streaming, (*spoken, *ARGUMENT_INPUTS))
+    share_executions(streaming)
     models = (
         (tokenizing, "tokenizer"),
         (wording, "detokenizer"),
         (streaming, "stream"),
     )
     for config, template in models:
-        _write_model(directory / config.name, config, template)
+        write_python_model(directory / config.name, config, template)
         text.tokenizer.save(str(directory / config.name / VERSION / TOKENIZER))
     write_ensemble(directory / name, _ensemble(name, spoken))
 
@@ -112,19 +113,30 @@ def write_generation_models(
 def copy_checkpoint(source: Path, target: Path) -> None:
     """Copy the files that the reader needs; PyTorch weights only if there are no safetensors."""
     weights = _CHECKPOINT if any(source.glob("*.safetensors")) else (*_CHECKPOINT, *_TORCH_CHECKPOINT)
-    for pattern in weights:
+    _copy(weights, source, target)
+
+
+def copy_settings(source: Path, target: Path) -> None:
+    """Copy the checkpoint's settings without its weights."""
+    _copy(_SETTINGS, source, target)
+
+
+def _copy(patterns: Sequence[str], source: Path, target: Path) -> None:
+    for pattern in patterns:
         for file in sorted(source.glob(pattern)):
             shutil.copyfile(file, target / file.name)
 
 
-def _write_model(directory: Path, config: pb.ModelConfig, template: str) -> None:
+def write_python_model(directory: Path, config: pb.ModelConfig, template: str) -> None:
+    """Write a config and the Python model `template` into `directory`, which must not exist."""
     version = directory / VERSION
     version.mkdir(parents=True)
     write_config(directory, config)
     (version / "model.py").write_text(model_source(template), encoding="utf-8")
 
 
-def _parameters(source: GenerationSource, variant: Variant) -> dict[str, str]:
+def engine_parameters(source: GenerationSource, variant: Variant) -> dict[str, str]:
+    """Return the parameters that select the engine, with the checkpoint's own defaults."""
     return {"ENGINE": SERVED_BY[variant.engine], "COMPUTE_TYPE": COMPUTE_TYPES[variant.precision], **source.defaults}
 
 
@@ -139,13 +151,14 @@ def _stream_parameters(name: str, source: GenerationSource, variant: Variant) ->
     }
 
 
-def _add_optional(config: pb.ModelConfig, specs: Sequence[TensorSpec]) -> None:
+def add_optional(config: pb.ModelConfig, specs: Sequence[TensorSpec]) -> None:
+    """Add optional inputs to a config."""
     for spec in specs:
         config.input.append(model_input(spec))
         config.input[-1].optional = True
 
 
-def _batch(config: pb.ModelConfig) -> None:
+def share_executions(config: pb.ModelConfig) -> None:
     """Let requests with different lengths and arguments share one execution."""
     config.dynamic_batching.SetInParent()
     for each in config.input:
@@ -153,22 +166,22 @@ def _batch(config: pb.ModelConfig) -> None:
 
 
 def _ensemble(name: str, spoken: Sequence[TensorSpec]) -> pb.ModelConfig:
-    arguments = [spec.name for spec in _ARGUMENTS]
+    arguments = [spec.name for spec in ARGUMENT_INPUTS]
     ids = [spec.name for spec in _TOKENS]
-    generated = [spec.name for spec in _GENERATED]
+    generated = [spec.name for spec in GENERATED]
     config = pb.ModelConfig(
         name=name,
         platform="ensemble",
         max_batch_size=MAX_BATCH_SIZE,
         input=[model_input(spec) for spec in _TEXT],
-        output=[model_output(spec) for spec in (_WORDS, _LENGTHS, _SCORES)],
+        output=[model_output(spec) for spec in (WORDS, _LENGTHS, _SCORES)],
         ensemble_scheduling=pb.ModelEnsembling(
             step=[
                 ensemble_step(f"{name}-tokenizer", ["text", *(each.name for each in spoken)], ids),
                 ensemble_step(model_name(name), [*ids, *arguments], generated),
-                ensemble_step(f"{name}-detokenizer", ["output_ids", "sequence_length"], [_WORDS.name]),
+                ensemble_step(f"{name}-detokenizer", ["output_ids", "sequence_length"], [WORDS.name]),
             ]
         ),
     )
-    _add_optional(config, (*spoken, *_ARGUMENTS))
+    add_optional(config, (*spoken, *ARGUMENT_INPUTS))
     return config

@@ -52,14 +52,21 @@ def ask_reference(
     rows = [row[:_LONGEST] for row in rows if row.size]
     random = np.random.default_rng(0)
     rows += [random_ids(source, tokens, random) for tokens in _RANDOM if tokens <= source.max_length]
+    return questions_of(source, reference, rows)
+
+
+def questions_of(source: GenerationSource, reference: ReferenceGenerator, rows: Sequence[np.ndarray]) -> list[Question]:
+    """Return rows of ids, or of encoder states, with the ids that transformers generates: all greedily, and the first
+    two and the last two in every other way."""
     questions = []
     for row in rows:
         most = min(MAX_TOKENS, source.room(len(row)))
         if most > 0:
             greedy = ReferenceSearch(_NEUTRAL | {"max_new_tokens": most})
             questions.append(Question(row, most, reference.generate(row, greedy), GREEDY))
-    for row in (*rows[:2], *rows[-2:])[:_SEARCHED]:
-        questions += _searched(source, reference, row)
+    places = range(len(rows))
+    for place in sorted({*places[: _SEARCHED // 2], *places[-_SEARCHED // 2 :]}):
+        questions += _searched(source, reference, rows[place])
     return questions
 
 

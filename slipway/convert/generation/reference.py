@@ -32,13 +32,16 @@ class ReferenceSearch:
 
 
 class ReferenceGenerator:
-    """The checkpoint as transformers runs it, with the `tokenizer` that stop strings need."""
+    """The checkpoint as transformers runs it, with the `tokenizer` that stop strings need.
 
-    def __init__(self, source: GenerationSource, tokenizer: Any) -> None:
+    `network` is the model if it has been loaded before; one of images takes encoder states instead of ids.
+    """
+
+    def __init__(self, source: GenerationSource, tokenizer: Any, network: Any = None) -> None:
         self._continues = source.continues
         auto_class = "AutoModelForCausalLM" if source.continues else "AutoModelForSeq2SeqLM"
-        self._network: Any = _compute(lambda: load_pretrained(auto_class, source.directory))
-        self._network.eval()
+        loaded = network if network is not None else compute(lambda: load_pretrained(auto_class, source.directory))
+        self._network: Any = loaded.eval()
         if source.checkpoint.model_type == "umt5" and source.spec.logit_scale == 1.0:
             # As the checkpoint says: transformers 5 sets it to true, and then scales logits that were trained unscaled.
             self._network.config.tie_word_embeddings = False
@@ -67,13 +70,10 @@ class ReferenceGenerator:
             setattr(config, name, getattr(config, name) or None)
         return config
 
-    def generate(self, ids: np.ndarray, search: ReferenceSearch) -> Generated:
-        """Generate from `ids`, int64 [tokens]."""
-        import torch
-
+    def generate(self, source: np.ndarray, search: ReferenceSearch) -> Generated:
+        """Generate from ids, int64 [tokens], or from encoder states, float32 [tokens, size]."""
         from slipway.convert.generation.fixed_draws import FixedDraws
 
-        row = torch.from_numpy(ids)[None]
         config = copy.deepcopy(self._own)
         config.update(**search.settings)
         self._network.generation_config = config
@@ -84,16 +84,15 @@ class ReferenceGenerator:
             with draws or nullcontext(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # about lengths, which the gate makes shorter than the checkpoint's own
                 return self._network.generate(
-                    row,
-                    attention_mask=torch.ones_like(row),
+                    **_inputs(source),
                     use_cache=self._use_cache,
                     output_scores=True,
                     return_dict_in_generate=True,
                     **texts,
                 )
 
-        made = _compute(generate)
-        first = row.shape[1] if self._continues else 1
+        made = compute(generate)
+        first = len(source) if self._continues else 1
         found = made.sequences[0, first:].tolist()
         if (config.num_beams or 1) > 1:
             return Generated(_whole(found, config), (), float(made.sequences_scores[0]))
@@ -107,7 +106,18 @@ def _whole(ids: list[int], config: Any) -> tuple[int, ...]:
     return tuple(ids[: end + 1])
 
 
-def _compute(job: Callable[[], Any]) -> Any:
+def _inputs(source: np.ndarray) -> dict[str, Any]:
+    """Return a row as arguments of `generate`."""
+    import torch
+    from transformers.modeling_outputs import BaseModelOutput
+
+    row = torch.from_numpy(source)[None]
+    if source.ndim == 2:
+        return {"encoder_outputs": BaseModelOutput(last_hidden_state=row)}
+    return {"inputs": row, "attention_mask": torch.ones_like(row)}
+
+
+def compute(job: Callable[[], Any]) -> Any:
     """Return the result of `job`, run in its own thread: a thread pool that stayed alive would slow the candidates."""
     import torch
 

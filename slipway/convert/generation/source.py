@@ -65,7 +65,7 @@ class GenerationSource:
     @property
     def continues(self) -> bool:
         """Whether it continues a prompt, that is, has no encoder."""
-        return self.spec.encoder is None
+        return self.spec.continues
 
     def room(self, tokens: int) -> int:
         """Return how many tokens can be generated for an input of `tokens`; a very large number if unlimited."""
@@ -92,10 +92,10 @@ def read_generation_source(directory: Path, task: Task | None) -> GenerationSour
     reader = spec.input_stack
     rows = reader.position_rows if reader.positions is Positions.TABLE else _UNBOUNDED
     wishes = Wishes.of(settings)
-    defaults = wishes.defaults(continues=spec.encoder is None, rows=rows)
+    defaults = wishes.defaults(continues=spec.continues, rows=rows)
     # A prompt and its continuation share the positions.
     following = int(defaults.get("max_output_len", rows // 2))
-    kept = min(following, rows // 2) if spec.encoder is None else 0
+    kept = min(following, rows // 2) if spec.continues else 0
     return GenerationSource(
         directory=directory,
         checkpoint=checkpoint,
@@ -107,7 +107,7 @@ def read_generation_source(directory: Path, task: Task | None) -> GenerationSour
 
 
 def _notes(wishes: Wishes, checkpoint: HuggingFaceCheckpoint) -> list[str]:
-    notes = list(wishes.notes(continues=checkpoint.spec.encoder is None))
+    notes = list(wishes.notes(continues=checkpoint.spec.continues))
     if checkpoint.model_type in _MULTILINGUAL and wishes.values.get("forced_bos_token_id") is None:
         notes.append(f"each request selects its target language by passing the id of the language token as {FORCED}")
     if checkpoint.model_type == "umt5" and checkpoint.spec.logit_scale == 1.0:

@@ -67,10 +67,12 @@ def vocabulary_notes(source: GenerationSource, tokenizer: Tokenizer) -> list[str
     return [f"{note}: requests whose text contains one outside it are refused"]
 
 
-def check_text(tokenizer: Tokenizer, reference: Any, ids: Sequence[int]) -> None:
-    """Raise `SlipwayError` unless the served models and transformers decode `ids` to the same text."""
-    ours = tokenizer.decode(list(ids), skip_special_tokens=True)
+def check_text(tokenizer: Tokenizer, reference: Any, ids: Sequence[int], omitted: Sequence[int] = ()) -> None:
+    """Raise `SlipwayError` unless the served models and transformers decode `ids` to the same text, without special
+    tokens, or without those in `omitted`."""
+    kept = [token for token in ids if token not in omitted]
+    ours = tokenizer.decode(kept, skip_special_tokens=not omitted)
     ours = clean_up(ours) if cleans_up(reference) else ours
-    theirs = reference.decode(list(ids), skip_special_tokens=True)
+    theirs = reference.decode(kept, skip_special_tokens=not omitted)
     if ours != theirs:
         raise invalid(f"the exported tokenizer decodes to {ours[:60]!r}, but transformers decodes to {theirs[:60]!r}")

@@ -2,8 +2,9 @@
 generated_text BYTES [rows, sequences].
 
 Written by `slipway convert`; runs in Slipway and in NVIDIA Triton (needs `tokenizers` and `numpy`). Special tokens are
-omitted, as in `decode(..., skip_special_tokens=True)` of transformers. If the checkpoint's tokenizer removes the spaces
-before punctuation, the config's parameter CLEAN_UP is 1.
+omitted, as in `decode(..., skip_special_tokens=True)` of transformers. If some of them are markup that belongs to the
+text, the config's parameter OMITTED lists the ids to omit instead. If the checkpoint's tokenizer removes the spaces
+before punctuation, the parameter CLEAN_UP is 1.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ class TritonPythonModel:
         """Open tokenizer.json, which is next to this file."""
         parameters = json.loads(args["model_config"]).get("parameters", {})
         self.cleaned = parameters.get("CLEAN_UP", {}).get("string_value") == "1"
+        omitted = parameters.get("OMITTED", {}).get("string_value", "")
+        self.omitted = frozenset(int(token) for token in omitted.split())
         directory = Path(args["model_repository"], args["model_version"])
         self.tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
 
@@ -39,7 +42,9 @@ class TritonPythonModel:
         lengths = pb_utils.get_input_tensor_by_name(request, "sequence_length").as_numpy()
         rows = ids.reshape(lengths.size, -1) if lengths.size else []
         kept = [row[:length].tolist() for row, length in zip(rows, lengths.ravel())]
-        decoded = self.tokenizer.decode_batch(kept, skip_special_tokens=True)
+        if self.omitted:
+            kept = [[token for token in row if token not in self.omitted] for row in kept]
+        decoded = self.tokenizer.decode_batch(kept, skip_special_tokens=not self.omitted)
         texts = np.empty(lengths.size, dtype=np.object_)
         texts[:] = [(clean_up(text) if self.cleaned else text).encode("utf-8") for text in decoded]
         return pb_utils.InferenceResponse([pb_utils.Tensor("generated_text", texts.reshape(lengths.shape))])

@@ -73,6 +73,8 @@ def _architecture(spec: Transformer) -> Iterator[str]:
             yield "the encoder's and the decoder's normalisations have different epsilons"
         if spec.encoder.token_types:
             yield "an encoder with token types before a decoder"
+    if spec.encoded_size:
+        yield "hidden states from another model"
     if spec.decoder is not None and spec.decoder.token_types:
         yield "token types in the decoder"
     if spec.encoder is None and spec.decoder is not None and spec.decoder.positions is Positions.RELATIVE:

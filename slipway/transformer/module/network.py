@@ -56,9 +56,10 @@ class Network:
     def begin(self, rows: int, *, expected: int, encoded: tuple[Tensor, PackedSequences] | None = None) -> DecoderState:
         """Return the state of `rows` rows before their first token, with room for `expected` tokens in the cache."""
         state = DecoderState(self.output_stack, self.like, rows=rows, expected=expected)
-        if encoded is not None and self.encoder is not None:
+        if encoded is not None:
             hidden, sequences = encoded
-            mask = sequences.layout.key_mask(self.encoder.masked_tokens(sequences.ids), self.like.dtype)
+            hidden_tokens = self.encoder.masked_tokens(sequences.ids) if self.encoder is not None else None
+            mask = sequences.layout.key_mask(hidden_tokens, self.like.dtype)
             state.take_encoded(hidden, sequences, mask)
         return state
 

@@ -50,6 +50,8 @@ def _filled(order: Sequence[int], cost: Callable[[int], int], room: int) -> Iter
 
 
 def _encoding(spec: Transformer, row: SequenceRequest) -> int:
+    if spec.encoded_size:
+        return 0
     outer = spec.input_stack
     length = outer_length(spec, row)
     return length * max(2 * outer.inner, 4 * outer.attention, length * outer.heads)
@@ -57,7 +59,7 @@ def _encoding(spec: Transformer, row: SequenceRequest) -> int:
 
 def _caching(spec: Transformer, row: SequenceRequest) -> int:
     decoder = spec.output_stack
-    memory = outer_length(spec, row) if spec.encoder is not None else 0
+    memory = outer_length(spec, row) if spec.has_cross_attention else 0
     return 2 * decoder.attention * decoder.layers * (hypotheses(row) * capacity(spec, row) + memory)
 
 

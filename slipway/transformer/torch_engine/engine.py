@@ -17,6 +17,7 @@ from slipway.errors import SlipwayError, internal, invalid, unavailable, unsuppo
 from slipway.transformer.decoding.batch import DecodingBatch
 from slipway.transformer.generation import Encoded, GenerationListener, Hypothesis, ReindexedListener, SequenceRequest
 from slipway.transformer.module.decoder_state import DecoderState
+from slipway.transformer.module.inputs import EmbeddedTokens
 from slipway.transformer.module.layer_builder import LayerBuilder
 from slipway.transformer.module.network import Network
 from slipway.transformer.spec import Transformer
@@ -93,13 +94,15 @@ class TorchEngine:
     def encode(self, rows: Sequence[SequenceRequest], *, attentions: bool = False) -> list[Encoded]:
         """Return each row's last hidden states, and its attention probabilities if requested."""
         network = self._opened()
+        if self._spec.encoded_size:
+            raise unsupported("the model has no encoder: another model computes its states")
         self._check(rows)
         return self._compute(self._encode(network, rows, attentions=attentions))
 
     def score(self, rows: Sequence[SequenceRequest]) -> list[float]:
         """Return the mean negative log-probability of each row's tokens after the first, 0 for a row of one token."""
         network = self._opened()
-        if self._spec.encoder is not None:
+        if not self._spec.continues:
             raise unsupported("only decoder-only models score their own input")
         self._check(rows)
         return self._compute(self._score(network, rows))
@@ -151,7 +154,7 @@ class TorchEngine:
 
     def _decode(self, network: Network, rows: Sequence[SequenceRequest], listener: GenerationListener) -> Work[None]:
         decodings = [row.decoding for row in rows if row.decoding is not None]
-        with_encoder = self._spec.encoder is not None
+        with_encoder = self._spec.has_cross_attention
         prompts = [[row.decoding.start_id] if with_encoder and row.decoding else row.ids.tolist() for row in rows]
         sources = [row.ids.tolist() for row in rows]
         batch = DecodingBatch(decodings, prompts, listener, device=self._device, sources=sources)
@@ -172,13 +175,17 @@ class TorchEngine:
         """Return the state after the rows' prompts, and the scores of the next tokens."""
         inputs = InputBuilder(network)
         expected = chunks.expected_tokens(rows, self._spec)
-        if self._spec.encoder is None:
+        if self._spec.continues:
             state = network.begin(len(rows), expected=expected)
             sequences = inputs.outer(rows, right=True)
             hidden = network.prompt(state, sequences)
             return state, network.scores(hidden.index_select(0, sequences.layout.last))
         sequences = inputs.outer(rows)
-        encoded = network.encode(sequences)
+        content = sequences.content
+        if self._spec.encoded_size and isinstance(content, EmbeddedTokens):
+            encoded = content.hidden
+        else:
+            encoded = network.encode(sequences)
         state = network.begin(len(rows), expected=expected, encoded=(encoded, sequences))
         state.take_features(inputs.decoder_features(rows))
         return state, network.scores(state.step(batch.tokens, inputs.starts(rows)))

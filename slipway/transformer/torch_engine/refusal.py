@@ -17,8 +17,12 @@ def problems(spec: Transformer, row: SequenceRequest) -> Iterator[str]:
     if outer.vision is not None:
         yield from _image(outer.vision, row)
     elif row.hidden is not None:
-        if row.hidden.ndim != 2 or row.hidden.shape[1] != outer.hidden:
-            yield f"embedded input has shape {list(row.hidden.shape)}, expected [tokens, {outer.hidden}]"
+        size = spec.encoded_size or outer.hidden
+        if row.hidden.ndim != 2 or row.hidden.shape[1] != size:
+            kind = "encoder states have" if spec.encoded_size else "embedded input has"
+            yield f"{kind} shape {list(row.hidden.shape)}, expected [tokens, {size}]"
+    elif spec.encoded_size:
+        yield f"the model expects encoder states of shape [tokens, {spec.encoded_size}], got ids"
     elif outer.embedded_input:
         yield f"the model expects embedded input of shape [tokens, {outer.hidden}], got ids"
     else:
@@ -66,9 +70,9 @@ def _lengths(spec: Transformer, outer: Stack, row: SequenceRequest) -> Iterator[
     tokens = 0 if row.decoding is None else row.decoding.max_tokens
     if spec.encoder is None:
         length += max(tokens - 1, 0)  # the last token is not fed back
-    if outer.positions is Positions.TABLE and length > outer.position_rows:
+    if not spec.encoded_size and outer.positions is Positions.TABLE and length > outer.position_rows:
         yield f"{length} tokens are more than the model's {outer.position_rows} positions"
-    inner = spec.decoder if spec.encoder is not None else None
+    inner = spec.decoder if spec.has_cross_attention else None
     if inner is not None and inner.positions is Positions.TABLE and tokens > inner.position_rows:
         yield f"{tokens} tokens to generate are more than the decoder's {inner.position_rows} positions"
 
@@ -100,4 +104,4 @@ def _choices(spec: Transformer, row: SequenceRequest) -> Iterator[str]:
 def capacity(spec: Transformer, row: SequenceRequest) -> int:
     """Return how many tokens a row occupies in the decoder's cache when it is decoded to its limit."""
     tokens = 1 if row.decoding is None else row.decoding.max_tokens
-    return tokens + (outer_length(spec, row) if spec.encoder is None else prefix_length(spec))
+    return tokens + (prefix_length(spec) if spec.has_cross_attention else outer_length(spec, row))

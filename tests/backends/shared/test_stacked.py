@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
-from slipway.backends.shared.stacked import StackedExecutor
+from slipway.backends.shared.stacked import StackedExecutor, StackedModel
 from slipway.core.signature import ModelSignature, TensorSpec
 from slipway.errors import FailureReason, SlipwayError, internal
 from slipway.instances.execution import execute
-from tests.backends.models import arrays, pending
+from tests.backends.models import arrays, context, open_instance, pending
 
 BATCHED = ModelSignature(
     "m", 8, {"X": TensorSpec("X", "FP32", (2,))}, {name: TensorSpec(name, "FP32", (2,)) for name in ("Y", "Z")}
@@ -98,3 +98,27 @@ def test_a_closed_executor_forgets_the_model():
     executor.close()
     with pytest.raises(SlipwayError, match="unloaded"):
         executor.execute([pending(rows(1))])
+
+
+PARTS = (
+    'max_batch_size: 8 input { name: "X" data_type: TYPE_FP32 dims: [ 2 ] } '
+    'output { name: "Y" data_type: TYPE_FP32 dims: [ 2 ] } output { name: "Z" data_type: TYPE_FP32 dims: [ 2 ] } '
+    'parameters { key: "ROWS_AT_ONCE" value { string_value: "%s" } }'
+)
+
+
+def test_a_batch_is_computed_in_parts_of_the_rows_at_once(tmp_path):
+    run = Double()
+    executor = open_instance(StackedModel(context(tmp_path, PARTS % 2), lambda _: run))
+    batch = [pending(rows(1, 2, 3), rows=3), pending(rows(4)), pending(rows(5), ("Z",))]
+    first, second, third = (arrays(response) for response in executor.execute(batch).responses)
+    assert [count for count, _ in run.calls] == [2, 2, 1]
+    assert first["Y"].tolist() == [[2, 2], [4, 4], [6, 6]]
+    assert second["Z"].tolist() == [[12, 12]]
+    assert third["Z"].tolist() == [[15, 15]]
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "two"])
+def test_rows_at_once_that_are_not_a_count_are_refused(tmp_path, value):
+    with pytest.raises(SlipwayError, match="ROWS_AT_ONCE"):
+        StackedModel(context(tmp_path, PARTS % value), lambda _: Double())

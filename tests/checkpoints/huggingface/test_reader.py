@@ -7,15 +7,17 @@ import struct
 from math import sqrt
 from pathlib import Path
 
+import ml_dtypes
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from slipway.checkpoints.huggingface.reader import read_huggingface
+from slipway.checkpoints.huggingface.safetensors_file import open_safetensors, write_safetensors
 from slipway.errors import Code, SlipwayError
 from slipway.transformer.spec import Activation
-from slipway.transformer.weights import expected_shapes
+from slipway.transformer.weights import Array, expected_shapes
 from tests.kits.huggingface_models import FAMILIES, save_model
 
 
@@ -291,3 +293,27 @@ def test_a_torch_file_with_anything_but_tensors_is_not_unpickled(tmp_path):
     (tmp_path / "model.safetensors").unlink()
     torch.save({"shared.weight": Path("x")}, tmp_path / "pytorch_model.bin")
     assert "pytorch_model.bin" in refusal(tmp_path)
+
+
+def test_arrays_that_are_written_are_read_again_in_every_type(tmp_path):
+    given = {
+        "wide": np.arange(6, dtype=np.float64).reshape(2, 3),
+        "half": np.array([1.5, -2], np.float16),
+        "brain": np.array([[3.25]], ml_dtypes.bfloat16),
+        "whole": np.array([7, 8], np.int64),
+        "none": np.zeros((0, 4), np.float32),
+    }
+    path = tmp_path / "model.safetensors"
+    write_safetensors(path, {name: Array(array.shape, lambda array=array: array) for name, array in given.items()})
+    found = open_safetensors(path)
+    assert list(found) == list(given)
+    for name, array in given.items():
+        assert found[name].read().dtype == array.dtype
+        np.testing.assert_array_equal(found[name].read(), array)
+    assert load_file(path)["whole"].tolist() == [7, 8]  # the format's own library reads it too
+
+
+def test_an_array_that_the_format_lacks_is_named(tmp_path):
+    array = np.zeros(2, np.complex64)
+    with pytest.raises(SlipwayError, match="phase: numbers of type complex64"):
+        write_safetensors(tmp_path / "x.safetensors", {"phase": Array(array.shape, lambda: array)})

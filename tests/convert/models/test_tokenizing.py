@@ -100,3 +100,11 @@ def test_ids_become_text_up_to_their_length_without_special_tokens(tmp_path, tok
         nothing = model.ask(output_ids=np.zeros((0, 1, 0), np.int64), sequence_length=np.zeros((0, 1), np.int64))
     assert words(answer["generated_text"]) == [["the cat", "dog"], ["sat", ""]]
     assert nothing["generated_text"].shape == (0, 1)
+
+
+def test_special_tokens_that_are_markup_stay_if_the_omitted_ids_are_listed(tmp_path, tokenizer):
+    parameters = {"OMITTED": f"{PAD} {CLS}"}
+    with written(tmp_path, "detokenizer", files=tokenizer, parameters=parameters) as model:
+        ids = np.array([[[CLS, THE, SEP, PAD]]])
+        answer = model.ask(output_ids=ids, sequence_length=np.array([[4]]))
+    assert words(answer["generated_text"]) == [["the [SEP]"]]
