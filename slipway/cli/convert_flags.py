@@ -61,7 +61,7 @@ def _parser() -> CommandParser:
         help="model name that clients request; a text model adds NAME-tokenizer, NAME-model and NAME-answer, a "
         "text-generation model NAME-tokenizer, NAME-model, NAME-detokenizer and NAME-stream, a network that sees "
         "images NAME-processor, NAME-model and NAME-answer, a reader of images NAME-processor, NAME-encoder, "
-        "NAME-model and NAME-detokenizer",
+        "NAME-model and NAME-detokenizer, a page-element detector NAME-letterbox, NAME-elements and NAME-pages",
     )
     parser.add_argument("--repository", metavar="DIR", type=Path, required=True, help="model repository to write to")
     parser.add_argument(
@@ -132,6 +132,13 @@ def _parser() -> CommandParser:
         help=f"hypothesis for zero-shot labels, with {{}} for the label (default: '{HYPOTHESIS}')",
     )
     parser.add_argument(
+        "--labels",
+        type=_labels,
+        metavar="NAME,NAME",
+        default=(),
+        help="classes of a page-element detector, in its order (default: table,chart,title)",
+    )
+    parser.add_argument(
         "--source-language",
         metavar="NAME",
         default="",
@@ -183,6 +190,13 @@ def _lengths(text: str) -> tuple[int, ...]:
     return tuple(sorted({int(part) for part in parts}))
 
 
+def _labels(text: str) -> tuple[str, ...]:
+    labels = tuple(text.split(","))
+    if not all(labels):
+        raise ArgumentTypeError(f"expected names such as table,chart,title, not '{text}'")
+    return labels
+
+
 def convert_options(options: Namespace, command: str, *, lost: Mapping[str, str], isolation: str) -> ConvertOptions:
     """Return the options of the conversion that the parsed flags specify."""
     return ConvertOptions(
@@ -197,6 +211,7 @@ def convert_options(options: Namespace, command: str, *, lost: Mapping[str, str]
         sample=options.sample,
         inputs=tuple(options.input),
         hypothesis=options.hypothesis_template,
+        labels=options.labels,
         source_language=options.source_language,
         max_batch_size=options.max_batch_size,
         accept=options.accept,

@@ -17,12 +17,15 @@ from pathlib import Path
 from typing import Final
 
 from slipway.convert.configs import VERSION
+from slipway.convert.directory import Task
 from slipway.convert.encoders.flow import open_encoders
+from slipway.convert.encoders.opening import open_file
 from slipway.convert.flow import Flow, Made
 from slipway.convert.generation.flow import open_generation
 from slipway.convert.generation.source import generates
 from slipway.convert.hub import locate
 from slipway.convert.options import ConvertOptions
+from slipway.convert.page_elements.flow import open_page_elements
 from slipway.convert.reading.flow import open_reading
 from slipway.convert.reading.source import reads_images
 from slipway.convert.report import (
@@ -83,11 +86,14 @@ def convert(
         with open_translation(translation, str(translation), options, steps) as flow:
             return Conversion(flow, options, steps, stage).run(started)
     path, origin = (Path(source), origin) if origin else locate(source, Steps(show), verbose=options.verbose)
-    reading = reads_images(path)
+    detects = options.task is Task.PAGE_ELEMENTS
+    if options.labels and not detects:
+        raise invalid(f"--labels applies only to --task {Task.PAGE_ELEMENTS.value}")
+    reading = reads_images(path) and not detects
     if options.max_batch_size is not None and not reading:
         raise invalid("--max-batch-size applies only to models that read images")
     embeds = (path / "modules.json").is_file()  # even if the checkpoint alone could generate text
-    generating = generates(path) and not embeds
+    generating = generates(path) and not embeds and not detects
     if options.source_language and not generating:
         raise invalid("--source-language applies only to translation models, but this model does not translate text")
     if reading:
@@ -95,6 +101,8 @@ def convert(
         with open_reading(path, origin, options, steps, partial(_convert_part, steps)) as flow:
             return Conversion(flow, options, steps, stage).run(started)
     open_flow = open_generation if generating else open_vision if is_vision(path) else open_encoders
+    if detects:
+        open_flow = partial(open_page_elements, open_file)
     steps = Steps(show, finish=COPIES if generating else MEASURES_BATCHES)
     with open_flow(path, origin, options, steps) as flow:
         return Conversion(flow, options, steps, stage).run(started)

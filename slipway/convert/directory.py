@@ -37,6 +37,7 @@ class Task(Enum):
     TEXT_GENERATION = "text-generation"
     IMAGE_TO_TEXT = "image-to-text"
     DOCUMENT_READING = "document-reading"
+    PAGE_ELEMENTS = "page-elements"
 
 
 def choose_task(asked: Task | None, served: Sequence[Task], architecture: str) -> Task:

@@ -42,6 +42,7 @@ class ConvertOptions:
     inputs: tuple[str, ...] = ()
     hypothesis: str = HYPOTHESIS
     source_language: str = ""  # of a translation model; "": the tokenizer's own
+    labels: tuple[str, ...] = ()  # of a page-element detector, in the order of its classes
     max_batch_size: int | None = None  # of a model that reads images; None: that of every model
     accept: bool = False
     compare: bool = False

@@ -13,6 +13,8 @@ that implement them may move. A `model.py` may import only from here:
 - `TextPieces(tokenizer, cleaned=...)`: turns tokens into pieces of text with whole characters.
 - `SourceLanguage(tokenizer, parameters)`: the source language that a request selects, as a token of the tokenizer.
 - `parameter_arrays(text)`: a request's parameters (JSON) as arrays by name, which `run` takes together with the inputs.
+- `open_page(data)` and `page_batch(pages)`: image files to pages, and pages to the input of a page-element detector.
+- `page_elements(output, sizes, rules)`, `decoded_grid(output)` and `DetectionRules`: a detector's output to elements.
 - `SlipwayError(code, message)` and `Code`: the reason of a failure, with the names of Triton's error codes.
 
 Importing this module does not import the implementations: each is imported on first use.
@@ -24,6 +26,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from slipway.documents.detection import DetectionRules, decoded_grid, page_elements
+    from slipway.documents.letterbox import page_batch
+    from slipway.documents.pages import open_page
     from slipway.errors import Code, SlipwayError
     from slipway.runtime.arguments import parameter_arrays
     from slipway.runtime.engine_model import AnswerSink
@@ -36,24 +41,34 @@ if TYPE_CHECKING:
 __all__ = [
     "AnswerSink",
     "Code",
+    "DetectionRules",
     "GenerationModel",
     "SlipwayError",
     "SourceLanguage",
     "Tensor2TensorModel",
     "TextEncoder",
     "TextPieces",
+    "decoded_grid",
+    "open_page",
+    "page_batch",
+    "page_elements",
     "parameter_arrays",
 ]
 
 _HOMES: Final = {
     "AnswerSink": "slipway.runtime.engine_model",
     "Code": "slipway.errors",
+    "DetectionRules": "slipway.documents.detection",
     "GenerationModel": "slipway.runtime.generation_model",
     "SlipwayError": "slipway.errors",
     "SourceLanguage": "slipway.runtime.source_language",
     "Tensor2TensorModel": "slipway.runtime.tensor2tensor_model",
     "TextEncoder": "slipway.runtime.text_encoder",
     "TextPieces": "slipway.runtime.pieces",
+    "decoded_grid": "slipway.documents.detection",
+    "open_page": "slipway.documents.pages",
+    "page_batch": "slipway.documents.letterbox",
+    "page_elements": "slipway.documents.detection",
     "parameter_arrays": "slipway.runtime.arguments",
 }
 

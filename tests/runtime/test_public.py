@@ -13,12 +13,17 @@ import slipway.runtime
 NAMES = {
     "AnswerSink",
     "Code",
+    "DetectionRules",
     "GenerationModel",
     "SlipwayError",
     "SourceLanguage",
     "Tensor2TensorModel",
     "TextEncoder",
     "TextPieces",
+    "decoded_grid",
+    "open_page",
+    "page_batch",
+    "page_elements",
     "parameter_arrays",
 }
 

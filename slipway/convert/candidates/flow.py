@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -151,7 +152,10 @@ class GraphFlow:
     def judge(self, model: OpenModel, variant: Variant) -> GateVerdict:
         """Compare every row, both in its batch and alone."""
         accuracy = self._options.accuracy
-        return judge(model.run, self._expected, variant.precision, self._subject.interface, accuracy)
+        verdict = judge(model.run, self._expected, variant.precision, self._subject.interface, accuracy)
+        if not verdict.passed or self._source.also_judge is None:
+            return verdict
+        return replace(verdict, problems=self._source.also_judge(model.run, self._expected, variant.precision))
 
     def measure(self, model: OpenModel) -> tuple[RowSpeed, ...]:
         """Return the rows per second at the requested lengths."""

@@ -6,8 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from slipway.convert.arrays import Arrays
+from slipway.convert.arrays import Arrays, Run
+from slipway.convert.candidates.gate import Expectation
 from slipway.convert.candidates.subject import Subject
+
+# Returns what is wrong with a candidate of a precision that passed the common criteria.
+AlsoJudge = Callable[[Run, Sequence[Expectation], str], tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +20,7 @@ class OpenedSource:
     those that may be replaced; `write_around` writes everything except the model itself into a directory.
 
     `calibrate` returns the rows to quantise with, from the user's file or, for None, from `calibration_sample`, which
-    the report names."""
+    the report names; `also_judge` adds criteria to the gate."""
 
     subject: Subject
     model: str
@@ -28,6 +32,7 @@ class OpenedSource:
     calibrate: Callable[[Path | None], Sequence[Arrays]]
     calibration_sample: str
     notes: tuple[str, ...] = ()  # differences from the source, and unused settings
+    also_judge: AlsoJudge | None = None
 
     def calibration(self, path: Path | None) -> str:
         """Return a description of the int8 calibration data for the report."""

@@ -47,13 +47,14 @@ _FileSubject = GraphSubject | ModuleSubject | ProgramSubject
 def open_source(path: Path, options: ConvertOptions) -> OpenedSource:
     """Return the opened source, a file or a directory; raise `SlipwayError` if it cannot be converted."""
     if path.is_file():
-        return _single_model(path, options)
+        return open_file(path, options)
     if options.sample is not None:
         raise invalid("--sample is for ONNX and torch files; use --calibration for the calibration of int8")
     return _text_model(path, options)
 
 
-def _single_model(path: Path, options: ConvertOptions) -> OpenedSource:
+def open_file(path: Path, options: ConvertOptions) -> OpenedSource:
+    """Return an opened ONNX or torch file, which becomes one model."""
     declared = [parse_input(text) for text in options.inputs]
     if path.suffix == ".onnx":
         subject: _FileSubject = GraphSubject(path, declared, options.sample)
