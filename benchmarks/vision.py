@@ -31,12 +31,13 @@ _LABELS: Final = 1000
 _CONCURRENCY: Final = 4
 
 
-def vision(turns: int = TURNS, files: int = FILES, **sizes: int) -> list[Row]:
-    """Measure images per second, one at a time and several at once; `sizes` are values of ViT's config.json."""
+def vision(turns: int = TURNS, files: int = FILES, flags: Sequence[str] = (), **sizes: int) -> list[Row]:
+    """Measure images per second, one at a time and several at once; `flags` are of `slipway convert`, `sizes` values of
+    ViT's config.json."""
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
         source = write_vit(root / "vit", **sizes)
-        convert_apart(source, "vit", root / "models")
+        convert_apart(source, "vit", root / "models", *flags)
         pictures = jpeg_files(files)
         plain = _transformers(source)
         requests = [_encode("vit", picture) for picture in pictures]

@@ -29,7 +29,7 @@ _BUFFERS: Final = (
 )  # fmt: skip
 _UNUSED: Final = ("pooler.", "mask_token")  # of networks that were trained for another task before
 
-Call = Callable[..., Sequence[Any]]  # tensors by name -> the tensors of the outputs
+Call = Callable[..., Sequence[Any]]  # the network, and tensors by name -> the tensors of the outputs
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,7 @@ class ImageNetwork:
 
     module: Any
     call: Call
+    network: Any
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
 
@@ -49,7 +50,7 @@ class ImageNetwork:
         tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
         try:
             with torch.inference_mode():
-                answers = self.call(**tensors)
+                answers = self.call(self.network, **tensors)
         except (AssertionError, IndexError, RuntimeError, ValueError) as error:
             shapes = {name: list(array.shape) for name, array in arrays.items()}
             raise invalid(f"transformers cannot compute {shapes}: {cause_of(error)}") from error
@@ -115,17 +116,17 @@ def image_network(source: VisionSource, network: Any) -> ImageNetwork:
     """Return the network with the outputs of its task."""
     masked = source.detector is not None and source.detector.masked
     inputs = ("pixel_values", *(("pixel_mask",) if masked else ()))
-    return build(_CALLS[source.task](network), inputs, _OUTPUTS[source.task], network)
+    return build(_CALLS[source.task], inputs, _OUTPUTS[source.task], network)
 
 
 def text_network(source: VisionSource, network: Any) -> ImageNetwork:
     """Return the side of a network that reads texts."""
     inputs = ("input_ids", *(() if source.fixed_text else ("attention_mask",)))
-    return build(_text_features(network), inputs, _OUTPUTS[source.task], network)
+    return build(_text_features, inputs, _OUTPUTS[source.task], network)
 
 
 def build(call: Call, inputs: tuple[str, ...], outputs: tuple[str, ...], network: Any) -> ImageNetwork:
-    """Return the network whose outputs `call` computes from tensors named `inputs`."""
+    """Return the network whose outputs `call` computes from it and from tensors named `inputs`."""
     import torch
 
     class Traced(torch.nn.Module):
@@ -136,32 +137,29 @@ def build(call: Call, inputs: tuple[str, ...], outputs: tuple[str, ...], network
             self.network = network
 
         def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
-            answers = tuple(call(**dict(zip(inputs, tensors, strict=True))))
+            answers = tuple(call(self.network, **dict(zip(inputs, tensors, strict=True))))
             if UNIT_EMBEDDING in outputs:
                 return (*answers, torch.nn.functional.normalize(answers[0], dim=-1, eps=_EPSILON))
             return answers
 
-    return ImageNetwork(Traced().eval(), call, inputs, outputs)
+    return ImageNetwork(Traced().eval(), call, network, inputs, outputs)
 
 
-def _logits(network: Any) -> Call:
-    return lambda **inputs: (network(**inputs).logits,)
+def _logits(network: Any, **inputs: Any) -> Sequence[Any]:
+    return (network(**inputs).logits,)
 
 
-def _objects(network: Any) -> Call:
-    def call(**inputs: Any) -> Sequence[Any]:
-        answer = network(**inputs)
-        return answer.logits, answer.pred_boxes
-
-    return call
+def _objects(network: Any, **inputs: Any) -> Sequence[Any]:
+    answer = network(**inputs)
+    return answer.logits, answer.pred_boxes
 
 
-def _image_features(network: Any) -> Call:
-    return lambda **inputs: (_vectors(network.get_image_features(**inputs)),)
+def _image_features(network: Any, **inputs: Any) -> Sequence[Any]:
+    return (_vectors(network.get_image_features(**inputs)),)
 
 
-def _text_features(network: Any) -> Call:
-    return lambda **inputs: (_vectors(network.get_text_features(**inputs)),)
+def _text_features(network: Any, **inputs: Any) -> Sequence[Any]:
+    return (_vectors(network.get_text_features(**inputs)),)
 
 
 def _vectors(answer: Any) -> Any:
@@ -169,7 +167,7 @@ def _vectors(answer: Any) -> Any:
     return getattr(answer, "pooler_output", answer)
 
 
-_CALLS: Final[Mapping[Task, Callable[[Any], Call]]] = {
+_CALLS: Final[Mapping[Task, Call]] = {
     Task.IMAGE_CLASSIFICATION: _logits,
     Task.OBJECT_DETECTION: _objects,
     Task.IMAGE_EMBEDDING: _image_features,

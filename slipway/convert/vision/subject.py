@@ -27,6 +27,7 @@ _SHAPES: Final = (_USUAL, (640, 480), (300, 300), (375, 500), (270, 480), (90, 6
 _LIKE: Final = ((480, 640), (480, 620))  # shapes that share a batch although they differ
 _PIXELS: Final = 112 * 224 * 224  # of all rows in the gate together: 112 rows of the usual size
 _FEWEST: Final = 6
+_CALIBRATION: Final = 32  # made-up pictures to quantise with; more of them change little and take minutes
 _LARGE: Final = 512 * 512  # pixels of a row; larger ones are batched less, because their activations take gigabytes
 _MOST_LARGE: Final = 4
 
@@ -157,7 +158,7 @@ class ImageSubject:
         """Return single rows, from the user's directory of pictures or made up; raise `SlipwayError` if the directory
         has none or one cannot be read."""
         if directory is None:
-            shapes = [_SHAPES[row % len(_SHAPES)] for row in range(self.frame.rows)]
+            shapes = [_SHAPES[row % len(_SHAPES)] for row in range(min(self.frame.rows, _CALIBRATION))]
             return [self._rows([make_picture(200 + row, *shape)]) for row, shape in enumerate(shapes)]
         return [self._rows([picture]) for picture in read_pictures(directory)]
 
