@@ -65,7 +65,7 @@ class Rule(StrEnum):
     INSTANCE_GROUP = "instance-group", "an instance group's kind, gpus and profiles are compatible"
     RATE_LIMITER = (
         "rate-limiter",
-        "there is enough of each resource of the rate limiter, and it is global in all models or none",
+        "there is enough of every resource, and it is global in all models or none",
     )
     LIMIT_EXCEEDED = "limit-exceeded", "counts and sizes are within what one machine can handle"
     FILE_OUTSIDE = "file-outside", "files are inside the model's directory"

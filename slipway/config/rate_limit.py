@@ -1,8 +1,8 @@
 """What the rate limiter is given: the counts on the command line, and the needs of an instance group.
 
-Pure. Source: Triton `docs/user_guide/rate_limiter.md`, and tritonserver's answers: of two `--rate-limit-resource` for the
-same resource the smaller count holds, of a resource that is listed twice in one group the last one, and priority 0 is
-priority 1.
+Pure. Source: Triton `docs/user_guide/rate_limiter.md`, and tritonserver's answers: of two `--rate-limit-resource` for
+the same resource the smaller count holds, of a resource that is listed twice in one group the last one, and priority 0
+is priority 1.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def rate_limiter_problems(config: model_config_pb2.ModelConfig) -> Iterator[Prob
 
 
 def mixed_scopes(name: str, path: FieldPath) -> Problem:
-    """Return the problem of a resource at `path` that is global in one place and not in another; the text is Triton's."""
+    """Return the problem of a resource at `path` that is global only in some places; the text is Triton's."""
     text = f'Resource "{name}" is present as both global and device-specific resource in the model configuration.'
     return Problem(Rule.RATE_LIMITER, text, path, "set global wherever the resource is listed, or nowhere")
 
