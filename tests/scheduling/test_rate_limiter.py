@@ -276,6 +276,19 @@ class Servers(RuleBasedStateMachine):
         self.waiting[permit] = Counter()
         self.begin()
 
+    @precondition(lambda self: self.has(PermitState.IDLE))
+    @rule(data=st.data())
+    def one_executes_often(self, data):
+        permit = self.chosen(data, PermitState.IDLE)
+        for _ in range(8):
+            self.rates.stage(permit)
+            self.waiting[permit] = Counter()
+            self.begin()
+            if permit.state is not PermitState.GRANTED:
+                break
+            self.rates.release(permit)
+            self.begin()
+
     @precondition(lambda self: self.has(PermitState.STAGED))
     @rule(data=st.data())
     def work_is_cancelled(self, data):
