@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
 import urllib.error
 import urllib.request
 from contextlib import ExitStack
@@ -44,18 +43,6 @@ FLAGS = {
 }
 # Loaded (+) and unloaded (-) in this order.
 STEPS = ("+four", "+shared", "+twice", "+both", "+uncounted", "+unnamed", "-four", "-both", "+shared", "+four")
-    "+four",
-    "+shared",
-    "+twice",
-    "+both",
-    "+uncounted",
-    "+unnamed",
-    "+urgent",
-    "-four",
-    "-both",
-    "+shared",
-    "+four",
-)
 
 
 def write_models(repository: Path) -> None:
