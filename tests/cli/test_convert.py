@@ -155,7 +155,7 @@ def test_without_a_terminal_each_step_is_a_line_with_its_place_in_the_whole(sour
 # Python imports a module of this name when it starts, so the child that converts is noisy too.
 NOISE = """
 import os, subprocess, sys, warnings
-from slipway.convert.encoders import flow
+from slipway.convert.candidates import flow
 
 def noisy(original):
     def expectations(subject):
@@ -234,7 +234,7 @@ def test_a_crash_shows_the_whole_stack_with_verbose(source, tmp_path):
 
 CRASH = """
 import os, signal
-from slipway.convert.encoders import build
+from slipway.convert.candidates import build
 
 def halve(source, target):
     os.kill(os.getpid(), signal.SIGSEGV)

@@ -20,11 +20,13 @@ NAMES.remove("__init__")
 STANDARD = {"__future__", "collections", "difflib", "io", "json", "logging", "pathlib", "struct", "typing", "zlib"}
 GIVEN = {"PIL", "numpy", "tokenizers", "triton_python_backend_utils"}
 ENGINES = ("generate", "stream", "translate")
+PAGES = ("page_elements", "page_letterbox")
+NOT_SELF_CONTAINED = (*ENGINES, *PAGES)
 STUB = Path(__file__).parents[3] / "typings/triton_python_backend_utils.pyi"
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_model_is_self_contained_and_only_those_with_an_engine_need_slipway(name):
+def test_a_model_is_self_contained_but_for_engines_and_pages_which_need_slipway(name):
     imported: set[str] = set()
     for node in ast.walk(ast.parse(model_source(name))):
         if isinstance(node, ast.Import):
@@ -34,10 +36,11 @@ def test_a_model_is_self_contained_and_only_those_with_an_engine_need_slipway(na
             imported.add(node.module)
     own = {module for module in imported if module.split(".")[0] == "slipway"}
     assert {module.split(".")[0] for module in imported - own} <= STANDARD | GIVEN
-    assert bool(own) == (name in ENGINES)
+    assert bool(own) == (name in NOT_SELF_CONTAINED)
+    assert own <= {"slipway.runtime"}
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in ENGINES])
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in NOT_SELF_CONTAINED])
 def test_a_model_is_written_in_the_python_of_the_oldest_triton(name):
     tree = ast.parse(model_source(name), feature_version=(3, 8))
     assert any(isinstance(node, ast.ClassDef) and node.name == "TritonPythonModel" for node in tree.body)
@@ -46,7 +49,7 @@ def test_a_model_is_written_in_the_python_of_the_oldest_triton(name):
 
 def test_every_task_with_an_answer_has_its_model_and_no_model_is_left_over():
     answers = {f"answer_{row.answer}" for row in TASKS.values() if row.answer} | set(ANSWERS.values())
-    assert answers | {"tokenizer", "detokenizer", "image_processor", *ENGINES} == set(NAMES)
+    assert answers | {"tokenizer", "detokenizer", "image_processor", *NOT_SELF_CONTAINED} == set(NAMES)
 
 
 def test_the_type_stub_of_tritons_module_only_has_existing_names(tmp_path):
