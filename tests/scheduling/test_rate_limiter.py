@@ -237,6 +237,7 @@ class Servers(RuleBasedStateMachine):
         self.rates = RateLimiter(Resources())
         self.permits: list[Permit] = []
         self.waiting: dict[Permit, Counter[Permit]] = {}  # how often others began since it waits
+        self.counted: dict[Permit, list[Counter[Permit]]] = {}  # by whom its last beginning was counted
 
     def chosen(self, data, state):
         return data.draw(st.sampled_from([permit for permit in self.permits if permit.state is state]))
@@ -246,9 +247,10 @@ class Servers(RuleBasedStateMachine):
 
     def begin(self):
         for permit in granted(self.rates):
-            for passed in self.waiting.values():
-                passed[permit] += 1
             del self.waiting[permit]
+            self.counted[permit] = list(self.waiting.values())
+            for passed in self.counted[permit]:
+                passed[permit] += 1
             for key, _ in permit.claim.taken:
                 assert self.rates.used[key] <= self.rates.resources.totals[key]
         self.waiting = {permit: passed for permit, passed in self.waiting.items() if permit.state is PermitState.STAGED}
@@ -301,7 +303,10 @@ class Servers(RuleBasedStateMachine):
     @rule(data=st.data(), more=st.booleans(), executed=st.booleans())
     def execution_ends(self, data, more, executed):
         permit = self.chosen(data, PermitState.GRANTED)
-        self.rates.release(permit, executed=executed or more)
+        self.rates.release(permit, executed=executed)
+        if not executed:  # there was nothing to do
+            for passed in self.counted[permit]:
+                passed[permit] -= 1
         if more:
             self.rates.stage(permit)
             self.waiting[permit] = Counter()
