@@ -236,7 +236,7 @@ class Servers(RuleBasedStateMachine):
         super().__init__()
         self.rates = RateLimiter(Resources())
         self.permits: list[Permit] = []
-        self.waiting: dict[Permit, Counter[Permit]] = {}  # how often others began since it waits
+        self.waiting: dict[Permit, Counter[Permit]] = {}  # how often others took what it needs since it waits
         self.counted: dict[Permit, list[Counter[Permit]]] = {}  # by whom its last beginning was counted
 
     def chosen(self, data, state):
@@ -245,10 +245,15 @@ class Servers(RuleBasedStateMachine):
     def has(self, state):
         return any(permit.state is state for permit in self.permits)
 
+    def lacks(self, waiting, permit):
+        """Return whether `permit` has taken what `waiting` needs, and not only what it leaves over."""
+        needs, totals, used = dict(waiting.claim.taken), self.rates.resources.totals, self.rates.used
+        return any(totals[key] - used[key] < needs.get(key, 0) for key, _ in permit.claim.taken)
+
     def begin(self):
-        for permit in granted(self.rates):
+        while (permit := self.rates.poll()) is not None:
             del self.waiting[permit]
-            self.counted[permit] = list(self.waiting.values())
+            self.counted[permit] = [passed for each, passed in self.waiting.items() if self.lacks(each, permit)]
             for passed in self.counted[permit]:
                 passed[permit] += 1
             for key, _ in permit.claim.taken:
