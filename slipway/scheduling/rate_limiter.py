@@ -9,7 +9,7 @@ fair queueing: Goyal, Vin and Cheng 1996). Else it would keep the others from ru
 
 **No deadlock, no starvation.** An instance takes all its resources at once and needs no others to finish. One that has
 to wait reserves what it needs: those behind it run if they can without delaying it. While an instance of priority p
-waits, another one of priority q that shares a resource with it begins at most ceil(p / q) + 1 times.
+waits, another one of priority q takes what it needs for at most ceil(p / q) + 1 executions.
 """
 
 from __future__ import annotations

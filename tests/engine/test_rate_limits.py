@@ -99,10 +99,7 @@ def test_one_version_that_cannot_load_gives_back_what_the_others_took(tmp_path):
         async with limited(tmp_path) as engine:
             with pytest.raises(Exception, match="version 2 is at UNAVAILABLE state"):
                 await engine.load_model("broken", None, {})
-            for _ in range(100):
-                if rows(engine, "broken")[0].endswith("unloaded"):
-                    break
-                await asyncio.sleep(0.02)
+            await until(lambda: rows(engine, "broken")[0] == "1 UNAVAILABLE unloaded")
             await engine.load_model("shared", None, {})
 
     asyncio.run(scenario())

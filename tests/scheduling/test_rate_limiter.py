@@ -236,7 +236,8 @@ class Servers(RuleBasedStateMachine):
         super().__init__()
         self.rates = RateLimiter(Resources())
         self.permits: list[Permit] = []
-        self.waiting: dict[Permit, Counter[Permit]] = {}  # how often others began since it waits
+        self.waiting: dict[Permit, Counter[Permit]] = {}  # how often others took what it needs since it waits
+        self.counted: dict[Permit, list[Counter[Permit]]] = {}  # by whom its last beginning was counted
 
     def chosen(self, data, state):
         return data.draw(st.sampled_from([permit for permit in self.permits if permit.state is state]))
@@ -244,11 +245,17 @@ class Servers(RuleBasedStateMachine):
     def has(self, state):
         return any(permit.state is state for permit in self.permits)
 
+    def lacks(self, waiting, permit):
+        """Return whether `permit` has taken what `waiting` needs, and not only what it leaves over."""
+        needs, totals, used = dict(waiting.claim.taken), self.rates.resources.totals, self.rates.used
+        return any(totals[key] - used[key] < needs.get(key, 0) for key, _ in permit.claim.taken)
+
     def begin(self):
-        for permit in granted(self.rates):
-            for passed in self.waiting.values():
-                passed[permit] += 1
+        while (permit := self.rates.poll()) is not None:
             del self.waiting[permit]
+            self.counted[permit] = [passed for each, passed in self.waiting.items() if self.lacks(each, permit)]
+            for passed in self.counted[permit]:
+                passed[permit] += 1
             for key, _ in permit.claim.taken:
                 assert self.rates.used[key] <= self.rates.resources.totals[key]
         self.waiting = {permit: passed for permit, passed in self.waiting.items() if permit.state is PermitState.STAGED}
@@ -301,7 +308,10 @@ class Servers(RuleBasedStateMachine):
     @rule(data=st.data(), more=st.booleans(), executed=st.booleans())
     def execution_ends(self, data, more, executed):
         permit = self.chosen(data, PermitState.GRANTED)
-        self.rates.release(permit, executed=executed or more)
+        self.rates.release(permit, executed=executed)
+        if not executed:  # there was nothing to do
+            for passed in self.counted[permit]:
+                passed[permit] -= 1
         if more:
             self.rates.stage(permit)
             self.waiting[permit] = Counter()
