@@ -22,12 +22,13 @@ from slipway.backends.registry import find_backend
 from slipway.config.normalise import normalise
 from slipway.config.options import ServerOptions
 from slipway.config.signature import build_signature
-from slipway.config.validate import validate
+from slipway.config.validate import cache_problems, validate
 from slipway.core.pending import Deliver, Pending
 from slipway.core.request import InferRequest
 from slipway.core.signature import ModelSignature
 from slipway.core.statistics import ModelStatistics
 from slipway.cores import cpu_limit
+from slipway.engine.caching import Caching, uncached
 from slipway.engine.dependencies import is_ensemble
 from slipway.engine.failures import LoadFailure
 from slipway.engine.model import ModelVersion, release
@@ -37,6 +38,7 @@ from slipway.errors import SlipwayError, internal, refused
 from slipway.instances.factory import open_instances
 from slipway.instances.plan import describe_plan, instance_specs, threads_per_instance
 from slipway.lint.loaded import log_findings
+from slipway.scheduling.api import Scheduler
 from slipway.scheduling.ensemble import EnsembleScheduler
 from slipway.scheduling.factory import build_scheduler, refuse_unoffered
 
@@ -60,12 +62,21 @@ class Loader:
     """Loads versions. Ensembles call their models through `submit` and `signature_of`; models call the server through
     `host`."""
 
-    def __init__(self, options: ServerOptions, host: Host, submit: Submit, signature_of: SignatureOf) -> None:
+    def __init__(
+        self,
+        options: ServerOptions,
+        host: Host,
+        submit: Submit,
+        signature_of: SignatureOf,
+        *,
+        caching: Caching | None = None,
+    ) -> None:
         self.threads = ThreadPoolExecutor(options.model_load_thread_count, thread_name_prefix="load")
         self._options = options
         self._host = host
         self._submit = submit
         self._signature_of = signature_of
+        self._caching = caching
 
     async def read(self, name: str, request: LoadRequest) -> ModelSource | LoadFailure:
         """Return the model as it is on disk, or as the request overrides it."""
@@ -115,9 +126,14 @@ class Loader:
             raise refused(*problems)
         if ensemble:
             self._derive_decoupled(config)
+            problems = list(cache_problems(config))  # it is decoupled if a step is
+            if problems:
+                raise refused(*problems)
         else:
             refuse_unoffered(config)  # before the model is loaded for nothing
         signature = build_signature(config, source.directory)
+        if config.response_cache.enable and self._caching is None and version == max(source.versions):
+            _LOG.warning("model '%s': response_cache has no effect without --cache-config", source.name)
         if backend is None:
             return _Opened(config, signature)
         if version == max(source.versions):  # once per load, because all versions share the config
@@ -162,12 +178,23 @@ class Loader:
 
     async def _assemble(self, source: ModelSource, version: int, opened: _Opened) -> ModelVersion:
         config, signature, statistics = opened.config, opened.signature, ModelStatistics()
+        identity = b""
+        cached: Callable[[Scheduler], Scheduler] = uncached
+        if self._caching is not None:
+            identity = self._caching.identity(source, version, config)
+            cached = self._caching.wrapper(config, signature, statistics, version, identity)
         if opened.context is None or opened.loaded is None:
             ensemble = EnsembleScheduler(
                 config, signature, statistics, self._submit, signature_of=self._signature_of, version=str(version)
             )
             return ModelVersion(
-                source.name, version, config=config, signature=signature, statistics=statistics, scheduler=ensemble
+                source.name,
+                version,
+                config=config,
+                signature=signature,
+                statistics=statistics,
+                scheduler=cached(ensemble),
+                identity=identity,
             )
         label = f"'{source.name}' version {version}"
         instances = []
@@ -182,9 +209,10 @@ class Loader:
                 config=config,
                 signature=signature,
                 statistics=statistics,
-                scheduler=build_scheduler(config, signature, instances, statistics, str(version)),
+                scheduler=build_scheduler(config, signature, instances, statistics, str(version), cached),
                 instances=instances,
                 loaded=opened.loaded,
+                identity=identity,
             )
         except BaseException:
             await release(label, instances, opened.loaded, self.threads)
