@@ -171,7 +171,7 @@ def test_the_response_cache_is_shown_where_a_model_enables_it(plane, monkeypatch
         lambda name, version: [replace(each, has_response_cache=each.name == "echo") for each in found(name, version)],
     )
     statistics = plane.statistics["echo"]
-    statistics.record_cache_hit(0, 1_000, 13_000, 15_000)
+    statistics.record_cache_hit(0, 1_000, 13_000)
     statistics.cache_miss.add(7_999)
     plane.cache = CacheReport(CacheStatistics(3, 2, 1, 4, 19_000, 5_000), 7, 0.25)
     shown = [line for line in lines(plane) if "nv_cache" in line or "slipway_cache" in line]
