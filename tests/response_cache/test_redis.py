@@ -32,7 +32,8 @@ def response(count: int = 4) -> StoredResponse:
 
 def cache_of(server, **settings) -> RedisCache:
     """Return a cache that makes an attempt whenever it is asked, even during an outage: a test does not wait."""
-    cache = RedisCache(RedisCacheSettings("127.0.0.1", server.port, **settings))
+    patience = {"connect_timeout": 10_000, "socket_timeout": 10_000} | settings  # the machine may be busy
+    cache = RedisCache(RedisCacheSettings("127.0.0.1", server.port, **patience))
     cache._outage = Outage(pause_s=0)
     return cache
 
@@ -91,7 +92,7 @@ def test_a_redis_that_goes_away_and_comes_back_is_logged_once_and_counted(server
 
 def test_a_redis_that_hangs_delays_nobody_else_and_each_request_for_a_bounded_time(server, caplog):
     async def scenario():
-        cache = cache_of(server, connect_timeout=50, socket_timeout=50)
+        cache = cache_of(server, socket_timeout=1000)
         await kept(cache, response())
         server.hang()
         looking = [asyncio.ensure_future(found(cache)) for _ in range(4)]
@@ -175,7 +176,7 @@ def test_insertions_that_redis_does_not_keep_up_with_are_dropped(server, monkeyp
 def test_user_and_password_are_given(tmp_path):
     async def scenario(port):
         for password, works in (("right", True), ("wrong", False), (None, False)):
-            cache = RedisCache(RedisCacheSettings("127.0.0.1", port, password=password))
+            cache = RedisCache(RedisCacheSettings("127.0.0.1", port, password=password, socket_timeout=10_000))
             await kept(cache, response())
             assert (await found(cache) is not None) == works
             await cache.close()

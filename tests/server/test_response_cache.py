@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 import urllib.request
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
@@ -144,17 +146,33 @@ def test_a_start_with_a_cache_that_cannot_be_is_refused(repository):
     assert "--cache-config: unknown cache 'locale'; expected local or redis" in str(caught.value)
 
 
+def until_kept(redis, count: int) -> None:
+    """Wait until Redis has `count` responses: a server sends them after it has answered."""
+    client = pytest.importorskip("redis").Redis(port=redis.port)
+    deadline = time.monotonic() + 60
+    while client.dbsize() < count:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    client.close()
+
+
 def test_servers_share_a_redis_and_serve_without_it(repository, tmp_path):
     pytest.importorskip("redis")
-    with RedisServer(tmp_path) as redis, running_server(repository, *redis.flags) as first:
+    with ExitStack() as stack:
+        redis = stack.enter_context(RedisServer(tmp_path))
+        flags = (*redis.flags, "--cache-config=redis,socket_timeout=2000", "--cache-config=redis,connect_timeout=2000")
+        first = stack.enter_context(running_server(repository, *flags))
         with tritonclient.http.InferenceServerClient(first.http) as http:
-            assert [infer(http, "counting", given(1), "COUNT").item() for _ in range(2)] == [1, 1]
+            assert infer(http, "counting", given(1), "COUNT").item() == 1
+            until_kept(redis, 1)
+            assert infer(http, "counting", given(1), "COUNT").item() == 1
             with (
-                running_server(repository, *redis.flags) as second,
+                running_server(repository, *flags) as second,
                 tritonclient.grpc.InferenceServerClient(second.grpc) as grpc,
             ):
                 infer(grpc, "counting", given(9), "COUNT")
                 assert infer(grpc, "counting", given(2), "COUNT").item() == 2
+                until_kept(redis, 3)
                 assert infer(http, "counting", given(2), "COUNT").item() == 2
                 assert infer(http, "counting", given(3), "COUNT").item() == 2  # its own second execution
             redis.hang()
