@@ -33,6 +33,7 @@ ROWS = {
     "config": 1.5,
     "repository": 2,
     "wire": 2,
+    "response_cache": 2,
     "transformer": 2.4,
     "checkpoints": 2.5,
     "backends": 3,

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from slipway.config import unserved
+from slipway.config.cache_settings import CACHE_SETTING, by_cache, cache_problems, cache_warnings
 from slipway.config.flags import (
     BOOLEAN,
     DIRECTORY,
@@ -123,6 +124,7 @@ _http = partial(option, "HTTP")
 _grpc = partial(option, "gRPC")
 _measures = partial(option, "Metrics")
 _backend = partial(option, "Backends")
+_cache = partial(option, "Response cache")
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +243,16 @@ class ServerOptions:
         {}, _BACKEND_SETTING, "setting of one backend, or of all backends", gather=_by_backend
     )
 
+    cache_config: Mapping[str, Mapping[str, str]] = _cache(
+        {}, CACHE_SETTING,
+        "keep the responses of models that enable response_cache: local,size=BYTES in memory, or redis,host=HOST and "
+        "redis,port=PORT, with the other settings of Triton's Redis cache",
+        gather=by_cache,
+    )  # fmt: skip
+    response_cache_byte_size: int | None = _cache(
+        None, whole(), "deprecated: the same as --cache-config=local,size=N; 0 is no cache"
+    )
+
     warnings: tuple[str, ...] = ()
 
 
@@ -266,7 +278,8 @@ def parse_options(arguments: Sequence[str]) -> ServerOptions:
     ]
     options = ServerOptions(**values, warnings=(*warnings, *unserved.warn(reading.given)))
     problems += _contradictions(options) if not problems else []
-    options = replace(options, warnings=(*options.warnings, *_unreachable(options), *_unlimited(options)))
+    further = (*cache_warnings(options.response_cache_byte_size), *_unreachable(options), *_unlimited(options))
+    options = replace(options, warnings=(*options.warnings, *further))
     if problems:
         raise invalid("; ".join(problems))
     return options
@@ -291,6 +304,7 @@ def _contradictions(options: ServerOptions) -> Iterator[str]:
     if options.http_max_input_size <= 0:
         yield "--http-max-input-size must be greater than 0."
     yield from _certificates(options)
+    yield from cache_problems(options.cache_config, options.response_cache_byte_size)
     for one, other in combinations(_listeners(options), 2):
         yield from _collision(*one, *other)
 

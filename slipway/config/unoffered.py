@@ -27,10 +27,6 @@ def refusals(config: model_config_pb2.ModelConfig) -> Iterator[Problem]:
 
 def without_effect(config: model_config_pb2.ModelConfig) -> Iterator[Problem]:
     """Yield the settings that are ignored."""
-    if config.response_cache.enable:
-        yield _passed_over(
-            ("response_cache",), "response_cache has no effect: this version does not have a response cache"
-        )
     for index, group in enumerate(config.instance_group):
         path = ("instance_group", index)
         if group.host_policy:

@@ -28,6 +28,7 @@ WITHOUT_EFFECT: Final[dict[str, tuple[Kind, str]]] = {
     "allow-gpu-metrics": (BOOLEAN, _NO_GPU_METRICS),
     "metrics-interval-ms": (TEXT, "metrics are measured when they are requested"),
     "buffer-manager-thread-count": (TEXT, "tensors are not copied by separate threads"),
+    "cache-directory": (TEXT, "the response caches are part of the server"),
     "http-thread-count": (TEXT, _ONE_LOOP),
     "grpc-infer-thread-count": (TEXT, _ONE_LOOP),
     "grpc-infer-allocation-pool-size": (TEXT, _NO_POOL),
@@ -46,7 +47,6 @@ class Unsupported:
 
 _FALSE: Final = ("false", "off", "0")
 _TRACING: Final = "tracing is"
-_CACHE: Final = "the response cache is"
 _SAGEMAKER: Final = "SageMaker is"
 _VERTEX: Final = "Vertex AI is"
 _FORWARD: Final = "header forwarding is"
@@ -65,9 +65,6 @@ UNSUPPORTED: Final[dict[str, Unsupported]] = {
     "trace-rate": Unsupported(_TRACING, ("1000",)),
     "trace-count": Unsupported(_TRACING, ("-1",)),
     "trace-log-frequency": Unsupported(_TRACING, ("0",)),
-    "cache-config": Unsupported(_CACHE),
-    "cache-directory": Unsupported(_CACHE, ("/opt/tritonserver/caches",)),
-    "response-cache-byte-size": Unsupported(_CACHE, ("0",)),
     "host-policy": Unsupported("pinning models to processors is"),
     "repoagent-directory": Unsupported("repository agents are", ("/opt/tritonserver/repoagents",)),
     "allow-sagemaker": Unsupported(_SAGEMAKER, _FALSE, BOOLEAN),

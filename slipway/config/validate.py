@@ -41,7 +41,7 @@ def validate(config: model_config_pb2.ModelConfig, model_directory: Path) -> lis
         *_scheduler_problems(config),
         *padding_problems(config),
         *prepared_problems(config),
-        *_cache_problems(config),
+        *cache_problems(config),
         *_version_problems(config),
         *_agent_problems(config),
         *_file_problems(config, model_directory),
@@ -98,7 +98,8 @@ def _scheduler_problems(config: model_config_pb2.ModelConfig) -> Iterator[Proble
     yield from instance_problems(config)
 
 
-def _cache_problems(config: model_config_pb2.ModelConfig) -> Iterator[Problem]:
+def cache_problems(config: model_config_pb2.ModelConfig) -> Iterator[Problem]:
+    """Yield why the responses of a model with `response_cache` cannot be kept."""
     if not config.response_cache.enable:
         return
     words = []

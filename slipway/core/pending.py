@@ -71,6 +71,11 @@ class Pending:
         self._early: InferResponse | None = None  # the one response, until its final flag arrives
         self._on_cancel: list[Callable[[], None]] = []
 
+    def redirect(self, callback: Deliver) -> Deliver:
+        """Let `callback` have the responses from now on; return the function that had them, which it has to call."""
+        before, self._callback = self._callback, callback
+        return before
+
     def send(self, response: InferResponse) -> None:
         """Respond from any thread."""
         self.loop.call_soon_threadsafe(self.deliver, response)

@@ -111,6 +111,8 @@ class ModelStatistics:
 
     __slots__ = (
         "batches",
+        "cache_hit",
+        "cache_miss",
         "compute_infer",
         "compute_input",
         "compute_output",
@@ -137,6 +139,8 @@ class ModelStatistics:
         self.compute_input = PhaseDuration(PHASE_BUCKETS_US)
         self.compute_infer = PhaseDuration(REQUEST_BUCKETS_US)
         self.compute_output = PhaseDuration(PHASE_BUCKETS_US)
+        self.cache_hit = Duration()  # looking up
+        self.cache_miss = Duration()  # looking up and inserting
         self.batches: dict[int, BatchDurations] = {}
         self.failures: dict[FailureReason, int] = dict.fromkeys(FailureReason, 0)
         self.pending = 0  # requests waiting for execution
@@ -163,6 +167,12 @@ class ModelStatistics:
         self.compute_input.add(timing.input_end - timing.start)
         self.compute_infer.add(timing.output_start - timing.input_end)
         self.compute_output.add(timing.end - timing.output_start)
+
+    def record_cache_hit(self, arrival_ns: int, lookup_ns: int, found_ns: int) -> None:
+        """Count a request that the response cache answered: looked up from `lookup_ns` to `found_ns` (monotonic)."""
+        self.success.add(found_ns - arrival_ns)
+        self.queue.add(lookup_ns - arrival_ns)
+        self.cache_hit.add(found_ns - lookup_ns)
 
     def record_failure(self, duration_ns: int, reason: FailureReason) -> None:
         """Count one failed request."""

@@ -14,6 +14,7 @@ from slipway.core.request import InferRequest, InferResponse
 from slipway.core.signature import ModelSignature
 from slipway.core.statistics import ModelStatistics
 from slipway.problems import Problem
+from slipway.response_cache.api import CacheReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +109,9 @@ class Dataplane(Protocol):
     async def infer(self, request: InferRequest) -> InferResponse:
         """Return the one response to a request for a model that is not decoupled; raise `SlipwayError` if it fails.
         Cancelling the awaiting task cancels the request."""
+
+    def cache_report(self) -> CacheReport | None:
+        """Return the state of the response cache; None if there is none."""
 
     def repository_index(self, ready_only: bool) -> Sequence[IndexEntry]:
         """Return every model in the repositories, with its state."""

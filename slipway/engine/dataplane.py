@@ -14,6 +14,7 @@ from typing import Any, Final, TypeVar
 
 from tritonclient.grpc import model_config_pb2
 
+from slipway.config.cache_settings import RedisCacheSettings, cache_settings
 from slipway.config.options import ServerOptions
 from slipway.core.check import check_request
 from slipway.core.metrics import MetricRegistry
@@ -23,6 +24,7 @@ from slipway.core.signature import ModelSignature
 from slipway.core.version import parse_version
 from slipway.engine import failures, views
 from slipway.engine.api import IndexEntry, ModelMetadata, ServerMetadata, VersionStatistics
+from slipway.engine.caching import Caching
 from slipway.engine.failures import LoadFailure
 from slipway.engine.host import EngineHost
 from slipway.engine.lifecycle import Lifecycle
@@ -34,6 +36,8 @@ from slipway.engine.states import StateTable
 from slipway.errors import FailureReason, SlipwayError, internal, invalid, shown, unavailable, unsupported
 from slipway.repository.names import check_model_name
 from slipway.repository.scan import scan_repositories
+from slipway.response_cache.api import CacheReport
+from slipway.response_cache.factory import build_cache
 
 _LOG: Final = logging.getLogger("slipway.engine")
 Result = TypeVar("Result")
@@ -50,7 +54,8 @@ class Engine:
         self._serving = ServingTable(self._states)
         self._public, self._internal = self._serving.public, self._serving.internal
         self._host = EngineHost(self.metrics)
-        self._loader = Loader(options, self._host, self.submit_inside, self.signature_inside)
+        self._caching = _caching(options, self._serving)
+        self._loader = Loader(options, self._host, self.submit_inside, self.signature_inside, caching=self._caching)
         self._lifecycle = Lifecycle(self._loader, self._serving, self._states)
         self._control = Control(options, self._lifecycle, self._states)
         self._operations: set[asyncio.Task[Any]] = set()
@@ -79,6 +84,8 @@ class Engine:
             async with asyncio.timeout(timeout):
                 await self._control.stop()
                 await self._lifecycle.shutdown()
+                if self._caching is not None:
+                    await self._caching.cache.close()
                 self._loader.threads.shutdown(wait=False, cancel_futures=True)
                 await asyncio.to_thread(self._loader.threads.shutdown)  # a load may hang in one of them
         except TimeoutError:
@@ -203,6 +210,10 @@ class Engine:
             raise invalid(f"requested model version is not available for model '{shown(name)}'")
         return found
 
+    def cache_report(self) -> CacheReport | None:
+        """Return the state of the response cache, if there is one."""
+        return None if self._caching is None else self._caching.cache.report()
+
     def repository_index(self, ready_only: bool) -> Sequence[IndexEntry]:
         """Return every model in the repositories, with its state."""
         scan = scan_repositories(self._options.model_repository)
@@ -240,6 +251,13 @@ class Engine:
         self._operations.add(task)
         task.add_done_callback(self._operations.discard)
         return await asyncio.shield(task)
+
+
+def _caching(options: ServerOptions, serving: ServingTable) -> Caching | None:
+    settings = cache_settings(options.cache_config, options.response_cache_byte_size)
+    if settings is None:
+        return None
+    return Caching(build_cache(settings), serving, shared=isinstance(settings, RedisCacheSettings))
 
 
 def _settle(answer: asyncio.Future[InferResponse], response: InferResponse) -> None:

@@ -23,12 +23,13 @@ from slipway.config.normalise import normalise
 from slipway.config.options import ServerOptions
 from slipway.config.rate_limit import EXECUTION_COUNT, NOT_LIMITED, is_limited
 from slipway.config.signature import build_signature
-from slipway.config.validate import validate
+from slipway.config.validate import cache_problems, validate
 from slipway.core.pending import Deliver, Pending
 from slipway.core.request import InferRequest
 from slipway.core.signature import ModelSignature
 from slipway.core.statistics import ModelStatistics
 from slipway.cores import cpu_limit
+from slipway.engine.caching import Caching, uncached
 from slipway.engine.dependencies import is_ensemble
 from slipway.engine.failures import LoadFailure
 from slipway.engine.model import ModelVersion, release
@@ -38,6 +39,7 @@ from slipway.errors import SlipwayError, internal, refused
 from slipway.instances.factory import open_instances
 from slipway.instances.plan import describe_plan, instance_specs, threads_per_instance
 from slipway.lint.loaded import log_findings
+from slipway.scheduling.api import Scheduler
 from slipway.scheduling.ensemble import EnsembleScheduler
 from slipway.scheduling.factory import build_scheduler, refuse_unoffered
 from slipway.scheduling.limited import RateLimits
@@ -62,7 +64,15 @@ class Loader:
     """Loads versions. Ensembles call their models through `submit` and `signature_of`; models call the server through
     `host`."""
 
-    def __init__(self, options: ServerOptions, host: Host, submit: Submit, signature_of: SignatureOf) -> None:
+    def __init__(
+        self,
+        options: ServerOptions,
+        host: Host,
+        submit: Submit,
+        signature_of: SignatureOf,
+        *,
+        caching: Caching | None = None,
+    ) -> None:
         self.threads = ThreadPoolExecutor(options.model_load_thread_count, thread_name_prefix="load")
         self._options = options
         self._host = host
@@ -70,6 +80,7 @@ class Loader:
         self._signature_of = signature_of
         limited = options.rate_limit == EXECUTION_COUNT
         self._limits = RateLimits(options.rate_limit_resource) if limited else None
+        self._caching = caching
 
     async def read(self, name: str, request: LoadRequest) -> ModelSource | LoadFailure:
         """Return the model as it is on disk, or as the request overrides it."""
@@ -119,9 +130,14 @@ class Loader:
             raise refused(*problems)
         if ensemble:
             self._derive_decoupled(config)
+            problems = list(cache_problems(config))  # it is decoupled if a step is
+            if problems:
+                raise refused(*problems)
         else:
             refuse_unoffered(config)  # before the model is loaded for nothing
         signature = build_signature(config, source.directory)
+        if config.response_cache.enable and self._caching is None and version == max(source.versions):
+            _LOG.warning("model '%s': response_cache has no effect without --cache-config", source.name)
         if backend is None:
             return _Opened(config, signature)
         if version == max(source.versions):  # once per load, because all versions share the config
@@ -168,12 +184,23 @@ class Loader:
 
     async def _assemble(self, source: ModelSource, version: int, opened: _Opened) -> ModelVersion:
         config, signature, statistics = opened.config, opened.signature, ModelStatistics()
+        identity = b""
+        cached: Callable[[Scheduler], Scheduler] = uncached
+        if self._caching is not None:
+            identity = self._caching.identity(source, version, config)
+            cached = self._caching.wrapper(config, signature, statistics, version, identity)
         if opened.context is None or opened.loaded is None:
             ensemble = EnsembleScheduler(
                 config, signature, statistics, self._submit, signature_of=self._signature_of, version=str(version)
             )
             return ModelVersion(
-                source.name, version, config=config, signature=signature, statistics=statistics, scheduler=ensemble
+                source.name,
+                version,
+                config=config,
+                signature=signature,
+                statistics=statistics,
+                scheduler=cached(ensemble),
+                identity=identity,
             )
         label = f"'{source.name}' version {version}"
         instances, admission = [], None
@@ -190,10 +217,13 @@ class Loader:
                 config=config,
                 signature=signature,
                 statistics=statistics,
-                scheduler=build_scheduler(config, signature, instances, statistics, str(version), admission),
+                scheduler=build_scheduler(
+                    config, signature, instances, statistics, str(version), admission=admission, cached=cached
+                ),
                 instances=instances,
                 loaded=opened.loaded,
                 limited=admission is not None,
+                identity=identity,
             )
         except BaseException:
             if admission is not None:

@@ -24,6 +24,7 @@ class ModelVersion:
 
     __slots__ = (
         "config",
+        "identity",
         "instances",
         "limited",
         "loaded",
@@ -47,6 +48,7 @@ class ModelVersion:
         instances: Sequence[Instance] = (),
         loaded: LoadedModel | None = None,
         limited: bool = False,
+        identity: bytes = b"",
     ) -> None:
         self.name = name
         self.version = version
@@ -57,6 +59,7 @@ class ModelVersion:
         self.instances = instances
         self.loaded = loaded
         self.limited = limited  # its instances share resources: nothing but its scheduler runs them
+        self.identity = identity  # for the response cache, see `engine.caching`
         self.retired = False  # its instances take no more work
 
     def __repr__(self) -> str:

@@ -25,6 +25,7 @@ class ServingTable:
         self.public: View = {}
         self.internal: View = {}
         self.closed = False  # the server is stopping
+        self.changes = 0  # how often the models changed
         self._states = states
 
     def replace(self, name: str, models: Iterable[ModelVersion]) -> None:
@@ -32,6 +33,7 @@ class ServingTable:
         ordered = sorted(models, key=lambda model: model.version)
         versions = {str(model.version): model for model in ordered}
         versions[""] = ordered[-1]
+        self.changes += 1
         self.public[name] = self.internal[name] = versions
 
     def hide(self, name: str) -> Versions:
@@ -42,6 +44,7 @@ class ServingTable:
         """Remove the versions that `hide` returned; a model that was loaded again meanwhile stays."""
         if self.internal.get(name) is hidden:
             del self.internal[name]
+            self.changes += 1
 
     def versions(self, name: str) -> list[ModelVersion]:
         """Return the versions of a model that clients can call, ascending."""

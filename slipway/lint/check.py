@@ -18,7 +18,7 @@ from slipway.lint.layout import layout_findings, repository_findings
 from slipway.lint.model import Model
 from slipway.lint.reading import Read, missing_files, read_model, unreadable_file
 from slipway.lint.resources import shared_resources
-from slipway.lint.settings import CHECKS, preferred_edits, undeclared_tensors
+from slipway.lint.settings import CHECKS, cache_of_the_server, preferred_edits, undeclared_tensors
 from slipway.machine import Machine
 from slipway.problems import Rule
 from slipway.repository.scan import is_single_model, scan_repositories, stray_reason
@@ -102,6 +102,7 @@ def _rule_findings(read: Read, models: dict[str, Model], machine: Machine) -> It
     yield from map(model.finding_of, problems)
     if model.is_ensemble:
         yield from ensemble_findings(model, models)
+        yield from cache_of_the_server(model, machine)
     else:
         if any(
             problem.rule is Rule.UNKNOWN_VALUE for problem in problems

@@ -11,10 +11,11 @@ from dataclasses import replace
 
 from tritonclient.grpc import model_config_pb2
 
+from slipway.config.validate import cache_problems
 from slipway.config.validate_ensemble import validate_ensemble
 from slipway.lint.finding import Edit, Finding
 from slipway.lint.model import Model
-from slipway.problems import Rule, Step
+from slipway.problems import Problem, Rule, Step
 
 
 def ensemble_findings(ensemble: Model, models: Mapping[str, Model]) -> Iterator[Finding]:
@@ -25,7 +26,31 @@ def ensemble_findings(ensemble: Model, models: Mapping[str, Model]) -> Iterator[
         if problem.rule is not Rule.STEP_MODEL_MISSING:  # reported below for each step, with the likely name
             finding = ensemble.finding_of(problem)
             yield replace(finding, edits=edits) if problem.rule is Rule.ENSEMBLE_BATCH_SIZE else finding
+    yield from map(ensemble.finding_of, _cache_problems(ensemble.config, configs))
     yield from _missing(ensemble, models)
+
+
+def _cache_problems(
+    ensemble: model_config_pb2.ModelConfig, configs: Mapping[str, model_config_pb2.ModelConfig]
+) -> Iterator[Problem]:
+    """Yield why responses cannot be kept if a step is decoupled, and with it the ensemble, regardless of its config."""
+    if ensemble.model_transaction_policy.decoupled or not _has_decoupled_step(ensemble, configs, set()):
+        return
+    decoupled = model_config_pb2.ModelConfig()
+    decoupled.CopyFrom(ensemble)
+    decoupled.model_transaction_policy.decoupled = True
+    yield from cache_problems(decoupled)
+
+
+def _has_decoupled_step(
+    ensemble: model_config_pb2.ModelConfig, configs: Mapping[str, model_config_pb2.ModelConfig], seen: set[str]
+) -> bool:
+    names = {step.model_name for step in ensemble.ensemble_scheduling.step} & configs.keys() - seen
+    seen |= names
+    return any(
+        configs[name].model_transaction_policy.decoupled or _has_decoupled_step(configs[name], configs, seen)
+        for name in names
+    )
 
 
 def _batch_size_edits(ensemble: Model, configs: Mapping[str, model_config_pb2.ModelConfig]) -> tuple[Edit, ...]:

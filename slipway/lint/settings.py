@@ -16,6 +16,7 @@ from slipway.backends.registry import GRAPH_BACKENDS
 from slipway.config.measured import BATCHING_MEASURED
 from slipway.config.padding import TRIM_OUTPUTS, padding_problems, padding_rule
 from slipway.config.unoffered import refusals, without_effect
+from slipway.config.validate import cache_problems
 from slipway.instances.plan import instance_specs, threads_per_instance
 from slipway.lint.finding import Edit, Finding, Severity
 from slipway.lint.model import Model
@@ -113,6 +114,14 @@ def unoffered(model: Model, _: Machine) -> Iterator[Finding]:
     yield from map(model.finding_of, refusals(model.config))
 
 
+def cache_of_the_server(model: Model, _: Machine) -> Iterator[Finding]:
+    """Yield `response_cache`, which has an effect only on some servers; a server without a cache says so at a load."""
+    if model.config.response_cache.enable and not any(cache_problems(model.config)):
+        message = "response_cache has an effect only on a server that is started with --cache-config"
+        fix = "start the server with --cache-config=local,size=BYTES, or remove response_cache"
+        yield model.finding(Rule.RESPONSE_CACHE, message, ("response_cache",), severity=Severity.HINT, fix=fix)
+
+
 def no_dynamic_batching(model: Model, _: Machine) -> Iterator[Finding]:
     """Yield models that support batches but run single requests, unless that was measured to be best."""
     config = model.config
@@ -193,4 +202,11 @@ LOAD_CHECKS: Final[tuple[Check, ...]] = (
     passed_over,
     own_resources,
 )
-CHECKS: Final[tuple[Check, ...]] = (*LOAD_CHECKS, dynamic_without_batches, instance_count, gpu_words, unoffered)
+CHECKS: Final[tuple[Check, ...]] = (
+    *LOAD_CHECKS,
+    cache_of_the_server,
+    dynamic_without_batches,
+    instance_count,
+    gpu_words,
+    unoffered,
+)

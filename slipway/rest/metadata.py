@@ -13,8 +13,6 @@ from slipway.rest.context import Context, ModelTarget
 from slipway.rest.exchange import Exchange
 from slipway.rest.response import JSON
 
-_NEVER = Duration()
-
 
 def server(context: Context, exchange: Exchange, _: ModelTarget) -> None:
     """Answer GET /v2."""
@@ -69,8 +67,8 @@ def _version(version: VersionStatistics) -> dict[str, object]:
             "fail": _duration(counted.fail),
             "queue": _duration(counted.queue),
             **_phases(counted),
-            "cache_hit": _duration(_NEVER),
-            "cache_miss": _duration(_NEVER),
+            "cache_hit": _duration(counted.cache_hit),
+            "cache_miss": _duration(counted.cache_miss),
         },
         "response_stats": {},
         "batch_stats": [

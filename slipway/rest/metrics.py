@@ -14,7 +14,9 @@ from typing import Final
 from slipway.core.statistics import Histogram, ModelStatistics, TokenCount
 from slipway.engine.api import Dataplane, VersionStatistics
 from slipway.errors import FailureReason
+from slipway.response_cache.api import CacheReport
 from slipway.rest.access import Access
+from slipway.rest.cache_metrics import CACHE_METRICS, MODEL_COUNTERS
 from slipway.rest.exchange import Exchange
 from slipway.rest.processor import ProcessorGauges
 from slipway.rest.response import JSON, error_body
@@ -177,6 +179,10 @@ def render(dataplane: Dataplane, machine: Mapping[str, float], options: MetricsO
     )
     for name, text, value in _COUNTERS + (_DURATIONS if options.counter_latencies else ()):
         _family(lines, name, text, "counter", [("", labels, value(counted)) for labels, counted in labelled])
+    if options.counter_latencies:
+        shown = [(_labels(version), version.statistics) for version in versions if version.has_response_cache]
+        for name, text, value in MODEL_COUNTERS if shown else ():
+            _family(lines, name, text, "counter", [("", labels, value(counted)) for labels, counted in shown])
     if options.histogram_latencies:
         for name, text, histogram in _HISTOGRAMS:
             samples = [sample for labels, counted in labelled for sample in _buckets(labels, histogram(counted))]
@@ -198,6 +204,9 @@ def render(dataplane: Dataplane, machine: Mapping[str, float], options: MetricsO
     _batching_by_length(lines, labelled)
     for name, amount in machine.items():
         _family(lines, name, _MACHINE[name], "gauge", [("", (), amount)])
+    report = dataplane.cache_report()
+    if report is not None:
+        _response_cache(lines, report)
     _custom(lines, dataplane)
     return "\n".join(lines) + "\n"
 
@@ -210,6 +219,13 @@ def _batching_by_length(lines: list[str], labelled: Sequence[tuple[Labels, Model
         _family(lines, name, text, "counter", [("", labels, value(tokens)) for labels, _, tokens in shown])
     samples = [sample for labels, counted, _ in shown for sample in _buckets(labels, counted.batch_sizes())]
     _family(lines, "slipway_batch_size", "Histogram of rows per model execution", "histogram", samples)
+
+
+def _response_cache(lines: list[str], report: CacheReport) -> None:
+    for name, kind, text, value in CACHE_METRICS:
+        amount = value(report)
+        if amount is not None:
+            _family(lines, name, text, kind, [("", (), amount)])
 
 
 def _custom(lines: list[str], dataplane: Dataplane) -> None:

@@ -34,10 +34,12 @@ def build_scheduler(
     statistics: ModelStatistics,
     version: str,
     admission: Admission | None = None,
+    cached: Callable[[Scheduler], Scheduler] = lambda scheduler: scheduler,
 ) -> Scheduler:
     """Return the scheduler of a model version with instances; an ensemble has none (see `EnsembleScheduler`). With an
     `admission`, its instances execute when the rate limiter lets them.
 
+    `cached` puts a response cache before the instances: an order to be preserved includes what the cache answers.
     Raise UNSUPPORTED for an unsupported scheduling choice.
     """
     refuse_unoffered(config)
@@ -46,7 +48,7 @@ def build_scheduler(
         # A single instance executes its requests in order in any case, so they may be passed to it early. With several
         # instances, or a batch that may still grow, it is better to wait for the first free instance.
         pipelined = len(instances) == 1
-        return schedule(signature, statistics, version, instances=instances, line=Fifo(), pipelined=pipelined)
+        return cached(schedule(signature, statistics, version, instances=instances, line=Fifo(), pipelined=pipelined))
     batching = config.dynamic_batching
     rules = BatchRules(
         max_rows=max(1, config.max_batch_size),
@@ -54,7 +56,7 @@ def build_scheduler(
         max_delay=batching.max_queue_delay_microseconds * _NS_PER_US,
     )
     line, key = _batching_line(rules, request_queue(batching), signature)
-    scheduler = schedule(signature, statistics, version, instances=instances, line=line, key=key)
+    scheduler = cached(schedule(signature, statistics, version, instances=instances, line=line, key=key))
     return OrderedScheduler(scheduler) if batching.preserve_ordering else scheduler
 
 

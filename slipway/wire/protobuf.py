@@ -27,8 +27,8 @@ def model_statistics(
     infer = message.inference_stats
     for key in ("success", "fail", "queue", "compute_input", "compute_infer", "compute_output"):
         _duration(getattr(statistics, key), getattr(infer, key))
-    infer.cache_hit.SetInParent()
-    infer.cache_miss.SetInParent()
+    _duration(statistics.cache_hit, infer.cache_hit)
+    _duration(statistics.cache_miss, infer.cache_miss)
     for size in sorted(statistics.batches):
         durations = statistics.batches[size]
         batch = message.batch_stats.add(batch_size=size)

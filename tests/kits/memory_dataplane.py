@@ -23,6 +23,7 @@ from slipway.core.statistics import ModelStatistics, Timing
 from slipway.datatypes import BY_NAME
 from slipway.engine.api import IndexEntry, ModelMetadata, ServerMetadata, TensorMetadata, VersionStatistics
 from slipway.errors import FailureReason, SlipwayError, cancelled, invalid, not_found
+from slipway.response_cache.api import CacheReport
 
 Run = Callable[["MemoryDataplane", Pending], None]
 
@@ -120,6 +121,7 @@ class MemoryDataplane:
         self.loaded: list[tuple[str, str | None, Mapping[str, bytes]]] = []
         self.unloaded: list[tuple[str, bool]] = []
         self.produced = 0  # responses of a model that counts them
+        self.cache: CacheReport | None = None
         self._metadata = metadata
         self._platform = platform
         self._index = index
@@ -165,6 +167,9 @@ class MemoryDataplane:
             raise invalid(f"requested model '{name}' is not available")
         names = [name] if name else sorted(self.models)
         return [VersionStatistics(each, "1", self.statistics[each]) for each in names]
+
+    def cache_report(self) -> CacheReport | None:
+        return self.cache
 
     def signature(self, name: str, version: str) -> ModelSignature:
         if name not in self.models:

@@ -22,10 +22,13 @@ from tests.kits.lint_cases import (
     ONNX,
     PASSED_OVER,
     add,
+    chain,
+    ensemble,
     labels,
     model,
     onnx_model,
     python_model,
+    step,
 )
 from tests.kits.torch_modules import SimpleNet, export, script
 
@@ -56,10 +59,19 @@ def torch_model(line):
     return write
 
 
+CACHED = "response_cache { enable: true }\n"
+DECOUPLED = "model_transaction_policy { decoupled: true }\n"
 ACCELERATORS = "optimization {{ execution_accelerators {{ {} }} }}"
 ACCELERATOR = 'optimization {{ execution_accelerators {{ cpu_execution_accelerator [ {{ name: "openvino" {} }} ] }} }}'
 MORE = {
     "python, cached, limited, environment": python(PASSED_OVER),
+    "cached": lambda repository: model(repository, f"{BATCHES}{CACHED}"),
+    "cached ensemble": lambda repository: chain(repository, extra=CACHED),
+    "cached ensemble of a decoupled model": lambda repository: chain(repository, f"{BATCHES}{DECOUPLED}", extra=CACHED),
+    "cached ensemble around an ensemble of a decoupled model": lambda repository: (
+        chain(repository, f"{BATCHES}{DECOUPLED}"),
+        ensemble(repository, step("e", {"INPUT0": "INPUT0"}, {"OUTPUT0": "OUTPUT0"}), name="f", extra=CACHED),
+    ),
     "python, sequence of steps": python(f'backend: "python"\n{IO}sequence_batching {{ iterative_sequence: true }}\n'),
     "python, sequences": python(
         f'backend: "python"\nmax_batch_size: 8\n{IO}sequence_batching {{ oldest {{ max_candidate_sequences: 8 }} '

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from slipway.core.statistics import Timing
 from slipway.engine.api import VersionStatistics
 from slipway.errors import FailureReason
+from slipway.response_cache.api import CacheReport, CacheStatistics
 from slipway.rest.metrics import MetricsOptions, build_metrics_app, render
 from slipway.rest.processor import ProcessorGauges
 from tests.rest.conftest import serve
@@ -159,3 +161,68 @@ def test_the_processor_is_gauged_between_two_readings():
         found = gauges.read()
         assert 0.0 <= found["nv_cpu_utilization"] <= 1.0
         assert 0 < found["nv_cpu_memory_used_bytes"] < found["nv_cpu_memory_total_bytes"]
+
+
+def test_the_response_cache_is_shown_where_a_model_enables_it(plane, monkeypatch):
+    found = plane.model_statistics
+    monkeypatch.setattr(
+        plane,
+        "model_statistics",
+        lambda name, version: [replace(each, has_response_cache=each.name == "echo") for each in found(name, version)],
+    )
+    statistics = plane.statistics["echo"]
+    statistics.record_cache_hit(0, 1_000, 13_000)
+    statistics.cache_miss.add(7_999)
+    plane.cache = CacheReport(CacheStatistics(3, 2, 1, 4, 19_000, 5_000), 7, 0.25)
+    shown = [line for line in lines(plane) if "nv_cache" in line or "slipway_cache" in line]
+    # Printed by tritonserver 2.51, except the last family.
+    assert shown == [
+        "# HELP nv_cache_num_hits_per_model Number of cache hits per model",
+        "# TYPE nv_cache_num_hits_per_model counter",
+        'nv_cache_num_hits_per_model{model="echo",version="1"} 1',
+        "# HELP nv_cache_hit_duration_per_model Total cache hit duration per model, in microseconds",
+        "# TYPE nv_cache_hit_duration_per_model counter",
+        'nv_cache_hit_duration_per_model{model="echo",version="1"} 12',
+        "# HELP nv_cache_num_misses_per_model Number of cache misses per model",
+        "# TYPE nv_cache_num_misses_per_model counter",
+        'nv_cache_num_misses_per_model{model="echo",version="1"} 1',
+        "# HELP nv_cache_miss_duration_per_model Total cache miss (insert+lookup) duration per model, in microseconds",
+        "# TYPE nv_cache_miss_duration_per_model counter",
+        'nv_cache_miss_duration_per_model{model="echo",version="1"} 7',
+        "# HELP nv_cache_util Cache utilization [0.0 - 1.0]",
+        "# TYPE nv_cache_util gauge",
+        "nv_cache_util 0.25",
+        "# HELP nv_cache_num_entries Number of responses stored in response cache",
+        "# TYPE nv_cache_num_entries gauge",
+        "nv_cache_num_entries 7",
+        "# HELP nv_cache_num_hits Number of cache hits in response cache",
+        "# TYPE nv_cache_num_hits gauge",
+        "nv_cache_num_hits 3",
+        "# HELP nv_cache_num_misses Number of cache misses in response cache",
+        "# TYPE nv_cache_num_misses gauge",
+        "nv_cache_num_misses 2",
+        "# HELP nv_cache_num_lookups Number of cache lookups in response cache",
+        "# TYPE nv_cache_num_lookups gauge",
+        "nv_cache_num_lookups 5",
+        "# HELP nv_cache_num_evictions Number of cache evictions in response cache",
+        "# TYPE nv_cache_num_evictions gauge",
+        "nv_cache_num_evictions 1",
+        "# HELP nv_cache_lookup_duration Total cache lookup duration (hit and miss), in microseconds",
+        "# TYPE nv_cache_lookup_duration gauge",
+        "nv_cache_lookup_duration 19",
+        "# HELP nv_cache_insertion_duration Total cache insertion duration, in microseconds",
+        "# TYPE nv_cache_insertion_duration gauge",
+        "nv_cache_insertion_duration 5",
+        "# HELP slipway_cache_failure_count Number of look-ups and insertions that the response cache could not do",
+        "# TYPE slipway_cache_failure_count counter",
+        "slipway_cache_failure_count 4",
+    ]
+
+
+def test_a_cache_in_redis_shows_what_this_server_knows(plane):
+    plane.cache = CacheReport(CacheStatistics())
+    shown = "\n".join(lines(plane))
+    assert "\nnv_cache_num_hits 0" in shown
+    for name in ("nv_cache_util", "nv_cache_num_entries", "nv_cache_num_evictions"):
+        assert name not in shown
+    assert "per_model" not in shown.replace("pending requests awaiting execution per-model", "")
