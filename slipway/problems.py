@@ -63,6 +63,10 @@ class Rule(StrEnum):
     LENGTH_BATCHING = "length-batching", "batching by length has pad values and limits that fit the tensors"
     RESPONSE_CACHE = "response-cache", "the response cache is enabled only where it can work"
     INSTANCE_GROUP = "instance-group", "an instance group's kind, gpus and profiles are compatible"
+    RATE_LIMITER = (
+        "rate-limiter",
+        "there is enough of every resource, and it is global in all models or none",
+    )
     LIMIT_EXCEEDED = "limit-exceeded", "counts and sizes are within what one machine can handle"
     FILE_OUTSIDE = "file-outside", "files are inside the model's directory"
     TENSORRT_ONLY = "tensorrt-only", "fields for TensorRT are used only with TensorRT"

@@ -5,7 +5,7 @@
 #   WORK_DIR         where everything is written (default: work beside this script, where .env looks for it)
 #   PYTHON           the interpreter that has Slipway (default: python3)
 #   HTTP_PORT        port of the server; GRPC_PORT and METRICS_PORT follow it (default: 8000)
-#   DETECTOR_STEPS   updates of the detector (default: 300); CAPTION_STEPS (60) and READER_STEPS (600): of the others
+#   DETECTOR_STEPS   updates of the detector (default: 500); CAPTION_STEPS (60) and READER_STEPS (600): of the others
 set -euo pipefail
 EXAMPLE=$(cd "$(dirname "$0")" && pwd)
 WORK_DIR=${WORK_DIR:-$EXAMPLE/work}
@@ -13,7 +13,7 @@ PYTHON=${PYTHON:-python3}
 HTTP_PORT=${HTTP_PORT:-8000}
 GRPC_PORT=${GRPC_PORT:-$((HTTP_PORT + 1))}
 METRICS_PORT=${METRICS_PORT:-$((HTTP_PORT + 2))}
-DETECTOR_STEPS=${DETECTOR_STEPS:-300}
+DETECTOR_STEPS=${DETECTOR_STEPS:-500}
 CAPTION_STEPS=${CAPTION_STEPS:-60}
 READER_STEPS=${READER_STEPS:-600}
 # Waiting threads sleep instead of spinning, which would take the cores from whatever else runs.
@@ -61,7 +61,7 @@ set +a
 ECLAIR_CHECKPOINT_DIR="${CHECKPOINTS}" ECLAIR_MODEL_DIR="${MODELS}" slipway build-eclair --overwrite
 
 step "Serve the models, and read the report"
-slipway serve "${MODELS}" \
+"${PYTHON}" -m slipway serve "${MODELS}" \
   --http-port="${HTTP_PORT}" --grpc-port="${GRPC_PORT}" --metrics-port="${METRICS_PORT}" > "${WORK_DIR}/server.log" 2>&1 &
 SERVER=$!
 trap 'kill ${SERVER} 2> /dev/null || true' EXIT

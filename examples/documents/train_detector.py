@@ -1,4 +1,4 @@
-"""Train the narrow detector on made-up pages, and export it: `train_detector.py OUT.onnx --steps 300`.
+"""Train the narrow detector on made-up pages, and export it: `train_detector.py OUT.onnx --steps 500`.
 
 The pages are drawn, rendered and letterboxed like those of a user. Tables and charts are claimed by the cells around
 their centre on the grid of stride 32, titles by those around their first letters on the grid of stride 16: the middle
@@ -121,7 +121,7 @@ def main() -> None:
     """Train and export."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path)
-    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--steps", type=int, default=500)
     arguments = parser.parse_args()
     network = train(arguments.steps)
     export(network, arguments.out)

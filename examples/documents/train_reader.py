@@ -22,7 +22,6 @@ from transformers import (
     VisionEncoderDecoderConfig,
     VisionEncoderDecoderModel,
     ViTConfig,
-    ViTImageProcessor,
 )
 from transformers.utils import logging
 
@@ -138,6 +137,8 @@ def main() -> None:
     torch.manual_seed(0)
     logging.set_verbosity_error()
     logging.disable_progress_bar()
+    from transformers import ViTImageProcessor  # only now: importing it prints a remark on torchvision
+
     known = json.loads(arguments.report.with_suffix(".json").read_text(encoding="utf-8"))
     pages = [[Drawn(each["kind"], tuple(each["box"]), each["text"]) for each in page] for page in known]
     canvases = [canvas_of(page) for page in rendered(arguments.report, DPI)]

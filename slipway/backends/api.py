@@ -52,6 +52,7 @@ class InstanceSpec:
     index: int  # over all groups of the model, from 0
     kind: str  # "CPU", "GPU", "MODEL": what it runs on here
     device_id: int = 0
+    group: int = 0  # position of its group in the config
 
 
 @dataclass(slots=True)

@@ -30,6 +30,7 @@ from slipway.config.flags import (
     usage,
     whole,
 )
+from slipway.config.rate_limit import EXECUTION_COUNT, MODE, OFF, RESOURCE, ResourceCount
 from slipway.errors import invalid
 
 _USAGE: Final = """usage: slipway serve [REPOSITORY] [--flag=value | --flag value ...]
@@ -169,6 +170,16 @@ class ServerOptions:
     model_load_thread_count: int = _models(4, _AT_LEAST_ONE, "number of models to load at the same time")
     model_load_retry_count: int = _models(0, _COUNT, "number of times to retry a failed load")
 
+    rate_limit: str = _models(
+        OFF, MODE, "let instances execute when the resources of their rate_limiter are free (execution_count)"
+    )
+    rate_limit_resource: tuple[ResourceCount, ...] = _models(
+        (), RESOURCE,
+        "how many of a resource there are, on DEVICE or on each; as many as any instance needs if the flag is not used "
+        "at all, and none without it if it is",
+        gather=tuple,
+    )  # fmt: skip
+
     allow_http: bool = _http(True, BOOLEAN, "serve HTTP")
     http_address: str = _http(_LOCAL, TEXT, "address to listen on; 0.0.0.0 is every interface")
     http_port: int = _http(8000, _PORT, "port to listen on; 0 lets the system choose")
@@ -255,7 +266,7 @@ def parse_options(arguments: Sequence[str]) -> ServerOptions:
     ]
     options = ServerOptions(**values, warnings=(*warnings, *unserved.warn(reading.given)))
     problems += _contradictions(options) if not problems else []
-    options = replace(options, warnings=(*options.warnings, *_unreachable(options)))
+    options = replace(options, warnings=(*options.warnings, *_unreachable(options), *_unlimited(options)))
     if problems:
         raise invalid("; ".join(problems))
     return options
@@ -297,6 +308,11 @@ def _certificates(options: ServerOptions) -> Iterator[str]:
             yield f"{flag} needs {name} with a PEM file"
         elif not Path(file).is_file():
             yield f"{name}: '{file}' is not a file"
+
+
+def _unlimited(options: ServerOptions) -> Iterator[str]:
+    if options.rate_limit_resource and options.rate_limit == OFF:
+        yield f"--rate-limit-resource has no effect without --rate-limit={EXECUTION_COUNT}"
 
 
 def _unreachable(options: ServerOptions) -> Iterator[str]:

@@ -33,8 +33,6 @@ def without_effect(config: model_config_pb2.ModelConfig) -> Iterator[Problem]:
         )
     for index, group in enumerate(config.instance_group):
         path = ("instance_group", index)
-        if group.HasField("rate_limiter"):
-            yield _passed_over((*path, "rate_limiter"), "rate_limiter has no effect: instances run whenever they can")
         if group.host_policy:
             yield _passed_over((*path, "host_policy"), "host_policy has no effect: instances are not pinned to cores")
     yield from prepared_without_effect(config)

@@ -47,7 +47,6 @@ class Unsupported:
 _FALSE: Final = ("false", "off", "0")
 _TRACING: Final = "tracing is"
 _CACHE: Final = "the response cache is"
-_RATE: Final = "the rate limiter is"
 _SAGEMAKER: Final = "SageMaker is"
 _VERTEX: Final = "Vertex AI is"
 _FORWARD: Final = "header forwarding is"
@@ -69,8 +68,6 @@ UNSUPPORTED: Final[dict[str, Unsupported]] = {
     "cache-config": Unsupported(_CACHE),
     "cache-directory": Unsupported(_CACHE, ("/opt/tritonserver/caches",)),
     "response-cache-byte-size": Unsupported(_CACHE, ("0",)),
-    "rate-limit": Unsupported(_RATE, ("off",)),
-    "rate-limit-resource": Unsupported(_RATE),
     "host-policy": Unsupported("pinning models to processors is"),
     "repoagent-directory": Unsupported("repository agents are", ("/opt/tritonserver/repoagents",)),
     "allow-sagemaker": Unsupported(_SAGEMAKER, _FALSE, BOOLEAN),

@@ -21,6 +21,7 @@ from slipway.backends.api import CompletionContext, Host, LoadedModel, ModelCont
 from slipway.backends.registry import find_backend
 from slipway.config.normalise import normalise
 from slipway.config.options import ServerOptions
+from slipway.config.rate_limit import EXECUTION_COUNT, NOT_LIMITED, is_limited
 from slipway.config.signature import build_signature
 from slipway.config.validate import validate
 from slipway.core.pending import Deliver, Pending
@@ -39,6 +40,7 @@ from slipway.instances.plan import describe_plan, instance_specs, threads_per_in
 from slipway.lint.loaded import log_findings
 from slipway.scheduling.ensemble import EnsembleScheduler
 from slipway.scheduling.factory import build_scheduler, refuse_unoffered
+from slipway.scheduling.limited import RateLimits
 
 _LOG: Final = logging.getLogger("slipway.engine")
 
@@ -66,6 +68,8 @@ class Loader:
         self._host = host
         self._submit = submit
         self._signature_of = signature_of
+        limited = options.rate_limit == EXECUTION_COUNT
+        self._limits = RateLimits(options.rate_limit_resource) if limited else None
 
     async def read(self, name: str, request: LoadRequest) -> ModelSource | LoadFailure:
         """Return the model as it is on disk, or as the request overrides it."""
@@ -122,6 +126,8 @@ class Loader:
             return _Opened(config, signature)
         if version == max(source.versions):  # once per load, because all versions share the config
             log_findings(config, source.directory)
+            if self._limits is None and is_limited(config):
+                _LOG.warning("model '%s': %s", source.name, NOT_LIMITED)
         context = self._context(source, version, config, signature)
         return _Opened(config, signature, context, backend.load(context))
 
@@ -170,10 +176,12 @@ class Loader:
                 source.name, version, config=config, signature=signature, statistics=statistics, scheduler=ensemble
             )
         label = f"'{source.name}' version {version}"
-        instances = []
+        instances, admission = [], None
         specs = instance_specs(config)
         _LOG.info("%s: %s", label, describe_plan(specs, opened.context.threads))
         try:
+            if self._limits is not None:
+                admission = self._limits.admit(config, specs)
             instances = await open_instances(opened.loaded, opened.context, specs)
             await warm_up(config, signature, source.directory, instances)
             return ModelVersion(
@@ -182,10 +190,13 @@ class Loader:
                 config=config,
                 signature=signature,
                 statistics=statistics,
-                scheduler=build_scheduler(config, signature, instances, statistics, str(version)),
+                scheduler=build_scheduler(config, signature, instances, statistics, str(version), admission),
                 instances=instances,
                 loaded=opened.loaded,
+                limited=admission is not None,
             )
         except BaseException:
+            if admission is not None:
+                admission.end()
             await release(label, instances, opened.loaded, self.threads)
             raise

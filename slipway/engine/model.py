@@ -22,7 +22,18 @@ _LOG: Final = logging.getLogger("slipway.engine")
 class ModelVersion:
     """One version that can serve. An ensemble has neither `loaded` nor `instances`."""
 
-    __slots__ = ("config", "instances", "loaded", "name", "retired", "scheduler", "signature", "statistics", "version")
+    __slots__ = (
+        "config",
+        "instances",
+        "limited",
+        "loaded",
+        "name",
+        "retired",
+        "scheduler",
+        "signature",
+        "statistics",
+        "version",
+    )
 
     def __init__(  # noqa: PLR0913  the parts of one record, passed by name
         self,
@@ -35,6 +46,7 @@ class ModelVersion:
         scheduler: Scheduler,
         instances: Sequence[Instance] = (),
         loaded: LoadedModel | None = None,
+        limited: bool = False,
     ) -> None:
         self.name = name
         self.version = version
@@ -44,6 +56,7 @@ class ModelVersion:
         self.scheduler = scheduler
         self.instances = instances
         self.loaded = loaded
+        self.limited = limited  # its instances share resources: nothing but its scheduler runs them
         self.retired = False  # its instances take no more work
 
     def __repr__(self) -> str:

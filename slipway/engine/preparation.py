@@ -61,8 +61,9 @@ class Preparation:
         self._seen: int | None = None  # finished requests at the last look; None while a request or load was running
 
     def add(self, model: ModelVersion) -> None:
-        """Prepare `model` when it is its turn, if its library compiles for each new shape."""
-        if not isinstance(model.loaded, CompilesShapes) or not model.loaded.compiles_shapes:
+        """Prepare `model` when it is its turn, if its library compiles for each new shape. A model with
+        resources of the rate limiter runs only when it has them, so it is left as it is."""
+        if model.limited or not isinstance(model.loaded, CompilesShapes) or not model.loaded.compiles_shapes:
             return
         self._waiting.append(model)
         if self._task is None or self._task.done():

@@ -48,7 +48,7 @@ def instance_specs(
             _LOG.warning("model '%s': instance group '%s' requests a GPU; it runs on the CPU", config.name, name)
         for index in range(max(1, group.count)):
             for kind, device in _devices(group, available):
-                specs.append(InstanceSpec(f"{name}_{index}", len(specs), kind, device))
+                specs.append(InstanceSpec(f"{name}_{index}", len(specs), kind, device, position))
     return specs
 
 

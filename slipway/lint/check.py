@@ -17,6 +17,7 @@ from slipway.lint.graph import graph_findings
 from slipway.lint.layout import layout_findings, repository_findings
 from slipway.lint.model import Model
 from slipway.lint.reading import Read, missing_files, read_model, unreadable_file
+from slipway.lint.resources import shared_resources
 from slipway.lint.settings import CHECKS, preferred_edits, undeclared_tensors
 from slipway.machine import Machine
 from slipway.problems import Rule
@@ -110,6 +111,7 @@ def _rule_findings(read: Read, models: dict[str, Model], machine: Machine) -> It
         checks = [each for each in CHECKS if each is not undeclared_tensors or not read.findings]
         found = [finding for check in checks for finding in check(model, machine)]
         yield from found
+        yield from shared_resources(model, models)
         if any(problem.rule in _TENSOR_RULES for problem in problems):  # backends need well-declared tensors
             return
         if not missing_files(model) and not read.findings:

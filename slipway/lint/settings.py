@@ -19,6 +19,7 @@ from slipway.config.unoffered import refusals, without_effect
 from slipway.instances.plan import instance_specs, threads_per_instance
 from slipway.lint.finding import Edit, Finding, Severity
 from slipway.lint.model import Model
+from slipway.lint.resources import own_resources
 from slipway.machine import Machine
 from slipway.problems import Named, Rule, Step
 
@@ -190,5 +191,6 @@ LOAD_CHECKS: Final[tuple[Check, ...]] = (
     untrimmed_outputs,
     undeclared_tensors,
     passed_over,
+    own_resources,
 )
 CHECKS: Final[tuple[Check, ...]] = (*LOAD_CHECKS, dynamic_without_batches, instance_count, gpu_words, unoffered)

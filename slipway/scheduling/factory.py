@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
 from tritonclient.grpc import model_config_pb2
@@ -18,6 +19,7 @@ from slipway.scheduling.batcher import Batcher, BatchRules, Fifo
 from slipway.scheduling.driver import InstanceScheduler, WaitingLine
 from slipway.scheduling.length_batcher import LengthBatcher
 from slipway.scheduling.lengths import length_key
+from slipway.scheduling.limited import Admission, LimitedScheduler
 from slipway.scheduling.ordered import OrderedScheduler
 from slipway.scheduling.queue import QueuePolicy, RequestQueue
 
@@ -31,17 +33,20 @@ def build_scheduler(
     instances: Sequence[Instance],
     statistics: ModelStatistics,
     version: str,
+    admission: Admission | None = None,
 ) -> Scheduler:
-    """Return the scheduler of a model version with instances; an ensemble has none (see `EnsembleScheduler`).
+    """Return the scheduler of a model version with instances; an ensemble has none (see `EnsembleScheduler`). With an
+    `admission`, its instances execute when the rate limiter lets them.
 
     Raise UNSUPPORTED for an unsupported scheduling choice.
     """
     refuse_unoffered(config)
+    schedule = InstanceScheduler if admission is None else partial(LimitedScheduler, admission=admission)
     if not config.HasField("dynamic_batching"):
         # A single instance executes its requests in order in any case, so they may be passed to it early. With several
         # instances, or a batch that may still grow, it is better to wait for the first free instance.
         pipelined = len(instances) == 1
-        return InstanceScheduler(signature, statistics, version, instances=instances, line=Fifo(), pipelined=pipelined)
+        return schedule(signature, statistics, version, instances=instances, line=Fifo(), pipelined=pipelined)
     batching = config.dynamic_batching
     rules = BatchRules(
         max_rows=max(1, config.max_batch_size),
@@ -49,7 +54,7 @@ def build_scheduler(
         max_delay=batching.max_queue_delay_microseconds * _NS_PER_US,
     )
     line, key = _batching_line(rules, request_queue(batching), signature)
-    scheduler = InstanceScheduler(signature, statistics, version, instances=instances, line=line, key=key)
+    scheduler = schedule(signature, statistics, version, instances=instances, line=line, key=key)
     return OrderedScheduler(scheduler) if batching.preserve_ordering else scheduler
 
 

@@ -11,8 +11,8 @@ pytest.importorskip("PIL")
 
 def test_every_row_is_measured_and_has_its_target():
     speed, http, grpc = reading(
-        turns=1, tokens=3, embed_dim=12, d_model=16, decoder_layers=1, decoder_ffn_dim=16, decoder_attention_heads=2,
-        vocab_size=60,
+        turns=1, tokens=3, precision="fp32", embed_dim=12, d_model=16, decoder_layers=1, decoder_ffn_dim=16,
+        decoder_attention_heads=2, vocab_size=60,
     )  # fmt: skip
     assert speed.value > 0
     assert speed.reference > 0

@@ -59,7 +59,7 @@ class Instance(HeldInstance):
         self.finish([InferResponse(error=self._error) for _ in batch])
 
 
-def version(*instances, tokens=24, loaded=None):
+def version(*instances, tokens=24, loaded=None, limited=False):
     dims = {"ids": (-1,), "mask": (-1,), "fixed": (2,)}
     inputs = {name: TensorSpec(name, "INT64", size) for name, size in dims.items()}
     signature = ModelSignature("m", 4, inputs, {"y": TensorSpec("y", "FP32", (1,))}, padding=RULE)
@@ -74,6 +74,7 @@ def version(*instances, tokens=24, loaded=None):
         scheduler=InstanceScheduler(signature, statistics, "1", instances=instances, line=Fifo()),
         instances=instances,
         loaded=loaded or Compiling(),
+        limited=limited,
     )
 
 
@@ -117,6 +118,16 @@ def test_likely_shapes_run_on_every_instance_in_order_without_being_counted():
         assert [instance.shapes for instance in instances] == [LENGTHS, LENGTHS]
         assert model.statistics.execution_count == 0
         assert model.statistics.inference_count == 0
+
+    asyncio.run(scenario())
+
+
+def test_a_model_that_shares_resources_runs_only_in_its_turn():
+    async def scenario():
+        limited, free = Instance(), Instance()
+        Bench(version(limited, limited=True), version(free))
+        await ticks()
+        assert (limited.shapes, free.shapes) == ([], LENGTHS)
 
     asyncio.run(scenario())
 

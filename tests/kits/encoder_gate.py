@@ -12,7 +12,8 @@ import numpy as np
 import onnxruntime
 
 from slipway.convert.candidates.gate import expectations, judge
-from slipway.convert.encoders.opening import OpenedSource, open_source
+from slipway.convert.candidates.opened import OpenedSource
+from slipway.convert.encoders.opening import open_source
 from slipway.convert.encoders.tokenizer import encode
 from slipway.convert.flow import GateVerdict
 from slipway.convert.libraries import quiet_libraries

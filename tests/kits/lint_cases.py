@@ -235,6 +235,15 @@ parameters {{ key: "EXECUTION_ENV_PATH" value {{ string_value: "$$TRITON_MODEL_D
 GROUP = 'instance_group [ {{ name: "g" {} }} ]'
 SEQUENCE = "sequence_batching { oldest { preferred_batch_size: [ 16 ] } }"
 
+
+def limited(repository: Path) -> None:
+    resources = "rate_limiter {{ resources [ {} ] }}"
+    shared = GROUP.format(resources.format('{ name: "R" count: 1 }, { name: "R" count: 2 }, { name: "S" }'))
+    model(repository, BATCHES + shared, name="a")
+    shared = GROUP.format(resources.format('{ name: "R" global: true count: 2 }'))
+    model(repository, BATCHES + shared, name="b")
+
+
 CASES: dict[str, Write] = {
     "config-unreadable": unreadable,
     "syntax-error": swap("max_batch_size: 8", 'max_batch_size: "8"'),
@@ -276,6 +285,7 @@ CASES: dict[str, Write] = {
     "output-untrimmed": add(lengths("INPUT0=0"), VARIABLE),
     "response-cache": add("response_cache { enable: true }\nmodel_transaction_policy { decoupled: true }"),
     "instance-group": add(GROUP.format("kind: KIND_CPU gpus: [ 0 ]")),
+    "rate-limiter": limited,
     "limit-exceeded": add(GROUP.format("count: 2000")),
     "file-endless": lambda repository: os.mkfifo(model(repository) / "1" / "weights"),
     "file-outside": add('default_model_filename: "../model"'),

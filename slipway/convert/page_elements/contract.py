@@ -27,7 +27,7 @@ _SLACK: Final = 1e-3  # of a probability
 
 
 @dataclass(frozen=True, slots=True)
-class Detector:
+class PageDetector:
     """The names of a detector's tensors, its labels, and whether its output is decoded. `batched` is false for an
     export that takes exactly one page."""
 
@@ -64,14 +64,14 @@ def check_labels(labels: Sequence[str]) -> tuple[str, ...]:
     return chosen
 
 
-def detector_of(interface: Interface, labels: Sequence[str], source: str) -> Detector:
+def detector_of(interface: Interface, labels: Sequence[str], source: str) -> PageDetector:
     """Return the detector with this interface; raise INVALID_ARG with what is different from the contract."""
     chosen = check_labels(labels)
     if len(interface.inputs) != 1 or len(interface.outputs) != 1:
         found = f"{_names(interface.inputs)} to {_names(interface.outputs)}"
         raise invalid(f"'{source}' is not a page-element detector: it maps {found}, expected one input and one output")
     (takes,), (returns,) = interface.inputs, interface.outputs
-    detector = Detector(takes.name, returns.name, chosen, batched=interface.max_batch_size > 0)
+    detector = PageDetector(takes.name, returns.name, chosen, batched=interface.max_batch_size > 0)
     if takes.datatype != "FP32" or not _fits(takes.dims, detector.input):
         raise invalid(
             f"'{source}' is not a page-element detector: its input '{takes.name}' is {takes.datatype} "
@@ -80,7 +80,7 @@ def detector_of(interface: Interface, labels: Sequence[str], source: str) -> Det
     return detector
 
 
-def check_output(output: np.ndarray, detector: Detector, source: str) -> None:
+def check_output(output: np.ndarray, detector: PageDetector, source: str) -> None:
     """Raise INVALID_ARG if the output for one page does not have the rows of YOLOX and a column per label.
 
     Exporters often leave these sizes open, so they are known only once the detector has run.

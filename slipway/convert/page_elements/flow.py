@@ -18,7 +18,7 @@ from slipway.convert.candidates.opened import OpenedSource
 from slipway.convert.candidates.subject import Program, Subject
 from slipway.convert.directory import Task
 from slipway.convert.options import ConvertOptions, Progress
-from slipway.convert.page_elements.contract import INPUT, OUTPUT, Detector, check_output, detector_of, is_decoded
+from slipway.convert.page_elements.contract import INPUT, OUTPUT, PageDetector, check_output, detector_of, is_decoded
 from slipway.convert.page_elements.gate import element_problems
 from slipway.convert.page_elements.package import page_model_names, write_page_models
 from slipway.convert.page_elements.port_names import can_rename
@@ -90,7 +90,7 @@ def _open_detector(open_file: Opener, path: Path, options: ConvertOptions) -> Op
     )
 
 
-def _detector(source: Subject, options: ConvertOptions, name: str) -> Detector:
+def _detector(source: Subject, options: ConvertOptions, name: str) -> PageDetector:
     """Return the detector in a file; one page shows whether its output is decoded."""
     detector = detector_of(source.interface, options.labels, name)
     output = source.reference({detector.takes: sample_pages(1)})[detector.returns]
@@ -98,14 +98,14 @@ def _detector(source: Subject, options: ConvertOptions, name: str) -> Detector:
     return replace(detector, decoded=is_decoded(output, name))
 
 
-def _contract_names(path: Path, detector: Detector) -> dict[str, str]:
+def _contract_names(path: Path, detector: PageDetector) -> dict[str, str]:
     """Return the new names of the file's tensors, which only ONNX files can get."""
     names = {detector.takes: INPUT, detector.returns: OUTPUT}
     changed = {old: new for old, new in names.items() if old != new}
     return changed if changed and path.suffix == ".onnx" and can_rename(path, changed) else {}
 
 
-def _notes(detector: Detector, served: Detector, name: str) -> Iterator[str]:
+def _notes(detector: PageDetector, served: PageDetector, name: str) -> Iterator[str]:
     if (detector.takes, detector.returns) != (served.takes, served.returns):
         yield (
             f"its tensors '{detector.takes}' and '{detector.returns}' are served as '{served.takes}' and "

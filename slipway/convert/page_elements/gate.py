@@ -14,7 +14,7 @@ import numpy as np
 
 from slipway.convert.arrays import Run
 from slipway.convert.candidates.gate import Expectation
-from slipway.convert.page_elements.contract import Detector
+from slipway.convert.page_elements.contract import PageDetector
 from slipway.documents.boxes import areas
 from slipway.documents.detection import decoded_grid
 
@@ -34,7 +34,9 @@ REDUCED: Final = ElementLimits(probability=0.1, worst_overlap=0.7, mean_overlap=
 _LIKELY: Final = 0.25  # probability above which a row's box matters
 
 
-def element_problems(run: Run, expected: Sequence[Expectation], precision: str, detector: Detector) -> Iterator[str]:
+def element_problems(
+    run: Run, expected: Sequence[Expectation], precision: str, detector: PageDetector
+) -> Iterator[str]:
     """Yield by how much a candidate exceeds the limits of its precision."""
     limits = EXACT if precision == "fp32" else REDUCED
     worst, overlaps = 0.0, [np.ones(1)]
@@ -55,7 +57,7 @@ def element_problems(run: Run, expected: Sequence[Expectation], precision: str, 
         )
 
 
-def _pages(output: np.ndarray, detector: Detector) -> np.ndarray:
+def _pages(output: np.ndarray, detector: PageDetector) -> np.ndarray:
     output = output.reshape(-1, *output.shape[-2:])
     return output.astype(np.float32) if detector.decoded else decoded_grid(output)
 

@@ -21,7 +21,7 @@ from slipway.convert.configs import (
     write_ensemble,
 )
 from slipway.convert.models import model_source
-from slipway.convert.page_elements.contract import INPUT, OUTPUT, PAGE_SIZE, Detector
+from slipway.convert.page_elements.contract import INPUT, OUTPUT, PAGE_SIZE, PageDetector
 from slipway.core.signature import TensorSpec
 from slipway.documents.letterbox import MOST_PAGES
 
@@ -37,7 +37,7 @@ def page_model_names(name: str) -> tuple[str, ...]:
     return f"{name}-letterbox", name, f"{name}-elements", f"{name}-pages"
 
 
-def write_page_models(directory: Path, name: str, detector: Detector) -> None:
+def write_page_models(directory: Path, name: str, detector: PageDetector) -> None:
     """Write every model except the detector itself into `directory`."""
     letterbox, _, elements, pages = page_model_names(name)
     most = MOST_PAGES if detector.batched else 0
@@ -70,7 +70,7 @@ def write_page_models(directory: Path, name: str, detector: Detector) -> None:
     write_ensemble(directory / pages, ensemble)
 
 
-def _detector_step(name: str, detector: Detector) -> pb.ModelEnsembling.Step:
+def _detector_step(name: str, detector: PageDetector) -> pb.ModelEnsembling.Step:
     return pb.ModelEnsembling.Step(
         model_name=name,
         model_version=-1,
@@ -79,7 +79,7 @@ def _detector_step(name: str, detector: Detector) -> pb.ModelEnsembling.Step:
     )
 
 
-def _sample_request(detector: Detector) -> pb.ModelWarmup:
+def _sample_request(detector: PageDetector) -> pb.ModelWarmup:
     """Return a request with one random page: without it, a tool that makes requests from a config alone, such as
     `slipway verify`, would leave out both optional inputs."""
     pixels = pb.ModelWarmup.Input(data_type=pb.TYPE_UINT8, dims=detector.dims(*_SAMPLE), random_data=True)

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from slipway.convert.arrays import Arrays
 from slipway.convert.candidates.subject import Case, Program, Subject
-from slipway.convert.page_elements.contract import Detector
+from slipway.convert.page_elements.contract import PageDetector
 from slipway.convert.page_elements.port_names import rename_ports
 from slipway.convert.page_elements.samples import sample_pages
 from slipway.core.signature import TensorSpec
@@ -25,7 +25,7 @@ class DetectorSubject:
     inputs of its own, from the user."""
 
     def __init__(
-        self, source: Subject, detector: Detector, names: Mapping[str, str] | None = None, *, sampled: bool = False
+        self, source: Subject, detector: PageDetector, names: Mapping[str, str] | None = None, *, sampled: bool = False
     ) -> None:
         self.reference_name = source.reference_name
         self._source = source
@@ -88,7 +88,7 @@ class DetectorSubject:
 class ProgramDetectorSubject(DetectorSubject):
     """The same for a torch.export file. Implements `candidates.subject.Program`, too."""
 
-    def __init__(self, source: Subject, program: Program, detector: Detector, *, sampled: bool = False) -> None:
+    def __init__(self, source: Subject, program: Program, detector: PageDetector, *, sampled: bool = False) -> None:
         super().__init__(source, detector, sampled=sampled)
         self._program = program
 

@@ -18,7 +18,7 @@ SIGMOID: Final = "sigmoid"  # the highest scores of all pairs of query and label
 
 
 @dataclass(frozen=True, slots=True)
-class Detector:
+class DetectorFamily:
     """How objects are read from a detector's queries, as in its image processor of transformers: by `scores`, and at
     most `most` of an image (0: as many as there are queries). `masked`: the network takes pixel_mask. `chooses`: its
     queries are the places of the image with the highest scores, so their order has no meaning."""
@@ -29,15 +29,15 @@ class Detector:
     chooses: bool = False
 
 
-DETECTORS: Final[Mapping[str, Detector]] = {
-    "conditional_detr": Detector(SIGMOID, masked=True, most=100),
-    "d_fine": Detector(SIGMOID, chooses=True),
-    "deformable_detr": Detector(SIGMOID, masked=True, most=100),
-    "detr": Detector(SOFTMAX, masked=True),
-    "rt_detr": Detector(SIGMOID, chooses=True),
-    "rt_detr_v2": Detector(SIGMOID, chooses=True),
-    "table-transformer": Detector(SOFTMAX, masked=True),
-    "yolos": Detector(SOFTMAX),
+DETECTORS: Final[Mapping[str, DetectorFamily]] = {
+    "conditional_detr": DetectorFamily(SIGMOID, masked=True, most=100),
+    "d_fine": DetectorFamily(SIGMOID, chooses=True),
+    "deformable_detr": DetectorFamily(SIGMOID, masked=True, most=100),
+    "detr": DetectorFamily(SOFTMAX, masked=True),
+    "rt_detr": DetectorFamily(SIGMOID, chooses=True),
+    "rt_detr_v2": DetectorFamily(SIGMOID, chooses=True),
+    "table-transformer": DetectorFamily(SOFTMAX, masked=True),
+    "yolos": DetectorFamily(SOFTMAX),
 }
 
 

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 
 from slipway.convert.arrays import Arrays
-from slipway.convert.vision.families import SOFTMAX, Detector
+from slipway.convert.vision.families import SOFTMAX, DetectorFamily
 
 LOGITS, BOXES = "logits", "pred_boxes"
 _CONFIDENT: Final = 0.25  # objects of the reference with a lower score are not counted as its results
@@ -23,7 +23,7 @@ _OVERLAP: Final = 0.75  # of two boxes that count as the same: intersection over
 class ObjectMatching:
     """The matching of one detector."""
 
-    detector: Detector
+    detector: DetectorFamily
 
     def aligned(self, found: Arrays, expected: Arrays) -> Arrays:
         """Return the found queries in the order of the expected ones: each takes the nearest that is left, the most
@@ -58,7 +58,7 @@ def _nearest(found: np.ndarray, expected: np.ndarray, turns: np.ndarray) -> np.n
     return order
 
 
-def _scores(detector: Detector, answers: Arrays) -> tuple[np.ndarray, np.ndarray]:
+def _scores(detector: DetectorFamily, answers: Arrays) -> tuple[np.ndarray, np.ndarray]:
     """Return the score and the label of each query's best class."""
     logits = answers[LOGITS].astype(np.float64)
     if detector.scores == SOFTMAX:

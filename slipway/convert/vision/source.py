@@ -11,7 +11,7 @@ from typing import Any
 
 from slipway.convert.directory import Task, choose_task, read_json_object
 from slipway.convert.labels import read_labels, score_function
-from slipway.convert.vision.families import DETECTORS, PAIRED, Detector, sees_images, tasks_of, unknown_vision
+from slipway.convert.vision.families import DETECTORS, PAIRED, DetectorFamily, sees_images, tasks_of, unknown_vision
 
 _CLASSES = {
     Task.IMAGE_CLASSIFICATION: "AutoModelForImageClassification",
@@ -32,7 +32,7 @@ class VisionSource:
     task: Task
     labels: tuple[str, ...] = ()
     scores: str = "softmax"
-    detector: Detector | None = None
+    detector: DetectorFamily | None = None
     fixed_text: bool = False
 
     @property

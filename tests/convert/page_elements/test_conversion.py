@@ -19,7 +19,7 @@ from slipway.convert.conversion import convert
 from slipway.convert.directory import Task
 from slipway.convert.encoders.opening import open_file
 from slipway.convert.options import ConvertOptions
-from slipway.convert.page_elements.contract import Detector
+from slipway.convert.page_elements.contract import PageDetector
 from slipway.convert.page_elements.flow import _open_detector
 from slipway.convert.page_elements.package import write_page_models
 from slipway.convert.page_elements.port_names import can_rename
@@ -91,7 +91,7 @@ def test_an_export_of_one_page_is_noted(tmp_path):
 
 
 def test_the_models_around_say_what_the_detector_leaves_to_them(tmp_path):
-    detector = Detector("pixels", "rows", ("a", "b"), batched=False, decoded=False)
+    detector = PageDetector("pixels", "rows", ("a", "b"), batched=False, decoded=False)
     write_page_models(tmp_path / "models", "yolox", detector)
     pages, elements = config(tmp_path, "yolox-pages"), config(tmp_path, "yolox-elements")
     assert elements.parameters["GRID"].string_value == "undecoded"
@@ -150,6 +150,13 @@ def test_int8_is_calibrated_with_a_directory_of_pages(tmp_path):
 def test_labels_that_do_not_fit_are_refused(tmp_path, labels, message):
     with pytest.raises(SlipwayError, match=message):
         convert(write_detector(tmp_path / "yolox.onnx"), options(tmp_path, labels=labels))
+    assert not (tmp_path / "models").exists()
+
+
+def test_a_candidate_that_finds_other_elements_is_not_written(tmp_path, monkeypatch):
+    monkeypatch.setattr("slipway.convert.page_elements.flow.element_problems", lambda *_: iter(["its boxes are wrong"]))
+    with pytest.raises(SlipwayError, match="onnxruntime fp32: its boxes are wrong"):
+        convert(write_detector(tmp_path / "yolox.onnx"), options(tmp_path))
     assert not (tmp_path / "models").exists()
 
 

@@ -7,10 +7,10 @@ import pytest
 
 from slipway.convert.candidates.gate import Expectation
 from slipway.convert.candidates.subject import Case
-from slipway.convert.page_elements.contract import Detector, grid
+from slipway.convert.page_elements.contract import PageDetector, grid
 from slipway.convert.page_elements.gate import element_problems
 
-DETECTOR = Detector("input", "output", ("table", "chart", "title"), batched=True)
+DETECTOR = PageDetector("input", "output", ("table", "chart", "title"), batched=True)
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_boxes_are_compared_after_decoding(rows):
     right[0, :, :2], right[0, :, 2:4] = 0.5, 1.0
     found = right.copy()
     found[0, :, 2:4] = 2.0  # e times as large
-    undecoded = Detector("input", "output", DETECTOR.labels, batched=True, decoded=False)
+    undecoded = PageDetector("input", "output", DETECTOR.labels, batched=True, decoded=False)
     case = Case("a page", {"input": np.zeros((1, 1))}, ({"input": np.zeros((1, 1))},))
     expected = [Expectation(case, ({"output": right[0]},))]
     (problem,) = element_problems(lambda _: {"output": found}, expected, "bf16", undecoded)

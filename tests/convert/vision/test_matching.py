@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from slipway.convert.vision.families import SIGMOID, SOFTMAX, Detector
+from slipway.convert.vision.families import SIGMOID, SOFTMAX, DetectorFamily
 from slipway.convert.vision.matching import ObjectMatching
 
 
@@ -22,7 +22,7 @@ def shuffled(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 def test_queries_that_are_chosen_by_score_are_put_in_the_order_of_the_reference():
     expected = outputs()
-    aligned = ObjectMatching(Detector(SIGMOID, chooses=True)).aligned(shuffled(expected), expected)
+    aligned = ObjectMatching(DetectorFamily(SIGMOID, chooses=True)).aligned(shuffled(expected), expected)
     for name, array in aligned.items():
         np.testing.assert_array_equal(array, expected[name])
 
@@ -30,12 +30,12 @@ def test_queries_that_are_chosen_by_score_are_put_in_the_order_of_the_reference(
 def test_learned_queries_keep_their_places():
     expected = outputs()
     other = shuffled(expected)
-    assert ObjectMatching(Detector(SIGMOID)).aligned(other, expected) is other
+    assert ObjectMatching(DetectorFamily(SIGMOID)).aligned(other, expected) is other
 
 
 @pytest.mark.parametrize("scores", [SIGMOID, SOFTMAX])
 def test_all_objects_of_the_same_outputs_are_kept(scores):
-    kept = ObjectMatching(Detector(scores)).kept(outputs(), outputs())
+    kept = ObjectMatching(DetectorFamily(scores)).kept(outputs(), outputs())
     assert kept.all()
     assert 5 < kept.size <= 20
 
@@ -45,12 +45,12 @@ def test_an_object_with_another_label_or_place_is_lost():
     sure = np.flatnonzero(1 / (1 + np.exp(-expected["logits"].max(-1))) >= 0.25)
     found["logits"][sure[0]] = np.roll(found["logits"][sure[0]], 1)
     found["pred_boxes"][sure[1], 0] += 0.2
-    kept = ObjectMatching(Detector(SIGMOID)).kept(found, expected)
+    kept = ObjectMatching(DetectorFamily(SIGMOID)).kept(found, expected)
     assert kept.tolist() == [False, False, *[True] * (len(sure) - 2)]
 
 
 def test_values_that_are_not_numbers_lose_their_objects():
     found = outputs()
     found["pred_boxes"][:] = np.nan
-    matching = ObjectMatching(Detector(SIGMOID, chooses=True))
+    matching = ObjectMatching(DetectorFamily(SIGMOID, chooses=True))
     assert not matching.kept(matching.aligned(found, outputs()), outputs()).any()
