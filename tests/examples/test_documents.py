@@ -72,6 +72,23 @@ def test_made_up_pages_are_different_and_the_same_again(modules, tmp_path):
         assert 0 <= y1 < y2 <= 1
 
 
+def test_the_titles_of_the_report_are_of_the_kind_that_the_detector_learns(modules, tmp_path):
+    least, most = modules["layouts"].TITLE_WORDS
+    pages = modules["layouts"].report_pages(tmp_path / "report.pdf")
+    titles = [each.text for page in pages for each in page if each.kind == "title"]
+    assert len(titles) == 4
+    assert [title for title in titles if not least <= len(title.split()) <= most] == []
+
+
+def test_where_the_example_writes_is_where_the_settings_of_compose_look():
+    script = (EXAMPLE / "run.sh").read_text()
+    own = own_settings()
+    assert "WORK_DIR=${WORK_DIR:-$EXAMPLE/work}" in script
+    assert own["ECLAIR_CHECKPOINT_DIR"] == "./work/checkpoints"
+    assert own["ECLAIR_MODEL_DIR"] == "./work/models"
+    assert f'"${{CHECKPOINTS}}/{own["ECLAIR_CHECKPOINT_NAME"]}"' in script
+
+
 def test_the_detectors_grid_is_that_of_yolox(modules):
     import torch
 
