@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -134,6 +135,19 @@ def test_the_judge_names_what_is_missing(modules, tmp_path):
         "a table overlaps with what was found by 0.00, required 0.8",
         "the text 'Villages' was not read",
     ]
+
+
+def test_labels_lie_beside_the_page_and_hide_nothing_on_it(modules):
+    page = np.full((1100, 850, 3), 255, np.uint8)
+    row = [0.1, 0.5, 0.6, 0.9, 0.75]
+    elements = {"table": [], "chart": [row], "title": [[*row[:4], 0.5]]}
+    found = SimpleNamespace(elements=elements, texts=(), captions=["Figure 1: " + "x " * 40])
+    drawn = np.asarray(modules["drawing"].drawn_page(page, found))
+    assert (drawn[:, 850:] < 255).any(-1).sum() > 1000
+    inside = drawn[:, :850].copy()
+    inside[545:995, 80:515] = 255  # the box with its outline
+    assert (inside == 255).all()
+    assert (drawn[560:980, 100:500] == 255).all()
 
 
 def filled(value, settings):
