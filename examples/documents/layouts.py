@@ -19,6 +19,7 @@ from reportlab.pdfgen.canvas import Canvas
 
 WIDTH, HEIGHT = letter
 TITLE, PARAGRAPH, TABLE, CHART, CAPTION = "title", "paragraph", "table", "chart", "caption"
+TITLE_WORDS = (2, 5)  # in made-up titles; of a shorter one, a detector that never saw any finds several boxes
 
 _FONTS: Final = (("Helvetica", "Helvetica-Bold", "Helvetica-Oblique"), ("Times-Roman", "Times-Bold", "Times-Italic"))
 _COLOURS: Final = ((0.12, 0.31, 0.55), (0.80, 0.36, 0.19), (0.25, 0.55, 0.30), (0.55, 0.35, 0.60), (0.45, 0.45, 0.45))
@@ -217,7 +218,7 @@ def report_pages(path: Path) -> list[list[Drawn]]:
         (PARAGRAPH, "Wheat grew faster than rye. The old mill was repaired in 2023, so less grain was lost."),
     ]
     second: list[Block] = [
-        (TITLE, "Villages"),
+        (TITLE, "Yields of the villages"),
         (PARAGRAPH, "Each village reported its own yield at the end of summer. The northern fields gave the most."),
         (
             TABLE,
@@ -261,7 +262,7 @@ def random_pages(path: Path, count: int, seed: int) -> list[list[Drawn]]:
 def _draw_random(page: Page, kind: str, source: random.Random) -> bool:
     """Draw something made up if there is room for it."""
     if kind == TITLE:
-        page.title(_sentence(source, 2, 5).capitalize())
+        page.title(_sentence(source, *TITLE_WORDS).capitalize())
     elif kind == PARAGRAPH:
         page.paragraph(_sentence(source, 12, 60 if page.has_room(120) else 20).capitalize() + ".")
     elif kind == CAPTION:

@@ -2,13 +2,13 @@
 # A PDF through a detector, a reader and a caption classifier, on a CPU, in a few minutes: pages, three models that are
 # trained here, conversion, a server, a client, and a picture of what was found. README.md explains each step.
 #
-#   WORK_DIR         where everything is written (default: ./work)
+#   WORK_DIR         where everything is written (default: work beside this script, where .env looks for it)
 #   PYTHON           the interpreter that has Slipway (default: python3)
 #   HTTP_PORT        port of the server; GRPC_PORT and METRICS_PORT follow it (default: 8000)
 #   DETECTOR_STEPS   updates of the detector (default: 500); CAPTION_STEPS (60) and READER_STEPS (600): of the others
 set -euo pipefail
 EXAMPLE=$(cd "$(dirname "$0")" && pwd)
-WORK_DIR=${WORK_DIR:-$PWD/work}
+WORK_DIR=${WORK_DIR:-$EXAMPLE/work}
 PYTHON=${PYTHON:-python3}
 HTTP_PORT=${HTTP_PORT:-8000}
 GRPC_PORT=${GRPC_PORT:-$((HTTP_PORT + 1))}

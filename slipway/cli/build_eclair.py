@@ -27,6 +27,7 @@ from slipway.errors import invalid, shown
 NAME: Final = "eclair"
 _PREFIX: Final = "ECLAIR_"
 _SIMILAR: Final = 0.8  # of two names, as `difflib` counts: below it, a variable is for another program
+_DIGITS: Final = 9  # of a number; Python refuses to read one of thousands
 _DECIDED: Final = ("--name", "--repository", "--task", "--max-batch-size")
 _DESCRIPTION: Final = (
     f"Build the model '{NAME}' (image UINT8 [1280,1024,3] to text) from a checkpoint that reads pages. Each setting is "
@@ -118,7 +119,7 @@ def read_build(options: Namespace, environment: Mapping[str, str]) -> EclairBuil
     if values["model_dir"] and Path(values["model_dir"]).is_file():
         problems.append(f"{origins['model_dir']} is '{values['model_dir']}', which is a file")
     size = values["batch_size"]
-    if not (size.isascii() and size.isdecimal() and 1 <= int(size) <= MOST_ROWS):
+    if not (size.isascii() and size.isdecimal() and len(size) <= _DIGITS and 1 <= int(size) <= MOST_ROWS):
         problems.append(f"{origins['batch_size']} is '{shown(size)}', expected a number from 1 to {MOST_ROWS}")
     if problems:
         raise invalid("; ".join(problems))

@@ -36,6 +36,7 @@ _DAMAGED: Final = (
     struct.error,
     zlib.error,
 )
+_BLENDED: Final = 1 << 18  # pixels that are laid on paper at a time
 _WITH_ALPHA: Final = frozenset({"RGBA", "LA", "PA", "La", "RGBa"})
 _CONVERTED: Final = frozenset({"1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr"})
 
@@ -84,7 +85,8 @@ def open_page(data: bytes) -> Page:
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             check_size(image.height, image.width)
-            return checked_page(_pixels(ImageOps.exif_transpose(image)))
+            ImageOps.exif_transpose(image, in_place=True)  # without a copy of what is upright already
+            return checked_page(_pixels(image))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise invalid(f"image: it has more than {MOST_PIXELS:,} pixels") from None
     except UnidentifiedImageError:
@@ -96,9 +98,11 @@ def open_page(data: bytes) -> Page:
 
 
 def _pixels(image: Image) -> NDArray[np.uint8]:
-    """Return the pixels of an opened image as a gray, RGB or RGBA array."""
+    """Return the pixels of an opened image as an array of gray, gray and alpha, RGB or RGBA."""
     if image.mode.startswith("I;16"):  # 16-bit gray: the upper byte, where Pillow would cut off at 255
         return (np.asarray(image) >> 8).astype(np.uint8)
+    if image.mode == "LA" or (image.mode == "L" and "transparency" not in image.info):
+        return np.asarray(image)  # Pillow would spend four bytes per pixel on a conversion
     if image.mode in _WITH_ALPHA or "transparency" in image.info:
         return np.asarray(image.convert("RGBA"))
     if image.mode not in _CONVERTED:
@@ -107,6 +111,14 @@ def _pixels(image: Image) -> NDArray[np.uint8]:
 
 
 def _on_white(channels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return colours over white paper; the last channel is the opacity."""
-    colours, alpha = channels[:, :, :-1].astype(np.uint16), channels[:, :, -1:].astype(np.uint16)
-    return ((colours * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
+    """Return colours over white paper; the last channel is the opacity.
+
+    Some rows at a time: the products take several times the memory of the image.
+    """
+    seen = np.empty((*channels.shape[:2], channels.shape[2] - 1), np.uint8)
+    step = max(_BLENDED // channels.shape[1], 1)
+    for start in range(0, len(channels), step):
+        rows = channels[start : start + step].astype(np.uint16)
+        colours, alpha = rows[:, :, :-1], rows[:, :, -1:]
+        seen[start : start + step] = (colours * alpha + 255 * (255 - alpha) + 127) // 255
+    return seen

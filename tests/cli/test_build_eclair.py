@@ -81,13 +81,14 @@ def test_every_missing_setting_is_named_at_once(environment, converted, capsys):
     [
         ({"ECLAIR_BATCH_SIZE": "0"}, "ECLAIR_BATCH_SIZE is '0', expected a number from 1 to 1024"),
         ({"ECLAIR_BATCH_SIZE": "many"}, "ECLAIR_BATCH_SIZE is 'many'"),
+        ({"ECLAIR_BATCH_SIZE": "9" * 5000}, "ECLAIR_BATCH_SIZE is '999"),
         ({"ECLAIR_BATCH_SIZE": "³"}, "ECLAIR_BATCH_SIZE is '³'"),
         ({"ECLAIR_CHECKPOINT_NAME": "raeder"}, "did you mean 'reader'?"),
         ({"ECLAIR_CHECKPOINT_NAME": "../models"}, "which is not a directory inside"),
         ({"ECLAIR_CHECKPOINT_DIR": "/no/such"}, "ECLAIR_CHECKPOINT_DIR is '/no/such', which is not a directory"),
         ({"ECLAIR_BATCHSIZE": "8"}, "ECLAIR_BATCHSIZE is not a setting: did you mean ECLAIR_BATCH_SIZE?"),
     ],
-    ids=["zero", "word", "superscript", "misspelt", "outside", "no-directory", "variable"],
+    ids=["zero", "word", "long", "superscript", "misspelt", "outside", "no-directory", "variable"],
 )
 def test_a_wrong_setting_is_named(environment, converted, capsys, changes, reason):
     environment(**changes)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 import struct
 import sys
+import tracemalloc
 import zlib
 
 import numpy as np
 import pytest
 
+from slipway.documents import pages
 from slipway.documents.pages import MOST_SIDE, checked_page, open_page
 from slipway.errors import Code, SlipwayError
 
@@ -46,6 +48,25 @@ def test_transparent_pixels_show_white_paper():
     assert (checked_page(np.concatenate([GRADIENT, alpha + 255], axis=2)) == GRADIENT).all()
     half = checked_page(np.array([[[0, 128]]], np.uint8))
     assert half.tolist() == [[[127, 127, 127]]]
+
+
+def test_a_page_is_laid_on_paper_in_strips_as_in_one_piece(monkeypatch):
+    random = np.random.default_rng(0)
+    for channels in (2, 4):
+        array = random.integers(0, 256, (7, 5, channels), np.uint8)
+        whole = checked_page(array)
+        monkeypatch.setattr(pages, "_BLENDED", 10)
+        assert (checked_page(array) == whole).all()
+        monkeypatch.undo()
+
+
+def test_a_transparent_page_takes_little_more_memory_than_its_pixels():
+    array = np.full((2048, 2048, 4), 7, np.uint8)
+    tracemalloc.start()
+    page = checked_page(array)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert page.nbytes <= peak < 2 * array.nbytes
 
 
 def test_a_page_that_is_a_view_becomes_contiguous():

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -72,6 +73,23 @@ def test_made_up_pages_are_different_and_the_same_again(modules, tmp_path):
         assert 0 <= y1 < y2 <= 1
 
 
+def test_the_titles_of_the_report_are_of_the_kind_that_the_detector_learns(modules, tmp_path):
+    least, most = modules["layouts"].TITLE_WORDS
+    pages = modules["layouts"].report_pages(tmp_path / "report.pdf")
+    titles = [each.text for page in pages for each in page if each.kind == "title"]
+    assert len(titles) == 4
+    assert [title for title in titles if not least <= len(title.split()) <= most] == []
+
+
+def test_where_the_example_writes_is_where_the_settings_of_compose_look():
+    script = (EXAMPLE / "run.sh").read_text()
+    own = own_settings()
+    assert "WORK_DIR=${WORK_DIR:-$EXAMPLE/work}" in script
+    assert own["ECLAIR_CHECKPOINT_DIR"] == "./work/checkpoints"
+    assert own["ECLAIR_MODEL_DIR"] == "./work/models"
+    assert f'"${{CHECKPOINTS}}/{own["ECLAIR_CHECKPOINT_NAME"]}"' in script
+
+
 def test_the_detectors_grid_is_that_of_yolox(modules):
     import torch
 
@@ -117,6 +135,19 @@ def test_the_judge_names_what_is_missing(modules, tmp_path):
         "a table overlaps with what was found by 0.00, required 0.8",
         "the text 'Villages' was not read",
     ]
+
+
+def test_labels_lie_beside_the_page_and_hide_nothing_on_it(modules):
+    page = np.full((1100, 850, 3), 255, np.uint8)
+    row = [0.1, 0.5, 0.6, 0.9, 0.75]
+    elements = {"table": [], "chart": [row], "title": [[*row[:4], 0.5]]}
+    found = SimpleNamespace(elements=elements, texts=(), captions=["Figure 1: " + "x " * 40])
+    drawn = np.asarray(modules["drawing"].drawn_page(page, found))
+    assert (drawn[:, 850:] < 255).any(-1).sum() > 1000
+    inside = drawn[:, :850].copy()
+    inside[545:995, 80:515] = 255  # the box with its outline
+    assert (inside == 255).all()
+    assert (drawn[560:980, 100:500] == 255).all()
 
 
 def filled(value, settings):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from time import monotonic, sleep
 
 import numpy as np
 import pytest
@@ -86,6 +87,15 @@ def test_a_large_request_to_a_process_costs_the_server_little_more_than_its_size
     before = memory(server.pid, "VmRSS")
     assert ask(server, "one", images) == {"sums": images.sum((1, 2, 3), dtype=np.int64).tolist()}
     assert memory(server.pid, "VmHWM") - before < MOST * images.nbytes
+
+
+def test_a_server_at_rest_does_not_keep_the_last_large_request(server: RunningServer) -> None:
+    images = np.zeros(SHAPE, np.uint8)
+    ask(server, "one", images)
+    deadline = monotonic() + 30
+    while memory(server.pid, "RssShmem") > images.nbytes // 4 and monotonic() < deadline:
+        sleep(0.05)
+    assert memory(server.pid, "RssShmem") <= images.nbytes // 4
 
 
 def test_what_a_model_writes_to_its_input_no_other_model_sees(server: RunningServer) -> None:

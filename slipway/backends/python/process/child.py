@@ -120,6 +120,8 @@ class Child:
                 self._execute(message, blob)
             else:
                 break
+            del message, blob
+            self.link.give_back()
         self._model.finalize()
 
     def _load(self, start: messages.Start) -> bool:

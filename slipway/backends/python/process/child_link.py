@@ -91,6 +91,20 @@ class ChildLink:
         finally:
             packed.close()
 
+    def give_back(self) -> None:
+        """Return requests that the server lent, if none of their tensors is in use; raise `ServerGoneError`.
+
+        Other pieces may wait for the next message; a large request would cost the server its memory until then.
+        """
+        if self.forked or not self._frames.owes_request:
+            return
+        try:
+            with self._sending:
+                self._held.append(self._frames.pack_returned())
+                self._send_held()
+        except OSError as error:
+            raise ServerGoneError from error
+
     def _holds(self) -> bool:
         now = monotonic_ns()
         if len(self._held) == 1:

@@ -12,6 +12,7 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -66,7 +67,7 @@ class Frames:
 
     def pack(self, message: bytes, blobs: Sequence[Raw] = ()) -> Packed:
         """Return the frame of a message and its tensors. Raise OSError when large tensors do not fit into memory."""
-        returned = self._returned() if self._borrower.returned else b""
+        returned = self.pack_returned()
         size = sum(map(len, blobs))
         if size < SHARED_FROM or not AVAILABLE:
             return Packed(b"".join((returned, _HEAD.pack(_MARK, len(message), size, 0, _INLINE), message, *blobs)))
@@ -74,9 +75,21 @@ class Frames:
         head = _HEAD.pack(_MARK, len(message), size, loan.offset, loan.number)
         return Packed(b"".join((returned, head, message)), loan.descriptor)
 
-    def _returned(self) -> bytes:
+    @property
+    def owes_request(self) -> bool:
+        """Whether a piece of one use, which is a whole request of the lender, is to be returned."""
+        return self._borrower.owes_once
+
+    def pack_returned(self) -> bytes:
+        """Return what gives back the pieces that are no longer used, b"" if there are none. Thread-safe."""
         returned = self._borrower.returned
-        numbers = [returned.popleft() for _ in range(len(returned))]
+        if not returned:
+            return b""
+        self._borrower.owes_once = False
+        numbers = []
+        with suppress(IndexError):  # empty, perhaps because another thread was faster
+            while True:
+                numbers.append(returned.popleft())
         return _HEAD.pack(_MARK, 4 * len(numbers), 0, 0, _RETURNED) + struct.pack(f"<{len(numbers)}I", *numbers)
 
     def receive(self, connection: socket.socket) -> list[Frame] | None:

@@ -58,6 +58,7 @@ class Lender:
         self._lent_once: dict[int, SharedBytes] = {}
         self._kept = 0
         self._last = 0
+        self._last_once = 0
         self._lock = Lock()
 
     def lend(self, blobs: Sequence[Raw], size: int) -> Loan:
@@ -77,8 +78,8 @@ class Lender:
     def _lend_once(self, shared: SharedBytes, offset: int) -> Loan:
         descriptor = os.dup(shared.descriptor)
         with self._lock:
-            self._last += 1
-            number = self._last | _ONE_USE
+            self._last_once = (self._last_once + 1) % _ONE_USE
+            number = self._last_once | _ONE_USE
             self._lent_once[number] = shared
         return Loan(number, offset, descriptor)
 
@@ -140,6 +141,7 @@ class Borrower:
         self._memories: dict[int, mmap.mmap] = {}
         self._uses: dict[int, _Use] = {}
         self.returned: deque[int] = deque()
+        self.owes_once = False  # a piece of one use is among them
 
     def knows(self, number: int) -> bool:
         """Return whether a piece has been received before."""
@@ -166,3 +168,5 @@ class Borrower:
         if number & _ONE_USE:
             del self._memories[number]
         self.returned.append(number)
+        if number & _ONE_USE:
+            self.owes_once = True

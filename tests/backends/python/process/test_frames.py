@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections import deque
 from pathlib import Path
 
 import pytest
@@ -139,6 +140,40 @@ def test_tensors_that_came_in_shared_memory_are_not_copied_and_the_receivers_wri
     assert not sender._lender._lent
     assert open_descriptors() == before
     assert bytes(view) == b"head" + b"a" * SHARED_FROM + b"b" * SHARED_FROM
+
+
+@pytest.mark.skipif(not shared_bytes.AVAILABLE, reason="this system has no memfd")
+def test_only_a_request_that_was_lent_is_owed_at_once_and_it_goes_back_without_a_message(connections):
+    body = SharedBytes(b"a" * SHARED_FROM)
+    body.finish()
+    sender, receiver = Frames(), Frames()
+    piece = exchange(sender, receiver, connections, b"", [b"b" * SHARED_FROM])
+    del piece
+    assert not receiver.owes_request
+    request = exchange(sender, receiver, connections, b"", [memoryview(body).toreadonly()])
+    assert not receiver.owes_request
+    del request
+    assert receiver.owes_request
+    assert sender.feed(bytearray(receiver.pack_returned())) == []
+    assert not sender._lender._lent_once
+    assert not sender._lender._lent
+    assert not receiver.owes_request
+    assert receiver.pack_returned() == b""
+
+
+def test_two_threads_may_return_the_same_pieces(connections):
+    class Contended(deque):
+        """What a thread sees between its look at a queue and another thread's taking from it."""
+
+        def __len__(self):
+            return super().__len__() + 1
+
+    sender, receiver = Frames(), Frames()
+    receiver._borrower.returned = Contended()
+    frame = exchange(sender, receiver, connections, b"", [b"b" * SHARED_FROM])
+    del frame
+    assert sender.feed(bytearray(receiver.pack_returned())) == []
+    assert not sender._lender._lent
 
 
 def test_the_end_of_the_stream_is_distinguished_from_silence():
