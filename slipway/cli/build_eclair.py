@@ -7,6 +7,7 @@ with its `.env`. Everything else is `slipway convert`.
 from __future__ import annotations
 
 import os
+import shlex
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -76,7 +77,7 @@ def run(arguments: Sequence[str]) -> int:
     if decided:
         parser.error(f"{decided[0].split('=')[0]} is set by this command")
     build = read_build(options, os.environ)
-    if "--overwrite" not in others and _is_built(build):
+    if "--overwrite" not in others and _is_built(build, others):
         print(f"'{build.repository / NAME}' was built from the same checkpoint; --overwrite builds it again")
         return 0
     words = [str(build.checkpoint), "--name", NAME, "--repository", str(build.repository)]
@@ -137,14 +138,20 @@ def _misspelt(environment: Mapping[str, str]) -> list[str]:
     return problems
 
 
-def _is_built(build: EclairBuild) -> bool:
-    """Return whether the model exists with these settings; raise INVALID_ARG if it was built with other ones."""
+def _is_built(build: EclairBuild, others: Sequence[str]) -> bool:
+    """Return whether the model exists with these settings; raise INVALID_ARG if it was built with other ones, or not
+    with the options `others`."""
     config, report = (build.repository / name for name in (f"{NAME}/config.pbtxt", f"{model_name(NAME)}/report.json"))
     if not (config.is_file() and report.is_file()):
         return False
     rows = parse_config(config.read_text(), f"{NAME}/config.pbtxt").max_batch_size
-    same = read_json_object(report).get("source_sha256") == source_hash(build.checkpoint)
+    written = read_json_object(report)
+    same = written.get("source_sha256") == source_hash(build.checkpoint)
     if not same or rows != build.batch_size:
         other = f"for up to {rows} pages in a request" if same else "from another checkpoint"
         raise invalid(f"'{build.repository / NAME}' was built {other}; --overwrite replaces it")
+    if shlex.join(others) not in str(written.get("reproduce", "")):
+        raise invalid(
+            f"'{build.repository / NAME}' was not built with {shlex.join(others)}; --overwrite builds it again"
+        )
     return True

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import Any, Final
 
 from slipway.convert.directory import whole_number
 from slipway.errors import invalid, shown
 
 _MOST: Final = 1 << 20
+_PROBLEMS: Final = ("regression", "single_label_classification", "multi_label_classification")
 
 
 def read_labels(config: dict[str, Any]) -> tuple[str, ...]:
@@ -22,13 +24,20 @@ def read_labels(config: dict[str, Any]) -> tuple[str, ...]:
         names = {int(index): str(name) for index, name in given.items()}
     except (AttributeError, ValueError):
         raise invalid(f"config.json: 'id2label' should map numbers to names but is {shown(repr(given))}") from None
+    if sorted(names) != list(range(len(names))):
+        first = next(index for index in range(len(names)) if index not in names)
+        raise invalid(f"config.json: 'id2label' has {len(names)} labels, but none for class {first}")
     return tuple(names[index] for index in sorted(names))
 
 
 def score_function(config: dict[str, Any], labels: tuple[str, ...]) -> str:
     """Return the function that the pipelines of transformers apply to a classifier's logits: softmax, sigmoid or
-    none."""
+    none; raise INVALID_ARG for an unknown `problem_type`."""
     problem = config.get("problem_type")
+    if problem is not None and problem not in _PROBLEMS:
+        near = get_close_matches(str(problem), _PROBLEMS, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else f"expected one of {', '.join(_PROBLEMS)}"
+        raise invalid(f"config.json: 'problem_type' is {shown(repr(problem))}: {hint}")
     if problem == "regression":
         return "none"
     return "sigmoid" if problem == "multi_label_classification" or len(labels) == 1 else "softmax"

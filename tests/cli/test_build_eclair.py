@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from slipway.cli import build_eclair
@@ -109,13 +111,14 @@ def test_options_that_the_command_decides_are_refused(environment, converted, ca
     assert "--name is set by this command" in capsys.readouterr().err
 
 
-def built(tmp_path, *, rows: int = 16, digest: str | None = None) -> None:
+def built(tmp_path, *, rows: int = 16, digest: str | None = None, options: str = "") -> None:
     """Write what an earlier run left, as far as the command reads it."""
     for name in ("eclair", "eclair-model"):
         (tmp_path / "models" / name).mkdir(parents=True)
     (tmp_path / "models/eclair/config.pbtxt").write_text(f'name: "eclair" max_batch_size: {rows}')
     digest = digest or source_hash(tmp_path / "checkpoints/reader")
-    (tmp_path / "models/eclair-model/report.json").write_text(f'{{"source_sha256": "{digest}"}}')
+    report = {"source_sha256": digest, "reproduce": f"slipway convert reader --name eclair {options}"}
+    (tmp_path / "models/eclair-model/report.json").write_text(json.dumps(report))
 
 
 def test_a_second_run_leaves_the_same_model_alone(environment, converted, capsys, tmp_path):
@@ -125,6 +128,16 @@ def test_a_second_run_leaves_the_same_model_alone(environment, converted, capsys
     assert "was built from the same checkpoint" in capsys.readouterr().out
     assert main(["build-eclair", "--overwrite"]) == 0
     assert converted[0][-1] == "--overwrite"
+
+
+def test_a_model_that_was_built_with_other_options_is_not_passed_off_as_this_one(
+    environment, converted, capsys, tmp_path
+):
+    built(tmp_path, options="--precision fp32")
+    assert main(["build-eclair", "--precision", "fp32"]) == 0
+    assert main(["build-eclair", "--precision", "int8"]) == 1
+    assert "was not built with --precision int8; --overwrite builds it again" in capsys.readouterr().err
+    assert not converted
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 from numpy.typing import NDArray
 
 from slipway.config.rows_at_once import ROWS_AT_ONCE
-from slipway.convert.arrays import Arrays
 from slipway.convert.candidates.config import model_config
 from slipway.convert.candidates.flow import GraphFlow
 from slipway.convert.candidates.measure import RowSpeed
@@ -31,9 +29,8 @@ from slipway.convert.reading.encoder import ImageEncoder
 from slipway.convert.report import ConversionReport
 from slipway.convert.runner import OpenModel
 from slipway.convert.variants import Variant
-from slipway.convert.vision.pictures import read_pictures
 
-Images = Callable[[Sequence[NDArray[np.uint8]]], Sequence[NDArray[Any]]]
+Calibrate = Callable[[Path | None], Sequence[NDArray[Any]]]
 
 _SECONDS: Final = 1.5  # at most, unless a few runs take longer
 _FEWEST: Final = 3
@@ -51,14 +48,10 @@ def encoder_options(options: ConvertOptions) -> ConvertOptions:
 
 
 def open_encoder(
-    encoder: ImageEncoder, images: Images, report: ConversionReport, options: ConvertOptions, progress: Progress
+    encoder: ImageEncoder, calibrate: Calibrate, report: ConversionReport, options: ConvertOptions, progress: Progress
 ) -> EncoderOfImagesFlow:
-    """Return the flow of the encoder of a conversion whose own report is `report`; `images` turns pictures into what
-    the encoder takes."""
-
-    def calibrate(path: Path | None) -> list[Arrays]:
-        return encoder.rows(encoder.images if path is None else images(read_pictures(path)))
-
+    """Return the flow of the encoder of a conversion whose own report is `report`; `calibrate` returns images to
+    quantise with, of the user's directory or made up, as the encoder takes them."""
     model = encoder_name(options.name)
     variants, skipped = choose_variants(options, kind="images")
     source = OpenedSource(
@@ -69,7 +62,7 @@ def open_encoder(
         task="encoder of images",
         labels=(),
         write_around=lambda _: None,
-        calibrate=calibrate,
+        calibrate=lambda path: encoder.rows(calibrate(path)),
         calibration_sample="made pages of text and pictures",
     )
     own = ConversionReport(

@@ -6,7 +6,7 @@ of the decoder. The gate compares the ids that both generate together with those
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +24,7 @@ from slipway.convert.generation.languages import SourceLanguages
 from slipway.convert.generation.measure import NEW, generated_rate
 from slipway.convert.generation.package import TextSide
 from slipway.convert.generation.questions import questions_of
-from slipway.convert.generation.reference import NAME, ReferenceGenerator, compute
+from slipway.convert.generation.reference import NAME, ReferenceGenerator
 from slipway.convert.generation.report import COLUMNS, parameter_rows
 from slipway.convert.generation.tokenizer import (
     build_tokenizer,
@@ -33,11 +33,12 @@ from slipway.convert.generation.tokenizer import (
     load_reference,
     vocabulary_notes,
 )
-from slipway.convert.libraries import load_pretrained, quiet_libraries, require_libraries
+from slipway.convert.libraries import quiet_libraries, require_libraries
 from slipway.convert.options import ConvertOptions, Progress
 from slipway.convert.reading.encoder import ImageEncoder
 from slipway.convert.reading.encoder_flow import EncoderOfImagesFlow, encoder_name, encoder_options, open_encoder
 from slipway.convert.reading.markup import markup_of, never_text
+from slipway.convert.reading.network import CLASS, load_reader
 from slipway.convert.reading.normalisation import Normalisation
 from slipway.convert.reading.package import ReaderPackage, all_names, reader_names
 from slipway.convert.reading.pictures import made_pages
@@ -49,6 +50,7 @@ from slipway.convert.settings import refuse_quantised
 from slipway.convert.thresholds import ACCURACY
 from slipway.convert.token_columns import TokenSpeed
 from slipway.convert.variants import Variant
+from slipway.convert.vision.pictures import read_pictures
 from slipway.convert.vision.processor_check import check_processor, open_reference_processor
 from slipway.documents.canvas import canvas_of
 from slipway.errors import invalid
@@ -56,7 +58,6 @@ from slipway.runtime.generation_model import STATES
 
 _LIBRARIES: Final = ("torch", "transformers", "tokenizers", "safetensors", "onnx", "PIL")
 _BATCHES: Final = (1, 4)
-_CLASS: Final = "VisionEncoderDecoderModel"
 
 # Converts a part of the source, with a directory to work in, and returns the directory of its models.
 ConvertPart = Callable[[Flow, ConvertOptions, Path], Path]
@@ -73,7 +74,7 @@ def open_reading(
     source = read_reading_source(path, options.task)
     refuse_quantised(path)
     variants, skipped = choose_decoder_variants(options)
-    notes = check_custom_code(path, "vision-encoder-decoder", _CLASS)
+    notes = check_custom_code(path, "vision-encoder-decoder", CLASS)
     report = ConversionReport(
         columns=COLUMNS,
         source=origin,
@@ -121,7 +122,8 @@ class ReadingFlow:
     def prepare(self, work: Path) -> None:
         """Run transformers, convert the encoder, and have it read the images of the gate."""
         self._progress("running the reference")
-        network = compute(lambda: load_pretrained(_CLASS, self._source.directory)).eval()
+        network, unused = load_reader(self._source.directory)
+        self.report.notes += unused
         encoder = self._open_encoder(network)
         expected = [encoder.states(image)[0] for image in encoder.images]
         questions = self._ask(network, expected)
@@ -144,13 +146,21 @@ class ReadingFlow:
         check_processor(source.images, open_reference_processor(source.directory))
         return ImageEncoder(network, made, self._rows, None)
 
-    def _images(self, pictures: Sequence[NDArray[np.uint8]]) -> list[NDArray[Any]]:
+    def _images(self, pictures: Iterable[NDArray[np.uint8]]) -> list[NDArray[Any]]:
         """Return pictures UINT8 [height, width, 3] as the encoder takes them: pages on a canvas, or processed."""
         if self._source.reads_documents:
             return [canvas_of(picture).pixels for picture in pictures]
         from slipway.convert.models.image_processor import ImagePipeline
 
-        return list(ImagePipeline(self._source.images.to_pipeline()).run(list(pictures))["pixel_values"])
+        pipeline = ImagePipeline(self._source.images.to_pipeline())
+        return [pipeline.run([picture], masked=False)["pixel_values"][0] for picture in pictures]
+
+    def _calibration(self, path: Path | None) -> list[NDArray[Any]]:
+        """Return images to quantise the encoder with: the user's, or made pages that the gate does not compare."""
+        source = self._source
+        if path is None:
+            return self._images(made_pages(source.height, source.width, seed=1))
+        return self._images(read_pictures(path, source.height * source.width))
 
     def _ask(self, network: Any, expected: Sequence[np.ndarray]) -> list[Question]:
         """Return the rows of the gate with the ids that transformers generates from its own states."""
@@ -182,7 +192,7 @@ class ReadingFlow:
     def _convert_encoder(self, encoder: ImageEncoder, precision: str, directory: Path) -> list[np.ndarray]:
         """Convert the encoder and return the states that it computes for each image of the gate."""
         options = replace(encoder_options(self._options), precision=precision)
-        flow = open_encoder(encoder, self._images, self.report, options, self._progress)
+        flow = open_encoder(encoder, self._calibration, self.report, options, self._progress)
         self._encoder = self._convert_part(flow, options, directory) / encoder_name(options.name)
         chosen = _chosen(flow)
         self._encoder_precision = chosen.precision

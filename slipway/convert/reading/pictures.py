@@ -11,16 +11,18 @@ from slipway.convert.sample import sample_texts
 from slipway.convert.vision.pictures import make_picture
 
 _LINES: Final = 24  # of a full page
+_APART: Final = 8  # sample texts between the first lines of two pages
 _LEAST_SIZE: Final = 6  # of a font, in pixels
 
 
-def made_pages(height: int, width: int) -> list[NDArray[np.uint8]]:
-    """Return pages UINT8 [height, width, 3]: text, text with a picture, and noise."""
-    random = np.random.default_rng(0)
-    picture = make_picture(1, height, width)
-    half = np.where(np.arange(height)[:, None, None] < height // 2, _text(height, width, 8), picture)
+def made_pages(height: int, width: int, seed: int = 0) -> list[NDArray[np.uint8]]:
+    """Return pages UINT8 [height, width, 3], others for each seed: text, text with a picture, and noise."""
+    random = np.random.default_rng(seed)
+    first = 2 * _APART * seed
+    picture = make_picture(1 + 2 * seed, height, width)  # odd ones have writing
+    half = np.where(np.arange(height)[:, None, None] < height // 2, _text(height, width, first + _APART), picture)
     noise = random.integers(0, 256, (height, width, 3))
-    return [page.astype(np.uint8) for page in (_text(height, width, 0), half, noise)]
+    return [page.astype(np.uint8) for page in (_text(height, width, first), half, noise)]
 
 
 def _text(height: int, width: int, first: int) -> NDArray[np.uint8]:

@@ -64,6 +64,9 @@ def read_reading_source(directory: Path, task: Task | None) -> ReadingSource:
     images = read_image_settings(directory)
     height, width = (HEIGHT, WIDTH) if page else _processed_size(directory, images)
     notes = [*images.notes, *_size_notes(settings, _encoder(settings), height, width)]
+    if page and images.steps:
+        names = ", ".join(step.name for step in images.steps)
+        notes.append(f"the steps {names} of {images.kind} are not used: the canvas of a page takes their place")
     decoder = checkpoint.spec.output_stack
     rows = decoder.position_rows if decoder.positions is Positions.TABLE else _UNBOUNDED
     wishes = Wishes.of(settings.of_decoder)

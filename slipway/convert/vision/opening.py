@@ -95,7 +95,9 @@ def _pair_notes(source: VisionSource, network: Any) -> list[str]:
     if not hasattr(network, "logit_scale"):
         return []
     other = Task.TEXT_EMBEDDING if source.task is Task.IMAGE_EMBEDDING else Task.IMAGE_EMBEDDING
-    scale = math.exp(float(network.logit_scale.detach().reshape(-1)[0]))
+    scale = float(network.logit_scale.detach().double().exp().reshape(-1)[0])  # infinite for a damaged one
+    if not math.isfinite(scale):
+        raise invalid(f"the checkpoint in '{source.directory}' is damaged: the exponential of logit_scale is {scale}")
     bias = float(network.logit_bias.detach().reshape(-1)[0]) if hasattr(network, "logit_bias") else 0.0
     added = f" plus {bias:.6g}" if bias else ""
     note = (

@@ -16,7 +16,9 @@ from slipway.errors import invalid
 Picture = np.ndarray  # UINT8 [height, width, 3]
 
 _ENDINGS: Final = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
-_MOST: Final = 300  # of a user's directory; more only take time
+_MOST: Final = 300  # pictures of a user's directory; more only take time
+_MOST_PIXELS: Final = _MOST * 640 * 640  # of all rows made from them, which are kept together: 1.5 GB in FP32
+_FEWEST: Final = 8
 _WORDS: Final = ("invoice", "STOP", "41 %", "total 1,300", "open", "Café")
 
 
@@ -72,15 +74,16 @@ def _colour(random: np.random.Generator) -> tuple[int, int, int]:
     return red, green, blue
 
 
-def read_pictures(directory: Path) -> list[Picture]:
-    """Return the pictures in a directory, by name and at most 300; raise `SlipwayError` if there are none, or if one
+def read_pictures(directory: Path, pixels: int) -> Iterator[Picture]:
+    """Return the pictures in a directory, in the order of their names, at most 300 and fewer if a network's input of
+    more than 640 x 640 `pixels` is made from each. Raise `SlipwayError` if there are none, or while iterating if one
     cannot be read."""
     if not directory.is_dir():
         raise invalid(f"calibration takes a directory of pictures here, and '{directory}' is not a directory")
-    files = sorted(path for path in directory.iterdir() if path.suffix.lower() in _ENDINGS)[:_MOST]
+    files = sorted(path for path in directory.iterdir() if path.suffix.lower() in _ENDINGS)
     if not files:
         raise invalid(f"calibration directory '{directory}' has no pictures ({', '.join(_ENDINGS)})")
-    return list(_read(files))
+    return _read(files[: min(_MOST, max(_FEWEST, _MOST_PIXELS // pixels))])
 
 
 def _read(files: Sequence[Path]) -> Iterator[Picture]:

@@ -165,7 +165,7 @@ def _detr(values: ProcessorValues, *, multiple: int = 1) -> ImageSettings:
     """Return the steps of a processor of DETR's own family, with its older spellings."""
     pads = [values.get(key) for key in ("do_pad", "pad_and_return_pixel_mask") if values.get(key) is not None]
     own = values.replaced(do_pad=(pads or [True])[0], default_to_square=False)
-    longest = values.size("max_size")["height"] if values.get("max_size") is not None else 1333
+    longest = values.side("max_size") if values.get("max_size") is not None else 1333
     return detection(own, multiple=multiple, longest=longest)
 
 
@@ -223,7 +223,10 @@ def levit(values: ProcessorValues) -> ImageSettings:
     """Return the steps of LeViT, which resizes the shorter side to 256/224 of its setting."""
     steps = _resizing(values)
     if steps and steps[0].name.startswith("resize_"):
-        edge = int((256 / 224) * values.size("size", square=False)["shortest_edge"])
+        size = values.size("size", square=False)
+        if "shortest_edge" not in size:
+            raise values.wrong("size", "should have 'height' and 'width', or 'shortest_edge'")
+        edge = int((256 / 224) * size["shortest_edge"])
         steps = [ImageStep("resize_shortest", {"edge": edge, "resample": values.resample()})]
     return ImageSettings("", [*steps, *_cropping(values)], _levels(values), _padding(values))
 

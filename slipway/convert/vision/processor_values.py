@@ -90,6 +90,13 @@ class ProcessorValues:
         self._check_names(key, size)
         return {name: self._side(key, name, each) for name, each in size.items()}
 
+    def side(self, key: str) -> int:
+        """Return one length in pixels."""
+        value = self.values.get(key)
+        if isinstance(value, dict | list | tuple):
+            raise self.wrong(key, "should be one number of pixels")
+        return self.size(key)["height"]
+
     def rectangle(self, key: str) -> dict[str, int]:
         """Return a size that has a height and a width."""
         size = self.size(key)

@@ -19,6 +19,7 @@ from slipway.convert.candidates.tracing import export_onnx, export_torch
 from slipway.convert.vision.network import UNIT_EMBEDDING, ImageNetwork
 from slipway.convert.vision.pictures import Picture, make_picture, read_pictures
 from slipway.core.signature import TensorSpec
+from slipway.errors import invalid
 
 Prepare = Callable[[Sequence[Picture]], Arrays]  # pictures -> a batch, as the image processor of a checkpoint does
 
@@ -113,8 +114,14 @@ class ImageSubject:
 
     def cases(self) -> list[Case]:
         """Return prepared pictures: batches of 1, 2 and as many rows as are served, of several shapes. Rows that cannot
-        be compared are left out."""
-        return [case for case in map(self._compared, self._cases()) if case.alone]
+        be compared are left out; raise `SlipwayError` if none is left, because the gate would pass anything."""
+        cases = [case for case in map(self._compared, self._cases()) if case.alone]
+        if not cases:
+            raise invalid(
+                "no picture can be compared: the network gives the best places of every picture the same score, so "
+                "which of them it chooses depends on rounding"
+            )
+        return cases
 
     def _compared(self, case: Case) -> Case:
         kept = [row for row, alone in enumerate(case.alone) if self._comparable(alone)]
@@ -160,7 +167,7 @@ class ImageSubject:
         if directory is None:
             shapes = [_SHAPES[row % len(_SHAPES)] for row in range(min(self.frame.rows, _CALIBRATION))]
             return [self._rows([make_picture(200 + row, *shape)]) for row, shape in enumerate(shapes)]
-        return [self._rows([picture]) for picture in read_pictures(directory)]
+        return [self._rows([picture]) for picture in read_pictures(directory, self.frame.height * self.frame.width)]
 
     def export_onnx(self, path: Path) -> None:
         """Trace the network to an ONNX file with variable rows, and variable sizes if it takes them."""

@@ -16,6 +16,7 @@ from tritonclient.grpc import model_config_pb2
 from slipway.convert.conversion import convert
 from slipway.convert.directory import Task
 from slipway.convert.options import ConvertOptions
+from slipway.convert.reading.pictures import made_pages
 from slipway.convert.reading.source import read_reading_source
 from slipway.convert.runner import open_model
 from slipway.convert.variants import Variant
@@ -210,6 +211,18 @@ def test_a_page_is_read_to_its_end_unless_the_checkpoint_sets_a_length(tmp_path)
     defaults = read_reading_source(source, Task.DOCUMENT_READING).text.defaults
     assert defaults["max_output_len"] == "40"  # the decoder's positions
     assert read_reading_source(source, None).text.defaults["max_output_len"] == "20"
+
+
+def test_the_steps_of_a_processor_that_a_canvas_replaces_are_named(pages):
+    source, _, report = pages
+    note = "the steps resize_shortest, thumbnail, pad_centre of DonutImageProcessor are not used"
+    assert any(note in each for each in report.notes)
+    assert not any("are not used" in each for each in read_reading_source(source, None).text.notes)
+
+
+def test_int8_is_not_calibrated_with_the_pages_of_the_gate():
+    gate, calibration = made_pages(40, 30), made_pages(40, 30, seed=1)
+    assert all((one != other).any() for one in gate for other in calibration)
 
 
 def test_what_cannot_read_pages_is_refused_with_both_sizes(reader, tmp_path):

@@ -99,6 +99,48 @@ def test_arrays_that_do_not_fit_the_network_are_refused(tmp_path, change, proble
         gate_vision(source, tmp_path / "work")
 
 
+def test_a_detector_whose_choice_hangs_on_rounding_is_refused(tmp_path):
+    source = write_detector(tmp_path / "source", "rt_detr")
+    arrays = load_file(source / "model.safetensors")
+    same = {name: np.zeros_like(array) for name, array in arrays.items() if "enc_score_head" in name}
+    assert same
+    save_file(arrays | same, source / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(SlipwayError, match="no picture can be compared"):
+        gate_vision(source, tmp_path / "work")
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        (
+            {"id2label": {"0": "cat", "1": "dog", "2": "bird", "4": "fish", "5": "ant"}},
+            "none for class 3",
+        ),
+        ({"problem_type": "multilabel_classification"}, "did you mean 'multi_label_classification'?"),
+        ({"problem_type": ["x"]}, "expected one of regression, "),
+    ],
+    ids=["gap", "misspelt", "list"],
+)
+def test_labels_and_their_scores_are_a_closed_world(tmp_path, changes, problem):
+    source = write_classifier(tmp_path)
+    change_config(source, **changes)
+    with pytest.raises(SlipwayError) as caught:
+        read_vision(source, None)
+    assert problem in caught.value.message
+
+
+def test_a_damaged_scale_of_a_pair_is_refused(tmp_path):
+    source = write_pair(tmp_path / "source")
+    arrays = load_file(source / "model.safetensors")
+    save_file(
+        arrays | {"logit_scale": np.full_like(arrays["logit_scale"], 1e4)},
+        source / "model.safetensors",
+        metadata={"format": "pt"},
+    )
+    with pytest.raises(SlipwayError, match="is damaged: the exponential of logit_scale is inf"):
+        gate_vision(source, tmp_path / "work")
+
+
 def test_the_pooler_of_an_earlier_task_is_noted(tmp_path):
     source = write_classifier(tmp_path / "source")
     arrays = load_file(source / "model.safetensors") | {"vit.pooler.dense.weight": np.ones((32, 32), np.float32)}

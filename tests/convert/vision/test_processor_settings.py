@@ -175,3 +175,23 @@ def test_a_wrong_value_is_refused_with_file_and_key(tmp_path, settings, message)
     assert code is Code.INVALID_ARG
     assert found.startswith("FILE: ")
     assert message in found
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        (
+            {"image_processor_type": "LevitImageProcessor", "size": {"max_height": 32, "max_width": 32}},
+            "FILE: 'size' should have 'height' and 'width', or 'shortest_edge'",
+        ),
+        (
+            {"image_processor_type": "DetrImageProcessor", "size": 60, "max_size": {"longest_edge": 96}},
+            "FILE: 'max_size' should be one number of pixels",
+        ),
+    ],
+    ids=["levit", "detr"],
+)
+def test_a_size_that_a_type_cannot_use_is_refused(tmp_path, settings, problem):
+    code, message = refusal(tmp_path, **settings)
+    assert code is Code.INVALID_ARG
+    assert message.startswith(problem)
