@@ -15,7 +15,7 @@ from typing import Final
 from slipway.convert.candidates.batching import plan_batching
 from slipway.convert.candidates.build import BuildInputs, Built, build
 from slipway.convert.candidates.config import model_config, write_labels
-from slipway.convert.candidates.gate import Expectation, expectations, judge
+from slipway.convert.candidates.gate import Expectation, expectations, judge, no_results
 from slipway.convert.candidates.measure import RowSpeed, measure
 from slipway.convert.candidates.opened import OpenedSource
 from slipway.convert.candidates.report import COLUMNS
@@ -109,6 +109,12 @@ class GraphFlow:
         """Run the reference, read the calibration data, export the graph."""
         self._progress("running the reference")
         self._expected = expectations(self._subject)
+        matching = self._subject.interface.matching
+        if matching is not None and no_results(self._expected, matching):
+            self.report.notes.append(
+                "the model is confident of no object in the pictures that it was compared on, so reduced precision was "
+                "judged by the direction of its outputs alone: check it on pictures of your own"
+            )
         self._progress("exporting")
         graph = work / "graph" / "model.onnx"
         graph.parent.mkdir()

@@ -20,7 +20,7 @@ from typing import Final
 import numpy as np
 
 from slipway.convert.arrays import Arrays, Run
-from slipway.convert.candidates.subject import Case, Interface, Subject
+from slipway.convert.candidates.subject import Case, Interface, Matching, Subject
 from slipway.convert.comparison import ShapeError, cosines, cut, distance
 from slipway.convert.flow import GateVerdict
 from slipway.convert.thresholds import ACCURACY, BALANCED, LIMITS, TOLERANCE, Thresholds
@@ -63,6 +63,8 @@ class Figures:
     batch_difference: float = 0.0
     batch_cosine: float = 1.0
     sampled: str = "texts"  # what `texts` are
+    results: int = 0  # labels or objects of the reference that `agreement` counts
+    matched: bool = False  # they are objects
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +209,14 @@ class _Comparison:
             neighbours=_neighbours_kept(self._vectors),
             batch_cosine=_least([each.mean() for each in batch]),
             sampled=self._interface.sampled,
+            results=sum(each.size for each in self._agreements),
+            matched=self._interface.matching is not None,
         )
+
+
+def no_results(expected: Sequence[Expectation], matching: Matching) -> bool:
+    """Return whether the reference found nothing in any row, so that only the directions of outputs are compared."""
+    return not any(matching.kept(row, row).size for expectation in expected for row in expectation.rows)
 
 
 def _share(agreements: Sequence[np.ndarray]) -> float:

@@ -18,7 +18,7 @@ def _cells(candidate: Candidate) -> tuple[str, ...]:
         return "", "", "", "", speeds
     return (
         f"{figures.difference:.1e}",
-        f"{figures.agreement:.1%}" if candidate.criteria and candidate.criteria.agreement else "",
+        f"{figures.agreement:.1%}" if candidate.criteria and candidate.criteria.agreement and figures.results else "",
         f"{figures.cosine:.5f} (worst {figures.worst_cosine:.5f})",
         f"{figures.batch_difference:.1e}",
         speeds,
@@ -44,7 +44,7 @@ def _lost(candidate: Candidate) -> str:
     worst = f", {figures.worst_cosine:.4f} on the worst row ({figures.worst_row})" if figures.worst_row else ""
     return "; ".join(
         [
-            *([f"{figures.agreement:.1%} of {figures.rows} rows keep their label"] if criteria.agreement else []),
+            *([_kept(figures)] if criteria.agreement and figures.results else []),
             *(
                 [f"{figures.neighbours:.1%} of {figures.texts} sample {figures.sampled} keep their nearest neighbour"]
                 if criteria.neighbours and figures.texts
@@ -53,6 +53,11 @@ def _lost(candidate: Candidate) -> str:
             f"cosine to the source {figures.cosine:.4f}{worst}",
         ]
     )
+
+
+def _kept(figures: Figures) -> str:
+    things = "objects are found" if figures.matched else "rows keep their label"
+    return f"{figures.agreement:.1%} of {figures.results if figures.matched else figures.rows} {things}"
 
 
 COLUMNS: Final = Columns(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from slipway.convert.candidates.gate import Expectation, no_results
+from slipway.convert.candidates.subject import Case
 from slipway.convert.vision.families import SIGMOID, SOFTMAX, DetectorFamily
 from slipway.convert.vision.matching import ObjectMatching
 
@@ -54,3 +56,12 @@ def test_values_that_are_not_numbers_lose_their_objects():
     found["pred_boxes"][:] = np.nan
     matching = ObjectMatching(DetectorFamily(SIGMOID, chooses=True))
     assert not matching.kept(matching.aligned(found, outputs()), outputs()).any()
+
+
+@pytest.mark.parametrize(("certainty", "nothing"), [(8.0, False), (-8.0, True)], ids=["objects", "no object"])
+def test_a_reference_without_a_confident_object_is_noticed(certainty, nothing):
+    row = outputs()
+    row["logits"] = np.full_like(row["logits"], -9)
+    row["logits"][3, 2] = certainty
+    case = Case("a picture", {"pixel_values": np.zeros((1, 3, 4, 4), np.float32)}, ())
+    assert no_results([Expectation(case, (row,))], ObjectMatching(DetectorFamily(SIGMOID))) == nothing
