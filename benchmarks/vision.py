@@ -11,22 +11,19 @@ import asyncio
 import io
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import grpc
 import numpy as np
-from tritonclient.grpc import service_pb2
-from tritonclient.utils import serialize_byte_tensor
 
+from benchmarks.bytes_requests import encode_request, send_all
 from benchmarks.conversion import chosen_candidate, convert_apart
 from benchmarks.report import Row
 from benchmarks.serving import running_server
 
 TURNS: Final = 3
 FILES: Final = 32
-_METHOD: Final = "/inference.GRPCInferenceService/ModelInfer"
 _LABELS: Final = 1000
 _CONCURRENCY: Final = 4
 
@@ -40,13 +37,13 @@ def vision(turns: int = TURNS, files: int = FILES, flags: Sequence[str] = (), **
         convert_apart(source, "vit", root / "models", *flags)
         pictures = jpeg_files(files)
         plain = _transformers(source)
-        requests = [_encode("vit", picture) for picture in pictures]
+        requests = [encode_request("vit", "encoded_image", picture, ["label"]) for picture in pictures]
         rates: dict[str, list[float]] = {"transformers": [], "alone": [], "together": []}
         with running_server(root / "models") as server:
             for _ in range(turns):
                 rates["transformers"].append(_rate(plain, pictures))
                 for name, concurrency in (("alone", 1), ("together", _CONCURRENCY)):
-                    seconds = asyncio.run(_send_all(server.ports.grpc, requests, concurrency))
+                    seconds = asyncio.run(send_all(server.ports.grpc, requests, concurrency, warm=2 * concurrency))
                     rates[name].append(len(requests) / seconds)
         best = {name: max(measured) for name, measured in rates.items()}
         engine = chosen_candidate(root / "models" / "vit-model")
@@ -109,27 +106,3 @@ def _rate(label: Any, pictures: Sequence[bytes]) -> float:
     for picture in pictures:
         label(picture)
     return len(pictures) / (time.perf_counter() - started)
-
-
-def _encode(model: str, picture: bytes) -> bytes:
-    request = service_pb2.ModelInferRequest(model_name=model)
-    request.inputs.add(name="encoded_image", datatype="BYTES", shape=[1, 1])
-    request.raw_input_contents.append(serialize_byte_tensor(np.array([picture], dtype=np.object_)).item())
-    request.outputs.add(name="label")
-    return request.SerializeToString()
-
-
-async def _send_all(port: int, requests: Sequence[bytes], concurrency: int) -> float:
-    """Return the seconds until all responses have arrived, after a few requests that do not count."""
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        call = channel.unary_unary(_METHOD)
-
-        async def work(waiting: Iterator[bytes]) -> None:
-            for request in waiting:
-                await call(request)
-
-        for part in (requests[: 2 * concurrency], requests):
-            waiting = iter(part)
-            started = time.perf_counter()
-            await asyncio.gather(*(work(waiting) for _ in range(concurrency)))
-        return time.perf_counter() - started

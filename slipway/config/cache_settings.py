@@ -44,7 +44,7 @@ class LocalCacheSettings:
 
 @dataclass(frozen=True, slots=True)
 class RedisCacheSettings:
-    """A Redis server; times are in milliseconds, and 0 is no limit of the setting's own."""
+    """A Redis server; times are in milliseconds; 0 means that the setting itself sets no limit."""
 
     host: str
     port: int
@@ -129,7 +129,7 @@ def cache_warnings(byte_size: int | None) -> Iterator[str]:
 def cache_settings(
     given: Given, byte_size: int | None, environment: Mapping[str, str] = os.environ
 ) -> LocalCacheSettings | RedisCacheSettings | None:
-    """Return the settings, which have no problems; None if there is no cache. A byte size of 0 is none.
+    """Return the settings, which have no problems; None if there is no cache. A byte size of 0 means no cache.
 
     The user and password of Redis may be in TRITONCACHE_REDIS_USERNAME and TRITONCACHE_REDIS_PASSWORD.
     """

@@ -250,7 +250,7 @@ class ServerOptions:
         gather=by_cache,
     )  # fmt: skip
     response_cache_byte_size: int | None = _cache(
-        None, whole(), "deprecated: the same as --cache-config=local,size=N; 0 is no cache"
+        None, whole(), "deprecated: the same as --cache-config=local,size=N; 0 means no cache"
     )
 
     warnings: tuple[str, ...] = ()

@@ -11,6 +11,7 @@ from pathlib import Path
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
+from slipway.convert.models import model_source
 from slipway.core.signature import TensorSpec
 from slipway.datatypes import BY_NAME
 
@@ -30,6 +31,16 @@ def config_text(config: pb.ModelConfig) -> str:
 def write_config(directory: Path, config: pb.ModelConfig) -> None:
     """Write `config` into the model's directory, which must exist."""
     (directory / "config.pbtxt").write_text(config_text(config))
+
+
+def write_python_model(directory: Path, config: pb.ModelConfig, template: str) -> Path:
+    """Write a config and the Python model `template` (see `convert.models`) into `directory`, which must not exist;
+    return the version's directory, for the files that the model reads."""
+    version = directory / VERSION
+    version.mkdir(parents=True)
+    write_config(directory, config)
+    (version / "model.py").write_text(model_source(template), encoding="utf-8")
+    return version
 
 
 def write_ensemble(directory: Path, config: pb.ModelConfig) -> None:

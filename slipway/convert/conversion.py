@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 import shutil
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -96,14 +96,16 @@ def convert(
     generating = generates(path) and not embeds and not detects
     if options.source_language and not generating:
         raise invalid("--source-language applies only to translation models, but this model does not translate text")
-    if reading:
-        steps = Steps(show, finish=COPIES)
-        with open_reading(path, origin, options, steps, partial(_convert_part, steps)) as flow:
-            return Conversion(flow, options, steps, stage).run(started)
-    open_flow = open_generation if generating else open_vision if is_vision(path) else open_encoders
+    steps = Steps(show, finish=COPIES if generating or reading else MEASURES_BATCHES)
+    open_flow: Callable[[Path, str, ConvertOptions, Steps], AbstractContextManager[Flow]]
     if detects:
         open_flow = partial(open_page_elements, open_file)
-    steps = Steps(show, finish=COPIES if generating else MEASURES_BATCHES)
+    elif reading:
+        open_flow = partial(open_reading, convert_part=partial(_convert_part, steps))
+    elif generating:
+        open_flow = open_generation
+    else:
+        open_flow = open_vision if is_vision(path) else open_encoders
     with open_flow(path, origin, options, steps) as flow:
         return Conversion(flow, options, steps, stage).run(started)
 

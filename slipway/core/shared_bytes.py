@@ -48,7 +48,7 @@ class SharedBytes(mmap.mmap):
         return self._received
 
     def add(self, data: bytes | bytearray) -> None:
-        """Add `data`; raise MemoryError when there is no room for it."""
+        """Add `data`; raise MemoryError if it does not fit into memory."""
         end = self._received + len(data)
         if end > self.size():
             try:

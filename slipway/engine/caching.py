@@ -22,14 +22,9 @@ from slipway.engine.source import ModelSource
 from slipway.errors import SlipwayError
 from slipway.response_cache.api import ResponseCache
 from slipway.scheduling.api import Scheduler
-from slipway.scheduling.cached import CachedScheduler
+from slipway.scheduling.cached import CachedScheduler, uncached
 
 _LATEST = -1  # `model_version` of a step that uses the latest version
-
-
-def uncached(scheduler: Scheduler) -> Scheduler:
-    """Return the scheduler of a model without a response cache: its own."""
-    return scheduler
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ from slipway.core.request import InferRequest
 from slipway.core.signature import ModelSignature
 from slipway.core.statistics import ModelStatistics
 from slipway.cores import cpu_limit
-from slipway.engine.caching import Caching, uncached
+from slipway.engine.caching import Caching
 from slipway.engine.dependencies import is_ensemble
 from slipway.engine.failures import LoadFailure
 from slipway.engine.model import ModelVersion, release
@@ -40,6 +40,7 @@ from slipway.instances.factory import open_instances
 from slipway.instances.plan import describe_plan, instance_specs, threads_per_instance
 from slipway.lint.loaded import log_findings
 from slipway.scheduling.api import Scheduler
+from slipway.scheduling.cached import uncached
 from slipway.scheduling.ensemble import EnsembleScheduler
 from slipway.scheduling.factory import build_scheduler, refuse_unoffered
 from slipway.scheduling.limited import RateLimits

@@ -32,6 +32,11 @@ _MAX_COPIES: Final = 4  # large responses that are being copied: each keeps the 
 Found = StoredResponse | None
 
 
+def uncached(scheduler: Scheduler) -> Scheduler:
+    """Return the scheduler of a model without a response cache: its own."""
+    return scheduler
+
+
 class _Miss:
     """A request on its way through the model: passes its responses on, and the one with content to the cache too."""
 

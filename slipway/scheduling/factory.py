@@ -16,6 +16,7 @@ from slipway.core.statistics import ModelStatistics
 from slipway.errors import Code, refused
 from slipway.scheduling.api import Scheduler
 from slipway.scheduling.batcher import Batcher, BatchRules, Fifo
+from slipway.scheduling.cached import uncached
 from slipway.scheduling.driver import InstanceScheduler, WaitingLine
 from slipway.scheduling.length_batcher import LengthBatcher
 from slipway.scheduling.lengths import length_key
@@ -34,7 +35,7 @@ def build_scheduler(
     statistics: ModelStatistics,
     version: str,
     admission: Admission | None = None,
-    cached: Callable[[Scheduler], Scheduler] = lambda scheduler: scheduler,
+    cached: Callable[[Scheduler], Scheduler] = uncached,
 ) -> Scheduler:
     """Return the scheduler of a model version with instances; an ensemble has none (see `EnsembleScheduler`). With an
     `admission`, its instances execute when the rate limiter lets them.

@@ -25,7 +25,7 @@ _IGNORABLE = (r"(.*\.)?h\.\d+\.(attn|crossattention)\.(bias|masked_bias)",)
 def read_gpt2(settings: HuggingFaceSettings, stored: StoredArrays) -> CheckpointMapping:
     """Return the architecture and table of a GPT-2 checkpoint."""
     if settings.flag("add_cross_attention", default=False):
-        raise unsupported(f"{settings.path}: 'add_cross_attention' is true, but there is no encoder to attend to")
+        raise unsupported(f"{settings.path}: 'add_cross_attention' is true, but the checkpoint has no encoder")
     return _read(settings, stored, "", cross=False)
 
 

@@ -14,18 +14,16 @@ from tritonclient.grpc import model_config_pb2 as pb
 from slipway.convert.candidates.config import labelled_output, write_labels
 from slipway.convert.candidates.subject import Interface
 from slipway.convert.configs import (
-    VERSION,
     ensemble_step,
     model_input,
     model_name,
     python_config,
-    write_config,
     write_ensemble,
+    write_python_model,
 )
 from slipway.convert.directory import Task
 from slipway.convert.encoders.source import EncoderSource
 from slipway.convert.encoders.tasks import TASKS, tokenizer_outputs
-from slipway.convert.models import model_source
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -45,7 +43,7 @@ def write_text_models(
     if row.answer:
         around.append(_answer_config(f"{name}-answer", source, interface, mask_id))
     for config in around:
-        _write_python_model(directory, config, source, tokenizer)
+        _write_around(directory, config, source, tokenizer)
     ensemble = _ensemble_config(name, source, interface)
     write_ensemble(directory / name, ensemble)
     if any(output.label_filename for output in ensemble.output):
@@ -53,14 +51,11 @@ def write_text_models(
     return (around[0].name, model_name(name), *(config.name for config in around[1:]), name)
 
 
-def _write_python_model(directory: Path, config: pb.ModelConfig, source: EncoderSource, tokenizer: Tokenizer) -> None:
-    version = directory / config.name / VERSION
-    version.mkdir(parents=True)
-    write_config(version.parent, config)
+def _write_around(directory: Path, config: pb.ModelConfig, source: EncoderSource, tokenizer: Tokenizer) -> None:
     row = TASKS[source.task]
     answers = config.name.endswith("-answer")
     template = f"answer_{row.answer}" if answers else "tokenizer"
-    (version / "model.py").write_text(model_source(template), encoding="utf-8")
+    version = write_python_model(directory / config.name, config, template)
     if not answers or source.task is Task.MASK:
         tokenizer.save(str(version / "tokenizer.json"))
     if answers and source.task in (Task.CLASSIFICATION, Task.TOKENS):

@@ -25,12 +25,11 @@ from slipway.convert.configs import (
     model_name,
     model_output,
     python_config,
-    write_config,
     write_ensemble,
+    write_python_model,
 )
 from slipway.convert.generation.languages import SourceLanguages
 from slipway.convert.generation.source import GenerationSource
-from slipway.convert.models import model_source
 from slipway.convert.token_variants import COMPUTE_TYPES, SERVED_BY
 from slipway.convert.variants import Variant
 from slipway.core.signature import TensorSpec
@@ -125,14 +124,6 @@ def _copy(patterns: Sequence[str], source: Path, target: Path) -> None:
     for pattern in patterns:
         for file in sorted(source.glob(pattern)):
             shutil.copyfile(file, target / file.name)
-
-
-def write_python_model(directory: Path, config: pb.ModelConfig, template: str) -> None:
-    """Write a config and the Python model `template` into `directory`, which must not exist."""
-    version = directory / VERSION
-    version.mkdir(parents=True)
-    write_config(directory, config)
-    (version / "model.py").write_text(model_source(template), encoding="utf-8")
 
 
 def engine_parameters(source: GenerationSource, variant: Variant) -> dict[str, str]:

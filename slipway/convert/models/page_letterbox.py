@@ -40,7 +40,7 @@ class TritonPythonModel:
 def pages(request: pb_utils.InferenceRequest) -> Iterator[np.ndarray]:
     """Yield the pages of a request, decoded one at a time, because eight large ones together take gigabytes.
 
-    Raise SlipwayError if it has both inputs or none, if there are no pages, or if one is not an image.
+    Raise SlipwayError if it has both inputs or neither, if it has no pages, or if one of them is not an image.
     """
     image, encoded = (pb_utils.get_input_tensor_by_name(request, name) for name in (IMAGE, ENCODED))
     if (image is None) == (encoded is None):

@@ -12,15 +12,13 @@ from pathlib import Path
 from tritonclient.grpc import model_config_pb2 as pb
 
 from slipway.convert.configs import (
-    VERSION,
     ensemble_step,
     model_input,
     model_output,
     python_config,
-    write_config,
     write_ensemble,
+    write_python_model,
 )
-from slipway.convert.models import model_source
 from slipway.convert.page_elements.contract import INPUT, OUTPUT, PAGE_SIZE, PageDetector
 from slipway.core.signature import TensorSpec
 from slipway.documents.letterbox import MOST_PAGES
@@ -50,9 +48,10 @@ def write_page_models(directory: Path, name: str, detector: PageDetector) -> Non
     found = [TensorSpec(label, "FP32", detector.dims(-1, _ROW)) for label in detector.labels]
     before = python_config(letterbox, images, (pixels, size), most, _OWN_PROCESS)
     before.model_warmup.append(_sample_request(detector))
-    _write_python_model(directory, before, "page_letterbox")
+    write_python_model(directory / letterbox, before, "page_letterbox")
     grid = {} if detector.decoded else {"GRID": "undecoded"}
-    _write_python_model(directory, python_config(elements, (rows, size), found, most, grid), "page_elements")
+    after = python_config(elements, (rows, size), found, most, grid)
+    write_python_model(directory / elements, after, "page_elements")
     ensemble = pb.ModelConfig(
         name=pages,
         platform="ensemble",
@@ -84,10 +83,3 @@ def _sample_request(detector: PageDetector) -> pb.ModelWarmup:
     `slipway verify`, would leave out both optional inputs."""
     pixels = pb.ModelWarmup.Input(data_type=pb.TYPE_UINT8, dims=detector.dims(*_SAMPLE), random_data=True)
     return pb.ModelWarmup(name="one page", batch_size=int(detector.batched), inputs={IMAGE: pixels})
-
-
-def _write_python_model(directory: Path, config: pb.ModelConfig, template: str) -> None:
-    version = directory / config.name / VERSION
-    version.mkdir(parents=True)
-    write_config(version.parent, config)
-    (version / "model.py").write_text(model_source(template), encoding="utf-8")

@@ -126,8 +126,9 @@ class ReadingFlow:
         self.report.notes += unused
         encoder = self._open_encoder(network)
         expected = [encoder.states(image)[0] for image in encoder.images]
-        questions = self._ask(network, expected)
-        self._package = self._read_text(questions, encoder)
+        reference = load_reference(self._source.text)
+        questions = self._ask(network, reference, expected)
+        self._package = self._read_text(reference, questions, encoder)
         for place, precision in enumerate(dict.fromkeys((self._options.precision, "fp32"))):
             states = self._convert_encoder(encoder, precision, work / f"encoder-{place}")
             given = {id(own): row for own, row in zip(expected, states, strict=True)}
@@ -162,19 +163,17 @@ class ReadingFlow:
             return self._images(made_pages(source.height, source.width, seed=1))
         return self._images(read_pictures(path, source.height * source.width))
 
-    def _ask(self, network: Any, expected: Sequence[np.ndarray]) -> list[Question]:
+    def _ask(self, network: Any, tokenizer: Any, expected: Sequence[np.ndarray]) -> list[Question]:
         """Return the rows of the gate with the ids that transformers generates from its own states."""
         import torch
 
         if hasattr(network, "enc_to_dec_proj"):
             network.enc_to_dec_proj = torch.nn.Identity()  # the states are projected already
-        tokenizer = load_reference(self._source.text)
         return questions_of(self._source.text, ReferenceGenerator(self._source.text, tokenizer, network), expected)
 
-    def _read_text(self, questions: Sequence[Question], encoder: ImageEncoder) -> ReaderPackage:
+    def _read_text(self, reference: Any, questions: Sequence[Question], encoder: ImageEncoder) -> ReaderPackage:
         """Copy the tokenizer, and check that the copy decodes the ids to the same text."""
         source = self._source.text
-        reference = load_reference(source)
         tokenizer = build_tokenizer(source, reference)
         self.report.notes += vocabulary_notes(source, tokenizer)
         omitted = never_text(reference, source.checkpoint)

@@ -25,6 +25,7 @@ from slipway.convert.configs import (
     model_output,
     python_config,
     write_ensemble,
+    write_python_model,
 )
 from slipway.convert.generation.package import (
     ARGUMENT_INPUTS,
@@ -36,7 +37,6 @@ from slipway.convert.generation.package import (
     copy_settings,
     engine_parameters,
     share_executions,
-    write_python_model,
 )
 from slipway.convert.reading.encoder import IMAGE, PIXELS
 from slipway.convert.reading.encoder_flow import encoder_name

@@ -19,17 +19,15 @@ from tritonclient.grpc import model_config_pb2 as pb
 from slipway.convert.candidates.config import labelled_output, write_labels
 from slipway.convert.candidates.subject import Interface
 from slipway.convert.configs import (
-    VERSION,
     ensemble_step,
     model_input,
     model_name,
     model_output,
     python_config,
-    write_config,
     write_ensemble,
+    write_python_model,
 )
 from slipway.convert.directory import Task
-from slipway.convert.models import model_source
 from slipway.convert.vision.image_settings import ImageSettings
 from slipway.convert.vision.processor_model import ENCODED_IMAGE, IMAGE, write_processor
 from slipway.convert.vision.source import VisionSource
@@ -65,7 +63,7 @@ def written_names(name: str, task: Task) -> tuple[str, ...]:
 def write_text_side(directory: Path, name: str, side: PairText, interface: Interface) -> None:
     """Write the tokenizer and the ensemble of a network that reads texts into `directory`."""
     config = python_config(f"{name}-tokenizer", (_TEXT,), interface.inputs, interface.max_batch_size, {})
-    version = _write_python(directory, config, "tokenizer")
+    version = write_python_model(directory / config.name, config, "tokenizer")
     side.tokenizer.save(str(version / "tokenizer.json"))
     ids = [spec.name for spec in interface.inputs]
     ensemble = pb.ModelConfig(
@@ -100,14 +98,6 @@ def write_vision_models(
         write_labels(directory / name, source.labels)
 
 
-def _write_python(directory: Path, config: pb.ModelConfig, template: str) -> Path:
-    version = directory / str(config.name) / VERSION
-    version.mkdir(parents=True)
-    write_config(version.parent, config)
-    (version / "model.py").write_text(model_source(template), encoding="utf-8")
-    return version
-
-
 def _answers(source: VisionSource) -> tuple[TensorSpec, ...]:
     """Return the outputs of the answer model, () if there is none."""
     if source.task is Task.OBJECT_DETECTION:
@@ -129,7 +119,7 @@ def _answer_config(
 
 
 def _write_answer(directory: Path, config: pb.ModelConfig, source: VisionSource) -> None:
-    version = _write_python(directory, config, ANSWERS[source.task])
+    version = write_python_model(directory / config.name, config, ANSWERS[source.task])
     write_labels(version, source.labels)
 
 

@@ -7,8 +7,7 @@ from typing import Final
 
 from tritonclient.grpc import model_config_pb2 as pb
 
-from slipway.convert.configs import VERSION, python_config, write_config
-from slipway.convert.models import model_source
+from slipway.convert.configs import python_config, write_python_model
 from slipway.convert.vision.image_settings import ImageSettings
 from slipway.core.signature import TensorSpec
 
@@ -35,14 +34,11 @@ def write_processor(
     directory: Path, settings: ImageSettings, max_batch: int, *, mask: bool = False, size: bool = False
 ) -> None:
     """Write the model into `directory`, whose name becomes the model's; `max_batch` is at least 1."""
-    version = directory / VERSION
-    version.mkdir(parents=True)
-    (version / "image.json").write_text(settings.to_json(), encoding="utf-8")
-    (version / "model.py").write_text(model_source("image_processor"), encoding="utf-8")
     outputs = processor_outputs(settings, mask=mask, size=size)
     config = python_config(directory.name, _INPUTS, outputs, max_batch, _PARAMETERS)
     config.model_warmup.append(sample_request())
-    write_config(directory, config)
+    version = write_python_model(directory, config, "image_processor")
+    (version / "image.json").write_text(settings.to_json(), encoding="utf-8")
 
 
 def sample_request() -> pb.ModelWarmup:

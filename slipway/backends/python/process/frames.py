@@ -81,7 +81,7 @@ class Frames:
         return self._borrower.owes_once
 
     def pack_returned(self) -> bytes:
-        """Return what gives back the pieces that are no longer used, b"" if there are none. Thread-safe."""
+        """Return the frame that returns the pieces no longer in use, b"" if there are none. Thread-safe."""
         returned = self._borrower.returned
         if not returned:
             return b""
