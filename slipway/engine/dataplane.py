@@ -25,6 +25,7 @@ from slipway.core.version import parse_version
 from slipway.engine import failures, views
 from slipway.engine.api import IndexEntry, ModelMetadata, ServerMetadata, VersionStatistics
 from slipway.engine.caching import Caching
+from slipway.engine.extensions import announced
 from slipway.engine.failures import LoadFailure
 from slipway.engine.host import EngineHost
 from slipway.engine.lifecycle import Lifecycle
@@ -49,7 +50,7 @@ class Engine:
     def __init__(self, options: ServerOptions, *, version: str) -> None:
         self.metrics = MetricRegistry()
         self._options = options
-        self._version = version
+        self._metadata = ServerMetadata(options.id, version, announced(options))
         self._states = StateTable()
         self._serving = ServingTable(self._states)
         self._public, self._internal = self._serving.public, self._serving.internal
@@ -162,7 +163,7 @@ class Engine:
 
     def server_metadata(self) -> ServerMetadata:
         """Return the server's name, version and extensions."""
-        return ServerMetadata(self._options.id, self._version, views.EXTENSIONS)
+        return self._metadata
 
     async def model_ready(self, name: str, version: str) -> bool:
         """Return whether a version serves and each of its instances reports ready."""
