@@ -11,7 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from slipway.config.fields import field_row
 from slipway.config.options import ServerOptions
+from slipway.config.support import Support
 from slipway.config.unserved import UNSUPPORTED
 
 
@@ -47,7 +49,7 @@ def _when_supported(flag: str) -> Callable[[ServerOptions], bool]:
 
 EXTENSIONS: Final = (
     Extension("classification", _always),
-    Extension("sequence", _never),
+    Extension("sequence", lambda _: field_row("sequence_batching").support is Support.WORKS),
     Extension("model_repository", _always),
     Extension("model_repository(unload_dependents)", _always),
     Extension("schedule_policy", _always),
