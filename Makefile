@@ -18,7 +18,7 @@ FUZZ_TARGET ?=
 BIN         := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install -q --disable-pip-version-check $(addprefix -c ,$(CONSTRAINTS))
 
-.PHONY: help install demo format lint test fuzz bench bench-gpu capabilities install-check
+.PHONY: help install demo format lint test fuzz bench bench-gpu capabilities install-check docs
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ bench: install ## measure, judge the results against the targets, save them
 
 bench-gpu: install ## the same for an NVIDIA GPU
 	$(BIN)/python -m benchmarks generation-gpu
+
+docs: install ## write docs/triton.md from the tables of the code
+	$(BIN)/python -m slipway.cli.triton_page docs/triton.md
 
 capabilities: install ## list which capabilities the tests cover
 	$(BIN)/python -m tests.capabilities

@@ -115,12 +115,12 @@ def free_ports(count: int) -> list[int]:
 
 
 @contextmanager
-def _running(command: Sequence[object], ports: Ports, log: Path, env: dict[str, str]) -> Iterator[int]:
-    """Run a server until the block ends; yield its process id once it is ready. Its output goes to `log`."""
+def _running(command: Sequence[object], ports: Ports, log: Path, env: dict[str, str], until: str) -> Iterator[int]:
+    """Run a server until the block ends; yield its process id once GET `until` succeeds. Its output goes to `log`."""
     with log.open("wb") as output:
         process = subprocess.Popen(list(map(str, command)), stdout=output, stderr=subprocess.STDOUT, env=env)
     try:
-        _wait_until_ready(process, ports, log)
+        _wait_until(until, process, ports, log)
         yield process.pid
     finally:
         process.terminate()
@@ -131,9 +131,9 @@ def _running(command: Sequence[object], ports: Ports, log: Path, env: dict[str, 
             process.wait()
 
 
-def _wait_until_ready(process: subprocess.Popen[bytes], ports: Ports, log: Path) -> None:
+def _wait_until(path: str, process: subprocess.Popen[bytes], ports: Ports, log: Path) -> None:
     deadline = time.monotonic() + START_SECONDS
-    url = f"http://127.0.0.1:{ports.http}/v2/health/ready"
+    url = f"http://127.0.0.1:{ports.http}{path}"
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise CannotRunError(f"the server exited during start-up:\n{log.read_text(errors='replace')[-2000:]}")
@@ -147,9 +147,9 @@ def _wait_until_ready(process: subprocess.Popen[bytes], ports: Ports, log: Path)
 
 @contextmanager
 def reference_server(
-    repository: Path, log: Path, *flags: str, libraries: Sequence[Path] = ()
+    repository: Path, log: Path, *flags: str, libraries: Sequence[Path] = (), until: str = "/v2/health/ready"
 ) -> Iterator[tuple[Ports, int]]:
-    """Run NVIDIA's tritonserver on `repository`; yield its ports and process id.
+    """Run NVIDIA's tritonserver on `repository`; yield its ports and process id once GET `until` succeeds.
 
     Its Python models can import packages from the folders `libraries` that its own environment does not have.
     """
@@ -176,5 +176,5 @@ def reference_server(
     with tempfile.NamedTemporaryFile("w", dir=packages, suffix=".pth") as path_file:
         path_file.write("".join(f"{folder}\n" for folder in libraries))
         path_file.flush()
-        with _running(command, ports, log, env) as pid:
+        with _running(command, ports, log, env, until) as pid:
             yield ports, pid

@@ -6,6 +6,7 @@ The only module that knows every package. Decides nothing about requests; report
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import sys
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
@@ -68,11 +69,14 @@ async def run(options: ServerOptions) -> int:
     stopping.install()
     engine = Engine(options, version=__version__)
     try:
-        _check_repositories(options)
+        missing = engine.missing_repositories()
+        if missing and options.exit_on_error:
+            raise internal(f"failed to stat file {missing[0]}")
         _check_ports(options)
         failed = await _unless(stopping.requested, engine.start())
         if failed is not None:
-            _report(engine, failed)
+            if not missing:
+                _report(engine, failed)
             if failed and options.exit_on_error:
                 raise internal("failed to load all models")
             budget = await _listen(engine, options, listeners)
@@ -90,22 +94,29 @@ async def run(options: ServerOptions) -> int:
     return 1
 
 
-def _check_repositories(options: ServerOptions) -> None:
-    missing = [path for path in options.model_repository if not path.is_dir()]
-    if missing and options.exit_on_error:
-        raise internal(f"failed to stat file {missing[0]}")
-
-
 def _check_ports(options: ServerOptions) -> None:
     """Raise UNAVAILABLE for a port that somebody else has: better now than after minutes of loading."""
     fronts = (
-        (options.allow_http, options.http_address, options.http_port, options.reuse_http_port),
-        (options.allow_grpc, options.grpc_address, options.grpc_port, options.reuse_grpc_port),
-        (options.allow_metrics, options.metrics_address or options.http_address, options.metrics_port, False),
+        ("HTTP", options.allow_http, options.http_address, options.http_port, options.reuse_http_port),
+        ("GRPC", options.allow_grpc, options.grpc_address, options.grpc_port, options.reuse_grpc_port),
+        (
+            "Metrics",
+            options.allow_metrics,
+            options.metrics_address or options.http_address,
+            options.metrics_port,
+            False,
+        ),
     )
-    for allowed, host, port, shared in fronts:
-        if allowed and port:
+    for name, allowed, host, port, shared in fronts:
+        if not (allowed and port):
+            continue
+        try:
             check_port(host, port, shared=shared)
+        except SlipwayError as error:
+            if isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.EADDRINUSE:
+                # Triton's text, which tools look for in the log
+                _LOG.error("failed to start %s service: Unavailable - Socket '%s:%d' already in use ", name, host, port)
+            raise
 
 
 async def _unless(

@@ -40,7 +40,8 @@ class BackendRow:
     `library` is the package it needs ("" if it needs none, or reports itself what is missing), `install` the command
     that installs it. `is_graph` says that it computes a graph on the CPU's cores; a Python model, by contrast, manages
     its own threads and rarely gains from more than one request at a time. `thread_keys` are the `parameters` that set
-    the CPU threads of one instance, the usual one first.
+    the CPU threads of one instance, the usual one first. `ignored_keys` are the `parameters` that Triton's backend of
+    this name reads and this one only reports.
     """
 
     module: str
@@ -49,6 +50,7 @@ class BackendRow:
     install: str = ""
     is_graph: bool = False
     thread_keys: tuple[str, ...] = ()
+    ignored_keys: tuple[str, ...] = ()
 
 
 BUILT_IN: Final[Mapping[str, BackendRow]] = {
@@ -62,6 +64,13 @@ BUILT_IN: Final[Mapping[str, BackendRow]] = {
         install="pip install onnxruntime",
         is_graph=True,
         thread_keys=("intra_op_thread_count",),
+        ignored_keys=(
+            "cudnn_conv_algo_search",
+            "gpu_mem_limit",
+            "arena_extend_strategy",
+            "do_copy_in_default_stream",
+            "cudnn_conv_use_max_workspace",
+        ),
     ),
     "openvino": BackendRow(
         "slipway.backends.openvino.backend",
@@ -69,6 +78,7 @@ BUILT_IN: Final[Mapping[str, BackendRow]] = {
         library="openvino",
         install=install_hint("openvino"),
         is_graph=True,
+        ignored_keys=("COMPILATION_NUM_THREADS",),
     ),
     "python": BackendRow("slipway.backends.python.backend", "PythonBackend"),
     "pytorch": BackendRow(
@@ -78,6 +88,12 @@ BUILT_IN: Final[Mapping[str, BackendRow]] = {
         install=install_hint("torch"),
         is_graph=True,
         thread_keys=("INTRA_OP_THREAD_COUNT", "NUM_THREADS"),
+        ignored_keys=(
+            "ENABLE_JIT_EXECUTOR",
+            "ENABLE_JIT_PROFILING",
+            "ENABLE_TENSOR_FUSER",
+            "TORCH_COMPILE_OPTIONAL_PARAMETERS",
+        ),
     ),
     "tensorrt": BackendRow("slipway.backends.tensorrt.backend", "TensorRtBackend", is_graph=True),
 }

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
 from slipway.cli.interruption import ended_by_sigint
 from slipway.cli.log_format import SeverityFilter, install_logging
+from slipway.config.environment import environment_warnings
 from slipway.config.options import parse_options
 
 _LOG: Final = logging.getLogger("slipway.cli")
@@ -21,7 +23,7 @@ def run(arguments: Sequence[str]) -> int:
         verbose=options.log_verbose, info=options.log_info, warning=options.log_warning, error=options.log_error
     )
     install_logging(severities, style=options.log_format, file=options.log_file)
-    for warning in (*options.warnings, *_uncompiled(options.model_repository)):
+    for warning in (*options.warnings, *environment_warnings(os.environ), *_uncompiled(options.model_repository)):
         _LOG.warning("%s", warning)
     with ended_by_sigint():
         import uvloop  # after the options: --help and mistakes need no event loop

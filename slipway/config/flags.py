@@ -101,13 +101,14 @@ def whole(low: int = 0, high: int = _INT64) -> Kind:
     return Kind("N", read)
 
 
-def choice(*words: str) -> Kind:
-    """Return the kind of one of `words`."""
+def choice(*words: str, any_case: bool = False) -> Kind:
+    """Return the kind of one of `words`, which are lower case if they are accepted in `any_case`."""
 
     def read(text: str) -> str:
-        if text not in words:
+        word = text.lower() if any_case else text
+        if word not in words:
             raise ValueError(f"invalid argument {text}; expected one of {', '.join(words)}")
-        return text
+        return word
 
     return Kind("|".join(words), read)
 
@@ -183,10 +184,11 @@ def _suggestion(name: str, kinds: Mapping[str, Kind]) -> str:
 
 
 def read_values(given: Iterable[tuple[str, str]], flags: Iterable[Flag], problems: list[str]) -> dict[str, Any]:
-    """Return field values by field name; add errors to `problems`."""
+    """Return field values by field name; add errors to `problems`. A flag's own name takes precedence over deprecated
+    ones, wherever they stand."""
     by_name = {name: flag for flag in flags for name in (flag.name, *flag.aliases, *flag.deprecated)}
     values: dict[str, list[Any]] = {}
-    for name, text in given:
+    for name, text in sorted(given, key=lambda each: each[0] in by_name and each[0] not in by_name[each[0]].deprecated):
         flag = by_name.get(name)
         if flag is None:
             continue
@@ -211,7 +213,7 @@ def usage(head: str, flags: Iterable[Flag], defaults: object) -> str:
     sections: dict[str, list[str]] = {}
     for flag in flags:
         names = ", ".join(f"--{name}" for name in (flag.name, *flag.aliases))
-        default = _shown(getattr(defaults, field_name(flag)))
+        default = shown_default(getattr(defaults, field_name(flag)))
         notes = ", ".join(filter(None, ("repeatable" if flag.gather else "", f"default: {default}" if default else "")))
         text = wrap_help(f"{flag.help} ({notes})" if notes else flag.help, 74)
         lines = sections.setdefault(flag.section, [])
@@ -226,7 +228,8 @@ def wrap_help(text: str, width: int) -> list[str]:
     return [line.replace("\N{NO-BREAK SPACE}", " ") for line in lines]
 
 
-def _shown(default: Any) -> str:
+def shown_default(default: Any) -> str:
+    """Return a default value as text, "" if there is nothing to show."""
     if default is None:
         return ""
     if isinstance(default, bool):

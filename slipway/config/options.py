@@ -156,7 +156,7 @@ class ServerOptions:
     )
     strict_readiness: bool = _models(True, BOOLEAN, "report ready only when every model is ready")
     model_control_mode: str = _models(
-        "none", choice("none", "poll", "explicit"),
+        "none", choice("none", "poll", "explicit", any_case=True),
         "load all models once (none), follow changes to the repository (poll), or load on request (explicit)",
     )  # fmt: skip
     repository_poll_secs: int = _models(15, _AT_LEAST_ONE, "seconds between scans of the repository in poll mode")
@@ -212,7 +212,7 @@ class ServerOptions:
     grpc_server_key: str = _grpc("", TEXT, "PEM file with the server's key")
     grpc_root_cert: str = _grpc("", TEXT, "PEM file with the root certificate of client certificates")
     grpc_infer_response_compression_level: str = _grpc(
-        "none", choice("none", "low", "medium", "high"),
+        "none", choice("none", "low", "medium", "high", any_case=True),
         "compression level of responses",
     )  # fmt: skip
     grpc_keepalive_time: int = _grpc(7_200_000, _COUNT, "milliseconds of inactivity before a keepalive ping")
@@ -271,7 +271,7 @@ def parse_options(arguments: Sequence[str]) -> ServerOptions:
     values = read_values(
         [("model-repository", word) for word in reading.positional[:1]] + reading.given, flags, problems
     )
-    problems += unserved.refuse(reading.given)
+    problems += [*unserved.misread(reading.given), *unserved.refuse(reading.given)]
     old = dict.fromkeys(name for name, _ in reading.given)
     warnings = [
         f"--{name} is deprecated; use --{flag.name}" for flag in flags for name in flag.deprecated if name in old

@@ -1,7 +1,8 @@
 """Features that a configuration may request and this version does not support: refused if the model would give other
 results without them, reported if it only runs differently.
 
-Used by the server and the linter. Settings of one backend belong to `backends/shared/ignored.py`. Pure.
+Used by the server and the linter. The fields and the reasons are in `fields.py`; settings of one backend belong to
+`backends/shared/ignored.py`. Pure.
 """
 
 from __future__ import annotations
@@ -11,28 +12,42 @@ from typing import Final
 
 from tritonclient.grpc import model_config_pb2
 
+from slipway.config.fields import FieldRow, field_row
 from slipway.config.prepared import prepared_without_effect
+from slipway.config.support import Support
+from slipway.config.walk import set_fields
 from slipway.problems import FieldPath, Problem, Rule
 
 _REMOVE: Final = "remove it unless another server needs it"
 
 
 def refusals(config: model_config_pb2.ModelConfig) -> Iterator[Problem]:
-    """Yield the settings that keep a model from being served."""
-    if config.HasField("sequence_batching"):
-        text = f"model '{config.name}' uses sequence batching, which this version does not support"
-        fix = "remove sequence_batching if each request is self-contained, or serve the model with NVIDIA Triton"
-        yield Problem(Rule.NOT_OFFERED, text, ("sequence_batching",), fix)
+    """Yield the settings that keep a model from being served, except those that `validate` refuses."""
+    for _, path, row in _not_working(config):
+        if row.support is Support.REFUSED and not row.is_validated:
+            text = f"model '{config.name}' uses {row.note}, which this version does not support"
+            yield Problem(Rule.NOT_OFFERED, text, path, row.fix)
 
 
 def without_effect(config: model_config_pb2.ModelConfig) -> Iterator[Problem]:
     """Yield the settings that are ignored."""
-    for index, group in enumerate(config.instance_group):
-        path = ("instance_group", index)
-        if group.host_policy:
-            yield _passed_over((*path, "host_policy"), "host_policy has no effect: instances are not pinned to cores")
+    for name, path, row in _not_working(config):
+        if row.support is not Support.REFUSED and not row.quiet:
+            yield Problem(Rule.WITHOUT_EFFECT, f"{name} has no effect: {row.note}", path, _REMOVE)
     yield from prepared_without_effect(config)
 
 
-def _passed_over(path: FieldPath, text: str) -> Problem:
-    return Problem(Rule.WITHOUT_EFFECT, text, path, _REMOVE)
+def _not_working(config: model_config_pb2.ModelConfig) -> Iterator[tuple[str, FieldPath, FieldRow]]:
+    """Yield the fields that `config` sets and that do not work with its backend: the name, the path and the row; for
+    the fields below such a field, only that field itself."""
+    covered: FieldPath | None = None
+    for name, path in set_fields(config):
+        if covered is not None and path[: len(covered)] == covered:
+            continue
+        row = field_row(name)
+        is_theirs = config.backend in row.backends  # the backend uses it, or reports it itself
+        if row.support is Support.WORKS and (is_theirs or not row.backends):
+            continue
+        covered = path
+        if not is_theirs:
+            yield name, path, row

@@ -10,8 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from slipway.config.flags import BOOLEAN, TEXT, Kind
+from slipway.config.flags import BOOLEAN, TEXT, Kind, whole
 
+_COUNT: Final = whole(0)
 _NO_GPU: Final = "GPU memory is not managed here"
 _NO_GPU_METRICS: Final = "GPU metrics are not collected"
 _ONE_LOOP: Final = "one event loop serves all connections"
@@ -20,19 +21,19 @@ _NO_POOL: Final = "requests are not pooled"
 # Flag -> the kind of its value, why it has no effect.
 WITHOUT_EFFECT: Final[dict[str, tuple[Kind, str]]] = {
     "enable-peer-access": (BOOLEAN, _NO_GPU),
-    "pinned-memory-pool-byte-size": (TEXT, _NO_GPU),
+    "pinned-memory-pool-byte-size": (_COUNT, _NO_GPU),
     "cuda-memory-pool-byte-size": (TEXT, _NO_GPU),
     "cuda-virtual-address-size": (TEXT, _NO_GPU),
     "min-supported-compute-capability": (TEXT, _NO_GPU),
     "model-load-gpu-limit": (TEXT, _NO_GPU),
     "allow-gpu-metrics": (BOOLEAN, _NO_GPU_METRICS),
-    "metrics-interval-ms": (TEXT, "metrics are measured when they are requested"),
-    "buffer-manager-thread-count": (TEXT, "tensors are not copied by separate threads"),
+    "metrics-interval-ms": (_COUNT, "metrics are measured when they are requested"),
+    "buffer-manager-thread-count": (_COUNT, "tensors are not copied by separate threads"),
     "cache-directory": (TEXT, "the response caches are part of the server"),
-    "http-thread-count": (TEXT, _ONE_LOOP),
-    "grpc-infer-thread-count": (TEXT, _ONE_LOOP),
-    "grpc-infer-allocation-pool-size": (TEXT, _NO_POOL),
-    "grpc-max-response-pool-size": (TEXT, _NO_POOL),
+    "http-thread-count": (_COUNT, _ONE_LOOP),
+    "grpc-infer-thread-count": (_COUNT, _ONE_LOOP),
+    "grpc-infer-allocation-pool-size": (_COUNT, _NO_POOL),
+    "grpc-max-response-pool-size": (_COUNT, _NO_POOL),
 }
 
 
@@ -90,6 +91,18 @@ def refuse(given: Iterable[tuple[str, str]]) -> list[str]:
         if row is not None and text.lower() not in row.off:
             problems.append(f"--{name}: {row.feature} not supported yet")
     return list(dict.fromkeys(problems))
+
+
+def misread(given: Iterable[tuple[str, str]]) -> list[str]:
+    """Return one message for each given flag (name, value) that has no effect and whose value cannot be read."""
+    problems = []
+    for name, text in given:
+        if name in WITHOUT_EFFECT:
+            try:
+                WITHOUT_EFFECT[name][0].read(text)
+            except ValueError as error:
+                problems.append(f'Bad option: "--{name}". {error}')
+    return problems
 
 
 def warn(given: Iterable[tuple[str, str]]) -> list[str]:

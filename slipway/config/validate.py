@@ -23,7 +23,8 @@ from slipway.config.validate_ensemble import PLATFORM_FIX, composition_problems
 from slipway.config.validate_scheduling import dynamic_problems, instance_problems
 from slipway.config.validate_sequence import sequence_problems
 from slipway.config.validate_tensors import MAX_DIMS, batch_problems, tensor_problems
-from slipway.problems import FieldPath, Named, Problem, Rule, Step
+from slipway.config.walk import parts
+from slipway.problems import FieldPath, Named, Problem, Rule
 
 MAX_VERSIONS: Final = 1024  # listed in a version policy
 MAX_WARMUP_ELEMENTS: Final = 1 << 28  # in one tensor, allocated before the model runs
@@ -54,7 +55,7 @@ def _unknown_enums(message: Message, path: FieldPath, name: str) -> Iterator[Pro
     field: Any  # protobuf has two descriptor classes; only one has types
     for field, value in message.ListFields():
         if field.type == FieldDescriptor.TYPE_MESSAGE:
-            for steps, part in _messages(field, value):
+            for steps, part in parts(field, value):
                 yield from _unknown_enums(part, (*path, field.name, *steps), name)
         elif field.type == FieldDescriptor.TYPE_ENUM:
             numbers = value if field.is_repeated else [value]
@@ -63,16 +64,6 @@ def _unknown_enums(message: Message, path: FieldPath, name: str) -> Iterator[Pro
                     text = f"field '{field.name}' has the unknown value {number} for {name}"
                     fix = "use the name of a value, such as TYPE_FP32 or KIND_CPU"
                     yield Problem(Rule.UNKNOWN_VALUE, text, (*path, field.name), fix)
-
-
-def _messages(field: Any, value: Any) -> list[tuple[tuple[Step, ...], Message]]:
-    """Return the messages of a field, each with the steps that lead to it."""
-    if not field.is_repeated:
-        return [((), value)]
-    if field.message_type.GetOptions().map_entry:
-        parts = [((Named(str(key), "key"), "value"), part) for key, part in value.items()]
-        return [(steps, part) for steps, part in parts if isinstance(part, Message)]
-    return [((index,), part) for index, part in enumerate(value)]
 
 
 def _batch_size_problems(config: model_config_pb2.ModelConfig) -> Iterator[Problem]:

@@ -14,7 +14,6 @@ from tritonclient.grpc import model_config_pb2
 from slipway.problems import FieldPath, Problem, Rule
 
 MAX_INSTANCES: Final = 1024  # per model; each costs at least a thread or a process
-MAX_PRIORITY_LEVELS: Final = 1024  # each has its own queue
 
 _Group: Final = model_config_pb2.ModelInstanceGroup
 _DELAY: Final = model_config_pb2.ModelQueuePolicy.DELAY
@@ -52,10 +51,6 @@ def _priority_problems(name: str, batching: model_config_pb2.ModelDynamicBatchin
     if not levels:
         return
     texts = []
-    if levels > MAX_PRIORITY_LEVELS:
-        texts.append(
-            f"at most {MAX_PRIORITY_LEVELS} priority levels are allowed, but {levels} are requested for {name}"
-        )
     if not 1 <= batching.default_priority_level <= levels:
         texts.append(f"default priority level must be in range [1, {levels}] for {name}")
     if any(not 1 <= level <= levels for level in batching.priority_queue_policy):

@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections.abc import Coroutine, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from time import monotonic_ns
 from typing import Any, Final, TypeVar
 
@@ -25,6 +26,7 @@ from slipway.core.version import parse_version
 from slipway.engine import failures, views
 from slipway.engine.api import IndexEntry, ModelMetadata, ServerMetadata, VersionStatistics
 from slipway.engine.caching import Caching
+from slipway.engine.extensions import announced
 from slipway.engine.failures import LoadFailure
 from slipway.engine.host import EngineHost
 from slipway.engine.lifecycle import Lifecycle
@@ -49,7 +51,7 @@ class Engine:
     def __init__(self, options: ServerOptions, *, version: str) -> None:
         self.metrics = MetricRegistry()
         self._options = options
-        self._version = version
+        self._metadata = ServerMetadata(options.id, version, announced(options))
         self._states = StateTable()
         self._serving = ServingTable(self._states)
         self._public, self._internal = self._serving.public, self._serving.internal
@@ -63,10 +65,23 @@ class Engine:
         self._started = False
         self._retreating = False
 
+    def missing_repositories(self) -> list[Path]:
+        """Return the model repositories that do not exist."""
+        return [path for path in self._options.model_repository if not path.is_dir()]
+
     async def start(self) -> dict[str, LoadFailure]:
-        """Load the models that the control mode selects; return why some failed, by model."""
+        """Load the models that the control mode selects; return why some failed, by model.
+
+        If a repository is missing, it only answers requests for its metadata, and is neither live nor ready.
+        """
         self._loop = asyncio.get_running_loop()
         self._host.attach(self)
+        missing = self.missing_repositories()
+        if missing:
+            _LOG.error("failed to stat file %s; no model will be served until the server is started again", missing[0])
+            self._serving.unusable = True
+            self._started = True
+            return {}
         failed = await self._control.start()
         self._started = True
         return failed
@@ -148,7 +163,7 @@ class Engine:
 
     def live(self) -> bool:
         """Return whether the server is live."""
-        return self._started
+        return self._started and not self._serving.unusable
 
     def stopping(self) -> bool:
         """Return whether the server is about to stop."""
@@ -156,13 +171,13 @@ class Engine:
 
     def ready(self) -> bool:
         """Return whether the server accepts requests and, with strict readiness, every wanted model is ready."""
-        if not self._started or self.stopping():
+        if not self.live() or self.stopping():
             return False
         return not self._options.strict_readiness or self._states.all_ready()
 
     def server_metadata(self) -> ServerMetadata:
         """Return the server's name, version and extensions."""
-        return ServerMetadata(self._options.id, self._version, views.EXTENSIONS)
+        return self._metadata
 
     async def model_ready(self, name: str, version: str) -> bool:
         """Return whether a version serves and each of its instances reports ready."""
@@ -197,6 +212,7 @@ class Engine:
 
     def model_statistics(self, name: str, version: str) -> Sequence[VersionStatistics]:
         """Return the counters of a version, of all versions of a model, or of all models."""
+        self._serving.require_usable()
         if not name:
             return [views.statistics(model) for model in self._serving.all()]
         models = self._serving.versions(name)
@@ -216,6 +232,7 @@ class Engine:
 
     def repository_index(self, ready_only: bool) -> Sequence[IndexEntry]:
         """Return every model in the repositories, with its state."""
+        self._serving.require_usable()
         scan = scan_repositories(self._options.model_repository)
         return views.index(self._states, scan.models, scan.duplicates, ready_only=ready_only)
 
@@ -233,6 +250,7 @@ class Engine:
         """Load or reload a model for another model, which may send files: it could also write them itself."""
         require_explicit(self._options)
         check_model_name(name)
+        self._serving.require_usable()
         failed = await self._operate(self._lifecycle.load({name: LoadRequest(config, files)}))
         if name in failed:
             raise failed[name].error(name)
@@ -240,6 +258,7 @@ class Engine:
     async def unload_model(self, name: str, unload_dependents: bool) -> None:
         """Start unloading a model."""
         require_explicit(self._options)
+        self._serving.require_usable()
         await self._operate(self._lifecycle.unload(name, unload_dependents=unload_dependents))
 
     async def _operate(self, operation: Coroutine[Any, Any, Result]) -> Result:

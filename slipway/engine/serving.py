@@ -25,6 +25,7 @@ class ServingTable:
         self.public: View = {}
         self.internal: View = {}
         self.closed = False  # the server is stopping
+        self.unusable = False  # the server could not be initialised, and never serves a model
         self.changes = 0  # how often the models changed
         self._states = states
 
@@ -54,11 +55,17 @@ class ServingTable:
         """Return every version that clients can call, by name and number."""
         return [model for name in sorted(self.public) for model in listed(self.public[name])]
 
+    def require_usable(self) -> None:
+        """Raise UNAVAILABLE, with Triton's text, if the server could not be initialised."""
+        if self.unusable:
+            raise unavailable("Server not ready")
+
     def find(self, view: View, name: str, version: str) -> ModelVersion:
         """Return the version under `name` and `version` in a view; raise `SlipwayError` with Triton's text."""
         versions = view.get(name, {})
         if version in versions:
             return versions[version]
+        self.require_usable()
         if self.closed and view is not self.internal:
             raise unavailable(STOPPED)
         known = dict(self._states.versions(name))

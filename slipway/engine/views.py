@@ -10,19 +10,6 @@ from slipway.engine.dependencies import is_ensemble
 from slipway.engine.model import ModelVersion
 from slipway.engine.states import State, StateTable
 
-# The supported part of Triton's list, in Triton's order (core server.cc). Sequences, shared memory, tracing and log
-# settings are refused, so they are not announced.
-EXTENSIONS = (
-    "classification",
-    "model_repository",
-    "model_repository(unload_dependents)",
-    "schedule_policy",
-    "model_configuration",
-    "binary_tensor_data",
-    "parameters",
-    "statistics",
-)
-
 DUPLICATE = "model appears in two or more repositories"
 
 

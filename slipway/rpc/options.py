@@ -8,6 +8,9 @@ from typing import Final
 # --grpc-infer-response-compression-level -> grpc_compression_level
 COMPRESSION_LEVELS: Final = {"none": 0, "low": 1, "medium": 2, "high": 3}
 NO_AGE_LIMIT: Final = 0
+_PINGS_WITHOUT_DATA: Final = 2
+_PING_INTERVAL_MS: Final = 300_000
+_PING_STRIKES: Final = 2
 _BESIDE_TENSORS: Final = 64 << 10  # bytes
 
 
@@ -28,9 +31,9 @@ class GrpcOptions:
     grpc_keepalive_time: int = 7_200_000
     grpc_keepalive_timeout: int = 20_000
     grpc_keepalive_permit_without_calls: bool = False
-    grpc_http2_max_pings_without_data: int = 2
-    grpc_http2_min_recv_ping_interval_without_data: int = 300_000
-    grpc_http2_max_ping_strikes: int = 2
+    grpc_http2_max_pings_without_data: int = _PINGS_WITHOUT_DATA
+    grpc_http2_min_recv_ping_interval_without_data: int = _PING_INTERVAL_MS
+    grpc_http2_max_ping_strikes: int = _PING_STRIKES
     grpc_max_message_bytes: int = 64 << 20  # of a request, compressed and decompressed
     grpc_max_connection_age: int = NO_AGE_LIMIT
     grpc_max_connection_age_grace: int = NO_AGE_LIMIT
@@ -59,4 +62,14 @@ class GrpcOptions:
             return "response compression"
         if self.grpc_max_connection_age != NO_AGE_LIMIT:
             return "a maximum connection age"
+        if self._limits_pings:
+            return "limits on pings"
         return ""
+
+    @property
+    def _limits_pings(self) -> bool:
+        """Whether pings are limited other than by default. Without strikes (0) a client's pings are not limited, which
+        is also what pygrpc-native does."""
+        strikes, interval = self.grpc_http2_max_ping_strikes, self.grpc_http2_min_recv_ping_interval_without_data
+        counts = strikes and (strikes, interval) != (_PING_STRIKES, _PING_INTERVAL_MS)
+        return bool(counts) or self.grpc_http2_max_pings_without_data != _PINGS_WITHOUT_DATA

@@ -22,6 +22,7 @@ from slipway.scheduling.length_batcher import LengthBatcher
 from slipway.scheduling.lengths import length_key
 from slipway.scheduling.limited import Admission, LimitedScheduler
 from slipway.scheduling.ordered import OrderedScheduler
+from slipway.scheduling.priority_queue import PriorityQueue
 from slipway.scheduling.queue import QueuePolicy, RequestQueue
 
 _NS_PER_US: Final = 1000
@@ -82,13 +83,10 @@ def _batching_line(
 def request_queue(batching: model_config_pb2.ModelDynamicBatching) -> RequestQueue[Pending]:
     """Return the queue with one policy per priority level; a level without its own policy has the default policy."""
     default = _policy(batching.default_queue_policy)
-    levels = max(1, batching.priority_levels)
-    own = batching.priority_queue_policy
-    policies = [_policy(own[level]) if level in own else default for level in range(1, levels + 1)]
-    default_level = (
-        batching.default_priority_level if batching.priority_levels else 0
-    )  # without levels it means nothing
-    return RequestQueue(policies, default_level or 1)
+    own = {level: _policy(policy) for level, policy in batching.priority_queue_policy.items()}
+    if batching.priority_levels > 1:
+        return PriorityQueue(batching.priority_levels, default, own, batching.default_priority_level)
+    return RequestQueue([own.get(1, default)])
 
 
 def _policy(policy: model_config_pb2.ModelQueuePolicy) -> QueuePolicy:

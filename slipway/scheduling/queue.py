@@ -34,7 +34,7 @@ class QueuePolicy:
         return self.default_timeout
 
 
-class _Level(Generic[Item]):
+class Level(Generic[Item]):
     """One priority level, first in first out. `nearest` is at or before the earliest deadline (0: no deadline)."""
 
     __slots__ = ("delayed", "nearest", "policy", "waiting")
@@ -45,9 +45,13 @@ class _Level(Generic[Item]):
         self.delayed: OrderedDict[Item, tuple[int, int]] = OrderedDict()
         self.nearest = 0
 
+    def __len__(self) -> int:
+        return len(self.waiting) + len(self.delayed)
+
     def push(self, item: Item, now: int, requested_timeout: int) -> None:
+        """Append an item; raise `QueueFullError` if the level is full."""
         limit = self.policy.max_queue_size
-        if limit and len(self.waiting) + len(self.delayed) >= limit:
+        if limit and len(self) >= limit:
             raise QueueFullError
         timeout = self.policy.timeout(requested_timeout)
         deadline = now + timeout if timeout else 0
@@ -86,7 +90,7 @@ class RequestQueue(Generic[Item]):
     __slots__ = ("_default_level", "_levels")
 
     def __init__(self, policies: Sequence[QueuePolicy] = (QueuePolicy(),), default_level: int = 1) -> None:
-        self._levels: list[_Level[Item]] = [_Level(policy) for policy in policies]
+        self._levels: list[Level[Item]] = [Level(policy) for policy in policies]
         self._default_level = default_level
 
     def push(self, item: Item, now: int, *, priority: int = 0, timeout: int = 0) -> None:
@@ -125,4 +129,4 @@ class RequestQueue(Generic[Item]):
                     yield item, enqueued
 
     def __len__(self) -> int:
-        return sum(len(level.waiting) + len(level.delayed) for level in self._levels)
+        return sum(map(len, self._levels))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.config.texts import IO, X, dynamic, group, io, problems, state, x
+from tests.config.texts import IO, X, group, io, problems, state, x
 
 
 def warmup(sample, tensor):
@@ -24,10 +24,6 @@ def warmup(sample, tensor):
         (
             group(f"kind: KIND_GPU count: 512 gpus: {[0, 1, 2]}"),
             "at most 1024 instances are allowed, but 1536 are requested for m",
-        ),
-        (
-            dynamic("priority_levels: 1000000000 default_priority_level: 1"),
-            "at most 1024 priority levels are allowed, but 1000000000 are requested for m",
         ),
         (
             f"{IO} version_policy {{ specific {{ versions: {list(range(2000))} }} }}",

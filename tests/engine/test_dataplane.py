@@ -47,6 +47,37 @@ def test_a_server_is_live_and_ready_only_between_start_and_shutdown(tmp_path):
     run(scenario)
 
 
+def test_without_its_repository_a_server_is_neither_live_nor_ready_and_only_describes_itself(tmp_path):
+    identity(tmp_path / "here", "m")
+    options = ServerOptions(model_repository=(tmp_path / "here", tmp_path / "absent"), model_control_mode="explicit")
+
+    async def scenario():
+        engine = Engine(options, version="0")
+        assert await engine.start() == {}
+        assert (engine.live(), engine.ready()) == (False, False)
+        assert engine.server_metadata().name == "triton"
+        assert not await engine.model_ready("m", "")
+        calls = (
+            lambda: engine.model_metadata("m", ""),
+            lambda: engine.model_config("m", "1"),
+            lambda: engine.model_statistics("", ""),
+            lambda: engine.model_statistics("m", ""),
+            lambda: engine.repository_index(False),
+            lambda: engine.submit(request("m"), print),
+            lambda: engine.submit(request("m", "1"), print),
+        )
+        for call in calls:
+            with refused(Code.UNAVAILABLE, "Server not ready"):
+                call()
+        with refused(Code.UNAVAILABLE, "Server not ready"):
+            await engine.load_model("m", None, {})
+        with refused(Code.UNAVAILABLE, "Server not ready"):
+            await engine.unload_model("m", False)
+        assert await engine.shutdown(10)
+
+    run(scenario)
+
+
 def test_an_error_of_the_model_is_raised_by_infer_and_delivered_by_submit(tmp_path):
     identity(tmp_path, "m")
 

@@ -54,6 +54,18 @@ def silent():
             ("grpcio", "needed for response compression"),
         ),
         (GrpcOptions(grpc_max_connection_age=5), True, ("grpcio", "needed for a maximum connection age")),
+        (GrpcOptions(grpc_http2_max_ping_strikes=5), True, ("grpcio", "needed for limits on pings")),
+        (
+            GrpcOptions(grpc_http2_min_recv_ping_interval_without_data=10),
+            True,
+            ("grpcio", "needed for limits on pings"),
+        ),
+        (GrpcOptions(grpc_http2_max_pings_without_data=0), True, ("grpcio", "needed for limits on pings")),
+        (
+            GrpcOptions(grpc_http2_max_ping_strikes=0),
+            True,
+            ("native", "pygrpc-native is installed; clients may compress with gzip, not with deflate"),
+        ),
         (GrpcOptions(grpc_engine="grpcio"), True, ("grpcio", "as specified")),
         (GrpcOptions(grpc_engine="native"), True, ("native", "as specified")),
         (

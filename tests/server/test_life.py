@@ -16,7 +16,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import psutil
 import pytest
+import tritonclient.grpc
 import tritonclient.http
+from tritonclient.utils import InferenceServerException
 
 from tests.kits.calls import infer
 from tests.kits.repositories import add_identity, add_python_identity, write_config
@@ -147,7 +149,13 @@ def metrics(address: str) -> str:
 
 
 def run_serve(*arguments: object) -> subprocess.CompletedProcess[str]:
-    ports = ("--http-port", "0", "--grpc-port", "0", "--metrics-port", "0")
+    return run_with_ports(*arguments)
+
+
+def run_with_ports(
+    *arguments: object, http: int = 0, grpc: int = 0, metrics: int = 0
+) -> subprocess.CompletedProcess[str]:
+    ports = (f"--http-port={http}", f"--grpc-port={grpc}", f"--metrics-port={metrics}")
     command = [sys.executable, "-m", "slipway", "serve", *map(str, arguments), *ports]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
@@ -199,8 +207,58 @@ def test_a_port_in_use_is_found_before_any_model_is_loaded(tmp_path, flag):
         command = [sys.executable, "-m", "slipway", "serve", str(tmp_path), *words]
         result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert result.returncode == 1
-    reason = f"failed to listen on 127.0.0.1:{ports[flag]}: Address already in use"
-    assert result.stderr == f"error: creating server: Unavailable - {reason}\n"
+    address = f"127.0.0.1:{ports[flag]}"
+    line, last = result.stderr.splitlines()
+    name = {"--http-port": "HTTP", "--grpc-port": "GRPC", "--metrics-port": "Metrics"}[flag]
+    assert line.startswith("E")
+    assert line.endswith(f"] \"failed to start {name} service: Unavailable - Socket '{address}' already in use \"")
+    assert last == f"error: creating server: Unavailable - failed to listen on {address}: Address already in use"
+
+
+def test_two_servers_with_the_flags_share_their_ports(serve, tmp_path):
+    for name in ("first", "second"):
+        add_identity(tmp_path / name, name)
+    first = serve(tmp_path / "first", "--reuse-http-port=true", "--reuse-grpc-port=true")
+    shared = (f"--http-port={first.ports.http}", f"--grpc-port={first.ports.grpc}")
+    second = serve(tmp_path / "second", "--reuse-http-port=true", "--reuse-grpc-port=true", *shared)
+    assert (second.ports.http, second.ports.grpc) == (first.ports.http, first.ports.grpc)
+    answered = set()
+    while len(answered) < 2:  # the system gives each new connection to one of the two
+        with tritonclient.http.InferenceServerClient(first.http) as client:
+            answered.add(client.get_model_repository_index()[0]["name"])
+    answered.clear()
+    while len(answered) < 2:
+        arguments = [("grpc.use_local_subchannel_pool", 1)]
+        with tritonclient.grpc.InferenceServerClient(first.grpc, channel_args=arguments) as client:
+            answered.add(client.get_model_repository_index().models[0].name)
+    assert second.stop() == 0
+    with tritonclient.http.InferenceServerClient(first.http) as client:
+        assert infer(client, "first", ONES, "OUTPUT0").tolist() == [[1, 1, 1, 1]]
+
+
+def test_a_port_is_not_shared_with_a_server_without_the_flag(serve, tmp_path):
+    first = serve(tmp_path)
+    result = run_with_ports(tmp_path, "--reuse-http-port=true", http=first.ports.http)
+    assert result.returncode == 1
+    assert f"Socket '127.0.0.1:{first.ports.http}' already in use" in result.stderr
+
+
+def test_without_its_repository_a_server_may_stay_up_neither_live_nor_ready(serve, tmp_path):
+    server = serve(tmp_path / "no", "--exit-on-error=false")
+    with (
+        tritonclient.http.InferenceServerClient(server.http) as http,
+        tritonclient.grpc.InferenceServerClient(server.grpc) as grpc,
+    ):
+        for client in (http, grpc):
+            assert not client.is_server_live()
+            assert not client.is_server_ready()
+        assert http.get_server_metadata()["name"] == grpc.get_server_metadata().name == "triton"
+        with pytest.raises(InferenceServerException, match="Server not ready"):
+            http.get_model_repository_index()
+        with pytest.raises(InferenceServerException, match="Server not ready"):
+            grpc.get_model_metadata("m")
+    assert f"failed to stat file {tmp_path / 'no'}" in server.log
+    assert server.stop() == 0
 
 
 def test_a_server_without_models_is_small_and_quick(serve, tmp_path):

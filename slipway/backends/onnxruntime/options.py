@@ -14,7 +14,7 @@ from typing import Any
 from tritonclient.grpc import model_config_pb2
 
 from slipway.backends.api import ModelContext
-from slipway.backends.shared.ignored import ON_CPU, ignored, ignored_accelerators, ignored_parameter
+from slipway.backends.shared.ignored import ON_CPU, ignored, ignored_accelerators, ignored_parameters
 from slipway.backends.shared.parameters import Parameters, instance_count, parameter_problem
 from slipway.config.accelerators import OPENVINO
 from slipway.errors import invalid, refused
@@ -25,13 +25,6 @@ ACCELERATOR = OPENVINO  # the execution accelerator for CPUs: accelerator.py
 _QUIET = 4  # log only fatal errors: all others are raised, and a client could flood the log with them
 _GRAPH_LEVELS = {-1: "ORT_ENABLE_BASIC", 1: "ORT_ENABLE_EXTENDED", 2: "ORT_DISABLE_ALL"}  # the rest: ORT_ENABLE_ALL
 _SHRINKAGE = "memory.enable_memory_arena_shrinkage"
-_GPU_PARAMETERS = (
-    "cudnn_conv_algo_search",
-    "gpu_mem_limit",
-    "arena_extend_strategy",
-    "do_copy_in_default_stream",
-    "cudnn_conv_use_max_workspace",
-)
 
 
 def metadata_options(config: model_config_pb2.ModelConfig, directories: Sequence[Path]) -> Any:
@@ -161,7 +154,7 @@ def _register_operators(options: Any, config: model_config_pb2.ModelConfig, dire
 def gpu_words(config: model_config_pb2.ModelConfig) -> list[Problem]:
     """Return the settings that do nothing on a CPU, once each: accelerators except OpenVINO, and GPU parameters."""
     words = ignored_accelerators(config, kept=ACCELERATOR)
-    words += [ignored_parameter(key, ON_CPU) for key in _GPU_PARAMETERS if key in config.parameters]
+    words += ignored_parameters(config, "onnxruntime", ON_CPU)
     if config.optimization.cuda.graphs:
         words.append(ignored("optimization.cuda.graphs", ON_CPU, ("optimization", "cuda", "graphs")))
     return words

@@ -16,8 +16,9 @@ from typing import Any, Final
 from tritonclient.grpc import model_config_pb2
 
 from slipway.backends.api import ModelContext
-from slipway.backends.shared.ignored import ON_CPU, ignored, ignored_accelerators, ignored_parameter, log_ignored
+from slipway.backends.shared.ignored import ON_CPU, ignored, ignored_accelerators, ignored_parameters, log_ignored
 from slipway.backends.shared.parameters import Parameters, instance_count, parameter_problem
+from slipway.config.accelerators import OPENVINO
 from slipway.errors import SlipwayError, refused
 from slipway.problems import Named, Problem
 
@@ -30,7 +31,6 @@ _STREAMS: Final = ("NUM_STREAMS", "CPU_THROUGHPUT_STREAMS")
 _BF16: Final = ("HINT_BF16", "ENFORCE_BF16")
 _PINNING: Final = {"YES": True, "NUMA": False, "NO": False}  # the operating system places threads on NUMA nodes
 _DEVICE = re.compile(r"(CPU|GPU|NPU|AUTO|MULTI|HETERO|BATCH)([.:(].*)?", re.ASCII | re.IGNORECASE | re.DOTALL)
-_IGNORED: Final = ("COMPILATION_NUM_THREADS",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +151,7 @@ def device_words(config: model_config_pb2.ModelConfig) -> list[Problem]:
     """Return the settings for devices other than the CPU; raise INVALID_ARG for a device that OpenVINO lacks."""
     parameters = Parameters(config)
     words = ignored_accelerators(config)
-    words += [ignored_parameter(key, ON_CPU) for key in _IGNORED if key in parameters]
+    words += ignored_parameters(config, OPENVINO, ON_CPU)
     device = parameters.text("TARGET_DEVICE")
     if device and not _DEVICE.fullmatch(device):
         raise _refused(config.name, "TARGET_DEVICE", device, "an OpenVINO device, for example CPU")

@@ -19,14 +19,13 @@ from slipway.backends.pytorch.module import TorchModule, open_module
 from slipway.backends.shared.files import model_file, relative_file
 from slipway.backends.shared.graph import Graph
 from slipway.backends.shared.graph_complete import complete_unless_given
-from slipway.backends.shared.ignored import ignored_parameter, log_ignored
+from slipway.backends.shared.ignored import ignored_parameters, log_ignored
 from slipway.backends.shared.parameters import Parameters
 from slipway.backends.shared.stacked import Run, StackedModel
 from slipway.errors import Code, refused, unsupported
 from slipway.problems import Problem, Rule
 
 _LOG: Final = logging.getLogger("slipway.pytorch")
-_IGNORED = ("ENABLE_JIT_EXECUTOR", "ENABLE_JIT_PROFILING", "ENABLE_TENSOR_FUSER", "TORCH_COMPILE_OPTIONAL_PARAMETERS")
 
 
 class PyTorchBackend:
@@ -102,7 +101,7 @@ class LoadedTorchModel(StackedModel):
 
 
 def _ignored_words(config: model_config_pb2.ModelConfig) -> list[Problem]:
-    return [ignored_parameter(key) for key in _IGNORED if key in config.parameters]
+    return ignored_parameters(config, "pytorch")
 
 
 def _is_exported(config: model_config_pb2.ModelConfig, context: CompletionContext) -> bool:

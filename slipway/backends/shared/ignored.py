@@ -8,6 +8,7 @@ from typing import Final
 
 from tritonclient.grpc import model_config_pb2
 
+from slipway.backends.registry import BUILT_IN
 from slipway.problems import FieldPath, Named, Problem, Rule
 
 ON_CPU: Final = ", the model runs on the CPU"
@@ -21,6 +22,11 @@ def ignored(what: str, why: str, path: FieldPath) -> Problem:
 def ignored_parameter(key: str, why: str = "") -> Problem:
     """Return the problem of a parameter that has no effect."""
     return ignored(f"parameter '{key}'", why, ("parameters", Named(key, "key")))
+
+
+def ignored_parameters(config: model_config_pb2.ModelConfig, backend: str, why: str = "") -> list[Problem]:
+    """Return the parameters of `config` that `backend` is known to ignore (registry.py)."""
+    return [ignored_parameter(key, why) for key in BUILT_IN[backend].ignored_keys if key in config.parameters]
 
 
 def ignored_accelerators(config: model_config_pb2.ModelConfig, *, kept: str = "") -> list[Problem]:

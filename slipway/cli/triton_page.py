@@ -1,0 +1,114 @@
+"""docs/triton.md: what Slipway does about each flag of tritonserver, field of config.pbtxt and environment variable.
+
+`python -m slipway.cli.triton_page FILE` (`make docs`) writes the page from the tables that the server reads, so the
+page says what the server does. Decides nothing itself.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final
+
+from slipway.backends.registry import BUILT_IN
+from slipway.config.environment import ENVIRONMENT
+from slipway.config.fields import FieldRow, all_fields
+from slipway.config.flags import Flag, field_name, flags_of, shown_default
+from slipway.config.options import ServerOptions
+from slipway.config.support import Support
+from slipway.config.triton_flags import TRITON_FLAGS
+from slipway.config.unserved import UNSUPPORTED, WITHOUT_EFFECT
+
+_HEAD: Final = """# Triton's settings
+
+What Slipway does about each flag of tritonserver, each field of config.pbtxt and each environment variable that Triton
+reads. `make docs` writes this page from the tables that the server itself uses.
+
+- **works**: it does what it does in Triton.
+- **accepted, without effect**: it has no meaning here, for the reason given. The server says so in its log if the
+  setting is used.
+- **refused**: the server does not start with the flag, or does not load the model, and says why.
+
+[tests/reference/differences.py](../tests/reference/differences.py) lists the intended differences in responses.
+"""
+
+
+def page() -> str:
+    """Return the text of the page."""
+    sections = (
+        ("## Flags of tritonserver", _own_table(triton=True)),
+        ("### Flags that are accepted without effect", _table(("Flag", "Why"), _ignored_flags())),
+        ("### Flags that are refused", _refused_flags()),
+        ("## Flags that only Slipway has", _own_table(triton=False)),
+        ("## Fields of config.pbtxt", _table(("Field", "Slipway"), _field_rows())),
+        ("### Parameters that are accepted without effect", _table(("Backend", "Keys"), _ignored_keys())),
+        ("## Environment variables", _table(("Variable", "Slipway"), _variables())),
+    )
+    return "\n".join([_HEAD, *(f"{head}\n\n{text}\n" for head, text in sections)])
+
+
+def _table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [heads, ("---",) * len(heads), *(tuple(_cell(cell) for cell in row) for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.replace("|", r"\|").split())
+
+
+def _code(*names: str) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def _own_table(*, triton: bool) -> str:
+    flags = [flag for flag in flags_of(ServerOptions) if (flag.name in TRITON_FLAGS) is triton]
+    return _table(("Flag", "Value", "Default", "What it does"), map(_flag_row, flags))
+
+
+def _flag_row(flag: Flag) -> tuple[str, ...]:
+    default = shown_default(getattr(ServerOptions(), field_name(flag)))
+    old = f" (deprecated: {_code(*(f'--{name}' for name in flag.deprecated))})" if flag.deprecated else ""
+    names = _code(*(f"--{name}" for name in (flag.name, *flag.aliases)))
+    text = f"{flag.help}; repeatable" if flag.gather else flag.help
+    return f"{names}{old}", _code(flag.kind.placeholder), _code(default) if default else "", text
+
+
+def _ignored_flags() -> Iterator[tuple[str, str]]:
+    return ((_code(f"--{name}"), why) for name, (_, why) in sorted(WITHOUT_EFFECT.items()))
+
+
+def _refused_flags() -> str:
+    if not UNSUPPORTED:
+        return "None."
+    rows = (
+        (_code(f"--{name}"), f"{row.feature} not supported yet", _code(*(repr(value) for value in row.off)))
+        for name, row in sorted(UNSUPPORTED.items())
+    )
+    return _table(("Flag", "Why", "Accepted values"), rows)
+
+
+def _field_rows() -> Iterator[tuple[str, str]]:
+    return ((_code(name), describe(row)) for name, row in all_fields())
+
+
+def describe(row: FieldRow) -> str:
+    """Return what the server does about a field, in one cell of the page."""
+    status = f"**{row.support.value}**"
+    if row.support is Support.WORKS and row.backends:
+        return f"{status} with {_code(*row.backends)}; with other backends it has no effect: {row.note}"
+    if row.support is Support.REFUSED and not row.is_validated:
+        return f"{status}, not supported yet: {row.note}"
+    return f"{status}: {row.note}" if row.note else status
+
+
+def _ignored_keys() -> Iterator[tuple[str, str]]:
+    return ((_code(name), _code(*row.ignored_keys)) for name, row in BUILT_IN.items() if row.ignored_keys)
+
+
+def _variables() -> Iterator[tuple[str, str]]:
+    return ((_code(name), f"**{row.support.value}**: {row.note}") for name, row in ENVIRONMENT.items())
+
+
+if __name__ == "__main__":
+    Path(sys.argv[1]).write_text(page(), encoding="utf-8")

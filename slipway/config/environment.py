@@ -1,0 +1,76 @@
+"""The environment variables that Triton reads as an API, with what this server does about each.
+
+Variables of other programs that Triton only passes on are not here. A name that ends in `*` stands for a family. What
+has no effect is reported at the start, unless it is usually set for other reasons. Source: Triton's server, core and
+backends (`getenv`), and its tests. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from slipway.config.support import Support
+
+
+@dataclass(frozen=True, slots=True)
+class EnvironmentRow:
+    """What the server does about one variable; `note` says what it is for, or why it has no effect. A `quiet` row is
+    not reported: platforms set the variable whether or not somebody wants its effect."""
+
+    support: Support
+    note: str
+    quiet: bool = False
+
+
+def _works(note: str) -> EnvironmentRow:
+    return EnvironmentRow(Support.WORKS, note)
+
+
+def _ignored(note: str, *, quiet: bool = False) -> EnvironmentRow:
+    return EnvironmentRow(Support.WITHOUT_EFFECT, note, quiet)
+
+
+_SCHEDULERS: Final = "requests are not held back to test the schedulers"
+_GRPC_STATES: Final = "it slows down a step of Triton's gRPC code, which is not part of this server"
+_RESPONSES: Final = "it slows down a step of Triton's responses, which is not part of this server"
+_CLOUD: Final = "repositories in clouds are not supported yet"
+_TRACING: Final = "tracing is not supported yet"
+_PLATFORM: Final = "the platform is not supported yet"
+
+ENVIRONMENT: Final[dict[str, EnvironmentRow]] = {
+    "TRITON_SERVER_ESCAPE_LOG_MESSAGES": _works("`0` writes log messages as they are, instead of as JSON strings"),
+    "TRITON_SERVER_CPU_ONLY": _ignored("GPU metrics, which it turns off, are not collected", quiet=True),
+    "TRITON_PARALLEL_INSTANCE_LOADING": _ignored("each backend decides whether it opens instances at the same time"),
+    "TRITONCACHE_REDIS_USERNAME": _works("user of `--cache-config=redis,...`, if the flag does not name one"),
+    "TRITONCACHE_REDIS_PASSWORD": _works("its password"),
+    "TRITONSERVER_DELAY_SCHEDULER": _ignored(_SCHEDULERS),
+    "TRITONSERVER_BACKLOG_DELAY_SCHEDULER": _ignored(_SCHEDULERS),
+    "TRITONSERVER_DELAY_GRPC_RESPONSE": _ignored(_GRPC_STATES),
+    "TRITONSERVER_DELAY_GRPC_COMPLETE": _ignored(_GRPC_STATES),
+    "TRITONSERVER_DELAY_GRPC_PROCESS": _ignored(_GRPC_STATES),
+    "TRITONSERVER_DELAY_GRPC_PROCESS_ENTRY": _ignored(_GRPC_STATES),
+    "TRITONSERVER_DELAY_GRPC_NOTIFICATION": _ignored(_GRPC_STATES),
+    "TRITONSERVER_DELAY_GRPC_ENQUEUE": _ignored(_GRPC_STATES),
+    "TRITONSERVER_SERVER_DELAY_GRPC_RESPONSE_SEC": _ignored(_GRPC_STATES),
+    "TRITONSERVER_DELAY_RESPONSE_COMPLETE_EXEC": _ignored(_RESPONSES),
+    "TRITONSERVER_DELAY_RESPONSE_COMPLETION": _ignored(_RESPONSES),
+    "TRITON_CLOUD_CREDENTIAL_PATH": _ignored(_CLOUD),
+    "TRITON_AWS_MOUNT_DIRECTORY": _ignored(_CLOUD),
+    "TRITON_GCS_MOUNT_DIRECTORY": _ignored(_CLOUD),
+    "TRITON_AZURE_MOUNT_DIRECTORY": _ignored(_CLOUD),
+    "AWS_*": _ignored(_CLOUD, quiet=True),
+    "AZURE_STORAGE_*": _ignored(_CLOUD, quiet=True),
+    "GOOGLE_APPLICATION_CREDENTIALS": _ignored(_CLOUD, quiet=True),
+    "OTEL_BSP_*": _ignored(_TRACING, quiet=True),
+    "AIP_*": _ignored(_PLATFORM, quiet=True),
+    "SAGEMAKER_*": _ignored(_PLATFORM, quiet=True),
+}
+
+
+def environment_warnings(environment: Mapping[str, str]) -> Iterator[str]:
+    """Yield one message for each variable of `environment` that Triton would act on and this server does not."""
+    for name, row in ENVIRONMENT.items():
+        if name in environment and row.support is not Support.WORKS and not row.quiet:
+            yield f"the environment variable {name} has no effect: {row.note}"
