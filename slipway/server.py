@@ -70,6 +70,7 @@ async def run(options: ServerOptions) -> int:
     try:
         _check_repositories(options)
         _check_ports(options)
+        engine.regions.check_system()
         failed = await _unless(stopping.requested, engine.start())
         if failed is not None:
             _report(engine, failed)
@@ -160,6 +161,7 @@ async def _listen(engine: Engine, options: ServerOptions, listeners: list[Front]
     of their requests."""
     begin_large_work()
     budget = Budget(options.max_buffered_bytes)
+    engine.regions.budget = budget
     if options.allow_grpc:
         grpc_settings = GrpcOptions(**{each.name: getattr(options, each.name) for each in fields(GrpcOptions)})
         grpc = GrpcListener(engine, grpc_settings, budget)

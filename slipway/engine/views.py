@@ -10,20 +10,28 @@ from slipway.engine.dependencies import is_ensemble
 from slipway.engine.model import ModelVersion
 from slipway.engine.states import State, StateTable
 
-# The supported part of Triton's list, in Triton's order (core server.cc). Sequences, shared memory, tracing and log
-# settings are refused, so they are not announced.
-EXTENSIONS = (
+# The supported part of Triton's list, in Triton's order (core server.cc). Sequences, tracing and log settings are
+# refused, so they are not announced.
+_EXTENSIONS = (
     "classification",
     "model_repository",
     "model_repository(unload_dependents)",
     "schedule_policy",
     "model_configuration",
+    "system_shared_memory",
+    "cuda_shared_memory",
     "binary_tensor_data",
     "parameters",
     "statistics",
 )
+_SHARED_MEMORY = ("system_shared_memory", "cuda_shared_memory")
 
 DUPLICATE = "model appears in two or more repositories"
+
+
+def extensions(*, shared_memory: bool) -> tuple[str, ...]:
+    """Return the extensions of the protocol that this server supports."""
+    return tuple(name for name in _EXTENSIONS if shared_memory or name not in _SHARED_MEMORY)
 
 
 def metadata(model: ModelVersion, versions: Iterable[int]) -> ModelMetadata:

@@ -22,10 +22,6 @@ ENSEMBLE = (
     "without a sequence; they carry no information."
 )
 JSON_SYNTAX = "For JSON that cannot be parsed, the error is Triton's prefix and Slipway's own parser's message."
-SHARED_MEMORY = (
-    "Client shared memory is not supported yet: Triton's text for a server that has it disabled names a flag, which "
-    "Slipway refuses."
-)
 METADATA = "Each server reports its own version, and Slipway announces only the extensions that it has."
 BATCH_ORDER = (
     "Triton compares inputs in the order of a hash table, Slipway in the order in which they were sent, so the error "
@@ -75,9 +71,6 @@ DIFFERENCES: dict[str, str] = {
     "http:BYTES too few": "Strings in JSON that do not fit the shape are refused, like all other types.",
     "http:BYTES too many": "Strings in JSON that do not fit the shape are refused, like all other types.",
     "http:input shape huge": "A shape with an overflowing element count is refused before it is used.",
-    "http:input shared memory*": SHARED_MEMORY,
-    "http:output shared memory": SHARED_MEMORY,
-    "grpc:* shared memory": SHARED_MEMORY,
     "http:output twice": "Newer Triton refuses an output that is requested twice; 2.51 sends it once.",
     "http:one input too many": "Triton 2.51 lists the inputs in a hash table's order and prints a stray bracket.",
     "http:no batch dimension": BATCH_ORDER,
@@ -112,6 +105,14 @@ DIFFERENCES: dict[str, str] = {
         "`triton_grpc_error` ends the stream with a gRPC status, as documented; Triton 2.51 does not support it."
     ),
 }
+
+
+REGION_DIFFERENCES: dict[str, str] = {}
+
+
+def region_reason(case: str) -> str | None:
+    """Return why a case of shared memory may differ, or None."""
+    return next((why for pattern, why in REGION_DIFFERENCES.items() if fnmatchcase(case, pattern)), None)
 
 
 def reason(case: str) -> str | None:
