@@ -22,6 +22,7 @@ from slipway.core.request import InferResponse
 from slipway.core.tensor import Tensor
 from slipway.engine.model import ModelVersion
 from slipway.errors import SlipwayError, cancelled, unforeseen
+from slipway.regions.region import Place
 from slipway.regions.registry import Regions
 from slipway.regions.request import PlacedInput, PlacedOutput, PlacedRequest, too_small
 
@@ -77,13 +78,18 @@ class PlacedCall:
             self._pass_on(response)
 
     def _is_large_answer(self, response: InferResponse) -> bool:
+        """Return whether writing the outputs is large work. One that is known to fail is not: a failure counts in the
+        model's statistics only if it is found at once."""
         places = self._request.places
         size = 0
         for tensor in response.outputs:
-            if tensor.name in places:
+            place = places.get(tensor.name)
+            if place is not None and tensor.is_large_to_pack:
+                return True
+            if place is not None:
                 size += tensor.byte_size
-                if tensor.is_large_to_pack:
-                    return True
+                if tensor.byte_size > place.size or not place.exists():
+                    return False
         return size > _INLINE
 
     async def _write_waiting(self) -> None:
@@ -97,8 +103,12 @@ class PlacedCall:
         """Write the outputs that have a place; if one cannot be written, the response becomes an error."""
         if response.error is not None:
             return
+        places = self._request.places
         try:
-            response.outputs = [self._put(tensor) for tensor in response.outputs]
+            for tensor in response.outputs:
+                if tensor.name in places:
+                    _check_fits(tensor, places[tensor.name])
+            response.outputs = [_put(tensor, places.get(tensor.name)) for tensor in response.outputs]
         except SlipwayError as error:
             response.error = error.without_frames()
         except Exception as error:  # noqa: BLE001  a model may return anything
@@ -107,24 +117,29 @@ class PlacedCall:
         if response.error is not None:
             response.outputs = []
 
-    def _put(self, tensor: Tensor) -> Tensor:
-        place = self._request.places.get(tensor.name)
-        if place is None:
-            return tensor
-        if tensor.byte_size > place.size:
-            raise too_small(tensor.name, place.size, tensor.measure())
-        raw = tensor.raw
-        if len(raw) > place.size:
-            raise too_small(tensor.name, place.size, len(raw))
-        place.write(raw)
-        return PlacedOutput(tensor)
-
     def _pass_on(self, response: InferResponse) -> None:
         try:
             self._deliver(response)
         finally:
             if response.final:
                 self.end()
+
+
+def _check_fits(tensor: Tensor, place: Place) -> None:
+    """Raise `SlipwayError` before anything is written, as far as a look at the output tells."""
+    if tensor.byte_size > place.size:
+        raise too_small(tensor.name, place.size, tensor.measure())
+    place.check()
+
+
+def _put(tensor: Tensor, place: Place | None) -> Tensor:
+    if place is None:
+        return tensor
+    raw = tensor.raw
+    if len(raw) > place.size:
+        raise too_small(tensor.name, place.size, len(raw))
+    place.write(raw)
+    return PlacedOutput(tensor)
 
 
 class PlacedRequests:

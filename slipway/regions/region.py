@@ -80,10 +80,14 @@ class Place:
         except OSError as error:  # its pages do not exist before they are written, and memory may be full
             raise self._failed("write to", error) from None
 
+    def exists(self) -> bool:
+        """Return whether the file is still long enough."""
+        end = self.region.offset + self.offset + self.size
+        return os.fstat(self.region.descriptor).st_size >= end
+
     def check(self) -> None:
         """Raise INVALID_ARG if the file has become shorter than when it was registered: a write would extend it."""
-        end = self.region.offset + self.offset + self.size
-        if os.fstat(self.region.descriptor).st_size < end:
+        if not self.exists():
             raise self._shortened()
 
     def _failed(self, action: str, error: OSError) -> SlipwayError:

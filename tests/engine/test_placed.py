@@ -134,13 +134,18 @@ def test_an_output_that_is_too_large_for_its_place_fails_its_request(tmp_path, f
     asyncio.run(scenario())
 
 
-def test_an_output_that_does_not_fit_counts_as_a_failure(tmp_path, file):
+@pytest.mark.usefixtures("size_limit")
+def test_an_output_that_cannot_be_written_counts_as_a_failure(tmp_path, file):
     identity(tmp_path, "m")
 
     async def scenario():
         async with sharing(tmp_path, file) as engine:
             await submitted(engine, placed(engine, target=(0, 4)))
-            assert failures(engine) == {FailureReason.BACKEND: 1}
+            await until(lambda: failures(engine) == {FailureReason.BACKEND: 1})
+            shortened = placed(engine, target=(2048, SIZE))
+            os.truncate(file, 1024)
+            await submitted(engine, shortened)
+            await until(lambda: failures(engine) == {FailureReason.BACKEND: 2})
 
     asyncio.run(scenario())
 

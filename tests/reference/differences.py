@@ -110,6 +110,9 @@ DIFFERENCES: dict[str, str] = {
 _RESERVED_KEY = (
     "Newer Triton refuses keys of slashes and those of its own regions before it opens anything; 2.51 does not."
 )
+_CUT_SUM = (
+    "The sum of offset and size is compared without overflow; Triton cuts it to 64 bits and cannot map the region."
+)
 _SUM = "Newer Triton compares the sum of offset and size without overflow; 2.51 cuts it to 64 bits."
 _EMPTY_PLACE = (
     "Newer Triton allows a place of 0 bytes, which then does not fit the tensor; 2.51 cannot tell it from an overflow."
