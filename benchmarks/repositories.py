@@ -21,19 +21,19 @@ class TritonPythonModel:
 IDENTITY_CONFIG = """\
 backend: "{backend}"
 max_batch_size: 8
-input [ {{ name: "INPUT0" data_type: TYPE_FP32 dims: [ 16 ] }} ]
-output [ {{ name: "OUTPUT0" data_type: TYPE_FP32 dims: [ 16 ] }} ]
+input [ {{ name: "INPUT0" data_type: TYPE_FP32 dims: [ {size} ] }} ]
+output [ {{ name: "OUTPUT0" data_type: TYPE_FP32 dims: [ {size} ] }} ]
 instance_group [ {{ kind: KIND_CPU count: 1 }} ]
 """
 
 THREAD_MODE = 'parameters { key: "EXECUTION_MODE" value { string_value: "thread" } }\n'
 
 
-def write_identity(repository: Path, name: str, backend: str, *, thread_mode: bool = False) -> None:
-    """Write a model that returns its FP32 [1,16] input; `backend` is "identity" or "python"."""
+def write_identity(repository: Path, name: str, backend: str, *, thread_mode: bool = False, size: int = 16) -> None:
+    """Write a model that returns its FP32 [1, size] input; `backend` is "identity" or "python"."""
     version = repository / name / "1"
     version.mkdir(parents=True)
-    config = IDENTITY_CONFIG.format(backend=backend) + (THREAD_MODE if thread_mode else "")
+    config = IDENTITY_CONFIG.format(backend=backend, size=size) + (THREAD_MODE if thread_mode else "")
     (repository / name / "config.pbtxt").write_text(config)
     if backend == "python":
         (version / "model.py").write_text(IDENTITY_SOURCE)

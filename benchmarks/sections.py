@@ -27,6 +27,7 @@ def _run(module: str, function: str, settings: Mapping[str, Any]) -> list[Row]:
 SECTIONS: Final[Mapping[str, Section]] = {
     "http": _section("throughput", "http"),
     "grpc": _section("throughput", "grpc"),
+    "shared-memory": _section("shared_memory", "shared_memory"),
     "encoder": _section("encoder", "overhead"),
     "conversion": _section("conversion", "conversion"),
     "sentences": _section("conversion", "sentences"),
@@ -48,4 +49,5 @@ TURNS: Final[Mapping[str, Section]] = {
     **ON_REQUEST,
     "http": _section("throughput", "http", rounds=1, beside=False),
     "grpc": _section("throughput", "grpc", rounds=1, beside=False),
+    "shared-memory": _section("shared_memory", "shared_memory", rounds=1, beside=False),
 }

@@ -73,6 +73,7 @@ async def run(options: ServerOptions) -> int:
         if missing and options.exit_on_error:
             raise internal(f"failed to stat file {missing[0]}")
         _check_ports(options)
+        engine.regions.check_system()
         failed = await _unless(stopping.requested, engine.start())
         if failed is not None:
             if not missing:
@@ -171,6 +172,7 @@ async def _listen(engine: Engine, options: ServerOptions, listeners: list[Front]
     of their requests."""
     begin_large_work()
     budget = Budget(options.max_buffered_bytes)
+    engine.regions.budget = budget
     if options.allow_grpc:
         grpc_settings = GrpcOptions(**{each.name: getattr(options, each.name) for each in fields(GrpcOptions)})
         grpc = GrpcListener(engine, grpc_settings, budget)

@@ -31,6 +31,7 @@ ROWS = {
     "installation": 0.7,
     "core": 1,
     "config": 1.5,
+    "regions": 1.5,
     "repository": 2,
     "wire": 2,
     "response_cache": 2,

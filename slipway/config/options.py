@@ -32,6 +32,7 @@ from slipway.config.flags import (
     whole,
 )
 from slipway.config.rate_limit import EXECUTION_COUNT, MODE, OFF, RESOURCE, ResourceCount
+from slipway.config.shared_memory import shared_memory_warnings
 from slipway.errors import invalid
 
 _USAGE: Final = """usage: slipway serve [REPOSITORY] [--flag=value | --flag value ...]
@@ -137,6 +138,10 @@ class ServerOptions:
 
     max_buffered_bytes: int = _server(
         0, _COUNT64, "bytes of request bodies to hold, all connections together; 0 is a quarter of the memory"
+    )
+
+    allow_client_shm: bool = _server(
+        False, BOOLEAN, "let clients pass tensors in POSIX shared memory of this machine that the server may open"
     )
 
     log_verbose: int = _logging(0, _COUNT, "verbose messages: 0 for none, 1 or more for all")
@@ -278,7 +283,12 @@ def parse_options(arguments: Sequence[str]) -> ServerOptions:
     ]
     options = ServerOptions(**values, warnings=(*warnings, *unserved.warn(reading.given)))
     problems += _contradictions(options) if not problems else []
-    further = (*cache_warnings(options.response_cache_byte_size), *_unreachable(options), *_unlimited(options))
+    further = (
+        *cache_warnings(options.response_cache_byte_size),
+        *_unreachable(options),
+        *_unlimited(options),
+        *_shared(options),
+    )
     options = replace(options, warnings=(*options.warnings, *further))
     if problems:
         raise invalid("; ".join(problems))
@@ -327,6 +337,12 @@ def _certificates(options: ServerOptions) -> Iterator[str]:
 def _unlimited(options: ServerOptions) -> Iterator[str]:
     if options.rate_limit_resource and options.rate_limit == OFF:
         yield f"--rate-limit-resource has no effect without --rate-limit={EXECUTION_COUNT}"
+
+
+def _shared(options: ServerOptions) -> Iterator[str]:
+    fronts = [("http", options.http_address, options.allow_http), ("grpc", options.grpc_address, options.allow_grpc)]
+    open_to_others = {name: address for name, address, on in fronts if on and address not in _LOOPBACK}
+    return shared_memory_warnings(allowed=options.allow_client_shm, open_to_others=open_to_others)
 
 
 def _unreachable(options: ServerOptions) -> Iterator[str]:

@@ -54,7 +54,6 @@ _FORWARD: Final = "header forwarding is"
 _RESTRICT: Final = "API restriction is"
 
 UNSUPPORTED: Final[dict[str, Unsupported]] = {
-    "allow-client-shm": Unsupported("shared memory is", _FALSE, BOOLEAN),
     "model-namespacing": Unsupported("model namespacing is", _FALSE, BOOLEAN),
     "http-header-forward-pattern": Unsupported(_FORWARD, ("",)),
     "grpc-header-forward-pattern": Unsupported(_FORWARD, ("",)),

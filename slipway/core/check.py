@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from slipway.core.bytes_codec import TruncatedElementError, count_elements
 from slipway.core.request import InferRequest
 from slipway.core.signature import ModelSignature, TensorSpec
-from slipway.core.tensor import CountedTensor, Tensor
+from slipway.core.tensor import CountedTensor, Tensor, UnreadTensor
 from slipway.datatypes import BY_NAME
 from slipway.errors import SlipwayError, invalid, shown
 
@@ -170,7 +170,7 @@ def _quoted(names: Sequence[str]) -> str:
 
 def _check_bytes(request: InferRequest, tensor: Tensor, signature: ModelSignature) -> None:
     if tensor.datatype != "BYTES":
-        size = len(tensor.raw)
+        size = tensor.byte_size
         wanted = tensor.element_count * BY_NAME[tensor.datatype].size
         if size != wanted:
             raise _refused(
@@ -179,7 +179,8 @@ def _check_bytes(request: InferRequest, tensor: Tensor, signature: ModelSignatur
                 f"Expected {wanted}, got {size}",
             )
         return
-    _check_elements(request, tensor, signature)
+    if not isinstance(tensor, UnreadTensor):  # such a request is checked again once it has been read
+        _check_elements(request, tensor, signature)
 
 
 def _count(tensor: Tensor) -> int:

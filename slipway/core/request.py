@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from slipway.core.large_work import LARGE
-from slipway.core.tensor import CountedTensor, Tensor
+from slipway.core.tensor import CountedTensor, Tensor, UnreadTensor
 from slipway.errors import SlipwayError, invalid, shown
 
 Parameter = str | int | float | bool
@@ -54,7 +54,7 @@ class InferRequest:
 
 
 def _is_uncounted(tensor: Tensor) -> bool:
-    if tensor.datatype != "BYTES" or tensor.is_decoded or isinstance(tensor, CountedTensor):
+    if tensor.datatype != "BYTES" or tensor.is_decoded or isinstance(tensor, (CountedTensor, UnreadTensor)):
         return False
     return len(tensor.raw) > LARGE
 

@@ -156,6 +156,21 @@ class CountedTensor(Tensor):
         return CountedTensor(name, self.shape, self.raw, self.elements, self._array)
 
 
+class UnreadTensor(Tensor):
+    """A tensor whose bytes are elsewhere: their number is known, `raw` and `array` do not exist yet."""
+
+    __slots__ = ("size",)
+
+    def __init__(self, name: str, datatype: str, shape: tuple[int, ...], size: int) -> None:
+        super().__init__(name, datatype, shape)
+        self.size = size
+
+    @property
+    def byte_size(self) -> int:
+        """The number of bytes."""
+        return self.size
+
+
 def _least(array: np.ndarray) -> int:
     if array.size <= LARGE_COUNT:
         return _length(array.ravel().tolist())

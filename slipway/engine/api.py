@@ -14,6 +14,7 @@ from slipway.core.request import InferRequest, InferResponse
 from slipway.core.signature import ModelSignature
 from slipway.core.statistics import ModelStatistics
 from slipway.problems import Problem
+from slipway.regions.registry import Regions
 from slipway.response_cache.api import CacheReport
 
 
@@ -74,6 +75,7 @@ class Dataplane(Protocol):
     """The one service object behind both transports. Version "" means the one that the version policy selects."""
 
     metrics: MetricRegistry
+    regions: Regions
 
     def live(self) -> bool:
         """Return whether the server is live."""

@@ -32,10 +32,13 @@ from slipway.engine.host import EngineHost
 from slipway.engine.lifecycle import Lifecycle
 from slipway.engine.loading import Loader
 from slipway.engine.modes import Control, require_explicit
+from slipway.engine.placed import PlacedRequests
 from slipway.engine.serving import ServingTable, View
 from slipway.engine.source import LoadRequest
 from slipway.engine.states import StateTable
 from slipway.errors import FailureReason, SlipwayError, internal, invalid, shown, unavailable, unsupported
+from slipway.regions.registry import Regions
+from slipway.regions.request import PlacedRequest
 from slipway.repository.names import check_model_name
 from slipway.repository.scan import scan_repositories
 from slipway.response_cache.api import CacheReport
@@ -50,6 +53,7 @@ class Engine:
 
     def __init__(self, options: ServerOptions, *, version: str) -> None:
         self.metrics = MetricRegistry()
+        self.regions = Regions(allowed=options.allow_client_shm)
         self._options = options
         self._metadata = ServerMetadata(options.id, version, announced(options))
         self._states = StateTable()
@@ -60,6 +64,7 @@ class Engine:
         self._loader = Loader(options, self._host, self.submit_inside, self.signature_inside, caching=self._caching)
         self._lifecycle = Lifecycle(self._loader, self._serving, self._states)
         self._control = Control(options, self._lifecycle, self._states)
+        self._placed = PlacedRequests(self.regions)
         self._operations: set[asyncio.Task[Any]] = set()
         self._loop: asyncio.AbstractEventLoop
         self._started = False
@@ -113,6 +118,9 @@ class Engine:
 
     def submit(self, request: InferRequest, deliver: Deliver) -> Pending:
         """Accept a client's request."""
+        if isinstance(request, PlacedRequest):
+            model = self._serving.find(self._public, request.model_name, request.model_version)
+            return self._placed.submit(model, request, deliver)
         return self._submit(self._public, request, deliver)
 
     def submit_inside(self, request: InferRequest, deliver: Deliver) -> Pending:

@@ -13,11 +13,10 @@ from urllib.parse import unquote
 from slipway.core.version import requested_version
 from slipway.engine.api import Dataplane
 from slipway.errors import SlipwayError, unsupported
-from slipway.rest import generate, health, infer, metadata, repository
+from slipway.rest import generate, health, infer, metadata, repository, shared_memory
 from slipway.rest.context import Context, ModelTarget, RestOptions, Route
 from slipway.rest.exchange import Exchange
 from slipway.rest.response import JSON, error_body
-from slipway.wire.infer_request import SHARED_MEMORY_DISABLED
 
 _MAX_REMEMBERED: Final = 4096  # paths; a client that sends more is making them up
 _MAX_PATH: Final = 256  # bytes of a path that is remembered
@@ -33,10 +32,6 @@ class Match(NamedTuple):
     changes_state: bool = False
 
 
-def _no_shared_memory(*_: object) -> None:
-    raise unsupported(SHARED_MEMORY_DISABLED)
-
-
 def _no_repository_name(*_: object) -> None:
     raise unsupported("'repository_name' specification is not supported")
 
@@ -47,10 +42,6 @@ _FIXED: Final = {
     "/v2/health/ready": Match(b"GET", health.ready),
     "/v2/models/stats": Match(b"GET", metadata.statistics),
     "/v2/repository/index": Match(b"POST", repository.index),
-    "/v2/systemsharedmemory/status": Match(b"GET", _no_shared_memory),
-    "/v2/systemsharedmemory/unregister": Match(b"POST", _no_shared_memory, changes_state=True),
-    "/v2/cudasharedmemory/status": Match(b"GET", _no_shared_memory),
-    "/v2/cudasharedmemory/unregister": Match(b"POST", _no_shared_memory, changes_state=True),
 }
 _MODEL: Final = {
     "": (b"GET", metadata.model),
@@ -62,7 +53,18 @@ _MODEL: Final = {
     "generate_stream": (b"POST", generate.generate_stream),
 }
 _REPOSITORY: Final = {"load": repository.load, "unload": repository.unload}
-_SHARED_MEMORY: Final = {"status": b"GET", "register": b"POST", "unregister": b"POST"}
+_SHARED_MEMORY: Final[dict[str, dict[str, tuple[bytes, Route]]]] = {
+    "systemsharedmemory": {
+        "status": (b"GET", shared_memory.status),
+        "register": (b"POST", shared_memory.register),
+        "unregister": (b"POST", shared_memory.unregister),
+    },
+    "cudasharedmemory": {
+        "status": (b"GET", shared_memory.cuda_status),
+        "register": (b"POST", shared_memory.register_cuda),
+        "unregister": (b"POST", shared_memory.unregister_cuda),
+    },
+}
 
 
 def build_app(dataplane: Dataplane, options: RestOptions | None = None) -> Callable[[Exchange], None]:
@@ -118,9 +120,10 @@ def find(path: bytes) -> Match | None:
             return Match(b"POST", _no_repository_name)
         case ["v2", "repository", repository_name, "models", name, action] if action in _REPOSITORY:
             return Match(b"POST", _no_repository_name, changes_state=True) if repository_name and name else None
-        case ["v2", "systemsharedmemory" | "cudasharedmemory", "region", name, action] if action in _SHARED_MEMORY:
-            method = _SHARED_MEMORY[action]
-            return Match(method, _no_shared_memory, changes_state=method == b"POST") if name else None
+        case ["v2", kind, action] if kind in _SHARED_MEMORY:
+            return _region_route(kind, "", action)
+        case ["v2", kind, "region", name, action] if name and kind in _SHARED_MEMORY:
+            return _region_route(kind, name, action)
     return None
 
 
@@ -134,3 +137,10 @@ def _model_route(name: str, rest: list[str]) -> Match | None:
         return None
     method, handler = _MODEL[rest[0] if rest else ""]
     return Match(method, handler, ModelTarget(unquote(name), requested_version(version)))
+
+
+def _region_route(kind: str, name: str, action: str) -> Match | None:
+    if action not in _SHARED_MEMORY[kind]:
+        return None
+    method, handler = _SHARED_MEMORY[kind][action]
+    return Match(method, handler, ModelTarget(unquote(name)), changes_state=method == b"POST")

@@ -28,7 +28,7 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class ModelTarget:
-    """The model and version in a path; the version is "" if the path has none."""
+    """The model and version in a path; the version is "" if the path has none. A region's name is in `model`."""
 
     model: str = ""
     version: str = ""

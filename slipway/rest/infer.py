@@ -80,7 +80,7 @@ def infer(context: Context, exchange: Exchange, target: ModelTarget) -> None:
         exchange.run(_infer_in_thread(context, exchange, target, signature))
     else:
         try:
-            request, encoding = _decode(exchange, exchange.body, target, signature)
+            request, encoding = _decode(context, exchange, exchange.body, target, signature)
         except SlipwayError:
             context.dataplane.record_rejected(target.model, target.version)
             raise
@@ -108,7 +108,7 @@ async def _infer_in_thread(
             if len(body) > LARGE:
                 exchange.hold(len(body))
                 run = run_large
-        request, encoding = await run(_decode_and_count, exchange, body, target, signature)
+        request, encoding = await run(_decode_and_count, context, exchange, body, target, signature)
     except SlipwayError:
         context.dataplane.record_rejected(target.model, target.version)
         raise
@@ -117,9 +117,9 @@ async def _infer_in_thread(
 
 
 def _decode_and_count(
-    exchange: Exchange, body: Body, target: ModelTarget, signature: ModelSignature
+    context: Context, exchange: Exchange, body: Body, target: ModelTarget, signature: ModelSignature
 ) -> tuple[InferRequest, ResponseEncoding]:
-    request, encoding = _decode(exchange, body, target, signature)
+    request, encoding = _decode(context, exchange, body, target, signature)
     request.count_strings()
     return request, encoding
 
@@ -132,7 +132,7 @@ def _submit(context: Context, exchange: Exchange, request: InferRequest, call: I
 
 
 def _decode(
-    exchange: Exchange, body: Body, target: ModelTarget, signature: ModelSignature
+    context: Context, exchange: Exchange, body: Body, target: ModelTarget, signature: ModelSignature
 ) -> tuple[InferRequest, ResponseEncoding]:
     given = exchange.headers.get(_LENGTH)
     if given is None:
@@ -145,7 +145,7 @@ def _decode(
             )
         if json_size == 0:
             return decode_raw(target.version, body, signature)
-    return decode_infer(target.model, target.version, body, json_size)
+    return decode_infer(target.model, target.version, body, json_size, context.dataplane.regions)
 
 
 def _is_large(exchange: Exchange) -> bool:

@@ -22,6 +22,7 @@ from slipway.core.tensor import Raw
 from slipway.core.version import requested_version
 from slipway.engine.api import Dataplane
 from slipway.errors import SlipwayError, cancelled, internal, unforeseen, unsupported
+from slipway.regions.registry import Regions
 from slipway.rpc.in_flight import InFlight
 from slipway.wire.protobuf_request import (
     DecodedRequest,
@@ -65,6 +66,7 @@ class UnaryInference(Generic[Call]):
 
     def __init__(self, dataplane: Dataplane, in_flight: InFlight, reply: Reply[Call]) -> None:
         self._dataplane = dataplane
+        self._regions = dataplane.regions
         self._in_flight = in_flight
         self._reply = reply
         self._held: dict[Call, int] = {}  # bytes of large messages that are being answered
@@ -104,7 +106,7 @@ class UnaryInference(Generic[Call]):
     async def _start_large(self, call: Call, payload: bytes, large: LargeCall) -> None:
         try:
             self._in_flight.refuse_if_stopping()
-            read = await run_large(read_request, payload)
+            read = await run_large(read_request, payload, self._regions)
             del payload
             large.check()
             large.pending = self._submit(call, read)
@@ -122,7 +124,7 @@ class UnaryInference(Generic[Call]):
         if signature.decoupled:
             raise unsupported("ModelInfer RPC doesn't support models with decoupled transaction policy")
         try:
-            decoded = decode_or_raise(message, raws)
+            decoded = decode_or_raise(message, raws, self._regions)
         except SlipwayError:
             self._dataplane.record_rejected(name, version)
             raise
@@ -179,10 +181,12 @@ class UnaryInference(Generic[Call]):
         task.add_done_callback(self._large.discard)
 
 
-def decode_or_raise(message: service_pb2.ModelInferRequest | ReadRequest, raws: Sequence[Raw]) -> DecodedRequest:
+def decode_or_raise(
+    message: service_pb2.ModelInferRequest | ReadRequest, raws: Sequence[Raw], regions: Regions
+) -> DecodedRequest:
     """Return the request in a message; raise its refusal."""
     if not isinstance(message, ReadRequest):
-        return decode_request(message, raws)
+        return decode_request(message, raws, regions)
     if isinstance(message.decoded, SlipwayError):
         raise message.decoded
     return message.decoded

@@ -19,8 +19,8 @@ from slipway.core.version import requested_version
 from slipway.engine.api import Dataplane, TensorMetadata
 from slipway.errors import SlipwayError, internal, invalid, unsupported
 from slipway.rpc.in_flight import InFlight
+from slipway.rpc.shared_memory import shared_memory_rows
 from slipway.wire import protobuf
-from slipway.wire.infer_request import SHARED_MEMORY_DISABLED
 from slipway.wire.protobuf_load import refuse_large_load
 
 INFERENCE_SERVICE: Final = "inference.GRPCInferenceService"
@@ -32,12 +32,6 @@ HEALTH_CHECK: Final = "/grpc.health.v1.Health/Check"
 Handler = Callable[[Any], Awaitable[Message]]
 
 _UNSUPPORTED: Final = {
-    "SystemSharedMemoryStatus": (pb.SystemSharedMemoryStatusRequest, SHARED_MEMORY_DISABLED),
-    "SystemSharedMemoryRegister": (pb.SystemSharedMemoryRegisterRequest, SHARED_MEMORY_DISABLED),
-    "SystemSharedMemoryUnregister": (pb.SystemSharedMemoryUnregisterRequest, SHARED_MEMORY_DISABLED),
-    "CudaSharedMemoryStatus": (pb.CudaSharedMemoryStatusRequest, SHARED_MEMORY_DISABLED),
-    "CudaSharedMemoryRegister": (pb.CudaSharedMemoryRegisterRequest, SHARED_MEMORY_DISABLED),
-    "CudaSharedMemoryUnregister": (pb.CudaSharedMemoryUnregisterRequest, SHARED_MEMORY_DISABLED),
     "TraceSetting": (pb.TraceSettingRequest, "the server does not support trace settings"),
     "LogSettings": (pb.LogSettingsRequest, "the server does not support log settings"),
 }
@@ -61,6 +55,7 @@ class Service:
             "RepositoryModelLoad": (pb.RepositoryModelLoadRequest, self._load),
             "RepositoryModelUnload": (pb.RepositoryModelUnloadRequest, self._unload),
         }
+        handlers |= shared_memory_rows(dataplane.regions)
         handlers |= {name: (message, _refuse(text)) for name, (message, text) in _UNSUPPORTED.items()}
         self.methods = {f"/{INFERENCE_SERVICE}/{name}": row for name, row in handlers.items()}
         self.methods[HEALTH_CHECK] = (health_pb2.HealthCheckRequest, self._health)

@@ -81,6 +81,7 @@ class InferStream:
 
     def __init__(self, dataplane: Dataplane, in_flight: InFlight, *, errors_end_stream: bool) -> None:
         self._dataplane = dataplane
+        self._regions = dataplane.regions
         self._in_flight = in_flight
         self._errors_end_stream = errors_end_stream
         self._open: dict[_Exchange, Pending | None] = {}
@@ -121,7 +122,7 @@ class InferStream:
 
     async def _read(self, exchange: _Exchange, payload: bytes) -> None:
         try:
-            read = await run_large(read_request, payload)
+            read = await run_large(read_request, payload, self._regions)
         except SlipwayError as error:
             if exchange.open:
                 self._fail(GRPC_STATUS[error.code], error.message)
@@ -210,7 +211,7 @@ class InferStream:
             exchange.decoupled = True
             self._ordered.pop()
         try:
-            decoded = decode_or_raise(message, raws)
+            decoded = decode_or_raise(message, raws, self._regions)
         except SlipwayError:
             self._dataplane.record_rejected(name, version)
             raise

@@ -18,6 +18,7 @@ from slipway.core.large_work import LARGE, LARGE_COUNT
 from slipway.core.request import InferResponse
 from slipway.core.signature import ModelSignature
 from slipway.core.tensor import Raw, Tensor
+from slipway.regions.request import PlacedOutput
 from slipway.wire.classification import classify
 from slipway.wire.infer_request import ResponseEncoding
 from slipway.wire.json_pieces import array_pieces, is_finite, refuse_halves, texts_of, tokens
@@ -51,7 +52,7 @@ def encode_infer(
             raw = tensor.raw
             entry["parameters"] = {"binary_data_size": len(raw)}
             blobs.append(raw)
-        else:
+        elif not isinstance(tensor, PlacedOutput):
             data = json_data(tensor)
             if data is None:
                 return None
@@ -99,6 +100,8 @@ def encode_large_infer(response: InferResponse, encoding: ResponseEncoding, sign
         if binary:
             blobs.append(tensor.raw)
             entry["parameters"] = {"binary_data_size": len(tensor.raw)}
+            outputs.append((orjson.dumps(entry), None))
+        elif isinstance(tensor, PlacedOutput):
             outputs.append((orjson.dumps(entry), None))
         else:
             refuse_halves(tensor)

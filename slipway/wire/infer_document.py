@@ -153,12 +153,19 @@ def _keys(document: InferDocument) -> int:
     for entry in document.inputs:
         count += 3 + (entry.data is not NO_DATA)
         if entry.parameters is not None:
-            count += 1 + (entry.parameters.binary_data_size >= 0)
+            count += 1 + (entry.parameters.binary_data_size >= 0) + _placing_keys(entry.parameters)
     for output in document.outputs:
         count += 1
         if output.parameters is not None:
             count += 1 + (output.parameters.binary_data is not msgspec.UNSET) + bool(output.parameters.classification)
+            count += _placing_keys(output.parameters)
     return count
+
+
+def _placing_keys(parameters: InputParameters | OutputParameters) -> int:
+    if parameters.shared_memory_region is msgspec.UNSET:
+        return 0
+    return 1 + (parameters.shared_memory_offset >= 0) + (parameters.shared_memory_byte_size >= 0)
 
 
 def _untyped_document(document: object) -> InferDocument:

@@ -18,11 +18,16 @@ from slipway.core.request import InferRequest
 from slipway.core.shared_bytes import Body
 from slipway.core.tensor import Tensor
 from slipway.datatypes import BY_NAME
-from slipway.errors import invalid, shown, unsupported
+from slipway.errors import invalid, shown
+from slipway.regions.region import Place
+from slipway.regions.registry import Regions
+from slipway.regions.request import PlacedInput, PlacedRequest
 from slipway.wire.infer_document import (
     NO_DATA,
     InferInput,
     InferOutput,
+    InputParameters,
+    OutputParameters,
     check_one_source,
     not_a_class_count,
     read_document,
@@ -31,7 +36,7 @@ from slipway.wire.json_tensor import decode_tensor
 from slipway.wire.json_text import MAX_UNSIGNED, NON_UNSIGNED, unparsable
 from slipway.wire.parameters import apply_parameters
 
-SHARED_MEMORY_DISABLED: Final = "Client shared memory is not supported yet. Send the tensors with the request instead."
+_NO_REGIONS: Final = Regions()
 
 
 @dataclass(slots=True, eq=False)
@@ -67,20 +72,20 @@ _MAX_PLANNED: Final = 1024  # maximum size of a cached JSON part, in bytes
 
 
 def decode_infer(
-    model_name: str, model_version: str, body: Body, json_size: int
+    model_name: str, model_version: str, body: Body, json_size: int, regions: Regions = _NO_REGIONS
 ) -> tuple[InferRequest, ResponseEncoding]:
     """Return the request whose JSON part is the first `json_size` bytes of `body`, and how to encode its response.
 
-    Raise `SlipwayError` with Triton's text. The tensors are views of `body`. Equal requests may share the encoding,
-    which is read-only.
+    Raise `SlipwayError` with Triton's text. The tensors are views of `body`, or are places in `regions`. Equal requests
+    may share the encoding, which is read-only.
     """
     if json_size > _MAX_PLANNED or json_size == len(body):
-        return _decode(model_name, model_version, body, json_size)
+        return _decode(model_name, model_version, body, json_size, regions)
     text = bytes(body[:json_size])
     plan = _PLANS.get(text)
     if plan is not None and plan.size == len(body):
         return _repeat(plan, model_name, model_version, body, json_size)
-    request, encoding = _decode(model_name, model_version, body, json_size)
+    request, encoding = _decode(model_name, model_version, body, json_size, regions)
     _remember(text, request, encoding, len(body))
     return request, encoding
 
@@ -98,9 +103,9 @@ def _repeat(
 
 
 def _remember(text: bytes, request: InferRequest, encoding: ResponseEncoding, size: int) -> None:
-    """Cache the decoded JSON part, unless it contains tensor data or request parameters."""
+    """Cache the decoded JSON part, unless it contains tensor data, places of tensors or request parameters."""
     has_parameters = request.parameters or request.correlation_id or request.flags
-    if has_parameters or request.priority or request.timeout_us:
+    if has_parameters or request.priority or request.timeout_us or isinstance(request, PlacedRequest):
         return
     if any(tensor.is_decoded or not tensor.raw for tensor in request.inputs.values()):
         return
@@ -110,7 +115,9 @@ def _remember(text: bytes, request: InferRequest, encoding: ResponseEncoding, si
     _PLANS[text] = _Plan(request.id, inputs, request.outputs, encoding, size)
 
 
-def _decode(model_name: str, model_version: str, body: Body, json_size: int) -> tuple[InferRequest, ResponseEncoding]:
+def _decode(
+    model_name: str, model_version: str, body: Body, json_size: int, regions: Regions
+) -> tuple[InferRequest, ResponseEncoding]:
     view = memoryview(body).toreadonly()
     document = read_document(view[:json_size])
     request = InferRequest(model_name, model_version, document.id)
@@ -119,13 +126,19 @@ def _decode(model_name: str, model_version: str, body: Body, json_size: int) -> 
         encoding.binary = apply_parameters(request, document.parameters)
     offset = json_size
     inputs = request.inputs
+    is_placed = False
     for entry in document.inputs:
         name = entry.name
         if name in inputs:
             raise invalid(f"{request.log_prefix}input '{shown(name)}' already exists in request")
         parameters = entry.parameters
         if parameters is None or parameters.binary_data_size < 0 or parameters.shared_memory_region is not UNSET:
-            inputs[name] = _json_input(entry)
+            check_one_source(_sources(entry))
+            if parameters is None or parameters.shared_memory_region is UNSET:
+                inputs[name] = _json_input(entry)
+            else:
+                inputs[name] = PlacedInput(name, _known(entry.datatype), entry.shape, _place(parameters, regions))
+                is_placed = True
             continue
         check_one_source(_sources(entry))
         end = offset + parameters.binary_data_size
@@ -140,9 +153,11 @@ def _decode(model_name: str, model_version: str, body: Body, json_size: int) -> 
         offset = end
     if offset != len(view):
         raise invalid(f"unexpected additional input data for model '{model_name}'")
+    places: dict[str, Place] = {}
     if document.outputs:
         _request_outputs(request, encoding, document.outputs)
-    return request, encoding
+        places = _output_places(document.outputs, regions)
+    return (PlacedRequest.of(request, places) if is_placed or places else request), encoding
 
 
 def _known(datatype: str) -> str:
@@ -150,11 +165,24 @@ def _known(datatype: str) -> str:
     return datatype if datatype in BY_NAME else "<invalid>"
 
 
+def _place(parameters: InputParameters | OutputParameters, regions: Regions) -> Place:
+    """Return where a tensor is; a size or an offset that is not given counts as 0."""
+    for field_name in ("shared_memory_offset", "shared_memory_byte_size"):
+        if getattr(parameters, field_name) > MAX_UNSIGNED:
+            raise unparsable(field_name, NON_UNSIGNED)
+    offset, size = max(parameters.shared_memory_offset, 0), max(parameters.shared_memory_byte_size, 0)
+    return regions.find(str(parameters.shared_memory_region), offset, size)
+
+
+def _output_places(outputs: list[InferOutput], regions: Regions) -> dict[str, Place]:
+    return {
+        output.name: _place(output.parameters, regions)
+        for output in outputs
+        if output.parameters is not None and output.parameters.shared_memory_region is not UNSET
+    }
+
+
 def _json_input(entry: InferInput) -> Tensor:
-    parameters = entry.parameters
-    check_one_source(_sources(entry))
-    if parameters is not None and parameters.shared_memory_region is not UNSET:
-        raise unsupported(SHARED_MEMORY_DISABLED)
     if entry.datatype not in BY_NAME:
         raise invalid(f"invalid datatype for input {shown(entry.name)}")
     return decode_tensor(entry.name, entry.datatype, entry.shape, entry.data)
@@ -191,7 +219,7 @@ def _output_encoding(output: InferOutput, *, binary: bool) -> OutputEncoding:
         ):
             if given:
                 raise invalid(f"Output can't set both 'shared_memory_region' and '{other}'")
-        raise unsupported(SHARED_MEMORY_DISABLED)
+        return OutputEncoding(binary=False)
     if parameters.binary_data is not UNSET:
         binary = parameters.binary_data
     return OutputEncoding(binary, parameters.classification)

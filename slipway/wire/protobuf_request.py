@@ -21,10 +21,13 @@ from slipway.core.tensor import Raw, Tensor
 from slipway.core.version import requested_version
 from slipway.datatypes import BY_NAME
 from slipway.errors import SlipwayError, internal, invalid, shown, unsupported
-from slipway.wire.infer_request import SHARED_MEMORY_DISABLED
+from slipway.regions.region import Place
+from slipway.regions.registry import Regions
+from slipway.regions.request import PlacedInput, PlacedRequest
 from slipway.wire.protobuf_contents import MAX_PARSED_BYTES, split_typed_contents
 from slipway.wire.protobuf_split import fields, split_raw_contents
 
+_NO_REGIONS: Final = Regions()
 _EMPTY_FINAL: Final = "triton_enable_empty_final_response"
 _UINT64: Final = (1 << 64) - 1
 _ID: Final = (3 << 3) | 2  # of ModelInferRequest
@@ -121,32 +124,37 @@ class ReadRequest:
     decoded: DecodedRequest | SlipwayError
 
 
-def read_request(payload: bytes) -> ReadRequest:
+def read_request(payload: bytes, regions: Regions = _NO_REGIONS) -> ReadRequest:
     """Parse, decode and check all of a large message; raise `SlipwayError` (INTERNAL) if it cannot be parsed."""
     message, raws = parse_request(payload)
     decoded: DecodedRequest | SlipwayError
     try:
-        decoded = decode_request(message, raws)
+        decoded = decode_request(message, raws, regions)
         decoded.request.count_strings()
     except SlipwayError as error:
         decoded = error.without_frames()
     return ReadRequest(message.model_name, message.model_version, message.id, decoded)
 
 
-def decode_request(message: service_pb2.ModelInferRequest, raws: Sequence[Raw]) -> DecodedRequest:
+def decode_request(
+    message: service_pb2.ModelInferRequest, raws: Sequence[Raw], regions: Regions = _NO_REGIONS
+) -> DecodedRequest:
     """Return the request in a parsed message; raise `SlipwayError` with Triton's text if it is invalid."""
     request = InferRequest(message.model_name, requested_version(message.model_version), message.id)
     decoded = DecodedRequest(request)
     if message.parameters:
         _take_parameters(decoded, message)
     inputs = request.inputs
+    is_placed = False
     used = 0
     for tensor in message.inputs:
         name = tensor.name
         if name in inputs:
             raise invalid(f"{request.log_prefix}input '{shown(name)}' already exists in request")
-        if tensor.parameters:
-            _refuse_shared_memory(tensor, has_contents=tensor.HasField("contents"), model_name=message.model_name)
+        if tensor.parameters and (place := _place(tensor, regions, message.model_name)) is not None:
+            inputs[name] = PlacedInput(name, _known(tensor.datatype), tuple(tensor.shape), place)
+            is_placed = True
+            continue
         if tensor.HasField("contents"):
             raw: Raw = _typed_contents(tensor, message.model_name, raws)
         elif used < len(raws):
@@ -158,8 +166,9 @@ def decode_request(message: service_pb2.ModelInferRequest, raws: Sequence[Raw]) 
             )
         datatype = tensor.datatype
         inputs[name] = Tensor(name, datatype if datatype in BY_NAME else "<invalid>", tuple(tensor.shape), raw=raw)
-    if message.outputs:
-        _take_outputs(decoded, message)
+    places = _take_outputs(decoded, message, regions) if message.outputs else {}
+    if is_placed or places:
+        decoded.request = PlacedRequest.of(request, places)
     return decoded
 
 
@@ -195,16 +204,24 @@ def _pack(values: Sequence[object], datatype: str, *, widest: str) -> bytes:
     return b"".join(np.array(piece, wide).astype(narrow).tobytes() for piece in pieces)
 
 
-def _refuse_shared_memory(
-    tensor: service_pb2.ModelInferRequest.InferInputTensor, *, has_contents: bool, model_name: str = ""
-) -> None:
+def _known(datatype: str) -> str:
+    """Return the datatype; an unknown one has Triton's name for it, which no model declares."""
+    return datatype if datatype in BY_NAME else "<invalid>"
+
+
+def _place(
+    tensor: service_pb2.ModelInferRequest.InferInputTensor | service_pb2.ModelInferRequest.InferRequestedOutputTensor,
+    regions: Regions,
+    model_name: str = "",
+) -> Place | None:
+    """Return where a tensor is in shared memory, None if it is not; `model_name` is that of an input."""
     parameters, name = tensor.parameters, tensor.name
     where = f"parameter for tensor '{shown(name)}'"
     if "shared_memory_region" not in parameters:
         for key in ("shared_memory_byte_size", "shared_memory_offset"):
             if key in parameters:
                 raise invalid(f"'{key}' can not be specified without 'shared_memory_region' {where}")
-        return
+        return None
     if not parameters["shared_memory_region"].HasField("string_param"):
         raise invalid(f"invalid value type for 'shared_memory_region' {where}, expected string_param.")
     for key in ("shared_memory_byte_size", "shared_memory_offset"):
@@ -212,16 +229,23 @@ def _refuse_shared_memory(
             raise invalid(f"invalid value type for '{key}' {where}, expected int64_param.")
     if "shared_memory_byte_size" not in parameters:
         raise invalid(f"'shared_memory_byte_size' must be specified along with 'shared_memory_region' {where}")
-    if has_contents:
+    if model_name and tensor.HasField("contents"):
         raise invalid(
             f"unexpected 'content' provided when using shared memory for input tensor '{shown(name)}' for model "
             f"'{model_name}'"
         )
-    raise unsupported(SHARED_MEMORY_DISABLED)
+    # As in Triton, a negative number stands for one beyond any region.
+    offset = parameters["shared_memory_offset"].int64_param if "shared_memory_offset" in parameters else 0
+    size = parameters["shared_memory_byte_size"].int64_param
+    return regions.find(parameters["shared_memory_region"].string_param, offset & _UINT64, size & _UINT64)
 
 
-def _take_outputs(decoded: DecodedRequest, message: service_pb2.ModelInferRequest) -> None:
+def _take_outputs(
+    decoded: DecodedRequest, message: service_pb2.ModelInferRequest, regions: Regions
+) -> dict[str, Place]:
+    """Take the requested outputs; return the places of those that go to shared memory."""
     names: dict[str, None] = {}
+    places: dict[str, Place] = {}
     for output in message.outputs:
         names[output.name] = None
         if not output.parameters:
@@ -235,8 +259,10 @@ def _take_outputs(decoded: DecodedRequest, message: service_pb2.ModelInferReques
             if "shared_memory_region" in output.parameters:
                 raise invalid("output can't set both 'shared_memory_region' and 'classification'")
             decoded.classes[output.name] = count.int64_param
-        _refuse_shared_memory(output, has_contents=False)
+        if (place := _place(output, regions)) is not None:
+            places[output.name] = place
     decoded.request.outputs = tuple(names)
+    return places
 
 
 def _take_parameters(decoded: DecodedRequest, message: service_pb2.ModelInferRequest) -> None:

@@ -240,6 +240,21 @@ def test_help_names_every_flag_and_default(capsys, word):
     assert max(map(len, printed.splitlines())) <= 80
 
 
+@pytest.mark.parametrize(
+    ("given", "fronts"),
+    [
+        ([], []),
+        (["--allow-client-shm"], []),
+        (["--http-address=0.0.0.0", "--grpc-address=0.0.0.0"], []),
+        (["--allow-client-shm=true", "--http-address=0.0.0.0", "--grpc-address=::1"], ["--http-address=0.0.0.0"]),
+        (["--allow-client-shm=1", "--allow-http=0", "--http-address=::", "--grpc-address=::"], ["--grpc-address=::"]),
+    ],
+)
+def test_shared_memory_that_other_machines_reach_is_warned_about(given, fronts):
+    warnings = [text for text in parse_options(["models", *given]).warnings if "shared memory" in text]
+    assert [text.split(":")[0].split(" with ")[1] for text in warnings] == [text.split(":")[0] for text in fronts]
+
+
 @pytest.mark.parametrize("given", ["--model-repository=", "--model-store="])
 def test_an_empty_repository_is_not_the_working_directory(given):
     assert "expected a directory, got an empty text" in mistake(given)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Mapping
 from itertools import zip_longest
+from pathlib import Path
 from typing import Final
 
 from google.protobuf.message import DecodeError
@@ -15,6 +16,7 @@ from slipway.core.check import check_request
 from slipway.core.request import InferRequest
 from slipway.core.shared_bytes import Body
 from slipway.core.signature import ModelSignature, TensorSpec
+from slipway.regions.registry import Regions
 from slipway.rest.framing import HttpHead, RequestFraming, RequestLimits
 from slipway.wire.compression import decompress
 from slipway.wire.generate import decode_generate
@@ -24,6 +26,7 @@ from slipway.wire.protobuf import load_parameters
 from slipway.wire.protobuf_load import refuse_large_load
 from slipway.wire.protobuf_request import is_large_work, read_request, request_id
 from slipway.wire.raw_request import decode_raw
+from slipway.wire.registration import read_registration
 from tests.fuzz.target import Target
 
 _LARGE: Final = (256 << 10) + 1  # bytes of JSON that are decoded in pieces
@@ -113,6 +116,12 @@ def _protobuf_load(data: bytes) -> None:
     load_parameters(message)
 
 
+def _region(data: bytes) -> None:
+    """Register the region in a directory that does not exist."""
+    key, offset, byte_size = read_registration(bytearray(data))
+    Regions(allowed=True, directory=Path("absent")).register("r", key, offset, byte_size)
+
+
 _TOO_LARGE: Final = (431,)
 
 
@@ -182,6 +191,7 @@ WIRE_TARGETS: Final = (
     Target("infer-protobuf", _protobuf, (b"x", b"FP32", b"BYTES", b"\x3a", b"\x2a")),
     Target("infer-protobuf-large", _protobuf_large, (b"x", b"FP32", b"BYTES"), slow=True),
     Target("load-protobuf", _protobuf_load, (b"config", b"file:1/model.py")),
+    Target("region-json", _region, (b'"key":', b'"offset":', b'"byte_size":', b'"triton_python_backend_shm_region_"')),
     Target("compression", lambda data: decompress(bytearray(data), 1 << 20), (b"\x1f\x8b\x08", b"\x78\x9c")),
     Target("http", _framing, _HTTP),
     Target("confined-link", _link, (b"\xa4type", b"\x01\0\0\0")),

@@ -23,6 +23,7 @@ from slipway.core.statistics import ModelStatistics, Timing
 from slipway.datatypes import BY_NAME
 from slipway.engine.api import IndexEntry, ModelMetadata, ServerMetadata, TensorMetadata, VersionStatistics
 from slipway.errors import FailureReason, SlipwayError, cancelled, invalid, not_found
+from slipway.regions.registry import Regions
 from slipway.response_cache.api import CacheReport
 
 Run = Callable[["MemoryDataplane", Pending], None]
@@ -109,6 +110,7 @@ class MemoryDataplane:
         unready: Sequence[str] = (),
     ) -> None:
         self.metrics = MetricRegistry()
+        self.regions = Regions()
         self.models = {model.signature.model_name: model for model in models}
         self.statistics = {name: ModelStatistics() for name in self.models}
         self.is_ready = True

@@ -27,7 +27,7 @@ def servers(tmp_path_factory) -> Iterator[tuple[Ports, Ports]]:
             if os.environ.get("SLIPWAY_REFERENCE") == "required":
                 raise
             pytest.skip(f"the reference server cannot run here: {error}")
-        ours = stack.enter_context(running_server(directory / "models"))
+        ours = stack.enter_context(running_server(directory / "models", "--allow-client-shm"))
         yield ours.ports, theirs
 
 

@@ -18,7 +18,6 @@ from tests.reference.differences import (
     HEADER,
     JSON_SYNTAX,
     METADATA,
-    SHARED_MEMORY,
     TWICE,
     UNKNOWN_SIZE,
 )
@@ -53,7 +52,7 @@ class Foreseen:
 
 
 _SYNTAX = "failed to parse the request JSON buffer"
-_UNSUPPORTED = "Tracing, log settings and client shared memory are not supported."
+_UNSUPPORTED = "Tracing and log settings are not supported."
 
 _REFUSED = r"([45]\d\d|[A-Z]+_ARGUMENT|NOT_FOUND|UNIMPLEMENTED|INTERNAL|UNAVAILABLE|STREAM \[.*error_message')"
 
@@ -193,8 +192,6 @@ FORESEEN: tuple[Foreseen, ...] = (
     Foreseen(
         "tracing and logging in gRPC", _UNSUPPORTED, request=r"^(TraceSetting|LogSettings)", ours=r"^UNIMPLEMENTED"
     ),
-    Foreseen("shared memory", SHARED_MEMORY, ours=r"^(501|UNIMPLEMENTED) Client shared memory is not supported"),
-    Foreseen("shared memory in gRPC", SHARED_MEMORY, ours=r"'Client shared memory is not supported yet"),
     Foreseen("server metadata", METADATA, ours=r"'extensions': ", theirs=r"'extensions': .*'version': '2\.51\.0'"),
     Foreseen(
         "entry that is not an object",

@@ -21,7 +21,7 @@ UNUSED = (
 )
 NOT_FOUND = b'{"error":"Not Found"}'
 NOT_ALLOWED = b'{"error":"Method Not Allowed"}'
-NO_SHARED_MEMORY = b"Client shared memory is not supported yet. Send the tensors with the request instead."
+NO_SHARED_MEMORY = b"Client shared memory is disabled. Start the server with '--allow-client-shm=true' to enable."
 
 
 @pytest.mark.parametrize(
@@ -207,8 +207,17 @@ def test_repository_requests_that_make_no_sense_are_refused(served, path, body, 
 
 
 @pytest.mark.parametrize("kind", ["system", "cuda"])
-def test_shared_memory_is_refused_with_what_to_do_instead(served, kind):
-    for method, rest in (("GET", "status"), ("POST", "unregister"), ("POST", "region/r/register")):
-        answer = served.ask(method, f"/v2/{kind}sharedmemory/{rest}")
+def test_shared_memory_that_is_off_is_refused_with_how_to_turn_it_on(served, kind):
+    for rest in ("unregister", "register", "region/r/unregister", "region/r/register"):
+        answer = served.ask("POST", f"/v2/{kind}sharedmemory/{rest}")
         assert answer.status == 501
         assert NO_SHARED_MEMORY in answer.body
+    answer = served.ask("GET", f"/v2/{kind}sharedmemory/status")
+    assert (answer.status, answer.body) == (200, b"[]")
+
+
+@pytest.mark.parametrize(
+    "path", ["regions/r/status", "region//status", "region/r/remove", "region/r/a/status", "status/", "region/status"]
+)
+def test_paths_near_those_of_shared_memory_are_unknown(served, path):
+    assert served.ask("GET", f"/v2/systemsharedmemory/{path}").status == 404

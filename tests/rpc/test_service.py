@@ -122,11 +122,14 @@ def test_only_files_may_be_large(client, server):
 def test_shared_memory_is_off_and_says_how_to_turn_it_on(client):
     expected = (
         "UNIMPLEMENTED",
-        "Client shared memory is not supported yet. Send the tensors with the request instead.",
+        "Client shared memory is disabled. Start the server with '--allow-client-shm=true' to enable.",
     )
     assert refused(lambda: client.register_system_shared_memory("a", "/a", 8)) == expected
-    assert refused(client.get_system_shared_memory_status) == expected
-    assert refused(client.get_cuda_shared_memory_status) == expected
+    assert refused(client.unregister_system_shared_memory) == expected
+    assert refused(lambda: client.register_cuda_shared_memory("a", b"x" * 64, 0, 8)) == expected
+    assert refused(client.unregister_cuda_shared_memory) == expected
+    assert not client.get_system_shared_memory_status().regions
+    assert not client.get_cuda_shared_memory_status().regions
 
 
 def test_trace_and_log_settings_are_unimplemented(client):

@@ -100,10 +100,10 @@ def test_a_large_message_is_counted_and_held_until_its_thread_has_read_it(monkey
     began, released = Event(), Event()
     inner = stream_module.read_request
 
-    def read(payload):
+    def read(payload, regions):
         began.set()
         released.wait(20)
-        return inner(payload)
+        return inner(payload, regions)
 
     monkeypatch.setattr(stream_module, "read_request", read)
 

@@ -17,7 +17,7 @@ NO_SOURCE = (
     "Input must set only one of the following fields: 'data', 'binary_data_size' in 'parameters', "
     "'shared_memory_region' in 'parameters'. But "
 )
-NO_SHARED_MEMORY = "Client shared memory is not supported yet. Send the tensors with the request instead."
+NO_SHARED_MEMORY = "Client shared memory is disabled. Start the server with '--allow-client-shm=true' to enable."
 NON_UNSIGNED = "attempt to access JSON non-unsigned-integer as unsigned-integer"
 
 

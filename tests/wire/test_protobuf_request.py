@@ -21,7 +21,7 @@ RESERVED = (
     "parameter keys starting with 'triton_' are reserved for Triton usage. Only the following keys starting with "
     "'triton_' are allowed: triton_enable_empty_final_response"
 )
-SHARED_MEMORY = "Client shared memory is not supported yet. Send the tensors with the request instead."
+SHARED_MEMORY = "Client shared memory is disabled. Start the server with '--allow-client-shm=true' to enable."
 BAD_DATA = "unexpected explicit tensor data for input tensor 'I' for model 'm'"
 
 
