@@ -24,14 +24,17 @@ from slipway.wire.protobuf_request import is_large_work
 from slipway.wire.protobuf_response import MAX_MESSAGE_BYTES
 
 MAX_STREAMS: Final = 512  # per connection; clients queue further calls
+# Calls that wait to be taken up, of all connections, also of those that are closed by now; about 10 KB each. grpcio ends
+# any further call with CANCELLED, whoever made it. Floods of three connections were seen to reach 10 000.
+MAX_WAITING_CALLS: Final = 30_000
 # Without these, grpcio takes every call of a client that resets its calls at once ("rapid reset"), and drops calls of
 # all clients at random while more than 1000 wait for the event loop: 3 of 40 calls of another client were answered.
 _ABUSE_LIMITS: Final = [
     ("grpc.max_concurrent_streams", MAX_STREAMS),
     ("grpc.http2.max_deallocating_streams", MAX_STREAMS),  # those that were reset, until they are forgotten
     ("grpc.http2.ping_on_rst_stream_percent", 100),  # a client that resets calls has to answer pings meanwhile
-    ("grpc.server.max_pending_requests", 10_000),
-    ("grpc.server.max_pending_requests_hard_limit", 10_000),
+    ("grpc.server.max_pending_requests", MAX_WAITING_CALLS),
+    ("grpc.server.max_pending_requests_hard_limit", MAX_WAITING_CALLS),
 ]
 
 _ERROR_METADATA: Final = ("triton_grpc_error", "true")
