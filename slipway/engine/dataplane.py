@@ -30,6 +30,7 @@ from slipway.engine.host import EngineHost
 from slipway.engine.lifecycle import Lifecycle
 from slipway.engine.loading import Loader
 from slipway.engine.modes import Control, require_explicit
+from slipway.engine.outside import OutsideModels
 from slipway.engine.serving import ServingTable, View
 from slipway.engine.source import LoadRequest
 from slipway.engine.states import StateTable
@@ -58,6 +59,7 @@ class Engine:
         self._loader = Loader(options, self._host, self.submit_inside, self.signature_inside, caching=self._caching)
         self._lifecycle = Lifecycle(self._loader, self._serving, self._states)
         self._control = Control(options, self._lifecycle, self._states)
+        self.outside = OutsideModels(options, self._lifecycle, self._serving, self._states)
         self._operations: set[asyncio.Task[Any]] = set()
         self._loop: asyncio.AbstractEventLoop
         self._started = False
