@@ -19,7 +19,7 @@ _REPLACED: Final = (LENGTH, b"content-encoding", b"accept-encoding")
 
 def infer_route(binary_type: bytes, call_type: type[InferCall]) -> Route:
     """Return the handler of infer requests whose content type is `binary_type`, followed by the size of the JSON part,
-    if they have binary tensors; responses of `call_type` say it in the same way."""
+    if they have binary tensors; `call_type` answers them."""
 
     def handle(context: Context, exchange: Exchange, target: ModelTarget) -> None:
         _translate(exchange, binary_type)

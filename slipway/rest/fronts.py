@@ -60,10 +60,6 @@ def rest_fronts(
             certificates=_certificates(options),
         )
         yield RestFront("HTTPService", options.http_address, listener)
-    if options.allow_metrics:
-        address = options.metrics_address or options.http_address
-        handler = build_metrics_app(dataplane, metrics, access_to(address, options.http_allowed_hosts))
-        yield RestFront("Metrics Service", address, listen(handler, host=address, port=options.metrics_port))
     if options.allow_sagemaker:
         address = options.sagemaker_address
         models = MultiModel(host, options.sagemaker_model_directory)
@@ -79,6 +75,10 @@ def rest_fronts(
         handler = build_vertex_app(dataplane, vertex, page, _settings(options, address)())
         listener = listen(handler, host=address, port=options.vertex_ai_port, limits=limits)
         yield RestFront("Vertex AI HTTPService", address, listener)
+    if options.allow_metrics:
+        address = options.metrics_address or options.http_address
+        handler = build_metrics_app(dataplane, metrics, access_to(address, options.http_allowed_hosts))
+        yield RestFront("Metrics Service", address, listen(handler, host=address, port=options.metrics_port))
 
 
 def _settings(options: ServerOptions, address: str) -> partial[RestOptions]:

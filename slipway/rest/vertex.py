@@ -15,7 +15,7 @@ from slipway.engine.api import Dataplane
 from slipway.errors import invalid
 from slipway.rest import health, infer
 from slipway.rest.app import find
-from slipway.rest.cloud_infer import binary_head, infer_route
+from slipway.rest.cloud_infer import infer_route
 from slipway.rest.context import Context, Match, ModelTarget, RestOptions
 from slipway.rest.dispatch import Dispatcher
 from slipway.rest.exchange import Exchange
@@ -27,14 +27,7 @@ _REDIRECT: Final = b"x-vertex-ai-triton-redirect"
 _REDIRECTED: Final = ("health", "metadata", "model-config", "statistics", "model-repository", "shared-memory")
 
 
-class VertexCall(InferCall):
-    """An infer request in the form of Vertex AI."""
-
-    __slots__ = ()
-    binary_head = binary_head(_BINARY)
-
-
-_INFER: Final = infer_route(_BINARY, VertexCall)
+_INFER: Final = infer_route(_BINARY, InferCall)  # the responses are as on other ports
 
 
 @dataclass(frozen=True, slots=True)

@@ -146,8 +146,9 @@ def ask(port, method, path, body, headers):
         text = response.read()
     finally:
         connection.close()
-    kind, equals, size = response.headers.get("Content-Type", "").partition("=")
-    if equals and size.isdigit():
+    kind, _, size = response.headers.get("Content-Type", "").partition("=")
+    size = response.headers.get("Inference-Header-Content-Length", size)
+    if size.isdigit():
         return response.status, kind, json.loads(text[: int(size)]), text[int(size) :]
     return response.status, json.loads(text) if text[:1] in (b"{", b"[") else text
 

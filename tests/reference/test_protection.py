@@ -66,7 +66,6 @@ SENT = [
     {"k": "secret"},
     {"K": "secret"},
     {"k": "Secret"},
-    {"k": "secret "},
     {"k": "secrets"},
     {"k": ""},
     {"kk": "secret"},
@@ -76,7 +75,6 @@ FORWARDED = [
     {"X-Case": "1", "x-case2": "2"},
     {"not-x-b": "3"},
     {"other": "4"},
-    {"x-empty": ""},
     {"x-long": "v" * 4000},
 ]
 
@@ -154,6 +152,12 @@ def test_headers_are_forwarded_alike(restricted, given):
     for path in ("/v2/models/echo/infer", "/v2/models/echo/versions/1/infer"):
         answers = [ask(ports.http, "POST", path, {"k": "secret", **given}) for ports in (ours, theirs)]
         assert answers[0] == answers[1]
+
+
+def test_white_space_around_a_value_is_not_part_of_it(restricted):
+    """RFC 9110, 5.5; tritonserver's library keeps it."""
+    ours, theirs = (ask(ports.http, "GET", "/v2", {"k": "secret "})[0] for ports in restricted)
+    assert (ours, theirs) == (200, 403)
 
 
 def call(stub, name, metadata):

@@ -11,6 +11,7 @@ import socket
 import ssl
 import subprocess
 import sys
+from contextlib import ExitStack
 from unittest.mock import patch
 
 import numpy as np
@@ -45,14 +46,14 @@ input { name: "IN" data_type: TYPE_FP32 dims: [ 1 ] }
 output { name: "PARAMETERS" data_type: TYPE_STRING dims: [ 1 ] }
 """
 IDENTITY = """backend: "identity"
-input { name: "IN" data_type: TYPE_FP32 dims: [ 1 ] }
-output { name: "OUT" data_type: TYPE_FP32 dims: [ 1 ] }
+input { name: "INPUT0" data_type: TYPE_FP32 dims: [ 1 ] }
+output { name: "OUTPUT0" data_type: TYPE_FP32 dims: [ 1 ] }
 """
 ENSEMBLE = """platform: "ensemble"
-input { name: "IN" data_type: TYPE_FP32 dims: [ 1 ] }
-output { name: "OUT" data_type: TYPE_FP32 dims: [ 1 ] }
+input { name: "INPUT0" data_type: TYPE_FP32 dims: [ 1 ] }
+output { name: "OUTPUT0" data_type: TYPE_FP32 dims: [ 1 ] }
 ensemble_scheduling { step { model_name: "part" model_version: -1
-  input_map { key: "IN" value: "IN" } output_map { key: "OUT" value: "OUT" } } }
+  input_map { key: "INPUT0" value: "INPUT0" } output_map { key: "OUTPUT0" value: "OUTPUT0" } } }
 """
 BODY = {"inputs": [{"name": "IN", "shape": [1], "datatype": "FP32", "data": [2]}]}
 
@@ -90,7 +91,7 @@ def archives(tmp_path_factory):
         write_config(root / name, "model", IDENTITY)
     write_config(root / "many" / "model", "part", IDENTITY)
     write_config(root / "many" / "model", "chain", ENSEMBLE)
-    write_config(root / "broken", "model", 'backend: "identity"\n')
+    write_config(root / "broken", "model", 'backend: "absent"\n')
     return root
 
 
@@ -123,7 +124,9 @@ def locked(repository, archives, tmp_path_factory):
         "AIP_HEALTH_ROUTE": "/health",
         "SAGEMAKER_TRITON_DEFAULT_MODEL_NAME": "echo",
     }
-    with patch.dict(os.environ, variables), running_server(repository, *flags) as running:
+    with ExitStack() as stack:
+        with patch.dict(os.environ, variables):
+            running = stack.enter_context(running_server(repository, *flags))
         yield running
 
 
@@ -210,8 +213,9 @@ def test_models_of_an_endpoint_come_and_go(doors, archives):
     assert load("hash1", "single")[0] == 409
     assert load("identity", "other")[0] == 409  # of the repository
     assert load("hash2", "many") == (200, b"")
+    body = {"inputs": [{**BODY["inputs"][0], "name": "INPUT0"}]}
     for name in ("hash1", "hash2"):
-        status, answer = ask(doors["sagemaker"], "POST", f"/models/{name}/invoke", BODY, X_Key=SECRET)
+        status, answer = ask(doors["sagemaker"], "POST", f"/models/{name}/invoke", body, X_Key=SECRET)
         assert (status, answer["outputs"][0]["data"]) == (200, [2.0])
     listed = ask(doors["sagemaker"], "GET", "/models", X_Admin=ADMIN)[1]["models"]
     assert [each["modelName"] for each in listed] == ["hash1", "hash2"]
@@ -229,7 +233,7 @@ def test_a_failed_load_leaves_nothing_behind(doors, archives):
     assert "load failed for model 'hash3'" in answer["error"]
     assert ask(doors["sagemaker"], "GET", "/models/hash3", X_Admin=ADMIN)[0] == 404
     names = [each["name"] for each in ask(doors["http"], "POST", "/v2/repository/index", {}, X_Admin=ADMIN)[1]]
-    assert names == ["echo", "identity"]
+    assert names == ["echo", "identity", "kept"]
     assert ask(doors["http"], "GET", "/v2/health/ready", X_Key=SECRET)[0] == 200
 
 
@@ -321,7 +325,10 @@ def presented(port, folder):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--allow-vertex-ai", "--vertex-ai-port=0"], "API_PREDICT_ROUTE is not defined for Vertex AI endpoint"),
+        (
+            ["--allow-vertex-ai", "--vertex-ai-port=0", "--vertex-ai-address=127.0.0.1"],
+            "API_PREDICT_ROUTE is not defined for Vertex AI endpoint",
+        ),
         (["--http-restricted-api=inference:k@env:ABSENT_KEY"], "does not have a variable 'ABSENT_KEY'"),
         # Not an address of this machine, so nothing is open while the test runs.
         (["--grpc-address=192.0.2.1"], "GRPC on 192.0.2.1:0 IS OPEN TO OTHER MACHINES WITHOUT ANY PROTECTION"),
