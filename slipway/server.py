@@ -9,13 +9,13 @@ import asyncio
 import errno
 import logging
 import sys
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from dataclasses import fields
-from functools import partial
 from typing import Any, Final, Protocol
 
 from slipway import __version__
-from slipway.config.options import ServerOptions
+from slipway.config.exposure import METRICS
+from slipway.config.options import ServerOptions, fronts
 from slipway.core.budget import Budget, default_budget
 from slipway.core.large_work import begin_large_work, end_large_work
 from slipway.core.table import render_table
@@ -26,12 +26,8 @@ from slipway.engine.heap import settle_heap
 from slipway.errors import SlipwayError, internal
 from slipway.instances.plan import describe_plan, instance_specs, threads_per_instance
 from slipway.machine import resident_memory, return_free_memory
-from slipway.rest.access import access_to
-from slipway.rest.app import build_app
-from slipway.rest.connection import HttpLimits
-from slipway.rest.context import RestOptions
-from slipway.rest.listener import HttpListener, check_port
-from slipway.rest.metrics import MetricsOptions, build_metrics_app
+from slipway.rest.fronts import rest_fronts
+from slipway.rest.listener import check_port
 from slipway.rpc.listener import GrpcListener
 from slipway.rpc.options import GrpcOptions
 from slipway.stopping import Stopping
@@ -97,26 +93,21 @@ async def run(options: ServerOptions) -> int:
 
 def _check_ports(options: ServerOptions) -> None:
     """Raise UNAVAILABLE for a port that somebody else has: better now than after minutes of loading."""
-    fronts = (
-        ("HTTP", options.allow_http, options.http_address, options.http_port, options.reuse_http_port),
-        ("GRPC", options.allow_grpc, options.grpc_address, options.grpc_port, options.reuse_grpc_port),
-        (
-            "Metrics",
-            options.allow_metrics,
-            options.metrics_address or options.http_address,
-            options.metrics_port,
-            False,
-        ),
-    )
-    for name, allowed, host, port, shared in fronts:
-        if not (allowed and port):
+    shared = {"HTTP": options.reuse_http_port, "GRPC": options.reuse_grpc_port}
+    for front in fronts(options):
+        if not front.port:
             continue
         try:
-            check_port(host, port, shared=shared)
+            check_port(front.address, front.port, shared=shared.get(front.name, False))
         except SlipwayError as error:
             if isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.EADDRINUSE:
                 # Triton's text, which tools look for in the log
-                _LOG.error("failed to start %s service: Unavailable - Socket '%s:%d' already in use ", name, host, port)
+                _LOG.error(
+                    "failed to start %s service: Unavailable - Socket '%s:%d' already in use ",
+                    "Metrics" if front.name == METRICS else front.name,
+                    front.address,
+                    front.port,
+                )
             raise
 
 
@@ -178,20 +169,10 @@ async def _listen(engine: Engine, options: ServerOptions, listeners: list[Front]
         grpc = GrpcListener(engine, grpc_settings, budget)
         await grpc.start()  # logs its address itself, with the library it chose
         listeners.append(grpc)
-    if options.allow_http:
-        limit = options.http_max_input_size
-        access = access_to(options.http_address, options.http_allowed_hosts)
-        app = build_app(engine, RestOptions(max_input_size=limit, access=access))
-        http = partial(
-            HttpListener, app, limits=HttpLimits(body=limit), budget=budget, reuse_port=options.reuse_http_port
-        )
-        await _listen_http("HTTPService", http, options.http_address, options.http_port, listeners)
-    if options.allow_metrics:
-        host = options.metrics_address or options.http_address
-        settings = MetricsOptions(**options.metrics_config, cpu=options.allow_cpu_metrics)
-        app = build_metrics_app(engine, settings, access_to(host, options.http_allowed_hosts))
-        metrics = partial(HttpListener, app, budget=budget)
-        await _listen_http("Metrics Service", metrics, host, options.metrics_port, listeners)
+    for front in rest_fronts(engine, engine.outside, options, budget):
+        bound = await front.listener.start()
+        listeners.append(front.listener)
+        _LOG.info("Started %s at %s:%d", front.name, front.address, bound)
     budget.limit = budget.limit or default_budget()  # only now: what the fronts take themselves is not free any more
     return budget
 
@@ -204,15 +185,6 @@ async def _return_memory(budget: Budget) -> None:
             await asyncio.to_thread(return_free_memory)
             kept = resident_memory() or memory
         await asyncio.sleep(_RETURN_S)
-
-
-async def _listen_http(
-    name: str, make: Callable[..., HttpListener], host: str, port: int, listeners: list[Front]
-) -> None:
-    listener = make(host=host, port=port)
-    bound = await listener.start()
-    listeners.append(listener)
-    _LOG.info("Started %s at %s:%d", name, host, bound)
 
 
 async def _announce(engine: Engine, seconds: float) -> None:

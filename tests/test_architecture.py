@@ -47,6 +47,7 @@ ROWS = {
     "rest": 7,
     "rpc": 7,
     "stopping": 0.9,
+    "certificates": 0.9,
     "documents": 0.8,
     "server": 8,
     "convert": 8,

@@ -31,7 +31,15 @@ class Client:
     """A connection to one server."""
 
     def __init__(
-        self, module: Any, connection: Any, address: Address, protocol: str, tls: Tls, timeout_s: float | None = None
+        self,
+        module: Any,
+        connection: Any,
+        address: Address,
+        protocol: str,
+        tls: Tls,
+        *,
+        timeout_s: float | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         self._module = module
         self._connection = connection
@@ -39,6 +47,7 @@ class Client:
         self._protocol = protocol
         self._tls = tls
         self._waiting = {} if timeout_s is None or protocol == "http" else {"client_timeout": timeout_s}
+        self._headers = dict(headers or {})
 
     def describe(self, model: str, version: str) -> ModelDescription:
         """Return the model's inputs and batch limit; raise `SlipwayError` if the server does not have it."""
@@ -100,7 +109,8 @@ class Client:
         version = ["versions", quote(model.version)] if model.version else []
         path = "/".join(["v2", "models", quote(model.name), *version, "generate_stream"])
         try:
-            with open_events(self._address, self._tls, path, {**parameters, **tensors}) as events:
+            document = {**parameters, **tensors}
+            with open_events(self._address, self._tls, path, document, self._headers) as events:
                 for event in events:
                     yield {name: _array(event[name], kind) for name, kind in model.outputs.items() if name in event}
         except OSError as error:
@@ -174,10 +184,17 @@ def _not_json(protocol: str) -> tuple[type[Exception], ...]:
 
 
 def open_client(
-    url: str | None, protocol: str, tls: Tls | None = None, *, wait_s: float = 0, timeout_s: float | None = None
+    url: str | None,
+    protocol: str,
+    tls: Tls | None = None,
+    *,
+    wait_s: float = 0,
+    timeout_s: float | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> Client:
-    """Return a client for `url` ("host:port", optionally with a scheme; https means TLS). Wait at most `wait_s`
-    seconds until something accepts connections there, and then at most `timeout_s` for each response."""
+    """Return a client for `url` ("host:port", optionally with a scheme; https means TLS), which sends `headers` with
+    every request. Wait at most `wait_s` seconds until something accepts connections there, and then at most `timeout_s`
+    for each response."""
     tls = tls or Tls()
     text = url or DEFAULT_URL[protocol]
     scheme, separator, rest = text.partition("://")
@@ -201,4 +218,7 @@ def open_client(
     except OSError as error:
         raise _unreachable(error, address, protocol, tls) from None
     connection = module.InferenceServerClient(address.text, **settings)
-    return Client(module, connection, address, protocol, tls, timeout_s)
+    sent = {name.lower(): value for name, value in (headers or {}).items()}  # as gRPC wants them
+    if sent:
+        connection.register_plugin(lambda request: request.headers.update(sent))
+    return Client(module, connection, address, protocol, tls, timeout_s=timeout_s, headers=sent)

@@ -19,7 +19,7 @@ _OK: Final = 200
 
 @contextmanager
 def open_events(
-    address: Address, tls: Tls, path: str, document: Mapping[str, Any]
+    address: Address, tls: Tls, path: str, document: Mapping[str, Any], headers: Mapping[str, str] | None = None
 ) -> Iterator[Iterator[dict[str, Any]]]:
     """Send a JSON document with POST and yield the events of the answer, each one as it arrives.
 
@@ -27,7 +27,7 @@ def open_events(
     """
     with closing(_connection(address, tls)) as connection:
         body = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
-        connection.request("POST", f"{_prefix(address)}/{path}", body)
+        connection.request("POST", f"{_prefix(address)}/{path}", body, dict(headers or {}))
         response = connection.getresponse()
         if response.status != _OK:
             raise invalid(refusal_text(response.read()))

@@ -99,7 +99,8 @@ def _client(options: argparse.Namespace, url: str | None = None, protocol: str =
     files = (options.ca_certificate, options.client_certificate, options.client_key)
     used = options.ssl or options.insecure or any(files)
     tls = Tls(used, *files, verified=not options.insecure)
-    return open_client(options.url or url, options.protocol or protocol, tls, wait_s=options.wait)
+    headers = dict(options.header)
+    return open_client(options.url or url, options.protocol or protocol, tls, wait_s=options.wait, headers=headers)
 
 
 def _asks_for_model_help(arguments: Sequence[str]) -> bool:

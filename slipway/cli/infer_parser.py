@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Final
 
-from slipway.cli.parser import CommandParser
+from slipway.cli.parser import CommandParser, add_header
 
 DEFAULT_BATCH: Final = 16
 _DESCRIPTION: Final = "Send text lines or JSON tensors to a running server and print the responses."
@@ -63,6 +63,7 @@ def infer_parser(*, needs_input: bool = True) -> CommandParser:
         choices=("grpc", "http"),
         help="protocol; http needs the extra 'http' (default: grpc, or the one in the --request file)",
     )
+    add_header(parser)
     _add_tls(parser)
     parser.add_argument(
         "--model-version", metavar="N", default="", help="version of the model (default: set by its version policy)"

@@ -7,6 +7,7 @@ import sys
 from typing import Any, NoReturn
 
 from slipway.config.flags import wrap_help
+from slipway.config.restrictions import header_value, split_header
 
 
 class HelpFormatter(argparse.HelpFormatter):
@@ -34,3 +35,26 @@ class CommandParser(argparse.ArgumentParser):
     def long_options(self) -> list[str]:
         """Return the long names of all options."""
         return [option for option in self._option_string_actions if option.startswith("--")]
+
+
+def add_header(parser: CommandParser) -> None:
+    """Add --header, which is read to pairs of a name and a value."""
+    parser.add_argument(
+        "--header",
+        metavar="NAME=VALUE",
+        type=_read_header,
+        action="append",
+        default=[],
+        help="header to send, such as the key of a restricted API (repeatable); NAME@file:PATH and NAME@env:VARIABLE "
+        "take the value from a file or a variable",
+    )
+
+
+def _read_header(text: str) -> tuple[str, str]:
+    name, source = split_header(text)
+    if not name:
+        raise argparse.ArgumentTypeError("expected NAME=VALUE, NAME@file:PATH or NAME@env:VARIABLE")
+    try:
+        return name, header_value(source)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None

@@ -11,7 +11,8 @@ from typing import Final
 from slipway.cli.interruption import ended_by_sigint
 from slipway.cli.log_format import SeverityFilter, install_logging
 from slipway.config.environment import environment_warnings
-from slipway.config.options import parse_options
+from slipway.config.exposure import open_doors
+from slipway.config.options import fronts, parse_options
 
 _LOG: Final = logging.getLogger("slipway.cli")
 
@@ -23,7 +24,8 @@ def run(arguments: Sequence[str]) -> int:
         verbose=options.log_verbose, info=options.log_info, warning=options.log_warning, error=options.log_error
     )
     install_logging(severities, style=options.log_format, file=options.log_file)
-    for warning in (*options.warnings, *environment_warnings(os.environ), *_uncompiled(options.model_repository)):
+    named = (*options.warnings, *environment_warnings(os.environ), *open_doors(fronts(options)))
+    for warning in (*named, *_uncompiled(options.model_repository)):
         _LOG.warning("%s", warning)
     with ended_by_sigint():
         import uvloop  # after the options: --help and mistakes need no event loop

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from slipway.cli.output import for_reading, others_on_stderr, output_width
-from slipway.cli.parser import CommandParser
+from slipway.cli.parser import CommandParser, add_header
 from slipway.core.table import render_table
 from slipway.errors import invalid
 from slipway.verify.advice import Cause, Fault
@@ -61,6 +61,7 @@ def _options(arguments: Sequence[str]) -> Any:
         default=_TIMEOUT_S,
         help=f"time limit for the response of a model (default: {_TIMEOUT_S:g})",
     )
+    add_header(parser)
     parser.add_argument("--json", action="store_true", help="print the results as JSON")
     options = parser.parse_args(arguments)
     if options.repository is not None and (options.repo is not None or options.url is not None):
@@ -68,6 +69,8 @@ def _options(arguments: Sequence[str]) -> Any:
     options.repo = options.repo or options.repository
     if options.repo is None and options.url is None:
         parser.error("specify a REPOSITORY, or the --url of a running server")
+    if options.header and options.url is None:
+        parser.error("argument --header: needs argument --url")
     if not 0 < options.timeout < float("inf"):
         parser.error(f"--timeout is {options.timeout:g}; it must be a number of seconds above 0")
     return options
@@ -81,7 +84,8 @@ def _verdicts(options: Any) -> list[Verdict]:
     url = url.rstrip("/")
     url = url if ":" in url else f"{url}:{_DEFAULT_PORT}"
     directories = model_directories(options.repo) if options.repo else {}
-    return Probe(url, timeout_s=options.timeout, directories=directories).run(options.model)
+    headers = dict(options.header)
+    return Probe(url, timeout_s=options.timeout, directories=directories, headers=headers).run(options.model)
 
 
 # Printing

@@ -134,8 +134,9 @@ def option(
 
 
 def flags_of(options: type) -> Iterator[Flag]:
-    """Yield the flags of a dataclass in the order of its fields, named after them."""
-    for each in fields(options):
+    """Yield the flags of a dataclass in the order of its fields, those that it inherits last, named after them."""
+    own = options.__annotations__
+    for each in sorted(fields(options), key=lambda each: each.name not in own):
         flag = each.metadata.get(_KEY)
         if flag is not None:
             name = each.name.replace("_", "-")

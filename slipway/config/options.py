@@ -6,6 +6,7 @@ safer than tritonserver's 0.0.0.0. Knows no part of the server.
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import textwrap
@@ -18,6 +19,7 @@ from typing import Final
 
 from slipway.config import unserved
 from slipway.config.cache_settings import CACHE_SETTING, by_cache, cache_problems, cache_warnings
+from slipway.config.exposure import LOOPBACK, METRICS, Door, ExposureOptions, exposure_problems, vertex_defaults
 from slipway.config.flags import (
     BOOLEAN,
     DIRECTORY,
@@ -42,7 +44,6 @@ tritonserver's. A BOOL is true, on or 1, or false, off or 0; a boolean flag
 without a value is true."""
 _DEFAULT_BATCH: Final = "default-max-batch-size"
 _LOCAL: Final = "127.0.0.1"
-_LOOPBACK: Final = (_LOCAL, "localhost", "::1")
 _EVERYWHERE: Final = ("0.0.0.0", "::")  # noqa: S104  compared with, never bound
 _HOST: Final = re.compile(r"\*|\.?[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 _METRICS: Final = {"counter_latencies": True, "histogram_latencies": True}
@@ -129,7 +130,7 @@ _cache = partial(option, "Response cache")
 
 
 @dataclass(frozen=True, slots=True)
-class ServerOptions:
+class ServerOptions(ExposureOptions):
     """Every setting of a server; the field `x_y` is the flag `--x-y`. `warnings` are logged at start-up."""
 
     id: str = _server("triton", TEXT, "server name in the metadata")
@@ -261,8 +262,9 @@ class ServerOptions:
     warnings: tuple[str, ...] = ()
 
 
-def parse_options(arguments: Sequence[str]) -> ServerOptions:
-    """Return the options of a command line; on --help, print the help text and exit with 0.
+def parse_options(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> ServerOptions:
+    """Return the options of a command line and, on Vertex AI, of the environment (AIP_*); on --help, print the help
+    text and exit with 0.
 
     Raise INVALID_ARG with all errors.
     """
@@ -273,9 +275,15 @@ def parse_options(arguments: Sequence[str]) -> ServerOptions:
     names = {name: flag.kind for flag in flags for name in (flag.name, *flag.aliases, *flag.deprecated)}
     reading = read_words(arguments, names | unserved.KINDS)
     problems = reading.problems + [f"Unexpected argument: {word}" for word in reading.positional[1:]]
-    values = read_values(
-        [("model-repository", word) for word in reading.positional[:1]] + reading.given, flags, problems
-    )
+    given = [("model-repository", word) for word in reading.positional[:1]] + reading.given
+    values = read_values(given, flags, problems)
+    try:
+        values = vertex_defaults(environment) | values
+    except ValueError as error:
+        problems.append(str(error))
+    storage = environment.get("AIP_STORAGE_URI")
+    if storage and "model_repository" not in values:
+        values |= read_values([("model-repository", storage)], flags, problems)
     problems += [*unserved.misread(reading.given), *unserved.refuse(reading.given)]
     old = dict.fromkeys(name for name, _ in reading.given)
     warnings = [
@@ -315,23 +323,24 @@ def _contradictions(options: ServerOptions) -> Iterator[str]:
         yield "--http-max-input-size must be greater than 0."
     yield from _certificates(options)
     yield from cache_problems(options.cache_config, options.response_cache_byte_size)
-    for one, other in combinations(_listeners(options), 2):
-        yield from _collision(*one, *other)
+    yield from exposure_problems(options, fronts(options))
+    for one, other in combinations(fronts(options), 2):
+        yield from _collision(one, other)
 
 
 def _certificates(options: ServerOptions) -> Iterator[str]:
     """Yield the PEM files that TLS needs but that are not specified or do not exist."""
-    if not (options.allow_grpc and (options.grpc_use_ssl or options.grpc_use_ssl_mutual)):
-        return
-    flag = "--grpc-use-ssl-mutual" if options.grpc_use_ssl_mutual else "--grpc-use-ssl"
-    needed = {"--grpc-server-cert": options.grpc_server_cert, "--grpc-server-key": options.grpc_server_key}
-    if options.grpc_use_ssl_mutual:
-        needed["--grpc-root-cert"] = options.grpc_root_cert
-    for name, file in needed.items():
-        if not file:
-            yield f"{flag} needs {name} with a PEM file"
-        elif not Path(file).is_file():
-            yield f"{name}: '{file}' is not a file"
+    for front in ("http", "grpc"):
+        chosen = [name for name in ("use_ssl_mutual", "use_ssl") if getattr(options, f"{front}_{name}")]
+        if not (chosen and getattr(options, f"allow_{front}")):
+            continue
+        needed = ["server_cert", "server_key", *(["root_cert"] if "use_ssl_mutual" in chosen else [])]
+        for field in needed:
+            flag, file = f"--{front}_{field}".replace("_", "-"), getattr(options, f"{front}_{field}")
+            if not file:
+                yield f"--{front}_{chosen[0]} needs ".replace("_", "-") + f"{flag} with a PEM file"
+            elif not Path(file).is_file():
+                yield f"{flag}: '{file}' is not a file"
 
 
 def _unlimited(options: ServerOptions) -> Iterator[str]:
@@ -341,34 +350,42 @@ def _unlimited(options: ServerOptions) -> Iterator[str]:
 
 def _shared(options: ServerOptions) -> Iterator[str]:
     fronts = [("http", options.http_address, options.allow_http), ("grpc", options.grpc_address, options.allow_grpc)]
-    open_to_others = {name: address for name, address, on in fronts if on and address not in _LOOPBACK}
+    open_to_others = {name: address for name, address, on in fronts if on and address not in LOOPBACK}
     return shared_memory_warnings(allowed=options.allow_client_shm, open_to_others=open_to_others)
 
 
 def _unreachable(options: ServerOptions) -> Iterator[str]:
     """Yield a warning for a front that listens only on loopback while another does not, which is easily overlooked."""
     fronts = [("HTTP", options.http_address, options.allow_http), ("gRPC", options.grpc_address, options.allow_grpc)]
-    open_to_others = [name for name, address, allowed in fronts if allowed and address not in _LOOPBACK]
+    open_to_others = [name for name, address, allowed in fronts if allowed and address not in LOOPBACK]
     for name, address, allowed in fronts:
-        if allowed and open_to_others and address in _LOOPBACK:
+        if allowed and open_to_others and address in LOOPBACK:
             other = open_to_others[0]
             address_flag = f"--{name.lower()}-address={getattr(options, other.lower() + '_address')}"
             yield f"{name} listens only on {address}, unlike {other}; {address_flag} opens it to other machines"
 
 
-def _listeners(options: ServerOptions) -> Iterator[tuple[str, str, int]]:
+def fronts(options: ServerOptions) -> Iterator[Door]:
+    """Yield the fronts that the options start."""
+    has_key = bool(options.http_restricted_api)
     if options.allow_http:
-        yield "HTTP", options.http_address, options.http_port
+        mutual = options.http_use_ssl_mutual
+        yield Door("HTTP", options.http_address, options.http_port, has_key, options.http_use_ssl or mutual, mutual)
     if options.allow_grpc:
-        yield "GRPC", options.grpc_address, options.grpc_port
+        has, mutual = bool(options.grpc_restricted_protocol), options.grpc_use_ssl_mutual
+        yield Door("GRPC", options.grpc_address, options.grpc_port, has, options.grpc_use_ssl or mutual, mutual)
     if options.allow_metrics:
-        yield "metrics", options.metrics_address or options.http_address, options.metrics_port
+        yield Door(METRICS, options.metrics_address or options.http_address, options.metrics_port)
+    if options.allow_sagemaker:
+        yield Door("SageMaker", options.sagemaker_address, options.sagemaker_port, has_key)
+    if options.allow_vertex_ai:
+        yield Door("Vertex AI", options.vertex_ai_address, options.vertex_ai_port, has_key)
 
 
-def _collision(one: str, address: str, port: int, other: str, other_address: str, other_port: int) -> Iterator[str]:
-    shared = address == other_address or address in _EVERYWHERE or other_address in _EVERYWHERE
-    if port and port == other_port and shared:
+def _collision(one: Door, other: Door) -> Iterator[str]:
+    shared = one.address == other.address or one.address in _EVERYWHERE or other.address in _EVERYWHERE
+    if one.port and one.port == other.port and shared:
         yield (
-            f"The server cannot listen to {one} requests and {other} requests at the same address and port "
-            f"{address}:{port}"
+            f"The server cannot listen to {one.name} requests and {other.name} requests at the same address and port "
+            f"{one.address}:{one.port}"
         )

@@ -34,6 +34,8 @@ WITHOUT_EFFECT: Final[dict[str, tuple[Kind, str]]] = {
     "grpc-infer-thread-count": (_COUNT, _ONE_LOOP),
     "grpc-infer-allocation-pool-size": (_COUNT, _NO_POOL),
     "grpc-max-response-pool-size": (_COUNT, _NO_POOL),
+    "sagemaker-thread-count": (_COUNT, _ONE_LOOP),
+    "vertex-ai-thread-count": (_COUNT, _ONE_LOOP),
 }
 
 
@@ -48,17 +50,9 @@ class Unsupported:
 
 _FALSE: Final = ("false", "off", "0")
 _TRACING: Final = "tracing is"
-_SAGEMAKER: Final = "SageMaker is"
-_VERTEX: Final = "Vertex AI is"
-_FORWARD: Final = "header forwarding is"
-_RESTRICT: Final = "API restriction is"
 
 UNSUPPORTED: Final[dict[str, Unsupported]] = {
     "model-namespacing": Unsupported("model namespacing is", _FALSE, BOOLEAN),
-    "http-header-forward-pattern": Unsupported(_FORWARD, ("",)),
-    "grpc-header-forward-pattern": Unsupported(_FORWARD, ("",)),
-    "http-restricted-api": Unsupported(_RESTRICT),
-    "grpc-restricted-protocol": Unsupported(_RESTRICT),
     "trace-config": Unsupported(_TRACING, ("level=off",)),
     "trace-file": Unsupported(_TRACING, ("",)),
     "trace-level": Unsupported(_TRACING, ("off",)),
@@ -67,14 +61,6 @@ UNSUPPORTED: Final[dict[str, Unsupported]] = {
     "trace-log-frequency": Unsupported(_TRACING, ("0",)),
     "host-policy": Unsupported("pinning models to processors is"),
     "repoagent-directory": Unsupported("repository agents are", ("/opt/tritonserver/repoagents",)),
-    "allow-sagemaker": Unsupported(_SAGEMAKER, _FALSE, BOOLEAN),
-    "sagemaker-port": Unsupported(_SAGEMAKER, ("8080",)),
-    "sagemaker-safe-port-range": Unsupported(_SAGEMAKER),
-    "sagemaker-thread-count": Unsupported(_SAGEMAKER, ("8",)),
-    "allow-vertex-ai": Unsupported(_VERTEX, _FALSE, BOOLEAN),
-    "vertex-ai-port": Unsupported(_VERTEX, ("8080",)),
-    "vertex-ai-thread-count": Unsupported(_VERTEX, ("8",)),
-    "vertex-ai-default-model": Unsupported(_VERTEX, ("",)),
 }
 
 KINDS: Final[dict[str, Kind]] = {name: kind for name, (kind, _) in WITHOUT_EFFECT.items()} | {

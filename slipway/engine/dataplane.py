@@ -32,6 +32,7 @@ from slipway.engine.host import EngineHost
 from slipway.engine.lifecycle import Lifecycle
 from slipway.engine.loading import Loader
 from slipway.engine.modes import Control, require_explicit
+from slipway.engine.outside import OutsideModels
 from slipway.engine.placed import PlacedRequests
 from slipway.engine.serving import ServingTable, View
 from slipway.engine.source import LoadRequest
@@ -65,6 +66,7 @@ class Engine:
         self._lifecycle = Lifecycle(self._loader, self._serving, self._states)
         self._control = Control(options, self._lifecycle, self._states)
         self._placed = PlacedRequests(self.regions)
+        self.outside = OutsideModels(options, self._lifecycle, self._serving, self._states)
         self._operations: set[asyncio.Task[Any]] = set()
         self._loop: asyncio.AbstractEventLoop
         self._started = False

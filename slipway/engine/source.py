@@ -34,10 +34,12 @@ class PollError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class LoadRequest:
-    """A load request's overrides: nothing, a config, or a config and the model's files."""
+    """A load request's overrides: nothing, a config, a config and the model's files, or a directory to use instead of
+    the one in a repository; the model then has the name of the request, whatever its config says."""
 
     config: str | None = None  # JSON
     files: Mapping[str, bytes] = field(default_factory=dict)
+    directory: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,7 +96,8 @@ def _read(name: str, request: LoadRequest, options: ServerOptions) -> ModelSourc
     check_files(request.files, has_config=request.config is not None)
     override = None if request.config is None else _parse_override(request.config)
     if not request.files:
-        return _look(name, _find(name, options.model_repository), request, override, options)
+        directory = request.directory or _find(name, options.model_repository)
+        return _look(name, directory, request, override, options)
     directory = write_files(name, request.files)
     try:
         return _look(name, directory, request, override, options)
@@ -115,7 +118,7 @@ def _look(
     if problem is not None:
         raise refused(problem)
     config = override if override is not None else _read_config(directory, options.model_config_name)
-    if config.name and config.name != name:
+    if config.name and config.name != name and request.directory is None:
         raise invalid(
             f"unexpected directory name '{name}' for model '{config.name}', directory name must equal model name"
         )

@@ -7,14 +7,15 @@ a different path). A model name is one percent-encoded path segment.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Final
 from urllib.parse import unquote
 
 from slipway.core.version import requested_version
 from slipway.engine.api import Dataplane
 from slipway.errors import SlipwayError, unsupported
 from slipway.rest import generate, health, infer, metadata, repository, shared_memory
-from slipway.rest.context import Context, ModelTarget, RestOptions, Route
+from slipway.rest.context import Context, Match, ModelTarget, RestOptions, Route
+from slipway.rest.dispatch import Dispatcher
 from slipway.rest.exchange import Exchange
 from slipway.rest.response import JSON, error_body
 
@@ -22,35 +23,25 @@ _MAX_REMEMBERED: Final = 4096  # paths; a client that sends more is making them 
 _MAX_PATH: Final = 256  # bytes of a path that is remembered
 
 
-class Match(NamedTuple):
-    """The route for a path: its one HTTP method, its handler, the model and version in the path, and whether the
-    request changes the server's state."""
-
-    method: bytes
-    handler: Route
-    target: ModelTarget = ModelTarget()
-    changes_state: bool = False
-
-
 def _no_repository_name(*_: object) -> None:
     raise unsupported("'repository_name' specification is not supported")
 
 
 _FIXED: Final = {
-    "/v2": Match(b"GET", metadata.server),
-    "/v2/health/live": Match(b"GET", health.live),
-    "/v2/health/ready": Match(b"GET", health.ready),
-    "/v2/models/stats": Match(b"GET", metadata.statistics),
-    "/v2/repository/index": Match(b"POST", repository.index),
+    "/v2": Match(b"GET", metadata.server, "metadata"),
+    "/v2/health/live": Match(b"GET", health.live, "health"),
+    "/v2/health/ready": Match(b"GET", health.ready, "health"),
+    "/v2/models/stats": Match(b"GET", metadata.statistics, "statistics"),
+    "/v2/repository/index": Match(b"POST", repository.index, "model-repository"),
 }
 _MODEL: Final = {
-    "": (b"GET", metadata.model),
-    "ready": (b"GET", health.model_ready),
-    "config": (b"GET", metadata.config),
-    "stats": (b"GET", metadata.statistics),
-    "infer": (b"POST", infer.infer),
-    "generate": (b"POST", generate.generate),
-    "generate_stream": (b"POST", generate.generate_stream),
+    "": (b"GET", metadata.model, "metadata"),
+    "ready": (b"GET", health.model_ready, "health"),
+    "config": (b"GET", metadata.config, "model-config"),
+    "stats": (b"GET", metadata.statistics, "statistics"),
+    "infer": (b"POST", infer.infer, "inference"),
+    "generate": (b"POST", generate.generate, "inference"),
+    "generate_stream": (b"POST", generate.generate_stream, "inference"),
 }
 _REPOSITORY: Final = {"load": repository.load, "unload": repository.unload}
 _SHARED_MEMORY: Final[dict[str, dict[str, tuple[bytes, Route]]]] = {
@@ -69,7 +60,9 @@ _SHARED_MEMORY: Final[dict[str, dict[str, tuple[bytes, Route]]]] = {
 
 def build_app(dataplane: Dataplane, options: RestOptions | None = None) -> Callable[[Exchange], None]:
     """Return the handler with which a listener serves `dataplane`."""
-    return App(Context(dataplane, options or RestOptions())).handle
+    context = Context(dataplane, options or RestOptions())
+    app = App(context)
+    return Dispatcher(context, app.route).handle if context.options.restrictions else app.handle
 
 
 class App:
@@ -96,6 +89,10 @@ class App:
         except Exception as error:  # noqa: BLE001  a bug must not cost other clients their connections
             exchange.fail_unexpectedly(error)
 
+    def route(self, exchange: Exchange) -> Match | None:
+        """Return the route for an exchange, or None; raise `SlipwayError` for an invalid version."""
+        return self._matches.get(exchange.path) or self._remember(exchange.path)
+
     def _remember(self, path: bytes) -> Match | None:
         match = find(path)
         if match is not None and len(path) <= _MAX_PATH:
@@ -115,15 +112,16 @@ def find(path: bytes) -> Match | None:
         case ["v2", "models", name, *rest] if name:
             return _model_route(name, rest)
         case ["v2", "repository", "models", name, action] if name and action in _REPOSITORY:
-            return Match(b"POST", _REPOSITORY[action], ModelTarget(unquote(name)), changes_state=True)
+            target = ModelTarget(unquote(name))
+            return Match(b"POST", _REPOSITORY[action], "model-repository", target, changes_state=True)
         case ["v2", "repository", repository_name, "index"] if repository_name:
-            return Match(b"POST", _no_repository_name)
-        case ["v2", "repository", repository_name, "models", name, action] if action in _REPOSITORY:
-            return Match(b"POST", _no_repository_name, changes_state=True) if repository_name and name else None
-        case ["v2", kind, action] if kind in _SHARED_MEMORY:
-            return _region_route(kind, "", action)
-        case ["v2", kind, "region", name, action] if name and kind in _SHARED_MEMORY:
-            return _region_route(kind, name, action)
+            return Match(b"POST", _no_repository_name, "model-repository")
+        case ["v2", "repository", repository_name, "models", name, action] if (
+            repository_name and name and action in _REPOSITORY
+        ):
+            return Match(b"POST", _no_repository_name, "model-repository", changes_state=True)
+        case ["v2", kind, *rest] if kind in _SHARED_MEMORY:
+            return _region_route(kind, rest)
     return None
 
 
@@ -135,12 +133,15 @@ def _model_route(name: str, rest: list[str]) -> Match | None:
             return None
     if len(rest) > 1 or (rest and rest[0] not in _MODEL) or rest == [""]:
         return None
-    method, handler = _MODEL[rest[0] if rest else ""]
-    return Match(method, handler, ModelTarget(unquote(name), requested_version(version)))
+    method, handler, group = _MODEL[rest[0] if rest else ""]
+    return Match(method, handler, group, ModelTarget(unquote(name), requested_version(version)))
 
 
-def _region_route(kind: str, name: str, action: str) -> Match | None:
-    if action not in _SHARED_MEMORY[kind]:
+def _region_route(kind: str, rest: list[str]) -> Match | None:
+    name = ""
+    if len(rest) == 3 and rest[0] == "region" and rest[1]:
+        name, rest = rest[1], rest[2:]
+    if len(rest) != 1 or rest[0] not in _SHARED_MEMORY[kind]:
         return None
-    method, handler = _SHARED_MEMORY[kind][action]
-    return Match(method, handler, ModelTarget(unquote(name)), changes_state=method == b"POST")
+    method, handler = _SHARED_MEMORY[kind][rest[0]]
+    return Match(method, handler, "shared-memory", ModelTarget(unquote(name)), changes_state=method == b"POST")

@@ -319,8 +319,11 @@ class HttpConnection(asyncio.Protocol):
     def _send_refusal(self, answer: bytes) -> None:
         self._written += len(answer)
         self._transport.write(answer)
-        self._transport.write_eof()
+        self._write_eof()
         asyncio.get_running_loop().call_later(self._limits.linger_s, self._transport.close)
+
+    def _write_eof(self) -> None:
+        self._transport.write_eof()
 
     # life
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
+from slipway.config.header_pattern import HeaderPattern
+from slipway.config.restrictions import Restriction
 from slipway.engine.api import Dataplane
 from slipway.rest.access import Access
 from slipway.rest.exchange import Exchange
@@ -16,6 +19,8 @@ class RestOptions:
 
     max_input_size: int = 64 << 20  # maximum size of a decompressed body, in bytes
     access: Access = field(default_factory=Access)  # the names that the server answers to
+    restrictions: Mapping[str, Restriction] = field(default_factory=dict)  # by group of APIs
+    forward: HeaderPattern | None = None  # the headers that become parameters of infer requests
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,3 +40,14 @@ class ModelTarget:
 
 
 Route = Callable[[Context, Exchange, ModelTarget], None]
+
+
+class Match(NamedTuple):
+    """The route of a request: its one HTTP method, its handler, the group of APIs by which it may be restricted
+    (`config.restrictions.GROUPS`), the model and version that it names, and whether it changes the server's state."""
+
+    method: bytes
+    handler: Route
+    group: str
+    target: ModelTarget = ModelTarget()
+    changes_state: bool = False

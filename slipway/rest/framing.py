@@ -38,13 +38,14 @@ SMALL: Final = 64 << 10  # bytes; up to this size, a head is worth keeping and a
 
 @dataclass(frozen=True, slots=True)
 class RequestLimits:
-    """The maximum size of one request, in bytes, headers and chunks."""
+    """The maximum size of one request, in bytes, headers and chunks, and how much of it is kept."""
 
     body: int = 64 << 20
     head: int = 64 << 10
     headers: int = 256
     repeated_headers: int = 32
     chunks: int = 65536
+    keeps_spelling: bool = False  # heads also say how the names of headers were spelt
 
 
 class Phase(Enum):
@@ -66,6 +67,7 @@ class HttpHead(msgspec.Struct, frozen=True, gc=False):
     headers: dict[bytes, bytes]
     keep_alive: bool  # the client may send more requests on this connection
     takes_chunks: bool  # a streamed response may be chunked; otherwise it ends when the connection closes
+    spelling: dict[bytes, bytes] = {}
 
 
 class Receiver(Protocol):
@@ -111,6 +113,7 @@ class RequestFraming:
         "_receiver",
         "_repeated",
         "_size",
+        "_spelling",
         "_url",
         "phase",
         "progress",
@@ -132,6 +135,7 @@ class RequestFraming:
         self._head_bytes = self._repeated = self._chunks = self._chunked_bytes = 0
         self._url = b""
         self._headers: dict[bytes, bytes] = {}
+        self._spelling: dict[bytes, bytes] = {}  # empty unless it is to be kept
         self._body: Body = b""
         self._is_private = False  # it was decided whether the body moves to shared memory
         self._held = 0  # bytes of it that the receiver knows of
@@ -245,6 +249,7 @@ class RequestFraming:
         self._head_bytes = self._repeated = self._chunks = self._chunked_bytes = 0
         self._url = b""
         self._headers = {}
+        self._spelling = {}
         self._body = b""
         self._is_private = False
 
@@ -260,6 +265,8 @@ class RequestFraming:
         self._bound_head(self._parsed)
         if self.phase is Phase.BODY:  # a trailer: its size counts, its content is dropped
             return
+        if self._limits.keeps_spelling:
+            self._spelling.setdefault(name.lower(), name)
         name, value = name.lower(), value.rstrip(b" \t")
         if name in self._headers:
             if name == b"host":
@@ -366,6 +373,7 @@ class RequestFraming:
             self._headers,
             parser.should_keep_alive(),
             parser.get_http_version() == "1.1",
+            self._spelling,
         )
         self._completed += 1
         self._head_bytes = 0

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
+from slipway.config.header_pattern import HeaderPattern
 from slipway.core.large_work import LARGE, run_large
 from slipway.core.request import InferRequest, InferResponse
 from slipway.core.shared_bytes import Body
@@ -24,7 +25,7 @@ from slipway.wire.encode import encode_infer
 from slipway.wire.infer_request import ResponseEncoding, decode_infer
 from slipway.wire.raw_request import decode_raw
 
-_LENGTH: Final = b"inference-header-content-length"
+LENGTH: Final = b"inference-header-content-length"
 _IDENTITY: Final = b"identity"
 _MAX_DIGITS: Final = 18
 _LARGE_ANSWER: Final = 1 << 16  # compressing 64 KiB takes about 1 ms
@@ -34,6 +35,7 @@ class InferCall:
     """One infer request being answered: `deliver` encodes its response and sends it."""
 
     __slots__ = ("_encoding", "_exchange", "_signature")
+    binary_head = BINARY  # the header lines of a response with binary tensors, with the size of its JSON part
 
     def __init__(self, exchange: Exchange, encoding: ResponseEncoding, signature: ModelSignature) -> None:
         self._exchange = exchange
@@ -55,10 +57,10 @@ class InferCall:
             exchange.fail_unexpectedly(error)
             return
         if encoded is None:
-            exchange.run(answer_large(exchange, response, self._encoding, self._signature))
+            exchange.run(answer_large(exchange, response, self._encoding, self._signature, self.binary_head))
             return
         document, blobs = encoded
-        headers = BINARY % len(document) if blobs else JSON
+        headers = self.binary_head % len(document) if blobs else JSON
         accepted = exchange.headers.get(b"accept-encoding")
         if accepted is None or not (coding := choose_coding(accepted.decode("latin-1"))):
             exchange.answer(200, headers, document, *blobs)
@@ -68,8 +70,8 @@ class InferCall:
             exchange.run(answer_compressed(exchange, headers, (document, *blobs), coding))
 
 
-def infer(context: Context, exchange: Exchange, target: ModelTarget) -> None:
-    """Answer an infer request."""
+def infer(context: Context, exchange: Exchange, target: ModelTarget, call_type: type[InferCall] = InferCall) -> None:
+    """Answer an infer request; a `call_type` other than the usual one answers in another form."""
     signature = context.dataplane.signature(target.model, target.version)
     if signature.decoupled:
         raise unsupported("HTTP end point doesn't support models with decoupled transaction policy")
@@ -77,14 +79,14 @@ def infer(context: Context, exchange: Exchange, target: ModelTarget) -> None:
     if coding != _IDENTITY and coding.decode("latin-1") not in CODINGS:
         exchange.answer(501, JSON + b"Accept-Encoding: gzip, deflate\r\n", error_body("Unsupported compression type"))
     elif coding != _IDENTITY or _is_large(exchange):
-        exchange.run(_infer_in_thread(context, exchange, target, signature))
+        exchange.run(_infer_in_thread(context, exchange, target, signature, call_type))
     else:
         try:
             request, encoding = _decode(context, exchange, exchange.body, target, signature)
         except SlipwayError:
             context.dataplane.record_rejected(target.model, target.version)
             raise
-        call = InferCall(exchange, encoding, signature)
+        call = call_type(exchange, encoding, signature)
         if len(exchange.body) > LARGE and request.has_large_strings:
             exchange.run(_submit_counted(context, exchange, request, call))
         else:
@@ -98,7 +100,11 @@ async def _submit_counted(context: Context, exchange: Exchange, request: InferRe
 
 
 async def _infer_in_thread(
-    context: Context, exchange: Exchange, target: ModelTarget, signature: ModelSignature
+    context: Context,
+    exchange: Exchange,
+    target: ModelTarget,
+    signature: ModelSignature,
+    call_type: type[InferCall],
 ) -> None:
     run = run_large if len(exchange.body) > LARGE else asyncio.to_thread  # small bodies do not wait for large ones
     try:
@@ -113,7 +119,7 @@ async def _infer_in_thread(
         context.dataplane.record_rejected(target.model, target.version)
         raise
     if not exchange.answered:
-        _submit(context, exchange, request, InferCall(exchange, encoding, signature))
+        _submit(context, exchange, request, call_type(exchange, encoding, signature))
 
 
 def _decode_and_count(
@@ -125,16 +131,28 @@ def _decode_and_count(
 
 
 def _submit(context: Context, exchange: Exchange, request: InferRequest, call: InferCall) -> None:
+    if context.options.forward is not None:
+        _forward_headers(context, exchange, request, context.options.forward)
     exchange.body = b""  # the tensors keep the body alive for as long as they need it
     pending = context.dataplane.submit(request, call.deliver)
     if not pending.finished:
         exchange.on_disconnect = pending.cancel
 
 
+def _forward_headers(context: Context, exchange: Exchange, request: InferRequest, pattern: HeaderPattern) -> None:
+    spelling = exchange.head.spelling
+    try:
+        for name, value in exchange.headers.items():
+            pattern.add(spelling.get(name, name).decode("latin-1"), value, request.parameters)
+    except SlipwayError:
+        context.dataplane.record_rejected(request.model_name, request.model_version)
+        raise
+
+
 def _decode(
     context: Context, exchange: Exchange, body: Body, target: ModelTarget, signature: ModelSignature
 ) -> tuple[InferRequest, ResponseEncoding]:
-    given = exchange.headers.get(_LENGTH)
+    given = exchange.headers.get(LENGTH)
     if given is None:
         json_size = len(body)
     else:
@@ -152,5 +170,5 @@ def _is_large(exchange: Exchange) -> bool:
     """Return whether the JSON part is large. A header that is not a size does not say so: `_decode` refuses it."""
     if len(exchange.body) <= LARGE:
         return False
-    given = exchange.headers.get(_LENGTH)
+    given = exchange.headers.get(LENGTH)
     return given is None or not given.isdigit() or len(given) > _MAX_DIGITS or int(given) > LARGE

@@ -18,7 +18,7 @@ from slipway.core.request import InferResponse
 from slipway.core.signature import ModelSignature
 from slipway.core.tensor import Raw
 from slipway.rest.exchange import Exchange
-from slipway.rest.response import BINARY, JSON
+from slipway.rest.response import JSON
 from slipway.wire.compression import Compressor, choose_coding, compress
 from slipway.wire.encode import encode_large_infer
 from slipway.wire.infer_request import ResponseEncoding
@@ -28,9 +28,14 @@ _AT_A_TIME: Final = 1 << 20  # bytes of JSON that are encoded, sent and waited f
 
 
 async def answer_large(
-    exchange: Exchange, response: InferResponse, encoding: ResponseEncoding, signature: ModelSignature
+    exchange: Exchange,
+    response: InferResponse,
+    encoding: ResponseEncoding,
+    signature: ModelSignature,
+    binary_head: bytes,
 ) -> None:
-    """Encode and send the response; raise `SlipwayError` if it cannot be encoded or held in memory."""
+    """Encode and send the response, with the header lines `binary_head` if it has binary tensors; raise `SlipwayError`
+    if it cannot be encoded or held in memory."""
     exchange.hold_at_least(
         sum(tensor.byte_size for tensor in response.outputs) // SHARE
     )  # until the client has read it
@@ -42,7 +47,7 @@ async def answer_large(
             await _stream(exchange, begun, large.pieces, coding)
             return
         await _take_all(exchange, begun, large.pieces)
-    headers = BINARY % _size(begun) if large.blobs else JSON
+    headers = binary_head % _size(begun) if large.blobs else JSON
     if coding:
         await answer_compressed(exchange, headers, (*begun, *large.blobs), coding)
     else:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import ssl
 from typing import Final
 
+from slipway.certificates import Certificates
 from slipway.core.budget import Budget, default_budget
 from slipway.errors import SlipwayError, unavailable
 from slipway.rest.connection import Handler, HttpConnection, HttpLimits
@@ -14,6 +16,7 @@ from slipway.rest.connection import Handler, HttpConnection, HttpLimits
 _SWEEP_S: Final = 5.0
 _BACKLOG: Final = 2048
 _POLL_S: Final = 0.02
+_HANDSHAKE_S: Final = 10.0
 
 
 def check_port(host: str, port: int, *, shared: bool) -> None:
@@ -32,6 +35,33 @@ def cannot_listen(host: str, port: int, error: OSError) -> SlipwayError:
     return unavailable(f"failed to listen on {host}:{port}: {reason}")
 
 
+class EncryptedConnection(HttpConnection):
+    """A connection over TLS, which ends for both sides at once."""
+
+    __slots__ = ()
+
+    def eof_received(self) -> bool:
+        """Let the transport close: the client has ended the connection."""
+        return False
+
+    def _write_eof(self) -> None:
+        """Leave the end to the close that follows."""
+
+
+def _context(certificates: Certificates) -> ssl.SSLContext:
+    """Return the context of every new connection, which takes the newest certificate as soon as the client has spoken,
+    whether it names a server or not."""
+
+    def renew(connection: ssl.SSLObject, _: str | None, __: ssl.SSLContext) -> None:
+        certificates.refresh()
+        if connection.context is not certificates.context:
+            connection.context = certificates.context
+
+    certificates.load()
+    certificates.context.sni_callback = renew
+    return certificates.context
+
+
 class HttpListener:
     """Serves `handler` on `host`:`port` (0: any free port) in the running event loop."""
 
@@ -44,6 +74,7 @@ class HttpListener:
         limits: HttpLimits | None = None,
         budget: Budget | None = None,
         reuse_port: bool = False,
+        certificates: Certificates | None = None,
     ) -> None:
         self._handler = handler
         self._host = host
@@ -51,14 +82,17 @@ class HttpListener:
         self._limits = limits or HttpLimits()
         self._budget = budget or Budget(default_budget())
         self._reuse_port = reuse_port
+        self._certificates = certificates
         self._connections: set[HttpConnection] = set()
         self._server: asyncio.Server | None = None
         self._sweeper: asyncio.TimerHandle | None = None
         self._lost = 0  # requests that `stop` cut off
 
     async def start(self) -> int:
-        """Bind and accept connections; return the port. Raise `SlipwayError` (UNAVAILABLE) if binding fails."""
+        """Bind and accept connections; return the port. Raise `SlipwayError` (UNAVAILABLE) if binding fails, or if the
+        certificates cannot be used."""
         loop = asyncio.get_running_loop()
+        context = None if self._certificates is None else _context(self._certificates)
         try:
             self._server = await loop.create_server(
                 self._connection,
@@ -66,6 +100,8 @@ class HttpListener:
                 self._port,
                 backlog=_BACKLOG,
                 reuse_port=self._reuse_port or None,
+                ssl=context,
+                ssl_handshake_timeout=None if context is None else _HANDSHAKE_S,
             )
         except OSError as error:
             raise cannot_listen(self._host, self._port, error) from error
@@ -105,7 +141,8 @@ class HttpListener:
         return self._lost
 
     def _connection(self) -> HttpConnection:
-        return HttpConnection(self._handler, self._limits, self._connections, self._budget)
+        kind = HttpConnection if self._certificates is None else EncryptedConnection
+        return kind(self._handler, self._limits, self._connections, self._budget)
 
     def _sweep(self) -> None:
         for connection in list(self._connections):

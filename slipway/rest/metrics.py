@@ -132,13 +132,23 @@ _MACHINE: Final = {
 _NO_PINNED_MEMORY: Final = {"nv_pinned_memory_pool_total_bytes": 0.0, "nv_pinned_memory_pool_used_bytes": 0.0}
 
 
+def build_metrics_page(dataplane: Dataplane, options: MetricsOptions) -> Callable[[Exchange], None]:
+    """Return what answers an exchange with the metrics."""
+    gauges = ProcessorGauges()
+
+    def answer(exchange: Exchange) -> None:
+        machine = _NO_PINNED_MEMORY | (gauges.read() if options.cpu else {})
+        exchange.answer(200, _TEXT, render(dataplane, machine, options).encode())
+
+    return answer
+
+
 def build_metrics_app(
     dataplane: Dataplane, options: MetricsOptions | None = None, access: Access | None = None
 ) -> Callable[[Exchange], None]:
     """Return the handler of the metrics listener, which serves only /metrics."""
-    options = options or MetricsOptions()
+    page = build_metrics_page(dataplane, options or MetricsOptions())
     access = access or Access()
-    gauges = ProcessorGauges()
 
     def handle(exchange: Exchange) -> None:
         if exchange.method != b"GET":
@@ -148,8 +158,7 @@ def build_metrics_app(
         elif exchange.path not in _PATHS:
             exchange.answer(200, _TEXT)
         else:
-            machine = _NO_PINNED_MEMORY | (gauges.read() if options.cpu else {})
-            exchange.answer(200, _TEXT, render(dataplane, machine, options).encode())
+            page(exchange)
 
     return handle
 

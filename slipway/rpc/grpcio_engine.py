@@ -11,12 +11,15 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final
 
+from slipway.certificates import CertificateFiles, Certificates
+from slipway.config.restrictions import by_group, refusal_text
 from slipway.core.large_work import LARGE
 from slipway.engine.api import Dataplane
-from slipway.errors import SlipwayError, unavailable
+from slipway.errors import Code, SlipwayError, unavailable
 from slipway.rpc.in_flight import InFlight
 from slipway.rpc.inference import UnaryInference
 from slipway.rpc.options import COMPRESSION_LEVELS, NO_AGE_LIMIT, GrpcOptions
+from slipway.rpc.protection import HEADER_PREFIX, ForwardedHeaders, is_admitted, restriction_of
 from slipway.rpc.service import MODEL_INFER, MODEL_STREAM_INFER, Service
 from slipway.rpc.status import GRPC_STATUS, status_text
 from slipway.rpc.stream import InferStream, StreamFailedError
@@ -36,6 +39,8 @@ _ABUSE_LIMITS: Final = [
     ("grpc.server.max_pending_requests", MAX_WAITING_CALLS),
     ("grpc.server.max_pending_requests_hard_limit", MAX_WAITING_CALLS),
 ]
+
+Behaviour = Callable[[Any, Any], Awaitable[Any]]  # of a method: (request, context) -> response
 
 _ERROR_METADATA: Final = ("triton_grpc_error", "true")
 
@@ -73,6 +78,8 @@ class GrpcioEngine:
         self._service = service
         self._in_flight = in_flight
         self._options = options
+        self._restrictions = by_group(options.grpc_restricted_protocol, HEADER_PREFIX)
+        self._pattern = options.grpc_header_forward_pattern
         self._inference: UnaryInference[_Call] = UnaryInference(dataplane, in_flight, _reply)
         self._streams: set[InferStream] = set()
         self._codes: dict[int, Any] = {}  # grpc.StatusCode by number
@@ -118,10 +125,29 @@ class GrpcioEngine:
 
         rows: dict[str, dict[str, Any]] = {}
         for path in self._service.methods:
-            _add(rows, path, grpc.unary_unary_rpc_method_handler(self._cold(path)))
-        _add(rows, MODEL_INFER, grpc.unary_unary_rpc_method_handler(self._model_infer))
-        _add(rows, MODEL_STREAM_INFER, grpc.stream_stream_rpc_method_handler(self._model_stream_infer))
+            _add(rows, path, grpc.unary_unary_rpc_method_handler(self._guarded(path, self._cold(path))))
+        infer = self._guarded(MODEL_INFER, self._model_infer)
+        _add(rows, MODEL_INFER, grpc.unary_unary_rpc_method_handler(infer))
+        stream = self._guarded(MODEL_STREAM_INFER, self._model_stream_infer)
+        _add(rows, MODEL_STREAM_INFER, grpc.stream_stream_rpc_method_handler(stream))
         return [grpc.method_handlers_generic_handler(service, methods) for service, methods in rows.items()]
+
+    def _guarded(self, path: str, behaviour: Behaviour) -> Behaviour:
+        """Return what answers the calls of a method: `behaviour`, after a look at the key if one is needed."""
+        restriction = restriction_of(path, self._restrictions)
+        if restriction is None:
+            return behaviour
+
+        async def guarded(payload: Any, context: Any) -> Any:
+            if is_admitted(restriction, context.invocation_metadata() or ()):
+                answer = behaviour(payload, context)
+                del payload  # as in `_model_infer`
+                return await answer
+            del payload
+            text = refusal_text(restriction, "protocol")
+            return await context.abort(self._codes[GRPC_STATUS[Code.UNAVAILABLE]], text)
+
+        return guarded
 
     def _cold(self, path: str) -> Callable[[bytes, Any], Awaitable[bytes]]:
         async def call(payload: bytes, context: Any) -> bytes:
@@ -135,9 +161,14 @@ class GrpcioEngine:
 
         return call
 
+    def _forwarded(self, context: Any) -> ForwardedHeaders | None:
+        if self._pattern is None:
+            return None
+        return ForwardedHeaders.of(self._pattern, context.invocation_metadata() or ())
+
     async def _model_infer(self, payload: bytes, context: Any) -> bytes:
         call = _Call()
-        pending = self._inference.start(call, payload)
+        pending = self._inference.start(call, payload, self._forwarded(context))
         del payload  # grpcio's abort leaves a reference cycle through this frame, which would keep the request alive
         if not call.answered:
             call.waiter = asyncio.get_running_loop().create_future()
@@ -153,7 +184,8 @@ class GrpcioEngine:
 
     async def _model_stream_infer(self, _: Any, context: Any) -> None:
         errors_end_stream = _ERROR_METADATA in (tuple(item) for item in context.invocation_metadata())
-        stream = InferStream(self._dataplane, self._in_flight, errors_end_stream=errors_end_stream)
+        headers = self._forwarded(context)
+        stream = InferStream(self._dataplane, self._in_flight, errors_end_stream=errors_end_stream, headers=headers)
         self._streams.add(stream)
         reader = asyncio.ensure_future(_read(context, stream))
         try:
@@ -211,20 +243,23 @@ def _channel_arguments(options: GrpcOptions) -> list[tuple[str, int]]:
 
 
 def _credentials(options: GrpcOptions) -> Any:
-    """Return the TLS credentials, or None for an insecure port; raise UNAVAILABLE if a file cannot be read."""
+    """Return the TLS credentials, which follow changes of their files, or None for an insecure port; raise UNAVAILABLE
+    if a file cannot be used."""
     import grpc
 
     if not (options.grpc_use_ssl or options.grpc_use_ssl_mutual):
         return None
-    key, certificate = _pem(options.grpc_server_key, "key"), _pem(options.grpc_server_cert, "certificate")
-    root = _pem(options.grpc_root_cert, "root certificate") if options.grpc_root_cert else None
-    return grpc.ssl_server_credentials(
-        [(key, certificate)], root_certificates=root, require_client_auth=options.grpc_use_ssl_mutual
+    root = Path(options.grpc_root_cert) if options.grpc_root_cert else None
+    files = CertificateFiles(Path(options.grpc_server_cert), Path(options.grpc_server_key), root)
+    certificates = Certificates(files, "gRPC")
+    certificates.load()
+
+    def configuration() -> Any:
+        pem = certificates.pem
+        return grpc.ssl_server_certificate_configuration([(pem.key, pem.certificate)], pem.authorities)
+
+    return grpc.dynamic_ssl_server_credentials(
+        configuration(),
+        lambda: configuration() if certificates.refresh() else None,
+        require_client_authentication=options.grpc_use_ssl_mutual,
     )
-
-
-def _pem(path: str, what: str) -> bytes:
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise unavailable(f"failed to start the gRPC service: cannot read its {what} file: {error.strerror}") from None

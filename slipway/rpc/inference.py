@@ -24,6 +24,7 @@ from slipway.engine.api import Dataplane
 from slipway.errors import SlipwayError, cancelled, internal, unforeseen, unsupported
 from slipway.regions.registry import Regions
 from slipway.rpc.in_flight import InFlight
+from slipway.rpc.protection import ForwardedHeaders
 from slipway.wire.protobuf_request import (
     DecodedRequest,
     ReadRequest,
@@ -72,7 +73,7 @@ class UnaryInference(Generic[Call]):
         self._held: dict[Call, int] = {}  # bytes of large messages that are being answered
         self._large: set[asyncio.Task[None]] = set()  # large messages and responses in threads
 
-    def start(self, call: Call, payload: bytes) -> Pending | LargeCall | None:
+    def start(self, call: Call, payload: bytes, headers: ForwardedHeaders | None = None) -> Pending | LargeCall | None:
         """Begin answering `call`; `reply` is called exactly once, possibly before this returns (then None).
 
         Otherwise return the pending request, so that the engine can cancel it.
@@ -88,12 +89,12 @@ class UnaryInference(Generic[Call]):
             self._held[call] = len(payload)
             if is_large_work(payload):
                 large = LargeCall()
-                self._in_background(self._start_large(call, payload, large))
+                self._in_background(self._start_large(call, payload, large, headers))
                 return large
         try:
             in_flight.refuse_if_stopping()
             message, raws = parse_request(payload)
-            pending = self._submit(call, message, raws)
+            pending = self._submit(call, message, raws, headers)
         except SlipwayError as error:
             self._answer(call, b"", error)
             return None
@@ -103,13 +104,15 @@ class UnaryInference(Generic[Call]):
             return None
         return None if pending.finished else pending
 
-    async def _start_large(self, call: Call, payload: bytes, large: LargeCall) -> None:
+    async def _start_large(
+        self, call: Call, payload: bytes, large: LargeCall, headers: ForwardedHeaders | None
+    ) -> None:
         try:
             self._in_flight.refuse_if_stopping()
             read = await run_large(read_request, payload, self._regions)
             del payload
             large.check()
-            large.pending = self._submit(call, read)
+            large.pending = self._submit(call, read, (), headers)
         except SlipwayError as error:
             self._answer(call, b"", error)
         except Exception as error:  # noqa: BLE001  as above
@@ -117,7 +120,11 @@ class UnaryInference(Generic[Call]):
             self._answer(call, b"", unforeseen(error))
 
     def _submit(
-        self, call: Call, message: service_pb2.ModelInferRequest | ReadRequest, raws: Sequence[Raw] = ()
+        self,
+        call: Call,
+        message: service_pb2.ModelInferRequest | ReadRequest,
+        raws: Sequence[Raw],
+        headers: ForwardedHeaders | None,
     ) -> Pending:
         name, version = message.model_name, requested_version(message.model_version)
         signature = self._dataplane.signature(name, version)
@@ -125,6 +132,8 @@ class UnaryInference(Generic[Call]):
             raise unsupported("ModelInfer RPC doesn't support models with decoupled transaction policy")
         try:
             decoded = decode_or_raise(message, raws, self._regions)
+            if headers is not None:
+                headers.add_to(decoded.request)
         except SlipwayError:
             self._dataplane.record_rejected(name, version)
             raise

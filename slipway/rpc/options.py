@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from slipway.config.header_pattern import HeaderPattern
+from slipway.config.restrictions import Restriction
+
 # --grpc-infer-response-compression-level -> grpc_compression_level
 COMPRESSION_LEVELS: Final = {"none": 0, "low": 1, "medium": 2, "high": 3}
 NO_AGE_LIMIT: Final = 0
@@ -37,6 +40,8 @@ class GrpcOptions:
     grpc_max_message_bytes: int = 64 << 20  # of a request, compressed and decompressed
     grpc_max_connection_age: int = NO_AGE_LIMIT
     grpc_max_connection_age_grace: int = NO_AGE_LIMIT
+    grpc_restricted_protocol: tuple[Restriction, ...] = ()
+    grpc_header_forward_pattern: HeaderPattern | None = None
 
     @property
     def target(self) -> str:
@@ -64,6 +69,10 @@ class GrpcOptions:
             return "a maximum connection age"
         if self._limits_pings:
             return "limits on pings"
+        if self.grpc_restricted_protocol:  # the native engine would have to look at the metadata of every call
+            return "restricted protocols"
+        if self.grpc_header_forward_pattern is not None:
+            return "header forwarding"
         return ""
 
     @property

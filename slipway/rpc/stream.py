@@ -31,6 +31,7 @@ from slipway.engine.api import Dataplane
 from slipway.errors import SlipwayError, internal, unforeseen
 from slipway.rpc.in_flight import InFlight
 from slipway.rpc.inference import decode_or_raise, unsendable
+from slipway.rpc.protection import ForwardedHeaders
 from slipway.rpc.status import GRPC_STATUS, RESOURCE_EXHAUSTED
 from slipway.wire.protobuf_request import DecodedRequest, ReadRequest, parse_request, read_request, request_id
 from slipway.wire.protobuf_response import (
@@ -79,11 +80,19 @@ class _Exchange:
 class InferStream:
     """The state of one stream; all methods run on the event-loop thread."""
 
-    def __init__(self, dataplane: Dataplane, in_flight: InFlight, *, errors_end_stream: bool) -> None:
+    def __init__(
+        self,
+        dataplane: Dataplane,
+        in_flight: InFlight,
+        *,
+        errors_end_stream: bool,
+        headers: ForwardedHeaders | None = None,
+    ) -> None:
         self._dataplane = dataplane
         self._regions = dataplane.regions
         self._in_flight = in_flight
         self._errors_end_stream = errors_end_stream
+        self._headers = headers
         self._open: dict[_Exchange, Pending | None] = {}
         self._ordered: deque[_Exchange] = deque()  # not decoupled, not yet in `_outgoing`
         self._outgoing: deque[bytes] = deque()
@@ -212,6 +221,8 @@ class InferStream:
             self._ordered.pop()
         try:
             decoded = decode_or_raise(message, raws, self._regions)
+            if self._headers is not None:
+                self._headers.add_to(decoded.request)
         except SlipwayError:
             self._dataplane.record_rejected(name, version)
             raise

@@ -50,7 +50,8 @@ class Verdict:
 
 class Probe:
     """Verifies the models of the server at `url`. `directories` holds the directories of models whose files can be read
-    here; `known` says why a (model, version) failed to load, if the server is in this process."""
+    here; `known` says why a (model, version) failed to load, if the server is in this process; `headers` are sent with
+    every call."""
 
     def __init__(
         self,
@@ -59,16 +60,19 @@ class Probe:
         timeout_s: float,
         directories: Mapping[str, Path],
         known: Mapping[tuple[str, str], tuple[Problem, ...]] = MappingProxyType({}),
+        headers: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self._url = url
         self._timeout_s = timeout_s
         self._directories = directories
         self._known = known
+        self._headers = {name.lower(): value for name, value in headers.items()}  # as gRPC wants them
 
     def run(self, models: Sequence[str]) -> list[Verdict]:
         """Return a verdict for every version of `models`, or of all models, that is ready or failed to load; raise
         UNAVAILABLE if no server answers."""
         with triton.InferenceServerClient(self._url) as client:
+            client.register_plugin(lambda request: request.headers.update(self._headers))
             try:
                 index = client.get_model_repository_index(client_timeout=self._timeout_s).models
             except InferenceServerException as error:

@@ -54,6 +54,14 @@ def test_every_flag_of_tritonserver_is_known_once():
         "allow-model-upload",
         "grpc-max-message-bytes",
         "max-buffered-bytes",
+        "http-use-ssl",
+        "http-use-ssl-mutual",
+        "http-server-cert",
+        "http-server-key",
+        "http-root-cert",
+        "sagemaker-address",
+        "sagemaker-model-directory",
+        "vertex-ai-address",
     }
     assert set(TRITON) <= set(known)
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from slipway.certificates import Certificates
 from slipway.core.budget import Budget
 from slipway.rest.app import build_app
 from slipway.rest.connection import Handler, HttpLimits
@@ -76,13 +77,20 @@ def read_to_end(connection: socket.socket) -> bytes:
 
 @contextmanager
 def serve(
-    plane: MemoryDataplane, handler: Handler, limits: HttpLimits | None = None, *, budget: Budget | None = None
+    plane: MemoryDataplane,
+    handler: Handler,
+    limits: HttpLimits | None = None,
+    *,
+    budget: Budget | None = None,
+    certificates: Certificates | None = None,
 ) -> Iterator[Served]:
     """Serve `handler` in a separate thread until the block ends."""
     started: Future[tuple[int, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
 
     async def run() -> None:
-        listener = HttpListener(handler, host="127.0.0.1", port=0, limits=limits, budget=budget)
+        listener = HttpListener(
+            handler, host="127.0.0.1", port=0, limits=limits, budget=budget, certificates=certificates
+        )
         done = asyncio.Event()
         started.set_result((await listener.start(), asyncio.get_running_loop(), done))
         await done.wait()

@@ -1,0 +1,65 @@
+"""Answers exchanges whose route depends on more than the path, or may be restricted. Does not know the routes.
+
+`app.App` is faster, and serves where nothing is restricted. Here the key comes first, as in tritonserver: whoever does
+not have it learns nothing, not even which methods a path has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from slipway.config.restrictions import refusal_text
+from slipway.errors import SlipwayError
+from slipway.rest.context import Context, Match
+from slipway.rest.exchange import Exchange
+from slipway.rest.response import JSON, error_body
+
+
+def answer_not_found(exchange: Exchange) -> None:
+    """Answer that a path does not lead anywhere."""
+    exchange.answer(404, JSON, error_body("Not Found"))
+
+
+class Dispatcher:
+    """Finds the route of an exchange with `route`, and answers with its handler what may be answered.
+
+    `route` returns None for an exchange that it has answered itself, or that has no route: then `missing` answers.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        route: Callable[[Exchange], Match | None],
+        missing: Callable[[Exchange], None] = answer_not_found,
+    ) -> None:
+        self._context = context
+        self._route = route
+        self._missing = missing
+        self._keys = {
+            group: (restriction.header.lower().encode(), restriction)
+            for group, restriction in context.options.restrictions.items()
+        }
+
+    def handle(self, exchange: Exchange) -> None:
+        """Answer the exchange, or start the work that will answer it."""
+        try:
+            match = self._route(exchange)
+            if match is None:
+                self._missing(exchange)  # without effect if it has been answered
+            elif self._is_locked(exchange, match):
+                restriction = self._context.options.restrictions[match.group]
+                exchange.answer(403, JSON, error_body(refusal_text(restriction, "API")))
+            elif match.method != exchange.method:
+                exchange.answer(405, JSON, error_body("Method Not Allowed"))
+            elif refusal := self._context.options.access.refusal(exchange, changes_state=match.changes_state):
+                exchange.answer(refusal.status, JSON, error_body(refusal.message))
+            else:
+                match.handler(self._context, exchange, match.target)
+        except SlipwayError as error:
+            exchange.fail(error)
+        except Exception as error:  # noqa: BLE001  a bug must not cost other clients their connections
+            exchange.fail_unexpectedly(error)
+
+    def _is_locked(self, exchange: Exchange, match: Match) -> bool:
+        key = self._keys.get(match.group)
+        return key is not None and not key[1].admits(exchange.headers.get(key[0]))

@@ -1,0 +1,98 @@
+"""The HTTP listeners that the options ask for, each with its routes: KServe, metrics, SageMaker, Vertex AI.
+
+Knows the options and the routes; the caller starts the listeners in order, and stops them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from slipway.certificates import CertificateFiles, Certificates
+from slipway.config.options import ServerOptions
+from slipway.config.restrictions import by_group
+from slipway.core.budget import Budget
+from slipway.engine.api import Dataplane
+from slipway.rest.access import access_to
+from slipway.rest.app import build_app
+from slipway.rest.connection import HttpLimits
+from slipway.rest.context import RestOptions
+from slipway.rest.listener import HttpListener
+from slipway.rest.metrics import MetricsOptions, build_metrics_app, build_metrics_page
+from slipway.rest.sagemaker import build_sagemaker_app, sagemaker_settings
+from slipway.rest.sagemaker_models import ModelHost, MultiModel
+from slipway.rest.vertex import build_vertex_app, vertex_settings
+
+
+class RestFront(NamedTuple):
+    """A listener, and its name and address in the log."""
+
+    name: str
+    address: str
+    listener: HttpListener
+
+
+def rest_fronts(
+    dataplane: Dataplane,
+    host: ModelHost,
+    options: ServerOptions,
+    budget: Budget,
+    environment: Mapping[str, str] = os.environ,
+) -> Iterator[RestFront]:
+    """Yield the listeners; raise `SlipwayError` for settings that do not fit the loaded models. `host` loads the models
+    of multi-model endpoints."""
+    limit = options.http_max_input_size
+    limits = HttpLimits(body=limit)
+    listen = partial(HttpListener, budget=budget)
+    settings = _settings(options, options.http_address)
+    metrics = MetricsOptions(**options.metrics_config, cpu=options.allow_cpu_metrics)
+    if options.allow_http:
+        spelling = HttpLimits(body=limit, keeps_spelling=options.http_header_forward_pattern is not None)
+        listener = listen(
+            build_app(dataplane, settings(forward=options.http_header_forward_pattern)),
+            host=options.http_address,
+            port=options.http_port,
+            limits=spelling,
+            reuse_port=options.reuse_http_port,
+            certificates=_certificates(options),
+        )
+        yield RestFront("HTTPService", options.http_address, listener)
+    if options.allow_sagemaker:
+        address = options.sagemaker_address
+        models = MultiModel(host, options.sagemaker_model_directory)
+        handler = build_sagemaker_app(
+            dataplane, sagemaker_settings(environment), models.route, _settings(options, address)()
+        )
+        listener = listen(handler, host=address, port=options.sagemaker_port, limits=limits)
+        yield RestFront("Sagemaker HTTPService", address, listener)
+    if options.allow_vertex_ai:
+        address = options.vertex_ai_address
+        vertex = vertex_settings(dataplane, options.vertex_ai_default_model, environment)
+        page = build_metrics_page(dataplane, metrics)
+        handler = build_vertex_app(dataplane, vertex, page, _settings(options, address)())
+        listener = listen(handler, host=address, port=options.vertex_ai_port, limits=limits)
+        yield RestFront("Vertex AI HTTPService", address, listener)
+    if options.allow_metrics:
+        address = options.metrics_address or options.http_address
+        handler = build_metrics_app(dataplane, metrics, access_to(address, options.http_allowed_hosts))
+        yield RestFront("Metrics Service", address, listen(handler, host=address, port=options.metrics_port))
+
+
+def _settings(options: ServerOptions, address: str) -> partial[RestOptions]:
+    """Return the settings of a front on `address`, which are complete apart from `forward`."""
+    return partial(
+        RestOptions,
+        max_input_size=options.http_max_input_size,
+        access=access_to(address, options.http_allowed_hosts),
+        restrictions=by_group(options.http_restricted_api),
+    )
+
+
+def _certificates(options: ServerOptions) -> Certificates | None:
+    if not (options.http_use_ssl or options.http_use_ssl_mutual):
+        return None
+    root = Path(options.http_root_cert) if options.http_use_ssl_mutual else None
+    return Certificates(CertificateFiles(Path(options.http_server_cert), Path(options.http_server_key), root), "HTTP")
