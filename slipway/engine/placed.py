@@ -22,7 +22,7 @@ from slipway.core.request import InferResponse
 from slipway.core.tensor import Tensor
 from slipway.engine.model import ModelVersion
 from slipway.errors import SlipwayError, cancelled, unforeseen
-from slipway.regions.region import Place
+from slipway.regions.region import RegionPlace
 from slipway.regions.registry import Regions
 from slipway.regions.request import PlacedInput, PlacedOutput, PlacedRequest, too_small
 
@@ -125,14 +125,14 @@ class PlacedCall:
                 self.end()
 
 
-def _check_fits(tensor: Tensor, place: Place) -> None:
+def _check_fits(tensor: Tensor, place: RegionPlace) -> None:
     """Raise `SlipwayError` before anything is written, as far as a look at the output tells."""
     if tensor.byte_size > place.size:
         raise too_small(tensor.name, place.size, tensor.measure())
     place.check()
 
 
-def _put(tensor: Tensor, place: Place | None) -> Tensor:
+def _put(tensor: Tensor, place: RegionPlace | None) -> Tensor:
     if place is None:
         return tensor
     raw = tensor.raw

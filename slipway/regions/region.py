@@ -42,7 +42,7 @@ class Region:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class RegionPlace:
     """`size` bytes from byte `offset` of a region."""
 
     region: Region

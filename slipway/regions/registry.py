@@ -17,7 +17,7 @@ from typing import Final
 from slipway.core.budget import TOO_MUCH_HELD, Budget
 from slipway.errors import Code, SlipwayError, internal, invalid, not_found, shown, unavailable, unsupported
 from slipway.regions.keys import cannot_open, file_name
-from slipway.regions.region import Place, Region
+from slipway.regions.region import Region, RegionPlace
 
 DIRECTORY: Final = Path("/dev/shm")  # noqa: S108  where Linux keeps POSIX shared memory
 DISABLED: Final = "Client shared memory is disabled. Start the server with '--allow-client-shm=true' to enable."
@@ -116,7 +116,7 @@ class Regions:
 
     # What requests use
 
-    def find(self, name: str, offset: int, size: int) -> Place:
+    def find(self, name: str, offset: int, size: int) -> RegionPlace:
         """Return a place in a region; raise `SlipwayError` if there is no such place. For any thread."""
         self.require()
         region = self._regions.get(name)
@@ -131,9 +131,9 @@ class Regions:
             )
         if offset + size > region.byte_size:
             raise invalid(f"Invalid offset + byte size for shared memory region: '{name}'")
-        return Place(region, offset, size)
+        return RegionPlace(region, offset, size)
 
-    def begin(self, places: Iterable[Place], copied: int) -> None:
+    def begin(self, places: Iterable[RegionPlace], copied: int) -> None:
         """Note that a request uses `places`, and copies `copied` bytes out of them; raise UNAVAILABLE if that is more
         than memory allows."""
         if self.budget is not None and not self.budget.take(copied):
@@ -141,7 +141,7 @@ class Regions:
         for place in places:
             place.region.uses += 1
 
-    def end(self, places: Iterable[Place], copied: int) -> None:
+    def end(self, places: Iterable[RegionPlace], copied: int) -> None:
         """Note the end of a request that has begun."""
         if self.budget is not None:
             self.budget.give_back(copied)

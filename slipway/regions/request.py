@@ -9,7 +9,7 @@ from typing import Self
 from slipway.core.request import InferRequest
 from slipway.core.tensor import Tensor, UnreadTensor
 from slipway.errors import SlipwayError, internal
-from slipway.regions.region import Place
+from slipway.regions.region import RegionPlace
 
 
 class PlacedInput(UnreadTensor):
@@ -17,7 +17,7 @@ class PlacedInput(UnreadTensor):
 
     __slots__ = ("place",)
 
-    def __init__(self, name: str, datatype: str, shape: tuple[int, ...], place: Place) -> None:
+    def __init__(self, name: str, datatype: str, shape: tuple[int, ...], place: RegionPlace) -> None:
         super().__init__(name, datatype, shape, place.size)
         self.place = place
 
@@ -39,14 +39,14 @@ class PlacedOutput(Tensor):
 class PlacedRequest(InferRequest):
     """A request with inputs in regions (`PlacedInput`), or with outputs for them (`places`, by name)."""
 
-    places: Mapping[str, Place] = field(default_factory=dict)
+    places: Mapping[str, RegionPlace] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, request: InferRequest, places: Mapping[str, Place]) -> Self:
+    def of(cls, request: InferRequest, places: Mapping[str, RegionPlace]) -> Self:
         """Return `request` with the places of its outputs."""
         return cls(**{each.name: getattr(request, each.name) for each in fields(InferRequest)}, places=places)
 
-    def all_places(self) -> Iterator[Place]:
+    def all_places(self) -> Iterator[RegionPlace]:
         """Yield the place of each tensor that is in a region."""
         for tensor in self.inputs.values():
             if isinstance(tensor, PlacedInput):

@@ -19,7 +19,7 @@ from slipway.core.shared_bytes import Body
 from slipway.core.tensor import Tensor
 from slipway.datatypes import BY_NAME
 from slipway.errors import invalid, shown
-from slipway.regions.region import Place
+from slipway.regions.region import RegionPlace
 from slipway.regions.registry import Regions
 from slipway.regions.request import PlacedInput, PlacedRequest
 from slipway.wire.infer_document import (
@@ -153,7 +153,7 @@ def _decode(
         offset = end
     if offset != len(view):
         raise invalid(f"unexpected additional input data for model '{model_name}'")
-    places: dict[str, Place] = {}
+    places: dict[str, RegionPlace] = {}
     if document.outputs:
         _request_outputs(request, encoding, document.outputs)
         places = _output_places(document.outputs, regions)
@@ -165,7 +165,7 @@ def _known(datatype: str) -> str:
     return datatype if datatype in BY_NAME else "<invalid>"
 
 
-def _place(parameters: InputParameters | OutputParameters, regions: Regions) -> Place:
+def _place(parameters: InputParameters | OutputParameters, regions: Regions) -> RegionPlace:
     """Return where a tensor is; a size or an offset that is not given counts as 0."""
     for field_name in ("shared_memory_offset", "shared_memory_byte_size"):
         if getattr(parameters, field_name) > MAX_UNSIGNED:
@@ -174,7 +174,7 @@ def _place(parameters: InputParameters | OutputParameters, regions: Regions) -> 
     return regions.find(str(parameters.shared_memory_region), offset, size)
 
 
-def _output_places(outputs: list[InferOutput], regions: Regions) -> dict[str, Place]:
+def _output_places(outputs: list[InferOutput], regions: Regions) -> dict[str, RegionPlace]:
     return {
         output.name: _place(output.parameters, regions)
         for output in outputs

@@ -21,7 +21,7 @@ from slipway.core.tensor import Raw, Tensor
 from slipway.core.version import requested_version
 from slipway.datatypes import BY_NAME
 from slipway.errors import SlipwayError, internal, invalid, shown, unsupported
-from slipway.regions.region import Place
+from slipway.regions.region import RegionPlace
 from slipway.regions.registry import Regions
 from slipway.regions.request import PlacedInput, PlacedRequest
 from slipway.wire.protobuf_contents import MAX_PARSED_BYTES, split_typed_contents
@@ -213,7 +213,7 @@ def _place(
     tensor: service_pb2.ModelInferRequest.InferInputTensor | service_pb2.ModelInferRequest.InferRequestedOutputTensor,
     regions: Regions,
     model_name: str = "",
-) -> Place | None:
+) -> RegionPlace | None:
     """Return where a tensor is in shared memory, None if it is not; `model_name` is that of an input."""
     parameters, name = tensor.parameters, tensor.name
     where = f"parameter for tensor '{shown(name)}'"
@@ -242,10 +242,10 @@ def _place(
 
 def _take_outputs(
     decoded: DecodedRequest, message: service_pb2.ModelInferRequest, regions: Regions
-) -> dict[str, Place]:
+) -> dict[str, RegionPlace]:
     """Take the requested outputs; return the places of those that go to shared memory."""
     names: dict[str, None] = {}
-    places: dict[str, Place] = {}
+    places: dict[str, RegionPlace] = {}
     for output in message.outputs:
         names[output.name] = None
         if not output.parameters:

@@ -16,7 +16,7 @@ from slipway.core.tensor import Tensor
 from slipway.engine import placed as module
 from slipway.engine.placed import PlacedCall
 from slipway.errors import Code, FailureReason, SlipwayError
-from slipway.regions.region import Place
+from slipway.regions.region import RegionPlace
 from slipway.regions.registry import Regions
 from slipway.regions.request import PlacedInput, PlacedRequest
 from tests.kits.engine import delay, identity, serving, until
@@ -152,7 +152,7 @@ def test_an_output_that_cannot_be_written_counts_as_a_failure(tmp_path, file):
 
 def test_nothing_is_read_for_a_request_that_does_not_fit_the_model(tmp_path, file, monkeypatch):
     identity(tmp_path, "m")
-    monkeypatch.setattr(Place, "read", None)
+    monkeypatch.setattr(RegionPlace, "read", None)
 
     async def scenario():
         async with sharing(tmp_path, file) as engine:

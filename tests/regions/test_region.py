@@ -59,7 +59,7 @@ def test_a_file_that_became_shorter_is_neither_read_nor_extended(memory, regions
 def test_a_file_that_becomes_shorter_while_it_is_read_ends_the_copy(regions, monkeypatch):
     regions.register("r", "/data", 0, 2 * PAGE)
     place = regions.find("r", 0, 2 * PAGE)
-    monkeypatch.setattr(module.Place, "check", lambda self: os.truncate(self.region.descriptor, PAGE))
+    monkeypatch.setattr(module.RegionPlace, "check", lambda self: os.truncate(self.region.descriptor, PAGE))
     assert refused(place.read) == SHORTER
 
 

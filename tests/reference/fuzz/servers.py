@@ -56,7 +56,9 @@ class Servers:
         models, log = self._directory / "models", self._directory / f"reference-{self._starts}.log"
         with ExitStack() as stack:
             ports, _ = stack.enter_context(reference_server(models, log, *FLAGS))
-            self._ours = stack.enter_context(running_server(models, *FLAGS, "--allow-model-upload"))
+            self._ours = stack.enter_context(
+                running_server(models, *FLAGS, "--allow-model-upload", "--allow-client-shm")
+            )
             self._their_http, self._their_grpc = ports.http, ports.grpc
             self._stubs = {port: self._stub(stack, port) for port in (self._their_grpc, self._ours.ports.grpc)}
             self._stack = stack.pop_all()
