@@ -18,6 +18,7 @@ from tests.reference.differences import (
     HEADER,
     JSON_SYNTAX,
     METADATA,
+    REGION_DIFFERENCES,
     TWICE,
     UNKNOWN_SIZE,
 )
@@ -191,6 +192,18 @@ FORESEEN: tuple[Foreseen, ...] = (
     Foreseen("tracing", _UNSUPPORTED, request=r"/trace/setting|/logging", ours=r"^(404|405)"),
     Foreseen(
         "tracing and logging in gRPC", _UNSUPPORTED, request=r"^(TraceSetting|LogSettings)", ours=r"^UNIMPLEMENTED"
+    ),
+    Foreseen(
+        "region without a name",
+        "A region needs a name over gRPC too: the empty name stands for all regions. Triton asks only over HTTP.",
+        request=r"^SystemSharedMemoryRegister",
+        ours=r"^INVALID_ARGUMENT.*'region name' is necessary",
+    ),
+    Foreseen(
+        "empty registration",
+        REGION_DIFFERENCES["http:register with no body"],
+        ours=r"^400 Shared memory register request has no 'key' field",
+        theirs=r"The document is empty",
     ),
     Foreseen("server metadata", METADATA, ours=r"'extensions': ", theirs=r"'extensions': .*'version': '2\.51\.0'"),
     Foreseen(
