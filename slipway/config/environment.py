@@ -37,7 +37,6 @@ _GRPC_STATES: Final = "it slows down a step of Triton's gRPC code, which is not 
 _RESPONSES: Final = "it slows down a step of Triton's responses, which is not part of this server"
 _CLOUD: Final = "repositories in clouds are not supported yet"
 _TRACING: Final = "tracing is not supported yet"
-_PLATFORM: Final = "the platform is not supported yet"
 
 ENVIRONMENT: Final[dict[str, EnvironmentRow]] = {
     "TRITON_SERVER_ESCAPE_LOG_MESSAGES": _works("`0` writes log messages as they are, instead of as JSON strings"),
@@ -64,8 +63,14 @@ ENVIRONMENT: Final[dict[str, EnvironmentRow]] = {
     "AZURE_STORAGE_*": _ignored(_CLOUD, quiet=True),
     "GOOGLE_APPLICATION_CREDENTIALS": _ignored(_CLOUD, quiet=True),
     "OTEL_BSP_*": _ignored(_TRACING, quiet=True),
-    "AIP_*": _ignored(_PLATFORM, quiet=True),
-    "SAGEMAKER_*": _ignored(_PLATFORM, quiet=True),
+    "AIP_MODE": _works("`PREDICTION` turns Vertex AI on, and HTTP and gRPC off"),
+    "AIP_HTTP_PORT": _works("the port of `--allow-vertex-ai`, if `--vertex-ai-port` does not name one"),
+    "AIP_PREDICT_ROUTE": _works("the path of Vertex AI's predictions"),
+    "AIP_HEALTH_ROUTE": _works("the path of Vertex AI's health checks"),
+    "AIP_STORAGE_URI": _works("the model repository of Vertex AI, if `--model-repository` does not name one"),
+    "SAGEMAKER_TRITON_DEFAULT_MODEL_NAME": _works("the model that SageMaker's `/invocations` runs"),
+    "SAGEMAKER_TRITON_INFERENCE_TYPE": _works("what `/invocations` does: `infer`, `generate` or `generate_stream`"),
+    "SAGEMAKER_TRITON_PING_MODE": _works("what SageMaker's `/ping` asks"),
 }
 
 

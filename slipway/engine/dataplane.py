@@ -191,6 +191,7 @@ class Engine:
 
     async def model_ready(self, name: str, version: str) -> bool:
         """Return whether a version serves and each of its instances reports ready."""
+        self._serving.require_usable()
         if version:
             parse_version(version)
         try:
@@ -250,6 +251,7 @@ class Engine:
 
     async def load_model(self, name: str, config: str | None, files: Mapping[str, bytes]) -> None:
         """Load or reload a model for a client."""
+        self._serving.require_usable()
         require_explicit(self._options)
         if files and not self._options.allow_model_upload:
             _LOG.error("failed to poll model '%s': %s", shown(name), failures.UPLOAD.detail)
@@ -260,15 +262,14 @@ class Engine:
         """Load or reload a model for another model, which may send files: it could also write them itself."""
         require_explicit(self._options)
         check_model_name(name)
-        self._serving.require_usable()
         failed = await self._operate(self._lifecycle.load({name: LoadRequest(config, files)}))
         if name in failed:
             raise failed[name].error(name)
 
     async def unload_model(self, name: str, unload_dependents: bool) -> None:
         """Start unloading a model."""
-        require_explicit(self._options)
         self._serving.require_usable()
+        require_explicit(self._options)
         await self._operate(self._lifecycle.unload(name, unload_dependents=unload_dependents))
 
     async def _operate(self, operation: Coroutine[Any, Any, Result]) -> Result:

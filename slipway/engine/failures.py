@@ -14,11 +14,12 @@ from slipway.problems import Problem, Rule
 class LoadFailure:
     """`detail` is for the log and the operator. A `polled` failure happened before the load: the model's files or
     config are wrong, and like Triton the server does not give clients the details. `problems` are the problems in
-    `detail` as values, if they are known."""
+    `detail` as values, if they are known. A `versionless` model is in the repository, but has no version to serve."""
 
     detail: str
     polled: bool = False
     problems: tuple[Problem, ...] = ()
+    versionless: bool = False
 
     def error(self, name: str) -> SlipwayError:
         """Return the error for the client that requested the load."""
@@ -35,7 +36,8 @@ NOT_UNIQUE = LoadFailure("not unique across all model repositories", polled=True
 def no_version(name: str) -> LoadFailure:
     """Return the failure of a model that has no version to serve."""
     text = f"at least one version must be available under the version policy of model '{name}'"
-    return unfit([Problem(Rule.VERSION_MISSING, text, fix="create the directory 1 with the model's file in it")])
+    problem = Problem(Rule.VERSION_MISSING, text, fix="create the directory 1 with the model's file in it")
+    return LoadFailure(text, problems=(problem,), versionless=True)
 
 
 def unfit(problems: Sequence[Problem]) -> LoadFailure:

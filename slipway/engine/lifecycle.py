@@ -66,6 +66,8 @@ class Lifecycle:
                 sources, failed = await self._read(requests)
                 names |= sources.keys() | failed.keys()
                 if self._with_dependents(names) <= claimed:
+                    for name in (name for name, failure in failed.items() if failure.versionless):
+                        self._states.expect(name)
                     await self._load_all(sources, failed)
                     for name in requests:
                         if name in self._records:
@@ -103,6 +105,8 @@ class Lifecycle:
     def _forget(self, names: Iterable[str]) -> None:
         for name in names:
             self._records.pop(name, None)
+            if not self._states.versions(name):
+                self._states.forget(name)
             for version, row in self._states.versions(name):
                 if row.state is State.UNAVAILABLE:  # it had failed, and now it is no longer wanted
                     self._states.set(name, version, State.UNAVAILABLE, UNLOADED)

@@ -72,7 +72,7 @@ class ServingTable:
         number = parse_version(version) if version else None
         if number is not None and str(number) in versions:
             return versions[str(number)]
-        raise _unknown(name, number, known)
+        raise _unknown(name, number, known if self._states.knows(name) else None)
 
 
 def listed(versions: Versions) -> list[ModelVersion]:
@@ -80,10 +80,11 @@ def listed(versions: Versions) -> list[ModelVersion]:
     return [model for number, model in versions.items() if number]
 
 
-def _unknown(name: str, version: int | None, known: Mapping[int, object]) -> SlipwayError:
-    """Return Triton's error for a model version (None: any) that does not serve; `known` are versions with a state."""
+def _unknown(name: str, version: int | None, known: Mapping[int, object] | None) -> SlipwayError:
+    """Return Triton's error for a model version (None: any) that does not serve; `known` are versions with a state,
+    None if the model is unknown."""
     what = f"Request for unknown model: '{shown(name)}'"
-    if not known:
+    if known is None:
         return not_found(f"{what} is not found")
     if version is None:
         return not_found(f"{what} has no available versions")

@@ -12,7 +12,7 @@ from tritonclient.grpc import model_config_pb2
 
 from slipway.config.complete import complete_from_files
 from slipway.config.options import ServerOptions
-from slipway.config.parse import MAX_BYTES, parse_config, parse_config_json
+from slipway.config.parse import MAX_BYTES, ConfigError, parse_config, parse_config_json
 from slipway.engine import failures
 from slipway.engine.failures import LoadFailure
 from slipway.errors import SlipwayError, invalid, refused, shown
@@ -81,14 +81,19 @@ class ModelSource:
 
 
 def read_source(name: str, request: LoadRequest, options: ServerOptions) -> ModelSource:
-    """Return the model as it is on disk, or as the request overrides it; on failure, log it and raise `PollError`."""
+    """Return the model as it is on disk, or as the request overrides it; on failure, log it in Triton's words and raise
+    `PollError`."""
     try:
         return _read(name, request, options)
     except SlipwayError as error:
         failure = LoadFailure(error.message, polled=True, problems=error.problems)
+        unreadable = isinstance(error, ConfigError) and request.config is None
+        detail = f"failed to read text proto from {error.message}" if unreadable else error.message
+        _LOG.error("Poll failed for model directory '%s': %s", shown(name), detail)
     except PollError as error:
         failure = error.failure
-    _LOG.error("failed to poll model '%s': %s", shown(name), failure.detail)
+        what = "load" if failure.versionless else "poll"
+        _LOG.error("failed to %s model '%s': %s", what, shown(name), failure.detail)
     raise PollError(failure)
 
 
@@ -117,7 +122,7 @@ def _look(
     problem = endless_file_problem(look)
     if problem is not None:
         raise refused(problem)
-    config = override if override is not None else _read_config(directory, options.model_config_name)
+    config = override if override is not None else _read_config(directory, options)
     if config.name and config.name != name and request.directory is None:
         raise invalid(
             f"unexpected directory name '{name}' for model '{config.name}', directory name must equal model name"
@@ -156,12 +161,12 @@ def _find(name: str, repositories: Sequence[Path]) -> Path:
     return found[0]
 
 
-def _read_config(directory: Path, config_name: str) -> model_config_pb2.ModelConfig:
+def _read_config(directory: Path, options: ServerOptions) -> model_config_pb2.ModelConfig:
     path = directory / CONFIG_FILE
-    if config_name:
-        custom = directory / CONFIGS_DIRECTORY / f"{config_name}.pbtxt"
+    if options.model_config_name:
+        custom = directory / CONFIGS_DIRECTORY / f"{options.model_config_name}.pbtxt"
         path = custom if custom.is_file() else path
-    if not path.is_file():
+    if not (path.exists() or options.disable_auto_complete_config):
         return model_config_pb2.ModelConfig()
     label = f"{directory.name}/{path.name}"  # the part of the path that clients may see
     try:
@@ -169,7 +174,7 @@ def _read_config(directory: Path, config_name: str) -> model_config_pb2.ModelCon
             raise invalid(f"{label} is larger than {MAX_BYTES} bytes")
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise invalid(f"{label} cannot be read: {error.strerror}") from error
+        raise invalid(f"failed to open text file for read {label}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise invalid(f"{label} is not UTF-8: {error.reason} at byte {error.start}") from error
     return parse_config(text, label)
@@ -177,6 +182,6 @@ def _read_config(directory: Path, config_name: str) -> model_config_pb2.ModelCon
 
 def _name_odd_versions(name: str, scan: VersionScan, choice: VersionChoice) -> None:
     for folder, reason in scan.ignored:
-        _LOG.warning("ignore version directory '%s' of model '%s' %s", folder, name, reason)
+        _LOG.warning("ignore version directory '%s' %s (model '%s')", folder, reason, name)
     for version in choice.missing:
         _LOG.error("version %d is specified for model '%s', but the version directory is not present", version, name)

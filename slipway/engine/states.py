@@ -59,13 +59,21 @@ class StateTable:
         row = rows[version] = StateRow(state, reason, problems)
         return row
 
+    def expect(self, name: str) -> None:
+        """Remember a model that is wanted, although it has no version to serve."""
+        self._rows.setdefault(name, {})
+
+    def knows(self, name: str) -> bool:
+        """Return whether a model has or had a version, or is expected to have one."""
+        return name in self._rows
+
     def finish_unload(self, name: str, version: int, row: StateRow) -> None:
         """Set a version to UNAVAILABLE, unless it has been loaded again or forgotten since `row` was set."""
         if self._rows.get(name, {}).get(version) is row:
             self.set(name, version, State.UNAVAILABLE, UNLOADED)
 
     def forget(self, name: str) -> None:
-        """Drop a model that was removed from the repositories."""
+        """Drop a model that was removed from the repositories, or that is no longer expected."""
         self._rows.pop(name, None)
 
     def versions(self, name: str) -> list[tuple[int, StateRow]]:
@@ -77,8 +85,9 @@ class StateTable:
         return iter(self._rows)
 
     def all_ready(self) -> bool:
-        """Return whether every version is READY, ignoring versions that were unloaded on purpose."""
-        return all(
+        """Return whether every model has a version and every version is READY, ignoring those that were unloaded on
+        purpose."""
+        return all(self._rows.values()) and all(
             row.state is State.READY or (row.state is State.UNAVAILABLE and row.reason == UNLOADED)
             for rows in self._rows.values()
             for row in rows.values()

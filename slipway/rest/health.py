@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from slipway.errors import SlipwayError
+from slipway.errors import Code, SlipwayError
 from slipway.rest.context import Context, ModelTarget
 from slipway.rest.exchange import Exchange
 from slipway.rest.response import JSON, error_body
@@ -27,8 +27,11 @@ def model_ready(context: Context, exchange: Exchange, target: ModelTarget) -> No
 async def _model_ready(context: Context, exchange: Exchange, target: ModelTarget) -> None:
     try:
         is_ready = await context.dataplane.model_ready(target.model, target.version)
-    except SlipwayError:
-        is_ready = False  # Triton sends the same response for every reason
+    except SlipwayError as error:
+        if error.code is Code.UNAVAILABLE:  # no model will ever be
+            exchange.fail(error)
+            return
+        is_ready = False  # Triton sends the same response for every other reason
     if is_ready:
         exchange.answer(200)
     else:

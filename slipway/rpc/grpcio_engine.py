@@ -228,6 +228,7 @@ def _channel_arguments(options: GrpcOptions) -> list[tuple[str, int]]:
         "grpc.so_reuseport": int(options.reuse_grpc_port),
         "grpc.keepalive_time_ms": options.grpc_keepalive_time,
         "grpc.keepalive_timeout_ms": options.grpc_keepalive_timeout,
+        "grpc.http2.ping_timeout_ms": options.grpc_keepalive_timeout,  # without it, grpcio waits a minute for the reply
         "grpc.keepalive_permit_without_calls": int(options.grpc_keepalive_permit_without_calls),
         "grpc.http2.max_pings_without_data": options.grpc_http2_max_pings_without_data,
         "grpc.http2.min_ping_interval_without_data_ms": options.grpc_http2_min_recv_ping_interval_without_data,

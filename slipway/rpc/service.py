@@ -17,7 +17,7 @@ from tritonclient.grpc import service_pb2 as pb
 from slipway.core.large_work import LARGE
 from slipway.core.version import requested_version
 from slipway.engine.api import Dataplane, TensorMetadata
-from slipway.errors import SlipwayError, internal, invalid, unsupported
+from slipway.errors import Code, SlipwayError, internal, invalid, unsupported
 from slipway.rpc.in_flight import InFlight
 from slipway.rpc.shared_memory import shared_memory_rows
 from slipway.wire import protobuf
@@ -96,8 +96,10 @@ class Service:
         version = requested_version(message.version)
         try:
             ready = await self._dataplane.model_ready(message.name, version)
-        except SlipwayError:  # gRPC does not report the reason, not even for unknown models
-            ready = False
+        except SlipwayError as error:
+            if error.code is Code.UNAVAILABLE:  # no model will ever be
+                raise
+            ready = False  # gRPC does not report any other reason, not even for unknown models
         return pb.ModelReadyResponse(ready=ready)
 
     async def _server_metadata(self, _: pb.ServerMetadataRequest) -> pb.ServerMetadataResponse:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Mapping
 
-from slipway.scheduling.queue import Item, Level, QueuePolicy, RequestQueue
+from slipway.scheduling.queue import Item, PriorityLevel, QueuePolicy, RequestQueue
 
 
 class PriorityQueue(RequestQueue[Item]):
@@ -31,7 +31,7 @@ class PriorityQueue(RequestQueue[Item]):
         index = bisect_left(self._ranks, rank)
         if index == len(self._ranks) or self._ranks[index] != rank:
             self._ranks.insert(index, rank)
-            self._levels.insert(index, Level(self._own.get(rank, self._default)))
+            self._levels.insert(index, PriorityLevel(self._own.get(rank, self._default)))
         self._levels[index].push(item, now, timeout)
         self._rank_of[item] = rank
 

@@ -34,7 +34,7 @@ class QueuePolicy:
         return self.default_timeout
 
 
-class Level(Generic[Item]):
+class PriorityLevel(Generic[Item]):
     """One priority level, first in first out. `nearest` is at or before the earliest deadline (0: no deadline)."""
 
     __slots__ = ("delayed", "nearest", "policy", "waiting")
@@ -90,7 +90,7 @@ class RequestQueue(Generic[Item]):
     __slots__ = ("_default_level", "_levels")
 
     def __init__(self, policies: Sequence[QueuePolicy] = (QueuePolicy(),), default_level: int = 1) -> None:
-        self._levels: list[Level[Item]] = [Level(policy) for policy in policies]
+        self._levels: list[PriorityLevel[Item]] = [PriorityLevel(policy) for policy in policies]
         self._default_level = default_level
 
     def push(self, item: Item, now: int, *, priority: int = 0, timeout: int = 0) -> None:

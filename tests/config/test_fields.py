@@ -21,8 +21,8 @@ SOURCE = Path(slipway.__file__).parent
 DESCRIPTOR = model_config_pb2.ModelConfig.DESCRIPTOR
 NAMES = list(known_fields(DESCRIPTOR))
 NOWHERE = Path("/nowhere")
-# Fields that have an effect by existing, or that protobuf's own functions read.
-READ_OTHERWISE = {"version_policy.all": "HasField", "parameters.string_value": "string_value"}
+# Fields that are what remains when none of their siblings is given, with such a sibling.
+READ_OTHERWISE = {"model_warmup.inputs.zero_data": "random_data"}
 
 
 def base(backend="python"):

@@ -56,7 +56,8 @@ def test_without_its_repository_a_server_is_neither_live_nor_ready_and_only_desc
         assert await engine.start() == {}
         assert (engine.live(), engine.ready()) == (False, False)
         assert engine.server_metadata().name == "triton"
-        assert not await engine.model_ready("m", "")
+        with refused(Code.UNAVAILABLE, "Server not ready"):
+            await engine.model_ready("m", "")
         calls = (
             lambda: engine.model_metadata("m", ""),
             lambda: engine.model_config("m", "1"),

@@ -70,14 +70,18 @@ def pings_answered(port, count):
     return count, None
 
 
-@pytest.mark.parametrize(("strikes", "answered"), [(1, 2), (4, 5)])
+@pytest.mark.parametrize(("strikes", "answered"), [(1, 3), (4, 6)])
 def test_a_client_that_pings_too_often_is_told_so_after_the_allowed_strikes(strikes, answered):
     with serving(options(grpc_http2_max_ping_strikes=strikes)) as server:
         assert pings_answered(server.port, 20) == (answered, TOO_MANY_PINGS)
 
 
 @pytest.mark.parametrize(
-    "settings", [{"grpc_http2_max_ping_strikes": 0}, {"grpc_http2_min_recv_ping_interval_without_data": 0}]
+    "settings",
+    [
+        {"grpc_http2_max_ping_strikes": 0},
+        {"grpc_http2_min_recv_ping_interval_without_data": 0, "grpc_keepalive_permit_without_calls": True},
+    ],
 )
 def test_without_a_limit_all_pings_are_answered(settings):
     with serving(options(**settings)) as server:
