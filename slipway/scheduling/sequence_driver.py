@@ -28,6 +28,7 @@ from slipway.scheduling.api import STOPPED, Drain
 from slipway.scheduling.completion import Completion
 from slipway.scheduling.sequence_inputs import SequenceInputs
 from slipway.scheduling.sequence_lane import OrderedLane, SequenceLane
+from slipway.scheduling.sequence_parameters import with_sequence_fields
 from slipway.scheduling.sequences import NotStartedError, SequenceRun, SequenceTable
 
 _LOG: Final = logging.getLogger("slipway.scheduling")
@@ -179,7 +180,11 @@ class SequenceScheduler:
 
     def _admitted(self, pending: Pending) -> Hashable:
         """Return the key of the request's sequence; raise INVALID_ARG if it cannot have one."""
-        request, plan = pending.request, self._plan
+        plan = self._plan
+        try:
+            request = pending.request = with_sequence_fields(pending.request)
+        except SlipwayError as error:
+            raise self._refused(pending, error) from None
         sequence_id = request.correlation_id
         control = plan.id_control
         if control is not None and isinstance(sequence_id, str) != (control.datatype == "BYTES"):

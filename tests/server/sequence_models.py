@@ -176,11 +176,10 @@ def add_models(repository: Path) -> None:
     add_python(repository, "single", SUM, batching("") + THREAD, rows=0)
     add_python(repository, "short", SUM, batching("max_sequence_idle_microseconds: 30000"), rows=0)
     add_python(repository, "mortal", MORTAL, batching(""))
-    add_python(repository, "repeated", REPEATED, "sequence_batching { iterative_sequence: true oldest { } }\n")
+    iterative = "sequence_batching { iterative_sequence: true oldest { } }\n"
     decoupled = "model_transaction_policy { decoupled: true }\n"
-    add_python(
-        repository, "streamed", STREAMED, f"sequence_batching {{ iterative_sequence: true oldest {{ }} }}\n{decoupled}"
-    )
+    add_python(repository, "repeated", REPEATED, iterative)
+    add_python(repository, "streamed", STREAMED, f"{iterative}{decoupled}")
     add_python(repository, "calling", CALLING, "")
     add_sum_graph(repository)
     step = (
