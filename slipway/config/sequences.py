@@ -43,7 +43,7 @@ Tensors = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class ImplicitState:
     """One implicit state: the output `output_name` of a request is the input `spec` of the sequence's next one.
 
     `initial` is what the first request of a sequence gets; its shape has the batch dimension if the model has one.
@@ -73,7 +73,7 @@ class SequencePlan:
     controls: tuple[Tensors, ...] = tuple(MappingProxyType({}) for _ in _ALL_FLAGS)
     not_ready: Tensors = field(default_factory=dict)
     id_control: TensorSpec | None = None
-    states: tuple[State, ...] = ()
+    states: tuple[ImplicitState, ...] = ()
     control_shape: tuple[int, ...] = (1,)
 
     def added_inputs(self) -> dict[str, TensorSpec]:
@@ -230,7 +230,7 @@ def _datatype(number: int) -> str:
     return BY_CONFIG_NAME[model_config_pb2.DataType.Name(number)].name
 
 
-def _state(state: Any, model_directory: Path, *, batched: bool) -> State:
+def _state(state: Any, model_directory: Path, *, batched: bool) -> ImplicitState:
     datatype = _datatype(state.data_type)
     dims = tuple(state.dims)
     spec = TensorSpec(state.input_name, datatype, dims)
@@ -239,11 +239,11 @@ def _state(state: Any, model_directory: Path, *, batched: bool) -> State:
     shape = (1, *first) if batched else first
     if given is not None and given.WhichOneof("state_data") == "data_file":
         raw = _read(given.data_file, model_directory, spec, prod(shape))
-        return State(spec, state.output_name, Tensor(spec.name, datatype, shape, raw=raw))
+        return ImplicitState(spec, state.output_name, Tensor(spec.name, datatype, shape, raw=raw))
     if datatype == "BYTES":
-        return State(spec, state.output_name, Tensor(spec.name, datatype, shape, raw=bytes(4 * prod(shape))))
+        return ImplicitState(spec, state.output_name, Tensor(spec.name, datatype, shape, raw=bytes(4 * prod(shape))))
     zeros = np.zeros(shape, dtype=BY_NAME[datatype].numpy)
-    return State(spec, state.output_name, Tensor(spec.name, datatype, shape, array=zeros))
+    return ImplicitState(spec, state.output_name, Tensor(spec.name, datatype, shape, array=zeros))
 
 
 def _read(file_name: str, model_directory: Path, spec: TensorSpec, elements: int) -> bytes:

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from slipway.config.sequences import SequencePlan, State, id_tensor
+from slipway.config.sequences import ImplicitState, SequencePlan, id_tensor
 from slipway.core.check import matches_dims
 from slipway.core.pending import Pending
 from slipway.core.request import SEQUENCE_END, SEQUENCE_START, InferRequest, InferResponse
@@ -82,7 +82,7 @@ class SequenceInputs:
         run.carried.update(states)
         response.outputs = kept
 
-    def _mismatch(self, tensor: Tensor, state: State) -> SlipwayError | None:
+    def _mismatch(self, tensor: Tensor, state: ImplicitState) -> SlipwayError | None:
         """Return the error for a state that the next request could not have as its input."""
         dims = (1, *state.spec.dims) if self._batched else state.spec.dims
         if tensor.datatype == state.spec.datatype and matches_dims(tensor.shape, dims):
