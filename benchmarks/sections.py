@@ -28,6 +28,7 @@ SECTIONS: Final[Mapping[str, Section]] = {
     "http": _section("throughput", "http"),
     "grpc": _section("throughput", "grpc"),
     "shared-memory": _section("shared_memory", "shared_memory"),
+    "sequences": _section("sequences", "sequences"),
     "encoder": _section("encoder", "overhead"),
     "conversion": _section("conversion", "conversion"),
     "sentences": _section("conversion", "sentences"),
@@ -50,4 +51,5 @@ TURNS: Final[Mapping[str, Section]] = {
     "http": _section("throughput", "http", rounds=1, beside=False),
     "grpc": _section("throughput", "grpc", rounds=1, beside=False),
     "shared-memory": _section("shared_memory", "shared_memory", rounds=1, beside=False),
+    "sequences": _section("sequences", "sequences", rounds=1, beside=False),
 }

@@ -45,6 +45,14 @@ class Instance(Protocol):
 
 
 @runtime_checkable
+class Restarts(Protocol):
+    """An instance that goes on after its process has died, with a model that remembers nothing. `deaths` counts them
+    and is up to date before the first failure that comes of a death."""
+
+    deaths: int
+
+
+@runtime_checkable
 class OpensInstances(Protocol):
     """A loaded model that opens its own instances (`Placement.PROCESS`)."""
 

@@ -32,7 +32,6 @@ def _ignored(note: str, *, quiet: bool = False) -> EnvironmentRow:
     return EnvironmentRow(Support.WITHOUT_EFFECT, note, quiet)
 
 
-_SCHEDULERS: Final = "requests are not held back to test the schedulers"
 _GRPC_STATES: Final = "it slows down a step of Triton's gRPC code, which is not part of this server"
 _RESPONSES: Final = "it slows down a step of Triton's responses, which is not part of this server"
 _CLOUD: Final = "repositories in clouds are not supported yet"
@@ -44,8 +43,8 @@ ENVIRONMENT: Final[dict[str, EnvironmentRow]] = {
     "TRITON_PARALLEL_INSTANCE_LOADING": _ignored("each backend decides whether it opens instances at the same time"),
     "TRITONCACHE_REDIS_USERNAME": _works("user of `--cache-config=redis,...`, if the flag does not name one"),
     "TRITONCACHE_REDIS_PASSWORD": _works("its password"),
-    "TRITONSERVER_DELAY_SCHEDULER": _ignored(_SCHEDULERS),
-    "TRITONSERVER_BACKLOG_DELAY_SCHEDULER": _ignored(_SCHEDULERS),
+    "TRITONSERVER_DELAY_SCHEDULER": _works("after a load, requests for batches and sequences wait until there are N"),
+    "TRITONSERVER_BACKLOG_DELAY_SCHEDULER": _works("requests of sequences wait until the backlog has N"),
     "TRITONSERVER_DELAY_GRPC_RESPONSE": _ignored(_GRPC_STATES),
     "TRITONSERVER_DELAY_GRPC_COMPLETE": _ignored(_GRPC_STATES),
     "TRITONSERVER_DELAY_GRPC_PROCESS": _ignored(_GRPC_STATES),

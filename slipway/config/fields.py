@@ -56,7 +56,6 @@ _NO_GPU: Final = "tensors stay in the memory of the CPU"
 _TENSORRT: Final = "Triton accepts it only for TensorRT"
 _LIMITED: Final = "with `--rate-limit=execution_count`"
 _BATCH: Final = "remove it if the model computes the same without it, or serve the model with NVIDIA Triton"
-_SEQUENCE: Final = "remove sequence_batching if each request is self-contained, or serve the model with NVIDIA Triton"
 
 FIELDS: Final[dict[str, FieldRow]] = {
     "name": _works("the directory's name, or empty"),
@@ -131,7 +130,7 @@ FIELDS: Final[dict[str, FieldRow]] = {
     "dynamic_batching.priority_queue_policy.default_timeout_microseconds": _YES,
     "dynamic_batching.priority_queue_policy.allow_timeout_override": _YES,
     "dynamic_batching.priority_queue_policy.max_queue_size": _YES,
-    "sequence_batching": _refused("sequence batching", _SEQUENCE),
+    "sequence_batching": _YES,
     "sequence_batching.direct": _YES,
     "sequence_batching.direct.max_queue_delay_microseconds": _YES,
     "sequence_batching.direct.minimum_slot_utilization": _YES,

@@ -5,7 +5,9 @@ Source: Triton `model_config_utils.cc` (rules), the real server's answers (texts
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from tritonclient.grpc import model_config_pb2
@@ -13,6 +15,9 @@ from tritonclient.grpc import model_config_pb2
 from slipway.config.validate_scheduling import preferred_size_problems
 from slipway.problems import Problem, Rule
 
+MAX_STATE_ELEMENTS: Final = 1 << 28  # of one sequence, allocated when the model is loaded
+
+_VARIABLE: Final = -1
 _Control: Final = model_config_pb2.ModelSequenceBatching.Control
 _VALUES: Final = ("int32_false_true", "fp32_false_true", "bool_false_true")
 _ANY_VALUES: Final = "'int32_false_true', 'fp32_false_true' or 'bool_false_true'"
@@ -38,6 +43,7 @@ def sequence_problems(config: model_config_pb2.ModelConfig) -> Iterator[Problem]
     elif strategy == "direct" and not 0 <= sequence.direct.minimum_slot_utilization <= 1:
         yield _problem(f"sequence batching minimum slot utilization must be in range (0.0, 1.0] for {config.name}")
     yield from map(_problem, _control_texts(config))
+    yield from map(_problem, _repeated_state_texts(sequence.state))
     for state in sequence.state:
         yield from map(_problem, _state_texts(state))
 
@@ -85,8 +91,21 @@ def _value_texts(control: model_config_pb2.ModelSequenceBatching.Control, place:
         yield f"sequence batching control '{given[0]}' must have exactly 2 entries for {place}"
 
 
+def _repeated_state_texts(states: Iterable[model_config_pb2.ModelSequenceBatching.State]) -> Iterator[str]:
+    """Yield the names that two states share. Triton ignores the second one, with a warning."""
+    for kind in ("input", "output"):
+        counts = Counter(getattr(state, f"{kind}_name") for state in states)
+        for name in (name for name, count in counts.items() if name and count > 1):
+            yield f"State {kind} name '{name}' specified more than once."
+
+
 def _state_texts(state: model_config_pb2.ModelSequenceBatching.State) -> Iterator[str]:
     name = state.input_name
+    for field in ("input_name", "output_name", "data_type"):
+        if not getattr(state, field):
+            yield f"state '{name or state.output_name}' must specify '{field}'"
+    if any(size < 1 and size != _VARIABLE for size in state.dims):
+        yield f"state '{name}' dimension must be integer >= 1, or -1 to indicate a variable-size dimension"
     if len(state.initial_state) > 1:
         yield (
             f"initial_state field for state input '{name}' must contain exactly one or zero element. "
@@ -101,3 +120,28 @@ def _state_texts(state: model_config_pb2.ModelSequenceBatching.State) -> Iterato
             )
         if initial.WhichOneof("state_data") is None:
             yield f"initial_state setting expects state'{name}' to have state_data set"
+        yield from _initial_dims_texts(state, initial)
+
+
+def _initial_dims_texts(
+    state: model_config_pb2.ModelSequenceBatching.State, initial: model_config_pb2.ModelSequenceBatching.InitialState
+) -> Iterator[str]:
+    name = state.input_name
+    if len(initial.dims) != len(state.dims):
+        yield (
+            f"Number of dimensions in 'initial_state' doesn't match the size of 'state' dimensions for state input "
+            f"'{name}'. {len(initial.dims)} != {len(state.dims)}"
+        )
+        return
+    if any(size < 0 for size in initial.dims):
+        yield f"'initial_state' field for state input name '{name}' contains variable dimensions."
+        return
+    for given, declared in zip(initial.dims, state.dims, strict=True):
+        if declared not in (_VARIABLE, given):
+            yield (
+                f"'initial_state' dim for input name '{name}' doesn't match 'state' dim description. "
+                f"{given} != {declared}"
+            )
+            return
+    if math.prod(initial.dims) > MAX_STATE_ELEMENTS:
+        yield f"'initial_state' for state input name '{name}' has more than {MAX_STATE_ELEMENTS} elements"

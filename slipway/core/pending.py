@@ -115,6 +115,10 @@ class Pending:
         elif not self.finished:
             self._on_cancel.append(action)
 
+    def forget(self, kind: type) -> None:
+        """Drop the actions of a type: what they would cancel is over, and the request is not."""
+        self._on_cancel = [action for action in self._on_cancel if not isinstance(action, kind)]
+
     def cancel(self) -> None:
         """Mark the request as cancelled (event-loop thread); harmless after the final response."""
         if self.cancelled or self.finished:

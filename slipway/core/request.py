@@ -93,3 +93,7 @@ class InferResponse:
         self.outputs = []
         limit = MAX_RESPONSE_BYTES
         self.error = invalid(f"the response has {size} bytes, which exceeds the limit of {limit} bytes")
+
+
+# In place of a response: the model has returned the request for another execution (iterative sequences).
+RESCHEDULED: Final = InferResponse(final=False, empty=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +18,12 @@ from typing import Final
 from tritonclient.grpc import model_config_pb2
 
 from slipway.backends.api import CompletionContext, Host, LoadedModel, ModelContext
+from slipway.backends.instance_api import Instance
 from slipway.backends.registry import find_backend
 from slipway.config.normalise import normalise
 from slipway.config.options import ServerOptions
 from slipway.config.rate_limit import EXECUTION_COUNT, NOT_LIMITED, is_limited
+from slipway.config.sequences import SequencePlan, execution_signature, first_inputs, sequence_plan
 from slipway.config.signature import build_signature
 from slipway.config.validate import cache_problems, validate
 from slipway.core.pending import Deliver, Pending
@@ -43,7 +45,8 @@ from slipway.scheduling.api import Scheduler
 from slipway.scheduling.cached import uncached
 from slipway.scheduling.ensemble import EnsembleScheduler
 from slipway.scheduling.factory import build_scheduler, refuse_unoffered
-from slipway.scheduling.limited import RateLimits
+from slipway.scheduling.limited import Admission, RateLimits
+from slipway.scheduling.sequence_factory import build_sequence_scheduler
 
 _LOG: Final = logging.getLogger("slipway.engine")
 
@@ -59,6 +62,7 @@ class _Opened:
     signature: ModelSignature
     context: ModelContext | None = None
     loaded: LoadedModel | None = None
+    plan: SequencePlan | None = None
 
 
 class Loader:
@@ -137,6 +141,7 @@ class Loader:
         else:
             refuse_unoffered(config)  # before the model is loaded for nothing
         signature = build_signature(config, source.directory)
+        plan = sequence_plan(config, source.directory)
         if config.response_cache.enable and self._caching is None and version == max(source.versions):
             _LOG.warning("model '%s': response_cache has no effect without --cache-config", source.name)
         if backend is None:
@@ -145,8 +150,8 @@ class Loader:
             log_findings(config, source.directory)
             if self._limits is None and is_limited(config):
                 _LOG.warning("model '%s': %s", source.name, NOT_LIMITED)
-        context = self._context(source, version, config, signature)
-        return _Opened(config, signature, context, backend.load(context))
+        context = self._context(source, version, config, execution_signature(signature, plan))
+        return _Opened(config, signature, context, backend.load(context), plan)
 
     def _derive_decoupled(self, config: model_config_pb2.ModelConfig) -> None:
         """Make an ensemble decoupled if and only if one of its steps is, regardless of its config, as in Triton."""
@@ -211,16 +216,16 @@ class Loader:
             if self._limits is not None:
                 admission = self._limits.admit(config, specs)
             instances = await open_instances(opened.loaded, opened.context, specs)
-            await warm_up(config, signature, source.directory, instances)
+            await warm_up(
+                config, opened.context.signature, source.directory, instances, added=first_inputs(opened.plan)
+            )
             return ModelVersion(
                 source.name,
                 version,
                 config=config,
                 signature=signature,
                 statistics=statistics,
-                scheduler=build_scheduler(
-                    config, signature, instances, statistics, str(version), admission=admission, cached=cached
-                ),
+                scheduler=_scheduler(opened, cached, instances, statistics, str(version), admission),
                 instances=instances,
                 loaded=opened.loaded,
                 limited=admission is not None,
@@ -231,3 +236,18 @@ class Loader:
                 admission.end()
             await release(label, instances, opened.loaded, self.threads)
             raise
+
+
+def _scheduler(
+    opened: _Opened,
+    cached: Callable[[Scheduler], Scheduler],
+    instances: Sequence[Instance],
+    statistics: ModelStatistics,
+    version: str,
+    admission: Admission | None,
+) -> Scheduler:
+    """Return the scheduler that runs the model on its instances."""
+    signature = opened.signature
+    if opened.plan is not None:
+        return build_sequence_scheduler(opened.plan, signature, instances, statistics, version, admission=admission)
+    return build_scheduler(opened.config, signature, instances, statistics, version, admission=admission, cached=cached)

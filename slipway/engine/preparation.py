@@ -62,8 +62,11 @@ class Preparation:
 
     def add(self, model: ModelVersion) -> None:
         """Prepare `model` when it is its turn, if its library compiles for each new shape. A model with
-        resources of the rate limiter runs only when it has them, so it is left as it is."""
-        if model.limited or not isinstance(model.loaded, CompilesShapes) or not model.loaded.compiles_shapes:
+        resources of the rate limiter runs only when it has them, and one with sequences only within them, so these are
+        left as they are."""
+        if model.limited or model.config.HasField("sequence_batching"):
+            return
+        if not isinstance(model.loaded, CompilesShapes) or not model.loaded.compiles_shapes:
             return
         self._waiting.append(model)
         if self._task is None or self._task.done():

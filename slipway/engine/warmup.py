@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from tritonclient.grpc import model_config_pb2
@@ -18,23 +19,31 @@ from slipway.backends.instance_api import Instance, Outcome
 from slipway.config.samples import sample_tensors
 from slipway.core.check import check_request
 from slipway.core.pending import Pending
-from slipway.core.request import InferRequest, InferResponse
+from slipway.core.request import RESCHEDULED, InferRequest, InferResponse
 from slipway.core.signature import ModelSignature
+from slipway.core.tensor import Tensor
 from slipway.errors import SlipwayError, invalid
 
 _LOG: Final = logging.getLogger("slipway.engine")
+NOTHING: Final[Mapping[str, Tensor]] = MappingProxyType({})
 
 
 async def warm_up(
-    config: model_config_pb2.ModelConfig, signature: ModelSignature, directory: Path, instances: Sequence[Instance]
+    config: model_config_pb2.ModelConfig,
+    signature: ModelSignature,
+    directory: Path,
+    instances: Sequence[Instance],
+    *,
+    added: Mapping[str, Tensor] = NOTHING,
 ) -> None:
-    """Run each sample of `config` on each instance; raise `SlipwayError` for the first that fails.
+    """Run each sample of `config` on each instance; raise `SlipwayError` for the first that fails. `added` are inputs
+    for samples that lack them.
 
     A sample describes one row. Its `batch_size` is the number of requests of one row that are executed together.
     """
     for sample in config.model_warmup:
         tensors = await asyncio.to_thread(sample_tensors, config, sample, directory)
-        request = InferRequest(signature.model_name, inputs=tensors)
+        request = InferRequest(signature.model_name, inputs={**added, **tensors})
         rows = check_request(request, signature)
         requests = max(1, sample.batch_size)
         for instance in instances:
@@ -61,7 +70,9 @@ async def run_batch(instance: Instance, requests: Sequence[InferRequest], rows: 
 
     def finished(outcome: Outcome) -> None:
         for pending, response in zip(batch, outcome.responses, strict=True):
-            if response is not None:
+            if response is RESCHEDULED:  # one execution is enough
+                pending.deliver(InferResponse(empty=True))
+            elif response is not None:
                 pending.deliver(response)
 
     instance.start(batch, finished)

@@ -15,8 +15,11 @@ from tritonclient.grpc import model_config_pb2
 from slipway.backends.registry import GRAPH_BACKENDS
 from slipway.config.measured import BATCHING_MEASURED
 from slipway.config.padding import TRIM_OUTPUTS, padding_problems, padding_rule
+from slipway.config.sequences import sequence_plan
 from slipway.config.unoffered import refusals, without_effect
 from slipway.config.validate import cache_problems
+from slipway.config.validate_sequence import sequence_problems
+from slipway.errors import SlipwayError
 from slipway.instances.plan import instance_specs, threads_per_instance
 from slipway.lint.finding import Edit, Finding, Severity
 from slipway.lint.model import Model
@@ -114,6 +117,16 @@ def unoffered(model: Model, _: Machine) -> Iterator[Finding]:
     yield from map(model.finding_of, refusals(model.config))
 
 
+def initial_states(model: Model, _: Machine) -> Iterator[Finding]:
+    """Yield initial states of sequences whose files cannot be used."""
+    if any(sequence_problems(model.config)):
+        return
+    try:
+        sequence_plan(model.config, model.directory)
+    except SlipwayError as error:
+        yield from map(model.finding_of, error.problems)
+
+
 def cache_of_the_server(model: Model, _: Machine) -> Iterator[Finding]:
     """Yield `response_cache`, which has an effect only on some servers; a server without a cache says so at a load."""
     if model.config.response_cache.enable and not any(cache_problems(model.config)):
@@ -204,6 +217,7 @@ LOAD_CHECKS: Final[tuple[Check, ...]] = (
 )
 CHECKS: Final[tuple[Check, ...]] = (
     *LOAD_CHECKS,
+    initial_states,
     cache_of_the_server,
     dynamic_without_batches,
     instance_count,

@@ -52,6 +52,8 @@ class InstanceScheduler:
     `key` returns a value that must be equal for all requests of a batch; None if any requests may be merged.
     """
 
+    completion_type: type[Completion] = Completion
+
     def __init__(
         self,
         signature: ModelSignature,
@@ -67,7 +69,7 @@ class InstanceScheduler:
         self._line = line
         self._key = key
         self._drain = Drain(self.is_idle)
-        self._completion = Completion(signature, statistics, version, self._drain.check)
+        self._completion = self.completion_type(signature, statistics, version, self._drain.check)
         self._pool = InstancePool(instances, self._completion, self._freed, pipelined=pipelined)
         self._pumping = False  # true while requests are started: an inline instance finishes inside `start`
         self._timer: asyncio.TimerHandle | None = None

@@ -9,6 +9,7 @@ from typing import Final
 from tritonclient.grpc import model_config_pb2
 
 from slipway.backends.instance_api import Instance
+from slipway.config.scheduler_delays import scheduler_delays
 from slipway.config.unoffered import refusals
 from slipway.core.pending import Pending
 from slipway.core.signature import ModelSignature
@@ -17,6 +18,7 @@ from slipway.errors import Code, refused
 from slipway.scheduling.api import Scheduler
 from slipway.scheduling.batcher import Batcher, BatchRules, Fifo
 from slipway.scheduling.cached import uncached
+from slipway.scheduling.delayed import DelayedLine
 from slipway.scheduling.driver import InstanceScheduler, WaitingLine
 from slipway.scheduling.length_batcher import LengthBatcher
 from slipway.scheduling.lengths import length_key
@@ -42,9 +44,8 @@ def build_scheduler(
     `admission`, its instances execute when the rate limiter lets them.
 
     `cached` puts a response cache before the instances: an order to be preserved includes what the cache answers.
-    Raise UNSUPPORTED for an unsupported scheduling choice.
+    A model that serves sequences has a scheduler of its own (`sequence_factory.py`).
     """
-    refuse_unoffered(config)
     schedule = InstanceScheduler if admission is None else partial(LimitedScheduler, admission=admission)
     if not config.HasField("dynamic_batching"):
         # A single instance executes its requests in order in any case, so they may be passed to it early. With several
@@ -58,6 +59,9 @@ def build_scheduler(
         max_delay=batching.max_queue_delay_microseconds * _NS_PER_US,
     )
     line, key = _batching_line(rules, request_queue(batching), signature)
+    delays = scheduler_delays()
+    if delays.requests:
+        line = DelayedLine(line, delays.requests)
     scheduler = cached(schedule(signature, statistics, version, instances=instances, line=line, key=key))
     return OrderedScheduler(scheduler) if batching.preserve_ordering else scheduler
 

@@ -127,7 +127,7 @@ class Probe:
         inputs = [_tensor(each) for each in sample.inputs]
         options: dict[str, Any] = {"model_version": version}
         if config.HasField("sequence_batching"):
-            options |= {"sequence_id": time.time_ns() % 2**31 + 1, "sequence_start": True, "sequence_end": True}
+            options |= {"sequence_id": _sequence_id(config), "sequence_start": True, "sequence_end": True}
         if config.model_transaction_policy.decoupled:
             return _stream(client, config.name, inputs, options, self._timeout_s)
         return [client.infer(config.name, inputs, client_timeout=self._timeout_s, **options)]
@@ -135,6 +135,13 @@ class Probe:
     def _unreachable(self, error: InferenceServerException) -> SlipwayError:
         fault = Fault(Cause.UNREACHABLE, f"no server answers at {self._url}")
         return unavailable(f"{fault} ({_text(error)}). {advise(str(fault), [fault])}")
+
+
+def _sequence_id(config: pb.ModelConfig) -> int | str:
+    """Return an id that is unlike those in use, of the type that the model takes."""
+    number = time.time_ns() % 2**31 + 1
+    controls = [control for tensor in config.sequence_batching.control_input for control in tensor.control]
+    return str(number) if any(control.data_type == pb.TYPE_STRING for control in controls) else number
 
 
 def _tensor(given: Input) -> Any:

@@ -88,6 +88,9 @@ def _example(declared: Any, rows: int | None) -> Input:
 def _warmup(config: pb.ModelConfig, warmup: pb.ModelWarmup, directory: Path | None) -> Sample:
     rows = 1 if config.max_batch_size > 0 else None  # a sample describes one row, however many it is run with
     tensors = sample_tensors(config, warmup, directory or Path())  # without a directory, the sample names no files
+    if config.HasField("sequence_batching"):  # it may have control inputs and states, which clients do not send
+        sent = {declared.name for declared in config.input}
+        tensors = {name: tensor for name, tensor in tensors.items() if name in sent}
     return Sample(f"warm-up sample '{warmup.name}'", tuple(map(_input, tensors.values())), rows)
 
 

@@ -10,7 +10,7 @@ from slipway.errors import Code, SlipwayError
 from tests.kits.engine import answer, delay, explicit, identity, refused, request, rows, serving, until
 
 # The server refuses all requests for these.
-REFUSED = {"sequence", "system_shared_memory", "cuda_shared_memory", "trace", "logging"}
+REFUSED = {"system_shared_memory", "cuda_shared_memory", "trace", "logging"}
 
 
 def run(scenario):

@@ -77,6 +77,10 @@ MORE = {
         f'backend: "python"\nmax_batch_size: 8\n{IO}sequence_batching {{ oldest {{ max_candidate_sequences: 8 }} '
         'control_input [ { name: "START" control [ { kind: CONTROL_SEQUENCE_START fp32_false_true: [ 0, 1 ] } ] } ] }\n'
     ),
+    "python, a state without its file": python(
+        f'backend: "python"\nmax_batch_size: 8\n{IO}sequence_batching {{ state {{ input_name: "i" output_name: "o" '
+        'data_type: TYPE_FP32 dims: 1 initial_state { name: "s" data_type: TYPE_FP32 dims: 1 data_file: "no" } } }\n'
+    ),
     "python, bad mode": python(f'backend: "python"\n{IO}{parameter("EXECUTION_MODE", "fibre")}'),
     "python, not a .py": python(f'backend: "python"\n{IO}default_model_filename: "model.txt"\n'),
     "unknown backend, no file": lambda repository: model(repository, f'backend: "tensorflow"\n{IO}'),

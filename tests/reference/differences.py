@@ -40,6 +40,12 @@ UNKNOWN_SIZE = (
     "Negative dimensions are refused by their shape; Triton 2.51 multiplies them into a byte count and compares that."
 )
 
+# Compared in test_sequences.py.
+SEQUENCE_IDS = (
+    "An id whose type is not that of the control input for ids is refused, as in Triton 2.73; Triton 2.51 passes it on "
+    "in the wrong type."
+)
+
 DIFFERENCES: dict[str, str] = {
     "http:get /v2": METADATA,
     "grpc:server metadata": METADATA,

@@ -6,12 +6,10 @@ from tritonclient.grpc import model_config_pb2
 from slipway.core.pending import Pending
 from slipway.core.request import InferRequest
 from slipway.core.signature import ModelSignature, TensorSpec
-from slipway.core.statistics import ModelStatistics
 from slipway.core.tensor import Tensor
-from slipway.errors import Code, SlipwayError
-from slipway.scheduling.factory import build_scheduler, request_queue, shape_key
+from slipway.scheduling.factory import request_queue, shape_key
 from slipway.scheduling.queue import QueueFullError
-from tests.scheduling.fakes import HeldInstance, signature_of
+from tests.scheduling.fakes import signature_of
 
 
 def batching(text):
@@ -66,11 +64,3 @@ def test_requests_with_and_without_an_optional_input_are_merged_only_where_it_is
         seeded = {**given, "seed": Tensor.from_array("seed", np.ones((1, 1), np.int32))}
         keys = [key and key(Pending(InferRequest("m", inputs=inputs), 1, 0, None, print)) for inputs in (given, seeded)]
         assert (keys[0] == keys[1]) is merged
-
-
-def test_sequence_batching_is_refused_rather_than_ignored():
-    config = model_config_pb2.ModelConfig(name="m")
-    config.sequence_batching.SetInParent()
-    with pytest.raises(SlipwayError) as refused:
-        build_scheduler(config, signature_of(), [HeldInstance()], ModelStatistics(), "1")
-    assert refused.value.code is Code.UNSUPPORTED

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import monotonic_ns
 from typing import Final
 
@@ -40,7 +40,7 @@ class IdentityBackend:
 
     def check(self, context: ModelContext) -> list[Problem]:
         """Check everything that a load checks; every setting has an effect."""
-        _pair_up(context.signature)
+        _pair_up(_declared(context))
         parameters = Parameters(context.config)
         for key in _NUMBERS:
             parameters.integer(key)  # raises if the value is not a number
@@ -48,7 +48,7 @@ class IdentityBackend:
 
     def load(self, context: ModelContext) -> LoadedIdentity:
         """Check the names, types and shapes of the pairs; sleep `creation_delay_sec` seconds."""
-        pairs = _pair_up(context.signature)
+        pairs = _pair_up(_declared(context))
         parameters = Parameters(context.config)
         delay = parameters.integer("creation_delay_sec")
         if delay > 0:
@@ -64,6 +64,13 @@ class _Pair:
     output: TensorSpec
     input: TensorSpec
     reshaped: bool
+
+
+def _declared(context: ModelContext) -> ModelSignature:
+    """Return the signature without the control inputs and states of sequences, which have no effect here."""
+    inputs = {each.name: context.signature.inputs[each.name] for each in context.config.input}
+    outputs = {each.name: context.signature.outputs[each.name] for each in context.config.output}
+    return replace(context.signature, inputs=inputs, outputs=outputs)
 
 
 def _pair_up(signature: ModelSignature) -> dict[str, _Pair]:
@@ -166,7 +173,7 @@ class IdentityExecutor:
         inputs = request.inputs
         if self._plain and not request.outputs:
             return [inputs[source].renamed(name) for source, name in self._plain]
-        return [self._output(request, name) for name in request.outputs or self._pairs]
+        return [self._output(request, name) for name in request.outputs or self._pairs if name in self._pairs]
 
     def _output(self, request: InferRequest, name: str) -> Tensor:
         pair = self._pairs[name]

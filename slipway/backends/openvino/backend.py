@@ -24,6 +24,7 @@ from slipway.backends.shared.graph_check import check_config
 from slipway.backends.shared.graph_complete import complete_unless_given
 from slipway.backends.shared.parameters import instance_count, parameter_problem
 from slipway.backends.shared.stacked import StackedModel
+from slipway.config.sequences import declared_inputs, declared_outputs
 from slipway.errors import refused, unsupported
 from slipway.problems import Problem
 
@@ -84,7 +85,7 @@ def _loaded(context: ModelContext, core: Any, model: Any, options: Options, fixe
     _warn_of_doubles(context.name, graph)
     properties = {**options.properties, "INFERENCE_PRECISION_HINT": _possible_precision(core, context.name, options)}
     compilation = Compilation(core, model, properties, context.name)
-    inputs, outputs = ({declared.name for declared in part} for part in (config.input, config.output))
+    inputs, outputs = ({tensor.name for tensor in part} for part in (declared_inputs(config), declared_outputs(config)))
     binding = Binding(
         context.name,
         graph,

@@ -11,6 +11,7 @@ from typing import Any
 from tritonclient.grpc import model_config_pb2
 
 from slipway.backends.shared.graph import Graph, GraphTensor
+from slipway.config.sequences import declared_inputs, declared_outputs
 from slipway.errors import unsupported
 
 # OpenVINO's names of element types -> config.pbtxt's. The protocol cannot carry any other type. Strings are left out:
@@ -34,8 +35,8 @@ CONFIG_TYPES = {
 
 def graph_of(model: Any, config: model_config_pb2.ModelConfig) -> Graph:
     """Return inputs and outputs of the openvino.Model; raise UNSUPPORTED for element types that cannot be served."""
-    inputs = _describe(model.inputs, {declared.name for declared in config.input})
-    outputs = _describe(model.outputs, {declared.name for declared in config.output})
+    inputs = _describe(model.inputs, {declared.name for declared in declared_inputs(config)})
+    outputs = _describe(model.outputs, {declared.name for declared in declared_outputs(config)})
     return Graph({tensor.name: tensor for tensor in inputs}, {tensor.name: tensor for tensor in outputs}, {})
 
 

@@ -15,6 +15,7 @@ from slipway.backends.openvino.graph import port_dims, port_name
 from slipway.backends.openvino.library import import_openvino, reason_of
 from slipway.backends.openvino.options import Shaping
 from slipway.backends.shared.graph import Graph, GraphTensor
+from slipway.config.sequences import declared_inputs
 from slipway.errors import invalid
 
 Shapes = dict[str, tuple[int, ...]]
@@ -22,7 +23,7 @@ Shapes = dict[str, tuple[int, ...]]
 
 def apply_shapes(model: Any, config: model_config_pb2.ModelConfig, shaping: Shaping, model_name: str) -> None:
     """Reshape the openvino.Model in place as configured; raise INVALID_ARG when the graph cannot have the shapes."""
-    declared = {each.name for each in config.input}
+    declared = {each.name for each in declared_inputs(config)}
     present = {port_name(port, declared): port_dims(port) for port in model.inputs}
     wanted = wanted_shapes(present, config, shaping)
     if wanted == present:

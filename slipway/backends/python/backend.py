@@ -97,7 +97,8 @@ class LoadedPython:
         surface = build_surface(scope)
         space = ImportSpace(directories, surface)
         space.open()
-        model = PythonModel(scope, context.name, context.signature.decoupled)
+        iterative = context.config.sequence_batching.iterative_sequence
+        model = PythonModel(scope, context.name, context.signature.decoupled, iterative=iterative)
         try:
             try:
                 module = space.import_module(self.file.stem)

@@ -21,22 +21,25 @@ from slipway.backends.python.reply import RESPONSE_COMPLETE_FINAL
 from slipway.backends.python.request import InferenceRequest
 from slipway.backends.python.response import InferenceResponse
 from slipway.backends.python.scope import ModelScope
+from slipway.core.request import RESCHEDULED, InferResponse
 from slipway.errors import Code, FailureReason, SlipwayError, internal, unavailable
 
 _LOG: Final = logging.getLogger("slipway.python")
 _READY_TIMEOUT_S: Final = 5.0  # Triton's
 
-Answer = InferenceResponse | SlipwayError | None  # None: the request is answered through its sender
+# None: the request is answered through its sender. An `InferResponse` can only be `RESCHEDULED`.
+Answer = InferenceResponse | SlipwayError | InferResponse | None
 
 
 class PythonModel:
     """One instance of a Python model; `start` runs the user's constructor and `initialize`."""
 
-    def __init__(self, scope: ModelScope, model_name: str, decoupled: bool) -> None:
+    def __init__(self, scope: ModelScope, model_name: str, decoupled: bool, *, iterative: bool = False) -> None:
         self._scope = scope
         self._name = scope.instance_name
         self._model_name = model_name
         self._decoupled = decoupled
+        self._iterative = iterative  # requests may be rescheduled
         self._user: Any = None
         self._execute: Any = None
         self._coroutines = CoroutineThread(scope.instance_name)
@@ -129,7 +132,9 @@ class PythonModel:
         reply = request.reply
         if request.release_flags != REQUEST_RELEASE_RESCHEDULE or reply is None or reply.complete:
             return None
-        reply.closed = True
+        reply.closed = True  # the next execution gets another sender
+        if self._iterative:
+            return RESCHEDULED
         text = f"Model '{self._model_name}' rescheduled a request, which needs an iterative sequence scheduler."
         return SlipwayError(Code.UNSUPPORTED, text, reason=FailureReason.BACKEND)
 

@@ -66,8 +66,8 @@ class ThreadExecutor:
         return self._request_type.received(request, inputs, request.outputs or self._outputs, reply)
 
     def _response(self, answer: Answer) -> InferResponse | None:
-        if answer is None:
-            return None
+        if answer is None or isinstance(answer, InferResponse):
+            return answer
         if isinstance(answer, SlipwayError):
             return InferResponse(error=answer)
         return self._view.client_answer(server_response(answer, final=True))

@@ -14,6 +14,7 @@ from typing import Any, Final
 from tritonclient.grpc import model_config_pb2
 
 from slipway.backends.shared.graph import VARIABLE_AXIS, Graph, GraphTensor
+from slipway.config.sequences import declared_inputs, declared_outputs
 from slipway.config.validate_tensors import TOKENIZER_TENSORS
 from slipway.errors import refused
 from slipway.problems import Named, Problem, Rule
@@ -34,7 +35,9 @@ def check_config(config: model_config_pb2.ModelConfig, graph: Graph) -> None:
             )
             path = ("input", Named(declared.name), "optional")
             problems.append(Problem(Rule.OPTIONAL_INPUT, text, path, "remove optional"))
-    for declared in config.output:
+    for control in declared_inputs(config)[len(config.input) :]:
+        problems += _tensor_problems(config, control, graph.inputs, "input")
+    for declared in declared_outputs(config):
         problems += _tensor_problems(config, declared, graph.outputs, "output")
     if problems:
         raise refused(*problems, separator="\n")

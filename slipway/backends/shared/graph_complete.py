@@ -15,6 +15,7 @@ from tritonclient.grpc import model_config_pb2
 
 from slipway.backends.api import CompletionContext
 from slipway.backends.shared.graph import VARIABLE_AXIS, WHOLE_SHAPES, Graph, GraphTensor
+from slipway.config.sequences import declared_inputs
 from slipway.errors import refused
 from slipway.problems import Problem, Rule
 
@@ -44,7 +45,9 @@ def complete_from_graph(
 ) -> None:
     """Fill in place what is missing; raise INVALID_ARG when the config requests batching and the graph cannot batch,
     and for a tensor whose shape is neither in the graph nor declared."""
-    wanted = () if config.input or config.batch_input else graph.inputs.values()
+    added = {each.name for each in declared_inputs(config)[len(config.input) :]}
+    inputs = [tensor for name, tensor in graph.inputs.items() if name not in added]
+    wanted = [] if config.input or config.batch_input else inputs
     problems = [_shapeless(each, "input") for each in wanted if not each.ranked]
     problems += [_shapeless(each, "output") for each in graph.outputs.values() if not config.output and not each.ranked]
     if problems:
@@ -52,7 +55,7 @@ def complete_from_graph(
     _complete_batching(config, graph, model_name, default_max_batch_size)
     batched = config.max_batch_size > 0
     if not config.input and not config.batch_input:
-        _add_tensors(config.input, graph.inputs.values(), batched)
+        _add_tensors(config.input, inputs, batched)
     if not config.output:
         _add_tensors(config.output, graph.outputs.values(), batched)
 

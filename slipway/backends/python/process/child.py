@@ -133,7 +133,7 @@ class Child:
         scope = ModelScope(self._server, start.instance_name, start.model_directory, start.version_directory)
         surface = build_surface(scope)
         self._request_type = surface.InferenceRequest
-        self._model = PythonModel(scope, start.model_name, start.decoupled)
+        self._model = PythonModel(scope, start.model_name, start.decoupled, iterative=start.iterative)
         try:
             self._model.start(self._import(start, surface), start.arguments)
         except SlipwayError as error:
@@ -217,6 +217,8 @@ def _head(answer: Answer, blobs: list[Raw]) -> messages.AnswerHead | None:
         return None
     if isinstance(answer, SlipwayError):
         return messages.AnswerHead(error=messages.error_head(answer))
+    if isinstance(answer, InferResponse):
+        return messages.RESCHEDULED_HEAD
     return messages.answer_head(server_response(answer, final=True, copy=False), blobs)
 
 

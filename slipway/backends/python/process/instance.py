@@ -30,7 +30,7 @@ from slipway.backends.python.process.server_services import ChildServices
 from slipway.backends.python.suspects import Suspects
 from slipway.backends.python.translation import ModelView
 from slipway.core.pending import Pending
-from slipway.core.request import InferResponse
+from slipway.core.request import RESCHEDULED, InferResponse
 from slipway.core.statistics import Timing
 from slipway.core.tensor import Raw
 from slipway.errors import SlipwayError, internal, invalid, unavailable
@@ -80,6 +80,7 @@ class ProcessInstance:
         self._loaded: asyncio.Future[messages.Loaded]
         self._checks: dict[int, asyncio.Future[None]] = {}
         self._has_ready_check = False
+        self.deaths = 0
         self._healthy = False
         self._healthy_since = 0.0
         self._patience = 0.0  # seconds that requests wait for a child; 0 before the first has started
@@ -120,6 +121,7 @@ class ProcessInstance:
             tuple(context.signature.outputs),
             context.signature.decoupled,
             _LOG.getEffectiveLevel(),
+            context.config.sequence_batching.iterative_sequence,
         )
 
     # Batches
@@ -215,6 +217,8 @@ class ProcessInstance:
         responses: list[InferResponse | None] = [
             None if head is None else self._view.client_answer(reader.answer(head)) for head in message.answers
         ]
+        if messages.RESCHEDULED_HEAD in message.answers:
+            self._reschedule(message, batch, responses)
         del self._batches[message.serial]
         for index, (pending, response) in enumerate(zip(batch.requests, responses, strict=True)):
             if response is None and not pending.finished:
@@ -223,6 +227,14 @@ class ProcessInstance:
                 self._suspects.survived(pending.request)
         timing = Timing(message.start, message.input_end, message.output_start, monotonic_ns())
         batch.finished(Outcome(responses, timing))
+
+    @staticmethod
+    def _reschedule(message: messages.Done, batch: _Batch, responses: list[InferResponse | None]) -> None:
+        """Mark the requests that the model returned for another execution, with another number."""
+        for index, head in enumerate(message.answers):
+            if head == messages.RESCHEDULED_HEAD:
+                responses[index] = RESCHEDULED
+                batch.requests[index].forget(_Cancellation)
 
     def _sent(self, message: messages.Sent, blob: memoryview) -> None:
         key = (message.serial, message.index)
@@ -272,6 +284,7 @@ class ProcessInstance:
         if self._closing or not self._healthy:  # `open` is still running and will see that the link ended
             return
         self._healthy = False
+        self.deaths += 1
         for check in self._checks.values():
             if not check.done():
                 check.set_exception(unavailable(f"Stub process '{self.name}' is not healthy."))

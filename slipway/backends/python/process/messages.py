@@ -58,6 +58,9 @@ class AnswerHead(msgspec.Struct, array_like=True, gc=False):
     error: ErrorHead | None = None
 
 
+RESCHEDULED_HEAD: Final = AnswerHead(final=False, empty=True)  # in place of an answer
+
+
 # From the server to the child
 
 
@@ -73,6 +76,7 @@ class Start(msgspec.Struct, array_like=True, tag="start"):
     outputs: tuple[str, ...]
     decoupled: bool
     log_level: int
+    iterative: bool = False
 
 
 class Execute(msgspec.Struct, array_like=True, tag="x", gc=False):

@@ -1,0 +1,156 @@
+"""One instance of a model that serves sequences, with the requests whose turn it is.
+
+A lane is an `InstanceScheduler` with one instance, to which `SequenceScheduler` submits at most one request of each
+sequence at a time. It reports the end of every execution, so that the next ones can follow.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, Protocol
+
+from slipway.backends.instance_api import Instance, Outcome, Restarts
+from slipway.core.pending import Deliver, Pending
+from slipway.core.request import RESCHEDULED, InferRequest, InferResponse
+from slipway.scheduling.completion import Completion
+from slipway.scheduling.driver import InstanceScheduler
+from slipway.scheduling.limited import LimitedScheduler
+from slipway.scheduling.ordered import ReorderBuffer
+
+
+class Follower(Protocol):
+    """Who decides what comes after an execution."""
+
+    def executed(self, lane: SequenceLane, batch: Sequence[Pending], again: Collection[Pending]) -> None:
+        """Take note of the end of an execution; the requests in `again` have to be executed another time."""
+
+    def answered(self, pending: Pending, response: InferResponse) -> None:
+        """Look at a response before it is completed and delivered."""
+
+    def withdrawn(self, pending: Pending) -> None:
+        """Take note that a request was cancelled before it was executed; it has its response."""
+
+
+class Placeholder(Pending):
+    """A row of a batch without a request. It is never answered."""
+
+    __slots__ = ()
+
+    def __init__(self, request: InferRequest, like: Pending) -> None:
+        super().__init__(request, like.rows, like.arrival_ns, like.loop, _drop)
+        self.finished = True
+
+
+def _drop(response: InferResponse) -> None:
+    """Have no use for a response."""
+
+
+class SequenceCompletion(Completion):
+    """Completes responses, and says so to the follower."""
+
+    follower: Follower
+    lane: SequenceLane
+
+    def finish(self, batch: Sequence[Pending], outcome: Outcome) -> None:
+        """Count an execution, deliver its responses, and let the next requests follow."""
+        again = [
+            pending
+            for pending, response in zip(batch, outcome.responses, strict=True)
+            if response is RESCHEDULED and not pending.finished
+        ]
+        responses = [None if response is RESCHEDULED else response for response in outcome.responses]
+        super().finish(batch, Outcome(responses, outcome.timing))
+        for pending in again:
+            self._answering.discard(pending)
+            pending.timing = None
+        self.follower.executed(self.lane, batch, again)
+
+    def _observe(self, pending: Pending, response: InferResponse) -> None:
+        self.follower.answered(pending, response)
+        super()._observe(pending, response)
+
+
+class SequenceLane(InstanceScheduler):
+    """One instance. Construct it, then `follow`."""
+
+    completion_type = SequenceCompletion
+    _completion: SequenceCompletion
+    _follower: Follower
+
+    def __init__(self, *arguments: Any, instances: Sequence[Instance], **settings: Any) -> None:
+        super().__init__(*arguments, instances=instances, **settings)
+        (instance,) = instances
+        self._restarting = instance if isinstance(instance, Restarts) else None
+
+    @property
+    def deaths(self) -> int:
+        """How often the instance's process has died."""
+        return 0 if self._restarting is None else self._restarting.deaths
+
+    def withdraw(self, pending: Pending) -> bool:
+        """Take back a request that waits for the instance, without a response; return whether it did wait."""
+        if not self._line.remove(pending):
+            return False
+        self._leave(pending)
+        return True
+
+    def follow(self, follower: Follower) -> None:
+        """Report to `follower` from now on."""
+        self._follower = self._completion.follower = follower
+        self._completion.lane = self
+
+    @contextmanager
+    def gathering(self, *, start: bool) -> Iterator[None]:
+        """Collect what is submitted in this context, and with `start` begin to execute it afterwards, together."""
+        before, self._pumping = self._pumping, True
+        try:
+            yield
+        finally:
+            self._pumping = before
+        if start and not before and self._line:
+            self._pump()
+
+    def _leave(self, pending: Pending) -> None:
+        if not isinstance(pending, Placeholder):
+            super()._leave(pending)
+
+    def _cancelled(self, pending: Pending) -> None:
+        super()._cancelled(pending)
+        self._follower.withdrawn(pending)
+
+
+class LimitedLane(SequenceLane, LimitedScheduler):
+    """A lane whose instance executes only while it has its resources."""
+
+
+class OrderedLane:
+    """Puts the responses of a lane's requests in the order in which the requests came to the lane."""
+
+    def __init__(self) -> None:
+        self._buffer: ReorderBuffer[Pending, InferResponse] = ReorderBuffer()
+        self._callbacks: dict[Pending, Deliver] = {}
+        self._outbox: deque[tuple[Pending, InferResponse]] = deque()
+        self._sending = False
+
+    def admit(self, pending: Pending) -> None:
+        """Take a request that is about to be submitted; harmless if it has been before."""
+        if pending not in self._callbacks:
+            self._buffer.admit(pending)
+            self._callbacks[pending] = pending.redirect(partial(self._answer, pending))
+
+    def _answer(self, pending: Pending, response: InferResponse) -> None:
+        """Deliver in order, even if delivering one response causes the next."""
+        self._outbox.extend(self._buffer.answer(pending, response, final=response.final))
+        if self._sending:
+            return
+        self._sending = True
+        try:
+            while self._outbox:
+                first, answer = self._outbox.popleft()
+                callback = self._callbacks.pop(first) if answer.final else self._callbacks[first]
+                callback(answer)
+        finally:
+            self._sending = False
