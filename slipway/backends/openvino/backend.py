@@ -13,7 +13,7 @@ from typing import Any, Final
 from tritonclient.grpc import model_config_pb2
 
 from slipway.backends.api import CompletionContext, ModelContext
-from slipway.backends.openvino.graph import graph_of, port_name
+from slipway.backends.openvino.graph import declared_inputs, graph_of, port_name
 from slipway.backends.openvino.library import Compilation, open_core, read_model
 from slipway.backends.openvino.options import Options, compile_options, device_words, extension_of, shaping_of
 from slipway.backends.openvino.runner import Binding, FixedBatch, RequestRunner
@@ -84,7 +84,7 @@ def _loaded(context: ModelContext, core: Any, model: Any, options: Options, fixe
     _warn_of_doubles(context.name, graph)
     properties = {**options.properties, "INFERENCE_PRECISION_HINT": _possible_precision(core, context.name, options)}
     compilation = Compilation(core, model, properties, context.name)
-    inputs, outputs = ({declared.name for declared in part} for part in (config.input, config.output))
+    inputs, outputs = declared_inputs(config), {declared.name for declared in config.output}
     binding = Binding(
         context.name,
         graph,

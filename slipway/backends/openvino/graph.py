@@ -11,6 +11,7 @@ from typing import Any
 from tritonclient.grpc import model_config_pb2
 
 from slipway.backends.shared.graph import Graph, GraphTensor
+from slipway.config.ragged import batch_input_names
 from slipway.errors import unsupported
 
 # OpenVINO's names of element types -> config.pbtxt's. The protocol cannot carry any other type. Strings are left out:
@@ -34,9 +35,14 @@ CONFIG_TYPES = {
 
 def graph_of(model: Any, config: model_config_pb2.ModelConfig) -> Graph:
     """Return inputs and outputs of the openvino.Model; raise UNSUPPORTED for element types that cannot be served."""
-    inputs = _describe(model.inputs, {declared.name for declared in config.input})
+    inputs = _describe(model.inputs, declared_inputs(config))
     outputs = _describe(model.outputs, {declared.name for declared in config.output})
     return Graph({tensor.name: tensor for tensor in inputs}, {tensor.name: tensor for tensor in outputs}, {})
+
+
+def declared_inputs(config: model_config_pb2.ModelConfig) -> set[str]:
+    """Return the names of the inputs that requests have, and of those that the server adds to a batch."""
+    return {*(declared.name for declared in config.input), *batch_input_names(config)}
 
 
 def _describe(ports: Sequence[Any], declared: set[str]) -> list[GraphTensor]:
