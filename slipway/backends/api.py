@@ -53,6 +53,7 @@ class InstanceSpec:
     kind: str  # "CPU", "GPU", "MODEL": what it runs on here
     device_id: int = 0
     group: int = 0  # position of its group in the config
+    cpus: frozenset[int] = frozenset()  # that it runs on, by its host policy; none means any
 
 
 @dataclass(slots=True)

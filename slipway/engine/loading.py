@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +17,10 @@ from typing import Final
 
 from tritonclient.grpc import model_config_pb2
 
-from slipway.backends.api import CompletionContext, Host, LoadedModel, ModelContext
+from slipway.affinity import running_on
+from slipway.backends.api import CompletionContext, Host, InstanceSpec, LoadedModel, ModelContext
 from slipway.backends.registry import find_backend
+from slipway.config.host_policy import not_defined, unknown_policies
 from slipway.config.normalise import normalise
 from slipway.config.options import ServerOptions
 from slipway.config.rate_limit import EXECUTION_COUNT, NOT_LIMITED, is_limited
@@ -37,7 +39,7 @@ from slipway.engine.source import LoadRequest, ModelSource, PollError, read_sour
 from slipway.engine.warmup import warm_up
 from slipway.errors import SlipwayError, internal, refused
 from slipway.instances.factory import open_instances
-from slipway.instances.plan import describe_plan, instance_specs, threads_per_instance
+from slipway.instances.plan import describe_plan, instance_specs, shared_cpus, threads_per_instance
 from slipway.lint.loaded import log_findings
 from slipway.scheduling.api import Scheduler
 from slipway.scheduling.cached import uncached
@@ -59,6 +61,7 @@ class _Opened:
     signature: ModelSignature
     context: ModelContext | None = None
     loaded: LoadedModel | None = None
+    specs: Sequence[InstanceSpec] = ()
 
 
 class Loader:
@@ -145,8 +148,12 @@ class Loader:
             log_findings(config, source.directory)
             if self._limits is None and is_limited(config):
                 _LOG.warning("model '%s': %s", source.name, NOT_LIMITED)
-        context = self._context(source, version, config, signature)
-        return _Opened(config, signature, context, backend.load(context))
+            for policy in unknown_policies(config, self._options.host_policy):
+                _LOG.warning("model '%s': %s", source.name, not_defined(policy))
+        specs = instance_specs(config, policies=self._options.host_policy)
+        with running_on(shared_cpus(specs)):
+            context = self._context(source, version, config, signature)
+            return _Opened(config, signature, context, backend.load(context), specs)
 
     def _derive_decoupled(self, config: model_config_pb2.ModelConfig) -> None:
         """Make an ensemble decoupled if and only if one of its steps is, regardless of its config, as in Triton."""
@@ -204,8 +211,7 @@ class Loader:
                 identity=identity,
             )
         label = f"'{source.name}' version {version}"
-        instances, admission = [], None
-        specs = instance_specs(config)
+        instances, admission, specs = [], None, opened.specs
         _LOG.info("%s: %s", label, describe_plan(specs, opened.context.threads))
         try:
             if self._limits is not None:
