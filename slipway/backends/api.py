@@ -112,6 +112,14 @@ class CompilesShapes(Protocol):
     compiles_shapes: bool
 
 
+@runtime_checkable
+class KeepsLoaded(Protocol):
+    """A loaded model that does not depend on which instances there are. If a new config differs only in its instance
+    groups, the model is kept, with the instances that both have, and only the others are opened and closed."""
+
+    keeps_loaded: bool
+
+
 class Backend(Protocol):
     """One way to run models, known by its name in config.pbtxt. Methods may block; they run in a load thread."""
 

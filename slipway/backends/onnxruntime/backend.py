@@ -75,7 +75,9 @@ class OnnxRuntimeBackend:
 
 
 class LoadedOnnxModel(StackedModel):
-    """One loaded version: all instances use its session."""
+    """One loaded version: all instances use its session, whose threads are as many for any number of them."""
+
+    keeps_loaded = True
 
     def __init__(self, context: ModelContext, runner: GraphRunner) -> None:
         super().__init__(context, lambda _: runner.run)
