@@ -55,7 +55,7 @@ _YES: Final = _works()
 _NO_GPU: Final = "tensors stay in the memory of the CPU"
 _TENSORRT: Final = "Triton accepts it only for TensorRT"
 _LIMITED: Final = "with `--rate-limit=execution_count`"
-_STACKED: Final = "with other backends, a model gets the requests of a batch one by one"
+_STACKED: Final = "a model gets the requests of a batch one by one"
 _STACKING: Final = ("onnxruntime", "openvino", "pytorch", "tensorrt")
 _SEQUENCE: Final = "remove sequence_batching if each request is self-contained, or serve the model with NVIDIA Triton"
 
