@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol
 
 from slipway import __version__
 from slipway.config.exposure import METRICS
+from slipway.config.host_policy import HostPolicy
 from slipway.config.options import ServerOptions, fronts
 from slipway.core.budget import Budget, default_budget
 from slipway.core.large_work import begin_large_work, end_large_work
@@ -24,7 +25,7 @@ from slipway.engine.dataplane import Engine
 from slipway.engine.failures import LoadFailure
 from slipway.engine.heap import settle_heap
 from slipway.errors import SlipwayError, internal
-from slipway.instances.plan import describe_plan, instance_specs, threads_per_instance
+from slipway.instances.plan import describe_plan, instance_specs, shared_cpus, threads_per_instance
 from slipway.machine import resident_memory, return_free_memory
 from slipway.rest.fronts import rest_fronts
 from slipway.rest.listener import check_port
@@ -73,7 +74,7 @@ async def run(options: ServerOptions) -> int:
         failed = await _unless(stopping.requested, engine.start())
         if failed is not None:
             if not missing:
-                _report(engine, failed)
+                _report(engine, failed, options.host_policy)
             if failed and options.exit_on_error:
                 raise internal("failed to load all models")
             budget = await _listen(engine, options, listeners)
@@ -129,10 +130,10 @@ async def _unless(
 # What the operator sees
 
 
-def _report(engine: Engine, failed: Mapping[str, LoadFailure]) -> None:
+def _report(engine: Engine, failed: Mapping[str, LoadFailure], policies: Mapping[str, HostPolicy]) -> None:
     """Log the state of every model, and the backend and instances of those that are ready."""
     _LOG.info("%s", render_table(("Model", "Version", "Status"), list(_states(engine, failed))), extra=_TABLE)
-    plan = list(_plan(engine))
+    plan = list(_plan(engine, policies))
     if plan:
         _LOG.info("%s", render_table(("Model", "Version", "Backend", "Instances"), plan), extra=_TABLE)
 
@@ -145,13 +146,15 @@ def _states(engine: Engine, failed: Mapping[str, LoadFailure]) -> Iterator[tuple
         yield name, "-", f"UNAVAILABLE: {failed[name].detail}"
 
 
-def _plan(engine: Engine) -> Iterator[tuple[str, str, str, str]]:
+def _plan(engine: Engine, policies: Mapping[str, HostPolicy]) -> Iterator[tuple[str, str, str, str]]:
     cpus = cpu_limit()
     for entry in engine.repository_index(ready_only=True):
         config = engine.model_config(entry.name, entry.version)
         instances = "-"
         if config.platform != "ensemble":
-            instances = describe_plan(instance_specs(config, warn=False), threads_per_instance(config, cpus))
+            specs = instance_specs(config, warn=False, policies=policies)
+            available = min(cpus, len(shared_cpus(specs)) or cpus)
+            instances = describe_plan(specs, threads_per_instance(config, available))
         yield entry.name, entry.version, config.backend or config.platform, instances
 
 

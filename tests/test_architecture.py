@@ -25,6 +25,7 @@ ROWS = {
     "cores": 0,
     "durations": 0,
     "machine": 0.5,
+    "affinity": 0.5,
     "problems": 0,
     "errors": 0.3,
     "foreign_json": 0.4,

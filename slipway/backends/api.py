@@ -53,6 +53,7 @@ class InstanceSpec:
     kind: str  # "CPU", "GPU", "MODEL": what it runs on here
     device_id: int = 0
     group: int = 0  # position of its group in the config
+    cpus: frozenset[int] = frozenset()  # that it runs on, by its host policy; none means any
 
 
 @dataclass(slots=True)
@@ -109,6 +110,14 @@ class CompilesShapes(Protocol):
     """
 
     compiles_shapes: bool
+
+
+@runtime_checkable
+class KeepsLoaded(Protocol):
+    """A loaded model that does not depend on which instances there are. If a new config differs only in its instance
+    groups, the model is kept, with the instances that both have, and only the others are opened and closed."""
+
+    keeps_loaded: bool
 
 
 class Backend(Protocol):

@@ -55,7 +55,8 @@ _YES: Final = _works()
 _NO_GPU: Final = "tensors stay in the memory of the CPU"
 _TENSORRT: Final = "Triton accepts it only for TensorRT"
 _LIMITED: Final = "with `--rate-limit=execution_count`"
-_BATCH: Final = "remove it if the model computes the same without it, or serve the model with NVIDIA Triton"
+_STACKED: Final = "a model gets the requests of a batch one by one"
+_STACKING: Final = ("onnxruntime", "openvino", "pytorch", "tensorrt")
 
 FIELDS: Final[dict[str, FieldRow]] = {
     "name": _works("the directory's name, or empty"),
@@ -89,12 +90,12 @@ FIELDS: Final[dict[str, FieldRow]] = {
     "output.label_filename": _YES,
     "output.is_shape_tensor": _invalid(_TENSORRT),
     "output.is_non_linear_format_io": _invalid(_TENSORRT),
-    "batch_input": _refused("tensors that describe a batch (batch_input)", _BATCH),
+    "batch_input": _works(_STACKED, *_STACKING),
     "batch_input.kind": _YES,
     "batch_input.target_name": _YES,
     "batch_input.data_type": _YES,
     "batch_input.source_input": _YES,
-    "batch_output": _refused("outputs that are split by an input's shape (batch_output)", _BATCH),
+    "batch_output": _works(_STACKED, *_STACKING),
     "batch_output.target_name": _YES,
     "batch_output.kind": _YES,
     "batch_output.source_input": _YES,
@@ -184,7 +185,7 @@ FIELDS: Final[dict[str, FieldRow]] = {
     "instance_group.secondary_devices": _ignored("there are no secondary devices, such as NVIDIA's DLA"),
     "instance_group.profile": _invalid(_TENSORRT),
     "instance_group.passive": _works("nothing is loaded for the group"),
-    "instance_group.host_policy": _ignored("instances are not pinned to cores"),
+    "instance_group.host_policy": _works("on a server that is started with `--host-policy`"),
     "default_model_filename": _YES,
     "cc_model_filenames": _ignored("the same file is used on every device"),
     "metric_tags": _YES,

@@ -13,6 +13,7 @@ import numpy as np
 from tritonclient.grpc import model_config_pb2
 
 from slipway.config.numbers import whole_number
+from slipway.config.ragged import has_ragged_batches
 from slipway.core.padding import PaddedInput, PaddingRule, Trim
 from slipway.datatypes import BY_CONFIG_NAME, DataType
 from slipway.errors import refused
@@ -85,6 +86,8 @@ class _Reader:
             self._refuse(PAD_VALUES, f"batching by length needs max_batch_size > 1, not {size}")
         if not self._config.HasField("dynamic_batching"):
             self._refuse(PAD_VALUES, "batching by length needs dynamic_batching { }, which is not set")
+        if has_ragged_batches(self._config):
+            self._refuse(PAD_VALUES, "padding excludes allow_ragged_batch, batch_input and batch_output")
 
     def _padded_inputs(self) -> tuple[PaddedInput, ...]:
         padded: dict[str, PaddedInput] = {}

@@ -8,6 +8,7 @@ from typing import Any, Final
 from tritonclient.grpc import model_config_pb2
 
 from slipway.config.padding import padding_rule
+from slipway.config.ragged import ragged_batch
 from slipway.core.signature import ModelSignature, TensorSpec
 from slipway.datatypes import BY_CONFIG_NAME
 from slipway.errors import refused
@@ -34,6 +35,7 @@ def build_signature(config: model_config_pb2.ModelConfig, model_directory: Path)
         decoupled=config.model_transaction_policy.decoupled,
         required_inputs=frozenset(name for name, spec in inputs.items() if not spec.optional),
         padding=padding_rule(config),
+        ragged=ragged_batch(config),
     )
 
 

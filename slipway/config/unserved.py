@@ -59,7 +59,6 @@ UNSUPPORTED: Final[dict[str, Unsupported]] = {
     "trace-rate": Unsupported(_TRACING, ("1000",)),
     "trace-count": Unsupported(_TRACING, ("-1",)),
     "trace-log-frequency": Unsupported(_TRACING, ("0",)),
-    "host-policy": Unsupported("pinning models to processors is"),
     "repoagent-directory": Unsupported("repository agents are", ("/opt/tritonserver/repoagents",)),
 }
 

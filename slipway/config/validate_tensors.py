@@ -113,7 +113,9 @@ def _batch_texts(config: model_config_pb2.ModelConfig) -> Iterator[tuple[str, st
     outputs = {tensor.name for tensor in config.output}
     for row in config.batch_input:
         kind = model_config_pb2.BatchInput.Kind.Name(row.kind)
-        if row.data_type not in _BATCH_DATATYPES:
+        if row.data_type == model_config_pb2.TYPE_INVALID:
+            yield "batch_input", "unexpected batch input data type 'TYPE_INVALID'"
+        elif row.data_type not in _BATCH_DATATYPES:
             yield "batch_input", f"batch input data type must be TYPE_INT32 or TYPE_FP32 for {name}"
         for text in _source_texts(f"batch input kind '{kind}'", row.source_input, inputs, name):
             yield "batch_input", text

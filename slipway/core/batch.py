@@ -22,7 +22,7 @@ def stack(requests: Sequence[InferRequest], signature: ModelSignature) -> dict[s
     """Return each input of the batch as one array, in the backend's shape (with `reshape` applied)."""
     rule = signature.padding
     if len(requests) == 1 and (rule is None or rule.step == 1):
-        return {name: _backend_view(tensor, signature) for name, tensor in requests[0].inputs.items()}
+        return {name: backend_view(tensor, signature) for name, tensor in requests[0].inputs.items()}
     columns = {name: [request.inputs[name] for request in requests] for name in requests[0].inputs}
     if rule is None:
         return {name: _concatenated(tensors, signature) for name, tensors in columns.items()}
@@ -30,9 +30,12 @@ def stack(requests: Sequence[InferRequest], signature: ModelSignature) -> dict[s
 
 
 def _concatenated(tensors: Sequence[Tensor], signature: ModelSignature) -> np.ndarray:
-    if len(tensors) == 1:
-        return _backend_view(tensors[0], signature)
-    return np.concatenate([_backend_view(tensor, signature) for tensor in tensors])
+    return joined([backend_view(tensor, signature) for tensor in tensors])
+
+
+def joined(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the arrays one after another along the first axis; a single one is not copied."""
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
 
 def _padded(tensors: Sequence[Tensor], first: InferRequest, rule: PaddingRule, signature: ModelSignature) -> np.ndarray:
@@ -49,7 +52,8 @@ def _padded(tensors: Sequence[Tensor], first: InferRequest, rule: PaddingRule, s
     return _reshaped(name, stack_padded([tensor.array for tensor in tensors], padded.value, tuple(inner)), signature)
 
 
-def _backend_view(tensor: Tensor, signature: ModelSignature) -> np.ndarray:
+def backend_view(tensor: Tensor, signature: ModelSignature) -> np.ndarray:
+    """Return an input in the shape that the model sees (with `reshape` applied)."""
     return _reshaped(tensor.name, tensor.array, signature)
 
 
@@ -81,7 +85,7 @@ def split(
     Raise INTERNAL when an output does not have the batch's number of rows. `requests` is used only with a padding rule.
     """
     if signature.max_batch_size == 0:
-        return [[_client_tensor(name, array, signature) for name, array in outputs.items()]]
+        return [[client_tensor(name, array, signature) for name, array in outputs.items()]]
     total = sum(rows)
     for name, array in outputs.items():
         if array.ndim == 0 or array.shape[0] != total:
@@ -93,7 +97,7 @@ def split(
     start = 0
     for count in rows:
         part = slice(start, start + count)
-        per_request.append([_client_tensor(name, array[part], signature) for name, array in outputs.items()])
+        per_request.append([client_tensor(name, array[part], signature) for name, array in outputs.items()])
         start += count
     rule = signature.padding
     if rule is None or not rule.trims or not requests:
@@ -102,7 +106,8 @@ def split(
     return trim_outputs(per_request, inputs, rule, model=signature.model_name)
 
 
-def _client_tensor(name: str, array: np.ndarray, signature: ModelSignature) -> Tensor:
+def client_tensor(name: str, array: np.ndarray, signature: ModelSignature) -> Tensor:
+    """Return an output in the shape that the client sees (with `reshape` undone)."""
     spec = signature.outputs.get(name)
     if spec is not None and spec.reshape is not None:
         array = array.reshape(apply_reshape(array.shape, spec.reshape, spec.dims, signature.max_batch_size > 0))

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from slipway.core.padding import PaddingRule
+from slipway.core.ragged import NOTHING_RAGGED, RaggedBatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,8 @@ class TensorSpec:
 class ModelSignature:
     """The declared inputs and outputs of one model version; `max_batch_size` 0 means no batch dimension.
 
-    `padding` says how requests of different lengths may be batched; None means they may not.
+    `padding` says how requests of different lengths may be batched; None means they may not. `ragged` names the tensors
+    that depend on the requests of a batch.
     """
 
     model_name: str
@@ -41,6 +43,7 @@ class ModelSignature:
     required_inputs: frozenset[str] = frozenset()
     enforce_output_shapes: bool = False
     padding: PaddingRule | None = None
+    ragged: RaggedBatch = NOTHING_RAGGED
     has_string_outputs: bool = field(init=False)
 
     def __post_init__(self) -> None:

@@ -179,7 +179,8 @@ class Lifecycle:
         loaded: list[ModelVersion] = []
         failure = self._unfit_part(source.config, failed)
         if failure is None:
-            loaded, failure = await self._load_versions(source, source.versions.keys() - kept.keys())
+            former = self._predecessors(before, source)
+            loaded, failure = await self._load_versions(source, source.versions.keys() - kept.keys(), former)
         if failure is not None:
             _LOG.error("failed to load '%s': %s", name, failure.detail)
             if before is None and composing_models(source.config):
@@ -199,6 +200,16 @@ class Lifecycle:
             model.version: model
             for model in self._serving.versions(source.name)
             if model.version in source.versions and source.same_version(before, model.version)
+        }
+
+    def _predecessors(self, before: ModelSource | None, source: ModelSource) -> dict[int, ModelVersion]:
+        """Return the versions whose files are unchanged, so that what they loaded may serve another config."""
+        if before is None or not source.shares_files(before):
+            return {}
+        return {
+            model.version: model
+            for model in self._serving.versions(source.name)
+            if source.same_version(before, model.version)
         }
 
     def _unfit_part(
@@ -221,7 +232,7 @@ class Lifecycle:
         return failures.unfit(problems) if problems else None
 
     async def _load_versions(
-        self, source: ModelSource, versions: Iterable[int]
+        self, source: ModelSource, versions: Iterable[int], former: Mapping[int, ModelVersion]
     ) -> tuple[list[ModelVersion], LoadFailure | None]:
         """Load versions together; if one fails, none of them will serve."""
         name, numbers = source.name, sorted(versions)
@@ -230,7 +241,8 @@ class Lifecycle:
             _LOG.info("loading: %s:%d", name, version)
             if version in fresh:
                 self._states.set(name, version, State.LOADING)
-        results = await asyncio.gather(*(self._load_version(source, version) for version in numbers))
+        loads = (self._load_version(source, version, former.get(version)) for version in numbers)
+        results = await asyncio.gather(*loads)
         loaded = [result for result in results if isinstance(result, ModelVersion)]
         errors = {v: result for v, result in zip(numbers, results, strict=True) if isinstance(result, SlipwayError)}
         for version in fresh & errors.keys():
@@ -242,9 +254,11 @@ class Lifecycle:
         self._retirement.begin([[Departure(name, loaded, self._unloading(name, gone))]])
         return [], failures.failed_versions(errors)
 
-    async def _load_version(self, source: ModelSource, version: int) -> ModelVersion | SlipwayError:
+    async def _load_version(
+        self, source: ModelSource, version: int, former: ModelVersion | None
+    ) -> ModelVersion | SlipwayError:
         try:
-            return await self._loader.load(source, version)
+            return await self._loader.load(source, version, former)
         except SlipwayError as error:
             return error
 

@@ -17,9 +17,11 @@ from typing import Final
 
 from tritonclient.grpc import model_config_pb2
 
-from slipway.backends.api import CompletionContext, Host, LoadedModel, ModelContext
+from slipway.affinity import running_on
+from slipway.backends.api import CompletionContext, Host, InstanceSpec, LoadedModel, ModelContext
 from slipway.backends.instance_api import Instance
 from slipway.backends.registry import find_backend
+from slipway.config.host_policy import not_defined, unknown_policies
 from slipway.config.normalise import normalise
 from slipway.config.options import ServerOptions
 from slipway.config.rate_limit import EXECUTION_COUNT, NOT_LIMITED, is_limited
@@ -36,10 +38,11 @@ from slipway.engine.dependencies import is_ensemble
 from slipway.engine.failures import LoadFailure
 from slipway.engine.model import ModelVersion, release
 from slipway.engine.source import LoadRequest, ModelSource, PollError, read_source
+from slipway.engine.succession import keeps_loaded, kept_instances
 from slipway.engine.warmup import warm_up
 from slipway.errors import SlipwayError, internal, refused
 from slipway.instances.factory import open_instances
-from slipway.instances.plan import describe_plan, instance_specs, threads_per_instance
+from slipway.instances.plan import describe_plan, instance_specs, shared_cpus, threads_per_instance
 from slipway.lint.loaded import log_findings
 from slipway.scheduling.api import Scheduler
 from slipway.scheduling.cached import uncached
@@ -63,6 +66,8 @@ class _Opened:
     context: ModelContext | None = None
     loaded: LoadedModel | None = None
     plan: SequencePlan | None = None
+    specs: Sequence[InstanceSpec] = ()
+    former: ModelVersion | None = None  # whose loaded model is kept
 
 
 class Loader:
@@ -96,22 +101,26 @@ class Loader:
         except PollError as error:
             return error.failure
 
-    async def load(self, source: ModelSource, version: int) -> ModelVersion:
-        """Return a version that is ready to serve; raise `SlipwayError` if the last attempt fails."""
+    async def load(self, source: ModelSource, version: int, former: ModelVersion | None = None) -> ModelVersion:
+        """Return a version that is ready to serve; raise `SlipwayError` if the last attempt fails.
+
+        `former` serves from the same files: if only the instance groups of its config differ, the new version keeps
+        its weights and the instances that both have.
+        """
         for attempts_left in range(self._options.model_load_retry_count, -1, -1):
             try:
-                return await self._load(source, version)
+                return await self._load(source, version, former)
             except SlipwayError as error:
                 if attempts_left == 0:
                     raise
                 _LOG.warning("retrying to load '%s' version %d after: %s", source.name, version, error.message)
         raise AssertionError("the range above is never empty")
 
-    async def _load(self, source: ModelSource, version: int) -> ModelVersion:
+    async def _load(self, source: ModelSource, version: int, former: ModelVersion | None) -> ModelVersion:
         begin = time.monotonic()
         label = f"'{source.name}' version {version}"
         try:
-            opened = await asyncio.get_running_loop().run_in_executor(self.threads, self._open, source, version)
+            opened = await asyncio.get_running_loop().run_in_executor(self.threads, self._open, source, version, former)
             model = await self._assemble(source, version, opened)
         except SlipwayError:
             raise
@@ -121,7 +130,7 @@ class Loader:
         model.statistics.load_seconds = time.monotonic() - begin
         return model
 
-    def _open(self, source: ModelSource, version: int) -> _Opened:
+    def _open(self, source: ModelSource, version: int, former: ModelVersion | None) -> _Opened:
         config = model_config_pb2.ModelConfig()
         config.CopyFrom(source.config)
         path = source.versions[version]
@@ -150,8 +159,15 @@ class Loader:
             log_findings(config, source.directory)
             if self._limits is None and is_limited(config):
                 _LOG.warning("model '%s': %s", source.name, NOT_LIMITED)
-        context = self._context(source, version, config, execution_signature(signature, plan))
-        return _Opened(config, signature, context, backend.load(context), plan)
+            for policy in unknown_policies(config, self._options.host_policy):
+                _LOG.warning("model '%s': %s", source.name, not_defined(policy))
+        specs = instance_specs(config, policies=self._options.host_policy)
+        with running_on(shared_cpus(specs)):
+            context = self._context(source, version, config, execution_signature(signature, plan))
+            # not a sequence's instances: they may keep its state, by slot
+            if former is not None and plan is None and keeps_loaded(former, config):
+                return _Opened(config, signature, context, former.loaded, plan, specs, former)
+            return _Opened(config, signature, context, backend.load(context), plan, specs)
 
     def _derive_decoupled(self, config: model_config_pb2.ModelConfig) -> None:
         """Make an ensemble decoupled if and only if one of its steps is, regardless of its config, as in Triton."""
@@ -189,7 +205,8 @@ class Loader:
         )
 
     async def _assemble(self, source: ModelSource, version: int, opened: _Opened) -> ModelVersion:
-        config, signature, statistics = opened.config, opened.signature, ModelStatistics()
+        config, signature, former = opened.config, opened.signature, opened.former
+        statistics = ModelStatistics() if former is None else former.statistics
         identity = b""
         cached: Callable[[Scheduler], Scheduler] = uncached
         if self._caching is not None:
@@ -209,16 +226,20 @@ class Loader:
                 identity=identity,
             )
         label = f"'{source.name}' version {version}"
-        instances, admission = [], None
-        specs = instance_specs(config)
+        specs, kept = opened.specs, kept_instances(former, opened.specs)
+        added: list[Instance] = []
+        admission = None
         _LOG.info("%s: %s", label, describe_plan(specs, opened.context.threads))
+        if former is not None:
+            _LOG.info("%s: keeps the loaded model and %d of its instances", label, len(kept))
         try:
             if self._limits is not None:
                 admission = self._limits.admit(config, specs)
-            instances = await open_instances(opened.loaded, opened.context, specs)
-            await warm_up(
-                config, opened.context.signature, source.directory, instances, added=first_inputs(opened.plan)
-            )
+            missing = [spec for spec in specs if spec not in kept]
+            added = await open_instances(opened.loaded, opened.context, missing)
+            await warm_up(config, opened.context.signature, source.directory, added, added=first_inputs(opened.plan))
+            by_spec = {**kept, **dict(zip(missing, added, strict=True))}
+            instances = [by_spec[spec] for spec in specs]
             return ModelVersion(
                 source.name,
                 version,
@@ -230,11 +251,13 @@ class Loader:
                 loaded=opened.loaded,
                 limited=admission is not None,
                 identity=identity,
+                specs=specs,
+                users=None if former is None else former.users,
             )
         except BaseException:
             if admission is not None:
                 admission.end()
-            await release(label, instances, opened.loaded, self.threads)
+            await release(label, added, opened.loaded if former is None else None, self.threads)
             raise
 
 

@@ -1,22 +1,45 @@
-"""One loaded version of a model, and how it is released."""
+"""One loaded version of a model, and how it is released.
+
+A version may take over instances and weights from its predecessor; the last one that uses them releases them.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Iterable, Sequence
 from concurrent.futures import Executor
 from typing import Final
 
 from tritonclient.grpc import model_config_pb2
 
-from slipway.backends.api import LoadedModel
+from slipway.backends.api import InstanceSpec, LoadedModel
 from slipway.backends.instance_api import Instance
 from slipway.core.signature import ModelSignature
 from slipway.core.statistics import ModelStatistics
 from slipway.scheduling.api import Scheduler
 
 _LOG: Final = logging.getLogger("slipway.engine")
+
+
+class Users:
+    """Counts the versions that use an instance or a loaded model; successive versions that share some share it."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[int] = Counter()  # by identity: what is counted is alive
+
+    def add(self, parts: Iterable[object]) -> None:
+        """Count one more version that uses `parts`."""
+        self._counts.update(map(id, parts))
+
+    def remove(self, part: object) -> bool:
+        """Count one version less; return whether it was the last one."""
+        self._counts[id(part)] -= 1
+        if self._counts[id(part)] > 0:
+            return False
+        del self._counts[id(part)]
+        return True
 
 
 class ModelVersion:
@@ -32,7 +55,9 @@ class ModelVersion:
         "retired",
         "scheduler",
         "signature",
+        "specs",
         "statistics",
+        "users",
         "version",
     )
 
@@ -49,6 +74,8 @@ class ModelVersion:
         loaded: LoadedModel | None = None,
         limited: bool = False,
         identity: bytes = b"",
+        specs: Sequence[InstanceSpec] = (),
+        users: Users | None = None,
     ) -> None:
         self.name = name
         self.version = version
@@ -60,7 +87,10 @@ class ModelVersion:
         self.loaded = loaded
         self.limited = limited  # its instances share resources: nothing but its scheduler runs them
         self.identity = identity  # for the response cache, see `engine.caching`
-        self.retired = False  # its instances take no more work
+        self.specs = specs  # of its instances
+        self.users = users or Users()
+        self.users.add(self._parts())
+        self.retired = False  # its scheduler takes no more work
 
     def __repr__(self) -> str:
         return f"'{self.name}' version {self.version}"
@@ -69,7 +99,12 @@ class ModelVersion:
         """Finish the accepted requests, then release instances and weights; failures are logged, not raised."""
         self.retired = True
         await _attempt(self, self.scheduler.drain())
-        await release(self, self.instances, self.loaded, threads)
+        unused = [part for part in self._parts() if self.users.remove(part)]
+        instances = [instance for instance in self.instances if instance in unused]
+        await release(self, instances, self.loaded if self.loaded in unused else None, threads)
+
+    def _parts(self) -> list[object]:
+        return [*self.instances, *([] if self.loaded is None else [self.loaded])]
 
 
 async def release(label: object, instances: Sequence[Instance], loaded: LoadedModel | None, threads: Executor) -> None:

@@ -16,7 +16,7 @@ from slipway.config.parse import MAX_BYTES, ConfigError, parse_config, parse_con
 from slipway.engine import failures
 from slipway.engine.failures import LoadFailure
 from slipway.errors import SlipwayError, invalid, refused, shown
-from slipway.repository.fingerprint import Fingerprint, endless_file_problem, fingerprint
+from slipway.repository.fingerprint import Fingerprint, Stamp, endless_file_problem, fingerprint
 from slipway.repository.overrides import check_files, remove_files, write_files
 from slipway.repository.scan import CONFIG_FILE, CONFIGS_DIRECTORY, VersionScan, find_model, scan_versions
 from slipway.repository.versions import VersionChoice, choose_versions
@@ -64,6 +64,12 @@ class ModelSource:
         stamp = self.fingerprint.versions.get(version)
         return stamp is not None and stamp == other.fingerprint.versions.get(version)
 
+    def shares_files(self, other: ModelSource) -> bool:
+        """Return whether everything that the versions share, except the config, is in the same files."""
+        if self.temporary or other.temporary:
+            return False
+        return _without_configs(self.fingerprint.shared) == _without_configs(other.fingerprint.shared)
+
     def is_retained_by(self, other: ModelSource) -> bool:
         """Return whether this source's override stays in force because `other`, read from the repository, shows no
         change there."""
@@ -78,6 +84,10 @@ class ModelSource:
         """Remove the directory if it was written for this load only."""
         if self.temporary:
             remove_files(self.directory)
+
+
+def _without_configs(stamp: Stamp) -> Stamp:
+    return tuple(row for row in stamp if row[0] != CONFIG_FILE and not row[0].startswith(f"{CONFIGS_DIRECTORY}/"))
 
 
 def read_source(name: str, request: LoadRequest, options: ServerOptions) -> ModelSource:

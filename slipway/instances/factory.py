@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
@@ -12,11 +13,16 @@ from slipway.errors import internal
 from slipway.instances.inline import InlineInstance
 from slipway.instances.thread import ThreadInstance
 
+_LOG: Final = logging.getLogger("slipway.instances")
+
 Open = Callable[[LoadedModel, ModelContext, InstanceSpec], Awaitable[Instance]]
 
 
 async def open_instances(model: LoadedModel, context: ModelContext, specs: Sequence[InstanceSpec]) -> list[Instance]:
     """Open one instance per spec, all at the same time. If one fails, close the others and raise its error."""
+    if model.placement is Placement.INLINE and any(spec.cpus for spec in specs):
+        text = "model '%s': the host policy has no effect, because the model runs on the event loop"
+        _LOG.warning(text, context.name)
     opener = _OPEN[model.placement]
     opened = await asyncio.gather(*(opener(model, context, spec) for spec in specs), return_exceptions=True)
     failures = [result for result in opened if isinstance(result, BaseException)]
@@ -32,7 +38,7 @@ async def _open_inline(model: LoadedModel, context: ModelContext, spec: Instance
 
 
 async def _open_thread(model: LoadedModel, context: ModelContext, spec: InstanceSpec) -> Instance:  # noqa: ARG001
-    instance = ThreadInstance(spec.name, asyncio.get_running_loop())
+    instance = ThreadInstance(spec.name, asyncio.get_running_loop(), spec.cpus)
     await instance.open(lambda: model.open(spec))
     return instance
 

@@ -7,18 +7,25 @@ Triton's `model_config_utils.cc` (NormalizeInstanceGroup) and `backend_model.cc`
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from tritonclient.grpc import model_config_pb2
 
+from slipway.affinity import in_ranges, node_cpus
 from slipway.backends.api import InstanceSpec
 from slipway.backends.shared.parameters import explicit_threads
+from slipway.config.host_policy import HostPolicy, policy_name
 from slipway.cores import cpu_limit
 from slipway.machine import gpu_count
 
 _LOG: Final = logging.getLogger("slipway.instances")
 _Group = model_config_pb2.ModelInstanceGroup
+
+
+def shared_cpus(specs: Sequence[InstanceSpec]) -> frozenset[int]:
+    """Return the CPUs of the threads that all instances share: those of every instance, none (any) if one has any."""
+    return frozenset().union(*(spec.cpus for spec in specs)) if all(spec.cpus for spec in specs) else frozenset()
 
 
 def threads_per_instance(config: model_config_pb2.ModelConfig, cpus: int | None = None) -> int:
@@ -31,11 +38,16 @@ def threads_per_instance(config: model_config_pb2.ModelConfig, cpus: int | None 
 
 
 def instance_specs(
-    config: model_config_pb2.ModelConfig, gpus: int | None = None, *, warn: bool = True
+    config: model_config_pb2.ModelConfig,
+    gpus: int | None = None,
+    *,
+    warn: bool = True,
+    policies: Mapping[str, HostPolicy] | None = None,
 ) -> list[InstanceSpec]:
     """Return one spec per execution slot. On a machine without GPUs, a group for GPUs runs on the CPU, with a warning.
 
-    Passive groups take no requests in Triton and load nothing here.
+    Passive groups take no requests in Triton and load nothing here. Raise INVALID_ARG if a host policy names a NUMA
+    node that the machine does not have.
     """
     available = gpu_count() if gpus is None else gpus
     specs: list[InstanceSpec] = []
@@ -48,8 +60,15 @@ def instance_specs(
             _LOG.warning("model '%s': instance group '%s' requests a GPU; it runs on the CPU", config.name, name)
         for index in range(max(1, group.count)):
             for kind, device in _devices(group, available):
-                specs.append(InstanceSpec(f"{name}_{index}", len(specs), kind, device, position))
+                policy = (policies or {}).get(policy_name(group, kind, device))
+                cpus = _cpus(policy) if policy is not None else frozenset[int]()
+                specs.append(InstanceSpec(f"{name}_{index}", len(specs), kind, device, position, cpus))
     return specs
+
+
+def _cpus(policy: HostPolicy) -> frozenset[int]:
+    """Return the CPUs of a policy; given CPUs take precedence over those of a node, whose memory is near them."""
+    return policy.cores or (frozenset() if policy.node is None else node_cpus(policy.node))
 
 
 def _devices(group: model_config_pb2.ModelInstanceGroup, gpus: int) -> list[tuple[str, int]]:
@@ -61,10 +80,12 @@ def _devices(group: model_config_pb2.ModelInstanceGroup, gpus: int) -> list[tupl
 
 
 def describe_plan(specs: Sequence[InstanceSpec], threads: int) -> str:
-    """Return a line for the start-up table, for example `2 x CPU, 4 threads each`."""
+    """Return a line for the start-up table, for example `2 x CPU, 4 threads each`, with the CPUs of host policies."""
     counts: dict[str, int] = {}
     for spec in specs:
         place = f"GPU {spec.device_id}" if spec.kind == "GPU" else spec.kind
         counts[place] = counts.get(place, 0) + 1
     places = " + ".join(f"{count} x {place}" for place, count in counts.items()) or "none"
-    return f"{places}, {threads} thread{'s' if threads != 1 else ''} each"
+    cpus = " / ".join(dict.fromkeys(in_ranges(spec.cpus) or "any" for spec in specs))
+    pinned = f", on CPUs {cpus}" if any(spec.cpus for spec in specs) else ""
+    return f"{places}, {threads} thread{'s' if threads != 1 else ''} each{pinned}"

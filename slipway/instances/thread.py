@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 from threading import Thread
 
+from slipway.affinity import stay_on
 from slipway.backends.api import Executor
 from slipway.backends.instance_api import Finished, Outcome
 from slipway.core.pending import Pending
@@ -28,8 +29,9 @@ class ThreadInstance:
 
     depth = 8  # batches that the thread works through without waiting for the event loop in between
 
-    def __init__(self, name: str, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, name: str, loop: asyncio.AbstractEventLoop, cpus: frozenset[int] = frozenset()) -> None:
         self.name = name
+        self._cpus = cpus
         self._loop = loop
         self._work: SimpleQueue[Batch | Errand | None] = SimpleQueue()
         self._thread = Thread(target=self._run, name=name, daemon=True)
@@ -38,9 +40,10 @@ class ThreadInstance:
         self._announced = False  # the event loop is about to read `_outcomes`
 
     async def open(self, make: Callable[[], Executor]) -> None:
-        """Start the thread and create the executor in it; raise what `make` raises."""
+        """Start the thread on its CPUs and create the executor in it; raise what `make` raises."""
 
         def adopt() -> None:
+            stay_on(self._cpus)
             self._executor = make()
 
         self._thread.start()

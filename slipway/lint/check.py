@@ -25,7 +25,15 @@ from slipway.repository.scan import is_single_model, scan_repositories, stray_re
 
 _NO_BACKEND = frozenset({Rule.PLATFORM_BACKEND, Rule.BACKEND_UNKNOWN})
 _OF_A_BACKEND = frozenset({Rule.FILE_MISSING, Rule.VERSION_EMPTY})  # only a backend knows which files are needed
-_TENSOR_RULES = frozenset({Rule.FIELD_MISSING, Rule.DIMS_INVALID, Rule.RESHAPE_MISMATCH, Rule.TENSOR_DECLARED_TWICE})
+_TENSOR_RULES = frozenset(
+    {
+        Rule.FIELD_MISSING,
+        Rule.DIMS_INVALID,
+        Rule.RESHAPE_MISMATCH,
+        Rule.TENSOR_DECLARED_TWICE,
+        Rule.BATCH_TENSORS,
+    }
+)
 _SIZE_RULES = frozenset({Rule.PREFERRED_SIZE_UNSORTED, Rule.PREFERRED_SIZE_ABOVE_MAX, Rule.PREFERRED_SIZE_NOT_POSITIVE})
 
 

@@ -135,6 +135,16 @@ def cache_of_the_server(model: Model, _: Machine) -> Iterator[Finding]:
         yield model.finding(Rule.RESPONSE_CACHE, message, ("response_cache",), severity=Severity.HINT, fix=fix)
 
 
+def policies_of_the_server(model: Model, _: Machine) -> Iterator[Finding]:
+    """Yield `host_policy`, which has an effect only on some servers; a server without the policy says so at a load."""
+    for index, group in enumerate(model.config.instance_group):
+        if group.host_policy:
+            message = "host_policy has an effect only on a server that is started with --host-policy"
+            fix = f"start the server with --host-policy={group.host_policy},cpu-cores=RANGES, or remove it"
+            path = ("instance_group", index, "host_policy")
+            yield model.finding(Rule.INSTANCE_GROUP, message, path, severity=Severity.HINT, fix=fix)
+
+
 def no_dynamic_batching(model: Model, _: Machine) -> Iterator[Finding]:
     """Yield models that support batches but run single requests, unless that was measured to be best."""
     config = model.config
@@ -219,6 +229,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     *LOAD_CHECKS,
     initial_states,
     cache_of_the_server,
+    policies_of_the_server,
     dynamic_without_batches,
     instance_count,
     gpu_words,

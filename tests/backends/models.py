@@ -10,6 +10,7 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from slipway.backends.api import CompletionContext, Executor, InstanceSpec, LoadedModel, ModelContext
+from slipway.config.ragged import ragged_batch
 from slipway.core.metrics import MetricRegistry
 from slipway.core.pending import Pending
 from slipway.core.request import InferRequest, InferResponse
@@ -43,16 +44,27 @@ def context(directory: Path, text: str, *, threads: int = 1, **settings: str) ->
 
 
 def signature_of(config: model_config_pb2.ModelConfig) -> ModelSignature:
-    inputs = {declared.name: _spec(declared, optional=declared.optional) for declared in config.input}
+    inputs = {
+        declared.name: _spec(declared, optional=declared.optional, ragged=declared.allow_ragged_batch)
+        for declared in config.input
+    }
     outputs = {declared.name: _spec(declared) for declared in config.output}
     required = frozenset(name for name, spec in inputs.items() if not spec.optional)
-    return ModelSignature(config.name, config.max_batch_size, inputs, outputs, required_inputs=required)
+    return ModelSignature(
+        config.name,
+        config.max_batch_size,
+        inputs,
+        outputs,
+        required_inputs=required,
+        ragged=ragged_batch(config),
+    )
 
 
-def _spec(declared, *, optional: bool = False) -> TensorSpec:
+def _spec(declared, *, optional: bool = False, ragged: bool = False) -> TensorSpec:
     name = model_config_pb2.DataType.Name(declared.data_type).removeprefix("TYPE_")
     reshape = tuple(declared.reshape.shape) if declared.HasField("reshape") else None
-    return TensorSpec(declared.name, "BYTES" if name == "STRING" else name, tuple(declared.dims), reshape, optional)
+    datatype = "BYTES" if name == "STRING" else name
+    return TensorSpec(declared.name, datatype, tuple(declared.dims), reshape, optional, ragged)
 
 
 def open_instance(model: LoadedModel, index: int = 0) -> Executor:

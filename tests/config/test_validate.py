@@ -101,6 +101,10 @@ TRITON = [
         "batch input data type must be TYPE_INT32 or TYPE_FP32 for m",
     ),
     (
+        IO + BATCH_INPUT.format('target_name: "t" source_input: "x"'),
+        "unexpected batch input data type 'TYPE_INVALID'",
+    ),
+    (
         IO + BATCH_INPUT.format('target_name: "t" data_type: TYPE_FP32'),
         "batch input kind 'BATCH_ELEMENT_COUNT' expects 1 source input, got 0 for m",
     ),

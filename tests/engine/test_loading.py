@@ -340,3 +340,44 @@ def test_a_warmup_sample_that_cannot_run_fails_the_load(tmp_path, batch, data, t
             assert str(tmp_path) not in engine.failed["m"].detail
 
     asyncio.run(scenario())
+
+
+RELUCTANT = """
+from pathlib import Path
+
+
+class TritonPythonModel:
+    def initialize(self, args):
+        attempts = Path(args["model_repository"]) / "attempts"
+        made = len(attempts.read_text()) if attempts.exists() else 0
+        attempts.write_text("." * (made + 1))
+        if made < 2:
+            raise RuntimeError(f"not at attempt {made}")
+
+    def execute(self, requests):
+        return []
+"""
+RELUCTANT_CONFIG = """
+backend: "python"
+input { name: "INPUT0" data_type: TYPE_FP32 dims: [ -1 ] }
+output { name: "OUTPUT0" data_type: TYPE_FP32 dims: [ -1 ] }
+"""
+
+
+@pytest.mark.parametrize(("retries", "attempts"), [(0, 1), (1, 2), (2, 3), (5, 3)])
+def test_a_failed_load_is_tried_again_as_often_as_the_server_is_told(tmp_path, retries, attempts):
+    path = identity(tmp_path, "m", config=RELUCTANT_CONFIG)
+    (path / "1" / "model.py").write_text(RELUCTANT)
+
+    async def scenario():
+        async with explicit(tmp_path, model_load_retry_count=retries, disable_auto_complete_config=True) as engine:
+            if attempts == 3:
+                await engine.load_model("m", None, {})
+                assert rows(engine, "m") == ["1 READY"]
+            else:
+                with pytest.raises(Exception, match=f"not at attempt {attempts - 1}"):
+                    await engine.load_model("m", None, {})
+                assert rows(engine, "m")[0].startswith("1 UNAVAILABLE")
+
+    asyncio.run(scenario())
+    assert len((path / "attempts").read_text()) == attempts

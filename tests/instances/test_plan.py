@@ -3,7 +3,8 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from slipway.backends.api import InstanceSpec
-from slipway.instances.plan import describe_plan, instance_specs, threads_per_instance
+from slipway.config.host_policy import HostPolicy
+from slipway.instances.plan import describe_plan, instance_specs, shared_cpus, threads_per_instance
 
 
 def config(text=""):
@@ -70,3 +71,18 @@ def test_the_plan_is_one_line():
     specs = [InstanceSpec("a", 0, "CPU"), InstanceSpec("b", 1, "CPU"), InstanceSpec("c", 2, "GPU", 1)]
     assert describe_plan(specs, 4) == "2 x CPU + 1 x GPU 1, 4 threads each"
     assert describe_plan(specs[:1], 1) == "1 x CPU, 1 thread each"
+
+
+def test_an_instance_has_the_cpus_of_its_groups_policy():
+    policies = {"a": HostPolicy(frozenset({0, 1}), node=8000), "model": HostPolicy(frozenset({4}))}
+    text = 'instance_group { count: 2 host_policy: "a" } instance_group { kind: KIND_MODEL } instance_group { }'
+    specs = instance_specs(config(text), 0, policies=policies)
+    assert [sorted(spec.cpus) for spec in specs] == [[0, 1], [0, 1], [4], []]
+    assert describe_plan(specs, 1) == "3 x CPU + 1 x MODEL, 1 thread each, on CPUs 0-1 / 4 / any"
+
+
+def test_instances_share_threads_on_their_cpus_unless_one_may_run_anywhere():
+    groups = 'instance_group { host_policy: "a" } instance_group { kind: KIND_MODEL }'
+    policies = {"a": HostPolicy(frozenset({0, 1})), "model": HostPolicy(frozenset({4}))}
+    assert shared_cpus(instance_specs(config(groups), 0, policies=policies)) == {0, 1, 4}
+    assert not shared_cpus(instance_specs(config(f"{groups} instance_group {{ }}"), 0, policies=policies))

@@ -229,7 +229,8 @@ def lengths(pad_values: str) -> str:
 IGNORANT = "class TritonPythonModel:\n    def execute(self, requests): ...\n"
 PASSED_OVER = f"""backend: "python"
 {IO}response_cache {{ enable: true }}
-instance_group [ {{ kind: KIND_CPU rate_limiter {{ resources [ {{ name: "R1" count: 4 }} ] }} }} ]
+instance_group [ {{ kind: KIND_CPU host_policy: "p" rate_limiter {{ resources [ {{ name: "R1" count: 4 }} ] }} }} ]
+batch_input [ {{ target_name: "n" data_type: TYPE_INT32 source_input: "INPUT0" }} ]
 parameters {{ key: "EXECUTION_ENV_PATH" value {{ string_value: "$$TRITON_MODEL_DIRECTORY/env.tar.gz" }} }}
 """
 GROUP = 'instance_group [ {{ name: "g" {} }} ]'

@@ -123,3 +123,48 @@ def two_outputs(directory: Path) -> Path:
         [(name, TensorProto.FLOAT, shape) for name in ("a", "b")],
         [(name, TensorProto.FLOAT, shape) for name in ("sum", "product")],
     )
+
+
+def described(directory: Path) -> Path:
+    """Write a graph over flat x [n], counts [r] and about [k], all FP32: each of the r rows has all of x and about."""
+    nodes = [
+        ("Div", ["counts", "counts"], ["ones"]),
+        ("Reshape", ["ones", "column"], ["rows"]),
+        ("Reshape", ["x", "row"], ["x_row"]),
+        ("Reshape", ["about", "row"], ["about_row"]),
+        ("MatMul", ["rows", "x_row"], ["all_x"]),
+        ("MatMul", ["rows", "about_row"], ["all_about"]),
+    ]
+    inputs = [(name, TensorProto.FLOAT, [symbol]) for name, symbol in (("x", "n"), ("counts", "r"), ("about", "k"))]
+    outputs = [(name, TensorProto.FLOAT, ["r", None]) for name in ("all_x", "all_about")]
+    shapes = [weights("column", np.array([-1, 1], np.int64)), weights("row", np.array([1, -1], np.int64))]
+    return write(directory, nodes, inputs, outputs, shapes)
+
+
+def item_shapes(directory: Path) -> Path:
+    """Write a graph over flat x [n] and shapes INT32 [r, 2]; it returns the shapes, and twice x."""
+    nodes = [
+        ("Add", ["x", "x"], ["twice"]),
+        ("Identity", ["shapes"], ["given"]),
+    ]
+    inputs = [("x", TensorProto.FLOAT, ["n"]), ("shapes", TensorProto.INT32, ["r", 2])]
+    outputs = [("twice", TensorProto.FLOAT, ["n"]), ("given", TensorProto.INT32, ["r", 2])]
+    return write(directory, nodes, inputs, outputs)
+
+
+def ragged_sums(directory: Path) -> Path:
+    """Write a graph over flat x [n] and bounds INT32 [r + 1]; it returns the sum of x between two bounds [r, 1]."""
+    nodes = [
+        ("CumSum", ["x", "first_axis"], ["sums"]),
+        ("Concat0", ["nothing", "sums"], ["before"]),
+        ("Gather0", ["before", "bounds"], ["at"]),
+        ("Slice", ["at", "one", "end"], ["upper"]),
+        ("Slice", ["at", "zero", "minus_one"], ["lower"]),
+        ("Sub", ["upper", "lower"], ["flat"]),
+        ("Unsqueeze", ["flat", "one"], ["sum"]),
+    ]
+    inputs = [("x", TensorProto.FLOAT, ["n"]), ("bounds", TensorProto.INT32, ["b"])]
+    outputs = [("sum", TensorProto.FLOAT, [None, 1])]
+    numbers = {"zero": [0], "one": [1], "minus_one": [-1], "end": [2**31 - 1], "first_axis": 0}
+    constants = [weights(name, np.array(value, np.int64)) for name, value in numbers.items()]
+    return write(directory, nodes, inputs, outputs, [*constants, weights("nothing", np.zeros(1, np.float32))])

@@ -23,6 +23,7 @@ from slipway.backends.shared.graph_complete import complete_unless_given
 from slipway.backends.shared.ignored import log_ignored
 from slipway.backends.shared.probing import settled
 from slipway.backends.shared.stacked import StackedModel
+from slipway.config.ragged import has_ragged_batches
 from slipway.problems import Problem
 
 _LOG: Final = logging.getLogger("slipway.onnxruntime")
@@ -41,8 +42,11 @@ class OnnxRuntimeBackend:
         complete_unless_given(config, context, read)
 
     def explore(self, name: str, version_directory: Path, config: model_config_pb2.ModelConfig) -> Graph:
-        """Return the graph with the parts that its description leaves open, found by running it."""
+        """Return the graph with the parts that its description leaves open, found by running it; but not with ragged
+        inputs, whose rows are not those of requests."""
         session, graph = _open(name, version_directory, config)
+        if has_ragged_batches(config):
+            return graph
         return settled(graph, GraphRunner(session, graph, config).run)
 
     def describe(self, name: str, version_directory: Path, config: model_config_pb2.ModelConfig) -> Graph:
@@ -71,7 +75,9 @@ class OnnxRuntimeBackend:
 
 
 class LoadedOnnxModel(StackedModel):
-    """One loaded version: all instances use its session."""
+    """One loaded version: all instances use its session, whose threads are as many for any number of them."""
+
+    keeps_loaded = True
 
     def __init__(self, context: ModelContext, runner: GraphRunner) -> None:
         super().__init__(context, lambda _: runner.run)

@@ -13,7 +13,7 @@ from typing import Any, Final
 from tritonclient.grpc import model_config_pb2
 
 from slipway.backends.api import CompletionContext, ModelContext
-from slipway.backends.openvino.graph import graph_of, port_name
+from slipway.backends.openvino.graph import graph_of, input_names, output_names, port_name
 from slipway.backends.openvino.library import Compilation, open_core, read_model
 from slipway.backends.openvino.options import Options, compile_options, device_words, extension_of, shaping_of
 from slipway.backends.openvino.runner import Binding, FixedBatch, RequestRunner
@@ -24,7 +24,6 @@ from slipway.backends.shared.graph_check import check_config
 from slipway.backends.shared.graph_complete import complete_unless_given
 from slipway.backends.shared.parameters import instance_count, parameter_problem
 from slipway.backends.shared.stacked import StackedModel
-from slipway.config.sequences import declared_inputs, declared_outputs
 from slipway.errors import refused, unsupported
 from slipway.problems import Problem
 
@@ -85,7 +84,7 @@ def _loaded(context: ModelContext, core: Any, model: Any, options: Options, fixe
     _warn_of_doubles(context.name, graph)
     properties = {**options.properties, "INFERENCE_PRECISION_HINT": _possible_precision(core, context.name, options)}
     compilation = Compilation(core, model, properties, context.name)
-    inputs, outputs = ({tensor.name for tensor in part} for part in (declared_inputs(config), declared_outputs(config)))
+    inputs, outputs = input_names(config), output_names(config)
     binding = Binding(
         context.name,
         graph,

@@ -11,6 +11,7 @@ from typing import Any
 from tritonclient.grpc import model_config_pb2
 
 from slipway.backends.shared.graph import Graph, GraphTensor
+from slipway.config.ragged import batch_input_names
 from slipway.config.sequences import declared_inputs, declared_outputs
 from slipway.errors import unsupported
 
@@ -35,9 +36,19 @@ CONFIG_TYPES = {
 
 def graph_of(model: Any, config: model_config_pb2.ModelConfig) -> Graph:
     """Return inputs and outputs of the openvino.Model; raise UNSUPPORTED for element types that cannot be served."""
-    inputs = _describe(model.inputs, {declared.name for declared in declared_inputs(config)})
-    outputs = _describe(model.outputs, {declared.name for declared in declared_outputs(config)})
+    inputs = _describe(model.inputs, input_names(config))
+    outputs = _describe(model.outputs, output_names(config))
     return Graph({tensor.name: tensor for tensor in inputs}, {tensor.name: tensor for tensor in outputs}, {})
+
+
+def input_names(config: model_config_pb2.ModelConfig) -> set[str]:
+    """Return the names of the inputs that requests have, and of those that the server adds to a sequence or a batch."""
+    return {*(declared.name for declared in declared_inputs(config)), *batch_input_names(config)}
+
+
+def output_names(config: model_config_pb2.ModelConfig) -> set[str]:
+    """Return the names of the outputs that responses have, and of the states that the server keeps."""
+    return {declared.name for declared in declared_outputs(config)}
 
 
 def _describe(ports: Sequence[Any], declared: set[str]) -> list[GraphTensor]:

@@ -11,11 +11,11 @@ from typing import Any
 
 from tritonclient.grpc import model_config_pb2
 
-from slipway.backends.openvino.graph import port_dims, port_name
+from slipway.backends.openvino.graph import input_names, port_dims, port_name
 from slipway.backends.openvino.library import import_openvino, reason_of
 from slipway.backends.openvino.options import Shaping
 from slipway.backends.shared.graph import Graph, GraphTensor
-from slipway.config.sequences import declared_inputs
+from slipway.config.ragged import has_ragged_batches
 from slipway.errors import invalid
 
 Shapes = dict[str, tuple[int, ...]]
@@ -23,7 +23,7 @@ Shapes = dict[str, tuple[int, ...]]
 
 def apply_shapes(model: Any, config: model_config_pb2.ModelConfig, shaping: Shaping, model_name: str) -> None:
     """Reshape the openvino.Model in place as configured; raise INVALID_ARG when the graph cannot have the shapes."""
-    declared = {each.name for each in declared_inputs(config)}
+    declared = input_names(config)
     present = {port_name(port, declared): port_dims(port) for port in model.inputs}
     wanted = wanted_shapes(present, config, shaping)
     if wanted == present:
@@ -45,7 +45,7 @@ def wanted_shapes(present: Shapes, config: model_config_pb2.ModelConfig, shaping
     wanted = dict(present)
     batched = config.max_batch_size > 0
     for each in config.input if shaping.reshape_layers else ():
-        if each.name in wanted:
+        if each.name in wanted and not each.allow_ragged_batch:
             dims = tuple(each.reshape.shape if each.HasField("reshape") else each.dims)
             wanted[each.name] = (wanted[each.name][:1] or (-1,)) + dims if batched else dims
     if batched and not shaping.fixed_batch:
@@ -54,8 +54,8 @@ def wanted_shapes(present: Shapes, config: model_config_pb2.ModelConfig, shaping
 
 
 def fixed_rows(graph: Graph, config: model_config_pb2.ModelConfig, shaping: Shaping) -> int:
-    """Return the only batch size that the graph accepts, 0 if it accepts any."""
-    if not shaping.fixed_batch or config.max_batch_size == 0:
+    """Return the only batch size that the graph accepts, 0 if it accepts any; ragged inputs have no such size."""
+    if not shaping.fixed_batch or config.max_batch_size == 0 or has_ragged_batches(config):
         return 0
     sizes = {tensor.dims[0] for tensor in graph.inputs.values() if tensor.dims}
     return config.max_batch_size if sizes == {config.max_batch_size} else 0

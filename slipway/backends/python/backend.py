@@ -84,6 +84,7 @@ class LoadedPython:
 
     def __init__(self, context: ModelContext, file: Path, placement: Placement) -> None:
         self.placement = placement
+        self.keeps_loaded = placement is Placement.PROCESS  # in a thread, an instance gets the config of this load
         self.file = file
         self._context = context
         self._suspects = Suspects()

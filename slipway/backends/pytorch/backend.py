@@ -16,6 +16,7 @@ from slipway.backends.api import CompletionContext, InstanceSpec, ModelContext
 from slipway.backends.pytorch.archive import TorchFile, kind_of
 from slipway.backends.pytorch.graph import exported_graph
 from slipway.backends.pytorch.module import TorchModule, open_module
+from slipway.backends.shared.batch_tensor_check import batch_tensor_problems
 from slipway.backends.shared.files import model_file, relative_file
 from slipway.backends.shared.graph import Graph
 from slipway.backends.shared.graph_complete import complete_unless_given
@@ -70,6 +71,9 @@ class PyTorchBackend:
                 text = f"model configuration must contain at least one {kind}, none were specified."
                 problem = Problem(Rule.TENSORS_UNDECLARED, text, (kind,), f"declare each {kind}")
                 raise refused(problem, code=Code.INTERNAL)
+        problems = list(batch_tensor_problems(config))
+        if problems:
+            raise refused(*problems, separator="\n")
         file_name = config.default_model_filename or _default_file(config, context.version_directory)
         forward = open_module(model_file(context.name, context.version_directory, file_name), context.name)
         parameters = Parameters(config)

@@ -96,7 +96,8 @@ class TorchModule:
         self._optimized = optimized
         self._datatypes = {name: spec.datatype for name, spec in signature.outputs.items()}
         self._results = result_indices(signature.model_name, tuple(signature.outputs))
-        inputs = tuple(signature.inputs)
+        added = (target for each in signature.ragged.batch_inputs for target in each.targets)
+        inputs = (*signature.inputs, *added)
         if not forward.takes_dict:
             order = argument_order(signature.model_name, inputs, forward.arguments)
             pairs = tuple(zip(order, forward.arguments, strict=True))

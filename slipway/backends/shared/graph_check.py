@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from tritonclient.grpc import model_config_pb2
 
+from slipway.backends.shared.batch_tensor_check import batch_input_problems, batch_tensor_problems
 from slipway.backends.shared.graph import VARIABLE_AXIS, Graph, GraphTensor
+from slipway.config.ragged import batch_input_names
 from slipway.config.sequences import declared_inputs, declared_outputs
 from slipway.config.validate_tensors import TOKENIZER_TENSORS
 from slipway.errors import refused
-from slipway.problems import Named, Problem, Rule
+from slipway.problems import FieldPath, Named, Problem, Rule
 
 _ANY_DIMS: Final = "the dims that the model has, without the batch axis when max_batch_size is above 0"
 
@@ -37,6 +40,8 @@ def check_config(config: model_config_pb2.ModelConfig, graph: Graph) -> None:
             problems.append(Problem(Rule.OPTIONAL_INPUT, text, path, "remove optional"))
     for control in declared_inputs(config)[len(config.input) :]:
         problems += _tensor_problems(config, control, graph.inputs, "input")
+    problems += batch_tensor_problems(config)
+    problems += batch_input_problems(config, graph, _unknown_input)
     for declared in declared_outputs(config):
         problems += _tensor_problems(config, declared, graph.outputs, "output")
     if problems:
@@ -45,7 +50,8 @@ def check_config(config: model_config_pb2.ModelConfig, graph: Graph) -> None:
 
 def _input_count(config: model_config_pb2.ModelConfig, graph: Graph) -> Iterator[Problem]:
     sequence = config.sequence_batching
-    expected = sum(not declared.optional for declared in config.input) + len(config.batch_input)
+    added = batch_input_names(config)
+    expected = sum(not declared.optional for declared in config.input) + len(added)
     expected += len(sequence.control_input) + len(sequence.state)
     if expected == len(graph.inputs):
         return
@@ -53,7 +59,7 @@ def _input_count(config: model_config_pb2.ModelConfig, graph: Graph) -> Iterator
         f"unable to load model '{config.name}', configuration expects {expected} inputs, model provides "
         f"{len(graph.inputs)}"
     )
-    names = {declared.name for declared in config.input}
+    names = {*(declared.name for declared in config.input), *added}
     missing = [f"{tensor.name} ({tensor.config_type})" for name, tensor in graph.inputs.items() if name not in names]
     fix = f"declare {', '.join(missing)}" if missing else "remove the inputs that the model does not have"
     yield Problem(Rule.INPUT_COUNT, text, ("input",), fix)
@@ -75,7 +81,15 @@ def _tensor_problems(
         )
         entry = f"data_type: {provided.config_type}"
         yield Problem(Rule.DATATYPE_NOT_GRAPH, text, (*path, "data_type"), f"write {entry}", entry=entry)
+    if kind == "output" and any(declared.name in row.target_name for row in config.batch_output):
+        return  # it has the shape of its source only once it is divided
     if kind == "input" and declared.allow_ragged_batch:
+        if declared.optional:
+            text = (
+                f"unable to load model '{config.name}', configuration expects model provides input with shape [-1] for "
+                f"ragged input '{declared.name}', which is not supported for optional input"
+            )
+            yield Problem(Rule.OPTIONAL_INPUT, text, (*path, "optional"), "remove optional")
         if provided.dims != (-1,):
             text = (
                 f"unable to load model '{config.name}', configuration expects model provides input with shape [-1]  "
@@ -90,6 +104,10 @@ def _tensor_problems(
     if text:
         entry = _dims_entry(config, declared, provided)
         yield Problem(Rule.DIMS_NOT_GRAPH, text, (*path, "dims"), f"write {entry or _ANY_DIMS}", entry=entry)
+
+
+def _unknown_input(name: str, allowed: Sequence[str], path: FieldPath) -> Problem:
+    return replace(_unknown_tensor(name, allowed, "input"), path=path)
 
 
 def _unknown_tensor(name: str, allowed: Sequence[str], kind: str) -> Problem:

@@ -3,6 +3,7 @@
 Knows neither the library nor the model. The executor is stateless, so a batch that fails is run again request by
 request. Where the signature has a padding rule, requests of different lengths are padded when they are stacked; a
 request that runs alone is only rounded up to the rule's step. The parameter ROWS_AT_ONCE has a batch computed in parts.
+Ragged inputs, and tensors that describe a batch, are made and divided by `core/ragged_batch.py`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from slipway.backends.shared.parameters import Parameters, parameter_problem
 from slipway.config.rows_at_once import ROWS_AT_ONCE
 from slipway.core.batch import split, stack
 from slipway.core.pending import Pending
+from slipway.core.ragged_batch import split_ragged, stack_ragged
 from slipway.core.request import InferRequest, InferResponse
 from slipway.core.signature import ModelSignature
 from slipway.errors import SlipwayError, refused, unavailable
@@ -63,7 +65,7 @@ class StackedExecutor:
     `SlipwayError` with reason BACKEND when the model fails.
     """
 
-    __slots__ = ("_names", "_run", "_signature", "_version", "stateless")
+    __slots__ = ("_names", "_run", "_signature", "_split", "_stack", "_version", "stateless")
 
     def __init__(self, signature: ModelSignature, version: int, run: Run) -> None:
         self.stateless: Literal[True] = True
@@ -71,12 +73,13 @@ class StackedExecutor:
         self._version = str(version)
         self._run = run
         self._names = tuple(signature.outputs)
+        self._stack, self._split = (stack_ragged, split_ragged) if signature.ragged else (stack, split)
 
     def execute(self, batch: Sequence[Pending]) -> Execution:
         """Run the batch; raise when it failed."""
         requests = [pending.request for pending in batch]
         names = self._wanted(requests)
-        inputs = stack(requests, self._signature)
+        inputs = self._stack(requests, self._signature)
         input_end = monotonic_ns()
         outputs = self._run(inputs, names)
         output_start = monotonic_ns()
@@ -103,7 +106,7 @@ class StackedExecutor:
     ) -> list[InferResponse]:
         model_name, version = self._signature.model_name, self._version
         answers = []
-        parts = split(outputs, [pending.rows for pending in batch], self._signature, requests=requests)
+        parts = self._split(outputs, [pending.rows for pending in batch], self._signature, requests=requests)
         for request, tensors in zip(requests, parts, strict=True):
             wanted = request.outputs
             chosen = [tensor for tensor in tensors if tensor.name in wanted] if wanted else tensors
@@ -119,6 +122,9 @@ def _rows_at_once(context: ModelContext) -> int:
     rows = parameters.integer(ROWS_AT_ONCE)
     if rows < 1:
         text = f"model '{context.name}': {ROWS_AT_ONCE} is {rows}, expected 1 or more"
+        raise refused(parameter_problem(ROWS_AT_ONCE, text))
+    if context.signature.ragged:
+        text = f"model '{context.name}': {ROWS_AT_ONCE} cannot divide ragged inputs and tensors that describe a batch"
         raise refused(parameter_problem(ROWS_AT_ONCE, text))
     return rows
 

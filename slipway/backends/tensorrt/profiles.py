@@ -71,7 +71,7 @@ def check_profiles(config: model_config_pb2.ModelConfig, profiles: Sequence[Prof
         problems.append(Problem(Rule.BATCH_AXIS_FIXED, text, ("max_batch_size",), fix))
     for declared in config.input:
         dims = tuple(declared.reshape.shape if declared.HasField("reshape") else declared.dims)
-        full = (-1, *dims) if batched else dims
+        full = (-1,) if declared.allow_ragged_batch else (-1, *dims) if batched else dims
         ranges = [profile[declared.name] for profile in profiles if declared.name in profile]
         if ranges and not any(each.holds(full) for each in ranges):
             text = (

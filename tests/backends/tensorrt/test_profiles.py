@@ -47,6 +47,7 @@ def test_a_configuration_within_the_profiles_passes():
     check_profiles(config(), [FINBERT, LONE])
     check_profiles(config("max_batch_size: 0", "[16, 512]"), [FINBERT])
     check_profiles(config(dims="[128]"), [LONE, FINBERT])
+    check_profiles(config(dims="[-1] allow_ragged_batch: true"), [{name: Range((1,), (8,), (32,)) for name in FINBERT}])
 
 
 def test_a_batch_larger_than_every_profile_is_refused():

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import msgspec
 
+from slipway.affinity import running_on
 from slipway.backends.api import InstanceSpec, ModelContext
 from slipway.backends.instance_api import Finished, Outcome
 from slipway.backends.python.arguments import initialize_arguments
@@ -96,7 +97,8 @@ class ProcessInstance:
         self._loaded = self._loop.create_future()
         self._child = ChildProcess(self._loop, self._received, self._lost)
         self._services = ChildServices(self._context.host, self._loop, self._send)
-        self._child.start(child_environment(self._context.threads))
+        with running_on(self._spec.cpus):  # a process inherits the CPUs of the thread that starts it
+            self._child.start(child_environment(self._context.threads))
         self._send(self._start_message(), ())
         loaded = await self._loaded
         if loaded.error is not None or not self._child.connected:
