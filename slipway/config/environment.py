@@ -34,7 +34,6 @@ def _ignored(note: str, *, quiet: bool = False) -> EnvironmentRow:
 
 _GRPC_STATES: Final = "it slows down a step of Triton's gRPC code, which is not part of this server"
 _RESPONSES: Final = "it slows down a step of Triton's responses, which is not part of this server"
-_CLOUD: Final = "repositories in clouds are not supported yet"
 _TRACING: Final = "tracing is not supported yet"
 
 ENVIRONMENT: Final[dict[str, EnvironmentRow]] = {
@@ -54,13 +53,13 @@ ENVIRONMENT: Final[dict[str, EnvironmentRow]] = {
     "TRITONSERVER_SERVER_DELAY_GRPC_RESPONSE_SEC": _ignored(_GRPC_STATES),
     "TRITONSERVER_DELAY_RESPONSE_COMPLETE_EXEC": _ignored(_RESPONSES),
     "TRITONSERVER_DELAY_RESPONSE_COMPLETION": _ignored(_RESPONSES),
-    "TRITON_CLOUD_CREDENTIAL_PATH": _ignored(_CLOUD),
-    "TRITON_AWS_MOUNT_DIRECTORY": _ignored(_CLOUD),
-    "TRITON_GCS_MOUNT_DIRECTORY": _ignored(_CLOUD),
-    "TRITON_AZURE_MOUNT_DIRECTORY": _ignored(_CLOUD),
-    "AWS_*": _ignored(_CLOUD, quiet=True),
-    "AZURE_STORAGE_*": _ignored(_CLOUD, quiet=True),
-    "GOOGLE_APPLICATION_CREDENTIALS": _ignored(_CLOUD, quiet=True),
+    "TRITON_CLOUD_CREDENTIAL_PATH": _works("JSON file with credentials by repository, instead of the variables below"),
+    "TRITON_AWS_MOUNT_DIRECTORY": _works("where copies of `s3://` repositories are kept"),
+    "TRITON_GCS_MOUNT_DIRECTORY": _works("where copies of `gs://` repositories are kept"),
+    "TRITON_AZURE_MOUNT_DIRECTORY": _works("where copies of `as://` repositories are kept"),
+    "AWS_*": _works("credentials and region of `s3://` repositories"),
+    "AZURE_STORAGE_*": _works("credentials of `as://` repositories"),
+    "GOOGLE_APPLICATION_CREDENTIALS": _works("credentials of `gs://` repositories"),
     "OTEL_BSP_*": _ignored(_TRACING, quiet=True),
     "AIP_MODE": _works("`PREDICTION` turns Vertex AI on, and HTTP and gRPC off"),
     "AIP_HTTP_PORT": _works("the port of `--allow-vertex-ai`, if `--vertex-ai-port` does not name one"),

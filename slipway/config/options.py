@@ -35,6 +35,7 @@ from slipway.config.flags import (
 )
 from slipway.config.host_policy import HOST_POLICY, HostPolicy, by_policy
 from slipway.config.rate_limit import EXECUTION_COUNT, MODE, OFF, RESOURCE, ResourceCount
+from slipway.config.remote_location import REPOSITORY, RemoteLocation, split_repositories, unprotected
 from slipway.config.shared_memory import shared_memory_warnings
 from slipway.errors import invalid
 
@@ -154,7 +155,9 @@ class ServerOptions(ExposureOptions):
     log_file: str = _logging("", TEXT, "file to log to (default: standard error)")
 
     model_repository: tuple[Path, ...] = _models(
-        (), DIRECTORY, "directory with one subdirectory per model; same as REPOSITORY",
+        (), REPOSITORY,
+        "directory with one subdirectory per model; same as REPOSITORY; s3://, gs://, as:// and https:// repositories "
+        "are copied to a cache",
         aliases=("model-store",), gather=tuple,
     )  # fmt: skip
     exit_on_error: bool = _models(True, BOOLEAN, "exit if a model fails to load at start-up")
@@ -267,6 +270,7 @@ class ServerOptions(ExposureOptions):
         None, whole(), "deprecated: the same as --cache-config=local,size=N; 0 means no cache"
     )
 
+    remote_repositories: tuple[RemoteLocation, ...] = ()  # those of `model_repository` that are not directories
     warnings: tuple[str, ...] = ()
 
 
@@ -293,6 +297,7 @@ def parse_options(arguments: Sequence[str], environment: Mapping[str, str] = os.
     if storage and "model_repository" not in values:
         values |= read_values([("model-repository", storage)], flags, problems)
     problems += [*unserved.misread(reading.given), *unserved.refuse(reading.given)]
+    values |= split_repositories(values.get("model_repository", ()))
     old = dict.fromkeys(name for name, _ in reading.given)
     warnings = [
         f"--{name} is deprecated; use --{flag.name}" for flag in flags for name in flag.deprecated if name in old
@@ -304,6 +309,7 @@ def parse_options(arguments: Sequence[str], environment: Mapping[str, str] = os.
         *_unreachable(options),
         *_unlimited(options),
         *_shared(options),
+        *unprotected(options.remote_repositories),
     )
     options = replace(options, warnings=(*options.warnings, *further))
     if problems:
@@ -321,7 +327,7 @@ def _unserved_usage() -> str:
 
 
 def _contradictions(options: ServerOptions) -> Iterator[str]:
-    if not options.model_repository:
+    if not options.model_repository and not options.remote_repositories:
         yield "--model-repository must be specified"
     if options.load_model and options.model_control_mode != "explicit":
         yield "Use of '--load-model' requires setting '--model-control-mode=explicit' as well."

@@ -29,6 +29,7 @@ WITHOUT_EFFECT: Final[dict[str, tuple[Kind, str]]] = {
     "allow-gpu-metrics": (BOOLEAN, _NO_GPU_METRICS),
     "metrics-interval-ms": (_COUNT, "metrics are measured when they are requested"),
     "buffer-manager-thread-count": (_COUNT, "tensors are not copied by separate threads"),
+    "repoagent-directory": (TEXT, "the repository agent 'checksum' is part of the server, and no other is supported"),
     "cache-directory": (TEXT, "the response caches are part of the server"),
     "http-thread-count": (_COUNT, _ONE_LOOP),
     "grpc-infer-thread-count": (_COUNT, _ONE_LOOP),
@@ -59,7 +60,6 @@ UNSUPPORTED: Final[dict[str, Unsupported]] = {
     "trace-rate": Unsupported(_TRACING, ("1000",)),
     "trace-count": Unsupported(_TRACING, ("-1",)),
     "trace-log-frequency": Unsupported(_TRACING, ("0",)),
-    "repoagent-directory": Unsupported("repository agents are", ("/opt/tritonserver/repoagents",)),
 }
 
 KINDS: Final[dict[str, Kind]] = {name: kind for name, (kind, _) in WITHOUT_EFFECT.items()} | {

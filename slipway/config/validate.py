@@ -16,6 +16,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from tritonclient.grpc import model_config_pb2
 
+from slipway.config.agents import agent_problems, leaves_directory
 from slipway.config.complete import ENSEMBLE
 from slipway.config.padding import padding_problems
 from slipway.config.prepared import prepared_problems
@@ -44,7 +45,7 @@ def validate(config: model_config_pb2.ModelConfig, model_directory: Path) -> lis
         *prepared_problems(config),
         *cache_problems(config),
         *_version_problems(config),
-        *_agent_problems(config),
+        *agent_problems(config),
         *_file_problems(config, model_directory),
         *_warmup_problems(config),
     ]
@@ -113,13 +114,6 @@ def _version_problems(config: model_config_pb2.ModelConfig) -> Iterator[Problem]
         yield Problem(Rule.LIMIT_EXCEEDED, text, ("version_policy",), "use the policy all or latest")
 
 
-def _agent_problems(config: model_config_pb2.ModelConfig) -> Iterator[Problem]:
-    """Yield the repository agents: a model that needs one to check or fetch its files is not served without it."""
-    for agent in config.model_repository_agents.agents:
-        text = f"unable to find repo agent '{agent.name}' for {config.name}: repository agents are not supported yet"
-        yield Problem(Rule.REPOSITORY_AGENT, text, ("model_repository_agents",), "remove the agents")
-
-
 def _warmup_problems(config: model_config_pb2.ModelConfig) -> Iterator[Problem]:
     for sample in config.model_warmup:
         for tensor, source in sample.inputs.items():
@@ -140,12 +134,12 @@ def _file_problems(config: model_config_pb2.ModelConfig, directory: Path) -> Ite
     A model's own file may be a symbolic link, as in the caches of model hubs, so only its name is checked.
     """
     for name in [config.default_model_filename, *config.cc_model_filenames.values()]:
-        if _leaves(name):
+        if leaves_directory(name):
             text = f"model file '{name}' must stay within the version directory for {config.name}"
             yield Problem(Rule.FILE_OUTSIDE, text, ("default_model_filename",), "name a file in the version directory")
     for output in config.output:
         name = output.label_filename
-        if _leaves(name) or _links_out(directory, name):
+        if leaves_directory(name) or _links_out(directory, name):
             text = (
                 f"label file '{name}' of output '{output.name}' must stay within the model directory for {config.name}"
             )
@@ -154,7 +148,7 @@ def _file_problems(config: model_config_pb2.ModelConfig, directory: Path) -> Ite
     for state in config.sequence_batching.state:
         for initial in state.initial_state:
             name = initial.data_file
-            if _leaves(name) or _links_out(directory / "initial_state", name):
+            if leaves_directory(name) or _links_out(directory / "initial_state", name):
                 text = (
                     f"initial state file '{name}' of state '{state.input_name}' must stay within the model's "
                     f"initial_state directory for {config.name}"
@@ -163,18 +157,12 @@ def _file_problems(config: model_config_pb2.ModelConfig, directory: Path) -> Ite
     for sample in config.model_warmup:
         for tensor, source in sample.inputs.items():
             name = source.input_data_file
-            if _leaves(name) or _links_out(directory / "warmup", name):
+            if leaves_directory(name) or _links_out(directory / "warmup", name):
                 text = (
                     f"warmup file '{name}' of input '{tensor}' must stay within the model's warmup directory "
                     f"for {config.name}"
                 )
                 yield Problem(Rule.FILE_OUTSIDE, text, (), "put the file in the model's directory")
-
-
-def _leaves(name: str) -> bool:
-    """Return whether a file name is absolute, contains '..' or is invalid."""
-    path = Path(name)
-    return path.is_absolute() or ".." in path.parts or "\0" in name
 
 
 def _links_out(directory: Path, name: str) -> bool:

@@ -41,7 +41,7 @@ from slipway.errors import FailureReason, SlipwayError, internal, invalid, shown
 from slipway.regions.registry import Regions
 from slipway.regions.request import PlacedRequest
 from slipway.repository.names import check_model_name
-from slipway.repository.scan import scan_repositories
+from slipway.repository.repositories import Repositories
 from slipway.response_cache.api import CacheReport
 from slipway.response_cache.factory import build_cache
 
@@ -62,9 +62,18 @@ class Engine:
         self._public, self._internal = self._serving.public, self._serving.internal
         self._host = EngineHost(self.metrics)
         self._caching = _caching(options, self._serving)
-        self._loader = Loader(options, self._host, self.submit_inside, self.signature_inside, caching=self._caching)
+        explicit = options.model_control_mode == "explicit"
+        self._repositories = Repositories(options.model_repository, options.remote_repositories, fresh=explicit)
+        self._loader = Loader(
+            options,
+            self._host,
+            self.submit_inside,
+            self.signature_inside,
+            caching=self._caching,
+            repositories=self._repositories,
+        )
         self._lifecycle = Lifecycle(self._loader, self._serving, self._states)
-        self._control = Control(options, self._lifecycle, self._states)
+        self._control = Control(options, self._lifecycle, self._states, self._repositories)
         self._placed = PlacedRequests(self.regions)
         self.outside = OutsideModels(options, self._lifecycle, self._serving, self._states)
         self._operations: set[asyncio.Task[Any]] = set()
@@ -89,6 +98,7 @@ class Engine:
             self._serving.unusable = True
             self._started = True
             return {}
+        await asyncio.to_thread(self._repositories.open)
         failed = await self._control.start()
         self._started = True
         return failed
@@ -102,6 +112,7 @@ class Engine:
         `timeout` seconds."""
         self._serving.closed = True
         self._public = {}
+        self._repositories.cancel()
         try:
             async with asyncio.timeout(timeout):
                 await self._control.stop()
@@ -110,6 +121,7 @@ class Engine:
                     await self._caching.cache.close()
                 self._loader.threads.shutdown(wait=False, cancel_futures=True)
                 await asyncio.to_thread(self._loader.threads.shutdown)  # a load may hang in one of them
+                await asyncio.to_thread(self._repositories.close)
         except TimeoutError:
             return False
         finally:
@@ -244,7 +256,7 @@ class Engine:
     def repository_index(self, ready_only: bool) -> Sequence[IndexEntry]:
         """Return every model in the repositories, with its state."""
         self._serving.require_usable()
-        scan = scan_repositories(self._options.model_repository)
+        scan = self._repositories.known()
         return views.index(self._states, scan.models, scan.duplicates, ready_only=ready_only)
 
     # Model control

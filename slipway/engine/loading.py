@@ -40,10 +40,11 @@ from slipway.engine.model import ModelVersion, release
 from slipway.engine.source import LoadRequest, ModelSource, PollError, read_source
 from slipway.engine.succession import keeps_loaded, kept_instances
 from slipway.engine.warmup import warm_up
-from slipway.errors import SlipwayError, internal, refused
+from slipway.errors import SlipwayError, internal, refused, shown
 from slipway.instances.factory import open_instances
 from slipway.instances.plan import describe_plan, instance_specs, shared_cpus, threads_per_instance
 from slipway.lint.loaded import log_findings
+from slipway.repository.repositories import Repositories
 from slipway.scheduling.api import Scheduler
 from slipway.scheduling.cached import uncached
 from slipway.scheduling.ensemble import EnsembleScheduler
@@ -82,6 +83,7 @@ class Loader:
         signature_of: SignatureOf,
         *,
         caching: Caching | None = None,
+        repositories: Repositories,
     ) -> None:
         self.threads = ThreadPoolExecutor(options.model_load_thread_count, thread_name_prefix="load")
         self._options = options
@@ -91,15 +93,19 @@ class Loader:
         limited = options.rate_limit == EXECUTION_COUNT
         self._limits = RateLimits(options.rate_limit_resource) if limited else None
         self._caching = caching
+        self._repositories = repositories
 
     async def read(self, name: str, request: LoadRequest) -> ModelSource | LoadFailure:
         """Return the model as it is on disk, or as the request overrides it."""
         try:
             return await asyncio.get_running_loop().run_in_executor(
-                self.threads, read_source, name, request, self._options
+                self.threads, read_source, name, request, self._options, self._repositories
             )
         except PollError as error:
             return error.failure
+        except Exception as error:  # noqa: BLE001  as below: it must fail this model, not the server
+            _LOG.exception("reading '%s' failed", shown(name))
+            return LoadFailure(f"unexpected {type(error).__name__} while reading", polled=True)
 
     async def load(self, source: ModelSource, version: int, former: ModelVersion | None = None) -> ModelVersion:
         """Return a version that is ready to serve; raise `SlipwayError` if the last attempt fails.

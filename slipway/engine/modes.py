@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Final
 
 from slipway.config.options import ServerOptions
@@ -16,10 +15,11 @@ from slipway.engine.failures import NOT_UNIQUE, LoadFailure
 from slipway.engine.lifecycle import Lifecycle
 from slipway.engine.source import LoadRequest
 from slipway.engine.states import StateTable
-from slipway.errors import unavailable
+from slipway.errors import internal, unavailable
 from slipway.repository.diff import diff
-from slipway.repository.fingerprint import Fingerprint, fingerprint
-from slipway.repository.scan import RepositoryScan, is_single_model, scan_repositories
+from slipway.repository.fingerprint import Fingerprint
+from slipway.repository.repositories import Repositories
+from slipway.repository.scan import RepositoryScan, is_single_model
 
 _LOG: Final = logging.getLogger("slipway.engine")
 
@@ -35,10 +35,13 @@ def require_explicit(options: ServerOptions) -> None:
 class Control:
     """Loads the models that the mode selects: at start and, in mode `poll`, whenever the repositories change."""
 
-    def __init__(self, options: ServerOptions, lifecycle: Lifecycle, states: StateTable) -> None:
+    def __init__(
+        self, options: ServerOptions, lifecycle: Lifecycle, states: StateTable, repositories: Repositories
+    ) -> None:
         self._options = options
         self._lifecycle = lifecycle
         self._states = states
+        self._repositories = repositories
         self._seen: dict[str, Fingerprint] = {}
         self._named: set[tuple[str, str]] = set()  # problems that were already logged
         self._polling: asyncio.Task[None] | None = None
@@ -54,8 +57,11 @@ class Control:
             self._polling = asyncio.get_running_loop().create_task(self._poll_for_ever())
             return failed
         if mode == "explicit" and EVERYTHING not in self._options.load_model:
+            if self._repositories.mirrors:
+                self._require_readable(await asyncio.to_thread(self._scan))
             return await self._load(self._options.load_model)
         scan = await asyncio.to_thread(self._scan)
+        self._require_readable(scan)
         duplicates = dict.fromkeys(sorted(scan.duplicates), NOT_UNIQUE)
         return {**await self._load(scan.models.keys() - scan.duplicates), **duplicates}
 
@@ -70,15 +76,25 @@ class Control:
         scan = await asyncio.to_thread(self._scan)
         if scan.unreadable and self._seen:  # a passing file system failure must not unload everything
             return {}
+        if not self._seen:
+            self._require_readable(scan)
         models = {name: path for name, path in scan.models.items() if name not in scan.duplicates}
-        now = await asyncio.to_thread(_fingerprints, models)
+        now = await asyncio.to_thread(self._repositories.fingerprints, models)
         kept = {name: look for name, look in self._seen.items() if name in scan.duplicates}
         difference = diff(self._seen, now | kept)
         self._seen = now | kept
         for name in difference.removed:
             await self._lifecycle.unload(name)
             self._states.forget(name)
-        return await self._load((*difference.added, *difference.changed))
+        completed = await asyncio.to_thread(self._repositories.completed, models)
+        return await self._load({*difference.added, *difference.changed, *completed})
+
+    def _require_readable(self, scan: RepositoryScan) -> None:
+        """Raise INTERNAL if a remote repository cannot be listed at start; directories were checked before."""
+        remote = {mirror.location.text for mirror in self._repositories.mirrors}
+        failed = [why for where, why in scan.unreadable if where in remote]
+        if failed and self._options.exit_on_error:
+            raise internal(failed[0])
 
     async def _poll_for_ever(self) -> None:
         while True:
@@ -93,7 +109,7 @@ class Control:
         return await self._lifecycle.load(requests) if requests else {}
 
     def _scan(self) -> RepositoryScan:
-        scan = scan_repositories(self._options.model_repository)
+        scan = self._repositories.scan()
         problems = {(name, f"is not a model: {why}") for name, why in scan.strays}
         problems |= {(name, f"cannot be read: {why}") for name, why in scan.unreadable}
         problems |= {(name, NOT_UNIQUE.detail) for name in scan.duplicates}
@@ -101,7 +117,3 @@ class Control:
             _LOG.warning("'%s' %s", name, why)
         self._named = problems
         return scan
-
-
-def _fingerprints(models: dict[str, Path]) -> dict[str, Fingerprint]:
-    return {name: fingerprint(path) for name, path in models.items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -16,9 +16,11 @@ from slipway.config.parse import MAX_BYTES, ConfigError, parse_config, parse_con
 from slipway.engine import failures
 from slipway.engine.failures import LoadFailure
 from slipway.errors import SlipwayError, invalid, refused, shown
+from slipway.repository.checksums import check_checksums
 from slipway.repository.fingerprint import Fingerprint, Stamp, endless_file_problem, fingerprint
 from slipway.repository.overrides import check_files, remove_files, write_files
-from slipway.repository.scan import CONFIG_FILE, CONFIGS_DIRECTORY, VersionScan, find_model, scan_versions
+from slipway.repository.repositories import Repositories
+from slipway.repository.scan import CONFIG_FILE, CONFIGS_DIRECTORY, VersionScan, scan_versions
 from slipway.repository.versions import VersionChoice, choose_versions
 
 _LOG: Final = logging.getLogger("slipway.engine")
@@ -90,11 +92,13 @@ def _without_configs(stamp: Stamp) -> Stamp:
     return tuple(row for row in stamp if row[0] != CONFIG_FILE and not row[0].startswith(f"{CONFIGS_DIRECTORY}/"))
 
 
-def read_source(name: str, request: LoadRequest, options: ServerOptions) -> ModelSource:
-    """Return the model as it is on disk, or as the request overrides it; on failure, log it in Triton's words and raise
-    `PollError`."""
+def read_source(
+    name: str, request: LoadRequest, options: ServerOptions, repositories: Repositories | None = None
+) -> ModelSource:
+    """Return the model as it is in the repositories (by default those of the options that are directories), or as the
+    request overrides it; on failure, log it in Triton's words and raise `PollError`."""
     try:
-        return _read(name, request, options)
+        return _read(name, request, options, repositories or Repositories(options.model_repository))
     except SlipwayError as error:
         failure = LoadFailure(error.message, polled=True, problems=error.problems)
         unreadable = isinstance(error, ConfigError) and request.config is None
@@ -107,11 +111,11 @@ def read_source(name: str, request: LoadRequest, options: ServerOptions) -> Mode
     raise PollError(failure)
 
 
-def _read(name: str, request: LoadRequest, options: ServerOptions) -> ModelSource:
+def _read(name: str, request: LoadRequest, options: ServerOptions, repositories: Repositories) -> ModelSource:
     check_files(request.files, has_config=request.config is not None)
     override = None if request.config is None else _parse_override(request.config)
     if not request.files:
-        directory = request.directory or _find(name, options.model_repository)
+        directory = request.directory or _find(name, repositories)
         return _look(name, directory, request, override, options)
     directory = write_files(name, request.files)
     try:
@@ -138,6 +142,7 @@ def _look(
             f"unexpected directory name '{name}' for model '{config.name}', directory name must equal model name"
         )
     config.name = name
+    check_checksums(config, directory)
     scan = scan_versions(directory)
     choice = choose_versions(config.version_policy, scan.paths)
     complete_from_files(config, directory, scan.paths[choice.served[-1]] if choice.served else None)
@@ -162,8 +167,8 @@ def _parse_override(text: str) -> model_config_pb2.ModelConfig:
         raise SlipwayError(error.code, f"Invalid config override: {error.message}", problems=error.problems) from error
 
 
-def _find(name: str, repositories: Sequence[Path]) -> Path:
-    found = find_model(repositories, name)
+def _find(name: str, repositories: Repositories) -> Path:
+    found = repositories.find(name)
     if not found:
         raise PollError(failures.NOT_FOUND)
     if len(found) > 1:

@@ -19,7 +19,7 @@ Stamp = tuple[tuple[str, int, int], ...]  # (relative path, mtime_ns, size), sor
 _ENDLESS = -1  # as size: a FIFO or a device, where reading may never end
 
 # Written when a model runs, not when it changes.
-_BY_PRODUCTS = frozenset({"__pycache__", ".ipynb_checkpoints"})
+BY_PRODUCTS = frozenset({"__pycache__", ".ipynb_checkpoints"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ def _walk(directory: str, prefix: str, *, skip: set[str], seen: set[tuple[int, i
     except OSError:
         return
     for entry in entries:
-        if entry.name in _BY_PRODUCTS or entry.name in skip:
+        if entry.name in BY_PRODUCTS or entry.name in skip:
             continue
         try:
             if entry.is_dir():

@@ -98,6 +98,19 @@ def _is_directory(path: Path) -> bool:
         return False
 
 
+def is_version_name(folder: str) -> bool:
+    """Return whether a folder of a model is called as a version is."""
+    return not _version_fault(folder)
+
+
+def _version_fault(folder: str) -> str:
+    if not (folder.isascii() and folder.isdigit()):
+        return "which fails to convert to integral number"
+    if len(folder) > 1 and folder[0] == "0":
+        return "which contains leading zeros in its directory name"
+    return ""
+
+
 def scan_versions(model_directory: Path) -> VersionScan:
     """Return the version directories of a model; an empty result if the model directory has vanished."""
     paths: dict[int, Path] = {}
@@ -110,10 +123,9 @@ def scan_versions(model_directory: Path) -> VersionScan:
         name = path.name
         if name in SIDE_DIRECTORIES or name.startswith((".", "__")):
             continue
-        if not (name.isascii() and name.isdigit()):
-            ignored.append((name, "which fails to convert to integral number"))
-        elif len(name) > 1 and name[0] == "0":
-            ignored.append((name, "which contains leading zeros in its directory name"))
+        fault = _version_fault(name)
+        if fault:
+            ignored.append((name, fault))
         else:
             paths[int(name)] = path
     return VersionScan(dict(sorted(paths.items())), tuple(ignored))

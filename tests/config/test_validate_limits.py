@@ -45,10 +45,8 @@ def test_absurd_counts_are_refused_before_anything_is_made(tmp_path, text, expec
 
 
 def test_a_repository_agent_is_not_ignored(tmp_path):
-    text = IO + 'model_repository_agents { agents [ { name: "checksum" parameters { key: "MD5:a" value: "b" } } ] }'
-    assert problems(tmp_path, text) == [
-        "unable to find repo agent 'checksum' for m: repository agents are not supported yet"
-    ]
+    text = IO + 'model_repository_agents { agents [ { name: "relocation" parameters { key: "MD5:a" value: "b" } } ] }'
+    assert problems(tmp_path, text) == ["unable to find repo agent 'relocation' for m: only 'checksum' is supported"]
 
 
 # Files

@@ -296,7 +296,7 @@ CASES: dict[str, Write] = {
         'batch_output [ { target_name: "OUTPUT0" kind: BATCH_SCATTER_WITH_INPUT_SHAPE source_input: "INPUT0" } ]'
     ),
     "without-effect": lambda repository: python_model(repository, IGNORANT, PASSED_OVER),
-    "repository-agent": add('model_repository_agents { agents [ { name: "checksum" } ] }'),
+    "repository-agent": add('model_repository_agents { agents [ { name: "relocation" } ] }'),
     "preferred-size-unsorted": add("dynamic_batching { preferred_batch_size: [ 8, 4, 4 ] }"),
     "batching-without-max-batch-size": add("dynamic_batching { }", f'backend: "identity"\n{IO}'),
     "instance-count": add("instance_group [ { count: 0, kind: KIND_CPU } ]"),
