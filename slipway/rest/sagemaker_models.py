@@ -152,24 +152,24 @@ class MultiModel:
         _INVOKE(context, exchange, ModelTarget(self._find(target).main))
 
     def _load(self, _: Context, exchange: Exchange, __: ModelTarget) -> None:
-        document = parse_object(exchange.text())
-        name, url = (document.get(key) for key in ("model_name", "url"))
-        if not (isinstance(name, str) and isinstance(url, str) and name and url):
-            raise invalid("a load request needs the texts 'model_name' and 'url'")
-        served = exchange.headers.get(_TARGET, b"").decode("latin-1") or name
-        exchange.run(self._run(exchange, self._loaded(name, served, url)), to_end=True)
+        target = exchange.headers.get(_TARGET, b"").decode("latin-1")
+        exchange.run(self._run(exchange, self._loaded(exchange.text(), target)), to_end=True)
 
     def _unload(self, _: Context, exchange: Exchange, target: ModelTarget) -> None:
         names = list(self._find(target).models)
         del self._archives[target.model]
         exchange.run(self._run(exchange, self._host.unload(names)), to_end=True)
 
-    async def _loaded(self, name: str, served: str, url: str) -> None:
+    async def _loaded(self, body: bytes | bytearray, target: str) -> None:
+        document = parse_object(body)
+        name, url = (document.get(key) for key in ("model_name", "url"))
+        if not (isinstance(name, str) and isinstance(url, str) and name and url):
+            raise invalid("a load request needs the texts 'model_name' and 'url'")
         if name in self._archives or name in self._loading:
             raise SlipwayError(Code.ALREADY_EXISTS, f"model '{shown(name)}' has already been registered")
         self._loading.add(name)
         try:
-            archive = await asyncio.to_thread(read_archive, url, served, self._root)
+            archive = await asyncio.to_thread(read_archive, url, target or name, self._root)
             await self._host.load(archive.models)
             self._archives[name] = archive
         finally:

@@ -200,6 +200,10 @@ def test_an_unknown_model_is_not_found(sagemaker, method, path):
     assert sagemaker.ask(method, path).status == 404
 
 
+def test_a_load_that_is_not_json_is_a_bad_request(sagemaker):
+    assert sagemaker.ask("POST", "/models", b"{").status == 400
+
+
 def test_an_archive_is_a_model_or_one_model_or_an_ensemble(root):
     one = read_archive(str(root / "one/model"), "a", root)
     assert (one.models, one.repository) == ({"a": root / "one/model"}, root / "one")
