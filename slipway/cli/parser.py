@@ -7,7 +7,7 @@ import sys
 from typing import Any, NoReturn
 
 from slipway.config.flags import wrap_help
-from slipway.config.restrictions import header_value, split_header
+from slipway.config.restrictions import HEADER, HEADER_HELP
 
 
 class HelpFormatter(argparse.HelpFormatter):
@@ -41,20 +41,17 @@ def add_header(parser: CommandParser) -> None:
     """Add --header, which is read to pairs of a name and a value."""
     parser.add_argument(
         "--header",
-        metavar="NAME=VALUE",
-        type=_read_header,
+        metavar=HEADER.placeholder,
+        type=_header,
         action="append",
         default=[],
-        help="header to send, such as the key of a restricted API (repeatable); NAME@file:PATH and NAME@env:VARIABLE "
-        "take the value from a file or a variable",
+        help=f"{HEADER_HELP} (repeatable)",
     )
 
 
-def _read_header(text: str) -> tuple[str, str]:
-    name, source = split_header(text)
-    if not name:
-        raise argparse.ArgumentTypeError("expected NAME=VALUE, NAME@file:PATH or NAME@env:VARIABLE")
+def _header(text: str) -> tuple[str, str]:
     try:
-        return name, header_value(source)
+        pair: tuple[str, str] = HEADER.read(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+    return pair

@@ -97,6 +97,20 @@ def header_value(source: str) -> str:
     return value
 
 
+def _read_header(text: str) -> tuple[str, str]:
+    name, source = split_header(text)
+    if not name:
+        raise ValueError("expected NAME=VALUE, NAME@file:PATH or NAME@env:VARIABLE")
+    return name, header_value(source)
+
+
+HEADER: Final = Kind("NAME=VALUE", _read_header)  # of a client: a pair
+HEADER_HELP: Final = (
+    "header to send, such as the key of a restricted API; NAME@file:PATH and NAME@env:VARIABLE take the value from a "
+    "file or a variable"
+)
+
+
 def _file_text(path: str) -> str:
     try:
         with Path(path).open("rb") as file:

@@ -37,6 +37,7 @@ class GrpcModelConnection:
 
         self._messages = service_pb2
         self._timeout = endpoint.timeout
+        self._metadata = [(name.lower(), value) for name, value in endpoint.headers]  # as gRPC wants them
         target, given = str(endpoint), [*_OPTIONS, *options]
         self._channel = (
             grpc.aio.secure_channel(target, credentials, given)
@@ -105,7 +106,7 @@ class GrpcModelConnection:
 
     async def _call(self, method: Any, request: Any) -> Any:
         try:
-            return await method(request, timeout=self._timeout)
+            return await method(request, timeout=self._timeout, metadata=self._metadata)
         except self._failure as error:
             code = _CODES.get(error.code().name, Code.INVALID_ARG)
             raise SlipwayError(code, error.details() or error.code().name) from None

@@ -91,6 +91,7 @@ class HttpExchange:
         self._endpoint = endpoint
         self._receiver: _Receiver | None = None
         self._host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
+        self._headers = "".join(f"{name}: {value}\r\n" for name, value in endpoint.headers)
 
     async def request(
         self, method: str, path: str, headers: str = "", body: Sequence[bytes] = (), *, size: int = 0
@@ -99,7 +100,7 @@ class HttpExchange:
         reused = self._receiver is not None and not self._receiver.lost
         head = (
             f"{method} {self._endpoint.prefix}{path} HTTP/1.1\r\nHost: {self._host}:{self._endpoint.port}\r\n"
-            f"{headers}Content-Length: {size}\r\n\r\n"
+            f"{self._headers}{headers}Content-Length: {size}\r\n\r\n"
         )
         try:
             return await self._send([head.encode(), *body])

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from slipway.certificates import CertificateFiles, Certificates
 from slipway.config.options import ServerOptions
@@ -25,6 +25,8 @@ from slipway.rest.metrics import MetricsOptions, build_metrics_app, build_metric
 from slipway.rest.sagemaker import build_sagemaker_app, sagemaker_settings
 from slipway.rest.sagemaker_models import ModelHost, MultiModel
 from slipway.rest.vertex import build_vertex_app, vertex_settings
+
+_SAGEMAKER_HOSTS: Final = ".aws.local"  # the platform calls a container model.aws.local
 
 
 class RestFront(NamedTuple):
@@ -63,9 +65,9 @@ def rest_fronts(
     if options.allow_sagemaker:
         address = options.sagemaker_address
         models = MultiModel(host, options.sagemaker_model_directory)
-        handler = build_sagemaker_app(
-            dataplane, sagemaker_settings(environment), models.route, _settings(options, address)()
-        )
+        access = access_to(address, (*options.http_allowed_hosts, _SAGEMAKER_HOSTS))
+        chosen = _settings(options, address)(access=access)
+        handler = build_sagemaker_app(dataplane, sagemaker_settings(environment), models.route, chosen)
         listener = listen(handler, host=address, port=options.sagemaker_port, limits=limits)
         yield RestFront("Sagemaker HTTPService", address, listener)
     if options.allow_vertex_ai:

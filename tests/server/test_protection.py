@@ -62,6 +62,7 @@ BODY = {"inputs": [{"name": "IN", "shape": [1], "datatype": "FP32", "data": [2]}
 def repository(tmp_path_factory):
     root = tmp_path_factory.mktemp("models")
     add_identity(root)
+    add_identity(root, "text", datatype="STRING", dims="[ 1 ]")
     (write_config(root, "echo", ECHO_CONFIG) / "model.py").write_text(ECHO)
     (write_config(root, "kept", ECHO_CONFIG + "response_cache { enable: true }\n") / "model.py").write_text(ECHO)
     return root
@@ -104,6 +105,7 @@ def locked(repository, archives, tmp_path_factory):
         "--model-control-mode=explicit",
         "--load-model=identity",
         "--load-model=echo",
+        "--load-model=text",
         f"--http-restricted-api={others}:X-Key@env:KEY_OF_SERVER",
         f"--http-restricted-api=model-repository:X-Admin@file:{file}",
         f"--grpc-restricted-protocol={others}:X-Key=" + SECRET,
@@ -204,6 +206,16 @@ def test_the_client_commands_send_headers(locked, monkeypatch, capsys):
     assert main(["verify", "--url", locked.grpc, *named, *admin]) == 0
 
 
+@pytest.mark.parametrize(("protocol", "header"), [("http", "X-Key"), ("grpc", "triton-grpc-protocol-X-Key")])
+def test_the_client_of_lines_sends_headers(locked, tmp_path, protocol, header):
+    (tmp_path / "in").write_text("one\ntwo\n")
+    files = [f"--input_file={tmp_path / 'in'}", f"--output_file={tmp_path / 'out'}"]
+    words = ["triton_client", f"--server={getattr(locked, protocol)}", f"--protocol={protocol}", "--model_name=text"]
+    assert main([*words, *files, f"--header={header}={SECRET}"]) == 0
+    assert (tmp_path / "out").read_text() == "one\ntwo\n"
+    assert main([*words, *files, "--restart", "--retry_secs=0.1"]) == 1
+
+
 def test_models_of_an_endpoint_come_and_go(doors, archives):
     def load(name, folder):
         document = {"model_name": name, "url": str(archives / folder / "model")}
@@ -226,6 +238,11 @@ def test_models_of_an_endpoint_come_and_go(doors, archives):
     assert ask(doors["sagemaker"], "DELETE", "/models/hash1", X_Admin=ADMIN) == (200, b"")
 
 
+@pytest.mark.parametrize(("host", "status"), [("model.aws.local:8080", 400), ("rebound.example", 403)])
+def test_the_platform_calls_its_container_by_a_name_of_its_own(doors, host, status):
+    assert ask(doors["sagemaker"], "POST", "/models", {}, X_Admin=ADMIN, Host=host)[0] == status
+
+
 def test_a_failed_load_leaves_nothing_behind(doors, archives):
     document = {"model_name": "hash3", "url": str(archives / "broken" / "model")}
     status, answer = ask(doors["sagemaker"], "POST", "/models", document, X_Admin=ADMIN)
@@ -233,7 +250,7 @@ def test_a_failed_load_leaves_nothing_behind(doors, archives):
     assert "load failed for model 'hash3'" in answer["error"]
     assert ask(doors["sagemaker"], "GET", "/models/hash3", X_Admin=ADMIN)[0] == 404
     names = [each["name"] for each in ask(doors["http"], "POST", "/v2/repository/index", {}, X_Admin=ADMIN)[1]]
-    assert names == ["echo", "identity", "kept"]
+    assert names == ["echo", "identity", "kept", "text"]
     assert ask(doors["http"], "GET", "/v2/health/ready", X_Key=SECRET)[0] == 200
 
 

@@ -22,6 +22,7 @@ from slipway.cli.progress import progress
 from slipway.cli.tensor2tensor.flags import AbslCommand, flag, read_flags
 from slipway.cli.tls import DEFAULT_URL, Address, Tls
 from slipway.config.flags import BOOLEAN, POSITIVE_FLOAT, TEXT, Kind, choice, whole
+from slipway.config.restrictions import HEADER, HEADER_HELP
 from slipway.errors import SlipwayError
 from slipway.lines.connection import Connect, Endpoint
 from slipway.lines.grpc_connection import GrpcModelConnection
@@ -80,6 +81,8 @@ class ClientFlags:
         "bytes that are not UTF-8: replaced by U+FFFD, or sent as they are",
         section="Lines that cannot be sent",
     )
+
+    header: tuple[tuple[str, str], ...] = flag((), HEADER, HEADER_HELP, section="Requests", gather=tuple)
 
     ca_certificate: str = flag("", _FILE, "PEM file of the authorities to trust", section="TLS")
     client_certificate: str = flag("", _FILE, "PEM file of this client's certificate", section="TLS")
@@ -169,7 +172,7 @@ def _job(flags: ClientFlags) -> LinesJob:
     return LinesJob(
         source=flags.input_file,
         output=flags.output_file,
-        endpoint=Endpoint(address.host, address.port, prefix, context, flags.timeout_secs),
+        endpoint=Endpoint(address.host, address.port, prefix, context, flags.timeout_secs, flags.header),
         connect=HttpModelConnection if flags.protocol == "http" else _over_grpc(tls, address),
         model=flags.model_name,
         version=flags.model_version,
