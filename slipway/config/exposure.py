@@ -144,6 +144,21 @@ def exposure_problems(options: ExposureOptions, fronts: Iterable[Door]) -> Itera
             )
 
 
+def certificate_problems(options: ExposureOptions) -> Iterator[str]:
+    """Yield the PEM files that TLS needs but that are not specified or do not exist."""
+    for front in ("http", "grpc"):
+        chosen = [name for name in ("use_ssl_mutual", "use_ssl") if getattr(options, f"{front}_{name}")]
+        if not (chosen and getattr(options, f"allow_{front}")):
+            continue
+        needed = ["server_cert", "server_key", *(["root_cert"] if "use_ssl_mutual" in chosen else [])]
+        for field in needed:
+            flag, file = f"--{front}_{field}".replace("_", "-"), getattr(options, f"{front}_{field}")
+            if not file:
+                yield f"--{front}_{chosen[0]} needs ".replace("_", "-") + f"{flag} with a PEM file"
+            elif not Path(file).is_file():
+                yield f"{flag}: '{file}' is not a file"
+
+
 def open_doors(fronts: Iterable[Door]) -> Iterator[str]:
     """Yield a warning for each front that other machines reach although nothing protects it, or whose key can be read
     on the way to it. Metrics change nothing, and do not count."""

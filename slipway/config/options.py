@@ -19,7 +19,15 @@ from typing import Final
 
 from slipway.config import unserved
 from slipway.config.cache_settings import CACHE_SETTING, by_cache, cache_problems, cache_warnings
-from slipway.config.exposure import LOOPBACK, METRICS, Door, ExposureOptions, exposure_problems, vertex_defaults
+from slipway.config.exposure import (
+    LOOPBACK,
+    METRICS,
+    Door,
+    ExposureOptions,
+    certificate_problems,
+    exposure_problems,
+    vertex_defaults,
+)
 from slipway.config.flags import (
     BOOLEAN,
     DIRECTORY,
@@ -335,26 +343,11 @@ def _contradictions(options: ServerOptions) -> Iterator[str]:
         yield "Wildcard model name '*' must be the ONLY startup model if specified at all."
     if options.http_max_input_size <= 0:
         yield "--http-max-input-size must be greater than 0."
-    yield from _certificates(options)
+    yield from certificate_problems(options)
     yield from cache_problems(options.cache_config, options.response_cache_byte_size)
     yield from exposure_problems(options, fronts(options))
     for one, other in combinations(fronts(options), 2):
         yield from _collision(one, other)
-
-
-def _certificates(options: ServerOptions) -> Iterator[str]:
-    """Yield the PEM files that TLS needs but that are not specified or do not exist."""
-    for front in ("http", "grpc"):
-        chosen = [name for name in ("use_ssl_mutual", "use_ssl") if getattr(options, f"{front}_{name}")]
-        if not (chosen and getattr(options, f"allow_{front}")):
-            continue
-        needed = ["server_cert", "server_key", *(["root_cert"] if "use_ssl_mutual" in chosen else [])]
-        for field in needed:
-            flag, file = f"--{front}_{field}".replace("_", "-"), getattr(options, f"{front}_{field}")
-            if not file:
-                yield f"--{front}_{chosen[0]} needs ".replace("_", "-") + f"{flag} with a PEM file"
-            elif not Path(file).is_file():
-                yield f"{flag}: '{file}' is not a file"
 
 
 def _unlimited(options: ServerOptions) -> Iterator[str]:
