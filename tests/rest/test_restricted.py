@@ -156,6 +156,19 @@ def test_no_header_changes_the_method_or_the_path(halves, header):
     assert halves.ask("POST", "/v2/repository/index", b"{}", **{header: "GET"}).status == 403
 
 
+@pytest.mark.parametrize("protocol", ["websocket", "h2c", "HTTP/2.0"])
+def test_an_offer_of_another_protocol_does_not_open(locked, protocol):
+    offer = f"Connection: Upgrade, close\r\nUpgrade: {protocol}\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n"
+    answer = locked.send(f"GET /v2/models/echo HTTP/1.1\r\nHost: x\r\n{offer}\r\n".encode())
+    assert answer.startswith(b"HTTP/1.1 403 ")
+
+
+@pytest.mark.parametrize("media", ["application/grpc-web+proto", "application/grpc"])
+def test_grpc_is_not_served_on_this_port(locked, media):
+    path = "/inference.GRPCInferenceService/ModelInfer"
+    assert locked.ask("POST", path, b"\0\0\0\0\0", Content_Type=media).status == 404
+
+
 def test_the_key_comes_before_the_method_and_the_body(halves):
     assert halves.ask("GET", "/v2/models/echo/infer").status == 403
     assert halves.ask("POST", "/v2/models/echo/infer", b"no json").status == 403
