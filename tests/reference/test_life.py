@@ -240,6 +240,17 @@ def test_models_that_lose_their_versions(tmp_path):
         compare(ours, theirs, iter([ready, *(case for model in models for case in about(model))]))
 
 
+@pytest.mark.parametrize(("value", "quoted"), [("0", False), ("1", True), ("false", True), ("", True)])
+def test_messages_are_escaped_unless_the_environment_says_0(tmp_path, monkeypatch, value, quoted):
+    monkeypatch.setenv("TRITON_SERVER_ESCAPE_LOG_MESSAGES", value)
+    (tmp_path / "models" / "misspelt" / "1").mkdir(parents=True)
+    (tmp_path / "models" / "misspelt" / "config.pbtxt").write_text("naem: 1")
+    with both(tmp_path / "models", tmp_path / "log", "--exit-on-error=false") as (_, _, log):
+        lines = [*(tmp_path / "log").read_text(errors="replace").splitlines(), *log().splitlines()]
+    said = [line.partition("] ")[2] for line in lines if "Poll failed" in line or "Started HTTPService" in line]
+    assert [text.startswith('"') and text.endswith('"') for text in said] == [quoted] * 4
+
+
 @pytest.mark.parametrize("front", ["http", "grpc", "metrics"])
 def test_a_port_in_use_is_named_in_the_same_words(tmp_path, front):
     repository = tmp_path / "models"
