@@ -82,7 +82,7 @@ def install_logging(severities: SeverityFilter, *, style: str, file: str) -> Non
         handler = LogHandler(UnbufferedText(os.open(file, mode, 0o666) if file else STANDARD_ERROR))
     except OSError as error:
         raise invalid(f"--log-file: cannot write '{file}': {error.strerror}") from None
-    escape = os.environ.get("TRITON_SERVER_ESCAPE_LOG_MESSAGES", "1").lower() not in ("0", "false")
+    escape = os.environ.get("TRITON_SERVER_ESCAPE_LOG_MESSAGES") != "0"  # any other value leaves it on, as in Triton
     handler.setFormatter(TritonFormatter(style, escape=escape))
     handler.addFilter(severities)
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)  # other libraries: warnings only

@@ -1,7 +1,7 @@
 """Every field of ModelConfig (config.pbtxt), with what this server does about it.
 
-The one table of fields: `unoffered.py` refuses and reports by it, `slipway check` does the same, and docs/triton.md is
-made from it. What a row that does not work says also holds for the fields below it, so a feature that is added changes
+The one table of fields: `unoffered.py` reports by it, for the server and `slipway check`, and docs/triton.md is made
+from it. What a row that does not work says also holds for the fields below it, so a feature that is added changes
 one row. A test walks ModelConfig and holds that no field is left out. Source of the fields: `model_config.proto`.
 """
 
@@ -22,17 +22,15 @@ class FieldRow:
     """What the server does about one field.
 
     `note` says what is special about a field that works, why one has no effect, and what a refused one is about. With
-    `backends`, the field works only with these, or they report it themselves; with any other it has no effect.
-    `is_validated` says that `validate.py` refuses the field in Triton's words. A `quiet` row is not reported, because
-    every completed configuration has the field. `fix` is the way out of a refusal.
+    `backends`, the field works only with these, or they report it themselves; with any other it has no effect. It is
+    `validate.py` that refuses, in Triton's words. A `quiet` row is not reported, because every completed configuration
+    has the field.
     """
 
     support: Support
     note: str = ""
     backends: tuple[str, ...] = ()
-    is_validated: bool = False
     quiet: bool = False
-    fix: str = ""
 
 
 def _works(note: str = "", *backends: str) -> FieldRow:
@@ -43,12 +41,8 @@ def _ignored(note: str, *backends: str, quiet: bool = False) -> FieldRow:
     return FieldRow(Support.WITHOUT_EFFECT, note, backends, quiet=quiet)
 
 
-def _refused(note: str, fix: str) -> FieldRow:
-    return FieldRow(Support.REFUSED, note, fix=fix)
-
-
-def _invalid(note: str) -> FieldRow:
-    return FieldRow(Support.REFUSED, note, is_validated=True)
+def _refused(note: str) -> FieldRow:
+    return FieldRow(Support.REFUSED, note)
 
 
 _YES: Final = _works()
@@ -77,10 +71,10 @@ FIELDS: Final[dict[str, FieldRow]] = {
     "input.dims": _YES,
     "input.reshape": _YES,
     "input.reshape.shape": _YES,
-    "input.is_shape_tensor": _invalid(_TENSORRT),
+    "input.is_shape_tensor": _refused(_TENSORRT),
     "input.allow_ragged_batch": _YES,
     "input.optional": _YES,
-    "input.is_non_linear_format_io": _invalid(_TENSORRT),
+    "input.is_non_linear_format_io": _refused(_TENSORRT),
     "output": _YES,
     "output.name": _YES,
     "output.data_type": _YES,
@@ -88,8 +82,8 @@ FIELDS: Final[dict[str, FieldRow]] = {
     "output.reshape": _YES,
     "output.reshape.shape": _YES,
     "output.label_filename": _YES,
-    "output.is_shape_tensor": _invalid(_TENSORRT),
-    "output.is_non_linear_format_io": _invalid(_TENSORRT),
+    "output.is_shape_tensor": _refused(_TENSORRT),
+    "output.is_non_linear_format_io": _refused(_TENSORRT),
     "batch_input": _works(_STACKED, *_STACKING),
     "batch_input.kind": _YES,
     "batch_input.target_name": _YES,
@@ -183,7 +177,7 @@ FIELDS: Final[dict[str, FieldRow]] = {
     "instance_group.rate_limiter.priority": _works(_LIMITED),
     "instance_group.gpus": _works("on a machine with GPUs"),
     "instance_group.secondary_devices": _ignored("there are no secondary devices, such as NVIDIA's DLA"),
-    "instance_group.profile": _invalid(_TENSORRT),
+    "instance_group.profile": _refused(_TENSORRT),
     "instance_group.passive": _works("nothing is loaded for the group"),
     "instance_group.host_policy": _works("on a server that is started with `--host-policy`"),
     "default_model_filename": _YES,

@@ -1,8 +1,7 @@
-"""Features that a configuration may request and this version does not support: refused if the model would give other
-results without them, reported if it only runs differently.
+"""Settings of a configuration that have no effect in this server: the model runs without them, and they are reported.
 
 Used by the server and the linter. The fields and the reasons are in `fields.py`; settings of one backend belong to
-`backends/shared/ignored.py`. Pure.
+`backends/shared/ignored.py`, and what keeps a model from being served to `validate.py`. Pure.
 """
 
 from __future__ import annotations
@@ -21,24 +20,16 @@ from slipway.problems import FieldPath, Problem, Rule
 _REMOVE: Final = "remove it unless another server needs it"
 
 
-def refusals(config: model_config_pb2.ModelConfig) -> Iterator[Problem]:
-    """Yield the settings that keep a model from being served, except those that `validate` refuses."""
-    for _, path, row in _not_working(config):
-        if row.support is Support.REFUSED and not row.is_validated:
-            text = f"model '{config.name}' uses {row.note}, which this version does not support"
-            yield Problem(Rule.NOT_OFFERED, text, path, row.fix)
-
-
 def without_effect(config: model_config_pb2.ModelConfig) -> Iterator[Problem]:
     """Yield the settings that are ignored."""
-    for name, path, row in _not_working(config):
-        if row.support is not Support.REFUSED and not row.quiet:
+    for name, path, row in _ignored(config):
+        if not row.quiet:
             yield Problem(Rule.WITHOUT_EFFECT, f"{name} has no effect: {row.note}", path, _REMOVE)
     yield from prepared_without_effect(config)
 
 
-def _not_working(config: model_config_pb2.ModelConfig) -> Iterator[tuple[str, FieldPath, FieldRow]]:
-    """Yield the fields that `config` sets and that do not work with its backend: the name, the path and the row; for
+def _ignored(config: model_config_pb2.ModelConfig) -> Iterator[tuple[str, FieldPath, FieldRow]]:
+    """Yield the fields that `config` sets and that have no effect with its backend: the name, the path and the row; for
     the fields below such a field, only that field itself."""
     covered: FieldPath | None = None
     for name, path in set_fields(config):
@@ -49,5 +40,5 @@ def _not_working(config: model_config_pb2.ModelConfig) -> Iterator[tuple[str, Fi
         if row.support is Support.WORKS and (is_theirs or not row.backends):
             continue
         covered = path
-        if not is_theirs:
+        if row.support is not Support.REFUSED and not is_theirs:
             yield name, path, row

@@ -16,7 +16,7 @@ from slipway.backends.registry import GRAPH_BACKENDS
 from slipway.config.measured import BATCHING_MEASURED
 from slipway.config.padding import TRIM_OUTPUTS, padding_problems, padding_rule
 from slipway.config.sequences import sequence_plan
-from slipway.config.unoffered import refusals, without_effect
+from slipway.config.unoffered import without_effect
 from slipway.config.validate import cache_problems
 from slipway.config.validate_sequence import sequence_problems
 from slipway.errors import SlipwayError
@@ -107,14 +107,17 @@ def _gpu_words(config: model_config_pb2.ModelConfig) -> Iterator[tuple[tuple[Ste
 
 
 def passed_over(model: Model, _: Machine) -> Iterator[Finding]:
-    """Yield the settings that the server silently ignores."""
+    """Yield the settings that the server ignores."""
     for problem in without_effect(model.config):
         yield model.finding_of(problem, severity=Severity.WARNING)
 
 
-def unoffered(model: Model, _: Machine) -> Iterator[Finding]:
-    """Yield the settings that the server refuses."""
-    yield from map(model.finding_of, refusals(model.config))
+def passed_over_besides_gpus(model: Model, machine: Machine) -> Iterator[Finding]:
+    """Yield the settings that the server ignores, except what `gpu_words` says more about."""
+    named = [] if machine.gpus else [path for path, _ in _gpu_words(model.config)]
+    for problem in without_effect(model.config):
+        if not any(path[: len(problem.path)] == problem.path for path in named):
+            yield model.finding_of(problem, severity=Severity.WARNING)
 
 
 def initial_states(model: Model, _: Machine) -> Iterator[Finding]:
@@ -214,24 +217,24 @@ def undeclared_tensors(model: Model, _: Machine) -> Iterator[Finding]:
             yield model.finding(Rule.TENSORS_UNDECLARED, message, (kind,), severity=severity, fix=fix)
 
 
-# Checks of the config alone, cheap enough for every load. Rules about GPUs, and rules that the load enforces, are left
-# out: the server reports those itself.
-LOAD_CHECKS: Final[tuple[Check, ...]] = (
+_OF_THE_CONFIG: Final[tuple[Check, ...]] = (
     preferred_sizes,
     no_dynamic_batching,
     threads_over_cores,
     untrimmed_outputs,
     undeclared_tensors,
-    passed_over,
     own_resources,
 )
+# Checks of the config alone, cheap enough for every load. Rules about GPUs, and rules that the load enforces, are left
+# out: the server reports those itself.
+LOAD_CHECKS: Final[tuple[Check, ...]] = (*_OF_THE_CONFIG, passed_over)
 CHECKS: Final[tuple[Check, ...]] = (
-    *LOAD_CHECKS,
+    *_OF_THE_CONFIG,
+    passed_over_besides_gpus,
     initial_states,
     cache_of_the_server,
     policies_of_the_server,
     dynamic_without_batches,
     instance_count,
     gpu_words,
-    unoffered,
 )

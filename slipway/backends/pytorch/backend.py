@@ -23,7 +23,7 @@ from slipway.backends.shared.graph_complete import complete_unless_given
 from slipway.backends.shared.ignored import ignored_parameters, log_ignored
 from slipway.backends.shared.parameters import Parameters
 from slipway.backends.shared.stacked import Run, StackedModel
-from slipway.errors import Code, refused, unsupported
+from slipway.errors import Code, refused
 from slipway.problems import Problem, Rule
 
 _LOG: Final = logging.getLogger("slipway.pytorch")
@@ -62,10 +62,12 @@ class PyTorchBackend:
     def _open(self, context: ModelContext) -> tuple[TorchModule, Parameters]:
         config = context.config
         if config.runtime.endswith(".py"):
-            raise unsupported(
+            text = (
                 f"unable to load model '{context.name}', runtime '{config.runtime}' of the pytorch backend is not "
                 f'supported; use backend "python" with a model.py'
             )
+            problem = Problem(Rule.NOT_OFFERED, text, ("runtime",), "write a Python model")
+            raise refused(problem, code=Code.UNSUPPORTED)
         for kind, declared in (("input", config.input), ("output", config.output)):
             if not declared:
                 text = f"model configuration must contain at least one {kind}, none were specified."
