@@ -97,8 +97,6 @@ def describe(row: FieldRow) -> str:
     status = f"**{row.support.value}**"
     if row.support is Support.WORKS and row.backends:
         return f"{status} with {_code(*row.backends)}; with other backends it has no effect: {row.note}"
-    if row.support is Support.REFUSED and not row.is_validated:
-        return f"{status}, not supported yet: {row.note}"
     return f"{status}: {row.note}" if row.note else status
 
 

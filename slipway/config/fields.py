@@ -1,6 +1,6 @@
 """Every field of ModelConfig (config.pbtxt), with what this server does about it.
 
-The one table of fields: `unoffered.py` refuses and reports by it, `slipway check` does the same, and docs/triton.md is
+The one table of fields: `unoffered.py` reports by it, `slipway check` does the same, and docs/triton.md is
 made from it. What a row that does not work says also holds for the fields below it, so a feature that is added changes
 one row. A test walks ModelConfig and holds that no field is left out. Source of the fields: `model_config.proto`.
 """
@@ -21,18 +21,15 @@ from slipway.config.walk import known_fields
 class FieldRow:
     """What the server does about one field.
 
-    `note` says what is special about a field that works, why one has no effect, and what a refused one is about. With
-    `backends`, the field works only with these, or they report it themselves; with any other it has no effect.
-    `is_validated` says that `validate.py` refuses the field in Triton's words. A `quiet` row is not reported, because
-    every completed configuration has the field. `fix` is the way out of a refusal.
+    `note` says what is special about a field that works, why one has no effect, and why `validate.py` refuses one. With
+    `backends`, the field works only with these, or they report it themselves; with any other it has no effect. A
+    `quiet` row is not reported, because every completed configuration has the field.
     """
 
     support: Support
     note: str = ""
     backends: tuple[str, ...] = ()
-    is_validated: bool = False
     quiet: bool = False
-    fix: str = ""
 
 
 def _works(note: str = "", *backends: str) -> FieldRow:
@@ -43,12 +40,8 @@ def _ignored(note: str, *backends: str, quiet: bool = False) -> FieldRow:
     return FieldRow(Support.WITHOUT_EFFECT, note, backends, quiet=quiet)
 
 
-def _refused(note: str, fix: str) -> FieldRow:
-    return FieldRow(Support.REFUSED, note, fix=fix)
-
-
 def _invalid(note: str) -> FieldRow:
-    return FieldRow(Support.REFUSED, note, is_validated=True)
+    return FieldRow(Support.REFUSED, note)
 
 
 _YES: Final = _works()

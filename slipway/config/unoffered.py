@@ -1,5 +1,4 @@
-"""Features that a configuration may request and this version does not support: refused if the model would give other
-results without them, reported if it only runs differently.
+"""Settings that a configuration may have and that have no effect here: the model only runs differently.
 
 Used by the server and the linter. The fields and the reasons are in `fields.py`; settings of one backend belong to
 `backends/shared/ignored.py`. Pure.
@@ -19,14 +18,6 @@ from slipway.config.walk import set_fields
 from slipway.problems import FieldPath, Problem, Rule
 
 _REMOVE: Final = "remove it unless another server needs it"
-
-
-def refusals(config: model_config_pb2.ModelConfig) -> Iterator[Problem]:
-    """Yield the settings that keep a model from being served, except those that `validate` refuses."""
-    for _, path, row in _not_working(config):
-        if row.support is Support.REFUSED and not row.is_validated:
-            text = f"model '{config.name}' uses {row.note}, which this version does not support"
-            yield Problem(Rule.NOT_OFFERED, text, path, row.fix)
 
 
 def without_effect(config: model_config_pb2.ModelConfig) -> Iterator[Problem]:

@@ -48,7 +48,7 @@ from slipway.repository.repositories import Repositories
 from slipway.scheduling.api import Scheduler
 from slipway.scheduling.cached import uncached
 from slipway.scheduling.ensemble import EnsembleScheduler
-from slipway.scheduling.factory import build_scheduler, refuse_unoffered
+from slipway.scheduling.factory import build_scheduler
 from slipway.scheduling.limited import Admission, RateLimits
 from slipway.scheduling.sequence_factory import build_sequence_scheduler
 
@@ -153,8 +153,6 @@ class Loader:
             problems = list(cache_problems(config))  # it is decoupled if a step is
             if problems:
                 raise refused(*problems)
-        else:
-            refuse_unoffered(config)  # before the model is loaded for nothing
         signature = build_signature(config, source.directory)
         plan = sequence_plan(config, source.directory)
         if config.response_cache.enable and self._caching is None and version == max(source.versions):

@@ -16,7 +16,7 @@ from slipway.backends.registry import GRAPH_BACKENDS
 from slipway.config.measured import BATCHING_MEASURED
 from slipway.config.padding import TRIM_OUTPUTS, padding_problems, padding_rule
 from slipway.config.sequences import sequence_plan
-from slipway.config.unoffered import refusals, without_effect
+from slipway.config.unoffered import without_effect
 from slipway.config.validate import cache_problems
 from slipway.config.validate_sequence import sequence_problems
 from slipway.errors import SlipwayError
@@ -110,11 +110,6 @@ def passed_over(model: Model, _: Machine) -> Iterator[Finding]:
     """Yield the settings that the server silently ignores."""
     for problem in without_effect(model.config):
         yield model.finding_of(problem, severity=Severity.WARNING)
-
-
-def unoffered(model: Model, _: Machine) -> Iterator[Finding]:
-    """Yield the settings that the server refuses."""
-    yield from map(model.finding_of, refusals(model.config))
 
 
 def initial_states(model: Model, _: Machine) -> Iterator[Finding]:
@@ -233,5 +228,4 @@ CHECKS: Final[tuple[Check, ...]] = (
     dynamic_without_batches,
     instance_count,
     gpu_words,
-    unoffered,
 )

@@ -10,11 +10,9 @@ from tritonclient.grpc import model_config_pb2
 
 from slipway.backends.instance_api import Instance
 from slipway.config.scheduler_delays import scheduler_delays
-from slipway.config.unoffered import refusals
 from slipway.core.pending import Pending
 from slipway.core.signature import ModelSignature
 from slipway.core.statistics import ModelStatistics
-from slipway.errors import Code, refused
 from slipway.scheduling.api import Scheduler
 from slipway.scheduling.batcher import Batcher, BatchRules, Fifo
 from slipway.scheduling.cached import uncached
@@ -64,13 +62,6 @@ def build_scheduler(
         line = DelayedLine(line, delays.requests)
     scheduler = cached(schedule(signature, statistics, version, instances=instances, line=line, key=key))
     return OrderedScheduler(scheduler) if batching.preserve_ordering else scheduler
-
-
-def refuse_unoffered(config: model_config_pb2.ModelConfig) -> None:
-    """Raise UNSUPPORTED for settings that no scheduler supports."""
-    problems = list(refusals(config))
-    if problems:
-        raise refused(*problems, code=Code.UNSUPPORTED)
 
 
 def _batching_line(

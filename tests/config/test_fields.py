@@ -13,7 +13,7 @@ from tritonclient.grpc import model_config_pb2
 import slipway
 from slipway.config.fields import FIELDS, all_fields, field_row
 from slipway.config.support import Support
-from slipway.config.unoffered import refusals, without_effect
+from slipway.config.unoffered import without_effect
 from slipway.config.validate import validate
 from slipway.config.walk import known_fields, set_fields
 
@@ -119,7 +119,6 @@ def test_a_field_is_set_where_its_name_says(name):
 def test_what_works_is_read_somewhere_and_neither_refused_nor_reported(name):
     row = field_row(name)
     config = holding(name, row.backends[0] if row.backends else "python")
-    assert list(refusals(config)) == []
     above = {each for each, _ in set_fields(config)}
     if all(field_row(each).backends in ((), row.backends) for each in above):
         assert [problem for problem in without_effect(config) if problem.text.startswith(f"{name} ")] == []
@@ -136,19 +135,11 @@ def test_what_works_with_some_backends_is_reported_with_others(name):
 @pytest.mark.parametrize("name", [name for name, row in all_fields() if row.support is Support.WITHOUT_EFFECT])
 def test_what_has_no_effect_is_reported_and_not_refused(name):
     config = holding(name)
-    assert list(refusals(config)) == []
     reports = [problem for problem in without_effect(config) if name.startswith(problem.text.split(" ")[0])]
     assert len(reports) == (0 if field_row(name).quiet else 1)
 
 
 @pytest.mark.parametrize("name", [name for name, row in all_fields() if row.support is Support.REFUSED])
-def test_what_is_refused_is_refused_once(name):
-    config = holding(name)
-    ours = list(refusals(config))
-    theirs = {problem.text for problem in validate(config, NOWHERE)} - {
-        problem.text for problem in validate(base(), NOWHERE)
-    }
-    assert len(ours) == (0 if field_row(name).is_validated else 1)
-    if field_row(name).is_validated:
-        assert theirs
-    assert all(problem.fix for problem in ours)
+def test_what_is_refused_is_refused_by_the_validation(name):
+    without = {problem.text for problem in validate(base(), NOWHERE)}
+    assert {problem.text for problem in validate(holding(name), NOWHERE)} - without

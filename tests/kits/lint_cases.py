@@ -292,9 +292,6 @@ CASES: dict[str, Write] = {
     "file-outside": add('default_model_filename: "../model"'),
     "tensorrt-only": swap("dims: [ 4 ]", "dims: [ 4 ] is_shape_tensor: true"),
     "input-format": swap('"INPUT0" data_type: TYPE_FP32', '"INPUT0" format: FORMAT_NCHW data_type: TYPE_FP32'),
-    "not-offered": add(
-        'batch_output [ { target_name: "OUTPUT0" kind: BATCH_SCATTER_WITH_INPUT_SHAPE source_input: "INPUT0" } ]'
-    ),
     "without-effect": lambda repository: python_model(repository, IGNORANT, PASSED_OVER),
     "repository-agent": add('model_repository_agents { agents [ { name: "relocation" } ] }'),
     "preferred-size-unsorted": add("dynamic_batching { preferred_batch_size: [ 8, 4, 4 ] }"),
