@@ -237,7 +237,8 @@ def _state(state: Any, model_directory: Path, *, batched: bool) -> ImplicitState
     given = state.initial_state[0] if state.initial_state else None
     first = tuple(given.dims) if given is not None else tuple(1 if size == -1 else size for size in dims)
     shape = (1, *first) if batched else first
-    if given is not None and given.WhichOneof("state_data") == "data_file":
+    source = "zero_data" if given is None else given.WhichOneof("state_data")
+    if given is not None and source == "data_file":
         raw = _read(given.data_file, model_directory, spec, prod(shape))
         return ImplicitState(spec, state.output_name, Tensor(spec.name, datatype, shape, raw=raw))
     if datatype == "BYTES":
