@@ -17,6 +17,10 @@ from slipway.config.flags import Kind
 
 CPU_CORES: Final = "cpu-cores"
 NUMA_NODE: Final = "numa-node"
+POLICY_HELP: Final = (
+    "the CPUs on which the instances of groups with this host_policy run (cpu, if they name none): cpu-cores=0-3,8-9 "
+    "or numa-node=N"
+)
 
 _FORMAT: Final = "--host-policy option format is '<policy name>,<setting>=<value>'. Got "
 _RANGE_FORMAT: Final = "host policy setting 'cpu-cores' format is '<lower_cpu_core_id>-<upper_cpu_core_id>'. Got "

@@ -41,7 +41,7 @@ from slipway.config.flags import (
     usage,
     whole,
 )
-from slipway.config.host_policy import HOST_POLICY, HostPolicy, by_policy
+from slipway.config.host_policy import HOST_POLICY, POLICY_HELP, HostPolicy, by_policy
 from slipway.config.rate_limit import EXECUTION_COUNT, MODE, OFF, RESOURCE, ResourceCount
 from slipway.config.remote_location import REPOSITORY, RemoteLocation, split_repositories, unprotected
 from slipway.config.shared_memory import shared_memory_warnings
@@ -190,12 +190,7 @@ class ServerOptions(ExposureOptions):
     model_load_thread_count: int = _models(4, _AT_LEAST_ONE, "number of models to load at the same time")
     model_load_retry_count: int = _models(0, _COUNT, "number of times to retry a failed load")
 
-    host_policy: Mapping[str, HostPolicy] = _models(
-        {}, HOST_POLICY,
-        "the CPUs on which the instances of groups with this host_policy run (cpu, if they name none): "
-        "cpu-cores=0-3,8-9 or numa-node=N",
-        gather=by_policy,
-    )  # fmt: skip
+    host_policy: Mapping[str, HostPolicy] = _models({}, HOST_POLICY, POLICY_HELP, gather=by_policy)
 
     rate_limit: str = _models(
         OFF, MODE, "let instances execute when the resources of their rate_limiter are free (execution_count)"

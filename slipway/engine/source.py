@@ -67,8 +67,8 @@ class ModelSource:
         return stamp is not None and stamp == other.fingerprint.versions.get(version)
 
     def shares_files(self, other: ModelSource) -> bool:
-        """Return whether everything that the versions share, except the config, is in the same files."""
-        if self.temporary or other.temporary:
+        """Return whether everything that the versions share, except the config, is in the same files, which stay."""
+        if self.temporary or other.temporary or self.directory != other.directory:
             return False
         return _without_configs(self.fingerprint.shared) == _without_configs(other.fingerprint.shared)
 
