@@ -36,7 +36,6 @@ _SCHEDULERS: Final = "requests are not held back to test the schedulers"
 _GRPC_STATES: Final = "it slows down a step of Triton's gRPC code, which is not part of this server"
 _RESPONSES: Final = "it slows down a step of Triton's responses, which is not part of this server"
 _CLOUD: Final = "repositories in clouds are not supported yet"
-_TRACING: Final = "tracing is not supported yet"
 _PLATFORM: Final = "the platform is not supported yet"
 
 ENVIRONMENT: Final[dict[str, EnvironmentRow]] = {
@@ -63,7 +62,7 @@ ENVIRONMENT: Final[dict[str, EnvironmentRow]] = {
     "AWS_*": _ignored(_CLOUD, quiet=True),
     "AZURE_STORAGE_*": _ignored(_CLOUD, quiet=True),
     "GOOGLE_APPLICATION_CREDENTIALS": _ignored(_CLOUD, quiet=True),
-    "OTEL_BSP_*": _ignored(_TRACING, quiet=True),
+    "OTEL_BSP_*": _works("sizes of the batches of `--trace-config=mode=opentelemetry`, if the flag does not set them"),
     "AIP_*": _ignored(_PLATFORM, quiet=True),
     "SAGEMAKER_*": _ignored(_PLATFORM, quiet=True),
 }
