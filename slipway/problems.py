@@ -71,6 +71,7 @@ class Rule(StrEnum):
     FILE_OUTSIDE = "file-outside", "files are inside the model's directory"
     TENSORRT_ONLY = "tensorrt-only", "fields for TensorRT are used only with TensorRT"
     INPUT_FORMAT = "input-format", "inputs in NHWC or NCHW format have 3 dims"
+    NOT_OFFERED = "not-offered", "a model needs only features that this version supports"
     WITHOUT_EFFECT = "without-effect", "every setting has an effect in this server"
     REPOSITORY_AGENT = "repository-agent", "no repository agents are configured"
     PARAMETER_INVALID = "parameter-invalid", "parameters have values that the backend can use"
