@@ -7,7 +7,6 @@ safer than tritonserver's 0.0.0.0. Knows no part of the server.
 from __future__ import annotations
 
 import os
-import re
 import sys
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -41,6 +40,7 @@ from slipway.config.flags import (
     whole,
 )
 from slipway.config.host_policy import HOST_POLICY, POLICY_HELP, HostPolicy, by_policy
+from slipway.config.hosts import HOSTS
 from slipway.config.rate_limit import EXECUTION_COUNT, MODE, OFF, RESOURCE, ResourceCount
 from slipway.config.remote_location import REPOSITORY, RemoteLocation, split_repositories, unprotected
 from slipway.config.shared_memory import shared_memory_warnings
@@ -56,7 +56,6 @@ without a value is true."""
 _DEFAULT_BATCH: Final = "default-max-batch-size"
 _LOCAL: Final = "127.0.0.1"
 _EVERYWHERE: Final = ("0.0.0.0", "::")  # noqa: S104  compared with, never bound
-_HOST: Final = re.compile(r"\*|\.?[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 _METRICS: Final = {"counter_latencies": True, "histogram_latencies": True}
 
 # Kinds of values that are specific to the server
@@ -112,19 +111,10 @@ def _read_config_name(text: str) -> str:
     return text
 
 
-def _read_hosts(text: str) -> tuple[str, ...]:
-    hosts = tuple(host.strip().lower() for host in text.split(","))
-    for host in hosts:
-        if _HOST.fullmatch(host) is None:
-            raise ValueError(f"expected names of hosts without scheme, port and path, separated by commas. Got {text}")
-    return hosts
-
-
 _PORT: Final = whole(0, 65535)
 _COUNT: Final = whole(0, 2**31 - 1)
 _COUNT64: Final = whole(0, 2**63 - 1)
 _AT_LEAST_ONE: Final = whole(1, 2**31 - 1)
-_HOSTS: Final = Kind("HOST[,HOST...]", _read_hosts)
 _BACKEND_SETTING: Final = Kind("[BACKEND,]SETTING=VALUE", _read_backend_setting)
 _METRICS_SETTING: Final = Kind("SETTING=VALUE", _read_metrics_setting)
 
@@ -212,7 +202,7 @@ class ServerOptions(TracingOptions):
     reuse_http_port: bool = _http(False, BOOLEAN, "share the port with other servers that set this flag")
     http_max_input_size: int = _http(64 << 20, whole(-(2**63)), "maximum size of a decompressed request body, in bytes")
     http_allowed_hosts: tuple[str, ...] = _http(
-        (), _HOSTS,
+        (), HOSTS,
         "names by which clients and web pages reach the server, besides localhost, this machine's name and addresses; "
         ".NAME is a whole domain, * any name",
         gather=_joined,

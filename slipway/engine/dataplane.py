@@ -217,7 +217,7 @@ class Engine:
         """Return whether the server accepts requests and, with strict readiness, every wanted model is ready."""
         if not self.live() or self.stopping():
             return False
-        return not self._options.strict_readiness or self._states.all_ready()
+        return not self._options.strict_readiness or (self._control.is_complete and self._states.all_ready())
 
     def server_metadata(self) -> ServerMetadata:
         """Return the server's name, version and extensions."""

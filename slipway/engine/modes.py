@@ -45,6 +45,7 @@ class Control:
         self._seen: dict[str, Fingerprint] = {}
         self._named: set[tuple[str, str]] = set()  # problems that were already logged
         self._polling: asyncio.Task[None] | None = None
+        self.is_complete = True  # every remote repository has been listed
 
     async def start(self) -> dict[str, LoadFailure]:
         """Load the models that the mode selects at start; return why some failed."""
@@ -54,14 +55,16 @@ class Control:
         mode = self._options.model_control_mode
         if mode == "poll":
             failed = await self.poll()
+            self._require_readable()
             self._polling = asyncio.get_running_loop().create_task(self._poll_for_ever())
             return failed
         if mode == "explicit" and EVERYTHING not in self._options.load_model:
             if self._repositories.mirrors:
-                self._require_readable(await asyncio.to_thread(self._scan))
+                await asyncio.to_thread(self._scan)
+                self._require_readable()
             return await self._load(self._options.load_model)
         scan = await asyncio.to_thread(self._scan)
-        self._require_readable(scan)
+        self._require_readable()
         duplicates = dict.fromkeys(sorted(scan.duplicates), NOT_UNIQUE)
         return {**await self._load(scan.models.keys() - scan.duplicates), **duplicates}
 
@@ -76,8 +79,6 @@ class Control:
         scan = await asyncio.to_thread(self._scan)
         if scan.unreadable and self._seen:  # a passing file system failure must not unload everything
             return {}
-        if not self._seen:
-            self._require_readable(scan)
         models = {name: path for name, path in scan.models.items() if name not in scan.duplicates}
         now = await asyncio.to_thread(self._repositories.fingerprints, models)
         kept = {name: look for name, look in self._seen.items() if name in scan.duplicates}
@@ -89,12 +90,11 @@ class Control:
         completed = await asyncio.to_thread(self._repositories.completed, models)
         return await self._load({*difference.added, *difference.changed, *completed})
 
-    def _require_readable(self, scan: RepositoryScan) -> None:
-        """Raise INTERNAL if a remote repository cannot be listed at start; directories were checked before."""
-        remote = {mirror.location.text for mirror in self._repositories.mirrors}
-        failed = [why for where, why in scan.unreadable if where in remote]
-        if failed and self._options.exit_on_error:
-            raise internal(failed[0])
+    def _require_readable(self) -> None:
+        """Raise INTERNAL if a remote repository could not be listed at start; directories were checked before."""
+        failures = self._repositories.failures
+        if failures and self._options.exit_on_error:
+            raise internal(failures[0])
 
     async def _poll_for_ever(self) -> None:
         while True:
@@ -116,4 +116,5 @@ class Control:
         for name, why in sorted(problems - self._named):
             _LOG.warning("'%s' %s", name, why)
         self._named = problems
+        self.is_complete = not self._repositories.unlisted
         return scan

@@ -33,6 +33,7 @@ class Repositories:
         self._locations = tuple(dict.fromkeys(locations))
         self._fresh = fresh
         self._incomplete: set[str] = set()  # models whose copy failed
+        self.failures: list[str] = []  # why remote repositories could not be listed by the last scan
 
     def open(self) -> None:
         """Take a local copy for each remote repository; raise UNAVAILABLE if there cannot be one."""
@@ -59,7 +60,13 @@ class Repositories:
                 mirror.refresh()
             except SlipwayError as error:
                 unreadable.append((mirror.location.text, error.message))
+        self.failures = [why for _, why in unreadable]
         return self._known(unreadable)
+
+    @property
+    def unlisted(self) -> bool:
+        """Whether a remote repository has never been listed."""
+        return any(not mirror.listed for mirror in self.mirrors)
 
     def known(self) -> RepositoryScan:
         """Return the models as they are now in directories and were at the last listing of remote repositories."""

@@ -66,19 +66,21 @@ def test_models_are_served_and_followed(service, contents, tmp_path):
     (tmp_path / "source" / "same" / "1" / "empty").write_bytes(b"")
     put_tree(contents, tmp_path / "source")
     contents.composite = {"models/sum/1/model.onnx"}
+    contents["models/bare/config.pbtxt"] = contents["models/same/config.pbtxt"]
+    contents["models/bare/1/"] = contents["models/sum/1/"] = contents["models/"] = b""
 
     async def scenario():
         async with polling(service) as engine:
             assert engine.failed == {}
             assert await answer(engine, "sum") == [2.0, 3.0]
-            assert await answer(engine, "same") == [1.0, 2.0]
+            assert await answer(engine, "same") == await answer(engine, "bare") == [1.0, 2.0]
             adder(tmp_path / "more", "sum", [2])
             put_tree(contents, tmp_path / "more")
             del contents["models/same/config.pbtxt"], contents["models/same/1/empty"]
             service.asked.clear()
             assert await engine._control.poll() == {}
             assert await answer(engine, "sum") == [3.0, 4.0]
-            assert [entry.name for entry in engine.repository_index(ready_only=True)] == ["sum"]
+            assert [entry.name for entry in engine.repository_index(ready_only=True)] == ["bare", "sum"]
             assert service.count("model.onnx") + service.count("model%2Eonnx") == service.count("2/model.onnx") + (
                 service.count("2%2Fmodel.onnx")
             )

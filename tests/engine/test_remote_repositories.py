@@ -140,8 +140,15 @@ def test_a_repository_that_cannot_be_listed_ends_the_start(proxy, bucket, tmp_pa
                 pass
         assert caught.value.code is Code.INTERNAL
         assert f"listing s3://http://{proxy.address}/{bucket.name}/models" in caught.value.message
-        async with remote(proxy, bucket, exit_on_error=False) as engine:
+        async with polling(proxy, bucket, exit_on_error=False) as engine:
             assert engine.repository_index(ready_only=False) == []
+            assert (engine.live(), engine.ready()) == (True, False)
+            proxy.changes.clear()
+            assert await engine._control.poll() == {}
+            assert engine.ready()
+            proxy.changes["list-type=2"] = change
+            await engine._control.poll()
+            assert engine.ready()  # what serves goes on
 
     run(scenario)
 

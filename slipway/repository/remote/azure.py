@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from slipway.config.cloud_credentials import AzureCredentials
 from slipway.config.remote_location import RemoteLocation
-from slipway.repository.remote.driver import CONNECT_S, READ_S, ObjectStore, seconds_of
+from slipway.repository.remote.driver import CONNECT_S, MOST_OBJECTS, READ_S, ObjectStore, seconds_of
 from slipway.repository.remote.listing import RemoteObject
 
 _PARTS: Final = 4  # of one file at a time; each has at most 4 MiB
@@ -46,19 +46,26 @@ class AzureStore(ObjectStore):
 
         return AzureError, ClientError
 
-    async def find(self, path: str) -> Mapping[str, Mapping[str, Any]]:
-        """Return the entries below a path; the empty blobs that some tools write for directories count as such."""
-        entries = await super().find(path)
-        if not isinstance(entries, Mapping):  # adlfs returns a list if the path is a blob
-            raise NotADirectoryError(f"'{path}' is a blob")
-        parents = {name.rpartition("/")[0] for name in entries}
-        return {
-            name: {"type": "directory"} if name in parents and not each.get("size") else each
-            for name, each in entries.items()
-        }
+    async def objects(self, folder: str) -> list[RemoteObject]:
+        """Return the blobs below `folder`; adlfs would cut the slash off those that stand for directories."""
+        container, _, base = self.root.partition("/")
+        base = f"{base}/" if base else ""
+        start = f"{base}{folder}/" if folder else base
+        found: list[RemoteObject] = []
+        async with self.files.service_client.get_container_client(container) as client:
+            async for blob in client.list_blobs(name_starts_with=start or None, include=["metadata"]):
+                path = blob.name.removeprefix(base)
+                if path:
+                    found.append(self.describe(path, f"{container}/{blob.name}", blob))
+                if len(found) > MOST_OBJECTS:
+                    break
+        return found
 
     def describe(self, path: str, key: str, entry: Mapping[str, Any]) -> RemoteObject:
-        """Return the object of an entry; blobs that were uploaded in blocks may lack an MD5 checksum."""
+        """Return the object of a blob. Those that were uploaded in blocks may lack an MD5 checksum; stores with real
+        directories mark them in the metadata."""
+        if ((entry.get("metadata") or {}).get("hdi_isfolder") or "").lower() == "true":
+            return RemoteObject(f"{path.rstrip('/')}/", key, 0)
         md5 = getattr(entry.get("content_settings"), "content_md5", None) or b""
         tag = str(entry.get("etag", "")).strip('"')
         return RemoteObject(path, key, int(entry["size"]), seconds_of(entry.get("last_modified")), tag, bytes(md5))

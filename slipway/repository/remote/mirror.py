@@ -30,6 +30,7 @@ class Mirror:
     def __init__(self, location: RemoteLocation, storage: Storage, copy: LocalCopy) -> None:
         self.location = location
         self.listing = Listing()
+        self.listed = False  # at least once
         self._storage = storage
         self._copy = copy
         self._locks: dict[str, Lock] = {}  # by model
@@ -45,6 +46,7 @@ class Mirror:
         listing = group(objects, self.location.name)
         self._remove_all_but(listing.models)
         self.listing = listing
+        self.listed = True
 
     def refresh_model(self, name: str) -> None:
         """List one model anew; raise UNAVAILABLE if that fails."""

@@ -40,6 +40,7 @@ _MALFORMED: Final[tuple[type[Exception], ...]] = (OSError, ValueError, LookupErr
 # Their lines could show URLs and credentials; what matters is in the errors raised here.
 _LOGGERS: Final = "s3fs gcsfs adlfs fsspec botocore aiobotocore aiohttp azure google msal urllib3 requests".split()
 _NUMBER: Final = re.compile(r"^\[Errno \d+\] ")
+_VARYING: Final = re.compile(r" RequestId:.*")  # of Azure: an error that lasts is to be logged once
 _SIGNED: Final = re.compile(r"(https?://[^\s'\"?]+)\?[^\s'\"]*")
 
 
@@ -160,7 +161,7 @@ class Storage:
     def _redacted(self, error: BaseException) -> str:
         """Return an error's text without credentials and without the queries of URLs, which may be signed."""
         text = " ".join((str(error) or type(error).__name__).split())
-        text = _NUMBER.sub("", text)
+        text = _VARYING.sub("", _NUMBER.sub("", text))
         for secret in self._credentials.secrets if self._credentials is not None else ():
             text = text.replace(secret, "***") if secret else text
         return shown(_SIGNED.sub(r"\1?***", text))
