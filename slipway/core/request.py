@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from slipway.core.large_work import LARGE
+from slipway.core.pace import Pace
 from slipway.core.tensor import CountedTensor, Tensor, UnreadTensor
 from slipway.errors import SlipwayError, invalid, shown
 
@@ -22,7 +23,8 @@ class InferRequest:
 
     `model_version` "" means the latest version that the version policy serves. `outputs` are the requested output
     names; empty means all. `timeout_us` and `priority` are 0 when not given. `parameters` holds only custom parameters:
-    a front moves reserved keys (sequence_*, priority, timeout, ...) to their own fields.
+    a front moves reserved keys (sequence_*, priority, timeout, ...) to their own fields. With a `pace`, whoever answers
+    waits for it after each of several responses.
     """
 
     model_name: str
@@ -35,6 +37,7 @@ class InferRequest:
     timeout_us: int = 0
     correlation_id: int | str = 0
     flags: int = 0  # SEQUENCE_START | SEQUENCE_END
+    pace: Pace | None = None
 
     @property
     def log_prefix(self) -> str:

@@ -27,7 +27,8 @@ class TensorHead(msgspec.Struct, array_like=True, gc=False):
 
 
 class RequestHead(msgspec.Struct, array_like=True, gc=False):
-    """An `InferRequest`; model name and version are set only in BLS requests."""
+    """An `InferRequest`; model name and version are set only in BLS requests. After each of several responses to a
+    `paced` one, the child waits for `Continue`."""
 
     inputs: tuple[TensorHead, ...]
     outputs: tuple[str, ...] = ()
@@ -38,6 +39,7 @@ class RequestHead(msgspec.Struct, array_like=True, gc=False):
     timeout_us: int = 0
     model_name: str = ""
     model_version: str = ""
+    paced: bool = False
 
 
 class ErrorHead(msgspec.Struct, array_like=True, gc=False):
@@ -88,6 +90,13 @@ class Execute(msgspec.Struct, array_like=True, tag="x", gc=False):
 
 class Cancel(msgspec.Struct, array_like=True, tag="cancel"):
     """The client of a request no longer wants its answer."""
+
+    serial: int
+    index: int
+
+
+class Continue(msgspec.Struct, array_like=True, tag="continue"):
+    """The next response to a paced request may come."""
 
     serial: int
     index: int
@@ -147,11 +156,12 @@ class Sent(msgspec.Struct, array_like=True, tag="sent"):
 
 
 class Submit(msgspec.Struct, array_like=True, tag="submit"):
-    """Run a BLS request; its answers arrive as `Answer`s."""
+    """Run a BLS request for a batch (0: for none); its answers arrive as `Answer`s."""
 
     call: int
     request: RequestHead
     decoupled: bool
+    serial: int = 0
 
 
 class CancelCall(msgspec.Struct, array_like=True, tag="cancelcall"):
@@ -243,7 +253,7 @@ class Log(msgspec.Struct, array_like=True, tag="log"):
     line: int
 
 
-ToChild = Start | Execute | Cancel | Answer | Returned | CheckReady | Close
+ToChild = Start | Execute | Cancel | Continue | Answer | Returned | CheckReady | Close
 FromChild = (
     Loaded
     | Done
@@ -302,6 +312,7 @@ def request_head(request: InferRequest, blobs: list[Raw], shape_of: ShapeOf | No
         request.correlation_id,
         request.flags,
         request.timeout_us,
+        paced=request.pace is not None,
     )
 
 

@@ -16,7 +16,6 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from slipway.backends.python.environment import child_command
 from slipway.backends.python.process.frames import Frame, Frames, LinkError, Packed
 from slipway.core.tensor import Raw
 
@@ -49,19 +48,19 @@ class ChildProcess:
         self._waiting = False  # for the socket to accept more
         self._exit = -1  # a descriptor that becomes readable when the process ends
 
-    def start(self, environment: Mapping[str, str]) -> None:
-        """Start the process. Call it on the main thread: the child dies with the thread that started it."""
+    def start(self, command: Sequence[str], variables: Mapping[str, str]) -> None:
+        """Start `command` with the link's descriptor as its last argument. Call it on the main thread: the child dies
+        with the thread that started it."""
         ours, theirs = socket.socketpair()
         with theirs:
             ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
             theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
             ours.setblocking(False)
-            command = child_command("slipway.backends.python.process.child", str(theirs.fileno()))
             self._process = subprocess.Popen(
-                command,
+                [*command, str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
-                env=dict(environment),
+                env=dict(variables),
                 process_group=0,  # Ctrl-C is for the server, which decides when the process ends
             )
         self._socket = ours
