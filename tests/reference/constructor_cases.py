@@ -1,6 +1,7 @@
 """Calls of `triton_python_backend_utils` with wrong arguments, as expressions, and the model that tries them.
 
-`t` is a tensor, `r` a request, `s` a response, `f` a gauge's family, `h` a histogram's, `sender` a response sender.
+Errors that the server raises are not among them: Triton 2.51 may crash on them. `t` is a tensor, `r` a request, `s` a
+response, `f` a gauge's family, `h` a histogram's, `sender` a response sender.
 """
 
 from __future__ import annotations
@@ -106,8 +107,6 @@ EXPRESSIONS: Final[tuple[str, ...]] = (
     "r.set_flags()",
     "r.set_release_flags('x')",
     "r.set_release_flags(2**32)",
-    "r.set_release_flags(7)",
-    "r.get_response_sender()",
     *(
         f"pb_utils.InferenceResponse({words})"
         for words in (
@@ -170,23 +169,17 @@ EXPRESSIONS: Final[tuple[str, ...]] = (
             "'pyrest_a', 'text', None",
             "3, 'text', pb_utils.MetricFamily.GAUGE",
             "'pyrest_a', None, pb_utils.MetricFamily.GAUGE",
-            "'pyrest a', 'text', pb_utils.MetricFamily.GAUGE",
-            "'', 'text', pb_utils.MetricFamily.GAUGE",
             "name='pyrest_a', text='x', kind=pb_utils.MetricFamily.GAUGE",
         )
     ),
     "f.Metric(3)",
     "f.Metric(labels=[1])",
-    "f.Metric(labels={1: 'x'})",
-    "f.Metric(labels={'a': 1})",
-    "f.Metric(labels={'a': None})",
     "f.Metric(buckets=3)",
     "f.Metric(buckets='x')",
     "f.Metric(buckets=[1])",
     "f.Metric(color=1)",
     "h.Metric(labels={'a': '1'})",
     "h.Metric(labels={'a': '2'}, buckets=['x'])",
-    "h.Metric(labels={'a': '3'}, buckets=[2, 1])",
     "h.Metric(labels={'a': '4'}, buckets=3)",
     "h.Metric(labels={'a': '5'}, buckets={1: 2})",
     "h.Metric(labels={'a': '6'}, buckets=[])",
@@ -194,7 +187,6 @@ EXPRESSIONS: Final[tuple[str, ...]] = (
     "f.Metric().increment('x')",
     "f.Metric().set('x')",
     "f.Metric().set(None)",
-    "f.Metric().observe(1)",
     "f.Metric().value(1)",
     "pb_utils.Metric()",
     "sender.send('x')",

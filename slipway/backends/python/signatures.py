@@ -9,15 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import wraps
-from typing import Any, Final, SupportsIndex
+from typing import Any, ClassVar, Final, SupportsIndex
 
 Accepts = Callable[[Any], bool]
 _ABSENT: Final = object()
 
 
 @dataclass(frozen=True, slots=True)
-class Parameter:
+class StubParameter:
     """One parameter: `accepts` says whether it can have a value. Without a name it is only given by position."""
 
     name: str
@@ -26,16 +25,23 @@ class Parameter:
 
 
 class Signature:
-    """A function, or a constructor, and its parameters (without `self`); `listed` is how pybind11 writes them."""
+    """A function, or a constructor (`__init__`), and its parameters without `self`.
 
-    def __init__(self, name: str, listed: str, *parameters: Parameter) -> None:
+    `listed` is how pybind11 writes them. A caller takes `*given, **named`, so that it sees the arguments as they were
+    written.
+    """
+
+    def __init__(self, name: str, listed: str, *parameters: StubParameter) -> None:
         self._name = name
         self._listed = listed
         self._parameters = parameters
         self._kind = "constructor" if name == "__init__" else "function"
 
     def bind(self, owner: Sequence[Any], given: Sequence[Any], named: Mapping[str, Any]) -> list[Any]:
-        """Return the value of each parameter; raise TypeError in pybind11's words. `owner` holds `self` of a method."""
+        """Return the value of each parameter; raise TypeError in pybind11's words.
+
+        `owner` holds the `self` of a method, which is shown; a constructor's is not.
+        """
         parameters = self._parameters
         values = list(given)
         used = 0
@@ -62,24 +68,28 @@ class Signature:
             f"    1. {self._listed}\n\nInvoked with: {invoked}"
         )
 
-    def method(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Return a method whose arguments are checked before `function` gets them by position."""
 
-        @wraps(function)
-        def checked(owner: Any, /, *given: Any, **named: Any) -> Any:
-            shown = () if self._kind == "constructor" else (owner,)
-            return function(owner, *self.bind(shown, given, named))
+class Native:
+    """An object of a class that the stub implements: it is shown under Triton's name."""
 
-        return checked
+    __slots__ = ()
+    native_name: ClassVar[str]
 
-    def function(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """As `method`, for a function or a static method."""
+    def __repr__(self) -> str:
+        return f"<c_python_backend_utils.{self.native_name} object at {id(self):#x}>"
 
-        @wraps(function)
-        def checked(*given: Any, **named: Any) -> Any:
-            return function(*self.bind((), given, named))
 
-        return checked
+def uncastable() -> RuntimeError:
+    """Return the error for a value that the stub finds unusable only after it has accepted the arguments."""
+    return RuntimeError(
+        "Unable to cast Python instance to C++ type (#define PYBIND11_DETAILED_ERROR_MESSAGES or compile in debug mode "
+        "for details)"
+    )
+
+
+def decoded(value: str | bytes) -> str:
+    """Return a text as `str`."""
+    return value if isinstance(value, str) else value.decode()
 
 
 # What parameters accept
@@ -110,8 +120,8 @@ def real(value: Any) -> bool:
 
 
 def truth(value: Any) -> bool:
-    """Accept `bool`, and every object that defines its truth."""
-    return hasattr(value, "__bool__")
+    """Accept `bool`, and every object but None that defines its truth."""
+    return value is not None and hasattr(value, "__bool__")
 
 
 def an(kind: type) -> Accepts:
@@ -128,7 +138,11 @@ def sequence_of(accepts: Accepts) -> Accepts:
     """Return what accepts `std::vector`."""
 
     def accepted(value: Any) -> bool:
-        return isinstance(value, Sequence) and not isinstance(value, str | bytes) and all(map(accepts, value))
+        if isinstance(value, str | bytes | Mapping) or not (
+            hasattr(value, "__getitem__") and hasattr(value, "__len__")
+        ):
+            return False
+        return all(map(accepts, value))
 
     return accepted
 
