@@ -31,7 +31,7 @@ class BatchCalls:
 
     def submit(self, start: Callable[[Deliver], Cancel], deliver: Deliver) -> Cancel:
         """Start a call, from any thread; `start` gets the function for its responses and returns what cancels it."""
-        call = _Call(self._open, deliver)
+        call = _Call(self, deliver)
         call.cancel = start(call.receive)
         self._requests[0].loop.call_soon_threadsafe(self._begin, call)
         return call.cancel
@@ -44,23 +44,44 @@ class BatchCalls:
         if not self._watching:
             self._watching = True
             for each in self._requests:
-                each.on_cancel(self._check)
-        self._check()
+                each.on_cancel(_Watch(self))
+        self.check()
 
-    def _check(self) -> None:
+    def end(self, call: _Call) -> None:
+        """Forget a call; without any, the requests forget the batch, because they may be executed again."""
+        self._open.discard(call)
+        if self._watching and not self._open:
+            self._watching = False
+            for each in self._requests:
+                each.forget(_Watch)
+
+    def check(self) -> None:
+        """Cancel the open calls if nobody waits any more."""
         if self._open and is_unwanted(self._requests):
             for call in list(self._open):
                 call.cancel()
             self._open.clear()
 
 
+class _Watch:
+    """What a request runs when it is cancelled."""
+
+    __slots__ = ("_batch",)
+
+    def __init__(self, batch: BatchCalls) -> None:
+        self._batch = batch
+
+    def __call__(self) -> None:
+        self._batch.check()
+
+
 class _Call:
     """One call, until its final response."""
 
-    __slots__ = ("_deliver", "_open", "cancel", "ended")
+    __slots__ = ("_batch", "_deliver", "cancel", "ended")
 
-    def __init__(self, open_calls: set[_Call], deliver: Deliver) -> None:
-        self._open = open_calls
+    def __init__(self, batch: BatchCalls, deliver: Deliver) -> None:
+        self._batch = batch
         self._deliver = deliver
         self.cancel: Cancel
         self.ended = False
@@ -69,7 +90,7 @@ class _Call:
         """Pass a response on."""
         if response.final:
             self.ended = True
-            self._open.discard(self)
+            self._batch.end(self)
         self._deliver(response)
 
 

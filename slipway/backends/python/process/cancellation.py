@@ -6,7 +6,10 @@ from collections.abc import Callable
 
 
 class Cancellation:
-    """Not a closure, so that an answered request keeps nothing alive, and of a type of its own, by which it is found."""
+    """Cancels when it is called.
+
+    Not a closure, so that an answered request keeps nothing alive, and of a type of its own, by which it is found.
+    """
 
     __slots__ = ("_cancel", "_index", "_serial")
 
@@ -16,4 +19,5 @@ class Cancellation:
         self._index = index
 
     def __call__(self) -> None:
+        """Cancel the request."""
         self._cancel(self._serial, self._index)

@@ -109,11 +109,12 @@ class ProcessInstance:
         self._loop = asyncio.get_running_loop()
         began = self._loop.time()
         self._loaded = self._loop.create_future()
-        self._child = ChildProcess(self._loop, self._received, self._lost)
-        self._services = ChildServices(self._context.host, self._loop, self._send, self._is_unwanted)
         command = child_command(_CHILD, environment=self._environment)
+        command = child_command(_CHILD, environment=self._environment)
+        self._child = ChildProcess(self._loop, self._received, self._lost, command=command)
+        self._services = ChildServices(self._context.host, self._loop, self._send, self._is_unwanted)
         with running_on(self._spec.cpus):  # a process inherits the CPUs of the thread that starts it
-            self._child.start(command, child_environment(self._context.threads, self._environment))
+            self._child.start(child_environment(self._context.threads, self._environment))
         self._send(self._start_message(), ())
         loaded = await self._loaded
         if loaded.error is not None or not self._child.connected:

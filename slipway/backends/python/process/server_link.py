@@ -26,9 +26,10 @@ KILL_AFTER_S: Final = 10.0  # for `finalize`
 
 
 class ChildProcess:
-    """One child. `received(frames)` and `lost()` are called on the loop's thread; `lost` once, when the link ends.
+    """One child, started by `command` with the link's descriptor as its last argument.
 
-    `received` raises `LinkError` for a message that does not belong there.
+    `received(frames)` and `lost()` are called on the loop's thread; `lost` once, when the link ends. `received` raises
+    `LinkError` for a message that does not belong there.
     """
 
     def __init__(
@@ -36,7 +37,10 @@ class ChildProcess:
         loop: asyncio.AbstractEventLoop,
         received: Callable[[list[Frame]], None],
         lost: Callable[[], None],
+        *,
+        command: Sequence[str],
     ) -> None:
+        self._command = command
         self._loop = loop
         self._received = received
         self._lost = lost
@@ -48,19 +52,18 @@ class ChildProcess:
         self._waiting = False  # for the socket to accept more
         self._exit = -1  # a descriptor that becomes readable when the process ends
 
-    def start(self, command: Sequence[str], variables: Mapping[str, str]) -> None:
-        """Start `command` with the link's descriptor as its last argument. Call it on the main thread: the child dies
-        with the thread that started it."""
+    def start(self, environment: Mapping[str, str]) -> None:
+        """Start the process. Call it on the main thread: the child dies with the thread that started it."""
         ours, theirs = socket.socketpair()
         with theirs:
             ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
             theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
             ours.setblocking(False)
             self._process = subprocess.Popen(
-                [*command, str(theirs.fileno())],
+                [*self._command, str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
-                env=dict(variables),
+                env=dict(environment),
                 process_group=0,  # Ctrl-C is for the server, which decides when the process ends
             )
         self._socket = ours
