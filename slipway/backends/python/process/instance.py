@@ -110,7 +110,6 @@ class ProcessInstance:
         began = self._loop.time()
         self._loaded = self._loop.create_future()
         command = child_command(_CHILD, environment=self._environment)
-        command = child_command(_CHILD, environment=self._environment)
         self._child = ChildProcess(self._loop, self._received, self._lost, command=command)
         self._services = ChildServices(self._context.host, self._loop, self._send, self._is_unwanted)
         with running_on(self._spec.cpus):  # a process inherits the CPUs of the thread that starts it
