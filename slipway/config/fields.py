@@ -164,7 +164,7 @@ FIELDS: Final[dict[str, FieldRow]] = {
     "ensemble_scheduling.step.input_map": _YES,
     "ensemble_scheduling.step.output_map": _YES,
     "ensemble_scheduling.step.model_namespace": _ignored("Triton sets it itself when models have namespaces"),
-    "ensemble_scheduling.max_inflight_requests": _ignored("the responses of a decoupled step are not limited"),
+    "ensemble_scheduling.max_inflight_requests": _works("a Python model that streams into a full step waits"),
     "instance_group": _YES,
     "instance_group.name": _YES,
     "instance_group.kind": _works("`KIND_GPU` runs on the CPU of a machine without a GPU, with a warning"),
@@ -205,7 +205,14 @@ FIELDS: Final[dict[str, FieldRow]] = {
     "model_repository_agents.agents.parameters": _works("`MD5:path` of a file in the model, and its digest"),
     "response_cache": _works("with `--cache-config`"),
     "response_cache.enable": _works("with `--cache-config`"),
-    "model_metrics": _ignored("the buckets of histograms are Triton's defaults"),
+    "model_metrics": _YES,
+    "model_metrics.metric_control": _YES,
+    "model_metrics.metric_control.metric_identifier": _YES,
+    "model_metrics.metric_control.metric_identifier.family": _works(
+        "every histogram of latencies; another family is reported and has no effect"
+    ),
+    "model_metrics.metric_control.histogram_options": _YES,
+    "model_metrics.metric_control.histogram_options.buckets": _YES,
 }
 
 _UNKNOWN: Final = _ignored("this version does not know the field")

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, combinations
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from slipway.config import unserved
 from slipway.config.cache_settings import CACHE_SETTING, by_cache, cache_problems, cache_warnings
@@ -41,6 +41,7 @@ from slipway.config.flags import (
 )
 from slipway.config.host_policy import HOST_POLICY, POLICY_HELP, HostPolicy, by_policy
 from slipway.config.hosts import HOSTS
+from slipway.config.metrics_settings import LATENCIES, METRICS_SETTING, gathered
 from slipway.config.rate_limit import EXECUTION_COUNT, MODE, OFF, RESOURCE, ResourceCount
 from slipway.config.remote_location import REPOSITORY, RemoteLocation, split_repositories, unprotected
 from slipway.config.shared_memory import shared_memory_warnings
@@ -56,7 +57,6 @@ without a value is true."""
 _DEFAULT_BATCH: Final = "default-max-batch-size"
 _LOCAL: Final = "127.0.0.1"
 _EVERYWHERE: Final = ("0.0.0.0", "::")  # noqa: S104  compared with, never bound
-_METRICS: Final = {"counter_latencies": True, "histogram_latencies": True}
 
 # Kinds of values that are specific to the server
 
@@ -83,24 +83,8 @@ def _by_backend(settings: Iterable[tuple[str, str, str]]) -> dict[str, dict[str,
     return gathered
 
 
-def _read_metrics_setting(text: str) -> tuple[str, bool]:
-    setting, equals, value = text.partition("=")
-    if not equals or not setting:
-        raise ValueError(f"--metrics-config option format is <setting>=<value>. Got {text}")
-    if setting == "summary_quantiles" or (setting == "summary_latencies" and BOOLEAN.read(value)):
-        raise ValueError("summaries are not supported yet")
-    if setting not in (*_METRICS, "summary_latencies"):
-        raise ValueError(f"unknown setting '{setting}'; expected one of {', '.join(_METRICS)}")
-    return setting, BOOLEAN.read(value)
-
-
 def _joined(lists: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
     return tuple(chain.from_iterable(lists))
-
-
-def _metrics(settings: Iterable[tuple[str, bool]]) -> dict[str, bool]:
-    given = dict(settings)
-    return {name: given.get(name, default) for name, default in _METRICS.items()}
 
 
 def _read_config_name(text: str) -> str:
@@ -116,7 +100,6 @@ _COUNT: Final = whole(0, 2**31 - 1)
 _COUNT64: Final = whole(0, 2**63 - 1)
 _AT_LEAST_ONE: Final = whole(1, 2**31 - 1)
 _BACKEND_SETTING: Final = Kind("[BACKEND,]SETTING=VALUE", _read_backend_setting)
-_METRICS_SETTING: Final = Kind("SETTING=VALUE", _read_metrics_setting)
 
 # Sections of the help text
 
@@ -246,9 +229,10 @@ class ServerOptions(TracingOptions):
     allow_cpu_metrics: bool = _measures(True, BOOLEAN, "report CPU and memory usage")
     metrics_address: str = _measures("", TEXT, "address to listen on (default: the HTTP address)")
     metrics_port: int = _measures(8002, _PORT, "port to listen on; 0 lets the system choose")
-    metrics_config: Mapping[str, bool] = _measures(
-        _METRICS, _METRICS_SETTING, "latency metrics to report", gather=_metrics
-    )
+    metrics_config: Mapping[str, Any] = _measures(
+        dict(LATENCIES), METRICS_SETTING, "latency metrics to report, and the quantiles of summaries with their errors",
+        gather=gathered,
+    )  # fmt: skip
 
     backend_directory: tuple[Path, ...] = _backend(
         (Path("/opt/tritonserver/backends"),), DIRECTORY, "directory of Python-based backends", gather=tuple

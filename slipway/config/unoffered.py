@@ -12,6 +12,7 @@ from typing import Final
 from tritonclient.grpc import model_config_pb2
 
 from slipway.config.fields import FieldRow, field_row
+from slipway.config.model_metrics import unknown_families
 from slipway.config.prepared import prepared_without_effect
 from slipway.config.support import Support
 from slipway.config.walk import set_fields
@@ -26,6 +27,7 @@ def without_effect(config: model_config_pb2.ModelConfig) -> Iterator[Problem]:
         if not row.quiet:
             yield Problem(Rule.WITHOUT_EFFECT, f"{name} has no effect: {row.note}", path, _REMOVE)
     yield from prepared_without_effect(config)
+    yield from unknown_families(config)
 
 
 def _ignored(config: model_config_pb2.ModelConfig) -> Iterator[tuple[str, FieldPath, FieldRow]]:

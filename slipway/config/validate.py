@@ -18,6 +18,7 @@ from tritonclient.grpc import model_config_pb2
 
 from slipway.config.agents import agent_problems, leaves_directory
 from slipway.config.complete import ENSEMBLE
+from slipway.config.model_metrics import bucket_problems
 from slipway.config.padding import padding_problems
 from slipway.config.prepared import prepared_problems
 from slipway.config.validate_ensemble import PLATFORM_FIX, composition_problems
@@ -44,6 +45,7 @@ def validate(config: model_config_pb2.ModelConfig, model_directory: Path) -> lis
         *padding_problems(config),
         *prepared_problems(config),
         *cache_problems(config),
+        *bucket_problems(config),
         *_version_problems(config),
         *agent_problems(config),
         *_file_problems(config, model_directory),

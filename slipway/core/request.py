@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from slipway.core.large_work import LARGE
+from slipway.core.pace import Pace
 from slipway.core.tensor import CountedTensor, Tensor, UnreadTensor
 from slipway.core.trace import Trace
 from slipway.errors import SlipwayError, invalid, shown
@@ -23,7 +24,8 @@ class InferRequest:
 
     `model_version` "" means the latest version that the version policy serves. `outputs` are the requested output
     names; empty means all. `timeout_us` and `priority` are 0 when not given. `parameters` holds only custom parameters:
-    a front moves reserved keys (sequence_*, priority, timeout, ...) to their own fields.
+    a front moves reserved keys (sequence_*, priority, timeout, ...) to their own fields. With a `pace`, whoever answers
+    waits for it after each of several responses.
     """
 
     model_name: str
@@ -37,6 +39,7 @@ class InferRequest:
     correlation_id: int | str = 0
     flags: int = 0  # SEQUENCE_START | SEQUENCE_END
     trace: Trace | None = None  # if the request is traced
+    pace: Pace | None = None
 
     @property
     def log_prefix(self) -> str:

@@ -1,15 +1,23 @@
 """Counters of one model version, for the statistics extension and the metrics endpoint.
 
 Pure counting: durations come in as nanoseconds, `now_ms` as milliseconds since the epoch. Only the event-loop thread
-writes. Source: Triton `extension_statistics.md`, `infer_stats.cc`; histogram buckets in microseconds.
+writes. Source: Triton `extension_statistics.md`, `infer_stats.cc`; histogram buckets in microseconds. Summaries of the
+phases are kept only if a `Summarise` is given.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final
 
+from slipway.core.quantiles import Summary
 from slipway.errors import FailureReason
+
+Bounds = tuple[float, ...]
+Summarise = Callable[[], Summary]
 
 
 @dataclass(slots=True)
@@ -71,6 +79,21 @@ class PhaseDuration(Duration):
         return histogram
 
 
+class SummarisedDuration(PhaseDuration):
+    """As `PhaseDuration`, with a summary in whole microseconds."""
+
+    __slots__ = ("summary",)
+
+    def __init__(self, bounds_us: Bounds, summary: Summary) -> None:
+        super().__init__(bounds_us)
+        self.summary = summary
+
+    def add(self, ns: int) -> None:
+        """Count one occurrence that took `ns` nanoseconds, in its summary too."""
+        super().add(ns)
+        self.summary.observe(ns // 1000)
+
+
 @dataclass(slots=True)
 class BatchDurations:
     """Executions of one batch size."""
@@ -100,14 +123,36 @@ class TokenCount:
     padding: int = 0
 
 
+# The families of histograms whose buckets a model may choose, and their default buckets (upper bounds).
+FIRST_RESPONSE_MS: Final = "nv_inference_first_response_histogram_ms"
+REQUEST_US: Final = "nv_inference_request_duration_histogram_us"
+QUEUE_US: Final = "nv_inference_queue_duration_histogram_us"
+COMPUTE_INPUT_US: Final = "nv_inference_compute_input_duration_histogram_us"
+COMPUTE_INFER_US: Final = "nv_inference_compute_infer_duration_histogram_us"
+COMPUTE_OUTPUT_US: Final = "nv_inference_compute_output_duration_histogram_us"
+
 BATCH_SIZE_BUCKETS = tuple(float(2**power) for power in range(11))  # rows: 1 to 1024
 REQUEST_BUCKETS_US = (1000.0, 5000.0, 25000.0, 50000.0, 100000.0)
 PHASE_BUCKETS_US = (100.0, 1000.0, 5000.0, 10000.0, 50000.0)
 FIRST_RESPONSE_BUCKETS_MS = (100.0, 500.0, 2000.0, 5000.0)
+DEFAULT_BUCKETS: Final[Mapping[str, Bounds]] = MappingProxyType(
+    {
+        FIRST_RESPONSE_MS: FIRST_RESPONSE_BUCKETS_MS,
+        REQUEST_US: REQUEST_BUCKETS_US,
+        QUEUE_US: PHASE_BUCKETS_US,
+        COMPUTE_INPUT_US: PHASE_BUCKETS_US,
+        COMPUTE_INFER_US: REQUEST_BUCKETS_US,
+        COMPUTE_OUTPUT_US: PHASE_BUCKETS_US,
+    }
+)
 
 
 class ModelStatistics:
-    """Everything counted for one model version."""
+    """Everything counted for one model version.
+
+    `buckets` replace default buckets by family; with `summarise`, which returns a new summary, the phases of requests
+    and the response cache have summaries.
+    """
 
     __slots__ = (
         "batches",
@@ -129,24 +174,37 @@ class ModelStatistics:
         "tokens",
     )
 
-    def __init__(self) -> None:
+    def __init__(
+        self, buckets: Mapping[str, Bounds] = MappingProxyType({}), summarise: Summarise | None = None
+    ) -> None:
+        bounds = {**DEFAULT_BUCKETS, **buckets}
+
+        def phase(family: str) -> PhaseDuration:
+            if summarise is None:
+                return PhaseDuration(bounds[family])
+            return SummarisedDuration(bounds[family], summarise())
+
         self.inference_count = 0  # rows executed
         self.execution_count = 0  # executions
         self.last_inference_ms = 0
-        self.success = PhaseDuration(REQUEST_BUCKETS_US)
+        self.success = phase(REQUEST_US)
         self.fail = Duration()
-        self.queue = PhaseDuration(PHASE_BUCKETS_US)
-        self.compute_input = PhaseDuration(PHASE_BUCKETS_US)
-        self.compute_infer = PhaseDuration(REQUEST_BUCKETS_US)
-        self.compute_output = PhaseDuration(PHASE_BUCKETS_US)
-        self.cache_hit = Duration()  # looking up
-        self.cache_miss = Duration()  # looking up and inserting
+        self.queue = phase(QUEUE_US)
+        self.compute_input = phase(COMPUTE_INPUT_US)
+        self.compute_infer = phase(COMPUTE_INFER_US)
+        self.compute_output = phase(COMPUTE_OUTPUT_US)
+        self.cache_hit: Duration = (
+            Duration() if summarise is None else SummarisedDuration((), summarise())
+        )  # looking up
+        self.cache_miss: Duration = (
+            Duration() if summarise is None else SummarisedDuration((), summarise())
+        )  # looking up and inserting
         self.batches: dict[int, BatchDurations] = {}
         self.failures: dict[FailureReason, int] = dict.fromkeys(FailureReason, 0)
         self.pending = 0  # requests waiting for execution
         self.load_seconds = 0.0
         self.tokens: TokenCount | None = None  # only for a model whose requests are batched by length
-        self.first_response_histogram_ms = Histogram(FIRST_RESPONSE_BUCKETS_MS)
+        self.first_response_histogram_ms = Histogram(bounds[FIRST_RESPONSE_MS])
 
     def record_execution(self, rows: int, timing: Timing, now_ms: int, failed_rows: int = 0) -> None:
         """Count one execution of `rows` rows; as in Triton, rows of failed requests do not count as inferences."""
@@ -172,6 +230,7 @@ class ModelStatistics:
         """Count a request that the response cache answered: looked up from `lookup_ns` to `found_ns` (monotonic)."""
         self.success.add(found_ns - arrival_ns)
         self.queue.add(lookup_ns - arrival_ns)
+        self.first_response_histogram_ms.observe((found_ns - arrival_ns) / 1e6)
         self.cache_hit.add(found_ns - lookup_ns)
 
     def record_failure(self, duration_ns: int, reason: FailureReason) -> None:

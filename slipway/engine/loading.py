@@ -22,6 +22,7 @@ from slipway.backends.api import CompletionContext, Host, InstanceSpec, LoadedMo
 from slipway.backends.instance_api import Instance
 from slipway.backends.registry import find_backend
 from slipway.config.host_policy import not_defined, unknown_policies
+from slipway.config.model_metrics import bucket_overrides
 from slipway.config.normalise import normalise
 from slipway.config.options import ServerOptions
 from slipway.config.rate_limit import EXECUTION_COUNT, NOT_LIMITED, is_limited
@@ -34,6 +35,7 @@ from slipway.core.signature import ModelSignature
 from slipway.core.statistics import ModelStatistics
 from slipway.cores import cpu_limit
 from slipway.engine.caching import Caching
+from slipway.engine.counting import summarise_of
 from slipway.engine.dependencies import is_ensemble
 from slipway.engine.failures import LoadFailure
 from slipway.engine.model import ModelVersion, release
@@ -94,6 +96,7 @@ class Loader:
         self._limits = RateLimits(options.rate_limit_resource) if limited else None
         self._caching = caching
         self._repositories = repositories
+        self._summarise = summarise_of(options)
 
     async def read(self, name: str, request: LoadRequest) -> ModelSource | LoadFailure:
         """Return the model as it is on disk, or as the request overrides it."""
@@ -210,7 +213,7 @@ class Loader:
 
     async def _assemble(self, source: ModelSource, version: int, opened: _Opened) -> ModelVersion:
         config, signature, former = opened.config, opened.signature, opened.former
-        statistics = ModelStatistics() if former is None else former.statistics
+        statistics = ModelStatistics(bucket_overrides(config), self._summarise) if former is None else former.statistics
         identity = b""
         cached: Callable[[Scheduler], Scheduler] = uncached
         if self._caching is not None:

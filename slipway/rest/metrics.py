@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from slipway.config.metrics_settings import DEFAULT_QUANTILES, Quantiles
+from slipway.core.quantiles import Summary
 from slipway.core.statistics import Histogram, ModelStatistics, TokenCount
 from slipway.engine.api import Dataplane, VersionStatistics
 from slipway.errors import FailureReason
@@ -18,6 +20,7 @@ from slipway.response_cache.api import CacheReport
 from slipway.rest.access import Access
 from slipway.rest.cache_metrics import CACHE_METRICS, MODEL_COUNTERS
 from slipway.rest.exchange import Exchange
+from slipway.rest.latency_metrics import HISTOGRAMS, SUMMARIES
 from slipway.rest.processor import ProcessorGauges
 from slipway.rest.response import JSON, error_body
 
@@ -35,6 +38,8 @@ class MetricsOptions:
 
     counter_latencies: bool = True
     histogram_latencies: bool = True
+    summary_latencies: bool = False
+    summary_quantiles: Quantiles = DEFAULT_QUANTILES  # what the statistics keep; shown as they are there
     cpu: bool = True
 
 
@@ -75,38 +80,6 @@ _DURATIONS: Final[tuple[tuple[str, str, Callable[[ModelStatistics], float]], ...
         "nv_inference_compute_output_duration_us",
         "Cumulative inference compute output duration in microseconds (does not include cached requests)",
         lambda counted: counted.compute_output.ns // 1000,
-    ),
-)
-_HISTOGRAMS: Final[tuple[tuple[str, str, Callable[[ModelStatistics], Histogram]], ...]] = (
-    (
-        "nv_inference_first_response_histogram_ms",
-        "Duration from request to first response in milliseconds",
-        lambda counted: counted.first_response_histogram_ms,
-    ),
-    (
-        "nv_inference_request_duration_histogram_us",
-        "Histogram of inference request duration in microseconds (includes cached requests)",
-        lambda counted: counted.success.histogram(),
-    ),
-    (
-        "nv_inference_queue_duration_histogram_us",
-        "Histogram of inference queuing duration in microseconds (includes cached requests)",
-        lambda counted: counted.queue.histogram(),
-    ),
-    (
-        "nv_inference_compute_input_duration_histogram_us",
-        "Histogram of compute input duration in microseconds (does not include cached requests)",
-        lambda counted: counted.compute_input.histogram(),
-    ),
-    (
-        "nv_inference_compute_infer_duration_histogram_us",
-        "Histogram of compute inference duration in microseconds (does not include cached requests)",
-        lambda counted: counted.compute_infer.histogram(),
-    ),
-    (
-        "nv_inference_compute_output_duration_histogram_us",
-        "Histogram of inference compute output duration in microseconds (does not include cached requests)",
-        lambda counted: counted.compute_output.histogram(),
     ),
 )
 # For models whose requests are batched by length.
@@ -193,9 +166,11 @@ def render(dataplane: Dataplane, machine: Mapping[str, float], options: MetricsO
         for name, text, value in MODEL_COUNTERS if shown else ():
             _family(lines, name, text, "counter", [("", labels, value(counted)) for labels, counted in shown])
     if options.histogram_latencies:
-        for name, text, histogram in _HISTOGRAMS:
+        for name, text, histogram in HISTOGRAMS:
             samples = [sample for labels, counted in labelled for sample in _buckets(labels, histogram(counted))]
             _family(lines, name, text, "histogram", samples)
+    if options.summary_latencies:
+        _summaries(lines, versions)
     _family(
         lines,
         "nv_inference_pending_request_count",
@@ -218,6 +193,17 @@ def render(dataplane: Dataplane, machine: Mapping[str, float], options: MetricsO
         _response_cache(lines, report)
     _custom(lines, dataplane)
     return "\n".join(lines) + "\n"
+
+
+def _summaries(lines: list[str], versions: Sequence[VersionStatistics]) -> None:
+    for row in SUMMARIES:
+        samples: list[Sample] = []
+        for version in versions:
+            summary = row.summary(version.statistics)
+            if summary is not None and row.with_cache in (None, version.has_response_cache):
+                samples += _quantiles(_labels(version), summary)
+        if samples:
+            _family(lines, row.name, row.text, "summary", samples)
 
 
 def _batching_by_length(lines: list[str], labelled: Sequence[tuple[Labels, ModelStatistics]]) -> None:
@@ -265,6 +251,13 @@ def _buckets(labels: Labels, histogram: Histogram) -> Iterable[Sample]:
     for bound, count in zip((*map(_number, histogram.bounds), "+Inf"), counts, strict=True):
         seen += count
         yield "_bucket", (*labels, ("le", bound)), seen
+
+
+def _quantiles(labels: Labels, summary: Summary) -> Iterable[Sample]:
+    yield "_count", labels, summary.count
+    yield "_sum", labels, summary.total
+    for rank, value in summary.values():
+        yield "", (*labels, ("quantile", _number(rank))), value
 
 
 def _family(lines: list[str], name: str, text: str, kind: str, samples: Iterable[Sample]) -> None:

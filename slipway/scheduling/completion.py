@@ -40,7 +40,6 @@ class Completion:
         self, signature: ModelSignature, statistics: ModelStatistics, version: str, settled: Callable[[], None]
     ) -> None:
         self._name = signature.model_name
-        self._decoupled = signature.decoupled
         self._version = version
         self._statistics = statistics
         self._padding = signature.padding
@@ -97,7 +96,7 @@ class Completion:
         if request.outputs:
             response.outputs = [tensor for tensor in response.outputs if tensor.name in request.outputs]
         response.limit()
-        if self._decoupled and pending.responses == 1 and not response.empty:
+        if pending.responses == 1 and not response.empty:  # also of models that send only one, as in Triton 2.73
             milliseconds = (time.monotonic_ns() - pending.arrival_ns) / 1e6
             self._statistics.first_response_histogram_ms.observe(milliseconds)
         if not response.final:

@@ -16,6 +16,7 @@ from slipway.core.statistics import ModelStatistics
 from slipway.errors import FailureReason, invalid, unavailable
 from slipway.scheduling.api import STOPPED, Drain
 from slipway.scheduling.ensemble_graph import EnsembleGraph, EnsembleStep, mixed_origins
+from slipway.scheduling.ensemble_limits import StepLimits
 from slipway.scheduling.ensemble_run import EnsembleContext, RunningRequest, SignatureOf, Submit
 
 
@@ -51,7 +52,9 @@ class EnsembleScheduler:
         signature_of: SignatureOf,
         version: str,
     ) -> None:
-        self._context = EnsembleContext(signature, statistics, version, submit, signature_of, self._ended)
+        most = config.ensemble_scheduling.max_inflight_requests
+        limits = StepLimits(most) if most else None
+        self._context = EnsembleContext(signature, statistics, version, submit, signature_of, self._ended, limits)
         self._graph = graph_of(config, signature)
         self._pruned: dict[frozenset[str], EnsembleGraph] = {}
         self._running = 0

@@ -89,6 +89,11 @@ class EnsembleRun(Generic[Value]):
         self._store(0, {name: inputs.get(name) for name in graph.sources})
 
     @property
+    def steps(self) -> tuple[EnsembleStep, ...]:
+        """The steps of the graph."""
+        return self._graph.steps
+
+    @property
     def done(self) -> bool:
         """Return whether no call is ready or open."""
         return not self.calls and self._open == 0

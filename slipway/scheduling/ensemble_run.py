@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from slipway.core.check import matches_dims
+from slipway.core.pace import Pace
 from slipway.core.pending import Deliver, Pending
 from slipway.core.request import SEQUENCE_END, SEQUENCE_START, InferRequest, InferResponse, Parameter
 from slipway.core.signature import ModelSignature, TensorSpec
@@ -19,6 +20,7 @@ from slipway.core.statistics import ModelStatistics, Timing
 from slipway.core.tensor import Tensor
 from slipway.errors import FailureReason, SlipwayError, cancelled, invalid
 from slipway.scheduling.ensemble_graph import EnsembleGraph, EnsembleRun, StepCall
+from slipway.scheduling.ensemble_limits import StepLimits
 
 DEADLOCK = "unexpected deadlock, at least one output is not set while no more ensemble steps can be made"
 
@@ -28,7 +30,10 @@ SignatureOf = Callable[[str, str], ModelSignature]
 
 @dataclass(frozen=True, slots=True)
 class EnsembleContext:
-    """The values that all requests to one ensemble share; `ended` is called after each request's final response."""
+    """The values that all requests to one ensemble share; `ended` is called after each request's final response.
+
+    Without `limits`, any number of requests to a step may be in flight.
+    """
 
     signature: ModelSignature
     statistics: ModelStatistics
@@ -36,6 +41,7 @@ class EnsembleContext:
     submit: Submit
     signature_of: SignatureOf
     ended: Callable[[], None]
+    limits: StepLimits | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +56,7 @@ class _Flowing:
 class _Call:
     """A running step: passes each response on, together with itself."""
 
-    __slots__ = ("begin_ns", "pending", "rows", "run", "step_call")
+    __slots__ = ("begin_ns", "pace", "pending", "rows", "run", "step_call")
 
     def __init__(self, run: RunningRequest, step_call: StepCall[_Flowing]) -> None:
         self.run = run
@@ -58,15 +64,38 @@ class _Call:
         self.rows: int | None = None  # of the step's request, where its model batches
         self.pending: Pending | None = None  # from submission to the final response; then None, to leave no cycle
         self.begin_ns = time.monotonic_ns()
+        self.pace: Pace | None = None  # where the ensemble limits its steps and this one may respond several times
 
     def receive(self, response: InferResponse) -> None:
         self.run.receive(self, response)
+
+    def receive_limited(self, response: InferResponse) -> None:
+        """As `receive`, of a step with a place among the requests in flight: the final response frees it."""
+        self.run.receive(self, response)
+        if response.final:
+            self.run.leave(self)
+
+    def begin(self) -> None:
+        """Submit the request after waiting for a place."""
+        self.begin_ns = time.monotonic_ns()
+        self.run.resume(self)
 
 
 class RunningRequest:
     """A request to an ensemble. It processes responses in a loop, not recursively: models may answer at once."""
 
-    __slots__ = ("_begin_ns", "_busy", "_calls", "_context", "_ended", "_flow", "_inbox", "_pending", "_spent")
+    __slots__ = (
+        "_begin_ns",
+        "_busy",
+        "_calls",
+        "_context",
+        "_ended",
+        "_flow",
+        "_inbox",
+        "_pending",
+        "_spent",
+        "_waiting",
+    )
 
     def __init__(self, context: EnsembleContext, pending: Pending, graph: EnsembleGraph) -> None:
         self._context = context
@@ -78,6 +107,7 @@ class RunningRequest:
         self._inbox: deque[tuple[_Call, InferResponse]] = deque()
         self._busy = False
         self._ended = False
+        self._waiting: set[_Call] = set()  # for a place among the requests in flight
         self._begin_ns = time.monotonic_ns()
         self._spent = [0, 0, 0]  # ns of compute input, infer and output, over all steps
 
@@ -112,20 +142,76 @@ class RunningRequest:
     def _launch(self, step_call: StepCall[_Flowing]) -> None:
         call = _Call(self, step_call)
         self._calls.add(call)
+        limits = self._context.limits
+        if limits is None:
+            self._submit(call, call.receive)
+        elif limits.enter(step_call.step.index, call):
+            self._submit_limited(call)
+        else:
+            self._waiting.add(call)
+            self._pace(hold=True)
+
+    def resume(self, call: _Call) -> None:
+        """Submit a step's request that waited for its turn."""
+        self._waiting.discard(call)
+        if not self._waiting:
+            self._pace(hold=False)
+        busy, self._busy = self._busy, True  # a response that comes at once waits for its turn, as in `_advance`
+        try:
+            self._submit_limited(call)
+        finally:
+            self._busy = busy
+        if not busy:
+            self._advance()
+
+    def leave(self, call: _Call) -> None:
+        """Free the place that a step's request had."""
+        if self._context.limits is not None:
+            self._context.limits.leave(call.step_call.step.index)
+
+    def _pace(self, *, hold: bool) -> None:
+        """Let the steps that may respond several times wait, or go on."""
+        for call in self._calls:
+            if call.pace is not None:
+                if hold:
+                    call.pace.hold()
+                else:
+                    call.pace.release()
+
+    def _submit_limited(self, call: _Call) -> None:
+        if not self._submit(call, call.receive_limited):
+            self.leave(call)
+
+    def _submit(self, call: _Call, deliver: Deliver) -> bool:
+        """Return whether the model accepted the step's request; if not, the ensemble has failed."""
+        step_call = call.step_call
         try:
             signature = self._context.signature_of(step_call.step.model_name, step_call.step.model_version)
             request = self._step_request(step_call, signature)
             if signature.max_batch_size > 0:
                 call.rows = next((tensor.shape[0] for tensor in request.inputs.values() if tensor.shape), 1)
-            pending = self._context.submit(request, call.receive)
+            if self._context.limits is not None and signature.decoupled:
+                request.pace = call.pace = self._pace_of(step_call)
+            pending = self._context.submit(request, deliver)
         except SlipwayError as error:
             self._calls.discard(call)
             self._fail(error)
-            return
+            return False
         if self._ended:
             pending.cancel()
         else:
             call.pending = pending
+        return True
+
+    def _pace_of(self, step_call: StepCall[_Flowing]) -> Pace | None:
+        """Return the brake of a step; None if a later step runs on the same model, whose instance must not wait."""
+        step, steps = step_call.step, self._flow.steps
+        if any(each.model_name == step.model_name and each.index != step.index for each in steps):
+            return None
+        pace = Pace()
+        if self._waiting:
+            pace.hold()
+        return pace
 
     def _step_request(self, call: StepCall[_Flowing], signature: ModelSignature) -> InferRequest:
         request, step = self._pending.request, call.step
@@ -225,11 +311,17 @@ class RunningRequest:
         """Deliver the final response and cancel the steps that are still running."""
         self._ended = True
         calls, self._calls = self._calls, set()
+        waiting, self._waiting = self._waiting, set()
         self._inbox.clear()
+        for call in waiting:
+            if self._context.limits is not None:
+                self._context.limits.forget(call.step_call.step.index, call)
         for call in calls:
             pending, call.pending = call.pending, None
             if pending is not None:
                 pending.cancel()
+            if call.pace is not None:
+                call.pace.release()
         try:
             self._deliver(response)
         finally:
@@ -242,7 +334,7 @@ class RunningRequest:
         response.id = pending.request.id
         if response.error is None and not response.empty:
             response.parameters = _sequence_parameters(pending.request) or response.parameters
-        if context.signature.decoupled and not pending.responses and not response.empty:
+        if not pending.responses and not response.empty:
             milliseconds = (time.monotonic_ns() - pending.arrival_ns) / 1e6
             context.statistics.first_response_histogram_ms.observe(milliseconds)
         pending.deliver(response)

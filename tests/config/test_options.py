@@ -88,6 +88,14 @@ def test_metrics_settings_are_those_of_the_front():
     assert MetricsOptions(**ServerOptions().metrics_config) == MetricsOptions()
 
 
+def test_summaries_are_off_and_their_quantiles_can_be_chosen():
+    assert ServerOptions().metrics_config["summary_latencies"] is False
+    words = ["--metrics-config=summary_latencies=true", '--metrics-config=summary_quantiles="0.9:0.01,0.5:0.05"']
+    chosen = parse_options(["models", *words]).metrics_config
+    assert chosen["summary_latencies"] is True
+    assert str(chosen["summary_quantiles"]) == "0.5:0.05,0.9:0.01"
+
+
 @pytest.mark.parametrize("given", [["--http-port=0"], ["--http-port", "0"], ["--http-port=1", "--http-port=0"]])
 def test_a_value_follows_an_equals_sign_or_a_space_and_the_last_counts(given):
     assert parse_options(["models", *given]).http_port == 0
@@ -156,7 +164,15 @@ def test_backend_settings_are_kept_by_backend_and_those_of_all_under_the_empty_n
         ("--backend-config=default-max-batch-size=x", "Invalid option value. Got x"),
         ("--metrics-config=foo", "--metrics-config option format is <setting>=<value>. Got foo"),
         ("--metrics-config=foo=1", "unknown setting 'foo'"),
-        ("--metrics-config=summary_latencies=true", "summaries are not supported yet"),
+        (
+            "--metrics-config=summary_latency=true",
+            "unknown setting 'summary_latency'; did you mean 'summary_latencies'?",
+        ),
+        ("--metrics-config=summary_latencies=2", "invalid value for bool option: 2"),
+        ("--metrics-config=summary_quantiles=0.5", "Invalid option: [0.5]. No ':' delimiter found. Expected format is"),
+        ("--metrics-config=summary_quantiles=0.5:0.1,a:b", "Invalid option: [a:b]. Expected two numbers"),
+        ("--metrics-config=summary_quantiles=1.5:0.1", "Invalid option: [1.5:0.1]. A quantile is in the range 0 to 1"),
+        ("--metrics-config=summary_quantiles=nan:0.1", "Invalid option: [nan:0.1]. A quantile is in the range 0 to 1"),
         ("--model-config-name=", "empty argument for --model-config-name"),
         ("--model-config-name=../x", "Got ../x"),
         ("--load-model=x", "Use of '--load-model' requires setting '--model-control-mode=explicit' as well."),

@@ -232,6 +232,7 @@ PASSED_OVER = f"""backend: "python"
 instance_group [ {{ kind: KIND_CPU host_policy: "p" rate_limiter {{ resources [ {{ name: "R1" count: 4 }} ] }} }} ]
 batch_input [ {{ target_name: "n" data_type: TYPE_INT32 source_input: "INPUT0" }} ]
 parameters {{ key: "EXECUTION_ENV_PATH" value {{ string_value: "$$TRITON_MODEL_DIRECTORY/env.tar.gz" }} }}
+parameters {{ key: "EXECUTION_MODE" value {{ string_value: "thread" }} }}
 """
 GROUP = 'instance_group [ {{ name: "g" {} }} ]'
 SEQUENCE = "sequence_batching { oldest { preferred_batch_size: [ 16 ] } }"

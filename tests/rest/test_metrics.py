@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from slipway.core.statistics import Timing
+from slipway.core.quantiles import Quantile, Summary
+from slipway.core.statistics import ModelStatistics, Timing
 from slipway.engine.api import VersionStatistics
 from slipway.errors import FailureReason
 from slipway.response_cache.api import CacheReport, CacheStatistics
@@ -112,6 +113,65 @@ def test_latencies_can_be_left_out(plane):
     text = "\n".join(lines(plane, MetricsOptions(counter_latencies=False, histogram_latencies=False)))
     assert "duration_us" not in text
     assert "histogram" not in text
+
+
+COMPUTE_INFER = "Cumulative compute inference duration in microseconds (does not include cached requests)"
+
+
+def summarised(*, response_cache):
+    """Return a plane with one model that keeps summaries, after two requests, a cache hit and a miss."""
+    plane = dataplane()
+    counted = ModelStatistics(summarise=lambda: Summary((Quantile(0.5, 0.05), Quantile(0.999, 0.001)), lambda: 0))
+    timing = Timing(100_000, 300_000, 2_300_000, 2_500_000)
+    for _ in range(2):
+        counted.record_success(0, timing, 3_000_000)
+    counted.record_cache_hit(0, 10_000, 30_000)
+    counted.cache_miss.add(50_000)
+    plane.model_statistics = lambda *_: [VersionStatistics("m", "1", counted, has_response_cache=response_cache)]
+    return plane
+
+
+SUMMARIES = MetricsOptions(summary_latencies=True, histogram_latencies=False)
+
+
+def test_a_summary_has_count_sum_and_quantiles():
+    found = lines(summarised(response_cache=False), SUMMARIES)
+    start = found.index("# TYPE nv_inference_compute_infer_summary_us summary")
+    assert found[start - 1 : start + 5] == [
+        f"# HELP nv_inference_compute_infer_summary_us {COMPUTE_INFER}",
+        "# TYPE nv_inference_compute_infer_summary_us summary",
+        'nv_inference_compute_infer_summary_us_count{model="m",version="1"} 2',
+        'nv_inference_compute_infer_summary_us_sum{model="m",version="1"} 4000',
+        'nv_inference_compute_infer_summary_us{model="m",version="1",quantile="0.5"} 2000',
+        'nv_inference_compute_infer_summary_us{model="m",version="1",quantile="0.999"} 2000',
+    ]
+
+
+@pytest.mark.parametrize(
+    ("response_cache", "shown"),
+    {
+        False: {"nv_inference_request_summary_us": 3},
+        True: {"nv_cache_hit_summary_per_model": 1, "nv_cache_miss_summary_per_model": 1},
+    }.items(),
+)
+def test_a_model_with_a_response_cache_has_other_summaries(response_cache, shown):
+    expected = {
+        "nv_inference_queue_summary_us": 3,
+        "nv_inference_compute_input_summary_us": 2,
+        "nv_inference_compute_infer_summary_us": 2,
+        "nv_inference_compute_output_summary_us": 2,
+        **shown,
+    }
+    label = '_count{model="m",version="1"} '
+    counts = [
+        line.split(label) for line in lines(summarised(response_cache=response_cache), SUMMARIES) if label in line
+    ]
+    assert {name: int(count) for name, count in counts if "summary" in name} == expected
+
+
+def test_summaries_are_shown_only_where_they_are_kept(plane):
+    assert not any("summary" in line for line in lines(plane, SUMMARIES))
+    assert not any("summary" in line for line in lines(summarised(response_cache=True)))
 
 
 def test_tags_are_labels_sorted_with_the_others_and_escaped(plane):

@@ -27,6 +27,7 @@ class Server:
     def __init__(self):
         self.models = {}
         self.requests = []
+        self.max_inflight_requests = 0
 
     def add(self, instance, signature, **batching):
         name = signature.model_name
@@ -59,6 +60,7 @@ class Server:
     def ensemble(self, steps, signature=None):
         """Return a client of ensemble `e`; a step is (model, {its input: tensor}, {its output: tensor})."""
         config = model_config_pb2.ModelConfig(name="e", platform="ensemble", max_batch_size=8)
+        config.ensemble_scheduling.max_inflight_requests = self.max_inflight_requests
         for model, inputs, outputs in steps:
             config.ensemble_scheduling.step.add(
                 model_name=model, model_version=-1, input_map=inputs, output_map=outputs

@@ -12,22 +12,27 @@ from slipway.backends.api import CompletionContext, Executor, InstanceSpec, Mode
 from slipway.backends.instance_api import Instance
 from slipway.backends.python.arguments import initialize_arguments, model_file
 from slipway.backends.python.completion import complete_config
+from slipway.backends.python.environments.environment import (
+    PARAMETER,
+    ModelEnvironment,
+    environment_path,
+    locate,
+    open_environment,
+)
 from slipway.backends.python.errors import describe_exception
 from slipway.backends.python.host_server import HostServer
 from slipway.backends.python.importing import ImportSpace
 from slipway.backends.python.model import PythonModel
+from slipway.backends.python.placement import placement
 from slipway.backends.python.scope import ModelScope
 from slipway.backends.python.surface import build_surface
 from slipway.backends.python.suspects import Suspects
 from slipway.backends.python.thread import ThreadExecutor
 from slipway.backends.shared.ignored import ignored, log_ignored
-from slipway.backends.shared.parameters import parameter_problem
-from slipway.errors import internal, refused
+from slipway.errors import internal
 from slipway.problems import Named, Problem
 
 _LOG: Final = logging.getLogger("slipway.python")
-_ENVIRONMENT: Final = "EXECUTION_ENV_PATH"
-_PLACEMENTS: Final = {"process": Placement.PROCESS, "thread": Placement.THREAD}
 
 
 class PythonBackend:
@@ -48,44 +53,42 @@ class PythonBackend:
     def check(self, context: ModelContext) -> list[Problem]:
         """Check what a load checks before it runs the model's code; return the settings that have no effect."""
         self._file(context)
-        placement(context)
+        placed, written = placement(context.config), environment_path(context.config)
+        if written and placed is Placement.PROCESS:
+            locate(written, context.model_directory)
         return _ignored_words(context.config)
 
     def load(self, context: ModelContext) -> LoadedPython:
-        """Check everything that can be checked without running the model; its instances are opened one by one."""
+        """Check everything that can be checked without running the model, and unpack its environment; its instances
+        are opened one by one."""
         file = self._file(context)
         log_ignored(_LOG, context.name, _ignored_words(context.config))
-        return LoadedPython(context, file, placement(context))
+        placed = placement(context.config)
+        alone = placed is Placement.PROCESS
+        environment = open_environment(context.config, context.model_directory) if alone else None
+        return LoadedPython(context, file, placed, environment)
 
     def _file(self, context: ModelContext) -> Path:
         return self._model_file or model_file(context.version_directory, context.config.default_model_filename)
 
 
 def _ignored_words(config: model_config_pb2.ModelConfig) -> list[Problem]:
-    if _ENVIRONMENT not in config.parameters:
+    if not environment_path(config) or placement(config) is Placement.PROCESS:
         return []
-    path = ("parameters", Named(_ENVIRONMENT, "key"))
-    return [ignored(_ENVIRONMENT, ", the model runs in the server's own environment", path)]
-
-
-def placement(context: ModelContext) -> Placement:
-    """Return where the model's parameter EXECUTION_MODE places it; the default is a process of its own."""
-    mode = "process"
-    if "EXECUTION_MODE" in context.config.parameters:
-        mode = context.config.parameters["EXECUTION_MODE"].string_value
-    if mode.lower() not in _PLACEMENTS:
-        text = f"model '{context.name}': EXECUTION_MODE is '{mode}', expected 'process' or 'thread'"
-        raise refused(parameter_problem("EXECUTION_MODE", text))
-    return _PLACEMENTS[mode.lower()]
+    path = ("parameters", Named(PARAMETER, "key"))
+    return [ignored(PARAMETER, ", a model in a thread runs in the server's own environment", path)]
 
 
 class LoadedPython:
     """One version of a Python model. Its instances share nothing but what is known of the requests that kill them."""
 
-    def __init__(self, context: ModelContext, file: Path, placement: Placement) -> None:
+    def __init__(
+        self, context: ModelContext, file: Path, placement: Placement, environment: ModelEnvironment | None
+    ) -> None:
         self.placement = placement
         self.keeps_loaded = placement is Placement.PROCESS  # in a thread, an instance gets the config of this load
         self.file = file
+        self._environment = environment
         self._context = context
         self._suspects = Suspects()
 
@@ -115,9 +118,11 @@ class LoadedPython:
         """Start a child process and initialize the model in it; raise `SlipwayError` with its traceback."""
         from slipway.backends.python.process.instance import ProcessInstance  # not needed in thread mode
 
-        instance = ProcessInstance(self.file, context, spec, self._suspects)
+        instance = ProcessInstance(self.file, context, spec, suspects=self._suspects, environment=self._environment)
         await instance.open()
         return instance
 
     def unload(self) -> None:
-        """Do nothing: each instance has already released its resources."""
+        """Release the environment; each instance has already released its resources."""
+        if self._environment is not None:
+            self._environment.release()

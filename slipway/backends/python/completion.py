@@ -15,11 +15,15 @@ from typing import Any
 from google.protobuf import json_format
 from tritonclient.grpc import model_config_pb2
 
+from slipway.backends.api import Placement
 from slipway.backends.python.environment import child_command, child_environment
+from slipway.backends.python.environments.environment import ModelEnvironment, open_environment
+from slipway.backends.python.placement import placement
 from slipway.config.render import config_json
 from slipway.errors import Code, SlipwayError, refused
 from slipway.problems import Problem, Rule
 
+_CHILD = "slipway.backends.python.completion_child"
 _HOOK = "auto_complete_config"
 LIMIT_SECONDS = 120  # importing a large library takes time; a hook that hangs must not block the server
 # The fields that a model may set.
@@ -36,7 +40,12 @@ def complete_config(config: model_config_pb2.ModelConfig, model_file: Path, mode
         "model_directory": str(model_directory),
         "model_name": config.name or model_directory.name,
     }
-    completed = _run_child(json.dumps(job).encode(), job["model_name"])
+    environment = open_environment(config, model_directory) if placement(config) is Placement.PROCESS else None
+    try:
+        completed = _run_child(json.dumps(job).encode(), job["model_name"], environment)
+    finally:
+        if environment is not None:
+            environment.release()
     if "error" in completed:
         raise _failed(completed["error"])
     if completed["config"] is not None:
@@ -63,13 +72,13 @@ def may_define_hook(source: bytes) -> bool:
     return True
 
 
-def _run_child(job: bytes, model_name: str) -> Any:
+def _run_child(job: bytes, model_name: str, environment: ModelEnvironment | None) -> Any:
     with tempfile.TemporaryFile() as results:  # a pipe would block a child that writes more than the pipe can buffer
         process = subprocess.Popen(
-            child_command("slipway.backends.python.completion_child", str(results.fileno())),
+            child_command(_CHILD, str(results.fileno()), environment=environment),
             stdin=subprocess.PIPE,
             pass_fds=(results.fileno(),),
-            env=child_environment(threads=1),
+            env=child_environment(1, environment),
         )
         with process:
             try:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Final
+from typing import Any, Final
+
+from slipway.backends.python.signatures import INT64, Native, Signature, StubParameter, an
 
 REQUEST_FLAG_SEQUENCE_START: Final = 1
 REQUEST_FLAG_SEQUENCE_END: Final = 2
@@ -18,20 +20,30 @@ class MemoryType(IntEnum):
     TRITONSERVER_MEMORY_CPU = 1
 
 
-class PreferredMemory:
-    """The preferred place for BLS outputs; here they are always in main memory."""
+_PREFERRED_MEMORY: Final = Signature(
+    "__init__",
+    "c_python_backend_utils.PreferredMemory(preferred_memory_type: "
+    "triton::backend::python::PreferredMemory::MemoryType, preferred_device_id: int = 0)",
+    StubParameter("preferred_memory_type", an(MemoryType)),
+    StubParameter("preferred_device_id", INT64, 0),
+)
+
+
+class PreferredMemory(Native):
+    """The preferred place for BLS outputs: a memory type and a device. Here they are always in main memory."""
 
     __slots__ = ("device_id", "memory_type")
+    native_name = "PreferredMemory"
 
-    def __init__(self, preferred_memory_type: MemoryType, preferred_device_id: int = 0) -> None:
-        self.memory_type = MemoryType(preferred_memory_type)
-        self.device_id = preferred_device_id
+    def __init__(self, *given: Any, **named: Any) -> None:
+        self.memory_type, self.device_id = _PREFERRED_MEMORY.bind((), given, named)
 
 
-class InferenceTrace:
+class InferenceTrace(Native):
     """The trace of a request; without tracing its context is None. `number` is what the server calls the trace."""
 
     __slots__ = ("_context", "number")
+    native_name = "InferenceTrace"
 
     def __init__(self, context: str | None = None, number: int = 0) -> None:
         self._context = context

@@ -11,8 +11,9 @@ import sys
 import traceback
 from enum import IntEnum
 from pathlib import Path
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
+from slipway.backends.python.signatures import Native, Signature, StubParameter, an, decoded, text
 from slipway.errors import Code, FailureReason, SlipwayError
 
 PROCESS_ENDED: Final = "the process of the model ended"  # by which `slipway verify` recognises it in a server's text
@@ -36,11 +37,24 @@ class ErrorCode(IntEnum):
     ALREADY_EXISTS = 6
     CANCELLED = 7
 
+    def __repr__(self) -> str:
+        return f"<__ErrorCode.{self.name}: {self.value}>"
 
-class TritonError:
-    """An error that answers one request, with a code (default: INTERNAL)."""
+
+_TRITON_ERROR: Final = Signature(
+    "__init__",
+    "c_python_backend_utils.TritonError(message: str, code: c_python_backend_utils.TritonError.__ErrorCode = "
+    "<__ErrorCode.INTERNAL: 1>)",
+    StubParameter("message", text),
+    StubParameter("code", an(ErrorCode), ErrorCode.INTERNAL),
+)
+
+
+class TritonError(Native):
+    """An error that answers one request, made from a message and a code (default: INTERNAL)."""
 
     __slots__ = ("_code", "_message")
+    native_name = "TritonError"
 
     UNKNOWN: ClassVar[ErrorCode] = ErrorCode.UNKNOWN
     INTERNAL: ClassVar[ErrorCode] = ErrorCode.INTERNAL
@@ -51,11 +65,9 @@ class TritonError:
     ALREADY_EXISTS: ClassVar[ErrorCode] = ErrorCode.ALREADY_EXISTS
     CANCELLED: ClassVar[ErrorCode] = ErrorCode.CANCELLED
 
-    def __init__(self, message: str, code: ErrorCode = ErrorCode.INTERNAL) -> None:
-        if not isinstance(message, str) or not isinstance(code, ErrorCode):
-            raise TypeError(f"TritonError(message: str, code: TritonError.<CODE>), got {message!r} and {code!r}")
-        self._message = message
-        self._code = code
+    def __init__(self, *given: Any, **named: Any) -> None:
+        message, self._code = _TRITON_ERROR.bind((), given, named)
+        self._message = decoded(message)
 
     def message(self) -> str:
         """Return the text."""
@@ -63,7 +75,8 @@ class TritonError:
 
     def code(self) -> ErrorCode:
         """Return the code."""
-        return self._code
+        code: ErrorCode = self._code
+        return code
 
 
 def to_server_error(error: TritonError) -> SlipwayError:
@@ -78,29 +91,29 @@ def to_triton_error(error: SlipwayError) -> TritonError:
 
 def describe_exception(error: BaseException, model_directory: str) -> str:
     """Return `Type: text` and the frames of code outside this server, innermost first."""
-    text = str(error) or "<EMPTY MESSAGE>"
+    said = str(error) or "<EMPTY MESSAGE>"
     frames = [
         f"  {_public_path(frame.filename, model_directory)}({frame.lineno}): {frame.name}\n"
         for frame in reversed(traceback.extract_tb(error.__traceback__))
         if not frame.filename.startswith((_OWN_PACKAGE, "<frozen "))
     ]
-    head = f"{type(error).__name__}: {text}"
+    head = f"{type(error).__name__}: {said}"
     return head + "\n\nAt:\n" + "".join(frames) if frames else head
 
 
 def execution_error(instance_name: str, message: str) -> SlipwayError:
     """Return the error that answers every request of a batch whose execution failed."""
-    text = f"Failed to process the request(s) for model '{instance_name}', message: {message}"
-    return SlipwayError(Code.INTERNAL, text, reason=FailureReason.BACKEND)
+    said = f"Failed to process the request(s) for model '{instance_name}', message: {message}"
+    return SlipwayError(Code.INTERNAL, said, reason=FailureReason.BACKEND)
 
 
 def unhealthy_error(instance_name: str) -> SlipwayError:
     """Return the error that answers the requests that a process was executing when it died."""
-    text = (
+    said = (
         f"Failed to process the request(s) for model instance '{instance_name}', "
         f"message: Stub process '{instance_name}' is not healthy."
     )
-    return SlipwayError(Code.INTERNAL, text, reason=FailureReason.BACKEND)
+    return SlipwayError(Code.INTERNAL, said, reason=FailureReason.BACKEND)
 
 
 def abandoned(model_name: str) -> SlipwayError:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 from slipway.backends.api import Host
+from slipway.backends.python.parents import CURRENT
 from slipway.backends.python.server import Cancel, Metrics, submit_bls
 from slipway.core.pending import Deliver
 from slipway.core.request import InferRequest
@@ -22,8 +24,13 @@ class HostServer:
         return self._host.metrics
 
     def submit(self, request: InferRequest, deliver: Deliver, *, decoupled: bool) -> Cancel:
-        """Run a BLS request; every answer, even a refusal, goes to `deliver`. Return a function that cancels it."""
-        return submit_bls(self._host, request, deliver, decoupled=decoupled)
+        """Run a BLS request; every answer, even a refusal, goes to `deliver`. Return a function that cancels it.
+
+        It is cancelled too when nobody waits for the batch that makes it.
+        """
+        start = partial(submit_bls, self._host, request, decoupled=decoupled)
+        calls = CURRENT.get()
+        return start(deliver) if calls is None else calls.submit(start, deliver)
 
     def load_model(self, name: str, config: str | None, files: Mapping[str, bytes]) -> None:
         """Load a model and wait for it. Raise `SlipwayError`."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 from enum import IntEnum
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
+
+from slipway.backends.python.signatures import Signature, StubParameter, an, decoded, text
 
 _LOG: Final = logging.getLogger("slipway.model")
 _CALLER: Final = 3  # frames up from `_log`: itself, the method, the model
@@ -19,8 +21,6 @@ class LogLevel(IntEnum):
     VERBOSE = 3
 
 
-Level = LogLevel  # inside `Logger` the name LogLevel is Triton's attribute
-
 _LEVELS: Final = {
     LogLevel.INFO: logging.INFO,
     LogLevel.WARNING: logging.WARNING,
@@ -29,14 +29,24 @@ _LEVELS: Final = {
 }
 
 
-def _log(level: int, message: str) -> None:
-    if not isinstance(message, str):
-        raise TypeError(f"Logger takes a message of type str, found {type(message)}")
-    _LOG.log(level, "%s", message, stacklevel=_CALLER)
+_MESSAGE: Final = {
+    name: Signature(name, "(message: str) -> None", StubParameter("message", text))
+    for name in ("log_info", "log_warn", "log_error", "log_verbose")
+}
+_ANY_LEVEL: Final = Signature(
+    "log",
+    "(message: str, level: c_python_backend_utils.Logger.LogLevel = <LogLevel.INFO: 0>) -> None",
+    StubParameter("message", text),
+    StubParameter("level", an(LogLevel), LogLevel.INFO),
+)
+
+
+def _log(level: int, message: str | bytes) -> None:
+    _LOG.log(level, "%s", decoded(message), stacklevel=_CALLER)
 
 
 class Logger:
-    """The log of the server that runs the model."""
+    """The log of the server that runs the model; it has no instances."""
 
     LogLevel: ClassVar[type[LogLevel]] = LogLevel
     INFO: ClassVar = LogLevel.INFO
@@ -44,27 +54,31 @@ class Logger:
     ERROR: ClassVar = LogLevel.ERROR
     VERBOSE: ClassVar = LogLevel.VERBOSE
 
-    @staticmethod
-    def log(message: str, level: Level = LogLevel.INFO) -> None:
-        """Log a line at `level`."""
-        _log(_LEVELS[LogLevel(level)], message)
+    def __init__(self) -> None:
+        raise TypeError("c_python_backend_utils.Logger: No constructor defined!")
 
     @staticmethod
-    def log_info(message: str) -> None:
+    def log(*given: Any, **named: Any) -> None:
+        """Log a line at a level, INFO by default."""
+        message, level = _ANY_LEVEL.bind((), given, named)
+        _log(_LEVELS[level], message)
+
+    @staticmethod
+    def log_info(*given: Any, **named: Any) -> None:
         """Log a line of information."""
-        _log(logging.INFO, message)
+        _log(logging.INFO, *_MESSAGE["log_info"].bind((), given, named))
 
     @staticmethod
-    def log_warn(message: str) -> None:
+    def log_warn(*given: Any, **named: Any) -> None:
         """Log a warning."""
-        _log(logging.WARNING, message)
+        _log(logging.WARNING, *_MESSAGE["log_warn"].bind((), given, named))
 
     @staticmethod
-    def log_error(message: str) -> None:
+    def log_error(*given: Any, **named: Any) -> None:
         """Log an error."""
-        _log(logging.ERROR, message)
+        _log(logging.ERROR, *_MESSAGE["log_error"].bind((), given, named))
 
     @staticmethod
-    def log_verbose(message: str) -> None:
+    def log_verbose(*given: Any, **named: Any) -> None:
         """Log a line that appears only with --log-verbose."""
-        _log(logging.DEBUG, message)
+        _log(logging.DEBUG, *_MESSAGE["log_verbose"].bind((), given, named))

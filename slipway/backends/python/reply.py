@@ -6,10 +6,11 @@ answer is answered with an error; Triton would leave the client waiting for ever
 
 from __future__ import annotations
 
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from slipway.backends.python.errors import TritonModelException
 from slipway.backends.python.response import InferenceResponse
+from slipway.backends.python.signatures import UINT32, Native, Signature, StubParameter, an, optional
 
 RESPONSE_COMPLETE_FINAL: Final = 1
 
@@ -55,8 +56,6 @@ class ReplyState:
             raise TritonModelException(
                 "Inference Response object must be provided when the response flags is set to zero."
             )
-        if response is not None and not isinstance(response, InferenceResponse):
-            raise TypeError(f"send(response: InferenceResponse, flags: int), got {type(response)}")
         if not self.decoupled:
             if response is not None and self.sent:
                 raise TritonModelException(
@@ -86,16 +85,27 @@ class ReplyState:
             self._sink.abandon()
 
 
-class InferenceResponseSender:
+_SEND: Final = Signature(
+    "send",
+    "(self: c_python_backend_utils.InferenceResponseSender, response: c_python_backend_utils.InferenceResponse = None, "
+    "flags: int = 0) -> None",
+    StubParameter("response", optional(an(InferenceResponse)), None),
+    StubParameter("flags", UINT32, 0),
+)
+
+
+class InferenceResponseSender(Native):
     """`pb_utils.InferenceResponseSender`: answers one request, at any time and from any thread."""
 
     __slots__ = ("_reply",)
+    native_name = "InferenceResponseSender"
 
     def __init__(self, reply: ReplyState) -> None:
         self._reply = reply
 
-    def send(self, response: InferenceResponse | None = None, flags: int = 0) -> None:
+    def send(self, *given: Any, **named: Any) -> None:
         """Send an answer; `flags=TRITONSERVER_RESPONSE_COMPLETE_FINAL` closes the request."""
+        response, flags = _SEND.bind((self,), given, named)
         self._reply.send(response, flags)
 
     def is_cancelled(self) -> bool:

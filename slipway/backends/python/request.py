@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Sequence
 from json import dumps
-from typing import ClassVar, Protocol, Self
+from typing import Any, ClassVar, Final, Protocol, Self
 
 from slipway.backends.python import bls
-from slipway.backends.python.constants import InferenceTrace, PreferredMemory
+from slipway.backends.python.constants import InferenceTrace, MemoryType, PreferredMemory
 from slipway.backends.python.errors import TritonModelException
 from slipway.backends.python.reply import InferenceResponseSender, ReplyState
 from slipway.backends.python.response import InferenceResponse, checked_parameters
 from slipway.backends.python.scope import ModelScope
+from slipway.backends.python.signatures import (
+    INT64,
+    UINT32,
+    UINT64,
+    Native,
+    Signature,
+    StubParameter,
+    an,
+    anything,
+    decoded,
+    optional,
+    sequence_of,
+    text,
+    truth,
+    uncastable,
+)
 from slipway.backends.python.tensor import ModelTensor
 from slipway.core.request import InferRequest, Parameter
 from slipway.core.trace import ReferredTrace, Trace, TraceReference
@@ -28,7 +44,40 @@ class Received(Protocol):
     trace: Trace | None
 
 
-class InferenceRequest:
+_REQUEST: Final = Signature(
+    "__init__",
+    "c_python_backend_utils.InferenceRequest(request_id: str = '', correlation_id: object = 0, inputs: "
+    "List[triton::backend::python::PbTensor], requested_output_names: List[str], model_name: str, model_version: int "
+    "= -1, flags: int = 0, timeout: int = 0, preferred_memory: c_python_backend_utils.PreferredMemory = "
+    "<c_python_backend_utils.PreferredMemory object>, trace: c_python_backend_utils.InferenceTrace = "
+    "<c_python_backend_utils.InferenceTrace object>, parameters: object = None)",
+    StubParameter("request_id", text, ""),
+    StubParameter("correlation_id", lambda value: value is not None, 0),
+    StubParameter("inputs", sequence_of(optional(an(ModelTensor)))),
+    StubParameter("requested_output_names", sequence_of(text)),
+    StubParameter("model_name", text),
+    StubParameter("model_version", INT64, -1),
+    StubParameter("flags", UINT32, 0),
+    StubParameter("timeout", UINT64, 0),
+    StubParameter("preferred_memory", an(PreferredMemory), PreferredMemory(MemoryType.TRITONSERVER_MEMORY_CPU)),
+    StubParameter("trace", an(InferenceTrace), InferenceTrace()),
+    StubParameter("parameters", anything, None),
+)
+_EXEC, _ASYNC_EXEC = (
+    Signature(
+        name,
+        "(self: c_python_backend_utils.InferenceRequest, decoupled: bool = False) -> object",
+        StubParameter("decoupled", truth, False),
+    )
+    for name in ("exec", "async_exec")
+)
+_SET_FLAGS, _SET_RELEASE_FLAGS = (
+    Signature(name, "(self: c_python_backend_utils.InferenceRequest, arg0: int) -> None", StubParameter("", UINT32))
+    for name in ("set_flags", "set_release_flags")
+)
+
+
+class InferenceRequest(Native):
     """A request. Each model has a subclass of its own, bound to its `ModelScope`."""
 
     __slots__ = (
@@ -45,44 +94,35 @@ class InferenceRequest:
         "release_flags",
         "reply",
     )
+    native_name = "InferenceRequest"
     scope: ClassVar[ModelScope | None] = None
 
-    def __init__(  # noqa: PLR0913, PLR0917  Triton's constructor
-        self,
-        request_id: str = "",
-        correlation_id: int | str = 0,
-        inputs: Sequence[ModelTensor] = (),
-        requested_output_names: Sequence[str] | None = None,
-        model_name: str = "",
-        model_version: int = -1,
-        flags: int = 0,
-        timeout: int = 0,
-        preferred_memory: PreferredMemory | None = None,  # noqa: ARG002  outputs are always in main memory here
-        trace: InferenceTrace | None = None,
-        parameters: Mapping[str, Parameter] | None = None,
-    ) -> None:
-        if not isinstance(requested_output_names, list | tuple | set | frozenset):
-            raise TypeError("InferenceRequest needs requested_output_names, a list of str")
-        if timeout < 0:
-            raise TypeError(f"InferenceRequest needs a timeout of 0 or more microseconds, got {timeout}")
-        if isinstance(correlation_id, bool) or not isinstance(correlation_id, int | str):
-            raise TritonModelException("Correlation ID must be integer or string")
-        for tensor in inputs:
-            if not isinstance(tensor, ModelTensor):
-                raise TritonModelException(
-                    f"Input tensor for request with id '{request_id}' and model name '{model_name}' should not be "
-                    "empty."
-                )
-        self._id = request_id
-        self._correlation_id: int | str = correlation_id
-        self._inputs = list(inputs)
-        self._outputs: Sequence[str] = tuple(requested_output_names)
-        self._model_name = model_name
-        self._model_version = model_version
-        self._flags = flags
-        self._timeout_us = timeout
-        self._trace: InferenceTrace | Trace | None = trace
+    def __init__(self, *given: Any, **named: Any) -> None:
+        (
+            request_id,
+            correlation_id,
+            inputs,
+            outputs,
+            model_name,
+            self._model_version,
+            flags,
+            timeout_us,
+            _,  # outputs are always in main memory here
+            trace,
+            parameters,
+        ) = _REQUEST.bind((), given, named)
+        self._flags: int = flags
+        self._timeout_us: int = timeout_us
+        self._id = decoded(request_id)
+        self._model_name = decoded(model_name)
         self._parameters = {} if parameters is None else checked_parameters(parameters)
+        self._correlation_id = _sequence(correlation_id)
+        self._inputs: list[ModelTensor] = list(inputs)
+        if None in inputs:
+            whose = f"request with id '{self._id}' and model name '{self._model_name}'"
+            raise TritonModelException(f"Input tensor for {whose} should not be empty.")
+        self._outputs: Sequence[str] = tuple(map(decoded, outputs))
+        self._trace: InferenceTrace | Trace | None = trace
         self.release_flags = 0
         self.reply: ReplyState | None = None
 
@@ -123,9 +163,9 @@ class InferenceRequest:
         """Return the sequence flags."""
         return self._flags
 
-    def set_flags(self, flags: int) -> None:
+    def set_flags(self, *given: Any, **named: Any) -> None:
         """Replace the sequence flags."""
-        self._flags = flags
+        (self._flags,) = _SET_FLAGS.bind((self,), given, named)
 
     def timeout(self) -> int:
         """Return the timeout in microseconds, 0 if there is none."""
@@ -149,9 +189,9 @@ class InferenceRequest:
         reference = trace.reference()
         return InferenceTrace(reference.context or None, reference.number)
 
-    def set_release_flags(self, flags: int) -> None:
+    def set_release_flags(self, *given: Any, **named: Any) -> None:
         """Set what happens to the request after `execute`: TRITONSERVER_REQUEST_RELEASE_ALL or _RESCHEDULE."""
-        self.release_flags = flags
+        (self.release_flags,) = _SET_RELEASE_FLAGS.bind((self,), given, named)
 
     def get_response_sender(self) -> InferenceResponseSender:
         """Return a sender that answers this request, also after `execute` has returned."""
@@ -163,14 +203,16 @@ class InferenceRequest:
         """Return whether the client no longer wants the answer."""
         return self.reply is not None and self.reply.is_cancelled()
 
-    def exec(self, decoupled: bool = False) -> InferenceResponse | bls.ResponseIterator:
+    def exec(self, *given: Any, **named: Any) -> InferenceResponse | bls.ResponseIterator:
         """Run the request on another model and wait; with `decoupled`, return an iterator over its answers."""
+        (decoupled,) = _EXEC.bind((self,), given, named)
         if decoupled:
             return bls.stream(self.scope, self._server_request())
         return bls.execute(self.scope, self._server_request())
 
-    def async_exec(self, decoupled: bool = False) -> Awaitable[InferenceResponse | bls.ResponseIterator]:
+    def async_exec(self, *given: Any, **named: Any) -> Awaitable[InferenceResponse | bls.ResponseIterator]:
         """Run the request on another model; the awaitable resolves to what `exec` returns."""
+        (decoupled,) = _ASYNC_EXEC.bind((self,), given, named)
         if decoupled:
             return bls.stream_async(self.scope, self._server_request())
         return bls.execute_async(self.scope, self._server_request())
@@ -195,3 +237,14 @@ def _parent(trace: InferenceTrace | Trace | None) -> ReferredTrace | None:
     if isinstance(trace, InferenceTrace):
         return ReferredTrace(TraceReference(trace.number)) if trace.number else None
     return None if trace is None else ReferredTrace(trace.reference())
+
+
+def _sequence(correlation_id: Any) -> int | str:
+    """Return the id of a sequence; raise as the stub does for one that it cannot send."""
+    if isinstance(correlation_id, str):
+        return correlation_id
+    if not isinstance(correlation_id, int):
+        raise TritonModelException("Correlation ID must be integer or string")
+    if not UINT64(correlation_id):
+        raise uncastable()
+    return int(correlation_id)

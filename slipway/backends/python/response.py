@@ -3,34 +3,35 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from typing import Any, Final
 
 from slipway.backends.python.errors import TritonError, TritonModelException
+from slipway.backends.python.signatures import Native, Signature, StubParameter, an, anything, optional, sequence_of
 from slipway.backends.python.tensor import ModelTensor
 from slipway.core.request import Parameter
 
+_RESPONSE: Final = Signature(
+    "__init__",
+    "c_python_backend_utils.InferenceResponse(output_tensors: List[c_python_backend_utils.Tensor] = [], "
+    "error: c_python_backend_utils.TritonError = None, parameters: object = None)",
+    StubParameter("output_tensors", sequence_of(optional(an(ModelTensor))), ()),
+    StubParameter("error", optional(an(TritonError)), None),
+    StubParameter("parameters", anything, None),
+)
 
-class InferenceResponse:
-    """One answer: output tensors, or an error."""
+
+class InferenceResponse(Native):
+    """One answer: output tensors, or an error, and parameters."""
 
     __slots__ = ("_error", "_outputs", "_parameters")
+    native_name = "InferenceResponse"
 
-    def __init__(
-        self,
-        output_tensors: Sequence[ModelTensor] = (),
-        error: TritonError | None = None,
-        parameters: Mapping[str, Parameter] | None = None,
-    ) -> None:
-        outputs = list(output_tensors)
-        for tensor in outputs:
-            if not isinstance(tensor, ModelTensor):
-                if tensor is None:
-                    raise TritonModelException("Output tensor for inference response should not be empty.")
-                raise TypeError(f"InferenceResponse takes a list of Tensor, found {type(tensor)}")
-        if error is not None and not isinstance(error, TritonError):
-            raise TypeError(f"InferenceResponse takes a TritonError as error, found {type(error)}")
-        self._outputs = outputs
-        self._error = error
+    def __init__(self, *given: Any, **named: Any) -> None:
+        tensors, self._error, parameters = _RESPONSE.bind((), given, named)
+        self._outputs: list[ModelTensor] = list(tensors)
+        if None in tensors:
+            raise TritonModelException("Output tensor for inference response should not be empty.")
         self._parameters = None if parameters is None else checked_parameters(parameters)
 
     def output_tensors(self) -> list[ModelTensor]:
@@ -43,7 +44,8 @@ class InferenceResponse:
 
     def error(self) -> TritonError | None:
         """Return the error, or None."""
-        return self._error
+        error: TritonError | None = self._error
+        return error
 
     def parameters(self) -> str:
         """Return the parameters as a JSON object."""
@@ -61,8 +63,8 @@ class InferenceResponse:
 
 def checked_parameters(parameters: Mapping[str, Parameter]) -> dict[str, Parameter]:
     """Return a copy of `parameters`; raise `TritonModelException` for a key or value that a request cannot carry."""
-    if not isinstance(parameters, Mapping):
-        raise TritonModelException(f"Expect parameters to be a dict, found type {type(parameters)}")
+    if not isinstance(parameters, Mapping):  # the stub shows the name of the C++ type
+        raise TritonModelException(f"Expect N8pybind114dictE, got {type(parameters)}")
     for key, value in parameters.items():
         if not isinstance(key, str):
             raise TritonModelException(f"Expect parameters keys to have type str, found type {type(key)}")

@@ -22,6 +22,7 @@ from slipway.backends.python.model_config import ModelConfig
 from slipway.backends.python.reply import RESPONSE_COMPLETE_FINAL, InferenceResponseSender
 from slipway.backends.python.request import InferenceRequest
 from slipway.backends.python.scope import ModelScope
+from slipway.backends.python.signatures import Signature, StubParameter, anything, decoded, text, truth, uncastable
 from slipway.backends.python.tensor import ModelTensor
 from slipway.errors import SlipwayError
 
@@ -75,41 +76,68 @@ _NATIVE: Final = (
 ).split()
 
 
+_LOAD: Final = Signature(
+    "load_model",
+    "(model_name: str, config: str = '', files: object = None) -> None",
+    StubParameter("model_name", text),
+    StubParameter("config", text, ""),
+    StubParameter("files", anything, None),
+)
+_UNLOAD: Final = Signature(
+    "unload_model",
+    "(model_name: str, unload_dependents: bool = False) -> None",
+    StubParameter("model_name", text),
+    StubParameter("unload_dependents", truth, False),
+)
+_IS_READY: Final = Signature(
+    "is_model_ready",
+    "(model_name: str, model_version: str = '') -> bool",
+    StubParameter("model_name", text),
+    StubParameter("model_version", text, ""),
+)
+
+
 class ModelControl:
     """`load_model` and the functions like it, bound to one model."""
 
     def __init__(self, scope: ModelScope) -> None:
         self._scope = scope
 
-    def load_model(self, model_name: str, config: str = "", files: Mapping[str, bytes] | None = None) -> None:
+    def load_model(self, *given: Any, **named: Any) -> None:
         """Load or reload a model and wait for it; `files` ("file:<relative path>") override those in the repository."""
+        model_name, config, files = _LOAD.bind((), given, named)
+        model_name = decoded(model_name)
         if files is not None and not isinstance(files, Mapping):
             raise TritonModelException(
                 f"failed to load model '{model_name}', files should be a dictionary of file paths and file contents"
             )
         contents: dict[str, bytes] = {}
         for name, content in (files or {}).items():
-            if not isinstance(name, str) or not isinstance(content, bytes):
-                raise TypeError(f"load_model needs files as str and bytes, found {type(name)} and {type(content)}")
+            if not isinstance(name, str):
+                raise uncastable()
+            if not isinstance(content, bytes):
+                raise TypeError(f"Object of type '{type(content).__name__}' is not an instance of 'bytes'")
             if not name.startswith(_FILE):
                 raise TritonModelException(f"failed to load model '{model_name}', unrecognized parameter '{name}'")
             contents[name.removeprefix(_FILE)] = content
         try:
-            self._scope.server.load_model(model_name, config or None, contents)
+            self._scope.server.load_model(model_name, decoded(config) or None, contents)
         except SlipwayError as error:
             raise TritonModelException(f"Failed to load model: {self._what}{error.message}") from error
 
-    def unload_model(self, model_name: str, unload_dependents: bool = False) -> None:
+    def unload_model(self, *given: Any, **named: Any) -> None:
         """Unload a model; with `unload_dependents`, also the models that it is composed of."""
+        model_name, unload_dependents = _UNLOAD.bind((), given, named)
         try:
-            self._scope.server.unload_model(model_name, unload_dependents)
+            self._scope.server.unload_model(decoded(model_name), bool(unload_dependents))
         except SlipwayError as error:
             raise TritonModelException(f"Failed to unload model: {self._what}{error.message}") from error
 
-    def is_model_ready(self, model_name: str, model_version: str = "") -> bool:
+    def is_model_ready(self, *given: Any, **named: Any) -> bool:
         """Return whether a model can serve."""
+        name, version = map(decoded, _IS_READY.bind((), given, named))
         try:
-            return self._scope.server.is_model_ready(model_name, model_version)
+            return self._scope.server.is_model_ready(name, version)
         except SlipwayError:  # Triton answers False for an unknown model
             return False
 

@@ -11,6 +11,7 @@ from typing import Any, Final, Self
 import numpy as np
 
 from slipway.backends.python.errors import TritonModelException
+from slipway.backends.python.signatures import Native, Signature, StubParameter, an, anything, decoded, text
 from slipway.core.bytes_codec import decode_bytes
 from slipway.core.tensor import Raw, Tensor
 from slipway.datatypes import BY_NAME
@@ -40,14 +41,30 @@ _NOT_DLPACK: Final = (
 )
 
 
-class ModelTensor:
-    """A tensor of a request or a response."""
+_TENSOR: Final = Signature(
+    "__init__",
+    "c_python_backend_utils.Tensor(arg0: str, arg1: numpy.ndarray)",
+    StubParameter("", text),
+    StubParameter("", an(np.ndarray)),
+)
+_FROM_DLPACK: Final = Signature(
+    "from_dlpack",
+    "(self: str, arg0: object) -> c_python_backend_utils.Tensor",
+    StubParameter("", text),
+    StubParameter("", anything),
+)
+
+
+class ModelTensor(Native):
+    """A tensor of a request or a response, made from a name and a numpy array."""
 
     __slots__ = ("_array", "_datatype", "_name", "_shape", "_source")
+    native_name = "Tensor"
 
-    def __init__(self, name: str, array: np.ndarray) -> None:
-        if not isinstance(name, str) or not isinstance(array, np.ndarray):
-            raise TypeError(f"Tensor(name: str, array: numpy.ndarray), got {type(name)} and {type(array)}")
+    def __init__(self, *given: Any, **named: Any) -> None:
+        if named or len(given) != 2 or type(given[0]) is not str or not isinstance(given[1], np.ndarray):
+            _TENSOR.bind((), given, named)  # raises, unless the name is bytes
+        name, array = decoded(given[0]), given[1]
         if not name:
             raise TritonModelException("Tensor name cannot be an empty string.")
         datatype = _DATATYPES.get(array.dtype)
@@ -152,10 +169,10 @@ class ModelTensor:
         return (_CPU, 0)
 
     @classmethod
-    def from_dlpack(cls, name: str, tensor: Any) -> Self:
-        """Return a tensor on the memory of a DLPack capsule or of any object with `__dlpack__`."""
-        if not isinstance(name, str):
-            raise TypeError(f"from_dlpack(name: str, tensor: object), got {type(name)}")
+    def from_dlpack(cls, *given: Any, **named: Any) -> Self:
+        """Return a tensor with a name, on the memory of a DLPack capsule or of any object with `__dlpack__`."""
+        name, tensor = _FROM_DLPACK.bind((), given, named)
+        name = decoded(name)
         if not name:
             raise TritonModelException("Tensor name cannot be an empty string.")
         if type(tensor).__name__ == "PyCapsule":

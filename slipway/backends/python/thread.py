@@ -6,21 +6,28 @@ once, since the model may write to its arrays later.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
+from threading import Event
 from time import monotonic_ns
+from typing import Final
 
 from slipway.backends.api import Execution
 from slipway.backends.python.errors import abandoned
 from slipway.backends.python.model import Answer, PythonModel
+from slipway.backends.python.parents import CURRENT, BatchCalls
 from slipway.backends.python.reply import ReplyState
 from slipway.backends.python.request import InferenceRequest
 from slipway.backends.python.response import InferenceResponse
 from slipway.backends.python.tensor import ModelTensor
 from slipway.backends.python.translation import ModelView, server_response
+from slipway.core.pace import LONGEST_HOLD_S, Pace
 from slipway.core.pending import Pending
 from slipway.core.request import InferResponse
 from slipway.core.signature import ModelSignature
 from slipway.errors import SlipwayError
+
+_LOG: Final = logging.getLogger("slipway.python")
 
 
 class ThreadExecutor:
@@ -45,8 +52,10 @@ class ThreadExecutor:
         """Run the batch as one call of the model's `execute`."""
         requests = [self._received(pending) for pending in batch]
         input_end = monotonic_ns()
+        CURRENT.set(BatchCalls(batch))
         answers = self._model.execute(requests)
         output_start = monotonic_ns()
+        CURRENT.set(None)
         return Execution([self._response(answer) for answer in answers], input_end, output_start)
 
     def check_ready(self) -> None:
@@ -86,8 +95,25 @@ class _PendingSink:
     def send(self, response: InferenceResponse | None, final: bool) -> None:
         if response is None:
             self._pending.send(InferResponse(final=final, empty=True))
+            return
+        answer = self._view.client_answer(server_response(response, final=final))
+        pace = self._pending.request.pace
+        if pace is None or final:
+            self._pending.send(answer)
         else:
-            self._pending.send(self._view.client_answer(server_response(response, final=final)))
+            self._send_paced(answer, pace)
+
+    def _send_paced(self, answer: InferResponse, pace: Pace) -> None:
+        """Send the answer, and wait until its receiver has room for the next."""
+        room = Event()
+
+        def deliver() -> None:
+            self._pending.deliver(answer)
+            pace.when_open(room.set)
+
+        self._pending.loop.call_soon_threadsafe(deliver)
+        if not room.wait(LONGEST_HOLD_S):
+            _LOG.error("a response waited %d s for room in an ensemble; the model goes on", LONGEST_HOLD_S)
 
     def is_cancelled(self) -> bool:
         return self._pending.cancelled

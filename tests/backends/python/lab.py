@@ -78,9 +78,15 @@ ASYNC_LAB = LAB.replace("def execute", "async def execute").replace(
 )
 ASYNC_LAB = ASYNC_LAB.replace("return run(", "return await run(")
 DECOUPLED = "model_transaction_policy { decoupled: true }"
+FOUR = "instance_group [ { kind: KIND_CPU count: 4 } ]"
+IMPATIENT = """dynamic_batching {
+  default_queue_policy { default_timeout_microseconds: 60000000 allow_timeout_override: true }
+}"""
 LABS = {
     "lab": (LAB, ""),
     "other": (LAB, ""),
+    "four": (LAB, FOUR),
+    "impatient": (LAB, IMPATIENT),
     "stream": (LAB, DECOUPLED),
     "async_lab": (ASYNC_LAB, ""),
     "async_stream": (ASYNC_LAB, DECOUPLED),

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
+from slipway.core.request import InferRequest
 from slipway.core.tensor import Tensor
+from tests.backends.python.lab import code
 
 EXEC = "return [text(*texts(call('{model}', 'return [text(1, 2)]').exec()))]"
 REFUSALS = {
@@ -156,3 +160,108 @@ def test_many_threads_of_a_model_may_run_another(lab):
     return [text(answers == [str(n) for n in range(40)])]
     """
     assert lab.ask(body) == "True"
+
+
+# Each of four calls waits until all four have begun, so that calls one after another would never end.
+MEETING = """
+    import os, uuid
+    directory = {directory!r}
+    open(os.path.join(directory, uuid.uuid4().hex), "w").close()
+    until = time.monotonic() + 15
+    while len(os.listdir(directory)) < 4 and time.monotonic() < until: time.sleep(0.001)
+    return [text(len(os.listdir(directory)))]"""
+
+
+def test_four_calls_of_a_coroutine_are_executed_at_the_same_time(lab, tmp_path):
+    body = f"""
+    script = {MEETING.format(directory=str(tmp_path))!r}
+    answers = await asyncio.gather(*(call("four", script).async_exec() for _ in range(4)))
+    return [text(*(texts(answer)[0] for answer in answers))]
+    """
+    assert lab.ask(body, model="async_lab") == ["4"] * 4
+
+
+def test_four_calls_of_threads_are_executed_at_the_same_time(lab, tmp_path):
+    body = f"""
+    from concurrent.futures import ThreadPoolExecutor
+    script = {MEETING.format(directory=str(tmp_path))!r}
+    with ThreadPoolExecutor(4) as pool:
+        return [text(*pool.map(lambda _: texts(call("four", script).exec())[0], range(4)))]
+    """
+    assert lab.ask(body) == ["4"] * 4
+
+
+WAITING = """
+    open({begun!r}, "w").close()
+    while not request.is_cancelled(): time.sleep(0.001)
+    return [text("cancelled")]"""
+
+
+def test_a_call_whose_future_is_cancelled_is_cancelled_in_the_called_model(lab, tmp_path):
+    body = f"""
+    import os
+    script = {WAITING.format(begun=str(tmp_path / "begun"))!r}
+    future = call("other", script).async_exec()
+    while not os.path.exists({str(tmp_path / "begun")!r}): await asyncio.sleep(0.001)
+    future.cancel()
+    return [text(*texts(await call("other", "return [text('free again')]").async_exec()))]
+    """
+    assert lab.ask(body, model="async_lab") == "free again"
+
+
+def test_a_call_that_took_too_long_is_cancelled(lab, tmp_path):
+    body = f"""
+    script = {WAITING.format(begun=str(tmp_path / "begun"))!r}
+    try:
+        await asyncio.wait_for(call("other", script).async_exec(), 0.05)
+    except TimeoutError:
+        return [text(*texts(await call("other", "return [text('free again')]").async_exec()))]
+    """
+    assert lab.ask(body, model="async_lab") == "free again"
+
+
+@pytest.mark.parametrize(("model", "way"), [("lab", "exec()"), ("async_lab", "exec()"), ("async_lab", "async_exec()")])
+def test_when_the_client_goes_the_calls_made_for_it_are_cancelled(lab, tmp_path, model, way):
+    begun = tmp_path / "begun"
+    wait = "await " if way == "async_exec()" else ""
+    body = f"""
+    script = {WAITING.format(begun=str(begun))!r}
+    return [text(*texts({wait}call("other", script).{way}))]
+    """
+
+    async def scenario():
+        answers, done = [], asyncio.Event()
+
+        def deliver(response):
+            answers.append(response)
+            done.set()
+
+        pending = lab.engine.submit(InferRequest(model, inputs={"CODE": code(body)}), deliver)
+        async with asyncio.timeout(20):
+            while not begun.exists():  # noqa: ASYNC110  the model makes the file
+                await asyncio.sleep(0.001)
+            pending.cancel()
+            await done.wait()
+        return answers
+
+    [answer] = lab.wait(scenario())
+    assert [value.decode() for value in answer.outputs[0].array] == ["cancelled"]
+
+
+UNTIL = """
+    import os
+    while not os.path.exists({path!r}): time.sleep(0.001)
+    return [text("first")]"""
+
+
+def test_the_timeout_of_a_call_limits_its_time_in_the_queue(lab, tmp_path):
+    path = str(tmp_path / "go")
+    body = f"""
+    first = call("impatient", {UNTIL.format(path=path)!r}).async_exec()
+    second = texts(await call("impatient", "return [text('second')]", timeout=1000).async_exec())
+    open({path!r}, "w").close()
+    return [text(*second, *texts(await first))]
+    """
+    code, message, first = lab.ask(body, model="async_lab")
+    assert (code, first) == ("INTERNAL", "first")
+    assert message.endswith("Request timeout expired")

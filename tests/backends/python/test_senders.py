@@ -200,3 +200,30 @@ def test_a_model_sees_that_its_client_has_gone(tmp_path, mode):
         assert texts(answers) == ["started", "True"]
 
     served(tmp_path, scenario)
+
+
+@both_modes
+def test_a_sender_answers_after_execute_has_returned(tmp_path, mode):
+    source = methods("""
+        def initialize(self, args):
+            self.kept = None
+
+        def execute(self, requests):
+            if text(requests[0]) == "keep":
+                self.kept = requests[0].get_response_sender()
+                return [None]
+            self.kept.send(reply("late"), flags=1)
+            return [reply("now")]
+    """)
+    write_model(tmp_path, "s", source, mode=mode)
+
+    async def scenario(engine):
+        kept = asyncio.create_task(infer_text(engine, "s", "keep"))
+        statistics = engine.model_statistics("s", "1")[0].statistics
+        while not statistics.execution_count:  # noqa: ASYNC110  until `execute` has returned
+            await asyncio.sleep(0.001)
+        assert not kept.done()
+        assert await infer_text(engine, "s", "send") == ["now"]
+        assert await kept == ["late"]
+
+    served(tmp_path, scenario)

@@ -193,6 +193,7 @@ MISUSE = {
     MAKE.format(kind="COUNTER", given="labels=3"): "Failed to create metric. Labels must be a dictionary.",
     MAKE.format(kind="COUNTER", given="labels={'a': 3}"): f"Error when creating Metric: {FAILED}attempt to access JSON "
     "non-string as string",
+    MAKE.format(kind="COUNTER", given="labels={1: 'x'}"): f"Error when creating Metric: {FAILED}Invalid label name",
     MAKE.format(kind="COUNTER", given="buckets=[1]"): "Failed to create metric. Unexpected buckets found.",
     "pb_utils.MetricFamily('h', 'd', pb_utils.MetricFamily.HISTOGRAM).Metric()": "Failed to create metric. Missing "
     "required buckets.",

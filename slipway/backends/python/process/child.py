@@ -25,17 +25,19 @@ from slipway.backends.python.importing import import_alone
 from slipway.backends.python.model import Answer, PythonModel
 from slipway.backends.python.process import messages
 from slipway.backends.python.process.child_link import ChildLink, ServerGoneError
-from slipway.backends.python.process.child_server import ChildServer
+from slipway.backends.python.process.child_server import SERIAL, ChildServer
 from slipway.backends.python.reply import ReplyState
 from slipway.backends.python.response import InferenceResponse
 from slipway.backends.python.scope import ModelScope
 from slipway.backends.python.surface import build_surface
 from slipway.backends.python.tensor import ModelTensor
 from slipway.backends.python.translation import server_response
+from slipway.core.pace import LONGEST_HOLD_S
 from slipway.core.request import InferResponse
 from slipway.core.tensor import Raw
 from slipway.errors import SlipwayError, internal
 
+_LOG: Final = logging.getLogger("slipway.python")
 _PR_SET_PDEATHSIG: Final = 1
 _QUICK_NS: Final = 200_000
 _QUICK_STREAK: Final = 64
@@ -62,14 +64,16 @@ class ForwardingHandler(logging.Handler):
 
 
 class RequestSink:
-    """Sends the answers that a model gives to one request through its sender."""
+    """Sends the answers that a model gives to one request through its sender; if the request is `paced`, it waits after
+    each until the server has room for the next."""
 
-    __slots__ = ("_child", "_index", "_serial")
+    __slots__ = ("_child", "_index", "_paced", "_serial")
 
-    def __init__(self, child: Child, serial: int, index: int) -> None:
+    def __init__(self, child: Child, serial: int, index: int, paced: bool) -> None:
         self._child = child
         self._serial = serial
         self._index = index
+        self._paced = paced
 
     def send(self, response: InferenceResponse | None, final: bool) -> None:
         """Pass one answer on."""
@@ -91,8 +95,13 @@ class RequestSink:
         message = messages.Sent(self._serial, self._index, messages.answer_head(response, blobs))
         if response.final:
             self._child.forget(self._serial, self._index)
+        key = (self._serial, self._index)
+        paced = self._paced and not response.final and not self._child.is_cancelled(*key)
+        room = self._child.room_for(key) if paced else None
         with suppress(ServerGoneError):
             self._child.link.send(message, blobs)
+        if room is not None and not room.wait(LONGEST_HOLD_S):
+            _LOG.error("a response waited %d s for room in an ensemble; the model goes on", LONGEST_HOLD_S)
 
 
 class Child:
@@ -103,6 +112,7 @@ class Child:
         self.model_name = ""
         self._server = ChildServer(self.link)
         self._cancelled: set[tuple[int, int]] = set()
+        self._room: dict[tuple[int, int], threading.Event] = {}  # of paced requests
         self._model: PythonModel
         self._request_type: Any = None
         self._outputs: tuple[str, ...] = ()
@@ -159,9 +169,19 @@ class Child:
         self.link.listen()
         return (serial, index) in self._cancelled
 
+    def room_for(self, key: tuple[int, int]) -> threading.Event:
+        """Return what is set once there is room for the next response to a request (serial, index), or once it has its
+        final answer; threads that answer the same request share it."""
+        room = self._room.setdefault(key, threading.Event())
+        room.clear()
+        return room
+
     def forget(self, serial: int, index: int) -> None:
         """Record that a request has its final answer."""
         self._cancelled.discard((serial, index))
+        room = self._room.pop((serial, index), None)
+        if room is not None:
+            room.set()
 
     def _receive(self, message: messages.ToChild, blob: memoryview) -> bool:
         """Handle a message on the thread that read it; return whether it is for the main thread instead."""
@@ -169,8 +189,13 @@ class Child:
             self._server.answered(message, blob)
         elif isinstance(message, messages.Returned):
             self.link.returned(message)
-        elif isinstance(message, messages.Cancel):
-            self._cancelled.add((message.serial, message.index))
+        elif isinstance(message, messages.Cancel | messages.Continue):
+            key = (message.serial, message.index)
+            if isinstance(message, messages.Cancel):
+                self._cancelled.add(key)
+            room = self._room.get(key)
+            if room is not None:
+                room.set()
         elif isinstance(message, messages.CheckReady):
             threading.Thread(target=self._check_ready, args=(message.call,), daemon=True).start()
         else:
@@ -192,6 +217,7 @@ class Child:
         reader = messages.BlobReader(blob)
         requests = [self._request(reader, head, serial, index) for index, head in enumerate(message.requests)]
         input_end = monotonic_ns()
+        SERIAL.set(serial)
         answers = self._model.execute(requests)
         output_start = monotonic_ns()
         blobs: list[Raw] = []
@@ -207,7 +233,7 @@ class Child:
     def _request(self, reader: messages.BlobReader, head: messages.RequestHead, serial: int, index: int) -> Any:
         request = reader.request(head)
         inputs = [ModelTensor.of(tensor) for tensor in request.inputs.values()]
-        reply = ReplyState(RequestSink(self, serial, index), self._decoupled)
+        reply = ReplyState(RequestSink(self, serial, index, head.paced), self._decoupled)
         return self._request_type.received(request, inputs, request.outputs or self._outputs, reply)
 
 

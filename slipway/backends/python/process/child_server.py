@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextvars import ContextVar
 from functools import partial
+from typing import Final
 
 from slipway.backends.python.process import messages
 from slipway.backends.python.process.child_link import ChildLink
@@ -11,6 +13,10 @@ from slipway.backends.python.server import Cancel
 from slipway.core.pending import Deliver
 from slipway.core.request import InferRequest
 from slipway.core.tensor import Raw
+
+# The batch that is executed, by which the server knows for whom a call is made. Coroutines inherit it, threads that the
+# model starts do not.
+SERIAL: Final[ContextVar[int]] = ContextVar("SERIAL", default=0)
 
 
 class ChildSeries:
@@ -86,7 +92,7 @@ class ChildServer:
         blobs: list[Raw] = []
         head = messages.request_head(request, blobs)
         head.model_name, head.model_version = request.model_name, request.model_version
-        self._link.send(messages.Submit(call, head, decoupled), blobs)
+        self._link.send(messages.Submit(call, head, decoupled, SERIAL.get()), blobs)
         return partial(self._cancel, call)
 
     def _cancel(self, call: int) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from time import monotonic_ns
 from typing import Any, Final
@@ -21,9 +22,12 @@ from slipway.affinity import running_on
 from slipway.backends.api import InstanceSpec, ModelContext
 from slipway.backends.instance_api import Finished, Outcome
 from slipway.backends.python.arguments import initialize_arguments
-from slipway.backends.python.environment import child_environment
+from slipway.backends.python.environment import child_command, child_environment
+from slipway.backends.python.environments.environment import ModelEnvironment
 from slipway.backends.python.errors import PROCESS_ENDED, execution_error, unhealthy_error
+from slipway.backends.python.parents import is_unwanted
 from slipway.backends.python.process import messages
+from slipway.backends.python.process.cancellation import Cancellation
 from slipway.backends.python.process.frames import Frame, LinkError
 from slipway.backends.python.process.isolation import parts
 from slipway.backends.python.process.server_link import ChildProcess
@@ -37,6 +41,7 @@ from slipway.core.tensor import Raw
 from slipway.errors import SlipwayError, internal, invalid, unavailable
 
 _LOG: Final = logging.getLogger("slipway.python")
+_CHILD: Final = "slipway.backends.python.process.child"
 _DEPTH: Final = 8
 _READY_SECONDS: Final = 5.0
 _FIRST_PAUSE_S: Final = 0.1
@@ -65,12 +70,21 @@ class ProcessInstance:
 
     depth = _DEPTH
 
-    def __init__(self, file: Path, context: ModelContext, spec: InstanceSpec, suspects: Suspects) -> None:
+    def __init__(
+        self,
+        file: Path,
+        context: ModelContext,
+        spec: InstanceSpec,
+        *,
+        suspects: Suspects,
+        environment: ModelEnvironment | None = None,
+    ) -> None:
         self.name = spec.name
         self._file = file
         self._context = context
         self._spec = spec
         self._suspects = suspects  # of all instances
+        self._environment = environment
         self._view = ModelView(context.signature)
         self._loop: asyncio.AbstractEventLoop
         self._child: ChildProcess
@@ -95,10 +109,11 @@ class ProcessInstance:
         self._loop = asyncio.get_running_loop()
         began = self._loop.time()
         self._loaded = self._loop.create_future()
-        self._child = ChildProcess(self._loop, self._received, self._lost)
-        self._services = ChildServices(self._context.host, self._loop, self._send)
+        command = child_command(_CHILD, environment=self._environment)
+        self._child = ChildProcess(self._loop, self._received, self._lost, command=command)
+        self._services = ChildServices(self._context.host, self._loop, self._send, self._is_unwanted)
         with running_on(self._spec.cpus):  # a process inherits the CPUs of the thread that starts it
-            self._child.start(child_environment(self._context.threads))
+            self._child.start(child_environment(self._context.threads, self._environment))
         self._send(self._start_message(), ())
         loaded = await self._loaded
         if loaded.error is not None or not self._child.connected:
@@ -154,7 +169,7 @@ class ProcessInstance:
             self._fail(batch, invalid(f"a request of the batch contains text that is not valid Unicode: {error}"))
             return
         for index, pending in enumerate(batch.requests):
-            pending.on_cancel(_Cancellation(self, batch.serial, index))
+            pending.on_cancel(Cancellation(self.cancel, batch.serial, index))
         if sum(map(len, blobs)) > _LARGE:
             self._loop.create_task(self._send_large(batch, message, blobs))
         else:
@@ -186,10 +201,21 @@ class ProcessInstance:
     def _send(self, message: msgspec.Struct, blobs: Sequence[Raw]) -> None:
         self._child.send(self._child.pack(messages.encode(message), blobs))
 
+    def _continue(self, serial: int, index: int) -> None:
+        if self._healthy:
+            self._send(messages.Continue(serial, index), ())
+
     def cancel(self, serial: int, index: int) -> None:
-        """Inform the child that nobody is waiting for a request any more."""
+        """Inform the child that nobody is waiting for a request any more, and cancel the calls made for its batch."""
         if self._healthy and (serial in self._batches or (serial, index) in self._answering):
             self._send(messages.Cancel(serial, index), ())
+            self._services.cancel_unwanted(serial)
+
+    def _is_unwanted(self, serial: int) -> bool:
+        batch = self._batches.get(serial)
+        if batch is not None:
+            return is_unwanted(batch.requests)
+        return is_unwanted([pending for key, pending in self._answering.items() if key[0] == serial])
 
     # Messages from the child
 
@@ -236,7 +262,7 @@ class ProcessInstance:
         for index, head in enumerate(message.answers):
             if head == messages.RESCHEDULED_HEAD:
                 responses[index] = RESCHEDULED
-                batch.requests[index].forget(_Cancellation)
+                batch.requests[index].forget(Cancellation)
 
     def _sent(self, message: messages.Sent, blob: memoryview) -> None:
         key = (message.serial, message.index)
@@ -250,6 +276,8 @@ class ProcessInstance:
                 self._suspects.survived(answered.request)
         if pending is not None:
             pending.deliver(self._view.client_answer(messages.BlobReader(blob).answer(message.answer)))
+            if pending.request.pace is not None and not message.answer.final:
+                pending.request.pace.when_open(partial(self._continue, message.serial, message.index))
 
     def _checked(self, message: messages.Ready) -> None:
         check = self._checks.pop(message.call, None)
@@ -369,17 +397,3 @@ class ProcessInstance:
         self._healthy = False
         if ended != "exit code 0":
             _LOG.warning("the process of model instance '%s' ended with %s", self.name, ended)
-
-
-class _Cancellation:
-    """Cancels one request of a batch; not a closure, so that an answered request keeps nothing alive."""
-
-    __slots__ = ("_index", "_instance", "_serial")
-
-    def __init__(self, instance: ProcessInstance, serial: int, index: int) -> None:
-        self._instance = instance
-        self._serial = serial
-        self._index = index
-
-    def __call__(self) -> None:
-        self._instance.cancel(self._serial, self._index)

@@ -28,7 +28,8 @@ class TensorHead(msgspec.Struct, array_like=True, gc=False):
 
 
 class RequestHead(msgspec.Struct, array_like=True, gc=False):
-    """An `InferRequest`; model name and version are set only in BLS requests."""
+    """An `InferRequest`; model name and version are set only in BLS requests. After each of several responses to a
+    `paced` one, the child waits for `Continue`."""
 
     inputs: tuple[TensorHead, ...]
     outputs: tuple[str, ...] = ()
@@ -40,6 +41,7 @@ class RequestHead(msgspec.Struct, array_like=True, gc=False):
     model_name: str = ""
     model_version: str = ""
     trace: TraceReference | None = None
+    paced: bool = False
 
 
 class ErrorHead(msgspec.Struct, array_like=True, gc=False):
@@ -90,6 +92,13 @@ class Execute(msgspec.Struct, array_like=True, tag="x", gc=False):
 
 class Cancel(msgspec.Struct, array_like=True, tag="cancel"):
     """The client of a request no longer wants its answer."""
+
+    serial: int
+    index: int
+
+
+class Continue(msgspec.Struct, array_like=True, tag="continue"):
+    """The next response to a paced request may come."""
 
     serial: int
     index: int
@@ -149,11 +158,12 @@ class Sent(msgspec.Struct, array_like=True, tag="sent"):
 
 
 class Submit(msgspec.Struct, array_like=True, tag="submit"):
-    """Run a BLS request; its answers arrive as `Answer`s."""
+    """Run a BLS request for a batch (0: for none); its answers arrive as `Answer`s."""
 
     call: int
     request: RequestHead
     decoupled: bool
+    serial: int = 0
 
 
 class CancelCall(msgspec.Struct, array_like=True, tag="cancelcall"):
@@ -245,7 +255,7 @@ class Log(msgspec.Struct, array_like=True, tag="log"):
     line: int
 
 
-ToChild = Start | Execute | Cancel | Answer | Returned | CheckReady | Close
+ToChild = Start | Execute | Cancel | Continue | Answer | Returned | CheckReady | Close
 FromChild = (
     Loaded
     | Done
@@ -305,6 +315,7 @@ def request_head(request: InferRequest, blobs: list[Raw], shape_of: ShapeOf | No
         request.flags,
         request.timeout_us,
         trace=None if request.trace is None else request.trace.reference(),
+        paced=request.pace is not None,
     )
 
 

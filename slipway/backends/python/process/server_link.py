@@ -16,7 +16,6 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from slipway.backends.python.environment import child_command
 from slipway.backends.python.process.frames import Frame, Frames, LinkError, Packed
 from slipway.core.tensor import Raw
 
@@ -27,9 +26,10 @@ KILL_AFTER_S: Final = 10.0  # for `finalize`
 
 
 class ChildProcess:
-    """One child. `received(frames)` and `lost()` are called on the loop's thread; `lost` once, when the link ends.
+    """One child, started by `command` with the link's descriptor as its last argument.
 
-    `received` raises `LinkError` for a message that does not belong there.
+    `received(frames)` and `lost()` are called on the loop's thread; `lost` once, when the link ends. `received` raises
+    `LinkError` for a message that does not belong there.
     """
 
     def __init__(
@@ -37,7 +37,10 @@ class ChildProcess:
         loop: asyncio.AbstractEventLoop,
         received: Callable[[list[Frame]], None],
         lost: Callable[[], None],
+        *,
+        command: Sequence[str],
     ) -> None:
+        self._command = command
         self._loop = loop
         self._received = received
         self._lost = lost
@@ -56,9 +59,8 @@ class ChildProcess:
             ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
             theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
             ours.setblocking(False)
-            command = child_command("slipway.backends.python.process.child", str(theirs.fileno()))
             self._process = subprocess.Popen(
-                command,
+                [*self._command, str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
                 env=dict(environment),

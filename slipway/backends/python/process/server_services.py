@@ -29,12 +29,17 @@ _MODEL_LOG: Final = logging.getLogger("slipway.model")
 
 
 class ChildServices:
-    """Serves one child process; `send` sends it a message."""
+    """Serves one child process; `send` sends it a message, `is_unwanted(serial)` returns whether nobody waits any more
+    for a batch."""
 
-    def __init__(self, host: Host, loop: asyncio.AbstractEventLoop, send: Send) -> None:
+    def __init__(
+        self, host: Host, loop: asyncio.AbstractEventLoop, send: Send, is_unwanted: Callable[[int], bool]
+    ) -> None:
         self._host = host
         self._loop = loop
         self._send = send
+        self._is_unwanted = is_unwanted
+        self._made_for: dict[int, int] = {}  # open call -> batch
         self._cancels: dict[int, Callable[[], None]] = {}
         self._families: dict[str, MetricFamily] = {}
         self._series: dict[SeriesKey, tuple[Metric, int]] = {}
@@ -74,6 +79,7 @@ class ChildServices:
     def close(self) -> None:
         """Cancel the child's requests and release its metrics."""
         self._closed = True
+        self._made_for.clear()
         cancels, self._cancels = self._cancels, {}
         for cancel in cancels.values():
             cancel()
@@ -90,6 +96,7 @@ class ChildServices:
                 return
             if response.final:
                 self._cancels.pop(call, None)
+                self._made_for.pop(call, None)
             blobs: list[Raw] = []
             self._send(messages.Answer(call, messages.answer_head(response, blobs)), blobs)
 
@@ -98,6 +105,16 @@ class ChildServices:
         cancel = submit_bls(self._host, request, deliver, decoupled=message.decoupled)
         if call in self._cancels:
             self._cancels[call] = cancel
+            if message.serial:
+                self._made_for[call] = message.serial
+                self.cancel_unwanted(message.serial)
+
+    def cancel_unwanted(self, serial: int) -> None:
+        """Cancel the calls of a batch if nobody waits for it any more."""
+        calls = [call for call, made_for in self._made_for.items() if made_for == serial]
+        if calls and self._is_unwanted(serial):
+            for call in calls:
+                self._cancels[call]()
 
     def _answer_now(self, message: Any) -> None:
         value, error = None, None
