@@ -19,6 +19,7 @@ from slipway.config.host_policy import HostPolicy
 from slipway.config.options import ServerOptions, fronts
 from slipway.core.budget import Budget, default_budget
 from slipway.core.large_work import begin_large_work, end_large_work
+from slipway.core.log_settings import LogSettings
 from slipway.core.table import render_table
 from slipway.cores import cpu_limit
 from slipway.engine.dataplane import Engine
@@ -55,7 +56,7 @@ class Front(Protocol):
         """The number of accepted requests that are not answered yet."""
 
 
-async def run(options: ServerOptions) -> int:
+async def run(options: ServerOptions, log_settings: LogSettings) -> int:
     """Load the models, answer requests until SIGTERM, SIGINT or SIGHUP, drain. Return 0, or 1 if start-up failed.
 
     The process exits with code 1 if the drain takes longer than `exit_timeout_secs`, or on a second signal.
@@ -64,7 +65,11 @@ async def run(options: ServerOptions) -> int:
     seconds = options.drain_delay_secs + options.exit_timeout_secs
     stopping = Stopping(seconds, lambda: sum(listener.open_requests for listener in listeners))
     stopping.install()
-    engine = Engine(options, version=__version__)
+    try:
+        engine = Engine(options, version=__version__, log_settings=log_settings)
+    except SlipwayError as error:  # a library that an option needs
+        sys.stderr.write(_refusal(error))
+        return 1
     try:
         missing = engine.missing_repositories()
         if missing and options.exit_on_error:
@@ -84,12 +89,16 @@ async def run(options: ServerOptions) -> int:
             returning.cancel()
             await _announce(engine, options.drain_delay_secs)
     except SlipwayError as error:
-        stopping.last_words = f"error: creating server: {error.code.value} - {error.message}\n"
+        stopping.last_words = _refusal(error)
     await _drain(engine, listeners, options.exit_timeout_secs, stopping)
     if not stopping.last_words:
         return 0
     sys.stderr.write(stopping.last_words)
     return 1
+
+
+def _refusal(error: SlipwayError) -> str:
+    return f"error: creating server: {error.code.value} - {error.message}\n"
 
 
 def _check_ports(options: ServerOptions) -> None:

@@ -36,6 +36,7 @@ ROWS = {
     "repository": 2,
     "wire": 2,
     "response_cache": 2,
+    "tracing": 1.8,
     "transformer": 2.4,
     "checkpoints": 2.5,
     "backends": 3,

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Final
 
 from slipway.cli.interruption import ended_by_sigint
-from slipway.cli.log_format import SeverityFilter, install_logging
+from slipway.cli.log_format import install_logging
 from slipway.config.environment import environment_warnings
 from slipway.config.exposure import open_doors
 from slipway.config.options import fronts, parse_options
+from slipway.core.log_settings import LogSettings
 
 _LOG: Final = logging.getLogger("slipway.cli")
 
@@ -20,10 +21,15 @@ _LOG: Final = logging.getLogger("slipway.cli")
 def run(arguments: Sequence[str]) -> int:
     """Serve until a signal arrives; return 0, or 1 if start-up failed."""
     options = parse_options(arguments)
-    severities = SeverityFilter(
-        verbose=options.log_verbose, info=options.log_info, warning=options.log_warning, error=options.log_error
+    log_settings = LogSettings(
+        file=options.log_file,
+        info=options.log_info,
+        warning=options.log_warning,
+        error=options.log_error,
+        verbose=options.log_verbose,
+        format=options.log_format,
     )
-    install_logging(severities, style=options.log_format, file=options.log_file)
+    install_logging(log_settings)
     named = (*options.warnings, *environment_warnings(os.environ), *open_doors(fronts(options)))
     for warning in (*named, *_uncompiled(options.model_repository)):
         _LOG.warning("%s", warning)
@@ -32,7 +38,7 @@ def run(arguments: Sequence[str]) -> int:
 
         from slipway import server
 
-    return uvloop.run(server.run(options))
+    return uvloop.run(server.run(options, log_settings))
 
 
 def _uncompiled(repositories: Sequence[Path]) -> Iterator[str]:

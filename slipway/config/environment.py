@@ -34,7 +34,6 @@ def _ignored(note: str, *, quiet: bool = False) -> EnvironmentRow:
 
 _GRPC_STATES: Final = "it slows down a step of Triton's gRPC code, which is not part of this server"
 _RESPONSES: Final = "it slows down a step of Triton's responses, which is not part of this server"
-_TRACING: Final = "tracing is not supported yet"
 
 ENVIRONMENT: Final[dict[str, EnvironmentRow]] = {
     "TRITON_SERVER_ESCAPE_LOG_MESSAGES": _works("`0` writes log messages as they are, instead of as JSON strings"),
@@ -60,7 +59,7 @@ ENVIRONMENT: Final[dict[str, EnvironmentRow]] = {
     "AWS_*": _works("credentials and region of `s3://` repositories"),
     "AZURE_STORAGE_*": _works("credentials of `as://` repositories"),
     "GOOGLE_APPLICATION_CREDENTIALS": _works("credentials of `gs://` repositories"),
-    "OTEL_BSP_*": _ignored(_TRACING, quiet=True),
+    "OTEL_BSP_*": _works("sizes of the batches of `--trace-config=mode=opentelemetry`, if the flag does not set them"),
     "AIP_MODE": _works("`PREDICTION` turns Vertex AI on, and HTTP and gRPC off"),
     "AIP_HTTP_PORT": _works("the port of `--allow-vertex-ai`, if `--vertex-ai-port` does not name one"),
     "AIP_PREDICT_ROUTE": _works("the path of Vertex AI's predictions"),

@@ -19,15 +19,7 @@ from typing import Final
 
 from slipway.config import unserved
 from slipway.config.cache_settings import CACHE_SETTING, by_cache, cache_problems, cache_warnings
-from slipway.config.exposure import (
-    LOOPBACK,
-    METRICS,
-    Door,
-    ExposureOptions,
-    certificate_problems,
-    exposure_problems,
-    vertex_defaults,
-)
+from slipway.config.exposure import LOOPBACK, METRICS, Door, certificate_problems, exposure_problems, vertex_defaults
 from slipway.config.flags import (
     BOOLEAN,
     DIRECTORY,
@@ -45,6 +37,8 @@ from slipway.config.host_policy import HOST_POLICY, POLICY_HELP, HostPolicy, by_
 from slipway.config.rate_limit import EXECUTION_COUNT, MODE, OFF, RESOURCE, ResourceCount
 from slipway.config.remote_location import REPOSITORY, RemoteLocation, split_repositories, unprotected
 from slipway.config.shared_memory import shared_memory_warnings
+from slipway.config.trace_settings import TracingOptions, trace_problems, trace_warnings
+from slipway.core.log_settings import FORMATS
 from slipway.errors import invalid
 
 _USAGE: Final = """usage: slipway serve [REPOSITORY] [--flag=value | --flag value ...]
@@ -140,7 +134,7 @@ _cache = partial(option, "Response cache")
 
 
 @dataclass(frozen=True, slots=True)
-class ServerOptions(ExposureOptions):
+class ServerOptions(TracingOptions):
     """Every setting of a server; the field `x_y` is the flag `--x-y`. `warnings` are logged at start-up."""
 
     id: str = _server("triton", TEXT, "server name in the metadata")
@@ -155,12 +149,15 @@ class ServerOptions(ExposureOptions):
         False, BOOLEAN, "let clients pass tensors in POSIX shared memory of this machine that the server may open"
     )
 
-    log_verbose: int = _logging(0, _COUNT, "verbose messages: 0 for none, 1 or more for all")
+    log_verbose: int = _logging(
+        0, _COUNT, "verbose messages: 0 for none, 1 for all and each request when it has ended, 2 also when it arrives"
+    )
     log_info: bool = _logging(True, BOOLEAN, "log information")
     log_warning: bool = _logging(True, BOOLEAN, "log warnings")
     log_error: bool = _logging(True, BOOLEAN, "log errors")
-    log_format: str = _logging("default", choice("default", "ISO8601"), "format of log lines")
+    log_format: str = _logging("default", choice(*FORMATS), "format of log lines; json is one object per line")
     log_file: str = _logging("", TEXT, "file to log to (default: standard error)")
+    log_access: bool = _logging(False, BOOLEAN, "log each HTTP request and gRPC call")
 
     model_repository: tuple[Path, ...] = _models(
         (), REPOSITORY,
@@ -313,6 +310,7 @@ def parse_options(arguments: Sequence[str], environment: Mapping[str, str] = os.
         *_unlimited(options),
         *_shared(options),
         *unprotected(options.remote_repositories),
+        *(trace_warnings(options.trace_config, options.old_tracing) if not problems else ()),
     )
     options = replace(options, warnings=(*options.warnings, *further))
     if problems:
@@ -341,6 +339,7 @@ def _contradictions(options: ServerOptions) -> Iterator[str]:
     yield from certificate_problems(options)
     yield from cache_problems(options.cache_config, options.response_cache_byte_size)
     yield from exposure_problems(options, fronts(options))
+    yield from trace_problems(options.trace_config, options.old_tracing)
     for one, other in combinations(fronts(options), 2):
         yield from _collision(one, other)
 

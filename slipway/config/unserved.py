@@ -50,16 +50,9 @@ class Unsupported:
 
 
 _FALSE: Final = ("false", "off", "0")
-_TRACING: Final = "tracing is"
 
 UNSUPPORTED: Final[dict[str, Unsupported]] = {
     "model-namespacing": Unsupported("model namespacing is", _FALSE, BOOLEAN),
-    "trace-config": Unsupported(_TRACING, ("level=off",)),
-    "trace-file": Unsupported(_TRACING, ("",)),
-    "trace-level": Unsupported(_TRACING, ("off",)),
-    "trace-rate": Unsupported(_TRACING, ("1000",)),
-    "trace-count": Unsupported(_TRACING, ("-1",)),
-    "trace-log-frequency": Unsupported(_TRACING, ("0",)),
 }
 
 KINDS: Final[dict[str, Kind]] = {name: kind for name, (kind, _) in WITHOUT_EFFECT.items()} | {

@@ -7,6 +7,7 @@ from typing import Final
 
 from slipway.core.large_work import LARGE
 from slipway.core.tensor import CountedTensor, Tensor, UnreadTensor
+from slipway.core.trace import Trace
 from slipway.errors import SlipwayError, invalid, shown
 
 Parameter = str | int | float | bool
@@ -35,6 +36,7 @@ class InferRequest:
     timeout_us: int = 0
     correlation_id: int | str = 0
     flags: int = 0  # SEQUENCE_START | SEQUENCE_END
+    trace: Trace | None = None  # if the request is traced
 
     @property
     def log_prefix(self) -> str:

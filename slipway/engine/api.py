@@ -8,6 +8,7 @@ from typing import Protocol
 
 from tritonclient.grpc import model_config_pb2
 
+from slipway.core.log_settings import LogSettings
 from slipway.core.metrics import MetricRegistry
 from slipway.core.pending import Deliver, Pending
 from slipway.core.request import InferRequest, InferResponse
@@ -16,6 +17,8 @@ from slipway.core.statistics import ModelStatistics
 from slipway.problems import Problem
 from slipway.regions.registry import Regions
 from slipway.response_cache.api import CacheReport
+from slipway.tracing.settings import Given
+from slipway.tracing.tracing import Tracing
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,8 @@ class Dataplane(Protocol):
 
     metrics: MetricRegistry
     regions: Regions
+    tracing: Tracing
+    log_settings: LogSettings
 
     def live(self) -> bool:
         """Return whether the server is live."""
@@ -111,6 +116,9 @@ class Dataplane(Protocol):
     async def infer(self, request: InferRequest) -> InferResponse:
         """Return the one response to a request for a model that is not decoupled; raise `SlipwayError` if it fails.
         Cancelling the awaiting task cancels the request."""
+
+    def trace_settings(self, name: str, given: Given | None = None) -> Mapping[str, Sequence[str]]:
+        """Change the trace setting of a model, or the global one (name ""), unless nothing is given; return it."""
 
     def cache_report(self) -> CacheReport | None:
         """Return the state of the response cache; None if there is none."""

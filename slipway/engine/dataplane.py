@@ -18,10 +18,12 @@ from tritonclient.grpc import model_config_pb2
 from slipway.config.cache_settings import RedisCacheSettings, cache_settings
 from slipway.config.options import ServerOptions
 from slipway.core.check import check_request
+from slipway.core.log_settings import LogSettings
 from slipway.core.metrics import MetricRegistry
 from slipway.core.pending import Deliver, Pending
 from slipway.core.request import InferRequest, InferResponse
 from slipway.core.signature import ModelSignature
+from slipway.core.trace import ReferredTrace
 from slipway.core.version import parse_version
 from slipway.engine import failures, views
 from slipway.engine.api import IndexEntry, ModelMetadata, ServerMetadata, VersionStatistics
@@ -34,9 +36,11 @@ from slipway.engine.loading import Loader
 from slipway.engine.modes import Control, require_explicit
 from slipway.engine.outside import OutsideModels
 from slipway.engine.placed import PlacedRequests
+from slipway.engine.request_log import log_refusal
 from slipway.engine.serving import ServingTable, View
 from slipway.engine.source import LoadRequest
 from slipway.engine.states import StateTable
+from slipway.engine.watching import watched
 from slipway.errors import FailureReason, SlipwayError, internal, invalid, shown, unavailable, unsupported
 from slipway.regions.registry import Regions
 from slipway.regions.request import PlacedRequest
@@ -44,6 +48,8 @@ from slipway.repository.names import check_model_name
 from slipway.repository.repositories import Repositories
 from slipway.response_cache.api import CacheReport
 from slipway.response_cache.factory import build_cache
+from slipway.tracing.settings import Given
+from slipway.tracing.tracing import Tracing
 
 _LOG: Final = logging.getLogger("slipway.engine")
 Result = TypeVar("Result")
@@ -52,9 +58,11 @@ Result = TypeVar("Result")
 class Engine:
     """Implements `engine.api.Dataplane`. Construct it, then `await start()` on the event loop that will call it."""
 
-    def __init__(self, options: ServerOptions, *, version: str) -> None:
+    def __init__(self, options: ServerOptions, *, version: str, log_settings: LogSettings | None = None) -> None:
         self.metrics = MetricRegistry()
         self.regions = Regions(allowed=options.allow_client_shm)
+        self.tracing = Tracing(options.tracing, self.metrics)
+        self.log_settings = log_settings or LogSettings()
         self._options = options
         self._metadata = ServerMetadata(options.id, version, announced(options))
         self._states = StateTable()
@@ -119,6 +127,7 @@ class Engine:
                 await self._lifecycle.shutdown()
                 if self._caching is not None:
                     await self._caching.cache.close()
+                await self.tracing.close()
                 self._loader.threads.shutdown(wait=False, cancel_futures=True)
                 await asyncio.to_thread(self._loader.threads.shutdown)  # a load may hang in one of them
                 await asyncio.to_thread(self._repositories.close)
@@ -134,11 +143,13 @@ class Engine:
         """Accept a client's request."""
         if isinstance(request, PlacedRequest):
             model = self._serving.find(self._public, request.model_name, request.model_version)
-            return self._placed.submit(model, request, deliver)
+            return self._placed.submit(model, request, deliver, self.log_settings.verbose)
         return self._submit(self._public, request, deliver)
 
     def submit_inside(self, request: InferRequest, deliver: Deliver) -> Pending:
         """Accept a request from an ensemble or a model's business logic."""
+        if isinstance(request.trace, ReferredTrace):
+            request.trace = self.tracing.child_of(request.trace.to.number)
         return self._submit(self._internal, request, deliver)
 
     def _submit(self, view: View, request: InferRequest, deliver: Deliver) -> Pending:
@@ -147,14 +158,25 @@ class Engine:
         except KeyError:
             model = self._serving.find(view, request.model_name, request.model_version)
         arrival = monotonic_ns()
+        verbose = self.log_settings.verbose
         try:
             rows = check_request(request, model.signature)
         except SlipwayError as error:
             model.statistics.record_failure(monotonic_ns() - arrival, error.reason)
+            if verbose:
+                log_refusal(request, error)
             raise
-        pending = Pending(request, rows, arrival, self._loop, deliver, not model.signature.decoupled)
-        model.scheduler.submit(pending)
-        return pending
+        if request.trace is None and not verbose:
+            pending = Pending(request, rows, arrival, self._loop, deliver, not model.signature.decoupled)
+            model.scheduler.submit(pending)
+            return pending
+        followed = watched(request, model, rows, arrival, self._loop, deliver, verbose)
+        try:
+            model.scheduler.submit(followed)
+        except SlipwayError as error:
+            followed.refused(error)
+            raise
+        return followed
 
     async def infer(self, request: InferRequest) -> InferResponse:
         """Return the one response to a request; cancelling the task cancels it."""
@@ -248,6 +270,14 @@ class Engine:
         if not found:
             raise invalid(f"requested model version is not available for model '{shown(name)}'")
         return found
+
+    def trace_settings(self, name: str, given: Given | None = None) -> Mapping[str, Sequence[str]]:
+        """Change the trace setting of a model, or the global one (""), unless nothing is given; return it."""
+        if name and self._serving.public.get(name) is None:
+            raise invalid(f"Request for unknown model : {shown(name)}")
+        if given is not None:
+            self.tracing.update(name, given)
+        return self.tracing.settings(name)
 
     def cache_report(self) -> CacheReport | None:
         """Return the state of the response cache, if there is one."""

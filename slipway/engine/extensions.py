@@ -42,11 +42,6 @@ def _with(flag: str) -> Callable[[ServerOptions], bool]:
     return is_on
 
 
-def _when_supported(flag: str) -> Callable[[ServerOptions], bool]:
-    """Return the condition that `flag` is supported: clients can change the settings that it only begins with."""
-    return lambda _: flag not in UNSUPPORTED
-
-
 EXTENSIONS: Final = (
     Extension("classification", _always),
     Extension("sequence", lambda _: field_row("sequence_batching").support is Support.WORKS),
@@ -59,8 +54,8 @@ EXTENSIONS: Final = (
     Extension("binary_tensor_data", _always),
     Extension("parameters", _always),
     Extension("statistics", _always),
-    Extension("trace", _when_supported("trace-config")),
-    Extension("logging", _never),
+    Extension("trace", lambda options: options.tracing.possible),
+    Extension("logging", _always),
 )
 
 

@@ -21,6 +21,7 @@ from slipway.core.pending import Deliver, Pending
 from slipway.core.request import InferResponse
 from slipway.core.tensor import Tensor
 from slipway.engine.model import ModelVersion
+from slipway.engine.watching import followed, note_refusal
 from slipway.errors import SlipwayError, cancelled, unforeseen
 from slipway.regions.region import RegionPlace
 from slipway.regions.registry import Regions
@@ -149,7 +150,7 @@ class PlacedRequests:
         self._regions = regions
         self._background: set[asyncio.Task[None]] = set()
 
-    def submit(self, model: ModelVersion, request: PlacedRequest, deliver: Deliver) -> Pending:
+    def submit(self, model: ModelVersion, request: PlacedRequest, deliver: Deliver, verbose: int) -> Pending:
         """Accept a request for `model`, as `Dataplane.submit` does."""
         loop = asyncio.get_running_loop()
         call = PlacedCall(request, deliver, self._regions, self._background)
@@ -160,7 +161,7 @@ class PlacedRequests:
         except SlipwayError as error:
             model.statistics.record_failure(monotonic_ns() - arrival, error.reason)
             raise
-        pending = Pending(request, rows, arrival, loop, call.receive, not model.signature.decoupled)
+        pending = followed(request, model, rows, arrival, loop, call.receive, verbose)
         if call.is_large:
             run_in_background(self._submit_large(model, request, pending), self._background)
             return pending
@@ -170,11 +171,14 @@ class PlacedRequests:
             call.end()
             if isinstance(error, SlipwayError):
                 model.statistics.record_failure(monotonic_ns() - arrival, error.reason)
+                note_refusal(pending, error)
             raise
         try:
             model.scheduler.submit(pending)
-        except BaseException:
+        except BaseException as error:
             call.end()
+            if isinstance(error, SlipwayError):
+                note_refusal(pending, error)
             raise
         return pending
 

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 from slipway.core.version import requested_version
 from slipway.engine.api import Dataplane
 from slipway.errors import SlipwayError, unsupported
-from slipway.rest import generate, health, infer, metadata, repository, shared_memory
+from slipway.rest import generate, health, infer, metadata, repository, settings, shared_memory
 from slipway.rest.context import Context, Match, ModelTarget, RestOptions, Route
 from slipway.rest.dispatch import Dispatcher
 from slipway.rest.exchange import Exchange
@@ -27,11 +27,17 @@ def _no_repository_name(*_: object) -> None:
     raise unsupported("'repository_name' specification is not supported")
 
 
+def _settings(handler: Route, group: str, model: str = "") -> Match:
+    return Match(b"GET", handler, group, ModelTarget(model), changes_state=True, other=b"POST")
+
+
 _FIXED: Final = {
     "/v2": Match(b"GET", metadata.server, "metadata"),
     "/v2/health/live": Match(b"GET", health.live, "health"),
     "/v2/health/ready": Match(b"GET", health.ready, "health"),
     "/v2/models/stats": Match(b"GET", metadata.statistics, "statistics"),
+    "/v2/trace/setting": _settings(settings.trace, "trace"),
+    "/v2/logging": _settings(settings.logging, "logging"),
     "/v2/repository/index": Match(b"POST", repository.index, "model-repository"),
 }
 _MODEL: Final = {
@@ -78,7 +84,7 @@ class App:
             match = self._matches.get(exchange.path) or self._remember(exchange.path)
             if match is None:
                 exchange.answer(404, JSON, error_body("Not Found"))
-            elif match.method != exchange.method:
+            elif exchange.method not in (match.method, match.other):
                 exchange.answer(405, JSON, error_body("Method Not Allowed"))
             elif refusal := self._context.options.access.refusal(exchange, changes_state=match.changes_state):
                 exchange.answer(refusal.status, JSON, error_body(refusal.message))
@@ -109,6 +115,8 @@ def find(path: bytes) -> Match | None:
     if fixed is not None:
         return fixed
     match text.split("/")[1:]:
+        case ["v2", "models", name, "trace", "setting"] if name:
+            return _settings(settings.trace, "trace", unquote(name))
         case ["v2", "models", name, *rest] if name:
             return _model_route(name, rest)
         case ["v2", "repository", "models", name, action] if name and action in _REPOSITORY:

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from typing import ClassVar, Final
 
 from slipway.core.budget import Budget
 from slipway.core.shared_bytes import Body
@@ -75,6 +75,8 @@ class HttpConnection(asyncio.Protocol):
         "_writable",
         "_written",
     )
+
+    exchange_type: ClassVar[type[Exchange]] = Exchange
 
     def __init__(self, handler: Handler, limits: HttpLimits, connections: set[HttpConnection], budget: Budget) -> None:
         self._handler = handler
@@ -203,13 +205,17 @@ class HttpConnection(asyncio.Protocol):
         if self._is_deaf:
             return
         self._is_awaited = False  # the client did not wait
-        exchange = Exchange(self, head, body)
+        exchange = self.exchange_type(self, head, body)
         if self._current is None and not self._waiting:
             self._start(exchange)
             return
         self._waiting.append(exchange)
         if len(self._waiting) >= _MAX_WAITING or len(body) > SMALL:
             self._transport.pause_reading()
+
+    def peer(self) -> object:
+        """Return the client's address as the socket has it."""
+        return self._transport.get_extra_info("peername")
 
     def hold(self, size: int) -> bool:
         """Take the bytes of a large body from the budget of all connections."""

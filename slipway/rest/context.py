@@ -43,11 +43,13 @@ Route = Callable[[Context, Exchange, ModelTarget], None]
 
 
 class Match(NamedTuple):
-    """The route of a request: its one HTTP method, its handler, the group of APIs by which it may be restricted
-    (`config.restrictions.GROUPS`), the model and version that it names, and whether it changes the server's state."""
+    """The route of a request: its HTTP method, its handler, the group of APIs by which it may be restricted
+    (`config.restrictions.GROUPS`), the model and version that it names, whether it changes the server's state, and a
+    second method, if it has one."""
 
     method: bytes
     handler: Route
     group: str
     target: ModelTarget = ModelTarget()
     changes_state: bool = False
+    other: bytes = b""

@@ -49,7 +49,7 @@ class Dispatcher:
             elif self._is_locked(exchange, match):
                 restriction = self._context.options.restrictions[match.group]
                 exchange.answer(403, JSON, error_body(refusal_text(restriction, "API")))
-            elif match.method != exchange.method:
+            elif exchange.method not in (match.method, match.other):
                 exchange.answer(405, JSON, error_body("Method Not Allowed"))
             elif refusal := self._context.options.access.refusal(exchange, changes_state=match.changes_state):
                 exchange.answer(refusal.status, JSON, error_body(refusal.message))

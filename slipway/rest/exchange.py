@@ -39,6 +39,9 @@ class Channel(Protocol):
     def decide_to_close(self, exchange: Exchange) -> bool:
         """Decide, once the response's head is written, whether the connection closes after it; return that."""
 
+    def peer(self) -> object:
+        """Return the client's address as the socket has it."""
+
     def hold(self, size: int) -> bool:
         """Note that a request takes `size` more bytes of memory; return False if that is too much."""
 
@@ -62,12 +65,12 @@ class Exchange:
     """A request (`method`, `path` without query, lower-case `headers`, `body`) waiting for its response."""
 
     __slots__ = (
-        "_channel",
         "_on_end",
         "_tasks",
         "_to_end",
         "answered",
         "body",
+        "channel",
         "head",
         "headers",
         "held",
@@ -89,7 +92,7 @@ class Exchange:
         self.is_lost = False  # the client has gone
         self.on_disconnect: Callable[[], None] | None = None
         self.on_half_close: Callable[[], None] | None = None
-        self._channel = channel
+        self.channel = channel  # another one may be put before it
         self._tasks: tuple[asyncio.Task[None], ...] = ()  # one that decodes may start one that encodes
         self._to_end = False  # they go on without the client
         self._on_end: Callable[[], None] | None = None
@@ -100,7 +103,7 @@ class Exchange:
 
     def hold(self, size: int) -> None:
         """Count `size` bytes more of this request as held in memory; raise UNAVAILABLE if that is too much."""
-        if not self._channel.hold(size):
+        if not self.channel.hold(size):
             raise unavailable(TOO_MUCH_HELD)
         self.held += size
 
@@ -127,9 +130,9 @@ class Exchange:
         if self.method == b"HEAD":
             parts = ()
         if size <= _JOIN_UP_TO:
-            self._channel.finish(self, (b"".join((head, *parts)),))
+            self.channel.finish(self, (b"".join((head, *parts)),))
         else:
-            self._channel.finish(self, (head, *parts))
+            self.channel.finish(self, (head, *parts))
 
     def fail(self, error: SlipwayError) -> None:
         """Send an error response."""
@@ -142,34 +145,34 @@ class Exchange:
         self.answered = True
         chunked = self.head.takes_chunks
         connection = self._connection() if chunked else CLOSE
-        self._channel.send(self, streamed_head(status, headers, connection, chunked=chunked))
+        self.channel.send(self, streamed_head(status, headers, connection, chunked=chunked))
 
     def _connection(self) -> bytes:
         """Return the `Connection` header line, or nothing if the HTTP version already implies it."""
-        if self._channel.decide_to_close(self):
+        if self.channel.decide_to_close(self):
             return CLOSE
         return b"" if self.head.takes_chunks else KEEP_ALIVE  # HTTP/1.1, HTTP/1.0
 
     def stream(self, data: bytes) -> None:
         """Send a piece of a streamed response."""
-        self._channel.send(self, chunk(data) if self.head.takes_chunks else data)
+        self.channel.send(self, chunk(data) if self.head.takes_chunks else data)
 
     def bound_stream(self, waiting: int) -> None:
         """Cut a streamed response off if it and `waiting` bytes that are still to be encoded are too much."""
-        self._channel.bound(self, waiting)
+        self.channel.bound(self, waiting)
 
     async def drained(self) -> None:
         """Wait until the client has read almost all of the streamed response. If it disconnects, the waiting task is
         cancelled."""
-        await self._channel.drained()
+        await self.channel.drained()
 
     def end_stream(self) -> None:
         """Send the end of a streamed response."""
         self.on_disconnect = None
         if self.head.takes_chunks:
-            self._channel.finish(self, (LAST_CHUNK,))
+            self.channel.finish(self, (LAST_CHUNK,))
         else:
-            self._channel.finish(self, (), close=True)
+            self.channel.finish(self, (), close=True)
 
     def run(self, work: Coroutine[Any, Any, None], *, to_end: bool = False) -> None:
         """Run `work`, which answers this exchange or raises `SlipwayError`. If the client disconnects, the work is
@@ -200,7 +203,7 @@ class Exchange:
         """Log `error`; end the connection if the rest of the response is still due, so that the client sees that."""
         if not self.is_lost:
             _LOG.error("the response to %r cannot be completed", self.path, exc_info=error)
-            self._channel.cut(self)
+            self.channel.cut(self)
 
     def fail_unexpectedly(self, error: Exception) -> None:
         """Log `error`, which nobody expected, and answer without its details."""

@@ -17,8 +17,9 @@ from slipway.config.restrictions import by_group
 from slipway.core.budget import Budget
 from slipway.engine.api import Dataplane
 from slipway.rest.access import access_to
+from slipway.rest.access_log import log_accesses
 from slipway.rest.app import build_app
-from slipway.rest.connection import HttpLimits
+from slipway.rest.connection import Handler, HttpLimits
 from slipway.rest.context import RestOptions
 from slipway.rest.listener import HttpListener
 from slipway.rest.metrics import MetricsOptions, build_metrics_app, build_metrics_page
@@ -49,17 +50,20 @@ def rest_fronts(
     limit = options.http_max_input_size
     limits = HttpLimits(body=limit)
     listen = partial(HttpListener, budget=budget)
+    timed = options.tracing.possible
+    logged = log_accesses if options.log_access else _unlogged
     settings = _settings(options, options.http_address)
     metrics = MetricsOptions(**options.metrics_config, cpu=options.allow_cpu_metrics)
     if options.allow_http:
         spelling = HttpLimits(body=limit, keeps_spelling=options.http_header_forward_pattern is not None)
         listener = listen(
-            build_app(dataplane, settings(forward=options.http_header_forward_pattern)),
+            logged(build_app(dataplane, settings(forward=options.http_header_forward_pattern))),
             host=options.http_address,
             port=options.http_port,
             limits=spelling,
             reuse_port=options.reuse_http_port,
             certificates=_certificates(options),
+            timed=timed,
         )
         yield RestFront("HTTPService", options.http_address, listener)
     if options.allow_sagemaker:
@@ -68,19 +72,24 @@ def rest_fronts(
         access = access_to(address, (*options.http_allowed_hosts, _SAGEMAKER_HOSTS))
         chosen = _settings(options, address)(access=access)
         handler = build_sagemaker_app(dataplane, sagemaker_settings(environment), models.route, chosen)
-        listener = listen(handler, host=address, port=options.sagemaker_port, limits=limits)
+        listener = listen(logged(handler), host=address, port=options.sagemaker_port, limits=limits, timed=timed)
         yield RestFront("Sagemaker HTTPService", address, listener)
     if options.allow_vertex_ai:
         address = options.vertex_ai_address
         vertex = vertex_settings(dataplane, options.vertex_ai_default_model, environment)
         page = build_metrics_page(dataplane, metrics)
         handler = build_vertex_app(dataplane, vertex, page, _settings(options, address)())
-        listener = listen(handler, host=address, port=options.vertex_ai_port, limits=limits)
+        listener = listen(logged(handler), host=address, port=options.vertex_ai_port, limits=limits, timed=timed)
         yield RestFront("Vertex AI HTTPService", address, listener)
     if options.allow_metrics:
         address = options.metrics_address or options.http_address
         handler = build_metrics_app(dataplane, metrics, access_to(address, options.http_allowed_hosts))
         yield RestFront("Metrics Service", address, listen(handler, host=address, port=options.metrics_port))
+
+
+def _unlogged(handler: Handler) -> Handler:
+    """Return the handler of a front without an access log."""
+    return handler
 
 
 def _settings(options: ServerOptions, address: str) -> partial[RestOptions]:

@@ -10,6 +10,7 @@ from slipway.core.large_work import LARGE, run_large
 from slipway.core.request import InferRequest, InferResponse
 from slipway.core.signature import ModelSignature
 from slipway.errors import SlipwayError, internal, invalid
+from slipway.rest import traced
 from slipway.rest.context import Context, ModelTarget
 from slipway.rest.exchange import Exchange
 from slipway.rest.response import HTTP_STATUS, JSON, error_body
@@ -182,6 +183,9 @@ async def _submit_large(
 
 def _start(context: Context, exchange: Exchange, request: InferRequest, call: GenerateCall | StreamCall) -> None:
     exchange.body = b""
+    if context.dataplane.tracing.active:
+        traced.submit(context.dataplane, exchange, request, call.deliver)
+        return
     pending = context.dataplane.submit(request, call.deliver)
     if not pending.finished:
         exchange.on_disconnect = pending.cancel

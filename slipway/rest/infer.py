@@ -16,6 +16,7 @@ from slipway.core.request import InferRequest, InferResponse
 from slipway.core.shared_bytes import Body
 from slipway.core.signature import ModelSignature
 from slipway.errors import SlipwayError, invalid, shown, unsupported
+from slipway.rest import traced
 from slipway.rest.context import Context, ModelTarget
 from slipway.rest.exchange import Exchange
 from slipway.rest.large_answer import answer_compressed, answer_large, coding_line
@@ -134,6 +135,9 @@ def _submit(context: Context, exchange: Exchange, request: InferRequest, call: I
     if context.options.forward is not None:
         _forward_headers(context, exchange, request, context.options.forward)
     exchange.body = b""  # the tensors keep the body alive for as long as they need it
+    if context.dataplane.tracing.active:
+        traced.submit(context.dataplane, exchange, request, call.deliver)
+        return
     pending = context.dataplane.submit(request, call.deliver)
     if not pending.finished:
         exchange.on_disconnect = pending.cancel

@@ -12,6 +12,7 @@ from slipway.certificates import Certificates
 from slipway.core.budget import Budget, default_budget
 from slipway.errors import SlipwayError, unavailable
 from slipway.rest.connection import Handler, HttpConnection, HttpLimits
+from slipway.rest.traced import TimedConnection
 
 _SWEEP_S: Final = 5.0
 _BACKLOG: Final = 2048
@@ -48,6 +49,21 @@ class EncryptedConnection(HttpConnection):
         """Leave the end to the close that follows."""
 
 
+class EncryptedTimedConnection(EncryptedConnection, TimedConnection):
+    """A connection over TLS to a server that can trace requests."""
+
+    __slots__ = ()
+
+
+# Whether it notes times, whether it is encrypted.
+_KINDS: Final[dict[tuple[bool, bool], type[HttpConnection]]] = {
+    (False, False): HttpConnection,
+    (False, True): EncryptedConnection,
+    (True, False): TimedConnection,
+    (True, True): EncryptedTimedConnection,
+}
+
+
 def _context(certificates: Certificates) -> ssl.SSLContext:
     """Return the context of every new connection, which takes the newest certificate as soon as the client has spoken,
     whether it names a server or not."""
@@ -65,7 +81,7 @@ def _context(certificates: Certificates) -> ssl.SSLContext:
 class HttpListener:
     """Serves `handler` on `host`:`port` (0: any free port) in the running event loop."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  the parts of one listener, passed by name
         self,
         handler: Handler,
         *,
@@ -75,6 +91,7 @@ class HttpListener:
         budget: Budget | None = None,
         reuse_port: bool = False,
         certificates: Certificates | None = None,
+        timed: bool = False,
     ) -> None:
         self._handler = handler
         self._host = host
@@ -83,6 +100,7 @@ class HttpListener:
         self._budget = budget or Budget(default_budget())
         self._reuse_port = reuse_port
         self._certificates = certificates
+        self._timed = timed
         self._connections: set[HttpConnection] = set()
         self._server: asyncio.Server | None = None
         self._sweeper: asyncio.TimerHandle | None = None
@@ -141,8 +159,9 @@ class HttpListener:
         return self._lost
 
     def _connection(self) -> HttpConnection:
-        kind = HttpConnection if self._certificates is None else EncryptedConnection
-        return kind(self._handler, self._limits, self._connections, self._budget)
+        return _KINDS[self._timed, self._certificates is not None](
+            self._handler, self._limits, self._connections, self._budget
+        )
 
     def _sweep(self) -> None:
         for connection in list(self._connections):

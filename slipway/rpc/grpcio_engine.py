@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from time import monotonic_ns
 from typing import Any, Final
 
 from slipway.certificates import CertificateFiles, Certificates
@@ -16,6 +17,7 @@ from slipway.config.restrictions import by_group, refusal_text
 from slipway.core.large_work import LARGE
 from slipway.engine.api import Dataplane
 from slipway.errors import Code, SlipwayError, unavailable
+from slipway.rpc.call_log import inference_type, log_call, logged_call
 from slipway.rpc.in_flight import InFlight
 from slipway.rpc.inference import UnaryInference
 from slipway.rpc.options import COMPRESSION_LEVELS, NO_AGE_LIMIT, GrpcOptions
@@ -23,6 +25,7 @@ from slipway.rpc.protection import HEADER_PREFIX, ForwardedHeaders, is_admitted,
 from slipway.rpc.service import MODEL_INFER, MODEL_STREAM_INFER, Service
 from slipway.rpc.status import GRPC_STATUS, status_text
 from slipway.rpc.stream import InferStream, StreamFailedError
+from slipway.rpc.traced import Clients, Metadata
 from slipway.wire.protobuf_request import is_large_work
 from slipway.wire.protobuf_response import MAX_MESSAGE_BYTES
 
@@ -80,7 +83,9 @@ class GrpcioEngine:
         self._options = options
         self._restrictions = by_group(options.grpc_restricted_protocol, HEADER_PREFIX)
         self._pattern = options.grpc_header_forward_pattern
-        self._inference: UnaryInference[_Call] = UnaryInference(dataplane, in_flight, _reply)
+        self._inference: UnaryInference[_Call] = inference_type(log_access=options.log_access)(
+            dataplane, in_flight, _reply, _CLIENTS
+        )
         self._streams: set[InferStream] = set()
         self._codes: dict[int, Any] = {}  # grpc.StatusCode by number
         self._server: Any = None
@@ -151,7 +156,9 @@ class GrpcioEngine:
 
     def _cold(self, path: str) -> Callable[[bytes, Any], Awaitable[bytes]]:
         async def call(payload: bytes, context: Any) -> bytes:
-            answer = self._service.call(path, payload)
+            answer: Awaitable[bytes] = self._service.call(path, payload)
+            if self._options.log_access:
+                answer = logged_call(answer, context.peer(), path)
             del payload  # as in `_model_infer`
             try:
                 return await answer
@@ -168,7 +175,7 @@ class GrpcioEngine:
 
     async def _model_infer(self, payload: bytes, context: Any) -> bytes:
         call = _Call()
-        pending = self._inference.start(call, payload, self._forwarded(context))
+        pending = self._inference.start(call, payload, self._forwarded(context), context)
         del payload  # grpcio's abort leaves a reference cycle through this frame, which would keep the request alive
         if not call.answered:
             call.waiter = asyncio.get_running_loop().create_future()
@@ -183,10 +190,16 @@ class GrpcioEngine:
         return call.payload
 
     async def _model_stream_infer(self, _: Any, context: Any) -> None:
-        errors_end_stream = _ERROR_METADATA in (tuple(item) for item in context.invocation_metadata())
-        headers = self._forwarded(context)
-        stream = InferStream(self._dataplane, self._in_flight, errors_end_stream=errors_end_stream, headers=headers)
+        metadata = [tuple(item) for item in _metadata(context)]
+        stream = InferStream(
+            self._dataplane,
+            self._in_flight,
+            errors_end_stream=_ERROR_METADATA in metadata,
+            headers=self._forwarded(context),
+            metadata=metadata,
+        )
         self._streams.add(stream)
+        began = monotonic_ns()
         reader = asyncio.ensure_future(_read(context, stream))
         try:
             while (answer := await stream.next_answer()) is not None:
@@ -195,10 +208,20 @@ class GrpcioEngine:
             await context.abort(self._codes[failure.status], status_text(failure.message))
         finally:
             self._streams.discard(stream)
+            if self._options.log_access:
+                log_call(context.peer(), MODEL_STREAM_INFER, began)
             stream.cancel()
             reader.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await reader
+
+
+def _metadata(context: Any) -> Metadata:
+    metadata: Metadata = context.invocation_metadata() or ()
+    return metadata
+
+
+_CLIENTS: Final = Clients(_metadata, lambda context: str(context.peer()))
 
 
 async def _read(context: Any, stream: InferStream) -> None:

@@ -25,6 +25,8 @@ from slipway.errors import SlipwayError, cancelled, internal, unforeseen, unsupp
 from slipway.regions.registry import Regions
 from slipway.rpc.in_flight import InFlight
 from slipway.rpc.protection import ForwardedHeaders
+from slipway.rpc.traced import UNKNOWN, Clients, begin_sending, begin_trace, end_sending
+from slipway.tracing.trace import RequestTrace
 from slipway.wire.protobuf_request import (
     DecodedRequest,
     ReadRequest,
@@ -65,18 +67,24 @@ class LargeCall:
 class UnaryInference(Generic[Call]):
     """Answers ModelInfer calls on a dataplane."""
 
-    def __init__(self, dataplane: Dataplane, in_flight: InFlight, reply: Reply[Call]) -> None:
+    def __init__(
+        self, dataplane: Dataplane, in_flight: InFlight, reply: Reply[Call], clients: Clients = UNKNOWN
+    ) -> None:
         self._dataplane = dataplane
         self._regions = dataplane.regions
+        self._clients = clients
         self._in_flight = in_flight
         self._reply = reply
         self._held: dict[Call, int] = {}  # bytes of large messages that are being answered
+        self._traces: dict[Call, RequestTrace] = {}
         self._large: set[asyncio.Task[None]] = set()  # large messages and responses in threads
 
-    def start(self, call: Call, payload: bytes, headers: ForwardedHeaders | None = None) -> Pending | LargeCall | None:
+    def start(
+        self, call: Call, payload: bytes, headers: ForwardedHeaders | None = None, client: object = ()
+    ) -> Pending | LargeCall | None:
         """Begin answering `call`; `reply` is called exactly once, possibly before this returns (then None).
 
-        Otherwise return the pending request, so that the engine can cancel it.
+        Otherwise return the pending request, so that the engine can cancel it. `client` is the engine's handle.
         """
         in_flight = self._in_flight
         in_flight.count += 1
@@ -89,12 +97,12 @@ class UnaryInference(Generic[Call]):
             self._held[call] = len(payload)
             if is_large_work(payload):
                 large = LargeCall()
-                self._in_background(self._start_large(call, payload, large, headers))
+                self._in_background(self._start_large(call, payload, large, headers, client))
                 return large
         try:
             in_flight.refuse_if_stopping()
             message, raws = parse_request(payload)
-            pending = self._submit(call, message, raws, headers)
+            pending = self._submit(call, message, raws, headers, client)
         except SlipwayError as error:
             self._answer(call, b"", error)
             return None
@@ -105,14 +113,14 @@ class UnaryInference(Generic[Call]):
         return None if pending.finished else pending
 
     async def _start_large(
-        self, call: Call, payload: bytes, large: LargeCall, headers: ForwardedHeaders | None
+        self, call: Call, payload: bytes, large: LargeCall, headers: ForwardedHeaders | None, client: object
     ) -> None:
         try:
             self._in_flight.refuse_if_stopping()
             read = await run_large(read_request, payload, self._regions)
             del payload
             large.check()
-            large.pending = self._submit(call, read, (), headers)
+            large.pending = self._submit(call, read, (), headers, client)
         except SlipwayError as error:
             self._answer(call, b"", error)
         except Exception as error:  # noqa: BLE001  as above
@@ -125,6 +133,7 @@ class UnaryInference(Generic[Call]):
         message: service_pb2.ModelInferRequest | ReadRequest,
         raws: Sequence[Raw],
         headers: ForwardedHeaders | None,
+        client: object,
     ) -> Pending:
         name, version = message.model_name, requested_version(message.model_version)
         signature = self._dataplane.signature(name, version)
@@ -141,6 +150,11 @@ class UnaryInference(Generic[Call]):
             deliver = partial(self._deliver_prepared, call, decoded.classes, signature)
         else:
             deliver = partial(self._deliver, call)
+        tracing = self._dataplane.tracing
+        if tracing.active:
+            trace = begin_trace(tracing, decoded.request, self._clients.metadata(client))
+            if trace is not None:
+                self._traces[call] = trace
         return self._dataplane.submit(decoded.request, deliver)
 
     def _deliver_prepared(
@@ -182,7 +196,13 @@ class UnaryInference(Generic[Call]):
         self._in_flight.leave()
         if self._held:
             self._in_flight.release(self._held.pop(call, 0))
+        trace = self._traces.pop(call, None) if self._traces else None
+        if trace is None:
+            self._reply(call, payload, error)
+            return
+        begin_sending(trace)
         self._reply(call, payload, error)
+        end_sending(trace)
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.ensure_future(work)

@@ -14,6 +14,7 @@ import logging
 import shutil
 import tempfile
 import threading
+from collections.abc import Awaitable
 from pathlib import Path
 from time import monotonic_ns
 from typing import Any, Final
@@ -21,12 +22,14 @@ from typing import Any, Final
 from slipway.core.pending import Pending
 from slipway.engine.api import Dataplane
 from slipway.errors import SlipwayError, unavailable, unforeseen
+from slipway.rpc.call_log import inference_type, logged_call
 from slipway.rpc.grpcio_engine import GrpcioEngine
 from slipway.rpc.in_flight import InFlight
 from slipway.rpc.inference import LargeCall, UnaryInference
 from slipway.rpc.options import GrpcOptions
 from slipway.rpc.service import MODEL_INFER, Service
 from slipway.rpc.status import GRPC_STATUS, RESOURCE_EXHAUSTED, status_text
+from slipway.rpc.traced import Clients, Metadata
 
 _BATCH: Final = 64
 # How long the loop polls for a lone client's next request, between its other work, before the thread waits for it.
@@ -36,7 +39,7 @@ _FLUSH_POLL_S: Final = 0.001
 _FORWARD_S: Final = 0.1  # the front does not say when it has forwarded the end of a stream; it takes about 1 ms
 _CANCEL: Final = 1  # pygrpc_native.EVENT_CANCEL: the client disconnected or its deadline passed
 
-Event = tuple[int, int, int, bytes, object]  # kind, call id, method id, message, client
+Event = tuple[int, int, int, bytes, Any]  # kind, call id, method id, message, client
 
 _LOG: Final = logging.getLogger("slipway.rpc")
 
@@ -47,13 +50,18 @@ class NativeEngine:
     def __init__(self, dataplane: Dataplane, service: Service, in_flight: InFlight, options: GrpcOptions) -> None:
         self._service = service
         self._options = options
-        self._inference: UnaryInference[int] = UnaryInference(dataplane, in_flight, self._reply)
+        self._inference: UnaryInference[int] = inference_type(log_access=options.log_access)(
+            dataplane, in_flight, self._reply, _CLIENTS
+        )
         self._streams_engine = GrpcioEngine(dataplane, service, in_flight, options)
         self._paths = [MODEL_INFER, *service.methods]  # method id -> path; ModelInfer is 0
         self._max_message_bytes = options.max_message_bytes
         self._calls: dict[int, Pending | LargeCall | asyncio.Task[None]] = {}  # calls that can be cancelled, by call id
         self._directory = ""
         self._front: Any = None
+        # What a client sent beside its message is read only for traces and for the access log: it takes longer.
+        with_details = dataplane.tracing.options.possible or options.log_access
+        self._take = _take_with_details if with_details else _take
         self._turn = threading.Lock()  # held while the loop takes events itself
         self._look_until_ns = 0
         self._linger_s = 0.0  # before the port closes
@@ -68,7 +76,7 @@ class NativeEngine:
             self._front = NativeGrpcFront(
                 target,
                 [(path, False) for path in self._paths],
-                call_details=True,  # unused, but without it cancelled unary calls are not reported
+                call_details=True,  # without it cancelled unary calls are not reported
                 metrics=True,  # they say which responses have left, see `_flushed`
                 keepalive_time_ms=options.grpc_keepalive_time,
                 keepalive_timeout_ms=options.grpc_keepalive_timeout,
@@ -116,7 +124,7 @@ class NativeEngine:
 
     def _receive(self, front: Any, loop: asyncio.AbstractEventLoop) -> None:
         """Wait for events in a separate thread, until the port closes."""
-        while (events := front.recv_batch(_BATCH)) is not None:
+        while (events := self._take(front, None)) is not None:
             try:
                 loop.call_soon_threadsafe(self._handle, events)
             except RuntimeError:  # the loop was closed without `stop`
@@ -137,7 +145,7 @@ class NativeEngine:
         self._look()
 
     def _look(self) -> None:
-        more = self._front.recv_batch(_BATCH, 0)
+        more = self._take(self._front, 0)
         if more:
             self._loop.call_soon(self._handle, more)
         elif more is not None and monotonic_ns() < self._look_until_ns:
@@ -147,7 +155,7 @@ class NativeEngine:
 
     def _start(self, events: list[Event]) -> None:
         calls, start = self._calls, self._inference.start
-        for kind, call_id, method_id, payload, _ in events:
+        for kind, call_id, method_id, payload, client in events:
             if kind == _CANCEL:
                 call = calls.pop(call_id, None)
                 if call is not None:
@@ -156,11 +164,11 @@ class NativeEngine:
                 message = f"Received message larger than max ({len(payload)} vs. {self._max_message_bytes})"
                 self._front.fail(call_id, RESOURCE_EXHAUSTED, message)
             elif method_id == 0:
-                pending = start(call_id, payload)
+                pending = start(call_id, payload, None, client)
                 if pending is not None:
                     calls[call_id] = pending
             else:
-                calls[call_id] = asyncio.ensure_future(self._cold(call_id, self._paths[method_id], payload))
+                calls[call_id] = asyncio.ensure_future(self._cold(call_id, self._paths[method_id], payload, client))
 
     def _reply(self, call_id: int, payload: bytes, error: SlipwayError | None) -> None:
         self._calls.pop(call_id, None)
@@ -169,11 +177,35 @@ class NativeEngine:
         else:
             self._front.fail(call_id, GRPC_STATUS[error.code], status_text(error.message))
 
-    async def _cold(self, call_id: int, path: str, payload: bytes) -> None:
+    async def _cold(self, call_id: int, path: str, payload: bytes, client: Any) -> None:
+        answer: Awaitable[bytes] = self._service.call(path, payload)
+        if self._options.log_access:
+            answer = logged_call(answer, _CLIENTS.peer(client), path)
         try:
-            self._reply(call_id, await self._service.call(path, payload), None)
+            self._reply(call_id, await answer, None)
         except SlipwayError as error:
             self._reply(call_id, b"", error)
         except Exception as error:  # noqa: BLE001  every call gets a response, even after a bug
             _LOG.exception("%s failed", path)
             self._reply(call_id, b"", unforeseen(error))
+
+
+def _take(front: Any, timeout_ms: int | None) -> list[Event] | None:
+    """Return the next events; None when the port is closed. Their clients have nothing to read."""
+    events: list[Event] | None = front.recv_batch(_BATCH, timeout_ms)
+    return events
+
+
+def _take_with_details(front: Any, timeout_ms: int | None) -> list[Event] | None:
+    """Return the next events, with the metadata and the address of their clients."""
+    events = front.recv_batch_details(_BATCH, timeout_ms)
+    return None if events is None else [(*event[:4], event[5]) for event in events]
+
+
+def _metadata(client: Any) -> Metadata:
+    """Return the metadata of an event's client: (metadata, peer, remaining time)."""
+    metadata: Metadata = client[0] if client else ()
+    return metadata
+
+
+_CLIENTS: Final = Clients(_metadata, lambda client: str(client[1]) if client else "")

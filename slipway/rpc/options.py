@@ -42,6 +42,7 @@ class GrpcOptions:
     grpc_max_connection_age_grace: int = NO_AGE_LIMIT
     grpc_restricted_protocol: tuple[Restriction, ...] = ()
     grpc_header_forward_pattern: HeaderPattern | None = None
+    log_access: bool = False
 
     @property
     def target(self) -> str:

@@ -17,11 +17,12 @@ from tritonclient.grpc import service_pb2 as pb
 from slipway.core.large_work import LARGE
 from slipway.core.version import requested_version
 from slipway.engine.api import Dataplane, TensorMetadata
-from slipway.errors import Code, SlipwayError, internal, invalid, unsupported
+from slipway.errors import Code, SlipwayError, internal, invalid
 from slipway.rpc.in_flight import InFlight
 from slipway.rpc.shared_memory import shared_memory_rows
 from slipway.wire import protobuf
 from slipway.wire.protobuf_load import refuse_large_load
+from slipway.wire.protobuf_log import log_settings_response, read_log_settings
 
 INFERENCE_SERVICE: Final = "inference.GRPCInferenceService"
 MODEL_INFER: Final = f"/{INFERENCE_SERVICE}/ModelInfer"
@@ -30,11 +31,6 @@ MODEL_LOAD: Final = f"/{INFERENCE_SERVICE}/RepositoryModelLoad"
 HEALTH_CHECK: Final = "/grpc.health.v1.Health/Check"
 
 Handler = Callable[[Any], Awaitable[Message]]
-
-_UNSUPPORTED: Final = {
-    "TraceSetting": (pb.TraceSettingRequest, "the server does not support trace settings"),
-    "LogSettings": (pb.LogSettingsRequest, "the server does not support log settings"),
-}
 
 
 class Service:
@@ -54,9 +50,10 @@ class Service:
             "RepositoryIndex": (pb.RepositoryIndexRequest, self._repository_index),
             "RepositoryModelLoad": (pb.RepositoryModelLoadRequest, self._load),
             "RepositoryModelUnload": (pb.RepositoryModelUnloadRequest, self._unload),
+            "TraceSetting": (pb.TraceSettingRequest, self._trace_setting),
+            "LogSettings": (pb.LogSettingsRequest, self._log_settings),
         }
         handlers |= shared_memory_rows(dataplane.regions)
-        handlers |= {name: (message, _refuse(text)) for name, (message, text) in _UNSUPPORTED.items()}
         self.methods = {f"/{INFERENCE_SERVICE}/{name}": row for name, row in handlers.items()}
         self.methods[HEALTH_CHECK] = (health_pb2.HealthCheckRequest, self._health)
 
@@ -143,16 +140,24 @@ class Service:
         await self._dataplane.unload_model(message.model_name, dependents)
         return pb.RepositoryModelUnloadResponse()
 
+    async def _trace_setting(self, message: pb.TraceSettingRequest) -> pb.TraceSettingResponse:
+        settings = self._dataplane.trace_settings(message.model_name)  # an unknown model is refused first
+        if message.settings:
+            given = {name: tuple(setting.value) for name, setting in message.settings.items()}
+            settings = self._dataplane.trace_settings(message.model_name, given)
+        response = pb.TraceSettingResponse()
+        for name, values in settings.items():
+            response.settings[name].value.extend(values)
+        return response
+
+    async def _log_settings(self, message: pb.LogSettingsRequest) -> pb.LogSettingsResponse:
+        settings = self._dataplane.log_settings
+        settings.update(read_log_settings(message))
+        return log_settings_response(settings.shown())
+
 
 _NOT_SERVING: Final = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 def _tensor_metadata(tensor: TensorMetadata) -> pb.ModelMetadataResponse.TensorMetadata:
     return pb.ModelMetadataResponse.TensorMetadata(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
-
-
-def _refuse(text: str) -> Handler:
-    async def refuse(_: Message) -> Message:
-        raise unsupported(text)
-
-    return refuse

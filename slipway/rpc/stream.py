@@ -33,6 +33,8 @@ from slipway.rpc.in_flight import InFlight
 from slipway.rpc.inference import decode_or_raise, unsendable
 from slipway.rpc.protection import ForwardedHeaders
 from slipway.rpc.status import GRPC_STATUS, RESOURCE_EXHAUSTED
+from slipway.rpc.traced import Metadata, begin_sending, begin_trace, end_sending
+from slipway.tracing.trace import RequestTrace
 from slipway.wire.protobuf_request import DecodedRequest, ReadRequest, parse_request, read_request, request_id
 from slipway.wire.protobuf_response import (
     encode_stream_refusal,
@@ -65,7 +67,7 @@ class StreamFailedError(Exception):
 class _Exchange:
     """One request of the stream. `answer` holds its response until it is its turn."""
 
-    __slots__ = ("answer", "decoupled", "held", "id", "open", "unprepared")
+    __slots__ = ("answer", "decoupled", "held", "id", "open", "trace", "unprepared")
 
     def __init__(self, request_id: str) -> None:
         self.id = request_id
@@ -73,6 +75,7 @@ class _Exchange:
         self.answer: bytes | None = None
         self.open = True
         self.held = 0  # bytes of the budget for all connections
+        self.trace: RequestTrace | None = None
         # A large response that is being prepared, and those after it; None most of the time.
         self.unprepared: _Unprepared | None = None
 
@@ -87,9 +90,11 @@ class InferStream:
         *,
         errors_end_stream: bool,
         headers: ForwardedHeaders | None = None,
+        metadata: Metadata = (),
     ) -> None:
         self._dataplane = dataplane
         self._regions = dataplane.regions
+        self._metadata = metadata
         self._in_flight = in_flight
         self._errors_end_stream = errors_end_stream
         self._headers = headers
@@ -226,6 +231,9 @@ class InferStream:
         except SlipwayError:
             self._dataplane.record_rejected(name, version)
             raise
+        tracing = self._dataplane.tracing
+        if tracing.active:
+            exchange.trace = begin_trace(tracing, decoded.request, self._metadata)
         pending = self._dataplane.submit(decoded.request, partial(self._deliver, exchange, decoded, signature))
         if exchange.open:
             self._open[exchange] = pending
@@ -310,11 +318,15 @@ class InferStream:
         self._changed.set()
 
     def _leave(self, exchange: _Exchange) -> None:
+        if exchange.trace is not None:
+            end_sending(exchange.trace)
         self._in_flight.leave()
         if exchange.held:
             self._in_flight.release(exchange.held)
 
     def _send(self, exchange: _Exchange, answer: bytes) -> None:
+        if exchange.trace is not None:
+            begin_sending(exchange.trace)
         self._waiting_bytes += len(answer) + _ANSWER_OVERHEAD
         if exchange.decoupled:
             self._outgoing.append(answer)

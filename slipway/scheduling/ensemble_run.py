@@ -140,6 +140,7 @@ class RunningRequest:
             timeout_us=request.timeout_us,
             correlation_id=request.correlation_id,
             flags=request.flags,
+            trace=None if request.trace is None else request.trace.child(),
         )
 
     def _absorb(self, call: _Call, response: InferResponse) -> None:

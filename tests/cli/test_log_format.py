@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import logging
 
 import pytest
 
-from slipway.cli.log_format import TABLE, SeverityFilter, TritonFormatter, install_logging
+from slipway.cli.log_format import TABLE, LogFormatter, SeverityFilter, TritonFormatter, install_logging
+from slipway.core.log_settings import LogSettings
 from slipway.errors import SlipwayError
 
 
@@ -26,7 +28,7 @@ def test_the_default_line_has_severity_time_process_and_source(level, letter):
 
 
 def test_the_iso8601_line_has_seconds_in_utc():
-    assert TritonFormatter("ISO8601").format(record()) == '2024-05-20T20:03:25Z 3355 I engine.py:123] "hello"'
+    assert TritonFormatter("ISO8601").format(record()) == '2024-05-20T20:03:25Z I 3355 engine.py:123] "hello"'
 
 
 def test_a_message_cannot_forge_a_line():
@@ -49,13 +51,42 @@ def test_a_table_is_printed_as_it_stands():
 )
 def test_each_severity_can_be_switched_off(switched_off, level):
     switches = {"info": True, "warning": True, "error": True, switched_off: False}
-    severities = SeverityFilter(verbose=0, **switches)
+    severities = SeverityFilter(LogSettings(verbose=0, **switches))
     assert not severities.filter(record(level=level))
     assert not severities.filter(record(level=logging.DEBUG))
-    assert SeverityFilter(verbose=1, **switches).filter(record(level=logging.DEBUG))
+    assert SeverityFilter(LogSettings(verbose=1, **switches)).filter(record(level=logging.DEBUG))
 
 
 def test_a_log_file_that_cannot_be_written_is_named(tmp_path):
-    severities = SeverityFilter(verbose=0, info=True, warning=True, error=True)
     with pytest.raises(SlipwayError, match=r"--log-file: cannot write '.*/absent/log': No such file or directory"):
-        install_logging(severities, style="default", file=str(tmp_path / "absent" / "log"))
+        install_logging(LogSettings(file=str(tmp_path / "absent" / "log")))
+
+
+def test_json_lines_have_the_fields_of_a_request_as_members():
+    settings = LogSettings(format="json")
+    line = LogFormatter(settings).format(record('a\n"b"', level=logging.WARNING, fields={"model": "m"}))
+    assert "\n" not in line
+    assert json.loads(line) == {
+        "time": "2024-05-20T20:03:25.829575Z",
+        "severity": "WARNING",
+        "process": 3355,
+        "source": "engine.py:123",
+        "logger": "slipway.test",
+        "message": 'a\n"b"',
+        "fields": {"model": "m"},
+    }
+
+
+def test_the_form_changes_with_the_settings():
+    settings = LogSettings()
+    formatter = LogFormatter(settings)
+    assert formatter.format(record()).startswith("I0520")
+    settings.format = "ISO8601"
+    assert formatter.format(record()).startswith("2024-05-20T20:03:25Z I ")
+
+
+def test_json_lines_keep_tracebacks():
+    failed = record()
+    error = ValueError("inner")
+    failed.exc_info = (ValueError, error, None)
+    assert "ValueError: inner" in json.loads(LogFormatter(LogSettings(format="json")).format(failed))["traceback"]

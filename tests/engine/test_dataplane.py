@@ -10,7 +10,7 @@ from slipway.errors import Code, SlipwayError
 from tests.kits.engine import answer, delay, explicit, identity, refused, request, rows, serving, until
 
 # The server refuses all requests for these.
-REFUSED = {"system_shared_memory", "cuda_shared_memory", "trace", "logging"}
+REFUSED = {"system_shared_memory", "cuda_shared_memory", "trace"}
 
 
 def run(scenario):
@@ -31,6 +31,7 @@ def test_metadata_names_the_versions_and_tensors(tmp_path):
             extensions = engine.server_metadata().extensions
             assert "model_repository(unload_dependents)" in extensions
             assert not REFUSED & set(extensions)
+            assert "logging" in extensions
 
     run(scenario)
 

@@ -15,7 +15,7 @@ TRITON = """classification sequence model_repository model_repository(unload_dep
     logging""".split()
 
 # Extension -> a route that only a server with it has. A server without it may answer the route with a refusal.
-ROUTES = {"trace": b"/v2/trace/setting", "logging": b"/v2/logging"}
+ROUTES = {"logging": b"/v2/logging"}
 
 
 def test_every_extension_of_triton_has_a_row_in_its_order():
@@ -38,3 +38,9 @@ def test_shared_memory_is_announced_only_when_its_flag_switches_it_on():
     assert "system_shared_memory" not in announced(ServerOptions())
     if "allow-client-shm" not in UNSUPPORTED:
         assert "system_shared_memory" in announced(parse_options(["models", "--allow-client-shm"]))
+
+
+def test_traces_are_announced_only_when_there_is_somewhere_to_send_them():
+    assert "trace" not in announced(parse_options(["models", "--trace-config=level=TIMESTAMPS"]))
+    assert "trace" in announced(parse_options(["models", "--trace-config=triton,file=trace.json"]))
+    assert "trace" in announced(parse_options(["models", "--trace-config=mode=opentelemetry"]))

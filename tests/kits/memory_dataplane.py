@@ -14,7 +14,9 @@ from typing import NamedTuple
 
 from tritonclient.grpc import model_config_pb2
 
+from slipway.config.trace_settings import TraceOptions
 from slipway.core.check import check_request
+from slipway.core.log_settings import LogSettings
 from slipway.core.metrics import MetricRegistry
 from slipway.core.pending import Deliver, Pending
 from slipway.core.request import InferRequest, InferResponse
@@ -25,6 +27,7 @@ from slipway.engine.api import IndexEntry, ModelMetadata, ServerMetadata, Tensor
 from slipway.errors import FailureReason, SlipwayError, cancelled, invalid, not_found
 from slipway.regions.registry import Regions
 from slipway.response_cache.api import CacheReport
+from slipway.tracing.tracing import Tracing
 
 Run = Callable[["MemoryDataplane", Pending], None]
 
@@ -111,6 +114,8 @@ class MemoryDataplane:
     ) -> None:
         self.metrics = MetricRegistry()
         self.regions = Regions()
+        self.tracing = Tracing(TraceOptions(), self.metrics)
+        self.log_settings = LogSettings()
         self.models = {model.signature.model_name: model for model in models}
         self.statistics = {name: ModelStatistics() for name in self.models}
         self.is_ready = True
@@ -169,6 +174,15 @@ class MemoryDataplane:
             raise invalid(f"requested model '{name}' is not available")
         names = [name] if name else sorted(self.models)
         return [VersionStatistics(each, "1", self.statistics[each]) for each in names]
+
+    def trace_settings(
+        self, name: str, given: Mapping[str, Sequence[str]] | None = None
+    ) -> Mapping[str, Sequence[str]]:
+        if name:
+            self.signature(name, "")
+        if given is not None:
+            self.tracing.update(name, given)
+        return self.tracing.settings(name)
 
     def cache_report(self) -> CacheReport | None:
         return self.cache

@@ -53,7 +53,6 @@ class Foreseen:
 
 
 _SYNTAX = "failed to parse the request JSON buffer"
-_UNSUPPORTED = "Tracing and log settings are not supported."
 
 _REFUSED = r"([45]\d\d|[A-Z]+_ARGUMENT|NOT_FOUND|UNIMPLEMENTED|INTERNAL|UNAVAILABLE|STREAM \[.*error_message')"
 
@@ -189,9 +188,17 @@ FORESEEN: tuple[Foreseen, ...] = (
         "Nesting is limited on every route, to the depth that newer Triton allows; 2.51 has no limit.",
         ours=r"^400 JSON nesting depth exceeds",
     ),
-    Foreseen("tracing", _UNSUPPORTED, request=r"/trace/setting|/logging", ours=r"^(404|405)"),
     Foreseen(
-        "tracing and logging in gRPC", _UNSUPPORTED, request=r"^(TraceSetting|LogSettings)", ours=r"^UNIMPLEMENTED"
+        "unknown setting",
+        "An unknown setting or trace level is refused, with the nearest name; Triton ignores it.",
+        ours=r"(unknown (trace|log) setting|invalid trace level|can not be updated through network protocol)",
+        theirs=r"^(200|OK)",
+    ),
+    Foreseen(
+        "number of a setting",
+        "A text that only begins with a number, and a number out of range, is refused; Triton reads its beginning.",
+        request=r"(trace/setting|TraceSetting)",
+        ours=r"Unable to parse '(trace_rate|trace_count|log_frequency)'",
     ),
     Foreseen(
         "region without a name",

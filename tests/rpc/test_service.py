@@ -132,6 +132,49 @@ def test_shared_memory_is_off_and_says_how_to_turn_it_on(client):
     assert not client.get_cuda_shared_memory_status().regions
 
 
-def test_trace_and_log_settings_are_unimplemented(client):
-    assert refused(client.get_trace_settings)[0] == "UNIMPLEMENTED"
-    assert refused(client.get_log_settings)[0] == "UNIMPLEMENTED"
+def test_trace_settings_are_lists_of_texts(client):
+    settings = {name: list(setting.value) for name, setting in client.get_trace_settings().settings.items()}
+    assert settings == {
+        "trace_level": ["OFF"],
+        "trace_rate": ["1000"],
+        "trace_count": ["-1"],
+        "log_frequency": ["0"],
+        "trace_file": [""],
+        "trace_mode": ["triton"],
+    }
+    assert client.update_trace_settings(settings={"trace_rate": "5"}).settings["trace_rate"].value == ["5"]
+    assert client.update_trace_settings(settings={"trace_rate": []}).settings["trace_rate"].value == ["1000"]
+    assert refused(lambda: client.update_trace_settings(settings={"trace_file": "a"})) == (
+        "UNIMPLEMENTED",
+        "trace file location can not be updated through network protocol",
+    )
+
+
+def test_log_settings_have_types_and_can_be_changed(client):
+    given = {"log_info": False, "log_verbose_level": 2, "log_format": "ISO8601"}
+    response = client.update_log_settings(given, as_json=True)["settings"]
+    assert response == {
+        "log_file": {"string_param": ""},
+        "log_info": {"bool_param": False},
+        "log_warning": {"bool_param": True},
+        "log_error": {"bool_param": True},
+        "log_verbose_level": {"uint32_param": 2},
+        "log_format": {"string_param": "ISO8601"},
+    }
+    assert client.get_log_settings(as_json=True)["settings"] == response
+
+
+@pytest.mark.parametrize(
+    ("given", "error"),
+    [
+        ({"log_file": "a"}, ("UNIMPLEMENTED", "log file location can not be updated through network protocol")),
+        ({"log_info": None}, ("INVALID_ARGUMENT", "expect boolean for 'log_info'")),
+        ({"log_format": "xml"}, ("INVALID_ARGUMENT", "invalid argument for log_format, got: xml")),
+        (
+            {"log_warnings": True},
+            ("INVALID_ARGUMENT", "unknown log setting 'log_warnings'; did you mean 'log_warning'?"),
+        ),
+    ],
+)
+def test_a_bad_log_setting_is_refused(client, given, error):
+    assert refused(lambda: client.update_log_settings(given)) == error

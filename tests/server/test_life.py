@@ -177,7 +177,7 @@ def test_the_log_goes_to_a_file_in_the_requested_format(tmp_path):
     assert result.stderr == "error: creating server: Internal - failed to load all models\n"
     lines = log.read_text().splitlines()
     assert lines
-    assert all(re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ \d+ [WE] \w+\.py:\d+\] \"", line) for line in lines)
+    assert all(re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ [WE] \d+ \w+\.py:\d+\] \"", line) for line in lines)
 
 
 def test_a_model_that_fails_does_not_end_the_server_with_exit_on_error_false(serve, tmp_path):

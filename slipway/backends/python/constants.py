@@ -29,12 +29,13 @@ class PreferredMemory:
 
 
 class InferenceTrace:
-    """The trace of a request; without tracing its context is None."""
+    """The trace of a request; without tracing its context is None. `number` is what the server calls the trace."""
 
-    __slots__ = ("_context",)
+    __slots__ = ("_context", "number")
 
-    def __init__(self, context: str | None = None) -> None:
+    def __init__(self, context: str | None = None, number: int = 0) -> None:
         self._context = context
+        self.number = number
 
     def get_context(self) -> str | None:
         """Return the OpenTelemetry context as JSON, or None."""

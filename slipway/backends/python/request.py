@@ -14,6 +14,7 @@ from slipway.backends.python.response import InferenceResponse, checked_paramete
 from slipway.backends.python.scope import ModelScope
 from slipway.backends.python.tensor import ModelTensor
 from slipway.core.request import InferRequest, Parameter
+from slipway.core.trace import ReferredTrace, Trace, TraceReference
 
 
 class Received(Protocol):
@@ -24,6 +25,7 @@ class Received(Protocol):
     flags: int
     timeout_us: int
     parameters: dict[str, Parameter]
+    trace: Trace | None
 
 
 class InferenceRequest:
@@ -79,7 +81,7 @@ class InferenceRequest:
         self._model_version = model_version
         self._flags = flags
         self._timeout_us = timeout
-        self._trace = trace
+        self._trace: InferenceTrace | Trace | None = trace
         self._parameters = {} if parameters is None else checked_parameters(parameters)
         self.release_flags = 0
         self.reply: ReplyState | None = None
@@ -100,7 +102,7 @@ class InferenceRequest:
         self._model_version = -1
         self._flags = request.flags
         self._timeout_us = request.timeout_us
-        self._trace = None
+        self._trace = request.trace
         self._parameters = request.parameters
         self.release_flags = 0
         self.reply = reply
@@ -139,7 +141,13 @@ class InferenceRequest:
 
     def trace(self) -> InferenceTrace:
         """Return the request's trace."""
-        return self._trace or InferenceTrace()
+        trace = self._trace
+        if trace is None:
+            return InferenceTrace()
+        if isinstance(trace, InferenceTrace):
+            return trace
+        reference = trace.reference()
+        return InferenceTrace(reference.context or None, reference.number)
 
     def set_release_flags(self, flags: int) -> None:
         """Set what happens to the request after `execute`: TRITONSERVER_REQUEST_RELEASE_ALL or _RESCHEDULE."""
@@ -178,4 +186,12 @@ class InferenceRequest:
             timeout_us=self._timeout_us,
             correlation_id=self._correlation_id,
             flags=self._flags,
+            trace=_parent(self._trace),
         )
+
+
+def _parent(trace: InferenceTrace | Trace | None) -> ReferredTrace | None:
+    """Return the trace that a request to another model belongs to, if its maker gave it one."""
+    if isinstance(trace, InferenceTrace):
+        return ReferredTrace(TraceReference(trace.number)) if trace.number else None
+    return None if trace is None else ReferredTrace(trace.reference())

@@ -14,6 +14,7 @@ import msgspec
 from slipway.backends.python.process.frames import LinkError
 from slipway.core.request import InferRequest, InferResponse, Parameter
 from slipway.core.tensor import Raw, Tensor
+from slipway.core.trace import ReferredTrace, TraceReference
 from slipway.errors import Code, FailureReason, SlipwayError
 
 
@@ -38,6 +39,7 @@ class RequestHead(msgspec.Struct, array_like=True, gc=False):
     timeout_us: int = 0
     model_name: str = ""
     model_version: str = ""
+    trace: TraceReference | None = None
 
 
 class ErrorHead(msgspec.Struct, array_like=True, gc=False):
@@ -302,6 +304,7 @@ def request_head(request: InferRequest, blobs: list[Raw], shape_of: ShapeOf | No
         request.correlation_id,
         request.flags,
         request.timeout_us,
+        trace=None if request.trace is None else request.trace.reference(),
     )
 
 
@@ -372,4 +375,5 @@ class BlobReader:
             correlation_id=head.correlation_id,
             flags=head.flags,
             timeout_us=head.timeout_us,
+            trace=None if head.trace is None else ReferredTrace(head.trace),
         )

@@ -1,0 +1,49 @@
+"""The pending form of a request: plain for most, watched for those that are traced or logged."""
+
+from __future__ import annotations
+
+from slipway.core.log_settings import ARRIVALS
+from slipway.core.pending import Deliver, Loop, Pending
+from slipway.core.request import InferRequest
+from slipway.core.watched import WatchedPending, Watcher
+from slipway.engine.model import ModelVersion
+from slipway.engine.request_log import RequestLog, Watchers
+from slipway.errors import SlipwayError
+from slipway.tracing.trace import RequestTrace
+
+
+def followed(
+    request: InferRequest, model: ModelVersion, rows: int, arrival_ns: int, loop: Loop, deliver: Deliver, verbose: int
+) -> Pending:
+    """Return an accepted request, watched if it has a trace or if `verbose`."""
+    if request.trace is None and not verbose:
+        return Pending(request, rows, arrival_ns, loop, deliver, not model.signature.decoupled)
+    return watched(request, model, rows, arrival_ns, loop, deliver, verbose)
+
+
+def note_refusal(pending: Pending, error: SlipwayError) -> None:
+    """Let the watcher of a request know, if it has one, that the request was not taken."""
+    if isinstance(pending, WatchedPending):
+        pending.refused(error)
+
+
+def watched(
+    request: InferRequest, model: ModelVersion, rows: int, arrival_ns: int, loop: Loop, deliver: Deliver, verbose: int
+) -> WatchedPending:
+    """Return an accepted request that its trace and, if `verbose`, the log follow."""
+    signature = model.signature
+    trace = request.trace
+    watcher: Watcher
+    if not isinstance(trace, RequestTrace):
+        watcher = _log(request, model, rows, arrival_ns, verbose)
+    else:
+        trace.accepted(request, model.version, arrival_ns, model.loaded is None, signature.decoupled)
+        watcher = Watchers(trace, _log(request, model, rows, arrival_ns, verbose)) if verbose else trace
+    return WatchedPending(request, rows, arrival_ns, loop, deliver, not signature.decoupled, watcher)
+
+
+def _log(request: InferRequest, model: ModelVersion, rows: int, arrival_ns: int, verbose: int) -> RequestLog:
+    log = RequestLog(request, model.version, rows, arrival_ns)
+    if verbose >= ARRIVALS:
+        log.arrived()
+    return log

@@ -1,0 +1,120 @@
+"""The HTTP side of traced requests: when each came, and when its response went. Other requests never get here."""
+
+from __future__ import annotations
+
+from functools import partial
+from time import monotonic_ns
+from typing import ClassVar
+
+from slipway.core.pending import Deliver, Pending
+from slipway.core.request import InferRequest
+from slipway.core.shared_bytes import Body
+from slipway.engine.api import Dataplane
+from slipway.errors import SlipwayError
+from slipway.rest.connection import HttpConnection
+from slipway.rest.exchange import Channel, Exchange
+from slipway.rest.framing import HttpHead, Phase
+from slipway.tracing.context import TRACEPARENT, TRACESTATE
+from slipway.tracing.moments import HTTP_RECV_END, HTTP_RECV_START, HTTP_SEND_END, HTTP_SEND_START
+from slipway.tracing.trace import RequestTrace
+from slipway.tracing.tracing import Tracing
+
+_TRACEPARENT, _TRACESTATE = TRACEPARENT.encode(), TRACESTATE.encode()
+
+
+class TracedExchange(Exchange):
+    """A request that may be traced: it knows when it began to arrive, and notes when its response is sent."""
+
+    __slots__ = ("began_ns", "trace")
+
+    def __init__(self, channel: Channel, head: HttpHead, body: Body) -> None:
+        super().__init__(channel, head, body)
+        self.began_ns = 0
+        self.trace: RequestTrace | None = None
+
+    def answer(self, status: int, headers: bytes = b"", *parts: bytes | memoryview) -> None:
+        """Send the whole response, and note when."""
+        trace = self.trace
+        if trace is None or self.answered:
+            super().answer(status, headers, *parts)
+            return
+        begin = monotonic_ns()
+        super().answer(status, headers, *parts)
+        trace.moments += (HTTP_SEND_START, begin, HTTP_SEND_END, monotonic_ns())
+        self.trace = None
+        trace.root.close()
+
+    def begin_stream(self, status: int, headers: bytes) -> None:
+        """Send the head of a response of unknown length, and note when."""
+        if self.trace is not None and not self.answered:
+            self.trace.stamp(HTTP_SEND_START, monotonic_ns())
+        super().begin_stream(status, headers)
+
+    def end_stream(self) -> None:
+        """Send the end of a streamed response, and note when."""
+        super().end_stream()
+        if self.trace is not None:
+            self.trace.stamp(HTTP_SEND_END, monotonic_ns())
+            self.end_trace()
+
+    def end_trace(self) -> None:
+        """Note that nothing more will be sent."""
+        trace, self.trace = self.trace, None
+        if trace is not None:
+            trace.root.close()
+
+
+class TimedConnection(HttpConnection):
+    """A connection of a server that can trace requests."""
+
+    __slots__ = ("_first_ns",)
+    exchange_type: ClassVar[type[Exchange]] = TracedExchange
+
+    def data_received(self, data: bytes) -> None:
+        """Note the time of the first byte of a request."""
+        if self._framing.phase is Phase.IDLE:
+            self._first_ns = monotonic_ns()
+        super().data_received(data)
+
+    def _start(self, exchange: Exchange) -> None:
+        if isinstance(exchange, TracedExchange):
+            exchange.began_ns = self._first_ns
+        super()._start(exchange)
+
+
+def submit(dataplane: Dataplane, exchange: Exchange, request: InferRequest, deliver: Deliver) -> None:
+    """Submit a request to a server that traces some; raise `SlipwayError` if it is refused."""
+    if not isinstance(exchange, TracedExchange) or not _begin(dataplane.tracing, exchange, request):
+        pending = dataplane.submit(request, deliver)
+        if not pending.finished:
+            exchange.on_disconnect = pending.cancel
+        return
+    try:
+        pending = dataplane.submit(request, deliver)
+    except SlipwayError as error:
+        if exchange.trace is not None:
+            exchange.trace.error = error.message
+        raise
+    if not (pending.finished and exchange.answered):
+        exchange.on_disconnect = partial(_give_up, pending, exchange)
+
+
+def _begin(tracing: Tracing, exchange: TracedExchange, request: InferRequest) -> bool:
+    """Give a request its trace; return whether it has one."""
+    headers = exchange.headers
+    if tracing.has_context and _TRACEPARENT in headers:
+        state = headers.get(_TRACESTATE, b"").decode("latin-1")
+        trace = tracing.begin(request.model_name, headers[_TRACEPARENT].decode("latin-1"), state)
+    else:
+        trace = tracing.begin(request.model_name)
+    if trace is None:
+        return False
+    now = monotonic_ns()
+    trace.moments += (HTTP_RECV_START, exchange.began_ns or now, HTTP_RECV_END, now)
+    request.trace = exchange.trace = trace
+    return True
+
+
+def _give_up(pending: Pending, exchange: TracedExchange) -> None:
+    pending.cancel()
+    exchange.end_trace()

@@ -1,0 +1,16 @@
+"""Writes the traces that the server sends to files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from slipway.tracing.exporting.messages import Reports, decode_trace
+from slipway.tracing.exporting.trace_files import TraceFiles
+
+
+def export_to_files(path: str, batches: Iterable[Sequence[bytes]], reports: Reports) -> None:
+    """Write every trace; report after each batch."""
+    files = TraceFiles(path)
+    for messages in batches:
+        reports.send(*files.write([decode_trace(message) for message in messages]))
+    files.close()
