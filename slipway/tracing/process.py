@@ -6,6 +6,7 @@ often than every `_RESTART_S`.
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import subprocess
 import sys
@@ -31,6 +32,7 @@ _LOG: Final = logging.getLogger("slipway.tracing")
 _MODULE: Final = "slipway.tracing.exporting"
 _LIBRARIES: Final = ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http")
 _RESTART_S: Final = 5.0
+_PIPE_BYTES: Final = 1 << 20
 _CLOSE_S: Final = 3.0  # for what is not written yet
 
 
@@ -126,6 +128,7 @@ class TraceProcess:
         except OSError as error:
             _LOG.error("the process that writes traces cannot be started: %s", error.strerror)
             return None
+        _enlarge(process.stdin)
         self._process = process
         self._reader = threading.Thread(target=self._read, args=(process.stdout,), name="trace-reports", daemon=True)
         self._reader.start()
@@ -153,3 +156,11 @@ class TraceProcess:
             process.wait()
         if self._reader is not None:
             self._reader.join()
+
+
+def _enlarge(pipe: IO[bytes] | None) -> None:
+    """Let a pipe hold more where the system can (Linux), so that the writing thread does not wake for each 64 KiB."""
+    size = getattr(fcntl, "F_SETPIPE_SZ", None)
+    if pipe is not None and size is not None:
+        with suppress(OSError):  # more than an unprivileged process may have
+            fcntl.fcntl(pipe.fileno(), size, _PIPE_BYTES)

@@ -41,10 +41,10 @@ def test_an_outage_and_its_end_are_logged_once(caplog):
 def test_a_process_that_dies_is_logged_and_started_again(caplog, monkeypatch):
     monkeypatch.setattr(process, "_MODULE", "no.such.module")
     sink = TraceProcess(TraceOptions(file="trace.json"), Counts())
-    assert [sink.write([b"x" * 1_000_000]) for _ in range(3)] == [0, 0, 0]
+    assert [sink.write([b"x" * 4_000_000]) for _ in range(3)] == [0, 0, 0]
     assert caplog.messages == ["the process that writes traces ended with code 1"]
     monkeypatch.setattr(process, "_RESTART_S", 0.0)
-    assert sink.write([b"x" * 1_000_000]) == 0
+    assert sink.write([b"x" * 4_000_000]) == 0
     assert len(caplog.messages) == 2
     sink.close()
 
