@@ -39,6 +39,7 @@ _AT_ONCE: Final = 8  # files of one model
 _MALFORMED: Final[tuple[type[Exception], ...]] = (OSError, ValueError, LookupError, TypeError, AttributeError)
 # Their lines could show URLs and credentials; what matters is in the errors raised here.
 _LOGGERS: Final = "s3fs gcsfs adlfs fsspec botocore aiobotocore aiohttp azure google msal urllib3 requests".split()
+_STOPPING: Final = "Server is stopping"
 _NUMBER: Final = re.compile(r"^\[Errno \d+\] ")
 _VARYING: Final = re.compile(r" RequestId:.*")  # of Azure: an error that lasts is to be logged once
 _SIGNED: Final = re.compile(r"(https?://[^\s'\"?]+)\?[^\s'\"]*")
@@ -112,17 +113,19 @@ class Storage:
         """Return the result of `step(driver)`; raise UNAVAILABLE if it fails."""
         from fsspec.asyn import get_loop
 
+        if self._is_cancelled:
+            raise unavailable(_STOPPING)
         driver = self._open()
         future = asyncio.run_coroutine_threadsafe(step(driver), get_loop())
         self._running.add(future)
-        if self._is_cancelled:
+        if self._is_cancelled:  # meanwhile
             future.cancel()
         is_over = False
         try:
             result = future.result()
             is_over = True
         except CancelledError:
-            raise unavailable("Server is stopping") from None
+            raise unavailable(_STOPPING) from None
         except _MALFORMED + driver.errors as error:
             raise unavailable(f"{doing}: {self._redacted(error)}") from error
         finally:
