@@ -35,3 +35,9 @@ def serve() -> Iterator[Callable[..., RunningServer]]:
     """Start `slipway serve REPOSITORY [flags]`; every server is stopped when the test ends."""
     with ExitStack() as stack:
         yield lambda *arguments: stack.enter_context(running_server(*arguments))
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name bytes after their parameter: their own text may hold a time (gzip), and two processes that run the tests
+    would collect different ones."""
+    return argname if isinstance(val, bytes) else None
