@@ -75,7 +75,6 @@ class SequenceScheduler:
         self._drain = Drain(self._table.is_settled)
         self._delays: SchedulerDelays | None = delays if delays.any else None
         self._numbers = count(1)  # ids of iterative sequences without one
-        self._deaths = [0 for _ in lanes]
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ns = 0
         for lane in lanes:
@@ -147,21 +146,24 @@ class SequenceScheduler:
                     member.is_late = True
                 else:
                     self._finish(pending, member, now)
-            self._look_for_losses(lane)
         self._settled()
 
-    def _look_for_losses(self, lane: SequenceLane) -> None:
-        """Take back what waits for an instance whose process has died and whose model has forgotten the sequence."""
-        index = self._lanes.index(lane)
-        if lane.deaths == self._deaths[index] or self._inputs.has_states:
+    def died(self, lane: SequenceLane) -> None:
+        """Take back what waits for an instance whose process has died and whose model has forgotten the sequence. A
+        sequence whose START still waits begins in the next process."""
+        if self._inputs.has_states:
             return
-        self._deaths[index] = lane.deaths
-        for run in self._table.placed(index):
+        for run in self._table.placed(self._lanes.index(lane)):
             pending = run.running
-            if pending is None or self._members[pending].request.flags & SEQUENCE_START or not lane.withdraw(pending):
+            if pending is None or not lane.has_waiting(pending):
                 continue
-            self._wait(pending)
-            self._lose(run)
+            if self._members[pending].request.flags & SEQUENCE_START:
+                run.carried[_DEATHS] = lane.deaths
+            elif run.carried[_DEATHS] != lane.deaths:
+                lane.withdraw(pending)
+                self._wait(pending)
+                self._lose(run)
+        self._settled()
 
     def answered(self, pending: Pending, response: InferResponse) -> None:
         """Keep the states of a response; if the next request waits for them, let it follow."""

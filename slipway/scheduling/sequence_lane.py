@@ -27,6 +27,10 @@ class Follower(Protocol):
     def executed(self, lane: SequenceLane, batch: Sequence[Pending], again: Collection[Pending]) -> None:
         """Take note of the end of an execution; the requests in `again` have to be executed another time."""
 
+    def died(self, lane: SequenceLane) -> None:
+        """Take note that the lane's process has died since the lane last started anything; what waits there is to be
+        started now."""
+
     def answered(self, pending: Pending, response: InferResponse) -> None:
         """Look at a response before it is completed and delivered."""
 
@@ -84,18 +88,22 @@ class SequenceLane(InstanceScheduler):
         super().__init__(*arguments, instances=instances, **settings)
         (instance,) = instances
         self._restarting = instance if isinstance(instance, Restarts) else None
+        self._known_deaths = self.deaths
 
     @property
     def deaths(self) -> int:
         """How often the instance's process has died."""
         return 0 if self._restarting is None else self._restarting.deaths
 
-    def withdraw(self, pending: Pending) -> bool:
-        """Take back a request that waits for the instance, without a response; return whether it did wait."""
-        if not self._line.remove(pending):
-            return False
+    @staticmethod
+    def has_waiting(pending: Pending) -> bool:
+        """Return whether a request that was submitted, and has no response, has not begun to execute."""
+        return pending.dequeue is not None
+
+    def withdraw(self, pending: Pending) -> None:
+        """Take back a request that waits for the instance, without a response."""
+        self._line.remove(pending)
         self._leave(pending)
-        return True
 
     def follow(self, follower: Follower) -> None:
         """Report to `follower` from now on."""
@@ -113,6 +121,15 @@ class SequenceLane(InstanceScheduler):
         if start and not before and self._line:
             self._pump()
 
+    def _pump(self) -> None:
+        self._note_deaths()
+        super()._pump()
+
+    def _note_deaths(self) -> None:
+        if self.deaths != self._known_deaths:
+            self._known_deaths = self.deaths
+            self._follower.died(self)
+
     def _leave(self, pending: Pending) -> None:
         if not isinstance(pending, Placeholder):
             super()._leave(pending)
@@ -124,6 +141,10 @@ class SequenceLane(InstanceScheduler):
 
 class LimitedLane(SequenceLane, LimitedScheduler):
     """A lane whose instance executes only while it has its resources."""
+
+    def _advance(self) -> None:
+        self._note_deaths()  # it may have waited for them for long
+        super()._advance()
 
 
 class OrderedLane:

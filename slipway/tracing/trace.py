@@ -29,7 +29,7 @@ from slipway.tracing.moments import (
 )
 from slipway.tracing.settings import TraceSetting
 
-MAX_MOMENTS: Final = 4096  # names and times of one request: a stream of responses may be long
+MAX_MOMENTS: Final = 4096  # names and times of one request: responses and executions may be many
 MAX_REQUESTS: Final = 1024  # in one trace
 MAX_TENSOR_BYTES: Final = 16 << 20  # in one trace
 _NUMBERS: Final = count(1)  # 0 means no parent
@@ -92,6 +92,7 @@ class RequestTrace:
     request_id = ""
     is_ensemble = False
     is_decoupled = False
+    was_executed = False
     error = ""
     responses = 0
     tensors: Sequence[tuple[str, Tensor]] = ()
@@ -140,8 +141,12 @@ class RequestTrace:
             self._keep("TENSOR_QUEUE_INPUT", request.inputs.values())
 
     def executed(self, timing: Timing) -> None:
-        """Note the times of the execution; an ensemble executes nothing itself, and the response cache neither."""
-        if not self.is_ensemble and timing.end > timing.start:
+        """Note the times of the execution; an ensemble executes nothing itself, and the response cache neither. A
+        request of an iterative sequence may be executed any number of times."""
+        if self.is_ensemble or timing.end <= timing.start:
+            return
+        if not self.was_executed or len(self.moments) < MAX_MOMENTS:
+            self.was_executed = True
             self.moments += (
                 COMPUTE_START, timing.start, COMPUTE_INPUT_END, timing.input_end,
                 COMPUTE_OUTPUT_START, timing.output_start, COMPUTE_END, timing.end,

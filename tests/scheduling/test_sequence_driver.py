@@ -591,6 +591,79 @@ async def test_a_sequence_that_the_model_has_forgotten_is_not_continued(tmp_path
 
 
 @scenario
+async def test_a_sequence_whose_start_waits_while_a_process_dies_begins_in_the_next_one(tmp_path):
+    instance = MortalInstance()
+    client = Sequences(tmp_path, "oldest { max_candidate_sequences: 4 }", instance, max_batch_size=1)
+    client.ask("a1", 1, START)
+    client.ask("b1", 2, START)
+    instance.die()
+    instance.finish()
+    client.ask("b2", 2)
+    instance.finish()
+    assert instance.batches == [["a1"], ["b1"], ["b2"]]
+    assert client.order == ["a1", "b1", "b2"]
+
+
+@pytest.mark.parametrize(
+    "strategy",
+    ["direct { %s minimum_slot_utilization: 1 }", "oldest { max_candidate_sequences: 4 %s }"],
+    ids=["direct", "oldest"],
+)
+def test_what_waits_for_others_while_an_idle_process_dies_is_not_continued(tmp_path, strategy):
+    async def wait_for(condition):
+        while not condition():  # noqa: ASYNC110  a timer of the scheduler
+            await asyncio.sleep(0.001)
+
+    async def run():
+        instance = MortalInstance()
+        delayed = strategy % "max_queue_delay_microseconds: 20000"
+        client = Sequences(tmp_path, delayed, instance, max_batch_size=4)
+        client.ask("a1", 1, START)
+        await wait_for(lambda: instance.started)
+        instance.finish()
+        client.ask("a2", 1)
+        client.ask("b1", 2, START)
+        instance.deaths += 1
+        await wait_for(lambda: instance.started)
+        instance.finish()
+        assert client.error("a2").message == LOST
+        client.ask("b2", 2)
+        client.ask("a3", 1, START)
+        await wait_for(lambda: instance.started)
+        instance.finish()
+        real = [[id_ for id_ in batch if id_] for batch in instance.batches]
+        assert real == [["a1"], ["b1"], ["a3", "b2"] if "direct" in strategy else ["b2", "a3"]]
+        assert (client.scheduler.is_idle(), client.statistics.pending) == (True, 0)
+
+    asyncio.run(run())
+
+
+@scenario
+async def test_what_waits_for_resources_while_an_idle_process_dies_is_not_continued(tmp_path):
+    limits = RateLimits([ResourceCount("R", 1)])
+    text = 'instance_group { rate_limiter { resources { name: "R" count: 1 } } }'
+    config = text_format.Parse(text, model_config_pb2.ModelConfig())
+    specs = [InstanceSpec("i", 0, "CPU")]
+    instance, other = MortalInstance(), HeldInstance()
+    strategy = "oldest { max_candidate_sequences: 4 }"
+    client = Sequences(tmp_path, strategy, instance, admission=limits.admit(config, specs))
+    holder = Sequences(tmp_path, strategy, other, admission=limits.admit(config, specs))
+    client.ask("a1", 1, START)
+    instance.finish()
+    holder.ask("h", 1, START)
+    client.ask("a2", 1)
+    client.ask("b1", 2, START)
+    instance.deaths += 1
+    other.finish()
+    assert client.error("a2").message == LOST
+    assert instance.batches[1:] == [["b1"]]
+    instance.finish()
+    holder.ask("h2", 1)
+    other.finish()
+    assert (client.order, holder.order) == (["a1", "a2", "b1"], ["h", "h2"])
+
+
+@scenario
 async def test_a_state_that_the_server_keeps_outlives_the_process(tmp_path):
     instance = MortalInstance()
     client = Sequences(tmp_path, SUM, instance)

@@ -181,7 +181,7 @@ def test_half_a_character_of_a_models_making_costs_only_that_character():
     assert traced.objects()[0]["request_id"] == "a?b"
 
 
-def test_what_grows_with_responses_children_and_tensors_is_bounded():
+def test_what_grows_with_responses_executions_children_and_tensors_is_bounded():
     traced = Traced("TIMESTAMPS", "TENSORS")
     trace = traced.trace
     accept(trace, decoupled=True)
@@ -191,5 +191,10 @@ def test_what_grows_with_responses_children_and_tensors_is_bounded():
         trace.stamp(HTTP_SEND_START, 1)
     assert len(trace.moments) == MAX_MOMENTS
     assert len(trace.tensors) == 1
+    trace.executed(Timing(1, 2, 3, 4))  # the first one is always noted
+    assert len(trace.moments) == MAX_MOMENTS + 8
+    for _ in range(MAX_MOMENTS):
+        trace.executed(Timing(1, 2, 3, 4))
+    assert len(trace.moments) == MAX_MOMENTS + 8
     children = [trace.child() for _ in range(MAX_REQUESTS)]
     assert children.count(None) == 1

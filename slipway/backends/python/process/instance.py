@@ -2,8 +2,8 @@
 
 Runs on the event loop without a thread. Up to `depth` batches are in the child's socket, so that it never waits for
 work. When the child dies, it can have begun only the oldest unanswered batch, so only that batch's requests fail (and
-those still being answered through senders); the others go to the next child. They wait for it for a second longer than
-the model took to start at first. Source of the texts: python_be.cc.
+those still being answered through senders); the others go to the next child, except those of a model with sequences.
+They wait for it for a second longer than the model took to start at first. Source of the texts: python_be.cc.
 """
 
 from __future__ import annotations
@@ -84,6 +84,7 @@ class ProcessInstance:
         self._context = context
         self._spec = spec
         self._suspects = suspects  # of all instances
+        self._has_sequences = context.config.HasField("sequence_batching")  # it may know them by their rows
         self._environment = environment
         self._view = ModelView(context.signature)
         self._loop: asyncio.AbstractEventLoop
@@ -145,7 +146,7 @@ class ProcessInstance:
 
     def start(self, batch: Sequence[Pending], finished: Finished) -> None:
         """Send `batch` to the child, or to the next child if there is none now."""
-        if self._suspects:
+        if self._suspects and (len(batch) == 1 or not self._has_sequences):
             for part, ended in parts(batch, finished, self._suspects, self.name):
                 self._start_part(part, ended)
         else:
@@ -182,12 +183,12 @@ class ProcessInstance:
         except OSError as error:
             self._fail(batch, execution_error(self.name, f"no memory for its inputs: {error.strerror}"))
             return
-        if child is self._child:
+        if child is self._child and batch.serial in self._batches:
             self._batches[batch.serial] = self._batches.pop(batch.serial)  # others overtook it meanwhile
             batch.sent = True
             child.send(packed)
         else:
-            packed.close()  # a new child was started meanwhile and already has the batch
+            packed.close()  # meanwhile the batch has failed, or a new child was started and already has it
 
     def _send_packed(self, batch: _Batch, message: bytes, blobs: Sequence[Raw]) -> None:
         try:
@@ -320,6 +321,7 @@ class ProcessInstance:
                 check.set_exception(unavailable(f"Stub process '{self.name}' is not healthy."))
         self._checks.clear()
         begun = next((batch for batch in self._batches.values() if batch.sent), None)
+        failed = [batch for batch in self._batches.values() if batch is begun or self._has_sequences]
         self._suspect(begun)
         # Set before any request is answered: an answer may bring the next batch at once.
         self._restart = self._loop.create_task(self._start_again())
@@ -328,8 +330,8 @@ class ProcessInstance:
             pending.deliver(InferResponse(error=unhealthy_error(self.name)))
         for batch in self._batches.values():
             batch.sent = False
-        if begun is not None:
-            self._fail(begun, unhealthy_error(self.name))
+        for batch in failed:  # of sequences, all: the next child would not know what they continue
+            self._fail(batch, unhealthy_error(self.name))
 
     def _suspect(self, begun: _Batch | None) -> None:
         """Record on which requests the child may have died."""
@@ -337,12 +339,11 @@ class ProcessInstance:
         self._suspects.died([pending.request for pending in inside], alone=len(inside) == 1)
 
     def _fail(self, batch: _Batch, error: SlipwayError) -> None:
-        self._batches.pop(batch.serial, None)
+        if self._batches.pop(batch.serial, None) is None:
+            return  # it has failed before
         end = monotonic_ns()
-        responses = [
-            None if pending.finished else InferResponse(error=error.without_frames()) for pending in batch.requests
-        ]
-        batch.finished(Outcome(responses, Timing(batch.start, batch.start, end, end)))
+        answers = [None if each.finished else InferResponse(error=error.without_frames()) for each in batch.requests]
+        batch.finished(Outcome(answers, Timing(batch.start, batch.start, end, end)))
 
     async def _start_again(self) -> None:
         """Start children until one serves: the first at once, the next ones after ever longer pauses."""

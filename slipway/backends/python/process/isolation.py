@@ -1,6 +1,7 @@
 """Split a batch with suspects into parts: each suspect is executed alone, a convicted request not at all.
 
-The parts are executed one after another; the scheduler sees one batch with one outcome.
+The parts are executed one after another; the scheduler sees one batch with one outcome. A batch of sequences is never
+split: a model may know them by their rows, and a part would have others.
 """
 
 from __future__ import annotations
