@@ -63,7 +63,7 @@ class HeaderPattern:
         if not self.matches(name):
             return
         if name in _RESERVED or name.startswith(_RESERVED_PREFIX):
-            raise invalid(f"Header '{name}' is reserved for Triton usage and cannot be forwarded.")
+            raise invalid(f"Header '{shown(name)}' is reserved for Triton usage and cannot be forwarded.")
         if isinstance(value, bytes):
             try:
                 value = value.decode()

@@ -50,7 +50,7 @@ class LogSettings:
             raise unsupported(_FILE)
         for name, value in given.items():
             if name not in _FIELDS:
-                close = get_close_matches(name, _FIELDS, 1)
+                close = get_close_matches(shown(name), _FIELDS, 1)
                 hint = f"; did you mean '{close[0]}'?" if close else f"; expected one of {', '.join(_FIELDS)}"
                 raise invalid(f"unknown log setting '{shown(name)}'{hint}")
             if name == "log_format" and value not in FORMATS:

@@ -70,8 +70,8 @@ class OutsideModels:
         while any(map(self._is_unloading, names)) and time.monotonic() < deadline:  # noqa: ASYNC110  rows have no events
             await asyncio.sleep(_LOOK_S)
         for name in names:
-            if not self._is_unloading(name):
-                self._states.forget(name)
+            if all(row.state is State.UNAVAILABLE for _, row in self._states.versions(name)):
+                self._states.forget(name)  # unless it is still unloading, or has been loaded again meanwhile
 
     def _is_unloading(self, name: str) -> bool:
         return any(row.state is State.UNLOADING for _, row in self._states.versions(name))

@@ -21,7 +21,7 @@ from slipway.core.pending import Deliver, Pending
 from slipway.core.request import InferResponse
 from slipway.core.tensor import Tensor
 from slipway.engine.model import ModelVersion
-from slipway.engine.watching import followed, note_refusal
+from slipway.engine.watching import followed, note_inputs, note_refusal
 from slipway.errors import SlipwayError, cancelled, unforeseen
 from slipway.regions.region import RegionPlace
 from slipway.regions.registry import Regions
@@ -166,7 +166,7 @@ class PlacedRequests:
             run_in_background(self._submit_large(model, request, pending), self._background)
             return pending
         try:
-            _read(model, request)
+            note_inputs(request, _read(model, request))
         except BaseException as error:
             call.end()
             if isinstance(error, SlipwayError):
@@ -184,8 +184,9 @@ class PlacedRequests:
 
     async def _submit_large(self, model: ModelVersion, request: PlacedRequest, pending: Pending) -> None:
         try:
-            await run_large(_read, model, request)
+            inputs = await run_large(_read, model, request)
             _check_wanted(pending)
+            note_inputs(request, inputs)
         except SlipwayError as error:
             model.statistics.record_failure(monotonic_ns() - pending.arrival_ns, error.reason)
             _refuse(model, pending, error.without_frames())
@@ -199,10 +200,11 @@ class PlacedRequests:
                 _refuse(model, pending, error.without_frames())
 
 
-def _read(model: ModelVersion, request: PlacedRequest) -> None:
-    """Read the inputs, and check what could not be checked before."""
-    request.read_inputs()
+def _read(model: ModelVersion, request: PlacedRequest) -> list[Tensor]:
+    """Read the inputs, check what could not be checked before, and return what was read."""
+    inputs = request.read_inputs()
     check_request(request, model.signature)
+    return inputs
 
 
 def _check_wanted(pending: Pending) -> None:

@@ -42,6 +42,11 @@ def statistics(model: ModelVersion) -> VersionStatistics:
     )
 
 
+def _readable(reason: str) -> str:
+    """Return a reason as UTF-8 can carry it: it may repeat the name of a file that is not valid Unicode."""
+    return reason if reason.isascii() else reason.encode(errors="replace").decode()
+
+
 def index(
     states: StateTable, present: Iterable[str], duplicates: Iterable[str], *, ready_only: bool
 ) -> list[IndexEntry]:
@@ -56,7 +61,8 @@ def index(
             rows_of = [IndexEntry(name, state=State.UNAVAILABLE.value, reason=DUPLICATE)]
         else:
             rows_of = [
-                IndexEntry(name, str(version), row.state.value, row.reason, row.problems) for version, row in rows
+                IndexEntry(name, str(version), row.state.value, _readable(row.reason), row.problems)
+                for version, row in rows
             ]
         entries.extend(rows_of or [IndexEntry(name)])
     return [entry for entry in entries if entry.state == State.READY.value] if ready_only else entries

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from slipway.core.log_settings import ARRIVALS
 from slipway.core.pending import Deliver, Loop, Pending
 from slipway.core.request import InferRequest
+from slipway.core.tensor import Tensor
 from slipway.core.watched import WatchedPending, Watcher
 from slipway.engine.model import ModelVersion
 from slipway.engine.request_log import RequestLog, Watchers
@@ -25,6 +28,12 @@ def note_refusal(pending: Pending, error: SlipwayError) -> None:
     """Let the watcher of a request know, if it has one, that the request was not taken."""
     if isinstance(pending, WatchedPending):
         pending.refused(error)
+
+
+def note_inputs(request: InferRequest, inputs: Iterable[Tensor]) -> None:
+    """Let the trace of an accepted request know, if it has one, the inputs that were read since."""
+    if isinstance(request.trace, RequestTrace):
+        request.trace.received(inputs)
 
 
 def watched(

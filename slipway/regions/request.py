@@ -53,12 +53,14 @@ class PlacedRequest(InferRequest):
                 yield tensor.place
         yield from self.places.values()
 
-    def read_inputs(self) -> None:
-        """Replace the inputs in regions by copies, and count the strings of large ones; raise `SlipwayError`."""
-        for name, tensor in self.inputs.items():
-            if isinstance(tensor, PlacedInput):
-                self.inputs[name] = tensor.read()
+    def read_inputs(self) -> list[Tensor]:
+        """Replace the inputs in regions by copies, which are returned, and count the strings of large ones; raise
+        `SlipwayError`."""
+        placed = {name: tensor for name, tensor in self.inputs.items() if isinstance(tensor, PlacedInput)}
+        for name, tensor in placed.items():
+            self.inputs[name] = tensor.read()
         self.count_strings()
+        return [self.inputs[name] for name in placed]
 
 
 def too_small(name: str, available: int, needed: int) -> SlipwayError:

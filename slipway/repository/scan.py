@@ -73,6 +73,8 @@ def stray_reason(path: Path) -> str:
     """Return why a folder in a repository is not a model, or "" if it may be a model."""
     if path.name != path.name.strip():
         return "its name begins or ends with whitespace"
+    if any("\ud800" <= character <= "\udfff" for character in path.name):  # bytes that Python could not decode
+        return "its name is not valid Unicode"
     if is_single_model(path) or (path / CONFIGS_DIRECTORY).is_dir() or scan_versions(path).paths:
         return ""
     return f"it contains neither {CONFIG_FILE} nor a version directory"

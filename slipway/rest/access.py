@@ -51,7 +51,8 @@ class Access:
     _accepted: set[bytes] = field(default_factory=set, compare=False)
 
     def refusal(self, exchange: Exchange, *, changes_state: bool = False) -> Refusal | None:
-        """Return why the request is refused, or None."""
+        """Return why the request is refused, or None. `changes_state` is said of a route: GET changes nothing."""
+        changes_state = changes_state and exchange.method != b"GET"
         if not (self.is_local or changes_state):
             return None
         host = exchange.headers.get(b"host", b"")

@@ -8,6 +8,7 @@ socket, so their clients are not known.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Hashable
@@ -15,7 +16,7 @@ from time import monotonic_ns
 from typing import Any, Final, TypeVar
 
 from slipway.core.pending import Pending
-from slipway.errors import SlipwayError
+from slipway.errors import Code, SlipwayError
 from slipway.rpc.inference import LargeCall, UnaryInference
 from slipway.rpc.protection import ForwardedHeaders
 from slipway.rpc.service import MODEL_INFER
@@ -26,7 +27,7 @@ _LOG: Final = logging.getLogger("slipway.access")
 _NS_PER_US: Final = 1000
 
 
-def log_call(client: str, path: str, began_ns: int, status: str = "OK") -> None:
+def log_call(client: str, path: str, began_ns: int, status: str) -> None:
     """Log a call that began at `began_ns` (monotonic)."""
     microseconds = (monotonic_ns() - began_ns) // _NS_PER_US
     fields = {"client": client, "method": path, "status": status, "us": microseconds}
@@ -36,14 +37,19 @@ def log_call(client: str, path: str, began_ns: int, status: str = "OK") -> None:
 
 async def logged_call(answer: Awaitable[bytes], client: str, path: str) -> bytes:
     """Return the answer to a unary call, and log it."""
-    began, status = monotonic_ns(), "OK"
+    began, status = monotonic_ns(), Code.INTERNAL.name  # of an exception that nobody expected
     try:
-        return await answer
+        response = await answer
+        status = "OK"
     except SlipwayError as error:
         status = error.code.name
         raise
+    except asyncio.CancelledError:
+        status = Code.CANCELLED.name
+        raise
     finally:
         log_call(client, path, began, status)
+    return response
 
 
 class LoggedInference(UnaryInference[Call]):

@@ -23,7 +23,7 @@ from slipway.rpc.inference import UnaryInference
 from slipway.rpc.options import COMPRESSION_LEVELS, NO_AGE_LIMIT, GrpcOptions
 from slipway.rpc.protection import HEADER_PREFIX, ForwardedHeaders, is_admitted, restriction_of
 from slipway.rpc.service import MODEL_INFER, MODEL_STREAM_INFER, Service
-from slipway.rpc.status import GRPC_STATUS, status_text
+from slipway.rpc.status import GRPC_STATUS, NAMES, status_text
 from slipway.rpc.stream import InferStream, StreamFailedError
 from slipway.rpc.traced import Clients, Metadata
 from slipway.wire.protobuf_request import is_large_work
@@ -149,6 +149,8 @@ class GrpcioEngine:
                 del payload  # as in `_model_infer`
                 return await answer
             del payload
+            if self._options.log_access:
+                log_call(context.peer(), path, monotonic_ns(), Code.UNAVAILABLE.name)
             text = refusal_text(restriction, "protocol")
             return await context.abort(self._codes[GRPC_STATUS[Code.UNAVAILABLE]], text)
 
@@ -199,17 +201,21 @@ class GrpcioEngine:
             metadata=metadata,
         )
         self._streams.add(stream)
-        began = monotonic_ns()
+        began, status = monotonic_ns(), "OK"
         reader = asyncio.ensure_future(_read(context, stream))
         try:
             while (answer := await stream.next_answer()) is not None:
                 await context.write(answer)
         except StreamFailedError as failure:
+            status = NAMES[failure.status]
             await context.abort(self._codes[failure.status], status_text(failure.message))
+        except asyncio.CancelledError:  # the client disconnected or its deadline passed
+            status = Code.CANCELLED.name
+            raise
         finally:
             self._streams.discard(stream)
             if self._options.log_access:
-                log_call(context.peer(), MODEL_STREAM_INFER, began)
+                log_call(context.peer(), MODEL_STREAM_INFER, began, status)
             stream.cancel()
             reader.cancel()
             with contextlib.suppress(asyncio.CancelledError):

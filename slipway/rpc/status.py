@@ -22,6 +22,10 @@ GRPC_STATUS: Final = {
     Code.CANCELLED: 1,
 }
 
+NAMES: Final = {number: code.name for code, number in GRPC_STATUS.items()} | {
+    RESOURCE_EXHAUSTED: "RESOURCE_EXHAUSTED",
+}  # for the log
+
 # Clients refuse trailers above 8 KiB (grpc.max_metadata_size), and then report a failure of their own.
 STATUS_BYTES: Final = 4096
 _LONGEST_CHARACTER: Final = 12  # four bytes of UTF-8, each percent-encoded

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from slipway.errors import invalid
+from slipway.errors import invalid, shown
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
@@ -42,8 +42,8 @@ class SourceLanguage:
     def checked(self, name: str) -> str:
         """Return the name; raise INVALID_ARG if the tokenizer does not know the language."""
         if name not in self._known:
-            near = get_close_matches(name, self._known, n=1) or self._known[:1]
-            raise invalid(f"source language '{name}' is unknown: did you mean '{near[0]}'?")
+            near = get_close_matches(shown(name), self._known, n=1) or self._known[:1]
+            raise invalid(f"source language '{shown(name)}' is unknown: did you mean '{near[0]}'?")
         return name
 
     def ids(self, encoding: Encoding, name: str) -> list[int]:

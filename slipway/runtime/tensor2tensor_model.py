@@ -18,6 +18,7 @@ from slipway.checkpoints.tensor2tensor.decode_hparams import DecodeHParams
 from slipway.checkpoints.tensor2tensor.example import decode_example
 from slipway.checkpoints.tensor2tensor.export import read_trained
 from slipway.errors import SlipwayError, invalid, shown, unsupported
+from slipway.runtime.arguments import MOST_UNKNOWN
 from slipway.runtime.engine_model import AnswerSink, EngineModel
 from slipway.runtime.generation_model import CACHE
 from slipway.runtime.shared_engines import acquire_engine
@@ -192,11 +193,10 @@ def _number(name: str, value: Any, *, whole: bool) -> float:
 def _check_names(inputs: Mapping[str, np.ndarray]) -> None:
     known = (*FORMS, *ARGUMENTS)
     problems = []
-    for name in inputs:
-        if name not in known:
-            near = get_close_matches(name, known, n=1)
-            advice = f"did you mean '{near[0]}'?" if near else f"known ones are {', '.join(ARGUMENTS)}"
-            problems.append(f"parameter '{shown(name)}' is unknown: {advice}")
+    for name in [name for name in inputs if name not in known][:MOST_UNKNOWN]:
+        near = get_close_matches(shown(name), known, n=1)
+        advice = f"did you mean '{near[0]}'?" if near else f"known ones are {', '.join(ARGUMENTS)}"
+        problems.append(f"parameter '{shown(name)}' is unknown: {advice}")
     if problems:
         raise invalid("; ".join(problems))
 

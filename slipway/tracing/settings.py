@@ -177,7 +177,7 @@ def read_changes(given: Given, current: Given) -> Changes:
 
 def _refuse_unless_same(name: str, texts: Sequence[str], current: Given) -> None:
     if name not in current:
-        close = get_close_matches(name, (*_CHANGEABLE, *current), 1)
+        close = get_close_matches(shown(name), (*_CHANGEABLE, *current), 1)
         hint = f"; did you mean '{close[0]}'?" if close else f"; expected one of {', '.join(_CHANGEABLE)}"
         raise invalid(f"unknown trace setting '{shown(name)}'{hint}")
     if tuple(texts) != tuple(current[name]):

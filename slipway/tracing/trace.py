@@ -14,7 +14,7 @@ from typing import Final, Protocol
 
 from slipway.core.request import InferRequest, InferResponse
 from slipway.core.statistics import Timing
-from slipway.core.tensor import Tensor
+from slipway.core.tensor import Tensor, UnreadTensor
 from slipway.core.trace import TraceReference
 from slipway.tracing.context import RemoteContext, new_span_id, new_trace_id, write_context
 from slipway.tracing.moments import (
@@ -137,8 +137,12 @@ class RequestTrace:
             self.is_decoupled = True
         self.moments += (REQUEST_START, arrival_ns, QUEUE_START, monotonic_ns())
         self.root.open += 1
+        self.received(tensor for tensor in request.inputs.values() if not isinstance(tensor, UnreadTensor))
+
+    def received(self, inputs: Iterable[Tensor]) -> None:
+        """Note inputs of the request. Those in shared memory follow once they have been read."""
         if self.root.setting.with_tensors:
-            self._keep("TENSOR_QUEUE_INPUT", request.inputs.values())
+            self._keep("TENSOR_QUEUE_INPUT", inputs)
 
     def executed(self, timing: Timing) -> None:
         """Note the times of the execution; an ensemble executes nothing itself, and the response cache neither. A
@@ -185,6 +189,8 @@ class RequestTrace:
     def _keep(self, activity: str, tensors: Iterable[Tensor]) -> None:
         root = self.root
         for tensor in tensors:
+            if tensor.is_large_to_pack:  # on the event loop; and how much it is, is not known before
+                continue
             root.tensor_bytes += tensor.byte_size
             if root.tensor_bytes <= MAX_TENSOR_BYTES:
                 copy = Tensor(tensor.name, tensor.datatype, tensor.shape, raw=bytes(tensor.raw))

@@ -24,6 +24,7 @@ from tests.attacks.conftest import CONFIG, Answer, Target, assert_refused
 LOAD, UNLOAD = "/v2/repository/models/fp32/load", "/v2/repository/models/fp32/unload"
 INFER = "/v2/models/fp32/infer"
 REQUEST = json.dumps({"inputs": [{"name": "INPUT0", "datatype": "FP32", "shape": [1, 16], "data": [0.5] * 16}]})
+SETTINGS = ("/v2/logging", "/v2/trace/setting", "/v2/models/fp32/trace/setting")
 STATE = (
     LOAD,
     UNLOAD,
@@ -31,8 +32,9 @@ STATE = (
     "/v2/systemsharedmemory/region/r/unregister",
     "/v2/systemsharedmemory/unregister",
     "/v2/cudasharedmemory/region/r/register",
+    *SETTINGS,
 )
-READ = ("/v2", "/v2/health/ready", "/v2/models/fp32", "/v2/models/fp32/config", "/v2/models/stats")
+READ = ("/v2", "/v2/health/ready", "/v2/models/fp32", "/v2/models/fp32/config", "/v2/models/stats", *SETTINGS)
 OWN = ("localhost", "LOCALHOST:8000", "localhost.", "a.localhost", "127.0.0.1", "127.9.9.9:1", "[::1]:8000", "10.1.2.3")
 FOREIGN = HOSTS
 

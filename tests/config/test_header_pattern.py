@@ -86,6 +86,11 @@ def test_a_reserved_name_is_refused(name):
     assert caught.value.message == f"Header '{name}' is reserved for Triton usage and cannot be forwarded."
 
 
+def test_a_long_name_is_cut_in_the_message():
+    with pytest.raises(SlipwayError, match=r"^Header 'triton_x{249}\.\.\.' is reserved"):
+        HeaderPattern(".*").add("triton_" + "x" * 60_000, "1", {})
+
+
 def test_a_value_that_is_not_text_is_refused():
     with pytest.raises(SlipwayError, match="Header 'x' is not UTF-8"):
         HeaderPattern("x").add("x", b"\xff", {})

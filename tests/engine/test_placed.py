@@ -150,6 +150,28 @@ def test_an_output_that_cannot_be_written_counts_as_a_failure(tmp_path, file):
     asyncio.run(scenario())
 
 
+@pytest.mark.usefixtures("size_limit")
+def test_a_trace_records_the_tensors_in_regions_and_nothing_stays_taken(tmp_path, file):
+    identity(tmp_path / "models", "m")
+    settings = (("", "level", "TENSORS"), ("", "rate", "1"), ("triton", "file", str(tmp_path / "trace.json")))
+
+    async def scenario():
+        async with sharing(tmp_path / "models", file, trace_config=settings) as engine:
+            engine.regions.budget = Budget(SIZE)
+            for _ in range(2):  # the second one needs what the first one gave back
+                request = placed(engine, target=(1024, SIZE))
+                request.trace = trace = engine.tracing.begin("m")
+                assert (await submitted(engine, request)).error is None
+                assert [(activity, tensor.name, bytes(tensor.raw)) for activity, tensor in trace.tensors] == [
+                    ("TENSOR_QUEUE_INPUT", "INPUT0", VALUES.tobytes()),
+                    ("TENSOR_BACKEND_OUTPUT", "OUTPUT0", VALUES.tobytes()),
+                ]
+                assert uses(engine) == [0]
+                trace.root.close()
+
+    asyncio.run(scenario())
+
+
 def test_nothing_is_read_for_a_request_that_does_not_fit_the_model(tmp_path, file, monkeypatch):
     identity(tmp_path, "m")
     monkeypatch.setattr(RegionPlace, "read", None)

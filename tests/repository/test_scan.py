@@ -28,7 +28,8 @@ def test_a_model_in_two_repositories_is_a_duplicate(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("folder", "reason"), [(".ipynb_checkpoints", "neither"), ("notes", "neither"), ("model ", "whitespace")]
+    ("folder", "reason"),
+    [(".ipynb_checkpoints", "neither"), ("notes", "neither"), ("model ", "whitespace"), ("a\udcff", "Unicode")],
 )
 def test_a_stray_folder_is_named_and_is_not_a_model(tmp_path, folder, reason):
     make(tmp_path / "good", versions=["1"])

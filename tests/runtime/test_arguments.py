@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from slipway.errors import SlipwayError
-from slipway.runtime.arguments import decoding_of, default_values, read_values
+from slipway.runtime.arguments import MOST_UNKNOWN, check_names, decoding_of, default_values, read_values
 from slipway.transformer.generation import Search
 
 
@@ -55,3 +55,13 @@ def test_every_bad_argument_is_named_at_once():
 def test_a_default_that_is_not_a_number_is_named():
     with pytest.raises(SlipwayError, match="parameter 'beam_width' is 'many'"):
         default_values({"beam_width": "many"})
+
+
+def test_of_many_unknown_names_the_first_are_named_and_cut():
+    names = ["temperatur", "x" * 1000, *(f"y{number}" for number in range(100_000))]
+    with pytest.raises(SlipwayError) as caught:
+        check_names(names, [])
+    first, second, *others = caught.value.message.split("; ")
+    assert first == "parameter 'temperatur' is unknown: did you mean 'temperature'?"
+    assert second.startswith(f"parameter '{'x' * 256}...' is unknown: known ones are ")
+    assert len(others) == MOST_UNKNOWN - 2

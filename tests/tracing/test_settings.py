@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from slipway.config.trace_settings import TraceOptions
 from slipway.errors import Code, SlipwayError
+from slipway.tracing import settings as module
 from slipway.tracing.settings import TraceSettings, read_changes
 
 ON = TraceOptions(levels=("TIMESTAMPS",), rate=1, file="trace.json")
@@ -161,3 +162,11 @@ def test_what_cannot_be_changed_may_be_sent_as_it_is():
     settings = TraceSettings(ON)
     sent = {name: value for name, value in INITIAL.items() if name != "trace_file"}
     assert change(settings, **sent) == INITIAL
+
+
+def test_only_the_beginning_of_a_long_name_is_compared_with_those_that_exist(monkeypatch):
+    compared = []
+    monkeypatch.setattr(module, "get_close_matches", lambda name, *_: compared.append(len(name)) or [])
+    with pytest.raises(SlipwayError, match="unknown trace setting 'xxx"):
+        read_changes({"x" * 1_000_000: ("1",)}, {})
+    assert compared == [259]
