@@ -8,13 +8,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import partial
 from typing import Final
 from urllib.parse import urlsplit
 
 from slipway.config.exposure import ExposureOptions
 from slipway.config.flags import TEXT, Kind, option, whole
+from slipway.nearest import nearest_or_all
 
 TRITON: Final = "triton"
 OPENTELEMETRY: Final = "opentelemetry"
@@ -104,8 +104,7 @@ def _read_setting(text: str) -> Setting:
 def _check_setting(mode: str, name: str, value: str) -> None:
     known = _NAMES[mode]
     if name not in known:
-        close = get_close_matches(name, known, 1)
-        hint = f"; did you mean '{close[0]}'?" if close else f"; expected one of {', '.join(known)}"
+        hint = nearest_or_all(name, known)
         raise ValueError(f"{mode or 'global'} tracing does not have a setting '{name}'{hint}")
     if name == "level":
         _read_level(value)
