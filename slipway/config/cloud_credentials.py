@@ -131,7 +131,7 @@ def _read(given: Any, scheme: str, source: str) -> Credentials:
     _check_names(given, [each.name for each in fields(known)], source)
     for name, value in given.items():
         if not isinstance(value, str):
-            raise invalid(f"{source}: '{name}' is not a text")
+            raise invalid(f"{source}: '{name}' is not a string")
     return S3Credentials(**given) if scheme == S3 else _azure(given, source)
 
 

@@ -277,7 +277,7 @@ def trace_warnings(settings: Sequence[Setting], flags: DeprecatedFlags) -> Itera
     for mode, name, _ in settings:
         if mode and mode != options.mode:
             yield f"--trace-config={mode},{name} has no effect in mode {options.mode}"
-    if options.levels and not options.possible:
+    if (settings or options.levels) and not options.possible:
         yield "no requests are traced without a file: --trace-config=triton,file=FILE"
     if options.mode == OPENTELEMETRY and TENSORS in options.levels:
         yield "tensors are traced only in mode triton, not in mode opentelemetry"
