@@ -24,6 +24,7 @@ ROWS = {
     "datatypes": 0,
     "cores": 0,
     "durations": 0,
+    "nearest": 0,
     "machine": 0.5,
     "affinity": 0.5,
     "problems": 0,

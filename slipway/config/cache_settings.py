@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import Final
 
 from slipway.config.flags import Kind, whole
+from slipway.nearest import nearest_or_all
 
 Given = Mapping[str, Mapping[str, str]]  # settings by cache
 
@@ -105,8 +105,7 @@ def cache_problems(given: Given, byte_size: int | None) -> Iterator[str]:
 def _setting_problems(cache: str, setting: str, value: str) -> Iterator[str]:
     known = _SETTINGS[cache]
     if setting not in known:
-        close = get_close_matches(setting, known, 1)
-        hint = f"; did you mean '{close[0]}'?" if close else f"; expected one of {', '.join(known)}"
+        hint = nearest_or_all(setting, known)
         yield f"--cache-config: cache '{cache}' does not have a setting '{setting}'{hint}"
         return
     bounds = known[setting]

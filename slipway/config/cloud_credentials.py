@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
 
 from slipway.config.remote_location import AZURE, GOOGLE, S3, RemoteLocation
 from slipway.errors import SlipwayError, invalid, shown, unavailable
 from slipway.foreign_json import read_foreign
+from slipway.nearest import nearest_or_all
 
 _FILE: Final = "TRITON_CLOUD_CREDENTIAL_PATH"
 _SECRET_SETTINGS: Final = ("accountkey", "sharedaccesssignature")  # of Azure's connection strings
@@ -131,7 +131,7 @@ def _read(given: Any, scheme: str, source: str) -> Credentials:
     _check_names(given, [each.name for each in fields(known)], source)
     for name, value in given.items():
         if not isinstance(value, str):
-            raise invalid(f"{source}: '{name}' is not a text")
+            raise invalid(f"{source}: '{name}' is not a string")
     return S3Credentials(**given) if scheme == S3 else _azure(given, source)
 
 
@@ -147,6 +147,4 @@ def _check_names(given: Any, known: tuple[str, ...] | list[str], source: str) ->
         raise invalid(f"{source}: expected an object")
     for name in given:
         if name not in known:
-            close = get_close_matches(name, known, 1)
-            hint = f"; did you mean '{close[0]}'?" if close else f"; expected one of {', '.join(known)}"
-            raise invalid(f"{source}: unknown name '{shown(name)}'{hint}")
+            raise invalid(f"{source}: unknown name '{shown(name)}'{nearest_or_all(name, known)}")

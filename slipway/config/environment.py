@@ -67,7 +67,7 @@ ENVIRONMENT: Final[dict[str, EnvironmentRow]] = {
     "AIP_STORAGE_URI": _works("the model repository of Vertex AI, if `--model-repository` does not name one"),
     "SAGEMAKER_TRITON_DEFAULT_MODEL_NAME": _works("the model that SageMaker's `/invocations` runs"),
     "SAGEMAKER_TRITON_INFERENCE_TYPE": _works("what `/invocations` does: `infer`, `generate` or `generate_stream`"),
-    "SAGEMAKER_TRITON_PING_MODE": _works("what SageMaker's `/ping` asks"),
+    "SAGEMAKER_TRITON_PING_MODE": _works("what SageMaker's `/ping` reports: `ready` or `live`"),
 }
 
 

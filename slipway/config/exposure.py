@@ -21,11 +21,12 @@ LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 SAGEMAKER_MODELS: Final = Path("/opt/ml/models")
 METRICS: Final = "metrics"
 # Door -> the flags that protect it.
+VERTEX: Final = "Vertex AI"  # the only front on which nothing can be loaded, unloaded or set
 _PROTECTIONS: Final = {
     "HTTP": ("--http-restricted-api", "--http-use-ssl-mutual"),
     "GRPC": ("--grpc-restricted-protocol", "--grpc-use-ssl-mutual"),
     "SageMaker": ("--http-restricted-api", ""),
-    "Vertex AI": ("--http-restricted-api", ""),
+    VERTEX: ("--http-restricted-api", ""),
 }
 _PORT: Final = whole(0, 65535)
 
@@ -74,7 +75,7 @@ _GRPC_RESTRICTION: Final = restriction_kind("grpc-restricted-protocol", "protoco
 _http = partial(option, "HTTP")
 _grpc = partial(option, "gRPC")
 _sagemaker = partial(option, "SageMaker")
-_vertex = partial(option, "Vertex AI")
+_vertex = partial(option, VERTEX)
 _FORWARDED: Final = "forward headers whose name matches this regular expression of RE2 as parameters of infer requests"
 _RESTRICTED: Final = (
     "refuse requests to these groups of APIs without this header; @file:PATH or @env:NAME instead of =VALUE take the "
@@ -96,7 +97,7 @@ class ExposureOptions:
     http_root_cert: str = _http("", TEXT, "PEM file with the root certificate of client certificates")
 
     grpc_restricted_protocol: tuple[Restriction, ...] = _grpc(
-        (), _GRPC_RESTRICTION, f"{_RESTRICTED}; the metadata is called triton-grpc-protocol-HEADER", gather=tuple
+        (), _GRPC_RESTRICTION, f"{_RESTRICTED}; the metadata key is triton-grpc-protocol-HEADER", gather=tuple
     )
     grpc_header_forward_pattern: HeaderPattern | None = _grpc(None, PATTERN, _FORWARDED)  # noqa: RUF009  a dataclass field
 
@@ -111,7 +112,9 @@ class ExposureOptions:
     )
 
     allow_vertex_ai: bool = _vertex(
-        False, BOOLEAN, "serve the routes of Vertex AI; true if AIP_MODE is PREDICTION, and HTTP and gRPC are off then"
+        False,
+        BOOLEAN,
+        "serve the routes of Vertex AI; true by default if AIP_MODE is PREDICTION (then without HTTP and gRPC)",
     )
     vertex_ai_address: str = _vertex(EVERYWHERE, TEXT, "address to listen on")
     vertex_ai_port: int = _vertex(8080, _PORT, "port to listen on; AIP_HTTP_PORT if that is set")
@@ -169,6 +172,7 @@ def open_doors(fronts: Iterable[Door]) -> Iterator[str]:
         key, certificate = _PROTECTIONS[front.name]
         if not front.has_key:
             advice = f"{key} asks for a key" + (f", {certificate} for a client certificate" if certificate else "")
-            yield f"{where} IS OPEN TO OTHER MACHINES WITHOUT ANY PROTECTION, also to change what is served: {advice}"
+            extent = "" if front.name == VERTEX else ", loads and settings included"
+            yield f"{where} IS OPEN TO OTHER MACHINES WITHOUT ANY PROTECTION{extent}: {advice}"
         elif not front.is_encrypted:
             yield f"{where} is not encrypted: the key of {key} can be read on the way to it"

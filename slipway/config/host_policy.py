@@ -9,11 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Final
-
-from tritonclient.grpc import model_config_pb2
+from typing import TYPE_CHECKING, Final
 
 from slipway.config.flags import Kind
+
+if TYPE_CHECKING:  # the help and a mistaken flag need neither protobuf nor numpy
+    from tritonclient.grpc import model_config_pb2
 
 CPU_CORES: Final = "cpu-cores"
 NUMA_NODE: Final = "numa-node"
@@ -26,7 +27,6 @@ _FORMAT: Final = "--host-policy option format is '<policy name>,<setting>=<value
 _RANGE_FORMAT: Final = "host policy setting 'cpu-cores' format is '<lower_cpu_core_id>-<upper_cpu_core_id>'. Got "
 _SETTING: Final = re.compile(r"([^,]+),([^=]+)=(.+)", re.DOTALL)
 _MOST: Final = 8191  # Linux supports 8192 processors and 1024 nodes at most
-_Group: Final = model_config_pb2.ModelInstanceGroup
 
 
 @dataclass(frozen=True, slots=True)

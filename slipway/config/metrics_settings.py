@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any, Final
 
 from slipway.config.flags import BOOLEAN, Kind
 from slipway.core.quantiles import Quantile
+from slipway.nearest import nearest_or_all
 
 COUNTERS: Final = "counter_latencies"
 HISTOGRAMS: Final = "histogram_latencies"
@@ -50,9 +50,7 @@ def _read(text: str) -> tuple[str, Any]:
     if not equals or not setting:
         raise ValueError(f"--metrics-config option format is <setting>=<value>. Got {text}")
     if setting not in LATENCIES:
-        close = get_close_matches(setting, LATENCIES, 1)
-        hint = f"did you mean '{close[0]}'?" if close else f"expected one of {', '.join(LATENCIES)}"
-        raise ValueError(f"unknown setting '{setting}'; {hint}")
+        raise ValueError(f"unknown setting '{setting}'{nearest_or_all(setting, LATENCIES)}")
     return setting, _quantiles(value) if setting == QUANTILES else BOOLEAN.read(value)
 
 

@@ -21,6 +21,7 @@ from slipway.config.cache_settings import CACHE_SETTING, by_cache, cache_problem
 from slipway.config.exposure import (
     LOOPBACK,
     METRICS,
+    VERTEX,
     Door,
     certificate_problems,
     exposure_problems,
@@ -174,8 +175,8 @@ class ServerOptions(TracingOptions):
     )
     rate_limit_resource: tuple[ResourceCount, ...] = _models(
         (), RESOURCE,
-        "how many of a resource there are, on DEVICE or on each; as many as any instance needs if the flag is not used "
-        "at all, and none without it if it is",
+        "how many of a resource there are, on DEVICE or on each; without the flag, as many as any instance needs; with "
+        "it, none of those that it does not name",
         gather=tuple,
     )  # fmt: skip
 
@@ -361,7 +362,7 @@ def fronts(options: ServerOptions) -> Iterator[Door]:
     if options.allow_sagemaker:
         yield Door("SageMaker", options.sagemaker_address, options.sagemaker_port, has_key)
     if options.allow_vertex_ai:
-        yield Door("Vertex AI", options.vertex_ai_address, options.vertex_ai_port, has_key)
+        yield Door(VERTEX, options.vertex_ai_address, options.vertex_ai_port, has_key)
 
 
 def _collision(one: Door, other: Door) -> Iterator[str]:

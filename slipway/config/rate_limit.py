@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Final
-
-from tritonclient.grpc import model_config_pb2
+from typing import TYPE_CHECKING, Final
 
 from slipway.config.flags import Kind, whole
 from slipway.problems import FieldPath, Problem, Rule
+
+if TYPE_CHECKING:  # the help and a mistaken flag need neither protobuf nor numpy
+    from tritonclient.grpc import model_config_pb2
 
 OFF: Final = "off"
 EXECUTION_COUNT: Final = "execution_count"

@@ -11,13 +11,13 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from hashlib import sha256
 from hmac import compare_digest
 from pathlib import Path
 from typing import Final
 
 from slipway.config.flags import Kind
+from slipway.nearest import nearest_or_all
 
 # In the order of Triton's documentation.
 GROUPS: Final = (
@@ -58,7 +58,7 @@ def restriction_kind(flag: str, word: str) -> Kind:
         names = tuple(groups.split(","))
         for group in names:
             if group not in GROUPS:
-                raise ValueError(f"unknown restricted {word} '{group}'{_suggestion(group)}")
+                raise ValueError(f"unknown restricted {word} '{group}'{nearest_or_all(group, GROUPS)}")
         return Restriction(names, header, sha256(header_value(source).encode(errors="surrogateescape")).digest())
 
     return Kind("GROUP[,GROUP...]:HEADER=VALUE", read)
@@ -70,11 +70,6 @@ def split_header(text: str) -> tuple[str, str]:
     name = _NAME.match(text)
     source = text[name.end() :] if name else ""
     return (name[0], source) if name and source[:1] in ("=", "@") and len(source) > 1 else ("", "")
-
-
-def _suggestion(group: str) -> str:
-    close = get_close_matches(group, GROUPS, 1)
-    return f"; did you mean '{close[0]}'?" if close else f"; expected one of {', '.join(GROUPS)}"
 
 
 def header_value(source: str) -> str:

@@ -8,13 +8,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import partial
 from typing import Final
 from urllib.parse import urlsplit
 
 from slipway.config.exposure import ExposureOptions
 from slipway.config.flags import TEXT, Kind, option, whole
+from slipway.nearest import nearest_or_all
 
 TRITON: Final = "triton"
 OPENTELEMETRY: Final = "opentelemetry"
@@ -104,8 +104,7 @@ def _read_setting(text: str) -> Setting:
 def _check_setting(mode: str, name: str, value: str) -> None:
     known = _NAMES[mode]
     if name not in known:
-        close = get_close_matches(name, known, 1)
-        hint = f"; did you mean '{close[0]}'?" if close else f"; expected one of {', '.join(known)}"
+        hint = nearest_or_all(name, known)
         raise ValueError(f"{mode or 'global'} tracing does not have a setting '{name}'{hint}")
     if name == "level":
         _read_level(value)
@@ -278,7 +277,7 @@ def trace_warnings(settings: Sequence[Setting], flags: DeprecatedFlags) -> Itera
     for mode, name, _ in settings:
         if mode and mode != options.mode:
             yield f"--trace-config={mode},{name} has no effect in mode {options.mode}"
-    if options.levels and not options.possible:
+    if (settings or options.levels) and not options.possible:
         yield "no requests are traced without a file: --trace-config=triton,file=FILE"
     if options.mode == OPENTELEMETRY and TENSORS in options.levels:
         yield "tensors are traced only in mode triton, not in mode opentelemetry"

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Final
 
 from slipway.errors import invalid, shown, unsupported
+from slipway.nearest import nearest_or_all
 
 FORMATS: Final = ("default", "ISO8601", "json")
 REQUESTS: Final = 1  # the lowest verbose level that logs each request when it has ended
@@ -50,9 +50,7 @@ class LogSettings:
             raise unsupported(_FILE)
         for name, value in given.items():
             if name not in _FIELDS:
-                close = get_close_matches(shown(name), _FIELDS, 1)
-                hint = f"; did you mean '{close[0]}'?" if close else f"; expected one of {', '.join(_FIELDS)}"
-                raise invalid(f"unknown log setting '{shown(name)}'{hint}")
+                raise invalid(f"unknown log setting '{shown(name)}'{nearest_or_all(name, _FIELDS)}")
             if name == "log_format" and value not in FORMATS:
                 raise invalid(f"invalid argument for log_format, got: {shown(value)}")
             if name == "log_verbose_level" and int(value) > _INT32:

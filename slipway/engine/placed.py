@@ -127,7 +127,7 @@ class PlacedCall:
 
 
 def _check_fits(tensor: Tensor, place: RegionPlace) -> None:
-    """Raise `SlipwayError` before anything is written, as far as a look at the output tells."""
+    """Raise `SlipwayError` before anything is written, as far as the output itself shows."""
     if tensor.byte_size > place.size:
         raise too_small(tensor.name, place.size, tensor.measure())
     place.check()

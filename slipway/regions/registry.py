@@ -87,7 +87,7 @@ class Regions:
 
     def unregister(self, name: str) -> None:
         """Unregister a region, or all of them for the name "": now, or after the requests that use it. A region that
-        does not exist is no error."""
+        does not exist is not an error."""
         self.require()
         for each in [name] if name else list(self._regions):
             region = self._regions.get(each)

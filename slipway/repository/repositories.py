@@ -23,7 +23,7 @@ _LOG: Final = logging.getLogger("slipway.repository")
 
 
 class Repositories:
-    """The models of all repositories, by name. With `fresh`, a look-up lists the model anew. The methods block."""
+    """The models of all repositories, by name. With `fresh`, a look-up lists the model again. The methods block."""
 
     def __init__(
         self, directories: Sequence[Path], locations: Sequence[RemoteLocation] = (), *, fresh: bool = False

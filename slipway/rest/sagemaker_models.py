@@ -164,7 +164,7 @@ class MultiModel:
         document = parse_object(body)
         name, url = (document.get(key) for key in ("model_name", "url"))
         if not (isinstance(name, str) and isinstance(url, str) and name and url):
-            raise invalid("a load request needs the texts 'model_name' and 'url'")
+            raise invalid("a load request needs the strings 'model_name' and 'url'")
         if name in self._archives or name in self._loading:
             raise SlipwayError(Code.ALREADY_EXISTS, f"model '{shown(name)}' has already been registered")
         self._loading.add(name)

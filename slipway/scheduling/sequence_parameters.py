@@ -1,8 +1,9 @@
 """The sequence fields of a generate request, which come as parameters. Pure.
 
 In a generate request every key that is not an input is a parameter, also `sequence_id`, `sequence_start` and
-`sequence_end`. Triton refuses such a request to a model that serves sequences, for want of an id; here the keys mean
-what they mean in an infer request. Infer requests have no such parameters: their fronts move them to their own fields.
+`sequence_end`. Triton refuses such a request to a model that serves sequences, because it lacks an id; here the keys
+mean what they mean in an infer request. Infer requests do not have such parameters: their fronts move them to their own
+fields.
 """
 
 from __future__ import annotations

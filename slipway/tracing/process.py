@@ -68,10 +68,10 @@ class TraceOutage:
             if not self.lost:
                 if self.secret:
                     reason = reason.replace(self.secret, "")
-                _LOG.error("traces are lost until '%s' takes them: %s", self.place, reason)
+                _LOG.error("traces are lost until '%s' accepts them: %s", self.place, reason)
             self.lost += lost
         elif sent and self.lost:
-            _LOG.warning("'%s' takes traces again; %d were lost", self.place, self.lost)
+            _LOG.warning("'%s' accepts traces again; %d were lost", self.place, self.lost)
             self.lost = 0
 
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from itertools import count as counter
 from typing import Any, Final
 
 from slipway.config.trace_settings import LEVELS, TENSORS, TRITON, TraceOptions
 from slipway.errors import SlipwayError, invalid, shown, unsupported
+from slipway.nearest import nearest_or_all
 
 Given = Mapping[str, Sequence[str]]  # as the protocol has them: no value clears a setting
 
@@ -177,8 +177,7 @@ def read_changes(given: Given, current: Given) -> Changes:
 
 def _refuse_unless_same(name: str, texts: Sequence[str], current: Given) -> None:
     if name not in current:
-        close = get_close_matches(shown(name), (*_CHANGEABLE, *current), 1)
-        hint = f"; did you mean '{close[0]}'?" if close else f"; expected one of {', '.join(_CHANGEABLE)}"
+        hint = nearest_or_all(name, dict.fromkeys((*_CHANGEABLE, *current)))
         raise invalid(f"unknown trace setting '{shown(name)}'{hint}")
     if tuple(texts) != tuple(current[name]):
         raise unsupported(f"'{name}' can not be updated through network protocol")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 from onnx import TensorProto
 
@@ -19,6 +22,18 @@ def test_help_names_every_command(capsys):
     assert main(["--help"]) == 0
     printed = capsys.readouterr().out
     assert all(f"  {name} " in printed for name in COMMANDS)
+
+
+@pytest.mark.parametrize("words", [["--help"], ["serve", "--help"], ["serve", "--log-verbose=x"]])
+def test_help_and_mistaken_flags_need_no_heavy_library(words):
+    heavy = {"asyncio", "grpc", "numpy", "tritonclient", "uvloop"}
+    program = (
+        "import atexit, sys\nfrom slipway.cli.main import main\n"  # main ends the process after a mistake
+        f"atexit.register(lambda: print(sorted({heavy} & sys.modules.keys())))\n"
+        "main(sys.argv[1:])"
+    )
+    result = subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True, check=False)
+    assert result.stdout.splitlines()[-1] == "[]"
 
 
 @pytest.mark.parametrize("arguments", [["sevre"], ["--bogus"]])

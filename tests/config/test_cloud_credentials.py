@@ -96,7 +96,7 @@ def test_a_file_replaces_the_variables_and_its_longest_matching_name_counts(tmp_
         ({"s3": "hunter2"}, "'s3' is not an object"),
         ({"s3": {"": "hunter2"}}, "'s3' '': expected an object"),
         ({"s3": {"": {"secret": "hunter2"}}}, "unknown name 'secret'; did you mean 'secret_key'?"),
-        ({"s3": {"": {"key_id": 5, "secret_key": "hunter2"}}}, "'key_id' is not a text"),
+        ({"s3": {"": {"key_id": 5, "secret_key": "hunter2"}}}, "'key_id' is not a string"),
         ({"gs": {}, "as": {}}, "Cannot match credential for path s3://bucket/models"),
     ],
 )

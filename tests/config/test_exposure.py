@@ -94,10 +94,16 @@ def test_a_server_for_this_machine_gets_no_warning(words):
 @pytest.mark.parametrize(
     ("words", "begin"),
     [
-        (["--http-address=0.0.0.0"], "HTTP on 0.0.0.0:8000 IS OPEN TO OTHER MACHINES WITHOUT ANY PROTECTION"),
+        (
+            ["--http-address=0.0.0.0"],
+            "HTTP on 0.0.0.0:8000 IS OPEN TO OTHER MACHINES WITHOUT ANY PROTECTION, loads and settings included: ",
+        ),
         (["--grpc-address=10.1.2.3"], "GRPC on 10.1.2.3:8001 IS OPEN TO OTHER MACHINES"),
         (["--allow-sagemaker"], "SageMaker on 0.0.0.0:8080 IS OPEN TO OTHER MACHINES"),
-        (["--allow-vertex-ai"], "Vertex AI on 0.0.0.0:8080 IS OPEN TO OTHER MACHINES"),
+        (
+            ["--allow-vertex-ai"],
+            "Vertex AI on 0.0.0.0:8080 IS OPEN TO OTHER MACHINES WITHOUT ANY PROTECTION: --http-restricted-api asks",
+        ),
         (
             ["--http-address=0.0.0.0", "--http-restricted-api=inference:k=v"],
             "HTTP on 0.0.0.0:8000 is not encrypted: the key of --http-restricted-api can be read",

@@ -121,6 +121,7 @@ def test_deprecated_flags_work_with_a_warning_and_give_way():
     ("flags", "warning"),
     [
         (("level=TIMESTAMPS",), "no requests are traced without a file: --trace-config=triton,file=FILE"),
+        (("rate=1",), "no requests are traced without a file: --trace-config=triton,file=FILE"),
         (
             ("mode=opentelemetry", "triton,file=a"),
             "--trace-config=triton,file has no effect in mode opentelemetry",

@@ -189,7 +189,7 @@ def test_a_load_names_a_model_and_a_directory(sagemaker, document):
     answer = post(sagemaker, "/models", document)
     assert (answer.status, json.loads(answer.body)["error"]) == (
         400,
-        "a load request needs the texts 'model_name' and 'url'",
+        "a load request needs the strings 'model_name' and 'url'",
     )
 
 

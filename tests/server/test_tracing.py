@@ -206,7 +206,7 @@ def test_a_full_disk_costs_traces_and_nothing_else(repository):
             infer(http, "identity", {"INPUT0": VALUES}, "OUTPUT0")
             until(lambda count=count: metrics(server)["slipway_trace_lost_count"] == count)
         assert server.log.count("/dev/full") == 1
-        assert "traces are lost until '/dev/full' takes them: No space left on device" in server.log
+        assert "traces are lost until '/dev/full' accepts them: No space left on device" in server.log
 
 
 @pytest.fixture(scope="module")
@@ -306,6 +306,6 @@ def test_a_collector_that_hangs_or_refuses_costs_traces_and_nothing_else(reposit
         infer(http, "identity", {"INPUT0": VALUES}, "OUTPUT0")
         until(lambda: "again" in server.log)
         assert server.log.count("traces are lost until") == 1
-        assert f"'{collector.url}' takes traces again; 80 were lost" in server.log
+        assert f"'{collector.url}' accepts traces again; 80 were lost" in server.log
         assert "secret" not in server.log
         assert http.get_trace_settings()["url"] == collector.url

@@ -32,8 +32,8 @@ def test_an_outage_and_its_end_are_logged_once(caplog):
     outage.note(2, 0, "")
     outage.note(2, 0, "")
     assert caplog.messages == [
-        "traces are lost until 'http://collector/' takes them: no answer from http://collector/",
-        "'http://collector/' takes traces again; 7 were lost",
+        "traces are lost until 'http://collector/' accepts them: no answer from http://collector/",
+        "'http://collector/' accepts traces again; 7 were lost",
     ]
 
 

@@ -49,7 +49,7 @@ class Mirror:
         self.listed = True
 
     def refresh_model(self, name: str) -> None:
-        """List one model anew; raise UNAVAILABLE if that fails."""
+        """List one model again; raise UNAVAILABLE if that fails."""
         if self._is_one_model():
             self.refresh()
             return

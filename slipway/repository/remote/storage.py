@@ -111,11 +111,11 @@ class Storage:
 
     def _run(self, step: Callable[[Driver], Coroutine[Any, Any, Result]], doing: str) -> Result:
         """Return the result of `step(driver)`; raise UNAVAILABLE if it fails."""
-        from fsspec.asyn import get_loop
-
         if self._is_cancelled:
             raise unavailable(_STOPPING)
         driver = self._open()
+        from fsspec.asyn import get_loop  # opening has reported a package that is not installed
+
         future = asyncio.run_coroutine_threadsafe(step(driver), get_loop())
         self._running.add(future)
         if self._is_cancelled:  # meanwhile
@@ -153,8 +153,9 @@ class Storage:
             kind = _kind(credentials)
             errors = kind.library_errors()
         except ImportError as error:
+            package = (error.name or "fsspec").partition(".")[0]
             raise unavailable(
-                f"{self.location.scheme}:// repositories need the package '{error.name}': {install_hint('cloud')}"
+                f"{self.location.scheme}:// repositories need the package '{package}': {install_hint('cloud')}"
             ) from None
         try:
             return kind(self.location, credentials)

@@ -1,6 +1,7 @@
 """Limits, cancellation, credentials and errors of the transfers, with a driver that does what the test says."""
 
 import asyncio
+import sys
 import threading
 
 import pytest
@@ -186,3 +187,11 @@ def test_credentials_are_read_again_after_a_failure_and_used_if_they_changed(dri
     refused(storage.objects)
     refused(storage.objects)
     assert driver.made == 2
+
+
+@pytest.mark.parametrize("url", ["https://127.0.0.1:1/models", "s3://bucket/models"])
+def test_without_any_of_the_libraries_the_command_that_installs_them_is_named(monkeypatch, url):
+    for name in ("fsspec", "fsspec.asyn", "fsspec.implementations.http", "s3fs"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(SlipwayError, match=r"need the package '(fsspec|s3fs)': pip install .*cloud"):
+        Storage(read_location(url)).objects()

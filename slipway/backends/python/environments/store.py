@@ -98,7 +98,7 @@ class EnvironmentStore:
         others = [path for path in self.directory.iterdir() if path != keep and _is_entry(path)]
         unused = sorted((path.stat().st_mtime, path) for path in others if not _in_use(path))
         for _, path in unused[:-UNUSED_KEPT]:
-            _LOG.info("removing the environment %s, which was not used lately", path)
+            _LOG.info("removing the environment %s, which was not used recently", path)
             shutil.rmtree(path, ignore_errors=True)
 
 
