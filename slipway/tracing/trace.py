@@ -140,8 +140,8 @@ class RequestTrace:
             self._keep("TENSOR_QUEUE_INPUT", request.inputs.values())
 
     def executed(self, timing: Timing) -> None:
-        """Note the times of the execution; an ensemble executes nothing itself, and the response cache neither."""
-        if not self.is_ensemble and timing.end > timing.start:
+        """Note the times of an execution; an ensemble executes nothing itself, and the response cache neither."""
+        if not self.is_ensemble and timing.end > timing.start and len(self.moments) < MAX_MOMENTS:
             self.moments += (
                 COMPUTE_START, timing.start, COMPUTE_INPUT_END, timing.input_end,
                 COMPUTE_OUTPUT_START, timing.output_start, COMPUTE_END, timing.end,

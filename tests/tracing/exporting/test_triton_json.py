@@ -189,7 +189,8 @@ def test_what_grows_with_responses_children_and_tensors_is_bounded():
     for _ in range(MAX_MOMENTS):
         trace.responded(InferResponse(outputs=[large], final=False))
         trace.stamp(HTTP_SEND_START, 1)
-    assert len(trace.moments) == MAX_MOMENTS
+        trace.executed(Timing(40, 50, 60, 70))  # as of an iterative sequence
+    assert MAX_MOMENTS <= len(trace.moments) < MAX_MOMENTS + 8
     assert len(trace.tensors) == 1
     children = [trace.child() for _ in range(MAX_REQUESTS)]
     assert children.count(None) == 1
