@@ -19,7 +19,8 @@ class Watcher(Protocol):
     """Follows one request; called on the event-loop thread."""
 
     def executed(self, timing: Timing) -> None:
-        """Note when the request was executed. An ensemble's times are the sums of its steps'."""
+        """Note when the request was executed. An ensemble's times are the sums of its steps'; a request of an iterative
+        sequence is executed several times."""
 
     def responded(self, response: InferResponse) -> None:
         """Note a response before it is delivered; it may be changed afterwards."""

@@ -23,13 +23,14 @@ _NS_PER_US: Final = 1000
 class RequestLog:
     """Follows one accepted request and logs its end. Implements `core.watched.Watcher`."""
 
-    __slots__ = ("_arrival_ns", "_end_ns", "_error", "_fields", "_timing")
+    __slots__ = ("_arrival_ns", "_compute_ns", "_end_ns", "_error", "_fields", "_start_ns")
 
     def __init__(self, request: InferRequest, version: int, rows: int, arrival_ns: int) -> None:
         self._fields: dict[str, object] = {**_names(request), "version": version, "rows": rows}
         self._arrival_ns = arrival_ns
         self._end_ns = arrival_ns
-        self._timing: Timing | None = None
+        self._start_ns = 0  # of the first execution
+        self._compute_ns = 0  # of all executions
         self._error: SlipwayError | None = None
 
     def arrived(self) -> None:
@@ -37,8 +38,9 @@ class RequestLog:
         _log("request accepted", self._fields)
 
     def executed(self, timing: Timing) -> None:
-        """Note the times of the execution."""
-        self._timing = timing
+        """Add the times of an execution."""
+        self._start_ns = self._start_ns or timing.start
+        self._compute_ns += timing.end - timing.start
 
     def responded(self, response: InferResponse) -> None:
         """Note a failure, and the time of the final response."""
@@ -48,10 +50,10 @@ class RequestLog:
 
     def ended(self, responses: int) -> None:
         """Log the request."""
-        fields, timing = self._fields, self._timing
-        if timing is not None:
-            fields["queue_us"] = (timing.start - self._arrival_ns) // _NS_PER_US
-            fields["compute_us"] = (timing.end - timing.start) // _NS_PER_US
+        fields = self._fields
+        if self._start_ns:
+            fields["queue_us"] = (self._start_ns - self._arrival_ns) // _NS_PER_US
+            fields["compute_us"] = self._compute_ns // _NS_PER_US
         fields["total_us"] = (self._end_ns - self._arrival_ns) // _NS_PER_US
         fields["responses"] = responses
         _log("request", fields | _outcome(self._error))

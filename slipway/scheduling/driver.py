@@ -160,6 +160,7 @@ class InstanceScheduler:
 
     def _refused(self, pending: Pending, message: str, reason: FailureReason) -> SlipwayError:
         self._statistics.record_failure(time.monotonic_ns() - pending.arrival_ns, reason)
+        pending.observe = None  # it is not executed; whoever submitted it after a wait delivers this error
         return unavailable(pending.request.log_prefix + message, reason=reason)
 
     def _wake_at(self, when_ns: int) -> None:

@@ -1,7 +1,8 @@
 """`preserve_ordering`: delivers another scheduler's responses in the order in which the requests arrived.
 
 Runs on the event-loop thread. It wraps the scheduler and acts as its client, so every response (an instance's outcome,
-a response sender's, a refusal) passes through it. `ReorderBuffer`, which is pure, keeps the order.
+a response sender's, a refusal) passes through it. `ReorderBuffer`, which is pure, keeps the order. The times of an
+execution are the client's request's at once, even if its response is held back.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ from collections.abc import Hashable
 from functools import partial
 from typing import Generic, TypeVar
 
-from slipway.core.pending import Pending
+from slipway.core.pending import Deliver, Pending
 from slipway.core.request import InferResponse
+from slipway.core.statistics import Timing
 from slipway.errors import Code, SlipwayError
 from slipway.scheduling.api import Scheduler
 
@@ -60,6 +62,35 @@ class ReorderBuffer(Generic[Place, Answer]):
         return released
 
 
+class _Proxy(Pending):
+    """A client's request as the wrapped scheduler sees it; the times of the execution are those of the client's."""
+
+    __slots__ = ("_pending",)
+
+    def __init__(self, pending: Pending, callback: Deliver) -> None:
+        self._pending = pending
+        super().__init__(pending.request, pending.rows, pending.arrival_ns, pending.loop, callback)
+
+    @property
+    def timing(self) -> Timing | None:
+        """The times of the execution, once they are known."""
+        return self._pending.timing
+
+    @timing.setter
+    def timing(self, timing: Timing | None) -> None:
+        self._pending.timing = timing
+
+    def deliver(self, response: InferResponse) -> None:
+        """Respond; the execution may go on after the final response."""
+        if response.final and self.observe is not None and self.timing is None:
+            self._pending.observe = _executing
+        super().deliver(response)
+
+
+def _executing(pending: Pending, response: InferResponse) -> None:
+    """Count nothing: the wrapped scheduler does. As a request's `observe`, it says that the request is executed."""
+
+
 class OrderedScheduler:
     """Responds in order of arrival, regardless of the order of execution. Implements `scheduling.api.Scheduler`."""
 
@@ -71,7 +102,7 @@ class OrderedScheduler:
 
     def submit(self, pending: Pending) -> None:
         """Pass the request on. Raise `SlipwayError` if it is refused at once."""
-        proxy = Pending(pending.request, pending.rows, pending.arrival_ns, pending.loop, partial(self._answer, pending))
+        proxy = _Proxy(pending, partial(self._answer, pending))
         self._buffer.admit(pending)
         pending.on_cancel(proxy.cancel)
         try:

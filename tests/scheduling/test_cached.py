@@ -13,13 +13,15 @@ from slipway.core.large_work import LARGE
 from slipway.core.request import InferResponse
 from slipway.core.statistics import ModelStatistics
 from slipway.core.tensor import Tensor
+from slipway.core.watched import WatchedPending
 from slipway.errors import Code, FailureReason, SlipwayError, invalid
 from slipway.response_cache.api import CacheStatistics
 from slipway.response_cache.local import LocalCache
-from slipway.scheduling.batcher import Fifo
+from slipway.scheduling.batcher import Batcher, BatchRules, Fifo
 from slipway.scheduling.cached import CachedScheduler
 from slipway.scheduling.driver import InstanceScheduler
 from slipway.scheduling.ordered import OrderedScheduler
+from slipway.scheduling.queue import QueuePolicy, RequestQueue
 from tests.kits.engine import until
 from tests.scheduling.fakes import Client, HeldInstance, WatchedTensor, doubled, signature_of
 
@@ -27,13 +29,14 @@ from tests.scheduling.fakes import Client, HeldInstance, WatchedTensor, doubled,
 class Model:
     """A cached model with one held instance. `identity` may be changed, as by a load."""
 
-    def __init__(self, cache=None, **signature):
+    def __init__(self, cache=None, *, line=None, **signature):
         self.instance = HeldInstance()
         self.statistics = ModelStatistics()
         self.cache = LocalCache(1 << 20) if cache is None else cache
         self.identity = bytes(32)
         described = signature_of(**signature)
-        self.inner = InstanceScheduler(described, self.statistics, "1", instances=[self.instance], line=Fifo())
+        line = Fifo() if line is None else line
+        self.inner = InstanceScheduler(described, self.statistics, "1", instances=[self.instance], line=line)
         self.scheduler = CachedScheduler(
             self.inner,
             self.cache,
@@ -206,6 +209,22 @@ def test_large_requests_and_responses_are_hashed_and_copied_off_the_loop():
     run(scenario)
 
 
+class Follower:
+    """Watches a request: keeps the number of its responses when it ends."""
+
+    def __init__(self):
+        self.ends: list[int] = []
+
+    def executed(self, timing):
+        raise AssertionError(timing)
+
+    def responded(self, response):
+        pass
+
+    def ended(self, responses):
+        self.ends.append(responses)
+
+
 class SlowCache:
     """A cache whose look-ups the test finishes."""
 
@@ -314,6 +333,33 @@ def test_a_refusal_after_a_look_up_reaches_the_client():
         model.cache.waiting[0].set_result(None)
         await settled()
         assert model.client.error("a").code is Code.UNAVAILABLE
+
+    run(scenario)
+
+
+def test_nothing_is_left_of_a_request_that_a_full_queue_refuses_after_its_look_up():
+    async def scenario():
+        queue = RequestQueue([QueuePolicy(max_queue_size=1)])
+        model = Model(SlowCache(), line=Batcher(BatchRules(max_rows=1), queue))
+        for name in ("executed", "waiting"):
+            model.client.send(name)
+            await settled()
+            model.cache.waiting[-1].set_result(None)
+            await settled()
+        tensor = WatchedTensor.from_array("X", np.ones((1, 2), np.float32))
+        watched = weakref.ref(tensor)
+        plain, follower = model.client.pending("refused", inputs={"X": tensor}), Follower()
+        pending = WatchedPending(plain.request, 1, plain.arrival_ns, plain.loop, plain.deliver, True, follower)
+        model.scheduler.submit(pending)
+        await settled()
+        model.cache.waiting[-1].set_result(None)
+        await settled()
+        assert model.client.error("refused").message == "[request id: refused] Exceeds maximum queue size"
+        assert follower.ends == [1]
+        model.client.answers.clear()
+        del tensor, plain, pending
+        gc.collect()
+        assert watched() is None
 
     run(scenario)
 

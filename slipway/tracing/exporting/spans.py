@@ -91,19 +91,19 @@ class SpanMaker:
     def _parts(
         self, context: MakeContext, parent: SpanContext, moments: Moments, request: RequestRecord
     ) -> Iterator[ReadableSpan]:
-        """Yield the spans of what happened to a request that was executed."""
-        times = dict(moments)
+        """Yield the spans of what happened to a request that was executed, perhaps several times."""
+        times = dict(reversed(moments))  # the first of each
         if "COMPUTE_START" not in times:
             return
         queue = [("QUEUE_START", times["QUEUE_START"]), ("COMPUTE_START", times["COMPUTE_START"])]
         yield self._span("queue", context(self._new_span_id()), parent, queue)
-        compute = [(name, times[name]) for name in _OF_COMPUTE]
+        compute = [moment for moment in moments if moment[0] in _OF_COMPUTE]
         yield self._span("compute", context(self._new_span_id()), parent, compute)
         if request.is_decoupled:
             generation = [
                 ("COMPUTE_START", times["COMPUTE_START"]),
                 *(("RESPONSE", time) for name, time in moments if name == _RESPONSE),
-                ("REQUEST_END", times.get("REQUEST_END", times["COMPUTE_END"])),
+                ("REQUEST_END", times.get("REQUEST_END", compute[-1][1])),
             ]
             attributes = {"slipway.response_count": request.responses}
             yield self._span("generation", context(self._new_span_id()), parent, generation, attributes=attributes)

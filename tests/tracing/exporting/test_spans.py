@@ -97,6 +97,17 @@ def test_a_request_has_spans_for_front_model_queue_and_execution():
     assert found["simple"].resource.attributes["service.name"] == "s"
 
 
+def test_a_request_that_is_executed_several_times_has_one_span_for_all_of_them():
+    trace = begin()
+    trace.executed(Timing(11, 12, 13, 14))
+    run(trace, "iterative", InferResponse())
+    found = spans(trace)
+    queue, compute = found["queue"], found["compute"]
+    assert queue.events[-1].timestamp == compute.start_time == 1011
+    assert compute.end_time == 1050
+    assert len(compute.events) == 8
+
+
 def test_the_context_of_a_client_is_continued():
     trace = begin(REMOTE)
     run(trace, "simple", InferResponse())
