@@ -11,7 +11,7 @@ from typing import Final
 from slipway.cli.interruption import ended_by_sigint
 from slipway.cli.log_format import install_logging
 from slipway.config.environment import environment_warnings
-from slipway.config.exposure import open_doors
+from slipway.config.exposure import exposure_warnings
 from slipway.config.options import fronts, parse_options
 from slipway.core.log_settings import LogSettings
 
@@ -30,7 +30,7 @@ def run(arguments: Sequence[str]) -> int:
         format=options.log_format,
     )
     install_logging(log_settings)
-    named = (*options.warnings, *environment_warnings(os.environ), *open_doors(fronts(options)))
+    named = (*options.warnings, *environment_warnings(os.environ), *exposure_warnings(fronts(options)))
     for warning in (*named, *_uncompiled(options.model_repository)):
         _LOG.warning("%s", warning)
     with ended_by_sigint():

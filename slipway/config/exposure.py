@@ -1,5 +1,5 @@
-"""The flags that say who reaches the server, by which door and with which key: restricted APIs, forwarded headers, TLS
-for HTTP, SageMaker and Vertex AI. They are part of `ServerOptions`.
+"""The flags that say who reaches the server, where and with which key: restricted APIs, forwarded headers, TLS for
+HTTP, SageMaker and Vertex AI. They are part of `ServerOptions`.
 
 Knows the flags and what contradicts what; the fronts carry it out.
 """
@@ -20,7 +20,7 @@ EVERYWHERE: Final = "0.0.0.0"  # noqa: S104  where the platforms expect their po
 LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 SAGEMAKER_MODELS: Final = Path("/opt/ml/models")
 METRICS: Final = "metrics"
-# Door -> the flags that protect it.
+# Front -> the flags that protect it.
 VERTEX: Final = "Vertex AI"  # the only front on which nothing can be loaded, unloaded or set
 _PROTECTIONS: Final = {
     "HTTP": ("--http-restricted-api", "--http-use-ssl-mutual"),
@@ -42,7 +42,7 @@ class PortRange(NamedTuple):
         return self.low <= port <= self.high
 
 
-class Door(NamedTuple):
+class ListeningFront(NamedTuple):
     """A front that listens, as messages name it: whether it restricts APIs, encrypts, and asks for certificates."""
 
     name: str
@@ -134,7 +134,7 @@ def vertex_defaults(environment: Mapping[str, str]) -> dict[str, Any]:
     return defaults
 
 
-def exposure_problems(options: ExposureOptions, fronts: Iterable[Door]) -> Iterator[str]:
+def exposure_problems(options: ExposureOptions, fronts: Iterable[ListeningFront]) -> Iterator[str]:
     """Yield what contradicts; `fronts` are those that listen."""
     yield from restriction_problems(options.http_restricted_api, "api")
     yield from restriction_problems(options.grpc_restricted_protocol, "protocol")
@@ -162,7 +162,7 @@ def certificate_problems(options: ExposureOptions) -> Iterator[str]:
                 yield f"{flag}: '{file}' is not a file"
 
 
-def open_doors(fronts: Iterable[Door]) -> Iterator[str]:
+def exposure_warnings(fronts: Iterable[ListeningFront]) -> Iterator[str]:
     """Yield a warning for each front that other machines reach although nothing protects it, or whose key can be read
     on the way to it. Metrics change nothing, and do not count."""
     for front in fronts:

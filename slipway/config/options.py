@@ -22,7 +22,7 @@ from slipway.config.exposure import (
     LOOPBACK,
     METRICS,
     VERTEX,
-    Door,
+    ListeningFront,
     certificate_problems,
     exposure_problems,
     vertex_defaults,
@@ -46,7 +46,7 @@ from slipway.config.metrics_settings import LATENCIES, METRICS_SETTING, gathered
 from slipway.config.rate_limit import EXECUTION_COUNT, MODE, OFF, RESOURCE, ResourceCount
 from slipway.config.remote_location import REPOSITORY, RemoteLocation, split_repositories, unprotected
 from slipway.config.shared_memory import shared_memory_warnings
-from slipway.config.trace_settings import TracingOptions, trace_problems, trace_warnings
+from slipway.config.trace_settings import TracingFlags, trace_problems, trace_warnings
 from slipway.core.log_settings import FORMATS
 from slipway.errors import invalid
 
@@ -115,7 +115,7 @@ _cache = partial(option, "Response cache")
 
 
 @dataclass(frozen=True, slots=True)
-class ServerOptions(TracingOptions):
+class ServerOptions(TracingFlags):
     """Every setting of a server; the field `x_y` is the flag `--x-y`. `warnings` are logged at start-up."""
 
     id: str = _server("triton", TEXT, "server name in the metadata")
@@ -348,24 +348,28 @@ def _unreachable(options: ServerOptions) -> Iterator[str]:
             yield f"{name} listens only on {address}, unlike {other}; {address_flag} opens it to other machines"
 
 
-def fronts(options: ServerOptions) -> Iterator[Door]:
+def fronts(options: ServerOptions) -> Iterator[ListeningFront]:
     """Yield the fronts that the options start."""
     has_key = bool(options.http_restricted_api)
     if options.allow_http:
         mutual = options.http_use_ssl_mutual
-        yield Door("HTTP", options.http_address, options.http_port, has_key, options.http_use_ssl or mutual, mutual)
+        yield ListeningFront(
+            "HTTP", options.http_address, options.http_port, has_key, options.http_use_ssl or mutual, mutual
+        )
     if options.allow_grpc:
         has, mutual = bool(options.grpc_restricted_protocol), options.grpc_use_ssl_mutual
-        yield Door("GRPC", options.grpc_address, options.grpc_port, has, options.grpc_use_ssl or mutual, mutual)
+        yield ListeningFront(
+            "GRPC", options.grpc_address, options.grpc_port, has, options.grpc_use_ssl or mutual, mutual
+        )
     if options.allow_metrics:
-        yield Door(METRICS, options.metrics_address or options.http_address, options.metrics_port)
+        yield ListeningFront(METRICS, options.metrics_address or options.http_address, options.metrics_port)
     if options.allow_sagemaker:
-        yield Door("SageMaker", options.sagemaker_address, options.sagemaker_port, has_key)
+        yield ListeningFront("SageMaker", options.sagemaker_address, options.sagemaker_port, has_key)
     if options.allow_vertex_ai:
-        yield Door(VERTEX, options.vertex_ai_address, options.vertex_ai_port, has_key)
+        yield ListeningFront(VERTEX, options.vertex_ai_address, options.vertex_ai_port, has_key)
 
 
-def _collision(one: Door, other: Door) -> Iterator[str]:
+def _collision(one: ListeningFront, other: ListeningFront) -> Iterator[str]:
     shared = one.address == other.address or one.address in _EVERYWHERE or other.address in _EVERYWHERE
     if one.port and one.port == other.port and shared:
         yield (

@@ -154,7 +154,7 @@ _traces = partial(option, "Tracing")
 
 
 @dataclass(frozen=True, slots=True)
-class TracingOptions(ExposureOptions):
+class TracingFlags(ExposureOptions):
     """The flags of tracing, and those before them."""
 
     trace_config: tuple[Setting, ...] = _traces(

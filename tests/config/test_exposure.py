@@ -1,10 +1,10 @@
-"""The doors of the server: SageMaker's and Vertex AI's flags, ports that contradict, warnings about open ports."""
+"""The fronts of the server: SageMaker's and Vertex AI's flags, ports that contradict, warnings about open ports."""
 
 from pathlib import Path
 
 import pytest
 
-from slipway.config.exposure import open_doors
+from slipway.config.exposure import exposure_warnings
 from slipway.config.options import fronts, parse_options
 from slipway.errors import SlipwayError
 
@@ -75,7 +75,7 @@ def test_encryption_of_http_needs_its_files():
 
 
 def warnings(*words):
-    return list(open_doors(fronts(parse_options(["models", *words], {}))))
+    return list(exposure_warnings(fronts(parse_options(["models", *words], {}))))
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_a_server_for_this_machine_gets_no_warning(words):
         ),
     ],
 )
-def test_an_open_door_gets_a_warning(words, begin):
+def test_an_open_front_gets_a_warning(words, begin):
     (warning,) = warnings(*words)
     assert warning.startswith(begin)
 

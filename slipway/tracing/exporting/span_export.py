@@ -21,7 +21,7 @@ _SERVICE: Final = "triton-inference-server"  # as NVIDIA Triton names itself
 _UNNAMED: Final = "unknown_service"  # the SDK's own name, if neither a flag nor the environment gives one
 
 
-class LastWords(logging.Handler):
+class LastMessage(logging.Handler):
     """Keeps the last message that the exporter logged: its reason."""
 
     def __init__(self) -> None:
@@ -42,26 +42,26 @@ def resource_of(given: Iterable[tuple[str, str]]) -> Resource:
     return resource
 
 
-def _export(queue: SpanQueue[ReadableSpan], exporter: OTLPSpanExporter, words: LastWords, reports: Reports) -> None:
+def _export(queue: SpanQueue[ReadableSpan], exporter: OTLPSpanExporter, last: LastMessage, reports: Reports) -> None:
     """Export until the queue is closed and empty."""
     while not queue.is_finished:
         batch = queue.take()
         if not batch:
             continue
-        words.text = ""
+        last.text = ""
         if exporter.export(batch) is SpanExportResult.SUCCESS:
             reports.send(sent=len(batch))
         else:
-            reports.send(lost=len(batch), reason=words.text)
+            reports.send(lost=len(batch), reason=last.text)
 
 
 def export_as_spans(settings: ExportSettings, batches: Iterable[Sequence[bytes]], reports: Reports) -> None:
     """Export every trace, and what is left at the end."""
-    words = LastWords()
-    logging.basicConfig(handlers=[words], level=logging.WARNING, force=True)
+    last = LastMessage()
+    logging.basicConfig(handlers=[last], level=logging.WARNING, force=True)
     queue: SpanQueue[ReadableSpan] = SpanQueue(settings.queue_size, settings.batch_size, settings.schedule_delay / 1000)
     exporter = OTLPSpanExporter(endpoint=settings.url)
-    exporting = threading.Thread(target=_export, args=(queue, exporter, words, reports), daemon=True)
+    exporting = threading.Thread(target=_export, args=(queue, exporter, last, reports), daemon=True)
     exporting.start()
     maker = SpanMaker(resource_of(settings.resource), new_span_id)
     for messages in batches:
