@@ -95,7 +95,7 @@ def submit(dataplane: Dataplane, exchange: Exchange, request: InferRequest, deli
         if exchange.trace is not None:
             exchange.trace.error = error.message
         raise
-    if not (pending.finished and exchange.answered):
+    if exchange.trace is not None or not pending.finished:  # the rest of a response may still be being encoded
         exchange.on_disconnect = partial(_give_up, pending, exchange)
 
 
