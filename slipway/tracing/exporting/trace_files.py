@@ -19,6 +19,7 @@ from slipway.tracing.exporting.triton_json import write_trace
 from slipway.tracing.record import TraceRecord
 
 _SEPARATOR: Final = ",\n"
+MOST_OPEN: Final = 64  # numbered files: clients can change settings, and each change makes another setting
 
 
 class Written(NamedTuple):
@@ -44,7 +45,7 @@ class TraceFiles:
     def __init__(self, path: str) -> None:
         self._path = path
         self._file: JsonArrayFile | None = None
-        self._numbered: dict[int, _Numbered] = {}  # by setting
+        self._numbered: dict[int, _Numbered] = {}  # by setting, the most recently used last
         self._next = 0
 
     def write(self, traces: Sequence[TraceRecord]) -> Written:
@@ -74,11 +75,13 @@ class TraceFiles:
 
     def _write_numbered(self, trace: TraceRecord) -> None:
         elements = write_trace(trace)
-        numbered = self._numbered.get(trace.setting)
+        numbered = self._numbered.pop(trace.setting, None)
         if numbered is None:
+            if len(self._numbered) >= MOST_OPEN:
+                self._numbered.pop(next(iter(self._numbered))).file.close()  # it is complete after every trace
             numbered = _Numbered(JsonArrayFile(f"{self._path}.{self._next}"), is_counted=not trace.frequency)
-            self._numbered[trace.setting] = numbered
             self._next += 1
+        self._numbered[trace.setting] = numbered
         if elements:
             numbered.file.append(elements)
         numbered.count += 1

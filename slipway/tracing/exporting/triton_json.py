@@ -19,6 +19,7 @@ from slipway.tracing.moments import NAMES, REQUEST_START
 from slipway.tracing.record import RequestRecord, TensorRecord, TraceRecord
 
 _NUMBER: Final = "\0"  # stands for the trace's number
+_MOST_KEPT: Final = 64  # moments of a form that is kept: a stream's row is long, and hardly ever comes again
 
 
 def write_trace(trace: TraceRecord) -> str:
@@ -36,7 +37,8 @@ def _parts(request: RequestRecord, *, with_times: bool) -> Iterator[str]:
 
 
 def _moments(request: RequestRecord) -> str:
-    text, start = _form(tuple(request.moments[::2]))
+    moments = tuple(request.moments[::2])
+    text, start = _form(moments) if len(moments) <= _MOST_KEPT else _form.__wrapped__(moments)
     times: list[int | str] = list(request.moments[1::2])
     if start >= 0:
         times.insert(start, _record(request))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
-from slipway.tracing.exporting.trace_files import TraceFiles, Written
+from slipway.tracing.exporting.trace_files import MOST_OPEN, TraceFiles, Written
 from slipway.tracing.record import RequestRecord, TraceRecord
 
 
@@ -82,3 +83,21 @@ def test_what_cannot_be_written_is_counted_with_the_reason(tmp_path):
     assert files.write([*traces(PLAIN, 4), *traces(numbered, 5)]) == Written(2)
     files.close()
     assert found(directory / "trace.json") == {"trace.json": [4], "trace.json.0": [5]}
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_files_of_settings_that_are_not_used_any_more_do_not_stay_open(path):
+    files = TraceFiles(str(path))
+    files.write(traces((0, 2, False), 1))
+    before = open_files()
+    for number in range(1, 3 * MOST_OPEN):
+        files.write(traces((number, 2, False), number))
+    assert open_files() < before + MOST_OPEN
+    files.write(traces((0, 2, False), 0))
+    files.close()
+    written = found(path)
+    assert len(written) == 3 * MOST_OPEN + 1
+    assert (written["trace.json.0"], written[f"trace.json.{3 * MOST_OPEN}"]) == ([1], [0])

@@ -13,6 +13,7 @@ from slipway.core.request import InferRequest, InferResponse
 from slipway.core.statistics import Timing
 from slipway.core.tensor import Tensor
 from slipway.errors import invalid
+from slipway.tracing.exporting import triton_json as module
 from slipway.tracing.exporting.messages import decode_trace
 from slipway.tracing.exporting.triton_json import write_trace
 from slipway.tracing.moments import HTTP_RECV_END, HTTP_RECV_START, HTTP_SEND_END, HTTP_SEND_START
@@ -206,3 +207,11 @@ def test_the_first_execution_is_noted_even_after_many_responses():
     trace.executed(Timing(1, 2, 3, 4))
     trace.executed(Timing(5, 6, 7, 8))
     assert len(trace.moments) == noted + 8
+
+
+def test_the_forms_of_long_streams_are_not_kept():
+    module._form.cache_clear()
+    for count in (4, 400):
+        request = RequestRecord(1, 0, "", "m", 1, "", "", True, count, [HTTP_SEND_START, 7] * count, [])
+        assert len(json.loads(f"[{write_trace(TraceRecord([request], 1))}]")) == count
+    assert module._form.cache_info().currsize == 1
