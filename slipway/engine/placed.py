@@ -21,6 +21,7 @@ from slipway.core.pending import Deliver, Pending
 from slipway.core.request import InferResponse
 from slipway.core.tensor import Tensor
 from slipway.engine.model import ModelVersion
+from slipway.engine.request_log import log_refusal
 from slipway.engine.watching import followed, note_inputs, note_refusal
 from slipway.errors import SlipwayError, cancelled, unforeseen
 from slipway.regions.region import RegionPlace
@@ -160,6 +161,8 @@ class PlacedRequests:
             call.begin()
         except SlipwayError as error:
             model.statistics.record_failure(monotonic_ns() - arrival, error.reason)
+            if verbose:
+                log_refusal(request, error)
             raise
         pending = followed(request, model, rows, arrival, loop, call.receive, verbose)
         if call.is_large:

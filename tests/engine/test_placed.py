@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from contextlib import asynccontextmanager
 
@@ -148,6 +149,24 @@ def test_an_output_that_cannot_be_written_counts_as_a_failure(tmp_path, file):
             await until(lambda: failures(engine) == {FailureReason.BACKEND: 2})
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("fault", [{"shape": (9, 8)}, {"source": (0, 4)}, {"datatype": "INT32"}, {}])
+def test_the_log_names_requests_that_are_refused(tmp_path, file, caplog, fault):
+    caplog.set_level(logging.DEBUG, "slipway.requests")
+    identity(tmp_path, "m")
+
+    async def scenario():
+        async with sharing(tmp_path, file) as engine:
+            engine.log_settings.verbose = 1
+            request = placed(engine, id="7", **fault)
+            if not fault:
+                os.truncate(file, 0)
+            refused(engine.submit, request, None)
+
+    asyncio.run(scenario())
+    (record,) = caplog.records
+    assert (record.fields["id"], record.fields["outcome"]) == ("7", "INVALID_ARG")
 
 
 @pytest.mark.usefixtures("size_limit")
