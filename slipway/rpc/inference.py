@@ -25,7 +25,7 @@ from slipway.errors import SlipwayError, cancelled, internal, unforeseen, unsupp
 from slipway.regions.registry import Regions
 from slipway.rpc.in_flight import InFlight
 from slipway.rpc.protection import ForwardedHeaders
-from slipway.rpc.traced import UNKNOWN, Clients, begin_sending, begin_trace, end_sending
+from slipway.rpc.traced import UNKNOWN, Clients, begin_sending, begin_trace, end_sending, note_failure
 from slipway.tracing.trace import RequestTrace
 from slipway.wire.protobuf_request import (
     DecodedRequest,
@@ -200,6 +200,8 @@ class UnaryInference(Generic[Call]):
         if trace is None:
             self._reply(call, payload, error)
             return
+        if error is not None:
+            note_failure(trace, error)
         begin_sending(trace)
         self._reply(call, payload, error)
         end_sending(trace)

@@ -33,7 +33,7 @@ from slipway.rpc.in_flight import InFlight
 from slipway.rpc.inference import decode_or_raise, unsendable
 from slipway.rpc.protection import ForwardedHeaders
 from slipway.rpc.status import GRPC_STATUS, RESOURCE_EXHAUSTED
-from slipway.rpc.traced import Metadata, begin_sending, begin_trace, end_sending
+from slipway.rpc.traced import Metadata, begin_sending, begin_trace, end_sending, note_failure
 from slipway.tracing.trace import RequestTrace
 from slipway.wire.protobuf_request import DecodedRequest, ReadRequest, parse_request, read_request, request_id
 from slipway.wire.protobuf_response import (
@@ -240,6 +240,8 @@ class InferStream:
 
     def _refuse(self, exchange: _Exchange, error: SlipwayError) -> None:
         """Send the error of a request that was not executed."""
+        if exchange.trace is not None:
+            note_failure(exchange.trace, error)
         if self._errors_end_stream:
             self._fail(GRPC_STATUS[error.code], error.message)
         elif exchange.open:

@@ -11,6 +11,7 @@ from time import monotonic_ns
 from typing import Any, Final, NamedTuple
 
 from slipway.core.request import InferRequest
+from slipway.errors import SlipwayError
 from slipway.tracing.context import TRACEPARENT, TRACESTATE
 from slipway.tracing.moments import GRPC_SEND_END, GRPC_SEND_START, GRPC_WAITREAD_END, GRPC_WAITREAD_START
 from slipway.tracing.trace import RequestTrace
@@ -42,6 +43,11 @@ def begin_trace(tracing: Tracing, request: InferRequest, metadata: Metadata) -> 
         trace.moments += (GRPC_WAITREAD_START, now, GRPC_WAITREAD_END, now)
         request.trace = trace
     return trace
+
+
+def note_failure(trace: RequestTrace, error: SlipwayError) -> None:
+    """Note an error of the front: that the model did not take the request, or that its response cannot be sent."""
+    trace.error = error.message
 
 
 def begin_sending(trace: RequestTrace) -> None:
