@@ -20,6 +20,7 @@ from slipway.core.large_work import LARGE, run_large
 from slipway.core.pending import Deliver, Pending
 from slipway.core.request import InferResponse
 from slipway.core.tensor import Tensor
+from slipway.engine.dependencies import is_ensemble
 from slipway.engine.model import ModelVersion
 from slipway.engine.request_log import log_refusal
 from slipway.engine.watching import followed, note_inputs, note_refusal
@@ -33,25 +34,35 @@ _INLINE: Final = 8 << 20  # bytes that are copied on the event loop: it takes 0.
 
 
 class PlacedCall:
-    """One request, and the places that it uses from `begin` to `end`, which follows the last response."""
+    """One request, and the places that it uses from `begin` to `end`, which follows the last response.
 
-    __slots__ = ("_background", "_copied", "_deliver", "_places", "_regions", "_request", "_waiting")
+    With `in_order`, the model needs the requests of a sequence in the order in which they come.
+    """
+
+    __slots__ = ("_background", "_copied", "_deliver", "_in_order", "_places", "_regions", "_request", "_waiting")
 
     def __init__(
-        self, request: PlacedRequest, deliver: Deliver, regions: Regions, background: set[asyncio.Task[None]]
+        self,
+        request: PlacedRequest,
+        deliver: Deliver,
+        regions: Regions,
+        background: set[asyncio.Task[None]],
+        *,
+        in_order: bool = True,
     ) -> None:
         self._request = request
         self._deliver = deliver
         self._regions = regions
         self._background = background
+        self._in_order = in_order
         self._places = tuple(request.all_places())
         self._copied = sum(place.size for place in self._places) - sum(place.size for place in request.places.values())
         self._waiting: deque[InferResponse] = deque()  # a large one that is being written, and those after it
 
     @property
     def is_large(self) -> bool:
-        """Whether reading the inputs is large work. Requests of a sequence have to stay in order and never wait."""
-        if self._request.correlation_id:
+        """Whether reading the inputs is large work. Requests that have to stay in order never wait."""
+        if self._request.correlation_id and self._in_order:
             return False
         return self._copied > _INLINE or any(
             isinstance(tensor, PlacedInput) and tensor.datatype == "BYTES" and tensor.size > LARGE
@@ -154,7 +165,7 @@ class PlacedRequests:
     def submit(self, model: ModelVersion, request: PlacedRequest, deliver: Deliver, verbose: int) -> Pending:
         """Accept a request for `model`, as `Dataplane.submit` does."""
         loop = asyncio.get_running_loop()
-        call = PlacedCall(request, deliver, self._regions, self._background)
+        call = PlacedCall(request, deliver, self._regions, self._background, in_order=_has_sequences(model))
         arrival = monotonic_ns()
         try:
             rows = check_request(request, model.signature)
@@ -201,6 +212,11 @@ class PlacedRequests:
                 model.scheduler.submit(pending)
             except SlipwayError as error:
                 _refuse(model, pending, error.without_frames())
+
+
+def _has_sequences(model: ModelVersion) -> bool:
+    """Return whether a model, or perhaps one of an ensemble's, tells sequences apart: any request may name one."""
+    return model.config.HasField("sequence_batching") or is_ensemble(model.config)
 
 
 def _read(model: ModelVersion, request: PlacedRequest) -> list[Tensor]:

@@ -12,7 +12,7 @@ import pytest
 
 from slipway.core.budget import Budget
 from slipway.core.bytes_codec import encode_bytes
-from slipway.core.request import InferRequest, InferResponse
+from slipway.core.request import SEQUENCE_START, InferRequest, InferResponse
 from slipway.core.tensor import Tensor
 from slipway.engine import placed as module
 from slipway.engine.placed import PlacedCall
@@ -375,6 +375,21 @@ def test_the_requests_of_a_sequence_are_read_at_once_and_so_stay_in_order(file, 
     alone, member = (PlacedRequest("m", inputs={"INPUT0": tensor}, correlation_id=number) for number in (0, 5))
     assert PlacedCall(alone, None, regions, set()).is_large
     assert not PlacedCall(member, None, regions, set()).is_large
+
+
+@pytest.mark.parametrize(("extra", "calls"), [("", 1), ("sequence_batching { }", 0)])
+def test_only_a_model_with_sequences_keeps_large_inputs_on_the_loop(tmp_path, file, monkeypatch, extra, calls):
+    monkeypatch.setattr(module, "_INLINE", 0)
+    monkeypatch.setattr(module, "run_large", counted := _Counted(module.run_large))
+    identity(tmp_path, "m", extra=extra)
+
+    async def scenario():
+        async with sharing(tmp_path, file) as engine:
+            response = await submitted(engine, placed(engine, correlation_id=5, flags=SEQUENCE_START))
+            assert response.outputs[0].array.tolist() == [VALUES.tolist()]
+
+    asyncio.run(scenario())
+    assert counted.calls == calls
 
 
 def test_responses_stay_in_order_while_a_large_one_is_written(file, monkeypatch):
