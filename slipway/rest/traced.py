@@ -110,7 +110,7 @@ def _begin(tracing: Tracing, exchange: TracedExchange, request: InferRequest) ->
     if trace is None:
         return False
     now = monotonic_ns()
-    trace.moments += (HTTP_RECV_START, exchange.began_ns or now, HTTP_RECV_END, now)
+    trace.moments = [HTTP_RECV_START, exchange.began_ns or now, HTTP_RECV_END, now]
     request.trace = exchange.trace = trace
     return True
 

@@ -10,6 +10,7 @@ import logging
 import sys
 from collections.abc import Callable, Coroutine, Hashable, Mapping, Sequence
 from functools import partial
+from time import monotonic_ns
 from typing import Any, Final, Generic, TypeVar
 
 from tritonclient.grpc import service_pb2
@@ -25,7 +26,7 @@ from slipway.errors import SlipwayError, cancelled, internal, unforeseen, unsupp
 from slipway.regions.registry import Regions
 from slipway.rpc.in_flight import InFlight
 from slipway.rpc.protection import ForwardedHeaders
-from slipway.rpc.traced import UNKNOWN, Clients, begin_sending, begin_trace, end_sending, note_failure
+from slipway.rpc.traced import UNKNOWN, Clients, begin_trace, note_failure, note_sent
 from slipway.tracing.trace import RequestTrace
 from slipway.wire.protobuf_request import (
     DecodedRequest,
@@ -202,9 +203,9 @@ class UnaryInference(Generic[Call]):
             return
         if error is not None:
             note_failure(trace, error)
-        begin_sending(trace)
+        begin_ns = monotonic_ns()
         self._reply(call, payload, error)
-        end_sending(trace)
+        note_sent(trace, begin_ns)
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.ensure_future(work)

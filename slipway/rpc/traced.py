@@ -40,7 +40,7 @@ def begin_trace(tracing: Tracing, request: InferRequest, metadata: Metadata) -> 
         trace = tracing.begin(request.model_name)
     if trace is not None:
         now = monotonic_ns()
-        trace.moments += (GRPC_WAITREAD_START, now, GRPC_WAITREAD_END, now)
+        trace.moments = [GRPC_WAITREAD_START, now, GRPC_WAITREAD_END, now]
         request.trace = trace
     return trace
 
@@ -50,12 +50,18 @@ def note_failure(trace: RequestTrace, error: SlipwayError) -> None:
     trace.error = error.message
 
 
+def note_sent(trace: RequestTrace, begin_ns: int) -> None:
+    """Note that the only response is sent, since `begin_ns`, and the front has nothing more to do."""
+    trace.moments += (GRPC_SEND_START, begin_ns, GRPC_SEND_END, monotonic_ns())
+    trace.root.close()
+
+
 def begin_sending(trace: RequestTrace) -> None:
-    """Note that a response is about to be sent."""
+    """Note that a response of a stream is about to be sent."""
     trace.stamp(GRPC_SEND_START, monotonic_ns())
 
 
 def end_sending(trace: RequestTrace) -> None:
-    """Note that the response is sent, and the front has nothing more to do."""
+    """Note that the last response is sent, and the front has nothing more to do."""
     trace.stamp(GRPC_SEND_END, monotonic_ns())
     trace.root.close()

@@ -144,7 +144,7 @@ class InstanceScheduler:
             self._wake_at(wake)
 
     def _freed(self) -> None:
-        if self._line and not self._pumping:
+        if not self._pumping and self._line:
             self._pump()
         self._drain.check()
 

@@ -57,7 +57,7 @@ class TraceSetting:
             return "sample rate must be non-zero"
         return "" if options.possible else "trace file name is not given"
 
-    def sample(self, *, forced: bool) -> bool:
+    def sample(self, forced: bool) -> bool:
         """Return whether the next request is traced; a forced one is, whatever the rate and the count."""
         if not (self.rate and self.count):
             return forced
@@ -97,9 +97,7 @@ class TraceSettings:
     def sample(self, model: str, *, forced: bool) -> TraceSetting | None:
         """Return the setting under which the next request of `model` is traced; None if it is not."""
         setting = self._models.get(model, self._global) if self._models else self._global
-        if not setting.levels or not self._is_possible:
-            return None
-        if not setting.sample(forced=forced):
+        if not (setting.levels and self._is_possible and setting.sample(forced)):
             return None
         setting.began += 1
         return setting

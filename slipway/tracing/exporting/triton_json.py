@@ -38,17 +38,17 @@ def _parts(request: RequestRecord, *, with_times: bool) -> Iterator[str]:
 
 def _moments(request: RequestRecord) -> str:
     moments = tuple(request.moments[::2])
-    text, start = _form(moments) if len(moments) <= _MOST_KEPT else _form.__wrapped__(moments)
+    parts, start = _form(moments) if len(moments) <= _MOST_KEPT else _form.__wrapped__(moments)
     times: list[int | str] = list(request.moments[1::2])
     if start >= 0:
         times.insert(start, _record(request))
-    return text.replace(_NUMBER, str(request.number)) % tuple(times)
+    return str(request.number).join(parts) % tuple(times)
 
 
 @lru_cache(512)
-def _form(moments: tuple[int, ...]) -> tuple[str, int]:
-    """Return the text for a row of moments, with a place for each time and for the record of the request, and
-    the index of the latter, -1 if there is none."""
+def _form(moments: tuple[int, ...]) -> tuple[list[str], int]:
+    """Return the text for a row of moments, without the trace's number between its parts, with a place for each time
+    and for the record of the request, and the index of the latter, -1 if there is none."""
     parts = []
     start = -1
     for index, moment in enumerate(moments):
@@ -56,16 +56,21 @@ def _form(moments: tuple[int, ...]) -> tuple[str, int]:
             start = index
             parts.append("%s")
         parts.append('{"id":' + _NUMBER + ',"timestamps":[{"name":"' + NAMES[moment] + '","ns":%d}]}')
-    return ",".join(parts), start
+    return ",".join(parts).split(_NUMBER), start
 
 
 def _record(request: RequestRecord) -> str:
-    text = f'{{"id":{request.number},"model_name":{_json(request.model)},"model_version":{request.version}'
+    text = f'{{"id":{request.number},{_model(request.model, request.version)}'
     if request.request_id:
         text += f',"request_id":{_json(request.request_id)}'
     if request.parent:
         text += f',"parent_id":{request.parent}'
     return text + "}"
+
+
+@lru_cache(512)
+def _model(name: str, version: int) -> str:
+    return f'"model_name":{_json(name)},"model_version":{version}'
 
 
 def _json(text: str) -> str:
