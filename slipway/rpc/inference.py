@@ -153,7 +153,8 @@ class UnaryInference(Generic[Call]):
             deliver = partial(self._deliver, call)
         tracing = self._dataplane.tracing
         if tracing.active:
-            trace = begin_trace(tracing, decoded.request, self._clients.metadata(client))
+            metadata = self._clients.metadata(client) if tracing.has_context else ()
+            trace = begin_trace(tracing, decoded.request, metadata)
             if trace is not None:
                 self._traces[call] = trace
         return self._dataplane.submit(decoded.request, deliver)

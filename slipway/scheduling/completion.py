@@ -42,6 +42,7 @@ class Completion:
         self._name = signature.model_name
         self._version = version
         self._statistics = statistics
+        self._observe_first_response = statistics.first_response_histogram_ms.observe
         self._padding = signature.padding
         if self._padding is not None:
             statistics.tokens = TokenCount()
@@ -97,8 +98,7 @@ class Completion:
             response.outputs = [tensor for tensor in response.outputs if tensor.name in request.outputs]
         response.limit()
         if pending.responses == 1 and not response.empty:  # also of models that send only one, as in Triton 2.73
-            milliseconds = (time.monotonic_ns() - pending.arrival_ns) / 1e6
-            self._statistics.first_response_histogram_ms.observe(milliseconds)
+            self._observe_first_response((time.monotonic_ns() - pending.arrival_ns) / 1e6)
         if not response.final:
             if response.error is not None:
                 self._erred[pending] = response.error

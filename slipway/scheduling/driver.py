@@ -146,7 +146,8 @@ class InstanceScheduler:
     def _freed(self) -> None:
         if not self._pumping and self._line:
             self._pump()
-        self._drain.check()
+        if self._drain.closed:
+            self._drain.check()
 
     def _leave(self, pending: Pending) -> None:
         pending.dequeue = None

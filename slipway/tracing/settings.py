@@ -94,7 +94,7 @@ class TraceSettings:
         """Return the setting of a model, the global one if the model does not have one ("" never has)."""
         return self._models.get(model, self._global)
 
-    def sample(self, model: str, *, forced: bool) -> TraceSetting | None:
+    def sample(self, model: str, *, forced: bool = False) -> TraceSetting | None:
         """Return the setting under which the next request of `model` is traced; None if it is not."""
         setting = self._models.get(model, self._global) if self._models else self._global
         if not (setting.levels and self._is_possible and setting.sample(forced)):

@@ -67,11 +67,12 @@ class Tracing:
 
     def begin(self, model: str, traceparent: str = "", tracestate: str = "") -> RequestTrace | None:
         """Return the trace of a request to `model` that arrives now with these headers; None if it is not traced."""
-        remote = read_context(traceparent, tracestate) if traceparent and self.has_context else None
+        if not self.has_context:
+            setting = self._settings.sample(model)
+            return None if setting is None else RequestTrace(TraceRoot(setting, None, self))
+        remote = read_context(traceparent, tracestate) if traceparent else None
         setting = self._settings.sample(model, forced=remote is not None and remote.is_sampled)
-        if setting is None:
-            return None
-        return RequestTrace(TraceRoot(setting, TraceContext(remote) if self.has_context else None, self))
+        return None if setting is None else RequestTrace(TraceRoot(setting, TraceContext(remote), self))
 
     def child_of(self, number: int) -> RequestTrace | None:
         """Return the trace of a request that a model makes for one with the trace `number`; None if that has ended."""
