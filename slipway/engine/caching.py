@@ -63,7 +63,13 @@ class Caching:
 
         def cached(scheduler: Scheduler) -> Scheduler:
             return CachedScheduler(
-                scheduler, self.cache, signature, statistics=statistics, version=str(version), identity=of_now
+                scheduler,
+                self.cache,
+                signature,
+                statistics=statistics,
+                version=str(version),
+                identity=of_now,
+                has_sequences=is_ensemble(config),
             )
 
         return cached

@@ -172,7 +172,7 @@ class Loader:
         with running_on(shared_cpus(specs)):
             context = self._context(source, version, config, execution_signature(signature, plan))
             # not a sequence's instances: they may keep its state, by slot
-            if former is not None and plan is None and keeps_loaded(former, config):
+            if former is not None and plan is None and keeps_loaded(former, config, specs):
                 return _Opened(config, signature, context, former.loaded, plan, specs, former)
             return _Opened(config, signature, context, backend.load(context), plan, specs)
 

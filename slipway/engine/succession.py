@@ -14,12 +14,16 @@ from tritonclient.grpc import model_config_pb2
 from slipway.backends.api import InstanceSpec, KeepsLoaded
 from slipway.backends.instance_api import Instance
 from slipway.engine.model import ModelVersion
+from slipway.instances.plan import shared_cpus
 
 
-def keeps_loaded(former: ModelVersion, config: model_config_pb2.ModelConfig) -> bool:
-    """Return whether what `former` has loaded can serve `config`, which then differs only in its instance groups."""
+def keeps_loaded(former: ModelVersion, config: model_config_pb2.ModelConfig, specs: Sequence[InstanceSpec]) -> bool:
+    """Return whether what `former` has loaded can serve `config`, which then differs only in its instance groups, with
+    `specs`. The threads that all instances share stay on their CPUs for good."""
     loaded = former.loaded
     if not isinstance(loaded, KeepsLoaded) or not loaded.keeps_loaded:
+        return False
+    if shared_cpus(former.specs) != shared_cpus(specs):
         return False
     return former.config != config and _without_groups(former.config) == _without_groups(config)
 

@@ -2,7 +2,8 @@
 
 Runs on the event-loop thread. It wraps the model's scheduler, which sees only the requests that the cache cannot
 answer; a model without a cache does not have it. Requests and responses of more than `LARGE` bytes are hashed and
-copied in the threads for large work. Only a successful response is kept.
+copied in the threads for large work. Only a successful response is kept. A step of an ensemble may serve sequences,
+where a result depends on the requests before: an ensemble gets every request that has a correlation id.
 """
 
 from __future__ import annotations
@@ -62,7 +63,8 @@ class _Miss:
 class CachedScheduler:
     """Answers from `cache` what it can and passes the rest to `scheduler`. Implements `scheduling.api.Scheduler`.
 
-    `identity` returns what distinguishes the model as it is loaded now from every other one, see `request_key`.
+    `identity` returns what distinguishes the model as it is loaded now from every other one, see `request_key`. With
+    `has_sequences`, requests with a correlation id may be parts of sequences, and all go to `scheduler`.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class CachedScheduler:
         statistics: ModelStatistics,
         version: str,
         identity: Callable[[], bytes],
+        has_sequences: bool = False,
     ) -> None:
         self._scheduler = scheduler
         self._cache = cache
@@ -81,6 +84,7 @@ class CachedScheduler:
         self._statistics = statistics
         self._version = version
         self._identity = identity
+        self._has_sequences = has_sequences
         self._looking: dict[asyncio.Task[tuple[bytes, Found]], int] = {}  # look-ups that take time, with their start
         self._copying: set[asyncio.Task[None]] = set()
         self._drain = Drain(self._is_quiet)
@@ -88,8 +92,8 @@ class CachedScheduler:
 
     def submit(self, pending: Pending) -> None:
         """Answer the request, or pass it on. Raise `SlipwayError` if the model's scheduler refuses it at once."""
-        if self._drain.closed:
-            self._scheduler.submit(pending)  # which refuses it
+        if self._drain.closed or (self._has_sequences and pending.request.correlation_id):
+            self._scheduler.submit(pending)  # which refuses it, or whose steps know what came before it
             return
         begin = monotonic_ns()
         request, identity = pending.request, self._identity()

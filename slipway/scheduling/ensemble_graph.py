@@ -40,7 +40,8 @@ class StepCall(Generic[Value]):
 
 
 class EnsembleGraph:
-    """The steps that lead to `outputs`, and the users of each ensemble tensor (index -1: the ensemble's response)."""
+    """The steps that lead to `outputs`, the users of each ensemble tensor (index -1: the ensemble's response), and the
+    steps that come `before` each one."""
 
     def __init__(self, steps: Iterable[EnsembleStep], outputs: Iterable[str]) -> None:
         self.steps = tuple(steps)
@@ -58,18 +59,24 @@ class EnsembleGraph:
             step.index: tuple(name for name, tensor in step.outputs.items() if tensor in self.users)
             for step in self.steps
         }
+        self.before = {step.index: frozenset(self._makers(step.inputs.values())) - {step.index} for step in self.steps}
 
     def pruned(self, outputs: Sequence[str]) -> EnsembleGraph:
         """Return the graph of only those steps on which `outputs` depend."""
+        kept = self._makers(outputs)
+        return EnsembleGraph((kept[index] for index in sorted(kept)), outputs)
+
+    def _makers(self, tensors: Iterable[str]) -> dict[int, EnsembleStep]:
+        """Return the steps on which `tensors` depend, by index."""
         makers = {tensor: step for step in self.steps for tensor in step.outputs.values()}
-        kept: dict[int, EnsembleStep] = {}
-        open_names = list(outputs)
+        found: dict[int, EnsembleStep] = {}
+        open_names = list(tensors)
         while open_names:
             step = makers.get(open_names.pop())
-            if step is not None and step.index not in kept:
-                kept[step.index] = step
+            if step is not None and step.index not in found:
+                found[step.index] = step
                 open_names.extend(step.inputs.values())
-        return EnsembleGraph((kept[index] for index in sorted(kept)), outputs)
+        return found
 
 
 ANSWER = -1
@@ -92,6 +99,10 @@ class EnsembleRun(Generic[Value]):
     def steps(self) -> tuple[EnsembleStep, ...]:
         """The steps of the graph."""
         return self._graph.steps
+
+    def before(self, step: EnsembleStep) -> frozenset[int]:
+        """Return the indices of the steps whose responses lead to calls of `step`."""
+        return self._graph.before[step.index]
 
     @property
     def done(self) -> bool:

@@ -149,13 +149,12 @@ class RunningRequest:
             self._submit_limited(call)
         else:
             self._waiting.add(call)
-            self._pace(hold=True)
+            self._pace()
 
     def resume(self, call: _Call) -> None:
         """Submit a step's request that waited for its turn."""
         self._waiting.discard(call)
-        if not self._waiting:
-            self._pace(hold=False)
+        self._pace()
         busy, self._busy = self._busy, True  # a response that comes at once waits for its turn, as in `_advance`
         try:
             self._submit_limited(call)
@@ -169,14 +168,19 @@ class RunningRequest:
         if self._context.limits is not None:
             self._context.limits.leave(call.step_call.step.index)
 
-    def _pace(self, *, hold: bool) -> None:
-        """Let the steps that may respond several times wait, or go on."""
+    def _pace(self) -> None:
+        """Let those steps wait before their next response that come before a step without a place, and the others go
+        on: a step must not wait for the places that its own requests have."""
+        held = self._held_steps()
         for call in self._calls:
             if call.pace is not None:
-                if hold:
+                if call.step_call.step.index in held:
                     call.pace.hold()
                 else:
                     call.pace.release()
+
+    def _held_steps(self) -> frozenset[int]:
+        return frozenset().union(*(self._flow.before(call.step_call.step) for call in self._waiting))
 
     def _submit_limited(self, call: _Call) -> None:
         if not self._submit(call, call.receive_limited):
@@ -209,7 +213,7 @@ class RunningRequest:
         if any(each.model_name == step.model_name and each.index != step.index for each in steps):
             return None
         pace = Pace()
-        if self._waiting:
+        if step.index in self._held_steps():
             pace.hold()
         return pace
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 
 import pytest
 
 from slipway.backends.onnxruntime.backend import LoadedOnnxModel
+from slipway.config.host_policy import HostPolicy
 from tests.kits.engine import adder, answer, explicit, identity, onnx_file, rows, touch, until
 
 # Answers with its process and its own number of executions; `slow` seconds pass in each.
@@ -189,5 +191,26 @@ def test_the_weights_of_a_graph_are_kept_and_released_with_the_last_version(tmp_
             await until(lambda: len(unloaded) == 1)
         first, second = unloaded
         assert first is not second
+
+    asyncio.run(scenario())
+
+
+def test_a_graph_whose_threads_get_other_cpus_is_loaded_anew(tmp_path, monkeypatch):
+    path = adder(tmp_path, "m", [1], config="instance_group [ { count: 1 } ]")
+    unloaded = []
+
+    def unload(model):
+        unloaded.append(model)
+
+    monkeypatch.setattr(LoadedOnnxModel, "unload", unload)
+    here = frozenset(os.sched_getaffinity(0))
+
+    async def scenario():
+        async with explicit(tmp_path, load_model=("m",), host_policy={"here": HostPolicy(cores=here)}) as engine:
+            await reload(engine, path, 'instance_group [ { count: 1 host_policy: "here" } ]')
+            await until(lambda: len(unloaded) == 1)
+            await reload(engine, path, 'instance_group [ { count: 2 host_policy: "here" } ]')
+            assert await answer(engine, "m") == [2.0, 3.0]
+        assert len(unloaded) == 2
 
     asyncio.run(scenario())

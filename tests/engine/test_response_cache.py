@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from slipway.config.options import ServerOptions
-from slipway.core.request import InferRequest
+from slipway.core.request import SEQUENCE_START, InferRequest
 from slipway.core.tensor import Tensor
 from slipway.engine.caching import Caching, EnsembleIdentity
 from slipway.engine.serving import ServingTable
@@ -196,6 +196,48 @@ def test_a_model_sees_the_sequence_fields_so_they_are_part_of_the_key(tmp_path):
             for number in (1, 2, 1):
                 await engine.infer(request("m", correlation_id=number))
             assert counted(engine, "m") == (1, 2, 2)
+
+    run(scenario)
+
+
+SUM = """
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+
+class TritonPythonModel:
+    def initialize(self, args):
+        self.sums = {}
+
+    def execute(self, requests):
+        answers = []
+        for request in requests:
+            key = request.correlation_id()
+            before = 0 if request.flags() & pb_utils.TRITONSERVER_REQUEST_FLAG_SEQUENCE_START else self.sums[key]
+            self.sums[key] = before + pb_utils.get_input_tensor_by_name(request, "INPUT0").as_numpy()
+            answers.append(pb_utils.InferenceResponse([pb_utils.Tensor("OUTPUT0", self.sums[key])]))
+        return answers
+"""
+
+
+def test_an_ensemble_passes_every_request_of_a_sequence_on(tmp_path):
+    config = """backend: "python" max_batch_size: 4
+        input { name: "INPUT0" data_type: TYPE_FP32 dims: [ -1 ] }
+        output { name: "OUTPUT0" data_type: TYPE_FP32 dims: [ -1 ] }
+        sequence_batching { oldest { } }
+        parameters { key: "EXECUTION_MODE" value { string_value: "thread" } }"""
+    identity(tmp_path, "s", config=config)
+    (tmp_path / "s" / "1" / "model.py").write_text(SUM)
+    ensemble(tmp_path, "e", "s", config_extra=CACHED)
+
+    async def scenario():
+        async with serving(tmp_path, **LOCAL) as engine:
+            sums = [
+                (await engine.infer(request("e", values=(1.0,), correlation_id=7, flags=flags))).outputs[0].array.item()
+                for flags in (SEQUENCE_START, 0, 0, 0)
+            ]
+            assert sums == [1.0, 2.0, 3.0, 4.0]
+            assert counted(engine, "e") == (0, 0, 4)
 
     run(scenario)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 import numpy as np
 from hypothesis import given
@@ -180,6 +181,32 @@ def test_a_step_with_many_responses_is_held_while_a_later_one_has_no_place():
         answers = client.answers["r"]
         assert [answer.outputs[0].array.tolist() for answer in answers if answer.outputs] == [[[2, 2]], [[4, 4]]]
         assert answers[-1].final
+        await client.scheduler.drain()
+
+    asyncio.run(run())
+
+
+def test_a_step_with_many_responses_is_not_held_by_its_own_next_request():
+    async def run():
+        server = Server()
+        producer = server.hold("a", signature_of("a", decoupled=True))
+        consumer = server.hold("b", signature_of("b", decoupled=True))
+        client, _ = limited(server, 1, signature=signature_of("e", decoupled=True))
+        client.send("r")
+        first = producer.started[0][0][0]
+        send(first, 1.0, 2.0)
+        passed = []
+        first.request.pace.when_open(lambda: passed.append("a"))
+        for name in ("b", "b again"):
+            second = consumer.started[0][0][0]
+            second.request.pace.when_open(partial(passed.append, name))
+            send(second, 3.0)
+            second.deliver(InferResponse(empty=True))
+            consumer.finish([None])
+        assert passed == ["b", "a", "b again"]
+        first.deliver(InferResponse(empty=True))
+        producer.finish([None])
+        assert client.order == ["r"]
         await client.scheduler.drain()
 
     asyncio.run(run())

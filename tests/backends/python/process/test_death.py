@@ -395,7 +395,7 @@ asyncio.run(main())
     assert not alive
 
 
-def test_closing_runs_finalize_and_leaves_no_process(tmp_path):
+def test_closing_runs_finalize_and_leaves_no_process(tmp_path, children):
     source = methods("""
     def execute(self, requests): return [reply(str(os.getpid()))]
     def finalize(self): open(os.path.join(pb_utils.get_model_dir(), "finalized"), "w").close()
@@ -403,8 +403,7 @@ def test_closing_runs_finalize_and_leaves_no_process(tmp_path):
     directory = write_model(tmp_path, "m", source, config="instance_group { count: 3 kind: KIND_CPU }")
 
     async def scenario(engine):
-        family = [each for each in psutil.Process().children() if each.status() != psutil.STATUS_ZOMBIE]
-        return [process.pid for process in family if "slipway.backends.python.process.child" in process.cmdline()]
+        return children()
 
     pids = served(tmp_path, scenario)
     assert len(pids) == 3
@@ -453,7 +452,7 @@ def test_large_and_small_batches_survive_each_other_and_a_death(tmp_path):
 
 
 @pytest.mark.parametrize("size", [16, 64 << 10], ids=["small", "shared memory"])
-def test_many_requests_leave_descriptors_and_memory_flat(tmp_path, size):
+def test_many_requests_leave_descriptors_and_memory_flat(tmp_path, children, size):
     write_model(tmp_path, "m", ECHO, io=FLOAT_IO)
 
     async def scenario(engine):
@@ -465,7 +464,7 @@ def test_many_requests_leave_descriptors_and_memory_flat(tmp_path, size):
 
         count = 10_000 if size == 16 else 2_000
         await some(count // 2)
-        processes = [psutil.Process(), *psutil.Process().children()]
+        processes = [psutil.Process(), *map(psutil.Process, children())]
         before = [(process.num_fds(), process.memory_info().rss) for process in processes]
         await some(count)
         for process, (descriptors, memory) in zip(processes, before, strict=True):

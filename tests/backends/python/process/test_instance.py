@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 
 from slipway.config.options import ServerOptions
@@ -64,12 +63,6 @@ async def ask(engine, *values):
     return response.outputs[0].array.tolist()
 
 
-def children():
-    """Return the process ids of the Python models that this process runs; other tests' servers are its children too."""
-    family = [each for each in psutil.Process().children() if each.status() != psutil.STATUS_ZOMBIE]
-    return [process.pid for process in family if "slipway.backends.python.process.child" in process.cmdline()]
-
-
 def open_descriptors():
     return len(list(Path("/proc/self/fd").iterdir()))
 
@@ -80,7 +73,7 @@ async def eventually_ready(engine):
             await asyncio.sleep(0.01)
 
 
-def test_killing_the_process_under_load_fails_only_the_requests_inside_it(tmp_path):
+def test_killing_the_process_under_load_fails_only_the_requests_inside_it(tmp_path, children):
     async def run():
         async with echo(tmp_path) as engine:
             results = []
@@ -121,7 +114,7 @@ def test_a_process_that_ends_itself_answers_its_request_and_is_replaced(tmp_path
     asyncio.run(run())
 
 
-def test_other_instances_serve_on_while_one_is_replaced(tmp_path):
+def test_other_instances_serve_on_while_one_is_replaced(tmp_path, children):
     async def run():
         async with echo(tmp_path, count=2) as engine:
             os.kill(children()[0], signal.SIGKILL)
@@ -161,7 +154,7 @@ def test_many_requests_leave_no_descriptor_behind(tmp_path):
     asyncio.run(run())
 
 
-def test_shutting_down_leaves_no_process_behind(tmp_path):
+def test_shutting_down_leaves_no_process_behind(tmp_path, children):
     async def run():
         async with echo(tmp_path, count=3) as engine:
             assert len(children()) == 3
