@@ -9,7 +9,6 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-import stat
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Final
 
 from slipway.config.remote_location import AZURE, GOOGLE, S3, RemoteLocation
 from slipway.errors import unavailable
+from slipway.repository.private import make_private
 
 _MOST: Final = 64  # servers on one machine with one repository
 _LOCK: Final = "lock"
@@ -58,10 +58,10 @@ def take_copy(location: RemoteLocation, cache: Path) -> LocalCopy:
     """Return the first copy of a location that no other server uses; raise UNAVAILABLE if there can be none."""
     home = cache / sha256(location.text.encode()).hexdigest()[:32]
     try:
-        _make_private(home)
+        make_private(home)
         for number in range(_MOST):
             directory = home / str(number)
-            _make_private(directory)
+            make_private(directory)
             lock = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -70,9 +70,9 @@ def take_copy(location: RemoteLocation, cache: Path) -> LocalCopy:
                 continue
             copy = LocalCopy(directory, lock)
             try:
-                _make_private(copy.models)
+                make_private(copy.models)
                 shutil.rmtree(copy.incoming, ignore_errors=True)  # of a server that was killed
-                _make_private(copy.incoming)
+                make_private(copy.incoming)
             except BaseException:
                 copy.close()
                 raise
@@ -80,11 +80,3 @@ def take_copy(location: RemoteLocation, cache: Path) -> LocalCopy:
     except OSError as error:
         raise unavailable(f"'{home}' cannot hold a copy of {location.text}: {error.strerror or error}") from error
     raise unavailable(f"{_MOST} servers use {location.text} on this machine already")
-
-
-def _make_private(directory: Path) -> None:
-    """Make a directory; raise UNAVAILABLE if there is one that others could have filled with models."""
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    state = directory.lstat()
-    if not stat.S_ISDIR(state.st_mode) or state.st_uid != os.geteuid() or state.st_mode & 0o022:
-        raise unavailable(f"'{directory}' must be a directory of this user alone, because models are loaded from it")

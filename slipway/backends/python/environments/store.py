@@ -14,12 +14,13 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Final
 
 from slipway.backends.python.environments.unpacking import unpack
+from slipway.repository.private import make_private
 
 UNUSED_KEPT: Final = 4
 _LAYOUT: Final = "1"  # increased when the same archive is unpacked differently
@@ -58,9 +59,10 @@ class EnvironmentStore:
         self.directory = directory
 
     def unpacked(self, archive: Path) -> UnpackedEnvironment:
-        """Return the environment in `archive`, unpacked if it is not yet. Raise `UnsafeArchiveError` or OSError."""
+        """Return the environment in `archive`, unpacked if it is not yet. Raise `UnsafeArchiveError`, OSError, or
+        UNAVAILABLE if other users could have filled the store."""
         name = _digest(archive)
-        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(self.directory)
         path = self.directory / name
         with self._locked():
             if not path.is_dir():
@@ -68,8 +70,7 @@ class EnvironmentStore:
                 self._trim(keep=path)
             descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
             fcntl.flock(descriptor, fcntl.LOCK_SH)
-            with suppress(OSError):  # a store that another user filled works too
-                os.utime(path)
+            os.utime(path)
         return UnpackedEnvironment(path, descriptor)
 
     @contextmanager

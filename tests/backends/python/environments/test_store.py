@@ -10,6 +10,7 @@ import pytest
 from slipway.backends.python.environments import store
 from slipway.backends.python.environments.store import EnvironmentStore
 from slipway.backends.python.environments.unpacking import UnsafeArchiveError
+from slipway.errors import SlipwayError
 from tests.backends.python.environments.archives import member, write_archive
 
 
@@ -83,3 +84,12 @@ def test_the_least_recently_used_ones_without_a_user_are_removed(tmp_path, monke
     assert (tmp_path / "store/mine").is_dir()
     taken[0].release()
     taken[0].release()
+
+
+def test_a_store_that_others_could_have_filled_is_refused(tmp_path):
+    path = archive(tmp_path / "a.tar.gz", "x")
+    open_to_all = tmp_path / "store"
+    open_to_all.mkdir()
+    open_to_all.chmod(0o777)
+    with pytest.raises(SlipwayError, match="must be a directory of this user alone"):
+        EnvironmentStore(open_to_all).unpacked(path)
