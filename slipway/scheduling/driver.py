@@ -114,6 +114,11 @@ class InstanceScheduler:
         pending.dequeue = self._cancelled
         self._statistics.pending += 1
         if not self._pumping:
+            self._queued()
+
+    def _queued(self) -> None:
+        """Start what can start, after a request was queued."""
+        if self._pool.free or self._line.next_deadline() is not None:
             self._pump()
 
     def _pump(self) -> None:

@@ -149,6 +149,9 @@ class LimitedScheduler(InstanceScheduler):
         await super().drain()
         self._admission.end()
 
+    def _queued(self) -> None:
+        self._pump()  # which asks for an instance
+
     def _pump(self) -> None:
         """Expire requests, and ask for resources for those that wait."""
         self._advance()

@@ -101,9 +101,10 @@ class RequestQueue(Generic[Item]):
 
     def remove(self, item: Item) -> bool:
         """Remove `item` from its level; return whether it was queued."""
-        return any(
-            part.pop(item, None) is not None for level in self._levels for part in (level.waiting, level.delayed)
-        )
+        for level in self._levels:
+            if level.waiting.pop(item, None) is not None or level.delayed.pop(item, None) is not None:
+                return True
+        return False
 
     def expire(self, now: int) -> list[Item]:
         """Apply the timeouts: move expired items to the end of their level, or remove and return them."""
@@ -111,7 +112,11 @@ class RequestQueue(Generic[Item]):
 
     def next_deadline(self) -> int | None:
         """Return when `expire` should be called next: a time at or before the earliest deadline, or None."""
-        return min((level.nearest for level in self._levels if level.nearest), default=None)
+        nearest = 0
+        for level in self._levels:
+            if level.nearest and (not nearest or level.nearest < nearest):
+                nearest = level.nearest
+        return nearest or None
 
     def tiers(self) -> Iterator[Iterable[tuple[Item, int]]]:
         """Yield groups of items of equal rank, each item with the time it was pushed: per level, the waiting items,
@@ -129,4 +134,7 @@ class RequestQueue(Generic[Item]):
                     yield item, enqueued
 
     def __len__(self) -> int:
-        return sum(map(len, self._levels))
+        count = 0
+        for level in self._levels:
+            count += len(level.waiting) + len(level.delayed)
+        return count

@@ -33,7 +33,7 @@ from slipway.scheduling.sequences import NotStartedError, SequenceRun, SequenceT
 
 _LOG: Final = logging.getLogger("slipway.scheduling")
 _EXPIRED: Final = "timeout of the corresponding sequence has been expired"
-_DEATHS: Final = "deaths"  # of the process, when the run began
+_DEATHS: Final = ""  # of the process, when the run began: a key that is not the name of an input
 
 Run = SequenceRun[Pending]
 
@@ -78,7 +78,7 @@ class SequenceScheduler:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ns = 0
         for lane in lanes:
-            lane.follow(self)
+            lane.follow(self, with_responses=inputs.has_states)
 
     def slot_of(self, pending: Pending) -> int:
         """Return the slot of an accepted request."""
@@ -109,10 +109,14 @@ class SequenceScheduler:
                 "specify the START flag on the first request of the sequence"
             )
             raise self._refused(pending, invalid(text)) from None
-        self._members[pending] = _Member(run, request)
+        member = self._members[pending] = _Member(run, request)
+        if run.is_ready and len(run.waiting) == 1 and self._delays is None and not self._has_forgotten(run):
+            self._execute(self._table.take(run), member)
+            return
         self._wait(pending)
         self._advance((run,))
-        self._set_timer()
+        if deadline is not None:
+            self._set_timer()
 
     def is_idle(self) -> bool:
         """Return whether every accepted request is answered."""
@@ -167,7 +171,8 @@ class SequenceScheduler:
 
     def answered(self, pending: Pending, response: InferResponse) -> None:
         """Keep the states of a response; if the next request waits for them, let it follow."""
-        if not self._inputs.has_states or (member := self._members.get(pending)) is None:
+        member = self._members.get(pending)
+        if member is None:
             return
         self._inputs.absorb(member.run, member.request.outputs, response)
         if response.final and member.is_late:
@@ -228,11 +233,18 @@ class SequenceScheduler:
                 continue
             pending = self._table.take(run)
             self._leave(pending)
-            pending.request = self._inputs.composed(self._members[pending].request, run)
-            order = self._orders[run.lane]
-            if order is not None:
-                order.admit(pending)
-            self._lanes[run.lane].submit(pending)
+            self._execute(pending, self._members[pending])
+
+    def _execute(self, pending: Pending, member: _Member) -> None:
+        """Give a request that was taken to its lane."""
+        run = member.run
+        if run.lane is None:
+            return
+        pending.request = self._inputs.composed(member.request, run)
+        order = self._orders[run.lane]
+        if order is not None:
+            order.admit(pending)
+        self._lanes[run.lane].submit(pending)
 
     def _has_forgotten(self, run: Run) -> bool:
         """Return whether the model's process has died since the run's START, and with it what the model remembers. A
@@ -266,7 +278,8 @@ class SequenceScheduler:
     def _finish(self, pending: Pending, member: _Member, now: int) -> None:
         del self._members[pending]
         promoted = self._table.finish(member.run, now)
-        self._advance((member.run, *promoted))
+        if member.run.waiting or promoted:
+            self._advance((member.run, *promoted))
 
     def _cancel(self, pending: Pending) -> None:
         """End the sequence of a cancelled request there: those behind it have lost what they build on."""

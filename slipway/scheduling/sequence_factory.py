@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from slipway.backends.instance_api import Instance
 from slipway.config.scheduler_delays import scheduler_delays
@@ -38,14 +38,15 @@ def build_sequence_scheduler(
     def slot_of(pending: Pending) -> int:
         return scheduler.slot_of(pending)
 
-    def placeholder(like: Pending) -> Pending:
-        return Placeholder(inputs.placeholder(like.request), like)
+    def placeholders(like: Pending, count: int) -> Iterable[Pending]:
+        request = inputs.placeholder(like.request)  # the same for all: nobody changes it
+        return [Placeholder(request, like) for _ in range(count)]
 
     def line() -> WaitingLine:
         max_rows = max(1, signature.max_batch_size)
         if plan.oldest:
             return Batcher(BatchRules(max_rows, plan.preferred_rows, plan.max_delay), RequestQueue())
-        return SlotBatcher(SlotRules(plan.slots, plan.minimum_utilization, plan.max_delay), slot_of, placeholder)
+        return SlotBatcher(SlotRules(plan.slots, plan.minimum_utilization, plan.max_delay), slot_of, placeholders)
 
     def lane(index: int, instance: Instance) -> SequenceLane:
         if admission is None:

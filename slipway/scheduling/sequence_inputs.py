@@ -8,10 +8,7 @@ response that has the state's output, and a START resets it. Knows neither slots
 from __future__ import annotations
 
 from collections.abc import Container
-from dataclasses import replace
 from typing import Any, Final
-
-import numpy as np
 
 from slipway.config.sequences import ImplicitState, SequencePlan, id_tensor
 from slipway.core.check import matches_dims
@@ -24,6 +21,7 @@ from slipway.errors import FailureReason, SlipwayError, internal
 from slipway.scheduling.sequences import SequenceRun
 
 _FLAGS: Final = SEQUENCE_START | SEQUENCE_END
+_LENGTH_BYTES: Final = 4  # an empty string is its length
 _SMALL: Final = 64 << 10  # bytes: a state below this is copied, so that it does not keep a whole batch alive
 
 
@@ -43,17 +41,21 @@ class SequenceInputs:
         plan = self._plan
         flags = request.flags & _FLAGS
         inputs = {**request.inputs, **plan.controls[flags]}
-        if plan.id_control is not None:
-            inputs[plan.id_control.name] = id_tensor(plan, plan.id_control, request.correlation_id)
         outputs = request.outputs
+        if plan.states and flags & SEQUENCE_START:
+            run.carried.clear()
+        if plan.id_control is not None:
+            name = plan.id_control.name
+            tensor = run.carried.get(name)
+            if tensor is None:
+                tensor = run.carried[name] = id_tensor(plan, plan.id_control, request.correlation_id)
+            inputs[name] = tensor
         if plan.states:
-            if flags & SEQUENCE_START:
-                run.carried.clear()
             for state in plan.states:
                 inputs[state.spec.name] = run.carried.get(state.spec.name, state.initial)
             if outputs:
                 outputs = (*outputs, *(name for name in self._by_output if name not in outputs))
-        return replace(request, inputs=inputs, outputs=outputs)
+        return request.with_tensors(inputs, outputs)
 
     def placeholder(self, request: InferRequest) -> InferRequest:
         """Return a request for a slot without one, with inputs of the same shapes as `request`, which is composed."""
@@ -95,10 +97,8 @@ class SequenceInputs:
 
 
 def _zeros(tensor: Tensor) -> Tensor:
-    if tensor.datatype == "BYTES":
-        return Tensor(tensor.name, "BYTES", tensor.shape, raw=bytes(4 * tensor.element_count))
-    zeros = np.zeros(tensor.shape, dtype=BY_NAME[tensor.datatype].numpy)
-    return Tensor(tensor.name, tensor.datatype, tensor.shape, array=zeros)
+    size = _LENGTH_BYTES if tensor.datatype == "BYTES" else BY_NAME[tensor.datatype].size
+    return Tensor(tensor.name, tensor.datatype, tensor.shape, raw=bytes(size * tensor.element_count))
 
 
 def _owned(tensor: Tensor) -> Tensor:

@@ -60,6 +60,10 @@ class SequenceCompletion(Completion):
 
     def finish(self, batch: Sequence[Pending], outcome: Outcome) -> None:
         """Count an execution, deliver its responses, and let the next requests follow."""
+        if RESCHEDULED not in outcome.responses:
+            super().finish(batch, outcome)
+            self.follower.executed(self.lane, batch, ())
+            return
         again = [
             pending
             for pending, response in zip(batch, outcome.responses, strict=True)
@@ -72,9 +76,13 @@ class SequenceCompletion(Completion):
             pending.timing = None
         self.follower.executed(self.lane, batch, again)
 
-    def _observe(self, pending: Pending, response: InferResponse) -> None:
+    def show_responses(self) -> None:
+        """Show every response to the follower, before it is completed and delivered."""
+        self.observe = self._show
+
+    def _show(self, pending: Pending, response: InferResponse) -> None:
         self.follower.answered(pending, response)
-        super()._observe(pending, response)
+        self._observe(pending, response)
 
 
 class SequenceLane(InstanceScheduler):
@@ -105,10 +113,12 @@ class SequenceLane(InstanceScheduler):
         self._line.remove(pending)
         self._leave(pending)
 
-    def follow(self, follower: Follower) -> None:
-        """Report to `follower` from now on."""
+    def follow(self, follower: Follower, *, with_responses: bool) -> None:
+        """Report to `follower` from now on; `with_responses`, show it every response too."""
         self._follower = self._completion.follower = follower
         self._completion.lane = self
+        if with_responses:
+            self._completion.show_responses()
 
     @contextmanager
     def gathering(self, *, start: bool) -> Iterator[None]:

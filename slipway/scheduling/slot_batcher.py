@@ -10,7 +10,7 @@ shapes may take part, and a sequence with other shapes can wait for ever; here i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -31,16 +31,21 @@ class SlotRules:
 class SlotBatcher(Generic[Item]):
     """The items that wait in the slots of one instance, one per slot. Implements `driver.WaitingLine`.
 
-    `slot_of` returns an item's slot, `placeholder` an item for an empty slot, in the likeness of the given one.
+    `slot_of` returns an item's slot, `placeholders` so many items for empty slots, in the likeness of the given one.
     """
 
     immediate = False  # an item in slot 2 is the third row of its batch, even if it is alone
 
-    def __init__(self, rules: SlotRules, slot_of: Callable[[Item], int], placeholder: Callable[[Item], Item]) -> None:
+    def __init__(
+        self,
+        rules: SlotRules,
+        slot_of: Callable[[Item], int],
+        placeholders: Callable[[Item, int], Iterable[Item]],
+    ) -> None:
         self._rules = rules
         self._waits = rules.max_delay > 0 and rules.minimum_utilization > 0
         self._slot_of = slot_of
-        self._placeholder = placeholder
+        self._placeholders = placeholders
         self._waiting: dict[Item, tuple[int, int]] = {}  # slot, when it came; in order of arrival
 
     def push(self, item: Item, now: int, *, priority: int = 0, timeout: int = 0) -> None:  # noqa: ARG002  as Batcher
@@ -75,4 +80,8 @@ class SlotBatcher(Generic[Item]):
         rows = {slot: item for item, (slot, _) in self._waiting.items() if item.merge_key == key}
         for item in rows.values():
             del self._waiting[item]
-        return Dispatch([rows[slot] if slot in rows else self._placeholder(oldest) for slot in range(max(rows) + 1)])
+        size = max(rows) + 1
+        if len(rows) < size:
+            empty = [slot for slot in range(size) if slot not in rows]
+            rows.update(zip(empty, self._placeholders(oldest, len(empty)), strict=True))
+        return Dispatch([rows[slot] for slot in range(size)])

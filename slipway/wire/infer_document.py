@@ -80,6 +80,13 @@ class InferDocument(msgspec.Struct, gc=False):
     outputs: list[InferOutput] = []
 
 
+class DocumentHead(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    """What a client writes before the tensors, and what may differ from one request to the next."""
+
+    id: str = ""
+    parameters: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
+
+
 class LargeInput(msgspec.Struct, gc=False):
     """One entry of the `inputs` of a large document; the numbers of its shape are not read with it."""
 
@@ -104,6 +111,8 @@ _SHAPE: Final = msgspec.json.Decoder(tuple[Unsigned, ...])
 _PARAMETERS: Final = msgspec.json.Decoder(dict[str, Any])
 _OUTPUTS: Final = msgspec.json.Decoder(list[InferOutput])
 _DECODER: Final = msgspec.json.Decoder(InferDocument)
+_HEAD: Final = msgspec.json.Decoder(DocumentHead)
+_TENSORS: Final = b',"inputs":['  # not inside a string: there, a backslash would precede the quotation mark
 _MAX_INPUTS: Final = 1 << 17  # of a large document
 
 
@@ -123,6 +132,32 @@ def read_document(text: bytes | memoryview) -> InferDocument:
     if count_colons(text) != _keys(document):  # colons in strings, keys that are ignored, or keys given twice
         refuse_duplicate_keys(text)
     return document
+
+
+def split_document(text: bytes) -> tuple[bytes, bytes]:
+    """Return what is before the inputs of a document, as an object, and the rest, which begins with a comma; b"" twice
+    if nothing is before them. If `read_head` accepts the first, and `is_only_tensors` the rest, the document is valid.
+    """
+    at = text.find(_TENSORS)
+    return (text[:at] + b"}", text[at:]) if at > 0 else (b"", b"")
+
+
+def read_head(head: bytes) -> DocumentHead | None:
+    """Return the first part of a document, None if only the whole document says what is wrong with it, or right."""
+    try:
+        read = _HEAD.decode(head)
+    except (*NOT_JSON, RecursionError):
+        return None
+    keys = bool(read.id) + (0 if read.parameters is msgspec.UNSET else 1 + len(read.parameters))
+    return read if keys and count_colons(head) == keys and b"\\u" not in head else None
+
+
+def is_only_tensors(rest: bytes) -> bool:
+    """Return whether the rest of a valid document has only inputs and outputs, and no key that is ignored or given
+    twice."""
+    document = b"{" + rest[1:]
+    read = read_document(document)
+    return not read.id and read.parameters is msgspec.UNSET and count_colons(document) == _keys(read)
 
 
 def _read_large(text: bytes | memoryview) -> InferDocument:

@@ -4,7 +4,8 @@ Binary tensors are views of the body: nothing is copied or decoded here. The dat
 and the model's signature. Source: KServe v2, Triton extension_binary_data.md.
 
 A client that sends binary tensors of one shape sends the same JSON part each time, so a small number of decoded JSON
-parts is cached by their exact bytes: 0.9 instead of 1.9 microseconds per request.
+parts is cached by their exact bytes: 0.9 instead of 1.9 microseconds per request. If its requests differ in their ids
+and parameters, such as those of sequences, what follows these is cached.
 """
 
 from __future__ import annotations
@@ -29,8 +30,11 @@ from slipway.wire.infer_document import (
     InputParameters,
     OutputParameters,
     check_one_source,
+    is_only_tensors,
     not_a_class_count,
     read_document,
+    read_head,
+    split_document,
 )
 from slipway.wire.json_tensor import decode_tensor
 from slipway.wire.json_text import MAX_UNSIGNED, NON_UNSIGNED, unparsable
@@ -67,6 +71,7 @@ class _Plan:
 
 
 _PLANS: Final[dict[bytes, _Plan]] = {}
+_BINARY: Final = "binary_data_output"  # the parameter that has a say in what follows it
 _MAX_PLANS: Final = 256
 _MAX_PLANNED: Final = 1024  # maximum size of a cached JSON part, in bytes
 
@@ -85,8 +90,22 @@ def decode_infer(
     plan = _PLANS.get(text)
     if plan is not None and plan.size == len(body):
         return _repeat(plan, model_name, model_version, body, json_size)
+    head, tensors = split_document(text)
+    read = read_head(head) if head else None
+    is_apart = read is not None and (read.parameters is UNSET or _BINARY not in read.parameters)
+    if read is not None and is_apart:
+        plan = _PLANS.get(tensors)
+        if plan is not None and plan.size - len(tensors) == len(body) - json_size:
+            request, encoding = _repeat(plan, model_name, model_version, body, json_size)
+            request.id = read.id
+            if read.parameters is not UNSET:
+                apply_parameters(request, read.parameters)
+            return request, encoding
     request, encoding = _decode(model_name, model_version, body, json_size, regions)
-    _remember(text, request, encoding, len(body))
+    if is_apart and is_only_tensors(tensors):
+        _remember(tensors, "", request, encoding, len(body) - json_size + len(tensors))
+    elif not (request.parameters or request.correlation_id or request.flags or request.priority or request.timeout_us):
+        _remember(text, request.id, request, encoding, len(body))
     return request, encoding
 
 
@@ -102,17 +121,16 @@ def _repeat(
     return InferRequest(model_name, model_version, plan.id, inputs, plan.outputs), plan.encoding
 
 
-def _remember(text: bytes, request: InferRequest, encoding: ResponseEncoding, size: int) -> None:
-    """Cache the decoded JSON part, unless it contains tensor data, places of tensors or request parameters."""
-    has_parameters = request.parameters or request.correlation_id or request.flags
-    if has_parameters or request.priority or request.timeout_us or isinstance(request, PlacedRequest):
+def _remember(text: bytes, request_id: str, request: InferRequest, encoding: ResponseEncoding, size: int) -> None:
+    """Cache what was decoded from `text`, without parameters, unless it contains tensor data or places of tensors."""
+    if isinstance(request, PlacedRequest):
         return
     if any(tensor.is_decoded or not tensor.raw for tensor in request.inputs.values()):
         return
     if len(_PLANS) >= _MAX_PLANS:
         _PLANS.clear()
     inputs = [(tensor.name, tensor.datatype, tensor.shape, len(tensor.raw)) for tensor in request.inputs.values()]
-    _PLANS[text] = _Plan(request.id, inputs, request.outputs, encoding, size)
+    _PLANS[text] = _Plan(request_id, inputs, request.outputs, encoding, size)
 
 
 def _decode(

@@ -364,6 +364,28 @@ async def test_cancelling_a_waiting_request_ends_its_sequence(tmp_path):
 
 
 @scenario
+async def test_a_request_that_comes_while_its_sequence_gets_a_place_waits_for_those_before_it(tmp_path):
+    instance = HeldInstance()
+    client = Sequences(tmp_path, "oldest { max_candidate_sequences: 2 }", instance, max_batch_size=0)
+
+    def answered(response):
+        if response.id == "b2":
+            client.ask("c2", 3, END, 4.0)
+
+    client.on_answer = answered
+    client.ask("a", 1, START)
+    first = client.ask("b", 2, START)
+    client.ask("b2", 2)
+    client.ask("c", 3, START, 3.0)
+    first.cancel()
+    for _ in range(3):
+        instance.finish()
+    assert instance.batches == [["a"], ["c"], ["c2"]]
+    assert [client.output("c"), client.output("c2")] == [[[6.0, 12.0]], [[8.0, 16.0]]]
+    assert client.statistics.pending == 0
+
+
+@scenario
 async def test_cancelling_a_request_that_waits_for_its_instance_ends_its_sequence(tmp_path):
     instance = HeldInstance()
     client = Sequences(tmp_path, "", instance)

@@ -21,7 +21,9 @@ class Row:
 
 def batcher(slots=4, share=0.0, delay=0):
     rules = SlotRules(slots, share, delay)
-    return SlotBatcher(rules, lambda row: row.slot, lambda like: Row("-", -1, like.merge_key))
+    return SlotBatcher(
+        rules, lambda row: row.slot, lambda like, count: [Row("-", -1, like.merge_key) for _ in range(count)]
+    )
 
 
 def names(decision):
