@@ -176,7 +176,7 @@ FIELDS: Final[dict[str, FieldRow]] = {
     "instance_group.rate_limiter.resources.count": _works(_LIMITED),
     "instance_group.rate_limiter.priority": _works(_LIMITED),
     "instance_group.gpus": _works("on a machine with GPUs"),
-    "instance_group.secondary_devices": _ignored("there are no secondary devices, such as NVIDIA's DLA"),
+    "instance_group.secondary_devices": _ignored("secondary devices, such as NVIDIA's DLA, are not used"),
     "instance_group.profile": _refused(_TENSORRT),
     "instance_group.passive": _works("nothing is loaded for the group"),
     "instance_group.host_policy": _works("on a server that is started with `--host-policy`"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -10,9 +9,10 @@ import grpc
 import pytest
 from tritonclient.grpc import service_pb2_grpc
 
-from benchmarks.reference import CannotRunError, reference_server
+from benchmarks.reference import reference_server
 from benchmarks.serving import Ports, running_server
 from tests.reference.models import write_repository
+from tests.reference.requirement import skipped_without_reference
 
 
 @pytest.fixture(scope="session")
@@ -21,12 +21,8 @@ def servers(tmp_path_factory) -> Iterator[tuple[Ports, Ports]]:
     directory = tmp_path_factory.mktemp("reference")
     write_repository(directory / "models")
     with ExitStack() as stack:
-        try:
+        with skipped_without_reference():
             theirs, _ = stack.enter_context(reference_server(directory / "models", directory / "reference.log"))
-        except CannotRunError as error:
-            if os.environ.get("SLIPWAY_REFERENCE") == "required":
-                raise
-            pytest.skip(f"the reference server cannot run here: {error}")
         ours = stack.enter_context(running_server(directory / "models", "--allow-client-shm"))
         yield ours.ports, theirs
 

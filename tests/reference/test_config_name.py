@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -11,12 +10,13 @@ import numpy as np
 import pytest
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-from benchmarks.reference import CannotRunError, reference_server
+from benchmarks.reference import reference_server
 from benchmarks.serving import Ports, running_server
 from tests.reference.answers import ask_grpc, ask_http
 from tests.reference.grpc_cases import GrpcCase, request
 from tests.reference.http_cases import HttpCase, infer, tensor
 from tests.reference.models import PAIR, PAIR_IO, _python
+from tests.reference.requirement import skipped_without_reference
 
 # Which configurations a model has, and the largest batch of each.
 MODELS = {
@@ -42,12 +42,8 @@ def servers(tmp_path_factory) -> Iterator[tuple[Ports, Ports]]:
             config = f'name: "{name}"\nbackend: "python"\nmax_batch_size: {largest}\n{PAIR_IO}'
             (repository / name / path).write_text(config)
     with ExitStack() as stack:
-        try:
+        with skipped_without_reference():
             theirs, _ = stack.enter_context(reference_server(repository, directory / "reference.log", *FLAGS))
-        except CannotRunError as error:
-            if os.environ.get("SLIPWAY_REFERENCE") == "required":
-                raise
-            pytest.skip(f"the reference server cannot run here: {error}")
         ours = stack.enter_context(running_server(repository, *FLAGS))
         yield ours.ports, theirs
 

@@ -5,7 +5,6 @@ The encoders in between are ONNX files, which the reference build cannot run: it
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -14,12 +13,13 @@ import numpy as np
 import pytest
 import tritonclient.grpc
 
-from benchmarks.reference import CannotRunError, add_library, reference_server
+from benchmarks.reference import add_library, reference_server
 from benchmarks.serving import running_server
 from slipway.convert.conversion import convert
 from slipway.convert.options import ConvertOptions
 from tests.kits.calls import tensors
 from tests.kits.encoder_checkpoints import HEADS, MOODS, TAGS, write_checkpoint
+from tests.reference.requirement import skipped_without_reference
 
 TEXTS = ["The cat sat on the mat.", "naïve café, [MASK] Straße, 東京", "", "stocks " * 60]
 PAIRS = ("answers", "ranks")
@@ -38,12 +38,8 @@ def clients(tmp_path_factory) -> Iterator[Clients]:
         convert(source, ConvertOptions(name, repository, "onnxruntime", "fp32", lengths=(8,)))
         for model in (f"{name}-model", name):
             shutil.rmtree(repository / model)
-    try:
+    with skipped_without_reference():
         add_library("tokenizers")
-    except CannotRunError as error:
-        if os.environ.get("SLIPWAY_REFERENCE") == "required":
-            raise
-        pytest.skip(f"the reference server cannot be installed here: {error}")
     with ExitStack() as stack:
         theirs, _ = stack.enter_context(reference_server(repository, root / "reference.log"))
         ours = stack.enter_context(running_server(repository)).ports

@@ -6,12 +6,12 @@ import os
 
 import pytest
 
-from benchmarks.reference import CannotRunError
 from tests.reference.foreseen import FORESEEN
 from tests.reference.fuzz.cases import KINDS, Case, whole_case
 from tests.reference.fuzz.run import Finding, run
 from tests.reference.fuzz.servers import Servers, shown
 from tests.reference.fuzz.signatures import Signature, TensorSignature
+from tests.reference.requirement import skipped_without_reference
 
 SECONDS = 60
 MODELS = (
@@ -66,13 +66,8 @@ def test_every_intended_difference_has_a_name_and_a_reason():
 def test_no_generated_request_differs_without_a_reason(tmp_path):
     seed = int(os.environ.get("SLIPWAY_FUZZ_SEED", "1"))
     found: list[Finding] = []
-    try:
-        with Servers(tmp_path) as servers:
-            findings = run(servers, seed, SECONDS, note=found.append)
-    except CannotRunError as error:
-        if os.environ.get("SLIPWAY_REFERENCE") == "required":
-            raise
-        pytest.skip(f"the reference server cannot run here: {error}")
+    with skipped_without_reference(), Servers(tmp_path) as servers:
+        findings = run(servers, seed, SECONDS, note=found.append)
     report = "\n".join((f"seed {seed}", *map(str, found), *findings.lines()))
     assert findings.cases > 100, report
     assert not findings.count, report

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import queue
 import sysconfig
 from collections.abc import Iterator
@@ -15,12 +14,13 @@ import pytest
 import tritonclient.grpc
 from tritonclient.utils import InferenceServerException
 
-from benchmarks.reference import CannotRunError, reference_server
+from benchmarks.reference import reference_server
 from benchmarks.serving import running_server
 from slipway.convert.conversion import convert
 from slipway.convert.options import ConvertOptions
 from tests.kits.calls import tensors
 from tests.kits.generators import LINES, write_generator
+from tests.reference.requirement import skipped_without_reference
 
 Client = tritonclient.grpc.InferenceServerClient
 # What the models need of Python: Slipway, its libraries. Where both servers have one, each takes its own.
@@ -36,12 +36,8 @@ def clients(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, 
         source = write_generator(root / name, name)
         convert(source, ConvertOptions(name, repository, engine, precision="fp32"))
     with ExitStack() as stack:
-        try:
+        with skipped_without_reference():
             theirs, _ = stack.enter_context(reference_server(repository, root / "reference.log", libraries=LIBRARIES))
-        except CannotRunError as error:
-            if os.environ.get("SLIPWAY_REFERENCE") == "required":
-                raise
-            pytest.skip(f"the reference server cannot run these models here: {error}")
         ours = stack.enter_context(running_server(repository)).ports
         yield tuple(stack.enter_context(Client(f"127.0.0.1:{ports.grpc}")) for ports in (ours, theirs))
 

@@ -6,7 +6,6 @@ What Slipway does differently on purpose is in `DIFFERENT`, and held to be diffe
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import socket
@@ -27,6 +26,7 @@ from benchmarks.serving import Ports, running_server
 from tests.reference.answers import Answer, ask_grpc, ask_http
 from tests.reference.grpc_cases import GrpcCase
 from tests.reference.http_cases import HttpCase
+from tests.reference.requirement import skipped_without_reference
 
 ECHO = """import triton_python_backend_utils as pb_utils
 
@@ -145,12 +145,8 @@ def about_keys_given_twice() -> Iterator[HttpCase]:
 def both(repository: Path, log: Path, *flags: str) -> Iterator[tuple[Ports, Ports, Callable[[], str]]]:
     """Yield the ports of Slipway and of the reference server, and a function that returns Slipway's log."""
     with ExitStack() as stack:
-        try:
+        with skipped_without_reference():
             theirs, _ = stack.enter_context(reference_server(repository, log, *flags, until="/v2"))
-        except CannotRunError as error:
-            if os.environ.get("SLIPWAY_REFERENCE") == "required":
-                raise
-            pytest.skip(f"the reference server cannot run here: {error}")
         ours = stack.enter_context(running_server(repository, *flags))
         yield ours.ports, theirs, lambda: ours.log
 
@@ -214,12 +210,8 @@ def test_models_that_lose_their_versions(tmp_path):
     repositories = [write_models(tmp_path / name / "models") for name in ("ours", "theirs")]
     flags = ("--model-control-mode=explicit",)
     with ExitStack() as stack:
-        try:
+        with skipped_without_reference():
             theirs, _ = stack.enter_context(reference_server(repositories[1], tmp_path / "log", *flags))
-        except CannotRunError as error:
-            if os.environ.get("SLIPWAY_REFERENCE") == "required":
-                raise
-            pytest.skip(f"the reference server cannot run here: {error}")
         ours = stack.enter_context(running_server(repositories[0], *flags)).ports
 
         def change(model: str, action: str) -> None:

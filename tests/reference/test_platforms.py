@@ -10,9 +10,10 @@ from unittest.mock import patch
 
 import pytest
 
-from benchmarks.reference import CannotRunError, free_ports, reference_server
+from benchmarks.reference import free_ports, reference_server
 from benchmarks.serving import running_server
 from tests.kits.repositories import write_config
+from tests.reference.requirement import skipped_without_reference
 
 IDENTITY = """import triton_python_backend_utils as pb_utils
 
@@ -126,12 +127,8 @@ def doors(tmp_path_factory):
     ]
     with ExitStack() as stack:
         stack.enter_context(patch.dict(os.environ, ENVIRONMENT))
-        try:
+        with skipped_without_reference():
             stack.enter_context(reference_server(root / "models", root / "log", *flags, *given[1]))
-        except CannotRunError as error:
-            if os.environ.get("SLIPWAY_REFERENCE") == "required":
-                raise
-            pytest.skip(f"the reference server cannot run here: {error}")
         local = ["--sagemaker-address=127.0.0.1", "--vertex-ai-address=127.0.0.1"]
         stack.enter_context(running_server(root / "models", *flags, *given[0], *local))
         yield {"sagemaker": (ports[0], ports[2]), "vertex": (ports[1], ports[3])}

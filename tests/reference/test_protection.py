@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import re
 from contextlib import ExitStack
 
@@ -17,6 +16,7 @@ from benchmarks.serving import running_server
 from slipway.config.options import parse_options
 from slipway.errors import SlipwayError
 from tests.kits.repositories import write_config
+from tests.reference.requirement import skipped_without_reference
 
 ECHO = """import numpy as np
 import triton_python_backend_utils as pb_utils
@@ -106,12 +106,8 @@ def start(repository, tmp_path_factory):
 
         def both(*flags):
             log = tmp_path_factory.mktemp("log") / "log"
-            try:
+            with skipped_without_reference():
                 theirs, _ = stack.enter_context(reference_server(repository, log, *flags))
-            except CannotRunError as error:
-                if os.environ.get("SLIPWAY_REFERENCE") == "required":
-                    raise
-                pytest.skip(f"the reference server cannot run here: {error}")
             return stack.enter_context(running_server(repository, *flags)).ports, theirs
 
         yield both

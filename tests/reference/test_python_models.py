@@ -7,7 +7,6 @@ counted in the same families. What Slipway does differently on purpose is in `DI
 from __future__ import annotations
 
 import json
-import os
 import random
 import re
 import urllib.error
@@ -21,11 +20,12 @@ import numpy as np
 import pytest
 from tritonclient.grpc import service_pb2_grpc
 
-from benchmarks.reference import CannotRunError, reference_server
+from benchmarks.reference import reference_server
 from benchmarks.serving import Ports, running_server
 from tests.kits.repositories import write_config
 from tests.reference.constructor_cases import CONFIG, EXPRESSIONS, MODEL
 from tests.reference.grpc_cases import request
+from tests.reference.requirement import skipped_without_reference
 
 IO = """input [ { name: "x" data_type: TYPE_FP32 dims: [ 1 ] } ]
 output [ { name: "y" data_type: TYPE_FP32 dims: [ 1 ] } ]
@@ -127,12 +127,8 @@ def servers(tmp_path_factory) -> Iterator[tuple[Ports, Ports]]:
     write_config(repository, "ens", f'platform: "ensemble"\n{IO}{STEP.format("moody")}')
     write_config(repository, "outer", f'platform: "ensemble"\n{IO}{STEP.format("ens")}')
     with ExitStack() as stack:
-        try:
+        with skipped_without_reference():
             theirs, _ = stack.enter_context(reference_server(repository, directory / "reference.log", *FLAGS))
-        except CannotRunError as error:
-            if os.environ.get("SLIPWAY_REFERENCE") == "required":
-                raise
-            pytest.skip(f"the reference server cannot run here: {error}")
         yield stack.enter_context(running_server(repository, *FLAGS)).ports, theirs
 
 

@@ -4,7 +4,6 @@ server, with the same texts."""
 from __future__ import annotations
 
 import json
-import os
 import re
 import urllib.error
 import urllib.request
@@ -19,10 +18,11 @@ import tritonclient.grpc
 import tritonclient.http
 from tritonclient.utils import InferenceServerException
 
-from benchmarks.reference import CannotRunError, reference_server
+from benchmarks.reference import reference_server
 from benchmarks.serving import Ports, running_server
 from tests.kits.calls import tensors
 from tests.kits.repositories import write_config
+from tests.reference.requirement import skipped_without_reference
 
 # Answers with the shapes of x in its execution, in ascending order.
 MODEL = """import numpy as np
@@ -108,12 +108,8 @@ def servers(tmp_path_factory) -> Iterator[tuple[Ports, Ports]]:
     write_models(directory / "models")
     words = ("--model-control-mode=explicit", *(f"--load-model={name}" for name in SERVED))
     with ExitStack() as stack:
-        try:
+        with skipped_without_reference():
             theirs, _ = stack.enter_context(reference_server(directory / "models", directory / "log", *words))
-        except CannotRunError as error:
-            if os.environ.get("SLIPWAY_REFERENCE") == "required":
-                raise
-            pytest.skip(f"the reference server cannot run here: {error}")
         yield stack.enter_context(running_server(directory / "models", *words)).ports, theirs
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import urllib.error
 import urllib.request
 from contextlib import ExitStack
@@ -11,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.reference import CannotRunError, reference_server
+from benchmarks.reference import reference_server
 from benchmarks.serving import running_server
 from tests.kits.repositories import write_config
+from tests.reference.requirement import skipped_without_reference
 
 MODEL = """import triton_python_backend_utils as pb_utils
 
@@ -85,11 +85,7 @@ def test_models_are_accepted_and_refused_alike(tmp_path, flags):
     write_models(tmp_path / "models")
     words = ("--rate-limit=execution_count", "--model-control-mode=explicit", *FLAGS[flags])
     with ExitStack() as stack:
-        try:
+        with skipped_without_reference():
             theirs, _ = stack.enter_context(reference_server(tmp_path / "models", tmp_path / "log", *words))
-        except CannotRunError as error:
-            if os.environ.get("SLIPWAY_REFERENCE") == "required":
-                raise
-            pytest.skip(f"the reference server cannot run here: {error}")
         ours = stack.enter_context(running_server(tmp_path / "models", *words))
         assert answers(ours.ports.http) == answers(theirs.http)

@@ -7,7 +7,6 @@ compared. What Slipway does differently on purpose is in `DIFFERENT`, and held t
 from __future__ import annotations
 
 import json
-import os
 import random
 import urllib.request
 from collections.abc import Iterator
@@ -18,12 +17,13 @@ import numpy as np
 import pytest
 from tritonclient.grpc import service_pb2_grpc
 
-from benchmarks.reference import CannotRunError, reference_server
+from benchmarks.reference import reference_server
 from benchmarks.serving import Ports, running_server
 from tests.reference.answers import Answer, ask_grpc, ask_http
 from tests.reference.grpc_cases import GrpcCase, request
 from tests.reference.http_cases import HttpCase, infer, tensor
 from tests.reference.models import CHAIN_STEPS, ECHO, MOODY, PAIR, PAIR_IO, PARAMETERS, _io, _python
+from tests.reference.requirement import skipped_without_reference
 
 CACHED = "response_cache { enable: true }\n"
 SIZE = 1_000_000
@@ -54,12 +54,8 @@ def servers(tmp_path_factory) -> Iterator[tuple[Ports, Ports]]:
     _python(repository, "steps", PAIR, "max_batch_size: 8\n" + PAIR_IO + CACHED)
     flag = f"--cache-config=local,size={SIZE}"
     with ExitStack() as stack:
-        try:
+        with skipped_without_reference():
             theirs, _ = stack.enter_context(reference_server(repository, directory / "reference.log", flag))
-        except CannotRunError as error:
-            if os.environ.get("SLIPWAY_REFERENCE") == "required":
-                raise
-            pytest.skip(f"the reference server cannot run here: {error}")
         ours = stack.enter_context(running_server(repository, flag))
         yield ours.ports, theirs
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import urllib.error
 import urllib.request
@@ -17,9 +16,10 @@ import numpy as np
 import pytest
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-from benchmarks.reference import CannotRunError, reference_server
+from benchmarks.reference import reference_server
 from benchmarks.serving import running_server
 from tests.reference.differences import SEQUENCE_IDS
+from tests.reference.requirement import skipped_without_reference
 from tests.server.sequence_models import NUMBERS, REPEATED, SUM, add_python
 
 Ask = Callable[[str, dict[str, object]], tuple[object, ...]]
@@ -126,12 +126,8 @@ def ports(tmp_path_factory):
     directory = tmp_path_factory.mktemp("sequences")
     write_models(directory / "models")
     with ExitStack() as stack:
-        try:
+        with skipped_without_reference():
             theirs, _ = stack.enter_context(reference_server(directory / "models", directory / "log"))
-        except CannotRunError as error:
-            if os.environ.get("SLIPWAY_REFERENCE") == "required":
-                raise
-            pytest.skip(f"the reference server cannot run here: {error}")
         ours = stack.enter_context(running_server(directory / "models"))
         yield ours.ports, theirs
 

@@ -7,7 +7,6 @@ without a difference.
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -21,12 +20,13 @@ import pytest
 from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc import service_pb2_grpc
 
-from benchmarks.reference import CannotRunError, reference_server
+from benchmarks.reference import reference_server
 from benchmarks.serving import Ports, running_server
 from tests.reference.answers import Answer, ask_grpc, ask_http
 from tests.reference.grpc_cases import GrpcCase, request
 from tests.reference.http_cases import HttpCase, infer, tensor
 from tests.reference.models import CHAIN_STEPS, PAIR, PAIR_IO, _io, _python
+from tests.reference.requirement import skipped_without_reference
 
 NUMBERS = ("1", "7", "0", "-1", "-2", "2147483647", "2147483648", "99999999999999999999", "x", "", "1.5", "12abc", " 3")
 TRACE = {
@@ -73,14 +73,10 @@ def servers(tmp_path_factory) -> Iterator[tuple[tuple[Ports, Path], tuple[Ports,
     flags = ("--trace-config=level=TIMESTAMPS", "--trace-config=level=TENSORS", "--trace-config=rate=1")
     with ExitStack() as stack:
         log = directory / "reference.log"
-        try:
+        with skipped_without_reference():
             theirs, _ = stack.enter_context(
                 reference_server(repository, log, *flags, f"--trace-config=triton,file={files[1]}")
             )
-        except CannotRunError as error:
-            if os.environ.get("SLIPWAY_REFERENCE") == "required":
-                raise
-            pytest.skip(f"the reference server cannot run here: {error}")
         ours = stack.enter_context(running_server(repository, *flags, f"--trace-config=triton,file={files[0]}"))
         yield (ours.ports, files[0]), (theirs, files[1])
 
