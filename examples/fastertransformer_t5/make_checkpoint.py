@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import random
+from collections import Counter
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
 
 PREFIX = "translate English to German: "
@@ -28,6 +30,7 @@ WORDS = (
     {"sleep": "schlafen", "wait": "warten", "fall": "fallen"},
 )
 TEST_LINES = 40
+SPACE = "\u2581"
 SPECIAL = ("<pad>", "</s>", "<unk>")  # the ids 0, 1 and 2, as in T5
 
 
@@ -73,15 +76,18 @@ def phrases(generator: random.Random) -> list[tuple[str, str]]:
 
 
 def make_tokenizer(pairs: Sequence[tuple[str, str]]) -> PreTrainedTokenizerFast:
-    """Return a tokenizer like T5's (unigram pieces, U+2581 for spaces), trained on the phrases."""
-    tokenizer: Any = Tokenizer(models.Unigram())
+    """Return a tokenizer like T5's (unigram pieces, U+2581 for spaces) of the words and letters of the phrases.
+
+    The library's trainer depends on the order of a hash table: its pieces, and so the trained model, would differ from
+    run to run.
+    """
+    texts = [PREFIX + source for source, _ in pairs] + [target for _, target in pairs]
+    counts = Counter(piece for text in texts for word in text.split() for piece in (SPACE + word, SPACE, *word))
+    total = counts.total()
+    scored = [(piece, math.log(count / total)) for piece, count in sorted(counts.items())]
+    tokenizer: Any = Tokenizer(models.Unigram([(piece, 0.0) for piece in SPECIAL] + scored, unk_id=2))
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     tokenizer.decoder = decoders.Metaspace()
-    texts = [PREFIX + source for source, _ in pairs] + [target for _, target in pairs]
-    trainer = trainers.UnigramTrainer(
-        vocab_size=120, special_tokens=list(SPECIAL), unk_token=SPECIAL[2], show_progress=False
-    )
-    tokenizer.train_from_iterator(texts, trainer)
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"$A {SPECIAL[1]}", special_tokens=[(SPECIAL[1], 1)]
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +20,18 @@ _HEADS = {"encoder_attention_heads": 2, "decoder_attention_heads": 2, "d_model":
 
 def unigram_tokenizer(directory: Path, model_max_length: int) -> int:
     """Write a sentencepiece-like tokenizer: <pad> 0, </s> 1 after each text; return its size."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
-    tokenizer = Tokenizer(models.Unigram())
+    words = [f"\u2581{word}" for line in LINES for word in line.split()]
+    counts = Counter(word[at : at + size] for word in words for size in (1, 2, 3) for at in range(len(word) - size + 1))
+    pieces = sorted(counts, key=lambda piece: (len(piece) > 1, -counts[piece], piece))[:117]
+    scored = [(piece, math.log(counts[piece] / counts.total())) for piece in pieces]
+    # Not the library's trainer: its pieces depend on the order of a hash table.
+    tokenizer = Tokenizer(models.Unigram([("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), *scored], unk_id=2))
+    tokenizer.add_special_tokens(["<pad>", "</s>", "<unk>"])
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     tokenizer.decoder = decoders.Metaspace()
-    trainer = trainers.UnigramTrainer(
-        vocab_size=120, special_tokens=["<pad>", "</s>", "<unk>"], unk_token="<unk>", show_progress=False
-    )
-    tokenizer.train_from_iterator(LINES * 20, trainer)
     tokenizer.post_processor = processors.TemplateProcessing(
         single="$A </s>", pair="$A </s> $B </s>", special_tokens=[("</s>", 1)]
     )
