@@ -15,6 +15,7 @@ from slipway.rest.connection import HttpLimits
 from slipway.rest.context import RestOptions
 from slipway.rest.key_guard import require_key
 from slipway.rest.metrics import MetricsOptions, build_metrics_app, build_metrics_page
+from slipway.rest.response import plain_envelope
 from slipway.rest.sagemaker import PING_PATH, SagemakerSettings, build_sagemaker_app
 from slipway.rest.vertex import VertexSettings, build_vertex_app
 from tests.rest.conftest import serve
@@ -34,14 +35,19 @@ def keys(*names):
     return ApiKeys([key_digest(name) for name in names or (KEY,)])
 
 
-def envelope(reason):
-    return json.dumps({"error": {"message": reason}}).encode()
+def family(path):
+    """Return the form of errors of a path: those under /v1 have one of their own."""
+
+    def envelope(status, message, error):
+        return status, json.dumps({"error": {"message": message, "cause": error}}).encode()
+
+    return envelope if path.startswith(b"/v1/") else plain_envelope
 
 
 @pytest.fixture(scope="module")
 def locked():
     plane = dataplane()
-    app = require_key(build_app(plane), keys(KEY, "second"), HEALTH_PATHS, {b"/v1/": envelope, b"/v1/raw": str.encode})
+    app = require_key(build_app(plane), keys(KEY, "second"), HEALTH_PATHS, family)
     with serve(plane, log_accesses(app)) as running:
         yield running
 
@@ -194,8 +200,8 @@ def test_a_key_that_is_taken_back_closes_open_connections_too(tmp_path):
 
 def test_a_family_of_routes_has_its_own_envelope(locked):
     answer = locked.ask("POST", "/v1/embeddings", b"{}")
-    assert (answer.status, json.loads(answer.body)) == (401, {"error": {"message": NO_KEY}})
-    assert locked.ask("POST", "/v1/raw/x", b"{}", x_api_key="no").body == WRONG_KEY.encode()
+    assert (answer.status, json.loads(answer.body)) == (401, {"error": {"message": NO_KEY, "cause": None}})
+    assert answer.headers["WWW-Authenticate"] == CHALLENGE
     assert refused(locked.ask("POST", "/v10", b"{}"))
 
 
