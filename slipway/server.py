@@ -14,6 +14,7 @@ from dataclasses import fields
 from typing import Any, Final, Protocol
 
 from slipway import __version__
+from slipway.api_keys import ApiKeys
 from slipway.config.exposure import METRICS
 from slipway.config.host_policy import HostPolicy
 from slipway.config.options import ServerOptions, fronts
@@ -25,7 +26,7 @@ from slipway.cores import cpu_limit
 from slipway.engine.dataplane import Engine
 from slipway.engine.failures import LoadFailure
 from slipway.engine.heap import settle_heap
-from slipway.errors import SlipwayError, internal
+from slipway.errors import SlipwayError, internal, invalid
 from slipway.instances.plan import describe_plan, instance_specs, shared_cpus, threads_per_instance
 from slipway.machine import resident_memory, return_free_memory
 from slipway.rest.fronts import rest_fronts
@@ -176,17 +177,26 @@ async def _listen(engine: Engine, options: ServerOptions, listeners: list[Front]
     begin_large_work()
     budget = Budget(options.max_buffered_bytes)
     engine.regions.budget = budget
+    keys = _api_keys(options)
     if options.allow_grpc:
         grpc_settings = GrpcOptions(**{each.name: getattr(options, each.name) for each in fields(GrpcOptions)})
-        grpc = GrpcListener(engine, grpc_settings, budget)
+        grpc = GrpcListener(engine, grpc_settings, budget, keys)
         await grpc.start()  # logs its address itself, with the library it chose
         listeners.append(grpc)
-    for front in rest_fronts(engine, engine.outside, options, budget):
+    for front in rest_fronts(engine, engine.outside, options, budget, keys):
         bound = await front.listener.start()
         listeners.append(front.listener)
         _LOG.info("Started %s at %s:%d", front.name, front.address, bound)
     budget.limit = budget.limit or default_budget()  # only now: what the fronts take themselves is not free any more
     return budget
+
+
+def _api_keys(options: ServerOptions) -> ApiKeys | None:
+    """Return the keys that requests need, None if they need none; raise INVALID_ARG if their file cannot be used."""
+    try:
+        return options.api_keys()
+    except ValueError as error:  # it was replaced while the models were loaded
+        raise invalid(f"--api-key-file: {error}") from None
 
 
 async def _return_memory(budget: Budget) -> None:

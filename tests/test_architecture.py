@@ -51,6 +51,7 @@ ROWS = {
     "rpc": 7,
     "stopping": 0.9,
     "certificates": 0.9,
+    "api_keys": 0.9,
     "documents": 0.8,
     "server": 8,
     "convert": 8,

@@ -17,6 +17,7 @@ import numpy as np
 
 from slipway.cli.answers import as_json_line, text_writer, write_answer
 from slipway.cli.client import Answer, Client, open_client
+from slipway.cli.client_key import requested_key
 from slipway.cli.description import InputTensor, ModelDescription
 from slipway.cli.infer_parser import DEFAULT_BATCH, check_combination, gives_tensors, infer_parser
 from slipway.cli.model_flags import apply_flags, help_lines, split_flags
@@ -99,8 +100,8 @@ def _client(options: argparse.Namespace, url: str | None = None, protocol: str =
     files = (options.ca_certificate, options.client_certificate, options.client_key)
     used = options.ssl or options.insecure or any(files)
     tls = Tls(used, *files, verified=not options.insecure)
-    headers = dict(options.header)
-    return open_client(options.url or url, options.protocol or protocol, tls, wait_s=options.wait, headers=headers)
+    address, spoken = options.url or url, options.protocol or protocol
+    return open_client(address, spoken, tls, wait_s=options.wait, headers=requested_key(options))
 
 
 def _asks_for_model_help(arguments: Sequence[str]) -> bool:

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Final
 
+from slipway.cli.client_key import add_api_key
 from slipway.cli.parser import CommandParser, add_header
 
 DEFAULT_BATCH: Final = 16
@@ -64,6 +65,7 @@ def infer_parser(*, needs_input: bool = True) -> CommandParser:
         help="protocol; http needs the extra 'http' (default: grpc, or the one in the --request file)",
     )
     add_header(parser)
+    add_api_key(parser)
     _add_tls(parser)
     parser.add_argument(
         "--model-version", metavar="N", default="", help="version of the model (default: set by its version policy)"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
@@ -12,6 +13,7 @@ from slipway.cli.interruption import ended_by_sigint
 from slipway.cli.log_format import install_logging
 from slipway.config.environment import environment_warnings
 from slipway.config.exposure import exposure_warnings
+from slipway.config.option_report import option_lines
 from slipway.config.options import fronts, parse_options
 from slipway.core.log_settings import LogSettings
 
@@ -21,6 +23,11 @@ _LOG: Final = logging.getLogger("slipway.cli")
 def run(arguments: Sequence[str]) -> int:
     """Serve until a signal arrives; return 0, or 1 if start-up failed."""
     options = parse_options(arguments)
+    if options.show_options:
+        print("\n".join(option_lines(options)))
+        for warning in options.warnings:
+            print(f"warning: {warning}", file=sys.stderr)
+        return 0
     log_settings = LogSettings(
         file=options.log_file,
         info=options.log_info,

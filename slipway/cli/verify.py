@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from slipway.cli.client_key import add_api_key, requested_key
 from slipway.cli.output import for_reading, others_on_stderr, output_width
 from slipway.cli.parser import CommandParser, add_header
 from slipway.core.table import render_table
@@ -62,6 +63,7 @@ def _options(arguments: Sequence[str]) -> Any:
         help=f"time limit for the response of a model (default: {_TIMEOUT_S:g})",
     )
     add_header(parser)
+    add_api_key(parser)
     parser.add_argument("--json", action="store_true", help="print the results as JSON")
     options = parser.parse_args(arguments)
     if options.repository is not None and (options.repo is not None or options.url is not None):
@@ -69,8 +71,9 @@ def _options(arguments: Sequence[str]) -> Any:
     options.repo = options.repo or options.repository
     if options.repo is None and options.url is None:
         parser.error("specify a REPOSITORY, or the --url of a running server")
-    if options.header and options.url is None:
-        parser.error("argument --header: needs argument --url")
+    for name in ("header", "api_key", "api_key_file"):
+        if getattr(options, name) and options.url is None:
+            parser.error(f"argument --{name.replace('_', '-')}: needs argument --url")
     if not 0 < options.timeout < float("inf"):
         parser.error(f"--timeout is {options.timeout:g}; it must be a number of seconds above 0")
     return options
@@ -84,7 +87,7 @@ def _verdicts(options: Any) -> list[Verdict]:
     url = url.rstrip("/")
     url = url if ":" in url else f"{url}:{_DEFAULT_PORT}"
     directories = model_directories(options.repo) if options.repo else {}
-    headers = dict(options.header)
+    headers = requested_key(options)
     return Probe(url, timeout_s=options.timeout, directories=directories, headers=headers).run(options.model)
 
 

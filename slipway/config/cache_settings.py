@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from slipway.config.flags import Kind, whole
+from slipway.config.flags import HIDDEN, Kind, whole
 from slipway.nearest import nearest_or_all
 
 Given = Mapping[str, Mapping[str, str]]  # settings by cache
@@ -69,7 +69,12 @@ def _read(text: str) -> tuple[str, str, str]:
     return cache, setting, value
 
 
-CACHE_SETTING: Final = Kind("CACHE,SETTING=VALUE", _read)
+def _without_password(text: str) -> str:
+    name, _, _ = text.partition("=")
+    return f"{name}={HIDDEN}" if name.endswith(",password") else text
+
+
+CACHE_SETTING: Final = Kind("CACHE,SETTING=VALUE", _read, _without_password)
 
 
 def by_cache(settings: Iterable[tuple[str, str, str]]) -> dict[str, dict[str, str]]:

@@ -1,4 +1,4 @@
-"""The flags that say who reaches the server, where and with which key: restricted APIs, forwarded headers, TLS for
+"""The flags that say who reaches the server, where and with which header: restricted APIs, forwarded headers, TLS for
 HTTP, SageMaker and Vertex AI. They are part of `ServerOptions`.
 
 Knows the flags and what contradicts what; the fronts carry it out.
@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 
 from slipway.config.flags import BOOLEAN, DIRECTORY, TEXT, Kind, option, whole
 from slipway.config.header_pattern import PATTERN, HeaderPattern
+from slipway.config.key_options import KeyOptions
 from slipway.config.restrictions import Restriction, restriction_kind, restriction_problems
 
 EVERYWHERE: Final = "0.0.0.0"  # noqa: S104  where the platforms expect their ports, in a container of their own
@@ -27,6 +28,13 @@ _PROTECTIONS: Final = {
     "GRPC": ("--grpc-restricted-protocol", "--grpc-use-ssl-mutual"),
     "SageMaker": ("--http-restricted-api", ""),
     VERTEX: ("--http-restricted-api", ""),
+}
+AIP_VARIABLES: Final = {  # field -> the variable of Vertex AI that sets it
+    "allow_vertex_ai": "AIP_MODE",
+    "allow_http": "AIP_MODE",
+    "allow_grpc": "AIP_MODE",
+    "vertex_ai_port": "AIP_HTTP_PORT",
+    "model_repository": "AIP_STORAGE_URI",
 }
 _PORT: Final = whole(0, 65535)
 
@@ -43,7 +51,7 @@ class PortRange(NamedTuple):
 
 
 class ListeningFront(NamedTuple):
-    """A front that listens, as messages name it: whether it restricts APIs, encrypts, and asks for certificates."""
+    """A front that listens, as messages name it: whether it restricts APIs, encrypts, asks for certificates or keys."""
 
     name: str
     address: str
@@ -51,6 +59,7 @@ class ListeningFront(NamedTuple):
     has_key: bool = False
     is_encrypted: bool = False
     is_mutual: bool = False
+    has_api_key: bool = False
 
     @property
     def is_open(self) -> bool:
@@ -85,7 +94,7 @@ _RESTRICTED: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class ExposureOptions:
+class ExposureOptions(KeyOptions):
     """The flags, with the names and defaults of tritonserver's where it has them."""
 
     http_restricted_api: tuple[Restriction, ...] = _http((), _HTTP_RESTRICTION, _RESTRICTED, gather=tuple)
@@ -170,9 +179,11 @@ def exposure_warnings(fronts: Iterable[ListeningFront]) -> Iterator[str]:
             continue
         where = f"{front.name} on {front.address}:{front.port}"
         key, certificate = _PROTECTIONS[front.name]
-        if not front.has_key:
+        if not (front.has_key or front.has_api_key):
             advice = f"{key} asks for a key" + (f", {certificate} for a client certificate" if certificate else "")
+            advice += ", --api-key-file for a key on every route"
             extent = "" if front.name == VERTEX else ", loads and settings included"
             yield f"{where} IS OPEN TO OTHER MACHINES WITHOUT ANY PROTECTION{extent}: {advice}"
         elif not front.is_encrypted:
-            yield f"{where} is not encrypted: the key of {key} can be read on the way to it"
+            what = f"the key of {key}" if front.has_key else "the API key"
+            yield f"{where} is not encrypted: {what} can be read on the way to it"

@@ -20,14 +20,17 @@ _FALSE: Final = ("false", "off", "0")
 _KEY: Final = "flag"  # of a field's metadata
 _INT64: Final = 2**63 - 1
 _WHOLE: Final = re.compile("[+-]?[0-9]+")
+HIDDEN: Final = "********"
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """How a value is read; `read` raises `ValueError` with the error message."""
+    """How a value is read; `read` raises `ValueError` with the error message. `mask` returns a text without the secrets
+    in it; None if there are none."""
 
     placeholder: str
     read: Callable[[str], Any]
+    mask: Callable[[str], str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +84,20 @@ def _read_directory(text: str) -> Path:
     return Path(text)
 
 
+def _read_file(text: str) -> Path:
+    if not text:
+        raise ValueError("expected a file, got an empty text")
+    return Path(text)
+
+
+def hidden(_: str) -> str:
+    """Return what is shown instead of a secret."""
+    return HIDDEN
+
+
 BOOLEAN: Final = Kind("BOOL", _read_boolean)
 TEXT: Final = Kind("TEXT", str)
+FILE: Final = Kind("FILE", _read_file)
 DIRECTORY: Final = Kind("DIRECTORY", _read_directory)
 POSITIVE_FLOAT: Final = Kind("NUMBER", _read_float)
 
@@ -166,7 +181,13 @@ def read_words(arguments: Sequence[str], kinds: Mapping[str, Kind]) -> CommandWo
         name, equals, value = word.removeprefix("--").partition("=")
         kind = kinds.get(name)
         if kind is None or not word.startswith("--"):
-            reading.problems.append(f"unrecognized option '{word}'{_suggestion(name, kinds)}")
+            close = get_close_matches(name, kinds, 1)
+            hint = f"; did you mean '--{close[0]}'?" if close else ""
+            if close and kinds[close[0]].mask is not None:  # what follows may be the secret
+                word = flag_name(name)
+                if not equals and words and not words[-1].startswith("--"):
+                    words.pop()
+            reading.problems.append(f"unrecognized option '{word}'{hint}")
             continue
         if not equals and kind is BOOLEAN:
             value = words.pop() if words and words[-1].lower() in _TRUE + _FALSE else _TRUE[0]
@@ -179,14 +200,19 @@ def read_words(arguments: Sequence[str], kinds: Mapping[str, Kind]) -> CommandWo
     return reading
 
 
-def _suggestion(name: str, kinds: Mapping[str, Kind]) -> str:
-    close = get_close_matches(name, kinds, 1)
-    return f"; did you mean '--{close[0]}'?" if close else ""
+def flag_name(name: str) -> str:
+    """Return the name of a flag as it is typed."""
+    return f"--{name}"
 
 
-def read_values(given: Iterable[tuple[str, str]], flags: Iterable[Flag], problems: list[str]) -> dict[str, Any]:
-    """Return field values by field name; add errors to `problems`. A flag's own name takes precedence over deprecated
-    ones, wherever they stand."""
+def read_values(
+    given: Iterable[tuple[str, str]],
+    flags: Iterable[Flag],
+    problems: list[str],
+    shown: Callable[[str], str] = flag_name,
+) -> dict[str, Any]:
+    """Return field values by field name; add errors to `problems`, with the names as `shown` returns them. A flag's own
+    name takes precedence over deprecated ones, wherever they stand."""
     by_name = {name: flag for flag in flags for name in (flag.name, *flag.aliases, *flag.deprecated)}
     values: dict[str, list[Any]] = {}
     for name, text in sorted(given, key=lambda each: each[0] in by_name and each[0] not in by_name[each[0]].deprecated):
@@ -196,7 +222,7 @@ def read_values(given: Iterable[tuple[str, str]], flags: Iterable[Flag], problem
         try:
             value = flag.kind.read(text)
         except ValueError as error:
-            problems.append(f'Bad option: "--{name}". {error}')
+            problems.append(f'Bad option: "{shown(name)}". {error}')
         else:
             values.setdefault(flag.name, []).append(value)
     read = {}

@@ -7,6 +7,7 @@ the pattern; Python's `re` may take for ever. The library (google-re2) is import
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from importlib.util import find_spec
 from typing import Any, Final
 
@@ -24,21 +25,23 @@ _MAX_NAME: Final = 128  # characters of a name that is remembered
 
 
 class HeaderPattern:
-    """A pattern, and the names that it was asked about before."""
+    """A pattern, and the names that it was asked about before; `kept`, in lower case, are those of headers that are not
+    forwarded although they match."""
 
-    __slots__ = ("_expression", "_known", "text")
+    __slots__ = ("_expression", "_known", "kept", "text")
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, kept: frozenset[str] = frozenset()) -> None:
         import re2
 
         self.text = text
+        self.kept = kept
         options = re2.Options()
         options.log_errors = False
         self._expression: Any = re2.compile(f"(?i){text}", options)
         self._known: dict[str, bool] = {}
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, HeaderPattern) and other.text == self.text
+        return isinstance(other, HeaderPattern) and (other.text, other.kept) == (self.text, self.kept)
 
     def __hash__(self) -> int:
         return hash(self.text)
@@ -46,11 +49,15 @@ class HeaderPattern:
     def __repr__(self) -> str:
         return f"HeaderPattern({self.text!r})"
 
+    def without(self, names: Iterable[str]) -> HeaderPattern:
+        """Return the pattern that does not forward headers of these names either."""
+        return HeaderPattern(self.text, self.kept | {name.lower() for name in names})
+
     def matches(self, name: str) -> bool:
         """Return whether a header of this name is forwarded."""
         known = self._known.get(name)
         if known is None:
-            known = self._expression.search(name) is not None
+            known = name.lower() not in self.kept and self._expression.search(name) is not None
             if len(name) <= _MAX_NAME:
                 if len(self._known) >= _MAX_REMEMBERED:
                     self._known.clear()

@@ -10,13 +10,14 @@ import os
 import sys
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain, combinations
 from pathlib import Path
 from typing import Any, Final
 
 from slipway.config import unserved
+from slipway.config.backend_settings import BACKEND_SETTING, by_backend
 from slipway.config.cache_settings import CACHE_SETTING, by_cache, cache_problems, cache_warnings
 from slipway.config.exposure import (
     LOOPBACK,
@@ -42,7 +43,9 @@ from slipway.config.flags import (
 )
 from slipway.config.host_policy import HOST_POLICY, POLICY_HELP, HostPolicy, by_policy
 from slipway.config.hosts import HOSTS
+from slipway.config.key_options import key_problems, key_warnings
 from slipway.config.metrics_settings import LATENCIES, METRICS_SETTING, gathered
+from slipway.config.option_sources import COMMAND_LINE, GivenOption, option_sources
 from slipway.config.rate_limit import EXECUTION_COUNT, MODE, OFF, RESOURCE, ResourceCount
 from slipway.config.remote_location import REPOSITORY, RemoteLocation, split_repositories, unprotected
 from slipway.config.shared_memory import shared_memory_warnings
@@ -54,34 +57,12 @@ _USAGE: Final = """usage: slipway serve [REPOSITORY] [--flag=value | --flag valu
 
 Serve the models of a Triton model repository over HTTP and gRPC. The flags are
 tritonserver's. A BOOL is true, on or 1, or false, off or 0; a boolean flag
-without a value is true."""
-_DEFAULT_BATCH: Final = "default-max-batch-size"
+without a value is true. What the command line lacks is taken from variables,
+SLIPWAY_HTTP_PORT for --http-port, and then from the file of --config."""
 _LOCAL: Final = "127.0.0.1"
 _EVERYWHERE: Final = ("0.0.0.0", "::")  # noqa: S104  compared with, never bound
 
 # Kinds of values that are specific to the server
-
-
-def _read_backend_setting(text: str) -> tuple[str, str, str]:
-    head, equals, value = text.partition("=")
-    backend, comma, setting = head.rpartition(",")
-    if not equals or not setting:
-        raise ValueError(f"--backend-config option format is '<backend name>,<setting>=<value>'. Got {text}")
-    if comma and not backend:
-        raise ValueError(
-            "No backend specified. --backend-config option format is <backend name>,<setting>=<value> or "
-            f"<setting>=<value>. Got {text}"
-        )
-    if setting == _DEFAULT_BATCH:
-        whole(0, 2**31 - 1).read(value)
-    return backend, setting, value
-
-
-def _by_backend(settings: Iterable[tuple[str, str, str]]) -> dict[str, dict[str, str]]:
-    gathered: dict[str, dict[str, str]] = {}
-    for backend, setting, value in settings:
-        gathered.setdefault(backend, {})[setting] = value
-    return gathered
 
 
 def _joined(lists: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
@@ -100,7 +81,6 @@ _PORT: Final = whole(0, 65535)
 _COUNT: Final = whole(0, 2**31 - 1)
 _COUNT64: Final = whole(0, 2**63 - 1)
 _AT_LEAST_ONE: Final = whole(1, 2**31 - 1)
-_BACKEND_SETTING: Final = Kind("[BACKEND,]SETTING=VALUE", _read_backend_setting)
 
 # Sections of the help text
 
@@ -239,7 +219,7 @@ class ServerOptions(TracingFlags):
         (Path("/opt/tritonserver/backends"),), DIRECTORY, "directory of Python-based backends", gather=tuple
     )
     backend_config: Mapping[str, Mapping[str, str]] = _backend(
-        {}, _BACKEND_SETTING, "setting of one backend, or of all backends", gather=_by_backend
+        {}, BACKEND_SETTING, "setting of one backend, or of all backends", gather=by_backend
     )
 
     cache_config: Mapping[str, Mapping[str, str]] = _cache(
@@ -254,11 +234,12 @@ class ServerOptions(TracingFlags):
 
     remote_repositories: tuple[RemoteLocation, ...] = ()  # those of `model_repository` that are not directories
     warnings: tuple[str, ...] = ()
+    given: Mapping[str, GivenOption] = field(default_factory=dict, compare=False, repr=False)  # by field
 
 
 def parse_options(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> ServerOptions:
-    """Return the options of a command line and, on Vertex AI, of the environment (AIP_*); on --help, print the help
-    text and exit with 0.
+    """Return the options of a command line, of the environment (SLIPWAY_* and, on Vertex AI, AIP_*) and of the file of
+    --config; on --help, print the help text and exit with 0.
 
     Raise INVALID_ARG with all errors.
     """
@@ -267,10 +248,16 @@ def parse_options(arguments: Sequence[str], environment: Mapping[str, str] = os.
         sys.stdout.write(usage(_USAGE, flags, ServerOptions()) + _unserved_usage())
         raise SystemExit(0)
     names = {name: flag.kind for flag in flags for name in (flag.name, *flag.aliases, *flag.deprecated)}
-    reading = read_words(arguments, names | unserved.KINDS)
+    kinds = names | unserved.KINDS
+    reading = read_words(arguments, kinds)
+    words = [("model-repository", word) for word in reading.positional[:1]] + reading.given
+    sources = option_sources(words, environment, flags, kinds)
     problems = reading.problems + [f"Unexpected argument: {word}" for word in reading.positional[1:]]
-    given = [("model-repository", word) for word in reading.positional[:1]] + reading.given
-    values = read_values(given, flags, problems)
+    problems += sources.problems
+    values: dict[str, Any] = {}
+    for level in sources.levels:
+        values |= read_values(level.given, flags, problems, level.shown)
+        problems += [*unserved.misread(level.given, level.shown), *unserved.refuse(level.given, level.shown)]
     try:
         values = vertex_defaults(environment) | values
     except ValueError as error:
@@ -278,15 +265,20 @@ def parse_options(arguments: Sequence[str], environment: Mapping[str, str] = os.
     storage = environment.get("AIP_STORAGE_URI")
     if storage and "model_repository" not in values:
         values |= read_values([("model-repository", storage)], flags, problems)
-    problems += [*unserved.misread(reading.given), *unserved.refuse(reading.given)]
     values |= split_repositories(values.get("model_repository", ()))
-    old = dict.fromkeys(name for name, _ in reading.given)
+    old = sources.names()
     warnings = [
         f"--{name} is deprecated; use --{flag.name}" for flag in flags for name in flag.deprecated if name in old
     ]
-    options = ServerOptions(**values, warnings=(*warnings, *unserved.warn(reading.given)))
+    options = ServerOptions(**values, warnings=(*warnings, *unserved.warn(old)), given=sources.options(flags))
     problems += _contradictions(options) if not problems else []
     further = (
+        *sources.warnings,
+        *key_warnings(
+            options,
+            on_command_line=sources.gives("api-key", (COMMAND_LINE,)),
+            in_config=sources.gives("api-key", ("file",)),
+        ),
         *cache_warnings(options.response_cache_byte_size),
         *_unreachable(options),
         *_unlimited(options),
@@ -310,7 +302,7 @@ def _unserved_usage() -> str:
 
 
 def _contradictions(options: ServerOptions) -> Iterator[str]:
-    if not options.model_repository and not options.remote_repositories:
+    if not (options.model_repository or options.remote_repositories or options.show_options):
         yield "--model-repository must be specified"
     if options.load_model and options.model_control_mode != "explicit":
         yield "Use of '--load-model' requires setting '--model-control-mode=explicit' as well."
@@ -321,6 +313,7 @@ def _contradictions(options: ServerOptions) -> Iterator[str]:
     yield from certificate_problems(options)
     yield from cache_problems(options.cache_config, options.response_cache_byte_size)
     yield from exposure_problems(options, fronts(options))
+    yield from key_problems(options)
     yield from trace_problems(options.trace_config, options.old_tracing)
     for one, other in combinations(fronts(options), 2):
         yield from _collision(one, other)
@@ -350,23 +343,20 @@ def _unreachable(options: ServerOptions) -> Iterator[str]:
 
 def fronts(options: ServerOptions) -> Iterator[ListeningFront]:
     """Yield the fronts that the options start."""
+    front = partial(ListeningFront, has_api_key=options.needs_api_key)
     has_key = bool(options.http_restricted_api)
     if options.allow_http:
         mutual = options.http_use_ssl_mutual
-        yield ListeningFront(
-            "HTTP", options.http_address, options.http_port, has_key, options.http_use_ssl or mutual, mutual
-        )
+        yield front("HTTP", options.http_address, options.http_port, has_key, options.http_use_ssl or mutual, mutual)
     if options.allow_grpc:
         has, mutual = bool(options.grpc_restricted_protocol), options.grpc_use_ssl_mutual
-        yield ListeningFront(
-            "GRPC", options.grpc_address, options.grpc_port, has, options.grpc_use_ssl or mutual, mutual
-        )
+        yield front("GRPC", options.grpc_address, options.grpc_port, has, options.grpc_use_ssl or mutual, mutual)
     if options.allow_metrics:
-        yield ListeningFront(METRICS, options.metrics_address or options.http_address, options.metrics_port)
+        yield front(METRICS, options.metrics_address or options.http_address, options.metrics_port)
     if options.allow_sagemaker:
-        yield ListeningFront("SageMaker", options.sagemaker_address, options.sagemaker_port, has_key)
+        yield front("SageMaker", options.sagemaker_address, options.sagemaker_port, has_key)
     if options.allow_vertex_ai:
-        yield ListeningFront(VERTEX, options.vertex_ai_address, options.vertex_ai_port, has_key)
+        yield front(VERTEX, options.vertex_ai_address, options.vertex_ai_port, has_key)
 
 
 def _collision(one: ListeningFront, other: ListeningFront) -> Iterator[str]:

@@ -16,7 +16,7 @@ from hmac import compare_digest
 from pathlib import Path
 from typing import Final
 
-from slipway.config.flags import Kind
+from slipway.config.flags import HIDDEN, Kind
 from slipway.nearest import nearest_or_all
 
 # In the order of Triton's documentation.
@@ -61,7 +61,14 @@ def restriction_kind(flag: str, word: str) -> Kind:
                 raise ValueError(f"unknown restricted {word} '{group}'{nearest_or_all(group, GROUPS)}")
         return Restriction(names, header, sha256(header_value(source).encode(errors="surrogateescape")).digest())
 
-    return Kind("GROUP[,GROUP...]:HEADER=VALUE", read)
+    return Kind("GROUP[,GROUP...]:HEADER=VALUE", read, _without_value)
+
+
+def _without_value(text: str) -> str:
+    """Return a restriction without the value that is in it, if it is in it."""
+    groups, _, rest = text.partition(":")
+    header, source = split_header(rest)
+    return f"{groups}:{header}={HIDDEN}" if source.startswith("=") else text
 
 
 def split_header(text: str) -> tuple[str, str]:

@@ -135,7 +135,12 @@ def _read_level(text: str) -> str:
     return level
 
 
-SETTING: Final = Kind("[MODE,]SETTING=VALUE", _read_setting)
+def _masked(text: str) -> str:
+    name, equals, value = text.partition("=")
+    return f"{name}{equals}{without_password(value)}" if name.endswith("url") else text
+
+
+SETTING: Final = Kind("[MODE,]SETTING=VALUE", _read_setting, _masked)
 LEVEL: Final = Kind("LEVEL", _read_level)
 
 

@@ -6,11 +6,11 @@ reason.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from slipway.config.flags import BOOLEAN, TEXT, Kind, whole
+from slipway.config.flags import BOOLEAN, TEXT, Kind, flag_name, whole
 
 _COUNT: Final = whole(0)
 _NO_GPU: Final = "GPU memory is not managed here"
@@ -60,29 +60,31 @@ KINDS: Final[dict[str, Kind]] = {name: kind for name, (kind, _) in WITHOUT_EFFEC
 }
 
 
-def refuse(given: Iterable[tuple[str, str]]) -> list[str]:
-    """Return one message for each given flag (name, value) that turns on a missing feature."""
+def refuse(given: Iterable[tuple[str, str]], shown: Callable[[str], str] = flag_name) -> list[str]:
+    """Return one message for each given flag (name, value) that turns on a missing feature; `shown` says what to call
+    it."""
     problems = []
     for name, text in given:
         row = UNSUPPORTED.get(name)
         if row is not None and text.lower() not in row.off:
-            problems.append(f"--{name}: {row.feature} not supported yet")
+            problems.append(f"{shown(name)}: {row.feature} not supported yet")
     return list(dict.fromkeys(problems))
 
 
-def misread(given: Iterable[tuple[str, str]]) -> list[str]:
-    """Return one message for each given flag (name, value) that has no effect and whose value cannot be read."""
+def misread(given: Iterable[tuple[str, str]], shown: Callable[[str], str] = flag_name) -> list[str]:
+    """Return one message for each given flag (name, value) that has no effect and whose value cannot be read; `shown`
+    says what to call it."""
     problems = []
     for name, text in given:
         if name in WITHOUT_EFFECT:
             try:
                 WITHOUT_EFFECT[name][0].read(text)
             except ValueError as error:
-                problems.append(f'Bad option: "--{name}". {error}')
+                problems.append(f'Bad option: "{shown(name)}". {error}')
     return problems
 
 
-def warn(given: Iterable[tuple[str, str]]) -> list[str]:
-    """Return one message for each given flag (name, value) that has no effect."""
-    names = dict.fromkeys(name for name, _ in given if name in WITHOUT_EFFECT)
+def warn(given: Iterable[str]) -> list[str]:
+    """Return one message for each given flag that has no effect."""
+    names = dict.fromkeys(name for name in given if name in WITHOUT_EFFECT)
     return [f"--{name} has no effect: {WITHOUT_EFFECT[name][1]}" for name in names]

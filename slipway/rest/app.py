@@ -31,6 +31,7 @@ def _settings(handler: Route, group: str, model: str = "") -> Match:
     return Match(b"GET", handler, group, ModelTarget(model), changes_state=True, other=b"POST")
 
 
+HEALTH_PATHS: Final = frozenset({b"/v2/health/live", b"/v2/health/ready"})  # of the server itself, open to everybody
 _FIXED: Final = {
     "/v2": Match(b"GET", metadata.server, "metadata"),
     "/v2/health/live": Match(b"GET", health.live, "health"),

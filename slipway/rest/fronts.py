@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from slipway.api_keys import KEY_HEADERS, ApiKeys
 from slipway.certificates import CertificateFiles, Certificates
 from slipway.config.options import ServerOptions
 from slipway.config.restrictions import by_group
@@ -18,12 +19,13 @@ from slipway.core.budget import Budget
 from slipway.engine.api import Dataplane
 from slipway.rest.access import access_to
 from slipway.rest.access_log import log_accesses
-from slipway.rest.app import build_app
+from slipway.rest.app import HEALTH_PATHS, build_app
 from slipway.rest.connection import Handler, HttpLimits
 from slipway.rest.context import RestOptions
+from slipway.rest.key_guard import require_key
 from slipway.rest.listener import HttpListener
 from slipway.rest.metrics import MetricsOptions, build_metrics_app, build_metrics_page
-from slipway.rest.sagemaker import build_sagemaker_app, sagemaker_settings
+from slipway.rest.sagemaker import PING_PATH, build_sagemaker_app, sagemaker_settings
 from slipway.rest.sagemaker_models import ModelHost, MultiModel
 from slipway.rest.vertex import build_vertex_app, vertex_settings
 
@@ -43,10 +45,12 @@ def rest_fronts(
     host: ModelHost,
     options: ServerOptions,
     budget: Budget,
+    keys: ApiKeys | None,
     environment: Mapping[str, str] = os.environ,
 ) -> Iterator[RestFront]:
     """Yield the listeners; raise `SlipwayError` for settings that do not fit the loaded models. `host` loads the models
-    of multi-model endpoints."""
+    of multi-model endpoints; without one of `keys`, only health can be read, and metrics unless they require one too.
+    """
     limit = options.http_max_input_size
     limits = HttpLimits(body=limit)
     listen = partial(HttpListener, budget=budget)
@@ -56,8 +60,12 @@ def rest_fronts(
     metrics = MetricsOptions(**options.metrics_config, cpu=options.allow_cpu_metrics)
     if options.allow_http:
         spelling = HttpLimits(body=limit, keeps_spelling=options.http_header_forward_pattern is not None)
+        forward = options.http_header_forward_pattern
+        if forward is not None and keys is not None:
+            forward = forward.without(KEY_HEADERS)
+        handler = require_key(build_app(dataplane, settings(forward=forward)), keys, HEALTH_PATHS)
         listener = listen(
-            logged(build_app(dataplane, settings(forward=options.http_header_forward_pattern))),
+            logged(handler),
             host=options.http_address,
             port=options.http_port,
             limits=spelling,
@@ -71,19 +79,22 @@ def rest_fronts(
         models = MultiModel(host, options.sagemaker_model_directory)
         access = access_to(address, (*options.http_allowed_hosts, _SAGEMAKER_HOSTS))
         chosen = _settings(options, address)(access=access)
-        handler = build_sagemaker_app(dataplane, sagemaker_settings(environment), models.route, chosen)
+        app = build_sagemaker_app(dataplane, sagemaker_settings(environment), models.route, chosen)
+        handler = require_key(app, keys, {PING_PATH})
         listener = listen(logged(handler), host=address, port=options.sagemaker_port, limits=limits, timed=timed)
         yield RestFront("Sagemaker HTTPService", address, listener)
     if options.allow_vertex_ai:
         address = options.vertex_ai_address
         vertex = vertex_settings(dataplane, options.vertex_ai_default_model, environment)
         page = build_metrics_page(dataplane, metrics)
-        handler = build_vertex_app(dataplane, vertex, page, _settings(options, address)())
+        app = build_vertex_app(dataplane, vertex, page, _settings(options, address)())
+        handler = require_key(app, keys, {vertex.health.encode()})
         listener = listen(logged(handler), host=address, port=options.vertex_ai_port, limits=limits, timed=timed)
         yield RestFront("Vertex AI HTTPService", address, listener)
     if options.allow_metrics:
         address = options.metrics_address or options.http_address
-        handler = build_metrics_app(dataplane, metrics, access_to(address, options.http_allowed_hosts))
+        app = build_metrics_app(dataplane, metrics, access_to(address, options.http_allowed_hosts))
+        handler = require_key(app, keys if options.metrics_require_api_key else None)
         yield RestFront("Metrics Service", address, listen(handler, host=address, port=options.metrics_port))
 
 

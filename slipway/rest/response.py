@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Final
 
 import orjson
 
-from slipway.errors import Code
+from slipway.errors import Code, SlipwayError
 
 HTTP_STATUS: Final = {
     Code.UNKNOWN: 400,
@@ -48,6 +49,15 @@ def chunk(data: bytes) -> bytes:
 def error_body(message: str) -> bytes:
     """Return the JSON body of an error; characters that UTF-8 cannot encode are replaced."""
     return orjson.dumps({"error": message.encode(errors="replace").decode()})
+
+
+# Makes the status and the JSON body of an error, given the usual status, the message and, if there is one, the error.
+Envelope = Callable[[int, str, SlipwayError | None], tuple[int, bytes]]
+
+
+def plain_envelope(status: int, message: str, _: SlipwayError | None = None) -> tuple[int, bytes]:
+    """Return the status and body of an error as KServe's protocol has them."""
+    return status, error_body(message)
 
 
 def refusal(status: int, message: str) -> bytes:

@@ -22,6 +22,7 @@ from slipway.rest.exchange import Exchange
 from slipway.rest.infer import InferCall
 from slipway.rest.vertex import answer_bad_request
 
+PING_PATH: Final = b"/ping"
 BINARY_TYPE: Final = b"application/vnd.sagemaker-triton.binary+json;json-header-size="
 _NO_MODEL: Final = "unspecified_SAGEMAKER_TRITON_DEFAULT_MODEL_NAME"
 
@@ -78,7 +79,7 @@ def build_sagemaker_app(
     invoke = Match(b"POST", _INFERENCE[settings.inference], "inference", ModelTarget(settings.model))
 
     def route(exchange: Exchange) -> Match | None:
-        if exchange.path == b"/ping":
+        if exchange.path == PING_PATH:
             return ping
         if exchange.path == b"/invocations":
             return invoke

@@ -12,8 +12,9 @@ from pathlib import Path
 from time import monotonic_ns
 from typing import Any, Final
 
+from slipway.api_keys import KEY_HEADERS, ApiKeys
 from slipway.certificates import CertificateFiles, Certificates
-from slipway.config.restrictions import by_group, refusal_text
+from slipway.config.restrictions import by_group
 from slipway.core.large_work import LARGE
 from slipway.engine.api import Dataplane
 from slipway.errors import Code, SlipwayError, unavailable
@@ -21,7 +22,7 @@ from slipway.rpc.call_log import inference_type, log_call, logged_call
 from slipway.rpc.in_flight import InFlight
 from slipway.rpc.inference import UnaryInference
 from slipway.rpc.options import COMPRESSION_LEVELS, NO_AGE_LIMIT, GrpcOptions
-from slipway.rpc.protection import HEADER_PREFIX, ForwardedHeaders, is_admitted, restriction_of
+from slipway.rpc.protection import HEADER_PREFIX, CallGuard, ForwardedHeaders
 from slipway.rpc.service import MODEL_INFER, MODEL_STREAM_INFER, Service
 from slipway.rpc.status import GRPC_STATUS, NAMES, status_text
 from slipway.rpc.stream import InferStream, StreamFailedError
@@ -76,13 +77,22 @@ def _reply(call: _Call, payload: bytes, error: SlipwayError | None) -> None:
 class GrpcioEngine:
     """A grpc.aio server on one address."""
 
-    def __init__(self, dataplane: Dataplane, service: Service, in_flight: InFlight, options: GrpcOptions) -> None:
+    def __init__(
+        self,
+        dataplane: Dataplane,
+        service: Service,
+        in_flight: InFlight,
+        options: GrpcOptions,
+        keys: ApiKeys | None = None,
+    ) -> None:
         self._dataplane = dataplane
         self._service = service
         self._in_flight = in_flight
         self._options = options
-        self._restrictions = by_group(options.grpc_restricted_protocol, HEADER_PREFIX)
+        self._guard = CallGuard(keys, by_group(options.grpc_restricted_protocol, HEADER_PREFIX))
         self._pattern = options.grpc_header_forward_pattern
+        if self._pattern is not None and keys is not None:
+            self._pattern = self._pattern.without(KEY_HEADERS)
         self._inference: UnaryInference[_Call] = inference_type(log_access=options.log_access)(
             dataplane, in_flight, _reply, _CLIENTS
         )
@@ -138,21 +148,20 @@ class GrpcioEngine:
         return [grpc.method_handlers_generic_handler(service, methods) for service, methods in rows.items()]
 
     def _guarded(self, path: str, behaviour: Behaviour) -> Behaviour:
-        """Return what answers the calls of a method: `behaviour`, after a look at the key if one is needed."""
-        restriction = restriction_of(path, self._restrictions)
-        if restriction is None:
+        """Return what answers the calls of a method: `behaviour`, after a look at the keys if some are needed."""
+        if not self._guard.guards(path):
             return behaviour
 
         async def guarded(payload: Any, context: Any) -> Any:
-            if is_admitted(restriction, context.invocation_metadata() or ()):
+            refusal = self._guard.refusal(path, context.invocation_metadata() or ())
+            if refusal is None:
                 answer = behaviour(payload, context)
                 del payload  # as in `_model_infer`
                 return await answer
             del payload
             if self._options.log_access:
-                log_call(context.peer(), path, monotonic_ns(), Code.UNAVAILABLE.name)
-            text = refusal_text(restriction, "protocol")
-            return await context.abort(self._codes[GRPC_STATUS[Code.UNAVAILABLE]], text)
+                log_call(context.peer(), path, monotonic_ns(), NAMES[refusal.status])
+            return await context.abort(self._codes[refusal.status], refusal.text)
 
         return guarded
 

@@ -6,6 +6,7 @@ import logging
 from importlib.util import find_spec
 from typing import Final, Protocol
 
+from slipway.api_keys import ApiKeys
 from slipway.core.budget import Budget, default_budget
 from slipway.engine.api import Dataplane
 from slipway.errors import unsupported
@@ -58,10 +59,17 @@ def choose_engine(options: GrpcOptions) -> tuple[str, str]:
 class GrpcListener:
     """Serves one dataplane over gRPC. Construct, `start`, `stop`."""
 
-    def __init__(self, dataplane: Dataplane, options: GrpcOptions, budget: Budget | None = None) -> None:
+    def __init__(
+        self,
+        dataplane: Dataplane,
+        options: GrpcOptions,
+        budget: Budget | None = None,
+        keys: ApiKeys | None = None,
+    ) -> None:
         self._dataplane = dataplane
         self._options = options
         self._budget = budget or Budget(default_budget())
+        self._keys = keys  # None: calls need none
         self._in_flight: InFlight | None = None
         self._engine: GrpcEngine | None = None
         self._lost = 0  # requests that `stop` cut off
@@ -74,9 +82,9 @@ class GrpcListener:
         if name == "native":
             from slipway.rpc.native_engine import NativeEngine
 
-            self._engine = NativeEngine(self._dataplane, service, self._in_flight, self._options)
+            self._engine = NativeEngine(self._dataplane, service, self._in_flight, self._options, self._keys)
         else:
-            self._engine = GrpcioEngine(self._dataplane, service, self._in_flight, self._options)
+            self._engine = GrpcioEngine(self._dataplane, service, self._in_flight, self._options, self._keys)
         port = await self._engine.start(self._options.target)
         _LOG.info("Started GRPCInferenceService at %s:%d (%s: %s)", self._options.grpc_address, port, name, reason)
         return port

@@ -19,16 +19,18 @@ from pathlib import Path
 from time import monotonic_ns
 from typing import Any, Final
 
+from slipway.api_keys import ApiKeys
 from slipway.core.pending import Pending
 from slipway.engine.api import Dataplane
 from slipway.errors import SlipwayError, unavailable, unforeseen
-from slipway.rpc.call_log import inference_type, logged_call
+from slipway.rpc.call_log import inference_type, log_call, logged_call
 from slipway.rpc.grpcio_engine import GrpcioEngine
 from slipway.rpc.in_flight import InFlight
 from slipway.rpc.inference import LargeCall, UnaryInference
 from slipway.rpc.options import GrpcOptions
+from slipway.rpc.protection import CallGuard
 from slipway.rpc.service import MODEL_INFER, Service
-from slipway.rpc.status import GRPC_STATUS, RESOURCE_EXHAUSTED, status_text
+from slipway.rpc.status import GRPC_STATUS, NAMES, RESOURCE_EXHAUSTED, status_text
 from slipway.rpc.traced import Clients, Metadata
 
 _BATCH: Final = 64
@@ -47,20 +49,29 @@ _LOG: Final = logging.getLogger("slipway.rpc")
 class NativeEngine:
     """A NativeGrpcFront on one port, with a grpcio engine for streams."""
 
-    def __init__(self, dataplane: Dataplane, service: Service, in_flight: InFlight, options: GrpcOptions) -> None:
+    def __init__(
+        self,
+        dataplane: Dataplane,
+        service: Service,
+        in_flight: InFlight,
+        options: GrpcOptions,
+        keys: ApiKeys | None = None,
+    ) -> None:
         self._service = service
         self._options = options
         self._inference: UnaryInference[int] = inference_type(log_access=options.log_access)(
             dataplane, in_flight, self._reply, _CLIENTS
         )
-        self._streams_engine = GrpcioEngine(dataplane, service, in_flight, options)
+        self._streams_engine = GrpcioEngine(dataplane, service, in_flight, options, keys)
+        self._guard = CallGuard(keys, {})  # restrictions need grpcio
+        self._begin = self._start if keys is None else self._start_admitted
         self._paths = [MODEL_INFER, *service.methods]  # method id -> path; ModelInfer is 0
         self._max_message_bytes = options.max_message_bytes
         self._calls: dict[int, Pending | LargeCall | asyncio.Task[None]] = {}  # calls that can be cancelled, by call id
         self._directory = ""
         self._front: Any = None
-        # What a client sent beside its message is read only for traces and for the access log: it takes longer.
-        with_details = dataplane.tracing.options.possible or options.log_access
+        # What a client sent beside its message is read only for traces, the access log and keys: it takes longer.
+        with_details = dataplane.tracing.options.possible or options.log_access or keys is not None
         self._take = _take_with_details if with_details else _take
         self._turn = threading.Lock()  # held while the loop takes events itself
         self._look_until_ns = 0
@@ -139,7 +150,7 @@ class NativeEngine:
         A hop between threads costs more than a small inference. Under load this needs almost no hops, and one batch
         per pass of the loop leaves time for the loop's other work.
         """
-        self._start(events)
+        self._begin(events)
         if len(events) == 1 and not self._calls:  # answered at once: a lone client, whose next request is on its way
             self._look_until_ns = monotonic_ns() + _LOOK_NS
         self._look()
@@ -169,6 +180,21 @@ class NativeEngine:
                     calls[call_id] = pending
             else:
                 calls[call_id] = asyncio.ensure_future(self._cold(call_id, self._paths[method_id], payload, client))
+
+    def _start_admitted(self, events: list[Event]) -> None:
+        """Refuse the calls in `events` that lack an API key, start the others."""
+        admitted = []
+        for event in events:
+            kind, call_id, method_id, _, client = event
+            path = self._paths[method_id]
+            refusal = None if kind == _CANCEL else self._guard.refusal(path, _metadata(client))
+            if refusal is None:
+                admitted.append(event)
+                continue
+            self._front.fail(call_id, refusal.status, refusal.text)
+            if self._options.log_access:
+                log_call(_CLIENTS.peer(client), path, monotonic_ns(), NAMES[refusal.status])
+        self._start(admitted)
 
     def _reply(self, call_id: int, payload: bytes, error: SlipwayError | None) -> None:
         self._calls.pop(call_id, None)

@@ -6,13 +6,16 @@ the engines.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, NamedTuple
 
+from slipway.api_keys import API_KEY_HEADER, AUTHORIZATION, ApiKeys
 from slipway.config.header_pattern import HeaderPattern
-from slipway.config.restrictions import Restriction
+from slipway.config.restrictions import Restriction, refusal_text
 from slipway.core.request import InferRequest
+from slipway.errors import Code
+from slipway.rpc.status import GRPC_STATUS, UNAUTHENTICATED
 
 HEADER_PREFIX: Final = "triton-grpc-protocol-"
 # RPC -> the group by which it may be restricted; health checks of gRPC itself count as those of the server.
@@ -40,7 +43,50 @@ RPC_GROUPS: Final = {
     "LogSettings": "logging",
 }
 
-Metadata = Iterable[tuple[str, str | bytes]]
+OPEN_RPCS: Final = frozenset({"Check", "ServerLive", "ServerReady"})  # the server's own health needs no API key
+
+Metadata = Iterable[Sequence[Any]]  # keys with their values, str or bytes
+
+
+class CallRefusal(NamedTuple):
+    """The status, by its number, and the text with which a call is refused."""
+
+    status: int
+    text: str
+
+
+class CallGuard:
+    """Decides by the metadata of a call whether it is refused: for lack of an API key, then of a group's header."""
+
+    def __init__(self, keys: ApiKeys | None, restrictions: Mapping[str, Restriction]) -> None:
+        self._keys = keys
+        self._restrictions = restrictions
+
+    def guards(self, path: str) -> bool:
+        """Return whether calls of this RPC may be refused."""
+        return self._keys_of(path) is not None or restriction_of(path, self._restrictions) is not None
+
+    def refusal(self, path: str, metadata: Metadata) -> CallRefusal | None:
+        """Return why a call of this RPC is refused; None if it is not."""
+        keys = self._keys_of(path)
+        reason = "" if keys is None else _key_refusal(keys, metadata)
+        if reason:
+            return CallRefusal(UNAUTHENTICATED, reason)
+        restriction = restriction_of(path, self._restrictions)
+        if restriction is None or is_admitted(restriction, metadata):
+            return None
+        return CallRefusal(GRPC_STATUS[Code.UNAVAILABLE], refusal_text(restriction, "protocol"))
+
+    def _keys_of(self, path: str) -> ApiKeys | None:
+        return None if path.rpartition("/")[2] in OPEN_RPCS else self._keys
+
+
+def _key_refusal(keys: ApiKeys, metadata: Metadata) -> str:
+    found: dict[str, list[bytes]] = {AUTHORIZATION: [], API_KEY_HEADER: []}
+    for name, value in metadata:
+        if name in found:
+            found[name].append(value.encode(errors="surrogateescape") if isinstance(value, str) else value)
+    return keys.refusal(*(b", ".join(values) for values in found.values()))  # a key does not contain a space
 
 
 def restriction_of(path: str, restrictions: Mapping[str, Restriction]) -> Restriction | None:

@@ -10,6 +10,7 @@ from slipway.wire.protobuf_response import sendable
 
 # Numbers from https://grpc.github.io/grpc/core/md_doc_statuscodes.html; both engines use them.
 RESOURCE_EXHAUSTED: Final = 8
+UNAUTHENTICATED: Final = 16
 
 GRPC_STATUS: Final = {
     Code.UNKNOWN: 2,
@@ -24,6 +25,7 @@ GRPC_STATUS: Final = {
 
 NAMES: Final = {number: code.name for code, number in GRPC_STATUS.items()} | {
     RESOURCE_EXHAUSTED: "RESOURCE_EXHAUSTED",
+    UNAUTHENTICATED: "UNAUTHENTICATED",
 }  # for the log
 
 # Clients refuse trailers above 8 KiB (grpc.max_metadata_size), and then report a failure of their own.

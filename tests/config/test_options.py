@@ -63,6 +63,11 @@ def test_every_flag_of_tritonserver_is_known_once():
         "sagemaker-model-directory",
         "vertex-ai-address",
         "log-access",
+        "config",
+        "show-options",
+        "api-key",
+        "api-key-file",
+        "metrics-require-api-key",
     }
     assert set(TRITON) <= set(known)
 

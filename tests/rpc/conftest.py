@@ -42,12 +42,12 @@ class RunningServer:
 
 
 @contextmanager
-def serving(options):
+def serving(options, keys=None):
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     plane = dataplane()
-    running = RunningServer(plane, GrpcListener(plane, options), loop)
+    running = RunningServer(plane, GrpcListener(plane, options, keys=keys), loop)
     try:
         running.port = running.run(running.listener.start())
         yield running

@@ -13,6 +13,7 @@ import numpy as np
 from slipway.checkpoints.tensor2tensor.example import encode_example
 from slipway.checkpoints.tensor2tensor.subwords import END_ID, PAD_ID, SubwordTextEncoder
 from slipway.cli.client import Answer, Client, open_client
+from slipway.cli.client_key import KEY_FILE_HELP, key_headers
 from slipway.cli.description import InputTensor, ModelDescription
 from slipway.cli.peer import spoken_protocol
 from slipway.cli.tensor2tensor.flags import AbslCommand, flag, read_flags
@@ -38,6 +39,7 @@ class QueryFlags:
     t2t_usr_dir: Path | None = flag(None, DIRECTORY, "directory of own problems, in problems.toml")
     inputs_once: str = flag("", TEXT, "text to send; without it, texts are read from standard input")
     timeout_secs: float = flag(10.0, POSITIVE_FLOAT, "seconds to wait for a response")
+    api_key_file: str = flag("", Kind("FILE", str), KEY_FILE_HELP)
     protocol: str = flag(_AUTO, choice(_AUTO, "http", "grpc"), "protocol of the server; auto finds it out")
 
 
@@ -57,7 +59,8 @@ def run(arguments: Sequence[str]) -> int:
     """Send one text, or each line of standard input until "q"; print inputs, outputs and scores; return 0."""
     flags = read_flags(COMMAND, arguments)
     vocabulary = SubwordTextEncoder.load(_vocabulary(flags))
-    client = open_client(flags.server, _protocol(flags), timeout_s=flags.timeout_secs)
+    headers = key_headers(None, Path(flags.api_key_file) if flags.api_key_file else None, ())
+    client = open_client(flags.server, _protocol(flags), timeout_s=flags.timeout_secs, headers=headers)
     model = client.describe(flags.servable_name, "")
     if EXAMPLE not in model.inputs or OUTPUT_IDS not in model.outputs:
         names = ", ".join((*model.inputs, *model.outputs))

@@ -16,6 +16,7 @@ from typing import Final
 
 import uvloop
 
+from slipway.cli.client_key import KEY_FILE_HELP, KEY_HELP, key_headers
 from slipway.cli.interruption import Terminated
 from slipway.cli.peer import explain, listens
 from slipway.cli.progress import progress
@@ -83,6 +84,8 @@ class ClientFlags:
     )
 
     header: tuple[tuple[str, str], ...] = flag((), HEADER, HEADER_HELP, section="Requests", gather=tuple)
+    api_key: str = flag("", TEXT, KEY_HELP, section="Requests")
+    api_key_file: str = flag("", _FILE, KEY_FILE_HELP, section="Requests")
 
     ca_certificate: str = flag("", _FILE, "PEM file of the authorities to trust", section="TLS")
     client_certificate: str = flag("", _FILE, "PEM file of this client's certificate", section="TLS")
@@ -172,7 +175,7 @@ def _job(flags: ClientFlags) -> LinesJob:
     return LinesJob(
         source=flags.input_file,
         output=flags.output_file,
-        endpoint=Endpoint(address.host, address.port, prefix, context, flags.timeout_secs, flags.header),
+        endpoint=Endpoint(address.host, address.port, prefix, context, flags.timeout_secs, _headers(flags)),
         connect=HttpModelConnection if flags.protocol == "http" else _over_grpc(tls, address),
         model=flags.model_name,
         version=flags.model_version,
@@ -189,6 +192,11 @@ def _job(flags: ClientFlags) -> LinesJob:
         ),
         explain=lambda: explain(address, flags.protocol, tls, flag="--server") if listens(address) else "",
     )
+
+
+def _headers(flags: ClientFlags) -> tuple[tuple[str, str], ...]:
+    file = Path(flags.api_key_file) if flags.api_key_file else None
+    return tuple(key_headers(flags.api_key or None, file, flags.header).items())
 
 
 def _over_grpc(tls: Tls, address: Address) -> Connect:
