@@ -177,8 +177,7 @@ def test_models_are_listed_and_described(proxy):
 )
 def test_any_other_name_is_unknown(proxy, name):
     reply = proxy.post(f"/models/{name}", {})
-    assert reply.status == 404
-    assert reply.json["error"] == FAILED
+    assert (reply.status, reply.headers["content-type"]) == (404, "application/json")
     assert "x-injected" not in reply.headers
 
 
@@ -275,12 +274,12 @@ def test_a_model_with_other_tensors_is_noticed(small):
     before = config.read_text()
     with loaded(small, "identity"):
         assert proxy.post("/models/identity", {"INPUT0": [1]}).status == 200
-        config.write_text(before.replace("INPUT0", "GIVEN"))
+        config.write_text(before.replace("PUT0", "PUT1"))
         try:
             with loaded(small, "identity"):
                 replies = [proxy.post("/models/identity", {"INPUT0": [1]}).status for _ in range(2)]
                 assert replies[-1] == 422
-                assert proxy.post("/models/identity", {"GIVEN": [1]}).status == 200
+                assert proxy.post("/models/identity", {"INPUT1": [1]}).status == 200
         finally:
             config.write_text(before)
 
@@ -297,7 +296,9 @@ def test_a_client_that_leaves_a_stream_stops_the_computation(small):
     _, proxy, repository = small
     connection = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=30)
     connection.request("POST", "/models/stream", json.dumps({"count": 100_000}))
-    assert connection.getresponse().fp.readline() == b'data: {"number":[0]}\n'
+    response = connection.getresponse()
+    assert response.readline() == b'data: {"number":[0]}\n'
+    response.close()
     connection.close()
     marker = repository / "stream" / "1" / "cancelled"
     deadline = time.monotonic() + 60
