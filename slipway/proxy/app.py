@@ -13,6 +13,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from slipway import __version__
+from slipway.core.budget import Budget, default_budget
 from slipway.errors import unforeseen
 from slipway.proxy.catalog import Catalog
 from slipway.proxy.docs_page import add_docs
@@ -47,7 +48,9 @@ def build_app(options: ProxyOptions) -> FastAPI:
 
     app = FastAPI(title=_TITLE, version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan)
     # First, and past FastAPI's own way to a handler: `Predict` says why.
-    predict = Route("/models/{name:path}", Predict(upstream, catalog, options), methods=["POST"])
+    predict = Route(
+        "/models/{name:path}", Predict(upstream, catalog, options, Budget(default_budget())), methods=["POST"]
+    )
     app.router.routes.insert(0, predict)
     Pages(upstream, catalog, options).add_to(app)
     add_docs(app)

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 
+from slipway.core.budget import Budget
+
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -20,12 +22,39 @@ class TooLargeError(Exception):
     """A body has more bytes than the limit."""
 
 
+class TooMuchHeldError(Exception):
+    """The bodies of all requests together would take too much memory."""
+
+
 class ClientGoneError(Exception):
     """The client closed the connection before its request was complete."""
 
 
-async def read_body(receive: Receive, announced: int, limit: int) -> bytes:
-    """Return the body of a request; `announced` is its Content-Length, or -1."""
+class HeldBody:
+    """What the body of one request takes of the budget of all; bodies that come in one piece are too small to count."""
+
+    __slots__ = ("_budget", "_size")
+
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
+        self._size = 0
+
+    def grow(self, size: int) -> None:
+        """Count `size` bytes more; raise `TooMuchHeldError` if there is no room for them."""
+        if not self._budget.take(size):
+            raise TooMuchHeldError
+        self._size += size
+
+    def release(self) -> None:
+        """Return what was taken."""
+        if self._size:
+            self._budget.give_back(self._size)
+            self._size = 0
+
+
+async def read_body(receive: Receive, announced: int, limit: int, held: HeldBody) -> bytes:
+    """Return the body of a request; `announced` is its Content-Length, or -1. Raise `TooLargeError`,
+    `TooMuchHeldError` or `ClientGoneError`."""
     if announced > limit:
         raise TooLargeError
     message = await receive()
@@ -38,9 +67,11 @@ async def read_body(receive: Receive, announced: int, limit: int) -> bytes:
     while True:
         if message["type"] == "http.disconnect":
             raise ClientGoneError
-        parts += message.get("body", b"")
-        if len(parts) > limit:
+        part = message.get("body", b"")
+        if len(parts) + len(part) > limit:
             raise TooLargeError
+        held.grow(len(part))
+        parts += part
         if not message.get("more_body", False):
             return bytes(parts)
         message = await receive()

@@ -14,7 +14,7 @@ from tritonclient.grpc import service_pb2
 
 from slipway.errors import shown
 from slipway.nearest import nearest_or_all
-from slipway.proxy.description import ModelDescription
+from slipway.proxy.description import ProxiedModel
 from slipway.proxy.document import DocumentRoute
 from slipway.proxy.elements import checked
 from slipway.proxy.failures import RefusedBody, problem
@@ -32,7 +32,7 @@ _OBJECT: Final = "Input should be a valid dictionary or object to extract fields
 class ServedModel:
     """A model with a route: its description, and document 004's route if it has the tensors of that."""
 
-    description: ModelDescription
+    description: ProxiedModel
     document: DocumentRoute | None = None
 
     @property

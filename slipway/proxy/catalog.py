@@ -17,7 +17,7 @@ from tritonclient.grpc import service_pb2
 
 from slipway.errors import SlipwayError
 from slipway.proxy.body import ServedModel
-from slipway.proxy.description import ModelDescription, describe
+from slipway.proxy.description import ProxiedModel, describe
 from slipway.proxy.document import DOCUMENT_ROUTES
 from slipway.proxy.failures import UpstreamFailure
 from slipway.proxy.head import Metadata
@@ -30,7 +30,7 @@ _EXPLAINED_BY_CHANGE: Final = ("INVALID_ARGUMENT", "NOT_FOUND", "UNAVAILABLE")
 
 
 @dataclass(frozen=True, slots=True)
-class IndexEntry:
+class ListedVersion:
     """A version of a model as the server's index has it."""
 
     name: str
@@ -66,15 +66,15 @@ class Catalog:
                 self._reachable = True
             await asyncio.sleep(self._poll_s)
 
-    async def index(self, metadata: Metadata, *, only_ready: bool = False) -> list[IndexEntry]:
+    async def index(self, metadata: Metadata, *, only_ready: bool = False) -> list[ListedVersion]:
         """Return the server's index; raise `UpstreamFailure`."""
         request = service_pb2.RepositoryIndexRequest(ready=only_ready).SerializeToString()
         answer = service_pb2.RepositoryIndexResponse.FromString(
             await self._upstream.call("RepositoryIndex", request, metadata)
         )
-        return [IndexEntry(each.name, each.version, each.state, each.reason) for each in answer.models]
+        return [ListedVersion(each.name, each.version, each.state, each.reason) for each in answer.models]
 
-    async def refresh(self, metadata: Metadata) -> list[IndexEntry]:
+    async def refresh(self, metadata: Metadata) -> list[ListedVersion]:
         """Read the index, and the descriptions of models that are new or whose turn it is; return the index."""
         entries = await self.index(metadata)
         ready = dict.fromkeys(entry.name for entry in entries if entry.state in (_READY, ""))
@@ -128,6 +128,6 @@ class Catalog:
         self.generation += 1
 
 
-def _served(description: ModelDescription) -> ServedModel:
+def _served(description: ProxiedModel) -> ServedModel:
     route = DOCUMENT_ROUTES.get(description.name)
     return ServedModel(description, route if route is not None and route.fits(description) else None)

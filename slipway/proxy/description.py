@@ -25,7 +25,7 @@ class TensorDescription:
 
 
 @dataclass(frozen=True, slots=True)
-class ModelDescription:
+class ProxiedModel:
     """A model; `max_batch_size` is 0 if its tensors do not have a batch axis."""
 
     name: str
@@ -43,13 +43,13 @@ class ModelDescription:
         return {each.name: each.shape[skipped:] for each in self.inputs}
 
 
-def describe(metadata: bytes, config: bytes) -> ModelDescription:
+def describe(metadata: bytes, config: bytes) -> ProxiedModel:
     """Return the description in the responses to ModelMetadata and ModelConfig; raise UNSUPPORTED for tensors that the
     protocol does not have."""
     about = service_pb2.ModelMetadataResponse.FromString(metadata)
     settings = service_pb2.ModelConfigResponse.FromString(config).config
     optional = {each.name for each in settings.input if each.optional}
-    return ModelDescription(
+    return ProxiedModel(
         about.name,
         tuple(about.versions),
         about.platform,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from slipway.datatypes import BY_NAME
-from slipway.proxy.description import ModelDescription, TensorDescription
+from slipway.proxy.description import ProxiedModel, TensorDescription
 
 FAILED_STATUS: Final = 500  # of every failure of the server
 
@@ -21,12 +21,12 @@ class DocumentRoute:
     """One model's route; `renamed` are outputs with other names in the body, and `switch` is a boolean field that
     selects another model with the same tensors."""
 
-    model: ModelDescription
+    model: ProxiedModel
     renamed: dict[str, str]
     switch: str = ""
     other_model: str = ""
 
-    def fits(self, model: ModelDescription) -> bool:
+    def fits(self, model: ProxiedModel) -> bool:
         """Return whether a model of the server has the tensors that the route was made for."""
         own = {each.name: each.datatype for each in self.model.inputs}
         theirs = {each.name: each.datatype for each in model.inputs}
@@ -37,7 +37,7 @@ class DocumentRoute:
 def _route(
     name: str, inputs: str, outputs: str, renamed: dict[str, str] | None = None, *, rows: int = 16, **switch: str
 ) -> DocumentRoute:
-    model = ModelDescription(name, (), "", _tensors(inputs), _tensors(outputs), max_batch_size=rows)
+    model = ProxiedModel(name, (), "", _tensors(inputs), _tensors(outputs), max_batch_size=rows)
     return DocumentRoute(model, renamed or {}, **switch)
 
 

@@ -33,7 +33,7 @@ _CREDENTIAL: Final = re.compile(rb"[\x21-\x7e]+( [\x21-\x7e]+)?")
 
 
 @dataclass(slots=True)
-class RequestHead:
+class ProxiedHead:
     """The headers that matter; `length` is -1 if the size of the body is not announced."""
 
     length: int
@@ -42,7 +42,7 @@ class RequestHead:
     metadata: Metadata
 
 
-def read_head(headers: Iterable[tuple[bytes, bytes]], own: Metadata, *, forwards_authorization: bool) -> RequestHead:
+def read_head(headers: Iterable[tuple[bytes, bytes]], own: Metadata, *, forwards_authorization: bool) -> ProxiedHead:
     """Return the head of a request with these lower-case headers. Its call shows the client's credentials if they are
     forwarded, otherwise the proxy's, which are `own`."""
     found: dict[bytes, bytes] = {}
@@ -55,7 +55,7 @@ def read_head(headers: Iterable[tuple[bytes, bytes]], own: Metadata, *, forwards
     if b"traceparent" in found:
         metadata = (*metadata, *_trace(found))
     size = found.get(b"content-length", b"")
-    return RequestHead(
+    return ProxiedHead(
         length=int(size[:19]) if size.isdigit() else -1,
         encoding=found.get(b"content-encoding", b"").strip().lower(),
         request_id=given.decode("ascii") if known and given is not None else str(uuid4()),

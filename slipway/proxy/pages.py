@@ -11,12 +11,13 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel
 from tritonclient.grpc import service_pb2
 
-from slipway.proxy.asgi import TooLargeError, read_body
+from slipway.core.budget import Budget
+from slipway.proxy.asgi import HeldBody, TooLargeError, read_body
 from slipway.proxy.body import ServedModel
-from slipway.proxy.catalog import Catalog, IndexEntry
+from slipway.proxy.catalog import Catalog, ListedVersion
 from slipway.proxy.description import TensorDescription, config_of
 from slipway.proxy.failures import UpstreamFailure, plain_error
-from slipway.proxy.head import Metadata, RequestHead, read_head
+from slipway.proxy.head import Metadata, ProxiedHead, read_head
 from slipway.proxy.options import ProxyOptions
 from slipway.proxy.upstream import Upstream
 
@@ -110,9 +111,9 @@ class Pages:
 
     async def index(self, request: Request) -> Response:
         """List all models of the server's repositories, as its own route does."""
-        head = self._head(request)
+        head, held = self._head(request), HeldBody(Budget(_MAX_INDEX_BODY))
         try:
-            only_ready = _only_ready(await read_body(request.receive, head.length, _MAX_INDEX_BODY))
+            only_ready = _only_ready(await read_body(request.receive, head.length, _MAX_INDEX_BODY, held))
         except TooLargeError:
             only_ready = None
         if only_ready is None:
@@ -126,7 +127,7 @@ class Pages:
         answer = await self.upstream.call("ModelConfig", asked, self._metadata(request))
         return Response(orjson.dumps(config_of(answer)), media_type="application/json")
 
-    def _head(self, request: Request) -> RequestHead:
+    def _head(self, request: Request) -> ProxiedHead:
         forwards = self.options.forward_authorization
         return read_head(request.scope["headers"], self.upstream.metadata, forwards_authorization=forwards)
 
@@ -148,7 +149,7 @@ def _only_ready(body: bytes) -> bool | None:
     return ready if isinstance(ready, bool) else None
 
 
-def _entry(entry: IndexEntry) -> dict[str, str]:
+def _entry(entry: ListedVersion) -> dict[str, str]:
     return {name: value for name, value in asdict(entry).items() if value or name == "name"}
 
 

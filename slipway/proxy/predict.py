@@ -14,16 +14,19 @@ from typing import Any
 import orjson
 from tritonclient.grpc import service_pb2
 
+from slipway.core.budget import TOO_MUCH_HELD, Budget
 from slipway.errors import SlipwayError
 from slipway.proxy.asgi import (
     JSON,
     ClientGoneError,
     ClientWatch,
     Headers,
+    HeldBody,
     Receive,
     Scope,
     Send,
     TooLargeError,
+    TooMuchHeldError,
     answer,
     read_body,
 )
@@ -32,7 +35,7 @@ from slipway.proxy.catalog import Catalog
 from slipway.proxy.document import FAILED_STATUS
 from slipway.proxy.event_stream import send_events
 from slipway.proxy.failures import RefusedBody, UpstreamFailure, plain_error
-from slipway.proxy.head import RequestHead, read_head
+from slipway.proxy.head import ProxiedHead, read_head
 from slipway.proxy.options import ProxyOptions
 from slipway.proxy.outputs import output_values
 from slipway.proxy.predict_log import PREDICT_LOG, log_input
@@ -46,6 +49,7 @@ class Predict:
     upstream: Upstream
     catalog: Catalog
     options: ProxyOptions
+    budget: Budget
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -53,24 +57,32 @@ class Predict:
             scope["headers"], self.upstream.metadata, forwards_authorization=self.options.forward_authorization
         )
         headers: Headers = [JSON, (b"x-request-id", head.request_id.encode("ascii"))]
+        held = HeldBody(self.budget)
         try:
-            body = await _body(receive, head, self.options.max_body_bytes)
+            body = await _body(receive, head, self.options.max_body_bytes, held)
+            await self._watched(scope["path_params"]["name"], body, head, headers, receive, send)
         except _Refused as refused:
             # What follows is the rest of a body that nobody reads.
             await answer(send, refused.status, plain_error(refused.message), [*headers, (b"connection", b"close")])
-            return
         except ClientGoneError:
             return
+        finally:
+            held.release()
+
+    async def _watched(
+        self, name: str, body: bytes, head: ProxiedHead, headers: Headers, receive: Receive, send: Send
+    ) -> None:
+        """Answer, unless the client leaves before."""
         watch = ClientWatch(receive)
         try:
-            await self._answer(scope["path_params"]["name"], body, head, headers, send)
+            await self._answer(name, body, head, headers, send)
         except asyncio.CancelledError:
             if not watch.absorb():
                 raise
         finally:
             watch.stop()
 
-    async def _answer(self, name: str, body: bytes, head: RequestHead, headers: Headers, send: Send) -> None:
+    async def _answer(self, name: str, body: bytes, head: ProxiedHead, headers: Headers, send: Send) -> None:
         document = False
         try:
             model = await self.catalog.find(name, head.metadata)
@@ -89,7 +101,7 @@ class Predict:
             self.catalog.doubt(name, failure)
             await answer(send, FAILED_STATUS if document else failure.status, failure.body(), headers)
 
-    async def _outputs(self, model: ServedModel, call: ReadBody, head: RequestHead) -> bytes:
+    async def _outputs(self, model: ServedModel, call: ReadBody, head: ProxiedHead) -> bytes:
         """Return the JSON of the model's response; raise `UpstreamFailure`."""
         payload = await self.upstream.call("ModelInfer", call.message, head.metadata, repeatable=call.repeatable)
         response = service_pb2.ModelInferResponse.FromString(payload)
@@ -112,13 +124,15 @@ class _Refused(Exception):  # noqa: N818  a signal inside this module
         self.message = message
 
 
-async def _body(receive: Receive, head: RequestHead, limit: int) -> bytes:
+async def _body(receive: Receive, head: ProxiedHead, limit: int, held: HeldBody) -> bytes:
     if head.encoding not in (b"", b"identity"):
         raise _Refused(415, "a compressed body is not read: send it without Content-Encoding")
     try:
-        return await read_body(receive, head.length, limit)
+        return await read_body(receive, head.length, limit, held)
     except TooLargeError:
         raise _Refused(413, f"the body has more than {limit} bytes: --max-body-bytes sets the limit") from None
+    except TooMuchHeldError:
+        raise _Refused(503, TOO_MUCH_HELD) from None
 
 
 def written(values: dict[str, Any]) -> bytes:

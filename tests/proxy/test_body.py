@@ -12,13 +12,13 @@ from tritonclient.grpc import service_pb2
 
 from slipway.datatypes import BY_NAME
 from slipway.proxy.body import ServedModel, encode_body, read_fields
-from slipway.proxy.description import ModelDescription, TensorDescription
+from slipway.proxy.description import ProxiedModel, TensorDescription
 from slipway.proxy.document import DOCUMENT_ROUTES
 from slipway.proxy.failures import RefusedBody
 
 TEXT = TensorDescription("text", BY_NAME["BYTES"], (-1, 1))
 LIMIT = TensorDescription("limit", BY_NAME["INT32"], (-1, 1), optional=True)
-MODEL = ServedModel(ModelDescription("m", ("1",), "", (TEXT, LIMIT), (), max_batch_size=8))
+MODEL = ServedModel(ProxiedModel("m", ("1",), "", (TEXT, LIMIT), (), max_batch_size=8))
 
 
 def call(model: ServedModel, body: object) -> service_pb2.ModelInferRequest:

@@ -8,7 +8,7 @@ import pytest
 
 from slipway.datatypes import BY_NAME
 from slipway.proxy.body import ServedModel, encode_body
-from slipway.proxy.description import ModelDescription, TensorDescription
+from slipway.proxy.description import ProxiedModel, TensorDescription
 from slipway.proxy.document import DOCUMENT_ROUTES
 from slipway.proxy.openapi import add_models
 
@@ -19,7 +19,7 @@ def tensor(name: str, datatype: str, *shape: int, optional: bool = False) -> Ten
 
 def model(name: str, *inputs: TensorDescription, rows: int = 8, decoupled: bool = False) -> ServedModel:
     output = tensor("out", "FP32", -1, 3)
-    return ServedModel(ModelDescription(name, ("1",), "onnx", inputs, (output,), rows, decoupled))
+    return ServedModel(ProxiedModel(name, ("1",), "onnx", inputs, (output,), rows, decoupled))
 
 
 def described(*models: ServedModel) -> dict:

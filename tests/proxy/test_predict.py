@@ -11,6 +11,7 @@ import grpc
 import pytest
 from tritonclient.grpc import service_pb2
 
+from slipway.core.budget import Budget
 from slipway.proxy.catalog import Catalog
 from slipway.proxy.options import ProxyOptions
 from slipway.proxy.predict import Predict
@@ -49,12 +50,13 @@ class Client:
         return {name.decode(): value.decode() for name, value in self.sent[0]["headers"]}
 
 
-def asked(server: FakeServer, *body: bytes, name: str = "m", during=None, **options: Any) -> Client:
+def asked(server: FakeServer, *body: bytes, name: str = "m", during=None, budget=None, **options: Any) -> Client:
     """Return the client of one request; `during` runs beside it."""
 
     async def test() -> Client:
         async with faked(server, **options) as upstream:
-            predict = Predict(upstream, Catalog(upstream, 60.0), ProxyOptions(**options))
+            known = Catalog(upstream, 60.0)
+            predict = Predict(upstream, known, ProxyOptions(**options), budget or Budget(1 << 20))
             client = Client(*body)
             scope = {"type": "http", "headers": [(b"x-request-id", b"id-1")], "path_params": {"name": name}}
             answering = asyncio.create_task(predict(scope, client.messages.get, client.send))
@@ -104,6 +106,17 @@ def test_a_body_beyond_the_limit_is_refused_before_it_is_read(body):
     client = asked(server, *body, max_body_bytes=10)
     assert (client.status, client.headers["connection"]) == (413, "close")
     assert not server.calls
+
+
+def test_a_body_that_memory_has_no_room_for_is_refused_and_gives_back_what_it_took():
+    server, budget = FakeServer({**description("m"), "ModelInfer": answer}), Budget(10)
+    client = asked(server, TEXT[:6], TEXT[6:], budget=budget)
+    assert (client.status, budget.held) == (503, 0)
+    assert not server.calls
+    assert budget.take(3)
+    budget.limit = 100
+    assert asked(server, TEXT[:6], TEXT[6:], budget=budget).status == 200
+    assert budget.held == 3
 
 
 def test_an_unknown_model_has_the_servers_text():
