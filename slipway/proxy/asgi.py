@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from typing import Any, Final
 
 from slipway.core.budget import Budget
@@ -15,6 +16,7 @@ Send = Callable[[Message], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
 JSON: Final = (b"content-type", b"application/json")
+_DRAINED_S: Final = 2.0
 _WATCHED_AFTER_S: Final = 0.05  # most requests are answered by then, and need nobody to watch their client
 
 
@@ -82,6 +84,20 @@ async def answer(send: Send, status: int, body: bytes, headers: Headers) -> None
     size = (b"content-length", str(len(body)).encode("ascii"))
     await send({"type": "http.response.start", "status": status, "headers": [size, *headers]})
     await send({"type": "http.response.body", "body": body})
+
+
+async def answer_early(receive: Receive, send: Send, status: int, body: bytes, headers: Headers) -> None:
+    """Send a complete response to a request whose body was not read, and close the connection. What the client is still
+    sending is read for a while and dropped: many clients look for a response only when they have sent everything."""
+    size = (b"content-length", str(len(body)).encode("ascii"))
+    head = [size, *headers, (b"connection", b"close")]
+    await send({"type": "http.response.start", "status": status, "headers": head})
+    await send({"type": "http.response.body", "body": body, "more_body": True})
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_DRAINED_S):
+            while (await receive()).get("more_body", False):
+                pass
+    await send({"type": "http.response.body", "body": b""})
 
 
 class ClientWatch:

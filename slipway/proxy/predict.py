@@ -28,6 +28,7 @@ from slipway.proxy.asgi import (
     TooLargeError,
     TooMuchHeldError,
     answer,
+    answer_early,
     read_body,
 )
 from slipway.proxy.body import ReadBody, ServedModel, encode_body, read_fields
@@ -62,8 +63,7 @@ class Predict:
             body = await _body(receive, head, self.options.max_body_bytes, held)
             await self._watched(scope["path_params"]["name"], body, head, headers, receive, send)
         except _Refused as refused:
-            # What follows is the rest of a body that nobody reads.
-            await answer(send, refused.status, plain_error(refused.message), [*headers, (b"connection", b"close")])
+            await answer_early(receive, send, refused.status, plain_error(refused.message), headers)
         except ClientGoneError:
             return
         finally:
