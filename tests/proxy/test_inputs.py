@@ -144,6 +144,35 @@ def test_in_a_large_body_only_the_first_fault_of_a_list_is_reported():
     assert len(refusal(tensor("INT32", -1), ["a"] * 1000)) == 1000
 
 
+@pytest.mark.parametrize("datatype", ["INT8", "INT64", "UINT64", "FP16", "BF16", "FP32", "FP64", "BOOL"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        [1, 0],
+        [1.0, 0.0],
+        [True, False],
+        ["1", "0"],
+        [1, True],
+        [1, "0"],
+        [127, -128],
+        [2**63 - 1, 1],
+        [2**63, 1],
+        [0.1, 3],
+    ],
+    ids=str,
+)
+def test_what_numpy_reads_by_itself_is_what_pydantic_would_have_read(datatype, value, monkeypatch):
+    def outcome() -> object:
+        try:
+            return encode(tensor(datatype, -1), value)
+        except RefusedBody as refusal:
+            return [(problem["type"], problem["loc"]) for problem in refusal.problems]
+
+    fast = outcome()
+    monkeypatch.setattr("slipway.proxy.inputs._plain_array", lambda *_: None)
+    assert fast == outcome()
+
+
 def test_numbers_that_json_cannot_write_may_be_texts():
     _, raw = encode(tensor("FP32", -1), ["nan", "-inf", 1])
     assert np.array_equal(np.frombuffer(raw, np.float32), np.float32([np.nan, -np.inf, 1]), equal_nan=True)
