@@ -20,6 +20,10 @@ def proxy_flags(options: ServerOptions, grpc_port: int) -> list[str]:
         f"--max-body-bytes={min(options.http_max_input_size, _LARGEST)}",
         f"--log-access={str(options.log_access).lower()}",
     ]
+    if options.needs_api_key:  # the proxy must not open what the server keeps closed
+        flags.append("--forward-authorization=true")
+    if options.api_key_file is not None:  # with which the proxy itself looks at the models
+        flags.append(f"--api-key-file={options.api_key_file}")
     if options.http_allowed_hosts:
         flags.append(f"--http-allowed-hosts={','.join(options.http_allowed_hosts)}")
     return flags

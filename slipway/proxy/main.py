@@ -5,7 +5,9 @@ Its options come from `SLIPWAY_PROXY_OPTIONS`.
 
 from __future__ import annotations
 
-from slipway.proxy.app import build_app
-from slipway.proxy.options import options_of_environment
+import os
 
-app = build_app(options_of_environment())
+from slipway.proxy.app import build_app
+from slipway.proxy.options import options_of_line
+
+app = build_app(options_of_line(os.environ.get("SLIPWAY_PROXY_OPTIONS", "")))

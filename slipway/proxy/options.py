@@ -16,6 +16,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Final
 
+from slipway.api_keys import key_digest, read_key_file
 from slipway.config.flags import (
     BOOLEAN,
     POSITIVE_FLOAT,
@@ -43,8 +44,6 @@ The variable {KEY_VARIABLE} holds the key for the server, or {KEY_VARIABLE}_FILE
 names its file, if --api-key-file does not."""
 _ENCRYPTED: Final = "https://"
 _SERVER: Final = re.compile(r"(?:https?://)?(?P<address>(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5})/?")
-_KEY: Final = re.compile(r"[\x21-\x7e]+")
-_MAX_KEY: Final = 16 << 10  # bytes of a file
 
 
 def _read_server(text: str) -> str:
@@ -124,10 +123,10 @@ def parse_options(arguments: Sequence[str], environment: Mapping[str, str] = os.
     return replace(options, key=_key(options, environment))
 
 
-def options_of_environment(environment: Mapping[str, str] = os.environ) -> ProxyOptions:
-    """Return the options in `SLIPWAY_PROXY_OPTIONS`, which are written as on a command line."""
+def options_of_line(line: str, environment: Mapping[str, str] = os.environ) -> ProxyOptions:
+    """Return the options in the value of `SLIPWAY_PROXY_OPTIONS`, which is written as on a command line."""
     try:
-        arguments = shlex.split(environment.get(OPTIONS_VARIABLE, ""))
+        arguments = shlex.split(line)
     except ValueError as error:
         raise invalid(f"{OPTIONS_VARIABLE}: {error}") from None
     return parse_options(arguments, environment)
@@ -147,26 +146,16 @@ def _file_problems(options: ProxyOptions) -> list[str]:
 
 
 def _key(options: ProxyOptions, environment: Mapping[str, str]) -> str:
-    """Return the key, "" if there is none: the first word that is not a comment."""
+    """Return the key, "" if there is none: the first one, where a server may have several."""
     source, file = "--api-key-file", options.api_key_file
     if not file and KEY_VARIABLE not in environment:
         source, file = f"{KEY_VARIABLE}_FILE", environment.get(f"{KEY_VARIABLE}_FILE", "")
-    if file:
-        text = _start_of(source, Path(file))
-    else:
-        source, text = KEY_VARIABLE, environment.get(KEY_VARIABLE, "")
-    words = (line.split(maxsplit=1)[0] for line in text.splitlines() if line.strip())
-    key = next((word for word in words if not word.startswith("#")), "")
-    if file and not key:
-        raise invalid(f"{source}: '{file}' does not contain a key")
-    if key and _KEY.fullmatch(key) is None:
-        raise invalid(f"{source}: a key consists of printable ASCII characters")
-    return key
-
-
-def _start_of(source: str, path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            return file.read(_MAX_KEY).decode("utf-8-sig", errors="replace")
-    except OSError as error:
-        raise invalid(f"{source}: '{path}' cannot be read: {error.strerror}") from None
+        if file:
+            return read_key_file(Path(file))[0]
+        source, key = KEY_VARIABLE, next(iter(environment.get(KEY_VARIABLE, "").split()), "")
+        if key:
+            key_digest(key)  # checks it
+    except ValueError as error:
+        raise invalid(f"{source}: {error}") from None
+    return key

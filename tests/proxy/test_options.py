@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from slipway.errors import SlipwayError
-from slipway.proxy.options import options_of_environment, parse_options
+from slipway.proxy.options import options_of_line, parse_options
 
 
 def parse(*arguments: str, **variables: str):
@@ -43,10 +43,10 @@ def test_an_unknown_flag_is_refused_with_the_nearest_and_all_mistakes_at_once():
 
 
 def test_uvicorns_command_takes_the_flags_from_a_variable():
-    options = options_of_environment({"SLIPWAY_PROXY_OPTIONS": "--server 'a:1' --timeout-secs=5"})
+    options = options_of_line("--server 'a:1' --timeout-secs=5", {})
     assert (options.server, options.timeout_secs) == ("a:1", 5.0)
     with pytest.raises(SlipwayError, match="SLIPWAY_PROXY_OPTIONS: No closing quotation"):
-        options_of_environment({"SLIPWAY_PROXY_OPTIONS": "'"})
+        options_of_line("'", {})
 
 
 def test_the_key_comes_from_the_file_or_else_from_the_variable(tmp_path):
