@@ -377,6 +377,30 @@ def test_the_server_runs_its_proxy_in_a_child_that_ends_with_it(tmp_path):
             socket.create_connection(("127.0.0.1", port), timeout=5)
 
 
+def test_a_server_that_needs_keys_keeps_its_proxy_closed(tmp_path):
+    models, keys = tmp_path / "models", tmp_path / "keys"
+    add_identity(models)
+    keys.write_text("secret\n")
+    keys.chmod(0o600)
+    body = {"INPUT0": [1]}
+    with running_server(models, "--proxy", "--proxy-port=0", f"--api-key-file={keys}") as server:
+        port = int(re.search(r"Started Proxy at 127\.0\.0\.1:(\d+)", server.log)[1])
+        own = RunningProxy(server.process, port, server.log_file)
+        await_path(own, "/models/identity", there=True)  # the proxy itself has the key
+        refused = own.post("/models/identity", body)
+        assert (refused.status, refused.json["error"]) == (401, FAILED)
+        assert own.post("/models/identity", body, Authorization="Bearer wrong").status == 401
+        assert own.post("/models/identity", body, Authorization="Bearer secret").status == 200
+        assert own.post("/models/identity", body, X_Api_Key="secret").status == 200
+        assert own.get("/health").status == 200
+        command = [sys.executable, "-m", "slipway", "proxy", f"--server={server.grpc}", "--workers=2"]
+        with started_proxy([*command, f"--port={(port := free_port())}"], port=port) as keyless:
+            assert keyless.post("/models/identity", body, Authorization="Bearer secret").status == 401
+            assert keyless.stop() == 0
+        with running_proxy(server.grpc, variables={"SLIPWAY_API_KEY": "secret"}) as keyed:
+            assert keyed.post("/models/identity", body).status == 200
+
+
 def children(pid: int) -> list[int]:
     """Return the processes that serve the proxy of a server."""
     found = psutil.Process(pid).children()
