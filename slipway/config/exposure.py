@@ -29,7 +29,7 @@ _PROTECTIONS: Final = {
     "GRPC": ("--grpc-restricted-protocol", "--grpc-use-ssl-mutual"),
     "SageMaker": ("--http-restricted-api", ""),
     VERTEX: ("--http-restricted-api", ""),
-    PROXY: ("a reverse proxy in front of it", ""),
+    PROXY: ("a reverse proxy", ""),
 }
 AIP_VARIABLES: Final = {  # field -> the variable of Vertex AI that sets it
     "allow_vertex_ai": "AIP_MODE",

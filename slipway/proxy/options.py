@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from slipway.api_keys import key_digest, read_key_file
+from slipway.config.exposure import PROXY, ListeningFront
 from slipway.config.flags import (
     BOOLEAN,
     POSITIVE_FLOAT,
@@ -104,6 +105,16 @@ class ProxyOptions:
     def is_encrypted(self) -> bool:
         """Whether connections to the server use TLS."""
         return self.server.startswith(_ENCRYPTED)
+
+    @property
+    def warning(self) -> str:
+        """What to know before the proxy starts, "" if there is nothing."""
+        if self.forward_authorization or not ListeningFront(PROXY, self.address, self.port).is_open:
+            return ""
+        return (
+            f"everybody who reaches {self.address}:{self.port} can use the models of {self.target}; "
+            "--forward-authorization asks each client for a key of the server"
+        )
 
 
 def parse_options(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> ProxyOptions:

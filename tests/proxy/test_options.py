@@ -78,3 +78,17 @@ def test_a_key_that_cannot_be_sent_is_refused(tmp_path, content):
 def test_files_that_do_not_fit_are_refused(flags, text):
     with pytest.raises(SlipwayError, match=text):
         parse(*flags)
+
+
+@pytest.mark.parametrize(
+    ("flags", "warned"),
+    [
+        ([], False),
+        (["--address=::1"], False),
+        (["--address=0.0.0.0"], True),
+        (["--host=10.0.0.1"], True),
+        (["--address=0.0.0.0", "--forward-authorization"], False),
+    ],
+)
+def test_a_proxy_that_others_reach_without_a_key_warns(flags, warned):
+    assert bool(parse(*flags).warning) is warned
