@@ -22,6 +22,7 @@ import tritonclient.http
 
 from benchmarks.serving import RunningServer, running_server
 from tests.kits.calls import infer, texts
+from tests.kits.certificates import write_certificates
 from tests.kits.proxies import RunningProxy, running_proxy, started_proxy
 from tests.kits.repositories import add_identity, add_simple_net, write_config
 
@@ -399,6 +400,22 @@ def test_a_server_that_needs_keys_keeps_its_proxy_closed(tmp_path):
             assert keyless.stop() == 0
         with running_proxy(server.grpc, variables={"SLIPWAY_API_KEY": "secret"}) as keyed:
             assert keyed.post("/models/identity", body).status == 200
+
+
+def test_the_connection_to_the_server_may_be_encrypted_on_both_sides(tmp_path):
+    add_identity(tmp_path / "models")
+    files = write_certificates(tmp_path)
+    server_files = [f"--grpc-server-cert={files / 'server.pem'}", f"--grpc-server-key={files / 'server.key'}"]
+    trusted = f"{files / 'ca.pem'}"
+    own = [f"--client-certificate={files / 'client.pem'}", f"--client-key={files / 'client.key'}"]
+    with running_server(
+        tmp_path / "models", "--grpc-use-ssl-mutual=true", f"--grpc-root-cert={trusted}", *server_files
+    ) as server:
+        address = f"https://localhost:{server.ports.grpc}"
+        with running_proxy(address, f"--ca-certificate={trusted}", *own) as proxy:
+            assert proxy.post("/models/identity", {"INPUT0": [1]}).json == {"OUTPUT0": [[1.0]]}
+        with running_proxy(address, f"--ca-certificate={trusted}", "--retries=0") as stranger:
+            assert stranger.get("/health").status == 503
 
 
 def children(pid: int) -> list[int]:
