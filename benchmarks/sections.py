@@ -34,6 +34,7 @@ SECTIONS: Final[Mapping[str, Section]] = {
     "sentences": _section("conversion", "sentences"),
     "generation": _section("generation", "generation"),
     "lines": _section("lines", "lines"),
+    "proxy": _section("proxy", "proxy"),
     "training": _section("training", "training"),
     "translation": _section("translation", "translation"),
     "memory": _section("memory", "memory"),
@@ -52,4 +53,5 @@ TURNS: Final[Mapping[str, Section]] = {
     "grpc": _section("throughput", "grpc", rounds=1, beside=False),
     "shared-memory": _section("shared_memory", "shared_memory", rounds=1, beside=False),
     "sequences": _section("sequences", "sequences", rounds=1, beside=False),
+    "proxy": _section("proxy", "proxy", rounds=1),
 }

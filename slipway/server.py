@@ -29,6 +29,8 @@ from slipway.engine.heap import settle_heap
 from slipway.errors import SlipwayError, internal, invalid
 from slipway.instances.plan import describe_plan, instance_specs, shared_cpus, threads_per_instance
 from slipway.machine import resident_memory, return_free_memory
+from slipway.proxy.beside import proxy_flags
+from slipway.proxy.process import ProxyProcess
 from slipway.rest.fronts import rest_fronts
 from slipway.rest.listener import check_port
 from slipway.rpc.listener import GrpcListener
@@ -63,6 +65,7 @@ async def run(options: ServerOptions, log_settings: LogSettings) -> int:
     The process exits with code 1 if the drain takes longer than `exit_timeout_secs`, or on a second signal.
     """
     listeners: list[Front] = []
+    proxies: list[ProxyProcess] = []
     seconds = options.drain_delay_secs + options.exit_timeout_secs
     stopping = Stopping(seconds, lambda: sum(listener.open_requests for listener in listeners))
     stopping.install()
@@ -83,7 +86,7 @@ async def run(options: ServerOptions, log_settings: LogSettings) -> int:
                 _report(engine, failed, options.host_policy)
             if failed and options.exit_on_error:
                 raise internal("failed to load all models")
-            budget = await _listen(engine, options, listeners)
+            budget = await _listen(engine, options, listeners, proxies)
             settle_heap()
             returning = asyncio.ensure_future(_return_memory(budget))
             await stopping.requested.wait()
@@ -91,7 +94,7 @@ async def run(options: ServerOptions, log_settings: LogSettings) -> int:
             await _announce(engine, options.drain_delay_secs)
     except SlipwayError as error:
         stopping.last_words = _refusal(error)
-    await _drain(engine, listeners, options.exit_timeout_secs, stopping)
+    await _drain(engine, listeners, proxies, options.exit_timeout_secs, stopping)
     if not stopping.last_words:
         return 0
     sys.stderr.write(stopping.last_words)
@@ -171,9 +174,11 @@ def _plan(engine: Engine, policies: Mapping[str, HostPolicy]) -> Iterator[tuple[
 # Fronts
 
 
-async def _listen(engine: Engine, options: ServerOptions, listeners: list[Front]) -> Budget:
-    """Start every enabled front, and append each to `listeners` once it runs, for the caller to stop. Return the budget
-    of their requests."""
+async def _listen(
+    engine: Engine, options: ServerOptions, listeners: list[Front], proxies: list[ProxyProcess]
+) -> Budget:
+    """Start every enabled front, and append each to `listeners` or `proxies` once it runs, for the caller to stop.
+    Return the budget of their requests."""
     begin_large_work()
     budget = Budget(options.max_buffered_bytes)
     engine.regions.budget = budget
@@ -181,8 +186,13 @@ async def _listen(engine: Engine, options: ServerOptions, listeners: list[Front]
     if options.allow_grpc:
         grpc_settings = GrpcOptions(**{each.name: getattr(options, each.name) for each in fields(GrpcOptions)})
         grpc = GrpcListener(engine, grpc_settings, budget, keys)
-        await grpc.start()  # logs its address itself, with the library it chose
+        grpc_port = await grpc.start()  # logs its address itself, with the library it chose
         listeners.append(grpc)
+        if options.proxy:
+            proxy = ProxyProcess(options.proxy_address, options.proxy_port, proxy_flags(options, grpc_port))
+            bound = await proxy.start()
+            proxies.append(proxy)
+            _LOG.info("Started Proxy at %s:%d", options.proxy_address, bound)
     for front in rest_fronts(engine, engine.outside, options, budget, keys):
         bound = await front.listener.start()
         listeners.append(front.listener)
@@ -217,13 +227,22 @@ async def _announce(engine: Engine, seconds: float) -> None:
         await asyncio.sleep(seconds)
 
 
-async def _drain(engine: Engine, listeners: Sequence[Front], seconds: float, stopping: Stopping) -> None:
+async def _drain(
+    engine: Engine,
+    listeners: Sequence[Front],
+    proxies: Sequence[ProxyProcess],
+    seconds: float,
+    stopping: Stopping,
+) -> None:
     """Answer the accepted requests within `seconds`, then release everything. Does not return if that takes longer."""
     if listeners:
         _LOG.info("Waiting for in-flight requests to complete.")
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds
-    lost = sum(await asyncio.gather(*(listener.stop(seconds) for listener in listeners)))
+    for proxy in proxies:  # first: what it accepted, it still has to send to the others
+        await proxy.stop(seconds)
+    left = max(0.0, deadline - loop.time()) if proxies else seconds
+    lost = sum(await asyncio.gather(*(listener.stop(left) for listener in listeners)))
     if not await engine.shutdown(max(_RELEASE_S, deadline - loop.time())) or not await _threads_ended(deadline):
         stopping.end_now(f"models are still busy after {seconds:g} s", lost)
     if lost:

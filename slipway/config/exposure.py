@@ -22,12 +22,14 @@ LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 SAGEMAKER_MODELS: Final = Path("/opt/ml/models")
 METRICS: Final = "metrics"
 # Front -> the flags that protect it.
-VERTEX: Final = "Vertex AI"  # the only front on which nothing can be loaded, unloaded or set
+PROXY: Final = "proxy"
+VERTEX: Final = "Vertex AI"
 _PROTECTIONS: Final = {
     "HTTP": ("--http-restricted-api", "--http-use-ssl-mutual"),
     "GRPC": ("--grpc-restricted-protocol", "--grpc-use-ssl-mutual"),
     "SageMaker": ("--http-restricted-api", ""),
     VERTEX: ("--http-restricted-api", ""),
+    PROXY: ("a reverse proxy", ""),
 }
 AIP_VARIABLES: Final = {  # field -> the variable of Vertex AI that sets it
     "allow_vertex_ai": "AIP_MODE",
@@ -36,6 +38,7 @@ AIP_VARIABLES: Final = {  # field -> the variable of Vertex AI that sets it
     "vertex_ai_port": "AIP_HTTP_PORT",
     "model_repository": "AIP_STORAGE_URI",
 }
+_ONLY_INFERENCE: Final = (PROXY, VERTEX)  # the fronts on which nothing can be loaded, unloaded or set
 _PORT: Final = whole(0, 65535)
 
 
@@ -83,6 +86,7 @@ _GRPC_RESTRICTION: Final = restriction_kind("grpc-restricted-protocol", "protoco
 
 _http = partial(option, "HTTP")
 _grpc = partial(option, "gRPC")
+_proxy = partial(option, "Proxy")
 _sagemaker = partial(option, "SageMaker")
 _vertex = partial(option, VERTEX)
 _FORWARDED: Final = "forward headers whose name matches this regular expression of RE2 as parameters of infer requests"
@@ -109,6 +113,10 @@ class ExposureOptions(KeyOptions):
         (), _GRPC_RESTRICTION, f"{_RESTRICTED}; the metadata key is triton-grpc-protocol-HEADER", gather=tuple
     )
     grpc_header_forward_pattern: HeaderPattern | None = _grpc(None, PATTERN, _FORWARDED)  # noqa: RUF009  a dataclass field
+
+    proxy: bool = _proxy(False, BOOLEAN, "serve a REST API with typed routes beside the server, as slipway proxy does")
+    proxy_address: str = _proxy(LOOPBACK[0], TEXT, "address to listen on; 0.0.0.0 is every interface")
+    proxy_port: int = _proxy(8005, _PORT, "port to listen on; 0 lets the system choose")
 
     allow_sagemaker: bool = _sagemaker(False, BOOLEAN, "serve the routes of Amazon SageMaker")
     sagemaker_address: str = _sagemaker(EVERYWHERE, TEXT, "address to listen on")
@@ -182,7 +190,7 @@ def exposure_warnings(fronts: Iterable[ListeningFront]) -> Iterator[str]:
         if not (front.has_key or front.has_api_key):
             advice = f"{key} asks for a key" + (f", {certificate} for a client certificate" if certificate else "")
             advice += ", --api-key-file for a key on every route"
-            extent = "" if front.name == VERTEX else ", loads and settings included"
+            extent = "" if front.name in _ONLY_INFERENCE else ", loads and settings included"
             yield f"{where} IS OPEN TO OTHER MACHINES WITHOUT ANY PROTECTION{extent}: {advice}"
         elif not front.is_encrypted:
             what = f"the key of {key}" if front.has_key else "the API key"

@@ -22,6 +22,7 @@ from slipway.config.cache_settings import CACHE_SETTING, by_cache, cache_problem
 from slipway.config.exposure import (
     LOOPBACK,
     METRICS,
+    PROXY,
     VERTEX,
     ListeningFront,
     certificate_problems,
@@ -46,6 +47,7 @@ from slipway.config.hosts import HOSTS
 from slipway.config.key_options import key_problems, key_warnings
 from slipway.config.metrics_settings import LATENCIES, METRICS_SETTING, gathered
 from slipway.config.option_sources import COMMAND_LINE, GivenOption, option_sources
+from slipway.config.proxy_beside import proxy_problems
 from slipway.config.rate_limit import EXECUTION_COUNT, MODE, OFF, RESOURCE, ResourceCount
 from slipway.config.remote_location import REPOSITORY, RemoteLocation, split_repositories, unprotected
 from slipway.config.shared_memory import shared_memory_warnings
@@ -314,6 +316,7 @@ def _contradictions(options: ServerOptions) -> Iterator[str]:
     yield from cache_problems(options.cache_config, options.response_cache_byte_size)
     yield from exposure_problems(options, fronts(options))
     yield from key_problems(options)
+    yield from proxy_problems(options)
     yield from trace_problems(options.trace_config, options.old_tracing)
     for one, other in combinations(fronts(options), 2):
         yield from _collision(one, other)
@@ -357,6 +360,8 @@ def fronts(options: ServerOptions) -> Iterator[ListeningFront]:
         yield front("SageMaker", options.sagemaker_address, options.sagemaker_port, has_key)
     if options.allow_vertex_ai:
         yield front(VERTEX, options.vertex_ai_address, options.vertex_ai_port, has_key)
+    if options.proxy:
+        yield front(PROXY, options.proxy_address, options.proxy_port)
 
 
 def _collision(one: ListeningFront, other: ListeningFront) -> Iterator[str]:

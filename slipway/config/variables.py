@@ -18,6 +18,7 @@ PREFIX: Final = "SLIPWAY_"
 OTHER_VARIABLES: Final = {
     "SLIPWAY_CACHE_DIR": "directory of converted models and unpacked environments (default: `slipway` in the user's "
     "XDG cache)",
+    "SLIPWAY_PROXY_OPTIONS": "flags of the proxy where uvicorn's own command runs it",
 }
 _LINK: Final = re.compile("_SERVICE_HOST|_SERVICE_PORT(_.+)?|_PORT(_[0-9]+_[A-Z]+(_PROTO|_PORT|_ADDR)?)?")
 _MISSPELT: Final = 0.7  # similarity of a name to a setting's from which it is not a variable of somebody else's

@@ -56,13 +56,23 @@ class Access:
         if not (self.is_local or changes_state):
             return None
         host = exchange.headers.get(b"host", b"")
+        refusal = self._host_refusal(host)
+        if refusal is not None:
+            return refusal
+        return self._page_refusal(exchange, host) if changes_state else None
+
+    def refusal_of_host(self, host: bytes) -> Refusal | None:
+        """Return why a request to a server that only this machine reaches is refused for its `Host`, or None."""
+        return self._host_refusal(host) if self.is_local else None
+
+    def _host_refusal(self, host: bytes) -> Refusal | None:
         if host not in self._accepted:
             if not self._answers_to(host):
                 name = shown(host.decode("latin-1"))
                 return Refusal(403, f"'{name}' is not a name of this server. Use --http-allowed-hosts to add it.")
             if len(self._accepted) < _MAX_ACCEPTED:
                 self._accepted.add(host)
-        return self._page_refusal(exchange, host) if changes_state else None
+        return None
 
     def _answers_to(self, host: bytes) -> bool:
         name, _ = _split(host.decode("latin-1"))

@@ -68,6 +68,9 @@ def test_every_flag_of_tritonserver_is_known_once():
         "api-key",
         "api-key-file",
         "metrics-require-api-key",
+        "proxy",
+        "proxy-address",
+        "proxy-port",
     }
     assert set(TRITON) <= set(known)
 
