@@ -59,6 +59,7 @@ ROWS = {
     "lines": 8,
     "verify": 8,
     "attack": 8,
+    "program": 9,
     "cli": 9,
 }
 WITHOUT_ROW = {"__init__", "__main__"}
