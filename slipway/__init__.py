@@ -36,13 +36,20 @@ for _variable in ("ORT_DISABLE_TELEMETRY", "HF_HUB_DISABLE_TELEMETRY"):
 
 # Where the public names are; `__init__.pyi` has the same for type checkers.
 _PLACES = {
+    "AsyncClient": "slipway.client.async_client",
     "BatchContext": "slipway.backends.function.messages",
     "BoundRequest": "slipway.backends.function.messages",
+    "Client": "slipway.client.client",
     "Code": "slipway.errors",
+    "IndexRow": "slipway.client.messages",
+    "InferResult": "slipway.client.result",
+    "ModelInfo": "slipway.client.messages",
     "ModelInstance": "slipway.backends.function.messages",
     "Reply": "slipway.backends.function.messages",
     "Server": "slipway.program.server",
+    "ServerInfo": "slipway.client.messages",
     "SlipwayError": "slipway.errors",
+    "TensorInfo": "slipway.client.messages",
     "TensorType": "slipway.backends.function.tensor_type",
 }
 __all__ = ["__version__", *_PLACES]  # noqa: PLE0604  the table's names are texts

@@ -53,6 +53,7 @@ ROWS = {
     "certificates": 0.9,
     "api_keys": 0.9,
     "documents": 0.8,
+    "client": 7,
     "server": 8,
     "convert": 8,
     "train": 8,

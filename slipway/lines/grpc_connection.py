@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
+from slipway.client.endpoint import Endpoint
 from slipway.core.bytes_codec import TruncatedElementError, decode_bytes, encode_bytes
 from slipway.errors import Code, SlipwayError, invalid
-from slipway.lines.connection import Described, Endpoint
+from slipway.lines.connection import Described
 from slipway.lines.text_model import TextModel
 
 _SERVICE: Final = "/inference.GRPCInferenceService/"

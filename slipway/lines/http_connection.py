@@ -8,10 +8,11 @@ from urllib.parse import quote
 
 import orjson
 
+from slipway.client.endpoint import Endpoint
+from slipway.client.http_exchange import HEADER_LENGTH, HttpExchange, HttpResponse
 from slipway.core.bytes_codec import TruncatedElementError, decode_bytes, encode_bytes
 from slipway.errors import Code, SlipwayError, invalid, unavailable
-from slipway.lines.connection import Described, Endpoint
-from slipway.lines.http_exchange import HEADER_LENGTH, HttpExchange, HttpResponse
+from slipway.lines.connection import Described
 from slipway.lines.text_model import TextModel
 
 _OK: Final = 200
