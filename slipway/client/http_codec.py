@@ -13,14 +13,14 @@ from urllib.parse import quote
 import numpy as np
 import orjson
 
+from slipway.client.http_exchange import HEADER_LENGTH
 from slipway.client.messages import Asked, Incoming, ModelInfo, Outgoing, ServerQuestion
 from slipway.core.request import SEQUENCE_END, SEQUENCE_START, InferRequest, InferResponse
 from slipway.core.tensor import Tensor
 from slipway.datatypes import BY_NAME
 from slipway.errors import Code, SlipwayError, invalid, shown, unavailable
 
-HEADER_LENGTH: Final = "Inference-Header-Content-Length"
-_LENGTH: Final = HEADER_LENGTH.lower().encode()
+_LENGTH: Final = "Inference-Header-Content-Length"
 _BINARY: Final = (("Content-Type", "application/octet-stream"),)
 _JSON: Final = (("Content-Type", "application/json"),)
 _CODES: Final = {
@@ -78,7 +78,7 @@ class HttpCodec:
             document["outputs"] = [{"name": name, "parameters": {"binary_data": True}} for name in request.outputs]
         head = orjson.dumps(document)
         path = f"{model_path(request.model_name, request.model_version)}/infer"
-        headers = (*_BINARY, (HEADER_LENGTH, str(len(head))))
+        headers = (*_BINARY, (_LENGTH, str(len(head))))
         return Asked(Outgoing(path, (head, *blobs), headers=headers), read_infer)
 
     def stream(self, request: InferRequest, model: ModelInfo) -> Asked[InferResponse]:
@@ -199,7 +199,7 @@ def read_infer(incoming: Incoming) -> InferResponse:
         raise error_of(incoming)
     body = memoryview(incoming.body)
     try:
-        length = int(incoming.headers.get(_LENGTH, len(body)))
+        length = int(incoming.headers.get(HEADER_LENGTH, len(body)))
         document = _document(body[:length])
         response = InferResponse(
             str(document["model_name"]),

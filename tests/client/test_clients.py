@@ -117,10 +117,14 @@ def test_a_closed_stream_is_cancelled_at_the_server(client, recorded):
 
 
 def test_a_deadline_ends_a_call_and_cancels_it(client, recorded):
+    recorded.waits.clear()
     recorded.cancelled.clear()
-    with pytest.raises(SlipwayError, match=r"does not answer within") as caught:
-        client.infer("waits_forever", {"x": row(1)[0]}, timeout=0.5)
-    assert caught.value.code is Code.UNAVAILABLE
+    for seconds in (0.5, 5, 50):  # a busy machine may need longer to take the request up
+        with pytest.raises(SlipwayError, match=r"does not answer within") as caught:
+            client.infer("waits_forever", {"x": row(1)[0]}, timeout=seconds)
+        assert caught.value.code is Code.UNAVAILABLE
+        if recorded.waits.is_set():
+            break
     assert recorded.cancelled.wait(60)
     assert client.infer("double", {"INPUT0": row(1)})["OUTPUT0"].tolist() == [[2]]
 
@@ -260,7 +264,7 @@ def test_a_request_is_sent_again_until_the_server_is_there(free_port):
     waiting = Event()
 
     def ask():
-        with slipway.Client(f"http://127.0.0.1:{free_port}", retries=100) as client:
+        with slipway.Client(f"http://127.0.0.1:{free_port}", retries=100, timeout=120) as client:
             waiting.set()
             answers.append(client.infer_text("shout", "a").texts())
 
@@ -274,7 +278,7 @@ def test_a_request_is_sent_again_until_the_server_is_there(free_port):
         lambda text: [each.upper() for each in text]
     )
     with server:
-        thread.join(60)
+        thread.join(120)
     assert answers == [["A"]]
 
 

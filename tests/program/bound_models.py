@@ -46,11 +46,11 @@ def bind_all(server, recorded):  # noqa: C901  many small models
         ends = [""] * len(text) if suffix is None else suffix
         return [each.upper() + end for each, end in zip(text, ends, strict=True)]
 
-    @server.model(max_batch_size=4, max_queue_delay_us=2_000_000, preferred_batch_sizes=[4])
+    @server.model(max_batch_size=4, max_queue_delay_us=60_000_000, preferred_batch_sizes=[4])
     def rows_together(x: Row) -> Annotated[np.ndarray, TensorType(np.int64, name="rows")]:
         return [len(x)] * len(x)
 
-    @server.model(max_batch_size=4, max_queue_delay_us=2_000_000, preferred_batch_sizes=[4])
+    @server.model(max_batch_size=4, max_queue_delay_us=60_000_000, preferred_batch_sizes=[4])
     def picky(x: Row) -> Row:
         if (x < 0).any():
             raise ValueError("a row is negative")
