@@ -176,19 +176,20 @@ class Calls:
 
     def config(self, model: str, version: str) -> Steps[dict[str, Any]]:
         """Return a model's configuration, with the names of config.pbtxt."""
-        answer: dict[str, Any] = yield from self._question(ServerQuestion("config", model, version))
-        return answer
+        answer = yield from self._question(ServerQuestion("config", model, version))
+        return _of_type(answer, dict, f"the configuration of model '{shown(model)}'")
 
     def statistics(self, model: str, version: str) -> Steps[list[dict[str, Any]]]:
         """Return the counters of a version, a model, or all models."""
         answer = yield from self._question(ServerQuestion("statistics", model, version))
-        found: list[dict[str, Any]] = answer.get("model_stats", [])
-        return found
+        found = _of_type(answer, dict, "the statistics").get("model_stats", [])
+        return _of_type(found, list, "the statistics")
 
     def index(self, *, ready_only: bool) -> Steps[list[IndexRow]]:
         """Return the repository index."""
         rows = yield from self._question(ServerQuestion("index", arguments={"ready": ready_only}))
-        return [typed(row, IndexRow, "the repository index") for row in rows or ()]
+        what = "the repository index"
+        return [typed(row, IndexRow, what) for row in _of_type(rows or [], list, what)]
 
     def load(self, model: str, config: str | Mapping[str, Any] | None, files: Mapping[str, bytes]) -> Steps[None]:
         """Load or reload a model."""
@@ -253,6 +254,12 @@ class Calls:
         if error.code is not Code.UNAVAILABLE or attempt >= self._retries or pause >= left:
             return None
         return pause
+
+
+def _of_type(value: object, kind: type[T], what: str) -> T:
+    if not isinstance(value, kind):
+        raise unavailable(f"{what} is not of the protocol: it is a {type(value).__name__}")
+    return value
 
 
 def _check_timeout(timeout: object) -> None:

@@ -217,11 +217,11 @@ def _response(message: service_pb2.ModelInferResponse) -> InferResponse:
 def _contents(output: Any, shape: tuple[int, ...]) -> np.ndarray:
     values = list(getattr(output.contents, _TYPED[output.datatype])) if output.datatype in _TYPED else []
     array = np.empty(len(values), dtype=BY_NAME[output.datatype].numpy)
-    array[:] = values
     try:
+        array[:] = values
         return array.reshape(shape)
-    except ValueError:
-        text = f"output '{shown(output.name)}' has {len(values)} elements for shape {list(shape)}"
+    except (ValueError, OverflowError):
+        text = f"the {len(values)} elements of output '{shown(output.name)}' are not {output.datatype} {list(shape)}"
         raise unavailable(text) from None
 
 

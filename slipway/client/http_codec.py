@@ -212,7 +212,7 @@ def read_infer(incoming: Incoming) -> InferResponse:
             size = output.get("parameters", {}).get("binary_data_size")
             response.outputs.append(_output(output, None if size is None else body[offset : offset + size]))
             offset += size or 0
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise unavailable(f"the response is not of the protocol: {type(error).__name__}: {shown(error)}") from None
     if offset != len(body):
         raise unavailable(f"the response has {len(body) - length} bytes of tensors, its JSON says {offset - length}")
@@ -247,7 +247,7 @@ def _event(incoming: Incoming, types: Mapping[str, str]) -> InferResponse:
         raise SlipwayError(Code.UNKNOWN, str(event["error"]))  # a stream's errors have no code
     try:
         outputs = [_flat(name, event[name], kind) for name, kind in types.items() if name in event]
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise unavailable(f"the server sent an event that is not of the protocol: {shown(error)}") from None
     rest = {key: value for key, value in event.items() if key not in types and isinstance(value, str | int | float)}
     model, version = str(rest.pop("model_name", "")), str(rest.pop("model_version", ""))

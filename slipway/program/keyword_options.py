@@ -7,22 +7,30 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import fields, replace
 from typing import Any, Final
 
 from slipway.config import unserved
+from slipway.config.exposure import exposure_warnings
 from slipway.config.flags import field_name, flags_of
-from slipway.config.options import ServerOptions, parse_options
+from slipway.config.options import ServerOptions, fronts, parse_options
 from slipway.errors import invalid
 from slipway.nearest import nearest_or_all
 
-# The program decides where its log goes.
-_LOGGING: Final = frozenset("log_info log_warning log_error log_format log_file".split())
+# The program decides where its log goes. Options also come from variables (SLIPWAY_*), which other servers may use.
+_LOGGING: Final = ("log_info", "log_warning", "log_error", "log_format", "log_file")
+_NO_LOGGING: Final = "configure Python's logger 'slipway' instead"
+_COMMANDS: Final = ("show_options",)  # make the command do something else
 
 
 def read_options(repositories: tuple[str, ...], given: Mapping[str, Any]) -> ServerOptions:
     """Return the options of a server; raise INVALID_ARG, as for flags, with all errors."""
     words = [word for name, value in given.items() for word in _words(name, value)]
-    return parse_options([*(f"--model-repository={path}" for path in repositories), *words])
+    options = parse_options([*(f"--model-repository={path}" for path in repositories), *words])
+    usual = {each.name: each.default for each in fields(ServerOptions)}
+    unheard = [name for name in _LOGGING if getattr(options, name) != usual[name]]
+    warnings = [f"{name} has no effect on slipway.Server: {_NO_LOGGING}" for name in unheard]
+    return replace(options, warnings=(*options.warnings, *warnings, *exposure_warnings(fronts(options))))
 
 
 def check_names(given: Mapping[str, Any]) -> None:
@@ -30,7 +38,7 @@ def check_names(given: Mapping[str, Any]) -> None:
     names = option_names()
     for name in given:
         if name in _LOGGING:
-            raise invalid(f"{name} is not an option of slipway.Server: configure Python's logger 'slipway' instead")
+            raise invalid(f"{name} is not an option of slipway.Server: {_NO_LOGGING}")
         if name not in names:
             raise invalid(f"slipway.Server has no option '{name}'{nearest_or_all(name, names)}")
 
@@ -38,7 +46,8 @@ def check_names(given: Mapping[str, Any]) -> None:
 def option_names() -> list[str]:
     """Return the names of the options, without deprecated ones."""
     flags = [field_name(flag) for flag in flags_of(ServerOptions)]
-    return [name for name in (*flags, *(each.replace("-", "_") for each in unserved.KINDS)) if name not in _LOGGING]
+    others = [each.replace("-", "_") for each in unserved.KINDS]
+    return [name for name in (*flags, *others) if name not in (*_LOGGING, *_COMMANDS)]
 
 
 def _words(name: str, value: Any) -> Iterator[str]:

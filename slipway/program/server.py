@@ -125,7 +125,10 @@ class Server:
             if any(each.config != model.config for each in self._models.values() if each.name == model.name):
                 raise invalid(f"model '{model.name}': its versions are declared differently")
             self._models[key] = model
-            if self._repository is None or self._life is None or not self._life.serves:
+            if self._repository is None or self._life is None:
+                return
+            self._life.begun.wait()  # what `run` has begun may have looked at the repository already
+            if not self._life.serves:
                 return
             try:
                 self._repository.add(model)

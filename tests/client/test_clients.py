@@ -292,14 +292,14 @@ def test_an_idle_connection_that_the_server_closed_is_replaced(free_port):
                 assert client.infer_text("echo", ["a", "b"]).texts() == ["a", "b"]
 
 
-def test_connections_are_encrypted_and_headers_are_sent(tmp_path):
+def test_connections_are_encrypted_and_carry_the_api_key(tmp_path):
     files = write_certificates(tmp_path)
     encrypted = {"server_cert": files / "server.pem", "server_key": files / "server.key", "use_ssl": True}
     server = slipway.Server(
         http_port=0,
         grpc_port=0,
         allow_metrics=False,
-        http_restricted_api="inference:authorization=Bearer secret",
+        api_key="secret",
         **{f"{front}_{name}": value for front in ("http", "grpc") for name, value in encrypted.items()},
     )
     text = slipway.TensorType(str, name="text")
@@ -319,5 +319,5 @@ def test_connections_are_encrypted_and_headers_are_sent(tmp_path):
                 client.infer_text("echo", "a")
             assert caught.value.code is Code.UNAVAILABLE
         named = server.http_url.replace("127.0.0.1", "localhost")
-        with slipway.Client(named, verify=False) as client, pytest.raises(SlipwayError, match="restricted"):
+        with slipway.Client(named, verify=False) as client, pytest.raises(SlipwayError, match="requires an API key"):
             client.infer_text("echo", "a")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+
 import ml_dtypes
 import numpy as np
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tritonclient.grpc import service_pb2
 
 from slipway.client.grpc_codec import GrpcCodec
@@ -249,3 +253,68 @@ def test_questions_are_the_routes_of_the_protocol():
     assert codec.ask(ServerQuestion("statistics")).outgoing.target == "/v2/models/stats"
     assert codec.ask(ServerQuestion("model_ready", "m", "3")).outgoing.target == "/v2/models/m/versions/3/ready"
     assert codec.ask(ServerQuestion("index", arguments={"ready": True})).outgoing.body == b'{"ready":true}'
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=False) | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=5,
+)
+OUTPUT = st.fixed_dictionaries(
+    {},
+    optional={
+        "name": JSON | st.just("y"),
+        "datatype": JSON | st.sampled_from(["INT8", "FP32", "BYTES", "BF16"]),
+        "shape": JSON | st.lists(st.integers(-2, 3), max_size=3),
+        "data": JSON | st.lists(st.integers(-300, 300) | st.floats(), max_size=3),
+        "parameters": JSON | st.fixed_dictionaries({"binary_data_size": st.integers(-3, 9)}),
+    },
+)
+DOCUMENT = st.fixed_dictionaries(
+    {},
+    optional={"model_name": JSON, "id": JSON, "parameters": JSON, "outputs": JSON | st.lists(OUTPUT, max_size=2)},
+)
+
+
+@given(document=DOCUMENT | JSON, rest=st.binary(max_size=9), length=st.none() | st.integers(-3, 99))
+def test_any_answer_is_a_response_or_an_error_that_says_so(document, rest, length):
+    text = orjson.dumps(document) if _fits(document) else b"{"
+    headers = {} if length is None else {b"inference-header-content-length": str(length).encode()}
+    with unavailable_at_worst():
+        result = InferResult(HttpCodec().infer(request()).read(Incoming(text + rest, 200, headers)))
+        for name in result:
+            _ = result[name]
+
+
+@given(event=st.dictionaries(st.sampled_from(["i", "s", "id", "x"]), JSON, max_size=3) | JSON)
+def test_any_event_is_a_response_or_an_error_that_says_so(event):
+    text = orjson.dumps(event) if _fits(event) else b"{"
+    with unavailable_at_worst():
+        InferResult(HttpCodec().stream(InferRequest("m"), MODEL).read(Incoming(text)))
+
+
+@given(body=st.binary(max_size=40))
+def test_any_message_is_a_response_or_an_error_that_says_so(body):
+    with unavailable_at_worst():
+        result = InferResult(GrpcCodec().infer(request()).read(Incoming(body)))
+        for name in result:
+            _ = result[name]
+
+
+@contextmanager
+def unavailable_at_worst():
+    """Let the error pass that an answer is not of the protocol, and no other."""
+    try:
+        yield
+    except SlipwayError as error:
+        if error.code is not Code.UNAVAILABLE:
+            raise
+
+
+def _fits(document):
+    """Return whether orjson writes the document: it has no integers of more than 64 bits, and no lone surrogates."""
+    try:
+        orjson.dumps(document)
+    except (TypeError, orjson.JSONEncodeError):
+        return False
+    return True

@@ -55,4 +55,13 @@ def test_an_unknown_option_gets_the_nearest_name():
 def test_the_programs_logging_is_its_own():
     with pytest.raises(SlipwayError, match=r"log_file is not an option of slipway\.Server: configure Python's logger"):
         check_names({"log_file": "x"})
+    with pytest.raises(SlipwayError, match="has no option 'show_options'"):
+        check_names({"show_options": True})
     check_names({"log_verbose": 1, "log_access": True, "exit_timeout_secs": 3})
+
+
+def test_what_has_no_effect_or_exposes_the_server_is_warned_about(monkeypatch):
+    monkeypatch.setenv("SLIPWAY_LOG_FILE", "log")
+    warnings = read_options(("models",), {"http_address": "0.0.0.0"}).warnings  # noqa: S104  never bound
+    assert any(each.startswith("log_file has no effect on slipway.Server") for each in warnings)
+    assert any("0.0.0.0" in each for each in warnings)  # noqa: S104
