@@ -90,7 +90,7 @@ class ModelArrays:
                 return np.array(value, dtype=wanted.numpy, order="C")
             except (TypeError, ValueError, OverflowError) as error:
                 raise self._wrong(f"returned output '{tensor.name}' that is not {wanted.name}: {error}") from None
-        array = np.array(value, order="C")
+        array = self._array(tensor, value)
         given = datatype_of(array.dtype)
         if given is not wanted:
             said = array.dtype if given is None else given.name
@@ -101,11 +101,18 @@ class ModelArrays:
         return array
 
     def _strings(self, tensor: TensorType, value: Any) -> np.ndarray:
-        array = np.array(value, dtype=np.object_, order="C")
+        array = self._array(tensor, value, np.object_)
         if not all(isinstance(element, str | bytes) for element in array.ravel().tolist()):
             odd = next(element for element in array.ravel().tolist() if not isinstance(element, str | bytes))
             raise self._wrong(f"returned output '{tensor.name}' with a {type(odd).__name__} among its strings")
         return array
+
+    def _array(self, tensor: TensorType, value: Any, dtype: type | None = None) -> np.ndarray:
+        try:
+            return np.array(value, dtype=dtype, order="C")
+        except Exception as error:  # noqa: BLE001  another library's code, such as that of a tensor with gradients
+            text = f"returned output '{tensor.name}' that does not become an array: {type(error).__name__}: {error}"
+            raise self._wrong(text) from None
 
     def parameters(self, reply: Reply, count: int) -> list[dict[str, Parameter]]:
         """Return the response parameters for each of `count` requests; raise INTERNAL for values that a response cannot

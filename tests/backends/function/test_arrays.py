@@ -107,6 +107,15 @@ def test_what_is_not_declared_is_refused_with_both_values(vectors, returned, tex
     assert text in caught.value.message
 
 
+def test_an_object_that_does_not_become_an_array_is_said_to_be_that(vectors):
+    class Stubborn:
+        def __array__(self, dtype=None, copy=None):
+            raise RuntimeError("call detach() first")
+
+    with pytest.raises(SlipwayError, match=r"output 'y' that does not become an array: RuntimeError: call detach\(\)"):
+        vectors.outputs((Stubborn(), ["a"]), 1)
+
+
 def test_a_model_without_a_batch_axis_returns_the_declared_shape(tmp_path):
     arrays = arrays_of(tmp_path, [TensorType(int, name="n")], [TensorType(int)], max_batch_size=0)
     assert arrays.arguments([request(n=np.array([3]))])["n"].tolist() == 3
