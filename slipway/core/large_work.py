@@ -44,7 +44,7 @@ class _LargeWorkThreads:
     def end(self) -> ThreadPoolExecutor | None:
         """Count one server less; return the threads if no server uses them any more."""
         with self._lock:
-            self._users -= 1
+            self._users = max(0, self._users - 1)
             self._ended = self._users == 0
             return self.pool if self._ended else None
 
