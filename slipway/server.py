@@ -9,12 +9,13 @@ import asyncio
 import errno
 import logging
 import sys
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
-from dataclasses import fields
-from typing import Any, Final, Protocol
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Final, NoReturn, Protocol
 
 from slipway import __version__
 from slipway.api_keys import ApiKeys
+from slipway.backends.api import NO_BACKENDS, Backend
 from slipway.config.exposure import METRICS
 from slipway.config.host_policy import HostPolicy
 from slipway.config.options import ServerOptions, fronts
@@ -26,7 +27,7 @@ from slipway.cores import cpu_limit
 from slipway.engine.dataplane import Engine
 from slipway.engine.failures import LoadFailure
 from slipway.engine.heap import settle_heap
-from slipway.errors import SlipwayError, internal, invalid
+from slipway.errors import Code, SlipwayError, internal, invalid
 from slipway.instances.plan import describe_plan, instance_specs, shared_cpus, threads_per_instance
 from slipway.machine import resident_memory, return_free_memory
 from slipway.proxy.beside import proxy_flags
@@ -41,6 +42,7 @@ _LOG: Final = logging.getLogger("slipway.server")
 _RETURN_S: Final = 5.0  # between two looks at the memory
 _GROWN: Final = 1 << 20  # bytes: less is not worth returning
 _RELEASE_S: Final = 1.0  # the least time to release models, even if requests took all of it
+GRPC_SERVICE: Final = "GRPCInferenceService"  # its name in the log
 _TABLE: Final = {"table": True}  # cli/log_format.py prints these records verbatim
 
 
@@ -59,21 +61,67 @@ class Front(Protocol):
         """The number of accepted requests that are not answered yet."""
 
 
+class ModelLoadError(SlipwayError):
+    """Models failed to load at start-up, and the server has to exit then; `failed` says why, by model."""
+
+    def __init__(self, failed: Mapping[str, LoadFailure]) -> None:
+        super().__init__(Code.INTERNAL, "failed to load all models")
+        self.failed = failed
+
+
+class Ending(Protocol):
+    """How a server is asked to end, and what happens if it cannot end in time."""
+
+    requested: asyncio.Event
+    last_words: str  # for standard error, should `end_now` end the process
+
+    def end_now(self, reason: str, lost: int | None = None) -> NoReturn:
+        """End although requests may be lost (None: count them now)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A server that answers requests: its engine, and the port of each front by its name in the log."""
+
+    engine: Engine
+    ports: Mapping[str, int]
+
+
 async def run(options: ServerOptions, log_settings: LogSettings) -> int:
     """Load the models, answer requests until SIGTERM, SIGINT or SIGHUP, drain. Return 0, or 1 if start-up failed.
 
     The process exits with code 1 if the drain takes longer than `exit_timeout_secs`, or on a second signal.
     """
     listeners: list[Front] = []
-    proxies: list[ProxyProcess] = []
     seconds = options.drain_delay_secs + options.exit_timeout_secs
     stopping = Stopping(seconds, lambda: sum(listener.open_requests for listener in listeners))
     stopping.install()
     try:
-        engine = Engine(options, version=__version__, log_settings=log_settings)
-    except SlipwayError as error:  # a library that an option needs
+        await serve(options, log_settings, listeners, stopping)
+    except SlipwayError as error:
         sys.stderr.write(_refusal(error))
         return 1
+    return 0
+
+
+async def serve(
+    options: ServerOptions,
+    log_settings: LogSettings,
+    listeners: list[Front],
+    stopping: Ending,
+    *,
+    backends: Mapping[str, Backend] = NO_BACKENDS,
+    started: Callable[[Started], None] | None = None,
+) -> None:
+    """Load the models, call `started`, answer requests until `stopping` is requested, drain.
+
+    `listeners` gets the fronts that run; `backends` are found before those of the registry. Raise `SlipwayError` if
+    start-up failed; everything is released by then.
+    """
+    failure = None
+    proxies: list[ProxyProcess] = []
+    engine = Engine(options, version=__version__, log_settings=log_settings, backends=backends)
+    begin_large_work()
     try:
         missing = engine.missing_repositories()
         if missing and options.exit_on_error:
@@ -85,20 +133,22 @@ async def run(options: ServerOptions, log_settings: LogSettings) -> int:
             if not missing:
                 _report(engine, failed, options.host_policy)
             if failed and options.exit_on_error:
-                raise internal("failed to load all models")
-            budget = await _listen(engine, options, listeners, proxies)
+                raise ModelLoadError(failed)
+            ports: dict[str, int] = {}
+            budget = await _listen(engine, options, listeners, proxies, ports)
             settle_heap()
             returning = asyncio.ensure_future(_return_memory(budget))
+            if started is not None:
+                started(Started(engine, ports))
             await stopping.requested.wait()
             returning.cancel()
             await _announce(engine, options.drain_delay_secs)
     except SlipwayError as error:
+        failure = error
         stopping.last_words = _refusal(error)
     await _drain(engine, listeners, proxies, options.exit_timeout_secs, stopping)
-    if not stopping.last_words:
-        return 0
-    sys.stderr.write(stopping.last_words)
-    return 1
+    if failure is not None:
+        raise failure
 
 
 def _refusal(error: SlipwayError) -> str:
@@ -175,18 +225,22 @@ def _plan(engine: Engine, policies: Mapping[str, HostPolicy]) -> Iterator[tuple[
 
 
 async def _listen(
-    engine: Engine, options: ServerOptions, listeners: list[Front], proxies: list[ProxyProcess]
+    engine: Engine,
+    options: ServerOptions,
+    listeners: list[Front],
+    proxies: list[ProxyProcess],
+    ports: dict[str, int],
 ) -> Budget:
-    """Start every enabled front, and append each to `listeners` or `proxies` once it runs, for the caller to stop.
-    Return the budget of their requests."""
-    begin_large_work()
+    """Start every enabled front, and once it runs append it to `listeners` or `proxies`, for the caller to stop, and
+    the port of a listener to `ports`. Return the budget of their requests."""
     budget = Budget(options.max_buffered_bytes)
     engine.regions.budget = budget
     keys = _api_keys(options)
     if options.allow_grpc:
         grpc_settings = GrpcOptions(**{each.name: getattr(options, each.name) for each in fields(GrpcOptions)})
         grpc = GrpcListener(engine, grpc_settings, budget, keys)
-        grpc_port = await grpc.start()  # logs its address itself, with the library it chose
+        # Logs its address itself, with the library that it chose.
+        grpc_port = ports[GRPC_SERVICE] = await grpc.start()
         listeners.append(grpc)
         if options.proxy:
             proxy = ProxyProcess(options.proxy_address, options.proxy_port, proxy_flags(options, grpc_port))
@@ -194,7 +248,7 @@ async def _listen(
             proxies.append(proxy)
             _LOG.info("Started Proxy at %s:%d", options.proxy_address, bound)
     for front in rest_fronts(engine, engine.outside, options, budget, keys):
-        bound = await front.listener.start()
+        bound = ports[front.name] = await front.listener.start()
         listeners.append(front.listener)
         _LOG.info("Started %s at %s:%d", front.name, front.address, bound)
     budget.limit = budget.limit or default_budget()  # only now: what the fronts take themselves is not free any more
@@ -232,7 +286,7 @@ async def _drain(
     listeners: Sequence[Front],
     proxies: Sequence[ProxyProcess],
     seconds: float,
-    stopping: Stopping,
+    stopping: Ending,
 ) -> None:
     """Answer the accepted requests within `seconds`, then release everything. Does not return if that takes longer."""
     if listeners:

@@ -31,6 +31,7 @@ class Stopping:
         self._seconds = seconds
         self._lost = lost
         self._first = 0.0
+        self._limit: Timer | None = None
         self.last_words = ""  # for standard error, should `end_now` end the process
 
     def install(self) -> None:
@@ -40,14 +41,20 @@ class Stopping:
             if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
                 loop.add_signal_handler(number, self._signalled, number)
 
+    def end(self) -> None:
+        """Forget the limit: the server has ended, and the process goes on."""
+        if self._limit is not None:
+            self._limit.cancel()
+
     def _signalled(self, number: signal.Signals) -> None:
         now = time.monotonic()
         if not self.requested.is_set():
             self._first = now
             self.requested.set()
-            limit = Timer(self._seconds + _MARGIN_S, self.end_now, [f"the exit timeout of {self._seconds:g} s is over"])
-            limit.daemon = True
-            limit.start()
+            late = f"the exit timeout of {self._seconds:g} s is over"
+            self._limit = Timer(self._seconds + _MARGIN_S, self.end_now, [late])
+            self._limit.daemon = True
+            self._limit.start()
         elif now - self._first > _REPEATED_S:
             self.end_now(f"a second signal ({number.name})")
 

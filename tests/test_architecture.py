@@ -53,6 +53,7 @@ ROWS = {
     "certificates": 0.9,
     "api_keys": 0.9,
     "documents": 0.8,
+    "client": 7,
     "server": 8.5,
     "proxy": 8,
     "convert": 8,
@@ -60,6 +61,7 @@ ROWS = {
     "lines": 8,
     "verify": 8,
     "attack": 8,
+    "program": 9,
     "cli": 9,
 }
 WITHOUT_ROW = {"__init__", "__main__"}

@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from types import MappingProxyType
+from typing import Final, Literal, Protocol, runtime_checkable
 
 from tritonclient.grpc import model_config_pb2
 
@@ -128,6 +129,9 @@ class Backend(Protocol):
 
     def load(self, context: ModelContext) -> LoadedModel:
         """Load one version. Raise `SlipwayError`, which says what to do, when it cannot be loaded."""
+
+
+NO_BACKENDS: Final[Mapping[str, Backend]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)

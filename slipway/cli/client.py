@@ -27,7 +27,7 @@ Answer = dict[str, np.ndarray]
 Parameters = Mapping[str, str | bool | int | float]
 
 
-class Client:
+class CommandClient:
     """A connection to one server."""
 
     def __init__(
@@ -191,7 +191,7 @@ def open_client(
     wait_s: float = 0,
     timeout_s: float | None = None,
     headers: Mapping[str, str] | None = None,
-) -> Client:
+) -> CommandClient:
     """Return a client for `url` ("host:port", optionally with a scheme; https means TLS), which sends `headers` with
     every request. Wait at most `wait_s` seconds until something accepts connections there, and then at most `timeout_s`
     for each response."""
@@ -221,4 +221,4 @@ def open_client(
     sent = {name.lower(): value for name, value in (headers or {}).items()}  # as gRPC wants them
     if sent:
         connection.register_plugin(lambda request: request.headers.update(sent))
-    return Client(module, connection, address, protocol, tls, timeout_s=timeout_s, headers=sent)
+    return CommandClient(module, connection, address, protocol, tls, timeout_s=timeout_s, headers=sent)

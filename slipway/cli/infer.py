@@ -16,7 +16,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from slipway.cli.answers import as_json_line, text_writer, write_answer
-from slipway.cli.client import Answer, Client, open_client
+from slipway.cli.client import Answer, CommandClient, open_client
 from slipway.cli.client_key import requested_key
 from slipway.cli.description import InputTensor, ModelDescription
 from slipway.cli.infer_parser import DEFAULT_BATCH, check_combination, gives_tensors, infer_parser
@@ -59,7 +59,7 @@ def run(arguments: Sequence[str]) -> int:
 class _Call:
     """A model on a server, and the inputs and parameters that the flags set for a number of rows."""
 
-    client: Client
+    client: CommandClient
     model: ModelDescription
     flags: Callable[[int], tuple[dict[str, InputTensor], dict[str, Any]]]
 
@@ -96,7 +96,7 @@ def _send_texts(call: _Call, options: argparse.Namespace, stream: TextIO) -> Non
             write(stream, text, [{name: _row(array, row, len(batch)) for name, array in answer.items()}])
 
 
-def _client(options: argparse.Namespace, url: str | None = None, protocol: str = "grpc") -> Client:
+def _client(options: argparse.Namespace, url: str | None = None, protocol: str = "grpc") -> CommandClient:
     files = (options.ca_certificate, options.client_certificate, options.client_key)
     used = options.ssl or options.insecure or any(files)
     tls = Tls(used, *files, verified=not options.insecure)

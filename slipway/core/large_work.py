@@ -3,6 +3,7 @@
 `LARGE` is the size from which decoding or encoding leaves the loop. Such work must be cut into pieces: a call into C
 holds the interpreter lock until it returns, and the loop waits for it, whatever thread it runs in.
 Two threads, so that the loop competes with few; small work that needs a thread (compressed bodies) has other ones.
+Servers in one process share the threads: the last one to stop ends them, and a later one starts new ones.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
+from threading import Barrier, Lock
 from typing import Final, TypeVar, TypeVarTuple
 
 LARGE: Final = 256 << 10  # bytes of JSON, typed gRPC contents or strings; they take up to 10 ms to decode
@@ -20,13 +21,42 @@ Result = TypeVar("Result")
 Arguments = TypeVarTuple("Arguments")
 
 _COUNT: Final = 2
-_THREADS: Final = ThreadPoolExecutor(_COUNT, thread_name_prefix="slipway-large")
+
+
+class _LargeWorkThreads:
+    """The threads, and how many servers use them."""
+
+    def __init__(self) -> None:
+        self.pool = ThreadPoolExecutor(_COUNT, thread_name_prefix="slipway-large")
+        self._users = 0
+        self._ended = False
+        self._lock = Lock()
+
+    def begin(self) -> ThreadPoolExecutor:
+        """Count one more server; return threads that take work."""
+        with self._lock:
+            if self._ended:
+                self.pool = ThreadPoolExecutor(_COUNT, thread_name_prefix="slipway-large")
+                self._ended = False
+            self._users += 1
+            return self.pool
+
+    def end(self) -> ThreadPoolExecutor | None:
+        """Count one server less; return the threads if no server uses them any more."""
+        with self._lock:
+            self._users = max(0, self._users - 1)
+            self._ended = self._users == 0
+            return self.pool if self._ended else None
+
+
+_THREADS: Final = _LargeWorkThreads()
 
 
 def begin_large_work() -> None:
-    """Start the threads now: when memory is short, none can be started any more."""
+    """Start the threads now, for one server: when memory is short, none can be started any more."""
+    pool = _THREADS.begin()
     together = Barrier(_COUNT)
-    for begun in [_THREADS.submit(together.wait) for _ in range(_COUNT)]:
+    for begun in [pool.submit(together.wait) for _ in range(_COUNT)]:
         begun.result()
 
 
@@ -36,7 +66,7 @@ async def run_large(work: Callable[[*Arguments], Result], *arguments: *Arguments
     On cancellation, work that has not begun is dropped. If it has begun, this waits for its end, because the thread
     uses the arguments until then.
     """
-    running = _THREADS.submit(work, *arguments)
+    running = _THREADS.pool.submit(work, *arguments)
     waiting = asyncio.wrap_future(running)
     try:
         return await asyncio.shield(waiting)
@@ -49,5 +79,8 @@ async def run_large(work: Callable[[*Arguments], Result], *arguments: *Arguments
 
 
 def end_large_work() -> None:
-    """Drop the work that has not begun, and return once the rest has ended. No work can be added afterwards."""
-    _THREADS.shutdown(cancel_futures=True)
+    """End what `begin_large_work` began. For the last server, drop the work that has not begun, and return once the
+    rest has ended; no work can be added before a server begins again."""
+    pool = _THREADS.end()
+    if pool is not None:
+        pool.shutdown(cancel_futures=True)

@@ -15,6 +15,7 @@ from typing import Any, Final, TypeVar
 
 from tritonclient.grpc import model_config_pb2
 
+from slipway.backends.api import NO_BACKENDS, Backend
 from slipway.config.cache_settings import RedisCacheSettings, cache_settings
 from slipway.config.options import ServerOptions
 from slipway.core.check import check_request
@@ -58,7 +59,14 @@ Result = TypeVar("Result")
 class Engine:
     """Implements `engine.api.Dataplane`. Construct it, then `await start()` on the event loop that will call it."""
 
-    def __init__(self, options: ServerOptions, *, version: str, log_settings: LogSettings | None = None) -> None:
+    def __init__(
+        self,
+        options: ServerOptions,
+        *,
+        version: str,
+        log_settings: LogSettings | None = None,
+        backends: Mapping[str, Backend] = NO_BACKENDS,
+    ) -> None:
         self.metrics = MetricRegistry()
         self.regions = Regions(allowed=options.allow_client_shm)
         self.tracing = Tracing(options.tracing, self.metrics)
@@ -79,6 +87,7 @@ class Engine:
             self.signature_inside,
             caching=self._caching,
             repositories=self._repositories,
+            backends=backends,
         )
         self._lifecycle = Lifecycle(self._loader, self._serving, self._states)
         self._control = Control(options, self._lifecycle, self._states, self._repositories)
@@ -305,6 +314,12 @@ class Engine:
         require_explicit(self._options)
         check_model_name(name)
         failed = await self._operate(self._lifecycle.load({name: LoadRequest(config, files)}))
+        if name in failed:
+            raise failed[name].error(name)
+
+    async def load_bound(self, name: str) -> None:
+        """Load or reload a model that the program around the server has put into a repository, in any control mode."""
+        failed = await self._operate(self._lifecycle.load({name: LoadRequest()}))
         if name in failed:
             raise failed[name].error(name)
 

@@ -18,7 +18,15 @@ from typing import Final
 from tritonclient.grpc import model_config_pb2
 
 from slipway.affinity import running_on
-from slipway.backends.api import CompletionContext, Host, InstanceSpec, LoadedModel, ModelContext
+from slipway.backends.api import (
+    NO_BACKENDS,
+    Backend,
+    CompletionContext,
+    Host,
+    InstanceSpec,
+    LoadedModel,
+    ModelContext,
+)
 from slipway.backends.instance_api import Instance
 from slipway.backends.registry import find_backend
 from slipway.config.host_policy import not_defined, unknown_policies
@@ -75,7 +83,7 @@ class _Opened:
 
 class Loader:
     """Loads versions. Ensembles call their models through `submit` and `signature_of`; models call the server through
-    `host`."""
+    `host`. The `backends` of the program around the server are found before those of the registry."""
 
     def __init__(
         self,
@@ -86,6 +94,7 @@ class Loader:
         *,
         caching: Caching | None = None,
         repositories: Repositories,
+        backends: Mapping[str, Backend] = NO_BACKENDS,
     ) -> None:
         self.threads = ThreadPoolExecutor(options.model_load_thread_count, thread_name_prefix="load")
         self._options = options
@@ -96,6 +105,7 @@ class Loader:
         self._limits = RateLimits(options.rate_limit_resource) if limited else None
         self._caching = caching
         self._repositories = repositories
+        self._backends = backends
         self._summarise = summarise_of(options)
 
     async def read(self, name: str, request: LoadRequest) -> ModelSource | LoadFailure:
@@ -144,7 +154,7 @@ class Loader:
         config.CopyFrom(source.config)
         path = source.versions[version]
         ensemble = is_ensemble(config)
-        backend = None if ensemble else find_backend(config.backend, self._options.backend_directory)
+        backend = None if ensemble else self._backend(config.backend)
         if backend is not None and not self._options.disable_auto_complete_config:
             backend.complete(config, self._completion(config.backend, source.directory, path))
         normalise(config)
@@ -175,6 +185,9 @@ class Loader:
             if former is not None and plan is None and keeps_loaded(former, config, specs):
                 return _Opened(config, signature, context, former.loaded, plan, specs, former)
             return _Opened(config, signature, context, backend.load(context), plan, specs)
+
+    def _backend(self, name: str) -> Backend:
+        return self._backends.get(name) or find_backend(name, self._options.backend_directory)
 
     def _derive_decoupled(self, config: model_config_pb2.ModelConfig) -> None:
         """Make an ensemble decoupled if and only if one of its steps is, regardless of its config, as in Triton."""

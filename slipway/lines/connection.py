@@ -4,26 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from ssl import SSLContext
 from typing import Any, Protocol
 
+from slipway.client.endpoint import Endpoint
 from slipway.lines.text_model import TextModel
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """The address of a server; `prefix` is the path before the routes, `tls` is None for plain connections, `headers`
-    go with every request."""
-
-    host: str
-    port: int
-    prefix: str = ""
-    tls: SSLContext | None = None
-    timeout: float = 600.0  # seconds for one request
-    headers: tuple[tuple[str, str], ...] = ()
-
-    def __str__(self) -> str:
-        return f"{self.host}:{self.port}{self.prefix}"
 
 
 @dataclass(frozen=True, slots=True)

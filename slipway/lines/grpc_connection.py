@@ -5,25 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
+from slipway.client.endpoint import Endpoint
+from slipway.client.grpc_codec import STATUS_CODES
+from slipway.client.transport import CHANNEL_OPTIONS
 from slipway.core.bytes_codec import TruncatedElementError, decode_bytes, encode_bytes
 from slipway.errors import Code, SlipwayError, invalid
-from slipway.lines.connection import Described, Endpoint
+from slipway.lines.connection import Described
 from slipway.lines.text_model import TextModel
 
 _SERVICE: Final = "/inference.GRPCInferenceService/"
-_LARGEST: Final = 2**31 - 1  # bytes of a message
-_CODES: Final = {  # by the name of the status; the rest: INVALID_ARG
-    "UNAVAILABLE": Code.UNAVAILABLE,
-    "DEADLINE_EXCEEDED": Code.UNAVAILABLE,
-    "RESOURCE_EXHAUSTED": Code.UNAVAILABLE,
-    "NOT_FOUND": Code.NOT_FOUND,
-    "INTERNAL": Code.INTERNAL,
-}
-_OPTIONS: Final = (
-    ("grpc.max_send_message_length", _LARGEST),
-    ("grpc.max_receive_message_length", _LARGEST),
-    ("grpc.max_reconnect_backoff_ms", 1000),
-)
 
 
 class GrpcModelConnection:
@@ -38,7 +28,7 @@ class GrpcModelConnection:
         self._messages = service_pb2
         self._timeout = endpoint.timeout
         self._metadata = [(name.lower(), value) for name, value in endpoint.headers]  # as gRPC wants them
-        target, given = str(endpoint), [*_OPTIONS, *options]
+        target, given = str(endpoint), [*CHANNEL_OPTIONS, *options]
         self._channel = (
             grpc.aio.secure_channel(target, credentials, given)
             if credentials
@@ -108,7 +98,7 @@ class GrpcModelConnection:
         try:
             return await method(request, timeout=self._timeout, metadata=self._metadata)
         except self._failure as error:
-            code = _CODES.get(error.code().name, Code.INVALID_ARG)
+            code = STATUS_CODES.get(error.code().name, Code.INVALID_ARG)
             raise SlipwayError(code, error.details() or error.code().name) from None
 
 

@@ -4,26 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
-from urllib.parse import quote
 
 import orjson
 
+from slipway.client.endpoint import Endpoint
+from slipway.client.http_codec import error_of, model_path
+from slipway.client.http_exchange import HEADER_LENGTH, HttpExchange, HttpResponse
+from slipway.client.messages import Incoming
 from slipway.core.bytes_codec import TruncatedElementError, decode_bytes, encode_bytes
-from slipway.errors import Code, SlipwayError, invalid, unavailable
-from slipway.lines.connection import Described, Endpoint
-from slipway.lines.http_exchange import HEADER_LENGTH, HttpExchange, HttpResponse
+from slipway.errors import SlipwayError, invalid, unavailable
+from slipway.lines.connection import Described
 from slipway.lines.text_model import TextModel
 
 _OK: Final = 200
-_CODES: Final = {  # the rest: INVALID_ARG below 500, INTERNAL from there on
-    404: Code.NOT_FOUND,
-    408: Code.UNAVAILABLE,
-    429: Code.UNAVAILABLE,
-    502: Code.UNAVAILABLE,
-    503: Code.UNAVAILABLE,
-    504: Code.UNAVAILABLE,
-}
-_UNKNOWN_MODEL: Final = "unknown model"  # Triton's text, with 400 or 404
 
 
 class HttpModelConnection:
@@ -35,7 +28,7 @@ class HttpModelConnection:
 
     async def describe(self, model: str, version: str) -> Described:
         """Return the model's metadata and configuration."""
-        path = _path(model, version)
+        path = model_path(model, version)
         metadata = await self._json("GET", path)
         response = await self._request("GET", f"{path}/config")
         config = _document(response.body) if response.status == _OK else {}
@@ -43,7 +36,7 @@ class HttpModelConnection:
 
     async def is_ready(self, model: str, version: str) -> bool:
         """Return whether the model can be asked."""
-        return (await self._request("GET", f"{_path(model, version)}/ready")).status == _OK
+        return (await self._request("GET", f"{model_path(model, version)}/ready")).status == _OK
 
     async def infer(self, model: TextModel, lines: Sequence[bytes]) -> list[list[bytes]]:
         """Return the values of the text output for each line."""
@@ -62,7 +55,7 @@ class HttpModelConnection:
             }
         )
         headers = f"Inference-Header-Content-Length: {len(head)}\r\nContent-Type: application/octet-stream\r\n"
-        path = f"{_path(model.name, model.version)}/infer"
+        path = f"{model_path(model.name, model.version)}/infer"
         response = await self._request("POST", path, headers, (head, raw), size=len(head) + len(raw))
         if response.status != _OK:
             raise _refusal(response)
@@ -95,10 +88,6 @@ class HttpModelConnection:
             raise unavailable(f"the connection to {self._endpoint} failed: {error}") from None
 
 
-def _path(model: str, version: str) -> str:
-    return f"/v2/models/{quote(model, safe='')}" + (f"/versions/{quote(version, safe='')}" if version else "")
-
-
 def _document(body: bytes) -> dict[str, Any]:
     try:
         document = orjson.loads(body)
@@ -110,12 +99,7 @@ def _document(body: bytes) -> dict[str, Any]:
 
 
 def _refusal(response: HttpResponse) -> SlipwayError:
-    try:
-        message = str(orjson.loads(response.body)["error"])
-    except (ValueError, KeyError, TypeError):
-        message = response.body[:256].decode(errors="replace").strip() or f"HTTP status {response.status}"
-    code = _CODES.get(response.status, Code.INTERNAL if response.status >= 500 else Code.INVALID_ARG)
-    return SlipwayError(Code.NOT_FOUND if _UNKNOWN_MODEL in message else code, message)
+    return error_of(Incoming(response.body, response.status))
 
 
 def _values(response: HttpResponse, name: str) -> list[bytes]:

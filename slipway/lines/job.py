@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Final
 
+from slipway.client.endpoint import Endpoint
 from slipway.errors import Code, SlipwayError, invalid, not_found, unavailable
 from slipway.lines.backoff import Backoff
-from slipway.lines.connection import Connect, Described, Endpoint, ModelConnection
+from slipway.lines.connection import Connect, Described, ModelConnection
 from slipway.lines.record import LineOutput, RunIdentity
 from slipway.lines.source import LineSource, Survey
 from slipway.lines.text_model import TextModel, text_model

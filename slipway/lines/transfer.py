@@ -12,9 +12,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from slipway.client.endpoint import Endpoint
 from slipway.errors import Code, SlipwayError, invalid, unavailable
 from slipway.lines.backoff import Backoff
-from slipway.lines.connection import Connect, Endpoint, ModelConnection
+from slipway.lines.connection import Connect, ModelConnection
 from slipway.lines.record import LineOutput
 from slipway.lines.source import LineSource
 from slipway.lines.splitting import Line, LineSplitter, RefusedLine, as_line

@@ -8,7 +8,7 @@ import logging
 from pathlib import Path
 from typing import Any, Final
 
-from slipway.cli.client import Client
+from slipway.cli.client import CommandClient
 from slipway.cli.event_stream import read_events, refusal_text
 from slipway.cli.request_file import read_request
 from slipway.cli.tls import Address, Tls
@@ -96,7 +96,7 @@ def _description(data: bytes) -> None:
         document = json.loads(data)
     except (ValueError, RecursionError):
         return
-    description = Client(None, _Answers(document), _ADDRESS, "http", Tls()).describe("m", "")
+    description = CommandClient(None, _Answers(document), _ADDRESS, "http", Tls()).describe("m", "")
     description.text_array(["a"])
 
 

@@ -9,9 +9,9 @@ import threading
 
 import pytest
 
+from slipway.client.endpoint import Endpoint
 from slipway.core.bytes_codec import encode_bytes
 from slipway.errors import Code, SlipwayError
-from slipway.lines.connection import Endpoint
 from slipway.lines.http_connection import HttpModelConnection
 from slipway.lines.text_model import TextModel
 

@@ -14,7 +14,7 @@ from typing import Any
 from slipway.backends.python.errors import TritonModelException, to_triton_error
 from slipway.backends.python.response import InferenceResponse
 from slipway.backends.python.scope import ModelScope
-from slipway.backends.python.server import Cancel, Server
+from slipway.backends.python.server import Cancel, ServerServices
 from slipway.backends.python.tensor import ModelTensor
 from slipway.core.request import InferRequest, InferResponse
 
@@ -96,7 +96,7 @@ def _resolve(future: asyncio.Future[InferenceResponse], answer: InferResponse) -
         future.set_result(to_model(answer))
 
 
-def _server(scope: ModelScope | None) -> Server:
+def _server(scope: ModelScope | None) -> ServerServices:
     if scope is None:
         raise TritonModelException("BLS is only supported in a model that a server runs.")
     return scope.require_serving()

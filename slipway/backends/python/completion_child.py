@@ -22,7 +22,7 @@ from slipway.errors import unavailable
 
 
 class NoServer:
-    """A `Server` that offers nothing: a model cannot use the server while its configuration is completed."""
+    """A `ServerServices` that offers nothing: a model cannot use the server while its configuration is completed."""
 
     @property
     def metrics(self) -> Metrics:

@@ -1,4 +1,4 @@
-"""The engine's `Host` as the `Server` that a Python model sees."""
+"""The engine's `Host` as the `ServerServices` that a Python model sees."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """What a Python model may ask of the server: run another model, load and unload models, define metrics.
 
-`Server` is the seam. `HostServer` implements it on the engine's `Host` (thread mode, and the parent's side of a child
-process); the child process implements it with messages. The texts of refused BLS requests are Triton's (pb_stub,
+`ServerServices` is the seam. `HostServer` implements it on the engine's `Host` (thread mode, and the parent's side of a
+child process); the child process implements it with messages. The texts of refused BLS requests are Triton's (pb_stub,
 request_executor.cc).
 """
 
@@ -51,7 +51,7 @@ class Metrics(Protocol):
         """Return the family `name`, created on first use. Raise `SlipwayError` if it exists with another kind."""
 
 
-class Server(Protocol):
+class ServerServices(Protocol):
     """The server as a model sees it. Every method is thread-safe and may block."""
 
     @property

@@ -6,11 +6,8 @@ once, since the model may write to its arrays later.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
-from threading import Event
 from time import monotonic_ns
-from typing import Final
 
 from slipway.backends.api import Execution
 from slipway.backends.python.errors import abandoned
@@ -21,13 +18,11 @@ from slipway.backends.python.request import InferenceRequest
 from slipway.backends.python.response import InferenceResponse
 from slipway.backends.python.tensor import ModelTensor
 from slipway.backends.python.translation import ModelView, server_response
-from slipway.core.pace import LONGEST_HOLD_S, Pace
+from slipway.backends.shared.paced import send_paced
 from slipway.core.pending import Pending
 from slipway.core.request import InferResponse
 from slipway.core.signature import ModelSignature
 from slipway.errors import SlipwayError
-
-_LOG: Final = logging.getLogger("slipway.python")
 
 
 class ThreadExecutor:
@@ -96,24 +91,7 @@ class _PendingSink:
         if response is None:
             self._pending.send(InferResponse(final=final, empty=True))
             return
-        answer = self._view.client_answer(server_response(response, final=final))
-        pace = self._pending.request.pace
-        if pace is None or final:
-            self._pending.send(answer)
-        else:
-            self._send_paced(answer, pace)
-
-    def _send_paced(self, answer: InferResponse, pace: Pace) -> None:
-        """Send the answer, and wait until its receiver has room for the next."""
-        room = Event()
-
-        def deliver() -> None:
-            self._pending.deliver(answer)
-            pace.when_open(room.set)
-
-        self._pending.loop.call_soon_threadsafe(deliver)
-        if not room.wait(LONGEST_HOLD_S):
-            _LOG.error("a response waited %d s for room in an ensemble; the model goes on", LONGEST_HOLD_S)
+        send_paced(self._pending, self._view.client_answer(server_response(response, final=final)))
 
     def is_cancelled(self) -> bool:
         return self._pending.cancelled

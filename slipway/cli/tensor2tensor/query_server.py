@@ -12,7 +12,7 @@ import numpy as np
 
 from slipway.checkpoints.tensor2tensor.example import encode_example
 from slipway.checkpoints.tensor2tensor.subwords import END_ID, PAD_ID, SubwordTextEncoder
-from slipway.cli.client import Answer, Client, open_client
+from slipway.cli.client import Answer, CommandClient, open_client
 from slipway.cli.client_key import KEY_FILE_HELP, key_headers
 from slipway.cli.description import InputTensor, ModelDescription
 from slipway.cli.peer import spoken_protocol
@@ -104,7 +104,7 @@ def _protocol(flags: QueryFlags) -> str:
     return spoken_protocol(address) or "http"
 
 
-def _answer(client: Client, model: ModelDescription, vocabulary: SubwordTextEncoder, text: str) -> Answer:
+def _answer(client: CommandClient, model: ModelDescription, vocabulary: SubwordTextEncoder, text: str) -> Answer:
     example = encode_example({"inputs": [*vocabulary.encode(text), END_ID]})
     sent = np.array([[example]], np.object_) if model.most_rows else np.array([example], np.object_)
     return client.infer(model, {EXAMPLE: InputTensor("BYTES", sent)})

@@ -22,10 +22,11 @@ from slipway.cli.peer import explain, listens
 from slipway.cli.progress import progress
 from slipway.cli.tensor2tensor.flags import AbslCommand, flag, read_flags
 from slipway.cli.tls import DEFAULT_URL, Address, Tls
+from slipway.client.endpoint import Endpoint
 from slipway.config.flags import BOOLEAN, POSITIVE_FLOAT, TEXT, Kind, choice, whole
 from slipway.config.restrictions import HEADER, HEADER_HELP
 from slipway.errors import SlipwayError
-from slipway.lines.connection import Connect, Endpoint
+from slipway.lines.connection import Connect
 from slipway.lines.grpc_connection import GrpcModelConnection
 from slipway.lines.http_connection import HttpModelConnection
 from slipway.lines.job import LinesJob, SentLines, send_lines

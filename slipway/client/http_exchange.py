@@ -13,7 +13,7 @@ from typing import Final, cast
 
 import httptools
 
-from slipway.lines.connection import Endpoint
+from slipway.client.endpoint import Endpoint
 
 _CONNECT_S: Final = 10.0
 HEADER_LENGTH: Final = b"inference-header-content-length"
@@ -84,30 +84,35 @@ class _Receiver(asyncio.Protocol):
             self.awaited.set_exception(error)
 
 
+def request_head(endpoint: Endpoint, method: str, path: str, headers: str, size: int) -> bytes:
+    """Return the head of a request with `size` bytes of body; `headers` are whole lines."""
+    host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
+    always = "".join(f"{name}: {value}\r\n" for name, value in endpoint.headers)
+    return (
+        f"{method} {endpoint.prefix}{path} HTTP/1.1\r\nHost: {host}:{endpoint.port}\r\n"
+        f"{always}{headers}Content-Length: {size}\r\n\r\n"
+    ).encode()
+
+
 class HttpExchange:
     """A connection that is opened when it is first used, and again when it was lost. Raises OSError."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
         self._receiver: _Receiver | None = None
-        self._host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
-        self._headers = "".join(f"{name}: {value}\r\n" for name, value in endpoint.headers)
 
     async def request(
         self, method: str, path: str, headers: str = "", body: Sequence[bytes] = (), *, size: int = 0
     ) -> HttpResponse:
         """Send a request whose body are the parts, `size` bytes, and return the response. `headers` are whole lines."""
         reused = self._receiver is not None and not self._receiver.lost
-        head = (
-            f"{method} {self._endpoint.prefix}{path} HTTP/1.1\r\nHost: {self._host}:{self._endpoint.port}\r\n"
-            f"{self._headers}{headers}Content-Length: {size}\r\n\r\n"
-        )
+        head = request_head(self._endpoint, method, path, headers, size)
         try:
-            return await self._send([head.encode(), *body])
+            return await self._send([head, *body])
         except ConnectionError:
             if not reused:
                 raise
-        return await self._send([head.encode(), *body])  # the server had closed the idle connection
+        return await self._send([head, *body])  # the server had closed the idle connection
 
     def close(self) -> None:
         """Close the connection."""

@@ -1,0 +1,1 @@
+"""A server inside a Python program, whose functions it serves: `slipway.Server`."""
