@@ -124,12 +124,12 @@ def test_the_metrics_and_the_log_say_which_is_meant(server, places):
         assert f'nv_inference_request_success{{model="m",namespace="{place}",version="1"}} ' in text
         assert f"successfully loaded '{place}::m'" in server.log
         assert f"{place}::m " in server.log  # the table of the models
-    assert f'namespace="{places[0]}"' in server.log  # of a request
+    assert f'namespace=\\"{places[0]}\\"' in server.log  # of a request
 
 
 def test_a_name_is_unloaded_and_loaded_in_every_repository(client):
     client.unload_model("m")
-    for name in ("m", "e1", "e2", "caller1"):
+    for name in ("m", "e1", "e2"):
         with pytest.raises(InferenceServerException):
             answered(client, name)
     client.load_model("m")
