@@ -22,6 +22,7 @@ from slipway.config.options import ServerOptions, fronts
 from slipway.core.budget import Budget, default_budget
 from slipway.core.large_work import begin_large_work, end_large_work
 from slipway.core.log_settings import LogSettings
+from slipway.core.model_id import ModelId
 from slipway.core.table import render_table
 from slipway.cores import cpu_limit
 from slipway.engine.dataplane import Engine
@@ -64,7 +65,7 @@ class Front(Protocol):
 class ModelLoadError(SlipwayError):
     """Models failed to load at start-up, and the server has to exit then; `failed` says why, by model."""
 
-    def __init__(self, failed: Mapping[str, LoadFailure]) -> None:
+    def __init__(self, failed: Mapping[ModelId, LoadFailure]) -> None:
         super().__init__(Code.INTERNAL, "failed to load all models")
         self.failed = failed
 
@@ -176,8 +177,8 @@ def _check_ports(options: ServerOptions) -> None:
 
 
 async def _unless(
-    stopping: asyncio.Event, work: Coroutine[Any, Any, dict[str, LoadFailure]]
-) -> dict[str, LoadFailure] | None:
+    stopping: asyncio.Event, work: Coroutine[Any, Any, dict[ModelId, LoadFailure]]
+) -> dict[ModelId, LoadFailure] | None:
     """Return the result of `work`, or None if a signal came first."""
     working = asyncio.ensure_future(work)
     waiting = asyncio.ensure_future(stopping.wait())
@@ -193,7 +194,7 @@ async def _unless(
 # What the operator sees
 
 
-def _report(engine: Engine, failed: Mapping[str, LoadFailure], policies: Mapping[str, HostPolicy]) -> None:
+def _report(engine: Engine, failed: Mapping[ModelId, LoadFailure], policies: Mapping[str, HostPolicy]) -> None:
     """Log the state of every model, and the backend and instances of those that are ready."""
     _LOG.info("%s", render_table(("Model", "Version", "Status"), list(_states(engine, failed))), extra=_TABLE)
     plan = list(_plan(engine, policies))
@@ -201,24 +202,27 @@ def _report(engine: Engine, failed: Mapping[str, LoadFailure], policies: Mapping
         _LOG.info("%s", render_table(("Model", "Version", "Backend", "Instances"), plan), extra=_TABLE)
 
 
-def _states(engine: Engine, failed: Mapping[str, LoadFailure]) -> Iterator[tuple[str, str, str]]:
-    entries = [entry for entry in engine.repository_index(ready_only=False) if entry.state]
-    for entry in entries:
-        yield entry.name, entry.version, f"{entry.state}: {entry.reason}" if entry.reason else entry.state
-    for name in sorted(failed.keys() - {entry.name for entry in entries}):
-        yield name, "-", f"UNAVAILABLE: {failed[name].detail}"
+def _states(engine: Engine, failed: Mapping[ModelId, LoadFailure]) -> Iterator[tuple[str, str, str]]:
+    listed = set()
+    for entry in engine.repository_index(ready_only=False):
+        if entry.state:
+            model = ModelId(entry.namespace, entry.name)
+            listed.add(model)
+            yield str(model), entry.version, f"{entry.state}: {entry.reason}" if entry.reason else entry.state
+    for model in sorted(failed.keys() - listed):
+        yield str(model), "-", f"UNAVAILABLE: {failed[model].detail}"
 
 
 def _plan(engine: Engine, policies: Mapping[str, HostPolicy]) -> Iterator[tuple[str, str, str, str]]:
     cpus = cpu_limit()
-    for entry in engine.repository_index(ready_only=True):
-        config = engine.model_config(entry.name, entry.version)
+    for model in engine.loaded():
+        config = model.config
         instances = "-"
         if config.platform != "ensemble":
             specs = instance_specs(config, warn=False, policies=policies)
             available = min(cpus, len(shared_cpus(specs)) or cpus)
             instances = describe_plan(specs, threads_per_instance(config, available))
-        yield entry.name, entry.version, config.backend or config.platform, instances
+        yield str(model.id), str(model.version), config.backend or config.platform, instances
 
 
 # Fronts

@@ -18,7 +18,7 @@ from slipway.config.flags import Flag, field_name, flags_of, shown_default
 from slipway.config.options import ServerOptions
 from slipway.config.support import Support
 from slipway.config.triton_flags import TRITON_FLAGS
-from slipway.config.unserved import UNSUPPORTED, WITHOUT_EFFECT
+from slipway.config.unserved import WITHOUT_EFFECT
 
 _HEAD: Final = """# Triton's settings
 
@@ -28,7 +28,7 @@ reads. `make docs` writes this page from the tables that the server itself uses.
 - **works**: it does what it does in Triton.
 - **accepted, without effect**: it has no meaning here, for the reason given. The server says so in its log if the
   setting is used.
-- **refused**: the server does not start with the flag, or does not load the model, and says why.
+- **refused**: the server does not load the model, and says why.
 
 [tests/reference/differences.py](../tests/reference/differences.py) lists the intended differences in responses.
 """
@@ -39,7 +39,6 @@ def page() -> str:
     sections = (
         ("## Flags of tritonserver", _own_table(triton=True)),
         ("### Flags that are accepted without effect", _table(("Flag", "Why"), _ignored_flags())),
-        ("### Flags that are refused", _refused_flags()),
         ("## Flags that only Slipway has", _own_table(triton=False)),
         ("## Fields of config.pbtxt", _table(("Field", "Slipway"), _field_rows())),
         ("### Parameters that are accepted without effect", _table(("Backend", "Keys"), _ignored_keys())),
@@ -76,16 +75,6 @@ def _flag_row(flag: Flag) -> tuple[str, ...]:
 
 def _ignored_flags() -> Iterator[tuple[str, str]]:
     return ((_code(f"--{name}"), why) for name, (_, why) in sorted(WITHOUT_EFFECT.items()))
-
-
-def _refused_flags() -> str:
-    if not UNSUPPORTED:
-        return "None."
-    rows = (
-        (_code(f"--{name}"), f"{row.feature} not supported yet", _code(*(repr(value) for value in row.off)))
-        for name, row in sorted(UNSUPPORTED.items())
-    )
-    return _table(("Flag", "Why", "Accepted values"), rows)
 
 
 def _field_rows() -> Iterator[tuple[str, str]]:

@@ -163,7 +163,7 @@ FIELDS: Final[dict[str, FieldRow]] = {
     "ensemble_scheduling.step.model_version": _YES,
     "ensemble_scheduling.step.input_map": _YES,
     "ensemble_scheduling.step.output_map": _YES,
-    "ensemble_scheduling.step.model_namespace": _ignored("Triton sets it itself when models have namespaces"),
+    "ensemble_scheduling.step.model_namespace": _ignored("the server sets it itself when models have namespaces"),
     "ensemble_scheduling.max_inflight_requests": _works("a Python model that streams into a full step waits"),
     "instance_group": _YES,
     "instance_group.name": _YES,

@@ -147,6 +147,9 @@ class ServerOptions(TracingFlags):
     model_config_name: str = _models(
         "", Kind("NAME", _read_config_name), "read configs/NAME.pbtxt of a model instead of config.pbtxt, if it exists"
     )
+    model_namespacing: bool = _models(
+        False, BOOLEAN, "let several repositories have models of the same name; each repository is a namespace"
+    )
     model_load_thread_count: int = _models(4, _AT_LEAST_ONE, "number of models to load at the same time")
     model_load_retry_count: int = _models(0, _COUNT, "number of times to retry a failed load")
 
@@ -259,7 +262,7 @@ def parse_options(arguments: Sequence[str], environment: Mapping[str, str] = os.
     values: dict[str, Any] = {}
     for level in sources.levels:
         values |= read_values(level.given, flags, problems, level.shown)
-        problems += [*unserved.misread(level.given, level.shown), *unserved.refuse(level.given, level.shown)]
+        problems += unserved.misread(level.given, level.shown)
     try:
         values = vertex_defaults(environment) | values
     except ValueError as error:
@@ -295,12 +298,9 @@ def parse_options(arguments: Sequence[str], environment: Mapping[str, str] = os.
 
 
 def _unserved_usage() -> str:
-    lists = {"Accepted without effect": list(unserved.WITHOUT_EFFECT), "Not supported yet": list(unserved.UNSUPPORTED)}
-    text = ""
-    for head, names in lists.items():
-        words = " ".join(f"--{name}" for name in names)
-        text += f"\n\n{head}:\n" + textwrap.indent(textwrap.fill(words, 78, break_on_hyphens=False), "  ")
-    return text + "\n"
+    words = " ".join(f"--{name}" for name in unserved.WITHOUT_EFFECT)
+    text = textwrap.indent(textwrap.fill(words, 78, break_on_hyphens=False), "  ")
+    return f"\n\nAccepted without effect:\n{text}\n"
 
 
 def _contradictions(options: ServerOptions) -> Iterator[str]:

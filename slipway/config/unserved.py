@@ -1,13 +1,8 @@
-"""tritonserver's flags without effect here: accepted with a warning, or refused if they turn on a missing feature.
-
-A start script written for tritonserver runs if everything that it turns on is supported, and otherwise fails with the
-reason.
-"""
+"""tritonserver's flags without effect here: accepted with a warning, so that a start script written for it runs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Final
 
 from slipway.config.flags import BOOLEAN, TEXT, Kind, flag_name, whole
@@ -40,35 +35,7 @@ WITHOUT_EFFECT: Final[dict[str, tuple[Kind, str]]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Unsupported:
-    """A missing feature, with its verb; `off` holds the values, in lower case, that leave it off."""
-
-    feature: str
-    off: tuple[str, ...] = ()
-    kind: Kind = TEXT
-
-
-_FALSE: Final = ("false", "off", "0")
-
-UNSUPPORTED: Final[dict[str, Unsupported]] = {
-    "model-namespacing": Unsupported("model namespacing is", _FALSE, BOOLEAN),
-}
-
-KINDS: Final[dict[str, Kind]] = {name: kind for name, (kind, _) in WITHOUT_EFFECT.items()} | {
-    name: row.kind for name, row in UNSUPPORTED.items()
-}
-
-
-def refuse(given: Iterable[tuple[str, str]], shown: Callable[[str], str] = flag_name) -> list[str]:
-    """Return one message for each given flag (name, value) that turns on a missing feature; `shown` says what to call
-    it."""
-    problems = []
-    for name, text in given:
-        row = UNSUPPORTED.get(name)
-        if row is not None and text.lower() not in row.off:
-            problems.append(f"{shown(name)}: {row.feature} not supported yet")
-    return list(dict.fromkeys(problems))
+KINDS: Final[dict[str, Kind]] = {name: kind for name, (kind, _) in WITHOUT_EFFECT.items()}
 
 
 def misread(given: Iterable[tuple[str, str]], shown: Callable[[str], str] = flag_name) -> list[str]:

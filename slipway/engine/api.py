@@ -60,18 +60,20 @@ class VersionStatistics:
     has_response_cache: bool = False
     metric_tags: Mapping[str, str] | None = None
     is_ensemble: bool = False
+    namespace: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class IndexEntry:
     """One row of the repository index. Empty strings are omitted on the wire, and so are the problems, which the reason
-    states as text."""
+    states as text, and the namespace."""
 
     name: str
     version: str = ""
     state: str = ""  # READY, UNAVAILABLE, LOADING, UNLOADING or ""
     reason: str = ""
     problems: tuple[Problem, ...] = ()
+    namespace: str = ""
 
 
 class Dataplane(Protocol):

@@ -14,12 +14,12 @@ from hashlib import sha256
 
 from tritonclient.grpc import model_config_pb2
 
+from slipway.core.model_id import ModelId
 from slipway.core.signature import ModelSignature
 from slipway.core.statistics import ModelStatistics
 from slipway.engine.dependencies import is_ensemble
 from slipway.engine.serving import ServingTable
 from slipway.engine.source import ModelSource
-from slipway.errors import SlipwayError
 from slipway.response_cache.api import ResponseCache
 from slipway.scheduling.api import Scheduler
 from slipway.scheduling.cached import CachedScheduler, uncached
@@ -44,12 +44,13 @@ class Caching:
         if not self.shared:
             return os.urandom(32)
         stamps = (source.fingerprint.shared, source.fingerprint.versions.get(version, ()))
-        digest = sha256(repr((source.name, version, stamps)).encode(errors="surrogatepass"))
+        digest = sha256(repr((str(source.id), version, stamps)).encode(errors="surrogatepass"))
         digest.update(config.SerializeToString(deterministic=True))
         return digest.digest()
 
     def wrapper(
         self,
+        model: ModelId,
         config: model_config_pb2.ModelConfig,
         signature: ModelSignature,
         statistics: ModelStatistics,
@@ -59,7 +60,8 @@ class Caching:
         """Return the function that gives a scheduler the cache, if the config enables it."""
         if not config.response_cache.enable:
             return uncached
-        of_now = EnsembleIdentity(self.serving, config, identity) if is_ensemble(config) else lambda: identity
+        combined = EnsembleIdentity(self.serving, config, identity, model.namespace)
+        of_now = combined if is_ensemble(config) else lambda: identity
 
         def cached(scheduler: Scheduler) -> Scheduler:
             return CachedScheduler(
@@ -78,10 +80,13 @@ class Caching:
 class EnsembleIdentity:
     """The identity of an ensemble with the models of its steps as they serve now; computed again after changes."""
 
-    def __init__(self, serving: ServingTable, config: model_config_pb2.ModelConfig, own: bytes) -> None:
+    def __init__(
+        self, serving: ServingTable, config: model_config_pb2.ModelConfig, own: bytes, namespace: str = ""
+    ) -> None:
         self._serving = serving
         self._config = config
         self._own = own
+        self._namespace = namespace
         self._changes = -1
         self._value = b""
 
@@ -89,18 +94,19 @@ class EnsembleIdentity:
         """Return the identity, 32 bytes."""
         if self._changes != self._serving.changes:
             self._changes = self._serving.changes
-            self._value = _combined(self._serving, self._config, self._own)
+            self._value = _combined(self._serving, self._config, self._own, self._namespace)
         return self._value
 
 
-def _combined(serving: ServingTable, config: model_config_pb2.ModelConfig, own: bytes) -> bytes:
+def _combined(serving: ServingTable, config: model_config_pb2.ModelConfig, own: bytes, namespace: str) -> bytes:
     digest = sha256(own)
     for step in config.ensemble_scheduling.step:
         number = "" if step.model_version == _LATEST else str(step.model_version)
-        try:
-            model = serving.find(serving.internal, step.model_name, number)
-        except SlipwayError:  # gone: the request fails, and nothing is kept
+        model = (serving.seen_in(namespace, step.model_name) or {}).get(number)
+        if model is None:  # gone: the request fails, and nothing is kept
             continue
-        part = _combined(serving, model.config, model.identity) if is_ensemble(model.config) else model.identity
+        part = model.identity
+        if is_ensemble(model.config):
+            part = _combined(serving, model.config, part, model.id.namespace)
         digest.update(part)
     return digest.digest()

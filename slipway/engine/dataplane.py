@@ -21,6 +21,7 @@ from slipway.config.options import ServerOptions
 from slipway.core.check import check_request
 from slipway.core.log_settings import LogSettings
 from slipway.core.metrics import MetricRegistry
+from slipway.core.model_id import ModelId
 from slipway.core.pending import Deliver, Pending
 from slipway.core.request import InferRequest, InferResponse
 from slipway.core.signature import ModelSignature
@@ -32,13 +33,16 @@ from slipway.engine.caching import Caching
 from slipway.engine.extensions import announced
 from slipway.engine.failures import LoadFailure
 from slipway.engine.host import EngineHost
+from slipway.engine.inside import Inside
 from slipway.engine.lifecycle import Lifecycle
 from slipway.engine.loading import Loader
+from slipway.engine.model import ModelVersion
 from slipway.engine.modes import Control, require_explicit
+from slipway.engine.names import NamespacedNames, PlainNames
 from slipway.engine.outside import OutsideModels
 from slipway.engine.placed import PlacedRequests
 from slipway.engine.request_log import log_refusal
-from slipway.engine.serving import ServingTable, View
+from slipway.engine.serving import Scope, ServingTable, View
 from slipway.engine.source import LoadRequest
 from slipway.engine.states import StateTable
 from slipway.engine.watching import watched
@@ -74,17 +78,20 @@ class Engine:
         self._options = options
         self._metadata = ServerMetadata(options.id, version, announced(options))
         self._states = StateTable()
-        self._serving = ServingTable(self._states)
-        self._public, self._internal = self._serving.public, self._serving.internal
-        self._host = EngineHost(self.metrics)
+        self._serving = ServingTable(self._states, NamespacedNames() if options.model_namespacing else PlainNames())
+        self._public = self._serving.public
         self._caching = _caching(options, self._serving)
         explicit = options.model_control_mode == "explicit"
-        self._repositories = Repositories(options.model_repository, options.remote_repositories, fresh=explicit)
+        self._repositories = Repositories(
+            options.model_repository,
+            options.remote_repositories,
+            fresh=explicit,
+            namespaced=options.model_namespacing,
+        )
         self._loader = Loader(
             options,
-            self._host,
-            self.submit_inside,
-            self.signature_inside,
+            self.inside,
+            partial(EngineHost, metrics=self.metrics),
             caching=self._caching,
             repositories=self._repositories,
             backends=backends,
@@ -102,13 +109,12 @@ class Engine:
         """Return the model repositories that do not exist."""
         return [path for path in self._options.model_repository if not path.is_dir()]
 
-    async def start(self) -> dict[str, LoadFailure]:
+    async def start(self) -> dict[ModelId, LoadFailure]:
         """Load the models that the control mode selects; return why some failed, by model.
 
         If a repository is missing, it only answers requests for its metadata, and is neither live nor ready.
         """
         self._loop = asyncio.get_running_loop()
-        self._host.attach(self)
         missing = self.missing_repositories()
         if missing:
             _LOG.error("failed to stat file %s; no model will be served until the server is started again", missing[0])
@@ -127,8 +133,7 @@ class Engine:
     async def shutdown(self, timeout: float) -> bool:  # noqa: ASYNC109  a bounded drain, not a cancelled one
         """Refuse new requests, finish the accepted ones and release the models; return whether this took less than
         `timeout` seconds."""
-        self._serving.closed = True
-        self._public = {}
+        self._serving.close()
         self._repositories.cancel()
         try:
             async with asyncio.timeout(timeout):
@@ -151,21 +156,25 @@ class Engine:
     def submit(self, request: InferRequest, deliver: Deliver) -> Pending:
         """Accept a client's request."""
         if isinstance(request, PlacedRequest):
-            model = self._serving.find(self._public, request.model_name, request.model_version)
+            model = self._serving.find(request.model_name, request.model_version)
             return self._placed.submit(model, request, deliver, self.log_settings.verbose)
         return self._submit(self._public, request, deliver)
 
-    def submit_inside(self, request: InferRequest, deliver: Deliver) -> Pending:
-        """Accept a request from an ensemble or a model's business logic."""
+    def inside(self, namespace: str) -> Inside:
+        """Return what the ensembles and models of a namespace see of the server."""
+        return Inside(self, self._serving.scope(namespace))
+
+    def submit_inside(self, scope: Scope, request: InferRequest, deliver: Deliver) -> Pending:
+        """Accept a request from an ensemble or a model's business logic, in whose scope the name has its meaning."""
         if isinstance(request.trace, ReferredTrace):
             request.trace = self.tracing.child_of(request.trace.to.number)
-        return self._submit(self._internal, request, deliver)
+        return self._submit(scope.models, request, deliver, scope)
 
-    def _submit(self, view: View, request: InferRequest, deliver: Deliver) -> Pending:
+    def _submit(self, view: View, request: InferRequest, deliver: Deliver, scope: Scope | None = None) -> Pending:
         try:
             model = view[request.model_name][request.model_version]
         except KeyError:
-            model = self._serving.find(view, request.model_name, request.model_version)
+            model = self._serving.find(request.model_name, request.model_version, scope)
         arrival = monotonic_ns()
         verbose = self.log_settings.verbose
         try:
@@ -234,11 +243,20 @@ class Engine:
 
     async def model_ready(self, name: str, version: str) -> bool:
         """Return whether a version serves and each of its instances reports ready."""
+        return await self._is_ready(name, version)
+
+    async def model_ready_inside(self, scope: Scope, name: str, version: str) -> bool:
+        """Return the same about the version that ensembles and models of a scope call."""
+        return await self._is_ready(name, version, scope)
+
+    async def _is_ready(self, name: str, version: str, scope: Scope | None = None) -> bool:
         self._serving.require_usable()
         if version:
             parse_version(version)
         try:
-            model = self._serving.find(self._public, name, version)
+            model = self._serving.find(name, version, scope)
+            if not self._serving.serves(model):
+                return False
             for instance in model.instances:
                 await instance.check_ready()
         except SlipwayError as error:
@@ -248,28 +266,33 @@ class Engine:
 
     def model_metadata(self, name: str, version: str) -> ModelMetadata:
         """Return a model's metadata."""
-        model = self._serving.find(self._public, name, version)
-        numbers = [model.version] if version else [each.version for each in self._serving.versions(name)]
+        model = self._serving.find(name, version)
+        numbers = [model.version] if version else [each.version for each in self._serving.versions(model.id)]
         return views.metadata(model, numbers)
 
     def model_config(self, name: str, version: str) -> model_config_pb2.ModelConfig:
         """Return a model's configuration."""
-        return self._serving.find(self._public, name, version).config
+        return self._serving.find(name, version).config
 
     def signature(self, name: str, version: str) -> ModelSignature:
         """Return a version's inputs and outputs."""
-        return self._serving.find(self._public, name, version).signature
+        return self._serving.find(name, version).signature
 
-    def signature_inside(self, name: str, version: str) -> ModelSignature:
+    def signature_inside(self, scope: Scope, name: str, version: str) -> ModelSignature:
         """Return a version's inputs and outputs, for ensembles and models."""
-        return self._serving.find(self._internal, name, version).signature
+        return self._serving.find(name, version, scope).signature
+
+    def model_inside(self, scope: Scope, name: str) -> ModelId | None:
+        """Return the model that a name means to the ensembles and models of a scope."""
+        return self._serving.names.inside(scope.namespace, name)
 
     def model_statistics(self, name: str, version: str) -> Sequence[VersionStatistics]:
         """Return the counters of a version, of all versions of a model, or of all models."""
         self._serving.require_usable()
         if not name:
             return [views.statistics(model) for model in self._serving.all()]
-        models = self._serving.versions(name)
+        meant = self._serving.names.meant(name)
+        models = self._serving.versions(next(iter(meant))) if len(meant) == 1 else []
         if not models:
             raise invalid(f"requested model '{shown(name)}' is not available")
         if not version:
@@ -292,6 +315,10 @@ class Engine:
         """Return the state of the response cache, if there is one."""
         return None if self._caching is None else self._caching.cache.report()
 
+    def loaded(self) -> Sequence[ModelVersion]:
+        """Return every version that serves."""
+        return self._serving.all()
+
     def repository_index(self, ready_only: bool) -> Sequence[IndexEntry]:
         """Return every model in the repositories, with its state."""
         self._serving.require_usable()
@@ -313,21 +340,24 @@ class Engine:
         """Load or reload a model for another model, which may send files: it could also write them itself."""
         require_explicit(self._options)
         check_model_name(name)
-        failed = await self._operate(self._lifecycle.load({name: LoadRequest(config, files)}))
-        if name in failed:
-            raise failed[name].error(name)
+        await self._load_named(name, LoadRequest(config, files))
 
     async def load_bound(self, name: str) -> None:
         """Load or reload a model that the program around the server has put into a repository, in any control mode."""
-        failed = await self._operate(self._lifecycle.load({name: LoadRequest()}))
-        if name in failed:
-            raise failed[name].error(name)
+        await self._load_named(name, LoadRequest())
+
+    async def _load_named(self, name: str, request: LoadRequest) -> None:
+        failed = await self._operate(self._lifecycle.load_named({name: request}))
+        refused = [failed[model] for model in sorted(failed) if model.name == name]
+        if refused:
+            raise failures.load_error(name, refused)
 
     async def unload_model(self, name: str, unload_dependents: bool) -> None:
         """Start unloading a model."""
         self._serving.require_usable()
         require_explicit(self._options)
-        await self._operate(self._lifecycle.unload(name, unload_dependents=unload_dependents))
+        models = self._serving.names.meant(name)
+        await self._operate(self._lifecycle.unload(models, unload_dependents=unload_dependents))
 
     async def _operate(self, operation: Coroutine[Any, Any, Result]) -> Result:
         """Run an operation to completion, even if its client disconnects."""

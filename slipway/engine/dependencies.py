@@ -1,13 +1,20 @@
-"""Which models an ensemble is composed of, and the order in which models load and unload. Pure."""
+"""Which models an ensemble is composed of, and the order in which models load and unload. Pure.
+
+Models are ids here, or bare names where every model of a name counts.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from graphlib import CycleError, TopologicalSorter
+from typing import TypeVar
 
 from tritonclient.grpc import model_config_pb2
 
-Composition = Mapping[str, Collection[str]]  # ensemble -> the models of its steps
+from slipway.core.model_id import ModelId
+
+Model = TypeVar("Model", str, ModelId)
+Composition = Mapping[Model, Collection[Model]]  # ensemble -> the models of its steps
 
 
 def is_ensemble(config: model_config_pb2.ModelConfig) -> bool:
@@ -16,14 +23,14 @@ def is_ensemble(config: model_config_pb2.ModelConfig) -> bool:
 
 
 def composing_models(config: model_config_pb2.ModelConfig) -> frozenset[str]:
-    """Return the models in an ensemble's steps; an empty set for any other model."""
+    """Return the names of the models in an ensemble's steps; an empty set for any other model."""
     return frozenset(step.model_name for step in config.ensemble_scheduling.step)
 
 
-def dependents(composition: Composition, names: Iterable[str]) -> frozenset[str]:
-    """Return the ensembles that need one of `names`, directly or through other ensembles."""
-    reached = set(names)
-    found: set[str] = set()
+def dependents(composition: Composition[Model], models: Iterable[Model]) -> frozenset[Model]:
+    """Return the ensembles that need one of `models`, directly or through other ensembles."""
+    reached = set(models)
+    found: set[Model] = set()
     while True:
         more = {ensemble for ensemble, parts in composition.items() if not reached.isdisjoint(parts)} - found
         if not more:
@@ -32,10 +39,10 @@ def dependents(composition: Composition, names: Iterable[str]) -> frozenset[str]
         reached |= more
 
 
-def components(composition: Composition, names: Iterable[str]) -> frozenset[str]:
-    """Return the models that `names` are composed of, directly or through other ensembles."""
-    found: set[str] = set()
-    waiting = list(names)
+def components(composition: Composition[Model], models: Iterable[Model]) -> frozenset[Model]:
+    """Return the models that `models` are composed of, directly or through other ensembles."""
+    found: set[Model] = set()
+    waiting = list(models)
     while waiting:
         for part in composition.get(waiting.pop(), ()):
             if part not in found:
@@ -44,13 +51,13 @@ def components(composition: Composition, names: Iterable[str]) -> frozenset[str]
     return frozenset(found)
 
 
-def load_waves(composition: Composition, names: Iterable[str]) -> tuple[list[list[str]], frozenset[str]]:
-    """Return `names` in groups that may load together, composing models before ensembles, and the names in a cycle."""
-    remaining = set(names)
-    circular: set[str] = set()
+def load_waves(composition: Composition[Model], models: Iterable[Model]) -> tuple[list[list[Model]], frozenset[Model]]:
+    """Return `models` in groups that may load together, composing models before ensembles, and those in a cycle."""
+    remaining = set(models)
+    circular: set[Model] = set()
     while True:
         sorter = TopologicalSorter(
-            {name: [part for part in composition.get(name, ()) if part in remaining] for name in sorted(remaining)}
+            {model: [part for part in composition.get(model, ()) if part in remaining] for model in sorted(remaining)}
         )
         try:
             sorter.prepare()

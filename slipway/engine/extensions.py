@@ -1,8 +1,8 @@
 """The extensions of the protocol that `/v2` announces: Triton's list in Triton's order, each only while it is on.
 
 One row per extension, with the condition under which this server has it. A feature that a flag switches on is
-announced when its flag is supported and set, so most features announce themselves. Source: Triton core `server.cc`,
-which announces every extension that it was compiled with. Pure.
+announced when its flag is set, so most features announce themselves. Source: Triton core `server.cc`, which announces
+every extension that it was compiled with. Pure.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing import Final
 from slipway.config.fields import field_row
 from slipway.config.options import ServerOptions
 from slipway.config.support import Support
-from slipway.config.unserved import UNSUPPORTED
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +33,10 @@ def _never(_: ServerOptions) -> bool:
 
 
 def _with(flag: str) -> Callable[[ServerOptions], bool]:
-    """Return the condition that the boolean `flag` is supported and set."""
+    """Return the condition that the boolean `flag` is set."""
 
     def is_on(options: ServerOptions) -> bool:
-        return flag not in UNSUPPORTED and bool(getattr(options, flag.replace("-", "_")))
+        return bool(getattr(options, flag.replace("-", "_")))
 
     return is_on
 

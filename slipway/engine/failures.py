@@ -33,6 +33,14 @@ UPLOAD = LoadFailure("loading files that clients send needs --allow-model-upload
 NOT_UNIQUE = LoadFailure("not unique across all model repositories", polled=True)
 
 
+def load_error(name: str, failed: Sequence[LoadFailure]) -> SlipwayError:
+    """Return the error for the client that requested the load of every model of a name, of which some failed."""
+    loads = [failure.error(name) for failure in failed if not failure.polled]
+    if len(loads) < 2:
+        return loads[0] if loads else failed[0].error(name)
+    return invalid("".join(error.message for error in loads))
+
+
 def no_version(name: str) -> LoadFailure:
     """Return the failure of a model that has no version to serve."""
     text = f"at least one version must be available under the version policy of model '{name}'"

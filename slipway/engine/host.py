@@ -5,32 +5,13 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from slipway.core.metrics import MetricRegistry
 from slipway.core.pending import Deliver, Pending
 from slipway.core.request import InferRequest, InferResponse
-from slipway.core.signature import ModelSignature
+from slipway.engine.inside import Inside
 from slipway.errors import SlipwayError, cancelled, internal
-
-
-class Inside(Protocol):
-    """The engine's interface for models; all methods are called on the event-loop thread."""
-
-    def submit_inside(self, request: InferRequest, deliver: Deliver) -> Pending:
-        """Accept a request from a model."""
-
-    def signature_inside(self, name: str, version: str) -> ModelSignature:
-        """Return a model's inputs and outputs."""
-
-    async def load_model_inside(self, name: str, config: str | None, files: Mapping[str, bytes]) -> None:
-        """Load a model."""
-
-    async def unload_model(self, name: str, unload_dependents: bool) -> None:
-        """Unload a model."""
-
-    async def model_ready(self, name: str, version: str) -> bool:
-        """Return whether a model is ready."""
 
 
 class _Call:
@@ -49,7 +30,7 @@ class _Call:
             self._deliver(InferResponse(request.model_name, error=cancelled()))
             return
         try:
-            pending = inside.submit_inside(request, self._deliver)
+            pending = inside.submit(request, self._deliver)
         except SlipwayError as error:
             self._deliver(InferResponse(request.model_name, request.model_version, request.id, error=error))
             return
@@ -67,16 +48,10 @@ class _Call:
 
 
 class EngineHost:
-    """Implements `backends.api.Host` with an engine. `attach` is called once, on the event loop, before any load."""
+    """Implements `backends.api.Host` with what a namespace sees of an engine. Construct it on the event loop."""
 
-    def __init__(self, metrics: MetricRegistry) -> None:
+    def __init__(self, inside: Inside, metrics: MetricRegistry) -> None:
         self.metrics = metrics
-        self._inside: Inside
-        self._loop: asyncio.AbstractEventLoop
-        self._loop_thread = 0
-
-    def attach(self, inside: Inside) -> None:
-        """Connect the host to the engine and to the running event loop."""
         self._inside = inside
         self._loop = asyncio.get_running_loop()
         self._loop_thread = threading.get_ident()
@@ -89,19 +64,19 @@ class EngineHost:
 
     def load_model(self, name: str, config: str | None, files: Mapping[str, bytes]) -> None:
         """Load a model and wait until it is loaded."""
-        self._wait(self._inside.load_model_inside(name, config, files))
+        self._wait(self._inside.engine.load_model_inside(name, config, files))
 
     def unload_model(self, name: str, unload_dependents: bool) -> None:
         """Unload a model."""
-        self._wait(self._inside.unload_model(name, unload_dependents))
+        self._wait(self._inside.engine.unload_model(name, unload_dependents))
 
     def is_model_ready(self, name: str, version: str) -> bool:
         """Return whether the model is ready."""
-        return bool(self._wait(self._inside.model_ready(name, version)))
+        return bool(self._wait(self._inside.is_ready(name, version)))
 
     def is_decoupled(self, name: str, version: str) -> bool:
         """Return whether the model may send any number of responses to a request."""
-        return self._inside.signature_inside(name, version).decoupled
+        return self._inside.signature(name, version).decoupled
 
     def _wait(self, step: Coroutine[Any, Any, object]) -> object:
         if threading.get_ident() == self._loop_thread:

@@ -37,8 +37,7 @@ from slipway.config.rate_limit import EXECUTION_COUNT, NOT_LIMITED, is_limited
 from slipway.config.sequences import SequencePlan, execution_signature, first_inputs, sequence_plan
 from slipway.config.signature import build_signature
 from slipway.config.validate import cache_problems, validate
-from slipway.core.pending import Deliver, Pending
-from slipway.core.request import InferRequest
+from slipway.core.model_id import ModelId
 from slipway.core.signature import ModelSignature
 from slipway.core.statistics import ModelStatistics
 from slipway.cores import cpu_limit
@@ -46,6 +45,7 @@ from slipway.engine.caching import Caching
 from slipway.engine.counting import summarise_of
 from slipway.engine.dependencies import is_ensemble
 from slipway.engine.failures import LoadFailure
+from slipway.engine.inside import Inside
 from slipway.engine.model import ModelVersion, release
 from slipway.engine.source import LoadRequest, ModelSource, PollError, read_source
 from slipway.engine.succession import keeps_loaded, kept_instances
@@ -64,9 +64,6 @@ from slipway.scheduling.sequence_factory import build_sequence_scheduler
 
 _LOG: Final = logging.getLogger("slipway.engine")
 
-Submit = Callable[[InferRequest, Deliver], Pending]
-SignatureOf = Callable[[str, str], ModelSignature]
-
 
 @dataclass(frozen=True, slots=True)
 class _Opened:
@@ -82,15 +79,15 @@ class _Opened:
 
 
 class Loader:
-    """Loads versions. Ensembles call their models through `submit` and `signature_of`; models call the server through
-    `host`. The `backends` of the program around the server are found before those of the registry."""
+    """Loads versions. `inside` returns what the ensembles and models of a namespace see of the server, and `host` the
+    same for models, which call it from their threads. The `backends` of the program around the server are found before
+    those of the registry."""
 
     def __init__(
         self,
         options: ServerOptions,
-        host: Host,
-        submit: Submit,
-        signature_of: SignatureOf,
+        inside: Callable[[str], Inside],
+        host: Callable[[Inside], Host],
         *,
         caching: Caching | None = None,
         repositories: Repositories,
@@ -98,9 +95,8 @@ class Loader:
     ) -> None:
         self.threads = ThreadPoolExecutor(options.model_load_thread_count, thread_name_prefix="load")
         self._options = options
+        self._inside = inside
         self._host = host
-        self._submit = submit
-        self._signature_of = signature_of
         limited = options.rate_limit == EXECUTION_COUNT
         self._limits = RateLimits(options.rate_limit_resource) if limited else None
         self._caching = caching
@@ -108,16 +104,22 @@ class Loader:
         self._backends = backends
         self._summarise = summarise_of(options)
 
-    async def read(self, name: str, request: LoadRequest) -> ModelSource | LoadFailure:
+    async def named(self, name: str) -> list[ModelId]:
+        """Return the models of a name in the repositories, see `Repositories.named`."""
+        if not self._options.model_namespacing:
+            return self._repositories.named(name)
+        return await asyncio.get_running_loop().run_in_executor(self.threads, self._repositories.named, name)
+
+    async def read(self, model: ModelId, request: LoadRequest) -> ModelSource | LoadFailure:
         """Return the model as it is on disk, or as the request overrides it."""
         try:
             return await asyncio.get_running_loop().run_in_executor(
-                self.threads, read_source, name, request, self._options, self._repositories
+                self.threads, read_source, model, request, self._options, self._repositories
             )
         except PollError as error:
             return error.failure
         except Exception as error:  # noqa: BLE001  as below: it must fail this model, not the server
-            _LOG.exception("reading '%s' failed", shown(name))
+            _LOG.exception("reading '%s' failed", shown(str(model)))
             return LoadFailure(f"unexpected {type(error).__name__} while reading", polled=True)
 
     async def load(self, source: ModelSource, version: int, former: ModelVersion | None = None) -> ModelVersion:
@@ -132,15 +134,19 @@ class Loader:
             except SlipwayError as error:
                 if attempts_left == 0:
                     raise
-                _LOG.warning("retrying to load '%s' version %d after: %s", source.name, version, error.message)
+                _LOG.warning("retrying to load '%s' version %d after: %s", source.id, version, error.message)
         raise AssertionError("the range above is never empty")
 
     async def _load(self, source: ModelSource, version: int, former: ModelVersion | None) -> ModelVersion:
         begin = time.monotonic()
-        label = f"'{source.name}' version {version}"
+        label = f"'{source.id}' version {version}"
+        inside = self._inside(source.id.namespace)
+        host = self._host(inside)
         try:
-            opened = await asyncio.get_running_loop().run_in_executor(self.threads, self._open, source, version, former)
-            model = await self._assemble(source, version, opened)
+            opened = await asyncio.get_running_loop().run_in_executor(
+                self.threads, self._open, source, version, former, inside, host
+            )
+            model = await self._assemble(source, version, opened, inside)
         except SlipwayError:
             raise
         except Exception as error:  # backends map the errors they expect; any other must fail the load, not the server
@@ -149,7 +155,9 @@ class Loader:
         model.statistics.load_seconds = time.monotonic() - begin
         return model
 
-    def _open(self, source: ModelSource, version: int, former: ModelVersion | None) -> _Opened:
+    def _open(
+        self, source: ModelSource, version: int, former: ModelVersion | None, inside: Inside, host: Host
+    ) -> _Opened:
         config = model_config_pb2.ModelConfig()
         config.CopyFrom(source.config)
         path = source.versions[version]
@@ -162,7 +170,7 @@ class Loader:
         if problems:
             raise refused(*problems)
         if ensemble:
-            self._derive_decoupled(config)
+            self._derive(config, inside)
             problems = list(cache_problems(config))  # it is decoupled if a step is
             if problems:
                 raise refused(*problems)
@@ -180,7 +188,7 @@ class Loader:
                 _LOG.warning("model '%s': %s", source.name, not_defined(policy))
         specs = instance_specs(config, policies=self._options.host_policy)
         with running_on(shared_cpus(specs)):
-            context = self._context(source, version, config, execution_signature(signature, plan))
+            context = self._context(source, version, config, execution_signature(signature, plan), host)
             # not a sequence's instances: they may keep its state, by slot
             if former is not None and plan is None and keeps_loaded(former, config, specs):
                 return _Opened(config, signature, context, former.loaded, plan, specs, former)
@@ -189,12 +197,18 @@ class Loader:
     def _backend(self, name: str) -> Backend:
         return self._backends.get(name) or find_backend(name, self._options.backend_directory)
 
-    def _derive_decoupled(self, config: model_config_pb2.ModelConfig) -> None:
-        """Make an ensemble decoupled if and only if one of its steps is, regardless of its config, as in Triton."""
+    def _derive(self, config: model_config_pb2.ModelConfig, inside: Inside) -> None:
+        """Set what the models of an ensemble's steps decide, regardless of its config, as in Triton: it is decoupled if
+        and only if one of them is, and each step has its model's namespace."""
+        steps = config.ensemble_scheduling.step
         config.model_transaction_policy.decoupled = any(
-            self._signature_of(step.model_name, str(step.model_version) if step.model_version > 0 else "").decoupled
-            for step in config.ensemble_scheduling.step
+            inside.signature(step.model_name, str(step.model_version) if step.model_version > 0 else "").decoupled
+            for step in steps
         )
+        if self._options.model_namespacing:
+            for step in steps:
+                model = inside.model(step.model_name)
+                step.model_namespace = "" if model is None else model.namespace
 
     def _completion(self, backend: str, directory: Path, version_directory: Path) -> CompletionContext:
         settings = self._settings(backend)
@@ -210,7 +224,12 @@ class Loader:
         return {**self._options.backend_config.get("", {}), **self._options.backend_config.get(backend, {})}
 
     def _context(
-        self, source: ModelSource, version: int, config: model_config_pb2.ModelConfig, signature: ModelSignature
+        self,
+        source: ModelSource,
+        version: int,
+        config: model_config_pb2.ModelConfig,
+        signature: ModelSignature,
+        host: Host,
     ) -> ModelContext:
         return ModelContext(
             name=source.name,
@@ -221,23 +240,23 @@ class Loader:
             signature=signature,
             backend_config=self._settings(config.backend),
             threads=threads_per_instance(config, cpu_limit()),
-            host=self._host,
+            host=host,
         )
 
-    async def _assemble(self, source: ModelSource, version: int, opened: _Opened) -> ModelVersion:
+    async def _assemble(self, source: ModelSource, version: int, opened: _Opened, inside: Inside) -> ModelVersion:
         config, signature, former = opened.config, opened.signature, opened.former
         statistics = ModelStatistics(bucket_overrides(config), self._summarise) if former is None else former.statistics
         identity = b""
         cached: Callable[[Scheduler], Scheduler] = uncached
         if self._caching is not None:
             identity = self._caching.identity(source, version, config)
-            cached = self._caching.wrapper(config, signature, statistics, version, identity)
+            cached = self._caching.wrapper(source.id, config, signature, statistics, version, identity)
         if opened.context is None or opened.loaded is None:
             ensemble = EnsembleScheduler(
-                config, signature, statistics, self._submit, signature_of=self._signature_of, version=str(version)
+                config, signature, statistics, inside.submit, signature_of=inside.signature, version=str(version)
             )
             return ModelVersion(
-                source.name,
+                source.id,
                 version,
                 config=config,
                 signature=signature,
@@ -245,7 +264,7 @@ class Loader:
                 scheduler=cached(ensemble),
                 identity=identity,
             )
-        label = f"'{source.name}' version {version}"
+        label = f"'{source.id}' version {version}"
         specs, kept = opened.specs, kept_instances(former, opened.specs)
         added: list[Instance] = []
         admission = None
@@ -261,7 +280,7 @@ class Loader:
             by_spec = {**kept, **dict(zip(missing, added, strict=True))}
             instances = [by_spec[spec] for spec in specs]
             return ModelVersion(
-                source.name,
+                source.id,
                 version,
                 config=config,
                 signature=signature,

@@ -16,6 +16,7 @@ from tritonclient.grpc import model_config_pb2
 
 from slipway.backends.api import InstanceSpec, LoadedModel
 from slipway.backends.instance_api import Instance
+from slipway.core.model_id import ModelId
 from slipway.core.signature import ModelSignature
 from slipway.core.statistics import ModelStatistics
 from slipway.scheduling.api import Scheduler
@@ -47,6 +48,7 @@ class ModelVersion:
 
     __slots__ = (
         "config",
+        "id",
         "identity",
         "instances",
         "limited",
@@ -63,7 +65,7 @@ class ModelVersion:
 
     def __init__(  # noqa: PLR0913  the parts of one record, passed by name
         self,
-        name: str,
+        model: ModelId,
         version: int,
         *,
         config: model_config_pb2.ModelConfig,
@@ -77,7 +79,8 @@ class ModelVersion:
         specs: Sequence[InstanceSpec] = (),
         users: Users | None = None,
     ) -> None:
-        self.name = name
+        self.id = model
+        self.name = model.name
         self.version = version
         self.config = config
         self.signature = signature
@@ -93,7 +96,7 @@ class ModelVersion:
         self.retired = False  # its scheduler takes no more work
 
     def __repr__(self) -> str:
-        return f"'{self.name}' version {self.version}"
+        return f"'{self.id}' version {self.version}"
 
     async def retire(self, threads: Executor) -> None:
         """Finish the accepted requests, then release instances and weights; failures are logged, not raised."""

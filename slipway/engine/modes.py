@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from slipway.config.options import ServerOptions
+from slipway.core.model_id import ModelId
 from slipway.engine.failures import NOT_UNIQUE, LoadFailure
 from slipway.engine.lifecycle import Lifecycle
 from slipway.engine.source import LoadRequest
@@ -18,8 +19,8 @@ from slipway.engine.states import StateTable
 from slipway.errors import internal, unavailable
 from slipway.repository.diff import diff
 from slipway.repository.fingerprint import Fingerprint
-from slipway.repository.repositories import Repositories
-from slipway.repository.scan import RepositoryScan, is_single_model
+from slipway.repository.repositories import FoundModels, Repositories
+from slipway.repository.scan import is_single_model
 
 _LOG: Final = logging.getLogger("slipway.engine")
 
@@ -42,12 +43,12 @@ class Control:
         self._lifecycle = lifecycle
         self._states = states
         self._repositories = repositories
-        self._seen: dict[str, Fingerprint] = {}
+        self._seen: dict[ModelId, Fingerprint] = {}
         self._named: set[tuple[str, str]] = set()  # problems that were already logged
         self._polling: asyncio.Task[None] | None = None
         self.is_complete = True  # every remote repository has been listed
 
-    async def start(self) -> dict[str, LoadFailure]:
+    async def start(self) -> dict[ModelId, LoadFailure]:
         """Load the models that the mode selects at start; return why some failed."""
         for repository in self._options.model_repository:
             if is_single_model(repository):
@@ -62,7 +63,8 @@ class Control:
             if self._repositories.mirrors:
                 await asyncio.to_thread(self._scan)
                 self._require_readable()
-            return await self._load(self._options.load_model)
+            names = self._options.load_model
+            return await self._lifecycle.load_named({name: LoadRequest() for name in sorted(names)}) if names else {}
         scan = await asyncio.to_thread(self._scan)
         self._require_readable()
         duplicates = dict.fromkeys(sorted(scan.duplicates), NOT_UNIQUE)
@@ -74,19 +76,19 @@ class Control:
             self._polling.cancel()
             await asyncio.wait([self._polling])
 
-    async def poll(self) -> dict[str, LoadFailure]:
+    async def poll(self) -> dict[ModelId, LoadFailure]:
         """Load new and changed models, unload removed ones; return why some failed."""
         scan = await asyncio.to_thread(self._scan)
         if scan.unreadable and self._seen:  # a passing file system failure must not unload everything
             return {}
-        models = {name: path for name, path in scan.models.items() if name not in scan.duplicates}
+        models = {model: path for model, path in scan.models.items() if model not in scan.duplicates}
         now = await asyncio.to_thread(self._repositories.fingerprints, models)
-        kept = {name: look for name, look in self._seen.items() if name in scan.duplicates}
+        kept = {model: look for model, look in self._seen.items() if model in scan.duplicates}
         difference = diff(self._seen, now | kept)
         self._seen = now | kept
-        for name in difference.removed:
-            await self._lifecycle.unload(name)
-            self._states.forget(name)
+        for model in difference.removed:
+            await self._lifecycle.unload([model])
+            self._states.forget(model)
         completed = await asyncio.to_thread(self._repositories.completed, models)
         return await self._load({*difference.added, *difference.changed, *completed})
 
@@ -104,15 +106,15 @@ class Control:
             except Exception:  # noqa: BLE001  after any failure the next change must still be noticed
                 _LOG.exception("polling the model repositories failed")
 
-    async def _load(self, names: Iterable[str]) -> dict[str, LoadFailure]:
-        requests = {name: LoadRequest() for name in sorted(names)}
+    async def _load(self, models: Iterable[ModelId]) -> dict[ModelId, LoadFailure]:
+        requests = {model: LoadRequest() for model in sorted(models)}
         return await self._lifecycle.load(requests) if requests else {}
 
-    def _scan(self) -> RepositoryScan:
+    def _scan(self) -> FoundModels:
         scan = self._repositories.scan()
         problems = {(name, f"is not a model: {why}") for name, why in scan.strays}
         problems |= {(name, f"cannot be read: {why}") for name, why in scan.unreadable}
-        problems |= {(name, NOT_UNIQUE.detail) for name in scan.duplicates}
+        problems |= {(str(model), NOT_UNIQUE.detail) for model in scan.duplicates}
         for name, why in sorted(problems - self._named):
             _LOG.warning("'%s' %s", name, why)
         self._named = problems

@@ -25,8 +25,10 @@ class RequestLog:
 
     __slots__ = ("_arrival_ns", "_compute_ns", "_end_ns", "_error", "_fields", "_start_ns")
 
-    def __init__(self, request: InferRequest, version: int, rows: int, arrival_ns: int) -> None:
+    def __init__(self, request: InferRequest, version: int, rows: int, arrival_ns: int, namespace: str = "") -> None:
         self._fields: dict[str, object] = {**_names(request), "version": version, "rows": rows}
+        if namespace:
+            self._fields["namespace"] = namespace
         self._arrival_ns = arrival_ns
         self._end_ns = arrival_ns
         self._start_ns = 0  # of the first execution

@@ -12,6 +12,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Final
 
+from slipway.core.model_id import ModelId
 from slipway.engine.heap import settle_heap
 from slipway.engine.model import ModelVersion
 from slipway.engine.serving import ServingTable, Versions
@@ -26,7 +27,7 @@ class Departure:
     """Versions of one model that retire together. `rows` are the state rows of versions without a replacement; `hidden`
     are the versions that models may still call until it is their turn; `source` is discarded with the last version."""
 
-    name: str
+    id: ModelId
     models: Sequence[ModelVersion]
     rows: Mapping[int, StateRow] = field(default_factory=dict)
     hidden: Versions | None = None
@@ -59,13 +60,12 @@ class Retirement:
         settle_heap()
 
     async def _depart(self, departure: Departure) -> None:
-        name = departure.name
         if departure.hidden is not None:
-            self._serving.drop(name, departure.hidden)
+            self._serving.drop(departure.id, departure.hidden)
         await asyncio.gather(*(model.retire(self._threads) for model in departure.models))
         for model in departure.models:
-            _LOG.info("successfully unloaded '%s' version %d", name, model.version)
+            _LOG.info("successfully unloaded '%s' version %d", departure.id, model.version)
         for version, row in departure.rows.items():
-            self._states.finish_unload(name, version, row)
+            self._states.finish_unload(departure.id, version, row)
         if departure.source is not None:
             departure.source.discard()

@@ -13,6 +13,7 @@ from tritonclient.grpc import model_config_pb2
 from slipway.config.complete import complete_from_files
 from slipway.config.options import ServerOptions
 from slipway.config.parse import MAX_BYTES, ConfigError, parse_config, parse_config_json
+from slipway.core.model_id import ModelId
 from slipway.engine import failures
 from slipway.engine.failures import LoadFailure
 from slipway.errors import SlipwayError, invalid, refused, shown
@@ -49,13 +50,18 @@ class ModelSource:
     """A model as it is on disk. `config` is as its author wrote it, with the backend that the files imply;
     `fingerprint` was taken before any file was read."""
 
-    name: str
+    id: ModelId
     directory: Path
     fingerprint: Fingerprint
     config: model_config_pb2.ModelConfig
     versions: dict[int, Path]  # those that the version policy selects
     override: str | None = None  # the JSON that replaces config.pbtxt
     temporary: bool = False  # the directory was written for this load only
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return self.id.name
 
     def shares_config(self, other: ModelSource) -> bool:
         """Return whether everything that the versions share is the same in both."""
@@ -93,45 +99,46 @@ def _without_configs(stamp: Stamp) -> Stamp:
 
 
 def read_source(
-    name: str, request: LoadRequest, options: ServerOptions, repositories: Repositories | None = None
+    model: ModelId, request: LoadRequest, options: ServerOptions, repositories: Repositories | None = None
 ) -> ModelSource:
     """Return the model as it is in the repositories (by default those of the options that are directories), or as the
     request overrides it; on failure, log it in Triton's words and raise `PollError`."""
     try:
-        return _read(name, request, options, repositories or Repositories(options.model_repository))
+        return _read(model, request, options, repositories or Repositories(options.model_repository))
     except SlipwayError as error:
         failure = LoadFailure(error.message, polled=True, problems=error.problems)
         unreadable = isinstance(error, ConfigError) and request.config is None
         detail = f"failed to read text proto from {error.message}" if unreadable else error.message
-        _LOG.error("Poll failed for model directory '%s': %s", shown(name), detail)
+        _LOG.error("Poll failed for model directory '%s': %s", shown(str(model)), detail)
     except PollError as error:
         failure = error.failure
         what = "load" if failure.versionless else "poll"
-        _LOG.error("failed to %s model '%s': %s", what, shown(name), failure.detail)
+        _LOG.error("failed to %s model '%s': %s", what, shown(str(model)), failure.detail)
     raise PollError(failure)
 
 
-def _read(name: str, request: LoadRequest, options: ServerOptions, repositories: Repositories) -> ModelSource:
+def _read(model: ModelId, request: LoadRequest, options: ServerOptions, repositories: Repositories) -> ModelSource:
     check_files(request.files, has_config=request.config is not None)
     override = None if request.config is None else _parse_override(request.config)
     if not request.files:
-        directory = request.directory or _find(name, repositories)
-        return _look(name, directory, request, override, options)
-    directory = write_files(name, request.files)
+        directory = request.directory or _find(model, repositories)
+        return _look(model, directory, request, override, options)
+    directory = write_files(model.name, request.files)
     try:
-        return _look(name, directory, request, override, options)
+        return _look(model, directory, request, override, options)
     except BaseException:
         remove_files(directory)
         raise
 
 
 def _look(
-    name: str,
+    model: ModelId,
     directory: Path,
     request: LoadRequest,
     override: model_config_pb2.ModelConfig | None,
     options: ServerOptions,
 ) -> ModelSource:
+    name = model.name
     look = fingerprint(directory)
     problem = endless_file_problem(look)
     if problem is not None:
@@ -146,11 +153,11 @@ def _look(
     scan = scan_versions(directory)
     choice = choose_versions(config.version_policy, scan.paths)
     complete_from_files(config, directory, scan.paths[choice.served[-1]] if choice.served else None)
-    _name_odd_versions(name, scan, choice)
+    _name_odd_versions(model, scan, choice)
     if not choice.served:
         raise PollError(failures.no_version(name))
     return ModelSource(
-        name=name,
+        id=model,
         directory=directory,
         fingerprint=look,
         config=config,
@@ -167,8 +174,8 @@ def _parse_override(text: str) -> model_config_pb2.ModelConfig:
         raise SlipwayError(error.code, f"Invalid config override: {error.message}", problems=error.problems) from error
 
 
-def _find(name: str, repositories: Repositories) -> Path:
-    found = repositories.find(name)
+def _find(model: ModelId, repositories: Repositories) -> Path:
+    found = repositories.find(model)
     if not found:
         raise PollError(failures.NOT_FOUND)
     if len(found) > 1:
@@ -195,8 +202,8 @@ def _read_config(directory: Path, options: ServerOptions) -> model_config_pb2.Mo
     return parse_config(text, label)
 
 
-def _name_odd_versions(name: str, scan: VersionScan, choice: VersionChoice) -> None:
+def _name_odd_versions(model: ModelId, scan: VersionScan, choice: VersionChoice) -> None:
     for folder, reason in scan.ignored:
-        _LOG.warning("ignore version directory '%s' %s (model '%s')", folder, reason, name)
+        _LOG.warning("ignore version directory '%s' %s (model '%s')", folder, reason, model)
     for version in choice.missing:
-        _LOG.error("version %d is specified for model '%s', but the version directory is not present", version, name)
+        _LOG.error("version %d is specified for model '%s', but the version directory is not present", version, model)

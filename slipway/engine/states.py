@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
+from slipway.core.model_id import ModelId
 from slipway.problems import Problem
 
 
@@ -46,41 +47,41 @@ class StateTable:
     """Rows by model and version."""
 
     def __init__(self) -> None:
-        self._rows: dict[str, dict[int, StateRow]] = {}
+        self._rows: dict[ModelId, dict[int, StateRow]] = {}
 
     def set(
-        self, name: str, version: int, state: State, reason: str = "", problems: tuple[Problem, ...] = ()
+        self, model: ModelId, version: int, state: State, reason: str = "", problems: tuple[Problem, ...] = ()
     ) -> StateRow:
         """Set a version's state and return its row; raise ValueError for a transition that is not allowed."""
-        rows = self._rows.setdefault(name, {})
+        rows = self._rows.setdefault(model, {})
         before = rows[version].state if version in rows else None
         if state not in TRANSITIONS[before]:
-            raise ValueError(f"'{name}' version {version} cannot change from {before} to {state}")
+            raise ValueError(f"'{model}' version {version} cannot change from {before} to {state}")
         row = rows[version] = StateRow(state, reason, problems)
         return row
 
-    def expect(self, name: str) -> None:
+    def expect(self, model: ModelId) -> None:
         """Remember a model that is wanted, although it has no version to serve."""
-        self._rows.setdefault(name, {})
+        self._rows.setdefault(model, {})
 
-    def knows(self, name: str) -> bool:
+    def knows(self, model: ModelId) -> bool:
         """Return whether a model has or had a version, or is expected to have one."""
-        return name in self._rows
+        return model in self._rows
 
-    def finish_unload(self, name: str, version: int, row: StateRow) -> None:
+    def finish_unload(self, model: ModelId, version: int, row: StateRow) -> None:
         """Set a version to UNAVAILABLE, unless it has been loaded again or forgotten since `row` was set."""
-        if self._rows.get(name, {}).get(version) is row:
-            self.set(name, version, State.UNAVAILABLE, UNLOADED)
+        if self._rows.get(model, {}).get(version) is row:
+            self.set(model, version, State.UNAVAILABLE, UNLOADED)
 
-    def forget(self, name: str) -> None:
+    def forget(self, model: ModelId) -> None:
         """Drop a model that was removed from the repositories, or that is no longer expected."""
-        self._rows.pop(name, None)
+        self._rows.pop(model, None)
 
-    def versions(self, name: str) -> list[tuple[int, StateRow]]:
+    def versions(self, model: ModelId) -> list[tuple[int, StateRow]]:
         """Return a model's rows by ascending version; an empty list for a model that was never loaded."""
-        return sorted(self._rows.get(name, {}).items())
+        return sorted(self._rows.get(model, {}).items())
 
-    def names(self) -> Iterator[str]:
+    def models(self) -> Iterator[ModelId]:
         """Return every model that has been loaded or has failed to load."""
         return iter(self._rows)
 

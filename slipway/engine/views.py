@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from slipway.core.model_id import ModelId
 from slipway.core.signature import ModelSignature, TensorSpec
 from slipway.engine.api import IndexEntry, ModelMetadata, TensorMetadata, VersionStatistics
 from slipway.engine.dependencies import is_ensemble
@@ -35,6 +36,7 @@ def statistics(model: ModelVersion) -> VersionStatistics:
     return VersionStatistics(
         name=model.name,
         version=str(model.version),
+        namespace=model.id.namespace,
         statistics=model.statistics,
         has_response_cache=model.config.response_cache.enable,
         metric_tags=dict(model.config.metric_tags),
@@ -48,21 +50,21 @@ def _readable(reason: str) -> str:
 
 
 def index(
-    states: StateTable, present: Iterable[str], duplicates: Iterable[str], *, ready_only: bool
+    states: StateTable, present: Iterable[ModelId], duplicates: Iterable[ModelId], *, ready_only: bool
 ) -> list[IndexEntry]:
     """Return the repository index: the models `present` in the repositories, and any others that serve."""
     twice = set(duplicates)
     here = set(present) | twice
-    serving = {name for name in states.names() if any(row.state is State.READY for _, row in states.versions(name))}
+    serving = {model for model in states.models() if any(row.state is State.READY for _, row in states.versions(model))}
     entries: list[IndexEntry] = []
-    for name in sorted(here | serving):
-        rows = states.versions(name)
-        if name in twice and name not in serving:
-            rows_of = [IndexEntry(name, state=State.UNAVAILABLE.value, reason=DUPLICATE)]
+    for model in sorted(here | serving):
+        name, namespace = model.name, model.namespace
+        if model in twice and model not in serving:
+            rows_of = [IndexEntry(name, state=State.UNAVAILABLE.value, reason=DUPLICATE, namespace=namespace)]
         else:
             rows_of = [
-                IndexEntry(name, str(version), row.state.value, _readable(row.reason), row.problems)
-                for version, row in rows
+                IndexEntry(name, str(version), row.state.value, _readable(row.reason), row.problems, namespace)
+                for version, row in states.versions(model)
             ]
-        entries.extend(rows_of or [IndexEntry(name)])
+        entries.extend(rows_of or [IndexEntry(name, namespace=namespace)])
     return [entry for entry in entries if entry.state == State.READY.value] if ready_only else entries

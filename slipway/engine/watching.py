@@ -52,7 +52,7 @@ def watched(
 
 
 def _log(request: InferRequest, model: ModelVersion, rows: int, arrival_ns: int, verbose: int) -> RequestLog:
-    log = RequestLog(request, model.version, rows, arrival_ns)
+    log = RequestLog(request, model.version, rows, arrival_ns, model.id.namespace)
     if verbose >= ARRIVALS:
         log.arrived()
     return log

@@ -5,25 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from slipway.core.model_id import ModelId
 from slipway.repository.fingerprint import Fingerprint
 
 
 @dataclass(frozen=True, slots=True)
 class RepositoryDiff:
-    """Names of models, sorted."""
+    """Models, sorted."""
 
-    added: tuple[str, ...] = ()
-    removed: tuple[str, ...] = ()
-    changed: tuple[str, ...] = ()
+    added: tuple[ModelId, ...] = ()
+    removed: tuple[ModelId, ...] = ()
+    changed: tuple[ModelId, ...] = ()
 
     def __bool__(self) -> bool:
         return bool(self.added or self.removed or self.changed)
 
 
-def diff(before: Mapping[str, Fingerprint], after: Mapping[str, Fingerprint]) -> RepositoryDiff:
+def diff(before: Mapping[ModelId, Fingerprint], after: Mapping[ModelId, Fingerprint]) -> RepositoryDiff:
     """Return the models that were added, removed or changed."""
     return RepositoryDiff(
         added=tuple(sorted(after.keys() - before.keys())),
         removed=tuple(sorted(before.keys() - after.keys())),
-        changed=tuple(sorted(name for name in before.keys() & after.keys() if before[name] != after[name])),
+        changed=tuple(sorted(model for model in before.keys() & after.keys() if before[model] != after[model])),
     )

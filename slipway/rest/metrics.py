@@ -236,6 +236,8 @@ def _custom(lines: list[str], dataplane: Dataplane) -> None:
 
 def _labels(version: VersionStatistics, reason: FailureReason | None = None) -> Labels:
     labels = {"model": version.name, "version": version.version}
+    if version.namespace:
+        labels["namespace"] = version.namespace
     if reason is not None:
         labels["reason"] = reason.value
     for key, value in (version.metric_tags or {}).items():

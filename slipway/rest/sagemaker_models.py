@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import Awaitable, Collection, Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
@@ -47,8 +47,8 @@ class ModelHost(Protocol):
     async def load(self, directories: Mapping[str, Path]) -> None:
         """Load a model from each directory, all of them or none; raise `SlipwayError`."""
 
-    async def unload(self, names: Collection[str]) -> None:
-        """Unload models and wait until their files are not needed any more."""
+    async def unload(self, directories: Mapping[str, Path]) -> None:
+        """Unload what was loaded from these directories, and wait until their files are not needed any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,9 +156,9 @@ class MultiModel:
         exchange.run(self._run(exchange, self._loaded(exchange.text(), target)), to_end=True)
 
     def _unload(self, _: Context, exchange: Exchange, target: ModelTarget) -> None:
-        names = list(self._find(target).models)
+        models = self._find(target).models
         del self._archives[target.model]
-        exchange.run(self._run(exchange, self._host.unload(names)), to_end=True)
+        exchange.run(self._run(exchange, self._host.unload(models)), to_end=True)
 
     async def _loaded(self, body: bytes | bytearray, target: str) -> None:
         document = parse_object(body)

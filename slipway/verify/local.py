@@ -9,6 +9,7 @@ from typing import Final
 
 from slipway import __version__
 from slipway.config.options import ServerOptions
+from slipway.core.model_id import ModelId
 from slipway.engine.dataplane import Engine
 from slipway.engine.failures import NOT_FOUND, LoadFailure
 from slipway.errors import invalid
@@ -55,13 +56,13 @@ async def verify_repository(repository: Path, models: Sequence[str], timeout_s: 
     return sorted([*verdicts, *_unlisted(failed, verdicts)], key=lambda each: (each.model, each.version))
 
 
-def _unlisted(failed: Mapping[str, LoadFailure], verdicts: Sequence[Verdict]) -> list[Verdict]:
+def _unlisted(failed: Mapping[ModelId, LoadFailure], verdicts: Sequence[Verdict]) -> list[Verdict]:
     """Return verdicts for models that failed before they had a version for the index to show."""
     shown = {verdict.model for verdict in verdicts if not verdict.passed}
     return [
-        Verdict(name, "-", reason=failure.detail.strip(), known=_known(failure))
-        for name, failure in failed.items()
-        if name not in shown
+        Verdict(model.name, "-", reason=failure.detail.strip(), known=_known(failure))
+        for model, failure in failed.items()
+        if model.name not in shown
     ]
 
 

@@ -9,7 +9,7 @@ from slipway.config.fields import all_fields
 from slipway.config.flags import flags_of
 from slipway.config.options import ServerOptions
 from slipway.config.triton_flags import TRITON_FLAGS
-from slipway.config.unserved import UNSUPPORTED, WITHOUT_EFFECT
+from slipway.config.unserved import WITHOUT_EFFECT
 from tests.config.test_environment import TRITON as VARIABLES
 from tests.config.test_options import TRITON as FLAGS
 
@@ -29,8 +29,8 @@ def test_every_flag_field_and_variable_is_in_it():
 def test_every_flag_is_tritons_or_slipways_own():
     assert set(FLAGS) == TRITON_FLAGS
     served = {name for flag in flags_of(ServerOptions) for name in (flag.name, *flag.aliases, *flag.deprecated)}
-    assert served | set(WITHOUT_EFFECT) | set(UNSUPPORTED) >= TRITON_FLAGS
-    assert (set(WITHOUT_EFFECT) | set(UNSUPPORTED)) <= TRITON_FLAGS
+    assert served | set(WITHOUT_EFFECT) >= TRITON_FLAGS
+    assert set(WITHOUT_EFFECT) <= TRITON_FLAGS
 
 
 def test_each_line_of_a_table_has_as_many_cells_as_its_head():

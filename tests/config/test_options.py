@@ -9,7 +9,7 @@ import pytest
 
 from slipway.config.flags import flags_of
 from slipway.config.options import ServerOptions, parse_options
-from slipway.config.unserved import UNSUPPORTED, WITHOUT_EFFECT
+from slipway.config.unserved import WITHOUT_EFFECT
 from slipway.errors import Code, SlipwayError
 from slipway.rest.metrics import MetricsOptions
 from slipway.rpc.options import GrpcOptions
@@ -45,7 +45,7 @@ def mistake(*arguments: str) -> str:
 
 def test_every_flag_of_tritonserver_is_known_once():
     served = [name for flag in flags_of(ServerOptions) for name in (flag.name, *flag.aliases, *flag.deprecated)]
-    known = [*served, *WITHOUT_EFFECT, *UNSUPPORTED]
+    known = [*served, *WITHOUT_EFFECT]
     assert len(known) == len(set(known))
     assert set(known) - set(TRITON) == {
         "grpc-engine",
@@ -242,17 +242,6 @@ def test_a_flag_without_effect_is_accepted_with_one_warning(name):
     options = parse_options(["models", f"--{name}=1", f"--{name}=0"])
     (warning,) = options.warnings
     assert warning.startswith(f"--{name} has no effect: ")
-
-
-@pytest.mark.parametrize("name", UNSUPPORTED)
-def test_a_flag_of_a_missing_feature_is_refused_unless_it_asks_for_nothing(name):
-    assert "not supported yet" in mistake(f"--{name}=1")
-    for off in UNSUPPORTED[name].off:
-        assert parse_options(["models", f"--{name}={off.upper() if off.isalpha() else off}"]).warnings == ()
-
-
-def test_a_missing_feature_is_named():
-    assert mistake("--model-namespacing=true") == "--model-namespacing: model namespacing is not supported yet"
 
 
 def test_a_negative_value_may_follow_a_space():

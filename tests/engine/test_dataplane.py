@@ -6,6 +6,7 @@ from slipway.config.options import ServerOptions
 from slipway.core.request import InferResponse
 from slipway.engine.api import TensorMetadata
 from slipway.engine.dataplane import Engine
+from slipway.engine.host import EngineHost
 from slipway.errors import Code, SlipwayError
 from tests.kits.engine import answer, delay, explicit, identity, refused, request, rows, serving, until
 
@@ -169,7 +170,7 @@ def test_models_may_use_the_server_from_any_thread(tmp_path):
 
     async def scenario():
         async with explicit(tmp_path, load_model=("slow",)) as engine:
-            host = engine._host
+            host = EngineHost(engine.inside(""), engine.metrics)
             loop = asyncio.get_running_loop()
             answers = asyncio.Queue()
 
@@ -199,7 +200,7 @@ def test_a_model_on_the_event_loop_cannot_wait_for_the_server(tmp_path):
     async def scenario():
         async with explicit(tmp_path) as engine:
             with pytest.raises(SlipwayError, match="runs on the event loop"):
-                engine._host.load_model("m", None, {})
+                EngineHost(engine.inside(""), engine.metrics).load_model("m", None, {})
 
     run(scenario)
 

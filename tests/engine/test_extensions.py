@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from slipway.config.options import ServerOptions, parse_options
-from slipway.config.unserved import UNSUPPORTED
 from slipway.engine.extensions import EXTENSIONS, announced
 from slipway.rest.app import find
 
@@ -36,8 +35,7 @@ def test_an_extension_is_announced_if_and_only_if_its_route_exists(name):
 
 def test_shared_memory_is_announced_only_when_its_flag_switches_it_on():
     assert "system_shared_memory" not in announced(ServerOptions())
-    if "allow-client-shm" not in UNSUPPORTED:
-        assert "system_shared_memory" in announced(parse_options(["models", "--allow-client-shm"]))
+    assert "system_shared_memory" in announced(parse_options(["models", "--allow-client-shm"]))
 
 
 def test_traces_are_announced_only_when_there_is_somewhere_to_send_them():

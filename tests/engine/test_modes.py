@@ -169,11 +169,11 @@ def test_polling_recovers_after_an_error_and_keeps_the_old_version_meanwhile(tmp
         async with polling(tmp_path) as engine:
             poll = engine._control.poll
             (path / "1" / "model.onnx").write_bytes(b"half a mod")
-            assert list(await poll()) == ["m"]
+            assert list(map(str, await poll())) == ["m"]
             assert await answer(engine, "m") == [2.0, 3.0]
             assert await poll() == {}
             (path / "config.pbtxt").write_text("not a config")
-            assert list(await poll()) == ["m"]
+            assert list(map(str, await poll())) == ["m"]
             onnx_file(path / "1" / "model.onnx", add=5)
             touch(path / "1" / "model.onnx", 1)
             (path / "config.pbtxt").unlink()
@@ -194,10 +194,10 @@ def test_a_directory_that_is_being_copied_breaks_nothing(tmp_path):
             (repository / "m").mkdir()
             assert await poll() == {}
             (repository / "m" / "1").mkdir()
-            assert list(await poll()) == ["m"]
+            assert list(map(str, await poll())) == ["m"]
             whole = (tmp_path / "source" / "m" / "1" / "model.onnx").read_bytes()
             (repository / "m" / "1" / "model.onnx").write_bytes(whole[: len(whole) // 2])
-            assert list(await poll()) == ["m"]
+            assert list(map(str, await poll())) == ["m"]
             assert await answer(engine, "other") == [2.0, 3.0]
             (repository / "m" / "1" / "model.onnx").write_bytes(whole)
             assert await poll() == {}

@@ -21,12 +21,12 @@ def test_a_model_that_is_loaded_again_while_it_unloads_stays_known(tmp_path):
             answers = []
             values = Tensor.from_array("INPUT0", np.zeros((1, 4), np.float32))
             engine.submit(InferRequest("m", inputs={"INPUT0": values}), answers.append)
-            unloading = asyncio.ensure_future(engine.outside.unload(["m"]))
+            unloading = asyncio.ensure_future(engine.outside.unload({"m": directory}))
             await until(lambda: not engine.outside.is_served("m"))
             await engine.outside.load({"m": directory})
             await unloading
             assert (rows(engine, "m"), answers[0].error) == (["1 READY"], None)
-            await engine.outside.unload(["m"])
+            await engine.outside.unload({"m": directory})
             assert rows(engine, "m") == []
 
     asyncio.run(scenario())

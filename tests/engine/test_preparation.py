@@ -7,6 +7,7 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from slipway.backends.api import Placement
+from slipway.core.model_id import ModelId
 from slipway.core.padding import PaddedInput, PaddingRule
 from slipway.core.request import InferResponse
 from slipway.core.signature import ModelSignature, TensorSpec
@@ -66,7 +67,7 @@ def version(*instances, tokens=24, loaded=None, limited=False):
     text = f'parameters {{ key: "PREPARED_TOKENS" value {{ string_value: "{tokens}" }} }}'
     statistics = ModelStatistics()
     return ModelVersion(
-        "m",
+        ModelId("", "m"),
         1,
         config=text_format.Parse(text, model_config_pb2.ModelConfig(name="m")),
         signature=signature,
@@ -85,7 +86,7 @@ class Bench:
         self.now = 0.0
         self.naps = 0
         self.serving = ServingTable(StateTable())
-        self.serving.replace("m", models)
+        self.serving.replace(ModelId("", "m"), models)
         self.preparation = Preparation(self.serving, loading, clock=lambda: self.now, sleep=self.nap)
         for model in models:
             self.preparation.add(model)

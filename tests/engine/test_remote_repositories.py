@@ -203,7 +203,7 @@ def test_polling_goes_on_after_failures_and_repeats_the_transfer(proxy, bucket, 
             adder(tmp_path / "more", "m", [2])
             bucket.put_tree(tmp_path / "more", "models")
             proxy.changes["/m/2/model.onnx"] = web_services.damaged
-            assert list(await poll()) == ["m"]
+            assert list(map(str, await poll())) == ["m"]
             caplog.clear()
             assert await poll() == {}
             assert not of_ours(caplog)  # it was said once

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from slipway.config.options import ServerOptions
+from slipway.core.model_id import ModelId
 from slipway.core.request import SEQUENCE_START, InferRequest
 from slipway.core.tensor import Tensor
 from slipway.engine.caching import Caching, EnsembleIdentity
@@ -264,7 +265,7 @@ def test_a_response_of_strings_is_the_same_from_the_cache(tmp_path):
 
 
 def source_of(repository, name):
-    return read_source(name, LoadRequest(), ServerOptions(model_repository=(repository,)))
+    return read_source(ModelId("", name), LoadRequest(), ServerOptions(model_repository=(repository,)))
 
 
 def test_servers_that_share_a_cache_share_responses_of_equal_models_only(tmp_path):

@@ -10,7 +10,7 @@ import pytest
 from slipway.config.remote_location import read_location
 from slipway.errors import Code, SlipwayError
 from tests.kits import web_services
-from tests.kits.engine import adder, answer, identity, refused, serving, touch
+from tests.kits.engine import adder, answer, ensemble, identity, refused, serving, touch
 from tests.kits.web_services import Reply, proxy_of
 
 pytest.importorskip("aiohttp", reason="the extra 'cloud' is not installed")
@@ -176,5 +176,33 @@ def test_a_page_that_is_not_a_listing_ends_the_start(proxy, models, reply, reaso
         with pytest.raises(SlipwayError, match=reason):
             async with remote(proxy):
                 pass
+
+    run(scenario)
+
+
+def test_a_remote_repository_is_a_namespace(proxy, models, tmp_path):
+    adder(models, "sum", [1])
+    adder(tmp_path / "local", "sum", [2])
+    ensemble(models, "there", "sum")
+    ensemble(tmp_path / "local", "here", "sum")
+    location = read_location(f"http://{proxy.address}/my%20models/")
+    options = {"remote_repositories": (location,), "model_namespacing": True}
+
+    async def scenario():
+        async with serving(tmp_path / "local", **options) as engine:
+            assert engine.failed == {}
+            assert [await answer(engine, name) for name in ("here", "there")] == [[3.0, 4.0], [2.0, 3.0]]
+            spaces = {entry.namespace for entry in engine.repository_index(ready_only=True)}
+            assert spaces == {str(tmp_path / "local"), location.text}
+        async with serving(
+            tmp_path / "local", model_control_mode="explicit", load_model=("there",), **options
+        ) as engine:
+            assert await answer(engine, "there") == [2.0, 3.0]
+            assert [entry.state for entry in engine.repository_index(ready_only=False)] == [
+                "",
+                "READY",
+                "READY",
+                "READY",
+            ]
 
     run(scenario)

@@ -94,9 +94,9 @@ async def answer(engine, name, version="", **fields):
 
 @asynccontextmanager
 async def serving(*repositories, **options):
-    """Run an engine on `repositories`; `engine.failed` is what its start returned."""
+    """Run an engine on `repositories`; `engine.failed` is what its start returned, by name."""
     engine = Engine(ServerOptions(model_repository=repositories, **options), version="0")
-    engine.failed = await engine.start()
+    engine.failed = {str(model): failure for model, failure in (await engine.start()).items()}
     try:
         yield engine
     finally:

@@ -180,6 +180,14 @@ def test_tags_are_labels_sorted_with_the_others_and_escaped(plane):
     assert 'nv_inference_count{_tag="a\\"b\\\\c\\nd",model="m",version="1"} 0' in lines(plane)
 
 
+def test_a_namespace_is_a_label_of_all_metrics_of_a_model(plane):
+    plane.model_statistics = lambda *_: [VersionStatistics("m", "1", plane.statistics["echo"], namespace="/models/a")]
+    found = [line for line in lines(plane) if line.startswith("nv_inference") and "{" in line]
+    assert 'nv_inference_count{model="m",namespace="/models/a",version="1"} 0' in found
+    assert found
+    assert all('namespace="/models/a"' in line for line in found)
+
+
 def test_families_of_models_are_shown(plane):
     plane.metrics.family("my_total", "What I count", "counter").metric({"b": "2", "a": "1"}).increment(2.5)
     plane.metrics.family("my_state", "What I hold", "gauge").metric({}).set(float("inf"))

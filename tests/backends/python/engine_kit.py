@@ -88,7 +88,7 @@ def float_request(model, array, **fields):
 async def serving(repository, **options):
     """Run an engine on a repository; every model must load."""
     engine = Engine(ServerOptions(model_repository=(repository,), **options), version="0")
-    engine.failed = await engine.start()
+    engine.failed = {str(model): failure for model, failure in (await engine.start()).items()}
     try:
         yield engine
     finally:

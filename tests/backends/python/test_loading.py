@@ -200,7 +200,7 @@ def test_a_model_says_whether_it_is_ready(tmp_path, mode, kind):
         for state in ("ready", "not ready", "ready", "raise", "ready"):
             await infer_text(engine, "m", state)
             assert await engine.model_ready("m", "") == (state == "ready")
-        [instance] = engine._serving.find(engine._public, "m", "").instances
+        [instance] = engine._serving.find("m", "").instances
         await infer_text(engine, "m", "no")
         with pytest.raises(SlipwayError) as caught:
             await instance.check_ready()
@@ -374,7 +374,7 @@ def test_a_ready_check_that_does_not_answer_is_not_waited_for(tmp_path, monkeypa
     write_model(tmp_path, "m", source, mode="thread")
 
     async def scenario(engine):
-        [instance] = engine._serving.find(engine._public, "m", "").instances
+        [instance] = engine._serving.find("m", "").instances
         with pytest.raises(SlipwayError) as caught:
             await instance.check_ready()
         assert caught.value.message == "Timed out waiting for user-defined is_ready() response"

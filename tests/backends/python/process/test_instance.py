@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from slipway.config.options import ServerOptions
+from slipway.core.model_id import ModelId
 from slipway.core.request import InferRequest
 from slipway.core.tensor import Tensor
 from slipway.engine.dataplane import Engine
@@ -185,7 +186,7 @@ def test_a_model_that_cannot_be_loaded_says_why_without_the_servers_paths(tmp_pa
         engine = Engine(ServerOptions(model_repository=(tmp_path,)), version="0")
         failed = await engine.start()
         await engine.shutdown(5)
-        return failed["echo"].detail
+        return failed[ModelId("", "echo")].detail
 
     detail = asyncio.run(run())
     assert "ModuleNotFoundError: No module named 'nothing_of_this_name'" in detail
