@@ -1,8 +1,10 @@
-"""The commands that install what is missing, as every message gives them. Knows names, not what a library is for."""
+"""The commands that install what is missing, as every message gives them, and what is installed. Knows names, not what
+a library is for."""
 
 from __future__ import annotations
 
 import sys
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import Final
 
@@ -14,6 +16,22 @@ DISTRIBUTION: Final = "slipway-serving"  # the name for pip; the package is `sli
 CPU_TORCH: Final = "pip install torch --index-url https://download.pytorch.org/whl/cpu"
 # The extras that install torch.
 WITH_TORCH: Final = frozenset({"convert", "torch", "generate", "train", "demo", "all", "dev"})
+
+# The libraries that decide what a conversion writes.
+CONVERSION_LIBRARIES: Final = (
+    "torch", "transformers", "tokenizers", "onnx", "onnxruntime", "openvino", "nncf", "numpy", "ctranslate2",
+)  # fmt: skip
+
+
+def conversion_versions() -> dict[str, str]:
+    """Return the versions of those of the libraries that are installed, without importing them."""
+    versions = {}
+    for name in CONVERSION_LIBRARIES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return versions
 
 
 def install_hint(*extras: str) -> str:

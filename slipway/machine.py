@@ -135,7 +135,13 @@ def describe_machine() -> str:
 
 def has_bfloat16() -> bool:
     """Return whether the CPU has bfloat16 instructions; without them bfloat16 costs accuracy and gains no speed."""
-    return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint((_field("flags") or _field("Features")).split())
+    return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(processor_features())
+
+
+def processor_features() -> list[str]:
+    """Return the names of the processor's instruction sets and other features, sorted; none where Linux's files are
+    missing."""
+    return sorted((_field("flags") or _field("Features")).split())
 
 
 @cache

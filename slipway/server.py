@@ -9,7 +9,7 @@ import asyncio
 import errno
 import logging
 import sys
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Final, NoReturn, Protocol
 
@@ -44,6 +44,7 @@ _RETURN_S: Final = 5.0  # between two looks at the memory
 _GROWN: Final = 1 << 20  # bytes: less is not worth returning
 _RELEASE_S: Final = 1.0  # the least time to release models, even if requests took all of it
 GRPC_SERVICE: Final = "GRPCInferenceService"  # its name in the log
+PROXY: Final = "Proxy"  # as well
 _TABLE: Final = {"table": True}  # cli/log_format.py prints these records verbatim
 
 
@@ -88,7 +89,17 @@ class Started:
     ports: Mapping[str, int]
 
 
-async def run(options: ServerOptions, log_settings: LogSettings) -> int:
+class Companion(Protocol):
+    """What a command adds to a server that is up."""
+
+    def begin(self, started: Started) -> None:
+        """Take up work: every model and front is up."""
+
+    async def end(self) -> None:
+        """Stop the work: the server ends."""
+
+
+async def run(options: ServerOptions, log_settings: LogSettings, companion: Companion | None = None) -> int:
     """Load the models, answer requests until SIGTERM, SIGINT or SIGHUP, drain. Return 0, or 1 if start-up failed.
 
     The process exits with code 1 if the drain takes longer than `exit_timeout_secs`, or on a second signal.
@@ -98,7 +109,8 @@ async def run(options: ServerOptions, log_settings: LogSettings) -> int:
     stopping = Stopping(seconds, lambda: sum(listener.open_requests for listener in listeners))
     stopping.install()
     try:
-        await serve(options, log_settings, listeners, stopping)
+        started, ending = (None, None) if companion is None else (companion.begin, companion.end)
+        await serve(options, log_settings, listeners, stopping, started=started, ending=ending)
     except SlipwayError as error:
         sys.stderr.write(_refusal(error))
         return 1
@@ -113,8 +125,9 @@ async def serve(
     *,
     backends: Mapping[str, Backend] = NO_BACKENDS,
     started: Callable[[Started], None] | None = None,
+    ending: Callable[[], Awaitable[None]] | None = None,
 ) -> None:
-    """Load the models, call `started`, answer requests until `stopping` is requested, drain.
+    """Load the models, call `started`, answer requests until `stopping` is requested, await `ending`, drain.
 
     `listeners` gets the fronts that run; `backends` are found before those of the registry. Raise `SlipwayError` if
     start-up failed; everything is released by then.
@@ -127,7 +140,7 @@ async def serve(
         missing = engine.missing_repositories()
         if missing and options.exit_on_error:
             raise internal(f"failed to stat file {missing[0]}")
-        _check_ports(options)
+        check_ports(options)
         engine.regions.check_system()
         failed = await _unless(stopping.requested, engine.start())
         if failed is not None:
@@ -143,6 +156,8 @@ async def serve(
                 started(Started(engine, ports))
             await stopping.requested.wait()
             returning.cancel()
+            if ending is not None:
+                await ending()
             await _announce(engine, options.drain_delay_secs)
     except SlipwayError as error:
         failure = error
@@ -156,7 +171,7 @@ def _refusal(error: SlipwayError) -> str:
     return f"error: creating server: {error.code.value} - {error.message}\n"
 
 
-def _check_ports(options: ServerOptions) -> None:
+def check_ports(options: ServerOptions) -> None:
     """Raise UNAVAILABLE for a port that somebody else has: better now than after minutes of loading."""
     shared = {"HTTP": options.reuse_http_port, "GRPC": options.reuse_grpc_port}
     for front in fronts(options):
@@ -236,7 +251,7 @@ async def _listen(
     ports: dict[str, int],
 ) -> Budget:
     """Start every enabled front, and once it runs append it to `listeners` or `proxies`, for the caller to stop, and
-    the port of a listener to `ports`. Return the budget of their requests."""
+    their ports to `ports`. Return the budget of their requests."""
     budget = Budget(options.max_buffered_bytes)
     engine.regions.budget = budget
     keys = _api_keys(options)
@@ -250,6 +265,7 @@ async def _listen(
             proxy = ProxyProcess(options.proxy_address, options.proxy_port, proxy_flags(options, grpc_port))
             bound = await proxy.start()
             proxies.append(proxy)
+            ports[PROXY] = bound
             _LOG.info("Started Proxy at %s:%d", options.proxy_address, bound)
     for front in rest_fronts(engine, engine.outside, options, budget, keys):
         bound = ports[front.name] = await front.listener.start()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -19,7 +19,7 @@ from slipway.cli.library_output import apart_from_libraries
 from slipway.cli.progress import progress
 from slipway.convert.hub import is_hub_id, locate
 from slipway.convert.staging import staged
-from slipway.convert.steps import Steps
+from slipway.convert.steps import Show, Steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +33,15 @@ class ConversionRun:
     verbose: bool = False
 
 
-def run_conversion(job: Job, run: ConversionRun) -> str:
-    """Do the job, and return what it reports. Nothing is written if it fails or is interrupted."""
-    with _shown(run) as stream, progress(stream, verbose=run.verbose) as show:
+def run_conversion(job: Job, run: ConversionRun, steps: Show | None = None) -> str:
+    """Do the job, and return what it reports. Nothing is written if it fails or is interrupted.
+
+    `steps` is called with each step; without it, standard error shows them.
+    """
+    with (
+        _shown(run) as stream,
+        progress(stream, verbose=run.verbose) if steps is None else nullcontext(steps) as show,
+    ):
 
         @contextmanager
         def stage(names: Sequence[str]) -> Iterator[Path]:

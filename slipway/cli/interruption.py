@@ -22,6 +22,17 @@ def raise_on_sigterm() -> None:
 
 
 @contextmanager
+def terminated_by_sigterm() -> Iterator[None]:
+    """Raise Terminated in the main thread on SIGTERM in this block."""
+    before = signal.getsignal(signal.SIGTERM)
+    raise_on_sigterm()
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
 def ended_by_sigint() -> Iterator[None]:
     """Let Ctrl-C end the process at once in this block: libraries that are being imported turn KeyboardInterrupt into
     errors of their own. Use it only where there is nothing to clean up."""

@@ -94,9 +94,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _ways(error: Exception) -> list[str]:
-    """Return the fixes of the problems in an error, one per line."""
+    """Return the fixes of the problems in an error, and the notes that a command added to it, one per line."""
     problems = error.problems if isinstance(error, SlipwayError) else ()
-    return list(dict.fromkeys(f"  fix: {problem.fix}" for problem in problems if problem.fix))
+    fixes = [f"  fix: {problem.fix}" for problem in problems if problem.fix]
+    return list(dict.fromkeys([*fixes, *(f"  {note}" for note in getattr(error, "__notes__", ()))]))
 
 
 def _usage() -> str:

@@ -19,6 +19,7 @@ from typing import Any, Final
 from slipway.config import unserved
 from slipway.config.backend_settings import BACKEND_SETTING, by_backend
 from slipway.config.cache_settings import CACHE_SETTING, by_cache, cache_problems, cache_warnings
+from slipway.config.conversion_flags import ConversionFlags, conversion_problems
 from slipway.config.exposure import (
     LOOPBACK,
     METRICS,
@@ -51,16 +52,19 @@ from slipway.config.proxy_beside import proxy_problems
 from slipway.config.rate_limit import EXECUTION_COUNT, MODE, OFF, RESOURCE, ResourceCount
 from slipway.config.remote_location import REPOSITORY, RemoteLocation, split_repositories, unprotected
 from slipway.config.shared_memory import shared_memory_warnings
-from slipway.config.trace_settings import TracingFlags, trace_problems, trace_warnings
+from slipway.config.trace_settings import trace_problems, trace_warnings
 from slipway.core.log_settings import FORMATS
 from slipway.errors import invalid
 
-_USAGE: Final = """usage: slipway serve [REPOSITORY] [--flag=value | --flag value ...]
+_USAGE: Final = """usage: slipway serve [SOURCE ...] [--flag=value | --flag value ...]
 
-Serve the models of a Triton model repository over HTTP and gRPC. The flags are
-tritonserver's. A BOOL is true, on or 1, or false, off or 0; a boolean flag
-without a value is true. What the command line lacks is taken from variables,
-SLIPWAY_HTTP_PORT for --http-port, and then from the file of --config."""
+Serve models over HTTP and gRPC. A SOURCE is a Triton model repository, or a
+Hugging Face directory, the id of a model on the hub, or an .onnx, .pt or .pt2
+file, which is converted first, as by slipway convert, and kept for the next
+start. The flags are tritonserver's. A BOOL is true, on or 1, or false, off or
+0; a boolean flag without a value is true. What the command line lacks is taken
+from variables, SLIPWAY_HTTP_PORT for --http-port, and then from the file of
+--config."""
 _LOCAL: Final = "127.0.0.1"
 _EVERYWHERE: Final = ("0.0.0.0", "::")  # noqa: S104  compared with, never bound
 
@@ -97,7 +101,7 @@ _cache = partial(option, "Response cache")
 
 
 @dataclass(frozen=True, slots=True)
-class ServerOptions(TracingFlags):
+class ServerOptions(ConversionFlags):
     """Every setting of a server; the field `x_y` is the flag `--x-y`. `warnings` are logged at start-up."""
 
     id: str = _server("triton", TEXT, "server name in the metadata")
@@ -124,8 +128,8 @@ class ServerOptions(TracingFlags):
 
     model_repository: tuple[Path, ...] = _models(
         (), REPOSITORY,
-        "directory with one subdirectory per model; same as REPOSITORY; s3://, gs://, as:// and https:// repositories "
-        "are copied to a cache",
+        "directory with one subdirectory per model; a SOURCE that is never converted; s3://, gs://, as:// and https:// "
+        "repositories are copied to a cache",
         aliases=("model-store",), gather=tuple,
     )  # fmt: skip
     exit_on_error: bool = _models(True, BOOLEAN, "exit if a model fails to load at start-up")
@@ -238,6 +242,8 @@ class ServerOptions(TracingFlags):
     )
 
     remote_repositories: tuple[RemoteLocation, ...] = ()  # those of `model_repository` that are not directories
+    # SOURCE of the command line, of which those that are paths are the first of `model_repository`.
+    sources: tuple[str, ...] = field(default=(), compare=False)
     warnings: tuple[str, ...] = ()
     given: Mapping[str, GivenOption] = field(default_factory=dict, compare=False, repr=False)  # by field
 
@@ -255,10 +261,9 @@ def parse_options(arguments: Sequence[str], environment: Mapping[str, str] = os.
     names = {name: flag.kind for flag in flags for name in (flag.name, *flag.aliases, *flag.deprecated)}
     kinds = names | unserved.KINDS
     reading = read_words(arguments, kinds)
-    words = [("model-repository", word) for word in reading.positional[:1]] + reading.given
+    words = [("model-repository", word) for word in reading.positional] + reading.given
     sources = option_sources(words, environment, flags, kinds)
-    problems = reading.problems + [f"Unexpected argument: {word}" for word in reading.positional[1:]]
-    problems += sources.problems
+    problems = [*reading.problems, *sources.problems]
     values: dict[str, Any] = {}
     for level in sources.levels:
         values |= read_values(level.given, flags, problems, level.shown)
@@ -275,7 +280,12 @@ def parse_options(arguments: Sequence[str], environment: Mapping[str, str] = os.
     warnings = [
         f"--{name} is deprecated; use --{flag.name}" for flag in flags for name in flag.deprecated if name in old
     ]
-    options = ServerOptions(**values, warnings=(*warnings, *unserved.warn(old)), given=sources.options(flags))
+    options = ServerOptions(
+        **values,
+        sources=tuple(reading.positional),
+        warnings=(*warnings, *unserved.warn(old)),
+        given=sources.options(flags),
+    )
     problems += _contradictions(options) if not problems else []
     further = (
         *sources.warnings,
@@ -313,6 +323,7 @@ def _contradictions(options: ServerOptions) -> Iterator[str]:
     if options.http_max_input_size <= 0:
         yield "--http-max-input-size must be greater than 0."
     yield from certificate_problems(options)
+    yield from conversion_problems(options)
     yield from cache_problems(options.cache_config, options.response_cache_byte_size)
     yield from exposure_problems(options, fronts(options))
     yield from key_problems(options)

@@ -55,9 +55,8 @@ def read_variables(
             lines = [line.strip() for line in text.splitlines() if line.strip()] if flag in repeatable else []
             reading.given.extend((flag, line) for line in lines or [text])
         elif name not in OTHER_VARIABLES:
-            close = get_close_matches(
-                name.removeprefix(PREFIX), [known.removeprefix(PREFIX) for known in by_variable], 1
-            )
+            settings = [known.removeprefix(PREFIX) for known in by_variable]
+            close = get_close_matches(name.removeprefix(PREFIX), settings, 1, _MISSPELT)
             if close:
                 reading.problems.append(f"{name} is not a setting; did you mean '{PREFIX}{close[0]}'?")
             else:

@@ -11,7 +11,6 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -21,11 +20,9 @@ from slipway import __version__
 from slipway.convert.plan import Plan
 from slipway.convert.thresholds import Thresholds
 from slipway.convert.variants import Skipped, Variant
+from slipway.installation import conversion_versions
 from slipway.machine import describe_machine
 
-_PACKAGES: Final = (
-    "torch", "transformers", "tokenizers", "onnx", "onnxruntime", "openvino", "nncf", "numpy", "ctranslate2",
-)  # fmt: skip
 _BLOCK: Final = 1 << 20
 
 CHOSEN: Final = "chosen"
@@ -106,7 +103,7 @@ class ConversionReport:
     batching: Plan | None = None
     seconds: float = 0.0
     created: str = field(default_factory=lambda: datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
-    versions: dict[str, str] = field(default_factory=lambda: dict(_versions()))
+    versions: dict[str, str] = field(default_factory=lambda: {"slipway": __version__, **conversion_versions()})
     machine: str = field(default_factory=describe_machine)
     notes: list[str] = field(default_factory=list)
     isolation: str = ""  # of the process that opened the source
@@ -203,15 +200,6 @@ def _markdown_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> li
         "|" + "---|" * len(headers),
         *("| " + " | ".join(row) + " |" for row in rows),
     ]
-
-
-def _versions() -> Iterable[tuple[str, str]]:
-    yield "slipway", __version__
-    for name in _PACKAGES:
-        try:
-            yield name, version(name)
-        except PackageNotFoundError:
-            continue
 
 
 def source_hash(path: Path) -> str:

@@ -352,6 +352,12 @@ class Engine:
         if refused:
             raise failures.load_error(name, refused)
 
+    async def refresh(self, names: Sequence[str]) -> Mapping[ModelId, LoadFailure]:
+        """Load those of the models that serve again, from their files as they are now, in any control mode; return why
+        some failed. A version serves until its successor is ready."""
+        served = dict.fromkeys(version.id for version in self._serving.all() if version.id.name in names)
+        return await self._operate(self._control.load_again(served))
+
     async def unload_model(self, name: str, unload_dependents: bool) -> None:
         """Start unloading a model."""
         self._serving.require_usable()

@@ -76,6 +76,10 @@ class Control:
             self._polling.cancel()
             await asyncio.wait([self._polling])
 
+    async def load_again(self, models: Iterable[ModelId]) -> dict[ModelId, LoadFailure]:
+        """Load models from their files as they are now; return why some failed."""
+        return await self._load(models)
+
     async def poll(self) -> dict[ModelId, LoadFailure]:
         """Load new and changed models, unload removed ones; return why some failed."""
         scan = await asyncio.to_thread(self._scan)

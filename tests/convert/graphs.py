@@ -13,9 +13,9 @@ VOCABULARY = 50
 HIDDEN = 16
 
 
-def write_encoder_graph(path: Path, *, batched: bool = True) -> Path:
+def write_encoder_graph(path: Path, *, batched: bool = True, seed: int = 0) -> Path:
     """Write an embedding lookup, a masked mean and a projection: input_ids, attention_mask -> embedding."""
-    random = np.random.default_rng(0)
+    random = np.random.default_rng(seed)
     rows = "rows" if batched else 1
     table = random.standard_normal((VOCABULARY, HIDDEN)).astype(np.float32)
     weights = random.standard_normal((HIDDEN, HIDDEN)).astype(np.float32)

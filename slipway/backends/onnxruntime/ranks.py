@@ -6,15 +6,14 @@ ValueInfoProto, TypeProto.Tensor.shape) and skips the weights, so the package `o
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Final
 
-_GRAPH: Final = 7
+from slipway.backends.onnxruntime.message_parts import GRAPH, parts
+
 _VALUES: Final = (11, 12)  # input, output
 _NAME, _TYPE, _TENSOR, _SHAPE = 1, 2, 1, 2
-_VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
 
 
 def without_shape(path: Path) -> frozenset[str]:
@@ -27,10 +26,10 @@ def without_shape(path: Path) -> frozenset[str]:
 
 
 def _names(file: BinaryIO, size: int) -> Iterator[str]:
-    for number, end in _parts(file, size):
-        if number != _GRAPH:
+    for number, end in parts(file, size):
+        if number != GRAPH:
             continue
-        for field, value_end in _parts(file, end):
+        for field, value_end in parts(file, end):
             if field in _VALUES:
                 name, has_shape = _value(file, value_end)
                 if not has_shape:
@@ -40,40 +39,10 @@ def _names(file: BinaryIO, size: int) -> Iterator[str]:
 def _value(file: BinaryIO, end: int) -> tuple[str, bool]:
     """Return the name of a value and whether its type is a tensor type with a shape."""
     name, has_shape = "", False
-    for number, part_end in _parts(file, end):
+    for number, part_end in parts(file, end):
         if number == _NAME:
             name = file.read(part_end - file.tell()).decode(errors="replace")
         elif number == _TYPE:
-            for kind, kind_end in _parts(file, part_end):
-                has_shape |= kind == _TENSOR and any(field == _SHAPE for field, _ in _parts(file, kind_end))
+            for kind, kind_end in parts(file, part_end):
+                has_shape |= kind == _TENSOR and any(field == _SHAPE for field, _ in parts(file, kind_end))
     return name, has_shape
-
-
-def _parts(file: BinaryIO, end: int) -> Iterator[tuple[int, int]]:
-    """Yield the number and the end of each message or text up to `end`, and continue after it."""
-    while file.tell() < end:
-        number, kind = divmod(_varint(file), 8)
-        if kind == _VARINT:
-            _varint(file)
-        elif kind in (_FIXED64, _FIXED32):
-            file.seek(8 if kind == _FIXED64 else 4, os.SEEK_CUR)
-        elif kind == _LENGTH:
-            part_end = _varint(file) + file.tell()
-            if part_end > end:
-                raise ValueError(f"a part ends at {part_end}, beyond {end}")
-            yield number, part_end
-            file.seek(part_end)
-        else:
-            raise ValueError(f"wire type {kind}")
-
-
-def _varint(file: BinaryIO) -> int:
-    value = 0
-    for shift in range(0, 70, 7):
-        byte = file.read(1)
-        if not byte:
-            raise ValueError("the file ends too early")
-        value |= (byte[0] & 0x7F) << shift
-        if byte[0] < 0x80:
-            return value
-    raise ValueError("a number without an end")
