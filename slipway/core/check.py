@@ -24,7 +24,20 @@ _BATCH_NOTE = (
 
 
 def check_request(request: InferRequest, signature: ModelSignature) -> int:
-    """Return the request's rows (1 without a batch dimension), or raise `SlipwayError` (INVALID_ARG)."""
+    """Return the request's rows (1 without a batch dimension), or raise `SlipwayError` (INVALID_ARG).
+
+    A request of a form that the model has accepted before need not be checked again.
+    """
+    form = request.form
+    if form is None:
+        return _checked_rows(request, signature)
+    if form.accepted_by is not signature:
+        form.rows = _checked_rows(request, signature)
+        form.accepted_by = signature
+    return form.rows
+
+
+def _checked_rows(request: InferRequest, signature: ModelSignature) -> int:
     if request.outputs and not signature.outputs.keys() >= set(request.outputs):
         raise _unknown_output(request, signature)
     inputs = request.inputs

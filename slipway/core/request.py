@@ -19,13 +19,23 @@ MAX_RESPONSE_BYTES: Final = 512 << 20  # of tensors: a response exists several t
 
 
 @dataclass(slots=True, eq=False)
+class RequestForm:
+    """What requests have in common that differ in their ids, parameters and bytes alone: names, datatypes, shapes and
+    sizes of their inputs, and the outputs that they request. It remembers which model accepted it last."""
+
+    accepted_by: object = None  # the model's signature
+    rows: int = 0
+
+
+@dataclass(slots=True, eq=False)
 class InferRequest:
     """One inference request, decoded.
 
     `model_version` "" means the latest version that the version policy serves. `outputs` are the requested output
     names; empty means all. `timeout_us` and `priority` are 0 when not given. `parameters` holds only custom parameters:
     a front moves reserved keys (sequence_*, priority, timeout, ...) to their own fields. With a `pace`, whoever answers
-    waits for it after each of several responses.
+    waits for it after each of several responses. A front that knows the `form` of the request says so; it holds for
+    these inputs and outputs only.
     """
 
     model_name: str
@@ -40,11 +50,12 @@ class InferRequest:
     flags: int = 0  # SEQUENCE_START | SEQUENCE_END
     trace: Trace | None = None  # if the request is traced
     pace: Pace | None = None
+    form: RequestForm | None = None
 
     def with_tensors(self, inputs: dict[str, Tensor], outputs: tuple[str, ...]) -> InferRequest:
         """Return the same request with other inputs and requested outputs."""
         if type(self) is not InferRequest:
-            return replace(self, inputs=inputs, outputs=outputs)
+            return replace(self, inputs=inputs, outputs=outputs, form=None)
         return InferRequest(  # a fifth of what `replace` takes
             self.model_name,
             self.model_version,

@@ -62,23 +62,34 @@ class Completion:
         timing = outcome.timing
         responses = outcome.responses
         rows = failed = 0
+        succeeded: list[int] = []  # when these requests arrived
         for pending, response in zip(batch, responses, strict=True):
             rows += pending.rows
             pending.timing = timing
             error = None
             if response is not None:
                 unanswered = not pending.finished
-                _deliver(pending, response)
+                try:
+                    pending.deliver(response)
+                except Exception:  # noqa: BLE001  if one receiver fails, the others still get their responses
+                    _LOG.exception("failed to deliver a response")
                 error = response.error  # only now: delivery refuses a response that is too large
                 if unanswered and response.final:  # counted after delivery, so that the client does not wait for it
-                    self._record(pending, self._erred.pop(pending, error) if self._erred else error, timing.end)
+                    cause = self._erred.pop(pending, error) if self._erred else error
+                    if cause is None:
+                        succeeded.append(pending.arrival_ns)
+                    else:
+                        self._record(pending, cause, timing.end)
             elif pending in self._answered:
                 error, end = self._answered.pop(pending)
+                pending.executed()
                 self._record(pending, error, end)
             elif not pending.finished:
                 self._answering.add(pending)
             if error is not None:
                 failed += pending.rows
+        if succeeded:
+            self._statistics.record_successes(succeeded, timing)
         self._statistics.record_execution(rows, timing, time.time_ns() // 1_000_000, failed)
         if self._padding is not None:
             self._record_tokens(batch, self._padding)
@@ -132,10 +143,3 @@ class Completion:
             self._statistics.record_success(pending.arrival_ns, timing, end_ns)
         elif error is not None:
             self._statistics.record_failure(end_ns - pending.arrival_ns, failure_reason(error))
-
-
-def _deliver(pending: Pending, response: InferResponse) -> None:
-    try:
-        pending.deliver(response)
-    except Exception:  # noqa: BLE001  if one receiver fails, the other requests of the batch still get their responses
-        _LOG.exception("failed to deliver a response")
