@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from slipway.core.bytes_codec import TruncatedElementError, count_elements
-from slipway.core.request import InferRequest
+from slipway.core.request import InferRequest, RequestForm
 from slipway.core.signature import ModelSignature, TensorSpec
 from slipway.core.tensor import CountedTensor, Tensor, UnreadTensor
 from slipway.datatypes import BY_NAME
@@ -24,20 +24,7 @@ _BATCH_NOTE = (
 
 
 def check_request(request: InferRequest, signature: ModelSignature) -> int:
-    """Return the request's rows (1 without a batch dimension), or raise `SlipwayError` (INVALID_ARG).
-
-    A request of a form that the model has accepted before need not be checked again.
-    """
-    form = request.form
-    if form is None:
-        return _checked_rows(request, signature)
-    if form.accepted_by is not signature:
-        form.rows = _checked_rows(request, signature)
-        form.accepted_by = signature
-    return form.rows
-
-
-def _checked_rows(request: InferRequest, signature: ModelSignature) -> int:
+    """Return the request's rows (1 without a batch dimension), or raise `SlipwayError` (INVALID_ARG)."""
     if request.outputs and not signature.outputs.keys() >= set(request.outputs):
         raise _unknown_output(request, signature)
     inputs = request.inputs
@@ -76,6 +63,14 @@ def _checked_rows(request: InferRequest, signature: ModelSignature) -> int:
     if rows > signature.max_batch_size:
         raise _too_many_rows(request, signature)
     return max(rows, 0)
+
+
+def check_form(request: InferRequest, form: RequestForm, signature: ModelSignature) -> int:
+    """Do what `check_request` does, but only once for all requests of a form that come to the same model."""
+    if form.accepted_by is not signature:
+        form.rows = check_request(request, signature)
+        form.accepted_by = signature
+    return form.rows
 
 
 def _too_many_rows(request: InferRequest, signature: ModelSignature) -> SlipwayError:

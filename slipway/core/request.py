@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Any, Final
 
 from slipway.core.large_work import LARGE
 from slipway.core.pace import Pace
@@ -21,10 +21,14 @@ MAX_RESPONSE_BYTES: Final = 512 << 20  # of tensors: a response exists several t
 @dataclass(slots=True, eq=False)
 class RequestForm:
     """What requests have in common that differ in their ids, parameters and bytes alone: names, datatypes, shapes and
-    sizes of their inputs, and the outputs that they request. It remembers which model accepted it last."""
+    sizes of their inputs, and the outputs that they request. It remembers what was found out about it."""
 
-    accepted_by: object = None  # the model's signature
+    accepted_by: object = None  # the signature of the model that accepted it last
     rows: int = 0
+    encoded_for: object = None  # the receiver of `heads`
+    heads: tuple[Any, ...] = ()  # of its inputs, in the form of a message to a process
+    extended_by: object = None  # the one who adds the inputs of `extended`
+    extended: dict[int, RequestForm] = field(default_factory=dict)  # with added inputs, by the flags of the request
 
 
 @dataclass(slots=True, eq=False)

@@ -42,7 +42,7 @@ class Completion:
         self._name = signature.model_name
         self._version = version
         self._statistics = statistics
-        self._observe_first_response = statistics.first_response_histogram_ms.observe
+        self._first_responses = statistics.first_response_histogram_ms
         self._padding = signature.padding
         if self._padding is not None:
             statistics.tokens = TokenCount()
@@ -88,7 +88,9 @@ class Completion:
                 self._answering.add(pending)
             if error is not None:
                 failed += pending.rows
-        if succeeded:
+        if len(succeeded) == 1:
+            self._statistics.record_success(succeeded[0], timing, timing.end)
+        elif succeeded:
             self._statistics.record_successes(succeeded, timing)
         self._statistics.record_execution(rows, timing, time.time_ns() // 1_000_000, failed)
         if self._padding is not None:
@@ -109,7 +111,7 @@ class Completion:
             response.outputs = [tensor for tensor in response.outputs if tensor.name in request.outputs]
         response.limit()
         if pending.responses == 1 and not response.empty:  # also of models that send only one, as in Triton 2.73
-            self._observe_first_response((time.monotonic_ns() - pending.arrival_ns) / 1e6)
+            self._first_responses.observe((time.monotonic_ns() - pending.arrival_ns) / 1e6)
         if not response.final:
             if response.error is not None:
                 self._erred[pending] = response.error

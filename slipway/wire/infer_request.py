@@ -175,11 +175,14 @@ def _decode(
         offset = end
     if offset != len(view):
         raise invalid(f"unexpected additional input data for model '{model_name}'")
-    places: dict[str, RegionPlace] = {}
     if document.outputs:
         _request_outputs(request, encoding, document.outputs)
         places = _output_places(document.outputs, regions)
-    return (PlacedRequest.of(request, places) if is_placed or places else request), encoding
+        if is_placed or places:
+            return PlacedRequest.of(request, places), encoding
+    elif is_placed:
+        return PlacedRequest.of(request, {}), encoding
+    return request, encoding
 
 
 def _known(datatype: str) -> str:
