@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Final, Generic, Protocol, TypeVar
 
 MAX_BUFFERED: Final = 32 << 20  # bytes
-_GATHER_S: Final = 0.05  # traces that come within this time are written together
+_GATHER_S: Final = 0.08  # traces that come within this time are written together: waking costs more than writing them
 
 Item = TypeVar("Item")
 Item_contra = TypeVar("Item_contra", contravariant=True)
