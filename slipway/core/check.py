@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from slipway.core.bytes_codec import TruncatedElementError, count_elements
-from slipway.core.request import InferRequest
+from slipway.core.request import InferRequest, RequestForm
 from slipway.core.signature import ModelSignature, TensorSpec
 from slipway.core.tensor import CountedTensor, Tensor, UnreadTensor
 from slipway.datatypes import BY_NAME
@@ -63,6 +63,14 @@ def check_request(request: InferRequest, signature: ModelSignature) -> int:
     if rows > signature.max_batch_size:
         raise _too_many_rows(request, signature)
     return max(rows, 0)
+
+
+def check_form(request: InferRequest, form: RequestForm, signature: ModelSignature) -> int:
+    """Do what `check_request` does, but only once for all requests of a form that come to the same model."""
+    if form.accepted_by is not signature:
+        form.rows = check_request(request, signature)
+        form.accepted_by = signature
+    return form.rows
 
 
 def _too_many_rows(request: InferRequest, signature: ModelSignature) -> SlipwayError:

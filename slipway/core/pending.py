@@ -108,6 +108,9 @@ class Pending:
         early.final = True
         return early
 
+    def executed(self) -> None:
+        """Note that an execution has ended after its response; for those who follow the request."""
+
     def on_cancel(self, action: Callable[[], None]) -> None:
         """Run `action` on the loop's thread when the request is cancelled, or at once if it already is."""
         if self.cancelled:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Any, Final
 
 from slipway.core.large_work import LARGE
 from slipway.core.pace import Pace
@@ -19,13 +19,27 @@ MAX_RESPONSE_BYTES: Final = 512 << 20  # of tensors: a response exists several t
 
 
 @dataclass(slots=True, eq=False)
+class RequestForm:
+    """What requests have in common that differ in their ids, parameters and bytes alone: names, datatypes, shapes and
+    sizes of their inputs, and the outputs that they request. It remembers what was found out about it."""
+
+    accepted_by: object = None  # the signature of the model that accepted it last
+    rows: int = 0
+    encoded_for: object = None  # the receiver of `heads`
+    heads: tuple[Any, ...] = ()  # of its inputs, in the form of a message to a process
+    extended_by: object = None  # the one who adds the inputs of `extended`
+    extended: dict[int, RequestForm] = field(default_factory=dict)  # with added inputs, by the flags of the request
+
+
+@dataclass(slots=True, eq=False)
 class InferRequest:
     """One inference request, decoded.
 
     `model_version` "" means the latest version that the version policy serves. `outputs` are the requested output
     names; empty means all. `timeout_us` and `priority` are 0 when not given. `parameters` holds only custom parameters:
     a front moves reserved keys (sequence_*, priority, timeout, ...) to their own fields. With a `pace`, whoever answers
-    waits for it after each of several responses.
+    waits for it after each of several responses. A front that knows the `form` of the request says so; it holds for
+    these inputs and outputs only.
     """
 
     model_name: str
@@ -40,11 +54,12 @@ class InferRequest:
     flags: int = 0  # SEQUENCE_START | SEQUENCE_END
     trace: Trace | None = None  # if the request is traced
     pace: Pace | None = None
+    form: RequestForm | None = None
 
     def with_tensors(self, inputs: dict[str, Tensor], outputs: tuple[str, ...]) -> InferRequest:
         """Return the same request with other inputs and requested outputs."""
         if type(self) is not InferRequest:
-            return replace(self, inputs=inputs, outputs=outputs)
+            return replace(self, inputs=inputs, outputs=outputs, form=None)
         return InferRequest(  # a fifth of what `replace` takes
             self.model_name,
             self.model_version,

@@ -8,8 +8,8 @@ phases are kept only if a `Summarise` is given.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
@@ -71,6 +71,12 @@ class PhaseDuration(Duration):
         self.ns += ns
         self._buckets[bisect_left(self._bounds_ns, ns)] += 1
 
+    def add_equal(self, ns: int, times: int) -> None:
+        """Count several occurrences that took `ns` nanoseconds each."""
+        self.count += times
+        self.ns += ns * times
+        self._buckets[bisect_left(self._bounds_ns, ns)] += times
+
     def histogram(self) -> Histogram:
         """Return the histogram so far."""
         histogram = Histogram(self.bounds_us)
@@ -93,14 +99,36 @@ class SummarisedDuration(PhaseDuration):
         super().add(ns)
         self.summary.observe(ns // 1000)
 
+    def add_equal(self, ns: int, times: int) -> None:
+        """Count several occurrences that took `ns` nanoseconds each, in its summary too."""
+        super().add_equal(ns, times)
+        for _ in range(times):
+            self.summary.observe(ns // 1000)
+
 
 @dataclass(slots=True)
 class BatchDurations:
-    """Executions of one batch size."""
+    """Executions of one batch size: how many, and nanoseconds of each phase."""
 
-    compute_input: Duration = field(default_factory=Duration)
-    compute_infer: Duration = field(default_factory=Duration)
-    compute_output: Duration = field(default_factory=Duration)
+    count: int = 0
+    input_ns: int = 0
+    infer_ns: int = 0
+    output_ns: int = 0
+
+    @property
+    def compute_input(self) -> Duration:
+        """The time until the inputs were ready."""
+        return Duration(self.count, self.input_ns)
+
+    @property
+    def compute_infer(self) -> Duration:
+        """The time of the executions themselves."""
+        return Duration(self.count, self.infer_ns)
+
+    @property
+    def compute_output(self) -> Duration:
+        """The time from there on until the outputs were ready."""
+        return Duration(self.count, self.output_ns)
 
 
 @dataclass(slots=True)
@@ -214,9 +242,10 @@ class ModelStatistics:
         batch = self.batches.get(rows)
         if batch is None:
             batch = self.batches[rows] = BatchDurations()
-        batch.compute_input.add(timing.input_end - timing.start)
-        batch.compute_infer.add(timing.output_start - timing.input_end)
-        batch.compute_output.add(timing.end - timing.output_start)
+        batch.count += 1
+        batch.input_ns += timing.input_end - timing.start
+        batch.infer_ns += timing.output_start - timing.input_end
+        batch.output_ns += timing.end - timing.output_start
 
     def record_success(self, arrival_ns: int, timing: Timing, end_ns: int) -> None:
         """Count one successful request that arrived at `arrival_ns` and was executed as `timing` records."""
@@ -225,6 +254,16 @@ class ModelStatistics:
         self.compute_input.add(timing.input_end - timing.start)
         self.compute_infer.add(timing.output_start - timing.input_end)
         self.compute_output.add(timing.end - timing.output_start)
+
+    def record_successes(self, arrivals_ns: Sequence[int], timing: Timing) -> None:
+        """Count the successful requests of one execution, which ended with it."""
+        start, end, count = timing.start, timing.end, len(arrivals_ns)
+        for arrival_ns in arrivals_ns:
+            self.success.add(end - arrival_ns)
+            self.queue.add(start - arrival_ns)
+        self.compute_input.add_equal(timing.input_end - start, count)
+        self.compute_infer.add_equal(timing.output_start - timing.input_end, count)
+        self.compute_output.add_equal(end - timing.output_start, count)
 
     def record_cache_hit(self, arrival_ns: int, lookup_ns: int, found_ns: int) -> None:
         """Count a request that the response cache answered: looked up from `lookup_ns` to `found_ns` (monotonic)."""

@@ -48,7 +48,7 @@ class WatchedPending(Pending):
         self._receiver = callback
         self._is_executing = False  # the final response came before the end of the execution
         self._timing: Timing | None = None
-        super().__init__(request, rows, arrival_ns, loop, self._pass_on, one_answer)
+        Pending.__init__(self, request, rows, arrival_ns, loop, self._pass_on, one_answer)
 
     @property
     def timing(self) -> Timing | None:

@@ -18,7 +18,7 @@ from tritonclient.grpc import model_config_pb2
 from slipway.backends.api import NO_BACKENDS, Backend
 from slipway.config.cache_settings import RedisCacheSettings, cache_settings
 from slipway.config.options import ServerOptions
-from slipway.core.check import check_request
+from slipway.core.check import check_form, check_request
 from slipway.core.log_settings import LogSettings
 from slipway.core.metrics import MetricRegistry
 from slipway.core.model_id import ModelId
@@ -155,7 +155,7 @@ class Engine:
 
     def submit(self, request: InferRequest, deliver: Deliver) -> Pending:
         """Accept a client's request."""
-        if isinstance(request, PlacedRequest):
+        if type(request) is PlacedRequest:  # a third of what `isinstance` takes
             model = self._serving.find(request.model_name, request.model_version)
             return self._placed.submit(model, request, deliver, self.log_settings.verbose)
         return self._submit(self._public, request, deliver)
@@ -178,7 +178,10 @@ class Engine:
         arrival = monotonic_ns()
         verbose = self.log_settings.verbose
         try:
-            rows = check_request(request, model.signature)
+            if request.form is None:
+                rows = check_request(request, model.signature)
+            else:
+                rows = check_form(request, request.form, model.signature)
         except SlipwayError as error:
             model.statistics.record_failure(monotonic_ns() - arrival, error.reason)
             if verbose:

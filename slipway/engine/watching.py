@@ -12,6 +12,8 @@ from slipway.core.watched import WatchedPending, Watcher
 from slipway.engine.model import ModelVersion
 from slipway.engine.request_log import RequestLog, Watchers
 from slipway.errors import SlipwayError
+from slipway.scheduling.driver import InstanceScheduler
+from slipway.tracing.pending import TracedPending
 from slipway.tracing.trace import RequestTrace
 
 
@@ -26,7 +28,7 @@ def followed(
 
 def note_refusal(pending: Pending, error: SlipwayError) -> None:
     """Let the watcher of a request know, if it has one, that the request was not taken."""
-    if isinstance(pending, WatchedPending):
+    if isinstance(pending, WatchedPending | TracedPending):
         pending.refused(error)
 
 
@@ -38,7 +40,7 @@ def note_inputs(request: InferRequest, inputs: Iterable[Tensor]) -> None:
 
 def watched(
     request: InferRequest, model: ModelVersion, rows: int, arrival_ns: int, loop: Loop, deliver: Deliver, verbose: int
-) -> WatchedPending:
+) -> WatchedPending | TracedPending:
     """Return an accepted request that its trace and, if `verbose`, the log follow."""
     signature = model.signature
     trace = request.trace
@@ -47,6 +49,8 @@ def watched(
         watcher = _log(request, model, rows, arrival_ns, verbose)
     else:
         trace.accepted(request, model.version, arrival_ns, model.loaded is None, signature.decoupled)
+        if type(model.scheduler) is InstanceScheduler and not (verbose or signature.decoupled):
+            return TracedPending(request, rows, arrival_ns, loop, deliver, trace)
         watcher = Watchers(trace, _log(request, model, rows, arrival_ns, verbose)) if verbose else trace
     return WatchedPending(request, rows, arrival_ns, loop, deliver, not signature.decoupled, watcher)
 

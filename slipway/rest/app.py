@@ -85,7 +85,7 @@ class App:
             match = self._matches.get(exchange.path) or self._remember(exchange.path)
             if match is None:
                 exchange.answer(404, JSON, error_body("Not Found"))
-            elif exchange.method not in (match.method, match.other):
+            elif exchange.method != match.method and exchange.method != match.other:  # noqa: PLR1714  a tuple costs more
                 exchange.answer(405, JSON, error_body("Method Not Allowed"))
             elif refusal := self._context.options.access.refusal(exchange, changes_state=match.changes_state):
                 exchange.answer(refusal.status, JSON, error_body(refusal.message))

@@ -28,7 +28,7 @@ class TracedExchange(Exchange):
     __slots__ = ("began_ns", "trace")
 
     def __init__(self, channel: Channel, head: HttpHead, body: Body) -> None:
-        super().__init__(channel, head, body)
+        Exchange.__init__(self, channel, head, body)  # in less time than with `super`
         self.began_ns = 0
         self.trace: RequestTrace | None = None
 
@@ -36,13 +36,12 @@ class TracedExchange(Exchange):
         """Send the whole response, and note when."""
         trace = self.trace
         if trace is None or self.answered:
-            super().answer(status, headers, *parts)
+            Exchange.answer(self, status, headers, *parts)
             return
-        begin = monotonic_ns()
-        super().answer(status, headers, *parts)
-        trace.moments += (HTTP_SEND_START, begin, HTTP_SEND_END, monotonic_ns())
         self.trace = None
-        trace.root.close()
+        begin = monotonic_ns()
+        Exchange.answer(self, status, headers, *parts)
+        trace.sent(HTTP_SEND_START, begin, HTTP_SEND_END)
 
     def begin_stream(self, status: int, headers: bytes) -> None:
         """Send the head of a response of unknown length, and note when."""
@@ -74,7 +73,7 @@ class TimedConnection(HttpConnection):
         """Note the time of the first byte of a request."""
         if self._framing.phase is Phase.IDLE:
             self._first_ns = monotonic_ns()
-        super().data_received(data)
+        HttpConnection.data_received(self, data)
 
     def _start(self, exchange: Exchange) -> None:
         if isinstance(exchange, TracedExchange):
@@ -84,11 +83,15 @@ class TimedConnection(HttpConnection):
 
 def submit(dataplane: Dataplane, exchange: Exchange, request: InferRequest, deliver: Deliver) -> None:
     """Submit a request to a server that traces some; raise `SlipwayError` if it is refused."""
-    if not isinstance(exchange, TracedExchange) or not _begin(dataplane.tracing, exchange, request):
+    trace = _begin(dataplane.tracing, exchange, request)
+    if trace is None or not isinstance(exchange, TracedExchange):
         pending = dataplane.submit(request, deliver)
         if not pending.finished:
             exchange.on_disconnect = pending.cancel
         return
+    now = monotonic_ns()
+    trace.moments = [HTTP_RECV_START, exchange.began_ns or now, HTTP_RECV_END, now]
+    request.trace = exchange.trace = trace
     try:
         pending = dataplane.submit(request, deliver)
     except SlipwayError as error:
@@ -99,20 +102,13 @@ def submit(dataplane: Dataplane, exchange: Exchange, request: InferRequest, deli
         exchange.on_disconnect = partial(_give_up, pending, exchange)
 
 
-def _begin(tracing: Tracing, exchange: TracedExchange, request: InferRequest) -> bool:
-    """Give a request its trace; return whether it has one."""
+def _begin(tracing: Tracing, exchange: Exchange, request: InferRequest) -> RequestTrace | None:
+    """Return the trace of a request; None if it is not traced."""
     headers = exchange.headers
-    if tracing.has_context and _TRACEPARENT in headers:
-        state = headers.get(_TRACESTATE, b"").decode("latin-1")
-        trace = tracing.begin(request.model_name, headers[_TRACEPARENT].decode("latin-1"), state)
-    else:
-        trace = tracing.begin(request.model_name)
-    if trace is None:
-        return False
-    now = monotonic_ns()
-    trace.moments = [HTTP_RECV_START, exchange.began_ns or now, HTTP_RECV_END, now]
-    request.trace = exchange.trace = trace
-    return True
+    if not tracing.has_context or _TRACEPARENT not in headers:
+        return tracing.begin(request.model_name)
+    state = headers.get(_TRACESTATE, b"").decode("latin-1")
+    return tracing.begin(request.model_name, headers[_TRACEPARENT].decode("latin-1"), state)
 
 
 def _give_up(pending: Pending, exchange: TracedExchange) -> None:

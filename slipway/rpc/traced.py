@@ -52,8 +52,7 @@ def note_failure(trace: RequestTrace, error: SlipwayError) -> None:
 
 def note_sent(trace: RequestTrace, begin_ns: int) -> None:
     """Note that the only response is sent, since `begin_ns`, and the front has nothing more to do."""
-    trace.moments += (GRPC_SEND_START, begin_ns, GRPC_SEND_END, monotonic_ns())
-    trace.root.close()
+    trace.sent(GRPC_SEND_START, begin_ns, GRPC_SEND_END)
 
 
 def begin_sending(trace: RequestTrace) -> None:

@@ -42,7 +42,7 @@ class Completion:
         self._name = signature.model_name
         self._version = version
         self._statistics = statistics
-        self._observe_first_response = statistics.first_response_histogram_ms.observe
+        self._first_responses = statistics.first_response_histogram_ms
         self._padding = signature.padding
         if self._padding is not None:
             statistics.tokens = TokenCount()
@@ -62,23 +62,36 @@ class Completion:
         timing = outcome.timing
         responses = outcome.responses
         rows = failed = 0
+        succeeded: list[int] = []  # when these requests arrived
         for pending, response in zip(batch, responses, strict=True):
             rows += pending.rows
             pending.timing = timing
             error = None
             if response is not None:
                 unanswered = not pending.finished
-                _deliver(pending, response)
+                try:
+                    pending.deliver(response)
+                except Exception:  # noqa: BLE001  if one receiver fails, the others still get their responses
+                    _LOG.exception("failed to deliver a response")
                 error = response.error  # only now: delivery refuses a response that is too large
                 if unanswered and response.final:  # counted after delivery, so that the client does not wait for it
-                    self._record(pending, self._erred.pop(pending, error) if self._erred else error, timing.end)
+                    cause = self._erred.pop(pending, error) if self._erred else error
+                    if cause is None:
+                        succeeded.append(pending.arrival_ns)
+                    else:
+                        self._record(pending, cause, timing.end)
             elif pending in self._answered:
                 error, end = self._answered.pop(pending)
+                pending.executed()
                 self._record(pending, error, end)
             elif not pending.finished:
                 self._answering.add(pending)
             if error is not None:
                 failed += pending.rows
+        if len(succeeded) == 1:
+            self._statistics.record_success(succeeded[0], timing, timing.end)
+        elif succeeded:
+            self._statistics.record_successes(succeeded, timing)
         self._statistics.record_execution(rows, timing, time.time_ns() // 1_000_000, failed)
         if self._padding is not None:
             self._record_tokens(batch, self._padding)
@@ -98,7 +111,7 @@ class Completion:
             response.outputs = [tensor for tensor in response.outputs if tensor.name in request.outputs]
         response.limit()
         if pending.responses == 1 and not response.empty:  # also of models that send only one, as in Triton 2.73
-            self._observe_first_response((time.monotonic_ns() - pending.arrival_ns) / 1e6)
+            self._first_responses.observe((time.monotonic_ns() - pending.arrival_ns) / 1e6)
         if not response.final:
             if response.error is not None:
                 self._erred[pending] = response.error
@@ -132,10 +145,3 @@ class Completion:
             self._statistics.record_success(pending.arrival_ns, timing, end_ns)
         elif error is not None:
             self._statistics.record_failure(end_ns - pending.arrival_ns, failure_reason(error))
-
-
-def _deliver(pending: Pending, response: InferResponse) -> None:
-    try:
-        pending.deliver(response)
-    except Exception:  # noqa: BLE001  if one receiver fails, the other requests of the batch still get their responses
-        _LOG.exception("failed to deliver a response")

@@ -188,10 +188,12 @@ class SequenceScheduler:
     def _admitted(self, pending: Pending) -> Hashable:
         """Return the key of the request's sequence; raise INVALID_ARG if it cannot have one."""
         plan = self._plan
-        try:
-            request = pending.request = with_sequence_fields(pending.request)
-        except SlipwayError as error:
-            raise self._refused(pending, error) from None
+        request = pending.request
+        if request.parameters:
+            try:
+                request = pending.request = with_sequence_fields(request)
+            except SlipwayError as error:
+                raise self._refused(pending, error) from None
         sequence_id = request.correlation_id
         control = plan.id_control
         if control is not None and isinstance(sequence_id, str) != (control.datatype == "BYTES"):

@@ -13,7 +13,7 @@ from typing import Any, Final
 from slipway.config.sequences import ImplicitState, SequencePlan, id_tensor
 from slipway.core.check import matches_dims
 from slipway.core.pending import Pending
-from slipway.core.request import SEQUENCE_END, SEQUENCE_START, InferRequest, InferResponse
+from slipway.core.request import SEQUENCE_END, SEQUENCE_START, InferRequest, InferResponse, RequestForm
 from slipway.core.signature import ModelSignature
 from slipway.core.tensor import Tensor
 from slipway.datatypes import BY_NAME
@@ -35,6 +35,8 @@ class SequenceInputs:
         self._declared: Container[str] = signature.outputs
         self._by_output = {state.output_name: state for state in plan.states}
         self.has_states = bool(plan.states)
+        # Whether requests of one form, with equal flags, are of one form when they are composed.
+        self._keeps_form = not plan.states and (plan.id_control is None or plan.id_control.datatype != "BYTES")
 
     def composed(self, request: InferRequest, run: SequenceRun[Pending]) -> InferRequest:
         """Return the request as the model gets it: with the controls of its flags and the states of its run."""
@@ -55,7 +57,15 @@ class SequenceInputs:
                 inputs[state.spec.name] = run.carried.get(state.spec.name, state.initial)
             if outputs:
                 outputs = (*outputs, *(name for name in self._by_output if name not in outputs))
-        return request.with_tensors(inputs, outputs)
+        composed = request.with_tensors(inputs, outputs)
+        form = request.form
+        if form is not None and self._keeps_form:
+            if form.extended_by is not self:
+                form.extended_by, form.extended = self, {}
+            composed.form = form.extended.get(flags)
+            if composed.form is None:
+                composed.form = form.extended[flags] = RequestForm()
+        return composed
 
     def placeholder(self, request: InferRequest) -> InferRequest:
         """Return a request for a slot without one, with inputs of the same shapes as `request`, which is composed."""

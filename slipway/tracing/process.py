@@ -25,7 +25,7 @@ from slipway.config.trace_settings import OPENTELEMETRY, TraceOptions, without_p
 from slipway.errors import unsupported
 from slipway.installation import install_hint
 from slipway.tracing.exporting.messages import ExportSettings
-from slipway.tracing.record import SIZE_BYTES
+from slipway.tracing.record import SIZE_BYTES, pack_messages
 from slipway.tracing.writer import Counts
 
 _LOG: Final = logging.getLogger("slipway.tracing")
@@ -76,7 +76,7 @@ class TraceOutage:
 
 
 class TraceProcess:
-    """Passes messages to the exporting process. Implements `writer.TraceSink`; `counts` counts what arrives."""
+    """Passes traces to the exporting process. Implements `writer.TraceSink`; `counts` counts what arrives."""
 
     def __init__(self, options: TraceOptions, counts: Counts) -> None:
         if options.mode == OPENTELEMETRY:
@@ -100,12 +100,13 @@ class TraceProcess:
         self._started = 0.0
 
     def write(self, items: Sequence[bytes]) -> int:
-        """Pass messages on; return how many the process took."""
+        """Pass traces on; return how many the process took."""
         process = self._process or self._start()
         if process is None or process.stdin is None:
             return 0
         try:
-            process.stdin.write(b"".join(items))
+            for message in pack_messages(items):
+                process.stdin.write(message)
             process.stdin.flush()
         except OSError:
             self._end(process, 0.0)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from itertools import count as counter
 from typing import Any, Final
 
-from slipway.config.trace_settings import LEVELS, TENSORS, TRITON, TraceOptions
+from slipway.config.trace_settings import LEVELS, TENSORS, TIMESTAMPS, TRITON, TraceOptions
 from slipway.errors import SlipwayError, invalid, shown, unsupported
 from slipway.nearest import nearest_or_all
 
@@ -45,9 +45,13 @@ class TraceSetting:
     began: int = 0
     completed: int = 0
     with_tensors: bool = field(init=False)
+    with_times: bool = field(init=False)
+    traces_all: bool = field(init=False)
 
     def __post_init__(self) -> None:
         self.with_tensors = TENSORS in self.levels
+        self.with_times = TIMESTAMPS in self.levels
+        self.traces_all = self.rate == 1 and self.count < 0 and bool(self.levels)
 
     def invalid_reason(self, options: TraceOptions) -> str:
         """Return why nothing is traced with this setting, "" if requests are."""
@@ -78,7 +82,7 @@ class Changes:
 
 
 class TraceSettings:
-    """All settings of a server. `active` says whether any request may be traced."""
+    """All settings of a server. `active` says whether any request may be traced; if not, none may be sampled."""
 
     def __init__(self, options: TraceOptions) -> None:
         self.options = options
@@ -86,7 +90,6 @@ class TraceSettings:
         self._default = TraceSetting(options.levels, options.rate, options.count, options.log_frequency)
         self._global = replace(self._default)
         self._models: dict[str, TraceSetting] = {}
-        self._is_possible = options.possible
         self.active = False
         self._settle()
 
@@ -97,7 +100,7 @@ class TraceSettings:
     def sample(self, model: str, *, forced: bool = False) -> TraceSetting | None:
         """Return the setting under which the next request of `model` is traced; None if it is not."""
         setting = self._models.get(model, self._global) if self._models else self._global
-        if not (setting.levels and self._is_possible and setting.sample(forced)):
+        if not setting.traces_all and not (setting.levels and setting.sample(forced)):
             return None
         setting.began += 1
         return setting

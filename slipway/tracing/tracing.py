@@ -16,7 +16,7 @@ from slipway.config.trace_settings import OPENTELEMETRY, TraceOptions
 from slipway.core.metrics import Metric, MetricRegistry
 from slipway.tracing.context import read_context
 from slipway.tracing.process import TraceProcess, require_opentelemetry
-from slipway.tracing.record import write_message
+from slipway.tracing.record import encode_trace
 from slipway.tracing.settings import Given, TraceSettings, read_changes
 from slipway.tracing.trace import RequestTrace, TraceContext, TraceRoot
 from slipway.tracing.writer import Writer
@@ -87,8 +87,8 @@ class Tracing:
         """Pass on a trace in which nothing is open any more."""
         root.setting.completed += 1
         if self._writer is not None:
-            message = write_message(root)
-            self._writer.add(message, len(message))
+            trace = encode_trace(root)
+            self._writer.add(trace, len(trace))
         root.requests = []  # a cycle of references
 
     # Settings

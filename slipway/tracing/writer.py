@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Final, Generic, Protocol, TypeVar
 
 MAX_BUFFERED: Final = 32 << 20  # bytes
-_GATHER_S: Final = 0.05  # traces that come within this time are written together
+_GATHER_S: Final = 0.08  # traces that come within this time are written together: waking costs more than writing them
 
 Item = TypeVar("Item")
 Item_contra = TypeVar("Item_contra", contravariant=True)
@@ -44,7 +44,7 @@ class Writer(Generic[Item]):
     def __init__(self, sink: TraceSink[Item], counts: Counts) -> None:
         self._sink = sink
         self._counts = counts
-        self._items: deque[tuple[Item, int]] = deque()  # with their sizes
+        self._items: deque[Item] = deque()
         self._taken = 0  # bytes, by the event loop alone
         self._done = 0  # bytes, by the thread alone
         self._wake = threading.Event()
@@ -57,7 +57,7 @@ class Writer(Generic[Item]):
         if self._taken - self._done > MAX_BUFFERED:
             self._counts.lost(1)
             return
-        self._items.append((item, size))
+        self._items.append(item)
         self._taken += size
         if not self._is_awake:
             self._is_awake = True
@@ -89,10 +89,11 @@ class Writer(Generic[Item]):
             self._sink.close()
 
     def _write(self) -> None:
+        size = self._taken  # an item that is being added may be missing here: then it counts with the next ones
         taken = [self._items.popleft() for _ in range(len(self._items))]
         if not taken:
             return
-        written = self._sink.write([item for item, _ in taken])
-        self._done += sum(size for _, size in taken)  # only now: until here they were in memory
+        written = self._sink.write(taken)
+        self._done = size  # only now: until here they were in memory
         if written < len(taken):
             self._counts.lost(len(taken) - written)

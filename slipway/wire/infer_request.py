@@ -15,7 +15,7 @@ from typing import Final
 
 from msgspec import UNSET
 
-from slipway.core.request import InferRequest
+from slipway.core.request import InferRequest, RequestForm
 from slipway.core.shared_bytes import Body
 from slipway.core.tensor import Tensor
 from slipway.datatypes import BY_NAME
@@ -68,6 +68,7 @@ class _Plan:
     outputs: tuple[str, ...]
     encoding: ResponseEncoding
     size: int  # of the JSON part and the tensors
+    form: RequestForm | None  # None with strings, whose bytes have to be checked each time
 
 
 _PLANS: Final[dict[bytes, _Plan]] = {}
@@ -118,7 +119,9 @@ def _repeat(
         end = offset + size
         inputs[name] = Tensor(name, datatype, shape, raw=view[offset:end])
         offset = end
-    return InferRequest(model_name, model_version, plan.id, inputs, plan.outputs), plan.encoding
+    request = InferRequest(model_name, model_version, plan.id, inputs, plan.outputs)
+    request.form = plan.form
+    return request, plan.encoding
 
 
 def _remember(text: bytes, request_id: str, request: InferRequest, encoding: ResponseEncoding, size: int) -> None:
@@ -130,7 +133,8 @@ def _remember(text: bytes, request_id: str, request: InferRequest, encoding: Res
     if len(_PLANS) >= _MAX_PLANS:
         _PLANS.clear()
     inputs = [(tensor.name, tensor.datatype, tensor.shape, len(tensor.raw)) for tensor in request.inputs.values()]
-    _PLANS[text] = _Plan(request_id, inputs, request.outputs, encoding, size)
+    form = None if any(tensor.datatype == "BYTES" for tensor in request.inputs.values()) else RequestForm()
+    _PLANS[text] = _Plan(request_id, inputs, request.outputs, encoding, size, form)
 
 
 def _decode(
@@ -171,11 +175,14 @@ def _decode(
         offset = end
     if offset != len(view):
         raise invalid(f"unexpected additional input data for model '{model_name}'")
-    places: dict[str, RegionPlace] = {}
     if document.outputs:
         _request_outputs(request, encoding, document.outputs)
         places = _output_places(document.outputs, regions)
-    return (PlacedRequest.of(request, places) if is_placed or places else request), encoding
+        if is_placed or places:
+            return PlacedRequest.of(request, places), encoding
+    elif is_placed:
+        return PlacedRequest.of(request, {}), encoding
+    return request, encoding
 
 
 def _known(datatype: str) -> str:

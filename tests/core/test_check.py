@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from slipway.core.check import check_request
-from slipway.core.request import InferRequest
+from slipway.core.check import check_form, check_request
+from slipway.core.request import InferRequest, RequestForm
 from slipway.core.signature import ModelSignature, TensorSpec
 from slipway.core.tensor import Tensor
 from slipway.errors import Code, SlipwayError
@@ -182,3 +182,12 @@ def test_a_size_left_open_in_a_request_is_refused_in_tritons_words(shape, batch)
     assert caught.value.message == (
         f"[request id: 7] All input dimensions should be specified for input 'T' for model 'm', got {got}"
     )
+
+
+def test_what_a_model_accepted_is_not_accepted_by_another_one():
+    one, other = signature(TensorSpec("A", "FP32", (3,))), signature(TensorSpec("A", "FP32", (4,)))
+    given, form = request(fp32("A", 2, 3)), RequestForm()
+    for _ in range(2):
+        assert [check_form(given, form, one) for _ in range(2)] == [2, 2]
+        with pytest.raises(SlipwayError, match="Expected"):
+            check_form(given, form, other)

@@ -44,7 +44,7 @@ def read_messages(descriptor: int) -> Iterator[list[bytes]]:
             yield messages
 
 
-decode_trace: Final = msgspec.msgpack.Decoder(TraceRecord).decode
+decode_traces: Final = msgspec.msgpack.Decoder(list[TraceRecord]).decode
 decode_settings: Final = msgspec.msgpack.Decoder(ExportSettings).decode
 
 

@@ -13,9 +13,9 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExportResult
 
 from slipway.tracing.context import new_span_id
-from slipway.tracing.exporting.messages import ExportSettings, Reports, decode_trace
+from slipway.tracing.exporting.messages import ExportSettings, Reports, decode_traces
 from slipway.tracing.exporting.span_queue import SpanQueue
-from slipway.tracing.exporting.spans import SpanMaker
+from slipway.tracing.exporting.spans import SpanMaker, span_count
 
 _SERVICE: Final = "triton-inference-server"  # as NVIDIA Triton names itself
 _UNNAMED: Final = "unknown_service"  # the SDK's own name, if neither a flag nor the environment gives one
@@ -65,7 +65,11 @@ def export_as_spans(settings: ExportSettings, batches: Iterable[Sequence[bytes]]
     exporting.start()
     maker = SpanMaker(resource_of(settings.resource), new_span_id)
     for messages in batches:
-        lost = sum(queue.put(maker.spans(decode_trace(message))) for message in messages)
+        lost = 0
+        for message in messages:
+            for trace in decode_traces(message):
+                # Making spans takes longer than most requests: none are made for a queue that has no room for them.
+                lost += span_count(trace) if queue.is_full else queue.put(maker.spans(trace))
         if lost:
             reports.send(lost=lost, reason=f"more than {settings.queue_size} spans wait for their export")
     queue.close()

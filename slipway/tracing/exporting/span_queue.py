@@ -34,6 +34,11 @@ class SpanQueue(Generic[Span]):
                 self._changed.notify()
         return lost
 
+    @property
+    def is_full(self) -> bool:
+        """Whether the next span would be lost."""
+        return len(self._spans) >= self._limit
+
     def take(self) -> list[Span]:
         """Wait for a batch, which is empty if no span came in time, and return it."""
         with self._changed:

@@ -19,7 +19,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, SpanKind, TraceFlags, TraceState
 from opentelemetry.trace.status import Status, StatusCode
 
-from slipway.tracing.moments import NAMES
+from slipway.tracing.moments import COMPUTE_START, NAMES
 from slipway.tracing.record import RequestRecord, TraceRecord
 
 ROOT: Final = "InferRequest"
@@ -30,6 +30,17 @@ _OF_MODEL: Final = ("REQUEST_START", "QUEUE_START", "REQUEST_END")
 _OF_COMPUTE: Final = ("COMPUTE_START", "COMPUTE_INPUT_END", "COMPUTE_OUTPUT_START", "COMPUTE_END")
 
 Moments = Sequence[tuple[str, int]]  # names, with Unix times in nanoseconds
+
+
+def span_count(trace: TraceRecord) -> int:
+    """Return how many spans `SpanMaker.spans` makes of a trace."""
+    if trace.context is None:
+        return 0
+    count = 0
+    for request in trace.requests:
+        parts = 2 + request.is_decoupled if COMPUTE_START in request.moments[::2] else 0
+        count += (not request.parent) + (1 + parts if request.model else 0)
+    return count
 
 
 MakeContext = Callable[[int], SpanContext]

@@ -24,7 +24,10 @@ _MOST_KEPT: Final = 64  # moments of a form that is kept: a stream's row is long
 
 def write_trace(trace: TraceRecord) -> str:
     """Return the trace as JSON objects, separated by commas; "" if there is nothing in it."""
-    return ",".join(part for request in trace.requests for part in _parts(request, with_times=trace.with_times) if part)
+    requests = trace.requests
+    if trace.with_times and len(requests) == 1 and not requests[0].tensors:  # almost all are
+        return _moments(requests[0])
+    return ",".join(part for request in requests for part in _parts(request, with_times=trace.with_times) if part)
 
 
 def _parts(request: RequestRecord, *, with_times: bool) -> Iterator[str]:
@@ -38,25 +41,26 @@ def _parts(request: RequestRecord, *, with_times: bool) -> Iterator[str]:
 
 def _moments(request: RequestRecord) -> str:
     moments = tuple(request.moments[::2])
-    parts, start = _form(moments) if len(moments) <= _MOST_KEPT else _form.__wrapped__(moments)
-    times: list[int | str] = list(request.moments[1::2])
-    if start >= 0:
-        times.insert(start, _record(request))
-    return str(request.number).join(parts) % tuple(times)
+    times: list[int | str] = request.moments[1::2]  # type: ignore[assignment]  # a copy
+    model = ""
+    if request.request_id or request.parent:
+        if REQUEST_START in moments:
+            times.insert(moments.index(REQUEST_START), _record(request))
+    else:
+        model = _model(request.model, request.version)
+    form = _form if len(moments) <= _MOST_KEPT else _form.__wrapped__
+    return str(request.number).join(form(moments, model)) % tuple(times)
 
 
 @lru_cache(512)
-def _form(moments: tuple[int, ...]) -> tuple[list[str], int]:
-    """Return the text for a row of moments, without the trace's number between its parts, with a place for each time
-    and for the record of the request, and the index of the latter, -1 if there is none."""
-    parts = []
-    start = -1
-    for index, moment in enumerate(moments):
-        if moment == REQUEST_START and start < 0:
-            start = index
-            parts.append("%s")
-        parts.append('{"id":' + _NUMBER + ',"timestamps":[{"name":"' + NAMES[moment] + '","ns":%d}]}')
-    return ",".join(parts).split(_NUMBER), start
+def _form(moments: tuple[int, ...], model: str) -> list[str]:
+    """Return the text for a row of moments, without the trace's number between its parts, with a place for each time.
+    If the record of the request consists of its number and `model`, it is in the text, and otherwise has a place."""
+    parts = ['{"id":' + _NUMBER + ',"timestamps":[{"name":"' + NAMES[moment] + '","ns":%d}]}' for moment in moments]
+    if REQUEST_START in moments:
+        record = '{"id":' + _NUMBER + "," + model.replace("%", "%%") + "}"
+        parts.insert(moments.index(REQUEST_START), record if model else "%s")
+    return ",".join(parts).split(_NUMBER)
 
 
 def _record(request: RequestRecord) -> str:

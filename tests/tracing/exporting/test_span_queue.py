@@ -27,6 +27,8 @@ def test_a_part_of_a_batch_leaves_after_the_delay():
 
 def test_what_does_not_fit_is_counted_as_lost():
     queue: SpanQueue[int] = SpanQueue(4, 4, LONG)
+    assert not queue.is_full
     assert queue.put(range(6)) == 2
+    assert queue.is_full
     assert queue.take() == [0, 1, 2, 3]
     assert queue.put([9]) == 0

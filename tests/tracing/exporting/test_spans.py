@@ -11,9 +11,9 @@ from slipway.core.request import InferRequest, InferResponse
 from slipway.core.statistics import Timing
 from slipway.errors import invalid
 from slipway.tracing.context import RemoteContext
-from slipway.tracing.exporting.messages import decode_trace
+from slipway.tracing.exporting.messages import decode_traces
 from slipway.tracing.moments import GRPC_SEND_END, GRPC_WAITREAD_END
-from slipway.tracing.record import SIZE_BYTES, write_message
+from slipway.tracing.record import SIZE_BYTES, encode_trace, pack_messages
 from slipway.tracing.settings import TraceSetting
 from slipway.tracing.trace import RequestTrace, TraceContext, TraceRoot
 
@@ -22,7 +22,7 @@ pytest.importorskip("opentelemetry.sdk")
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.trace import SpanKind, StatusCode
 
-from slipway.tracing.exporting.spans import SpanMaker
+from slipway.tracing.exporting.spans import SpanMaker, span_count
 
 REMOTE = RemoteContext(0xABC, 0xDEF, is_sampled=True, state="a=b")
 
@@ -55,9 +55,11 @@ def run(trace: RequestTrace, model: str, *responses: InferResponse, **kind: bool
 
 def spans(trace: RequestTrace) -> dict[str, object]:
     """Return the spans by name; they are all different."""
-    record = decode_trace(write_message(trace.root)[SIZE_BYTES:])
+    (message,) = pack_messages([encode_trace(trace.root)])
+    (record,) = decode_traces(message[SIZE_BYTES:])
     record.context.offset = 1000
     made = SpanMaker(Resource({"service.name": "s"}), count(1).__next__).spans(record)
+    assert span_count(record) == len(made)
     by_name = {span.name: span for span in made}
     assert len(by_name) == len(made)
     return by_name

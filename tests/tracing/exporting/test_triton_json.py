@@ -14,10 +14,10 @@ from slipway.core.statistics import Timing
 from slipway.core.tensor import Tensor
 from slipway.errors import invalid
 from slipway.tracing.exporting import triton_json as module
-from slipway.tracing.exporting.messages import decode_trace
+from slipway.tracing.exporting.messages import decode_traces
 from slipway.tracing.exporting.triton_json import write_trace
 from slipway.tracing.moments import HTTP_RECV_END, HTTP_RECV_START, HTTP_SEND_END, HTTP_SEND_START
-from slipway.tracing.record import SIZE_BYTES, RequestRecord, TensorRecord, TraceRecord, write_message
+from slipway.tracing.record import SIZE_BYTES, RequestRecord, TensorRecord, TraceRecord, encode_trace, pack_messages
 from slipway.tracing.settings import TraceSetting
 from slipway.tracing.trace import MAX_MOMENTS, MAX_REQUESTS, MAX_TENSOR_BYTES, RequestTrace, TraceRoot
 
@@ -38,7 +38,9 @@ class Traced:
 
     def objects(self) -> list[dict[str, object]]:
         (root,) = self.roots
-        return json.loads(f"[{write_trace(decode_trace(write_message(root)[SIZE_BYTES:]))}]")
+        (message,) = pack_messages([encode_trace(root)])
+        (record,) = decode_traces(message[SIZE_BYTES:])
+        return json.loads(f"[{write_trace(record)}]")
 
 
 def accept(trace: RequestTrace, model: str = "simple", request_id: str = "", **kind: bool) -> None:

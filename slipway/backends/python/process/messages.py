@@ -302,12 +302,8 @@ def tensor_heads(tensors: Iterable[Tensor], blobs: list[Raw]) -> tuple[TensorHea
 
 def request_head(request: InferRequest, blobs: list[Raw], shape_of: ShapeOf | None = None) -> RequestHead:
     """Return the message form of a request; `shape_of` returns the shape in which the model sees a tensor."""
-    heads = tensor_heads(request.inputs.values(), blobs)
-    if shape_of is not None:
-        for head, tensor in zip(heads, request.inputs.values(), strict=True):
-            head.shape = shape_of(tensor)
     return RequestHead(
-        heads,
+        _input_heads(request, blobs, shape_of),
         request.outputs,
         request.id,
         request.parameters or None,
@@ -317,6 +313,20 @@ def request_head(request: InferRequest, blobs: list[Raw], shape_of: ShapeOf | No
         trace=None if request.trace is None else request.trace.reference(),
         paced=request.pace is not None,
     )
+
+
+def _input_heads(request: InferRequest, blobs: list[Raw], shape_of: ShapeOf | None) -> tuple[TensorHead, ...]:
+    inputs, form = request.inputs.values(), request.form
+    if form is not None and form.heads and form.encoded_for == shape_of:
+        blobs += [tensor.raw for tensor in inputs]
+        return form.heads
+    heads = tensor_heads(inputs, blobs)
+    if shape_of is not None:
+        for head, tensor in zip(heads, inputs, strict=True):
+            head.shape = shape_of(tensor)
+    if form is not None:
+        form.heads, form.encoded_for = heads, shape_of
+    return heads
 
 
 def answer_head(response: InferResponse, blobs: list[Raw]) -> AnswerHead:

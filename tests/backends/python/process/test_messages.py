@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from slipway.backends.python.process import messages
-from slipway.core.request import InferRequest, InferResponse
+from slipway.core.request import InferRequest, InferResponse, RequestForm
 from slipway.core.tensor import Tensor
 from slipway.errors import Code, FailureReason, SlipwayError
 
@@ -61,3 +61,20 @@ def test_empty_and_intermediate_answers_stay_what_they_are():
 def test_a_message_for_the_other_side_is_not_taken():
     with pytest.raises(msgspec.ValidationError):
         messages.decode_to_child(messages.encode(messages.Loaded(None)))
+
+
+def test_requests_of_one_form_are_encoded_as_any_others():
+    form = RequestForm()
+
+    def made(value, with_form):
+        inputs = {"x": Tensor("x", "INT32", (1, 2), raw=np.full(2, value, np.int32).tobytes())}
+        return InferRequest("m", inputs=inputs, form=form if with_form else None)
+
+    def encoded(value, shape_of, *, with_form):
+        blobs = []
+        head = messages.request_head(made(value, with_form), blobs, shape_of)
+        return messages.encode(head), b"".join(blobs)
+
+    for shape_of in (None, None, lambda _: (2, 1), None):
+        for value in (1, 2):
+            assert encoded(value, shape_of, with_form=True) == encoded(value, shape_of, with_form=False)
