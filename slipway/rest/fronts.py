@@ -63,7 +63,7 @@ def rest_fronts(
         forward = options.http_header_forward_pattern
         if forward is not None and keys is not None:
             forward = forward.without(KEY_HEADERS)
-        handler = require_key(build_app(dataplane, settings(forward=forward)), keys, HEALTH_PATHS)
+        handler = require_key(build_app(dataplane, settings(forward=forward, openai=options.openai)), keys, HEALTH_PATHS)
         listener = listen(
             logged(handler),
             host=options.http_address,

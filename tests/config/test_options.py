@@ -71,6 +71,7 @@ def test_every_flag_of_tritonserver_is_known_once():
         "proxy",
         "proxy-address",
         "proxy-port",
+        "openai",
     }
     assert set(TRITON) <= set(known)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from tritonclient.grpc import model_config_pb2
@@ -111,6 +112,7 @@ class MemoryDataplane:
         platform: str = "identity",
         index: Sequence[IndexEntry] = (),
         unready: Sequence[str] = (),
+        files: Mapping[str, Path] | None = None,
     ) -> None:
         self.metrics = MetricRegistry()
         self.regions = Regions()
@@ -133,6 +135,7 @@ class MemoryDataplane:
         self._platform = platform
         self._index = index
         self._unready = unready
+        self._files = files or {}
 
     def live(self) -> bool:
         return True
@@ -168,6 +171,10 @@ class MemoryDataplane:
                 side.add(name=spec.name, data_type=datatype, dims=spec.dims)
         config.model_transaction_policy.decoupled = found.decoupled
         return config
+
+    def model_files(self, name: str, version: str) -> Path:
+        self.signature(name, version)
+        return self._files[name]
 
     def model_statistics(self, name: str, version: str) -> Sequence[VersionStatistics]:  # noqa: ARG002  the interface's
         if name and name not in self.models:

@@ -1,0 +1,52 @@
+"""The routes of these APIs, by path. Like the routes of `app.py`, each has a group by which it may be restricted:
+`inference` for what a model computes, tokens included, and `metadata` for what is said about models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+from urllib.parse import unquote
+
+from slipway.rest.context import Context, Match, ModelTarget, Route
+from slipway.rest.exchange import Exchange
+from slipway.rest.openai import models
+from slipway.rest.openai.errors import openai_envelope
+from slipway.rest.response import Envelope
+
+_MODELS: Final = "/v1/models"
+_NO_MODEL: Final = ModelTarget()
+Work = Callable[[Context, Exchange], Coroutine[Any, Any, None]]
+
+
+def _post(work: Work, envelope: Envelope = openai_envelope) -> Match:
+    """Return the route of a request that a model answers."""
+    return Match(b"POST", _started(work), "inference", envelope=envelope)
+
+
+def _started(work: Work) -> Route:
+    def start(context: Context, exchange: Exchange, _: ModelTarget) -> None:
+        exchange.run(work(context, exchange))  # cancelled when the client leaves
+
+    return start
+
+
+def _about(handler: Route, target: ModelTarget = _NO_MODEL, envelope: Envelope = openai_envelope) -> Match:
+    """Return the route of a question about models."""
+    return Match(b"GET", handler, "metadata", target, envelope=envelope)
+
+
+_ROUTES: Final[dict[bytes, Match]] = {
+    _MODELS.encode(): _about(models.list_models),
+}
+
+
+def find_openai(path: bytes) -> Match | None:
+    """Return the route for a path without its query, or None."""
+    fixed = _ROUTES.get(path)
+    if fixed is not None:
+        return fixed
+    name = path.decode("latin-1").removeprefix(_MODELS + "/")
+    if len(name) < len(path) and name:
+        return _about(models.show_model, ModelTarget(unquote(name)))
+    return None
