@@ -92,7 +92,7 @@ def purpose_of(config: model_config_pb2.ModelConfig) -> Purpose | None:
     """Return what a model with a valid config is for; None if that is not known."""
     given = {key: config.parameters[key].string_value for key in KEYS if key in config.parameters}
     task = given.get(TASK) or _recognised(config)
-    if not task:
+    if not task or (config.model_transaction_policy.decoupled and TASKS[task] is not Use.GENERATE):
         return None
     steps = _Steps(config)
     return Purpose(

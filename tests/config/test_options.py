@@ -197,7 +197,7 @@ def test_a_mistake_is_named(given, message):
 
 
 def test_all_mistakes_are_named_at_once():
-    assert mistake("--http-port=a", "--grpc-port=b", "--nope").count("; ") == 2
+    assert mistake("--http-port=a", "--grpc-port=b", "--wrong").count("; ") == 2
 
 
 def test_a_repository_is_needed():

@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from tritonclient.grpc import model_config_pb2
@@ -34,10 +35,11 @@ Run = Callable[["MemoryDataplane", Pending], None]
 
 
 class Model(NamedTuple):
-    """A model's signature, and the function that handles its requests."""
+    """A model's signature, the function that handles its requests, and the parameters of its config."""
 
     signature: ModelSignature
     run: Run
+    parameters: Mapping[str, str] = MappingProxyType({})
 
 
 def signature(
@@ -170,6 +172,8 @@ class MemoryDataplane:
                 datatype = model_config_pb2.DataType.Value(BY_NAME[spec.datatype].config_name)
                 side.add(name=spec.name, data_type=datatype, dims=spec.dims)
         config.model_transaction_policy.decoupled = found.decoupled
+        for key, value in self.models[name].parameters.items():
+            config.parameters[key].string_value = value
         return config
 
     def model_files(self, name: str, version: str) -> Path:

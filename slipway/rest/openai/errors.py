@@ -14,6 +14,7 @@ import orjson
 from slipway.errors import Code, SlipwayError
 from slipway.rest.response import HTTP_STATUS
 
+TOO_LONG: Final = "context_length_exceeded"
 _REQUEST: Final = "invalid_request_error"
 # Types by status; any other status below 500 is that of a wrong request.
 _TYPES: Final = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
@@ -55,7 +56,7 @@ def openai_envelope(status: int, message: str, error: SlipwayError | None) -> tu
 def tei_envelope(status: int, message: str, error: SlipwayError | None) -> tuple[int, bytes]:
     """Return the status and body of an error as text-embeddings-inference writes them."""
     if isinstance(error, ApiError):
-        status = error.status
+        status = 413 if error.kind == TOO_LONG else error.status
     elif error is not None:
         status = _STATUS[error.code]
     return status, orjson.dumps({"error": _encodable(message), "error_type": _KINDS.get(status, "Validation")})

@@ -11,7 +11,12 @@ from urllib.parse import unquote
 from slipway.rest.context import Context, Match, ModelTarget, Route
 from slipway.rest.exchange import Exchange
 from slipway.rest.openai import models
-from slipway.rest.openai.errors import openai_envelope
+from slipway.rest.openai.classify import classify
+from slipway.rest.openai.embeddings import create_embeddings
+from slipway.rest.openai.errors import openai_envelope, tei_envelope
+from slipway.rest.openai.rerank import rerank, score
+from slipway.rest.openai.tei import embed_texts, info, predict
+from slipway.rest.openai.tokens import decode, detokenize, tokenize
 from slipway.rest.response import Envelope
 
 _MODELS: Final = "/v1/models"
@@ -38,6 +43,17 @@ def _about(handler: Route, target: ModelTarget = _NO_MODEL, envelope: Envelope =
 
 _ROUTES: Final[dict[bytes, Match]] = {
     _MODELS.encode(): _about(models.list_models),
+    b"/v1/embeddings": _post(create_embeddings),
+    b"/v1/rerank": _post(rerank),
+    b"/rerank": _post(rerank),
+    b"/v1/score": _post(score),
+    b"/v1/classify": _post(classify),
+    b"/tokenize": _post(tokenize),
+    b"/detokenize": _post(detokenize),
+    b"/embed": _post(embed_texts, tei_envelope),
+    b"/predict": _post(predict, tei_envelope),
+    b"/decode": _post(decode, tei_envelope),
+    b"/info": _about(info, envelope=tei_envelope),
 }
 
 

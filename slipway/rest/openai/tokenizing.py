@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from slipway.core.large_work import run_large
-from slipway.errors import shown, unsupported
+from slipway.errors import not_found, shown, unsupported
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
@@ -37,7 +37,6 @@ class TextTokenizer:
     def __init__(self, tokenizer: Tokenizer, max_tokens: int) -> None:
         truncation = tokenizer.truncation
         self.max_tokens = max_tokens or (int(truncation["max_length"]) if truncation else 0)
-        self.keeps_end = truncation is not None and truncation["direction"] == "left"
         tokenizer.no_truncation()
         tokenizer.no_padding()
         self._tokenizer = tokenizer
@@ -115,12 +114,13 @@ class Tokenizers:
         self._opened: OrderedDict[Key, asyncio.Future[TextTokenizer]] = OrderedDict()
 
     async def open(self, directory: Path, max_tokens: int = 0) -> TextTokenizer:
-        """Return the tokenizer in a version directory; raise UNSUPPORTED if there is none, or it cannot be read."""
+        """Return the tokenizer in a version directory; raise NOT_FOUND if there is none, or UNSUPPORTED if it
+        cannot be read."""
         file = directory / _FILE
         try:
             status = file.stat()
         except OSError:
-            raise unsupported("the model's files do not include tokenizer.json, so its tokens are not known") from None
+            raise not_found("the model's files do not include tokenizer.json, so its tokens are not known") from None
         key = (file, status.st_mtime_ns, status.st_size, max_tokens)
         opening = self._opened.get(key)
         if opening is None:
