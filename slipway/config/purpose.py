@@ -120,7 +120,8 @@ def _recognised(config: model_config_pb2.ModelConfig) -> str:
 def _stream(config: model_config_pb2.ModelConfig, task: str) -> str:
     if TASKS[task] is not Use.GENERATE:
         return ""
-    return config.name if config.model_transaction_policy.decoupled else config.name + _STREAM_SUFFIX
+    name = str(config.name)
+    return name if config.model_transaction_policy.decoupled else name + _STREAM_SUFFIX
 
 
 class _Steps:

@@ -21,7 +21,7 @@ from slipway.rest.openai.embedding import Truncate, truncates
 from slipway.rest.openai.errors import ApiError
 from slipway.rest.openai.reading import read_request
 from slipway.rest.openai.served import choose_model
-from slipway.rest.openai.texts import MAX_TEXTS, as_list, counted_refusals
+from slipway.rest.openai.texts import MAX_TEXTS, as_list, bounded, counted_refusals
 from slipway.rest.openai.usage import Usage
 from slipway.rest.response import JSON
 
@@ -45,7 +45,7 @@ class ClassifyRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 async def classify(context: Context, exchange: Exchange) -> None:
     """Answer POST /v1/classify."""
     request = await read_request(exchange, ClassifyRequest)
-    given = as_list(request.input, "input")  # type: ignore[arg-type]
+    given = as_list(request.input, "input")
     texts = [each if isinstance(each, str) else each.text for each in given]
     model = choose_model(context, request.model, Use.CLASSIFY if request.labels is None else Use.CHOOSE)
     shortens = truncates(request.truncate)
@@ -55,12 +55,12 @@ async def classify(context: Context, exchange: Exchange) -> None:
         if request.labels is None:
             found = await classify_texts(context, exchange, model, texts, field="input", truncates=shortens)
         else:
-            labels = as_list(request.labels, "labels")
+            labels = bounded(request.labels, "labels")
             if len(texts) * len(labels) > MAX_TEXTS:
                 count = len(texts) * len(labels)
                 raise ApiError(f"{count} pairs of text and label, at most {MAX_TEXTS} are allowed.", "labels")
             found = await choose_labels(context, exchange, model, texts, labels, truncates=shortens)
-    rest = {"model": model.name, "usage": Usage(found.tokens).document()}
+    rest: dict[str, object] = {"model": model.name, "usage": Usage(found.tokens).document()}
     large = len(texts) * len(found.labels) > LARGE_COUNT
     document = await run_large(_document, found, rest) if large else _document(found, rest)
     exchange.answer(200, JSON, document)

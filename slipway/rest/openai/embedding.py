@@ -82,10 +82,11 @@ async def embed(
 def split_inputs(inputs: Inputs, field: str) -> tuple[list[str], list[list[int]]]:
     """Return the texts of a request, or its token arrays; raise `ApiError` if they are mixed, empty or too many."""
     if isinstance(inputs, list) and inputs and isinstance(inputs[0], int):
-        if not all(isinstance(each, int) for each in inputs):
+        ids = [each for each in inputs if isinstance(each, int)]
+        if len(ids) < len(inputs):
             raise _mixed(field)
-        return [], [inputs]  # type: ignore[list-item]  # one token array
-    elements = as_list(inputs, field)  # type: ignore[arg-type]
+        return [], [ids]
+    elements = as_list(inputs, field)
     texts = [each for each in elements if isinstance(each, str)]
     arrays = [each for each in elements if isinstance(each, list)]
     if len(elements) not in (len(texts), len(arrays)):

@@ -46,7 +46,7 @@ async def read_request(exchange: Exchange, kind: type[Request]) -> Request:
 def decode_request(body: bytes | bytearray, kind: type[Request]) -> Request:
     """Return the request in `body`; raise `ApiError`."""
     try:
-        request = _decoder(kind).decode(body)
+        request: Request = _decoder(kind).decode(body)
         refuse_lone_surrogates(body)
     except msgspec.ValidationError as error:
         raise _misfit(str(error), kind) from None

@@ -21,7 +21,7 @@ from slipway.rest.openai.errors import ApiError, tei_envelope
 from slipway.rest.openai.reading import read_request
 from slipway.rest.openai.scoring import SCORING, Scores, score_pairs
 from slipway.rest.openai.served import choose_model
-from slipway.rest.openai.texts import as_list, counted_refusals
+from slipway.rest.openai.texts import as_list, bounded, counted_refusals
 from slipway.rest.openai.usage import Usage
 from slipway.rest.response import JSON
 
@@ -104,8 +104,8 @@ def _documents(request: RerankRequest) -> list[str]:
     if not request.query:
         raise ApiError("'query' must not be empty.", "query")
     if request.texts is not None:
-        return as_list(request.texts, "texts")
-    given = as_list(request.documents or [], "documents")
+        return bounded(request.texts, "texts")
+    given = bounded(request.documents or [], "documents")
     return [each if isinstance(each, str) else each.text for each in given]
 
 

@@ -91,7 +91,7 @@ async def predict(context: Context, exchange: Exchange) -> None:
 
 def _rows(inputs: str | list[str | list[str]]) -> tuple[list[tuple[str, ...]], bool]:
     """Return one or two texts per row, and whether the request is a batch."""
-    elements = as_list(inputs, _FIELD)  # type: ignore[arg-type]
+    elements = as_list(inputs, _FIELD)
     texts = [each for each in elements if isinstance(each, str)]
     is_batch = not texts
     rows = [tuple(texts)] if texts else [tuple(each) for each in elements]

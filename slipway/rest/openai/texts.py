@@ -52,9 +52,13 @@ def counted_refusals(context: Context, model: ServedModel) -> Iterator[None]:
         raise
 
 
-def as_list(value: Element | list[Element], field: str) -> list[Element]:
-    """Return one element or several as a list; raise `ApiError` if there are none or too many."""
-    elements = value if isinstance(value, list) else [value]
+def as_list(value: str | list[Element], field: str) -> list[str] | list[Element]:
+    """Return one text or several elements as a list; raise `ApiError` if there are none or too many."""
+    return bounded([value], field) if isinstance(value, str) else bounded(value, field)
+
+
+def bounded(elements: list[Element], field: str) -> list[Element]:
+    """Return the elements of a request; raise `ApiError` if there are none or too many."""
     if not elements:
         raise ApiError(f"'{field}' must not be empty.", field)
     if len(elements) > MAX_TEXTS:

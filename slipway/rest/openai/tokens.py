@@ -16,7 +16,7 @@ from slipway.rest.exchange import Exchange
 from slipway.rest.openai.errors import ApiError, tei_envelope
 from slipway.rest.openai.reading import read_request
 from slipway.rest.openai.served import ServedModel, choose_model
-from slipway.rest.openai.texts import as_list, chosen_prompt, counted_refusals, open_tokenizer
+from slipway.rest.openai.texts import as_list, bounded, chosen_prompt, counted_refusals, open_tokenizer
 from slipway.rest.openai.tokenizing import TextTokenizer
 from slipway.rest.response import JSON
 
@@ -56,12 +56,12 @@ class DecodeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 async def tokenize(context: Context, exchange: Exchange) -> None:
     """Answer POST /tokenize."""
     request = await read_request(exchange, TokenizeRequest)
-    if (request.prompt is None) == (request.inputs is None):
+    field, given = ("prompt", request.prompt) if request.inputs is None else ("inputs", request.inputs)
+    if given is None or (request.prompt is not None and request.inputs is not None):
         raise ApiError("Specify either 'prompt' or 'inputs'.", "prompt", kind="missing_required_parameter")
     if request.inputs is not None:
         exchange.envelope = tei_envelope
-    field = "prompt" if request.inputs is None else "inputs"
-    texts = [request.prompt] if request.prompt is not None else as_list(request.inputs or "", field)  # type: ignore[arg-type]
+    texts = as_list(given, field)
     count = sum(map(len, texts))
     if count > _MOST_CHARACTERS:
         message = f"'{field}' has {count} characters, but at most {_MOST_CHARACTERS} are tokenized in one request."
@@ -138,7 +138,7 @@ def _arrays(ids: list[int | list[int]]) -> list[list[int]]:
         raise ApiError("'ids' must be a token array or an array of token arrays.", "ids")
     if not ids:
         raise ApiError("'ids' must not be empty.", "ids")
-    return [numbers] if numbers else as_list(arrays, "ids")
+    return [numbers] if numbers else bounded(arrays, "ids")
 
 
 async def _tokenizer(context: Context, model: ServedModel) -> TextTokenizer:
