@@ -17,7 +17,7 @@ from slipway.rest.openai.errors import openai_envelope, tei_envelope
 from slipway.rest.openai.rerank import rerank, score
 from slipway.rest.openai.tei import embed_texts, info, predict
 from slipway.rest.openai.tokens import decode, detokenize, tokenize
-from slipway.rest.response import Envelope
+from slipway.rest.response import Envelope, plain_envelope
 
 _MODELS: Final = "/v1/models"
 _NO_MODEL: Final = ModelTarget()
@@ -55,6 +55,12 @@ _ROUTES: Final[dict[bytes, Match]] = {
     b"/decode": _post(decode, tei_envelope),
     b"/info": _about(info, envelope=tei_envelope),
 }
+
+
+def envelope_of(path: bytes) -> Envelope:
+    """Return the form of errors on a path, for those that come before the route is looked up."""
+    match = find_openai(path)
+    return plain_envelope if match is None or match.envelope is None else match.envelope
 
 
 def find_openai(path: bytes) -> Match | None:

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 _FILE: Final = "tokenizer.json"
 _KEPT: Final = 16  # tokenizers; the vocabulary of a large one takes 100 MB
-_AT_ONCE: Final = 4096  # characters that are tokenized on the event loop: it takes less than 1 ms
+_AT_ONCE: Final = 4096  # characters, or ids, for the event loop: they take less than 1 ms
+_FEW: Final = 16  # texts for the event loop
 _PIECE: Final = 64  # texts tokenized in one call
 _SPARE: Final = 64  # tokens: those next to the cut may differ
 _MOST: Final = 1 << 20  # characters of a text if the model's length is not known
@@ -52,7 +53,7 @@ class TextTokenizer:
     async def count(self, texts: Sequence[Text]) -> list[int]:
         """Return the number of tokens of each text, special tokens included; for a text of which the model reads only
         the beginning, at least one more than it reads."""
-        if sum(map(_length, texts)) <= _AT_ONCE:
+        if _are_few(texts):
             return self._count(texts)
         counts: list[int] = []
         for start in range(0, len(texts), _PIECE):
@@ -61,7 +62,7 @@ class TextTokenizer:
 
     async def encode(self, texts: Sequence[Text], *, special: bool = True) -> list[Encoding]:
         """Return the whole encoding of each text, with or without special tokens."""
-        if sum(map(_length, texts)) <= _AT_ONCE:
+        if _are_few(texts):
             return self._encode(texts, special)
         encodings: list[Encoding] = []
         for start in range(0, len(texts), _PIECE):
@@ -70,16 +71,21 @@ class TextTokenizer:
 
     async def decode(self, ids: Sequence[int], *, skip_special: bool = False) -> str:
         """Return the text of token ids, which must be in the vocabulary."""
-        if len(ids) <= _AT_ONCE:
-            return str(self._tokenizer.decode(list(ids), skip_special_tokens=skip_special))
-        return str(await run_large(self._decode, ids, skip_special))
+        (text,) = await self.decode_all([ids], skip_special=skip_special)
+        return text
+
+    async def decode_all(self, arrays: Sequence[Sequence[int]], *, skip_special: bool = False) -> list[str]:
+        """Return the text of each array of token ids."""
+        if sum(map(len, arrays)) <= _AT_ONCE:
+            return self._decode(arrays, skip_special)
+        return await run_large(self._decode, arrays, skip_special)
 
     def token(self, identifier: int) -> str:
         """Return the token with an id as the vocabulary writes it, "" if there is none."""
         return self._tokenizer.id_to_token(identifier) or ""
 
-    def _decode(self, ids: Sequence[int], skip_special: bool) -> str:
-        return str(self._tokenizer.decode(list(ids), skip_special_tokens=skip_special))
+    def _decode(self, arrays: Sequence[Sequence[int]], skip_special: bool) -> list[str]:
+        return [str(self._tokenizer.decode(list(ids), skip_special_tokens=skip_special)) for ids in arrays]
 
     def _count(self, texts: Sequence[Text]) -> list[int]:
         return [len(each.ids) for each in self._encode([self._cut(text) for text in texts], True)]
@@ -101,6 +107,10 @@ class TextTokenizer:
         first = mask.index(0) if 0 in mask else len(ids)
         last = len(ids) - mask[::-1].index(0) if 0 in mask else len(ids)
         return tuple(ids[:first]), tuple(ids[last:])
+
+
+def _are_few(texts: Sequence[Text]) -> bool:
+    return len(texts) <= _FEW and sum(map(_length, texts)) <= _AT_ONCE
 
 
 def _length(text: Text) -> int:

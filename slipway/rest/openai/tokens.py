@@ -126,7 +126,7 @@ async def decode(context: Context, exchange: Exchange) -> None:
     with counted_refusals(context, model):
         tokenizer = await _tokenizer(context, model)
         _check_ids([number for array in arrays for number in array], tokenizer, "ids")
-    texts = [await tokenizer.decode(array, skip_special=request.skip_special_tokens) for array in arrays]
+    texts = await tokenizer.decode_all(arrays, skip_special=request.skip_special_tokens)
     exchange.answer(200, JSON, orjson.dumps(texts))
 
 

@@ -202,6 +202,12 @@ def test_a_body_that_is_too_large_is_refused(front):
     assert "the limit is" in answer["error"]["message"]
 
 
+def test_more_elements_than_a_request_may_have_are_refused_before_they_are_made(front):
+    status, answer = front.post("/v1/embeddings", {"model": "words", "input": [[]] * 400_002})
+    assert status == 413
+    assert "400000 elements" in answer["error"]["message"]
+
+
 def test_large_texts_are_counted_and_refused_without_reading_them_whole(front):
     status, answer = front.post("/v1/embeddings", {"model": "words", "input": ["cat " * 100_000] * 10})
     assert status == 400

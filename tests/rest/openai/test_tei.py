@@ -5,10 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from slipway.api_keys import ApiKeys, key_digest
 from slipway.config.options import parse_options
 from slipway.config.restrictions import by_group
-from slipway.rest.app import build_app
+from slipway.rest.app import HEALTH_PATHS, build_app
 from slipway.rest.context import RestOptions
+from slipway.rest.key_guard import require_key
+from slipway.rest.openai.routes import envelope_of
 from tests.rest.conftest import serve
 from tests.rest.openai.conftest import PROMPTS, WORDS, Asked, plane, vector_of
 
@@ -163,3 +166,17 @@ def test_restricted_groups_need_their_key_and_say_so_in_the_envelope(tokenizer):
             assert front.get(path)[0] == 403
         body = {"model": "words", "input": "cat"}
         assert front.post("/v1/embeddings", body, admin_key="secret")[0] == 200
+
+
+def test_a_missing_api_key_is_reported_in_the_envelope_of_the_route(tokenizer):
+    served_plane = plane(tokenizer)
+    app = require_key(build_app(served_plane), ApiKeys([key_digest("secret")]), HEALTH_PATHS, envelope_of)
+    with serve(served_plane, app) as running:
+        front = Asked(running)
+        status, answer = front.post("/v1/embeddings", {"model": "words", "input": "cat"})
+        assert status == 401
+        assert answer["error"]["type"] == "authentication_error"
+        assert isinstance(front.post("/embed", {"inputs": "cat"})[1]["error_type"], str)
+        assert isinstance(front.get("/v2")[1]["error"], str)
+        body = {"model": "words", "input": "cat"}
+        assert front.post("/v1/embeddings", body, authorization="Bearer secret")[0] == 200

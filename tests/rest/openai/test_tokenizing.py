@@ -42,7 +42,8 @@ def test_only_the_beginning_of_a_text_is_counted_that_is_certainly_too_long(toke
 def test_ids_are_decoded(tokenizer):
     found = opened(tokenizer)
     assert asyncio.run(found.decode([3, 4])) == "the cat"
-    assert asyncio.run(found.decode([1, 3, 2], skip_special=True)) == "the"
+    assert asyncio.run(found.decode_all([[1, 3, 2], [4]], skip_special=True)) == ["the", "cat"]
+    assert asyncio.run(found.decode([3] * 5000)) == " ".join(["the"] * 5000)
     assert found.token(4) == "cat"
     assert found.token(1 << 20) == ""
 
