@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import Any
 
+import httpx
 import numpy as np
 import openai
 import pytest
@@ -164,12 +165,23 @@ def test_models_are_listed_with_their_purpose(client):
 def test_langchain_embeds_documents_and_queries(server, grpc):
     from langchain_openai import OpenAIEmbeddings
 
-    settings = {"model": "embed", "base_url": f"http://{server.http}/v1", "api_key": "unused"}
-    embedder = OpenAIEmbeddings(**settings, check_embedding_ctx_length=False)
+    settings = {
+        "model": "embed",
+        "base_url": f"http://{server.http}/v1",
+        "api_key": "unused",
+        "check_embedding_ctx_length": False,
+    }
+
+    async def ask() -> list[list[float]]:
+        async with httpx.AsyncClient() as connections:  # which LangChain's own would leave open
+            return await OpenAIEmbeddings(**settings, http_async_client=connections).aembed_documents(SENTENCES)
+
     expected = infer(grpc, "embed", texts(*SENTENCES), "embedding")
-    np.testing.assert_allclose(embedder.embed_documents(SENTENCES), expected, atol=1e-5)
-    np.testing.assert_allclose(embedder.embed_query(SENTENCES[0]), expected[0], atol=1e-5)
-    np.testing.assert_allclose(asyncio.run(embedder.aembed_documents(SENTENCES)), expected, atol=1e-5)
+    with httpx.Client() as connections:
+        embedder = OpenAIEmbeddings(**settings, http_client=connections)
+        np.testing.assert_allclose(embedder.embed_documents(SENTENCES), expected, atol=1e-5)
+        np.testing.assert_allclose(embedder.embed_query(SENTENCES[0]), expected[0], atol=1e-5)
+    np.testing.assert_allclose(asyncio.run(ask()), expected, atol=1e-5)
 
 
 LITELLM = """
