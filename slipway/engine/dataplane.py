@@ -276,7 +276,7 @@ class Engine:
 
     def model_files(self, name: str, version: str) -> Path:
         """Return the directory of a version's files."""
-        directory = self._serving.find(self._public, name, version).directory
+        directory = self._serving.find(name, version).directory
         if directory is None:
             raise unavailable(f"model '{shown(name)}' has no files")
         return directory

@@ -36,7 +36,10 @@ def served_models(context: Context) -> Iterator[ServedModel]:
     """Yield the ready models whose purpose is known, by name."""
     names = dict.fromkeys(entry.name for entry in context.dataplane.repository_index(ready_only=True))
     for name in names:
-        model = _look_up(context, name)
+        try:
+            model = _look_up(context, name)
+        except SlipwayError:  # no client can call it: its name means several models, or it is being unloaded
+            continue
         if model is not None:
             yield model
 

@@ -27,6 +27,8 @@ _SIDES: Final[Mapping[str, tuple[str, ...]]] = {
 }
 _OTHERS: Final = ("classification", "clustering", "text-matching", "separation")
 _PROMPT: Final = "PROMPT"  # of the tokenizer model, see `convert/models/tokenizer.py`
+# The tokenizer model is not served; with namespaces, its name means no model that clients can call, or several.
+_ABSENT: Final = (Code.NOT_FOUND, Code.INVALID_ARG)
 _CHARACTERS: Final = 4  # of a token, where nothing but its length is known
 
 Element = TypeVar("Element")
@@ -78,7 +80,7 @@ async def open_tokenizer(context: Context, model: ServedModel) -> TextTokenizer 
         directory = context.dataplane.model_files(purpose.tokenizer, "")
         return await context.tokenizers.open(directory, purpose.max_tokens)
     except SlipwayError as error:
-        if error.code is not Code.NOT_FOUND:
+        if error.code not in _ABSENT:
             raise
         return None
 
@@ -126,7 +128,7 @@ def usual_prompt(context: Context, model: ServedModel) -> str:
     try:
         config = context.dataplane.model_config(model.purpose.tokenizer, "")
     except SlipwayError as error:
-        if error.code is not Code.NOT_FOUND:
+        if error.code not in _ABSENT:
             raise
         return ""
     return config.parameters[_PROMPT].string_value if _PROMPT in config.parameters else ""
