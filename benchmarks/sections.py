@@ -32,6 +32,7 @@ SECTIONS: Final[Mapping[str, Section]] = {
     "encoder": _section("encoder", "overhead"),
     "conversion": _section("conversion", "conversion"),
     "sentences": _section("conversion", "sentences"),
+    "openai": _section("openai_embeddings", "openai_embeddings"),
     "generation": _section("generation", "generation"),
     "lines": _section("lines", "lines"),
     "proxy": _section("proxy", "proxy"),

@@ -172,6 +172,7 @@ class ServerOptions(ConversionFlags):
     allow_http: bool = _http(True, BOOLEAN, "serve HTTP")
     http_address: str = _http(_LOCAL, TEXT, "address to listen on; 0.0.0.0 is every interface")
     http_port: int = _http(8000, _PORT, "port to listen on; 0 lets the system choose")
+    openai: bool = _http(True, BOOLEAN, "serve OpenAI's API too, and those of rerankers and text-embeddings-inference")
     reuse_http_port: bool = _http(False, BOOLEAN, "share the port with other servers that set this flag")
     http_max_input_size: int = _http(64 << 20, whole(-(2**63)), "maximum size of a decompressed request body, in bytes")
     http_allowed_hosts: tuple[str, ...] = _http(

@@ -21,6 +21,7 @@ from slipway.config.complete import ENSEMBLE
 from slipway.config.model_metrics import bucket_problems
 from slipway.config.padding import padding_problems
 from slipway.config.prepared import prepared_problems
+from slipway.config.purpose import purpose_problems
 from slipway.config.validate_ensemble import PLATFORM_FIX, composition_problems
 from slipway.config.validate_scheduling import dynamic_problems, instance_problems
 from slipway.config.validate_sequence import sequence_problems
@@ -44,6 +45,7 @@ def validate(config: model_config_pb2.ModelConfig, model_directory: Path) -> lis
         *_scheduler_problems(config),
         *padding_problems(config),
         *prepared_problems(config),
+        *purpose_problems(config),
         *cache_problems(config),
         *bucket_problems(config),
         *_version_problems(config),

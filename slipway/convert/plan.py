@@ -60,14 +60,19 @@ class Plan:
     why: str = ""
 
     def table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-        """Return the rates as headers and rows: one row per length, one column per batch size."""
+        """Return the rates as headers and rows: one row per length, one column per batch size; of a slow
+        model, long texts are measured in small batches only."""
         sizes = sorted({rate.rows for rate in self.rates})
         lengths = sorted({rate.length for rate in self.rates})
         rates = {(rate.length, rate.rows): f"{rate.rows_per_second:.0f}" for rate in self.rates}
         together = {rate.length: f"{rate.rows_per_second:.0f}" for rate in self.instance_rates}
         headers = ("tokens", *(f"batch {size}" for size in sizes), *(("one instance per core",) if together else ()))
         rows = [
-            (str(length), *(rates[length, size] for size in sizes), *((together[length],) if together else ()))
+            (
+                str(length),
+                *(rates.get((length, size), "") for size in sizes),
+                *((together[length],) if together else ()),
+            )
             for length in lengths
         ]
         return headers, rows

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from tritonclient.grpc import model_config_pb2
@@ -104,6 +105,9 @@ class Dataplane(Protocol):
 
     def model_config(self, name: str, version: str) -> model_config_pb2.ModelConfig:
         """Return the complete, normalised configuration."""
+
+    def model_files(self, name: str, version: str) -> Path:
+        """Return the directory of a version's files; raise NOT_FOUND or UNAVAILABLE."""
 
     def model_statistics(self, name: str, version: str) -> Sequence[VersionStatistics]:
         """Return the counters of one version, of all versions (version ""), or of all models (name "")."""

@@ -277,6 +277,13 @@ class Engine:
         """Return a model's configuration."""
         return self._serving.find(name, version).config
 
+    def model_files(self, name: str, version: str) -> Path:
+        """Return the directory of a version's files."""
+        directory = self._serving.find(name, version).directory
+        if directory is None:
+            raise unavailable(f"model '{shown(name)}' has no files")
+        return directory
+
     def signature(self, name: str, version: str) -> ModelSignature:
         """Return a version's inputs and outputs."""
         return self._serving.find(name, version).signature

@@ -263,6 +263,7 @@ class Loader:
                 statistics=statistics,
                 scheduler=cached(ensemble),
                 identity=identity,
+                directory=source.versions[version],
             )
         label = f"'{source.id}' version {version}"
         specs, kept = opened.specs, kept_instances(former, opened.specs)
@@ -292,6 +293,7 @@ class Loader:
                 identity=identity,
                 specs=specs,
                 users=None if former is None else former.users,
+                directory=source.versions[version],
             )
         except BaseException:
             if admission is not None:

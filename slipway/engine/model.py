@@ -10,6 +10,7 @@ import logging
 from collections import Counter
 from collections.abc import Awaitable, Iterable, Sequence
 from concurrent.futures import Executor
+from pathlib import Path
 from typing import Final
 
 from tritonclient.grpc import model_config_pb2
@@ -48,6 +49,7 @@ class ModelVersion:
 
     __slots__ = (
         "config",
+        "directory",
         "id",
         "identity",
         "instances",
@@ -78,6 +80,7 @@ class ModelVersion:
         identity: bytes = b"",
         specs: Sequence[InstanceSpec] = (),
         users: Users | None = None,
+        directory: Path | None = None,
     ) -> None:
         self.id = model
         self.name = model.name
@@ -91,6 +94,7 @@ class ModelVersion:
         self.limited = limited  # its instances share resources: nothing but its scheduler runs them
         self.identity = identity  # for the response cache, see `engine.caching`
         self.specs = specs  # of its instances
+        self.directory = directory  # of the version's files
         self.users = users or Users()
         self.users.add(self._parts())
         self.retired = False  # its scheduler takes no more work

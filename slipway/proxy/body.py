@@ -29,7 +29,7 @@ _OBJECT: Final = "Input should be a valid dictionary or object to extract fields
 
 
 @dataclass(frozen=True, slots=True)
-class ServedModel:
+class RoutedModel:
     """A model with a route: its description, and document 004's route if it has the tensors of that."""
 
     description: ProxiedModel
@@ -69,7 +69,7 @@ def read_fields(body: bytes) -> dict[str, Any]:
     return fields
 
 
-def encode_body(model: ServedModel, fields: dict[str, Any], request_id: str, *, size: int) -> ReadBody:
+def encode_body(model: RoutedModel, fields: dict[str, Any], request_id: str, *, size: int) -> ReadBody:
     """Return the call for the fields of a body of `size` bytes; raise `RefusedBody` with all that is wrong if the body
     is small, otherwise with the first fault."""
     all_problems = size <= _SMALL
@@ -99,7 +99,7 @@ def encode_body(model: ServedModel, fields: dict[str, Any], request_id: str, *, 
 
 def _add_others(
     request: service_pb2.ModelInferRequest,
-    model: ServedModel,
+    model: RoutedModel,
     fields: Mapping[str, Any],
     problems: list[dict[str, Any]],
     *,

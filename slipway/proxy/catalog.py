@@ -16,7 +16,7 @@ from typing import Final
 from tritonclient.grpc import service_pb2
 
 from slipway.errors import SlipwayError
-from slipway.proxy.body import ServedModel
+from slipway.proxy.body import RoutedModel
 from slipway.proxy.description import ProxiedModel, describe
 from slipway.proxy.document import DOCUMENT_ROUTES
 from slipway.proxy.failures import UpstreamFailure
@@ -48,7 +48,7 @@ class Catalog:
         self._stale: set[str] = set()
         self._turns: deque[str] = deque()  # whose description is read again next
         self._reachable = True
-        self.models: dict[str, ServedModel] = {}
+        self.models: dict[str, RoutedModel] = {}
         self.generation = 0
 
     async def follow(self) -> None:
@@ -90,7 +90,7 @@ class Catalog:
                 _LOG.debug("model '%s' has no route: %s", name, failure.text)
         return entries
 
-    async def find(self, name: str, metadata: Metadata) -> ServedModel:
+    async def find(self, name: str, metadata: Metadata) -> RoutedModel:
         """Return the model; raise `UpstreamFailure` if the server does not have it. The routes of document 004 are
         always there."""
         if name in self.models and name not in self._stale:
@@ -101,14 +101,14 @@ class Catalog:
             route = DOCUMENT_ROUTES.get(name)
             if route is None:
                 raise
-            return ServedModel(route.model, route)
+            return RoutedModel(route.model, route)
 
     def doubt(self, name: str, failure: UpstreamFailure) -> None:
         """Note a failure of a request: what is known of the model may be out of date."""
         if failure.code in _EXPLAINED_BY_CHANGE and name in self.models:
             self._stale.add(name)
 
-    async def _read(self, name: str, metadata: Metadata) -> ServedModel:
+    async def _read(self, name: str, metadata: Metadata) -> RoutedModel:
         asked = service_pb2.ModelMetadataRequest(name=name).SerializeToString()  # ModelConfigRequest has the same form
         about = await self._upstream.call("ModelMetadata", asked, metadata)
         config = await self._upstream.call("ModelConfig", asked, metadata)
@@ -128,6 +128,6 @@ class Catalog:
         self.generation += 1
 
 
-def _served(description: ProxiedModel) -> ServedModel:
+def _served(description: ProxiedModel) -> RoutedModel:
     route = DOCUMENT_ROUTES.get(description.name)
-    return ServedModel(description, route if route is not None and route.fits(description) else None)
+    return RoutedModel(description, route if route is not None and route.fits(description) else None)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final
 from urllib.parse import quote
 
-from slipway.proxy.body import PARAMETERS, ServedModel
+from slipway.proxy.body import PARAMETERS, RoutedModel
 from slipway.proxy.description import TensorDescription
 from slipway.proxy.encoded_bytes import ENCODED
 from slipway.proxy.failures import FAILED
@@ -43,7 +43,7 @@ _REFUSAL: Final = {
 }
 
 
-def add_models(document: Schema, models: Iterable[ServedModel]) -> Schema:
+def add_models(document: Schema, models: Iterable[RoutedModel]) -> Schema:
     """Return the OpenAPI document with a route for each model."""
     paths = dict(document.get("paths", {}))
     schemas = dict(document.get("components", {}).get("schemas", {}))
@@ -58,7 +58,7 @@ def add_models(document: Schema, models: Iterable[ServedModel]) -> Schema:
     return {**document, "paths": paths, "components": {**document.get("components", {}), "schemas": schemas}}
 
 
-def _operation(model: ServedModel, request: str, response: str) -> Schema:
+def _operation(model: RoutedModel, request: str, response: str) -> Schema:
     about = model.description
     batch = f"At most {about.max_batch_size} rows." if about.max_batch_size else "Without a batch axis."
     media = "text/event-stream" if about.is_decoupled else "application/json"
@@ -84,7 +84,7 @@ def _operation(model: ServedModel, request: str, response: str) -> Schema:
     }
 
 
-def _request(model: ServedModel) -> Schema:
+def _request(model: RoutedModel) -> Schema:
     about = model.description
     properties = {each.name: _input(each) for each in about.inputs}
     if model.document and model.document.switch:
@@ -103,7 +103,7 @@ def _request(model: ServedModel) -> Schema:
     return {**schema, "required": required, "example": example} if required else schema
 
 
-def _response(model: ServedModel) -> Schema:
+def _response(model: RoutedModel) -> Schema:
     renamed = model.document.renamed if model.document else {}
     outputs = {
         renamed.get(each.name, each.name): {**_lists(each, len(each.shape)), "description": _shape(each)}

@@ -13,7 +13,7 @@ from tritonclient.grpc import service_pb2
 
 from slipway.core.budget import Budget
 from slipway.proxy.asgi import HeldBody, TooLargeError, read_body
-from slipway.proxy.body import ServedModel
+from slipway.proxy.body import RoutedModel
 from slipway.proxy.catalog import Catalog, ListedVersion
 from slipway.proxy.description import TensorDescription, config_of
 from slipway.proxy.failures import UpstreamFailure, plain_error
@@ -153,7 +153,7 @@ def _entry(entry: ListedVersion) -> dict[str, str]:
     return {name: value for name, value in asdict(entry).items() if value or name == "name"}
 
 
-def _page(model: ServedModel) -> dict[str, Any]:
+def _page(model: RoutedModel) -> dict[str, Any]:
     about = model.description
     return {
         "name": about.name,

@@ -31,7 +31,7 @@ from slipway.proxy.asgi import (
     answer_early,
     read_body,
 )
-from slipway.proxy.body import ReadBody, ServedModel, encode_body, read_fields
+from slipway.proxy.body import ReadBody, RoutedModel, encode_body, read_fields
 from slipway.proxy.catalog import Catalog
 from slipway.proxy.document import FAILED_STATUS
 from slipway.proxy.event_stream import send_events
@@ -101,7 +101,7 @@ class Predict:
             self.catalog.doubt(name, failure)
             await answer(send, FAILED_STATUS if document else failure.status, failure.body(), headers)
 
-    async def _outputs(self, model: ServedModel, call: ReadBody, head: ProxiedHead) -> bytes:
+    async def _outputs(self, model: RoutedModel, call: ReadBody, head: ProxiedHead) -> bytes:
         """Return the JSON of the model's response; raise `UpstreamFailure`."""
         payload = await self.upstream.call("ModelInfer", call.message, head.metadata, repeatable=call.repeatable)
         response = service_pb2.ModelInferResponse.FromString(payload)

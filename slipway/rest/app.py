@@ -17,6 +17,7 @@ from slipway.rest import generate, health, infer, metadata, repository, settings
 from slipway.rest.context import Context, Match, ModelTarget, RestOptions, Route
 from slipway.rest.dispatch import Dispatcher
 from slipway.rest.exchange import Exchange
+from slipway.rest.openai.routes import find_openai
 from slipway.rest.response import JSON, error_body
 
 _MAX_REMEMBERED: Final = 4096  # paths; a client that sends more is making them up
@@ -85,16 +86,22 @@ class App:
             match = self._matches.get(exchange.path) or self._remember(exchange.path)
             if match is None:
                 exchange.answer(404, JSON, error_body("Not Found"))
-            elif exchange.method != match.method and exchange.method != match.other:  # noqa: PLR1714  a tuple costs more
-                exchange.answer(405, JSON, error_body("Method Not Allowed"))
-            elif refusal := self._context.options.access.refusal(exchange, changes_state=match.changes_state):
-                exchange.answer(refusal.status, JSON, error_body(refusal.message))
             else:
-                match.handler(self._context, exchange, match.target)
+                self._answer(exchange, match)
         except SlipwayError as error:
             exchange.fail(error)
         except Exception as error:  # noqa: BLE001  a bug must not cost other clients their connections
             exchange.fail_unexpectedly(error)
+
+    def _answer(self, exchange: Exchange, match: Match) -> None:
+        if match.envelope is not None:
+            exchange.envelope = match.envelope
+        if exchange.method != match.method and exchange.method != match.other:  # noqa: PLR1714  a tuple costs more
+            exchange.refuse(405, "Method Not Allowed")
+        elif refusal := self._context.options.access.refusal(exchange, changes_state=match.changes_state):
+            exchange.refuse(refusal.status, refusal.message)
+        else:
+            match.handler(self._context, exchange, match.target)
 
     def route(self, exchange: Exchange) -> Match | None:
         """Return the route for an exchange, or None; raise `SlipwayError` for an invalid version."""
@@ -102,6 +109,8 @@ class App:
 
     def _remember(self, path: bytes) -> Match | None:
         match = find(path)
+        if match is None and self._context.options.openai:
+            match = find_openai(path)
         if match is not None and len(path) <= _MAX_PATH:
             if len(self._matches) >= _MAX_REMEMBERED:
                 self._matches.clear()

@@ -46,19 +46,24 @@ class Dispatcher:
             match = self._route(exchange)
             if match is None:
                 self._missing(exchange)  # without effect if it has been answered
-            elif self._is_locked(exchange, match):
-                restriction = self._context.options.restrictions[match.group]
-                exchange.answer(403, JSON, error_body(refusal_text(restriction, "API")))
-            elif exchange.method not in (match.method, match.other):
-                exchange.answer(405, JSON, error_body("Method Not Allowed"))
-            elif refusal := self._context.options.access.refusal(exchange, changes_state=match.changes_state):
-                exchange.answer(refusal.status, JSON, error_body(refusal.message))
             else:
-                match.handler(self._context, exchange, match.target)
+                self._answer(exchange, match)
         except SlipwayError as error:
             exchange.fail(error)
         except Exception as error:  # noqa: BLE001  a bug must not cost other clients their connections
             exchange.fail_unexpectedly(error)
+
+    def _answer(self, exchange: Exchange, match: Match) -> None:
+        if match.envelope is not None:
+            exchange.envelope = match.envelope
+        if self._is_locked(exchange, match):
+            exchange.refuse(403, refusal_text(self._context.options.restrictions[match.group], "API"))
+        elif exchange.method not in (match.method, match.other):
+            exchange.refuse(405, "Method Not Allowed")
+        elif refusal := self._context.options.access.refusal(exchange, changes_state=match.changes_state):
+            exchange.refuse(refusal.status, refusal.message)
+        else:
+            match.handler(self._context, exchange, match.target)
 
     def _is_locked(self, exchange: Exchange, match: Match) -> bool:
         key = self._keys.get(match.group)

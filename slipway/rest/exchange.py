@@ -23,8 +23,9 @@ from slipway.rest.response import (
     JSON,
     KEEP_ALIVE,
     LAST_CHUNK,
+    Envelope,
     chunk,
-    error_body,
+    plain_envelope,
     sized_head,
     streamed_head,
 )
@@ -71,6 +72,7 @@ class Exchange:
         "answered",
         "body",
         "channel",
+        "envelope",
         "head",
         "headers",
         "held",
@@ -93,6 +95,7 @@ class Exchange:
         self.on_disconnect: Callable[[], None] | None = None
         self.on_half_close: Callable[[], None] | None = None
         self.channel = channel  # another one may be put before it
+        self.envelope: Envelope = plain_envelope  # the form of errors
         self._tasks: tuple[asyncio.Task[None], ...] = ()  # one that decodes may start one that encodes
         self._to_end = False  # they go on without the client
         self._on_end: Callable[[], None] | None = None
@@ -124,8 +127,8 @@ class Exchange:
             try:
                 self.hold_at_least(size)
             except SlipwayError as error:
-                status, headers, parts = HTTP_STATUS[error.code], JSON, (error_body(error.message),)
-                size = len(parts[0])
+                status, document = self.envelope(HTTP_STATUS[error.code], error.message, error)
+                headers, parts, size = JSON, (document,), len(document)
         head = sized_head(status, headers, size, self._connection())
         if self.method == b"HEAD":
             parts = ()
@@ -136,7 +139,13 @@ class Exchange:
 
     def fail(self, error: SlipwayError) -> None:
         """Send an error response."""
-        self.answer(HTTP_STATUS[error.code], JSON, error_body(error.message))
+        status, document = self.envelope(HTTP_STATUS[error.code], error.message, error)
+        self.answer(status, JSON, document)
+
+    def refuse(self, status: int, message: str) -> None:
+        """Send an error response with a status that no error's code has."""
+        status, document = self.envelope(status, message, None)
+        self.answer(status, JSON, document)
 
     def begin_stream(self, status: int, headers: bytes) -> None:
         """Send the head of a response of unknown length, unless it has been sent."""

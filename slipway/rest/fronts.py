@@ -22,9 +22,10 @@ from slipway.rest.access_log import log_accesses
 from slipway.rest.app import HEALTH_PATHS, build_app
 from slipway.rest.connection import Handler, HttpLimits
 from slipway.rest.context import RestOptions
-from slipway.rest.key_guard import require_key
+from slipway.rest.key_guard import plain_envelope_of, require_key
 from slipway.rest.listener import HttpListener
 from slipway.rest.metrics import MetricsOptions, build_metrics_app, build_metrics_page
+from slipway.rest.openai.routes import envelope_of
 from slipway.rest.sagemaker import PING_PATH, build_sagemaker_app, sagemaker_settings
 from slipway.rest.sagemaker_models import ModelHost, MultiModel
 from slipway.rest.vertex import build_vertex_app, vertex_settings
@@ -63,7 +64,8 @@ def rest_fronts(
         forward = options.http_header_forward_pattern
         if forward is not None and keys is not None:
             forward = forward.without(KEY_HEADERS)
-        handler = require_key(build_app(dataplane, settings(forward=forward)), keys, HEALTH_PATHS)
+        app = build_app(dataplane, settings(forward=forward, openai=options.openai))
+        handler = require_key(app, keys, HEALTH_PATHS, envelope_of if options.openai else plain_envelope_of)
         listener = listen(
             logged(handler),
             host=options.http_address,

@@ -78,6 +78,7 @@ def test_every_flag_of_tritonserver_is_known_once():
         "proxy",
         "proxy-address",
         "proxy-port",
+        "openai",
     }
     assert set(TRITON) <= set(known)
 
@@ -202,7 +203,7 @@ def test_a_mistake_is_named(given, message):
 
 
 def test_all_mistakes_are_named_at_once():
-    assert mistake("--http-port=a", "--grpc-port=b", "--nope").count("; ") == 2
+    assert mistake("--http-port=a", "--grpc-port=b", "--wrong").count("; ") == 2
 
 
 def test_a_repository_is_needed():

@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from tritonclient.grpc import model_config_pb2
@@ -33,10 +35,11 @@ Run = Callable[["MemoryDataplane", Pending], None]
 
 
 class Model(NamedTuple):
-    """A model's signature, and the function that handles its requests."""
+    """A model's signature, the function that handles its requests, and the parameters of its config."""
 
     signature: ModelSignature
     run: Run
+    parameters: Mapping[str, str] = MappingProxyType({})
 
 
 def signature(
@@ -111,6 +114,7 @@ class MemoryDataplane:
         platform: str = "identity",
         index: Sequence[IndexEntry] = (),
         unready: Sequence[str] = (),
+        files: Mapping[str, Path] | None = None,
     ) -> None:
         self.metrics = MetricRegistry()
         self.regions = Regions()
@@ -133,6 +137,7 @@ class MemoryDataplane:
         self._platform = platform
         self._index = index
         self._unready = unready
+        self._files = files or {}
 
     def live(self) -> bool:
         return True
@@ -167,7 +172,13 @@ class MemoryDataplane:
                 datatype = model_config_pb2.DataType.Value(BY_NAME[spec.datatype].config_name)
                 side.add(name=spec.name, data_type=datatype, dims=spec.dims)
         config.model_transaction_policy.decoupled = found.decoupled
+        for key, value in self.models[name].parameters.items():
+            config.parameters[key].string_value = value
         return config
+
+    def model_files(self, name: str, version: str) -> Path:
+        self.signature(name, version)
+        return self._files[name]
 
     def model_statistics(self, name: str, version: str) -> Sequence[VersionStatistics]:  # noqa: ARG002  the interface's
         if name and name not in self.models:

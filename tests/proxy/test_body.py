@@ -11,30 +11,30 @@ from pydantic import BaseModel, ValidationError
 from tritonclient.grpc import service_pb2
 
 from slipway.datatypes import BY_NAME
-from slipway.proxy.body import ServedModel, encode_body, read_fields
+from slipway.proxy.body import RoutedModel, encode_body, read_fields
 from slipway.proxy.description import ProxiedModel, TensorDescription
 from slipway.proxy.document import DOCUMENT_ROUTES
 from slipway.proxy.failures import RefusedBody
 
 TEXT = TensorDescription("text", BY_NAME["BYTES"], (-1, 1))
 LIMIT = TensorDescription("limit", BY_NAME["INT32"], (-1, 1), optional=True)
-MODEL = ServedModel(ProxiedModel("m", ("1",), "", (TEXT, LIMIT), (), max_batch_size=8))
+MODEL = RoutedModel(ProxiedModel("m", ("1",), "", (TEXT, LIMIT), (), max_batch_size=8))
 
 
-def call(model: ServedModel, body: object) -> service_pb2.ModelInferRequest:
+def call(model: RoutedModel, body: object) -> service_pb2.ModelInferRequest:
     data = json.dumps(body).encode()
     return service_pb2.ModelInferRequest.FromString(encode_body(model, read_fields(data), "id", size=len(data)).message)
 
 
-def refusal(model: ServedModel, body: bytes) -> list[dict[str, Any]]:
+def refusal(model: RoutedModel, body: bytes) -> list[dict[str, Any]]:
     with pytest.raises(RefusedBody) as caught:
         encode_body(model, read_fields(body), "id", size=len(body))
     return json.loads(caught.value.body(len(body)))["detail"]
 
 
-def document(name: str) -> ServedModel:
+def document(name: str) -> RoutedModel:
     route = DOCUMENT_ROUTES[name]
-    return ServedModel(route.model, route)
+    return RoutedModel(route.model, route)
 
 
 def test_a_call_has_the_inputs_of_the_model_in_its_order():

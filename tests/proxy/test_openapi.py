@@ -7,7 +7,7 @@ import json
 import pytest
 
 from slipway.datatypes import BY_NAME
-from slipway.proxy.body import ServedModel, encode_body
+from slipway.proxy.body import RoutedModel, encode_body
 from slipway.proxy.description import ProxiedModel, TensorDescription
 from slipway.proxy.document import DOCUMENT_ROUTES
 from slipway.proxy.openapi import add_models
@@ -17,12 +17,12 @@ def tensor(name: str, datatype: str, *shape: int, optional: bool = False) -> Ten
     return TensorDescription(name, BY_NAME[datatype], shape, optional)
 
 
-def model(name: str, *inputs: TensorDescription, rows: int = 8, decoupled: bool = False) -> ServedModel:
+def model(name: str, *inputs: TensorDescription, rows: int = 8, decoupled: bool = False) -> RoutedModel:
     output = tensor("out", "FP32", -1, 3)
-    return ServedModel(ProxiedModel(name, ("1",), "onnx", inputs, (output,), rows, decoupled))
+    return RoutedModel(ProxiedModel(name, ("1",), "onnx", inputs, (output,), rows, decoupled))
 
 
-def described(*models: ServedModel) -> dict:
+def described(*models: RoutedModel) -> dict:
     document = add_models({"paths": {"/health": {}}, "components": {"schemas": {"Health": {}}}}, models)
     return json.loads(json.dumps(document))
 
@@ -75,7 +75,7 @@ def test_a_stream_is_described_as_events():
 
 
 def test_document_004s_fields_are_described():
-    served = [ServedModel(route.model, route) for route in DOCUMENT_ROUTES.values()]
+    served = [RoutedModel(route.model, route) for route in DOCUMENT_ROUTES.values()]
     document = described(*served)
     assert "trt_model" in request_schema(document, "/models/finbert-model")["properties"]
     reference = document["paths"]["/models/simple_net"]["post"]["responses"]["200"]["content"]["application/json"]

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from tritonclient.grpc import model_config_pb2 as pb
 
+from slipway.config.purpose import TASKS as TASKS_OF_FRONTS
+from slipway.config.purpose import Purpose
 from slipway.convert.candidates.config import labelled_output, write_labels
 from slipway.convert.candidates.subject import Interface
 from slipway.convert.configs import (
@@ -101,4 +103,13 @@ def _ensemble_config(name: str, source: EncoderSource, interface: Interface) -> 
         input=[model_input(spec) for spec in row.texts],
         output=[labelled_output(spec, source.labels) for spec in (*outputs, *words)],
         ensemble_scheduling=pb.ModelEnsembling(step=steps),
+        parameters={key: pb.ModelParameter(string_value=value) for key, value in _purpose(name, source).items()},
     )
+
+
+def _purpose(name: str, source: EncoderSource) -> dict[str, str]:
+    """Return the parameters that say what the ensemble is for, if a front can make use of them."""
+    if source.task.value not in TASKS_OF_FRONTS:
+        return {}
+    purpose = Purpose(source.task.value, f"{name}-tokenizer", source.prompts, source.max_length)
+    return purpose.parameters()

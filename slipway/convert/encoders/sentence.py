@@ -72,6 +72,7 @@ class SentenceDirectory:
     head: SentenceHead | None
     lowercase: bool = False
     prompt: str = ""
+    prompts: Mapping[str, str] = field(default_factory=dict)  # by name, the default one included
     activation: str = ""
     notes: tuple[str, ...] = ()
 
@@ -101,6 +102,7 @@ def read_sentence_directory(directory: Path) -> SentenceDirectory | None:
         head=head,
         lowercase=bool(own.get("do_lower_case")),
         prompt=prompt,
+        prompts={str(name): str(text) for name, text in (general.get("prompts") or {}).items() if text},
         activation=str(general.get("activation_fn") or "") if crosses else "",
         notes=tuple(notes),
     )

@@ -6,7 +6,8 @@ reproduced exactly is refused by name.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -52,6 +53,7 @@ class EncoderSource:
     head: SentenceHead | None = None  # of embeddings
     lowercase: bool = False
     prompt: str = ""  # put before every text, or before the first text of a pair
+    prompts: Mapping[str, str] = field(default_factory=dict)  # that a client may choose instead, by name
     prompt_tokens: int = 0  # tokens of the prompt, if they are not pooled
     labels: tuple[str, ...] = ()
     scores: str = "softmax"  # function from logits to scores: softmax, sigmoid (each label separately), none
@@ -99,6 +101,7 @@ def read_source(directory: Path, *, task: Task | None = None, hypothesis: str = 
         head=sentence.head if sentence and chosen is Task.EMBEDDING else None,
         lowercase=sentence.lowercase if sentence and embeds else False,
         prompt=sentence.prompt if sentence and embeds else "",
+        prompts=sentence.prompts if sentence and embeds else {},
         labels=labels if found not in _UNLABELLED else (),
         scores=score_function(config, labels),
         activation=_activation(config, sentence),

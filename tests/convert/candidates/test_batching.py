@@ -6,7 +6,7 @@ import pytest
 
 from slipway.convert.candidates.batching import Rate, decide
 from slipway.convert.measure import in_rounds
-from slipway.convert.plan import Ratio
+from slipway.convert.plan import Plan, Ratio
 
 
 def rates(length: int, *rows_per_second: float) -> list[Rate]:
@@ -78,3 +78,10 @@ def test_what_is_sure_is_done_and_what_is_not_is_said_beside_it():
     assert (plan.instances, plan.max_tokens) == (1, 64)
     assert plan.why.startswith("batches serve 2.00 times as many rows at 32 tokens")
     assert "too noisy to tell: one instance per core serves 12.50 times" in plan.why
+
+
+def test_a_batch_size_that_was_too_slow_to_measure_at_one_length_is_blank_there():
+    rates = (Rate(16, 1, 100.0), Rate(16, 8, 200.0), Rate(128, 1, 10.0))
+    headers, rows = Plan(1, 0, rates).table()
+    assert headers == ("tokens", "batch 1", "batch 8")
+    assert rows == [("16", "100", "200"), ("128", "10", "")]

@@ -1,0 +1,1 @@
+"""The routes of OpenAI's API and its kin, over a dataplane in memory."""
