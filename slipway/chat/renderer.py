@@ -6,6 +6,7 @@ for threads; `TemplateRenderer.render_soon` runs it in its own threads. Knows ne
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import signal
@@ -17,6 +18,7 @@ from asyncio import Future, get_running_loop
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from threading import Lock
 from typing import Any, Final
@@ -94,6 +96,14 @@ class TemplateRenderer:
             if self._idle:
                 return self._idle.pop()
         return _Process()
+
+
+@cache
+def shared_renderer() -> TemplateRenderer:
+    """Return the renderer of this server process, whose children end with it."""
+    renderer = TemplateRenderer()
+    atexit.register(renderer.close)
+    return renderer
 
 
 class _Process:

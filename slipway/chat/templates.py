@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from slipway.errors import SlipwayError, invalid, shown
-from slipway.foreign_json import read_foreign, read_foreign_file
+from slipway.errors import SlipwayError, internal, invalid, shown
+from slipway.foreign_json import parse_foreign, read_foreign_file
 from slipway.nearest import nearest_or_all
 
 DEFAULT: Final = "default"
@@ -50,9 +50,9 @@ def read_templates(directory: Path, file: str = FILE) -> ChatTemplates | None:
     templates |= {path.stem: _text(path) for path in others}
     if not templates:
         return None
-    tokens = read_foreign(directory / _TOKENS) if (directory / _TOKENS).exists() else {}
+    tokens = parse_foreign(_text(directory / _TOKENS), _TOKENS) if (directory / _TOKENS).exists() else {}
     if not isinstance(tokens, dict):
-        raise invalid(f"'{_TOKENS}' of the model is not a JSON object")
+        raise internal(f"'{_TOKENS}' of the model is not a JSON object")
     return ChatTemplates(templates, tokens)
 
 
@@ -70,9 +70,9 @@ def _text(path: Path) -> str:
         data = read_foreign_file(path)
         text = data.decode()
     except UnicodeDecodeError:
-        raise invalid(f"'{path.name}' of the model is not valid UTF-8") from None
+        raise internal(f"'{path.name}' of the model is not valid UTF-8") from None
     except SlipwayError as error:
-        raise SlipwayError(error.code, f"'{path.name}' of the model cannot be read") from error
+        raise internal(f"'{path.name}' of the model cannot be read") from error
     if len(data) > _LARGEST:
-        raise invalid(f"'{path.name}' of the model has more than {_LARGEST >> 20} MiB")
+        raise internal(f"'{path.name}' of the model has more than {_LARGEST >> 20} MiB")
     return text

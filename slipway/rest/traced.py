@@ -82,13 +82,13 @@ class TimedConnection(HttpConnection):
         super()._start(exchange)
 
 
-def submit(dataplane: Dataplane, exchange: Exchange, request: InferRequest, deliver: Deliver) -> None:
-    """Submit a request to a server that traces some; raise `SlipwayError` if it is refused."""
+def submit(dataplane: Dataplane, exchange: Exchange, request: InferRequest, deliver: Deliver) -> Pending:
+    """Submit a request to a server that traces some, and return it; raise `SlipwayError` if it is refused."""
     if not isinstance(exchange, TracedExchange) or not _begin(dataplane.tracing, exchange, request):
         pending = dataplane.submit(request, deliver)
         if not pending.finished:
             exchange.on_disconnect = pending.cancel
-        return
+        return pending
     try:
         pending = dataplane.submit(request, deliver)
     except SlipwayError as error:
@@ -97,6 +97,7 @@ def submit(dataplane: Dataplane, exchange: Exchange, request: InferRequest, deli
         raise
     if exchange.trace is not None or not pending.finished:  # the rest of a response may still be being encoded
         exchange.on_disconnect = partial(_give_up, pending, exchange)
+    return pending
 
 
 def _begin(tracing: Tracing, exchange: TracedExchange, request: InferRequest) -> bool:
