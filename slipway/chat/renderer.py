@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -19,11 +20,13 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from threading import Lock
 from typing import Any, Final
 
-from slipway.errors import SlipwayError, internal, invalid, unavailable
+from slipway.errors import SlipwayError, internal, invalid, unavailable, unsupported
+from slipway.installation import install_hint
 
 _PROGRAM: Final = Path(__file__).with_name("template_process.py")
 _PROCESSES: Final = 2
@@ -31,8 +34,7 @@ _STARTING_S: Final = 30.0  # to import jinja2 on a machine that is busy
 _SPARE_S: Final = 1.0  # the process ends itself this much later than the server gives it up
 # What the interpreter needs to find its packages. Secrets of the server's environment are not passed on.
 _VARIABLES: Final = ("PATH", "PYTHONPATH", "PYTHONHOME", "HOME", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH")
-_MISSING: Final = "ModuleNotFoundError"
-INSTALL: Final = 'chat templates need jinja2: pip install "slipway-serving[generate]"'
+_JINJA: Final = (3, 1, 6)  # templates can break out of the sandbox of earlier versions (CVE-2025-27516)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +66,14 @@ class TemplateRenderer:
         """Return the text of a template with `variables` (JSON values).
 
         Raise INVALID_ARG for a conversation that the template refuses or cannot handle, or that becomes too long;
-        INTERNAL for a template that is not valid, breaks out, or takes more time or memory than the limits allow;
-        UNAVAILABLE if jinja2 is missing.
+        UNSUPPORTED for a template that is not valid or breaks out, INTERNAL for one that takes more time or memory
+        than the limits allow; UNAVAILABLE if jinja2 is missing.
         """
         process = self._take()
         try:
             reply = process.ask(template, variables, self._limits)
         except (OSError, ValueError) as error:  # it has ended, or does not answer in time
-            raise _failure(*process.end(), self._limits) from error
+            raise _failure(process.end(), self._limits) from error
         except BaseException:
             process.end()
             raise
@@ -95,6 +97,7 @@ class TemplateRenderer:
         with self._lock:
             if self._idle:
                 return self._idle.pop()
+        _check_library()
         return _Process()
 
 
@@ -117,7 +120,7 @@ class _Process:
                 [sys.executable, "-P", str(_PROGRAM)],
                 stdin=theirs,
                 stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
                 cwd="/",
                 env=environment,
             )
@@ -140,21 +143,29 @@ class _Process:
         reply: dict[str, str] = json.loads(b"".join(pieces))
         return reply
 
-    def end(self) -> tuple[int, str]:
-        """End the child at once; return its exit status and what it has written to its standard error."""
+    def end(self) -> int:
+        """End the child at once; return its exit status."""
         self._channel.close()
         self._child.kill()
-        _, errors = self._child.communicate()
-        return self._child.returncode, errors.decode(errors="replace")
+        return self._child.wait()
 
 
-def _failure(status: int, errors: str, limits: RenderLimits) -> SlipwayError:
+def _failure(status: int, limits: RenderLimits) -> SlipwayError:
     """Return why a child did not answer."""
-    if _MISSING in errors and "jinja2" in errors:
-        return unavailable(INSTALL)
     if status in (-signal.SIGKILL, -signal.SIGALRM):
         return internal(f"the model's chat template did not finish within {limits.seconds:g} s")
     return internal("the model's chat template could not be evaluated: its process has ended")
+
+
+def _check_library() -> None:
+    """Raise UNAVAILABLE unless jinja2 is installed in a version whose sandbox holds."""
+    try:
+        found = version("jinja2")
+    except PackageNotFoundError:
+        raise unavailable(f"chat templates need jinja2: {install_hint('generate')}") from None
+    if tuple(int(part) for part in re.findall(r"\d+", found)[:3]) < _JINJA:
+        needed = ".".join(map(str, _JINJA))
+        raise unavailable(f"chat templates need jinja2 {needed} or newer, found {found}: {install_hint('generate')}")
 
 
 def _error(problem: str, message: str, limits: RenderLimits) -> SlipwayError:
@@ -168,4 +179,4 @@ def _error(problem: str, message: str, limits: RenderLimits) -> SlipwayError:
         case "no memory":
             return internal("the model's chat template needs more memory than it may use")
         case _:
-            return internal(f"the model's chat template is not valid: {message}")
+            return unsupported(f"the model's chat template is not valid: {message}")
