@@ -10,6 +10,7 @@ NAME-completions  ids -> events with text (decoupled), for OpenAI's API; uses th
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ from slipway.convert.generation.languages import SourceLanguages
 from slipway.convert.generation.source import GenerationSource
 from slipway.convert.token_variants import COMPUTE_TYPES, SERVED_BY
 from slipway.convert.variants import Variant
+from slipway.core.bytes_codec import encode_bytes
 from slipway.core.signature import TensorSpec
 from slipway.runtime.arguments import ARGUMENTS, NUM_RETURN, STOP
 from slipway.runtime.checkpoint_model import TOKENIZER
@@ -117,6 +119,7 @@ def write_generation_models(
         write_templates(directory / tokenizing.name / VERSION, text.chat)
     completing = _completions(name, _stream_parameters(name, source, variant) | cleaned)
     write_python_model(directory / completing.name, completing, "completions")
+    _write_warmup(directory / completing.name)
     ensemble = _ensemble(name, spoken)
     for key, value in _purpose(name, source, text).parameters().items():
         ensemble.parameters[key].string_value = value
@@ -175,8 +178,17 @@ def _completions(name: str, parameters: dict[str, str]) -> pb.ModelConfig:
     config = python_config(f"{name}-completions", (orders,), (events,), MAX_BATCH_SIZE, parameters)
     config.model_transaction_policy.decoupled = True
     config.instance_group[0].count = _AT_ONCE
+    sample = config.model_warmup.add(name=COMPLETION, batch_size=1)  # an order, which `slipway verify` sends too
+    tensor = pb.ModelWarmup.Input(data_type=pb.TYPE_STRING, dims=[1], input_data_file=COMPLETION)
+    sample.inputs[COMPLETION].CopyFrom(tensor)
     share_executions(config)
     return config
+
+
+def _write_warmup(directory: Path) -> None:
+    order = json.dumps({"prompt": [0], "max_tokens": 1})
+    (directory / "warmup").mkdir()
+    (directory / "warmup" / COMPLETION).write_bytes(encode_bytes([order]))
 
 
 def _purpose(name: str, source: GenerationSource, text: TextSide) -> Purpose:
