@@ -116,9 +116,9 @@ class _Process:
         self._channel, theirs = socket.socketpair()
         environment = {name: os.environ[name] for name in _VARIABLES if name in os.environ}
         with theirs:
-            self._child = subprocess.Popen(
+            self._child: subprocess.Popen[bytes] = subprocess.Popen(
                 [sys.executable, "-P", str(_PROGRAM)],
-                stdin=theirs,
+                stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 cwd="/",

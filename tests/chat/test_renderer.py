@@ -59,7 +59,7 @@ def test_a_template_gives_the_text_that_it_gives_in_transformers(renderer, templ
         ("{% if %}", Code.UNSUPPORTED, "is not valid: Expected an expression"),
         (HOSTILE, Code.UNSUPPORTED, "is not valid: access to attribute '__class__'"),
         ("{{ cycler.__init__.__globals__ }}", Code.UNSUPPORTED, "access to attribute '__init__'"),
-        ("{{ messages.append(1) }}", Code.UNSUPPORTED, "is not safely callable"),
+        ("{{ messages.append(1) }}", Code.UNSUPPORTED, "access to attribute 'append' of 'list'"),
         ("{{ namespace(__class__=1) }}", Code.UNSUPPORTED, "a namespace cannot have the attribute '__class__'"),
         ("{{ lipsum }}{{ lipsum.x }}", Code.INVALID_ARG, "'lipsum' is undefined"),
         ("{{ 'x' * 10 ** 10 }}", Code.INTERNAL, "needs more memory than it may use"),
@@ -75,9 +75,7 @@ def test_what_a_template_does_wrong_is_one_typed_error(renderer, template, code,
     assert renderer.render("{{ messages | length }}", {"messages": [USER]}) == "1"
 
 
-@pytest.mark.parametrize(
-    "template", [ENDLESS, "{{ 7 ** (9 ** 9) }}", "{% macro f() %}{{ f() }}{{ f() }}{% endmacro %}{{ f() }}"]
-)
+@pytest.mark.parametrize("template", [ENDLESS, "{{ 7 ** (9 ** 9) }}"])
 def test_a_template_that_does_not_end_is_stopped_while_others_are_answered(renderer, template):
     caught: list[SlipwayError] = []
 

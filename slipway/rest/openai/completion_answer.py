@@ -11,9 +11,9 @@ import orjson
 from slipway.errors import SlipwayError
 from slipway.rest.context import Context
 from slipway.rest.exchange import Exchange
-from slipway.rest.openai.completion_forms import AnswerForm, AnswerHead
+from slipway.rest.openai.completion_forms import AnswerForm, DocumentHead
 from slipway.rest.openai.errors import openai_envelope
-from slipway.rest.openai.sampling import SequencePlan
+from slipway.rest.openai.sampling import CompletionPlan
 from slipway.rest.openai.sequences import Event, run_sequences
 from slipway.rest.openai.served import ServedModel
 from slipway.rest.openai.usage import Usage
@@ -31,7 +31,7 @@ class CompletionJob:
 
     model: ServedModel
     form: AnswerForm
-    plan: SequencePlan
+    plan: CompletionPlan
     prompts: Sequence[Sequence[int]]
     echoes: Sequence[str] = ()
 
@@ -98,16 +98,16 @@ class _Collected:
     def document(self) -> dict[str, Any]:
         """Return the answer."""
         job, plan = self._job, self._job.plan
-        choices = []
+        choices: list[dict[str, Any]] = []
         for first in range(0, len(self._sequences), plan.count):
-            places = range(first, first + plan.count)
+            places = list(range(first, first + plan.count))
             if plan.count > plan.choices:
-                places = sorted(places, key=lambda place: -self._sequences[place].score)[: plan.choices]
-            for place in places:
+                places.sort(key=lambda place: -self._sequences[place].score)
+            for place in places[: plan.choices]:
                 found = self._sequences[place]
                 text = job.echo(place) + "".join(found.texts)
                 choices.append(job.form.choice(len(choices), text, found.logprobs, found.reason))
-        head = AnswerHead.new(job.form, job.model.name)
+        head = DocumentHead.new(job.form, job.model.name)
         usage = Usage(sum(map(len, job.prompts)), sum(each.tokens for each in self._sequences))
         return {**head.document(job.form.whole, choices), "usage": usage.document()}
 
@@ -118,7 +118,7 @@ class _Stream:
     def __init__(self, exchange: Exchange, job: CompletionJob) -> None:
         self._exchange = exchange
         self._job = job
-        self._head = AnswerHead.new(job.form, job.model.name)
+        self._head = DocumentHead.new(job.form, job.model.name)
         self._opened: set[int] = set()
         self._tokens = 0
         self.begun = False

@@ -19,9 +19,17 @@ Logprobs = Sequence[Mapping[str, Any]] | None  # tokens as `runtime/completion_m
 class AnswerForm(Protocol):
     """One of the two forms."""
 
-    prefix: str  # of ids
-    whole: str  # the kinds of documents
-    chunk: str
+    @property
+    def prefix(self) -> str:
+        """The beginning of ids."""
+
+    @property
+    def whole(self) -> str:
+        """The kind of a complete answer."""
+
+    @property
+    def chunk(self) -> str:
+        """The kind of a chunk."""
 
     def choice(self, index: int, text: str, logprobs: Logprobs, reason: str) -> Document:
         """Return a complete choice."""
@@ -76,7 +84,7 @@ class ChatForm:
 
 
 @dataclass(frozen=True, slots=True)
-class AnswerHead:
+class DocumentHead:
     """What all documents of one answer have in common."""
 
     identifier: str
@@ -84,7 +92,7 @@ class AnswerHead:
     model: str
 
     @classmethod
-    def new(cls, form: AnswerForm, model: str) -> AnswerHead:
+    def new(cls, form: AnswerForm, model: str) -> DocumentHead:
         """Return the head of a new answer."""
         return cls(form.prefix + secrets.token_hex(12), int(time.time()), model)
 

@@ -87,7 +87,7 @@ _LIMITS: Final[Mapping[str, tuple[float, float]]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class SequencePlan:
+class CompletionPlan:
     """`order` is what all sequences have in common; each prompt gets `count` of them, of which the best `choices` are
     returned. `seed` is the first sequence's; those of the others follow."""
 
@@ -119,7 +119,7 @@ def plan_sequences(
     usual_limit: int | None,
     logprobs: int | None,
     best_of: int | None = None,
-) -> SequencePlan:
+) -> CompletionPlan:
     """Return the plan for a body. `own` are the checkpoint's settings; `limit` is the field that limits the length,
     `usual_limit` what holds without it (None: the checkpoint's own limit, or what the model can do).
 
@@ -146,7 +146,7 @@ def plan_sequences(
         order["logit_bias"] = _biases(request.logit_bias)
     if logprobs is not None:
         order["logprobs"] = logprobs
-    return SequencePlan(
+    return CompletionPlan(
         order,
         choices,
         count,

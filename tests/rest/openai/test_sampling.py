@@ -12,10 +12,10 @@ from slipway.rest.openai.chat import ChatRequest
 from slipway.rest.openai.completions import CompletionRequest
 from slipway.rest.openai.errors import ApiError
 from slipway.rest.openai.refused_fields import OF_CHATS, OF_COMPLETIONS, refuse_fields
-from slipway.rest.openai.sampling import SequencePlan, plan_sequences
+from slipway.rest.openai.sampling import CompletionPlan, plan_sequences
 
 
-def plan(own: dict[str, str] | None = None, **fields: Any) -> SequencePlan:
+def plan(own: dict[str, str] | None = None, **fields: Any) -> CompletionPlan:
     request = msgspec.convert({"model": "m", "prompt": "", **fields}, CompletionRequest)
     return plan_sequences(
         request,
