@@ -83,8 +83,6 @@ PARAMETERS: Final = (
     Argument("eta_cutoff", "FP32", "eta_cutoff", 0, 1),
     Argument("renormalize_logits", "BOOL", "renormalize_logits", 0, 1),
     Argument("remove_invalid_values", "BOOL", "remove_invalid_values", 0, 1),
-    Argument("frequency_penalty", "FP32", "frequency_penalty", -1e4),
-    Argument("output_presence_penalty", "FP32", "output_presence_penalty", -1e4),
 )
 SETTINGS: Final = (*ARGUMENTS, *PARAMETERS)
 # Fields that compare the generated text with the source text, and their values that have no effect.

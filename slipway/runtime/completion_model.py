@@ -115,6 +115,8 @@ class CompletionModel(CheckpointModel[CompletionSink]):
             decoding.rules,
             sequence_bias=(*decoding.rules.sequence_bias, *biases),
             stop_texts=text if stopping else None,
+            frequency_penalty=order.frequency_penalty,
+            output_presence_penalty=order.output_presence_penalty,
             observer=None if order.logprobs is None else text,
         )
         return replace(row, decoding=replace(decoding, rules=rules))

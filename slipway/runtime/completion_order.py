@@ -14,7 +14,7 @@ _MOST_TOP: Final = 20  # as OpenAI
 _MOST_STOPS: Final = 16
 _LONGEST_STOP: Final = 1024  # characters
 _MOST_BIASES: Final = 1024
-_LARGEST_BIAS: Final = 100.0  # as OpenAI
+_LARGEST_BIAS: Final = 100.0  # as OpenAI; also of penalties
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,8 @@ class CompletionOrder:
     settings: Mapping[str, float | str] = field(default_factory=dict)
     stop: tuple[str, ...] = ()
     logit_bias: tuple[tuple[int, float], ...] = ()
+    frequency_penalty: float = 0.0  # OpenAI's two, on generated tokens
+    output_presence_penalty: float = 0.0
     logprobs: int | None = None
     most_tokens: int | None = None
     pieces: bool = False
@@ -93,6 +95,12 @@ def _biases(value: Any) -> tuple[tuple[int, float], ...]:
     return tuple((int(name), float(bias)) for name, bias in value.items())
 
 
+def _penalty(value: Any) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not abs(value) <= _LARGEST_BIAS:
+        raise ValueError(f"expected a number from -{_LARGEST_BIAS:g} to {_LARGEST_BIAS:g}")
+    return float(value)
+
+
 def _flag(value: Any) -> bool:
     if not isinstance(value, bool):
         raise TypeError("expected true or false")
@@ -111,6 +119,8 @@ _READERS: Final = {
     "prompt": _prompt,
     "stop": _stops,
     "logit_bias": _biases,
+    "frequency_penalty": _penalty,
+    "output_presence_penalty": _penalty,
     "logprobs": _top,
     "most_tokens": _most_tokens,
     "pieces": _flag,

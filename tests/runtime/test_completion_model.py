@@ -153,7 +153,7 @@ def test_a_bias_and_the_penalties_change_what_is_chosen(model, reference):
     ids = prompt(reference)
     forced = run(model, {"prompt": ids, "max_tokens": 4, "logit_bias": {"70": 100}})
     assert forced.text() == reference[1].decode([70] * 4)
-    varied = run(model, {"prompt": ids, "max_tokens": 9, "logit_bias": {"70": 100}, "output_presence_penalty": 1e3})
+    varied = run(model, {"prompt": ids, "max_tokens": 9, "logit_bias": {"70": 100}, "output_presence_penalty": 100})
     assert varied.text().count(reference[1].decode([70])) < 9
 
 
@@ -191,6 +191,7 @@ def test_a_client_that_leaves_stops_its_rows(model, reference):
         ({"prompt": [1], "logit_bias": {"a": 1}}, "'logit_bias': its names are not all token ids"),
         ({"prompt": [1], "logit_bias": {"1": 1e9}}, "'logit_bias': its values are not all"),
         ({"prompt": [1], "logit_bias": {"9999": 1}}, "logit_bias has token 9999, but the vocabulary"),
+        ({"prompt": [1], "frequency_penalty": "1"}, "'frequency_penalty': expected a number from -100 to 100"),
         ({"prompt": [1], "pieces": 1}, "'pieces': expected true or false"),
         ({"prompt": [1], "max_tokens": 1000}, "but only 95 tokens are possible"),
     ],

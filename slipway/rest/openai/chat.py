@@ -80,7 +80,7 @@ async def _planned(context: Context, model: ServedModel, request: ChatRequest) -
     check_count(1, plan.count)
     text = await _text(context, model, request)
     ids = await encode_prompts(tokenizer, [text], "messages", special=False)
-    check_room(model, ids, plan.most_tokens or 1, "messages")
+    check_room(model, ids, plan, "messages")
     return CompletionJob(model, ChatForm(), plan, ids)
 
 

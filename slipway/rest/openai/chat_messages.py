@@ -16,7 +16,7 @@ from slipway.errors import shown
 from slipway.nearest import nearest_or_all
 from slipway.rest.openai.errors import ApiError
 
-_MOST_MESSAGES: Final = 10_000
+_MOST_MESSAGES: Final = 2048
 _ROLES: Final = ("system", "developer", "user", "assistant", "tool")
 _OTHER_ROLE: Final = {"developer": "system"}
 # Members that templates read; null counts as absent.

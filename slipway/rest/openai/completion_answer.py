@@ -11,7 +11,7 @@ import orjson
 from slipway.errors import SlipwayError
 from slipway.rest.context import Context
 from slipway.rest.exchange import Exchange
-from slipway.rest.openai.completion_forms import AnswerForm, DocumentHead
+from slipway.rest.openai.completion_forms import AnswerForm, AnswerIdentity
 from slipway.rest.openai.errors import openai_envelope
 from slipway.rest.openai.sampling import CompletionPlan
 from slipway.rest.openai.sequences import Event, run_sequences
@@ -107,7 +107,7 @@ class _Collected:
                 found = self._sequences[place]
                 text = job.echo(place) + "".join(found.texts)
                 choices.append(job.form.choice(len(choices), text, found.logprobs, found.reason))
-        head = DocumentHead.new(job.form, job.model.name)
+        head = AnswerIdentity.new(job.form, job.model.name)
         usage = Usage(sum(map(len, job.prompts)), sum(each.tokens for each in self._sequences))
         return {**head.document(job.form.whole, choices), "usage": usage.document()}
 
@@ -118,7 +118,7 @@ class _Stream:
     def __init__(self, exchange: Exchange, job: CompletionJob) -> None:
         self._exchange = exchange
         self._job = job
-        self._head = DocumentHead.new(job.form, job.model.name)
+        self._head = AnswerIdentity.new(job.form, job.model.name)
         self._opened: set[int] = set()
         self._tokens = 0
         self.begun = False

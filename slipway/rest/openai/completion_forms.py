@@ -84,7 +84,7 @@ class ChatForm:
 
 
 @dataclass(frozen=True, slots=True)
-class DocumentHead:
+class AnswerIdentity:
     """What all documents of one answer have in common."""
 
     identifier: str
@@ -92,7 +92,7 @@ class DocumentHead:
     model: str
 
     @classmethod
-    def new(cls, form: AnswerForm, model: str) -> DocumentHead:
+    def new(cls, form: AnswerForm, model: str) -> AnswerIdentity:
         """Return the head of a new answer."""
         return cls(form.prefix + secrets.token_hex(12), int(time.time()), model)
 

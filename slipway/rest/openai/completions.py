@@ -64,7 +64,7 @@ async def _planned(context: Context, model: ServedModel, request: CompletionRequ
     )
     check_count(len(prompts), plan.count)
     ids = await encode_prompts(tokenizer, prompts, "prompt", before=usual_prompt(context, model))
-    check_room(model, ids, plan.most_tokens or 1, "prompt")
+    check_room(model, ids, plan, "prompt")
     echoes = [await _text(tokenizer, prompt) for prompt in prompts] if request.echo else []
     return CompletionJob(model, CompletionForm(), plan, ids, echoes)
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from slipway.errors import unsupported
+from slipway.errors import Code, SlipwayError, unsupported
 from slipway.rest.context import Context
 from slipway.rest.openai.errors import TOO_LONG, ApiError
+from slipway.rest.openai.sampling import CompletionPlan
 from slipway.rest.openai.served import ServedModel
 from slipway.rest.openai.tokenizing import TextTokenizer
 
 _CONTINUES: Final = "text-generation"  # the task of models whose text and prompt share the context
 MAX_SEQUENCES: Final = 1024  # of one request
+_MOST_TOKENS: Final = 1 << 20  # of all their prompts
 
 Prompt = str | list[int]
 
@@ -65,7 +67,25 @@ async def open_text_side(context: Context, model: ServedModel) -> TextTokenizer:
             f"The model '{model.name}' cannot complete prompts: it was not written by 'slipway convert', or by a "
             "version that did not write the model NAME-completions. Convert its checkpoint again."
         )
+    for needed in (purpose.completions, purpose.tokenizer):
+        if not _is_served(context, needed):
+            raise ApiError(
+                f"The model '{model.name}' needs the model '{needed}', which is not loaded.",
+                "model",
+                kind="model_not_found",
+                status=404,
+            )
     return await context.tokenizers.open(context.dataplane.model_files(purpose.tokenizer, ""), purpose.max_tokens)
+
+
+def _is_served(context: Context, name: str) -> bool:
+    try:
+        context.dataplane.signature(name, "")
+    except SlipwayError as error:
+        if error.code is not Code.NOT_FOUND:
+            raise
+        return False
+    return True
 
 
 async def encode_prompts(
@@ -89,9 +109,16 @@ async def encode_prompts(
     return found
 
 
-def check_room(model: ServedModel, prompts: Sequence[Sequence[int]], wanted: int, field: str) -> None:
-    """Raise `ApiError` unless every prompt fits into the context of the model, with `wanted` tokens to generate if they
-    share it."""
+def check_room(model: ServedModel, prompts: Sequence[Sequence[int]], plan: CompletionPlan, field: str) -> None:
+    """Raise `ApiError` unless every prompt fits into the context of the model, with the tokens to generate if they
+    share it, and all sequences fit into one request."""
+    total, wanted = sum(map(len, prompts)) * plan.count, plan.most_tokens or 1
+    if total > _MOST_TOKENS:
+        raise ApiError(
+            f"The prompts of all sequences have {total} tokens, but at most {_MOST_TOKENS} fit into one request.",
+            field,
+            status=413,
+        )
     context = model.purpose.max_tokens
     if not context:
         return
