@@ -46,7 +46,8 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def server(sources, tmp_path_factory) -> Iterator[RunningServer]:
     repository = tmp_path_factory.mktemp("generation")
     for name, source in sources.items():
-        convert(source, ConvertOptions(name, repository, "torch", precision="fp32"))
+        engine = "ctranslate2" if name == "t5" else "torch"
+        convert(source, ConvertOptions(name, repository, engine, precision="fp32"))
     # Templates that no conversion would write: they are refused there.
     others = repository / "talker-tokenizer/1/additional_chat_templates"
     (others / "hostile.jinja").write_text(HOSTILE)
@@ -151,6 +152,9 @@ def test_a_model_with_an_encoder_completes_too(client, sources):
         found = network.generate(torch.tensor([tokenizer(LINES[0])["input_ids"]]), max_new_tokens=9, do_sample=False)
     answer = client.completions.create(model="t5", prompt=LINES[0], max_tokens=9)
     assert answer.choices[0].text == tokenizer.decode(found[0], skip_special_tokens=True)
+    settings = {"model": "t5", "prompt": LINES[0], "max_tokens": 9, "temperature": 1.0, "seed": 1, "logprobs": 1}
+    sampled = client.completions.create(**settings).choices[0]  # which CTranslate2 leaves to torch
+    assert "".join(sampled.logprobs.tokens).strip() == sampled.text
 
 
 def test_streamed_completions_of_several_choices_are_those_of_the_whole_answer(client):

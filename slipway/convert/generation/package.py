@@ -119,7 +119,7 @@ def write_generation_models(
         write_templates(directory / tokenizing.name / VERSION, text.chat)
     completing = _completions(name, _stream_parameters(name, source, variant) | cleaned)
     write_python_model(directory / completing.name, completing, "completions")
-    _write_warmup(directory / completing.name)
+    _write_warmup(directory / completing.name, source)
     ensemble = _ensemble(name, spoken)
     for key, value in _purpose(name, source, text).parameters().items():
         ensemble.parameters[key].string_value = value
@@ -185,8 +185,8 @@ def _completions(name: str, parameters: dict[str, str]) -> pb.ModelConfig:
     return config
 
 
-def _write_warmup(directory: Path) -> None:
-    order = json.dumps({"prompt": [0], "max_tokens": 1})
+def _write_warmup(directory: Path, source: GenerationSource) -> None:
+    order = json.dumps({"prompt": [source.spec.end_id], "max_tokens": 1})  # an id that is not padding
     (directory / "warmup").mkdir()
     (directory / "warmup" / COMPLETION).write_bytes(encode_bytes([order]))
 
