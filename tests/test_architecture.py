@@ -57,7 +57,6 @@ ROWS = {
     "server": 8.5,
     "proxy": 8,
     "chat": 0.8,
-    "server": 8,
     "convert": 8,
     "train": 8,
     "lines": 8,
