@@ -56,6 +56,7 @@ ROWS = {
     "client": 7,
     "server": 8.5,
     "proxy": 8,
+    "chat": 0.8,
     "convert": 8,
     "train": 8,
     "lines": 8,

@@ -59,9 +59,10 @@ def _parser() -> CommandParser:
         "--name",
         required=True,
         help="model name that clients request; a text model adds NAME-tokenizer, NAME-model and NAME-answer, a "
-        "text-generation model NAME-tokenizer, NAME-model, NAME-detokenizer and NAME-stream, a network that sees "
-        "images NAME-processor, NAME-model and NAME-answer, a reader of images NAME-processor, NAME-encoder, "
-        "NAME-model and NAME-detokenizer, a page-element detector NAME-letterbox, NAME-elements and NAME-pages",
+        "text-generation model NAME-tokenizer, NAME-model, NAME-detokenizer, NAME-stream and NAME-completions, a "
+        "network that sees images NAME-processor, NAME-model and NAME-answer, a reader of images NAME-processor, "
+        "NAME-encoder, NAME-model and NAME-detokenizer, a page-element detector NAME-letterbox, NAME-elements and "
+        "NAME-pages",
     )
     parser.add_argument("--repository", metavar="DIR", type=Path, required=True, help="model repository to write to")
     parser.add_argument(

@@ -24,7 +24,8 @@ PROMPTS: Final = "SLIPWAY_PROMPTS"  # a JSON object: texts that a client may hav
 MAX_TOKENS: Final = "SLIPWAY_MAX_TOKENS"  # of a text, special tokens included
 CHAT_TEMPLATE: Final = "SLIPWAY_CHAT_TEMPLATE"  # a file beside tokenizer.json
 STREAM: Final = "SLIPWAY_STREAM"  # the model that gives the same texts in pieces
-KEYS: Final = (TASK, TOKENIZER, PROMPTS, MAX_TOKENS, CHAT_TEMPLATE, STREAM)
+COMPLETIONS: Final = "SLIPWAY_COMPLETIONS"  # the model that completes token ids as OpenAI's API does
+KEYS: Final = (TASK, TOKENIZER, PROMPTS, MAX_TOKENS, CHAT_TEMPLATE, STREAM, COMPLETIONS)
 _PREFIX: Final = "SLIPWAY_"
 _STREAM_SUFFIX: Final = "-stream"  # of the models that conversions name
 _LONGEST: Final = 1 << 30
@@ -63,7 +64,8 @@ _SIGNATURES: Final = (
 @dataclass(frozen=True, slots=True)
 class Purpose:
     """What a model is for. `tokenizer` is the model whose version directory contains tokenizer.json, `encoder` the one
-    that takes the token ids, `stream` the one that gives the same texts in pieces; "" if there is none. `prompt` is put
+    that takes the token ids, `stream` the one that gives the same texts in pieces, `completions` the one that completes
+    ids as OpenAI's API does; "" if there is none. `prompt` is put
     before every text by the tokenizer itself, `prompts` are those that a client may choose. `max_tokens` is the longest
     text, special tokens included; 0 if unknown."""
 
@@ -74,6 +76,7 @@ class Purpose:
     chat_template: str = ""
     stream: str = ""
     encoder: str = ""
+    completions: str = ""
 
     @property
     def use(self) -> Use:
@@ -84,7 +87,7 @@ class Purpose:
         """Return the parameters of a config that say so; those that say nothing are left out."""
         prompts = json.dumps(dict(self.prompts), ensure_ascii=False) if self.prompts else ""
         length = str(self.max_tokens) if self.max_tokens else ""
-        values = (self.task, self.tokenizer, prompts, length, self.chat_template, self.stream)
+        values = (self.task, self.tokenizer, prompts, length, self.chat_template, self.stream, self.completions)
         return {key: value for key, value in zip(KEYS, values, strict=True) if value}
 
 
@@ -103,6 +106,7 @@ def purpose_of(config: model_config_pb2.ModelConfig) -> Purpose | None:
         chat_template=given.get(CHAT_TEMPLATE, ""),
         stream=given.get(STREAM) or _stream(config, task),
         encoder=steps.taking_ids(),
+        completions=given.get(COMPLETIONS, ""),
     )
 
 

@@ -81,14 +81,14 @@ class TimedConnection(HttpConnection):
         super()._start(exchange)
 
 
-def submit(dataplane: Dataplane, exchange: Exchange, request: InferRequest, deliver: Deliver) -> None:
-    """Submit a request to a server that traces some; raise `SlipwayError` if it is refused."""
+def submit(dataplane: Dataplane, exchange: Exchange, request: InferRequest, deliver: Deliver) -> Pending:
+    """Submit a request to a server that traces some, and return it; raise `SlipwayError` if it is refused."""
     trace = _begin(dataplane.tracing, exchange, request)
     if trace is None or not isinstance(exchange, TracedExchange):
         pending = dataplane.submit(request, deliver)
         if not pending.finished:
             exchange.on_disconnect = pending.cancel
-        return
+        return pending
     now = monotonic_ns()
     trace.moments = [HTTP_RECV_START, exchange.began_ns or now, HTTP_RECV_END, now]
     request.trace = exchange.trace = trace
@@ -100,6 +100,7 @@ def submit(dataplane: Dataplane, exchange: Exchange, request: InferRequest, deli
         raise
     if exchange.trace is not None or not pending.finished:  # the rest of a response may still be being encoded
         exchange.on_disconnect = partial(_give_up, pending, exchange)
+    return pending
 
 
 def _begin(tracing: Tracing, exchange: Exchange, request: InferRequest) -> RequestTrace | None:

@@ -8,6 +8,8 @@ that implement them may move. A `model.py` may import only from here:
   weights. Models in one process that use the same checkpoint with the same options share one engine.
 - `Tensor2TensorModel(directory, parameters, name=...)`: the same for a model of tensor2tensor, which takes texts, ids
   or serialized examples.
+- `CompletionModel(directory, parameters, name=...)`: the same as OpenAI's API has it: each row is an order in JSON, and
+  a `CompletionSink` receives its text in events.
 - `AnswerSink`: the four methods through which a model receives tokens and results.
 - `TextEncoder(tokenizer)`: encodes texts of any length in bounded time.
 - `TextPieces(tokenizer, cleaned=...)`: turns tokens into pieces of text with whole characters.
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from slipway.documents.pages import open_page
     from slipway.errors import Code, SlipwayError
     from slipway.runtime.arguments import parameter_arrays
+    from slipway.runtime.completion_model import CompletionModel, CompletionSink
     from slipway.runtime.engine_model import AnswerSink
     from slipway.runtime.generation_model import GenerationModel
     from slipway.runtime.pieces import TextPieces
@@ -41,6 +44,8 @@ if TYPE_CHECKING:
 __all__ = [
     "AnswerSink",
     "Code",
+    "CompletionModel",
+    "CompletionSink",
     "DetectionRules",
     "GenerationModel",
     "SlipwayError",
@@ -58,6 +63,8 @@ __all__ = [
 _HOMES: Final = {
     "AnswerSink": "slipway.runtime.engine_model",
     "Code": "slipway.errors",
+    "CompletionModel": "slipway.runtime.completion_model",
+    "CompletionSink": "slipway.runtime.completion_model",
     "DetectionRules": "slipway.documents.detection",
     "GenerationModel": "slipway.runtime.generation_model",
     "SlipwayError": "slipway.errors",

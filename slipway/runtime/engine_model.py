@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
 from slipway.errors import SlipwayError
 from slipway.runtime.shared_engines import SharedEngine
 from slipway.transformer.dispatch import GenerationRequest, dispatch
+
+
+class FailingSink(Protocol):
+    """Receives the error of one request."""
+
+    def fail(self, error: SlipwayError) -> None:
+        """Receive the error because of which the request failed."""
 
 
 class AnswerSink(Protocol):
@@ -29,7 +36,10 @@ class AnswerSink(Protocol):
         """Receive the error because of which the request failed."""
 
 
-class EngineModel(ABC):
+Sink = TypeVar("Sink", bound=FailingSink)
+
+
+class EngineModel(ABC, Generic[Sink]):
     """A model with an engine, which it may share; a subclass reads the requests."""
 
     def __init__(self, shared: SharedEngine) -> None:
@@ -45,7 +55,7 @@ class EngineModel(ABC):
         """Release the engine; the last model that shares it frees the weights."""
         self._shared.release()
 
-    def run(self, asked: Sequence[tuple[Mapping[str, np.ndarray], AnswerSink]]) -> None:
+    def run(self, asked: Sequence[tuple[Mapping[str, np.ndarray], Sink]]) -> None:
         """Generate for all requests together; each gets its results as soon as its own rows are done."""
         requests: list[GenerationRequest] = []
         for inputs, sink in asked:
@@ -56,5 +66,5 @@ class EngineModel(ABC):
         dispatch(self._engine, requests)
 
     @abstractmethod
-    def _request(self, inputs: Mapping[str, np.ndarray], sink: AnswerSink) -> GenerationRequest:
+    def _request(self, inputs: Mapping[str, np.ndarray], sink: Sink) -> GenerationRequest:
         """Return the request as rows; raise `SlipwayError` naming every invalid row and the reason."""

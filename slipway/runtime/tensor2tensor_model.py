@@ -19,8 +19,8 @@ from slipway.checkpoints.tensor2tensor.example import decode_example
 from slipway.checkpoints.tensor2tensor.export import read_trained
 from slipway.errors import SlipwayError, invalid, shown, unsupported
 from slipway.runtime.arguments import MOST_UNKNOWN
+from slipway.runtime.checkpoint_model import CACHE
 from slipway.runtime.engine_model import AnswerSink, EngineModel
-from slipway.runtime.generation_model import CACHE
 from slipway.runtime.shared_engines import acquire_engine
 from slipway.runtime.translation import EMPTY, Translation
 from slipway.transformer.dispatch import GenerationRequest
@@ -36,7 +36,7 @@ ARGUMENTS: Final = {"beam_size": "INT32", "alpha": "FP32", "extra_length": "INT3
 SETTINGS: Final = ("beam_size", "alpha", "extra_length", "return_beams", "max_input_size")  # parameters of the config
 
 
-class Tensor2TensorModel(EngineModel):
+class Tensor2TensorModel(EngineModel[AnswerSink]):
     """A model in `directory` (an export, see `checkpoints/tensor2tensor/export.py`), opened with the `parameters` of
     its config: ENGINE, COMPUTE_TYPE, DEVICE and THREADS as for `GenerationModel`, and the decoding settings.
 

@@ -55,6 +55,9 @@ class GenerationRequest(ABC):
     def fail(self, error: SlipwayError) -> None:
         """Answer with an error."""
 
+    def row_done(self, row: int) -> None:  # noqa: B027  most requests are answered as a whole
+        """Learn that `results[row]` is there, while other rows may go on."""
+
     def finish(self) -> None:
         """Send the final answer."""
         if self.stopped:
@@ -123,5 +126,6 @@ class _Dispatcher:
         request, index = self._owners[row]
         request.results[index] = hypotheses
         request.open.discard(index)
+        request.row_done(index)
         if not request.open:
             request.finish()

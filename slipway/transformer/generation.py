@@ -32,9 +32,20 @@ class StopTexts(Protocol):
         """Return whether the last of the generated `ids` completes one of the texts."""
 
 
+class StepObserver(Protocol):
+    """Learns what the model itself thought of a token: before penalties, temperature and filters."""
+
+    @property
+    def width(self) -> int:
+        """How many of the best tokens it wants to know."""
+
+    def step(self, log_probability: float, ids: Sequence[int], log_probabilities: Sequence[float]) -> None:
+        """Receive the log-probability of the token that is reported next, and the best tokens with theirs."""
+
+
 @dataclass(frozen=True, slots=True)
 class TransformersRules:
-    """Settings that only `generate()` of transformers has, under its names.
+    """Settings that only `generate()` of transformers has, under its names, and those of OpenAI's API.
 
     The scores of a row with rules are processed in its order: logits in greedy search and sampling, log-probabilities
     in beam search (`decoding/transformers_order.py`).
@@ -59,6 +70,10 @@ class TransformersRules:
     renormalize_logits: bool = False
     never_early: bool = False  # beams: `early_stopping` is "never"
     stop_texts: StopTexts | None = None
+    # OpenAI's, subtracted from the logits of generated tokens, not of those in the prompt.
+    frequency_penalty: float = 0.0  # for each time that a token was generated
+    output_presence_penalty: float = 0.0  # once
+    observer: StepObserver | None = None
 
     @property
     def change_scores(self) -> bool:

@@ -61,6 +61,11 @@ def bytes_tokenizer(directory: Path) -> int:
     return tokenizer.get_vocab_size()
 
 
+def first_seen(text: str, after: int) -> str:
+    """Return three characters of a text that stand nowhere before, at place `after` or later."""
+    return next(text[at : at + 3] for at in range(after, len(text) - 2) if text.index(text[at : at + 3]) == at)
+
+
 def write_generator(directory: Path, family: str, **changes: Any) -> Path:
     """Write a random checkpoint with its tokenizer into `directory`; `changes` are values for config.json."""
     import torch

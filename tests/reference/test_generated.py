@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import queue
 import sysconfig
 from collections.abc import Iterator
@@ -71,25 +72,42 @@ def test_texts_and_figures_are_the_same(clients, model, arguments):
     np.testing.assert_allclose(ours["cum_log_probs"], theirs["cum_log_probs"], rtol=1e-5)
 
 
+def streamed(client: Client, model: str, inputs: list[Any], output: str) -> list[bytes]:
+    """Return what a stream has in one output, in order."""
+    heard: queue.Queue[Any] = queue.Queue()
+    client.start_stream(lambda result, error: heard.put(error or result))
+    client.async_stream_infer(model, inputs, enable_empty_final_response=True)
+    pieces: list[bytes] = []
+    last = False
+    while not last:
+        result = heard.get(timeout=60)
+        assert not isinstance(result, InferenceServerException), result
+        found = result.as_numpy(output)
+        pieces += [] if found is None else found.ravel().tolist()
+        last = result.get_response().parameters["triton_final_response"].bool_param
+    client.stop_stream()
+    return pieces
+
+
 @pytest.mark.parametrize("model", ["t5-stream", "gpt2-stream"])
 def test_a_stream_has_the_same_pieces(clients, model):
-    streams = []
-    for client in clients:
-        heard: queue.Queue[Any] = queue.Queue()
-        client.start_stream(lambda result, error, heard=heard: heard.put(error or result))
-        client.async_stream_infer(
-            model, question([LINES[0]], max_output_len=np.uint32(9)), enable_empty_final_response=True
-        )
-        pieces, last = [], False
-        while not last:
-            result = heard.get(timeout=60)
-            assert not isinstance(result, InferenceServerException), result
-            text = result.as_numpy("generated_text")
-            pieces += [] if text is None else text.ravel().tolist()
-            last = result.get_response().parameters["triton_final_response"].bool_param
-        client.stop_stream()
-        streams.append(pieces)
-    assert streams[0] == streams[1]
+    inputs = question([LINES[0]], max_output_len=np.uint32(9))
+    ours, theirs = [streamed(client, model, inputs, "generated_text") for client in clients]
+    assert ours == theirs
+    assert ours
+
+
+@pytest.mark.parametrize("model", ["t5-completions", "gpt2-completions"])
+def test_completions_have_the_same_events(clients, model):
+    orders = [{"prompt": [5, 9], "max_tokens": 6, "logprobs": 1, "pieces": True}, {"prompt": [7], "max_tokens": 3}]
+    array = np.array([[json.dumps(order).encode()] for order in orders], np.object_)
+    inputs = tensors(tritonclient.grpc, {"completion": array})
+    ours, theirs = ([json.loads(event) for event in streamed(each, model, inputs, "event")] for each in clients)
+    kept = ("row", "text", "finish_reason", "tokens")
+    assert [{name: event.get(name) for name in kept} for event in ours] == [
+        {name: event.get(name) for name in kept} for event in theirs
+    ]
+    assert {event["row"] for event in ours} == {0, 1}
 
 
 @pytest.mark.parametrize("model", ["t5", "gpt2"])

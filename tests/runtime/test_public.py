@@ -13,6 +13,8 @@ import slipway.runtime
 NAMES = {
     "AnswerSink",
     "Code",
+    "CompletionModel",
+    "CompletionSink",
     "DetectionRules",
     "GenerationModel",
     "SlipwayError",

@@ -5,10 +5,12 @@ NAME-model        ids -> ids: the engine, with the checkpoint
 NAME-detokenizer  ids -> text
 NAME              text -> text: the ensemble of these; the optional inputs go to NAME-model
 NAME-stream       text -> text in pieces (decoupled); uses the checkpoint of NAME-model
+NAME-completions  ids -> events with text (decoupled), for OpenAI's API; uses the checkpoint of NAME-model
 """
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +19,8 @@ from typing import TYPE_CHECKING, Final
 
 from tritonclient.grpc import model_config_pb2 as pb
 
+from slipway.chat.templates import FILE, ChatTemplates, write_templates
+from slipway.config.purpose import Purpose
 from slipway.convert.arrays import MAX_BATCH_SIZE
 from slipway.convert.configs import (
     VERSION,
@@ -32,9 +36,12 @@ from slipway.convert.generation.languages import SourceLanguages
 from slipway.convert.generation.source import GenerationSource
 from slipway.convert.token_variants import COMPUTE_TYPES, SERVED_BY
 from slipway.convert.variants import Variant
+from slipway.core.bytes_codec import encode_bytes
 from slipway.core.signature import TensorSpec
 from slipway.runtime.arguments import ARGUMENTS, NUM_RETURN, STOP
-from slipway.runtime.generation_model import IDS, MASK, TOKENIZER
+from slipway.runtime.checkpoint_model import TOKENIZER
+from slipway.runtime.completion_model import COMPLETION, EVENT
+from slipway.runtime.generation_model import IDS, MASK
 from slipway.runtime.source_language import LANGUAGE
 
 if TYPE_CHECKING:
@@ -53,13 +60,14 @@ ARGUMENT_INPUTS: Final = (
 _LANGUAGE: Final = TensorSpec(LANGUAGE, "BYTES", (1,))
 CLEAN_UP: Final = {"CLEAN_UP": "1"}
 _SETTINGS: Final = ("config.json", "generation_config.json")
+_AT_ONCE: Final = 2  # instances that complete: a short request need not wait until a long one has ended
 _CHECKPOINT: Final = (*_SETTINGS, "*.safetensors", "*.safetensors.index.json")
 _TORCH_CHECKPOINT: Final = ("pytorch_model*.bin", "pytorch_model.bin.index.json")
 
 
 def generation_names(name: str) -> tuple[str, ...]:
     """Return the names of all models, in the order in which they must be moved into the repository."""
-    return f"{name}-tokenizer", model_name(name), f"{name}-detokenizer", name, f"{name}-stream"
+    return f"{name}-tokenizer", model_name(name), f"{name}-detokenizer", name, f"{name}-stream", f"{name}-completions"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +77,7 @@ class TextSide:
     tokenizer: Tokenizer
     languages: SourceLanguages
     cleaned: bool
+    chat: ChatTemplates | None = None
 
 
 def write_engine_model(directory: Path, name: str, source: GenerationSource, variant: Variant, text: TextSide) -> None:
@@ -106,7 +115,15 @@ def write_generation_models(
     for config, template in models:
         write_python_model(directory / config.name, config, template)
         text.tokenizer.save(str(directory / config.name / VERSION / TOKENIZER))
-    write_ensemble(directory / name, _ensemble(name, spoken))
+    if text.chat is not None:
+        write_templates(directory / tokenizing.name / VERSION, text.chat)
+    completing = _completions(name, _stream_parameters(name, source, variant) | cleaned)
+    write_python_model(directory / completing.name, completing, "completions")
+    _write_warmup(directory / completing.name, source)
+    ensemble = _ensemble(name, spoken)
+    for key, value in _purpose(name, source, text).parameters().items():
+        ensemble.parameters[key].string_value = value
+    write_ensemble(directory / name, ensemble)
 
 
 def copy_checkpoint(source: Path, target: Path) -> None:
@@ -154,6 +171,35 @@ def share_executions(config: pb.ModelConfig) -> None:
     config.dynamic_batching.SetInParent()
     for each in config.input:
         each.allow_ragged_batch = True
+
+
+def _completions(name: str, parameters: dict[str, str]) -> pb.ModelConfig:
+    orders, events = TensorSpec(COMPLETION, "BYTES", (1,)), TensorSpec(EVENT, "BYTES", (1,))
+    config = python_config(f"{name}-completions", (orders,), (events,), MAX_BATCH_SIZE, parameters)
+    config.model_transaction_policy.decoupled = True
+    config.instance_group[0].count = _AT_ONCE
+    sample = config.model_warmup.add(name=COMPLETION, batch_size=1)  # an order, which `slipway verify` sends too
+    tensor = pb.ModelWarmup.Input(data_type=pb.TYPE_STRING, dims=[1], input_data_file=COMPLETION)
+    sample.inputs[COMPLETION].CopyFrom(tensor)
+    share_executions(config)
+    return config
+
+
+def _write_warmup(directory: Path, source: GenerationSource) -> None:
+    order = json.dumps({"prompt": [source.spec.end_id], "max_tokens": 1})  # an id that is not padding
+    (directory / "warmup").mkdir()
+    (directory / "warmup" / COMPLETION).write_bytes(encode_bytes([order]))
+
+
+def _purpose(name: str, source: GenerationSource, text: TextSide) -> Purpose:
+    return Purpose(
+        source.task.value,
+        tokenizer=f"{name}-tokenizer",
+        max_tokens=source.context,
+        chat_template="" if text.chat is None else FILE,
+        stream=f"{name}-stream",
+        completions=f"{name}-completions",
+    )
 
 
 def _ensemble(name: str, spoken: Sequence[TensorSpec]) -> pb.ModelConfig:

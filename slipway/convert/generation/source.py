@@ -67,6 +67,14 @@ class GenerationSource:
         """Whether it continues a prompt, that is, has no encoder."""
         return self.spec.continues
 
+    @property
+    def context(self) -> int:
+        """The longest text in tokens: a prompt with its continuation, or the input of an encoder; 0 if unlimited."""
+        reader = self.spec.input_stack
+        if self.continues:
+            return reader.position_rows if reader.positions is Positions.TABLE else 0
+        return self.max_length if self.max_length < _UNBOUNDED else 0
+
     def room(self, tokens: int) -> int:
         """Return how many tokens can be generated for an input of `tokens`; a very large number if unlimited."""
         if self.decoder.positions is not Positions.TABLE:
@@ -102,7 +110,7 @@ def read_generation_source(directory: Path, task: Task | None) -> GenerationSour
         task=chosen,
         max_length=min(rows - kept, _UNBOUNDED, *declared_lengths(directory)),
         defaults=defaults,
-        notes=(*_notes(wishes, checkpoint), *tokenizer_notes(directory)),
+        notes=(*_notes(wishes, checkpoint), *tokenizer_notes(directory, chats=True)),
     )
 
 

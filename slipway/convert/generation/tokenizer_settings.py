@@ -44,14 +44,16 @@ NOT_HONOURED: Final = {
 _TEMPLATE: Final = "chat_template.jinja"
 
 
-def tokenizer_notes(directory: Path) -> Iterator[str]:
-    """Yield how the served tokenizer differs from transformers, and every unknown key."""
+def tokenizer_notes(directory: Path, *, chats: bool = False) -> Iterator[str]:
+    """Yield how the served tokenizer differs from transformers, and every unknown key; with `chats`, the chat templates
+    are served."""
+    not_honoured = {key: why for key, why in NOT_HONOURED.items() if not (chats and key == "chat_template")}
     path = directory / "tokenizer_config.json"
     values = read_json_object(path) if path.is_file() else {}
     for key, value in values.items():
-        if key in NOT_HONOURED and value not in (None, False, [], ""):
-            yield f"tokenizer_config.json sets {key}, which is not supported: {NOT_HONOURED[key]}"
+        if key in not_honoured and value not in (None, False, [], ""):
+            yield f"tokenizer_config.json sets {key}, which is not supported: {not_honoured[key]}"
         elif not (key in NOT_HONOURED or key in HONOURED or key in HARMLESS or key.endswith("_token")):
             yield f"tokenizer_config.json sets {key} to {value!r}, which is not a known setting and is ignored"
-    if (directory / _TEMPLATE).is_file():
+    if not chats and (directory / _TEMPLATE).is_file():
         yield f"{_TEMPLATE} is not supported: {NOT_HONOURED['chat_template']}"

@@ -2,8 +2,9 @@
 
 They run in Slipway and, unchanged, in NVIDIA Triton, whose Python may be as old as 3.8 with only numpy and
 `tokenizers` installed (for images, Pillow). So each is self-contained: none imports another. Those that need an engine
-(`generate`, `stream`, `translate`) or the geometry of pages (`page_letterbox`, `page_elements`), of which a second copy
-would have to be kept equal to the library that clients use, import `slipway.runtime` and nothing else of Slipway.
+(`completions`, `generate`, `stream`, `translate`) or the geometry of pages (`page_letterbox`, `page_elements`), of
+which a second copy would have to be kept equal to the library that clients use, import `slipway.runtime` and nothing
+else of Slipway.
 """
 
 from __future__ import annotations

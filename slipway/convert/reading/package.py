@@ -45,7 +45,7 @@ from slipway.convert.variants import Variant
 from slipway.convert.vision.processor_model import ENCODED_IMAGE, write_processor
 from slipway.convert.vision.processor_model import IMAGE as ANY_IMAGE
 from slipway.core.signature import TensorSpec
-from slipway.runtime.generation_model import TOKENIZER
+from slipway.runtime.checkpoint_model import TOKENIZER
 
 _OMITTED: Final = "OMITTED"
 _TEXT: Final = TensorSpec("text", "BYTES", (1,))

@@ -11,7 +11,9 @@ from urllib.parse import unquote
 from slipway.rest.context import Context, Match, ModelTarget, Route
 from slipway.rest.exchange import Exchange
 from slipway.rest.openai import models
+from slipway.rest.openai.chat import create_chat_completion
 from slipway.rest.openai.classify import classify
+from slipway.rest.openai.completions import create_completion
 from slipway.rest.openai.embeddings import create_embeddings
 from slipway.rest.openai.errors import openai_envelope, tei_envelope
 from slipway.rest.openai.rerank import rerank, score
@@ -43,6 +45,8 @@ def _about(handler: Route, target: ModelTarget = _NO_MODEL, envelope: Envelope =
 
 _ROUTES: Final[dict[bytes, Match]] = {
     _MODELS.encode(): _about(models.list_models),
+    b"/v1/completions": _post(create_completion),
+    b"/v1/chat/completions": _post(create_chat_completion),
     b"/v1/embeddings": _post(create_embeddings),
     b"/v1/rerank": _post(rerank),
     b"/rerank": _post(rerank),

@@ -18,7 +18,7 @@ from slipway.transformer.decoding.logits_processor import LogitsProcessor, RowCo
 from slipway.transformer.decoding.sampling import FilteredSampler, Sampler, TokenSampler
 from slipway.transformer.decoding.scores import normalise
 from slipway.transformer.decoding.transformers_order import TransformersProcessor
-from slipway.transformer.generation import Decoding, GenerationListener, Search
+from slipway.transformer.generation import Decoding, GenerationListener, Search, StepObserver
 
 RULES: dict[Search, Callable[[Decoding], SearchRule]] = {
     Search.HUGGING_FACE: HuggingFaceBeam,
@@ -62,16 +62,27 @@ class SampledRow:
         self._sequence = sequence
         self._processor = processor
         self._sampler = sampler
+        rules = sequence.decoding.rules
+        self._observer = None if rules is None else rules.observer
 
     def step(self, logits: Tensor) -> tuple[Sequence[int], Sequence[int]]:
         """Choose the next token and report it."""
         ends = torch.tensor([self._sequence.decoding.end_id], device=logits.device)
         scores, totals = normalise(self._processor.apply(logits, [self._sequence.ids]), ends)
         token, log_probability, figure = self._sampler.choose(scores[0], totals[0])
+        if self._observer is not None:
+            _observe(self._observer, logits[0], token)
         if not self._sequence.accept(token, log_probability, figure):
             return (), ()
         self._processor.follow((0,), (token,))
         return (0,), (token,)
+
+
+def _observe(observer: StepObserver, logits: Tensor, token: int) -> None:
+    """Report what the model's own scores float32 [vocabulary] say about a token and about the best ones."""
+    logarithms = logits.double().log_softmax(dim=-1)
+    best, ids = logarithms.topk(min(observer.width, logits.shape[-1]))
+    observer.step(float(logarithms[token]), ids.tolist(), best.tolist())
 
 
 class SearchedRow:

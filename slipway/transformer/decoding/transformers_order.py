@@ -1,4 +1,4 @@
-"""The score processors of transformers, in the order of its `generate()`.
+"""The score processors of transformers, in the order of its `generate()`, and after them OpenAI's penalties.
 
 Each is a small class, created through a table. Greedy search and sampling process logits, beam search processes
 log-probabilities. The filters of sampling follow (`sampling_filters.py`). Source: transformers 5,
@@ -42,7 +42,7 @@ class TransformersProcessor:
 
     def __init__(self, decoding: Decoding, rules: TransformersRules, context: RowContext) -> None:
         self._context = context
-        made = [make(decoding, rules, context) for make in ORDER.values()]
+        made = [make(decoding, rules, context) for make in (*ORDER.values(), _generated_penalty)]
         self._processors: list[Processor] = [each for each in made if each is not None]
 
     def apply(self, scores: Tensor, generated: Sequence[Sequence[int]]) -> Tensor:
@@ -95,6 +95,25 @@ class SeenPenalty:
         found = padded.gather(1, ids)
         changed = torch.where(found < 0, found * self._penalty, found / self._penalty) - self._presence
         return padded.scatter(1, ids, changed)[:, :size]
+
+
+class GeneratedPenalty:
+    """Makes tokens less likely that have been generated already: OpenAI's two penalties, which leave the prompt out.
+
+    Source: OpenAI's API reference, "Frequency and presence penalties".
+    """
+
+    def __init__(self, frequency: float, presence: float) -> None:
+        self._frequency = frequency
+        self._presence = presence
+
+    def __call__(self, scores: Tensor, step: Step) -> Tensor:
+        """Return the scores with those of the generated ids lowered."""
+        if not step.length:
+            return scores
+        ids = step.ids[:, -step.length :]
+        counts = torch.zeros_like(scores).scatter_add(1, ids, torch.ones_like(ids, dtype=scores.dtype))
+        return scores - self._frequency * counts - self._presence * (counts > 0)
 
 
 class NoRepeat:
@@ -219,6 +238,12 @@ def _repetition(decoding: Decoding, _: TransformersRules, __: RowContext) -> Pro
     if decoding.repetition_penalty == 1.0 and decoding.presence_penalty == 0.0:
         return None
     return SeenPenalty(decoding.repetition_penalty, decoding.presence_penalty)
+
+
+def _generated_penalty(_: Decoding, rules: TransformersRules, __: RowContext) -> Processor | None:
+    if rules.frequency_penalty == 0.0 and rules.output_presence_penalty == 0.0:
+        return None
+    return GeneratedPenalty(rules.frequency_penalty, rules.output_presence_penalty)
 
 
 def _no_repeat(_: Decoding, rules: TransformersRules, __: RowContext) -> Processor | None:

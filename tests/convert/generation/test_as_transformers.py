@@ -251,7 +251,9 @@ def test_old_checkpoints_say_it_in_their_config_and_a_generation_config_replaces
 def test_what_a_tokenizer_is_asked_for_and_does_not_do_is_named(tmp_path):
     source = write_generator(tmp_path / "source", "gpt2")
     path = source / "tokenizer_config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"chat_template": "{{ x }}", "left_handed": True}))
+    changed = {"chat_template": "{{ x }}", "response_template": "x", "left_handed": True}
+    path.write_text(json.dumps(json.loads(path.read_text()) | changed))
     notes = read_generation_source(source, None).notes
-    assert any(note.startswith("tokenizer_config.json sets chat_template, which is not supported") for note in notes)
+    assert not any("chat_template" in note for note in notes)  # it is copied, see test_chat.py
+    assert any(note.startswith("tokenizer_config.json sets response_template, which is not supp") for note in notes)
     assert "tokenizer_config.json sets left_handed to True, which is not a known setting and is ignored" in notes

@@ -25,7 +25,7 @@ from slipway.convert.thresholds import ACCURACY, BALANCED
 from slipway.errors import SlipwayError
 from tests.kits.generators import write_generator
 
-MODELS = ["m", "m-detokenizer", "m-model", "m-stream", "m-tokenizer"]
+MODELS = ["m", "m-completions", "m-detokenizer", "m-model", "m-stream", "m-tokenizer"]
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ def test_the_report_is_written_next_to_the_engine_as_json_and_markdown(converted
     assert "| tokens/s alone |" in (repository / "m-model/report.md").read_text()
 
 
-def test_five_models_are_written_and_the_optional_inputs_pass_through_the_ensemble(converted):
+def test_six_models_are_written_and_the_optional_inputs_pass_through_the_ensemble(converted):
     repository, conversion = converted
     assert sorted(path.name for path in repository.iterdir()) == MODELS == sorted(conversion.models)
     ensemble = text_format.Parse((repository / "m/config.pbtxt").read_text(), model_config_pb2.ModelConfig())

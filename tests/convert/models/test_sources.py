@@ -19,7 +19,7 @@ NAMES = sorted(path.name.removesuffix(".py") for path in files(models).iterdir()
 NAMES.remove("__init__")
 STANDARD = {"__future__", "collections", "difflib", "io", "json", "logging", "pathlib", "struct", "typing", "zlib"}
 GIVEN = {"PIL", "numpy", "tokenizers", "triton_python_backend_utils"}
-ENGINES = ("generate", "stream", "translate")
+ENGINES = ("completions", "generate", "stream", "translate")
 PAGES = ("page_elements", "page_letterbox")
 NOT_SELF_CONTAINED = (*ENGINES, *PAGES)
 STUB = Path(__file__).parents[3] / "typings/triton_python_backend_utils.pyi"

@@ -1,0 +1,168 @@
+"""Answers a request for sequences: with one document when all are complete, or with a chunk for each piece of text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import orjson
+
+from slipway.errors import SlipwayError
+from slipway.rest.context import Context
+from slipway.rest.exchange import Exchange
+from slipway.rest.openai.completion_forms import AnswerForm, AnswerIdentity
+from slipway.rest.openai.errors import openai_envelope
+from slipway.rest.openai.sampling import CompletionPlan
+from slipway.rest.openai.sequences import Event, run_sequences
+from slipway.rest.openai.served import ServedModel
+from slipway.rest.openai.usage import Usage
+from slipway.rest.response import HTTP_STATUS, JSON
+
+_EVENTS: Final = b"Content-Type: text/event-stream; charset=utf-8\r\nCache-Control: no-cache\r\n"
+_COMMENT: Final = b": \n\n"  # ignored by clients (WHATWG HTML, 9.2.6)
+_DONE: Final = b"data: [DONE]\n\n"
+
+
+@dataclass(frozen=True, slots=True)
+class CompletionJob:
+    """What is to be answered: prompts of token ids, the texts to repeat before their completions (`echoes`, or none),
+    and how."""
+
+    model: ServedModel
+    form: AnswerForm
+    plan: CompletionPlan
+    prompts: Sequence[Sequence[int]]
+    echoes: Sequence[str] = ()
+
+    def echo(self, place: int) -> str:
+        """Return what is repeated before the sequence at `place`."""
+        return self.echoes[place // self.plan.count] if self.echoes else ""
+
+
+async def answer_completions(context: Context, exchange: Exchange, job: CompletionJob) -> None:
+    """Generate and answer; raise `SlipwayError` if that fails before a stream has begun."""
+    orders = job.plan.orders(job.prompts)
+    if not job.plan.stream:
+        collected = _Collected(job, len(orders))
+        await run_sequences(context, exchange, job.model.purpose.completions, orders, collected.receive)
+        exchange.answer(200, JSON, orjson.dumps(collected.document()))
+        return
+    stream = _Stream(exchange, job)
+    exchange.on_half_close = stream.probe
+    try:
+        await run_sequences(context, exchange, job.model.purpose.completions, orders, stream.receive)
+    except SlipwayError as error:
+        if not stream.begun:
+            raise
+        stream.fail(error)
+    else:
+        stream.close()
+
+
+@dataclass(slots=True)
+class _Sequence:
+    """What has come of one sequence."""
+
+    texts: list[str] = field(default_factory=list)
+    logprobs: list[Any] | None = None
+    reason: str = ""
+    tokens: int = 0
+    log_probability: float = 0.0
+
+    def add(self, event: Event) -> None:
+        self.texts.append(event["text"])
+        if "logprobs" in event:
+            self.logprobs = (self.logprobs or []) + event["logprobs"]
+        if "finish_reason" in event:
+            self.reason, self.tokens = event["finish_reason"], event["tokens"]
+            self.log_probability = event["log_probability"]
+
+    @property
+    def score(self) -> float:
+        """The log-probability of a token, on average: OpenAI's rank for `best_of`."""
+        return self.log_probability / max(1, self.tokens)
+
+
+class _Collected:
+    """The sequences of an answer in one document."""
+
+    def __init__(self, job: CompletionJob, count: int) -> None:
+        self._job = job
+        self._sequences = [_Sequence() for _ in range(count)]
+
+    def receive(self, place: int, event: Event) -> None:
+        """Add an event."""
+        self._sequences[place].add(event)
+
+    def document(self) -> dict[str, Any]:
+        """Return the answer."""
+        job, plan = self._job, self._job.plan
+        choices: list[dict[str, Any]] = []
+        for first in range(0, len(self._sequences), plan.count):
+            places = list(range(first, first + plan.count))
+            if plan.count > plan.choices:
+                places.sort(key=lambda place: -self._sequences[place].score)
+            for place in places[: plan.choices]:
+                found = self._sequences[place]
+                text = job.echo(place) + "".join(found.texts)
+                choices.append(job.form.choice(len(choices), text, found.logprobs, found.reason))
+        head = AnswerIdentity.new(job.form, job.model.name)
+        usage = Usage(sum(map(len, job.prompts)), sum(each.tokens for each in self._sequences))
+        return {**head.document(job.form.whole, choices), "usage": usage.document()}
+
+
+class _Stream:
+    """The chunks of an answer. The first one decides that the HTTP status is 200."""
+
+    def __init__(self, exchange: Exchange, job: CompletionJob) -> None:
+        self._exchange = exchange
+        self._job = job
+        self._head = AnswerIdentity.new(job.form, job.model.name)
+        self._opened: set[int] = set()
+        self._tokens = 0
+        self.begun = False
+
+    def receive(self, place: int, event: Event) -> None:
+        """Send an event."""
+        form, text = self._job.form, event["text"]
+        if place not in self._opened:
+            self._opened.add(place)
+            text = self._job.echo(place) + text
+            opening = form.opening(place)
+            if opening is not None:
+                self._send([opening])
+        for choice in form.pieces(place, text, event.get("logprobs"), event.get("finish_reason")):
+            self._send([choice])
+        self._tokens += event.get("tokens", 0)
+
+    def close(self) -> None:
+        """Send the usage, if it is wanted, and the end."""
+        self._begin()
+        if self._job.plan.include_usage:
+            usage = Usage(sum(map(len, self._job.prompts)), self._tokens)
+            self._send([], usage.document())
+        self._exchange.stream(_DONE)
+        self._exchange.end_stream()
+
+    def fail(self, error: SlipwayError) -> None:
+        """Send an error in place of the rest."""
+        _, document = openai_envelope(HTTP_STATUS[error.code], error.message, error)
+        self._exchange.stream(b"data: %b\n\n" % document)
+        self._exchange.end_stream()
+
+    def probe(self) -> None:
+        """Send a comment, which fails if the client has closed the connection and not only its own side of it."""
+        self._begin()
+        self._exchange.stream(_COMMENT)
+
+    def _send(self, choices: Sequence[dict[str, Any]], usage: dict[str, int] | None = None) -> None:
+        self._begin()
+        document = self._head.document(self._job.form.chunk, choices)
+        if self._job.plan.include_usage:
+            document["usage"] = usage
+        self._exchange.stream(b"data: %b\n\n" % orjson.dumps(document))
+
+    def _begin(self) -> None:
+        self.begun = True
+        self._exchange.begin_stream(200, _EVENTS)
