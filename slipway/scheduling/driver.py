@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from slipway.backends.instance_api import Instance
+from slipway.core.explanation import Explanation, Wait
 from slipway.core.pending import Pending
 from slipway.core.signature import ModelSignature
 from slipway.core.statistics import ModelStatistics
@@ -19,6 +20,7 @@ from slipway.errors import FailureReason, SlipwayError, cancelled, unavailable
 from slipway.scheduling.api import STOPPED, Drain
 from slipway.scheduling.batcher import Dispatch, Idle, WaitUntil
 from slipway.scheduling.completion import Completion
+from slipway.scheduling.explained import note_waits
 from slipway.scheduling.pool import InstancePool
 from slipway.scheduling.queue import QueueFullError
 
@@ -80,6 +82,8 @@ class InstanceScheduler:
         if self._drain.closed:
             raise self._refused(pending, STOPPED, FailureReason.OTHER)
         pending.observe = self._completion.observe
+        if pending.request.explanation is not None:
+            self._pool.explained.append(pending.request.explanation)
         line = self._line
         if self._pumping or not self._pool.free or not line.immediate or line:
             self._enqueue(pending)
@@ -113,8 +117,13 @@ class InstanceScheduler:
             raise self._refused(pending, "Exceeds maximum queue size", FailureReason.REJECTED) from None
         pending.dequeue = self._cancelled
         self._statistics.pending += 1
+        if request.explanation is not None:
+            self._note_wait(request.explanation)
         if not self._pumping:
             self._queued()
+
+    def _note_wait(self, explanation: Explanation) -> None:
+        explanation.wait(Wait.BATCH if self._pool.free else self._pool.shortage, time.monotonic_ns())
 
     def _queued(self) -> None:
         """Start what can start, after a request was queued."""
@@ -145,6 +154,8 @@ class InstanceScheduler:
                 pool.take().start(decision.items)
         finally:
             self._pumping = False
+        if pool.explained:
+            note_waits(pool.explained, Wait.BATCH if pool.free else pool.shortage)
         if line and wake is not None:
             self._wake_at(wake)
 
@@ -166,6 +177,8 @@ class InstanceScheduler:
 
     def _refused(self, pending: Pending, message: str, reason: FailureReason) -> SlipwayError:
         self._statistics.record_failure(time.monotonic_ns() - pending.arrival_ns, reason)
+        if pending.request.explanation in self._pool.explained:
+            self._pool.explained.remove(pending.request.explanation)
         pending.observe = None  # it is not executed; whoever submitted it after a wait delivers this error
         return unavailable(pending.request.log_prefix + message, reason=reason)
 

@@ -14,8 +14,10 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from slipway.backends.instance_api import Instance, Outcome
+from slipway.core.explanation import Explanation, Wait
 from slipway.core.pending import Pending
 from slipway.scheduling.completion import Completion
+from slipway.scheduling.explained import note_start
 
 # A quick execution earns a point, a slow one loses many: a busy machine slows down some executions of a quick model.
 _QUICK_NS: Final = 500_000
@@ -38,6 +40,8 @@ class InstanceSlot:
     def start(self, batch: Sequence[Pending]) -> None:
         """Execute `batch`; the slot is free again when its execution ends, possibly before this returns."""
         self._batch = batch
+        if self._pool.explained:
+            note_start(self._pool.explained, batch, self._instance.name, self._pool.completion.padding)
         self._instance.start(batch, self._finished)
 
     def finished(self, outcome: Outcome) -> None:
@@ -61,11 +65,17 @@ class InstancePool:
         self.completion = completion
         self.freed = freed
         self.busy = 0  # batches in execution
+        self.explained: list[Explanation] = []  # of requests that have not begun to execute; almost always empty
         self.free = [InstanceSlot(self, instance) for instance in instances]
         deeper = [instance for instance in instances for _ in range(instance.depth - 1)] if pipelined else []
         self._spare = [InstanceSlot(self, instance) for instance in deeper]
         self._extra = 0  # spare slots in use
         self._points = 0
+
+    @property
+    def shortage(self) -> Wait:
+        """What a request waits for if no slot is free."""
+        return Wait.INSTANCE
 
     def take(self) -> InstanceSlot:
         """Return the free slot used last, because its memory is warm."""
