@@ -56,6 +56,7 @@ class Explanation:
         "end_ns",
         "executions",
         "instance",
+        "is_over",
         "meets_preparation",
         "model",
         "more_steps",
@@ -79,17 +80,13 @@ class Explanation:
         self.compute_ns = [0, 0, 0]  # input, infer and output, of all executions
         self.start_ns = 0  # of the first execution
         self.end_ns = 0  # of the last execution that has ended
+        self.is_over = False  # the request has its final response
         self.steps: list[Explanation] = []
         self.more_steps = 0  # that are not in `steps`
         self.report: Mapping[str, Any] | None = None  # of a step that has its final response
         self._reason: Wait | None = None
         self._since_ns = 0
         self._started_ns = 0
-
-    @property
-    def is_waiting(self) -> bool:
-        """Whether the request waits, as far as is noted."""
-        return self._reason is not None
 
     def wait(self, reason: Wait, now_ns: int) -> None:
         """Note what the request waits for from now on, which ends any other wait."""
@@ -112,6 +109,11 @@ class Explanation:
         self.stop_waiting(now_ns)
         self.instance, self.batch_requests, self.batch_rows, self.padding = instance, requests, rows, padding
         self._started_ns = now_ns
+
+    def end(self, now_ns: int) -> None:
+        """Note that the request has its final response."""
+        self.stop_waiting(now_ns)
+        self.is_over = True
 
     def looked_up(self, now_ns: int, *, hit: bool) -> None:
         """Note whether the response cache had the response."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from slipway.backends.instance_api import Instance
-from slipway.core.explanation import Explanation, Wait
+from slipway.core.explanation import Wait
 from slipway.core.pending import Pending
 from slipway.core.signature import ModelSignature
 from slipway.core.statistics import ModelStatistics
@@ -117,13 +117,10 @@ class InstanceScheduler:
             raise self._refused(pending, "Exceeds maximum queue size", FailureReason.REJECTED) from None
         pending.dequeue = self._cancelled
         self._statistics.pending += 1
-        if request.explanation is not None:
-            self._note_wait(request.explanation)
+        if request.explanation is not None and not self._pool.free:
+            request.explanation.wait(self._pool.shortage, time.monotonic_ns())
         if not self._pumping:
             self._queued()
-
-    def _note_wait(self, explanation: Explanation) -> None:
-        explanation.wait(Wait.BATCH if self._pool.free else self._pool.shortage, time.monotonic_ns())
 
     def _queued(self) -> None:
         """Start what can start, after a request was queued."""

@@ -31,8 +31,8 @@ def note_start(open_: list[Explanation], batch: Sequence[Pending], instance: str
 
 
 def note_waits(open_: list[Explanation], reason: Wait) -> None:
-    """Note what the requests that wait in a model's queue wait for; those that have left it are forgotten."""
+    """Note what the requests that wait in a model's queue wait for; those that were refused are forgotten."""
     now = monotonic_ns()
-    open_[:] = [each for each in open_ if each.is_waiting]
+    open_[:] = [each for each in open_ if not each.is_over]
     for each in open_:
         each.wait(reason, now)
