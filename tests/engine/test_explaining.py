@@ -217,6 +217,21 @@ def test_an_ensemble_explains_each_step(tmp_path):
     asyncio.run(scenario())
 
 
+def test_a_step_without_a_place_is_what_its_ensemble_waits_for(tmp_path):
+    identity(tmp_path, "slow", extra=delay(20))
+    config = (ensemble(tmp_path, "limited", "slow") / "config.pbtxt").read_text()
+    limited = config.replace("ensemble_scheduling {", "ensemble_scheduling { max_inflight_requests: 1 ")
+    identity(tmp_path, "limited", config=limited)
+
+    async def scenario():
+        async with serving(tmp_path) as engine:
+            first, second = submit(engine, "limited"), submit(engine, "limited")
+            assert "inflight" not in held_by(await first)
+            assert held_by(await second)["inflight"] == ("ensemble_scheduling.max_inflight_requests", 1)
+
+    asyncio.run(scenario())
+
+
 def test_a_response_that_waits_for_earlier_ones_says_so(tmp_path):
     extra = "dynamic_batching { preserve_ordering: true }\ninstance_group { count: 2 }\n" + delay(40)
     identity(tmp_path, "m", extra=extra)
