@@ -28,7 +28,7 @@ _WAITS: Final[Mapping[str, str]] = {
 }
 
 
-class Wait(msgspec.Struct):
+class ExplainedWait(msgspec.Struct):
     """What a request waited for, and the setting behind it."""
 
     wait: str
@@ -88,7 +88,7 @@ class InstancePlace(msgspec.Struct):
         return f"{self.name} ({place}, {_count(self.threads, 'thread')}{cpus})"
 
 
-class Report(msgspec.Struct):
+class ExplainedRequest(msgspec.Struct):
     """An explanation; an ensemble's has those of its steps."""
 
     model: str
@@ -96,7 +96,7 @@ class Report(msgspec.Struct):
     rows: int = 0
     total_us: int | None = None
     queue_us: int | None = None
-    held_by: list[Wait] = []
+    held_by: list[ExplainedWait] = []
     compute_us: Compute | None = None
     executing_us: int | None = None
     executions: int | None = None
@@ -105,7 +105,7 @@ class Report(msgspec.Struct):
     instance: InstancePlace | None = None
     engine: dict[str, str] = {}
     cache: str | None = None
-    steps: list[Report] = []
+    steps: list[ExplainedRequest] = []
     more_steps: int = 0
 
 
@@ -118,7 +118,7 @@ def write_explanation(stream: TextIO, text: str, *, as_json: bool) -> None:
         return
     document = parse_foreign(text, source)
     try:
-        report = msgspec.convert(document, Report)
+        report = msgspec.convert(document, ExplainedRequest)
     except msgspec.ValidationError as error:
         raise invalid(f"{source}: {error}") from None
     if as_json:
@@ -127,7 +127,7 @@ def write_explanation(stream: TextIO, text: str, *, as_json: bool) -> None:
         stream.writelines(visible(f"{line}\n") for line in table(report))
 
 
-def table(report: Report, title: str = "explained") -> Iterator[str]:
+def table(report: ExplainedRequest, title: str = "explained") -> Iterator[str]:
     """Yield the lines of the table; steps of an ensemble are below the others, indented."""
     version = f" version {report.version}" if report.version else ""
     size = f", {_count(report.rows, 'row')}" if report.rows else ""

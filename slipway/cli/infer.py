@@ -165,7 +165,7 @@ def _send_file(options: argparse.Namespace) -> int:
     return 0
 
 
-def _explain(client: Client, options: argparse.Namespace) -> None:
+def _explain(client: CommandClient, options: argparse.Namespace) -> None:
     """Print the explanation of the last request, if the command asks for it."""
     if options.explain:
         write_explanation(sys.stdout, client.explanation, as_json=options.json)

@@ -80,7 +80,7 @@ def report_of(explanation: Explanation, model: ModelVersion, rows: int, arrival_
     """Return the explanation of a request that arrived at `arrival_ns`, as of now; durations in microseconds."""
     begin_ns = explanation.start_ns or explanation.executing_since() or now_ns
     report: dict[str, Any] = {
-        "model": model.name,
+        "model": model.signature.model_name,  # as in the response
         "version": str(model.version),
         "rows": rows,
         "total_us": (now_ns - arrival_ns) // _US,
