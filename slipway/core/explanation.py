@@ -16,7 +16,7 @@ from slipway.errors import invalid, shown
 EXPLAIN: Final = "slipway_explain"  # the parameter of a request, and of its response
 EXPLAIN_HEADER: Final = "slipway-explain"
 _HEADER_VALUES: Final[Mapping[str, bool]] = {"true": True, "1": True, "false": False, "0": False}
-MAX_STEPS: Final = 64  # of one ensemble's request: a decoupled model may lead to any number
+MAX_STEPS: Final = 64  # of one client's request, over all ensembles in it: a decoupled model may lead to any number
 
 
 def is_wanted(header: str) -> bool:
@@ -46,6 +46,7 @@ class Explanation:
     """The notes of one request; those of an ensemble have the notes of its steps."""
 
     __slots__ = (
+        "_left",
         "_reason",
         "_since_ns",
         "_started_ns",
@@ -56,7 +57,6 @@ class Explanation:
         "end_ns",
         "executions",
         "instance",
-        "is_over",
         "meets_preparation",
         "model",
         "more_steps",
@@ -67,7 +67,7 @@ class Explanation:
         "waits",
     )
 
-    def __init__(self, model: str = "") -> None:
+    def __init__(self, model: str = "", left: list[int] | None = None) -> None:
         self.model = model  # of a step
         self.waits: dict[Wait, int] = {}  # ns
         self.instance = ""  # of the last execution, as are the batch and its padding
@@ -80,10 +80,10 @@ class Explanation:
         self.compute_ns = [0, 0, 0]  # input, infer and output, of all executions
         self.start_ns = 0  # of the first execution
         self.end_ns = 0  # of the last execution that has ended
-        self.is_over = False  # the request has its final response
         self.steps: list[Explanation] = []
         self.more_steps = 0  # that are not in `steps`
         self.report: Mapping[str, Any] | None = None  # of a step that has its final response
+        self._left = [MAX_STEPS] if left is None else left  # how many steps there may be, in one list for all of them
         self._reason: Wait | None = None
         self._since_ns = 0
         self._started_ns = 0
@@ -110,11 +110,6 @@ class Explanation:
         self.instance, self.batch_requests, self.batch_rows, self.padding = instance, requests, rows, padding
         self._started_ns = now_ns
 
-    def end(self, now_ns: int) -> None:
-        """Note that the request has its final response."""
-        self.stop_waiting(now_ns)
-        self.is_over = True
-
     def looked_up(self, now_ns: int, *, hit: bool) -> None:
         """Note whether the response cache had the response."""
         self.stop_waiting(now_ns)
@@ -126,10 +121,11 @@ class Explanation:
 
     def step(self, model: str) -> Explanation | None:
         """Return the notes for a request to a step of an ensemble; None if there are too many."""
-        if len(self.steps) >= MAX_STEPS:
+        if not self._left[0]:
             self.more_steps += 1
             return None
-        self.steps.append(Explanation(model))
+        self._left[0] -= 1
+        self.steps.append(Explanation(model, self._left))
         return self.steps[-1]
 
     def executed(self, timing: Timing) -> None:

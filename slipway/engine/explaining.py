@@ -63,7 +63,7 @@ class Explaining:
     def deliver(self, response: InferResponse) -> None:
         """Pass a response on, with the explanation; an error has a text of its own."""
         if response.final:
-            self._explanation.end(monotonic_ns())
+            self._explanation.stop_waiting(monotonic_ns())
         if response.error is not None or not (response.final or self._is_first):
             self._deliver(response)
             return

@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from slipway.backends.instance_api import Instance
-from slipway.core.explanation import Wait
 from slipway.core.pending import Pending
 from slipway.core.signature import ModelSignature
 from slipway.core.statistics import ModelStatistics
@@ -20,7 +19,6 @@ from slipway.errors import FailureReason, SlipwayError, cancelled, unavailable
 from slipway.scheduling.api import STOPPED, Drain
 from slipway.scheduling.batcher import Dispatch, Idle, WaitUntil
 from slipway.scheduling.completion import Completion
-from slipway.scheduling.explained import note_waits
 from slipway.scheduling.pool import InstancePool
 from slipway.scheduling.queue import QueueFullError
 
@@ -83,7 +81,7 @@ class InstanceScheduler:
             raise self._refused(pending, STOPPED, FailureReason.OTHER)
         pending.observe = self._completion.observe
         if pending.request.explanation is not None:
-            self._pool.explained.append(pending.request.explanation)
+            self._pool.explain(pending.request.explanation)
         line = self._line
         if self._pumping or not self._pool.free or not line.immediate or line:
             self._enqueue(pending)
@@ -118,7 +116,7 @@ class InstanceScheduler:
         pending.dequeue = self._cancelled
         self._statistics.pending += 1
         if request.explanation is not None and not self._pool.free:
-            request.explanation.wait(self._pool.shortage, time.monotonic_ns())
+            self._pool.note_wait()
         if not self._pumping:
             self._queued()
 
@@ -137,6 +135,7 @@ class InstanceScheduler:
                 now = time.monotonic_ns()
                 for pending in line.expire(now):
                     self._leave(pending)
+                    pool.forget(pending.request.explanation)
                     error = unavailable("Request timeout expired", reason=FailureReason.REJECTED)
                     self._completion.refuse(pending, error, now)
                 wake = line.next_deadline()
@@ -151,8 +150,8 @@ class InstanceScheduler:
                 pool.take().start(decision.items)
         finally:
             self._pumping = False
-        if pool.explained:
-            note_waits(pool.explained, Wait.BATCH if pool.free else pool.shortage)
+        if pool.explained is not None:
+            pool.note_wait()
         if line and wake is not None:
             self._wake_at(wake)
 
@@ -169,13 +168,13 @@ class InstanceScheduler:
     def _cancelled(self, pending: Pending) -> None:
         if self._line.remove(pending):
             self._leave(pending)
+            self._pool.forget(pending.request.explanation)
             self._completion.refuse(pending, cancelled(), time.monotonic_ns())
             self._drain.check()
 
     def _refused(self, pending: Pending, message: str, reason: FailureReason) -> SlipwayError:
         self._statistics.record_failure(time.monotonic_ns() - pending.arrival_ns, reason)
-        if pending.request.explanation in self._pool.explained:
-            self._pool.explained.remove(pending.request.explanation)
+        self._pool.forget(pending.request.explanation)
         pending.observe = None  # it is not executed; whoever submitted it after a wait delivers this error
         return unavailable(pending.request.log_prefix + message, reason=reason)
 

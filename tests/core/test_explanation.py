@@ -17,8 +17,7 @@ def test_waits_follow_one_another_and_add_up_by_reason():
     notes.wait(Wait.INSTANCE, 230)
     notes.started("m_0", 2, 3, None, 240)
     assert notes.waits == {Wait.INSTANCE: 110, Wait.BATCH: 30}
-    notes.end(500)
-    assert notes.is_over
+    notes.stop_waiting(500)
     assert notes.waits == {Wait.INSTANCE: 110, Wait.BATCH: 30}
 
 
@@ -54,7 +53,7 @@ def test_a_look_up_ends_the_wait_for_it(hit):
     notes = Explanation()
     notes.wait(Wait.CACHE, 10)
     notes.looked_up(30, hit=hit)
-    notes.end(50)
+    notes.stop_waiting(50)
     assert (notes.cache, notes.waits) == ("hit" if hit else "miss", {Wait.CACHE: 20})
 
 
@@ -64,6 +63,13 @@ def test_the_steps_of_an_ensemble_are_bounded():
     assert made[:MAX_STEPS] == notes.steps
     assert made[MAX_STEPS:] == [None] * 3
     assert notes.more_steps == 3
+
+
+def test_the_steps_of_ensembles_in_ensembles_are_bounded_together():
+    notes = Explanation()
+    inner = notes.step("inner")
+    assert len([each for each in (inner.step("m") for _ in range(2 * MAX_STEPS)) if each]) == MAX_STEPS - 1
+    assert (notes.step("m"), notes.more_steps) == (None, 1)
 
 
 @pytest.mark.parametrize("text", ["true", " TRUE ", "1"])
