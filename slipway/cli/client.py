@@ -17,6 +17,7 @@ from slipway.cli.description import InputTensor, ModelDescription, read_descript
 from slipway.cli.event_stream import open_events
 from slipway.cli.peer import await_listener, explain
 from slipway.cli.tls import DEFAULT_URL, Address, Tls
+from slipway.core.explanation import EXPLAIN
 from slipway.datatypes import BY_NAME
 from slipway.errors import SlipwayError, invalid, unavailable
 from slipway.installation import install_hint
@@ -48,6 +49,7 @@ class CommandClient:
         self._tls = tls
         self._waiting = {} if timeout_s is None or protocol == "http" else {"client_timeout": timeout_s}
         self._headers = dict(headers or {})
+        self.explanation = ""  # of the last request, if the server explains it
 
     def describe(self, model: str, version: str) -> ModelDescription:
         """Return the model's inputs and batch limit; raise `SlipwayError` if the server does not have it."""
@@ -60,13 +62,15 @@ class CommandClient:
         self, model: ModelDescription, inputs: Mapping[str, InputTensor], parameters: Parameters | None = None
     ) -> Answer:
         """Return the outputs by name; raise `SlipwayError` with the server's message if it refuses."""
+        self.explanation = ""
         settings = {"model_version": model.version, "parameters": parameters or None, **self._waiting}
-        return _outputs(self._call(self._connection.infer, model.name, self._tensors(inputs), **settings))
+        return self._outputs(self._call(self._connection.infer, model.name, self._tensors(inputs), **settings))
 
     def stream(
         self, model: ModelDescription, inputs: Mapping[str, InputTensor], parameters: Parameters | None = None
     ) -> Iterator[Answer]:
         """Yield every response of a decoupled model as it arrives; raise `SlipwayError` on an error."""
+        self.explanation = ""
         if self._protocol == "http":
             return self._events(model, inputs, parameters or {})
         return self._responses(model, inputs, parameters)
@@ -93,8 +97,9 @@ class CommandClient:
                     raise self._failure(error)
                 response = result.get_response()
                 final = response.parameters["triton_final_response"].bool_param
+                self._note_explanation(response)
                 if response.outputs:
-                    yield _outputs(result)
+                    yield self._outputs(result)
         except InferenceServerException as error:
             ended = _STREAM_ENDED in str(error)  # before the request was sent; the callback says why
             raise self._failure(answers.get()[1] if ended else error) from None
@@ -112,11 +117,27 @@ class CommandClient:
             document = {**parameters, **tensors}
             with open_events(self._address, self._tls, path, document, self._headers) as events:
                 for event in events:
+                    self.explanation = str(event.get(EXPLAIN, self.explanation))
+                    if EXPLAIN in event and event.keys().isdisjoint(model.outputs):
+                        continue
                     yield {name: _array(event[name], kind) for name, kind in model.outputs.items() if name in event}
         except OSError as error:
             raise _unreachable(error, self._address, self._protocol, self._tls) from error
         except HTTPException as error:
             raise unavailable(f"{self._address.text} ended the connection before the last response") from error
+
+    def _outputs(self, result: Any) -> Answer:
+        response = result.get_response()
+        self._note_explanation(response)
+        outputs = response["outputs"] if isinstance(response, dict) else response.outputs
+        names = [each["name"] if isinstance(each, dict) else each.name for each in outputs]
+        return {name: result.as_numpy(name) for name in names}
+
+    def _note_explanation(self, response: Any) -> None:
+        if isinstance(response, dict):
+            self.explanation = str(response.get("parameters", {}).get(EXPLAIN, self.explanation))
+        elif EXPLAIN in response.parameters:
+            self.explanation = response.parameters[EXPLAIN].string_param
 
     def _tensors(self, inputs: Mapping[str, InputTensor]) -> list[Any]:
         tensors = []
@@ -152,13 +173,6 @@ class CommandClient:
 def _unreachable(error: Exception, address: Address, protocol: str, tls: Tls) -> SlipwayError:
     reason = explain(address, protocol, tls)
     return unavailable(reason or f"the connection to {address.text} failed: {error}")
-
-
-def _outputs(result: Any) -> Answer:
-    response = result.get_response()
-    outputs = response["outputs"] if isinstance(response, dict) else response.outputs
-    names = [each["name"] if isinstance(each, dict) else each.name for each in outputs]
-    return {name: result.as_numpy(name) for name in names}
 
 
 def _array(value: Any, datatype: str) -> np.ndarray:

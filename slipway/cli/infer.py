@@ -19,11 +19,13 @@ from slipway.cli.answers import as_json_line, text_writer, write_answer
 from slipway.cli.client import Answer, CommandClient, open_client
 from slipway.cli.client_key import requested_key
 from slipway.cli.description import InputTensor, ModelDescription
+from slipway.cli.explanation import write_explanation
 from slipway.cli.infer_parser import DEFAULT_BATCH, check_combination, gives_tensors, infer_parser
 from slipway.cli.model_flags import apply_flags, help_lines, split_flags
 from slipway.cli.output import fold
 from slipway.cli.request_file import read_request
 from slipway.cli.tls import Tls
+from slipway.core.explanation import EXPLAIN
 from slipway.datatypes import BY_NAME
 from slipway.errors import SlipwayError, invalid
 
@@ -44,7 +46,7 @@ def run(arguments: Sequence[str]) -> int:
         raise invalid("MODEL is missing: slipway infer MODEL --text ...")
     client = _client(options)
     model = client.describe(options.model, options.model_version)
-    call = _Call(client, model, partial(apply_flags, flags, model, parser))
+    call = _Call(client, model, partial(apply_flags, flags, model, parser), options.explain)
     call.flags(1)  # an unknown one is refused before a file is opened
     output = options.output_file.open("w", encoding="utf-8") if options.output_file else nullcontext(sys.stdout)
     with output as stream:
@@ -62,6 +64,7 @@ class _Call:
     client: CommandClient
     model: ModelDescription
     flags: Callable[[int], tuple[dict[str, InputTensor], dict[str, Any]]]
+    explain: bool
 
     def answers(self, inputs: Mapping[str, InputTensor], rows: int) -> Iterator[Answer]:
         """Yield the responses to a request: several, as they arrive, if the model is decoupled, else one."""
@@ -69,6 +72,8 @@ class _Call:
         twice = sorted(more.keys() & inputs.keys())
         if twice:
             raise invalid(f"input '{twice[0]}' is given twice: with the other inputs and as a flag")
+        if self.explain:
+            parameters |= {EXPLAIN: True}
         if self.model.decoupled:
             yield from self.client.stream(self.model, {**more, **inputs}, parameters)
         else:
@@ -81,6 +86,7 @@ def _send_tensors(call: _Call, options: argparse.Namespace, stream: TextIO) -> N
     rows = max((len(each.array) for each in inputs.values() if each.array.ndim > 1), default=1)
     for answer in call.answers(inputs, rows):
         write_answer(stream, answer, as_json=options.json or bool(options.output_file))
+    _explain(call.client, options)
 
 
 def _send_texts(call: _Call, options: argparse.Namespace, stream: TextIO) -> None:
@@ -90,10 +96,12 @@ def _send_texts(call: _Call, options: argparse.Namespace, stream: TextIO) -> Non
         answers = call.answers({call.model.text_input: call.model.text_array(batch)}, len(batch))
         if call.model.decoupled:
             write(stream, batch[0], answers)
+            _explain(call.client, options)
             continue
         [answer] = answers
         for row, text in enumerate(batch):
             write(stream, text, [{name: _row(array, row, len(batch)) for name, array in answer.items()}])
+        _explain(call.client, options)
 
 
 def _client(options: argparse.Namespace, url: str | None = None, protocol: str = "grpc") -> CommandClient:
@@ -139,18 +147,28 @@ def _send_file(options: argparse.Namespace) -> int:
     protocol = options.protocol or request.protocol
     client = _client(options, request.url or None, protocol)
     model, version = options.model or request.model, options.model_version
+    parameters = {EXPLAIN: True} if options.explain else None
     if not request.streams:
-        _print_whole(client.infer(client.describe(model, version), request.tensors), as_json=options.json)
+        answer = client.infer(client.describe(model, version), request.tensors, parameters)
+        _print_whole(answer, as_json=options.json)
+        _explain(client, options)
         return 0
     if protocol != "grpc":
         raise invalid(f"streaming needs protocol grpc, not {protocol}")
     tokens: list[int] = []
-    for answer in client.stream(ModelDescription(model, {}, {}, 0, version=version), request.tensors):
+    for answer in client.stream(ModelDescription(model, {}, {}, 0, version=version), request.tensors, parameters):
         before, tokens = tokens, _tokens(answer)
         print(as_json_line({"tokens": tokens}) if options.json else f"tokens {tokens}\n", end="", flush=True)
         if options.test_growth and (len(tokens) != len(before) + 1 or tokens[: len(before)] != before):
             raise invalid(f"the stream went from {len(before)} to {len(tokens)} tokens, expected one more")
+    _explain(client, options)
     return 0
+
+
+def _explain(client: CommandClient, options: argparse.Namespace) -> None:
+    """Print the explanation of the last request, if the command asks for it."""
+    if options.explain:
+        write_explanation(sys.stdout, client.explanation, as_json=options.json)
 
 
 def _tokens(answer: Answer) -> list[int]:

@@ -57,6 +57,11 @@ def infer_parser(*, needs_input: bool = True) -> CommandParser:
         help=_JSON,
     )
     parser.add_argument(
+        "--explain",
+        action="store_true",
+        help="print for each request where its time went: batch, queue, compute, instance, and what it waited for",
+    )
+    parser.add_argument(
         "--url", metavar="HOST:PORT", help="address of the server (default: localhost:8001, or localhost:8000 for HTTP)"
     )
     parser.add_argument(

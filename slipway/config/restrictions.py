@@ -24,6 +24,7 @@ GROUPS: Final = (
     "health", "metadata", "inference", "shared-memory", "model-config", "model-repository", "statistics", "trace",
     "logging",
 )  # fmt: skip
+EXPLAINING_GROUPS: Final = ("model-config", "statistics")  # what an explained request shows too
 _NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # of a header (RFC 9110, 5.6.2)
 _VALUE: Final = re.compile(r"[^\x00-\x1f\x7f]+")
 _MAX_SECRET: Final = 16 << 10  # bytes of a file; the head of a request has 64 KiB

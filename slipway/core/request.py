@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+from slipway.core.explanation import Explanation
 from slipway.core.large_work import LARGE
 from slipway.core.pace import Pace
 from slipway.core.tensor import CountedTensor, Tensor, UnreadTensor
@@ -54,6 +55,7 @@ class InferRequest:
     flags: int = 0  # SEQUENCE_START | SEQUENCE_END
     trace: Trace | None = None  # if the request is traced
     pace: Pace | None = None
+    explanation: Explanation | None = None  # if the client asks for one
     form: RequestForm | None = None
 
     def with_tensors(self, inputs: dict[str, Tensor], outputs: tuple[str, ...]) -> InferRequest:
@@ -73,6 +75,7 @@ class InferRequest:
             self.flags,
             self.trace,
             self.pace,
+            self.explanation,
         )
 
     @property

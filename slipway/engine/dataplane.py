@@ -187,7 +187,7 @@ class Engine:
             if verbose:
                 log_refusal(request, error)
             raise
-        if request.trace is None and not verbose:
+        if request.trace is None and request.explanation is None and not verbose:
             pending = Pending(request, rows, arrival, self._loop, deliver, not model.signature.decoupled)
             model.scheduler.submit(pending)
             return pending

@@ -56,6 +56,7 @@ class ModelVersion:
         "limited",
         "loaded",
         "name",
+        "preparing",
         "retired",
         "scheduler",
         "signature",
@@ -97,6 +98,7 @@ class ModelVersion:
         self.directory = directory  # of the version's files
         self.users = users or Users()
         self.users.add(self._parts())
+        self.preparing = False  # its instances run made-up batches
         self.retired = False  # its scheduler takes no more work
 
     def __repr__(self) -> str:

@@ -132,7 +132,11 @@ class Preparation:
         """Run the shape on every instance; return the first error, None without one."""
         request = made_up_request(model.signature, shape)
         runs = (run_batch(instance, [request], shape.rows) for instance in model.instances)
-        return next((error for error in await asyncio.gather(*runs) if error is not None), None)
+        model.preparing = True
+        try:
+            return next((error for error in await asyncio.gather(*runs) if error is not None), None)
+        finally:
+            model.preparing = False
 
 
 def _most_tokens(signature: ModelSignature) -> int:

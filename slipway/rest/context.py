@@ -27,6 +27,7 @@ class RestOptions:
     restrictions: Mapping[str, Restriction] = field(default_factory=dict)  # by group of APIs
     forward: HeaderPattern | None = None  # the headers that become parameters of infer requests
     openai: bool = True  # serve the routes of OpenAI's API and its kin too
+    explains: bool = True  # requests may ask to be explained
 
 
 @dataclass(frozen=True, slots=True)

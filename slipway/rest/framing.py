@@ -20,6 +20,7 @@ import httptools
 import msgspec
 
 from slipway.core.budget import TOO_MUCH_HELD
+from slipway.core.explanation import EXPLAIN_HEADER
 from slipway.core.shared_bytes import AVAILABLE, Body, SharedBytes
 from slipway.errors import SlipwayError, invalid
 from slipway.rest.response import HTTP_STATUS
@@ -31,6 +32,7 @@ _NOT_KEPT: Final = (b"transfer-encoding", b"expect")  # with these, the head alo
 _HOST: Final = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~%!$&'()*+,;=-]*)(?::[0-9]*)?")  # RFC 3986, 3.2
 _ABSOLUTE: Final = re.compile(rb"https?://([^/?#]*)", re.IGNORECASE)  # scheme and authority of a target
 _METHOD: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+ ")
+_EXPLAIN: Final = EXPLAIN_HEADER.encode()
 _CHUNK_OVERHEAD: Final = 32  # bytes that the size line and the end of a chunk may take
 _SHARED_FROM: Final = 1 << 20  # bytes of a body that have arrived before it moves to memory that processes can share
 SMALL: Final = 64 << 10  # bytes; up to this size, a head is worth keeping and a body may wait in memory
@@ -68,6 +70,7 @@ class HttpHead(msgspec.Struct, frozen=True, gc=False):
     keep_alive: bool  # the client may send more requests on this connection
     takes_chunks: bool  # a streamed response may be chunked; otherwise it ends when the connection closes
     spelling: dict[bytes, bytes] = {}
+    explain: bytes | None = None  # the header `slipway-explain`
 
 
 class Receiver(Protocol):
@@ -374,6 +377,7 @@ class RequestFraming:
             parser.should_keep_alive(),
             parser.get_http_version() == "1.1",
             self._spelling,
+            self._headers.get(_EXPLAIN),
         )
         self._completed += 1
         self._head_bytes = 0

@@ -80,7 +80,7 @@ def rest_fronts(
         address = options.sagemaker_address
         models = MultiModel(host, options.sagemaker_model_directory)
         access = access_to(address, (*options.http_allowed_hosts, _SAGEMAKER_HOSTS))
-        chosen = _settings(options, address)(access=access)
+        chosen = _settings(options, address)(access=access, explains=False)  # nothing else shows a model's statistics
         app = build_sagemaker_app(dataplane, sagemaker_settings(environment), models.route, chosen)
         handler = require_key(app, keys, {PING_PATH})
         listener = listen(logged(handler), host=address, port=options.sagemaker_port, limits=limits, timed=timed)

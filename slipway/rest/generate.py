@@ -6,11 +6,12 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
+from slipway.core.explanation import EXPLAIN
 from slipway.core.large_work import LARGE, run_large
 from slipway.core.request import InferRequest, InferResponse
 from slipway.core.signature import ModelSignature
 from slipway.errors import SlipwayError, internal, invalid
-from slipway.rest import traced
+from slipway.rest import explained, traced
 from slipway.rest.context import Context, ModelTarget
 from slipway.rest.exchange import Exchange
 from slipway.rest.response import HTTP_STATUS, JSON, error_body
@@ -39,6 +40,8 @@ class GenerateCall:
             self._responses.append(response)
         if not response.final:
             return
+        if response.empty and self._responses:
+            self._responses[0].parameters.update(response.parameters)  # the explanation, which is complete only now
         try:
             answer = self._answer()
             document = encode_generate(answer)
@@ -65,7 +68,8 @@ async def _answer_large(exchange: Exchange, response: InferResponse) -> None:
 
 
 class StreamCall:
-    """Sends every response as a server-sent event; the first one decides the HTTP status."""
+    """Sends every response as a server-sent event; the first one decides the HTTP status. An empty final response has
+    one only if it carries the explanation that the client asked for."""
 
     __slots__ = ("_exchange", "_waiting", "_waiting_bytes")
 
@@ -118,7 +122,7 @@ class StreamCall:
         `encode` declines it. A response that cannot be encoded becomes an error, and those after it are sent."""
         if response.error is not None:
             return _error_event(response.error)
-        if response.empty:
+        if response.empty and EXPLAIN not in response.parameters:
             return 200, b""
         try:
             event = encode(response)
@@ -182,6 +186,9 @@ async def _submit_large(
 
 
 def _start(context: Context, exchange: Exchange, request: InferRequest, call: GenerateCall | StreamCall) -> None:
+    asks = exchange.head.explain is not None or request.explanation is not None
+    if asks and not explained.admit(context, exchange, request):
+        return
     exchange.body = b""
     if context.dataplane.tracing.active:
         traced.submit(context.dataplane, exchange, request, call.deliver)

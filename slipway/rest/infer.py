@@ -16,7 +16,7 @@ from slipway.core.request import InferRequest, InferResponse
 from slipway.core.shared_bytes import Body
 from slipway.core.signature import ModelSignature
 from slipway.errors import SlipwayError, invalid, shown, unsupported
-from slipway.rest import traced
+from slipway.rest import explained, traced
 from slipway.rest.context import Context, ModelTarget
 from slipway.rest.exchange import Exchange
 from slipway.rest.large_answer import answer_compressed, answer_large, coding_line
@@ -132,6 +132,9 @@ def _decode_and_count(
 
 
 def _submit(context: Context, exchange: Exchange, request: InferRequest, call: InferCall) -> None:
+    asks = exchange.head.explain is not None or request.explanation is not None
+    if asks and not explained.admit(context, exchange, request):
+        return
     if context.options.forward is not None:
         _forward_headers(context, exchange, request, context.options.forward)
     exchange.body = b""  # the tensors keep the body alive for as long as they need it

@@ -89,12 +89,13 @@ class GrpcioEngine:
         self._service = service
         self._in_flight = in_flight
         self._options = options
-        self._guard = CallGuard(keys, by_group(options.grpc_restricted_protocol, HEADER_PREFIX))
+        self._restrictions = by_group(options.grpc_restricted_protocol, HEADER_PREFIX)
+        self._guard = CallGuard(keys, self._restrictions)
         self._pattern = options.grpc_header_forward_pattern
         if self._pattern is not None and keys is not None:
             self._pattern = self._pattern.without(KEY_HEADERS)
         self._inference: UnaryInference[_Call] = inference_type(log_access=options.log_access)(
-            dataplane, in_flight, _reply, _CLIENTS
+            dataplane, in_flight, _reply, _CLIENTS, self._restrictions
         )
         self._streams: set[InferStream] = set()
         self._codes: dict[int, Any] = {}  # grpc.StatusCode by number
@@ -208,6 +209,7 @@ class GrpcioEngine:
             errors_end_stream=_ERROR_METADATA in metadata,
             headers=self._forwarded(context),
             metadata=metadata,
+            restrictions=self._restrictions,
         )
         self._streams.add(stream)
         began, status = monotonic_ns(), "OK"

@@ -11,10 +11,12 @@ import sys
 from collections.abc import Callable, Coroutine, Hashable, Mapping, Sequence
 from functools import partial
 from time import monotonic_ns
+from types import MappingProxyType
 from typing import Any, Final, Generic, TypeVar
 
 from tritonclient.grpc import service_pb2
 
+from slipway.config.restrictions import Restrictions
 from slipway.core.large_work import LARGE, run_large
 from slipway.core.pending import Pending
 from slipway.core.request import InferResponse
@@ -25,7 +27,7 @@ from slipway.engine.api import Dataplane
 from slipway.errors import SlipwayError, cancelled, internal, unforeseen, unsupported
 from slipway.regions.registry import Regions
 from slipway.rpc.in_flight import InFlight
-from slipway.rpc.protection import ForwardedHeaders
+from slipway.rpc.protection import ForwardedHeaders, check_explanation
 from slipway.rpc.traced import UNKNOWN, Clients, begin_trace, note_failure, note_sent
 from slipway.tracing.trace import RequestTrace
 from slipway.wire.protobuf_request import (
@@ -69,11 +71,17 @@ class UnaryInference(Generic[Call]):
     """Answers ModelInfer calls on a dataplane."""
 
     def __init__(
-        self, dataplane: Dataplane, in_flight: InFlight, reply: Reply[Call], clients: Clients = UNKNOWN
+        self,
+        dataplane: Dataplane,
+        in_flight: InFlight,
+        reply: Reply[Call],
+        clients: Clients = UNKNOWN,
+        restrictions: Restrictions = MappingProxyType({}),
     ) -> None:
         self._dataplane = dataplane
         self._regions = dataplane.regions
         self._clients = clients
+        self._restrictions = restrictions
         self._in_flight = in_flight
         self._reply = reply
         self._held: dict[Call, int] = {}  # bytes of large messages that are being answered
@@ -147,6 +155,8 @@ class UnaryInference(Generic[Call]):
         except SlipwayError:
             self._dataplane.record_rejected(name, version)
             raise
+        if decoded.request.explanation is not None:
+            self._check_explanation(name, version, client)
         if decoded.classes or signature.has_string_outputs:
             deliver = partial(self._deliver_prepared, call, decoded.classes, signature)
         else:
@@ -158,6 +168,15 @@ class UnaryInference(Generic[Call]):
             if trace is not None:
                 self._traces[call] = trace
         return self._dataplane.submit(decoded.request, deliver)
+
+    def _check_explanation(self, name: str, version: str, client: object) -> None:
+        if not self._restrictions:
+            return
+        try:
+            check_explanation(self._restrictions, self._clients.metadata(client))
+        except SlipwayError:
+            self._dataplane.record_rejected(name, version)
+            raise
 
     def _deliver_prepared(
         self, call: Call, classes: Mapping[str, int], signature: ModelSignature, response: InferResponse

@@ -12,9 +12,10 @@ from typing import Any, Final, NamedTuple
 
 from slipway.api_keys import API_KEY_HEADER, AUTHORIZATION, ApiKeys
 from slipway.config.header_pattern import HeaderPattern
-from slipway.config.restrictions import Restriction, refusal_text
+from slipway.config.restrictions import EXPLAINING_GROUPS, Restriction, refusal_text
+from slipway.core.explanation import EXPLAIN_HEADER, is_wanted
 from slipway.core.request import InferRequest
-from slipway.errors import Code
+from slipway.errors import Code, unavailable
 from slipway.rpc.status import GRPC_STATUS, UNAUTHENTICATED
 
 HEADER_PREFIX: Final = "triton-grpc-protocol-"
@@ -87,6 +88,21 @@ def _key_refusal(keys: ApiKeys, metadata: Metadata) -> str:
         if name in found:
             found[name].append(value.encode(errors="surrogateescape") if isinstance(value, str) else value)
     return keys.refusal(*(b", ".join(values) for values in found.values()))  # a key does not contain a space
+
+
+def check_explanation(restrictions: Mapping[str, Restriction], metadata: Metadata) -> None:
+    """Raise UNAVAILABLE, as the RPCs themselves do, if a request may not be explained: that shows what the RPCs for the
+    configuration and the statistics show."""
+    for group in EXPLAINING_GROUPS:
+        restriction = restrictions.get(group)
+        if restriction is not None and not is_admitted(restriction, metadata):
+            raise unavailable(refusal_text(restriction, "protocol"))
+
+
+def asks_for_explanations(metadata: Metadata) -> bool:
+    """Return whether the metadata of a stream asks to explain its requests; raise INVALID_ARG if it does not say."""
+    given = [value for key, value in metadata if key == EXPLAIN_HEADER]
+    return True in [is_wanted(value if isinstance(value, str) else value.decode("latin-1")) for value in given]
 
 
 def restriction_of(path: str, restrictions: Mapping[str, Restriction]) -> Restriction | None:

@@ -17,13 +17,16 @@ import logging
 from collections import deque
 from collections.abc import Coroutine, Sequence
 from functools import partial
+from types import MappingProxyType
 from typing import Any, Final
 
 from tritonclient.grpc import service_pb2
 
+from slipway.config.restrictions import Restrictions
+from slipway.core.explanation import EXPLAIN, EXPLAIN_HEADER, Explanation
 from slipway.core.large_work import LARGE, run_large
 from slipway.core.pending import Pending
-from slipway.core.request import InferResponse
+from slipway.core.request import InferRequest, InferResponse
 from slipway.core.signature import ModelSignature
 from slipway.core.tensor import Raw
 from slipway.core.version import requested_version
@@ -31,7 +34,7 @@ from slipway.engine.api import Dataplane
 from slipway.errors import SlipwayError, internal, unforeseen
 from slipway.rpc.in_flight import InFlight
 from slipway.rpc.inference import decode_or_raise, unsendable
-from slipway.rpc.protection import ForwardedHeaders
+from slipway.rpc.protection import ForwardedHeaders, asks_for_explanations, check_explanation
 from slipway.rpc.status import GRPC_STATUS, RESOURCE_EXHAUSTED
 from slipway.rpc.traced import Metadata, begin_sending, begin_trace, end_sending, note_failure
 from slipway.tracing.trace import RequestTrace
@@ -91,12 +94,15 @@ class InferStream:
         errors_end_stream: bool,
         headers: ForwardedHeaders | None = None,
         metadata: Metadata = (),
+        restrictions: Restrictions = MappingProxyType({}),
     ) -> None:
         self._dataplane = dataplane
         self._regions = dataplane.regions
         self._metadata = metadata
+        self._restrictions = restrictions
         self._in_flight = in_flight
         self._errors_end_stream = errors_end_stream
+        self._explains = any(key == EXPLAIN_HEADER for key, _ in metadata)  # or says that it does not
         self._headers = headers
         self._open: dict[_Exchange, Pending | None] = {}
         self._ordered: deque[_Exchange] = deque()  # not decoupled, not yet in `_outgoing`
@@ -228,6 +234,8 @@ class InferStream:
             decoded = decode_or_raise(message, raws, self._regions)
             if self._headers is not None:
                 self._headers.add_to(decoded.request)
+            if self._explains or decoded.request.explanation is not None:
+                self._explain(decoded.request)
         except SlipwayError:
             self._dataplane.record_rejected(name, version)
             raise
@@ -237,6 +245,13 @@ class InferStream:
         pending = self._dataplane.submit(decoded.request, partial(self._deliver, exchange, decoded, signature))
         if exchange.open:
             self._open[exchange] = pending
+
+    def _explain(self, request: InferRequest) -> None:
+        """Let a request be explained; raise UNAVAILABLE if it may not be."""
+        if request.explanation is None and asks_for_explanations(self._metadata):
+            request.explanation = Explanation()
+        if request.explanation is not None:
+            check_explanation(self._restrictions, self._metadata)
 
     def _refuse(self, exchange: _Exchange, error: SlipwayError) -> None:
         """Send the error of a request that was not executed."""
@@ -373,5 +388,6 @@ def _encode(decoded: DecodedRequest, signature: ModelSignature, response: InferR
     if response.empty:
         if not signature.decoupled:
             raise internal("received an unexpected null response")
-        return encode_stream_status(decoded.request) if decoded.empty_final else None
+        explanation = response.parameters.get(EXPLAIN)
+        return encode_stream_status(decoded.request, explanation=explanation) if decoded.empty_final else None
     return encode_stream_response(response)

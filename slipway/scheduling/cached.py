@@ -15,6 +15,7 @@ from functools import partial
 from time import monotonic_ns
 from typing import Any, Final
 
+from slipway.core.explanation import Wait
 from slipway.core.large_work import LARGE, run_large
 from slipway.core.pending import Deliver, Pending
 from slipway.core.request import InferRequest, InferResponse
@@ -131,6 +132,8 @@ class CachedScheduler:
     def _defer(self, pending: Pending, begin: int, looking: Coroutine[Any, Any, tuple[bytes, Found]]) -> None:
         task = asyncio.get_running_loop().create_task(looking)
         self._looking[task] = begin
+        if pending.request.explanation is not None:
+            pending.request.explanation.wait(Wait.CACHE, begin)
         pending.dequeue = self._cancelled
         task.add_done_callback(partial(self._resume, pending))
 
@@ -163,6 +166,8 @@ class CachedScheduler:
     def _proceed(self, pending: Pending, key: bytes, found: Found, begin: int) -> None:
         end = monotonic_ns()
         self._cache.statistics.record_lookup(end - begin, hit=found is not None)
+        if pending.request.explanation is not None:
+            pending.request.explanation.looked_up(end, hit=found is not None)
         if found is None:
             _Miss(pending, key, end - begin, self._keep)
             self._scheduler.submit(pending)

@@ -43,8 +43,8 @@ class Completion:
         self._version = version
         self._statistics = statistics
         self._first_responses = statistics.first_response_histogram_ms
-        self._padding = signature.padding
-        if self._padding is not None:
+        self.padding = signature.padding
+        if self.padding is not None:
             statistics.tokens = TokenCount()
         self._settled = settled
         self._answering: set[Pending] = set()  # executed, but without their final response so far
@@ -93,8 +93,8 @@ class Completion:
         elif succeeded:
             self._statistics.record_successes(succeeded, timing)
         self._statistics.record_execution(rows, timing, time.time_ns() // 1_000_000, failed)
-        if self._padding is not None:
-            self._record_tokens(batch, self._padding)
+        if self.padding is not None:
+            self._record_tokens(batch, self.padding)
 
     def refuse(self, pending: Pending, error: SlipwayError, now: int) -> None:
         """Respond with `error` to a request that is not executed, at `now` (monotonic ns)."""

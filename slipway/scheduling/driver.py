@@ -80,6 +80,8 @@ class InstanceScheduler:
         if self._drain.closed:
             raise self._refused(pending, STOPPED, FailureReason.OTHER)
         pending.observe = self._completion.observe
+        if pending.request.explanation is not None:
+            self._pool.explain(pending.request.explanation)
         line = self._line
         if self._pumping or not self._pool.free or not line.immediate or line:
             self._enqueue(pending)
@@ -113,6 +115,8 @@ class InstanceScheduler:
             raise self._refused(pending, "Exceeds maximum queue size", FailureReason.REJECTED) from None
         pending.dequeue = self._cancelled
         self._statistics.pending += 1
+        if request.explanation is not None and not self._pool.free:
+            self._pool.note_wait()
         if not self._pumping:
             self._queued()
 
@@ -131,6 +135,7 @@ class InstanceScheduler:
                 now = time.monotonic_ns()
                 for pending in line.expire(now):
                     self._leave(pending)
+                    pool.forget(pending.request.explanation)
                     error = unavailable("Request timeout expired", reason=FailureReason.REJECTED)
                     self._completion.refuse(pending, error, now)
                 wake = line.next_deadline()
@@ -145,6 +150,8 @@ class InstanceScheduler:
                 pool.take().start(decision.items)
         finally:
             self._pumping = False
+        if pool.explained is not None:
+            pool.note_wait()
         if line and wake is not None:
             self._wake_at(wake)
 
@@ -161,11 +168,13 @@ class InstanceScheduler:
     def _cancelled(self, pending: Pending) -> None:
         if self._line.remove(pending):
             self._leave(pending)
+            self._pool.forget(pending.request.explanation)
             self._completion.refuse(pending, cancelled(), time.monotonic_ns())
             self._drain.check()
 
     def _refused(self, pending: Pending, message: str, reason: FailureReason) -> SlipwayError:
         self._statistics.record_failure(time.monotonic_ns() - pending.arrival_ns, reason)
+        self._pool.forget(pending.request.explanation)
         pending.observe = None  # it is not executed; whoever submitted it after a wait delivers this error
         return unavailable(pending.request.log_prefix + message, reason=reason)
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from slipway.core.check import matches_dims
+from slipway.core.explanation import Wait
 from slipway.core.pace import Pace
 from slipway.core.pending import Deliver, Pending
 from slipway.core.request import SEQUENCE_END, SEQUENCE_START, InferRequest, InferResponse, Parameter
@@ -77,7 +78,8 @@ class _Call:
 
     def begin(self) -> None:
         """Submit the request after waiting for a place."""
-        self.begin_ns = time.monotonic_ns()
+        before, self.begin_ns = self.begin_ns, time.monotonic_ns()
+        self.run.note_wait(self.begin_ns - before)
         self.run.resume(self)
 
 
@@ -163,6 +165,12 @@ class RunningRequest:
         if not busy:
             self._advance()
 
+    def note_wait(self, ns: int) -> None:
+        """Note that a step has waited for a place, if the request asks to be explained."""
+        explanation = self._pending.request.explanation
+        if explanation is not None:
+            explanation.waited(Wait.INFLIGHT, ns)
+
     def leave(self, call: _Call) -> None:
         """Free the place that a step's request had."""
         if self._context.limits is not None:
@@ -231,6 +239,7 @@ class RunningRequest:
             correlation_id=request.correlation_id,
             flags=request.flags,
             trace=None if request.trace is None else request.trace.child(),
+            explanation=None if request.explanation is None else request.explanation.step(step.model_name),
         )
 
     def _absorb(self, call: _Call, response: InferResponse) -> None:

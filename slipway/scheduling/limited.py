@@ -19,6 +19,7 @@ from tritonclient.grpc import model_config_pb2
 from slipway.backends.api import InstanceSpec
 from slipway.backends.instance_api import Instance
 from slipway.config.rate_limit import Claim, ResourceCount, claim_of, is_limited
+from slipway.core.explanation import Wait
 from slipway.core.pending import Pending
 from slipway.scheduling.completion import Completion
 from slipway.scheduling.driver import InstanceScheduler
@@ -105,6 +106,11 @@ class LimitedPool(InstancePool):
             self._permits[slot] = permit
             self._groups.setdefault(permit.claim, []).append(permit)
             admission.limits.connect(permit, partial(granted, slot))
+
+    @property
+    def shortage(self) -> Wait:
+        """What a request waits for: the resources of an instance, or an instance."""
+        return Wait.RESOURCES if self.busy < len(self._instances) else Wait.INSTANCE
 
     def put_back(self, slot: InstanceSlot, duration_ns: int) -> None:  # noqa: ARG002  as InstancePool
         """Give the resources of an execution back."""

@@ -14,8 +14,10 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from slipway.backends.instance_api import Instance, Outcome
+from slipway.core.explanation import Explanation, Wait
 from slipway.core.pending import Pending
 from slipway.scheduling.completion import Completion
+from slipway.scheduling.explained import ExplainedQueue
 
 # A quick execution earns a point, a slow one loses many: a busy machine slows down some executions of a quick model.
 _QUICK_NS: Final = 500_000
@@ -38,6 +40,8 @@ class InstanceSlot:
     def start(self, batch: Sequence[Pending]) -> None:
         """Execute `batch`; the slot is free again when its execution ends, possibly before this returns."""
         self._batch = batch
+        if self._pool.explained is not None:
+            self._pool.note_begin(batch, self._instance.name)
         self._instance.start(batch, self._finished)
 
     def finished(self, outcome: Outcome) -> None:
@@ -61,11 +65,44 @@ class InstancePool:
         self.completion = completion
         self.freed = freed
         self.busy = 0  # batches in execution
+        self.explained: ExplainedQueue | None = None  # while it has requests
         self.free = [InstanceSlot(self, instance) for instance in instances]
         deeper = [instance for instance in instances for _ in range(instance.depth - 1)] if pipelined else []
         self._spare = [InstanceSlot(self, instance) for instance in deeper]
         self._extra = 0  # spare slots in use
         self._points = 0
+
+    @property
+    def shortage(self) -> Wait:
+        """What a request waits for if no slot is free."""
+        return Wait.INSTANCE
+
+    def explain(self, explanation: Explanation) -> None:
+        """Follow a request that asks to be explained until it begins to execute."""
+        if self.explained is None:
+            self.explained = ExplainedQueue()
+        self.explained.add(explanation)
+
+    def forget(self, explanation: Explanation | None) -> None:
+        """Follow a request no more that will not execute, if it asks to be explained."""
+        if self.explained is not None and explanation is not None:
+            self.explained.forget(explanation)
+            self._end_queue(self.explained)
+
+    def note_wait(self) -> None:
+        """Note what the requests that ask to be explained wait for now."""
+        if self.explained is not None:
+            self.explained.wait(Wait.BATCH if self.free else self.shortage)
+
+    def note_begin(self, batch: Sequence[Pending], instance: str) -> None:
+        """Note that `batch` begins to execute, for those of its requests that ask to be explained."""
+        if self.explained is not None:
+            self.explained.begin(batch, instance, self.completion.padding)
+            self._end_queue(self.explained)
+
+    def _end_queue(self, explained: ExplainedQueue) -> None:
+        if explained.is_empty:
+            self.explained = None
 
     def take(self) -> InstanceSlot:
         """Return the free slot used last, because its memory is warm."""

@@ -19,6 +19,7 @@ from typing import Final
 
 from slipway.config.scheduler_delays import NO_DELAYS, SchedulerDelays
 from slipway.config.sequences import SequencePlan
+from slipway.core.explanation import Wait
 from slipway.core.pending import Pending
 from slipway.core.request import SEQUENCE_END, SEQUENCE_START, InferRequest, InferResponse
 from slipway.core.signature import ModelSignature
@@ -114,6 +115,8 @@ class SequenceScheduler:
             self._execute(self._table.take(run), member)
             return
         self._wait(pending)
+        if request.explanation is not None:
+            request.explanation.wait(Wait.SLOT if run.lane is None else Wait.ORDER, time.monotonic_ns())
         self._advance((run,))
         if deadline is not None:
             self._set_timer()

@@ -112,6 +112,7 @@ class SequenceLane(InstanceScheduler):
         """Take back a request that waits for the instance, without a response."""
         self._line.remove(pending)
         self._leave(pending)
+        self._pool.forget(pending.request.explanation)
 
     def follow(self, follower: Follower, *, with_responses: bool) -> None:
         """Report to `follower` from now on; `with_responses`, show it every response too."""

@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 import orjson
 
+from slipway.core.explanation import EXPLAIN
 from slipway.core.large_work import LARGE
 from slipway.core.request import InferRequest, InferResponse
 from slipway.core.signature import ModelSignature, TensorSpec
@@ -32,7 +33,7 @@ from slipway.wire.json_text import (
     too_deep,
     unparsable,
 )
-from slipway.wire.parameters import custom_parameter
+from slipway.wire.parameters import custom_parameter, explain
 
 _MEMBERS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _NESTED: Final = "parameters"
@@ -148,6 +149,9 @@ def _add(request: InferRequest, key: str, value: object, signature: ModelSignatu
         request.inputs[key] = _tensor(spec, value, batched=signature.max_batch_size > 0)
         return
     parsed = _value_of(value)
+    if key == EXPLAIN:
+        explain(request, parsed)
+        return
     if key == "id":
         if not isinstance(parsed, str):
             raise unparsable("id", NON_STRING)

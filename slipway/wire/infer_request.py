@@ -105,9 +105,14 @@ def decode_infer(
     request, encoding = _decode(model_name, model_version, body, json_size, regions)
     if is_apart and is_only_tensors(tensors):
         _remember(tensors, "", request, encoding, len(body) - json_size + len(tensors))
-    elif not (request.parameters or request.correlation_id or request.flags or request.priority or request.timeout_us):
+    elif not _has_parameters(request):
         _remember(text, request.id, request, encoding, len(body))
     return request, encoding
+
+
+def _has_parameters(request: InferRequest) -> bool:
+    sequence = request.correlation_id or request.flags
+    return bool(request.parameters or sequence or request.priority or request.timeout_us or request.explanation)
 
 
 def _repeat(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from slipway.core.explanation import EXPLAIN, Explanation
 from slipway.core.request import SEQUENCE_END, SEQUENCE_START, InferRequest, Parameter
 from slipway.errors import SlipwayError, internal, invalid, shown, unsupported
 from slipway.wire.json_text import (
@@ -38,6 +39,8 @@ def apply_parameters(request: InferRequest, parameters: object) -> bool:
             request.priority = unsigned(key, value)
         elif key == "timeout":
             request.timeout_us = unsigned(key, value)
+        elif key == EXPLAIN:
+            explain(request, value)
         elif key.startswith(_RESERVED_PREFIX):
             raise invalid(
                 "parameter keys starting with 'triton_' are reserved for Triton usage and should not be specified."
@@ -54,6 +57,11 @@ def custom_parameter(key: str, value: Any) -> Parameter:
     if not isinstance(value, (str, int, float)):
         raise invalid(f"parameter '{shown(key)}' has invalid type. It should be either 'int', 'bool', or 'string'.")
     return value
+
+
+def explain(request: InferRequest, value: object) -> None:
+    """Let a request be explained if `value` is true; raise Triton's error if it is not boolean."""
+    request.explanation = Explanation() if _boolean(EXPLAIN, value) else None
 
 
 def unsigned(key: str, value: object) -> int:

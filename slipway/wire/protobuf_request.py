@@ -15,6 +15,7 @@ from google.protobuf.message import DecodeError
 from tritonclient.grpc import service_pb2
 
 from slipway.core.bytes_codec import encode_bytes
+from slipway.core.explanation import EXPLAIN, Explanation
 from slipway.core.large_work import LARGE, LARGE_COUNT
 from slipway.core.request import SEQUENCE_END, SEQUENCE_START, InferRequest
 from slipway.core.tensor import Raw, Tensor
@@ -330,6 +331,12 @@ def _empty_final(decoded: DecodedRequest, value: service_pb2.InferParameter) -> 
     decoded.empty_final = value.bool_param
 
 
+def _explain(decoded: DecodedRequest, value: service_pb2.InferParameter) -> None:
+    if not value.HasField("bool_param"):
+        raise _wrong_type(EXPLAIN, "bool_param.")
+    decoded.request.explanation = Explanation() if value.bool_param else None
+
+
 _RESERVED: Final = {
     "sequence_id": _sequence_id,
     "sequence_start": _sequence_flag("sequence_start", SEQUENCE_START),
@@ -337,4 +344,5 @@ _RESERVED: Final = {
     "priority": _priority,
     "timeout": _timeout,
     _EMPTY_FINAL: _empty_final,
+    EXPLAIN: _explain,
 }

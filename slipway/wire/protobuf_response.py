@@ -14,6 +14,7 @@ from typing import Final
 from google.protobuf.message import Message
 from tritonclient.grpc import service_pb2
 
+from slipway.core.explanation import EXPLAIN
 from slipway.core.large_work import LARGE_COUNT
 from slipway.core.request import InferRequest, InferResponse, Parameter
 from slipway.core.signature import ModelSignature
@@ -78,12 +79,17 @@ def encode_stream_refusal(message: str, request_id: str) -> bytes:
     return _serialized(service_pb2.ModelStreamInferResponse(error_message=sendable(message), infer_response=refused))
 
 
-def encode_stream_status(request: InferRequest, *, message: str = "", final: bool = True) -> bytes:
-    """Return the stream's response without outputs: an execution error, or the empty final response."""
+def encode_stream_status(
+    request: InferRequest, *, message: str = "", final: bool = True, explanation: Parameter | None = None
+) -> bytes:
+    """Return the stream's response without outputs: an execution error, or the empty final response, with the
+    explanation of the request if it asked for one."""
     answer = service_pb2.ModelInferResponse(
         model_name=request.model_name, model_version=request.model_version, id=request.id
     )
     answer.parameters[FINAL_RESPONSE].bool_param = final
+    if explanation is not None:
+        answer.parameters[EXPLAIN].string_param = str(explanation)
     return _serialized(service_pb2.ModelStreamInferResponse(error_message=sendable(message), infer_response=answer))
 
 

@@ -6,6 +6,7 @@ from dataclasses import fields
 
 import pytest
 
+from slipway.core.explanation import Explanation
 from slipway.core.pace import Pace
 from slipway.core.request import InferRequest, RequestForm
 from slipway.core.tensor import Tensor
@@ -23,6 +24,7 @@ FILLED = {
     "flags": 1,
     "trace": ReferredTrace(TraceReference(6)),
     "pace": Pace(),
+    "explanation": Explanation(),
 }
 
 

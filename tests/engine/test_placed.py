@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 from contextlib import asynccontextmanager
@@ -12,6 +13,7 @@ import pytest
 
 from slipway.core.budget import Budget
 from slipway.core.bytes_codec import encode_bytes
+from slipway.core.explanation import Explanation
 from slipway.core.request import SEQUENCE_START, InferRequest, InferResponse
 from slipway.core.tensor import Tensor
 from slipway.engine import placed as module
@@ -417,5 +419,20 @@ def test_responses_stay_in_order_while_a_large_one_is_written(file, monkeypatch)
         assert received == responses
         assert read(file, np.float32, 8, 64) == [9, *VALUES[1:].tolist()]
         assert regions.status("") == []
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.usefixtures("size_limit")
+def test_a_request_in_shared_memory_may_be_explained(tmp_path, file):
+    identity(tmp_path, "m")
+
+    async def scenario():
+        async with sharing(tmp_path, file) as engine:
+            request = placed(engine, target=(512, SIZE), explanation=Explanation())
+            response = await submitted(engine, request)
+            explained = json.loads(response.parameters["slipway_explain"])
+            assert explained["batch"] == {"requests": 1, "rows": 1}
+            assert read(file, np.float32, 8, 512) == VALUES.tolist()
 
     asyncio.run(scenario())

@@ -336,3 +336,17 @@ def test_models_whose_library_does_not_compile_for_shapes_are_left_alone():
         assert [instance.shapes for instance in instances] == [[], [], []]
 
     asyncio.run(scenario())
+
+
+def test_a_model_says_while_its_instances_run_made_up_batches():
+    seen = []
+    instance = Instance(took=lambda: seen.append(model.preparing))
+    model = version(instance, tokens=8)
+
+    async def scenario():
+        Bench(model)
+        await ticks()
+        assert seen == [True]
+        assert not model.preparing
+
+    asyncio.run(scenario())

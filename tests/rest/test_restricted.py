@@ -94,6 +94,34 @@ def test_every_route_needs_the_key_of_its_group(locked, group, method, path, bod
     assert opened.status != 403
 
 
+EXPLAINED = json.dumps({"parameters": {"slipway_explain": True}, **json.loads(INFER)}).encode()
+
+
+@pytest.mark.parametrize("group", ["statistics", "model-config"])
+@pytest.mark.parametrize("by_header", [False, True])
+def test_an_explained_request_needs_the_keys_of_what_it_would_show(group, by_header):
+    plane = dataplane()
+    with serve(plane, build_app(plane, options(f"{group}:Admin-Key=k"))) as running:
+        body, asked = (INFER, {"slipway_explain": "true"}) if by_header else (EXPLAINED, {})
+        refused = running.ask("POST", "/v2/models/echo/infer", body, **asked)
+        assert (refused.status, refused.body) == (403, REFUSED)
+        assert running.ask("POST", "/v2/models/echo/infer", body, admin_key="wrong", **asked).status == 403
+        assert running.ask("POST", "/v2/models/echo/infer", body, admin_key="k", **asked).status == 200
+        assert running.ask("POST", "/v2/models/echo/infer", INFER).status == 200
+        generated = json.dumps({"IN0": 1, "slipway_explain": True}).encode()
+        assert running.ask("POST", "/v2/models/echo/generate", generated).status == 403
+        assert running.ask("POST", "/v2/models/echo/generate", b'{"IN0": 1}').status == 200
+
+
+def test_where_nothing_is_explained_a_request_that_asks_is_refused():
+    plane = dataplane()
+    with serve(plane, build_app(plane, RestOptions(explains=False))) as running:
+        refused = running.ask("POST", "/v2/models/echo/infer", EXPLAINED)
+        assert refused.status == 501
+        assert b"not supported on this port" in refused.body
+        assert running.ask("POST", "/v2/models/echo/infer", INFER, slipway_explain="false").status == 200
+
+
 @pytest.mark.parametrize(("group", "method", "path", "body"), EVERY)
 def test_the_group_of_a_route_is_the_one_of_the_table(group, method, path, body):
     match = find(path.partition("?")[0].encode())

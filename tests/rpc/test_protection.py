@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from functools import partial
 
 import grpc
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import tritonclient.grpc as client_module
 from grpc_health.v1 import health_pb2
 from tritonclient.grpc import service_pb2
+from tritonclient.utils import InferenceServerException
 
 from slipway.config.options import parse_options
 from slipway.config.restrictions import GROUPS
@@ -44,6 +46,41 @@ def locked():
         grpc.insecure_channel(running.url) as channel,
     ):
         yield channel
+
+
+def note(answers, result, error):
+    """Keep what comes back on a stream."""
+    answers.append(error or result)
+
+
+@pytest.mark.parametrize("group", ["statistics", "model-config"])
+def test_an_explained_request_needs_the_keys_of_what_it_would_show(group):
+    with (
+        serving(options(f"--grpc-restricted-protocol={group}:Admin-Key=open")) as running,
+        client_module.InferenceServerClient(running.url) as client,
+    ):
+        tensor = client_module.InferInput("INPUT0", [1, 1], "FP32")
+        tensor.set_data_from_numpy(np.ones((1, 1), np.float32))
+        asked = {"slipway_explain": True}
+        with pytest.raises(InferenceServerException, match=REFUSED) as refused:
+            client.infer("identity", [tensor], parameters=asked)
+        assert refused.value.status() == "StatusCode.UNAVAILABLE"
+        client.infer("identity", [tensor])
+        client.infer("identity", [tensor], parameters=asked, headers=dict([KEY]))
+        for headers, parameters, text in (
+            ({}, asked, REFUSED),
+            ({"slipway-explain": "true"}, None, REFUSED),
+            ({"slipway-explain": "perhaps"}, None, "the header 'slipway-explain' should be 'true' or 'false'"),
+            ({"slipway-explain": "false"}, None, ""),
+            ({"slipway-explain": "true", KEY[0]: KEY[1]}, asked, ""),
+        ):
+            answers = []
+            client.start_stream(partial(note, answers), headers=headers)
+            client.async_stream_infer("identity", [tensor], parameters=parameters)
+            client.stop_stream()
+            (given,) = answers
+            assert isinstance(given, InferenceServerException) == bool(text)
+            assert text in str(given)
 
 
 def call(channel, path, *metadata):
