@@ -21,7 +21,7 @@ import numpy as np
 import psutil
 import tritonclient.grpc
 
-NAMES = ("finbert", "finbert-model", "finbert-tokenizer")
+INSTANCES = {"finbert": 0, "finbert-model": 1, "finbert-tokenizer": 1}  # instance groups in the configuration
 TEXT = "Stocks rallied and the British pound gained."
 ROWS = 16  # a whole batch, so that requests at the same time go to different instances
 START_SECONDS = 120
@@ -54,20 +54,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def with_instances(models: Path, scratch: Path, count: int) -> Path:
     """Return a repository with the same models and `count` instances of each; the files are links."""
-    for name in NAMES:
+    for name, groups in INSTANCES.items():
         folder = scratch / name
         folder.mkdir()
         (folder / "1").symlink_to(models / name / "1")
         group = f"instance_group [ {{ count: {count} kind: KIND_CPU }} ]"
-        config = (models / name / "config.pbtxt").read_text(encoding="utf-8")
-        (folder / "config.pbtxt").write_text(_GROUP.sub(group, config), encoding="utf-8")
+        source = models / name / "config.pbtxt"
+        config, found = _GROUP.subn(group, source.read_text(encoding="utf-8"))
+        if found != groups:
+            raise SystemExit(f"{source} has {found} instance groups on a line of their own, expected {groups}")
+        (folder / "config.pbtxt").write_text(config, encoding="utf-8")
     return scratch
 
 
 @contextmanager
 def running_server(repository: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     """Run a server on ports that the system chooses; yield it with its address for gRPC."""
-    ports = [f"--{front}-port=0" for front in ("http", "grpc", "metrics")]
+    fronts = ("http", "grpc", "metrics")
+    ports = [flag for front in fronts for flag in (f"--{front}-port=0", f"--{front}-address=127.0.0.1")]
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder, "log")
         with log.open("wb") as output:
@@ -98,7 +102,7 @@ def keep_busy(address: str, count: int) -> None:
         tritonclient.grpc.InferenceServerClient(address) as client,
         ThreadPoolExecutor(2 * count) as pool,
     ):
-        for answer in pool.map(lambda _: client.infer("finbert", [text]), range(8 * count)):
+        for answer in pool.map(lambda _: client.infer("finbert", [text]), range(4 * count)):
             if answer.as_numpy("logits").shape != (ROWS, 3):
                 raise SystemExit(f"finbert answered {answer.as_numpy('logits').shape}")
 

@@ -112,7 +112,8 @@ def test_the_readmes_steps_lead_from_nothing_to_three_served_cases(tmp_path):
     printed = iter(reader.printed)
     assert next(printed).startswith("[2.0, 2.0]\nwrote ../models/simple_net/1/model.pt\n[2.0, 2.0]")
     judge_simple_net(next(printed), next(printed))
-    assert "finbert-tiny: 147267 parameters, 200 of 200" in next(printed)
+    (right,) = re.findall(r"^wrote finbert-tiny: 147267 parameters, (\d+) of 200 unseen", next(printed))
+    assert int(right) >= 190
     judge_export(next(printed))
     assert "0 errors, 0 warnings" in next(printed)
     judge_finbert(*(next(printed) for _ in range(4)), vocabulary=folder / "finbert-tiny" / "tokenizer.json")
