@@ -3,11 +3,11 @@
 #
 #   start.sh [MODEL ...]     default: the three models of FinBERT
 #
-# MODELS    the model repository                            ADDRESS    where both listen
+# MODELS    the model repository (default: ../models)       ADDRESS    where both listen
 # HTTP_PORT, GRPC_PORT, METRICS_PORT, PROXY_PORT            WORKERS    processes of the proxy
 set -euo pipefail
 
-models=${MODELS:-/models}
+models=$(realpath "${MODELS:-$(dirname "$0")/../models}")
 address=${ADDRESS:-127.0.0.1}
 http_port=${HTTP_PORT:-8000}
 grpc_port=${GRPC_PORT:-8001}
