@@ -120,6 +120,9 @@ def test_the_flags_are_the_servers_and_its_ports_are_the_containers(choice, tmp_
     services = [each for each in objects if each["kind"] == "Service"]
     published = {port["targetPort"]: port["port"] for each in services for port in each["spec"]["ports"]}
     assert published == ports
+    names = ("release", "release.production", "release.production.svc", "release.production.svc.cluster.local")
+    assert options.http_allowed_hosts == names
+    assert "release" in {each["metadata"]["name"] for each in services}
 
 
 @pytest.mark.parametrize("choice", CHOICES)

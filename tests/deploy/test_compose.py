@@ -67,6 +67,7 @@ def test_the_server_listens_where_its_clients_in_the_file_look_for_it():
     environment = variables(stages()[-1])
     options = parse_options(arguments, {name: value for name, value in environment.items() if name != "PATH"})
     assert not [warning for warning in options.warnings if "has no effect" in warning]
+    assert options.http_allowed_hosts == ("server",)
     command, *arguments = filled(BASE, {})["services"]["proxy"]["command"]
     assert command == "proxy"
     proxy = parse_proxy_options(arguments, {})
