@@ -195,6 +195,20 @@ def test_during_the_drain_delay_grpc_reports_it_too_and_a_second_signal_ends_the
     assert "a second signal (SIGINT): exiting at once, 0 requests are lost" in server.log
 
 
+def test_a_supervisor_is_told_when_the_server_answers_and_when_it_ends(serve, tmp_path, monkeypatch):
+    add_identity(tmp_path / "models")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as supervisor:
+        supervisor.settimeout(SECONDS)
+        supervisor.bind(str(tmp_path / "notify"))
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        server = serve(tmp_path / "models")
+        assert supervisor.recv(100) == b"READY=1"
+        with urllib.request.urlopen(f"http://{server.http}/v2/health/ready", timeout=SECONDS) as ready:
+            assert ready.status == 200
+        assert server.stop() == 0
+        assert supervisor.recv(100) == b"STOPPING=1"
+
+
 def test_no_request_of_busy_clients_is_lost_when_the_server_stops(serve, tmp_path):
     """Clients send until their connection is closed with a response that says so, or is refused before a request."""
     add_identity(tmp_path)
