@@ -8,12 +8,16 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Collection, Iterable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from importlib.metadata import Distribution, distribution
 from pathlib import Path
 from threading import Thread
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from slipway.config.options import parse_options
 
@@ -21,6 +25,7 @@ ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 DOCKERFILE = DEPLOY / "Dockerfile"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+_BASE = 130e6  # bytes of python:3.12-slim, unpacked
 HEALTH_CHECKS = {  # where it stands -> the port that it asks
     "image": 8000,
     "server": 8000,
@@ -95,6 +100,41 @@ def test_the_extras_exist_and_leave_out_those_that_bring_torch():
     assert not [each for name in extras for each in known[name] if re.match("torch|nncf|transformers", each)]
     constraints = (ROOT / "constraints.txt").read_text()
     assert re.search(r"^openvino==", constraints, re.MULTILINE)
+
+
+def installed(names: list[str], seen: dict[str, Distribution]) -> dict[str, Distribution]:
+    """Return the distributions that pip installs for requirements, by name; `seen` are those before."""
+    for requirement in map(Requirement, names):
+        name = canonicalize_name(requirement.name)
+        if name not in seen and (requirement.marker is None or requirement.marker.evaluate()):
+            seen[name] = distribution(name)
+            installed(list(wanted(seen[name].requires or (), requirement.extras)), seen)
+    return seen
+
+
+def wanted(requirements: Iterable[str], extras: Collection[str]) -> Iterator[str]:
+    """Yield the requirements of a distribution that are needed with these extras, without their markers."""
+    for requirement in map(Requirement, requirements):
+        if requirement.marker is None or any(requirement.marker.evaluate({"extra": each}) for each in ["", *extras]):
+            requirement.marker = None
+            yield str(requirement)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the image is for Linux")
+def test_the_image_has_less_than_600_megabytes():
+    """The files of its packages as they are installed here, without those that it removes."""
+    first = stages()[0]
+    (arguments,) = [rest for name, rest in first if name == "ARG"]
+    extras = arguments.removeprefix("EXTRAS=").split(",")
+    known = PROJECT["optional-dependencies"]
+    names = [*PROJECT["dependencies"], *(each for name in extras for each in known[name]), "openvino"]
+    (removed,) = [rest.removeprefix("rm ").split() for _, rest in first if rest.startswith("rm ")]
+    files = [file.locate() for each in installed(names, {}).values() for file in each.files or ()]
+    assert len([file for file in files if file.name in removed and file.parent.name == "libs"]) == len(removed)
+    kept = [file for file in files if file.name not in removed and file.is_file()]
+    own = [file for file in (ROOT / "slipway").rglob("*") if file.is_file()]
+    size = sum(file.stat().st_size for file in {*kept, *own})
+    assert 300e6 < size < 600e6 - _BASE
 
 
 def test_the_image_runs_as_a_user_without_rights_and_its_home_is_writable():

@@ -57,6 +57,7 @@ def test_the_server_reads_its_settings_and_is_not_killed_before_it_ends(tmp_path
     assert not [warning for warning in options.warnings if "has no effect" in warning]
     taken = options.drain_delay_secs + options.exit_timeout_secs
     assert int(settings()["TimeoutStopSec"].removesuffix("s")) >= taken + 10
+    assert settings()["Type"] == "notify"  # which `slipway serve` does once it answers
     assert settings()["KillMode"] == "mixed"  # only the server gets SIGTERM, and it ends its models' processes
 
 
