@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, S
 from dataclasses import dataclass, fields
 from typing import Any, Final, NoReturn, Protocol
 
-from slipway import __version__
+from slipway import __version__, supervisor
 from slipway.api_keys import ApiKeys
 from slipway.backends.api import NO_BACKENDS, Backend
 from slipway.config.exposure import METRICS
@@ -108,8 +108,18 @@ async def run(options: ServerOptions, log_settings: LogSettings, companion: Comp
     seconds = options.drain_delay_secs + options.exit_timeout_secs
     stopping = Stopping(seconds, lambda: sum(listener.open_requests for listener in listeners))
     stopping.install()
+
+    def started(server: Started) -> None:
+        if companion is not None:
+            companion.begin(server)
+        supervisor.report(supervisor.READY)
+
+    async def ending() -> None:
+        supervisor.report(supervisor.STOPPING)
+        if companion is not None:
+            await companion.end()
+
     try:
-        started, ending = (None, None) if companion is None else (companion.begin, companion.end)
         await serve(options, log_settings, listeners, stopping, started=started, ending=ending)
     except SlipwayError as error:
         sys.stderr.write(_refusal(error))

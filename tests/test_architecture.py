@@ -50,6 +50,7 @@ ROWS = {
     "rest": 7,
     "rpc": 7,
     "stopping": 0.9,
+    "supervisor": 0.9,
     "certificates": 0.9,
     "api_keys": 0.9,
     "documents": 0.8,

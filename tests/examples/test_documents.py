@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import json
 import os
-import re
 import shutil
 import socket
 import subprocess
@@ -18,6 +17,7 @@ import pytest
 import yaml
 
 from slipway.documents.detection import decoded_grid
+from tests.kits.compose_files import filled
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "documents"
@@ -29,7 +29,6 @@ SETTINGS = {
     "ECLAIR_MODEL_DIR": "/data/models",
     "ECLAIR_BATCH_SIZE": "4",
 }
-_VARIABLE = re.compile(r"\$\{(?P<name>\w+)(?P<how>:-|:\?)?(?P<rest>[^}]*)\}")
 
 
 @pytest.fixture
@@ -148,24 +147,6 @@ def test_labels_lie_beside_the_page_and_hide_nothing_on_it(modules):
     inside[545:995, 80:515] = 255  # the box with its outline
     assert (inside == 255).all()
     assert (drawn[560:980, 100:500] == 255).all()
-
-
-def filled(value, settings):
-    """Return a compose file's value with its variables replaced, as compose does."""
-    if isinstance(value, dict):
-        return {name: filled(each, settings) for name, each in value.items()}
-    if isinstance(value, list):
-        return [filled(each, settings) for each in value]
-    if not isinstance(value, str):
-        return value
-
-    def replaced(found: re.Match[str]) -> str:
-        given = settings.get(found["name"], "")
-        if not given and found["how"] == ":?":
-            raise KeyError(found["name"])
-        return given or found["rest"]
-
-    return _VARIABLE.sub(replaced, value)
 
 
 def own_settings():

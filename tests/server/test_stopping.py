@@ -14,9 +14,12 @@ import time
 import urllib.error
 import urllib.request
 
+import grpc
 import psutil
 import pytest
+import tritonclient.grpc
 import tritonclient.http
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.kits.calls import infer
 from tests.kits.repositories import add_identity, write_config
@@ -172,6 +175,38 @@ def test_during_the_drain_delay_requests_are_served_but_the_server_is_not_ready(
         assert infer(client, "identity", ONES, "OUTPUT0").tolist() == [[1, 1, 1, 1]]
         assert client.is_server_live()
     assert server.process.wait(SECONDS) == 0
+
+
+def test_during_the_drain_delay_grpc_reports_it_too_and_a_second_signal_ends_the_server_at_once(serve, tmp_path):
+    add_identity(tmp_path)
+    with interruptible():
+        server = serve(tmp_path, "--drain-delay-secs=1000")
+    with tritonclient.grpc.InferenceServerClient(server.grpc) as client, grpc.insecure_channel(server.grpc) as channel:
+        assert client.is_server_ready()
+        server.process.send_signal(signal.SIGINT)
+        wait_until(lambda: not client.is_server_ready())
+        health = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
+        assert health.status == health_pb2.HealthCheckResponse.NOT_SERVING
+        assert infer(client, "identity", ONES, "OUTPUT0").tolist() == [[1, 1, 1, 1]]
+    while server.process.poll() is None:  # those within half a second after the first have no effect
+        server.process.send_signal(signal.SIGINT)
+        time.sleep(0.05)
+    assert server.process.returncode == 1
+    assert "a second signal (SIGINT): exiting at once, 0 requests are lost" in server.log
+
+
+def test_a_supervisor_is_told_when_the_server_answers_and_when_it_ends(serve, tmp_path, monkeypatch):
+    add_identity(tmp_path / "models")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as supervisor:
+        supervisor.settimeout(SECONDS)
+        supervisor.bind(str(tmp_path / "notify"))
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        server = serve(tmp_path / "models")
+        assert supervisor.recv(100) == b"READY=1"
+        with urllib.request.urlopen(f"http://{server.http}/v2/health/ready", timeout=SECONDS) as ready:
+            assert ready.status == 200
+        assert server.stop() == 0
+        assert supervisor.recv(100) == b"STOPPING=1"
 
 
 def test_no_request_of_busy_clients_is_lost_when_the_server_stops(serve, tmp_path):
