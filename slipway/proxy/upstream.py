@@ -85,6 +85,12 @@ class Upstream:
             attempt += 1
             await asyncio.sleep(wait)
 
+    async def admit(self, metadata: Metadata) -> None:
+        """Raise `UpstreamFailure` if each client needs a key and the server does not answer calls with this metadata:
+        what the proxy itself knows of the models is only for those who could ask the server."""
+        if self._options.forward_authorization:
+            await self.call("ServerMetadata", b"", metadata)
+
     async def stream(self, request: bytes, metadata: Metadata) -> AsyncIterator[bytes]:
         """Yield the messages of a stream with one request; raise `UpstreamFailure`, also if the next message does not
         come in time. Close the iterator to cancel the call."""
